@@ -1,0 +1,1 @@
+"""What every replica agrees on: entries, rights, content, reconciliation, messages. Pure but for `protocol.replica`."""

@@ -1,0 +1,55 @@
+"""Hybrid logical time: 48 bits of milliseconds, 16 bits of counter (docs/protocol.md, "Time").
+
+Rules (R6):
+- a time is an aid to ordering and to people, never a proof: causality comes from references;
+- a time more than `MAX_CLOCK_LEAD_MS` ahead of what is proven never moves a clock;
+- no time is ever a reason to refuse.
+
+Source: Kulkarni et al., "Logical Physical Clocks" (2014). Pure: the wall clock comes in as `now_ms`.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from protocol.limits import MAX_CLOCK_LEAD_MS
+
+COUNTER_BITS = 16
+MAX_AT = 2**64 - 1
+
+
+def at_from(milliseconds: int, counter: int = 0) -> int:
+    """The 64-bit hybrid time of a wall-clock time; times before 1970 count as 1970."""
+    return min(max(milliseconds, 0) << COUNTER_BITS | counter, MAX_AT)
+
+
+def milliseconds_of(at: int) -> int:
+    """The wall-clock part of a hybrid time, in milliseconds since 1970."""
+    return at >> COUNTER_BITS
+
+
+def tick(last: int, now_ms: int) -> int:
+    """The time of a new entry: after `last`, and not before the wall clock."""
+    return min(max(at_from(now_ms), last + 1), MAX_AT)
+
+
+def observe(last: int, seen: int, reference_ms: int) -> int:
+    """`last` moved by a time `seen` in somebody's entry, unless that time leads `reference_ms` by too much.
+
+    `reference_ms` is the newest time that a server proved, else this machine's wall clock.
+    """
+    if milliseconds_of(seen) > reference_ms + MAX_CLOCK_LEAD_MS:
+        return last
+    return max(last, seen)
+
+
+def rfc3339(milliseconds: int | None) -> str | None:
+    """The time as people and scripts read it, in UTC with milliseconds; None stays None."""
+    if milliseconds is None:
+        return None
+    bounded = min(max(milliseconds, 0), _LAST_MS)
+    text = datetime.fromtimestamp(bounded / 1000, UTC).isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z")
+
+
+_LAST_MS = 253_402_300_799_000  # 9999-12-31, the end of what a calendar date can say

@@ -1,0 +1,286 @@
+"""The fold of coursework: items and their heads, hand-ins, receipts, feedback (R4, R5; docs/protocol.md, "Coursework").
+
+A pure function of a space's set and of its roster, the same for every order of arrival.
+
+Rules:
+- an item is the id of its first revision; all revisions that name it as target, and the first, are its versions;
+- all heads are kept, the one with the longest ancestry is shown, a revision of several parents settles them;
+- withdraw and restore replace one another like revisions do; the shown head of them says whether the item is withdrawn;
+- a receipt counts only when it names the very content of the hand-in; states are only ever what signed receipts say;
+- what does not parse, or is held back or erased, is passed over.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeVar
+
+from protocol.ancestry import heads
+from protocol.clock import milliseconds_of
+from protocol.entry import Entry, Kind
+from protocol.errors import PeerFault, TooLarge
+from protocol.limits import MAX_CLOCK_LEAD_MS
+from protocol.roster import Roster
+from protocol.work import ContentRef, Feedback, HandIn, Receipt, Revision, Wraps
+
+T = TypeVar("T")
+
+
+class HandInState(StrEnum):
+    """How far a hand-in has come, by what signed entries say; `carried` and `failed` are what a device knows besides."""
+
+    LOCAL = "local"
+    CARRIED = "carried"
+    SAFE = "safe"
+    SERVER = "server"
+    TEACHER = "teacher"
+    MARKED = "marked"
+    REDO = "redo"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A revision: its id, who wrote it, when, and what it says."""
+
+    id: bytes
+    author: bytes
+    at_ms: int
+    record: Revision
+    parents: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A piece of coursework as its entries make it. `heads` has the shown one first."""
+
+    id: bytes
+    space: bytes
+    heads: tuple[Version, ...]
+    versions: Mapping[bytes, Version]
+    withdrawn: bool
+    switches: tuple[bytes, ...]
+    clock_doubtful: bool
+
+    @property
+    def shown(self) -> Version:
+        """The head that is shown everywhere."""
+        return self.heads[0]
+
+    @property
+    def conflict(self) -> bool:
+        """Whether there are several heads for a teacher to settle."""
+        return len(self.heads) > 1
+
+
+@dataclass(frozen=True, slots=True)
+class FeedbackNote:
+    """The feedback in force: its entry, author, time and words."""
+
+    id: bytes
+    author: bytes
+    at_ms: int
+    record: Feedback
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A hand-in as its entries make it. `readers` maps a reader's key to sealed content keys, the author's own first."""
+
+    id: bytes
+    space: bytes
+    item: bytes
+    person: bytes
+    author: bytes
+    at_ms: int
+    record: HandIn
+    readers: Mapping[bytes, tuple[bytes, ...]]
+    copies: frozenset[bytes]
+    at_server: bool
+    opened: bool
+    feedback: FeedbackNote | None
+    feedback_ids: tuple[bytes, ...]
+    late: bool
+    clock_doubtful: bool
+
+    @property
+    def state(self) -> HandInState:
+        """The furthest state that signed entries prove."""
+        for holds, state in (
+            (self.feedback is not None and self.feedback.record.redo, HandInState.REDO),
+            (self.feedback is not None, HandInState.MARKED),
+            (self.opened, HandInState.TEACHER),
+            (self.at_server, HandInState.SERVER),
+            (bool(self.copies), HandInState.SAFE),
+        ):
+            if holds:
+                return state
+        return HandInState.LOCAL
+
+
+@dataclass(frozen=True, slots=True)
+class Coursework:
+    """All items and hand-ins of a space."""
+
+    items: Mapping[bytes, Item]
+    hand_ins: Mapping[bytes, Work]
+
+
+def fold_coursework(space: bytes, entries: Iterable[Entry], roster: Roster) -> Coursework:
+    """The coursework of a space from its entries and its roster."""
+    by_item: defaultdict[bytes, list[Entry]] = defaultdict(list)
+    switches: defaultdict[bytes, list[Entry]] = defaultdict(list)
+    handed_in: list[Entry] = []
+    about: defaultdict[bytes, list[Entry]] = defaultdict(list)
+    for entry in entries:
+        header = entry.header
+        if entry.payload is None or header.kind not in _KINDS or roster.hides(entry):
+            continue
+        if header.kind == Kind.REVISION:
+            by_item[header.target or entry.id].append(entry)
+        elif header.kind == Kind.HAND_IN:
+            handed_in.append(entry)
+        elif header.target is not None:
+            (switches if header.kind in _SWITCHES else about)[header.target].append(entry)
+    items = {}
+    for item_id, versions in by_item.items():
+        item = _item(item_id, space, versions, switches.get(item_id, []))
+        if item is not None:
+            items[item_id] = item
+    hand_ins = {}
+    for entry in handed_in:
+        work = _work(entry, about.get(entry.id, []), items)
+        if work is not None:
+            hand_ins[work.id] = work
+    return Coursework(items, hand_ins)
+
+
+_SWITCHES = frozenset({Kind.WITHDRAW, Kind.RESTORE})
+_KINDS = _SWITCHES | {
+    Kind.REVISION,
+    Kind.HAND_IN,
+    Kind.WRAP,
+    Kind.FEEDBACK,
+    Kind.RECEIPT_SAFE,
+    Kind.RECEIPT_SERVER,
+    Kind.RECEIPT_TEACHER,
+}
+
+
+def _parsed(entry: Entry, parse: Callable[[bytes], T]) -> T | None:
+    """What an entry's payload says, or None where this version cannot read it."""
+    try:
+        return parse(entry.payload or b"")
+    except (PeerFault, TooLarge):
+        return None
+
+
+def _item(item_id: bytes, space: bytes, entries: Sequence[Entry], switches: Sequence[Entry]) -> Item | None:
+    records = {entry.id: record for entry in entries if (record := _parsed(entry, Revision.parse)) is not None}
+    readable = [entry for entry in entries if entry.id in records]
+    if not readable:
+        return None
+    versions = {
+        entry.id: Version(
+            entry.id, entry.header.author, milliseconds_of(entry.header.at), records[entry.id], entry.header.parents
+        )
+        for entry in readable
+    }
+    newest = heads(switches)
+    return Item(
+        id=item_id,
+        space=space,
+        heads=tuple(versions[entry.id] for entry in heads(readable)),
+        versions=versions,
+        withdrawn=bool(newest) and newest[0].header.kind == Kind.WITHDRAW,
+        switches=tuple(entry.id for entry in newest),
+        clock_doubtful=any(
+            version.at_ms < versions[parent].at_ms
+            for version in versions.values()
+            for parent in version.parents
+            if parent in versions
+        ),
+    )
+
+
+def _work(entry: Entry, about: Sequence[Entry], items: Mapping[bytes, Item]) -> Work | None:
+    header = entry.header
+    record = _parsed(entry, HandIn.parse)
+    if record is None or header.target is None or header.subject is None:
+        return None
+    stream = record.content.stream
+    of_kind: defaultdict[int, list[Entry]] = defaultdict(list)
+    for other in about:
+        of_kind[other.header.kind].append(other)
+
+    def receipts(kind: Kind) -> list[Entry]:
+        return [
+            other
+            for other in of_kind[kind]
+            if (receipt := _parsed(other, Receipt.parse)) is not None and receipt.stream == stream
+        ]
+
+    server = receipts(Kind.RECEIPT_SERVER)
+    notes = [other for other in of_kind[Kind.FEEDBACK] if _parsed(other, Feedback.parse) is not None]
+    item = items.get(header.target)
+    due_ms = None if item is None else item.shown.record.due_ms
+    at_ms = milliseconds_of(header.at)
+    return Work(
+        id=entry.id,
+        space=header.space,
+        item=header.target,
+        person=header.subject,
+        author=header.author,
+        at_ms=at_ms,
+        record=record,
+        readers=_readers(header.author, of_kind[Kind.WRAP]),
+        copies=frozenset(
+            other.header.author for other in receipts(Kind.RECEIPT_SAFE) if other.header.author != header.author
+        ),
+        at_server=bool(server),
+        opened=bool(receipts(Kind.RECEIPT_TEACHER)),
+        feedback=_note(notes),
+        feedback_ids=tuple(other.id for other in heads(notes)),
+        late=due_ms is not None and at_ms > due_ms,
+        clock_doubtful=any(at_ms > milliseconds_of(other.header.at) + MAX_CLOCK_LEAD_MS for other in server),
+    )
+
+
+def _readers(author: bytes, wraps: Iterable[Entry]) -> dict[bytes, tuple[bytes, ...]]:
+    """All wraps count, so that nobody can hide a good one behind a bad one; the author's own come first."""
+    readers: defaultdict[bytes, list[bytes]] = defaultdict(list)
+    for entry in sorted(wraps, key=lambda entry: (entry.header.author != author, entry.id)):
+        record = _parsed(entry, Wraps.parse)
+        for reader, sealed in () if record is None else record.wraps:
+            readers[reader].append(sealed)
+    return {reader: tuple(sealed) for reader, sealed in readers.items()}
+
+
+def _note(notes: Sequence[Entry]) -> FeedbackNote | None:
+    if not notes:
+        return None
+    shown = heads(notes)[0]
+    return FeedbackNote(
+        shown.id, shown.header.author, milliseconds_of(shown.header.at), Feedback.parse(shown.payload or b"")
+    )
+
+
+def live_content(coursework: Coursework) -> Iterable[ContentRef]:
+    """Content that every device of the space keeps: all heads of items that are not withdrawn, and feedback in force."""
+    for item in coursework.items.values():
+        if not item.withdrawn:
+            for version in item.heads:
+                yield version.record.content
+    for work in coursework.hand_ins.values():
+        if work.feedback is not None and work.feedback.record.content is not None:
+            yield work.feedback.record.content
+
+
+def sealed_content(coursework: Coursework, author: bytes | None = None) -> Iterable[ContentRef]:
+    """Content of hand-ins: of all of them for who reads or keeps them, or of one author's own (R1)."""
+    for work in coursework.hand_ins.values():
+        if author is None or work.author == author:
+            yield work.record.content

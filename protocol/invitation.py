@@ -1,0 +1,117 @@
+"""Enrolment codes, which a person types by hand (docs/protocol.md, "Invitation codes").
+
+A code is 36 characters of Crockford's base32 in nine groups of four: version (1), fingerprint of the root and secret
+(32 for 10 + 10 bytes), checksum (3). It is read whatever the case, spaces and dashes, with O as 0 and I and L as 1.
+"""
+
+from __future__ import annotations
+
+import hmac
+import unicodedata
+from dataclasses import dataclass
+from typing import Final
+
+from blake3 import blake3
+
+from protocol.errors import Code, Refused
+from protocol.identity import tagged
+from protocol.limits import MAX_CODE_CHARS
+
+FINGERPRINT_BYTES: Final = 10
+SECRET_BYTES: Final = 10
+
+_DOMAIN: Final = b"relais/0 invitation"
+_CHECK: Final = b"relais/0 code check"
+_VERSION: Final = 0
+_CHARS: Final = 36
+_CHECK_CHARS: Final = 3
+_GROUP_CHARS: Final = 4
+
+ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_VALUES: Final = {char: value for value, char in enumerate(ALPHABET)}
+_READ_AS: Final = str.maketrans({"O": "0", "I": "1", "L": "1"})
+
+
+@dataclass(frozen=True, slots=True)
+class Invitation:
+    """What a code holds: the first bytes of the territory's id, and the secret whose hash an `invite` entry names."""
+
+    fingerprint: bytes
+    secret: bytes
+
+    @classmethod
+    def create(cls, territory: bytes, secret: bytes) -> Invitation:
+        """An invitation into `territory` (its 32-byte id) with `SECRET_BYTES` of fresh randomness."""
+        return cls(territory[:FINGERPRINT_BYTES], secret)
+
+    def matches(self, territory: bytes) -> bool:
+        """Whether the code was made for the territory with this id."""
+        return hmac.compare_digest(self.fingerprint, territory[:FINGERPRINT_BYTES])
+
+    @property
+    def secret_hash(self) -> bytes:
+        """BLAKE3-256 over a prefix and the secret: what an `invite` entry holds."""
+        return invitation_hash(self.secret)
+
+    def code(self) -> str:
+        """The code, in groups of four joined by dashes."""
+        body = ALPHABET[_VERSION] + to_base32(self.fingerprint + self.secret)
+        whole = body + _checksum(body)
+        return "-".join(whole[at : at + _GROUP_CHARS] for at in range(0, _CHARS, _GROUP_CHARS))
+
+    def __repr__(self) -> str:
+        return f"Invitation(fingerprint={self.fingerprint.hex()})"
+
+
+def invitation_hash(secret: bytes) -> bytes:
+    """The hash under which an `invite` entry keeps a code's secret."""
+    return blake3(tagged(_DOMAIN, secret)).digest()
+
+
+def parse_code(text: str) -> Invitation:
+    """The invitation that `text` holds, as typed. Raises `Refused(CODE_WRONG)` with what to look for."""
+    if len(text) > MAX_CODE_CHARS:
+        raise _wrong("this is far too long for a code")
+    typed = as_typed(text)
+    for char in typed:
+        if char not in _VALUES:
+            raise _wrong(f"no code holds the character “{char}”: please compare it with the original")
+    if len(typed) != _CHARS:
+        raise _wrong(f"a code has {_CHARS} letters and digits, and this one has {len(typed)}", count=len(typed))
+    body, check = typed[:-_CHECK_CHARS], typed[-_CHECK_CHARS:]
+    if check != _checksum(body):
+        raise _wrong("the code is mistyped somewhere: please compare it with the original")
+    if body[0] != ALPHABET[_VERSION]:
+        raise _wrong("this code was made for a newer version of the program: please update it")
+    both = from_base32(body[1:], FINGERPRINT_BYTES + SECRET_BYTES)
+    return Invitation(both[:FINGERPRINT_BYTES], both[FINGERPRINT_BYTES:])
+
+
+def as_typed(text: str) -> str:
+    """`text` in upper case without spaces and dashes, with the letters that look like a digit read as that digit."""
+    # Unicode's classes P (punctuation, every dash), Z (spaces) and C (controls, marks of order) mean nothing in a code.
+    kept = (char for char in text.upper() if unicodedata.category(char)[0] not in "PZC")
+    return "".join(kept).translate(_READ_AS)
+
+
+def to_base32(data: bytes) -> str:
+    """`data` in Crockford's base32, most significant bits first, zero bits at the end."""
+    chars = -(-len(data) * 8 // 5)
+    number = int.from_bytes(data, "big") << (chars * 5 - len(data) * 8)
+    return "".join(ALPHABET[number >> 5 * place & 31] for place in reversed(range(chars)))
+
+
+def from_base32(text: str, size: int) -> bytes:
+    """The `size` bytes that `to_base32` wrote as `text`; `text` holds characters of `ALPHABET` only."""
+    number = 0
+    for char in text:
+        number = number << 5 | _VALUES[char]
+    return (number >> (len(text) * 5 - size * 8)).to_bytes(size, "big")
+
+
+def _checksum(body: str) -> str:
+    return to_base32(blake3(tagged(_CHECK, body.encode())).digest(length=2))[:_CHECK_CHARS]
+
+
+def _wrong(sentence: str, **facts: object) -> Refused:
+    return Refused(Code.CODE_WRONG, sentence, **facts)

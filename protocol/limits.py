@@ -1,0 +1,108 @@
+"""Every bound of the protocol, by name (R9; docs/protocol.md, "Limits").
+
+A bound is checked before reading and again at the first byte too many. Sizes are bytes unless the name says otherwise.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+KiB: Final = 1024
+MiB: Final = 1024 * KiB
+GiB: Final = 1024 * MiB
+
+# canonical encoding
+MAX_DEPTH_LEVELS: Final = 16
+
+# entries
+MAX_HEADER_BYTES: Final = 4 * KiB
+MAX_PAYLOAD_BYTES: Final = 64 * KiB
+MAX_PARENTS: Final = 16
+MAX_PREV: Final = 16
+SALT_BYTES: Final = 16
+MAX_NAME_CHARS: Final = 200
+MAX_TEXT_CHARS: Final = 16_000
+MAX_SPACES_PER_INVITE: Final = 64
+MAX_READERS_PER_HAND_IN: Final = 50
+
+# clocks, R6
+MAX_CLOCK_LEAD_MS: Final = 24 * 3600 * 1000
+
+# quarantine, per source
+MAX_WAITING_ENTRIES: Final = 10_000
+MAX_WAITING_BYTES: Final = 4 * MiB
+
+# content
+MIN_CHUNK_BYTES: Final = 16 * KiB
+AVG_CHUNK_BYTES: Final = 64 * KiB
+MAX_CHUNK_BYTES: Final = 256 * KiB
+MAX_FILE_BYTES: Final = 4 * GiB - 1
+MAX_STREAM_BYTES: Final = 5 * GiB  # a file, or a sealed one with its padding
+MAX_FILES_PER_REVISION: Final = 50_000
+MAX_PATH_BYTES: Final = 1_024
+MAX_PATH_COMPONENT_BYTES: Final = 255
+MAX_PATH_DEPTH: Final = 32
+MAX_FOLDERS_PER_REVISION: Final = 50_000
+MAX_MANIFEST_BYTES: Final = 32 * MiB
+FRAME_TARGET_BYTES: Final = 2 * MiB
+MAX_FRAME_BYTES: Final = 16 * MiB
+MAX_PACK_BYTES: Final = 64 * MiB
+PACK_TARGET_BYTES: Final = 32 * MiB
+MAX_PACK_INDEX_BYTES: Final = 16 * MiB
+MAX_PACK_PLAIN_BYTES: Final = GiB
+MAX_FRAMES_PER_PACK: Final = 4_096
+MAX_CHUNKS_PER_PACK: Final = 131_072
+MAX_STREAMS_PER_PACK: Final = 131_072
+MAX_CHUNK_REFS_PER_PACK: Final = 524_288
+RATIO_FREE_BYTES: Final = MiB
+
+# hand-ins
+SEALED_CHUNK_BYTES: Final = 64 * KiB
+MIN_SEALED_BYTES: Final = 4 * KiB
+MAX_SEALED_MANIFEST_BYTES: Final = 8 * MiB
+
+# envelope and messages
+MAX_REQUEST_BYTES: Final = 4 * MiB
+MAX_ANSWER_BYTES: Final = 8 * MiB
+MAX_MESSAGE_BYTES: Final = 16 * MiB
+MAX_COMPRESSION_RATIO: Final = 200
+MAX_CREDENTIALS: Final = 64
+MAX_SPACES_PER_REQUEST: Final = 4_096
+MAX_PUSHED_BYTES: Final = 1 * MiB
+FIRST_PUSH_BYTES: Final = 256 * KiB
+PAGE_BYTES: Final = 1 * MiB
+INLINE_PACK_BYTES: Final = 64 * KiB
+INLINE_TOTAL_BYTES: Final = 256 * KiB
+MAX_LISTED_IDS: Final = 10_000
+CURSOR_HASH_BYTES: Final = 8
+
+# reconcile
+RECONCILE_FRAME_BYTES: Final = 256 * KiB
+MIN_RECONCILE_FRAME_BYTES: Final = 4 * KiB
+MAX_RECONCILE_ROUNDS: Final = 1_024
+MAX_RECONCILE_IDS: Final = 250_000
+
+# capabilities
+CAPABILITY_LIFETIME_S: Final = 3600
+
+# registers
+MAX_REGISTER_BYTES: Final = 8 * KiB
+
+# keys, kit, invitation
+MAX_CACHED_KEYS: Final = 4_096
+MAX_DEVICE_KEYS_BYTES: Final = 4 * KiB
+MAX_KIT_BYTES: Final = 16 * KiB
+MAX_KIT_MEMORY_KIB: Final = 256 * KiB
+MAX_KIT_PASSES: Final = 16
+MAX_KIT_LANES: Final = 16
+MAX_CODE_CHARS: Final = 200
+
+# commands that reach the owner of a data directory
+FILE_PIECE_BYTES: Final = 256 * KiB
+MAX_PARAMS_BYTES: Final = MiB
+MAX_RESULT_BYTES: Final = 256 * MiB
+MAX_FAILURE_BYTES: Final = 64 * KiB
+MAX_PROGRESS_BYTES: Final = 4 * KiB
+MAX_SENTENCE_CHARS: Final = 4_000
+MAX_CONTROL_FILE_BYTES: Final = 4 * KiB
+MAX_CONFIG_FILE_BYTES: Final = 64 * KiB

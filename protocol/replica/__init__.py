@@ -1,0 +1,1 @@
+"""The replica at rest: one interface, in memory and on disk."""

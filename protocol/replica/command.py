@@ -1,0 +1,89 @@
+"""How a command finds its operation: here if the store is free, else in the process that owns it.
+
+A command that finds the store locked while nobody answers (its owner is starting or stopping) asks again until its
+patience ends. The channel's libraries are loaded only when they are needed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Final, TypeAlias
+
+from protocol.errors import Code, LocalFailure
+from protocol.replica.operation import JSON, Incoming, Outgoing, Params, Table
+from protocol.replica.ownership import Ownership, acquire, read_control
+
+PATIENCE_S: Final = 30.0
+_FIRST_PAUSE_S: Final = 0.02
+_LONGEST_PAUSE_S: Final = 0.5
+
+Opener: TypeAlias = Callable[[], AbstractAsyncContextManager[Table]]
+
+
+async def run_command(
+    data_dir: Path,
+    name: str,
+    params: Params,
+    incoming: Incoming,
+    outgoing: Outgoing,
+    open_in_process: Opener,
+    *,
+    create: bool = False,
+    serve_others: bool = False,
+    patience_s: float = PATIENCE_S,
+    monotonic: Callable[[], float] = time.monotonic,
+    pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> JSON:
+    """The result of the operation `name` on the store in `data_dir`.
+
+    If the lock is free it is taken, `open_in_process()` yields the table and the operation runs here; with
+    `serve_others` (for commands that may last) other commands are answered meanwhile. If a live owner holds it, the
+    owner runs the operation. `create` makes DIR. Raises the operation's errors, `LocalFailure(STORE_LOCKED)` after
+    `patience_s` seconds, and what `acquire` raises.
+    """
+    deadline = monotonic() + patience_s
+    pause_s = _FIRST_PAUSE_S
+    while True:
+        owner = acquire(data_dir, create=create)
+        if owner is not None:
+            with owner:
+                return await _run_here(owner, name, params, incoming, outgoing, open_in_process, serve_others)
+        control = read_control(data_dir)
+        if control is not None:
+            from protocol.replica.control import NotAccepted, forward  # noqa: PLC0415 — loaded only when needed
+
+            try:
+                return await forward(control, name, params, incoming, outgoing)
+            except NotAccepted:
+                pass  # the owner has just gone or changed: look again
+        left_s = deadline - monotonic()
+        if left_s <= 0:
+            raise LocalFailure(
+                Code.STORE_LOCKED,
+                f"another process holds {data_dir} and does not answer; wait until it has ended, or end it",
+                data_dir=str(data_dir),
+            )
+        await pause(min(pause_s, left_s))
+        pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+
+async def _run_here(
+    owner: Ownership,
+    name: str,
+    params: Params,
+    incoming: Incoming,
+    outgoing: Outgoing,
+    open_in_process: Opener,
+    serve_others: bool,
+) -> JSON:
+    async with open_in_process() as table:
+        if not serve_others:
+            return await table[name](params, incoming, outgoing)
+        from protocol.replica.control import serve_control  # noqa: PLC0415 — loaded only when needed
+
+        async with serve_control(table, owner):
+            return await table[name](params, incoming, outgoing)

@@ -1,0 +1,117 @@
+"""`DIR/config.toml`: options that a command was not given.
+
+Rules: a key is an option's name, with `-` or `_`; at the top it is for every command that has the option, in a table
+named like a command (`[run]`, `[space.add]`) for that one, and stronger. What no command knows is refused.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, NoReturn, TypeAlias
+
+from protocol.errors import BadInput, Code
+from protocol.limits import MAX_CONFIG_FILE_BYTES
+
+CONFIG_FILE: Final = "config.toml"
+
+Setting: TypeAlias = "str | int | float | bool | list[str]"
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The options of one command: spelled with `_`, and whether each may be repeated."""
+
+    command: str
+    options: Mapping[str, bool]
+
+
+def settings_for(data_dir: Path, command: str, commands: Mapping[str, Known]) -> dict[str, Setting]:
+    """What `DIR/config.toml` says for `command`: option (with `_`) → value; nothing if there is no file.
+
+    Raises `BadInput(USAGE)`, with the file and the key, for what cannot be read or no command knows.
+    """
+    path = data_dir / CONFIG_FILE
+    document = _read(path)
+    everybody: dict[str, bool] = {}
+    for known in commands.values():
+        everybody.update(known.options)
+    own = commands[command].options
+    general: dict[str, Setting] = {}
+    special: dict[str, Setting] = {}
+    for key, value in document.items():
+        if isinstance(value, dict):
+            _table(path, key, value, command, commands, special)
+            continue
+        option = _option(path, key, everybody)
+        if option in own:
+            general[option] = _setting(path, key, value, repeated=own[option])
+    return general | special
+
+
+def _table(
+    path: Path,
+    name: str,
+    table: Mapping[str, object],
+    command: str,
+    commands: Mapping[str, Known],
+    found: dict[str, Setting],
+) -> None:
+    """Collect what `table` says for `command`, and check the rest of it."""
+    if name in commands:
+        options = commands[name].options
+        for key, value in table.items():
+            option = _option(path, f"{name}.{key}", options, key)
+            setting = _setting(path, f"{name}.{key}", value, repeated=options[option])
+            if name == command:
+                found[option] = setting
+    elif any(known.startswith(f"{name} ") for known in commands):
+        for key, value in table.items():
+            if not isinstance(value, dict):
+                _refuse(path, f"has a key that no command knows: {name}.{key}")
+            _table(path, f"{name} {key}", value, command, commands, found)
+    else:
+        _refuse(path, f"has a table that no command is named like: {name}")
+
+
+def _read(path: Path) -> Mapping[str, object]:
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_CONFIG_FILE_BYTES + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except OSError as reason:
+        raise BadInput(Code.USAGE, f"{path} cannot be read: {reason.strerror}", path=str(path)) from reason
+    if len(raw) > MAX_CONFIG_FILE_BYTES:
+        _refuse(path, "is larger than allowed")
+    try:
+        return tomllib.loads(raw.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as reason:
+        raise BadInput(Code.USAGE, f"{path} is not valid TOML: {reason}", path=str(path)) from reason
+
+
+def _option(path: Path, shown: str, options: Mapping[str, bool], key: str | None = None) -> str:
+    option = (shown if key is None else key).lstrip("-").replace("-", "_")
+    if option not in options:
+        _refuse(path, f"has a key that no command knows: {shown}")
+    return option
+
+
+def _setting(path: Path, key: str, value: object, *, repeated: bool) -> Setting:
+    if isinstance(value, (dt.date, dt.time)):
+        value = value.isoformat()
+    if repeated:
+        parts = value if isinstance(value, list) else [value]
+        if not all(isinstance(part, str) for part in parts):
+            _refuse(path, f"gives no text, or list of texts, for {key}")
+        return list(parts)
+    if not isinstance(value, (str, int, float, bool)):
+        _refuse(path, f"gives something else than one value for {key}")
+    return value
+
+
+def _refuse(path: Path, why: str) -> NoReturn:
+    raise BadInput(Code.USAGE, f"{path} {why}", path=str(path))

@@ -1,0 +1,214 @@
+"""The one SQLite connection of a replica: how it is opened, migrated, used, and how its failures are named (R8).
+
+Rules:
+- WAL with `synchronous=FULL`: once `write` returns, a power cut loses nothing;
+- work is a function over the connection that runs whole in the connection's thread, so that no other task ever sees
+  half of a transaction;
+- the file is locked for as long as it is open: there is no second connection, hence neither a second writer nor the
+  race of SQLite before 3.51.3 between one connection's checkpoint and another's write ("WAL-reset bug");
+- after a failed write or flush nothing more is asked of the connection: what it holds in memory may differ from what
+  lies on disk, and only opening it again shows which (Rebello et al., "Can Applications Recover from fsync
+  Failures?", USENIX ATC 2020).
+
+`PRAGMA user_version` is compat × 65536 + version: the schema's version, and the oldest version whose programs may still
+use the file.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Final, TypeAlias, TypeVar, cast
+
+import aiosqlite
+
+from protocol.errors import Code, LocalFailure
+
+T = TypeVar("T")
+Cell: TypeAlias = "int | str | bytes | None"
+
+MIN_SQLITE: Final = (3, 37, 0)  # STRICT tables
+APPLICATION_ID: Final = 0x52454C31
+CACHE_KIB: Final = 4096
+MAX_WAL_BYTES: Final = 16 * 1024 * 1024
+
+# Python lets other threads run at every step of a statement, and getting back in can take 5 ms when one of them
+# computes: so one step takes many rows.
+_ROWS_PER_STEP: Final = 50
+_KEYS_PER_STEP: Final = 250
+
+_SETTINGS: Final = (
+    "PRAGMA locking_mode = EXCLUSIVE",
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA synchronous = FULL",
+    "PRAGMA fullfsync = ON",
+    "PRAGMA checkpoint_fullfsync = ON",
+    f"PRAGMA cache_size = -{CACHE_KIB}",
+    f"PRAGMA journal_size_limit = {MAX_WAL_BYTES}",
+    "PRAGMA temp_store = MEMORY",
+    "PRAGMA mmap_size = 0",
+    "PRAGMA trusted_schema = OFF",
+    "PRAGMA cell_size_check = ON",
+)
+
+
+class Database:
+    """The open database of a replica. `run` reads, `write` changes; both raise `LocalFailure`."""
+
+    def __init__(self, connection: _Connection) -> None:
+        self._connection = connection
+        self._failed = False
+
+    @classmethod
+    async def open(cls, file: Path) -> Database:
+        """Open or create the database, and bring its schema up to date.
+
+        Raises `LocalFailure`: STORE_LOCKED while another process has it open, UNKNOWN_FORMAT if a newer version of the
+        program wrote it, DAMAGED, DISK_FULL, STORAGE_FAILED.
+        """
+        if sqlite3.sqlite_version_info < MIN_SQLITE:
+            raise LocalFailure(Code.STORAGE_FAILED, "SQLite is too old", found=sqlite3.sqlite_version)
+        connection = _Connection(lambda: _connect(file), iter_chunk_size=64)
+        try:
+            await connection
+        except sqlite3.Error as error:
+            raise failure_of(error) from error
+        return cls(connection)
+
+    async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """What `work` returns; it must only read."""
+        return await self._guarded(work)
+
+    async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """What `work` returns, once all that it changed is durable; if it raises, nothing has changed."""
+        return await self._guarded(lambda connection: _transact(connection, work))
+
+    async def close(self) -> None:
+        """Flush and let go; again is no error."""
+        try:
+            await self._connection.close()
+        except sqlite3.Error as error:
+            raise failure_of(error) from error
+        except ValueError:
+            return
+
+    async def _guarded(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        if self._failed:
+            raise LocalFailure(Code.STORAGE_FAILED, "the store must be opened again after a failed write")
+        try:
+            return await self._connection.run(work)
+        except sqlite3.Error as error:
+            failure = failure_of(error)
+            self._failed = failure.code is Code.STORAGE_FAILED
+            raise failure from error
+
+
+class _Connection(aiosqlite.Connection):
+    """aiosqlite's thread and queue, for whole functions instead of single statements."""
+
+    async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        execute = cast("Callable[..., Awaitable[T]]", self._execute)
+        return await execute(work, self._conn)
+
+
+def failure_of(error: sqlite3.Error) -> LocalFailure:
+    """The failure that an SQLite error stands for; an error of ours (SQL, constraint) is raised again as it is."""
+    code = getattr(error, "sqlite_errorcode", None)
+    if code is None:
+        raise error
+    primary = code & 0xFF
+    name = error.sqlite_errorname
+    if primary == sqlite3.SQLITE_FULL:
+        return LocalFailure(Code.DISK_FULL, "the disk is full", sqlite=name)
+    if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return LocalFailure(Code.STORE_LOCKED, "another program is using this folder", sqlite=name)
+    if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return LocalFailure(Code.DAMAGED, "the database is damaged", sqlite=name)
+    if primary in (
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_PROTOCOL,
+    ):
+        return LocalFailure(Code.STORAGE_FAILED, "the disk could not be read or written", sqlite=name)
+    raise error
+
+
+def insert(connection: sqlite3.Connection, into: str, rows: Sequence[Sequence[Cell]]) -> None:
+    """Insert `rows`; `into` is what stands before VALUES."""
+    if not rows:
+        return
+    places = f"({', '.join('?' * len(rows[0]))})"
+    for start in range(0, len(rows), _ROWS_PER_STEP):
+        part = rows[start : start + _ROWS_PER_STEP]
+        connection.execute(f"{into} VALUES {', '.join([places] * len(part))}", [cell for row in part for cell in row])
+
+
+def select_in(
+    connection: sqlite3.Connection, sql: str, keys: Sequence[bytes], fixed: Sequence[Cell] = ()
+) -> Iterator[tuple[Cell, ...]]:
+    """The rows of `sql`, whose `{keys}` is filled with as many places as needed; `fixed` fills the places before."""
+    for start in range(0, len(keys), _KEYS_PER_STEP):
+        part = keys[start : start + _KEYS_PER_STEP]
+        # NULL is in no set: filling up with it keeps to one prepared statement
+        filled = [*part, *[None] * (_KEYS_PER_STEP - len(part))] if len(part) > 1 else part
+        yield from connection.execute(sql.format(keys=", ".join("?" * len(filled))), [*fixed, *filled])
+
+
+def _connect(file: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(file, timeout=0, isolation_level=None)
+    try:
+        for setting in _SETTINGS:
+            connection.execute(setting)
+        _migrate(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _transact(connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], T]) -> T:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        result = work(connection)
+        connection.execute("COMMIT")
+    except BaseException:
+        # SQLite has already rolled back after some failures of the disk
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    return result
+
+
+def migrations() -> list[tuple[int, int, str]]:
+    """Every schema step that this version knows: (version, compat, SQL), in order."""
+    folder = resources.files("protocol.replica").joinpath("schema")
+    steps = []
+    for file in folder.iterdir():
+        if named := re.fullmatch(r"(\d{4})\.sql", file.name):
+            sql = file.read_text("utf-8")
+            compat = re.search(r"^-- compat: (\d+)$", sql, re.MULTILINE)
+            assert compat is not None, file.name  # noqa: S101  (our own file)
+            steps.append((int(named[1]), int(compat[1]), sql))
+    return sorted(steps)
+
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    (stored,) = connection.execute("PRAGMA user_version").fetchone()
+    compat, version = divmod(stored, 65536)
+    steps = migrations()
+    newest = steps[-1][0]
+    if compat > newest:
+        raise LocalFailure(
+            Code.UNKNOWN_FORMAT, "a newer version of this program wrote this folder", schema=version, known=newest
+        )
+    for step, oldest, sql in steps:
+        if step > version:
+            connection.executescript(
+                f"BEGIN IMMEDIATE;\n{sql}\nPRAGMA application_id = {APPLICATION_ID};\n"
+                f"PRAGMA user_version = {oldest * 65536 + step};\nCOMMIT;"
+            )

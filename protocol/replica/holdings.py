@@ -1,0 +1,111 @@
+"""What content a replica holds of what its entries name (R17; docs/protocol.md, "Content").
+
+Rules:
+- a revision is complete when its manifest, the chunk list of each of its files and all their chunks are here, verified;
+- a hand-in is complete when its sealed stream is; nobody but its readers needs to look inside;
+- "complete" is one mark in the store, set after the check, taken back when content turns out to be damaged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from protocol.errors import Code, LocalFailure, PeerFault, TooLarge
+from protocol.limits import MAX_MANIFEST_BYTES
+from protocol.manifest import ManifestEntry, decode_manifest
+from protocol.replica.interfaces import ContentStore, EntryStore, PackInfo
+
+_COMPLETE = "complete/"
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """Content that an entry names in a space; `sealed` streams have no manifest inside that we could read."""
+
+    space: bytes
+    stream: bytes
+    sealed: bool
+
+
+class Holdings:
+    """Answers about completeness, with what was found out before kept in memory and in the store."""
+
+    def __init__(self, store: EntryStore, content: ContentStore) -> None:
+        """Over the two halves of one replica; `load` reads what is known already."""
+        self._store = store
+        self._content = content
+        self._complete: set[tuple[bytes, bytes]] = set()
+
+    async def load(self) -> None:
+        """Read the marks of what is complete."""
+        self._complete = {
+            (bytes.fromhex(key[len(_COMPLETE) : len(_COMPLETE) + 64]), bytes.fromhex(key[-64:]))
+            for key in await self._store.marks(_COMPLETE)
+        }
+
+    async def is_complete(self, need: Need) -> bool:
+        """Whether all of it is here."""
+        if (need.space, need.stream) in self._complete:
+            return True
+        chunks = await self.chunks(need)
+        if chunks is None or await self._content.missing_chunks(need.space, chunks):
+            return False
+        self._complete.add((need.space, need.stream))
+        await self._store.set_marks({f"{_COMPLETE}{need.space.hex()}/{need.stream.hex()}": b"\x01"})
+        return True
+
+    async def incomplete(self, needs: Iterable[Need]) -> list[Need]:
+        """Those of `needs` that are not all here."""
+        return [need for need in needs if not await self.is_complete(need)]
+
+    async def forget(self) -> None:
+        """Take back every mark: content was found damaged, and each piece is to be looked at again."""
+        self._complete.clear()
+        await self._store.set_marks(dict.fromkeys(await self._store.marks(_COMPLETE)))
+
+    async def manifest(self, stream: bytes) -> tuple[ManifestEntry, ...]:
+        """The tree of a revision whose manifest is here. Raises `LocalFailure(INCOMPLETE | DAMAGED)`."""
+        data = bytearray()
+        async for piece in self._content.read_stream(stream):
+            data += piece
+            if len(data) > MAX_MANIFEST_BYTES:
+                raise LocalFailure(Code.DAMAGED, "a list of files is larger than allowed", stream=stream.hex())
+        try:
+            return decode_manifest(bytes(data))
+        except (PeerFault, TooLarge) as fault:
+            raise LocalFailure(
+                Code.DAMAGED, "a list of files cannot be read", stream=stream.hex(), reason=fault.code
+            ) from fault
+
+    async def chunks(self, need: Need) -> list[bytes] | None:
+        """Every chunk that the content consists of, or None while a list of them is missing."""
+        outer = await self._content.chunk_list(need.stream)
+        if outer is None:
+            return None
+        found = dict.fromkeys(ref.hash for ref in outer)
+        if need.sealed:
+            return list(found)
+        if await self._content.missing_chunks(need.space, list(found)):
+            return None
+        try:
+            files = await self.manifest(need.stream)
+        except LocalFailure:
+            return None
+        lists = await self._content.chunk_lists([file.stream for file in files])
+        for file in files:
+            chunks = lists.get(file.stream)
+            if chunks is None:
+                return None
+            found.update(dict.fromkeys(ref.hash for ref in chunks))
+        return list(found)
+
+    async def packs(self, need: Need, *, beyond: Sequence[Need] = ()) -> list[PackInfo]:
+        """The packs that hold this content, without those only needed for what lies in `beyond` too."""
+        chunks = await self.chunks(need)
+        if chunks is None:
+            chunks = [ref.hash for ref in await self._content.chunk_list(need.stream) or ()]
+        for known in beyond:
+            there = set(await self.chunks(known) or ())
+            chunks = [chunk for chunk in chunks if chunk not in there]
+        return await self._content.packs_holding(need.space, chunks)

@@ -1,0 +1,295 @@
+"""What a replica at rest must offer: entries on one side, packs of content on the other (R1, R8, R21).
+
+Key invariants, held by every implementation and checked by one contract suite (`tests/contract/`):
+1. `append` is one durable transaction: after it returns, a power cut loses nothing; before, nothing of it is seen.
+2. Arrival numbers of a space are 1, 2, 3 … without gaps, in the order of `append`; an entry has one for ever.
+3. `chain` at N is a hash of the first N arrivals, so that a store rolled back to an old image is noticed.
+4. A pack is stored verbatim, is seen only when all of it is verified, and its chunks can be read back byte for byte.
+5. A chunk belongs to the spaces of the packs that hold it; asked for in another space, it does not exist.
+6. After a failed flush the store raises `LocalFailure(STORAGE_FAILED)` until it is opened again.
+
+Nothing here knows roles, items or networks. Ids, hashes, space ids and stream ids are 32 bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from protocol.chunking import ChunkList
+from protocol.entry import Entry
+from protocol.pack import FinishedPack
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An entry and its arrival number in its space (from 1)."""
+
+    arrival: int
+    entry: Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """How many entries of a space have arrived, and the 8-byte hash of their ids in order (zeros at 0)."""
+
+    count: int
+    chain: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """An entry in quarantine: who brought it, and what it waits for (an id, or None for an erasure)."""
+
+    source: bytes
+    entry: Entry
+    missing: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class RegisterRow:
+    """The newest register of one (kind, subject, device): its exact signed bytes and its time in ms."""
+
+    kind: int
+    subject: bytes
+    device: bytes
+    at_ms: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PackInfo:
+    """A stored pack: hash, size in bytes, and a space that it belongs to."""
+
+    hash: bytes
+    size: int
+    space: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """A part that `verify` found bad and moved aside: what it is, its id, and a sentence."""
+
+    what: str
+    id: bytes
+    why: str
+
+
+class EntryStore(Protocol):
+    """The entries, quarantine, registers and marks of one replica."""
+
+    async def append(
+        self,
+        entries: Sequence[Entry],
+        *,
+        unsent: bool = False,
+        marks: Mapping[str, bytes | None] | None = None,
+        release: Iterable[bytes] = (),
+    ) -> list[Stored]:
+        """Add admitted entries, in order, in one durable transaction; those already present are passed over.
+
+        `unsent` puts the new ones in the outbox; `marks` are set (None deletes) and the quarantined ids in `release`
+        dropped in the same transaction. Returns the entries that were new. Raises `LocalFailure`.
+        """
+        ...
+
+    async def present(self, ids: Sequence[bytes]) -> set[bytes]:
+        """Those of `ids` that are in the set."""
+        ...
+
+    async def get(self, ids: Sequence[bytes]) -> dict[bytes, Entry]:
+        """The entries of `ids` that are in the set."""
+        ...
+
+    async def position(self, space: bytes) -> Position:
+        """Where the space stands now."""
+        ...
+
+    async def chain_at(self, space: bytes, count: int) -> bytes | None:
+        """The chain hash after `count` arrivals, or None if there are fewer."""
+        ...
+
+    async def page(self, space: bytes, after: int, max_bytes: int) -> list[Stored]:
+        """Entries that arrived after number `after`, oldest first, at least one if there is any, ≤ `max_bytes` of wire."""
+        ...
+
+    async def scan(self, space: bytes, after: int = 0) -> list[Stored]:
+        """All entries of a space that arrived after number `after`, in order of arrival."""
+        ...
+
+    async def scan_kinds(self, kinds: Sequence[int]) -> list[Entry]:
+        """All entries of these kinds in all spaces, in order of arrival."""
+        ...
+
+    async def authored(self, space: bytes, author: bytes) -> list[Entry]:
+        """The entries of one author in one space, in order of arrival."""
+        ...
+
+    async def times(self, space: bytes) -> list[tuple[int, bytes]]:
+        """(timestamp in ms, id) of every entry of the space, in no promised order: what reconciliation works on."""
+        ...
+
+    async def spaces(self) -> dict[bytes, int]:
+        """Each space that holds entries, and how many."""
+        ...
+
+    async def unsent(self, max_bytes: int) -> list[Entry]:
+        """The oldest entries of the outbox, in order of arrival, at least one if there is any, ≤ `max_bytes` of wire."""
+        ...
+
+    async def unsent_totals(self) -> tuple[int, int]:
+        """How many entries lie in the outbox, and their wire bytes."""
+        ...
+
+    async def mark_sent(self, ids: Iterable[bytes]) -> None:
+        """Take entries out of the outbox: the server holds them."""
+        ...
+
+    async def mark_unsent(self, ids: Iterable[bytes]) -> None:
+        """Put entries that the set holds into the outbox: the server turned out not to hold them."""
+        ...
+
+    async def hold(self, held: Sequence[Held], *, max_entries: int, max_bytes: int) -> list[bytes]:
+        """Put entries in quarantine within the bounds per source; returns the ids that did not fit any more."""
+        ...
+
+    async def held(self) -> list[Held]:
+        """All entries in quarantine."""
+        ...
+
+    async def drop_held(self, ids: Iterable[bytes]) -> None:
+        """Take entries out of quarantine."""
+        ...
+
+    async def mark(self, key: str) -> bytes | None:
+        """A small local value that is not history: a cursor, a cache, a secret of this replica."""
+        ...
+
+    async def marks(self, prefix: str) -> dict[str, bytes]:
+        """All local values whose key starts with `prefix`."""
+        ...
+
+    async def set_marks(self, marks: Mapping[str, bytes | None]) -> None:
+        """Set local values in one durable transaction; None deletes."""
+        ...
+
+    async def put_registers(self, rows: Sequence[RegisterRow]) -> list[RegisterRow]:
+        """Keep those rows that are newer than what is held; returns them."""
+        ...
+
+    async def registers(self, kind: int | None = None, since_ms: int = 0) -> list[RegisterRow]:
+        """The registers held, of one kind or of all."""
+        ...
+
+    async def verify(self) -> list[Damage]:
+        """Check that every stored entry has the id, commitment and chain that it should have; bad ones are moved aside."""
+        ...
+
+    async def close(self) -> None:
+        """Flush and let go."""
+        ...
+
+
+class PackBuild(Protocol):
+    """A pack being written by this replica. Used by one task at a time; nothing is visible before `finish`."""
+
+    async def chunk(self, data: bytes) -> bytes:
+        """Add a chunk, unless the space holds it already; returns its hash."""
+        ...
+
+    async def stream(self, chunks: ChunkList) -> bytes:
+        """Add the list of a stream whose chunks have all been added; returns the stream's id."""
+        ...
+
+    async def finish(self) -> list[FinishedPack]:
+        """Make durable and visible what was added, as one or several packs (none if all was there already)."""
+        ...
+
+    async def abort(self) -> None:
+        """Throw away what was added."""
+        ...
+
+
+class ContentStore(Protocol):
+    """Packs, and what they hold."""
+
+    async def build(self, space: bytes, *, unsent: bool, sealed: bool = False) -> PackBuild:
+        """Begin to write packs for a space; `sealed` content is stored as it is, not compressed."""
+        ...
+
+    async def ingest(self, space: bytes, data: bytes, *, unsent: bool = False) -> FinishedPack:
+        """Take in a whole pack from memory, verified. Raises `PeerFault`, `TooLarge`, `LocalFailure`."""
+        ...
+
+    async def part_size(self, pack: bytes) -> int:
+        """How many bytes of an unfinished download or upload are here (0 if none)."""
+        ...
+
+    async def append_part(self, pack: bytes, offset: int, data: bytes) -> int:
+        """Add bytes at `offset`, which must be the part's size; returns the new size. Raises `PeerFault(WRONG_OFFSET)`."""
+        ...
+
+    async def finish_part(self, space: bytes, pack: bytes, size: int, *, unsent: bool = False) -> FinishedPack:
+        """Verify a completely received pack and make it visible; a bad one is thrown away (`PeerFault`)."""
+        ...
+
+    async def drop_part(self, pack: bytes) -> None:
+        """Throw away an unfinished part."""
+        ...
+
+    async def share(self, pack: bytes, space: bytes) -> None:
+        """Let a stored pack belong to one more space, whose member has just proved that it has the bytes."""
+        ...
+
+    async def pack(self, pack: bytes, space: bytes | None = None) -> PackInfo | None:
+        """The stored pack of this hash (in this space), if any."""
+        ...
+
+    async def read_pack(self, pack: bytes, start: int, length: int) -> bytes:
+        """Bytes of a stored pack, verbatim; fewer at its end."""
+        ...
+
+    async def chunk_list(self, stream: bytes) -> ChunkList | None:
+        """The chunk list of a stream, if a stored pack brought it."""
+        ...
+
+    async def chunk_lists(self, streams: Sequence[bytes]) -> dict[bytes, ChunkList]:
+        """The chunk lists of those streams that have one here: one look-up for a whole manifest."""
+        ...
+
+    async def missing_chunks(self, space: bytes, chunks: Sequence[bytes]) -> set[bytes]:
+        """Those chunks that no stored pack of the space holds."""
+        ...
+
+    async def packs_holding(self, space: bytes, chunks: Iterable[bytes]) -> list[PackInfo]:
+        """A set of the space's packs that together hold those of `chunks` that are here."""
+        ...
+
+    def read_stream(self, stream: bytes) -> AsyncIterator[bytes]:
+        """The bytes of a stream, chunk by chunk, each checked. Raises `LocalFailure(INCOMPLETE | DAMAGED)`."""
+        ...
+
+    async def unsent_packs(self) -> list[PackInfo]:
+        """Packs that the server is not known to hold, smallest first."""
+        ...
+
+    async def mark_packs(self, packs: Iterable[bytes], *, unsent: bool) -> None:
+        """Note that the server holds these packs, or that it does not."""
+        ...
+
+    async def totals(self) -> tuple[int, int, int]:
+        """Packs, chunks, and bytes on disk."""
+        ...
+
+    async def verify(self) -> list[Damage]:
+        """Read every pack; bad ones are moved aside, so that their content counts as missing."""
+        ...
+
+    async def free_bytes(self) -> int:
+        """Room left on the disk."""
+        ...
+
+    async def close(self) -> None:
+        """Let go."""
+        ...

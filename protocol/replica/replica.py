@@ -1,0 +1,365 @@
+"""A replica at work: the door before the store, the quarantine beside it, the folds over it (R1, R4, R7).
+
+One object for the server, an agent, a relay. It admits what others bring, writes what its own device says, and answers
+questions about a space from the fold. Rules live in `protocol.rights`, `roster` and `coursework`; this is the thin shell
+that feeds them from a store. docs/protocol.md, "Admission".
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import starmap
+from typing import TypeVar
+
+from protocol import clock
+from protocol.coursework import Coursework, fold_coursework
+from protocol.entry import Entry, Kind, compose, signature_holds
+from protocol.errors import Code, LocalFailure
+from protocol.identity import SigningKey
+from protocol.limits import MAX_PREV, MAX_WAITING_BYTES, MAX_WAITING_ENTRIES, SALT_BYTES
+from protocol.messages import Refusal
+from protocol.reconcile import Record, fingerprint_of
+from protocol.replica.interfaces import ContentStore, EntryStore, Held, Position
+from protocol.rights import Authority, Door, Outcome
+from protocol.roster import Roster, fold_roster
+from protocol.sorted_records import SortedRecords
+
+V = TypeVar("V")
+
+Entropy = Callable[[int], bytes]
+"""Fresh randomness: how many bytes → the bytes."""
+
+_DOOR_KINDS = (Kind.CERTIFICATE, Kind.GRANT, Kind.SUCCESSOR, Kind.SPACE, Kind.ERASE)
+_CACHED_SPACES = 128
+_SLICE_ENTRIES = 128
+_CLOCK_MARK = "clock"
+_PROVEN_MARK = "proven"
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What a device wants to say; the replica adds author, time, `prev`, salt and signature."""
+
+    space: bytes
+    kind: Kind
+    grant: bytes | None
+    payload: bytes
+    subject: bytes | None = None
+    target: bytes | None = None
+    parents: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """What became of a batch: the entries that were new, and those that wait or were refused."""
+
+    admitted: tuple[Entry, ...]
+    waiting: tuple[bytes, ...]
+    refused: tuple[Refusal, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SpaceView:
+    """The folds of a space, and the counts of the sets that they were made from."""
+
+    roster: Roster
+    coursework: Coursework
+    counts: tuple[int, ...]
+
+
+@dataclass(slots=True)
+class _Batch:
+    """A batch on its way through the door."""
+
+    admitted: list[Entry] = field(default_factory=list)
+    waiting: list[Held] = field(default_factory=list)
+    refused: list[Refusal] = field(default_factory=list)
+
+
+class Replica:
+    """See the module. Made by `open`; every method may be called from many tasks at once."""
+
+    def __init__(self, root: bytes, store: EntryStore, content: ContentStore) -> None:
+        """A replica over an opened store that has not been read yet; use `open`."""
+        self.store = store
+        self.content = content
+        self.door = Door(root)
+        self._admitting = asyncio.Lock()
+        self._last_at = 0
+        self._proven_ms: int | None = None
+        self._tips: dict[tuple[bytes, bytes], list[bytes]] = {}
+        self._views: OrderedDict[bytes, SpaceView] = OrderedDict()
+        self._records: OrderedDict[bytes, tuple[int, SortedRecords]] = OrderedDict()
+
+    @classmethod
+    async def open(cls, root: bytes, store: EntryStore, content: ContentStore) -> Replica:
+        """The replica of the territory whose root key is `root`, with what its store already holds."""
+        replica = cls(root, store, content)
+        await replica._remember()
+        return replica
+
+    @property
+    def territory(self) -> bytes:
+        """The territory's id, which is also the id of its space."""
+        return self.door.territory
+
+    @property
+    def proven_ms(self) -> int | None:
+        """The newest time that a server has proved to this replica."""
+        return self._proven_ms
+
+    async def admit(
+        self,
+        entries: Sequence[Entry],
+        *,
+        source: bytes,
+        now_ms: int,
+        unsent: bool = False,
+        marks: Mapping[str, bytes | None] | None = None,
+    ) -> Admission:
+        """Let entries in by the door's rules, durably, with `marks` in the same transaction.
+
+        What waits is kept in quarantine under `source` (a key, or any name of 32 bytes at most) and tried again whenever
+        something is admitted that it may have waited for. `unsent` puts what is new into the outbox.
+        """
+        async with self._admitting:
+            return await self._admit(entries, source, now_ms, unsent=unsent, marks=marks)
+
+    async def write(
+        self, drafts: Sequence[Draft], *, author: SigningKey, now_ms: int, entropy: Entropy, unsent: bool = True
+    ) -> list[Entry]:
+        """Say something as `author`: all drafts become entries in one durable transaction, or none.
+
+        Raises `LocalFailure(INTERNAL)` if the own door refuses one of them, which callers check rights to avoid.
+        """
+        async with self._admitting:
+            entries = []
+            tips: dict[bytes, list[bytes]] = {}
+            at = self._last_at
+            for draft in drafts:
+                if draft.space not in tips:
+                    tips[draft.space] = await self._own_tips(draft.space, author.public)
+                at = clock.tick(at, now_ms)
+                entry = compose(
+                    author=author,
+                    space=draft.space,
+                    kind=draft.kind,
+                    grant=draft.grant,
+                    at=at,
+                    payload=draft.payload,
+                    salt=entropy(SALT_BYTES),
+                    subject=draft.subject,
+                    target=draft.target,
+                    parents=draft.parents,
+                    prev=tips[draft.space][:MAX_PREV],
+                )
+                tips[draft.space] = [entry.id]
+                entries.append(entry)
+            self._last_at = max(self._last_at, at)
+            admission = await self._admit(entries, author.public, now_ms, unsent=unsent, marks=None)
+            if len(admission.admitted) < len(entries):
+                raise LocalFailure(
+                    Code.INTERNAL,
+                    "this device wrote something that its own rules refuse",
+                    refused=[refusal.code for refusal in admission.refused],
+                )
+            return entries
+
+    async def prove_time(self, server_ms: int) -> None:
+        """Note a time that a server has signed; it bounds how far others' clocks may move ours (R6)."""
+        if self._proven_ms is None or server_ms > self._proven_ms:
+            self._proven_ms = server_ms
+            await self.store.set_marks({_PROVEN_MARK: server_ms.to_bytes(8, "big")})
+
+    async def view(self, space: bytes) -> SpaceView:
+        """The folds of a space, made anew when its set or one above it has grown."""
+        line = self.door.lineage(space)
+        counts = tuple([(await self.store.position(member)).count for member in line])
+        cached = self._views.get(space)
+        if cached is not None and cached.counts == counts:
+            self._views.move_to_end(space)
+            return cached
+        own = [stored.entry for stored in await self.store.scan(space)]
+        above = [stored.entry for member in line[1:] for stored in await self.store.scan(member)]
+        roster = fold_roster(space, own, above, self.door)
+        view = SpaceView(roster, fold_coursework(space, own, roster), counts)
+        _keep(self._views, space, view)
+        return view
+
+    async def records(self, space: bytes) -> SortedRecords:
+        """The space's set as reconciliation sees it."""
+        position = await self.store.position(space)
+        cached = self._records.get(space)
+        if cached is None:
+            records = SortedRecords(starmap(Record, await self.store.times(space)))
+        elif cached[0] == position.count:
+            records = cached[1]
+        else:
+            later = [stored.entry for stored in await self.store.scan(space, after=cached[0])]
+            records = cached[1].with_added([Record(entry.timestamp_ms, entry.id) for entry in later])
+        _keep(self._records, space, (len(records), records))
+        return records
+
+    async def fingerprint(self, space: bytes) -> bytes:
+        """The 16-byte fingerprint of the space's set: equal exactly when two replicas agree."""
+        return fingerprint_of(await self.records(space))
+
+    async def position(self, space: bytes) -> Position:
+        """Where the space stands in this store's order of arrival."""
+        return await self.store.position(space)
+
+    async def authorities(self, key: bytes) -> list[Authority]:
+        """The grants of a key that no revocation cuts and nothing holds back."""
+        mine = [authority for authority in self.door.authorities() if authority.key == key]
+        found = []
+        for authority in mine:
+            roster = (await self.view(authority.space)).roster
+            if key not in roster.cut and authority.grant not in roster.held_back:
+                found.append(authority)
+        return found
+
+    async def readable(self, key: bytes) -> dict[bytes, Authority]:
+        """The spaces that a key may read, parents before children, each with the grant of highest rank that opens it.
+
+        A grant opens its space, those below it, and those above it, whose entries are needed to judge its own.
+        """
+        found: dict[bytes, Authority] = {}
+        grants = await self.authorities(key)
+        for space in self.door.spaces():
+            line = self.door.lineage(space)
+            opening = [
+                grant for grant in grants if grant.space in line or space in self.door.lineage(grant.space)
+            ]
+            if opening:
+                found[space] = max(opening, key=lambda grant: (grant.space in line, grant.rank, grant.grant))
+        return found
+
+    async def close(self) -> None:
+        """Close content and store."""
+        await self.content.close()
+        await self.store.close()
+
+    async def _remember(self) -> None:
+        for entry in await self.store.scan_kinds(_DOOR_KINDS):
+            self.door.learn(entry)
+        last = await self.store.mark(_CLOCK_MARK)
+        self._last_at = int.from_bytes(last or b"", "big")
+        proven = await self.store.mark(_PROVEN_MARK)
+        self._proven_ms = None if proven is None else int.from_bytes(proven, "big")
+
+    async def _admit(
+        self,
+        entries: Sequence[Entry],
+        source: bytes,
+        now_ms: int,
+        *,
+        unsent: bool,
+        marks: Mapping[str, bytes | None] | None,
+    ) -> Admission:
+        present = await self.store.present([entry.id for entry in entries])
+        fresh = {entry.id: entry for entry in entries if entry.id not in present}
+        batch = _Batch()
+        await self._pass_door([Held(source, entry, None) for entry in fresh.values()], batch)
+        released = await self._retry_held(batch, fresh)
+        self._observe(batch.admitted, now_ms)
+        noted = {**(marks or {}), _CLOCK_MARK: self._last_at.to_bytes(8, "big")}
+        if batch.admitted or marks:
+            try:
+                await self.store.append(batch.admitted, unsent=unsent, marks=noted, release=released)
+            except BaseException:
+                await self._forget()
+                raise
+        self._follow_tips(batch.admitted)
+        mine = [held for held in batch.waiting if held.entry.id in fresh]
+        overflow = set(
+            await self.store.hold(mine, max_entries=MAX_WAITING_ENTRIES, max_bytes=MAX_WAITING_BYTES) if mine else ()
+        )
+        return Admission(
+            tuple(entry for entry in batch.admitted if entry.id in fresh),
+            tuple(held.entry.id for held in mine if held.entry.id not in overflow),
+            (*batch.refused, *(Refusal(lost, Code.MISSING_GRANT) for lost in overflow)),
+        )
+
+    async def _pass_door(self, candidates: Sequence[Held], batch: _Batch) -> None:
+        """Judge candidates until nothing moves; the signature of each is checked once."""
+        pending = await self._checked(candidates)
+        moved = True
+        while pending and moved:
+            moved = False
+            still: list[tuple[Held, bool]] = []
+            for held, signed in pending:
+                verdict = self.door.examine(held.entry, signed=signed)
+                if verdict.outcome is Outcome.ADMIT:
+                    self.door.learn(held.entry)
+                    batch.admitted.append(held.entry)
+                    moved = moved or held.entry.header.kind in _DOOR_KINDS
+                elif verdict.outcome is Outcome.WAIT:
+                    still.append((Held(held.source, held.entry, verdict.missing), signed))
+                else:
+                    batch.refused.append(Refusal(held.entry.id, verdict.code or Code.MALFORMED))
+            pending = still
+        batch.waiting.extend(held for held, _ in pending)
+
+    async def _checked(self, candidates: Sequence[Held]) -> list[tuple[Held, bool]]:
+        """Each candidate with whether its signature holds, giving way to other tasks between slices."""
+        checked = []
+        for start in range(0, len(candidates), _SLICE_ENTRIES):
+            checked += [(held, signature_holds(held.entry)) for held in candidates[start : start + _SLICE_ENTRIES]]
+            await asyncio.sleep(0)
+        return checked
+
+    async def _retry_held(self, batch: _Batch, fresh: Mapping[bytes, Entry]) -> list[bytes]:
+        """Try the quarantine again if something was admitted that may have been missing; returns the ids to release."""
+        if not any(entry.header.kind in _DOOR_KINDS for entry in batch.admitted):
+            return []
+        held = [held for held in await self.store.held() if held.entry.id not in fresh]
+        before = len(batch.waiting)
+        await self._pass_door(held, batch)
+        still = {waiting.entry.id for waiting in batch.waiting[before:]}
+        return [waiting.entry.id for waiting in held if waiting.entry.id not in still]
+
+    def _observe(self, entries: Iterable[Entry], now_ms: int) -> None:
+        reference_ms = now_ms if self._proven_ms is None else self._proven_ms
+        for entry in entries:
+            self._last_at = clock.observe(self._last_at, entry.header.at, reference_ms)
+
+    async def _own_tips(self, space: bytes, author: bytes) -> list[bytes]:
+        """The author's own latest entries in a space, newest first: those that none of its others names as `prev`."""
+        tips = self._tips.get((space, author))
+        if tips is None:
+            written = await self.store.authored(space, author)
+            named = {earlier for entry in written for earlier in entry.header.prev}
+            latest = [entry for entry in written if entry.id not in named]
+            latest.sort(key=lambda entry: (entry.header.at, entry.id), reverse=True)
+            tips = [entry.id for entry in latest]
+            self._tips[space, author] = tips
+        return list(tips)
+
+    def _follow_tips(self, entries: Iterable[Entry]) -> None:
+        for entry in entries:
+            key = (entry.header.space, entry.header.author)
+            tips = self._tips.get(key)
+            if tips is None:
+                continue
+            if all(earlier in tips for earlier in entry.header.prev):
+                self._tips[key] = [entry.id, *(tip for tip in tips if tip not in entry.header.prev)]
+            else:
+                # An entry of ours that we had lost comes back out of order: count again at the next write.
+                del self._tips[key]
+
+    async def _forget(self) -> None:
+        """After a failed append, fall back to what the store holds."""
+        self.door = Door(self.door.root)
+        self._tips.clear()
+        await self._remember()
+
+
+def _keep(cache: OrderedDict[bytes, V], key: bytes, value: V) -> None:
+    cache[key] = value
+    cache.move_to_end(key)
+    while len(cache) > _CACHED_SPACES:
+        cache.popitem(last=False)
+

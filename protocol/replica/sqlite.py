@@ -1,0 +1,205 @@
+"""Entries, quarantine, registers and marks in SQLite: the `EntryStore` of agents and of the embedded server.
+
+What must hold is said in `protocol.replica.interfaces`, the tables in `schema/0001.sql`. The chain of a space is
+BLAKE3-256(chain before ‖ id) from 32 zeros; its first `CURSOR_HASH_BYTES` are what others see.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from blake3 import blake3
+
+from protocol.entry import Entry
+from protocol.errors import PeerFault
+from protocol.limits import CURSOR_HASH_BYTES
+from protocol.replica.database import Cell, Database, insert, select_in
+from protocol.replica.disk import make_folder
+from protocol.replica.interfaces import Damage, Held, Position, RegisterRow, Stored
+from protocol.replica.sqlite_rows import ENTRY, entry_of, numbers_of, space_number
+from protocol.replica.sqlite_verify import verify_entries
+
+DATABASE: Final = "replica.db"
+NO_CHAIN: Final = bytes(32)
+
+
+class SqliteStore:
+    """See `EntryStore`. `database` is shared with the index of packs, so that there is one writer."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    @classmethod
+    async def open(cls, folder: Path) -> SqliteStore:
+        """Open or create the store in `folder`. Raises `LocalFailure` as `Database.open` does."""
+        make_folder(folder)
+        return cls(await Database.open(folder / DATABASE))
+
+    async def append(
+        self,
+        entries: Sequence[Entry],
+        *,
+        unsent: bool = False,
+        marks: Mapping[str, bytes | None] | None = None,
+        release: Iterable[bytes] = (),
+    ) -> list[Stored]:
+        released = list(release)
+
+        def work(connection: sqlite3.Connection) -> list[Stored]:
+            stored = _append(connection, _new(connection, entries), unsent=unsent)
+            _set_marks(connection, marks or {})
+            _drop_held(connection, released)
+            return stored
+
+        if not entries and not marks and not released:
+            return []
+        return await self.database.write(work)
+
+    async def present(self, ids: Sequence[bytes]) -> set[bytes]:
+        return await self.database.run(lambda connection: _present(connection, ids))
+
+    async def get(self, ids: Sequence[bytes]) -> dict[bytes, Entry]:
+        def work(connection: sqlite3.Connection) -> dict[bytes, Entry]:
+            rows = select_in(connection, f"SELECT {ENTRY} FROM entry WHERE id IN ({{keys}})", ids)  # noqa: S608
+            return {entry.id: entry for entry in map(entry_of, rows)}
+
+        return await self.database.run(work)
+
+    async def position(self, space: bytes) -> Position:
+        def work(connection: sqlite3.Connection) -> Position:
+            row = connection.execute("SELECT count, chain FROM space WHERE id = ?", (space,)).fetchone()
+            count, chain = row or (0, NO_CHAIN)
+            return Position(count, chain[:CURSOR_HASH_BYTES])
+
+        return await self.database.run(work)
+
+    async def chain_at(self, space: bytes, count: int) -> bytes | None:
+        if count == 0:
+            return NO_CHAIN[:CURSOR_HASH_BYTES]
+        sql = "SELECT chain FROM entry WHERE space = (SELECT number FROM space WHERE id = ?) AND arrival = ?"
+        row = await self.database.run(lambda connection: connection.execute(sql, (space, count)).fetchone())
+        return row[0] if row else None
+
+    async def page(self, space: bytes, after: int, max_bytes: int) -> list[Stored]:
+        return await self.database.run(lambda connection: list(_within(_arrivals(connection, space, after), max_bytes)))
+
+    async def scan(self, space: bytes, after: int = 0) -> list[Stored]:
+        return await self.database.run(lambda connection: list(_arrivals(connection, space, after)))
+
+    async def scan_kinds(self, kinds: Sequence[int]) -> list[Entry]:
+        wanted = [int(kind) for kind in kinds]
+        places = ", ".join("?" * len(wanted))
+        # the inner query reads the narrow index, and gives the numbers in order
+        sql = f"SELECT {ENTRY} FROM entry WHERE seq IN (SELECT seq FROM entry WHERE kind IN ({places})) ORDER BY seq"  # noqa: S608
+        return await self.database.run(_entries(sql, wanted))
+
+    async def authored(self, space: bytes, author: bytes) -> list[Entry]:
+        sql = f"""SELECT {ENTRY} FROM entry WHERE author = (SELECT number FROM author WHERE key = ?)
+                  AND space = (SELECT number FROM space WHERE id = ?) ORDER BY seq"""  # noqa: S608
+        return await self.database.run(_entries(sql, (author, space)))
+
+    async def times(self, space: bytes) -> list[tuple[int, bytes]]:
+        sql = "SELECT at_ms, id FROM entry WHERE space = (SELECT number FROM space WHERE id = ?) ORDER BY at_ms, id"
+        return await self.database.run(lambda connection: connection.execute(sql, (space,)).fetchall())
+
+    async def spaces(self) -> dict[bytes, int]:
+        sql = "SELECT id, count FROM space WHERE count > 0 ORDER BY number"
+        return await self.database.run(lambda connection: dict(connection.execute(sql)))
+
+    async def unsent(self, max_bytes: int) -> list[Entry]:
+        sql = f"SELECT {ENTRY}, arrival FROM unsent JOIN entry USING (seq) ORDER BY seq"  # noqa: S608
+
+        def work(connection: sqlite3.Connection) -> list[Entry]:
+            return [stored.entry for stored in _within(map(_stored_of, connection.execute(sql)), max_bytes)]
+
+        return await self.database.run(work)
+
+    async def unsent_totals(self) -> tuple[int, int]:
+        sql = "SELECT count(*), ifnull(sum(wire_bytes), 0) FROM unsent"
+        count, wire_bytes = await self.database.run(lambda connection: connection.execute(sql).fetchone())
+        return count, wire_bytes
+
+    async def mark_sent(self, ids: Iterable[bytes]) -> None:
+        listed = list(ids)
+
+        def work(connection: sqlite3.Connection) -> None:
+            rows = list(select_in(connection, "SELECT seq FROM entry WHERE id IN ({keys})", listed))
+            connection.executemany("DELETE FROM unsent WHERE seq = ?", rows)
+
+        if listed:
+            await self.database.write(work)
+
+    async def mark_unsent(self, ids: Iterable[bytes]) -> None:
+        listed = list(ids)
+
+        def work(connection: sqlite3.Connection) -> None:
+            rows = select_in(connection, f"SELECT {ENTRY}, seq FROM entry WHERE id IN ({{keys}})", listed)  # noqa: S608
+            waiting = [(row[-1], entry_of(row).wire_bytes) for row in rows]
+            insert(connection, "INSERT OR IGNORE INTO unsent (seq, wire_bytes)", waiting)
+
+        if listed:
+            await self.database.write(work)
+
+    async def hold(self, held: Sequence[Held], *, max_entries: int, max_bytes: int) -> list[bytes]:
+        def work(connection: sqlite3.Connection) -> list[bytes]:
+            return [one.entry.id for one in held if not _hold(connection, one, max_entries, max_bytes)]
+
+        return await self.database.write(work) if held else []
+
+    async def held(self) -> list[Held]:
+        sql = f"SELECT {ENTRY}, source, missing FROM held ORDER BY number"  # noqa: S608
+
+        def work(connection: sqlite3.Connection) -> list[Held]:
+            return [Held(row[-2], entry_of(row), row[-1]) for row in connection.execute(sql)]
+
+        return await self.database.run(work)
+
+    async def drop_held(self, ids: Iterable[bytes]) -> None:
+        listed = list(ids)
+        if listed:
+            await self.database.write(lambda connection: _drop_held(connection, listed))
+
+    async def mark(self, key: str) -> bytes | None:
+        sql = "SELECT value FROM mark WHERE key = ?"
+        row = await self.database.run(lambda connection: connection.execute(sql, (key,)).fetchone())
+        return row[0] if row else None
+
+    async def marks(self, prefix: str) -> dict[str, bytes]:
+        def work(connection: sqlite3.Connection) -> dict[str, bytes]:
+            found = {}
+            # keys with the prefix lie together, from the prefix itself on
+            for key, value in connection.execute("SELECT key, value FROM mark WHERE key >= ? ORDER BY key", (prefix,)):
+                if not key.startswith(prefix):
+                    break
+                found[key] = value
+            return found
+
+        return await self.database.run(work)
+
+    async def set_marks(self, marks: Mapping[str, bytes | None]) -> None:
+        if marks:
+            await self.database.write(lambda connection: _set_marks(connection, marks))
+
+    async def put_registers(self, rows: Sequence[RegisterRow]) -> list[RegisterRow]:
+        def work(connection: sqlite3.Connection) -> list[RegisterRow]:
+            return [row for row in rows if _put_register(connection, row)]
+
+        return await self.database.write(work) if rows else []
+
+    async def registers(self, kind: int | None = None, since_ms: int = 0) -> list[RegisterRow]:
+        sql = """SELECT kind, subject, device, at_ms, data FROM register
+                 WHERE (?1 IS NULL OR kind = ?1) AND at_ms >= ?2 ORDER BY kind, subject, device"""
+
+        def work(connection: sqlite3.Connection) -> list[RegisterRow]:
+            return [RegisterRow(*row) for row in connection.execute(sql, (kind, since_ms))]
+
+        return await self.database.run(work)
+
+    async def verify(self) -> list[Damage]:
+        return await verify_entries(self.database)
+
+    async def close(self) -> None:
+        await self.database.close()

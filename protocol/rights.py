@@ -1,0 +1,269 @@
+"""Who may write what: the door that every replica keeps alike (R7; docs/protocol.md, "Admission").
+
+Rules:
+- the door looks at the header, the commitment, the named grant and the `space` entries between two spaces, nothing else;
+- a verdict never depends on the order of arrival: what is missing makes an entry wait, never be refused;
+- a grant holds in its space and in those below it, and confers only ranks strictly below its author's;
+- time, revocation, roster and erasure act in the fold (`protocol.roster`), never here.
+
+`WRITERS` and `protocol.roles.RANK` are the rules; the rest reads them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
+
+from protocol.entry import Entry, Header, Kind, KindClass, class_of, signature_holds
+from protocol.errors import Code, PeerFault, TooLarge
+from protocol.identity import territory_id
+from protocol.roles import RANK, Role
+from protocol.structure import Certificate, Erasure, Grant, SpaceRecord, Successor
+
+DEVICES: Final = frozenset({Role.ADMIN, Role.TEACHER, Role.RELAY, Role.MACHINE})
+
+WRITERS: Final[Mapping[int, frozenset[Role]]] = MappingProxyType(
+    {
+        KindClass.AUTHORITY: frozenset({Role.ROOT}),
+        KindClass.STRUCTURE: frozenset({Role.ROOT, Role.SERVER, Role.ADMIN}),
+        KindClass.COURSE: frozenset({Role.SERVER, Role.ADMIN, Role.TEACHER}),
+        KindClass.ANSWER: frozenset({Role.TEACHER}),
+        KindClass.WORK: frozenset({Role.TEACHER, Role.RELAY, Role.MACHINE, Role.ROOT}),
+        KindClass.WITNESS: DEVICES | {Role.SERVER},
+        KindClass.OFFICE: frozenset({Role.SERVER}),
+    }
+)
+
+_NEVER_ERASED: Final = frozenset({KindClass.AUTHORITY, KindClass.STRUCTURE})
+
+
+class Outcome(StrEnum):
+    """What the door says of an entry."""
+
+    ADMIT = "admit"
+    WAIT = "wait"
+    REFUSE = "refuse"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The door's answer: `missing` is the id that an entry waits for, `code` why it is refused."""
+
+    outcome: Outcome
+    missing: bytes | None = None
+    code: Code | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Authority:
+    """What an admitted grant, certificate or successor entry gives to a key: a role in a space and below it."""
+
+    grant: bytes
+    key: bytes
+    agreement: bytes
+    role: Role
+    space: bytes
+    person: bytes | None
+    tls_sha256: bytes | None
+    invite: bytes | None
+    predecessor: bytes | None
+    author: bytes
+
+    @property
+    def rank(self) -> int:
+        """The rank of the role, root 5 … machine 1."""
+        return RANK[self.role]
+
+
+_ADMIT: Final = Verdict(Outcome.ADMIT)
+
+
+class Door:
+    """What a replica must remember to judge entries: authorities, the tree of spaces, erasures.
+
+    `examine` is pure; `learn` is called with every admitted entry, once, in any order.
+    """
+
+    def __init__(self, root: bytes) -> None:
+        """`root` is the territory's pinned Ed25519 public key."""
+        self.root: Final = root
+        self.territory: Final = territory_id(root)
+        self._authorities: dict[bytes, Authority] = {}
+        self._parents: dict[bytes, bytes] = {}
+        self._erased: dict[bytes, set[bytes]] = {}
+        self._lines: dict[bytes, tuple[bytes, ...]] = {}
+
+    def examine(self, entry: Entry, *, signed: bool | None = None) -> Verdict:
+        """Judge one entry. `signed` may bring a signature check that was already made for exactly this entry."""
+        header = entry.header
+        kind_class = class_of(header.kind)
+        writers = WRITERS.get(kind_class)
+        if writers is None:
+            return _refuse(Code.UNKNOWN_KIND)
+        holds = signature_holds(entry) if signed is None else signed
+        if not holds:
+            return _refuse(Code.BAD_SIGNATURE)
+        if entry.payload is None:
+            if kind_class in _NEVER_ERASED and header.kind != Kind.PERSON:
+                return _refuse(Code.BAD_COMMITMENT)
+            if not self._is_erased(entry):
+                return Verdict(Outcome.WAIT, missing=None)
+        role = self._role_of_author(header)
+        if isinstance(role, Verdict):
+            return role
+        if role not in writers:
+            return _refuse(Code.NO_RIGHT)
+        if kind_class == KindClass.AUTHORITY and header.space != self.territory:
+            return _refuse(Code.NO_RIGHT)
+        return self._examine_structure(entry, role)
+
+    def learn(self, entry: Entry) -> None:
+        """Remember what an admitted entry means for later verdicts. Entries of other kinds mean nothing here."""
+        if entry.payload is None:
+            return
+        kind = entry.header.kind
+        if kind in _AUTHORITY_READERS:
+            authority = _authority_in(entry)
+            if authority is not None:
+                self._authorities[entry.id] = authority
+        elif kind == Kind.SPACE:
+            record = SpaceRecord.parse(entry.payload)
+            self._parents[record.space_of(entry, self.territory)] = entry.header.space
+            self._lines.clear()
+        elif kind == Kind.ERASE:
+            try:
+                erasure = Erasure.parse(entry.payload)
+            except PeerFault:
+                return
+            self._erased.setdefault(erasure.covers, set()).add(entry.header.space)
+
+    def authority(self, grant: bytes | None) -> Authority | None:
+        """What the grant of this id gives, if it has been admitted."""
+        return None if grant is None else self._authorities.get(grant)
+
+    def authorities(self) -> Iterable[Authority]:
+        """All admitted grants, certificates and successors."""
+        return self._authorities.values()
+
+    def rank_of(self, header: Header) -> int:
+        """The rank with which an admitted entry was written."""
+        if header.grant is None:
+            return RANK[Role.ROOT]
+        authority = self._authorities.get(header.grant)
+        return 0 if authority is None else authority.rank
+
+    def parent(self, space: bytes) -> bytes | None:
+        """The space above, if the `space` entry that links them is known."""
+        return self._parents.get(space)
+
+    def lineage(self, space: bytes) -> tuple[bytes, ...]:
+        """The space and those above it, nearest first, as far as they are known."""
+        known = self._lines.get(space)
+        if known is None:
+            line = [space]
+            while (above := self._parents.get(line[-1])) is not None and above not in line:
+                line.append(above)
+            known = tuple(line)
+            if known[-1] == self.territory:
+                self._lines[space] = known
+        return known
+
+    def knows_space(self, space: bytes) -> bool:
+        """Whether the space is the territory or linked to it by admitted `space` entries."""
+        return self.lineage(space)[-1] == self.territory
+
+    def spaces(self) -> tuple[bytes, ...]:
+        """Every known space, the territory first, parents before children."""
+        known = [self.territory]
+        for space in self._parents:
+            known.extend(above for above in reversed(self.lineage(space)) if above not in known)
+        return tuple(known)
+
+    def covers(self, authority: Authority, space: bytes) -> bool:
+        """Whether a grant holds in `space`: its own or one below it."""
+        return authority.space in self.lineage(space)
+
+    def _role_of_author(self, header: Header) -> Role | Verdict:
+        if header.grant is None:
+            if header.author != self.root:
+                return _refuse(Code.MISSING_GRANT)
+            return Role.ROOT
+        authority = self._authorities.get(header.grant)
+        if authority is None:
+            return Verdict(Outcome.WAIT, missing=header.grant)
+        if authority.key != header.author:
+            return _refuse(Code.FOREIGN_GRANT)
+        line = self.lineage(header.space)
+        if authority.space in line:
+            return authority.role
+        if line[-1] != self.territory:
+            return Verdict(Outcome.WAIT, missing=line[-1])
+        return _refuse(Code.FOREIGN_GRANT)
+
+    def _examine_structure(self, entry: Entry, role: Role) -> Verdict:
+        kind = entry.header.kind
+        if entry.payload is None:
+            return _ADMIT
+        try:
+            if kind in _AUTHORITY_READERS:
+                conferred = _AUTHORITY_READERS[kind].parse(entry.payload)
+                if kind == Kind.GRANT and RANK[conferred.role] >= RANK[role]:
+                    return _refuse(Code.NO_RIGHT)
+            elif kind == Kind.SPACE:
+                record = SpaceRecord.parse(entry.payload)
+                return self._examine_space(entry, record)
+        except (PeerFault, TooLarge) as fault:
+            return _refuse(fault.code)
+        return _ADMIT
+
+    def _examine_space(self, entry: Entry, record: SpaceRecord) -> Verdict:
+        """A school lies in the territory and a class in a school, nothing else anywhere."""
+        here = entry.header.space
+        if record.uai is not None:
+            return _ADMIT if here == self.territory else _refuse(Code.NO_RIGHT)
+        if here == self.territory:
+            return _refuse(Code.NO_RIGHT)
+        above = self._parents.get(here)
+        if above is None:
+            return Verdict(Outcome.WAIT, missing=here)
+        return _ADMIT if above == self.territory else _refuse(Code.NO_RIGHT)
+
+    def _is_erased(self, entry: Entry) -> bool:
+        """Whether an admitted erasure, in the entry's space or above, covers its subject, its item or its space."""
+        header = entry.header
+        line = self.lineage(header.space)
+        named = (header.subject, header.target, entry.id, header.space)
+        return any(name is not None and not self._erased.get(name, set()).isdisjoint(line) for name in named)
+
+
+_AUTHORITY_READERS: Final[Mapping[int, type[Certificate | Grant | Successor]]] = MappingProxyType(
+    {Kind.CERTIFICATE: Certificate, Kind.GRANT: Grant, Kind.SUCCESSOR: Successor}
+)
+
+
+def _authority_in(entry: Entry) -> Authority | None:
+    reader = _AUTHORITY_READERS[entry.header.kind]
+    if entry.payload is None:
+        return None
+    given = reader.parse(entry.payload)
+    return Authority(
+        grant=entry.id,
+        key=given.signing,
+        agreement=given.agreement,
+        role=given.role,
+        space=entry.header.space,
+        person=given.person,
+        tls_sha256=given.tls_sha256,
+        invite=given.invite,
+        predecessor=entry.header.author if entry.header.kind == Kind.SUCCESSOR else None,
+        author=entry.header.author,
+    )
+
+
+def _refuse(code: Code) -> Verdict:
+    return Verdict(Outcome.REFUSE, code=code)
+
+

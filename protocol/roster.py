@@ -1,0 +1,179 @@
+"""The fold of rights and names: who is in a space, who may read it, what a revocation holds back (R4, R6, R11).
+
+A pure function of the sets of a space and of the spaces above it, the same for every order of arrival.
+
+Rules:
+- a person is the shown head of the `person` entries with that subject in the space itself; names come from nowhere else;
+- a revocation counts when its author's rank is strictly above the rank of the key it cuts, and it is not cut itself;
+- of a cut key only the named heads and their ancestors stay; several cuts intersect; the rest is held back, never dropped;
+- a grant that is held back gives no right to read; its entries stay in the set.
+
+docs/protocol.md, "Roster".
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from protocol.ancestry import ancestors, heads
+from protocol.entry import Entry, Kind
+from protocol.errors import PeerFault
+from protocol.rights import Authority, Door
+from protocol.roles import PersonRole, Role
+from protocol.structure import Erasure, PersonKey, PersonRecord, Revocation
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Somebody on the class list."""
+
+    id: bytes
+    name: str
+    role: PersonRole
+    entry: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Roster:
+    """What the fold says about rights and names of one space.
+
+    `reading_keys` maps a teacher to the X25519 keys that open hand-ins; `authorities` are the grants that hold in the
+    space and are not held back; `cut` are the keys that a revocation in force has cut off.
+    """
+
+    space: bytes
+    persons: Mapping[bytes, Person]
+    reading_keys: Mapping[bytes, tuple[bytes, ...]]
+    authorities: tuple[Authority, ...]
+    cut: frozenset[bytes]
+    held_back: frozenset[bytes]
+    erased: frozenset[bytes]
+
+    def may_read(self, key: bytes) -> bool:
+        """Whether a device with this key may read the space."""
+        return key not in self.cut and any(authority.key == key for authority in self.authorities)
+
+    def authority_of(self, key: bytes) -> Authority | None:
+        """The grant of highest rank that the key holds here, if it is not cut."""
+        mine = [authority for authority in self.authorities if authority.key == key and key not in self.cut]
+        return max(mine, key=lambda authority: (authority.rank, authority.grant), default=None)
+
+    def hides(self, entry: Entry) -> bool:
+        """Whether the fold passes an entry over: held back, or erased."""
+        header = entry.header
+        return entry.id in self.held_back or any(
+            name in self.erased for name in (header.subject, header.target, entry.id, header.space)
+        )
+
+
+def fold_roster(space: bytes, own: Sequence[Entry], above: Sequence[Entry], door: Door) -> Roster:
+    """The roster of `space` from its `own` entries and those of the spaces `above` it."""
+    held_back, cut = _cuts([*above, *own], door)
+    line = door.lineage(space)
+    erased = frozenset(_erased([*above, *own], held_back))
+    kept = [entry for entry in own if entry.id not in held_back and entry.header.subject not in erased]
+    return Roster(
+        space=space,
+        persons=_persons(kept),
+        reading_keys=_reading_keys(kept, door, cut),
+        authorities=tuple(
+            authority
+            for authority in door.authorities()
+            if authority.space in line and authority.grant not in held_back
+        ),
+        cut=cut,
+        held_back=held_back,
+        erased=erased,
+    )
+
+
+def _persons(entries: Iterable[Entry]) -> dict[bytes, Person]:
+    by_subject: defaultdict[bytes, list[Entry]] = defaultdict(list)
+    for entry in entries:
+        if entry.header.kind == Kind.PERSON and entry.header.subject is not None and entry.payload is not None:
+            by_subject[entry.header.subject].append(entry)
+    found = {}
+    for subject, versions in by_subject.items():
+        shown = heads(versions)[0] if len(versions) > 1 else versions[0]
+        try:
+            record = PersonRecord.parse(shown.payload or b"")
+        except PeerFault:
+            continue
+        if not record.left:
+            found[subject] = Person(subject, record.name, record.role, shown.id)
+    return found
+
+
+def _reading_keys(entries: Iterable[Entry], door: Door, cut: frozenset[bytes]) -> dict[bytes, tuple[bytes, ...]]:
+    """A key counts only where its subject is the person whom the author's own grant names."""
+    found: defaultdict[bytes, list[bytes]] = defaultdict(list)
+    for entry in sorted(entries, key=lambda entry: (entry.header.at, entry.id)):
+        if entry.header.kind != Kind.PERSON_KEY or entry.payload is None or entry.header.author in cut:
+            continue
+        authority = door.authority(entry.header.grant)
+        subject = entry.header.subject
+        if authority is None or subject is None or authority.person != subject or authority.role != Role.TEACHER:
+            continue
+        try:
+            key = PersonKey.parse(entry.payload).agreement
+        except PeerFault:
+            continue
+        if key not in found[subject]:
+            found[subject].append(key)
+    return {person: tuple(keys) for person, keys in found.items()}
+
+
+def _erased(entries: Iterable[Entry], held_back: frozenset[bytes]) -> Iterable[bytes]:
+    for entry in entries:
+        if entry.header.kind == Kind.ERASE and entry.payload is not None and entry.id not in held_back:
+            try:
+                yield Erasure.parse(entry.payload).covers
+            except PeerFault:
+                continue
+
+
+@dataclass(frozen=True, slots=True)
+class _Cut:
+    entry: bytes
+    rank: int
+    key: bytes
+    heads: tuple[bytes, ...]
+
+
+def _cuts(entries: Sequence[Entry], door: Door) -> tuple[frozenset[bytes], frozenset[bytes]]:
+    """What is held back, and which keys are cut. Highest ranks first: only a higher rank can undo a revocation."""
+    cuts = sorted(_revocations(entries, door), key=lambda cut: cut.rank, reverse=True)
+    if not cuts:
+        return frozenset(), frozenset()
+    by_author: defaultdict[bytes, dict[bytes, Entry]] = defaultdict(dict)
+    for entry in entries:
+        by_author[entry.header.author][entry.id] = entry
+    ranks = _ranks_of_keys(door)
+    held: set[bytes] = set()
+    keys: set[bytes] = set()
+    for cut in cuts:
+        if cut.entry in held or cut.rank <= ranks.get(cut.key, 0):
+            continue
+        keys.add(cut.key)
+        written = by_author[cut.key]
+        held.update(written.keys() - ancestors(cut.heads, written))
+    return frozenset(held), frozenset(keys)
+
+
+def _revocations(entries: Iterable[Entry], door: Door) -> Iterable[_Cut]:
+    for entry in entries:
+        if entry.header.kind == Kind.REVOKE and entry.payload is not None:
+            try:
+                revocation = Revocation.parse(entry.payload)
+            except PeerFault:
+                continue
+            yield _Cut(entry.id, door.rank_of(entry.header), revocation.key, revocation.heads)
+
+
+def _ranks_of_keys(door: Door) -> dict[bytes, int]:
+    ranks: dict[bytes, int] = {}
+    for authority in door.authorities():
+        ranks[authority.key] = max(ranks.get(authority.key, 0), authority.rank)
+    return ranks

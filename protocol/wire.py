@@ -1,0 +1,93 @@
+"""How messages lie in HTTP: paths, calls, content types, capability links (R13; docs/protocol.md, "HTTP").
+
+A capability lets its bearer fetch or send one pack, for a while. It is the only thing that a request for content shows, so
+that a proxy in front may serve content without knowing anybody.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+from typing import Final
+
+from blake3 import blake3
+
+from protocol.errors import Code, PeerFault
+
+CONTENT_TYPE: Final = "application/vnd.relais"
+PACK_TYPE: Final = "application/vnd.relais.pack"
+OFFSET_HEADER: Final = "Upload-Offset"
+
+SYNC_PATH: Final = "/v1/sync"
+RECONCILE_PATH: Final = "/v1/reconcile"
+PACKS_PATH: Final = "/v1/packs"
+ENROLL_PATH: Final = "/v1/enroll"
+
+_MAC_BYTES: Final = 16
+_FIXED_BYTES: Final = 1 + 4 + 4 + 32 + 32
+_DOMAIN: Final = b"relais/0 capability\x00"
+
+
+class Call(StrEnum):
+    """The call that a sealed request names; it must be the one of the path that it was sent to."""
+
+    SYNC = "sync"
+    RECONCILE = "reconcile"
+    ENROLL = "enroll"
+
+
+class Purpose(IntEnum):
+    """What a capability allows."""
+
+    FETCH = 1
+    SEND = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Capability:
+    """One pack of one space, to be fetched or sent until `expires_s` (seconds since 1970). `size` in bytes."""
+
+    purpose: Purpose
+    space: bytes
+    pack: bytes
+    size: int
+    expires_s: int
+
+    def issue(self, key: bytes) -> str:
+        """The text of the capability, authenticated under the issuer's 32-byte `key`."""
+        body = b"".join(
+            (
+                bytes([self.purpose]),
+                self.expires_s.to_bytes(4, "big"),
+                self.size.to_bytes(4, "big"),
+                self.space,
+                self.pack,
+            )
+        )
+        return base64.urlsafe_b64encode(_mac(key, body) + body).rstrip(b"=").decode()
+
+    @classmethod
+    def check(cls, text: str, key: bytes, purpose: Purpose, now_s: int) -> Capability:
+        """The capability in `text`. Raises `PeerFault(BAD_CAPABILITY)` if it is not ours, expired, or for something else."""
+        try:
+            data = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+        except (binascii.Error, ValueError):
+            raise _refused() from None
+        mac, body = data[:_MAC_BYTES], data[_MAC_BYTES:]
+        if len(body) != _FIXED_BYTES or not hmac.compare_digest(mac, _mac(key, body)) or body[0] != purpose:
+            raise _refused()
+        found = cls(purpose, body[9:41], body[41:73], int.from_bytes(body[5:9], "big"), int.from_bytes(body[1:5], "big"))
+        if found.expires_s < now_s:
+            raise _refused()
+        return found
+
+
+def _mac(key: bytes, body: bytes) -> bytes:
+    return blake3(_DOMAIN + body, key=key).digest(_MAC_BYTES)
+
+
+def _refused() -> PeerFault:
+    return PeerFault(Code.BAD_CAPABILITY, "this link is not valid or has expired; ask for a new one")

@@ -1,0 +1,193 @@
+"""An enrolled agent, opened: its keys, its replica, and where things lie in DIR.
+
+DIR never holds its own path, so it may be copied or moved. Private keys lie in DIR/keys (0700, files 0600) and never leave
+it. Everything else that the agent remembers besides entries and packs is a mark in the store, named here once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
+
+from protocol.coursework import live_content, sealed_content
+from protocol.entry import Kind, class_of
+from protocol.errors import BadInput, Code, LocalFailure, Refused
+from protocol.identity import AgreementKey, DeviceKeys
+from protocol.replica.holdings import Holdings, Need
+from protocol.replica.packs import PackFolder
+from protocol.replica.replica import Entropy, Replica
+from protocol.replica.sqlite import SqliteStore
+from protocol.rights import WRITERS, Authority
+from protocol.roles import Role
+
+ENROLMENT_FILE: Final = "enrolment.json"
+DEVICE_KEYS_FILE: Final = "keys/device"
+PERSON_KEY_FILE: Final = "keys/person"
+
+# Marks in the store.
+GENERATION_MARK: Final = "generation"
+CURSOR_MARKS: Final = "cursor/"
+"""+ space in hex → canonical [count, chain]: what the server's store was seen to hold."""
+PROVEN_MARKS: Final = "proven-at/"
+"""+ space in hex → 8 bytes of ms: when the server last proved that we hold all that it holds."""
+HAND_IN_MARKS: Final = "hand-in/"
+"""+ hand-in in hex → canonical {key, files}: the content key, until the teacher's receipt, and the names of the files."""
+REFUSED_MARKS: Final = "refused/"
+"""+ entry in hex → the code with which the server refused it for good."""
+LAST_SYNC_MARK: Final = "last-sync"
+"""→ canonical {at, reachable, skew}: how the last attempt went."""
+HEALTH_MARK: Final = "health"
+"""→ the body of the health register that the server last took."""
+
+_READS_HAND_INS: Final = frozenset({Role.TEACHER, Role.RELAY})
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolment:
+    """What enrolling settled: where the server is, whom to trust, what this device is called."""
+
+    server_url: str
+    root: bytes
+    territory_name: str
+    device_name: str
+
+    def write(self, folder: Path) -> None:
+        """Make it durable in DIR."""
+        text = json.dumps(
+            {
+                "server": self.server_url,
+                "root": self.root.hex(),
+                "territory": self.territory_name,
+                "name": self.device_name,
+            },
+            ensure_ascii=False,
+            indent=1,
+        )
+        write_private(folder / ENROLMENT_FILE, text.encode())
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """What DIR says. Raises `BadInput(NOT_ENROLLED)`, `LocalFailure(DAMAGED)`."""
+        try:
+            found = json.loads((folder / ENROLMENT_FILE).read_text(encoding="utf-8"))
+            return cls(found["server"], bytes.fromhex(found["root"]), found["territory"], found["name"])
+        except FileNotFoundError:
+            raise BadInput(
+                Code.NOT_ENROLLED, f"{folder} is not enrolled yet; use `sync-agent enroll` with a code"
+            ) from None
+        except (ValueError, KeyError, TypeError) as reason:
+            raise LocalFailure(Code.DAMAGED, f"{folder / ENROLMENT_FILE} cannot be read", reason=str(reason)) from reason
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """A file that only its owner reads, durable, whole or not at all."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    fresh = path.with_name(path.name + ".new")
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
+    if os.name == "posix":
+        descriptor = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+class Agent:
+    """Everything a command or the daemon works with. `now_ms` and `entropy` are the rim's clock and randomness."""
+
+    def __init__(  # noqa: PLR0913  (the parts of an agent)
+        self,
+        folder: Path,
+        enrolment: Enrolment,
+        keys: DeviceKeys,
+        replica: Replica,
+        holdings: Holdings,
+        *,
+        now_ms: Callable[[], int],
+        entropy: Entropy,
+    ) -> None:
+        """Made by `open`."""
+        self.folder = folder
+        self.enrolment = enrolment
+        self.keys = keys
+        self.replica = replica
+        self.holdings = holdings
+        self.now_ms = now_ms
+        self.entropy = entropy
+
+    @classmethod
+    async def open(cls, folder: Path, *, now_ms: Callable[[], int], entropy: Entropy) -> Self:
+        """The agent of DIR, whose lock the caller holds. Raises `BadInput(NOT_ENROLLED)`, `LocalFailure`."""
+        enrolment = Enrolment.read(folder)
+        keys = DeviceKeys.from_bytes((folder / DEVICE_KEYS_FILE).read_bytes())
+        store = await SqliteStore.open(folder)
+        content = await PackFolder.open(folder, store)
+        replica = await Replica.open(enrolment.root, store, content)
+        holdings = Holdings(store, content)
+        await holdings.load()
+        return cls(folder, enrolment, keys, replica, holdings, now_ms=now_ms, entropy=entropy)
+
+    async def close(self) -> None:
+        """Flush and let go."""
+        await self.replica.close()
+
+    @property
+    def device(self) -> bytes:
+        """The device's id: its Ed25519 public key."""
+        return self.keys.signing.public
+
+    def person_key(self) -> AgreementKey | None:
+        """The reading key of the teacher whose device this is, if it is one."""
+        try:
+            return AgreementKey((self.folder / PERSON_KEY_FILE).read_bytes())
+        except FileNotFoundError:
+            return None
+
+    async def spaces(self) -> dict[bytes, Authority]:
+        """The spaces of this device, parents before children, each with the grant that opens it."""
+        return await self.replica.readable(self.device)
+
+    async def right(self, space: bytes, kind: Kind) -> Authority:
+        """The grant under which this device may write `kind` in `space`.
+
+        Raises `BadInput(UNKNOWN_SPACE)` for a space that it does not have, `Refused(NO_RIGHT)`.
+        """
+        if space not in await self.spaces():
+            raise BadInput(Code.UNKNOWN_SPACE, f"this device has no space {space.hex()}", space=space.hex())
+        writers = WRITERS[class_of(kind)]
+        for grant in await self.replica.authorities(self.device):
+            if grant.role in writers and self.replica.door.covers(grant, space):
+                return grant
+        raise Refused(
+            Code.NO_RIGHT, "this device does not have the right to do that here", space=space.hex(), kind=kind.name
+        )
+
+    async def role(self) -> Role | None:
+        """The highest role that the device has anywhere."""
+        grants = await self.replica.authorities(self.device)
+        return max(grants, key=lambda grant: grant.rank).role if grants else None
+
+    async def needs(self, space: bytes, authority: Authority) -> list[Need]:
+        """The content that this device should hold of a space (R1): coursework; hand-ins where it reads or made them."""
+        coursework = (await self.replica.view(space)).coursework
+        author = None if authority.role in _READS_HAND_INS else self.device
+        return [
+            *(Need(space, ref.stream, sealed=False) for ref in live_content(coursework)),
+            *(Need(space, ref.stream, sealed=True) for ref in sealed_content(coursework, author)),
+        ]
+
+    async def missing(self) -> list[Need]:
+        """The content that this device should hold and does not, in the order in which to fetch it."""
+        missing: list[Need] = []
+        for space, authority in (await self.spaces()).items():
+            missing += await self.holdings.incomplete(await self.needs(space, authority))
+        return missing

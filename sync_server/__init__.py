@@ -1,0 +1,1 @@
+"""The program that territories run: a replica that everybody can reach."""

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from protocol.errors import Code, Refused
+from protocol.invitation import ALPHABET, Invitation, from_base32, invitation_hash, parse_code, to_base32
+
+VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "invitation.json").read_text(encoding="utf-8"))
+TERRITORY = bytes(range(100, 132))
+INVITATION = Invitation.create(TERRITORY, bytes(range(10)))
+CODE = INVITATION.code()
+ten_bytes = st.binary(min_size=10, max_size=10)
+
+
+def reason(text: str) -> str:
+    with pytest.raises(Refused) as caught:
+        parse_code(text)
+    assert caught.value.code is Code.CODE_WRONG
+    assert caught.value.exit_status == 5
+    return caught.value.message
+
+
+def test_a_code_is_that_of_the_vectors() -> None:
+    invitation = Invitation.create(bytes.fromhex(VECTORS["territory"]), bytes.fromhex(VECTORS["secret"]))
+    assert invitation.code() == VECTORS["code"]
+    assert invitation.secret_hash.hex() == VECTORS["secret_hash"]
+    assert invitation.secret_hash == invitation_hash(invitation.secret)
+
+
+@given(ten_bytes, ten_bytes)
+def test_every_code_is_read_again(fingerprint: bytes, secret: bytes) -> None:
+    invitation = Invitation(fingerprint, secret)
+    assert parse_code(invitation.code()) == invitation
+    assert len(invitation.code()) == 36 + 8
+
+
+@given(ten_bytes, ten_bytes, st.randoms(use_true_random=False))
+def test_a_code_is_read_as_people_type_it(fingerprint: bytes, secret: bytes, chance: object) -> None:
+    invitation = Invitation(fingerprint, secret)
+    typed = invitation.code().replace("0", "o").replace("1", "l").lower()
+    for written in (typed, typed.upper(), typed.replace("-", ""), typed.replace("-", " – "), f"\n “{typed}”.\r\n"):
+        assert parse_code(written) == invitation
+    assert parse_code(invitation.code().replace("1", "I")) == invitation
+
+
+def test_any_one_mistyped_character_is_noticed() -> None:
+    plain = CODE.replace("-", "")
+    missed = 0
+    for place, right in enumerate(plain):
+        for wrong in ALPHABET:
+            if wrong != right:
+                try:
+                    parse_code(plain[:place] + wrong + plain[place + 1 :])
+                    missed += 1
+                except Refused:
+                    pass
+    assert missed == 0
+
+
+def test_two_swapped_neighbours_are_noticed() -> None:
+    plain = CODE.replace("-", "")
+    for place in range(len(plain) - 1):
+        swapped = plain[:place] + plain[place + 1] + plain[place] + plain[place + 2 :]
+        if swapped != plain:
+            assert "mistyped" in reason(swapped)
+
+
+def test_a_code_that_is_too_short_or_too_long_says_how_long_it_is() -> None:
+    assert "this one has 0" in reason("")
+    assert "this one has 35" in reason(CODE[:-1])
+    assert "this one has 37" in reason(CODE + "A")
+    assert "far too long" in reason("A" * 201)
+
+
+def test_a_character_that_no_code_holds_is_named() -> None:
+    assert "“U”" in reason("u" + CODE[1:])
+    assert "“É”" in reason("é" + CODE[1:])
+
+
+def test_a_code_of_a_later_version_says_so() -> None:
+    later = "1" + CODE.replace("-", "")[1:-3]
+    checks = [to_base32(bytes((high, low)))[:3] for high in range(256) for low in range(0, 256, 2)]
+    messages = set()
+    for check in checks:
+        try:
+            parse_code(later + check)
+        except Refused as refused:
+            messages.add(refused.message)
+    assert any("newer version" in message for message in messages)
+
+
+def test_a_code_shows_whether_it_is_for_this_territory() -> None:
+    assert INVITATION.matches(TERRITORY)
+    assert not INVITATION.matches(bytes(32))
+
+
+def test_the_secret_does_not_show_when_an_invitation_is_printed() -> None:
+    assert INVITATION.secret.hex() not in repr(INVITATION)
+    assert repr(INVITATION.secret) not in repr(INVITATION)
+
+
+@given(st.binary(max_size=70))
+def test_base32_gives_the_bytes_back(data: bytes) -> None:
+    assert from_base32(to_base32(data), len(data)) == data
