@@ -46,7 +46,7 @@ def open_(sealed: bytes, recipient: AgreementKey, info: bytes) -> bytes:
     """The plaintext of `sealed`. Raises `PeerFault(BAD_SEAL)` for another key or `info`, and for bytes that changed."""
     try:
         return _SUITE.decrypt(sealed, recipient.private, info=info)
-    except (InvalidTag, ValueError) as reason:
+    except InvalidTag as reason:
         raise PeerFault(Code.BAD_SEAL, "sealed bytes do not open with this key") from reason
 
 

@@ -87,7 +87,12 @@ _DEFAULT_COST: Final = Argon2Cost()
 
 
 def write_kit(kit: Kit, *, passphrase: str | None, salt: bytes, cost: Argon2Cost = _DEFAULT_COST) -> str:
-    """The kit as text. `salt` is `SALT_BYTES` of fresh randomness, not used without a passphrase."""
+    """The kit as text. `salt` is `SALT_BYTES` of fresh randomness, not used without a passphrase.
+
+    Raises `ValueError` for a cost that `parse_kit` would refuse.
+    """
+    if not cost.is_bounded:
+        raise ValueError("no kit may have this cost")
     seeds = kit.root.seed + kit.recovery.seed
     if passphrase is None:
         block = bytes((_VERSION, _OPEN)) + seeds

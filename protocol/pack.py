@@ -250,15 +250,12 @@ def _index_digest(stored: bytes, plain_bytes: int) -> bytes:
 def _decompress(data: bytes, plain_bytes: int) -> bytes:
     """The content of exactly one zstd frame that itself declares `plain_bytes`; nothing is allocated before."""
     try:
-        declared = zstandard.get_frame_parameters(data)
-        if declared.content_size != plain_bytes or declared.dict_id:
-            raise PeerFault(Code.MALFORMED, "a compressed part of a pack declares a wrong size or a dictionary")
-        plain = zstandard.ZstdDecompressor().decompress(data, max_output_size=plain_bytes, allow_extra_data=False)
+        if zstandard.get_frame_parameters(data).content_size != plain_bytes:
+            raise PeerFault(Code.MALFORMED, "a compressed part of a pack declares a wrong size")
+        # zstd itself refuses content of another size than the frame declares, and frames that need a dictionary.
+        return zstandard.ZstdDecompressor().decompress(data, max_output_size=plain_bytes, allow_extra_data=False)
     except zstandard.ZstdError as reason:
         raise PeerFault(Code.MALFORMED, "a part of a pack cannot be decompressed", reason=str(reason)) from reason
-    if len(plain) != plain_bytes:
-        raise PeerFault(Code.MALFORMED, "a part of a pack has another size than declared", size=len(plain))
-    return plain
 
 
 def _decode_frames(records: bytes, lengths: bytes) -> tuple[Frame, ...]:

@@ -69,7 +69,8 @@ class SealWriter:
 
     `content_key` is 32 fresh random bytes, for this hand-in only; `files` ascend by the UTF-8 bytes of their paths.
     Each sealed chunk that comes out is one chunk of the ciphertext's stream. Raises `BadInput(NOTHING_TO_SEND)`,
-    `BadInput(TOO_MANY_FILES)`, `BadInput(FILE_TOO_LARGE)` or `BadInput(BAD_NAME)`.
+    `BadInput(TOO_MANY_FILES)`, `BadInput(FILE_TOO_LARGE)` or `BadInput(BAD_NAME)`. `sealed_bytes` is what all sealed
+    chunks will take together.
     """
 
     def __init__(self, content_key: bytes, files: Sequence[SealedFile]) -> None:
@@ -81,9 +82,10 @@ class SealWriter:
         self._missing = sum(file.size for file in files)
         head = len(manifest).to_bytes(_LENGTH_BYTES, "big") + manifest
         total = len(head) + self._missing
-        self.sealed_plaintext_bytes: Final = bucket(total)
-        self._padding = self.sealed_plaintext_bytes - total
-        self._left = self.sealed_plaintext_bytes
+        self._left = bucket(total)
+        self._padding = self._left - total
+        chunks = -(-self._left // SEALED_CHUNK_BYTES)
+        self.sealed_bytes: Final = _COMMITMENT_BYTES + self._left + chunks * hpke.TAG_BYTES
         self._buffer = bytearray(head)
         self._number = 0
 
@@ -99,7 +101,7 @@ class SealWriter:
         if self._missing:
             raise _changing()
         out = []
-        while self._padding or self._left:
+        while self._left:
             zeros = _ZEROS[: self._padding]
             self._padding -= len(zeros)
             out += self._sealed(zeros)

@@ -80,7 +80,9 @@ class Enrolment:
                 Code.NOT_ENROLLED, f"{folder} is not enrolled yet; use `sync-agent enroll` with a code"
             ) from None
         except (ValueError, KeyError, TypeError) as reason:
-            raise LocalFailure(Code.DAMAGED, f"{folder / ENROLMENT_FILE} cannot be read", reason=str(reason)) from reason
+            raise LocalFailure(
+                Code.DAMAGED, f"{folder / ENROLMENT_FILE} cannot be read", reason=str(reason)
+            ) from reason
 
 
 def write_private(path: Path, data: bytes) -> None:

@@ -24,7 +24,10 @@ STEP_LABELS = (
     "5 Infiltration",
 )
 
-SHEET = [
+Part = tuple[str, str | int]
+"""A style and its text, or a number of empty ruled lines."""
+
+SHEET: list[Part] = [
     ("title", "De la pluie dans un bocal"),
     ("text", "Prénom : ……………………………………   Date : ……………………………"),
     ("heading", "Mon idée, avant de commencer"),
@@ -41,35 +44,40 @@ SHEET = [
     ("heading", "Mon idée était-elle juste ?"),
     ("lines", 1),
 ]
-ANSWER_SHEET = [
+ANSWER_SHEET: list[Part] = [
     ("title", "Le voyage d'une goutte"),
     ("text", "Prénom : ……………………………………   Date : ……………………………"),
     ("text", "Je suis une goutte d'eau…"),
     ("lines", 9),
 ]
-LEAS_ANSWER = [
+LEAS_STORY = (
+    "Je suis une goutte d'eau et j'habite dans la mer. Un jour il fait très chaud et je m'évapore : je deviens de "
+    "la vapeur et plus personne ne me voit. Je monte, je monte, et j'ai froid. C'est la condensation : avec mes "
+    "copines on fait un gros nuage gris. Le vent nous pousse jusqu'à Bourges. On est trop lourdes alors on tombe, "
+    "ce sont les précipitations. Ploc ! Moi je coule dans le caniveau jusqu'à l'Yèvre, c'est le ruissellement. Ma "
+    "sœur s'infiltre dans la terre et elle va dans la nappe. Après le Cher et la Loire, je retrouve la mer et je "
+    "recommence."
+)
+LEAS_ANSWER: list[Part] = [
     ("title", "Le voyage d'une goutte"),
     ("text", "Prénom : Léa"),
-    ("text", "Je suis une goutte d'eau et j'habite dans la mer. Un jour il fait très chaud et je m'évapore : je deviens de la "
-     "vapeur et plus personne ne me voit. Je monte, je monte, et j'ai froid. C'est la condensation : avec mes copines "
-     "on fait un gros nuage gris. Le vent nous pousse jusqu'à Bourges. On est trop lourdes alors on tombe, ce sont les "
-     "précipitations. Ploc ! Moi je coule dans le caniveau jusqu'à l'Yèvre, c'est le ruissellement. Ma sœur s'infiltre "
-     "dans la terre et elle va dans la nappe. Après le Cher et la Loire, je retrouve la mer et je recommence."),
+    ("text", LEAS_STORY),
     ("text", "J'ai dessiné mon étape préférée : quand il pleut."),
-]  # fmt: skip
+]
 
 NAMESPACES = " ".join(
-    f'xmlns:{prefix}="urn:oasis:names:tc:opendocument:xmlns:{name}:1.0"'
-    for prefix, name in (("office", "office"), ("text", "text"), ("style", "style"), ("fo", "xsl-fo-compatible"), ("manifest", "manifest"))
-)  # fmt: skip
+    f'xmlns:{name}="urn:oasis:names:tc:opendocument:xmlns:{"xsl-fo-compatible" if name == "fo" else name}:1.0"'
+    for name in ("office", "text", "style", "fo", "manifest")
+)
 STYLES = "".join(
-    f'<style:style style:name="{name}" style:family="paragraph"><style:paragraph-properties fo:margin-bottom="{gap}"{extra}/>'
-    f'<style:text-properties fo:font-family="Liberation Sans" fo:font-size="{size}" fo:font-weight="{weight}"/></style:style>'
+    f'<style:style style:name="{name}" style:family="paragraph">'
+    f'<style:paragraph-properties fo:margin-bottom="{gap}"{extra}/><style:text-properties'
+    f' fo:font-family="Liberation Sans" fo:font-size="{size}" fo:font-weight="{weight}"/></style:style>'
     for name, size, weight, gap, extra in (
         ("title", "22pt", "bold", "0.5cm", ""),
         ("heading", "14pt", "bold", "0.2cm", ' fo:margin-top="0.4cm" fo:keep-with-next="always"'),
         ("text", "12pt", "normal", "0.2cm", ""),
-        ("line", "18pt", "normal", "0cm", ' fo:border-bottom="0.5pt solid #888888" style:join-border="false"'),
+        ("line", "24pt", "normal", "0.15cm", ' fo:border-bottom="0.5pt solid #888888" style:join-border="false"'),
     )
 )
 
@@ -83,7 +91,7 @@ def paragraph(kind: str, content: str | int) -> str:
     return f'<text:p text:style-name="{kind}">{escape(content)}</text:p>'
 
 
-def write_odt(path: Path, parts: list[tuple[str, str | int]]) -> None:
+def write_odt(path: Path, parts: list[Part]) -> None:
     """Write an OpenDocument text of a few plain paragraphs."""
     head = '<?xml version="1.0" encoding="UTF-8"?>'
     body = "".join(paragraph(kind, content) for kind, content in parts)
@@ -134,7 +142,7 @@ def blank_diagram() -> str:
         x, y = (int(svg[start:end].split(f' {name}="')[1].split('"')[0]) for name in "xy")
         number = label[0] if label[0].isdigit() else ""
         box = (
-            f'<rect x="{x - 115}" y="{y - 28}" width="230" height="40" rx="8" fill="#fff" stroke="#24313a" stroke-width="2"/>'
+            f'<rect x="{x - 115}" y="{y - 28}" width="230" height="40" rx="8" fill="#fff" stroke="#24313a"/>'
             f'<text x="{x - 98}" y="{y}" fill="#24313a" stroke="none">{number}</text>'
         )
         svg = svg[:start] + (box if number else "") + svg[end:]

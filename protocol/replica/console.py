@@ -26,8 +26,9 @@ import typer
 from typer.models import ArgumentInfo, OptionInfo
 
 from protocol.errors import BadInput, Code, LocalFailure, PeerFault, RelaisError
+from protocol.portable_names import displayable
 from protocol.replica.console_config import Known, settings_for
-from protocol.replica.console_text import readable, safe_text
+from protocol.replica.console_text import readable
 from protocol.replica.operation import JSON
 
 INTERRUPTED_STATUS: Final = 130
@@ -202,11 +203,10 @@ class Program:
 
     def _signature_of(self, handler: Callable[..., Any]) -> tuple[inspect.Signature, dict[str, bool]]:
         """The handler's parameters but its first, completed for typer; its options and whether each is repeatable."""
-        hints = get_type_hints(handler, include_extras=True)
         parameters: list[inspect.Parameter] = []
         options: dict[str, bool] = {"json": False}
-        for parameter in list(inspect.signature(handler).parameters.values())[1:]:
-            kind, info = _typer_parts(hints[parameter.name], has_default=parameter.default is not parameter.empty)
+        for parameter in list(inspect.signature(handler, eval_str=True).parameters.values())[1:]:
+            kind, info = _typer_parts(parameter.annotation, has_default=parameter.default is not parameter.empty)
             if isinstance(info, OptionInfo):
                 if kind is bool:  # no `--no-…` twin
                     info.param_decls = (f"--{parameter.name.replace('_', '-')}",)
@@ -239,7 +239,7 @@ class Notices:
 def tell(sentence: str) -> None:
     """Write one line to stderr; nobody listening is no failure."""
     try:
-        print(safe_text(sentence), file=sys.stderr, flush=True)  # noqa: T201 — this is the console
+        print(displayable(sentence), file=sys.stderr, flush=True)  # noqa: T201 — this is the console
     except (OSError, ValueError):
         _silence(sys.stderr)
 

@@ -1,7 +1,8 @@
 """`DIR/config.toml`: options that a command was not given.
 
 Rules: a key is an option's name, with `-` or `_`; at the top it is for every command that has the option, in a table
-named like a command (`[run]`, `[space.add]`) for that one, and stronger. What no command knows is refused.
+named like a command (`[run]`, `[space-add]`, `[space.add]`) for that one, and stronger.
+What no command knows is refused.
 """
 
 from __future__ import annotations
@@ -61,12 +62,13 @@ def _table(
     found: dict[str, Setting],
 ) -> None:
     """Collect what `table` says for `command`, and check the rest of it."""
-    if name in commands:
-        options = commands[name].options
+    named = {spelled: known for known in commands for spelled in (known.replace(" ", "-"), known)}.get(name)
+    if named is not None:
+        options = commands[named].options
         for key, value in table.items():
             option = _option(path, f"{name}.{key}", options, key)
             setting = _setting(path, f"{name}.{key}", value, repeated=options[option])
-            if name == command:
+            if named == command:
                 found[option] = setting
     elif any(known.startswith(f"{name} ") for known in commands):
         for key, value in table.items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, TypeGuard
 
+from protocol.portable_names import displayable
 from protocol.replica.operation import JSON
 
 _GAP: Final = "  "
@@ -13,14 +14,6 @@ _GAP: Final = "  "
 def readable(result: JSON) -> str:
     """`result` as lines: a table for a list of objects, one line per key for an object. An empty object is no line."""
     return "".join(f"{line}\n" for line in _lines(result))
-
-
-def safe_text(text: str) -> str:
-    """`text` on one line, its control characters and broken bytes shown as escapes."""
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape", "surrogatepass").decode()
-        for character in text
-    )
 
 
 def _lines(value: JSON) -> Iterator[str]:
@@ -36,7 +29,7 @@ def _lines(value: JSON) -> Iterator[str]:
 
 def _table(rows: Sequence[Mapping[str, JSON]]) -> Iterator[str]:
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    grid = [[safe_text(column) for column in columns]]
+    grid = [[displayable(column) for column in columns]]
     grid += [[_cell(row.get(column)) for column in columns] for row in rows]
     widths = [max(len(line[index]) for line in grid) for index in range(len(columns))]
     for line in grid:
@@ -44,13 +37,13 @@ def _table(rows: Sequence[Mapping[str, JSON]]) -> Iterator[str]:
 
 
 def _record(record: Mapping[str, JSON]) -> Iterator[str]:
-    width = max((len(safe_text(key)) for key in record), default=0)
+    width = max((len(displayable(key)) for key in record), default=0)
     for key, value in record.items():
         if _is_table(value) or (isinstance(value, Mapping) and any(_is_deep(part) for part in value.values())):
-            yield safe_text(key)
+            yield displayable(key)
             yield from _indented(_lines(value))
         else:
-            yield f"{safe_text(key).ljust(width)}{_GAP}{_cell(value)}".rstrip()
+            yield f"{displayable(key).ljust(width)}{_GAP}{_cell(value)}".rstrip()
 
 
 def _indented(lines: Iterable[str]) -> Iterator[str]:
@@ -64,11 +57,11 @@ def _cell(value: JSON) -> str:
         case bool():
             return "yes" if value else "no"
         case str():
-            return safe_text(value)
+            return displayable(value)
         case int() | float():
             return str(value)
         case Mapping():
-            return " ".join(f"{safe_text(key)}={_cell(part)}" for key, part in value.items()) or "-"
+            return " ".join(f"{displayable(key)}={_cell(part)}" for key, part in value.items()) or "-"
         case _:
             if _is_table(value):
                 return str(len(value))

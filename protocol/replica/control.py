@@ -114,9 +114,9 @@ class _Door:
     def __init__(self, token: str) -> None:
         self.authority = ""
         self._expected = f"Bearer {token}".encode()
-        self.check = web.middleware(self._check)
 
-    async def _check(
+    @web.middleware
+    async def check(
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
         if request.headers.get("Host") != self.authority or "Origin" in request.headers:

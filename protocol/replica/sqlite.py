@@ -1,3 +1,4 @@
+# ruff: noqa: D102  (the interface says what each method means)
 """Entries, quarantine, registers and marks in SQLite: the `EntryStore` of agents and of the embedded server.
 
 What must hold is said in `protocol.replica.interfaces`, the tables in `schema/0001.sql`. The chain of a space is
@@ -7,23 +8,20 @@ BLAKE3-256(chain before ‖ id) from 32 zeros; its first `CURSOR_HASH_BYTES` are
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from blake3 import blake3
-
 from protocol.entry import Entry
-from protocol.errors import PeerFault
 from protocol.limits import CURSOR_HASH_BYTES
+from protocol.replica import sqlite_entries as statements
 from protocol.replica.database import Cell, Database, insert, select_in
-from protocol.replica.disk import make_folder
+from protocol.replica.disk import Disk
 from protocol.replica.interfaces import Damage, Held, Position, RegisterRow, Stored
-from protocol.replica.sqlite_rows import ENTRY, entry_of, numbers_of, space_number
+from protocol.replica.sqlite_entries import ENTRY, NO_CHAIN, entry_of, stored_of
 from protocol.replica.sqlite_verify import verify_entries
 
 DATABASE: Final = "replica.db"
-NO_CHAIN: Final = bytes(32)
 
 
 class SqliteStore:
@@ -35,7 +33,7 @@ class SqliteStore:
     @classmethod
     async def open(cls, folder: Path) -> SqliteStore:
         """Open or create the store in `folder`. Raises `LocalFailure` as `Database.open` does."""
-        make_folder(folder)
+        Disk(folder).make_folder(".")
         return cls(await Database.open(folder / DATABASE))
 
     async def append(
@@ -49,9 +47,9 @@ class SqliteStore:
         released = list(release)
 
         def work(connection: sqlite3.Connection) -> list[Stored]:
-            stored = _append(connection, _new(connection, entries), unsent=unsent)
-            _set_marks(connection, marks or {})
-            _drop_held(connection, released)
+            stored = statements.append(connection, entries, unsent=unsent)
+            statements.set_marks(connection, marks or {})
+            statements.drop_held(connection, released)
             return stored
 
         if not entries and not marks and not released:
@@ -59,7 +57,7 @@ class SqliteStore:
         return await self.database.write(work)
 
     async def present(self, ids: Sequence[bytes]) -> set[bytes]:
-        return await self.database.run(lambda connection: _present(connection, ids))
+        return await self.database.run(lambda connection: statements.present(connection, ids))
 
     async def get(self, ids: Sequence[bytes]) -> dict[bytes, Entry]:
         def work(connection: sqlite3.Connection) -> dict[bytes, Entry]:
@@ -84,10 +82,10 @@ class SqliteStore:
         return row[0] if row else None
 
     async def page(self, space: bytes, after: int, max_bytes: int) -> list[Stored]:
-        return await self.database.run(lambda connection: list(_within(_arrivals(connection, space, after), max_bytes)))
+        return await self.database.run(lambda connection: list(statements.within(statements.arrivals(connection, space, after), max_bytes)))
 
     async def scan(self, space: bytes, after: int = 0) -> list[Stored]:
-        return await self.database.run(lambda connection: list(_arrivals(connection, space, after)))
+        return await self.database.run(lambda connection: list(statements.arrivals(connection, space, after)))
 
     async def scan_kinds(self, kinds: Sequence[int]) -> list[Entry]:
         wanted = [int(kind) for kind in kinds]
@@ -113,7 +111,7 @@ class SqliteStore:
         sql = f"SELECT {ENTRY}, arrival FROM unsent JOIN entry USING (seq) ORDER BY seq"  # noqa: S608
 
         def work(connection: sqlite3.Connection) -> list[Entry]:
-            return [stored.entry for stored in _within(map(_stored_of, connection.execute(sql)), max_bytes)]
+            return [stored.entry for stored in statements.within(map(stored_of, connection.execute(sql)), max_bytes)]
 
         return await self.database.run(work)
 
@@ -145,7 +143,11 @@ class SqliteStore:
 
     async def hold(self, held: Sequence[Held], *, max_entries: int, max_bytes: int) -> list[bytes]:
         def work(connection: sqlite3.Connection) -> list[bytes]:
-            return [one.entry.id for one in held if not _hold(connection, one, max_entries, max_bytes)]
+            return [
+                one.entry.id
+                for one in held
+                if not statements.hold(connection, one, max_entries=max_entries, max_bytes=max_bytes)
+            ]
 
         return await self.database.write(work) if held else []
 
@@ -160,7 +162,7 @@ class SqliteStore:
     async def drop_held(self, ids: Iterable[bytes]) -> None:
         listed = list(ids)
         if listed:
-            await self.database.write(lambda connection: _drop_held(connection, listed))
+            await self.database.write(lambda connection: statements.drop_held(connection, listed))
 
     async def mark(self, key: str) -> bytes | None:
         sql = "SELECT value FROM mark WHERE key = ?"
@@ -181,11 +183,11 @@ class SqliteStore:
 
     async def set_marks(self, marks: Mapping[str, bytes | None]) -> None:
         if marks:
-            await self.database.write(lambda connection: _set_marks(connection, marks))
+            await self.database.write(lambda connection: statements.set_marks(connection, marks))
 
     async def put_registers(self, rows: Sequence[RegisterRow]) -> list[RegisterRow]:
         def work(connection: sqlite3.Connection) -> list[RegisterRow]:
-            return [row for row in rows if _put_register(connection, row)]
+            return [row for row in rows if statements.put_register(connection, row)]
 
         return await self.database.write(work) if rows else []
 
@@ -203,3 +205,7 @@ class SqliteStore:
 
     async def close(self) -> None:
         await self.database.close()
+
+
+def _entries(sql: str, parameters: Sequence[Cell]) -> Callable[[sqlite3.Connection], list[Entry]]:
+    return lambda connection: [entry_of(row) for row in connection.execute(sql, parameters)]

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from protocol import invitation
 from protocol.errors import Code, Refused
 from protocol.invitation import ALPHABET, Invitation, from_base32, invitation_hash, parse_code, to_base32
 
@@ -26,26 +27,26 @@ def reason(text: str) -> str:
 
 
 def test_a_code_is_that_of_the_vectors() -> None:
-    invitation = Invitation.create(bytes.fromhex(VECTORS["territory"]), bytes.fromhex(VECTORS["secret"]))
-    assert invitation.code() == VECTORS["code"]
-    assert invitation.secret_hash.hex() == VECTORS["secret_hash"]
-    assert invitation.secret_hash == invitation_hash(invitation.secret)
+    known = Invitation.create(bytes.fromhex(VECTORS["territory"]), bytes.fromhex(VECTORS["secret"]))
+    assert known.code() == VECTORS["code"]
+    assert known.secret_hash.hex() == VECTORS["secret_hash"]
+    assert known.secret_hash == invitation_hash(known.secret)
 
 
 @given(ten_bytes, ten_bytes)
 def test_every_code_is_read_again(fingerprint: bytes, secret: bytes) -> None:
-    invitation = Invitation(fingerprint, secret)
-    assert parse_code(invitation.code()) == invitation
-    assert len(invitation.code()) == 36 + 8
+    made = Invitation(fingerprint, secret)
+    assert parse_code(made.code()) == made
+    assert len(made.code()) == 36 + 8
 
 
-@given(ten_bytes, ten_bytes, st.randoms(use_true_random=False))
-def test_a_code_is_read_as_people_type_it(fingerprint: bytes, secret: bytes, chance: object) -> None:
-    invitation = Invitation(fingerprint, secret)
-    typed = invitation.code().replace("0", "o").replace("1", "l").lower()
+@given(ten_bytes, ten_bytes)
+def test_a_code_is_read_as_people_type_it(fingerprint: bytes, secret: bytes) -> None:
+    made = Invitation(fingerprint, secret)
+    typed = made.code().replace("0", "o").replace("1", "l").lower()
     for written in (typed, typed.upper(), typed.replace("-", ""), typed.replace("-", " – "), f"\n “{typed}”.\r\n"):
-        assert parse_code(written) == invitation
-    assert parse_code(invitation.code().replace("1", "I")) == invitation
+        assert parse_code(written) == made
+    assert parse_code(made.code().replace("1", "I")) == made
 
 
 def test_any_one_mistyped_character_is_noticed() -> None:
@@ -84,14 +85,7 @@ def test_a_character_that_no_code_holds_is_named() -> None:
 
 def test_a_code_of_a_later_version_says_so() -> None:
     later = "1" + CODE.replace("-", "")[1:-3]
-    checks = [to_base32(bytes((high, low)))[:3] for high in range(256) for low in range(0, 256, 2)]
-    messages = set()
-    for check in checks:
-        try:
-            parse_code(later + check)
-        except Refused as refused:
-            messages.add(refused.message)
-    assert any("newer version" in message for message in messages)
+    assert "newer version" in reason(later + invitation._checksum(later))
 
 
 def test_a_code_shows_whether_it_is_for_this_territory() -> None:

@@ -127,8 +127,9 @@ CREATE TABLE frame (
     -- bytes in the file, and bytes once opened
     stored_bytes INTEGER NOT NULL,
     plain_bytes INTEGER NOT NULL,
-    -- how the bytes are stored, as the pack's index says it
-    coding INTEGER NOT NULL,
+    -- how the bytes in the file are stored (0 raw, 1 zstd), and their BLAKE3-256
+    codec INTEGER NOT NULL,
+    digest BLOB NOT NULL,
     PRIMARY KEY (pack, number)
 ) STRICT, WITHOUT ROWID;
 

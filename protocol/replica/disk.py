@@ -1,0 +1,183 @@
+"""Files of packs, made durable: the only place that touches them (R8).
+
+A file becomes what it is in four steps: written under a passing name, flushed, renamed, its folder flushed. A crash
+before the rename leaves a passing file, which is removed at the next start; after it, a whole file.
+
+Rules:
+- everything here blocks: callers use a thread;
+- every `OSError` becomes a `LocalFailure`: DISK_FULL, or STORAGE_FAILED for all else;
+- after a failed write or flush this disk refuses to write until it is opened again: the kernel may have dropped the
+  pages and forgotten the failure, so that a second flush would succeed and mean nothing (Rebello et al., "Can
+  Applications Recover from fsync Failures?", USENIX ATC 2020);
+- a full disk is no such failure: what was begun is thrown away, and there may be room later.
+
+On Windows a folder cannot be flushed; a flush of the renamed file writes the journal, and the rename with it. On macOS
+a flush reaches the platter only through `F_FULLFSYNC`.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from protocol.errors import Code, LocalFailure
+
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+class Disk:
+    """A folder and what is written below it. Paths are relative to it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._failed = False
+
+    def make_folder(self, name: str) -> None:
+        """Make a folder, durably, unless it is there."""
+        with self._writing():
+            make_folder(self.root / name)
+
+    def create(self, name: str) -> BinaryIO:
+        """A new empty file for `write`, instead of what may have this name."""
+        with self._writing():
+            return (self.root / name).open("wb", buffering=0)
+
+    def append_to(self, name: str) -> BinaryIO:
+        """The file of this name, or a new one, for `write` at its end."""
+        with self._writing():
+            return (self.root / name).open("ab", buffering=0)
+
+    def write(self, file: BinaryIO, data: bytes) -> None:
+        """Write all of `data` at the place of the file."""
+        with self._writing():
+            rest = memoryview(data)
+            while rest:
+                rest = rest[file.write(rest) :]
+
+    def flush(self, file: BinaryIO) -> None:
+        """Return when all that was written to the file is durable."""
+        with self._writing(flushing=True):
+            _flush(file.fileno())
+
+    def flush_by_name(self, name: str) -> None:
+        """Return when the content of a file that is not open any more is durable."""
+        with self._writing(flushing=True), (self.root / name).open("r+b") as file:
+            _flush(file.fileno())
+
+    def rename_all(self, names: Iterable[tuple[str, str]]) -> None:
+        """Rename files whose content is durable, each over what may be there; return when that is durable."""
+        folders = set()
+        with self._writing(flushing=True):
+            for old, new in names:
+                target = self.root / new
+                make_folder(target.parent)
+                (self.root / old).replace(target)
+                if sys.platform == "win32":
+                    with target.open("r+b") as file:
+                        _flush(file.fileno())
+                folders |= {target.parent, (self.root / old).parent}
+            for folder in folders:
+                _flush_folder(folder)
+
+    def remove(self, name: str) -> None:
+        """Remove a file, if it is there; that it is gone may not survive a power cut."""
+        with self._writing():
+            (self.root / name).unlink(missing_ok=True)
+
+    def truncate(self, name: str, size: int) -> None:
+        """Shorten a file to `size` bytes."""
+        with self._writing():
+            os.truncate(self.root / name, size)
+
+    def size(self, name: str) -> int | None:
+        """The size of a file, or None if there is none."""
+        try:
+            return (self.root / name).stat().st_size
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise _failure(error) from error
+
+    def read(self, name: str, start: int, length: int) -> bytes:
+        """Bytes of a file, fewer at its end; nothing if there is no file."""
+        try:
+            with (self.root / name).open("rb", buffering=0) as file:
+                file.seek(start)
+                parts = []
+                while length > 0 and (part := file.read(length)):
+                    parts.append(part)
+                    length -= len(part)
+                return b"".join(parts)
+        except FileNotFoundError:
+            return b""
+        except OSError as error:
+            raise _failure(error) from error
+
+    def files(self, folder: str) -> Iterator[tuple[str, os.stat_result]]:
+        """Name (relative to the root) and facts of every file in a folder and in the folders in it."""
+        try:
+            for path, _, names in os.walk(self.root / folder):
+                for name in sorted(names):
+                    file = Path(path, name)
+                    yield file.relative_to(self.root).as_posix(), file.stat()
+        except OSError as error:
+            raise _failure(error) from error
+
+    def free_bytes(self) -> int:
+        """Room left for this program on the disk."""
+        try:
+            return shutil.disk_usage(self.root).free
+        except OSError as error:
+            raise _failure(error) from error
+
+    @contextmanager
+    def _writing(self, *, flushing: bool = False) -> Iterator[None]:
+        if self._failed:
+            raise LocalFailure(Code.STORAGE_FAILED, "the store must be opened again after a failed write")
+        try:
+            yield
+        except OSError as error:
+            failure = _failure(error)
+            if flushing or failure.code is Code.STORAGE_FAILED:
+                self._failed = True
+            raise failure from error
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, durably, unless they are there. Raises `OSError`."""
+    if path.is_dir():
+        return
+    make_folder(path.parent)
+    path.mkdir(exist_ok=True)
+    _flush_folder(path.parent)
+
+
+def _failure(error: OSError) -> LocalFailure:
+    if error.errno in _FULL:
+        return LocalFailure(Code.DISK_FULL, "the disk is full", errno=error.errno)
+    return LocalFailure(Code.STORAGE_FAILED, "the disk could not be read or written", errno=error.errno)
+
+
+def _flush(descriptor: int) -> None:
+    if sys.platform == "darwin":
+        import fcntl  # noqa: PLC0415  (not on every platform)
+
+        fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+    else:
+        os.fsync(descriptor)
+
+
+def _flush_folder(path: Path) -> None:
+    if sys.platform == "win32":
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        _flush(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,55 @@
+"""Everything that must hold before a received pack becomes visible (R8; docs/protocol.md, "Packs").
+
+The hash of the whole comes first, then the index, every frame, every chunk and every stream list; memory is the index
+and one frame, whatever the size of the pack.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, TypeAlias
+
+from blake3 import blake3
+
+from protocol.chunking import ChunkRef, chunk_ref, stream_id
+from protocol.errors import Code, PeerFault
+from protocol.limits import MiB
+from protocol.pack import (
+    TRAILER_BYTES,
+    FinishedPack,
+    PackReceiver,
+    decode_index,
+    open_frame,
+    read_trailer,
+    resolve_streams,
+)
+
+Read: TypeAlias = Callable[[int, int], bytes]
+"""The bytes at a place (start, length) of the pack; fewer at its end."""
+
+_PIECE_BYTES: Final = MiB
+
+
+def check_pack(pack: bytes, size: int, read: Read) -> FinishedPack:
+    """What the pack of this hash and size holds. Raises `PeerFault`, `TooLarge` for anything that is not that pack."""
+    receiver = PackReceiver(pack, size)
+    for start in range(0, size, _PIECE_BYTES):
+        receiver.feed(read(start, _PIECE_BYTES))
+    receiver.finish()
+    place = read_trailer(read(size - TRAILER_BYTES, TRAILER_BYTES), pack_bytes=size)
+    index = decode_index(read(place.offset, place.stored_bytes), place)
+    chunks: list[ChunkRef] = []
+    for frame in index.frames:
+        chunks.extend(map(chunk_ref, open_frame(frame, read(frame.offset, frame.stored_bytes))))
+    streams = tuple(map(stream_id, resolve_streams(index, chunks)))
+    return FinishedPack(pack, size, index, tuple(chunks), streams)
+
+
+def check_pack_bytes(data: bytes) -> FinishedPack:
+    """What a pack that lies in memory whole holds. Raises `PeerFault`, `TooLarge`."""
+    return check_pack(blake3(data).digest(), len(data), lambda start, length: data[start : start + length])
+
+
+def not_the_pack(have: int, size: int) -> PeerFault:
+    """A part that is not, or no longer, as long as whoever finishes it believes."""
+    return PeerFault(Code.WRONG_OFFSET, "a pack has not arrived as a whole", size=have, expected=size)

@@ -1,0 +1,303 @@
+"""Packs as files, with their index in the database of the entries: the `ContentStore` of agents and embedded servers.
+
+Below the folder, `packs/ab/<hash>.pack` holds what is visible, `parts/<hash>.part` what is still arriving,
+`parts/*.passing` what is being written, `damaged/<hash>.pack` what was found bad.
+
+Rules (R8):
+- a file is durable under its name before its rows are written, and all rows are written in one transaction;
+- what a crash leaves between the two is a whole pack without rows: it becomes a part again, so that finishing it costs
+  no second download; rows without a file are removed, and their content counts as missing.
+"""
+
+# ruff: noqa: D102  (the interface says what each method means)
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import heapq
+import itertools
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Iterable, Sequence
+from pathlib import Path
+from typing import Final
+
+from blake3 import blake3
+
+from protocol.chunking import ChunkList, ChunkRef
+from protocol.errors import Code, LocalFailure, PeerFault, TooLarge
+from protocol.limits import MAX_PACK_BYTES, MiB
+from protocol.pack import FinishedPack, open_frame
+from protocol.replica.disk import Disk
+from protocol.replica.interfaces import Damage, PackInfo
+from protocol.replica.pack_build import FolderBuild
+from protocol.replica.pack_check import check_pack, check_pack_bytes, not_the_pack
+from protocol.replica.sqlite import SqliteStore
+from protocol.replica.sqlite_content import CHUNKS_AT_ONCE, ContentIndex, Place
+
+PACKS: Final = "packs"
+PARTS: Final = "parts"
+DAMAGED: Final = "damaged"
+_PACK: Final = ".pack"
+_PART: Final = ".part"
+_PASSING: Final = ".passing"
+
+_CACHED_FRAME_BYTES: Final = 4 * MiB
+# a download that nobody has continued for so long is given up
+_PART_LIFETIME_S: Final = 30 * 24 * 3600
+
+
+class PackFolder:
+    """See `ContentStore`."""
+
+    def __init__(self, disk: Disk, index: ContentIndex) -> None:
+        self._disk = disk
+        self._index = index
+        self._frames: OrderedDict[tuple[bytes, int], bytes] = OrderedDict()
+        self._passing = itertools.count(1)
+        # parts grow by one writer at a time; files and rows of packs change together
+        self._parts_lock = asyncio.Lock()
+        self._install_lock = asyncio.Lock()
+
+    @classmethod
+    async def open(cls, folder: Path, store: SqliteStore) -> PackFolder:
+        """Open the packs in `folder`, whose index lies in `store`; what a crash left is tidied. Raises `LocalFailure`."""
+        packs = cls(Disk(folder), ContentIndex(store.database))
+        await packs._tidy()
+        return packs
+
+    # --- taking in ----------------------------------------------------------------------------------------------------
+
+    async def build(self, space: bytes, *, unsent: bool, sealed: bool = False) -> FolderBuild:
+        async def install(files: Sequence[tuple[str, FinishedPack]]) -> None:
+            await self._install(space, files, unsent=unsent)
+
+        return FolderBuild(
+            space, index=self._index, disk=self._disk, passing_name=self._passing_name, install=install, sealed=sealed
+        )
+
+    async def ingest(self, space: bytes, data: bytes, *, unsent: bool = False) -> FinishedPack:
+        finished = await asyncio.to_thread(check_pack_bytes, data)
+        name = self._passing_name()
+        await asyncio.to_thread(self._write_whole, name, data)
+        await self._install(space, [(name, finished)], unsent=unsent)
+        return finished
+
+    async def part_size(self, pack: bytes) -> int:
+        return self._disk.size(_part_name(pack)) or 0
+
+    async def append_part(self, pack: bytes, offset: int, data: bytes) -> int:
+        if offset + len(data) > MAX_PACK_BYTES:
+            raise TooLarge(Code.TOO_LARGE, "a pack is larger than allowed", max=MAX_PACK_BYTES)
+        async with self._parts_lock:
+            return await asyncio.to_thread(self._append_part, _part_name(pack), offset, data)
+
+    async def finish_part(self, space: bytes, pack: bytes, size: int, *, unsent: bool = False) -> FinishedPack:
+        name = _part_name(pack)
+        async with self._parts_lock:
+            have = self._disk.size(name)
+            if have is None and await self._index.pack(pack, space) is not None:
+                return await asyncio.to_thread(self._check, _pack_name(pack), pack, size)
+            if (have or 0) < size:
+                raise not_the_pack(have or 0, size)
+            try:
+                finished = await asyncio.to_thread(self._check, name, pack, have or 0)
+            except PeerFault:
+                await asyncio.to_thread(self._disk.remove, name)
+                raise
+            await asyncio.to_thread(self._disk.flush_by_name, name)
+            await self._install(space, [(name, finished)], unsent=unsent)
+            return finished
+
+    async def drop_part(self, pack: bytes) -> None:
+        async with self._parts_lock:
+            await asyncio.to_thread(self._disk.remove, _part_name(pack))
+
+    async def share(self, pack: bytes, space: bytes) -> None:
+        await self._index.share(pack, space)
+
+    # --- asking -------------------------------------------------------------------------------------------------------
+
+    async def pack(self, pack: bytes, space: bytes | None = None) -> PackInfo | None:
+        return await self._index.pack(pack, space)
+
+    async def read_pack(self, pack: bytes, start: int, length: int) -> bytes:
+        if await self._index.pack(pack, None) is None:
+            raise LocalFailure(Code.INCOMPLETE, "this content is not here", pack=pack.hex())
+        return await asyncio.to_thread(self._disk.read, _pack_name(pack), start, length)
+
+    async def chunk_list(self, stream: bytes) -> ChunkList | None:
+        return (await self._index.chunk_lists([stream])).get(stream)
+
+    async def chunk_lists(self, streams: Sequence[bytes]) -> dict[bytes, ChunkList]:
+        return await self._index.chunk_lists(streams)
+
+    async def missing_chunks(self, space: bytes, chunks: Sequence[bytes]) -> set[bytes]:
+        return set(chunks) - await self._index.held_chunks(space, chunks)
+
+    async def packs_holding(self, space: bytes, chunks: Iterable[bytes]) -> list[PackInfo]:
+        return smallest_cover(await self._index.holders(space, list(set(chunks))))
+
+    async def read_stream(self, stream: bytes) -> AsyncIterator[bytes]:
+        found = await self._index.stream_places(stream)
+        if found is None:
+            raise LocalFailure(Code.INCOMPLETE, "this content is not here", stream=stream.hex())
+        chunks, places = found
+        for start in range(0, len(chunks), CHUNKS_AT_ONCE):
+            part = chunks[start : start + CHUNKS_AT_ONCE]
+            if start:
+                places = await self._index.places(part)
+            for chunk in part:
+                yield await self._read_chunk(chunk, places.get(chunk.hash, []))
+
+    async def unsent_packs(self) -> list[PackInfo]:
+        return await self._index.unsent()
+
+    async def mark_packs(self, packs: Iterable[bytes], *, unsent: bool) -> None:
+        await self._index.mark(list(packs), unsent=unsent)
+
+    async def totals(self) -> tuple[int, int, int]:
+        return await self._index.totals()
+
+    async def verify(self) -> list[Damage]:
+        damages = []
+        for pack, size in (await self._index.sizes()).items():
+            try:
+                await asyncio.to_thread(self._check, _pack_name(pack), pack, size)
+            except (PeerFault, LocalFailure) as fault:
+                await self._set_aside(pack)
+                damages.append(Damage("pack", pack, fault.message))
+        return damages
+
+    async def free_bytes(self) -> int:
+        return self._disk.free_bytes()
+
+    async def close(self) -> None:
+        self._frames.clear()
+
+    # --- files and rows -----------------------------------------------------------------------------------------------
+
+    async def _install(self, space: bytes, files: Sequence[tuple[str, FinishedPack]], *, unsent: bool) -> None:
+        """Give flushed files the names of their packs, durably, then make them visible in one transaction."""
+        names = [(name, _pack_name(pack.hash)) for name, pack in files]
+        async with self._install_lock:
+            await asyncio.to_thread(self._disk.rename_all, names)
+            await self._index.add(space, [pack for _, pack in files], unsent=unsent)
+
+    async def _set_aside(self, pack: bytes) -> None:
+        """Take a bad pack out of sight."""
+        async with self._install_lock:
+            with contextlib.suppress(FileNotFoundError):
+                await asyncio.to_thread(self._disk.rename_all, [(_pack_name(pack), f"{DAMAGED}/{pack.hex()}{_PACK}")])
+            await self._index.remove([pack])
+        for cached in [key for key in self._frames if key[0] == pack]:
+            del self._frames[cached]
+
+    async def _tidy(self) -> None:
+        known = await self._index.sizes()
+        gone = await asyncio.to_thread(self._tidy_files, known)
+        await self._index.remove(gone)
+
+    def _tidy_files(self, known: dict[bytes, int]) -> list[bytes]:
+        """Bring the folders into line with the rows; returns the packs whose rows must go."""
+        for folder in (PACKS, PARTS, DAMAGED):
+            self._disk.make_folder(folder)
+        given_up = time.time() - _PART_LIFETIME_S
+        for name, facts in self._disk.files(PARTS):
+            if name.endswith(_PASSING) or facts.st_mtime < given_up:
+                self._disk.remove(name)
+        here = set()
+        moves = []
+        for name, facts in self._disk.files(PACKS):
+            pack = bytes.fromhex(Path(name).stem)
+            if pack not in known:
+                moves.append((name, _part_name(pack)))
+            elif facts.st_size != known[pack]:
+                moves.append((name, f"{DAMAGED}/{pack.hex()}{_PACK}"))
+            else:
+                here.add(pack)
+        if moves:
+            self._disk.rename_all(moves)
+        return [pack for pack in known if pack not in here]
+
+    def _passing_name(self) -> str:
+        return f"{PARTS}/{next(self._passing)}{_PASSING}"
+
+    def _write_whole(self, name: str, data: bytes) -> None:
+        with self._disk.create(name) as file:
+            self._disk.write(file, data)
+            self._disk.flush(file)
+
+    def _append_part(self, name: str, offset: int, data: bytes) -> int:
+        have = self._disk.size(name) or 0
+        if have != offset:
+            raise PeerFault(Code.WRONG_OFFSET, "a pack continues at another place", offset=offset, expected=have)
+        with self._disk.append_to(name) as file:
+            self._disk.write(file, data)
+        return have + len(data)
+
+    def _check(self, name: str, pack: bytes, size: int) -> FinishedPack:
+        return check_pack(pack, size, lambda start, length: self._disk.read(name, start, length))
+
+    # --- chunks -------------------------------------------------------------------------------------------------------
+
+    async def _read_chunk(self, chunk: ChunkRef, places: Sequence[Place]) -> bytes:
+        """The bytes of a chunk from the first place that has them, an opened frame before others."""
+        damaged = False
+        for place in sorted(places, key=lambda place: (place.pack, place.frame.offset) not in self._frames):
+            try:
+                frame = await self._open_frame(place)
+            except (PeerFault, LocalFailure):
+                frame = b""
+            data = frame[place.start : place.start + place.length]
+            if len(data) == chunk.length and blake3(data).digest() == chunk.hash:
+                return data
+            damaged = True
+            await self._set_aside(place.pack)
+        if damaged:
+            raise LocalFailure(Code.DAMAGED, "stored content is damaged", chunk=chunk.hash.hex())
+        raise LocalFailure(Code.INCOMPLETE, "this content is not here as a whole", chunk=chunk.hash.hex())
+
+    async def _open_frame(self, place: Place) -> bytes:
+        key = (place.pack, place.frame.offset)
+        frame = self._frames.get(key)
+        if frame is None:
+            frame = await asyncio.to_thread(self._read_frame, place)
+            self._frames[key] = frame
+            while len(self._frames) > 1 and sum(map(len, self._frames.values())) > _CACHED_FRAME_BYTES:
+                self._frames.popitem(last=False)
+        self._frames.move_to_end(key)
+        return frame
+
+    def _read_frame(self, place: Place) -> bytes:
+        data = self._disk.read(_pack_name(place.pack), place.frame.offset, place.frame.stored_bytes)
+        return open_frame(place.frame, data)[0]
+
+
+def smallest_cover(holders: dict[PackInfo, set[bytes]]) -> list[PackInfo]:
+    """Few packs that together hold all that any of them holds: always the one that brings most, the smallest of equals.
+
+    (The greedy answer to set cover; Chvátal, "A Greedy Heuristic for the Set-Covering Problem", 1979.)
+    """
+    queue = [(-len(chunks), pack.size, pack.hash, pack) for pack, chunks in holders.items()]
+    heapq.heapify(queue)
+    chosen: list[PackInfo] = []
+    covered: set[bytes] = set()
+    while queue:
+        _, size, pack_hash, pack = heapq.heappop(queue)
+        gain = len(holders[pack] - covered)
+        if gain and queue and -gain > queue[0][0]:
+            heapq.heappush(queue, (-gain, size, pack_hash, pack))
+        elif gain:
+            chosen.append(pack)
+            covered |= holders[pack]
+    return chosen
+
+
+def _pack_name(pack: bytes) -> str:
+    return f"{PACKS}/{pack[:1].hex()}/{pack.hex()}{_PACK}"
+
+
+def _part_name(pack: bytes) -> str:
+    return f"{PARTS}/{pack.hex()}{_PART}"

@@ -1,0 +1,228 @@
+"""Which packs are here, what they hold and whom they belong to: the index of `protocol.replica.packs` in SQLite.
+
+It lies in the database of the entries, so that one writer and one flush serve both. A row of `pack` is written in the
+transaction that makes all of the pack visible, after its file has become durable.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple, TypeAlias, cast
+
+from protocol.chunking import ChunkList, decode_chunk_refs, encode_chunk_list
+from protocol.pack import Codec, FinishedPack, Frame, resolve_streams
+from protocol.replica.database import Cell, Database, insert, select_in
+from protocol.replica.interfaces import PackInfo
+from protocol.replica.sqlite_entries import space_number
+
+Rows: TypeAlias = "list[tuple[Cell, ...]]"
+
+CHUNKS_AT_ONCE: Final = 64
+_ROWS_AT_ONCE: Final = 5_000
+
+_SPACE: Final = "(SELECT number FROM space WHERE id = ?)"
+_INFO: Final = """SELECT pack.hash, pack.size, space.id
+    FROM pack JOIN pack_space ON pack_space.pack = pack.number JOIN space ON space.number = pack_space.space"""
+_PLACES: Final = """SELECT chunk.hash, pack.hash, chunk.start, chunk.length,
+        frame.start, frame.stored_bytes, frame.plain_bytes, frame.codec, frame.digest
+    FROM chunk JOIN pack ON pack.number = chunk.pack
+    JOIN frame ON frame.pack = chunk.pack AND frame.number = chunk.frame
+    WHERE chunk.hash IN ({keys})"""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a chunk lies: in which pack, in which of its frames, and where once that is opened.
+
+    The frame is described as a single chunk, which `protocol.pack.open_frame` takes as well.
+    """
+
+    pack: bytes
+    frame: Frame
+    start: int
+    length: int
+
+
+class StreamPlaces(NamedTuple):
+    """The chunk list of a stream, and the places of its first `CHUNKS_AT_ONCE` chunks."""
+
+    chunks: ChunkList
+    places: dict[bytes, list[Place]]
+
+
+class ContentIndex:
+    """Packs, frames, chunks and streams in the database. Raises `LocalFailure` as the database does."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def add(self, space: bytes, packs: Sequence[FinishedPack], *, unsent: bool) -> None:
+        """Make these packs visible in a space, all at once."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            number = space_number(connection, space)
+            for pack in packs:
+                _add(connection, number, pack, unsent=unsent)
+
+        await self._database.write(work)
+
+    async def share(self, pack: bytes, space: bytes) -> None:
+        """Let a pack, if it is here, belong to one more space."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            # what the server is not known to hold in one space, it is not known to hold in another
+            sql = """INSERT OR IGNORE INTO pack_space (pack, space, unsent)
+                     SELECT pack, ?, max(unsent) FROM pack_space JOIN pack ON pack.number = pack WHERE hash = ?
+                     GROUP BY pack"""
+            connection.execute(sql, (space_number(connection, space), pack))
+
+        await self._database.write(work)
+
+    async def remove(self, packs: Sequence[bytes]) -> None:
+        """Forget packs and all that only they hold."""
+        if packs:
+            await self._database.write(lambda connection: [_remove(connection, pack) for pack in packs] and None)
+
+    async def sizes(self) -> dict[bytes, int]:
+        """Every pack and its size."""
+        return await self._database.run(lambda connection: dict(connection.execute("SELECT hash, size FROM pack")))
+
+    async def pack(self, pack: bytes, space: bytes | None) -> PackInfo | None:
+        """The pack, in this space or in any."""
+        sql = f"{_INFO} WHERE pack.hash = ?1 AND (?2 IS NULL OR space.id = ?2) LIMIT 1"
+        row = await self._database.run(lambda connection: connection.execute(sql, (pack, space)).fetchone())
+        return PackInfo(*row) if row else None
+
+    async def unsent(self) -> list[PackInfo]:
+        """Packs, once for each space in which the server is not known to hold them, smallest first."""
+        sql = f"{_INFO} WHERE pack_space.unsent = 1 ORDER BY pack.size, pack.hash, space.id"
+        return await self._database.run(lambda connection: [PackInfo(*row) for row in connection.execute(sql)])
+
+    async def mark(self, packs: Sequence[bytes], *, unsent: bool) -> None:
+        """Note for packs, in all of their spaces, whether they remain to be sent."""
+        sql = "UPDATE pack_space SET unsent = ? WHERE pack = (SELECT number FROM pack WHERE hash = ?)"
+        rows = [(int(unsent), pack) for pack in packs]
+        if rows:
+            await self._database.write(lambda connection: connection.executemany(sql, rows) and None)
+
+    async def totals(self) -> tuple[int, int, int]:
+        """How many packs, how many different chunks, how many bytes of packs."""
+        sql = """SELECT (SELECT count(*) FROM pack), (SELECT count(DISTINCT hash) FROM chunk),
+                 (SELECT ifnull(sum(size), 0) FROM pack)"""
+        row = await self._database.run(lambda connection: connection.execute(sql).fetchone())
+        return cast("tuple[int, int, int]", row)
+
+    async def held_chunks(self, space: bytes, chunks: Sequence[bytes]) -> set[bytes]:
+        """Those of `chunks` that a pack of the space holds."""
+        sql = f"""SELECT DISTINCT hash FROM chunk JOIN pack_space USING (pack)
+                  WHERE space = {_SPACE} AND hash IN ({{keys}})"""  # noqa: S608
+        return await self._database.run(lambda connection: _column(connection, sql, chunks, space))
+
+    async def held_streams(self, space: bytes, streams: Sequence[bytes]) -> set[bytes]:
+        """Those of `streams` whose lists a pack of the space brought."""
+        sql = f"""SELECT DISTINCT id FROM stream JOIN pack_space USING (pack)
+                  WHERE space = {_SPACE} AND id IN ({{keys}})"""  # noqa: S608
+        return await self._database.run(lambda connection: _column(connection, sql, streams, space))
+
+    async def holders(self, space: bytes, chunks: Sequence[bytes]) -> dict[PackInfo, set[bytes]]:
+        """The packs of the space that hold any of `chunks`, and which."""
+        sql = f"""SELECT pack.hash, pack.size, chunk.hash FROM chunk JOIN pack_space USING (pack)
+                  JOIN pack ON pack.number = chunk.pack WHERE space = {_SPACE} AND chunk.hash IN ({{keys}})"""  # noqa: S608
+
+        def work(connection: sqlite3.Connection) -> dict[PackInfo, set[bytes]]:
+            found: dict[PackInfo, set[bytes]] = {}
+            for row in select_in(connection, sql, chunks, (space,)):
+                pack, size, chunk = cast("tuple[bytes, int, bytes]", row)
+                found.setdefault(PackInfo(pack, size, space), set()).add(chunk)
+            return found
+
+        return await self._database.run(work)
+
+    async def chunk_lists(self, streams: Sequence[bytes]) -> dict[bytes, ChunkList]:
+        """The chunk lists of those streams that have one."""
+        return await self._database.run(lambda connection: _chunk_lists(connection, streams))
+
+    async def stream_places(self, stream: bytes) -> StreamPlaces | None:
+        """What reading a stream begins with, in one question."""
+
+        def work(connection: sqlite3.Connection) -> StreamPlaces | None:
+            chunks = _chunk_lists(connection, [stream]).get(stream)
+            if chunks is None:
+                return None
+            return StreamPlaces(chunks, _places(connection, chunks[:CHUNKS_AT_ONCE]))
+
+        return await self._database.run(work)
+
+    async def places(self, chunks: ChunkList) -> dict[bytes, list[Place]]:
+        """Where chunks lie, in whatever space."""
+        return await self._database.run(lambda connection: _places(connection, chunks))
+
+
+def _column(connection: sqlite3.Connection, sql: str, keys: Sequence[bytes], space: bytes) -> set[bytes]:
+    return {cast("bytes", row[0]) for row in select_in(connection, sql, keys, (space,))}
+
+
+def _chunk_lists(connection: sqlite3.Connection, streams: Sequence[bytes]) -> dict[bytes, ChunkList]:
+    rows = select_in(connection, "SELECT id, chunks FROM stream WHERE id IN ({keys})", streams)
+    return {cast("bytes", stream): decode_chunk_refs(cast("bytes", chunks)) for stream, chunks in rows}
+
+
+def _places(connection: sqlite3.Connection, chunks: ChunkList) -> dict[bytes, list[Place]]:
+    found: dict[bytes, list[Place]] = {}
+    for row in select_in(connection, _PLACES, [chunk.hash for chunk in chunks]):
+        chunk, pack, start, length, offset, stored, plain, codec, digest = cast(
+            "tuple[bytes, bytes, int, int, int, int, int, int, bytes]", row
+        )
+        frame = Frame(offset, stored, plain, Codec(codec), digest, (plain,))
+        found.setdefault(chunk, []).append(Place(pack, frame, start, length))
+    return found
+
+
+def _add(connection: sqlite3.Connection, space: int, pack: FinishedPack, *, unsent: bool) -> None:
+    row = connection.execute("SELECT number FROM pack WHERE hash = ?", (pack.hash,)).fetchone()
+    if row is None:
+        sql = "INSERT INTO pack (hash, size) VALUES (?, ?) RETURNING number"
+        row = connection.execute(sql, (pack.hash, pack.size)).fetchone()
+        _add_content(connection, cast("int", row[0]), pack)
+    # once the server is known to hold it, hearing of it from elsewhere does not change that
+    sql = """INSERT INTO pack_space (pack, space, unsent) VALUES (?, ?, ?)
+             ON CONFLICT DO UPDATE SET unsent = min(unsent, excluded.unsent)"""
+    connection.execute(sql, (row[0], space, int(unsent)))
+
+
+def _add_content(connection: sqlite3.Connection, number: int, pack: FinishedPack) -> None:
+    frames: Rows = []
+    chunks: Rows = []
+    names = iter(pack.chunks)
+    for frame_number, frame in enumerate(pack.index.frames):
+        place = (frame.offset, frame.stored_bytes, frame.plain_bytes, int(frame.codec), frame.digest)
+        frames.append((number, frame_number, *place))
+        start = 0
+        for length in frame.chunk_lengths:
+            chunks.append((next(names).hash, number, frame_number, start, length))
+            start += length
+    insert(connection, "INSERT INTO frame (pack, number, start, stored_bytes, plain_bytes, codec, digest)", frames)
+    # in the order of the key, so that neighbours share a page
+    insert(connection, "INSERT OR IGNORE INTO chunk (hash, pack, frame, start, length)", sorted(chunks))
+    for part in _stream_rows(number, pack):
+        insert(connection, "INSERT OR IGNORE INTO stream (id, pack, chunks)", part)
+
+
+def _stream_rows(number: int, pack: FinishedPack) -> Iterator[Rows]:
+    rows: Rows = []
+    for stream, chunks in zip(pack.stream_ids, resolve_streams(pack.index, pack.chunks), strict=True):
+        rows.append((stream, number, encode_chunk_list(chunks)))
+        if len(rows) == _ROWS_AT_ONCE:
+            yield rows
+            rows = []
+    yield rows
+
+
+def _remove(connection: sqlite3.Connection, pack: bytes) -> None:
+    row = connection.execute("SELECT number FROM pack WHERE hash = ?", (pack,)).fetchone()
+    if row is not None:
+        for table in ("stream", "chunk", "frame", "pack_space"):
+            connection.execute(f"DELETE FROM {table} WHERE pack = ?", row)  # noqa: S608
+        connection.execute("DELETE FROM pack WHERE number = ?", row)

@@ -1,0 +1,274 @@
+"""The caller's files on their way into a command (publish, hand-in, feedback).
+
+Rules:
+- a folder gives paths relative to it, without its own name; a file gives its base name; nothing that was named is left
+  out, and links are followed;
+- everything that can be refused without reading is refused before a byte is read, and names the path;
+- files go in the order of their paths, in pieces of at most `FILE_PIECE_BYTES`, read in a thread;
+- a file that is not the same before and after it was read voids everything sent (`Restart`); three tries in all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import stat
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from protocol.errors import BadInput, Code, LocalFailure
+from protocol.limits import FILE_PIECE_BYTES, MAX_FILE_BYTES, MAX_FILES_PER_REVISION, MAX_FOLDERS_PER_REVISION
+from protocol.portable_names import check_portable, displayable, portable_form
+from protocol.replica.operation import NO_FILES, Complete, FileData, FileEnd, FileEvent, FileStart, Incoming, Restart
+
+TRIES: Final = 3
+PAUSE_S: Final = 0.3
+_NEVER_BLOCK: Final = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOCTTY", 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Likeness:
+    """What tells that a file is still the same: size in bytes, time of change in ns, number on its disk."""
+
+    size: int
+    changed_ns: int
+    inode: int
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A file to send: where it lies, the path that it gets, and what it was when it was found."""
+
+    place: Path
+    path: str
+    likeness: Likeness
+
+
+def files_of(paths: Sequence[str], *, folder: Path | None = None, required: bool = True) -> Incoming:
+    """The files that `paths` name, relative to `folder` (default: the caller's), ready to be read.
+
+    Raises what `survey` raises; without `required`, no path at all is no file.
+    """
+    if not paths and not required:
+        return NO_FILES
+    base = Path() if folder is None else folder
+    return Intake(paths, base, survey(paths, base))
+
+
+def survey(paths: Sequence[str], folder: Path) -> list[Source]:
+    """All files that `paths` name, in the order of the paths that they get. Nothing is read but folders.
+
+    Raises `BadInput`: MISSING_FILE, UNREADABLE_FILE (also for what is no file, and links that turn in a circle),
+    FILE_TOO_LARGE, TOO_MANY_FILES, NOTHING_TO_SEND, BAD_NAME (not portable, or two files with one path).
+    """
+    found: list[Source] = []
+    for named in paths:
+        if not named:
+            raise BadInput(Code.MISSING_FILE, "a path is empty")
+        for source in _walk(folder / named):
+            found.append(source)
+            if len(found) > MAX_FILES_PER_REVISION:
+                raise BadInput(
+                    Code.TOO_MANY_FILES,
+                    f"there are more than {MAX_FILES_PER_REVISION} files; send fewer at once",
+                    max=MAX_FILES_PER_REVISION,
+                )
+    if not found:
+        raise BadInput(Code.NOTHING_TO_SEND, "there is no file in what was named")
+    problems = check_portable(source.path for source in found)
+    if problems:
+        others = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        raise BadInput(
+            Code.BAD_NAME,
+            f"{problems[0].path}: {problems[0].sentence}{others}",
+            path=problems[0].path,
+            problems=problems,
+        )
+    return sorted(found, key=lambda source: portable_form(source.path).encode())
+
+
+class Intake:
+    """The events of the files that were named; iterated once."""
+
+    def __init__(
+        self,
+        paths: Sequence[str],
+        folder: Path,
+        found: list[Source],
+        *,
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._paths = paths
+        self._folder = folder
+        self._found = found
+        self._pause = pause
+
+    async def __aiter__(self) -> AsyncIterator[FileEvent]:
+        """The events in order. Raises `LocalFailure(CHANGING_FILE)` after three tries, and what `survey` raises."""
+        found = self._found
+        for tries_left in reversed(range(TRIES)):
+            try:
+                for source in found:
+                    async with aclosing(_read(source)) as events:
+                        async for event in events:
+                            yield event
+            except _ChangedError as changed:
+                if not tries_left:
+                    raise LocalFailure(
+                        Code.CHANGING_FILE,
+                        f"{_shown(changed.place)} changes while it is read; close the program that writes it",
+                        path=_shown(changed.place),
+                    ) from None
+            else:
+                yield Complete()
+                return
+            yield Restart()
+            await self._pause(PAUSE_S)
+            found = await asyncio.to_thread(survey, self._paths, self._folder)
+
+
+class _ChangedError(Exception):
+    def __init__(self, place: Path) -> None:
+        super().__init__(place)
+        self.place = place
+
+
+async def _read(source: Source) -> AsyncGenerator[FileEvent, None]:
+    file = await asyncio.to_thread(_open, source)
+    try:
+        yield FileStart(portable_form(source.path), source.likeness.size)
+        left = source.likeness.size
+        while piece := await asyncio.to_thread(_piece, file, source.place):
+            left -= len(piece)
+            if left < 0:
+                raise _ChangedError(source.place)
+            yield FileData(piece)
+        if left or not await asyncio.to_thread(_is_unchanged, file, source):
+            raise _ChangedError(source.place)
+        yield FileEnd()
+    finally:
+        file.close()
+
+
+def _open(source: Source) -> BinaryIO:
+    try:
+        file = os.fdopen(os.open(source.place, os.O_RDONLY | _NEVER_BLOCK), "rb", buffering=0)
+    except FileNotFoundError:
+        raise _ChangedError(source.place) from None
+    except OSError as reason:
+        raise _refusal(source.place, reason) from reason
+    if _likeness(os.fstat(file.fileno())) != source.likeness:
+        file.close()
+        raise _ChangedError(source.place)
+    return file
+
+
+def _piece(file: BinaryIO, place: Path) -> bytes:
+    try:
+        return file.read(FILE_PIECE_BYTES)
+    except OSError as reason:
+        raise _refusal(place, reason) from reason
+
+
+def _is_unchanged(file: BinaryIO, source: Source) -> bool:
+    """Whether the file that was read, and the one that now has its name, are what was found."""
+    try:
+        seen = (os.fstat(file.fileno()), source.place.stat())
+    except OSError:
+        return False
+    return all(_likeness(state) == source.likeness for state in seen)
+
+
+def _likeness(state: os.stat_result) -> Likeness:
+    return Likeness(state.st_size, state.st_mtime_ns, state.st_ino)
+
+
+# --- finding ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Folder:
+    """A folder still to be looked into: its place, the path so far, and the folders on the way to it."""
+
+    place: Path
+    path: str
+    way: frozenset[tuple[int, int]]
+
+
+def _walk(named: Path) -> Iterator[Source]:
+    state = _state(named)
+    if not stat.S_ISDIR(state.st_mode):
+        yield _source(named, Path(os.path.abspath(named)).name, state)  # noqa: PTH100 — "." and ".." only, links stay
+        return
+    pending = [_Folder(named, "", frozenset({(state.st_dev, state.st_ino)}))]
+    folders = 0
+    while pending:
+        folder = pending.pop()
+        folders += 1
+        if folders > MAX_FOLDERS_PER_REVISION:
+            raise BadInput(
+                Code.TOO_MANY_FILES,
+                f"{_shown(named)} has more than {MAX_FOLDERS_PER_REVISION} folders, counting what links lead to",
+                max=MAX_FOLDERS_PER_REVISION,
+            )
+        for name in _names(folder.place):
+            place, path = folder.place / name, folder.path + name
+            state = _state(place)
+            if not stat.S_ISDIR(state.st_mode):
+                yield _source(place, path, state)
+                continue
+            here = (state.st_dev, state.st_ino)
+            if here in folder.way:
+                raise BadInput(
+                    Code.UNREADABLE_FILE,
+                    f"{_shown(place)} leads back into a folder that contains it",
+                    path=_shown(place),
+                )
+            pending.append(_Folder(place, f"{path}/", folder.way | {here}))
+
+
+def _names(place: Path) -> list[str]:
+    try:
+        return os.listdir(place)  # noqa: PTH208 — names are enough
+    except OSError as reason:
+        raise _refusal(place, reason) from reason
+
+
+def _state(place: Path) -> os.stat_result:
+    try:
+        return place.stat()
+    except (OSError, ValueError) as reason:
+        raise _refusal(place, reason) from reason
+
+
+def _source(place: Path, path: str, state: os.stat_result) -> Source:
+    if not stat.S_ISREG(state.st_mode):
+        raise BadInput(Code.UNREADABLE_FILE, f"{_shown(place)} is neither a file nor a folder", path=_shown(place))
+    if state.st_size > MAX_FILE_BYTES:
+        raise BadInput(
+            Code.FILE_TOO_LARGE, f"{_shown(place)} is larger than 4 GiB", path=_shown(place), size=state.st_size
+        )
+    if not os.access(place, os.R_OK):
+        raise BadInput(Code.UNREADABLE_FILE, f"{_shown(place)} may not be read by this account", path=_shown(place))
+    return Source(place, path, _likeness(state))
+
+
+def _refusal(place: Path, reason: OSError | ValueError) -> BadInput:
+    shown = _shown(place)
+    match reason:
+        case FileNotFoundError() | NotADirectoryError():
+            return BadInput(Code.MISSING_FILE, f"{shown} does not exist", path=shown)
+        case OSError(errno=errno.ELOOP):
+            return BadInput(Code.UNREADABLE_FILE, f"{shown} is a link that leads nowhere", path=shown)
+        case OSError(errno=errno.ENAMETOOLONG) | ValueError():
+            return BadInput(Code.BAD_NAME, f"{shown} is no path that this system knows", path=shown)
+        case _:
+            return BadInput(Code.UNREADABLE_FILE, f"{shown} cannot be read: {reason.strerror}", path=shown)
+
+
+def _shown(place: Path) -> str:
+    return displayable(str(place))

@@ -1,0 +1,92 @@
+"""Admission and folds do not depend on the order of arrival (R1, R4, R7)."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from protocol.coursework import Coursework, fold_coursework
+from protocol.entry import Entry, Kind, signature_holds
+from protocol.rights import Door, Outcome
+from protocol.roster import Roster, fold_roster
+from tests.harness.history import World, random_history
+
+MANY = settings(max_examples=120, deadline=None)
+
+
+def through_the_door(world: World, arrivals: list[Entry]) -> tuple[set[bytes], Door]:
+    """Let everything in that may come in, retrying what waits, as a replica does."""
+    door = Door(world.root.key.public)
+    admitted: set[bytes] = set()
+    pending = arrivals
+    moved = True
+    while moved:
+        moved = False
+        still = []
+        for entry in pending:
+            outcome = door.examine(entry, signed=True).outcome
+            if outcome is Outcome.ADMIT:
+                door.learn(entry)
+                admitted.add(entry.id)
+                moved = True
+            elif outcome is Outcome.WAIT:
+                still.append(entry)
+        pending = still
+    return admitted, door
+
+
+def folds(world: World, arrivals: list[Entry], space: bytes) -> tuple[Roster, Coursework]:
+    admitted, door = through_the_door(world, arrivals)
+    kept = [entry for entry in arrivals if entry.id in admitted]
+    line = door.lineage(space)
+    own = [entry for entry in kept if entry.header.space == space]
+    above = [entry for entry in kept if entry.header.space in line[1:]]
+    roster = fold_roster(space, own, above, door)
+    return roster, fold_coursework(space, own, roster)
+
+
+def comparable(roster: Roster, coursework: Coursework) -> tuple[object, ...]:
+    authorities = frozenset(roster.authorities)
+    return (roster.persons, roster.reading_keys, authorities, roster.cut, roster.held_back, roster.erased, coursework)
+
+
+@MANY
+@given(seed=st.integers(0, 10**9), order=st.randoms(use_true_random=False))
+def test_every_order_of_arrival_admits_the_same_set_and_folds_to_the_same_state(seed: int, order: Random) -> None:
+    world = random_history(seed)
+    shuffled = list(world.entries)
+    order.shuffle(shuffled)
+    assert through_the_door(world, shuffled)[0] == through_the_door(world, world.entries)[0]
+    for space in world.classes:
+        assert comparable(*folds(world, shuffled, space)) == comparable(*folds(world, world.entries, space))
+
+
+@MANY
+@given(seed=st.integers(0, 10**9))
+def test_all_that_honest_devices_write_is_admitted_whatever_their_clocks_say(seed: int) -> None:
+    world = random_history(seed)
+    assert through_the_door(world, world.entries)[0] == {entry.id for entry in world.entries}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_histories_are_signed_for_real_and_repeat_byte_for_byte(seed: int) -> None:
+    world = random_history(seed)
+    assert all(signature_holds(entry) for entry in world.entries)
+    assert [entry.id for entry in world.entries] == [entry.id for entry in random_history(seed).entries]
+
+
+def test_histories_reach_conflicts_cuts_receipts_and_withdrawals() -> None:
+    seen = {"conflict": 0, "withdrawn": 0, "held back": 0, "handed in": 0, "marked": 0, "erased": 0}
+    for seed in range(40):
+        world = random_history(seed)
+        roster, coursework = folds(world, world.entries, world.classes[0])
+        seen["conflict"] += any(item.conflict for item in coursework.items.values())
+        seen["withdrawn"] += any(item.withdrawn for item in coursework.items.values())
+        seen["held back"] += bool(roster.held_back)
+        seen["handed in"] += bool(coursework.hand_ins)
+        seen["marked"] += any(work.feedback for work in coursework.hand_ins.values())
+        seen["erased"] += any(entry.header.kind == Kind.ERASE for entry in world.entries)
+    assert min(seen.values()) > 0, seen

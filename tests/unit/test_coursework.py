@@ -1,0 +1,314 @@
+"""The folds of rights, names and coursework, case by case (R4–R6)."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from protocol.coursework import Coursework, HandInState, fold_coursework, live_content, sealed_content
+from protocol.entry import Entry, Kind
+from protocol.rights import Door
+from protocol.roles import PersonRole, Role
+from protocol.roster import Roster, fold_roster
+from protocol.structure import Erasure, PersonKey, PersonRecord, Revocation
+from protocol.work import EMPTY_PAYLOAD, ContentRef, Feedback, HandIn, ItemKind, Receipt, Revision, Wraps
+from tests.harness.history import YEAR_MS, World, Writer
+
+Parents = tuple[bytes, ...]
+
+
+class ClassRoom:
+    """A class with a teacher, a machine and a pupil, and short ways to let them act."""
+
+    def __init__(self) -> None:
+        self.world = World(Random(11))  # noqa: S311  (a repeatable world, not a secret)
+        self.room = self.world.classes[0]
+        self.adult = self.world.person(self.room, PersonRole.TEACHER, "Mme Petit")
+        self.teacher = self.world.enrol(Role.TEACHER, self.room, person=self.adult)
+        self.machine = self.world.enrol(Role.MACHINE, self.room)
+        self.teacher.skew_ms = self.machine.skew_ms = 0
+        self.pupil = self.world.person(self.room, PersonRole.PUPIL, "Léa")
+
+    def revision(
+        self, title: str, item: bytes | None = None, parents: Parents = (), due_ms: int | None = None
+    ) -> Entry:
+        content = ContentRef(self.world.random.randbytes(32), 10, 1)
+        payload = Revision(ItemKind.ASSIGNMENT, title, None, due_ms, content).encode()
+        return self.world.say(self.teacher, self.room, Kind.REVISION, payload, target=item, parents=parents)
+
+    def hand_in(self, item: bytes) -> Entry:
+        payload = HandIn(ContentRef(self.world.random.randbytes(32), 100, 0), None).encode()
+        return self.world.say(self.machine, self.room, Kind.HAND_IN, payload, subject=self.pupil, target=item)
+
+    def about(self, writer: Writer, kind: Kind, payload: bytes, work: Entry, parents: Parents = ()) -> Entry:
+        return self.world.say(
+            writer, self.room, kind, payload, subject=self.pupil, target=work.id, parents=parents
+        )
+
+    def folds(self) -> tuple[Roster, Coursework]:
+        door = Door(self.world.root.key.public)
+        for entry in self.world.entries:
+            door.learn(entry)
+        above = [entry for entry in self.world.entries if entry.header.space in door.lineage(self.room)[1:]]
+        own = self.world.in_space(self.room)
+        roster = fold_roster(self.room, own, above, door)
+        return roster, fold_coursework(self.room, own, roster)
+
+    @property
+    def work(self) -> Coursework:
+        return self.folds()[1]
+
+
+@pytest.fixture
+def room() -> ClassRoom:
+    return ClassRoom()
+
+
+def stream_of(work: Entry) -> bytes:
+    return HandIn.parse(work.payload or b"").content.stream
+
+
+def test_an_edit_replaces_what_it_names(room: ClassRoom) -> None:
+    first = room.revision("Le cycle de l'eau")
+    second = room.revision("Le cycle de l'eau, corrigé", first.id, (first.id,))
+    item = room.work.items[first.id]
+    assert [head.id for head in item.heads] == [second.id]
+    assert not item.conflict
+    assert item.shown.record.title == "Le cycle de l'eau, corrigé"
+
+
+def test_two_edits_of_the_same_revision_are_both_kept_and_the_longer_line_is_shown(room: ClassRoom) -> None:
+    first = room.revision("v1")
+    short = room.revision("court", first.id, (first.id,))
+    middle = room.revision("long 1", first.id, (first.id,))
+    longest = room.revision("long 2", first.id, (middle.id,))
+    late = room.revision("court, plus tard", first.id, (short.id, first.id))
+    item = room.work.items[first.id]
+    assert {head.id for head in item.heads} == {longest.id, late.id}
+    assert item.conflict
+    assert item.shown.id == late.id, "equally long lines: the later one"
+    more = room.revision("long 3", first.id, (longest.id,))
+    assert room.work.items[first.id].shown.id == more.id
+
+
+def test_a_revision_of_several_parents_settles_a_conflict(room: ClassRoom) -> None:
+    first = room.revision("v1")
+    one, two = (room.revision(name, first.id, (first.id,)) for name in ("a", "b"))
+    settled = room.revision("a", first.id, (one.id, two.id))
+    item = room.work.items[first.id]
+    assert [head.id for head in item.heads] == [settled.id]
+
+
+def test_a_lesson_withdrawn_and_brought_back_is_back(room: ClassRoom) -> None:
+    first = room.revision("v1")
+    gone = room.world.say(room.teacher, room.room, Kind.WITHDRAW, EMPTY_PAYLOAD, target=first.id)
+    assert room.work.items[first.id].withdrawn
+    assert first.payload is not None
+    assert not list(live_content(room.work))
+    back = room.world.say(room.teacher, room.room, Kind.RESTORE, EMPTY_PAYLOAD, target=first.id, parents=(gone.id,))
+    item = room.work.items[first.id]
+    assert not item.withdrawn
+    assert item.switches == (back.id,)
+
+
+def test_a_revision_that_cannot_be_read_is_passed_over(room: ClassRoom) -> None:
+    room.world.say(room.teacher, room.room, Kind.REVISION, b"\x80")
+    strange = Revision(ItemKind.LESSON, "t", None, None, ContentRef(bytes(32), 1, 1)).encode()
+    room.world.say(room.teacher, room.room, Kind.REVISION, strange.replace(b"lesson", b"wizard"))
+    assert not room.work.items
+
+
+def test_a_child_older_than_its_parent_makes_the_time_doubtful(room: ClassRoom) -> None:
+    first = room.revision("v1")
+    room.teacher.skew_ms = -17 * YEAR_MS
+    room.revision("v2", first.id, (first.id,))
+    assert room.work.items[first.id].clock_doubtful
+
+
+def test_a_hand_in_rises_only_on_signed_statements_about_its_very_content(room: ClassRoom) -> None:
+    first = room.revision("devoir")
+    work = room.hand_in(first.id)
+
+    def state() -> HandInState:
+        return room.work.hand_ins[work.id].state
+
+    assert state() is HandInState.LOCAL
+    room.about(room.world.server, Kind.RECEIPT_SERVER, Receipt(bytes(32)).encode(), work)
+    room.about(room.machine, Kind.RECEIPT_SAFE, Receipt(stream_of(work)).encode(), work)
+    assert state() is HandInState.LOCAL, "a receipt for other bytes, and one by the author, prove nothing"
+    other = room.world.enrol(Role.MACHINE, room.room)
+    room.about(other, Kind.RECEIPT_SAFE, Receipt(stream_of(work)).encode(), work)
+    assert state() is HandInState.SAFE
+    room.about(room.world.server, Kind.RECEIPT_SERVER, Receipt(stream_of(work)).encode(), work)
+    assert state() is HandInState.SERVER
+    room.about(room.teacher, Kind.RECEIPT_TEACHER, Receipt(stream_of(work)).encode(), work)
+    assert state() is HandInState.TEACHER
+    note = room.about(room.teacher, Kind.FEEDBACK, Feedback("Bien", "A", False, None).encode(), work)  # noqa: FBT003
+    assert state() is HandInState.MARKED
+    again = Feedback("Encore", None, True, ContentRef(bytes(32), 1, 1)).encode()  # noqa: FBT003
+    room.about(room.teacher, Kind.FEEDBACK, again, work, (note.id,))
+    assert state() is HandInState.REDO
+    assert [ref.stream for ref in live_content(room.work)][1:] == [bytes(32)]
+
+
+def test_what_is_about_a_hand_in_and_cannot_be_read_counts_for_nothing(room: ClassRoom) -> None:
+    work = room.hand_in(room.revision("devoir").id)
+    for kind in (Kind.FEEDBACK, Kind.WRAP, Kind.RECEIPT_TEACHER):
+        room.about(room.teacher, kind, b"\xc0", work)
+    found = room.work.hand_ins[work.id]
+    assert (found.state, found.feedback, found.readers) == (HandInState.LOCAL, None, {})
+
+
+def test_a_hand_in_for_nothing_or_by_nobody_is_passed_over(room: ClassRoom) -> None:
+    payload = HandIn(ContentRef(bytes(32), 1, 0), None).encode()
+    room.world.say(room.machine, room.room, Kind.HAND_IN, payload, subject=room.pupil)
+    room.world.say(room.machine, room.room, Kind.HAND_IN, payload, target=bytes(32))
+    room.world.say(room.machine, room.room, Kind.HAND_IN, b"\x80", target=bytes(32), subject=room.pupil)
+    assert not room.work.hand_ins
+
+
+def test_late_work_is_marked_and_a_clock_of_2040_is_doubtful(room: ClassRoom) -> None:
+    due_ms = room.world.clock_ms + 3600 * 1000
+    item = room.revision("devoir", due_ms=due_ms)
+    early = room.hand_in(item.id)
+    room.machine.skew_ms = 14 * YEAR_MS
+    late = room.hand_in(item.id)
+    room.about(room.world.server, Kind.RECEIPT_SERVER, Receipt(stream_of(late)).encode(), late)
+    found = room.work.hand_ins
+    assert (found[early.id].late, found[early.id].clock_doubtful) == (False, False)
+    assert (found[late.id].late, found[late.id].clock_doubtful) == (True, True)
+
+
+def test_nobody_hides_a_good_wrap_behind_a_bad_one(room: ClassRoom) -> None:
+    work = room.hand_in(room.revision("devoir").id)
+    reader, good, bad = bytes([1]) * 32, bytes([9]) * 80, bytes(80)
+    intruder = room.world.enrol(Role.MACHINE, room.room)
+    room.about(intruder, Kind.WRAP, Wraps(((reader, bad),)).encode(), work)
+    room.about(room.machine, Kind.WRAP, Wraps(((reader, good),)).encode(), work)
+    assert room.work.hand_ins[work.id].readers == {reader: (good, bad)}
+
+
+def test_sealed_content_is_kept_by_its_author_and_by_who_reads_all(room: ClassRoom) -> None:
+    work = room.hand_in(room.revision("devoir").id)
+    coursework = room.work
+    assert [ref.stream for ref in sealed_content(coursework)] == [stream_of(work)]
+    assert list(sealed_content(coursework, room.teacher.key.public)) == []
+    assert list(sealed_content(coursework, room.machine.key.public)) == list(sealed_content(coursework))
+
+
+# names and rights
+
+
+def test_a_renamed_pupil_has_one_name_and_who_left_has_none(room: ClassRoom) -> None:
+    first = next(entry for entry in room.world.entries if entry.header.subject == room.pupil)
+    say = room.world.say
+    renamed = say(
+        room.world.server,
+        room.room,
+        Kind.PERSON,
+        PersonRecord("Léa M.", PersonRole.PUPIL).encode(),
+        subject=room.pupil,
+        parents=(first.id,),
+    )
+    assert room.folds()[0].persons[room.pupil].name == "Léa M."
+    left = PersonRecord("Léa M.", PersonRole.PUPIL, left=True).encode()
+    say(room.world.server, room.room, Kind.PERSON, left, subject=room.pupil, parents=(renamed.id,))
+    assert room.pupil not in room.folds()[0].persons
+
+
+def test_a_person_that_cannot_be_read_is_not_on_the_list(room: ClassRoom) -> None:
+    strange = PersonRecord("Zoé", PersonRole.PUPIL).encode().replace(b"pupil", b"witch")
+    room.world.say(room.world.server, room.room, Kind.PERSON, strange, subject=bytes(16))
+    assert bytes(16) not in room.folds()[0].persons
+
+
+def test_a_reading_key_counts_only_from_the_persons_own_device(room: ClassRoom) -> None:
+    say = room.world.say
+    own, own2 = bytes([1]) * 32, bytes([2]) * 32
+    say(room.teacher, room.room, Kind.PERSON_KEY, PersonKey(own).encode(), subject=room.adult)
+    say(room.teacher, room.room, Kind.PERSON_KEY, PersonKey(own).encode(), subject=room.adult)
+    say(room.teacher, room.room, Kind.PERSON_KEY, PersonKey(own2).encode(), subject=room.adult)
+    say(room.teacher, room.room, Kind.PERSON_KEY, b"\xc0", subject=room.adult)
+    colleague = room.world.enrol(Role.TEACHER, room.room, person=bytes(16))
+    say(colleague, room.room, Kind.PERSON_KEY, PersonKey(bytes([3]) * 32).encode(), subject=room.adult)
+    assert room.folds()[0].reading_keys == {room.adult: (own, own2)}
+
+
+def revoke(room: ClassRoom, by: Writer, victim: Writer, *heads: Entry) -> Entry:
+    payload = Revocation(victim.key.public, tuple(head.id for head in heads)).encode()
+    return room.world.say(by, room.room, Kind.REVOKE, payload)
+
+
+def test_a_revocation_keeps_what_its_heads_knew_and_holds_back_the_rest(room: ClassRoom) -> None:
+    before = room.revision("avant")
+    known = room.revision("connu")
+    forged = room.revision("antidaté")
+    revoke(room, room.world.server, room.teacher, known)
+    roster, work = room.folds()
+    assert set(work.items) == {before.id, known.id}
+    assert roster.held_back == {forged.id}
+    assert not roster.may_read(room.teacher.key.public)
+    assert roster.authority_of(room.teacher.key.public) is None
+    assert roster.may_read(room.machine.key.public)
+
+
+def test_several_cuts_intersect(room: ClassRoom) -> None:
+    one = room.revision("1")
+    two = room.revision("2")
+    three = room.revision("3")
+    revoke(room, room.world.server, room.teacher, two)
+    revoke(room, room.world.server, room.teacher, one)
+    assert room.folds()[0].held_back == {two.id, three.id}
+
+
+def test_only_a_strictly_higher_rank_revokes(room: ClassRoom) -> None:
+    admins = [room.world.enrol(Role.ADMIN, room.world.school) for _ in range(2)]
+    for admin in admins:
+        admin.skew_ms = 0
+    work = room.revision("1")
+    revoke(room, admins[0], admins[1])
+    revoke(room, admins[1], admins[0])
+    assert room.folds()[0].cut == frozenset()
+    revoke(room, admins[0], room.teacher)
+    assert room.folds()[0].held_back == {work.id}
+
+
+def test_a_revocation_by_somebody_cut_before_counts_for_nothing(room: ClassRoom) -> None:
+    admin = room.world.enrol(Role.ADMIN, room.world.school)
+    room.revision("1")
+    revoke(room, admin, room.teacher)
+    assert room.teacher.key.public in room.folds()[0].cut
+    revoke(room, room.world.server, admin)
+    roster = room.folds()[0]
+    assert roster.cut == {admin.key.public}
+    assert not roster.may_read(admin.key.public)
+    assert roster.may_read(room.teacher.key.public)
+
+
+def test_a_revocation_or_erasure_that_cannot_be_read_does_nothing(room: ClassRoom) -> None:
+    room.world.say(room.world.server, room.room, Kind.REVOKE, b"\xc0")
+    room.world.say(room.world.server, room.room, Kind.ERASE, b"\xc0")
+    short = Erasure(bytes(16)).encode().replace(b"\xc4\x10" + bytes(16), b"\xc4\x0f" + bytes(15))
+    room.world.say(room.world.server, room.room, Kind.ERASE, short)
+    roster = room.folds()[0]
+    assert (roster.cut, roster.erased) == (frozenset(), frozenset())
+
+
+def test_an_erased_pupil_is_gone_from_list_and_work(room: ClassRoom) -> None:
+    work = room.hand_in(room.revision("devoir").id)
+    room.world.say(room.world.server, room.room, Kind.ERASE, Erasure(room.pupil).encode())
+    roster, coursework = room.folds()
+    assert room.pupil not in roster.persons
+    assert work.id not in coursework.hand_ins
+
+
+def test_a_grant_that_is_held_back_opens_nothing(room: ClassRoom) -> None:
+    admin = room.world.enrol(Role.ADMIN, room.world.school)
+    kept = room.world.enrol(Role.MACHINE, room.room, by=admin)
+    kept_entry = room.world.entries[-1]
+    late = room.world.enrol(Role.MACHINE, room.room, by=admin)
+    revoke(room, room.world.server, admin, kept_entry)
+    roster = room.folds()[0]
+    assert roster.may_read(kept.key.public)
+    assert not roster.may_read(late.key.public)

@@ -1,0 +1,261 @@
+"""Messages, registers, chains and capabilities: what travels is what was meant, or is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from protocol.canonical import decode, encode
+from protocol.checkpoint import EMPTY_CHAIN, Checkpoint, Cursor, extend_chain
+from protocol.errors import BadInput, Code, LocalFailure, NoAnswer, PeerFault, Refused, RelaisError, TooLarge
+from protocol.identity import SigningKey
+from protocol.messages import (
+    EnrollAnswer,
+    EnrollRequest,
+    InlinePack,
+    Link,
+    Offer,
+    ReconcileAnswer,
+    ReconcileRequest,
+    Refusal,
+    SpacePage,
+    SyncAnswer,
+    SyncRequest,
+    Upload,
+    Wanted,
+    encode_chain,
+    encode_error,
+    error_from,
+    parse_chain,
+)
+from protocol.register import Health, RegisterKind, compose_register, parse_register
+from protocol.wire import Capability, Purpose
+from tests.harness.history import World
+
+ONE, TWO = bytes([1]) * 32, bytes([2]) * 32
+KEY = SigningKey(bytes(range(32)))
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    return World(Random(5))  # noqa: S311  (a repeatable world, not a secret)
+
+
+def full_request(world: World) -> SyncRequest:
+    return SyncRequest(
+        generation=bytes(8),
+        cursors=(Cursor(ONE, 3, bytes(8), complete=True), Cursor(TWO[:4], 0, bytes(8), complete=False)),
+        credentials=tuple(world.entries[:1]),
+        push=tuple(world.entries[1:3]),
+        packs=(InlinePack(ONE, b"pack"),),
+        offers=(Offer(ONE, TWO, 9),),
+        want=(Wanted(ONE, TWO),),
+        registers=(b"register",),
+    )
+
+
+def full_answer(world: World) -> SyncAnswer:
+    checkpoint = Checkpoint(ONE, 7, bytes(8), bytes(16))
+    return SyncAnswer(
+        time_ms=5,
+        generation=bytes(8),
+        pages=(SpacePage(checkpoint, tuple(world.entries[:2]), (), more=True),),
+        stale=(ONE,),
+        closed=(TWO,),
+        packs=(InlinePack(ONE, b"pack"),),
+        links=(Link(ONE, TWO, 9, "capability"),),
+        lacks=(Wanted(ONE, TWO),),
+        uploads=(Upload(TWO, 4, "capability"),),
+        waiting=(ONE,),
+        refused=(Refusal(TWO, Code.NO_RIGHT),),
+        more=True,
+    )
+
+
+def test_every_message_survives_its_encoding(world: World) -> None:
+    entries = tuple(world.entries[:2])
+    checkpoint = Checkpoint(ONE, 7, bytes(8), bytes(16))
+    for message, parse in (
+        (full_request(world), SyncRequest.parse),
+        (SyncRequest(), SyncRequest.parse),
+        (full_answer(world), SyncAnswer.parse),
+        (SyncAnswer(time_ms=0), SyncAnswer.parse),
+        (ReconcileRequest(ONE, b"a", entries, entries, (), (TWO,)), ReconcileRequest.parse),
+        (ReconcileRequest(ONE, None), ReconcileRequest.parse),
+        (
+            ReconcileAnswer(9, b"a", checkpoint, entries, (ONE,), (TWO,), (Refusal(ONE, Code.NO_RIGHT),)),
+            ReconcileAnswer.parse,
+        ),
+        (EnrollRequest(bytes(10), ONE, TWO, "Renard"), EnrollRequest.parse),
+        (EnrollAnswer(3, "Cher", entries), EnrollAnswer.parse),
+    ):
+        assert parse(message.encode()) == message
+    assert parse_chain(encode_chain(entries)) == entries
+
+
+def test_a_quiet_request_says_nothing_but_its_cursors() -> None:
+    quiet = SyncRequest(generation=bytes(8), cursors=(Cursor(ONE[:4], 300, bytes(8), complete=True),))
+    assert set(decode(quiet.encode(), max_bytes=1000)) == {"generation", "cursors"}  # type: ignore[arg-type]
+    assert len(SyncAnswer(time_ms=2**40).encode()) < 16
+
+
+def test_one_bad_entry_does_not_spoil_those_beside_it(world: World) -> None:
+    good = world.entries[0]
+    row = [good.header_bytes, good.signature, good.salt, b"swapped payload"]
+    value = decode(SyncRequest(push=(world.entries[1],)).encode(), max_bytes=10**6)
+    assert isinstance(value, dict)
+    value["push"] = [row, *value["push"]]  # type: ignore[misc]
+    request = SyncRequest.parse(encode(value))
+    assert request.push == (world.entries[1],)
+    assert request.refused == (Refusal(good.id, Code.BAD_COMMITMENT),)
+
+
+def broken(message: bytes, key: str, value: object) -> bytes:
+    fields = decode(message, max_bytes=10**7)
+    assert isinstance(fields, dict)
+    return encode({**fields, key: value})  # type: ignore[dict-item]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("generation", bytes(7)),
+        ("generation", 1),
+        ("cursors", {}),
+        ("cursors", [1]),
+        ("cursors", [[bytes(5), 1, bytes(8), True]]),
+        ("cursors", [[ONE, -1, bytes(8), True]]),
+        ("push", [b""]),
+        ("push", [[]]),
+        ("packs", [[ONE[:4], b""]]),
+        ("packs", [b""]),
+        ("offers", [[ONE, TWO, -1]]),
+        ("offers", [[ONE, TWO, 2**30]]),
+        ("want", [[ONE, b""]]),
+        ("registers", [1]),
+        ("registers", [bytes(9000)]),
+    ],
+)
+def test_a_request_with_a_field_of_the_wrong_form_is_malformed(world: World, key: str, value: object) -> None:
+    with pytest.raises(PeerFault) as caught:
+        SyncRequest.parse(broken(full_request(world).encode(), key, value))
+    assert caught.value.code is Code.MALFORMED
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("time", None),
+        ("pages", [[ONE, 1, bytes(8), bytes(16), [], 1]]),
+        ("pages", [[ONE, 1, bytes(8), bytes(15), [], True]]),
+        ("stale", [b"short"]),
+        ("links", [[ONE, TWO, 1, b"bytes"]]),
+        ("links", [[ONE, TWO, 1, "x" * 300]]),
+        ("uploads", [[TWO, 1]]),
+        ("refused", [[ONE]]),
+        ("more", 1),
+    ],
+)
+def test_an_answer_with_a_field_of_the_wrong_form_is_malformed(world: World, key: str, value: object) -> None:
+    with pytest.raises(PeerFault) as caught:
+        SyncAnswer.parse(broken(full_answer(world).encode(), key, value))
+    assert caught.value.code is Code.MALFORMED
+
+
+def test_too_much_inline_content_is_refused() -> None:
+    with pytest.raises(TooLarge):
+        SyncRequest.parse(SyncRequest(packs=(InlinePack(ONE, bytes(600_000)),)).encode())
+
+
+def test_a_refusal_with_a_code_of_a_later_version_still_refuses(world: World) -> None:
+    data = broken(full_answer(world).encode(), "refused", [[ONE, "from-the-future"]])
+    assert SyncAnswer.parse(data).refused == (Refusal(ONE, Code.MALFORMED),)
+
+
+def test_a_chain_or_an_enrolment_with_an_unreadable_entry_is_refused_whole(world: World) -> None:
+    good = world.entries[0]
+    row = [good.header_bytes, good.signature, good.salt, b"swapped payload"]
+    with pytest.raises(PeerFault):
+        parse_chain(encode({"chain": [row]}))  # type: ignore[list-item]
+    with pytest.raises(PeerFault):
+        EnrollAnswer.parse(encode({"time": 1, "name": "Cher", "entries": [row]}))  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize(
+    ("error", "family"),
+    [
+        (Refused(Code.CODE_USED, "used"), Refused),
+        (NoAnswer(Code.BUSY, "later"), NoAnswer),
+        (LocalFailure(Code.DISK_FULL, "full"), NoAnswer),
+        (PeerFault(Code.NOT_CANONICAL, "no"), PeerFault),
+        (BadInput(Code.BAD_NAME, "no"), BadInput),
+    ],
+)
+def test_an_error_reaches_the_caller_as_what_it_is(error: RelaisError, family: type[RelaisError]) -> None:
+    for parse in (SyncAnswer.parse, ReconcileAnswer.parse, EnrollAnswer.parse):
+        with pytest.raises(family) as caught:
+            parse(encode_error(error, retry_after_s=7))
+        assert (caught.value.code, caught.value.message) == (error.code, error.message)
+
+
+def test_a_code_that_this_version_does_not_know_is_still_an_error() -> None:
+    error = error_from("from-the-future", "something new")
+    assert isinstance(error, LocalFailure)
+    assert error.message == "something new"
+
+
+@given(st.binary(max_size=300))
+def test_random_bytes_never_do_worse_than_being_refused(data: bytes) -> None:
+    parsers: list[Callable[[bytes], object]] = [SyncRequest.parse, SyncAnswer.parse, parse_register, parse_chain]
+    for parse in [*parsers, ReconcileRequest.parse, ReconcileAnswer.parse, EnrollRequest.parse, EnrollAnswer.parse]:
+        with pytest.raises(RelaisError):
+            parse(data)
+
+
+# registers, chains, capabilities
+
+
+def test_a_register_says_what_its_device_signed_and_nothing_else() -> None:
+    health = Health("Renard", "0.1.0", "linux", None, 1, 2, 3)
+    register = compose_register(KEY, RegisterKind.HEALTH, KEY.public, 12, health.encode())
+    assert parse_register(register.data) == register
+    assert Health.parse(register.body) == health
+    signed, signature = decode(register.data, max_bytes=10_000)  # type: ignore[misc]
+    assert isinstance(signed, bytes)
+    for bad in (
+        encode([signed.replace(b"Renard", b"Hibou!"), signature]),
+        encode([signed, bytes(64)]),
+        encode([encode([1, 2]), signature]),
+        encode([signed]),
+    ):
+        with pytest.raises(PeerFault):
+            parse_register(bad)
+
+
+def test_a_chain_depends_on_every_arrival_and_on_their_order() -> None:
+    assert extend_chain(EMPTY_CHAIN, []) == EMPTY_CHAIN
+    assert extend_chain(extend_chain(EMPTY_CHAIN, [ONE]), [TWO]) == extend_chain(EMPTY_CHAIN, [ONE, TWO])
+    assert extend_chain(EMPTY_CHAIN, [ONE, TWO]) != extend_chain(EMPTY_CHAIN, [TWO, ONE])
+
+
+def test_a_capability_opens_one_pack_for_one_purpose_for_a_while() -> None:
+    key = bytes(32)
+    capability = Capability(Purpose.FETCH, ONE, TWO, 99, 1000)
+    text = capability.issue(key)
+    assert Capability.check(text, key, Purpose.FETCH, 1000) == capability
+    for bad, with_key, purpose, now_s in (
+        (text, key, Purpose.SEND, 1000),
+        (text, key, Purpose.FETCH, 1001),
+        (text, ONE, Purpose.FETCH, 1000),
+        (text[:-2] + "AA", key, Purpose.FETCH, 1000),
+        ("", key, Purpose.FETCH, 1000),
+        ("é", key, Purpose.FETCH, 1000),
+        ("A", key, Purpose.FETCH, 1000),
+    ):
+        with pytest.raises(PeerFault) as caught:
+            Capability.check(bad, with_key, purpose, now_s)
+        assert caught.value.code is Code.BAD_CAPABILITY
