@@ -166,12 +166,9 @@ def _unpacked(packing: int, packed: bytes) -> bytes:
         # The window is memory that a frame asks for, whatever the size of its content.
         if max(size, frame.window_size) > MAX_MESSAGE_BYTES or size > MAX_COMPRESSION_RATIO * len(packed):
             raise TooLarge(Code.TOO_LARGE, "a message grows larger than allowed", size=size, packed=len(packed))
-        payload = zstandard.ZstdDecompressor().decompress(packed, max_output_size=size, allow_extra_data=False)
+        return zstandard.ZstdDecompressor().decompress(packed, max_output_size=size, allow_extra_data=False)
     except zstandard.ZstdError as reason:
         raise _malformed() from reason
-    if len(payload) != size:
-        raise _malformed()
-    return payload
 
 
 def _check_size(data: bytes, most: int) -> None:

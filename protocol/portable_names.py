@@ -192,8 +192,7 @@ def _caseless(name: str) -> str:
     """Equal for two names exactly where some file system takes one for the other."""
     if name.isascii():
         return name.lower()
-    folded = unicodedata.normalize("NFD", _IGNORED_BY_HFS.sub("", name)).casefold()
-    return unicodedata.normalize("NFD", folded)
+    return unicodedata.normalize("NFD", _IGNORED_BY_HFS.sub("", name)).casefold()
 
 
 def _collision(one: str, other: str) -> Why:

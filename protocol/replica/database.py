@@ -71,12 +71,18 @@ class Database:
         """
         if sqlite3.sqlite_version_info < MIN_SQLITE:
             raise LocalFailure(Code.STORAGE_FAILED, "SQLite is too old", found=sqlite3.sqlite_version)
-        connection = _Connection(lambda: _connect(file), iter_chunk_size=64)
+        connection = _Connection(lambda: sqlite3.connect(file, timeout=0, isolation_level=None), iter_chunk_size=64)
         try:
             await connection
         except sqlite3.Error as error:
             raise failure_of(error) from error
-        return cls(connection)
+        database = cls(connection)
+        try:
+            await database.run(_prepare)
+        except BaseException:
+            await database.close()
+            raise
+        return database
 
     async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """What `work` returns; it must only read."""
@@ -159,16 +165,10 @@ def select_in(
         yield from connection.execute(sql.format(keys=", ".join("?" * len(filled))), [*fixed, *filled])
 
 
-def _connect(file: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(file, timeout=0, isolation_level=None)
-    try:
-        for setting in _SETTINGS:
-            connection.execute(setting)
-        _migrate(connection)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+def _prepare(connection: sqlite3.Connection) -> None:
+    for setting in _SETTINGS:
+        connection.execute(setting)
+    _migrate(connection)
 
 
 def _transact(connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], T]) -> T:

@@ -73,15 +73,15 @@ class Disk:
     def rename_all(self, names: Iterable[tuple[str, str]]) -> None:
         """Rename files whose content is durable, each over what may be there; return when that is durable."""
         folders = set()
-        with self._writing(flushing=True):
-            for old, new in names:
-                target = self.root / new
+        for old, new in names:
+            source, target = self.root / old, self.root / new
+            with self._writing():
                 make_folder(target.parent)
-                (self.root / old).replace(target)
-                if sys.platform == "win32":
-                    with target.open("r+b") as file:
-                        _flush(file.fileno())
-                folders |= {target.parent, (self.root / old).parent}
+                source.replace(target)
+            if sys.platform == "win32":
+                self.flush_by_name(new)
+            folders |= {source.parent, target.parent}
+        with self._writing(flushing=True):
             for folder in folders:
                 _flush_folder(folder)
 
@@ -89,11 +89,6 @@ class Disk:
         """Remove a file, if it is there; that it is gone may not survive a power cut."""
         with self._writing():
             (self.root / name).unlink(missing_ok=True)
-
-    def truncate(self, name: str, size: int) -> None:
-        """Shorten a file to `size` bytes."""
-        with self._writing():
-            os.truncate(self.root / name, size)
 
     def size(self, name: str) -> int | None:
         """The size of a file, or None if there is none."""

@@ -2,6 +2,7 @@
 
 Rules:
 - a revision is complete when its manifest, the chunk list of each of its files and all their chunks are here, verified;
+- a manifest that gives a file another size than its stream has is never complete;
 - a hand-in is complete when its sealed stream is; nobody but its readers needs to look inside;
 - "complete" is one mark in the store, set after the check, taken back when content turns out to be damaged.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from protocol.chunking import stream_bytes
 from protocol.errors import Code, LocalFailure, PeerFault, TooLarge
 from protocol.limits import MAX_MANIFEST_BYTES
 from protocol.manifest import ManifestEntry, decode_manifest
@@ -95,7 +97,7 @@ class Holdings:
         lists = await self._content.chunk_lists([file.stream for file in files])
         for file in files:
             chunks = lists.get(file.stream)
-            if chunks is None:
+            if chunks is None or stream_bytes(chunks) != file.size:
                 return None
             found.update(dict.fromkeys(ref.hash for ref in chunks))
         return list(found)

@@ -97,9 +97,9 @@ class FolderBuild:
         await self._hand_over()
         await self._settle()
         await asyncio.to_thread(self._close_pack)
+        if self._written:
+            await self._install(self._written)
         written, self._written = self._written, []
-        if written:
-            await self._install(written)
         return [pack for _, pack in written]
 
     async def abort(self) -> None:

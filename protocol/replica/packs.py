@@ -15,13 +15,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import heapq
 import itertools
+import re
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterable, Sequence
 from pathlib import Path
 from typing import Final
+from weakref import WeakValueDictionary
 
 from blake3 import blake3
 
@@ -33,6 +34,7 @@ from protocol.replica.disk import Disk
 from protocol.replica.interfaces import Damage, PackInfo
 from protocol.replica.pack_build import FolderBuild
 from protocol.replica.pack_check import check_pack, check_pack_bytes, not_the_pack
+from protocol.replica.pack_cover import smallest_cover
 from protocol.replica.sqlite import SqliteStore
 from protocol.replica.sqlite_content import CHUNKS_AT_ONCE, ContentIndex, Place
 
@@ -56,13 +58,16 @@ class PackFolder:
         self._index = index
         self._frames: OrderedDict[tuple[bytes, int], bytes] = OrderedDict()
         self._passing = itertools.count(1)
-        # parts grow by one writer at a time; files and rows of packs change together
-        self._parts_lock = asyncio.Lock()
+        # a part grows by one writer at a time; files and rows of packs change together
+        self._part_locks: WeakValueDictionary[bytes, asyncio.Lock] = WeakValueDictionary()
         self._install_lock = asyncio.Lock()
 
     @classmethod
     async def open(cls, folder: Path, store: SqliteStore) -> PackFolder:
-        """Open the packs in `folder`, whose index lies in `store`; what a crash left is tidied. Raises `LocalFailure`."""
+        """Open the packs in `folder`, whose index lies in `store`; what a crash left is tidied.
+
+        Raises `LocalFailure`.
+        """
         packs = cls(Disk(folder), ContentIndex(store.database))
         await packs._tidy()
         return packs
@@ -90,12 +95,12 @@ class PackFolder:
     async def append_part(self, pack: bytes, offset: int, data: bytes) -> int:
         if offset + len(data) > MAX_PACK_BYTES:
             raise TooLarge(Code.TOO_LARGE, "a pack is larger than allowed", max=MAX_PACK_BYTES)
-        async with self._parts_lock:
+        async with self._part_lock(pack):
             return await asyncio.to_thread(self._append_part, _part_name(pack), offset, data)
 
     async def finish_part(self, space: bytes, pack: bytes, size: int, *, unsent: bool = False) -> FinishedPack:
         name = _part_name(pack)
-        async with self._parts_lock:
+        async with self._part_lock(pack):
             have = self._disk.size(name)
             if have is None and await self._index.pack(pack, space) is not None:
                 return await asyncio.to_thread(self._check, _pack_name(pack), pack, size)
@@ -111,7 +116,7 @@ class PackFolder:
             return finished
 
     async def drop_part(self, pack: bytes) -> None:
-        async with self._parts_lock:
+        async with self._part_lock(pack):
             await asyncio.to_thread(self._disk.remove, _part_name(pack))
 
     async def share(self, pack: bytes, space: bytes) -> None:
@@ -188,8 +193,8 @@ class PackFolder:
     async def _set_aside(self, pack: bytes) -> None:
         """Take a bad pack out of sight."""
         async with self._install_lock:
-            with contextlib.suppress(FileNotFoundError):
-                await asyncio.to_thread(self._disk.rename_all, [(_pack_name(pack), f"{DAMAGED}/{pack.hex()}{_PACK}")])
+            if self._disk.size(_pack_name(pack)) is not None:
+                await asyncio.to_thread(self._disk.rename_all, [(_pack_name(pack), _damaged_name(pack))])
             await self._index.remove([pack])
         for cached in [key for key in self._frames if key[0] == pack]:
             del self._frames[cached]
@@ -210,24 +215,36 @@ class PackFolder:
         here = set()
         moves = []
         for name, facts in self._disk.files(PACKS):
-            pack = bytes.fromhex(Path(name).stem)
+            named = re.fullmatch(rf"{PACKS}/../([0-9a-f]{{64}}){re.escape(_PACK)}", name)
+            if named is None:
+                continue
+            pack = bytes.fromhex(named[1])
             if pack not in known:
                 moves.append((name, _part_name(pack)))
             elif facts.st_size != known[pack]:
-                moves.append((name, f"{DAMAGED}/{pack.hex()}{_PACK}"))
+                moves.append((name, _damaged_name(pack)))
             else:
                 here.add(pack)
         if moves:
             self._disk.rename_all(moves)
         return [pack for pack in known if pack not in here]
 
+    def _part_lock(self, pack: bytes) -> asyncio.Lock:
+        return self._part_locks.setdefault(pack, asyncio.Lock())
+
     def _passing_name(self) -> str:
         return f"{PARTS}/{next(self._passing)}{_PASSING}"
 
     def _write_whole(self, name: str, data: bytes) -> None:
-        with self._disk.create(name) as file:
-            self._disk.write(file, data)
-            self._disk.flush(file)
+        try:
+            with self._disk.create(name) as file:
+                self._disk.write(file, data)
+                self._disk.flush(file)
+        except LocalFailure:
+            # a full disk above all needs its room back
+            with contextlib.suppress(LocalFailure):
+                self._disk.remove(name)
+            raise
 
     def _append_part(self, name: str, offset: int, data: bytes) -> int:
         have = self._disk.size(name) or 0
@@ -275,28 +292,12 @@ class PackFolder:
         return open_frame(place.frame, data)[0]
 
 
-def smallest_cover(holders: dict[PackInfo, set[bytes]]) -> list[PackInfo]:
-    """Few packs that together hold all that any of them holds: always the one that brings most, the smallest of equals.
-
-    (The greedy answer to set cover; Chvátal, "A Greedy Heuristic for the Set-Covering Problem", 1979.)
-    """
-    queue = [(-len(chunks), pack.size, pack.hash, pack) for pack, chunks in holders.items()]
-    heapq.heapify(queue)
-    chosen: list[PackInfo] = []
-    covered: set[bytes] = set()
-    while queue:
-        _, size, pack_hash, pack = heapq.heappop(queue)
-        gain = len(holders[pack] - covered)
-        if gain and queue and -gain > queue[0][0]:
-            heapq.heappush(queue, (-gain, size, pack_hash, pack))
-        elif gain:
-            chosen.append(pack)
-            covered |= holders[pack]
-    return chosen
-
-
 def _pack_name(pack: bytes) -> str:
     return f"{PACKS}/{pack[:1].hex()}/{pack.hex()}{_PACK}"
+
+
+def _damaged_name(pack: bytes) -> str:
+    return f"{DAMAGED}/{pack.hex()}{_PACK}"
 
 
 def _part_name(pack: bytes) -> str:

@@ -29,7 +29,6 @@ from protocol.limits import (
     INLINE_TOTAL_BYTES,
     MAX_CLOCK_LEAD_MS,
     PAGE_BYTES,
-    RECONCILE_FRAME_BYTES,
 )
 from protocol.messages import (
     InlinePack,
@@ -45,7 +44,7 @@ from protocol.messages import (
     encode_chain,
     encode_error,
 )
-from protocol.reconcile import Splitting, respond
+from protocol.reconcile import respond
 from protocol.register import parse_register
 from protocol.replica.holdings import Holdings, Need
 from protocol.replica.interfaces import PackInfo, RegisterRow
@@ -211,7 +210,7 @@ class Responder:
         records = await self.replica.records(request.space)
         message = None
         if request.message is not None:
-            message = respond(records, request.message, Splitting(frame_limit_bytes=RECONCILE_FRAME_BYTES))
+            message = respond(records, request.message)
         found = await self.replica.store.get(request.need)
         entries, left = _fitting([found[wanted] for wanted in request.need if wanted in found], request.space)
         return ReconcileAnswer(

@@ -82,7 +82,9 @@ class SqliteStore:
         return row[0] if row else None
 
     async def page(self, space: bytes, after: int, max_bytes: int) -> list[Stored]:
-        return await self.database.run(lambda connection: list(statements.within(statements.arrivals(connection, space, after), max_bytes)))
+        return await self.database.run(
+            lambda connection: list(statements.within(statements.arrivals(connection, space, after), max_bytes))
+        )
 
     async def scan(self, space: bytes, after: int = 0) -> list[Stored]:
         return await self.database.run(lambda connection: list(statements.arrivals(connection, space, after)))
@@ -91,7 +93,8 @@ class SqliteStore:
         wanted = [int(kind) for kind in kinds]
         places = ", ".join("?" * len(wanted))
         # the inner query reads the narrow index, and gives the numbers in order
-        sql = f"SELECT {ENTRY} FROM entry WHERE seq IN (SELECT seq FROM entry WHERE kind IN ({places})) ORDER BY seq"  # noqa: S608
+        sql = f"""SELECT {ENTRY} FROM entry
+                  WHERE seq IN (SELECT seq FROM entry WHERE kind IN ({places})) ORDER BY seq"""  # noqa: S608
         return await self.database.run(_entries(sql, wanted))
 
     async def authored(self, space: bytes, author: bytes) -> list[Entry]:

@@ -82,8 +82,13 @@ class ContentIndex:
 
     async def remove(self, packs: Sequence[bytes]) -> None:
         """Forget packs and all that only they hold."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            for pack in packs:
+                _remove(connection, pack)
+
         if packs:
-            await self._database.write(lambda connection: [_remove(connection, pack) for pack in packs] and None)
+            await self._database.write(work)
 
     async def sizes(self) -> dict[bytes, int]:
         """Every pack and its size."""

@@ -217,7 +217,8 @@ def test_a_body_of_another_shape_is_malformed(wrong: canonical.Value) -> None:
 def test_an_answer_of_another_shape_is_malformed() -> None:
     request = ask()
     asked = request_hash(request)
-    for wrong in (None, [0], [0, b"", 0], [False, b""], ["0", b""]):
+    shapes: list[canonical.Value] = [None, [0], [0, b"", 0], [False, b""], ["0", b""]]
+    for wrong in shapes:
         encoded = canonical.encode(wrong)
         signed = SERVER.sign(ANSWER, asked + encoded) + encoded
         sealed = b"\x00" + hpke.seal(signed, REPLY.public, tagged(ANSWER, asked), EPHEMERAL)

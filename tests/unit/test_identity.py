@@ -174,7 +174,8 @@ def test_a_cut_file_of_keys_is_called_damaged(cut: int) -> None:
 
 
 def test_a_file_of_keys_with_something_else_in_it_is_called_damaged() -> None:
-    for other in ({"format": 0}, [1], {"format": 1, "signing": bytes(32)}):
+    others: list[canonical.Value] = [{"format": 0}, [1], {"format": 1, "signing": bytes(32)}]
+    for other in others:
         with pytest.raises(LocalFailure):
             DeviceKeys.from_bytes(canonical.encode(other))
     more = canonical.decode(device().to_bytes(), max_bytes=4096)

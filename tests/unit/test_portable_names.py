@@ -134,6 +134,7 @@ def test_a_name_that_some_system_would_mangle_is_a_problem(path: str, why: Why) 
         ("été/x", nfd("été") + "/y", Why.UNICODE_COLLISION),
         ("É", nfd("é"), Why.CASE_COLLISION),
         ("a\u200db", "ab", Why.UNICODE_COLLISION),
+        ("é", "e\u200d\u0301", Why.UNICODE_COLLISION),
         ("\u212b", "\u00c5", Why.UNICODE_COLLISION),
         ("a/b", "a/b", Why.DUPLICATE),
         ("a", "a/b", Why.FILE_AND_FOLDER),

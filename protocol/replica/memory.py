@@ -1,0 +1,383 @@
+"""Entries and packs in memory: what other tests use, held to the same contracts as the durable ones (R21)."""
+
+# ruff: noqa: D102  (the interfaces say what each method means)
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+
+from blake3 import blake3
+
+from protocol.chunking import ChunkList, chunk_ref, stream_id
+from protocol.entry import Entry
+from protocol.errors import Code, LocalFailure, PeerFault, TooLarge
+from protocol.limits import CURSOR_HASH_BYTES, MAX_PACK_BYTES
+from protocol.pack import FinishedPack, PackWriter, open_frame, resolve_streams
+from protocol.replica.interfaces import Damage, Held, PackInfo, Position, RegisterRow, Stored
+from protocol.replica.pack_build import LEVEL, SEALED_LEVEL
+from protocol.replica.pack_check import check_pack, check_pack_bytes, not_the_pack
+from protocol.replica.pack_cover import smallest_cover
+
+
+@dataclass(slots=True)
+class _Space:
+    """Arrivals in order, and the chain after each (`chains[0]` is the one before the first)."""
+
+    entries: list[Entry] = field(default_factory=list)
+    chains: list[bytes] = field(default_factory=lambda: [bytes(32)])
+
+
+class MemoryStore:
+    """See `EntryStore`."""
+
+    def __init__(self) -> None:
+        self._entries: dict[bytes, Entry] = {}
+        self._spaces: dict[bytes, _Space] = {}
+        self._unsent: set[bytes] = set()
+        self._held: dict[bytes, Held] = {}
+        self._marks: dict[str, bytes] = {}
+        self._registers: dict[tuple[int, bytes, bytes], RegisterRow] = {}
+
+    async def append(
+        self,
+        entries: Sequence[Entry],
+        *,
+        unsent: bool = False,
+        marks: Mapping[str, bytes | None] | None = None,
+        release: Iterable[bytes] = (),
+    ) -> list[Stored]:
+        stored = []
+        for entry in entries:
+            if entry.id in self._entries:
+                continue
+            self._entries[entry.id] = entry
+            space = self._spaces.setdefault(entry.header.space, _Space())
+            space.entries.append(entry)
+            space.chains.append(blake3(space.chains[-1] + entry.id).digest())
+            stored.append(Stored(len(space.entries), entry))
+        if unsent:
+            self._unsent.update(one.entry.id for one in stored)
+        await self.set_marks(marks or {})
+        await self.drop_held(release)
+        return stored
+
+    async def present(self, ids: Sequence[bytes]) -> set[bytes]:
+        return self._entries.keys() & set(ids)
+
+    async def get(self, ids: Sequence[bytes]) -> dict[bytes, Entry]:
+        return {entry_id: self._entries[entry_id] for entry_id in ids if entry_id in self._entries}
+
+    async def position(self, space: bytes) -> Position:
+        here = self._spaces.get(space, _Space())
+        return Position(len(here.entries), here.chains[-1][:CURSOR_HASH_BYTES])
+
+    async def chain_at(self, space: bytes, count: int) -> bytes | None:
+        chains = self._spaces.get(space, _Space()).chains
+        return chains[count][:CURSOR_HASH_BYTES] if count < len(chains) else None
+
+    async def page(self, space: bytes, after: int, max_bytes: int) -> list[Stored]:
+        return list(_within(self._after(space, after), max_bytes))
+
+    async def scan(self, space: bytes, after: int = 0) -> list[Stored]:
+        return list(self._after(space, after))
+
+    async def scan_kinds(self, kinds: Sequence[int]) -> list[Entry]:
+        return [entry for entry in self._entries.values() if entry.header.kind in kinds]
+
+    async def authored(self, space: bytes, author: bytes) -> list[Entry]:
+        return [stored.entry for stored in self._after(space, 0) if stored.entry.header.author == author]
+
+    async def times(self, space: bytes) -> list[tuple[int, bytes]]:
+        return [(stored.entry.timestamp_ms, stored.entry.id) for stored in self._after(space, 0)]
+
+    async def spaces(self) -> dict[bytes, int]:
+        return {space: len(here.entries) for space, here in self._spaces.items()}
+
+    async def unsent(self, max_bytes: int) -> list[Entry]:
+        waiting = (Stored(0, entry) for entry in self._entries.values() if entry.id in self._unsent)
+        return [stored.entry for stored in _within(waiting, max_bytes)]
+
+    async def unsent_totals(self) -> tuple[int, int]:
+        return len(self._unsent), sum(self._entries[entry_id].wire_bytes for entry_id in self._unsent)
+
+    async def mark_sent(self, ids: Iterable[bytes]) -> None:
+        self._unsent.difference_update(ids)
+
+    async def mark_unsent(self, ids: Iterable[bytes]) -> None:
+        self._unsent |= self._entries.keys() & set(ids)
+
+    async def hold(self, held: Sequence[Held], *, max_entries: int, max_bytes: int) -> list[bytes]:
+        return [one.entry.id for one in held if not self._hold(one, max_entries, max_bytes)]
+
+    async def held(self) -> list[Held]:
+        return list(self._held.values())
+
+    async def drop_held(self, ids: Iterable[bytes]) -> None:
+        for entry_id in ids:
+            self._held.pop(entry_id, None)
+
+    async def mark(self, key: str) -> bytes | None:
+        return self._marks.get(key)
+
+    async def marks(self, prefix: str) -> dict[str, bytes]:
+        return {key: value for key, value in sorted(self._marks.items()) if key.startswith(prefix)}
+
+    async def set_marks(self, marks: Mapping[str, bytes | None]) -> None:
+        for key, value in marks.items():
+            if value is None:
+                self._marks.pop(key, None)
+            else:
+                self._marks[key] = value
+
+    async def put_registers(self, rows: Sequence[RegisterRow]) -> list[RegisterRow]:
+        kept = []
+        for row in rows:
+            key = (row.kind, row.subject, row.device)
+            held = self._registers.get(key)
+            if held is None or (held.at_ms, held.data) < (row.at_ms, row.data):
+                self._registers[key] = row
+                kept.append(row)
+        return kept
+
+    async def registers(self, kind: int | None = None, since_ms: int = 0) -> list[RegisterRow]:
+        rows = [row for _, row in sorted(self._registers.items())]
+        return [row for row in rows if kind in (None, row.kind) and row.at_ms >= since_ms]
+
+    async def verify(self) -> list[Damage]:
+        return []
+
+    async def close(self) -> None:
+        return
+
+    def _after(self, space: bytes, after: int) -> Iterator[Stored]:
+        entries = self._spaces.get(space, _Space()).entries
+        return (Stored(arrival, entry) for arrival, entry in enumerate(islice(entries, after, None), after + 1))
+
+    def _hold(self, held: Held, max_entries: int, max_bytes: int) -> bool:
+        entry = held.entry
+        known = self._held.get(entry.id)
+        if known is not None and (entry.payload is None or known.entry.payload is not None):
+            self._held[entry.id] = Held(known.source, known.entry, held.missing)
+            return True
+        others = [one.entry for one in self._held.values() if one.source == held.source and one.entry.id != entry.id]
+        if len(others) + 1 > max_entries or sum(one.wire_bytes for one in others) + entry.wire_bytes > max_bytes:
+            return False
+        self._held.pop(entry.id, None)
+        self._held[entry.id] = held
+        return True
+
+
+def _within(rows: Iterable[Stored], max_bytes: int) -> Iterator[Stored]:
+    total = 0
+    for position, stored in enumerate(rows):
+        total += stored.entry.wire_bytes
+        if position and total > max_bytes:
+            return
+        yield stored
+
+
+@dataclass(slots=True)
+class _Pack:
+    """A stored pack, opened: its bytes, the chunks and lists in it, and its spaces with whether it is unsent there."""
+
+    data: bytes
+    chunks: dict[bytes, bytes]
+    streams: dict[bytes, ChunkList]
+    spaces: dict[bytes, bool] = field(default_factory=dict)
+
+
+class MemoryBuild:
+    """See `PackBuild`."""
+
+    def __init__(self, content: MemoryPacks, space: bytes, *, unsent: bool, sealed: bool) -> None:
+        self._content = content
+        self._space = space
+        self._unsent = unsent
+        self._level = SEALED_LEVEL if sealed else LEVEL
+        self._seen: set[bytes] = set()
+        self._writer: PackWriter | None = None
+        self._written: list[tuple[bytes, FinishedPack]] = []
+
+    async def chunk(self, data: bytes) -> bytes:
+        ref = chunk_ref(data)
+        if ref.hash not in self._seen:
+            self._seen.add(ref.hash)
+            if await self._content.missing_chunks(self._space, [ref.hash]):
+                self._open().add_chunk(data, ref)
+                self._close_when_full()
+        return ref.hash
+
+    async def stream(self, chunks: ChunkList) -> bytes:
+        if any(chunk.hash not in self._seen for chunk in chunks):
+            raise ValueError("the chunks of a stream are added before it")
+        name = stream_id(chunks)
+        if name not in self._seen:
+            self._seen.add(name)
+            if not self._content.brought(self._space, name):
+                self._open().add_stream(chunks)
+                self._close_when_full()
+        return name
+
+    async def finish(self) -> list[FinishedPack]:
+        self._close()
+        for data, pack in self._written:
+            self._content.store(self._space, data, pack, unsent=self._unsent)
+        written, self._written = self._written, []
+        return [pack for _, pack in written]
+
+    async def abort(self) -> None:
+        self._writer, self._written = None, []
+
+    def _open(self) -> PackWriter:
+        if self._writer is None:
+            self._writer = PackWriter(level=self._level)
+        return self._writer
+
+    def _close_when_full(self) -> None:
+        if self._writer is not None and self._writer.is_full:
+            self._close()
+
+    def _close(self) -> None:
+        if self._writer is not None:
+            pack = self._writer.finish()
+            self._written.append((self._writer.take(), pack))
+            self._writer = None
+
+
+class MemoryPacks:
+    """See `ContentStore`."""
+
+    def __init__(self) -> None:
+        self._packs: dict[bytes, _Pack] = {}
+        self._parts: dict[bytes, bytes] = {}
+
+    async def build(self, space: bytes, *, unsent: bool, sealed: bool = False) -> MemoryBuild:
+        return MemoryBuild(self, space, unsent=unsent, sealed=sealed)
+
+    async def ingest(self, space: bytes, data: bytes, *, unsent: bool = False) -> FinishedPack:
+        finished = check_pack_bytes(data)
+        self.store(space, data, finished, unsent=unsent)
+        return finished
+
+    async def part_size(self, pack: bytes) -> int:
+        return len(self._parts.get(pack, b""))
+
+    async def append_part(self, pack: bytes, offset: int, data: bytes) -> int:
+        if offset + len(data) > MAX_PACK_BYTES:
+            raise TooLarge(Code.TOO_LARGE, "a pack is larger than allowed", max=MAX_PACK_BYTES)
+        have = self._parts.get(pack, b"")
+        if len(have) != offset:
+            raise PeerFault(Code.WRONG_OFFSET, "a pack continues at another place", offset=offset, expected=len(have))
+        self._parts[pack] = have + data
+        return offset + len(data)
+
+    async def finish_part(self, space: bytes, pack: bytes, size: int, *, unsent: bool = False) -> FinishedPack:
+        part = self._parts.get(pack)
+        if part is None and await self.pack(pack, space) is not None:
+            return check_pack_bytes(self._packs[pack].data)
+        if part is None or len(part) < size:
+            raise not_the_pack(len(part or b""), size)
+        del self._parts[pack]
+        finished = check_pack(pack, len(part), lambda start, length: part[start : start + length])
+        self.store(space, part, finished, unsent=unsent)
+        return finished
+
+    async def drop_part(self, pack: bytes) -> None:
+        self._parts.pop(pack, None)
+
+    async def share(self, pack: bytes, space: bytes) -> None:
+        if pack in self._packs:
+            spaces = self._packs[pack].spaces
+            spaces.setdefault(space, any(spaces.values()))
+
+    async def pack(self, pack: bytes, space: bytes | None = None) -> PackInfo | None:
+        stored = self._packs.get(pack)
+        if stored is None or (space is not None and space not in stored.spaces):
+            return None
+        return PackInfo(pack, len(stored.data), space if space is not None else next(iter(stored.spaces)))
+
+    async def read_pack(self, pack: bytes, start: int, length: int) -> bytes:
+        if pack not in self._packs:
+            raise LocalFailure(Code.INCOMPLETE, "this content is not here", pack=pack.hex())
+        return self._packs[pack].data[start : start + length]
+
+    async def chunk_list(self, stream: bytes) -> ChunkList | None:
+        return (await self.chunk_lists([stream])).get(stream)
+
+    async def chunk_lists(self, streams: Sequence[bytes]) -> dict[bytes, ChunkList]:
+        wanted = set(streams)
+        return {
+            name: chunks for pack in self._packs.values() for name, chunks in pack.streams.items() if name in wanted
+        }
+
+    async def missing_chunks(self, space: bytes, chunks: Sequence[bytes]) -> set[bytes]:
+        here = [pack.chunks for pack in self._packs.values() if space in pack.spaces]
+        return {chunk for chunk in chunks if not any(chunk in held for held in here)}
+
+    async def packs_holding(self, space: bytes, chunks: Iterable[bytes]) -> list[PackInfo]:
+        wanted = set(chunks)
+        return smallest_cover(
+            {
+                PackInfo(name, len(pack.data), space): wanted & pack.chunks.keys()
+                for name, pack in self._packs.items()
+                if space in pack.spaces
+            }
+        )
+
+    async def read_stream(self, stream: bytes) -> AsyncIterator[bytes]:
+        chunks = await self.chunk_list(stream)
+        if chunks is None:
+            raise LocalFailure(Code.INCOMPLETE, "this content is not here", stream=stream.hex())
+        for chunk in chunks:
+            data = next((pack.chunks[chunk.hash] for pack in self._packs.values() if chunk.hash in pack.chunks), None)
+            if data is None:
+                raise LocalFailure(Code.INCOMPLETE, "this content is not here as a whole", chunk=chunk.hash.hex())
+            yield data
+
+    async def unsent_packs(self) -> list[PackInfo]:
+        waiting = [
+            PackInfo(name, len(pack.data), space)
+            for name, pack in self._packs.items()
+            for space, unsent in pack.spaces.items()
+            if unsent
+        ]
+        return sorted(waiting, key=lambda pack: (pack.size, pack.hash, pack.space))
+
+    async def mark_packs(self, packs: Iterable[bytes], *, unsent: bool) -> None:
+        for name in packs:
+            if name in self._packs:
+                self._packs[name].spaces = dict.fromkeys(self._packs[name].spaces, unsent)
+
+    async def totals(self) -> tuple[int, int, int]:
+        chunks = {chunk for pack in self._packs.values() for chunk in pack.chunks}
+        return len(self._packs), len(chunks), sum(len(pack.data) for pack in self._packs.values())
+
+    async def verify(self) -> list[Damage]:
+        return []
+
+    async def free_bytes(self) -> int:
+        return 1 << 40
+
+    async def close(self) -> None:
+        return
+
+    def brought(self, space: bytes, stream: bytes) -> bool:
+        """Whether a pack of the space carries this stream's list."""
+        return any(stream in pack.streams for pack in self._packs.values() if space in pack.spaces)
+
+    def store(self, space: bytes, data: bytes, finished: FinishedPack, *, unsent: bool) -> None:
+        """Make a verified pack visible in a space."""
+        stored = self._packs.get(finished.hash)
+        if stored is None:
+            opened = [
+                chunk
+                for frame in finished.index.frames
+                for chunk in open_frame(frame, data[frame.offset : frame.offset + frame.stored_bytes])
+            ]
+            names = [ref.hash for ref in finished.chunks]
+            lists = resolve_streams(finished.index, finished.chunks)
+            streams = dict(zip(finished.stream_ids, lists, strict=True))
+            stored = self._packs[finished.hash] = _Pack(data, dict(zip(names, opened, strict=True)), streams)
+        stored.spaces[space] = unsent and stored.spaces.get(space, True)

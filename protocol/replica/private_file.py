@@ -1,0 +1,72 @@
+"""Small files that only their owner reads: keys, kits, what a replica must know before it opens its store (R8).
+
+A file appears whole or not at all: it is written under a passing name, flushed, renamed, its folder flushed. Everything
+here blocks; callers do it before they serve anybody, or in a thread.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from protocol.errors import Code, LocalFailure
+
+_PASSING: Final = ".new"
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_EXCLUSIVE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Write `data` to `path` (0600), durably. Raises `LocalFailure(DISK_FULL | STORAGE_FAILED)`."""
+    passing = path.with_name(path.name + _PASSING)
+    with _named(path):
+        passing.unlink(missing_ok=True)
+        descriptor = os.open(passing, _EXCLUSIVE, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        passing.replace(path)
+        _flush_folder(path.parent)
+
+
+def remove_private(path: Path) -> None:
+    """Remove a file, durably; again is no error. Raises `LocalFailure`."""
+    with _named(path):
+        path.unlink(missing_ok=True)
+        _flush_folder(path.parent)
+
+
+def make_private_folder(path: Path) -> None:
+    """Make a folder that only its owner enters (0700), or make one that is there so. Raises `LocalFailure`."""
+    with _named(path):
+        path.mkdir(mode=0o700, exist_ok=True)
+        if os.name == "posix":
+            path.chmod(0o700)
+        _flush_folder(path.parent)
+
+
+def _flush_folder(folder: Path) -> None:
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as reason:
+        if reason.errno in _FULL:
+            raise LocalFailure(Code.DISK_FULL, f"the disk is full: {path} could not be written") from reason
+        raise LocalFailure(
+            Code.STORAGE_FAILED, f"{path} cannot be written: {reason.strerror}", path=str(path)
+        ) from reason

@@ -1,0 +1,111 @@
+"""A server's data folder, opened: its keys, its replica, and the side of it that answers.
+
+DIR never holds its own path. The server keeps nothing of its own but keys, caches and marks: registrations and rights are
+entries, so that a burnt server loses nothing that the agents cannot bring back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Self
+
+from protocol.entry import Entry
+from protocol.errors import Code, LocalFailure
+from protocol.replica.holdings import Holdings
+from protocol.replica.packs import PackFolder
+from protocol.replica.replica import Draft, Entropy, Replica
+from protocol.replica.serving import Responder, Station
+from protocol.replica.sqlite import SqliteStore
+from sync_server.contacts import Contacts
+from sync_server.keys import ServerKeys, Territory
+
+
+class Server:
+    """Everything that a command or the listener works with. `now_ms` and `entropy` are the rim's clock and randomness."""
+
+    def __init__(  # noqa: PLR0913  (the parts of a server)
+        self,
+        folder: Path,
+        territory: Territory,
+        keys: ServerKeys,
+        store: SqliteStore,
+        replica: Replica,
+        holdings: Holdings,
+        chain: tuple[Entry, ...],
+        *,
+        now_ms: Callable[[], int],
+        entropy: Entropy,
+    ) -> None:
+        """Made by `open`."""
+        self.folder = folder
+        self.territory = territory
+        self.keys = keys
+        self.store = store
+        self.replica = replica
+        self.holdings = holdings
+        self.now_ms = now_ms
+        self.entropy = entropy
+        self.contacts = Contacts(store)
+        station = Station(
+            signing=keys.signing,
+            agreement=(keys.agreement,),
+            chain=chain,
+            grant=territory.certificate,
+            generation=territory.generation,
+            capability_key=keys.capability,
+            writes_receipts=True,
+        )
+        self.responder = Responder(replica, holdings, station, now_ms=now_ms, entropy=entropy)
+        self.responder.on_contact = self.contacts.note
+
+    @classmethod
+    async def open(cls, folder: Path, *, now_ms: Callable[[], int], entropy: Entropy) -> Self:
+        """The server of DIR, whose lock the caller holds. Raises `BadInput(NOT_INITIALISED)`, `LocalFailure`."""
+        territory = Territory.read(folder)
+        keys = ServerKeys.read(folder)
+        store = await SqliteStore.open(folder)
+        try:
+            replica = await Replica.open(territory.root, store, await PackFolder.open(folder, store))
+            certificate = (await store.get([territory.certificate])).get(territory.certificate)
+            if certificate is None:
+                raise LocalFailure(Code.DAMAGED, "the store lacks this server's own certificate")
+            holdings = Holdings(store, replica.content)
+            await holdings.load()
+            server = cls(
+                folder, territory, keys, store, replica, holdings, (certificate,), now_ms=now_ms, entropy=entropy
+            )
+            await server.contacts.load()
+        except BaseException:
+            await store.close()
+            raise
+        return server
+
+    async def close(self) -> None:
+        """Flush and let go."""
+        try:
+            await self.contacts.flush()
+        finally:
+            await self.replica.close()
+
+    async def write(self, drafts: Sequence[Draft]) -> list[Entry]:
+        """Say something as the server: all drafts in one durable transaction. Raises `LocalFailure`."""
+        return await self.replica.write(
+            drafts, author=self.keys.signing, now_ms=self.now_ms(), entropy=self.entropy, unsent=False
+        )
+
+    @property
+    def grant(self) -> bytes:
+        """The certificate under which the server writes."""
+        return self.territory.certificate
+
+
+@asynccontextmanager
+async def opened(folder: Path, *, now_ms: Callable[[], int], entropy: Entropy) -> AsyncIterator[Server]:
+    """The server of DIR for as long as the context lasts."""
+    server = await Server.open(folder, now_ms=now_ms, entropy=entropy)
+    try:
+        yield server
+    finally:
+        await server.close()

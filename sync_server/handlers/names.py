@@ -1,0 +1,106 @@
+"""What people type, read once: names, ids, roles, lifetimes. Every refusal is a `BadInput` that says what to type."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from typing import Final, TypeVar
+
+from protocol.entry import ID_BYTES, PERSON_BYTES
+from protocol.errors import BadInput, Code
+from protocol.limits import MAX_NAME_CHARS
+from protocol.roles import PersonRole, Role
+
+INVITED_ROLES: Final = (Role.MACHINE, Role.TEACHER, Role.RELAY, Role.ADMIN)
+MAX_LIFETIME_MS: Final = 366 * 24 * 3600 * 1000
+
+_UNITS_MS: Final = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_LIFETIME: Final = re.compile(r"([0-9]{1,9})([smhd])", re.ASCII)
+_YEAR: Final = re.compile(r"([0-9]{4})-([0-9]{4})", re.ASCII)
+
+T = TypeVar("T")
+
+
+def name_of(text: str, what: str) -> str:
+    """A name as it is kept: without white space around it. Raises `BadInput(BAD_NAME)`."""
+    name = text.strip()
+    if not name:
+        raise BadInput(Code.BAD_NAME, f"{what} needs a name")
+    if len(name) > MAX_NAME_CHARS:
+        raise BadInput(Code.BAD_NAME, f"the name of {what} is longer than {MAX_NAME_CHARS} characters")
+    # C is what has no shape: control characters, lone surrogates, what Unicode has not assigned.
+    if any(unicodedata.category(char) in {"Cc", "Cs", "Cn", "Co"} for char in name):
+        raise BadInput(Code.BAD_NAME, f"the name of {what} holds a character that cannot be shown")
+    return name
+
+
+def person_role(text: str) -> PersonRole:
+    """A person's role. Raises `BadInput(UNKNOWN_ROLE)`."""
+    try:
+        return PersonRole(text)
+    except ValueError:
+        raise _unknown_role(text, PersonRole) from None
+
+
+def invited_role(text: str) -> Role:
+    """The role that a code may give. Raises `BadInput(UNKNOWN_ROLE)`."""
+    for role in INVITED_ROLES:
+        if role.value == text:
+            return role
+    raise _unknown_role(text, INVITED_ROLES)
+
+
+def device_id(text: str) -> bytes:
+    """A device's id. Raises `BadInput(UNKNOWN_DEVICE)`."""
+    return _id(text, ID_BYTES, Code.UNKNOWN_DEVICE, "a device")
+
+
+def person_id(text: str) -> bytes:
+    """A person's id. Raises `BadInput(UNKNOWN_PERSON)`."""
+    return _id(text, PERSON_BYTES, Code.UNKNOWN_PERSON, "a person")
+
+
+def hex_or_none(text: str, size: int) -> bytes | None:
+    """The `size` bytes that `text` spells in hexadecimal, if it does."""
+    try:
+        data = bytes.fromhex(text)
+    except ValueError:
+        return None
+    return data if len(data) == size and len(text) == 2 * size else None
+
+
+def school_year(text: str | None) -> str | None:
+    """A school year, as in 2026-2027. Raises `BadInput(BAD_DATE)`."""
+    if text is None:
+        return None
+    years = _YEAR.fullmatch(text.strip())
+    if years is None or int(years[2]) != int(years[1]) + 1:
+        raise BadInput(Code.BAD_DATE, f"“{text}” is no school year: two years in a row are expected, as in 2026-2027")
+    return text.strip()
+
+
+def lifetime_ms(text: str) -> int:
+    """How long a code may be used, in ms: a number and s, m, h or d. Raises `BadInput(BAD_DATE)`."""
+    found = _LIFETIME.fullmatch(text.strip())
+    lifetime = int(found[1]) * _UNITS_MS[found[2]] if found else 0
+    if not 0 < lifetime <= MAX_LIFETIME_MS:
+        raise BadInput(Code.BAD_DATE, f"“{text}” is no time that a code can last: 30m, 24h and 7d are")
+    return lifetime
+
+
+def distinct(values: Iterable[T]) -> list[T]:
+    """The values in their order, each once."""
+    return list(dict.fromkeys(values))
+
+
+def _id(text: str, size: int, code: Code, what: str) -> bytes:
+    found = hex_or_none(text.strip(), size)
+    if found is None:
+        raise BadInput(code, f"“{text}” is not the id of {what}: {2 * size} hexadecimal digits are expected")
+    return found
+
+
+def _unknown_role(text: str, roles: Iterable[Role] | type[PersonRole]) -> BadInput:
+    known = ", ".join(role.value for role in roles)
+    return BadInput(Code.UNKNOWN_ROLE, f"there is no role “{text}”; the roles are {known}", role=text)

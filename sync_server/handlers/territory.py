@@ -1,0 +1,178 @@
+"""A territory begins, or begins again: root and recovery keys into the kit, a certificate for the server's own keys.
+
+Rules:
+- the root's private key is written into the kit and nowhere else, and used only here;
+- nothing counts before `territory.json` is there, which is written last; what an interrupted `init` left is thrown
+  away by the next one, its kit included, because nobody has been told of it;
+- a territory that begins again keeps its root: the server gets new keys, a new certificate, a new generation and an
+  empty store, which the agents fill.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from blake3 import blake3
+
+from protocol.entry import Kind
+from protocol.errors import BadInput, Code
+from protocol.identity import SEED_BYTES, AgreementKey, SigningKey, territory_id, words_of
+from protocol.kit import Kit, parse_kit, write_kit
+from protocol.limits import MAX_KIT_BYTES, SALT_BYTES
+from protocol.replica.packs import DAMAGED, PACKS, PARTS, PackFolder
+from protocol.replica.private_file import make_private_folder, remove_private, write_private
+from protocol.replica.replica import Draft, Entropy, Replica
+from protocol.replica.sqlite import DATABASE, SqliteStore
+from protocol.structure import GENERATION_BYTES, Certificate, Generation, RecoveryKey
+from sync_server.handlers.names import name_of
+from sync_server.keys import CAPABILITY_KEY_BYTES, KEYS_FILE, KEYS_FOLDER, ServerKeys, Territory, is_initialised
+
+DEFAULT_KIT: Final = "recovery-kit"
+_UNFINISHED_FILE: Final = "keys/unfinished"
+_DATABASE_FILES: Final = tuple(DATABASE + ending for ending in ("", "-wal", "-shm", "-journal"))
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """What `init` made: the territory's id, the three words of its root, and where the kit lies."""
+
+    territory: bytes
+    words: tuple[str, str, str]
+    kit: Path
+
+
+async def init_territory(  # noqa: PLR0913  (what an operator may say, and the rim's clock and randomness)
+    folder: Path,
+    name: str,
+    *,
+    kit_file: Path | None,
+    passphrase: str | None,
+    now_ms: Callable[[], int],
+    entropy: Entropy,
+) -> Begun:
+    """A new territory in DIR, whose lock the caller holds; its kit at `kit_file` (default DIR/recovery-kit).
+
+    Raises `BadInput` (ALREADY_INITIALISED, BAD_NAME, USAGE for a kit file that exists), `LocalFailure`.
+    """
+    name = name_of(name, "a territory")
+    place = folder / DEFAULT_KIT if kit_file is None else kit_file
+    _make_room(folder, place)
+    kit = Kit(name, SigningKey(entropy(SEED_BYTES)), AgreementKey(entropy(SEED_BYTES)))
+    text = write_kit(kit, passphrase=passphrase, salt=entropy(SALT_BYTES)).encode()
+    _note_unfinished(folder, text)
+    write_private(place, text)
+    await _begin(folder, kit, now_ms=now_ms, entropy=entropy)
+    return Begun(territory_id(kit.root.public), words_of(territory_id(kit.root.public)), place)
+
+
+async def recover_territory(  # noqa: PLR0913  (as above)
+    folder: Path,
+    name: str,
+    *,
+    kit_file: Path,
+    passphrase: str | None,
+    now_ms: Callable[[], int],
+    entropy: Entropy,
+) -> Begun:
+    """The territory of an existing kit, begun again in DIR with new server keys and an empty store.
+
+    Raises `BadInput` (ALREADY_INITIALISED, BAD_NAME, BAD_KIT, MISSING_FILE), `LocalFailure`.
+    """
+    name = name_of(name, "a territory")
+    found = parse_kit(_kit_text(kit_file), passphrase=passphrase)
+    _make_room(folder, None)
+    _note_unfinished(folder, None)
+    await _begin(folder, Kit(name, found.root, found.recovery), now_ms=now_ms, entropy=entropy)
+    return Begun(territory_id(found.root.public), words_of(territory_id(found.root.public)), kit_file)
+
+
+def passphrase_in(path: Path) -> str:
+    """The passphrase in a file, without the end of its line. Raises `BadInput(MISSING_FILE | UNREADABLE_FILE | USAGE)`."""
+    passphrase = _read(path).decode(errors="replace").rstrip("\r\n")
+    if not passphrase.strip():
+        raise BadInput(Code.USAGE, f"{path} holds no passphrase")
+    return passphrase
+
+
+async def _begin(folder: Path, kit: Kit, *, now_ms: Callable[[], int], entropy: Entropy) -> None:
+    keys = ServerKeys.create(entropy(SEED_BYTES), entropy(SEED_BYTES), entropy(CAPABILITY_KEY_BYTES))
+    keys.write(folder)
+    generation = entropy(GENERATION_BYTES)
+    territory = territory_id(kit.root.public)
+    store = await SqliteStore.open(folder)
+    try:
+        replica = await Replica.open(kit.root.public, store, await PackFolder.open(folder, store))
+        payloads = (
+            (Kind.CERTIFICATE, Certificate(keys.signing.public, keys.agreement.public).encode()),
+            (Kind.RECOVERY_KEY, RecoveryKey(kit.recovery.public).encode()),
+            (Kind.GENERATION, Generation(generation).encode()),
+        )
+        certificate, *_ = await replica.write(
+            [Draft(territory, kind, None, payload) for kind, payload in payloads],
+            author=kit.root,
+            now_ms=now_ms(),
+            entropy=entropy,
+            unsent=False,
+        )
+    finally:
+        await store.close()
+    Territory(kit.name, kit.root.public, certificate.id, generation).write(folder)
+    remove_private(folder / _UNFINISHED_FILE)
+
+
+def _make_room(folder: Path, place: Path | None) -> None:
+    """Throw away what an interrupted `init` left; refuse a DIR, or a kit's place, that holds something else."""
+    if is_initialised(folder):
+        raise BadInput(Code.ALREADY_INITIALISED, f"{folder} is a server's data folder already; nothing has changed")
+    left = _unfinished_kit(folder)
+    if left is None and any((folder / name).exists() for name in (DATABASE, KEYS_FOLDER, PACKS)):
+        raise BadInput(Code.ALREADY_INITIALISED, f"{folder} holds the data of something else; choose an empty folder")
+    if place is not None:
+        if place.is_dir() or not place.parent.is_dir():
+            raise BadInput(Code.USAGE, f"the recovery kit cannot be written to {place}")
+        if place.exists() and (left is None or blake3(place.read_bytes()).hexdigest() != left):
+            raise BadInput(Code.USAGE, f"{place} exists already; move it to a safe place, or choose another with --kit")
+    if left is not None:
+        for name in (*_DATABASE_FILES, KEYS_FILE):
+            (folder / name).unlink(missing_ok=True)
+        for name in (PACKS, PARTS, DAMAGED):
+            shutil.rmtree(folder / name, ignore_errors=True)
+
+
+def _note_unfinished(folder: Path, kit: bytes | None) -> None:
+    """Say that an `init` is under way, and which kit is its own, before anything else is written."""
+    make_private_folder(folder / KEYS_FOLDER)
+    digest = "" if kit is None else blake3(kit).hexdigest()
+    write_private(folder / _UNFINISHED_FILE, json.dumps({"kit": digest}).encode())
+
+
+def _unfinished_kit(folder: Path) -> str | None:
+    """The hash of the kit that an interrupted `init` wrote ("" for none), or None if there was no such `init`."""
+    try:
+        return str(json.loads((folder / _UNFINISHED_FILE).read_bytes())["kit"])
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
+def _kit_text(path: Path) -> str:
+    return _read(path).decode(errors="replace")
+
+
+def _read(path: Path) -> bytes:
+    """A small file that the caller named."""
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_KIT_BYTES + 1)
+    except FileNotFoundError:
+        raise BadInput(Code.MISSING_FILE, f"{path} does not exist", path=str(path)) from None
+    except OSError as reason:
+        raise BadInput(
+            Code.UNREADABLE_FILE, f"{path} cannot be read: {reason.strerror}", path=str(path)
+        ) from reason

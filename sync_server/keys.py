@@ -1,0 +1,119 @@
+"""What a server knows before it opens its store: its keys (DIR/keys/server, 0600) and its territory (DIR/territory.json).
+
+`territory.json` is written last of all by `init`, so that it says "initialised"; it holds nothing secret and no path.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
+
+from protocol import canonical
+from protocol.errors import BadInput, Code, LocalFailure, PeerFault, TooLarge
+from protocol.identity import SEED_BYTES, AgreementKey, SigningKey
+from protocol.limits import MAX_DEVICE_KEYS_BYTES
+from protocol.replica.private_file import make_private_folder, write_private
+from protocol.structure import GENERATION_BYTES
+
+KEYS_FOLDER: Final = "keys"
+KEYS_FILE: Final = "keys/server"
+TERRITORY_FILE: Final = "territory.json"
+
+CAPABILITY_KEY_BYTES: Final = 32
+_FORMAT: Final = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ServerKeys:
+    """The server's signing key, the key that requests are sealed to, and the one that authenticates its links."""
+
+    signing: SigningKey
+    agreement: AgreementKey
+    capability: bytes
+
+    @classmethod
+    def create(cls, signing_seed: bytes, agreement_seed: bytes, capability: bytes) -> Self:
+        """New keys from three independent draws of 32 random bytes."""
+        return cls(SigningKey(signing_seed), AgreementKey(agreement_seed), capability)
+
+    def write(self, folder: Path) -> None:
+        """Make them durable in DIR. Raises `LocalFailure`."""
+        make_private_folder(folder / KEYS_FOLDER)
+        write_private(
+            folder / KEYS_FILE,
+            canonical.encode(
+                {
+                    "format": _FORMAT,
+                    "signing": self.signing.seed,
+                    "agreement": self.agreement.seed,
+                    "capability": self.capability,
+                }
+            ),
+        )
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """What `write` wrote. Raises `LocalFailure(DAMAGED)`."""
+        try:
+            fields = canonical.decode((folder / KEYS_FILE).read_bytes(), max_bytes=MAX_DEVICE_KEYS_BYTES)
+        except (OSError, PeerFault, TooLarge) as reason:
+            raise LocalFailure(
+                Code.DAMAGED, f"{folder / KEYS_FILE} cannot be read; without its keys a server is made anew with --recover"
+            ) from reason
+        match fields:
+            case {
+                "format": 0,
+                "signing": bytes(signing),
+                "agreement": bytes(agreement),
+                "capability": bytes(capability),
+                **rest,
+            } if not rest and len(signing) == len(agreement) == SEED_BYTES and len(capability) == CAPABILITY_KEY_BYTES:
+                return cls(SigningKey(signing), AgreementKey(agreement), capability)
+        raise LocalFailure(Code.DAMAGED, f"{folder / KEYS_FILE} does not hold a server's keys")
+
+
+@dataclass(frozen=True, slots=True)
+class Territory:
+    """Whose server this is: the root's public key, the certificate under it, and the generation of the store."""
+
+    name: str
+    root: bytes
+    certificate: bytes
+    generation: bytes
+
+    def write(self, folder: Path) -> None:
+        """Make it durable in DIR, which is initialised from then on. Raises `LocalFailure`."""
+        document = {
+            "name": self.name,
+            "root": self.root.hex(),
+            "certificate": self.certificate.hex(),
+            "generation": self.generation.hex(),
+        }
+        write_private(folder / TERRITORY_FILE, json.dumps(document, ensure_ascii=False, indent=1).encode() + b"\n")
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """What DIR says. Raises `BadInput(NOT_INITIALISED)`, `LocalFailure(DAMAGED)`."""
+        path = folder / TERRITORY_FILE
+        try:
+            document = json.loads(path.read_bytes())
+            found = cls(
+                str(document["name"]),
+                *(bytes.fromhex(document[key]) for key in ("root", "certificate", "generation")),
+            )
+        except (FileNotFoundError, NotADirectoryError):
+            raise BadInput(
+                Code.NOT_INITIALISED, f"{folder} is no server's data folder yet; use `sync-server init`"
+            ) from None
+        except (OSError, ValueError, KeyError, TypeError) as reason:
+            raise LocalFailure(Code.DAMAGED, f"{path} cannot be read", reason=str(reason)) from reason
+        if not len(found.root) == len(found.certificate) == SEED_BYTES or len(found.generation) != GENERATION_BYTES:
+            raise LocalFailure(Code.DAMAGED, f"{path} does not say what it should")
+        return found
+
+
+def is_initialised(folder: Path) -> bool:
+    """Whether DIR is a server's."""
+    return (folder / TERRITORY_FILE).exists()

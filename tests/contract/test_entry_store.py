@@ -1,0 +1,491 @@
+"""What every `EntryStore` must do; the numbers in brackets are those of `protocol.replica.interfaces`."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from blake3 import blake3
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from protocol.entry import Entry, Kind
+from protocol.errors import Code, LocalFailure
+from protocol.limits import CURSOR_HASH_BYTES
+from protocol.replica.database import migrations
+from protocol.replica.interfaces import EntryStore, Held, Position, RegisterRow
+from protocol.replica.memory import MemoryStore
+from protocol.replica.sqlite import DATABASE, SqliteStore
+from tests.harness.entries import OTHER_SPACE, SPACE, START_MS, EntryMaker, bare, ids_of
+
+NOTHING = bytes(CURSOR_HASH_BYTES)
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[EntryStore]:
+    opened: EntryStore = MemoryStore() if request.param == "memory" else await SqliteStore.open(tmp_path)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def make() -> EntryMaker:
+    return EntryMaker()
+
+
+# --- the set [1, 2] ---------------------------------------------------------------------------------------------------
+
+
+async def test_what_was_appended_is_there_byte_for_byte(store: EntryStore, make: EntryMaker) -> None:
+    entries = [*make.entries(3), make.entry(payload=b""), bare(make.entry())]
+    await store.append(entries)
+    assert await store.get(ids_of(entries)) == {entry.id: entry for entry in entries}
+
+
+async def test_arrival_numbers_count_from_one_in_each_space(store: EntryStore, make: EntryMaker) -> None:
+    first, second, other = make.entry(), make.entry(), make.entry(OTHER_SPACE)
+    stored = await store.append([first, other, second])
+    assert [(one.arrival, one.entry) for one in stored] == [(1, first), (1, other), (2, second)]
+    later = make.entry()
+    assert [one.arrival for one in await store.append([later])] == [3]
+    assert await store.spaces() == {SPACE: 3, OTHER_SPACE: 1}
+
+
+async def test_an_entry_that_is_present_is_passed_over_and_keeps_its_number(
+    store: EntryStore, make: EntryMaker
+) -> None:
+    first, second = make.entries(2)
+    await store.append([first])
+    stored = await store.append([second, first, second])
+    assert [(one.arrival, one.entry.id) for one in stored] == [(2, second.id)]
+    assert ids_of(one.entry for one in await store.scan(SPACE)) == [first.id, second.id]
+    assert await store.append([first, second]) == []
+
+
+async def test_present_and_get_know_only_what_is_in_the_set(store: EntryStore, make: EntryMaker) -> None:
+    known, unknown = make.entries(700), make.entries(700)
+    await store.append(known)
+    asked = ids_of(known[::2] + unknown)
+    assert await store.present(asked) == set(ids_of(known[::2]))
+    assert (await store.get(asked)).keys() == set(ids_of(known[::2]))
+    assert await store.present([]) == set()
+    assert await store.get([]) == {}
+
+
+async def test_a_large_batch_keeps_its_order(store: EntryStore, make: EntryMaker) -> None:
+    entries = make.entries(1_234)
+    await store.append(entries)
+    assert [one.entry for one in await store.scan(SPACE)] == entries
+    assert [one.arrival for one in await store.scan(SPACE)] == list(range(1, 1_235))
+
+
+# --- position and chain [3] -------------------------------------------------------------------------------------------
+
+
+async def test_a_space_without_entries_stands_at_zero(store: EntryStore) -> None:
+    assert await store.position(SPACE) == Position(0, NOTHING)
+    assert await store.chain_at(SPACE, 0) == NOTHING
+    assert await store.chain_at(SPACE, 1) is None
+
+
+async def test_the_chain_is_a_hash_of_the_arrivals_so_far(store: EntryStore, make: EntryMaker) -> None:
+    entries = make.entries(3)
+    await store.append(entries[:2])
+    await store.append([make.entry(OTHER_SPACE), entries[2]])
+    chain = bytes(32)
+    for count, entry in enumerate(entries, 1):
+        chain = blake3(chain + entry.id).digest()
+        assert await store.chain_at(SPACE, count) == chain[:CURSOR_HASH_BYTES]
+    assert await store.position(SPACE) == Position(3, chain[:CURSOR_HASH_BYTES])
+    assert await store.chain_at(SPACE, 4) is None
+
+
+async def test_the_same_set_in_another_order_has_another_chain(tmp_path: Path, make: EntryMaker) -> None:
+    entries = make.entries(2)
+    one, other = MemoryStore(), await SqliteStore.open(tmp_path)
+    await one.append(entries)
+    await other.append(entries[::-1])
+    assert await one.position(SPACE) != await other.position(SPACE)
+    await other.close()
+
+
+# --- pages and scans --------------------------------------------------------------------------------------------------
+
+
+async def test_pages_bring_everything_once_and_stay_within_their_size(store: EntryStore, make: EntryMaker) -> None:
+    entries = [make.entry(payload=bytes(make.random.randrange(900))) for _ in range(60)]
+    await store.append(entries)
+    after, seen = 0, []
+    while page := await store.page(SPACE, after, 4_000):
+        assert sum(one.entry.wire_bytes for one in page) <= 4_000
+        seen += page
+        after = page[-1].arrival
+    assert [one.entry for one in seen] == entries
+    assert len(seen) > len(page)
+
+
+async def test_a_page_brings_one_entry_even_if_it_is_larger_than_the_page(store: EntryStore, make: EntryMaker) -> None:
+    large, small = make.entry(payload=bytes(60_000)), make.entry()
+    await store.append([large, small])
+    assert [one.entry.id for one in await store.page(SPACE, 0, 100)] == [large.id]
+    assert await store.page(SPACE, 2, 100) == []
+
+
+async def test_a_page_that_fits_to_the_byte_is_whole(store: EntryStore, make: EntryMaker) -> None:
+    entries = make.entries(3)
+    await store.append(entries)
+    size = sum(entry.wire_bytes for entry in entries[:2])
+    assert len(await store.page(SPACE, 0, size)) == 2
+    assert len(await store.page(SPACE, 0, size - 1)) == 1
+
+
+async def test_a_scan_begins_after_the_number_it_is_given(store: EntryStore, make: EntryMaker) -> None:
+    entries = make.entries(4)
+    await store.append(entries)
+    assert [one.arrival for one in await store.scan(SPACE, after=2)] == [3, 4]
+    assert await store.scan(OTHER_SPACE) == []
+
+
+async def test_kinds_are_found_in_all_spaces_in_order_of_arrival(store: EntryStore, make: EntryMaker) -> None:
+    grant, person, revision, later = (
+        make.entry(kind=Kind.GRANT),
+        make.entry(OTHER_SPACE, kind=Kind.PERSON),
+        make.entry(kind=Kind.REVISION),
+        make.entry(kind=Kind.GRANT),
+    )
+    await store.append([person, grant, revision, later])
+    assert ids_of(await store.scan_kinds([Kind.GRANT, Kind.PERSON])) == [person.id, grant.id, later.id]
+    assert await store.scan_kinds([]) == []
+    assert await store.scan_kinds([Kind.ERASE]) == []
+
+
+async def test_an_authors_entries_are_those_of_one_space(store: EntryStore, make: EntryMaker) -> None:
+    mine, other, elsewhere, again = make.entry(), make.entry(author=1), make.entry(OTHER_SPACE), make.entry()
+    await store.append([mine, other, elsewhere, again])
+    assert ids_of(await store.authored(SPACE, make.authors[0].public)) == [mine.id, again.id]
+    assert await store.authored(SPACE, make.authors[2].public) == []
+
+
+async def test_times_are_those_that_reconciliation_sorts_by(store: EntryStore, make: EntryMaker) -> None:
+    entries = [make.entry(at_ms=START_MS + offset) for offset in (5, 0, 3, 3)]
+    await store.append([*entries, make.entry(OTHER_SPACE)])
+    assert sorted(await store.times(SPACE)) == sorted((entry.timestamp_ms, entry.id) for entry in entries)
+
+
+# --- the outbox -------------------------------------------------------------------------------------------------------
+
+
+async def test_the_outbox_holds_what_was_written_here_until_it_is_sent(store: EntryStore, make: EntryMaker) -> None:
+    received, written = make.entries(2), make.entries(3)
+    await store.append(received)
+    await store.append(written[:2], unsent=True)
+    await store.append([written[0], received[0], written[2]], unsent=True)
+    assert ids_of(await store.unsent(1 << 20)) == ids_of(written)
+    assert await store.unsent_totals() == (3, sum(entry.wire_bytes for entry in written))
+    await store.mark_sent([written[1].id, received[0].id, bytes(32)])
+    assert ids_of(await store.unsent(1 << 20)) == [written[0].id, written[2].id]
+
+
+async def test_the_outbox_is_taken_in_bounded_portions_of_at_least_one(store: EntryStore, make: EntryMaker) -> None:
+    written = [make.entry(payload=bytes(3_000)) for _ in range(3)]
+    await store.append(written, unsent=True)
+    assert ids_of(await store.unsent(100)) == [written[0].id]
+    assert ids_of(await store.unsent(2 * written[0].wire_bytes)) == ids_of(written[:2])
+
+
+async def test_what_the_server_lost_goes_back_into_the_outbox(store: EntryStore, make: EntryMaker) -> None:
+    entries = make.entries(3)
+    await store.append(entries)
+    await store.mark_unsent([entries[2].id, entries[0].id, bytes(32)])
+    await store.mark_unsent([entries[0].id])
+    assert ids_of(await store.unsent(1 << 20)) == [entries[0].id, entries[2].id]
+    assert await store.unsent_totals() == (2, entries[0].wire_bytes + entries[2].wire_bytes)
+    await store.mark_sent(ids_of(entries))
+    assert await store.unsent_totals() == (0, 0)
+    assert await store.unsent(100) == []
+
+
+# --- quarantine -------------------------------------------------------------------------------------------------------
+
+
+async def test_quarantine_keeps_entries_outside_the_set(store: EntryStore, make: EntryMaker) -> None:
+    entry, waiting = make.entry(), bare(make.entry())
+    held = [Held(b"peer", entry, b"g" * 32), Held(b"peer", waiting, None)]
+    assert await store.hold(held, max_entries=10, max_bytes=10_000) == []
+    assert await store.held() == held
+    assert await store.present([entry.id]) == set()
+    assert await store.spaces() == {}
+
+
+async def test_quarantine_is_bounded_for_each_source(store: EntryStore, make: EntryMaker) -> None:
+    many = make.entries(4)
+    refused = await store.hold([Held(b"a", entry, None) for entry in many], max_entries=3, max_bytes=1 << 20)
+    assert refused == [many[3].id]
+    assert await store.hold([Held(b"b", many[3], None)], max_entries=3, max_bytes=1 << 20) == []
+    large, small = make.entry(payload=bytes(5_000)), make.entry(payload=b"")
+    assert await store.hold([Held(b"c", large, None)], max_entries=3, max_bytes=large.wire_bytes - 1) == [large.id]
+    assert await store.hold([Held(b"c", large, None)], max_entries=3, max_bytes=large.wire_bytes) == []
+    assert await store.hold([Held(b"c", small, None)], max_entries=3, max_bytes=large.wire_bytes) == [small.id]
+
+
+async def test_an_entry_waits_once_for_what_it_waits_for_last(store: EntryStore, make: EntryMaker) -> None:
+    entry = make.entry()
+    for source, missing in ((b"a", b"1" * 32), (b"b", b"2" * 32)):
+        assert await store.hold([Held(source, entry, missing)], max_entries=1, max_bytes=10_000) == []
+    assert await store.held() == [Held(b"a", entry, b"2" * 32)]
+
+
+async def test_a_bare_header_in_quarantine_gives_way_to_the_whole_entry(store: EntryStore, make: EntryMaker) -> None:
+    entry = make.entry()
+    await store.hold([Held(b"a", bare(entry), None)], max_entries=1, max_bytes=10_000)
+    too_little = bare(entry).wire_bytes
+    assert await store.hold([Held(b"b", entry, None)], max_entries=1, max_bytes=too_little) == [entry.id]
+    assert await store.hold([Held(b"b", entry, None)], max_entries=1, max_bytes=10_000) == []
+    assert await store.hold([Held(b"a", bare(entry), b"3" * 32)], max_entries=1, max_bytes=10_000) == []
+    assert await store.held() == [Held(b"b", entry, b"3" * 32)]
+
+
+async def test_released_entries_leave_quarantine_with_the_append(store: EntryStore, make: EntryMaker) -> None:
+    one, two, three = make.entries(3)
+    await store.hold([Held(b"a", entry, None) for entry in (one, two, three)], max_entries=9, max_bytes=10_000)
+    await store.append([one], release=[one.id])
+    await store.drop_held([three.id, bytes(32)])
+    assert [held.entry.id for held in await store.held()] == [two.id]
+
+
+# --- marks and registers ----------------------------------------------------------------------------------------------
+
+
+async def test_marks_are_set_replaced_and_deleted(store: EntryStore) -> None:
+    await store.set_marks({"a": b"1", "b": b""})
+    await store.set_marks({"a": b"2", "b": None, "never": None})
+    assert await store.mark("a") == b"2"
+    assert await store.mark("b") is None
+
+
+async def test_marks_are_found_by_the_beginning_of_their_key(store: EntryStore) -> None:
+    await store.set_marks(
+        {"cursor/a": b"1", "cursor/é": b"2", "cursor": b"3", "cursos": b"4", "d": b"5", "Cursor/": b"6"}
+    )
+    assert await store.marks("cursor/") == {"cursor/a": b"1", "cursor/é": b"2"}
+    assert len(await store.marks("")) == 6
+    assert await store.marks("x") == {}
+
+
+async def test_marks_are_set_with_the_append(store: EntryStore, make: EntryMaker) -> None:
+    await store.append(make.entries(1), marks={"cursor": b"7"})
+    await store.append([], marks={"other": b"8"})
+    assert await store.marks("") == {"cursor": b"7", "other": b"8"}
+
+
+def register(at_ms: int, data: bytes = b"", *, kind: int = 1, device: bytes = b"d" * 32) -> RegisterRow:
+    return RegisterRow(kind, b"subject", device, at_ms, data)
+
+
+async def test_only_the_newest_register_is_kept(store: EntryStore) -> None:
+    old, new = register(10, b"z"), register(20, b"a")
+    assert await store.put_registers([old]) == [old]
+    assert await store.put_registers([new, old]) == [new]
+    assert await store.put_registers([new]) == []
+    assert await store.registers() == [new]
+
+
+async def test_two_registers_of_one_moment_end_the_same_in_every_order(store: EntryStore) -> None:
+    low, high = register(10, b"a"), register(10, b"b")
+    await store.put_registers([high, low])
+    assert await store.registers() == [high]
+
+
+async def test_registers_are_found_by_kind_and_time(store: EntryStore) -> None:
+    rows = [register(10), register(20, device=b"e" * 32), register(30, kind=2)]
+    await store.put_registers(rows)
+    assert await store.registers() == rows
+    assert await store.registers(kind=1) == rows[:2]
+    assert await store.registers(since_ms=20) == rows[1:]
+    assert await store.registers(kind=1, since_ms=21) == []
+
+
+async def test_a_sound_store_has_nothing_to_report(store: EntryStore, make: EntryMaker) -> None:
+    await store.append([*make.entries(250), bare(make.entry(OTHER_SPACE))])
+    assert await store.verify() == []
+
+
+# --- both implementations agree ---------------------------------------------------------------------------------------
+
+POOL_MAKER = EntryMaker(7)
+POOL = [POOL_MAKER.entry(space) for space in (SPACE, OTHER_SPACE) * 5]
+
+
+@given(batches=st.lists(st.tuples(st.lists(st.sampled_from(POOL), max_size=6), st.booleans()), max_size=6))
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+async def test_disk_and_memory_agree_after_any_appends(
+    batches: list[tuple[list[Entry], bool]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    durable, memory = await SqliteStore.open(tmp_path_factory.mktemp("store")), MemoryStore()
+    for entries, unsent in batches:
+        assert await durable.append(entries, unsent=unsent) == await memory.append(entries, unsent=unsent)
+    for space in (SPACE, OTHER_SPACE):
+        assert await durable.position(space) == await memory.position(space)
+        assert await durable.scan(space) == await memory.scan(space)
+    assert await durable.unsent(2_000) == await memory.unsent(2_000)
+    assert await durable.spaces() == await memory.spaces()
+    await durable.close()
+
+
+# --- what only a durable store can show -------------------------------------------------------------------------------
+
+
+async def test_everything_is_there_after_opening_again(tmp_path: Path, make: EntryMaker) -> None:
+    store = await SqliteStore.open(tmp_path / "deep" / "folder")
+    entries, waiting = make.entries(5), Held(b"a", make.entry(), b"m" * 32)
+    await store.append(entries, unsent=True, marks={"cursor": b"1"})
+    await store.hold([waiting], max_entries=5, max_bytes=10_000)
+    await store.put_registers([register(10)])
+    position = await store.position(SPACE)
+    await store.close()
+    await store.close()
+
+    again = await SqliteStore.open(tmp_path / "deep" / "folder")
+    assert [one.entry for one in await again.scan(SPACE)] == entries
+    assert await again.position(SPACE) == position
+    assert ids_of(await again.unsent(1 << 20)) == ids_of(entries)
+    assert await again.held() == [waiting]
+    assert await again.marks("") == {"cursor": b"1"}
+    assert await again.registers() == [register(10)]
+    assert [one.arrival for one in await again.append(make.entries(1))] == [6]
+    await again.close()
+
+
+async def test_an_append_that_fails_changes_nothing(tmp_path: Path, make: EntryMaker) -> None:
+    store = await SqliteStore.open(tmp_path)
+    unstorable = replace(make.entry(), signature=None)  # type: ignore[arg-type]
+    with pytest.raises(sqlite3.IntegrityError):
+        await store.append([make.entry(), unstorable], unsent=True, marks={"cursor": b"1"})
+    assert await store.position(SPACE) == Position(0, NOTHING)
+    assert await store.unsent_totals() == (0, 0)
+    assert await store.mark("cursor") is None
+    assert [one.arrival for one in await store.append([make.entry()])] == [1]
+    await store.close()
+
+
+async def test_a_store_in_use_is_locked(tmp_path: Path) -> None:
+    store = await SqliteStore.open(tmp_path)
+    with pytest.raises(LocalFailure) as refused:
+        await SqliteStore.open(tmp_path)
+    assert refused.value.code is Code.STORE_LOCKED
+    await store.close()
+    await (await SqliteStore.open(tmp_path)).close()
+
+
+async def test_a_folder_of_a_newer_program_is_refused_only_if_it_says_so(tmp_path: Path) -> None:
+    await (await SqliteStore.open(tmp_path)).close()
+    newest = migrations()[-1][0]
+    set_user_version(tmp_path, compat=newest, version=newest + 5)
+    await (await SqliteStore.open(tmp_path)).close()
+    set_user_version(tmp_path, compat=newest + 1, version=newest + 5)
+    with pytest.raises(LocalFailure) as refused:
+        await SqliteStore.open(tmp_path)
+    assert refused.value.code is Code.UNKNOWN_FORMAT
+
+
+def set_user_version(folder: Path, *, compat: int, version: int) -> None:
+    edit(folder, f"PRAGMA user_version = {compat * 65536 + version}")
+
+
+def edit(folder: Path, sql: str) -> None:
+    with contextlib.closing(sqlite3.connect(folder / DATABASE)) as connection, connection:
+        connection.execute(sql)
+
+
+async def test_a_file_that_is_no_database_is_damaged(tmp_path: Path) -> None:
+    (tmp_path / DATABASE).write_bytes(b"no database at all " * 1000)
+    with pytest.raises(LocalFailure) as failed:
+        await SqliteStore.open(tmp_path)
+    assert failed.value.code is Code.DAMAGED
+
+
+async def test_a_folder_that_cannot_be_made_is_a_failure_of_this_machine(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(LocalFailure) as failed:
+        await SqliteStore.open(tmp_path / "file" / "folder")
+    assert failed.value.code is Code.STORAGE_FAILED
+
+
+SPOILS = {
+    "header": "UPDATE entry SET header = CAST(substr(header, 1, 9) || 'x' || substr(header, 11) AS BLOB) WHERE arrival = 2",
+    "short header": "UPDATE entry SET header = x'00' WHERE arrival = 2",
+    "payload": "UPDATE entry SET payload = x'00' WHERE arrival = 2",
+    "half a payload": "UPDATE entry SET salt = NULL WHERE arrival = 2",
+    "signature": "UPDATE entry SET signature = zeroblob(64) WHERE arrival = 2",
+    "id": "UPDATE entry SET id = zeroblob(32) WHERE arrival = 2",
+    "time": "UPDATE entry SET at_ms = at_ms + 1 WHERE arrival = 2",
+    "kind": "UPDATE entry SET kind = kind + 1 WHERE arrival = 2",
+}
+
+
+@pytest.mark.parametrize("spoil", SPOILS)
+async def test_a_damaged_entry_counts_as_missing_and_the_chain_shows_it(
+    spoil: str, tmp_path: Path, make: EntryMaker
+) -> None:
+    store = await SqliteStore.open(tmp_path)
+    entries = make.entries(4)
+    await store.append([*entries, make.entry(OTHER_SPACE)], unsent=True)
+    before = [await store.chain_at(SPACE, count) for count in range(5)]
+    await store.close()
+    edit(tmp_path, SPOILS[spoil])
+
+    store = await SqliteStore.open(tmp_path)
+    (damage,) = await store.verify()
+    assert damage.what == "entry"
+    assert [(one.arrival, one.entry) for one in await store.scan(SPACE)] == [
+        (1, entries[0]),
+        (2, entries[2]),
+        (3, entries[3]),
+    ]
+    after = [await store.chain_at(SPACE, count) for count in range(5)]
+    assert after[:2] == before[:2]
+    assert after[2] != before[2]
+    assert after[4] is None
+    assert (await store.unsent_totals())[0] == 4
+    assert await store.verify() == []
+    assert [one.arrival for one in await store.append([entries[1]])] == [4]
+    await store.close()
+
+
+async def test_a_damaged_entry_is_never_given_out(tmp_path: Path, make: EntryMaker) -> None:
+    store = await SqliteStore.open(tmp_path)
+    entries = make.entries(2)
+    await store.append(entries)
+    await store.close()
+    edit(tmp_path, SPOILS["payload"])
+    store = await SqliteStore.open(tmp_path)
+    with pytest.raises(LocalFailure) as failed:
+        await store.scan(SPACE)
+    assert failed.value.code is Code.DAMAGED
+    assert failed.value.facts["id"] == entries[1].id.hex()
+    await store.close()
+
+
+async def test_a_wrong_chain_or_number_is_put_right(tmp_path: Path, make: EntryMaker) -> None:
+    store = await SqliteStore.open(tmp_path)
+    entries = make.entries(3)
+    await store.append(entries)
+    position = await store.position(SPACE)
+    await store.close()
+    for sql in (
+        "UPDATE entry SET arrival = 9 WHERE arrival = 3",
+        "UPDATE entry SET chain = x'0000000000000000' WHERE arrival = 2",
+        "UPDATE space SET count = 2",
+        "UPDATE space SET chain = zeroblob(32)",
+    ):
+        edit(tmp_path, sql)
+        store = await SqliteStore.open(tmp_path)
+        assert [damage.what for damage in await store.verify()] == ["space"]
+        assert await store.position(SPACE) == position
+        assert [one.arrival for one in await store.scan(SPACE)] == [1, 2, 3]
+        assert await store.verify() == []
+        await store.close()

@@ -1,0 +1,42 @@
+"""The spec is a product: what it says follows from the code, and what the code cites exists."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from tests.harness.spec_tables import PAGE, with_tables
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_tables_and_worked_exchange_of_the_spec_are_what_the_code_does() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    assert with_tables(page) == page, "run: python -m tests.harness.spec_tables"
+
+
+def test_every_section_that_a_module_cites_exists() -> None:
+    titles = set(re.findall(r"^#{2,3} (.*)$", PAGE.read_text(encoding="utf-8"), re.MULTILINE))
+    for room in ("protocol", "sync_agent", "sync_server"):
+        for module in (ROOT / room).rglob("*.py"):
+            text = re.sub(r"\s+", " ", module.read_text(encoding="utf-8"))
+            for cited in re.findall(r'docs/protocol\.md, ((?:"[^"]+"(?:, | and )?)+)', text):
+                assert set(re.findall(r'"([^"]+)"', cited)) <= titles, (module.name, cited)
+
+
+def test_every_link_between_sections_and_files_leads_somewhere() -> None:
+    for page in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]:
+        if page.name == "template.md":
+            continue
+        text = page.read_text(encoding="utf-8")
+        anchors = {
+            re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+        }
+        for target in re.findall(r"\]\(([^)#\s]*(?:#[^)\s]*)?)\)", text):
+            path, _, anchor = target.partition("#")
+            if path.startswith(("http:", "https:", "mailto:")):
+                continue
+            if path:
+                assert (page.parent / path).exists(), (page.name, target)
+            elif anchor:
+                assert anchor in anchors, (page.name, target)
