@@ -6,7 +6,9 @@ Rules:
 - a person is the shown head of the `person` entries with that subject in the space itself; names come from nowhere else;
 - a revocation counts when its author's rank is strictly above the rank of the key it cuts, and it is not cut itself;
 - of a cut key only the named heads and their ancestors stay; several cuts intersect; the rest is held back, never dropped;
-- a grant that is held back gives no right to read; its entries stay in the set.
+- a grant that is held back gives no right to read; its entries stay in the set;
+- a device that was let go comes back by a grant that names the revocations in `parents`, written by at least their rank:
+  what it writes under that grant counts, and its earlier grants are held back.
 
 docs/protocol.md, "Roster".
 """
@@ -151,15 +153,28 @@ def _cuts(entries: Sequence[Entry], door: Door) -> tuple[frozenset[bytes], froze
     for entry in entries:
         by_author[entry.header.author][entry.id] = entry
     ranks = _ranks_of_keys(door)
+    grants: defaultdict[bytes, list[Entry]] = defaultdict(list)
+    for entry in entries:
+        authority = door.authority(entry.id)
+        if authority is not None:
+            grants[authority.key].append(entry)
     held: set[bytes] = set()
-    keys: set[bytes] = set()
+    back: dict[bytes, set[bytes]] = {}
     for cut in cuts:
         if cut.entry in held or cut.rank <= ranks.get(cut.key, 0):
             continue
-        keys.add(cut.key)
+        returning = {
+            grant.id
+            for grant in grants[cut.key]
+            if cut.entry in grant.header.parents and door.rank_of(grant.header) >= cut.rank
+        }
+        back[cut.key] = back.get(cut.key, returning) & returning
         written = by_author[cut.key]
-        held.update(written.keys() - ancestors(cut.heads, written))
-    return frozenset(held), frozenset(keys)
+        beyond = written.keys() - ancestors(cut.heads, written)
+        held.update(entry for entry in beyond if written[entry].header.grant not in returning)
+    returned = {key for key, returning in back.items() if returning - held}
+    held.update(grant.id for key in returned for grant in grants[key] if grant.id not in back[key])
+    return frozenset(held), frozenset(back.keys() - returned)
 
 
 def _revocations(entries: Iterable[Entry], door: Door) -> Iterable[_Cut]:

@@ -6,6 +6,7 @@ it. Everything else that the agent remembers besides entries and packs is a mark
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 from collections.abc import Callable
@@ -104,7 +105,11 @@ def write_private(path: Path, data: bytes) -> None:
 
 
 class Agent:
-    """Everything a command or the daemon works with. `now_ms` and `entropy` are the rim's clock and randomness."""
+    """Everything a command or the daemon works with. `now_ms` and `entropy` are the rim's clock and randomness.
+
+    Who reads the state and writes what follows from it holds `writing` meanwhile; who has written calls `on_change`, which
+    wakes the scheduler where one is running.
+    """
 
     def __init__(  # noqa: PLR0913  (the parts of an agent)
         self,
@@ -125,6 +130,8 @@ class Agent:
         self.holdings = holdings
         self.now_ms = now_ms
         self.entropy = entropy
+        self.writing = asyncio.Lock()
+        self.on_change: Callable[[], None] = _nothing
 
     @classmethod
     async def open(cls, folder: Path, *, now_ms: Callable[[], int], entropy: Entropy) -> Self:
@@ -193,3 +200,7 @@ class Agent:
         for space, authority in (await self.spaces()).items():
             missing += await self.holdings.incomplete(await self.needs(space, authority))
         return missing
+
+
+def _nothing() -> None:
+    """Nobody waits for changes."""

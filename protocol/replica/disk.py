@@ -58,7 +58,7 @@ class Disk:
         with self._writing():
             rest = memoryview(data)
             while rest:
-                rest = rest[file.write(rest) :]
+                rest = rest[_write_some(file, rest) :]
 
     def flush(self, file: BinaryIO) -> None:
         """Return when all that was written to the file is durable."""
@@ -157,6 +157,10 @@ def _failure(error: OSError) -> LocalFailure:
     if error.errno in _FULL:
         return LocalFailure(Code.DISK_FULL, "the disk is full", errno=error.errno)
     return LocalFailure(Code.STORAGE_FAILED, "the disk could not be read or written", errno=error.errno)
+
+
+def _write_some(file: BinaryIO, data: memoryview) -> int:
+    return file.write(data)
 
 
 def _flush(descriptor: int) -> None:

@@ -26,6 +26,7 @@ from protocol.replica.interfaces import ContentStore, EntryStore, Held, Position
 from protocol.rights import Authority, Door, Outcome
 from protocol.roster import Roster, fold_roster
 from protocol.sorted_records import SortedRecords
+from protocol.structure import SpaceRecord
 
 V = TypeVar("V")
 
@@ -41,7 +42,10 @@ _PROVEN_MARK = "proven"
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """What a device wants to say; the replica adds author, time, `prev`, salt and signature."""
+    """What a device wants to say; the replica adds author, time, `prev`, salt and signature.
+
+    `of_previous` makes the entry that is written just before it, in the same `write`, its target.
+    """
 
     space: bytes
     kind: Kind
@@ -50,6 +54,7 @@ class Draft:
     subject: bytes | None = None
     target: bytes | None = None
     parents: tuple[bytes, ...] = ()
+    of_previous: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,14 +134,23 @@ class Replica:
             return await self._admit(entries, source, now_ms, unsent=unsent, marks=marks)
 
     async def write(
-        self, drafts: Sequence[Draft], *, author: SigningKey, now_ms: int, entropy: Entropy, unsent: bool = True
+        self,
+        drafts: Sequence[Draft],
+        *,
+        author: SigningKey,
+        now_ms: int,
+        entropy: Entropy,
+        unsent: bool = True,
+        marks: Callable[[Sequence[Entry]], Mapping[str, bytes | None]] | None = None,
     ) -> list[Entry]:
         """Say something as `author`: all drafts become entries in one durable transaction, or none.
+
+        `marks` gives, for the new entries, the marks to set in the same transaction.
 
         Raises `LocalFailure(INTERNAL)` if the own door refuses one of them, which callers check rights to avoid.
         """
         async with self._admitting:
-            entries = []
+            entries: list[Entry] = []
             tips: dict[bytes, list[bytes]] = {}
             at = self._last_at
             for draft in drafts:
@@ -152,14 +166,15 @@ class Replica:
                     payload=draft.payload,
                     salt=entropy(SALT_BYTES),
                     subject=draft.subject,
-                    target=draft.target,
+                    target=entries[-1].id if draft.of_previous else draft.target,
                     parents=draft.parents,
                     prev=tips[draft.space][:MAX_PREV],
                 )
                 tips[draft.space] = [entry.id]
                 entries.append(entry)
             self._last_at = max(self._last_at, at)
-            admission = await self._admit(entries, author.public, now_ms, unsent=unsent, marks=None)
+            noted = None if marks is None else marks(entries)
+            admission = await self._admit(entries, author.public, now_ms, unsent=unsent, marks=noted)
             if len(admission.admitted) < len(entries):
                 raise LocalFailure(
                     Code.INTERNAL,
@@ -236,6 +251,42 @@ class Replica:
             if opening:
                 found[space] = max(opening, key=lambda grant: (grant.space in line, grant.rank, grant.grant))
         return found
+
+    async def credentials(self, ids: Iterable[bytes]) -> tuple[Entry, ...]:
+        """The entries of `ids` with all that a stranger needs to admit them, in an admissible order.
+
+        What is needed are the grants under which they were written, up to the root, and the `space` entries above them.
+        """
+        makers: dict[bytes, Entry] = {}
+        for entry in await self.store.scan_kinds([Kind.SPACE]):
+            makers.setdefault(SpaceRecord.parse(entry.payload or b"").space_of(entry, self.territory), entry)
+        found: dict[bytes, Entry] = {}
+
+        async def include(wanted: bytes) -> None:
+            entry = (await self.store.get([wanted])).get(wanted)
+            if entry is None or wanted in found:
+                return
+            above = [makers[space].id for space in reversed(self.door.lineage(entry.header.space)) if space in makers]
+            for needed in (*above, entry.header.grant):
+                if needed is not None:
+                    await include(needed)
+            found[wanted] = entry
+
+        for wanted in ids:
+            await include(wanted)
+        return tuple(found.values())
+
+    async def tips(self, space: bytes, author: bytes) -> list[bytes]:
+        """An author's own latest entries in a space, newest first: those that none of its others names as `prev`."""
+        async with self._admitting:
+            return await self._own_tips(space, author)
+
+    async def reload(self) -> None:
+        """Read again what the store holds, after something else than `admit` has changed its set."""
+        async with self._admitting:
+            self._views.clear()
+            self._records.clear()
+            await self._forget()
 
     async def close(self) -> None:
         """Close content and store."""

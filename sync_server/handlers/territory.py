@@ -25,7 +25,7 @@ from protocol.identity import SEED_BYTES, AgreementKey, SigningKey, territory_id
 from protocol.kit import Kit, parse_kit, write_kit
 from protocol.limits import MAX_KIT_BYTES, SALT_BYTES
 from protocol.replica.packs import DAMAGED, PACKS, PARTS, PackFolder
-from protocol.replica.private_file import make_private_folder, remove_private, write_private
+from protocol.replica.private_file import remove_private, write_private
 from protocol.replica.replica import Draft, Entropy, Replica
 from protocol.replica.sqlite import DATABASE, SqliteStore
 from protocol.structure import GENERATION_BYTES, Certificate, Generation, RecoveryKey
@@ -33,7 +33,7 @@ from sync_server.handlers.names import name_of
 from sync_server.keys import CAPABILITY_KEY_BYTES, KEYS_FILE, KEYS_FOLDER, ServerKeys, Territory, is_initialised
 
 DEFAULT_KIT: Final = "recovery-kit"
-_UNFINISHED_FILE: Final = "keys/unfinished"
+_UNFINISHED_FILE: Final = "init-unfinished"
 _DATABASE_FILES: Final = tuple(DATABASE + ending for ending in ("", "-wal", "-shm", "-journal"))
 
 
@@ -146,7 +146,6 @@ def _make_room(folder: Path, place: Path | None) -> None:
 
 def _note_unfinished(folder: Path, kit: bytes | None) -> None:
     """Say that an `init` is under way, and which kit is its own, before anything else is written."""
-    make_private_folder(folder / KEYS_FOLDER)
     digest = "" if kit is None else blake3(kit).hexdigest()
     write_private(folder / _UNFINISHED_FILE, json.dumps({"kit": digest}).encode())
 

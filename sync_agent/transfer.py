@@ -1,0 +1,188 @@
+"""Packs on their way to and from the server, behind links that an answer brought (R13, R16; docs/protocol.md, "Content").
+
+Rules:
+- what arrived before a cut stays, and the transfer goes on from there, at once a few times, then in the next sync;
+- a pack whose hash is wrong is thrown away and fetched once more, no third time;
+- two packs at a time, in pieces: memory stays constant whatever their size;
+- one bad pack or one expired link does not keep the others back; a server that is gone or a full disk does.
+"""
+
+from __future__ import annotations
+
+from asyncio import TaskGroup
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from functools import partial
+from typing import Final, TypeAlias
+
+from protocol.errors import Code, LocalFailure, NoAnswer, PeerFault, RelaisError
+from protocol.limits import KiB, MiB
+from protocol.messages import Link, Upload
+from protocol.replica.interfaces import ContentStore, PackInfo
+from sync_agent.transport import Transport
+
+PACKS_AT_ONCE: Final = 2
+PIECE_BYTES: Final = MiB
+SENT_PIECE_BYTES: Final = 64 * KiB
+MAX_CUTS_PER_PACK: Final = 3
+
+_CREATED: Final = 201
+
+Job: TypeAlias = Callable[[], Awaitable[bool]]
+
+
+@dataclass(slots=True)
+class Moved:
+    """What became of a batch: how many packs got there, whether links had expired, the first thing that went wrong."""
+
+    packs: int = 0
+    expired: bool = False
+    failure: RelaisError | None = None
+
+
+class Transfer:
+    """Moves packs between a content store and a server."""
+
+    def __init__(self, content: ContentStore, transport: Transport) -> None:
+        self._content = content
+        self._transport = transport
+
+    async def fetch(self, links: Iterable[Link]) -> Moved:
+        """Fetch what the links name, unless it is here."""
+        by_pack: dict[bytes, list[Link]] = {}
+        for link in links:
+            by_pack.setdefault(link.pack, []).append(link)
+        return await _work_off([partial(self._fetch_shared, same) for same in by_pack.values()])
+
+    async def send(self, uploads: Iterable[tuple[Upload, PackInfo]]) -> Moved:
+        """Send stored packs that the server wants."""
+        return await _work_off([partial(self._send, upload, pack) for upload, pack in uploads])
+
+    # --- down ---------------------------------------------------------------------------------------------------------
+
+    async def _fetch_shared(self, links: Sequence[Link]) -> bool:
+        """One pack, for each of the spaces that it belongs to: its bytes come once."""
+        moved = False
+        for link in links:
+            if await self._content.pack(link.pack, link.space) is not None:
+                continue
+            if await self._content.pack(link.pack) is not None:
+                await self._content.share(link.pack, link.space)
+            else:
+                await self._fetch(link)
+            moved = True
+        return moved
+
+    async def _fetch(self, link: Link) -> None:
+        try:
+            await self._receive(link)
+            await self._content.finish_part(link.space, link.pack, link.size)
+        except PeerFault as fault:
+            if fault.code is Code.BAD_CAPABILITY:
+                raise
+            await self._content.drop_part(link.pack)
+            await self._receive(link)
+            await self._content.finish_part(link.space, link.pack, link.size)
+
+    async def _receive(self, link: Link) -> None:
+        """Bring the part to its full size."""
+        held = await self._content.part_size(link.pack)
+        if held > link.size:
+            await self._content.drop_part(link.pack)
+            held = 0
+        cuts = 0
+        while held < link.size:
+            before = held
+            try:
+                held = await self._append(link, held)
+            except NoAnswer:
+                held = await self._content.part_size(link.pack)
+                cuts += 1
+                if held == before or cuts > MAX_CUTS_PER_PACK:
+                    raise
+
+    async def _append(self, link: Link, held: int) -> int:
+        """Add what one request brings. Raises `NoAnswer` at a cut, with what came before it kept."""
+        buffer = bytearray()
+        cut: NoAnswer | None = None
+        async with aclosing(_closable(self._transport.fetch(link.capability, held))) as pieces:
+            try:
+                async for piece in pieces:
+                    if held + len(buffer) + len(piece) > link.size:
+                        raise PeerFault(Code.BAD_HASH, "a pack is longer than was announced", pack=link.pack.hex())
+                    if len(buffer) + len(piece) > PIECE_BYTES:
+                        held = await self._content.append_part(link.pack, held, bytes(buffer))
+                        buffer.clear()
+                    buffer += piece
+            except NoAnswer as reason:
+                cut = reason
+        if buffer:
+            held = await self._content.append_part(link.pack, held, bytes(buffer))
+        if cut is None and held < link.size:
+            cut = NoAnswer(Code.UNREACHABLE, "the connection was cut in the middle of some content; the work is kept")
+        if cut is not None:
+            raise cut
+        return held
+
+    # --- up -----------------------------------------------------------------------------------------------------------
+
+    async def _send(self, upload: Upload, pack: PackInfo) -> bool:
+        offset = upload.offset
+        cuts = 0
+        while cuts <= MAX_CUTS_PER_PACK:
+            try:
+                length = pack.size - offset
+                response = await self._transport.send(upload.capability, offset, length, self._pieces(pack, offset))
+            except NoAnswer as reason:
+                if reason.code is not Code.UNREACHABLE or cuts == MAX_CUTS_PER_PACK:
+                    raise
+                # An empty part asks where the server stands: what arrived before the cut is there.
+                response = await self._transport.send(upload.capability, offset, 0, self._pieces(pack, pack.size))
+            if response.status == _CREATED:
+                await self._content.mark_packs([pack.hash], unsent=False)
+                return True
+            offset = response.offset()
+            if offset > pack.size:
+                raise PeerFault(Code.WRONG_OFFSET, "the server holds more of a pack than there is", offset=offset)
+            cuts += 1
+        raise NoAnswer(Code.UNREACHABLE, "the server did not take some content; the work is kept")
+
+    async def _pieces(self, pack: PackInfo, offset: int) -> AsyncIterator[bytes]:
+        while offset < pack.size:
+            block = await self._content.read_pack(pack.hash, offset, PIECE_BYTES)
+            if not block:
+                raise LocalFailure(Code.DAMAGED, "a stored pack is shorter than it was", pack=pack.hash.hex())
+            for start in range(0, len(block), SENT_PIECE_BYTES):
+                yield block[start : start + SENT_PIECE_BYTES]
+            offset += len(block)
+
+
+async def _closable(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    async for piece in pieces:
+        yield piece
+
+
+async def _work_off(jobs: Sequence[Job]) -> Moved:
+    moved = Moved()
+    waiting = iter(jobs)
+    stopped = False
+
+    async def work() -> None:
+        nonlocal stopped
+        for job in waiting:
+            if stopped:
+                return
+            try:
+                moved.packs += await job()
+            except RelaisError as error:
+                if error.code is Code.BAD_CAPABILITY:
+                    moved.expired = True
+                    continue
+                moved.failure = moved.failure or error
+                stopped = stopped or not isinstance(error, PeerFault)
+
+    async with TaskGroup() as group:
+        for _ in range(min(PACKS_AT_ONCE, len(jobs))):
+            group.create_task(work())
+    return moved

@@ -1,0 +1,106 @@
+"""Enrolment: a device shows a code's secret and gets the grants that the code's invitation promises.
+
+Rules:
+- an invitation counts if the fold holds it, its author outranks the role, and its author's grant holds in every space;
+- it ends by this server's clock; its uses are the devices whose grants name it, so that a reborn server knows them;
+- all grants are one durable transaction; the same device key asking again gets the same answer.
+
+docs/protocol.md, "Enrolment".
+"""
+
+from __future__ import annotations
+
+import asyncio
+from protocol.entry import Entry, Kind
+from protocol.envelope import OpenedRequest
+from protocol.errors import Code, PeerFault, Refused, TooLarge
+from protocol.identity import check_agreement
+from protocol.invitation import invitation_hash
+from protocol.messages import EnrollAnswer, EnrollRequest
+from protocol.replica.replica import Draft
+from protocol.rights import DEVICES, Authority
+from protocol.roles import RANK
+from protocol.structure import Grant, Invite
+from sync_server.app import Server
+from sync_server.handlers.names import distinct
+
+
+class Enrolment:
+    """Answers the call `enroll`. Enrolments run one after the other, so that a code's last use is given once."""
+
+    def __init__(self, server: Server) -> None:
+        """Over an opened server."""
+        self._server = server
+        self._one_at_a_time = asyncio.Lock()
+
+    async def answer(self, opened: OpenedRequest) -> bytes:
+        """The sealed call's answer. Raises `Refused` (CODE_WRONG, CODE_EXPIRED, CODE_USED, REVOKED), `PeerFault`."""
+        request = EnrollRequest.parse(opened.payload)
+        check_agreement(request.agreement)
+        server = self._server
+        async with self._one_at_a_time:
+            entry, invite = await self._invitation(request.secret)
+            granted = self._granted(entry.id)
+            grants = [authority.grant for authority in granted if authority.key == opened.device]
+            if not grants:
+                self._check_open(invite, {authority.key for authority in granted})
+                await self._check_not_cut(opened.device, invite)
+                grants = await self._grant(opened.device, request, entry, invite)
+        now_ms = server.now_ms()
+        server.contacts.note_enrolment(opened.device, request.name, now_ms)
+        entries = await server.replica.credentials([*grants, entry.id])
+        return EnrollAnswer(now_ms, server.territory.name, entries).encode()
+
+    async def _invitation(self, secret: bytes) -> tuple[Entry, Invite]:
+        wanted = invitation_hash(secret)
+        for entry in await self._server.store.scan_kinds([Kind.INVITE]):
+            try:
+                invite = Invite.parse(entry.payload or b"")
+            except (PeerFault, TooLarge):
+                continue
+            if invite.secret_hash == wanted and await self._counts(entry, invite):
+                return entry, invite
+        raise Refused(Code.CODE_WRONG, "this code opens nothing here; ask for a new one")
+
+    async def _counts(self, entry: Entry, invite: Invite) -> bool:
+        door = self._server.replica.door
+        roster = (await self._server.replica.view(entry.header.space)).roster
+        if entry.id in roster.held_back or invite.role not in DEVICES or not invite.spaces:
+            return False
+        if door.rank_of(entry.header) <= RANK[invite.role]:
+            return False
+        author = door.authority(entry.header.grant)
+        return all(
+            door.knows_space(space) and (author is None or door.covers(author, space)) for space in invite.spaces
+        )
+
+    def _granted(self, invite: bytes) -> list[Authority]:
+        return [authority for authority in self._server.replica.door.authorities() if authority.invite == invite]
+
+    def _check_open(self, invite: Invite, devices: set[bytes]) -> None:
+        if invite.expires_ms <= self._server.now_ms():
+            raise Refused(Code.CODE_EXPIRED, "this code is no longer valid; ask for a new one")
+        if len(devices) >= invite.uses:
+            raise Refused(Code.CODE_USED, "this code has been used already; ask for a new one")
+
+    async def _check_not_cut(self, device: bytes, invite: Invite) -> None:
+        for space in invite.spaces:
+            if device in (await self._server.replica.view(space)).roster.cut:
+                raise Refused(
+                    Code.REVOKED, "this machine's access has been withdrawn; it can come back with new keys only"
+                )
+
+    async def _grant(
+        self, device: bytes, request: EnrollRequest, entry: Entry, invite: Invite
+    ) -> list[bytes]:
+        payload = Grant(
+            signing=device,
+            agreement=request.agreement,
+            tls_sha256=request.tls_sha256,
+            role=invite.role,
+            person=invite.person,
+            invite=entry.id,
+        ).encode()
+        drafts = [Draft(space, Kind.GRANT, self._server.grant, payload) for space in distinct(invite.spaces)]
+        return [written.id for written in await self._server.write(drafts)]
+

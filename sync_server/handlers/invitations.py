@@ -1,0 +1,72 @@
+"""Invitations: a code opens a role in some spaces, for a while, for a number of devices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from protocol.entry import Kind
+from protocol.errors import BadInput, Code
+from protocol.invitation import SECRET_BYTES, Invitation
+from protocol.limits import MAX_INVITED_DEVICES, MAX_SPACES_PER_INVITE
+from protocol.replica.replica import Draft
+from protocol.roles import PersonRole, Role
+from protocol.structure import Invite
+from sync_server.app import Server
+from sync_server.handlers.spaces import smallest_cover
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a code shall open: a role in spaces, for `uses` devices, for `lifetime_ms`."""
+
+    role: Role
+    spaces: Sequence[bytes]
+    person: bytes | None
+    uses: int
+    lifetime_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Invited:
+    """The code, to be handed over, and the time in ms when it ends."""
+
+    code: str
+    expires_ms: int
+
+
+async def invite(server: Server, wanted: Wanted) -> Invited:
+    """Make a code. Its secret is in the code alone; the `invite` entry holds its hash.
+
+    Raises `BadInput` (USAGE, UNKNOWN_PERSON).
+    """
+    if not 1 <= wanted.uses <= MAX_INVITED_DEVICES:
+        raise BadInput(Code.USAGE, f"a code lets in between 1 and {MAX_INVITED_DEVICES} devices")
+    if len(wanted.spaces) > MAX_SPACES_PER_INVITE:
+        raise BadInput(Code.USAGE, f"a code opens at most {MAX_SPACES_PER_INVITE} spaces")
+    await _check_person(server, wanted)
+    invitation = Invitation.create(server.replica.territory, server.entropy(SECRET_BYTES))
+    expires_ms = server.now_ms() + wanted.lifetime_ms
+    record = Invite(
+        invitation.secret_hash, wanted.role, tuple(wanted.spaces), wanted.person, wanted.uses, expires_ms
+    )
+    home = smallest_cover(server.replica.door, wanted.spaces)
+    await server.write([Draft(home, Kind.INVITE, server.grant, record.encode())])
+    return Invited(invitation.code(), expires_ms)
+
+
+async def _check_person(server: Server, wanted: Wanted) -> None:
+    """A teacher's device is its teacher's; an administrator's may be somebody's; other devices are nobody's."""
+    if wanted.person is None:
+        if wanted.role is Role.TEACHER:
+            raise BadInput(Code.USAGE, "a teacher's code needs --person, the id that `person add` gave")
+        return
+    if wanted.role in (Role.MACHINE, Role.RELAY):
+        raise BadInput(Code.USAGE, f"a {wanted.role} belongs to no person; leave --person out")
+    for space in wanted.spaces:
+        listed = (await server.replica.view(space)).roster.persons.get(wanted.person)
+        if listed is None or (wanted.role is Role.TEACHER and listed.role is not PersonRole.TEACHER):
+            raise BadInput(
+                Code.UNKNOWN_PERSON,
+                f"the list of space {space.hex()} has no {wanted.role} {wanted.person.hex()}; `person add` puts one on it",
+            )

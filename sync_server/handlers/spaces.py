@@ -1,0 +1,127 @@
+"""Spaces: what an operator means by one, making classes and the schools around them, listing them.
+
+A school is named by its UAI, a class by its id; wherever a space is asked for, both are understood, and the territory's
+id too. What is listed are the classes, groups and staff rooms: schools and the territory come with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from protocol.entry import ID_BYTES, Kind
+from protocol.errors import BadInput, Code, PeerFault
+from protocol.identity import normal_uai, school_id, uai_warning
+from protocol.replica.replica import Draft
+from protocol.rights import Door
+from protocol.structure import SpaceRecord
+from sync_server.app import Server
+from sync_server.handlers.names import distinct, hex_or_none, name_of, school_year
+
+_MAX_UAI_CHARS: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class ListedSpace:
+    """A class as it is listed: `school` is the UAI, `entries` and `fingerprint` say what its set holds."""
+
+    id: bytes
+    name: str
+    school: str
+    entries: int
+    fingerprint: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class AddedSpace:
+    """A class that was made; `warning` is a sentence about the school's code, if it looks mistyped."""
+
+    id: bytes
+    warning: str | None
+
+
+async def add_space(server: Server, name: str, school: str, year: str | None = None) -> AddedSpace:
+    """Make a class in the school of this UAI, and the school too if it is not there.
+
+    Raises `BadInput` (BAD_NAME, BAD_DATE, USAGE for what cannot be a UAI at all).
+    """
+    record = SpaceRecord(name_of(name, "a space"), year=school_year(year))
+    uai = normal_uai(name_of(school, "a school"))
+    if len(uai) > _MAX_UAI_CHARS:
+        raise BadInput(Code.USAGE, f"“{uai}” is too long for the UAI of a school")
+    territory = server.replica.territory
+    above = school_id(territory, uai)
+    drafts = [Draft(above, Kind.SPACE, server.grant, record.encode())]
+    if not server.replica.door.knows_space(above):
+        drafts.insert(0, Draft(territory, Kind.SPACE, server.grant, SpaceRecord(uai, uai=uai).encode()))
+    *_, made = await server.write(drafts)
+    return AddedSpace(made.id, uai_warning(uai))
+
+
+async def list_spaces(server: Server) -> list[ListedSpace]:
+    """Every class, by school and name."""
+    records = await _records(server)
+    counts = await server.store.spaces()
+    schools = {space: record.uai for space, record in records.items() if record.uai is not None}
+    listed = []
+    for space, record in records.items():
+        if record.uai is None:
+            above = server.replica.door.parent(space)
+            listed.append(
+                ListedSpace(
+                    space,
+                    record.name,
+                    schools.get(above or b"") or "",
+                    counts.get(space, 0),
+                    await server.replica.fingerprint(space),
+                )
+            )
+    return sorted(listed, key=lambda space: (space.school, space.name.casefold(), space.id))
+
+
+async def schools_of_spaces(server: Server) -> dict[bytes, str]:
+    """The UAI of the school that each school or class space belongs to."""
+    records = await _records(server)
+    found = {}
+    for space in records:
+        for above in server.replica.door.lineage(space):
+            uai = records[above].uai if above in records else None
+            if uai is not None:
+                found[space] = uai
+    return found
+
+
+def space_named(server: Server, text: str) -> bytes:
+    """The id of the space that `text` names: a class by id, a school by id or UAI. Raises `BadInput(UNKNOWN_SPACE)`."""
+    door = server.replica.door
+    named = hex_or_none(text.strip(), ID_BYTES) or school_id(door.territory, text)
+    if not door.knows_space(named):
+        raise BadInput(Code.UNKNOWN_SPACE, f"there is no space “{text}”; `space list` shows those that there are")
+    return named
+
+
+def spaces_named(server: Server, texts: Iterable[str]) -> list[bytes]:
+    """The ids of the spaces that are named, each once. Raises `BadInput(UNKNOWN_SPACE)`."""
+    named = distinct(space_named(server, text) for text in texts)
+    if not named:
+        raise BadInput(Code.UNKNOWN_SPACE, "no space is named")
+    return named
+
+
+def smallest_cover(door: Door, spaces: Iterable[bytes]) -> bytes:
+    """The smallest space that is above, or is, all of `spaces`."""
+    lines = [door.lineage(space) for space in spaces]
+    return next(space for space in lines[0] if all(space in line for line in lines))
+
+
+async def _records(server: Server) -> dict[bytes, SpaceRecord]:
+    """What the `space` entries say, by the space that they make; of several for a school the first counts."""
+    records: dict[bytes, SpaceRecord] = {}
+    for entry in await server.store.scan_kinds([Kind.SPACE]):
+        try:
+            record = SpaceRecord.parse(entry.payload or b"")
+        except PeerFault:
+            continue
+        records.setdefault(record.space_of(entry, server.replica.territory), record)
+    return records

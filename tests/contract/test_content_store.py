@@ -1,0 +1,597 @@
+"""What every `ContentStore` must do; the numbers in brackets are those of `protocol.replica.interfaces`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from random import Random
+
+import pytest
+from blake3 import blake3
+
+from protocol.chunking import chunk_list, chunk_ref, cut, stream_id
+from protocol.errors import Code, LocalFailure, PeerFault, RelaisError, TooLarge
+from protocol.limits import MAX_PACK_BYTES, PACK_TARGET_BYTES, MiB
+from protocol.pack import FinishedPack, PackWriter
+from protocol.replica import disk
+from protocol.replica.interfaces import ContentStore, PackBuild, PackInfo
+from protocol.replica.memory import MemoryPacks
+from protocol.replica.packs import PackFolder
+from protocol.replica.sqlite import SqliteStore
+from protocol.replica.sqlite_content import Place
+from tests.harness.entries import OTHER_SPACE, SPACE
+
+
+@asynccontextmanager
+async def opened(folder: Path) -> AsyncIterator[PackFolder]:
+    store = await SqliteStore.open(folder)
+    try:
+        packs = await PackFolder.open(folder, store)
+        yield packs
+        await packs.close()
+    finally:
+        await store.close()
+
+
+@pytest.fixture(params=["memory", "folder"])
+async def content(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[ContentStore]:
+    if request.param == "memory":
+        yield MemoryPacks()
+    else:
+        async with opened(tmp_path) as packs:
+            yield packs
+
+
+def noise(size: int, seed: int = 1) -> bytes:
+    return Random(seed).randbytes(size)
+
+
+async def add(build: PackBuild, data: bytes) -> bytes:
+    chunks = cut(data)
+    for chunk in chunks:
+        await build.chunk(chunk)
+    return await build.stream(chunk_list(chunks))
+
+
+async def publish(
+    content: ContentStore, files: Iterable[bytes], space: bytes = SPACE, *, unsent: bool = False, sealed: bool = False
+) -> list[FinishedPack]:
+    build = await content.build(space, unsent=unsent, sealed=sealed)
+    for data in files:
+        await add(build, data)
+    return await build.finish()
+
+
+async def read(content: ContentStore, stream: bytes) -> bytes:
+    return b"".join([piece async for piece in content.read_stream(stream)])
+
+
+async def whole(content: ContentStore, pack: FinishedPack) -> bytes:
+    return await content.read_pack(pack.hash, 0, pack.size)
+
+
+def name_of(data: bytes) -> bytes:
+    return stream_id(chunk_list(cut(data)))
+
+
+def made_elsewhere(files: Iterable[bytes], level: int = 5) -> tuple[bytes, FinishedPack]:
+    """A pack as another replica would have written it."""
+    writer = PackWriter(level=level)
+    for data in files:
+        chunks = cut(data)
+        for chunk in chunks:
+            writer.add_chunk(chunk)
+        writer.add_stream(chunk_list(chunks))
+    finished = writer.finish()
+    return writer.take(), finished
+
+
+FILES = [b"", b"a", noise(100), noise(700_000), b"text " * 50_000, noise(3_000_000, 2)]
+
+
+# --- building ---------------------------------------------------------------------------------------------------------
+
+
+async def test_what_was_built_reads_back_byte_for_byte(content: ContentStore) -> None:
+    (pack,) = await publish(content, FILES)
+    for data in FILES:
+        assert await read(content, name_of(data)) == data
+        assert await content.chunk_list(name_of(data)) == chunk_list(cut(data))
+    assert pack.stream_ids == tuple(map(name_of, FILES))
+    data = await whole(content, pack)
+    assert blake3(data).digest() == pack.hash
+    assert len(data) == pack.size
+    assert await content.verify() == []
+
+
+async def test_nothing_is_visible_before_a_build_is_finished(content: ContentStore) -> None:
+    build = await content.build(SPACE, unsent=True)
+    data = noise(3_000_000)
+    stream = await add(build, data)
+    chunks = [chunk.hash for chunk in chunk_list(cut(data))]
+    assert await content.chunk_list(stream) is None
+    assert await content.missing_chunks(SPACE, chunks) == set(chunks)
+    assert await content.totals() == (0, 0, 0)
+    await build.finish()
+    assert await content.missing_chunks(SPACE, chunks) == set()
+
+
+async def test_an_aborted_build_leaves_nothing(content: ContentStore) -> None:
+    build = await content.build(SPACE, unsent=True)
+    await add(build, noise(3_000_000))
+    await build.abort()
+    assert await content.totals() == (0, 0, 0)
+    assert await content.unsent_packs() == []
+
+
+async def test_chunks_that_the_space_holds_are_not_written_again(content: ContentStore) -> None:
+    old = noise(2_000_000)
+    await publish(content, [old])
+    new = old + noise(500_000, 2)
+    (pack,) = await publish(content, [old, new])
+    assert pack.size < 900_000
+    assert pack.stream_ids == (name_of(new),)
+    assert await read(content, name_of(new)) == new
+    assert await publish(content, [old, new]) == []
+
+
+async def test_another_space_gets_its_own_copy(content: ContentStore) -> None:
+    """[5]"""
+    data = noise(200_000)
+    (first,) = await publish(content, [data])
+    (second,) = await publish(content, [data, b"more"], OTHER_SPACE)
+    assert second.size > 200_000
+    assert await content.pack(first.hash, OTHER_SPACE) is None
+    assert await content.pack(second.hash, SPACE) is None
+
+
+async def test_the_same_pack_made_in_two_spaces_is_stored_once(content: ContentStore) -> None:
+    (first,) = await publish(content, [b"x" * 1000])
+    (second,) = await publish(content, [b"x" * 1000], OTHER_SPACE)
+    assert first.hash == second.hash
+    assert (await content.totals())[0] == 1
+    assert await content.pack(first.hash, OTHER_SPACE) == PackInfo(first.hash, first.size, OTHER_SPACE)
+
+
+async def test_equal_chunks_of_one_build_are_written_once(content: ContentStore) -> None:
+    data = noise(100_000)
+    (pack,) = await publish(content, [data, data, data])
+    assert pack.size < 150_000
+    assert pack.stream_ids == (name_of(data),)
+
+
+async def test_a_large_build_is_cut_into_packs(content: ContentStore) -> None:
+    data = noise(PACK_TARGET_BYTES + 5 * MiB)
+    packs = await publish(content, [data, b"a small file"])
+    assert len(packs) == 2
+    assert all(pack.size < PACK_TARGET_BYTES + 3 * MiB for pack in packs)
+    assert await read(content, name_of(data)) == data
+    assert await read(content, name_of(b"a small file")) == b"a small file"
+
+
+async def test_many_small_files_share_a_pack(content: ContentStore) -> None:
+    files = [b"file %d" % number for number in range(2_500)]
+    (pack,) = await publish(content, files)
+    assert len(pack.stream_ids) == 2_500
+    assert await read(content, name_of(files[1_234])) == files[1_234]
+    found = await content.chunk_lists([name_of(data) for data in files] + [bytes(32)])
+    assert found == {name_of(data): chunk_list(cut(data)) for data in files}
+
+
+async def test_a_stream_of_chunks_that_were_not_added_is_a_mistake_of_ours(content: ContentStore) -> None:
+    build = await content.build(SPACE, unsent=False)
+    with pytest.raises(ValueError, match="added before"):
+        await build.stream(chunk_list([b"never added"]))
+    await build.abort()
+
+
+async def test_sealed_content_is_stored_as_it_is(content: ContentStore) -> None:
+    data = noise(300_000)
+    (pack,) = await publish(content, [data], sealed=True)
+    assert data in await whole(content, pack)
+    assert await read(content, name_of(data)) == data
+
+
+# --- taking in [4] ----------------------------------------------------------------------------------------------------
+
+
+async def test_a_pack_is_kept_and_served_verbatim(content: ContentStore) -> None:
+    data, made = made_elsewhere(FILES)
+    taken = await content.ingest(SPACE, data)
+    assert taken == made
+    assert await whole(content, taken) == data
+    assert await content.read_pack(taken.hash, 7, 100) == data[7:107]
+    assert await content.read_pack(taken.hash, len(data) - 3, 100) == data[-3:]
+    assert await content.pack(taken.hash) == PackInfo(made.hash, len(data), SPACE)
+    for file in FILES:
+        assert await read(content, name_of(file)) == file
+
+
+async def test_a_pack_taken_in_twice_is_there_once(content: ContentStore) -> None:
+    data, _ = made_elsewhere([b"hello"])
+    assert await content.ingest(SPACE, data) == await content.ingest(SPACE, data)
+    assert await content.totals() == (1, 1, len(data))
+
+
+@pytest.mark.parametrize("at", [0, 20, -60, -30, -1])
+async def test_a_pack_with_a_wrong_byte_is_refused_whole(content: ContentStore, at: int) -> None:
+    data, made = made_elsewhere([b"some text " * 10, noise(200)])
+    spoiled = bytearray(data)
+    spoiled[at] ^= 1
+    with pytest.raises(PeerFault):
+        await content.ingest(SPACE, bytes(spoiled))
+    await content.append_part(made.hash, 0, bytes(spoiled))
+    with pytest.raises(PeerFault):
+        await content.finish_part(SPACE, made.hash, len(spoiled))
+    assert await content.part_size(made.hash) == 0
+    assert await content.totals() == (0, 0, 0)
+
+
+async def test_a_pack_arrives_in_parts(content: ContentStore) -> None:
+    data, made = made_elsewhere(FILES)
+    assert await content.part_size(made.hash) == 0
+    for start in range(0, len(data), 999_983):
+        size = await content.append_part(made.hash, start, data[start : start + 999_983])
+        assert size == await content.part_size(made.hash) == min(start + 999_983, len(data))
+        assert await content.pack(made.hash) is None
+    assert await content.finish_part(SPACE, made.hash, len(data), unsent=True) == made
+    assert await content.part_size(made.hash) == 0
+    assert await whole(content, made) == data
+    assert await content.unsent_packs() == [PackInfo(made.hash, len(data), SPACE)]
+
+
+async def test_a_part_grows_only_at_its_end(content: ContentStore) -> None:
+    await content.append_part(b"p" * 32, 0, b"12345")
+    for offset in (0, 4, 6):
+        with pytest.raises(PeerFault) as refused:
+            await content.append_part(b"p" * 32, offset, b"678")
+        assert refused.value.code is Code.WRONG_OFFSET
+        assert refused.value.facts["expected"] == 5
+    assert await content.append_part(b"p" * 32, 5, b"678") == 8
+
+
+async def test_a_part_never_gets_longer_than_a_pack_may_be(content: ContentStore) -> None:
+    with pytest.raises(TooLarge):
+        await content.append_part(b"p" * 32, MAX_PACK_BYTES, b"1")
+    assert await content.part_size(b"p" * 32) == 0
+
+
+async def test_an_incomplete_part_is_kept_when_somebody_finishes_it_too_early(content: ContentStore) -> None:
+    data, made = made_elsewhere([noise(1_000)])
+    await content.append_part(made.hash, 0, data[:500])
+    with pytest.raises(PeerFault) as refused:
+        await content.finish_part(SPACE, made.hash, len(data))
+    assert refused.value.code is Code.WRONG_OFFSET
+    await content.append_part(made.hash, 500, data[500:])
+    await content.finish_part(SPACE, made.hash, len(data))
+
+
+async def test_a_part_that_is_too_long_is_thrown_away(content: ContentStore) -> None:
+    data, made = made_elsewhere([noise(1_000)])
+    await content.append_part(made.hash, 0, data + b"!")
+    with pytest.raises(PeerFault):
+        await content.finish_part(SPACE, made.hash, len(data))
+    assert await content.part_size(made.hash) == 0
+    assert await content.pack(made.hash) is None
+
+
+async def test_a_dropped_part_is_gone(content: ContentStore) -> None:
+    await content.append_part(b"p" * 32, 0, b"12345")
+    await content.drop_part(b"p" * 32)
+    await content.drop_part(b"p" * 32)
+    assert await content.part_size(b"p" * 32) == 0
+
+
+async def test_finishing_again_gives_the_same_answer(content: ContentStore) -> None:
+    data, made = made_elsewhere([noise(1_000)])
+    await content.append_part(made.hash, 0, data)
+    await content.finish_part(SPACE, made.hash, len(data))
+    assert await content.finish_part(SPACE, made.hash, len(data)) == made
+
+
+# --- spaces [5] -------------------------------------------------------------------------------------------------------
+
+
+async def test_a_chunk_does_not_exist_in_a_space_that_no_pack_of_it_belongs_to(content: ContentStore) -> None:
+    data = noise(100_000)
+    (pack,) = await publish(content, [data])
+    chunks = [chunk.hash for chunk in chunk_list(cut(data))]
+    assert await content.missing_chunks(OTHER_SPACE, chunks) == set(chunks)
+    assert await content.packs_holding(OTHER_SPACE, chunks) == []
+    with pytest.raises(PeerFault):
+        await content.finish_part(OTHER_SPACE, pack.hash, pack.size)
+    await content.share(pack.hash, OTHER_SPACE)
+    assert await content.missing_chunks(OTHER_SPACE, chunks) == set()
+    assert await content.packs_holding(OTHER_SPACE, chunks) == [PackInfo(pack.hash, pack.size, OTHER_SPACE)]
+
+
+async def test_who_brings_the_bytes_of_a_pack_gets_it_into_its_space(content: ContentStore) -> None:
+    data, made = made_elsewhere([noise(1_000)])
+    await content.ingest(SPACE, data)
+    await content.append_part(made.hash, 0, data)
+    await content.finish_part(OTHER_SPACE, made.hash, len(data))
+    assert await content.pack(made.hash, OTHER_SPACE) is not None
+    assert await content.pack(made.hash, SPACE) is not None
+    assert (await content.totals())[0] == 1
+
+
+async def test_sharing_what_is_not_here_shares_nothing(content: ContentStore) -> None:
+    await content.share(b"p" * 32, SPACE)
+    assert await content.pack(b"p" * 32) is None
+
+
+async def test_few_packs_are_named_for_many_chunks(content: ContentStore) -> None:
+    parts = [noise(60_000, seed) for seed in range(4)]
+    (one,) = await publish(content, parts[:1])
+    (two,) = await publish(content, parts[1:3])
+    everything, made = made_elsewhere(parts[:3])
+    chunks = [chunk.hash for part in parts for chunk in chunk_list(cut(part))]
+    assert {pack.hash for pack in await content.packs_holding(SPACE, chunks)} == {one.hash, two.hash}
+    await content.ingest(SPACE, everything)
+    assert [pack.hash for pack in await content.packs_holding(SPACE, chunks)] == [made.hash]
+    only_first = [chunk.hash for chunk in chunk_list(cut(parts[0]))]
+    assert [pack.hash for pack in await content.packs_holding(SPACE, only_first)] == [one.hash]
+    assert await content.missing_chunks(SPACE, chunks) == {chunk.hash for chunk in chunk_list(cut(parts[3]))}
+
+
+# --- what the server holds --------------------------------------------------------------------------------------------
+
+
+async def test_packs_wait_to_be_sent_smallest_first(content: ContentStore) -> None:
+    large = await publish(content, [noise(50_000)], unsent=True)
+    small = await publish(content, [noise(500, 2)], unsent=True)
+    await publish(content, [noise(5_000, 3)])
+    assert [pack.hash for pack in await content.unsent_packs()] == [small[0].hash, large[0].hash]
+    await content.mark_packs([small[0].hash, b"u" * 32], unsent=False)
+    assert [pack.hash for pack in await content.unsent_packs()] == [large[0].hash]
+    await content.mark_packs([small[0].hash], unsent=True)
+    assert len(await content.unsent_packs()) == 2
+
+
+async def test_a_pack_is_to_be_sent_for_each_space_that_the_server_may_lack_it_in(content: ContentStore) -> None:
+    data, made = made_elsewhere([noise(1_000)])
+    await content.ingest(SPACE, data)
+    await content.ingest(OTHER_SPACE, data, unsent=True)
+    assert await content.unsent_packs() == [PackInfo(made.hash, len(data), OTHER_SPACE)]
+    await content.ingest(SPACE, data, unsent=True)
+    assert await content.unsent_packs() == [PackInfo(made.hash, len(data), OTHER_SPACE)]
+    await content.ingest(OTHER_SPACE, data)
+    assert await content.unsent_packs() == []
+
+
+# --- reading ----------------------------------------------------------------------------------------------------------
+
+
+async def test_what_is_not_here_is_incomplete(content: ContentStore) -> None:
+    with pytest.raises(LocalFailure) as failed:
+        await read(content, b"s" * 32)
+    assert failed.value.code is Code.INCOMPLETE
+    with pytest.raises(LocalFailure):
+        await content.read_pack(b"p" * 32, 0, 10)
+
+
+async def test_a_stream_whose_chunks_lie_in_a_pack_that_has_not_come_is_incomplete(content: ContentStore) -> None:
+    near, far = noise(20_000), noise(20_000, 2)
+    writer = PackWriter()
+    writer.add_chunk(near)
+    stream = writer.add_stream(chunk_list([near, far]))
+    writer.finish()
+    await content.ingest(SPACE, writer.take())
+    with pytest.raises(LocalFailure) as failed:
+        await read(content, stream)
+    assert failed.value.code is Code.INCOMPLETE
+    assert await content.missing_chunks(SPACE, [chunk.hash for chunk in chunk_list([near, far])]) == {
+        chunk_ref(far).hash
+    }
+    await publish(content, [far])
+    assert await read(content, stream) == near + far
+
+
+async def test_there_is_room(content: ContentStore) -> None:
+    assert await content.free_bytes() > 0
+
+
+# --- what only a folder can show --------------------------------------------------------------------------------------
+
+
+def pack_file(folder: Path, pack: bytes) -> Path:
+    return folder / "packs" / pack[:1].hex() / f"{pack.hex()}.pack"
+
+
+def flip(path: Path, at: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    path.write_bytes(data)
+
+
+async def test_everything_is_there_after_opening_again(tmp_path: Path) -> None:
+    async with opened(tmp_path) as content:
+        (pack,) = await publish(content, FILES, unsent=True)
+        await content.append_part(b"p" * 32, 0, b"12345")
+        totals = await content.totals()
+    async with opened(tmp_path) as content:
+        assert await content.totals() == totals
+        assert await read(content, name_of(FILES[-1])) == FILES[-1]
+        assert await content.unsent_packs() == [PackInfo(pack.hash, pack.size, SPACE)]
+        assert await content.part_size(b"p" * 32) == 5
+
+
+async def test_each_frame_is_decoded_once_when_streams_are_read_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [noise(30_000, seed) for seed in range(200)]
+    async with opened(tmp_path) as content:
+        (pack,) = await publish(content, files)
+        opened_frames: list[int] = []
+        read_frame = PackFolder._read_frame
+
+        def noting(self: PackFolder, place: Place) -> bytes:
+            opened_frames.append(place.frame.offset)
+            return read_frame(self, place)
+
+        monkeypatch.setattr(PackFolder, "_read_frame", noting)
+        for data in files:
+            assert await read(content, name_of(data)) == data
+        assert opened_frames == [frame.offset for frame in pack.index.frames]
+        assert len(opened_frames) > 1
+
+
+async def test_damaged_content_is_noticed_at_reading_and_counts_as_missing(tmp_path: Path) -> None:
+    damaged, sound = noise(50_000), noise(50_000, 2)
+    async with opened(tmp_path) as content:
+        (bad,) = await publish(content, [damaged])
+        await publish(content, [sound])
+        flip(pack_file(tmp_path, bad.hash), 1_000)
+        with pytest.raises(LocalFailure) as failed:
+            await read(content, name_of(damaged))
+        assert failed.value.code is Code.DAMAGED
+        assert (tmp_path / "damaged" / f"{bad.hash.hex()}.pack").exists()
+        with pytest.raises(LocalFailure) as failed:
+            await read(content, name_of(damaged))
+        assert failed.value.code is Code.INCOMPLETE
+        assert await content.pack(bad.hash) is None
+        chunks = [chunk.hash for chunk in chunk_list(cut(damaged))]
+        assert await content.missing_chunks(SPACE, chunks) == set(chunks)
+        assert await read(content, name_of(sound)) == sound
+        (again,) = await publish(content, [damaged])
+        assert again.hash == bad.hash
+        assert await read(content, name_of(damaged)) == damaged
+
+
+async def test_a_chunk_that_another_pack_holds_survives_damage(tmp_path: Path) -> None:
+    data = noise(50_000)
+    other, _ = made_elsewhere([b"else", data])
+    async with opened(tmp_path) as content:
+        (bad,) = await publish(content, [data])
+        await content.ingest(OTHER_SPACE, other)
+        flip(pack_file(tmp_path, bad.hash), 1_000)
+        assert await read(content, name_of(data)) == data
+        assert await read(content, name_of(data)) == data
+
+
+async def test_a_pack_whose_file_vanishes_while_open_counts_as_missing(tmp_path: Path) -> None:
+    data = noise(50_000)
+    async with opened(tmp_path) as content:
+        (pack,) = await publish(content, [data])
+        pack_file(tmp_path, pack.hash).unlink()
+        with pytest.raises(LocalFailure) as failed:
+            await read(content, name_of(data))
+        assert failed.value.code is Code.DAMAGED
+        assert await content.pack(pack.hash) is None
+        await publish(content, [data])
+        assert await read(content, name_of(data)) == data
+
+
+async def test_verify_moves_bad_packs_aside(tmp_path: Path) -> None:
+    async with opened(tmp_path) as content:
+        packs = [(await publish(content, [noise(30_000, seed)]))[0].hash for seed in range(4)]
+        flip(pack_file(tmp_path, packs[1]), 500)
+        flip(pack_file(tmp_path, packs[2]), -1)
+        pack_file(tmp_path, packs[3]).unlink()
+        assert {damage.id for damage in await content.verify()} == set(packs[1:])
+        assert {damage.what for damage in await content.verify()} == set()
+        assert (await content.totals())[0] == 1
+
+
+async def test_a_pack_file_that_was_cut_or_removed_counts_as_missing_after_opening(tmp_path: Path) -> None:
+    async with opened(tmp_path) as content:
+        packs = [(await publish(content, [noise(30_000, seed)]))[0].hash for seed in range(3)]
+    pack_file(tmp_path, packs[0]).unlink()
+    os.truncate(pack_file(tmp_path, packs[1]), 10_000)
+    async with opened(tmp_path) as content:
+        assert [await content.pack(pack) is None for pack in packs] == [True, True, False]
+        assert (await content.totals())[:2] == (1, 1)
+        assert (tmp_path / "damaged" / f"{packs[1].hex()}.pack").exists()
+
+
+async def test_a_whole_pack_without_rows_becomes_a_part_again(tmp_path: Path) -> None:
+    data, made = made_elsewhere([noise(1_000)])
+    async with opened(tmp_path) as content:
+        assert await content.totals() == (0, 0, 0)
+    pack_file(tmp_path, made.hash).parent.mkdir()
+    pack_file(tmp_path, made.hash).write_bytes(data)
+    (tmp_path / "packs" / "Thumbs.db").write_bytes(b"what a file manager leaves")
+    async with opened(tmp_path) as content:
+        assert await content.pack(made.hash) is None
+        assert await content.part_size(made.hash) == len(data)
+        await content.finish_part(SPACE, made.hash, len(data))
+        assert await whole(content, made) == data
+
+
+async def test_what_was_being_written_when_the_power_went_is_cleared_away(tmp_path: Path) -> None:
+    async with opened(tmp_path) as content:
+        build = await content.build(SPACE, unsent=False)
+        await add(build, noise(5_000_000))
+        await build._settle()
+        assert build._open is not None
+        build._open.file.close()
+        assert [file.suffix for file in (tmp_path / "parts").iterdir()] == [".passing"]
+    old = tmp_path / "parts" / f"{bytes(32).hex()}.part"
+    old.write_bytes(b"given up long ago")
+    os.utime(old, (0, 0))
+    async with opened(tmp_path) as content:
+        assert list((tmp_path / "parts").iterdir()) == []
+        assert await content.totals() == (0, 0, 0)
+
+
+async def test_an_aborted_build_leaves_no_file(tmp_path: Path) -> None:
+    async with opened(tmp_path) as content:
+        build = await content.build(SPACE, unsent=False)
+        await add(build, noise(PACK_TARGET_BYTES + 5 * MiB))
+        await build.abort()
+        assert list((tmp_path / "parts").iterdir()) == []
+
+
+# --- a disk that fails [6] --------------------------------------------------------------------------------------------
+
+
+def failing(error: int) -> object:
+    def fail(*_: object) -> None:
+        raise OSError(error, os.strerror(error))
+
+    return fail
+
+
+async def code_of(attempt: object) -> Code | None:
+    try:
+        await attempt  # type: ignore[misc]
+    except RelaisError as error:
+        return error.code
+    return None
+
+
+async def test_after_a_failed_flush_packs_are_refused_until_the_store_is_opened_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, made = made_elsewhere([noise(1_000)])
+    async with opened(tmp_path) as content:
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "fsync", failing(5))
+            assert await code_of(content.ingest(SPACE, data)) is Code.STORAGE_FAILED
+        assert await code_of(content.ingest(SPACE, data)) is Code.STORAGE_FAILED
+        assert await code_of(content.append_part(made.hash, 0, data)) is Code.STORAGE_FAILED
+        assert await code_of(publish(content, [b"x"])) is Code.STORAGE_FAILED
+        assert await content.totals() == (0, 0, 0)
+    async with opened(tmp_path) as content:
+        assert await code_of(content.ingest(SPACE, data)) is None
+
+
+async def test_a_full_disk_refuses_what_does_not_fit_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, _ = made_elsewhere([noise(1_000)])
+    async with opened(tmp_path) as content:
+        await publish(content, [b"before"])
+        with monkeypatch.context() as patched:
+            patched.setattr(disk, "_write_some", failing(28))
+            assert await code_of(content.ingest(SPACE, data)) is Code.DISK_FULL
+            build = await content.build(SPACE, unsent=False)
+            stream = await add(build, noise(5_000))
+            assert await code_of(build.finish()) is Code.DISK_FULL
+            await build.abort()
+        assert list((tmp_path / "parts").iterdir()) == []
+        assert await content.chunk_list(stream) is None
+        assert await code_of(content.ingest(SPACE, data)) is None
+        assert await read(content, name_of(b"before")) == b"before"
