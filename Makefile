@@ -39,7 +39,7 @@ types: $(VENV)/.development ## mypy, strict
 	$(BIN)/mypy
 
 .PHONY: coverage
-coverage: ARGS += --cov --cov-report=term
+coverage: override ARGS += --cov --cov-report=term
 coverage: test ## every test, and the branches of protocol/ that they reach
 
 .PHONY: bench

@@ -77,6 +77,9 @@ class Code(StrEnum):
     MISSING_GRANT = "missing-grant"
     BAD_CAPABILITY = "bad-capability"
     WRONG_OFFSET = "wrong-offset"
+    ENCODED_BODY = "encoded-body"
+    TOO_SLOW = "too-slow"
+    CUT_OFF = "cut-off"
 
 
 class RelaisError(Exception):

@@ -9,18 +9,18 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
 from protocol.coursework import live_content, sealed_content
-from protocol.entry import Kind, class_of
+from protocol.entry import Entry, Kind, class_of
 from protocol.errors import BadInput, Code, LocalFailure, Refused
 from protocol.identity import AgreementKey, DeviceKeys
 from protocol.replica.holdings import Holdings, Need
 from protocol.replica.packs import PackFolder
-from protocol.replica.replica import Entropy, Replica
+from protocol.replica.replica import Draft, Entropy, Replica
 from protocol.replica.sqlite import SqliteStore
 from protocol.rights import WRITERS, Authority
 from protocol.roles import Role
@@ -107,8 +107,8 @@ def write_private(path: Path, data: bytes) -> None:
 class Agent:
     """Everything a command or the daemon works with. `now_ms` and `entropy` are the rim's clock and randomness.
 
-    Who reads the state and writes what follows from it holds `writing` meanwhile; who has written calls `on_change`, which
-    wakes the scheduler where one is running.
+    Who reads the state and writes what follows from it holds `writing` meanwhile. `on_change` is called after every write
+    of this device; where a scheduler is running, it wakes it.
     """
 
     def __init__(  # noqa: PLR0913  (the parts of an agent)
@@ -179,6 +179,18 @@ class Agent:
         raise Refused(
             Code.NO_RIGHT, "this device does not have the right to do that here", space=space.hex(), kind=kind.name
         )
+
+    async def write(
+        self,
+        *drafts: Draft,
+        marks: Callable[[Sequence[Entry]], Mapping[str, bytes | None]] | None = None,
+    ) -> list[Entry]:
+        """Say something as this device, all of it or nothing, durably (`Replica.write`)."""
+        entries = await self.replica.write(
+            drafts, author=self.keys.signing, now_ms=self.now_ms(), entropy=self.entropy, marks=marks
+        )
+        self.on_change()
+        return entries
 
     async def role(self) -> Role | None:
         """The highest role that the device has anywhere."""

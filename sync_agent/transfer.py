@@ -1,4 +1,4 @@
-"""Packs on their way to and from the server, behind links that an answer brought (R13, R16; docs/protocol.md, "Content").
+"""Packs on their way to and from the server, behind links of an answer (R13, R16; docs/protocol.md, "Content").
 
 Rules:
 - what arrived before a cut stays, and the transfer goes on from there, at once a few times, then in the next sync;
@@ -106,7 +106,7 @@ class Transfer:
         """Add what one request brings. Raises `NoAnswer` at a cut, with what came before it kept."""
         buffer = bytearray()
         cut: NoAnswer | None = None
-        async with aclosing(_closable(self._transport.fetch(link.capability, held))) as pieces:
+        async with aclosing(self._transport.fetch(link.capability, held)) as pieces:
             try:
                 async for piece in pieces:
                     if held + len(buffer) + len(piece) > link.size:
@@ -156,11 +156,6 @@ class Transfer:
             for start in range(0, len(block), SENT_PIECE_BYTES):
                 yield block[start : start + SENT_PIECE_BYTES]
             offset += len(block)
-
-
-async def _closable(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    async for piece in pieces:
-        yield piece
 
 
 async def _work_off(jobs: Sequence[Job]) -> Moved:

@@ -20,7 +20,7 @@ import contextlib
 import errno
 import ipaddress
 import json
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 from urllib.parse import urlsplit, urlunsplit
@@ -111,7 +111,7 @@ class Transport(Protocol):
         """The answer to a call: a message of this protocol whatever its status, or an unsealed error as JSON."""
         ...
 
-    def fetch(self, capability: str, start: int) -> AsyncIterator[bytes]:
+    def fetch(self, capability: str, start: int) -> AsyncGenerator[bytes, None]:
         """The bytes of a pack from `start` on, as they come.
 
         Raises `PeerFault(BAD_CAPABILITY)` for a link that has expired; a cut is `NoAnswer` after the bytes before it.
@@ -250,7 +250,7 @@ class HttpTransport:
             self._count_out(answer, len(body))
             return await self._whole(answer)
 
-    async def fetch(self, capability: str, start: int) -> AsyncIterator[bytes]:
+    async def fetch(self, capability: str, start: int) -> AsyncGenerator[bytes, None]:
         self.traffic.round_trips += 1
         headers = {"Range": f"bytes={start}-"} if start else {}
         with self._named():

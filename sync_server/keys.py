@@ -11,15 +11,12 @@ from pathlib import Path
 from typing import Final, Self
 
 from protocol import canonical
-from protocol.errors import BadInput, Code, LocalFailure, PeerFault, TooLarge
+from protocol.errors import Code, LocalFailure, PeerFault, TooLarge
 from protocol.identity import SEED_BYTES, AgreementKey, SigningKey
 from protocol.limits import MAX_DEVICE_KEYS_BYTES
 from protocol.replica.private_file import make_private_folder, write_private
 from protocol.structure import GENERATION_BYTES
-
-KEYS_FOLDER: Final = "keys"
-KEYS_FILE: Final = "keys/server"
-TERRITORY_FILE: Final = "territory.json"
+from sync_server.data_folder import KEYS_FILE, KEYS_FOLDER, TERRITORY_FILE, not_initialised
 
 CAPABILITY_KEY_BYTES: Final = 32
 _FORMAT: Final = 0
@@ -104,16 +101,9 @@ class Territory:
                 *(bytes.fromhex(document[key]) for key in ("root", "certificate", "generation")),
             )
         except (FileNotFoundError, NotADirectoryError):
-            raise BadInput(
-                Code.NOT_INITIALISED, f"{folder} is no server's data folder yet; use `sync-server init`"
-            ) from None
+            raise not_initialised(folder) from None
         except (OSError, ValueError, KeyError, TypeError) as reason:
             raise LocalFailure(Code.DAMAGED, f"{path} cannot be read", reason=str(reason)) from reason
         if not len(found.root) == len(found.certificate) == SEED_BYTES or len(found.generation) != GENERATION_BYTES:
             raise LocalFailure(Code.DAMAGED, f"{path} does not say what it should")
         return found
-
-
-def is_initialised(folder: Path) -> bool:
-    """Whether DIR is a server's."""
-    return (folder / TERRITORY_FILE).exists()

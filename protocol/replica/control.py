@@ -262,7 +262,7 @@ async def forward(control: Control, name: str, params: Params, incoming: Incomin
         async with response:
             if response.status != web.HTTPOk.status_code:
                 raise NotAccepted
-            upload.accepted.set()
+            upload.accept(response)
             return await _result(response, upload, outgoing)
 
 
@@ -272,17 +272,25 @@ class _Upload:
     def __init__(self, params: Params, incoming: Incoming) -> None:
         self._params = json_bytes(params)
         self._incoming = incoming
-        self.accepted = asyncio.Event()
-        self.failure: BaseException | None = None
+        self._accepted = asyncio.Event()
+        self._response: ClientResponse | None = None
+        self.failure: Exception | None = None
+
+    def accept(self, response: ClientResponse) -> None:
+        """Let the files go; `response` is what ends if they cannot."""
+        self._response = response
+        self._accepted.set()
 
     async def body(self) -> AsyncIterator[bytes]:
         yield frame_bytes(Frame.PARAMS, self._params)
-        await self.accepted.wait()
+        await self._accepted.wait()
         try:
             async for event in self._incoming:
                 yield event_bytes(event)
         except Exception as error:
             self.failure = error
+            if self._response is not None:
+                self._response.close()
             raise
 
 

@@ -189,6 +189,10 @@ class PackFolder:
         async with self._install_lock:
             await asyncio.to_thread(self._disk.rename_all, names)
             await self._index.add(space, [pack for _, pack in files], unsent=unsent)
+        # a download of the same pack that was under way is of no use any more
+        for _, pack in files:
+            if self._disk.size(_part_name(pack.hash)) is not None:
+                await asyncio.to_thread(self._disk.remove, _part_name(pack.hash))
 
     async def _set_aside(self, pack: bytes) -> None:
         """Take a bad pack out of sight."""

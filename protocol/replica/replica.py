@@ -248,8 +248,13 @@ class Replica:
             opening = [
                 grant for grant in grants if grant.space in line or space in self.door.lineage(grant.space)
             ]
-            if opening:
-                found[space] = max(opening, key=lambda grant: (grant.space in line, grant.rank, grant.grant))
+            if not opening:
+                continue
+            best = max(opening, key=lambda grant: (grant.space in line, grant.rank, grant.grant))
+            # A grant from above does not open a space in which the key has been cut.
+            from_above = best.space != space and best.space in line
+            if not (from_above and key in (await self.view(space)).roster.cut):
+                found[space] = best
         return found
 
     async def credentials(self, ids: Iterable[bytes]) -> tuple[Entry, ...]:

@@ -7,6 +7,7 @@ BLAKE3-256(chain before ‖ id) from 32 zeros; its first `CURSOR_HASH_BYTES` are
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -33,7 +34,7 @@ class SqliteStore:
     @classmethod
     async def open(cls, folder: Path) -> SqliteStore:
         """Open or create the store in `folder`. Raises `LocalFailure` as `Database.open` does."""
-        Disk(folder).make_folder(".")
+        await asyncio.to_thread(Disk(folder).make_folder, ".")
         return cls(await Database.open(folder / DATABASE))
 
     async def append(

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from protocol.entry import PERSON_BYTES, Kind
-from protocol.errors import BadInput, Code
+from protocol.ancestry import heads
+from protocol.entry import PERSON_BYTES, Entry, Kind
+from protocol.errors import BadInput, Code, PeerFault
 from protocol.replica.replica import Draft
 from protocol.roles import PersonRole
 from protocol.roster import Person
 from protocol.structure import PersonRecord
 from sync_server.app import Server
 from sync_server.handlers.names import name_of
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What the list of a space last said of somebody, and the entry that says it."""
+
+    name: str
+    role: PersonRole
+    left: bool
+    entry: bytes
 
 
 async def add_person(server: Server, name: str, role: PersonRole, spaces: Sequence[bytes]) -> bytes:
@@ -30,14 +43,22 @@ async def list_persons(server: Server, space: bytes) -> list[Person]:
     )
 
 
-async def spaces_listing(server: Server, person: bytes) -> dict[bytes, Person]:
-    """The spaces on whose list somebody is. Raises `BadInput(UNKNOWN_PERSON)` if there is none."""
-    mentions = await server.store.scan_kinds([Kind.PERSON])
+async def listings(server: Server, person: bytes) -> dict[bytes, Listing]:
+    """What each space's list says of somebody, those included that they have left.
+
+    Raises `BadInput(UNKNOWN_PERSON)` if no list names them.
+    """
+    mentions: defaultdict[bytes, list[Entry]] = defaultdict(list)
+    for entry in await server.store.scan_kinds([Kind.PERSON]):
+        if entry.header.subject == person and entry.payload is not None:
+            mentions[entry.header.space].append(entry)
     found = {}
-    for space in dict.fromkeys(entry.header.space for entry in mentions if entry.header.subject == person):
-        listed = (await server.replica.view(space)).roster.persons.get(person)
-        if listed is not None:
-            found[space] = listed
+    for space, entries in mentions.items():
+        roster = (await server.replica.view(space)).roster
+        kept = heads([entry for entry in entries if not roster.hides(entry)])
+        listing = _listing(kept[0]) if kept else None
+        if listing is not None:
+            found[space] = listing
     if not found:
         raise BadInput(
             Code.UNKNOWN_PERSON, f"there is no person {person.hex()}; `person list` shows those of a space"
@@ -50,3 +71,11 @@ def list_draft(
 ) -> Draft:
     """The entry that puts somebody on the list of a space, or says anew what the list holds of them."""
     return Draft(space, Kind.PERSON, server.grant, record.encode(), subject=person, parents=tuple(replaced))
+
+
+def _listing(entry: Entry) -> Listing | None:
+    try:
+        record = PersonRecord.parse(entry.payload or b"")
+    except PeerFault:
+        return None
+    return Listing(record.name, record.role, record.left, entry.id)

@@ -29,11 +29,16 @@ from protocol.replica.private_file import remove_private, write_private
 from protocol.replica.replica import Draft, Entropy, Replica
 from protocol.replica.sqlite import DATABASE, SqliteStore
 from protocol.structure import GENERATION_BYTES, Certificate, Generation, RecoveryKey
-from sync_server.handlers.names import name_of
-from sync_server.keys import CAPABILITY_KEY_BYTES, KEYS_FILE, KEYS_FOLDER, ServerKeys, Territory, is_initialised
+from sync_server.data_folder import (
+    DEFAULT_KIT,
+    KEYS_FILE,
+    KEYS_FOLDER,
+    UNFINISHED_FILE,
+    already_initialised,
+    is_initialised,
+)
+from sync_server.keys import CAPABILITY_KEY_BYTES, ServerKeys, Territory
 
-DEFAULT_KIT: Final = "recovery-kit"
-_UNFINISHED_FILE: Final = "init-unfinished"
 _DATABASE_FILES: Final = tuple(DATABASE + ending for ending in ("", "-wal", "-shm", "-journal"))
 
 
@@ -57,9 +62,8 @@ async def init_territory(  # noqa: PLR0913  (what an operator may say, and the r
 ) -> Begun:
     """A new territory in DIR, whose lock the caller holds; its kit at `kit_file` (default DIR/recovery-kit).
 
-    Raises `BadInput` (ALREADY_INITIALISED, BAD_NAME, USAGE for a kit file that exists), `LocalFailure`.
+    Raises `BadInput` (ALREADY_INITIALISED, USAGE for a kit file that exists), `LocalFailure`.
     """
-    name = name_of(name, "a territory")
     place = folder / DEFAULT_KIT if kit_file is None else kit_file
     _make_room(folder, place)
     kit = Kit(name, SigningKey(entropy(SEED_BYTES)), AgreementKey(entropy(SEED_BYTES)))
@@ -70,25 +74,22 @@ async def init_territory(  # noqa: PLR0913  (what an operator may say, and the r
     return Begun(territory_id(kit.root.public), words_of(territory_id(kit.root.public)), place)
 
 
-async def recover_territory(  # noqa: PLR0913  (as above)
-    folder: Path,
-    name: str,
-    *,
-    kit_file: Path,
-    passphrase: str | None,
-    now_ms: Callable[[], int],
-    entropy: Entropy,
+async def recover_territory(
+    folder: Path, kit: Kit, kit_file: Path, *, now_ms: Callable[[], int], entropy: Entropy
 ) -> Begun:
     """The territory of an existing kit, begun again in DIR with new server keys and an empty store.
 
-    Raises `BadInput` (ALREADY_INITIALISED, BAD_NAME, BAD_KIT, MISSING_FILE), `LocalFailure`.
+    Raises `BadInput(ALREADY_INITIALISED)`, `LocalFailure`.
     """
-    name = name_of(name, "a territory")
-    found = parse_kit(_kit_text(kit_file), passphrase=passphrase)
     _make_room(folder, None)
     _note_unfinished(folder, None)
-    await _begin(folder, Kit(name, found.root, found.recovery), now_ms=now_ms, entropy=entropy)
-    return Begun(territory_id(found.root.public), words_of(territory_id(found.root.public)), kit_file)
+    await _begin(folder, kit, now_ms=now_ms, entropy=entropy)
+    return Begun(territory_id(kit.root.public), words_of(territory_id(kit.root.public)), kit_file)
+
+
+def kit_in(path: Path, passphrase: str | None) -> Kit:
+    """The kit in a file. Raises `BadInput(MISSING_FILE | UNREADABLE_FILE | BAD_KIT)`."""
+    return parse_kit(_read(path).decode(errors="replace"), passphrase=passphrase)
 
 
 def passphrase_in(path: Path) -> str:
@@ -122,13 +123,13 @@ async def _begin(folder: Path, kit: Kit, *, now_ms: Callable[[], int], entropy: 
     finally:
         await store.close()
     Territory(kit.name, kit.root.public, certificate.id, generation).write(folder)
-    remove_private(folder / _UNFINISHED_FILE)
+    remove_private(folder / UNFINISHED_FILE)
 
 
 def _make_room(folder: Path, place: Path | None) -> None:
     """Throw away what an interrupted `init` left; refuse a DIR, or a kit's place, that holds something else."""
     if is_initialised(folder):
-        raise BadInput(Code.ALREADY_INITIALISED, f"{folder} is a server's data folder already; nothing has changed")
+        raise already_initialised(folder)
     left = _unfinished_kit(folder)
     if left is None and any((folder / name).exists() for name in (DATABASE, KEYS_FOLDER, PACKS)):
         raise BadInput(Code.ALREADY_INITIALISED, f"{folder} holds the data of something else; choose an empty folder")
@@ -147,21 +148,17 @@ def _make_room(folder: Path, place: Path | None) -> None:
 def _note_unfinished(folder: Path, kit: bytes | None) -> None:
     """Say that an `init` is under way, and which kit is its own, before anything else is written."""
     digest = "" if kit is None else blake3(kit).hexdigest()
-    write_private(folder / _UNFINISHED_FILE, json.dumps({"kit": digest}).encode())
+    write_private(folder / UNFINISHED_FILE, json.dumps({"kit": digest}).encode())
 
 
 def _unfinished_kit(folder: Path) -> str | None:
     """The hash of the kit that an interrupted `init` wrote ("" for none), or None if there was no such `init`."""
     try:
-        return str(json.loads((folder / _UNFINISHED_FILE).read_bytes())["kit"])
+        return str(json.loads((folder / UNFINISHED_FILE).read_bytes())["kit"])
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError):
         return ""
-
-
-def _kit_text(path: Path) -> str:
-    return _read(path).decode(errors="replace")
 
 
 def _read(path: Path) -> bytes:

@@ -55,11 +55,13 @@ class Counting:
 
     def __init__(self) -> None:
         self.files: list[str] = []
+        self.announced: list[int | None] = []
         self.size = 0
         self.lines: list[str] = []
 
     async def start(self, path: str, size: int | None) -> None:
         self.files.append(path)
+        self.announced.append(size)
 
     async def data(self, data: bytes) -> None:
         self.size += len(data)

@@ -38,7 +38,7 @@ from tests.harness.control_program import TABLE, Counting, Zeros, in_process
 
 ROOT = Path(__file__).parents[2]
 LARGE = 200 * 1024 * 1024
-CEILING_KIB = 100 * 1024
+CEILING_KIB = 80 * 1024
 
 
 class Programs:
@@ -421,6 +421,7 @@ async def test_files_progress_and_result_come_back_in_order(tmp_path: Path) -> N
     async with served(tmp_path, {"produce": produce}):
         assert await ask(tmp_path, "produce", outgoing=received) == ["ok", None, 1.5]
     assert received.files == ["vide.txt", "leçon/été.bin"]
+    assert received.announced == [0, None]
     assert received.size == 2 * FILE_PIECE_BYTES + 1
     assert received.lines[0].startswith("un\nmoment éé")
 
@@ -458,7 +459,7 @@ async def test_a_failure_while_the_caller_reads_its_files_is_the_callers_own(tmp
 async def test_a_failure_while_the_caller_writes_ends_the_command(tmp_path: Path) -> None:
     class Full(Counting):
         async def data(self, data: bytes) -> None:
-            raise LocalFailure(Code.DISK_FULL, "full")
+            raise LocalFailure(Code.DISK_FULL, "full", size=len(data))
 
     async with served(tmp_path):
         with pytest.raises(LocalFailure, match="full"):

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import ast
+import re
 import shutil
 import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
 from configparser import ConfigParser
+from email import message_from_bytes
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -57,3 +61,26 @@ def test_an_installation_brings_both_programs(wheel: zipfile.ZipFile) -> None:
 
 def test_an_installation_brings_nothing_but_the_packages(wheel: zipfile.ZipFile) -> None:
     assert {Path(name).parts[0] for name in wheel.namelist()} == {*PACKAGES, "relais-0.1.0.dist-info"}
+
+
+def test_an_installation_brings_whatever_the_packages_import(wheel: zipfile.ZipFile) -> None:
+    (name,) = (name for name in wheel.namelist() if name.endswith("/METADATA"))
+    requirements = message_from_bytes(wheel.read(name)).get_all("Requires-Dist", [])
+    brought = {
+        re.split(r"[^\w.-]", requirement)[0].lower() for requirement in requirements if "extra ==" not in requirement
+    }
+    distributions = packages_distributions()
+    for package in PACKAGES:
+        for path in (ROOT / package).rglob("*.py"):
+            for module in _imported(path) - sys.stdlib_module_names - set(PACKAGES):
+                assert {distribution.lower() for distribution in distributions[module]} & brought, f"{path}: {module}"
+
+
+def _imported(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.add(node.module)
+    return {name.split(".")[0] for name in names}

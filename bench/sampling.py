@@ -1,0 +1,148 @@
+"""What a process and all that it starts cost: CPU seconds, peak and present memory, read from /proc every 20 ms.
+
+Memory is resident memory. For a single process the peak is the kernel's own high-water mark; for several it is the
+largest sum that was seen, in which shared pages count once per process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+PERIOD_S: Final = 0.02
+_TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
+_PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a tree of processes cost meanwhile: CPU seconds, peak bytes of memory."""
+
+    cpu_s: float
+    peak_bytes: int
+
+
+@dataclass(slots=True)
+class _Seen:
+    """One process as last seen."""
+
+    cpu_s: float
+    rss_bytes: int
+
+
+class Tree:
+    """The processes `roots` and their descendants, followed while they live."""
+
+    def __init__(self, roots: Sequence[int]) -> None:
+        self.roots = tuple(roots)
+        self.peak_bytes = 0
+        self._last: dict[int, float] = {}
+        self._high_water: dict[int, int] = {}
+        self._most_at_once = 0
+        self._base_s: float | None = None
+
+    def sample(self) -> None:
+        """Look once."""
+        alive = self._alive()
+        self._most_at_once = max(self._most_at_once, len(alive))
+        self.peak_bytes = max(self.peak_bytes, sum(seen.rss_bytes for seen in alive.values()))
+        for pid, seen in alive.items():
+            self._last[pid] = max(seen.cpu_s, self._last.get(pid, 0.0))
+            self._high_water[pid] = max(_high_water(pid), self._high_water.get(pid, 0))
+        if self._base_s is None:
+            self._base_s = self.cpu_s()
+
+    def cpu_s(self) -> float:
+        """CPU seconds of all that were seen, dead ones as last seen."""
+        return sum(self._last.values())
+
+    def rss_bytes(self) -> int:
+        """Resident memory now."""
+        return sum(seen.rss_bytes for seen in self._alive().values())
+
+    def cost(self) -> Cost:
+        """Since the first sample."""
+        peak = self.peak_bytes
+        if self._most_at_once == 1:
+            peak = max(peak, *self._high_water.values())
+        return Cost(self.cpu_s() - (self._base_s or 0.0), peak)
+
+    def _alive(self) -> dict[int, _Seen]:
+        found: dict[int, _Seen] = {}
+        pending = list(self.roots)
+        while pending:
+            pid = pending.pop()
+            seen = _look(pid)
+            if seen is not None:
+                found[pid] = seen
+                pending += _children(pid)
+        return found
+
+
+@contextmanager
+def watched(*trees: Tree) -> Iterator[None]:
+    """Sample `trees` every `PERIOD_S` seconds while the context lasts."""
+    stop = threading.Event()
+
+    def look() -> None:
+        while not stop.wait(PERIOD_S):
+            for tree in trees:
+                tree.sample()
+
+    for tree in trees:
+        tree.sample()
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+        for tree in trees:
+            tree.sample()
+
+
+class Stopwatch:
+    """Seconds since it was made."""
+
+    def __init__(self) -> None:
+        self._began_s = time.monotonic()
+
+    def __call__(self) -> float:
+        return time.monotonic() - self._began_s
+
+
+def _look(pid: int) -> _Seen | None:
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    # the name, in parentheses, may hold anything; fields count from the state after it
+    fields = text[text.rindex(")") + 2 :].split()
+    return _Seen((int(fields[11]) + int(fields[12])) / _TICKS_PER_S, int(fields[21]) * _PAGE_BYTES)
+
+
+def _children(pid: int) -> list[int]:
+    found: list[int] = []
+    with contextlib.suppress(OSError):
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            found += map(int, Path(f"/proc/{pid}/task/{thread}/children").read_text().split())
+    return found
+
+
+def _high_water(pid: int) -> int:
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0
+    for line in status.splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return 0

@@ -1,0 +1,161 @@
+"""Looking after what lies here: verify, repair, doctor. Each says {"ok", "problems"}.
+
+Rules:
+- `verify` reads everything that this device may have to serve; what is bad is moved aside and counts as missing, so that
+  the next sync brings it back from whoever holds it;
+- `repair` does the same until nothing bad is found, and tells what a sync will fetch again; what remains is a problem;
+- `doctor` looks around the store: each problem has a code, a sentence and what to do about it.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Final
+
+from protocol.errors import Code
+from protocol.limits import GiB
+from protocol.replica.interfaces import Damage
+from protocol.replica.operation import JSON, Outgoing
+from protocol.roles import Role
+from sync_agent.app import DEVICE_KEYS_FILE, REFUSED_MARKS, Agent
+from sync_agent.status import last_sync
+
+LOW_DISK_BYTES: Final = GiB // 2
+MAX_SKEW_S: Final = 300
+# SQLite before this loses a write when one connection resets the log while another writes; ours is always alone
+_SAFE_SQLITE: Final = (3, 51, 3)
+_KEYS_FOLDER: Final = Path(DEVICE_KEYS_FILE).parent
+_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
+
+
+async def verify(agent: Agent, outgoing: Outgoing) -> dict[str, JSON]:
+    """Check every entry and pack; what is bad is moved aside."""
+    damages = await _check(agent)
+    if damages:
+        await _tell_missing(agent, outgoing)
+    return _verdict([_damage(damage) for damage in damages])
+
+
+async def repair(agent: Agent, outgoing: Outgoing) -> dict[str, JSON]:
+    """Move aside what is bad and build anew what is derived; problems are what is bad even then."""
+    for damage in await _check(agent):
+        await outgoing.progress(f"moved aside: {damage.what} {damage.id.hex()}: {damage.why}")
+    for space in await agent.spaces():
+        await agent.replica.view(space)
+    remaining = await _check(agent)
+    await _tell_missing(agent, outgoing)
+    return _verdict([_damage(damage) for damage in remaining])
+
+
+async def doctor(agent: Agent, outgoing: Outgoing) -> dict[str, JSON]:
+    """Look at clock, disk, keys, rights, SQLite, and at how the last sync went."""
+    if sqlite3.sqlite_version_info < _SAFE_SQLITE:
+        await outgoing.progress(
+            f"SQLite {sqlite3.sqlite_version}: fine, because this program alone opens the store; never open it with another"
+        )
+    problems = [*_keys(agent)]
+    async for problem in _state(agent):
+        problems.append(problem)
+    return _verdict(problems)
+
+
+async def _check(agent: Agent) -> list[Damage]:
+    async with agent.writing:
+        damages = [*await agent.replica.store.verify(), *await agent.replica.content.verify()]
+        if damages:
+            await agent.holdings.forget()
+            await agent.replica.reload()
+    return damages
+
+
+async def _tell_missing(agent: Agent, outgoing: Outgoing) -> None:
+    missing = len(await agent.missing())
+    if missing:
+        await outgoing.progress(f"content of {missing} items and works is missing here; a sync fetches it again")
+
+
+def _damage(damage: Damage) -> JSON:
+    return _problem(
+        Code.DAMAGED,
+        f"{damage.what} {damage.id.hex()}: {damage.why}".replace(" :", ":"),
+        "it was moved aside; `sync-agent sync` brings it back from whoever holds it",
+    )
+
+
+async def _state(agent: Agent) -> AsyncIterator[JSON]:
+    async for problem in _rights(agent):
+        yield problem
+    last = await last_sync(agent)
+    if last.get("reachable") is False:
+        yield _problem(
+            Code.UNREACHABLE,
+            f"the server did not answer the last time: {agent.enrolment.server_url}",
+            "look at the network cable or Wi-Fi, then try `sync-agent sync`; all work is kept meanwhile",
+        )
+    for problem in _clock(agent, last.get("skew")):
+        yield problem
+    free = await agent.replica.content.free_bytes()
+    if free < LOW_DISK_BYTES:
+        yield _problem(
+            Code.DISK_FULL, f"only {free // 1_000_000} MB are free on this disk", "make room: delete what is not needed"
+        )
+    for name, code in (await agent.replica.store.marks(REFUSED_MARKS)).items():
+        yield _problem(
+            Code.NO_RIGHT,
+            f"the server refused {name.removeprefix(REFUSED_MARKS)}: {code.decode(errors='replace')}",
+            "it is kept here; ask the person who looks after the devices",
+        )
+
+
+async def _rights(agent: Agent) -> AsyncIterator[JSON]:
+    role = await agent.role()
+    if role is None:
+        yield _problem(
+            Code.REVOKED,
+            "this device has no rights any more: it was revoked, or its grants have not arrived",
+            "sync; if that does not help, ask for a new code and enrol in another folder",
+        )
+    if role is Role.TEACHER and agent.person_key() is None:
+        yield _problem(
+            Code.CANNOT_READ,
+            "the key with which this teacher opens pupils' work is missing",
+            "restore the folder “keys” from a copy, or enrol again with a new code",
+        )
+
+
+def _clock(agent: Agent, skew_ms: JSON) -> Iterator[JSON]:
+    proven_ms = agent.replica.proven_ms
+    behind_s = 0 if proven_ms is None else (proven_ms - agent.now_ms()) // 1000
+    skew_s = abs(skew_ms) // 1000 if isinstance(skew_ms, int) else 0
+    if behind_s > MAX_SKEW_S or skew_s > MAX_SKEW_S:
+        yield _problem(
+            Code.BAD_DATE,
+            f"this machine's clock is wrong by about {int(max(behind_s, skew_s))} s",
+            "set date and time; nothing is refused meanwhile, but times are shown as doubtful",
+        )
+
+
+def _keys(agent: Agent) -> Iterator[JSON]:
+    if os.name != "posix":
+        return
+    folder = agent.folder / _KEYS_FOLDER
+    for path in (folder, *sorted(folder.iterdir())):
+        mode = stat.S_IMODE(path.stat().st_mode)
+        if mode & _OTHERS:
+            yield _problem(
+                Code.NO_RIGHT,
+                f"others on this machine may read {path.relative_to(agent.folder)} (mode {mode:o})",
+                "take their right away: chmod -R go= on the folder “keys”",
+            )
+
+
+def _problem(code: Code, message: str, remedy: str) -> JSON:
+    return {"code": code.value, "message": message, "remedy": remedy}
+
+
+def _verdict(problems: list[JSON]) -> dict[str, JSON]:
+    return {"ok": not problems, "problems": problems}

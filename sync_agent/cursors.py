@@ -1,0 +1,56 @@
+"""Where this agent stands in the server's order of arrival, space by space, as marks in the store (R12).
+
+A cursor is written in the transaction that admits what it stands for, so that it never says more than what is here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+from protocol import canonical
+from protocol.checkpoint import Checkpoint, Cursor
+from protocol.errors import PeerFault
+from protocol.limits import CURSOR_HASH_BYTES
+from protocol.messages import SPACE_PREFIX_BYTES
+from protocol.replica.interfaces import EntryStore, Position
+from sync_agent.app import CURSOR_MARKS
+
+_MAX_VALUE_BYTES: Final = 64
+
+
+def cursor_marks(checkpoint: Checkpoint) -> dict[str, bytes | None]:
+    """The mark that says that this agent has all that led to `checkpoint`."""
+    value = canonical.encode([checkpoint.count, checkpoint.chain])
+    return {CURSOR_MARKS + checkpoint.space.hex(): value}
+
+
+async def read_cursors(store: EntryStore) -> dict[bytes, Position]:
+    """Each space with what the server's store was seen to hold; one that cannot be read counts as none."""
+    found = {}
+    for key, value in (await store.marks(CURSOR_MARKS)).items():
+        try:
+            parts = canonical.decode(value, max_bytes=_MAX_VALUE_BYTES)
+        except PeerFault:
+            continue
+        match parts:
+            case [int(count), bytes(chain)] if count > 0 and len(chain) == CURSOR_HASH_BYTES:
+                found[bytes.fromhex(key.removeprefix(CURSOR_MARKS))] = Position(count, chain)
+            case _:
+                continue
+    return found
+
+
+def shown_cursors(
+    spaces: Sequence[bytes], known: Mapping[bytes, Position], complete: Iterable[bytes]
+) -> tuple[Cursor, ...]:
+    """The cursors of a request: by the first 4 bytes of their space where that is enough to tell it from the others."""
+    whole = set(complete)
+    prefixes = [space[:SPACE_PREFIX_BYTES] for space in spaces]
+    shown = []
+    for space, prefix in zip(spaces, prefixes, strict=True):
+        position = known.get(space)
+        if position is not None:
+            name = prefix if prefixes.count(prefix) == 1 else space
+            shown.append(Cursor(name, position.count, position.chain, space in whole))
+    return tuple(shown)

@@ -1,0 +1,507 @@
+"""Pupils' work from this device, and what a teacher's device does with it: hand in, list, open, give feedback (§5).
+
+Rules:
+- the work is sealed while it arrives, under a key of its own, in constant memory; only readers learn names and sizes;
+- the packs become durable first, then in one transaction the hand-in, the wraps of its key for all readers, and the mark
+  with the key: no moment exists in which the hand-in is there and its key is lost;
+- the key stays until the teacher's receipt, so that readers who come later can be given it; the names of the files stay;
+- a hand-in is opened whole or not at all: it is read to its end once before a file appears, and the receipt is written
+  after the last file is where the teacher wanted it;
+- late work is taken and marked, and so is work for an item that was withdrawn meanwhile: a pupil's work is never turned away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import aclosing
+from itertools import zip_longest
+from typing import Final, cast
+
+from protocol.canonical import Value, decode, encode
+from protocol.chunking import ChunkRef
+from protocol.clock import rfc3339
+from protocol.coursework import HandInState, Item, Work
+from protocol.entry import Kind
+from protocol.errors import BadInput, Code, LocalFailure, PeerFault, Refused, TooLarge
+from protocol.identity import AgreementKey
+from protocol.limits import MAX_PARENTS, MAX_READERS_PER_HAND_IN, MAX_SEALED_MANIFEST_BYTES, MAX_TEXT_CHARS
+from protocol.replica.holdings import Need
+from protocol.replica.interfaces import PackBuild
+from protocol.replica.operation import (
+    JSON,
+    Complete,
+    FileData,
+    FileEnd,
+    FileStart,
+    Incoming,
+    Outgoing,
+    Restart,
+)
+from protocol.replica.replica import Draft
+from protocol.roles import PersonRole, Role
+from protocol.sealing import (
+    CONTENT_KEY_BYTES,
+    SealedFile,
+    SealReader,
+    SealWriter,
+    unwrap_key,
+    wrap_info,
+    wrap_key,
+)
+from protocol.structure import RecoveryKey
+from protocol.work import MAX_MARK_CHARS, ContentRef, Feedback, HandIn, ItemKind, Receipt, Wraps
+from sync_agent.app import HAND_IN_MARKS, REFUSED_MARKS, Agent
+from sync_agent.publisher import check_text, store_files
+from sync_agent.reading import Manifests, files_json, find_item, find_work, read_checked
+
+_MAX_MARK_BYTES: Final = MAX_SEALED_MANIFEST_BYTES + 1024
+_SEES_ALL: Final = frozenset({Role.TEACHER, Role.ADMIN})
+
+
+# --- handing in -------------------------------------------------------------------------------------------------------
+
+
+async def hand_in(
+    agent: Agent,
+    wanted: bytes,
+    person: bytes,
+    files: Sequence[tuple[str, int]],
+    incoming: Incoming,
+    outgoing: Outgoing,
+) -> bytes:
+    """Seal `files` (path, size), whose bytes `incoming` brings in this order, as the work of `person`; the hand-in's id.
+
+    Raises `BadInput` (UNKNOWN_ITEM, NOT_AN_ASSIGNMENT, UNKNOWN_PERSON, NOTHING_TO_SEND, BAD_NAME …),
+    `Refused(NO_RIGHT)`, `LocalFailure` (CHANGING_FILE when the bytes are not those of `files`, DISK_FULL …).
+    """
+    item = await find_item(agent, wanted)
+    if item.shown.record.kind is not ItemKind.ASSIGNMENT:
+        raise BadInput(
+            Code.NOT_AN_ASSIGNMENT, f"“{item.shown.record.title}” is no assignment; nothing can be handed in for it"
+        )
+    if person not in (await agent.replica.view(item.space)).roster.persons:
+        raise BadInput(
+            Code.UNKNOWN_PERSON, f"nobody on this class list is “{person.hex()}”", person=person.hex()
+        )
+    authority = await agent.right(item.space, Kind.HAND_IN)
+    if item.withdrawn:
+        await outgoing.progress("this assignment has been withdrawn; the work is handed in all the same")
+    content_key = agent.entropy(CONTENT_KEY_BYTES)
+    content = await _seal(agent, item.space, content_key, files, incoming)
+    async with agent.writing:
+        keys = await _reading_keys(agent, item.space)
+        info = wrap_info(
+            space=item.space, item=item.id, person=person, author=agent.device, commitment=content.stream
+        )
+        record = HandIn(content, item.shown.id)
+        hand_in_draft = Draft(
+            item.space, Kind.HAND_IN, authority.grant, record.encode(), subject=person, target=item.id
+        )
+        wrap_draft = Draft(
+            item.space,
+            Kind.WRAP,
+            authority.grant,
+            _wraps(agent, content_key, keys, info).encode(),
+            subject=person,
+            of_previous=True,
+        )
+        mark = _mark(content_key, files)
+        entries = await agent.write(
+            hand_in_draft, wrap_draft, marks=lambda written: {_mark_key(written[0].id): mark}
+        )
+    return entries[0].id
+
+
+async def tend_hand_ins(agent: Agent) -> int:
+    """Give the keys of this device's hand-ins to readers who came later; forget keys that a teacher's receipt frees.
+
+    Called after a sync. Returns how many wraps were written.
+    """
+    written = 0
+    async with agent.writing:
+        marks = await agent.replica.store.marks(HAND_IN_MARKS)
+        if not marks:
+            return 0
+        works = {
+            work.id: work
+            for space in await agent.spaces()
+            for work in (await agent.replica.view(space)).coursework.hand_ins.values()
+        }
+        for name, mark in marks.items():
+            work = works.get(bytes.fromhex(name.removeprefix(HAND_IN_MARKS)))
+            content_key, files = _parse_mark(mark)
+            if work is None or content_key is None:
+                continue
+            if work.opened:
+                await agent.replica.store.set_marks({name: _mark(None, files)})
+            else:
+                written += await _wrap_for_newcomers(agent, work, content_key)
+    return written
+
+
+async def _wrap_for_newcomers(agent: Agent, work: Work, content_key: bytes) -> int:
+    keys = [key for key in await _reading_keys(agent, work.space) if key not in work.readers]
+    wraps = _wraps(agent, content_key, keys, _info(work))
+    if not wraps.wraps:
+        return 0
+    authority = await agent.right(work.space, Kind.WRAP)
+    await agent.write(
+        Draft(
+            work.space, Kind.WRAP, authority.grant, wraps.encode(), subject=work.person, target=work.id
+        )
+    )
+    return 1
+
+
+async def _seal(
+    agent: Agent, space: bytes, content_key: bytes, files: Sequence[tuple[str, int]], incoming: Incoming
+) -> ContentRef:
+    writer = SealWriter(content_key, [SealedFile(path, size) for path, size in files])
+    build = await agent.replica.content.build(space, unsent=True, sealed=True)
+    try:
+        refs: list[ChunkRef] = []
+        async for chunk in _sealed_chunks(writer, files, incoming):
+            refs.append(ChunkRef(await build.chunk(chunk), len(chunk)))
+        return await _kept(build, refs)
+    except BaseException:
+        await build.abort()
+        raise
+
+
+async def _kept(build: PackBuild, refs: Sequence[ChunkRef]) -> ContentRef:
+    stream = await build.stream(tuple(refs))
+    await build.finish()
+    return ContentRef(stream, sum(ref.length for ref in refs), 0)
+
+
+async def _sealed_chunks(
+    writer: SealWriter, files: Sequence[tuple[str, int]], incoming: Incoming
+) -> AsyncIterator[bytes]:
+    """The sealed chunks of what comes, which must be `files` exactly."""
+    announced = iter(files)
+    async for event in incoming:
+        match event:
+            case FileStart(path, size):
+                if (path, size) != next(announced, None):
+                    raise _changing()
+            case FileData(data):
+                for chunk in writer.feed(data):
+                    yield chunk
+            case FileEnd():
+                pass
+            case Restart():
+                # the sizes were sealed before the first byte: the caller gives the command again with the new ones
+                raise _changing()
+            case Complete():
+                if next(announced, None) is not None:
+                    raise _changing()
+                for chunk in writer.finish():
+                    yield chunk
+                return
+    raise LocalFailure(Code.INTERRUPTED, "the files stopped coming before their end; nothing was handed in")
+
+
+def _changing() -> LocalFailure:
+    return LocalFailure(Code.CHANGING_FILE, "a file changes while it is being handed in; close the program that writes it")
+
+
+# --- keys -------------------------------------------------------------------------------------------------------------
+
+
+async def _reading_keys(agent: Agent, space: bytes) -> list[bytes]:
+    """The keys that a hand-in of this space is sealed to: those of its teachers, and the territory's recovery key.
+
+    Of more than `MAX_READERS_PER_HAND_IN`, every teacher's newest key comes before anybody's second.
+    """
+    roster = (await agent.replica.view(space)).roster
+    of_teachers = [
+        tuple(reversed(roster.reading_keys.get(person.id, ())))
+        for person in sorted(roster.persons.values(), key=lambda person: person.id)
+        if person.role is PersonRole.TEACHER
+    ]
+    in_turn = [key for rank in zip_longest(*of_teachers) for key in rank if key is not None]
+    return [*list(dict.fromkeys(in_turn))[:MAX_READERS_PER_HAND_IN], *await _recovery_key(agent)]
+
+
+async def _recovery_key(agent: Agent) -> list[bytes]:
+    entries = await agent.replica.store.scan_kinds([Kind.RECOVERY_KEY])
+    newest = max(entries, key=lambda entry: (entry.header.at, entry.id), default=None)
+    return [] if newest is None else [RecoveryKey.parse(newest.payload or b"").agreement]
+
+
+def _wraps(agent: Agent, content_key: bytes, keys: Iterable[bytes], info: bytes) -> Wraps:
+    """The content key for each reader; a key that nobody could read with is passed over."""
+    wraps = []
+    for key in keys:
+        try:
+            wraps.append((key, wrap_key(content_key, key, info, agent.entropy(32))))
+        except PeerFault:
+            continue
+    return Wraps(tuple(wraps))
+
+
+def _info(work: Work) -> bytes:
+    return wrap_info(
+        space=work.space,
+        item=work.item,
+        person=work.person,
+        author=work.author,
+        commitment=work.record.content.stream,
+    )
+
+
+def _mark_key(work: bytes) -> str:
+    return f"{HAND_IN_MARKS}{work.hex()}"
+
+
+def _mark(content_key: bytes | None, files: Iterable[tuple[str, int]]) -> bytes:
+    rows: list[Value] = [[path, size] for path, size in files]
+    return encode({"key": content_key, "files": rows})
+
+
+def _parse_mark(mark: bytes) -> tuple[bytes | None, list[tuple[str, int]]]:
+    match decode(mark, max_bytes=_MAX_MARK_BYTES):
+        case {"key": bytes() | None as key, "files": list(rows)}:
+            return key, [cast("tuple[str, int]", tuple(cast("Sequence[Value]", row))) for row in rows]
+    raise LocalFailure(Code.DAMAGED, "what this device noted of a hand-in cannot be read")
+
+
+# --- opening ----------------------------------------------------------------------------------------------------------
+
+
+async def open_hand_in(agent: Agent, wanted: bytes, outgoing: Outgoing) -> None:
+    """Unseal a hand-in's files for a teacher, once all of it has proved whole.
+
+    Raises `BadInput(UNKNOWN_HAND_IN)`, `Refused(CANNOT_READ)` where this device holds no key that opens it,
+    `LocalFailure(INCOMPLETE | DAMAGED)`.
+    """
+    work = await find_work(agent, wanted)
+    content_key = await _content_key(agent, work)
+    if not await agent.holdings.is_complete(_need(work)):
+        raise LocalFailure(
+            Code.INCOMPLETE, "this work has not arrived on this device yet; sync and try again", hand_in=wanted.hex()
+        )
+    async with aclosing(_unsealed(agent, work, content_key)) as pieces:
+        async for _ in pieces:
+            pass
+    opened = -1
+    async with aclosing(_unsealed(agent, work, content_key)) as pieces:
+        async for reader, index, piece in pieces:
+            while opened < index:
+                if opened >= 0:
+                    await outgoing.end()
+                opened += 1
+                await outgoing.start(reader[opened].path, reader[opened].size)
+            if piece:
+                await outgoing.data(piece)
+    if opened >= 0:
+        await outgoing.end()
+
+
+async def confirm_opened(agent: Agent, wanted: bytes) -> None:
+    """Write the teacher's receipt for a hand-in whose files are where the teacher wanted them; once only.
+
+    Raises as `open_hand_in` does, but for the content.
+    """
+    async with agent.writing:
+        work = await find_work(agent, wanted)
+        await _content_key(agent, work)
+        if work.opened:
+            return
+        authority = await agent.right(work.space, Kind.RECEIPT_TEACHER)
+        receipt = Receipt(work.record.content.stream).encode()
+        await agent.write(
+            Draft(
+                work.space,
+                Kind.RECEIPT_TEACHER,
+                authority.grant,
+                receipt,
+                subject=work.person,
+                target=work.id,
+            )
+        )
+
+
+async def _content_key(agent: Agent, work: Work) -> bytes:
+    """The content key, by a wrap for this device's person. Raises `Refused(CANNOT_READ)`."""
+    try:
+        await agent.right(work.space, Kind.RECEIPT_TEACHER)
+    except Refused:
+        raise _cannot_read(work) from None
+    key = agent.person_key()
+    found = None if key is None else _unwrapped(work, key)
+    if found is None:
+        raise _cannot_read(work)
+    return found
+
+
+def _unwrapped(work: Work, key: AgreementKey) -> bytes | None:
+    for wrap in work.readers.get(key.public, ()):
+        try:
+            return unwrap_key(wrap, key, _info(work))
+        except PeerFault:
+            continue
+    return None
+
+
+async def _unsealed(
+    agent: Agent, work: Work, content_key: bytes
+) -> AsyncIterator[tuple[tuple[SealedFile, ...], int, bytes]]:
+    """All files, the index of the one that goes on, and its next bytes; at the end the last index and no byte.
+
+    Raises `LocalFailure(INCOMPLETE | DAMAGED)`.
+    """
+    stream = work.record.content.stream
+    chunks = await agent.replica.content.chunk_list(stream) or ()
+    reader = SealReader(content_key)
+    left = len(chunks)
+    try:
+        async with aclosing(read_checked(agent, stream)) as sealed:
+            async for chunk in sealed:
+                left -= 1
+                for index, piece in reader.feed(chunk, last=left == 0):
+                    yield reader.files or (), index, piece
+        reader.finish()
+    except PeerFault as fault:
+        raise LocalFailure(
+            Code.DAMAGED,
+            "this work cannot be opened: it was sealed wrongly or has been damaged; ask for it again",
+            hand_in=work.id.hex(),
+            reason=fault.code,
+        ) from fault
+    files = reader.files or ()
+    yield files, len(files) - 1, b""
+
+
+def _need(work: Work) -> Need:
+    return Need(work.space, work.record.content.stream, sealed=True)
+
+
+def _cannot_read(work: Work) -> Refused:
+    return Refused(
+        Code.CANNOT_READ,
+        "this device cannot open this work: only a teacher of the class can, with the device that holds their key",
+        hand_in=work.id.hex(),
+    )
+
+
+# --- feedback ---------------------------------------------------------------------------------------------------------
+
+
+async def give_feedback(
+    agent: Agent, wanted: bytes, words: str, mark: str | None, *, redo: bool, incoming: Incoming
+) -> None:
+    """Say something about a hand-in, with files if there are any; it takes the place of what was said before.
+
+    Raises `BadInput` (UNKNOWN_HAND_IN, USAGE for what is too long …), `Refused(NO_RIGHT)`, `LocalFailure`.
+    """
+    work = await find_work(agent, wanted)
+    authority = await agent.right(work.space, Kind.FEEDBACK)
+    check_text(words, "text", MAX_TEXT_CHARS)
+    check_text(mark or "", "mark", MAX_MARK_CHARS)
+    content = await store_files(agent, work.space, incoming)
+    async with agent.writing:
+        work = await find_work(agent, wanted)
+        record = Feedback(words, mark or None, redo, content)
+        if work.feedback is not None and work.feedback.record == record:
+            return
+        await agent.write(
+            Draft(
+                work.space,
+                Kind.FEEDBACK,
+                authority.grant,
+                record.encode(),
+                subject=work.person,
+                target=work.id,
+                parents=work.feedback_ids[:MAX_PARENTS],
+            )
+        )
+
+
+# --- listing ----------------------------------------------------------------------------------------------------------
+
+
+class SealedLists:
+    """The lists of files inside hand-ins that this device opened before, so that a list of a class stays quick."""
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, tuple[tuple[str, int], ...]] = {}
+
+    async def of(self, agent: Agent, work: Work) -> Sequence[tuple[str, int]]:
+        """Path and size of each file, as far as this device may know them."""
+        mark = await agent.replica.store.mark(_mark_key(work.id))
+        if mark is not None:
+            return _parse_mark(mark)[1]
+        if work.id not in self._known:
+            key = agent.person_key()
+            content_key = None if key is None else _unwrapped(work, key)
+            if content_key is None or not await agent.holdings.is_complete(_need(work)):
+                return ()
+            try:
+                self._known[work.id] = await _sealed_list(agent, work, content_key)
+            except (PeerFault, TooLarge, LocalFailure):
+                return ()
+        return self._known[work.id]
+
+
+async def list_hand_ins(
+    agent: Agent, item: bytes | None, manifests: Manifests, sealed_lists: SealedLists
+) -> list[JSON]:
+    """Hand-ins, oldest first: on a teacher's device those of all its spaces, else those made here.
+
+    Raises `BadInput(UNKNOWN_ITEM)`.
+    """
+    found: list[Work] = []
+    for space, authority in (await agent.spaces()).items():
+        works = (await agent.replica.view(space)).coursework.hand_ins.values()
+        sees_all = authority.role in _SEES_ALL
+        found += [work for work in works if sees_all or work.author == agent.device]
+    if item is not None:
+        found = [work for work in found if work.item == item]
+        if not found:
+            await find_item(agent, item)
+    refused = await agent.replica.store.marks(REFUSED_MARKS)
+    return [
+        await _work_row(agent, work, refused.keys(), manifests, sealed_lists)
+        for work in sorted(found, key=lambda work: (work.at_ms, work.id))
+    ]
+
+
+async def _work_row(
+    agent: Agent, work: Work, refused: Iterable[str], manifests: Manifests, sealed_lists: SealedLists
+) -> dict[str, JSON]:
+    state = work.state
+    if state is HandInState.LOCAL and f"{REFUSED_MARKS}{work.id.hex()}" in refused:
+        state = HandInState.FAILED
+    note = None if work.feedback is None else work.feedback.record
+    return {
+        "id": work.id.hex(),
+        "item": work.item.hex(),
+        "person": work.person.hex(),
+        "state": state.value,
+        "at": rfc3339(work.at_ms),
+        "late": work.late,
+        "files": [{"path": path, "size": size} for path, size in await sealed_lists.of(agent, work)],
+        "feedback": None
+        if note is None
+        else {
+            "text": note.text,
+            "mark": note.mark,
+            "redo": note.redo,
+            "files": await files_json(agent, manifests, note.content),
+        },
+    }
+
+
+async def _sealed_list(agent: Agent, work: Work, content_key: bytes) -> tuple[tuple[str, int], ...]:
+    """The list of files at the head of a hand-in; no more of it is read."""
+    stream = work.record.content.stream
+    left = len(await agent.replica.content.chunk_list(stream) or ())
+    reader = SealReader(content_key)
+    async with aclosing(read_checked(agent, stream)) as sealed:
+        async for chunk in sealed:
+            left -= 1
+            reader.feed(chunk, last=left == 0)
+            if reader.files is not None:
+                return tuple((file.path, file.size) for file in reader.files)
+    return ()

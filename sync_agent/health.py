@@ -1,0 +1,101 @@
+"""How this device is: the health report that goes up, and how its last attempt to reach the server went (R10).
+
+The report is sent only when it says something new. What always moves a little is therefore said roughly: the free space
+of the disk keeps its last reported value until it has changed by an eighth.
+"""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from typing import Final, Self
+
+from protocol import canonical
+from protocol.errors import Code, PeerFault
+from protocol.fields import Fields, compact
+from protocol.limits import MAX_NAME_CHARS
+from protocol.register import Health
+from protocol.replica.interfaces import EntryStore
+from sync_agent.app import HEALTH_MARK, LAST_SYNC_MARK, Agent
+
+_ROUGHLY: Final = 8
+_MAX_SYSTEM_CHARS: Final = 64
+_MAX_MARK_BYTES: Final = 256
+
+
+async def health_of(agent: Agent, backlog_entries: int, backlog_bytes: int, trouble: Code | None) -> Health:
+    """The report as it stands: what is not sent yet, the trouble of the last attempt, room on the disk."""
+    return Health(
+        name=agent.enrolment.device_name[:MAX_NAME_CHARS],
+        version=program_version(),
+        system=operating_system(),
+        trouble=None if trouble is None else trouble.value,
+        backlog_entries=backlog_entries,
+        backlog_bytes=backlog_bytes,
+        free_bytes=await agent.replica.content.free_bytes(),
+    )
+
+
+def worth_saying(now: Health, last: Health | None) -> Health | None:
+    """The report to send after `last` was taken by the server, or None while it says nothing new."""
+    if last is None:
+        return now
+    if abs(now.free_bytes - last.free_bytes) * _ROUGHLY < last.free_bytes:
+        now = replace(now, free_bytes=last.free_bytes)
+    return None if now == last else now
+
+
+async def last_health(store: EntryStore) -> Health | None:
+    """The report that the server last took."""
+    body = await store.mark(HEALTH_MARK)
+    try:
+        return None if body is None else Health.parse(body)
+    except PeerFault:
+        return None
+
+
+@lru_cache(maxsize=1)
+def program_version() -> str:
+    """The version of this program."""
+    try:
+        return version("relais")
+    except PackageNotFoundError:
+        return "0"
+
+
+@lru_cache(maxsize=1)
+def operating_system() -> str:
+    """The system that this machine runs, in a few words."""
+    return f"{platform.system()} {platform.release()}".strip()[:_MAX_SYSTEM_CHARS]
+
+
+@dataclass(frozen=True, slots=True)
+class LastSync:
+    """How things stand with the server.
+
+    `at_ms`: when it last answered, by its own clock, or None. `reachable`: whether the last attempt got an answer.
+    `skew_ms`: by how much this machine's clock is ahead of the server's (negative: behind).
+    """
+
+    at_ms: int | None
+    reachable: bool
+    skew_ms: int
+
+    @classmethod
+    async def read(cls, store: EntryStore) -> Self | None:
+        """What the store remembers, or None before the first attempt."""
+        data = await store.mark(LAST_SYNC_MARK)
+        try:
+            if data is None:
+                return None
+            fields = Fields(canonical.decode(data, max_bytes=_MAX_MARK_BYTES), "the last attempt")
+            return cls(fields.count_or_none("at"), fields.flag("reachable"), fields.signed_or_none("skew") or 0)
+        except PeerFault:
+            return None
+
+    def marks(self) -> dict[str, bytes | None]:
+        """What to write into the store."""
+        value = compact(at=self.at_ms, reachable=self.reachable, skew=self.skew_ms)
+        return {LAST_SYNC_MARK: canonical.encode(value)}

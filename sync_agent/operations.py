@@ -1,0 +1,150 @@
+"""The commands of an enrolled agent by name: parameters in, the function that does it, the contract's JSON out.
+
+One table serves the command line that owns the store, and the daemon that answers for it.
+"""
+
+from __future__ import annotations
+
+from protocol.errors import BadInput, Code
+from protocol.replica.operation import JSON, Incoming, Outgoing, Params, Table
+from protocol.work import ItemKind
+from sync_agent import care, handing_in, publisher, reading
+from sync_agent import parameters as given
+from sync_agent.app import Agent
+from sync_agent.publisher import Keep, Wish
+from sync_agent.status import status
+
+
+def table(agent: Agent) -> Table:
+    """Every operation that an open agent offers."""
+    commands = _Commands(agent)
+    return {
+        "publish": commands.publish,
+        "withdraw": commands.withdraw,
+        "restore": commands.restore,
+        "settle": commands.settle,
+        "items": commands.items,
+        "cat": commands.cat,
+        "checkout": commands.checkout,
+        "people": commands.people,
+        "hand-in": commands.hand_in,
+        "hand-ins": commands.hand_ins,
+        "open-hand-in": commands.open_hand_in,
+        "confirm-opened": commands.confirm_opened,
+        "feedback": commands.feedback,
+        "status": commands.status,
+        "verify": commands.verify,
+        "repair": commands.repair,
+        "doctor": commands.doctor,
+    }
+
+
+class _Commands:
+    """The agent, and what it has read before."""
+
+    def __init__(self, agent: Agent) -> None:
+        self._agent = agent
+        self._manifests = reading.Manifests()
+        self._sealed_lists = handing_in.SealedLists()
+
+    async def publish(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        published = await publisher.publish(self._agent, _wish(params), incoming, outgoing)
+        return {"item": published.item.hex(), "revision": published.revision.hex()}
+
+    async def withdraw(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        await publisher.withdraw(self._agent, _item(params))
+        return {}
+
+    async def restore(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        await publisher.restore(self._agent, _item(params))
+        return {}
+
+    async def settle(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        keep = given.identifier(params, "keep", Code.UNKNOWN_REVISION, "revision")
+        await publisher.settle(self._agent, _item(params), keep)
+        return {}
+
+    async def items(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        return await reading.list_items(self._agent, self._manifests)
+
+    async def cat(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        await reading.send_file(self._agent, _item(params), given.text(params, "path"), outgoing)
+        return {}
+
+    async def checkout(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        revision = given.identifier_or_none(params, "revision", Code.UNKNOWN_REVISION, "revision")
+        await reading.send_all(self._agent, _item(params), revision, outgoing)
+        return {}
+
+    async def people(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        space = given.identifier(params, "space", Code.UNKNOWN_SPACE, "space")
+        return await reading.list_people(self._agent, space)
+
+    async def hand_in(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        work = await handing_in.hand_in(
+            self._agent,
+            _item(params),
+            given.person(params, "person"),
+            given.sizes(params, "files"),
+            incoming,
+            outgoing,
+        )
+        return {"id": work.hex(), "state": "local"}
+
+    async def hand_ins(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        item = given.identifier_or_none(params, "item", Code.UNKNOWN_ITEM, "item")
+        return await handing_in.list_hand_ins(self._agent, item, self._manifests, self._sealed_lists)
+
+    async def open_hand_in(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        await handing_in.open_hand_in(self._agent, _work(params), outgoing)
+        return {}
+
+    async def confirm_opened(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        await handing_in.confirm_opened(self._agent, _work(params))
+        return {}
+
+    async def feedback(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        await handing_in.give_feedback(
+            self._agent,
+            _work(params),
+            given.text(params, "text"),
+            given.text_or_none(params, "mark"),
+            redo=given.flag(params, "redo"),
+            incoming=incoming,
+        )
+        return {}
+
+    async def status(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        return await status(self._agent)
+
+    async def verify(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        return await care.verify(self._agent, outgoing)
+
+    async def repair(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        return await care.repair(self._agent, outgoing)
+
+    async def doctor(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        return await care.doctor(self._agent, outgoing)
+
+
+def _item(params: Params) -> bytes:
+    return given.identifier(params, "item", Code.UNKNOWN_ITEM, "item")
+
+
+def _work(params: Params) -> bytes:
+    return given.identifier(params, "id", Code.UNKNOWN_HAND_IN, "hand-in")
+
+
+def _wish(params: Params) -> Wish:
+    """`subject` and `due_ms` that are not there stay as they are; None takes them away."""
+    kind = given.text_or_none(params, "kind")
+    if kind is not None and kind not in list(ItemKind):
+        raise BadInput(Code.USAGE, f"an item is no “{given.shown(kind)}”; it is one of: {', '.join(ItemKind)}")
+    return Wish(
+        space=given.identifier_or_none(params, "space", Code.UNKNOWN_SPACE, "space"),
+        item=given.identifier_or_none(params, "item", Code.UNKNOWN_ITEM, "item"),
+        kind=None if kind is None else ItemKind(kind),
+        title=given.text_or_none(params, "title"),
+        subject=given.text_or_none(params, "subject") if "subject" in params else Keep.AS_IT_IS,
+        due_ms=given.count_or_none(params, "due_ms") if "due_ms" in params else Keep.AS_IT_IS,
+    )

@@ -1,0 +1,319 @@
+"""Publishing coursework from this device: revisions, withdrawing and restoring, settling conflicts (R5, R17).
+
+Rules:
+- files are cut and packed while they arrive, in constant memory; the packs become durable and visible first, then the one
+  entry that names them: whatever ends a publication before that leaves nothing that anybody sees, and it can be repeated;
+- a `Restart` throws away what came before it;
+- with an item given, what is not given stays as the shown head has it, and that head is the only parent;
+- what changes nothing is written only once: the same files and words again give the revision that is there already;
+- every right is checked before a file is read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final, TypeAlias
+
+from protocol.chunking import ChunkRef, Cutter, cut
+from protocol.coursework import Item
+from protocol.entry import Kind
+from protocol.errors import BadInput, Code, LocalFailure
+from protocol.limits import MAX_NAME_CHARS, MAX_PARENTS
+from protocol.manifest import ManifestEntry, encode_manifest
+from protocol.replica.interfaces import PackBuild
+from protocol.replica.operation import (
+    Complete,
+    FileData,
+    FileEnd,
+    FileEvent,
+    FileStart,
+    Incoming,
+    Outgoing,
+    Restart,
+)
+from protocol.replica.replica import Draft
+from protocol.work import EMPTY_PAYLOAD, ContentRef, ItemKind, Revision
+from sync_agent.app import Agent
+from sync_agent.parameters import shown
+from sync_agent.reading import find_item
+
+_END_OF_DAY: Final = dt.time(23, 59, 59, 999_000)
+
+
+class Keep(Enum):
+    """What is not given."""
+
+    AS_IT_IS = "as it is"
+
+
+TextOrKeep: TypeAlias = "str | Keep | None"
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a person wants published. `Keep` and None for `kind` and `title` leave what an existing item has."""
+
+    space: bytes | None
+    item: bytes | None
+    kind: ItemKind | None
+    title: str | None
+    subject: TextOrKeep = Keep.AS_IT_IS
+    due_ms: int | Keep | None = Keep.AS_IT_IS
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """The item and the revision that now says what was wished."""
+
+    item: bytes
+    revision: bytes
+
+
+async def publish(agent: Agent, wish: Wish, incoming: Incoming, outgoing: Outgoing) -> Published:
+    """Make what `incoming` brings a revision of a new item, or of `wish.item`.
+
+    Without any file a given item keeps its files. Raises `BadInput` (UNKNOWN_SPACE, UNKNOWN_ITEM, BAD_NAME,
+    NOTHING_TO_SEND …), `Refused(NO_RIGHT)`, `LocalFailure` (CHANGING_FILE, DISK_FULL, INTERRUPTED …).
+    """
+    before = None if wish.item is None else await find_item(agent, wish.item)
+    space = _space(wish, before)
+    authority = await agent.right(space, Kind.REVISION)
+    if before is None and wish.title is None:
+        raise BadInput(Code.USAGE, "a new item needs a title")
+    _check_words(wish)
+    content = await store_files(agent, space, incoming)
+    async with agent.writing:
+        item = None if before is None else await find_item(agent, before.id)
+        record = _record(wish, item, content)
+        if item is not None and item.withdrawn:
+            await outgoing.progress("this item is withdrawn; `sync-agent restore` shows it again")
+        if item is not None and item.shown.record == record:
+            return Published(item.id, item.shown.id)
+        draft = Draft(
+            space,
+            Kind.REVISION,
+            authority.grant,
+            record.encode(),
+            target=None if item is None else item.id,
+            parents=() if item is None else (item.shown.id,),
+        )
+        (entry,) = await agent.write(draft)
+    return Published(entry.id if item is None else item.id, entry.id)
+
+
+async def withdraw(agent: Agent, wanted: bytes) -> None:
+    """Take an item out of sight everywhere; nothing changes if it is already."""
+    await _switch(agent, wanted, Kind.WITHDRAW)
+
+
+async def restore(agent: Agent, wanted: bytes) -> None:
+    """Bring a withdrawn item back; nothing changes if it is there."""
+    await _switch(agent, wanted, Kind.RESTORE)
+
+
+async def settle(agent: Agent, wanted: bytes, keep: bytes) -> None:
+    """End a conflict: the head `keep` is said once more, with all heads as parents, itself the first.
+
+    Raises `BadInput` (UNKNOWN_ITEM; UNKNOWN_REVISION if `keep` is no head), `Refused(NO_RIGHT)`.
+    """
+    async with agent.writing:
+        item = await find_item(agent, wanted)
+        kept = next((head for head in item.heads if head.id == keep), None)
+        authority = await agent.right(item.space, Kind.REVISION)
+        if kept is None:
+            raise BadInput(
+                Code.UNKNOWN_REVISION,
+                f"“{keep.hex()}” is none of the versions to choose from",
+                revision=keep.hex(),
+                heads=[head.id.hex() for head in item.heads],
+            )
+        payload = kept.record.encode()
+        others = [head.id for head in item.heads if head.id != keep]
+        while others:
+            now, others = others[: MAX_PARENTS - 1], others[MAX_PARENTS - 1 :]
+            draft = Draft(
+                item.space, Kind.REVISION, authority.grant, payload, target=item.id, parents=(keep, *now)
+            )
+            (entry,) = await agent.write(draft)
+            keep = entry.id
+
+
+async def _switch(agent: Agent, wanted: bytes, kind: Kind) -> None:
+    async with agent.writing:
+        item = await find_item(agent, wanted)
+        authority = await agent.right(item.space, kind)
+        if item.withdrawn is (kind is Kind.WITHDRAW):
+            return
+        parents = item.switches[:MAX_PARENTS]
+        draft = Draft(item.space, kind, authority.grant, EMPTY_PAYLOAD, target=item.id, parents=parents)
+        await agent.write(draft)
+
+
+# --- words ------------------------------------------------------------------------------------------------------------
+
+
+def due_ms(given: str, zone: dt.tzinfo | None = None) -> int:
+    """The time in ms since 1970 that an ISO 8601 date or date and time means.
+
+    A bare date means its end; what names no zone is meant in `zone`, by default the machine's. Raises
+    `BadInput(BAD_DATE)`.
+    """
+    text = given.strip()
+    try:
+        try:
+            when = dt.datetime.combine(dt.date.fromisoformat(text), _END_OF_DAY)
+        except ValueError:
+            when = dt.datetime.fromisoformat(text)
+        if when.tzinfo is None:
+            when = when.astimezone() if zone is None else when.replace(tzinfo=zone)
+        milliseconds = (when - dt.datetime.fromtimestamp(0, dt.UTC)) // dt.timedelta(milliseconds=1)
+    except (ValueError, OverflowError, OSError):
+        raise _bad_date(given) from None
+    if milliseconds < 0:
+        raise _bad_date(given)
+    return milliseconds
+
+
+def check_text(given: str, what: str, max_chars: int, *, code: Code = Code.USAGE) -> str:
+    """`given`, if it can be kept: not longer than `max_chars`, and text. Raises `BadInput(code)`."""
+    try:
+        given.encode()
+    except UnicodeEncodeError:
+        raise BadInput(code, f"the {what} is not valid text") from None
+    if len(given) > max_chars:
+        raise BadInput(
+            code,
+            f"the {what} is too long: {len(given)} characters, at most {max_chars}",
+            chars=len(given),
+            max=max_chars,
+        )
+    return given
+
+
+def _check_words(wish: Wish) -> None:
+    if wish.title is not None:
+        check_text(wish.title, "title", MAX_NAME_CHARS, code=Code.BAD_NAME)
+        if not wish.title.strip():
+            raise BadInput(Code.BAD_NAME, "the title is empty")
+    if isinstance(wish.subject, str):
+        check_text(wish.subject, "subject", MAX_NAME_CHARS, code=Code.BAD_NAME)
+
+
+def _space(wish: Wish, before: Item | None) -> bytes:
+    if before is None:
+        if wish.space is None:
+            raise BadInput(Code.USAGE, "a new item needs a space")
+        return wish.space
+    if wish.space is not None and wish.space != before.space:
+        raise BadInput(
+            Code.UNKNOWN_ITEM, f"the item “{before.id.hex()}” is not in the space “{wish.space.hex()}”"
+        )
+    return before.space
+
+
+def _record(wish: Wish, item: Item | None, content: ContentRef | None) -> Revision:
+    """The whole revision: what is wished, and for the rest what the shown head says."""
+    if item is None:
+        if content is None:
+            raise BadInput(Code.NOTHING_TO_SEND, "there is no file to publish")
+        subject = None if isinstance(wish.subject, Keep) else wish.subject
+        due = None if isinstance(wish.due_ms, Keep) else wish.due_ms
+        return Revision(wish.kind or ItemKind.LESSON, wish.title or "", subject or None, due, content)
+    record = item.shown.record
+    subject = record.subject if isinstance(wish.subject, Keep) else wish.subject
+    due = record.due_ms if isinstance(wish.due_ms, Keep) else wish.due_ms
+    title = record.title if wish.title is None else wish.title
+    return Revision(wish.kind or record.kind, title, subject or None, due, content or record.content)
+
+
+def _bad_date(given: str) -> BadInput:
+    return BadInput(
+        Code.BAD_DATE, f"“{shown(given)}” is no date; write it like 2026-12-24 or 2026-12-24T18:00", date=given
+    )
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+async def store_files(agent: Agent, space: bytes, incoming: Incoming) -> ContentRef | None:
+    """Cut, pack and make durable the files that come, and the manifest that lists them; None if there is no file.
+
+    Raises what `incoming` raises, `BadInput` for names that no manifest holds, `LocalFailure`.
+    """
+    shelf = _Shelf(agent, space)
+    try:
+        async for event in incoming:
+            content = await shelf.take(event)
+            if shelf.complete:
+                return content
+    except BaseException:
+        await shelf.drop()
+        raise
+    await shelf.drop()
+    raise LocalFailure(Code.INTERRUPTED, "the files stopped coming before their end; nothing was published")
+
+
+class _Shelf:
+    """The files of one publication as they arrive."""
+
+    def __init__(self, agent: Agent, space: bytes) -> None:
+        self._agent = agent
+        self._space = space
+        self._build: PackBuild | None = None
+        self._files: list[ManifestEntry] = []
+        self._path = ""
+        self._cutter = Cutter()
+        self._chunks: list[ChunkRef] = []
+        self.complete = False
+
+    async def take(self, event: FileEvent) -> ContentRef | None:
+        """Take the next event; what `Complete` gives is the whole."""
+        match event:
+            case FileStart(path, _):
+                self._path, self._cutter, self._chunks = path, Cutter(), []
+            case FileData(data):
+                await self._add(self._cutter.feed(data))
+            case FileEnd():
+                await self._add(self._cutter.finish())
+                size = sum(chunk.length for chunk in self._chunks)
+                stream = await (await self._building()).stream(tuple(self._chunks))
+                self._files.append(ManifestEntry(self._path, size, stream))
+            case Restart():
+                await self.drop()
+            case Complete():
+                content = await self._finish()
+                self.complete = True
+                return content
+        return None
+
+    async def drop(self) -> None:
+        """Keep nothing of what came."""
+        self._files = []
+        if self._build is not None:
+            build, self._build = self._build, None
+            await build.abort()
+
+    async def _building(self) -> PackBuild:
+        if self._build is None:
+            self._build = await self._agent.replica.content.build(self._space, unsent=True)
+        return self._build
+
+    async def _add(self, chunks: Sequence[bytes]) -> None:
+        build = await self._building()
+        for chunk in chunks:
+            self._chunks.append(ChunkRef(await build.chunk(chunk), len(chunk)))
+
+    async def _finish(self) -> ContentRef | None:
+        if not self._files:
+            return None
+        manifest = await asyncio.to_thread(encode_manifest, self._files)
+        self._chunks = []
+        await self._add(await asyncio.to_thread(cut, manifest))
+        build = await self._building()
+        stream = await build.stream(tuple(self._chunks))
+        await build.finish()
+        return ContentRef(stream, sum(file.size for file in self._files), len(self._files))

@@ -1,0 +1,139 @@
+"""Calls to the server, sealed to its certified key (R13; docs/protocol.md, "Envelope" and "Strangers").
+
+Rules:
+- a call is sealed to the newest certificate under the pinned root that this replica holds, and to nobody else;
+- a server that answers 421 shows its chain: a certificate under the same root, newer than the one known, or nothing;
+- a server that does not know this device is shown its credentials, once per call;
+- only what is sealed is the server's word.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from protocol.entry import Entry, Kind, signature_holds
+from protocol.envelope import open_answer, seal_request
+from protocol.errors import Code, LocalFailure, PeerFault, Refused
+from protocol.identity import AgreementKey
+from protocol.messages import ReconcileAnswer, ReconcileRequest, SyncAnswer, SyncRequest, parse_chain
+from protocol.replica.replica import Replica
+from protocol.rights import Authority
+from protocol.roles import Role
+from protocol.structure import Certificate
+from protocol.wire import RECONCILE_PATH, SYNC_PATH, Call
+from sync_agent.app import Agent
+from sync_agent.credentials import credentials_of
+from sync_agent.transport import Transport, error_in
+
+MISDIRECTED: Final = 421
+
+_SYNC_STRANGER: Final = frozenset({Code.UNKNOWN_DEVICE})
+_RECONCILE_STRANGER: Final = frozenset({Code.UNKNOWN_DEVICE, Code.CANNOT_READ})
+
+
+class SealedCalls:
+    """The two calls of a running agent. Both raise `NoAnswer`, `Refused`, `PeerFault`, and what the server sends."""
+
+    def __init__(self, agent: Agent, transport: Transport) -> None:
+        self._agent = agent
+        self._transport = transport
+
+    async def sync(self, request: SyncRequest) -> SyncAnswer:
+        """The answer to one sync request."""
+        try:
+            return SyncAnswer.parse(await self._exchange(Call.SYNC, SYNC_PATH, request.encode()))
+        except Refused as refusal:
+            if refusal.code not in _SYNC_STRANGER:
+                raise
+        known = await credentials_of(self._agent.replica, self._agent.device)
+        introduced = replace(request, credentials=known)
+        return SyncAnswer.parse(await self._exchange(Call.SYNC, SYNC_PATH, introduced.encode()))
+
+    async def reconcile(self, request: ReconcileRequest) -> ReconcileAnswer:
+        """The answer to one step about one space; a server that does not let us read it is shown the grants for it."""
+        try:
+            return ReconcileAnswer.parse(await self._exchange(Call.RECONCILE, RECONCILE_PATH, request.encode()))
+        except Refused as refusal:
+            if refusal.code not in _RECONCILE_STRANGER:
+                raise
+        known = await credentials_of(self._agent.replica, self._agent.device, first=request.space)
+        introduced = replace(request, credentials=known)
+        return ReconcileAnswer.parse(await self._exchange(Call.RECONCILE, RECONCILE_PATH, introduced.encode()))
+
+    async def server(self) -> Authority:
+        """The server as its newest certificate names it. Raises `LocalFailure(DAMAGED)` if there is none."""
+        authority, _ = await newest_server(self._agent.replica)
+        return authority
+
+    async def _exchange(self, call: Call, path: str, payload: bytes) -> bytes:
+        """The payload of the sealed answer to a sealed call; one 421 on the way is dealt with."""
+        agent = self._agent
+        for strangers_left in (1, 0):
+            server = await self.server()
+            reply = AgreementKey(agent.entropy(32))
+            request = seal_request(
+                call,
+                payload,
+                device=agent.keys.signing,
+                recipient_public=server.agreement,
+                reply=reply,
+                ephemeral=agent.entropy(32),
+            )
+            response = await self._transport.post(path, request)
+            if response.is_ours and response.status != MISDIRECTED:
+                return open_answer(response.body, request, reply=reply, server_public=server.key)
+            if not response.is_ours:
+                raise error_in(response, agent.enrolment.server_url)
+            if strangers_left:
+                await self._meet(response.body)
+        raise PeerFault(Code.WRONG_KEY, "the server does not know the key that its own certificate names")
+
+    async def _meet(self, chain: bytes) -> None:
+        """Take a server's chain, if it proves a newer certificate under our root."""
+        replica = self._agent.replica
+        entries = parse_chain(chain)
+        shown = newest_certificate(entries, replica.door.root, replica.territory)
+        known, known_at = await newest_server(replica)
+        if (shown.header.at, shown.id) <= (known_at, known.grant):
+            raise PeerFault(
+                Code.WRONG_KEY,
+                "what answers is an older server than this machine has seen; ask who runs the system",
+                shown=shown.id.hex(),
+                known=known.grant.hex(),
+            )
+        source = Certificate.parse(shown.payload or b"").signing
+        await replica.admit(entries, source=source, now_ms=self._agent.now_ms())
+
+
+async def newest_server(replica: Replica) -> tuple[Authority, int]:
+    """The server's keys by its newest certificate that is not revoked, and that certificate's `at`."""
+    cut = (await replica.view(replica.territory)).roster.cut
+    servers = [
+        authority
+        for authority in replica.door.authorities()
+        if authority.role is Role.SERVER and authority.space == replica.territory and authority.key not in cut
+    ]
+    entries = await replica.store.get([authority.grant for authority in servers])
+    dated = [(entries[authority.grant].header.at, authority) for authority in servers if authority.grant in entries]
+    if not dated:
+        raise LocalFailure(Code.DAMAGED, "this machine has lost the server's certificate; enrol it again")
+    at, newest = max(dated, key=lambda pair: (pair[0], pair[1].grant))
+    return newest, at
+
+
+def newest_certificate(chain: tuple[Entry, ...], root: bytes, territory: bytes) -> Entry:
+    """The newest certificate in a chain that `root` signed for its territory. Raises `Refused(WRONG_TERRITORY)`."""
+    certificates = [
+        entry
+        for entry in chain
+        if entry.header.kind == Kind.CERTIFICATE
+        and (entry.header.author, entry.header.grant, entry.header.space) == (root, None, territory)
+        and entry.payload is not None
+        and signature_holds(entry)
+    ]
+    if not certificates:
+        raise Refused(
+            Code.WRONG_TERRITORY, "a server of another territory answers at this address; nothing was given to it"
+        )
+    return max(certificates, key=lambda entry: (entry.header.at, entry.id))

@@ -1,0 +1,70 @@
+"""Bodies of requests, read with a bound on their size and on how slowly they may come (R9).
+
+Rules:
+- a declared size beyond the bound is refused before a byte is read, an undeclared one at the first byte too many;
+- a `Content-Encoding` is refused: what it would grow to is not known;
+- a client that brings less than a piece a minute is let go, so that slow ones do not occupy the server for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Final
+
+from aiohttp import ClientError, web
+
+from protocol.errors import Code, PeerFault, TooLarge
+from protocol.limits import FILE_PIECE_BYTES, KiB
+
+SLOWEST_PIECE_BYTES: Final = 64 * KiB
+PIECE_TIMEOUT_S: Final = 60.0
+
+
+async def whole_body(request: web.Request, max_bytes: int) -> bytes:
+    """The body, of at most `max_bytes`. Raises `TooLarge`, `PeerFault(ENCODED_BODY | TOO_SLOW | CUT_OFF)`."""
+    return b"".join([piece async for piece in pieces(request, max_bytes)])
+
+
+async def pieces(request: web.Request, max_bytes: int) -> AsyncIterator[bytes]:
+    """The body in pieces of 1 to `FILE_PIECE_BYTES`, of at most `max_bytes` together.
+
+    What had come before the body was cut, or became too slow, is given before that is raised. Raises as `whole_body`.
+    """
+    if request.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
+        raise PeerFault(Code.ENCODED_BODY, "the body of a request may not be encoded")
+    if (request.content_length or 0) > max_bytes:
+        raise _too_large(max_bytes)
+    left = max_bytes
+    ended = False
+    while not ended:
+        piece = bytearray()
+        fault: PeerFault | None = None
+        try:
+            async with asyncio.timeout(PIECE_TIMEOUT_S):
+                ended = await _fill(request, piece)
+        except TimeoutError:
+            fault = PeerFault(Code.TOO_SLOW, "the request took too long to arrive")
+        except (web.RequestPayloadError, ClientError, ConnectionError) as reason:
+            fault = PeerFault(Code.CUT_OFF, "the request broke off", reason=str(reason))
+        left -= len(piece)
+        if left < 0:
+            raise _too_large(max_bytes)
+        if piece:
+            yield bytes(piece)
+        if fault is not None:
+            raise fault
+
+
+async def _fill(request: web.Request, piece: bytearray) -> bool:
+    """Add what comes to `piece`, until it is worth passing on; whether the body has ended."""
+    while len(piece) < SLOWEST_PIECE_BYTES:
+        part = await request.content.read(FILE_PIECE_BYTES - len(piece))
+        if not part:
+            return True
+        piece += part
+    return False
+
+
+def _too_large(max_bytes: int) -> TooLarge:
+    return TooLarge(Code.TOO_LARGE, f"the request is larger than {max_bytes} bytes", max=max_bytes)

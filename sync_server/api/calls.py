@@ -1,0 +1,65 @@
+"""The sealed calls: sync, reconcile, enroll. Bytes in, bytes out; what they mean is the responder's business."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from aiohttp import web
+
+from protocol.errors import Code, NoAnswer
+from protocol.limits import MAX_REQUEST_BYTES
+from protocol.replica.serving import Reply, Responder
+from protocol.wire import Call
+from sync_server.api.bodies import whole_body
+from sync_server.api.problems import Handler
+from sync_server.metrics import Counters, Direction, Result, result_of
+
+MAX_WAITING_CALLS: Final = 512
+CALLS_AT_ONCE: Final = 4
+RETRY_AFTER_S: Final = 5
+
+
+class Calls:
+    """Handlers of the sealed calls.
+
+    Few are answered at once, because each may hold some MiB; some hundred wait; beyond that a caller is asked to come
+    back. The wait is short: the store has one writer anyway.
+    """
+
+    def __init__(self, responder: Responder, counters: Counters) -> None:
+        self._responder = responder
+        self._counters = counters
+        self._slots = asyncio.Semaphore(CALLS_AT_ONCE)
+        self._waiting = 0
+
+    def handler(self, call: Call) -> Handler:
+        """What answers `call`."""
+
+        async def handle(request: web.Request) -> web.Response:
+            if self._waiting >= MAX_WAITING_CALLS:
+                if call is Call.SYNC:
+                    self._counters.session(Result.BUSY)
+                raise NoAnswer(Code.BUSY, "too many machines are calling at this moment", retry_after_s=RETRY_AFTER_S)
+            self._waiting += 1
+            try:
+                body = await whole_body(request, MAX_REQUEST_BYTES)
+                async with self._slots:
+                    reply = await self._answer(call, body)
+            finally:
+                self._waiting -= 1
+            self._count(call, len(body), reply)
+            return web.Response(body=reply.body, status=reply.status, headers={"Content-Type": reply.content_type})
+
+        return handle
+
+    async def _answer(self, call: Call, body: bytes) -> Reply:
+        if call is Call.ENROLL and not body:
+            return self._responder.chain()
+        return await self._responder.answer(call, body)
+
+    def _count(self, call: Call, received: int, reply: Reply) -> None:
+        self._counters.moved(Direction.IN, received)
+        self._counters.moved(Direction.OUT, len(reply.body))
+        if call is Call.SYNC:
+            self._counters.session(result_of(reply.status))

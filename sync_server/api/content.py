@@ -1,0 +1,131 @@
+"""Packs over HTTP: fetched by a link, with `Range`; sent with a capability, from where the last try ended (R13)."""
+
+from __future__ import annotations
+
+import logging
+from http import HTTPStatus
+from typing import Final
+
+from aiohttp import web
+
+from protocol.errors import BadInput, Code, PeerFault, RelaisError
+from protocol.limits import FILE_PIECE_BYTES, MAX_PACK_BYTES
+from protocol.replica.interfaces import ContentStore
+from protocol.replica.serving import Responder
+from protocol.wire import OFFSET_HEADER, PACK_TYPE, Capability
+from sync_server.api.bodies import pieces
+from sync_server.api.byte_range import NotSatisfiable, Span, asked_span
+from sync_server.api.problems import problem
+from sync_server.metrics import Counters, Direction
+
+_log = logging.getLogger(__name__)
+
+_BEARER: Final = "bearer "
+_STOPPED: Final = frozenset({Code.CUT_OFF, Code.TOO_SLOW})
+
+
+class Packs:
+    """Handlers for content. Memory stays constant, whatever the size of a pack."""
+
+    def __init__(self, responder: Responder, counters: Counters) -> None:
+        self._responder = responder
+        self._content: ContentStore = responder.replica.content
+        self._counters = counters
+
+    async def fetch(self, request: web.Request) -> web.StreamResponse:
+        """`GET /v1/packs/{capability}`: 200, 206, 403, 404, 416."""
+        capability = self._responder.fetch_capability(request.match_info["capability"])
+        pack = await self._content.pack(capability.pack, capability.space)
+        if pack is None:
+            gone = BadInput(Code.INCOMPLETE, "this content is not here any more; ask for a new link")
+            return problem(gone, HTTPStatus.NOT_FOUND)
+        tag = f'"{pack.hash.hex()}"'
+        common = {"Content-Type": PACK_TYPE, "Accept-Ranges": "bytes", "ETag": tag}
+        try:
+            span = asked_span(request.headers.get("Range"), pack.size)
+        except NotSatisfiable:
+            fault = PeerFault(Code.WRONG_OFFSET, "the range begins behind the end of this content")
+            return problem(
+                fault, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, {"Content-Range": f"bytes */{pack.size}"}
+            )
+        if span is None or request.headers.get("If-Range", tag) != tag:
+            return await self._send(request, web.StreamResponse(headers=common), pack.hash, Span(0, pack.size))
+        last = span.start + span.length - 1
+        common["Content-Range"] = f"bytes {span.start}-{last}/{pack.size}"
+        part = web.StreamResponse(status=HTTPStatus.PARTIAL_CONTENT, headers=common)
+        return await self._send(request, part, pack.hash, span)
+
+    async def receive(self, request: web.Request) -> web.StreamResponse:
+        """`POST /v1/packs`: 201 once the pack is whole and visible, 204 while it is not, 400, 403, 409, 413, 507."""
+        capability = self._responder.send_capability(_bearer(request))
+        offset = _offset(request)
+        if await self._content.pack(capability.pack, capability.space) is not None:
+            return _progress(HTTPStatus.CREATED, capability.size)
+        have = await self._content.part_size(capability.pack)
+        if have > capability.size:  # somebody said another size: what is here is not the pack
+            await self._content.drop_part(capability.pack)
+            have = 0
+        if have != offset:
+            fault = PeerFault(Code.WRONG_OFFSET, f"this content is to continue at byte {have}", expected=have)
+            return problem(fault, headers={OFFSET_HEADER: str(have)})
+        have = await self._take(request, capability, offset)
+        if have < capability.size:
+            return _progress(HTTPStatus.NO_CONTENT, have)
+        await self._content.finish_part(capability.space, capability.pack, capability.size)
+        await self._responder.received_pack(capability.space)
+        return _progress(HTTPStatus.CREATED, capability.size)
+
+    async def _take(self, request: web.Request, capability: Capability, offset: int) -> int:
+        """Keep what arrives, also of a body that breaks off; the size of what is here then."""
+        have = offset
+        try:
+            async for piece in pieces(request, capability.size - offset):
+                have = await self._content.append_part(capability.pack, have, piece)
+                self._counters.moved(Direction.IN, len(piece))
+        except PeerFault as fault:
+            if fault.code not in _STOPPED or have < capability.size:
+                raise
+        return have
+
+    async def _send(
+        self, request: web.Request, response: web.StreamResponse, pack: bytes, span: Span
+    ) -> web.StreamResponse:
+        response.content_length = span.length
+        data = await self._content.read_pack(pack, span.start, min(span.length, FILE_PIECE_BYTES))
+        await response.prepare(request)
+        at, end = span.start, span.start + span.length
+        while data:
+            await response.write(data)
+            self._counters.moved(Direction.OUT, len(data))
+            at += len(data)
+            data = await self._piece(pack, at, min(end - at, FILE_PIECE_BYTES))
+        if at < end:
+            response.force_close()
+        await response.write_eof()
+        return response
+
+    async def _piece(self, pack: bytes, at: int, length: int) -> bytes:
+        """More of a pack that is being sent; nothing at its end, or if it has gone: a short body tells the caller."""
+        try:
+            return await self._content.read_pack(pack, at, length) if length else b""
+        except RelaisError as error:
+            _log.warning("content went away while it was sent: %s", error)
+            return b""
+
+
+def _bearer(request: web.Request) -> str:
+    value = request.headers.get("Authorization", "")
+    if value[: len(_BEARER)].lower() != _BEARER:
+        raise PeerFault(Code.BAD_CAPABILITY, "sending content needs the capability that a sync gave")
+    return value[len(_BEARER) :].strip()
+
+
+def _offset(request: web.Request) -> int:
+    value = request.headers.get(OFFSET_HEADER, "")
+    if not (value.isascii() and value.isdecimal() and len(value) <= len(str(MAX_PACK_BYTES))):
+        raise PeerFault(Code.MALFORMED, f"sending content needs {OFFSET_HEADER}, the byte at which it begins")
+    return int(value)
+
+
+def _progress(status: HTTPStatus, offset: int) -> web.Response:
+    return web.Response(status=status, headers={OFFSET_HEADER: str(offset)})

@@ -1,0 +1,74 @@
+"""Which address means what, and what every answer has in common."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from aiohttp import web
+
+from protocol.errors import Code, LocalFailure, NoAnswer
+from protocol.replica.serving import Responder
+from protocol.wire import ENROLL_PATH, PACKS_PATH, RECONCILE_PATH, SYNC_PATH, Call
+from sync_server.api.calls import RETRY_AFTER_S, Calls
+from sync_server.api.content import Packs
+from sync_server.api.health import Health
+from sync_server.api.problems import Handler, Problems, problem
+from sync_server.metrics import Counters
+
+
+class Traffic:
+    """Requests under `/v1/` that are being answered. `closing` sends new ones away; `idle` is set while there are none."""
+
+    def __init__(self) -> None:
+        self.closing = False
+        self.idle = asyncio.Event()
+        self.idle.set()
+        self._running = 0
+
+    @web.middleware
+    async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Count a request, or send it away when the server is closing."""
+        if not request.path.startswith("/v1/"):
+            return await handler(request)
+        if self.closing:
+            away = problem(NoAnswer(Code.BUSY, "the server is being stopped", retry_after_s=RETRY_AFTER_S))
+            away.force_close()
+            return away
+        self._running += 1
+        self.idle.clear()
+        try:
+            return await handler(request)
+        finally:
+            self._running -= 1
+            if not self._running:
+                self.idle.set()
+
+
+def application(
+    responder: Responder,
+    counters: Counters,
+    health: Health,
+    traffic: Traffic,
+    on_failure: Callable[[LocalFailure], None],
+) -> web.Application:
+    """The HTTP side of a server. Failures of this machine, sealed to the caller or not, reach `on_failure`."""
+    app = web.Application(middlewares=[Problems(on_failure).middleware, traffic.middleware])
+    calls = Calls(responder, counters)
+    packs = Packs(responder, counters)
+    app.router.add_post(SYNC_PATH, calls.handler(Call.SYNC))
+    app.router.add_post(RECONCILE_PATH, calls.handler(Call.RECONCILE))
+    app.router.add_post(ENROLL_PATH, calls.handler(Call.ENROLL))
+    app.router.add_get(f"{PACKS_PATH}/{{capability}}", packs.fetch, allow_head=False)
+    app.router.add_post(PACKS_PATH, packs.receive)
+    app.router.add_get("/livez", health.live)
+    app.router.add_get("/readyz", health.ready)
+    app.router.add_get("/metrics", health.metrics)
+    app.on_response_prepare.append(_few_headers)
+    return app
+
+
+async def _few_headers(_request: web.Request, response: web.StreamResponse) -> None:
+    """A quiet sync costs under a kilobyte (R13): what nobody reads is left out."""
+    response.headers.popall("Server", None)
+    response.headers.popall("Date", None)

@@ -1,0 +1,64 @@
+"""The command `init`: takes the lock on DIR, has the territory begun, says what the operator must do next."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from protocol.errors import BadInput, Code
+from protocol.replica.command import run_command
+from protocol.replica.console import Notices
+from protocol.replica.operation import JSON, NO_FILES, Incoming, Outgoing, Params, Table
+from protocol.replica.replica import Entropy
+from sync_server.data_folder import already_initialised, is_initialised
+from sync_server.handlers.names import name_of
+from sync_server.handlers.territory import Begun, init_territory, kit_in, passphrase_in, recover_territory
+
+
+async def begin(  # noqa: PLR0913  (what an operator may say, and the rim's clock and randomness)
+    folder: Path,
+    name: str,
+    *,
+    kit: Path | None,
+    passphrase_file: Path | None,
+    recover: Path | None,
+    now_ms: Callable[[], int],
+    entropy: Entropy,
+    tell: Callable[[str], None],
+) -> JSON:
+    """Begin a territory in DIR, new or from a kit; the keys of the contract. Raises `BadInput`, `LocalFailure`."""
+    if is_initialised(folder):
+        raise already_initialised(folder)
+    if folder.exists() and not folder.is_dir():
+        raise BadInput(Code.USAGE, f"{folder} is not a folder")
+    if kit is not None and recover is not None:
+        raise BadInput(Code.USAGE, "--kit is for a new kit, and --recover keeps the one that there is: give one of them")
+    name = name_of(name, "a territory")
+    passphrase = None if passphrase_file is None else passphrase_in(passphrase_file)
+    known = None if recover is None else replace(kit_in(recover, passphrase), name=name)
+
+    async def operate(_params: Params, _incoming: Incoming, _outgoing: Outgoing) -> JSON:
+        if recover is None or known is None:
+            begun = await init_territory(
+                folder, name, kit_file=kit, passphrase=passphrase, now_ms=now_ms, entropy=entropy
+            )
+            tell(_advice(begun, protected=passphrase is not None))
+        else:
+            begun = await recover_territory(folder, known, recover, now_ms=now_ms, entropy=entropy)
+        return {"territory": begun.territory.hex(), "fingerprint": " ".join(begun.words), "kit": str(begun.kit)}
+
+    @asynccontextmanager
+    async def table() -> AsyncIterator[Table]:
+        yield {"init": operate}
+
+    return await run_command(folder, "init", {}, NO_FILES, Notices(), table, create=True)
+
+
+def _advice(begun: Begun, *, protected: bool) -> str:
+    bare = "" if protected else " It has no passphrase: whoever reads it can do both."
+    return (
+        f"The recovery kit {begun.kit} can rebuild this territory, and erase it.{bare} "
+        "Print it, put it under lock and key, and take the file off this machine."
+    )

@@ -1,0 +1,204 @@
+"""The command line of the server: a thin table. What a command does is in `operations`, `handlers` and `service`."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from protocol.replica.command import run_command
+from protocol.replica.console import Call, Notices, Program, installed_version, tell
+from protocol.replica.operation import JSON, NO_FILES, Params, Table
+from sync_server.data_folder import check_initialised
+
+DEFAULT_LISTEN: Final = "127.0.0.1:8080"
+
+PROGRAM: Final = Program(
+    "sync-server", "The server of a territory: where schools meet, and where nothing is kept alone.", installed_version
+)
+
+Spaces = Annotated[list[str], typer.Option("--space", metavar="ID", help="A space: its id, or a school's UAI.")]
+Space = Annotated[str, typer.Option("--space", metavar="ID", help="The space: its id, or a school's UAI.")]
+DeviceOption = Annotated[str | None, typer.Option(metavar="ID", help="The device's id, from `devices`.")]
+PersonOption = Annotated[str | None, typer.Option(metavar="ID", help="The person's id, from `person list`.")]
+
+
+def main() -> int:
+    """The program `sync-server`."""
+    return PROGRAM.main()
+
+
+def now_ms() -> int:
+    """This machine's clock, in ms since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+async def _run(call: Call, name: str, params: Params, *, lasting: bool = False) -> JSON:
+    """Have the owner of DIR run a command: this process if nobody is."""
+
+    @asynccontextmanager
+    async def in_process() -> AsyncIterator[Table]:
+        from sync_server.app import opened  # noqa: PLC0415 — loaded only when needed
+        from sync_server.operations import operations  # noqa: PLC0415
+
+        async with opened(call.data_dir, now_ms=now_ms, entropy=secrets.token_bytes) as server:
+            yield operations(server)
+
+    check_initialised(call.data_dir)
+    return await run_command(call.data_dir, name, params, NO_FILES, Notices(), in_process, serve_others=lasting)
+
+
+@PROGRAM.command("init")
+async def init(
+    call: Call,
+    *,
+    name: Annotated[str, typer.Option(help="What the territory is called.")],
+    kit: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Where the recovery kit goes (DIR/recovery-kit).")
+    ] = None,
+    passphrase_file: Annotated[
+        str | None, typer.Option(metavar="FILE", help="A file with the passphrase that protects the kit.")
+    ] = None,
+    recover: Annotated[
+        str | None, typer.Option(metavar="KIT", help="Begin again with the territory of this kit.")
+    ] = None,
+) -> JSON:
+    """Make DIR the data folder of a new territory, and write its recovery kit."""
+    from sync_server.beginning import begin  # noqa: PLC0415 — loaded only when needed
+
+    return await begin(
+        call.data_dir,
+        name,
+        kit=None if kit is None else Path(kit),
+        passphrase_file=None if passphrase_file is None else Path(passphrase_file),
+        recover=None if recover is None else Path(recover),
+        now_ms=now_ms,
+        entropy=secrets.token_bytes,
+        tell=tell,
+    )
+
+
+@PROGRAM.command("run")
+async def run(
+    call: Call,
+    *,
+    listen: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where to listen.")] = DEFAULT_LISTEN,
+    behind_proxy: Annotated[bool, typer.Option(help="A proxy with TLS stands in front of this address.")] = False,
+    database: Annotated[str | None, typer.Option(metavar="URL", help="For a later version.")] = None,
+    blobs: Annotated[str | None, typer.Option(metavar="URL", help="For a later version.")] = None,
+) -> JSON:
+    """Serve until told to stop (SIGTERM, Ctrl-C)."""
+    from sync_server.config import run_config  # noqa: PLC0415 — loaded only when needed
+    from sync_server.service import run_server  # noqa: PLC0415
+
+    config = run_config(call.data_dir, listen=listen, behind_proxy=behind_proxy, database=database, blobs=blobs)
+    await run_server(config, now_ms=now_ms, entropy=secrets.token_bytes, tell=tell)
+    return {}
+
+
+@PROGRAM.command("space add")
+async def space_add(
+    call: Call,
+    name: Annotated[str, typer.Argument(help="What the class is called.")],
+    *,
+    school: Annotated[str, typer.Option(metavar="UAI", help="The school's code.")],
+    year: Annotated[str | None, typer.Option(metavar="2026-2027", help="The school year.")] = None,
+) -> JSON:
+    """Make a class, and its school if it is not there yet."""
+    return await _run(call, "space add", {"name": name, "school": school, "year": year})
+
+
+@PROGRAM.command("space list")
+async def space_list(call: Call) -> JSON:
+    """Every class: id, name, school, how many entries, and the fingerprint of their set."""
+    return await _run(call, "space list", {})
+
+
+@PROGRAM.command("person add")
+async def person_add(
+    call: Call,
+    name: Annotated[str, typer.Argument(help="The name, as the class says it.")],
+    *,
+    role: Annotated[str, typer.Option(help="teacher, pupil, guardian or admin.")],
+    space: Spaces,
+) -> JSON:
+    """Put somebody on the list of a class, or of several."""
+    return await _run(call, "person add", {"name": name, "role": role, "space": space})
+
+
+@PROGRAM.command("person list")
+async def person_list(call: Call, *, space: Space) -> JSON:
+    """Who is on the list of a class."""
+    return await _run(call, "person list", {"space": space})
+
+
+@PROGRAM.command("grant")
+async def grant(call: Call, *, device: DeviceOption = None, person: PersonOption = None, space: Spaces) -> JSON:
+    """Let a known device, or somebody and their devices, into more spaces."""
+    return await _run(call, "grant", {"device": device, "person": person, "space": space})
+
+
+@PROGRAM.command("ungrant")
+async def ungrant(call: Call, *, device: DeviceOption = None, person: PersonOption = None, space: Spaces) -> JSON:
+    """Withdraw a device, or somebody and their devices, from some spaces."""
+    return await _run(call, "ungrant", {"device": device, "person": person, "space": space})
+
+
+@PROGRAM.command("invite")
+async def invite(
+    call: Call,
+    *,
+    role: Annotated[str, typer.Option(help="machine, teacher, relay or admin.")],
+    space: Spaces,
+    person: PersonOption = None,
+    uses: Annotated[int, typer.Option(metavar="N", help="How many devices the code lets in.")] = 1,
+    ttl: Annotated[str, typer.Option(metavar="TIME", help="How long it lasts: 30m, 24h, 7d.")] = "24h",
+) -> JSON:
+    """Make a code with which a device enrols."""
+    return await _run(call, "invite", {"role": role, "space": space, "person": person, "uses": uses, "ttl": ttl})
+
+
+@PROGRAM.command("status")
+async def status(call: Call) -> JSON:
+    """What the server holds."""
+    return await _run(call, "status", {})
+
+
+@PROGRAM.command("devices")
+async def devices(call: Call) -> JSON:
+    """Every device: how it is, when it was last seen, what it has still to send."""
+    return await _run(call, "devices", {})
+
+
+@PROGRAM.command("hand-ins")
+async def hand_ins(call: Call, *, space: Space) -> JSON:
+    """The hand-ins of a class: whose, when, how far. Their content is sealed to the teachers."""
+    return await _run(call, "hand-ins", {"space": space})
+
+
+@PROGRAM.command("revoke")
+async def revoke(call: Call, device: Annotated[str, typer.Argument(help="The device's id, from `devices`.")]) -> JSON:
+    """Cut a device off everywhere: what it had brought stays, what turns up later is held back."""
+    return await _run(call, "revoke", {"device": device})
+
+
+@PROGRAM.command("verify", verdict=True)
+async def verify(call: Call) -> JSON:
+    """Read everything that can be served; what is bad is moved aside, and agents send it again."""
+    return await _run(call, "verify", {}, lasting=True)
+
+
+@PROGRAM.command("repair")
+async def repair(call: Call) -> JSON:
+    """Verify, and make anew every note that can be made from what is stored."""
+    return await _run(call, "repair", {}, lasting=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,35 @@
+"""Where things lie in a server's data folder, and whether a folder is one. Loads nothing: every command asks first."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from protocol.errors import BadInput, Code
+
+KEYS_FOLDER: Final = "keys"
+KEYS_FILE: Final = "keys/server"
+TERRITORY_FILE: Final = "territory.json"
+UNFINISHED_FILE: Final = "init-unfinished"
+DEFAULT_KIT: Final = "recovery-kit"
+
+
+def is_initialised(folder: Path) -> bool:
+    """Whether DIR is a server's: `init` writes `territory.json` last of all."""
+    return (folder / TERRITORY_FILE).exists()
+
+
+def check_initialised(folder: Path) -> None:
+    """Raise `BadInput(NOT_INITIALISED)` unless DIR is a server's."""
+    if not is_initialised(folder):
+        raise not_initialised(folder)
+
+
+def not_initialised(folder: Path) -> BadInput:
+    """What to say of a folder that is none."""
+    return BadInput(Code.NOT_INITIALISED, f"{folder} is no server's data folder yet; use `sync-server init`")
+
+
+def already_initialised(folder: Path) -> BadInput:
+    """What to say of a folder that is one already."""
+    return BadInput(Code.ALREADY_INITIALISED, f"{folder} is a server's data folder already; nothing has changed")

@@ -1,0 +1,100 @@
+"""Upkeep: what the store holds, whether it can serve, whether all that it holds is whole."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from typing import Final
+
+from protocol.errors import RelaisError
+from protocol.limits import MiB
+from protocol.replica.database import migrations
+from protocol.replica.interfaces import Damage
+from protocol.replica.packs import PACKS
+from sync_server.app import Server
+
+MIN_FREE_BYTES: Final = 64 * MiB
+_PATIENCE_S: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What lies in the store: entries of all spaces, chunks, and bytes of packs on disk."""
+
+    entries: int
+    chunks: int
+    bytes: int
+
+
+async def totals(server: Server) -> Totals:
+    """What lies in the store."""
+    _, chunks, size = await server.replica.content.totals()
+    return Totals(sum((await server.store.spaces()).values()), chunks, size)
+
+
+async def verify(server: Server) -> list[Damage]:
+    """Read everything that can be served; what is bad is moved aside and counts as missing, so that agents send it again."""
+    damages = [*await server.store.verify(), *await server.replica.content.verify()]
+    if damages:
+        await server.holdings.forget()
+    return damages
+
+
+async def repair(server: Server) -> None:
+    """Verify, and forget every note about what is complete, so that each piece is looked at again."""
+    await verify(server)
+    await server.holdings.forget()
+
+
+async def readiness(server: Server) -> dict[str, str]:
+    """What keeps the server from serving: part → a sentence; nothing if it can serve."""
+    problems = {}
+    for part, check in (
+        ("database", server.store.mark("ready")),
+        ("schema", _check_schema(server)),
+        ("packs", _check_packs(server)),
+        ("disk", _check_disk(server)),
+    ):
+        problem = await _problem(check)
+        if problem is not None:
+            problems[part] = problem
+    return problems
+
+
+async def _problem(check: Awaitable[object]) -> str | None:
+    try:
+        async with asyncio.timeout(_PATIENCE_S):
+            await check
+    except _NotReadyError as reason:
+        return str(reason)
+    except RelaisError as error:
+        return error.message
+    except TimeoutError:
+        return "it does not answer"
+    return None
+
+
+class _NotReadyError(Exception):
+    """A check that found something."""
+
+
+async def _check_schema(server: Server) -> None:
+    (stored,) = await server.store.database.run(lambda connection: connection.execute("PRAGMA user_version").fetchone())
+    version = stored % 65536
+    newest = migrations()[-1][0]
+    if version < newest:
+        raise _NotReadyError(f"the schema is {version}, and {newest} is needed")
+
+
+async def _check_packs(server: Server) -> None:
+    folder = server.folder / PACKS
+    if not await asyncio.to_thread(os.access, folder, os.R_OK | os.W_OK | os.X_OK):
+        raise _NotReadyError("the folder of packs is not there, or may not be written")
+
+
+async def _check_disk(server: Server) -> None:
+    free = await server.replica.content.free_bytes()
+    if free < MIN_FREE_BYTES:
+        raise _NotReadyError(f"{free} bytes are free, and {MIN_FREE_BYTES} are needed")

@@ -1,0 +1,226 @@
+"""The commands of the server as operations: parameters in, JSON out, the keys of the operator's contract.
+
+The same table serves a command that opens the store itself and the control channel of a running server. Rules are in
+`handlers`; here words become ids, and results become keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from typing import Final, TypeAlias
+
+from protocol.clock import rfc3339
+from protocol.errors import BadInput, Code
+from protocol.replica.console import installed_version
+from protocol.replica.operation import JSON, Incoming, Outgoing, Params, Table
+from sync_server.app import Server
+from sync_server.handlers import grants
+from sync_server.handlers.devices import Device, list_devices
+from sync_server.handlers.hand_ins import list_hand_ins
+from sync_server.handlers.invitations import Wanted, invite
+from sync_server.handlers.names import device_id, invited_role, lifetime_ms, person_id, person_role
+from sync_server.handlers.people import add_person, list_persons
+from sync_server.handlers.spaces import add_space, list_spaces, space_named, spaces_named
+from sync_server.handlers.upkeep import repair, totals, verify
+
+Command: TypeAlias = Callable[[Server, Params, Outgoing], Awaitable[JSON]]
+
+
+def operations(server: Server) -> Table:
+    """The table of commands over an opened server."""
+    return {name: partial(_operate, command, server) for name, command in _COMMANDS.items()}
+
+
+async def _operate(command: Command, server: Server, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+    del incoming
+    return await command(server, params, outgoing)
+
+
+async def _space_add(server: Server, params: Params, outgoing: Outgoing) -> JSON:
+    added = await add_space(server, _text(params, "name"), _text(params, "school"), _text_or_none(params, "year"))
+    if added.warning is not None:
+        await outgoing.progress(f"warning: {added.warning}")
+    return {"space": added.id.hex()}
+
+
+async def _space_list(server: Server, _params: Params, _outgoing: Outgoing) -> JSON:
+    return [
+        {
+            "space": space.id.hex(),
+            "name": space.name,
+            "school": space.school,
+            "entries": space.entries,
+            "fingerprint": space.fingerprint.hex(),
+        }
+        for space in await list_spaces(server)
+    ]
+
+
+async def _person_add(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
+    role = person_role(_text(params, "role"))
+    spaces = spaces_named(server, _texts(params, "space"))
+    return {"person": (await add_person(server, _text(params, "name"), role, spaces)).hex()}
+
+
+async def _person_list(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
+    space = space_named(server, _text(params, "space"))
+    return [
+        {"person": person.id.hex(), "name": person.name, "role": person.role.value}
+        for person in await list_persons(server, space)
+    ]
+
+
+async def _grant(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
+    spaces = spaces_named(server, _texts(params, "space"))
+    device, person = _device_or_person(params)
+    if device is not None:
+        await grants.grant_device(server, device, spaces)
+    if person is not None:
+        await grants.grant_person(server, person, spaces)
+    return {}
+
+
+async def _ungrant(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
+    spaces = spaces_named(server, _texts(params, "space"))
+    device, person = _device_or_person(params)
+    if device is not None:
+        await grants.ungrant_device(server, device, spaces)
+    if person is not None:
+        await grants.ungrant_person(server, person, spaces)
+    return {}
+
+
+async def _invite(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
+    person = _text_or_none(params, "person")
+    wanted = Wanted(
+        role=invited_role(_text(params, "role")),
+        spaces=spaces_named(server, _texts(params, "space")),
+        person=None if person is None else person_id(person),
+        uses=_count(params, "uses"),
+        lifetime_ms=lifetime_ms(_text(params, "ttl")),
+    )
+    made = await invite(server, wanted)
+    return {"code": made.code, "expires": rfc3339(made.expires_ms)}
+
+
+async def _status(server: Server, params: Params, outgoing: Outgoing) -> JSON:
+    held = await totals(server)
+    return {
+        "territory": server.replica.territory.hex(),
+        "generation": server.territory.generation.hex(),
+        "spaces": await _space_list(server, params, outgoing),
+        "devices": len(await list_devices(server)),
+        "entries": held.entries,
+        "chunks": held.chunks,
+        "bytes": held.bytes,
+        "version": installed_version(),
+    }
+
+
+async def _devices(server: Server, _params: Params, _outgoing: Outgoing) -> JSON:
+    return [_device_row(device) for device in await list_devices(server)]
+
+
+def _device_row(device: Device) -> JSON:
+    health = device.health
+    return {
+        "device": device.id.hex(),
+        "name": device.name,
+        "role": device.role.value,
+        "state": device.state.value,
+        "last_seen": rfc3339(device.heard.seen_ms),
+        "last_full_sync": rfc3339(device.heard.current_ms),
+        "via": device.heard.via,
+        "backlog": {
+            "entries": None if health is None else health.backlog_entries,
+            "bytes": None if health is None else health.backlog_bytes,
+        },
+        "version": None if health is None else health.version,
+    }
+
+
+async def _hand_ins(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
+    space = space_named(server, _text(params, "space"))
+    return [
+        {
+            "id": work.id.hex(),
+            "item": work.item.hex(),
+            "person": work.person.hex(),
+            "state": work.state.value,
+            "at": rfc3339(work.at_ms),
+        }
+        for work in await list_hand_ins(server, space)
+    ]
+
+
+async def _revoke(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
+    await grants.revoke_device(server, device_id(_text(params, "device")))
+    return {}
+
+
+async def _verify(server: Server, _params: Params, outgoing: Outgoing) -> JSON:
+    await outgoing.progress("reading everything that can be served …")
+    damages = await verify(server)
+    return {
+        "ok": not damages,
+        "problems": [{"what": damage.what, "id": damage.id.hex(), "why": damage.why} for damage in damages],
+    }
+
+
+async def _repair(server: Server, _params: Params, outgoing: Outgoing) -> JSON:
+    await outgoing.progress("reading everything, and moving aside what is bad …")
+    await repair(server)
+    return {}
+
+
+_COMMANDS: Final[Mapping[str, Command]] = {
+    "space add": _space_add,
+    "space list": _space_list,
+    "person add": _person_add,
+    "person list": _person_list,
+    "grant": _grant,
+    "ungrant": _ungrant,
+    "invite": _invite,
+    "status": _status,
+    "devices": _devices,
+    "hand-ins": _hand_ins,
+    "revoke": _revoke,
+    "verify": _verify,
+    "repair": _repair,
+}
+
+
+def _device_or_person(params: Params) -> tuple[bytes | None, bytes | None]:
+    device, person = _text_or_none(params, "device"), _text_or_none(params, "person")
+    if (device is None) == (person is None):
+        raise BadInput(Code.USAGE, "one of --device and --person is needed, and not both")
+    return (
+        None if device is None else device_id(device),
+        None if person is None else person_id(person),
+    )
+
+
+def _text(params: Params, key: str) -> str:
+    value = params.get(key)
+    if not isinstance(value, str):
+        raise BadInput(Code.USAGE, f"“{key}” is missing")
+    return value
+
+
+def _text_or_none(params: Params, key: str) -> str | None:
+    return None if params.get(key) is None else _text(params, key)
+
+
+def _texts(params: Params, key: str) -> list[str]:
+    value = params.get(key)
+    if not isinstance(value, list) or not all(isinstance(part, str) for part in value):
+        raise BadInput(Code.USAGE, f"“{key}” is missing")
+    return [str(part) for part in value]
+
+
+def _count(params: Params, key: str) -> int:
+    value = params.get(key)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise BadInput(Code.USAGE, f"“{key}” is missing")
+    return value

@@ -1,0 +1,177 @@
+"""Real machines for integration tests: a folder each, the two programs as processes, the operator's contract only."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+PATIENCE_S = 60.0
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command left: exit status, its JSON (None if stdout held none), raw stdout, stderr."""
+
+    status: int
+    json: Any
+    out: bytes
+    err: str
+
+    @property
+    def code(self) -> str | None:
+        """The error's code, if it failed."""
+        return self.json["error"]["code"] if isinstance(self.json, dict) and "error" in self.json else None
+
+
+def program(name: str) -> list[str]:
+    """How to start `sync-agent` or `sync-server` with this interpreter."""
+    return [sys.executable, "-m", name.replace("-", "_") + ".cli"]
+
+
+def environment(**more: str) -> dict[str, str]:
+    """The tests' environment without what would configure either program."""
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("SYNC_")}
+    return {**clean, "PYTHONPATH": str(Path(__file__).parents[2]), **more}
+
+
+@dataclass
+class Machine:
+    """One DIR with a program."""
+
+    name: str
+    folder: Path
+    program: str
+    daemon: subprocess.Popen[str] | None = None
+    log: Path = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.log = self.folder.with_suffix(".log")
+
+    def command(self, *words: str) -> list[str]:
+        """The argv of a command, `--data` after the subcommand and its arguments."""
+        return [*program(self.program), *words, "--data", str(self.folder)]
+
+    def run(self, *words: str, raw: bool = False, cwd: Path | None = None, **env: str) -> Done:
+        """Run a command to its end."""
+        argv = self.command(*words) + ([] if raw else ["--json"])
+        done = subprocess.run(  # noqa: S603  (our own program)
+            argv, capture_output=True, check=False, cwd=cwd, env=environment(**env), timeout=300
+        )
+        value = None
+        if not raw and done.stdout.strip():
+            value = json.loads(done.stdout)
+        return Done(done.returncode, value, done.stdout, done.stderr.decode(errors="replace"))
+
+    def ok(self, *words: str, raw: bool = False, cwd: Path | None = None) -> Any:
+        """Run a command that must succeed; its JSON, or its raw bytes."""
+        done = self.run(*words, raw=raw, cwd=cwd)
+        assert done.status == 0, (self.name, words, done.status, done.out[-500:], done.err[-2000:])
+        return done.out if raw else done.json
+
+    def start(self, *options: str) -> str:
+        """Start the daemon; the line with which it says that it is ready."""
+        with self.log.open("w", encoding="utf-8") as file:
+            self.daemon = subprocess.Popen(  # noqa: S603  (our own program)
+                self.command("run", *options), stdout=file, stderr=subprocess.STDOUT, env=environment(), text=True
+            )
+
+        def ready() -> str | None:
+            assert self.daemon is not None
+            text = self.log.read_text(encoding="utf-8")
+            assert self.daemon.poll() is None, (self.name, text[-2000:])
+            return next((line for line in text.splitlines() if "ready" in line), None)
+
+        return eventually(f"{self.name} ready", ready)
+
+    def kill(self) -> None:
+        """`kill -9`."""
+        assert self.daemon is not None
+        self.daemon.kill()
+        self.daemon.wait()
+        self.daemon = None
+
+    def stop(self) -> int:
+        """A clean stop; the exit status."""
+        assert self.daemon is not None
+        self.daemon.send_signal(signal.SIGTERM)
+        status = self.daemon.wait(30)
+        self.daemon = None
+        return status
+
+
+def eventually(what: str, ask: Callable[[], T | None], patience_s: float = PATIENCE_S) -> T:
+    """Ask until the answer is true, at most `patience_s`; processes cannot tell us when."""
+    deadline = time.monotonic() + patience_s
+    while not (answer := ask()):
+        assert time.monotonic() < deadline, f"waited {patience_s} s for: {what}"
+        time.sleep(0.05)
+    return answer
+
+
+@dataclass
+class School:
+    """A server with one class and its people, and agents enrolled as they are asked for."""
+
+    folder: Path
+    server: Machine
+    url: str
+    space: str
+    teacher_person: str
+    pupil: str
+    agents: dict[str, Machine] = field(default_factory=dict)
+
+    def invite(self, role: str, *more: str) -> str:
+        """A code."""
+        person = ["--person", self.teacher_person] if role == "teacher" else []
+        code: str = self.server.ok("invite", "--role", role, "--space", self.space, *person, *more)["code"]
+        return code
+
+    def enrol(self, name: str, role: str = "machine") -> Machine:
+        """A new enrolled agent, not running."""
+        agent = Machine(name, self.folder / name, "sync-agent")
+        agent.ok("enroll", "--server", self.url, "--code", self.invite(role), "--name", name)
+        self.agents[name] = agent
+        return agent
+
+    def server_row(self) -> dict[str, Any]:
+        """The class as the server sees it."""
+        return next(row for row in self.server.ok("space", "list") if row["space"] == self.space)
+
+    def restart_server(self) -> None:
+        """Start the server again at the address that agents know."""
+        self.server.start("--listen", self.url.removeprefix("http://"))
+
+
+def space_row(agent: Machine, space: str) -> dict[str, Any]:
+    """A space as an agent sees it."""
+    return next(row for row in agent.ok("status")["spaces"] if row["space"] == space)
+
+
+@contextmanager
+def school(folder: Path) -> Iterator[School]:
+    """A running school; every process that is still up is killed at the end."""
+    server = Machine("server", folder / "server", "sync-server")
+    server.ok("init", "--name", "Cher", "--kit", str(folder / "kit"))
+    space = server.ok("space", "add", "CM1", "--school", "0180001X")["space"]
+    teacher = server.ok("person", "add", "Mme Petit", "--role", "teacher", "--space", space)["person"]
+    pupil = server.ok("person", "add", "Léa", "--role", "pupil", "--space", space)["person"]
+    line = server.start("--listen", "127.0.0.1:0")
+    url = next(word.rstrip(".,/") for word in line.split() if word.startswith("http://"))
+    found = School(folder, server, url, space, teacher, pupil)
+    try:
+        yield found
+    finally:
+        for machine in (server, *found.agents.values()):
+            if machine.daemon is not None:
+                machine.kill()

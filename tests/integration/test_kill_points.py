@@ -1,0 +1,148 @@
+"""R8, shown at every write, flush and rename of a replica's working day: killed there, or failing there, it loses
+nothing that it acknowledged, shows nothing half done, and goes on to the same end as if nothing had happened.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+import pytest
+
+from protocol.errors import Code
+from tests.harness.entries import OTHER_SPACE
+from tests.harness.kill_points import (
+    FLUSHES,
+    WRITES,
+    Outcome,
+    Point,
+    acknowledged,
+    fault_at_every_point,
+    kill_at_every_point,
+    python_command,
+    python_environment,
+)
+from tests.harness.replica_workload import (
+    FAILED_STATUS,
+    FOREIGN,
+    FOREIGN_BYTES,
+    INLINE,
+    INLINE_BYTES,
+    STEPS,
+    Replica,
+    live,
+    state_of,
+)
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs strace")
+
+COMMAND = python_command("tests.harness.replica_workload")
+
+
+@pytest.fixture(scope="module")
+def unharmed(tmp_path_factory: pytest.TempPathFactory) -> object:
+    """The state at the end of a day without faults."""
+
+    async def day() -> object:
+        folder = tmp_path_factory.mktemp("unharmed")
+        await live(folder)
+        replica = await Replica.open(folder)
+        try:
+            return await state_of(replica)
+        finally:
+            await replica.close()
+
+    return asyncio.run(day())
+
+
+async def check(folder: Path, done: int, unharmed: object) -> None:
+    """Nothing that was acknowledged is lost, no step is half done, and the day can be finished."""
+    replica = await Replica.open(folder)
+    try:
+        for number, step in enumerate(STEPS):
+            facts = await step.facts(replica)
+            assert all(facts) or number >= done, f"lost: {step.name}"
+            assert all(facts) or not any(facts), f"half done: {step.name}"
+        assert await replica.store.verify() == []
+        assert await replica.content.verify() == []
+    finally:
+        await replica.close()
+    await live(folder)
+    replica = await Replica.open(folder)
+    try:
+        assert await state_of(replica) == unharmed
+    finally:
+        await replica.close()
+
+
+def test_a_replica_killed_at_any_call_loses_nothing_it_acknowledged(tmp_path: Path, unharmed: object) -> None:
+    def after_each(folder: Path, _: Point, outcome: Outcome) -> None:
+        asyncio.run(check(folder, acknowledged(outcome.lines), unharmed))
+
+    points = kill_at_every_point(COMMAND, python_environment(), tmp_path / "replica", after_each)
+    assert points > 200
+
+
+def test_a_start_after_a_crash_may_be_killed_at_any_call_too(tmp_path: Path, unharmed: object) -> None:
+    template = tmp_path / "crashed"
+    asyncio.run(crashed(template))
+
+    def after_each(folder: Path, _: Point, __: Outcome) -> None:
+        asyncio.run(check(folder, 4, unharmed))
+
+    command = python_command("tests.harness.replica_workload", "0")
+    assert kill_at_every_point(command, python_environment(), tmp_path / "replica", after_each, template=template) > 10
+
+
+async def crashed(folder: Path) -> None:
+    """A folder in which a crash has left a bit of everything: files without rows, passing files, rows without a file."""
+    await live(folder, steps=4)
+    replica = await Replica.open(folder)
+    await replica.content.ingest(OTHER_SPACE, INLINE_BYTES)
+    await replica.close()
+    pack_file(folder, INLINE).unlink()
+    pack_file(folder, FOREIGN).parent.mkdir(exist_ok=True)
+    pack_file(folder, FOREIGN).write_bytes(FOREIGN_BYTES)
+    (folder / "parts" / "1.passing").write_bytes(b"half a pack")
+
+
+def pack_file(folder: Path, pack: bytes) -> Path:
+    return folder / "packs" / pack[:1].hex() / f"{pack.hex()}.pack"
+
+
+@pytest.mark.parametrize(
+    ("fault", "calls", "lasting", "expected"),
+    [
+        ("error=EIO", (*WRITES, *FLUSHES), False, {Code.STORAGE_FAILED}),
+        ("error=ENOSPC", WRITES, True, {Code.DISK_FULL}),
+    ],
+    ids=["broken", "full"],
+)
+def test_a_disk_that_fails_at_any_call_is_reported_and_loses_nothing(
+    fault: str, calls: tuple[str, ...], lasting: bool, expected: set[Code], tmp_path: Path, unharmed: object
+) -> None:
+    def after_each(folder: Path, point: Point, outcome: Outcome) -> None:
+        # SQLite tries again later what it could not copy from its log into the database
+        assert outcome.status in (0, FAILED_STATUS), (point, outcome)
+        if outcome.status == FAILED_STATUS:
+            assert outcome.lines[-1].removeprefix("failed ") in expected, (point, outcome)
+        asyncio.run(check(folder, acknowledged(outcome.lines), unharmed))
+
+    template = tmp_path / "opened"
+    asyncio.run(opened_once(template))
+    points = fault_at_every_point(
+        COMMAND,
+        python_environment(),
+        tmp_path / "replica",
+        after_each,
+        fault=fault,
+        calls=calls,
+        lasting=lasting,
+        template=template,
+    )
+    assert points > 100
+
+
+async def opened_once(folder: Path) -> None:
+    await (await Replica.open(folder)).close()

@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import io
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from protocol.errors import BadInput, Code, LocalFailure, PeerFault, RelaisError
+from protocol.replica.operation import Outgoing
+from sync_agent.outlet import FolderOutlet, StdoutOutlet
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="made with POSIX calls")
+
+
+async def write(outlet: Outgoing, path: str, *pieces: bytes) -> None:
+    await outlet.start(path, None)
+    for piece in pieces:
+        await outlet.data(piece)
+    await outlet.end()
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def lead_to_a_full_disk(descriptor: int) -> None:
+    full = os.open("/dev/full", os.O_WRONLY)
+    os.dup2(full, descriptor)
+    os.close(full)
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+async def test_files_are_written_straight_into_the_folder(tmp_path: Path) -> None:
+    with FolderOutlet(tmp_path / "new" / "dir") as outlet:
+        await write(outlet, "leçon.txt", b"a", b"b")
+        await write(outlet, "x/y/z.txt")
+        await write(outlet, "x/y/w.txt", b"w")
+    assert tree(tmp_path / "new" / "dir") == {"leçon.txt": b"ab", "x/y/z.txt": b"", "x/y/w.txt": b"w"}
+
+
+def test_no_folder_is_made_when_no_file_comes(tmp_path: Path) -> None:
+    with FolderOutlet(tmp_path / "dir"):
+        pass
+    assert not (tmp_path / "dir").exists()
+
+
+async def test_an_older_file_stays_until_the_new_one_is_whole(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(b"old")
+    with FolderOutlet(tmp_path) as outlet:
+        await outlet.start("a.txt", 3)
+        await outlet.data(b"ne")
+        assert (tmp_path / "a.txt").read_bytes() == b"old"
+        await outlet.data(b"w")
+        await outlet.end()
+        assert tree(tmp_path) == {"a.txt": b"new"}
+
+
+async def test_a_file_that_was_not_finished_is_gone(tmp_path: Path) -> None:
+    with FolderOutlet(tmp_path) as outlet:
+        await write(outlet, "a.txt", b"a")
+        await outlet.start("b.txt", 3)
+        await outlet.data(b"b")
+    assert tree(tmp_path) == {"a.txt": b"a"}
+
+
+@pytest.mark.parametrize("path", ["", "/etc/passwd", "../a", "a/../../b", "a//b", "a/", ".", "a/./b", "a\0b"])
+async def test_a_path_that_leaves_the_folder_is_refused(tmp_path: Path, path: str) -> None:
+    with FolderOutlet(tmp_path / "dir") as outlet, pytest.raises(PeerFault) as refusal:
+        await outlet.start(path, 1)
+    assert refusal.value.code == Code.BAD_NAME
+    assert names_in(tmp_path) == []
+
+
+@posix
+@pytest.mark.parametrize("path", ["link/a.txt", "x/link/a.txt"])
+async def test_a_link_on_the_way_is_not_followed(tmp_path: Path, path: str) -> None:
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "dir" / "x").mkdir(parents=True)
+    for place in ("link", "x/link"):
+        (tmp_path / "dir" / place).symlink_to(tmp_path / "outside")
+    with FolderOutlet(tmp_path / "dir") as outlet, pytest.raises(BadInput) as refusal:
+        await outlet.start(path, 1)
+    assert (refusal.value.code, "link" in refusal.value.message) == (Code.BAD_NAME, True)
+    assert names_in(tmp_path / "outside") == []
+
+
+@posix
+async def test_a_link_in_the_place_of_a_file_is_replaced_and_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_bytes(b"precious")
+    (tmp_path / "dir").mkdir()
+    (tmp_path / "dir" / "a.txt").symlink_to(tmp_path / "precious")
+    with FolderOutlet(tmp_path / "dir") as outlet:
+        await write(outlet, "a.txt", b"new")
+    assert (tmp_path / "precious").read_bytes() == b"precious"
+    assert not (tmp_path / "dir" / "a.txt").is_symlink()
+
+
+@posix
+async def test_the_folder_that_the_caller_named_may_be_a_link(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "dir").symlink_to("real")
+    with FolderOutlet(tmp_path / "dir") as outlet:
+        await write(outlet, "a.txt", b"a")
+    assert tree(tmp_path / "real") == {"a.txt": b"a"}
+
+
+async def test_what_stands_in_the_way_is_named_and_kept(tmp_path: Path) -> None:
+    (tmp_path / "dir" / "a.txt").mkdir(parents=True)
+    (tmp_path / "dir" / "b").write_bytes(b"kept")
+    with FolderOutlet(tmp_path / "dir") as outlet, pytest.raises(BadInput, match=r"a\.txt"):
+        await write(outlet, "a.txt", b"a")
+    with FolderOutlet(tmp_path / "dir") as outlet, pytest.raises(BadInput, match="b"):
+        await write(outlet, "b/c.txt", b"a")
+    with FolderOutlet(tmp_path / "dir" / "b") as outlet, pytest.raises(BadInput, match="b"):
+        await write(outlet, "c.txt", b"a")
+    assert tree(tmp_path / "dir") == {"b": b"kept"}
+
+
+@posix
+@pytest.mark.skipif(hasattr(os, "geteuid") and os.geteuid() == 0, reason="root writes everywhere")
+async def test_a_folder_that_may_not_be_written_is_a_failure_of_this_machine(tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o500)
+    with FolderOutlet(closed) as outlet, pytest.raises(LocalFailure) as failure:
+        await outlet.start("a.txt", 1)
+    assert failure.value.code == Code.STORAGE_FAILED
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+async def test_a_full_disk_is_told_as_such_and_leaves_no_half_file(tmp_path: Path) -> None:
+    with FolderOutlet(tmp_path) as outlet:
+        await outlet.start("a.txt", 1)
+        assert outlet._file is not None
+        lead_to_a_full_disk(outlet._file.fileno())
+        with pytest.raises(LocalFailure) as failure:
+            await outlet.data(b"x" * 10_000)
+    assert (failure.value.code, failure.value.exit_status) == (Code.DISK_FULL, 1)
+    assert tree(tmp_path) == {}
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+async def test_a_full_disk_behind_stdout_is_told_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, writing = os.pipe()
+    lead_to_a_full_disk(writing)
+    with os.fdopen(reading, "rb"), os.fdopen(writing, "wb", buffering=0) as full:
+        stdout = io.TextIOWrapper(full, write_through=True)
+        monkeypatch.setattr(sys, "stdout", stdout)
+        with pytest.raises(LocalFailure) as failure:
+            await write(StdoutOutlet(), "a.txt", b"x")
+        stdout.detach()
+    assert failure.value.code == Code.DISK_FULL
+
+
+async def test_stdout_gets_the_bytes_of_one_file_and_nothing_else(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    outlet = StdoutOutlet()
+    await outlet.progress("un instant")
+    await write(outlet, "a.txt", b"\0\xff\r\n", b"end")
+    with pytest.raises(RelaisError):
+        await outlet.start("b.txt", 1)
+    captured = capfdbinary.readouterr()
+    assert (captured.out, captured.err) == (b"\0\xff\r\nend", b"un instant\n")
+
+
+@posix
+async def test_a_reader_that_goes_away_is_a_broken_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb", buffering=0) as pipe:
+        stdout = io.TextIOWrapper(pipe, write_through=True)
+        monkeypatch.setattr(sys, "stdout", stdout)
+        with pytest.raises(BrokenPipeError):
+            await write(StdoutOutlet(), "a.txt", b"x")
+        stdout.detach()
