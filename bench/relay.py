@@ -1,8 +1,8 @@
 """A TCP relay on loopback that counts what passes: bytes each way, connections, HTTP requests.
 
-It stands between two programs, so that what they send is measured outside both of them: payload bytes of TCP, headers of
-HTTP included, those of TCP and IP not. Bytes from the server go through the kernel alone (`splice`), so that the relay
-costs little beside what it measures; bytes to the server are looked at, to count the requests in them.
+It stands between two programs, so that what they send is measured outside both of them: payload bytes of TCP, headers
+of HTTP included, those of TCP and IP not. Bytes from the server go through the kernel alone (`splice`), so that the
+relay costs little beside what it measures; bytes to the server are looked at, to count the requests in them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _LONGEST_REQUEST_LINE: Final = 600
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """Bytes from the client (`up`) and from the server (`down`), connections, requests; `busy_s` from first to last byte."""
+    """Bytes from the client (`up`) and the server (`down`), connections, requests; `busy_s` from first to last byte."""
 
     up: int = 0
     down: int = 0
@@ -41,13 +41,13 @@ class Traffic:
 class Relay:
     """Passes connections on to `target` while the context lasts; `port` is where it listens."""
 
-    def __init__(self, target: tuple[str, int]) -> None:
+    def __init__(self, target: tuple[str, int], port: int = 0) -> None:
         self._target = target
         self._lock = threading.Lock()
         self._traffic = Traffic()
         self._first_s: float | None = None
         self._sockets: set[socket.socket] = set()
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self._listener = socket.create_server(("127.0.0.1", port), backlog=128)
         self.port: int = self._listener.getsockname()[1]
 
     def __enter__(self) -> Self:

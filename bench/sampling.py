@@ -1,5 +1,7 @@
 """What a process and all that it starts cost: CPU seconds, peak and present memory, read from /proc every 20 ms.
 
+New descendants are searched for every tenth look, because that reads all of /proc.
+
 Memory is resident memory. For a single process the peak is the kernel's own high-water mark; for several it is the
 largest sum that was seen, in which shared pages count once per process.
 """
@@ -8,8 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +19,7 @@ from pathlib import Path
 from typing import Final
 
 PERIOD_S: Final = 0.02
+_LOOKS_PER_SEARCH: Final = 10
 _TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 
@@ -33,6 +36,7 @@ class Cost:
 class _Seen:
     """One process as last seen."""
 
+    parent: int
     cpu_s: float
     rss_bytes: int
 
@@ -47,6 +51,14 @@ class Tree:
         self._high_water: dict[int, int] = {}
         self._most_at_once = 0
         self._base_s: float | None = None
+        self._members: set[int] = set()
+        self._looks = 0
+
+    def forget_peaks(self) -> None:
+        """Let the kernel's high-water marks begin anew: what a long-lived process needed before is not counted."""
+        for pid in _descendants(self.roots):
+            with contextlib.suppress(OSError):
+                Path(f"/proc/{pid}/clear_refs").write_text("5")
 
     def sample(self) -> None:
         """Look once."""
@@ -75,15 +87,10 @@ class Tree:
         return Cost(self.cpu_s() - (self._base_s or 0.0), peak)
 
     def _alive(self) -> dict[int, _Seen]:
-        found: dict[int, _Seen] = {}
-        pending = list(self.roots)
-        while pending:
-            pid = pending.pop()
-            seen = _look(pid)
-            if seen is not None:
-                found[pid] = seen
-                pending += _children(pid)
-        return found
+        if self._looks % _LOOKS_PER_SEARCH == 0:
+            self._members = _descendants(self.roots)
+        self._looks += 1
+        return {pid: seen for pid in self._members if (seen := _look(pid)) is not None}
 
 
 @contextmanager
@@ -109,14 +116,10 @@ def watched(*trees: Tree) -> Iterator[None]:
             tree.sample()
 
 
-class Stopwatch:
-    """Seconds since it was made."""
-
-    def __init__(self) -> None:
-        self._began_s = time.monotonic()
-
-    def __call__(self) -> float:
-        return time.monotonic() - self._began_s
+def reaped_cpu_s() -> float:
+    """CPU seconds of all children that have ended and been waited for, exactly."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def _look(pid: int) -> _Seen | None:
@@ -126,14 +129,22 @@ def _look(pid: int) -> _Seen | None:
         return None
     # the name, in parentheses, may hold anything; fields count from the state after it
     fields = text[text.rindex(")") + 2 :].split()
-    return _Seen((int(fields[11]) + int(fields[12])) / _TICKS_PER_S, int(fields[21]) * _PAGE_BYTES)
+    cpu_s = (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
+    return _Seen(int(fields[1]), cpu_s, int(fields[21]) * _PAGE_BYTES)
 
 
-def _children(pid: int) -> list[int]:
-    found: list[int] = []
-    with contextlib.suppress(OSError):
-        for thread in os.listdir(f"/proc/{pid}/task"):
-            found += map(int, Path(f"/proc/{pid}/task/{thread}/children").read_text().split())
+def _descendants(roots: Sequence[int]) -> set[int]:
+    children: dict[int, list[int]] = {}
+    for pid in (int(entry.name) for entry in os.scandir("/proc") if entry.name.isdigit()):
+        seen = _look(pid)
+        if seen is not None:
+            children.setdefault(seen.parent, []).append(pid)
+    found: set[int] = set()
+    pending = list(roots)
+    while pending:
+        pid = pending.pop()
+        found.add(pid)
+        pending += children.get(pid, [])
     return found
 
 

@@ -1,8 +1,8 @@
 """Looking after what lies here: verify, repair, doctor. Each says {"ok", "problems"}.
 
 Rules:
-- `verify` reads everything that this device may have to serve; what is bad is moved aside and counts as missing, so that
-  the next sync brings it back from whoever holds it;
+- `verify` reads everything that this device may have to serve; what is bad is moved aside and counts as missing, so
+  that the next sync brings it back from whoever holds it;
 - `repair` does the same until nothing bad is found, and tells what a sync will fetch again; what remains is a problem;
 - `doctor` looks around the store: each problem has a code, a sentence and what to do about it.
 """
@@ -22,7 +22,7 @@ from protocol.replica.interfaces import Damage
 from protocol.replica.operation import JSON, Outgoing
 from protocol.roles import Role
 from sync_agent.app import DEVICE_KEYS_FILE, REFUSED_MARKS, Agent
-from sync_agent.status import last_sync
+from sync_agent.health import LastSync
 
 LOW_DISK_BYTES: Final = GiB // 2
 MAX_SKEW_S: Final = 300
@@ -54,13 +54,8 @@ async def repair(agent: Agent, outgoing: Outgoing) -> dict[str, JSON]:
 async def doctor(agent: Agent, outgoing: Outgoing) -> dict[str, JSON]:
     """Look at clock, disk, keys, rights, SQLite, and at how the last sync went."""
     if sqlite3.sqlite_version_info < _SAFE_SQLITE:
-        await outgoing.progress(
-            f"SQLite {sqlite3.sqlite_version}: fine, because this program alone opens the store; never open it with another"
-        )
-    problems = [*_keys(agent)]
-    async for problem in _state(agent):
-        problems.append(problem)
-    return _verdict(problems)
+        await outgoing.progress(f"SQLite {sqlite3.sqlite_version}: let no other program open the store")
+    return _verdict([*_keys(agent), *[problem async for problem in _state(agent)]])
 
 
 async def _check(agent: Agent) -> list[Damage]:
@@ -89,14 +84,14 @@ def _damage(damage: Damage) -> JSON:
 async def _state(agent: Agent) -> AsyncIterator[JSON]:
     async for problem in _rights(agent):
         yield problem
-    last = await last_sync(agent)
-    if last.get("reachable") is False:
+    last = await LastSync.read(agent.replica.store)
+    if last is not None and not last.reachable:
         yield _problem(
             Code.UNREACHABLE,
             f"the server did not answer the last time: {agent.enrolment.server_url}",
             "look at the network cable or Wi-Fi, then try `sync-agent sync`; all work is kept meanwhile",
         )
-    for problem in _clock(agent, last.get("skew")):
+    for problem in _clock(agent, 0 if last is None else last.skew_ms):
         yield problem
     free = await agent.replica.content.free_bytes()
     if free < LOW_DISK_BYTES:
@@ -127,14 +122,14 @@ async def _rights(agent: Agent) -> AsyncIterator[JSON]:
         )
 
 
-def _clock(agent: Agent, skew_ms: JSON) -> Iterator[JSON]:
+def _clock(agent: Agent, skew_ms: int) -> Iterator[JSON]:
     proven_ms = agent.replica.proven_ms
     behind_s = 0 if proven_ms is None else (proven_ms - agent.now_ms()) // 1000
-    skew_s = abs(skew_ms) // 1000 if isinstance(skew_ms, int) else 0
-    if behind_s > MAX_SKEW_S or skew_s > MAX_SKEW_S:
+    wrong_s = max(behind_s, abs(skew_ms) // 1000)
+    if wrong_s > MAX_SKEW_S:
         yield _problem(
             Code.BAD_DATE,
-            f"this machine's clock is wrong by about {int(max(behind_s, skew_s))} s",
+            f"this machine's clock is wrong by about {wrong_s} s",
             "set date and time; nothing is refused meanwhile, but times are shown as doubtful",
         )
 

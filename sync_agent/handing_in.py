@@ -2,31 +2,28 @@
 
 Rules:
 - the work is sealed while it arrives, under a key of its own, in constant memory; only readers learn names and sizes;
-- the packs become durable first, then in one transaction the hand-in, the wraps of its key for all readers, and the mark
-  with the key: no moment exists in which the hand-in is there and its key is lost;
-- the key stays until the teacher's receipt, so that readers who come later can be given it; the names of the files stay;
+- the packs become durable first, then in one transaction the hand-in, the wraps of its key for all readers, and the
+  mark with the key: no moment exists in which the hand-in is there and its key is lost;
+- the key is kept in the mark, so that readers who come later can be given it (`sync_agent.wraps`);
 - a hand-in is opened whole or not at all: it is read to its end once before a file appears, and the receipt is written
   after the last file is where the teacher wanted it;
-- late work is taken and marked, and so is work for an item that was withdrawn meanwhile: a pupil's work is never turned away.
+- late work is taken and marked, and so is work for an item that was withdrawn meanwhile: no pupil's work is turned away.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from contextlib import aclosing
-from itertools import zip_longest
-from typing import Final, cast
+from typing import Final
 
-from protocol.canonical import Value, decode, encode
 from protocol.chunking import ChunkRef
 from protocol.clock import rfc3339
-from protocol.coursework import HandInState, Item, Work
+from protocol.coursework import HandInState, Work
 from protocol.entry import Kind
 from protocol.errors import BadInput, Code, LocalFailure, PeerFault, Refused, TooLarge
 from protocol.identity import AgreementKey
-from protocol.limits import MAX_PARENTS, MAX_READERS_PER_HAND_IN, MAX_SEALED_MANIFEST_BYTES, MAX_TEXT_CHARS
+from protocol.limits import MAX_PARENTS, MAX_TEXT_CHARS
 from protocol.replica.holdings import Need
-from protocol.replica.interfaces import PackBuild
 from protocol.replica.operation import (
     JSON,
     Complete,
@@ -38,23 +35,14 @@ from protocol.replica.operation import (
     Restart,
 )
 from protocol.replica.replica import Draft
-from protocol.roles import PersonRole, Role
-from protocol.sealing import (
-    CONTENT_KEY_BYTES,
-    SealedFile,
-    SealReader,
-    SealWriter,
-    unwrap_key,
-    wrap_info,
-    wrap_key,
-)
-from protocol.structure import RecoveryKey
-from protocol.work import MAX_MARK_CHARS, ContentRef, Feedback, HandIn, ItemKind, Receipt, Wraps
-from sync_agent.app import HAND_IN_MARKS, REFUSED_MARKS, Agent
+from protocol.roles import Role
+from protocol.sealing import CONTENT_KEY_BYTES, SealedFile, SealReader, SealWriter, unwrap_key, wrap_info
+from protocol.work import MAX_MARK_CHARS, ContentRef, Feedback, HandIn, ItemKind, Receipt
+from sync_agent.app import REFUSED_MARKS, Agent
 from sync_agent.publisher import check_text, store_files
 from sync_agent.reading import Manifests, files_json, find_item, find_work, read_checked
+from sync_agent.wraps import Kept, info_of, mark_of, readers_of, wraps_for
 
-_MAX_MARK_BYTES: Final = MAX_SEALED_MANIFEST_BYTES + 1024
 _SEES_ALL: Final = frozenset({Role.TEACHER, Role.ADMIN})
 
 
@@ -69,7 +57,7 @@ async def hand_in(
     incoming: Incoming,
     outgoing: Outgoing,
 ) -> bytes:
-    """Seal `files` (path, size), whose bytes `incoming` brings in this order, as the work of `person`; the hand-in's id.
+    """Seal `files` (path, size), whose bytes `incoming` brings in this order, as the work of `person`; its id.
 
     Raises `BadInput` (UNKNOWN_ITEM, NOT_AN_ASSIGNMENT, UNKNOWN_PERSON, NOTHING_TO_SEND, BAD_NAME …),
     `Refused(NO_RIGHT)`, `LocalFailure` (CHANGING_FILE when the bytes are not those of `files`, DISK_FULL …).
@@ -80,19 +68,15 @@ async def hand_in(
             Code.NOT_AN_ASSIGNMENT, f"“{item.shown.record.title}” is no assignment; nothing can be handed in for it"
         )
     if person not in (await agent.replica.view(item.space)).roster.persons:
-        raise BadInput(
-            Code.UNKNOWN_PERSON, f"nobody on this class list is “{person.hex()}”", person=person.hex()
-        )
+        raise BadInput(Code.UNKNOWN_PERSON, f"nobody on this class list is “{person.hex()}”", person=person.hex())
     authority = await agent.right(item.space, Kind.HAND_IN)
     if item.withdrawn:
         await outgoing.progress("this assignment has been withdrawn; the work is handed in all the same")
     content_key = agent.entropy(CONTENT_KEY_BYTES)
     content = await _seal(agent, item.space, content_key, files, incoming)
     async with agent.writing:
-        keys = await _reading_keys(agent, item.space)
-        info = wrap_info(
-            space=item.space, item=item.id, person=person, author=agent.device, commitment=content.stream
-        )
+        readers = await readers_of(agent.replica, item.space)
+        info = wrap_info(space=item.space, item=item.id, person=person, author=agent.device, commitment=content.stream)
         record = HandIn(content, item.shown.id)
         hand_in_draft = Draft(
             item.space, Kind.HAND_IN, authority.grant, record.encode(), subject=person, target=item.id
@@ -101,56 +85,13 @@ async def hand_in(
             item.space,
             Kind.WRAP,
             authority.grant,
-            _wraps(agent, content_key, keys, info).encode(),
+            wraps_for(readers, content_key, info, agent.entropy).encode(),
             subject=person,
             of_previous=True,
         )
-        mark = _mark(content_key, files)
-        entries = await agent.write(
-            hand_in_draft, wrap_draft, marks=lambda written: {_mark_key(written[0].id): mark}
-        )
+        kept = Kept(content_key, tuple(files)).encode()
+        entries = await agent.write(hand_in_draft, wrap_draft, marks=lambda written: {mark_of(written[0].id): kept})
     return entries[0].id
-
-
-async def tend_hand_ins(agent: Agent) -> int:
-    """Give the keys of this device's hand-ins to readers who came later; forget keys that a teacher's receipt frees.
-
-    Called after a sync. Returns how many wraps were written.
-    """
-    written = 0
-    async with agent.writing:
-        marks = await agent.replica.store.marks(HAND_IN_MARKS)
-        if not marks:
-            return 0
-        works = {
-            work.id: work
-            for space in await agent.spaces()
-            for work in (await agent.replica.view(space)).coursework.hand_ins.values()
-        }
-        for name, mark in marks.items():
-            work = works.get(bytes.fromhex(name.removeprefix(HAND_IN_MARKS)))
-            content_key, files = _parse_mark(mark)
-            if work is None or content_key is None:
-                continue
-            if work.opened:
-                await agent.replica.store.set_marks({name: _mark(None, files)})
-            else:
-                written += await _wrap_for_newcomers(agent, work, content_key)
-    return written
-
-
-async def _wrap_for_newcomers(agent: Agent, work: Work, content_key: bytes) -> int:
-    keys = [key for key in await _reading_keys(agent, work.space) if key not in work.readers]
-    wraps = _wraps(agent, content_key, keys, _info(work))
-    if not wraps.wraps:
-        return 0
-    authority = await agent.right(work.space, Kind.WRAP)
-    await agent.write(
-        Draft(
-            work.space, Kind.WRAP, authority.grant, wraps.encode(), subject=work.person, target=work.id
-        )
-    )
-    return 1
 
 
 async def _seal(
@@ -159,18 +100,13 @@ async def _seal(
     writer = SealWriter(content_key, [SealedFile(path, size) for path, size in files])
     build = await agent.replica.content.build(space, unsent=True, sealed=True)
     try:
-        refs: list[ChunkRef] = []
-        async for chunk in _sealed_chunks(writer, files, incoming):
-            refs.append(ChunkRef(await build.chunk(chunk), len(chunk)))
-        return await _kept(build, refs)
+        chunks = _sealed_chunks(writer, files, incoming)
+        refs = [ChunkRef(await build.chunk(chunk), len(chunk)) async for chunk in chunks]
+        stream = await build.stream(tuple(refs))
+        await build.finish()
     except BaseException:
         await build.abort()
         raise
-
-
-async def _kept(build: PackBuild, refs: Sequence[ChunkRef]) -> ContentRef:
-    stream = await build.stream(tuple(refs))
-    await build.finish()
     return ContentRef(stream, sum(ref.length for ref in refs), 0)
 
 
@@ -202,68 +138,9 @@ async def _sealed_chunks(
 
 
 def _changing() -> LocalFailure:
-    return LocalFailure(Code.CHANGING_FILE, "a file changes while it is being handed in; close the program that writes it")
-
-
-# --- keys -------------------------------------------------------------------------------------------------------------
-
-
-async def _reading_keys(agent: Agent, space: bytes) -> list[bytes]:
-    """The keys that a hand-in of this space is sealed to: those of its teachers, and the territory's recovery key.
-
-    Of more than `MAX_READERS_PER_HAND_IN`, every teacher's newest key comes before anybody's second.
-    """
-    roster = (await agent.replica.view(space)).roster
-    of_teachers = [
-        tuple(reversed(roster.reading_keys.get(person.id, ())))
-        for person in sorted(roster.persons.values(), key=lambda person: person.id)
-        if person.role is PersonRole.TEACHER
-    ]
-    in_turn = [key for rank in zip_longest(*of_teachers) for key in rank if key is not None]
-    return [*list(dict.fromkeys(in_turn))[:MAX_READERS_PER_HAND_IN], *await _recovery_key(agent)]
-
-
-async def _recovery_key(agent: Agent) -> list[bytes]:
-    entries = await agent.replica.store.scan_kinds([Kind.RECOVERY_KEY])
-    newest = max(entries, key=lambda entry: (entry.header.at, entry.id), default=None)
-    return [] if newest is None else [RecoveryKey.parse(newest.payload or b"").agreement]
-
-
-def _wraps(agent: Agent, content_key: bytes, keys: Iterable[bytes], info: bytes) -> Wraps:
-    """The content key for each reader; a key that nobody could read with is passed over."""
-    wraps = []
-    for key in keys:
-        try:
-            wraps.append((key, wrap_key(content_key, key, info, agent.entropy(32))))
-        except PeerFault:
-            continue
-    return Wraps(tuple(wraps))
-
-
-def _info(work: Work) -> bytes:
-    return wrap_info(
-        space=work.space,
-        item=work.item,
-        person=work.person,
-        author=work.author,
-        commitment=work.record.content.stream,
+    return LocalFailure(
+        Code.CHANGING_FILE, "a file changes while it is being handed in; close the program that writes it"
     )
-
-
-def _mark_key(work: bytes) -> str:
-    return f"{HAND_IN_MARKS}{work.hex()}"
-
-
-def _mark(content_key: bytes | None, files: Iterable[tuple[str, int]]) -> bytes:
-    rows: list[Value] = [[path, size] for path, size in files]
-    return encode({"key": content_key, "files": rows})
-
-
-def _parse_mark(mark: bytes) -> tuple[bytes | None, list[tuple[str, int]]]:
-    match decode(mark, max_bytes=_MAX_MARK_BYTES):
-        case {"key": bytes() | None as key, "files": list(rows)}:
-            return key, [cast("tuple[str, int]", tuple(cast("Sequence[Value]", row))) for row in rows]
-    raise LocalFailure(Code.DAMAGED, "what this device noted of a hand-in cannot be read")
 
 
 # --- opening ----------------------------------------------------------------------------------------------------------
@@ -286,12 +163,12 @@ async def open_hand_in(agent: Agent, wanted: bytes, outgoing: Outgoing) -> None:
             pass
     opened = -1
     async with aclosing(_unsealed(agent, work, content_key)) as pieces:
-        async for reader, index, piece in pieces:
+        async for files, index, piece in pieces:
             while opened < index:
                 if opened >= 0:
                     await outgoing.end()
                 opened += 1
-                await outgoing.start(reader[opened].path, reader[opened].size)
+                await outgoing.start(files[opened].path, files[opened].size)
             if piece:
                 await outgoing.data(piece)
     if opened >= 0:
@@ -338,7 +215,7 @@ async def _content_key(agent: Agent, work: Work) -> bytes:
 def _unwrapped(work: Work, key: AgreementKey) -> bytes | None:
     for wrap in work.readers.get(key.public, ()):
         try:
-            return unwrap_key(wrap, key, _info(work))
+            return unwrap_key(wrap, key, info_of(work))
         except PeerFault:
             continue
     return None
@@ -346,7 +223,7 @@ def _unwrapped(work: Work, key: AgreementKey) -> bytes | None:
 
 async def _unsealed(
     agent: Agent, work: Work, content_key: bytes
-) -> AsyncIterator[tuple[tuple[SealedFile, ...], int, bytes]]:
+) -> AsyncGenerator[tuple[tuple[SealedFile, ...], int, bytes], None]:
     """All files, the index of the one that goes on, and its next bytes; at the end the last index and no byte.
 
     Raises `LocalFailure(INCOMPLETE | DAMAGED)`.
@@ -429,9 +306,9 @@ class SealedLists:
 
     async def of(self, agent: Agent, work: Work) -> Sequence[tuple[str, int]]:
         """Path and size of each file, as far as this device may know them."""
-        mark = await agent.replica.store.mark(_mark_key(work.id))
+        mark = await agent.replica.store.mark(mark_of(work.id))
         if mark is not None:
-            return _parse_mark(mark)[1]
+            return Kept.parse(mark).files
         if work.id not in self._known:
             key = agent.person_key()
             content_key = None if key is None else _unwrapped(work, key)

@@ -13,8 +13,9 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Final, Self
 
 from protocol import canonical
+from protocol.canonical import Value
 from protocol.errors import Code, PeerFault
-from protocol.fields import Fields, compact
+from protocol.fields import Fields
 from protocol.limits import MAX_NAME_CHARS
 from protocol.register import Health
 from protocol.replica.interfaces import EntryStore
@@ -97,5 +98,5 @@ class LastSync:
 
     def marks(self) -> dict[str, bytes | None]:
         """What to write into the store."""
-        value = compact(at=self.at_ms, reachable=self.reachable, skew=self.skew_ms)
+        value: dict[str, Value] = {"at": self.at_ms, "reachable": self.reachable, "skew": self.skew_ms}
         return {LAST_SYNC_MARK: canonical.encode(value)}

@@ -59,6 +59,11 @@ def files_of(paths: Sequence[str], *, folder: Path | None = None, required: bool
     return Intake(paths, base, survey(paths, base))
 
 
+def sizes_of(incoming: Incoming) -> list[tuple[str, int]]:
+    """Path and size of each file that `files_of` found, in the order in which they come; nothing for other input."""
+    return incoming.sizes() if isinstance(incoming, Intake) else []
+
+
 def survey(paths: Sequence[str], folder: Path) -> list[Source]:
     """All files that `paths` name, in the order of the paths that they get. Nothing is read but folders.
 
@@ -106,6 +111,10 @@ class Intake:
         self._folder = folder
         self._found = found
         self._pause = pause
+
+    def sizes(self) -> list[tuple[str, int]]:
+        """Path and size in bytes of each file as it was found, in their order."""
+        return [(portable_form(source.path), source.likeness.size) for source in self._found]
 
     async def __aiter__(self) -> AsyncIterator[FileEvent]:
         """The events in order. Raises `LocalFailure(CHANGING_FILE)` after three tries, and what `survey` raises."""

@@ -3,16 +3,33 @@
 One table serves the command line that owns the store, and the daemon that answers for it.
 """
 
+# ruff: noqa: ARG002  (every operation takes the same three)
+
 from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
 
 from protocol.errors import BadInput, Code
 from protocol.replica.operation import JSON, Incoming, Outgoing, Params, Table
+from protocol.replica.replica import Entropy
 from protocol.work import ItemKind
 from sync_agent import care, handing_in, publisher, reading
 from sync_agent import parameters as given
 from sync_agent.app import Agent
 from sync_agent.publisher import Keep, Wish
 from sync_agent.status import status
+
+
+@asynccontextmanager
+async def opened(folder: Path, *, now_ms: Callable[[], int], entropy: Entropy) -> AsyncIterator[Table]:
+    """The table over the agent of DIR, whose lock the caller holds. Raises as `Agent.open` does."""
+    agent = await Agent.open(folder, now_ms=now_ms, entropy=entropy)
+    try:
+        yield table(agent)
+    finally:
+        await agent.close()
 
 
 def table(agent: Agent) -> Table:

@@ -1,8 +1,9 @@
 """Publishing coursework from this device: revisions, withdrawing and restoring, settling conflicts (R5, R17).
 
 Rules:
-- files are cut and packed while they arrive, in constant memory; the packs become durable and visible first, then the one
-  entry that names them: whatever ends a publication before that leaves nothing that anybody sees, and it can be repeated;
+- files are cut and packed while they arrive, in constant memory; the packs become durable and visible first, then the
+  one entry that names them: whatever ends a publication before that leaves nothing that anybody sees, and it can be
+  repeated;
 - a `Restart` throws away what came before it;
 - with an item given, what is not given stays as the shown head has it, and that head is the only parent;
 - what changes nothing is written only once: the same files and words again give the revision that is there already;
@@ -12,11 +13,10 @@ Rules:
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 from protocol.chunking import ChunkRef, Cutter, cut
 from protocol.coursework import Item
@@ -38,10 +38,7 @@ from protocol.replica.operation import (
 from protocol.replica.replica import Draft
 from protocol.work import EMPTY_PAYLOAD, ContentRef, ItemKind, Revision
 from sync_agent.app import Agent
-from sync_agent.parameters import shown
 from sync_agent.reading import find_item
-
-_END_OF_DAY: Final = dt.time(23, 59, 59, 999_000)
 
 
 class Keep(Enum):
@@ -135,9 +132,7 @@ async def settle(agent: Agent, wanted: bytes, keep: bytes) -> None:
         others = [head.id for head in item.heads if head.id != keep]
         while others:
             now, others = others[: MAX_PARENTS - 1], others[MAX_PARENTS - 1 :]
-            draft = Draft(
-                item.space, Kind.REVISION, authority.grant, payload, target=item.id, parents=(keep, *now)
-            )
+            draft = Draft(item.space, Kind.REVISION, authority.grant, payload, target=item.id, parents=(keep, *now))
             (entry,) = await agent.write(draft)
             keep = entry.id
 
@@ -154,28 +149,6 @@ async def _switch(agent: Agent, wanted: bytes, kind: Kind) -> None:
 
 
 # --- words ------------------------------------------------------------------------------------------------------------
-
-
-def due_ms(given: str, zone: dt.tzinfo | None = None) -> int:
-    """The time in ms since 1970 that an ISO 8601 date or date and time means.
-
-    A bare date means its end; what names no zone is meant in `zone`, by default the machine's. Raises
-    `BadInput(BAD_DATE)`.
-    """
-    text = given.strip()
-    try:
-        try:
-            when = dt.datetime.combine(dt.date.fromisoformat(text), _END_OF_DAY)
-        except ValueError:
-            when = dt.datetime.fromisoformat(text)
-        if when.tzinfo is None:
-            when = when.astimezone() if zone is None else when.replace(tzinfo=zone)
-        milliseconds = (when - dt.datetime.fromtimestamp(0, dt.UTC)) // dt.timedelta(milliseconds=1)
-    except (ValueError, OverflowError, OSError):
-        raise _bad_date(given) from None
-    if milliseconds < 0:
-        raise _bad_date(given)
-    return milliseconds
 
 
 def check_text(given: str, what: str, max_chars: int, *, code: Code = Code.USAGE) -> str:
@@ -209,9 +182,7 @@ def _space(wish: Wish, before: Item | None) -> bytes:
             raise BadInput(Code.USAGE, "a new item needs a space")
         return wish.space
     if wish.space is not None and wish.space != before.space:
-        raise BadInput(
-            Code.UNKNOWN_ITEM, f"the item “{before.id.hex()}” is not in the space “{wish.space.hex()}”"
-        )
+        raise BadInput(Code.UNKNOWN_ITEM, f"the item “{before.id.hex()}” is not in the space “{wish.space.hex()}”")
     return before.space
 
 
@@ -228,12 +199,6 @@ def _record(wish: Wish, item: Item | None, content: ContentRef | None) -> Revisi
     due = record.due_ms if isinstance(wish.due_ms, Keep) else wish.due_ms
     title = record.title if wish.title is None else wish.title
     return Revision(wish.kind or record.kind, title, subject or None, due, content or record.content)
-
-
-def _bad_date(given: str) -> BadInput:
-    return BadInput(
-        Code.BAD_DATE, f"“{shown(given)}” is no date; write it like 2026-12-24 or 2026-12-24T18:00", date=given
-    )
 
 
 # --- files ------------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ Rules:
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from typing import Final
 
 from protocol.clock import rfc3339
@@ -28,7 +28,7 @@ _MANIFEST_CACHE_FILES: Final = 20_000
 
 
 class Manifests:
-    """Lists of files that were read before; the longest unused go first, so that no more than a bounded number stays."""
+    """Lists of files that were read before; the longest unused go first, so that their number stays bounded."""
 
     def __init__(self) -> None:
         self._known: OrderedDict[bytes, tuple[ManifestEntry, ...]] = OrderedDict()
@@ -82,8 +82,8 @@ async def list_items(agent: Agent, manifests: Manifests) -> list[JSON]:
     persons = _persons_of_keys(agent)
     for space in await agent.spaces():
         items = (await agent.replica.view(space)).coursework.items.values()
-        for item in sorted(items, key=lambda item: (item.shown.at_ms, item.id)):
-            rows.append(await _item_row(agent, manifests, item, persons))
+        oldest_first = sorted(items, key=lambda item: (item.shown.at_ms, item.id))
+        rows.extend([await _item_row(agent, manifests, item, persons) for item in oldest_first])
     return rows
 
 
@@ -104,9 +104,7 @@ async def files_json(agent: Agent, manifests: Manifests, content: ContentRef | N
     return [{"path": file.path, "size": file.size} for file in files or ()]
 
 
-async def _item_row(
-    agent: Agent, manifests: Manifests, item: Item, persons: Mapping[bytes, bytes]
-) -> dict[str, JSON]:
+async def _item_row(agent: Agent, manifests: Manifests, item: Item, persons: Mapping[bytes, bytes]) -> dict[str, JSON]:
     version = item.shown
     record = version.record
     return {
@@ -234,7 +232,7 @@ async def _send(agent: Agent, files: Sequence[ManifestEntry], outgoing: Outgoing
         await outgoing.end()
 
 
-async def read_checked(agent: Agent, stream: bytes) -> AsyncIterator[bytes]:
+async def read_checked(agent: Agent, stream: bytes) -> AsyncGenerator[bytes, None]:
     """The chunks of a stream that was complete. Raises `LocalFailure(INCOMPLETE | DAMAGED)`, having taken that back."""
     try:
         async for piece in agent.replica.content.read_stream(stream):

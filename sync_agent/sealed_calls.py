@@ -16,6 +16,7 @@ from protocol.entry import Entry, Kind, signature_holds
 from protocol.envelope import open_answer, seal_request
 from protocol.errors import Code, LocalFailure, PeerFault, Refused
 from protocol.identity import AgreementKey
+from protocol.limits import MAX_CREDENTIALS
 from protocol.messages import ReconcileAnswer, ReconcileRequest, SyncAnswer, SyncRequest, parse_chain
 from protocol.replica.replica import Replica
 from protocol.rights import Authority
@@ -23,7 +24,6 @@ from protocol.roles import Role
 from protocol.structure import Certificate
 from protocol.wire import RECONCILE_PATH, SYNC_PATH, Call
 from sync_agent.app import Agent
-from sync_agent.credentials import credentials_of
 from sync_agent.transport import Transport, error_in
 
 MISDIRECTED: Final = 421
@@ -46,8 +46,7 @@ class SealedCalls:
         except Refused as refusal:
             if refusal.code not in _SYNC_STRANGER:
                 raise
-        known = await credentials_of(self._agent.replica, self._agent.device)
-        introduced = replace(request, credentials=known)
+        introduced = replace(request, credentials=await self._credentials(None))
         return SyncAnswer.parse(await self._exchange(Call.SYNC, SYNC_PATH, introduced.encode()))
 
     async def reconcile(self, request: ReconcileRequest) -> ReconcileAnswer:
@@ -57,14 +56,27 @@ class SealedCalls:
         except Refused as refusal:
             if refusal.code not in _RECONCILE_STRANGER:
                 raise
-        known = await credentials_of(self._agent.replica, self._agent.device, first=request.space)
-        introduced = replace(request, credentials=known)
+        introduced = replace(request, credentials=await self._credentials(request.space))
         return ReconcileAnswer.parse(await self._exchange(Call.RECONCILE, RECONCILE_PATH, introduced.encode()))
 
     async def server(self) -> Authority:
         """The server as its newest certificate names it. Raises `LocalFailure(DAMAGED)` if there is none."""
         authority, _ = await newest_server(self._agent.replica)
         return authority
+
+    async def _credentials(self, first: bytes | None) -> tuple[Entry, ...]:
+        """As many of this device's grants as fit, with what they hang on; first those that open the space `first`."""
+        replica = self._agent.replica
+        grants = [authority for authority in replica.door.authorities() if authority.key == self._agent.device]
+        line = () if first is None else replica.door.lineage(first)
+        grants.sort(key=lambda authority: authority.space not in line)
+        fitting: tuple[Entry, ...] = ()
+        for count in range(1, len(grants) + 1):
+            longer = await replica.credentials([authority.grant for authority in grants[:count]])
+            if len(longer) > MAX_CREDENTIALS:
+                break
+            fitting = longer
+        return fitting
 
     async def _exchange(self, call: Call, path: str, payload: bytes) -> bytes:
         """The payload of the sealed answer to a sealed call; one 421 on the way is dealt with."""

@@ -2,43 +2,32 @@
 
 from __future__ import annotations
 
-from protocol.canonical import decode
 from protocol.clock import rfc3339
 from protocol.entry import Kind
 from protocol.replica.operation import JSON
 from protocol.structure import SpaceRecord
-from sync_agent.app import LAST_SYNC_MARK, PROVEN_MARKS, Agent
-
-_MAX_MARK_BYTES = 4096
+from sync_agent.app import PROVEN_MARKS, Agent
+from sync_agent.health import LastSync
 
 
 async def status(agent: Agent) -> dict[str, JSON]:
     """The keys of the operator's contract."""
     role = await agent.role()
-    last = await last_sync(agent)
+    last = await LastSync.read(agent.replica.store)
     return {
         "device": agent.device.hex(),
         "role": None if role is None else role.value,
         "server": {
             "url": agent.enrolment.server_url,
-            "reachable": last.get("reachable"),
-            "last_sync": _time(last.get("at")),
+            "reachable": None if last is None else last.reachable,
+            "last_sync": None if last is None else rfc3339(last.at_ms),
         },
         "spaces": await _spaces(agent),
         "backlog": await _backlog(agent),
         "peers": [],
         "disk": await _disk(agent),
-        "clock_skew_s": _seconds(last.get("skew")),
+        "clock_skew_s": None if last is None else last.skew_ms / 1000,
     }
-
-
-async def last_sync(agent: Agent) -> dict[str, JSON]:
-    """How the last attempt to reach the server went: `at` in ms, `reachable`, `skew` in ms; empty before the first."""
-    mark = await agent.replica.store.mark(LAST_SYNC_MARK)
-    if mark is None:
-        return {}
-    value = decode(mark, max_bytes=_MAX_MARK_BYTES)
-    return {str(key): part for key, part in value.items()} if isinstance(value, dict) else {}  # type: ignore[misc]
 
 
 async def space_names(agent: Agent) -> dict[bytes, str]:
@@ -83,11 +72,3 @@ async def _disk(agent: Agent) -> dict[str, JSON]:
         "packs": packs,
         "chunks": chunks,
     }
-
-
-def _time(value: JSON) -> str | None:
-    return rfc3339(value) if isinstance(value, int) else None
-
-
-def _seconds(value: JSON) -> float | None:
-    return value / 1000 if isinstance(value, int) else None

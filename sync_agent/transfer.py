@@ -12,7 +12,7 @@ from __future__ import annotations
 from asyncio import TaskGroup
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, TypeAlias
 
@@ -29,15 +29,19 @@ MAX_CUTS_PER_PACK: Final = 3
 
 _CREATED: Final = 201
 
-Job: TypeAlias = Callable[[], Awaitable[bool]]
+Job: TypeAlias = tuple[bytes, Callable[[], Awaitable[bool]]]
 
 
 @dataclass(slots=True)
 class Moved:
-    """What became of a batch: how many packs got there, whether links had expired, the first thing that went wrong."""
+    """What became of a batch.
+
+    `packs` got there, some links had `expired`, the bytes of the `bad` ones were wrong, `failure` came first.
+    """
 
     packs: int = 0
     expired: bool = False
+    bad: set[bytes] = field(default_factory=set)
     failure: RelaisError | None = None
 
 
@@ -53,11 +57,11 @@ class Transfer:
         by_pack: dict[bytes, list[Link]] = {}
         for link in links:
             by_pack.setdefault(link.pack, []).append(link)
-        return await _work_off([partial(self._fetch_shared, same) for same in by_pack.values()])
+        return await _work_off([(pack, partial(self._fetch_shared, same)) for pack, same in by_pack.items()])
 
     async def send(self, uploads: Iterable[tuple[Upload, PackInfo]]) -> Moved:
         """Send stored packs that the server wants."""
-        return await _work_off([partial(self._send, upload, pack) for upload, pack in uploads])
+        return await _work_off([(pack.hash, partial(self._send, upload, pack)) for upload, pack in uploads])
 
     # --- down ---------------------------------------------------------------------------------------------------------
 
@@ -165,7 +169,7 @@ async def _work_off(jobs: Sequence[Job]) -> Moved:
 
     async def work() -> None:
         nonlocal stopped
-        for job in waiting:
+        for pack, job in waiting:
             if stopped:
                 return
             try:
@@ -175,7 +179,10 @@ async def _work_off(jobs: Sequence[Job]) -> Moved:
                     moved.expired = True
                     continue
                 moved.failure = moved.failure or error
-                stopped = stopped or not isinstance(error, PeerFault)
+                if isinstance(error, PeerFault):
+                    moved.bad.add(pack)
+                else:
+                    stopped = True
 
     async with TaskGroup() as group:
         for _ in range(min(PACKS_AT_ONCE, len(jobs))):

@@ -1,151 +1,162 @@
-"""Keys that let teachers read hand-ins: this teacher's own reading key, and wraps for readers who came later (§5).
+"""Who can read a hand-in: its content key, sealed to each of its readers (§5; docs/protocol.md, "Sealed hand-ins").
 
 Rules:
-- a teacher's device says the person's reading key in every space where it teaches;
-- as long as no teacher has opened a hand-in, the machine that made it adds a wrap for every reading key that appeared
-  since; whoever wraps, `info` names the hand-in's author;
+- readers are the reading keys of the space's teachers, and the territory's recovery key;
+- until a teacher has opened a hand-in, the machine that made it keeps the content key, and wraps it for every reader
+  who came later; the receipt frees it of the key, the names of the files stay;
 - only this device's own wraps count as done: another's might not open.
-
-docs/protocol.md, "Sealed hand-ins" and "Roster".
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import Final, Self
 
-from protocol import canonical
+from protocol.canonical import Value, decode, encode
 from protocol.coursework import Work
 from protocol.entry import Entry, Kind
-from protocol.errors import PeerFault, RelaisError
+from protocol.errors import Code, LocalFailure, PeerFault
 from protocol.fields import Fields
-from protocol.identity import AgreementKey
-from protocol.limits import MAX_READERS_PER_HAND_IN, MAX_SEALED_MANIFEST_BYTES
-from protocol.replica.replica import Draft, Replica
-from protocol.roles import Role
+from protocol.limits import MAX_FILE_BYTES, MAX_FILES_PER_REVISION, MAX_READERS_PER_HAND_IN, MAX_SEALED_MANIFEST_BYTES
+from protocol.replica.replica import Draft, Entropy, Replica
+from protocol.roles import PersonRole
 from protocol.sealing import CONTENT_KEY_BYTES, wrap_info, wrap_key
-from protocol.structure import PersonKey, RecoveryKey
+from protocol.structure import RecoveryKey
 from protocol.work import Wraps
-from sync_agent.app import HAND_IN_MARKS, PERSON_KEY_FILE, Agent, write_private
+from sync_agent.app import HAND_IN_MARKS, Agent
 
 _MAX_MARK_BYTES: Final = 2 * MAX_SEALED_MANIFEST_BYTES
 
 
-async def keep_readers(agent: Agent) -> int:
-    """Write what is missing of both kinds; how many entries that made."""
-    async with agent.writing:
-        drafts = [*await _own_reading_keys(agent), *await _late_wraps(agent)]
-        if drafts:
-            await agent.replica.write(drafts, author=agent.keys.signing, now_ms=agent.now_ms(), entropy=agent.entropy)
-    return len(drafts)
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What a device keeps of a hand-in that it made: the content key until it is freed, path and size of each file."""
+
+    content_key: bytes | None
+    files: tuple[tuple[str, int], ...]
+
+    @classmethod
+    def parse(cls, mark: bytes) -> Self:
+        """From the store. Raises `LocalFailure(DAMAGED)`."""
+        try:
+            fields = Fields(decode(mark, max_bytes=_MAX_MARK_BYTES), "what is kept of a hand-in")
+            key = fields.octets_or_none("key", CONTENT_KEY_BYTES)
+            return cls(key, tuple(_file(row) for row in fields.rows("files", MAX_FILES_PER_REVISION)))
+        except PeerFault as fault:
+            raise LocalFailure(Code.DAMAGED, "what this device noted of a hand-in cannot be read") from fault
+
+    def encode(self) -> bytes:
+        """For the store."""
+        return encode({"key": self.content_key, "files": [[path, size] for path, size in self.files]})
+
+
+def mark_of(hand_in: bytes) -> str:
+    """The name of the mark that holds what is kept of a hand-in."""
+    return f"{HAND_IN_MARKS}{hand_in.hex()}"
 
 
 async def readers_of(replica: Replica, space: bytes) -> list[bytes]:
-    """The keys to which a hand-in of this space is wrapped now: its teachers', and recovery's at the end."""
+    """The keys to which a hand-in of this space is wrapped now: its teachers', and recovery's at the end.
+
+    Of more than `MAX_READERS_PER_HAND_IN`, every teacher's newest key comes before anybody's second.
+    """
     roster = (await replica.view(space)).roster
-    teachers = [key for person in sorted(roster.reading_keys) for key in roster.reading_keys[person]]
-    recovery = await recovery_key(replica)
-    return [*teachers[:MAX_READERS_PER_HAND_IN], *([] if recovery is None else [recovery])]
+    of_teachers = []
+    for person, keys in sorted(roster.reading_keys.items()):
+        # who teaches in the whole school stands on the school's list, not on the class's
+        listed = roster.persons.get(person)
+        if listed is None or listed.role is PersonRole.TEACHER:
+            of_teachers.append(reversed(keys))
+    in_turn = [key for rank in zip_longest(*of_teachers) for key in rank if key is not None]
+    return [*list(dict.fromkeys(in_turn))[:MAX_READERS_PER_HAND_IN], *await _recovery_key(replica)]
 
 
-async def recovery_key(replica: Replica) -> bytes | None:
-    """The X25519 key of the territory's newest recovery kit."""
-    found = None
-    for entry in sorted(await replica.store.scan_kinds([Kind.RECOVERY_KEY]), key=_age):
+def wraps_for(readers: Iterable[bytes], content_key: bytes, info: bytes, entropy: Entropy) -> Wraps:
+    """The content key for each reader; a key that nobody could read with is passed over."""
+    wraps = []
+    for reader in readers:
         try:
-            found = RecoveryKey.parse(entry.payload or b"").agreement
+            wraps.append((reader, wrap_key(content_key, reader, info, entropy(32))))
         except PeerFault:
             continue
-    return found
+    return Wraps(tuple(wraps))
 
 
-# --- a teacher's own key ----------------------------------------------------------------------------------------------
-
-
-async def _own_reading_keys(agent: Agent) -> list[Draft]:
-    drafts = []
-    for space in await agent.spaces():
-        for grant in await agent.replica.authorities(agent.device):
-            if grant.role is not Role.TEACHER or grant.person is None or not agent.replica.door.covers(grant, space):
-                continue
-            public = _reading_key(agent).public
-            if public not in (await agent.replica.view(space)).roster.reading_keys.get(grant.person, ()):
-                payload = PersonKey(public).encode()
-                drafts.append(Draft(space, Kind.PERSON_KEY, grant.grant, payload, subject=grant.person))
-            break
-    return drafts
-
-
-def _reading_key(agent: Agent) -> AgreementKey:
-    key = agent.person_key()
-    if key is None:
-        key = AgreementKey(agent.entropy(32))
-        write_private(agent.folder / PERSON_KEY_FILE, key.seed)
-    return key
-
-
-# --- wraps for later readers ------------------------------------------------------------------------------------------
-
-
-async def _late_wraps(agent: Agent) -> list[Draft]:
-    marks = await agent.replica.store.marks(HAND_IN_MARKS)
-    kept = {bytes.fromhex(name.removeprefix(HAND_IN_MARKS)): value for name, value in marks.items()}
-    entries = await agent.replica.store.get(list(kept))
-    drafts = []
-    for hand_in, value in kept.items():
-        content_key = _content_key(value)
-        if hand_in in entries and content_key is not None:
-            draft = await _late_wrap(agent, entries[hand_in], content_key)
-            if draft is not None:
-                drafts.append(draft)
-    return drafts
-
-
-async def _late_wrap(agent: Agent, entry: Entry, content_key: bytes) -> Draft | None:
-    space = entry.header.space
-    work = (await agent.replica.view(space)).coursework.hand_ins.get(entry.id)
-    if work is None or work.opened or work.author != agent.device:
-        return None
-    done = await _wrapped_to(agent, work)
-    missing = [key for key in await readers_of(agent.replica, space) if key not in done]
-    if not missing:
-        return None
-    info = wrap_info(
-        space=space,
+def info_of(work: Work) -> bytes:
+    """What the wraps of a hand-in are bound to."""
+    return wrap_info(
+        space=work.space,
         item=work.item,
         person=work.person,
         author=work.author,
         commitment=work.record.content.stream,
     )
-    wraps = Wraps(tuple((reader, wrap_key(content_key, reader, info, agent.entropy(32))) for reader in missing))
-    right = await agent.right(space, Kind.WRAP)
-    return Draft(space, Kind.WRAP, right.grant, wraps.encode(), subject=work.person, target=work.id)
 
 
-async def _wrapped_to(agent: Agent, work: Work) -> set[bytes]:
-    """The readers for whom this device has already wrapped the key of a hand-in."""
+async def tend_hand_ins(agent: Agent) -> int:
+    """Wrap for readers who came later, and forget the keys that a teacher's receipt freed; how many wraps that made.
+
+    To be called after what may have brought readers or receipts.
+    """
+    async with agent.writing:
+        marks = await agent.replica.store.marks(HAND_IN_MARKS)
+        kept = {bytes.fromhex(name.removeprefix(HAND_IN_MARKS)): Kept.parse(mark) for name, mark in marks.items()}
+        open_keys = {hand_in: kept[hand_in] for hand_in in kept if kept[hand_in].content_key is not None}
+        if not open_keys:
+            return 0
+        freed: dict[str, bytes | None] = {}
+        drafts = []
+        for entry in (await agent.replica.store.get(list(open_keys))).values():
+            work = (await agent.replica.view(entry.header.space)).coursework.hand_ins.get(entry.id)
+            if work is None:
+                continue
+            mine = open_keys[entry.id]
+            if work.opened:
+                freed[mark_of(work.id)] = Kept(None, mine.files).encode()
+            elif mine.content_key is not None:
+                drafts += await _late_wrap(agent, work, mine.content_key)
+        if freed:
+            await agent.replica.store.set_marks(freed)
+        if drafts:
+            await agent.write(*drafts)
+    return len(drafts)
+
+
+async def _late_wrap(agent: Agent, work: Work, content_key: bytes) -> list[Draft]:
     written = await agent.replica.store.authored(work.space, agent.device)
-    return set(
-        _readers(entry for entry in written if entry.header.kind == Kind.WRAP and entry.header.target == work.id)
-    )
+    done = set(_wrapped(written, work.id))
+    readers = [reader for reader in await readers_of(agent.replica, work.space) if reader not in done]
+    wraps = wraps_for(readers, content_key, info_of(work), agent.entropy)
+    if not wraps.wraps:
+        return []
+    right = await agent.right(work.space, Kind.WRAP)
+    return [Draft(work.space, Kind.WRAP, right.grant, wraps.encode(), subject=work.person, target=work.id)]
 
 
-def _readers(wraps: Iterable[Entry]) -> Iterable[bytes]:
-    for entry in wraps:
+def _wrapped(written: Sequence[Entry], hand_in: bytes) -> Iterable[bytes]:
+    for entry in written:
+        if entry.header.kind == Kind.WRAP and entry.header.target == hand_in:
+            try:
+                record = Wraps.parse(entry.payload or b"")
+            except PeerFault:
+                continue
+            yield from (reader for reader, _ in record.wraps)
+
+
+async def _recovery_key(replica: Replica) -> list[bytes]:
+    found = []
+    for entry in await replica.store.scan_kinds([Kind.RECOVERY_KEY]):
         try:
-            record = Wraps.parse(entry.payload or b"")
+            found.append((entry.header.at, entry.id, RecoveryKey.parse(entry.payload or b"").agreement))
         except PeerFault:
             continue
-        yield from (reader for reader, _ in record.wraps)
+    return [max(found)[2]] if found else []
 
 
-def _content_key(mark: bytes) -> bytes | None:
-    """The key in a hand-in's mark, or None once it is forgotten."""
-    try:
-        return Fields(canonical.decode(mark, max_bytes=_MAX_MARK_BYTES), "a kept key").octets("key", CONTENT_KEY_BYTES)
-    except RelaisError:
-        return None
-
-
-def _age(entry: Entry) -> tuple[int, bytes]:
-    return entry.header.at, entry.id
+def _file(row: Value) -> tuple[str, int]:
+    match row:
+        case [str(path), int(size)] if 0 <= size <= MAX_FILE_BYTES:
+            return path, size
+    raise PeerFault(Code.MALFORMED, "a file of a hand-in has the wrong form")

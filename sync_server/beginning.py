@@ -49,6 +49,8 @@ async def begin(  # noqa: PLR0913  (what an operator may say, and the rim's cloc
             begun = await recover_territory(folder, known, recover, now_ms=now_ms, entropy=entropy)
         return {"territory": begun.territory.hex(), "fingerprint": " ".join(begun.words), "kit": str(begun.kit)}
 
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # names of pupils will lie in it
+
     @asynccontextmanager
     async def table() -> AsyncIterator[Table]:
         yield {"init": operate}

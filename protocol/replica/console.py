@@ -17,7 +17,7 @@ import inspect
 import json
 import os
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, TextIO, TypeAlias, TypeVar, cast, get_args, get_origin, get_type_hints
@@ -53,6 +53,7 @@ class _Command:
     handler: Callable[..., Any]
     signature: inspect.Signature
     known: Known
+    parameters: Mapping[str, str]
     verdict: bool
     raw: bool
 
@@ -86,8 +87,8 @@ class Program:
         """
 
         def enter(handler: _H) -> _H:
-            signature, options = self._signature_of(handler)
-            self._commands[name] = _Command(handler, signature, Known(name, options), verdict, raw)
+            signature, options, parameters = self._signature_of(handler)
+            self._commands[name] = _Command(handler, signature, Known(name, options), parameters, verdict, raw)
             return handler
 
         return enter
@@ -174,7 +175,8 @@ class Program:
         def configure(context: typer.Context, value: str) -> str:
             if not value:
                 raise BadInput(Code.USAGE, "--data names no folder")
-            context.default_map = dict(settings_for(Path(value), name, known))
+            found = settings_for(Path(value), name, known)
+            context.default_map = {command.parameters[option]: setting for option, setting in found.items()}
             return value
 
         def parse(*, data: str, json: bool, **arguments: Any) -> _Parsed:
@@ -201,21 +203,24 @@ class Program:
         parse.__annotations__ = {part.name: part.annotation for part in signature.parameters.values()}
         return parse
 
-    def _signature_of(self, handler: Callable[..., Any]) -> tuple[inspect.Signature, dict[str, bool]]:
-        """The handler's parameters but its first, completed for typer; its options and whether each is repeatable."""
-        parameters: list[inspect.Parameter] = []
+    def _signature_of(self, handler: Callable[..., Any]) -> tuple[inspect.Signature, dict[str, bool], dict[str, str]]:
+        """The handler's parameters but its first, completed for typer; what is repeatable; option → parameter."""
+        signature: list[inspect.Parameter] = []
         options: dict[str, bool] = {"json": False}
+        parameters = {"json": "json"}
         for parameter in list(inspect.signature(handler, eval_str=True).parameters.values())[1:]:
             kind, info = _typer_parts(parameter.annotation, has_default=parameter.default is not parameter.empty)
             if isinstance(info, OptionInfo):
-                if kind is bool:  # no `--no-…` twin
-                    info.param_decls = (f"--{parameter.name.replace('_', '-')}",)
-                info.envvar = f"{self._prefix}_{parameter.name.upper()}"
-                options[parameter.name] = _is_list(kind)
-            parameters.append(
+                option = _option_name(info) or parameter.name
+                if kind is bool and not _option_name(info):  # no `--no-…` twin
+                    info.param_decls = (f"--{option.replace('_', '-')}",)
+                info.envvar = f"{self._prefix}_{option.upper()}"
+                options[option] = _is_list(kind)
+                parameters[option] = parameter.name
+            signature.append(
                 parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=Annotated[cast("Any", kind), info])
             )
-        return inspect.Signature(parameters), options
+        return inspect.Signature(signature), options, parameters
 
 
 class Notices:
@@ -307,6 +312,15 @@ def _typer_parts(hint: Any, *, has_default: bool) -> tuple[Any, OptionInfo | Arg
         if isinstance(info, (OptionInfo, ArgumentInfo)):
             return kind, copy.copy(info)
     return kind, cast("OptionInfo | ArgumentInfo", typer.Option() if has_default else typer.Argument())
+
+
+def _option_name(info: OptionInfo) -> str | None:
+    """The option's name with `_`, where it is not simply the parameter's."""
+    spelled = (info.default, *(info.param_decls or ()))  # within `Annotated` typer keeps the first name in `default`
+    for name in spelled:
+        if isinstance(name, str) and name.startswith("--"):
+            return name[2:].replace("-", "_")
+    return None
 
 
 def _is_list(kind: Any) -> bool:

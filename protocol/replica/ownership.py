@@ -128,7 +128,7 @@ def read_control(data_dir: Path) -> Control | None:
     try:
         with (data_dir / RUN_FOLDER / CONTROL_FILE).open("rb") as file:
             raw = file.read(MAX_CONTROL_FILE_BYTES + 1)
-        document = json.loads(raw) if len(raw) <= MAX_CONTROL_FILE_BYTES else None
+        document = json.loads(raw if len(raw) <= MAX_CONTROL_FILE_BYTES else b"{}")
         host, port, token, pid = (document[key] for key in ("host", "port", "token", "pid"))
     except (OSError, ValueError, TypeError, KeyError):
         return None

@@ -109,11 +109,12 @@ class Responder:
     def __init__(
         self, replica: Replica, holdings: Holdings, station: Station, *, now_ms: Callable[[], int], entropy: Entropy
     ) -> None:
-        """`on_contact` may be set by who keeps a list of devices."""
+        """`on_contact` may be set by who keeps a list of devices, `on_failure` by who watches over the store."""
         self.replica = replica
         self.holdings = holdings
         self.station = station
         self.on_contact: Callable[[Contact], None] = _ignore
+        self.on_failure: Callable[[RelaisError], None] = _ignore
         self._now_ms = now_ms
         self._entropy = entropy
         self._handlers: dict[Call, Handler] = {Call.SYNC: self._sync, Call.RECONCILE: self._reconcile}
@@ -140,6 +141,7 @@ class Responder:
                 raise PeerFault(Code.MALFORMED, "the call does not belong to this path", call=request.call)
             payload = await self._handlers[call](request)
         except RelaisError as error:
+            self.on_failure(error)
             status, payload = error.http_status, encode_error(error)
         sealed = seal_answer(payload, request, server=self.station.signing, ephemeral=self._entropy(32))
         return Reply(status, sealed)
@@ -417,8 +419,8 @@ class Responder:
 _NAMES_CONTENT: Final = frozenset({Kind.REVISION, Kind.HAND_IN, Kind.FEEDBACK})
 
 
-def _ignore(_contact: Contact) -> None:
-    """Nobody keeps a list of devices."""
+def _ignore(_told: object) -> None:
+    """Nobody wants to know."""
 
 
 def _cursor_of(cursors: Sequence[Cursor], space: bytes) -> Cursor | None:

@@ -52,7 +52,7 @@ def application(
     traffic: Traffic,
     on_failure: Callable[[LocalFailure], None],
 ) -> web.Application:
-    """The HTTP side of a server. Failures of this machine, sealed to the caller or not, reach `on_failure`."""
+    """The HTTP side of a server. Failures of this machine that are not sealed to a caller reach `on_failure`."""
     app = web.Application(middlewares=[Problems(on_failure).middleware, traffic.middleware])
     calls = Calls(responder, counters)
     packs = Packs(responder, counters)

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import json
 import os
-import resource
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -122,8 +121,11 @@ def say(line: str) -> None:
 
 
 def peak_kib() -> int:
-    """The most memory that this process has held."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    """The most memory that this program has held. (`getrusage` would count the process that it was forked from.)"""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return 0
+    return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
 
 
 @contextlib.asynccontextmanager

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
+import os
 import stat
 import struct
 import sys
@@ -35,6 +37,9 @@ from protocol.replica.operation import (
 )
 from protocol.replica.ownership import Control, acquire, publish_control, read_control
 from tests.harness.control_program import TABLE, Counting, Zeros, in_process
+
+if sys.platform != "win32":
+    import fcntl
 
 ROOT = Path(__file__).parents[2]
 LARGE = 200 * 1024 * 1024
@@ -167,6 +172,16 @@ async def test_the_next_command_works_after_the_owner_was_killed(programs: Progr
     answer = await programs.ask("who")
     assert answer["result"]["pid"] == answer["pid"]
     assert not (programs.data_dir / "run" / "control.json").exists()
+
+
+async def test_a_new_owner_removes_what_a_killed_one_left_before_anything_else(programs: Programs) -> None:
+    owner = await programs.own()
+    owner.kill()
+    await owner.wait()
+    assert read_control(programs.data_dir) is not None
+    starting = await programs.start("own", str(programs.data_dir))
+    assert await line(starting) == "locked"
+    assert read_control(programs.data_dir) is None
 
 
 async def test_a_command_says_so_when_the_owner_dies_under_it(programs: Programs) -> None:
@@ -341,6 +356,79 @@ async def test_a_missing_data_folder_is_not_made_by_a_command_that_reads(tmp_pat
     assert not (tmp_path / "nothing").exists()
     await run_command(tmp_path / "new" / "data", "who", {}, NO_FILES, Counting(), in_process, create=True)
     assert (tmp_path / "new" / "data").is_dir()
+
+
+def in_the_way_of_run(folder: Path) -> None:
+    (folder / "run").write_bytes(b"")
+
+
+def in_the_way_of_the_lock(folder: Path) -> None:
+    (folder / "run" / "lock").mkdir(parents=True)
+
+
+@pytest.mark.parametrize("obstacle", [in_the_way_of_run, in_the_way_of_the_lock])
+def test_a_folder_that_cannot_be_locked_is_a_failure_of_this_machine(
+    tmp_path: Path, obstacle: Callable[[Path], None]
+) -> None:
+    obstacle(tmp_path)
+    with pytest.raises(LocalFailure) as failure:
+        acquire(tmp_path)
+    assert failure.value.code == Code.STORAGE_FAILED
+
+
+def test_a_full_disk_is_told_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    owner = acquire(tmp_path)
+    assert owner is not None
+    monkeypatch.setattr(os, "open", full)
+    with owner, pytest.raises(LocalFailure) as failure:
+        publish_control(owner, "127.0.0.1", 1, "t")
+    assert failure.value.code == Code.DISK_FULL
+    with pytest.raises(LocalFailure):
+        acquire(tmp_path)
+    assert names_in(tmp_path / "run") == ["lock"]
+
+
+def test_drafts_that_a_killed_owner_left_are_cleared(tmp_path: Path) -> None:
+    with acquire(tmp_path) or pytest.fail("taken") as owner:
+        (tmp_path / "run" / "control.json.dead").touch()
+        publish_control(owner, "127.0.0.1", 1, "t")
+        assert names_in(tmp_path / "run") == ["control.json", "lock"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not replace an open file")
+@pytest.mark.parametrize("replaced", [True, False])
+def test_the_lock_that_counts_is_the_one_that_others_see(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, replaced: bool
+) -> None:
+    lock = tmp_path / "run" / "lock"
+    flock = fcntl.flock
+
+    def meddle(descriptor: int, how: int) -> None:
+        monkeypatch.undo()
+        lock.unlink()
+        if replaced:
+            lock.touch()
+        flock(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", meddle)
+    with acquire(tmp_path) or pytest.fail("taken"):
+        assert acquire(tmp_path) is None
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a lock of POSIX")
+def test_a_disk_that_knows_no_locks_is_a_failure_of_this_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", unknown)
+    with pytest.raises(LocalFailure) as failure:
+        acquire(tmp_path)
+    assert failure.value.code == Code.STORAGE_FAILED
 
 
 @pytest.mark.parametrize(
@@ -531,6 +619,34 @@ async def test_200_mb_pass_in_constant_memory(programs: Programs, name: str) -> 
     assert answer["result"]["pid"] == owner.pid
     assert LARGE in (answer["received"], answer["result"].get("bytes"))
     assert max(answer["peak_kib"], answer["result"]["peak_kib"]) < CEILING_KIB
+
+
+def no_loopback(monkeypatch: pytest.MonkeyPatch, *missing: str) -> None:
+    """Let this machine refuse to listen on these addresses."""
+    loop = asyncio.get_running_loop()
+    real = loop.create_server
+
+    async def create_server(factory: Any, host: str, *rest: Any, **named: Any) -> Any:
+        if host in missing:
+            raise OSError(errno.EADDRNOTAVAIL, "Cannot assign requested address")
+        return await real(factory, host, *rest, **named)
+
+    monkeypatch.setattr(loop, "create_server", create_server)
+
+
+async def test_the_other_loopback_address_serves_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    no_loopback(monkeypatch, "127.0.0.1")
+    async with served(tmp_path) as control:
+        assert control.host == "::1"
+        assert await ask(tmp_path, "who")
+
+
+async def test_a_machine_without_loopback_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    no_loopback(monkeypatch, "127.0.0.1", "::1")
+    with pytest.raises(LocalFailure) as failure:
+        async with served(tmp_path):
+            pass
+    assert failure.value.code == Code.ADDRESS_IN_USE
 
 
 # --- who may knock, and with what -------------------------------------------------------------------------------------

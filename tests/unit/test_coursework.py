@@ -11,7 +11,7 @@ from protocol.entry import Entry, Kind
 from protocol.rights import Door
 from protocol.roles import PersonRole, Role
 from protocol.roster import Roster, fold_roster
-from protocol.structure import Erasure, PersonKey, PersonRecord, Revocation
+from protocol.structure import Erasure, Grant, PersonKey, PersonRecord, Revocation
 from protocol.work import EMPTY_PAYLOAD, ContentRef, Feedback, HandIn, ItemKind, Receipt, Revision, Wraps
 from tests.harness.history import YEAR_MS, World, Writer
 
@@ -312,3 +312,44 @@ def test_a_grant_that_is_held_back_opens_nothing(room: ClassRoom) -> None:
     roster = room.folds()[0]
     assert roster.may_read(kept.key.public)
     assert not roster.may_read(late.key.public)
+
+
+def let_back(room: ClassRoom, who: Writer, *revocations: Entry, by: Writer | None = None) -> Entry:
+    grant = Grant(who.key.public, bytes(32), None, who.role, who.person, None).encode()
+    parents = tuple(revocation.id for revocation in revocations)
+    return room.world.say(by or room.world.server, room.room, Kind.GRANT, grant, parents=parents)
+
+
+def test_a_device_that_was_let_go_comes_back_by_a_grant_that_names_the_revocation(room: ClassRoom) -> None:
+    first, key = room.teacher.grant, room.teacher.key.public
+    kept = room.revision("gardé")
+    lost = room.revision("hors d'atteinte")
+    revocation = revoke(room, room.world.server, room.teacher, kept)
+    room.teacher.grant = let_back(room, room.teacher, revocation).id
+    new = room.revision("de retour")
+    roster, work = room.folds()
+    assert set(work.items) == {kept.id, new.id}
+    assert roster.may_read(key)
+    assert roster.held_back == {lost.id, first}, "the earlier grant does not come back"
+    authority = roster.authority_of(key)
+    assert authority is not None
+    assert authority.grant == room.teacher.grant
+
+
+def test_a_grant_that_does_not_name_every_revocation_lets_nobody_back(room: ClassRoom) -> None:
+    kept = room.revision("gardé")
+    first = revoke(room, room.world.server, room.teacher, kept)
+    second = revoke(room, room.world.server, room.teacher, kept)
+    let_back(room, room.teacher)
+    let_back(room, room.teacher, first)
+    assert not room.folds()[0].may_read(room.teacher.key.public)
+    let_back(room, room.teacher, second, first)
+    assert room.folds()[0].may_read(room.teacher.key.public)
+
+
+def test_a_lower_rank_than_the_revocations_lets_nobody_back(room: ClassRoom) -> None:
+    admin = room.world.enrol(Role.ADMIN, room.world.school)
+    kept = room.revision("gardé")
+    revocation = revoke(room, room.world.server, room.teacher, kept)
+    let_back(room, room.teacher, revocation, by=admin)
+    assert not room.folds()[0].may_read(room.teacher.key.public)

@@ -1,0 +1,87 @@
+"""Measure the rows of the README's figures, the peers in the same run; write results.jsonl, then RESULTS.md from it.
+
+usage: run.py [ROW…] [--corpus DIR] [--corpus-label TEXT] [--work DIR] [--out FILE] [--rest SECONDS]
+
+Rows: first-sync quiet admission roster at-rest; all of them when none is named. `--corpus` adds a catalogue of your own
+to the first row. Exit code 1 if a goal was missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from bench import admission, at_rest, first_sync, quiet, results, roster
+from bench.corpus import measure as size_of
+from bench.corpus import write_corpus
+from bench.results import Catalogue, Result, Row, Setting
+from bench.table import cell, write_tables
+
+HERE: Final = Path(__file__).parent
+ROWS: Final[Mapping[str, Row]] = {
+    "first-sync": first_sync.measure,
+    "quiet": quiet.measure,
+    "admission": admission.measure,
+    "roster": roster.measure,
+    "at-rest": at_rest.measure,
+}
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"of {', '.join(ROWS)}; all when none is named")
+    parser.add_argument("--corpus", type=Path, help="a further catalogue for the row first-sync")
+    parser.add_argument("--corpus-label", default="your own catalogue", help="what to call it")
+    parser.add_argument("--work", type=Path, default=Path("/var/tmp/relais-bench"), help="where to work: 4 GB")
+    parser.add_argument("--out", type=Path, default=HERE / "results.jsonl", help="where the figures go")
+    parser.add_argument("--rest", type=float, default=60.0, help="seconds at rest")
+    chosen = parser.parse_args()
+    unknown = [name for name in chosen.rows if name not in ROWS]
+    if unknown:
+        parser.error(f"no such row: {', '.join(unknown)}")
+    catalogues = [_generated(chosen.work)]
+    if chosen.corpus is not None:
+        named = f"{chosen.corpus_label}, {_size(chosen.corpus)}, published as one item"
+        catalogues.append(Catalogue(named, chosen.corpus.resolve(), ((chosen.corpus.name, chosen.corpus.resolve()),)))
+    setting = Setting(chosen.work.resolve(), tuple(catalogues), chosen.rest)
+    results.append(chosen.out, "conditions", results.conditions())
+    met = True
+    for name in chosen.rows or ROWS:
+        began = time.monotonic()
+        for result in ROWS[name](setting):
+            met = _report(chosen.out, result) and met
+        print(f"   row {name}: {time.monotonic() - began:.0f} s, load {os.getloadavg()[0]:.1f}", flush=True)
+    write_tables(chosen.out, chosen.out.with_name("RESULTS.md"))
+    return 0 if met else 1
+
+
+def _generated(work: Path) -> Catalogue:
+    folder = work.resolve() / "catalogue"
+    write_corpus(folder)
+    courses = tuple((course.name, course) for course in sorted(folder.iterdir()))
+    return Catalogue(f"the generated catalogue, {_size(folder)}, {len(courses)} items", folder, courses)
+
+
+def _size(folder: Path) -> str:
+    files, size = size_of(folder)
+    return f"{size / 1e6:.0f} MB, {files:,} files"
+
+
+def _report(out: Path, result: Result) -> bool:
+    results.append(out, "result", result)
+    figures = ", ".join(f"{name} {cell(name, value)}" for name, value in result.figures.items())
+    missed = result.missed()
+    print(f"{result.table} · {result.what}: {figures}{'   MISSED: ' + ', '.join(missed) if missed else ''}", flush=True)
+    return not missed
+
+
+if __name__ == "__main__":
+    sys.exit(main())

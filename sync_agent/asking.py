@@ -1,0 +1,182 @@
+"""What a sync request says: cursors, the outbox, small packs, offers, wishes, health (R12; docs/protocol.md, "Sync").
+
+Rules:
+- the first request of a sync stays small, so that it costs little where a round trip is what hurts;
+- an entry that waits at the server is sent again only when something has moved, or after a while;
+- a small pack travels inside, the smallest first, those that do not fit with the next request; a larger one is offered;
+- nothing is said twice in one sync without a reason, so that a sync always ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+from protocol.entry import Entry
+from protocol.errors import Code
+from protocol.limits import FIRST_PUSH_BYTES, INLINE_PACK_BYTES, INLINE_TOTAL_BYTES, MAX_PUSHED_BYTES
+from protocol.messages import InlinePack, Offer, SyncRequest, Wanted
+from protocol.register import Health, RegisterKind, compose_register
+from protocol.replica.interfaces import PackInfo
+from sync_agent.app import GENERATION_MARK, Agent
+from sync_agent.cursors import read_cursors, shown_cursors
+from sync_agent.health import health_of, last_health, worth_saying
+
+MAX_OFFERS: Final = 1_000
+MAX_WANTED: Final = 500
+MAX_INLINE_PACKS: Final = 200
+PARKED_MS: Final = 60_000
+
+
+@dataclass(slots=True)
+class Parked:
+    """Entries that wait at the server for something that it lacks: their sizes, since when, whether something moved."""
+
+    sizes: dict[bytes, int] = field(default_factory=dict)
+    since_ms: int = 0
+    moved: bool = False
+
+    def add(self, entries: Iterable[Entry], now_ms: int) -> None:
+        """These were sent and wait."""
+        self.sizes.update({entry.id: entry.wire_bytes for entry in entries})
+        self.since_ms, self.moved = now_ms, False
+
+    def drop(self, ids: Iterable[bytes]) -> None:
+        """These wait no longer."""
+        for entry_id in ids:
+            self.sizes.pop(entry_id, None)
+
+    def is_due(self, now_ms: int) -> bool:
+        """Whether to send them again."""
+        return bool(self.sizes) and (self.moved or not 0 <= now_ms - self.since_ms < PARKED_MS)
+
+
+@dataclass(slots=True)
+class Said:
+    """What was said in one sync, and must not be said again in it without a reason.
+
+    `due` are packs that the server was found to lack; `complete` the spaces that had all their content when last looked
+    at; `fetching` says that links are waiting to be worked off, so that nothing is wished for yet.
+    """
+
+    requests: int = 0
+    packs: set[bytes] = field(default_factory=set)
+    wishes: set[tuple[bytes, bytes]] = field(default_factory=set)
+    due: dict[bytes, PackInfo] = field(default_factory=dict)
+    complete: set[bytes] = field(default_factory=set)
+    fetching: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request, the packs that it carries and those that it offers, and the health report that it brings, if any."""
+
+    request: SyncRequest
+    carried: tuple[PackInfo, ...]
+    offered: tuple[PackInfo, ...]
+    health: Health | None
+
+    @property
+    def packs(self) -> dict[bytes, PackInfo]:
+        """All packs that it speaks of, by hash."""
+        return {pack.hash: pack for pack in (*self.carried, *self.offered)}
+
+    @property
+    def has_news(self) -> bool:
+        """Whether it says more than where this agent stands."""
+        request = self.request
+        return bool(request.push or request.packs or request.offers or request.want)
+
+
+class Asking:
+    """Composes the requests of an agent's syncs."""
+
+    def __init__(self, agent: Agent) -> None:
+        self._agent = agent
+        self.parked = Parked()
+        self.closed: set[bytes] = set()
+        self.trouble: Code | None = None
+        self.skew_ms = 0
+
+    async def compose(self, said: Said) -> Asked:
+        """The next request of a sync in which `said` was said."""
+        agent = self._agent
+        store = agent.replica.store
+        spaces = list(await agent.spaces())
+        wanted = [] if said.fetching else await self._wanted(spaces, said)
+        push = await self._push(FIRST_PUSH_BYTES if said.requests == 0 else MAX_PUSHED_BYTES)
+        inline, offers = await self._packs(said)
+        health = await self._health(push, inline)
+        request = SyncRequest(
+            generation=await store.mark(GENERATION_MARK),
+            cursors=shown_cursors(spaces, await read_cursors(store), said.complete),
+            push=tuple(push),
+            packs=tuple([await self._inline(pack) for pack in inline]),
+            offers=tuple(Offer(pack.space, pack.hash, pack.size) for pack in offers),
+            want=tuple(wanted),
+            registers=() if health is None else (self._signed(health),),
+        )
+        return Asked(request, tuple(inline), tuple(offers), health)
+
+    async def _wanted(self, spaces: list[bytes], said: Said) -> list[Wanted]:
+        """Missing content that was not asked for yet; notes which spaces are complete."""
+        missing = await self._agent.missing()
+        said.complete = set(spaces) - {need.space for need in missing}
+        wished = [(need.space, need.stream) for need in missing if need.space not in self.closed]
+        return [Wanted(*wish) for wish in dict.fromkeys(wished) if wish not in said.wishes][:MAX_WANTED]
+
+    async def _push(self, room: int) -> list[Entry]:
+        """The oldest entries that are not known to wait, or else those that do, if it is time."""
+        parked = self.parked.sizes
+        outbox = await self._agent.replica.store.unsent(room + sum(parked.values()))
+        fresh = [entry for entry in outbox if entry.id not in parked]
+        if not fresh and self.parked.is_due(self._agent.now_ms()):
+            fresh = outbox
+        fitting: list[Entry] = []
+        for entry in fresh:
+            room -= entry.wire_bytes
+            if room < 0 and fitting:
+                break
+            fitting.append(entry)
+        return fitting
+
+    async def _packs(self, said: Said) -> tuple[list[PackInfo], list[PackInfo]]:
+        """Packs to carry, and packs to offer."""
+        unsent = {pack.hash: pack for pack in await self._agent.replica.content.unsent_packs()}
+        candidates = {**unsent, **said.due}
+        room = INLINE_TOTAL_BYTES
+        inline: list[PackInfo] = []
+        offers: list[PackInfo] = []
+        for pack in sorted(candidates.values(), key=lambda pack: (pack.size, pack.hash)):
+            if pack.hash in said.packs or pack.space in self.closed:
+                continue
+            if pack.size > INLINE_PACK_BYTES:
+                offers.append(pack)
+            elif pack.size <= room and len(inline) < MAX_INLINE_PACKS:
+                inline.append(pack)
+                room -= pack.size
+        return inline, offers[:MAX_OFFERS]
+
+    async def _inline(self, pack: PackInfo) -> InlinePack:
+        return InlinePack(pack.space, await self._agent.replica.content.read_pack(pack.hash, 0, pack.size))
+
+    async def _health(self, push: list[Entry], inline: list[PackInfo]) -> Health | None:
+        """The report, if it says something new: what will still be unsent when this request has arrived."""
+        store, content = self._agent.replica.store, self._agent.replica.content
+        entries, wire_bytes = await store.unsent_totals()
+        leaving = {pack.hash for pack in inline}
+        packs = {pack.hash: pack.size for pack in await content.unsent_packs() if pack.hash not in leaving}
+        report = await health_of(
+            self._agent,
+            max(0, entries - len(push)),
+            max(0, wire_bytes - sum(entry.wire_bytes for entry in push)) + sum(packs.values()),
+            self.trouble,
+        )
+        return worth_saying(report, await last_health(store))
+
+    def _signed(self, health: Health) -> bytes:
+        """The report as the server takes it: dated by the server's clock as far as it is known."""
+        at_ms = max(0, self._agent.now_ms() - self.skew_ms)
+        device = self._agent.keys.signing
+        return compose_register(device, RegisterKind.HEALTH, device.public, at_ms, health.encode()).data

@@ -1,0 +1,276 @@
+"""The command line of the agent: a thin table. What a command does is in `operations` and the modules that it names."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from protocol.errors import BadInput, Code, LocalFailure
+from protocol.replica.command import run_command
+from protocol.replica.console import Call, Notices, Program, installed_version, tell
+from protocol.replica.operation import JSON, NO_FILES, Incoming, Outgoing, Params, Table
+
+PROGRAM: Final = Program(
+    "sync-agent",
+    "Coursework on this machine, and pupils' work on its way back, with or without a network.",
+    installed_version,
+)
+
+ENROLMENT_FILE: Final = "enrolment.json"
+HAND_IN_TRIES: Final = 3
+
+Item = Annotated[str, typer.Argument(metavar="ITEM", help="The item's id, from `items`.")]
+HandInId = Annotated[str, typer.Argument(metavar="ID", help="The hand-in's id, from `hand-ins`.")]
+Paths = Annotated[list[str] | None, typer.Argument(metavar="PATH…", help="Files and folders.")]
+Folder = Annotated[str, typer.Argument(metavar="DIR", help="The folder to write into; made where it is missing.")]
+Peers = Annotated[
+    list[str] | None,
+    typer.Option("--peer", metavar="HOST:PORT", help="Another device on the LAN (in a later version)."),
+]
+
+
+def main() -> int:
+    """The program `sync-agent`."""
+    return PROGRAM.main()
+
+
+def now_ms() -> int:
+    """This machine's clock, in ms since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+async def _run(
+    call: Call,
+    name: str,
+    params: Params | None = None,
+    incoming: Incoming = NO_FILES,
+    outgoing: Outgoing | None = None,
+    *,
+    lasting: bool = False,
+) -> JSON:
+    """Have the owner of DIR run a command: this process if nobody is."""
+
+    @asynccontextmanager
+    async def in_process() -> AsyncIterator[Table]:
+        from sync_agent.operations import opened  # noqa: PLC0415 — loaded only when needed
+
+        async with opened(call.data_dir, now_ms=now_ms, entropy=secrets.token_bytes) as table:
+            yield table
+
+    if call.data_dir.is_dir() and not (call.data_dir / ENROLMENT_FILE).is_file():
+        raise BadInput(Code.NOT_ENROLLED, f"{call.data_dir} is not enrolled yet; use `sync-agent enroll` with a code")
+    return await run_command(
+        call.data_dir, name, params or {}, incoming, outgoing or Notices(), in_process, serve_others=lasting
+    )
+
+
+# --- coursework -------------------------------------------------------------------------------------------------------
+
+
+@PROGRAM.command("items")
+async def items(call: Call) -> JSON:
+    """List the coursework of this device, with the files of each item."""
+    return await _run(call, "items")
+
+
+@PROGRAM.command("publish")
+async def publish(
+    call: Call,
+    paths: Paths = None,
+    *,
+    space: Annotated[str | None, typer.Option(metavar="ID", help="The space, from `status`.")] = None,
+    title: Annotated[str | None, typer.Option(help="What people see.")] = None,
+    kind: Annotated[str | None, typer.Option(metavar="KIND", help="lesson, assignment or announcement.")] = None,
+    subject: Annotated[str | None, typer.Option(help="The school subject.")] = None,
+    due: Annotated[
+        str | None, typer.Option(metavar="DATE", help="ISO 8601; a bare date means the end of that day.")
+    ] = None,
+    item: Annotated[
+        str | None, typer.Option(metavar="ID", help="Publish a new version of this item; what is not given stays.")
+    ] = None,
+) -> JSON:
+    """Publish files and folders as a lesson, an assignment or an announcement."""
+    from sync_agent.dates import due_ms  # noqa: PLC0415 — loaded only when needed
+    from sync_agent.intake import files_of  # noqa: PLC0415
+
+    params: dict[str, JSON] = {"space": space, "title": title, "kind": kind, "item": item}
+    if subject is not None:
+        params["subject"] = subject or None
+    if due is not None:
+        params["due_ms"] = due_ms(due) if due else None
+    return await _run(call, "publish", params, files_of(paths or [], required=item is None))
+
+
+@PROGRAM.command("withdraw")
+async def withdraw(call: Call, item: Item) -> JSON:
+    """Take an item out of sight on every device; `restore` brings it back."""
+    return await _run(call, "withdraw", {"item": item})
+
+
+@PROGRAM.command("restore")
+async def restore(call: Call, item: Item) -> JSON:
+    """Bring a withdrawn item back."""
+    return await _run(call, "restore", {"item": item})
+
+
+@PROGRAM.command("settle")
+async def settle(
+    call: Call, item: Item, *, keep: Annotated[str, typer.Option(metavar="REVISION", help="One of the item's heads.")]
+) -> JSON:
+    """End a conflict: of several versions of an item, keep this one."""
+    return await _run(call, "settle", {"item": item, "keep": keep})
+
+
+@PROGRAM.command("cat", raw=True)
+async def cat(
+    call: Call, item: Item, path: Annotated[str, typer.Argument(metavar="PATH", help="A file, from `items`.")]
+) -> JSON:
+    """Write one file of an item, or of the feedback to a hand-in, to stdout."""
+    from sync_agent.outlet import StdoutOutlet  # noqa: PLC0415 — loaded only when needed
+
+    return await _run(call, "cat", {"item": item, "path": path}, outgoing=StdoutOutlet())
+
+
+@PROGRAM.command("checkout")
+async def checkout(
+    call: Call,
+    item: Item,
+    folder: Folder,
+    *,
+    revision: Annotated[str | None, typer.Option(metavar="R", help="This version instead of the shown one.")] = None,
+) -> JSON:
+    """Write all files of an item, or of the feedback to a hand-in, into DIR."""
+    return await _run_into(call, folder, "checkout", {"item": item, "revision": revision})
+
+
+@PROGRAM.command("people")
+async def people(
+    call: Call, *, space: Annotated[str, typer.Option(metavar="ID", help="The space, from `status`.")]
+) -> JSON:
+    """Show the class list of a space."""
+    return await _run(call, "people", {"space": space})
+
+
+# --- pupils' work -----------------------------------------------------------------------------------------------------
+
+
+@PROGRAM.command("hand-in")
+async def hand_in(
+    call: Call,
+    item: Item,
+    paths: Paths = None,
+    *,
+    person: Annotated[str, typer.Option(metavar="ID", help="Whose work it is, from `people`.")],
+) -> JSON:
+    """Hand in a pupil's work for an assignment; it is kept here, and sealed so that only teachers can open it."""
+    from sync_agent.intake import PAUSE_S, files_of, sizes_of  # noqa: PLC0415 — loaded only when needed
+
+    # The list of files is sealed before the first byte: when one of them changes meanwhile, all begins again.
+    for tries_left in reversed(range(HAND_IN_TRIES)):
+        incoming = files_of(paths or [])
+        params: dict[str, JSON] = {"item": item, "person": person, "files": sizes_of(incoming)}
+        try:
+            return await _run(call, "hand-in", params, incoming)
+        except LocalFailure as failure:
+            if failure.code is not Code.CHANGING_FILE or not tries_left:
+                raise
+        await asyncio.sleep(PAUSE_S)
+    raise AssertionError
+
+
+@PROGRAM.command("hand-ins")
+async def hand_ins(
+    call: Call, *, item: Annotated[str | None, typer.Option(metavar="ITEM", help="Only those for this item.")] = None
+) -> JSON:
+    """List pupils' work and how far it has come: on a teacher's device all of it, else what was handed in here."""
+    return await _run(call, "hand-ins", {"item": item})
+
+
+@PROGRAM.command("open-hand-in")
+async def open_hand_in(call: Call, hand_in: HandInId, folder: Folder) -> JSON:
+    """Unseal a pupil's work into DIR, and let the pupil know that it was opened."""
+    await _run_into(call, folder, "open-hand-in", {"id": hand_in})
+    return await _run(call, "confirm-opened", {"id": hand_in})
+
+
+@PROGRAM.command("feedback")
+async def feedback(
+    call: Call,
+    hand_in: HandInId,
+    paths: Paths = None,
+    *,
+    text: Annotated[str, typer.Option(help="What the pupil reads.")],
+    mark: Annotated[str | None, typer.Option(help="A mark or a level.")] = None,
+    redo: Annotated[bool, typer.Option(help="Ask for another try.")] = False,
+) -> JSON:
+    """Give feedback on a pupil's work, with files if there are any."""
+    from sync_agent.intake import files_of  # noqa: PLC0415 — loaded only when needed
+
+    params: dict[str, JSON] = {"id": hand_in, "text": text, "mark": mark, "redo": redo}
+    return await _run(call, "feedback", params, files_of(paths or [], required=False))
+
+
+# --- the machine itself -----------------------------------------------------------------------------------------------
+
+
+@PROGRAM.command("status")
+async def status(call: Call) -> JSON:
+    """Say how this device stands: its spaces, what is not sent yet, when the server last answered."""
+    return await _run(call, "status")
+
+
+@PROGRAM.command("verify", verdict=True)
+async def verify(call: Call) -> JSON:
+    """Check all that is kept here; what is damaged is moved aside, and a sync brings it back."""
+    return await _run(call, "verify", lasting=True)
+
+
+@PROGRAM.command("repair", verdict=True)
+async def repair(call: Call) -> JSON:
+    """Put right what `verify` finds."""
+    return await _run(call, "repair", lasting=True)
+
+
+@PROGRAM.command("doctor", verdict=True)
+async def doctor(call: Call) -> JSON:
+    """Look for what may go wrong on this machine, and say what to do about it."""
+    return await _run(call, "doctor")
+
+
+@PROGRAM.command("courier export")
+async def courier_export(call: Call, folder: Folder) -> JSON:
+    """Write what another place may need onto a stick (in a later version)."""
+    raise _not_yet()
+
+
+@PROGRAM.command("courier import")
+async def courier_import(call: Call, folder: Folder) -> JSON:
+    """Take what a stick brings (in a later version)."""
+    raise _not_yet()
+
+
+async def _run_into(call: Call, folder: str, name: str, params: Params) -> JSON:
+    """Run a command whose files go into `folder`."""
+    from sync_agent.outlet import FolderOutlet  # noqa: PLC0415 — loaded only when needed
+
+    place = Path(folder)
+    with FolderOutlet(place) as outlet:
+        result = await _run(call, name, params, outgoing=outlet)
+    place.mkdir(parents=True, exist_ok=True)
+    return result
+
+
+def _not_yet() -> BadInput:
+    return BadInput(Code.NOT_YET, "sticks come in a later version; until then work travels through the server")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,430 @@
+"""A sync: this agent and the server come to agree, content included (R12, R16; docs/protocol.md, "Sync").
+
+Rules:
+- one request and one answer when nothing, or little, is new; more only while they bring something forward: a sync ends;
+- entries before content, parents before children; what an answer brings is durable, with its cursor, before the next;
+- the server's word is what its sealed answers say: what it took leaves the outbox, what it lacks goes back into it;
+- where cursors no longer serve (a restored image, a server made anew), spaces are reconciled by ranges;
+- a set that differs from the server's although cursors say otherwise is noticed by its fingerprint, looked at once
+  more, then reconciled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from blake3 import blake3
+
+from protocol.errors import BadInput, Code, LocalFailure, NoAnswer, PeerFault, Refused, RelaisError, TooLarge
+from protocol.limits import MAX_PUSHED_BYTES
+from protocol.messages import Link, SpacePage, SyncAnswer, Upload, Wanted
+from protocol.reconcile import fingerprint_of
+from protocol.replica.holdings import Need
+from protocol.replica.interfaces import PackInfo
+from protocol.sorted_records import SortedRecords
+from sync_agent.app import GENERATION_MARK, HEALTH_MARK, PROVEN_MARKS, REFUSED_MARKS, Agent
+from sync_agent.asking import Asked, Asking, Said
+from sync_agent.cursors import cursor_marks, read_cursors
+from sync_agent.health import LastSync
+from sync_agent.reading_key import say_reading_key
+from sync_agent.reconciling import Reconciled, Reconciling
+from sync_agent.sealed_calls import SealedCalls
+from sync_agent.transfer import Moved, Transfer
+from sync_agent.transport import Transport
+from sync_agent.wraps import tend_hand_ins
+
+MAX_REQUESTS: Final = 10_000
+NOTED_EVERY_MS: Final = 60_000
+BAD_PACK_MS: Final = 10 * 60_000
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class SyncResult:
+    """What a sync did: entries received and sent; HTTP bytes and requests, content included."""
+
+    received: int = 0
+    sent: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    round_trips: int = 0
+
+    def __add__(self, other: SyncResult) -> SyncResult:
+        """Two syncs taken together."""
+        return SyncResult(
+            self.received + other.received,
+            self.sent + other.sent,
+            self.bytes_in + other.bytes_in,
+            self.bytes_out + other.bytes_out,
+            self.round_trips + other.round_trips,
+        )
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing was new on either side."""
+        return not self.received and not self.sent and self.round_trips <= 1
+
+
+@dataclass(slots=True)
+class _Run:
+    """What one sync has done so far, and what it still has to do."""
+
+    said: Said = field(default_factory=Said)
+    received: int = 0
+    sent: int = 0
+    again: bool = False
+    links: list[Link] = field(default_factory=list)
+    uploads: list[tuple[Upload, PackInfo]] = field(default_factory=list)
+    renewed: bool = False
+    reconciled: set[bytes] = field(default_factory=set)
+    doubts: dict[bytes, bytes] = field(default_factory=dict)
+    lacks_answered: set[tuple[bytes, bytes]] = field(default_factory=set)
+    proven: set[bytes] = field(default_factory=set)
+    answered_ms: int = 0
+    failure: RelaisError | None = None
+
+    def note(self, failure: RelaisError | None) -> None:
+        """Remember what went wrong first; the sync goes on with what it can still do."""
+        self.failure = self.failure or failure
+
+
+class Session:
+    """Syncs of one agent with its server, one at a time. Made once; what it remembers between syncs saves requests."""
+
+    def __init__(self, agent: Agent, transport: Transport) -> None:
+        self.agent = agent
+        self.transport = transport
+        self._store = agent.replica.store
+        self._content = agent.replica.content
+        self._calls = SealedCalls(agent, transport)
+        self._asking = Asking(agent)
+        self._transfer = Transfer(self._content, transport)
+        self._reconciling = Reconciling(agent, self._calls)
+        self._one_at_a_time = asyncio.Lock()
+        self._readers_kept = False
+        self._noted: LastSync | None = None
+        self._noted_ms = 0
+        self._answered_lacks: dict[tuple[bytes, bytes], tuple[frozenset[bytes], int]] = {}
+        self._bad_packs: dict[bytes, int] = {}
+
+    async def sync(self, *, spare_disk: bool = False) -> SyncResult:
+        """Send and fetch until nothing remains, content included.
+
+        With `spare_disk` a quiet sync is noted in the store once a minute only. Raises `NoAnswer`, `Refused`,
+        `PeerFault`, `LocalFailure`: what was done before stays done, and the next sync goes on from there.
+        """
+        async with self._one_at_a_time:
+            before = self.transport.traffic.copy()
+            run = _Run()
+            try:
+                await self._run(run)
+                if run.failure is not None:
+                    raise run.failure
+            except RelaisError as error:
+                await self._note_failure(error)
+                raise
+            await self._note_success(run, spare_disk=spare_disk)
+            traffic = self.transport.traffic.since(before)
+            return SyncResult(run.received, run.sent, traffic.bytes_in, traffic.bytes_out, traffic.round_trips)
+
+    # --- the course of a sync -----------------------------------------------------------------------------------------
+
+    async def _run(self, run: _Run) -> None:
+        asked = await self._asking.compose(run.said)
+        for _ in range(MAX_REQUESTS):
+            run.again = False
+            answer = await self._calls.sync(asked.request)
+            run.answered_ms = answer.time_ms
+            await self._apply(run, asked, answer)
+            await self._keep_readers(run)
+            if not (run.again or asked.has_news or answer.pages or answer.lacks):
+                return
+            asked = await self._asking.compose(run.said)
+            if not (run.again or asked.has_news):
+                return
+        raise PeerFault(Code.MALFORMED, "the server always has more to say; the sync was ended")
+
+    async def _apply(self, run: _Run, asked: Asked, answer: SyncAnswer) -> None:
+        """Everything that an answer asks for."""
+        await self._note_answer(run, asked, answer)
+        another = answer.generation is not None and await self._is_another_store(answer.generation)
+        await self._take_pages(run, answer)
+        await self._mark_taken(run, asked, answer)
+        await self._take_packs(run, answer)
+        now_ms = self.agent.now_ms()
+        run.links += [link for link in answer.links if self._is_worth_fetching(link, now_ms)]
+        offered = asked.packs
+        run.uploads += [(upload, offered[upload.pack]) for upload in answer.uploads if upload.pack in offered]
+        run.said.fetching = run.again and _has_more(answer)
+        if run.said.fetching:
+            return
+        for page in answer.pages:
+            await self._compare(run, page)
+        await self._reconcile_if_needed(run, answer, all_spaces=another or bool(answer.stale))
+        await self._note_proven(run, answer)
+        await self._work_off(run)
+        await self._answer_lacks(run, asked, answer)
+
+    async def _keep_readers(self, run: _Run) -> None:
+        """After news: reading keys and wraps that have become due travel in this very sync."""
+        if (run.received or run.sent or not self._readers_kept) and not run.said.fetching:
+            self._readers_kept = True
+            try:
+                await say_reading_key(self.agent)
+                await tend_hand_ins(self.agent)
+            except (BadInput, Refused) as lost:
+                _log.info("this device has lost a right: %s", lost)
+
+    # --- entries ------------------------------------------------------------------------------------------------------
+
+    async def _take_pages(self, run: _Run, answer: SyncAnswer) -> None:
+        if not answer.pages:
+            return
+        server = await self._calls.server()
+        cursors = await read_cursors(self._store)
+        for page in answer.pages:
+            space = page.checkpoint.space
+            admission = await self.agent.replica.admit(
+                page.entries, source=server.key, now_ms=self.agent.now_ms(), marks=cursor_marks(page.checkpoint)
+            )
+            run.received += len(admission.admitted)
+            known = cursors.get(space)
+            if known is None or known.count < page.checkpoint.count:
+                run.again = run.again or _has_more(answer)
+            if admission.admitted:
+                run.said.complete.discard(space)
+            if admission.refused or page.refused:
+                _log.warning("the server sent entries of %s that the door refuses", space.hex())
+        await self._arrived(entry.id for page in answer.pages for entry in page.entries)
+
+    async def _arrived(self, ids: Iterable[bytes]) -> None:
+        """What the server has sent, it holds: it need not be sent to it."""
+        waiting, _ = await self._store.unsent_totals()
+        if waiting:
+            listed = list(ids)
+            await self._store.mark_sent(listed)
+            self._asking.parked.drop(listed)
+
+    async def _mark_taken(self, run: _Run, asked: Asked, answer: SyncAnswer) -> None:
+        """Packs that went inside leave the outbox, and so do pushed entries unless they wait."""
+        carried = [pack.hash for pack in asked.carried if pack.space not in answer.closed]
+        if carried:
+            await self._content.mark_packs(carried, unsent=False)
+        push = asked.request.push
+        if not push:
+            return
+        # A quarantine that is full says that the grant is missing: that is no refusal for good.
+        waiting = {*answer.waiting, *(refusal.id for refusal in answer.refused if refusal.code is Code.MISSING_GRANT)}
+        codes = {refusal.id: refusal.code for refusal in answer.refused if refusal.id not in waiting}
+        refused = [entry.id for entry in push if entry.id in codes]
+        taken = [entry.id for entry in push if entry.id not in codes and entry.id not in waiting]
+        if refused:
+            _log.warning("the server refused %d entries of this device for good", len(refused))
+            await self._store.set_marks({f"{REFUSED_MARKS}{lost.hex()}": codes[lost].encode() for lost in refused})
+        await self._store.mark_sent([*taken, *refused])
+        parked = self._asking.parked
+        parked.drop([*taken, *refused])
+        parked.add((entry for entry in push if entry.id in waiting), self.agent.now_ms())
+        parked.moved = bool(taken)
+        run.sent += len(taken)
+
+    async def _compare(self, run: _Run, page: SpacePage) -> None:
+        """Note a space whose set differs from the server's although nothing is on its way any more."""
+        space = page.checkpoint.space
+        run.doubts.pop(space, None)
+        if not await self._agrees(space, page.checkpoint.fingerprint):
+            run.doubts[space] = page.checkpoint.fingerprint
+
+    async def _agrees(self, space: bytes, fingerprint: bytes) -> bool:
+        """Whether our set, without what the server refuses, is that one; taken for granted while our outbox is not empty."""
+        if await self.agent.replica.fingerprint(space) == fingerprint:
+            return True
+        waiting, _ = await self._store.unsent_totals()
+        if waiting:
+            outbox = await self._store.unsent(MAX_PUSHED_BYTES)
+            if len(outbox) < waiting or any(entry.header.space == space for entry in outbox):
+                return True
+        refused = {bytes.fromhex(mark.removeprefix(REFUSED_MARKS)) for mark in await self._store.marks(REFUSED_MARKS)}
+        if not refused:
+            return False
+        kept = [record for record in await self.agent.replica.records(space) if record.id not in refused]
+        return fingerprint_of(SortedRecords(kept)) == fingerprint
+
+    # --- reconciliation -----------------------------------------------------------------------------------------------
+
+    async def _is_another_store(self, generation: bytes) -> bool:
+        """Whether the server's store is not the one that our cursors speak of; the first one is simply noted."""
+        if await self._store.mark(GENERATION_MARK) is None and not await read_cursors(self._store):
+            await self._store.set_marks({GENERATION_MARK: generation})
+            return False
+        return True
+
+    async def _reconcile_if_needed(self, run: _Run, answer: SyncAnswer, *, all_spaces: bool) -> None:
+        """Reconcile what is stale, doubtful, closed, or unknown to the server; all spaces when its store is another."""
+        spaces = list(await self.agent.spaces())
+        due = set(spaces) if all_spaces else await self._strange_spaces(run, answer, spaces)
+        marks: dict[str, bytes | None] = {}
+        if answer.generation is not None:
+            marks[GENERATION_MARK] = answer.generation
+        if all_spaces:
+            marks[HEALTH_MARK] = None
+        for space in spaces:
+            if space in due and space not in run.reconciled:
+                run.reconciled.add(space)
+                done = await self._reconcile(run, space)
+                if done is not None:
+                    marks.update(cursor_marks(done.checkpoint))
+        if due or all_spaces:
+            # Together and at the end: an interruption leaves the old cursors, which are stale again.
+            await self._store.set_marks(marks)
+        self._asking.closed -= set(spaces) - set(answer.closed) - due
+
+    async def _strange_spaces(self, run: _Run, answer: SyncAnswer, spaces: Sequence[bytes]) -> set[bytes]:
+        paged = {page.checkpoint.space for page in answer.pages}
+        due = set(answer.closed) - self._asking.closed
+        for space, fingerprint in list(run.doubts.items()):
+            if space in paged:
+                run.again = True
+                continue
+            del run.doubts[space]
+            if not await self._agrees(space, fingerprint):
+                due.add(space)
+        cursors = await read_cursors(self._store)
+        for space in spaces:
+            known = space in cursors or space in self._asking.closed
+            if not known and (await self._store.position(space)).count:
+                due.add(space)
+        return due
+
+    async def _reconcile(self, run: _Run, space: bytes) -> Reconciled | None:
+        try:
+            done = await self._reconciling.reconcile(space)
+        except Refused as refusal:
+            if refusal.code is not Code.CANNOT_READ:
+                raise
+            _log.info("the server does not let this device read %s", space.hex())
+            self._asking.closed.add(space)
+            return None
+        self._asking.closed.discard(space)
+        run.received += done.received
+        run.again = True
+        self._asking.parked.moved = True
+        return done
+
+    # --- content ------------------------------------------------------------------------------------------------------
+
+    async def _take_packs(self, run: _Run, answer: SyncAnswer) -> None:
+        for pack in answer.packs:
+            try:
+                if await self._content.pack(blake3(pack.data).digest(), pack.space) is None:
+                    await self._content.ingest(pack.space, pack.data)
+            except (PeerFault, TooLarge, LocalFailure) as failure:
+                run.note(failure)
+
+    def _is_worth_fetching(self, link: Link, now_ms: int) -> bool:
+        """Not, for a while, what twice came with the wrong bytes."""
+        return not 0 <= now_ms - self._bad_packs.get(link.pack, -BAD_PACK_MS) < BAD_PACK_MS
+
+    async def _work_off(self, run: _Run) -> None:
+        """Send and fetch what answers have named; hand-ins leave before coursework comes."""
+        uploads, run.uploads = run.uploads, []
+        links, run.links = run.links, []
+        held = {pack.hash for upload, pack in uploads if upload.offset == pack.size and not upload.capability}
+        if held:
+            await self._content.mark_packs(held, unsent=False)
+        sent = await self._transfer.send([(upload, pack) for upload, pack in uploads if pack.hash not in held])
+        self._conclude(run, sent)
+        fetched = await self._transfer.fetch(links)
+        self._bad_packs.update(dict.fromkeys(fetched.bad, self.agent.now_ms()))
+        self._conclude(run, fetched)
+        if sent.expired or fetched.expired:
+            # Ask for new links, once without progress, as long as there is some with it.
+            if sent.packs or fetched.packs or not run.renewed:
+                run.said.packs.difference_update(pack.hash for _, pack in uploads)
+                run.said.wishes.clear()
+            run.renewed = True
+
+    def _conclude(self, run: _Run, moved: Moved) -> None:
+        run.again = run.again or bool(moved.packs)
+        if isinstance(moved.failure, NoAnswer) and moved.failure.code in (Code.UNREACHABLE, Code.BUSY):
+            raise moved.failure
+        run.note(moved.failure)
+
+    async def _answer_lacks(self, run: _Run, asked: Asked, answer: SyncAnswer) -> None:
+        """What the server lacks and is here goes to it with the next request."""
+        now_ms = self.agent.now_ms()
+        for lack in answer.lacks:
+            run.said.wishes.add((lack.space, lack.stream))
+            key = (lack.space, lack.stream)
+            packs = {pack.hash: pack for pack in await self._content_of(lack)}
+            if not packs or key in run.lacks_answered or not packs.keys().isdisjoint(asked.packs):
+                continue
+            before, at_ms = self._answered_lacks.get(key, (frozenset(), 0))
+            if before == packs.keys() and 0 <= now_ms - at_ms < NOTED_EVERY_MS:
+                continue
+            run.lacks_answered.add(key)
+            self._answered_lacks[key] = (frozenset(packs), now_ms)
+            await self._content.mark_packs(packs, unsent=True)
+            run.said.due.update(packs)
+            run.said.packs.difference_update(packs)
+        if not answer.lacks:
+            self._answered_lacks.clear()
+
+    async def _content_of(self, lack: Wanted) -> list[PackInfo]:
+        """The packs that are here of a stream that the server lacks."""
+        works = (await self.agent.replica.view(lack.space)).coursework.hand_ins.values()
+        sealed = any(work.record.content.stream == lack.stream for work in works)
+        return await self.agent.holdings.packs(Need(lack.space, lack.stream, sealed=sealed))
+
+    # --- notes --------------------------------------------------------------------------------------------------------
+
+    async def _note_answer(self, run: _Run, asked: Asked, answer: SyncAnswer) -> None:
+        """What was said has been heard; the time that the answer proves."""
+        run.said.requests += 1
+        run.said.packs.update(asked.packs)
+        run.said.wishes.update((wish.space, wish.stream) for wish in asked.request.want)
+        if asked.health is not None:
+            await self._store.set_marks({HEALTH_MARK: asked.health.encode()})
+        self._asking.skew_ms = self.agent.now_ms() - answer.time_ms
+        proven_ms = self.agent.replica.proven_ms
+        if proven_ms is None or answer.time_ms - proven_ms >= NOTED_EVERY_MS:
+            await self.agent.replica.prove_time(answer.time_ms)
+
+    async def _note_proven(self, run: _Run, answer: SyncAnswer) -> None:
+        """The spaces of which this answer proves that all the server holds is here."""
+        doubtful = {*answer.stale, *answer.closed, *run.doubts}
+        run.proven = {space for space in await read_cursors(self._store) if space not in doubtful}
+
+    async def _note_success(self, run: _Run, *, spare_disk: bool) -> None:
+        self._asking.trouble = None
+        last = LastSync(run.answered_ms, reachable=True, skew_ms=self._asking.skew_ms)
+        now_ms = self.agent.now_ms()
+        recent = self._noted is not None and self._noted.reachable and 0 <= now_ms - self._noted_ms < NOTED_EVERY_MS
+        if spare_disk and recent and not (run.received or run.sent):
+            return
+        proven = run.answered_ms.to_bytes(8, "big")
+        marks = {**last.marks(), **{PROVEN_MARKS + space.hex(): proven for space in run.proven}}
+        await self._store.set_marks(marks)
+        self._noted, self._noted_ms = last, now_ms
+
+    async def _note_failure(self, error: RelaisError) -> None:
+        """Keep when the server last answered; say whether it did now."""
+        if not isinstance(error, NoAnswer):
+            self._asking.trouble = error.code
+        if isinstance(error, LocalFailure):
+            return
+        reachable = not (isinstance(error, NoAnswer) and error.code is Code.UNREACHABLE)
+        before = self._noted or await LastSync.read(self._store)
+        last = LastSync(before.at_ms if before else None, reachable, before.skew_ms if before else 0)
+        if last != self._noted:
+            await self._store.set_marks(last.marks())
+            self._noted, self._noted_ms = last, self.agent.now_ms()
+
+
+def _has_more(answer: SyncAnswer) -> bool:
+    return answer.more or any(page.more for page in answer.pages)

@@ -1,0 +1,218 @@
+"""The command `run`: one process that owns DIR, listens, answers commands, and stops in good order.
+
+Rules:
+- what can be refused is refused before anything is opened; then lock, store, address, control channel, "ready";
+- to stop: `/readyz` fails, new calls are sent away, those under way are finished, the rest is flushed, exit 0; asked a
+  second time, it does not wait;
+- after a failed write or flush the store is not asked again: the process ends with 1, and whoever started it starts it
+  anew, which shows what is really on disk (R8).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+from protocol.errors import Code, LocalFailure, RelaisError
+from protocol.replica.command import PATIENCE_S
+from protocol.replica.console import Notices, installed_version
+from protocol.replica.control import NotAccepted, forward, serve_control
+from protocol.replica.operation import JSON, NO_FILES, Incoming, Operation, Outgoing, Params, Table
+from protocol.replica.ownership import Ownership, acquire, read_control
+from protocol.replica.replica import Entropy
+from protocol.wire import Call
+from sync_server.api.connections import listening
+from sync_server.api.health import Health
+from sync_server.api.routes import Traffic, application
+from sync_server.app import Server, opened
+from sync_server.config import RunConfig, check_kit
+from sync_server.contacts import FLUSH_INTERVAL_S
+from sync_server.data_folder import check_initialised
+from sync_server.handlers.enrolment import Enrolment
+from sync_server.handlers.figures import store_families
+from sync_server.handlers.upkeep import readiness
+from sync_server.metrics import Counters, Family
+from sync_server.operations import operations
+
+_log = logging.getLogger(__name__)
+
+GRACE_S: Final = 10.0
+RUNNING: Final = "run"
+_PAUSE_S: Final = 0.2
+
+
+async def run_server(
+    config: RunConfig, *, now_ms: Callable[[], int], entropy: Entropy, tell: Callable[[str], None]
+) -> None:
+    """Serve until a signal says stop. Raises `BadInput`, `LocalFailure`."""
+    check_initialised(config.data_dir)
+    check_kit(config)
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
+    stop = Stop()
+    with stop.on_signals(), await _own(config.data_dir, stop) as owner:
+        async with opened(config.data_dir, now_ms=now_ms, entropy=entropy) as server:
+            await Service(server, owner, stop).serve(config, tell)
+    if stop.failure is not None:
+        raise stop.failure
+
+
+class Stop:
+    """Why and when to stop: asked by a signal, at once if asked again, or because the store has failed."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.at_once = asyncio.Event()
+        self.failure: LocalFailure | None = None
+
+    def ask(self) -> None:
+        """Stop; asked again, do not wait."""
+        if self.asked.is_set():
+            self.at_once.set()
+        self.asked.set()
+
+    def watch(self, error: RelaisError) -> None:
+        """Stop if this failure means that the store must be opened again."""
+        if isinstance(error, LocalFailure) and error.code is Code.STORAGE_FAILED and self.failure is None:
+            self.failure = error
+            self.asked.set()
+
+    @contextlib.contextmanager
+    def on_signals(self) -> Iterator[None]:
+        """Be asked by SIGTERM and SIGINT while the context lasts."""
+        loop = asyncio.get_running_loop()
+        known = (signal.SIGTERM, signal.SIGINT)
+        before = {number: signal.getsignal(number) for number in known}
+        for number in known:
+            # where a loop cannot listen to signals (Windows), the interpreter does, and wakes it
+            try:
+                loop.add_signal_handler(number, self.ask)
+            except NotImplementedError:
+                signal.signal(number, lambda *_: loop.call_soon_threadsafe(self.ask))
+        try:
+            yield
+        finally:
+            for number in known:
+                with contextlib.suppress(NotImplementedError):
+                    loop.remove_signal_handler(number)
+                signal.signal(number, before[number])
+
+
+class Service:
+    """A running server: what happens between "ready" and the end."""
+
+    def __init__(self, server: Server, owner: Ownership, stop: Stop) -> None:
+        self._server = server
+        self._owner = owner
+        self._stop = stop
+        self._traffic = Traffic()
+        self._counters = Counters()
+
+    async def serve(self, config: RunConfig, tell: Callable[[str], None]) -> None:
+        """Listen, say so, wait, and stop in good order."""
+        server = self._server
+        server.responder.add_handler(Call.ENROLL, Enrolment(server).answer)
+        server.responder.on_failure = self._stop.watch
+        server.contacts.observe_lag = self._counters.lag
+        app = application(
+            server.responder,
+            self._counters,
+            Health(self._readiness, self._families),
+            self._traffic,
+            self._stop.watch,
+        )
+        async with AsyncExitStack() as stack:
+            url = await stack.enter_async_context(listening(app, config.host, config.port, grace_s=GRACE_S))
+            await stack.enter_async_context(serve_control(self._table(), self._owner))
+            await stack.enter_async_context(_background(self._flush_contacts()))
+            tell(f"sync-server: ready on {url}")
+            await self._stop.asked.wait()
+            await self._drain()
+
+    async def _drain(self) -> None:
+        """Let the calls under way come to their end, while `/readyz` already fails."""
+        self._traffic.closing = True
+        finished = asyncio.ensure_future(self._traffic.idle.wait())
+        hurried = asyncio.ensure_future(self._stop.at_once.wait())
+        _, pending = await asyncio.wait({finished, hurried}, timeout=GRACE_S, return_when=asyncio.FIRST_COMPLETED)
+        for waiting in pending:
+            waiting.cancel()
+
+    async def _readiness(self) -> Mapping[str, str]:
+        if self._stop.asked.is_set():
+            return {"server": "it is being stopped"}
+        return await readiness(self._server)
+
+    async def _families(self) -> list[Family]:
+        return [*await store_families(self._server, installed_version()), *self._counters.families()]
+
+    async def _flush_contacts(self) -> None:
+        while True:
+            await asyncio.sleep(FLUSH_INTERVAL_S)
+            try:
+                await self._server.contacts.flush()
+            except LocalFailure as failure:
+                _log.error("who called when cannot be noted: %s", failure)  # noqa: TRY400 — the code says enough
+                self._stop.watch(failure)
+
+    def _table(self) -> Table:
+        """The commands, and `run` itself, so that a second one learns why it cannot."""
+        return {
+            **{name: self._watched(operation) for name, operation in operations(self._server).items()},
+            RUNNING: _already_running,
+        }
+
+    def _watched(self, operation: Operation) -> Operation:
+        async def watched(params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+            try:
+                return await operation(params, incoming, outgoing)
+            except RelaisError as error:
+                self._stop.watch(error)
+                raise
+
+        return watched
+
+
+async def _already_running(_params: Params, _incoming: Incoming, _outgoing: Outgoing) -> JSON:
+    raise LocalFailure(Code.STORE_LOCKED, "a server is running on this data folder already")
+
+
+async def _own(folder: Path, stop: Stop) -> Ownership:
+    """The lock on DIR, waited for while a command holds it. Raises `LocalFailure(STORE_LOCKED)`."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not stop.asked.is_set():
+        owner = acquire(folder)
+        if owner is not None:
+            return owner
+        control = read_control(folder)
+        if control is not None:
+            # a command that lasts does not know `run`, and will end; a server does, and says so
+            try:
+                await forward(control, RUNNING, {}, NO_FILES, Notices())
+            except NotAccepted:
+                pass
+            except LocalFailure as failure:
+                if failure.code is Code.STORE_LOCKED:
+                    raise
+        if time.monotonic() > deadline:
+            break
+        await asyncio.sleep(_PAUSE_S)
+    raise LocalFailure(Code.STORE_LOCKED, f"another process holds {folder}; wait until it has ended, or end it")
+
+
+@asynccontextmanager
+async def _background(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    """`work` goes on while the context lasts."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task

@@ -1,0 +1,112 @@
+"""A small program in the frame of both command lines; a process of its own where a test needs one."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import Annotated
+
+import typer
+
+from protocol.errors import BadInput, Code, NoAnswer, Refused
+from protocol.replica.console import Call, Notices, Program
+from protocol.replica.operation import JSON
+
+PROGRAM = Program("sync-agent", "A program for tests.", lambda: "1.2.3")
+
+
+@PROGRAM.command("publish")
+def publish(
+    call: Call,
+    *,
+    path: Annotated[list[str], typer.Argument(metavar="PATH...")],
+    space: Annotated[str, typer.Option(metavar="ID")],
+    peers: Annotated[list[str] | None, typer.Option("--peer")] = None,
+    uses: Annotated[int, typer.Option(min=1)] = 1,
+    behind_proxy: bool = False,
+) -> JSON:
+    """Say what was understood."""
+    return {
+        "path": path,
+        "space": space,
+        "peer": peers,
+        "uses": uses,
+        "behind": behind_proxy,
+        "dir": str(call.data_dir),
+    }
+
+
+@PROGRAM.command("space add")
+async def space_add(
+    call: Call, *, name: Annotated[str, typer.Argument()], school: Annotated[str, typer.Option()]
+) -> JSON:
+    """Say what was understood, after a turn of the loop."""
+    await asyncio.sleep(0)
+    return {"command": call.command, "name": name, "school": school}
+
+
+@PROGRAM.command("space list")
+def space_list(call: Call, *, shape: str = "table") -> JSON:
+    """Give results of several shapes."""
+    del call
+    rows: list[dict[str, JSON]] = [
+        {"name": "6e B", "entries": 12, "fingerprint": None, "files": [{"path": "a"}, {"path": "b"}]},
+        {"name": "École\x1b[31m\n", "entries": 7, "late": True, "files": []},
+    ]
+    shapes: dict[str, JSON] = {
+        "table": rows,
+        "empty": [],
+        "nothing": {},
+        "record": {"ok": False, "spaces": rows, "disk": {"free": 3}},
+    }
+    return shapes[shape]
+
+
+@PROGRAM.command("verify", verdict=True)
+def verify(call: Call, *, broken: bool = False) -> JSON:
+    """End with a verdict."""
+    del call
+    return {"ok": not broken, "problems": ["pack 3"] if broken else []}
+
+
+@PROGRAM.command("cat", raw=True)
+def cat(call: Call) -> JSON:
+    """Write raw bytes."""
+    del call
+    sys.stdout.buffer.write(b"\xff\x00raw")
+    return {"ignored": True}
+
+
+@PROGRAM.command("fail")
+def fail(call: Call, *, how: Annotated[str, typer.Option()]) -> JSON:
+    """Fail in a way."""
+    del call
+    raise {
+        "input": BadInput(Code.UNKNOWN_ITEM, "there is no such item: é\x07"),
+        "refused": Refused(Code.NO_RIGHT, "only teachers publish"),
+        "silence": NoAnswer(Code.UNREACHABLE, "nobody answers"),
+        "bug": ZeroDivisionError("one by zero"),
+        "full": OSError(28, "No space left on device"),
+        "interrupt": KeyboardInterrupt(),
+    }[how]
+
+
+@PROGRAM.command("flood", raw=True)
+def flood(call: Call) -> JSON:
+    """Write for ever."""
+    del call
+    while True:
+        sys.stdout.buffer.write(b"x" * 65536)
+
+
+@PROGRAM.command("wait")
+async def wait(call: Call) -> JSON:
+    """Wait for ever."""
+    del call
+    await Notices().progress("waiting")
+    await asyncio.Event().wait()
+    return {}
+
+
+if __name__ == "__main__":
+    sys.exit(PROGRAM.main())

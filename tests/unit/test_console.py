@@ -1,0 +1,356 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import subprocess
+import sys
+from asyncio.subprocess import PIPE
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from protocol.errors import BadInput, Code, PeerFault
+from protocol.replica.console import Notices
+from protocol.replica.console_config import Known, settings_for
+from protocol.replica.console_text import readable
+from tests.harness.console_program import PROGRAM
+
+ROOT = Path(__file__).parents[2]
+
+
+class Terminal:
+    """Runs the program and keeps what it said."""
+
+    def __init__(self, data_dir: Path, capture: pytest.CaptureFixture[bytes]) -> None:
+        self.data_dir = data_dir
+        self._capture = capture
+        self.out = ""
+        self.err = ""
+
+    def run(self, *argv: str) -> int:
+        """With `--data DIR` added."""
+        return self.run_bare(*argv, "--data", str(self.data_dir))
+
+    def run_bare(self, *argv: str) -> int:
+        self._capture.readouterr()
+        status = PROGRAM.main(argv)
+        captured = self._capture.readouterr()
+        self.out, self.err = captured.out.decode(), captured.err.decode()
+        return status
+
+    def document(self) -> Any:
+        assert self.out.count("\n") == 1
+        return json.loads(self.out)
+
+    def config(self, text: str) -> None:
+        (self.data_dir / "config.toml").write_text(text, encoding="utf-8")
+
+
+@pytest.fixture
+def terminal(tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    for option in ("DATA", "JSON", "SPACE", "PEER", "USES", "BEHIND_PROXY", "SCHOOL", "DEBUG"):
+        monkeypatch.delenv(f"SYNC_AGENT_{option}", raising=False)
+    return Terminal(tmp_path, capfdbinary)
+
+
+# --- results ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_result_is_one_json_document(terminal: Terminal) -> None:
+    assert terminal.run("publish", "a.txt", "--space", "é", "--json") == 0
+    assert terminal.document()["path"] == ["a.txt"]
+    assert terminal.document()["space"] == "é"
+    assert terminal.err == ""
+    assert terminal.run("space", "list", "--shape", "nothing", "--json") == 0
+    assert terminal.document() == {}
+
+
+def test_without_json_a_list_is_a_table_and_nothing_that_a_terminal_obeys(terminal: Terminal) -> None:
+    assert terminal.run("space", "list") == 0
+    assert terminal.out.splitlines() == [
+        "name             entries  fingerprint  files  late",
+        "6e B             12       -            2      -",
+        "École\\x1b[31m\\n  7        -            -      yes",
+    ]
+
+
+def test_without_json_an_object_is_one_line_per_key(terminal: Terminal) -> None:
+    assert terminal.run("space", "list", "--shape", "record") == 0
+    assert terminal.out.splitlines() == [
+        "ok      no",
+        "spaces",
+        "  name             entries  fingerprint  files  late",
+        "  6e B             12       -            2      -",
+        "  École\\x1b[31m\\n  7        -            -      yes",
+        "disk    free=3",
+    ]
+    assert terminal.run("space", "list", "--shape", "empty") == 0
+    assert terminal.out == "(none)\n"
+    assert terminal.run("space", "list", "--shape", "nothing") == 0
+    assert terminal.out == ""
+
+
+def test_what_utf8_does_not_hold_is_an_escape(terminal: Terminal) -> None:
+    assert readable(["\udcff"]) == "\\udcff\n"
+    assert terminal.run("publish", "a", "--space", "s", "--json") == 0
+
+
+def test_a_verdict_decides_the_exit_status(terminal: Terminal) -> None:
+    assert terminal.run("verify", "--json") == 0
+    assert terminal.run("verify", "--broken", "--json") == 1
+    assert terminal.document() == {"ok": False, "problems": ["pack 3"]}
+
+
+def test_a_raw_command_writes_its_bytes_and_nothing_else(
+    tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    assert PROGRAM.main(["cat", "--data", str(tmp_path), "--json"]) == 0
+    sys.stdout.flush()
+    assert capfdbinary.readouterr().out == b"\xff\x00raw"
+
+
+# --- errors -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("how", "status", "code"),
+    [
+        ("input", 2, "unknown-item"),
+        ("refused", 5, "no-right"),
+        ("silence", 3, "unreachable"),
+        ("bug", 1, "internal"),
+        ("full", 1, "disk-full"),
+        ("interrupt", 130, "interrupted"),
+    ],
+)
+def test_an_error_has_its_status_its_document_and_its_sentence(
+    terminal: Terminal, how: str, status: int, code: str
+) -> None:
+    assert terminal.run("fail", "--how", how) == status
+    assert terminal.out == ""
+    assert terminal.err.startswith("sync-agent: ")
+    assert terminal.err.count("\n") == 1
+    assert terminal.run("fail", "--how", how, "--json") == status
+    error = terminal.document()["error"]
+    assert sorted(error) == ["code", "message"]
+    assert error["code"] == code
+
+
+def test_an_unforeseen_error_shows_its_trace_only_when_asked(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal.run("fail", "--how", "bug")
+    assert "Traceback" not in terminal.err
+    monkeypatch.setenv("SYNC_AGENT_DEBUG", "1")
+    assert terminal.run("fail", "--how", "bug", "--json") == 1
+    assert "Traceback" in terminal.err
+    assert terminal.document()["error"]["code"] == "internal"
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        [],
+        ["nonsense"],
+        ["space"],
+        ["space", "nonsense"],
+        ["publish"],
+        ["publish", "a"],
+        ["publish", "a", "--space"],
+        ["publish", "a", "--space", "s"],
+        ["publish", "a", "--space", "s", "--data", ""],
+        ["publish", "a", "--space", "s", "--data", "d", "--uses", "many"],
+        ["publish", "a", "--space", "s", "--data", "d", "--uses", "0"],
+        ["publish", "a", "--space", "s", "--data", "d", "--nonsense"],
+        ["publish", "a", "--space", "s", "--data", "d", "--behind-proxy=1"],
+        ["publish", "a", "--space", "s", "--data", "d", "--no-behind-proxy"],
+        ["verify", "extra", "--data", "d"],
+        ["--data", "d", "verify"],
+    ],
+)
+def test_wrong_usage_is_2_with_a_sentence_and_a_document(terminal: Terminal, argv: list[str]) -> None:
+    assert terminal.run_bare(*argv) == 2
+    assert terminal.out == ""
+    assert terminal.err.startswith("sync-agent")
+    assert terminal.run_bare(*argv, "--json") == 2
+    assert terminal.document()["error"]["code"] == "usage"
+
+
+def test_json_before_the_command_is_wrong_usage_told_as_json(terminal: Terminal) -> None:
+    assert terminal.run_bare("--json", "verify") == 2
+    assert terminal.document()["error"]["code"] == "usage"
+
+
+def test_a_path_called_like_an_option_is_no_wish_for_json(terminal: Terminal) -> None:
+    assert terminal.run_bare("publish", "--data", str(terminal.data_dir), "--", "--json") == 2
+    assert terminal.out == ""
+    assert terminal.run_bare("publish", "--data", str(terminal.data_dir), "--space", "s", "--json", "--", "--json") == 0
+    assert terminal.document()["path"] == ["--json"]
+
+
+@pytest.mark.parametrize("argv", [["--help"], ["publish", "--help"], ["space", "--help"], ["space", "add", "--help"]])
+def test_help_is_given_for_everything(terminal: Terminal, argv: list[str]) -> None:
+    assert terminal.run_bare(*argv) == 0
+    assert terminal.out.startswith(f"Usage: sync-agent {' '.join(argv[:-1])}".rstrip())
+    assert "\x1b" not in terminal.out
+
+
+def test_the_version_is_given(terminal: Terminal) -> None:
+    assert terminal.run_bare("--version") == 0
+    assert terminal.out == "sync-agent 1.2.3\n"
+
+
+# --- where options come from ------------------------------------------------------------------------------------------
+
+
+def test_options_and_folder_may_come_from_the_environment(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    for option, value in {
+        "DATA": str(terminal.data_dir),
+        "SPACE": "s",
+        "PEER": " a:1  b:2 ",
+        "USES": "7",
+        "BEHIND_PROXY": "true",
+        "JSON": "1",
+    }.items():
+        monkeypatch.setenv(f"SYNC_AGENT_{option}", value)
+    assert terminal.run_bare("publish", "a") == 0
+    assert terminal.document() == {
+        "path": ["a"], "space": "s", "peer": ["a:1", "b:2"], "uses": 7, "behind": True, "dir": str(terminal.data_dir),
+    }  # fmt: skip
+    assert terminal.run_bare("publish") == 2
+    assert terminal.document()["error"]["code"] == "usage"
+
+
+def test_argv_wins_over_environment_over_the_commands_table_over_the_file_over_the_default(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def seen(*argv: str) -> str:
+        assert terminal.run("publish", "a", "--json", *argv) == 0
+        space = terminal.document()["space"]
+        assert isinstance(space, str)
+        return space
+
+    assert terminal.run("publish", "a") == 2
+    terminal.config('space = "file"')
+    assert seen() == "file"
+    terminal.config('space = "file"\n[publish]\nspace = "table"')
+    assert seen() == "table"
+    monkeypatch.setenv("SYNC_AGENT_SPACE", "environment")
+    assert seen() == "environment"
+    assert seen("--space", "argv") == "argv"
+
+
+@pytest.mark.parametrize("key", ["behind-proxy", "behind_proxy", "--behind-proxy"])
+def test_the_file_takes_every_kind_of_option(terminal: Terminal, key: str) -> None:
+    terminal.config(f'space = "s"\npeer = ["a:1", "b:2"]\n[publish]\n{key} = true\nuses = 3')
+    assert terminal.run("publish", "a", "--json") == 0
+    found = terminal.document()
+    assert (found["peer"], found["behind"], found["uses"]) == (["a:1", "b:2"], True, 3)
+    terminal.config('space = "s"\npeer = "a:1"\njson = true')
+    assert terminal.run("publish", "a") == 0
+    assert terminal.document()["peer"] == ["a:1"]
+
+
+@pytest.mark.parametrize("table", ["[space.add]", '["space add"]', "[space-add]"])
+def test_a_table_may_be_named_like_a_command_of_two_words(terminal: Terminal, table: str) -> None:
+    terminal.config(f'{table}\nschool = "0180005L"')
+    assert terminal.run("space", "add", "6e B", "--json") == 0
+    assert terminal.document() == {"command": "space add", "name": "6e B", "school": "0180005L"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "space =",
+        "\udcff",
+        "nonsense = 1",
+        'data = "elsewhere"',
+        "[nonsense]\nuses = 1",
+        "[publish]\nschool = 'x'",
+        "[space]\nschool = 'x'",
+        "[space.nonsense]\nschool = 'x'",
+        "uses = 'many'",
+        "uses = 0",
+        "uses = [1]",
+        "peer = 3",
+        "peer = [3]",
+        "space = {x = 1}",
+        "path = ['a']",
+        "#" * 70_000,
+    ],
+)
+def test_a_file_that_cannot_be_meant_is_wrong_usage(terminal: Terminal, text: str) -> None:
+    (terminal.data_dir / "config.toml").write_bytes(text.encode(errors="surrogateescape"))
+    assert terminal.run("publish", "a", "--space", "s", "--json") == 2
+    assert terminal.document()["error"]["code"] == "usage"
+
+
+def test_a_folder_in_the_place_of_the_file_is_wrong_usage(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").mkdir()
+    with pytest.raises(BadInput) as refusal:
+        settings_for(tmp_path, "run", {"run": Known("run", {})})
+    assert refusal.value.code == Code.USAGE
+
+
+def test_no_folder_and_no_file_say_nothing(tmp_path: Path) -> None:
+    known = {"run": Known("run", {"listen": False})}
+    assert settings_for(tmp_path, "run", known) == {}
+    assert settings_for(tmp_path / "missing", "run", known) == {}
+
+
+# --- the process ------------------------------------------------------------------------------------------------------
+
+
+async def start(*argv: str) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.harness.console_program", *argv, cwd=ROOT, stdout=PIPE, stderr=PIPE
+    )
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+async def test_ctrl_c_ends_a_command_with_130(tmp_path: Path) -> None:
+    process = await start("wait", "--data", str(tmp_path), "--json")
+    assert process.stderr is not None
+    assert await process.stderr.readline() == b"waiting\n"
+    process.send_signal(signal.SIGINT)
+    out, err = await process.communicate()
+    assert (process.returncode, json.loads(out)["error"]["code"]) == (130, "interrupted")
+    assert err == b"sync-agent: interrupted\n"
+
+
+async def test_a_reader_that_goes_away_ends_a_command_quietly(tmp_path: Path) -> None:
+    process = await start("flood", "--data", str(tmp_path))
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert await process.stdout.readexactly(10) == b"x" * 10
+    process.stdout._transport.close()  # type: ignore[attr-defined]
+    assert await process.stderr.read() == b""
+    assert await process.wait() == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_result_that_cannot_be_written_is_no_success(tmp_path: Path) -> None:
+    with Path("/dev/full").open("wb") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "tests.harness.console_program", "verify", "--data", str(tmp_path), "--json"],
+            cwd=ROOT, stdout=full, stderr=subprocess.PIPE, check=False,
+        )  # fmt: skip
+    assert (ended.returncode, ended.stderr) == (1, b"")
+
+
+def test_help_loads_nothing_that_only_commands_need() -> None:
+    listing = (
+        "import sys; from tests.harness.console_program import PROGRAM; import protocol.replica.command; "
+        "PROGRAM.main(['--help']); "
+        "heavy = {'aiohttp', 'aiosqlite', 'cryptography', 'pydantic', 'rich'}; "
+        "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
+    )
+    ended = subprocess.run([sys.executable, "-c", listing], cwd=ROOT, capture_output=True, check=True)
+    assert ended.stderr.decode().strip() == "[]"
+
+
+async def test_a_command_without_files_refuses_one() -> None:
+    with pytest.raises(PeerFault):
+        await Notices().start("a", 1)
