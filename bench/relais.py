@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from bench.peers import Measured, accepts, ending, free_port, wait_until
 from bench.relay import Relay, Traffic
-from bench.sampling import Cost, Tree, watched
+from bench.sampling import Cost, Tree, reaped_cpu_s, watched
 from protocol.replica.ownership import acquire
 from protocol.roles import PersonRole
 from protocol.structure import PersonRecord

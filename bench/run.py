@@ -25,6 +25,7 @@ from bench.results import Catalogue, Result, Row, Setting
 from bench.table import cell, write_tables
 
 HERE: Final = Path(__file__).parent
+CACHE: Final = Path.home() / ".cache" / "relais-bench"
 ROWS: Final[Mapping[str, Row]] = {
     "first-sync": first_sync.measure,
     "quiet": quiet.measure,
@@ -40,7 +41,7 @@ def main() -> int:
     parser.add_argument("rows", nargs="*", metavar="ROW", help=f"of {', '.join(ROWS)}; all when none is named")
     parser.add_argument("--corpus", type=Path, help="a further catalogue for the row first-sync")
     parser.add_argument("--corpus-label", default="your own catalogue", help="what to call it")
-    parser.add_argument("--work", type=Path, default=Path("/var/tmp/relais-bench"), help="where to work: 4 GB")
+    parser.add_argument("--work", type=Path, default=CACHE, help="where to work; 4 GB, on a real disk")
     parser.add_argument("--out", type=Path, default=HERE / "results.jsonl", help="where the figures go")
     parser.add_argument("--rest", type=float, default=60.0, help="seconds at rest")
     chosen = parser.parse_args()

@@ -54,7 +54,7 @@ def cell(name: str, value: float | str) -> str:
         return value
     if name.endswith("_bytes"):
         return f"{value:,.0f} B" if value < _SMALL_BYTES else _large(value)
-    if name.endswith("_per_s") or name.endswith("_per_cpu_s") or name == "requests":
+    if name.endswith(("_per_s", "_per_cpu_s")) or name == "requests":
         return f"{value:,.0f}"
     return f"{value:.2f}"
 

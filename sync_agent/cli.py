@@ -13,9 +13,10 @@ from typing import Annotated, Final
 
 import typer
 
-from protocol.errors import BadInput, Code, LocalFailure
+from protocol.errors import BadInput, Code, LocalFailure, NoAnswer
+from protocol.limits import MiB
 from protocol.replica.command import run_command
-from protocol.replica.console import Call, Notices, Program, installed_version, tell
+from protocol.replica.console import Call, Notices, Program, installed_version
 from protocol.replica.operation import JSON, NO_FILES, Incoming, Outgoing, Params, Table
 
 PROGRAM: Final = Program(
@@ -26,6 +27,7 @@ PROGRAM: Final = Program(
 
 ENROLMENT_FILE: Final = "enrolment.json"
 HAND_IN_TRIES: Final = 3
+LASTING_BYTES: Final = 64 * MiB
 
 Item = Annotated[str, typer.Argument(metavar="ITEM", help="The item's id, from `items`.")]
 HandInId = Annotated[str, typer.Argument(metavar="ID", help="The hand-in's id, from `hand-ins`.")]
@@ -56,7 +58,7 @@ async def _run(
     *,
     lasting: bool = False,
 ) -> JSON:
-    """Have the owner of DIR run a command: this process if nobody is."""
+    """Have the owner of DIR run a command: this process if nobody is, which then answers others while it lasts."""
 
     @asynccontextmanager
     async def in_process() -> AsyncIterator[Table]:
@@ -65,11 +67,74 @@ async def _run(
         async with opened(call.data_dir, now_ms=now_ms, entropy=secrets.token_bytes) as table:
             yield table
 
-    if call.data_dir.is_dir() and not (call.data_dir / ENROLMENT_FILE).is_file():
-        raise BadInput(Code.NOT_ENROLLED, f"{call.data_dir} is not enrolled yet; use `sync-agent enroll` with a code")
+    _check_enrolled(call.data_dir)
     return await run_command(
         call.data_dir, name, params or {}, incoming, outgoing or Notices(), in_process, serve_others=lasting
     )
+
+
+def _check_enrolled(folder: Path) -> None:
+    """Raise `BadInput(NOT_ENROLLED)` before anything is made in a folder that is not an agent's."""
+    if not (folder / ENROLMENT_FILE).is_file():
+        raise BadInput(Code.NOT_ENROLLED, f"{folder} is not enrolled yet; use `sync-agent enroll` with a code")
+
+
+# --- the agent and its server -----------------------------------------------------------------------------------------
+
+
+@PROGRAM.command("enroll")
+async def enroll(
+    call: Call,
+    *,
+    server: Annotated[str, typer.Option(metavar="URL", help="The server's address.")],
+    code: Annotated[str, typer.Option(help="The code that was given for this device.")],
+    name: Annotated[str | None, typer.Option(help="What people call this device (the machine's own name).")] = None,
+) -> JSON:
+    """Let this device in with a code, and sync for the first time. It may be repeated after a lost answer."""
+    import platform  # noqa: PLC0415 — loaded only when needed
+
+    @asynccontextmanager
+    async def in_process() -> AsyncIterator[Table]:
+        from sync_agent.operations import before_enrolment  # noqa: PLC0415
+
+        yield before_enrolment(call.data_dir, now_ms=now_ms, entropy=secrets.token_bytes)
+
+    params: Params = {"server": server, "code": code, "name": platform.node() or "PC" if name is None else name}
+    return await run_command(call.data_dir, "enroll", params, NO_FILES, Notices(), in_process, create=True)
+
+
+@PROGRAM.command("run")
+async def run(
+    call: Call,
+    *,
+    portal: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Pages for pupils (in a later version).")
+    ] = None,
+    lan: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Exchange with devices of the school (in a later version).")
+    ] = None,
+    peer: Peers = None,
+) -> JSON:
+    """Keep this device in sync until it is told to stop; other commands work meanwhile."""
+    _check_enrolled(call.data_dir)
+    from sync_agent.config import RunConfig  # noqa: PLC0415 — loaded only when needed
+    from sync_agent.daemon import run as serve  # noqa: PLC0415
+    from sync_agent.operations import table  # noqa: PLC0415
+
+    config = RunConfig(portal=portal, lan=lan, peers=tuple(peer or ()))
+    await serve(call.data_dir, config, table, now_ms=now_ms, entropy=secrets.token_bytes)
+    return {}
+
+
+@PROGRAM.command("sync")
+async def sync(call: Call, *, peer: Peers = None) -> JSON:
+    """Exchange with the server until nothing remains to send or to fetch."""
+    if peer:
+        _check_enrolled(call.data_dir)
+        raise NoAnswer(
+            Code.UNREACHABLE, "exchange with other devices of the school comes in a later version; sync without --peer"
+        )
+    return await _run(call, "sync", lasting=True)
 
 
 # --- coursework -------------------------------------------------------------------------------------------------------
@@ -106,7 +171,7 @@ async def publish(
         params["subject"] = subject or None
     if due is not None:
         params["due_ms"] = due_ms(due) if due else None
-    return await _run(call, "publish", params, files_of(paths or [], required=item is None))
+    return await _run_with(call, "publish", params, files_of(paths or [], required=item is None))
 
 
 @PROGRAM.command("withdraw")
@@ -178,7 +243,7 @@ async def hand_in(
         incoming = files_of(paths or [])
         params: dict[str, JSON] = {"item": item, "person": person, "files": sizes_of(incoming)}
         try:
-            return await _run(call, "hand-in", params, incoming)
+            return await _run_with(call, "hand-in", params, incoming)
         except LocalFailure as failure:
             if failure.code is not Code.CHANGING_FILE or not tries_left:
                 raise
@@ -215,7 +280,7 @@ async def feedback(
     from sync_agent.intake import files_of  # noqa: PLC0415 — loaded only when needed
 
     params: dict[str, JSON] = {"id": hand_in, "text": text, "mark": mark, "redo": redo}
-    return await _run(call, "feedback", params, files_of(paths or [], required=False))
+    return await _run_with(call, "feedback", params, files_of(paths or [], required=False))
 
 
 # --- the machine itself -----------------------------------------------------------------------------------------------
@@ -246,15 +311,23 @@ async def doctor(call: Call) -> JSON:
 
 
 @PROGRAM.command("courier export")
-async def courier_export(call: Call, folder: Folder) -> JSON:
+async def courier_export(call: Call, folder: Folder) -> JSON:  # noqa: ARG001  (what it will need)
     """Write what another place may need onto a stick (in a later version)."""
     raise _not_yet()
 
 
 @PROGRAM.command("courier import")
-async def courier_import(call: Call, folder: Folder) -> JSON:
+async def courier_import(call: Call, folder: Folder) -> JSON:  # noqa: ARG001  (what it will need)
     """Take what a stick brings (in a later version)."""
     raise _not_yet()
+
+
+async def _run_with(call: Call, name: str, params: Params, incoming: Incoming) -> JSON:
+    """Run a command that takes files."""
+    from sync_agent.intake import sizes_of  # noqa: PLC0415 — loaded only when needed
+
+    total = sum(size for _, size in sizes_of(incoming))
+    return await _run(call, name, params, incoming, lasting=total > LASTING_BYTES)
 
 
 async def _run_into(call: Call, folder: str, name: str, params: Params) -> JSON:
@@ -263,8 +336,8 @@ async def _run_into(call: Call, folder: str, name: str, params: Params) -> JSON:
 
     place = Path(folder)
     with FolderOutlet(place) as outlet:
-        result = await _run(call, name, params, outgoing=outlet)
-    place.mkdir(parents=True, exist_ok=True)
+        result = await _run(call, name, params, outgoing=outlet, lasting=True)
+    await asyncio.to_thread(place.mkdir, parents=True, exist_ok=True)
     return result
 
 

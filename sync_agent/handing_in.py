@@ -7,7 +7,7 @@ Rules:
 - the key is kept in the mark, so that readers who come later can be given it (`sync_agent.wraps`);
 - a hand-in is opened whole or not at all: it is read to its end once before a file appears, and the receipt is written
   after the last file is where the teacher wanted it;
-- late work is taken and marked, and so is work for an item that was withdrawn meanwhile: no pupil's work is turned away.
+- late work is taken and marked, and so is work for an item that was withdrawn meanwhile: nobody is turned away.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 One table serves the command line that owns the store, and the daemon that answers for it.
 """
 
-# ruff: noqa: ARG002  (every operation takes the same three)
+# ruff: noqa: ARG001, ARG002  (every operation takes the same three)
 
 from __future__ import annotations
 
@@ -32,6 +32,23 @@ async def opened(folder: Path, *, now_ms: Callable[[], int], entropy: Entropy) -
         await agent.close()
 
 
+def before_enrolment(folder: Path, *, now_ms: Callable[[], int], entropy: Entropy) -> Table:
+    """What a DIR offers that may not be enrolled yet, and whose lock the caller holds: to be enrolled."""
+
+    async def enroll_here(params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        from sync_agent.enrollment import enroll  # noqa: PLC0415 — loaded only when needed
+
+        server, code, name = (given.text(params, key) for key in ("server", "code", "name"))
+        enrolled = await enroll(folder, server, code, name, now_ms=now_ms, entropy=entropy)
+        return {
+            "device": enrolled.device.hex(),
+            "territory": enrolled.territory.hex(),
+            "spaces": [space.hex() for space in enrolled.spaces],
+        }
+
+    return {"enroll": enroll_here}
+
+
 def table(agent: Agent) -> Table:
     """Every operation that an open agent offers."""
     commands = _Commands(agent)
@@ -49,6 +66,7 @@ def table(agent: Agent) -> Table:
         "open-hand-in": commands.open_hand_in,
         "confirm-opened": commands.confirm_opened,
         "feedback": commands.feedback,
+        "sync": commands.sync,
         "status": commands.status,
         "verify": commands.verify,
         "repair": commands.repair,
@@ -130,6 +148,11 @@ class _Commands:
             incoming=incoming,
         )
         return {}
+
+    async def sync(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        from sync_agent.daemon import sync_alone  # noqa: PLC0415 — loaded only when needed
+
+        return await sync_alone(self._agent)(params, incoming, outgoing)
 
     async def status(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
         return await status(self._agent)

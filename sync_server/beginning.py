@@ -8,13 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from protocol.errors import BadInput, Code
+from protocol.identity import territory_id
 from protocol.replica.command import run_command
 from protocol.replica.console import Notices
 from protocol.replica.operation import JSON, NO_FILES, Incoming, Outgoing, Params, Table
 from protocol.replica.replica import Entropy
-from sync_server.data_folder import already_initialised, is_initialised
+from sync_server.data_folder import DEFAULT_KIT, already_initialised, is_initialised
 from sync_server.handlers.names import name_of
-from sync_server.handlers.territory import Begun, init_territory, kit_in, passphrase_in, recover_territory
+from sync_server.handlers.territory import begin_territory, kit_in, new_kit, passphrase_in, words_of_kit
 
 
 async def begin(  # noqa: PLR0913  (what an operator may say, and the rim's clock and randomness)
@@ -33,21 +34,25 @@ async def begin(  # noqa: PLR0913  (what an operator may say, and the rim's cloc
         raise already_initialised(folder)
     if folder.exists() and not folder.is_dir():
         raise BadInput(Code.USAGE, f"{folder} is not a folder")
-    if kit is not None and recover is not None:
-        raise BadInput(Code.USAGE, "--kit is for a new kit, and --recover keeps the one that there is: give one of them")
     name = name_of(name, "a territory")
     passphrase = None if passphrase_file is None else passphrase_in(passphrase_file)
-    known = None if recover is None else replace(kit_in(recover, passphrase), name=name)
+    if recover is None:
+        known = new_kit(name, entropy)
+        place: Path | None = folder / DEFAULT_KIT if kit is None else kit
+    else:
+        known, place = replace(kit_in(recover, passphrase), name=name), kit
 
     async def operate(_params: Params, _incoming: Incoming, _outgoing: Outgoing) -> JSON:
-        if recover is None or known is None:
-            begun = await init_territory(
-                folder, name, kit_file=kit, passphrase=passphrase, now_ms=now_ms, entropy=entropy
-            )
-            tell(_advice(begun, protected=passphrase is not None))
-        else:
-            begun = await recover_territory(folder, known, recover, now_ms=now_ms, entropy=entropy)
-        return {"territory": begun.territory.hex(), "fingerprint": " ".join(begun.words), "kit": str(begun.kit)}
+        await begin_territory(
+            folder, known, kit_file=place, passphrase=passphrase, now_ms=now_ms, entropy=entropy
+        )
+        if place is not None:
+            tell(_advice(place, protected=passphrase is not None))
+        return {
+            "territory": territory_id(known.root.public).hex(),
+            "fingerprint": " ".join(words_of_kit(known)),
+            "kit": str(recover if place is None else place),
+        }
 
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # names of pupils will lie in it
 
@@ -58,9 +63,9 @@ async def begin(  # noqa: PLR0913  (what an operator may say, and the rim's cloc
     return await run_command(folder, "init", {}, NO_FILES, Notices(), table, create=True)
 
 
-def _advice(begun: Begun, *, protected: bool) -> str:
+def _advice(place: Path, *, protected: bool) -> str:
     bare = "" if protected else " It has no passphrase: whoever reads it can do both."
     return (
-        f"The recovery kit {begun.kit} can rebuild this territory, and erase it.{bare} "
+        f"The recovery kit {place} can rebuild this territory, and erase it.{bare} "
         "Print it, put it under lock and key, and take the file off this machine."
     )

@@ -57,7 +57,8 @@ class ServerKeys:
             fields = canonical.decode((folder / KEYS_FILE).read_bytes(), max_bytes=MAX_DEVICE_KEYS_BYTES)
         except (OSError, PeerFault, TooLarge) as reason:
             raise LocalFailure(
-                Code.DAMAGED, f"{folder / KEYS_FILE} cannot be read; without its keys a server is made anew with --recover"
+                Code.DAMAGED, f"{folder / KEYS_FILE} cannot be read; a server that has lost its keys begins again with `init --recover`, "
+                "in an empty folder",
             ) from reason
         match fields:
             case {

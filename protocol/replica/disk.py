@@ -100,7 +100,10 @@ class Disk:
             raise _failure(error) from error
 
     def read(self, name: str, start: int, length: int) -> bytes:
-        """Bytes of a file, fewer at its end; nothing if there is no file."""
+        """Bytes of a file, fewer at its end; nothing if there is no file.
+
+        Raises `LocalFailure(DAMAGED)` for what the disk cannot read any more.
+        """
         try:
             with (self.root / name).open("rb", buffering=0) as file:
                 file.seek(start)
@@ -112,6 +115,8 @@ class Disk:
         except FileNotFoundError:
             return b""
         except OSError as error:
+            if error.errno == errno.EIO:
+                raise LocalFailure(Code.DAMAGED, "the disk cannot read a file any more", file=name) from error
             raise _failure(error) from error
 
     def files(self, folder: str) -> Iterator[tuple[str, os.stat_result]]:

@@ -37,6 +37,7 @@ class MemoryStore:
         self._spaces: dict[bytes, _Space] = {}
         self._unsent: set[bytes] = set()
         self._held: dict[bytes, Held] = {}
+        self._held_totals: dict[bytes, tuple[int, int]] = {}
         self._marks: dict[str, bytes] = {}
         self._registers: dict[tuple[int, bytes, bytes], RegisterRow] = {}
 
@@ -109,14 +110,30 @@ class MemoryStore:
         self._unsent |= self._entries.keys() & set(ids)
 
     async def hold(self, held: Sequence[Held], *, max_entries: int, max_bytes: int) -> list[bytes]:
-        return [one.entry.id for one in held if not self._hold(one, max_entries, max_bytes)]
+        refused = []
+        for one in held:
+            entry, known = one.entry, self._held.get(one.entry.id)
+            if known is not None and (entry.payload is None or known.entry.payload is not None):
+                self._held[entry.id] = Held(known.source, known.entry, one.missing)
+                continue
+            count, size = self._held_totals.get(one.source, (0, 0))
+            if known is not None and known.source == one.source:
+                count, size = count - 1, size - known.entry.wire_bytes
+            if count + 1 > max_entries or size + entry.wire_bytes > max_bytes:
+                refused.append(entry.id)
+                continue
+            await self.drop_held([entry.id])
+            self._held[entry.id] = one
+            self._count_held(one, 1)
+        return refused
 
     async def held(self) -> list[Held]:
         return list(self._held.values())
 
     async def drop_held(self, ids: Iterable[bytes]) -> None:
         for entry_id in ids:
-            self._held.pop(entry_id, None)
+            if (held := self._held.pop(entry_id, None)) is not None:
+                self._count_held(held, -1)
 
     async def mark(self, key: str) -> bytes | None:
         return self._marks.get(key)
@@ -155,18 +172,9 @@ class MemoryStore:
         entries = self._spaces.get(space, _Space()).entries
         return (Stored(arrival, entry) for arrival, entry in enumerate(islice(entries, after, None), after + 1))
 
-    def _hold(self, held: Held, max_entries: int, max_bytes: int) -> bool:
-        entry = held.entry
-        known = self._held.get(entry.id)
-        if known is not None and (entry.payload is None or known.entry.payload is not None):
-            self._held[entry.id] = Held(known.source, known.entry, held.missing)
-            return True
-        others = [one.entry for one in self._held.values() if one.source == held.source and one.entry.id != entry.id]
-        if len(others) + 1 > max_entries or sum(one.wire_bytes for one in others) + entry.wire_bytes > max_bytes:
-            return False
-        self._held.pop(entry.id, None)
-        self._held[entry.id] = held
-        return True
+    def _count_held(self, held: Held, by: int) -> None:
+        count, size = self._held_totals.get(held.source, (0, 0))
+        self._held_totals[held.source] = (count + by, size + by * held.entry.wire_bytes)
 
 
 def _within(rows: Iterable[Stored], max_bytes: int) -> Iterator[Stored]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, Final, NamedTuple, TypeAlias
 
@@ -22,6 +22,9 @@ from protocol.replica.sqlite_content import ContentIndex
 
 Install: TypeAlias = Callable[[Sequence[tuple[str, FinishedPack]]], Awaitable[None]]
 """Makes flushed files with these names visible as these packs."""
+
+Start: TypeAlias = Callable[[Coroutine[None, None, None]], asyncio.Task[None]]
+"""Begins work that goes on even if whoever waits for it is cancelled."""
 
 LEVEL: Final = 3
 # sealed content does not get smaller: the fastest level finds that out, and the frame is stored as it is
@@ -58,6 +61,7 @@ class FolderBuild:
         disk: Disk,
         passing_name: Callable[[], str],
         install: Install,
+        start: Start,
         sealed: bool,
     ) -> None:
         self._space = space
@@ -65,6 +69,7 @@ class FolderBuild:
         self._disk = disk
         self._passing_name = passing_name
         self._install = install
+        self._start = start
         self._level = SEALED_LEVEL if sealed else LEVEL
         self._seen: set[bytes] = set()
         self._gathered: list[_Chunk | _Stream] = []
@@ -96,9 +101,8 @@ class FolderBuild:
         """See `PackBuild`."""
         await self._hand_over()
         await self._settle()
-        await asyncio.to_thread(self._close_pack)
-        if self._written:
-            await self._install(self._written)
+        self._writing = self._start(self._make_visible())
+        await self._settle()
         written, self._written = self._written, []
         return [pack for _, pack in written]
 
@@ -125,18 +129,23 @@ class FolderBuild:
     async def _hand_over(self) -> None:
         await self._settle()
         gathered, self._gathered, self._gathered_bytes = self._gathered, [], 0
-        self._writing = asyncio.create_task(self._write_new(gathered))
+        self._writing = self._start(self._write_new(gathered))
 
     async def _settle(self) -> None:
-        """Wait for the last hand-over; its failure is raised here, every time."""
+        """Wait for what was started last; its failure is raised here, every time."""
         if self._writing is not None:
-            await self._writing
+            await asyncio.shield(self._writing)
 
     async def _write_new(self, gathered: Sequence[_Chunk | _Stream]) -> None:
         chunks = [item.ref.hash for item in gathered if isinstance(item, _Chunk)]
         streams = [item.id for item in gathered if isinstance(item, _Stream)]
         held = await self._index.held_chunks(self._space, chunks) | await self._index.held_streams(self._space, streams)
         await asyncio.to_thread(self._write, gathered, held)
+
+    async def _make_visible(self) -> None:
+        await asyncio.to_thread(self._close_pack)
+        if self._written:
+            await self._install(self._written)
 
     def _write(self, gathered: Sequence[_Chunk | _Stream], held: set[bytes]) -> None:
         for item in gathered:

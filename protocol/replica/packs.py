@@ -19,9 +19,9 @@ import itertools
 import re
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeVar
 from weakref import WeakValueDictionary
 
 from blake3 import blake3
@@ -37,6 +37,8 @@ from protocol.replica.pack_check import check_pack, check_pack_bytes, not_the_pa
 from protocol.replica.pack_cover import smallest_cover
 from protocol.replica.sqlite import SqliteStore
 from protocol.replica.sqlite_content import CHUNKS_AT_ONCE, ContentIndex, Place
+
+T = TypeVar("T")
 
 PACKS: Final = "packs"
 PARTS: Final = "parts"
@@ -61,6 +63,7 @@ class PackFolder:
         # a part grows by one writer at a time; files and rows of packs change together
         self._part_locks: WeakValueDictionary[bytes, asyncio.Lock] = WeakValueDictionary()
         self._install_lock = asyncio.Lock()
+        self._working: set[asyncio.Task[Any]] = set()
 
     @classmethod
     async def open(cls, folder: Path, store: SqliteStore) -> PackFolder:
@@ -79,15 +82,17 @@ class PackFolder:
             await self._install(space, files, unsent=unsent)
 
         return FolderBuild(
-            space, index=self._index, disk=self._disk, passing_name=self._passing_name, install=install, sealed=sealed
+            space,
+            index=self._index,
+            disk=self._disk,
+            passing_name=self._passing_name,
+            install=install,
+            start=self._start,
+            sealed=sealed,
         )
 
     async def ingest(self, space: bytes, data: bytes, *, unsent: bool = False) -> FinishedPack:
-        finished = await asyncio.to_thread(check_pack_bytes, data)
-        name = self._passing_name()
-        await asyncio.to_thread(self._write_whole, name, data)
-        await self._install(space, [(name, finished)], unsent=unsent)
-        return finished
+        return await asyncio.shield(self._start(self._ingest(space, data, unsent=unsent)))
 
     async def part_size(self, pack: bytes) -> int:
         return self._disk.size(_part_name(pack)) or 0
@@ -95,25 +100,10 @@ class PackFolder:
     async def append_part(self, pack: bytes, offset: int, data: bytes) -> int:
         if offset + len(data) > MAX_PACK_BYTES:
             raise TooLarge(Code.TOO_LARGE, "a pack is larger than allowed", max=MAX_PACK_BYTES)
-        async with self._part_lock(pack):
-            return await asyncio.to_thread(self._append_part, _part_name(pack), offset, data)
+        return await asyncio.shield(self._start(self._append_part(pack, offset, data)))
 
     async def finish_part(self, space: bytes, pack: bytes, size: int, *, unsent: bool = False) -> FinishedPack:
-        name = _part_name(pack)
-        async with self._part_lock(pack):
-            have = self._disk.size(name)
-            if have is None and await self._index.pack(pack, space) is not None:
-                return await asyncio.to_thread(self._check, _pack_name(pack), pack, size)
-            if (have or 0) < size:
-                raise not_the_pack(have or 0, size)
-            try:
-                finished = await asyncio.to_thread(self._check, name, pack, have or 0)
-            except PeerFault:
-                await asyncio.to_thread(self._disk.remove, name)
-                raise
-            await asyncio.to_thread(self._disk.flush_by_name, name)
-            await self._install(space, [(name, finished)], unsent=unsent)
-            return finished
+        return await asyncio.shield(self._start(self._finish_part(space, pack, size, unsent=unsent)))
 
     async def drop_part(self, pack: bytes) -> None:
         async with self._part_lock(pack):
@@ -171,6 +161,7 @@ class PackFolder:
             try:
                 await asyncio.to_thread(self._check, _pack_name(pack), pack, size)
             except (PeerFault, LocalFailure) as fault:
+                _raise_unless_damage(fault)
                 await self._set_aside(pack)
                 damages.append(Damage("pack", pack, fault.message))
         return damages
@@ -179,9 +170,51 @@ class PackFolder:
         return self._disk.free_bytes()
 
     async def close(self) -> None:
+        await asyncio.gather(*self._working, return_exceptions=True)
         self._frames.clear()
 
     # --- files and rows -----------------------------------------------------------------------------------------------
+
+    def _start(self, work: Coroutine[None, None, T]) -> asyncio.Task[T]:
+        """Begin work that goes on even if whoever waits for it is cancelled: a thread cannot be stopped half-way."""
+        task = asyncio.create_task(work)
+        self._working.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._working.discard(task)
+        if not task.cancelled():
+            # looked at, since nobody may be waiting any more
+            task.exception()
+
+    async def _ingest(self, space: bytes, data: bytes, *, unsent: bool) -> FinishedPack:
+        finished = await asyncio.to_thread(check_pack_bytes, data)
+        name = self._passing_name()
+        await asyncio.to_thread(self._write_whole, name, data)
+        await self._install(space, [(name, finished)], unsent=unsent)
+        return finished
+
+    async def _append_part(self, pack: bytes, offset: int, data: bytes) -> int:
+        async with self._part_lock(pack):
+            return await asyncio.to_thread(self._extend, _part_name(pack), offset, data)
+
+    async def _finish_part(self, space: bytes, pack: bytes, size: int, *, unsent: bool) -> FinishedPack:
+        name = _part_name(pack)
+        async with self._part_lock(pack):
+            have = self._disk.size(name)
+            if have is None and await self._index.pack(pack, space) is not None:
+                return await asyncio.to_thread(self._check, _pack_name(pack), pack, size)
+            if have is None or have < size:
+                raise not_the_pack(have or 0, size)
+            try:
+                finished = await asyncio.to_thread(self._check, name, pack, have)
+            except PeerFault:
+                await asyncio.to_thread(self._disk.remove, name)
+                raise
+            await asyncio.to_thread(self._disk.flush_by_name, name)
+            await self._install(space, [(name, finished)], unsent=unsent)
+            return finished
 
     async def _install(self, space: bytes, files: Sequence[tuple[str, FinishedPack]], *, unsent: bool) -> None:
         """Give flushed files the names of their packs, durably, then make them visible in one transaction."""
@@ -250,7 +283,7 @@ class PackFolder:
                 self._disk.remove(name)
             raise
 
-    def _append_part(self, name: str, offset: int, data: bytes) -> int:
+    def _extend(self, name: str, offset: int, data: bytes) -> int:
         have = self._disk.size(name) or 0
         if have != offset:
             raise PeerFault(Code.WRONG_OFFSET, "a pack continues at another place", offset=offset, expected=have)
@@ -269,7 +302,8 @@ class PackFolder:
         for place in sorted(places, key=lambda place: (place.pack, place.frame.offset) not in self._frames):
             try:
                 frame = await self._open_frame(place)
-            except (PeerFault, LocalFailure):
+            except (PeerFault, LocalFailure) as fault:
+                _raise_unless_damage(fault)
                 frame = b""
             data = frame[place.start : place.start + place.length]
             if len(data) == chunk.length and blake3(data).digest() == chunk.hash:
@@ -294,6 +328,12 @@ class PackFolder:
     def _read_frame(self, place: Place) -> bytes:
         data = self._disk.read(_pack_name(place.pack), place.frame.offset, place.frame.stored_bytes)
         return open_frame(place.frame, data)[0]
+
+
+def _raise_unless_damage(fault: PeerFault | LocalFailure) -> None:
+    """Go on only if it is the pack that is bad: too many open files, or a virus scanner at work, say nothing of it."""
+    if isinstance(fault, LocalFailure) and fault.code is not Code.DAMAGED:
+        raise fault
 
 
 def _pack_name(pack: bytes) -> str:

@@ -147,11 +147,7 @@ class SqliteStore:
 
     async def hold(self, held: Sequence[Held], *, max_entries: int, max_bytes: int) -> list[bytes]:
         def work(connection: sqlite3.Connection) -> list[bytes]:
-            return [
-                one.entry.id
-                for one in held
-                if not statements.hold(connection, one, max_entries=max_entries, max_bytes=max_bytes)
-            ]
+            return statements.hold(connection, held, max_entries=max_entries, max_bytes=max_bytes)
 
         return await self.database.write(work) if held else []
 

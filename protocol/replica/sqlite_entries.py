@@ -156,24 +156,38 @@ def set_marks(connection: sqlite3.Connection, marks: Mapping[str, bytes | None])
             connection.execute("INSERT OR REPLACE INTO mark (key, value) VALUES (?, ?)", (key, value))
 
 
-def hold(connection: sqlite3.Connection, held: Held, *, max_entries: int, max_bytes: int) -> bool:
-    """Put an entry in quarantine, or note what one that is there waits for now; False if it does not fit.
+def hold(connection: sqlite3.Connection, held: Sequence[Held], *, max_entries: int, max_bytes: int) -> list[bytes]:
+    """Put entries in quarantine, or note what one that is there waits for now; returns the ids that do not fit.
 
     One that is there as a bare header gives way to one with its payload.
     """
-    entry = held.entry
-    row = connection.execute("SELECT payload IS NULL FROM held WHERE id = ?", (entry.id,)).fetchone()
-    if row is not None and (entry.payload is None or not row[0]):
-        connection.execute("UPDATE held SET missing = ? WHERE id = ?", (held.missing, entry.id))
-        return True
-    totals = "SELECT count(*), ifnull(sum(wire_bytes), 0) FROM held WHERE source = ? AND id <> ?"
-    count, size = connection.execute(totals, (held.source, entry.id)).fetchone()
-    if count + 1 > max_entries or size + entry.wire_bytes > max_bytes:
-        return False
-    drop_held(connection, [entry.id])
-    parts = (entry.id, entry.header_bytes, entry.signature, entry.salt, entry.payload)
-    connection.execute(_HOLD, (*parts, held.source, held.missing, entry.wire_bytes))
-    return True
+    refused = []
+    totals: dict[bytes, tuple[int, int]] = {}
+    for one in held:
+        entry = one.entry
+        sql = "SELECT source, wire_bytes, payload IS NULL FROM held WHERE id = ?"
+        known = connection.execute(sql, (entry.id,)).fetchone()
+        if known is not None and (entry.payload is None or not known[2]):
+            connection.execute("UPDATE held SET missing = ? WHERE id = ?", (one.missing, entry.id))
+            continue
+        count, size = totals.get(one.source) or _held_totals(connection, one.source)
+        replaced = known is not None and known[0] == one.source
+        count, size = count + (not replaced), size + entry.wire_bytes - (known[1] if replaced else 0)
+        if count > max_entries or size > max_bytes:
+            refused.append(entry.id)
+            continue
+        if known is not None:
+            drop_held(connection, [entry.id])
+            totals.pop(known[0], None)
+        parts = (entry.id, entry.header_bytes, entry.signature, entry.salt, entry.payload)
+        connection.execute(_HOLD, (*parts, one.source, one.missing, entry.wire_bytes))
+        totals[one.source] = (count, size)
+    return refused
+
+
+def _held_totals(connection: sqlite3.Connection, source: bytes) -> tuple[int, int]:
+    sql = "SELECT count(*), ifnull(sum(wire_bytes), 0) FROM held WHERE source = ?"
+    return cast("tuple[int, int]", connection.execute(sql, (source,)).fetchone())
 
 
 def drop_held(connection: sqlite3.Connection, ids: Iterable[bytes]) -> None:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -29,62 +28,41 @@ from protocol.replica.private_file import remove_private, write_private
 from protocol.replica.replica import Draft, Entropy, Replica
 from protocol.replica.sqlite import DATABASE, SqliteStore
 from protocol.structure import GENERATION_BYTES, Certificate, Generation, RecoveryKey
-from sync_server.data_folder import (
-    DEFAULT_KIT,
-    KEYS_FILE,
-    KEYS_FOLDER,
-    UNFINISHED_FILE,
-    already_initialised,
-    is_initialised,
-)
+from sync_server.data_folder import KEYS_FILE, KEYS_FOLDER, UNFINISHED_FILE, already_initialised, is_initialised
 from sync_server.keys import CAPABILITY_KEY_BYTES, ServerKeys, Territory
 
 _DATABASE_FILES: Final = tuple(DATABASE + ending for ending in ("", "-wal", "-shm", "-journal"))
 
 
-@dataclass(frozen=True, slots=True)
-class Begun:
-    """What `init` made: the territory's id, the three words of its root, and where the kit lies."""
-
-    territory: bytes
-    words: tuple[str, str, str]
-    kit: Path
+def new_kit(name: str, entropy: Entropy) -> Kit:
+    """A new territory: the keys of its root and of its recovery."""
+    return Kit(name, SigningKey(entropy(SEED_BYTES)), AgreementKey(entropy(SEED_BYTES)))
 
 
-async def init_territory(  # noqa: PLR0913  (what an operator may say, and the rim's clock and randomness)
+async def begin_territory(
     folder: Path,
-    name: str,
+    kit: Kit,
     *,
     kit_file: Path | None,
     passphrase: str | None,
     now_ms: Callable[[], int],
     entropy: Entropy,
-) -> Begun:
-    """A new territory in DIR, whose lock the caller holds; its kit at `kit_file` (default DIR/recovery-kit).
+) -> None:
+    """Make DIR, whose lock the caller holds, the territory of `kit`, which is written to `kit_file` unless that is None.
 
     Raises `BadInput` (ALREADY_INITIALISED, USAGE for a kit file that exists), `LocalFailure`.
     """
-    place = folder / DEFAULT_KIT if kit_file is None else kit_file
-    _make_room(folder, place)
-    kit = Kit(name, SigningKey(entropy(SEED_BYTES)), AgreementKey(entropy(SEED_BYTES)))
-    text = write_kit(kit, passphrase=passphrase, salt=entropy(SALT_BYTES)).encode()
+    _make_room(folder, kit_file)
+    text = None if kit_file is None else write_kit(kit, passphrase=passphrase, salt=entropy(SALT_BYTES)).encode()
     _note_unfinished(folder, text)
-    write_private(place, text)
+    if kit_file is not None and text is not None:
+        write_private(kit_file, text)
     await _begin(folder, kit, now_ms=now_ms, entropy=entropy)
-    return Begun(territory_id(kit.root.public), words_of(territory_id(kit.root.public)), place)
 
 
-async def recover_territory(
-    folder: Path, kit: Kit, kit_file: Path, *, now_ms: Callable[[], int], entropy: Entropy
-) -> Begun:
-    """The territory of an existing kit, begun again in DIR with new server keys and an empty store.
-
-    Raises `BadInput(ALREADY_INITIALISED)`, `LocalFailure`.
-    """
-    _make_room(folder, None)
-    _note_unfinished(folder, None)
-    await _begin(folder, kit, now_ms=now_ms, entropy=entropy)
-    return Begun(territory_id(kit.root.public), words_of(territory_id(kit.root.public)), kit_file)
+def words_of_kit(kit: Kit) -> tuple[str, str, str]:
+    """The three words by which people recognise a territory."""
+    return words_of(territory_id(kit.root.public))
 
 
 def kit_in(path: Path, passphrase: str | None) -> Kit:
@@ -141,6 +119,8 @@ def _make_room(folder: Path, place: Path | None) -> None:
     if left is not None:
         for name in (*_DATABASE_FILES, KEYS_FILE):
             (folder / name).unlink(missing_ok=True)
+        if place is not None:
+            place.unlink(missing_ok=True)
         for name in (PACKS, PARTS, DAMAGED):
             shutil.rmtree(folder / name, ignore_errors=True)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import os
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
@@ -484,6 +486,64 @@ async def test_a_pack_whose_file_vanishes_while_open_counts_as_missing(tmp_path:
         assert await read(content, name_of(data)) == data
 
 
+async def test_content_that_cannot_be_read_just_now_is_not_taken_for_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(tmp_path) as content:
+        (pack,) = await publish(content, [b"a file"])
+        with monkeypatch.context() as patched:
+            patched.setattr(Path, "open", failing(errno.EMFILE))
+            assert await code_of(read(content, name_of(b"a file"))) is Code.STORAGE_FAILED
+            assert await code_of(content.verify()) is Code.STORAGE_FAILED
+        assert await read(content, name_of(b"a file")) == b"a file"
+        assert await content.pack(pack.hash) is not None
+
+
+async def test_content_that_the_disk_cannot_read_any_more_is_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(tmp_path) as content:
+        (pack,) = await publish(content, [b"a file"])
+        with monkeypatch.context() as patched:
+            patched.setattr(Path, "open", failing(errno.EIO))
+            assert await code_of(read(content, name_of(b"a file"))) is Code.DAMAGED
+        assert await content.pack(pack.hash) is None
+
+
+async def test_a_build_whose_task_is_cancelled_can_be_aborted(tmp_path: Path) -> None:
+    async with opened(tmp_path) as content:
+        build = await content.build(SPACE, unsent=False)
+        task = asyncio.create_task(publish_into(build, noise(9_000_000)))
+        while build._open is None:
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert list((tmp_path / "parts").iterdir()) == []
+        assert await content.totals() == (0, 0, 0)
+
+
+async def publish_into(build: PackBuild, data: bytes) -> None:
+    try:
+        await add(build, data)
+        await build.finish()
+    except asyncio.CancelledError:
+        await build.abort()
+        raise
+
+
+async def test_a_pack_whose_bringer_goes_away_is_taken_in_all_the_same(tmp_path: Path) -> None:
+    data, made = made_elsewhere([noise(100_000)])
+    async with opened(tmp_path) as content:
+        task = asyncio.create_task(content.ingest(SPACE, data))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await content.close()
+        assert await content.pack(made.hash) is not None
+
+
 async def test_verify_moves_bad_packs_aside(tmp_path: Path) -> None:
     async with opened(tmp_path) as content:
         packs = [(await publish(content, [noise(30_000, seed)]))[0].hash for seed in range(4)]
@@ -548,15 +608,15 @@ async def test_an_aborted_build_leaves_no_file(tmp_path: Path) -> None:
 
 
 def failing(error: int) -> object:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise OSError(error, os.strerror(error))
 
     return fail
 
 
-async def code_of(attempt: object) -> Code | None:
+async def code_of(attempt: Awaitable[object]) -> Code | None:
     try:
-        await attempt  # type: ignore[misc]
+        await attempt
     except RelaisError as error:
         return error.code
     return None
@@ -568,7 +628,7 @@ async def test_after_a_failed_flush_packs_are_refused_until_the_store_is_opened_
     data, made = made_elsewhere([noise(1_000)])
     async with opened(tmp_path) as content:
         with monkeypatch.context() as patched:
-            patched.setattr(os, "fsync", failing(5))
+            patched.setattr(os, "fsync", failing(errno.EIO))
             assert await code_of(content.ingest(SPACE, data)) is Code.STORAGE_FAILED
         assert await code_of(content.ingest(SPACE, data)) is Code.STORAGE_FAILED
         assert await code_of(content.append_part(made.hash, 0, data)) is Code.STORAGE_FAILED
@@ -585,7 +645,7 @@ async def test_a_full_disk_refuses_what_does_not_fit_and_nothing_else(
     async with opened(tmp_path) as content:
         await publish(content, [b"before"])
         with monkeypatch.context() as patched:
-            patched.setattr(disk, "_write_some", failing(28))
+            patched.setattr(disk, "_write_some", failing(errno.ENOSPC))
             assert await code_of(content.ingest(SPACE, data)) is Code.DISK_FULL
             build = await content.build(SPACE, unsent=False)
             stream = await add(build, noise(5_000))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import resource
 import sqlite3
-from collections.abc import AsyncIterator
+import sys
+from collections.abc import AsyncIterator, Awaitable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from protocol.entry import Entry, Kind
-from protocol.errors import Code, LocalFailure
+from protocol.errors import Code, LocalFailure, RelaisError
 from protocol.limits import CURSOR_HASH_BYTES
 from protocol.replica.database import migrations
 from protocol.replica.interfaces import EntryStore, Held, Position, RegisterRow
@@ -249,6 +251,13 @@ async def test_a_bare_header_in_quarantine_gives_way_to_the_whole_entry(store: E
     assert await store.held() == [Held(b"b", entry, b"3" * 32)]
 
 
+async def test_what_leaves_quarantine_makes_room(store: EntryStore, make: EntryMaker) -> None:
+    first, second, third = make.entries(3)
+    await store.hold([Held(b"a", first, None), Held(b"a", second, None)], max_entries=2, max_bytes=10_000)
+    await store.drop_held([first.id])
+    assert await store.hold([Held(b"a", third, None)], max_entries=2, max_bytes=10_000) == []
+
+
 async def test_released_entries_leave_quarantine_with_the_append(store: EntryStore, make: EntryMaker) -> None:
     one, two, three = make.entries(3)
     await store.hold([Held(b"a", entry, None) for entry in (one, two, three)], max_entries=9, max_bytes=10_000)
@@ -370,6 +379,55 @@ async def test_an_append_that_fails_changes_nothing(tmp_path: Path, make: EntryM
     assert await store.mark("cursor") is None
     assert [one.arrival for one in await store.append([make.entry()])] == [1]
     await store.close()
+
+
+async def test_a_full_database_refuses_what_does_not_fit_and_nothing_else(tmp_path: Path, make: EntryMaker) -> None:
+    store = await SqliteStore.open(tmp_path)
+    await store.append(make.entries(1))
+    await pragma(store, "max_page_count = 1")
+    with pytest.raises(LocalFailure) as failed:
+        await store.append([make.entry(payload=bytes(60_000))], marks={"cursor": b"1"})
+    assert failed.value.code is Code.DISK_FULL
+    assert (await store.position(SPACE)).count == 1
+    assert await store.mark("cursor") is None
+    await pragma(store, "max_page_count = 1000000")
+    assert [one.arrival for one in await store.append([make.entry(payload=bytes(60_000))])] == [2]
+    await store.close()
+
+
+async def pragma(store: SqliteStore, setting: str) -> None:
+    await store.database.run(lambda connection: connection.execute(f"PRAGMA {setting}").fetchall())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="lets the system refuse writes by a limit on file sizes")
+async def test_after_a_failed_write_the_store_is_refused_until_it_is_opened_again(
+    tmp_path: Path, make: EntryMaker
+) -> None:
+    """[6]"""
+    store = await SqliteStore.open(tmp_path)
+    first, second = make.entries(2)
+    await store.append([first])
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, ((tmp_path / f"{DATABASE}-wal").stat().st_size, limits[1]))
+    try:
+        assert await code_of(store.append([second])) is Code.STORAGE_FAILED
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert await code_of(store.append([second])) is Code.STORAGE_FAILED
+    assert await code_of(store.position(SPACE)) is Code.STORAGE_FAILED
+    await store.close()
+    store = await SqliteStore.open(tmp_path)
+    assert ids_of(one.entry for one in await store.scan(SPACE)) == [first.id]
+    assert await code_of(store.append([second])) is None
+    await store.close()
+
+
+async def code_of(attempt: Awaitable[object]) -> Code | None:
+    try:
+        await attempt
+    except RelaisError as error:
+        return error.code
+    return None
 
 
 async def test_a_store_in_use_is_locked(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 WRITES: Final = ("write", "writev", "pwrite64", "pwritev", "pwritev2", "sendfile", "copy_file_range", "fallocate")
 FLUSHES: Final = ("fsync", "fdatasync", "sync_file_range", "msync")
@@ -41,10 +41,42 @@ NAMES: Final = (
 ALL_CALLS: Final = (*WRITES, *FLUSHES, *NAMES)
 
 KILL: Final = "signal=SIGKILL"
-STRACE: Final = ("strace", "-f", "-qq", "--seccomp-bpf")
-_KILLED_STATUS: Final = 128 + 9
+_KILLED_STATUS: Final = (-9, 128 + 9)
 _RUN_LIMIT_S: Final = 60
 _CALL: Final = re.compile(r"^(\d+) +(\w+)\((?:\d+<([^>]+)>|(?:AT_FDCWD[^,]*, )?\"([^\"]*)\")")
+
+
+class Program(Protocol):
+    """Something that works in a folder and can be run under `strace`."""
+
+    def run(self, folder: Path, strace: Sequence[str]) -> tuple[int, str]:
+        """One run under `strace` with these options: its exit status and what it printed."""
+
+
+class Command:
+    """A command line for each folder, traced from its very first call."""
+
+    def __init__(self, command: Callable[[Path], Sequence[str]], env: Mapping[str, str]) -> None:
+        """`command` should name the interpreter itself, no launcher: the launcher's calls would count."""
+        self._command = command
+        self._env = env
+
+    def run(self, folder: Path, strace: Sequence[str]) -> tuple[int, str]:
+        """See `Program`."""
+        done = subprocess.run(
+            ["strace", "-f", "-qq", *strace, *self._command(folder)],
+            env=self._env,
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=_RUN_LIMIT_S,
+        )
+        return done.returncode, done.stdout
+
+
+def python_environment() -> dict[str, str]:
+    """What an interpreter without site packages of its own needs to find the modules that the tests find."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(path or "." for path in sys.path), "PYTHONHASHSEED": "0"}
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -58,70 +90,46 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a run ended: whether at its point, its exit status, and the lines that it had printed."""
+    """How a run ended: its exit status, whether it was killed, and the lines that it had printed."""
 
-    killed: bool
     status: int
     lines: tuple[str, ...]
 
-
-Command = Callable[[Path], Sequence[str]]
-"""The program and its arguments for a folder."""
-
-
-def python_command(module: str, *arguments: str) -> Command:
-    """This interpreter itself, without a launcher before it, running a module with the folder as its first argument."""
-    return lambda folder: [os.path.realpath(sys.executable), "-S", "-m", module, str(folder), *arguments]
+    @property
+    def killed(self) -> bool:
+        """Whether the run ended at its point."""
+        return self.status in _KILLED_STATUS
 
 
-def python_environment() -> dict[str, str]:
-    """What `python_command` needs to find the modules that the tests find."""
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(path or "." for path in sys.path), "PYTHONHASHSEED": "0"}
+AfterEach = Callable[[Path, Point, Outcome], None]
 
 
-def points_of(
-    command: Command, env: Mapping[str, str], watch_folder: Path, calls: Sequence[str] = ALL_CALLS
-) -> tuple[list[Point], int]:
-    """Every call of one unharmed run that changes something in the folder, in order; and how many of them are hidden."""
-    log = watch_folder.with_suffix(".calls")
-    strace = [*STRACE, "-y", "-s0", "-o", str(log), "-e", f"trace={','.join(calls)}"]
-    subprocess.run(
-        [*strace, *command(watch_folder)], env=env, check=True, stdout=subprocess.DEVNULL, timeout=_RUN_LIMIT_S
-    )
+def points_of(program: Program, folder: Path, calls: Sequence[str] = ALL_CALLS) -> tuple[list[Point], int]:
+    """Every call of one unharmed run that changes something in the folder, in order; and how many are hidden."""
+    log = folder.with_name(f"{folder.name}.calls")
+    status, printed = program.run(folder, ["-y", "-s0", "-o", str(log), "-e", f"trace={','.join(calls)}"])
+    assert status == 0, f"the unharmed run failed: {printed}"
     seen: Counter[tuple[str, str, str]] = Counter()
     points: dict[Point, None] = {}
     for line in log.read_text().splitlines():
-        if (match := _CALL.match(line)) and (path := _below(match[3] or match[4], watch_folder)) is not None:
+        if (match := _CALL.match(line)) and (path := _below(match[3] or match[4], folder)) is not None:
             seen[match[1], match[2], path] += 1
             points[Point(match[2], path, seen[match[1], match[2], path])] = None
     return list(points), seen.total() - len(points)
 
 
-def run_to(
-    point: Point,
-    command: Command,
-    env: Mapping[str, str],
-    watch_folder: Path,
-    fault: str = KILL,
-    *,
-    lasting: bool = False,
-) -> Outcome:
+def run_to(point: Point, program: Program, folder: Path, fault: str, *, lasting: bool = False) -> Outcome:
     """Run the program until `point`, where `fault` happens instead of the call (if `lasting`, from then on)."""
     when = f"{point.nth}+" if lasting else str(point.nth)
-    strace = [*STRACE, "-o", os.devnull, "-P", str(watch_folder / point.path)]
-    strace += ["-e", f"trace={point.call}", "-e", f"inject={point.call}:{fault}:when={when}"]
-    done = subprocess.run(
-        [*strace, *command(watch_folder)], env=env, check=False, capture_output=True, text=True, timeout=_RUN_LIMIT_S
-    )
-    killed = done.returncode in (-9, _KILLED_STATUS)
-    return Outcome(killed, done.returncode, tuple(done.stdout.splitlines()))
+    options = ["-o", os.devnull, "-P", str(folder / point.path), "-e", f"trace={point.call}"]
+    status, printed = program.run(folder, [*options, "-e", f"inject={point.call}:{fault}:when={when}"])
+    return Outcome(status, tuple(printed.splitlines()))
 
 
 def fault_at_every_point(
-    command: Command,
-    env: Mapping[str, str],
+    program: Program,
     watch_folder: Path,
-    after_each: Callable[[Path, Point, Outcome], None],
+    after_each: AfterEach,
     *,
     fault: str,
     calls: Sequence[str],
@@ -137,17 +145,17 @@ def fault_at_every_point(
 
     def fresh(name: str) -> Path:
         folder = watch_folder.with_name(f"{watch_folder.name}-{name}")
-        shutil.rmtree(folder, ignore_errors=True)
         if template is not None:
             shutil.copytree(template, folder)
         return folder
 
     def judge(numbered: tuple[int, Point]) -> None:
-        folder = fresh(str(numbered[0]))
-        after_each(folder, numbered[1], run_to(numbered[1], command, env, folder, fault, lasting=lasting))
+        number, point = numbered
+        folder = fresh(str(number))
+        after_each(folder, point, run_to(point, program, folder, fault, lasting=lasting))
         shutil.rmtree(folder)
 
-    points, hidden = points_of(command, env, fresh("unharmed"), calls)
+    points, hidden = points_of(program, fresh("unharmed"), calls)
     assert hidden == 0 or allow_hidden, f"{hidden} calls cannot be told apart from those of other threads"
     with ThreadPoolExecutor(2) as pool:
         for _ in pool.map(judge, enumerate(points)):
@@ -156,10 +164,9 @@ def fault_at_every_point(
 
 
 def kill_at_every_point(
-    command: Command,
-    env: Mapping[str, str],
+    program: Program,
     watch_folder: Path,
-    after_each: Callable[[Path, Point, Outcome], None],
+    after_each: AfterEach,
     *,
     calls: Sequence[str] = ALL_CALLS,
     template: Path | None = None,
@@ -168,11 +175,11 @@ def kill_at_every_point(
     """Kill the program before every call that changes the folder; see `fault_at_every_point`."""
 
     def judge(folder: Path, point: Point, outcome: Outcome) -> None:
-        assert outcome.killed, f"the run never came to {point}"
+        assert outcome.killed, f"the run never came to {point}: {outcome}"
         after_each(folder, point, outcome)
 
     return fault_at_every_point(
-        command, env, watch_folder, judge, fault=KILL, calls=calls, template=template, allow_hidden=allow_hidden
+        program, watch_folder, judge, fault=KILL, calls=calls, template=template, allow_hidden=allow_hidden
     )
 
 

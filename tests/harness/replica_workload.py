@@ -3,8 +3,7 @@
 Every step may be repeated: doing the whole day again after a crash at any moment leads to the same state. A step's
 `facts` say of each of its effects whether it can be seen, so that "half done" shows.
 
-As a program, `python -m tests.harness.replica_workload FOLDER [STEPS]` prints `start`, then `ack N` after step N, and at
-the first failure `failed CODE`.
+`python -m tests.harness.replica_workload FOLDER [STEPS]` runs it as a program.
 """
 
 from __future__ import annotations
@@ -215,17 +214,21 @@ async def live(folder: Path, say: Callable[[str], None] = lambda _: None, steps:
         await replica.close()
 
 
-async def _main(folder: Path, steps: int = len(STEPS)) -> int:
+async def _day(folder: Path, steps: int) -> int:
     # one worker, so that the same calls come from the same thread in every run
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
-    print("start", flush=True)  # noqa: T201  (read by the test)
     try:
-        await live(folder, lambda line: print(line, flush=True), steps)  # noqa: T201
+        await live(folder, lambda line: print(line, flush=True), steps)  # noqa: T201  (read by the test)
     except RelaisError as error:
         print(f"failed {error.code}", flush=True)  # noqa: T201
         return FAILED_STATUS
     return 0
 
 
+def run(folder: Path, steps: str = str(len(STEPS))) -> int:
+    """The day in a process of its own, for `tests.harness.forks`: prints `ack N` after each step, or `failed CODE`."""
+    return asyncio.run(_day(folder, int(steps)))
+
+
 if __name__ == "__main__":
-    sys.exit(asyncio.run(_main(Path(sys.argv[1]), *map(int, sys.argv[2:]))))
+    sys.exit(run(Path(sys.argv[1]), *sys.argv[2:]))

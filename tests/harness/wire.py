@@ -142,7 +142,7 @@ async def _nothing() -> AsyncIterator[bytes]:
 class Faults:
     """What goes wrong. `out_bytes` and `in_bytes` are how much still passes in a direction; None is no bound.
 
-    `lose_answers` of calls arrive at the server and are answered, but the answers are lost; `double` calls arrive twice.
+    `lose_answers` calls are answered but the answers are lost; with `double` every call arrives twice.
     """
 
     out_bytes: int | None = None
@@ -150,7 +150,7 @@ class Faults:
     lose_answers: int = 0
     double: bool = False
     down: bool = False
-    on_post: Callable[[str], None] = field(default=lambda path: None)
+    on_post: Callable[[str], None] = field(default=lambda _path: None)
 
     def out(self, size: int) -> int:
         """How many of `size` bytes pass to the server."""

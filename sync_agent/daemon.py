@@ -1,0 +1,191 @@
+"""`run`: one process owns DIR, answers commands through the control channel and syncs by the scheduler's rules.
+
+Rules:
+- the store is opened once; after a failed write it is closed and opened again, never written to on trust (R8);
+- SIGTERM and Ctrl-C end it cleanly: no new command, the sync that is running has a moment to finish, then it is cut,
+  which loses nothing;
+- one line on stderr says that it is ready.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import signal
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+from protocol.errors import Code, LocalFailure
+from protocol.replica.control import serve_control
+from protocol.replica.operation import JSON, Incoming, Operation, Outgoing, Params, Table
+from protocol.replica.ownership import Ownership, acquire
+from protocol.replica.replica import Entropy
+from sync_agent.app import Agent
+from sync_agent.config import RunConfig
+from sync_agent.scheduler import Scheduler, wait
+from sync_agent.session import Session, SyncResult
+from sync_agent.transport import HttpTransport, Transport
+
+PATIENCE_S: Final = 30.0
+GRACE_S: Final = 3.0
+REOPEN_S: Final = 5.0
+_RETRY_S: Final = 0.2
+
+Connect = Callable[[str], Transport]
+TableOf = Callable[[Agent], Table]
+
+
+async def run(
+    folder: Path,
+    config: RunConfig,
+    table_of: TableOf,
+    *,
+    now_ms: Callable[[], int],
+    entropy: Entropy,
+    connect: Connect = HttpTransport,
+    stopping: asyncio.Event | None = None,
+) -> None:
+    """Own DIR and keep it in sync until a signal, or `stopping`, ends it. `table_of` gives the commands of an agent.
+
+    Raises `BadInput(NOT_ENROLLED)`, `LocalFailure` (STORE_LOCKED when another process keeps DIR for `PATIENCE_S`).
+    """
+    for sentence in config.later():
+        say(sentence)
+    stop = stopping or asyncio.Event()
+    with _signals(stop), await _own(folder, stop) as owner:
+        while not stop.is_set():
+            try:
+                await _serve(folder, config, table_of, owner, stop, now_ms, entropy, connect)
+            except LocalFailure as failure:
+                if failure.code is not Code.STORAGE_FAILED or stop.is_set():
+                    raise
+                say(f"{failure}; the store will be opened again")
+                await wait(stop, REOPEN_S)
+
+
+def sync_operation(sync: Callable[[], Awaitable[SyncResult]]) -> Operation:
+    """The command `sync` over a way to sync."""
+
+    async def operate(params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        del incoming
+        if params.get("peers"):
+            await outgoing.progress("--peer: exchange with other devices of the school comes in a later version")
+            return shown(SyncResult())
+        return shown(await sync())
+
+    return operate
+
+
+def sync_alone(agent: Agent, connect: Connect = HttpTransport) -> Operation:
+    """The command `sync` of a process that owns the store for this one command."""
+
+    async def sync() -> SyncResult:
+        transport = connect(agent.enrolment.server_url)
+        try:
+            return await Session(agent, transport).sync()
+        finally:
+            await transport.close()
+
+    return sync_operation(sync)
+
+
+def shown(result: SyncResult) -> dict[str, JSON]:
+    """The keys of the operator's contract."""
+    return {
+        "received": result.received,
+        "sent": result.sent,
+        "bytes_in": result.bytes_in,
+        "bytes_out": result.bytes_out,
+        "round_trips": result.round_trips,
+    }
+
+
+def say(sentence: str) -> None:
+    """One line for whoever started the daemon."""
+    print(sentence, file=sys.stderr, flush=True)  # noqa: T201  (the daemon's voice)
+
+
+async def _own(folder: Path, stop: asyncio.Event) -> Ownership:
+    """The lock on DIR, waiting a while for a command that holds it. Raises `LocalFailure(STORE_LOCKED)`."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        owner = acquire(folder)
+        if owner is not None:
+            return owner
+        if stop.is_set() or time.monotonic() >= deadline:
+            raise LocalFailure(
+                Code.STORE_LOCKED, f"another process holds {folder}; is the agent running already?", folder=str(folder)
+            )
+        await wait(stop, _RETRY_S)
+
+
+async def _serve(
+    folder: Path,
+    config: RunConfig,
+    table_of: TableOf,
+    owner: Ownership,
+    stop: asyncio.Event,
+    now_ms: Callable[[], int],
+    entropy: Entropy,
+    connect: Connect,
+) -> None:
+    """Open everything, work until `stop`, close everything."""
+    agent = await Agent.open(folder, now_ms=now_ms, entropy=entropy)
+    transport = connect(agent.enrolment.server_url)
+    try:
+        session = Session(agent, transport)
+        scheduler = Scheduler(
+            lambda routine: session.sync(spare_disk=routine),
+            poll_s=config.poll_s,
+            monotonic=time.monotonic,
+            draw=random.uniform,
+        )
+        agent.on_change = scheduler.wake
+        table = {**table_of(agent), "sync": sync_operation(scheduler.sync_now)}
+        async with serve_control(table, owner, grace_s=GRACE_S):
+            say(f"ready: “{agent.enrolment.device_name}” of “{agent.enrolment.territory_name}” serves {folder}")
+            await _until(stop, scheduler)
+    finally:
+        await transport.close()
+        await agent.close()
+
+
+async def _until(stop: asyncio.Event, scheduler: Scheduler) -> None:
+    """Run the scheduler until `stop`; a sync that does not end within `GRACE_S` is cut."""
+    working = asyncio.create_task(scheduler.run_forever())
+    stopped = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait((working, stopped), return_when=asyncio.FIRST_COMPLETED)
+        scheduler.stop()
+        await asyncio.wait((working,), timeout=GRACE_S)
+    finally:
+        for task in (working, stopped):
+            if not task.done():
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
+    if not working.cancelled():
+        await working
+
+
+@contextlib.contextmanager
+def _signals(stop: asyncio.Event) -> Iterator[None]:
+    """Let SIGTERM and SIGINT set `stop` while the context lasts."""
+    loop = asyncio.get_running_loop()
+    before: dict[signal.Signals, signal.Handlers] = {}
+
+    def caught(*_: object) -> None:
+        loop.call_soon_threadsafe(stop.set)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        with contextlib.suppress(ValueError):  # only the main thread may
+            before[number] = signal.signal(number, caught)  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,196 @@
+"""Letting this device in with a code, in steps that may be cut and repeated (docs/protocol.md, "Enrolment").
+
+Rules:
+- nothing is given to a server before it has shown a certificate under the very root that the code names;
+- the device's keys are durable before the server hears of them: a lost answer is asked for again with the same key, and
+  the server answers the same;
+- `enrolment.json` comes last, when everything that it promises is here; it makes DIR enrolled;
+- a teacher's reading key is at the server when enrolling is over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from protocol import canonical
+from protocol.entry import Kind
+from protocol.envelope import open_answer, seal_request
+from protocol.errors import BadInput, Code, LocalFailure, PeerFault, Refused
+from protocol.identity import AgreementKey, DeviceKeys, territory_id
+from protocol.invitation import Invitation, parse_code
+from protocol.limits import MAX_NAME_CHARS
+from protocol.messages import EnrollAnswer, EnrollRequest, parse_chain
+from protocol.replica.packs import PackFolder
+from protocol.replica.private_file import make_private_folder, write_private
+from protocol.replica.replica import Entropy, Replica
+from protocol.replica.sqlite import SqliteStore
+from protocol.structure import Certificate
+from protocol.wire import ENROLL_PATH, Call
+from sync_agent.app import DEVICE_KEYS_FILE, ENROLMENT_FILE, Agent, Enrolment
+from sync_agent.reading_key import say_reading_key
+from sync_agent.sealed_calls import newest_certificate
+from sync_agent.session import Session
+from sync_agent.transport import HttpTransport, Transport, error_in, normal_url
+
+ENROLLED_WITH_MARK: Final = "enrolled-with"
+"""In the store → canonical [server's address, hash of the code's secret]: what may be repeated."""
+
+_SEED_BYTES: Final = 32
+_OK: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolled:
+    """The device, the territory that it belongs to, and the spaces that its grants open."""
+
+    device: bytes
+    territory: bytes
+    spaces: tuple[bytes, ...]
+
+
+async def enroll(
+    folder: Path,
+    server_url: str,
+    code: str,
+    name: str,
+    *,
+    now_ms: Callable[[], int],
+    entropy: Entropy,
+    connect: Callable[[str], Transport] = HttpTransport,
+) -> Enrolled:
+    """Enrol DIR, whose lock the caller holds, and sync for the first time; or finish what was begun.
+
+    Raises `Refused` (CODE_WRONG, CODE_USED, CODE_EXPIRED, WRONG_TERRITORY), `BadInput` (USAGE, BAD_NAME,
+    ALREADY_ENROLLED), `NoAnswer`, `PeerFault`, `LocalFailure`.
+    """
+    invitation = parse_code(code)
+    url = normal_url(server_url)
+    if not name.strip() or len(name) > MAX_NAME_CHARS:
+        raise BadInput(Code.BAD_NAME, f"a device's name has 1 to {MAX_NAME_CHARS} characters")
+    transport = connect(url)
+    try:
+        if not (folder / ENROLMENT_FILE).exists():
+            enrolment = await _let_in(folder, url, invitation, name.strip(), transport, now_ms, entropy)
+            enrolment.write(folder)
+        return await _first_sync(folder, url, invitation, transport, now_ms, entropy)
+    finally:
+        await transport.close()
+
+
+async def _first_sync(
+    folder: Path,
+    url: str,
+    invitation: Invitation,
+    transport: Transport,
+    now_ms: Callable[[], int],
+    entropy: Entropy,
+) -> Enrolled:
+    agent = await Agent.open(folder, now_ms=now_ms, entropy=entropy)
+    try:
+        if await agent.replica.store.mark(ENROLLED_WITH_MARK) != _enrolled_with(url, invitation):
+            raise BadInput(
+                Code.ALREADY_ENROLLED,
+                f"{folder} is enrolled already, in “{agent.enrolment.territory_name}”; choose another folder",
+                territory=agent.replica.territory.hex(),
+            )
+        await say_reading_key(agent)
+        await Session(agent, transport).sync()
+        grants = await agent.replica.authorities(agent.device)
+        opened = [
+            space
+            for space in await agent.spaces()
+            if any(agent.replica.door.covers(grant, space) for grant in grants)
+        ]
+        return Enrolled(agent.device, agent.replica.territory, tuple(opened))
+    finally:
+        await agent.close()
+
+
+async def _let_in(
+    folder: Path,
+    url: str,
+    invitation: Invitation,
+    name: str,
+    transport: Transport,
+    now_ms: Callable[[], int],
+    entropy: Entropy,
+) -> Enrolment:
+    """Ask for the grants, and take them in durably."""
+    response = await transport.post(ENROLL_PATH, b"")
+    if not response.is_ours or response.status != _OK:
+        raise error_in(response, url)
+    chain = parse_chain(response.body)
+    roots = {entry.header.author for entry in chain if entry.header.kind == Kind.CERTIFICATE}
+    root = next((root for root in roots if invitation.matches(territory_id(root))), None)
+    if root is None:
+        raise Refused(
+            Code.WRONG_TERRITORY,
+            f"the code was not made for the system that answers at {url}; nothing was given to it",
+        )
+    certificate = Certificate.parse(newest_certificate(chain, root, territory_id(root)).payload or b"")
+    keys = _device_keys(folder, entropy)
+    request = EnrollRequest(invitation.secret, keys.agreement.public, keys.tls.fingerprint, name)
+    reply = AgreementKey(entropy(_SEED_BYTES))
+    sealed = seal_request(
+        Call.ENROLL,
+        request.encode(),
+        device=keys.signing,
+        recipient_public=certificate.agreement,
+        reply=reply,
+        ephemeral=entropy(_SEED_BYTES),
+    )
+    response = await transport.post(ENROLL_PATH, sealed)
+    if not response.is_ours:
+        raise error_in(response, url)
+    answer = EnrollAnswer.parse(
+        open_answer(response.body, sealed, reply=reply, server_public=certificate.signing)
+    )
+    store = await SqliteStore.open(folder)
+    try:
+        replica = await Replica.open(root, store, await PackFolder.open(folder, store))
+        await _check_free(folder, replica)
+        await replica.prove_time(answer.time_ms)
+        await replica.admit(
+            (*chain, *answer.entries),
+            source=certificate.signing,
+            now_ms=now_ms(),
+            marks={ENROLLED_WITH_MARK: _enrolled_with(url, invitation)},
+        )
+        if not await replica.readable(keys.signing.public):
+            raise PeerFault(Code.MISSING_GRANT, "the server let this device in, but opened nothing for it")
+    finally:
+        await store.close()
+    return Enrolment(url, root, answer.territory_name, name)
+
+
+async def _check_free(folder: Path, replica: Replica) -> None:
+    """An enrolment that was cut may have left entries; those of another territory do not mix with this one's."""
+    for entry in await replica.store.scan_kinds([Kind.CERTIFICATE]):
+        if entry.header.author != replica.door.root:
+            raise BadInput(
+                Code.ALREADY_ENROLLED,
+                f"{folder} holds what another territory's server sent; choose an empty folder",
+                territory=territory_id(entry.header.author).hex(),
+            )
+
+
+def _device_keys(folder: Path, entropy: Entropy) -> DeviceKeys:
+    """The keys that an earlier try made, else new ones, durable in DIR."""
+    path = folder / DEVICE_KEYS_FILE
+    try:
+        return DeviceKeys.from_bytes(path.read_bytes())
+    except FileNotFoundError:
+        pass
+    except OSError as reason:
+        raise LocalFailure(Code.STORAGE_FAILED, f"{path} cannot be read: {reason.strerror}") from reason
+    keys = DeviceKeys.create(entropy(_SEED_BYTES), entropy(_SEED_BYTES), entropy(_SEED_BYTES))
+    make_private_folder(path.parent)
+    write_private(path, keys.to_bytes())
+    return keys
+
+
+def _enrolled_with(url: str, invitation: Invitation) -> bytes:
+    return canonical.encode([url, invitation.secret_hash])

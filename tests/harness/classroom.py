@@ -1,0 +1,163 @@
+"""A class at work: a territory's server, a teacher's device, pupils' machines, each with its own folder and session."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+
+from protocol.identity import DeviceKeys
+from protocol.replica.console import Notices
+from protocol.replica.operation import Complete, FileData, FileEnd, FileEvent, FileStart
+from protocol.replica.replica import Replica
+from protocol.roles import PersonRole, Role
+from protocol.work import ItemKind
+from sync_agent.app import DEVICE_KEYS_FILE, Agent, Enrolment, write_private
+from sync_agent.handing_in import hand_in
+from sync_agent.publisher import Published, Wish, publish
+from sync_agent.session import Session
+from sync_agent.transport import Transport
+from tests.harness.territory import SimClock, Territory, new_device
+from tests.harness.wire import URL, Faulty, Frontage, MemoryTransport
+
+Files = Mapping[str, bytes]
+Way = Callable[[Frontage], Transport]
+
+
+class Given:
+    """Files as a command hands them to an operation."""
+
+    def __init__(self, files: Files) -> None:
+        self._files = files
+
+    async def __aiter__(self) -> AsyncIterator[FileEvent]:
+        for path, data in sorted(self._files.items()):
+            yield FileStart(path, len(data))
+            for at in range(0, len(data), 262_144):
+                yield FileData(data[at : at + 262_144])
+            yield FileEnd()
+        yield Complete()
+
+
+async def open_device(folder: Path, territory: Territory, keys: DeviceKeys, name: str, seed: int) -> Agent:
+    """The agent of a device that was let in: enrolled by hand, holding what opens its grants and nothing else."""
+    if not (folder / DEVICE_KEYS_FILE).exists():
+        write_private(folder / DEVICE_KEYS_FILE, keys.to_bytes())
+        Enrolment(URL, territory.keys.root.public, territory.name, name).write(folder)
+    agent = await Agent.open(folder, now_ms=territory.clock, entropy=Random(seed).randbytes)
+    door = territory.replica.door
+    grants = [authority.grant for authority in door.authorities() if authority.key == keys.signing.public]
+    entries = await territory.replica.credentials([territory.certificate.id, *grants])
+    await agent.replica.admit(entries, source=territory.keys.signing.public, now_ms=territory.clock())
+    return agent
+
+
+@dataclass
+class Device:
+    """A machine: its agent, its session, and the faults on its way to the server."""
+
+    agent: Agent
+    session: Session
+    way: Transport
+
+    async def files(self, item: bytes) -> dict[str, bytes]:
+        """The files of an item's shown revision, as this device has them."""
+        for space in await self.agent.spaces():
+            found = (await self.agent.replica.view(space)).coursework.items.get(item)
+            if found is not None:
+                holdings = self.agent.holdings
+                manifest = await holdings.manifest(found.shown.record.content.stream)
+                return {file.path: await read(self.agent.replica, file.stream) for file in manifest}
+        raise KeyError(item.hex())
+
+    @property
+    def faulty(self) -> Faulty:
+        assert isinstance(self.way, Faulty)
+        return self.way
+
+
+@dataclass
+class Classroom:
+    """One class, its people, and the machines in it. Made by `classroom`."""
+
+    folder: Path
+    territory: Territory
+    frontage: Frontage
+    space: bytes
+    teacher_person: bytes
+    pupil_person: bytes
+    way: Way
+    devices: list[Device] = field(default_factory=list)
+
+    async def device(self, role: Role, *spaces: bytes, person: bytes | None = None, way: Way | None = None) -> Device:
+        """A new machine with a grant in these spaces (default: the class)."""
+        number = len(self.devices) + 1
+        keys = new_device(Random(number).randbytes)
+        await self.territory.let_in(keys, role, *(spaces or (self.space,)), person=person)
+        agent = await open_device(self.folder / f"device-{number}", self.territory, keys, f"PC {number}", number)
+        way_there = (way or self.way)(self.frontage)
+        device = Device(agent, Session(agent, way_there), way_there)
+        self.devices.append(device)
+        return device
+
+    async def teacher(self) -> Device:
+        """A teacher's device."""
+        return await self.device(Role.TEACHER, person=self.teacher_person)
+
+    async def machine(self) -> Device:
+        """A pupils' PC."""
+        return await self.device(Role.MACHINE)
+
+    async def publish(
+        self, device: Device, files: Files, *, kind: ItemKind = ItemKind.LESSON, item: bytes | None = None
+    ) -> Published:
+        """Publish from a device, without any network."""
+        wish = Wish(self.space, item, kind if item is None else None, "Leçon" if item is None else None)
+        return await publish(device.agent, wish, Given(files), Notices())
+
+    async def hand_in(self, device: Device, item: bytes, files: Files) -> bytes:
+        """Hand in for the pupil, without any network."""
+        sizes = [(path, len(data)) for path, data in sorted(files.items())]
+        return await hand_in(device.agent, item, self.pupil_person, sizes, Given(files), Notices())
+
+    async def agree(self, devices: Sequence[Device] | None = None) -> bool:
+        """Whether these devices (default: all) and the server hold equal sets of the class and of what is above it."""
+        spaces = self.territory.replica.door.lineage(self.space)
+        expected = [await self.territory.replica.fingerprint(space) for space in spaces]
+        for device in self.devices if devices is None else devices:
+            found = [await device.agent.replica.fingerprint(space) for space in spaces]
+            if found != expected or await device.agent.missing():
+                return False
+        return True
+
+    async def replace_server(self, territory: Territory) -> None:
+        """Another server answers from now on at the same address."""
+        await self.territory.close()
+        self.territory = territory
+        self.frontage.responder = territory.responder()
+
+
+@asynccontextmanager
+async def classroom(folder: Path, way: Way = MemoryTransport, *, spaces: int = 1) -> AsyncIterator[Classroom]:
+    """A class (and `spaces` - 1 more in its school) with a teacher and a pupil on its list."""
+    territory = await Territory.create(folder / "server", clock=SimClock())
+    space = await territory.classroom()
+    for number in range(1, spaces):
+        await territory.classroom(f"CM{number + 1}")
+    teacher = await territory.person("Mme Petit", PersonRole.TEACHER, space)
+    pupil = await territory.person("Léa", PersonRole.PUPIL, space)
+    room = Classroom(folder, territory, Frontage(territory.responder()), space, teacher, pupil, way)
+    try:
+        yield room
+    finally:
+        for device in room.devices:
+            await device.way.close()
+            await device.agent.close()
+        await room.territory.close()
+
+
+async def read(replica: Replica, stream: bytes) -> bytes:
+    """The bytes of a stream."""
+    return b"".join([piece async for piece in replica.content.read_stream(stream)])

@@ -1,0 +1,134 @@
+"""A server opened in the test's own process, with a clock and randomness that the test holds: for its rules."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from protocol.entry import Entry, Kind
+from protocol.envelope import OpenedRequest
+from protocol.identity import AgreementKey, DeviceKeys
+from protocol.invitation import parse_code
+from protocol.messages import EnrollAnswer, EnrollRequest, SyncAnswer, SyncRequest
+from protocol.replica.operation import NO_FILES
+from protocol.structure import Grant
+from protocol.wire import Call
+from sync_server.app import Server, opened
+from sync_server.handlers.enrolment import Enrolment
+from sync_server.handlers.territory import begin_territory, new_kit
+from sync_server.operations import operations
+from tests.harness.territory import SimClock
+
+
+class Sayings:
+    """What an operation tells the person."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    async def start(self, path: str, size: int | None) -> None:
+        raise AssertionError("no file was asked for")
+
+    async def data(self, data: bytes) -> None:
+        raise AssertionError("no file was asked for")
+
+    async def end(self) -> None:
+        raise AssertionError("no file was asked for")
+
+    async def progress(self, text: str) -> None:
+        self.lines.append(text)
+
+
+@dataclass
+class Office:
+    """The server and what an operator can do with it. `space` is a class of one school, made at the start."""
+
+    server: Server
+    clock: SimClock
+    space: str = ""
+    said: Sayings = field(default_factory=Sayings)
+
+    def __post_init__(self) -> None:
+        self.table = operations(self.server)
+        self.enrolment = Enrolment(self.server)
+
+    async def do(self, name: str, **params: Any) -> Any:
+        """The result of a command."""
+        return await self.table[name](params, NO_FILES, self.said)
+
+    async def add_person(self, name: str, role: str, *spaces: str) -> str:
+        """Somebody's id."""
+        made = await self.do("person add", name=name, role=role, space=list(spaces or (self.space,)))
+        return str(made["person"])
+
+    async def invite(self, role: str, *spaces: str, person: str | None = None, uses: int = 1, ttl: str = "24h") -> str:
+        """A code."""
+        made = await self.do("invite", role=role, space=list(spaces or (self.space,)), person=person, uses=uses, ttl=ttl)
+        return str(made["code"])
+
+    async def enrol(self, code: str, keys: DeviceKeys | None = None, name: str = "Renard") -> Member:
+        """A device that has used the code. Raises what the server refuses with."""
+        device = keys or DeviceKeys.create(os.urandom(32), os.urandom(32), os.urandom(32))
+        request = EnrollRequest(parse_code(code).secret, device.agreement.public, device.tls.fingerprint, name)
+        answer = await self.enrolment.answer(opened_request(self.server, device, Call.ENROLL, request.encode()))
+        return Member(self, device, EnrollAnswer.parse(answer))
+
+    async def device(self, member: Member) -> Any:
+        """A device as the operator sees it."""
+        return next(row for row in await self.do("devices") if row["device"] == member.id)
+
+
+@dataclass
+class Member:
+    """A device that has enrolled."""
+
+    office: Office
+    keys: DeviceKeys
+    answer: EnrollAnswer
+
+    @property
+    def id(self) -> str:
+        return self.keys.signing.public.hex()
+
+    @property
+    def grants(self) -> list[Entry]:
+        """The grants that the enrolment brought."""
+        found = [entry for entry in self.answer.entries if entry.header.kind == Kind.GRANT]
+        return [entry for entry in found if Grant.parse(entry.payload or b"").signing == self.keys.signing.public]
+
+    async def spaces(self) -> set[str]:
+        """What the device may read now."""
+        readable = await self.office.server.replica.readable(self.keys.signing.public)
+        return {space.hex() for space in readable}
+
+    async def sync(self, request: SyncRequest | None = None) -> SyncAnswer:
+        """One sync call, without HTTP. Raises what the server refuses with."""
+        server = self.office.server
+        opened = opened_request(server, self.keys, Call.SYNC, (request or SyncRequest()).encode())
+        return SyncAnswer.parse(await server.responder._sync(opened))
+
+
+def opened_request(server: Server, device: DeviceKeys, call: Call, payload: bytes) -> OpenedRequest:
+    """A request as it is once its seal is open."""
+    reply = AgreementKey(os.urandom(32))
+    return OpenedRequest(
+        device.signing.public, reply.public, call, payload, os.urandom(32), server.responder.station.agreement[0]
+    )
+
+
+@asynccontextmanager
+async def office(folder: Path, clock: SimClock | None = None) -> AsyncIterator[Office]:
+    """A new territory in `folder`, open."""
+    clock = clock or SimClock()
+    folder.mkdir(exist_ok=True)
+    await begin_territory(
+        folder, new_kit("Cher", os.urandom), kit_file=folder / "kit", passphrase=None, now_ms=clock, entropy=os.urandom
+    )
+    async with opened(folder, now_ms=clock, entropy=os.urandom) as server:
+        found = Office(server, clock)
+        found.space = (await found.do("space add", name="CM2 B", school="0180001D", year=None))["space"]
+        yield found
