@@ -31,7 +31,7 @@ def measure(setting: Setting) -> Iterator[Result]:
 
 
 def _many_classes(school: School) -> Iterator[Result]:
-    classes = [school.add_class(f"Classe {number}") for number in range(20)]
+    classes = school.add_classes(20)
     school.add_people([(space, 25) for space in classes])
     with school.serving():
         for count in (3, 8, 20):

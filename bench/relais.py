@@ -13,8 +13,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -25,8 +25,9 @@ from bench.sampling import Cost, Tree, reaped_cpu_s, watched
 from protocol.replica.ownership import acquire
 from protocol.roles import PersonRole
 from protocol.structure import PersonRecord
-from sync_server.app import opened
+from sync_server.app import Server, opened
 from sync_server.handlers.people import list_draft
+from sync_server.handlers.spaces import add_space
 
 ROOT: Final = Path(__file__).parents[1]
 UAI: Final = "0180001X"
@@ -139,6 +140,10 @@ class School:
         """A class of the school; its id."""
         return str(self.tell_server("space", "add", name, "--school", UAI)["space"])
 
+    def add_classes(self, count: int) -> list[str]:
+        """So many classes at once, while the server is down; their ids."""
+        return asyncio.run(_add_classes(self.folder / "server", count))
+
     def add_people(self, lists: Sequence[tuple[str, int]]) -> None:
         """Fill the lists of classes with so many pupils each, in one transaction, while the server is down."""
         asyncio.run(_add_people(self.folder / "server", lists))
@@ -167,16 +172,26 @@ def _run(command: list[str]) -> Any:
     return json.loads(done.stdout)
 
 
+async def _add_classes(folder: Path, count: int) -> list[str]:
+    async with _owned(folder) as server:
+        return [(await add_space(server, f"Classe {number}", UAI)).id.hex() for number in range(count)]
+
+
 async def _add_people(folder: Path, lists: Sequence[tuple[str, int]]) -> None:
+    records = [
+        (bytes.fromhex(space), PersonRecord(f"Prénom-{number} Nom-de-famille", PersonRole.PUPIL))
+        for space, count in lists
+        for number in range(count)
+    ]
+    async with _owned(folder) as server:
+        await server.write([list_draft(server, secrets.token_bytes(16), record, space) for space, record in records])
+
+
+@asynccontextmanager
+async def _owned(folder: Path) -> AsyncIterator[Server]:
     owner = acquire(folder)
     if owner is None:
         raise CommandFailed("the server is still running")
     with owner:
         async with opened(folder, now_ms=lambda: time.time_ns() // 1_000_000, entropy=secrets.token_bytes) as server:
-            records = [
-                (bytes.fromhex(space), PersonRecord(f"Prénom-{number} Nom-de-famille", PersonRole.PUPIL))
-                for space, count in lists
-                for number in range(count)
-            ]
-            drafts = [list_draft(server, secrets.token_bytes(16), record, space) for space, record in records]
-            await server.write(drafts)
+            yield server

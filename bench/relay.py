@@ -48,13 +48,18 @@ class Relay:
         self._first_s: float | None = None
         self._sockets: set[socket.socket] = set()
         self._listener = socket.create_server(("127.0.0.1", port), backlog=128)
+        self._listening = threading.Thread(target=self._listen, daemon=True)
         self.port: int = self._listener.getsockname()[1]
 
     def __enter__(self) -> Self:
-        threading.Thread(target=self._listen, daemon=True).start()
+        self._listening.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        # a blocked `accept` keeps the port until it is woken
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listening.join()
         self._listener.close()
         with self._lock:
             open_sockets = list(self._sockets)

@@ -1,7 +1,8 @@
 """Heads of things that replace one another, and which head is shown (R5; docs/protocol.md, "Conflicts").
 
-Rules: a head is what nothing names as its parent; of several heads the one with the longest line of ancestors is shown, then
-the one with the greater `at`, then the greater id. The same set gives the same answer, whatever the order of arrival.
+Rules: a head is what nothing names as its parent; of several heads the one with the longest line of ancestors is
+shown, then the one with the greater `at`, then the greater id. The same set gives the same answer, whatever the order
+of arrival.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ def heads(entries: Iterable[Entry]) -> list[Entry]:
 def depths(known: Mapping[bytes, Entry]) -> dict[bytes, int]:
     """For each entry, how many entries its longest line of ancestors has, itself included.
 
-    Iterative, because a lesson may be revised more often than the interpreter may recurse. A cycle cannot exist, as an id
-    is a hash over its parents.
+    Iterative, because a lesson may be revised more often than the interpreter may recurse. A cycle cannot exist, as
+    an id is a hash over its parents.
     """
     depth: dict[bytes, int] = {}
     for start in known:

@@ -1,7 +1,8 @@
 """Where a space stands: what cursors and checkpoints say (R12; docs/protocol.md, "Cursors and checkpoints").
 
-A cursor names the first N arrivals of one store's space by a chained hash, so that the store can tell whether it still is
-the store that the cursor was made by. A checkpoint is a cursor that the server signs, with the set's fingerprint.
+A cursor names the first N arrivals of one store's space by a chained hash, so that the store can tell whether it
+still is the store that the cursor was made by. A checkpoint is a cursor that the server signs, with the set's
+fingerprint.
 """
 
 from __future__ import annotations

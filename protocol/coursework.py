@@ -30,7 +30,10 @@ T = TypeVar("T")
 
 
 class HandInState(StrEnum):
-    """How far a hand-in has come, by what signed entries say; `carried` and `failed` are what a device knows besides."""
+    """How far a hand-in has come, by what signed entries say.
+
+    `carried` and `failed` are what a device knows besides.
+    """
 
     LOCAL = "local"
     CARRIED = "carried"
@@ -88,7 +91,10 @@ class FeedbackNote:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """A hand-in as its entries make it. `readers` maps a reader's key to sealed content keys, the author's own first."""
+    """A hand-in as its entries make it.
+
+    `readers` maps a reader's key to sealed content keys, the author's own first.
+    """
 
     id: bytes
     space: bytes
@@ -269,7 +275,10 @@ def _note(notes: Sequence[Entry]) -> FeedbackNote | None:
 
 
 def live_content(coursework: Coursework) -> Iterable[ContentRef]:
-    """Content that every device of the space keeps: all heads of items that are not withdrawn, and feedback in force."""
+    """Content that every device of the space keeps.
+
+    All heads of items that are not withdrawn, and feedback in force.
+    """
     for item in coursework.items.values():
         if not item.withdrawn:
             for version in item.heads:

@@ -4,10 +4,11 @@ Rules:
 - the bytes that were signed are the bytes stored and sent; nothing is encoded again to be verified;
 - `id` = BLAKE3-256(header bytes); the signature is Ed25519 over a domain prefix and the header bytes;
 - the header commits to salt and payload, which travel beside it and can be erased while the set stays verifiable;
-- `target` (what it is about), `parents` (what it replaces) and `prev` (the author's own latest) are three separate things.
+- `target` (what it is about), `parents` (what it replaces) and `prev` (the author's own latest) are three separate
+  things.
 
-A kind's number is 16 × class + n. The class alone decides who may write it (`protocol.rights`), so an agent that does not
-know a new n still admits the same set.
+A kind's number is 16 × class + n. The class alone decides who may write it (`protocol.rights`), so an agent that does
+not know a new n still admits the same set.
 """
 
 from __future__ import annotations
@@ -123,7 +124,7 @@ def commitment(salt: bytes, payload: bytes) -> bytes:
     return blake3(salt + payload).digest()
 
 
-def compose(  # noqa: PLR0913  (an entry has that many fields)
+def compose(
     *,
     author: SigningKey,
     space: bytes,

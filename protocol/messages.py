@@ -1,8 +1,8 @@
 """The messages that two replicas exchange, parsed once into frozen dataclasses (docs/protocol.md, "Messages").
 
 Every message is one canonical map inside an envelope; keys that are absent mean none. Each class has `encode()` and
-`parse(data)`; `parse` raises `PeerFault` or `TooLarge` and never returns a half-read message. An entry that does not parse
-is set aside as a `Refusal` and does not spoil the entries beside it, because a carrier may not have made it.
+`parse(data)`; `parse` raises `PeerFault` or `TooLarge` and never returns a half-read message. An entry that does not
+parse is set aside as a `Refusal` and does not spoil the entries beside it, because a carrier may not have made it.
 """
 
 from __future__ import annotations
@@ -155,8 +155,9 @@ class SyncRequest:
 class SyncAnswer:
     """What the recipient says: its time, news by space, content inline or by link, and what it lacks itself.
 
-    `stale` are the spaces whose cursor it does not recognise: reconcile them. `closed` are those that the caller may not
-    read. `waiting` and `refused` are the pushed entries that did not get in, `more` that another call brings more.
+    `stale` are the spaces whose cursor it does not recognise: reconcile them. `closed` are those that the caller may
+    not read. `waiting` and `refused` are the pushed entries that did not get in, `more` that another call brings
+    more.
     """
 
     time_ms: int
@@ -309,9 +310,7 @@ class EnrollRequest:
 
     def encode(self) -> bytes:
         """The message's bytes."""
-        return encode(
-            {"secret": self.secret, "agreement": self.agreement, "tls": self.tls_sha256, "name": self.name}
-        )
+        return encode({"secret": self.secret, "agreement": self.agreement, "tls": self.tls_sha256, "name": self.name})
 
     @classmethod
     def parse(cls, data: bytes) -> EnrollRequest:

@@ -1,7 +1,8 @@
 """Who may write what: the door that every replica keeps alike (R7; docs/protocol.md, "Admission").
 
 Rules:
-- the door looks at the header, the commitment, the named grant and the `space` entries between two spaces, nothing else;
+- the door looks at the header, the commitment, the named grant and the `space` entries between two spaces, nothing
+  else;
 - a verdict never depends on the order of arrival: what is missing makes an entry wait, never be refused;
 - a grant holds in its space and in those below it, and confers only ranks strictly below its author's;
 - time, revocation, roster and erasure act in the fold (`protocol.roster`), never here.
@@ -265,5 +266,3 @@ def _authority_in(entry: Entry) -> Authority | None:
 
 def _refuse(code: Code) -> Verdict:
     return Verdict(Outcome.REFUSE, code=code)
-
-

@@ -1,7 +1,7 @@
 """Roles and their ranks (docs/protocol.md, "Rights").
 
-A device's role is what its grant says; a person's role is what the roster says. They meet in the teacher: a device with a
-teacher's grant names its person.
+A device's role is what its grant says; a person's role is what the roster says. They meet in the teacher: a device
+with a teacher's grant names its person.
 """
 
 from __future__ import annotations

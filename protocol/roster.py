@@ -3,12 +3,14 @@
 A pure function of the sets of a space and of the spaces above it, the same for every order of arrival.
 
 Rules:
-- a person is the shown head of the `person` entries with that subject in the space itself; names come from nowhere else;
+- a person is the shown head of the `person` entries with that subject in the space itself; names come from nowhere
+  else;
 - a revocation counts when its author's rank is strictly above the rank of the key it cuts, and it is not cut itself;
-- of a cut key only the named heads and their ancestors stay; several cuts intersect; the rest is held back, never dropped;
+- of a cut key only the named heads and their ancestors stay; several cuts intersect; the rest is held back, never
+  dropped;
 - a grant that is held back gives no right to read; its entries stay in the set;
-- a device that was let go comes back by a grant that names the revocations in `parents`, written by at least their rank:
-  what it writes under that grant counts, and its earlier grants are held back.
+- a device that was let go comes back by a grant that names the revocations in `parents`, written by at least their
+  rank: what it writes under that grant counts, and its earlier grants are held back.
 
 docs/protocol.md, "Roster".
 """

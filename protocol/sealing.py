@@ -11,7 +11,7 @@ stream's id) is the ciphertext commitment that every wrap of the content key is 
 from __future__ import annotations
 
 import hmac
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -96,16 +96,20 @@ class SealWriter:
         self._missing -= len(data)
         return self._sealed(data)
 
-    def finish(self) -> list[bytes]:
-        """The remaining sealed chunks. Raises `LocalFailure(CHANGING_FILE)` when files were shorter than declared."""
+    def finish(self) -> Iterator[bytes]:
+        """The remaining sealed chunks, one by one: the padding of a large hand-in has many.
+
+        Raises `LocalFailure(CHANGING_FILE)` at once when files were shorter than declared.
+        """
         if self._missing:
             raise _changing()
-        out = []
+        return self._padded()
+
+    def _padded(self) -> Iterator[bytes]:
         while self._left:
             zeros = _ZEROS[: self._padding]
             self._padding -= len(zeros)
-            out += self._sealed(zeros)
-        return out
+            yield from self._sealed(zeros)
 
     def _sealed(self, data: bytes) -> list[bytes]:
         self._buffer += data

@@ -1,7 +1,7 @@
 """Payloads of the kinds that make rights and rosters: classes 0 and 1, persons' keys, successors.
 
-Each is a frozen dataclass with `parse(payload)` and `encode()`; docs/protocol.md, "Payloads", lists their keys. What the
-payloads together mean is the fold's business (`protocol.roster`), and the door's (`protocol.rights`).
+Each is a frozen dataclass with `parse(payload)` and `encode()`; docs/protocol.md, "Payloads", lists their keys. What
+the payloads together mean is the fold's business (`protocol.roster`), and the door's (`protocol.rights`).
 """
 
 from __future__ import annotations
@@ -114,7 +114,10 @@ class SpaceRecord:
 
 @dataclass(frozen=True, slots=True)
 class Invite:
-    """What an enrolment code opens: a role in spaces. `uses` counts the devices it may admit, `expires_ms` is a time."""
+    """What an enrolment code opens: a role in spaces.
+
+    `uses` counts the devices it may admit, `expires_ms` is a time.
+    """
 
     secret_hash: bytes
     role: Role

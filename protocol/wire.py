@@ -1,7 +1,7 @@
 """How messages lie in HTTP: paths, calls, content types, capability links (R13; docs/protocol.md, "HTTP").
 
-A capability lets its bearer fetch or send one pack, for a while. It is the only thing that a request for content shows, so
-that a proxy in front may serve content without knowing anybody.
+A capability lets its bearer fetch or send one pack, for a while. It is the only thing that a request for content
+shows, so that a proxy in front may serve content without knowing anybody.
 """
 
 from __future__ import annotations
@@ -71,7 +71,10 @@ class Capability:
 
     @classmethod
     def check(cls, text: str, key: bytes, purpose: Purpose, now_s: int) -> Capability:
-        """The capability in `text`. Raises `PeerFault(BAD_CAPABILITY)` if it is not ours, expired, or for something else."""
+        """The capability in `text`.
+
+        Raises `PeerFault(BAD_CAPABILITY)` if it is not ours, expired, or for something else.
+        """
         try:
             data = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
         except (binascii.Error, ValueError):
@@ -79,7 +82,9 @@ class Capability:
         mac, body = data[:_MAC_BYTES], data[_MAC_BYTES:]
         if len(body) != _FIXED_BYTES or not hmac.compare_digest(mac, _mac(key, body)) or body[0] != purpose:
             raise _refused()
-        found = cls(purpose, body[9:41], body[41:73], int.from_bytes(body[5:9], "big"), int.from_bytes(body[1:5], "big"))
+        found = cls(
+            purpose, body[9:41], body[41:73], int.from_bytes(body[5:9], "big"), int.from_bytes(body[1:5], "big")
+        )
         if found.expires_s < now_s:
             raise _refused()
         return found

@@ -1,7 +1,7 @@
 """Payloads of the kinds that carry coursework: revisions, hand-ins, wraps, receipts, feedback.
 
-Each is a frozen dataclass with `parse(payload)` and `encode()`; docs/protocol.md, "Payloads", lists their keys. What they
-mean together is the fold's business (`protocol.coursework`).
+Each is a frozen dataclass with `parse(payload)` and `encode()`; docs/protocol.md, "Payloads", lists their keys. What
+they mean together is the fold's business (`protocol.coursework`).
 """
 
 from __future__ import annotations

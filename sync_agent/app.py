@@ -1,7 +1,7 @@
 """An enrolled agent, opened: its keys, its replica, and where things lie in DIR.
 
-DIR never holds its own path, so it may be copied or moved. Private keys lie in DIR/keys (0700, files 0600) and never leave
-it. Everything else that the agent remembers besides entries and packs is a mark in the store, named here once.
+DIR never holds its own path, so it may be copied or moved. Private keys lie in DIR/keys (0700, files 0600) and never
+leave it. Everything else that the agent remembers besides entries and packs is a mark in the store, named here once.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ CURSOR_MARKS: Final = "cursor/"
 PROVEN_MARKS: Final = "proven-at/"
 """+ space in hex → 8 bytes of ms: when the server last proved that we hold all that it holds."""
 HAND_IN_MARKS: Final = "hand-in/"
-"""+ hand-in in hex → canonical {key, files}: the content key, until the teacher's receipt, and the names of the files."""
+"""+ hand-in in hex → canonical {key, files}: the content key, until the teacher's receipt, and the files' names."""
 REFUSED_MARKS: Final = "refused/"
 """+ entry in hex → the code with which the server refused it for good."""
 LAST_SYNC_MARK: Final = "last-sync"
@@ -107,11 +107,11 @@ def write_private(path: Path, data: bytes) -> None:
 class Agent:
     """Everything a command or the daemon works with. `now_ms` and `entropy` are the rim's clock and randomness.
 
-    Who reads the state and writes what follows from it holds `writing` meanwhile. `on_change` is called after every write
-    of this device; where a scheduler is running, it wakes it.
+    Who reads the state and writes what follows from it holds `writing` meanwhile. `on_change` is called after every
+    write of this device; where a scheduler is running, it wakes it.
     """
 
-    def __init__(  # noqa: PLR0913  (the parts of an agent)
+    def __init__(
         self,
         folder: Path,
         enrolment: Enrolment,
@@ -198,7 +198,10 @@ class Agent:
         return max(grants, key=lambda grant: grant.rank).role if grants else None
 
     async def needs(self, space: bytes, authority: Authority) -> list[Need]:
-        """The content that this device should hold of a space (R1): coursework; hand-ins where it reads or made them."""
+        """The content that this device should hold of a space (R1).
+
+        Coursework; hand-ins where it reads or made them.
+        """
         coursework = (await self.replica.view(space)).coursework
         author = None if authority.role in _READS_HAND_INS else self.device
         return [

@@ -40,9 +40,13 @@ async def space_names(agent: Agent) -> dict[bytes, str]:
 
 
 async def _spaces(agent: Agent) -> list[JSON]:
+    """The classes, as `sync-server space list` has them: the spaces above come with them."""
     names = await space_names(agent)
     rows: list[JSON] = []
+    door = agent.replica.door
     for space, authority in (await agent.spaces()).items():
+        if door.parent(space) in (None, door.territory):
+            continue
         needs = await agent.needs(space, authority)
         proven = await agent.replica.store.mark(f"{PROVEN_MARKS}{space.hex()}")
         rows.append(

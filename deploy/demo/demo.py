@@ -1,8 +1,9 @@
 """The story that Relais is made for, played on this machine by real processes, in under a minute.
 
-A server, a teacher's laptop and two pupils' PCs, each with a folder of its own, talk over loopback. A course is published
-and arrives; the server is killed; the teacher publishes an assignment all the same and a pupil hands work in; the server
-returns, everything arrives where it belongs, and all four hold the same set. Only the operator's commands are used.
+A server, a teacher's laptop and two pupils' PCs, each with a folder of its own, talk over loopback. A course is
+published and arrives; the server is killed; the teacher publishes an assignment all the same and a pupil hands work
+in; the server returns, everything arrives where it belongs, and all four hold the same set. Only the operator's
+commands are used.
 
 usage: demo.py [COURSE]     COURSE is a folder of your own to publish instead of the sample
 """
@@ -117,6 +118,7 @@ AGENTS = {"teacher": "Mme Petit's laptop", "renard": "PC Renard", "hibou": "PC H
 
 
 def title_of(course: Path) -> str:
+    """What the course is published as."""
     return "Le cycle de l'eau" if course == HERE / "course" else course.name
 
 
@@ -265,7 +267,9 @@ def show(here: Stage, space: str, lesson: str, work: str, course: Path) -> None:
             continue
         target = here.folder / f"checkout-{machine}"
         here.run("sync-agent", machine, "checkout", lesson, str(target))
-        copies = {path.relative_to(target).as_posix(): path.read_bytes() for path in target.rglob("*") if path.is_file()}
+        copies = {
+            path.relative_to(target).as_posix(): path.read_bytes() for path in target.rglob("*") if path.is_file()
+        }
         held = f"{len(copies)} files, identical" if copies == expected else "DIFFERENT"
         if copies != expected:
             raise DemoFailed(f"the course at {AGENTS[machine]} is not what was published")

@@ -111,7 +111,10 @@ class EntryStore(Protocol):
         ...
 
     async def page(self, space: bytes, after: int, max_bytes: int) -> list[Stored]:
-        """Entries that arrived after number `after`, oldest first, at least one if there is any, ≤ `max_bytes` of wire."""
+        """Entries that arrived after number `after`, oldest first.
+
+        At most `max_bytes` of wire, but one entry if there is any.
+        """
         ...
 
     async def scan(self, space: bytes, after: int = 0) -> list[Stored]:
@@ -135,7 +138,10 @@ class EntryStore(Protocol):
         ...
 
     async def unsent(self, max_bytes: int) -> list[Entry]:
-        """The oldest entries of the outbox, in order of arrival, at least one if there is any, ≤ `max_bytes` of wire."""
+        """The oldest entries of the outbox, in order of arrival.
+
+        At most `max_bytes` of wire, but one entry if there is any.
+        """
         ...
 
     async def unsent_totals(self) -> tuple[int, int]:
@@ -183,7 +189,10 @@ class EntryStore(Protocol):
         ...
 
     async def verify(self) -> list[Damage]:
-        """Check that every stored entry has the id, commitment and chain that it should have; bad ones are moved aside."""
+        """Check that every stored entry has the id, commitment and chain that it should have.
+
+        Bad ones are moved aside.
+        """
         ...
 
     async def close(self) -> None:
@@ -227,7 +236,10 @@ class ContentStore(Protocol):
         ...
 
     async def append_part(self, pack: bytes, offset: int, data: bytes) -> int:
-        """Add bytes at `offset`, which must be the part's size; returns the new size. Raises `PeerFault(WRONG_OFFSET)`."""
+        """Add bytes at `offset`, which must be the part's size.
+
+        Returns the new size. Raises `PeerFault(WRONG_OFFSET)`.
+        """
         ...
 
     async def finish_part(self, space: bytes, pack: bytes, size: int, *, unsent: bool = False) -> FinishedPack:

@@ -1,8 +1,8 @@
 """A replica at work: the door before the store, the quarantine beside it, the folds over it (R1, R4, R7).
 
 One object for the server, an agent, a relay. It admits what others bring, writes what its own device says, and answers
-questions about a space from the fold. Rules live in `protocol.rights`, `roster` and `coursework`; this is the thin shell
-that feeds them from a store. docs/protocol.md, "Admission".
+questions about a space from the fold. Rules live in `protocol.rights`, `roster` and `coursework`; this is the thin
+shell that feeds them from a store. docs/protocol.md, "Admission".
 """
 
 from __future__ import annotations
@@ -127,8 +127,8 @@ class Replica:
     ) -> Admission:
         """Let entries in by the door's rules, durably, with `marks` in the same transaction.
 
-        What waits is kept in quarantine under `source` (a key, or any name of 32 bytes at most) and tried again whenever
-        something is admitted that it may have waited for. `unsent` puts what is new into the outbox.
+        What waits is kept in quarantine under `source` (a key, or any name of 32 bytes at most) and tried again
+        whenever something is admitted that it may have waited for. `unsent` puts what is new into the outbox.
         """
         async with self._admitting:
             return await self._admit(entries, source, now_ms, unsent=unsent, marks=marks)
@@ -245,9 +245,7 @@ class Replica:
         grants = await self.authorities(key)
         for space in self.door.spaces():
             line = self.door.lineage(space)
-            opening = [
-                grant for grant in grants if grant.space in line or space in self.door.lineage(grant.space)
-            ]
+            opening = [grant for grant in grants if grant.space in line or space in self.door.lineage(grant.space)]
             if not opening:
                 continue
             best = max(opening, key=lambda grant: (grant.space in line, grant.rank, grant.grant))
@@ -418,4 +416,3 @@ def _keep(cache: OrderedDict[bytes, V], key: bytes, value: V) -> None:
     cache.move_to_end(key)
     while len(cache) > _CACHED_SPACES:
         cache.popitem(last=False)
-

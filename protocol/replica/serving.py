@@ -83,7 +83,11 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Contact:
-    """That a device called, for who keeps a list of devices; `current` means that it holds all that we hold."""
+    """That a device called, for who keeps a list of devices.
+
+    `current` means that with this answer it has all that we have, and we all that it offered: nothing is left to be fetched
+    or sent by another call. An answer that is lost on the way is asked for again within seconds.
+    """
 
     device: bytes
     at_ms: int
@@ -183,7 +187,7 @@ class Responder:
             Contact(
                 opened.device,
                 now_ms,
-                current=not (pages or stale or more or request.want) and all(c.complete for c in request.cursors),
+                current=not (stale or more or request.want or content.linked or request.offers),
             )
         )
         return SyncAnswer(

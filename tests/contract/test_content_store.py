@@ -324,6 +324,16 @@ async def test_sharing_what_is_not_here_shares_nothing(content: ContentStore) ->
     assert await content.pack(b"p" * 32) is None
 
 
+async def test_a_pack_is_not_named_for_chunks_that_a_better_one_brings(content: ContentStore) -> None:
+    parts = [noise(60_000, seed) for seed in range(5)]
+    packs = [made_elsewhere([parts[number] for number in numbers]) for numbers in ((0, 1, 2), (1, 2), (2, 3, 4))]
+    for data, _ in packs:
+        await content.ingest(SPACE, data)
+    chunks = [chunk.hash for part in parts for chunk in chunk_list(cut(part))]
+    named = {pack.hash for pack in await content.packs_holding(SPACE, chunks)}
+    assert named == {packs[0][1].hash, packs[2][1].hash}
+
+
 async def test_few_packs_are_named_for_many_chunks(content: ContentStore) -> None:
     parts = [noise(60_000, seed) for seed in range(4)]
     (one,) = await publish(content, parts[:1])
@@ -513,9 +523,9 @@ async def test_content_that_the_disk_cannot_read_any_more_is_damaged(
 async def test_a_build_whose_task_is_cancelled_can_be_aborted(tmp_path: Path) -> None:
     async with opened(tmp_path) as content:
         build = await content.build(SPACE, unsent=False)
-        task = asyncio.create_task(publish_into(build, noise(9_000_000)))
-        while build._open is None:
-            await asyncio.sleep(0)
+        await add(build, noise(9_000_000))
+        task = asyncio.create_task(finish_or_abort(build))
+        await asyncio.sleep(0)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -523,9 +533,8 @@ async def test_a_build_whose_task_is_cancelled_can_be_aborted(tmp_path: Path) ->
         assert await content.totals() == (0, 0, 0)
 
 
-async def publish_into(build: PackBuild, data: bytes) -> None:
+async def finish_or_abort(build: PackBuild) -> None:
     try:
-        await add(build, data)
         await build.finish()
     except asyncio.CancelledError:
         await build.abort()

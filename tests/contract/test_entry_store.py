@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import resource
 import sqlite3
-import sys
 from collections.abc import AsyncIterator, Awaitable
 from dataclasses import replace
 from pathlib import Path
@@ -399,11 +397,11 @@ async def pragma(store: SqliteStore, setting: str) -> None:
     await store.database.run(lambda connection: connection.execute(f"PRAGMA {setting}").fetchall())
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="lets the system refuse writes by a limit on file sizes")
 async def test_after_a_failed_write_the_store_is_refused_until_it_is_opened_again(
     tmp_path: Path, make: EntryMaker
 ) -> None:
     """[6]"""
+    resource = pytest.importorskip("resource", reason="lets the system refuse writes by a limit on file sizes")
     store = await SqliteStore.open(tmp_path)
     first, second = make.entries(2)
     await store.append([first])
@@ -525,6 +523,23 @@ async def test_a_damaged_entry_is_never_given_out(tmp_path: Path, make: EntryMak
         await store.scan(SPACE)
     assert failed.value.code is Code.DAMAGED
     assert failed.value.facts["id"] == entries[1].id.hex()
+    await store.close()
+
+
+async def test_an_index_that_lost_rows_is_reported_and_built_again(tmp_path: Path, make: EntryMaker) -> None:
+    store = await SqliteStore.open(tmp_path)
+    await store.append(make.entries(3))
+    await store.close()
+    with contextlib.closing(sqlite3.connect(tmp_path / DATABASE)) as connection:
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute(
+            "UPDATE sqlite_schema SET sql = replace(sql, '(kind)', '(at_ms)') WHERE name = 'entry_by_kind'"
+        )
+        connection.commit()
+    store = await SqliteStore.open(tmp_path)
+    assert [damage.what for damage in await store.verify()] == ["database"]
+    assert await store.verify() == []
+    assert len(await store.scan(SPACE)) == 3
     await store.close()
 
 

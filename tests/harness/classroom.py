@@ -19,7 +19,7 @@ from sync_agent.handing_in import hand_in
 from sync_agent.publisher import Published, Wish, publish
 from sync_agent.session import Session
 from sync_agent.transport import Transport
-from tests.harness.territory import SimClock, Territory, new_device
+from tests.harness.territory import SimClock, Territory, TerritoryKeys, new_device
 from tests.harness.wire import URL, Faulty, Frontage, MemoryTransport
 
 Files = Mapping[str, bytes]
@@ -131,6 +131,11 @@ class Classroom:
             if found != expected or await device.agent.missing():
                 return False
         return True
+
+    async def restart_server(self, folder: Path, keys: TerritoryKeys | None = None) -> None:
+        """The server starts again over `folder`: its own, or an old image of it."""
+        keys = keys or self.territory.keys
+        await self.replace_server(await Territory.open(folder, keys, clock=self.territory.clock))
 
     async def replace_server(self, territory: Territory) -> None:
         """Another server answers from now on at the same address."""

@@ -73,7 +73,7 @@ class World:
         """A fresh signing key from the world's randomness."""
         return SigningKey(self.random.randbytes(32))
 
-    def say(  # noqa: PLR0913  (an entry has that many parts)
+    def say(
         self,
         writer: Writer,
         space: bytes,
@@ -128,7 +128,7 @@ class World:
 
 def random_history(seed: int, steps: int = 30) -> World:
     """A world in which a class has been at work."""
-    world = World(Random(seed))  # noqa: S311  (a repeatable history, not a secret)
+    world = World(Random(seed))
     work = _Work(world)
     for _ in range(steps):
         world.random.choice(work.acts)()
@@ -168,7 +168,7 @@ class _Work:
             item = self.random.choice(list(self.items))
             known = self.items[item]
             parents = tuple(self.random.sample(known, min(len(known), self.random.choice([1, 1, 1, 2]))))
-            fork = self.random.random() < 0.2  # noqa: PLR2004  (one time in five)
+            fork = self.random.random() < 0.2
             entry = self.world.say(
                 self._teacher(), self.room, Kind.REVISION, self._revision(), target=item, parents=parents, fork=fork
             )
@@ -178,7 +178,7 @@ class _Work:
         if self.items:
             item = self.random.choice(list(self.items))
             known = self.switches.setdefault(item, [])
-            parents = tuple(known[-1:]) if self.random.random() < 0.7 else ()  # noqa: PLR2004  (mostly in sequence)
+            parents = tuple(known[-1:]) if self.random.random() < 0.7 else ()
             kind = self.random.choice([Kind.WITHDRAW, Kind.RESTORE])
             entry = self.world.say(self._teacher(), self.room, kind, EMPTY_PAYLOAD, target=item, parents=parents)
             known.append(entry.id)
@@ -196,7 +196,7 @@ class _Work:
             HandIn(content, None).encode(),
             subject=person,
             target=self.random.choice(list(self.items)),
-            fork=self.random.random() < 0.2,  # noqa: PLR2004  (one time in five)
+            fork=self.random.random() < 0.2,
         )
         wraps = Wraps(((self.random.randbytes(32), self.random.randbytes(80)),)).encode()
         self.world.say(machine, self.room, Kind.WRAP, wraps, subject=person, target=entry.id)
@@ -206,7 +206,7 @@ class _Work:
         if self.hand_ins:
             work = self.random.choice(self.hand_ins)
             stream = HandIn.parse(work.payload or b"").content.stream
-            wrong = self.random.random() < 0.1  # noqa: PLR2004  (one time in ten)
+            wrong = self.random.random() < 0.1
             payload = Receipt(self.random.randbytes(32) if wrong else stream).encode()
             kind, writer = self.random.choice(
                 [
@@ -220,7 +220,7 @@ class _Work:
     def mark(self) -> None:
         if self.hand_ins:
             work = self.random.choice(self.hand_ins)
-            note = Feedback("Bien", self.random.choice([None, "A"]), self.random.random() < 0.3, None)  # noqa: PLR2004
+            note = Feedback("Bien", self.random.choice([None, "A"]), self.random.random() < 0.3, None)
             self.world.say(
                 self._teacher(), self.room, Kind.FEEDBACK, note.encode(), subject=work.header.subject, target=work.id
             )
@@ -228,12 +228,12 @@ class _Work:
     def rename(self) -> None:
         subject = self.random.choice(self.persons)
         versions = [entry.id for entry in self.world.entries if entry.header.subject == subject]
-        record = PersonRecord(f"Nom {self.random.randrange(99)}", PersonRole.PUPIL, self.random.random() < 0.1)  # noqa: PLR2004
+        record = PersonRecord(f"Nom {self.random.randrange(99)}", PersonRole.PUPIL, self.random.random() < 0.1)
         writer = self.random.choice([self.world.server, self.admin])
         self.world.say(writer, self.room, Kind.PERSON, record.encode(), subject=subject, parents=tuple(versions[:1]))
 
     def revoke(self) -> None:
-        if self.random.random() < 0.5:  # noqa: PLR2004  (rarer than the rest)
+        if self.random.random() < 0.5:
             victim = self.random.choice([*self.machines, *self.teachers, self.admin])
             written = [entry.id for entry in self.world.entries if entry.header.author == victim.key.public]
             heads = tuple(self.random.sample(written, min(2, len(written))))
@@ -242,7 +242,7 @@ class _Work:
             self.world.say(writer, where, Kind.REVOKE, Revocation(victim.key.public, heads).encode())
 
     def erase(self) -> None:
-        if self.random.random() < 0.2:  # noqa: PLR2004  (rarer still)
+        if self.random.random() < 0.2:
             covers = self.random.choice([*self.persons, *self.items])
             self.world.say(self.world.server, self.room, Kind.ERASE, Erasure(covers).encode())
 

@@ -65,9 +65,7 @@ class Machine:
     def run(self, *words: str, raw: bool = False, cwd: Path | None = None, **env: str) -> Done:
         """Run a command to its end."""
         argv = self.command(*words) + ([] if raw else ["--json"])
-        done = subprocess.run(  # noqa: S603  (our own program)
-            argv, capture_output=True, check=False, cwd=cwd, env=environment(**env), timeout=300
-        )
+        done = subprocess.run(argv, capture_output=True, check=False, cwd=cwd, env=environment(**env), timeout=300)
         value = None
         if not raw and done.stdout.strip():
             value = json.loads(done.stdout)
@@ -82,7 +80,7 @@ class Machine:
     def start(self, *options: str) -> str:
         """Start the daemon; the line with which it says that it is ready."""
         with self.log.open("w", encoding="utf-8") as file:
-            self.daemon = subprocess.Popen(  # noqa: S603  (our own program)
+            self.daemon = subprocess.Popen(
                 self.command("run", *options), stdout=file, stderr=subprocess.STDOUT, env=environment(), text=True
             )
 

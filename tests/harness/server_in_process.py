@@ -56,9 +56,9 @@ class Office:
         self.table = operations(self.server)
         self.enrolment = Enrolment(self.server)
 
-    async def do(self, name: str, **params: Any) -> Any:
+    async def do(self, command: str, /, **params: Any) -> Any:
         """The result of a command."""
-        return await self.table[name](params, NO_FILES, self.said)
+        return await self.table[command](params, NO_FILES, self.said)
 
     async def add_person(self, name: str, role: str, *spaces: str) -> str:
         """Somebody's id."""

@@ -1,6 +1,7 @@
 """The parts of docs/protocol.md that follow from the code: tables of errors and limits, and a worked exchange.
 
-`python -m tests.harness.spec_tables` writes them into the page, between the headings and the next; a test holds them true.
+`python -m tests.harness.spec_tables` writes them into the page, between the headings and the next; a test holds them
+true.
 """
 
 from __future__ import annotations
@@ -18,8 +19,7 @@ from protocol.messages import SyncAnswer, SyncRequest
 PAGE = Path(__file__).parents[2] / "docs" / "protocol.md"
 ERRORS_HEAD = "Codes are stable; the sentence beside a code may change. A peer MUST NOT decide by the sentence.\n"
 LIMITS_HEAD = (
-    "A bound is checked before reading and at the first byte too many. "
-    "Sizes in bytes unless the name says otherwise.\n"
+    "A bound is checked before reading and at the first byte too many. Sizes in bytes unless the name says otherwise.\n"
 )
 _WIDTH = 96
 
@@ -45,7 +45,7 @@ def limit_table() -> str:
     rows = ["| name | value |", "|---|---|"]
     for name, value in vars(limits).items():
         if isinstance(value, int) and name.isupper():
-            rows.append(f"| `{name}` | {value:,} |".replace(",", " "))  # noqa: RUF001  (a thin space between thousands)
+            rows.append(f"| `{name}` | {value:,} |".replace(",", " "))
     return "\n".join(rows) + "\n"
 
 
@@ -94,10 +94,9 @@ def with_tables(page: str) -> str:
         ("Limits", LIMITS_HEAD + "\n" + limit_table()),
     )
     for title, body in sections:
-        page = re.sub(
-            rf"(^## {title}\n\n).*?(?=^## |\Z)", lambda found, body=body: found.group(1) + body + "\n", page,  # type: ignore[misc]
-            flags=re.DOTALL | re.MULTILINE,
-        )  # fmt: skip
+        before, rest = page.split(f"\n## {title}\n\n")
+        _, heading, after = rest.partition("\n## ")
+        page = f"{before}\n## {title}\n\n{body}{heading}{after}"
     return page.rstrip() + "\n"
 
 

@@ -407,7 +407,7 @@ async def test_a_device_is_followed_from_its_enrolment_on(desk: Office) -> None:
         "name": "Renard",
         "role": "machine",
         "state": "syncing",
-        "last_seen": "2026-11-18T18:26:40.000Z",
+        "last_seen": "2026-11-18T11:06:40.000Z",
         "last_full_sync": None,
         "via": "direct",
         "backlog": {"entries": None, "bytes": None},
@@ -418,8 +418,8 @@ async def test_a_device_is_followed_from_its_enrolment_on(desk: Office) -> None:
     row = await desk.device(member)
     assert (row["state"], row["last_seen"], row["last_full_sync"]) == (
         "up-to-date",
-        "2026-11-18T18:26:41.000Z",
-        "2026-11-18T18:26:41.000Z",
+        "2026-11-18T11:06:41.000Z",
+        "2026-11-18T11:06:41.000Z",
     )
     desk.clock.advance(16 * 60_000)
     assert (await desk.device(member))["state"] == "offline"

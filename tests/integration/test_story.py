@@ -141,7 +141,9 @@ def test_a_burnt_server_is_refilled_by_its_agents_from_the_kit_alone(here: Schoo
     here.restart_server()
     renard.ok("sync")
     teacher.ok("sync")
-    assert here.server_row()["fingerprint"] == before["fingerprint"] or here.server_row()["entries"] >= before["entries"]
+    assert (
+        here.server_row()["fingerprint"] == before["fingerprint"] or here.server_row()["entries"] >= before["entries"]
+    )
     fresh = here.enrol("hibou")
     fresh.ok("checkout", item, str(tmp_path / "out"))
     assert tree(tmp_path / "out") == lesson

@@ -30,7 +30,8 @@ def test_every_link_between_sections_and_files_leads_somewhere() -> None:
             continue
         text = page.read_text(encoding="utf-8")
         anchors = {
-            re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+            re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")
+            for title in re.findall(r"^#+ (.*)$", text, re.MULTILINE)
         }
         for target in re.findall(r"\]\(([^)#\s]*(?:#[^)\s]*)?)\)", text):
             path, _, anchor = target.partition("#")

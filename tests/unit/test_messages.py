@@ -42,7 +42,7 @@ KEY = SigningKey(bytes(range(32)))
 
 @pytest.fixture(scope="module")
 def world() -> World:
-    return World(Random(5))  # noqa: S311  (a repeatable world, not a secret)
+    return World(Random(5))
 
 
 def full_request(world: World) -> SyncRequest:

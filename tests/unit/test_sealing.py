@@ -46,7 +46,7 @@ def sealed(contents: dict[str, bytes], key: bytes = KEY, step: int = 50_000) -> 
     for data in contents.values():
         for at in range(0, len(data), step):
             chunks += writer.feed(data[at : at + step])
-    return chunks + writer.finish()
+    return [*chunks, *writer.finish()]
 
 
 def opened(chunks: Sequence[bytes], key: bytes = KEY) -> dict[str, bytes]:
@@ -334,7 +334,7 @@ def test_a_file_that_grows_or_shrinks_meanwhile_is_noticed() -> None:
 
 def test_the_sealed_size_is_known_beforehand() -> None:
     writer = SealWriter(KEY, [SealedFile("a", 100_000)])
-    chunks = writer.feed(noise(100_000)) + writer.finish()
+    chunks = [*writer.feed(noise(100_000)), *writer.finish()]
     assert sum(map(len, chunks)) == writer.sealed_bytes
 
 
