@@ -7,7 +7,6 @@ fingerprint.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,14 +15,14 @@ from blake3 import blake3
 from protocol.limits import CURSOR_HASH_BYTES
 
 EMPTY_CHAIN: Final = bytes(CURSOR_HASH_BYTES)
-_PREFIX: Final = b"relais/0 chain\x00"
+"""What a cursor says before anything has arrived."""
+CHAIN_START: Final = bytes(32)
+"""The state of a chain before the first arrival; a cursor shows the first 8 bytes of a state."""
 
 
-def extend_chain(chain: bytes, ids: Iterable[bytes]) -> bytes:
-    """The chain after the arrivals `ids`: for each, the first 8 bytes of BLAKE3-256(prefix ‖ chain ‖ id)."""
-    for arrived in ids:
-        chain = blake3(_PREFIX + chain + arrived).digest(CURSOR_HASH_BYTES)
-    return chain
+def next_chain(chain: bytes, arrived: bytes) -> bytes:
+    """The 32-byte state of the chain after one more arrival: BLAKE3-256(state before ‖ id)."""
+    return blake3(chain + arrived).digest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,14 @@ def observe(last: int, seen: int, reference_ms: int) -> int:
     return max(last, seen)
 
 
+def believable(last: int, reference_ms: int) -> int:
+    """`last`, or 0 if it leads `reference_ms` by too much: what a wrong clock once said binds nobody for ever.
+
+    `reference_ms` is the newest of this machine's wall clock and of the times that a server proved.
+    """
+    return 0 if milliseconds_of(last) > reference_ms + MAX_CLOCK_LEAD_MS else last
+
+
 def rfc3339(milliseconds: int | None) -> str | None:
     """The time as people and scripts read it, in UTC with milliseconds; None stays None."""
     if milliseconds is None:

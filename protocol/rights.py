@@ -12,7 +12,8 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
@@ -93,7 +94,9 @@ class Door:
         self.root: Final = root
         self.territory: Final = territory_id(root)
         self._authorities: dict[bytes, Authority] = {}
+        self._by_key: defaultdict[bytes, list[Authority]] = defaultdict(list)
         self._parents: dict[bytes, bytes] = {}
+        self._children: defaultdict[bytes, dict[bytes, None]] = defaultdict(dict)
         self._erased: dict[bytes, set[bytes]] = {}
         self._lines: dict[bytes, tuple[bytes, ...]] = {}
 
@@ -121,25 +124,37 @@ class Door:
             return _refuse(Code.NO_RIGHT)
         return self._examine_structure(entry, role)
 
-    def learn(self, entry: Entry) -> None:
-        """Remember what an admitted entry means for later verdicts. Entries of other kinds mean nothing here."""
+    def learn(self, entry: Entry) -> bytes | None:
+        """Remember what an admitted entry means for later verdicts; entries of other kinds mean nothing here.
+
+        Returns the id that other entries may have waited for: a grant, a space, something erased.
+        """
         if entry.payload is None:
-            return
+            return None
         kind = entry.header.kind
         if kind in _AUTHORITY_READERS:
-            authority = _authority_in(entry)
-            if authority is not None:
-                self._authorities[entry.id] = authority
-        elif kind == Kind.SPACE:
-            record = SpaceRecord.parse(entry.payload)
-            self._parents[record.space_of(entry, self.territory)] = entry.header.space
-            self._lines.clear()
-        elif kind == Kind.ERASE:
+            authority = _authority_in(entry.payload, entry)
+            if entry.id not in self._authorities:
+                self._by_key[authority.key].append(authority)
+            self._authorities[entry.id] = authority
+            return entry.id
+        if kind == Kind.SPACE:
+            space = SpaceRecord.parse(entry.payload).space_of(entry, self.territory)
+            self._parents[space] = entry.header.space
+            self._children[entry.header.space][space] = None
+            return space
+        if kind == Kind.ERASE:
             try:
                 erasure = Erasure.parse(entry.payload)
             except PeerFault:
-                return
+                return None
             self._erased.setdefault(erasure.covers, set()).add(entry.header.space)
+            return erasure.covers
+        return None
+
+    def awaited(self, entry: Entry) -> tuple[bytes, ...]:
+        """The ids of which an erasure, or a `space` entry, may let a bare header in."""
+        return (*_erasable_names(entry), self.lineage(entry.header.space)[-1])
 
     def authority(self, grant: bytes | None) -> Authority | None:
         """What the grant of this id gives, if it has been admitted."""
@@ -148,6 +163,10 @@ class Door:
     def authorities(self) -> Iterable[Authority]:
         """All admitted grants, certificates and successors."""
         return self._authorities.values()
+
+    def authorities_of(self, key: bytes) -> Sequence[Authority]:
+        """What all admitted grants, certificates and successors give to one key."""
+        return tuple(self._by_key.get(key, ()))
 
     def rank_of(self, header: Header) -> int:
         """The rank with which an admitted entry was written."""
@@ -178,10 +197,14 @@ class Door:
 
     def spaces(self) -> tuple[bytes, ...]:
         """Every known space, the territory first, parents before children."""
-        known = [self.territory]
-        for space in self._parents:
-            known.extend(above for above in reversed(self.lineage(space)) if above not in known)
-        return tuple(known)
+        return tuple(self.below(self.territory))
+
+    def below(self, space: bytes) -> Iterator[bytes]:
+        """The space and all known below it, parents before children."""
+        level = [space]
+        while level:
+            yield from level
+            level = [child for parent in level for child in self._children.get(parent, ())]
 
     def covers(self, authority: Authority, space: bytes) -> bool:
         """Whether a grant holds in `space`: its own or one below it."""
@@ -234,10 +257,8 @@ class Door:
 
     def _is_erased(self, entry: Entry) -> bool:
         """Whether an admitted erasure, in the entry's space or above, covers its subject, its item or its space."""
-        header = entry.header
-        line = self.lineage(header.space)
-        named = (header.subject, header.target, entry.id, header.space)
-        return any(name is not None and not self._erased.get(name, set()).isdisjoint(line) for name in named)
+        line = self.lineage(entry.header.space)
+        return any(not self._erased.get(name, set()).isdisjoint(line) for name in _erasable_names(entry))
 
 
 _AUTHORITY_READERS: Final[Mapping[int, type[Certificate | Grant | Successor]]] = MappingProxyType(
@@ -245,11 +266,14 @@ _AUTHORITY_READERS: Final[Mapping[int, type[Certificate | Grant | Successor]]] =
 )
 
 
-def _authority_in(entry: Entry) -> Authority | None:
-    reader = _AUTHORITY_READERS[entry.header.kind]
-    if entry.payload is None:
-        return None
-    given = reader.parse(entry.payload)
+def _erasable_names(entry: Entry) -> tuple[bytes, ...]:
+    header = entry.header
+    named = (header.subject, header.target, entry.id, header.space)
+    return tuple(name for name in named if name is not None)
+
+
+def _authority_in(payload: bytes, entry: Entry) -> Authority:
+    given = _AUTHORITY_READERS[entry.header.kind].parse(payload)
     return Authority(
         grant=entry.id,
         key=given.signing,

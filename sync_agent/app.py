@@ -10,6 +10,7 @@ import asyncio
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
@@ -44,6 +45,7 @@ LAST_SYNC_MARK: Final = "last-sync"
 HEALTH_MARK: Final = "health"
 """→ the body of the health register that the server last took."""
 
+_THREADS: Final = 3
 _READS_HAND_INS: Final = frozenset({Role.TEACHER, Role.RELAY})
 
 
@@ -215,6 +217,14 @@ class Agent:
         for space, authority in (await self.spaces()).items():
             missing += await self.holdings.incomplete(await self.needs(space, authority))
         return missing
+
+
+def use_few_threads() -> None:
+    """Let the running loop do its blocking work in few threads: the C library keeps memory for each that ever ran.
+
+    Measured while 1 GiB is handed in: 117 MB at the usual six, 95 MB at three.
+    """
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="relais"))
 
 
 def _nothing() -> None:

@@ -17,7 +17,7 @@ from protocol.replica.replica import Entropy
 from protocol.work import ItemKind
 from sync_agent import care, handing_in, publisher, reading
 from sync_agent import parameters as given
-from sync_agent.app import Agent
+from sync_agent.app import Agent, use_few_threads
 from sync_agent.publisher import Keep, Wish
 from sync_agent.status import status
 
@@ -25,6 +25,7 @@ from sync_agent.status import status
 @asynccontextmanager
 async def opened(folder: Path, *, now_ms: Callable[[], int], entropy: Entropy) -> AsyncIterator[Table]:
     """The table over the agent of DIR, whose lock the caller holds. Raises as `Agent.open` does."""
+    use_few_threads()
     agent = await Agent.open(folder, now_ms=now_ms, entropy=entropy)
     try:
         yield table(agent)

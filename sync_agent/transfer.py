@@ -3,7 +3,7 @@
 Rules:
 - what arrived before a cut stays, and the transfer goes on from there, at once a few times, then in the next sync;
 - a pack whose hash is wrong is thrown away and fetched once more, no third time;
-- two packs at a time, in pieces: memory stays constant whatever their size;
+- two packs at a time, or four small ones, in pieces: memory stays constant whatever their size;
 - one bad pack or one expired link does not keep the others back; a server that is gone or a full disk does.
 """
 
@@ -17,12 +17,13 @@ from functools import partial
 from typing import Final, TypeAlias
 
 from protocol.errors import Code, LocalFailure, NoAnswer, PeerFault, RelaisError
-from protocol.limits import KiB, MiB
+from protocol.limits import INLINE_PACK_BYTES, KiB, MiB
 from protocol.messages import Link, Upload
 from protocol.replica.interfaces import ContentStore, PackInfo
 from sync_agent.transport import Transport
 
 PACKS_AT_ONCE: Final = 2
+SMALL_PACKS_AT_ONCE: Final = 4
 PIECE_BYTES: Final = MiB
 SENT_PIECE_BYTES: Final = 64 * KiB
 MAX_CUTS_PER_PACK: Final = 3
@@ -36,13 +37,15 @@ Job: TypeAlias = tuple[bytes, Callable[[], Awaitable[bool]]]
 class Moved:
     """What became of a batch.
 
-    `packs` got there, some links had `expired`, the bytes of the `bad` ones were wrong, `failure` came first.
+    `packs` got there, some links had `expired`, the bytes of the `bad` ones were wrong, `failure` came first, and
+    `stopped` says that it kept the others back.
     """
 
     packs: int = 0
     expired: bool = False
     bad: set[bytes] = field(default_factory=set)
     failure: RelaisError | None = None
+    stopped: bool = False
 
 
 class Transfer:
@@ -57,11 +60,21 @@ class Transfer:
         by_pack: dict[bytes, list[Link]] = {}
         for link in links:
             by_pack.setdefault(link.pack, []).append(link)
-        return await _work_off([(pack, partial(self._fetch_shared, same)) for pack, same in by_pack.items()])
+        small: list[Job] = []
+        large: list[Job] = []
+        for pack, same in by_pack.items():
+            (small if same[0].size <= INLINE_PACK_BYTES else large).append((pack, partial(self._fetch_shared, same)))
+        moved = Moved()
+        await _work_off(small, SMALL_PACKS_AT_ONCE, moved)
+        await _work_off(large, PACKS_AT_ONCE, moved)
+        return moved
 
     async def send(self, uploads: Iterable[tuple[Upload, PackInfo]]) -> Moved:
         """Send stored packs that the server wants."""
-        return await _work_off([(pack.hash, partial(self._send, upload, pack)) for upload, pack in uploads])
+        moved = Moved()
+        jobs: list[Job] = [(pack.hash, partial(self._send, upload, pack)) for upload, pack in uploads]
+        await _work_off(jobs, PACKS_AT_ONCE, moved)
+        return moved
 
     # --- down ---------------------------------------------------------------------------------------------------------
 
@@ -162,15 +175,13 @@ class Transfer:
             offset += len(block)
 
 
-async def _work_off(jobs: Sequence[Job]) -> Moved:
-    moved = Moved()
+async def _work_off(jobs: Sequence[Job], at_once: int, moved: Moved) -> None:
+    """Do the jobs, until one fails in a way that the others would share."""
     waiting = iter(jobs)
-    stopped = False
 
     async def work() -> None:
-        nonlocal stopped
         for pack, job in waiting:
-            if stopped:
+            if moved.stopped:
                 return
             try:
                 moved.packs += await job()
@@ -182,9 +193,8 @@ async def _work_off(jobs: Sequence[Job]) -> Moved:
                 if isinstance(error, PeerFault):
                     moved.bad.add(pack)
                 else:
-                    stopped = True
+                    moved.stopped = True
 
     async with TaskGroup() as group:
-        for _ in range(min(PACKS_AT_ONCE, len(jobs))):
+        for _ in range(min(at_once, len(jobs))):
             group.create_task(work())
-    return moved

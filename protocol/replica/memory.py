@@ -8,8 +8,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
-from blake3 import blake3
-
+from protocol.checkpoint import CHAIN_START, next_chain
 from protocol.chunking import ChunkList, chunk_ref, stream_id
 from protocol.entry import Entry
 from protocol.errors import Code, LocalFailure, PeerFault, TooLarge
@@ -26,7 +25,7 @@ class _Space:
     """Arrivals in order, and the chain after each (`chains[0]` is the one before the first)."""
 
     entries: list[Entry] = field(default_factory=list)
-    chains: list[bytes] = field(default_factory=lambda: [bytes(32)])
+    chains: list[bytes] = field(default_factory=lambda: [CHAIN_START])
 
 
 class MemoryStore:
@@ -56,7 +55,7 @@ class MemoryStore:
             self._entries[entry.id] = entry
             space = self._spaces.setdefault(entry.header.space, _Space())
             space.entries.append(entry)
-            space.chains.append(blake3(space.chains[-1] + entry.id).digest())
+            space.chains.append(next_chain(space.chains[-1], entry.id))
             stored.append(Stored(len(space.entries), entry))
         if unsent:
             self._unsent.update(one.entry.id for one in stored)

@@ -307,7 +307,7 @@ class Responder:
         readable: Mapping[bytes, Authority],
         device: bytes,
         content: _Content,
-        complete: bool,  # noqa: FBT001  (said by the caller's cursor)
+        complete: bool,
     ) -> None:
         """Content of what this page brings: without what its parents brought, where the caller has all of that."""
         space = page.checkpoint.space

@@ -6,8 +6,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, cast
 
-from blake3 import blake3
-
+from protocol.checkpoint import next_chain
 from protocol.entry import Entry, commitment, restore
 from protocol.errors import Code, LocalFailure, PeerFault
 from protocol.limits import CURSOR_HASH_BYTES
@@ -15,7 +14,6 @@ from protocol.replica.database import Cell, insert, select_in
 from protocol.replica.interfaces import Held, RegisterRow, Stored
 
 ENTRY: Final = "id, header, signature, salt, payload"
-NO_CHAIN: Final = bytes(32)
 
 _ARRIVALS: Final = f"""SELECT {ENTRY}, arrival FROM entry
     WHERE space = (SELECT number FROM space WHERE id = ?) AND arrival > ? ORDER BY arrival"""  # noqa: S608
@@ -97,7 +95,7 @@ def append(connection: sqlite3.Connection, entries: Sequence[Entry], *, unsent: 
         header = entry.header
         space = numbers[header.space]
         count, chain = places[space]
-        chain = blake3(chain + entry.id).digest()
+        chain = next_chain(chain, entry.id)
         places[space] = (count + 1, chain)
         stored.append(Stored(count + 1, entry))
         rows.append(

@@ -12,14 +12,13 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Final, TypeAlias, cast
 
-from blake3 import blake3
-
+from protocol.checkpoint import CHAIN_START, next_chain
 from protocol.entry import signature_holds
 from protocol.errors import LocalFailure
 from protocol.limits import CURSOR_HASH_BYTES
 from protocol.replica.database import Cell, Database
 from protocol.replica.interfaces import Damage
-from protocol.replica.sqlite_entries import ENTRY, NO_CHAIN, entry_of
+from protocol.replica.sqlite_entries import ENTRY, entry_of
 
 _ROWS_AT_ONCE: Final = 100
 _PAGE: Final = f"""SELECT {ENTRY}, seq, kind, at_ms,
@@ -92,11 +91,11 @@ def _put_right(connection: sqlite3.Connection, faults: Mapping[int, Damage]) -> 
 
 def _renumber(connection: sqlite3.Connection, space: int) -> bool:
     """Number the entries of a space 1, 2, 3 … with their chain; True if anything was otherwise."""
-    count, chain = 0, NO_CHAIN
+    count, chain = 0, CHAIN_START
     changes: list[tuple[int, bytes, int]] = []
     rows = connection.execute("SELECT arrival, id, chain, seq FROM entry WHERE space = ? ORDER BY arrival", (space,))
     for arrival, entry_id, stored, seq in rows:
-        count, chain = count + 1, blake3(chain + entry_id).digest()
+        count, chain = count + 1, next_chain(chain, entry_id)
         if (arrival, stored) != (count, chain[:CURSOR_HASH_BYTES]):
             changes.append((count, chain[:CURSOR_HASH_BYTES], seq))
     connection.executemany("UPDATE entry SET arrival = ?, chain = ? WHERE seq = ?", changes)

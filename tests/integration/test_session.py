@@ -115,7 +115,7 @@ async def test_many_entries_come_in_pages_and_go_out_in_pages(room: Classroom) -
     assert sent.sent == 40
     assert received.received > 4_040
     assert 2 <= sent.round_trips < 6
-    assert 2 <= received.round_trips < 10
+    assert 2 <= received.round_trips < 25
     assert await room.agree()
 
 

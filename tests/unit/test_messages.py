@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.canonical import decode, encode
-from protocol.checkpoint import EMPTY_CHAIN, Checkpoint, Cursor, extend_chain
+from protocol.checkpoint import CHAIN_START, Checkpoint, Cursor, next_chain
 from protocol.errors import BadInput, Code, LocalFailure, NoAnswer, PeerFault, Refused, RelaisError, TooLarge
 from protocol.identity import SigningKey
 from protocol.messages import (
@@ -237,9 +237,9 @@ def test_a_register_says_what_its_device_signed_and_nothing_else() -> None:
 
 
 def test_a_chain_depends_on_every_arrival_and_on_their_order() -> None:
-    assert extend_chain(EMPTY_CHAIN, []) == EMPTY_CHAIN
-    assert extend_chain(extend_chain(EMPTY_CHAIN, [ONE]), [TWO]) == extend_chain(EMPTY_CHAIN, [ONE, TWO])
-    assert extend_chain(EMPTY_CHAIN, [ONE, TWO]) != extend_chain(EMPTY_CHAIN, [TWO, ONE])
+    once = next_chain(CHAIN_START, ONE)
+    assert once != CHAIN_START
+    assert next_chain(once, TWO) != next_chain(next_chain(CHAIN_START, TWO), ONE)
 
 
 def test_a_capability_opens_one_pack_for_one_purpose_for_a_while() -> None:

@@ -1,0 +1,215 @@
+"""HTTP to a server on loopback, and to what is no server: what comes back, what is counted, what a person is told."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from random import Random
+
+import pytest
+from aiohttp import web
+
+from protocol.errors import BadInput, Code, NoAnswer, PeerFault, TooLarge
+from protocol.limits import MAX_ANSWER_BYTES
+from protocol.wire import CONTENT_TYPE, ENROLL_PATH, SYNC_PATH
+from sync_agent.transport import HttpTransport, normal_url
+from tests.harness.classroom import classroom
+from tests.harness.relay import bad_line
+from tests.harness.wire import serve, served
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@asynccontextmanager
+async def answering(handler: Handler) -> AsyncIterator[HttpTransport]:
+    """A transport to a server that answers everything with `handler`."""
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", handler)
+    async with served(application) as url:
+        transport = HttpTransport(url)
+        try:
+            yield transport
+        finally:
+            await transport.close()
+
+
+def always(response: Callable[[], web.Response]) -> Handler:
+    async def handler(request: web.Request) -> web.StreamResponse:
+        await request.read()
+        return response()
+
+    return handler
+
+
+@pytest.mark.parametrize(
+    ("typed", "kept"),
+    [
+        ("127.0.0.1:8080", "http://127.0.0.1:8080"),
+        ("localhost:8080/", "http://localhost:8080"),
+        ("[::1]:8080", "http://[::1]:8080"),
+        ("relais.example.org", "https://relais.example.org"),
+        ("relais.example.org:8443/ecole/", "https://relais.example.org:8443/ecole"),
+        (" http://Relais.example.org ", "http://relais.example.org"),
+    ],
+)
+def test_an_address_is_kept_in_one_form(typed: str, kept: str) -> None:
+    assert normal_url(typed) == kept
+    assert normal_url(kept) == kept
+
+
+@pytest.mark.parametrize(
+    "typed",
+    ["", "ftp://x.example", "http://", "https://a b", "http://x:99999", "http://x/?a=1", "http://u:p@x", "[", "x:0"],
+)
+def test_what_is_no_address_is_refused(typed: str) -> None:
+    with pytest.raises(BadInput) as raised:
+        normal_url(typed)
+    assert raised.value.exit_status == 2
+
+
+async def test_a_call_sends_few_headers_and_counts_every_byte() -> None:
+    seen: list[web.Request] = []
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        seen.append(request)
+        assert await request.read() == b"sealed"
+        return web.Response(body=b"answer", content_type=CONTENT_TYPE)
+
+    async with answering(handler) as transport:
+        response = await transport.post(SYNC_PATH, b"sealed")
+        assert (response.status, response.body, response.is_ours) == (200, b"answer", True)
+        assert {name.lower() for name in seen[0].headers} == {"host", "content-type", "content-length"}
+        head = sum(len(name) + len(value) + 4 for name, value in seen[0].headers.items())
+        assert transport.traffic.bytes_out == head + len("POST /v1/sync HTTP/1.1\r\n\r\n") + len(b"sealed")
+        assert 100 < transport.traffic.bytes_in < 300
+        assert transport.traffic.round_trips == 1
+
+
+async def test_calls_share_one_connection() -> None:
+    peers: set[object] = set()
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        assert request.transport is not None
+        peers.add(request.transport.get_extra_info("peername"))
+        return web.Response(body=b"", content_type=CONTENT_TYPE)
+
+    async with answering(handler) as transport:
+        for _ in range(3):
+            await transport.post(SYNC_PATH, b"")
+    assert len(peers) == 1
+
+
+async def test_a_path_in_front_of_the_server_is_kept() -> None:
+    async with answering(always(lambda: web.Response(body=b"", content_type=CONTENT_TYPE))) as transport:
+        behind = HttpTransport(transport.url + "/relais")
+        try:
+            assert (await behind.post(SYNC_PATH, b"")).status == 200
+        finally:
+            await behind.close()
+
+
+async def test_a_connection_that_an_idle_server_closed_is_no_failure(tmp_path: Path) -> None:
+    asked = 0
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        nonlocal asked
+        asked += 1
+        if asked == 2:
+            assert request.transport is not None
+            request.transport.close()
+        return web.Response(body=b"", content_type=CONTENT_TYPE)
+
+    async with answering(handler) as transport:
+        for _ in range(2):
+            assert (await transport.post(SYNC_PATH, b"")).status == 200
+
+
+@pytest.mark.parametrize(
+    ("response", "word"),
+    [
+        (lambda: web.Response(text="<html>Wi-Fi gratuit</html>", content_type="text/html"), "Wi-Fi"),
+        (lambda: web.Response(status=302, headers={"Location": "/login"}), "Wi-Fi"),
+        (lambda: web.Response(status=404, text="not found"), "another program"),
+        (lambda: web.Response(status=502, text="bad gateway"), "another program"),
+        (lambda: web.Response(body=b"x" * 1_000_000, content_type="text/html"), "Wi-Fi"),
+    ],
+)
+async def test_what_is_no_relais_server_is_named(response: Callable[[], web.Response], word: str) -> None:
+    async with answering(always(response)) as transport:
+        with pytest.raises(NoAnswer) as raised:
+            await transport.post(SYNC_PATH, b"sealed")
+    assert raised.value.code is Code.UNREACHABLE
+    assert word in raised.value.message
+
+
+async def test_a_busy_server_says_when_to_come_back() -> None:
+    busy = always(lambda: web.Response(status=503, headers={"Retry-After": "12"}, text="later"))
+    async with answering(busy) as transport:
+        with pytest.raises(NoAnswer) as raised:
+            await transport.post(SYNC_PATH, b"sealed")
+    assert raised.value.code is Code.BUSY
+    assert raised.value.facts["retry_after_s"] == 12
+
+
+async def test_an_answer_is_read_up_to_its_bound_and_not_a_byte_further() -> None:
+    async def handler(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": CONTENT_TYPE})
+        await response.prepare(request)
+        for _ in range(MAX_ANSWER_BYTES // 65_536 + 1):
+            await response.write(bytes(65_536))
+        return response
+
+    async with answering(handler) as transport:
+        with pytest.raises(TooLarge):
+            await transport.post(SYNC_PATH, b"sealed")
+
+
+async def test_a_server_that_is_not_there_is_named_so() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        transport = HttpTransport(f"http://127.0.0.1:{taken.getsockname()[1]}")
+        try:
+            with pytest.raises(NoAnswer) as raised:
+                await transport.post(SYNC_PATH, b"sealed")
+        finally:
+            await transport.close()
+    assert raised.value.exit_status == 3
+    assert "no server answers" in raised.value.message
+
+
+async def test_content_may_come_from_a_cache_that_ignores_ranges() -> None:
+    whole = Random(3).randbytes(300_000)
+    async with answering(always(lambda: web.Response(body=whole))) as transport:
+        assert b"".join([piece async for piece in transport.fetch("cap", 200_001)]) == whole[200_001:]
+
+
+@pytest.mark.parametrize("passed", [0, 10, 150, 400, 20_000, 50_000, 85_000, 140_000])
+async def test_cut_connections_are_gone_on_with_over_real_http(tmp_path: Path, passed: int) -> None:
+    film = {"film.mp4": Random(4).randbytes(150_000)}
+    async with classroom(tmp_path) as room, serve(room.frontage) as url, bad_line(url) as line:
+        room.way = lambda _: HttpTransport(line.url)
+        teacher, machine = await room.teacher(), await room.machine()
+        item = (await room.publish(teacher, film)).item
+        for device, direction in ((teacher, "up"), (machine, "down")):
+            setattr(line, direction, passed)
+            with pytest.raises(NoAnswer):
+                await device.session.sync()
+            setattr(line, direction, None)
+            await device.session.sync()
+        assert await machine.files(item) == film
+        assert await room.agree([machine])
+
+
+async def test_an_expired_link_is_told_from_a_server_that_is_gone(tmp_path: Path) -> None:
+    async with classroom(tmp_path) as room, serve(room.frontage) as url:
+        transport = HttpTransport(url)
+        try:
+            with pytest.raises(PeerFault) as raised:
+                async for _ in transport.fetch("AAAA", 0):
+                    pass
+            assert raised.value.code is Code.BAD_CAPABILITY
+            assert (await transport.post(ENROLL_PATH, b"")).is_ours
+        finally:
+            await transport.close()
