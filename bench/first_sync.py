@@ -52,13 +52,16 @@ def _ours(setting: Setting, catalogue: Catalogue) -> Iterator[Result]:
     with school.serving():
         school.tell(TEACHER, *school.enrolment("teacher", [space], person))
         school.tell(PUPIL, *school.enrolment("machine", [space]))
+    commands = f", {len(catalogue.items)} commands" if len(catalogue.items) > 1 else ""
     publishing = [["publish", str(folder), "--space", space, "--title", title] for title, folder in catalogue.items]
-    yield Result(table, "Relais: publish, offline", _alone(school.measure_all(TEACHER, publishing)))
+    yield Result(table, f"Relais: publish, offline{commands}", _alone(school.measure_all(TEACHER, publishing)))
     with school.serving():
         yield Result(table, "Relais: send it to the server", _figures(school.measure(TEACHER, "sync")))
         goals = {"client_peak_bytes": AGENT_GOAL_BYTES, "server_peak_bytes": SERVER_GOAL_BYTES}
         yield Result(table, "Relais: first sync", _figures(school.measure(PUPIL, "sync")), goals)
-    yield Result(table, "Relais: write it out as files", _alone(_check_out(school, setting.work / "copy", catalogue)))
+    yield Result(
+        table, f"Relais: write it out as files{commands}", _alone(_check_out(school, setting.work / "copy", catalogue))
+    )
 
 
 def _check_out(school: School, copy: Path, catalogue: Catalogue) -> Measured:

@@ -52,6 +52,8 @@ def main() -> int:
     if chosen.corpus is not None:
         named = f"{chosen.corpus_label}, {_size(chosen.corpus)}, published as one item"
         catalogues.append(Catalogue(named, chosen.corpus.resolve(), ((chosen.corpus.name, chosen.corpus.resolve()),)))
+    if not chosen.rows:
+        chosen.out.unlink(missing_ok=True)
     setting = Setting(chosen.work.resolve(), tuple(catalogues), chosen.rest)
     results.append(chosen.out, "conditions", results.conditions())
     met = True

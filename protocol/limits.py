@@ -100,7 +100,7 @@ MAX_INVITED_DEVICES: Final = 10_000
 
 # commands that reach the owner of a data directory
 FILE_PIECE_BYTES: Final = 256 * KiB
-MAX_PARAMS_BYTES: Final = MiB
+MAX_PARAMS_BYTES: Final = 16 * MiB  # the list of a hand-in's files is among them
 MAX_RESULT_BYTES: Final = 256 * MiB
 MAX_FAILURE_BYTES: Final = 64 * KiB
 MAX_PROGRESS_BYTES: Final = 4 * KiB

@@ -145,6 +145,8 @@ class Agent:
         replica = await Replica.open(enrolment.root, store, content)
         holdings = Holdings(store, content)
         await holdings.load()
+        if content.lost_packs:
+            await holdings.forget()
         return cls(folder, enrolment, keys, replica, holdings, now_ms=now_ms, entropy=entropy)
 
     async def close(self) -> None:

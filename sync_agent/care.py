@@ -12,17 +12,20 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from protocol.errors import Code
 from protocol.limits import GiB
+from protocol.replica.holdings import Need
 from protocol.replica.interfaces import Damage
 from protocol.replica.operation import JSON, Outgoing
 from protocol.roles import Role
 from sync_agent.app import DEVICE_KEYS_FILE, REFUSED_MARKS, Agent
 from sync_agent.health import LastSync
+
+Problem: TypeAlias = Mapping[str, str]
 
 LOW_DISK_BYTES: Final = GiB // 2
 MAX_SKEW_S: Final = 300
@@ -34,21 +37,21 @@ _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
 async def verify(agent: Agent, outgoing: Outgoing) -> dict[str, JSON]:
     """Check every entry and pack; what is bad is moved aside."""
-    damages = await _check(agent)
-    if damages:
-        await _tell_missing(agent, outgoing)
-    return _verdict([_damage(damage) for damage in damages])
+    problems = await _check(agent)
+    await _tell_missing(agent, outgoing)
+    return _verdict(problems)
 
 
 async def repair(agent: Agent, outgoing: Outgoing) -> dict[str, JSON]:
     """Move aside what is bad and build anew what is derived; problems are what is bad even then."""
-    for damage in await _check(agent):
-        await outgoing.progress(f"moved aside: {damage.what} {damage.id.hex()}: {damage.why}")
+    for problem in await _check(agent):
+        await outgoing.progress(f"put right: {problem['message']}")
+    await agent.replica.reload()
     for space in await agent.spaces():
         await agent.replica.view(space)
     remaining = await _check(agent)
     await _tell_missing(agent, outgoing)
-    return _verdict([_damage(damage) for damage in remaining])
+    return _verdict(remaining)
 
 
 async def doctor(agent: Agent, outgoing: Outgoing) -> dict[str, JSON]:
@@ -58,13 +61,36 @@ async def doctor(agent: Agent, outgoing: Outgoing) -> dict[str, JSON]:
     return _verdict([*_keys(agent), *[problem async for problem in _state(agent)]])
 
 
-async def _check(agent: Agent) -> list[Damage]:
+async def _check(agent: Agent) -> list[Problem]:
+    """Look at everything; what is found bad is moved aside, and nothing counts as complete unless it still is."""
+    complete = await _complete(agent)
     async with agent.writing:
-        damages = [*await agent.replica.store.verify(), *await agent.replica.content.verify()]
+        damages = await agent.replica.store.verify()
         if damages:
-            await agent.holdings.forget()
             await agent.replica.reload()
-    return damages
+    damages += await agent.replica.content.verify()
+    await agent.holdings.forget()
+    problems = [_damage(damage) for damage in damages]
+    lost = complete - await _complete(agent)
+    if lost and not damages:
+        problems.append(
+            _problem(
+                Code.INCOMPLETE,
+                f"files of {len(lost)} items and works have disappeared from the data folder",
+                "`sync-agent sync` brings them back from whoever holds them",
+            )
+        )
+    return problems
+
+
+async def _complete(agent: Agent) -> set[Need]:
+    """The content that this device should hold and, as far as is known, does."""
+    return {
+        need
+        for space, authority in (await agent.spaces()).items()
+        for need in await agent.needs(space, authority)
+        if await agent.holdings.is_complete(need)
+    }
 
 
 async def _tell_missing(agent: Agent, outgoing: Outgoing) -> None:
@@ -73,7 +99,7 @@ async def _tell_missing(agent: Agent, outgoing: Outgoing) -> None:
         await outgoing.progress(f"content of {missing} items and works is missing here; a sync fetches it again")
 
 
-def _damage(damage: Damage) -> JSON:
+def _damage(damage: Damage) -> Problem:
     return _problem(
         Code.DAMAGED,
         f"{damage.what} {damage.id.hex()}: {damage.why}".replace(" :", ":"),
@@ -81,7 +107,7 @@ def _damage(damage: Damage) -> JSON:
     )
 
 
-async def _state(agent: Agent) -> AsyncIterator[JSON]:
+async def _state(agent: Agent) -> AsyncIterator[Problem]:
     async for problem in _rights(agent):
         yield problem
     last = await LastSync.read(agent.replica.store)
@@ -106,7 +132,7 @@ async def _state(agent: Agent) -> AsyncIterator[JSON]:
         )
 
 
-async def _rights(agent: Agent) -> AsyncIterator[JSON]:
+async def _rights(agent: Agent) -> AsyncIterator[Problem]:
     role = await agent.role()
     if role is None:
         yield _problem(
@@ -122,7 +148,7 @@ async def _rights(agent: Agent) -> AsyncIterator[JSON]:
         )
 
 
-def _clock(agent: Agent, skew_ms: int) -> Iterator[JSON]:
+def _clock(agent: Agent, skew_ms: int) -> Iterator[Problem]:
     proven_ms = agent.replica.proven_ms
     behind_s = 0 if proven_ms is None else (proven_ms - agent.now_ms()) // 1000
     wrong_s = max(behind_s, abs(skew_ms) // 1000)
@@ -134,7 +160,7 @@ def _clock(agent: Agent, skew_ms: int) -> Iterator[JSON]:
         )
 
 
-def _keys(agent: Agent) -> Iterator[JSON]:
+def _keys(agent: Agent) -> Iterator[Problem]:
     if os.name != "posix":
         return
     folder = agent.folder / _KEYS_FOLDER
@@ -148,9 +174,9 @@ def _keys(agent: Agent) -> Iterator[JSON]:
             )
 
 
-def _problem(code: Code, message: str, remedy: str) -> JSON:
+def _problem(code: Code, message: str, remedy: str) -> Problem:
     return {"code": code.value, "message": message, "remedy": remedy}
 
 
-def _verdict(problems: list[JSON]) -> dict[str, JSON]:
+def _verdict(problems: Sequence[Problem]) -> dict[str, JSON]:
     return {"ok": not problems, "problems": problems}

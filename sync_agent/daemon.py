@@ -24,8 +24,10 @@ from protocol.replica.control import serve_control
 from protocol.replica.operation import JSON, Incoming, Operation, Outgoing, Params, Table
 from protocol.replica.ownership import Ownership, acquire
 from protocol.replica.replica import Entropy
-from sync_agent.app import Agent
+from sync_agent import parameters as given
+from sync_agent.app import Agent, use_few_threads
 from sync_agent.config import RunConfig
+from sync_agent.enrollment import finish
 from sync_agent.scheduler import Scheduler, wait
 from sync_agent.session import Session, SyncResult
 from sync_agent.transport import HttpTransport, Transport
@@ -53,8 +55,10 @@ async def run(
 
     Raises `BadInput(NOT_ENROLLED)`, `LocalFailure` (STORE_LOCKED when another process keeps DIR for `PATIENCE_S`).
     """
+    use_few_threads()
     for sentence in config.later():
         say(sentence)
+    use_few_threads()
     stop = stopping or asyncio.Event()
     with _signals(stop), await _own(folder, stop) as owner:
         while not stop.is_set():
@@ -82,15 +86,32 @@ def sync_operation(sync: Callable[[], Awaitable[SyncResult]]) -> Operation:
 
 def sync_alone(agent: Agent, connect: Connect = HttpTransport) -> Operation:
     """The command `sync` of a process that owns the store for this one command."""
+    turn = asyncio.Lock()
 
     async def sync() -> SyncResult:
-        transport = connect(agent.enrolment.server_url)
-        try:
-            return await Session(agent, transport).sync()
-        finally:
-            await transport.close()
+        async with turn:
+            transport = connect(agent.enrolment.server_url)
+            try:
+                return await Session(agent, transport).sync()
+            finally:
+                await transport.close()
 
     return sync_operation(sync)
+
+
+def enroll_operation(agent: Agent, sync: Callable[[], Awaitable[SyncResult]]) -> Operation:
+    """The command `enroll` of an agent that is enrolled: only the same one, once more."""
+
+    async def operate(params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        del incoming, outgoing
+        enrolled = await finish(agent, given.text(params, "server"), given.text(params, "code"), sync)
+        return {
+            "device": enrolled.device.hex(),
+            "territory": enrolled.territory.hex(),
+            "spaces": [space.hex() for space in enrolled.spaces],
+        }
+
+    return operate
 
 
 def shown(result: SyncResult) -> dict[str, JSON]:
@@ -145,7 +166,11 @@ async def _serve(
             draw=random.uniform,
         )
         agent.on_change = scheduler.wake
-        table = {**table_of(agent), "sync": sync_operation(scheduler.sync_now)}
+        table = {
+            **table_of(agent),
+            "sync": sync_operation(scheduler.sync_now),
+            "enroll": enroll_operation(agent, scheduler.sync_now),
+        }
         async with serve_control(table, owner, grace_s=GRACE_S):
             say(f"ready: “{agent.enrolment.device_name}” of “{agent.enrolment.territory_name}” serves {folder}")
             await _until(stop, scheduler)

@@ -10,7 +10,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -32,7 +32,7 @@ from protocol.wire import ENROLL_PATH, Call
 from sync_agent.app import DEVICE_KEYS_FILE, ENROLMENT_FILE, Agent, Enrolment
 from sync_agent.reading_key import say_reading_key
 from sync_agent.sealed_calls import newest_certificate
-from sync_agent.session import Session
+from sync_agent.session import Session, SyncResult
 from sync_agent.transport import HttpTransport, Transport, error_in, normal_url
 
 ENROLLED_WITH_MARK: Final = "enrolled-with"
@@ -75,38 +75,35 @@ async def enroll(
         if not (folder / ENROLMENT_FILE).exists():
             enrolment = await _let_in(folder, url, invitation, name.strip(), transport, now_ms, entropy)
             enrolment.write(folder)
-        return await _first_sync(folder, url, invitation, transport, now_ms, entropy)
+        agent = await Agent.open(folder, now_ms=now_ms, entropy=entropy)
+        try:
+            return await finish(agent, url, code, Session(agent, transport).sync)
+        finally:
+            await agent.close()
     finally:
         await transport.close()
 
 
-async def _first_sync(
-    folder: Path,
-    url: str,
-    invitation: Invitation,
-    transport: Transport,
-    now_ms: Callable[[], int],
-    entropy: Entropy,
+async def finish(
+    agent: Agent, server_url: str, code: str, sync: Callable[[], Awaitable[SyncResult]]
 ) -> Enrolled:
-    agent = await Agent.open(folder, now_ms=now_ms, entropy=entropy)
-    try:
-        if await agent.replica.store.mark(ENROLLED_WITH_MARK) != _enrolled_with(url, invitation):
-            raise BadInput(
-                Code.ALREADY_ENROLLED,
-                f"{folder} is enrolled already, in “{agent.enrolment.territory_name}”; choose another folder",
-                territory=agent.replica.territory.hex(),
-            )
-        await say_reading_key(agent)
-        await Session(agent, transport).sync()
-        grants = await agent.replica.authorities(agent.device)
-        opened = [
-            space
-            for space in await agent.spaces()
-            if any(agent.replica.door.covers(grant, space) for grant in grants)
-        ]
-        return Enrolled(agent.device, agent.replica.territory, tuple(opened))
-    finally:
-        await agent.close()
+    """The last steps, for an agent whose grants are here: its reading key if it is a teacher's, and the first sync.
+
+    May be repeated with the same address and code. Raises `BadInput(ALREADY_ENROLLED)` for others, and as `sync` does.
+    """
+    asked = _enrolled_with(normal_url(server_url), parse_code(code))
+    if await agent.replica.store.mark(ENROLLED_WITH_MARK) != asked:
+        raise BadInput(
+            Code.ALREADY_ENROLLED,
+            f"{agent.folder} is enrolled already, in “{agent.enrolment.territory_name}”; choose another folder",
+            territory=agent.replica.territory.hex(),
+        )
+    await say_reading_key(agent)
+    await sync()
+    grants = await agent.replica.authorities(agent.device)
+    covers = agent.replica.door.covers
+    opened = [space for space in await agent.spaces() if any(covers(grant, space) for grant in grants)]
+    return Enrolled(agent.device, agent.replica.territory, tuple(opened))
 
 
 async def _let_in(

@@ -331,7 +331,7 @@ async def list_hand_ins(
     found: list[Work] = []
     for space, authority in (await agent.spaces()).items():
         works = (await agent.replica.view(space)).coursework.hand_ins.values()
-        sees_all = authority.role in _SEES_ALL
+        sees_all = authority.role in _SEES_ALL and agent.replica.door.covers(authority, space)
         found += [work for work in works if sees_all or work.author == agent.device]
     if item is not None:
         found = [work for work in found if work.item == item]

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from protocol.errors import BadInput, Code
-from protocol.replica.operation import JSON, Incoming, Outgoing, Params, Table
+from protocol.replica.operation import JSON, Incoming, Operation, Outgoing, Params, Table
 from protocol.replica.replica import Entropy
 from protocol.work import ItemKind
 from sync_agent import care, handing_in, publisher, reading
@@ -82,6 +82,7 @@ class _Commands:
         self._agent = agent
         self._manifests = reading.Manifests()
         self._sealed_lists = handing_in.SealedLists()
+        self._sync: Operation | None = None
 
     async def publish(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
         published = await publisher.publish(self._agent, _wish(params), incoming, outgoing)
@@ -153,7 +154,9 @@ class _Commands:
     async def sync(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
         from sync_agent.daemon import sync_alone  # noqa: PLC0415 — loaded only when needed
 
-        return await sync_alone(self._agent)(params, incoming, outgoing)
+        if self._sync is None:
+            self._sync = sync_alone(self._agent)
+        return await self._sync(params, incoming, outgoing)
 
     async def status(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
         return await status(self._agent)

@@ -43,6 +43,8 @@ class Manifests:
             except LocalFailure as failure:
                 if failure.code not in (Code.INCOMPLETE, Code.DAMAGED):
                     raise
+                if "chunk" in failure.facts:
+                    await agent.holdings.forget()
                 return None
             self._known[stream] = found
             self._files += len(found)

@@ -1,7 +1,7 @@
 """A server's data folder, opened: its keys, its replica, and the side of it that answers.
 
-DIR never holds its own path. The server keeps nothing of its own but keys, caches and marks: registrations and rights are
-entries, so that a burnt server loses nothing that the agents cannot bring back.
+DIR never holds its own path. The server keeps nothing of its own but keys, caches and marks: registrations and
+rights are entries, so that a burnt server loses nothing that the agents cannot bring back.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from sync_server.keys import ServerKeys, Territory
 
 
 class Server:
-    """Everything that a command or the listener works with. `now_ms` and `entropy` are the rim's clock and randomness."""
+    """What a command or the listener works with. `now_ms` and `entropy` are the rim's clock and randomness."""
 
-    def __init__(  # noqa: PLR0913  (the parts of a server)
+    def __init__(
         self,
         folder: Path,
         territory: Territory,
@@ -68,9 +68,7 @@ class Server:
         store = await SqliteStore.open(folder)
         try:
             replica = await Replica.open(territory.root, store, await PackFolder.open(folder, store))
-            certificate = (await store.get([territory.certificate])).get(territory.certificate)
-            if certificate is None:
-                raise LocalFailure(Code.DAMAGED, "the store lacks this server's own certificate")
+            certificate = await _certificate(store, territory)
             holdings = Holdings(store, replica.content)
             await holdings.load()
             server = cls(
@@ -99,6 +97,13 @@ class Server:
     def grant(self) -> bytes:
         """The certificate under which the server writes."""
         return self.territory.certificate
+
+
+async def _certificate(store: SqliteStore, territory: Territory) -> Entry:
+    found = await store.get([territory.certificate])
+    if territory.certificate not in found:
+        raise LocalFailure(Code.DAMAGED, "the store lacks this server's own certificate")
+    return found[territory.certificate]
 
 
 @asynccontextmanager

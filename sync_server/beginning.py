@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -18,7 +19,7 @@ from sync_server.handlers.names import name_of
 from sync_server.handlers.territory import begin_territory, kit_in, new_kit, passphrase_in, words_of_kit
 
 
-async def begin(  # noqa: PLR0913  (what an operator may say, and the rim's clock and randomness)
+async def begin(
     folder: Path,
     name: str,
     *,
@@ -30,10 +31,7 @@ async def begin(  # noqa: PLR0913  (what an operator may say, and the rim's cloc
     tell: Callable[[str], None],
 ) -> JSON:
     """Begin a territory in DIR, new or from a kit; the keys of the contract. Raises `BadInput`, `LocalFailure`."""
-    if is_initialised(folder):
-        raise already_initialised(folder)
-    if folder.exists() and not folder.is_dir():
-        raise BadInput(Code.USAGE, f"{folder} is not a folder")
+    _check_folder(folder)
     name = name_of(name, "a territory")
     passphrase = None if passphrase_file is None else passphrase_in(passphrase_file)
     if recover is None:
@@ -41,11 +39,10 @@ async def begin(  # noqa: PLR0913  (what an operator may say, and the rim's cloc
         place: Path | None = folder / DEFAULT_KIT if kit is None else kit
     else:
         known, place = replace(kit_in(recover, passphrase), name=name), kit
+    _make_folder(folder)
 
     async def operate(_params: Params, _incoming: Incoming, _outgoing: Outgoing) -> JSON:
-        await begin_territory(
-            folder, known, kit_file=place, passphrase=passphrase, now_ms=now_ms, entropy=entropy
-        )
+        await begin_territory(folder, known, kit_file=place, passphrase=passphrase, now_ms=now_ms, entropy=entropy)
         if place is not None:
             tell(_advice(place, protected=passphrase is not None))
         return {
@@ -54,13 +51,24 @@ async def begin(  # noqa: PLR0913  (what an operator may say, and the rim's cloc
             "kit": str(recover if place is None else place),
         }
 
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # names of pupils will lie in it
-
     @asynccontextmanager
     async def table() -> AsyncIterator[Table]:
         yield {"init": operate}
 
     return await run_command(folder, "init", {}, NO_FILES, Notices(), table, create=True)
+
+
+def _check_folder(folder: Path) -> None:
+    if is_initialised(folder):
+        raise already_initialised(folder)
+    if folder.exists() and not folder.is_dir():
+        raise BadInput(Code.USAGE, f"{folder} is not a folder")
+
+
+def _make_folder(folder: Path) -> None:
+    """Make DIR so that only its owner enters: names of pupils will lie in it. Who takes the lock says what is wrong."""
+    with contextlib.suppress(OSError):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 def _advice(place: Path, *, protected: bool) -> str:

@@ -42,8 +42,8 @@ def run_config(
     if not is_loopback(host) and not behind_proxy:
         raise BadInput(
             Code.NOT_LOOPBACK,
-            f"{listen} can be reached from other machines, and this version has no TLS of its own: listen on 127.0.0.1, "
-            "or put a proxy with TLS in front and say --behind-proxy",
+            f"{listen} can be reached from other machines, and this version has no TLS of its own: listen on "
+            "127.0.0.1, or put a proxy with TLS in front and say --behind-proxy",
         )
     return RunConfig(data_dir, host, port, behind_proxy)
 
@@ -57,7 +57,9 @@ def address_of(listen: str) -> tuple[str, int]:
     else:
         bare = ":" not in host
     if not (colon and host and bare and port.isascii() and port.isdecimal() and int(port) <= MAX_PORT):
-        raise BadInput(Code.USAGE, f"“{listen}” is no address: HOST:PORT is expected, as in 127.0.0.1:8080 or [::1]:8080")
+        raise BadInput(
+            Code.USAGE, f"“{listen}” is no address: HOST:PORT is expected, as in 127.0.0.1:8080 or [::1]:8080"
+        )
     return host, int(port)
 
 
@@ -79,7 +81,7 @@ def check_kit(config: RunConfig) -> None:
         if _is_bare_kit(path):
             raise BadInput(
                 Code.KIT_EXPOSED,
-                f"{path} can rebuild and erase everything, and has no passphrase: keep it somewhere else, then start again",
+                f"{path} can rebuild and erase everything, and has no passphrase: keep it elsewhere, then start again",
                 path=str(path),
             )
 

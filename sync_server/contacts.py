@@ -1,7 +1,7 @@
 """When each device was last heard of: a cache, in memory, written to marks now and then (R14).
 
-A quiet sync must not cost a flush of the disk, so what was heard in the last seconds before a power cut may be forgotten;
-the device calls again. Nothing else depends on it.
+A quiet sync must not cost a flush of the disk, so what was heard in the last seconds before a power cut may be
+forgotten; the device calls again. Nothing else depends on it.
 """
 
 from __future__ import annotations
@@ -37,9 +37,7 @@ class Heard:
     def encode(self) -> bytes:
         """To a mark."""
         return encode(
-            compact(
-                name=self.name, enrolled=self.enrolled_ms, seen=self.seen_ms, current=self.current_ms, via=self.via
-            )
+            compact(name=self.name, enrolled=self.enrolled_ms, seen=self.seen_ms, current=self.current_ms, via=self.via)
         )
 
     @classmethod

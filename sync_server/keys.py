@@ -1,4 +1,4 @@
-"""What a server knows before it opens its store: its keys (DIR/keys/server, 0600) and its territory (DIR/territory.json).
+"""What a server knows before it opens its store: its keys (DIR/keys/server) and its territory (DIR/territory.json).
 
 `territory.json` is written last of all by `init`, so that it says "initialised"; it holds nothing secret and no path.
 """
@@ -57,8 +57,9 @@ class ServerKeys:
             fields = canonical.decode((folder / KEYS_FILE).read_bytes(), max_bytes=MAX_DEVICE_KEYS_BYTES)
         except (OSError, PeerFault, TooLarge) as reason:
             raise LocalFailure(
-                Code.DAMAGED, f"{folder / KEYS_FILE} cannot be read; a server that has lost its keys begins again with `init --recover`, "
-                "in an empty folder",
+                Code.DAMAGED,
+                f"{folder / KEYS_FILE} cannot be read; a server that has lost its keys begins again with "
+                "`init --recover`, in an empty folder",
             ) from reason
         match fields:
             case {

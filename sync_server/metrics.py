@@ -1,7 +1,7 @@
 """What Prometheus reads: counters that the listener moves, and gauges taken from the store when asked.
 
-The text format is written here (Prometheus text exposition format 0.0.4): ten families do not need a library. No pupil, no
-class and no device is named; a school is, by its UAI.
+The text format is written here (Prometheus text exposition format 0.0.4): ten families do not need a library. No pupil,
+no class and no device is named; a school is, by its UAI.
 """
 
 from __future__ import annotations

@@ -44,6 +44,7 @@ from sync_server.operations import operations
 _log = logging.getLogger(__name__)
 
 GRACE_S: Final = 10.0
+LAST_GRACE_S: Final = 1.0
 RUNNING: Final = "run"
 _PAUSE_S: Final = 0.2
 
@@ -128,7 +129,7 @@ class Service:
             self._stop.watch,
         )
         async with AsyncExitStack() as stack:
-            url = await stack.enter_async_context(listening(app, config.host, config.port, grace_s=GRACE_S))
+            url = await stack.enter_async_context(listening(app, config.host, config.port, grace_s=LAST_GRACE_S))
             await stack.enter_async_context(serve_control(self._table(), self._owner))
             await stack.enter_async_context(_background(self._flush_contacts()))
             tell(f"sync-server: ready on {url}")
@@ -158,7 +159,7 @@ class Service:
             try:
                 await self._server.contacts.flush()
             except LocalFailure as failure:
-                _log.error("who called when cannot be noted: %s", failure)  # noqa: TRY400 — the code says enough
+                _log.error("who called when cannot be noted: %s", failure)
                 self._stop.watch(failure)
 
     def _table(self) -> Table:

@@ -58,6 +58,8 @@ class PackFolder:
     def __init__(self, disk: Disk, index: ContentIndex) -> None:
         self._disk = disk
         self._index = index
+        self.lost_packs = 0
+        """How many packs were found gone or cut short when the folder was opened; their content counts as missing."""
         self._frames: OrderedDict[tuple[bytes, int], bytes] = OrderedDict()
         self._passing = itertools.count(1)
         # a part grows by one writer at a time; files and rows of packs change together
@@ -240,6 +242,7 @@ class PackFolder:
         known = await self._index.sizes()
         gone = await asyncio.to_thread(self._tidy_files, known)
         await self._index.remove(gone)
+        self.lost_packs = len(gone)
 
     def _tidy_files(self, known: dict[bytes, int]) -> list[bytes]:
         """Bring the folders into line with the rows; returns the packs whose rows must go."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import starmap
 from typing import TypeVar
 
@@ -23,7 +23,8 @@ from protocol.limits import MAX_PREV, MAX_WAITING_BYTES, MAX_WAITING_ENTRIES, SA
 from protocol.messages import Refusal
 from protocol.reconcile import Record, fingerprint_of
 from protocol.replica.interfaces import ContentStore, EntryStore, Held, Position
-from protocol.rights import Authority, Door, Outcome
+from protocol.replica.passage import Passage, names_awaited
+from protocol.rights import Authority, Door
 from protocol.roster import Roster, fold_roster
 from protocol.sorted_records import SortedRecords
 from protocol.structure import SpaceRecord
@@ -59,11 +60,17 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """What became of a batch: the entries that were new, and those that wait or were refused."""
+    """What became of a batch: the entries that were new, and those that wait or were refused.
 
-    admitted: tuple[Entry, ...]
-    waiting: tuple[bytes, ...]
-    refused: tuple[Refusal, ...]
+    `released` are entries that had waited and came in with this batch, whoever brought them; `unheld` those that wait
+    but are kept nowhere, for want of room: they may be brought again.
+    """
+
+    admitted: tuple[Entry, ...] = ()
+    released: tuple[Entry, ...] = ()
+    waiting: tuple[bytes, ...] = ()
+    unheld: tuple[bytes, ...] = ()
+    refused: tuple[Refusal, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,15 +80,6 @@ class SpaceView:
     roster: Roster
     coursework: Coursework
     counts: tuple[int, ...]
-
-
-@dataclass(slots=True)
-class _Batch:
-    """A batch on its way through the door."""
-
-    admitted: list[Entry] = field(default_factory=list)
-    waiting: list[Held] = field(default_factory=list)
-    refused: list[Refusal] = field(default_factory=list)
 
 
 class Replica:
@@ -96,6 +94,9 @@ class Replica:
         self._last_at = 0
         self._proven_ms: int | None = None
         self._tips: dict[tuple[bytes, bytes], list[bytes]] = {}
+        self._awaited: set[bytes] = set()
+        self._behind = False
+        self._epoch = 0
         self._views: OrderedDict[bytes, SpaceView] = OrderedDict()
         self._records: OrderedDict[bytes, tuple[int, SortedRecords]] = OrderedDict()
 
@@ -123,6 +124,7 @@ class Replica:
         source: bytes,
         now_ms: int,
         unsent: bool = False,
+        hold: bool = True,
         marks: Mapping[str, bytes | None] | None = None,
     ) -> Admission:
         """Let entries in by the door's rules, durably, with `marks` in the same transaction.

@@ -13,13 +13,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from protocol.checkpoint import CHAIN_START, EMPTY_CHAIN
 from protocol.entry import Entry
 from protocol.limits import CURSOR_HASH_BYTES
 from protocol.replica import sqlite_entries as statements
 from protocol.replica.database import Cell, Database, insert, select_in
 from protocol.replica.disk import Disk
 from protocol.replica.interfaces import Damage, Held, Position, RegisterRow, Stored
-from protocol.replica.sqlite_entries import ENTRY, NO_CHAIN, entry_of, stored_of
+from protocol.replica.sqlite_entries import ENTRY, entry_of, stored_of
 from protocol.replica.sqlite_verify import verify_entries
 
 DATABASE: Final = "replica.db"
@@ -70,14 +71,14 @@ class SqliteStore:
     async def position(self, space: bytes) -> Position:
         def work(connection: sqlite3.Connection) -> Position:
             row = connection.execute("SELECT count, chain FROM space WHERE id = ?", (space,)).fetchone()
-            count, chain = row or (0, NO_CHAIN)
+            count, chain = row or (0, CHAIN_START)
             return Position(count, chain[:CURSOR_HASH_BYTES])
 
         return await self.database.run(work)
 
     async def chain_at(self, space: bytes, count: int) -> bytes | None:
         if count == 0:
-            return NO_CHAIN[:CURSOR_HASH_BYTES]
+            return EMPTY_CHAIN
         sql = "SELECT chain FROM entry WHERE space = (SELECT number FROM space WHERE id = ?) AND arrival = ?"
         row = await self.database.run(lambda connection: connection.execute(sql, (space, count)).fetchone())
         return row[0] if row else None

@@ -5,6 +5,8 @@ whether the other side is alive: headers must be whole, and answers must be read
 business of `bodies`, silence between requests is aiohttp's.
 """
 
+# ruff: noqa: D102  (`asyncio.Protocol` says what its methods mean)
+
 from __future__ import annotations
 
 import asyncio

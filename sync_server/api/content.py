@@ -45,9 +45,7 @@ class Packs:
             span = asked_span(request.headers.get("Range"), pack.size)
         except NotSatisfiable:
             fault = PeerFault(Code.WRONG_OFFSET, "the range begins behind the end of this content")
-            return problem(
-                fault, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, {"Content-Range": f"bytes */{pack.size}"}
-            )
+            return problem(fault, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, {"Content-Range": f"bytes */{pack.size}"})
         if span is None or request.headers.get("If-Range", tag) != tag:
             return await self._send(request, web.StreamResponse(headers=common), pack.hash, Span(0, pack.size))
         last = span.start + span.length - 1

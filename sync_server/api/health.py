@@ -31,9 +31,7 @@ class Health:
         problems = await self._readiness()
         status = HTTPStatus.SERVICE_UNAVAILABLE if problems else HTTPStatus.OK
         document = {"ready": not problems, "problems": dict(problems)}
-        return web.Response(
-            body=json.dumps(document).encode(), status=status, content_type="application/json"
-        )
+        return web.Response(body=json.dumps(document).encode(), status=status, content_type="application/json")
 
     async def metrics(self, _request: web.Request) -> web.Response:
         """What Prometheus reads."""

@@ -1,4 +1,4 @@
-"""Errors outside an envelope: JSON with a stable code and a sentence, the status of the error's class or of its code."""
+"""Errors outside an envelope: JSON with a stable code and a sentence; the status is the class's, or the code's."""
 
 from __future__ import annotations
 
@@ -65,9 +65,11 @@ class Problems:
             return problem(BadInput(Code.UNKNOWN_PATH if unknown else Code.USAGE, sentence), refusal.status, kept)
         except ConnectionError:
             raise
-        except Exception:
+        except Exception:  # noqa: BLE001 — one request's surprise must not be the caller's silence
             _log.exception("%s failed in an unforeseen way", _place(request))
-            return problem(LocalFailure(Code.INTERNAL, "something unforeseen happened here; the server's log says more"))
+            return problem(
+                LocalFailure(Code.INTERNAL, "something unforeseen happened here; the server's log says more")
+            )
 
 
 def _place(request: web.Request) -> str:

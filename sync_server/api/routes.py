@@ -18,7 +18,7 @@ from sync_server.metrics import Counters
 
 
 class Traffic:
-    """Requests under `/v1/` that are being answered. `closing` sends new ones away; `idle` is set while there are none."""
+    """Requests under `/v1/` being answered. `closing` sends new ones away; `idle` is set while there are none."""
 
     def __init__(self) -> None:
         self.closing = False

@@ -11,6 +11,7 @@ docs/protocol.md, "Enrolment".
 from __future__ import annotations
 
 import asyncio
+
 from protocol.entry import Entry, Kind
 from protocol.envelope import OpenedRequest
 from protocol.errors import Code, PeerFault, Refused, TooLarge
@@ -90,9 +91,7 @@ class Enrolment:
                     Code.REVOKED, "this machine's access has been withdrawn; it can come back with new keys only"
                 )
 
-    async def _grant(
-        self, device: bytes, request: EnrollRequest, entry: Entry, invite: Invite
-    ) -> list[bytes]:
+    async def _grant(self, device: bytes, request: EnrollRequest, entry: Entry, invite: Invite) -> list[bytes]:
         payload = Grant(
             signing=device,
             agreement=request.agreement,
@@ -103,4 +102,3 @@ class Enrolment:
         ).encode()
         drafts = [Draft(space, Kind.GRANT, self._server.grant, payload) for space in distinct(invite.spaces)]
         return [written.id for written in await self._server.write(drafts)]
-

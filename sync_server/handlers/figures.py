@@ -1,4 +1,4 @@
-"""The figures of the store that monitoring wants: devices by state, hand-ins on their way, conflicts, room on the disk."""
+"""The figures that monitoring wants of the store: devices by state, hand-ins on their way, conflicts, free room."""
 
 from __future__ import annotations
 
@@ -58,5 +58,7 @@ async def _coursework(server: Server, schools: dict[bytes, str]) -> list[Family]
             "Age of the oldest hand-in whose content is not here, by its device's clock",
             ages,
         ),
-        Family("relais_conflicts_total", "gauge", "Pieces of coursework of which there are two", [Sample({}, conflicts)]),
+        Family(
+            "relais_conflicts_total", "gauge", "Pieces of coursework of which there are two", [Sample({}, conflicts)]
+        ),
     ]

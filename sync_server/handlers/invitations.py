@@ -47,9 +47,7 @@ async def invite(server: Server, wanted: Wanted) -> Invited:
     await _check_person(server, wanted)
     invitation = Invitation.create(server.replica.territory, server.entropy(SECRET_BYTES))
     expires_ms = server.now_ms() + wanted.lifetime_ms
-    record = Invite(
-        invitation.secret_hash, wanted.role, tuple(wanted.spaces), wanted.person, wanted.uses, expires_ms
-    )
+    record = Invite(invitation.secret_hash, wanted.role, tuple(wanted.spaces), wanted.person, wanted.uses, expires_ms)
     home = smallest_cover(server.replica.door, wanted.spaces)
     await server.write([Draft(home, Kind.INVITE, server.grant, record.encode())])
     return Invited(invitation.code(), expires_ms)
@@ -68,5 +66,5 @@ async def _check_person(server: Server, wanted: Wanted) -> None:
         if listed is None or (wanted.role is Role.TEACHER and listed.role is not PersonRole.TEACHER):
             raise BadInput(
                 Code.UNKNOWN_PERSON,
-                f"the list of space {space.hex()} has no {wanted.role} {wanted.person.hex()}; `person add` puts one on it",
+                f"the list of {space.hex()} has no {wanted.role} {wanted.person.hex()}; `person add` puts one on it",
             )

@@ -38,9 +38,7 @@ async def add_person(server: Server, name: str, role: PersonRole, spaces: Sequen
 async def list_persons(server: Server, space: bytes) -> list[Person]:
     """The list of a space, by role and name."""
     roster = (await server.replica.view(space)).roster
-    return sorted(
-        roster.persons.values(), key=lambda person: (person.role.value, person.name.casefold(), person.id)
-    )
+    return sorted(roster.persons.values(), key=lambda person: (person.role.value, person.name.casefold(), person.id))
 
 
 async def listings(server: Server, person: bytes) -> dict[bytes, Listing]:
@@ -60,9 +58,7 @@ async def listings(server: Server, person: bytes) -> dict[bytes, Listing]:
         if listing is not None:
             found[space] = listing
     if not found:
-        raise BadInput(
-            Code.UNKNOWN_PERSON, f"there is no person {person.hex()}; `person list` shows those of a space"
-        )
+        raise BadInput(Code.UNKNOWN_PERSON, f"there is no person {person.hex()}; `person list` shows those of a space")
     return found
 
 

@@ -48,7 +48,7 @@ async def begin_territory(
     now_ms: Callable[[], int],
     entropy: Entropy,
 ) -> None:
-    """Make DIR, whose lock the caller holds, the territory of `kit`, which is written to `kit_file` unless that is None.
+    """Make DIR, whose lock the caller holds, the territory of `kit`, which is written to `kit_file` if that is given.
 
     Raises `BadInput` (ALREADY_INITIALISED, USAGE for a kit file that exists), `LocalFailure`.
     """
@@ -71,7 +71,7 @@ def kit_in(path: Path, passphrase: str | None) -> Kit:
 
 
 def passphrase_in(path: Path) -> str:
-    """The passphrase in a file, without the end of its line. Raises `BadInput(MISSING_FILE | UNREADABLE_FILE | USAGE)`."""
+    """The passphrase in a file, without the end of its line. Raises `BadInput`."""
     passphrase = _read(path).decode(errors="replace").rstrip("\r\n")
     if not passphrase.strip():
         raise BadInput(Code.USAGE, f"{path} holds no passphrase")
@@ -149,6 +149,4 @@ def _read(path: Path) -> bytes:
     except FileNotFoundError:
         raise BadInput(Code.MISSING_FILE, f"{path} does not exist", path=str(path)) from None
     except OSError as reason:
-        raise BadInput(
-            Code.UNREADABLE_FILE, f"{path} cannot be read: {reason.strerror}", path=str(path)
-        ) from reason
+        raise BadInput(Code.UNREADABLE_FILE, f"{path} cannot be read: {reason.strerror}", path=str(path)) from reason

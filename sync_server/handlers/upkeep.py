@@ -35,7 +35,7 @@ async def totals(server: Server) -> Totals:
 
 
 async def verify(server: Server) -> list[Damage]:
-    """Read everything that can be served; what is bad is moved aside and counts as missing, so that agents send it again."""
+    """Read all that can be served; what is bad is moved aside and counts as missing, so that agents send it again."""
     damages = [*await server.store.verify(), *await server.replica.content.verify()]
     if damages:
         await server.holdings.forget()

@@ -1,4 +1,4 @@
-"""A device made of protocol modules alone: it enrols, calls, fetches and sends over plain HTTP, and keeps what it hears.
+"""A device made of protocol modules alone: it enrols, calls, fetches and sends over plain HTTP, and keeps the answers.
 
 It shares no code with the agent, so that a test can send what no agent would.
 """
@@ -44,17 +44,25 @@ class Answer:
 
 
 def http_call(
-    url: str, method: str, path: str, body: bytes | Iterable[bytes] | None = None, headers: Mapping[str, str] | None = None
+    url: str,
+    method: str,
+    path: str,
+    body: bytes | Iterable[bytes] | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> Answer:
     """One request on a connection of its own."""
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=TIMEOUT_S)
     try:
-        connection.request(method, path, body, dict(headers or {}), encode_chunked=isinstance(body, Iterable) and not isinstance(body, bytes))
-        response = connection.getresponse()
-        return Answer(
-            response.status, {name.lower(): value for name, value in response.getheaders()}, response.read()
+        connection.request(
+            method,
+            path,
+            body,
+            dict(headers or {}),
+            encode_chunked=isinstance(body, Iterable) and not isinstance(body, bytes),
         )
+        response = connection.getresponse()
+        return Answer(response.status, {name.lower(): value for name, value in response.getheaders()}, response.read())
     finally:
         connection.close()
 
@@ -78,9 +86,7 @@ class RawDevice:
 
     url: str
     name: str = "Renard"
-    keys: DeviceKeys = field(
-        default_factory=lambda: DeviceKeys.create(os.urandom(32), os.urandom(32), os.urandom(32))
-    )
+    keys: DeviceKeys = field(default_factory=lambda: DeviceKeys.create(os.urandom(32), os.urandom(32), os.urandom(32)))
     server_signing: bytes = b""
     server_agreement: bytes = b""
     grants: dict[bytes, bytes] = field(default_factory=dict)
@@ -157,7 +163,7 @@ class RawDevice:
             return error
         raise AssertionError("the call was not refused")
 
-    def say(  # noqa: PLR0913  (an entry has that many parts)
+    def say(
         self,
         space: bytes,
         kind: Kind,
@@ -192,5 +198,3 @@ class RawDevice:
         """Part of a pack, from `offset` on."""
         told = {"Authorization": f"Bearer {capability}", "Upload-Offset": str(offset), **(headers or {})}
         return http_call(self.url, "POST", PACKS_PATH, data, told)
-
-

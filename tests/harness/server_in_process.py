@@ -1,5 +1,7 @@
 """A server opened in the test's own process, with a clock and randomness that the test holds: for its rules."""
 
+# ruff: noqa: ARG002  (the methods are those of `Outgoing`)
+
 from __future__ import annotations
 
 import os
@@ -67,7 +69,9 @@ class Office:
 
     async def invite(self, role: str, *spaces: str, person: str | None = None, uses: int = 1, ttl: str = "24h") -> str:
         """A code."""
-        made = await self.do("invite", role=role, space=list(spaces or (self.space,)), person=person, uses=uses, ttl=ttl)
+        made = await self.do(
+            "invite", role=role, space=list(spaces or (self.space,)), person=person, uses=uses, ttl=ttl
+        )
         return str(made["code"])
 
     async def enrol(self, code: str, keys: DeviceKeys | None = None, name: str = "Renard") -> Member:
@@ -124,7 +128,7 @@ def opened_request(server: Server, device: DeviceKeys, call: Call, payload: byte
 async def office(folder: Path, clock: SimClock | None = None) -> AsyncIterator[Office]:
     """A new territory in `folder`, open."""
     clock = clock or SimClock()
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(exist_ok=True)  # noqa: ASYNC240
     await begin_territory(
         folder, new_kit("Cher", os.urandom), kit_file=folder / "kit", passphrase=None, now_ms=clock, entropy=os.urandom
     )

@@ -9,6 +9,7 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from urllib.parse import urlsplit
 
 import pytest
@@ -100,7 +101,10 @@ def test_a_quiet_sync_of_eight_spaces_costs_less_than_a_kilobyte_of_http(desk: D
     assert not device.sync(quiet).pages
     request, _ = device.sealed(Call.SYNC, quiet.encode())
     host = urlsplit(desk.url).netloc
-    head = f"POST {SYNC_PATH} HTTP/1.1\r\nHost: {host}\r\nContent-Type: {CONTENT_TYPE}\r\nContent-Length: {len(request)}\r\n\r\n"
+    head = (
+        f"POST {SYNC_PATH} HTTP/1.1\r\nHost: {host}\r\nContent-Type: {CONTENT_TYPE}\r\n"
+        f"Content-Length: {len(request)}\r\n\r\n"
+    )
     sent = head.encode() + request
     answer = raw_call(desk.url, sent.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1))
     assert answer.startswith(b"HTTP/1.1 200 ")
@@ -285,7 +289,7 @@ def test_content_arrives_in_any_pieces_and_only_whole_content_gets_a_receipt(
     before = receipts(desk)
     size = len(content.data)
     cuts = [0, 0, 1, 2, 65_535, 65_536, 65_537, 200_000, size - 1]
-    for start, end in zip(cuts, cuts[1:], strict=False):
+    for start, end in pairwise(cuts):
         answer = desk.machine.send(upload.capability, content.data[start:end], start)
         assert (answer.status, answer.headers["upload-offset"], answer.body) == (204, str(end), b"")
         assert receipts(desk) == before
@@ -459,9 +463,7 @@ def test_a_link_is_for_fetching_and_nobody_can_make_one(
     assert desk.teacher.send(capability, data, 0).status == 403
 
 
-def test_a_machine_may_not_fetch_what_another_handed_in(
-    desk: Desk, link: Callable[[], tuple[bytes, str]]
-) -> None:
+def test_a_machine_may_not_fetch_what_another_handed_in(desk: Desk, link: Callable[[], tuple[bytes, str]]) -> None:
     link()
     other = RawDevice(desk.url)
     other.enroll(desk.invite("machine"))
@@ -539,4 +541,3 @@ def test_connections_are_kept_for_the_next_call(desk: Desk) -> None:
             assert connection.sock is kept
     finally:
         connection.close()
-

@@ -51,7 +51,7 @@ def test_the_first_thing_that_is_wrong_is_said() -> None:
     wrong = replace(FINE, cut=True, trouble="disk-full", seen_ms=NOW_MS - 8 * DAY_MS, current_ms=None)
     seen = [state_of(wrong)]
     for mended in ({"cut": False}, {"trouble": "damaged"}, {"trouble": None}, {"seen_ms": NOW_MS - DAY_MS}):
-        wrong = replace(wrong, **mended)  # type: ignore[arg-type]
+        wrong = replace(wrong, **mended)
         seen.append(state_of(wrong))
     assert seen == [
         DeviceState.RETIRED,

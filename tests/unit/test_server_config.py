@@ -9,6 +9,7 @@ from protocol.identity import AgreementKey, SigningKey
 from protocol.kit import Argon2Cost, Kit, write_kit
 from sync_server.config import RunConfig, address_of, check_kit, is_loopback, run_config
 
+EVERYWHERE = "0.0.0.0"  # noqa: S104  (this is what is tried)
 KIT = Kit("Cher", SigningKey(bytes(32)), AgreementKey(bytes(range(32))))
 
 
@@ -25,7 +26,9 @@ def test_an_address_is_host_and_port(listen: str, address: tuple[str, int]) -> N
     assert address_of(listen) == address
 
 
-@pytest.mark.parametrize("listen", ["", "8080", ":8080", "127.0.0.1", "127.0.0.1:", "::1:80", "a:65536", "a:-1", "a:x", "a:٣", "[]:80"])
+@pytest.mark.parametrize(
+    "listen", ["", "8080", ":8080", "127.0.0.1", "127.0.0.1:", "::1:80", "a:65536", "a:-1", "a:x", "a:٣", "[]:80"]
+)
 def test_what_is_no_address_is_named(listen: str) -> None:
     with pytest.raises(BadInput) as refusal:
         address_of(listen)
@@ -37,7 +40,7 @@ def test_loopback_is_known(host: str) -> None:
     assert is_loopback(host)
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.4", "localhost.example", "relais", "127.0.0.1.example"])
+@pytest.mark.parametrize("host", [EVERYWHERE, "::", "192.168.1.4", "localhost.example", "relais", "127.0.0.1.example"])
 def test_anything_else_may_be_reached_by_others(host: str) -> None:
     assert not is_loopback(host)
 
@@ -46,7 +49,7 @@ def test_an_address_that_others_reach_needs_a_proxy_in_front(tmp_path: Path) -> 
     with pytest.raises(BadInput) as refusal:
         run_config(tmp_path, listen="0.0.0.0:80", behind_proxy=False)
     assert refusal.value.code is Code.NOT_LOOPBACK
-    assert run_config(tmp_path, listen="0.0.0.0:80", behind_proxy=True) == RunConfig(tmp_path, "0.0.0.0", 80, True)
+    assert run_config(tmp_path, listen="0.0.0.0:80", behind_proxy=True) == RunConfig(tmp_path, EVERYWHERE, 80, True)
 
 
 @pytest.mark.parametrize("option", ["database", "blobs"])
@@ -57,7 +60,7 @@ def test_engines_of_later_versions_are_refused_by_name(tmp_path: Path, option: s
 
 
 def reachable(folder: Path) -> RunConfig:
-    return RunConfig(folder, "0.0.0.0", 80, behind_proxy=True)
+    return RunConfig(folder, EVERYWHERE, 80, behind_proxy=True)
 
 
 @pytest.mark.parametrize("place", ["recovery-kit", "kit.txt", "old/kit"])

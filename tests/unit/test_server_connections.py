@@ -1,6 +1,9 @@
+# ruff: noqa: ARG002  (the methods are those of asyncio)
+
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any
 
 import pytest
@@ -86,7 +89,7 @@ async def test_who_says_nothing_after_connecting_is_cut_off(guards: Guards) -> N
 async def test_headers_that_trickle_in_are_cut_off_however_often_a_byte_comes(guards: Guards) -> None:
     guarded, wire = connected(guards)
     for second in range(int(HEADERS_TIMEOUT_S) + 2):
-        guards.now_s = lambda second=second: float(second)
+        guards.now_s = partial(float, second)
         guarded.data_received(b"a")
         guarded.look(float(second))
     assert wire.cut

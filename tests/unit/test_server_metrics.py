@@ -6,10 +6,7 @@ from sync_server.metrics import Counters, Direction, Family, Result, Sample, exp
 def test_the_text_is_what_prometheus_reads() -> None:
     family = Family("relais_x", "gauge", "What it is", [Sample({}, 2), Sample({"school": 'a"b\\c\nd'}, 1.5)])
     assert exposition([family]) == (
-        "# HELP relais_x What it is\n"
-        "# TYPE relais_x gauge\n"
-        "relais_x 2\n"
-        'relais_x{school="a\\"b\\\\c\\nd"} 1.5\n'
+        '# HELP relais_x What it is\n# TYPE relais_x gauge\nrelais_x 2\nrelais_x{school="a\\"b\\\\c\\nd"} 1.5\n'
     )
 
 

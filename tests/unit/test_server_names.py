@@ -16,7 +16,8 @@ from sync_server.handlers.names import (
 
 
 @pytest.mark.parametrize(
-    ("text", "lifetime"), [("30m", 1_800_000), ("24h", 86_400_000), ("7d", 604_800_000), ("1s", 1_000), ("366d", 31_622_400_000)]
+    ("text", "lifetime"),
+    [("30m", 1_800_000), ("24h", 86_400_000), ("7d", 604_800_000), ("1s", 1_000), ("366d", 31_622_400_000)],
 )
 def test_a_lifetime_is_a_number_and_a_unit(text: str, lifetime: int) -> None:
     assert lifetime_ms(text) == lifetime

@@ -1,0 +1,229 @@
+"""The running agent: commands reach it, what is written leaves at once, it ends cleanly and opens its store again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from random import Random
+from typing import cast
+
+import pytest
+
+from protocol.errors import BadInput, Code, LocalFailure, NoAnswer
+from protocol.replica.console import Notices
+from protocol.replica.control import forward
+from protocol.replica.operation import JSON, NO_FILES, Incoming, Outgoing, Params, Table
+from protocol.replica.ownership import acquire, read_control
+from protocol.roles import PersonRole, Role
+from sync_agent import daemon
+from sync_agent.app import Agent
+from sync_agent.config import RunConfig
+from sync_agent.daemon import run
+from sync_agent.operations import table
+from tests.harness.classroom import Classroom, Device, classroom
+from tests.harness.wire import URL, Faults, Faulty, MemoryTransport
+
+LONG = RunConfig(poll_s=(3_600.0, 3_600.0))
+SHORT = RunConfig(poll_s=(0.0, 0.01))
+
+
+@pytest.fixture
+async def room(tmp_path: Path) -> AsyncIterator[Classroom]:
+    async with classroom(tmp_path, lambda frontage: Faulty(MemoryTransport(frontage))) as made:
+        yield made
+
+
+async def stopped_device(room: Classroom, role: Role = Role.MACHINE) -> Device:
+    """A device whose agent is not open."""
+    device = await room.device(role, person=room.teacher_person if role is Role.TEACHER else None)
+    await device.agent.close()
+    return device
+
+
+class Running:
+    """A daemon, and how commands reach it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.stop = asyncio.Event()
+        self.ended: asyncio.Task[None] | None = None
+
+    async def do(self, name: str, params: Params | None = None) -> dict[str, JSON]:
+        control = read_control(self.folder)
+        assert control is not None
+        result = await forward(control, name, params or {}, NO_FILES, Notices())
+        return cast("dict[str, JSON]", result)
+
+
+@asynccontextmanager
+async def running(
+    room: Classroom, device: Device, config: RunConfig = LONG, table_of: Callable[[Agent], Table] = table
+) -> AsyncIterator[Running]:
+    folder = device.agent.folder
+    found = Running(folder)
+    found.ended = asyncio.create_task(
+        run(
+            folder,
+            config,
+            table_of,
+            now_ms=room.territory.clock,
+            entropy=Random(8).randbytes,
+            connect=lambda _: device.way,
+            stopping=found.stop,
+        )
+    )
+    try:
+        await until(lambda: read_control(folder) is not None or (found.ended is not None and found.ended.done()))
+        yield found
+    finally:
+        found.stop.set()
+        await found.ended
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Return when it holds; the test's own patience is the only clock."""
+    async with asyncio.timeout(20):
+        while not holds():
+            await asyncio.sleep(0.005)
+
+
+async def test_a_command_to_the_running_agent_syncs_and_says_what_the_contract_says(room: Classroom) -> None:
+    device = await stopped_device(room)
+    async with running(room, device) as agent:
+        await agent.do("sync")
+        await room.territory.person("Tom", PersonRole.PUPIL, room.space)
+        assert (await agent.do("sync")).items() >= {"received": 1, "sent": 0, "round_trips": 1}.items()
+        assert (await agent.do("status"))["server"]["reachable"] is True  # type: ignore[index,call-overload]
+    assert read_control(device.agent.folder) is None
+
+
+async def test_what_is_written_here_leaves_without_waiting_for_the_next_poll(room: Classroom) -> None:
+    device = await stopped_device(room, Role.TEACHER)
+
+    def with_write(agent: Agent) -> Table:
+        async def say(params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+            del params, incoming, outgoing
+            from protocol.entry import Kind  # noqa: PLC0415
+            from protocol.replica.replica import Draft  # noqa: PLC0415
+            from protocol.work import EMPTY_PAYLOAD  # noqa: PLC0415
+
+            grant = await agent.right(room.space, Kind.WITHDRAW)
+            await agent.write(Draft(room.space, Kind.WITHDRAW, grant.grant, EMPTY_PAYLOAD, target=bytes(32)))
+            return {}
+
+        return {**table(agent), "say": say}
+
+    async with running(room, device, table_of=with_write) as agent:
+        await agent.do("sync")
+        before = (await room.territory.replica.position(room.space)).count
+        await agent.do("say")
+        calls: list[int] = []
+        async with asyncio.timeout(20):
+            while (await room.territory.replica.position(room.space)).count == before:
+                calls.append(1)
+                await asyncio.sleep(0.005)
+
+
+async def test_a_running_agent_comes_back_by_itself_after_an_outage(room: Classroom) -> None:
+    device = await stopped_device(room)
+    device.faulty.faults = Faults(down=True)
+    async with running(room, device, SHORT) as agent:
+        with pytest.raises(NoAnswer) as raised:
+            await agent.do("sync")
+        assert raised.value.exit_status == 3
+        device.faulty.faults = Faults()
+        await agent.do("sync")
+
+
+async def test_enrolling_again_while_the_agent_runs_says_the_same(room: Classroom, tmp_path: Path) -> None:
+    from sync_agent.enrollment import enroll  # noqa: PLC0415
+
+    folder = tmp_path / "a"
+    code = await room.territory.invite(Role.MACHINE, room.space)
+    way = MemoryTransport(room.frontage)
+    first = await enroll(
+        folder, URL, code, "A", now_ms=room.territory.clock, entropy=Random(3).randbytes, connect=lambda _: way
+    )
+    other = await room.territory.invite(Role.MACHINE, room.space)
+    stop = asyncio.Event()
+    task = asyncio.create_task(
+        run(
+            folder,
+            LONG,
+            table,
+            now_ms=room.territory.clock,
+            entropy=Random(4).randbytes,
+            connect=lambda _: way,
+            stopping=stop,
+        )
+    )
+    await until(lambda: read_control(folder) is not None)
+    again = Running(folder)
+    assert (await again.do("enroll", {"server": URL, "code": code, "name": "A"}))["device"] == first.device.hex()
+    with pytest.raises(BadInput) as raised:
+        await again.do("enroll", {"server": URL, "code": other, "name": "A"})
+    assert raised.value.code is Code.ALREADY_ENROLLED
+    stop.set()
+    await task
+
+
+async def test_the_running_agent_says_that_it_is_ready_and_which_options_come_later(
+    room: Classroom, capsys: pytest.CaptureFixture[str]
+) -> None:
+    device = await stopped_device(room)
+    async with running(room, device, RunConfig(portal="127.0.0.1:1", lan="127.0.0.1:2", peers=("x:1",))):
+        pass
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(":")[0] for line in lines] == ["--portal", "--lan", "--peer", "ready"]
+
+
+async def test_a_sync_that_hangs_does_not_keep_the_agent_from_ending(
+    room: Classroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(daemon, "GRACE_S", 0.05)
+    device = await stopped_device(room)
+    hanging = asyncio.Event()
+
+    class Hanging(MemoryTransport):
+        async def post(self, path: str, body: bytes) -> object:  # type: ignore[override]
+            hanging.set()
+            await asyncio.Event().wait()
+            raise AssertionError(path, body)
+
+    device.way = cast("Faulty", Hanging(room.frontage))
+    async with asyncio.timeout(20), running(room, device):
+        await hanging.wait()
+
+
+async def test_a_store_that_failed_is_opened_again(room: Classroom, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(daemon, "REOPEN_S", 0.01)
+    device = await stopped_device(room)
+    opened: list[Agent] = []
+
+    def counting(agent: Agent) -> Table:
+        opened.append(agent)
+        if len(opened) == 1:
+
+            async def broken(*_: object, **__: object) -> object:
+                raise LocalFailure(Code.STORAGE_FAILED, "the store must be opened again after a failed write")
+
+            monkeypatch.setattr(agent.replica.store, "unsent", broken)
+        return table(agent)
+
+    async with running(room, device, table_of=counting) as agent:
+        await until(lambda: len(opened) == 2 and read_control(device.agent.folder) is not None)
+        assert (await agent.do("sync"))["round_trips"] == 1
+
+
+async def test_a_folder_that_another_process_holds_is_not_run_twice(
+    room: Classroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(daemon, "PATIENCE_S", 0.05)
+    device = await stopped_device(room)
+    owner = acquire(device.agent.folder)
+    assert owner is not None
+    with owner, pytest.raises(LocalFailure) as raised:
+        await run(device.agent.folder, LONG, table, now_ms=room.territory.clock, entropy=Random(1).randbytes)
+    assert raised.value.code is Code.STORE_LOCKED

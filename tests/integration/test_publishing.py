@@ -1,0 +1,363 @@
+"""Publishing, reading, withdrawing, settling: commands of a teacher's device, and what others then see."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from protocol.errors import BadInput, Code, LocalFailure, RelaisError
+from protocol.limits import MAX_CHUNK_BYTES
+from protocol.replica.operation import FileData, FileEnd, FileStart
+from protocol.roles import Role
+from tests.harness.classroom import Classroom, Device, Files, classroom
+from tests.harness.commands import Desk, Events, changed_once
+
+LESSON: Files = {
+    "images/carte du Cher.png": Random(7).randbytes(3 * MAX_CHUNK_BYTES),
+    "index.html": b"<h1>Le cycle de l'eau</h1>" * 100,
+    "vide.txt": b"",
+    "élève/été.txt": "été".encode(),
+}
+
+
+@pytest.fixture
+async def room(tmp_path: Path) -> AsyncIterator[Classroom]:
+    async with classroom(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+async def teacher(room: Classroom) -> Device:
+    return await room.teacher()
+
+
+@pytest.fixture
+def desk(teacher: Device) -> Desk:
+    return Desk(teacher.agent)
+
+
+@pytest.fixture
+def space(room: Classroom) -> str:
+    return room.space.hex()
+
+
+async def refused(desk: Desk, name: str, **params: str | int | None) -> RelaisError:
+    """The error of a command that must fail and change nothing."""
+    before = await fingerprint(desk)
+    with pytest.raises(RelaisError) as caught:
+        await desk.ask(name, **params)
+    assert await fingerprint(desk) == before
+    return caught.value
+
+
+async def fingerprint(desk: Desk) -> list[str]:
+    return [row["fingerprint"] for row in (await desk.ask("status"))["spaces"]]
+
+
+# --- publishing -------------------------------------------------------------------------------------------------------
+
+
+async def test_what_is_published_is_listed_whole_and_read_back_byte_for_byte(desk: Desk, space: str) -> None:
+    published = await desk.publish(LESSON, space=space, title="Le cycle de l'eau", subject="Sciences", due_ms=10**12)
+    row = await desk.item(published["item"])
+    assert row == {
+        "item": published["item"],
+        "space": space,
+        "kind": "lesson",
+        "title": "Le cycle de l'eau",
+        "subject": "Sciences",
+        "due": "2001-09-09T01:46:40.000Z",
+        "revision": published["revision"],
+        "author": row["author"],
+        "at": row["at"],
+        "complete": True,
+        "withdrawn": False,
+        "conflict": False,
+        "heads": [published["revision"]],
+        "files": [{"path": path, "size": len(LESSON[path])} for path in sorted(LESSON, key=str.encode)],
+    }
+    assert await desk.files("checkout", item=published["item"]) == LESSON
+    for path, data in LESSON.items():
+        assert await desk.files("cat", item=published["item"], path=path) == {path: data}
+
+
+async def test_the_author_is_the_teacher_and_not_the_laptop(desk: Desk, room: Classroom, space: str) -> None:
+    published = await desk.publish(LESSON, space=space, title="Eau")
+    assert (await desk.item(published["item"]))["author"] == room.teacher_person.hex()
+
+
+async def test_an_administrator_without_a_person_is_shown_as_the_device(room: Classroom, space: str) -> None:
+    admin = Desk((await room.device(Role.ADMIN)).agent)
+    published = await admin.publish(LESSON, space=space, title="Eau")
+    assert (await admin.item(published["item"]))["author"] == admin.agent.device.hex()
+
+
+async def test_a_new_version_keeps_what_is_not_given(desk: Desk, space: str) -> None:
+    first = await desk.publish(LESSON, space=space, title="Eau", subject="Sciences", due_ms=5, kind="assignment")
+    second = await desk.publish({"seul.txt": b"autre"}, item=first["item"])
+    row = await desk.item(first["item"])
+    assert second["item"] == first["item"]
+    assert (row["title"], row["subject"], row["kind"], row["due"]) == (
+        "Eau",
+        "Sciences",
+        "assignment",
+        "1970-01-01T00:00:00.005Z",
+    )
+    assert (row["revision"], row["heads"], row["conflict"]) == (second["revision"], [second["revision"]], False)
+    assert await desk.files("checkout", item=first["item"]) == {"seul.txt": b"autre"}
+    assert await desk.files("checkout", item=first["item"], revision=first["revision"]) == LESSON
+
+
+async def test_words_alone_can_be_changed_or_taken_away(desk: Desk, space: str) -> None:
+    first = await desk.publish(LESSON, space=space, title="Eau", subject="Sciences", due_ms=5)
+    await desk.publish(None, item=first["item"], title="L'eau", subject=None, due_ms=None)
+    row = await desk.item(first["item"])
+    assert (row["title"], row["subject"], row["due"]) == ("L'eau", None, None)
+    assert await desk.files("checkout", item=first["item"]) == LESSON
+
+
+async def test_the_same_files_and_words_again_are_the_same_revision(desk: Desk, space: str) -> None:
+    first = await desk.publish(LESSON, space=space, title="Eau")
+    before = await fingerprint(desk)
+    assert await desk.publish(LESSON, item=first["item"], title="Eau") == first
+    assert await fingerprint(desk) == before
+    assert (await desk.publish(LESSON, space=space, title="Eau"))["item"] != first["item"]
+
+
+async def test_bytes_that_the_class_has_already_are_not_stored_again(desk: Desk, space: str) -> None:
+    await desk.publish(LESSON, space=space, title="Eau")
+    size = (await desk.ask("status"))["disk"]["content"]
+    await desk.publish({**LESSON, "plus.txt": b"une ligne"}, space=space, title="Eau, suite")
+    assert (await desk.ask("status"))["disk"]["content"] - size < 2_000
+
+
+async def test_a_file_that_changes_once_while_it_is_read_is_published_as_it_became(desk: Desk, space: str) -> None:
+    half = {"grand.bin": Random(1).randbytes(200_000)}
+    published = await desk.ask("publish", changed_once(half, LESSON), space=space, title="Eau")
+    assert await desk.files("checkout", item=published["item"]) == LESSON
+
+
+async def test_a_publication_whose_caller_goes_away_leaves_nothing_to_see(desk: Desk, space: str) -> None:
+    before = await desk.ask("status")
+    cut = Events(FileStart("a", 10), FileData(b"0123456789"), FileEnd(), FileStart("b", 5))
+    with pytest.raises(LocalFailure) as caught:
+        await desk.ask("publish", cut, space=space, title="Eau")
+    assert caught.value.code is Code.INTERRUPTED
+    assert await desk.ask("items") == []
+    assert await desk.ask("status") == before
+
+
+async def test_every_local_write_wakes_whoever_waits_for_changes(desk: Desk, space: str) -> None:
+    woken: list[bool] = []
+    desk.agent.on_change = lambda: woken.append(True)
+    item = (await desk.publish(LESSON, space=space, title="Eau"))["item"]
+    await desk.ask("withdraw", item=item)
+    assert len(woken) == 2
+
+
+@pytest.mark.parametrize("title", ["", "   ", "x" * 201, "\udcff"])
+async def test_a_title_that_nobody_could_read_is_refused(desk: Desk, space: str, title: str) -> None:
+    assert (await refused(desk, "publish", space=space, title=title)).code is Code.BAD_NAME
+
+
+@pytest.mark.parametrize(
+    ("params", "code"),
+    [
+        ({"title": "Eau", "space": "ab" * 32}, Code.UNKNOWN_SPACE),
+        ({"title": "Eau", "space": "nowhere"}, Code.UNKNOWN_SPACE),
+        ({"title": "Eau"}, Code.USAGE),
+        ({"item": "ab" * 32}, Code.UNKNOWN_ITEM),
+        ({"item": "nothing"}, Code.UNKNOWN_ITEM),
+    ],
+)
+async def test_a_place_that_does_not_exist_is_named(desk: Desk, params: dict[str, str], code: Code) -> None:
+    error = await refused(desk, "publish", **params)
+    assert (error.code, error.exit_status) == (code, 2)
+
+
+async def test_other_wrong_wishes_are_refused_before_a_file_is_read(desk: Desk, space: str) -> None:
+    assert (await refused(desk, "publish", space=space)).code is Code.USAGE
+    assert (await refused(desk, "publish", space=space, title="Eau", kind="poem")).code is Code.USAGE
+    assert (await refused(desk, "publish", space=space, title="Eau")).code is Code.NOTHING_TO_SEND
+    assert (await refused(desk, "publish", space=space, title="Eau", subject="s" * 201)).code is Code.BAD_NAME
+
+
+async def test_an_item_is_not_moved_to_another_space(room: Classroom, desk: Desk, space: str) -> None:
+    item = (await desk.publish(LESSON, space=space, title="Eau"))["item"]
+    error = await refused(desk, "publish", item=item, space=room.territory.id.hex())
+    assert error.code is Code.UNKNOWN_ITEM
+
+
+@pytest.mark.parametrize("role", [Role.MACHINE, Role.RELAY])
+async def test_a_machine_that_publishes_is_refused_and_nothing_is_kept(
+    room: Classroom, space: str, role: Role
+) -> None:
+    machine = Desk((await room.device(role)).agent)
+    before = await machine.ask("status")
+    with pytest.raises(RelaisError) as caught:
+        await machine.publish(LESSON, space=space, title="Eau")
+    assert (caught.value.code, caught.value.exit_status) == (Code.NO_RIGHT, 5)
+    assert await machine.ask("status") == before
+
+
+async def test_names_that_no_system_keeps_are_refused_whoever_sends_them(desk: Desk, space: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        await desk.publish({"a.txt": b"1", "con.txt": b"2"}, space=space, title="Eau")
+    assert caught.value.code is Code.BAD_NAME
+    assert "con.txt" in caught.value.message
+
+
+# --- reading ----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_path_may_be_spelled_as_the_system_spells_it(desk: Desk, space: str) -> None:
+    item = (await desk.publish(LESSON, space=space, title="Eau"))["item"]
+    decomposed = "e\u0301le\u0300ve\\e\u0301te\u0301.txt"
+    assert await desk.files("cat", item=item, path=decomposed) == {"élève/été.txt": "été".encode()}
+
+
+async def test_what_is_not_there_is_said_to_be_unknown(desk: Desk, space: str) -> None:
+    item = (await desk.publish(LESSON, space=space, title="Eau"))["item"]
+    assert (await refused(desk, "cat", item=item, path="images")).code is Code.UNKNOWN_PATH
+    assert (await refused(desk, "cat", item="ab" * 32, path="index.html")).code is Code.UNKNOWN_ITEM
+    assert (await refused(desk, "checkout", item=item, revision="ab" * 32)).code is Code.UNKNOWN_REVISION
+    assert (await refused(desk, "checkout", item=item, revision="old")).code is Code.UNKNOWN_REVISION
+    assert (await refused(desk, "people", space="ab" * 32)).code is Code.UNKNOWN_SPACE
+
+
+async def test_the_version_before_is_read_until_the_new_one_is_here_as_a_whole(
+    room: Classroom, teacher: Device, desk: Desk, space: str
+) -> None:
+    pupils = Desk((await room.machine()).agent)
+    first = await desk.publish(LESSON, space=space, title="Eau")
+    for device in (teacher, room.devices[1]):
+        await device.session.sync()
+    second = await desk.publish({"index.html": b"nouveau"}, item=first["item"])
+    entries = await desk.agent.replica.store.get([bytes.fromhex(second["revision"])])
+    await pupils.agent.replica.admit(list(entries.values()), source=b"x", now_ms=room.territory.clock())
+
+    row = await pupils.item(first["item"])
+    assert (row["revision"], row["complete"], row["files"]) == (second["revision"], False, [])
+    assert await pupils.files("checkout", item=first["item"]) == LESSON
+    assert len(pupils.told) == 1
+    with pytest.raises(LocalFailure) as caught:
+        await pupils.files("checkout", item=first["item"], revision=second["revision"])
+    assert (caught.value.code, caught.value.exit_status) == (Code.INCOMPLETE, 1)
+
+    await teacher.session.sync()
+    await room.devices[1].session.sync()
+    assert await pupils.files("checkout", item=first["item"]) == {"index.html": b"nouveau"}
+
+
+async def test_an_item_of_which_nothing_has_arrived_is_listed_and_cannot_be_read(
+    room: Classroom, desk: Desk, space: str
+) -> None:
+    pupils = Desk((await room.machine()).agent)
+    first = await desk.publish(LESSON, space=space, title="Eau")
+    entries = await desk.agent.replica.store.get([bytes.fromhex(first["item"])])
+    await pupils.agent.replica.admit(list(entries.values()), source=b"x", now_ms=room.territory.clock())
+    assert (await pupils.item(first["item"]))["files"] == []
+    with pytest.raises(LocalFailure) as caught:
+        await pupils.files("cat", item=first["item"], path="index.html")
+    assert caught.value.code is Code.INCOMPLETE
+
+
+async def test_the_class_list_is_read_in_the_order_of_names(room: Classroom, teacher: Device, desk: Desk) -> None:
+    await teacher.session.sync()
+    assert await desk.ask("people", space=room.space.hex()) == [
+        {"person": room.pupil_person.hex(), "name": "Léa", "role": "pupil"},
+        {"person": room.teacher_person.hex(), "name": "Mme Petit", "role": "teacher"},
+    ]
+
+
+# --- withdrawing, settling --------------------------------------------------------------------------------------------
+
+
+async def test_an_item_is_withdrawn_and_comes_back_and_again_changes_nothing(desk: Desk, space: str) -> None:
+    item = (await desk.publish(LESSON, space=space, title="Eau"))["item"]
+    for command, withdrawn in (("withdraw", True), ("restore", False), ("withdraw", True)):
+        assert await desk.ask(command, item=item) == {}
+        assert (await desk.item(item))["withdrawn"] is withdrawn
+        before = await fingerprint(desk)
+        assert await desk.ask(command, item=item) == {}
+        assert await fingerprint(desk) == before
+    await desk.publish(None, item=item, title="L'eau")
+    assert desk.told
+    assert (await desk.item(item))["withdrawn"] is True
+
+
+async def test_a_pupils_machine_neither_withdraws_nor_settles(
+    room: Classroom, teacher: Device, desk: Desk, space: str
+) -> None:
+    pupils = Desk((await room.machine()).agent)
+    published = await desk.publish(LESSON, space=space, title="Eau")
+    for device in (teacher, room.devices[1]):
+        await device.session.sync()
+    item = published["item"]
+    assert (await refused(pupils, "withdraw", item=item)).exit_status == 5
+    assert (await refused(pupils, "restore", item=item)).exit_status == 5
+    assert (await refused(pupils, "settle", item=item, keep=published["revision"])).exit_status == 5
+
+
+async def conflict(room: Classroom, desks: list[Desk], devices: list[Device]) -> str:
+    """An item that every one of these desks has changed without knowing of the others; all know all of it now."""
+    item = str((await desks[0].publish(LESSON, space=room.space.hex(), title="Eau"))["item"])
+    for device in devices:
+        await device.session.sync()
+    for number, desk in enumerate(desks):
+        await desk.publish({"index.html": b"%d" % number}, item=item, title=f"Eau {number}")
+    for _ in range(2):
+        for device in devices:
+            await device.session.sync()
+    return item
+
+
+async def test_two_versions_are_kept_the_same_is_shown_everywhere_and_the_teacher_settles(room: Classroom) -> None:
+    devices = [await room.teacher(), await room.teacher(), await room.machine()]
+    desks = [Desk(device.agent) for device in devices]
+    item = await conflict(room, desks[:2], devices)
+    rows = [await desk.item(item) for desk in desks]
+    assert rows[0] == rows[1] == rows[2]
+    assert rows[0]["conflict"] is True
+    assert len(rows[0]["heads"]) == 2
+    assert rows[0]["heads"][0] == rows[0]["revision"]
+
+    other = rows[0]["heads"][1]
+    kept = await desks[0].files("checkout", item=item, revision=other)
+    await desks[0].ask("settle", item=item, keep=other)
+    for device in devices:
+        await device.session.sync()
+    for desk in desks:
+        row = await desk.item(item)
+        assert (row["conflict"], len(row["heads"])) == (False, 1)
+        assert await desk.files("checkout", item=item) == kept
+
+
+async def test_settling_keeps_only_what_is_there_to_choose_from(room: Classroom) -> None:
+    devices = [await room.teacher(), await room.teacher()]
+    desks = [Desk(device.agent) for device in devices]
+    item = await conflict(room, desks, devices)
+    assert (await refused(desks[0], "settle", item=item, keep=item)).code is Code.UNKNOWN_REVISION
+    assert (await refused(desks[0], "settle", item=item, keep="ab" * 32)).code is Code.UNKNOWN_REVISION
+    assert (await refused(desks[0], "settle", item="ab" * 32, keep=item)).code is Code.UNKNOWN_ITEM
+    row = await desks[0].item(item)
+    await desks[0].ask("settle", item=item, keep=row["revision"])
+    settled = (await desks[0].item(item))["revision"]
+    before = await fingerprint(desks[0])
+    await desks[0].ask("settle", item=item, keep=settled)
+    assert await fingerprint(desks[0]) == before
+
+
+async def test_more_versions_than_a_revision_can_name_are_settled_all_the_same(room: Classroom) -> None:
+    devices = [await room.teacher() for _ in range(18)]
+    desks = [Desk(device.agent) for device in devices]
+    item = await conflict(room, desks, devices)
+    row = await desks[3].item(item)
+    assert len(row["heads"]) == 18
+    kept = await desks[3].files("checkout", item=item, revision=row["heads"][9])
+    await desks[3].ask("settle", item=item, keep=row["heads"][9])
+    assert (await desks[3].item(item))["conflict"] is False
+    assert await desks[3].files("checkout", item=item) == kept
