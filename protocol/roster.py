@@ -5,10 +5,11 @@ A pure function of the sets of a space and of the spaces above it, the same for 
 Rules:
 - a person is the shown head of the `person` entries with that subject in the space itself; names come from nowhere
   else;
-- a revocation counts when its author's rank is strictly above the rank of the key it cuts, and it is not cut itself;
+- a revocation counts when its author's rank is strictly above every rank that the key it cuts has in these spaces, and
+  it is not held back itself;
 - of a cut key only the named heads and their ancestors stay; several cuts intersect; the rest is held back, never
   dropped;
-- a grant that is held back gives no right to read; its entries stay in the set;
+- a grant that is held back gives no right to read, and what was written under it is held back with it;
 - a device that was let go comes back by a grant that names the revocations in `parents`, written by at least their
   rank: what it writes under that grant counts, and its earlier grants are held back.
 
@@ -19,7 +20,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Final
 
 from protocol.ancestry import ancestors, heads
 from protocol.entry import Entry, Kind
@@ -67,44 +69,46 @@ class Roster:
     def hides(self, entry: Entry) -> bool:
         """Whether the fold passes an entry over: held back, or erased."""
         header = entry.header
-        return entry.id in self.held_back or any(
-            name in self.erased for name in (header.subject, header.target, entry.id, header.space)
+        return entry.id in self.held_back or not self.erased.isdisjoint(
+            (header.subject, header.target, entry.id, header.space)
         )
 
 
 def fold_roster(space: bytes, own: Sequence[Entry], above: Sequence[Entry], door: Door) -> Roster:
     """The roster of `space` from its `own` entries and those of the spaces `above` it."""
-    held_back, cut = _cuts([*above, *own], door)
     line = door.lineage(space)
-    erased = frozenset(_erased([*above, *own], held_back))
-    kept = [entry for entry in own if entry.id not in held_back and entry.header.subject not in erased]
-    return Roster(
+    authorities = [authority for authority in door.authorities() if authority.space in line]
+    held_back, cut = _cuts([*above, *own], authorities, door)
+    roster = Roster(
         space=space,
-        persons=_persons(kept),
-        reading_keys=_reading_keys(kept, door, cut),
-        authorities=tuple(
-            authority
-            for authority in door.authorities()
-            if authority.space in line and authority.grant not in held_back
-        ),
+        persons={},
+        reading_keys={},
+        authorities=tuple(authority for authority in authorities if authority.grant not in held_back),
         cut=cut,
         held_back=held_back,
-        erased=erased,
+        erased=frozenset(_erased([*above, *own], held_back)),
     )
+    kept = [entry for entry in own if entry.header.kind in _NAMES and not roster.hides(entry)]
+    return replace(roster, persons=_persons(kept), reading_keys=_reading_keys(kept, door, cut))
+
+
+_NAMES: Final = frozenset({Kind.PERSON, Kind.PERSON_KEY})
 
 
 def _persons(entries: Iterable[Entry]) -> dict[bytes, Person]:
     by_subject: defaultdict[bytes, list[Entry]] = defaultdict(list)
+    records: dict[bytes, PersonRecord] = {}
     for entry in entries:
         if entry.header.kind == Kind.PERSON and entry.header.subject is not None and entry.payload is not None:
+            try:
+                records[entry.id] = PersonRecord.parse(entry.payload)
+            except PeerFault:
+                continue
             by_subject[entry.header.subject].append(entry)
     found = {}
     for subject, versions in by_subject.items():
         shown = heads(versions)[0] if len(versions) > 1 else versions[0]
-        try:
-            record = PersonRecord.parse(shown.payload or b"")
-        except PeerFault:
-            continue
+        record = records[shown.id]
         if not record.left:
             found[subject] = Person(subject, record.name, record.role, shown.id)
     return found
@@ -146,21 +150,29 @@ class _Cut:
     heads: tuple[bytes, ...]
 
 
-def _cuts(entries: Sequence[Entry], door: Door) -> tuple[frozenset[bytes], frozenset[bytes]]:
-    """What is held back, and which keys are cut. Highest ranks first: only a higher rank can undo a revocation."""
+def _cuts(
+    entries: Sequence[Entry], authorities: Iterable[Authority], door: Door
+) -> tuple[frozenset[bytes], frozenset[bytes]]:
+    """What is held back, and which keys are cut, by these entries and the authorities that they make.
+
+    Highest ranks first: only a higher rank can undo a revocation.
+    """
     cuts = sorted(_revocations(entries, door), key=lambda cut: cut.rank, reverse=True)
     if not cuts:
         return frozenset(), frozenset()
     by_author: defaultdict[bytes, dict[bytes, Entry]] = defaultdict(dict)
+    under: defaultdict[bytes | None, list[bytes]] = defaultdict(list)
     for entry in entries:
         by_author[entry.header.author][entry.id] = entry
-    ranks = _ranks_of_keys(door)
+        under[entry.header.grant].append(entry.id)
+    ranks = _ranks_of_keys(authorities)
     grants: defaultdict[bytes, list[Entry]] = defaultdict(list)
     for entry in entries:
         authority = door.authority(entry.id)
         if authority is not None:
             grants[authority.key].append(entry)
     held: set[bytes] = set()
+    to_spread: list[bytes] = []
     back: dict[bytes, set[bytes]] = {}
     for cut in cuts:
         if cut.entry in held or cut.rank <= ranks.get(cut.key, 0):
@@ -173,7 +185,13 @@ def _cuts(entries: Sequence[Entry], door: Door) -> tuple[frozenset[bytes], froze
         back[cut.key] = back.get(cut.key, returning) & returning
         written = by_author[cut.key]
         beyond = written.keys() - ancestors(cut.heads, written)
-        held.update(entry for entry in beyond if written[entry].header.grant not in returning)
+        to_spread.extend(entry for entry in beyond if written[entry].header.grant not in returning)
+        # A grant is of a lower rank than its author's, so this reaches only revocations that are still to come.
+        while to_spread:
+            entry_id = to_spread.pop()
+            if entry_id not in held:
+                held.add(entry_id)
+                to_spread.extend(under.get(entry_id, ()))
     returned = {key for key, returning in back.items() if returning - held}
     held.update(grant.id for key in returned for grant in grants[key] if grant.id not in back[key])
     return frozenset(held), frozenset(back.keys() - returned)
@@ -189,8 +207,8 @@ def _revocations(entries: Iterable[Entry], door: Door) -> Iterable[_Cut]:
             yield _Cut(entry.id, door.rank_of(entry.header), revocation.key, revocation.heads)
 
 
-def _ranks_of_keys(door: Door) -> dict[bytes, int]:
+def _ranks_of_keys(authorities: Iterable[Authority]) -> dict[bytes, int]:
     ranks: dict[bytes, int] = {}
-    for authority in door.authorities():
+    for authority in authorities:
         ranks[authority.key] = max(ranks.get(authority.key, 0), authority.rank)
     return ranks

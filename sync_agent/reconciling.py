@@ -122,7 +122,6 @@ class _Dialogue:
         server = await self._calls.server()
         admission = await self._agent.replica.admit(answer.entries, source=server.key, now_ms=self._agent.now_ms())
         self.received += len(admission.admitted)
-        lost = [refusal.id for refusal in admission.refused if refusal.code is Code.MISSING_GRANT]
-        self._overflowed.update(dict.fromkeys(lost))
+        self._overflowed.update(dict.fromkeys(admission.unheld))
         if admission.admitted and not self._wanted:
             self._wanted, self._overflowed = self._overflowed, {}

@@ -130,10 +130,11 @@ class Replica:
         """Let entries in by the door's rules, durably, with `marks` in the same transaction.
 
         What waits is kept in quarantine under `source` (a key, or any name of 32 bytes at most) and tried again
-        whenever something is admitted that it may have waited for. `unsent` puts what is new into the outbox.
+        whenever something is admitted that it may have waited for, unless `hold` is false. `unsent` puts what is new
+        into the outbox.
         """
         async with self._admitting:
-            return await self._admit(entries, source, now_ms, unsent=unsent, marks=marks)
+            return await self._admit(entries, source, now_ms, unsent=unsent, hold=hold, marks=marks)
 
     async def write(
         self,
@@ -154,7 +155,7 @@ class Replica:
         async with self._admitting:
             entries: list[Entry] = []
             tips: dict[bytes, list[bytes]] = {}
-            at = self._last_at
+            at = clock.believable(self._last_at, max(now_ms, self._proven_ms or 0))
             for draft in drafts:
                 if draft.space not in tips:
                     tips[draft.space] = await self._own_tips(draft.space, author.public)
@@ -172,17 +173,12 @@ class Replica:
                     parents=draft.parents,
                     prev=tips[draft.space][:MAX_PREV],
                 )
-                tips[draft.space] = [entry.id]
+                tips[draft.space] = [entry.id, *tips[draft.space][MAX_PREV:]]
                 entries.append(entry)
-            self._last_at = max(self._last_at, at)
+            self._last_at = at
             noted = None if marks is None else marks(entries)
-            admission = await self._admit(entries, author.public, now_ms, unsent=unsent, marks=noted)
-            if len(admission.admitted) < len(entries):
-                raise LocalFailure(
-                    Code.INTERNAL,
-                    "this device wrote something that its own rules refuse",
-                    refused=[refusal.code for refusal in admission.refused],
-                )
+            await self._admit(entries, author.public, now_ms, unsent=unsent, marks=noted, whole=True)
+            self._tips.update({(space, author.public): tip for space, tip in tips.items()})
             return entries
 
     async def prove_time(self, server_ms: int) -> None:
@@ -199,15 +195,18 @@ class Replica:
         if cached is not None and cached.counts == counts:
             self._views.move_to_end(space)
             return cached
+        epoch = self._epoch
         own = [stored.entry for stored in await self.store.scan(space)]
         above = [stored.entry for member in line[1:] for stored in await self.store.scan(member)]
         roster = fold_roster(space, own, above, self.door)
         view = SpaceView(roster, fold_coursework(space, own, roster), counts)
-        _keep(self._views, space, view)
+        if epoch == self._epoch:
+            _keep(self._views, space, view)
         return view
 
     async def records(self, space: bytes) -> SortedRecords:
         """The space's set as reconciliation sees it."""
+        epoch = self._epoch
         position = await self.store.position(space)
         cached = self._records.get(space)
         if cached is None:
@@ -217,7 +216,8 @@ class Replica:
         else:
             later = [stored.entry for stored in await self.store.scan(space, after=cached[0])]
             records = cached[1].with_added([Record(entry.timestamp_ms, entry.id) for entry in later])
-        _keep(self._records, space, (len(records), records))
+        if epoch == self._epoch:
+            _keep(self._records, space, (len(records), records))
         return records
 
     async def fingerprint(self, space: bytes) -> bytes:
@@ -230,9 +230,8 @@ class Replica:
 
     async def authorities(self, key: bytes) -> list[Authority]:
         """The grants of a key that no revocation cuts and nothing holds back."""
-        mine = [authority for authority in self.door.authorities() if authority.key == key]
         found = []
-        for authority in mine:
+        for authority in self.door.authorities_of(key):
             roster = (await self.view(authority.space)).roster
             if key not in roster.cut and authority.grant not in roster.held_back:
                 found.append(authority)
@@ -241,20 +240,20 @@ class Replica:
     async def readable(self, key: bytes) -> dict[bytes, Authority]:
         """The spaces that a key may read, parents before children, each with the grant of highest rank that opens it.
 
-        A grant opens its space, those below it, and those above it, whose entries are needed to judge its own.
+        A grant opens its space, those below it, and those above it, whose entries are needed to judge its own. One that
+        holds in the space itself goes before one from below.
         """
+        door = self.door
+        grants = sorted(await self.authorities(key), key=lambda grant: (grant.rank, grant.grant))
+        within = {space for grant in grants for space in door.below(grant.space)}
+        from_below = {space: grant for grant in grants for space in door.lineage(grant.space)[1:]}
         found: dict[bytes, Authority] = {}
-        grants = await self.authorities(key)
-        for space in self.door.spaces():
-            line = self.door.lineage(space)
-            opening = [grant for grant in grants if grant.space in line or space in self.door.lineage(grant.space)]
-            if not opening:
-                continue
-            best = max(opening, key=lambda grant: (grant.space in line, grant.rank, grant.grant))
-            # A grant from above does not open a space in which the key has been cut.
-            from_above = best.space != space and best.space in line
-            if not (from_above and key in (await self.view(space)).roster.cut):
-                found[space] = best
+        for space in sorted(within | from_below.keys(), key=lambda space: (len(door.lineage(space)), space)):
+            # A grant from above does not open a space in which it is held back, or the key has been cut.
+            holding = (await self.view(space)).roster.authority_of(key) if space in within else None
+            opening = holding or from_below.get(space)
+            if opening is not None:
+                found[space] = opening
         return found
 
     async def credentials(self, ids: Iterable[bytes]) -> tuple[Entry, ...]:
@@ -263,22 +262,27 @@ class Replica:
         What is needed are the grants under which they were written, up to the root, and the `space` entries above them.
         """
         makers: dict[bytes, Entry] = {}
-        for entry in await self.store.scan_kinds([Kind.SPACE]):
-            makers.setdefault(SpaceRecord.parse(entry.payload or b"").space_of(entry, self.territory), entry)
+        for made in await self.store.scan_kinds([Kind.SPACE]):
+            makers.setdefault(SpaceRecord.parse(made.payload or b"").space_of(made, self.territory), made)
         found: dict[bytes, Entry] = {}
-
-        async def include(wanted: bytes) -> None:
-            entry = (await self.store.get([wanted])).get(wanted)
-            if entry is None or wanted in found:
-                return
+        missing: set[bytes] = set()
+        pending = list(ids)[::-1]
+        # Iterative, because a machine may have been cloned more often than the interpreter may recurse.
+        while pending:
+            wanted = pending[-1]
+            entry = None if wanted in found else (await self.store.get([wanted])).get(wanted)
+            if entry is None:
+                missing.add(wanted)
+                pending.pop()
+                continue
             above = [makers[space].id for space in reversed(self.door.lineage(entry.header.space)) if space in makers]
-            for needed in (*above, entry.header.grant):
-                if needed is not None:
-                    await include(needed)
-            found[wanted] = entry
-
-        for wanted in ids:
-            await include(wanted)
+            grant = () if entry.header.grant is None else (entry.header.grant,)
+            needed = [name for name in (*above, *grant) if name not in found and name not in missing]
+            if needed:
+                pending.extend(reversed(needed))
+            else:
+                found[wanted] = entry
+                pending.pop()
         return tuple(found.values())
 
     async def tips(self, space: bytes, author: bytes) -> list[bytes]:
@@ -289,9 +293,7 @@ class Replica:
     async def reload(self) -> None:
         """Read again what the store holds, after something else than `admit` has changed its set."""
         async with self._admitting:
-            self._views.clear()
-            self._records.clear()
-            await self._forget()
+            await self._remember()
 
     async def close(self) -> None:
         """Close content and store."""
@@ -299,12 +301,22 @@ class Replica:
         await self.store.close()
 
     async def _remember(self) -> None:
+        """Take over what the store holds, as a whole: until then, what was known before stands."""
+        door = Door(self.door.root)
         for entry in await self.store.scan_kinds(_DOOR_KINDS):
-            self.door.learn(entry)
+            door.learn(entry)
+        held = await self.store.held()
         last = await self.store.mark(_CLOCK_MARK)
-        self._last_at = int.from_bytes(last or b"", "big")
         proven = await self.store.mark(_PROVEN_MARK)
+        self.door = door
+        self._awaited = {name for one in held for name in names_awaited(door, one)}
+        self._last_at = int.from_bytes(last or b"", "big")
         self._proven_ms = None if proven is None else int.from_bytes(proven, "big")
+        self._tips.clear()
+        self._views.clear()
+        self._records.clear()
+        self._epoch += 1
+        self._behind = False
 
     async def _admit(
         self,
@@ -314,50 +326,98 @@ class Replica:
         *,
         unsent: bool,
         marks: Mapping[str, bytes | None] | None,
+        hold: bool = True,
+        whole: bool = False,
     ) -> Admission:
-        present = await self.store.present([entry.id for entry in entries])
-        fresh = {entry.id: entry for entry in entries if entry.id not in present}
-        batch = _Batch()
-        await self._pass_door([Held(source, entry, None) for entry in fresh.values()], batch)
-        released = await self._retry_held(batch, fresh)
-        self._observe(batch.admitted, now_ms)
-        noted = {**(marks or {}), _CLOCK_MARK: self._last_at.to_bytes(8, "big")}
-        if batch.admitted or marks:
-            try:
-                await self.store.append(batch.admitted, unsent=unsent, marks=noted, release=released)
-            except BaseException:
-                await self._forget()
-                raise
-        self._follow_tips(batch.admitted)
-        mine = [held for held in batch.waiting if held.entry.id in fresh]
-        overflow = set(
-            await self.store.hold(mine, max_entries=MAX_WAITING_ENTRIES, max_bytes=MAX_WAITING_BYTES) if mine else ()
-        )
+        """Judge entries and make durable what comes of it; with `whole`, all of them are admitted or none."""
+        if self._behind:
+            await self._remember()
+        fresh = await self._fresh(entries)
+        checked = await self._checked([Held(source, entry, None) for entry in fresh.values()])
+        passage = Passage(self.door)
+        try:
+            for held, signed in checked:
+                passage.judge(held, signed=signed)
+            before = await self._retry_held(passage)
+            if whole:
+                _check_all_admitted(passage, fresh)
+            self._observe(passage.admitted.values(), now_ms)
+            unheld = await self._keep_waiting(passage, fresh if hold else {}, before)
+            await self._append(passage, before, unsent=unsent, marks=marks or {})
+        except BaseException:
+            # What was learned may not be in the store: until it is read again, nothing more is admitted.
+            self._tips.clear()
+            self._behind = bool(passage.learned)
+            if self._behind:
+                await self._remember()
+            raise
+        for entry in passage.admitted.values():
+            self._tips.pop((entry.header.space, entry.header.author), None)
+        waiting = [name for name in fresh if name in passage.waiting]
         return Admission(
-            tuple(entry for entry in batch.admitted if entry.id in fresh),
-            tuple(held.entry.id for held in mine if held.entry.id not in overflow),
-            (*batch.refused, *(Refusal(lost, Code.MISSING_GRANT) for lost in overflow)),
+            admitted=tuple(entry for name, entry in passage.admitted.items() if name in fresh),
+            released=tuple(entry for name, entry in passage.admitted.items() if name not in fresh),
+            waiting=tuple(name for name in waiting if hold and name not in unheld),
+            unheld=tuple(name for name in waiting if not hold or name in unheld),
+            refused=tuple(Refusal(name, code) for name, code in passage.refused.items() if name in fresh),
         )
 
-    async def _pass_door(self, candidates: Sequence[Held], batch: _Batch) -> None:
-        """Judge candidates until nothing moves; the signature of each is checked once."""
-        pending = await self._checked(candidates)
-        moved = True
-        while pending and moved:
-            moved = False
-            still: list[tuple[Held, bool]] = []
-            for held, signed in pending:
-                verdict = self.door.examine(held.entry, signed=signed)
-                if verdict.outcome is Outcome.ADMIT:
-                    self.door.learn(held.entry)
-                    batch.admitted.append(held.entry)
-                    moved = moved or held.entry.header.kind in _DOOR_KINDS
-                elif verdict.outcome is Outcome.WAIT:
-                    still.append((Held(held.source, held.entry, verdict.missing), signed))
-                else:
-                    batch.refused.append(Refusal(held.entry.id, verdict.code or Code.MALFORMED))
-            pending = still
-        batch.waiting.extend(held for held, _ in pending)
+    async def _fresh(self, entries: Sequence[Entry]) -> dict[bytes, Entry]:
+        """Those that are not in the set, each once, with its payload if any copy has it."""
+        present = await self.store.present([entry.id for entry in entries])
+        fresh: dict[bytes, Entry] = {}
+        for entry in entries:
+            known = fresh.get(entry.id)
+            if entry.id not in present and (known is None or known.payload is None):
+                fresh[entry.id] = entry
+        return fresh
+
+    async def _retry_held(self, passage: Passage) -> dict[bytes, Held]:
+        """Try the quarantine again if something became known that it waits for; returns what it held before."""
+        if passage.learned.isdisjoint(self._awaited):
+            return {}
+        before = {held.entry.id: held for held in await self.store.held()}
+        for held in before.values():
+            passage.judge(held, signed=True)
+        self._awaited = {
+            name
+            for held in passage.waiting.values()
+            if held.entry.id in before
+            for name in names_awaited(self.door, held)
+        }
+        return before
+
+    async def _keep_waiting(
+        self, passage: Passage, fresh: Mapping[bytes, Entry], before: Mapping[bytes, Held]
+    ) -> set[bytes]:
+        """Put into quarantine what waits, and note what waits for something else now; the ids that found no room.
+
+        Done before the set grows: marks in that transaction may say that all of the batch is here.
+        """
+        kept = [
+            held
+            for name, held in passage.waiting.items()
+            if (name in fresh if name not in before else held.missing != before[name].missing)
+        ]
+        if not kept:
+            return set()
+        unheld = set(await self.store.hold(kept, max_entries=MAX_WAITING_ENTRIES, max_bytes=MAX_WAITING_BYTES))
+        for held in kept:
+            if held.entry.id not in unheld:
+                self._awaited.update(names_awaited(self.door, held))
+        return unheld
+
+    async def _append(
+        self, passage: Passage, before: Mapping[bytes, Held], *, unsent: bool, marks: Mapping[str, bytes | None]
+    ) -> None:
+        """Make the set grow, and the quarantine shrink, in one transaction."""
+        admitted = list(passage.admitted.values())
+        release = [name for name in before if name not in passage.waiting]
+        if self._awaited or release:
+            release += [name for name in passage.admitted if name not in before]
+        if admitted or marks or release:
+            noted = {**marks, _CLOCK_MARK: self._last_at.to_bytes(8, "big")}
+            await self.store.append(admitted, unsent=unsent, marks=noted, release=release)
 
     async def _checked(self, candidates: Sequence[Held]) -> list[tuple[Held, bool]]:
         """Each candidate with whether its signature holds, giving way to other tasks between slices."""
@@ -366,16 +426,6 @@ class Replica:
             checked += [(held, signature_holds(held.entry)) for held in candidates[start : start + _SLICE_ENTRIES]]
             await asyncio.sleep(0)
         return checked
-
-    async def _retry_held(self, batch: _Batch, fresh: Mapping[bytes, Entry]) -> list[bytes]:
-        """Try the quarantine again if something was admitted that may have been missing; returns the ids to release."""
-        if not any(entry.header.kind in _DOOR_KINDS for entry in batch.admitted):
-            return []
-        held = [held for held in await self.store.held() if held.entry.id not in fresh]
-        before = len(batch.waiting)
-        await self._pass_door(held, batch)
-        still = {waiting.entry.id for waiting in batch.waiting[before:]}
-        return [waiting.entry.id for waiting in held if waiting.entry.id not in still]
 
     def _observe(self, entries: Iterable[Entry], now_ms: int) -> None:
         reference_ms = now_ms if self._proven_ms is None else self._proven_ms
@@ -394,23 +444,14 @@ class Replica:
             self._tips[space, author] = tips
         return list(tips)
 
-    def _follow_tips(self, entries: Iterable[Entry]) -> None:
-        for entry in entries:
-            key = (entry.header.space, entry.header.author)
-            tips = self._tips.get(key)
-            if tips is None:
-                continue
-            if all(earlier in tips for earlier in entry.header.prev):
-                self._tips[key] = [entry.id, *(tip for tip in tips if tip not in entry.header.prev)]
-            else:
-                # An entry of ours that we had lost comes back out of order: count again at the next write.
-                del self._tips[key]
 
-    async def _forget(self) -> None:
-        """After a failed append, fall back to what the store holds."""
-        self.door = Door(self.door.root)
-        self._tips.clear()
-        await self._remember()
+def _check_all_admitted(passage: Passage, fresh: Mapping[bytes, Entry]) -> None:
+    if not fresh.keys() <= passage.admitted.keys():
+        raise LocalFailure(
+            Code.INTERNAL,
+            "this device wrote something that its own rules refuse",
+            refused=list(passage.refused.values()),
+        )
 
 
 def _keep(cache: OrderedDict[bytes, V], key: bytes, value: V) -> None:

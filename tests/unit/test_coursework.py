@@ -11,7 +11,7 @@ from protocol.entry import Entry, Kind
 from protocol.rights import Door
 from protocol.roles import PersonRole, Role
 from protocol.roster import Roster, fold_roster
-from protocol.structure import Erasure, Grant, PersonKey, PersonRecord, Revocation
+from protocol.structure import Erasure, Grant, PersonKey, PersonRecord, Revocation, Successor
 from protocol.work import EMPTY_PAYLOAD, ContentRef, Feedback, HandIn, ItemKind, Receipt, Revision, Wraps
 from tests.harness.history import YEAR_MS, World, Writer
 
@@ -22,7 +22,7 @@ class ClassRoom:
     """A class with a teacher, a machine and a pupil, and short ways to let them act."""
 
     def __init__(self) -> None:
-        self.world = World(Random(11))  # noqa: S311  (a repeatable world, not a secret)
+        self.world = World(Random(11))
         self.room = self.world.classes[0]
         self.adult = self.world.person(self.room, PersonRole.TEACHER, "Mme Petit")
         self.teacher = self.world.enrol(Role.TEACHER, self.room, person=self.adult)
@@ -144,9 +144,9 @@ def test_a_hand_in_rises_only_on_signed_statements_about_its_very_content(room: 
     assert state() is HandInState.SERVER
     room.about(room.teacher, Kind.RECEIPT_TEACHER, Receipt(stream_of(work)).encode(), work)
     assert state() is HandInState.TEACHER
-    note = room.about(room.teacher, Kind.FEEDBACK, Feedback("Bien", "A", False, None).encode(), work)  # noqa: FBT003
+    note = room.about(room.teacher, Kind.FEEDBACK, Feedback("Bien", "A", False, None).encode(), work)
     assert state() is HandInState.MARKED
-    again = Feedback("Encore", None, True, ContentRef(bytes(32), 1, 1)).encode()  # noqa: FBT003
+    again = Feedback("Encore", None, True, ContentRef(bytes(32), 1, 1)).encode()
     room.about(room.teacher, Kind.FEEDBACK, again, work, (note.id,))
     assert state() is HandInState.REDO
     assert [ref.stream for ref in live_content(room.work)][1:] == [bytes(32)]
@@ -353,3 +353,62 @@ def test_a_lower_rank_than_the_revocations_lets_nobody_back(room: ClassRoom) -> 
     revocation = revoke(room, room.world.server, room.teacher, kept)
     let_back(room, room.teacher, revocation, by=admin)
     assert not room.folds()[0].may_read(room.teacher.key.public)
+
+
+def test_a_right_that_a_key_has_elsewhere_does_not_shield_it_here(room: ClassRoom) -> None:
+    world = room.world
+    admin = world.enrol(Role.ADMIN, world.school)
+    work = room.revision("1")
+    revoke(room, admin, room.teacher)
+    elsewhere = Grant(room.teacher.key.public, bytes(32), None, Role.ADMIN, None, None).encode()
+    grant = world.say(world.server, world.classes[1], Kind.GRANT, elsewhere)
+    all_known = room.folds()[0]
+    assert all_known.held_back == {work.id}, "the fold is one of this space and of those above it"
+    world.entries.remove(grant)
+    assert room.folds()[0].held_back == all_known.held_back
+
+
+def test_what_is_written_under_a_grant_that_is_held_back_is_held_back_with_it(room: ClassRoom) -> None:
+    world = room.world
+    admin = world.enrol(Role.ADMIN, world.school)
+    lesson = room.revision("vrai")
+    revoke(room, world.server, admin)
+    thief = world.enrol(Role.TEACHER, room.room, by=admin)
+    forged = world.say(thief, room.room, Kind.REVISION, lesson.payload or b"")
+    successor = Successor(world.new_key().public, bytes(32), None)
+    accomplice = world.say(thief, room.room, Kind.SUCCESSOR, successor.encode())
+    roster, work = room.folds()
+    assert set(work.items) == {lesson.id}
+    assert roster.held_back == {thief.grant, forged.id, accomplice.id}
+
+
+def test_a_revocation_under_a_grant_that_is_held_back_counts_for_nothing(room: ClassRoom) -> None:
+    world = room.world
+    false_server = Writer(world.new_key(), Role.SERVER, world.school, None)
+    school = Grant(false_server.key.public, bytes(32), None, Role.SERVER, None, None)
+    false_server.grant = world.say(world.root, world.school, Kind.GRANT, school.encode()).id
+    cut = world.say(world.root, world.school, Kind.REVOKE, Revocation(false_server.key.public, ()).encode())
+    admin = world.enrol(Role.ADMIN, world.school, by=false_server)
+    lesson = room.revision("1")
+    revoke(room, admin, room.teacher)
+    roster, work = room.folds()
+    assert cut.id not in roster.held_back
+    assert set(work.items) == {lesson.id}
+    assert roster.may_read(room.teacher.key.public)
+
+
+def test_a_version_of_a_name_that_cannot_be_read_does_not_hide_the_one_before(room: ClassRoom) -> None:
+    first = room.folds()[0].persons[room.pupil]
+    strange = PersonRecord("Léa", PersonRole.PUPIL).encode().replace(b"pupil", b"witch")
+    room.world.say(
+        room.world.server, room.room, Kind.PERSON, strange, subject=room.pupil, parents=(first.entry,)
+    )
+    assert room.folds()[0].persons[room.pupil] == first
+
+
+def test_a_class_that_is_erased_has_neither_list_nor_work(room: ClassRoom) -> None:
+    room.revision("1")
+    room.world.say(room.world.server, room.world.school, Kind.ERASE, Erasure(room.room).encode())
+    roster, work = room.folds()
+    assert (roster.persons, work.items) == ({}, {})
+    assert roster.may_read(room.machine.key.public), "what gives rights is never erased"

@@ -1,9 +1,9 @@
-"""A replica at work: admission in batches, quarantine, own entries, clock, views, what a key may read (R1, R4, R6–R8)."""
+"""A replica at work: admission in batches, quarantine, own entries, clock, views, who may read (R1, R4, R6–R8)."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from random import Random
 
@@ -14,14 +14,13 @@ from hypothesis import strategies as st
 from protocol.clock import at_from, milliseconds_of
 from protocol.entry import Entry, Kind, compose
 from protocol.errors import Code, LocalFailure
-from protocol.identity import SigningKey
 from protocol.limits import MAX_PREV
 from protocol.replica.interfaces import Stored
 from protocol.replica.memory import MemoryPacks, MemoryStore
 from protocol.replica.replica import Admission, Draft, Replica
 from protocol.rights import Door
 from protocol.roles import PersonRole, Role
-from protocol.structure import Erasure, Grant, PersonRecord, Revocation, SpaceRecord, Successor
+from protocol.structure import Erasure, Grant, Revocation, SpaceRecord, Successor
 from protocol.work import ContentRef, ItemKind, Revision
 from tests.harness.entries import bare
 from tests.harness.history import NOW_MS, YEAR_MS, World, Writer, random_history
@@ -46,7 +45,7 @@ class Store(MemoryStore):
         *,
         unsent: bool = False,
         marks: Marks | None = None,
-        release: Sequence[bytes] = (),
+        release: Iterable[bytes] = (),
     ) -> list[Stored]:
         self.held_at_append.append(len(self._held))
         if self.gate is not None:
@@ -107,7 +106,7 @@ def world() -> World:
     return World(Random(21))
 
 
-# --- admission in whatever order and in whatever batches ---------------------------------------------------------------
+# --- admission in whatever order and in whatever batches --------------------------------------------------------------
 
 
 @settings(max_examples=60, deadline=None)
@@ -137,7 +136,7 @@ async def test_what_waits_for_something_that_waited_itself_comes_in_with_it(worl
     replica = await opened(world)
     certificate, *rest = world.entries
     await admit(replica, *[entry for entry in rest if entry is not work])
-    assert await members(replica) == set()
+    assert not {work.id, machine.grant} & await members(replica)
     await admit(replica, work, certificate)
     assert await members(replica) == set(ids(world.entries))
 
@@ -345,7 +344,7 @@ class SlowStore(MemoryStore):
         *,
         unsent: bool = False,
         marks: Marks | None = None,
-        release: Sequence[bytes] = (),
+        release: Iterable[bytes] = (),
     ) -> list[Stored]:
         await asyncio.sleep(0)
         return await super().append(entries, unsent=unsent, marks=marks, release=release)
@@ -442,7 +441,7 @@ async def test_a_machine_that_forgot_names_both_branches_once_its_lost_entries_a
     assert fork.header.prev == ()
     await admit(frozen, *lost)
     (joined,) = await say(frozen, teacher, "les deux", seed=4, now_ms=NOW_MS + 99)
-    assert joined.header.prev == (fork.id, lost[-1].id)
+    assert set(joined.header.prev) == {fork.id, lost[-1].id}
     assert await frozen.tips(teacher.space, teacher.key.public) == [joined.id]
 
 
@@ -505,7 +504,7 @@ async def test_a_time_from_2040_moves_nobodys_clock(world: World) -> None:
 
 @pytest.mark.parametrize("proven", [True, False])
 async def test_a_machine_whose_own_clock_said_2040_is_back_in_the_present_once_it_is_set_right(
-    world: World, proven: bool  # noqa: FBT001
+    world: World, proven: bool
 ) -> None:
     replica, teacher = await at_work(world)
     assert await at_of_next(replica, teacher, NOW_MS + 14 * YEAR_MS) == NOW_MS + 14 * YEAR_MS
@@ -569,7 +568,7 @@ async def test_a_grant_opens_its_space_those_below_and_those_above(world: World)
     relay, machine = world.enrol(Role.RELAY, world.school), world.enrol(Role.MACHINE, world.classes[1])
     replica = await opened(world)
     await admit(replica, *world.entries)
-    everything = [world.territory, world.school, *world.classes]
+    everything = [world.territory, world.school, *sorted(world.classes)]
     assert list(await replica.readable(relay.key.public)) == everything
     assert list(await replica.readable(machine.key.public)) == [*everything[:2], world.classes[1]]
     assert list(await replica.readable(world.server.key.public)) == everything
@@ -657,9 +656,6 @@ async def test_a_device_that_was_cloned_a_thousand_times_still_has_credentials(w
     assert ids(shown)[-1] == line[-1].id
 
 
-# --- what lies in this file's helpers ---------------------------------------------------------------------------------
-
-
 async def test_a_forged_copy_of_what_waits_takes_nobodys_place(world: World) -> None:
     machine = world.enrol(Role.MACHINE, world.classes[0])
     grant = world.entries[-1]
@@ -672,16 +668,3 @@ async def test_a_forged_copy_of_what_waits_takes_nobodys_place(world: World) -> 
     await admit(replica, work)
     await admit(replica, forged, grant, source=b"forger")
     assert work.id in await members(replica)
-
-
-async def test_a_person_of_the_class_is_on_its_list(world: World) -> None:
-    pupil = world.person(world.classes[0], PersonRole.PUPIL, "Léa")
-    replica = await opened(world)
-    await admit(replica, *world.entries)
-    assert (await replica.view(world.classes[0])).roster.persons[pupil].name == "Léa"
-    record = PersonRecord("Léa", PersonRole.PUPIL)
-    assert PersonRecord.parse(record.encode()) == record
-
-
-async def test_keys_repeat() -> None:
-    assert SigningKey(bytes(32)).public == SigningKey(bytes(32)).public
