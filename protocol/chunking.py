@@ -117,6 +117,15 @@ def stream_bytes(chunks: ChunkList) -> int:
     return sum(chunk.length for chunk in chunks)
 
 
+def chunks_before(chunks: ChunkList, start: int) -> tuple[int, int]:
+    """How many whole chunks lie before byte `start` of a stream, and where in the next one it is."""
+    for number, chunk in enumerate(chunks):
+        if start < chunk.length:
+            return number, start
+        start -= chunk.length
+    return len(chunks), 0
+
+
 def encode_chunk_list(chunks: ChunkList) -> bytes:
     """One record of 35 bytes per chunk: hash, then length (3 bytes, big-endian)."""
     return b"".join([chunk.hash + chunk.length.to_bytes(LENGTH_BYTES, "big") for chunk in chunks])

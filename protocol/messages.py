@@ -34,7 +34,8 @@ from protocol.limits import (
 SPACE_PREFIX_BYTES: Final = 4
 _GENERATION_BYTES: Final = 8
 _MAX_ENTRIES: Final = 20_000
-_MAX_INLINE_PACKS: Final = 256
+MAX_INLINE_PACKS: Final = 256
+_MAX_ARRIVALS: Final = 2**63 - 1
 _MAX_CAPABILITY_CHARS: Final = 256
 _MAX_CODE_CHARS: Final = 64
 _MAX_REASON_CHARS: Final = 500
@@ -144,7 +145,7 @@ class SyncRequest:
             credentials=credentials,
             push=push,
             refused=bad + refused,
-            packs=_inline_packs(fields.rows("packs", _MAX_INLINE_PACKS)),
+            packs=_inline_packs(fields.rows("packs", MAX_INLINE_PACKS)),
             offers=tuple(_offer(row) for row in fields.rows("offers", MAX_LISTED_IDS)),
             want=tuple(_wanted(row) for row in fields.rows("want", MAX_LISTED_IDS)),
             registers=_registers(fields.rows("registers", MAX_LISTED_IDS)),
@@ -202,7 +203,7 @@ class SyncAnswer:
             pages=tuple(_page(row) for row in fields.rows("pages", MAX_SPACES_PER_REQUEST)),
             stale=fields.all_octets("stale", 32, MAX_SPACES_PER_REQUEST),
             closed=fields.all_octets("closed", 32, MAX_SPACES_PER_REQUEST),
-            packs=_inline_packs(fields.rows("packs", _MAX_INLINE_PACKS)),
+            packs=_inline_packs(fields.rows("packs", MAX_INLINE_PACKS)),
             links=tuple(_link(row) for row in fields.rows("links", MAX_LISTED_IDS)),
             lacks=tuple(_wanted(row) for row in fields.rows("lacks", MAX_LISTED_IDS)),
             uploads=tuple(_upload(row) for row in fields.rows("uploads", MAX_LISTED_IDS)),
@@ -445,7 +446,7 @@ def _checkpoint(row: Sequence[Value]) -> Checkpoint:
     match row:
         case [bytes(space), int(count), bytes(chain), bytes(fingerprint)] if (
             len(space) == 32  # noqa: PLR2004  (an id)
-            and count >= 0
+            and 0 <= count <= _MAX_ARRIVALS
             and len(chain) == CURSOR_HASH_BYTES
             and len(fingerprint) == 16  # noqa: PLR2004  (Negentropy's)
         ):
@@ -457,7 +458,7 @@ def _checkpoint(row: Sequence[Value]) -> Checkpoint:
 def _cursor(row: Value) -> Cursor:
     match row:
         case [bytes(space), int(count), bytes(chain), bool(complete)] if (
-            len(space) in (SPACE_PREFIX_BYTES, 32) and count >= 0 and len(chain) == CURSOR_HASH_BYTES
+            len(space) in (SPACE_PREFIX_BYTES, 32) and 0 <= count <= _MAX_ARRIVALS and len(chain) == CURSOR_HASH_BYTES
         ):
             return Cursor(space, count, chain, complete)
         case _:

@@ -43,7 +43,11 @@ class Register:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """How a device says it is. Sizes in bytes; `trouble` is an error's code or None."""
+    """How a device says it is. Sizes in bytes; `trouble` is an error's code or None.
+
+    `oldest_ms` is the time of the oldest hand-in that it still has to send, by its own clock; `skew_ms` by how much that
+    clock is ahead of the server's (negative: behind). Both are None where there is nothing to say.
+    """
 
     name: str
     version: str
@@ -52,6 +56,8 @@ class Health:
     backlog_entries: int
     backlog_bytes: int
     free_bytes: int
+    oldest_ms: int | None = None
+    skew_ms: int | None = None
 
     @classmethod
     def parse(cls, body: bytes) -> Health:
@@ -65,6 +71,8 @@ class Health:
             fields.count("entries"),
             fields.count("bytes"),
             fields.count("free"),
+            fields.count_or_none("oldest"),
+            fields.signed_or_none("skew"),
         )
 
     def encode(self) -> bytes:
@@ -78,6 +86,8 @@ class Health:
                 entries=self.backlog_entries,
                 bytes=self.backlog_bytes,
                 free=self.free_bytes,
+                oldest=self.oldest_ms,
+                skew=self.skew_ms,
             )
         )
 
@@ -91,6 +101,19 @@ def compose_register(device: SigningKey, kind: int, subject: bytes, at_ms: int, 
 
 def parse_register(data: bytes) -> Register:
     """The register in `data`, its signature verified. Raises `PeerFault` or `TooLarge`."""
+    register, signed, signature = _taken_apart(data)
+    if not verify(register.device, DOMAIN, signed, signature):
+        raise PeerFault(Code.BAD_SIGNATURE, "a register is not signed by the device that it names")
+    return register
+
+
+def stored_register(data: bytes) -> Register:
+    """The register in `data`, whose signature was verified before it was stored. Raises `PeerFault` or `TooLarge`."""
+    return _taken_apart(data)[0]
+
+
+def _taken_apart(data: bytes) -> tuple[Register, bytes, bytes]:
+    """A register, the bytes that were signed, and the signature."""
     match decode(data, max_bytes=MAX_REGISTER_BYTES):
         case [bytes(signed), bytes(signature)]:
             pass
@@ -101,6 +124,4 @@ def parse_register(data: bytes) -> Register:
             pass
         case _:
             raise PeerFault(Code.MALFORMED, "a register has the wrong form")
-    if not verify(device, DOMAIN, signed, signature):
-        raise PeerFault(Code.BAD_SIGNATURE, "a register is not signed by the device that it names")
-    return Register(kind, subject, device, at_ms, body, data)
+    return Register(kind, subject, device, at_ms, body, data), signed, signature

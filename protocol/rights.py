@@ -95,6 +95,7 @@ class Door:
         self.territory: Final = territory_id(root)
         self._authorities: dict[bytes, Authority] = {}
         self._by_key: defaultdict[bytes, list[Authority]] = defaultdict(list)
+        self._by_space: defaultdict[bytes, list[Authority]] = defaultdict(list)
         self._parents: dict[bytes, bytes] = {}
         self._children: defaultdict[bytes, dict[bytes, None]] = defaultdict(dict)
         self._erased: dict[bytes, set[bytes]] = {}
@@ -136,6 +137,7 @@ class Door:
             authority = _authority_in(entry.payload, entry)
             if entry.id not in self._authorities:
                 self._by_key[authority.key].append(authority)
+                self._by_space[authority.space].append(authority)
             self._authorities[entry.id] = authority
             return entry.id
         if kind == Kind.SPACE:
@@ -167,6 +169,10 @@ class Door:
     def authorities_of(self, key: bytes) -> Sequence[Authority]:
         """What all admitted grants, certificates and successors give to one key."""
         return tuple(self._by_key.get(key, ()))
+
+    def authorities_in(self, space: bytes) -> Sequence[Authority]:
+        """All admitted grants, certificates and successors of one space, without those of the spaces above it."""
+        return tuple(self._by_space.get(space, ()))
 
     def rank_of(self, header: Header) -> int:
         """The rank with which an admitted entry was written."""

@@ -77,7 +77,7 @@ class Roster:
 def fold_roster(space: bytes, own: Sequence[Entry], above: Sequence[Entry], door: Door) -> Roster:
     """The roster of `space` from its `own` entries and those of the spaces `above` it."""
     line = door.lineage(space)
-    authorities = [authority for authority in door.authorities() if authority.space in line]
+    authorities = [authority for member in line for authority in door.authorities_in(member)]
     held_back, cut = _cuts([*above, *own], authorities, door)
     roster = Roster(
         space=space,

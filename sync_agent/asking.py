@@ -13,7 +13,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from protocol.entry import Entry
+from protocol.clock import milliseconds_of
+from protocol.entry import Entry, Kind
 from protocol.errors import Code
 from protocol.limits import FIRST_PUSH_BYTES, INLINE_PACK_BYTES, INLINE_TOTAL_BYTES, MAX_PUSHED_BYTES
 from protocol.messages import InlinePack, Offer, SyncRequest, Wanted
@@ -172,8 +173,17 @@ class Asking:
             max(0, entries - len(push)),
             max(0, wire_bytes - sum(entry.wire_bytes for entry in push)) + sum(packs.values()),
             self.trouble,
+            oldest_ms=await self._oldest_hand_in(push) if entries > len(push) else None,
+            skew_ms=self.skew_ms,
         )
         return worth_saying(report, await last_health(store))
+
+    async def _oldest_hand_in(self, push: list[Entry]) -> int | None:
+        """The time of the oldest hand-in that will still be unsent, of those that a message could hold."""
+        leaving = {entry.id for entry in push}
+        outbox = await self._agent.replica.store.unsent(MAX_PUSHED_BYTES)
+        staying = [entry for entry in outbox if entry.header.kind == Kind.HAND_IN and entry.id not in leaving]
+        return min((milliseconds_of(entry.header.at) for entry in staying), default=None)
 
     def _signed(self, health: Health) -> bytes:
         """The report as the server takes it: dated by the server's clock as far as it is known."""

@@ -84,9 +84,7 @@ async def enroll(
         await transport.close()
 
 
-async def finish(
-    agent: Agent, server_url: str, code: str, sync: Callable[[], Awaitable[SyncResult]]
-) -> Enrolled:
+async def finish(agent: Agent, server_url: str, code: str, sync: Callable[[], Awaitable[SyncResult]]) -> Enrolled:
     """The last steps, for an agent whose grants are here: its reading key if it is a teacher's, and the first sync.
 
     May be repeated with the same address and code. Raises `BadInput(ALREADY_ENROLLED)` for others, and as `sync` does.
@@ -142,9 +140,7 @@ async def _let_in(
     response = await transport.post(ENROLL_PATH, sealed)
     if not response.is_ours:
         raise error_in(response, url)
-    answer = EnrollAnswer.parse(
-        open_answer(response.body, sealed, reply=reply, server_public=certificate.signing)
-    )
+    answer = EnrollAnswer.parse(open_answer(response.body, sealed, reply=reply, server_public=certificate.signing))
     store = await SqliteStore.open(folder)
     try:
         replica = await Replica.open(root, store, await PackFolder.open(folder, store))
@@ -178,11 +174,12 @@ def _device_keys(folder: Path, entropy: Entropy) -> DeviceKeys:
     """The keys that an earlier try made, else new ones, durable in DIR."""
     path = folder / DEVICE_KEYS_FILE
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         return DeviceKeys.from_bytes(path.read_bytes())
     except FileNotFoundError:
         pass
     except OSError as reason:
-        raise LocalFailure(Code.STORAGE_FAILED, f"{path} cannot be read: {reason.strerror}") from reason
+        raise LocalFailure(Code.STORAGE_FAILED, f"{path} cannot be used: {reason.strerror}") from reason
     keys = DeviceKeys.create(entropy(_SEED_BYTES), entropy(_SEED_BYTES), entropy(_SEED_BYTES))
     make_private_folder(path.parent)
     write_private(path, keys.to_bytes())

@@ -12,7 +12,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
 from contextlib import aclosing
 from typing import Final
 
@@ -344,12 +344,17 @@ async def list_hand_ins(
     ]
 
 
+def state_of(work: Work, refused: Collection[str]) -> HandInState:
+    """How far a hand-in has come; `refused` are the marks of what the server refused for good."""
+    if work.state is HandInState.LOCAL and f"{REFUSED_MARKS}{work.id.hex()}" in refused:
+        return HandInState.FAILED
+    return work.state
+
+
 async def _work_row(
-    agent: Agent, work: Work, refused: Iterable[str], manifests: Manifests, sealed_lists: SealedLists
+    agent: Agent, work: Work, refused: Collection[str], manifests: Manifests, sealed_lists: SealedLists
 ) -> dict[str, JSON]:
-    state = work.state
-    if state is HandInState.LOCAL and f"{REFUSED_MARKS}{work.id.hex()}" in refused:
-        state = HandInState.FAILED
+    state = state_of(work, refused)
     note = None if work.feedback is None else work.feedback.record
     return {
         "id": work.id.hex(),

@@ -1,7 +1,7 @@
 """How this device is: the health report that goes up, and how its last attempt to reach the server went (R10).
 
 The report is sent only when it says something new. What always moves a little is therefore said roughly: the free space
-of the disk keeps its last reported value until it has changed by an eighth.
+of the disk keeps its last reported value until it has changed by an eighth, the clock's until it has drifted by minutes.
 """
 
 from __future__ import annotations
@@ -22,12 +22,22 @@ from protocol.replica.interfaces import EntryStore
 from sync_agent.app import HEALTH_MARK, LAST_SYNC_MARK, Agent
 
 _ROUGHLY: Final = 8
+_MINUTE_MS: Final = 60_000
+_SKEW_WORTH_SAYING_MS: Final = 2 * _MINUTE_MS
 _MAX_SYSTEM_CHARS: Final = 64
 _MAX_MARK_BYTES: Final = 256
 
 
-async def health_of(agent: Agent, backlog_entries: int, backlog_bytes: int, trouble: Code | None) -> Health:
-    """The report as it stands: what is not sent yet, the trouble of the last attempt, room on the disk."""
+async def health_of(
+    agent: Agent,
+    backlog_entries: int,
+    backlog_bytes: int,
+    trouble: Code | None,
+    *,
+    oldest_ms: int | None = None,
+    skew_ms: int = 0,
+) -> Health:
+    """The report as it stands: what is not sent yet, the trouble of the last attempt, room on the disk, the clock."""
     return Health(
         name=agent.enrolment.device_name[:MAX_NAME_CHARS],
         version=program_version(),
@@ -36,6 +46,8 @@ async def health_of(agent: Agent, backlog_entries: int, backlog_bytes: int, trou
         backlog_entries=backlog_entries,
         backlog_bytes=backlog_bytes,
         free_bytes=await agent.replica.content.free_bytes(),
+        oldest_ms=oldest_ms,
+        skew_ms=round(skew_ms / _MINUTE_MS) * _MINUTE_MS if abs(skew_ms) >= _SKEW_WORTH_SAYING_MS else None,
     )
 
 
@@ -45,6 +57,8 @@ def worth_saying(now: Health, last: Health | None) -> Health | None:
         return now
     if abs(now.free_bytes - last.free_bytes) * _ROUGHLY < last.free_bytes:
         now = replace(now, free_bytes=last.free_bytes)
+    if abs((now.skew_ms or 0) - (last.skew_ms or 0)) <= _SKEW_WORTH_SAYING_MS:
+        now = replace(now, skew_ms=last.skew_ms)
     return None if now == last else now
 
 

@@ -119,7 +119,7 @@ async def _item_row(agent: Agent, manifests: Manifests, item: Item, persons: Map
         "revision": version.id.hex(),
         "author": persons.get(version.author, version.author).hex(),
         "at": rfc3339(version.at_ms),
-        "complete": await agent.holdings.is_complete(_need(item, version)),
+        "complete": await agent.holdings.is_complete(need_of(item, version)),
         "withdrawn": item.withdrawn,
         "conflict": item.conflict,
         "heads": [head.id.hex() for head in item.heads],
@@ -186,18 +186,18 @@ async def _readable_version(agent: Agent, item: Item, revision: bytes | None, ou
             raise BadInput(
                 Code.UNKNOWN_REVISION, f"this item has no revision “{revision.hex()}” here", revision=revision.hex()
             )
-        if await agent.holdings.is_complete(_need(item, version)):
+        if await agent.holdings.is_complete(need_of(item, version)):
             return version
         raise _incomplete(item.id)
-    for version in _with_ancestors(item):
-        if await agent.holdings.is_complete(_need(item, version)):
+    for version in with_ancestors(item):
+        if await agent.holdings.is_complete(need_of(item, version)):
             if version is not item.shown:
                 await outgoing.progress("the newest version has not arrived as a whole; this is the one before it")
             return version
     raise _incomplete(item.id)
 
 
-def _with_ancestors(item: Item) -> Iterable[Version]:
+def with_ancestors(item: Item) -> Iterable[Version]:
     """The shown version and those that it replaces, the nearest first; of equally near ones the newest."""
     nearest = [item.shown]
     met = {item.shown.id}
@@ -234,10 +234,13 @@ async def _send(agent: Agent, files: Sequence[ManifestEntry], outgoing: Outgoing
         await outgoing.end()
 
 
-async def read_checked(agent: Agent, stream: bytes) -> AsyncGenerator[bytes, None]:
-    """The chunks of a stream that was complete. Raises `LocalFailure(INCOMPLETE | DAMAGED)`, having taken that back."""
+async def read_checked(agent: Agent, stream: bytes, start: int = 0) -> AsyncGenerator[bytes, None]:
+    """The bytes of a stream that was complete, from `start` on.
+
+    Raises `LocalFailure(INCOMPLETE | DAMAGED)`, having taken back that it is.
+    """
     try:
-        async for piece in agent.replica.content.read_stream(stream):
+        async for piece in agent.replica.content.read_stream(stream, start):
             yield piece
     except LocalFailure as failure:
         if failure.code in (Code.INCOMPLETE, Code.DAMAGED):
@@ -245,7 +248,8 @@ async def read_checked(agent: Agent, stream: bytes) -> AsyncGenerator[bytes, Non
         raise
 
 
-def _need(item: Item, version: Version) -> Need:
+def need_of(item: Item, version: Version) -> Need:
+    """The content of one version."""
     return Need(item.space, version.record.content.stream, sealed=False)
 
 

@@ -133,10 +133,17 @@ class Scheduler:
         self._stopping = asyncio.Event()
         self._turn = asyncio.Lock()
         self._last_result = SyncResult()
+        self.outcome: Outcome | None = None
+        """How the last sync ended; None before the first."""
 
     def wake(self) -> None:
         """Something was written here: sync soon."""
         self._wanted.set()
+
+    @property
+    def is_syncing(self) -> bool:
+        """Whether a sync is running."""
+        return self._turn.locked()
 
     def stop(self) -> None:
         """End `run_forever` after the sync that is running, if one is."""
@@ -170,7 +177,12 @@ class Scheduler:
 
     async def _one(self, *, routine: bool) -> SyncResult:
         self._last_result = SyncResult()
-        self._last_result = await self._sync(routine)
+        try:
+            self._last_result = await self._sync(routine)
+        except RelaisError as error:
+            self.outcome = outcome_of(error)
+            raise
+        self.outcome = Outcome.DONE
         return self._last_result
 
     async def _rest(self, error: RelaisError | None) -> None:

@@ -241,7 +241,7 @@ class Session:
             run.doubts[space] = page.checkpoint.fingerprint
 
     async def _agrees(self, space: bytes, fingerprint: bytes) -> bool:
-        """Whether our set, without what the server refuses, is that one; taken for granted while something is unsent."""
+        """Whether our set, without what the server refuses, is that one; it is while something of it is unsent."""
         if await self.agent.replica.fingerprint(space) == fingerprint:
             return True
         waiting, _ = await self._store.unsent_totals()

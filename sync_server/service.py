@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 import logging
 import signal
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -56,6 +57,7 @@ async def run_server(
     check_initialised(config.data_dir)
     check_kit(config)
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
+    _allow_many_connections()
     stop = Stop()
     with stop.on_signals(), await _own(config.data_dir, stop) as owner:
         async with opened(config.data_dir, now_ms=now_ms, entropy=entropy) as server:
@@ -178,6 +180,16 @@ class Service:
                 raise
 
         return watched
+
+
+def _allow_many_connections() -> None:
+    """A connection is a descriptor, and the usual 1,024 are soon gone when every machine calls in the same minute."""
+    if sys.platform != "win32":
+        import resource  # noqa: PLC0415 — not on every platform
+
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 async def _already_running(_params: Params, _incoming: Incoming, _outgoing: Outgoing) -> JSON:

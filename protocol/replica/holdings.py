@@ -19,6 +19,7 @@ from protocol.manifest import ManifestEntry, decode_manifest
 from protocol.replica.interfaces import ContentStore, EntryStore, PackInfo
 
 _COMPLETE = "complete/"
+_NEEDS_AT_ONCE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +58,20 @@ class Holdings:
         await self._store.set_marks({f"{_COMPLETE}{need.space.hex()}/{need.stream.hex()}": b"\x01"})
         return True
 
-    async def incomplete(self, needs: Iterable[Need]) -> list[Need]:
-        """Those of `needs` that are not all here."""
-        return [need for need in needs if not await self.is_complete(need)]
+    async def incomplete(self, needs: Iterable[Need], most: int | None = None) -> list[Need]:
+        """Those of `needs` that are not all here, at most `most` of them."""
+        unknown = [need for need in needs if (need.space, need.stream) not in self._complete]
+        missing: list[Need] = []
+        for start in range(0, len(unknown), _NEEDS_AT_ONCE):
+            some = unknown[start : start + _NEEDS_AT_ONCE]
+            # Most of what is missing is missing altogether: one look-up tells for many.
+            begun = await self._content.known_streams([need.stream for need in some])
+            for need in some:
+                if most is not None and len(missing) >= most:
+                    return missing
+                if need.stream not in begun or not await self.is_complete(need):
+                    missing.append(need)
+        return missing
 
     async def forget(self) -> None:
         """Take back every mark: content was found damaged, and each piece is to be looked at again."""
@@ -94,10 +106,14 @@ class Holdings:
             files = await self.manifest(need.stream)
         except LocalFailure:
             return None
-        lists = await self._content.chunk_lists([file.stream for file in files])
-        for file in files:
-            chunks = lists.get(file.stream)
-            if chunks is None or stream_bytes(chunks) != file.size:
+        # A manifest may name one stream for many files: each is looked at once.
+        sizes = {file.stream: file.size for file in files}
+        if any(sizes[file.stream] != file.size for file in files):
+            return None
+        lists = await self._content.chunk_lists(list(sizes))
+        for stream, size in sizes.items():
+            chunks = lists.get(stream)
+            if chunks is None or stream_bytes(chunks) != size:
                 return None
             found.update(dict.fromkeys(ref.hash for ref in chunks))
         return list(found)

@@ -270,6 +270,10 @@ class ContentStore(Protocol):
         """The chunk lists of those streams that have one here: one look-up for a whole manifest."""
         ...
 
+    async def known_streams(self, streams: Sequence[bytes]) -> set[bytes]:
+        """Those of `streams` whose chunk list a stored pack brought."""
+        ...
+
     async def missing_chunks(self, space: bytes, chunks: Sequence[bytes]) -> set[bytes]:
         """Those chunks that no stored pack of the space holds."""
         ...
@@ -278,8 +282,11 @@ class ContentStore(Protocol):
         """A set of the space's packs that together hold those of `chunks` that are here."""
         ...
 
-    def read_stream(self, stream: bytes) -> AsyncIterator[bytes]:
-        """The bytes of a stream, chunk by chunk, each checked. Raises `LocalFailure(INCOMPLETE | DAMAGED)`."""
+    def read_stream(self, stream: bytes, start: int = 0) -> AsyncIterator[bytes]:
+        """The bytes of a stream from byte `start` on, chunk by chunk, each checked; chunks before it are not read.
+
+        Raises `LocalFailure(INCOMPLETE | DAMAGED)`.
+        """
         ...
 
     async def unsent_packs(self) -> list[PackInfo]:

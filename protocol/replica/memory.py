@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from protocol.checkpoint import CHAIN_START, next_chain
-from protocol.chunking import ChunkList, chunk_ref, stream_id
+from protocol.chunking import ChunkList, chunk_ref, chunks_before, stream_id
 from protocol.entry import Entry
 from protocol.errors import Code, LocalFailure, PeerFault, TooLarge
 from protocol.limits import CURSOR_HASH_BYTES, MAX_PACK_BYTES
@@ -319,6 +319,9 @@ class MemoryPacks:
             name: chunks for pack in self._packs.values() for name, chunks in pack.streams.items() if name in wanted
         }
 
+    async def known_streams(self, streams: Sequence[bytes]) -> set[bytes]:
+        return set((await self.chunk_lists(streams)).keys())
+
     async def missing_chunks(self, space: bytes, chunks: Sequence[bytes]) -> set[bytes]:
         here = [pack.chunks for pack in self._packs.values() if space in pack.spaces]
         return {chunk for chunk in chunks if not any(chunk in held for held in here)}
@@ -333,15 +336,17 @@ class MemoryPacks:
             }
         )
 
-    async def read_stream(self, stream: bytes) -> AsyncIterator[bytes]:
+    async def read_stream(self, stream: bytes, start: int = 0) -> AsyncIterator[bytes]:
         chunks = await self.chunk_list(stream)
         if chunks is None:
             raise LocalFailure(Code.INCOMPLETE, "this content is not here", stream=stream.hex())
-        for chunk in chunks:
+        skipped, offset = chunks_before(chunks, start)
+        for chunk in chunks[skipped:]:
             data = next((pack.chunks[chunk.hash] for pack in self._packs.values() if chunk.hash in pack.chunks), None)
             if data is None:
                 raise LocalFailure(Code.INCOMPLETE, "this content is not here as a whole", chunk=chunk.hash.hex())
-            yield data
+            yield data[offset:]
+            offset = 0
 
     async def unsent_packs(self) -> list[PackInfo]:
         waiting = [

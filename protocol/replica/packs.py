@@ -26,7 +26,7 @@ from weakref import WeakValueDictionary
 
 from blake3 import blake3
 
-from protocol.chunking import ChunkList, ChunkRef
+from protocol.chunking import ChunkList, ChunkRef, chunks_before
 from protocol.errors import Code, LocalFailure, PeerFault, TooLarge
 from protocol.limits import MAX_PACK_BYTES, MiB
 from protocol.pack import FinishedPack, open_frame
@@ -130,23 +130,28 @@ class PackFolder:
     async def chunk_lists(self, streams: Sequence[bytes]) -> dict[bytes, ChunkList]:
         return await self._index.chunk_lists(streams)
 
+    async def known_streams(self, streams: Sequence[bytes]) -> set[bytes]:
+        return await self._index.known_streams(streams)
+
     async def missing_chunks(self, space: bytes, chunks: Sequence[bytes]) -> set[bytes]:
         return set(chunks) - await self._index.held_chunks(space, chunks)
 
     async def packs_holding(self, space: bytes, chunks: Iterable[bytes]) -> list[PackInfo]:
         return smallest_cover(await self._index.holders(space, list(set(chunks))))
 
-    async def read_stream(self, stream: bytes) -> AsyncIterator[bytes]:
+    async def read_stream(self, stream: bytes, start: int = 0) -> AsyncIterator[bytes]:
         found = await self._index.stream_places(stream)
         if found is None:
             raise LocalFailure(Code.INCOMPLETE, "this content is not here", stream=stream.hex())
         chunks, places = found
-        for start in range(0, len(chunks), CHUNKS_AT_ONCE):
-            part = chunks[start : start + CHUNKS_AT_ONCE]
-            if start:
+        skipped, offset = chunks_before(chunks, start)
+        for first in range(skipped, len(chunks), CHUNKS_AT_ONCE):
+            part = chunks[first : first + CHUNKS_AT_ONCE]
+            if first:
                 places = await self._index.places(part)
             for chunk in part:
-                yield await self._read_chunk(chunk, places.get(chunk.hash, []))
+                yield (await self._read_chunk(chunk, places.get(chunk.hash, [])))[offset:]
+                offset = 0
 
     async def unsent_packs(self) -> list[PackInfo]:
         return await self._index.unsent()

@@ -149,6 +149,15 @@ class ContentIndex:
         """The chunk lists of those streams that have one."""
         return await self._database.run(lambda connection: _chunk_lists(connection, streams))
 
+    async def known_streams(self, streams: Sequence[bytes]) -> set[bytes]:
+        """Those of `streams` that have a chunk list."""
+        sql = "SELECT DISTINCT id FROM stream WHERE id IN ({keys})"
+
+        def work(connection: sqlite3.Connection) -> set[bytes]:
+            return {cast("bytes", row[0]) for row in select_in(connection, sql, streams)}
+
+        return await self._database.run(work)
+
     async def stream_places(self, stream: bytes) -> StreamPlaces | None:
         """What reading a stream begins with, in one question."""
 

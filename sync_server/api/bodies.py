@@ -21,15 +21,11 @@ SLOWEST_PIECE_BYTES: Final = 64 * KiB
 PIECE_TIMEOUT_S: Final = 60.0
 
 
-async def whole_body(request: web.Request, max_bytes: int) -> bytes:
-    """The body, of at most `max_bytes`. Raises `TooLarge`, `PeerFault(ENCODED_BODY | TOO_SLOW | CUT_OFF)`."""
-    return b"".join([piece async for piece in pieces(request, max_bytes)])
-
-
 async def pieces(request: web.Request, max_bytes: int) -> AsyncIterator[bytes]:
     """The body in pieces of 1 to `FILE_PIECE_BYTES`, of at most `max_bytes` together.
 
-    What had come before the body was cut, or became too slow, is given before that is raised. Raises as `whole_body`.
+    What had come before the body was cut, or became too slow, is given before that is raised. Raises `TooLarge`,
+    `PeerFault(ENCODED_BODY | TOO_SLOW | CUT_OFF)`.
     """
     if request.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
         raise PeerFault(Code.ENCODED_BODY, "the body of a request may not be encoded")

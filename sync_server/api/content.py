@@ -10,11 +10,11 @@ from aiohttp import web
 
 from protocol.errors import BadInput, Code, PeerFault, RelaisError
 from protocol.limits import FILE_PIECE_BYTES, MAX_PACK_BYTES
+from protocol.replica.byte_range import NotSatisfiable, Span, asked_span
 from protocol.replica.interfaces import ContentStore
 from protocol.replica.serving import Responder
 from protocol.wire import OFFSET_HEADER, PACK_TYPE, Capability
 from sync_server.api.bodies import pieces
-from sync_server.api.byte_range import NotSatisfiable, Span, asked_span
 from sync_server.api.problems import problem
 from sync_server.metrics import Counters, Direction
 

@@ -108,6 +108,14 @@ async def test_what_was_built_reads_back_byte_for_byte(content: ContentStore) ->
     assert await content.verify() == []
 
 
+async def test_a_stream_can_be_read_from_any_byte_on(content: ContentStore) -> None:
+    data = noise(700_000)
+    (first, *_), name = chunk_list(cut(data)), name_of(data)
+    await publish(content, [data])
+    for start in (0, 1, first.length - 1, first.length, first.length + 1, len(data) - 1, len(data), len(data) + 1):
+        assert b"".join([piece async for piece in content.read_stream(name, start)]) == data[start:]
+
+
 async def test_nothing_is_visible_before_a_build_is_finished(content: ContentStore) -> None:
     build = await content.build(SPACE, unsent=True)
     data = noise(3_000_000)

@@ -53,14 +53,14 @@ class Desk:
         self.table = table(agent)
         self.told: list[str] = []
 
-    async def ask(self, name: str, incoming: Incoming = NO_FILES, **params: JSON) -> Any:
+    async def ask(self, name: str, incoming: Incoming = NO_FILES, /, **params: JSON) -> Any:
         """The result of a command."""
         received = Received()
         result = await self.table[name](params, incoming, received)
         self.told = received.lines
         return result
 
-    async def files(self, name: str, **params: JSON) -> dict[str, bytes]:
+    async def files(self, name: str, /, **params: JSON) -> dict[str, bytes]:
         """The files that a command sends."""
         received = Received()
         await self.table[name](params, NO_FILES, received)

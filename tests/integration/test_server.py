@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import resource
 import signal
 import socket
 import stat
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +18,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from protocol.errors import Code
-from protocol.messages import SyncRequest
+from protocol.messages import Offer, SyncRequest
 from protocol.wire import PACKS_PATH, SYNC_PATH, Call
 from tests.harness.machines import Done, Machine, environment, eventually, program
 from tests.harness.raw_device import RawDevice, http_call
@@ -374,6 +376,45 @@ def test_asked_twice_a_server_does_not_wait_for_slow_calls(server: Machine) -> N
         assert server.daemon.wait(30) == 0
         assert time.monotonic() - begun < 30
     server.daemon = None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs to set another process's limits")
+def test_a_disk_that_is_full_is_said_and_loses_nothing(server: Machine) -> None:
+    url = url_in(server.start("--listen", "127.0.0.1:0"))
+    space = server.ok("space", "add", "CM2", "--school", UAI)["space"]
+    device = RawDevice(url)
+    device.enroll(server.ok("invite", "--role", "machine", "--space", space)["code"])
+    offer = SyncRequest(offers=(Offer(bytes.fromhex(space), bytes(32), 300_000),))
+    (upload,) = device.sync(offer).uploads
+    before = server.ok("space", "list")
+    assert server.daemon is not None
+    free = resource.prlimit(server.daemon.pid, resource.RLIMIT_FSIZE)
+    # the system refuses to let any file grow beyond this, as it does when there is no room
+    resource.prlimit(server.daemon.pid, resource.RLIMIT_FSIZE, (150_000, free[1]))
+    answer = device.send(upload.capability, bytes(300_000), 0)
+    assert (answer.status, json.loads(answer.body)["error"]["code"]) == (507, Code.DISK_FULL)
+    resource.prlimit(server.daemon.pid, resource.RLIMIT_FSIZE, free)
+    assert server.ok("space", "list") == before
+    here = device.sync(offer).uploads[0].offset
+    assert device.send(upload.capability, bytes(10), here).status == 204, "it goes on once there is room"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs to set another process's limits")
+def test_a_disk_that_fails_ends_the_server_which_then_starts_as_if_nothing_had_happened(server: Machine) -> None:
+    server.start("--listen", "127.0.0.1:0")
+    server.ok("space", "add", "CM2", "--school", UAI)
+    before = server.ok("space", "list")
+    assert server.daemon is not None
+    free = resource.prlimit(server.daemon.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(server.daemon.pid, resource.RLIMIT_FSIZE, (0, free[1]))
+    done = server.run("space", "add", "CM1", "--school", UAI)
+    assert done.status == 1
+    assert done.code == Code.STORAGE_FAILED
+    assert server.daemon.wait(30) == 1
+    server.daemon = None
+    server.start("--listen", "127.0.0.1:0")
+    assert server.ok("space", "list") == before
+    server.ok("space", "add", "CM1", "--school", UAI)
 
 
 def test_help_needs_no_folder() -> None:

@@ -59,6 +59,8 @@ async def test_a_class_makes_its_school_once(desk: Office) -> None:
     assert {row["space"] for row in rows} == {desk.space, other["space"]}
     assert all(len(row["fingerprint"]) == 32 for row in rows)
     assert desk.said.lines == []
+    made = await desk.server.store.scan_kinds([Kind.SPACE])
+    assert len(made) == 3, "two classes and one school"
 
 
 async def test_two_classes_may_have_the_same_name(desk: Office) -> None:

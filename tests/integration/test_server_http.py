@@ -8,6 +8,7 @@ import json
 import os
 import socket
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import pairwise
 from urllib.parse import urlsplit
@@ -24,6 +25,7 @@ from protocol.messages import Offer, SyncAnswer, SyncRequest, Upload, Wanted
 from protocol.pack import FinishedPack, PackWriter
 from protocol.wire import CONTENT_TYPE, ENROLL_PATH, PACKS_PATH, RECONCILE_PATH, SYNC_PATH, Call
 from protocol.work import ContentRef, HandIn
+from sync_server.api.calls import MAX_WAITING_CALLS
 from tests.harness.machines import Machine, eventually
 from tests.harness.raw_device import Answer, RawDevice, http_call, raw_call
 
@@ -239,6 +241,23 @@ def test_addresses_and_methods_that_mean_nothing_are_named_in_json(desk: Desk) -
     assert (answer.status, error_code(answer), answer.headers["allow"]) == (405, Code.USAGE, "POST")
     assert "server" not in answer.headers
     assert "date" not in answer.headers
+
+
+def test_more_callers_than_can_wait_are_asked_to_come_back(desk: Desk) -> None:
+    head = f"POST {SYNC_PATH} HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n".encode()
+    with ExitStack() as waiting:
+        for _ in range(MAX_WAITING_CALLS):
+            waiting.enter_context(connected(desk)).sendall(head)
+
+        def turned_away() -> Answer | None:
+            answer = post(desk, SYNC_PATH, b"\x07" * 100)
+            return answer if answer.status == 503 else None
+
+        answer = eventually("there is no room left", turned_away)
+        assert error_code(answer) == Code.BUSY
+        assert int(answer.headers["retry-after"]) > 0
+        assert http_call(desk.url, "GET", "/readyz").status == 200
+    eventually("there is room again", lambda: post(desk, SYNC_PATH, b"\x07").status == 400)
 
 
 # --- content ----------------------------------------------------------------------------------------------------------

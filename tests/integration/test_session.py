@@ -479,9 +479,7 @@ async def test_an_older_server_than_a_device_has_seen_is_refused(room: Classroom
 async def test_a_device_whose_access_was_withdrawn_is_told_so(room: Classroom) -> None:
     machine = await room.machine()
     await machine.session.sync()
-    await room.territory.say(
-        room.territory.id, Kind.REVOKE, Revocation(machine.agent.device, ()).encode()
-    )
+    await room.territory.say(room.territory.id, Kind.REVOKE, Revocation(machine.agent.device, ()).encode())
     with pytest.raises(Refused) as raised:
         await machine.session.sync()
     assert raised.value.code is Code.REVOKED

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync_server.api.byte_range import NotSatisfiable, Span, asked_span
+from protocol.replica.byte_range import NotSatisfiable, Span, asked_span
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,129 @@
+"""The content that goes out with one answer, and to whom (R1, R12, R17; docs/protocol.md, "Sync").
+
+Rules:
+- content goes out because an entry of a space that the caller reads names it: with the news, or when wished for;
+- a hand-in's content goes to its author, to teachers and relays; where hand-ins of several machines name the same
+  sealed stream, whose it is cannot be told, and no machine gets it;
+- small packs travel inside while they fit, the others behind links;
+- a caller that has all content of its cursor gets only what a revision does not share with its parents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+from protocol.coursework import Coursework, Item, Work
+from protocol.entry import Entry, Kind
+from protocol.limits import INLINE_PACK_BYTES, INLINE_TOTAL_BYTES
+from protocol.messages import MAX_INLINE_PACKS, Wanted
+from protocol.replica.holdings import Holdings, Need
+from protocol.replica.interfaces import PackInfo
+from protocol.replica.replica import Replica
+from protocol.rights import Authority
+from protocol.roles import Role
+
+MAX_LINKS: Final = 2_000
+
+_READS_HAND_INS: Final = frozenset({Role.TEACHER, Role.RELAY, Role.SERVER})
+_NAMES_CONTENT: Final = frozenset({Kind.REVISION, Kind.HAND_IN, Kind.FEEDBACK})
+
+
+class Outgoing:
+    """Gathers packs for one caller, who reads `readable`: `inline` ones with their bytes, the others in `linked`."""
+
+    def __init__(
+        self, replica: Replica, holdings: Holdings, readable: Mapping[bytes, Authority], device: bytes
+    ) -> None:
+        self.inline: list[tuple[PackInfo, bytes]] = []
+        self.linked: dict[tuple[bytes, bytes], PackInfo] = {}
+        self._replica = replica
+        self._holdings = holdings
+        self._readable = readable
+        self._device = device
+        self._inline_bytes = 0
+        self._seen: set[tuple[bytes, bytes]] = set()
+        self._streams: dict[bytes, _Streams] = {}
+
+    async def add_news(self, space: bytes, entries: Sequence[Entry], *, complete: bool) -> None:
+        """The content that these entries of a space name; `complete` if the caller has all that came before them."""
+        news = {entry.id for entry in entries if entry.header.kind in _NAMES_CONTENT}
+        if not news:
+            return
+        coursework = (await self._replica.view(space)).coursework
+        for item in coursework.items.values():
+            await self._add_revisions(space, item, news, complete=complete)
+        for work in coursework.hand_ins.values():
+            await self._add_work(space, work, news)
+
+    async def add_wanted(self, want: Iterable[Wanted]) -> None:
+        """The content that the caller wishes for, as far as it may have it."""
+        for wanted in list(dict.fromkeys(want))[:MAX_LINKS]:
+            if wanted.space in self._readable and len(self.linked) < MAX_LINKS:
+                streams = await self._streams_of(wanted.space)
+                if wanted.stream in streams.open:
+                    await self._add(Need(wanted.space, wanted.stream, sealed=False))
+                elif wanted.stream in streams.authors and self._may_fetch(streams, wanted):
+                    await self._add(Need(wanted.space, wanted.stream, sealed=True))
+
+    async def _add_revisions(self, space: bytes, item: Item, news: set[bytes], *, complete: bool) -> None:
+        for version in () if item.withdrawn else item.heads:
+            if version.id in news:
+                parents = [item.versions[parent] for parent in version.parents if parent in item.versions]
+                known = [Need(space, parent.record.content.stream, sealed=False) for parent in parents]
+                await self._add(
+                    Need(space, version.record.content.stream, sealed=False), beyond=known if complete else ()
+                )
+
+    async def _add_work(self, space: bytes, work: Work, news: set[bytes]) -> None:
+        if work.id in news:
+            wanted = Wanted(space, work.record.content.stream)
+            if self._may_fetch(await self._streams_of(space), wanted):
+                await self._add(Need(space, wanted.stream, sealed=True))
+        note = work.feedback
+        if note is not None and note.id in news and note.record.content is not None:
+            await self._add(Need(space, note.record.content.stream, sealed=False))
+
+    def _may_fetch(self, streams: _Streams, sealed: Wanted) -> bool:
+        return self._readable[sealed.space].role in _READS_HAND_INS or streams.authors[sealed.stream] == {self._device}
+
+    async def _streams_of(self, space: bytes) -> _Streams:
+        found = self._streams.get(space)
+        if found is None:
+            found = self._streams[space] = _Streams((await self._replica.view(space)).coursework)
+        return found
+
+    async def _add(self, need: Need, *, beyond: Sequence[Need] = ()) -> None:
+        packs = await self._holdings.packs(need, beyond=beyond)
+        for pack in sorted(packs, key=lambda pack: pack.size):
+            if (pack.space, pack.hash) in self._seen:
+                continue
+            self._seen.add((pack.space, pack.hash))
+            if self._fits(pack):
+                self.inline.append((pack, await self._replica.content.read_pack(pack.hash, 0, pack.size)))
+                self._inline_bytes += pack.size
+            elif len(self.linked) < MAX_LINKS:
+                self.linked[pack.space, pack.hash] = pack
+
+    def _fits(self, pack: PackInfo) -> bool:
+        return (
+            pack.size <= INLINE_PACK_BYTES
+            and self._inline_bytes + pack.size <= INLINE_TOTAL_BYTES
+            and len(self.inline) < MAX_INLINE_PACKS
+        )
+
+
+class _Streams:
+    """The streams that a space's entries name: `open` ones for all who read it, sealed ones with who handed them in."""
+
+    __slots__ = ("authors", "open")
+
+    def __init__(self, coursework: Coursework) -> None:
+        self.open: set[bytes] = set()
+        self.authors: dict[bytes, set[bytes]] = {}
+        for item in coursework.items.values():
+            self.open.update(version.record.content.stream for version in item.versions.values())
+        for work in coursework.hand_ins.values():
+            self.authors.setdefault(work.record.content.stream, set()).add(work.author)
+            if work.feedback is not None and work.feedback.record.content is not None:
+                self.open.add(work.feedback.record.content.stream)
