@@ -3,7 +3,9 @@
 Rules:
 - nil, bool, integers of -2**63…2**64-1, bytes, UTF-8 strings, arrays, maps with string keys; no floats, no extensions;
 - every length and integer in its shortest form; map keys unique, in ascending order of their UTF-8 bytes;
-- depth at most `MAX_DEPTH_LEVELS`; what does not encode to the very same bytes again is refused.
+- depth at most `MAX_DEPTH_LEVELS`, and at most `MAX_VALUES_PER_MESSAGE` values: one byte may stand for a value that
+  takes a hundred in memory, so they are counted before anything is made of them;
+- what does not encode to the very same bytes again is refused.
 
 `protocol.canonical` is the only place that calls msgpack for signed or hashed bytes.
 """
@@ -11,17 +13,19 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias, cast
+from typing import Final, NamedTuple, TypeAlias, cast
 
 import msgpack
 
 from protocol.errors import Code, PeerFault, TooLarge
-from protocol.limits import MAX_DEPTH_LEVELS
+from protocol.limits import MAX_DEPTH_LEVELS, MAX_VALUES_PER_MESSAGE, KiB
 
 Value: TypeAlias = "bool | int | bytes | str | Sequence[Value] | Mapping[str, Value] | None"
 
 _INT_MIN = -(2**63)
 _INT_MAX = 2**64 - 1
+# No more than this can hold enough values to do harm.
+_UNCOUNTED_BYTES: Final = 4 * KiB
 
 
 def encode(value: Value) -> bytes:
@@ -32,11 +36,13 @@ def encode(value: Value) -> bytes:
 def decode(data: bytes, *, max_bytes: int) -> Value:
     """The value that `data` canonically encodes.
 
-    Raises `TooLarge` above `max_bytes`, `PeerFault(MALFORMED)` for what is not msgpack of the allowed types, and
-    `PeerFault(NOT_CANONICAL)` for a second encoding of a value that has a shorter or ordered one.
+    Raises `TooLarge` above `max_bytes` or for too many values, `PeerFault(MALFORMED)` for what is not msgpack of the
+    allowed types, and `PeerFault(NOT_CANONICAL)` for a second encoding of a value that has a shorter or ordered one.
     """
     if len(data) > max_bytes:
         raise TooLarge(Code.TOO_LARGE, "a message is larger than allowed", size=len(data), max=max_bytes)
+    if len(data) > _UNCOUNTED_BYTES:
+        _count_values(data)
     try:
         value = msgpack.unpackb(data, raw=False, strict_map_key=True, use_list=True, object_pairs_hook=_ascending)
         _check(value, 0)
@@ -48,6 +54,47 @@ def decode(data: bytes, *, max_bytes: int) -> Value:
     if again != data:
         raise PeerFault(Code.NOT_CANONICAL, "a message is not in canonical form")
     return cast("Value", value)
+
+
+class _Head(NamedTuple):
+    """What a first byte says: a length, or how many bytes hold it; how many bytes and values follow for each of it."""
+
+    length_bytes: int
+    length: int = 0
+    bytes_each: int = 0
+    values_each: int = 0
+
+
+# The format's table: https://github.com/msgpack/msgpack/blob/master/spec.md, without floats and extensions.
+_HEADS: Final = {
+    **dict.fromkeys((*range(0x80), *range(0xE0, 0x100), 0xC0, 0xC2, 0xC3), _Head(0)),
+    **{0x80 + pairs: _Head(0, pairs, values_each=2) for pairs in range(16)},
+    **{0x90 + parts: _Head(0, parts, values_each=1) for parts in range(16)},
+    **{0xA0 + size: _Head(0, size, bytes_each=1) for size in range(32)},
+    **{first + power: _Head(1 << power, bytes_each=1) for first in (0xC4, 0xD9) for power in range(3)},
+    **{first + power: _Head(0, 1 << power, bytes_each=1) for first in (0xCC, 0xD0) for power in range(4)},
+    **{0xDC + power: _Head(2 << power, values_each=1) for power in range(2)},
+    **{0xDE + power: _Head(2 << power, values_each=2) for power in range(2)},
+}
+
+
+def _count_values(data: bytes) -> None:
+    """Raise `TooLarge` if more values are announced than allowed, `PeerFault` at a type that is not allowed."""
+    announced, at = 1, 0
+    seen = 0
+    while seen < announced and at < len(data):
+        head = _HEADS.get(data[at])
+        if head is None:
+            raise PeerFault(Code.MALFORMED, "a message holds a type that the format does not know", first=data[at])
+        length_bytes, length, bytes_each, values_each = head
+        at += 1 + length_bytes
+        if length_bytes:
+            length = int.from_bytes(data[at - length_bytes : at], "big")
+        at += length * bytes_each
+        announced += length * values_each
+        seen += 1
+        if announced > MAX_VALUES_PER_MESSAGE:
+            raise TooLarge(Code.TOO_LARGE, "a message holds more values than allowed", max=MAX_VALUES_PER_MESSAGE)
 
 
 def _ordered(value: Value, depth: int) -> object:

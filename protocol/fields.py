@@ -78,7 +78,9 @@ class Fields:
 
     def flag(self, key: str) -> bool:
         """True or false; nothing is false."""
-        value = self._map.get(key, False)
+        value = self._map.get(key)
+        if value is None:
+            return False
         if type(value) is not bool:
             raise self._wrong(key)
         return value

@@ -13,6 +13,7 @@ GiB: Final = 1024 * MiB
 
 # canonical encoding
 MAX_DEPTH_LEVELS: Final = 16
+MAX_VALUES_PER_MESSAGE: Final = 524_288
 
 # entries
 MAX_HEADER_BYTES: Final = 4 * KiB

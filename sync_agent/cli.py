@@ -103,7 +103,7 @@ async def enroll(
     return await run_command(call.data_dir, "enroll", params, NO_FILES, Notices(), in_process, create=True)
 
 
-@PROGRAM.command("run")
+@PROGRAM.command("run", lasting=True)
 async def run(
     call: Call,
     *,

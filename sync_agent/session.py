@@ -344,10 +344,11 @@ class Session:
         self._conclude(run, fetched)
         if sent.expired or fetched.expired:
             # Ask for new links, once without progress, as long as there is some with it.
-            if sent.packs or fetched.packs or not run.renewed:
+            progress = bool(sent.packs or fetched.packs)
+            if progress or not run.renewed:
                 run.said.packs.difference_update(pack.hash for _, pack in uploads)
                 run.said.wishes.clear()
-            run.renewed = True
+            run.renewed = not progress
 
     def _conclude(self, run: _Run, moved: Moved) -> None:
         run.again = run.again or bool(moved.packs)

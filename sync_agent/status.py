@@ -26,7 +26,7 @@ async def status(agent: Agent) -> dict[str, JSON]:
         "backlog": await _backlog(agent),
         "peers": [],
         "disk": await _disk(agent),
-        "clock_skew_s": None if last is None else last.skew_ms / 1000,
+        "clock_skew_s": None if last is None or last.at_ms is None else last.skew_ms / 1000,
     }
 
 

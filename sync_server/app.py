@@ -16,10 +16,11 @@ from protocol.errors import Code, LocalFailure
 from protocol.replica.holdings import Holdings
 from protocol.replica.packs import PackFolder
 from protocol.replica.replica import Draft, Entropy, Replica
-from protocol.replica.serving import Responder, Station
+from protocol.replica.serving import Report, Responder, Station
 from protocol.replica.sqlite import SqliteStore
 from sync_server.contacts import Contacts
 from sync_server.keys import ServerKeys, Territory
+from sync_server.reports import Reports
 
 
 class Server:
@@ -48,6 +49,7 @@ class Server:
         self.now_ms = now_ms
         self.entropy = entropy
         self.contacts = Contacts(store)
+        self.reports = Reports(store)
         station = Station(
             signing=keys.signing,
             agreement=(keys.agreement,),
@@ -59,6 +61,7 @@ class Server:
         )
         self.responder = Responder(replica, holdings, station, now_ms=now_ms, entropy=entropy)
         self.responder.on_contact = self.contacts.note
+        self.responder.on_report = self._note_report
 
     @classmethod
     async def open(cls, folder: Path, *, now_ms: Callable[[], int], entropy: Entropy) -> Self:
@@ -75,6 +78,7 @@ class Server:
                 folder, territory, keys, store, replica, holdings, (certificate,), now_ms=now_ms, entropy=entropy
             )
             await server.contacts.load()
+            await server.reports.load()
         except BaseException:
             await store.close()
             raise
@@ -92,6 +96,11 @@ class Server:
         return await self.replica.write(
             drafts, author=self.keys.signing, now_ms=self.now_ms(), entropy=self.entropy, unsent=False
         )
+
+    def _note_report(self, report: Report) -> None:
+        health = self.reports.note(report.register)
+        if health is not None:
+            self.contacts.note_report(report, health.trouble)
 
     @property
     def grant(self) -> bytes:

@@ -84,7 +84,7 @@ async def init(
     )
 
 
-@PROGRAM.command("run")
+@PROGRAM.command("run", lasting=True)
 async def run(
     call: Call,
     *,

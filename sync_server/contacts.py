@@ -1,7 +1,10 @@
-"""When each device was last heard of: a cache, in memory, written to marks now and then (R14).
+"""When each device was last heard of, through whom, and what troubled it: a cache in memory, written to marks (R14).
 
 A quiet sync must not cost a flush of the disk, so what was heard in the last seconds before a power cut may be
 forgotten; the device calls again. Nothing else depends on it.
+
+A device that cannot reach us is heard of through others: its signed report says when it was written, by our clock as far
+as it knew it, and who brought it is remembered.
 """
 
 from __future__ import annotations
@@ -10,34 +13,58 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
-from protocol.canonical import decode, encode
-from protocol.errors import PeerFault
+from protocol.canonical import Value, decode, encode
+from protocol.errors import Code, PeerFault
 from protocol.fields import Fields, compact
 from protocol.limits import MAX_NAME_CHARS, MAX_REGISTER_BYTES
 from protocol.replica.interfaces import EntryStore
-from protocol.replica.serving import Contact
+from protocol.replica.serving import Contact, Report
 
 DIRECT: Final = "direct"
 FLUSH_INTERVAL_S: Final = 10.0
+MAX_TROUBLES: Final = 20
 
 _MARKS: Final = "device/"
 _VIA_CHARS: Final = 64
+_CODE_CHARS: Final = 64
+_TROUBLE_PARTS: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """What a device reported: an error's code, since when, and until when if it is over, by our clock."""
+
+    code: str
+    since_ms: int
+    until_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """What is remembered of a device: when it enrolled, called, last held all that we hold, and the name it gave."""
+    """What is remembered of a device: when it enrolled, was heard of, last held all that we hold, the name it gave.
+
+    `via` is `DIRECT`, or the id of the device that brought the latest news of it; `troubles` are its last
+    `MAX_TROUBLES`, the newest first.
+    """
 
     name: str | None = None
     enrolled_ms: int | None = None
     seen_ms: int | None = None
     current_ms: int | None = None
     via: str | None = None
+    troubles: tuple[Trouble, ...] = ()
 
     def encode(self) -> bytes:
         """To a mark."""
         return encode(
-            compact(name=self.name, enrolled=self.enrolled_ms, seen=self.seen_ms, current=self.current_ms, via=self.via)
+            compact(
+                name=self.name,
+                enrolled=self.enrolled_ms,
+                seen=self.seen_ms,
+                current=self.current_ms,
+                via=self.via,
+                troubles=[[trouble.code, trouble.since_ms, trouble.until_ms] for trouble in self.troubles],
+            )
         )
 
     @classmethod
@@ -51,9 +78,20 @@ class Heard:
                 fields.count_or_none("seen"),
                 fields.count_or_none("current"),
                 fields.text_or_none("via", _VIA_CHARS),
+                tuple(_trouble(row) for row in fields.rows("troubles", MAX_TROUBLES)),
             )
         except PeerFault:
             return cls()
+
+    def with_trouble(self, code: str | None, at_ms: int) -> Heard:
+        """What is remembered once the device has said what troubles it: the same again says nothing new."""
+        latest = self.troubles[0] if self.troubles else None
+        open_one = latest if latest is not None and latest.until_ms is None else None
+        if code == (None if open_one is None else open_one.code):
+            return self
+        kept = self.troubles if open_one is None else (replace(open_one, until_ms=at_ms), *self.troubles[1:])
+        begun = () if code is None else (Trouble(code, at_ms),)
+        return replace(self, troubles=(*begun, *kept)[:MAX_TROUBLES])
 
 
 class Contacts:
@@ -73,7 +111,7 @@ class Contacts:
 
     def of(self, device: bytes) -> Heard:
         """What is remembered of a device."""
-        return self._heard.get(device, Heard())
+        return self._heard.get(device, _UNHEARD)
 
     def note(self, contact: Contact) -> None:
         """A device has called."""
@@ -83,6 +121,16 @@ class Contacts:
         if contact.current and since_ms is not None:
             self.observe_lag(max(contact.at_ms - since_ms, 0))
         self._keep(contact.device, replace(before, seen_ms=contact.at_ms, current_ms=current_ms, via=DIRECT))
+
+    def note_report(self, report: Report, trouble: str | None) -> None:
+        """A device's health report has come, by itself or through another; `trouble` is the code that it tells."""
+        device = report.register.device
+        heard = self.of(device).with_trouble(trouble, report.at_ms)
+        written_ms = min(report.register.at_ms, report.at_ms)
+        if report.carrier != device and written_ms > (heard.seen_ms or 0):
+            heard = replace(heard, seen_ms=written_ms, via=report.carrier.hex())
+        if heard is not self.of(device):
+            self._keep(device, heard)
 
     def note_enrolment(self, device: bytes, name: str, at_ms: int) -> None:
         """A device has enrolled under a name."""
@@ -104,6 +152,17 @@ class Contacts:
     def _keep(self, device: bytes, heard: Heard) -> None:
         self._heard[device] = heard
         self._unsaved.add(device)
+
+
+_UNHEARD: Final = Heard()
+
+
+def _trouble(row: Value) -> Trouble:
+    if isinstance(row, list) and len(row) == _TROUBLE_PARTS:
+        code, since_ms, until_ms = row
+        if isinstance(code, str) and len(code) <= _CODE_CHARS and isinstance(since_ms, int):
+            return Trouble(code, since_ms, until_ms if isinstance(until_ms, int) else None)
+    raise PeerFault(Code.MALFORMED, "what troubled a device cannot be read")
 
 
 def _ignore(_lag_ms: int) -> None:

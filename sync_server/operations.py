@@ -16,9 +16,10 @@ from protocol.replica.console import installed_version
 from protocol.replica.operation import JSON, Incoming, Outgoing, Params, Table
 from sync_server.app import Server
 from sync_server.handlers import grants
-from sync_server.handlers.devices import Device, list_devices
+from sync_server.handlers.devices import Device
 from sync_server.handlers.hand_ins import list_hand_ins
 from sync_server.handlers.invitations import Wanted, invite
+from sync_server.handlers.members import list_devices
 from sync_server.handlers.names import device_id, invited_role, lifetime_ms, person_id, person_role
 from sync_server.handlers.people import add_person, list_persons
 from sync_server.handlers.spaces import add_space, list_spaces, space_named, spaces_named

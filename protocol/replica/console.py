@@ -32,6 +32,7 @@ from protocol.replica.console_text import readable
 from protocol.replica.operation import JSON
 
 INTERRUPTED_STATUS: Final = 130
+_TAKEN_OVER: Final = "_PARSED"
 _FALSE: Final = frozenset({"", "0", "false", "no", "off", "f", "n"})
 
 Handler: TypeAlias = "Callable[..., JSON] | Callable[..., Awaitable[JSON]]"
@@ -56,6 +57,7 @@ class _Command:
     parameters: Mapping[str, str]
     verdict: bool
     raw: bool
+    lasting: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,16 +81,19 @@ class Program:
         self._prefix = name.upper().replace("-", "_")
         self._commands: dict[str, _Command] = {}
 
-    def command(self, name: str, *, verdict: bool = False, raw: bool = False) -> Callable[[_H], _H]:
+    def command(
+        self, name: str, *, verdict: bool = False, raw: bool = False, lasting: bool = False
+    ) -> Callable[[_H], _H]:
         """Enter a function as the command `name` (`"items"`, `"space add"`).
 
         `verdict`: the exit status is 1 if the result's `ok` is false. `raw`: the command writes stdout itself and its
-        result is not shown.
+        result is not shown. `lasting`: once its options are parsed the command begins anew in the same process without
+        what parsing has loaded, which a daemon would keep in memory for weeks.
         """
 
         def enter(handler: _H) -> _H:
             signature, options, parameters = self._signature_of(handler)
-            self._commands[name] = _Command(handler, signature, Known(name, options), parameters, verdict, raw)
+            self._commands[name] = _Command(handler, signature, Known(name, options), parameters, verdict, raw, lasting)
             return handler
 
         return enter
@@ -97,10 +102,15 @@ class Program:
         """Run the command that `argv` (default: the process's own) asks for; the exit status."""
         as_json = self._wants_json(sys.argv[1:] if argv is None else argv)
         try:
+            if (parsed := self._taken_over()) is not None:
+                as_json = parsed.call.json
+                return _perform(parsed)
             outcome = self._application()(args=argv, prog_name=self.name, standalone_mode=False)
             if not isinstance(outcome, _Parsed):  # help or version, already written
                 return cast("int", outcome or 0)
             as_json = outcome.call.json
+            if outcome.command.lasting and argv is None:
+                self._begin_anew(outcome)
             return _perform(outcome)
         except typer.TyperException as error:
             context = getattr(error, "ctx", None)
@@ -117,6 +127,33 @@ class Program:
             return 1
         except Exception as error:  # noqa: BLE001 — the last line of defence of a program
             return self._unforeseen(error, as_json=as_json)
+
+    def _begin_anew(self, parsed: _Parsed) -> None:
+        """Replace this program by itself, told what was parsed; where the system has no such call, just go on."""
+        if os.name != "posix":
+            return
+        told = {
+            "command": parsed.call.command,
+            "data": str(parsed.call.data_dir),
+            "json": parsed.call.json,
+            "arguments": parsed.arguments,
+        }
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os.execve(  # noqa: S606  (ourselves)
+            sys.executable,
+            [sys.executable, *sys.orig_argv[1:]],
+            {**os.environ, f"{self._prefix}{_TAKEN_OVER}": json.dumps(told)},
+        )
+
+    def _taken_over(self) -> _Parsed | None:
+        """What the program that this one replaces had parsed."""
+        told = os.environ.pop(f"{self._prefix}{_TAKEN_OVER}", None)
+        if told is None:
+            return None
+        found = json.loads(told)
+        call = Call(self.name, found["command"], Path(found["data"]), found["json"])
+        return _Parsed(self._commands[call.command], call, found["arguments"])
 
     def _unforeseen(self, error: Exception, *, as_json: bool) -> int:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):

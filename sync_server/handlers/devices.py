@@ -1,25 +1,28 @@
 """Devices: who they are by their grants, how they are by their health reports, when they were heard of by us.
 
-`state_of` is the rule: the first of `_STATES` that holds. Times are this server's, in ms.
+`state_of` is the rule: the first of `_STATES` that holds. `needs_somebody` says who is to be looked at. Times are this
+server's, in ms.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from protocol.errors import Code, PeerFault, TooLarge
-from protocol.register import Health, RegisterKind, parse_register
-from protocol.rights import DEVICES, Authority
+from protocol.errors import Code
+from protocol.limits import MiB
+from protocol.register import Health
 from protocol.roles import Role
-from sync_server.app import Server
 from sync_server.contacts import Heard
 
 SILENT_AFTER_MS: Final = 7 * 24 * 3600 * 1000
 OFFLINE_AFTER_MS: Final = 15 * 60 * 1000
 LATE_AFTER_MS: Final = 60 * 60 * 1000
+WRONG_CLOCK_MS: Final = 10 * 60 * 1000
+WAITING_WORK_MS: Final = 24 * 3600 * 1000
+LITTLE_ROOM_BYTES: Final = 512 * MiB
 
 
 class DeviceState(StrEnum):
@@ -69,6 +72,12 @@ class Signs:
         since_ms = self.enrolled_ms if self.current_ms is None else self.current_ms
         return 0 if self.is_current else self.now_ms - (self.now_ms if since_ms is None else since_ms)
 
+    @property
+    def unproven_ms(self) -> int | None:
+        """How long ago it last held all that we hold, or enrolled if it never did; None if neither is known."""
+        since_ms = self.enrolled_ms if self.current_ms is None else self.current_ms
+        return None if since_ms is None else max(self.now_ms - since_ms, 0)
+
 
 _STATES: Final[tuple[tuple[DeviceState, Callable[[Signs], bool]], ...]] = (
     (DeviceState.RETIRED, lambda signs: signs.cut),
@@ -87,9 +96,21 @@ def state_of(signs: Signs) -> DeviceState:
     return next((state for state, holds in _STATES if holds(signs)), DeviceState.UP_TO_DATE)
 
 
+class Remark(StrEnum):
+    """What is worth a look besides the state."""
+
+    WRONG_CLOCK = "wrong-clock"
+    WAITING_WORK = "waiting-work"
+    LITTLE_ROOM = "little-room"
+
+
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A device as it is listed; `health` is its last report, `spaces` are those that it was granted."""
+    """A device as it is listed; `health` is its last report, `spaces` are those that it was granted.
+
+    `lag_ms` says for how long nothing has proved that it holds all that we hold: 0 if it is up to date, None if that was
+    never known. `oldest_ms` is the time of the oldest hand-in of its that is not here, as far as we know.
+    """
 
     id: bytes
     role: Role
@@ -97,62 +118,69 @@ class Device:
     heard: Heard
     health: Health | None
     spaces: tuple[bytes, ...]
+    lag_ms: int | None
+    oldest_ms: int | None = None
 
     @property
     def name(self) -> str | None:
         """The name that it gave last."""
         return self.heard.name if self.health is None else self.health.name
 
-
-async def list_devices(server: Server) -> list[Device]:
-    """Every device that was ever granted anything, in the order of their first grants."""
-    health = await _health(server)
-    grants: dict[bytes, list[Authority]] = {}
-    for authority in server.replica.door.authorities():
-        if authority.role in DEVICES:
-            grants.setdefault(authority.key, []).append(authority)
-    open_grants = await _open_grants(server, (grant for held in grants.values() for grant in held))
-    return [
-        _device(server, key, held, health.get(key), cut=not any(grant.grant in open_grants for grant in held))
-        for key, held in grants.items()
-    ]
+    @property
+    def trouble(self) -> str | None:
+        """The code of the error that it last reported."""
+        return None if self.health is None else self.health.trouble
 
 
-def _device(server: Server, key: bytes, grants: Iterable[Authority], health: Health | None, *, cut: bool) -> Device:
-    held = list(grants)
-    heard = server.contacts.of(key)
+@dataclass(frozen=True, slots=True)
+class Member:
+    """What a device's grants say: its highest role, the spaces that it was granted, whether all of that is cut."""
+
+    id: bytes
+    role: Role
+    spaces: tuple[bytes, ...]
+    cut: bool
+
+
+def device_of(
+    member: Member, heard: Heard, health: Health | None, now_ms: int, pending_ms: int | None = None
+) -> Device:
+    """The device that follows from its grants and from what is known of it; `pending_ms`: its oldest hand-in awaited."""
     signs = Signs(
-        now_ms=server.now_ms(),
-        cut=cut,
+        now_ms=now_ms,
+        cut=member.cut,
         trouble=None if health is None else health.trouble,
         seen_ms=heard.seen_ms,
         current_ms=heard.current_ms,
         enrolled_ms=heard.enrolled_ms,
         backlog=0 if health is None else health.backlog_entries,
     )
-    spaces = tuple(dict.fromkeys(grant.space for grant in held))
-    return Device(key, max(held, key=lambda grant: grant.rank).role, state_of(signs), heard, health, spaces)
+    state = state_of(signs)
+    lag_ms = 0 if state is DeviceState.UP_TO_DATE else signs.unproven_ms
+    told_ms = None if health is None else health.oldest_ms
+    if told_ms is None or (pending_ms is not None and pending_ms < told_ms):
+        told_ms = pending_ms
+    return Device(member.id, member.role, state, heard, health, member.spaces, lag_ms, told_ms)
 
 
-async def _open_grants(server: Server, grants: Iterable[Authority]) -> set[bytes]:
-    """Those grants that no revocation cuts; each space is folded once."""
-    by_space: dict[bytes, list[Authority]] = {}
-    for grant in grants:
-        by_space.setdefault(grant.space, []).append(grant)
-    found: set[bytes] = set()
-    for space, granted in by_space.items():
-        roster = (await server.replica.view(space)).roster
-        found |= {
-            grant.grant for grant in granted if grant.key not in roster.cut and grant.grant not in roster.held_back
-        }
-    return found
+def remarks_on(device: Device, now_ms: int) -> tuple[Remark, ...]:
+    """What is worth a look besides the state; nothing of a device that was let go."""
+    if device.state is DeviceState.RETIRED:
+        return ()
+    health = device.health
+    found = []
+    if health is not None and abs(health.skew_ms or 0) >= WRONG_CLOCK_MS:
+        found.append(Remark.WRONG_CLOCK)
+    if device.oldest_ms is not None and now_ms - device.oldest_ms >= WAITING_WORK_MS:
+        found.append(Remark.WAITING_WORK)
+    if health is not None and health.free_bytes < LITTLE_ROOM_BYTES and device.state is not DeviceState.DISK_FULL:
+        found.append(Remark.LITTLE_ROOM)
+    return tuple(found)
 
 
-async def _health(server: Server) -> Mapping[bytes, Health]:
-    found = {}
-    for row in await server.store.registers(RegisterKind.HEALTH):
-        try:
-            found[row.device] = Health.parse(parse_register(row.data).body)
-        except (PeerFault, TooLarge):
-            continue
-    return found
+NEEDS_SOMEBODY: Final = frozenset({DeviceState.DISK_FULL, DeviceState.ERROR, DeviceState.SILENT, DeviceState.LATE})
+
+
+def needs_somebody(device: Device, now_ms: int) -> bool:
+    """Whether a person should look at it: it will not come right by itself."""
+    return device.state in NEEDS_SOMEBODY or bool(remarks_on(device, now_ms))

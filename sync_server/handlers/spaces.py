@@ -61,7 +61,7 @@ async def add_space(server: Server, name: str, school: str, year: str | None = N
 
 async def list_spaces(server: Server) -> list[ListedSpace]:
     """Every class, by school and name."""
-    records = await _records(server)
+    records = await space_records(server)
     counts = await server.store.spaces()
     schools = {space: record.uai for space, record in records.items() if record.uai is not None}
     listed = []
@@ -78,18 +78,6 @@ async def list_spaces(server: Server) -> list[ListedSpace]:
                 )
             )
     return sorted(listed, key=lambda space: (space.school, space.name.casefold(), space.id))
-
-
-async def schools_of_spaces(server: Server) -> dict[bytes, str]:
-    """The UAI of the school that each school or class space belongs to."""
-    records = await _records(server)
-    found = {}
-    for space in records:
-        for above in server.replica.door.lineage(space):
-            uai = records[above].uai if above in records else None
-            if uai is not None:
-                found[space] = uai
-    return found
 
 
 def space_named(server: Server, text: str) -> bytes:
@@ -115,7 +103,7 @@ def smallest_cover(door: Door, spaces: Iterable[bytes]) -> bytes:
     return next(space for space in lines[0] if all(space in line for line in lines))
 
 
-async def _records(server: Server) -> dict[bytes, SpaceRecord]:
+async def space_records(server: Server) -> dict[bytes, SpaceRecord]:
     """What the `space` entries say, by the space that they make; of several for a school the first counts."""
     records: dict[bytes, SpaceRecord] = {}
     for entry in await server.store.scan_kinds([Kind.SPACE]):

@@ -69,6 +69,12 @@ def verify(call: Call, *, broken: bool = False) -> JSON:
     return {"ok": not broken, "problems": ["pack 3"] if broken else []}
 
 
+@PROGRAM.command("run", lasting=True)
+def run(call: Call, *, listen: str = "nowhere") -> JSON:
+    """Say what is kept in memory while the command lasts."""
+    return {"listen": listen, "data": str(call.data_dir), "parser": "pydantic" in sys.modules}
+
+
 @PROGRAM.command("cat", raw=True)
 def cat(call: Call) -> JSON:
     """Write raw bytes."""

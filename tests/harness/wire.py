@@ -142,28 +142,37 @@ async def _nothing() -> AsyncIterator[bytes]:
 class Faults:
     """What goes wrong. `out_bytes` and `in_bytes` are how much still passes in a direction; None is no bound.
 
-    `lose_answers` calls are answered but the answers are lost; with `double` every call arrives twice.
+    `lose_answers` calls are answered but the answers are lost; with `double` every call arrives twice; after `hiccup`
+    bytes one transfer or call is cut, once.
     """
 
     out_bytes: int | None = None
     in_bytes: int | None = None
     lose_answers: int = 0
+    hiccup: int | None = None
     double: bool = False
     down: bool = False
     on_post: Callable[[str], None] = field(default=lambda _path: None)
 
     def out(self, size: int) -> int:
         """How many of `size` bytes pass to the server."""
-        passed = size if self.out_bytes is None else min(size, self.out_bytes)
+        passed = self._without_hiccup(size if self.out_bytes is None else min(size, self.out_bytes))
         if self.out_bytes is not None:
             self.out_bytes -= passed
         return passed
 
     def into(self, size: int) -> int:
         """How many of `size` bytes come back."""
-        passed = size if self.in_bytes is None else min(size, self.in_bytes)
+        passed = self._without_hiccup(size if self.in_bytes is None else min(size, self.in_bytes))
         if self.in_bytes is not None:
             self.in_bytes -= passed
+        return passed
+
+    def _without_hiccup(self, size: int) -> int:
+        if self.hiccup is None:
+            return size
+        passed = min(size, self.hiccup)
+        self.hiccup = None if passed < size else self.hiccup - passed
         return passed
 
 

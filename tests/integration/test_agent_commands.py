@@ -33,7 +33,8 @@ def room(tmp_path: Path) -> Iterator[Class]:
     made = asyncio.run(enrolled_class(tmp_path / "class", {"laptop": Role.TEACHER, "renard": Role.MACHINE}))
     yield made
     for machine in made.devices.values():
-        machine.kill()
+        if machine.daemon is not None:
+            machine.kill()
 
 
 def lay(folder: Path, files: dict[str, bytes]) -> Path:
@@ -164,7 +165,7 @@ def test_refusals_are_the_same_through_a_running_agent(room: Class, tmp_path: Pa
     assert renard.run("cat", "ab" * 32, "x").status == 2
 
 
-# --- ends that nobody wished --------------------------------------------------------------------------------------------
+# --- ends that nobody wished ------------------------------------------------------------------------------------------
 
 
 def test_a_publication_that_is_killed_leaves_nothing_to_see_and_can_be_repeated(room: Class, tmp_path: Path) -> None:
@@ -195,7 +196,8 @@ def test_a_file_that_is_saved_once_more_while_it_is_handed_in_is_handed_in_as_it
     asyncio.run(meet(laptop, renard))
     work = tmp_path / "récit.odt"
     work.write_bytes(b"Il etait")
-    read, saved = intake._piece, []
+    read = intake._piece
+    saved: list[int] = []
 
     def while_it_is_saved(file: BinaryIO, place: Path) -> bytes:
         if not saved:
@@ -232,7 +234,7 @@ def test_a_file_that_never_stops_changing_is_named_and_nothing_is_handed_in(
     assert renard.ok("hand-ins") == []
 
 
-# --- bad input ----------------------------------------------------------------------------------------------------------
+# --- bad input --------------------------------------------------------------------------------------------------------
 
 
 def check(done: Done, status: int, code: str) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from itertools import cycle, repeat
 from pathlib import Path
 from random import Random
 
@@ -11,12 +12,12 @@ import pytest
 
 from protocol.checkpoint import Checkpoint
 from protocol.coursework import HandInState, Work
-from protocol.entry import Kind, compose
+from protocol.entry import Entry, Kind, compose
 from protocol.errors import Code, LocalFailure, NoAnswer, PeerFault, Refused
 from protocol.identity import SigningKey
 from protocol.replica.holdings import Need
 from protocol.roles import PersonRole, Role
-from protocol.structure import Revocation
+from protocol.structure import Grant, Revocation
 from protocol.wire import SYNC_PATH
 from protocol.work import ItemKind
 from sync_agent.app import REFUSED_MARKS
@@ -25,7 +26,7 @@ from sync_agent.health import LastSync
 from sync_agent.session import Session
 from sync_agent.transport import HttpTransport
 from tests.harness.classroom import Classroom, Device, Files, classroom
-from tests.harness.territory import Territory
+from tests.harness.territory import Territory, new_device
 from tests.harness.wire import Faults, Faulty, Frontage, MemoryTransport, serve
 
 SMALL: Files = {"lecon.html": b"<h1>Le cycle de l'eau</h1>", "notes/memo.txt": b"un deux trois"}
@@ -253,6 +254,20 @@ async def test_content_that_was_cut_on_its_way_down_is_not_fetched_twice(room: C
     assert await machine.files(item) == film
 
 
+async def test_content_that_is_cut_once_is_gone_on_with_in_the_same_sync(room: Classroom) -> None:
+    teacher, machine = await room.teacher(), await room.machine()
+    await converge(teacher, machine)
+    film = {"film.mp4": Random(2).randbytes(400_000)}
+    item = (await room.publish(teacher, film)).item
+    for device in (teacher, machine):
+        device.faulty.faults.hiccup = 300_000
+        before = device.way.traffic.copy()
+        await device.session.sync()
+        moved = device.way.traffic.since(before)
+        assert 400_000 < moved.bytes_in + moved.bytes_out < 500_000
+    assert await machine.files(item) == film
+
+
 async def test_lost_answers_change_nothing_in_the_end(tmp_path: Path) -> None:
     for lost in range(1, 4):
         async with classroom(tmp_path / str(lost), faulty) as room:
@@ -347,6 +362,37 @@ async def test_an_image_without_the_class_learns_of_it_again_from_its_devices(ro
     await converge(machine)
     assert new in await image.replica.readable(machine.agent.device)
     assert await image.replica.fingerprint(new) == await machine.agent.replica.fingerprint(new)
+
+
+async def test_a_grant_that_an_old_image_lacks_is_shown_to_it(room: Classroom, tmp_path: Path) -> None:
+    second = await room.territory.classroom("CM2")
+    machine = await room.machine()
+    await machine.session.sync()
+    await room.territory.close()
+    shutil.copytree(tmp_path / "server", tmp_path / "image")
+    await room.restart_server(tmp_path / "server")
+    await room.territory.let_in(machine.agent.keys, Role.MACHINE, second)
+    await machine.session.sync()
+    await room.restart_server(tmp_path / "image")
+    await machine.session.sync()
+    assert second in await room.territory.replica.readable(machine.agent.device)
+
+
+@pytest.mark.parametrize("has_synced", [True, False])
+async def test_a_device_of_very_many_classes_brings_them_all_to_a_server_born_again(
+    room: Classroom, tmp_path: Path, has_synced: bool
+) -> None:
+    for number in range(35):
+        await room.territory.classroom(f"Groupe {number}")
+    machine = await room.device(Role.MACHINE, *room.territory.classes)
+    if has_synced:
+        await machine.session.sync()
+    room.territory.clock.advance(60_000)
+    reborn = await room.territory.reborn(tmp_path / "reborn")
+    await room.replace_server(reborn)
+    await machine.session.sync()
+    for space in await machine.agent.spaces():
+        assert await reborn.replica.fingerprint(space) == await machine.agent.replica.fingerprint(space)
 
 
 async def test_a_server_born_again_with_nothing_is_filled_again_with_entries_and_content(
@@ -474,6 +520,7 @@ async def test_an_older_server_than_a_device_has_seen_is_refused(room: Classroom
     with pytest.raises(PeerFault) as raised:
         await machine.session.sync()
     assert raised.value.code is Code.WRONG_KEY
+    assert "older" in raised.value.message
 
 
 async def test_a_device_whose_access_was_withdrawn_is_told_so(room: Classroom) -> None:
@@ -526,6 +573,30 @@ async def test_an_entry_that_waits_at_the_server_stays_here_and_is_not_sent_with
     assert (await machine.session.sync()).bytes_out >= first.bytes_out - 8
 
 
+async def test_an_entry_that_waited_and_got_in_by_itself_is_not_sent_again(room: Classroom) -> None:
+    machine = await room.machine()
+    await machine.session.sync()
+    keys = new_device(Random(50).randbytes)
+    grant = Grant(keys.signing.public, keys.agreement.public, None, Role.MACHINE, None, None)
+
+    def say(author: SigningKey, kind: Kind, under: bytes, payload: bytes) -> Entry:
+        at = room.territory.clock() << 16
+        return compose(author=author, space=room.space, kind=kind, grant=under, at=at, payload=payload, salt=bytes(16))
+
+    letting_in = say(room.territory.keys.signing, Kind.GRANT, room.territory.certificate.id, grant.encode())
+    written = say(keys.signing, Kind.RECEIPT_SAFE, letting_in.id, b"\x80")
+    here = machine.agent.replica
+    await here.admit([letting_in], source=bytes(32), now_ms=room.territory.clock())
+    await here.admit([written], source=bytes(32), now_ms=room.territory.clock(), unsent=True)
+    await machine.session.sync()
+    assert await here.store.unsent(1_000) == [written]
+    await room.territory.replica.admit([letting_in], source=bytes(32), now_ms=room.territory.clock())
+    result = await machine.session.sync()
+    assert await here.store.unsent(1_000) == []
+    assert result.sent == 0
+    assert await room.agree()
+
+
 async def test_an_entry_that_is_refused_leaves_the_outbox_and_is_noted(room: Classroom) -> None:
     machine = await room.machine()
     await machine.session.sync()
@@ -550,13 +621,12 @@ class Meddling(MemoryTransport):
     def __init__(self, frontage: Frontage) -> None:
         super().__init__(frontage)
         self.spoil = 0
-        self.expire = 0
+        self.expire: Iterator[bool] = repeat(False)
         self.fetched = 0
 
     async def fetch(self, capability: str, start: int) -> AsyncGenerator[bytes, None]:
         self.fetched += 1
-        if self.expire:
-            self.expire -= 1
+        if next(self.expire, False):
             raise PeerFault(Code.BAD_CAPABILITY, "expired")
         spoil, self.spoil = self.spoil > 0, max(0, self.spoil - 1)
         async for piece in super().fetch(capability, start):
@@ -599,14 +669,26 @@ async def test_a_pack_that_is_always_wrong_is_given_up_and_said(meddled: tuple[D
 
 async def test_a_link_that_has_expired_is_asked_for_again(meddled: tuple[Device, Meddling, bytes]) -> None:
     machine, way, item = meddled
-    way.expire = 1
+    way.expire = iter([True])
     await machine.session.sync()
     assert await machine.files(item) == LARGE
 
 
+async def test_links_are_asked_for_again_as_long_as_some_content_comes(room: Classroom) -> None:
+    teacher = await room.teacher()
+    for number in range(6):
+        await room.publish(teacher, {f"{number}.bin": Random(number).randbytes(70_000)})
+    await teacher.session.sync()
+    machine = await room.device(Role.MACHINE, way=Meddling)
+    assert isinstance(machine.way, Meddling)
+    machine.way.expire = cycle([True, False, True])
+    await machine.session.sync()
+    assert not await machine.agent.missing()
+
+
 async def test_links_that_always_expire_end_the_sync(meddled: tuple[Device, Meddling, bytes]) -> None:
     machine, way, _ = meddled
-    way.expire = 1_000
+    way.expire = repeat(True)
     await machine.session.sync()
     assert await machine.agent.missing()
     assert way.fetched < 5

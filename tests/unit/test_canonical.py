@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import struct
+import tracemalloc
 from collections.abc import Callable
 from enum import IntEnum, StrEnum
 from random import Random
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from protocol.canonical import Value, decode, encode
 from protocol.errors import Code, PeerFault, TooLarge
-from protocol.limits import MAX_DEPTH_LEVELS
+from protocol.limits import MAX_DEPTH_LEVELS, MAX_MESSAGE_BYTES, MAX_VALUES_PER_MESSAGE, MiB
 
 MAX_BYTES = 1 << 20
 
@@ -241,3 +242,67 @@ def test_a_value_outside_the_format_is_our_own_error(value: Value) -> None:
 def test_a_type_outside_the_format_is_our_own_error(value: object) -> None:
     with pytest.raises(TypeError):
         encode(value)  # type: ignore[arg-type]
+
+
+# --- what a message may cost its reader -------------------------------------------------------------------------------
+
+
+def array_of(count: int, value: bytes) -> bytes:
+    return b"\xdd" + count.to_bytes(4, "big") + value * count
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        array_of(8_000_000, b"\x90"),
+        array_of(8_000_000, b"\x80"),
+        array_of(4_000_000, b"\xcd\x01\x01"),
+        b"\xdd\x00\x0f\xff\xff" * 900 + bytes(2_000_000),
+        b"\x91" * 8_000_000,
+        b"\xc7\x01\x05\x00" + b"\x90" * 8_000_000,
+        b"\x01" * 8_000_000,
+    ],
+    ids=["arrays", "maps", "integers", "announced", "deep", "behind an extension", "behind the end"],
+)
+def test_few_bytes_never_grow_into_many(data: bytes) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(PeerFault):
+            decode(data, max_bytes=MAX_MESSAGE_BYTES)
+        assert tracemalloc.get_traced_memory()[1] < 16 * MiB
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("values", [-1, 0, 1])
+def test_a_message_holds_so_many_values_and_not_one_more(values: int) -> None:
+    count = MAX_VALUES_PER_MESSAGE - 1 + values
+    data = array_of(count, b"\x01")
+    if values > 0:
+        with pytest.raises(TooLarge):
+            decode(data, max_bytes=MAX_MESSAGE_BYTES)
+    else:
+        assert decode(data, max_bytes=MAX_MESSAGE_BYTES) == [1] * count
+
+
+def test_every_type_is_passed_over_by_its_own_length_when_values_are_counted() -> None:
+    each: list[Value] = [
+        None,
+        True,
+        5,
+        -5,
+        200,
+        60_000,
+        2**31,
+        2**40,
+        -100,
+        -30_000,
+        -(2**31),
+        -(2**40),
+        b"b" * 9,
+        b"b" * 300,
+    ]
+    each += [b"b" * 70_000, "s" * 9, "s" * 50, "s" * 300, "s" * 70_000, [1] * 20, [[2]], {"k": 1}]
+    each.append({f"{number:05}": number for number in range(70)})
+    each.append([None] * 70_000)
+    assert decode(encode(each), max_bytes=MAX_MESSAGE_BYTES) == each

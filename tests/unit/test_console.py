@@ -354,3 +354,10 @@ def test_help_loads_nothing_that_only_commands_need() -> None:
 async def test_a_command_without_files_refuses_one() -> None:
     with pytest.raises(PeerFault):
         await Notices().start("a", 1)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="where a process cannot replace itself, it goes on")
+def test_a_lasting_command_begins_anew_without_what_parsing_loaded(tmp_path: Path) -> None:
+    argv = [sys.executable, "-m", "tests.harness.console_program", "run", "--listen", "é:1", "--data", str(tmp_path)]
+    done = subprocess.run([*argv, "--json"], cwd=ROOT, capture_output=True, check=True)
+    assert json.loads(done.stdout) == {"listen": "é:1", "data": str(tmp_path), "parser": False}

@@ -1,0 +1,252 @@
+"""What the pages show, taken from the folds: classes, cards, hand-ins, how the exchange stands.
+
+Rules:
+- an item is read in its newest version that is here as a whole (R17); one without any is "arriving";
+- a pupils' machine shows nothing of what is withdrawn, and of hand-ins only what the fold says of their state;
+- names come from the class list of the very space (R11).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from protocol.coursework import Coursework, HandInState, Item, Version, Work
+from protocol.entry import Kind
+from protocol.errors import BadInput, Code
+from protocol.manifest import ManifestEntry
+from protocol.replica.holdings import Need
+from protocol.rights import WRITERS
+from protocol.roles import PersonRole, Role
+from protocol.roster import Person, Roster
+from protocol.work import ContentRef, ItemKind
+from sync_agent.app import PROVEN_MARKS, REFUSED_MARKS, Agent
+from sync_agent.handing_in import SealedLists, state_of
+from sync_agent.portal.standing import Exchange
+from sync_agent.reading import Manifests, need_of, with_ancestors
+from sync_agent.scheduler import Outcome
+from sync_agent.status import space_names
+
+_TEACHES: Final = frozenset({Role.TEACHER, Role.ADMIN})
+_INDEXES: Final = ("index.html", "index.htm", "index.xhtml")
+_PAGE_ENDINGS: Final = (".html", ".htm", ".xhtml")
+_FAR_MS: Final = 1 << 62
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """A space of this device as people see it. `is_class`: it is one, and not what lies above."""
+
+    space: bytes
+    name: str
+    is_class: bool
+    roster: Roster
+    coursework: Coursework
+
+    @property
+    def pupils(self) -> list[Person]:
+        """Who learns here, by name."""
+        return _by_name(person for person in self.roster.persons.values() if person.role is PersonRole.PUPIL)
+
+    @property
+    def teachers(self) -> list[Person]:
+        """Who teaches here, by name."""
+        return _by_name(person for person in self.roster.persons.values() if person.role is PersonRole.TEACHER)
+
+    def name_of(self, person: bytes | None) -> str | None:
+        """A name from the class list, if it has one."""
+        found = None if person is None else self.roster.persons.get(person)
+        return None if found is None else found.name
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """An item, where it is, and the version of it that can be read here, if one can."""
+
+    room: Room
+    item: Item
+    readable: Version | None
+
+    @property
+    def is_newest(self) -> bool:
+        """Whether what can be read is what everybody is shown."""
+        return self.readable is self.item.shown
+
+    @property
+    def is_assignment(self) -> bool:
+        """Whether work can be handed in for it."""
+        return self.item.shown.record.kind is ItemKind.ASSIGNMENT
+
+    @property
+    def due_ms(self) -> int | None:
+        """When it is due."""
+        return self.item.shown.record.due_ms
+
+    def works_of(self, person: bytes | None) -> list[Work]:
+        """What a person handed in for it, newest first; without a person, everything."""
+        found = [
+            work
+            for work in self.room.coursework.hand_ins.values()
+            if work.item == self.item.id and (person is None or work.person == person)
+        ]
+        return sorted(found, key=lambda work: (work.at_ms, work.id), reverse=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A hand-in with its state: what this device knows besides the fold."""
+
+    work: Work
+    state: HandInState
+    made_here: bool
+    refusal: str | None
+
+
+class Shelf:
+    """Looks things up for the pages; remembers lists of files that it has read."""
+
+    def __init__(self, agent: Agent) -> None:
+        self.agent = agent
+        self._manifests = Manifests()
+        self._sealed_lists = SealedLists()
+        self._incomplete: tuple[object, int] = (None, 0)
+
+    # --- classes and people -------------------------------------------------------------------------------------------
+
+    async def rooms(self) -> list[Room]:
+        """The spaces of this device, those above first."""
+        door = self.agent.replica.door
+        names = await space_names(self.agent)
+        rooms = []
+        for space in await self.agent.spaces():
+            view = await self.agent.replica.view(space)
+            is_class = door.parent(space) not in (None, door.territory)
+            rooms.append(Room(space, names.get(space, ""), is_class, view.roster, view.coursework))
+        return rooms
+
+    async def teaches(self) -> bool:
+        """Whether this is a teacher's device."""
+        return await self.agent.role() in _TEACHES
+
+    async def own_person(self) -> bytes | None:
+        """The person whom this device's grants name."""
+        grants = await self.agent.replica.authorities(self.agent.device)
+        return next((grant.person for grant in grants if grant.person is not None), None)
+
+    def author_of(self, key: bytes, room: Room) -> str | None:
+        """The name of the person whose device wrote something."""
+        for grant in self.agent.replica.door.authorities_of(key):
+            name = room.name_of(grant.person)
+            if name is not None:
+                return name
+        return None
+
+    async def may_publish(self, room: Room) -> bool:
+        """Whether this device may write coursework in a space."""
+        door = self.agent.replica.door
+        return any(
+            grant.role in WRITERS[Kind.REVISION >> 4] and door.covers(grant, room.space)
+            for grant in await self.agent.replica.authorities(self.agent.device)
+        )
+
+    # --- items --------------------------------------------------------------------------------------------------------
+
+    async def pieces(self, rooms: Iterable[Room]) -> list[Piece]:
+        """All items of these spaces, in no promised order."""
+        return [await self._piece(room, item) for room in rooms for item in room.coursework.items.values()]
+
+    async def piece(self, rooms: Iterable[Room], wanted: bytes) -> Piece:
+        """One item. Raises `BadInput(UNKNOWN_ITEM)`."""
+        for room in rooms:
+            item = room.coursework.items.get(wanted)
+            if item is not None:
+                return await self._piece(room, item)
+        raise BadInput(Code.UNKNOWN_ITEM, f"there is no item “{wanted.hex()}” here")
+
+    async def _piece(self, room: Room, item: Item) -> Piece:
+        for version in with_ancestors(item):
+            if await self.agent.holdings.is_complete(need_of(item, version)):
+                return Piece(room, item, version)
+        return Piece(room, item, None)
+
+    async def files(self, content: ContentRef | None) -> Sequence[ManifestEntry]:
+        """The files of a version or of feedback; nothing while their list is not here."""
+        return () if content is None else await self._manifests.of(self.agent, content.stream) or ()
+
+    async def is_here(self, space: bytes, content: ContentRef, *, sealed: bool = False) -> bool:
+        """Whether all of some content is here."""
+        return await self.agent.holdings.is_complete(Need(space, content.stream, sealed=sealed))
+
+    # --- hand-ins -----------------------------------------------------------------------------------------------------
+
+    async def work(self, rooms: Iterable[Room], wanted: bytes) -> tuple[Room, Work]:
+        """One hand-in. Raises `BadInput(UNKNOWN_HAND_IN)`."""
+        for room in rooms:
+            work = room.coursework.hand_ins.get(wanted)
+            if work is not None:
+                return room, work
+        raise BadInput(Code.UNKNOWN_HAND_IN, f"there is no hand-in “{wanted.hex()}” here")
+
+    async def refusals(self) -> Mapping[str, bytes]:
+        """The marks of what the server refused for good."""
+        return await self.agent.replica.store.marks(REFUSED_MARKS)
+
+    def told(self, work: Work, refusals: Mapping[str, bytes]) -> Told:
+        """A hand-in with its state."""
+        reason = refusals.get(f"{REFUSED_MARKS}{work.id.hex()}")
+        return Told(
+            work,
+            state_of(work, refusals),
+            work.author == self.agent.device,
+            None if reason is None else reason.decode(errors="replace"),
+        )
+
+    async def sealed_files(self, work: Work) -> Sequence[tuple[str, int]]:
+        """Path and size of each file inside a hand-in, as far as this device may know them."""
+        return await self._sealed_lists.of(self.agent, work)
+
+    # --- the exchange -------------------------------------------------------------------------------------------------
+
+    async def exchange(self, outcome: Outcome | None, rooms: Collection[Room]) -> Exchange:
+        """How it stands."""
+        store = self.agent.replica.store
+        waiting, _ = await store.unsent_totals()
+        waiting += len(await self.agent.replica.content.unsent_packs())
+        proven = [await self.proven_ms(room) for room in rooms if room.is_class]
+        return Exchange(
+            outcome=outcome,
+            waiting=waiting,
+            missing=len(await self.agent.missing()),
+            refused=len(await self.refusals()),
+            proven_ms=min((at for at in proven if at is not None), default=None) if None not in proven else None,
+        )
+
+    async def proven_ms(self, room: Room) -> int | None:
+        """When it was last proven that everything of a space is here."""
+        proven = await self.agent.replica.store.mark(f"{PROVEN_MARKS}{room.space.hex()}")
+        return None if proven is None else int.from_bytes(proven, "big")
+
+
+def entry_page(files: Sequence[ManifestEntry]) -> str | None:
+    """The file with which a lesson opens: its index, else its only page."""
+    paths = {file.path.lower(): file.path for file in files}
+    for index in _INDEXES:
+        if index in paths:
+            return paths[index]
+    pages = [file.path for file in files if file.path.lower().endswith(_PAGE_ENDINGS)]
+    return pages[0] if len(pages) == 1 else None
+
+
+def by_due(pieces: Iterable[Piece]) -> list[Piece]:
+    """What is due first comes first, what has no date last."""
+    return sorted(pieces, key=lambda piece: (piece.due_ms or _FAR_MS, piece.item.shown.record.title, piece.item.id))
+
+
+def newest_first(pieces: Iterable[Piece]) -> list[Piece]:
+    """What was said last comes first."""
+    return sorted(pieces, key=lambda piece: (piece.item.shown.at_ms, piece.item.id), reverse=True)
+
+
+def _by_name(persons: Iterable[Person]) -> list[Person]:
+    return sorted(persons, key=lambda person: (person.name.casefold(), person.id))

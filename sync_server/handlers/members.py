@@ -1,0 +1,83 @@
+"""Which devices there are, by their grants, and which of them have been let go.
+
+Only where a key has been revoked must a space be folded to learn what still holds; everywhere else nothing is cut. So the
+list costs little, however many schools there are, and is made anew only when a grant or a revocation has come.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from protocol.entry import Entry, Kind
+from protocol.errors import PeerFault
+from protocol.rights import DEVICES, Authority
+from protocol.structure import Revocation
+from sync_server.app import Server
+from sync_server.handlers.devices import Device, Member, device_of
+
+
+class Members:
+    """Every device that was ever granted anything, in the order of their first grants."""
+
+    def __init__(self, server: Server) -> None:
+        """Over an opened server; nothing is read before `list`."""
+        self._server = server
+        self._made_from: object = None
+        self._entries: Mapping[bytes, int] | None = None
+        self._members: tuple[Member, ...] = ()
+
+    async def list(self, counts: Mapping[bytes, int]) -> tuple[Member, ...]:
+        """The devices; `counts` are the entries of each space, as the store counts them now."""
+        if counts == self._entries:
+            return self._members
+        authorities = [each for each in self._server.replica.door.authorities() if each.role in DEVICES]
+        revoked = {key for entry in await self._server.store.scan_kinds([Kind.REVOKE]) if (key := _key_cut_by(entry))}
+        doubtful: dict[bytes, list[Authority]] = {}
+        for authority in authorities:
+            if authority.key in revoked or authority.author in revoked:
+                doubtful.setdefault(authority.space, []).append(authority)
+        lines = {above for space in doubtful for above in self._server.replica.door.lineage(space)}
+        made_from = (len(authorities), len(revoked), [(space, counts.get(space, 0)) for space in sorted(lines)])
+        if made_from != self._made_from:
+            self._members = _members(authorities, await self._closed(doubtful))
+            self._made_from = made_from
+        self._entries = dict(counts)
+        return self._members
+
+    async def _closed(self, doubtful: Mapping[bytes, Iterable[Authority]]) -> set[bytes]:
+        """The grants that a revocation cuts or holds back."""
+        closed = set()
+        for space, grants in doubtful.items():
+            roster = (await self._server.replica.view(space)).roster
+            closed |= {each.grant for each in grants if each.key in roster.cut or each.grant in roster.held_back}
+        return closed
+
+
+async def list_devices(server: Server) -> list[Device]:
+    """Every device as it is now, without the hand-ins that are awaited of it."""
+    now_ms = server.now_ms()
+    return [
+        device_of(member, server.contacts.of(member.id), server.reports.of(member.id), now_ms)
+        for member in await Members(server).list(await server.store.spaces())
+    ]
+
+
+def _members(authorities: Iterable[Authority], closed: set[bytes]) -> tuple[Member, ...]:
+    grants: dict[bytes, list[Authority]] = {}
+    for authority in authorities:
+        grants.setdefault(authority.key, []).append(authority)
+    shared: dict[tuple[bytes, ...], tuple[bytes, ...]] = {}
+    members = []
+    for key, held in grants.items():
+        spaces = tuple(dict.fromkeys(grant.space for grant in held))
+        role = max(held, key=lambda grant: grant.rank).role
+        cut = all(grant.grant in closed for grant in held)
+        members.append(Member(key, role, shared.setdefault(spaces, spaces), cut))
+    return tuple(members)
+
+
+def _key_cut_by(entry: Entry) -> bytes | None:
+    try:
+        return Revocation.parse(entry.payload or b"").key
+    except PeerFault:
+        return None

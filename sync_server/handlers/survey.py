@@ -1,0 +1,116 @@
+"""The survey: all devices and classes as they are now, for the administrators' pages and for Prometheus.
+
+It is taken when somebody asks, and kept for as long as taking it anew would cost too much: at most a twentieth of the
+server's time goes into it, however often it is asked for. A large one is taken in slices, so that no sync waits for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from sync_server.app import Server
+from sync_server.handlers.awaited import Awaited, Waiting
+from sync_server.handlers.devices import Device, device_of
+from sync_server.handlers.members import Members
+from sync_server.handlers.places import NOWHERE, Places, places_of
+
+SHARE_OF_TIME: Final = 20
+LONGEST_KEPT_S: Final = 30.0
+LOOKING_S: Final = 0.05
+_SLICE_DEVICES: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What the survey found at `now_ms`. `mark` differs when something differs that a person would notice.
+
+    `awaited` is known of every class if `whole`, else of those that there was time to look at.
+    """
+
+    now_ms: int
+    devices: tuple[Device, ...]
+    by_id: Mapping[bytes, Device]
+    places: Places
+    awaited: Mapping[bytes, Awaited]
+    whole: bool
+    mark: int
+
+
+class Survey:
+    """Takes snapshots of a server. `clock_s` is a monotonic clock."""
+
+    def __init__(self, server: Server, clock_s: Callable[[], float]) -> None:
+        self._server = server
+        self._clock_s = clock_s
+        self._members = Members(server)
+        self._waiting = Waiting(server)
+        self._places = NOWHERE
+        self._known_spaces = 0
+        self._latest: Snapshot | None = None
+        self._keep_until_s = 0.0
+        self._one_at_a_time = asyncio.Lock()
+
+    @property
+    def server(self) -> Server:
+        """Whose survey it is."""
+        return self._server
+
+    async def snapshot(self, *, whole: bool = False) -> Snapshot:
+        """The devices and classes as they are, or were a moment ago; with `whole`, once every class was looked at."""
+        latest = self._latest
+        if latest is not None and not whole and (self._clock_s() < self._keep_until_s or self._one_at_a_time.locked()):
+            return latest
+        async with self._one_at_a_time:
+            begun_s = self._clock_s()
+            self._latest = latest = await self._take(None if whole else begun_s + LOOKING_S)
+            ended_s = self._clock_s()
+            self._keep_until_s = ended_s + min((ended_s - begun_s) * SHARE_OF_TIME, LONGEST_KEPT_S)
+            return latest
+
+    async def _take(self, until_s: float | None) -> Snapshot:
+        server = self._server
+        counts = await server.store.spaces()
+        known_spaces = len(server.replica.door.spaces())
+        if known_spaces != self._known_spaces:
+            self._places = await places_of(server)
+            self._known_spaces = known_spaces
+        members = await self._members.list(counts)
+        whole = await self._look(counts, until_s)
+        awaited = dict(self._waiting.known)
+        pending: dict[bytes, int] = {}
+        for found in awaited.values():
+            for author, at_ms in found.hand_ins:
+                pending[author] = min(pending.get(author, at_ms), at_ms)
+        now_ms = server.now_ms()
+        devices: list[Device] = []
+        mark = hash((known_spaces, *(hash((each.hand_ins, each.conflicts)) for each in awaited.values())))
+        for number, member in enumerate(members, 1):
+            key = member.id
+            device = device_of(member, server.contacts.of(key), server.reports.of(key), now_ms, pending.get(key))
+            devices.append(device)
+            mark ^= _mark_of(device)
+            if number % _SLICE_DEVICES == 0:
+                await asyncio.sleep(0)
+        return Snapshot(
+            now_ms, tuple(devices), {each.id: each for each in devices}, self._places, awaited, whole, mark
+        )
+
+    async def _look(self, counts: Mapping[bytes, int], until_s: float | None) -> bool:
+        """Look at the classes that have changed, until then; whether all have been looked at."""
+        looking = self._waiting.catch_up(self._places.class_names, counts)
+        async for _ in looking:
+            await asyncio.sleep(0)
+            if until_s is not None and self._clock_s() > until_s:
+                await looking.aclose()
+                return len(self._waiting.known) == len(self._places.class_names)
+        return True
+
+
+def _mark_of(device: Device) -> int:
+    """What a person would notice of a device; when it was last seen moves all the time, and is left out."""
+    heard, health = device.heard, device.health
+    said = None if health is None else (health.name, health.version, health.trouble, health.backlog_entries, health.skew_ms)
+    return hash((device.id, device.state, device.spaces, heard.name, heard.via, len(heard.troubles), said, device.oldest_ms))

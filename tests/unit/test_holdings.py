@@ -1,0 +1,165 @@
+"""What a replica holds of what its entries name: complete or not, and in which packs (R17)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from protocol.chunking import chunk_list, cut, stream_id
+from protocol.errors import Code, LocalFailure
+from protocol.manifest import ManifestEntry, encode_manifest
+from protocol.replica.holdings import Holdings, Need
+from protocol.replica.memory import MemoryPacks, MemoryStore
+from protocol.replica.packs import PACKS, PackFolder
+from protocol.replica.sqlite import SqliteStore
+from tests.harness.caller import pack_files, pack_sealed
+
+SPACE, ELSEWHERE = bytes([1]) * 32, bytes([2]) * 32
+FILES = {"a": b"a" * 100, "b/c": Random(1).randbytes(40_000)}
+
+
+async def put(content: MemoryPacks | PackFolder, *streams: bytes) -> list[bytes]:
+    """Whole streams, packed; their ids."""
+    build = await content.build(SPACE, unsent=False)
+    names = []
+    for data in streams:
+        chunks = cut(data)
+        for chunk in chunks:
+            await build.chunk(chunk)
+        names.append(await build.stream(chunk_list(chunks)))
+    await build.finish()
+    return names
+
+
+async def revision(content: MemoryPacks, *rows: tuple[str, int, bytes]) -> Need:
+    """A manifest with these rows, its content apart."""
+    (stream,) = await put(content, encode_manifest(ManifestEntry(*row) for row in rows))
+    return Need(SPACE, stream, sealed=False)
+
+
+@pytest.fixture
+def content() -> MemoryPacks:
+    return MemoryPacks()
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore()
+
+
+@pytest.fixture
+def holdings(store: MemoryStore, content: MemoryPacks) -> Holdings:
+    return Holdings(store, content)
+
+
+async def test_a_revision_is_complete_when_manifest_lists_and_chunks_are_here(
+    store: MemoryStore, content: MemoryPacks, holdings: Holdings
+) -> None:
+    packed = await pack_files(FILES)
+    need = Need(SPACE, packed.ref.stream, sealed=False)
+    assert not await holdings.is_complete(need)
+    assert await holdings.incomplete([need, need], most=1) == [need]
+    await content.ingest(SPACE, packed.packs[0])
+    assert await holdings.incomplete([need]) == []
+    assert [file.path for file in await holdings.manifest(need.stream)] == ["a", "b/c"]
+    again = Holdings(store, content)
+    await again.load()
+    assert await again.incomplete([need]) == []
+    await again.forget()
+    assert await store.marks("complete/") == {}
+
+
+async def test_content_of_another_space_is_not_here(content: MemoryPacks, holdings: Holdings) -> None:
+    packed, sealed = await pack_files(FILES), await pack_sealed(b"s" * 5_000)
+    for pack in (*packed.packs, *sealed.packs):
+        await content.ingest(ELSEWHERE, pack)
+    needs = [Need(SPACE, packed.ref.stream, sealed=False), Need(SPACE, sealed.ref.stream, sealed=True)]
+    assert await holdings.incomplete(needs) == needs
+    assert [await holdings.packs(need) for need in needs] == [[], []]
+
+
+async def test_a_hand_in_is_complete_without_looking_inside(content: MemoryPacks, holdings: Holdings) -> None:
+    sealed = await pack_sealed(b"s" * 5_000)
+    need = Need(SPACE, sealed.ref.stream, sealed=True)
+    await content.ingest(SPACE, sealed.packs[0])
+    assert await holdings.is_complete(need)
+    assert len(await holdings.packs(need)) == 1
+
+
+async def test_a_revision_lacks_what_its_manifest_names(content: MemoryPacks, holdings: Holdings) -> None:
+    (here,) = await put(content, b"here")
+    absent = stream_id(chunk_list([b"absent"]))
+    for rows in (
+        [("a", 4, here), ("b", 6, absent)],
+        [("a", 5, here)],
+        [("a", 4, here), ("b", 5, here)],
+    ):
+        assert not await holdings.is_complete(await revision(content, *rows)), rows
+    assert await holdings.is_complete(await revision(content, ("a", 4, here), ("b", 4, here)))
+
+
+async def test_a_manifest_that_cannot_be_read_is_never_complete(content: MemoryPacks, holdings: Holdings) -> None:
+    (stream,) = await put(content, b"no manifest")
+    need = Need(SPACE, stream, sealed=False)
+    assert not await holdings.is_complete(need)
+    assert len(await holdings.packs(need)) == 1, "it is passed on all the same"
+    with pytest.raises(LocalFailure) as caught:
+        await holdings.manifest(stream)
+    assert caught.value.code is Code.DAMAGED
+
+
+async def test_a_manifest_beyond_the_limit_is_not_read_to_its_end(
+    content: MemoryPacks, holdings: Holdings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("protocol.replica.holdings.MAX_MANIFEST_BYTES", 10)
+    (stream,) = await put(content, b"more than ten bytes")
+    with pytest.raises(LocalFailure):
+        await holdings.manifest(stream)
+
+
+async def test_one_stream_under_a_thousand_names_is_looked_at_once(
+    content: MemoryPacks, holdings: Holdings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (here,) = await put(content, b"here")
+    need = await revision(content, *((f"{number}", 4, here) for number in range(1_000)))
+    looked: list[int] = []
+
+    def counted(chunks: object) -> int:
+        looked.append(1)
+        return 4
+
+    monkeypatch.setattr("protocol.replica.holdings.stream_bytes", counted)
+    assert await holdings.is_complete(need)
+    assert len(looked) == 1
+
+
+async def test_packs_beyond_what_is_known_are_those_of_the_change(content: MemoryPacks, holdings: Holdings) -> None:
+    known = MemoryPacks()
+    first = await pack_files(FILES, known)
+    second = await pack_files({**FILES, "a": b"changed"}, known)
+    for pack in (*first.packs, *second.packs):
+        await content.ingest(SPACE, pack)
+    old, new = (Need(SPACE, packed.ref.stream, sealed=False) for packed in (first, second))
+    assert len(await holdings.packs(new)) == 2
+    assert [pack.size for pack in await holdings.packs(new, beyond=[old])] == [len(second.packs[0])]
+    unknown = Need(SPACE, bytes(32), sealed=False)
+    assert len(await holdings.packs(new, beyond=[unknown])) == 2
+
+
+async def test_content_whose_file_went_away_is_not_called_complete_for_ever(tmp_path: Path) -> None:
+    packed = await pack_files(FILES)
+    need = Need(SPACE, packed.ref.stream, sealed=False)
+    store = await SqliteStore.open(tmp_path)
+    content = await PackFolder.open(tmp_path, store)
+    await content.ingest(SPACE, packed.packs[0])
+    assert await Holdings(store, content).is_complete(need)
+    await store.close()
+    for file in (tmp_path / PACKS).rglob("*.pack"):
+        file.unlink()
+    store = await SqliteStore.open(tmp_path)
+    holdings = Holdings(store, await PackFolder.open(tmp_path, store))
+    await holdings.load()
+    assert await holdings.incomplete([need]) == [need]
+    await store.close()
