@@ -38,6 +38,7 @@ from sync_server.contacts import FLUSH_INTERVAL_S
 from sync_server.data_folder import check_initialised
 from sync_server.handlers.enrolment import Enrolment
 from sync_server.handlers.figures import store_families
+from sync_server.handlers.survey import Survey
 from sync_server.handlers.upkeep import readiness
 from sync_server.metrics import Counters, Family
 from sync_server.operations import operations
@@ -116,6 +117,7 @@ class Service:
         self._stop = stop
         self._traffic = Traffic()
         self._counters = Counters()
+        self._survey = Survey(server, time.monotonic)
 
     async def serve(self, config: RunConfig, tell: Callable[[str], None]) -> None:
         """Listen, say so, wait, and stop in good order."""
@@ -152,8 +154,9 @@ class Service:
             return {"server": "it is being stopped"}
         return await readiness(self._server)
 
-    async def _families(self) -> list[Family]:
-        return [*await store_families(self._server, installed_version()), *self._counters.families()]
+    async def _families(self, *, per_device: bool) -> list[Family]:
+        own = await store_families(self._survey, installed_version(), per_device=per_device)
+        return [*own, *self._counters.families()]
 
     async def _flush_contacts(self) -> None:
         while True:

@@ -5,10 +5,22 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
+from typing import Final, Protocol
 
 from aiohttp import web
 
 from sync_server.metrics import CONTENT_TYPE, Family, exposition
+
+
+PER_DEVICE: Final = "per-device"
+
+
+class Families(Protocol):
+    """Everything that Prometheus is to read; series of single devices only on request."""
+
+    async def __call__(self, *, per_device: bool) -> list[Family]:
+        """The families, taken now."""
+        ...
 
 
 class Health:
@@ -17,7 +29,7 @@ class Health:
     def __init__(
         self,
         readiness: Callable[[], Awaitable[Mapping[str, str]]],
-        families: Callable[[], Awaitable[list[Family]]],
+        families: Families,
     ) -> None:
         self._readiness = readiness
         self._families = families
@@ -33,7 +45,7 @@ class Health:
         document = {"ready": not problems, "problems": dict(problems)}
         return web.Response(body=json.dumps(document).encode(), status=status, content_type="application/json")
 
-    async def metrics(self, _request: web.Request) -> web.Response:
-        """What Prometheus reads."""
-        text = exposition(await self._families())
+    async def metrics(self, request: web.Request) -> web.Response:
+        """What Prometheus reads; with `?per-device`, series of every device too."""
+        text = exposition(await self._families(per_device=PER_DEVICE in request.query))
         return web.Response(body=text.encode(), headers={"Content-Type": CONTENT_TYPE})

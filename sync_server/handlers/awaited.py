@@ -6,7 +6,7 @@ the first look at a large territory takes its time, every later one looks at wha
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -39,7 +39,7 @@ class Waiting:
         self._made_from: dict[bytes, tuple[int, ...]] = {}
         self._heeded: dict[bytes, tuple[int, int]] = {}
 
-    async def catch_up(self, classes: Iterable[bytes], counts: Mapping[bytes, int]) -> AsyncIterator[bytes]:
+    async def catch_up(self, classes: Iterable[bytes], counts: Mapping[bytes, int]) -> AsyncGenerator[bytes, None]:
         """Look at the classes that have changed, and give each; `counts` are the entries of each space now."""
         door = self._server.replica.door
         above_now: dict[bytes, int] = {}

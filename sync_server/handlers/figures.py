@@ -3,62 +3,94 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from typing import Final
 
-from sync_server.app import Server
-from sync_server.handlers.devices import list_devices
-from sync_server.handlers.spaces import schools_of_spaces
+from sync_server.handlers.survey import Snapshot, Survey
 from sync_server.metrics import Family, Sample
 
+BACKUP_MARK: Final = "last-backup"
+"""→ 8 bytes of ms: when a backup was last made and read back."""
 
-async def store_families(server: Server, version: str) -> list[Family]:
-    """The gauges, taken now. A space that has grown since it was last looked at is folded anew."""
-    schools = await schools_of_spaces(server)
+
+async def store_families(survey: Survey, version: str, *, per_device: bool = False) -> list[Family]:
+    """The gauges, taken now; series of single devices only on request, because there may be a hundred thousand."""
+    server = survey.server
+    found = await survey.snapshot(whole=True)
+    backup = await server.store.mark(BACKUP_MARK)
+    backup_s = 0.0 if backup is None else int.from_bytes(backup, "big") / 1000
     return [
         Family("relais_build_info", "gauge", "The program", [Sample({"version": version}, 1)]),
-        Family("relais_devices", "gauge", "Devices by school and state", await _devices(server, schools)),
-        *await _coursework(server, schools),
+        Family("relais_devices", "gauge", "Devices by school and state", list(_devices(found))),
+        *_coursework(found),
         Family(
             "relais_storage_free_bytes",
             "gauge",
             "Room left on the disk",
             [Sample({}, await server.replica.content.free_bytes())],
         ),
+        Family(
+            "relais_last_backup_timestamp_seconds",
+            "gauge",
+            "When a backup was last made; 0 if none ever was",
+            [Sample({}, backup_s)],
+        ),
+        *(_each_device(found) if per_device else ()),
     ]
 
 
-async def _devices(server: Server, schools: dict[bytes, str]) -> list[Sample]:
+def _devices(found: Snapshot) -> Iterator[Sample]:
     """A device of several schools counts in each; one of the whole territory in none, under an empty name."""
     counts: Counter[tuple[str, str]] = Counter()
-    for device in await list_devices(server):
-        for school in {schools.get(space, "") for space in device.spaces}:
+    for device in found.devices:
+        for school in found.places.schools_of(device.spaces) or ("",):
             counts[school, device.state.value] += 1
-    return [Sample({"school": school, "state": state}, count) for (school, state), count in sorted(counts.items())]
+    for (school, state), count in sorted(counts.items()):
+        yield Sample({"school": school, "state": state}, count)
 
 
-async def _coursework(server: Server, schools: dict[bytes, str]) -> list[Family]:
+def _coursework(found: Snapshot) -> Iterator[Family]:
     pending, conflicts = 0, 0
     oldest_ms: dict[str, int] = {}
-    for space, school in schools.items():
-        coursework = (await server.replica.view(space)).coursework
-        conflicts += sum(item.conflict for item in coursework.items.values())
-        for work in coursework.hand_ins.values():
-            if not work.at_server:
-                pending += 1
-                oldest_ms[school] = min(oldest_ms.get(school, work.at_ms), work.at_ms)
-    now_ms = server.now_ms()
-    ages = [
-        Sample({"school": school}, max(now_ms - oldest_ms[school], 0) / 1000 if school in oldest_ms else 0)
-        for school in sorted(set(schools.values()))
-    ]
-    return [
-        Family("relais_handins_pending", "gauge", "Hand-ins whose content is not here yet", [Sample({}, pending)]),
-        Family(
-            "relais_oldest_unsent_handin_seconds",
-            "gauge",
-            "Age of the oldest hand-in whose content is not here, by its device's clock",
-            ages,
-        ),
-        Family(
-            "relais_conflicts_total", "gauge", "Pieces of coursework of which there are two", [Sample({}, conflicts)]
-        ),
-    ]
+    for space, awaited in found.awaited.items():
+        pending += len(awaited.hand_ins)
+        conflicts += awaited.conflicts
+        school, at_ms = found.places.school_of.get(space, ""), awaited.oldest_ms
+        if at_ms is not None:
+            oldest_ms[school] = min(oldest_ms.get(school, at_ms), at_ms)
+    yield Family(
+        "relais_handins_pending", "gauge", "Hand-ins whose content is not here yet", [Sample({}, pending)]
+    )
+    yield Family(
+        "relais_oldest_unsent_handin_seconds",
+        "gauge",
+        "Age of the oldest hand-in whose content is not here, by its device's clock",
+        [
+            Sample({"school": uai}, max(found.now_ms - oldest_ms[uai], 0) / 1000 if uai in oldest_ms else 0)
+            for uai in found.places.schools
+        ],
+    )
+    yield Family(
+        "relais_conflicts_total", "gauge", "Pieces of coursework of which there are two", [Sample({}, conflicts)]
+    )
+
+
+def _each_device(found: Snapshot) -> Iterator[Family]:
+    """By id, never by name."""
+    devices = [(device, {"device": device.id.hex()}) for device in found.devices]
+    yield Family(
+        "relais_device_last_seen_timestamp_seconds",
+        "gauge",
+        "When a device was last heard of",
+        [Sample(label, device.heard.seen_ms / 1000) for device, label in devices if device.heard.seen_ms is not None],
+    )
+    yield Family(
+        "relais_device_backlog_entries",
+        "gauge",
+        "What a device has still to send, as it said itself",
+        [
+            Sample(label, device.health.backlog_entries)
+            for device, label in devices
+            if device.health is not None
+        ],
+    )

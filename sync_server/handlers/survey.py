@@ -7,10 +7,12 @@ server's time goes into it, however often it is asked for. A large one is taken 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from protocol.errors import RelaisError
 from sync_server.app import Server
 from sync_server.handlers.awaited import Awaited, Waiting
 from sync_server.handlers.devices import Device, device_of
@@ -21,6 +23,8 @@ SHARE_OF_TIME: Final = 20
 LONGEST_KEPT_S: Final = 30.0
 LOOKING_S: Final = 0.05
 _SLICE_DEVICES: Final = 1_000
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,7 @@ class Survey:
     """Takes snapshots of a server. `clock_s` is a monotonic clock."""
 
     def __init__(self, server: Server, clock_s: Callable[[], float]) -> None:
-        self._server = server
+        self.server = server
         self._clock_s = clock_s
         self._members = Members(server)
         self._waiting = Waiting(server)
@@ -52,11 +56,7 @@ class Survey:
         self._latest: Snapshot | None = None
         self._keep_until_s = 0.0
         self._one_at_a_time = asyncio.Lock()
-
-    @property
-    def server(self) -> Server:
-        """Whose survey it is."""
-        return self._server
+        self._looking_on: asyncio.Task[None] | None = None
 
     async def snapshot(self, *, whole: bool = False) -> Snapshot:
         """The devices and classes as they are, or were a moment ago; with `whole`, once every class was looked at."""
@@ -68,10 +68,25 @@ class Survey:
             self._latest = latest = await self._take(None if whole else begun_s + LOOKING_S)
             ended_s = self._clock_s()
             self._keep_until_s = ended_s + min((ended_s - begun_s) * SHARE_OF_TIME, LONGEST_KEPT_S)
-            return latest
+        if not latest.whole and (self._looking_on is None or self._looking_on.done()):
+            self._looking_on = asyncio.create_task(self._look_on())
+        return latest
+
+    async def close(self) -> None:
+        """Stop looking on."""
+        if self._looking_on is not None:
+            self._looking_on.cancel()
+            await asyncio.wait([self._looking_on])
+
+    async def _look_on(self) -> None:
+        """Look at the classes that there was no time for; whoever asks meanwhile gets what was found before."""
+        try:
+            await self.snapshot(whole=True)
+        except RelaisError as error:
+            _log.warning("not every class could be looked at: %s", error)
 
     async def _take(self, until_s: float | None) -> Snapshot:
-        server = self._server
+        server = self.server
         counts = await server.store.spaces()
         known_spaces = len(server.replica.door.spaces())
         if known_spaces != self._known_spaces:
@@ -105,7 +120,7 @@ class Survey:
             await asyncio.sleep(0)
             if until_s is not None and self._clock_s() > until_s:
                 await looking.aclose()
-                return len(self._waiting.known) == len(self._places.class_names)
+                return False
         return True
 
 
