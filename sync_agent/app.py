@@ -42,6 +42,8 @@ REFUSED_MARKS: Final = "refused/"
 """+ entry in hex → the code with which the server refused it for good."""
 LAST_SYNC_MARK: Final = "last-sync"
 """→ canonical {at, reachable, skew}: how the last attempt went."""
+LOST_PACKS_MARK: Final = "lost-packs"
+"""→ 8 bytes: how many packs were found gone or cut short when DIR was opened, until `verify` has said so."""
 HEALTH_MARK: Final = "health"
 """→ the body of the health register that the server last took."""
 
@@ -147,6 +149,8 @@ class Agent:
         await holdings.load()
         if content.lost_packs:
             await holdings.forget()
+            before = int.from_bytes(await store.mark(LOST_PACKS_MARK) or b"", "big")
+            await store.set_marks({LOST_PACKS_MARK: (before + content.lost_packs).to_bytes(8, "big")})
         return cls(folder, enrolment, keys, replica, holdings, now_ms=now_ms, entropy=entropy)
 
     async def close(self) -> None:

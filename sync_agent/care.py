@@ -18,11 +18,10 @@ from typing import Final, TypeAlias
 
 from protocol.errors import Code
 from protocol.limits import GiB
-from protocol.replica.holdings import Need
 from protocol.replica.interfaces import Damage
 from protocol.replica.operation import JSON, Outgoing
 from protocol.roles import Role
-from sync_agent.app import DEVICE_KEYS_FILE, REFUSED_MARKS, Agent
+from sync_agent.app import DEVICE_KEYS_FILE, LOST_PACKS_MARK, REFUSED_MARKS, Agent
 from sync_agent.health import LastSync
 
 Problem: TypeAlias = Mapping[str, str]
@@ -32,6 +31,7 @@ MAX_SKEW_S: Final = 300
 # SQLite before this loses a write when one connection resets the log while another writes; ours is always alone
 _SAFE_SQLITE: Final = (3, 51, 3)
 _KEYS_FOLDER: Final = Path(DEVICE_KEYS_FILE).parent
+_BACK: Final = "it was moved aside; `sync-agent sync` brings it back from whoever holds it"
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -63,34 +63,19 @@ async def doctor(agent: Agent, outgoing: Outgoing) -> dict[str, JSON]:
 
 async def _check(agent: Agent) -> list[Problem]:
     """Look at everything; what is found bad is moved aside, and nothing counts as complete unless it still is."""
-    complete = await _complete(agent)
+    store = agent.replica.store
     async with agent.writing:
-        damages = await agent.replica.store.verify()
+        damages = await store.verify()
         if damages:
             await agent.replica.reload()
     damages += await agent.replica.content.verify()
     await agent.holdings.forget()
     problems = [_damage(damage) for damage in damages]
-    lost = complete - await _complete(agent)
-    if lost and not damages:
-        problems.append(
-            _problem(
-                Code.INCOMPLETE,
-                f"files of {len(lost)} items and works have disappeared from the data folder",
-                "`sync-agent sync` brings them back from whoever holds them",
-            )
-        )
+    lost = int.from_bytes(await store.mark(LOST_PACKS_MARK) or b"", "big")
+    if lost:
+        await store.set_marks({LOST_PACKS_MARK: None})
+        problems.append(_problem(Code.DAMAGED, f"{lost} packs were gone or cut short", _BACK))
     return problems
-
-
-async def _complete(agent: Agent) -> set[Need]:
-    """The content that this device should hold and, as far as is known, does."""
-    return {
-        need
-        for space, authority in (await agent.spaces()).items()
-        for need in await agent.needs(space, authority)
-        if await agent.holdings.is_complete(need)
-    }
 
 
 async def _tell_missing(agent: Agent, outgoing: Outgoing) -> None:
@@ -103,7 +88,7 @@ def _damage(damage: Damage) -> Problem:
     return _problem(
         Code.DAMAGED,
         f"{damage.what} {damage.id.hex()}: {damage.why}".replace(" :", ":"),
-        "it was moved aside; `sync-agent sync` brings it back from whoever holds it",
+        _BACK,
     )
 
 

@@ -30,7 +30,6 @@ from protocol.replica.sqlite import SqliteStore
 from protocol.structure import Certificate
 from protocol.wire import ENROLL_PATH, Call
 from sync_agent.app import DEVICE_KEYS_FILE, ENROLMENT_FILE, Agent, Enrolment
-from sync_agent.reading_key import say_reading_key
 from sync_agent.sealed_calls import newest_certificate
 from sync_agent.session import Session, SyncResult
 from sync_agent.transport import HttpTransport, Transport, error_in, normal_url
@@ -85,7 +84,7 @@ async def enroll(
 
 
 async def finish(agent: Agent, server_url: str, code: str, sync: Callable[[], Awaitable[SyncResult]]) -> Enrolled:
-    """The last steps, for an agent whose grants are here: its reading key if it is a teacher's, and the first sync.
+    """The last step, for an agent whose grants are here: the first sync, which also brings a reading key to the server.
 
     May be repeated with the same address and code. Raises `BadInput(ALREADY_ENROLLED)` for others, and as `sync` does.
     """
@@ -96,7 +95,6 @@ async def finish(agent: Agent, server_url: str, code: str, sync: Callable[[], Aw
             f"{agent.folder} is enrolled already, in “{agent.enrolment.territory_name}”; choose another folder",
             territory=agent.replica.territory.hex(),
         )
-    await say_reading_key(agent)
     await sync()
     grants = await agent.replica.authorities(agent.device)
     covers = agent.replica.door.covers

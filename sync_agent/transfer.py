@@ -29,6 +29,8 @@ SENT_PIECE_BYTES: Final = 64 * KiB
 MAX_CUTS_PER_PACK: Final = 3
 
 _CREATED: Final = 201
+# The link's time is over, or the server has no more what it stood for.
+_ASK_AGAIN: Final = frozenset({Code.BAD_CAPABILITY, Code.INCOMPLETE})
 
 Job: TypeAlias = tuple[bytes, Callable[[], Awaitable[bool]]]
 
@@ -96,7 +98,7 @@ class Transfer:
             await self._receive(link)
             await self._content.finish_part(link.space, link.pack, link.size)
         except PeerFault as fault:
-            if fault.code is Code.BAD_CAPABILITY:
+            if fault.code in _ASK_AGAIN:
                 raise
             await self._content.drop_part(link.pack)
             await self._receive(link)
@@ -163,7 +165,7 @@ class Transfer:
             if offset > pack.size:
                 raise PeerFault(Code.WRONG_OFFSET, "the server holds more of a pack than there is", offset=offset)
             cuts += 1
-        raise NoAnswer(Code.UNREACHABLE, "the server did not take some content; the work is kept")
+        raise NoAnswer(Code.BUSY, "the server did not take some content, which others may be sending; the work is kept")
 
     async def _pieces(self, pack: PackInfo, offset: int) -> AsyncIterator[bytes]:
         while offset < pack.size:
@@ -186,7 +188,7 @@ async def _work_off(jobs: Sequence[Job], at_once: int, moved: Moved) -> None:
             try:
                 moved.packs += await job()
             except RelaisError as error:
-                if error.code is Code.BAD_CAPABILITY:
+                if isinstance(error, PeerFault) and error.code in _ASK_AGAIN:
                     moved.expired = True
                     continue
                 moved.failure = moved.failure or error

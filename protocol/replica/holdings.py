@@ -16,9 +16,8 @@ from protocol.chunking import stream_bytes
 from protocol.errors import Code, LocalFailure, PeerFault, TooLarge
 from protocol.limits import MAX_MANIFEST_BYTES
 from protocol.manifest import ManifestEntry, decode_manifest
-from protocol.replica.interfaces import ContentStore, EntryStore, PackInfo
+from protocol.replica.interfaces import COMPLETE_MARKS, ContentStore, EntryStore, PackInfo
 
-_COMPLETE = "complete/"
 _NEEDS_AT_ONCE = 500
 
 
@@ -43,8 +42,8 @@ class Holdings:
     async def load(self) -> None:
         """Read the marks of what is complete."""
         self._complete = {
-            (bytes.fromhex(key[len(_COMPLETE) : len(_COMPLETE) + 64]), bytes.fromhex(key[-64:]))
-            for key in await self._store.marks(_COMPLETE)
+            (bytes.fromhex(key[len(COMPLETE_MARKS) : len(COMPLETE_MARKS) + 64]), bytes.fromhex(key[-64:]))
+            for key in await self._store.marks(COMPLETE_MARKS)
         }
 
     async def is_complete(self, need: Need) -> bool:
@@ -55,7 +54,7 @@ class Holdings:
         if chunks is None or await self._content.missing_chunks(need.space, chunks):
             return False
         self._complete.add((need.space, need.stream))
-        await self._store.set_marks({f"{_COMPLETE}{need.space.hex()}/{need.stream.hex()}": b"\x01"})
+        await self._store.set_marks({f"{COMPLETE_MARKS}{need.space.hex()}/{need.stream.hex()}": b"\x01"})
         return True
 
     async def incomplete(self, needs: Iterable[Need], most: int | None = None) -> list[Need]:
@@ -76,7 +75,7 @@ class Holdings:
     async def forget(self) -> None:
         """Take back every mark: content was found damaged, and each piece is to be looked at again."""
         self._complete.clear()
-        await self._store.set_marks(dict.fromkeys(await self._store.marks(_COMPLETE)))
+        await self._store.set_marks(dict.fromkeys(await self._store.marks(COMPLETE_MARKS)))
 
     async def manifest(self, stream: bytes) -> tuple[ManifestEntry, ...]:
         """The tree of a revision whose manifest is here. Raises `LocalFailure(INCOMPLETE | DAMAGED)`."""

@@ -7,6 +7,7 @@ Key invariants, held by every implementation and checked by one contract suite (
 4. A pack is stored verbatim, is seen only when all of it is verified, and its chunks can be read back byte for byte.
 5. A chunk belongs to the spaces of the packs that hold it; asked for in another space, it does not exist.
 6. After a failed flush the store raises `LocalFailure(STORAGE_FAILED)` until it is opened again.
+7. A content store that loses a pack takes back, in the same transaction, every mark that says that content is complete.
 
 Nothing here knows roles, items or networks. Ids, hashes, space ids and stream ids are 32 bytes.
 """
@@ -15,11 +16,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from protocol.chunking import ChunkList
 from protocol.entry import Entry
 from protocol.pack import FinishedPack
+
+
+COMPLETE_MARKS: Final = "complete/"
+"""+ space in hex / stream in hex → the content of this stream was found to be here, all of it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple, TypeAlias, cast
 from protocol.chunking import ChunkList, decode_chunk_refs, encode_chunk_list
 from protocol.pack import Codec, FinishedPack, Frame, resolve_streams
 from protocol.replica.database import Cell, Database, insert, select_in
-from protocol.replica.interfaces import PackInfo
+from protocol.replica.interfaces import COMPLETE_MARKS, PackInfo
 from protocol.replica.sqlite_entries import space_number
 
 Rows: TypeAlias = "list[tuple[Cell, ...]]"
@@ -86,6 +86,7 @@ class ContentIndex:
         def work(connection: sqlite3.Connection) -> None:
             for pack in packs:
                 _remove(connection, pack)
+            connection.execute("DELETE FROM mark WHERE key GLOB ?", (f"{COMPLETE_MARKS}*",))
 
         if packs:
             await self._database.write(work)

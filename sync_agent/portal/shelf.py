@@ -14,10 +14,9 @@ from typing import Final
 
 from protocol.coursework import Coursework, HandInState, Item, Version, Work
 from protocol.entry import Kind
-from protocol.errors import BadInput, Code
+from protocol.errors import BadInput, Code, Refused
 from protocol.manifest import ManifestEntry
 from protocol.replica.holdings import Need
-from protocol.rights import WRITERS
 from protocol.roles import PersonRole, Role
 from protocol.roster import Person, Roster
 from protocol.work import ContentRef, ItemKind
@@ -36,13 +35,17 @@ _FAR_MS: Final = 1 << 62
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """A space of this device as people see it. `is_class`: it is one, and not what lies above."""
+    """A space of this device as people see it.
+
+    `is_class`: it is one, and not what lies above. `counts` change whenever its set or one above it has grown.
+    """
 
     space: bytes
     name: str
     is_class: bool
     roster: Roster
     coursework: Coursework
+    counts: tuple[int, ...]
 
     @property
     def pupils(self) -> list[Person]:
@@ -110,7 +113,6 @@ class Shelf:
         self.agent = agent
         self._manifests = Manifests()
         self._sealed_lists = SealedLists()
-        self._incomplete: tuple[object, int] = (None, 0)
 
     # --- classes and people -------------------------------------------------------------------------------------------
 
@@ -122,7 +124,7 @@ class Shelf:
         for space in await self.agent.spaces():
             view = await self.agent.replica.view(space)
             is_class = door.parent(space) not in (None, door.territory)
-            rooms.append(Room(space, names.get(space, ""), is_class, view.roster, view.coursework))
+            rooms.append(Room(space, names.get(space, ""), is_class, view.roster, view.coursework, view.counts))
         return rooms
 
     async def teaches(self) -> bool:
@@ -144,11 +146,11 @@ class Shelf:
 
     async def may_publish(self, room: Room) -> bool:
         """Whether this device may write coursework in a space."""
-        door = self.agent.replica.door
-        return any(
-            grant.role in WRITERS[Kind.REVISION >> 4] and door.covers(grant, room.space)
-            for grant in await self.agent.replica.authorities(self.agent.device)
-        )
+        try:
+            await self.agent.right(room.space, Kind.REVISION)
+        except (BadInput, Refused):
+            return False
+        return True
 
     # --- items --------------------------------------------------------------------------------------------------------
 

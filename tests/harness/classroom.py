@@ -8,8 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
+from protocol.coursework import Work
+from protocol.errors import NoAnswer
 from protocol.identity import DeviceKeys
 from protocol.replica.console import Notices
+from protocol.replica.holdings import Need
 from protocol.replica.operation import Complete, FileData, FileEnd, FileEvent, FileStart
 from protocol.replica.replica import Replica
 from protocol.roles import PersonRole, Role
@@ -20,10 +23,15 @@ from sync_agent.publisher import Published, Wish, publish
 from sync_agent.session import Session
 from sync_agent.transport import Transport
 from tests.harness.territory import SimClock, Territory, TerritoryKeys, new_device
-from tests.harness.wire import URL, Faulty, Frontage, MemoryTransport
+from tests.harness.wire import URL, Faults, Faulty, Frontage, MemoryTransport
 
 Files = Mapping[str, bytes]
 Way = Callable[[Frontage], Transport]
+
+
+SMALL: Files = {"lecon.html": b"<h1>Le cycle de l'eau</h1>", "notes/memo.txt": b"un deux trois"}
+LARGE: Files = {"image.png": Random(1).randbytes(70_000), "lecon.html": b"<h1>image</h1>"}
+WORK: Files = {"reponse.odt": b"ma reponse " * 100}
 
 
 class Given:
@@ -166,3 +174,47 @@ async def classroom(folder: Path, way: Way = MemoryTransport, *, spaces: int = 1
 async def read(replica: Replica, stream: bytes) -> bytes:
     """The bytes of a stream."""
     return b"".join([piece async for piece in replica.content.read_stream(stream)])
+
+
+def faulty(frontage: Frontage) -> Faulty:
+    return Faulty(MemoryTransport(frontage))
+
+
+async def work_of(device: Device, room: Classroom, hand_in: bytes) -> Work:
+    return (await device.agent.replica.view(room.space)).coursework.hand_ins[hand_in]
+
+
+async def assignment(room: Classroom, teacher: Device, *others: Device) -> bytes:
+    """An assignment that the teacher has published and the others have fetched."""
+    item = (await room.publish(teacher, SMALL, kind=ItemKind.ASSIGNMENT)).item
+    for device in (teacher, *others):
+        await device.session.sync()
+    return item
+
+
+async def everything(room: Classroom) -> tuple[Device, Device, bytes, bytes]:
+    """A teacher has published much, a pupil has handed in much, nothing of it has been sent."""
+    teacher, machine = await room.teacher(), await room.machine()
+    task = await assignment(room, teacher, machine)
+    item = (await room.publish(teacher, LARGE)).item
+    hand_in = await room.hand_in(machine, task, LARGE)
+    return teacher, machine, item, hand_in
+
+
+async def syncs(device: Device) -> bool:
+    try:
+        await device.session.sync()
+    except NoAnswer:
+        return False
+    return True
+
+
+async def converge(*devices: Device) -> None:
+    for _ in range(2):
+        for device in devices:
+            device.faulty.faults = Faults()
+            await device.session.sync()
+
+
+async def needs_of(device: Device, room: Classroom) -> list[Need]:
+    return await device.agent.needs(room.space, (await device.agent.spaces())[room.space])

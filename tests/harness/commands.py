@@ -90,18 +90,21 @@ class Desk:
 
 
 class Events:
-    """Files as exactly these events; an end without `Complete` is a caller that went away."""
+    """Files as exactly these events; an end without `Complete` is a caller that went away, so is a `failure`."""
 
-    def __init__(self, *events: FileEvent) -> None:
+    def __init__(self, *events: FileEvent, failure: Exception | None = None) -> None:
         self._events = events
+        self._failure = failure
 
     async def __aiter__(self) -> AsyncIterator[FileEvent]:
         for event in self._events:
             yield event
+        if self._failure is not None:
+            raise self._failure
 
 
 def changed_once(first: Files, then: Files) -> Events:
     """Files of which one changes while it is read: what came is void, and everything comes again."""
     whole = [event for path, data in then.items() for event in (FileStart(path, len(data)), FileData(data), FileEnd())]
-    begun = [event for path, data in first.items() for event in (FileStart(path, len(data)), FileData(data))]
-    return Events(*begun, Restart(), *whole, Complete())
+    void = [event for path, data in first.items() for event in (FileStart(path, len(data)), FileData(data), FileEnd())]
+    return Events(*void, Restart(), *whole, Complete())

@@ -10,7 +10,8 @@ import pytest
 
 from protocol.canonical import encode
 from protocol.errors import Code, LocalFailure
-from sync_agent.app import LAST_SYNC_MARK
+from sync_agent.app import LAST_SYNC_MARK, Agent
+from sync_agent.session import Session
 from tests.harness.classroom import Classroom, Device, Files, classroom
 from tests.harness.commands import Desk
 
@@ -100,16 +101,37 @@ async def test_a_file_that_turns_out_to_be_damaged_is_never_given_and_counts_as_
     desk: Desk, room: Classroom, teacher: Device
 ) -> None:
     item = await published(desk, room)
+    await desk.publish({**LESSON, "plus.txt": b"une ligne"}, item=item)
     await teacher.session.sync()
     assert (await desk.item(item))["complete"] is True
-    spoil(packs(desk)[0])
+    _, list_of_files = sorted(packs(desk), key=lambda pack: pack.stat().st_size, reverse=True)
+    for pack in packs(desk):
+        if pack != list_of_files:
+            spoil(pack)
     await desk.agent.replica.content.close()  # forgets what it has opened before
     with pytest.raises(LocalFailure) as caught:
-        await desk.files("checkout", item=item)
-    assert caught.value.code in (Code.DAMAGED, Code.INCOMPLETE)
+        await desk.files("cat", item=item, path="carte.png")
+    assert caught.value.code is Code.DAMAGED
     assert (await desk.item(item))["complete"] is False
     await teacher.session.sync()
-    assert await desk.files("checkout", item=item) == LESSON
+    assert (await desk.files("checkout", item=item))["carte.png"] == LESSON["carte.png"]
+
+
+async def test_packs_that_were_gone_when_the_folder_was_opened_are_told_by_verify_and_fetched_again(
+    desk: Desk, room: Classroom, teacher: Device
+) -> None:
+    item = await published(desk, room)
+    await teacher.session.sync()
+    await teacher.agent.close()
+    packs(desk)[0].unlink()
+    agent = await Agent.open(teacher.agent.folder, now_ms=room.territory.clock, entropy=Random(9).randbytes)
+    opened = Desk(agent)
+    assert (await opened.item(item))["complete"] is False
+    assert [problem["code"] for problem in (await opened.ask("verify"))["problems"]] == ["damaged"]
+    assert (await opened.ask("verify"))["ok"] is True
+    await Session(agent, teacher.way).sync()
+    assert await opened.files("checkout", item=item) == LESSON
+    await agent.close()
 
 
 async def test_status_says_what_waits_and_never_uses_the_network(

@@ -11,7 +11,7 @@ import pytest
 
 from protocol.entry import Kind
 from protocol.errors import BadInput, Code, LocalFailure, RelaisError
-from protocol.limits import MAX_CHUNK_BYTES, MAX_PARENTS
+from protocol.limits import MAX_CHUNK_BYTES, MAX_PARENTS, MiB
 from protocol.replica.operation import JSON, FileData, FileEnd, FileStart
 from protocol.replica.replica import Draft
 from protocol.roles import Role
@@ -151,10 +151,17 @@ async def test_a_file_that_changes_once_while_it_is_read_is_published_as_it_beca
 
 async def test_a_publication_whose_caller_goes_away_leaves_nothing_to_see(desk: Desk, space: str) -> None:
     before = await holdings(desk)
-    cut = Events(FileStart("a", 10), FileData(b"0123456789"), FileEnd(), FileStart("b", 5))
-    with pytest.raises(LocalFailure) as caught:
-        await desk.ask("publish", cut, space=space, title="Eau")
-    assert caught.value.code is Code.INTERRUPTED
+    files = [
+        event
+        for number in range(5)
+        for event in (FileStart(f"{number}", MiB), FileData(Random(number).randbytes(MiB)), FileEnd())
+    ]
+    gone = LocalFailure(Code.CHANGING_FILE, "a file never stops changing")
+    for cut, code in ((Events(*files), Code.INTERRUPTED), (Events(*files, failure=gone), Code.CHANGING_FILE)):
+        with pytest.raises(LocalFailure) as caught:
+            await desk.ask("publish", cut, space=space, title="Eau")
+        assert caught.value.code is code
+        assert not list((desk.agent.folder / "parts").iterdir())
     assert await desk.ask("items") == []
     assert await holdings(desk) == before
 
@@ -358,6 +365,15 @@ async def test_settling_keeps_only_what_is_there_to_choose_from(room: Classroom)
     before = await fingerprint(desks[0])
     await desks[0].ask("settle", item=item, keep=settled)
     assert await fingerprint(desks[0]) == before
+
+
+async def test_a_new_version_of_a_conflict_replaces_what_was_shown_and_hides_nothing(room: Classroom) -> None:
+    devices = [await room.teacher(), await room.teacher()]
+    desks = [Desk(device.agent) for device in devices]
+    item = await conflict(room, desks, devices)
+    other = (await desks[0].item(item))["heads"][1]
+    revised = await desks[0].publish({"index.html": b"encore"}, item=item)
+    assert (await desks[0].item(item))["heads"] == [revised["revision"], other]
 
 
 async def test_more_versions_than_a_revision_can_name_are_settled_all_the_same(desk: Desk, space: str) -> None:

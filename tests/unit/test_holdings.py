@@ -161,5 +161,6 @@ async def test_content_whose_file_went_away_is_not_called_complete_for_ever(tmp_
     store = await SqliteStore.open(tmp_path)
     holdings = Holdings(store, await PackFolder.open(tmp_path, store))
     await holdings.load()
-    assert await holdings.incomplete([need]) == [need]
+    found = await holdings.incomplete([need])
     await store.close()
+    assert found == [need]

@@ -1,0 +1,181 @@
+"""What all pages share: the visit, the page around it, commands, and errors as pages.
+
+Rules:
+- whatever a page changes, it changes by the command of the same name, with the same checks;
+- a form that is sent twice (a double click, a reload) acts once: it names a number drawn when it was shown;
+- an error is a page with a sentence of the catalogue, a way back, and the stable code; logs carry no name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import Final
+
+from aiohttp import web
+
+from protocol.errors import Code, RelaisError
+from protocol.replica.operation import JSON, NO_FILES, Incoming, Params, Table
+from sync_agent import parameters as given
+from sync_agent.portal.door import Door, ExpiredPage, Handler, page_policy
+from sync_agent.portal.lessons import Lessons, address_in, frame_permissions, origin_of
+from sync_agent.portal.rendering import Rendering
+from sync_agent.portal.saving import Quiet
+from sync_agent.portal.shelf import Shelf
+from sync_agent.portal.uploads import simple_form
+from sync_agent.portal.visit import Visit, remember, visit_of
+from sync_agent.portal.wording import Register, languages
+from sync_agent.scheduler import Outcome
+
+ONCE_FIELD: Final = "once"
+_REMEMBERED_FORMS: Final = 256
+_STATUS: Final = {
+    Code.UNKNOWN_ITEM: HTTPStatus.NOT_FOUND,
+    Code.UNKNOWN_HAND_IN: HTTPStatus.NOT_FOUND,
+    Code.UNKNOWN_PATH: HTTPStatus.NOT_FOUND,
+    Code.DISK_FULL: HTTPStatus.INSUFFICIENT_STORAGE,
+    Code.INCOMPLETE: HTTPStatus.NOT_FOUND,
+}
+
+_log = logging.getLogger(__name__)
+
+
+class Desk:
+    """See the module. `outcome` is how the last sync ended."""
+
+    def __init__(
+        self,
+        shelf: Shelf,
+        door: Door,
+        lessons: Lessons,
+        rendering: Rendering,
+        table: Table,
+        outcome: Callable[[], Outcome | None],
+    ) -> None:
+        self.shelf = shelf
+        self.door = door
+        self._lessons = lessons
+        self._render = rendering
+        self._table = table
+        self._outcome = outcome
+        self._once: OrderedDict[str, asyncio.Future[str]] = OrderedDict()
+
+    # --- showing ------------------------------------------------------------------------------------------------------
+
+    async def visit(self, request: web.Request) -> Visit:
+        """Who asks."""
+        return await visit_of(request, self.shelf, self.door, self._outcome())
+
+    def page(
+        self,
+        visit: Visit,
+        template: str,
+        *,
+        status: HTTPStatus = HTTPStatus.OK,
+        frame: str | None = None,
+        **facts: object,
+    ) -> web.Response:
+        """The answer with a page, and the cookies that the visit sets. `frame` is the origin that it may show."""
+        exchange = visit.exchange
+        text = self._render(
+            template,
+            facts,
+            visit=visit,
+            say=visit.say,
+            registers=list(Register),
+            languages=languages(),
+            strip=exchange.sentence(visit.say, visit.teacher_name()),
+            freshness=exchange.freshness(visit.say, visit.now_ms),
+            stamp=self.stamp(visit),
+            once=secrets.token_urlsafe(12),
+            frame_permissions=frame_permissions(),
+        )
+        headers = {"Content-Security-Policy": page_policy(frame), "Cache-Control": "no-store"}
+        response = web.Response(status=status, text=text, content_type="text/html", headers=headers)
+        remember(visit, response)
+        return response
+
+    def stamp(self, visit: Visit) -> str:
+        """Changes when what pages show has changed: sets, content, exchange, day."""
+        exchange = visit.exchange
+        sets = [count for room in visit.rooms for count in room.counts]
+        day = visit.say.moment(visit.now_ms).date().toordinal()
+        return "-".join(map(str, (exchange.waiting, exchange.missing, exchange.refused, *sets, day)))
+
+    def lesson_origin(self, name: bytes) -> str:
+        """Where an item's (or a version's) files are served."""
+        return origin_of(name, self._lessons.port)
+
+    def lesson_address(self, name: bytes, path: str) -> str:
+        """The address of one of its files."""
+        return address_in(self.lesson_origin(name), path)
+
+    # --- doing --------------------------------------------------------------------------------------------------------
+
+    async def do(self, name: str, params: Params, incoming: Incoming = NO_FILES) -> JSON:
+        """Run a command. Raises as it does."""
+        return await self._table[name](params, incoming, Quiet())
+
+    async def fields(self, request: web.Request) -> dict[str, str]:
+        """The fields of a form without files, its token checked."""
+        return dict(await simple_form(request, lambda token: self.door.check_token(request, token)))
+
+    async def once(self, number: str, act: Callable[[], Awaitable[str]]) -> str:
+        """Where `act` leads to; the same form sent again leads there without acting again."""
+        known = self._once.get(number) if number else None
+        if known is not None:
+            return await asyncio.shield(known)
+        if not number:
+            return await act()
+        future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._once[number] = future
+        while len(self._once) > _REMEMBERED_FORMS:
+            self._once.popitem(last=False)
+        try:
+            place = await act()
+        except BaseException as error:
+            self._once.pop(number, None)
+            future.set_exception(error if isinstance(error, RelaisError) else ConnectionError())
+            future.exception()
+            raise
+        future.set_result(place)
+        return place
+
+    # --- errors -------------------------------------------------------------------------------------------------------
+
+    @web.middleware
+    async def errors(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Turn what handlers raise into pages."""
+        try:
+            return await handler(request)
+        except ExpiredPage:
+            return await self._error(request, "expired", HTTPStatus.FORBIDDEN)
+        except RelaisError as error:
+            status = _STATUS.get(error.code, HTTPStatus(error.http_status))
+            if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                _log.warning("a page could not be made: %s (%s)", error, error.code)
+            return await self._error(request, error.code.value, status, str(error.facts.get("path", "")))
+        except web.HTTPException as refusal:
+            if refusal.status < HTTPStatus.BAD_REQUEST:
+                raise
+            return await self._error(request, "not-found", HTTPStatus(refusal.status))
+        except ConnectionError:
+            raise
+        except Exception:  # noqa: BLE001 — one page's surprise must not end the others
+            _log.exception("a page failed in an unforeseen way")
+            return await self._error(request, Code.INTERNAL.value, HTTPStatus.INTERNAL_SERVER_ERROR)
+
+    async def _error(self, request: web.Request, code: str, status: HTTPStatus, detail: str = "") -> web.Response:
+        visit = await self.visit(request)
+        key = f"error.{code}"
+        known = visit.say.has(key)
+        sentence = visit.say(
+            key if known else "error.other",
+            detail=visit.request.path if not detail else given.shown(detail),
+            teacher=visit.teacher_name(),
+        )
+        return self.page(visit, "error.html", status=status, sentence=sentence, code=None if known else code)

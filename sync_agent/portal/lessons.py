@@ -1,0 +1,164 @@
+"""The second listener: files of items, each item at an origin of its own, `http://FIRST-32-DIGITS.localhost:PORT/`.
+
+Lessons are HTML from anywhere, run by a browser. Rules:
+- an item's origin serves that item and nothing else; no cookie is set or read, nothing can be sent, a service worker is
+  never handed out, so that what a lesson stores or breaks stays with that lesson;
+- every answer is sandboxed and may load only what lies in the same item: opened directly or in the portal's frame, a
+  lesson cannot reach the portal, another item, or the Internet;
+- names that browsers do not resolve to this machine by themselves reach nothing: any other `Host` is refused;
+- a teacher's device also serves the versions of a conflict, at the origin of the version's own digits.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from http import HTTPStatus
+from typing import Final
+from urllib.parse import quote
+
+from aiohttp import web
+
+from protocol.coursework import Item, Version
+from protocol.errors import Code, LocalFailure
+from protocol.manifest import ManifestEntry
+from protocol.portable_names import portable_form
+from sync_agent.portal.delivery import deliver
+from sync_agent.portal.door import Handler
+from sync_agent.portal.media_types import media_of
+from sync_agent.portal.shelf import Shelf, entry_page
+from sync_agent.portal.wording import Register, Words, preferred_language
+from sync_agent.reading import need_of, with_ancestors
+
+ORIGIN_DIGITS: Final = 32
+_HOST: Final = re.compile(rf"([0-9a-f]{{{ORIGIN_DIGITS}}})\.localhost:(\d+)")
+_ALLOWED: Final = (
+    "allow-downloads allow-forms allow-modals allow-pointer-lock allow-popups allow-same-origin allow-scripts"
+)
+
+Render = Callable[..., str]
+
+
+def origin_of(name: bytes, port: int) -> str:
+    """The origin of an item, or of one of its versions."""
+    return f"http://{name.hex()[:ORIGIN_DIGITS]}.localhost:{port}"
+
+
+def address_in(origin: str, path: str) -> str:
+    """The URL of a file at an origin."""
+    return f"{origin}/{quote(path)}"
+
+
+def frame_permissions() -> str:
+    """The `sandbox` attribute of the portal's frame: what the answers' own sandbox allows, no more."""
+    return _ALLOWED
+
+
+class Lessons:
+    """Answers for all items. `portal_origin` is who may show them in a frame."""
+
+    def __init__(self, shelf: Shelf, portal_origin: str, render: Render) -> None:
+        self._shelf = shelf
+        self._render = render
+        self.port = 0
+        policy = (
+            "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; form-action 'self'; base-uri 'self'; "
+            f"frame-ancestors 'self' {portal_origin}"
+        )
+        common = {
+            "X-Content-Type-Options": "nosniff",
+            "Referrer-Policy": "no-referrer",
+            "Cross-Origin-Resource-Policy": "same-origin",
+            "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+        }
+        self._headers = {**common, "Content-Security-Policy": f"sandbox {_ALLOWED}; {policy}"}
+        # a sandbox would keep browsers' own PDF viewers from starting; a PDF runs in none of our origins
+        self._viewer_headers = {**common, "Content-Security-Policy": policy}
+
+    @web.middleware
+    async def check(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Only known names, only reading, and no service worker."""
+        host = _HOST.fullmatch(request.headers.get("Host", ""))
+        if host is None or int(host[2]) != self.port:
+            return self._plain(HTTPStatus.MISDIRECTED_REQUEST)
+        if request.method not in {"GET", "HEAD"}:
+            return self._plain(HTTPStatus.METHOD_NOT_ALLOWED)
+        if "Service-Worker" in request.headers or request.headers.get("Sec-Fetch-Dest") == "serviceworker":
+            return self._plain(HTTPStatus.FORBIDDEN)
+        try:
+            return await handler(request)
+        except LocalFailure as failure:
+            if failure.code is Code.STORAGE_FAILED:
+                raise
+            return self._plain(HTTPStatus.NOT_FOUND)
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        """A file, the page with which an item opens, or a list of what is there."""
+        files = await self._files(request.headers.get("Host", "")[:ORIGIN_DIGITS])
+        if files is None:
+            return self._plain(HTTPStatus.NOT_FOUND)
+        path = portable_form(request.match_info["path"])
+        file = _file_at(files, path)
+        if file is not None:
+            headers = self._viewer_headers if media_of(file.path).type == "application/pdf" else self._headers
+            return await deliver(request, self._shelf.agent, file, headers, save=False)
+        if path == "" and (first := entry_page(files)) is not None:
+            return self._moved(first)
+        inside = path if path.endswith("/") or not path else f"{path}/"
+        listed = [file for file in files if file.path.startswith(inside)]
+        if not listed:
+            return self._plain(HTTPStatus.NOT_FOUND)
+        return self._moved(inside) if inside != path else self._listing(request, inside, listed)
+
+    async def _files(self, digits: str) -> Sequence[ManifestEntry] | None:
+        """The files of the item (or, for teachers, the version) with these first digits, if it may be read here."""
+        teaches = await self._shelf.teaches()
+        for space in await self._shelf.agent.spaces():
+            for item in (await self._shelf.agent.replica.view(space)).coursework.items.values():
+                version = await self._version(item, digits, teaches=teaches)
+                if version is not None:
+                    return await self._shelf.files(version.record.content)
+        return None
+
+    async def _version(self, item: Item, digits: str, *, teaches: bool) -> Version | None:
+        if item.withdrawn and not teaches:
+            return None
+        candidates: list[Version] = []
+        if item.id.hex().startswith(digits):
+            candidates = list(with_ancestors(item))
+        elif teaches and item.conflict:
+            candidates = [head for head in item.heads if head.id.hex().startswith(digits)]
+        for version in candidates:
+            if await self._shelf.agent.holdings.is_complete(need_of(item, version)):
+                return version
+        return None
+
+    def _listing(self, request: web.Request, folder: str, files: Sequence[ManifestEntry]) -> web.Response:
+        """A page with the names in a folder."""
+        say = Words(preferred_language(request.headers.get("Accept-Language", "")), Register.TEEN)
+        names: dict[str, int | None] = {}
+        for file in files:
+            name, slash, _ = file.path.removeprefix(folder).partition("/")
+            names[name + slash] = None if slash else file.size
+        text = self._render("listing.html", say=say, folder=folder, names=sorted(names.items()), quote=quote)
+        return web.Response(text=text, content_type="text/html", headers=self._headers)
+
+    def _moved(self, path: str) -> web.Response:
+        return web.Response(status=HTTPStatus.FOUND, headers={**self._headers, "Location": f"/{quote(path)}"})
+
+    def _plain(self, status: HTTPStatus) -> web.Response:
+        return web.Response(status=status, text=f"{status.phrase}\n", headers=self._headers)
+
+
+def _file_at(files: Sequence[ManifestEntry], path: str) -> ManifestEntry | None:
+    """The file that a path means: itself, the index of a folder, or itself but for capitals.
+
+    Lessons are written on systems that do not tell capitals apart, and a list of files has no two names that differ
+    in nothing else.
+    """
+    wanted = f"{path}index.html" if path == "" or path.endswith("/") else path
+    by_path: Mapping[str, ManifestEntry] = {file.path: file for file in files}
+    if wanted in by_path:
+        return by_path[wanted]
+    loosely = wanted.casefold()
+    return next((file for file in files if file.path.casefold() == loosely), None)
