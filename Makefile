@@ -44,7 +44,7 @@ coverage: test ## every test, and the branches of protocol/ that they reach
 
 .PHONY: bench
 bench: $(VENV)/.package ## the figures of the README, each beside its peers (minutes)
-	@for program in bench/bench_*.py; do echo "== $$program"; $(BIN)/python "$$program"; done
+	$(BIN)/python bench/run.py $(ARGS)
 
 .PHONY: clean
 clean: ## forget what make made

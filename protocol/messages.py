@@ -22,6 +22,7 @@ from protocol.limits import (
     CURSOR_HASH_BYTES,
     INLINE_TOTAL_BYTES,
     MAX_CREDENTIALS,
+    MAX_INLINE_PACKS,
     MAX_LISTED_IDS,
     MAX_MESSAGE_BYTES,
     MAX_NAME_CHARS,
@@ -34,7 +35,6 @@ from protocol.limits import (
 SPACE_PREFIX_BYTES: Final = 4
 _GENERATION_BYTES: Final = 8
 _MAX_ENTRIES: Final = 20_000
-MAX_INLINE_PACKS: Final = 256
 _MAX_ARRIVALS: Final = 2**63 - 1
 _MAX_CAPABILITY_CHARS: Final = 256
 _MAX_CODE_CHARS: Final = 64
@@ -117,6 +117,7 @@ class SyncRequest:
     offers: tuple[Offer, ...] = ()
     want: tuple[Wanted, ...] = ()
     registers: tuple[bytes, ...] = ()
+    live: bool = False
 
     def encode(self) -> bytes:
         """The message's bytes."""
@@ -130,6 +131,7 @@ class SyncRequest:
                 offers=[[offer.space, offer.pack, offer.size] for offer in self.offers],
                 want=[[wanted.space, wanted.stream] for wanted in self.want],
                 registers=list(self.registers),
+                live=self.live,
             )
         )
 
@@ -149,6 +151,7 @@ class SyncRequest:
             offers=tuple(_offer(row) for row in fields.rows("offers", MAX_LISTED_IDS)),
             want=tuple(_wanted(row) for row in fields.rows("want", MAX_LISTED_IDS)),
             registers=_registers(fields.rows("registers", MAX_LISTED_IDS)),
+            live=fields.flag("live"),
         )
 
 
@@ -158,7 +161,7 @@ class SyncAnswer:
 
     `stale` are the spaces whose cursor it does not recognise: reconcile them. `closed` are those that the caller may
     not read. `waiting` and `refused` are the pushed entries that did not get in, `more` that another call brings
-    more.
+    more; `live` is the capability to listen for news, if it was asked for.
     """
 
     time_ms: int
@@ -173,6 +176,7 @@ class SyncAnswer:
     waiting: tuple[bytes, ...] = ()
     refused: tuple[Refusal, ...] = ()
     more: bool = False
+    live: str | None = None
 
     def encode(self) -> bytes:
         """The message's bytes."""
@@ -190,6 +194,7 @@ class SyncAnswer:
                 waiting=list(self.waiting),
                 refused=[[refusal.id, refusal.code.value] for refusal in self.refused],
                 more=self.more,
+                live=self.live,
             )
         )
 
@@ -210,6 +215,7 @@ class SyncAnswer:
             waiting=fields.all_octets("waiting", 32, _MAX_ENTRIES),
             refused=tuple(_refusal(row) for row in fields.rows("refused", _MAX_ENTRIES)),
             more=fields.flag("more"),
+            live=fields.text_or_none("live", _MAX_CAPABILITY_CHARS),
         )
 
 

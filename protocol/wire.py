@@ -25,6 +25,7 @@ SYNC_PATH: Final = "/v1/sync"
 RECONCILE_PATH: Final = "/v1/reconcile"
 PACKS_PATH: Final = "/v1/packs"
 ENROLL_PATH: Final = "/v1/enroll"
+LIVE_PATH: Final = "/v1/live"
 
 _MAC_BYTES: Final = 16
 _FIXED_BYTES: Final = 1 + 4 + 4 + 32 + 32
@@ -44,11 +45,15 @@ class Purpose(IntEnum):
 
     FETCH = 1
     SEND = 2
+    LISTEN = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Capability:
-    """One pack of one space, to be fetched or sent until `expires_s` (seconds since 1970). `size` in bytes."""
+    """One pack of one space, to be fetched or sent until `expires_s` (seconds since 1970); `size` in bytes.
+
+    To listen for news it names the territory, and a device's key in place of the pack.
+    """
 
     purpose: Purpose
     space: bytes

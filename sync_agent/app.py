@@ -46,6 +46,22 @@ LOST_PACKS_MARK: Final = "lost-packs"
 """→ 8 bytes: how many packs were found gone or cut short when DIR was opened, until `verify` has said so."""
 HEALTH_MARK: Final = "health"
 """→ the body of the health register that the server last took."""
+SPACE_FOLDER_MARKS: Final = "space-folder/"
+"""+ space in hex → the name of its folder in DIR/publish and DIR/coursework."""
+WATCHED_FOLDER_MARKS: Final = "watched-folder/"
+"""+ folder id → canonical {path, space}: a folder of the teacher's own that is watched (`watched_titles`)."""
+WATCHED_TITLE_MARKS: Final = "watched-title/"
+"""+ folder id / name's hash → what is remembered of a title (`watched_titles.Title`)."""
+WATCHED_FILES_MARKS: Final = "watched-files/"
+"""+ the same → the files of a title as they were published (`file_notes`)."""
+BRAKE_MARK: Final = "publishing-paused"
+"""→ canonical: whether publishing from watched folders is paused, and why (`watched_titles.Brake`)."""
+TREE_MARKS: Final = "coursework/"
+"""+ item in hex → canonical {folder, stream}: what DIR/coursework shows of an item."""
+TREE_FILES_MARKS: Final = "coursework-files/"
+"""+ item in hex → the files that were written for it (`file_notes`)."""
+TREE_TROUBLE_MARK: Final = "coursework-trouble"
+"""→ code and sentence, parted by a line feed: why DIR/coursework could not be kept in step the last time."""
 
 _THREADS: Final = 3
 _READS_HAND_INS: Final = frozenset({Role.TEACHER, Role.RELAY})
@@ -112,7 +128,8 @@ class Agent:
     """Everything a command or the daemon works with. `now_ms` and `entropy` are the rim's clock and randomness.
 
     Who reads the state and writes what follows from it holds `writing` meanwhile. `on_change` is called after every
-    write of this device; where a scheduler is running, it wakes it.
+    write of this device; where a scheduler is running, it wakes it. `on_watch` is called when a command has changed what
+    is watched.
     """
 
     def __init__(
@@ -136,21 +153,27 @@ class Agent:
         self.entropy = entropy
         self.writing = asyncio.Lock()
         self.on_change: Callable[[], None] = _nothing
+        self.on_watch: Callable[[], None] = _nothing
 
     @classmethod
     async def open(cls, folder: Path, *, now_ms: Callable[[], int], entropy: Entropy) -> Self:
         """The agent of DIR, whose lock the caller holds. Raises `BadInput(NOT_ENROLLED)`, `LocalFailure`."""
         enrolment = Enrolment.read(folder)
-        keys = DeviceKeys.from_bytes((folder / DEVICE_KEYS_FILE).read_bytes())
+        keys = _device_keys(folder / DEVICE_KEYS_FILE)
         store = await SqliteStore.open(folder)
-        content = await PackFolder.open(folder, store)
-        replica = await Replica.open(enrolment.root, store, content)
-        holdings = Holdings(store, content)
-        await holdings.load()
-        if content.lost_packs:
-            await holdings.forget()
-            before = int.from_bytes(await store.mark(LOST_PACKS_MARK) or b"", "big")
-            await store.set_marks({LOST_PACKS_MARK: (before + content.lost_packs).to_bytes(8, "big")})
+        try:
+            content = await PackFolder.open(folder, store)
+            replica = await Replica.open(enrolment.root, store, content)
+            holdings = Holdings(store, content)
+            await holdings.load()
+            if content.lost_packs:
+                await holdings.forget()
+                before = int.from_bytes(await store.mark(LOST_PACKS_MARK) or b"", "big")
+                await store.set_marks({LOST_PACKS_MARK: (before + content.lost_packs).to_bytes(8, "big")})
+        except BaseException:
+            # the connection's thread would keep the process from ending
+            await store.close()
+            raise
         return cls(folder, enrolment, keys, replica, holdings, now_ms=now_ms, entropy=entropy)
 
     async def close(self) -> None:
@@ -223,6 +246,16 @@ class Agent:
         for space, authority in (await self.spaces()).items():
             missing += await self.holdings.incomplete(await self.needs(space, authority))
         return missing
+
+
+def _device_keys(path: Path) -> DeviceKeys:
+    try:
+        data = path.read_bytes()
+    except OSError as reason:
+        raise LocalFailure(
+            Code.DAMAGED, f"this device's keys cannot be read: {path}: {reason.strerror}", path=str(path)
+        ) from reason
+    return DeviceKeys.from_bytes(data)
 
 
 def use_few_threads() -> None:

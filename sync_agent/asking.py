@@ -99,6 +99,8 @@ class Asking:
         self.closed: set[bytes] = set()
         self.trouble: Code | None = None
         self.skew_ms = 0
+        self.wants_live = False
+        """Whether to ask for the capability to listen for news."""
 
     async def compose(self, said: Said) -> Asked:
         """The next request of a sync in which `said` was said."""
@@ -117,6 +119,7 @@ class Asking:
             offers=tuple(Offer(pack.space, pack.hash, pack.size) for pack in offers),
             want=tuple(wanted),
             registers=() if health is None else (self._signed(health),),
+            live=self.wants_live and said.requests == 0,
         )
         return Asked(request, tuple(inline), tuple(offers), health)
 

@@ -108,7 +108,7 @@ async def run(
     call: Call,
     *,
     portal: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="Pages for pupils (in a later version).")
+        str | None, typer.Option(metavar="HOST:PORT", help="Pages for pupils and teachers, on this machine only.")
     ] = None,
     lan: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="Exchange with devices of the school (in a later version).")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sync_agent.addresses import Address, loopback_address_of
+
 POLL_FIRST_S = 4.0
 POLL_LAST_S = 8.0
 
@@ -17,10 +19,13 @@ class RunConfig:
     peers: tuple[str, ...] = ()
     poll_s: tuple[float, float] = (POLL_FIRST_S, POLL_LAST_S)
 
+    def portal_address(self) -> Address | None:
+        """Where the portal is to be. Raises `BadInput` (USAGE, NOT_LOOPBACK)."""
+        return None if self.portal is None else loopback_address_of(self.portal, "--portal")
+
     def later(self) -> tuple[str, ...]:
         """One sentence for each option that is accepted and does nothing yet."""
         asked = (
-            (self.portal is not None, "--portal: the pupils' portal comes in a later version"),
             (self.lan is not None, "--lan: exchange with other devices of the school comes in a later version"),
             (bool(self.peers), "--peer: exchange with other devices of the school comes in a later version"),
         )

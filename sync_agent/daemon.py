@@ -15,7 +15,7 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -28,6 +28,7 @@ from sync_agent import parameters as given
 from sync_agent.app import Agent, use_few_threads
 from sync_agent.config import RunConfig
 from sync_agent.enrollment import finish
+from sync_agent.hearing import listening
 from sync_agent.scheduler import Scheduler, wait
 from sync_agent.session import Session, SyncResult
 from sync_agent.transport import HttpTransport, Transport
@@ -56,6 +57,7 @@ async def run(
     Raises `BadInput(NOT_ENROLLED)`, `LocalFailure` (STORE_LOCKED when another process keeps DIR for `PATIENCE_S`).
     """
     use_few_threads()
+    config.portal_address()
     for sentence in config.later():
         say(sentence)
     use_few_threads()
@@ -171,12 +173,27 @@ async def _serve(
             "sync": sync_operation(scheduler.sync_now),
             "enroll": enroll_operation(agent, scheduler.sync_now),
         }
-        async with serve_control(table, owner, grace_s=GRACE_S):
+        async with serve_control(table, owner, grace_s=GRACE_S), _portal(agent, table, config, scheduler):
             say(f"ready: “{agent.enrolment.device_name}” of “{agent.enrolment.territory_name}” serves {folder}")
-            await _until(stop, scheduler)
+            async with listening(session, transport, scheduler):
+                await _until(stop, scheduler)
     finally:
         await transport.close()
         await agent.close()
+
+
+@contextlib.asynccontextmanager
+async def _portal(agent: Agent, table: Table, config: RunConfig, scheduler: Scheduler) -> AsyncIterator[None]:
+    """The pages, where they are asked for; their libraries are loaded only then."""
+    address = config.portal_address()
+    if address is None:
+        yield
+        return
+    from sync_agent.portal.site import serve_portal  # noqa: PLC0415 — loaded only when needed
+
+    async with serve_portal(agent, table, address, lambda: scheduler.outcome, grace_s=GRACE_S) as url:
+        say(f"the portal is open at {url}")
+        yield
 
 
 async def _until(stop: asyncio.Event, scheduler: Scheduler) -> None:

@@ -13,7 +13,7 @@ Rules:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import TypeAlias
@@ -70,10 +70,19 @@ class Published:
     revision: bytes
 
 
-async def publish(agent: Agent, wish: Wish, incoming: Incoming, outgoing: Outgoing) -> Published:
-    """Make what `incoming` brings a revision of a new item, or of `wish.item`.
+async def publish(
+    agent: Agent,
+    wish: Wish,
+    incoming: Incoming,
+    outgoing: Outgoing,
+    *,
+    kept: Sequence[ManifestEntry] = (),
+    marks: Callable[[bytes], Mapping[str, bytes | None]] | None = None,
+) -> Published:
+    """Make what `incoming` brings, and `kept` (files whose content the space holds), a revision of a new item, or of
+    `wish.item`.
 
-    Without any file a given item keeps its files. Raises `BadInput` (UNKNOWN_SPACE, UNKNOWN_ITEM, BAD_NAME,
+    Without any file a given item keeps its files. `marks` gives, for the item, marks to set with the revision. Raises `BadInput` (UNKNOWN_SPACE, UNKNOWN_ITEM, BAD_NAME,
     NOTHING_TO_SEND …), `Refused(NO_RIGHT)`, `LocalFailure` (CHANGING_FILE, DISK_FULL, INTERRUPTED …).
     """
     before = None if wish.item is None else await find_item(agent, wish.item)
@@ -82,7 +91,7 @@ async def publish(agent: Agent, wish: Wish, incoming: Incoming, outgoing: Outgoi
     if before is None and wish.title is None:
         raise BadInput(Code.USAGE, "a new item needs a title")
     _check_words(wish)
-    content = await store_files(agent, space, incoming)
+    content = await store_files(agent, space, incoming, kept)
     async with agent.writing:
         item = None if before is None else await find_item(agent, before.id)
         record = _record(wish, item, content)
@@ -98,7 +107,8 @@ async def publish(agent: Agent, wish: Wish, incoming: Incoming, outgoing: Outgoi
             target=None if item is None else item.id,
             parents=() if item is None else (item.shown.id,),
         )
-        (entry,) = await agent.write(draft)
+        noted = None if marks is None else (lambda entries: marks(wish.item or entries[0].id))
+        (entry,) = await agent.write(draft, marks=noted)
     return Published(entry.id if item is None else item.id, entry.id)
 
 
@@ -204,12 +214,16 @@ def _record(wish: Wish, item: Item | None, content: ContentRef | None) -> Revisi
 # --- files ------------------------------------------------------------------------------------------------------------
 
 
-async def store_files(agent: Agent, space: bytes, incoming: Incoming) -> ContentRef | None:
-    """Cut, pack and make durable the files that come, and the manifest that lists them; None if there is no file.
+async def store_files(
+    agent: Agent, space: bytes, incoming: Incoming, kept: Sequence[ManifestEntry] = ()
+) -> ContentRef | None:
+    """Cut, pack and make durable the files that come, and the manifest that lists them with those that are `kept`.
+
+    None if there is no file.
 
     Raises what `incoming` raises, `BadInput` for names that no manifest holds, `LocalFailure`.
     """
-    shelf = _Shelf(agent, space)
+    shelf = _Shelf(agent, space, kept)
     try:
         async for event in incoming:
             content = await shelf.take(event)
@@ -225,11 +239,12 @@ async def store_files(agent: Agent, space: bytes, incoming: Incoming) -> Content
 class _Shelf:
     """The files of one publication as they arrive."""
 
-    def __init__(self, agent: Agent, space: bytes) -> None:
+    def __init__(self, agent: Agent, space: bytes, kept: Sequence[ManifestEntry]) -> None:
         self._agent = agent
         self._space = space
+        self._kept = kept
         self._build: PackBuild | None = None
-        self._files: list[ManifestEntry] = []
+        self._files = [*kept]
         self._path = ""
         self._cutter = Cutter()
         self._chunks: list[ChunkRef] = []
@@ -257,7 +272,7 @@ class _Shelf:
 
     async def drop(self) -> None:
         """Keep nothing of what came."""
-        self._files = []
+        self._files = [*self._kept]
         if self._build is not None:
             build, self._build = self._build, None
             await build.abort()

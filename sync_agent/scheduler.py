@@ -1,7 +1,8 @@
 """When to sync: pure rules, and the thin loop that follows them (R14, R16).
 
 Rules:
-- while the server answers, a sync comes every few seconds, so that news is learnt within 10 s;
+- while the server answers, a sync comes every few seconds, so that news is learnt within 10 s; every few minutes where
+  the server tells of news by itself;
 - while it does not, the pause is drawn from the whole range up to a bound that doubles with each failure (full jitter:
   Brooker, "Exponential Backoff And Jitter", 2015). The bound stays below `RECONNECT_S` for the first minutes, so that
   after a short outage the agent is back within 30 s, and grows after that;
@@ -28,6 +29,7 @@ LONG_OUTAGE_S: Final = 600.0
 LONG_BOUND_S: Final = 120.0
 REFUSED_BOUND_S: Final = 300.0
 JITTER_AFTER_BUSY_S: Final = 10.0
+POLL_WHILE_HEARING_S: Final = (240.0, 300.0)
 
 _log = logging.getLogger(__name__)
 
@@ -133,6 +135,8 @@ class Scheduler:
         self._stopping = asyncio.Event()
         self._turn = asyncio.Lock()
         self._last_result = SyncResult()
+        self.hears = False
+        """Whether the server tells of news by itself: then a routine sync comes seldom."""
         self.outcome: Outcome | None = None
         """How the last sync ended; None before the first."""
 
@@ -193,7 +197,7 @@ class Scheduler:
             outcome_of(error),
             retry_after_s if isinstance(retry_after_s, int) else None,
             self._monotonic(),
-            self._poll_s,
+            POLL_WHILE_HEARING_S if self.hears else self._poll_s,
             self._draw,
         )
         if error is not None and before == 0:

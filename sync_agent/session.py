@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -111,6 +111,8 @@ class Session:
         self._noted_ms = 0
         self._answered_lacks: dict[tuple[bytes, bytes], tuple[frozenset[bytes], int]] = {}
         self._bad_packs: dict[bytes, int] = {}
+        self.on_live: Callable[[str], None] | None = None
+        """Told the capability to listen for news, when `ask_for_live` has asked for it."""
 
     async def sync(self, *, spare_disk: bool = False) -> SyncResult:
         """Send and fetch until nothing remains, content included.
@@ -132,6 +134,10 @@ class Session:
             traffic = self.transport.traffic.since(before)
             return SyncResult(run.received, run.sent, traffic.bytes_in, traffic.bytes_out, traffic.round_trips)
 
+    def ask_for_live(self) -> None:
+        """Let the next sync ask for the capability to listen for news."""
+        self._asking.wants_live = True
+
     # --- the course of a sync -----------------------------------------------------------------------------------------
 
     async def _run(self, run: _Run) -> None:
@@ -140,6 +146,9 @@ class Session:
             run.again = False
             answer = await self._calls.sync(asked.request)
             run.answered_ms = answer.time_ms
+            if answer.live is not None and self.on_live is not None:
+                self._asking.wants_live = False
+                self.on_live(answer.live)
             await self._apply(run, asked, answer)
             await self._keep_readers(run)
             if not (run.again or asked.has_news or answer.pages or answer.lacks):

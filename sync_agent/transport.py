@@ -30,7 +30,7 @@ import aiohttp
 from protocol.errors import BadInput, Code, NoAnswer, PeerFault, Refused, RelaisError, TooLarge
 from protocol.limits import MAX_ANSWER_BYTES, KiB
 from protocol.messages import error_from
-from protocol.wire import CONTENT_TYPE, OFFSET_HEADER, PACK_TYPE, PACKS_PATH
+from protocol.wire import CONTENT_TYPE, LIVE_PATH, OFFSET_HEADER, PACK_TYPE, PACKS_PATH
 
 CONNECT_S: Final = 10.0
 READ_IDLE_S: Final = 30.0
@@ -49,6 +49,10 @@ _OK: Final = 200
 _CREATED: Final = 201
 _NO_CONTENT: Final = 204
 _PARTIAL: Final = 206
+_NO_CONTENT: Final = 204
+_MAX_LIVE_BYTES: Final = 1024
+LIVE_PING_S: Final = 55.0
+_LIVE_WAIT: Final = aiohttp.ClientWSTimeout(ws_receive=None, ws_close=5.0)
 _REDIRECTS: Final = range(300, 400)
 _CONFLICT: Final = 409
 _UNAVAILABLE: Final = 503
@@ -122,6 +126,13 @@ class Transport(Protocol):
         """Send `length` bytes of a pack that begin at `offset`; the answer is 201, 204 or 409.
 
         Raises `PeerFault` (BAD_CAPABILITY, or what is wrong with the pack), `NoAnswer`, and whatever `pieces` raises.
+        """
+        ...
+
+    def listen(self, capability: str, *, pushed: bool) -> AsyncGenerator[bool, None]:
+        """Yields True whenever the server says that something has moved, False when the line stands or nothing has.
+
+        `pushed` over a WebSocket, else by asking and waiting again and again. Ends when the server closes the line.
         """
         ...
 
@@ -249,6 +260,26 @@ class HttpTransport:
         ) as answer:
             self._count_out(answer, len(body))
             return await self._whole(answer)
+
+    async def listen(self, capability: str, *, pushed: bool) -> AsyncGenerator[bool, None]:
+        headers = {"Authorization": f"Bearer {capability}"}
+        address = self.url + LIVE_PATH
+        with self._named():
+            if pushed:
+                async with self._session().ws_connect(
+                    address, headers=headers, max_msg_size=_MAX_LIVE_BYTES, heartbeat=LIVE_PING_S, timeout=_LIVE_WAIT
+                ) as socket:
+                    yield False
+                    async for message in socket:
+                        if message.type is aiohttp.WSMsgType.TEXT:
+                            yield True
+                return
+            while True:
+                async with self._session().get(address, headers=headers, allow_redirects=False) as answer:
+                    if answer.status not in (_OK, _NO_CONTENT):
+                        raise error_in(recognised(await self._whole(answer), self.url), self.url)
+                    await self._whole(answer)
+                    yield answer.status == _OK
 
     async def fetch(self, capability: str, start: int) -> AsyncGenerator[bytes, None]:
         self.traffic.round_trips += 1

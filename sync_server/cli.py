@@ -164,6 +164,38 @@ async def invite(
     return await _run(call, "invite", {"role": role, "space": space, "person": person, "uses": uses, "ttl": ttl})
 
 
+@PROGRAM.command("administrator add")
+async def administrator_add(
+    call: Call,
+    name: Annotated[str, typer.Argument(help="The name to sign in with.")],
+    *,
+    passphrase_file: Annotated[
+        str, typer.Option(metavar="FILE", help="A file with the passphrase: at least 12 characters.")
+    ],
+) -> JSON:
+    """Let somebody sign in to the administrators' pages, which `run` serves under /admin/."""
+    from sync_server.handlers.administrators import verifier_of  # noqa: PLC0415 — loaded only when needed
+    from sync_server.handlers.territory import passphrase_in  # noqa: PLC0415
+
+    check_initialised(call.data_dir)
+    verifier = verifier_of(passphrase_in(Path(passphrase_file)), secrets.token_bytes(16))
+    return await _run(call, "administrator add", {"name": name, "verifier": verifier})
+
+
+@PROGRAM.command("administrator list")
+async def administrator_list(call: Call) -> JSON:
+    """Who may sign in to the administrators' pages."""
+    return await _run(call, "administrator list", {})
+
+
+@PROGRAM.command("administrator remove")
+async def administrator_remove(
+    call: Call, name: Annotated[str, typer.Argument(help="The name, from `administrator list`.")]
+) -> JSON:
+    """Take somebody's sign-in away; they are signed out at once."""
+    return await _run(call, "administrator remove", {"name": name})
+
+
 @PROGRAM.command("status")
 async def status(call: Call) -> JSON:
     """What the server holds."""

@@ -16,6 +16,7 @@ from protocol.replica.console import installed_version
 from protocol.replica.operation import JSON, Incoming, Outgoing, Params, Table
 from sync_server.app import Server
 from sync_server.handlers import grants
+from sync_server.handlers.administrators import add_administrator, list_administrators, remove_administrator
 from sync_server.handlers.devices import Device
 from sync_server.handlers.hand_ins import list_hand_ins
 from sync_server.handlers.invitations import Wanted, invite
@@ -175,6 +176,20 @@ async def _repair(server: Server, _params: Params, outgoing: Outgoing) -> JSON:
     return {}
 
 
+async def _administrator_add(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
+    made = await add_administrator(server, _text(params, "name"), _text(params, "verifier"))
+    return {"administrator": made.name}
+
+
+async def _administrator_list(server: Server, _params: Params, _outgoing: Outgoing) -> JSON:
+    return [{"administrator": each.name, "since": rfc3339(each.since_ms)} for each in await list_administrators(server)]
+
+
+async def _administrator_remove(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
+    await remove_administrator(server, _text(params, "name"))
+    return {}
+
+
 _COMMANDS: Final[Mapping[str, Command]] = {
     "space add": _space_add,
     "space list": _space_list,
@@ -186,6 +201,9 @@ _COMMANDS: Final[Mapping[str, Command]] = {
     "status": _status,
     "devices": _devices,
     "hand-ins": _hand_ins,
+    "administrator add": _administrator_add,
+    "administrator list": _administrator_list,
+    "administrator remove": _administrator_remove,
     "revoke": _revoke,
     "verify": _verify,
     "repair": _repair,

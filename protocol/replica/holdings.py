@@ -50,10 +50,14 @@ class Holdings:
         """Whether all of it is here."""
         if (need.space, need.stream) in self._complete:
             return True
+        known = self._complete
         chunks = await self.chunks(need)
         if chunks is None or await self._content.missing_chunks(need.space, chunks):
             return False
-        self._complete.add((need.space, need.stream))
+        if known is not self._complete:
+            # All was taken back while this was looked at: what was seen may be gone.
+            return await self.is_complete(need)
+        known.add((need.space, need.stream))
         await self._store.set_marks({f"{COMPLETE_MARKS}{need.space.hex()}/{need.stream.hex()}": b"\x01"})
         return True
 
@@ -74,7 +78,7 @@ class Holdings:
 
     async def forget(self) -> None:
         """Take back every mark: content was found damaged, and each piece is to be looked at again."""
-        self._complete.clear()
+        self._complete = set()
         await self._store.set_marks(dict.fromkeys(await self._store.marks(COMPLETE_MARKS)))
 
     async def manifest(self, stream: bytes) -> tuple[ManifestEntry, ...]:

@@ -22,7 +22,6 @@ from protocol.chunking import ChunkList
 from protocol.entry import Entry
 from protocol.pack import FinishedPack
 
-
 COMPLETE_MARKS: Final = "complete/"
 """+ space in hex / stream in hex → the content of this stream was found to be here, all of it."""
 

@@ -15,8 +15,8 @@ from typing import Final
 
 from protocol.coursework import Coursework, Item, Work
 from protocol.entry import Entry, Kind
-from protocol.limits import INLINE_PACK_BYTES, INLINE_TOTAL_BYTES
-from protocol.messages import MAX_INLINE_PACKS, Wanted
+from protocol.limits import INLINE_PACK_BYTES, INLINE_TOTAL_BYTES, MAX_INLINE_PACKS
+from protocol.messages import Wanted
 from protocol.replica.holdings import Holdings, Need
 from protocol.replica.interfaces import PackInfo
 from protocol.replica.replica import Replica

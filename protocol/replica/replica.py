@@ -90,6 +90,8 @@ class Replica:
         self.store = store
         self.content = content
         self.door = Door(root)
+        self.on_news: Callable[[frozenset[bytes], bytes], None] = _nobody_listens
+        """Told which spaces have grown, and by whom, after what grew them is durable."""
         self._admitting = asyncio.Lock()
         self._last_at = 0
         self._proven_ms: int | None = None
@@ -134,7 +136,9 @@ class Replica:
         into the outbox.
         """
         async with self._admitting:
-            return await self._admit(entries, source, now_ms, unsent=unsent, hold=hold, marks=marks)
+            admission = await self._admit(entries, source, now_ms, unsent=unsent, hold=hold, marks=marks)
+        self._tell_news([*admission.admitted, *admission.released], source)
+        return admission
 
     async def write(
         self,
@@ -179,7 +183,13 @@ class Replica:
             noted = None if marks is None else marks(entries)
             await self._admit(entries, author.public, now_ms, unsent=unsent, marks=noted, whole=True)
             self._tips.update({(space, author.public): tip for space, tip in tips.items()})
-            return entries
+        self._tell_news(entries, author.public)
+        return entries
+
+    def _tell_news(self, entries: Iterable[Entry], source: bytes) -> None:
+        spaces = frozenset(entry.header.space for entry in entries)
+        if spaces:
+            self.on_news(spaces, source)
 
     async def prove_time(self, server_ms: int) -> None:
         """Note a time that a server has signed; it bounds how far others' clocks may move ours (R6)."""
@@ -452,6 +462,10 @@ def _check_all_admitted(passage: Passage, fresh: Mapping[bytes, Entry]) -> None:
             "this device wrote something that its own rules refuse",
             refused=list(passage.refused.values()),
         )
+
+
+def _nobody_listens(_spaces: frozenset[bytes], _source: bytes) -> None:
+    """Nothing waits for news."""
 
 
 def _keep(cache: OrderedDict[bytes, V], key: bytes, value: V) -> None:

@@ -47,6 +47,7 @@ from protocol.reconcile import fingerprint_of, respond
 from protocol.register import Register, RegisterKind, parse_register
 from protocol.replica.holdings import Holdings, Need
 from protocol.replica.interfaces import PackInfo, RegisterRow
+from protocol.replica.listeners import Listener, Listeners
 from protocol.replica.outgoing import Outgoing
 from protocol.replica.replica import Admission, Draft, Entropy, Replica
 from protocol.rights import Authority
@@ -111,10 +112,14 @@ class Responder:
     def __init__(
         self, replica: Replica, holdings: Holdings, station: Station, *, now_ms: Callable[[], int], entropy: Entropy
     ) -> None:
-        """`on_contact` and `on_report` may be set by who keeps a list of devices, `on_failure` by who watches the store."""
+        """`on_contact` and `on_report` may be set by who keeps a list of devices, `on_failure` by who watches the
+        store.
+        """
         self.replica = replica
         self.holdings = holdings
         self.station = station
+        self.listeners = Listeners()
+        replica.on_news = self.listeners.tell
         self.on_contact: Callable[[Contact], None] = _ignore
         self.on_report: Callable[[Report], None] = _ignore
         self.on_failure: Callable[[RelaisError], None] = _ignore
@@ -162,9 +167,19 @@ class Responder:
         """The checked capability to send a pack. Raises `PeerFault(BAD_CAPABILITY)`."""
         return Capability.check(text, self.station.capability_key, Purpose.SEND, self._now_ms() // 1000)
 
+    def listener(self, text: str) -> Listener:
+        """Who listens with this capability. Raises `PeerFault(BAD_CAPABILITY)`."""
+        capability = Capability.check(text, self.station.capability_key, Purpose.LISTEN, self._now_ms() // 1000)
+        return self.listeners.add(capability.pack)
+
+    async def concerns(self, listener: Listener, spaces: frozenset[bytes]) -> bool:
+        """Whether the device that listens may read one of `spaces`."""
+        return not spaces.isdisjoint(await self.replica.readable(listener.device))
+
     async def received_pack(self, space: bytes) -> None:
         """A pack of the space has come in by upload: hand-ins that it completes get their receipt."""
         await self._write_receipts([space])
+        self.listeners.tell(frozenset([space]), self.station.signing.public)
 
     async def _sync(self, opened: OpenedRequest) -> bytes:
         request = SyncRequest.parse(opened.payload)
@@ -204,6 +219,7 @@ class Responder:
             waiting=taken.waiting,
             refused=(*request.refused, *taken.refused),
             more=more,
+            live=self._listen_capability(opened.device, now_ms) if request.live else None,
         ).encode()
 
     async def _reconcile(self, opened: OpenedRequest) -> bytes:
@@ -395,6 +411,9 @@ class Responder:
             pack.size,
             self._capability(Purpose.FETCH, pack.space, pack.hash, pack.size, now_ms),
         )
+
+    def _listen_capability(self, device: bytes, now_ms: int) -> str:
+        return self._capability(Purpose.LISTEN, self.replica.territory, device, 0, now_ms)
 
     def _capability(self, purpose: Purpose, space: bytes, pack: bytes, size: int, now_ms: int) -> str:
         expires_s = now_ms // 1000 + CAPABILITY_LIFETIME_S

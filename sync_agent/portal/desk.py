@@ -28,7 +28,7 @@ from sync_agent.portal.saving import Quiet
 from sync_agent.portal.shelf import Shelf
 from sync_agent.portal.uploads import simple_form
 from sync_agent.portal.visit import Visit, remember, visit_of
-from sync_agent.portal.wording import Register, languages
+from sync_agent.portal.wording import Register, catalogue, languages
 from sync_agent.scheduler import Outcome
 
 ONCE_FIELD: Final = "once"
@@ -59,7 +59,7 @@ class Desk:
         self.shelf = shelf
         self.door = door
         self._lessons = lessons
-        self._render = rendering
+        self.rendering = rendering
         self._table = table
         self._outcome = outcome
         self._once: OrderedDict[str, asyncio.Future[str]] = OrderedDict()
@@ -81,13 +81,13 @@ class Desk:
     ) -> web.Response:
         """The answer with a page, and the cookies that the visit sets. `frame` is the origin that it may show."""
         exchange = visit.exchange
-        text = self._render(
+        text = self.rendering(
             template,
             facts,
             visit=visit,
             say=visit.say,
             registers=list(Register),
-            languages=languages(),
+            languages=[{"code": code, "name": catalogue(code)["name"]} for code in languages()],
             strip=exchange.sentence(visit.say, visit.teacher_name()),
             freshness=exchange.freshness(visit.say, visit.now_ms),
             stamp=self.stamp(visit),
@@ -122,7 +122,11 @@ class Desk:
 
     async def fields(self, request: web.Request) -> dict[str, str]:
         """The fields of a form without files, its token checked."""
-        return dict(await simple_form(request, lambda token: self.door.check_token(request, token)))
+        return dict(await simple_form(request, self.token_check(request)))
+
+    def token_check(self, request: web.Request) -> Callable[[str | None], None]:
+        """What a form's token must pass; raises `ExpiredPage`."""
+        return lambda token: self.door.check_token(request, token)
 
     async def once(self, number: str, act: Callable[[], Awaitable[str]]) -> str:
         """Where `act` leads to; the same form sent again leads there without acting again."""
@@ -178,4 +182,13 @@ class Desk:
             detail=visit.request.path if not detail else given.shown(detail),
             teacher=visit.teacher_name(),
         )
-        return self.page(visit, "error.html", status=status, sentence=sentence, code=None if known else code)
+        return self.page(
+            visit, "error.html", status=status, sentence=sentence, code=None if known else code, back=_back(request)
+        )
+
+
+def _back(request: web.Request) -> str | None:
+    """The page with the form that was sent."""
+    if request.method != "POST" or "/" not in request.path[1:]:
+        return None
+    return request.path.rpartition("/")[0] if not request.path.endswith("/publish") else request.path

@@ -14,6 +14,7 @@ import hmac
 import re
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from hashlib import sha256
 from http import HTTPStatus
 from typing import Final
@@ -21,6 +22,7 @@ from typing import Final
 from aiohttp import web
 
 from protocol.errors import Code, PeerFault, Refused
+from sync_agent.addresses import Address
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -60,20 +62,28 @@ class ExpiredPage(Refused):
 
 
 class Door:
-    """The checks of one portal at `authority` (host:port), with the agent's own `key`."""
+    """The checks of one portal at `address`, with the agent's own `key`; `port` is set once the listener has it."""
 
-    def __init__(self, authority: str, key: bytes) -> None:
-        self.authority = authority
-        self.origin = f"http://{authority}"
+    def __init__(self, address: Address, key: bytes) -> None:
+        self._address = address
         self._key = key
-        port = authority.rpartition(":")[2]
-        self._other_names = frozenset(f"{name}:{port}" for name in _LOOPBACK_NAMES) - {authority}
+        self.port = address.port
+
+    @property
+    def authority(self) -> str:
+        """The one `Host` under which the pages are served."""
+        return replace(self._address, port=self.port).authority
+
+    @property
+    def origin(self) -> str:
+        """The one origin of the pages."""
+        return f"http://{self.authority}"
 
     @web.middleware
     async def check(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Let in what may come in."""
         host = request.headers.get("Host", "")
-        if host in self._other_names and request.method in _SAFE:
+        if host != self.authority and host in self._loopback_names() and request.method in _SAFE:
             raise web.HTTPTemporaryRedirect(f"{self.origin}{request.raw_path}")
         if host != self.authority or not request.raw_path.startswith("/"):
             return _refused(HTTPStatus.MISDIRECTED_REQUEST)
@@ -89,6 +99,9 @@ class Door:
         if "Content-Encoding" in request.headers:
             return _refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
         return await handler(request)
+
+    def _loopback_names(self) -> set[str]:
+        return {f"{name}:{self.port}" for name in _LOOPBACK_NAMES}
 
     # --- tokens -------------------------------------------------------------------------------------------------------
 

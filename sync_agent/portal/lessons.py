@@ -12,7 +12,7 @@ Lessons are HTML from anywhere, run by a browser. Rules:
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Final
 from urllib.parse import quote
@@ -26,6 +26,7 @@ from protocol.portable_names import portable_form
 from sync_agent.portal.delivery import deliver
 from sync_agent.portal.door import Handler
 from sync_agent.portal.media_types import media_of
+from sync_agent.portal.rendering import Rendering
 from sync_agent.portal.shelf import Shelf, entry_page
 from sync_agent.portal.wording import Register, Words, preferred_language
 from sync_agent.reading import need_of, with_ancestors
@@ -36,7 +37,16 @@ _ALLOWED: Final = (
     "allow-downloads allow-forms allow-modals allow-pointer-lock allow-popups allow-same-origin allow-scripts"
 )
 
-Render = Callable[..., str]
+_PDF: Final = "application/pdf"
+_LOAD_FROM_HERE: Final = (
+    "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; form-action 'self'; base-uri 'self'"
+)
+_COMMON_HEADERS: Final[Mapping[str, str]] = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+}
 
 
 def origin_of(name: bytes, port: int) -> str:
@@ -55,25 +65,24 @@ def frame_permissions() -> str:
 
 
 class Lessons:
-    """Answers for all items. `portal_origin` is who may show them in a frame."""
+    """Answers for all items. `port` and `portal_origin`, who may show them in a frame, are set once they are known."""
 
-    def __init__(self, shelf: Shelf, portal_origin: str, render: Render) -> None:
+    def __init__(self, shelf: Shelf, render: Rendering) -> None:
         self._shelf = shelf
         self._render = render
         self.port = 0
-        policy = (
-            "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; form-action 'self'; base-uri 'self'; "
-            f"frame-ancestors 'self' {portal_origin}"
-        )
-        common = {
-            "X-Content-Type-Options": "nosniff",
-            "Referrer-Policy": "no-referrer",
-            "Cross-Origin-Resource-Policy": "same-origin",
-            "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+        self.portal_origin = ""
+
+    def _headers(self, media_type: str = "text/html") -> dict[str, str]:
+        """What every answer carries.
+
+        A sandbox would keep browsers' own PDF viewers from starting; a PDF runs nothing in any of our origins.
+        """
+        sandbox = "" if media_type == _PDF else f"sandbox {_ALLOWED}; "
+        return {
+            **_COMMON_HEADERS,
+            "Content-Security-Policy": f"{sandbox}{_LOAD_FROM_HERE}; frame-ancestors 'self' {self.portal_origin}",
         }
-        self._headers = {**common, "Content-Security-Policy": f"sandbox {_ALLOWED}; {policy}"}
-        # a sandbox would keep browsers' own PDF viewers from starting; a PDF runs in none of our origins
-        self._viewer_headers = {**common, "Content-Security-Policy": policy}
 
     @web.middleware
     async def check(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -100,7 +109,7 @@ class Lessons:
         path = portable_form(request.match_info["path"])
         file = _file_at(files, path)
         if file is not None:
-            headers = self._viewer_headers if media_of(file.path).type == "application/pdf" else self._headers
+            headers = self._headers(media_of(file.path).type)
             return await deliver(request, self._shelf.agent, file, headers, save=False)
         if path == "" and (first := entry_page(files)) is not None:
             return self._moved(first)
@@ -141,13 +150,13 @@ class Lessons:
             name, slash, _ = file.path.removeprefix(folder).partition("/")
             names[name + slash] = None if slash else file.size
         text = self._render("listing.html", say=say, folder=folder, names=sorted(names.items()), quote=quote)
-        return web.Response(text=text, content_type="text/html", headers=self._headers)
+        return web.Response(text=text, content_type="text/html", headers=self._headers())
 
     def _moved(self, path: str) -> web.Response:
-        return web.Response(status=HTTPStatus.FOUND, headers={**self._headers, "Location": f"/{quote(path)}"})
+        return web.Response(status=HTTPStatus.FOUND, headers={**self._headers(), "Location": f"/{quote(path)}"})
 
     def _plain(self, status: HTTPStatus) -> web.Response:
-        return web.Response(status=status, text=f"{status.phrase}\n", headers=self._headers)
+        return web.Response(status=status, text=f"{status.phrase}\n", headers=self._headers())
 
 
 def _file_at(files: Sequence[ManifestEntry], path: str) -> ManifestEntry | None:

@@ -109,7 +109,7 @@ def content_type(media_type: str, head: bytes) -> str:
 
 def attachment(name: str) -> str:
     """`Content-Disposition` for a file that is to be saved under its name (RFC 6266)."""
-    plain = re.sub(r'[^A-Za-z0-9 ._()\-]', "_", name)
+    plain = re.sub(r"[^A-Za-z0-9 ._()\-]", "_", name)
     return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
 
 

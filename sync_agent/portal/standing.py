@@ -1,5 +1,6 @@
 """How the exchange stands, in one word: a table over what the agent knows (product: "never green while something is
-partly failed", default "checking")."""
+partly failed", default "checking").
+"""
 
 from __future__ import annotations
 

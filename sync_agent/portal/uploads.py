@@ -203,8 +203,7 @@ class _Reading:
         if problems:
             raise BadInput(Code.BAD_NAME, f"{problems[0].path}: {problems[0].sentence}", path=problems[0].path)
         return [
-            Kept(portable_form(name), offset, size)
-            for name, (_, offset, size) in zip(names, self._given, strict=True)
+            Kept(portable_form(name), offset, size) for name, (_, offset, size) in zip(names, self._given, strict=True)
         ]
 
 

@@ -79,9 +79,10 @@ class Visit:
 
     def is_near(self, piece: Piece) -> bool:
         """Whether it is due today or tomorrow, or was."""
-        return piece.due_ms is not None and (
-            self.say.moment(piece.due_ms).date() - self.say.moment(self.now_ms).date()
-        ).days <= 1
+        return (
+            piece.due_ms is not None
+            and (self.say.moment(piece.due_ms).date() - self.say.moment(self.now_ms).date()).days <= 1
+        )
 
     def state(self, shelf: Shelf, room: Room, told: Told) -> str:
         """The state of a hand-in in words."""

@@ -11,7 +11,6 @@ from aiohttp import web
 
 from sync_server.metrics import CONTENT_TYPE, Family, exposition
 
-
 PER_DEVICE: Final = "per-device"
 
 

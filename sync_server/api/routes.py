@@ -9,10 +9,11 @@ from aiohttp import web
 
 from protocol.errors import Code, LocalFailure, NoAnswer
 from protocol.replica.serving import Responder
-from protocol.wire import ENROLL_PATH, PACKS_PATH, RECONCILE_PATH, SYNC_PATH, Call
+from protocol.wire import ENROLL_PATH, LIVE_PATH, PACKS_PATH, RECONCILE_PATH, SYNC_PATH, Call
 from sync_server.api.calls import RETRY_AFTER_S, Calls
 from sync_server.api.content import Packs
 from sync_server.api.health import Health
+from sync_server.api.live import Live
 from sync_server.api.problems import Handler, Problems, problem
 from sync_server.metrics import Counters
 
@@ -29,7 +30,7 @@ class Traffic:
     @web.middleware
     async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Count a request, or send it away when the server is closing."""
-        if not request.path.startswith("/v1/"):
+        if not request.path.startswith("/v1/") or request.path == LIVE_PATH:
             return await handler(request)
         if self.closing:
             away = problem(NoAnswer(Code.BUSY, "the server is being stopped", retry_after_s=RETRY_AFTER_S))
@@ -61,6 +62,9 @@ def application(
     app.router.add_post(ENROLL_PATH, calls.handler(Call.ENROLL))
     app.router.add_get(f"{PACKS_PATH}/{{capability}}", packs.fetch, allow_head=False)
     app.router.add_post(PACKS_PATH, packs.receive)
+    live = Live(responder)
+    app.router.add_get(LIVE_PATH, live.listen, allow_head=False)
+    app.on_shutdown.append(live.on_shutdown)
     app.router.add_get("/livez", health.live)
     app.router.add_get("/readyz", health.ready)
     app.router.add_get("/metrics", health.metrics)

@@ -58,9 +58,7 @@ def _coursework(found: Snapshot) -> Iterator[Family]:
         school, at_ms = found.places.school_of.get(space, ""), awaited.oldest_ms
         if at_ms is not None:
             oldest_ms[school] = min(oldest_ms.get(school, at_ms), at_ms)
-    yield Family(
-        "relais_handins_pending", "gauge", "Hand-ins whose content is not here yet", [Sample({}, pending)]
-    )
+    yield Family("relais_handins_pending", "gauge", "Hand-ins whose content is not here yet", [Sample({}, pending)])
     yield Family(
         "relais_oldest_unsent_handin_seconds",
         "gauge",
@@ -88,9 +86,5 @@ def _each_device(found: Snapshot) -> Iterator[Family]:
         "relais_device_backlog_entries",
         "gauge",
         "What a device has still to send, as it said itself",
-        [
-            Sample(label, device.health.backlog_entries)
-            for device, label in devices
-            if device.health is not None
-        ],
+        [Sample(label, device.health.backlog_entries) for device, label in devices if device.health is not None],
     )

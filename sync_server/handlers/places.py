@@ -48,7 +48,8 @@ async def places_of(server: Server) -> Places:
     school_of: dict[bytes, str] = {}
     classes: dict[str, list[bytes]] = {}
     for space, record in records.items():
-        uai = next((records[above].uai for above in door.lineage(space) if above in records and records[above].uai), None)
+        codes = (records[above].uai for above in door.lineage(space) if above in records)
+        uai = next((code for code in codes if code is not None), None)
         if uai is not None:
             school_of[space] = uai
         if record.uai is None:

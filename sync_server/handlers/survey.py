@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from protocol.errors import RelaisError
 from sync_server.app import Server
 from sync_server.handlers.awaited import Awaited, Waiting
-from sync_server.handlers.devices import Device, device_of
+from sync_server.handlers.devices import Device, DeviceState, device_of, needs_somebody
 from sync_server.handlers.members import Members
 from sync_server.handlers.places import NOWHERE, Places, places_of
 
@@ -27,16 +28,39 @@ _SLICE_DEVICES: Final = 1_000
 _log = logging.getLogger(__name__)
 
 
+@dataclass(slots=True)
+class Group:
+    """Devices that stand in the same spaces: how many in each state, how many need somebody, the newest proof.
+
+    `freshest_ms` is when one of them last held all that we hold; devices that were let go count for nothing but their
+    state.
+    """
+
+    counts: Counter[DeviceState] = field(default_factory=Counter)
+    needing: int = 0
+    freshest_ms: int | None = None
+
+    def add(self, device: Device, *, needing: bool) -> None:
+        """One more device."""
+        self.counts[device.state] += 1
+        self.needing += needing
+        if device.state is not DeviceState.RETIRED:
+            self.freshest_ms = later(self.freshest_ms, device.heard.current_ms)
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """What the survey found at `now_ms`. `mark` differs when something differs that a person would notice.
 
+    `needing` are the devices that a person should look at, `groups` what can be said of all devices of the same spaces.
     `awaited` is known of every class if `whole`, else of those that there was time to look at.
     """
 
     now_ms: int
     devices: tuple[Device, ...]
     by_id: Mapping[bytes, Device]
+    needing: tuple[Device, ...]
+    groups: Mapping[tuple[bytes, ...], Group]
     places: Places
     awaited: Mapping[bytes, Awaited]
     whole: bool
@@ -101,16 +125,30 @@ class Survey:
                 pending[author] = min(pending.get(author, at_ms), at_ms)
         now_ms = server.now_ms()
         devices: list[Device] = []
+        needing: list[Device] = []
+        groups: defaultdict[tuple[bytes, ...], Group] = defaultdict(Group)
         mark = hash((known_spaces, *(hash((each.hand_ins, each.conflicts)) for each in awaited.values())))
         for number, member in enumerate(members, 1):
             key = member.id
             device = device_of(member, server.contacts.of(key), server.reports.of(key), now_ms, pending.get(key))
             devices.append(device)
+            needs = needs_somebody(device, now_ms)
+            if needs:
+                needing.append(device)
+            groups[device.spaces].add(device, needing=needs)
             mark ^= _mark_of(device)
             if number % _SLICE_DEVICES == 0:
                 await asyncio.sleep(0)
         return Snapshot(
-            now_ms, tuple(devices), {each.id: each for each in devices}, self._places, awaited, whole, mark
+            now_ms=now_ms,
+            devices=tuple(devices),
+            by_id={device.id: device for device in devices},
+            needing=tuple(needing),
+            groups=groups,
+            places=self._places,
+            awaited=awaited,
+            whole=whole,
+            mark=mark,
         )
 
     async def _look(self, counts: Mapping[bytes, int], until_s: float | None) -> bool:
@@ -124,8 +162,18 @@ class Survey:
         return True
 
 
+def later(one_ms: int | None, other_ms: int | None) -> int | None:
+    """The later of two times of which either may be unknown."""
+    if one_ms is None or other_ms is None:
+        return other_ms if one_ms is None else one_ms
+    return max(one_ms, other_ms)
+
+
 def _mark_of(device: Device) -> int:
     """What a person would notice of a device; when it was last seen moves all the time, and is left out."""
     heard, health = device.heard, device.health
-    said = None if health is None else (health.name, health.version, health.trouble, health.backlog_entries, health.skew_ms)
-    return hash((device.id, device.state, device.spaces, heard.name, heard.via, len(heard.troubles), said, device.oldest_ms))
+    said = None
+    if health is not None:
+        said = (health.name, health.version, health.trouble, health.backlog_entries, health.skew_ms)
+    known = (heard.name, heard.via, len(heard.troubles), device.oldest_ms)
+    return hash((device.id, device.state, device.spaces, known, said))

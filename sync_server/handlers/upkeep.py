@@ -39,6 +39,7 @@ async def verify(server: Server) -> list[Damage]:
     damages = [*await server.store.verify(), *await server.replica.content.verify()]
     if damages:
         await server.holdings.forget()
+        await server.replica.reload()
     return damages
 
 

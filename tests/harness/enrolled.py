@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -72,13 +73,15 @@ async def enrolled_class(folder: Path, devices: Mapping[str, Role]) -> Class:
 
 async def meet(*machines: Machine) -> None:
     """Let devices exchange all that they have."""
-    agents = [await open_agent(machine) for machine in machines]
-    for _ in agents:
-        for one in agents:
-            for other in agents:
-                await _bring(one, other)
-    for agent in agents:
-        await agent.close()
+    async with AsyncExitStack() as stack:
+        agents = []
+        for machine in machines:
+            agents.append(await open_agent(machine))
+            stack.push_async_callback(agents[-1].close)
+        for _ in agents:
+            for one in agents:
+                for other in agents:
+                    await _bring(one, other)
 
 
 async def open_agent(machine: Machine, seed: int = 99) -> Agent:

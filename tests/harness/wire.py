@@ -121,6 +121,14 @@ class MemoryTransport:
             return response
         raise error_in(response, URL)
 
+    async def listen(self, capability: str, *, pushed: bool) -> AsyncGenerator[bool, None]:
+        del pushed
+        responder = self.frontage.responder
+        listener = responder.listener(capability)
+        yield False
+        while True:
+            yield await responder.concerns(listener, await listener.news())
+
     async def close(self) -> None:
         return
 
@@ -227,6 +235,9 @@ class Faulty:
         if was_cut or self.faults.in_bytes == 0:
             raise cut()
         return response
+
+    def listen(self, capability: str, *, pushed: bool) -> AsyncGenerator[bool, None]:
+        return self._inner.listen(capability, pushed=pushed)
 
     async def close(self) -> None:
         return

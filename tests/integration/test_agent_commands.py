@@ -316,3 +316,12 @@ def test_a_pupils_machine_has_the_rights_of_a_machine(room: Class, tmp_path: Pat
     ):
         check(renard.run(*words, cwd=tmp_path), 5, code)
     assert not (tmp_path / "sortie").exists()
+
+
+def test_a_store_that_cannot_be_opened_ends_the_command_with_a_sentence(room: Class) -> None:
+    renard = room["renard"]
+    (renard.folder / "packs").rename(renard.folder / "elsewhere")
+    (renard.folder / "packs").write_bytes(b"in the way")
+    check(renard.run("items"), 1, "storage-failed")
+    (renard.folder / "keys" / "device").unlink()
+    check(renard.run("items"), 1, "damaged")

@@ -126,12 +126,14 @@ async def test_packs_that_were_gone_when_the_folder_was_opened_are_told_by_verif
     packs(desk)[0].unlink()
     agent = await Agent.open(teacher.agent.folder, now_ms=room.territory.clock, entropy=Random(9).randbytes)
     opened = Desk(agent)
-    assert (await opened.item(item))["complete"] is False
-    assert [problem["code"] for problem in (await opened.ask("verify"))["problems"]] == ["damaged"]
-    assert (await opened.ask("verify"))["ok"] is True
-    await Session(agent, teacher.way).sync()
-    assert await opened.files("checkout", item=item) == LESSON
-    await agent.close()
+    try:
+        assert (await opened.item(item))["complete"] is False
+        assert [problem["code"] for problem in (await opened.ask("verify"))["problems"]] == ["damaged"]
+        assert (await opened.ask("verify"))["ok"] is True
+        await Session(agent, teacher.way).sync()
+        assert await opened.files("checkout", item=item) == LESSON
+    finally:
+        await agent.close()
 
 
 async def test_status_says_what_waits_and_never_uses_the_network(

@@ -170,10 +170,10 @@ async def test_the_running_agent_says_that_it_is_ready_and_which_options_come_la
     room: Classroom, capsys: pytest.CaptureFixture[str]
 ) -> None:
     device = await stopped_device(room)
-    async with running(room, device, RunConfig(portal="127.0.0.1:1", lan="127.0.0.1:2", peers=("x:1",))):
+    async with running(room, device, RunConfig(lan="127.0.0.1:2", peers=("x:1",))):
         pass
     lines = capsys.readouterr().err.splitlines()
-    assert [line.split(":")[0] for line in lines] == ["--portal", "--lan", "--peer", "ready"]
+    assert [line.split(":")[0] for line in lines] == ["--lan", "--peer", "ready"]
 
 
 async def test_a_sync_that_hangs_does_not_keep_the_agent_from_ending(

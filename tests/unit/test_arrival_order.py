@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from protocol.coursework import Coursework, fold_coursework
 from protocol.entry import Entry, Kind, signature_holds
 from protocol.rights import Door, Outcome
+from protocol.roles import Role
 from protocol.roster import Roster, fold_roster
+from protocol.structure import Grant
 from tests.harness.history import World, random_history
 
 MANY = settings(max_examples=120, deadline=None)
@@ -90,3 +92,16 @@ def test_histories_reach_conflicts_cuts_receipts_and_withdrawals() -> None:
         seen["marked"] += any(work.feedback for work in coursework.hand_ins.values())
         seen["erased"] += any(entry.header.kind == Kind.ERASE for entry in world.entries)
     assert min(seen.values()) > 0, seen
+
+
+@MANY
+@given(seed=st.integers(0, 10**9))
+def test_who_holds_only_a_class_and_what_lies_above_it_sees_what_the_server_sees(seed: int) -> None:
+    world = random_history(seed)
+    room, other = world.classes
+    keys = {entry.header.author for entry in world.entries if entry.header.space == room}
+    for key in sorted(keys):
+        role = world.random.choice([Role.ADMIN, Role.TEACHER, Role.MACHINE])
+        world.say(world.server, other, Kind.GRANT, Grant(key, bytes(32), None, role, None, None).encode())
+    near = [entry for entry in world.entries if entry.header.space != other]
+    assert comparable(*folds(world, near, room)) == comparable(*folds(world, world.entries, room))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 
@@ -146,6 +147,24 @@ async def test_packs_beyond_what_is_known_are_those_of_the_change(content: Memor
     assert [pack.size for pack in await holdings.packs(new, beyond=[old])] == [len(second.packs[0])]
     unknown = Need(SPACE, bytes(32), sealed=False)
     assert len(await holdings.packs(new, beyond=[unknown])) == 2
+
+
+async def test_what_was_looked_at_while_all_was_taken_back_is_looked_at_again(
+    store: MemoryStore, content: MemoryPacks, holdings: Holdings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sealed = await pack_sealed(b"s" * 5_000)
+    await content.ingest(SPACE, sealed.packs[0])
+    missing_chunks = content.missing_chunks
+
+    async def lost_meanwhile(space: bytes, chunks: Sequence[bytes]) -> set[bytes]:
+        missing = await missing_chunks(space, chunks)
+        content._packs.clear()
+        await holdings.forget()
+        return missing
+
+    monkeypatch.setattr(content, "missing_chunks", lost_meanwhile)
+    assert not await holdings.is_complete(Need(SPACE, sealed.ref.stream, sealed=True))
+    assert await store.marks("complete/") == {}
 
 
 async def test_content_whose_file_went_away_is_not_called_complete_for_ever(tmp_path: Path) -> None:

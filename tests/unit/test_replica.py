@@ -362,6 +362,29 @@ class SlowStore(MemoryStore):
         return await super().scan_kinds(kinds)
 
 
+async def test_a_door_that_could_not_be_made_anew_is_made_before_anything_more_comes_in(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = world.enrol(Role.MACHINE, world.classes[0])
+    grant = world.entries[-1]
+    work = world.say(machine, machine.space, Kind.HAND_IN, b"\x80")
+    store = Store()
+    replica = await opened(world, store)
+    await admit(replica, *[entry for entry in world.entries if entry not in (grant, work)])
+
+    async def broken(_: Sequence[int]) -> list[Entry]:
+        raise LocalFailure(Code.STORAGE_FAILED, "not readable either")
+
+    monkeypatch.setattr(store, "scan_kinds", broken)
+    store.failure = LocalFailure(Code.DISK_FULL, "full")
+    with pytest.raises(LocalFailure):
+        await admit(replica, grant)
+    with pytest.raises(LocalFailure):
+        await admit(replica, work)
+    monkeypatch.undo()
+    assert (await admit(replica, work)).waiting == (work.id,)
+
+
 async def test_nobody_is_unknown_while_the_door_is_made_anew(world: World) -> None:
     machine = world.enrol(Role.MACHINE, world.classes[0])
     replica = await opened(world, SlowStore())

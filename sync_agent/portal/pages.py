@@ -1,0 +1,385 @@
+"""The pages that everybody has: home, an item, handing in, what became of it, how the exchange stands."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from aiohttp import web
+
+from protocol.coursework import HandInState, Item, Version, Work
+from protocol.errors import BadInput, Code
+from protocol.manifest import ManifestEntry
+from protocol.portable_names import portable_form
+from protocol.work import ContentRef, ItemKind
+from sync_agent import parameters as given
+from sync_agent.health import LastSync
+from sync_agent.portal.delivery import deliver
+from sync_agent.portal.desk import ONCE_FIELD, Desk
+from sync_agent.portal.door import SAVED_FILE_POLICY
+from sync_agent.portal.shelf import Piece, Told, by_due, entry_page, newest_first
+from sync_agent.portal.uploads import form_with_files
+from sync_agent.portal.visit import Visit, remember_who
+from sync_agent.portal.wording import Words
+
+SAVED_FILE: Final = {"Content-Security-Policy": SAVED_FILE_POLICY}
+MAX_LISTED_FILES: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A piece on the home page; for an assignment, how far the chosen person's last hand-in has come."""
+
+    piece: Piece
+    due: str | None
+    near: bool
+    state: str | None
+    told: Told | None
+    handed: int
+    unopened: int
+    unread: bool
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the person has handed in, and is not asked to do it again."""
+        return self.told is not None and self.told.state is not HandInState.REDO
+
+
+class Pages:
+    """Handlers."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._shelf = desk.shelf
+
+    # --- home ---------------------------------------------------------------------------------------------------------
+
+    async def home(self, request: web.Request) -> web.Response:
+        """What there is to do and to learn."""
+        visit = await self._desk.visit(request)
+        refusals = await self._shelf.refusals()
+        shown: defaultdict[ItemKind, list[Card]] = defaultdict(list)
+        withdrawn: list[Piece] = []
+        for piece in by_due(await self._shelf.pieces(visit.rooms)):
+            if not piece.item.withdrawn:
+                shown[piece.item.shown.record.kind].append(self._card(visit, piece, refusals))
+            elif visit.teaches:
+                withdrawn.append(piece)
+        assignments = shown[ItemKind.ASSIGNMENT]
+        finished = [] if visit.teaches else [card for card in assignments if card.is_done]
+        return self._desk.page(
+            visit,
+            "home.html",
+            todo=[card for card in assignments if card not in finished],
+            done=finished[::-1],
+            subjects=_by_subject(visit.say, shown[ItemKind.LESSON]),
+            announcements=_newest(shown[ItemKind.ANNOUNCEMENT]),
+            withdrawn=newest_first(withdrawn),
+            unopened=sum(card.unopened for card in assignments),
+            many_rooms=len(visit.classes) > 1,
+        )
+
+    def _card(self, visit: Visit, piece: Piece, refusals: Mapping[str, bytes]) -> Card:
+        told = None
+        works = piece.works_of(None) if piece.is_assignment else []
+        if visit.me is not None and not visit.teaches:
+            mine = [work for work in works if work.person == visit.me.id]
+            told = self._shelf.told(mine[0], refusals) if mine else None
+        return Card(
+            piece=piece,
+            due=visit.due(piece),
+            near=visit.is_near(piece),
+            state=None if told is None else visit.state(self._shelf, piece.room, told),
+            told=told,
+            handed=len({work.person for work in works}),
+            unopened=sum(not work.opened for work in works),
+            unread=told is not None and told.state in {HandInState.MARKED, HandInState.REDO},
+        )
+
+    # --- who ----------------------------------------------------------------------------------------------------------
+
+    async def who(self, request: web.Request) -> web.Response:
+        """The class list, to choose a name from."""
+        visit = await self._desk.visit(request)
+        return self._desk.page(visit, "who.html", back=_inside(request.query.get("back")))
+
+    async def choose(self, request: web.Request) -> web.Response:
+        """Remember, or forget, a name."""
+        fields = await self._desk.fields(request)
+        visit = await self._desk.visit(request)
+        person = given.person(fields, "person") if fields.get("person") else None
+        if person is not None and person not in {pupil.id for pupil in visit.pupils}:
+            raise BadInput(Code.UNKNOWN_PERSON, "nobody on this class list has that id")
+        response = see(_inside(fields.get("back")))
+        remember_who(response, person)
+        return response
+
+    # --- an item ------------------------------------------------------------------------------------------------------
+
+    async def item(self, request: web.Request) -> web.Response:
+        """An item: its content in a frame, its files, and for an assignment the way to hand in."""
+        visit = await self._desk.visit(request)
+        piece = await self.visible(visit, request)
+        files = await self._shelf.files(None if piece.readable is None else piece.readable.record.content)
+        entry = entry_page(files)
+        refusals = await self._shelf.refusals()
+        works = [
+            self._shelf.told(work, refusals)
+            for work in (piece.works_of(None if visit.me is None else visit.me.id) if not visit.teaches else [])
+        ]
+        if visit.me is None:
+            works = [told for told in works if told.made_here]
+        return self._desk.page(
+            visit,
+            "item.html",
+            frame=None if entry is None else self._desk.lesson_origin(piece.item.id),
+            piece=piece,
+            record=piece.item.shown.record,
+            author=self._shelf.author_of(piece.item.shown.author, piece.room),
+            due=visit.due(piece),
+            late=piece.due_ms is not None and piece.due_ms < visit.now_ms,
+            files=files[:MAX_LISTED_FILES],
+            more_files=max(0, len(files) - MAX_LISTED_FILES),
+            address=lambda path: self._desk.lesson_address(piece.item.id, path),
+            entry=entry,
+            works=[(told, visit.state(self._shelf, piece.room, told)) for told in works],
+            versions=await self._versions(visit, piece),
+            may_publish=visit.teaches and await self._shelf.may_publish(piece.room),
+            rows=await self._rows(visit, piece),
+            done=request.query.get("done"),
+        )
+
+    async def visible(self, visit: Visit, request: web.Request) -> Piece:
+        """The item of the address. Raises `BadInput(UNKNOWN_ITEM)`, for pupils also where it was withdrawn."""
+        wanted = given.identifier(request.match_info, "item", Code.UNKNOWN_ITEM, "item")
+        piece = await self._shelf.piece(visit.rooms, wanted)
+        if piece.item.withdrawn and not visit.teaches:
+            raise BadInput(Code.UNKNOWN_ITEM, "this item has been withdrawn")
+        return piece
+
+    async def _versions(self, visit: Visit, piece: Piece) -> list[dict[str, object]]:
+        """The heads of a conflict, for a teacher to choose from."""
+        if not (visit.teaches and piece.item.conflict):
+            return []
+        return [await self._version(visit, piece, head) for head in piece.item.heads]
+
+    async def _version(self, visit: Visit, piece: Piece, head: Version) -> dict[str, object]:
+        files = await self._shelf.files(head.record.content)
+        here = await self._shelf.is_here(piece.room.space, head.record.content)
+        return {
+            "id": head.id.hex(),
+            "title": head.record.title,
+            "shown": head is piece.item.shown,
+            "author": self._shelf.author_of(head.author, piece.room) or visit.say("unknown.person"),
+            "when": visit.say.when(head.at_ms, visit.now_ms),
+            "size": head.record.content.size,
+            "files": len(files),
+            "address": self._desk.lesson_address(head.id, "") if here else None,
+        }
+
+    async def _rows(self, visit: Visit, piece: Piece) -> list[dict[str, object]]:
+        """Who has handed in, for a teacher."""
+        if not (visit.teaches and piece.is_assignment):
+            return []
+        persons = {person.id: person.name for person in piece.room.pupils}
+        by_person: defaultdict[bytes, list[Work]] = defaultdict(list)
+        for work in piece.works_of(None):
+            by_person[work.person].append(work)
+        unknown = [person for person in by_person if person not in persons]
+        rows = [(persons[person], by_person.get(person, [])) for person in persons]
+        rows += [(piece.room.name_of(person) or visit.say("unknown.person"), by_person[person]) for person in unknown]
+        return [
+            {
+                "name": name,
+                "work": works[0] if works else None,
+                "earlier": len(works) - 1,
+                "key": await self.teacher_key(works[0]) if works else "not_handed",
+            }
+            for name, works in rows
+        ]
+
+    async def teacher_key(self, work: Work) -> str:
+        """The key `teach.…` of what a hand-in is for a teacher at this device."""
+        if work.feedback is not None:
+            return "redo" if work.feedback.record.redo else "marked"
+        if work.opened:
+            return "opened"
+        return "new" if await self._shelf.is_here(work.space, work.record.content, sealed=True) else "coming"
+
+    async def save(self, request: web.Request) -> web.StreamResponse:
+        """A file of an item, to save."""
+        visit = await self._desk.visit(request)
+        piece = await self.visible(visit, request)
+        content = None if piece.readable is None else piece.readable.record.content
+        return await self._file(request, content)
+
+    async def _file(self, request: web.Request, content: ContentRef | None) -> web.StreamResponse:
+        file = _named(await self._shelf.files(content), request.match_info["path"])
+        return await deliver(request, self._shelf.agent, file, SAVED_FILE, save=True)
+
+    # --- handing in ---------------------------------------------------------------------------------------------------
+
+    async def hand_in(self, request: web.Request) -> web.Response:
+        """Keep a pupil's work; the page that follows says so."""
+        item = request.match_info["item"]
+
+        async def act() -> str:
+            if not form.files.files:
+                raise BadInput(Code.NOTHING_TO_SEND, "there is no file to hand in")
+            sizes = [[path, size] for path, size in form.files.sizes]
+            done = await self._desk.do("hand-in", {"item": item, "person": person, "files": sizes}, form.files)
+            assert isinstance(done, dict)
+            return f"/work/{done['id']}?done=kept"
+
+        folder = self._shelf.agent.folder
+        async with form_with_files(request, folder, self._desk.token_check(request), as_named=False) as form:
+            person = form.text("person")
+            chosen = given.person({"person": person}, "person")
+            response = see(await self._desk.once(form.text(ONCE_FIELD), act))
+        remember_who(response, chosen)
+        return response
+
+    async def works(self, request: web.Request) -> web.Response:
+        """What was handed in: by the chosen person, or here by anybody; for a teacher, by assignment."""
+        visit = await self._desk.visit(request)
+        if visit.teaches:
+            return await self._overview(visit)
+        refusals = await self._shelf.refusals()
+        told = [
+            (room, self._shelf.told(work, refusals))
+            for room in visit.rooms
+            for work in room.coursework.hand_ins.values()
+            if (work.author == self._shelf.agent.device if visit.me is None else work.person == visit.me.id)
+        ]
+        told.sort(key=lambda pair: (pair[1].work.at_ms, pair[1].work.id), reverse=True)
+        rows = [
+            {
+                "told": one,
+                "state": visit.state(self._shelf, room, one),
+                "title": _title(room.coursework.items.get(one.work.item), visit.say),
+                "name": room.name_of(one.work.person) or visit.say("unknown.person"),
+            }
+            for room, one in told
+        ]
+        return self._desk.page(visit, "works.html", rows=rows)
+
+    async def _overview(self, visit: Visit) -> web.Response:
+        pieces = [piece for piece in await self._shelf.pieces(visit.rooms) if piece.is_assignment]
+        tables = [
+            (piece, visit.due(piece), await self._rows(visit, piece))
+            for piece in newest_first(pieces)
+            if not piece.item.withdrawn or piece.works_of(None)
+        ]
+        return self._desk.page(visit, "overview.html", tables=tables, many_rooms=len(visit.classes) > 1)
+
+    async def work(self, request: web.Request) -> web.Response:
+        """One hand-in: where it is, what was said of it; for a teacher, its files and the way to answer."""
+        visit = await self._desk.visit(request)
+        wanted = given.identifier(request.match_info, "work", Code.UNKNOWN_HAND_IN, "hand-in")
+        room, work = await self._shelf.work(visit.rooms, wanted)
+        told = self._shelf.told(work, await self._shelf.refusals())
+        mine = visit.teaches or (visit.me is not None and visit.me.id == work.person)
+        if not mine and not told.made_here:
+            raise BadInput(Code.UNKNOWN_HAND_IN, "this is the work of somebody else")
+        note = None if work.feedback is None or not mine else work.feedback.record
+        item = room.coursework.items.get(work.item)
+        return self._desk.page(
+            visit,
+            "work.html",
+            room=room,
+            work=work,
+            told=told,
+            item=item if item is None or visit.teaches or not item.withdrawn else None,
+            title=_title(item, visit.say),
+            name=room.name_of(work.person) or visit.say("unknown.person"),
+            state=visit.state(self._shelf, room, told),
+            hint=visit.hint(self._shelf, room, told),
+            key=await self.teacher_key(work) if visit.teaches else told.state.value,
+            files=await self._shelf.sealed_files(work) if mine else (),
+            note=note,
+            note_files=await self._shelf.files(None if note is None else note.content),
+            answerer=visit.answerer(self._shelf, room, work),
+            mine=mine,
+            done=request.query.get("done"),
+        )
+
+    async def save_note_file(self, request: web.Request) -> web.StreamResponse:
+        """A file of the feedback, to save."""
+        visit = await self._desk.visit(request)
+        wanted = given.identifier(request.match_info, "work", Code.UNKNOWN_HAND_IN, "hand-in")
+        _, work = await self._shelf.work(visit.rooms, wanted)
+        if not visit.teaches and (visit.me is None or visit.me.id != work.person):
+            raise BadInput(Code.UNKNOWN_HAND_IN, "this is the work of somebody else")
+        return await self._file(request, None if work.feedback is None else work.feedback.record.content)
+
+    # --- the exchange -------------------------------------------------------------------------------------------------
+
+    async def state(self, request: web.Request) -> web.Response:
+        """What is here, what waits, when agreement was last proven."""
+        visit = await self._desk.visit(request)
+        agent = self._shelf.agent
+        missing = {need.space for need in await agent.missing()}
+        _, _, content_bytes = await agent.replica.content.totals()
+        last = await LastSync.read(agent.replica.store)
+        return self._desk.page(
+            visit,
+            "state.html",
+            rows=[(room, room.space in missing, await self._shelf.proven_ms(room)) for room in visit.classes],
+            last_ms=None if last is None else last.at_ms,
+            free=await agent.replica.content.free_bytes(),
+            content=content_bytes,
+        )
+
+    async def live(self, request: web.Request) -> web.Response:
+        """What the script asks for every few seconds: the strip's words, and whether the page is out of date."""
+        visit = await self._desk.visit(request)
+        exchange = visit.exchange
+        facts = {
+            "stamp": self._desk.stamp(visit),
+            "standing": exchange.standing.value,
+            "strip": exchange.sentence(visit.say, visit.teacher_name()),
+            "freshness": exchange.freshness(visit.say, visit.now_ms),
+        }
+        return web.json_response(facts, headers={"Cache-Control": "no-store"})
+
+
+def see(place: str) -> web.Response:
+    """Go there, by GET."""
+    return web.Response(status=303, headers={"Location": place, "Cache-Control": "no-store"})
+
+
+def _by_subject(say: Words, cards: Sequence[Card]) -> list[tuple[str | None, list[Card]]]:
+    """Lessons under their subjects, by name, those without one last; newest first in each."""
+    found: defaultdict[str | None, list[Card]] = defaultdict(list)
+    for card in _newest(cards):
+        found[card.piece.item.shown.record.subject].append(card)
+    named = sorted((subject for subject in found if subject), key=str.casefold)
+    rows: list[tuple[str | None, list[Card]]] = [(subject, found[subject]) for subject in named]
+    if found.get(None):
+        rows.append((say("home.other_subject") if named else None, found[None]))
+    return rows
+
+
+def _newest(cards: Sequence[Card]) -> list[Card]:
+    return sorted(cards, key=lambda card: (card.piece.item.shown.at_ms, card.piece.item.id), reverse=True)
+
+
+def _title(item: Item | None, say: Words) -> str:
+    return say("unknown.title") if item is None else item.shown.record.title
+
+
+def _named(files: Sequence[ManifestEntry], path: str) -> ManifestEntry:
+    wanted = portable_form(path)
+    for file in files:
+        if file.path == wanted:
+            return file
+    raise BadInput(Code.UNKNOWN_PATH, "there is no such file")
+
+
+def _inside(place: str | None) -> str:
+    """A page of ours to go back to; anything else is the home page."""
+    if not place or not place.startswith("/") or place.startswith(("//", "/\\")):
+        return "/"
+    return place if place.isprintable() else "/"

@@ -1,0 +1,154 @@
+"""The portal as it runs: two listeners on this machine, and which address means what.
+
+The pages' port is the operator's; that of the lessons is chosen by the system. Both live as long as the agent does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from http import HTTPStatus
+from typing import Final
+
+from aiohttp import web
+
+from protocol.errors import Code, LocalFailure
+from protocol.replica.operation import Table
+from sync_agent.addresses import Address
+from sync_agent.app import Agent
+from sync_agent.portal.desk import Desk
+from sync_agent.portal.door import HEADERS, Door
+from sync_agent.portal.lessons import Lessons
+from sync_agent.portal.pages import Pages
+from sync_agent.portal.rendering import Rendering
+from sync_agent.portal.shelf import Shelf
+from sync_agent.portal.teaching import Teaching
+from sync_agent.scheduler import Outcome
+
+KEY_MARK: Final = "portal-key"
+"""→ 32 random bytes: what ties forms to visits; kept, so that a page outlives a restart of the agent."""
+_KEY_BYTES: Final = 32
+_KEEP_ALIVE_S: Final = 15.0
+_LOOPBACKS: Final = ("127.0.0.1", "::1")
+_FOR_EVER: Final = "public, max-age=31536000, immutable"
+
+
+@contextlib.asynccontextmanager
+async def serve_portal(
+    agent: Agent, table: Table, address: Address, outcome: Callable[[], Outcome | None], *, grace_s: float
+) -> AsyncIterator[str]:
+    """Serve the pages of `agent` at `address` while the context lasts; yields their URL.
+
+    `table` are the commands behind the forms, `outcome` tells how the last sync ended. Raises
+    `LocalFailure(ADDRESS_IN_USE)`.
+    """
+    door = Door(address, await _key(agent))
+    shelf, rendering = Shelf(agent), Rendering()
+    lessons = Lessons(shelf, rendering)
+    desk = Desk(shelf, door, lessons, rendering, table, outcome)
+    async with (
+        _listening(_pages_app(desk, table), grace_s) as pages,
+        _listening(_lessons_app(lessons), grace_s) as files,
+    ):
+        door.port = await _open(pages, address)
+        lessons.port = await _open(files, Address(_LOOPBACKS[0], 0))
+        lessons.portal_origin = door.origin
+        # browsers may try this one first
+        with contextlib.suppress(LocalFailure):
+            await _open(files, Address(_LOOPBACKS[1], lessons.port))
+        yield f"{door.origin}/"
+
+
+def _pages_app(desk: Desk, table: Table) -> web.Application:
+    pages = Pages(desk)
+    teaching = Teaching(desk, pages, table)
+    app = web.Application(middlewares=[desk.door.check, desk.errors])
+    get, post, teachers = app.router.add_get, app.router.add_post, teaching.only_teachers
+    get("/", pages.home)
+    get("/who", pages.who)
+    post("/who", pages.choose)
+    get("/item/{item}", pages.item)
+    get("/item/{item}/file/{path:.+}", pages.save)
+    post("/item/{item}/hand-in", pages.hand_in)
+    get("/work", pages.works)
+    get("/work/{work}", pages.work)
+    get("/work/{work}/note/{path:.+}", pages.save_note_file)
+    get("/state", pages.state)
+    get("/live", pages.live)
+    get("/static/{name}", _Statics(desk.rendering).answer)
+    get("/publish", teachers(teaching.publish_form))
+    post("/publish", teachers(teaching.publish))
+    get("/item/{item}/publish", teachers(teaching.publish_form))
+    post("/item/{item}/publish", teachers(teaching.publish))
+    post("/item/{item}/withdraw", teachers(teaching.withdraw))
+    post("/item/{item}/restore", teachers(teaching.restore))
+    post("/item/{item}/settle", teachers(teaching.settle))
+    post("/work/{work}/open", teachers(teaching.open))
+    post("/work/{work}/feedback", teachers(teaching.feedback))
+    app.on_response_prepare.append(_common_headers)
+    return app
+
+
+def _lessons_app(lessons: Lessons) -> web.Application:
+    app = web.Application(middlewares=[lessons.check])
+    app.router.add_route("*", "/{path:.*}", lessons.answer)
+    app.on_response_prepare.append(_nameless)
+    return app
+
+
+class _Statics:
+    """The style sheet and the script; nothing is looked up on the disk."""
+
+    def __init__(self, rendering: Rendering) -> None:
+        self._statics = rendering.statics
+
+    async def answer(self, request: web.Request) -> web.Response:
+        file = self._statics.get(request.match_info["name"])
+        if file is None:
+            return web.Response(status=HTTPStatus.NOT_FOUND)
+        return web.Response(body=file.data, headers={"Content-Type": file.type, "Cache-Control": _FOR_EVER})
+
+
+async def _common_headers(request: web.Request, response: web.StreamResponse) -> None:
+    for name, value in HEADERS.items():
+        response.headers.setdefault(name, value)
+    await _nameless(request, response)
+
+
+async def _nameless(_request: web.Request, response: web.StreamResponse) -> None:
+    """Who serves is nobody's business."""
+    response.headers.popall("Server", None)
+
+
+@contextlib.asynccontextmanager
+async def _listening(app: web.Application, grace_s: float) -> AsyncIterator[web.AppRunner]:
+    """A server without any address yet, which ends with the context."""
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=grace_s, keepalive_timeout=_KEEP_ALIVE_S)
+    await runner.setup()
+    try:
+        yield runner
+    finally:
+        await runner.cleanup()
+
+
+async def _open(runner: web.AppRunner, address: Address) -> int:
+    """Listen at `address` too; the port. Raises `LocalFailure(ADDRESS_IN_USE)`."""
+    site = web.TCPSite(runner, address.host, address.port)
+    try:
+        await site.start()
+    except OSError as reason:
+        await site.stop()
+        raise LocalFailure(
+            Code.ADDRESS_IN_USE,
+            f"--portal: {address.authority} cannot be had; another program may be using it: {reason.strerror}",
+        ) from reason
+    return site.port
+
+
+async def _key(agent: Agent) -> bytes:
+    """The key of this agent's portal, drawn once."""
+    key = await agent.replica.store.mark(KEY_MARK)
+    if key is None or len(key) != _KEY_BYTES:
+        key = agent.entropy(_KEY_BYTES)
+        await agent.replica.store.set_marks({KEY_MARK: key})
+    return key

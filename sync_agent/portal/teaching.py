@@ -1,0 +1,175 @@
+"""What a teacher's device adds: publish and change, withdraw and restore, settle, open hand-ins, answer them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
+
+from aiohttp import web
+
+from protocol.errors import BadInput, Code
+from protocol.portable_names import portable_name
+from protocol.replica.operation import JSON, NO_FILES, Outgoing, Table
+from protocol.work import ItemKind
+from sync_agent import parameters as given
+from sync_agent.dates import due_ms
+from sync_agent.portal.desk import ONCE_FIELD, Desk
+from sync_agent.portal.door import Handler
+from sync_agent.portal.pages import SAVED_FILE, Pages, see
+from sync_agent.portal.saving import Archive, OneFile
+from sync_agent.portal.uploads import Form, form_with_files
+from sync_agent.portal.visit import Visit
+
+LEVELS: Final = ("level_1", "level_2", "level_3", "level_4")
+"""The four levels of the Livret scolaire unique, keys `teach.…`."""
+
+
+class Teaching:
+    """Handlers, all of them for teachers' devices only."""
+
+    def __init__(self, desk: Desk, pages: Pages, table: Table) -> None:
+        self._desk = desk
+        self._shelf = desk.shelf
+        self._pages = pages
+        self._table = table
+
+    def only_teachers(self, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> Handler:
+        """`handler`, on a teacher's device; elsewhere there is no such page."""
+
+        async def guarded(request: web.Request) -> web.StreamResponse:
+            if not await self._shelf.teaches():
+                raise web.HTTPNotFound
+            return await handler(request)
+
+        return guarded
+
+    # --- publishing ---------------------------------------------------------------------------------------------------
+
+    async def publish_form(self, request: web.Request) -> web.Response:
+        """The form for a new item, or for a new version of one."""
+        visit = await self._desk.visit(request)
+        piece = await self._pages.visible(visit, request) if "item" in request.match_info else None
+        rooms = [room for room in visit.rooms if await self._shelf.may_publish(room)]
+        due = None if piece is None or piece.due_ms is None else visit.say.moment(piece.due_ms).date().isoformat()
+        return self._desk.page(
+            visit,
+            "publish.html",
+            piece=piece,
+            record=None if piece is None else piece.item.shown.record,
+            due=due,
+            # classes first: that is where nearly everything is published
+            choices=sorted(rooms, key=lambda room: not room.is_class),
+            kinds=list(ItemKind),
+            subjects=sorted(_subjects(visit)),
+        )
+
+    async def publish(self, request: web.Request) -> web.Response:
+        """Publish what the form says."""
+        item = request.match_info.get("item")
+
+        async def act() -> str:
+            params = _wish(form, item)
+            done = await self._desk.do("publish", params, form.files if form.files.files else NO_FILES)
+            assert isinstance(done, dict)
+            return f"/item/{done['item']}?done=published"
+
+        check = self._desk.token_check(request)
+        async with form_with_files(request, self._shelf.agent.folder, check, as_named=True) as form:
+            return see(await self._desk.once(form.text(ONCE_FIELD), act))
+
+    async def withdraw(self, request: web.Request) -> web.Response:
+        """Take an item out of sight."""
+        return await self._act(request, "withdraw", "withdrawn")
+
+    async def restore(self, request: web.Request) -> web.Response:
+        """Bring it back."""
+        return await self._act(request, "restore", "restored")
+
+    async def settle(self, request: web.Request) -> web.Response:
+        """Keep one of several versions."""
+        return await self._act(request, "settle", "settled", "keep")
+
+    async def _act(self, request: web.Request, command: str, done: str, *names: str) -> web.Response:
+        fields = await self._desk.fields(request)
+        item = request.match_info["item"]
+        await self._desk.do(command, {"item": item, **{name: fields.get(name, "") for name in names}})
+        return see(f"/item/{item}?done={done}")
+
+    # --- pupils' work -------------------------------------------------------------------------------------------------
+
+    async def open(self, request: web.Request) -> web.StreamResponse:
+        """Save a hand-in's files, one or all, and let the pupil know that they were opened."""
+        fields = await self._desk.fields(request)
+        visit = await self._desk.visit(request)
+        wanted = given.identifier(request.match_info, "work", Code.UNKNOWN_HAND_IN, "hand-in")
+        room, work = await self._shelf.work(visit.rooms, wanted)
+        path = fields.get("path", "")
+        headers = {**SAVED_FILE, "Cache-Control": "no-store"}
+        if path:
+            one = OneFile(request, path, headers)
+            await self._unseal(wanted, one)
+            if not one.found:
+                raise BadInput(Code.UNKNOWN_PATH, "there is no such file in this work")
+            response = one.response
+        else:
+            item = room.coursework.items.get(work.item)
+            name = f"{room.name_of(work.person) or ''} - {'' if item is None else item.shown.record.title}".strip(" -")
+            archive = Archive(request, f"{portable_name(name)[:150]}.zip", headers)
+            await self._unseal(wanted, archive)
+            await archive.finish()
+            response = archive.response
+        await response.write_eof()
+        await self._desk.do("confirm-opened", {"id": wanted.hex()})
+        return response
+
+    async def _unseal(self, wanted: bytes, outgoing: Outgoing) -> None:
+        await self._table["open-hand-in"]({"id": wanted.hex()}, NO_FILES, outgoing)
+
+    async def feedback(self, request: web.Request) -> web.Response:
+        """Answer a pupil's work."""
+        work = request.match_info["work"]
+
+        async def act() -> str:
+            level = form.text("level")
+            if level and level not in LEVELS:
+                raise BadInput(Code.USAGE, "there is no such level")
+            params: Mapping[str, JSON] = {
+                "id": work,
+                "text": form.fields.get("text", "").replace("\r\n", "\n").strip(),
+                "mark": visit.say(f"teach.{level}") if level else form.text("mark") or None,
+                "redo": form.text("redo") == "yes",
+            }
+            await self._desk.do("feedback", params, form.files if form.files.files else NO_FILES)
+            return f"/work/{work}?done=given"
+
+        visit = await self._desk.visit(request)
+        check = self._desk.token_check(request)
+        async with form_with_files(request, self._shelf.agent.folder, check, as_named=False) as form:
+            return see(await self._desk.once(form.text(ONCE_FIELD), act))
+
+
+def _wish(form: Form, item: str | None) -> dict[str, JSON]:
+    """The parameters of `publish` that the form means; what it does not have stays as it is."""
+    if not form.text("title"):
+        raise BadInput(Code.USAGE, "a title is needed")
+    due = form.text("due")
+    params: dict[str, JSON] = {
+        "item": item,
+        "kind": form.text("kind") or None,
+        "title": form.text("title"),
+        "subject": form.text("subject") or None,
+        "due_ms": due_ms(due) if due else None,
+    }
+    if item is None:
+        params["space"] = form.text("space")
+    return params
+
+
+def _subjects(visit: Visit) -> set[str]:
+    """School subjects that were used before, to choose from."""
+    return {
+        subject
+        for room in visit.rooms
+        for item in room.coursework.items.values()
+        if (subject := item.shown.record.subject)
+    }

@@ -1,0 +1,88 @@
+"""`GET /v1/live`: a WebSocket that says when something has moved; long polling where a proxy blocks it (R14).
+
+Rules:
+- the bearer is the capability of a sync answer; a connection lives no longer than that capability;
+- one text frame, "moved", each time; never what;
+- a plain GET waits `LONG_POLL_S` at most: 200 when something has moved, 204 when nothing has;
+- the server's pings keep proxies from closing the line, and find out who is gone.
+
+docs/protocol.md, "Wake-up".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Final
+
+from aiohttp import WSMsgType, web
+
+from protocol.errors import Code, NoAnswer, PeerFault
+from protocol.limits import CAPABILITY_LIFETIME_S
+from protocol.replica.listeners import Listener
+from protocol.replica.serving import Responder
+
+MAX_LISTENERS: Final = 20_000
+LONG_POLL_S: Final = 25.0
+PING_S: Final = 50.0
+MOVED: Final = "moved"
+_MAX_FRAME_BYTES: Final = 1024
+_BEARER: Final = "Bearer "
+
+
+class Live:
+    """The handler of `/v1/live`."""
+
+    def __init__(self, responder: Responder) -> None:
+        self._responder = responder
+        self._open: set[web.WebSocketResponse] = set()
+
+    async def listen(self, request: web.Request) -> web.StreamResponse:
+        """Wait with the caller for news."""
+        token = request.headers.get("Authorization", "")
+        if not token.startswith(_BEARER):
+            raise PeerFault(Code.BAD_CAPABILITY, "this link is not valid or has expired; ask for a new one")
+        if len(self._responder.listeners) >= MAX_LISTENERS:
+            raise NoAnswer(Code.BUSY, "too many machines are waiting for news", retry_after_s=60)
+        listener = self._responder.listener(token.removeprefix(_BEARER))
+        socket = web.WebSocketResponse(heartbeat=PING_S, max_msg_size=_MAX_FRAME_BYTES, compress=False)
+        if socket.can_prepare(request).ok:
+            await socket.prepare(request)
+            return await self._push(socket, listener)
+        return await self._long_poll(listener)
+
+    async def on_shutdown(self, _app: web.Application) -> None:
+        """Let everybody go: the server stops, and each will look for it with jitter."""
+        for socket in list(self._open):
+            await socket.close(code=1001)
+
+    async def _push(self, socket: web.WebSocketResponse, listener: Listener) -> web.WebSocketResponse:
+        self._open.add(socket)
+        telling = asyncio.create_task(self._tell(socket, listener))
+        try:
+            async with asyncio.timeout(CAPABILITY_LIFETIME_S):
+                async for message in socket:
+                    if message.type is not WSMsgType.TEXT:
+                        break
+        except TimeoutError:
+            await socket.close()
+        finally:
+            self._open.discard(socket)
+            telling.cancel()
+            with contextlib.suppress(asyncio.CancelledError, ConnectionError):
+                await telling
+        return socket
+
+    async def _tell(self, socket: web.WebSocketResponse, listener: Listener) -> None:
+        while True:
+            if await self._responder.concerns(listener, await listener.news()):
+                await socket.send_str(MOVED)
+
+    async def _long_poll(self, listener: Listener) -> web.Response:
+        try:
+            async with asyncio.timeout(LONG_POLL_S):
+                while not await self._responder.concerns(listener, await listener.news()):
+                    pass
+        except TimeoutError:
+            return web.Response(status=204)
+        return web.Response(text=MOVED)

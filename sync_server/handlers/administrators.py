@@ -1,0 +1,122 @@
+"""Who may look at the administrators' pages: names, and what proves a passphrase (docs/adr/0011).
+
+Rules:
+- an account is a mark of this server's store: it is made by who may run commands on this machine, and by nobody else;
+- of a passphrase only an argon2id verifier is kept (RFC 9106; 19 MiB, 2 passes), made where the command was typed;
+- names are compared without regard to case; a name that is taken must be removed before it is given again.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from typing import Final
+
+from cryptography.exceptions import InvalidKey
+from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
+
+from protocol.canonical import decode, encode
+from protocol.errors import BadInput, Code, PeerFault, TooLarge
+from protocol.fields import Fields
+from protocol.limits import MAX_NAME_CHARS
+from sync_server.app import Server
+from sync_server.handlers.names import name_of
+
+MIN_PASSPHRASE_CHARS: Final = 12
+MAX_PASSPHRASE_CHARS: Final = 1_000
+
+_MARKS: Final = "administrator/"
+_MEMORY_KIB: Final = 19 * 1024
+_PASSES: Final = 2
+_LANES: Final = 1
+_KEY_BYTES: Final = 32
+_MAX_MARK_BYTES: Final = 4_096
+_VERIFIER_CHARS: Final = 200
+_VERIFIER: Final = re.compile(
+    rf"\$argon2id\$v=19\$m={_MEMORY_KIB},t={_PASSES},p={_LANES}\$[A-Za-z0-9+/]{{22}}\$[A-Za-z0-9+/]{{43}}", re.ASCII
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Administrator:
+    """An account: the name as it was given, the verifier (PHC string), since when."""
+
+    name: str
+    verifier: str
+    since_ms: int
+
+    def encode(self) -> bytes:
+        """To a mark."""
+        return encode({"name": self.name, "verifier": self.verifier, "since": self.since_ms})
+
+    @classmethod
+    def parse(cls, data: bytes) -> Administrator:
+        """From a mark. Raises `PeerFault`, `TooLarge`."""
+        fields = Fields(decode(data, max_bytes=_MAX_MARK_BYTES), "an account")
+        return cls(fields.text("name", MAX_NAME_CHARS), fields.text("verifier", _VERIFIER_CHARS), fields.count("since"))
+
+
+def verifier_of(passphrase: str, salt: bytes) -> str:
+    """What proves `passphrase`; `salt` is 16 bytes of fresh randomness. Raises `BadInput(USAGE)` if it is weak."""
+    if not MIN_PASSPHRASE_CHARS <= len(passphrase) <= MAX_PASSPHRASE_CHARS:
+        raise BadInput(
+            Code.USAGE,
+            f"a passphrase has at least {MIN_PASSPHRASE_CHARS} characters; a few words in a row are good ones",
+        )
+    kdf = Argon2id(salt=salt, length=_KEY_BYTES, iterations=_PASSES, lanes=_LANES, memory_cost=_MEMORY_KIB)
+    return kdf.derive_phc_encoded(_secret(passphrase))
+
+
+def opens(verifier: str, passphrase: str) -> bool:
+    """Whether the verifier proves this passphrase. Takes some 0.1 s and 19 MiB, on purpose: call it in a thread."""
+    try:
+        Argon2id.verify_phc_encoded(_secret(passphrase[: MAX_PASSPHRASE_CHARS + 1]), verifier)
+    except InvalidKey:
+        return False
+    return True
+
+
+async def add_administrator(server: Server, name: str, verifier: str) -> Administrator:
+    """Make an account, durably. Raises `BadInput` (BAD_NAME: taken, or no name; USAGE: no verifier of ours)."""
+    made = Administrator(name_of(name, "an administrator"), verifier, server.now_ms())
+    if _VERIFIER.fullmatch(verifier) is None:
+        raise BadInput(Code.USAGE, "an administrator's passphrase is missing")
+    if await administrator(server, name) is not None:
+        raise BadInput(Code.BAD_NAME, f"there is an administrator “{made.name}” already; remove that account first")
+    await server.store.set_marks({_mark(made.name): made.encode()})
+    return made
+
+
+async def remove_administrator(server: Server, name: str) -> None:
+    """Remove an account, and end its sessions. Raises `BadInput(UNKNOWN_PERSON)`."""
+    if await administrator(server, name) is None:
+        raise BadInput(Code.UNKNOWN_PERSON, f"there is no administrator “{name}”")
+    await server.store.set_marks({_mark(name): None})
+
+
+async def list_administrators(server: Server) -> list[Administrator]:
+    """All accounts, by name."""
+    found = (_read(data) for data in (await server.store.marks(_MARKS)).values())
+    return sorted((each for each in found if each is not None), key=lambda each: each.name.casefold())
+
+
+async def administrator(server: Server, name: str) -> Administrator | None:
+    """The account of that name."""
+    return _read(await server.store.mark(_mark(name)))
+
+
+def _read(data: bytes | None) -> Administrator | None:
+    try:
+        return None if data is None else Administrator.parse(data)
+    except (PeerFault, TooLarge):
+        return None
+
+
+def _mark(name: str) -> str:
+    return _MARKS + unicodedata.normalize("NFKC", name).strip().casefold()
+
+
+def _secret(passphrase: str) -> bytes:
+    # one text, one key: keyboards and systems write the same accent in several ways
+    return unicodedata.normalize("NFKC", passphrase).encode(errors="surrogatepass")
