@@ -45,8 +45,8 @@ class Register:
 class Health:
     """How a device says it is. Sizes in bytes; `trouble` is an error's code or None.
 
-    `oldest_ms` is the time of the oldest hand-in that it still has to send, by its own clock; `skew_ms` by how much that
-    clock is ahead of the server's (negative: behind). Both are None where there is nothing to say.
+    `oldest_ms` is the time of the oldest hand-in that it still has to send, by its own clock; `skew_ms` by how much
+    that clock is ahead of the server's (negative: behind). Both are None where there is nothing to say.
     """
 
     name: str

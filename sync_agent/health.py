@@ -1,7 +1,8 @@
 """How this device is: the health report that goes up, and how its last attempt to reach the server went (R10).
 
 The report is sent only when it says something new. What always moves a little is therefore said roughly: the free space
-of the disk keeps its last reported value until it has changed by an eighth, the clock's until it has drifted by minutes.
+of the disk keeps its last reported value until it has changed by an eighth, the clock's until it has drifted by
+minutes.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ from protocol.replica.operation import (
 from protocol.replica.replica import Draft
 from protocol.work import EMPTY_PAYLOAD, ContentRef, ItemKind, Revision
 from sync_agent.app import Agent
-from sync_agent.reading import find_item
+from sync_agent.reading import find_item, need_of
 
 
 class Keep(Enum):
@@ -79,11 +79,12 @@ async def publish(
     kept: Sequence[ManifestEntry] = (),
     marks: Callable[[bytes], Mapping[str, bytes | None]] | None = None,
 ) -> Published:
-    """Make what `incoming` brings, and `kept` (files whose content the space holds), a revision of a new item, or of
-    `wish.item`.
+    """Make what `incoming` brings a revision of a new item, or of `wish.item`.
 
-    Without any file a given item keeps its files. `marks` gives, for the item, marks to set with the revision. Raises `BadInput` (UNKNOWN_SPACE, UNKNOWN_ITEM, BAD_NAME,
-    NOTHING_TO_SEND …), `Refused(NO_RIGHT)`, `LocalFailure` (CHANGING_FILE, DISK_FULL, INTERRUPTED …).
+    `kept` are further files of it, whose content the space holds already. Without any file a given item keeps its
+    files. `marks` gives, for the item, the marks to set together with the revision. Raises `BadInput` (UNKNOWN_SPACE,
+    UNKNOWN_ITEM, BAD_NAME, NOTHING_TO_SEND …), `Refused(NO_RIGHT)`, `LocalFailure` (CHANGING_FILE, DISK_FULL,
+    INTERRUPTED …).
     """
     before = None if wish.item is None else await find_item(agent, wish.item)
     space = _space(wish, before)
@@ -120,6 +121,31 @@ async def withdraw(agent: Agent, wanted: bytes) -> None:
 async def restore(agent: Agent, wanted: bytes) -> None:
     """Bring a withdrawn item back; nothing changes if it is there."""
     await _switch(agent, wanted, Kind.RESTORE)
+
+
+async def restore_revision(agent: Agent, wanted: bytes, revision: bytes, outgoing: Outgoing) -> None:
+    """Say an earlier revision of an item once more, in place of the shown head; withdrawn, it comes back as well.
+
+    Nothing changes if the item is there and already says that. Raises `BadInput` (UNKNOWN_ITEM, UNKNOWN_REVISION),
+    `Refused(NO_RIGHT)`.
+    """
+    async with agent.writing:
+        item = await find_item(agent, wanted)
+        authority = await agent.right(item.space, Kind.REVISION)
+        version = item.versions.get(revision)
+        if version is None:
+            raise BadInput(
+                Code.UNKNOWN_REVISION, f"this item has no revision “{revision.hex()}” here", revision=revision.hex()
+            )
+        if not await agent.holdings.is_complete(need_of(item, version)):
+            await outgoing.progress("files of that version are not here any more; they come with the next sync")
+        if item.shown.record != version.record:
+            payload = version.record.encode()
+            parents = (item.shown.id,)
+            await agent.write(
+                Draft(item.space, Kind.REVISION, authority.grant, payload, target=item.id, parents=parents)
+            )
+    await restore(agent, wanted)
 
 
 async def settle(agent: Agent, wanted: bytes, keep: bytes) -> None:

@@ -49,7 +49,6 @@ _OK: Final = 200
 _CREATED: Final = 201
 _NO_CONTENT: Final = 204
 _PARTIAL: Final = 206
-_NO_CONTENT: Final = 204
 _MAX_LIVE_BYTES: Final = 1024
 LIVE_PING_S: Final = 55.0
 _LIVE_WAIT: Final = aiohttp.ClientWSTimeout(ws_receive=None, ws_close=5.0)

@@ -3,8 +3,8 @@
 A quiet sync must not cost a flush of the disk, so what was heard in the last seconds before a power cut may be
 forgotten; the device calls again. Nothing else depends on it.
 
-A device that cannot reach us is heard of through others: its signed report says when it was written, by our clock as far
-as it knew it, and who brought it is remembered.
+A device that cannot reach us is heard of through others: its signed report says when it was written, by our clock as
+far as it knew it, and who brought it is remembered.
 """
 
 from __future__ import annotations

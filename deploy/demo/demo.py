@@ -69,7 +69,7 @@ class Stage:
             lines = [line for line in log.read_text().splitlines() if "ready" in line]
             return lines[-1] if lines else ""
 
-        return self.wait(f"{name} to be ready", ready)
+        return str(self.wait(f"{name} to be ready", ready))
 
     def kill(self, name: str) -> None:
         """Pull the plug."""

@@ -112,8 +112,9 @@ class Responder:
     def __init__(
         self, replica: Replica, holdings: Holdings, station: Station, *, now_ms: Callable[[], int], entropy: Entropy
     ) -> None:
-        """`on_contact` and `on_report` may be set by who keeps a list of devices, `on_failure` by who watches the
-        store.
+        """Over one replica.
+
+        `on_contact` and `on_report` may be set by who keeps a list of devices, `on_failure` by who watches the store.
         """
         self.replica = replica
         self.holdings = holdings

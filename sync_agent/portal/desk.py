@@ -12,7 +12,7 @@ import asyncio
 import logging
 import secrets
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Final
 
@@ -116,9 +116,10 @@ class Desk:
 
     # --- doing --------------------------------------------------------------------------------------------------------
 
-    async def do(self, name: str, params: Params, incoming: Incoming = NO_FILES) -> JSON:
-        """Run a command. Raises as it does."""
-        return await self._table[name](params, incoming, Quiet())
+    async def do(self, name: str, params: Params, incoming: Incoming = NO_FILES) -> Mapping[str, JSON]:
+        """Run a command that gives an object. Raises as it does."""
+        done = await self._table[name](params, incoming, Quiet())
+        return done if isinstance(done, Mapping) else {}
 
     async def fields(self, request: web.Request) -> dict[str, str]:
         """The fields of a form without files, its token checked."""

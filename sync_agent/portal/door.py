@@ -27,9 +27,10 @@ from sync_agent.addresses import Address
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 VISIT_COOKIE: Final = "relais-visit"
-TOKEN_FIELD: Final = "token"
+TOKEN_FIELD: Final = "token"  # noqa: S105  (the name of a field)
 _VISIT_BYTES: Final = 16
 _VISIT: Final = re.compile(r"[A-Za-z0-9_-]{22}")
+_NOTHING: Final = "'none'"
 _SAFE: Final = frozenset({"GET", "HEAD"})
 _LOOPBACK_NAMES: Final = ("127.0.0.1", "localhost", "[::1]")
 _FRAMES: Final = frozenset({"iframe", "frame", "embed", "object", "serviceworker", "sharedworker", "worker"})
@@ -49,7 +50,7 @@ def page_policy(frame: str | None = None) -> str:
     """The `Content-Security-Policy` of a page that shows `frame` (an origin), or none."""
     return (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
-        f"form-action 'self'; base-uri 'none'; frame-ancestors 'none'; frame-src {frame or "'none'"}"
+        f"form-action 'self'; base-uri 'none'; frame-ancestors 'none'; frame-src {frame or _NOTHING}"
     )
 
 

@@ -13,6 +13,7 @@ from protocol.coursework import HandInState, Item, Version, Work
 from protocol.errors import BadInput, Code
 from protocol.manifest import ManifestEntry
 from protocol.portable_names import portable_form
+from protocol.replica.operation import JSON
 from protocol.work import ContentRef, ItemKind
 from sync_agent import parameters as given
 from sync_agent.health import LastSync
@@ -228,9 +229,8 @@ class Pages:
         async def act() -> str:
             if not form.files.files:
                 raise BadInput(Code.NOTHING_TO_SEND, "there is no file to hand in")
-            sizes = [[path, size] for path, size in form.files.sizes]
+            sizes: list[JSON] = [[path, size] for path, size in form.files.sizes]
             done = await self._desk.do("hand-in", {"item": item, "person": person, "files": sizes}, form.files)
-            assert isinstance(done, dict)
             return f"/work/{done['id']}?done=kept"
 
         folder = self._shelf.agent.folder

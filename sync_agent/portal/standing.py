@@ -1,5 +1,6 @@
-"""How the exchange stands, in one word: a table over what the agent knows (product: "never green while something is
-partly failed", default "checking").
+"""How the exchange stands, in one word: a table over what the agent knows.
+
+Rules: what is not known yet is "checking"; nothing is called current while a part of it has failed or is missing.
 """
 
 from __future__ import annotations

@@ -108,8 +108,8 @@ class Remark(StrEnum):
 class Device:
     """A device as it is listed; `health` is its last report, `spaces` are those that it was granted.
 
-    `lag_ms` says for how long nothing has proved that it holds all that we hold: 0 if it is up to date, None if that was
-    never known. `oldest_ms` is the time of the oldest hand-in of its that is not here, as far as we know.
+    `lag_ms` says for how long nothing has proved that it holds all that we hold: 0 if it is up to date, None if that
+    was never known. `oldest_ms` is the time of the oldest hand-in of its that is not here, as far as we know.
     """
 
     id: bytes
@@ -145,7 +145,10 @@ class Member:
 def device_of(
     member: Member, heard: Heard, health: Health | None, now_ms: int, pending_ms: int | None = None
 ) -> Device:
-    """The device that follows from its grants and from what is known of it; `pending_ms`: its oldest hand-in awaited."""
+    """The device that follows from its grants and from what is known of it;
+
+    `pending_ms`: its oldest hand-in awaited.
+    """
     signs = Signs(
         now_ms=now_ms,
         cut=member.cut,

@@ -77,7 +77,7 @@ class World:
         self,
         writer: Writer,
         space: bytes,
-        kind: Kind,
+        kind: int,
         payload: bytes,
         *,
         subject: bytes | None = None,

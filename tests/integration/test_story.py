@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -33,8 +34,12 @@ def tree(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def complete(agent: Machine, item: str) -> bool:
-    return any(found["item"] == item and found["complete"] for found in agent.ok("items"))
+def all_complete(agent: Machine, *items: str) -> bool:
+    return {found["item"] for found in agent.ok("items") if found["complete"]} >= set(items)
+
+
+def shows(agent: Machine, revision: str) -> bool:
+    return any(found["revision"] == revision and found["complete"] for found in agent.ok("items"))
 
 
 def test_a_class_works_through_an_outage_and_ends_with_equal_sets_and_identical_bytes(
@@ -50,7 +55,7 @@ def test_a_class_works_through_an_outage_and_ends_with_equal_sets_and_identical_
         "publish", str(tmp_path / "lesson"), "--space", here.space, "--title", "Devoir", "--kind", "assignment"
     )["item"]
     for agent in (renard, hibou):
-        eventually("the lesson arrives", lambda agent=agent: complete(agent, item) and complete(agent, task))
+        eventually("the lesson arrives", partial(all_complete, agent, item, task))
 
     here.server.kill()
     (tmp_path / "lesson" / "index.html").write_bytes(b"<h1>corrig\xc3\xa9</h1>")
@@ -79,13 +84,7 @@ def test_a_class_works_through_an_outage_and_ends_with_equal_sets_and_identical_
     eventually("its file too", lambda: renard.run("cat", handed["id"], "annotation.txt", raw=True).out == b"Bravo")
 
     for agent in (teacher, renard, hibou):
-        eventually(
-            "the edit arrives",
-            lambda agent=agent: any(
-                found["item"] == item and found["revision"] == edit["revision"] and found["complete"]
-                for found in agent.ok("items")
-            ),
-        )
+        eventually("the edit arrives", partial(shows, agent, edit["revision"]))
         agent.ok("checkout", item, str(tmp_path / "out" / agent.name))
         assert tree(tmp_path / "out" / agent.name) == lesson
 

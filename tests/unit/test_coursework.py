@@ -42,9 +42,7 @@ class ClassRoom:
         return self.world.say(self.machine, self.room, Kind.HAND_IN, payload, subject=self.pupil, target=item)
 
     def about(self, writer: Writer, kind: Kind, payload: bytes, work: Entry, parents: Parents = ()) -> Entry:
-        return self.world.say(
-            writer, self.room, kind, payload, subject=self.pupil, target=work.id, parents=parents
-        )
+        return self.world.say(writer, self.room, kind, payload, subject=self.pupil, target=work.id, parents=parents)
 
     def folds(self) -> tuple[Roster, Coursework]:
         door = Door(self.world.root.key.public)
@@ -400,9 +398,7 @@ def test_a_revocation_under_a_grant_that_is_held_back_counts_for_nothing(room: C
 def test_a_version_of_a_name_that_cannot_be_read_does_not_hide_the_one_before(room: ClassRoom) -> None:
     first = room.folds()[0].persons[room.pupil]
     strange = PersonRecord("Léa", PersonRole.PUPIL).encode().replace(b"pupil", b"witch")
-    room.world.say(
-        room.world.server, room.room, Kind.PERSON, strange, subject=room.pupil, parents=(first.entry,)
-    )
+    room.world.say(room.world.server, room.room, Kind.PERSON, strange, subject=room.pupil, parents=(first.entry,))
     assert room.folds()[0].persons[room.pupil] == first
 
 

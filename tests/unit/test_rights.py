@@ -8,18 +8,19 @@ from random import Random
 
 import pytest
 
+from protocol.canonical import encode
 from protocol.entry import DOMAIN, Entry, Kind, KindClass, compose, decode_header, encode_header, from_wire, to_wire
 from protocol.errors import Code, PeerFault
 from protocol.identity import SMALL_ORDER_SIGNING_KEYS, SigningKey
 from protocol.rights import WRITERS, Door, Outcome
 from protocol.roles import PersonRole, Role
-from protocol.structure import Certificate, Erasure, Grant, PersonRecord, SpaceRecord, Successor
+from protocol.structure import Certificate, Erasure, Grant, SpaceRecord, Successor
 from tests.harness.history import World, Writer
 
 
 @pytest.fixture
 def world() -> World:
-    return World(Random(7))  # noqa: S311  (a repeatable world, not a secret)
+    return World(Random(7))
 
 
 @pytest.fixture
@@ -141,9 +142,7 @@ def test_a_weak_key_never_signs_anything(world: World, door: Door, key: bytes) -
         (Role.ADMIN, Role.SERVER, False),
     ],
 )
-def test_a_grant_confers_only_ranks_below_its_authors(
-    world: World, giver: Role, given: Role, allowed: bool  # noqa: FBT001
-) -> None:
+def test_a_grant_confers_only_ranks_below_its_authors(world: World, giver: Role, given: Role, allowed: bool) -> None:
     by = writers(world)[giver]
     world.enrol(given, world.classes[0], by=by)
     entry = world.entries[-1]
@@ -202,7 +201,7 @@ def test_only_the_territory_holds_what_the_root_says_of_authority(world: World, 
     ],
 )
 def test_schools_lie_in_the_territory_and_classes_in_schools(
-    world: World, door: Door, record: SpaceRecord, place: str, allowed: bool  # noqa: FBT001
+    world: World, door: Door, record: SpaceRecord, place: str, allowed: bool
 ) -> None:
     where = {"territory": world.territory, "school": world.school, "class": world.classes[0]}[place]
     entry = world.say(world.server, where, Kind.SPACE, record.encode())
@@ -330,7 +329,6 @@ def header_fields(entry: Entry) -> list[object]:
 def test_a_header_with_a_field_of_the_wrong_form_is_refused(
     world: World, field: int, value: object, code: Code
 ) -> None:
-    from protocol.canonical import encode
 
     fields = header_fields(world.entries[-1])
     assert encode(fields) == world.entries[-1].header_bytes  # type: ignore[arg-type]
