@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import re
 import sys
 import threading
 from collections.abc import Callable
@@ -50,6 +51,7 @@ _NETWORK_SYSTEMS: Final = frozenset(
      "fuse.davfs2", "fuse.rclone", "fuse.gvfsd-fuse", "fuse.glusterfs", "drvfs", "vboxsf", "vmhgfs", "virtiofs"}
 )  # fmt: skip
 _DRIVE_REMOTE: Final = 4
+_OCTAL: Final = re.compile(r"\\([0-7]{3})")
 
 _log = logging.getLogger(__name__)
 
@@ -133,7 +135,7 @@ class FolderEvents:
 class _Handler(FileSystemEventHandler):
     def __init__(self, top: Path, steps: int, put: Callable[[Touched], None]) -> None:
         self._top = top
-        self._prefix = os.path.join(str(top), "")
+        self._prefix = f"{str(top).rstrip(os.sep)}{os.sep}"
         self._steps = steps
         self._put = put
 
@@ -171,8 +173,8 @@ def file_system_of(place: str, mountinfo: str) -> str | None:
         fields = before.split(" ")
         if not separator or len(fields) < 5:  # noqa: PLR2004  (the fifth is where it is mounted)
             continue
-        mounted = fields[4].encode().decode("unicode_escape", errors="replace")
-        inside = mounted == "/" or place == mounted or place.startswith(f"{mounted}/")
+        mounted = _OCTAL.sub(lambda found: chr(int(found[1], 8)), fields[4])
+        inside = mounted in ("/", place) or place.startswith(f"{mounted}/")
         if inside and len(mounted) >= len(best):
             best, kind = mounted, after.split(" ")[0]
     return kind

@@ -63,4 +63,3 @@ async def space_folders(agent: Agent) -> dict[bytes, str]:
                 )
         await store.set_marks({f"{SPACE_FOLDER_MARKS}{space.hex()}": name.encode() for space, name in fresh.items()})
     return {space: known[space] for space in spaces}
-

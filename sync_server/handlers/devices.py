@@ -145,9 +145,9 @@ class Member:
 def device_of(
     member: Member, heard: Heard, health: Health | None, now_ms: int, pending_ms: int | None = None
 ) -> Device:
-    """The device that follows from its grants and from what is known of it;
+    """The device that follows from its grants and from what is known of it.
 
-    `pending_ms`: its oldest hand-in awaited.
+    `pending_ms` is the time of its oldest hand-in that is awaited.
     """
     signs = Signs(
         now_ms=now_ms,

@@ -101,8 +101,8 @@ def test_a_machine_that_was_shut_out_asks_rarely() -> None:
 
 def test_options_that_come_later_are_named() -> None:
     assert RunConfig().later() == ()
-    sentences = RunConfig(portal="127.0.0.1:80", lan="0.0.0.0:1", peers=("a:1", "b:2")).later()
-    assert [sentence.split(":")[0] for sentence in sentences] == ["--portal", "--lan", "--peer"]
+    sentences = RunConfig(lan="0.0.0.0:1", peers=("a:1", "b:2")).later()
+    assert [sentence.split(":")[0] for sentence in sentences] == ["--lan", "--peer"]
 
 
 # --- the loop ---------------------------------------------------------------------------------------------------------

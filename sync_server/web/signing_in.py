@@ -1,0 +1,128 @@
+"""Who is signed in, and how often somebody may try (docs/adr/0011).
+
+Rules:
+- a session is a random token that only the browser holds; here lies its hash, with whose it is; nothing is on disk, so
+  that a restart signs everybody out;
+- a session ends when it was not used for an hour, after twelve hours in any case, and with its account;
+- what a page fetches by itself is no use of it: a screen that nobody sits at signs itself out;
+- after a few failures a name, and an address, must wait, twice as long each time; unknown names cost the same time as
+  known ones.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from blake3 import blake3
+
+from protocol.replica.replica import Entropy
+from sync_server.handlers.administrators import Administrator
+
+IDLE_S: Final = 3600.0
+LONGEST_S: Final = 12 * 3600.0
+MAX_SESSIONS: Final = 1_000
+FREE_FAILURES: Final = 5
+LONGEST_WAIT_S: Final = 300.0
+FORGOTTEN_AFTER_S: Final = 3600.0
+MAX_REMEMBERED: Final = 10_000
+
+_TOKEN_BYTES: Final = 32
+_TOKEN_CHARS: Final = 43
+
+
+@dataclass(slots=True)
+class Session:
+    """Somebody's visit: the account as it was at sign-in, when it began and was last used (monotonic seconds)."""
+
+    account: Administrator
+    begun_s: float
+    used_s: float
+
+
+class Sessions:
+    """The sessions of one server. `clock_s` is a monotonic clock."""
+
+    def __init__(self, entropy: Entropy, clock_s: Callable[[], float]) -> None:
+        self._entropy = entropy
+        self._clock_s = clock_s
+        self._by_hash: OrderedDict[bytes, Session] = OrderedDict()
+
+    def begin(self, account: Administrator) -> str:
+        """A new session's token. Beyond `MAX_SESSIONS` the oldest ends."""
+        token = base64.urlsafe_b64encode(self._entropy(_TOKEN_BYTES)).rstrip(b"=").decode()
+        now_s = self._clock_s()
+        self._by_hash[_hash(token)] = Session(account, now_s, now_s)
+        while len(self._by_hash) > MAX_SESSIONS:
+            self._by_hash.popitem(last=False)
+        return token
+
+    def find(self, token: str | None, *, use: bool) -> Session | None:
+        """The session of a token, if it lasts; `use` makes it last longer."""
+        if token is None or len(token) != _TOKEN_CHARS:
+            return None
+        name = _hash(token)
+        session = self._by_hash.get(name)
+        if session is None:
+            return None
+        now_s = self._clock_s()
+        if now_s - session.used_s > IDLE_S or now_s - session.begun_s > LONGEST_S:
+            del self._by_hash[name]
+            return None
+        if use:
+            session.used_s = now_s
+        return session
+
+    def end(self, token: str | None) -> None:
+        """Forget a session; again is no error."""
+        if token is not None:
+            self._by_hash.pop(_hash(token), None)
+
+
+@dataclass(slots=True)
+class _Failures:
+    count: int
+    last_s: float
+
+
+class Throttle:
+    """How long a name or an address must wait before its next attempt. `clock_s` is a monotonic clock."""
+
+    def __init__(self, clock_s: Callable[[], float]) -> None:
+        self._clock_s = clock_s
+        self._failures: OrderedDict[str, _Failures] = OrderedDict()
+
+    def wait_s(self, who: Iterable[str]) -> float:
+        """How long to wait still; 0 if an attempt is allowed now."""
+        now_s = self._clock_s()
+        return max((self._left_s(key, now_s) for key in who), default=0.0)
+
+    def failed(self, who: Iterable[str]) -> None:
+        """An attempt has failed."""
+        now_s = self._clock_s()
+        for key in who:
+            before = self._failures.pop(key, None)
+            fresh = before is None or now_s - before.last_s > FORGOTTEN_AFTER_S
+            self._failures[key] = _Failures(1 if fresh or before is None else before.count + 1, now_s)
+        while len(self._failures) > MAX_REMEMBERED:
+            self._failures.popitem(last=False)
+
+    def succeeded(self, who: Iterable[str]) -> None:
+        """An attempt has succeeded: what went wrong before is forgotten."""
+        for key in who:
+            self._failures.pop(key, None)
+
+    def _left_s(self, key: str, now_s: float) -> float:
+        failures = self._failures.get(key)
+        if failures is None or failures.count < FREE_FAILURES or now_s - failures.last_s > FORGOTTEN_AFTER_S:
+            return 0.0
+        # the exponent is bounded, so that no number of attempts makes it a number that does not fit
+        wait_s = min(2.0 ** min(failures.count - FREE_FAILURES + 1, 16), LONGEST_WAIT_S)
+        return max(failures.last_s + wait_s - now_s, 0.0)
+
+
+def _hash(token: str) -> bytes:
+    return blake3(token.encode(errors="surrogatepass")).digest()

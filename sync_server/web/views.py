@@ -1,0 +1,255 @@
+"""What the templates show: facts of the handlers, said in somebody's words. No rule is decided here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from protocol.clock import rfc3339
+from sync_server.contacts import DIRECT
+from sync_server.handlers.device_query import WORST_FIRST
+from sync_server.handlers.devices import Device, DeviceState, Remark, remarks_on
+from sync_server.handlers.schools import ClassRow, SchoolRow, Standing
+from sync_server.handlers.survey import Snapshot
+from sync_server.web.addresses import device_address, school_address
+from sync_server.web.remedies import topic_of
+from sync_server.web.wording import Words
+
+_SHORT_ID_CHARS: Final = 8
+_REPORTED: Final = frozenset({DeviceState.DISK_FULL, DeviceState.ERROR})
+_WITH_REMEDY: Final = frozenset({DeviceState.NEVER_SEEN, DeviceState.SILENT, DeviceState.LATE})
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A time: for machines, as it is shown, and in full."""
+
+    iso: str
+    shown: str
+    full: str
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong, and what to do about it."""
+
+    title: str
+    remedy: str
+    code: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SchoolName:
+    """A school as it is named and linked: the name that it was given, if any, and its UAI."""
+
+    uai: str
+    name: str
+    address: str
+
+    @property
+    def label(self) -> str:
+        """One line."""
+        return self.uai if self.name == self.uai else f"{self.name} ({self.uai})"
+
+
+@dataclass(frozen=True, slots=True)
+class PastTrouble:
+    """A problem that a device reported, and when."""
+
+    problem: Problem
+    since: Moment
+    until: Moment | None
+
+
+class DeviceView:
+    """A device as it is shown."""
+
+    def __init__(self, device: Device, found: Snapshot, words: Words) -> None:
+        self._device = device
+        self._found = found
+        self._words = words
+        self.id: Final = device.id.hex()
+        self.short_id: Final = self.id[:_SHORT_ID_CHARS]
+        self.address: Final = device_address(device.id)
+        self.name: Final = device.name
+        self.state: Final = device.state.value
+        self.role: Final = words(f"role.{device.role.value}")
+        self.classes: Final = found.places.classes_of(device.spaces)
+        self.schools: Final = [school_name(found, uai) for uai in found.places.schools_of(device.spaces)]
+        self.seen: Final = moment(words, device.heard.seen_ms)
+        self.full_sync: Final = moment(words, device.heard.current_ms)
+        self.enrolled: Final = moment(words, device.heard.enrolled_ms)
+        self.oldest: Final = moment(words, device.oldest_ms)
+        self.health: Final = device.health
+
+    @property
+    def label(self) -> str:
+        """The name, or what stands for it."""
+        return self.name or self._words("devices.no_name")
+
+    @property
+    def via(self) -> str | None:
+        """Through whom it was last heard of."""
+        via = self._device.heard.via
+        if via is None:
+            return None
+        if via == DIRECT:
+            return self._words("via.direct")
+        carrier = self._found.by_id.get(bytes.fromhex(via))
+        name = None if carrier is None else carrier.name
+        return self._words("via.other", name=name or via[:_SHORT_ID_CHARS])
+
+    @property
+    def lag(self) -> str | None:
+        """For how long it may not hold everything; None if that was never known."""
+        lag_ms = self._device.lag_ms
+        if lag_ms is None:
+            return None
+        return self._words.span(lag_ms) if lag_ms else self._words("devices.no_lag")
+
+    @property
+    def backlog(self) -> str | None:
+        """What it has still to send, as it said itself."""
+        if self.health is None:
+            return None
+        if not self.health.backlog_entries and not self.health.backlog_bytes:
+            return self._words("devices.nothing")
+        entries = self._words.count("devices.entries", self.health.backlog_entries)
+        return f"{entries}, {self._words.size(self.health.backlog_bytes)}"
+
+    @property
+    def clock(self) -> str | None:
+        """How its clock goes."""
+        if self.health is None:
+            return None
+        skew_ms = self.health.skew_ms
+        if not skew_ms:
+            return self._words("device.clock_right")
+        return self._words("device.clock_off", **self._skew(skew_ms))
+
+    @property
+    def free(self) -> str | None:
+        """Room left on its disk."""
+        return None if self.health is None else self._words.size(self.health.free_bytes)
+
+    @property
+    def problems(self) -> list[Problem]:
+        """Everything that asks for somebody, the state's own reason first."""
+        return list(self._problems())
+
+    @property
+    def past(self) -> list[PastTrouble]:
+        """What it reported lately, the newest first."""
+        words = self._words
+        return [
+            PastTrouble(
+                problem_of(words, trouble.code),
+                moment_at(words, trouble.since_ms),
+                moment(words, trouble.until_ms),
+            )
+            for trouble in self._device.heard.troubles
+        ]
+
+    def _problems(self) -> Iterator[Problem]:
+        device, words = self._device, self._words
+        if device.state in _REPORTED and device.trouble is not None:
+            yield problem_of(words, device.trouble)
+        elif device.state in _WITH_REMEDY:
+            state = device.state.value
+            yield Problem(words(f"state_meaning.{state}"), words(f"remedy.{state}"))
+        for remark in remarks_on(device, self._found.now_ms):
+            yield Problem(words(f"remark.{remark.value}"), self._remedy(remark))
+
+    def _remedy(self, remark: Remark) -> str:
+        words, health = self._words, self.health
+        key = f"remark_remedy.{remark.value}"
+        match remark:
+            case Remark.WRONG_CLOCK:
+                return words(key, **self._skew((health.skew_ms if health else None) or 0))
+            case Remark.WAITING_WORK:
+                return words(key, when=words.ago(self._device.oldest_ms or 0))
+            case Remark.LITTLE_ROOM:
+                return words(key, size=words.size(health.free_bytes if health else 0))
+
+    def _skew(self, skew_ms: int) -> dict[str, str]:
+        direction = "ahead" if skew_ms > 0 else "behind"
+        return {"span": self._words.span(abs(skew_ms)), "direction": self._words(f"remark_remedy.{direction}")}
+
+
+class StandingView:
+    """How a school or a class stands, as it is shown."""
+
+    def __init__(self, standing: Standing, words: Words) -> None:
+        self.devices: Final = words.number(standing.devices)
+        self.states: Final = [
+            (state.value, words.number(standing.counts[state])) for state in WORST_FIRST if standing.counts[state]
+        ]
+        self.needing: Final = words.count("schools.needing", standing.needing) if standing.needing else None
+        self.fresh: Final = moment(words, standing.freshest_ms)
+        self.oldest: Final = moment(words, standing.oldest_ms)
+        self.pending: Final = _pending(standing, words)
+        self.conflicts: Final = words.count("school.conflicts", standing.conflicts) if standing.conflicts else None
+
+
+@dataclass(frozen=True, slots=True)
+class SchoolView:
+    """A school in the list."""
+
+    school: SchoolName
+    classes: str
+    standing: StandingView
+
+
+@dataclass(frozen=True, slots=True)
+class ClassView:
+    """A class of a school."""
+
+    id: str
+    name: str
+    standing: StandingView
+
+
+def school_views(rows: Sequence[SchoolRow], words: Words) -> list[SchoolView]:
+    """The rows of a list of schools."""
+    return [
+        SchoolView(
+            SchoolName(row.uai, row.name, school_address(row.uai)),
+            words.number(row.classes),
+            StandingView(row.standing, words),
+        )
+        for row in rows
+    ]
+
+
+def class_views(rows: Sequence[ClassRow], words: Words) -> list[ClassView]:
+    """The rows of a school's classes."""
+    return [ClassView(row.space.hex(), row.name, StandingView(row.standing, words)) for row in rows]
+
+
+def problem_of(words: Words, code: str) -> Problem:
+    """What an error's code means, and what to do."""
+    topic = topic_of(code)
+    return Problem(words(f"trouble.{topic}.title"), words(f"trouble.{topic}.remedy"), code)
+
+
+def school_name(found: Snapshot, uai: str) -> SchoolName:
+    """A school's name and link."""
+    school = found.places.schools.get(uai)
+    return SchoolName(uai, uai if school is None else school.name, school_address(uai))
+
+
+def moment(words: Words, at_ms: int | None) -> Moment | None:
+    """A time that may be unknown."""
+    return None if at_ms is None else moment_at(words, at_ms)
+
+
+def moment_at(words: Words, at_ms: int) -> Moment:
+    """A time."""
+    return Moment(rfc3339(at_ms), words.ago(at_ms), words.full(at_ms))
+
+
+def _pending(standing: Standing, words: Words) -> str:
+    if standing.pending is None:
+        return words("schools.unknown")
+    return words.count("schools.pending", standing.pending) if standing.pending else words("schools.nothing")
