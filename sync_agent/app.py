@@ -128,8 +128,8 @@ class Agent:
     """Everything a command or the daemon works with. `now_ms` and `entropy` are the rim's clock and randomness.
 
     Who reads the state and writes what follows from it holds `writing` meanwhile. `on_change` is called after every
-    write of this device; where a scheduler is running, it wakes it. `on_watch` is called when a command has changed what
-    is watched.
+    write of this device; where a scheduler is running, it wakes it. `on_watch` is called when a command has changed
+    what is watched.
     """
 
     def __init__(
