@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from protocol.errors import BadInput, Code, LocalFailure, Refused
 from protocol.identity import AgreementKey, DeviceKeys
 from protocol.replica.holdings import Holdings, Need
 from protocol.replica.packs import PackFolder
+from protocol.replica.private_file import write_private
 from protocol.replica.replica import Draft, Entropy, Replica
 from protocol.replica.sqlite import SqliteStore
 from protocol.rights import WRITERS, Authority
@@ -104,24 +104,6 @@ class Enrolment:
             raise LocalFailure(
                 Code.DAMAGED, f"{folder / ENROLMENT_FILE} cannot be read", reason=str(reason)
             ) from reason
-
-
-def write_private(path: Path, data: bytes) -> None:
-    """A file that only its owner reads, durable, whole or not at all."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    fresh = path.with_name(path.name + ".new")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
-    if os.name == "posix":
-        descriptor = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 class Agent:

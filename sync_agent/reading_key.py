@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from protocol.entry import Kind
 from protocol.identity import AgreementKey
+from protocol.replica.private_file import write_private
 from protocol.replica.replica import Draft
 from protocol.roles import Role
 from protocol.structure import PersonKey
-from sync_agent.app import PERSON_KEY_FILE, Agent, write_private
+from sync_agent.app import PERSON_KEY_FILE, Agent
 
 
 async def say_reading_key(agent: Agent) -> int:
