@@ -21,9 +21,13 @@ _EXCLUSIVE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY
 
 
 def write_private(path: Path, data: bytes) -> None:
-    """Write `data` to `path` (0600), durably. Raises `LocalFailure(DISK_FULL | STORAGE_FAILED)`."""
+    """Write `data` to `path` (0600), durably, in a folder of its own (0700) if there is none yet.
+
+    Raises `LocalFailure(DISK_FULL | STORAGE_FAILED)`.
+    """
     passing = path.with_name(path.name + _PASSING)
     with _named(path):
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         passing.unlink(missing_ok=True)
         descriptor = os.open(passing, _EXCLUSIVE, 0o600)
         with os.fdopen(descriptor, "wb") as file:

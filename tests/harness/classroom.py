@@ -14,10 +14,11 @@ from protocol.identity import DeviceKeys
 from protocol.replica.console import Notices
 from protocol.replica.holdings import Need
 from protocol.replica.operation import Complete, FileData, FileEnd, FileEvent, FileStart
+from protocol.replica.private_file import write_private
 from protocol.replica.replica import Replica
 from protocol.roles import PersonRole, Role
 from protocol.work import ItemKind
-from sync_agent.app import DEVICE_KEYS_FILE, Agent, Enrolment, write_private
+from sync_agent.app import DEVICE_KEYS_FILE, Agent, Enrolment
 from sync_agent.handing_in import hand_in
 from sync_agent.publisher import Published, Wish, publish
 from sync_agent.session import Session

@@ -14,8 +14,9 @@ from pathlib import Path
 from random import Random
 
 from protocol.entry import Entry
+from protocol.replica.private_file import write_private
 from protocol.roles import PersonRole, Role
-from sync_agent.app import DEVICE_KEYS_FILE, Agent, Enrolment, write_private
+from sync_agent.app import DEVICE_KEYS_FILE, Agent, Enrolment
 from sync_agent.reading_key import say_reading_key
 from tests.harness.classroom import open_device
 from tests.harness.machines import Machine
