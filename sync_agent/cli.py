@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -262,7 +263,7 @@ async def hand_ins(
 @PROGRAM.command("open-hand-in")
 async def open_hand_in(call: Call, hand_in: HandInId, folder: Folder) -> JSON:
     """Unseal a pupil's work into DIR, and let the pupil know that it was opened."""
-    await _run_into(call, folder, "open-hand-in", {"id": hand_in})
+    await _run_into(call, folder, "open-hand-in", {"id": hand_in}, keep_edits=True)
     return await _run(call, "confirm-opened", {"id": hand_in})
 
 
@@ -330,15 +331,19 @@ async def _run_with(call: Call, name: str, params: Params, incoming: Incoming) -
     return await _run(call, name, params, incoming, lasting=total > LASTING_BYTES)
 
 
-async def _run_into(call: Call, folder: str, name: str, params: Params) -> JSON:
-    """Run a command whose files go into `folder`."""
+async def _run_into(call: Call, folder: str, name: str, params: Params, *, keep_edits: bool = False) -> JSON:
+    """Run a command whose files go into `folder`; with `keep_edits` what somebody wrote there stays beside them."""
     from sync_agent.outlet import FolderOutlet  # noqa: PLC0415 — loaded only when needed
 
     place = Path(folder)
-    with FolderOutlet(place) as outlet:
+    with FolderOutlet(place, set_aside=_aside if keep_edits else None) as outlet:
         result = await _run(call, name, params, outgoing=outlet, lasting=True)
     await asyncio.to_thread(place.mkdir, parents=True, exist_ok=True)
     return result
+
+
+def _aside() -> str:
+    return f"kept {datetime.now().astimezone():%Y-%m-%d %H.%M.%S}"
 
 
 def _not_yet() -> BadInput:

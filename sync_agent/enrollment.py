@@ -172,7 +172,8 @@ def _device_keys(folder: Path, entropy: Entropy) -> DeviceKeys:
     """The keys that an earlier try made, else new ones, durable in DIR."""
     path = folder / DEVICE_KEYS_FILE
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        make_private_folder(folder)
         return DeviceKeys.from_bytes(path.read_bytes())
     except FileNotFoundError:
         pass

@@ -35,7 +35,7 @@ from protocol.replica.operation import (
     Restart,
 )
 from protocol.replica.replica import Draft
-from protocol.roles import Role
+from protocol.roles import PersonRole, Role
 from protocol.sealing import CONTENT_KEY_BYTES, SealedFile, SealReader, SealWriter, unwrap_key, wrap_info
 from protocol.work import MAX_MARK_CHARS, ContentRef, Feedback, HandIn, ItemKind, Receipt
 from sync_agent.app import REFUSED_MARKS, Agent
@@ -67,8 +67,11 @@ async def hand_in(
         raise BadInput(
             Code.NOT_AN_ASSIGNMENT, f"“{item.shown.record.title}” is no assignment; nothing can be handed in for it"
         )
-    if person not in (await agent.replica.view(item.space)).roster.persons:
+    known = (await agent.replica.view(item.space)).roster.persons.get(person)
+    if known is None:
         raise BadInput(Code.UNKNOWN_PERSON, f"nobody on this class list is “{person.hex()}”", person=person.hex())
+    if known.role is not PersonRole.PUPIL:
+        raise BadInput(Code.UNKNOWN_PERSON, f"“{known.name}” is no pupil of this class", person=person.hex())
     authority = await agent.right(item.space, Kind.HAND_IN)
     if item.withdrawn:
         await outgoing.progress("this assignment has been withdrawn; the work is handed in all the same")

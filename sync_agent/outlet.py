@@ -3,17 +3,20 @@
 Rules:
 - the folder is made when the first file comes, so that a command that fails changes nothing;
 - paths stay inside it: no "..", nothing absolute, and no link that lies in it is followed;
-- a file appears whole or not at all, and takes the place of an older one in one step.
+- a file appears whole or not at all, and takes the place of an older one in one step; where people write into what
+  they were given (a teacher's corrections), what they wrote is set aside under a dated name.
 """
 
 from __future__ import annotations
 
 import asyncio
 import errno
+import filecmp
 import os
 import secrets
 import stat
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Final, Self
@@ -30,8 +33,10 @@ _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 class FolderOutlet(Notices):
     """Writes files into `folder`. A context: a file that was not finished is gone at its end."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, set_aside: Callable[[], str] | None = None) -> None:
+        """With `set_aside`, a file that is there and differs is kept under a name that holds what it returns."""
         self._folder = folder
+        self._set_aside = set_aside
         self._known: set[Path] = set()
         self._file: BinaryIO | None = None
         self._draft = folder
@@ -83,6 +88,9 @@ class FolderOutlet(Notices):
             return
         try:
             self._file.close()
+            if self._set_aside is not None and _differs(self._target, self._draft):
+                kept = f"{self._target.stem} ({self._set_aside()}){self._target.suffix}"
+                self._target.replace(self._target.with_name(kept))
             self._draft.replace(self._target)
         except OSError as reason:
             raise _trouble(self._target, reason) from reason
@@ -134,6 +142,11 @@ class StdoutOutlet(Notices):
             raise
         except OSError as reason:
             raise _trouble(Path("stdout"), reason) from reason
+
+
+def _differs(there: Path, fresh: Path) -> bool:
+    """Whether a file is there that is not what comes."""
+    return there.is_file() and not there.is_symlink() and not filecmp.cmp(there, fresh, shallow=False)
 
 
 def _safe_parts(path: str) -> list[str]:
