@@ -80,14 +80,15 @@ $(VENV)/.package: $(VENV)/.runtime pyproject.toml
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
 
-# strace stops the programs at a chosen write, fsync or rename: the crash tests need it.
+# strace stops the programs at a chosen write, fsync or rename: the crash tests need it. Pages are tested in Chromium.
 .PHONY: system-tools
 system-tools:
-	@if command -v strace >/dev/null; then :; \
+	@missing=; for tool in strace chromium; do command -v "$$tool" >/dev/null || missing="$$missing $$tool"; done; \
+	if [ -z "$$missing" ]; then :; \
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	  echo "installing strace"; apt-get update -qq && apt-get install -y -qq --no-install-recommends strace >/dev/null; \
+	  echo "installing$$missing"; apt-get update -qq && apt-get install -y -qq --no-install-recommends $$missing fonts-dejavu-core >/dev/null; \
 	else \
-	  echo "strace is missing, the crash tests need it: install it with your system's packages (Debian: apt-get install strace)" >&2; \
+	  echo "missing, and needed by some tests:$$missing; install with your system's packages (Debian: apt-get install$$missing)" >&2; \
 	fi
 
 # New versions are taken on purpose, by this command, and reviewed as a change. One resolution serves every platform; the

@@ -60,6 +60,7 @@ class Code(StrEnum):
     INCOMPLETE = "incomplete"
     ADDRESS_IN_USE = "address-in-use"
     INTERRUPTED = "interrupted"
+    PAUSED = "paused"
     INTERNAL = "internal"
     # what another machine sent
     MALFORMED = "malformed"

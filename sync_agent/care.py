@@ -21,8 +21,9 @@ from protocol.limits import GiB
 from protocol.replica.interfaces import Damage
 from protocol.replica.operation import JSON, Outgoing
 from protocol.roles import Role
-from sync_agent.app import DEVICE_KEYS_FILE, LOST_PACKS_MARK, REFUSED_MARKS, Agent
+from sync_agent.app import DEVICE_KEYS_FILE, LOST_PACKS_MARK, REFUSED_MARKS, TREE_TROUBLE_MARK, Agent
 from sync_agent.health import LastSync
+from sync_agent.watched_titles import Brake, titles
 
 Problem: TypeAlias = Mapping[str, str]
 
@@ -109,11 +110,43 @@ async def _state(agent: Agent) -> AsyncIterator[Problem]:
         yield _problem(
             Code.DISK_FULL, f"only {free // 1_000_000} MB are free on this disk", "make room: delete what is not needed"
         )
+    async for problem in _folders(agent):
+        yield problem
     for name, code in (await agent.replica.store.marks(REFUSED_MARKS)).items():
         yield _problem(
             Code.NO_RIGHT,
             f"the server refused {name.removeprefix(REFUSED_MARKS)}: {code.decode(errors='replace')}",
             "it is kept here; ask the person who looks after the devices",
+        )
+
+
+async def _folders(agent: Agent) -> AsyncIterator[Problem]:
+    """What keeps watched folders from being published, and DIR/coursework from being written."""
+    store = agent.replica.store
+    brake = await Brake.read(store)
+    if brake is not None and brake.holds:
+        yield _problem(
+            Code.PAUSED,
+            f"publishing from watched folders is paused: {brake.files} published files were rewritten or deleted at "
+            f"once, of {', '.join(brake.names)}",
+            "if that was you: `sync-agent watch resume`; if not, disconnect this machine and look for malware; "
+            "`sync-agent checkout` and `sync-agent restore --revision` bring any version back",
+        )
+    for title in (await titles(store)).values():
+        if title.obstacle is not None:
+            yield _problem(
+                title.obstacle.code,
+                f"“{title.shown}” in a watched folder is not published: {title.obstacle.path}: "
+                f"{title.obstacle.sentence}".replace(": : ", ": "),
+                "put it right in the folder; the whole title is published then",
+            )
+    trouble = await store.mark(TREE_TROUBLE_MARK)
+    if trouble is not None:
+        code, _, sentence = trouble.decode(errors="replace").partition("\n")
+        yield _problem(
+            Code(code),
+            f"the folder “coursework” is not in step: {sentence}",
+            "make room, close the files that are open",
         )
 
 

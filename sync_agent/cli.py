@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
@@ -34,6 +35,8 @@ Item = Annotated[str, typer.Argument(metavar="ITEM", help="The item's id, from `
 HandInId = Annotated[str, typer.Argument(metavar="ID", help="The hand-in's id, from `hand-ins`.")]
 Paths = Annotated[list[str] | None, typer.Argument(metavar="PATH…", help="Files and folders.")]
 Folder = Annotated[str, typer.Argument(metavar="DIR", help="The folder to write into; made where it is missing.")]
+WatchedFolder = Annotated[str, typer.Argument(metavar="FOLDER", help="A folder on this machine, outside DIR.")]
+Titles = Annotated[list[str], typer.Argument(metavar="TITLE…", help="Names from `watch list`, or paths.")]
 Peers = Annotated[
     list[str] | None,
     typer.Option("--peer", metavar="HOST:PORT", help="Another device on the LAN (in a later version)."),
@@ -182,9 +185,16 @@ async def withdraw(call: Call, item: Item) -> JSON:
 
 
 @PROGRAM.command("restore")
-async def restore(call: Call, item: Item) -> JSON:
-    """Bring a withdrawn item back."""
-    return await _run(call, "restore", {"item": item})
+async def restore(
+    call: Call,
+    item: Item,
+    *,
+    revision: Annotated[
+        str | None, typer.Option(metavar="R", help="Make this earlier version the shown one again.")
+    ] = None,
+) -> JSON:
+    """Bring a withdrawn item back, or an earlier version of an item."""
+    return await _run(call, "restore", {"item": item, "revision": revision})
 
 
 @PROGRAM.command("settle")
@@ -282,6 +292,59 @@ async def feedback(
 
     params: dict[str, JSON] = {"id": hand_in, "text": text, "mark": mark, "redo": redo}
     return await _run_with(call, "feedback", params, files_of(paths or [], required=False))
+
+
+# --- watched folders --------------------------------------------------------------------------------------------------
+
+
+@PROGRAM.command("watch add")
+async def watch_add(
+    call: Call,
+    folder: WatchedFolder,
+    *,
+    space: Annotated[str, typer.Option(metavar="ID", help="The space, from `status`.")],
+) -> JSON:
+    """Watch a folder of your own while `run` is up; nothing of it is published before it is ticked."""
+    return await _run(call, "watch-add", {"folder": _absolute(folder), "space": space})
+
+
+@PROGRAM.command("watch remove")
+async def watch_remove(call: Call, folder: WatchedFolder) -> JSON:
+    """Watch a folder no more; what was published of it stays."""
+    return await _run(call, "watch-remove", {"folder": _absolute(folder)})
+
+
+@PROGRAM.command("watch list")
+async def watch_list(call: Call) -> JSON:
+    """List the titles of all watched folders: which are ticked, what they are published as, what stands in the way."""
+    return await _run(call, "watch-list")
+
+
+@PROGRAM.command("watch tick")
+async def watch_tick(call: Call, titles: Titles) -> JSON:
+    """Publish titles of a folder of your own, and each change of them from now on."""
+    return await _run(call, "watch-tick", {"titles": _named_paths(titles), "ticked": True})
+
+
+@PROGRAM.command("watch untick")
+async def watch_untick(call: Call, titles: Titles) -> JSON:
+    """Publish no more changes of titles; what was published of them stays."""
+    return await _run(call, "watch-tick", {"titles": _named_paths(titles), "ticked": False})
+
+
+@PROGRAM.command("watch resume")
+async def watch_resume(call: Call) -> JSON:
+    """Go on publishing after a pause: the many files that were rewritten or deleted are meant to be so."""
+    return await _run(call, "watch-resume")
+
+
+def _named_paths(titles: Sequence[str]) -> list[JSON]:
+    return [[title, _absolute(title)] for title in titles]
+
+
+def _absolute(path: str) -> str:
+    """The caller's path, for a process that works in another folder. Links stay as they are."""
+    return os.path.abspath(path)  # noqa: PTH100
 
 
 # --- the machine itself -----------------------------------------------------------------------------------------------

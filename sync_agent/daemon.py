@@ -28,7 +28,9 @@ from sync_agent import parameters as given
 from sync_agent.app import Agent, use_few_threads
 from sync_agent.config import RunConfig
 from sync_agent.enrollment import finish
+from sync_agent.folders import Folders
 from sync_agent.hearing import listening
+from sync_agent.materializer import Materializer
 from sync_agent.scheduler import Scheduler, wait
 from sync_agent.session import Session, SyncResult
 from sync_agent.transport import HttpTransport, Transport
@@ -97,6 +99,7 @@ def sync_alone(agent: Agent, connect: Connect = HttpTransport) -> Operation:
                 return await Session(agent, transport).sync()
             finally:
                 await transport.close()
+                await Materializer(agent).refresh(thorough=True, set_aside=True)
 
     return sync_operation(sync)
 
@@ -161,22 +164,28 @@ async def _serve(
     transport = connect(agent.enrolment.server_url)
     try:
         session = Session(agent, transport)
+        folders = Folders(agent)
         scheduler = Scheduler(
-            lambda routine: session.sync(spare_disk=routine),
+            lambda routine: folders.following(session.sync(spare_disk=routine)),
             poll_s=config.poll_s,
             monotonic=time.monotonic,
             draw=random.uniform,
         )
-        agent.on_change = scheduler.wake
+
+        def changed() -> None:
+            scheduler.wake()
+            folders.changed_here()
+
+        agent.on_change = changed
         table = {
             **table_of(agent),
-            "sync": sync_operation(scheduler.sync_now),
+            "sync": sync_operation(lambda: folders.shown_after(scheduler.sync_now())),
             "enroll": enroll_operation(agent, scheduler.sync_now),
         }
         async with serve_control(table, owner, grace_s=GRACE_S), _portal(agent, table, config, scheduler):
             say(f"ready: “{agent.enrolment.device_name}” of “{agent.enrolment.territory_name}” serves {folder}")
             async with listening(session, transport, scheduler):
-                await _until(stop, scheduler)
+                await _until(stop, scheduler, folders)
     finally:
         await transport.close()
         await agent.close()
@@ -196,22 +205,24 @@ async def _portal(agent: Agent, table: Table, config: RunConfig, scheduler: Sche
         yield
 
 
-async def _until(stop: asyncio.Event, scheduler: Scheduler) -> None:
-    """Run the scheduler until `stop`; a sync that does not end within `GRACE_S` is cut."""
+async def _until(stop: asyncio.Event, scheduler: Scheduler, folders: Folders) -> None:
+    """Run the scheduler and look after the folders until `stop`; a sync that does not end within `GRACE_S` is cut."""
     working = asyncio.create_task(scheduler.run_forever())
+    watching = asyncio.create_task(folders.run())
     stopped = asyncio.create_task(stop.wait())
     try:
-        await asyncio.wait((working, stopped), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((working, watching, stopped), return_when=asyncio.FIRST_COMPLETED)
         scheduler.stop()
         await asyncio.wait((working,), timeout=GRACE_S)
     finally:
-        for task in (working, stopped):
+        for task in (working, watching, stopped):
             if not task.done():
                 task.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await task
-    if not working.cancelled():
-        await working
+    for task in (working, watching):
+        if not task.cancelled():
+            await task
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from protocol.errors import BadInput, Code
 from protocol.replica.operation import JSON, Incoming, Operation, Outgoing, Params, Table
 from protocol.replica.replica import Entropy
 from protocol.work import ItemKind
-from sync_agent import care, handing_in, publisher, reading
+from sync_agent import care, handing_in, publisher, reading, watch_commands
 from sync_agent import parameters as given
 from sync_agent.app import Agent, use_few_threads
 from sync_agent.publisher import Keep, Wish
@@ -72,6 +72,11 @@ def table(agent: Agent) -> Table:
         "verify": commands.verify,
         "repair": commands.repair,
         "doctor": commands.doctor,
+        "watch-add": commands.watch_add,
+        "watch-remove": commands.watch_remove,
+        "watch-list": commands.watch_list,
+        "watch-tick": commands.watch_tick,
+        "watch-resume": commands.watch_resume,
     }
 
 
@@ -93,7 +98,11 @@ class _Commands:
         return {}
 
     async def restore(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        await publisher.restore(self._agent, _item(params))
+        revision = given.identifier_or_none(params, "revision", Code.UNKNOWN_REVISION, "revision")
+        if revision is None:
+            await publisher.restore(self._agent, _item(params))
+        else:
+            await publisher.restore_revision(self._agent, _item(params), revision, outgoing)
         return {}
 
     async def settle(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
@@ -169,6 +178,23 @@ class _Commands:
 
     async def doctor(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
         return await care.doctor(self._agent, outgoing)
+
+    async def watch_add(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        space = given.identifier(params, "space", Code.UNKNOWN_SPACE, "space")
+        return await watch_commands.add(self._agent, given.text(params, "folder"), space)
+
+    async def watch_remove(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        return await watch_commands.remove(self._agent, given.text(params, "folder"))
+
+    async def watch_list(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        return await watch_commands.listing(self._agent)
+
+    async def watch_tick(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        titles = given.named_paths(params, "titles")
+        return await watch_commands.tick(self._agent, titles, ticked=given.flag(params, "ticked"))
+
+    async def watch_resume(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        return await watch_commands.resume(self._agent, outgoing)
 
 
 def _item(params: Params) -> bytes:

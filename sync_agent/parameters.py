@@ -69,6 +69,19 @@ def sizes(params: Params, key: str) -> list[tuple[str, int]]:
     return found
 
 
+def named_paths(params: Params, key: str) -> list[tuple[str, str]]:
+    """The list of (name as it was given, the path that it would be) in `key`. Raises `BadInput(USAGE)`."""
+    rows = params.get(key)
+    found = []
+    for row in rows if isinstance(rows, list) else [None]:
+        match row:
+            case [str(name), str(path)]:
+                found.append((name, path))
+            case _:
+                raise BadInput(Code.USAGE, f"“{key}” is no list of names")
+    return found
+
+
 def shown(given: str) -> str:
     """What a person gave, fit to be repeated in a sentence."""
     text = displayable(given)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from protocol.clock import rfc3339
 from protocol.entry import Kind
+from protocol.replica.interfaces import EntryStore
 from protocol.replica.operation import JSON
 from protocol.structure import SpaceRecord
-from sync_agent.app import PROVEN_MARKS, Agent
+from sync_agent.app import PROVEN_MARKS, TREE_TROUBLE_MARK, Agent
 from sync_agent.health import LastSync
+from sync_agent.watched_titles import watch_status
 
 
 async def status(agent: Agent) -> dict[str, JSON]:
@@ -26,8 +28,17 @@ async def status(agent: Agent) -> dict[str, JSON]:
         "backlog": await _backlog(agent),
         "peers": [],
         "disk": await _disk(agent),
+        "watch": await watch_status(agent.replica.store),
+        "coursework": await coursework_status(agent.replica.store),
         "clock_skew_s": None if last is None or last.at_ms is None else last.skew_ms / 1000,
     }
+
+
+async def coursework_status(store: EntryStore) -> dict[str, JSON]:
+    """Why the readable copies in DIR/coursework could not be kept in step the last time, if they could not."""
+    trouble = await store.mark(TREE_TROUBLE_MARK)
+    code, _, sentence = ("" if trouble is None else trouble.decode(errors="replace")).partition("\n")
+    return {"problem": {"code": code, "message": sentence} if code else None}
 
 
 async def space_names(agent: Agent) -> dict[bytes, str]:

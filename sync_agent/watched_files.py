@@ -186,7 +186,7 @@ class _Walk:
         except OSError:
             self.digest.update(b"gone")
             return None
-        if stat.S_ISDIR(state.st_mode) and not _is_reparse_point(state):
+        if stat.S_ISDIR(state.st_mode) and not is_reparse_point(state):
             self.digest.update(b"/" + path.encode(errors="surrogatepass"))
             return (entry.path, f"{path}/") if kind is Standing.CONTENT else None
         self.take(entry.path, path, state, kind)
@@ -198,7 +198,7 @@ class _Walk:
         self.digest.update(seen.encode(errors="surrogatepass"))
         if kind is not Standing.CONTENT:
             self.unfinished |= kind is Standing.UNFINISHED
-        elif stat.S_ISLNK(state.st_mode) or _is_reparse_point(state):
+        elif stat.S_ISLNK(state.st_mode) or is_reparse_point(state):
             self._stop(Code.UNREADABLE_FILE, path, "this is a link; put the file itself here")
         elif not stat.S_ISREG(state.st_mode):
             self._stop(Code.UNREADABLE_FILE, path, "this is neither a file nor a folder")
@@ -217,7 +217,7 @@ class _Walk:
             self.obstacle = Obstacle(code, displayable(path.rstrip("/")), sentence)
 
 
-def _is_reparse_point(state: os.stat_result) -> bool:
+def is_reparse_point(state: os.stat_result) -> bool:
     """Whether Windows leads somewhere else from here (junctions are no symbolic links)."""
     flag: int = getattr(stat, "FILE_ATTRIBUTE_REPARSE_POINT", 0)
     tag: int = getattr(state, "st_reparse_tag", 0)

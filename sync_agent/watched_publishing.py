@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
 from protocol.errors import LocalFailure
@@ -29,7 +30,8 @@ from sync_agent.reading import find_item
 from sync_agent.watch_brake import HEAD_BYTES, Change, is_scrambled
 from sync_agent.watch_rules import title_of
 from sync_agent.watched_files import Found, Look, TitleFiles, changed_files, head_of, stream_of
-from sync_agent.watched_titles import Title, WatchedFolder
+from sync_agent.watched_folders import WatchedFolder
+from sync_agent.watched_titles import Title
 
 _HEADS_COMPARED: Final = 300
 
@@ -63,14 +65,26 @@ def is_renamed(title: Title, notes: Mapping[str, FileNote], look: Look) -> bool:
     return as_whole or (title.inode == look.inode & (2**63 - 1) and same * 2 >= len(notes))
 
 
-async def renamed_from(agent: Agent, folder: WatchedFolder, look: Look, known: Iterable[Title]) -> Title | None:
-    """The title of this folder that has become the one that was looked at, if one has."""
+async def renamed_from(
+    agent: Agent, folder: WatchedFolder, name: str, look: Look, known: Iterable[Title]
+) -> Title | None:
+    """The title of this folder that is now called `name`, if one that was published has been renamed."""
+    inode = look.inode & (2**63 - 1)
     for title in known:
-        if title.folder == folder.id and title.item is not None:
-            gone = not await asyncio.to_thread((folder.place / title.name).exists)
+        alike = title.inode == inode or title.files == len(look.files)
+        if title.folder == folder.id and title.item is not None and title.name != name and alike:
+            gone = await asyncio.to_thread(_is_gone, folder.place / title.name, folder.place / name)
             if gone and is_renamed(title, await notes_of(agent, title), look):
                 return title
     return None
+
+
+def _is_gone(former: Path, present: Path) -> bool:
+    """Whether nothing has the former name, but for what has the present one and differs only in capitals."""
+    try:
+        return former.samefile(present)
+    except OSError:
+        return True
 
 
 async def same_item(agent: Agent, folder: WatchedFolder, name: str, look: Look, taken: set[bytes]) -> bytes | None:

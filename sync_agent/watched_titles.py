@@ -6,10 +6,8 @@ lets a renamed one be known again. DIR's own path is kept nowhere: folders in DI
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final, Self
 
 from blake3 import blake3
@@ -23,7 +21,7 @@ from protocol.fields import Fields
 from protocol.portable_names import displayable, portable_form
 from protocol.replica.interfaces import EntryStore
 from protocol.replica.operation import JSON
-from sync_agent.app import BRAKE_MARK, WATCHED_FILES_MARKS, WATCHED_FOLDER_MARKS, WATCHED_TITLE_MARKS
+from sync_agent.app import BRAKE_MARK, WATCHED_FILES_MARKS, WATCHED_TITLE_MARKS
 from sync_agent.watch_rules import title_of
 from sync_agent.watched_files import Obstacle
 
@@ -32,41 +30,6 @@ _NAME_HASH_BYTES: Final = 16
 _MAX_MARK_BYTES: Final = 64 * 1024
 _MAX_CHARS: Final = 4096
 _MAX_NAMED: Final = 20
-
-
-@dataclass(frozen=True, slots=True)
-class WatchedFolder:
-    """A folder whose entries are titles of a space.
-
-    `id` is the space's in hex for its folder in DIR/publish; `own` folders are the teacher's, and nothing in them is
-    published before it is ticked.
-    """
-
-    id: str
-    place: Path
-    space: bytes
-    own: bool
-
-    @classmethod
-    def added(cls, place: Path, space: bytes) -> Self:
-        """A folder of the teacher's."""
-        return cls(blake3(os.fsencode(place)).hexdigest(length=_NAME_HASH_BYTES), place, space, own=True)
-
-    def mark(self) -> dict[str, bytes | None]:
-        """To be set in the store."""
-        value: dict[str, Value] = {"path": os.fsencode(self.place), "space": self.space}
-        return {WATCHED_FOLDER_MARKS + self.id: canonical.encode(value)}
-
-
-async def added_folders(store: EntryStore) -> list[WatchedFolder]:
-    """The teacher's own folders that are watched, by their paths."""
-    found = []
-    for data in (await store.marks(WATCHED_FOLDER_MARKS)).values():
-        fields = _fields(data)
-        if fields is not None:
-            place = Path(os.fsdecode(fields.octets("path")))
-            found.append(WatchedFolder.added(place, fields.octets("space", ID_BYTES)))
-    return sorted(found, key=lambda folder: os.fsencode(folder.place))
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +161,6 @@ async def watch_status(store: EntryStore) -> Mapping[str, JSON]:
         paused = {"at": rfc3339(brake.at_ms), "files": brake.files, "titles": list(brake.names)}
     return {
         "paused": paused,
-        "folders": [displayable(str(folder.place)) for folder in await added_folders(store)],
         "problems": [
             {"title": title.shown, "path": title.obstacle.path, "problem": title.obstacle.sentence}
             for title in sorted((await titles(store)).values(), key=lambda title: (title.folder, title.name))

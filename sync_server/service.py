@@ -42,6 +42,7 @@ from sync_server.handlers.survey import Survey
 from sync_server.handlers.upkeep import readiness
 from sync_server.metrics import Counters, Family
 from sync_server.operations import operations
+from sync_server.web.pages import Pages
 
 _log = logging.getLogger(__name__)
 
@@ -132,8 +133,17 @@ class Service:
             self._traffic,
             self._stop.watch,
         )
+        pages = Pages(
+            self._survey,
+            config,
+            entropy=server.entropy,
+            clock_s=time.monotonic,
+            on_failure=self._stop.watch,
+        )
+        pages.add_to(app)
         async with AsyncExitStack() as stack:
             url = await stack.enter_async_context(listening(app, config.host, config.port, grace_s=LAST_GRACE_S))
+            stack.push_async_callback(pages.close)
             await stack.enter_async_context(serve_control(self._table(), self._owner))
             await stack.enter_async_context(_background(self._flush_contacts()))
             tell(f"sync-server: ready on {url}")

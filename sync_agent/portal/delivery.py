@@ -35,7 +35,8 @@ async def deliver(
     if tag in request.headers.get("If-None-Match", ""):
         return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=common)
     media = media_of(file.path)
-    common["Content-Type"] = content_type(media.type, await _head(agent, file) if is_text(media.type) else b"")
+    head = await _head(agent, file) if is_text(media.type) else b""
+    common["Content-Type"] = content_type(media.type, head, whole=len(head) == file.size)
     if save or not media.shown:
         common["Content-Disposition"] = attachment(file.path.rpartition("/")[2])
     try:

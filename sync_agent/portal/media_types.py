@@ -7,6 +7,7 @@ show, unless the document says it itself.
 from __future__ import annotations
 
 import re
+from codecs import getincrementaldecoder
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -14,7 +15,6 @@ from urllib.parse import quote
 
 UNKNOWN: Final = "application/octet-stream"
 _SNIFFED_BYTES: Final = 1024
-_UTF_8_BYTES: Final = 4
 
 _SHOWN: Final[Mapping[str, str]] = {
     "html": "text/html",
@@ -100,11 +100,11 @@ def is_text(media_type: str) -> bool:
     return media_type in _TEXT
 
 
-def content_type(media_type: str, head: bytes) -> str:
-    """The field's value for a file that begins with `head`."""
+def content_type(media_type: str, head: bytes, *, whole: bool) -> str:
+    """The field's value for a file that begins with `head`, or is it as a `whole`."""
     if not is_text(media_type) or _BYTE_ORDER_MARK.match(head) or _DECLARED.search(head[:_SNIFFED_BYTES]):
         return media_type
-    return f"{media_type}; charset={'utf-8' if _is_utf_8(head) else 'windows-1252'}"
+    return f"{media_type}; charset={'utf-8' if _is_utf_8(head, whole=whole) else 'windows-1252'}"
 
 
 def attachment(name: str) -> str:
@@ -113,14 +113,10 @@ def attachment(name: str) -> str:
     return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
 
 
-def _is_utf_8(head: bytes) -> bool:
-    """Whether it is, but for a last character that may have been cut."""
-    for cut in range(_UTF_8_BYTES):
-        try:
-            head[: len(head) - cut].decode()
-        except UnicodeDecodeError as reason:
-            if reason.start < len(head) - _UTF_8_BYTES:
-                return False
-        else:
-            return True
-    return False
+def _is_utf_8(head: bytes, *, whole: bool) -> bool:
+    """Whether it is; what is not `whole` may end inside a character."""
+    try:
+        getincrementaldecoder("utf-8")().decode(head, final=whole)
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -38,6 +38,10 @@ _VERIFIER: Final = re.compile(
 )
 
 
+UNKNOWN_VERIFIER: Final = f"$argon2id$v=19$m={_MEMORY_KIB},t={_PASSES},p={_LANES}${'A' * 22}${'A' * 43}"
+"""Proves nothing, and takes as long to find that out as any other."""
+
+
 @dataclass(frozen=True, slots=True)
 class Administrator:
     """An account: the name as it was given, the verifier (PHC string), since when."""

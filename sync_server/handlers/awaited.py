@@ -1,7 +1,7 @@
 """Hand-ins whose content is not here yet, and coursework of which there are two versions, class by class.
 
-A class is folded again only when its own set has grown, or when something has come above it that a fold of rights heeds:
-the first look at a large territory takes its time, every later one looks at what is new.
+A class is folded again only when its own set has grown, or when something has come above it that a fold of rights
+heeds: the first look at a large territory takes its time, every later one looks at what is new.
 """
 
 from __future__ import annotations

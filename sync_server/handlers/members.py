@@ -1,7 +1,7 @@
 """Which devices there are, by their grants, and which of them have been let go.
 
-Only where a key has been revoked must a space be folded to learn what still holds; everywhere else nothing is cut. So the
-list costs little, however many schools there are, and is made anew only when a grant or a revocation has come.
+Only where a key has been revoked must a space be folded to learn what still holds; everywhere else nothing is cut. So
+the list costs little, however many schools there are, and is made anew only when a grant or a revocation has come.
 """
 
 from __future__ import annotations

@@ -70,8 +70,10 @@ class Snapshot:
 class Survey:
     """Takes snapshots of a server. `clock_s` is a monotonic clock."""
 
-    def __init__(self, server: Server, clock_s: Callable[[], float]) -> None:
+    def __init__(self, server: Server, clock_s: Callable[[], float], *, kept_for: int = SHARE_OF_TIME) -> None:
+        """`kept_for`: how many times as long as it took a snapshot is kept."""
         self.server = server
+        self._kept_for = kept_for
         self._clock_s = clock_s
         self._members = Members(server)
         self._waiting = Waiting(server)
@@ -91,7 +93,7 @@ class Survey:
             begun_s = self._clock_s()
             self._latest = latest = await self._take(None if whole else begun_s + LOOKING_S)
             ended_s = self._clock_s()
-            self._keep_until_s = ended_s + min((ended_s - begun_s) * SHARE_OF_TIME, LONGEST_KEPT_S)
+            self._keep_until_s = ended_s + min((ended_s - begun_s) * self._kept_for, LONGEST_KEPT_S)
         if not latest.whole and (self._looking_on is None or self._looking_on.done()):
             self._looking_on = asyncio.create_task(self._look_on())
         return latest

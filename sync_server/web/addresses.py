@@ -39,11 +39,15 @@ def school_address(uai: str) -> str:
 
 def devices_address(query: DeviceQuery, ending: str = "", /, **changes: object) -> str:
     """The devices of `query`, with these changes; `ending` is ".csv" or ".json" for all rows as a file."""
+    if "sort" in changes:
+        changes["sort"] = DeviceSort(str(changes["sort"]))
     return _address(DEVICES + ending, _device_pairs(replace(query, **changes)))  # type: ignore[arg-type]
 
 
 def schools_address(query: SchoolQuery, /, **changes: object) -> str:
     """The schools of `query`, with these changes."""
+    if "sort" in changes:
+        changes["sort"] = SchoolSort(str(changes["sort"]))
     return _address(SCHOOLS, _school_pairs(replace(query, **changes)))  # type: ignore[arg-type]
 
 

@@ -39,7 +39,7 @@ _SAFE: Final = frozenset({"GET", "HEAD"})
 _COOKIE: Final = "relais-administrator"
 
 
-class Turned(Exception):  # noqa: N818 — turning somebody away is no error of ours
+class Turned(Exception):
     """Turned away at the door: the status, and the catalogue's key of the reason."""
 
     def __init__(self, status: HTTPStatus, reason: str) -> None:

@@ -76,8 +76,7 @@ def as_json(devices: Sequence[Device], found: Snapshot) -> Iterator[str]:
     """The rows as one JSON array, in parts."""
     for start in range(0, len(devices), ROWS_AT_ONCE):
         part = [
-            json.dumps(record_of(device, found), ensure_ascii=False)
-            for device in devices[start : start + ROWS_AT_ONCE]
+            json.dumps(record_of(device, found), ensure_ascii=False) for device in devices[start : start + ROWS_AT_ONCE]
         ]
         yield (",\n" if start else "[") + ",\n".join(part)
     yield "]\n" if devices else "[]\n"

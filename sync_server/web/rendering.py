@@ -1,4 +1,4 @@
-"""Templates into pages, and the two files that pages load: read once, served from memory under the hash of what they hold."""
+"""Templates into pages, and the files that pages load: read once, served from memory under a hash of what they hold."""
 
 from __future__ import annotations
 

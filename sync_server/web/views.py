@@ -151,13 +151,23 @@ class DeviceView:
             for trouble in self._device.heard.troubles
         ]
 
+    @property
+    def remarks(self) -> list[str]:
+        """What is worth a look besides the state, in a word or two each."""
+        return [self._words(f"remark.{remark.value}") for remark in remarks_on(self._device, self._found.now_ms)]
+
+    @property
+    def _silence_ms(self) -> int:
+        return self._found.now_ms - (self._device.heard.seen_ms or 0)
+
     def _problems(self) -> Iterator[Problem]:
         device, words = self._device, self._words
         if device.state in _REPORTED and device.trouble is not None:
             yield problem_of(words, device.trouble)
         elif device.state in _WITH_REMEDY:
             state = device.state.value
-            yield Problem(words(f"state_meaning.{state}"), words(f"remedy.{state}"))
+            since_ms = self._silence_ms if device.state is DeviceState.SILENT else device.lag_ms
+            yield Problem(words(f"state_problem.{state}", span=words.span(since_ms or 0)), words(f"remedy.{state}"))
         for remark in remarks_on(device, self._found.now_ms):
             yield Problem(words(f"remark.{remark.value}"), self._remedy(remark))
 
@@ -246,7 +256,7 @@ def moment(words: Words, at_ms: int | None) -> Moment | None:
 
 def moment_at(words: Words, at_ms: int) -> Moment:
     """A time."""
-    return Moment(rfc3339(at_ms), words.ago(at_ms), words.full(at_ms))
+    return Moment(rfc3339(at_ms) or "", words.ago(at_ms), words.full(at_ms))
 
 
 def _pending(standing: Standing, words: Words) -> str:

@@ -133,6 +133,8 @@ class Words:
 
     def span(self, span_ms: int) -> str:
         """3 min, 2 h 05, 8 jours: as exact as matters."""
+        if span_ms < _MINUTE_MS:
+            return self("time.moment")
         if span_ms < _HOUR_MS:
             return self("time.minutes", n=span_ms // _MINUTE_MS)
         if span_ms < _DAY_MS:

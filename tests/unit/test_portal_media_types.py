@@ -37,15 +37,19 @@ def test_a_type_follows_from_the_ending_and_only_what_browsers_show_is_shown(pat
         ("text/html", b'<META http-equiv="Content-Type" content="text/html; charset=x">', "text/html"),
         ("text/plain", b"\xef\xbb\xbfabc", "text/plain"),
         ("text/css", b'@charset "iso-8859-15";', "text/css"),
-        ("text/plain", "é".encode()[:1], "text/plain; charset=utf-8"),
-        ("text/plain", ("x" * 1000 + "é").encode()[:-1], "text/plain; charset=utf-8"),
         ("image/png", b"\x89PNG", "image/png"),
     ],
 )
 def test_text_gets_the_charset_that_its_bytes_show_unless_it_says_so_itself(
     kind: str, head: bytes, expected: str
 ) -> None:
-    assert content_type(kind, head) == expected
+    assert content_type(kind, head, whole=True) == expected
+
+
+def test_a_character_that_the_first_piece_cuts_in_two_says_nothing() -> None:
+    cut = ("x" * 1000 + "é").encode()[:-1]
+    assert content_type("text/plain", cut, whole=False) == "text/plain; charset=utf-8"
+    assert content_type("text/plain", cut, whole=True) == "text/plain; charset=windows-1252"
 
 
 def test_a_name_to_save_under_survives_quotes_accents_and_line_breaks() -> None:

@@ -258,9 +258,7 @@ TEMPLATES = Path(sync_agent.portal.__file__).parent
 def test_every_catalogue_has_every_key_in_every_register(language: str) -> None:
     own = {base(key) for key in catalogue(language)}
     assert own == KEYS
-    missing = [
-        (key, register.value) for key in KEYS for register in Register if not say(language, register).has(key)
-    ]
+    missing = [(key, register.value) for key in KEYS for register in Register if not say(language, register).has(key)]
     assert missing == []
 
 

@@ -1,0 +1,92 @@
+"""What DIR/coursework shows, and under which names: pure rules (docs/adr/0013).
+
+Rules:
+- files of kinds that run as programs, or hide some, are left out and named in a text file: they reach a machine through
+  the portal, `cat` and `checkout`, where a person asks for them. The list is data, and the territory's to change later;
+- a person's own version of a file is kept beside the published one, under a name with the date of the edit.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from protocol.chunking import chunk_list, cut, stream_id
+from protocol.manifest import ManifestEntry
+from sync_agent.space_folders import free_name, with_suffix
+
+_PROGRAMS: Final = """
+    exe com scr pif bat cmd msi msp mst msix msixbundle appx appxbundle appinstaller cpl dll ocx sys drv gadget jar
+    jnlp application appref-ms app command run appimage deb rpm pkg dmg apk pyw pyz pyzw
+"""
+_SCRIPTS: Final = """
+    js jse vbs vbe vb ws wsf wsh wsc sct hta ps1 ps1xml ps2 psc1 psd1 psm1 msh sh bash csh zsh ksh
+"""
+_LINKS_AND_SETTINGS: Final = """
+    lnk url scf desktop webloc inf reg settingcontent-ms library-ms search-ms searchconnector-ms theme themepack
+    iso img vhd vhdx chm hlp xbap diagcab msc
+"""
+_MACROS: Final = """
+    docm dotm xlsm xltm xlam xlsb xll pptm potm ppam ppsm sldm mdb mde accdb accde ade adp oxt odb
+"""
+DENIED_EXTENSIONS: Final = frozenset(f"{_PROGRAMS}{_SCRIPTS}{_LINKS_AND_SETTINGS}{_MACROS}".split())
+
+NOTICE_NAME: Final = "Fichiers non copiés.txt"
+_BOM: Final = "\ufeff"  # old editors of Windows need it
+_NOTICE: Final = """\
+Par sécurité, ces fichiers ne sont pas copiés dans ce dossier : ouverts d'un double clic, ils pourraient
+exécuter un programme. Ils sont dans la leçon, et s'ouvrent depuis la page du poste.
+
+For safety, these files are not copied into this folder: opened with a double click, they could run a
+program. They are in the lesson, and open from this computer's page.
+
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A file that a title's folder is to hold. `data` is its content where it does not come from the store."""
+
+    path: str
+    size: int
+    stream: bytes
+    data: bytes | None = None
+
+
+def is_denied(path: str) -> bool:
+    """Whether a file is left out of the tree."""
+    name = path.rpartition("/")[2]
+    return "." in name and name.rpartition(".")[2].lower() in DENIED_EXTENSIONS
+
+
+def wanted_files(manifest: Sequence[ManifestEntry]) -> dict[str, Wanted]:
+    """What the folder of a revision with this manifest is to hold, by path."""
+    wanted = {file.path: Wanted(file.path, file.size, file.stream) for file in manifest if not is_denied(file.path)}
+    denied = [file.path for file in manifest if is_denied(file.path)]
+    if denied:
+        data = notice(denied)
+        path = free_name(NOTICE_NAME, {file.path.partition("/")[0] for file in manifest}, is_file=True)
+        wanted[path] = Wanted(path, len(data), stream_id(chunk_list(cut(data))), data)
+    return wanted
+
+
+def notice(paths: Iterable[str]) -> bytes:
+    """The text that names what was left out."""
+    lines = _NOTICE.splitlines() + [f"  - {path}" for path in sorted(paths)]
+    return f"{_BOM}{chr(10).join(lines)}{chr(10)}".replace("\n", "\r\n").encode()
+
+
+def dated_name(name: str, edited: dt.datetime, taken: Iterable[str]) -> str:
+    """The name under which a person's own version of the file `name` is kept, apart from all of `taken`."""
+    when = f" (modifié le {edited:%Y-%m-%d} à {edited.hour} h {edited.minute:02d})"
+    return free_name(with_suffix(name, when, is_file=True), taken, is_file=True)
+
+
+def local_time(changed_ns: int) -> dt.datetime:
+    """The machine's local time at which a file was changed; 1970 for what no calendar holds."""
+    try:
+        return dt.datetime.fromtimestamp(changed_ns / 1e9).astimezone()
+    except (ValueError, OverflowError, OSError):
+        return dt.datetime.fromtimestamp(0, dt.UTC)

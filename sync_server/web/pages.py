@@ -1,0 +1,472 @@
+"""The administrators' pages: which address shows what, and to whom.
+
+Every page is whole without scripts; with them, `live` tells an open page to fetch itself again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+from urllib.parse import parse_qs, urlencode
+
+from aiohttp import web
+
+from protocol.errors import LocalFailure, RelaisError
+from protocol.limits import KiB
+from protocol.replica.replica import Entropy
+from sync_server.api.bodies import pieces
+from sync_server.api.problems import Handler
+from sync_server.config import RunConfig
+from sync_server.handlers.administrators import UNKNOWN_VERIFIER, administrator, list_administrators, opens
+from sync_server.handlers.device_query import PAGE_SIZES, WORST_FIRST, matching, select, tally, versions_of, worst
+from sync_server.handlers.devices import Device
+from sync_server.handlers.names import device_id
+from sync_server.handlers.schools import SchoolQuery, class_rows, school_rows, select_schools
+from sync_server.handlers.survey import Snapshot, Survey
+from sync_server.web import addresses
+from sync_server.web.door import HEADERS, Door, Turned
+from sync_server.web.exports import as_csv, as_json
+from sync_server.web.live import Live
+from sync_server.web.signing_in import Session, Sessions, Throttle
+from sync_server.web.views import DeviceView, class_views, school_name, school_views
+from sync_server.web.wording import Words, languages, preferred_language
+
+if TYPE_CHECKING:
+    from sync_server.web.rendering import Rendering
+
+_log = logging.getLogger(__name__)
+
+FIRST_DEVICES: Final = 10
+FIRST_SCHOOLS: Final = 5
+MAX_LISTED_SCHOOLS: Final = 300
+MAX_FORM_BYTES: Final = 8 * KiB
+SIGN_INS_AT_ONCE: Final = 2
+MAX_WAITING_SIGN_INS: Final = 16
+STILL_THERE_EVERY_S: Final = 15.0
+BACKGROUND_FIELD: Final = "X-Relais-Live"
+_LANGUAGE_COOKIE: Final = "relais-language"
+_YEAR_S: Final = 366 * 24 * 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """One request: who asks, if they are signed in, and in which words they are answered."""
+
+    request: web.Request
+    session: Session | None
+    words: Words
+    accounts: bool
+
+
+Page = Callable[[Visit], Awaitable[web.StreamResponse]]
+
+
+class Pages:
+    """The pages of one server. `clock_s` is a monotonic clock; `on_failure` hears of failures of this machine."""
+
+    def __init__(
+        self,
+        survey: Survey,
+        config: RunConfig,
+        *,
+        entropy: Entropy,
+        clock_s: Callable[[], float],
+        on_failure: Callable[[LocalFailure], None],
+    ) -> None:
+        self._survey = survey
+        self._server = survey.server
+        self._door = Door(config)
+        self._sessions = Sessions(entropy, clock_s)
+        self._throttle = Throttle(clock_s)
+        self._live = Live(survey, clock_s)
+        self._on_failure = on_failure
+        self._proving = asyncio.Semaphore(SIGN_INS_AT_ONCE)
+        self._waiting_sign_ins = 0
+
+    @cached_property
+    def _rendering(self) -> Rendering:
+        from sync_server.web.rendering import Rendering  # noqa: PLC0415 — most servers are looked at seldom
+
+        return Rendering()
+
+    def add_to(self, app: web.Application) -> None:
+        """Let the listener serve the pages."""
+        add = app.router.add_get
+        add("/", _to_the_pages)
+        add(addresses.ROOT.rstrip("/"), _to_the_pages)
+        add(addresses.ROOT, self._private(self._overview))
+        add(addresses.DEVICES, self._private(self._devices))
+        add(f"{addresses.DEVICES}.csv", self._private(partial(self._export, as_csv, "csv"), leads=False))
+        add(f"{addresses.DEVICES}.json", self._private(partial(self._export, as_json, "json"), leads=False))
+        add(f"{addresses.DEVICES}/{{device}}", self._private(self._device))
+        add(addresses.SCHOOLS, self._private(self._schools))
+        add(f"{addresses.SCHOOLS}/{{uai}}", self._private(self._school))
+        add(addresses.LIVE, self._private(self._watch, leads=False), allow_head=False)
+        add(addresses.SIGN_IN, self._public(self._sign_in_form))
+        app.router.add_post(addresses.SIGN_IN, self._public(self._sign_in))
+        app.router.add_post(addresses.SIGN_OUT, self._public(self._sign_out))
+        add(addresses.LANGUAGE, self._public(self._choose_language))
+        add(f"{addresses.STATIC}/{{name}}", self._public(self._static))
+        add(f"{addresses.ROOT}{{rest:.*}}", self._private(self._nothing))
+
+    async def close(self) -> None:
+        """Send everybody away."""
+        await self._live.close()
+        await self._survey.close()
+
+    # --- who may see what ---------------------------------------------------------------------------------------------
+
+    def _private(self, page: Page, *, leads: bool = True) -> Handler:
+        """For who is signed in; others are led to sign in, or told so where no person reads the answer."""
+
+        async def shown(visit: Visit) -> web.StreamResponse:
+            if visit.session is not None:
+                return await page(visit)
+            if not leads:
+                return web.Response(status=HTTPStatus.UNAUTHORIZED, text=visit.words("sign_in.ended") + "\n")
+            return _leads_to(f"{addresses.SIGN_IN}?{urlencode({'next': visit.request.path_qs})}")
+
+        return self._public(shown)
+
+    def _public(self, page: Page) -> Handler:
+        """For everybody who comes in at the door; while there is no account, for this machine only."""
+
+        async def handle(request: web.Request) -> web.StreamResponse:
+            words = self._words(request)
+            visit = Visit(request, None, words, accounts=False)
+            try:
+                self._door.check(request)
+                session = await self._session(request)
+                accounts = session is not None or bool(await list_administrators(self._server))
+                if not accounts and not self._door.is_local:
+                    return _guarded(self._problem(visit, HTTPStatus.NOT_FOUND, "problem.missing"))
+                visit = Visit(request, session, words, accounts)
+                return _guarded(await page(visit))
+            except Turned as turned:
+                return _guarded(self._problem(visit, turned.status, turned.reason))
+            except (ConnectionError, web.HTTPException):
+                raise
+            except RelaisError as error:
+                if isinstance(error, LocalFailure):
+                    self._on_failure(error)
+                _log.error("%s %s: %s", request.method, request.path, error)
+                return _guarded(self._problem(visit, HTTPStatus(error.http_status), "problem.failed"))
+
+        return handle
+
+    async def _session(self, request: web.Request) -> Session | None:
+        """The session of a request, if its account is still what it was."""
+        use = BACKGROUND_FIELD not in request.headers and request.path != addresses.LIVE
+        token = request.cookies.get(self._door.cookie)
+        session = self._sessions.find(token, use=use)
+        if session is None:
+            return None
+        if await administrator(self._server, session.account.name) != session.account:
+            self._sessions.end(token)
+            return None
+        return session
+
+    def _words(self, request: web.Request) -> Words:
+        chosen = request.cookies.get(_LANGUAGE_COOKIE)
+        language = chosen if chosen in languages() else preferred_language(request.headers.get("Accept-Language", ""))
+        return Words(language, self._server.now_ms())
+
+    # --- signing in ---------------------------------------------------------------------------------------------------
+
+    async def _sign_in_form(self, visit: Visit) -> web.StreamResponse:
+        asked = visit.request.query
+        if visit.session is not None:
+            return _leads_to(addresses.own_address(asked.get("next")))
+        said = visit.words("sign_in.done") if "done" in asked else None
+        return self._sign_in_page(visit, addresses.own_address(asked.get("next")), said=said)
+
+    async def _sign_in(self, visit: Visit) -> web.StreamResponse:
+        form = await _form(visit.request)
+        onward = addresses.own_address(form.get("next"))
+        name = form.get("name", "")
+        who = (f"name {name.strip().casefold()}", f"address {self._door.address_of(visit.request)}")
+        wait_s = self._throttle.wait_s(who)
+        if wait_s > 0 or self._waiting_sign_ins >= MAX_WAITING_SIGN_INS:
+            return self._wait_page(visit, onward, name, max(int(wait_s) + 1, 2))
+        account = await administrator(self._server, name)
+        # counted before it is known, so that many attempts at once are not all free
+        self._throttle.failed(who)
+        self._waiting_sign_ins += 1
+        try:
+            async with self._proving:
+                verifier = UNKNOWN_VERIFIER if account is None else account.verifier
+                proven = await asyncio.to_thread(opens, verifier, form.get("passphrase", ""))
+        finally:
+            self._waiting_sign_ins -= 1
+        if account is None or not proven:
+            _log.warning("a sign-in to the administrators' pages failed, from %s", who[1])
+            wrong = visit.words("sign_in.wrong")
+            return self._sign_in_page(visit, onward, name=name, wrong=wrong, status=HTTPStatus.FORBIDDEN)
+        self._throttle.succeeded(who)
+        self._sessions.end(visit.request.cookies.get(self._door.cookie))
+        response = _leads_to(onward)
+        self._door.set_cookie(response, self._sessions.begin(account))
+        return response
+
+    async def _sign_out(self, visit: Visit) -> web.StreamResponse:
+        self._sessions.end(visit.request.cookies.get(self._door.cookie))
+        response = _leads_to(f"{addresses.SIGN_IN}?done=1")
+        self._door.drop_cookie(response)
+        return response
+
+    def _wait_page(self, visit: Visit, onward: str, name: str, wait_s: int) -> web.StreamResponse:
+        words = visit.words
+        span = words("sign_in.seconds", n=wait_s) if wait_s < 60 else words.span(wait_s * 1000)  # noqa: PLR2004
+        wrong = words("sign_in.wait", span=span)
+        response = self._sign_in_page(visit, onward, name=name, wrong=wrong, status=HTTPStatus.TOO_MANY_REQUESTS)
+        response.headers["Retry-After"] = str(wait_s)
+        return response
+
+    def _sign_in_page(
+        self,
+        visit: Visit,
+        onward: str,
+        *,
+        name: str = "",
+        said: str | None = None,
+        wrong: str | None = None,
+        status: HTTPStatus = HTTPStatus.OK,
+    ) -> web.StreamResponse:
+        return self._html(
+            visit, "sign_in.html", "sign_in.title", status=status, onward=onward, name=name, said=said, wrong=wrong
+        )
+
+    # --- the pages ----------------------------------------------------------------------------------------------------
+
+    async def _overview(self, visit: Visit) -> web.StreamResponse:
+        found = await self._survey.snapshot()
+        schools = select_schools([row for row in school_rows(found) if row.standing.needing], SchoolQuery())
+        return self._html(
+            visit,
+            "overview.html",
+            "overview.title",
+            found,
+            counts=tally(found),
+            total=len(found.devices),
+            needing=len(found.needing),
+            first=_device_views(worst(found, FIRST_DEVICES), found, visit.words),
+            schools=school_views(schools.rows[:FIRST_SCHOOLS], visit.words),
+            free=visit.words.size(await self._server.replica.content.free_bytes()),
+            pending=sum(len(awaited.hand_ins) for awaited in found.awaited.values()),
+            conflicts=sum(awaited.conflicts for awaited in found.awaited.values()),
+        )
+
+    async def _devices(self, visit: Visit) -> web.StreamResponse:
+        found = await self._survey.snapshot()
+        asked = visit.request.query
+        query = addresses.device_query_of(asked, asked.getall("state", []))
+        selection = select(found, query)
+        schools = list(found.places.schools)
+        return self._html(
+            visit,
+            "devices.html",
+            "devices.title",
+            found,
+            query=query,
+            selection=selection,
+            rows=_device_views(selection.rows, found, visit.words),
+            schools=[school_name(found, uai) for uai in schools] if len(schools) <= MAX_LISTED_SCHOOLS else None,
+            versions=versions_of(found),
+            address=partial(addresses.devices_address, query),
+        )
+
+    async def _device(self, visit: Visit) -> web.StreamResponse:
+        found = await self._survey.snapshot()
+        device = _device_named(found, visit.request.match_info["device"])
+        if device is None:
+            return self._problem(visit, HTTPStatus.NOT_FOUND, "device.gone")
+        view = DeviceView(device, found, visit.words)
+        return self._html(visit, "device.html", "device.title", found, title_facts={"name": view.label}, device=view)
+
+    async def _schools(self, visit: Visit) -> web.StreamResponse:
+        found = await self._survey.snapshot()
+        query = addresses.school_query_of(visit.request.query)
+        selection = select_schools(school_rows(found), query)
+        return self._html(
+            visit,
+            "schools.html",
+            "schools.title",
+            found,
+            query=query,
+            selection=selection,
+            rows=school_views(selection.rows, visit.words),
+            address=partial(addresses.schools_address, query),
+        )
+
+    async def _school(self, visit: Visit) -> web.StreamResponse:
+        found = await self._survey.snapshot()
+        uai = visit.request.match_info["uai"]
+        row = next((row for row in school_rows(found) if row.uai == uai), None)
+        if row is None:
+            return self._problem(visit, HTTPStatus.NOT_FOUND, "school.gone")
+        (view,) = school_views([row], visit.words)
+        return self._html(
+            visit,
+            "school.html",
+            "school.title",
+            found,
+            title_facts={"name": view.school.label},
+            school=view,
+            counts=row.standing.counts,
+            total=row.standing.devices,
+            classes=class_views(class_rows(found, uai), visit.words),
+        )
+
+    async def _nothing(self, visit: Visit) -> web.StreamResponse:
+        return self._problem(visit, HTTPStatus.NOT_FOUND, "problem.missing")
+
+    # --- what programs fetch ------------------------------------------------------------------------------------------
+
+    async def _export(
+        self, write: Callable[[Sequence[Device], Snapshot], Iterator[str]], ending: str, visit: Visit
+    ) -> web.StreamResponse:
+        """All rows that the filters take, whatever the page."""
+        found = await self._survey.snapshot()
+        asked = visit.request.query
+        devices = matching(found, addresses.device_query_of(asked, asked.getall("state", [])))
+        day = f"{visit.words.moment(found.now_ms):%Y-%m-%d}"
+        response = web.StreamResponse(
+            headers={
+                "Content-Type": "text/csv; charset=utf-8" if ending == "csv" else "application/json",
+                "Content-Disposition": f'attachment; filename="relais-devices-{day}.{ending}"',
+            }
+        )
+        _guarded(response)
+        response.enable_compression()
+        await response.prepare(visit.request)
+        for part in write(devices, found):
+            await response.write(part.encode(errors="replace"))
+        await response.write_eof()
+        return response
+
+    async def _watch(self, visit: Visit) -> web.StreamResponse:
+        """Server-sent events: `changed` when the page should fetch itself again, `ended` with the session."""
+        if self._live.is_full:
+            return web.Response(status=HTTPStatus.SERVICE_UNAVAILABLE)
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        # a proxy that gathers what passes would hold the news back
+        response.headers["X-Accel-Buffering"] = "no"
+        _guarded(response)
+        await response.prepare(visit.request)
+        with self._live.watching() as watcher, contextlib.suppress(ConnectionError):
+            await response.write(b"retry: 3000\n\n")
+            if visit.request.query.get("mark") != _mark(await self._survey.snapshot()):
+                watcher.tell()
+            async for told in watcher.news(STILL_THERE_EVERY_S):
+                if await self._session(visit.request) is None:
+                    await response.write(b"event: ended\ndata:\n\n")
+                    break
+                await response.write(b"event: changed\ndata:\n\n" if told else b": still there\n\n")
+            await response.write_eof()
+        return response
+
+    async def _choose_language(self, visit: Visit) -> web.StreamResponse:
+        response = _leads_to(addresses.own_address(visit.request.query.get("next")))
+        chosen = visit.request.query.get("to", "")
+        if chosen in languages():
+            response.set_cookie(_LANGUAGE_COOKIE, chosen, path="/", max_age=_YEAR_S, httponly=True, samesite="Strict")
+        return response
+
+    async def _static(self, visit: Visit) -> web.StreamResponse:
+        file = self._rendering.files.get(visit.request.match_info["name"])
+        if file is None:
+            return self._problem(visit, HTTPStatus.NOT_FOUND, "problem.missing")
+        response = web.Response(body=file.data, content_type=file.content_type, charset="utf-8")
+        kept = visit.request.query_string == file.tag
+        response.headers["Cache-Control"] = "public, max-age=31536000, immutable" if kept else "no-cache"
+        response.enable_compression()
+        return response
+
+    # --- making them --------------------------------------------------------------------------------------------------
+
+    def _problem(self, visit: Visit, status: HTTPStatus, reason: str) -> web.StreamResponse:
+        failed = status >= HTTPStatus.INTERNAL_SERVER_ERROR
+        title = "failed_title" if failed else "title" if status == HTTPStatus.NOT_FOUND else "refused_title"
+        return self._html(visit, "problem.html", f"problem.{title}", status=status, reason=visit.words(reason))
+
+    def _html(
+        self,
+        visit: Visit,
+        template: str,
+        title: str,
+        found: Snapshot | None = None,
+        *,
+        status: HTTPStatus = HTTPStatus.OK,
+        title_facts: dict[str, str] | None = None,
+        **facts: object,
+    ) -> web.Response:
+        words = visit.words
+        text = self._rendering.page(
+            template,
+            t=words,
+            title=words(title, **(title_facts or {})),
+            territory=self._server.territory.name if visit.session is not None else None,
+            account=None if visit.session is None else visit.session.account.name,
+            accounts=visit.accounts,
+            here=visit.request.path,
+            here_asked=visit.request.path_qs if visit.request.method == "GET" else addresses.ROOT,
+            other_languages=[(name, Words(name, 0)("name")) for name in languages() if name != words.language],
+            addresses=addresses,
+            states=WORST_FIRST,
+            page_sizes=PAGE_SIZES,
+            mark=None if found is None else _mark(found),
+            taken_ms=None if found is None else found.now_ms,
+            whole=found is None or found.whole,
+            **facts,
+        )
+        response = web.Response(text=text, status=status, content_type="text/html", charset="utf-8")
+        response.headers["Content-Language"] = words.language
+        response.enable_compression()
+        return response
+
+
+async def _to_the_pages(_request: web.Request) -> web.StreamResponse:
+    return _leads_to(addresses.ROOT)
+
+
+def _leads_to(address: str) -> web.Response:
+    return web.Response(status=HTTPStatus.SEE_OTHER, headers={"Location": address})
+
+
+def _guarded(response: web.StreamResponse) -> web.StreamResponse:
+    """With the headers that every answer carries."""
+    if not response.prepared:
+        response.headers.update(HEADERS)
+        response.headers.setdefault("Cache-Control", "no-store")
+    return response
+
+
+async def _form(request: web.Request) -> dict[str, str]:
+    """What a form sent: of each field the first value. Raises `TooLarge`, `PeerFault`."""
+    body = b"".join([piece async for piece in pieces(request, MAX_FORM_BYTES)])
+    try:
+        fields = parse_qs(body.decode(errors="replace"), max_num_fields=8)
+    except ValueError:
+        return {}
+    return {name: values[0] for name, values in fields.items()}
+
+
+def _device_views(devices: Sequence[Device], found: Snapshot, words: Words) -> list[DeviceView]:
+    return [DeviceView(device, found, words) for device in devices]
+
+
+def _device_named(found: Snapshot, text: str) -> Device | None:
+    try:
+        return found.by_id.get(device_id(text))
+    except RelaisError:
+        return None
+
+
+def _mark(found: Snapshot) -> str:
+    return f"{found.mark & 0xFFFF_FFFF_FFFF:x}"
