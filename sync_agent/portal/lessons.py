@@ -116,7 +116,8 @@ class Lessons:
         inside = path if path.endswith("/") or not path else f"{path}/"
         listed = [file for file in files if file.path.startswith(inside)]
         if not listed:
-            return self._plain(HTTPStatus.NOT_FOUND)
+            # browsers ask every origin for it
+            return self._plain(HTTPStatus.NO_CONTENT if path == "favicon.ico" else HTTPStatus.NOT_FOUND)
         return self._moved(inside) if inside != path else self._listing(request, inside, listed)
 
     async def _files(self, digits: str) -> Sequence[ManifestEntry] | None:
@@ -156,7 +157,8 @@ class Lessons:
         return web.Response(status=HTTPStatus.FOUND, headers={**self._headers(), "Location": f"/{quote(path)}"})
 
     def _plain(self, status: HTTPStatus) -> web.Response:
-        return web.Response(status=status, text=f"{status.phrase}\n", headers=self._headers())
+        text = None if status is HTTPStatus.NO_CONTENT else f"{status.phrase}\n"
+        return web.Response(status=status, text=text, headers=self._headers())
 
 
 def _file_at(files: Sequence[ManifestEntry], path: str) -> ManifestEntry | None:

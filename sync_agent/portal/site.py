@@ -1,6 +1,7 @@
 """The portal as it runs: two listeners on this machine, and which address means what.
 
-The pages' port is the operator's; that of the lessons is chosen by the system. Both live as long as the agent does.
+The pages' port is the operator's; that of the lessons is chosen by the system, and kept while it can be. Both live as
+long as the agent does.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from sync_agent.scheduler import Outcome
 
 KEY_MARK: Final = "portal-key"
 """→ 32 random bytes: what ties forms to visits; kept, so that a page outlives a restart of the agent."""
+LESSONS_PORT_MARK: Final = "portal-lessons-port"
+"""→ 2 bytes: where the lessons were served last."""
 _KEY_BYTES: Final = 32
 _KEEP_ALIVE_S: Final = 15.0
 _LOOPBACKS: Final = ("127.0.0.1", "::1")
@@ -51,7 +54,7 @@ async def serve_portal(
         _listening(_lessons_app(lessons), grace_s) as files,
     ):
         door.port = await _open(pages, address)
-        lessons.port = await _open(files, Address(_LOOPBACKS[0], 0))
+        lessons.port = await _lessons_port(agent, files)
         lessons.portal_origin = door.origin
         # browsers may try this one first
         with contextlib.suppress(LocalFailure):
@@ -143,6 +146,18 @@ async def _open(runner: web.AppRunner, address: Address) -> int:
             f"--portal: {address.authority} cannot be had; another program may be using it: {reason.strerror}",
         ) from reason
     return site.port
+
+
+async def _lessons_port(agent: Agent, runner: web.AppRunner) -> int:
+    """A port for the lessons: that of the last time if it is free, for what they keep in a browser is tied to it."""
+    before = int.from_bytes(await agent.replica.store.mark(LESSONS_PORT_MARK) or b"", "big")
+    try:
+        port = await _open(runner, Address(_LOOPBACKS[0], before))
+    except LocalFailure:
+        port = await _open(runner, Address(_LOOPBACKS[0], 0))
+    if port != before:
+        await agent.replica.store.set_marks({LESSONS_PORT_MARK: port.to_bytes(2, "big")})
+    return port
 
 
 async def _key(agent: Agent) -> bytes:

@@ -147,7 +147,7 @@ async def test_status_says_what_waits_and_never_uses_the_network(
     after = await desk.ask("status")
     assert after["backlog"]["entries"] == 1
     assert after["backlog"]["bytes"] > 300_000
-    assert sorted(after) == sorted(["device", "role", "server", "spaces", "backlog", "peers", "disk", "clock_skew_s"])
+    assert set(after) >= {"device", "role", "server", "spaces", "backlog", "peers", "disk", "clock_skew_s"}
     assert (after["role"], after["peers"]) == ("teacher", [])
     (row,) = [row for row in after["spaces"] if row["space"] == room.space.hex()]
     assert sorted(row) == sorted(["space", "name", "entries", "fingerprint", "complete", "proven_at"])
