@@ -14,8 +14,8 @@ Everything here blocks: callers use a thread. Raises `OSError`.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
-import secrets
 import shutil
 import stat
 from collections.abc import Iterable, Mapping, Sequence
@@ -110,6 +110,7 @@ class TitleFolder:
         self._ours = root / OUR_FOLDER
         self.fresh = self._ours / f"new-{tag}"
         self._old = f"old-{tag}-"
+        self._drafts = (self._ours / f"draft-{tag}-{number}" for number in itertools.count(1))
 
     def begin(self) -> None:
         """An empty folder to build the revision in."""
@@ -204,7 +205,7 @@ class TitleFolder:
     def draft(self) -> Path:
         """A place for a file that is about to be `put`."""
         make_real_folder(self._ours, self.root)
-        return self._ours / f"draft-{secrets.token_hex(8)}"
+        return next(self._drafts)
 
     def _away(self, place: Path) -> None:
         """Put what lies at `place` into .relais, to be looked through."""
@@ -214,7 +215,8 @@ class TitleFolder:
             set_aside_here(place)
             return
         make_real_folder(self._ours, self.root)
-        place.rename(self._ours / f"{self._old}{secrets.token_hex(4)}")
+        names = (self._ours / f"{self._old}{number}" for number in itertools.count(1))
+        place.rename(next(aside for aside in names if not os.path.lexists(aside)))
 
     def _rescue(self, file: Lying, *, dated: bool) -> None:
         """Bring a person's file to where it belongs, beside what is published there."""

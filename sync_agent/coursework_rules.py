@@ -1,4 +1,4 @@
-"""What DIR/coursework shows, and under which names: pure rules (docs/adr/0013).
+"""What DIR/coursework shows, and under which names: pure rules (docs/adr/0014).
 
 Rules:
 - files of kinds that run as programs, or hide some, are left out and named in a text file: they reach a machine through

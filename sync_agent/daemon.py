@@ -21,6 +21,7 @@ from typing import Final
 
 from protocol.errors import Code, LocalFailure
 from protocol.replica.control import serve_control
+from protocol.replica.native_memory import keep_little
 from protocol.replica.operation import JSON, Incoming, Operation, Outgoing, Params, Table
 from protocol.replica.ownership import Ownership, acquire
 from protocol.replica.replica import Entropy
@@ -58,7 +59,7 @@ async def run(
 
     Raises `BadInput(NOT_ENROLLED)`, `LocalFailure` (STORE_LOCKED when another process keeps DIR for `PATIENCE_S`).
     """
-    use_few_threads()
+    keep_little()
     config.portal_address()
     for sentence in config.later():
         say(sentence)

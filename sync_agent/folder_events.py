@@ -15,6 +15,7 @@ import os
 import re
 import sys
 import threading
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -38,11 +39,11 @@ _EVENTS: Final[list[type[FileSystemEvent]]] = [
     DirCreatedEvent,
     DirDeletedEvent,
     DirMovedEvent,
-    FileClosedEvent,
     FileCreatedEvent,
     FileDeletedEvent,
-    FileModifiedEvent,
     FileMovedEvent,
+    # Linux tells when a file that was written is closed: one event instead of one for each piece that is written
+    FileClosedEvent if sys.platform == "linux" else FileModifiedEvent,
 ]
 # threads of the library wait so long where it does not know how to be woken; stopping does not wait for it
 _TIMEOUT_S: Final = 60.0
@@ -63,6 +64,9 @@ class FolderEvents:
     """Events of some folders and all below them. `touched` is called in the loop when there is something to `take`."""
 
     def __init__(self, touched: Callable[[], None]) -> None:
+        # the library's own messages name files, which may name pupils
+        logging.getLogger("watchdog").setLevel(logging.CRITICAL)
+        warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"watchdog\.")
         self._loop = asyncio.get_running_loop()
         self._notify = touched
         self._lock = threading.Lock()

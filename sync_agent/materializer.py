@@ -1,6 +1,6 @@
 """DIR/coursework/<space>/<title>/: the coursework of this device as ordinary files, for any application.
 
-Rules (docs/adr/0013):
+Rules (docs/adr/0014):
 - a title shows the newest revision that is here as a whole, of a conflict the head that is shown everywhere; withdrawn
   items are not there;
 - news are looked for in the store alone; the disk is looked through when `run` starts, now and then after, and by a
@@ -55,6 +55,8 @@ RETRY_S: Final = 60.0
 EDIT_QUIET_MS: Final = 300_000
 RESERVE_BYTES: Final = 256 * MiB
 """What this tree leaves free of the disk: the store and people's work come first."""
+_REST_SHARE: Final = 3.0
+_MOST_REST_S: Final = 5.0
 _AT_ONCE_BYTES: Final = MiB
 _AT_ONCE_FILES: Final = 128
 _MARKED_FILES: Final = 256
@@ -108,8 +110,8 @@ class _Title:
 
     def is_as_noted(self) -> bool:
         """Whether all that was written lies there as it was, and nothing else of ours."""
-        ours = {path for path, file in self.lying.items() if file.stream is not None}
-        return ours == self.known[0].keys()
+        ours = {path: file.stream for path, file in self.lying.items() if file.stream is not None}
+        return ours == {path: note.stream for path, note in self.known[0].items()}
 
     def stale(self) -> list[Wanted]:
         """What is wanted and does not lie there."""
@@ -152,8 +154,11 @@ class Materializer:
         thorough_s = loop.time()
         while True:
             self._wanted.clear()
-            thorough = loop.time() >= thorough_s
+            began_s = loop.time()
+            thorough = began_s >= thorough_s
             await self.refresh(thorough=thorough)
+            # while much arrives, one piece after another, most of the time is left to what brings it
+            await asyncio.sleep(min(_REST_SHARE * (loop.time() - began_s), _MOST_REST_S))
             if thorough or self._trouble is not None:
                 thorough_s = loop.time() + (THOROUGH_S if self._trouble is None else RETRY_S)
             await wait(self._wanted, max(0.0, thorough_s - loop.time()))

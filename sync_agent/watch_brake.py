@@ -1,4 +1,4 @@
-"""The brake: when a burst of destruction in watched folders is not to be published (docs/adr/0012).
+"""The brake: when a burst of destruction in watched folders is not to be published (docs/adr/0013).
 
 A program that encrypts or wipes a teacher's files would otherwise be carried to every machine of the school within a
 minute. Nothing would be lost, every revision can be restored, but nobody could work.

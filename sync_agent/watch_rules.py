@@ -1,4 +1,4 @@
-"""When what lies in a watched folder may be published: pure rules over looks at a title (docs/adr/0012).
+"""When what lies in a watched folder may be published: pure rules over looks at a title (docs/adr/0013).
 
 Rules:
 - a title is one entry of a watched folder: a folder with all below it, or a single file;

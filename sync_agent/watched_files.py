@@ -287,18 +287,21 @@ def stream_of(place: str) -> bytes | None:
 
 
 def changed_files(look: Look, notes: Mapping[str, FileNote]) -> dict[str, Change]:
-    """What became of the noted files, by path, before any is read: gone or rewritten.
+    """What became of the noted files, by path, before any is read.
 
-    One that was only moved inside the title is neither.
+    One that was only moved inside the title has not changed; one that has only got a further extension, and is not what
+    it was, counts as scrambled.
     """
     there = {file.path: file for file in look.files}
-    moved = {(file.size, file.changed_ns, file.inode) for file in look.files if file.path not in notes}
+    fresh = [file for file in look.files if file.path not in notes]
+    moved = {(file.size, file.changed_ns, file.inode) for file in fresh}
+    taken = {file.path.rpartition(".")[0] for file in fresh}
     changes = {}
     for path, note in notes.items():
         file = there.get(path)
         if file is None:
             if (note.size, note.changed_ns, note.inode) not in moved:
-                changes[path] = Change.GONE
+                changes[path] = Change.SCRAMBLED if path in taken else Change.GONE
         elif not file.is_like(note):
             changes[path] = Change.REWRITTEN
     return changes

@@ -1,6 +1,6 @@
 """A settled title on its way to being a revision: whose it is, what has become of its files, what must be read.
 
-Rules (docs/adr/0012):
+Rules (docs/adr/0013):
 - a title's folder remembers its item. Renamed, it keeps it, and the item gets the new title; a copy is a new item;
 - files that are as they were published are not read again; what was read decides, so that a title which was only
   touched makes no revision;
@@ -30,7 +30,7 @@ from sync_agent.reading import find_item
 from sync_agent.watch_brake import HEAD_BYTES, Change, is_scrambled
 from sync_agent.watch_rules import title_of
 from sync_agent.watched_files import Found, Look, TitleFiles, changed_files, head_of, stream_of
-from sync_agent.watched_folders import WatchedFolder
+from sync_agent.watched_folders import WatchedFolder, entries_of
 from sync_agent.watched_titles import Title
 
 _HEADS_COMPARED: Final = 300
@@ -57,7 +57,7 @@ def is_renamed(title: Title, notes: Mapping[str, FileNote], look: Look) -> bool:
     It is, if it has all of its files, or is the same folder by its number and has half of them at least. The number
     alone proves nothing: a disk gives it to another folder soon after this one is gone.
     """
-    if not notes or title.is_file is not look.is_file:
+    if not notes:
         return False
     there = {(file.size, file.changed_ns) for file in look.files}
     same = sum((note.size, note.changed_ns) in there for note in notes.values())
@@ -70,21 +70,24 @@ async def renamed_from(
 ) -> Title | None:
     """The title of this folder that is now called `name`, if one that was published has been renamed."""
     inode = look.inode & (2**63 - 1)
-    for title in known:
-        alike = title.inode == inode or title.files == len(look.files)
-        if title.folder == folder.id and title.item is not None and title.name != name and alike:
-            gone = await asyncio.to_thread(_is_gone, folder.place / title.name, folder.place / name)
-            if gone and is_renamed(title, await notes_of(agent, title), look):
-                return title
+    alike = [
+        title
+        for title in known
+        if (title.folder, title.is_file) == (folder.id, look.is_file)
+        and title.item is not None
+        and title.name != name
+        and (title.inode == inode or title.files == len(look.files))
+    ]
+    for title in await asyncio.to_thread(_gone, folder.place, name, alike) if alike else ():
+        if is_renamed(title, await notes_of(agent, title), look):
+            return title
     return None
 
 
-def _is_gone(former: Path, present: Path) -> bool:
-    """Whether nothing has the former name, but for what has the present one and differs only in capitals."""
-    try:
-        return former.samefile(present)
-    except OSError:
-        return True
+def _gone(place: Path, present: str, among: Sequence[Title]) -> list[Title]:
+    """Those titles whose names nothing has, but for what has the present one and differs only in capitals."""
+    names = {portable_form(name) for name in entries_of(place)} - {portable_form(present)}
+    return [title for title in among if portable_form(title.name) not in names]
 
 
 async def same_item(agent: Agent, folder: WatchedFolder, name: str, look: Look, taken: set[bytes]) -> bytes | None:

@@ -3,7 +3,7 @@
 `run` makes DIR/publish/<space>/ for every space in which this device may publish, and watches them and the folders that
 `watch add` names. Each entry of such a folder is a title.
 
-Rules (docs/adr/0012):
+Rules (docs/adr/0013):
 - events of the system say where to look, a clock says when to look again; what a look finds decides. Everything is
   looked at when `run` starts and every few minutes after, whatever the events said;
 - one title is published after another, whole; what cannot be published is remembered with the reason, for `status`;
@@ -29,6 +29,7 @@ from sync_agent.file_notes import FileNote
 from sync_agent.scheduler import wait
 from sync_agent.watch_brake import WINDOW_S, Change, is_burst, is_disguise, looks_harmed
 from sync_agent.watch_rules import (
+    QUIET_S,
     Changing,
     Glimpse,
     disturbed,
@@ -135,7 +136,7 @@ class Watcher:
                 await self._look(key, title)
         await self._release_brake()
         times = [*self._rescan_s.values(), *(title.next_s for title in self._open.values())]
-        return max(0.0, min(times, default=RESCAN_S * 6) - self._now())
+        return max(0.0, min(times) - self._now()) if times else RESCAN_S
 
     async def _refresh(self) -> None:
         """Read again which folders there are; and, after a command, what is remembered and how the brake stands."""
@@ -371,7 +372,11 @@ class Watcher:
                 opened.next_s = math.inf  # until the next `wake`
             return self._brake.holds
         opened.changes = await self._taken(opened) if before is None else await changes_of(self._agent, look, notes)
-        if looks_harmed(opened.changes, len(notes)) and self._waits(opened, harmed=True):
+        if looks_harmed(opened.changes, len(notes)):
+            if self._waits(opened, harmed=True):
+                return True
+        elif any(other.state is not None and other.state.glimpse.harmed for other in self._open.values()):
+            opened.next_s = self._now() + QUIET_S  # nothing else either, a demand for ransom least of all
             return True
         if opened.changes and self._burst():
             opened.changes = await truly_changed(look, notes, opened.changes)

@@ -18,8 +18,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
+from urllib.parse import parse_qsl
 
 from aiohttp import BodyPartReader, ClientError, MultipartReader, web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from protocol.errors import BadInput, Code, LocalFailure, PeerFault, TooLarge
 from protocol.limits import FILE_PIECE_BYTES, MAX_FILE_BYTES, MAX_FILES_PER_REVISION, MAX_TEXT_CHARS, KiB
@@ -99,8 +101,6 @@ async def simple_form(request: web.Request, check: Callable[[str | None], None])
                     raise _too_large()
     except (TimeoutError, ClientError, ConnectionError, web.RequestPayloadError) as reason:
         raise _cut_off(reason) from reason
-    from urllib.parse import parse_qsl  # noqa: PLC0415
-
     try:
         fields = dict(parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=MAX_FIELDS, errors="strict"))
     except (UnicodeDecodeError, ValueError) as reason:
@@ -129,7 +129,7 @@ async def form_with_files(
             await reading.take(reader)
         except (TimeoutError, ClientError, ConnectionError, EOFError, web.RequestPayloadError) as reason:
             raise _cut_off(reason) from reason
-        except (ValueError, AssertionError) as reason:
+        except (ValueError, AssertionError, HttpProcessingError) as reason:
             raise broken_form(str(reason)) from reason
         except OSError as reason:
             raise _trouble(reason) from reason

@@ -1,4 +1,4 @@
-"""Who may look at the administrators' pages: names, and what proves a passphrase (docs/adr/0011).
+"""Who may look at the administrators' pages: names, and what proves a passphrase (docs/adr/0012).
 
 Rules:
 - an account is a mark of this server's store: it is made by who may run commands on this machine, and by nobody else;
@@ -117,8 +117,13 @@ def _read(data: bytes | None) -> Administrator | None:
         return None
 
 
+def folded(name: str) -> str:
+    """A name as it is compared."""
+    return unicodedata.normalize("NFKC", name).strip().casefold()
+
+
 def _mark(name: str) -> str:
-    return _MARKS + unicodedata.normalize("NFKC", name).strip().casefold()
+    return _MARKS + folded(name)
 
 
 def _secret(passphrase: str) -> bytes:

@@ -93,7 +93,10 @@ _STATES: Final[tuple[tuple[DeviceState, Callable[[Signs], bool]], ...]] = (
 
 def state_of(signs: Signs) -> DeviceState:
     """The first state that holds."""
-    return next((state for state, holds in _STATES if holds(signs)), DeviceState.UP_TO_DATE)
+    for state, holds in _STATES:
+        if holds(signs):
+            return state
+    return DeviceState.UP_TO_DATE
 
 
 class Remark(StrEnum):

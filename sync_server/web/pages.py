@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 from urllib.parse import parse_qs, urlencode
 
 from aiohttp import web
@@ -23,7 +23,7 @@ from protocol.replica.replica import Entropy
 from sync_server.api.bodies import pieces
 from sync_server.api.problems import Handler
 from sync_server.config import RunConfig
-from sync_server.handlers.administrators import UNKNOWN_VERIFIER, administrator, list_administrators, opens
+from sync_server.handlers.administrators import UNKNOWN_VERIFIER, administrator, folded, list_administrators, opens
 from sync_server.handlers.device_query import PAGE_SIZES, WORST_FIRST, matching, select, tally, versions_of, worst
 from sync_server.handlers.devices import Device
 from sync_server.handlers.names import device_id
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+MANY_DEVICES: Final = 10_000
 FIRST_DEVICES: Final = 10
 FIRST_SCHOOLS: Final = 5
 MAX_LISTED_SCHOOLS: Final = 300
@@ -65,6 +66,8 @@ class Visit:
 
 
 Page = Callable[[Visit], Awaitable[web.StreamResponse]]
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Pages:
@@ -190,15 +193,15 @@ class Pages:
         form = await _form(visit.request)
         onward = addresses.own_address(form.get("next"))
         name = form.get("name", "")
-        who = (f"name {name.strip().casefold()}", f"address {self._door.address_of(visit.request)}")
+        who = (f"name {folded(name)}", f"address {self._door.address_of(visit.request)}")
         wait_s = self._throttle.wait_s(who)
         if wait_s > 0 or self._waiting_sign_ins >= MAX_WAITING_SIGN_INS:
             return self._wait_page(visit, onward, name, max(int(wait_s) + 1, 2))
-        account = await administrator(self._server, name)
-        # counted before it is known, so that many attempts at once are not all free
+        # counted before anything else happens, so that many attempts at once are not all free
         self._throttle.failed(who)
         self._waiting_sign_ins += 1
         try:
+            account = await administrator(self._server, name)
             async with self._proving:
                 verifier = UNKNOWN_VERIFIER if account is None else account.verifier
                 proven = await asyncio.to_thread(opens, verifier, form.get("passphrase", ""))
@@ -246,7 +249,8 @@ class Pages:
 
     async def _overview(self, visit: Visit) -> web.StreamResponse:
         found = await self._survey.snapshot()
-        schools = select_schools([row for row in school_rows(found) if row.standing.needing], SchoolQuery())
+        rows = await _apart(found, school_rows, found)
+        schools = select_schools([row for row in rows if row.standing.needing], SchoolQuery())
         return self._html(
             visit,
             "overview.html",
@@ -255,7 +259,7 @@ class Pages:
             counts=tally(found),
             total=len(found.devices),
             needing=len(found.needing),
-            first=_device_views(worst(found, FIRST_DEVICES), found, visit.words),
+            first=_device_views(await _apart(found, worst, found, FIRST_DEVICES), found, visit.words),
             schools=school_views(schools.rows[:FIRST_SCHOOLS], visit.words),
             free=visit.words.size(await self._server.replica.content.free_bytes()),
             pending=sum(len(awaited.hand_ins) for awaited in found.awaited.values()),
@@ -266,7 +270,7 @@ class Pages:
         found = await self._survey.snapshot()
         asked = visit.request.query
         query = addresses.device_query_of(asked, asked.getall("state", []))
-        selection = select(found, query)
+        selection = await _apart(found, select, found, query)
         schools = list(found.places.schools)
         return self._html(
             visit,
@@ -277,7 +281,7 @@ class Pages:
             selection=selection,
             rows=_device_views(selection.rows, found, visit.words),
             schools=[school_name(found, uai) for uai in schools] if len(schools) <= MAX_LISTED_SCHOOLS else None,
-            versions=versions_of(found),
+            versions=await _apart(found, versions_of, found),
             address=partial(addresses.devices_address, query),
         )
 
@@ -292,7 +296,7 @@ class Pages:
     async def _schools(self, visit: Visit) -> web.StreamResponse:
         found = await self._survey.snapshot()
         query = addresses.school_query_of(visit.request.query)
-        selection = select_schools(school_rows(found), query)
+        selection = select_schools(await _apart(found, school_rows, found), query)
         return self._html(
             visit,
             "schools.html",
@@ -307,7 +311,7 @@ class Pages:
     async def _school(self, visit: Visit) -> web.StreamResponse:
         found = await self._survey.snapshot()
         uai = visit.request.match_info["uai"]
-        row = next((row for row in school_rows(found) if row.uai == uai), None)
+        row = next((row for row in await _apart(found, school_rows, found) if row.uai == uai), None)
         if row is None:
             return self._problem(visit, HTTPStatus.NOT_FOUND, "school.gone")
         (view,) = school_views([row], visit.words)
@@ -334,7 +338,8 @@ class Pages:
         """All rows that the filters take, whatever the page."""
         found = await self._survey.snapshot()
         asked = visit.request.query
-        devices = matching(found, addresses.device_query_of(asked, asked.getall("state", [])))
+        query = addresses.device_query_of(asked, asked.getall("state", []))
+        devices = await _apart(found, matching, found, query)
         day = f"{visit.words.moment(found.now_ms):%Y-%m-%d}"
         response = web.StreamResponse(
             headers={
@@ -429,6 +434,13 @@ class Pages:
         response.headers["Content-Language"] = words.language
         response.enable_compression()
         return response
+
+
+async def _apart(found: Snapshot, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """What `work` gives; over many devices in a thread, so that no sync waits for it."""
+    if len(found.devices) <= MANY_DEVICES:
+        return work(*args, **kwargs)
+    return await asyncio.to_thread(work, *args, **kwargs)
 
 
 async def _to_the_pages(_request: web.Request) -> web.StreamResponse:

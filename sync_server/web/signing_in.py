@@ -1,4 +1,4 @@
-"""Who is signed in, and how often somebody may try (docs/adr/0011).
+"""Who is signed in, and how often somebody may try (docs/adr/0012).
 
 Rules:
 - a session is a random token that only the browser holds; here lies its hash, with whose it is; nothing is on disk, so

@@ -86,7 +86,7 @@ class DeviceView:
     @property
     def label(self) -> str:
         """The name, or what stands for it."""
-        return self.name or self._words("devices.no_name")
+        return self.name or f"{self._words('devices.no_name')} {self.short_id}"
 
     @property
     def via(self) -> str | None:

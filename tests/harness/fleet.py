@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -119,8 +119,10 @@ class Fleet:
 
 
 @asynccontextmanager
-async def pages_over(made: Office, *, behind_proxy: bool = False) -> AsyncIterator[tuple[str, Survey]]:
-    """The server's HTTP side over an opened server: its URL and its survey."""
+async def pages_over(
+    made: Office, *, behind_proxy: bool = False, clock_s: Callable[[], float] = time.monotonic
+) -> AsyncIterator[tuple[str, Survey]]:
+    """The server's HTTP side over an opened server: its URL and its survey. `clock_s` is for sessions and waits."""
     survey = Survey(made.server, time.monotonic)
     counters = Counters()
     made.server.contacts.observe_lag = counters.lag
@@ -133,7 +135,7 @@ async def pages_over(made: Office, *, behind_proxy: bool = False) -> AsyncIterat
 
     app = application(made.server.responder, counters, HealthPages(readiness, families), Traffic(), _unforeseen)
     config = RunConfig(made.server.folder, "127.0.0.1", 0, behind_proxy)
-    pages = Pages(survey, config, entropy=os.urandom, clock_s=time.monotonic, on_failure=_unforeseen)
+    pages = Pages(survey, config, entropy=os.urandom, clock_s=clock_s, on_failure=_unforeseen)
     pages.add_to(app)
     async with AsyncExitStack() as stack:
         url = await stack.enter_async_context(listening(app, "127.0.0.1", 0, grace_s=1.0))

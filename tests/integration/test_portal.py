@@ -11,8 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from protocol.errors import BadInput, Code, LocalFailure
 from protocol.roles import PersonRole, Role
 from protocol.work import ItemKind
+from sync_agent.addresses import Address
+from sync_agent.config import RunConfig
+from sync_agent.daemon import run
+from sync_agent.operations import table
+from sync_agent.portal.site import serve_portal
 from sync_agent.publisher import withdraw
 from sync_agent.scheduler import Outcome
 from tests.harness.classroom import Classroom, Device, classroom
@@ -21,6 +27,11 @@ from tests.harness.portal import Surfer, portal
 
 PAGE = b"<!doctype html><meta charset=utf-8><h1>Eau</h1>"
 LESSON = {"index.html": PAGE, "images/Schema.png": b"\x89PNG" + bytes(range(256)) * 40, "texte.txt": "été".encode()}
+
+
+def _field(name: str, value: bytes) -> bytes:
+    """A field of a form, as a browser sends it."""
+    return b'--x\r\nContent-Disposition: form-data; name="' + name.encode() + b'"\r\n\r\n' + value + b"\r\n"
 
 
 @pytest.fixture
@@ -440,6 +451,50 @@ async def test_a_form_outlives_a_restart_of_the_agent(room: Classroom, assignmen
         assert (await after.ask("POST", "/who", body, Origin=after.origin, **form)).status == 303
 
 
+async def test_a_portal_that_others_could_reach_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    nowhere = tmp_path / "nowhere"
+    with pytest.raises(BadInput) as raised:
+        await run(nowhere, RunConfig(portal="0.0.0.0:8090"), table, now_ms=lambda: 0, entropy=bytes)
+    assert (raised.value.code, raised.value.exit_status) == (Code.NOT_LOOPBACK, 2)
+    assert not await asyncio.to_thread(nowhere.exists)
+
+
+async def test_a_port_that_is_taken_is_named(room: Classroom) -> None:
+    pc = await room.machine()
+    async with portal(pc.agent) as surfer:
+        assert surfer.url.port is not None
+        taken = Address("127.0.0.1", surfer.url.port)
+        with pytest.raises(LocalFailure) as raised:
+            async with serve_portal(pc.agent, table(pc.agent), taken, lambda: None, grace_s=0.1):
+                pass
+    assert raised.value.code is Code.ADDRESS_IN_USE
+    assert taken.authority in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "status"),
+    [
+        ("multipart/form-data; boundary=x", b"--x\r\nbroken", 400),
+        ("multipart/form-data", b"", 400),
+        ("text/plain", b"", 400),
+        ("multipart/mixed; boundary=x", b"--x\r\nContent-Type: multipart/mixed; boundary=y\r\n\r\n--y--\r\n--x--", 400),
+        ("multipart/form-data; boundary=x", _field("person", b"x" * 100_000), 413),
+        ("multipart/form-data; boundary=x", b"".join(_field(f"f{n}", b"x") for n in range(100)) + b"--x--", 413),
+        ("multipart/form-data; boundary=x", _field("person", b"\xff") + b"--x--", 400),
+    ],
+)
+async def test_what_none_of_our_forms_sends_is_refused(
+    assignment: tuple[Device, Device, str], kind: str, body: bytes, status: int
+) -> None:
+    _, pc, item = assignment
+    async with portal(pc.agent) as surfer:
+        await surfer.page("/")
+        answer = await surfer.ask("POST", f"/item/{item}/hand-in", body, Origin=surfer.origin, Content_Type=kind)
+        assert answer.status == status, answer.text
+        assert await surfer.page("/")
+    assert await Desk(pc.agent).ask("hand-ins") == []
+
+
 # --- lessons ----------------------------------------------------------------------------------------------------------
 
 
@@ -547,6 +602,15 @@ async def test_what_a_browser_would_not_show_is_saved_under_its_name(room: Class
         assert "fiche n°1.odt" in (await adult.lesson(item)).text
         saved = await adult.get(f"/item/{item}/file/fiche%20n%C2%B01.odt")
         assert (saved.body, "sandbox" in saved.headers["Content-Security-Policy"]) == (b"odt", True)
+
+
+async def test_what_a_lesson_keeps_in_a_browser_is_there_again_after_a_restart(lesson: tuple[Device, str]) -> None:
+    pc, item = lesson
+    ports = []
+    for _ in "12":
+        async with portal(pc.agent) as surfer:
+            ports.append((await surfer.page(f"/item/{item}")).partition(".localhost:")[2].partition("/")[0])
+    assert ports[0] == ports[1] != ""
 
 
 async def test_a_device_without_a_class_still_has_a_page(room: Classroom) -> None:

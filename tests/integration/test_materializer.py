@@ -1,0 +1,453 @@
+"""DIR/coursework after one pass: what lies there for every history of revisions, edits, links and accidents."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from protocol.roles import Role
+from sync_agent.app import TREE_FILES_MARKS, TREE_MARKS, TREE_TROUBLE_MARK, Agent
+from sync_agent.coursework_rules import NOTICE_NAME
+from sync_agent.materializer import Materializer
+from sync_agent.status import coursework_status
+from tests.harness.classroom import Files
+from tests.harness.commands import Desk
+from tests.harness.enrolled import Class, enrolled_class, meet, open_agent
+from tests.harness.kill_points import KILL, Command, Outcome, Point, fault_at_every_point, python_environment
+
+LESSON: Files = {"index.html": b"<h1>Eau</h1>", "images/carte.png": b"\x89PNG" * 1000, "exercice.odt": b"PK\x03\x04 un"}
+EDIT = (1_795_515_120, 1_795_515_120)
+DATED = "exercice (modifié le 2026-11-24 à 10 h 12).odt"
+
+
+@pytest.fixture(autouse=True)
+def zone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+
+
+@dataclass
+class Pair:
+    """A teacher's and a pupils' device, opened when they are needed."""
+
+    room: Class
+
+    @property
+    def tree(self) -> Path:
+        return self.room["renard"].folder / "coursework"
+
+    @property
+    def cm1(self) -> Path:
+        return self.tree / "CM1"
+
+    async def publish(self, files: Files | None, **params: Any) -> dict[str, str]:
+        """Publish at the teacher's, and bring it to the pupils' device."""
+        async with opened(self.room, "petit") as agent:
+            if "item" not in params:
+                params = {"space": self.room.space, "title": "Eau", **params}
+            published: dict[str, str] = await Desk(agent).publish(files, **params)
+        await meet(self.room["petit"], self.room["renard"])
+        return published
+
+    async def tell(self, command: str, **params: Any) -> None:
+        async with opened(self.room, "petit") as agent:
+            await Desk(agent).ask(command, **params)
+        await meet(self.room["petit"], self.room["renard"])
+
+    async def refresh(self, *, thorough: bool = True, set_aside: bool = False, reserve_bytes: int = 0) -> None:
+        async with opened(self.room, "renard") as agent:
+            tree = Materializer(agent, reserve_bytes=reserve_bytes)
+            await tree.refresh(thorough=thorough, set_aside=set_aside)
+
+
+@asynccontextmanager
+async def opened(room: Class, name: str) -> AsyncIterator[Agent]:
+    agent = await open_agent(room[name])
+    try:
+        yield agent
+    finally:
+        await agent.close()
+
+
+@pytest.fixture
+async def pair(tmp_path: Path) -> Pair:
+    return Pair(await enrolled_class(tmp_path, {"petit": Role.TEACHER, "renard": Role.MACHINE}))
+
+
+def files_of(place: Path) -> dict[str, bytes]:
+    """Every file below a folder; what links name is not looked at."""
+    return {
+        path.relative_to(place).as_posix(): path.read_bytes()
+        for path in sorted(place.rglob("*"))
+        if path.is_file() and not path.is_symlink()
+    }
+
+
+def likeness(place: Path) -> dict[str, tuple[int, int]]:
+    return {
+        path.relative_to(place).as_posix(): (path.stat().st_ino, path.stat().st_mtime_ns)
+        for path in place.rglob("*")
+        if path.is_file()
+    }
+
+
+def edit(place: Path, data: bytes, *, fresh: bool = False) -> None:
+    place.write_bytes(data)
+    if not fresh:
+        os.utime(place, EDIT)
+
+
+# --- what is shown ----------------------------------------------------------------------------------------------------
+
+
+async def test_a_lesson_lies_there_as_ordinary_files(pair: Pair) -> None:
+    await pair.publish(LESSON)
+    await pair.refresh(thorough=False)
+    assert files_of(pair.tree) == {f"CM1/Eau/{path}": data for path, data in LESSON.items()}
+    assert sorted(path.name for path in pair.tree.iterdir()) == ["CM1"]
+
+
+async def test_a_second_pass_touches_nothing(pair: Pair) -> None:
+    await pair.publish({**LESSON, "jeu.exe": b"MZ"})
+    await pair.refresh()
+    before = likeness(pair.tree)
+    await pair.refresh()
+    assert likeness(pair.tree) == before
+
+
+@pytest.mark.parametrize("changed", [["index.html"], ["index.html", "exercice.odt"]])
+async def test_a_revision_keeps_the_files_that_did_not_change(pair: Pair, changed: list[str]) -> None:
+    item = (await pair.publish(LESSON))["item"]
+    await pair.refresh()
+    before = likeness(pair.cm1 / "Eau")
+    after = {**LESSON, **dict.fromkeys(changed, b"deux")}
+    await pair.publish(after, item=item)
+    await pair.refresh()
+    assert files_of(pair.cm1 / "Eau") == after
+    now = likeness(pair.cm1 / "Eau")
+    assert {path for path in now if now[path] != before[path]} == set(changed)
+
+
+async def test_files_that_a_revision_drops_go_with_their_folders(pair: Pair) -> None:
+    item = (await pair.publish(LESSON))["item"]
+    await pair.refresh()
+    await pair.publish({"index.html": LESSON["index.html"]}, item=item)
+    await pair.refresh()
+    assert [path.name for path in (pair.cm1 / "Eau").iterdir()] == ["index.html"]
+
+
+async def test_a_new_title_renames_the_folder(pair: Pair) -> None:
+    item = (await pair.publish(LESSON))["item"]
+    await pair.refresh()
+    before = likeness(pair.cm1 / "Eau")
+    await pair.publish(None, item=item, title="L'eau / la pluie")
+    await pair.refresh()
+    assert [path.name for path in pair.cm1.iterdir()] == ["L'eau - la pluie"]
+    assert likeness(pair.cm1 / "L'eau - la pluie") == before
+
+
+async def test_items_of_one_title_have_folders_of_their_own_and_keep_them(pair: Pair) -> None:
+    first = (await pair.publish({"a.txt": b"1"}))["item"]
+    await pair.refresh()
+    await pair.publish({"a.txt": b"2"}, title="EAU")
+    await pair.refresh()
+    expected = {"Eau/a.txt": b"1", "EAU (2)/a.txt": b"2"}
+    assert files_of(pair.cm1) == expected
+    await pair.tell("withdraw", item=first)
+    await pair.refresh()
+    assert files_of(pair.cm1) == {"EAU (2)/a.txt": b"2"}
+    await pair.tell("restore", item=first)
+    await pair.refresh()
+    assert files_of(pair.cm1) == expected
+
+
+async def test_withdrawn_items_disappear_and_come_back(pair: Pair) -> None:
+    item = (await pair.publish(LESSON))["item"]
+    await pair.refresh()
+    await pair.tell("withdraw", item=item)
+    await pair.refresh(thorough=False)
+    assert list(pair.tree.iterdir()) == []
+    await pair.tell("restore", item=item)
+    await pair.refresh(thorough=False)
+    assert files_of(pair.cm1 / "Eau") == LESSON
+
+
+async def test_what_runs_as_a_program_is_left_out_and_named(pair: Pair) -> None:
+    item = (await pair.publish({**LESSON, "jeu/jeu.exe": b"MZ"}))["item"]
+    await pair.refresh()
+    found = files_of(pair.cm1 / "Eau")
+    assert "  - jeu/jeu.exe" in found.pop(NOTICE_NAME).decode("utf-8-sig")
+    assert found == LESSON
+    await pair.publish(LESSON, item=item)
+    await pair.refresh()
+    assert files_of(pair.cm1 / "Eau") == LESSON
+
+
+async def test_a_revision_that_has_not_arrived_as_a_whole_is_not_shown(pair: Pair) -> None:
+    item = (await pair.publish(LESSON))["item"]
+    await pair.refresh()
+    async with opened(pair.room, "petit") as teacher, opened(pair.room, "renard") as pupil:
+        await Desk(teacher).publish({"index.html": b"deux"}, item=item)
+        entries = [stored.entry for stored in await teacher.replica.store.scan(bytes.fromhex(pair.room.space))]
+        await pupil.replica.admit(entries, source=b"x", now_ms=pupil.now_ms())
+        await Materializer(pupil, reserve_bytes=0).refresh(thorough=True)
+    assert files_of(pair.cm1 / "Eau") == LESSON
+
+
+# --- a person's own files ---------------------------------------------------------------------------------------------
+
+
+async def test_an_edit_gets_its_dated_name_when_a_revision_comes(pair: Pair) -> None:
+    item = (await pair.publish(LESSON))["item"]
+    await pair.refresh()
+    edit(pair.cm1 / "Eau" / "exercice.odt", b"le travail de Lea")
+    after = {path: data + b" bis" for path, data in LESSON.items()}
+    await pair.publish(after, item=item)
+    await pair.refresh()
+    assert files_of(pair.cm1 / "Eau") == {**after, DATED: b"le travail de Lea"}
+
+
+async def test_even_an_edit_of_this_minute_survives_a_revision(pair: Pair) -> None:
+    item = (await pair.publish(LESSON))["item"]
+    await pair.refresh()
+    edit(pair.cm1 / "Eau" / "exercice.odt", b"le travail de Lea", fresh=True)
+    await pair.publish({**LESSON, "exercice.odt": b"deux"}, item=item)
+    await pair.refresh()
+    found = files_of(pair.cm1 / "Eau")
+    assert found.pop("exercice.odt") == b"deux"
+    assert b"le travail de Lea" in found.values()
+
+
+async def test_an_edit_is_left_in_peace_while_it_is_fresh(pair: Pair) -> None:
+    await pair.publish(LESSON)
+    await pair.refresh()
+    edit(pair.cm1 / "Eau" / "exercice.odt", b"le travail", fresh=True)
+    await pair.refresh()
+    assert files_of(pair.cm1 / "Eau") == {**LESSON, "exercice.odt": b"le travail"}
+    edit(pair.cm1 / "Eau" / "exercice.odt", b"le travail de Lea")
+    await pair.refresh()
+    assert files_of(pair.cm1 / "Eau") == {**LESSON, DATED: b"le travail de Lea"}
+    await pair.refresh()
+    assert files_of(pair.cm1 / "Eau") == {**LESSON, DATED: b"le travail de Lea"}
+
+
+async def test_a_persons_own_files_stay_where_they_are(pair: Pair) -> None:
+    item = (await pair.publish(LESSON))["item"]
+    await pair.refresh()
+    own = {"notes.txt": b"a moi", "images/dessin.png": b"aussi", "tout/a/moi.txt": b"encore"}
+    for path, data in own.items():
+        (pair.cm1 / "Eau" / path).parent.mkdir(parents=True, exist_ok=True)
+        (pair.cm1 / "Eau" / path).write_bytes(data)
+    after = {path: data + b" bis" for path, data in LESSON.items()}
+    await pair.publish(after, item=item)
+    await pair.refresh()
+    assert files_of(pair.cm1 / "Eau") == {**after, **own}
+    await pair.tell("withdraw", item=item)
+    await pair.refresh()
+    assert files_of(pair.cm1 / "Eau") == own
+
+
+async def test_an_edit_of_a_withdrawn_item_survives_under_its_dated_name(pair: Pair) -> None:
+    item = (await pair.publish(LESSON))["item"]
+    await pair.refresh()
+    edit(pair.cm1 / "Eau" / "exercice.odt", b"le travail de Lea")
+    await pair.tell("withdraw", item=item)
+    await pair.refresh()
+    assert files_of(pair.tree) == {f"CM1/Eau/{DATED}": b"le travail de Lea"}
+
+
+async def test_a_revision_that_needs_the_place_of_a_persons_file_moves_it(pair: Pair) -> None:
+    item = (await pair.publish(LESSON))["item"]
+    await pair.refresh()
+    (pair.cm1 / "Eau" / "sons").write_bytes(b"un fichier a moi")
+    (pair.cm1 / "Eau" / "fin.txt").mkdir()
+    (pair.cm1 / "Eau" / "fin.txt" / "moi.txt").write_bytes(b"dedans")
+    after = {**LESSON, "sons/pluie.ogg": b"OggS", "fin.txt": b"fin"}
+    await pair.publish(after, item=item)
+    await pair.refresh()
+    found = files_of(pair.cm1 / "Eau")
+    assert after.items() <= found.items()
+    assert sorted(found[path] for path in found.keys() - after.keys()) == [b"dedans", b"un fichier a moi"]
+
+
+async def test_what_a_person_deleted_comes_back(pair: Pair) -> None:
+    await pair.publish(LESSON)
+    await pair.refresh()
+    (pair.cm1 / "Eau" / "index.html").unlink()
+    await pair.refresh()
+    assert files_of(pair.cm1 / "Eau") == LESSON
+    shutil.rmtree(pair.tree)
+    await pair.refresh()
+    assert files_of(pair.cm1 / "Eau") == LESSON
+
+
+async def test_a_folder_that_a_person_renamed_is_theirs(pair: Pair) -> None:
+    await pair.publish(LESSON)
+    await pair.refresh()
+    (pair.cm1 / "Eau").rename(pair.cm1 / "Eau de Léa")
+    await pair.refresh()
+    assert files_of(pair.cm1 / "Eau") == files_of(pair.cm1 / "Eau de Léa") == LESSON
+
+
+# --- links ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("where", [".", "CM1", "CM1/Eau", "CM1/Eau/images", "CM1/Eau/index.html", ".relais"])
+async def test_a_link_in_the_tree_is_never_followed(pair: Pair, tmp_path: Path, where: str) -> None:
+    item = (await pair.publish(LESSON))["item"]
+    await pair.refresh()
+    outside = tmp_path / "outside"
+    shutil.copytree(pair.tree / where, outside) if (pair.tree / where).is_dir() else outside.mkdir()
+    (outside / "secret.txt").write_bytes(b"secret")
+    before = files_of(outside)
+    place = pair.tree / where
+    if where == ".":
+        shutil.rmtree(pair.tree)
+        place = pair.tree
+    elif place.is_dir():
+        shutil.rmtree(place)
+    else:
+        place.unlink(missing_ok=True)
+    place.symlink_to(outside)
+    after = {path: data + b" bis" for path, data in LESSON.items()}
+    await pair.publish(after, item=item)
+    await pair.refresh()
+    await pair.tell("withdraw", item=item)
+    await pair.refresh()
+    await pair.tell("restore", item=item)
+    await pair.refresh()
+    assert files_of(outside) == before
+    if where not in (".", ".relais"):
+        assert files_of(pair.cm1 / "Eau") == after
+
+
+# --- accidents --------------------------------------------------------------------------------------------------------
+
+
+async def test_a_copied_data_folder_makes_nobodys_edits(pair: Pair, tmp_path: Path) -> None:
+    await pair.publish(LESSON)
+    await pair.refresh()
+    for path in pair.tree.rglob("*"):
+        os.utime(path)
+    await pair.refresh(set_aside=True)
+    assert files_of(pair.cm1 / "Eau") == LESSON
+
+
+async def test_a_tree_that_is_not_remembered_is_known_by_its_content(pair: Pair) -> None:
+    item = (await pair.publish(LESSON))["item"]
+    await pair.refresh()
+    before = likeness(pair.cm1)
+    async with opened(pair.room, "renard") as agent:
+        await agent.replica.store.set_marks({TREE_MARKS + item: None, TREE_FILES_MARKS + item: None})
+    await pair.refresh()
+    assert files_of(pair.tree) == {f"CM1/Eau/{path}": data for path, data in LESSON.items()}
+    assert likeness(pair.cm1) == before
+
+
+class Forgetful(Materializer):
+    """Ends before it has noted what it wrote."""
+
+    async def _settle(self) -> None:
+        self._marks.clear()
+        self._places.clear()
+
+
+@pytest.mark.parametrize("changed", [["index.html"], ["index.html", "exercice.odt"]])
+async def test_a_revision_after_a_crash_makes_nobodys_edits(pair: Pair, changed: list[str]) -> None:
+    item = (await pair.publish(LESSON))["item"]
+    await pair.refresh()
+    await pair.publish({**LESSON, **dict.fromkeys(changed, b"deux")}, item=item)
+    async with opened(pair.room, "renard") as agent:
+        await Forgetful(agent, reserve_bytes=0).refresh(thorough=False)
+    after = {**LESSON, **dict.fromkeys(changed, b"trois")}
+    await pair.publish(after, item=item)
+    await pair.refresh(set_aside=True)
+    assert files_of(pair.cm1 / "Eau") == after
+
+
+async def test_a_file_that_a_power_cut_emptied_is_written_again(pair: Pair) -> None:
+    await pair.publish(LESSON)
+    await pair.refresh()
+    edit(pair.cm1 / "Eau" / "index.html", b"")
+    await pair.refresh()
+    assert files_of(pair.cm1 / "Eau") == LESSON
+
+
+async def test_too_little_room_is_told_and_leaves_what_was_there(pair: Pair) -> None:
+    item = (await pair.publish(LESSON))["item"]
+    await pair.refresh()
+    await pair.publish({path: data + b" bis" for path, data in LESSON.items()}, item=item)
+    await pair.refresh(reserve_bytes=2**60)
+    assert files_of(pair.tree) == {f"CM1/Eau/{path}": data for path, data in LESSON.items()}
+    async with opened(pair.room, "renard") as agent:
+        problem = (await coursework_status(agent.replica.store))["problem"]
+        assert isinstance(problem, dict)
+        assert problem["code"] == "disk-full"
+    await pair.refresh()
+    assert files_of(pair.cm1 / "Eau")["index.html"].endswith(b" bis")
+    async with opened(pair.room, "renard") as agent:
+        assert await agent.replica.store.mark(TREE_TROUBLE_MARK) is None
+
+
+async def test_a_device_without_rights_keeps_what_it_has(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    await pair.publish(LESSON)
+    await pair.refresh()
+
+    async def none() -> dict[bytes, Any]:
+        return {}
+
+    async with opened(pair.room, "renard") as agent:
+        monkeypatch.setattr(agent, "spaces", none)
+        await Materializer(agent).refresh(thorough=True)
+    assert files_of(pair.cm1 / "Eau") == LESSON
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs strace")
+async def test_a_pass_killed_anywhere_leads_to_the_same_tree(pair: Pair, tmp_path: Path) -> None:
+    gone = (await pair.publish({"a.txt": b"un", "b.txt": b"deux"}, title="Retirée"))["item"]
+    item = (await pair.publish(LESSON))["item"]
+    await pair.refresh()
+    edit(pair.cm1 / "Eau" / "exercice.odt", b"le travail de Lea")
+    edit(pair.cm1 / "Retirée" / "a.txt", b"aussi")
+    (pair.cm1 / "Eau" / "notes.txt").write_bytes(b"a moi")
+    after = {"index.html": b"nouveau", "images/carte.png": LESSON["images/carte.png"], "exercice.odt": b"trois"}
+    await pair.publish(after, item=item, title="L'eau")
+    await pair.publish({"x.txt": b"x"}, title="Nouvelle")
+    await pair.tell("withdraw", item=gone)
+    template = pair.room["renard"].folder
+    program = Command(
+        lambda folder: [sys.executable, "-m", "tests.harness.tree_program", str(folder)], python_environment()
+    )
+    expected = {
+        **{f"CM1/L'eau/{path}": data for path, data in after.items()},
+        f"CM1/L'eau/{DATED}": b"le travail de Lea",
+        "CM1/L'eau/notes.txt": b"a moi",
+        "CM1/Nouvelle/x.txt": b"x",
+        "CM1/Retirée/a (modifié le 2026-11-24 à 10 h 12).txt": b"aussi",
+    }
+
+    def after_each(folder: Path, point: Point, outcome: Outcome) -> None:
+        assert program.run(folder, ["-e", "trace=none"])[0] == 0
+        assert files_of(folder / "coursework") == expected, (point, outcome)
+
+    points = await asyncio.to_thread(
+        fault_at_every_point,
+        program,
+        tmp_path / "killed",
+        after_each,
+        fault=KILL,
+        calls=("rename", "renameat", "link", "linkat", "unlink", "unlinkat", "mkdir", "mkdirat", "rmdir", "write"),
+        template=template,
+        allow_hidden=True,
+    )
+    assert points > 20

@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from protocol.register import Health
+from sync_agent.health import worth_saying
+
+LAST = Health("Renard", "0.1.0", "Linux", None, 0, 0, 80_000_000_000)
+MINUTE_MS = 60_000
+
+
+def test_the_same_again_is_not_worth_saying() -> None:
+    assert worth_saying(LAST, None) == LAST
+    assert worth_saying(LAST, LAST) is None
+
+
+@pytest.mark.parametrize(
+    ("before_ms", "now_ms"), [(None, MINUTE_MS), (5 * MINUTE_MS, 7 * MINUTE_MS), (MINUTE_MS, None)]
+)
+def test_a_clock_that_moves_a_little_is_not_worth_saying(before_ms: int | None, now_ms: int | None) -> None:
+    assert worth_saying(replace(LAST, skew_ms=now_ms), replace(LAST, skew_ms=before_ms)) is None
+
+
+@pytest.mark.parametrize(
+    ("before_ms", "now_ms"), [(None, 3 * MINUTE_MS), (9 * MINUTE_MS, None), (2 * MINUTE_MS, -2 * MINUTE_MS)]
+)
+def test_a_clock_that_was_set_is_worth_saying_and_what_else_is_new_goes_with_it(
+    before_ms: int | None, now_ms: int | None
+) -> None:
+    said = worth_saying(replace(LAST, skew_ms=now_ms), replace(LAST, skew_ms=before_ms))
+    assert said is not None
+    assert said.skew_ms == now_ms
+
+
+def test_work_that_waits_is_worth_saying() -> None:
+    assert worth_saying(replace(LAST, backlog_entries=2, oldest_ms=1), LAST) is not None

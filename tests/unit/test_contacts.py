@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from protocol.identity import SigningKey
+from protocol.register import Health, RegisterKind, compose_register
+from protocol.replica.interfaces import RegisterRow
+from protocol.replica.memory import MemoryStore
+from protocol.replica.serving import Contact, Report
+from sync_server.contacts import DIRECT, MAX_TROUBLES, Contacts, Heard
+from sync_server.reports import Reports
+
+NOW_MS = 1_795_000_000_000
+DEVICE, COURIER = bytes(32), b"\x01" * 32
+FINE = Health("Renard", "0.1.0", "Linux", None, 0, 0, 10**9)
+
+
+def report(at_ms: int, *, written_ms: int | None = None, carrier: bytes = DEVICE) -> Report:
+    row = RegisterRow(RegisterKind.HEALTH, DEVICE, DEVICE, at_ms if written_ms is None else written_ms, b"")
+    return Report(row, carrier, at_ms)
+
+
+def test_a_device_that_only_others_reach_is_heard_of_through_them() -> None:
+    contacts = Contacts(MemoryStore())
+    contacts.note(Contact(DEVICE, NOW_MS - 1_000_000, current=True))
+    contacts.note_report(report(NOW_MS, written_ms=NOW_MS - 5_000, carrier=COURIER), None)
+    heard = contacts.of(DEVICE)
+    assert (heard.seen_ms, heard.via) == (NOW_MS - 5_000, COURIER.hex())
+    assert heard.current_ms == NOW_MS - 1_000_000, "that it holds everything was not said"
+
+
+def test_old_news_of_a_device_does_not_hide_newer_ones() -> None:
+    contacts = Contacts(MemoryStore())
+    contacts.note(Contact(DEVICE, NOW_MS, current=True))
+    contacts.note_report(report(NOW_MS + 9, written_ms=NOW_MS - 1, carrier=COURIER), None)
+    assert contacts.of(DEVICE).via == DIRECT
+    contacts.note_report(report(NOW_MS + 10, written_ms=NOW_MS + 10**12, carrier=COURIER), None)
+    assert contacts.of(DEVICE).seen_ms == NOW_MS + 10, "a clock that is ahead does not make anybody seen in the future"
+
+
+def test_troubles_are_kept_with_their_time_and_the_same_again_says_nothing_new() -> None:
+    contacts = Contacts(MemoryStore())
+    for at_ms, code in ((1, "damaged"), (2, "damaged"), (5, "disk-full"), (9, None), (10, None), (12, "damaged")):
+        contacts.note_report(report(at_ms), code)
+    told = [(trouble.code, trouble.since_ms, trouble.until_ms) for trouble in contacts.of(DEVICE).troubles]
+    assert told == [("damaged", 12, None), ("disk-full", 5, 9), ("damaged", 1, 5)]
+
+
+@given(st.lists(st.sampled_from([None, "damaged", "disk-full", "bad-seal"]), max_size=60))
+def test_at_most_twenty_troubles_are_kept_and_only_the_newest_may_be_open(codes: list[str | None]) -> None:
+    heard = Heard()
+    for at_ms, code in enumerate(codes):
+        heard = heard.with_trouble(code, at_ms)
+    assert len(heard.troubles) <= MAX_TROUBLES
+    assert all(trouble.until_ms is not None for trouble in heard.troubles[1:])
+    now = codes[-1] if codes else None
+    open_one = [trouble.code for trouble in heard.troubles if trouble.until_ms is None]
+    assert open_one == ([] if now is None else [now])
+    assert Heard.parse(heard.encode()) == heard
+
+
+async def test_what_was_heard_outlives_the_process() -> None:
+    store = MemoryStore()
+    contacts = Contacts(store)
+    contacts.note_enrolment(DEVICE, "Renard", NOW_MS)
+    contacts.note_report(report(NOW_MS + 5), "damaged")
+    await contacts.flush()
+    again = Contacts(store)
+    await again.load()
+    assert again.of(DEVICE) == contacts.of(DEVICE)
+    assert Heard.parse(b"\xff") == Heard()
+
+
+async def test_the_newest_report_of_each_device_is_at_hand_and_what_cannot_be_read_is_passed_over() -> None:
+    store = MemoryStore()
+    key = SigningKey(os.urandom(32))
+    rows = []
+    for at_ms, body in ((1, FINE.encode()), (2, replace(FINE, trouble="damaged", skew_ms=-60_000).encode())):
+        made = compose_register(key, RegisterKind.HEALTH, key.public, at_ms, body)
+        rows.append(RegisterRow(RegisterKind.HEALTH, key.public, key.public, at_ms, made.data))
+    await store.put_registers(rows)
+    reports = Reports(store)
+    await reports.load()
+    health = reports.of(key.public)
+    assert health is not None
+    assert (health.trouble, health.skew_ms) == ("damaged", -60_000)
+    assert reports.note(RegisterRow(RegisterKind.HEALTH, DEVICE, DEVICE, 3, b"\x00nonsense")) is None
+    assert reports.note(replace(rows[0], kind=RegisterKind.ARRIVED)) is None
+    assert reports.of(DEVICE) is None

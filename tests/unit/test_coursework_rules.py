@@ -1,0 +1,98 @@
+"""What DIR/coursework shows and how things are called there."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from protocol.chunking import chunk_list, cut, stream_id
+from protocol.limits import MAX_PATH_COMPONENT_BYTES
+from protocol.manifest import ManifestEntry
+from protocol.portable_names import check_portable, portable_name
+from sync_agent.coursework_rules import NOTICE_NAME, dated_name, is_denied, local_time, wanted_files
+from sync_agent.space_folders import compared, free_name
+
+EDITED = dt.datetime(2026, 11, 24, 10, 12, tzinfo=dt.UTC)
+
+
+def entry(path: str) -> ManifestEntry:
+    return ManifestEntry(path, 10, stream_id(chunk_list(cut(path.encode()))))
+
+
+@pytest.mark.parametrize(
+    ("path", "denied"),
+    [
+        ("jeu.exe", True),
+        ("JEU.EXE", True),
+        ("photo.jpg.lnk", True),
+        ("scripts/jeu.js", True),
+        ("notes.docm", True),
+        ("notes.docx", False),
+        ("index.html", False),
+        ("exe", False),
+        ("exe/lisez-moi.txt", False),
+        ("dossier.exe/lisez-moi.txt", False),
+    ],
+)
+def test_what_runs_as_a_program_is_left_out(path: str, denied: bool) -> None:
+    assert is_denied(path) is denied
+    assert (path in wanted_files([entry(path)])) is not denied
+
+
+def test_what_is_left_out_is_named_in_a_text_file() -> None:
+    wanted = wanted_files([entry("index.html"), entry("b/jeu.js"), entry("a.exe")])
+    assert set(wanted) == {"index.html", NOTICE_NAME}
+    notice = wanted[NOTICE_NAME]
+    assert notice.data is not None
+    assert notice.data.decode("utf-8-sig").splitlines()[-2:] == ["  - a.exe", "  - b/jeu.js"]
+    assert (notice.size, notice.stream) == (len(notice.data), stream_id(chunk_list(cut(notice.data))))
+
+
+def test_the_text_file_never_hides_a_file_of_the_lesson() -> None:
+    wanted = wanted_files([entry("a.exe"), entry(NOTICE_NAME.upper())])
+    assert set(wanted) == {NOTICE_NAME.upper(), "Fichiers non copiés (2).txt"}
+
+
+def test_a_lesson_without_such_files_has_no_text_file() -> None:
+    assert set(wanted_files([entry("index.html")])) == {"index.html"}
+
+
+def test_an_edit_is_dated_by_the_minute() -> None:
+    first = dated_name("exercice.odt", EDITED, [])
+    assert first == "exercice (modifié le 2026-11-24 à 10 h 12).odt"
+    assert dated_name("exercice.odt", EDITED, [first]) == "exercice (modifié le 2026-11-24 à 10 h 12) (2).odt"
+    assert (
+        dated_name("Mon dossier v1.2 final", EDITED, []) == "Mon dossier v1.2 final (modifié le 2026-11-24 à 10 h 12)"
+    )
+
+
+def test_a_time_that_no_calendar_holds_is_dated_all_the_same() -> None:
+    assert local_time(2**62).year > 2000
+    assert local_time(10**25).year == 1970
+
+
+names = st.text(min_size=1, max_size=300).map(portable_name)
+
+
+@given(names, st.lists(names, max_size=5))
+def test_a_dated_name_is_portable_and_free(name: str, taken: list[str]) -> None:
+    found = dated_name(name, EDITED, [name, *taken])
+    assert not check_portable([found])
+    assert len(found.encode()) <= MAX_PATH_COMPONENT_BYTES
+    assert compared(found) not in {compared(other) for other in [name, *taken]}
+
+
+@given(names, st.lists(names, max_size=5), st.booleans())
+def test_a_free_name_differs_as_every_file_system_compares(name: str, taken: list[str], is_file: bool) -> None:
+    found = free_name(name, taken, is_file=is_file)
+    assert compared(found) not in {compared(other) for other in taken}
+    if compared(name) not in {compared(other) for other in taken}:
+        assert found == name
+
+
+def test_a_second_title_of_a_name_is_numbered() -> None:
+    assert free_name("Volcans", ["VOLCANS", "Volcans (2)"]) == "Volcans (3)"
+    assert free_name("Chapitre 1.5", ["Chapitre 1.5"]) == "Chapitre 1.5 (2)"
