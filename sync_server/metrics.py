@@ -10,41 +10,12 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Final
+
+from protocol.replica.http.meter import Direction, Result
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 LAG_BUCKETS_S: Final = (1, 5, 15, 60, 300, 900, 3600, 6 * 3600, 24 * 3600, 7 * 24 * 3600)
-
-
-class Direction(StrEnum):
-    """Which way bytes went, as this server sees it."""
-
-    IN = "in"
-    OUT = "out"
-
-
-class Result(StrEnum):
-    """How a sync call ended."""
-
-    OK = "ok"
-    STRANGER = "stranger"
-    REFUSED = "refused"
-    BUSY = "busy"
-    FAILED = "failed"
-
-
-def result_of(status: int) -> Result:
-    """How a call with this HTTP status ended."""
-    return _RESULTS.get(status, Result.FAILED)
-
-
-_RESULTS: Final[Mapping[int, Result]] = {
-    200: Result.OK,
-    403: Result.REFUSED,
-    421: Result.STRANGER,
-    503: Result.BUSY,
-}
 
 
 class Counters:

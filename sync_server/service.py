@@ -25,11 +25,11 @@ from protocol.errors import Code, LocalFailure, RelaisError
 from protocol.replica.command import PATIENCE_S
 from protocol.replica.console import Notices, installed_version
 from protocol.replica.control import NotAccepted, forward, serve_control
+from protocol.replica.http.connections import listening
 from protocol.replica.operation import JSON, NO_FILES, Incoming, Operation, Outgoing, Params, Table
 from protocol.replica.ownership import Ownership, acquire, read_control
 from protocol.replica.replica import Entropy
 from protocol.wire import Call
-from sync_server.api.connections import listening
 from sync_server.api.health import Health
 from sync_server.api.routes import Traffic, application
 from sync_server.app import Server, opened

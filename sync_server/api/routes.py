@@ -8,13 +8,13 @@ from collections.abc import Callable
 from aiohttp import web
 
 from protocol.errors import Code, LocalFailure, NoAnswer
+from protocol.replica.http.calls import RETRY_AFTER_S, Calls
+from protocol.replica.http.content import Packs
+from protocol.replica.http.live import Live
+from protocol.replica.http.problems import Handler, Problems, problem
 from protocol.replica.serving import Responder
 from protocol.wire import ENROLL_PATH, LIVE_PATH, PACKS_PATH, RECONCILE_PATH, SYNC_PATH, Call
-from sync_server.api.calls import RETRY_AFTER_S, Calls
-from sync_server.api.content import Packs
 from sync_server.api.health import Health
-from sync_server.api.live import Live
-from sync_server.api.problems import Handler, Problems, problem
 from sync_server.metrics import Counters
 
 

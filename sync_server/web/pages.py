@@ -19,9 +19,9 @@ from aiohttp import web
 
 from protocol.errors import LocalFailure, RelaisError
 from protocol.limits import KiB
+from protocol.replica.http.bodies import pieces
+from protocol.replica.http.problems import Handler
 from protocol.replica.replica import Entropy
-from sync_server.api.bodies import pieces
-from sync_server.api.problems import Handler
 from sync_server.config import RunConfig
 from sync_server.handlers.administrators import UNKNOWN_VERIFIER, administrator, folded, list_administrators, opens
 from sync_server.handlers.device_query import PAGE_SIZES, WORST_FIRST, matching, select, tally, versions_of, worst

@@ -17,11 +17,11 @@ from protocol.entry import Kind, compose
 from protocol.identity import DeviceKeys
 from protocol.messages import Offer, SyncRequest
 from protocol.register import Health, RegisterKind, compose_register
+from protocol.replica.http.connections import listening
 from protocol.replica.replica import Draft
 from protocol.roles import Role
 from protocol.structure import Grant
 from protocol.work import ContentRef, HandIn
-from sync_server.api.connections import listening
 from sync_server.api.health import Health as HealthPages
 from sync_server.api.routes import Traffic, application
 from sync_server.config import RunConfig

@@ -23,9 +23,9 @@ from protocol.identity import AgreementKey
 from protocol.limits import MAX_REQUEST_BYTES
 from protocol.messages import Offer, SyncAnswer, SyncRequest, Upload, Wanted
 from protocol.pack import FinishedPack, PackWriter
+from protocol.replica.http.calls import MAX_WAITING_CALLS
 from protocol.wire import CONTENT_TYPE, ENROLL_PATH, PACKS_PATH, RECONCILE_PATH, SYNC_PATH, Call
 from protocol.work import ContentRef, HandIn
-from sync_server.api.calls import MAX_WAITING_CALLS
 from tests.harness.machines import Machine, eventually
 from tests.harness.raw_device import Answer, RawDevice, http_call, raw_call
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sync_server.api.connections import HEADERS_TIMEOUT_S, UNREAD_TIMEOUT_S, Guarded, Guards
+from protocol.replica.http.connections import HEADERS_TIMEOUT_S, UNREAD_TIMEOUT_S, Guarded, Guards
 
 
 class Wire(asyncio.Transport):

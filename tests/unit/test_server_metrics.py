@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from sync_server.metrics import Counters, Direction, Family, Result, Sample, exposition, result_of
+from protocol.replica.http.meter import Direction, Result, result_of
+from sync_server.metrics import Counters, Family, Sample, exposition
 
 
 def test_the_text_is_what_prometheus_reads() -> None:

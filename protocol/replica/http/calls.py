@@ -9,11 +9,11 @@ from aiohttp import web
 
 from protocol.errors import Code, NoAnswer
 from protocol.limits import MAX_REQUEST_BYTES, MiB
+from protocol.replica.http.bodies import pieces
+from protocol.replica.http.meter import Direction, Meter, Result, result_of
+from protocol.replica.http.problems import Handler
 from protocol.replica.serving import Reply, Responder
 from protocol.wire import Call
-from sync_server.api.bodies import pieces
-from sync_server.api.problems import Handler
-from sync_server.metrics import Counters, Direction, Result, result_of
 
 MAX_WAITING_CALLS: Final = 512
 MAX_WAITING_BYTES: Final = 48 * MiB
@@ -28,9 +28,9 @@ class Calls:
     within a bound; beyond that a caller is asked to come back. The wait is short: the store has one writer anyway.
     """
 
-    def __init__(self, responder: Responder, counters: Counters) -> None:
+    def __init__(self, responder: Responder, meter: Meter) -> None:
         self._responder = responder
-        self._counters = counters
+        self._meter = meter
         self._slots = asyncio.Semaphore(CALLS_AT_ONCE)
         self._waiting = 0
         self._waiting_bytes = 0
@@ -61,7 +61,7 @@ class Calls:
 
     def _busy(self, call: Call) -> NoAnswer:
         if call is Call.SYNC:
-            self._counters.session(Result.BUSY)
+            self._meter.session(Result.BUSY)
         return NoAnswer(Code.BUSY, "too many machines are calling at this moment", retry_after_s=RETRY_AFTER_S)
 
     async def _answer(self, call: Call, body: bytes) -> Reply:
@@ -70,7 +70,7 @@ class Calls:
         return await self._responder.answer(call, body)
 
     def _count(self, call: Call, received: int, reply: Reply) -> None:
-        self._counters.moved(Direction.IN, received)
-        self._counters.moved(Direction.OUT, len(reply.body))
+        self._meter.moved(Direction.IN, received)
+        self._meter.moved(Direction.OUT, len(reply.body))
         if call is Call.SYNC:
-            self._counters.session(result_of(reply.status))
+            self._meter.session(result_of(reply.status))

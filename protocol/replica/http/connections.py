@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final, cast
@@ -19,7 +20,7 @@ from typing import Final, cast
 from aiohttp import web
 
 from protocol.errors import BadInput, Code, LocalFailure, RelaisError
-from sync_server.api.problems import Handler
+from protocol.replica.http.problems import Handler
 
 HEADERS_TIMEOUT_S: Final = 20.0
 UNREAD_TIMEOUT_S: Final = 60.0
@@ -122,7 +123,9 @@ class Guards:
 
 
 @asynccontextmanager
-async def listening(app: web.Application, host: str, port: int, *, grace_s: float) -> AsyncIterator[str]:
+async def listening(
+    app: web.Application, host: str, port: int, *, grace_s: float, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[str]:
     """Serve `app` while the context lasts; its URL. At its end, running requests have `grace_s` seconds.
 
     Raises `LocalFailure(ADDRESS_IN_USE)`, `BadInput(USAGE)` for an address that this machine does not have.
@@ -143,10 +146,11 @@ async def listening(app: web.Application, host: str, port: int, *, grace_s: floa
         serve = runner.server
         assert serve is not None  # noqa: S101  (`setup` made it)
         server = await asyncio.get_running_loop().create_server(
-            lambda: Guarded(serve(), guards, guards.now_s()), sock=listener, backlog=_BACKLOG
+            lambda: Guarded(serve(), guards, guards.now_s()), sock=listener, backlog=_BACKLOG, ssl=tls
         )
         try:
-            yield url_of(*listener.getsockname()[:2])
+            bound_host, bound_port, *_ = listener.getsockname()
+            yield url_of(bound_host, bound_port, "http" if tls is None else "https")
         finally:
             server.close()
     finally:
@@ -154,9 +158,9 @@ async def listening(app: web.Application, host: str, port: int, *, grace_s: floa
         await runner.cleanup()
 
 
-def url_of(host: str, port: int) -> str:
+def url_of(host: str, port: int, scheme: str = "http") -> str:
     """The URL of an address."""
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 async def _bind(host: str, port: int) -> socket.socket:
@@ -176,6 +180,6 @@ def _not_listening(host: str, port: int, reason: OSError) -> RelaisError:
     where = url_of(host, port).removeprefix("http://")
     if reason.errno == errno.EADDRINUSE:
         return LocalFailure(
-            Code.ADDRESS_IN_USE, f"another program listens on {where}; end it, or choose another address with --listen"
+            Code.ADDRESS_IN_USE, f"another program listens on {where}; end it, or choose another address"
         )
     return BadInput(Code.USAGE, f"this machine cannot listen on {where}: {reason.strerror or reason}")

@@ -11,12 +11,12 @@ from aiohttp import web
 from protocol.errors import BadInput, Code, PeerFault, RelaisError
 from protocol.limits import FILE_PIECE_BYTES, MAX_PACK_BYTES
 from protocol.replica.byte_range import NotSatisfiable, Span, asked_span
+from protocol.replica.http.bodies import pieces
+from protocol.replica.http.meter import Direction, Meter
+from protocol.replica.http.problems import problem
 from protocol.replica.interfaces import ContentStore
 from protocol.replica.serving import Responder
 from protocol.wire import OFFSET_HEADER, PACK_TYPE, Capability
-from sync_server.api.bodies import pieces
-from sync_server.api.problems import problem
-from sync_server.metrics import Counters, Direction
 
 _log = logging.getLogger(__name__)
 
@@ -27,10 +27,10 @@ _STOPPED: Final = frozenset({Code.CUT_OFF, Code.TOO_SLOW})
 class Packs:
     """Handlers for content. Memory stays constant, whatever the size of a pack."""
 
-    def __init__(self, responder: Responder, counters: Counters) -> None:
+    def __init__(self, responder: Responder, meter: Meter) -> None:
         self._responder = responder
         self._content: ContentStore = responder.replica.content
-        self._counters = counters
+        self._meter = meter
 
     async def fetch(self, request: web.Request) -> web.StreamResponse:
         """`GET /v1/packs/{capability}`: 200, 206, 403, 404, 416."""
@@ -79,7 +79,7 @@ class Packs:
         try:
             async for piece in pieces(request, capability.size - offset):
                 have = await self._content.append_part(capability.pack, have, piece)
-                self._counters.moved(Direction.IN, len(piece))
+                self._meter.moved(Direction.IN, len(piece))
         except PeerFault as fault:
             if fault.code not in _STOPPED or have < capability.size:
                 raise
@@ -94,7 +94,7 @@ class Packs:
         at, end = span.start, span.start + span.length
         while data:
             await response.write(data)
-            self._counters.moved(Direction.OUT, len(data))
+            self._meter.moved(Direction.OUT, len(data))
             at += len(data)
             data = await self._piece(pack, at, min(end - at, FILE_PIECE_BYTES))
         if at < end:
