@@ -15,7 +15,6 @@ from itertools import starmap
 from typing import TypeVar
 
 from protocol import clock
-from protocol.coursework import Coursework, fold_coursework
 from protocol.entry import Entry, Kind, compose, signature_holds
 from protocol.errors import Code, LocalFailure
 from protocol.identity import SigningKey
@@ -24,8 +23,8 @@ from protocol.messages import Refusal
 from protocol.reconcile import Record, fingerprint_of
 from protocol.replica.interfaces import ContentStore, EntryStore, Held, Position
 from protocol.replica.passage import Passage, names_awaited
+from protocol.replica.views import Basis, SpaceView, Views
 from protocol.rights import Authority, Door
-from protocol.roster import Roster, fold_roster
 from protocol.sorted_records import SortedRecords
 from protocol.structure import SpaceRecord
 
@@ -35,7 +34,7 @@ Entropy = Callable[[int], bytes]
 """Fresh randomness: how many bytes → the bytes."""
 
 _DOOR_KINDS = (Kind.CERTIFICATE, Kind.GRANT, Kind.SUCCESSOR, Kind.SPACE, Kind.ERASE)
-_CACHED_SPACES = 128
+_CACHED_RECORDS = 128
 _SLICE_ENTRIES = 128
 _CLOCK_MARK = "clock"
 _PROVEN_MARK = "proven"
@@ -73,15 +72,6 @@ class Admission:
     refused: tuple[Refusal, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class SpaceView:
-    """The folds of a space, and the counts of the sets that they were made from."""
-
-    roster: Roster
-    coursework: Coursework
-    counts: tuple[int, ...]
-
-
 class Replica:
     """See the module. Made by `open`; every method may be called from many tasks at once."""
 
@@ -99,7 +89,7 @@ class Replica:
         self._awaited: set[bytes] = set()
         self._behind = False
         self._epoch = 0
-        self._views: OrderedDict[bytes, SpaceView] = OrderedDict()
+        self._views = Views(store, self.door)
         self._records: OrderedDict[bytes, tuple[int, SortedRecords]] = OrderedDict()
 
     @classmethod
@@ -198,21 +188,12 @@ class Replica:
             await self.store.set_marks({_PROVEN_MARK: server_ms.to_bytes(8, "big")})
 
     async def view(self, space: bytes) -> SpaceView:
-        """The folds of a space, made anew when its set or one above it has grown."""
-        line = self.door.lineage(space)
-        counts = tuple([(await self.store.position(member)).count for member in line])
-        cached = self._views.get(space)
-        if cached is not None and cached.counts == counts:
-            self._views.move_to_end(space)
-            return cached
-        epoch = self._epoch
-        own = [stored.entry for stored in await self.store.scan(space)]
-        above = [stored.entry for member in line[1:] for stored in await self.store.scan(member)]
-        roster = fold_roster(space, own, above, self.door)
-        view = SpaceView(roster, fold_coursework(space, own, roster), counts)
-        if epoch == self._epoch:
-            _keep(self._views, space, view)
-        return view
+        """The folds of a space, made anew when what they heed has grown."""
+        return await self._views.view(space)
+
+    async def changed_view(self, space: bytes, basis: Basis | None) -> SpaceView | None:
+        """The folds of a space unless `basis` still stands: for who looks at very many spaces, and keeps little."""
+        return await self._views.changed(space, basis)
 
     async def records(self, space: bytes) -> SortedRecords:
         """The space's set as reconciliation sees it."""
@@ -323,7 +304,7 @@ class Replica:
         self._last_at = int.from_bytes(last or b"", "big")
         self._proven_ms = None if proven is None else int.from_bytes(proven, "big")
         self._tips.clear()
-        self._views.clear()
+        self._views = Views(self.store, door)
         self._records.clear()
         self._epoch += 1
         self._behind = False
@@ -471,5 +452,5 @@ def _nobody_listens(_spaces: frozenset[bytes], _source: bytes) -> None:
 def _keep(cache: OrderedDict[bytes, V], key: bytes, value: V) -> None:
     cache[key] = value
     cache.move_to_end(key)
-    while len(cache) > _CACHED_SPACES:
+    while len(cache) > _CACHED_RECORDS:
         cache.popitem(last=False)

@@ -102,7 +102,7 @@ class Desk:
     def stamp(self, visit: Visit) -> str:
         """Changes when what pages show has changed: sets, content, exchange, day."""
         exchange = visit.exchange
-        sets = [count for room in visit.rooms for count in room.counts]
+        sets = [count for room in visit.rooms for count in (room.basis.own, *room.basis.above)]
         day = visit.say.moment(visit.now_ms).date().toordinal()
         return "-".join(map(str, (exchange.waiting, exchange.missing, exchange.refused, *sets, day)))
 

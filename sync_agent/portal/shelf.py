@@ -17,6 +17,7 @@ from protocol.entry import Kind
 from protocol.errors import BadInput, Code, Refused
 from protocol.manifest import ManifestEntry
 from protocol.replica.holdings import Need
+from protocol.replica.views import Basis
 from protocol.roles import PersonRole, Role
 from protocol.roster import Person, Roster
 from protocol.work import ContentRef, ItemKind
@@ -37,7 +38,7 @@ _FAR_MS: Final = 1 << 62
 class Room:
     """A space of this device as people see it.
 
-    `is_class`: it is one, and not what lies above. `counts` change whenever its set or one above it has grown.
+    `is_class`: it is one, and not what lies above. `basis` changes whenever what its folds heed has grown.
     """
 
     space: bytes
@@ -45,7 +46,7 @@ class Room:
     is_class: bool
     roster: Roster
     coursework: Coursework
-    counts: tuple[int, ...]
+    basis: Basis
 
     @property
     def pupils(self) -> list[Person]:
@@ -124,7 +125,7 @@ class Shelf:
         for space in await self.agent.spaces():
             view = await self.agent.replica.view(space)
             is_class = door.parent(space) not in (None, door.territory)
-            rooms.append(Room(space, names.get(space, ""), is_class, view.roster, view.coursework, view.counts))
+            rooms.append(Room(space, names.get(space, ""), is_class, view.roster, view.coursework, view.basis))
         return rooms
 
     async def teaches(self) -> bool:

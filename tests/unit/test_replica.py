@@ -559,12 +559,15 @@ async def test_a_view_is_kept_until_its_set_or_one_above_it_grows(world: World) 
     assert len(renewed.coursework.items) == len(view.coursework.items) + 1
     assert await replica.view(other) is elsewhere
     await admit(replica, world.say(world.server, world.school, Kind.PERSON, b"\x80"))
+    assert await replica.view(room) is renewed
+    world.enrol(Role.RELAY, world.school)
+    await admit(replica, *world.entries)
     assert await replica.view(room) is not renewed
     assert await replica.view(other) is not elsewhere
 
 
 async def test_only_so_many_views_are_kept(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("protocol.replica.replica._CACHED_SPACES", 1)
+    monkeypatch.setattr("protocol.replica.views.KEPT_ENTRIES", 1)
     replica, _ = await at_work(world)
     view = await replica.view(world.classes[0])
     await replica.view(world.classes[1])
