@@ -402,7 +402,7 @@ class Session:
             await self._store.set_marks({HEALTH_MARK: asked.health.encode()})
         self._asking.skew_ms = self.agent.now_ms() - answer.time_ms
         proven_ms = self.agent.replica.proven_ms
-        if proven_ms is None or answer.time_ms - proven_ms >= NOTED_EVERY_MS:
+        if proven_ms is None or abs(answer.time_ms - proven_ms) >= NOTED_EVERY_MS:
             await self.agent.replica.prove_time(answer.time_ms)
 
     async def _note_proven(self, run: _Run, answer: SyncAnswer) -> None:

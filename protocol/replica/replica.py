@@ -106,7 +106,7 @@ class Replica:
 
     @property
     def proven_ms(self) -> int | None:
-        """The newest time that a server has proved to this replica."""
+        """The time that a server proved to this replica in its latest answer."""
         return self._proven_ms
 
     async def admit(
@@ -182,8 +182,11 @@ class Replica:
             self.on_news(spaces, source)
 
     async def prove_time(self, server_ms: int) -> None:
-        """Note a time that a server has signed; it bounds how far others' clocks may move ours (R6)."""
-        if self._proven_ms is None or server_ms > self._proven_ms:
+        """Note the time that a server has just signed; it bounds how far others' clocks may move ours (R6).
+
+        The latest answer counts, not the highest: a server whose clock was wrong for an hour binds nobody for ever.
+        """
+        if self._proven_ms != server_ms:
             self._proven_ms = server_ms
             await self.store.set_marks({_PROVEN_MARK: server_ms.to_bytes(8, "big")})
 

@@ -269,10 +269,10 @@ async def test_a_replica_opened_again_goes_on_where_it_was(world: World) -> None
     work = world.say(machine, machine.space, Kind.HAND_IN, b"\x80")
     replica = await opened(world)
     await admit(replica, *[entry for entry in world.entries if entry is not grant])
-    await replica.prove_time(NOW_MS + 5)
-    await replica.prove_time(NOW_MS + 3)
+    await replica.prove_time(NOW_MS + 15 * YEAR_MS)
+    await replica.prove_time(NOW_MS + 3)  # the server's clock has been put right: what it said before binds nobody
     again = await opened(world, replica.store)  # type: ignore[arg-type]
-    assert again.proven_ms == NOW_MS + 5
+    assert again.proven_ms == NOW_MS + 3
     assert again.door.spaces() == replica.door.spaces()
     await admit(again, grant)
     assert work.id in await members(again)
