@@ -1,4 +1,4 @@
-"""The folds of a replica's spaces, kept while what they were made from stands (R4; docs/protocol.md, "Roster" and "Coursework").
+"""The folds of a replica's spaces, kept while what they were made from stands (R4; docs/protocol.md, "Roster").
 
 Rules:
 - a fold reads the whole set of its own space; of the spaces above it only what it heeds: grants and erasures, and all
