@@ -16,7 +16,7 @@ from protocol.limits import MAX_ANSWER_BYTES
 from protocol.wire import CONTENT_TYPE, ENROLL_PATH, SYNC_PATH
 from sync_agent.transport import HttpTransport, normal_url
 from tests.harness.classroom import classroom
-from tests.harness.relay import bad_line
+from tests.harness.weather import CLEAR, Weather, impairing_relay
 from tests.harness.wire import serve, served
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -188,16 +188,20 @@ async def test_content_may_come_from_a_cache_that_ignores_ranges() -> None:
 @pytest.mark.parametrize("passed", [0, 10, 150, 400, 20_000, 50_000, 85_000, 140_000])
 async def test_cut_connections_are_gone_on_with_over_real_http(tmp_path: Path, passed: int) -> None:
     film = {"film.mp4": Random(4).randbytes(150_000)}
-    async with classroom(tmp_path) as room, serve(room.frontage) as url, bad_line(url) as line:
-        room.way = lambda _: HttpTransport(line.url)
-        teacher, machine = await room.teacher(), await room.machine()
-        item = (await room.publish(teacher, film)).item
-        for device, direction in ((teacher, "up"), (machine, "down")):
-            setattr(line, direction, passed)
-            with pytest.raises(NoAnswer):
+    async with classroom(tmp_path) as room, serve(room.frontage) as url:
+        with impairing_relay(url, tmp_path / "relay") as relay:
+            way = relay.url
+            room.way = lambda _: HttpTransport(way)
+            teacher, machine = await room.teacher(), await room.machine()
+            item = (await room.publish(teacher, film)).item
+            for device, weather in ((teacher, Weather(cut_up=passed)), (machine, Weather(cut_down=passed))):
+                relay.weather = weather
+                with pytest.raises(NoAnswer):
+                    await device.session.sync()
+                relay.weather = CLEAR
                 await device.session.sync()
-            setattr(line, direction, None)
-            await device.session.sync()
+            for device in (teacher, machine):
+                await device.way.close()
         assert await machine.files(item) == film
         assert await room.agree([machine])
 
