@@ -1,7 +1,7 @@
 # `make demo` plays the story on this machine, `make test` runs every test; both install what they need into .venv first.
 #
 #   make demo COURSE=folder    the same story with your own folder as the course
-#   make test ARGS="-k text"   further arguments for pytest
+#   make test ARGS="-k text"   further arguments for pytest (WORKERS=0: one after the other, in one process)
 #   make PYTHON=python3.13 …   another interpreter (3.11 or later)
 
 SHELL := bash
@@ -15,6 +15,8 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 PYTHON ?=
 COURSE ?=
 ARGS ?=
+# Many tests wait for programs that they started: one worker more than there are cores. A file's tests stay together.
+WORKERS ?= $(shell expr $$(nproc 2>/dev/null || echo 1) + 1)
 
 .PHONY: help
 help: ## this list
@@ -26,7 +28,7 @@ demo: $(VENV)/.package ## a server, a teacher and two pupils' PCs: outage, hand-
 
 .PHONY: test
 test: $(VENV)/.package $(VENV)/.development system-tools ## every test
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 .PHONY: lint
 lint: $(VENV)/.development ## style, layout, directions of imports
