@@ -19,6 +19,7 @@ from protocol.entry import Entry, Kind, class_of
 from protocol.errors import BadInput, Code, LocalFailure, Refused
 from protocol.identity import AgreementKey, DeviceKeys
 from protocol.replica.holdings import Holdings, Need
+from protocol.replica.keyring import Keyring
 from protocol.replica.packs import PackFolder
 from protocol.replica.private_file import write_private
 from protocol.replica.replica import Draft, Entropy, Replica
@@ -131,6 +132,7 @@ class Agent:
         self.keys = keys
         self.replica = replica
         self.holdings = holdings
+        self.keyring = Keyring(replica, (keys.agreement,))
         self.now_ms = now_ms
         self.entropy = entropy
         self.writing = asyncio.Lock()

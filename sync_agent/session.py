@@ -33,6 +33,7 @@ from sync_agent.health import LastSync
 from sync_agent.reading_key import say_reading_key
 from sync_agent.reconciling import Reconciled, Reconciling
 from sync_agent.sealed_calls import SealedCalls
+from sync_agent.space_keys import tend_space_keys
 from sync_agent.transfer import Moved, Transfer
 from sync_agent.transport import Transport
 from sync_agent.wraps import tend_hand_ins
@@ -186,6 +187,7 @@ class Session:
             try:
                 await say_reading_key(self.agent)
                 await tend_hand_ins(self.agent)
+                await tend_space_keys(self.agent)
             except (BadInput, Refused) as lost:
                 _log.info("this device has lost a right: %s", lost)
 

@@ -48,6 +48,7 @@ _log = logging.getLogger(__name__)
 
 GRACE_S: Final = 10.0
 LAST_GRACE_S: Final = 1.0
+SPACE_KEYS_INTERVAL_S: Final = 15.0
 RUNNING: Final = "run"
 _PAUSE_S: Final = 0.2
 
@@ -146,6 +147,7 @@ class Service:
             stack.push_async_callback(pages.close)
             await stack.enter_async_context(serve_control(self._table(), self._owner))
             await stack.enter_async_context(_background(self._flush_contacts()))
+            await stack.enter_async_context(_background(self._tend_space_keys()))
             tell(f"sync-server: ready on {url}")
             await self._stop.asked.wait()
             await self._drain()
@@ -176,6 +178,16 @@ class Service:
             except LocalFailure as failure:
                 _log.error("who called when cannot be noted: %s", failure)
                 self._stop.watch(failure)
+
+    async def _tend_space_keys(self) -> None:
+        """Whatever brought grants, revocations or keys (agents that refill this server, say): what is due is done."""
+        while True:
+            try:
+                await self._server.space_keeper.tend_grown()
+            except LocalFailure as failure:
+                _log.error("the keys of spaces cannot be looked after: %s", failure)
+                self._stop.watch(failure)
+            await asyncio.sleep(SPACE_KEYS_INTERVAL_S)
 
     def _table(self) -> Table:
         """The commands, and `run` itself, so that a second one learns why it cannot."""
