@@ -26,6 +26,7 @@ from protocol.replica.replica import Draft, Entropy, Replica
 from protocol.replica.sqlite import SqliteStore
 from protocol.rights import WRITERS, Authority
 from protocol.roles import Role
+from sync_agent.spending import Budget
 
 ENROLMENT_FILE: Final = "enrolment.json"
 DEVICE_KEYS_FILE: Final = "keys/device"
@@ -122,6 +123,7 @@ class Agent:
         keys: DeviceKeys,
         replica: Replica,
         holdings: Holdings,
+        budget: Budget,
         *,
         now_ms: Callable[[], int],
         entropy: Entropy,
@@ -135,6 +137,7 @@ class Agent:
         self.keyring = Keyring(replica, (keys.agreement,))
         self.now_ms = now_ms
         self.entropy = entropy
+        self.budget = budget
         self.writing = asyncio.Lock()
         self.on_change: Callable[[], None] = _nothing
         self.on_watch: Callable[[], None] = _nothing
@@ -150,6 +153,7 @@ class Agent:
             replica = await Replica.open(enrolment.root, store, content)
             holdings = Holdings(store, content)
             await holdings.load()
+            budget = await Budget.open(store, now_ms)
             if content.lost_packs:
                 await holdings.forget()
                 before = int.from_bytes(await store.mark(LOST_PACKS_MARK) or b"", "big")
@@ -158,7 +162,7 @@ class Agent:
             # the connection's thread would keep the process from ending
             await store.close()
             raise
-        return cls(folder, enrolment, keys, replica, holdings, now_ms=now_ms, entropy=entropy)
+        return cls(folder, enrolment, keys, replica, holdings, budget, now_ms=now_ms, entropy=entropy)
 
     async def close(self) -> None:
         """Flush and let go."""
@@ -223,6 +227,17 @@ class Agent:
             *(Need(space, ref.stream, sealed=False) for ref in live_content(coursework)),
             *(Need(space, ref.stream, sealed=True) for ref in sealed_content(coursework, author)),
         ]
+
+    async def hand_in_packs(self) -> frozenset[bytes]:
+        """The packs with pupils' work that the server has not confirmed: they go first, and no budget holds them."""
+        found: set[bytes] = set()
+        for space in await self.spaces():
+            works = (await self.replica.view(space)).coursework.hand_ins.values()
+            for work in works:
+                if not work.at_server:
+                    packs = await self.holdings.packs(Need(space, work.record.content.stream, sealed=True))
+                    found.update(pack.hash for pack in packs)
+        return frozenset(found)
 
     async def missing(self) -> list[Need]:
         """The content that this device should hold and does not, in the order in which to fetch it."""

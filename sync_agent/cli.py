@@ -118,6 +118,21 @@ async def run(
         str | None, typer.Option(metavar="HOST:PORT", help="Exchange with devices of the school (in a later version).")
     ] = None,
     peer: Peers = None,
+    daily_budget: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE", help="At most so much a day, both ways (200M); hand-ins always go."),
+    ] = None,
+    metered: Annotated[
+        str, typer.Option(metavar="auto|yes|no", help="Whether the connection is paid by volume: only small things go.")
+    ] = "auto",
+    quiet_hours: Annotated[
+        list[str] | None,
+        typer.Option(metavar="HH:MM-HH:MM", help="Local hours for small things only (mon-fri 08:30-16:30)."),
+    ] = None,
+    rate_limit: Annotated[
+        str | None,
+        typer.Option(metavar="RATE|auto", help="Bytes a second for content (500k); `auto` gives way to people only."),
+    ] = None,
 ) -> JSON:
     """Keep this device in sync until it is told to stop; other commands work meanwhile."""
     _check_enrolled(call.data_dir)
@@ -125,7 +140,15 @@ async def run(
     from sync_agent.daemon import run as serve  # noqa: PLC0415
     from sync_agent.operations import table  # noqa: PLC0415
 
-    config = RunConfig(portal=portal, lan=lan, peers=tuple(peer or ()))
+    config = RunConfig(
+        portal=portal,
+        lan=lan,
+        peers=tuple(peer or ()),
+        daily_budget=daily_budget,
+        metered=metered,
+        quiet_hours=tuple(quiet_hours or ()),
+        rate_limit=rate_limit,
+    )
     await serve(call.data_dir, config, table, now_ms=now_ms, entropy=secrets.token_bytes)
     return {}
 
@@ -354,6 +377,26 @@ def _absolute(path: str) -> str:
 async def status(call: Call) -> JSON:
     """Say how this device stands: its spaces, what is not sent yet, when the server last answered."""
     return await _run(call, "status")
+
+
+@PROGRAM.command("pause")
+async def pause(
+    call: Call,
+    *,
+    span: Annotated[
+        str | None, typer.Option("--for", metavar="TIME", help="For how long (2h, 45m, 1d); else until `resume`.")
+    ] = None,
+) -> JSON:
+    """Exchange nothing with the server for a while; all work is kept here meanwhile."""
+    from sync_agent.budget import span_ms_of  # noqa: PLC0415 — loaded only when needed
+
+    return await _run(call, "pause", {"for_ms": None if span is None else span_ms_of(span, "--for")})
+
+
+@PROGRAM.command("resume")
+async def resume(call: Call) -> JSON:
+    """End a pause."""
+    return await _run(call, "resume")
 
 
 @PROGRAM.command("verify", verdict=True)

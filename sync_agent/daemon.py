@@ -32,6 +32,8 @@ from sync_agent.enrollment import finish
 from sync_agent.folders import Folders
 from sync_agent.hearing import listening
 from sync_agent.materializer import Materializer
+from sync_agent.metered import is_metered
+from sync_agent.paced import PacedTransport
 from sync_agent.scheduler import Scheduler, wait
 from sync_agent.session import Session, SyncResult
 from sync_agent.transport import HttpTransport, Transport
@@ -61,6 +63,7 @@ async def run(
     """
     keep_little()
     config.portal_address()
+    config.limits()
     for sentence in config.later():
         say(sentence)
     use_few_threads()
@@ -95,7 +98,7 @@ def sync_alone(agent: Agent, connect: Connect = HttpTransport) -> Operation:
 
     async def sync() -> SyncResult:
         async with turn:
-            transport = connect(agent.enrolment.server_url)
+            transport = PacedTransport(connect(agent.enrolment.server_url), agent.budget)
             try:
                 return await Session(agent, transport).sync()
             finally:
@@ -162,12 +165,13 @@ async def _serve(
 ) -> None:
     """Open everything, work until `stop`, close everything."""
     agent = await Agent.open(folder, now_ms=now_ms, entropy=entropy)
-    transport = connect(agent.enrolment.server_url)
+    agent.budget.limits = config.limits()
+    transport = PacedTransport(connect(agent.enrolment.server_url), agent.budget)
     try:
         session = Session(agent, transport)
         folders = Folders(agent)
         scheduler = Scheduler(
-            lambda routine: folders.following(session.sync(spare_disk=routine)),
+            lambda routine: folders.following(session.sync(routine=routine)),
             poll_s=config.poll_s,
             monotonic=time.monotonic,
             draw=random.uniform,
@@ -185,11 +189,23 @@ async def _serve(
         }
         async with serve_control(table, owner, grace_s=GRACE_S), _portal(agent, table, config, scheduler):
             say(f"ready: “{agent.enrolment.device_name}” of “{agent.enrolment.territory_name}” serves {folder}")
-            async with listening(session, transport, scheduler):
+            async with listening(session, transport, scheduler), _watching(agent, scheduler):
                 await _until(stop, scheduler, folders)
     finally:
         await transport.close()
         await agent.close()
+
+
+@contextlib.asynccontextmanager
+async def _watching(agent: Agent, scheduler: Scheduler) -> AsyncIterator[None]:
+    """Wake the scheduler whenever the budget opens or closes."""
+    watching = asyncio.create_task(agent.budget.watch(scheduler.wake, is_metered))
+    try:
+        yield
+    finally:
+        watching.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await watching
 
 
 @contextlib.asynccontextmanager
