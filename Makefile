@@ -82,10 +82,12 @@ $(VENV)/.package: $(VENV)/.runtime pyproject.toml
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
 
-# strace stops the programs at a chosen write, fsync or rename: the crash tests need it. Pages are tested in Chromium.
+# strace stops the programs at a chosen write, fsync or rename: the crash tests need it. Pages are tested in Chromium, and
+# units of services are judged by systemd-analyze, which needs no running systemd.
 .PHONY: system-tools
 system-tools:
-	@missing=; for tool in strace chromium; do command -v "$$tool" >/dev/null || missing="$$missing $$tool"; done; \
+	@missing=; for tool in strace chromium systemd-analyze; do \
+	  command -v "$$tool" >/dev/null || missing="$$missing $${tool%-analyze}"; done; \
 	if [ -z "$$missing" ]; then :; \
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	  echo "installing$$missing"; apt-get update -qq && apt-get install -y -qq --no-install-recommends $$missing fonts-dejavu-core >/dev/null; \

@@ -257,13 +257,14 @@ def _device_keys(path: Path) -> DeviceKeys:
     return DeviceKeys.from_bytes(data)
 
 
-def use_few_threads() -> None:
+def _nothing() -> None:
+    """Nobody waits for changes, and nothing is to be prepared."""
+
+
+def use_few_threads(prepare: Callable[[], None] = _nothing) -> None:
     """Let the running loop do its blocking work in few threads: the C library keeps memory for each that ever ran.
 
-    Measured while 1 GiB is handed in: 117 MB at the usual six, 95 MB at three.
+    Each calls `prepare` when it begins. Measured while 1 GiB is handed in: 117 MB at the usual six, 95 MB at three.
     """
-    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="relais"))
-
-
-def _nothing() -> None:
-    """Nobody waits for changes."""
+    pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="relais", initializer=prepare)
+    asyncio.get_running_loop().set_default_executor(pool)
