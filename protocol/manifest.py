@@ -15,7 +15,7 @@ more of the (incompressible) stream ids into the chunk that a one-file change se
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -84,6 +84,42 @@ def decode_manifest(data: bytes) -> tuple[ManifestEntry, ...]:
     for problem in portability_problems((entry.path for entry in entries), known_characters_only=False):
         raise _bad_name(problem)
     return entries
+
+
+def without_streams(manifest: bytes, records: frozenset[int]) -> bytes:
+    """A manifest without the stream ids of the records with these numbers, as a delta carries it."""
+    pieces = [MANIFEST_MAGIC]
+    for number, (start, stream_at) in enumerate(_places(manifest, frozenset())):
+        pieces.append(manifest[start : stream_at if number in records else stream_at + HASH_BYTES])
+    return b"".join(pieces)
+
+
+def with_streams(data: bytes, streams: Mapping[int, bytes]) -> bytes:
+    """The manifest that `without_streams` was given, once the ids by record number are known. Raises `PeerFault`."""
+    pieces = [MANIFEST_MAGIC]
+    number = -1
+    for number, (start, stream_at) in enumerate(_places(data, streams.keys())):
+        left_out = streams.get(number)
+        pieces.append(data[start : stream_at + HASH_BYTES] if left_out is None else data[start:stream_at] + left_out)
+    if any(record > number for record in streams):
+        raise PeerFault(Code.MALFORMED, "a list of files has fewer files than are left out of it")
+    return b"".join(pieces)
+
+
+def _places(data: bytes, left_out: Collection[int]) -> Iterator[tuple[int, int]]:
+    """Where each record begins, and where its stream id is, or would be if it is left out. Raises `PeerFault`."""
+    if not data.startswith(MANIFEST_MAGIC):
+        raise PeerFault(Code.UNKNOWN_FORMAT, "what should be a list of files is something else")
+    at, number = len(MANIFEST_MAGIC), 0
+    while at < len(data):
+        if at + _HEAD.size > len(data):
+            raise _cut_short(at)
+        stream_at = at + _HEAD.size + _HEAD.unpack_from(data, at)[0]
+        end = stream_at + (0 if number in left_out else HASH_BYTES)
+        if end > len(data):
+            raise _cut_short(at)
+        yield at, stream_at
+        at, number = end, number + 1
 
 
 def _sortable(entry: ManifestEntry) -> tuple[bytes, int, bytes]:

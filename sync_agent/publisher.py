@@ -7,6 +7,7 @@ Rules:
 - a `Restart` throws away what came before it;
 - with an item given, what is not given stays as the shown head has it, and that head is the only parent;
 - what changes nothing is written only once: the same files and words again give the revision that is there already;
+- what it changes is said as a delta as well, before the entry, so that neither this line nor anybody's pays for more;
 - every right is checked before a file is read.
 """
 
@@ -19,11 +20,12 @@ from enum import Enum
 from typing import TypeAlias
 
 from protocol.chunking import ChunkRef, Cutter, cut
-from protocol.coursework import Item
+from protocol.coursework import Item, Version
 from protocol.entry import Kind
 from protocol.errors import BadInput, Code, LocalFailure
 from protocol.limits import MAX_NAME_CHARS, MAX_PARENTS
 from protocol.manifest import ManifestEntry, encode_manifest
+from protocol.pack import FinishedPack
 from protocol.replica.interfaces import PackBuild
 from protocol.replica.operation import (
     Complete,
@@ -38,6 +40,7 @@ from protocol.replica.operation import (
 from protocol.replica.replica import Draft
 from protocol.work import EMPTY_PAYLOAD, ContentRef, ItemKind, Revision
 from sync_agent.app import Agent
+from sync_agent.delta_bases import say_as_delta
 from sync_agent.reading import find_item, need_of
 
 
@@ -92,7 +95,7 @@ async def publish(
     if before is None and wish.title is None:
         raise BadInput(Code.USAGE, "a new item needs a title")
     _check_words(wish)
-    content = await store_files(agent, space, incoming, kept)
+    content = await store_files(agent, space, incoming, kept, bases=() if before is None else (before.shown,))
     async with agent.writing:
         item = None if before is None else await find_item(agent, before.id)
         record = _record(wish, item, content)
@@ -241,11 +244,16 @@ def _record(wish: Wish, item: Item | None, content: ContentRef | None) -> Revisi
 
 
 async def store_files(
-    agent: Agent, space: bytes, incoming: Incoming, kept: Sequence[ManifestEntry] = ()
+    agent: Agent,
+    space: bytes,
+    incoming: Incoming,
+    kept: Sequence[ManifestEntry] = (),
+    *,
+    bases: Sequence[Version] | None = None,
 ) -> ContentRef | None:
     """Cut, pack and make durable the files that come, and the manifest that lists them with those that are `kept`.
 
-    None if there is no file.
+    None if there is no file. With `bases`, the versions that it follows, the whole is said as a delta too.
 
     Raises what `incoming` raises, `BadInput` for names that no manifest holds, `LocalFailure`.
     """
@@ -254,6 +262,8 @@ async def store_files(
         async for event in incoming:
             content = await shelf.take(event)
             if shelf.complete:
+                if content is not None and bases is not None:
+                    await say_as_delta(agent, space, content.stream, bases, shelf.packs)
                 return content
     except BaseException:
         await shelf.drop()
@@ -274,6 +284,7 @@ class _Shelf:
         self._path = ""
         self._cutter = Cutter()
         self._chunks: list[ChunkRef] = []
+        self.packs: list[FinishedPack] = []
         self.complete = False
 
     async def take(self, event: FileEvent) -> ContentRef | None:
@@ -321,5 +332,5 @@ class _Shelf:
         await self._add(await asyncio.to_thread(cut, manifest))
         build = await self._building()
         stream = await build.stream(tuple(self._chunks))
-        await build.finish()
+        self.packs = await build.finish()
         return ContentRef(stream, sum(file.size for file in self._files), len(self._files))

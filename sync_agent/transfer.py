@@ -4,11 +4,13 @@ Rules:
 - what arrived before a cut stays, and the transfer goes on from there, at once a few times, then in the next sync;
 - a pack whose hash is wrong is thrown away and fetched once more, no third time;
 - two packs at a time, or four small ones, in pieces: memory stays constant whatever their size;
+- a delta that is of no use where it arrives is given up: packs bring the same;
 - one bad pack or one expired link does not keep the others back; a server that is gone or a full disk does.
 """
 
 from __future__ import annotations
 
+import logging
 from asyncio import TaskGroup
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
@@ -31,6 +33,8 @@ MAX_CUTS_PER_PACK: Final = 3
 _CREATED: Final = 201
 # The link's time is over, or the server has no more what it stood for.
 _ASK_AGAIN: Final = frozenset({Code.BAD_CAPABILITY, Code.INCOMPLETE})
+
+_log = logging.getLogger(__name__)
 
 Job: TypeAlias = tuple[bytes, Callable[[], Awaitable[bool]]]
 
@@ -74,7 +78,7 @@ class Transfer:
     async def send(self, uploads: Iterable[tuple[Upload, PackInfo]]) -> Moved:
         """Send stored packs that the server wants."""
         moved = Moved()
-        jobs: list[Job] = [(pack.hash, partial(self._send, upload, pack)) for upload, pack in uploads]
+        jobs: list[Job] = [(pack.hash, partial(self._send_usable, upload, pack)) for upload, pack in uploads]
         await _work_off(jobs, PACKS_AT_ONCE, moved)
         return moved
 
@@ -89,16 +93,25 @@ class Transfer:
             if await self._content.pack(link.pack) is not None:
                 await self._content.share(link.pack, link.space)
             else:
-                await self._fetch(link)
+                await self._fetch_usable(link)
             moved = True
         return moved
+
+    async def _fetch_usable(self, link: Link) -> None:
+        try:
+            await self._fetch(link)
+        except PeerFault as fault:
+            if fault.code is not Code.MISSING_BASE:
+                raise
+            # Packs bring the same, and are wished for with the next request.
+            _log.warning("a delta is of no use here: %s", fault)
 
     async def _fetch(self, link: Link) -> None:
         try:
             await self._receive(link)
             await self._content.finish_part(link.space, link.pack, link.size)
         except PeerFault as fault:
-            if fault.code in _ASK_AGAIN:
+            if fault.code in _ASK_AGAIN or fault.code is Code.MISSING_BASE:
                 raise
             await self._content.drop_part(link.pack)
             await self._receive(link)
@@ -145,6 +158,16 @@ class Transfer:
         return held
 
     # --- up -----------------------------------------------------------------------------------------------------------
+
+    async def _send_usable(self, upload: Upload, pack: PackInfo) -> bool:
+        try:
+            return await self._send(upload, pack)
+        except PeerFault as fault:
+            if fault.code in _ASK_AGAIN or not await self._content.drop_delta(pack.hash):
+                raise
+            # What it stands for is offered with the next request.
+            _log.warning("the server cannot use a delta: %s", fault)
+            return True
 
     async def _send(self, upload: Upload, pack: PackInfo) -> bool:
         offset = upload.offset

@@ -21,7 +21,6 @@ from protocol.replica.sqlite import SqliteStore
 from sync_server.contacts import Contacts
 from sync_server.keys import ServerKeys, Territory
 from sync_server.reports import Reports
-from sync_server.space_keys import SpaceKeeper
 
 
 class Server:
@@ -51,7 +50,6 @@ class Server:
         self.entropy = entropy
         self.contacts = Contacts(store)
         self.reports = Reports(store)
-        self.space_keeper = SpaceKeeper(replica, keys.agreement, self.grant, self.write, entropy=entropy)
         station = Station(
             signing=keys.signing,
             agreement=(keys.agreement,),

@@ -72,6 +72,21 @@ class PackInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class DeltaInfo:
+    """A stored delta: what it is, the manifests that it brings, those that it is made of, the packs that it replaces.
+
+    `covers` are packs of this replica that the server need not be sent once it has taken the delta.
+    """
+
+    hash: bytes
+    size: int
+    space: bytes
+    trees: tuple[bytes, ...]
+    bases: tuple[bytes, ...]
+    covers: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Damage:
     """A part that `verify` found bad and moved aside: what it is, its id, and a sentence."""
 
@@ -211,6 +226,10 @@ class PackBuild(Protocol):
         """Add a chunk, unless the space holds it already; returns its hash."""
         ...
 
+    async def held(self, chunks: ChunkList) -> None:
+        """Let streams name chunks that the space holds already. Raises `PeerFault(MISSING_BASE)` if it does not."""
+        ...
+
     async def stream(self, chunks: ChunkList) -> bytes:
         """Add the list of a stream whose chunks have all been added; returns the stream's id."""
         ...
@@ -231,8 +250,12 @@ class ContentStore(Protocol):
         """Begin to write packs for a space; `sealed` content is stored as it is, not compressed."""
         ...
 
-    async def ingest(self, space: bytes, data: bytes, *, unsent: bool = False) -> FinishedPack:
-        """Take in a whole pack from memory, verified. Raises `PeerFault`, `TooLarge`, `LocalFailure`."""
+    async def ingest(self, space: bytes, data: bytes, *, unsent: bool = False) -> FinishedPack | None:
+        """Take in a whole pack from memory, verified, or a delta (None), whose content is then here as packs.
+
+        Raises `PeerFault` (MISSING_BASE if a delta is made of what the space does not hold), `TooLarge`,
+        `LocalFailure`.
+        """
         ...
 
     async def part_size(self, pack: bytes) -> int:
@@ -246,8 +269,8 @@ class ContentStore(Protocol):
         """
         ...
 
-    async def finish_part(self, space: bytes, pack: bytes, size: int, *, unsent: bool = False) -> FinishedPack:
-        """Verify a completely received pack and make it visible; a bad one is thrown away (`PeerFault`)."""
+    async def finish_part(self, space: bytes, pack: bytes, size: int, *, unsent: bool = False) -> FinishedPack | None:
+        """Verify a completely received pack or delta and make it visible; a bad one is thrown away (`PeerFault`)."""
         ...
 
     async def drop_part(self, pack: bytes) -> None:
@@ -259,11 +282,30 @@ class ContentStore(Protocol):
         ...
 
     async def pack(self, pack: bytes, space: bytes | None = None) -> PackInfo | None:
-        """The stored pack of this hash (in this space), if any."""
+        """The stored pack or delta of this hash (in this space), if any."""
         ...
 
     async def read_pack(self, pack: bytes, start: int, length: int) -> bytes:
-        """Bytes of a stored pack, verbatim; fewer at its end."""
+        """Bytes of a stored pack or delta, verbatim; fewer at its end."""
+        ...
+
+    async def keep_delta(self, about: DeltaInfo, data: bytes, *, unsent: bool = False) -> None:
+        """Keep a delta of content that is here, for others; `unsent` if it is to go to the server instead of packs.
+
+        Deltas are a cache: the ones used longest ago make room, and losing one costs bytes, never content.
+        """
+        ...
+
+    async def drop_delta(self, delta: bytes) -> bool:
+        """Keep a delta no longer, whose packs then go out themselves; whether there was one."""
+        ...
+
+    async def deltas(self, space: bytes) -> list[DeltaInfo]:
+        """The deltas kept of a space, in the order in which they came."""
+        ...
+
+    async def unsent_deltas(self) -> list[DeltaInfo]:
+        """The deltas that are to go to the server instead of packs, in the order in which they were made."""
         ...
 
     async def chunk_list(self, stream: bytes) -> ChunkList | None:
@@ -298,7 +340,7 @@ class ContentStore(Protocol):
         ...
 
     async def mark_packs(self, packs: Iterable[bytes], *, unsent: bool) -> None:
-        """Note that the server holds these packs, or that it does not."""
+        """Note that the server holds these packs, or that it does not; a delta that it holds counts for its packs."""
         ...
 
     async def totals(self) -> tuple[int, int, int]:

@@ -8,13 +8,17 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
+from blake3 import blake3
+
 from protocol.checkpoint import CHAIN_START, next_chain
 from protocol.chunking import ChunkList, chunk_ref, chunks_before, stream_id
+from protocol.delta import is_delta
 from protocol.entry import Entry
 from protocol.errors import Code, LocalFailure, PeerFault, TooLarge
 from protocol.limits import CURSOR_HASH_BYTES, MAX_PACK_BYTES
 from protocol.pack import FinishedPack, PackWriter, open_frame, resolve_streams
-from protocol.replica.interfaces import Damage, Held, PackInfo, Position, RegisterRow, Stored
+from protocol.replica.expansion import expand_delta
+from protocol.replica.interfaces import Damage, DeltaInfo, Held, PackInfo, Position, RegisterRow, Stored
 from protocol.replica.pack_build import LEVEL, SEALED_LEVEL
 from protocol.replica.pack_check import check_pack, check_pack_bytes, not_the_pack
 from protocol.replica.pack_cover import smallest_cover
@@ -195,6 +199,15 @@ class _Pack:
     spaces: dict[bytes, bool] = field(default_factory=dict)
 
 
+@dataclass(slots=True)
+class _Delta:
+    """A delta that is kept: what it is, its bytes, whether it is to go to the server."""
+
+    about: DeltaInfo
+    data: bytes
+    unsent: bool
+
+
 class MemoryBuild:
     """See `PackBuild`."""
 
@@ -215,6 +228,12 @@ class MemoryBuild:
                 self._open().add_chunk(data, ref)
                 self._close_when_full()
         return ref.hash
+
+    async def held(self, chunks: ChunkList) -> None:
+        asked = [chunk.hash for chunk in chunks if chunk.hash not in self._seen]
+        if await self._content.missing_chunks(self._space, asked):
+            raise PeerFault(Code.MISSING_BASE, "a delta is made of content that is not here")
+        self._seen.update(asked)
 
     async def stream(self, chunks: ChunkList) -> bytes:
         if any(chunk.hash not in self._seen for chunk in chunks):
@@ -259,11 +278,15 @@ class MemoryPacks:
     def __init__(self) -> None:
         self._packs: dict[bytes, _Pack] = {}
         self._parts: dict[bytes, bytes] = {}
+        self._deltas: dict[bytes, _Delta] = {}
 
     async def build(self, space: bytes, *, unsent: bool, sealed: bool = False) -> MemoryBuild:
         return MemoryBuild(self, space, unsent=unsent, sealed=sealed)
 
-    async def ingest(self, space: bytes, data: bytes, *, unsent: bool = False) -> FinishedPack:
+    async def ingest(self, space: bytes, data: bytes, *, unsent: bool = False) -> FinishedPack | None:
+        if is_delta(data):
+            await self._take_delta(space, blake3(data).digest(), data)
+            return None
         finished = check_pack_bytes(data)
         self.store(space, data, finished, unsent=unsent)
         return finished
@@ -280,8 +303,14 @@ class MemoryPacks:
         self._parts[pack] = have + data
         return offset + len(data)
 
-    async def finish_part(self, space: bytes, pack: bytes, size: int, *, unsent: bool = False) -> FinishedPack:
+    async def finish_part(self, space: bytes, pack: bytes, size: int, *, unsent: bool = False) -> FinishedPack | None:
         part = self._parts.get(pack)
+        if part is not None and len(part) == size and is_delta(part):
+            del self._parts[pack]
+            if blake3(part).digest() != pack:
+                raise PeerFault(Code.BAD_HASH, "a delta is not the one that was asked for", expected=pack.hex())
+            await self._take_delta(space, pack, part)
+            return None
         if part is None and await self.pack(pack, space) is not None:
             return check_pack_bytes(self._packs[pack].data)
         if part is None or len(part) < size:
@@ -300,15 +329,35 @@ class MemoryPacks:
             spaces.setdefault(space, any(spaces.values()))
 
     async def pack(self, pack: bytes, space: bytes | None = None) -> PackInfo | None:
+        if (delta := self._deltas.get(pack)) is not None and space in (None, delta.about.space):
+            return PackInfo(pack, delta.about.size, delta.about.space)
         stored = self._packs.get(pack)
         if stored is None or (space is not None and space not in stored.spaces):
             return None
         return PackInfo(pack, len(stored.data), space if space is not None else next(iter(stored.spaces)))
 
     async def read_pack(self, pack: bytes, start: int, length: int) -> bytes:
+        if pack in self._deltas:
+            return self._deltas[pack].data[start : start + length]
         if pack not in self._packs:
             raise LocalFailure(Code.INCOMPLETE, "this content is not here", pack=pack.hex())
         return self._packs[pack].data[start : start + length]
+
+    async def keep_delta(self, about: DeltaInfo, data: bytes, *, unsent: bool = False) -> None:
+        self._deltas.setdefault(about.hash, _Delta(about, data, unsent))
+
+    async def drop_delta(self, delta: bytes) -> bool:
+        return self._deltas.pop(delta, None) is not None
+
+    async def deltas(self, space: bytes) -> list[DeltaInfo]:
+        return [delta.about for delta in self._deltas.values() if delta.about.space == space]
+
+    async def unsent_deltas(self) -> list[DeltaInfo]:
+        return [delta.about for delta in self._deltas.values() if delta.unsent]
+
+    async def _take_delta(self, space: bytes, delta: bytes, data: bytes) -> None:
+        about = await expand_delta(self, space, delta, len(data), lambda start, length: data[start : start + length])
+        await self.keep_delta(about, data)
 
     async def chunk_list(self, stream: bytes) -> ChunkList | None:
         return (await self.chunk_lists([stream])).get(stream)
@@ -359,6 +408,9 @@ class MemoryPacks:
 
     async def mark_packs(self, packs: Iterable[bytes], *, unsent: bool) -> None:
         for name in packs:
+            if name in self._deltas and not unsent:
+                self._deltas[name].unsent = False
+                await self.mark_packs(self._deltas[name].about.covers, unsent=False)
             if name in self._packs:
                 self._packs[name].spaces = dict.fromkeys(self._packs[name].spaces, unsent)
 

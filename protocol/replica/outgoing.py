@@ -5,7 +5,8 @@ Rules:
 - a hand-in's content goes to its author, to teachers and relays; where hand-ins of several machines name the same
   sealed stream, whose it is cannot be told, and no machine gets it;
 - small packs travel inside while they fit, the others behind links;
-- a caller that has all content of its cursor gets only what a revision does not share with its parents.
+- a caller that has all content of its cursor gets only what a revision does not share with its parents, as a delta if
+  there is one, or a chain of them, that is smaller.
 """
 
 from __future__ import annotations
@@ -13,17 +14,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from protocol.coursework import Coursework, Item, Work
+from protocol.coursework import Coursework, Item, Version, Work
 from protocol.entry import Entry, Kind
 from protocol.limits import INLINE_PACK_BYTES, INLINE_TOTAL_BYTES, MAX_INLINE_PACKS
 from protocol.messages import Wanted
 from protocol.replica.holdings import Holdings, Need
-from protocol.replica.interfaces import PackInfo
+from protocol.replica.interfaces import DeltaInfo, PackInfo
 from protocol.replica.replica import Replica
 from protocol.rights import Authority
 from protocol.roles import Role
 
 MAX_LINKS: Final = 2_000
+MAX_DELTA_CHAIN: Final = 8
 
 _READS_HAND_INS: Final = frozenset({Role.TEACHER, Role.RELAY, Role.SERVER})
 _NAMES_CONTENT: Final = frozenset({Kind.REVISION, Kind.HAND_IN, Kind.FEEDBACK})
@@ -69,11 +71,41 @@ class Outgoing:
     async def _add_revisions(self, space: bytes, item: Item, news: set[bytes], *, complete: bool) -> None:
         for version in () if item.withdrawn else item.heads:
             if version.id in news:
-                parents = [item.versions[parent] for parent in version.parents if parent in item.versions]
-                known = [Need(space, parent.record.content.stream, sealed=False) for parent in parents]
-                await self._add(
-                    Need(space, version.record.content.stream, sealed=False), beyond=known if complete else ()
-                )
+                await self._put(await self._cheapest(space, item, version, news if complete else None))
+
+    async def _cheapest(self, space: bytes, item: Item, head: Version, news: set[bytes] | None) -> Sequence[PackInfo]:
+        """What brings a head to a caller who holds all content but that of the `news`; None says nothing of the caller.
+
+        Packs of what it does not share with versions that are held; or deltas that lead to it; or deltas that lead to
+        a version before it, and packs of what changed since.
+        """
+        packs = await self._beyond(space, head, _held_before(item, head, news))
+        best: Sequence[PackInfo] = sorted(packs, key=lambda pack: pack.size)
+        if not best:
+            return ()
+        deltas = {tree: delta for delta in await self._replica.content.deltas(space) for tree in delta.trees}
+        known = await self._known(space, news) if deltas else set()
+        for version in _newest(item, head, news):
+            stream = version.record.content.stream
+            chain = _chain(stream, deltas, known)
+            if chain:
+                rest = [] if version is head else await self._beyond(space, head, [version])
+                if _total(chain) + _total(rest) < _total(best):
+                    best = [*chain, *sorted(rest, key=lambda pack: pack.size)]
+        return best
+
+    async def _beyond(self, space: bytes, head: Version, held: Sequence[Version]) -> list[PackInfo]:
+        """The packs of a version, without what it shares with others."""
+        known = [Need(space, version.record.content.stream, sealed=False) for version in held]
+        return await self._holdings.packs(Need(space, head.record.content.stream, sealed=False), beyond=known)
+
+    async def _known(self, space: bytes, news: set[bytes] | None) -> set[bytes]:
+        """The manifests that the caller is likely to hold."""
+        if news is None:
+            return set()
+        items = (await self._replica.view(space)).coursework.items.values()
+        versions = [version for item in items for version in item.versions.values() if version.id not in news]
+        return {version.record.content.stream for version in versions}
 
     async def _add_work(self, space: bytes, work: Work, news: set[bytes]) -> None:
         if work.id in news:
@@ -93,9 +125,11 @@ class Outgoing:
             found = self._streams[space] = _Streams((await self._replica.view(space)).coursework)
         return found
 
-    async def _add(self, need: Need, *, beyond: Sequence[Need] = ()) -> None:
-        packs = await self._holdings.packs(need, beyond=beyond)
-        for pack in sorted(packs, key=lambda pack: pack.size):
+    async def _add(self, need: Need) -> None:
+        await self._put(sorted(await self._holdings.packs(need), key=lambda pack: pack.size))
+
+    async def _put(self, packs: Iterable[PackInfo]) -> None:
+        for pack in packs:
             if (pack.space, pack.hash) in self._seen:
                 continue
             self._seen.add((pack.space, pack.hash))
@@ -111,6 +145,47 @@ class Outgoing:
             and self._inline_bytes + pack.size <= INLINE_TOTAL_BYTES
             and len(self.inline) < MAX_INLINE_PACKS
         )
+
+
+def _held_before(item: Item, head: Version, news: set[bytes] | None) -> list[Version]:
+    """The nearest versions before a head that are none of the news."""
+    held: dict[bytes, Version] = {}
+    pending = list(head.parents) if news is not None else []
+    seen: set[bytes] = set()
+    while pending:
+        name = pending.pop()
+        version = item.versions.get(name)
+        if version is None or name in seen:
+            continue
+        seen.add(name)
+        if news is not None and name in news:
+            pending += version.parents
+        else:
+            held[name] = version
+    return list(held.values())
+
+
+def _newest(item: Item, head: Version, news: set[bytes] | None) -> list[Version]:
+    """A head and some of the versions before it that are news as well, the newest first."""
+    before = [version for version in item.versions.values() if version is not head and version.id in (news or ())]
+    return [head, *sorted(before, key=lambda version: (version.at_ms, version.id), reverse=True)][:MAX_DELTA_CHAIN]
+
+
+def _chain(stream: bytes, deltas: Mapping[bytes, DeltaInfo], known: set[bytes]) -> list[PackInfo]:
+    """The deltas that make a revision out of `known` ones, those that others are made of first; none if that fails."""
+    chosen: dict[bytes, PackInfo] = {}
+    pending = [stream]
+    while pending:
+        delta = deltas.get(pending.pop())
+        if delta is None or len(chosen) >= MAX_DELTA_CHAIN:
+            return []
+        chosen = {delta.hash: PackInfo(delta.hash, delta.size, delta.space), **chosen}
+        pending += [base for base in delta.bases if base not in known and base not in pending]
+    return list(chosen.values())
+
+
+def _total(packs: Iterable[PackInfo]) -> int:
+    return sum(pack.size for pack in packs)
 
 
 class _Streams:

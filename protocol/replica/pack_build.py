@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, Final, NamedTuple, TypeAlias
 
 from protocol.chunking import ChunkList, ChunkRef, chunk_ref, stream_id
-from protocol.errors import LocalFailure
+from protocol.errors import Code, LocalFailure, PeerFault
 from protocol.limits import MiB
 from protocol.pack import FinishedPack, PackWriter
 from protocol.replica.disk import Disk
@@ -86,6 +86,13 @@ class FolderBuild:
             self._gathered_bytes += len(data)
             await self._gather(_Chunk(ref, data))
         return ref.hash
+
+    async def held(self, chunks: ChunkList) -> None:
+        """See `PackBuild`."""
+        asked = [chunk.hash for chunk in chunks if chunk.hash not in self._seen]
+        if len(await self._index.held_chunks(self._space, asked)) < len(set(asked)):
+            raise PeerFault(Code.MISSING_BASE, "a delta is made of content that is not here")
+        self._seen.update(asked)
 
     async def stream(self, chunks: ChunkList) -> bytes:
         """See `PackBuild`. Raises `ValueError` for a chunk that was not added."""

@@ -1,7 +1,8 @@
 """Packs as files, with their index in the database of the entries: the `ContentStore` of agents and embedded servers.
 
 Below the folder, `packs/ab/<hash>.pack` holds what is visible, `parts/<hash>.part` what is still arriving,
-`parts/*.passing` what is being written, `damaged/<hash>.pack` what was found bad.
+`parts/*.passing` what is being written, `damaged/<hash>.pack` what was found bad, `deltas/<hash>.delta` deltas kept for
+others.
 
 Rules (R8):
 - a file is durable under its name before its rows are written, and all rows are written in one transaction;
@@ -20,6 +21,7 @@ import re
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 from weakref import WeakValueDictionary
@@ -27,26 +29,34 @@ from weakref import WeakValueDictionary
 from blake3 import blake3
 
 from protocol.chunking import ChunkList, ChunkRef, chunks_before
+from protocol.delta import is_delta
 from protocol.errors import Code, LocalFailure, PeerFault, TooLarge
 from protocol.limits import MAX_PACK_BYTES, MiB
 from protocol.pack import FinishedPack, open_frame
 from protocol.replica.disk import Disk
-from protocol.replica.interfaces import Damage, PackInfo
+from protocol.replica.expansion import expand_delta
+from protocol.replica.interfaces import Damage, DeltaInfo, PackInfo
 from protocol.replica.pack_build import FolderBuild
 from protocol.replica.pack_check import check_pack, check_pack_bytes, not_the_pack
 from protocol.replica.pack_cover import smallest_cover
 from protocol.replica.sqlite import SqliteStore
 from protocol.replica.sqlite_content import CHUNKS_AT_ONCE, ContentIndex, Place
+from protocol.replica.sqlite_deltas import DeltaRows
 
 T = TypeVar("T")
 
 PACKS: Final = "packs"
 PARTS: Final = "parts"
 DAMAGED: Final = "damaged"
+DELTAS: Final = "deltas"
 _PACK: Final = ".pack"
 _PART: Final = ".part"
 _PASSING: Final = ".passing"
+_DELTA: Final = ".delta"
 
+_DELTA_FILE: Final = rf"{DELTAS}/([0-9a-f]{{64}}){re.escape(_DELTA)}"
+
+DELTA_BUDGET_BYTES: Final = 256 * MiB
 _CACHED_FRAME_BYTES: Final = 4 * MiB
 # a download that nobody has continued for so long is given up
 _PART_LIFETIME_S: Final = 30 * 24 * 3600
@@ -55,11 +65,12 @@ _PART_LIFETIME_S: Final = 30 * 24 * 3600
 class PackFolder:
     """See `ContentStore`."""
 
-    def __init__(self, disk: Disk, index: ContentIndex) -> None:
+    def __init__(self, disk: Disk, index: ContentIndex, deltas: DeltaRows) -> None:
         self._disk = disk
         self._index = index
         self.lost_packs = 0
         """How many packs were found gone or cut short when the folder was opened; their content counts as missing."""
+        self._deltas = deltas
         self._frames: OrderedDict[tuple[bytes, int], bytes] = OrderedDict()
         self._passing = itertools.count(1)
         # a part grows by one writer at a time; files and rows of packs change together
@@ -73,7 +84,7 @@ class PackFolder:
 
         Raises `LocalFailure`.
         """
-        packs = cls(Disk(folder), ContentIndex(store.database))
+        packs = cls(Disk(folder), ContentIndex(store.database), DeltaRows(store.database))
         await packs._tidy()
         return packs
 
@@ -93,7 +104,12 @@ class PackFolder:
             sealed=sealed,
         )
 
-    async def ingest(self, space: bytes, data: bytes, *, unsent: bool = False) -> FinishedPack:
+    async def ingest(self, space: bytes, data: bytes, *, unsent: bool = False) -> FinishedPack | None:
+        if is_delta(data):
+            name = blake3(data).digest()
+            about = await expand_delta(self, space, name, len(data), lambda at, length: data[at : at + length])
+            await self.keep_delta(about, data)
+            return None
         return await asyncio.shield(self._start(self._ingest(space, data, unsent=unsent)))
 
     async def part_size(self, pack: bytes) -> int:
@@ -104,7 +120,11 @@ class PackFolder:
             raise TooLarge(Code.TOO_LARGE, "a pack is larger than allowed", max=MAX_PACK_BYTES)
         return await asyncio.shield(self._start(self._append_part(pack, offset, data)))
 
-    async def finish_part(self, space: bytes, pack: bytes, size: int, *, unsent: bool = False) -> FinishedPack:
+    async def finish_part(self, space: bytes, pack: bytes, size: int, *, unsent: bool = False) -> FinishedPack | None:
+        name = _part_name(pack)
+        if self._disk.size(name) == size and is_delta(await asyncio.to_thread(self._disk.read, name, 0, 8)):
+            await asyncio.shield(self._start(self._finish_delta(space, pack, size)))
+            return None
         return await asyncio.shield(self._start(self._finish_part(space, pack, size, unsent=unsent)))
 
     async def drop_part(self, pack: bytes) -> None:
@@ -117,12 +137,38 @@ class PackFolder:
     # --- asking -------------------------------------------------------------------------------------------------------
 
     async def pack(self, pack: bytes, space: bytes | None = None) -> PackInfo | None:
-        return await self._index.pack(pack, space)
+        found = await self._index.pack(pack, space)
+        if found is None:
+            delta = await self._deltas.find(pack)
+            if delta is not None and space in (None, delta.space):
+                return PackInfo(pack, delta.size, delta.space)
+        return found
 
     async def read_pack(self, pack: bytes, start: int, length: int) -> bytes:
+        name = _pack_name(pack)
         if await self._index.pack(pack, None) is None:
-            raise LocalFailure(Code.INCOMPLETE, "this content is not here", pack=pack.hex())
-        return await asyncio.to_thread(self._disk.read, _pack_name(pack), start, length)
+            name = _delta_name(pack)
+            if await self._deltas.find(pack) is None:
+                raise LocalFailure(Code.INCOMPLETE, "this content is not here", pack=pack.hex())
+        return await asyncio.to_thread(self._disk.read, name, start, length)
+
+    async def keep_delta(self, about: DeltaInfo, data: bytes, *, unsent: bool = False) -> None:
+        name = self._passing_name()
+        await asyncio.to_thread(self._write_whole, name, data)
+        await self._install_delta(name, about, unsent=unsent)
+
+    async def drop_delta(self, delta: bytes) -> bool:
+        if await self._deltas.find(delta) is None:
+            return False
+        await self._deltas.remove([delta])
+        await asyncio.to_thread(self._disk.remove, _delta_name(delta))
+        return True
+
+    async def deltas(self, space: bytes) -> list[DeltaInfo]:
+        return await self._deltas.of_space(space)
+
+    async def unsent_deltas(self) -> list[DeltaInfo]:
+        return await self._deltas.unsent()
 
     async def chunk_list(self, stream: bytes) -> ChunkList | None:
         return (await self._index.chunk_lists([stream])).get(stream)
@@ -223,6 +269,28 @@ class PackFolder:
             await self._install(space, [(name, finished)], unsent=unsent)
             return finished
 
+    async def _finish_delta(self, space: bytes, delta: bytes, size: int) -> None:
+        name = _part_name(delta)
+        async with self._part_lock(delta):
+            if self._disk.size(name) is None and await self._deltas.find(delta) is not None:
+                return
+            try:
+                await asyncio.to_thread(self._check_hash, name, delta, size)
+                about = await expand_delta(self, space, delta, size, partial(self._disk.read, name))
+            except PeerFault:
+                await asyncio.to_thread(self._disk.remove, name)
+                raise
+            await asyncio.to_thread(self._disk.flush_by_name, name)
+            await self._install_delta(name, about, unsent=False)
+
+    async def _install_delta(self, name: str, about: DeltaInfo, *, unsent: bool) -> None:
+        """Give a flushed file the name of its delta, then note it; what makes room for it goes."""
+        async with self._install_lock:
+            await asyncio.to_thread(self._disk.rename_all, [(name, _delta_name(about.hash))])
+            gone = await self._deltas.add(about, unsent=unsent, budget_bytes=DELTA_BUDGET_BYTES)
+        for delta in gone:
+            await asyncio.to_thread(self._disk.remove, _delta_name(delta))
+
     async def _install(self, space: bytes, files: Sequence[tuple[str, FinishedPack]], *, unsent: bool) -> None:
         """Give flushed files the names of their packs, durably, then make them visible in one transaction."""
         names = [(name, _pack_name(pack.hash)) for name, pack in files]
@@ -247,11 +315,13 @@ class PackFolder:
         known = await self._index.sizes()
         gone = await asyncio.to_thread(self._tidy_files, known)
         await self._index.remove(gone)
+        kept = await self._deltas.sizes()
+        await self._deltas.remove(await asyncio.to_thread(self._tidy_deltas, kept))
         self.lost_packs = len(gone)
 
     def _tidy_files(self, known: dict[bytes, int]) -> list[bytes]:
         """Bring the folders into line with the rows; returns the packs whose rows must go."""
-        for folder in (PACKS, PARTS, DAMAGED):
+        for folder in (PACKS, PARTS, DAMAGED, DELTAS):
             self._disk.make_folder(folder)
         given_up = time.time() - _PART_LIFETIME_S
         for name, facts in self._disk.files(PARTS):
@@ -273,6 +343,17 @@ class PackFolder:
         if moves:
             self._disk.rename_all(moves)
         return [pack for pack in known if pack not in here]
+
+    def _tidy_deltas(self, known: dict[bytes, int]) -> list[bytes]:
+        """Remove files without rows; returns the deltas whose rows must go."""
+        here = set()
+        for name, facts in self._disk.files(DELTAS):
+            delta = bytes.fromhex(named[1]) if (named := re.fullmatch(_DELTA_FILE, name)) else None
+            if delta is not None and known.get(delta) == facts.st_size:
+                here.add(delta)
+            else:
+                self._disk.remove(name)
+        return [delta for delta in known if delta not in here]
 
     def _part_lock(self, pack: bytes) -> asyncio.Lock:
         return self._part_locks.setdefault(pack, asyncio.Lock())
@@ -298,6 +379,13 @@ class PackFolder:
         with self._disk.append_to(name) as file:
             self._disk.write(file, data)
         return have + len(data)
+
+    def _check_hash(self, name: str, delta: bytes, size: int) -> None:
+        hashed = blake3()
+        for start in range(0, size, MiB):
+            hashed.update(self._disk.read(name, start, MiB))
+        if hashed.digest() != delta:
+            raise PeerFault(Code.BAD_HASH, "a delta is not the one that was asked for", expected=delta.hex())
 
     def _check(self, name: str, pack: bytes, size: int) -> FinishedPack:
         return check_pack(pack, size, lambda start, length: self._disk.read(name, start, length))
@@ -346,6 +434,10 @@ def _raise_unless_damage(fault: PeerFault | LocalFailure) -> None:
 
 def _pack_name(pack: bytes) -> str:
     return f"{PACKS}/{pack[:1].hex()}/{pack.hex()}{_PACK}"
+
+
+def _delta_name(delta: bytes) -> str:
+    return f"{DELTAS}/{delta.hex()}{_DELTA}"
 
 
 def _damaged_name(pack: bytes) -> str:

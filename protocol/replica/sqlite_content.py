@@ -15,6 +15,7 @@ from protocol.chunking import ChunkList, decode_chunk_refs, encode_chunk_list
 from protocol.pack import Codec, FinishedPack, Frame, resolve_streams
 from protocol.replica.database import Cell, Database, insert, select_in
 from protocol.replica.interfaces import COMPLETE_MARKS, PackInfo
+from protocol.replica.sqlite_deltas import sent_deltas
 from protocol.replica.sqlite_entries import space_number
 
 Rows: TypeAlias = "list[tuple[Cell, ...]]"
@@ -107,11 +108,17 @@ class ContentIndex:
         return await self._database.run(lambda connection: [PackInfo(*row) for row in connection.execute(sql)])
 
     async def mark(self, packs: Sequence[bytes], *, unsent: bool) -> None:
-        """Note for packs, in all of their spaces, whether they remain to be sent."""
+        """Note for packs, in all of their spaces, whether they remain to be sent; a sent delta counts for its packs."""
         sql = "UPDATE pack_space SET unsent = ? WHERE pack = (SELECT number FROM pack WHERE hash = ?)"
-        rows = [(int(unsent), pack) for pack in packs]
-        if rows:
-            await self._database.write(lambda connection: connection.executemany(sql, rows) and None)
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.executemany(sql, [(int(unsent), pack) for pack in packs])
+            if not unsent:
+                covered = sent_deltas(connection, packs)
+                connection.executemany(sql, [(0, pack) for pack in covered])
+
+        if packs:
+            await self._database.write(work)
 
     async def totals(self) -> tuple[int, int, int]:
         """How many packs, how many different chunks, how many bytes of packs."""

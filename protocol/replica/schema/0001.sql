@@ -150,3 +150,19 @@ CREATE TABLE stream (
     chunks BLOB NOT NULL,
     PRIMARY KEY (id, pack)
 ) STRICT;
+
+-- Deltas whose file lies whole in the folder of deltas: a cache, the ones used longest ago make room.
+CREATE TABLE delta (
+    number INTEGER PRIMARY KEY,
+    hash BLOB NOT NULL UNIQUE,
+    size INTEGER NOT NULL,
+    space INTEGER NOT NULL REFERENCES space (number),
+    -- ids of the manifests that it brings, of those that it is made of, hashes of the packs that it stands for: 32 each
+    trees BLOB NOT NULL,
+    bases BLOB NOT NULL,
+    covers BLOB NOT NULL,
+    -- 1 while it is to go to the server in place of its packs
+    unsent INTEGER NOT NULL CHECK (unsent IN (0, 1)),
+    -- grows with every use
+    used INTEGER NOT NULL
+) STRICT;

@@ -1,0 +1,146 @@
+"""What a delta may refer to: manifests of a space, with the files that they name, as they lie in a replica.
+
+Only what packs of that very space hold counts (invariant 5 of `interfaces`): else a delta could fetch content out of a
+space that its maker may not read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import aclosing
+
+from protocol.chunking import ChunkList, ChunkRef, chunks_before
+from protocol.delta import Source
+from protocol.errors import Code, LocalFailure, PeerFault
+from protocol.limits import MAX_IMAGE_BYTES, MAX_MANIFEST_BYTES, MAX_SPLICED_BYTES
+from protocol.manifest import ManifestEntry, decode_manifest
+from protocol.reflate import reopen
+from protocol.replica.interfaces import ContentStore
+
+
+class Bases:
+    """The bases of one delta. Raises `PeerFault(MISSING_BASE)` for what is not here, MALFORMED for what cannot be."""
+
+    def __init__(
+        self,
+        content: ContentStore,
+        space: bytes,
+        bases: Sequence[bytes],
+        recipes: Mapping[tuple[int, int], bytes],
+    ) -> None:
+        self._content = content
+        self._space = space
+        self._bases = bases
+        self._recipes = recipes
+        self._manifests: dict[int, bytes] = {}
+        self._files: dict[int, tuple[ManifestEntry, ...]] = {}
+        self._lists: dict[bytes, ChunkList] = {}
+        self._image: tuple[tuple[int, int], bytes] = ((-1, -1), b"")
+
+    async def manifest(self, base: int) -> bytes:
+        """The bytes of a base."""
+        found = self._manifests.get(base)
+        if found is None:
+            found = self._manifests[base] = await self.range_of(self._bases[base], 0, None, most=MAX_MANIFEST_BYTES)
+        return found
+
+    async def files(self, base: int) -> tuple[ManifestEntry, ...]:
+        """The files of a base."""
+        found = self._files.get(base)
+        if found is None:
+            found = await asyncio.to_thread(decode_manifest, await self.manifest(base))
+            self._files[base] = found
+        return found
+
+    async def file(self, base: int, record: int) -> ManifestEntry:
+        """One file of a base."""
+        files = await self.files(base)
+        if record >= len(files):
+            raise PeerFault(Code.MALFORMED, "a delta names a file that its base does not have", record=record)
+        return files[record]
+
+    async def chunks(self, stream: bytes) -> ChunkList:
+        """The chunk list of a stream that is here."""
+        found = self._lists.get(stream)
+        if found is None:
+            found = await self._content.chunk_list(stream)
+            if found is None:
+                raise missing_base(stream)
+            self._lists[stream] = found
+        return found
+
+    async def learn(self, streams: Sequence[bytes]) -> None:
+        """Look up many chunk lists at once."""
+        self._lists.update(await self._content.chunk_lists(streams))
+
+    async def source(self, source: Source) -> bytes:
+        """The bytes that a source names."""
+        if source.record is None:
+            data = (await self.manifest(source.base))[source.start : source.start + source.length]
+        elif source.unfolded:
+            image = await self.image(source.base, source.record)
+            data = image[source.start : source.start + source.length]
+        else:
+            stream = (await self.file(source.base, source.record)).stream
+            data = await self.range_of(stream, source.start, source.length)
+        if len(data) != source.length:
+            raise PeerFault(Code.MALFORMED, "a delta names bytes that its base does not have", start=source.start)
+        return data
+
+    async def dictionary(self, sources: Sequence[Source]) -> bytes:
+        """The bytes that sources name, one behind the other."""
+        return b"".join([await self.source(source) for source in sources])
+
+    async def whole(self, base: int, record: int) -> bytes:
+        """A whole file that is small enough to be unfolded."""
+        return await self.range_of((await self.file(base, record)).stream, 0, None, most=MAX_SPLICED_BYTES)
+
+    async def image(self, base: int, record: int) -> bytes:
+        """The image of a file whose recipe is known; the last one is remembered."""
+        if self._image[0] != (base, record):
+            data = await self.whole(base, record)
+            image = await asyncio.to_thread(reopen, data, self._recipes[base, record], max_bytes=MAX_IMAGE_BYTES)
+            self._image = ((base, record), image)
+        return self._image[1]
+
+    async def range_of(self, stream: bytes, start: int, length: int | None, *, most: int | None = None) -> bytes:
+        """Bytes of a stream, from `start` on, all of them if `length` is None; of more than `most` none are read."""
+        chunks = await self.chunks(stream)
+        if most is not None and sum(chunk.length for chunk in chunks) > most:
+            raise PeerFault(Code.MALFORMED, "a delta is made of a file that is too large for it", stream=stream.hex())
+        needed = chunks if length is None else _within(chunks, start, length)
+        if await self._content.missing_chunks(self._space, [chunk.hash for chunk in needed]):
+            raise missing_base(stream)
+        return await read_range(
+            self._content, stream, start, sum(c.length for c in chunks) if length is None else length
+        )
+
+
+async def read_range(content: ContentStore, stream: bytes, start: int, length: int) -> bytes:
+    """Up to `length` bytes of a stream that is here. Raises `PeerFault(MISSING_BASE)` if it is not whole."""
+    data = bytearray()
+    if not length:
+        return b""
+    try:
+        async with aclosing(content.read_stream(stream, start)) as pieces:  # type: ignore[type-var]
+            async for piece in pieces:
+                data += piece
+                if len(data) >= length:
+                    break
+    except LocalFailure as failure:
+        if failure.code in (Code.INCOMPLETE, Code.DAMAGED):
+            raise missing_base(stream) from failure
+        raise
+    return bytes(data[:length])
+
+
+def missing_base(stream: bytes) -> PeerFault:
+    """A delta is of no use here."""
+    return PeerFault(Code.MISSING_BASE, "a delta is made of content that is not here", stream=stream.hex())
+
+
+def _within(chunks: ChunkList, start: int, length: int) -> Sequence[ChunkRef]:
+    first, offset = chunks_before(chunks, start)
+    last, rest = chunks_before(chunks, start + length)
+    return chunks[first : last + (1 if rest else 0)] if length or offset else ()

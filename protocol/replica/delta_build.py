@@ -1,0 +1,333 @@
+"""Making deltas: one revision said in terms of others that its readers have (R12, R17; docs/protocol.md, "Deltas").
+
+Rules:
+- chunks that a base has are copied by their place; what is new is compressed against the part of a base that it most
+  likely comes from: the file of the same path, the one that shares most chunks, the one that was renamed;
+- a file that unfolds, as its base does, travels as its image: inside ZIP and PDF a small edit then is a small change;
+- files that resemble each other lie one behind the other; the manifest comes last, without the ids of what came before;
+- a delta is made only where it is worth its time: not above `MAX_NEW_BYTES` (`MAX_BASELESS_BYTES` without a base), not
+  for longer than `PATIENCE_S`, and it is kept only if it is a tenth smaller than the packs that it replaces.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Final, NamedTuple
+
+from protocol.chunking import ChunkList
+from protocol.deflate_parameters import profile
+from protocol.delta import LEVEL, Chunked, Copy, DeltaWriter, FinishedDelta, Source, Spliced, Tree
+from protocol.errors import RelaisError
+from protocol.limits import (
+    MAX_DELTA_BASES,
+    MAX_DELTA_DICTIONARY_BYTES,
+    MAX_IMAGE_BYTES,
+    MAX_SPLICED_BYTES,
+    KiB,
+    MiB,
+)
+from protocol.manifest import ManifestEntry, without_streams
+from protocol.pack import FinishedPack
+from protocol.reflate import Unfolded, unfold
+from protocol.replica.bases import Bases, read_range
+from protocol.replica.interfaces import ContentStore, DeltaInfo
+from protocol.splicing import Span, spans
+
+MAX_NEW_BYTES: Final = 48 * MiB
+MAX_BASELESS_BYTES: Final = 2 * MiB
+PATIENCE_S: Final = 10.0
+_WORTH_IT: Final = 0.9
+_FRAME_BYTES: Final = 8 * MiB
+_WHOLE_BASE_BYTES: Final = 4 * MiB
+_NEIGHBOUR_BYTES: Final = 512 * KiB
+_MIN_COMPRESSED_BYTES: Final = 32
+# how much around the place of new bytes may help to say them, by how many they are
+_SLACK: Final = ((256 * KiB, 16 * MiB), (4 * KiB, 512 * KiB), (0, 4 * KiB))
+# the strongest level while that takes a second or two on an old PC, then faster ones
+_LEVELS: Final = ((8 * MiB, LEVEL), (24 * MiB, 12))
+_FAST_LEVEL: Final = 6
+
+_log = logging.getLogger(__name__)
+
+
+class _Found(NamedTuple):
+    """Where a stream or a chunk lies: base, file, chunk."""
+
+    base: int
+    record: int
+    chunk: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """What of a new file remains once its copied chunks are taken out: the parts, and the ranges of what is new."""
+
+    parts: tuple[Copy | int, ...]
+    new: tuple[tuple[int, int], ...]
+
+    @property
+    def is_all_new(self) -> bool:
+        return not any(isinstance(part, Copy) for part in self.parts)
+
+    @property
+    def new_bytes(self) -> int:
+        return sum(length for _, length in self.new)
+
+
+async def keep_as_delta(
+    content: ContentStore, space: bytes, tree: bytes, bases: Sequence[bytes], packs: Sequence[FinishedPack]
+) -> None:
+    """Let the revision with manifest `tree`, just made whole here by `packs`, go out as a delta if that is less.
+
+    Nobody has to wait for it, and nothing depends on it: what goes wrong is logged.
+    """
+    replaced_bytes = sum(pack.size for pack in packs)
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            made = await build_delta(content, space, tree, bases)
+            if made is not None and made[0].size <= replaced_bytes * _WORTH_IT:
+                finished, data = made
+                covers = tuple(pack.hash for pack in packs)
+                about = DeltaInfo(finished.hash, finished.size, space, (tree,), finished.index.bases, covers)
+                await content.keep_delta(about, data, unsent=True)
+    except TimeoutError:
+        _log.info("a publication goes out as it is: saying it as a delta takes too long here")
+    except RelaisError as failure:
+        _log.warning("a publication goes out as it is: %s", failure)
+
+
+async def build_delta(
+    content: ContentStore, space: bytes, tree: bytes, bases: Sequence[bytes]
+) -> tuple[FinishedDelta, bytes] | None:
+    """The delta that makes the revision with manifest `tree` out of the revisions with manifests `bases`.
+
+    All of them are here, whole. None if too much is new for a delta to be worth its time.
+    """
+    work = _Build(content, space, tree, bases[:MAX_DELTA_BASES])
+    return await work.run()
+
+
+class _Build:
+    """One delta while it is made."""
+
+    def __init__(self, content: ContentStore, space: bytes, tree: bytes, bases: Sequence[bytes]) -> None:
+        self._content = content
+        self._recipes: dict[tuple[int, int], bytes] = {}
+        self._tree = Bases(content, space, [tree], {})
+        self._bases = Bases(content, space, bases, self._recipes)
+        self._writer = DeltaWriter(bases)
+        self._count = len(bases)
+        self._streams: dict[bytes, _Found] = {}
+        self._paths: dict[str, _Found] = {}
+        self._chunks: dict[bytes, _Found] = {}
+        self._plain: list[bytes] = []
+        self._plain_bytes = 0
+        self._sources: dict[Source, None] = {}
+        self._level = LEVEL
+
+    async def run(self) -> tuple[FinishedDelta, bytes] | None:
+        await self._learn()
+        files = await self._tree.files(0)
+        records = {file.stream: number for number, file in enumerate(files)}
+        fresh = [files[number] for stream, number in records.items() if stream not in self._streams]
+        fresh.sort(key=lambda file: (PurePosixPath(file.path).suffix.lower(), file.path))
+        await self._tree.learn([file.stream for file in fresh])
+        pieces = {file.stream: self._piece(await self._tree.chunks(file.stream)) for file in fresh}
+        new_bytes = sum(piece.new_bytes for piece in pieces.values())
+        if new_bytes > (MAX_NEW_BYTES if self._count else MAX_BASELESS_BYTES):
+            return None
+        self._level = next((level for most, level in _LEVELS if new_bytes <= most), _FAST_LEVEL)
+        gone = self._paths.keys() - {file.path for file in files}
+        numbers = {file.stream: await self._add(file, pieces[file.stream], gone) for file in fresh}
+        await self._add_tree(files, numbers)
+        finished = await asyncio.to_thread(self._writer.finish)
+        return finished, self._writer.take()
+
+    async def _learn(self) -> None:
+        """Index the bases: their files by stream and by path, their chunks."""
+        for base in range(self._count):
+            files = await self._bases.files(base)
+            for record, file in enumerate(files):
+                self._streams.setdefault(file.stream, _Found(base, record))
+                self._paths.setdefault(file.path, _Found(base, record))
+        await self._bases.learn(list(self._streams))
+        for stream, found in self._streams.items():
+            for number, chunk in enumerate(await self._bases.chunks(stream)):
+                self._chunks.setdefault(chunk.hash, found._replace(chunk=number))
+
+    def _piece(self, chunks: ChunkList) -> _Piece:
+        parts: list[Copy | int] = []
+        new: list[tuple[int, int]] = []
+        at = 0
+        for chunk in chunks:
+            found = self._chunks.get(chunk.hash)
+            if found is None:
+                parts.append(chunk.length)
+                if new and sum(new[-1]) == at:
+                    new[-1] = (new[-1][0], new[-1][1] + chunk.length)
+                else:
+                    new.append((at, chunk.length))
+            else:
+                last = parts[-1] if parts else None
+                if isinstance(last, Copy) and _continues(last, found):
+                    parts[-1] = Copy(last.base, last.record, last.first, last.count + 1)
+                else:
+                    parts.append(Copy(found.base, found.record, found.chunk, 1))
+            at += chunk.length
+        return _Piece(tuple(parts), tuple(new))
+
+    async def _add(self, file: ManifestEntry, piece: _Piece, gone: set[str]) -> int:
+        """Add one new file; the number of its target."""
+        origin = self._origin(file, piece, gone)
+        if piece.new_bytes and file.size <= MAX_SPLICED_BYTES:
+            target = await self._spliced(file, origin, piece)
+            if target is not None:
+                return self._writer.add_target(target)
+        for start, length in piece.new:
+            data = await read_range(self._content, file.stream, start, length)
+            sources = [] if origin is None else await self._neighbours(origin, file, start, length)
+            await self._write(data, sources)
+        return self._writer.add_target(Chunked(piece.parts))
+
+    def _origin(self, file: ManifestEntry, piece: _Piece, gone: set[str]) -> _Found | None:
+        """The file of a base that this one most likely comes from."""
+        same = self._paths.get(file.path)
+        if same is not None:
+            return same
+        shared: dict[tuple[int, int], int] = {}
+        for part in piece.parts:
+            if isinstance(part, Copy):
+                shared[part.base, part.record] = shared.get((part.base, part.record), 0) + part.count
+        if shared:
+            return _Found(*max(shared, key=lambda place: shared[place]))
+        path = PurePosixPath(file.path)
+        renamed = [known for known in gone if PurePosixPath(known).suffix.lower() == path.suffix.lower()]
+        if not renamed:
+            return None
+        return self._paths[
+            max(renamed, key=lambda known: (PurePosixPath(known).name == path.name, _alike(known, file.path), known))
+        ]
+
+    async def _neighbours(self, origin: _Found, file: ManifestEntry, start: int, length: int) -> list[Source]:
+        """The part of the origin that stands where this range stands in the new file; all of it if it is small."""
+        size = (await self._bases.file(origin.base, origin.record)).size
+        if not size:
+            return []
+        if size <= _WHOLE_BASE_BYTES:
+            return [Source(origin.base, origin.record, 0, size)]
+        # what was inserted or removed elsewhere moves the place by as much, at most
+        slack = abs(file.size - size) + _NEIGHBOUR_BYTES
+        first = max(0, min(start, size) - slack)
+        last = min(size, start + length + slack)
+        if last <= first or last - first > MAX_DELTA_DICTIONARY_BYTES:
+            return []
+        return [Source(origin.base, origin.record, first, last - first)]
+
+    async def _spliced(self, file: ManifestEntry, origin: _Found | None, piece: _Piece) -> Spliced | None:
+        """Write what is new in a file, seen from inside if it unfolds; None where whole chunks promise less."""
+        data = await read_range(self._content, file.stream, 0, file.size)
+        before = None
+        if origin is not None and (await self._bases.file(origin.base, origin.record)).size <= MAX_SPLICED_BYTES:
+            before = await self._bases.whole(origin.base, origin.record)
+        unfolded = await self._unfold(data)
+        if unfolded is not None and (before is not None or piece.is_all_new):
+            image = await self._image_of(origin, before)
+            if image is not None or piece.is_all_new:
+                return await self._splice(unfolded.image, image, origin, unfolded.recipe)
+        if before is None:
+            return await self._splice(data, None, None, b"") if piece.is_all_new else None
+        return await self._splice(data, before, origin, b"", most_new=piece.new_bytes)
+
+    async def _image_of(self, origin: _Found | None, before: bytes | None) -> bytes | None:
+        """The image of a file of a base, if it has one; its recipe goes into the index."""
+        if origin is None or before is None:
+            return None
+        unfolded = await self._unfold(before)
+        if unfolded is None:
+            return None
+        self._recipes[origin.base, origin.record] = unfolded.recipe
+        self._writer.add_image(origin.base, origin.record, unfolded.recipe)
+        return unfolded.image
+
+    async def _splice(
+        self, data: bytes, before: bytes | None, origin: _Found | None, recipe: bytes, *, most_new: int | None = None
+    ) -> Spliced | None:
+        """Write what `data` does not share with `before`; None if that is more than `most_new`."""
+        found = await asyncio.to_thread(spans, before or b"", data)
+        if most_new is not None and sum(span.length for span in found if span.old is None) > most_new:
+            return None
+        parts: list[Source | int] = []
+        for span in found:
+            if span.old is None:
+                near = () if origin is None else _near(span, len(before or b""), origin, unfolded=bool(recipe))
+                await self._write(data[span.at : span.at + span.length], near)
+                parts.append(span.length)
+            elif origin is not None:
+                parts.append(Source(origin.base, origin.record, span.old, span.length, bool(recipe)))
+        return Spliced(tuple(parts), recipe)
+
+    async def _unfold(self, data: bytes) -> Unfolded | None:
+        unfolded = await asyncio.to_thread(unfold, data, allowed=profile())
+        return None if unfolded is None or len(unfolded.image) > MAX_IMAGE_BYTES else unfolded
+
+    async def _add_tree(self, files: Sequence[ManifestEntry], numbers: dict[bytes, int]) -> None:
+        holes = tuple((record, numbers[file.stream]) for record, file in enumerate(files) if file.stream in numbers)
+        whole = await self._tree.manifest(0)
+        data = await asyncio.to_thread(without_streams, whole, frozenset(record for record, _ in holes))
+        sources: list[Source] = []
+        for base in range(self._count):
+            room = MAX_DELTA_DICTIONARY_BYTES - sum(source.length for source in sources)
+            size = min(len(await self._bases.manifest(base)), room)
+            if size:
+                sources.append(Source(base, None, 0, size))
+        await self._write(data, sources)
+        await self._flush()
+        self._writer.add_target(Tree(len(data), holes))
+
+    async def _write(self, data: bytes, sources: Sequence[Source]) -> None:
+        """Let plain bytes follow, with what they are likely made of within reach of their frame."""
+        for start in range(0, len(data), _FRAME_BYTES):
+            part = data[start : start + _FRAME_BYTES]
+            dictionary = sum(source.length for source in {**self._sources, **dict.fromkeys(sources)})
+            if self._plain_bytes + len(part) > _FRAME_BYTES or dictionary > MAX_DELTA_DICTIONARY_BYTES:
+                await self._flush()
+            self._plain.append(part)
+            self._plain_bytes += len(part)
+            self._sources.update(dict.fromkeys(sources))
+
+    async def _flush(self) -> None:
+        if not self._plain:
+            return
+        plain, sources = b"".join(self._plain), list(self._sources)
+        self._plain, self._plain_bytes, self._sources = [], 0, {}
+        dictionary = await self._bases.dictionary(sources)
+        await asyncio.to_thread(self._writer.add_frame, plain, sources, dictionary, level=self._level)
+
+
+def _continues(run: Copy, found: _Found) -> bool:
+    return (run.base, run.record, run.first + run.count) == found
+
+
+def _near(span: Span, size: int, origin: _Found, *, unfolded: bool) -> tuple[Source, ...]:
+    """The part of the old version to compress new bytes against: what they replace and what stands around it."""
+    if span.length < _MIN_COMPRESSED_BYTES:
+        return ()
+    slack = next(slack for least, slack in _SLACK if span.length >= least)
+    if size > MAX_DELTA_DICTIONARY_BYTES:
+        slack = min(slack, (MAX_DELTA_DICTIONARY_BYTES - min(MAX_DELTA_DICTIONARY_BYTES, _width(span))) // 2)
+    first, last = max(0, span.near[0] - slack), min(size, span.near[1] + slack)
+    length = min(last - first, MAX_DELTA_DICTIONARY_BYTES)
+    return (Source(origin.base, origin.record, first, length, unfolded),) if length > 0 else ()
+
+
+def _width(span: Span) -> int:
+    return span.near[1] - span.near[0]
+
+
+def _alike(one: str, other: str) -> int:
+    """How much two paths have in common from their ends."""
+    return next((place for place, (a, b) in enumerate(zip(one[::-1], other[::-1], strict=False)) if a != b), 0)

@@ -1,0 +1,139 @@
+"""Deltas become packs: what a delta says is rebuilt from its frames and from content of its space (R17, R8).
+
+Frame by frame, in constant memory: a dictionary, a frame, and one image or one gathered megabyte. Everything becomes
+visible together at the end, or nothing does. docs/protocol.md, "Deltas".
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+from protocol.chunking import ChunkRef, check_chunk_list, cut, stream_bytes
+from protocol.delta import (
+    TRAILER_BYTES,
+    Chunked,
+    Copy,
+    DeltaIndex,
+    Spliced,
+    Target,
+    Tree,
+    decode_delta_index,
+    open_delta_frame,
+    read_delta_trailer,
+)
+from protocol.errors import Code, PeerFault, TooLarge
+from protocol.limits import MAX_MANIFEST_BYTES, MAX_SPLICED_BYTES, MAX_STREAM_BYTES
+from protocol.manifest import with_streams
+from protocol.reflate import fold_pieces
+from protocol.replica.bases import Bases
+from protocol.replica.interfaces import ContentStore, DeltaInfo, PackBuild
+
+Read: TypeAlias = Callable[[int, int], bytes]
+"""The bytes at a place (start, length) of the delta; fewer at its end. Called in a thread."""
+
+
+async def expand_delta(content: ContentStore, space: bytes, delta: bytes, size: int, read: Read) -> DeltaInfo:
+    """Make visible in `space` what the delta of this hash and size brings, and say what that is.
+
+    The caller has checked the hash. Raises `PeerFault` (MISSING_BASE, MALFORMED, BAD_HASH …), `TooLarge`,
+    `LocalFailure`; then nothing has changed.
+    """
+    index = await asyncio.to_thread(_index, read, size)
+    work = _Expansion(content, space, index, read)
+    build = await content.build(space, unsent=False)
+    try:
+        trees = await work.run(build)
+        await build.finish()
+    except BaseException:
+        await build.abort()
+        raise
+    return DeltaInfo(delta, size, space, trees, index.bases)
+
+
+def _index(read: Read, size: int) -> DeltaIndex:
+    place = read_delta_trailer(read(max(0, size - TRAILER_BYTES), TRAILER_BYTES), delta_bytes=size)
+    return decode_delta_index(read(place.offset, place.stored_bytes), place)
+
+
+class _Expansion:
+    """One delta while it is rebuilt."""
+
+    def __init__(self, content: ContentStore, space: bytes, index: DeltaIndex, read: Read) -> None:
+        self._index = index
+        self._bases = Bases(content, space, index.bases, index.images)
+        self._read = read
+        self._frames = iter(index.frames)
+        self._plain = memoryview(b"")
+
+    async def run(self, build: PackBuild) -> tuple[bytes, ...]:
+        """Add all targets to the build; the ids of the manifests among them."""
+        ids: list[bytes] = []
+        for target in self._index.targets:
+            ids.append(await self._target(build, target, ids))
+        return tuple(name for name, target in zip(ids, self._index.targets, strict=True) if isinstance(target, Tree))
+
+    async def _target(self, build: PackBuild, target: Target, ids: Sequence[bytes]) -> bytes:
+        match target:
+            case Chunked():
+                return await self._chunked(build, target)
+            case Spliced():
+                return await _add(build, await self._spliced(target))
+            case Tree(plain_bytes, holes):
+                data = with_streams(await self._take(plain_bytes), {record: ids[number] for record, number in holes})
+                if len(data) > MAX_MANIFEST_BYTES:
+                    raise TooLarge(Code.TOO_LARGE, "a list of files is larger than allowed", size=len(data))
+                return await _add(build, data)
+
+    async def _chunked(self, build: PackBuild, target: Chunked) -> bytes:
+        chunks: list[ChunkRef] = []
+        for part in target.parts:
+            if isinstance(part, Copy):
+                copied = (await self._bases.chunks((await self._bases.file(part.base, part.record)).stream))[
+                    part.first : part.first + part.count
+                ]
+                if len(copied) != part.count:
+                    raise PeerFault(Code.MALFORMED, "a delta copies chunks that its base does not have")
+                await build.held(copied)
+                chunks += copied
+            else:
+                chunks.append(ChunkRef(await build.chunk(await self._take(part)), part))
+        listed = tuple(chunks)
+        if stream_bytes(listed) > MAX_STREAM_BYTES:
+            raise TooLarge(Code.FILE_TOO_LARGE, "a file is larger than allowed", max=MAX_STREAM_BYTES)
+        check_chunk_list(listed)
+        return await build.stream(listed)
+
+    async def _spliced(self, target: Spliced) -> bytes:
+        made = [
+            await self._take(part) if isinstance(part, int) else await self._bases.source(part) for part in target.parts
+        ]
+        if not target.recipe:
+            return b"".join(made)
+        return await asyncio.to_thread(_fold, made, target.recipe)
+
+    async def _take(self, length: int) -> bytes:
+        """The next plain bytes; frames are opened as they are needed."""
+        taken: list[bytes] = []
+        while length:
+            if not self._plain:
+                frame = next(self._frames)
+                dictionary = await self._bases.dictionary(frame.sources)
+                data = await asyncio.to_thread(self._read, frame.offset, frame.stored_bytes)
+                self._plain = memoryview(await asyncio.to_thread(open_delta_frame, frame, data, dictionary))
+            piece = self._plain[:length]
+            self._plain = self._plain[length:]
+            taken.append(bytes(piece))
+            length -= len(piece)
+        return taken[0] if len(taken) == 1 else b"".join(taken)
+
+
+async def _add(build: PackBuild, data: bytes) -> bytes:
+    """Cut bytes and add them as a stream."""
+    chunks = await asyncio.to_thread(cut, data)
+    return await build.stream(tuple([ChunkRef(await build.chunk(chunk), len(chunk)) for chunk in chunks]))
+
+
+def _fold(image: Sequence[bytes], recipe: bytes) -> bytes:
+    return b"".join(fold_pieces(image, recipe, max_bytes=MAX_SPLICED_BYTES))

@@ -1,0 +1,53 @@
+"""What a publication is told as a change of: the version it follows, and lessons that share chunks with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from protocol.coursework import Version
+from protocol.pack import FinishedPack
+from protocol.replica.delta_build import keep_as_delta
+from protocol.replica.holdings import Need
+from sync_agent.app import Agent
+
+MAX_LOOKED_AT: Final = 200
+MAX_SHARING: Final = 3
+
+
+async def say_as_delta(
+    agent: Agent, space: bytes, stream: bytes, follows: Sequence[Version], packs: Sequence[FinishedPack]
+) -> None:
+    """Let the publication whose manifest is `stream`, new here with `packs`, go out as a delta where that is less."""
+    if not packs:
+        return
+    bases = [version.record.content.stream for version in follows]
+    bases = [base for base in bases if await agent.holdings.is_complete(Need(space, base, sealed=False))]
+    bases += await _sharing(agent, space, stream, packs, bases)
+    await keep_as_delta(agent.replica.content, space, stream, bases, packs)
+
+
+async def _sharing(
+    agent: Agent, space: bytes, stream: bytes, packs: Sequence[FinishedPack], bases: Sequence[bytes]
+) -> list[bytes]:
+    """The lessons of the space that hold most of what is neither new nor of `bases`."""
+    shared = set(await agent.holdings.chunks(Need(space, stream, sealed=False)) or ())
+    shared -= {chunk.hash for pack in packs for chunk in pack.chunks}
+    for base in bases:
+        shared.difference_update(await agent.holdings.chunks(Need(space, base, sealed=False)) or ())
+    found: list[bytes] = []
+    items = (await agent.replica.view(space)).coursework.items.values()
+    heads = [item.shown.record.content.stream for item in items if not item.withdrawn][-MAX_LOOKED_AT:]
+    candidates = {
+        head: shared.intersection(await agent.holdings.chunks(Need(space, head, sealed=False)) or ())
+        for head in (heads if shared else ())
+        if head not in (stream, *bases)
+    }
+    while shared and candidates and len(found) < MAX_SHARING:
+        best = max(candidates, key=lambda head: len(candidates[head] & shared))
+        gain = candidates.pop(best) & shared
+        if not gain:
+            break
+        shared -= gain
+        found.append(best)
+    return found

@@ -1,0 +1,127 @@
+"""An edited lesson on its way from a teacher to the class: as a delta, and as packs where that does not work."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from protocol.limits import INLINE_PACK_BYTES
+from sync_agent.session import SyncResult
+from tests.harness.classroom import Classroom, Device, classroom, faulty
+from tests.harness.edited_lesson import AFTER, BEFORE, noise
+
+
+@pytest.fixture
+async def room(tmp_path: Path) -> AsyncIterator[Classroom]:
+    async with classroom(tmp_path, faulty) as made:
+        yield made
+
+
+async def shared(room: Classroom, *devices: Device) -> bytes:
+    """A lesson that everybody has."""
+    item = (await room.publish(devices[0], BEFORE)).item
+    for device in devices:
+        await device.session.sync()
+    return item
+
+
+async def lose_content(room: Classroom) -> None:
+    """The server finds all its packs damaged."""
+    for pack in (room.folder / "server" / "packs").rglob("*.pack"):
+        pack.write_bytes(b"damaged")
+    await room.territory.replica.content.verify()
+    await room.frontage.responder.holdings.forget()
+
+
+def cost(result: SyncResult) -> int:
+    return result.bytes_in + result.bytes_out
+
+
+async def test_an_edit_costs_a_few_kilobytes_and_one_round_trip_up_and_down(room: Classroom) -> None:
+    teacher, machine = await room.teacher(), await room.machine()
+    item = await shared(room, teacher, machine)
+    await room.publish(teacher, AFTER, item=item)
+    up = await teacher.session.sync()
+    assert await teacher.agent.replica.content.unsent_packs() == []
+    down = await machine.session.sync()
+    assert await machine.files(item) == AFTER
+    assert await room.agree()
+    assert (up.round_trips, down.round_trips) == (1, 1)
+    assert max(cost(up), cost(down)) < 5_000
+
+
+async def test_several_edits_reach_a_machine_that_was_away_as_a_chain(room: Classroom) -> None:
+    teacher, machine = await room.teacher(), await room.machine()
+    item = await shared(room, teacher, machine)
+    files = dict(AFTER)
+    for number in range(3):
+        files["page.html"] += b"<p>encore %d</p>" % number
+        await room.publish(teacher, files, item=item)
+    await teacher.session.sync()
+    down = await machine.session.sync()
+    assert await machine.files(item) == files
+    assert down.round_trips == 1
+    assert cost(down) < 8_000
+
+
+async def test_a_machine_that_has_nothing_gets_packs(room: Classroom) -> None:
+    teacher = await room.teacher()
+    item = await shared(room, teacher)
+    await room.publish(teacher, AFTER, item=item)
+    await teacher.session.sync()
+    late = await room.machine()
+    await late.session.sync()
+    assert await late.files(item) == AFTER
+
+
+async def test_a_machine_that_lost_the_base_asks_for_packs_in_the_same_sync(room: Classroom) -> None:
+    teacher, machine = await room.teacher(), await room.machine()
+    item = await shared(room, teacher, machine)
+    await room.publish(teacher, AFTER, item=item)
+    await teacher.session.sync()
+    # it believes that it has everything, and learns otherwise only when the delta comes
+    for pack in (machine.agent.folder / "packs").rglob("*.pack"):
+        pack.write_bytes(b"damaged")
+    await machine.session.sync()
+    await machine.session.sync()
+    assert await machine.files(item) == AFTER
+    assert await room.agree()
+
+
+async def test_a_server_that_lost_the_base_gets_packs_in_the_same_sync(room: Classroom) -> None:
+    teacher, machine = await room.teacher(), await room.machine()
+    item = await shared(room, teacher, machine)
+    await room.publish(teacher, AFTER, item=item)
+    await lose_content(room)
+    await teacher.session.sync()
+    await machine.session.sync()
+    assert await machine.files(item) == AFTER
+    assert await room.agree()
+
+
+async def test_a_delta_too_large_for_a_message_goes_up_and_down_by_links(room: Classroom) -> None:
+    teacher, machine = await room.teacher(), await room.machine()
+    item = await shared(room, teacher, machine)
+    files = {**BEFORE, "image.png": noise(2 * INLINE_PACK_BYTES, 7), "cours.odt": AFTER["cours.odt"]}
+    await room.publish(teacher, files, item=item)
+    (delta,) = await teacher.agent.replica.content.unsent_deltas()
+    assert delta.size > INLINE_PACK_BYTES
+    await teacher.session.sync()
+    assert await teacher.agent.replica.content.unsent_packs() == []
+    await machine.session.sync()
+    assert await machine.files(item) == files
+    assert [kept.hash for kept in await machine.agent.replica.content.deltas(room.space)] == [delta.hash]
+
+
+async def test_a_large_delta_that_the_server_cannot_use_is_followed_by_packs_in_the_same_sync(room: Classroom) -> None:
+    teacher, machine = await room.teacher(), await room.machine()
+    item = await shared(room, teacher, machine)
+    await room.publish(teacher, {**AFTER, "image.png": noise(2 * INLINE_PACK_BYTES, 7)}, item=item)
+    await lose_content(room)
+    await teacher.session.sync()
+    assert await teacher.agent.replica.content.unsent_deltas() == []
+    await machine.session.sync()
+    assert (await machine.files(item)).keys() == AFTER.keys() | {"image.png"}
+    assert await room.agree()
