@@ -1,7 +1,7 @@
 # `make demo` plays the story on this machine, `make test` runs every test; both install what they need into .venv first.
 #
 #   make demo COURSE=folder    the same story with your own folder as the course
-#   make test ARGS="-k text"   further arguments for pytest
+#   make test ARGS="-k text"   further arguments for pytest (WORKERS=0: one after the other, in one process)
 #   make PYTHON=python3.13 …   another interpreter (3.11 or later)
 
 SHELL := bash
@@ -15,6 +15,8 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 PYTHON ?=
 COURSE ?=
 ARGS ?=
+# Many tests wait for programs that they started: one worker more than there are cores. A file's tests stay together.
+WORKERS ?= $(shell expr $$(nproc 2>/dev/null || echo 1) + 1)
 
 .PHONY: help
 help: ## this list
@@ -26,7 +28,7 @@ demo: $(VENV)/.package ## a server, a teacher and two pupils' PCs: outage, hand-
 
 .PHONY: test
 test: $(VENV)/.package $(VENV)/.development system-tools ## every test
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 .PHONY: lint
 lint: $(VENV)/.development ## style, layout, directions of imports
@@ -80,10 +82,12 @@ $(VENV)/.package: $(VENV)/.runtime pyproject.toml
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
 
-# strace stops the programs at a chosen write, fsync or rename: the crash tests need it. Pages are tested in Chromium.
+# strace stops the programs at a chosen write, fsync or rename: the crash tests need it. Pages are tested in Chromium, and
+# units of services are judged by systemd-analyze, which needs no running systemd.
 .PHONY: system-tools
 system-tools:
-	@missing=; for tool in strace chromium; do command -v "$$tool" >/dev/null || missing="$$missing $$tool"; done; \
+	@missing=; for tool in strace chromium systemd-analyze; do \
+	  command -v "$$tool" >/dev/null || missing="$$missing $${tool%-analyze}"; done; \
 	if [ -z "$$missing" ]; then :; \
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	  echo "installing$$missing"; apt-get update -qq && apt-get install -y -qq --no-install-recommends $$missing fonts-dejavu-core >/dev/null; \

@@ -26,6 +26,9 @@ MAX_TEXT_CHARS: Final = 16_000
 MAX_SPACES_PER_INVITE: Final = 64
 MAX_READERS_PER_HAND_IN: Final = 50
 
+# keys of spaces
+MAX_WRAPS_PER_ENTRY: Final = 256
+
 # clocks, R6
 MAX_CLOCK_LEAD_MS: Final = 24 * 3600 * 1000
 
@@ -110,6 +113,16 @@ CAPABILITY_LIFETIME_S: Final = 3600
 # registers
 MAX_REGISTER_BYTES: Final = 8 * KiB
 
+# bundles
+BUNDLE_CHUNK_BYTES: Final = 256 * KiB
+MAX_BUNDLE_BYTES: Final = GiB  # well below what FAT32 holds
+MAX_BUNDLE_PREFACE_BYTES: Final = 4 * MiB
+MAX_BUNDLE_INDEX_BYTES: Final = 16 * MiB
+MAX_BUNDLE_ENTRIES: Final = 131_072
+MAX_BUNDLE_PACKS: Final = 32_768
+MAX_BUNDLE_RECORD_BYTES: Final = 2 * MiB  # a batch of entries or registers; a pack has its own bound
+MAX_BUNDLES_PER_DISK: Final = 20_000
+
 # keys, kit, invitation
 MAX_CACHED_KEYS: Final = 4_096
 MAX_DEVICE_KEYS_BYTES: Final = 4 * KiB
@@ -129,3 +142,7 @@ MAX_PROGRESS_BYTES: Final = 4 * KiB
 MAX_SENTENCE_CHARS: Final = 4_000
 MAX_CONTROL_FILE_BYTES: Final = 4 * KiB
 MAX_CONFIG_FILE_BYTES: Final = 64 * KiB
+
+# log files of a running program
+LOG_FILE_BYTES: Final = 2 * MiB
+LOG_FILES_KEPT: Final = 4

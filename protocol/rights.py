@@ -212,6 +212,10 @@ class Door:
             yield from level
             level = [child for parent in level for child in self._children.get(parent, ())]
 
+    def children(self, space: bytes) -> tuple[bytes, ...]:
+        """The known spaces that lie in this one."""
+        return tuple(self._children.get(space, ()))
+
     def covers(self, authority: Authority, space: bytes) -> bool:
         """Whether a grant holds in `space`: its own or one below it."""
         return authority.space in self.lineage(space)

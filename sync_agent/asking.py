@@ -59,7 +59,8 @@ class Said:
     """What was said in one sync, and must not be said again in it without a reason.
 
     `due` are packs that the server was found to lack; `complete` the spaces that had all their content when last looked
-    at; `fetching` says that links are waiting to be worked off, so that nothing is wished for yet.
+    at; `fetching` says that links are waiting to be worked off, so that nothing is wished for yet; `held` that the
+    budget holds large content back, except that of hand-ins.
     """
 
     requests: int = 0
@@ -68,6 +69,7 @@ class Said:
     due: dict[bytes, PackInfo] = field(default_factory=dict)
     complete: set[bytes] = field(default_factory=set)
     fetching: bool = False
+    held: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +130,11 @@ class Asking:
         """Missing content that was not asked for yet; notes which spaces are complete."""
         missing = await self._agent.missing()
         said.complete = set(spaces) - {need.space for need in missing}
-        wished = [(need.space, need.stream) for need in missing if need.space not in self.closed]
+        wished = [
+            (need.space, need.stream)
+            for need in missing
+            if need.space not in self.closed and (need.sealed or not said.held)
+        ]
         return [Wanted(*wish) for wish in dict.fromkeys(wished) if wish not in said.wishes][:MAX_WANTED]
 
     async def _push(self, room: int) -> list[Entry]:
@@ -153,6 +159,8 @@ class Asking:
         covered = {pack for delta in await content.unsent_deltas() for pack in delta.covers}
         packs = {pack.hash: pack for pack in await content.unsent_packs() if pack.hash not in covered}
         packs.update(said.due)
+        large = any(pack.size > INLINE_PACK_BYTES for pack in (*deltas, *packs.values()))
+        urgent = await self._agent.hand_in_packs() if large else frozenset()
         room = INLINE_TOTAL_BYTES
         inline: list[PackInfo] = []
         offers: list[PackInfo] = []
@@ -160,16 +168,36 @@ class Asking:
             if pack.hash in said.packs or pack.space in self.closed:
                 continue
             if pack.size > INLINE_PACK_BYTES:
-                offers.append(pack)
+                if pack.hash in urgent or not said.held:
+                    offers.append(pack)
             elif pack.size <= room and len(inline) < MAX_INLINE_PACKS:
                 inline.append(pack)
                 room -= pack.size
+        offers.sort(key=lambda pack: pack.hash not in urgent)
         return inline, offers[:MAX_OFFERS]
 
     async def _inline(self, pack: PackInfo) -> InlinePack:
         return InlinePack(pack.space, await self._agent.replica.content.read_pack(pack.hash, 0, pack.size))
 
-    async def _health(self, push: list[Entry], inline: list[PackInfo]) -> Health | None:
+    async def only_health(self, trouble: Code) -> Asked | None:
+        """A request that reports `trouble` and says nothing else, or None if the server knows already."""
+        health = await self._health([], [], trouble)
+        if health is None:
+            return None
+        store = self._agent.replica.store
+        spaces = list(await self._agent.spaces())
+        request = SyncRequest(
+            generation=await store.mark(GENERATION_MARK),
+            cursors=shown_cursors(spaces, await read_cursors(store), set()),
+            push=(),
+            packs=(),
+            offers=(),
+            want=(),
+            registers=(self._signed(health),),
+        )
+        return Asked(request, (), (), health)
+
+    async def _health(self, push: list[Entry], inline: list[PackInfo], trouble: Code | None = None) -> Health | None:
         """The report, if it says something new: what will still be unsent when this request has arrived."""
         store, content = self._agent.replica.store, self._agent.replica.content
         entries, wire_bytes = await store.unsent_totals()
@@ -180,7 +208,7 @@ class Asking:
             self._agent,
             max(0, entries - len(push)),
             max(0, wire_bytes - sum(entry.wire_bytes for entry in push)) + sum(packs.values()),
-            self.trouble,
+            trouble or self.trouble,
             oldest_ms=await self._oldest_hand_in(push) if entries > len(push) else None,
             skew_ms=self.skew_ms,
         )

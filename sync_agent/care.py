@@ -16,12 +16,14 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, TypeAlias
 
+from protocol.clock import rfc3339
 from protocol.errors import Code
 from protocol.limits import GiB
 from protocol.replica.interfaces import Damage
 from protocol.replica.operation import JSON, Outgoing
 from protocol.roles import Role
 from sync_agent.app import DEVICE_KEYS_FILE, LOST_PACKS_MARK, REFUSED_MARKS, TREE_TROUBLE_MARK, Agent
+from sync_agent.budget import Hold
 from sync_agent.health import LastSync
 from sync_agent.watched_titles import Brake, titles
 
@@ -59,7 +61,18 @@ async def doctor(agent: Agent, outgoing: Outgoing) -> dict[str, JSON]:
     """Look at clock, disk, keys, rights, SQLite, and at how the last sync went."""
     if sqlite3.sqlite_version_info < _SAFE_SQLITE:
         await outgoing.progress(f"SQLite {sqlite3.sqlite_version}: let no other program open the store")
+    if (sentence := budget_sentence(agent)) is not None:
+        await outgoing.progress(sentence)
     return _verdict([*_keys(agent), *[problem async for problem in _state(agent)]])
+
+
+def budget_sentence(agent: Agent) -> str | None:
+    """What the operator's limits hold back now; a person's pause is a problem of its own."""
+    now = agent.budget.verdict
+    if now.hold is None or now.hold is Hold.PAUSED:
+        return None
+    until = "" if now.until_ms is None else f" until {rfc3339(now.until_ms)}"
+    return f"large content waits{until} ({now.hold.value.replace('-', ' ')}); entries and hand-ins go"
 
 
 async def _check(agent: Agent) -> list[Problem]:
@@ -102,6 +115,14 @@ async def _state(agent: Agent) -> AsyncIterator[Problem]:
             Code.UNREACHABLE,
             f"the server did not answer the last time: {agent.enrolment.server_url}",
             "look at the network cable or Wi-Fi, then try `sync-agent sync`; all work is kept meanwhile",
+        )
+    now = agent.budget.verdict
+    if now.hold is Hold.PAUSED:
+        until = "until somebody resumes it" if now.until_ms is None else f"until {rfc3339(now.until_ms)}"
+        yield _problem(
+            Code.PAUSED,
+            f"the exchange of this device is paused {until}; work is kept here meanwhile, and reaches nobody",
+            "`sync-agent resume` ends the pause",
         )
     for problem in _clock(agent, 0 if last is None else last.skew_ms):
         yield problem

@@ -20,6 +20,8 @@ from protocol.limits import MiB
 from protocol.replica.command import run_command
 from protocol.replica.console import Call, Notices, Program, installed_version
 from protocol.replica.operation import JSON, NO_FILES, Incoming, Outgoing, Params, Table
+from protocol.replica.service.commands import add_service_commands
+from protocol.replica.service.definition import AGENT
 
 PROGRAM: Final = Program(
     "sync-agent",
@@ -37,6 +39,9 @@ Paths = Annotated[list[str] | None, typer.Argument(metavar="PATH…", help="File
 Folder = Annotated[str, typer.Argument(metavar="DIR", help="The folder to write into; made where it is missing.")]
 WatchedFolder = Annotated[str, typer.Argument(metavar="FOLDER", help="A folder on this machine, outside DIR.")]
 Titles = Annotated[list[str], typer.Argument(metavar="TITLE…", help="Names from `watch list`, or paths.")]
+LogFile = Annotated[
+    str | None, typer.Option(metavar="FILE", help="Log to this file, bounded by rotation, instead of stderr.")
+]
 Peers = Annotated[
     list[str] | None,
     typer.Option("--peer", metavar="HOST:PORT", help="Another device on the LAN (in a later version)."),
@@ -118,15 +123,52 @@ async def run(
         str | None, typer.Option(metavar="HOST:PORT", help="Exchange with devices of the school (in a later version).")
     ] = None,
     peer: Peers = None,
+    daily_budget: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE", help="At most so much a day, both ways (200M); hand-ins always go."),
+    ] = None,
+    metered: Annotated[
+        str, typer.Option(metavar="auto|yes|no", help="Whether the connection is paid by volume: only small things go.")
+    ] = "auto",
+    quiet_hours: Annotated[
+        list[str] | None,
+        typer.Option(metavar="HH:MM-HH:MM", help="Local hours for small things only (mon-fri 08:30-16:30)."),
+    ] = None,
+    rate_limit: Annotated[
+        str | None,
+        typer.Option(metavar="RATE|auto", help="Bytes a second for content (500k); `auto` gives way to people only."),
+    ] = None,
+    log_file: LogFile = None,
 ) -> JSON:
     """Keep this device in sync until it is told to stop; other commands work meanwhile."""
     _check_enrolled(call.data_dir)
-    from sync_agent.config import RunConfig  # noqa: PLC0415 — loaded only when needed
+    from protocol.replica.service.hosting import asked_by_host  # noqa: PLC0415 — loaded only when needed
+    from protocol.replica.service.logs import logging_to  # noqa: PLC0415
+    from protocol.replica.service.notify import Notifier  # noqa: PLC0415
+    from sync_agent.config import RunConfig  # noqa: PLC0415
     from sync_agent.daemon import run as serve  # noqa: PLC0415
     from sync_agent.operations import table  # noqa: PLC0415
 
-    config = RunConfig(portal=portal, lan=lan, peers=tuple(peer or ()))
-    await serve(call.data_dir, config, table, now_ms=now_ms, entropy=secrets.token_bytes)
+    config = RunConfig(
+        portal=portal,
+        lan=lan,
+        peers=tuple(peer or ()),
+        daily_budget=daily_budget,
+        metered=metered,
+        quiet_hours=tuple(quiet_hours or ()),
+        rate_limit=rate_limit,
+    )
+    notifier = Notifier.taken_from(os.environ, os.getpid())
+    with logging_to(log_file, os.environ.get("JOURNAL_STREAM")):
+        await serve(
+            call.data_dir,
+            config,
+            table,
+            now_ms=now_ms,
+            entropy=secrets.token_bytes,
+            stopping=asked_by_host(),
+            notifier=notifier,
+        )
     return {}
 
 
@@ -356,6 +398,26 @@ async def status(call: Call) -> JSON:
     return await _run(call, "status")
 
 
+@PROGRAM.command("pause")
+async def pause(
+    call: Call,
+    *,
+    span: Annotated[
+        str | None, typer.Option("--for", metavar="TIME", help="For how long (2h, 45m, 1d); else until `resume`.")
+    ] = None,
+) -> JSON:
+    """Exchange nothing with the server for a while; all work is kept here meanwhile."""
+    from sync_agent.budget import span_ms_of  # noqa: PLC0415 — loaded only when needed
+
+    return await _run(call, "pause", {"for_ms": None if span is None else span_ms_of(span, "--for")})
+
+
+@PROGRAM.command("resume")
+async def resume(call: Call) -> JSON:
+    """End a pause."""
+    return await _run(call, "resume")
+
+
 @PROGRAM.command("verify", verdict=True)
 async def verify(call: Call) -> JSON:
     """Check all that is kept here; what is damaged is moved aside, and a sync brings it back."""
@@ -372,6 +434,9 @@ async def repair(call: Call) -> JSON:
 async def doctor(call: Call) -> JSON:
     """Look for what may go wrong on this machine, and say what to do about it."""
     return await _run(call, "doctor")
+
+
+add_service_commands(PROGRAM, AGENT, "relais-agent", _check_enrolled)
 
 
 @PROGRAM.command("courier export")

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from protocol.errors import BadInput, Code
 from sync_agent.addresses import Address, loopback_address_of
+from sync_agent.budget import Limits, Metered, rate_of, size_of, windows_of
 
 POLL_FIRST_S = 4.0
 POLL_LAST_S = 8.0
+_YIELD = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,10 +21,27 @@ class RunConfig:
     lan: str | None = None
     peers: tuple[str, ...] = ()
     poll_s: tuple[float, float] = (POLL_FIRST_S, POLL_LAST_S)
+    daily_budget: str | None = None
+    metered: str = Metered.AUTO
+    quiet_hours: tuple[str, ...] = ()
+    rate_limit: str | None = None
 
     def portal_address(self) -> Address | None:
         """Where the portal is to be. Raises `BadInput` (USAGE, NOT_LOOPBACK)."""
         return None if self.portal is None else loopback_address_of(self.portal, "--portal")
+
+    def limits(self) -> Limits:
+        """When content may travel, and how fast. Raises `BadInput(USAGE)`."""
+        if self.metered not in list(Metered):
+            raise BadInput(Code.USAGE, f"--metered: “{self.metered}” is none of: {', '.join(Metered)}")
+        yields = self.rate_limit == _YIELD
+        return Limits(
+            None if self.daily_budget is None else size_of(self.daily_budget, "--daily-budget"),
+            Metered(self.metered),
+            windows_of(self.quiet_hours),
+            None if self.rate_limit is None or yields else rate_of(self.rate_limit, "--rate-limit"),
+            yields=self.rate_limit is not None,
+        )
 
     def later(self) -> tuple[str, ...]:
         """One sentence for each option that is accepted and does nothing yet."""

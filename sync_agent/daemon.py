@@ -4,18 +4,18 @@ Rules:
 - the store is opened once; after a failed write it is closed and opened again, never written to on trust (R8);
 - SIGTERM and Ctrl-C end it cleanly: no new command, the sync that is running has a moment to finish, then it is cut,
   which loses nothing;
-- one line on stderr says that it is ready.
+- one line on stderr says that it is ready; a service manager is told so, and how it goes, as it wishes (`notify`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import random
 import signal
-import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +25,9 @@ from protocol.replica.native_memory import keep_little
 from protocol.replica.operation import JSON, Incoming, Operation, Outgoing, Params, Table
 from protocol.replica.ownership import Ownership, acquire
 from protocol.replica.replica import Entropy
+from protocol.replica.service.logs import say as say_to
+from protocol.replica.service.notify import Notifier
+from protocol.replica.service.priority import step_aside
 from sync_agent import parameters as given
 from sync_agent.app import Agent, use_few_threads
 from sync_agent.config import RunConfig
@@ -32,7 +35,9 @@ from sync_agent.enrollment import finish
 from sync_agent.folders import Folders
 from sync_agent.hearing import listening
 from sync_agent.materializer import Materializer
-from sync_agent.scheduler import Scheduler, wait
+from sync_agent.metered import is_metered
+from sync_agent.paced import PacedTransport
+from sync_agent.scheduler import Outcome, Scheduler, wait
 from sync_agent.session import Session, SyncResult
 from sync_agent.transport import HttpTransport, Transport
 
@@ -40,6 +45,17 @@ PATIENCE_S: Final = 30.0
 GRACE_S: Final = 3.0
 REOPEN_S: Final = 5.0
 _RETRY_S: Final = 0.2
+_SILENT: Final = Notifier()
+_STANDING: Final[Mapping[Outcome | None, str]] = {
+    None: "the server has not been asked yet",
+    Outcome.DONE: "in step with the server",
+    Outcome.NO_ANSWER: "the server cannot be reached; work is kept here and sent later",
+    Outcome.BUSY: "the server is busy; work is kept here and sent later",
+    Outcome.REFUSED: "the server refuses this device; `sync-agent doctor` tells more",
+    Outcome.FAILED: "the last sync failed; `sync-agent doctor` tells more",
+}
+
+_log = logging.getLogger(__name__)
 
 Connect = Callable[[str], Transport]
 TableOf = Callable[[Agent], Table]
@@ -54,6 +70,7 @@ async def run(
     entropy: Entropy,
     connect: Connect = HttpTransport,
     stopping: asyncio.Event | None = None,
+    notifier: Notifier = _SILENT,
 ) -> None:
     """Own DIR and keep it in sync until a signal, or `stopping`, ends it. `table_of` gives the commands of an agent.
 
@@ -61,14 +78,15 @@ async def run(
     """
     keep_little()
     config.portal_address()
+    config.limits()
     for sentence in config.later():
         say(sentence)
-    use_few_threads()
+    use_few_threads(step_aside)
     stop = stopping or asyncio.Event()
     with _signals(stop), await _own(folder, stop) as owner:
         while not stop.is_set():
             try:
-                await _serve(folder, config, table_of, owner, stop, now_ms, entropy, connect)
+                await _serve(folder, config, table_of, owner, stop, now_ms, entropy, connect, notifier)
             except LocalFailure as failure:
                 if failure.code is not Code.STORAGE_FAILED or stop.is_set():
                     raise
@@ -95,7 +113,7 @@ def sync_alone(agent: Agent, connect: Connect = HttpTransport) -> Operation:
 
     async def sync() -> SyncResult:
         async with turn:
-            transport = connect(agent.enrolment.server_url)
+            transport = PacedTransport(connect(agent.enrolment.server_url), agent.budget)
             try:
                 return await Session(agent, transport).sync()
             finally:
@@ -133,7 +151,7 @@ def shown(result: SyncResult) -> dict[str, JSON]:
 
 def say(sentence: str) -> None:
     """One line for whoever started the daemon."""
-    print(sentence, file=sys.stderr, flush=True)  # noqa: T201  (the daemon's voice)
+    say_to(_log, sentence)
 
 
 async def _own(folder: Path, stop: asyncio.Event) -> Ownership:
@@ -159,15 +177,17 @@ async def _serve(
     now_ms: Callable[[], int],
     entropy: Entropy,
     connect: Connect,
+    notifier: Notifier,
 ) -> None:
     """Open everything, work until `stop`, close everything."""
     agent = await Agent.open(folder, now_ms=now_ms, entropy=entropy)
-    transport = connect(agent.enrolment.server_url)
+    agent.budget.limits = config.limits()
+    transport = PacedTransport(connect(agent.enrolment.server_url), agent.budget)
     try:
         session = Session(agent, transport)
         folders = Folders(agent)
         scheduler = Scheduler(
-            lambda routine: folders.following(session.sync(spare_disk=routine)),
+            lambda routine: folders.following(session.sync(routine=routine)),
             poll_s=config.poll_s,
             monotonic=time.monotonic,
             draw=random.uniform,
@@ -185,11 +205,27 @@ async def _serve(
         }
         async with serve_control(table, owner, grace_s=GRACE_S), _portal(agent, table, config, scheduler):
             say(f"ready: “{agent.enrolment.device_name}” of “{agent.enrolment.territory_name}” serves {folder}")
-            async with listening(session, transport, scheduler):
+            async with (
+                notifier.telling(lambda: _STANDING[scheduler.outcome], stop.is_set),
+                listening(session, transport, scheduler),
+                _watching(agent, scheduler),
+            ):
                 await _until(stop, scheduler, folders)
     finally:
         await transport.close()
         await agent.close()
+
+
+@contextlib.asynccontextmanager
+async def _watching(agent: Agent, scheduler: Scheduler) -> AsyncIterator[None]:
+    """Wake the scheduler whenever the budget opens or closes."""
+    watching = asyncio.create_task(agent.budget.watch(scheduler.wake, is_metered))
+    try:
+        yield
+    finally:
+        watching.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await watching
 
 
 @contextlib.asynccontextmanager

@@ -69,6 +69,8 @@ def table(agent: Agent) -> Table:
         "feedback": commands.feedback,
         "sync": commands.sync,
         "status": commands.status,
+        "pause": commands.pause,
+        "resume": commands.resume,
         "verify": commands.verify,
         "repair": commands.repair,
         "doctor": commands.doctor,
@@ -169,6 +171,16 @@ class _Commands:
 
     async def status(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
         return await status(self._agent)
+
+    async def pause(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        await self._agent.budget.pause(given.count_or_none(params, "for_ms"))
+        self._agent.on_change()
+        return {}
+
+    async def resume(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        await self._agent.budget.resume()
+        self._agent.on_change()
+        return {}
 
     async def verify(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
         return await care.verify(self._agent, outgoing)

@@ -191,7 +191,7 @@ class Scheduler:
 
     async def _rest(self, error: RelaisError | None) -> None:
         retry_after_s = None if error is None else error.facts.get("retry_after_s")
-        before = self._pace.failures
+        before = self._pace
         self._pace, pause = next_pause(
             self._pace,
             outcome_of(error),
@@ -200,10 +200,11 @@ class Scheduler:
             POLL_WHILE_HEARING_S if self.hears else self._poll_s,
             self._draw,
         )
-        if error is not None and before == 0:
+        if error is not None and before.failures == 0:
             _log.warning("%s", error)
-        elif error is None and before:
-            _log.info("the server answers again")
+        elif error is None and before.failures:
+            lasted_s = self._monotonic() - before.failing_since_s
+            _log.info("the server is reached again, after %d failures in %d s", before.failures, lasted_s)
         if pause.at_least_s:
             await self._pause(self._stopping, pause.at_least_s)
         if not self._stopping.is_set():

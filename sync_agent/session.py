@@ -29,11 +29,14 @@ from protocol.replica.interfaces import PackInfo
 from protocol.sorted_records import SortedRecords
 from sync_agent.app import GENERATION_MARK, HEALTH_MARK, PROVEN_MARKS, REFUSED_MARKS, Agent
 from sync_agent.asking import Asked, Asking, Said
+from sync_agent.budget import Hold
 from sync_agent.cursors import cursor_marks, read_cursors
 from sync_agent.health import LastSync
 from sync_agent.reading_key import say_reading_key
 from sync_agent.reconciling import Reconciled, Reconciling
 from sync_agent.sealed_calls import SealedCalls
+from sync_agent.space_keys import tend_space_keys
+from sync_agent.spending import held_back
 from sync_agent.transfer import Moved, Transfer
 from sync_agent.transport import Transport
 from sync_agent.wraps import tend_hand_ins
@@ -75,6 +78,7 @@ class SyncResult:
 class _Run:
     """What one sync has done so far, and what it still has to do."""
 
+    routine: bool = False
     said: Said = field(default_factory=Said)
     received: int = 0
     sent: int = 0
@@ -104,6 +108,7 @@ class Session:
         self._content = agent.replica.content
         self._calls = SealedCalls(agent, transport)
         self._asking = Asking(agent)
+        self._budget = agent.budget
         self._transfer = Transfer(self._content, transport)
         self._reconciling = Reconciling(agent, self._calls)
         self._one_at_a_time = asyncio.Lock()
@@ -115,23 +120,30 @@ class Session:
         self.on_live: Callable[[str], None] | None = None
         """Told the capability to listen for news, when `ask_for_live` has asked for it."""
 
-    async def sync(self, *, spare_disk: bool = False) -> SyncResult:
+    async def sync(self, *, routine: bool = False) -> SyncResult:
         """Send and fetch until nothing remains, content included.
 
-        With `spare_disk` a quiet sync is noted in the store once a minute only. Raises `NoAnswer`, `Refused`,
-        `PeerFault`, `LocalFailure`: what was done before stays done, and the next sync goes on from there.
+        A `routine` one keeps to the budget, says no more than that this device is paused while it is, and when it is
+        quiet is noted in the store once a minute only. Raises `NoAnswer`, `Refused`, `PeerFault`, `LocalFailure`
+        (PAUSED unless `routine`): what was done before stays done, and the next sync goes on from there.
         """
         async with self._one_at_a_time:
+            if self._budget.is_paused and not routine:
+                raise held_back(Hold.PAUSED)
             before = self.transport.traffic.copy()
-            run = _Run()
+            run = _Run(routine=routine)
             try:
+                if self._budget.is_paused:
+                    return await self._say_paused()
                 await self._run(run)
                 if run.failure is not None:
                     raise run.failure
             except RelaisError as error:
                 await self._note_failure(error)
                 raise
-            await self._note_success(run, spare_disk=spare_disk)
+            finally:
+                await self._budget.note()
+            await self._note_success(run, spare_disk=routine)
             traffic = self.transport.traffic.since(before)
             return SyncResult(run.received, run.sent, traffic.bytes_in, traffic.bytes_out, traffic.round_trips)
 
@@ -141,8 +153,29 @@ class Session:
 
     # --- the course of a sync -----------------------------------------------------------------------------------------
 
+    async def _say_paused(self) -> SyncResult:
+        """Let the server know once; what its answer brings is passed over, and asked for again afterwards."""
+        before = self.transport.traffic.copy()
+        asked = await self._asking.only_health(Code.PAUSED)
+        if asked is None:
+            return SyncResult()
+        await self._calls.sync(asked.request)
+        if asked.health is not None:
+            await self._store.set_marks({HEALTH_MARK: asked.health.encode()})
+        traffic = self.transport.traffic.since(before)
+        return SyncResult(0, 0, traffic.bytes_in, traffic.bytes_out, traffic.round_trips)
+
+    async def _compose(self, run: _Run) -> Asked:
+        """The next request; while content is held back it asks for hand-ins only, and offers no others."""
+        held = run.routine and self._budget.verdict.hold is not None
+        if held and not run.said.held:
+            run.links.clear()
+        run.said.held = held
+        self._budget.exempt = held or not run.routine
+        return await self._asking.compose(run.said)
+
     async def _run(self, run: _Run) -> None:
-        asked = await self._asking.compose(run.said)
+        asked = await self._compose(run)
         for _ in range(MAX_REQUESTS):
             run.again = False
             answer = await self._calls.sync(asked.request)
@@ -152,9 +185,9 @@ class Session:
                 self.on_live(answer.live)
             await self._apply(run, asked, answer)
             await self._keep_readers(run)
-            if not (run.again or asked.has_news or answer.pages or answer.lacks):
+            if self._budget.is_paused or not (run.again or asked.has_news or answer.pages or answer.lacks):
                 return
-            asked = await self._asking.compose(run.said)
+            asked = await self._compose(run)
             if not (run.again or asked.has_news):
                 return
         raise PeerFault(Code.MALFORMED, "the server always has more to say; the sync was ended")
@@ -167,7 +200,11 @@ class Session:
         await self._mark_taken(run, asked, answer)
         await self._take_packs(run, answer)
         now_ms = self.agent.now_ms()
-        run.links += [link for link in answer.links if self._is_worth_fetching(link, now_ms)]
+        if run.said.held and answer.pages:
+            # its links are for news; what was wished for is asked for again
+            run.said.wishes.difference_update((wish.space, wish.stream) for wish in asked.request.want)
+        else:
+            run.links += [link for link in answer.links if self._is_worth_fetching(link, now_ms)]
         offered = asked.packs
         run.uploads += [(upload, offered[upload.pack]) for upload in answer.uploads if upload.pack in offered]
         run.said.fetching = run.again and _has_more(answer)
@@ -187,6 +224,7 @@ class Session:
             try:
                 await say_reading_key(self.agent)
                 await tend_hand_ins(self.agent)
+                await tend_space_keys(self.agent)
             except (BadInput, Refused) as lost:
                 _log.info("this device has lost a right: %s", lost)
 
@@ -368,7 +406,8 @@ class Session:
         run.again = run.again or bool(moved.packs)
         if isinstance(moved.failure, NoAnswer) and moved.failure.code in (Code.UNREACHABLE, Code.BUSY):
             raise moved.failure
-        run.note(moved.failure)
+        if not (isinstance(moved.failure, LocalFailure) and moved.failure.code is Code.PAUSED):
+            run.note(moved.failure)
 
     async def _answer_lacks(self, run: _Run, asked: Asked, answer: SyncAnswer) -> None:
         """What the server lacks and is here goes to it with the next request."""

@@ -37,7 +37,7 @@ def with_suffix(name: str, suffix: str, *, is_file: bool) -> str:
     if not (is_file and stem.strip() and extension.isalnum() and len(extension) <= _MAX_EXTENSION_CHARS):
         stem, dot, extension = name, "", ""
     tail = f"{suffix}{dot}{extension}".encode()
-    return stem.encode()[: MAX_PATH_COMPONENT_BYTES - len(tail)].decode(errors="ignore").rstrip() + tail.decode()
+    return stem.encode()[: MAX_PATH_COMPONENT_BYTES - len(tail)].decode(errors="ignore").rstrip(" ") + tail.decode()
 
 
 def compared(name: str) -> str:

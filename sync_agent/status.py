@@ -30,8 +30,17 @@ async def status(agent: Agent) -> dict[str, JSON]:
         "disk": await _disk(agent),
         "watch": await watch_status(agent.replica.store),
         "coursework": await coursework_status(agent.replica.store),
+        "budget": {**agent.budget.shown(), "held": await _held(agent)},
         "clock_skew_s": None if last is None or last.at_ms is None else last.skew_ms / 1000,
     }
+
+
+async def _held(agent: Agent) -> dict[str, JSON]:
+    """What waits for the budget: content to fetch, and packs to send with their bytes."""
+    if agent.budget.verdict.hold is None:
+        return {"fetch": 0, "send": 0, "bytes": 0}
+    packs = {pack.hash: pack.size for pack in await agent.replica.content.unsent_packs()}
+    return {"fetch": len(await agent.missing()), "send": len(packs), "bytes": sum(packs.values())}
 
 
 async def coursework_status(store: EntryStore) -> dict[str, JSON]:

@@ -21,6 +21,7 @@ from protocol.replica.sqlite import SqliteStore
 from sync_server.contacts import Contacts
 from sync_server.keys import ServerKeys, Territory
 from sync_server.reports import Reports
+from sync_server.space_keys import SpaceKeeper
 
 
 class Server:
@@ -50,6 +51,7 @@ class Server:
         self.entropy = entropy
         self.contacts = Contacts(store)
         self.reports = Reports(store)
+        self.space_keeper = SpaceKeeper(replica, keys.agreement, self.grant, self.write, entropy=entropy)
         station = Station(
             signing=keys.signing,
             agreement=(keys.agreement,),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import sys
 import time
@@ -15,6 +16,8 @@ import typer
 from protocol.replica.command import run_command
 from protocol.replica.console import Call, Notices, Program, installed_version, tell
 from protocol.replica.operation import JSON, NO_FILES, Params, Table
+from protocol.replica.service.commands import add_service_commands
+from protocol.replica.service.definition import SERVER
 from sync_server.data_folder import check_initialised
 
 DEFAULT_LISTEN: Final = "127.0.0.1:8080"
@@ -25,6 +28,9 @@ PROGRAM: Final = Program(
 
 Spaces = Annotated[list[str], typer.Option("--space", metavar="ID", help="A space: its id, or a school's UAI.")]
 Space = Annotated[str, typer.Option("--space", metavar="ID", help="The space: its id, or a school's UAI.")]
+LogFile = Annotated[
+    str | None, typer.Option(metavar="FILE", help="Log to this file, bounded by rotation, instead of stderr.")
+]
 DeviceOption = Annotated[str | None, typer.Option(metavar="ID", help="The device's id, from `devices`.")]
 PersonOption = Annotated[str | None, typer.Option(metavar="ID", help="The person's id, from `person list`.")]
 
@@ -92,13 +98,21 @@ async def run(
     behind_proxy: Annotated[bool, typer.Option(help="A proxy with TLS stands in front of this address.")] = False,
     database: Annotated[str | None, typer.Option(metavar="URL", help="For a later version.")] = None,
     blobs: Annotated[str | None, typer.Option(metavar="URL", help="For a later version.")] = None,
+    log_file: LogFile = None,
 ) -> JSON:
     """Serve until told to stop (SIGTERM, Ctrl-C)."""
-    from sync_server.config import run_config  # noqa: PLC0415 — loaded only when needed
+    from protocol.replica.service.hosting import asked_by_host  # noqa: PLC0415 — loaded only when needed
+    from protocol.replica.service.logs import logging_to  # noqa: PLC0415
+    from protocol.replica.service.notify import Notifier  # noqa: PLC0415
+    from sync_server.config import run_config  # noqa: PLC0415
     from sync_server.service import run_server  # noqa: PLC0415
 
     config = run_config(call.data_dir, listen=listen, behind_proxy=behind_proxy, database=database, blobs=blobs)
-    await run_server(config, now_ms=now_ms, entropy=secrets.token_bytes, tell=tell)
+    notifier = Notifier.taken_from(os.environ, os.getpid())
+    with logging_to(log_file, os.environ.get("JOURNAL_STREAM")):
+        await run_server(
+            config, now_ms=now_ms, entropy=secrets.token_bytes, stopping=asked_by_host(), notifier=notifier
+        )
     return {}
 
 
@@ -230,6 +244,9 @@ async def verify(call: Call) -> JSON:
 async def repair(call: Call) -> JSON:
     """Verify, and make anew every note that can be made from what is stored."""
     return await _run(call, "repair", {}, lasting=True)
+
+
+add_service_commands(PROGRAM, SERVER, "relais-server", check_initialised)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import contextlib
 import logging
 import signal
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -29,6 +30,8 @@ from protocol.replica.http.connections import listening
 from protocol.replica.operation import JSON, NO_FILES, Incoming, Operation, Outgoing, Params, Table
 from protocol.replica.ownership import Ownership, acquire, read_control
 from protocol.replica.replica import Entropy
+from protocol.replica.service.logs import say
+from protocol.replica.service.notify import Notifier
 from protocol.wire import Call
 from sync_server.api.health import Health
 from sync_server.api.routes import Traffic, application
@@ -48,22 +51,30 @@ _log = logging.getLogger(__name__)
 
 GRACE_S: Final = 10.0
 LAST_GRACE_S: Final = 1.0
+SPACE_KEYS_INTERVAL_S: Final = 15.0
 RUNNING: Final = "run"
 _PAUSE_S: Final = 0.2
 
 
 async def run_server(
-    config: RunConfig, *, now_ms: Callable[[], int], entropy: Entropy, tell: Callable[[str], None]
+    config: RunConfig,
+    *,
+    now_ms: Callable[[], int],
+    entropy: Entropy,
+    stopping: asyncio.Event,
+    notifier: Notifier,
 ) -> None:
-    """Serve until a signal says stop. Raises `BadInput`, `LocalFailure`."""
+    """Serve until a signal, or `stopping`, says stop. Raises `BadInput`, `LocalFailure`."""
     check_initialised(config.data_dir)
     check_kit(config)
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
     _allow_many_connections()
     stop = Stop()
     with stop.on_signals(), await _own(config.data_dir, stop) as owner:
-        async with opened(config.data_dir, now_ms=now_ms, entropy=entropy) as server:
-            await Service(server, owner, stop).serve(config, tell)
+        async with (
+            _background(stop.follow(stopping)),
+            opened(config.data_dir, now_ms=now_ms, entropy=entropy) as server,
+        ):
+            await Service(server, owner, stop).serve(config, notifier)
     if stop.failure is not None:
         raise stop.failure
 
@@ -82,6 +93,11 @@ class Stop:
             self.at_once.set()
         self.asked.set()
 
+    async def follow(self, stopping: asyncio.Event) -> None:
+        """Be asked by an event as well."""
+        await stopping.wait()
+        self.ask()
+
     def watch(self, error: RelaisError) -> None:
         """Stop if this failure means that the store must be opened again."""
         if isinstance(error, LocalFailure) and error.code is Code.STORAGE_FAILED and self.failure is None:
@@ -92,7 +108,8 @@ class Stop:
     def on_signals(self) -> Iterator[None]:
         """Be asked by SIGTERM and SIGINT while the context lasts."""
         loop = asyncio.get_running_loop()
-        known = (signal.SIGTERM, signal.SIGINT)
+        # another thread than the first, where a host runs this, hears no signals
+        known = (signal.SIGTERM, signal.SIGINT) if threading.current_thread() is threading.main_thread() else ()
         before = {number: signal.getsignal(number) for number in known}
         for number in known:
             # where a loop cannot listen to signals (Windows), the interpreter does, and wakes it
@@ -120,7 +137,7 @@ class Service:
         self._counters = Counters()
         self._survey = Survey(server, time.monotonic)
 
-    async def serve(self, config: RunConfig, tell: Callable[[str], None]) -> None:
+    async def serve(self, config: RunConfig, notifier: Notifier) -> None:
         """Listen, say so, wait, and stop in good order."""
         server = self._server
         server.responder.add_handler(Call.ENROLL, Enrolment(server).answer)
@@ -146,8 +163,10 @@ class Service:
             stack.push_async_callback(pages.close)
             await stack.enter_async_context(serve_control(self._table(), self._owner))
             await stack.enter_async_context(_background(self._flush_contacts()))
-            tell(f"sync-server: ready on {url}")
-            await self._stop.asked.wait()
+            await stack.enter_async_context(_background(self._tend_space_keys()))
+            say(_log, f"sync-server: ready on {url}")
+            async with notifier.telling(lambda: f"serves on {url}", self._stop.asked.is_set):
+                await self._stop.asked.wait()
             await self._drain()
 
     async def _drain(self) -> None:
@@ -176,6 +195,16 @@ class Service:
             except LocalFailure as failure:
                 _log.error("who called when cannot be noted: %s", failure)
                 self._stop.watch(failure)
+
+    async def _tend_space_keys(self) -> None:
+        """Whatever brought grants, revocations or keys (agents that refill this server, say): what is due is done."""
+        while True:
+            try:
+                await self._server.space_keeper.tend_grown()
+            except LocalFailure as failure:
+                _log.error("the keys of spaces cannot be looked after: %s", failure)
+                self._stop.watch(failure)
+            await asyncio.sleep(SPACE_KEYS_INTERVAL_S)
 
     def _table(self) -> Table:
         """The commands, and `run` itself, so that a second one learns why it cannot."""

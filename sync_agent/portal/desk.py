@@ -88,7 +88,7 @@ class Desk:
             say=visit.say,
             registers=list(Register),
             languages=[{"code": code, "name": catalogue(code)["name"]} for code in languages()],
-            strip=exchange.sentence(visit.say, visit.teacher_name()),
+            strip=exchange.sentence(visit.say, visit.teacher_name(), visit.now_ms),
             freshness=exchange.freshness(visit.say, visit.now_ms),
             stamp=self.stamp(visit),
             once=secrets.token_urlsafe(12),
@@ -104,7 +104,9 @@ class Desk:
         exchange = visit.exchange
         sets = [count for room in visit.rooms for count in (room.basis.own, *room.basis.above)]
         day = visit.say.moment(visit.now_ms).date().toordinal()
-        return "-".join(map(str, (exchange.waiting, exchange.missing, exchange.refused, *sets, day)))
+        return "-".join(
+            map(str, (exchange.waiting, exchange.missing, exchange.refused, exchange.held.hold or 0, *sets, day))
+        )
 
     def lesson_origin(self, name: bytes) -> str:
         """Where an item's (or a version's) files are served."""

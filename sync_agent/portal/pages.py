@@ -330,6 +330,7 @@ class Pages:
             last_ms=None if last is None else last.at_ms,
             free=await agent.replica.content.free_bytes(),
             content=content_bytes,
+            budget=agent.budget.shown(),
         )
 
     async def live(self, request: web.Request) -> web.Response:
@@ -339,7 +340,7 @@ class Pages:
         facts = {
             "stamp": self._desk.stamp(visit),
             "standing": exchange.standing.value,
-            "strip": exchange.sentence(visit.say, visit.teacher_name()),
+            "strip": exchange.sentence(visit.say, visit.teacher_name(), visit.now_ms),
             "freshness": exchange.freshness(visit.say, visit.now_ms),
         }
         return web.json_response(facts, headers={"Cache-Control": "no-store"})

@@ -223,6 +223,7 @@ class Shelf:
             missing=len(await self.agent.missing()),
             refused=len(await self.refusals()),
             proven_ms=min((at for at in proven if at is not None), default=None) if None not in proven else None,
+            held=self.agent.budget.verdict,
         )
 
     async def proven_ms(self, room: Room) -> int | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from sync_agent.budget import OPEN, Hold, Verdict
 from sync_agent.portal.wording import Words
 from sync_agent.scheduler import Outcome
 
@@ -15,10 +16,12 @@ from sync_agent.scheduler import Outcome
 class Standing(StrEnum):
     """What the strip at the head of every page says; each is a key `exchange.…` of the catalogues."""
 
+    PAUSED = "paused"
     CHECKING = "checking"
     OFFLINE = "offline"
     BUSY = "busy"
     BLOCKED = "blocked"
+    HELD = "held"
     EXCHANGING = "exchanging"
     CURRENT = "current"
 
@@ -29,7 +32,7 @@ class Exchange:
 
     `outcome` of the last sync of this run, None before the first; `waiting` entries to send; `missing` content to
     fetch; `refused` entries that the server will never take; `proven_ms` when it was last proven that everything of
-    all classes is here.
+    all classes is here; `held` what the budget holds back now.
     """
 
     outcome: Outcome | None
@@ -37,24 +40,33 @@ class Exchange:
     missing: int
     refused: int
     proven_ms: int | None
+    held: Verdict = OPEN
 
     @property
     def standing(self) -> Standing:
         """The first that holds."""
         for holds, standing in (
+            (self.held.hold is Hold.PAUSED, Standing.PAUSED),
             (self.outcome is None, Standing.CHECKING),
             (self.outcome is Outcome.NO_ANSWER, Standing.OFFLINE),
             (self.outcome is Outcome.BUSY, Standing.BUSY),
             (self.outcome is not Outcome.DONE or self.refused > 0, Standing.BLOCKED),
+            (self.held.hold is not None and (self.waiting > 0 or self.missing > 0), Standing.HELD),
             (self.waiting > 0 or self.missing > 0, Standing.EXCHANGING),
         ):
             if holds:
                 return standing
         return Standing.CURRENT
 
-    def sentence(self, say: Words, teacher: str) -> str:
+    def sentence(self, say: Words, teacher: str, now_ms: int) -> str:
         """What is said."""
-        return say(f"exchange.{self.standing}", teacher=teacher)
+        key = f"exchange.{self.standing}"
+        if self.standing is Standing.HELD:
+            key = f"{key}.{self.held.hold}"
+        if self.standing is Standing.PAUSED and self.held.until_ms is not None:
+            key = f"{key}_until"
+        until = "" if self.held.until_ms is None else say.when(self.held.until_ms, now_ms)
+        return say(key, teacher=teacher, until=until)
 
     def freshness(self, say: Words, now_ms: int) -> str:
         """When agreement was last proven: vérifié à 10 h 12."""

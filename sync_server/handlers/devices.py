@@ -26,7 +26,7 @@ LITTLE_ROOM_BYTES: Final = 512 * MiB
 
 
 class DeviceState(StrEnum):
-    """How a device is. Nothing pauses one yet; the word belongs to the contract."""
+    """How a device is; `paused` is a person's doing there, for as long as they like."""
 
     RETIRED = "retired"
     PAUSED = "paused"
@@ -81,6 +81,7 @@ class Signs:
 
 _STATES: Final[tuple[tuple[DeviceState, Callable[[Signs], bool]], ...]] = (
     (DeviceState.RETIRED, lambda signs: signs.cut),
+    (DeviceState.PAUSED, lambda signs: signs.trouble == Code.PAUSED),
     (DeviceState.NEVER_SEEN, lambda signs: signs.seen_ms is None),
     (DeviceState.DISK_FULL, lambda signs: signs.trouble == Code.DISK_FULL),
     (DeviceState.ERROR, lambda signs: signs.trouble is not None),

@@ -101,4 +101,6 @@ class Enrolment:
             invite=entry.id,
         ).encode()
         drafts = [Draft(space, Kind.GRANT, self._server.grant, payload) for space in distinct(invite.spaces)]
-        return [written.id for written in await self._server.write(drafts)]
+        grants = [written.id for written in await self._server.write(drafts)]
+        await self._server.space_keeper.tend(invite.spaces)
+        return grants

@@ -78,6 +78,7 @@ async def revoke_device(server: Server, device: bytes) -> None:
 async def _write(server: Server, drafts: Sequence[Draft]) -> None:
     if drafts:
         await server.write(drafts)
+        await server.space_keeper.tend({draft.space for draft in drafts})
 
 
 def _grants_of(server: Server, device: bytes) -> list[Authority]:

@@ -56,6 +56,7 @@ async def add_space(server: Server, name: str, school: str, year: str | None = N
     if not server.replica.door.knows_space(above):
         drafts.insert(0, Draft(territory, Kind.SPACE, server.grant, SpaceRecord(uai, uai=uai).encode()))
     *_, made = await server.write(drafts)
+    await server.space_keeper.tend([made.id])
     return AddedSpace(made.id, uai_warning(uai))
 
 

@@ -53,8 +53,8 @@ async def test_a_class_makes_its_school_once(desk: Office) -> None:
     other = await desk.do("space add", name="CM1", school=" 0180001d", year="2026-2027")
     rows = await desk.do("space list")
     assert [(row["name"], row["school"], row["entries"]) for row in rows] == [
-        ("CM1", "0180001D", 0),
-        ("CM2 B", "0180001D", 0),
+        ("CM1", "0180001D", 2),
+        ("CM2 B", "0180001D", 2),
     ]
     assert {row["space"] for row in rows} == {desk.space, other["space"]}
     assert all(len(row["fingerprint"]) == 32 for row in rows)
@@ -464,7 +464,7 @@ async def test_the_status_adds_up(desk: Office) -> None:
     assert status["territory"] == desk.server.replica.territory.hex()
     assert status["spaces"] == await desk.do("space list")
     assert status["entries"] == sum((await counts(desk)).values())
-    assert status["spaces"][0]["entries"] == 3, "a pupil, an invitation and a grant"
+    assert status["spaces"][0]["entries"] == 6, "its key and who has it, a pupil, an invitation, a grant, its key"
     assert (status["devices"], status["chunks"], status["bytes"]) == (1, 0, 0)
     assert member.id not in str(status)
 

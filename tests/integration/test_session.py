@@ -145,10 +145,10 @@ async def test_a_quiet_sync_does_not_write_to_the_disk_more_than_once_a_minute(r
     await machine.session.sync()
     before = await machine.agent.replica.store.marks("")
     room.territory.clock.advance(30_000)
-    await machine.session.sync(spare_disk=True)
+    await machine.session.sync(routine=True)
     assert await machine.agent.replica.store.marks("") == before
     room.territory.clock.advance(30_000)
-    await machine.session.sync(spare_disk=True)
+    await machine.session.sync(routine=True)
     last = await LastSync.read(machine.agent.replica.store)
     assert last is not None
     assert last.at_ms == room.territory.clock()

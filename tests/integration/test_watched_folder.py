@@ -299,8 +299,8 @@ def test_a_burst_that_scrambles_what_is_published_pauses_and_asks(petit: Machine
     lessons(drop)
     before = {title: published(petit, f"Leçon {title}") for title in range(4)}
     scramble(drop)
-    write(drop, {"LISEZ-MOI.txt": "payez"})
     paused = eventually("a pause", lambda: petit.ok("status")["watch"]["paused"])
+    write(drop, {"LISEZ-MOI.txt": "payez"})
     assert paused["files"] >= 8
     assert set(paused["titles"]) <= {f"Leçon {title}" for title in range(4)}
     assert "paused" in [problem["code"] for problem in petit.run("doctor").json["problems"]]

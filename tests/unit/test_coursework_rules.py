@@ -67,6 +67,8 @@ def test_an_edit_is_dated_by_the_minute() -> None:
     assert (
         dated_name("Mon dossier v1.2 final", EDITED, []) == "Mon dossier v1.2 final (modifié le 2026-11-24 à 10 h 12)"
     )
+    ogham_space = "\u1680"
+    assert dated_name(ogham_space, EDITED, []).startswith(ogham_space)
 
 
 def test_a_time_that_no_calendar_holds_is_dated_all_the_same() -> None:

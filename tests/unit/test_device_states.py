@@ -30,6 +30,8 @@ def test_a_device_that_called_just_now_and_holds_everything_is_up_to_date() -> N
     [
         (replace(FINE, cut=True), DeviceState.RETIRED),
         (replace(FINE, seen_ms=None, current_ms=None), DeviceState.NEVER_SEEN),
+        (replace(FINE, trouble="paused"), DeviceState.PAUSED),
+        (replace(FINE, trouble="paused", seen_ms=NOW_MS - 20 * DAY_MS), DeviceState.PAUSED),
         (replace(FINE, trouble="disk-full"), DeviceState.DISK_FULL),
         (replace(FINE, trouble="damaged"), DeviceState.ERROR),
         (replace(FINE, seen_ms=NOW_MS - 7 * DAY_MS), DeviceState.SILENT),

@@ -12,6 +12,7 @@ import pytest
 
 import sync_agent.portal
 from protocol.coursework import HandInState
+from sync_agent.budget import OPEN, Hold, Verdict
 from sync_agent.portal.standing import Exchange, Standing
 from sync_agent.portal.visit import register_of_classes
 from sync_agent.portal.wording import Register, Words, catalogue, languages, preferred_language
@@ -91,8 +92,17 @@ def test_every_state_says_what_it_means_for_who_handed_in(
 # --- the exchange -----------------------------------------------------------------------------------------------------
 
 
-def exchange(outcome: Outcome | None = Outcome.DONE, waiting: int = 0, missing: int = 0, refused: int = 0) -> Exchange:
-    return Exchange(outcome, waiting, missing, refused, NOW - 48 * MINUTE)
+def exchange(
+    outcome: Outcome | None = Outcome.DONE,
+    waiting: int = 0,
+    missing: int = 0,
+    refused: int = 0,
+    held: Verdict = OPEN,
+) -> Exchange:
+    return Exchange(outcome, waiting, missing, refused, NOW - 48 * MINUTE, held)
+
+
+QUIET = Verdict(Hold.QUIET_HOURS, NOW + 330 * MINUTE)
 
 
 @pytest.mark.parametrize(
@@ -110,6 +120,10 @@ def exchange(outcome: Outcome | None = Outcome.DONE, waiting: int = 0, missing: 
         (exchange(waiting=1), Standing.EXCHANGING),
         (exchange(missing=1), Standing.EXCHANGING),
         (exchange(), Standing.CURRENT),
+        (exchange(held=QUIET), Standing.CURRENT),
+        (exchange(missing=1, held=QUIET), Standing.HELD),
+        (exchange(Outcome.NO_ANSWER, missing=1, held=QUIET), Standing.OFFLINE),
+        (exchange(None, held=Verdict(Hold.PAUSED)), Standing.PAUSED),
     ],
 )
 def test_the_exchange_is_called_current_only_when_nothing_failed_waits_or_lacks(
@@ -120,6 +134,13 @@ def test_the_exchange_is_called_current_only_when_nothing_failed_waits_or_lacks(
 
 # standing → 6–11, 11–18, adults
 EXCHANGES = {
+    Standing.PAUSED: (
+        "L'échange est en pause. Tu peux travailler.",
+        "L'échange est en pause. Tout est conservé ici.",
+        "L'échange est en pause. Tout est conservé ici.",
+    ),
+    Standing.HELD: ("Les gros fichiers attendent la fin des heures calmes, à 16 h 30. Les travaux rendus partent.",)
+    * 3,
     Standing.CHECKING: ("On vérifie…",) * 3,
     Standing.OFFLINE: (
         "Pas d'Internet. Tu peux travailler.",
@@ -136,6 +157,8 @@ EXCHANGES = {
     Standing.CURRENT: ("Tout est à jour",) * 3,
 }
 OF_STANDING = {
+    Standing.PAUSED: exchange(held=Verdict(Hold.PAUSED)),
+    Standing.HELD: exchange(missing=1, held=QUIET),
     Standing.CHECKING: exchange(None),
     Standing.OFFLINE: exchange(Outcome.NO_ANSWER),
     Standing.BUSY: exchange(Outcome.BUSY),
@@ -150,8 +173,8 @@ def test_the_strip_says_in_words_how_the_exchange_stands(standing: Standing) -> 
     found = OF_STANDING[standing]
     assert found.standing is standing
     for register, expected in zip(Register, EXCHANGES[standing], strict=True):
-        assert plain(found.sentence(say("fr", register), "Mme Petit")) == expected
-        assert found.sentence(say("en", register), "Mme Petit")
+        assert plain(found.sentence(say("fr", register), "Mme Petit", NOW)) == expected
+        assert found.sentence(say("en", register), "Mme Petit", NOW)
 
 
 def test_freshness_is_a_time_of_day_and_further_back_a_day() -> None:

@@ -1,0 +1,171 @@
+"""The keys of spaces that a replica can open, and what it should say so that others can.
+
+Nothing is kept: keys lie in the set, sealed, and are opened when they are needed. A device opens a class's key by its
+own X25519 key, and the keys of the spaces above by the class's.
+
+docs/protocol.md, "Space keys".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from protocol.entry import Entry, Kind
+from protocol.errors import Code, PeerFault
+from protocol.identity import AgreementKey
+from protocol.limits import MAX_WRAPS_PER_ENTRY, PAGE_BYTES
+from protocol.replica.replica import Draft, Entropy, Replica
+from protocol.space_keys import (
+    SPACE_KEY_BYTES,
+    SpaceKeyRecord,
+    SpaceKeys,
+    SpaceSecret,
+    SpaceWraps,
+    cuts_digest,
+    fold_space_keys,
+    recipients,
+    unwrap,
+)
+from protocol.structure import RecoveryKey
+
+_KINDS: Final = frozenset({Kind.SPACE_KEY, Kind.SPACE_WRAP})
+
+
+class Keyring:
+    """Opens keys for one machine, whose X25519 keys are `agreement`. What was opened stays in memory."""
+
+    def __init__(self, replica: Replica, agreement: Sequence[AgreementKey]) -> None:
+        self._replica = replica
+        self._own = {key.public: key for key in agreement}
+        self._opened: dict[bytes, SpaceSecret] = {}
+        self._read: dict[bytes, tuple[int, list[Entry]]] = {}
+
+    async def keys(self, space: bytes) -> SpaceKeys:
+        """What the set says of a space's keys."""
+        return fold_space_keys(await self.entries(space), (await self._replica.view(space)).roster)
+
+    async def entries(self, space: bytes) -> list[Entry]:
+        """The `space key` and `space wrap` entries of a space, in order of arrival."""
+        after, found = self._read.get(space, (0, []))
+        while page := await self._replica.store.page(space, after, PAGE_BYTES):
+            after = page[-1].arrival
+            found = [*found, *(stored.entry for stored in page if stored.entry.header.kind in _KINDS)]
+        self._read[space] = (after, found)
+        return found
+
+    async def secret(self, space: bytes, commitment: bytes) -> SpaceSecret | None:
+        """The key of this name, if this machine can open it."""
+        if commitment not in self._opened:
+            keys = await self.keys(space)
+            secret = await self._open(space, keys, commitment)
+            if secret is None:
+                return None
+            self._opened[commitment] = secret
+        return self._opened[commitment]
+
+    async def current(self, space: bytes) -> SpaceSecret | None:
+        """The key in force of a space, if this machine can open it."""
+        record = (await self.keys(space)).current
+        return None if record is None else await self.secret(space, record.commitment)
+
+    async def missing(self, space: bytes) -> list[bytes]:
+        """The X25519 keys that the key in force is for and not sealed to."""
+        keys = await self.keys(space)
+        if keys.current is None:
+            return []
+        roster = (await self._replica.view(space)).roster
+        below = [await self.keys(child) for child in self._replica.door.children(space) if child not in roster.erased]
+        wrapped = keys.wraps.get(keys.current.commitment, {})
+        recovery = await _recovery_keys(self._replica)
+        return [key for key in recipients(roster, recovery, below) if key not in wrapped]
+
+    async def wraps_due(self, space: bytes, grant: bytes, entropy: Entropy) -> list[Draft]:
+        """What a machine that can open the key in force should say under `grant`, so that all whom it is for can."""
+        missing = await self.missing(space)
+        secret = await self.current(space) if missing else None
+        return [] if secret is None else _wrap_drafts(space, secret, missing, grant, entropy)
+
+    async def new_key(self, space: bytes, grant: bytes, cuts: bytes | None, entropy: Entropy) -> list[Draft]:
+        """A new key of a space, sealed to whom it is for: for who may write class 1, the spaces below first."""
+        keys = await self.keys(space)
+        secret = SpaceSecret(entropy(SPACE_KEY_BYTES))
+        record = secret.record(1 if keys.current is None else keys.current.epoch + 1, cuts)
+        roster = (await self._replica.view(space)).roster
+        below = [await self.keys(child) for child in self._replica.door.children(space) if child not in roster.erased]
+        wanted = recipients(roster, await _recovery_keys(self._replica), below)
+        return [
+            Draft(space, Kind.SPACE_KEY, grant, record.encode()),
+            *_wrap_drafts(space, secret, wanted, grant, entropy),
+        ]
+
+    async def _open(self, space: bytes, keys: SpaceKeys, commitment: bytes) -> SpaceSecret | None:
+        if not any(record.commitment == commitment for record in keys.records):
+            return None
+        wraps = keys.wraps.get(commitment, {})
+        for public, own in self._own.items():
+            for sealed in wraps.get(public, ()):
+                if (secret := _unwrapped(sealed, own, space, commitment)) is not None:
+                    return secret
+        for child in self._replica.door.children(space):
+            for record in (await self.keys(child)).records:
+                through = await self._through(child, record, wraps.get(record.agreement, ()), space, commitment)
+                if through is not None:
+                    return through
+        return None
+
+    async def _through(
+        self, child: bytes, record: SpaceKeyRecord, seals: Sequence[bytes], space: bytes, commitment: bytes
+    ) -> SpaceSecret | None:
+        """The key of `space` by way of the key of a space below, if it is sealed to that one and we can open it."""
+        below = await self.secret(child, record.commitment) if seals else None
+        if below is None:
+            return None
+        opened = (_unwrapped(sealed, below.agreement, space, commitment) for sealed in seals)
+        return next((secret for secret in opened if secret is not None), None)
+
+
+async def cuts_of(replica: Replica, space: bytes) -> bytes | None:
+    """What a key of this space made now would say of the revocations in it, above it and below it."""
+    near = {*replica.door.lineage(space), *replica.door.below(space)}
+    revocations = await replica.store.scan_kinds([Kind.REVOKE])
+    return cuts_digest(entry.id for entry in revocations if entry.header.space in near)
+
+
+def _unwrapped(sealed: bytes, recipient: AgreementKey, space: bytes, commitment: bytes) -> SpaceSecret | None:
+    try:
+        return unwrap(sealed, recipient, space, commitment)
+    except PeerFault:
+        return None
+
+
+def _wrap_drafts(
+    space: bytes, secret: SpaceSecret, wanted: Iterable[bytes], grant: bytes, entropy: Entropy
+) -> list[Draft]:
+    wraps = []
+    for recipient in wanted:
+        try:
+            wraps.append((recipient, secret.wrap(space, recipient, entropy(32))))
+        except PeerFault as fault:
+            if fault.code is not Code.WEAK_KEY:
+                raise
+    return [
+        Draft(
+            space,
+            Kind.SPACE_WRAP,
+            grant,
+            SpaceWraps(secret.commitment, tuple(wraps[start : start + MAX_WRAPS_PER_ENTRY])).encode(),
+        )
+        for start in range(0, len(wraps), MAX_WRAPS_PER_ENTRY)
+    ]
+
+
+async def _recovery_keys(replica: Replica) -> list[bytes]:
+    """The newest recovery key, if there is one."""
+    found = []
+    for entry in await replica.store.scan_kinds([Kind.RECOVERY_KEY]):
+        try:
+            found.append((entry.header.at, entry.id, RecoveryKey.parse(entry.payload or b"").agreement))
+        except PeerFault:
+            continue
+    return [max(found)[2]] if found else []

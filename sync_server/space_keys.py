@@ -1,0 +1,77 @@
+"""Keys of spaces at the server: made with a space, given to who comes in, replaced when somebody is let go.
+
+Rules:
+- what is due follows from the set, so that a crash between a revocation and the new key leaves nothing undone;
+- spaces below first: the key of a school is sealed to the keys of its classes;
+- a key that this server cannot open (it was made anew from its kit) is awaited from the machines that can; when
+  somebody is let in meanwhile, the space gets a new one.
+
+docs/protocol.md, "Space keys".
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+
+from protocol.entry import Entry
+from protocol.identity import AgreementKey
+from protocol.replica.keyring import Keyring, cuts_of
+from protocol.replica.replica import Draft, Entropy, Replica
+
+Write = Callable[[Sequence[Draft]], Awaitable[list[Entry]]]
+
+
+class SpaceKeeper:
+    """Looks after the keys of all spaces of one server, one round at a time.
+
+    `agreement` is the server's X25519 key, `grant` the certificate under which it writes with `write`.
+    """
+
+    def __init__(
+        self, replica: Replica, agreement: AgreementKey, grant: bytes, write: Write, *, entropy: Entropy
+    ) -> None:
+        self._replica = replica
+        self._keyring = Keyring(replica, (agreement,))
+        self._grant = grant
+        self._write = write
+        self._entropy = entropy
+        self._one_at_a_time = asyncio.Lock()
+        self._seen: dict[bytes, int] = {}
+
+    async def tend(self, spaces: Iterable[bytes]) -> int:
+        """Make, give out and replace keys where something happened in `spaces`; how many entries that took."""
+        async with self._one_at_a_time:
+            return await self._tend(spaces, somebody_waits=True)
+
+    async def tend_grown(self) -> int:
+        """The same for the spaces whose set has grown since the last time."""
+        async with self._one_at_a_time:
+            counts = await self._replica.store.spaces()
+            grown = [space for space, count in counts.items() if self._seen.get(space) != count]
+            written = await self._tend(grown, somebody_waits=False)
+            self._seen = await self._replica.store.spaces() if written else counts
+            return written
+
+    async def _tend(self, spaces: Iterable[bytes], *, somebody_waits: bool) -> int:
+        door = self._replica.door
+        touched = {other for space in spaces for other in (*door.lineage(space), *door.below(space))}
+        written = 0
+        for space in sorted(touched, key=lambda space: (-len(door.lineage(space)), space)):
+            # a territory without a school has nobody to seal anything to
+            if door.knows_space(space) and (space != door.territory or door.children(space)):
+                drafts = await self._due(space, somebody_waits=somebody_waits)
+                written += len(await self._write(drafts)) if drafts else 0
+                await asyncio.sleep(0)
+        return written
+
+    async def _due(self, space: bytes, *, somebody_waits: bool) -> list[Draft]:
+        keyring = self._keyring
+        cuts = await cuts_of(self._replica, space)
+        record = (await keyring.keys(space)).current
+        if record is None or record.cuts != cuts:
+            return await keyring.new_key(space, self._grant, cuts, self._entropy)
+        missing = await keyring.missing(space)
+        if missing and somebody_waits and await keyring.current(space) is None:
+            return await keyring.new_key(space, self._grant, cuts, self._entropy)
+        return await keyring.wraps_due(space, self._grant, self._entropy)

@@ -1,0 +1,187 @@
+"""Budgets at work: what is held back, what goes all the same, what survives a restart."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from protocol.coursework import HandInState
+from protocol.errors import Code, LocalFailure
+from protocol.register import Health, stored_register
+from sync_agent.app import Agent
+from sync_agent.budget import Hold, Limits, Metered, windows_of
+from sync_agent.paced import PacedTransport
+from sync_agent.session import Session
+from sync_agent.status import status
+from tests.harness.classroom import LARGE, SMALL, Classroom, Device, Files, assignment, classroom, work_of
+from tests.harness.commands import Desk
+from tests.harness.wire import MemoryTransport
+
+ALWAYS = Limits(quiet=windows_of(["00:00-24:00"]))
+HUGE: Files = {"film.mp4": Random(7).randbytes(3_000_000)}
+MORE: Files = {"film.mp4": Random(8).randbytes(3_000_000)}
+
+
+@pytest.fixture
+async def room(tmp_path: Path) -> AsyncIterator[Classroom]:
+    async with classroom(tmp_path) as made:
+        yield made
+
+
+async def budgeted(device: Device, limits: Limits | None = None) -> Device:
+    """The device with a session that keeps to `limits`."""
+    device.agent.budget.limits = limits or Limits()
+    device.session = Session(device.agent, PacedTransport(device.way, device.agent.budget))
+    return device
+
+
+async def complete(device: Device, item: bytes) -> bool:
+    rows = await Desk(device.agent).ask("items")
+    return bool(next(row for row in rows if row["item"] == item.hex())["complete"])
+
+
+@pytest.mark.parametrize("limits", [ALWAYS, Limits(metered=Metered.YES), Limits(daily_bytes=0)])
+async def test_while_content_is_held_back_titles_and_small_files_come_and_large_ones_wait(
+    room: Classroom, limits: Limits
+) -> None:
+    teacher, machine = await room.teacher(), await budgeted(await room.machine(), limits)
+    small, large = (await room.publish(teacher, SMALL)).item, (await room.publish(teacher, LARGE)).item
+    await teacher.session.sync()
+    await machine.session.sync(routine=True)
+    assert await complete(machine, small)
+    assert not await complete(machine, large)
+    shown = (await status(machine.agent))["budget"]
+    assert isinstance(shown, dict)
+    assert shown["held"] == {"fetch": 1, "send": 0, "bytes": 0}
+    desk = Desk(machine.agent)
+    assert (await desk.ask("doctor"))["ok"]
+    assert any("large content waits" in line for line in desk.told)
+
+    machine.agent.budget.limits = Limits()
+    await machine.session.sync(routine=True)
+    assert await complete(machine, large)
+
+
+async def test_no_budget_holds_a_hand_in_neither_on_its_way_up_nor_down_to_the_teacher(room: Classroom) -> None:
+    teacher, machine = await budgeted(await room.teacher(), ALWAYS), await budgeted(await room.machine(), ALWAYS)
+    task = await assignment(room, teacher, machine)
+    lesson = (await room.publish(teacher, HUGE)).item
+    hand_in = await room.hand_in(machine, task, LARGE)
+    await machine.session.sync(routine=True)
+    assert (await work_of(machine, room, hand_in)).state is HandInState.SERVER
+    await teacher.session.sync(routine=True)
+    assert [need.sealed for need in await teacher.agent.missing()] == []
+    # the lesson itself is still here only
+    assert [pack.size > 2_000_000 for pack in await teacher.agent.replica.content.unsent_packs()] == [True]
+    await teacher.session.sync()
+    await machine.session.sync()
+    assert await complete(machine, lesson)
+
+
+async def test_a_budget_that_is_spent_in_the_middle_stops_there_and_the_next_day_goes_on_from_there(
+    room: Classroom,
+) -> None:
+    teacher, machine = await room.teacher(), await budgeted(await room.machine(), Limits(daily_bytes=1_500_000))
+    item = (await room.publish(teacher, HUGE)).item
+    await teacher.session.sync()
+    await machine.session.sync(routine=True)
+    assert machine.agent.budget.verdict.hold is Hold.DAILY_BUDGET
+    assert not await complete(machine, item)
+    first_day = machine.agent.budget.moved_bytes
+    assert 1_500_000 <= first_day < 2_000_000
+
+    room.territory.clock.advance(24 * 3_600_000)
+    machine.agent.budget.limits = Limits(daily_bytes=2_500_000)
+    await machine.session.sync(routine=True)
+    assert await complete(machine, item)
+    assert machine.agent.budget.moved_bytes < 3_100_000
+
+
+async def test_what_was_spent_and_a_pause_survive_a_restart(room: Classroom) -> None:
+    teacher, machine = await room.teacher(), await budgeted(await room.machine())
+    await room.publish(teacher, HUGE)
+    await teacher.session.sync()
+    await machine.session.sync(routine=True)
+    await machine.agent.budget.pause(3_600_000)
+    before = machine.agent.budget.shown()
+    assert before["state"] == "paused"
+    assert isinstance(before["today"], int)
+    assert before["today"] > 3_000_000
+    await machine.agent.close()
+    again = await Agent.open(machine.agent.folder, now_ms=room.territory.clock, entropy=Random(1).randbytes)
+    machine.agent = again
+    assert again.budget.shown() == before
+    room.territory.clock.advance(3_600_000)
+    assert again.budget.verdict.hold is None
+
+
+async def test_a_paused_device_says_so_once_and_then_nothing_until_it_is_resumed(room: Classroom) -> None:
+    teacher, machine = await room.teacher(), await budgeted(await room.machine())
+    task = await assignment(room, teacher, machine)
+    desk = Desk(machine.agent)
+    await desk.ask("pause", for_ms=None)
+    hand_in = await room.hand_in(machine, task, SMALL)
+    assert (await machine.session.sync(routine=True)).round_trips == 1
+    assert (await machine.session.sync(routine=True)).round_trips == 0
+    assert (await work_of(machine, room, hand_in)).state is HandInState.LOCAL
+    assert "paused" in await troubles(room)
+    found = await desk.ask("doctor")
+    assert [problem["code"] for problem in found["problems"]] == ["paused"]
+    with pytest.raises(LocalFailure) as caught:
+        await machine.session.sync()
+    assert caught.value.code is Code.PAUSED
+
+    room.territory.clock.advance(1_000)
+    await desk.ask("resume")
+    await machine.session.sync(routine=True)
+    assert (await work_of(machine, room, hand_in)).state is HandInState.SERVER
+    assert "paused" not in await troubles(room)
+
+
+async def troubles(room: Classroom) -> list[str | None]:
+    rows = await room.territory.replica.store.registers()
+    return [Health.parse(stored_register(row.data).body).trouble for row in rows]
+
+
+async def test_a_sync_that_a_person_asks_for_keeps_to_no_budget_and_counts(room: Classroom) -> None:
+    teacher, machine = await room.teacher(), await budgeted(await room.machine(), Limits(daily_bytes=1))
+    item = (await room.publish(teacher, HUGE)).item
+    await teacher.session.sync()
+    await machine.session.sync()
+    assert await complete(machine, item)
+    shown = machine.agent.budget.shown()
+    assert isinstance(shown["today"], int)
+    assert shown["today"] > 3_000_000
+
+
+async def test_a_pause_in_the_middle_of_a_transfer_stops_it_there(room: Classroom) -> None:
+    teacher = await room.teacher()
+    item = (await room.publish(teacher, HUGE)).item
+    await teacher.session.sync()
+    machine = await room.machine()
+    budget = machine.agent.budget
+
+    class PausesOnTheWay(MemoryTransport):
+        async def fetch(self, capability: str, start: int) -> AsyncGenerator[bytes, None]:
+            async for piece in super().fetch(capability, start):
+                await budget.pause(None)
+                yield piece
+
+    machine.session = Session(machine.agent, PacedTransport(PausesOnTheWay(room.frontage), budget))
+    await machine.session.sync(routine=True)
+    assert not await complete(machine, item)
+    assert budget.moved_bytes < 2_000_000
+    await budget.resume()
+    await budgeted(machine)
+    await machine.session.sync(routine=True)
+    assert await complete(machine, item)
+
+
+async def test_doctor_is_silent_about_limits_that_hold_nothing(room: Classroom) -> None:
+    machine = await budgeted(await room.machine(), Limits(daily_bytes=10**9))
+    desk = Desk(machine.agent)
+    await desk.ask("doctor")
+    assert not any("waits" in line for line in desk.told)

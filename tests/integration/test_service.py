@@ -1,0 +1,239 @@
+"""Agent and server as services: what they tell the manager that started them, and what is installed where."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from protocol.errors import BadInput, Code, LocalFailure, Refused
+from protocol.replica.service.definition import AGENT, SERVER, Scope, ServiceDefinition
+from protocol.replica.service.installation import Ran, System, account_for, install, status, uninstall
+from tests.harness.machines import Machine, School, environment, eventually, school
+
+WATCHDOG_US = 300_000
+
+
+class Manager:
+    """The end of `NOTIFY_SOCKET` that a service manager listens on."""
+
+    def __init__(self, folder: Path) -> None:
+        self.address = str(folder / "notify")
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(self.address)
+        self._socket.settimeout(30)
+
+    def told(self) -> dict[str, str]:
+        """The next message; fails when none comes for long."""
+        return dict(line.split("=", 1) for line in self._socket.recv(4096).decode().splitlines())
+
+    def waits_for(self, key: str, holds: Callable[[str], bool] = bool) -> str:
+        while not holds(value := self.told().get(key, "")):
+            pass
+        return value
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+@contextmanager
+def managed(machine: Machine, folder: Path, *options: str) -> Iterator[tuple[Manager, subprocess.Popen[bytes]]]:
+    """A program started as a service manager starts it, with a watchdog."""
+    manager = Manager(folder)
+    asked = {"NOTIFY_SOCKET": manager.address, "WATCHDOG_USEC": str(WATCHDOG_US)}
+    process = subprocess.Popen(machine.command("run", *options), env=environment(**asked), stderr=subprocess.DEVNULL)
+    try:
+        yield manager, process
+    finally:
+        process.kill()
+        process.wait()
+        manager.close()
+
+
+@pytest.fixture
+def cm1(tmp_path: Path) -> Iterator[School]:
+    with school(tmp_path) as found:
+        yield found
+
+
+def test_an_agent_tells_its_manager_ready_how_it_goes_signs_of_life_and_its_end(cm1: School, tmp_path: Path) -> None:
+    with managed(cm1.enrol("Renard"), tmp_path) as (manager, process):
+        manager.waits_for("READY", lambda value: value == "1")
+        manager.waits_for("STATUS", lambda value: value == "in step with the server")
+        assert manager.waits_for("WATCHDOG") == "1"
+        cm1.server.kill()
+        manager.waits_for("STATUS", lambda value: "cannot be reached" in value)
+        process.send_signal(signal.SIGTERM)
+        manager.waits_for("STOPPING", lambda value: value == "1")
+        assert process.wait(10) == 0
+
+
+def test_what_works_behind_peoples_backs_steps_aside_and_what_answers_them_does_not(
+    cm1: School, tmp_path: Path
+) -> None:
+    with managed(cm1.enrol("Renard"), tmp_path) as (manager, process):
+        manager.waits_for("STATUS", lambda value: value == "in step with the server")
+        own = os.getpriority(os.PRIO_PROCESS, 0)
+        threads = Path(f"/proc/{process.pid}/task").iterdir()
+        nice = {
+            int(thread.name): int((thread / "stat").read_text().rpartition(")")[2].split()[16]) for thread in threads
+        }
+        assert nice[process.pid] == own
+        assert max(10, own) in nice.values()
+
+
+def test_an_agent_whose_loop_hangs_gives_no_sign_of_life(cm1: School, tmp_path: Path) -> None:
+    with managed(cm1.enrol("Renard"), tmp_path) as (manager, process):
+        manager.waits_for("WATCHDOG")
+        process.send_signal(signal.SIGSTOP)
+        manager._socket.settimeout(3 * WATCHDOG_US / 1_000_000)
+        with pytest.raises(TimeoutError):
+            manager.waits_for("WATCHDOG", lambda _: False)
+        process.send_signal(signal.SIGCONT)
+        assert manager.waits_for("WATCHDOG") == "1"
+
+
+def test_a_server_tells_its_manager_ready_signs_of_life_and_its_end(cm1: School, tmp_path: Path) -> None:
+    cm1.server.stop()
+    with managed(cm1.server, tmp_path, "--listen", "127.0.0.1:0") as (manager, process):
+        assert re.fullmatch(r"serves on http://127\.0\.0\.1:\d+", manager.told()["STATUS"])
+        assert manager.waits_for("WATCHDOG") == "1"
+        process.send_signal(signal.SIGTERM)
+        manager.waits_for("STOPPING")
+        assert process.wait(10) == 0
+
+
+def test_a_log_file_tells_when_trouble_began_and_that_it_is_over(cm1: School) -> None:
+    renard = cm1.enrol("Renard")
+    log = cm1.folder / "agent.log"
+    renard.start("--log-file", str(log))
+    cm1.server.kill()
+    eventually("trouble in the log", lambda: "cannot be reached" in log.read_text(encoding="utf-8"))
+    cm1.restart_server()
+    eventually("its end in the log", lambda: "the server is reached again" in log.read_text(encoding="utf-8"))
+    assert renard.stop() == 0
+    first = log.read_text(encoding="utf-8").splitlines()[0]
+    assert re.match(r'time=\S+Z level=info from=sync_agent\.daemon message="ready: ', first)
+
+
+# --- installation -----------------------------------------------------------------------------------------------------
+
+
+class Commands:
+    """A system's commands, noted instead of run: no test may start services on the machine that runs it."""
+
+    def __init__(self, answers: dict[str, Ran] | None = None) -> None:
+        self.run: list[str] = []
+        self._answers = answers or {}
+
+    def __call__(self, words: Sequence[str]) -> Ran:
+        line = " ".join(words)
+        self.run.append(line)
+        return next((ran for part, ran in self._answers.items() if part in line), Ran(0, "", ""))
+
+
+def system_at(folder: Path, commands: Commands, platform: str = "linux", *, booted: bool = True) -> System:
+    return System(platform, folder, folder / "home", 1000, commands, booted)
+
+
+def agent_service(folder: Path, scope: Scope = Scope.SYSTEM, data: str = "data") -> ServiceDefinition:
+    (folder / data).mkdir(exist_ok=True)
+    return ServiceDefinition(AGENT, "relais-agent", scope, ("/bin/true",), folder / data, "nobody")
+
+
+def test_installing_writes_the_unit_starts_it_now_and_at_boot_and_uninstalling_leaves_nothing(tmp_path: Path) -> None:
+    commands = Commands({"show": Ran(0, "ActiveState=active\nUnitFileState=enabled\nStatusText=in step\n", "")})
+    system = system_at(tmp_path, commands)
+    service = agent_service(tmp_path)
+    install(service, system, print)
+    unit = tmp_path / "etc/systemd/system/relais-agent.service"
+    assert unit.read_text(encoding="utf-8").startswith(f"# sync-agent service, {tmp_path}/data\n")
+    assert commands.run == [
+        "systemctl daemon-reload", "systemctl enable relais-agent.service", "systemctl restart relais-agent.service",
+    ]  # fmt: skip
+    found = status("relais-agent", Scope.SYSTEM, system)
+    assert (found["running"], found["starts_at_boot"], found["status"]) == (True, True, "in step")
+    uninstall(AGENT, "relais-agent", Scope.SYSTEM, system)
+    assert not unit.exists()
+    assert status("relais-agent", Scope.SYSTEM, system)["installed"] is False
+    assert (tmp_path / "data").is_dir()
+
+
+def test_installing_twice_is_an_update_and_a_foreign_service_is_never_touched(tmp_path: Path) -> None:
+    system = system_at(tmp_path, Commands())
+    install(agent_service(tmp_path), system, print)
+    install(agent_service(tmp_path), system, print)
+    with pytest.raises(BadInput) as raised:
+        install(agent_service(tmp_path, data="other"), system, print)
+    assert raised.value.code is Code.ALREADY_INSTALLED
+    with pytest.raises(BadInput):
+        uninstall(SERVER, "relais-agent", Scope.SYSTEM, system)
+    assert (tmp_path / "etc/systemd/system/relais-agent.service").exists()
+
+
+def test_an_image_that_is_not_booted_is_prepared_for_its_first_boot(tmp_path: Path) -> None:
+    commands, said = Commands(), list[str]()
+    install(agent_service(tmp_path), system_at(tmp_path, commands, booted=False), said.append)
+    assert commands.run == ["systemctl enable relais-agent.service"]
+    assert "when it is booted" in said[0]
+
+
+def test_a_person_installs_a_service_of_their_own_without_the_systems_rights(tmp_path: Path) -> None:
+    commands = Commands()
+    install(agent_service(tmp_path, Scope.USER), system_at(tmp_path, commands), print)
+    assert (tmp_path / "home/.config/systemd/user/relais-agent.service").exists()
+    assert commands.run[0] == "systemctl --user daemon-reload"
+
+
+def test_on_a_mac_launchd_is_told(tmp_path: Path) -> None:
+    printed = Ran(0, "state = running\n", "")
+    commands = Commands({"print": printed})
+    system = system_at(tmp_path, commands, "darwin")
+    install(agent_service(tmp_path), system, print)
+    plist = tmp_path / "Library/LaunchDaemons/fr.relais.relais-agent.plist"
+    assert plist.exists()
+    assert commands.run[-1] == f"launchctl bootstrap system {plist}"
+    assert status("relais-agent", Scope.SYSTEM, system)["running"] is True
+    uninstall(AGENT, "relais-agent", Scope.SYSTEM, system)
+    assert not plist.exists()
+
+
+def test_a_manager_that_refuses_is_quoted(tmp_path: Path) -> None:
+    commands = Commands({"restart": Ran(1, "", "Job for relais-agent.service failed.\n")})
+    with pytest.raises(LocalFailure) as raised:
+        install(agent_service(tmp_path), system_at(tmp_path, commands), print)
+    assert raised.value.code is Code.SERVICE_FAILED
+    assert "Job for relais-agent.service failed." in raised.value.message
+
+
+def test_a_program_that_the_services_account_cannot_reach_is_not_installed(tmp_path: Path) -> None:
+    program = tmp_path / "private" / "sync-agent"
+    program.parent.mkdir(mode=0o700)
+    program.write_text("", encoding="utf-8")
+    service = ServiceDefinition(AGENT, "relais-agent", Scope.SYSTEM, (str(program),), Path("/var/lib/relais"), None)
+    with pytest.raises(BadInput) as raised:
+        install(service, system_at(tmp_path, Commands()), print)
+    assert "/opt/relais" in raised.value.message
+
+
+def test_no_service_runs_as_root(tmp_path: Path) -> None:
+    with pytest.raises(BadInput) as raised:
+        account_for(tmp_path, 0)
+    assert "root" in raised.value.message
+    assert account_for(tmp_path, 65534) == "nobody"
+    assert account_for(Path("/var/lib/relais"), 0) is None, "systemd makes an account for it"
+    assert account_for(Path("/var/lib/private/relais"), 61_500) is None, "and keeps it"
+
+
+def test_without_the_right_a_person_is_told_of_both_ways(tmp_path: Path) -> None:
+    (tmp_path / "etc").write_text("not a folder", encoding="utf-8")
+    with pytest.raises((Refused, LocalFailure)) as raised:
+        install(agent_service(tmp_path), system_at(tmp_path, Commands()), print)
+    assert raised.value.code in (Code.NO_RIGHT, Code.STORAGE_FAILED)

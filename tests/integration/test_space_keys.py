@@ -1,0 +1,119 @@
+"""Keys of spaces over a real server's rules: who can open them, before and after somebody is let go."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Iterable
+from pathlib import Path
+
+import pytest
+
+from protocol.entry import Kind
+from protocol.errors import PeerFault
+from protocol.identity import AgreementKey
+from protocol.kit import Kit, parse_kit
+from protocol.replica.keyring import Keyring
+from protocol.space_keys import SpaceWraps, unwrap
+from tests.harness.server_in_process import Member, Office, office
+
+
+@pytest.fixture
+async def here(tmp_path: Path) -> AsyncIterator[Office]:
+    async with office(tmp_path / "server") as made:
+        yield made
+
+
+def ring(here: Office, key: AgreementKey) -> Keyring:
+    """What somebody who has this X25519 key, and all entries, can open."""
+    return Keyring(here.server.replica, (key,))
+
+
+def line(here: Office) -> tuple[bytes, ...]:
+    return here.server.replica.door.lineage(bytes.fromhex(here.space))
+
+
+async def opens(here: Office, key: AgreementKey) -> list[bool]:
+    """Whether the keys in force of class, school and territory open."""
+    keys = ring(here, key)
+    return [await keys.current(space) is not None for space in line(here)]
+
+
+async def machine(here: Office) -> Member:
+    return await here.enrol(await here.invite("machine"))
+
+
+async def test_a_member_of_a_class_opens_its_key_and_those_above_and_a_stranger_none(here: Office) -> None:
+    member = await machine(here)
+    assert await opens(here, member.keys.agreement) == [True, True, True]
+    assert await opens(here, AgreementKey(os.urandom(32))) == [False, False, False]
+
+
+async def test_the_recovery_kit_opens_every_key(here: Office) -> None:
+    kit: Kit = parse_kit((here.server.folder / "kit").read_text(), passphrase=None)
+    assert await opens(here, kit.recovery) == [True, True, True]
+
+
+async def test_a_member_of_one_class_does_not_open_another_of_the_same_school(here: Office) -> None:
+    other = (await here.do("space add", name="CE1", school="0180001D", year=None))["space"]
+    member = await here.enrol(await here.invite("machine", other))
+    assert await opens(here, member.keys.agreement) == [False, True, True]
+
+
+async def test_a_device_that_is_let_go_opens_no_key_made_later_and_the_others_do(here: Office) -> None:
+    lost, kept = await machine(here), await machine(here)
+    other = (await here.do("space add", name="CE1", school="0180001D", year=None))["space"]
+    beside = await here.enrol(await here.invite("machine", other))
+    before = [await ring(here, lost.keys.agreement).current(space) for space in line(here)]
+    await here.do("revoke", device=lost.id)
+    assert await opens(here, lost.keys.agreement) == [False, False, False]
+    assert await opens(here, kept.keys.agreement) == [True, True, True]
+    assert await opens(here, beside.keys.agreement) == [False, True, True]
+    # what was sealed before stays readable to those who lawfully had it
+    for space, secret in zip(line(here), before, strict=True):
+        assert secret is not None
+        assert await ring(here, kept.keys.agreement).secret(space, secret.commitment) is not None
+
+
+async def test_who_comes_back_opens_the_key_in_force(here: Office) -> None:
+    member = await machine(here)
+    await here.do("ungrant", device=member.id, person=None, space=[here.space])
+    assert (await opens(here, member.keys.agreement))[0] is False
+    await here.do("grant", device=member.id, person=None, space=[here.space])
+    assert await opens(here, member.keys.agreement) == [True, True, True]
+
+
+async def test_nothing_is_written_when_nothing_is_due(here: Office) -> None:
+    await machine(here)
+    await here.server.space_keeper.tend_grown()
+    before = await here.server.store.spaces()
+    assert await here.server.space_keeper.tend_grown() == 0
+    assert await here.server.space_keeper.tend([bytes.fromhex(here.space)]) == 0
+    assert await here.server.store.spaces() == before
+
+
+async def test_a_crash_between_a_revocation_and_the_new_key_is_made_good(here: Office) -> None:
+    lost, kept = await machine(here), await machine(here)
+    keeper = here.server.space_keeper
+
+    async def crash(spaces: Iterable[bytes]) -> int:
+        raise ConnectionError
+
+    here.server.space_keeper.tend = crash  # type: ignore[method-assign]
+    with pytest.raises(ConnectionError):
+        await here.do("revoke", device=lost.id)
+    assert await opens(here, lost.keys.agreement) == [True, True, True]
+    await keeper.tend_grown()
+    assert await opens(here, lost.keys.agreement) == [False, False, False]
+    assert await opens(here, kept.keys.agreement) == [True, True, True]
+
+
+async def test_a_wrap_moved_to_another_space_does_not_open(here: Office) -> None:
+    member = await machine(here)
+    wraps = [SpaceWraps.parse(entry.payload or b"") for entry in await here.server.store.scan_kinds([Kind.SPACE_WRAP])]
+    mine = [
+        (found.commitment, seal) for found in wraps for key, seal in found.wraps if key == member.keys.agreement.public
+    ]
+    ((commitment, seal),) = mine
+    assert unwrap(seal, member.keys.agreement, bytes.fromhex(here.space), commitment).commitment == commitment
+    with pytest.raises(PeerFault):
+        unwrap(seal, member.keys.agreement, line(here)[1], commitment)
