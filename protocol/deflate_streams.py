@@ -16,7 +16,9 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
-from protocol.deflate_parameters import MAX_WINDOW_BITS, PIECE_BYTES
+from protocol.byte_source import PIECE_BYTES, ByteSource
+from protocol.deflate_parameters import MAX_WINDOW_BITS
+from protocol.errors import PeerFault
 from protocol.limits import (
     MAX_IDAT_BYTES,
     MAX_IDATS_PER_PNG,
@@ -65,16 +67,6 @@ class Stream:
     chunk_bytes: tuple[int, ...] = ()
 
 
-class Inflated:
-    """The outcome of `inflate`: the plain bytes, and how many bytes the stream takes."""
-
-    __slots__ = ("packed_bytes", "plain")
-
-    def __init__(self, plain: bytes, packed_bytes: int) -> None:
-        self.plain = plain
-        self.packed_bytes = packed_bytes
-
-
 class Effort:
     """What failed attempts may still cost, in bytes that were read or made."""
 
@@ -84,30 +76,41 @@ class Effort:
         self.left_bytes = left_bytes
 
 
-def inflate(data: bytes | memoryview, start: int, max_bytes: int, effort: Effort | None = None) -> Inflated | None:
-    """The raw deflate stream at `start`; None where there is none, it is cut off, or it holds more than `max_bytes`.
+def inflate(source: ByteSource) -> Iterator[bytes]:
+    """The plain bytes of the raw deflate stream that comes next, in pieces; then `source` stands right behind it.
 
-    Memory: the plain bytes and a piece. What a failure costs is taken from `effort`.
+    Raises `zlib.error` where there is none, and `PeerFault` where it is cut off. Memory: a few pieces.
     """
     decompressor = zlib.decompressobj(-MAX_WINDOW_BITS)
-    view, at, made, parts = memoryview(data), start, 0, list[bytes]()
+    most_bytes = 4 * PIECE_BYTES
+    out = b""
+    while not decompressor.eof:
+        # Without input there may still be output, namely where the last one had to stop.
+        waiting = decompressor.unconsumed_tail or len(out) == most_bytes
+        out = decompressor.decompress(decompressor.unconsumed_tail if waiting else source.piece(), most_bytes)
+        if out:
+            yield out
+    source.back(len(decompressor.unused_data))
+
+
+def _inflate_at(data: bytes, start: int, effort: Effort) -> tuple[bytes, int] | None:
+    """The plain bytes of the stream at `start`, and where it ends; None where none is that may be unfolded."""
+    source = ByteSource((memoryview(data)[start:],))
+    most_bytes = min(MAX_REFLATE_STREAM_BYTES, (len(data) - start) * MAX_REFLATE_RATIO)
+    parts: list[bytes] = []
+    made = 0
     try:
-        while not decompressor.eof and made <= max_bytes:
-            if piece := decompressor.unconsumed_tail:
-                parts.append(decompressor.decompress(piece, PIECE_BYTES * 16))
-            elif at < len(view):
-                piece = bytes(view[at : at + PIECE_BYTES])
-                at += len(piece)
-                parts.append(decompressor.decompress(piece, PIECE_BYTES * 16))
-            else:
+        for part in inflate(source):
+            parts.append(part)
+            made += len(part)
+            if made > most_bytes:
                 break
-            made += len(parts[-1])
-    except zlib.error:
+        else:
+            if made and source.taken_bytes >= MIN_REFLATE_STREAM_BYTES:
+                return b"".join(parts), start + source.taken_bytes
+    except (zlib.error, PeerFault):
         pass
-    if decompressor.eof and made <= max_bytes:
-        return Inflated(b"".join(parts), at - len(decompressor.unused_data) - start)
-    if effort is not None:
-        effort.left_bytes -= at - start + made
+    effort.left_bytes -= source.taken_bytes + made
     return None
 
 
@@ -130,10 +133,6 @@ def find_streams(data: bytes | memoryview, effort: Effort) -> Iterator[Stream]:
         else:
             yield stream
             at = stream.end
-
-
-def _limit(packed_room: int) -> int:
-    return min(MAX_REFLATE_STREAM_BYTES, packed_room * MAX_REFLATE_RATIO)
 
 
 def _zip_member(data: bytes, place: int, effort: Effort) -> Stream | None:
@@ -199,19 +198,22 @@ def _gzip(data: bytes, place: int, effort: Effort) -> Stream | None:
 def _plain_wrapped(
     kind: str, data: bytes, start: int, effort: Effort, wrapping: Wrapping, header: bytes = b""
 ) -> Stream | None:
-    inflated = inflate(data, start, _limit(len(data) - start), effort)
-    if inflated is None or inflated.packed_bytes < MIN_REFLATE_STREAM_BYTES or not inflated.plain:
+    found = _inflate_at(data, start, effort)
+    if found is None:
         return None
-    end = start + inflated.packed_bytes
-    end_of_wrapped = end
-    if data.startswith(trailer := trailer_of(wrapping, inflated.plain), end):
-        end_of_wrapped += len(trailer)
+    plain, end = found
+    packed = data[start:end]
+    if data.startswith(trailer := trailer_of(wrapping, plain), end):
+        end += len(trailer)
     else:
         wrapping = Wrapping.RAW
-    return Stream(
-        kind, start, end_of_wrapped, wrapping, inflated.plain, data[start:end],
-        (header[0] >> 4) + 8 if header else MAX_WINDOW_BITS, header[1] >> 6 if header else None,
-    )  # fmt: skip
+    window_bits, level_hint = _told(header) if header else (MAX_WINDOW_BITS, None)
+    return Stream(kind, start, end, wrapping, plain, packed, window_bits, level_hint)
+
+
+def _told(header: bytes) -> tuple[int, int]:
+    """Window bits and level hint in a zlib header."""
+    return (header[0] >> 4) + 8, header[1] >> 6
 
 
 def trailer_of(wrapping: Wrapping, plain: bytes) -> bytes:
@@ -228,39 +230,39 @@ def _png(data: bytes, place: int, effort: Effort) -> Stream | None:
     start = place + len(PNG_MAGIC)
     for _ in range(_MAX_CHUNKS_BEFORE_IDAT):
         if data[start + 4 : start + 8] == IDAT:
-            return idat_run(data, start, effort)
+            return _idat_run(data, start, effort)
         start += CHUNK_FRAME_BYTES + int.from_bytes(data[start : start + 4], "big")
     return None
 
 
-def idat_run(data: bytes, start: int, effort: Effort | None = None) -> Stream | None:
+def _idat_run(data: bytes, start: int, effort: Effort) -> Stream | None:
     """The stream in the IDAT chunks from `start` on, if they are sound."""
     parts: list[bytes] = []
     at = start
     while data[at + 4 : at + 8] == IDAT and len(parts) < MAX_IDATS_PER_PNG:
-        size = int.from_bytes(data[at : at + 4], "big")
-        end = at + CHUNK_FRAME_BYTES + size
+        end = at + CHUNK_FRAME_BYTES + int.from_bytes(data[at : at + 4], "big")
         part = data[at + 8 : end - 4]
-        if effort is not None:
-            effort.left_bytes -= len(part)
-        if not 0 < size <= MAX_IDAT_BYTES or data[end - 4 : end] != zlib.crc32(part, _IDAT_CRC).to_bytes(4, "big"):
+        effort.left_bytes -= len(part)
+        if not 0 < len(part) <= MAX_IDAT_BYTES or data[at:end] != idat_chunk(part):
             return None
         parts.append(part)
         at = end
     whole = b"".join(parts)
     header = whole[:ZLIB_HEADER_BYTES]
-    if not _is_zlib_header(header):
+    found = _inflate_at(whole, ZLIB_HEADER_BYTES, effort) if _is_zlib_header(header) else None
+    if found is None:
         return None
-    inflated = inflate(whole, ZLIB_HEADER_BYTES, _limit(len(whole)), effort)
-    if inflated is None or not inflated.plain or inflated.packed_bytes < MIN_REFLATE_STREAM_BYTES:
+    plain, end = found
+    if whole[end:] != trailer_of(Wrapping.IDAT, plain):
         return None
-    end = ZLIB_HEADER_BYTES + inflated.packed_bytes
-    if whole[end:] != trailer_of(Wrapping.IDAT, inflated.plain):
-        return None
-    return Stream(
-        "png", start, at, Wrapping.IDAT, inflated.plain, whole[ZLIB_HEADER_BYTES:end],
-        (header[0] >> 4) + 8, header[1] >> 6, header, tuple(map(len, parts)),
-    )  # fmt: skip
+    sizes, packed = tuple(map(len, parts)), whole[ZLIB_HEADER_BYTES:end]
+    return Stream("png", start, at, Wrapping.IDAT, plain, packed, *_told(header), header, sizes)
+
+
+def idat_chunk(part: bytes) -> bytes:
+    """The IDAT chunk with this content."""
+    crc = zlib.crc32(part, _IDAT_CRC)
+    return len(part).to_bytes(4, "big") + IDAT + part + crc.to_bytes(4, "big")
 
 
 _IDAT_CRC: Final = zlib.crc32(IDAT)

@@ -19,26 +19,17 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from protocol.deflate_parameters import PIECE_BYTES, Profile, Search, deflate, in_pieces
-from protocol.deflate_streams import (
-    IDAT,
-    ZLIB_HEADER_BYTES,
-    Effort,
-    Stream,
-    Wrapping,
-    find_streams,
-    idat_run,
-    inflate,
-    trailer_of,
-)
+from protocol.byte_source import ByteSource, in_pieces
+from protocol.deflate_parameters import Profile, Search, deflate
+from protocol.deflate_streams import IDAT, ZLIB_HEADER_BYTES, Effort, Wrapping, find_streams, idat_chunk, inflate
 from protocol.errors import Code, PeerFault, TooLarge
 from protocol.limits import (
     MAX_RECIPE_BYTES,
     MAX_REFLATE_DEPTH,
     MAX_REFLATE_FILE_BYTES,
     MAX_REFLATE_IMAGE_BYTES,
-    MAX_REFLATE_STREAM_BYTES,
     MAX_REFLATE_STREAMS,
+    KiB,
     MiB,
 )
 from protocol.reflate_recipe import Sequence, Step, decode_recipe, encode_recipe
@@ -49,16 +40,55 @@ _FAILURE_BYTES_PER_BYTE: Final = 8
 _WORK_FREE_BYTES: Final = 16 * MiB
 
 
+# What a PC of fifteen years needs to compress a plain byte again and to begin a stream: three to four times what a core
+# of today was seen to need. The best levels search long in the smooth rows of pictures.
+_NS_PER_BYTE: Final = 40
+_NS_PER_BYTE_BEST: Final = 50
+_NS_PER_BYTE_BEST_OF_PICTURES: Final = 130
+_NS_PER_STREAM: Final = 100_000
+_FIRST_BEST_LEVEL: Final = 7
+# Half of what a village line of 1 Mbit/s brings in a second: below that, fetching is faster than compressing.
+_MIN_SAVED_BYTES_PER_S: Final = 64 * KiB
+
+
 @dataclass(frozen=True, slots=True)
 class Unfolded:
     """A file seen from inside: `fold(image, recipe)` gives it back.
 
-    `stream_bytes` of the file were deflate streams that became plain, on the outermost level.
+    `stream_bytes` of the file were deflate streams that became plain, on the outermost level; an old PC needs about
+    `fold_ms` to bring them back.
     """
 
     image: bytes
     recipe: bytes
     stream_bytes: int = 0
+    fold_ms: int = 0
+
+
+def pays(saved_bytes: int, fold_ms: int) -> bool:
+    """Whether fewer bytes on the line are worth an old PC's time: 64 KiB saved per second of its CPU, at least."""
+    return saved_bytes > 0 and saved_bytes * 1_000 >= _MIN_SAVED_BYTES_PER_S * fold_ms
+
+
+def fold_cost_ms(sequence: Sequence) -> int:
+    """About how many milliseconds of CPU an old PC needs to fold by this recipe."""
+    return -(-_cost_ns(sequence) // 1_000_000)
+
+
+def _cost_ns(sequence: Sequence) -> int:
+    total = 0
+    for step in sequence.steps:
+        if isinstance(step.content, Sequence):
+            plain_bytes = step.content.image_bytes
+            total += _cost_ns(step.content)
+        else:
+            plain_bytes = step.content
+        if step.parameters.level < _FIRST_BEST_LEVEL:
+            per_byte = _NS_PER_BYTE
+        else:
+            per_byte = _NS_PER_BYTE_BEST_OF_PICTURES if step.wrapping is Wrapping.IDAT else _NS_PER_BYTE_BEST
+        total += plain_bytes * per_byte + _NS_PER_STREAM
+    return total
 
 
 # --- unfolding --------------------------------------------------------------------------------------------------------
@@ -80,7 +110,7 @@ def unfold(data: bytes | memoryview, *, allowed: Profile) -> Unfolded | None:
     recipe = encode_recipe(sequence)
     if len(recipe) > min(MAX_RECIPE_BYTES, stream_bytes):
         return None
-    return Unfolded(image, recipe, stream_bytes)
+    return Unfolded(image, recipe, stream_bytes, fold_cost_ms(sequence))
 
 
 class _Unfolding:
@@ -146,7 +176,7 @@ def fold_pieces(image: Iterable[bytes | memoryview], recipe: bytes, *, max_bytes
     `max_bytes`, and `PeerFault` for a recipe that is none, or an image that is shorter or longer than it says; what was
     given before that is then worthless.
     """
-    source = _Source(image)
+    source = ByteSource(image)
     made = 0
     for piece in _make(decode_recipe(recipe), source):
         made += len(piece)
@@ -156,39 +186,10 @@ def fold_pieces(image: Iterable[bytes | memoryview], recipe: bytes, *, max_bytes
     source.expect_end()
 
 
-class _Source:
-    """An image, taken in the order of the recipe."""
-
-    __slots__ = ("_current", "_pieces")
-
-    def __init__(self, pieces: Iterable[bytes | memoryview]) -> None:
-        self._pieces = iter(pieces)
-        self._current = memoryview(b"")
-
-    def take(self, count: int) -> Iterator[memoryview]:
-        """The next `count` bytes, in pieces of at most `PIECE_BYTES`."""
-        while count:
-            if not self._current:
-                following = next(self._pieces, None)
-                if following is None:
-                    raise PeerFault(Code.MALFORMED, "an image is shorter than its recipe says")
-                self._current = memoryview(following)
-                continue
-            piece = self._current[: min(count, PIECE_BYTES)]
-            self._current = self._current[len(piece) :]
-            count -= len(piece)
-            yield piece
-
-    def expect_end(self) -> None:
-        """Raise `PeerFault` if bytes remain."""
-        if self._current or any(map(len, self._pieces)):
-            raise PeerFault(Code.MALFORMED, "an image is longer than its recipe says")
-
-
-def _make(sequence: Sequence, source: _Source) -> Iterator[bytes | memoryview]:
+def _make(sequence: Sequence, source: ByteSource) -> Iterator[bytes | memoryview]:
     for step in sequence.steps:
         yield from source.take(step.gap_bytes)
-        header = b"".join(source.take(ZLIB_HEADER_BYTES)) if step.wrapping is Wrapping.IDAT else b""
+        header = source.read(ZLIB_HEADER_BYTES) if step.wrapping is Wrapping.IDAT else b""
         plain = _make(step.content, source) if isinstance(step.content, Sequence) else source.take(step.content)
         wrapped = _wrap(plain, step, header)
         yield from _idats(wrapped, step.chunk_bytes) if step.wrapping is Wrapping.IDAT else wrapped
@@ -240,67 +241,108 @@ def _idats(data: Iterable[bytes], sizes: tuple[int, ...]) -> Iterator[bytes]:
     for piece in data:
         held += piece
         while len(held) > size:
-            yield _idat(bytes(held[:size]))
+            yield idat_chunk(bytes(held[:size]))
             del held[:size]
             size = next(following, size)
     if next(following, None) is not None:
         raise PeerFault(Code.MALFORMED, "a recipe has more chunks than its picture")
-    yield _idat(bytes(held))
-
-
-def _idat(part: bytes) -> bytes:
-    return len(part).to_bytes(4, "big") + IDAT + part + zlib.crc32(part, zlib.crc32(IDAT)).to_bytes(4, "big")
+    yield idat_chunk(bytes(held))
 
 
 # --- the image again --------------------------------------------------------------------------------------------------
 
 
 def reopen(data: bytes | memoryview, recipe: bytes, *, max_bytes: int) -> bytes:
-    """The image, of at most `max_bytes`, of a file whose recipe is known: the same on every machine, and fast.
+    """The image, of at most `max_bytes`, of a file whose recipe is known. Raises `PeerFault`; see `reopen_pieces`."""
+    return b"".join(reopen_pieces(in_pieces(data), recipe, max_bytes=max_bytes))
 
-    Raises `PeerFault` where the recipe does not fit the file, and `TooLarge`.
+
+def reopen_pieces(data: Iterable[bytes | memoryview], recipe: bytes, *, max_bytes: int) -> Iterator[bytes | memoryview]:
+    """The same for a file that arrives in pieces: the image in pieces, equal on every machine, at inflate's speed.
+
+    Memory: a few pieces and zlib's 32 KiB per level of nesting. Raises `TooLarge` before the first byte if the image is
+    larger than `max_bytes`, and `PeerFault` for a recipe that is none or that does not fit the file; what was given
+    before that is then worthless.
     """
     sequence = decode_recipe(recipe)
     if sequence.image_bytes > max_bytes:
         raise TooLarge(Code.TOO_LARGE, "an image is larger than allowed", max=max_bytes)
-    parts: list[bytes | memoryview] = []
-    _open(bytes(data), sequence, parts)
-    return b"".join(parts)
+    source = ByteSource(data)
+    try:
+        yield from _Opening().sequence(sequence, source)
+    except zlib.error as reason:
+        raise _misfit() from reason
+    source.expect_end()
 
 
-def _open(data: bytes, sequence: Sequence, parts: list[bytes | memoryview]) -> None:
-    view, at = memoryview(data), 0
-    for step in sequence.steps:
-        start = at + step.gap_bytes
-        parts.append(view[at:start])
-        stream = _stream_at(data, start, step)
-        parts.append(stream.header)
+class _Opening:
+    """One call of `reopen_pieces`, and what it may still inflate."""
+
+    __slots__ = ("_left_bytes",)
+
+    def __init__(self) -> None:
+        self._left_bytes = MAX_REFLATE_IMAGE_BYTES
+
+    def sequence(self, sequence: Sequence, source: ByteSource) -> Iterator[bytes | memoryview]:
+        for step in sequence.steps:
+            yield from source.take(step.gap_bytes)
+            if step.wrapping is Wrapping.IDAT:
+                chunks = _IdatReader(source)
+                yield from self._step(step, ByteSource(chunks.parts()))
+                chunks.expect_end()
+            else:
+                yield from self._step(step, source)
+        yield from source.take(sequence.tail_bytes)
+
+    def _step(self, step: Step, source: ByteSource) -> Iterator[bytes | memoryview]:
+        if step.wrapping is Wrapping.IDAT:
+            yield source.read(ZLIB_HEADER_BYTES)
+        check = _Check(step.wrapping)
+        plain = ByteSource(check.watch(self._counted(inflate(source))))
         if isinstance(step.content, Sequence):
-            _open(stream.plain, step.content, parts)
-        elif step.content == len(stream.plain):
-            parts.append(stream.plain)
+            yield from self.sequence(step.content, plain)
         else:
+            yield from plain.take(step.content)
+        plain.expect_end()
+        trailer = check.trailer()
+        if source.read(len(trailer)) != trailer:
             raise _misfit()
-        at = stream.end
-    if len(data) - at != sequence.tail_bytes:
-        raise _misfit()
-    parts.append(view[at:])
+
+    def _counted(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
+        for piece in pieces:
+            self._left_bytes -= len(piece)
+            if self._left_bytes < 0:
+                raise TooLarge(Code.TOO_LARGE, "a file unpacks to more than allowed", max=MAX_REFLATE_IMAGE_BYTES)
+            yield piece
 
 
-def _stream_at(data: bytes, start: int, step: Step) -> Stream:
-    if step.wrapping is Wrapping.IDAT:
-        found = idat_run(data, start)
-        if found is None:
+class _IdatReader:
+    """What lies in a run of IDAT chunks."""
+
+    __slots__ = ("_left_bytes", "_source")
+
+    def __init__(self, source: ByteSource) -> None:
+        self._source = source
+        self._left_bytes = 0
+
+    def parts(self) -> Iterator[memoryview]:
+        """The content of one chunk after another, as often as it is asked for."""
+        while True:
+            head = self._source.read(8)
+            self._left_bytes = int.from_bytes(head[:4], "big")
+            if head[4:] != IDAT:
+                raise _misfit()
+            while self._left_bytes:
+                piece = self._source.piece(self._left_bytes)
+                self._left_bytes -= len(piece)
+                yield piece
+            self._source.read(4)
+
+    def expect_end(self) -> None:
+        """Pass the check of the last chunk, which must have been read to its end (`PeerFault`)."""
+        if self._left_bytes:
             raise _misfit()
-        return found
-    inflated = inflate(data, start, MAX_REFLATE_STREAM_BYTES)
-    if inflated is None:
-        raise _misfit()
-    end = start + inflated.packed_bytes
-    trailer = trailer_of(step.wrapping, inflated.plain)
-    if not data.startswith(trailer, end):
-        raise _misfit()
-    return Stream("", start, end + len(trailer), step.wrapping, inflated.plain, b"")
+        self._source.read(4)
 
 
 def _misfit() -> PeerFault:
