@@ -113,9 +113,13 @@ CAPABILITY_LIFETIME_S: Final = 3600
 # registers
 MAX_REGISTER_BYTES: Final = 8 * KiB
 
+# erasure: how long one that the kit did not sign is here before payloads go
+ERASURE_REST_MS: Final = 7 * 24 * 3600 * 1000
+
 # bundles
 BUNDLE_CHUNK_BYTES: Final = 256 * KiB
 MAX_BUNDLE_BYTES: Final = GiB  # well below what FAT32 holds
+BUNDLE_TARGET_BYTES: Final = 128 * MiB
 MAX_BUNDLE_PREFACE_BYTES: Final = 4 * MiB
 MAX_BUNDLE_INDEX_BYTES: Final = 16 * MiB
 MAX_BUNDLE_ENTRIES: Final = 131_072

@@ -112,7 +112,7 @@ class Door:
         if not holds:
             return _refuse(Code.BAD_SIGNATURE)
         if entry.payload is None:
-            if kind_class in _NEVER_ERASED and header.kind != Kind.PERSON:
+            if not is_erasable(header):
                 return _refuse(Code.BAD_COMMITMENT)
             if not self._is_erased(entry):
                 return Verdict(Outcome.WAIT, missing=None)
@@ -274,6 +274,11 @@ class Door:
 _AUTHORITY_READERS: Final[Mapping[int, type[Certificate | Grant | Successor]]] = MappingProxyType(
     {Kind.CERTIFICATE: Certificate, Kind.GRANT: Grant, Kind.SUCCESSOR: Successor}
 )
+
+
+def is_erasable(header: Header) -> bool:
+    """Whether an erasure may take the payload: never from what the door itself needs."""
+    return class_of(header.kind) not in _NEVER_ERASED or header.kind == Kind.PERSON
 
 
 def _erasable_names(entry: Entry) -> tuple[bytes, ...]:

@@ -20,8 +20,9 @@ from protocol.errors import Code
 from protocol.limits import FIRST_PUSH_BYTES, INLINE_PACK_BYTES, INLINE_TOTAL_BYTES, MAX_PUSHED_BYTES
 from protocol.messages import InlinePack, Offer, SyncRequest, Wanted
 from protocol.register import Health, RegisterKind, compose_register
-from protocol.replica.interfaces import PackInfo
+from protocol.replica.interfaces import PackInfo, RegisterRow
 from sync_agent.app import GENERATION_MARK, Agent
+from sync_agent.carried_reports import reports_due
 from sync_agent.cursors import read_cursors, shown_cursors
 from sync_agent.health import health_of, last_health, worth_saying
 
@@ -74,12 +75,13 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request, the packs that it carries and those that it offers, and the health report that it brings, if any."""
+    """A request, the packs that it carries and offers, the own health report that it brings, if any, and others'."""
 
     request: SyncRequest
     carried: tuple[PackInfo, ...]
     offered: tuple[PackInfo, ...]
     health: Health | None
+    reports: tuple[RegisterRow, ...] = ()
 
     @property
     def packs(self) -> dict[bytes, PackInfo]:
@@ -114,6 +116,7 @@ class Asking:
         push = await self._push(FIRST_PUSH_BYTES if said.requests == 0 else MAX_PUSHED_BYTES)
         inline, offers = await self._packs(said)
         health = await self._health(push, inline)
+        reports = await reports_due(agent)
         request = SyncRequest(
             generation=await store.mark(GENERATION_MARK),
             cursors=shown_cursors(spaces, await read_cursors(store), said.complete),
@@ -121,10 +124,10 @@ class Asking:
             packs=tuple([await self._inline(pack) for pack in inline]),
             offers=tuple(Offer(pack.space, pack.hash, pack.size) for pack in offers),
             want=tuple(wanted),
-            registers=() if health is None else (self._signed(health),),
+            registers=(*(() if health is None else (self._signed(health),)), *(row.data for row in reports)),
             live=self.wants_live and said.requests == 0,
         )
-        return Asked(request, tuple(inline), tuple(offers), health)
+        return Asked(request, tuple(inline), tuple(offers), health, tuple(reports))
 
     async def _wanted(self, spaces: list[bytes], said: Said) -> list[Wanted]:
         """Missing content that was not asked for yet; notes which spaces are complete."""

@@ -7,7 +7,7 @@ import os
 import secrets
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
@@ -440,15 +440,37 @@ add_service_commands(PROGRAM, AGENT, "relais-agent", _check_enrolled)
 
 
 @PROGRAM.command("courier export")
-async def courier_export(call: Call, folder: Folder) -> JSON:  # noqa: ARG001  (what it will need)
-    """Write what another place may need onto a stick (in a later version)."""
-    raise _not_yet()
+async def courier_export(call: Call, folder: Folder) -> JSON:
+    """Bring onto a stick what it lacks of this device's spaces, sealed; say when it may be removed."""
+    from sync_agent.courier_commands import export_to  # noqa: PLC0415 — loaded only when needed
+
+    return await export_to(Path(folder), _territory(call.data_dir), _runner(call))
 
 
 @PROGRAM.command("courier import")
-async def courier_import(call: Call, folder: Folder) -> JSON:  # noqa: ARG001  (what it will need)
-    """Take what a stick brings (in a later version)."""
-    raise _not_yet()
+async def courier_import(
+    call: Call, folder: Annotated[str, typer.Argument(metavar="DIR", help="A folder that `courier export` wrote.")]
+) -> JSON:
+    """Take what a stick brings; the next sync passes it on."""
+    from sync_agent.courier_commands import import_from  # noqa: PLC0415 — loaded only when needed
+
+    return await import_from(Path(folder), _territory(call.data_dir), _runner(call))
+
+
+def _runner(call: Call) -> Callable[[str, Params, Incoming, Outgoing], Awaitable[JSON]]:
+    async def run(name: str, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        return await _run(call, name, params, incoming, outgoing, lasting=True)
+
+    return run
+
+
+def _territory(folder: Path) -> bytes:
+    """The territory of DIR."""
+    _check_enrolled(folder)
+    from protocol.identity import territory_id  # noqa: PLC0415 — loaded only when needed
+    from sync_agent.app import Enrolment  # noqa: PLC0415
+
+    return territory_id(Enrolment.read(folder).root)
 
 
 async def _run_with(call: Call, name: str, params: Params, incoming: Incoming) -> JSON:
@@ -472,10 +494,6 @@ async def _run_into(call: Call, folder: str, name: str, params: Params, *, keep_
 
 def _aside() -> str:
     return f"kept {datetime.now().astimezone():%Y-%m-%d %H.%M.%S}"
-
-
-def _not_yet() -> BadInput:
-    return BadInput(Code.NOT_YET, "sticks come in a later version; until then work travels through the server")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from protocol.errors import BadInput, Code
 from protocol.replica.operation import JSON, Incoming, Operation, Outgoing, Params, Table
 from protocol.replica.replica import Entropy
 from protocol.work import ItemKind
-from sync_agent import care, handing_in, publisher, reading, watch_commands
+from sync_agent import care, courier_commands, handing_in, publisher, reading, watch_commands
 from sync_agent import parameters as given
 from sync_agent.app import Agent, use_few_threads
 from sync_agent.publisher import Keep, Wish
@@ -74,6 +74,9 @@ def table(agent: Agent) -> Table:
         "verify": commands.verify,
         "repair": commands.repair,
         "doctor": commands.doctor,
+        courier_commands.EXPORT: commands.courier_export,
+        courier_commands.SURVEY: commands.courier_survey,
+        courier_commands.IMPORT: commands.courier_import,
         "watch-add": commands.watch_add,
         "watch-remove": commands.watch_remove,
         "watch-list": commands.watch_list,
@@ -190,6 +193,15 @@ class _Commands:
 
     async def doctor(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
         return await care.doctor(self._agent, outgoing)
+
+    async def courier_export(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        return await courier_commands.export_here(self._agent, incoming, outgoing)
+
+    async def courier_survey(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        return await courier_commands.survey_here(self._agent, incoming)
+
+    async def courier_import(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        return await courier_commands.import_here(self._agent, incoming)
 
     async def watch_add(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
         space = given.identifier(params, "space", Code.UNKNOWN_SPACE, "space")

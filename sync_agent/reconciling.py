@@ -122,6 +122,7 @@ class _Dialogue:
         server = await self._calls.server()
         admission = await self._agent.replica.admit(answer.entries, source=server.key, now_ms=self._agent.now_ms())
         self.received += len(admission.admitted)
+        await self._agent.replica.store.mark_unsent(entry.id for entry in admission.released)
         self._overflowed.update(dict.fromkeys(admission.unheld))
         if admission.admitted and not self._wanted:
             self._wanted, self._overflowed = self._overflowed, {}

@@ -30,6 +30,8 @@ from protocol.sorted_records import SortedRecords
 from sync_agent.app import GENERATION_MARK, HEALTH_MARK, PROVEN_MARKS, REFUSED_MARKS, Agent
 from sync_agent.asking import Asked, Asking, Said
 from sync_agent.budget import Hold
+from sync_agent.carried_reports import sent_marks
+from sync_agent.courier_erasures import note_erasures
 from sync_agent.cursors import cursor_marks, read_cursors
 from sync_agent.health import LastSync
 from sync_agent.reading_key import say_reading_key
@@ -225,6 +227,7 @@ class Session:
                 await say_reading_key(self.agent)
                 await tend_hand_ins(self.agent)
                 await tend_space_keys(self.agent)
+                await note_erasures(self.agent)
             except (BadInput, Refused) as lost:
                 _log.info("this device has lost a right: %s", lost)
 
@@ -241,6 +244,8 @@ class Session:
                 page.entries, source=server.key, now_ms=self.agent.now_ms(), marks=cursor_marks(page.checkpoint)
             )
             run.received += len(admission.admitted)
+            # What had waited here may have come by another way, so that the server does not hold it.
+            await self._store.mark_unsent(entry.id for entry in admission.released)
             known = cursors.get(space)
             if known is None or known.count < page.checkpoint.count:
                 run.again = run.again or _has_more(answer)
@@ -444,6 +449,7 @@ class Session:
         run.said.wishes.update((wish.space, wish.stream) for wish in asked.request.want)
         if asked.health is not None:
             await self._store.set_marks({HEALTH_MARK: asked.health.encode()})
+        await self._store.set_marks(sent_marks(asked.reports))
         self._asking.skew_ms = self.agent.now_ms() - answer.time_ms
         proven_ms = self.agent.replica.proven_ms
         if proven_ms is None or abs(answer.time_ms - proven_ms) >= NOTED_EVERY_MS:

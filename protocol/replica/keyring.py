@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from protocol.entry import Entry, Kind
-from protocol.errors import Code, PeerFault
+from protocol.errors import Code, PeerFault, TooLarge
 from protocol.identity import AgreementKey
 from protocol.limits import MAX_WRAPS_PER_ENTRY, PAGE_BYTES
 from protocol.replica.replica import Draft, Entropy, Replica
@@ -52,6 +52,18 @@ class Keyring:
             after = page[-1].arrival
             found = [*found, *(stored.entry for stored in page if stored.entry.header.kind in _KINDS)]
         self._read[space] = (after, found)
+        return found
+
+    async def entries_of(self, space: bytes, commitment: bytes) -> list[Entry]:
+        """The entries that name the key of this commitment or hold its seals."""
+        found = []
+        for entry in await self.entries(space):
+            try:
+                kind = SpaceKeyRecord if entry.header.kind == Kind.SPACE_KEY else SpaceWraps
+                if kind.parse(entry.payload or b"").commitment == commitment:
+                    found.append(entry)
+            except (PeerFault, TooLarge):
+                continue
         return found
 
     async def secret(self, space: bytes, commitment: bytes) -> SpaceSecret | None:

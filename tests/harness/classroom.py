@@ -154,9 +154,11 @@ class Classroom:
 
 
 @asynccontextmanager
-async def classroom(folder: Path, way: Way = MemoryTransport, *, spaces: int = 1) -> AsyncIterator[Classroom]:
+async def classroom(
+    folder: Path, way: Way = MemoryTransport, *, spaces: int = 1, seed: int = 1
+) -> AsyncIterator[Classroom]:
     """A class (and `spaces` - 1 more in its school) with a teacher and a pupil on its list."""
-    territory = await Territory.create(folder / "server", clock=SimClock())
+    territory = await Territory.create(folder / "server", seed=seed, clock=SimClock())
     space = await territory.classroom()
     for number in range(1, spaces):
         await territory.classroom(f"CM{number + 1}")

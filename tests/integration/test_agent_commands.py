@@ -290,7 +290,7 @@ def test_what_cannot_be_is_refused_with_its_code_and_changes_nothing(room: Class
         (["hand-in", task, "--person", room.pupil_person], 2, "nothing-to-send"),
         (["open-hand-in", nothing, "sortie"], 2, "unknown-hand-in"),
         (["feedback", nothing, "--text", "Bien"], 2, "unknown-hand-in"),
-        (["courier", "export", "sortie"], 2, "not-yet"),
+        (["courier", "import", "sortie"], 2, "missing-file"),
         (["sync", "--peer", "127.0.0.1:9"], 3, "unreachable"),
         (["sync"], 3, "unreachable"),
         (["nonsense"], 2, "usage"),

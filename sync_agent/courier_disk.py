@@ -1,0 +1,337 @@
+"""A courier disk as the caller's files: bundles read, and written so that a disk pulled out at any moment holds no lie.
+
+Rules:
+- all lies in one folder named after the territory, so that several territories share a disk; names are 16 bytes of the
+  bundle's hash in hex, portable everywhere; whatever else lies on the disk is not looked at;
+- a bundle is written under a passing name, flushed, renamed, its folder flushed, and read back from the disk before it
+  counts; what is not whole is left alone, and a passing file of an earlier try is removed;
+- nothing here knows a key: whether a bundle is whole is told by its size and hash.
+
+docs/protocol.md, "Courier disks".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import re
+import secrets
+import shutil
+from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Final, Self
+
+from blake3 import blake3
+
+from protocol.bundle import HEAD_BYTES, TRAILER_BYTES, Trailer, head_size
+from protocol.errors import BadInput, Code, LocalFailure, PeerFault, Refused, RelaisError, TooLarge
+from protocol.limits import FILE_PIECE_BYTES, MAX_BUNDLE_BYTES, MAX_BUNDLES_PER_DISK, MiB
+from protocol.portable_names import displayable
+from protocol.replica.console import Notices
+from protocol.replica.operation import Complete, FileData, FileEnd, FileEvent, FileStart
+
+ENDING: Final = ".rls"
+DAMAGED_ENDING: Final = ".bad"
+_PASSING: Final = ".tmp"
+_FOLDER_BYTES: Final = 8
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_GONE: Final = frozenset({errno.ENOENT, errno.ENODEV, errno.EIO, errno.ENXIO, errno.ESTALE})
+_READ_BYTES: Final = MiB
+_NAMED: Final = re.compile(rf"[0-9a-f]{{32}}{re.escape(ENDING)}")
+_TERRITORY: Final = re.compile(r"[0-9a-f]{16}")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A file with a bundle's name: its size, and how long its head and index are; `whole` if its end is there."""
+
+    name: str
+    size: int
+    front_bytes: int
+    whole: bool
+
+
+class CourierDisk:
+    """The folder that a command names, and in it the folder of one territory."""
+
+    def __init__(self, folder: Path, territory: bytes) -> None:
+        self.folder = folder
+        self.place = folder / territory[:_FOLDER_BYTES].hex()
+
+    def bundles(self) -> list[Found]:
+        """The files with bundles' names, whole or not; nothing where there is no folder yet.
+
+        Raises `LocalFailure(STORAGE_FAILED)`, `BadInput(TOO_MANY_FILES)`.
+        """
+        found = []
+        try:
+            with os.scandir(self.place) as entries:
+                for entry in entries:
+                    if _NAMED.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
+                        found.append(entry.name)
+                        if len(found) > MAX_BUNDLES_PER_DISK:
+                            raise BadInput(
+                                Code.TOO_MANY_FILES,
+                                f"{displayable(str(self.place))} holds more than {MAX_BUNDLES_PER_DISK} bundles",
+                            )
+            return [self._look(name) for name in sorted(found)]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as reason:
+            raise _trouble(self.place, reason) from reason
+
+    def check_readable(self) -> None:
+        """Raise what says why there is nothing to import: no folder, a foreign one, or nothing that Relais wrote."""
+        if not self.folder.is_dir():
+            raise BadInput(Code.MISSING_FILE, f"{displayable(str(self.folder))} does not exist, or is no folder")
+        if self.place.is_dir():
+            return
+        try:
+            with os.scandir(self.folder) as entries:
+                foreign = any(_TERRITORY.fullmatch(entry.name) and entry.is_dir() for entry in entries)
+        except OSError as reason:
+            raise _trouble(self.folder, reason) from reason
+        if foreign:
+            raise Refused(
+                Code.WRONG_TERRITORY,
+                "this disk belongs to another network of schools; there is nothing for this one on it",
+            )
+        raise BadInput(
+            Code.MISSING_FILE, f"{displayable(str(self.folder))} holds nothing that `courier export` has written"
+        )
+
+    def make(self) -> None:
+        """Make the folders, and remove what an earlier try left unfinished. Raises `LocalFailure`, `BadInput`."""
+        try:
+            self.place.mkdir(parents=True, exist_ok=True)
+            with os.scandir(self.place) as entries:
+                passing = [entry.name for entry in entries if entry.name.endswith(_PASSING)]
+            for name in passing[:MAX_BUNDLES_PER_DISK]:
+                (self.place / name).unlink(missing_ok=True)
+        except OSError as reason:
+            raise _trouble(self.place, reason) from reason
+
+    def set_aside(self, names: Iterable[str]) -> None:
+        """Give damaged bundles a name under which nobody counts on them, if the disk can be written."""
+        for name in names:
+            with contextlib.suppress(OSError):
+                (self.place / name).rename(self.place / f"{name.removesuffix(ENDING)}{DAMAGED_ENDING}")
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Remove bundles that others replace, as far as the disk lets us."""
+        for name in names:
+            if _NAMED.fullmatch(name):
+                with contextlib.suppress(OSError):
+                    (self.place / name).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            _flush_folder(self.place)
+
+    def _look(self, name: str) -> Found:
+        with (self.place / name).open("rb", buffering=0) as file:
+            size = os.fstat(file.fileno()).st_size
+            fixed = file.read(HEAD_BYTES)
+            try:
+                front = head_size(fixed) + int.from_bytes(fixed[-4:], "big")
+                file.seek(max(0, size - TRAILER_BYTES))
+                trailer = Trailer.parse(file.read(TRAILER_BYTES))
+            except (PeerFault, TooLarge):
+                return Found(name, size, 0, whole=False)
+        whole = trailer.size == size and trailer.name + ENDING == name and front + TRAILER_BYTES < size
+        return Found(name, size, front, whole=whole and size <= MAX_BUNDLE_BYTES)
+
+
+class CardsIn:
+    """The cards of bundles on their way into an operation: head and index, then the trailer."""
+
+    def __init__(self, disk: CourierDisk, bundles: Sequence[Found]) -> None:
+        self._disk = disk
+        self._bundles = bundles
+
+    async def __aiter__(self) -> AsyncIterator[FileEvent]:
+        """The events in order. Raises `LocalFailure(STORAGE_FAILED)`."""
+        for found in self._bundles:
+            yield FileStart(found.name, found.front_bytes + TRAILER_BYTES)
+            with await asyncio.to_thread(_opened, self._disk.place / found.name) as file:
+                left = found.front_bytes
+                while left:
+                    data = await asyncio.to_thread(_read, file, self._disk.place, min(left, FILE_PIECE_BYTES))
+                    left -= len(data)
+                    yield FileData(data)
+                file.seek(found.size - TRAILER_BYTES)
+                yield FileData(await asyncio.to_thread(_read, file, self._disk.place, TRAILER_BYTES))
+            yield FileEnd()
+        yield Complete()
+
+
+class BundlesIn:
+    """Whole bundles on their way into an operation."""
+
+    def __init__(self, disk: CourierDisk, bundles: Sequence[Found]) -> None:
+        self._disk = disk
+        self._bundles = bundles
+
+    async def __aiter__(self) -> AsyncIterator[FileEvent]:
+        """The events in order. Raises `LocalFailure(STORAGE_FAILED)`."""
+        for found in self._bundles:
+            yield FileStart(found.name, found.size)
+            with await asyncio.to_thread(_opened, self._disk.place / found.name) as file:
+                left = found.size
+                while left:
+                    data = await asyncio.to_thread(_read, file, self._disk.place, min(left, FILE_PIECE_BYTES))
+                    left -= len(data)
+                    yield FileData(data)
+            yield FileEnd()
+        yield Complete()
+
+
+class BundlesOut(Notices):
+    """Writes bundles onto the disk. A context: a bundle that was not finished is gone at its end."""
+
+    def __init__(self, disk: CourierDisk) -> None:
+        self._disk = disk
+        self._file: BinaryIO | None = None
+        self._passing = disk.place
+        self._hash = blake3()
+        self._size = 0
+        self._end = b""
+        self.names: list[str] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            with contextlib.suppress(OSError):
+                self._file.close()
+            with contextlib.suppress(OSError):
+                self._passing.unlink(missing_ok=True)
+
+    async def start(self, path: str, size: int | None) -> None:
+        """Begin a bundle; its name follows from its hash."""
+        del path, size
+        await asyncio.to_thread(self._begin)
+
+    async def data(self, data: bytes) -> None:
+        """Add bytes. Raises `LocalFailure(DISK_FULL or STORAGE_FAILED)`."""
+        await asyncio.to_thread(self._append, data)
+
+    async def end(self) -> None:
+        """Let the bundle count: durable, under its name, read back. Raises `LocalFailure`."""
+        await asyncio.to_thread(self._finish)
+
+    def _begin(self) -> None:
+        if not self.names:
+            self._disk.make()
+        self._passing = self._disk.place / f"{secrets.token_hex(8)}{_PASSING}"
+        self._hash, self._size, self._end = blake3(), 0, b""
+        try:
+            self._file = self._passing.open("xb", buffering=0)
+        except OSError as reason:
+            raise _trouble(self._disk.place, reason) from reason
+
+    def _append(self, data: bytes) -> None:
+        # the trailer hashes all before it, so the last bytes seen wait until more come
+        seen = self._end + data
+        self._hash.update(seen[:-TRAILER_BYTES])
+        self._end = seen[-TRAILER_BYTES:]
+        self._size += len(data)
+        view = memoryview(data)
+        try:
+            while view and self._file is not None:
+                view = view[self._file.write(view) :]
+        except OSError as reason:
+            raise _trouble(self._disk.place, reason) from reason
+
+    def _finish(self) -> None:
+        if self._file is None:
+            return
+        trailer = Trailer.parse(self._end)
+        if trailer.size != self._size or trailer.hash != self._hash.digest():
+            raise LocalFailure(Code.INTERNAL, "a bundle was not written as it was meant")
+        target = self._disk.place / f"{trailer.name}{ENDING}"
+        try:
+            os.fsync(self._file.fileno())
+            self._file.close()
+            self._file = None
+            self._passing.replace(target)
+            _flush_folder(self._disk.place)
+            if _hash_of(target, trailer.size) != trailer.hash:
+                target.unlink(missing_ok=True)
+                raise LocalFailure(
+                    Code.DAMAGED, "the disk gave back something else than was written onto it; use another one"
+                )
+        except OSError as reason:
+            raise _trouble(self._disk.place, reason) from reason
+        self.names.append(target.name)
+
+
+def _hash_of(path: Path, size: int) -> bytes:
+    """BLAKE3 of a bundle without its trailer, read from the disk itself where the system can forget what it cached."""
+    digest = blake3()
+    with path.open("rb", buffering=0) as file:
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        left = size - TRAILER_BYTES
+        while left > 0 and (data := file.read(min(left, _READ_BYTES))):
+            digest.update(data)
+            left -= len(data)
+    return digest.digest()
+
+
+def _opened(path: Path) -> BinaryIO:
+    try:
+        return path.open("rb", buffering=0)
+    except OSError as reason:
+        raise _trouble(path, reason) from reason
+
+
+def _read(file: BinaryIO, place: Path, length: int) -> bytes:
+    try:
+        data = file.read(length)
+    except OSError as reason:
+        raise _trouble(place, reason) from reason
+    if not data:
+        raise LocalFailure(Code.CUT_OFF, "a bundle changed while it was read; nothing of it is lost, import again")
+    return data
+
+
+def _flush_folder(place: Path) -> None:
+    if os.name == "nt":
+        return
+    descriptor = os.open(place, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def free_bytes(place: Path) -> int | None:
+    """Room left on the disk, or None if it cannot be told."""
+    try:
+        return shutil.disk_usage(place).free
+    except OSError:
+        return None
+
+
+def _trouble(place: Path, reason: OSError) -> RelaisError:
+    shown = displayable(str(place))
+    if reason.errno in _FULL:
+        return LocalFailure(
+            Code.DISK_FULL,
+            f"the disk is full: {shown}; what was written before counts. Make room, or go on with another disk",
+            path=shown,
+        )
+    if reason.errno == errno.EROFS or isinstance(reason, PermissionError):
+        return LocalFailure(Code.STORAGE_FAILED, f"{shown} may not be written or read: {reason.strerror}", path=shown)
+    if reason.errno in _GONE:
+        return LocalFailure(
+            Code.STORAGE_FAILED, f"the disk was pulled out, or cannot be read any more: {shown}", path=shown
+        )
+    if isinstance(reason, (NotADirectoryError, FileExistsError, IsADirectoryError)):
+        return BadInput(
+            Code.BAD_NAME, f"something else stands in the way of {shown}; choose another folder", path=shown
+        )
+    return LocalFailure(Code.STORAGE_FAILED, f"{shown} cannot be used: {reason.strerror}", path=shown)

@@ -1,0 +1,303 @@
+"""What goes onto a courier disk: of each space what the disk lacks and somebody may need.
+
+Rules:
+- the disk is a replica: what its bundles hold is not written again, what they lack is;
+- what is urgent goes first, for all spaces: entries, health, pupils' sealed work, feedback; then coursework. A disk
+  that gets full holds what matters most;
+- content goes along while it is of use: coursework and feedback in force, a hand-in until its teacher has opened it;
+- a bundle that holds what was erased, or nearly nothing that is of use any more, is written anew and then removed, but
+  never while the disk knows more of its space than this device.
+
+docs/protocol.md, "Courier disks".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from protocol.bundle import NONCE_BYTES, BundleWriter, Index, PackNote, RegisterNote
+from protocol.coursework import HandInState, live_content
+from protocol.entry import Entry, Kind
+from protocol.limits import BUNDLE_TARGET_BYTES, PAGE_BYTES, MiB
+from protocol.register import RegisterKind, compose_register
+from protocol.replica.holdings import Need
+from protocol.replica.interfaces import PackInfo, RegisterRow
+from protocol.replica.operation import Incoming, Outgoing
+from protocol.space_keys import SpaceSecret
+from sync_agent.app import CARRIED_MARKS, Agent
+from sync_agent.courier_erasures import Erased
+from sync_agent.courier_survey import Card, keeps_reports, survey
+from sync_agent.health import LastSync, health_of
+
+REPORT_AGE_MS: Final = 3600 * 1000
+"""A health report is written again when the disk's copy is older."""
+
+_READ_BYTES: Final = MiB
+_ENTRIES_AT_ONCE: Final = 256
+_REGISTERS_AT_ONCE: Final = 128
+_ENTRIES_PER_BUNDLE: Final = 8192
+_WASTE_BYTES: Final = 16 * MiB
+_WASTE_SHARE: Final = 4
+_IN_CLEAR: Final = frozenset({Kind.CERTIFICATE, Kind.GRANT, Kind.SUCCESSOR, Kind.SPACE_KEY, Kind.SPACE_WRAP})
+"""What may stand in a bundle's preface: keys and ids. A `space` entry has a name."""
+
+
+@dataclass(slots=True)
+class Written:
+    """What an export wrote: entries and bytes; the bundles that it replaces; the spaces whose key is not here."""
+
+    entries: int = 0
+    size: int = 0
+    replaced: list[str] = field(default_factory=list)
+    keyless: list[bytes] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Part:
+    """What is to be written of a space in one or several bundles."""
+
+    space: bytes
+    secret: SpaceSecret
+    preface: tuple[Entry, ...]
+    ids: list[bytes] = field(default_factory=list)
+    bare: list[bytes] = field(default_factory=list)
+    registers: list[RegisterRow] = field(default_factory=list)
+    urgent: list[PackNote] = field(default_factory=list)
+    course: list[PackNote] = field(default_factory=list)
+
+
+async def write_bundles(agent: Agent, incoming: Incoming, outgoing: Outgoing) -> Written:
+    """Write bundles with what the disk, whose cards come in, lacks. Raises what `outgoing` raises, `LocalFailure`."""
+    written = Written()
+    there = (await survey(agent, incoming)).by_space()
+    reports = await _reports(agent, [card for cards in there.values() for card in cards])
+    erased = await Erased.of(agent)
+    parts = []
+    for space in await agent.spaces():
+        secret = await agent.keyring.current(space)
+        if secret is None:
+            written.keyless.append(space)
+            continue
+        part = _Part(space, secret, await _preface(agent, space, secret))
+        part.registers = reports.pop(space, [])
+        written.replaced += await _plan(agent, part, there.get(space, []), erased)
+        parts.append(part)
+    carried: list[bytes] = []
+    for part in parts:
+        for index in _bundles(part):
+            await _write(agent, part, index, erased, outgoing, written)
+        carried += await _on_the_way(agent, part.space)
+    for part in parts:
+        for packs in _shares(part.course):
+            await _write(agent, part, Index(packs=tuple(packs)), erased, outgoing, written)
+    now = agent.now_ms().to_bytes(8, "big")
+    await agent.replica.store.set_marks({f"{CARRIED_MARKS}{work.hex()}": now for work in carried})
+    return written
+
+
+# --- planning ---------------------------------------------------------------------------------------------------------
+
+
+async def _plan(agent: Agent, part: _Part, cards: Sequence[Card], erased: Erased) -> list[str]:
+    """Fill in what the disk lacks; the names of the bundles that are to be removed afterwards."""
+    order, bare = await _arrivals(agent, part.space, erased)
+    urgent, course = await _content(agent, part.space)
+    of_use = {pack.hash for pack in (*urgent, *course)}
+    here = set(order)
+    ahead = any(name not in here for card in cards for name in (*card.index.entries, *card.index.bare))
+    stale = [] if ahead else [card for card in cards if _is_stale(card, of_use, bare)]
+    staying = [card for card in cards if card not in stale]
+    known = {name for card in staying for name in (*card.index.entries, *card.index.bare)}
+    packs = {pack.hash for card in staying for pack in card.index.packs}
+    part.ids = [name for name in order if name not in known and name not in bare]
+    part.bare = [name for name in order if name not in known and name in bare]
+    part.urgent = [pack for pack in urgent if pack.hash not in packs]
+    part.course = [pack for pack in course if pack.hash not in packs]
+    return [card.name for card in stale]
+
+
+def _is_stale(card: Card, of_use: set[bytes], bare: set[bytes]) -> bool:
+    """Whether a bundle holds payloads that were erased, or little but content that is of no use any more."""
+    if not bare.isdisjoint(card.index.entries):
+        return True
+    waste = sum(pack.size for pack in card.index.packs if pack.hash not in of_use)
+    total = sum(pack.size for pack in card.index.packs)
+    return waste >= _WASTE_BYTES and (total - waste) * _WASTE_SHARE < total
+
+
+async def _arrivals(agent: Agent, space: bytes, erased: Erased) -> tuple[list[bytes], set[bytes]]:
+    """The ids of a space's entries in their order of arrival, and which of them go as bare headers."""
+    order: list[bytes] = []
+    bare: set[bytes] = set()
+    after = 0
+    while page := await agent.replica.store.page(space, after, PAGE_BYTES):
+        after = page[-1].arrival
+        for stored in page:
+            order.append(stored.entry.id)
+            if stored.entry.payload is None or erased.covers(stored.entry):
+                bare.add(stored.entry.id)
+    return order, bare
+
+
+async def _content(agent: Agent, space: bytes) -> tuple[list[PackNote], list[PackNote]]:
+    """The packs here that are of use: pupils' work and feedback, the smallest first; then coursework."""
+    coursework = (await agent.replica.view(space)).coursework
+    works: dict[PackInfo, list[bytes]] = {}
+    feedback: dict[PackInfo, None] = {}
+    noted = set()
+    for work in coursework.hand_ins.values():
+        if not work.opened:
+            for pack in await agent.holdings.packs(Need(space, work.record.content.stream, sealed=True)):
+                works.setdefault(pack, []).append(work.id)
+        if work.feedback is not None and work.feedback.record.content is not None:
+            noted.add(work.feedback.record.content.stream)
+            need = Need(space, work.feedback.record.content.stream, sealed=False)
+            feedback.update(dict.fromkeys(await agent.holdings.packs(need)))
+    course: dict[PackInfo, None] = {}
+    for ref in live_content(coursework):
+        if ref.stream not in noted:
+            course.update(dict.fromkeys(await agent.holdings.packs(Need(space, ref.stream, sealed=False))))
+    urgent = [PackNote(pack.hash, pack.size, tuple(of)) for pack, of in works.items()]
+    urgent += [PackNote(pack.hash, pack.size) for pack in feedback if pack not in works]
+    others = [PackNote(pack.hash, pack.size) for pack in course if pack not in works and pack not in feedback]
+    return _smallest_first(urgent), _smallest_first(others)
+
+
+def _smallest_first(packs: list[PackNote]) -> list[PackNote]:
+    return sorted(packs, key=lambda pack: (pack.size, pack.hash))
+
+
+async def _preface(agent: Agent, space: bytes, secret: SpaceSecret) -> tuple[Entry, ...]:
+    """What opens the key to who lawfully has it: the entry that names it, its seals, and what those hang on."""
+    found = [entry.id for entry in await agent.keyring.entries_of(space, secret.commitment)]
+    return tuple(entry for entry in await agent.replica.credentials(found) if entry.header.kind in _IN_CLEAR)
+
+
+async def _reports(agent: Agent, cards: Iterable[Card]) -> dict[bytes, list[RegisterRow]]:
+    """Health reports that the disk lacks or has only old ones of, by the space in whose bundle they go."""
+    there: dict[bytes, int] = {}
+    for card in cards:
+        for note in card.index.registers:
+            there[note.device] = max(there.get(note.device, 0), note.at_ms)
+    rows = [await _own_report(agent)]
+    if await keeps_reports(agent):
+        rows += [row for row in await agent.replica.store.registers(RegisterKind.HEALTH) if row.device != agent.device]
+    found: dict[bytes, list[RegisterRow]] = {}
+    spaces = list(reversed(await agent.spaces()))
+    door = agent.replica.door
+    for row in rows:
+        before = there.get(row.device)
+        if before is not None and row.at_ms - before < REPORT_AGE_MS:
+            continue
+        granted = door.authorities_of(row.device)
+        near = next((space for space in spaces if any(door.covers(grant, space) for grant in granted)), None)
+        if near is not None:
+            found.setdefault(near, []).append(row)
+    return found
+
+
+async def _own_report(agent: Agent) -> RegisterRow:
+    """How this device is, dated by the server's clock as far as it is known."""
+    store, content = agent.replica.store, agent.replica.content
+    last = await LastSync.read(store)
+    skew_ms = 0 if last is None else last.skew_ms
+    entries, entry_bytes = await store.unsent_totals()
+    packs = sum(pack.size for pack in await content.unsent_packs())
+    health = await health_of(agent, entries, entry_bytes + packs, None, skew_ms=skew_ms)
+    at_ms = max(0, agent.now_ms() - skew_ms)
+    device = agent.keys.signing
+    data = compose_register(device, RegisterKind.HEALTH, device.public, at_ms, health.encode()).data
+    return RegisterRow(RegisterKind.HEALTH, device.public, device.public, at_ms, data)
+
+
+async def _on_the_way(agent: Agent, space: bytes) -> list[bytes]:
+    """The hand-ins that so far nobody else is known to hold: from now on they travel."""
+    works = (await agent.replica.view(space)).coursework.hand_ins.values()
+    return [work.id for work in works if work.state is HandInState.LOCAL]
+
+
+# --- writing ----------------------------------------------------------------------------------------------------------
+
+
+def _bundles(part: _Part) -> list[Index]:
+    """The bundles with what is urgent of a space."""
+    indexes = []
+    named = [(name, False) for name in part.ids] + [(name, True) for name in part.bare]
+    for start in range(0, len(named), _ENTRIES_PER_BUNDLE):
+        some = named[start : start + _ENTRIES_PER_BUNDLE]
+        ids, bare = ([name for name, is_bare in some if is_bare is wanted] for wanted in (False, True))
+        indexes.append(Index(entries=tuple(ids), bare=tuple(bare)))
+    shares = [tuple(packs) for packs in _shares(part.urgent)] or [()]
+    notes = tuple(RegisterNote(row.device, row.at_ms) for row in part.registers)
+    last = indexes.pop() if indexes else Index()
+    indexes.append(replace(last, packs=shares[0], registers=notes))
+    indexes += [Index(packs=packs) for packs in shares[1:]]
+    return [index for index in indexes if not index.is_empty]
+
+
+def _shares(packs: Iterable[PackNote]) -> list[list[PackNote]]:
+    """Packs in portions of which each makes a bundle of a good size."""
+    shares: list[list[PackNote]] = []
+    room = 0
+    for pack in packs:
+        if not shares or pack.size > room:
+            shares.append([])
+            room = BUNDLE_TARGET_BYTES
+        shares[-1].append(pack)
+        room -= pack.size
+    return shares
+
+
+async def _write(agent: Agent, part: _Part, index: Index, erased: Erased, outgoing: Outgoing, written: Written) -> None:
+    """Write one bundle."""
+    writer = BundleWriter(
+        part.secret.bundle,
+        territory=agent.replica.territory,
+        space=part.space,
+        commitment=part.secret.commitment,
+        nonce=agent.entropy(NONCE_BYTES),
+        preface=part.preface,
+        index=index,
+    )
+    await outgoing.start("bundle", None)
+    await outgoing.data(writer.begin())
+    for start in range(0, len(index.entries), _ENTRIES_AT_ONCE):
+        await _write_entries(agent, index.entries[start : start + _ENTRIES_AT_ONCE], erased, writer, outgoing)
+    for start in range(0, len(index.bare), _ENTRIES_AT_ONCE):
+        await _write_entries(agent, index.bare[start : start + _ENTRIES_AT_ONCE], erased, writer, outgoing)
+    if index.registers:
+        for start in range(0, len(part.registers), _REGISTERS_AT_ONCE):
+            rows = part.registers[start : start + _REGISTERS_AT_ONCE]
+            await _put(outgoing, writer.registers([row.data for row in rows]))
+    for pack in index.packs:
+        await _put(outgoing, writer.pack(pack))
+        for start in range(0, pack.size, _READ_BYTES):
+            length = min(_READ_BYTES, pack.size - start)
+            await _put(outgoing, writer.data(await agent.replica.content.read_pack(pack.hash, start, length)))
+    await outgoing.data(writer.finish())
+    await outgoing.end()
+    written.entries += len(index.entries) + len(index.bare)
+    written.size += writer.size
+
+
+async def _write_entries(
+    agent: Agent, ids: Sequence[bytes], erased: Erased, writer: BundleWriter, outgoing: Outgoing
+) -> None:
+    found = await agent.replica.store.get(ids)
+    batch: list[Entry] = []
+    room = PAGE_BYTES
+    for name in ids:
+        entry = erased.spare(found[name])
+        if entry.wire_bytes > room and batch:
+            await _put(outgoing, writer.entries(batch))
+            batch, room = [], PAGE_BYTES
+        batch.append(entry)
+        room -= entry.wire_bytes
+    await _put(outgoing, writer.entries(batch))
+
+
+async def _put(outgoing: Outgoing, data: bytes) -> None:
+    if data:
+        await outgoing.data(data)

@@ -1,0 +1,231 @@
+"""Taking in what a courier disk brings (docs/protocol.md, "Courier disks").
+
+Rules:
+- everything goes through the ordinary door, and is unsent: what a disk brought, the server is not known to hold;
+- what an erasure has done away with comes in as a bare header: an old disk brings nothing back;
+- a damaged bundle spoils no other, and what was read of it before the damage stays;
+- what was taken is durable at each step: a disk that is pulled out costs what had not come yet.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from protocol.bundle import (
+    HEAD_BYTES,
+    BundleReader,
+    Entries,
+    Event,
+    Index,
+    PackData,
+    PackEnd,
+    PackNote,
+    PackStart,
+    Registers,
+    head_size,
+    parse_head,
+)
+from protocol.entry import Entry
+from protocol.errors import Code, PeerFault, TooLarge
+from protocol.limits import MAX_CLOCK_LEAD_MS
+from protocol.register import RegisterKind, parse_register
+from protocol.replica.interfaces import RegisterRow
+from protocol.replica.operation import FileData, FileEnd, FileStart, Incoming, Restart
+from sync_agent.app import Agent
+from sync_agent.courier_erasures import Erased, note_erasures
+from sync_agent.courier_survey import COURIER, Wishes, keeps_reports, key_of
+from sync_agent.space_keys import tend_space_keys
+from sync_agent.wraps import tend_hand_ins
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Taken:
+    """What an import brought: entries and packs that were new, bytes read; bundles that were damaged, or not ours."""
+
+    entries: int = 0
+    packs: int = 0
+    reports: int = 0
+    size: int = 0
+    damaged: list[str] = field(default_factory=list)
+    locked: list[str] = field(default_factory=list)
+    unheld: int = 0
+
+    @property
+    def is_news(self) -> bool:
+        """Whether anything was new."""
+        return bool(self.entries or self.packs or self.reports)
+
+
+async def take_bundles(agent: Agent, incoming: Incoming) -> Taken:
+    """Take in whole bundles as they come. Raises `LocalFailure`; what was taken before stays."""
+    taken = Taken()
+    keeps, erased = await keeps_reports(agent), await Erased.of(agent)
+    bundle: _Bundle | None = None
+    try:
+        async for event in incoming:
+            match event:
+                case FileStart():
+                    bundle = _Bundle(agent, event.path, event.size or 0, taken, erased, keeps=keeps)
+                case FileData() if bundle is not None:
+                    taken.size += len(event.data)
+                    await bundle.feed(event.data)
+                case FileEnd() if bundle is not None:
+                    bundle.end()
+                    bundle = None
+                case Restart():
+                    raise PeerFault(Code.MALFORMED, "a courier disk changes while it is read")
+                case _:
+                    pass
+    finally:
+        if taken.is_news:
+            await tend_hand_ins(agent)
+            await tend_space_keys(agent)
+            await note_erasures(agent)
+            agent.on_change()
+    return taken
+
+
+class _Bundle:
+    """One bundle on its way in. The first fault ends it; the others go on."""
+
+    def __init__(self, agent: Agent, name: str, size: int, taken: Taken, erased: Erased, *, keeps: bool) -> None:
+        self._agent = agent
+        self._erased = erased
+        self._name = name
+        self._size = size
+        self._taken = taken
+        self._keeps = keeps
+        self._front = bytearray()
+        self._space = b""
+        self._reader: BundleReader | None = None
+        self._over = False
+        self._notes: dict[bytes, PackNote] = {}
+        self._wishes: Wishes | None = None
+        self._pack: PackStart | None = None
+        self._at = 0
+
+    async def feed(self, data: bytes) -> None:
+        """The next bytes of the file."""
+        if self._over:
+            return
+        try:
+            if self._reader is None:
+                self._front += data
+                await self._begin()
+            else:
+                await self._take(self._reader.feed(data))
+        except (PeerFault, TooLarge) as fault:
+            self._fail(fault)
+
+    def end(self) -> None:
+        """All bytes have come."""
+        if self._over:
+            return
+        if self._reader is None:
+            self._fail(PeerFault(Code.CUT_OFF, "a bundle is cut off"))
+            return
+        try:
+            self._reader.finish()
+        except (PeerFault, TooLarge) as fault:
+            self._fail(fault)
+
+    def _fail(self, fault: PeerFault) -> None:
+        _log.warning("bundle %s: %s", self._name, fault)
+        self._over = True
+        self._taken.damaged.append(self._name)
+
+    async def _begin(self) -> None:
+        """Once the head is there, find the key."""
+        if len(self._front) < HEAD_BYTES or len(self._front) < head_size(bytes(self._front[:HEAD_BYTES])):
+            return
+        size = head_size(bytes(self._front[:HEAD_BYTES]))
+        head = parse_head(bytes(self._front[:size]))
+        secret = None if head.territory != self._agent.replica.territory else await key_of(self._agent, head)
+        if secret is None:
+            self._over = True
+            self._taken.locked.append(self._name)
+            return
+        self._space = head.space
+        self._reader = BundleReader(secret.bundle, head, self._size)
+        rest = bytes(self._front[size:])
+        self._front.clear()
+        await self._take(self._reader.feed(rest))
+
+    async def _take(self, events: Iterable[Event]) -> None:
+        for event in events:
+            match event:
+                case Index():
+                    self._notes = {note.hash: note for note in event.packs}
+                case Entries():
+                    await self._admit(event.entries)
+                case Registers():
+                    await self._keep(event.data)
+                case PackStart():
+                    await self._begin_pack(event)
+                case PackData():
+                    await self._extend(event.data)
+                case PackEnd():
+                    await self._finish_pack()
+
+    async def _admit(self, entries: Iterable[Entry]) -> None:
+        agent = self._agent
+        # Entries name the space that they are of; a bundle of one space has no business with another.
+        mine = [self._erased.spare(entry) for entry in entries if entry.header.space == self._space]
+        admission = await agent.replica.admit(mine, source=COURIER, now_ms=agent.now_ms(), unsent=True)
+        self._taken.entries += len(admission.admitted) + len(admission.released)
+        self._taken.unheld += len(admission.unheld)
+        self._wishes = None
+        if admission.refused:
+            _log.warning("bundle %s: %d entries that the door refuses", self._name, len(admission.refused))
+
+    async def _keep(self, registers: Iterable[bytes]) -> None:
+        if not self._keeps:
+            return
+        rows = []
+        now_ms = self._agent.now_ms()
+        for data in registers:
+            try:
+                register = parse_register(data)
+            except (PeerFault, TooLarge):
+                continue
+            known = self._agent.replica.door.authorities_of(register.device)
+            own = register.device == self._agent.device
+            about_itself = register.kind == RegisterKind.HEALTH and register.subject == register.device
+            if known and about_itself and not own and register.at_ms <= now_ms + MAX_CLOCK_LEAD_MS:
+                rows.append(RegisterRow(register.kind, register.subject, register.device, register.at_ms, data))
+        self._taken.reports += len(await self._agent.replica.store.put_registers(rows))
+
+    # --- packs --------------------------------------------------------------------------------------------------------
+
+    async def _begin_pack(self, pack: PackStart) -> None:
+        note = self._notes.get(pack.hash)
+        if note is None or note.size != pack.size:
+            raise PeerFault(Code.MALFORMED, "a bundle brings a pack that its index does not name")
+        if self._wishes is None:
+            self._wishes = await Wishes.of(self._agent, self._space)
+        content = self._agent.replica.content
+        if not self._wishes.wants(note) or await content.pack(pack.hash, self._space) is not None:
+            return
+        self._pack, self._at = pack, 0
+
+    async def _extend(self, data: bytes) -> None:
+        """Add what an earlier try has not left here already."""
+        if self._pack is None:
+            return
+        content = self._agent.replica.content
+        have = await content.part_size(self._pack.hash)
+        if self._at <= have < self._at + len(data):
+            await content.append_part(self._pack.hash, have, data[have - self._at :])
+        self._at += len(data)
+
+    async def _finish_pack(self) -> None:
+        pack, self._pack = self._pack, None
+        if pack is None:
+            return
+        content = self._agent.replica.content
+        await content.finish_part(self._space, pack.hash, pack.size, unsent=True)
+        self._taken.packs += 1

@@ -1,0 +1,91 @@
+"""Couriers in tests: a class whose spaces have keys, and devices that write disks and read them, without processes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from protocol.replica.operation import JSON, Incoming, Outgoing, Params
+from protocol.replica.replica import Draft
+from sync_agent.courier_commands import Run, export_to, import_from
+from sync_agent.operations import table
+from sync_server.space_keys import SpaceKeeper
+from tests.harness.classroom import Classroom, Device, Way, classroom
+from tests.harness.wire import MemoryTransport
+
+
+def silent(_sentence: str) -> None:
+    """Nobody reads along."""
+
+
+def runner(device: Device) -> Run:
+    """Has the device's own operations run."""
+    operations = table(device.agent)
+
+    async def run(name: str, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        return await operations[name](params, incoming, outgoing)
+
+    return run
+
+
+async def export(device: Device, folder: Path) -> dict[str, Any]:
+    """`courier export`."""
+    return await export_to(folder, device.agent.replica.territory, runner(device), silent)
+
+
+async def bring(device: Device, folder: Path) -> dict[str, Any]:
+    """`courier import`."""
+    return await import_from(folder, device.agent.replica.territory, runner(device), silent)
+
+
+async def tend_keys(room: Classroom) -> None:
+    """The server looks after the keys of spaces."""
+    territory = room.territory
+
+    async def write(drafts: Iterable[Draft]) -> list[Any]:
+        return await territory.replica.write(
+            list(drafts),
+            author=territory.keys.signing,
+            now_ms=territory.clock(),
+            entropy=territory.entropy,
+            unsent=False,
+        )
+
+    keeper = SpaceKeeper(
+        territory.replica, territory.keys.agreement, territory.certificate.id, write, entropy=territory.entropy
+    )
+    await keeper.tend(territory.replica.door.spaces())
+
+
+async def know_keys(room: Classroom, *devices: Device) -> None:
+    """The server gives out the keys of spaces, and these devices meet it once."""
+    await tend_keys(room)
+    for device in devices:
+        await device.session.sync()
+
+
+@asynccontextmanager
+async def courier_class(
+    folder: Path, way: Way = MemoryTransport, *, spaces: int = 1, seed: int = 1
+) -> AsyncIterator[Classroom]:
+    """A class of `classroom` whose spaces have keys."""
+    async with classroom(folder, way, spaces=spaces, seed=seed) as room:
+        await tend_keys(room)
+        yield room
+
+
+def bundles(folder: Path) -> list[Path]:
+    """The bundles on a disk."""
+    return sorted(folder.glob("*/*.rls"))
+
+
+def unfinished(folder: Path) -> list[Path]:
+    """What an export left half-written."""
+    return sorted(folder.glob("*/*.tmp"))
+
+
+def make(folder: Path) -> None:
+    """An empty folder."""
+    folder.mkdir(parents=True)

@@ -1,0 +1,314 @@
+"""Courier disks: work that travels where no network does, and disks in every bad state."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from protocol.coursework import HandInState
+from protocol.entry import Kind
+from protocol.errors import Code, LocalFailure, Refused, RelaisError
+from protocol.register import Health, RegisterKind, stored_register
+from protocol.roles import Role
+from protocol.structure import Erasure, Revocation
+from protocol.work import ItemKind
+from sync_agent import courier_disk, courier_export
+from sync_agent.asking import Asking, Said
+from tests.harness.classroom import LARGE, SMALL, WORK, Classroom, Device, work_of
+from tests.harness.couriers import bring, bundles, courier_class, export, know_keys, make, tend_keys, unfinished
+from tests.harness.territory import DAY_MS
+
+
+@pytest.fixture
+async def room(tmp_path: Path) -> AsyncIterator[Classroom]:
+    async with courier_class(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Path:
+    return tmp_path / "disk" / "Relais"
+
+
+async def a_class(room: Classroom) -> tuple[Device, Device, Device]:
+    """A teacher and two machines that met the server once, and will not again."""
+    teacher, one, other = await room.teacher(), await room.machine(), await room.machine()
+    await know_keys(room, teacher, one, other)
+    for device in (teacher, one, other):
+        await device.session.sync()
+    return teacher, one, other
+
+
+async def code_of(awaitable: object) -> Code:
+    with pytest.raises(RelaisError) as raised:
+        await awaitable  # type: ignore[misc]
+    return raised.value.code
+
+
+async def test_a_lesson_goes_out_and_work_comes_back_through_a_disk_alone(room: Classroom, disk: Path) -> None:
+    teacher, one, other = await a_class(room)
+    task = (await room.publish(teacher, LARGE, kind=ItemKind.ASSIGNMENT)).item
+    await export(teacher, disk)
+    await bring(one, disk)
+    assert await one.files(task) == LARGE
+    hand_in = await room.hand_in(one, task, WORK)
+    await export(one, disk)
+    # another machine takes it along on its way
+    await bring(other, disk)
+    await bring(teacher, disk)
+    assert await teacher.agent.missing() == []
+    assert (await work_of(teacher, room, hand_in)).readers
+    # … and hands it to the server, whose receipt comes back on the disk
+    await other.session.sync()
+    await other.session.sync()
+    assert (await work_of(other, room, hand_in)).state is HandInState.SERVER
+    await export(other, disk)
+    await bring(one, disk)
+    assert (await work_of(one, room, hand_in)).state is HandInState.SERVER
+
+
+async def test_a_second_export_writes_nothing_and_a_second_import_reads_nothing(room: Classroom, disk: Path) -> None:
+    teacher, one, _ = await a_class(room)
+    await room.publish(teacher, LARGE)
+    first = await export(teacher, disk)
+    assert first["entries"] > 0
+    assert first["bytes"] == sum(path.stat().st_size for path in bundles(disk))
+    assert await export(teacher, disk) == {"entries": 0, "bytes": 0}
+    await bring(one, disk)
+    assert await bring(one, disk) == {"entries": 0, "bytes": 0}
+    await room.publish(teacher, SMALL)
+    again = await export(teacher, disk)
+    assert again["entries"] == 1
+    assert again["bytes"] < 10_000, "only what is new"
+
+
+async def test_two_territories_and_two_classes_share_a_disk(tmp_path: Path, disk: Path) -> None:
+    async with courier_class(tmp_path / "a", spaces=2) as room, courier_class(tmp_path / "b", seed=9) as elsewhere:
+        both = await room.device(Role.TEACHER, *room.territory.classes, person=room.teacher_person)
+        first, second = await room.machine(), await room.device(Role.MACHINE, room.territory.classes[1])
+        await know_keys(room, both, first, second)
+        stranger = await elsewhere.teacher()
+        await know_keys(elsewhere, stranger)
+        item = (await room.publish(both, SMALL)).item
+        await export(both, disk)
+        assert await code_of(bring(stranger, disk)) is Code.WRONG_TERRITORY
+        await export(stranger, disk)
+        assert len({path.parent for path in bundles(disk)}) == 2
+        await bring(first, disk)
+        assert await first.files(item) == SMALL
+        await bring(second, disk)
+        with pytest.raises(KeyError):
+            await second.files(item)
+
+
+async def test_a_machine_that_never_heard_of_a_new_key_reads_what_is_sealed_under_it(
+    room: Classroom, disk: Path
+) -> None:
+    teacher, one, lost = await a_class(room)
+    key_before = await one.agent.keyring.current(room.space)
+    await room.territory.say(room.space, Kind.REVOKE, Revocation(lost.agent.device, ()).encode())
+    await know_keys(room, teacher)
+    item = (await room.publish(teacher, SMALL)).item
+    await export(teacher, disk)
+    await bring(one, disk)
+    assert await one.files(item) == SMALL
+    assert await one.agent.keyring.current(room.space) != key_before
+    assert await code_of(bring(lost, disk)) is Code.CANNOT_READ
+    with pytest.raises(KeyError):
+        await lost.files(item)
+
+
+async def test_what_a_disk_brought_reaches_the_server_whatever_its_bearer_is(room: Classroom, disk: Path) -> None:
+    teacher, one, other = await a_class(room)
+    task = (await room.publish(teacher, LARGE, kind=ItemKind.ASSIGNMENT)).item
+    await export(teacher, disk)
+    await bring(one, disk)
+    await room.hand_in(one, task, LARGE)
+    await export(one, disk)
+    await bring(other, disk)
+    assert (await other.agent.replica.store.unsent_totals())[0] > 0
+    await other.session.sync()
+    await other.session.sync()
+    for device in (teacher, one):
+        await device.session.sync()
+    await other.session.sync()
+    assert await room.agree()
+    (work,) = (await room.territory.replica.view(room.space)).coursework.hand_ins.values()
+    assert work.at_server
+
+
+async def test_entries_that_waited_for_others_reach_the_server_all_the_same(room: Classroom, disk: Path) -> None:
+    teacher, _, other = await a_class(room)
+    # a machine that is let in now, of which the others have not heard
+    newcomer = await room.machine()
+    await know_keys(room, newcomer)
+    task = (await room.publish(teacher, SMALL, kind=ItemKind.ASSIGNMENT)).item
+    await teacher.session.sync()
+    await newcomer.session.sync()
+    entries = [await room.hand_in(newcomer, task, WORK)]
+    found = await newcomer.agent.replica.store.get(entries)
+    admission = await other.agent.replica.admit(
+        list(found.values()), source=b"courier", now_ms=room.territory.clock(), unsent=True
+    )
+    assert admission.waiting == tuple(entries)
+    await other.session.sync()
+    await other.session.sync()
+    assert await room.territory.replica.store.present(entries) == set(entries)
+
+
+async def test_health_of_a_machine_that_is_cut_off_reaches_the_server_by_a_teacher(room: Classroom, disk: Path) -> None:
+    teacher, one, other = await a_class(room)
+    await export(one, disk)
+    await bring(other, disk)
+    assert not [row for row in await other.agent.replica.store.registers() if row.device == one.agent.device]
+    await bring(teacher, disk)
+    before = {row.device: row.at_ms for row in await room.territory.replica.store.registers()}
+    room.territory.clock.ms += 2 * 3600 * 1000
+    await export(one, disk)
+    await bring(teacher, disk)
+    await teacher.session.sync()
+    after = {row.device: row for row in await room.territory.replica.store.registers(RegisterKind.HEALTH)}
+    row = after[one.agent.device]
+    assert row.at_ms > before[one.agent.device]
+    assert Health.parse(stored_register(row.data).body).name == one.agent.enrolment.device_name
+    quiet = await Asking(teacher.agent).compose(Said())
+    assert quiet.request.registers == (), "told once"
+
+
+# --- disks in a bad state ---------------------------------------------------------------------------------------------
+
+
+async def test_a_bundle_cut_off_anywhere_is_named_and_all_others_are_taken(room: Classroom, disk: Path) -> None:
+    teacher, one, _ = await a_class(room)
+    item = (await room.publish(teacher, LARGE)).item
+    await export(teacher, disk)
+    small = min(bundles(disk), key=lambda path: path.stat().st_size)
+    good = small.read_bytes()
+    small.write_bytes(good[: len(good) // 2])
+    (small.parent / "0123456789abcdef.tmp").write_bytes(b"half written")
+    assert await code_of(bring(one, disk)) is Code.DAMAGED
+    assert not small.exists(), "nobody counts on it any more"
+    # the writer brings it again
+    assert (await export(teacher, disk))["bytes"] > 0
+    assert unfinished(disk) == []
+    await bring(one, disk)
+    assert await one.files(item) == LARGE
+
+
+async def test_a_damaged_byte_costs_its_bundle_and_is_made_good(room: Classroom, disk: Path) -> None:
+    teacher, one, _ = await a_class(room)
+    item = (await room.publish(teacher, {"bruit.bin": Random(5).randbytes(600_000)})).item
+    await export(teacher, disk)
+    large = max(bundles(disk), key=lambda path: path.stat().st_size)
+    data = bytearray(large.read_bytes())
+    data[-100_000] ^= 1
+    large.write_bytes(bytes(data))
+    assert await code_of(bring(one, disk)) is Code.DAMAGED
+    await export(teacher, disk)
+    await bring(one, disk)
+    assert (await one.files(item)).keys() == {"bruit.bin"}
+
+
+async def test_a_disk_with_very_much_else_on_it_is_as_good_as_any(room: Classroom, disk: Path) -> None:
+    teacher, one, _ = await a_class(room)
+    await export(teacher, disk)
+    for number in range(2_000):
+        (disk / f"vacances {number}.jpg").touch()
+        (disk.parent / f"{number}.rls").touch()
+    (bundles(disk)[0].parent / "notes.txt").write_text("pas à nous")
+    (bundles(disk)[0].parent / f"{'a' * 32}.rls").mkdir()
+    assert await bring(one, disk) is not None
+    assert (await export(one, disk))["bytes"] > 0
+
+
+async def test_a_full_disk_holds_what_matters_most_and_a_larger_one_the_rest(
+    room: Classroom, disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teacher, one, _ = await a_class(room)
+    task = (await room.publish(teacher, {"film.bin": Random(6).randbytes(900_000)}, kind=ItemKind.ASSIGNMENT)).item
+    await teacher.session.sync()
+    await one.session.sync()
+    hand_in = await room.hand_in(one, task, WORK)
+    room_left = 200_000
+
+    class Full(courier_disk.BundlesOut):
+        def _append(self, data: bytes) -> None:
+            nonlocal room_left
+            room_left -= len(data)
+            if room_left < 0:
+                raise LocalFailure(Code.DISK_FULL, "the disk is full")
+            super()._append(data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("sync_agent.courier_commands.BundlesOut", Full)
+        assert await code_of(export(one, disk)) is Code.DISK_FULL
+    assert unfinished(disk) == []
+    await bring(teacher, disk)
+    assert await teacher.agent.missing() == []
+    assert (await work_of(teacher, room, hand_in)).state is HandInState.LOCAL
+    assert (await export(one, disk))["bytes"] > 900_000
+
+
+async def test_nothing_to_import_is_said_clearly(room: Classroom, disk: Path) -> None:
+    teacher, _, _ = await a_class(room)
+    assert await code_of(bring(teacher, disk)) is Code.MISSING_FILE
+    make(disk)
+    assert await code_of(bring(teacher, disk)) is Code.MISSING_FILE
+
+
+async def test_a_device_without_keys_says_so(room: Classroom, disk: Path) -> None:
+    newcomer = await room.machine()
+    with pytest.raises(Refused):
+        await export(newcomer, disk)
+
+
+# --- what was erased --------------------------------------------------------------------------------------------------
+
+
+async def test_an_old_disk_brings_back_nothing_that_was_erased(room: Classroom, disk: Path, tmp_path: Path) -> None:
+    teacher, one, other = await a_class(room)
+    task = (await room.publish(teacher, SMALL, kind=ItemKind.ASSIGNMENT)).item
+    await teacher.session.sync()
+    await one.session.sync()
+    hand_in = await room.hand_in(one, task, WORK)
+    await export(one, disk)
+    old = tmp_path / "old"
+    shutil.copytree(disk, old)
+    await room.territory.say(room.space, Kind.ERASE, Erasure(room.pupil_person).encode())
+    for device in (teacher, other):
+        await device.session.sync()
+    await bring(teacher, old)
+    assert hand_in not in (await teacher.agent.replica.view(room.space)).coursework.hand_ins, "hidden at once"
+    await export(teacher, disk)
+    room.territory.clock.ms += 8 * DAY_MS
+    await bring(other, old)
+    found = (await other.agent.replica.store.get([hand_in]))[hand_in]
+    assert found.payload is None, "after a week not even its bytes come in"
+    before = set(bundles(disk))
+    await export(teacher, disk)
+    assert set(bundles(disk)) != before
+    fresh = await room.machine()
+    await tend_keys(room)
+    await know_keys(room, fresh)
+    await bring(fresh, disk)
+    kept = (await fresh.agent.replica.store.get([hand_in])).get(hand_in)
+    assert kept is None or kept.payload is None
+
+
+async def test_what_is_of_no_use_any_more_leaves_the_disk(
+    room: Classroom, disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(courier_export, "_WASTE_BYTES", 100_000)
+    teacher, one, _ = await a_class(room)
+    item = (await room.publish(teacher, {"a.bin": Random(7).randbytes(500_000)})).item
+    await export(teacher, disk)
+    await room.publish(teacher, {"a.bin": Random(8).randbytes(500_000)}, item=item)
+    await export(teacher, disk)
+    total = sum(path.stat().st_size for path in bundles(disk))
+    assert 500_000 < total < 600_000
+    await bring(one, disk)
+    assert await one.files(item) == {"a.bin": Random(8).randbytes(500_000)}

@@ -1,0 +1,223 @@
+"""Bundles: what goes in comes out, nothing shows, and whatever is changed, cut off or announced falsely is refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from protocol.bundle import (
+    HEAD_BYTES,
+    TRAILER_BYTES,
+    BundleKeys,
+    BundleReader,
+    BundleWriter,
+    Entries,
+    Event,
+    Head,
+    Index,
+    PackData,
+    PackEnd,
+    PackNote,
+    PackStart,
+    RegisterNote,
+    Registers,
+    Trailer,
+    head_size,
+    parse_head,
+)
+from protocol.entry import Entry, Kind, compose
+from protocol.errors import PeerFault
+from protocol.identity import SigningKey
+from protocol.limits import BUNDLE_CHUNK_BYTES, MAX_BUNDLE_BYTES, MAX_BUNDLE_INDEX_BYTES, MAX_PACK_BYTES
+from protocol.space_keys import SpaceSecret
+
+VECTOR = json.loads((Path(__file__).parents[1] / "vectors" / "bundle.json").read_text(encoding="utf-8"))
+SECRET = SpaceSecret(bytes(range(32)))
+TERRITORY, SPACE, NONCE = bytes([1]) * 32, bytes([2]) * 32, bytes([3]) * 32
+AUTHOR = SigningKey(bytes([9]) * 32)
+
+
+def entry(number: int, text: bytes = b"Mme Petit") -> Entry:
+    payload = b"\x81\xa4name\xc4" + bytes([len(text)]) + text
+    return compose(author=AUTHOR, space=SPACE, kind=Kind.PERSON, grant=None, at=number, payload=payload, salt=bytes(16))
+
+
+def writer(index: Index, *, preface: tuple[Entry, ...] = (), secret: SpaceSecret = SECRET) -> BundleWriter:
+    return BundleWriter(
+        secret.bundle,
+        territory=TERRITORY,
+        space=SPACE,
+        commitment=secret.commitment,
+        nonce=NONCE,
+        preface=preface,
+        index=index,
+    )
+
+
+def bundle(entries: list[Entry], packs: list[bytes], *, preface: tuple[Entry, ...] = (), piece: int = 100_000) -> bytes:
+    notes = tuple(PackNote(bytes([number]) * 32, len(pack)) for number, pack in enumerate(packs))
+    making = writer(Index(entries=tuple(each.id for each in entries), packs=notes), preface=preface)
+    data = making.begin() + making.entries(entries)
+    for note, pack in zip(notes, packs, strict=True):
+        data += making.pack(note)
+        for at in range(0, len(pack), piece):
+            data += making.data(pack[at : at + piece])
+    return data + making.finish()
+
+
+def events(data: bytes, *, piece: int = 70_000, secret: SpaceSecret = SECRET) -> Iterator[Event]:
+    head = parse_head(data[: head_size(data[:HEAD_BYTES])])
+    reader = BundleReader(secret.bundle, head, len(data))
+    rest = data[len(head.data) :]
+    for at in range(0, len(rest), piece):
+        yield from reader.feed(rest[at : at + piece])
+    reader.finish()
+
+
+def contents(data: bytes, *, piece: int = 70_000) -> tuple[list[Entry], list[bytes]]:
+    entries: list[Entry] = []
+    packs: list[bytes] = []
+    for event in events(data, piece=piece):
+        match event:
+            case Entries():
+                entries += event.entries
+            case PackStart():
+                packs.append(b"")
+            case PackData():
+                packs[-1] += event.data
+            case Index() | PackEnd() | Registers():
+                pass
+    return entries, packs
+
+
+def test_the_bytes_are_those_of_the_vector() -> None:
+    note = RegisterNote(bytes.fromhex(VECTOR["register_device"]), VECTOR["register_at_ms"])
+    making = writer(Index(registers=(note,)))
+    data = making.begin() + making.registers([bytes.fromhex(VECTOR["register"])]) + making.finish()
+    assert data.hex() == VECTOR["bundle"]
+    assert Trailer.parse(data[-TRAILER_BYTES:]).name == VECTOR["name"]
+    assert list(events(data)) == [Index(registers=(note,)), Registers((bytes.fromhex(VECTOR["register"]),))]
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    sizes=st.lists(st.integers(1, 2 * BUNDLE_CHUNK_BYTES + 7), max_size=3),
+    count=st.integers(1, 5),
+    piece=st.integers(1000, 600_000),
+)
+def test_what_goes_in_comes_out_however_it_is_cut(sizes: list[int], count: int, piece: int) -> None:
+    entries = [entry(number) for number in range(count)]
+    packs = [Random(size).randbytes(size) for size in sizes]
+    data = bundle(entries, packs, piece=piece)
+    assert contents(data, piece=piece) == (entries, packs)
+    assert Trailer.parse(data[-TRAILER_BYTES:]).size == len(data)
+
+
+def test_whoever_finds_it_reads_neither_name_nor_work() -> None:
+    data = bundle([entry(1, b"Leonie Dupont")], [b"ma redaction sur les volcans" * 100])
+    assert b"Leonie" not in data
+    assert b"volcans" not in data
+    with pytest.raises(PeerFault):
+        list(events(data, secret=SpaceSecret(bytes(32))))
+
+
+def test_every_changed_byte_is_noticed_and_nothing_false_comes_out() -> None:
+    good = bundle([entry(1)], [bytes(3000)], preface=(entry(2),))
+    packs = contents(good)[1]
+    for at in range(0, len(good), 7):
+        bad = bytearray(good)
+        bad[at] ^= 1
+        seen: list[Event] = []
+        with pytest.raises(PeerFault):
+            seen.extend(events(bytes(bad)))
+        for event in seen:
+            if isinstance(event, Entries):
+                assert event.entries == (entry(1),)
+            if isinstance(event, PackData):
+                assert event.data in packs[0]
+
+
+def test_every_cut_is_noticed_and_what_came_before_it_is_good() -> None:
+    good = bundle([entry(1)], [Random(1).randbytes(2 * BUNDLE_CHUNK_BYTES)])
+    for length in (len(good) - 1, len(good) - TRAILER_BYTES, len(good) // 2, HEAD_BYTES + 5, HEAD_BYTES, 10):
+        cut = good[:length]
+        with pytest.raises(PeerFault):
+            list(events(cut))
+        with pytest.raises(PeerFault):
+            Trailer.parse(cut[-TRAILER_BYTES:])
+
+
+def test_a_bundle_that_goes_on_after_its_end_is_refused() -> None:
+    with pytest.raises(PeerFault):
+        list(events(bundle([entry(1)], []) + b"more"))
+
+
+def test_lying_sizes_are_refused_before_any_memory_is_taken() -> None:
+    good = bundle([entry(1)], [])
+    for field, size in (
+        (HEAD_BYTES - 8, 2**32 - 1),
+        (HEAD_BYTES - 4, MAX_BUNDLE_INDEX_BYTES + 17),
+        (HEAD_BYTES - 4, 3),
+    ):
+        with pytest.raises(PeerFault):
+            head_size(good[:field] + size.to_bytes(4, "big") + good[field + 4 : HEAD_BYTES])
+    head = parse_head(good[: head_size(good)])
+    for size in (MAX_BUNDLE_BYTES + 1, len(head.data) + head.index_bytes + TRAILER_BYTES, 0):
+        with pytest.raises(PeerFault):
+            BundleReader(SECRET.bundle, head, size)
+
+
+def sealed_by_a_member(body: bytes) -> bytes:
+    """A bundle whose body is anything: members of a class have its key."""
+    making = writer(Index())
+    return making.begin() + making._sealed(body) + making.finish()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"\x01\xff\xff\xff\xff",  # a batch of 4 GiB
+        b"\x03" + (33 + MAX_PACK_BYTES).to_bytes(4, "big") + bytes(40),  # a pack larger than any
+        b"\x03" + (32).to_bytes(4, "big") + bytes(32),  # a pack of nothing
+        b"\x01\x00\x00\x00\x01\x80",  # a map where a list belongs
+        b"\x01\x00\x00\x00\x05\x90",  # shorter than announced
+        b"\x01\x00",  # half a record
+        b"\x01\x00\x00\x00\x05\xdd\xff\xff\xff\xff",  # a list of four thousand million
+    ],
+)
+def test_what_a_hostile_member_seals_is_refused(body: bytes) -> None:
+    with pytest.raises(PeerFault):
+        list(events(sealed_by_a_member(body)))
+
+
+def test_records_of_a_later_version_are_passed_over() -> None:
+    data = sealed_by_a_member(b"\x7f\x00\x00\x00\x03abc" + b"\x02\x00\x00\x00\x01\x90")
+    assert [event for event in events(data) if not isinstance(event, Index)] == [Registers(())]
+
+
+def test_an_entry_that_cannot_be_read_spoils_no_other() -> None:
+    making = writer(Index())
+    batch = making.entries([entry(1), entry(2)])
+    data = making.begin() + batch + making.finish()
+    assert contents(data)[0] == [entry(1), entry(2)]
+    from protocol.canonical import encode  # noqa: PLC0415
+    from protocol.entry import to_wire  # noqa: PLC0415
+
+    rows = encode([to_wire(entry(1)), ["rubbish"], to_wire(entry(2))])
+    found = contents(sealed_by_a_member(b"\x01" + len(rows).to_bytes(4, "big") + rows))[0]
+    assert found == [entry(1), entry(2)]
+
+
+def test_the_head_belongs_to_what_follows() -> None:
+    head = Head.compose(TERRITORY, SPACE, SECRET.commitment, NONCE, (), 100)
+    moved = Head.compose(TERRITORY, bytes([7]) * 32, SECRET.commitment, NONCE, (), 100)
+    sealed = BundleKeys(SECRET.bundle, head).seal_index(Index().encode())
+    assert BundleKeys(SECRET.bundle, head).open_index(sealed).is_empty
+    with pytest.raises(PeerFault):
+        BundleKeys(SECRET.bundle, moved).open_index(sealed)
