@@ -7,6 +7,7 @@ leave it. Everything else that the agent remembers besides entries and packs is 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,10 +21,10 @@ from protocol.errors import BadInput, Code, LocalFailure, Refused
 from protocol.identity import AgreementKey, DeviceKeys
 from protocol.replica.holdings import Holdings, Need
 from protocol.replica.keyring import Keyring
-from protocol.replica.packs import PackFolder
 from protocol.replica.private_file import write_private
+from protocol.replica.rebuild import open_or_rebuild
 from protocol.replica.replica import Draft, Entropy, Replica
-from protocol.replica.sqlite import SqliteStore
+from protocol.replica.second_copy import SecondCopy
 from protocol.rights import WRITERS, Authority
 from protocol.roles import Role
 from sync_agent.spending import Budget
@@ -31,6 +32,10 @@ from sync_agent.spending import Budget
 ENROLMENT_FILE: Final = "enrolment.json"
 DEVICE_KEYS_FILE: Final = "keys/device"
 PERSON_KEY_FILE: Final = "keys/person"
+INTRODUCTION_FILE: Final = "keys/introduction"
+"""A second copy of this device's grants, up to the root."""
+OUTBOX_FILE: Final = "outbox"
+"""A second copy of what this device has written and the server may not hold yet."""
 
 # Marks in the store.
 GENERATION_MARK: Final = "generation"
@@ -144,6 +149,12 @@ class Agent:
         self.now_ms = now_ms
         self.entropy = entropy
         self.budget = budget
+        self._introduction = SecondCopy(folder / INTRODUCTION_FILE)
+        self._introduced: list[bytes] = []
+        self._outbox = SecondCopy(folder / OUTBOX_FILE)
+        self._outbox_used = True
+        self.rebuilt: int | None = None
+        """How many entries came out of a damaged database when this was opened; None if it was whole."""
         self.writing = asyncio.Lock()
         self.on_change: Callable[[], None] = _nothing
         self.on_watch: Callable[[], None] = _nothing
@@ -153,10 +164,12 @@ class Agent:
         """The agent of DIR, whose lock the caller holds. Raises `BadInput(NOT_ENROLLED)`, `LocalFailure`."""
         enrolment = Enrolment.read(folder)
         keys = _device_keys(folder / DEVICE_KEYS_FILE)
-        store = await SqliteStore.open(folder)
+        beside = [SecondCopy(folder / name) for name in (INTRODUCTION_FILE, OUTBOX_FILE)]
+        opened = await open_or_rebuild(
+            folder, enrolment.root, beside=beside, keep_mark=_stays, unsent=True, now_ms=now_ms
+        )
+        store, content, replica = opened.store, opened.content, opened.replica
         try:
-            content = await PackFolder.open(folder, store)
-            replica = await Replica.open(enrolment.root, store, content)
             holdings = Holdings(store, content)
             await holdings.load()
             budget = await Budget.open(store, now_ms)
@@ -168,7 +181,24 @@ class Agent:
             # the connection's thread would keep the process from ending
             await store.close()
             raise
-        return cls(folder, enrolment, keys, replica, holdings, budget, now_ms=now_ms, entropy=entropy)
+        agent = cls(folder, enrolment, keys, replica, holdings, budget, now_ms=now_ms, entropy=entropy)
+        agent.rebuilt = opened.rebuilt
+        await agent.keep_copies()
+        return agent
+
+    async def keep_copies(self) -> None:
+        """Keep beside the database what is needed to be known anywhere, and what the server does not hold yet.
+
+        The former are this device's grants, up to the root; the latter is forgotten once the server holds all of it.
+        """
+        grants = sorted(authority.grant for authority in self.replica.door.authorities_of(self.device))
+        if grants and grants != self._introduced:
+            with contextlib.suppress(LocalFailure):  # a full disk: the next sync does it
+                await asyncio.to_thread(self._introduction.replace, await self.replica.credentials(grants))
+                self._introduced = grants
+        if self._outbox_used and (await self.replica.store.unsent_totals())[0] == 0:
+            self._outbox_used = False
+            await asyncio.to_thread(self._outbox.clear)
 
     async def close(self) -> None:
         """Flush and let go."""
@@ -211,9 +241,18 @@ class Agent:
         marks: Callable[[Sequence[Entry]], Mapping[str, bytes | None]] | None = None,
     ) -> list[Entry]:
         """Say something as this device, all of it or nothing, durably (`Replica.write`)."""
+        noted: Mapping[str, bytes | None] = {}
+
+        def note(entries: Sequence[Entry]) -> Mapping[str, bytes | None]:
+            nonlocal noted
+            noted = {} if marks is None else marks(entries)
+            return noted
+
         entries = await self.replica.write(
-            drafts, author=self.keys.signing, now_ms=self.now_ms(), entropy=self.entropy, marks=marks
+            drafts, author=self.keys.signing, now_ms=self.now_ms(), entropy=self.entropy, marks=note
         )
+        self._outbox_used = True
+        await asyncio.to_thread(self._outbox.append, entries, noted)
         self.on_change()
         return entries
 
@@ -251,6 +290,11 @@ class Agent:
         for space, authority in (await self.spaces()).items():
             missing += await self.holdings.incomplete(await self.needs(space, authority))
         return missing
+
+
+def _stays(mark: str) -> bool:
+    """Whether a mark is still true when the set was put together anew from what could be read."""
+    return not mark.startswith((CURSOR_MARKS, PROVEN_MARKS)) and mark not in (GENERATION_MARK, HEALTH_MARK)
 
 
 def _device_keys(path: Path) -> DeviceKeys:

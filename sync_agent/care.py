@@ -21,6 +21,7 @@ from protocol.errors import Code
 from protocol.limits import GiB
 from protocol.replica.interfaces import Damage
 from protocol.replica.operation import JSON, Outgoing
+from protocol.replica.rebuild import REBUILT_MARK
 from protocol.roles import Role
 from sync_agent.app import DEVICE_KEYS_FILE, LOST_PACKS_MARK, REFUSED_MARKS, TREE_TROUBLE_MARK, Agent
 from sync_agent.budget import Hold
@@ -61,6 +62,12 @@ async def doctor(agent: Agent, outgoing: Outgoing) -> dict[str, JSON]:
     """Look at clock, disk, keys, rights, SQLite, and at how the last sync went."""
     if sqlite3.sqlite_version_info < _SAFE_SQLITE:
         await outgoing.progress(f"SQLite {sqlite3.sqlite_version}: let no other program open the store")
+    rebuilt = await agent.replica.store.mark(REBUILT_MARK)
+    if rebuilt is not None:
+        await outgoing.progress(
+            f"the database was found damaged and made anew on {rfc3339(int.from_bytes(rebuilt, 'big'))}; what "
+            "could not be read of it came back from the server, or will; the old one lies in the folder “damaged”"
+        )
     if (sentence := budget_sentence(agent)) is not None:
         await outgoing.progress(sentence)
     return _verdict([*_keys(agent), *[problem async for problem in _state(agent)]])

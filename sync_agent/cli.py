@@ -32,6 +32,8 @@ PROGRAM: Final = Program(
 ENROLMENT_FILE: Final = "enrolment.json"
 HAND_IN_TRIES: Final = 3
 LASTING_BYTES: Final = 64 * MiB
+REPAIR_TRIES: Final = 6
+REPAIR_PAUSE_S: Final = 2.0
 
 Item = Annotated[str, typer.Argument(metavar="ITEM", help="The item's id, from `items`.")]
 HandInId = Annotated[str, typer.Argument(metavar="ID", help="The hand-in's id, from `hand-ins`.")]
@@ -426,8 +428,16 @@ async def verify(call: Call) -> JSON:
 
 @PROGRAM.command("repair", verdict=True)
 async def repair(call: Call) -> JSON:
-    """Put right what `verify` finds."""
-    return await _run(call, "repair", lasting=True)
+    """Put right what `verify` finds; a damaged database is made anew from all that can be read."""
+    for tries_left in reversed(range(REPAIR_TRIES)):
+        try:
+            return await _run(call, "repair", lasting=True)
+        except LocalFailure as failure:
+            # the store is opened again, which makes a damaged database anew
+            if failure.code not in (Code.DAMAGED, Code.STORAGE_FAILED) or not tries_left:
+                raise
+        await asyncio.sleep(REPAIR_PAUSE_S)
+    raise AssertionError
 
 
 @PROGRAM.command("doctor", verdict=True)

@@ -138,6 +138,20 @@ def enroll_operation(agent: Agent, sync: Callable[[], Awaitable[SyncResult]]) ->
     return operate
 
 
+def _watched(operation: Operation, scheduler: Scheduler) -> Operation:
+    """The operation, which wakes the scheduler where the store has failed: its next look at it opens it again."""
+
+    async def operate(params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        try:
+            return await operation(params, incoming, outgoing)
+        except LocalFailure as failure:
+            if failure.code in (Code.STORAGE_FAILED, Code.DAMAGED):
+                scheduler.wake()
+            raise
+
+    return operate
+
+
 def shown(result: SyncResult) -> dict[str, JSON]:
     """The keys of the operator's contract."""
     return {
@@ -199,11 +213,16 @@ async def _serve(
 
         agent.on_change = changed
         table = {
-            **table_of(agent),
+            **{name: _watched(operation, scheduler) for name, operation in table_of(agent).items()},
             "sync": sync_operation(lambda: folders.shown_after(scheduler.sync_now())),
             "enroll": enroll_operation(agent, scheduler.sync_now),
         }
         async with serve_control(table, owner, grace_s=GRACE_S), _portal(agent, table, config, scheduler):
+            if agent.rebuilt is not None:
+                say(
+                    f"the database was damaged and has been made anew: {agent.rebuilt} entries could be read; "
+                    "the next sync brings back the rest"
+                )
             say(f"ready: “{agent.enrolment.device_name}” of “{agent.enrolment.territory_name}” serves {folder}")
             async with (
                 notifier.telling(lambda: _STANDING[scheduler.outcome], stop.is_set),

@@ -462,6 +462,7 @@ class Session:
 
     async def _note_success(self, run: _Run, *, spare_disk: bool) -> None:
         self._asking.trouble = None
+        await self.agent.keep_copies()
         last = LastSync(run.answered_ms, reachable=True, skew_ms=self._asking.skew_ms)
         now_ms = self.agent.now_ms()
         recent = self._noted is not None and self._noted.reachable and 0 <= now_ms - self._noted_ms < NOTED_EVERY_MS

@@ -6,6 +6,8 @@ rights are entries, so that a burnt server loses nothing that the agents cannot 
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,11 +16,13 @@ from typing import Self
 from protocol.entry import Entry
 from protocol.errors import Code, LocalFailure
 from protocol.replica.holdings import Holdings
-from protocol.replica.packs import PackFolder
+from protocol.replica.rebuild import open_or_rebuild
 from protocol.replica.replica import Draft, Entropy, Replica
+from protocol.replica.second_copy import SecondCopy
 from protocol.replica.serving import Report, Responder, Station
 from protocol.replica.sqlite import SqliteStore
 from sync_server.contacts import Contacts
+from sync_server.data_folder import INTRODUCTION_FILE
 from sync_server.keys import ServerKeys, Territory
 from sync_server.reports import Reports
 from sync_server.space_keys import SpaceKeeper
@@ -70,10 +74,15 @@ class Server:
         """The server of DIR, whose lock the caller holds. Raises `BadInput(NOT_INITIALISED)`, `LocalFailure`."""
         territory = Territory.read(folder)
         keys = ServerKeys.read(folder)
-        store = await SqliteStore.open(folder)
+        introduction = SecondCopy(folder / INTRODUCTION_FILE)
+        opened = await open_or_rebuild(
+            folder, territory.root, beside=(introduction,), keep_mark=_stays, unsent=False, now_ms=now_ms
+        )
+        store, replica = opened.store, opened.replica
         try:
-            replica = await Replica.open(territory.root, store, await PackFolder.open(folder, store))
             certificate = await _certificate(store, territory)
+            with contextlib.suppress(LocalFailure):  # a full disk: the next opening does it
+                await asyncio.to_thread(introduction.replace, [certificate])
             holdings = Holdings(store, replica.content)
             await holdings.load()
             server = cls(
@@ -108,6 +117,11 @@ class Server:
     def grant(self) -> bytes:
         """The certificate under which the server writes."""
         return self.territory.certificate
+
+
+def _stays(_mark: str) -> bool:
+    """What the server notes of devices and administrators does not depend on the order of arrival."""
+    return True
 
 
 async def _certificate(store: SqliteStore, territory: Territory) -> Entry:

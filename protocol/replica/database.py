@@ -6,6 +6,8 @@ Rules:
   half of a transaction;
 - the file is locked for as long as it is open: there is no second connection, hence neither a second writer nor the
   race of SQLite before 3.51.3 between one connection's checkpoint and another's write ("WAL-reset bug");
+- a bad page ends the connection too, and leaves a note: the next opening looks at all pages, and fails with DAMAGED if
+  one is bad, which is for `rebuild` to settle;
 - after a failed write or flush nothing more is asked of the connection: what it holds in memory may differ from what
   lies on disk, and only opening it again shows which (Rebello et al., "Can Applications Recover from fsync
   Failures?", USENIX ATC 2020).
@@ -16,6 +18,8 @@ use the file.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import re
 import sqlite3
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -34,6 +38,11 @@ MIN_SQLITE: Final = (3, 37, 0)  # STRICT tables
 APPLICATION_ID: Final = 0x52454C31
 CACHE_KIB: Final = 4096
 MAX_WAL_BYTES: Final = 16 * 1024 * 1024
+DAMAGED_DATABASE: Final = (
+    "the database is damaged; `repair` makes it anew from all that can be read, and a sync brings back the rest"
+)
+SUSPECT: Final = ".suspect"
+"""Ending of a file beside the database: a bad page was met, so that the next opening looks at every page."""
 
 # Python lets other threads run at every step of a statement, and getting back in can take 5 ms when one of them
 # computes: so one step takes many rows.
@@ -58,8 +67,9 @@ _SETTINGS: Final = (
 class Database:
     """The open database of a replica. `run` reads, `write` changes; both raise `LocalFailure`."""
 
-    def __init__(self, connection: _Connection) -> None:
+    def __init__(self, connection: _Connection, file: Path) -> None:
         self._connection = connection
+        self._suspect = file.with_name(f"{file.name}{SUSPECT}")
         self._failed = False
 
     @classmethod
@@ -76,9 +86,10 @@ class Database:
             await connection
         except sqlite3.Error as error:
             raise failure_of(error) from error
-        database = cls(connection)
+        database = cls(connection, file)
         try:
             await database.run(_prepare)
+            await database._look_closer()
         except BaseException:
             await database.close()
             raise
@@ -101,6 +112,22 @@ class Database:
         except ValueError:
             return
 
+    async def suspect(self, why: str) -> LocalFailure:
+        """The failure that a bad page is, found by looking: nothing more is asked of this connection."""
+        with contextlib.suppress(OSError):
+            await asyncio.to_thread(self._suspect.touch)
+        self._failed = True
+        return LocalFailure(Code.DAMAGED, DAMAGED_DATABASE, sqlite=why[:200])
+
+    async def _look_closer(self) -> None:
+        """Where a page was once found bad, every page is looked at before anybody relies on them again."""
+        if not await asyncio.to_thread(self._suspect.is_file):
+            return
+        rows = await self.run(lambda connection: connection.execute("PRAGMA quick_check(1)").fetchall())
+        if rows != [("ok",)]:
+            raise LocalFailure(Code.DAMAGED, DAMAGED_DATABASE, sqlite=str(rows[0][0])[:200])
+        await asyncio.to_thread(self._suspect.unlink, missing_ok=True)
+
     async def _guarded(self, work: Callable[[sqlite3.Connection], T]) -> T:
         if self._failed:
             raise LocalFailure(Code.STORAGE_FAILED, "the store must be opened again after a failed write")
@@ -108,7 +135,10 @@ class Database:
             return await self._connection.run(work)
         except sqlite3.Error as error:
             failure = failure_of(error)
-            self._failed = failure.code is Code.STORAGE_FAILED
+            if failure.code is Code.DAMAGED:
+                with contextlib.suppress(OSError):
+                    await asyncio.to_thread(self._suspect.touch)
+            self._failed = failure.code in (Code.STORAGE_FAILED, Code.DAMAGED)
             raise failure from error
 
 
@@ -132,7 +162,7 @@ def failure_of(error: sqlite3.Error) -> LocalFailure:
     if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return LocalFailure(Code.STORE_LOCKED, "another program is using this folder", sqlite=name)
     if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return LocalFailure(Code.DAMAGED, "the database is damaged", sqlite=name)
+        return LocalFailure(Code.DAMAGED, DAMAGED_DATABASE, sqlite=name)
     if primary in (
         sqlite3.SQLITE_IOERR,
         sqlite3.SQLITE_CANTOPEN,

@@ -219,6 +219,10 @@ class PackFolder:
                 damages.append(Damage("pack", pack, fault.message))
         return damages
 
+    async def whole_parts(self) -> list[FinishedPack]:
+        """The packs that lie whole among the parts: those that were visible under a database that is lost."""
+        return await asyncio.to_thread(self._whole_parts)
+
     async def free_bytes(self) -> int:
         return self._disk.free_bytes()
 
@@ -354,6 +358,16 @@ class PackFolder:
             else:
                 self._disk.remove(name)
         return [delta for delta in known if delta not in here]
+
+    def _whole_parts(self) -> list[FinishedPack]:
+        found = []
+        for name, facts in list(self._disk.files(PARTS)):
+            named = re.fullmatch(rf"{PARTS}/([0-9a-f]{{64}}){re.escape(_PART)}", name)
+            if named is None:
+                continue
+            with contextlib.suppress(PeerFault, TooLarge):
+                found.append(self._check(name, bytes.fromhex(named[1]), facts.st_size))
+        return found
 
     def _part_lock(self, pack: bytes) -> asyncio.Lock:
         return self._part_locks.setdefault(pack, asyncio.Lock())

@@ -30,10 +30,15 @@ Faults: TypeAlias = "dict[int, Damage]"
 
 
 async def verify_entries(database: Database) -> list[Damage]:
-    """Check ids, commitments, signatures, numbering, chains and SQLite's own structures; put right what can be."""
+    """Check ids, commitments, signatures, numbering, chains and SQLite's own structures; put right what can be.
+
+    Raises `LocalFailure(DAMAGED)` where pages are bad: the next opening makes the database anew.
+    """
     damages = await database.run(_check_structure)
     if damages:
         await database.write(_reindex)
+        if remaining := await database.run(_check_structure):
+            raise await database.suspect(remaining[0].why)
     faults: Faults = {}
     seq = 0
     while rows := await database.run(partial(_page, after=seq)):

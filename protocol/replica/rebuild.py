@@ -1,0 +1,246 @@
+"""A replica whose database is damaged: moved aside, made anew from what is readable anywhere (R4, R8).
+
+Rules:
+- a damaged database is never written to again: it lies in `damaged/database-N`, and stays there;
+- what can be read in it (`salvage`) goes through the ordinary door into a new one; what waits for something that was
+  lost waits in quarantine; marks come back except those that speak of the old order of arrival, or of content found
+  whole;
+- what the owner keeps beside the database (`second_copy`) is taken in first: what introduces it, what nobody else has;
+- whole packs belong again to the spaces whose entries name what they hold; others remain parts, so that the next sync
+  has them without a download;
+- what was lost comes back by reconciliation: without cursors the ranges of both sets are compared, both ways;
+- `rebuilding` names what is read from until all of it is in the new database: a crash in between begins again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final, TypeAlias
+
+from protocol.coursework import live_content, sealed_content
+from protocol.entry import Entry
+from protocol.errors import Code, LocalFailure
+from protocol.pack import FinishedPack
+from protocol.replica.database import SUSPECT
+from protocol.replica.disk import Disk
+from protocol.replica.holdings import Holdings, Need
+from protocol.replica.interfaces import COMPLETE_MARKS
+from protocol.replica.packs import DAMAGED, PackFolder
+from protocol.replica.private_file import remove_private, write_private
+from protocol.replica.replica import Replica
+from protocol.replica.salvage import Salvage, salvage
+from protocol.replica.second_copy import SecondCopy
+from protocol.replica.sqlite import DATABASE, SqliteStore
+
+NOTE: Final = f"{DATABASE}.rebuilding"
+REBUILT_MARK: Final = "rebuilt"
+"""→ 8 bytes of ms: when the database was last made anew, until `doctor` and `verify` need not say so any more."""
+SOURCE: Final = b"salvage"
+_BATCH: Final = 2_000
+_BESIDE: Final = ("", "-wal", "-shm")
+
+_log = logging.getLogger(__name__)
+
+KeepMark: TypeAlias = Callable[[str], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The three parts of a replica on disk; `rebuilt` says how many entries came out of a damaged database."""
+
+    store: SqliteStore
+    content: PackFolder
+    replica: Replica
+    rebuilt: int | None = None
+
+    async def close(self) -> None:
+        """Let go."""
+        await self.replica.close()
+
+
+async def open_or_rebuild(
+    folder: Path,
+    root: bytes,
+    *,
+    beside: Sequence[SecondCopy],
+    keep_mark: KeepMark,
+    unsent: bool,
+    now_ms: Callable[[], int],
+) -> Opened:
+    """The replica in `folder`, made anew if its database is damaged.
+
+    `beside` are the copies to take in first; `keep_mark` says which marks are still true over another order of
+    arrival; with `unsent` the packs that are taken back are offered to the server again. Raises `LocalFailure`.
+    """
+    note = folder / NOTE
+    if not note.is_file():
+        try:
+            return await _open(folder, root)
+        except LocalFailure as failure:
+            if failure.code is not Code.DAMAGED or "sqlite" not in failure.facts:
+                raise
+        await asyncio.to_thread(_set_aside, folder)
+    try:
+        opened = await _open(folder, root)
+    except LocalFailure as failure:
+        if failure.code is not Code.DAMAGED or "sqlite" not in failure.facts:
+            raise
+        # what is new is damaged as well: both are read from
+        await asyncio.to_thread(_set_aside, folder)
+        opened = await _open(folder, root)
+    try:
+        entries = await _refill(folder, opened, beside, keep_mark, unsent=unsent, now_ms=now_ms)
+        await asyncio.to_thread(remove_private, note)
+        _log.warning("the database was damaged and has been made anew: %d entries could be read", entries)
+    except BaseException:
+        await opened.close()
+        raise
+    return Opened(opened.store, opened.content, opened.replica, entries)
+
+
+async def _open(folder: Path, root: bytes) -> Opened:
+    store = await SqliteStore.open(folder)
+    try:
+        content = await PackFolder.open(folder, store)
+        return Opened(store, content, await Replica.open(root, store, content))
+    except BaseException:
+        # the connection's thread would keep the process from ending
+        await store.close()
+        raise
+
+
+def _set_aside(folder: Path) -> None:
+    """Note where the damaged database will lie, then move it there."""
+    note, disk = folder / NOTE, Disk(folder)
+    known = _noted(folder)
+    number = next(n for n in range(1, 1 << 30) if not (folder / DAMAGED / f"database-{n}").exists())
+    aside = f"{DAMAGED}/database-{number}"
+    disk.make_folder(aside)
+    write_private(note, "\n".join([*known, aside]).encode())
+    moves = [(f"{DATABASE}{end}", f"{aside}/{DATABASE}{end}") for end in _BESIDE[::-1]]
+    disk.rename_all([move for move in moves if (folder / move[0]).exists()])
+    disk.remove(f"{DATABASE}{SUSPECT}")
+
+
+def _noted(folder: Path) -> list[str]:
+    note = folder / NOTE
+    return note.read_text(encoding="utf-8").split("\n") if note.is_file() else []
+
+
+async def _refill(
+    folder: Path,
+    opened: Opened,
+    beside: Sequence[SecondCopy],
+    keep_mark: KeepMark,
+    *,
+    unsent: bool,
+    now_ms: Callable[[], int],
+) -> int:
+    """Put into the new database what the old ones give, and what lies beside; the number of entries."""
+    count = 0
+    files = [folder / aside / DATABASE for aside in _noted(folder)]
+    reads: list[Callable[[], Salvage]] = [
+        *(copy.read for copy in beside),
+        *(partial(_salvaged, file) for file in files if file.is_file()),
+    ]
+    for read in reads:
+        found = await asyncio.to_thread(read)
+        count += await _admit(opened.replica, found.entries, now_ms(), unsent=unsent)
+        await opened.store.put_registers(found.registers)
+        await opened.store.set_marks({key: value for key, value in found.marks.items() if _stays(key, keep_mark)})
+    await opened.replica.reload()
+    await _take_back_packs(opened, unsent=unsent)
+    await opened.store.set_marks({REBUILT_MARK: now_ms().to_bytes(8, "big")})
+    return count
+
+
+def _salvaged(file: Path) -> Salvage:
+    try:
+        return salvage(file)
+    except OSError as reason:
+        raise LocalFailure(Code.STORAGE_FAILED, f"{file} cannot be read: {reason.strerror}", path=str(file)) from reason
+
+
+def _stays(key: str, keep_mark: KeepMark) -> bool:
+    return keep_mark(key) and not key.startswith(COMPLETE_MARKS)
+
+
+async def _admit(replica: Replica, entries: tuple[Entry, ...], now_ms: int, *, unsent: bool) -> int:
+    """Let entries in, in their order; the number of those that came in."""
+    count = 0
+    for start in range(0, len(entries), _BATCH):
+        admission = await replica.admit(entries[start : start + _BATCH], source=SOURCE, now_ms=now_ms, unsent=unsent)
+        count += len(admission.admitted) + len(admission.released)
+    return count
+
+
+# --- packs ------------------------------------------------------------------------------------------------------------
+
+
+async def _take_back_packs(opened: Opened, *, unsent: bool) -> None:
+    """Make whole packs visible in the spaces whose entries, lists of files and chunks name what they hold."""
+    left = {pack.hash: pack for pack in await opened.content.whole_parts()}
+    holdings = Holdings(opened.store, opened.content)
+    needs = await _needs(opened.replica, await opened.store.spaces())
+    homes: dict[bytes, set[bytes]] = {}
+    moved = True
+    while moved:
+        moved = False
+        # what one pack brings, a list of files or of chunks, tells of others
+        named = {space: await _named(holdings, opened.content, some) for space, some in needs.items()}
+        for pack in left.values():
+            for space, names in named.items():
+                if space not in homes.setdefault(pack.hash, set()) and not _holds(pack).isdisjoint(names):
+                    homes[pack.hash].add(space)
+                    await _make_visible(opened.content, pack, space, unsent=unsent)
+                    moved = True
+
+
+async def _make_visible(content: PackFolder, pack: FinishedPack, space: bytes, *, unsent: bool) -> None:
+    if await content.pack(pack.hash) is None:
+        await content.finish_part(space, pack.hash, pack.size, unsent=unsent)
+    else:
+        await content.share(pack.hash, space)
+
+
+def _holds(pack: FinishedPack) -> set[bytes]:
+    return {*pack.stream_ids, *(chunk.hash for chunk in pack.chunks)}
+
+
+async def _needs(replica: Replica, spaces: Iterable[bytes]) -> Mapping[bytes, list[Need]]:
+    """All content that entries of each space name: what is shown, what was shown before, pupils' work."""
+    found: dict[bytes, list[Need]] = {}
+    for space in spaces:
+        coursework = (await replica.view(space)).coursework
+        versions = [version.record.content for item in coursework.items.values() for version in item.versions.values()]
+        streams = {ref.stream for ref in (*live_content(coursework), *versions)}
+        sealed = {ref.stream for ref in sealed_content(coursework)}
+        found[space] = [Need(space, stream, sealed=stream in sealed) for stream in streams | sealed]
+    return found
+
+
+async def _named(holdings: Holdings, content: PackFolder, needs: Iterable[Need]) -> set[bytes]:
+    """Streams and chunks that these needs consist of, as far as is known."""
+    names: set[bytes] = set()
+    for need in needs:
+        names.add(need.stream)
+        outer = await content.chunk_list(need.stream)
+        if outer is None:
+            continue
+        names.update(chunk.hash for chunk in outer)
+        if need.sealed:
+            continue
+        try:
+            files = await holdings.manifest(need.stream)
+        except LocalFailure:
+            continue
+        streams = {file.stream for file in files}
+        names |= streams
+        for chunks in (await content.chunk_lists(list(streams))).values():
+            names.update(chunk.hash for chunk in chunks)
+    return names

@@ -1,0 +1,195 @@
+"""A database that is damaged: what is readable anywhere comes back, and a sync brings the rest."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from protocol.coursework import HandInState
+from protocol.errors import Code, LocalFailure
+from protocol.replica.rebuild import NOTE
+from protocol.replica.salvage import salvage
+from sync_agent.app import Agent
+from sync_agent.budget import Hold
+from sync_agent.session import Session
+from tests.harness.classroom import LARGE, SMALL, Classroom, Device, assignment, classroom, work_of
+from tests.harness.commands import Desk
+from tests.harness.territory import Territory
+
+PAGE = 4096
+
+
+@pytest.fixture
+async def room(tmp_path: Path) -> AsyncIterator[Classroom]:
+    async with classroom(tmp_path) as made:
+        yield made
+
+
+def without_head(file: Path) -> None:
+    data = file.read_bytes()
+    file.write_bytes(bytes(PAGE) + data[PAGE:])
+
+
+def noise(file: Path) -> None:
+    file.write_bytes(Random(3).randbytes(file.stat().st_size))
+
+
+def cut_in_half(file: Path) -> None:
+    os.truncate(file, file.stat().st_size // 2)
+
+
+def emptied(file: Path) -> None:
+    file.write_bytes(b"")
+    file.write_text("this is no database", encoding="utf-8")
+
+
+def holes(file: Path) -> None:
+    data = bytearray(file.read_bytes())
+    for page in range(1, len(data) // PAGE, 3):
+        data[page * PAGE : (page + 1) * PAGE] = bytes(PAGE)
+    file.write_bytes(data)
+
+
+async def reopened(room: Classroom, device: Device) -> None:
+    """The device after a restart."""
+    await device.agent.close()
+    device.agent = await Agent.open(device.agent.folder, now_ms=room.territory.clock, entropy=Random(1).randbytes)
+    device.session = Session(device.agent, device.way)
+
+
+@pytest.mark.parametrize("spoil", [without_head, noise, cut_in_half, emptied, holes])
+async def test_whatever_happened_to_its_database_a_device_agrees_again_after_one_sync(
+    room: Classroom, spoil: Callable[[Path], None]
+) -> None:
+    teacher, machine = await room.teacher(), await room.machine()
+    item = (await room.publish(teacher, LARGE)).item
+    await teacher.session.sync()
+    await machine.session.sync()
+    await machine.agent.close()
+    spoil(machine.agent.folder / "replica.db")
+    await reopened(room, machine)
+    assert machine.agent.rebuilt is not None
+    await machine.session.sync()
+    assert await room.agree([machine])
+    assert await machine.files(item) == LARGE
+    assert (await Desk(machine.agent).ask("verify"))["ok"]
+    assert list((machine.agent.folder / "damaged").glob("database-1/replica.db"))
+
+
+@pytest.mark.parametrize("spoil", [without_head, noise, cut_in_half])
+async def test_a_hand_in_that_only_this_device_has_survives_whatever_happened_to_its_database(
+    room: Classroom, spoil: Callable[[Path], None]
+) -> None:
+    teacher, machine = await room.teacher(), await room.machine()
+    task = await assignment(room, teacher, machine)
+    hand_in = await room.hand_in(machine, task, LARGE)
+    marks = await machine.agent.replica.store.marks("hand-in/")
+    await machine.agent.close()
+    spoil(machine.agent.folder / "replica.db")
+    await reopened(room, machine)
+    assert await machine.agent.replica.store.marks("hand-in/") == marks
+    await machine.session.sync()
+    assert (await work_of(machine, room, hand_in)).state is HandInState.SERVER
+    await teacher.session.sync()
+    assert not await teacher.agent.missing()
+    assert not (machine.agent.folder / "outbox").exists()
+
+
+async def test_a_pause_and_the_keys_of_hand_ins_come_back_with_the_entries(room: Classroom) -> None:
+    teacher, machine = await room.teacher(), await room.machine()
+    task = await assignment(room, teacher, machine)
+    await room.hand_in(machine, task, SMALL)
+    await machine.agent.budget.pause(None)
+    marks = await machine.agent.replica.store.marks("hand-in/")
+    await machine.agent.close()
+    without_head(machine.agent.folder / "replica.db")
+    await reopened(room, machine)
+    assert machine.agent.budget.verdict.hold is Hold.PAUSED
+    assert marks
+    assert await machine.agent.replica.store.marks("hand-in/") == marks
+
+
+async def test_a_page_that_goes_bad_while_the_store_is_open_is_settled_at_the_next_opening(room: Classroom) -> None:
+    teacher, machine = await room.teacher(), await room.machine()
+    await room.publish(teacher, LARGE)
+    await teacher.session.sync()
+    await machine.session.sync()
+    await reopened(room, machine)
+    holes(machine.agent.folder / "replica.db")
+    with pytest.raises(LocalFailure) as caught:
+        await Desk(machine.agent).ask("verify")
+    assert caught.value.code is Code.DAMAGED
+    assert "repair" in caught.value.message
+    await reopened(room, machine)
+    assert machine.agent.rebuilt is not None
+    await machine.session.sync()
+    assert await room.agree([machine])
+
+
+async def test_a_crash_while_it_is_made_anew_begins_again(room: Classroom, monkeypatch: pytest.MonkeyPatch) -> None:
+    teacher, machine = await room.teacher(), await room.machine()
+    task = await assignment(room, teacher, machine)
+    hand_in = await room.hand_in(machine, task, LARGE)
+    await machine.agent.close()
+    folder = machine.agent.folder
+    without_head(folder / "replica.db")
+
+    class Crash(Exception):
+        pass
+
+    def crash(*_: object) -> None:
+        raise Crash
+
+    with monkeypatch.context() as patch:
+        patch.setattr("protocol.replica.rebuild.salvage", crash)
+        with pytest.raises(Crash):
+            await Agent.open(folder, now_ms=room.territory.clock, entropy=Random(1).randbytes)
+    assert (folder / NOTE).is_file()
+    await reopened(room, machine)
+    assert not (folder / NOTE).exists()
+    await machine.session.sync()
+    assert (await work_of(machine, room, hand_in)).state is HandInState.SERVER
+
+
+async def test_what_devices_said_of_themselves_and_marks_survive_a_lost_first_page(
+    room: Classroom, tmp_path: Path
+) -> None:
+    machine = await room.machine()
+    await machine.session.sync()
+    store = room.territory.replica.store
+    registers, marks = await store.registers(), await store.marks("")
+    assert registers
+    assert marks
+    await room.territory.close()
+    copy = tmp_path / "copy.db"
+    copy.write_bytes((tmp_path / "server" / "replica.db").read_bytes())
+    without_head(copy)
+    found = salvage(copy)
+    assert list(found.registers) == registers
+    assert found.marks == marks
+    await room.replace_server(await Territory.open(tmp_path / "server", room.territory.keys))
+
+
+async def test_every_page_but_one_gives_every_entry_that_does_not_lie_on_it(room: Classroom, tmp_path: Path) -> None:
+    teacher = await room.teacher()
+    await room.publish(teacher, LARGE)
+    await teacher.session.sync()
+    await teacher.agent.close()
+    whole = (teacher.agent.folder / "replica.db").read_bytes()
+    copy = tmp_path / "copy.db"
+    copy.write_bytes(whole)
+    all_entries = salvage(copy).entries
+    assert len(all_entries) >= 8
+    lost = 0
+    for page in range(len(whole) // PAGE):
+        copy.write_bytes(whole[: page * PAGE] + bytes(PAGE) + whole[(page + 1) * PAGE :])
+        found = {entry.id for entry in salvage(copy).entries}
+        assert found <= {entry.id for entry in all_entries}
+        lost += len(all_entries) - len(found)
+    # each entry lies on one page, or on that and the ones that it overflows onto
+    assert lost <= 2 * len(all_entries)
+    await reopened(room, teacher)
