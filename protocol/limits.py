@@ -127,6 +127,10 @@ MAX_BUNDLE_PACKS: Final = 32_768
 MAX_BUNDLE_RECORD_BYTES: Final = 2 * MiB  # a batch of entries or registers; a pack has its own bound
 MAX_BUNDLES_PER_DISK: Final = 20_000
 
+# erasure
+ERASURE_DELAY_MS: Final = 7 * 24 * 3600 * 1000
+MAX_ERASED_PER_DAY: Final = 5  # persons and items, without the kit's signature
+
 # keys, kit, invitation
 MAX_CACHED_KEYS: Final = 4_096
 MAX_DEVICE_KEYS_BYTES: Final = 4 * KiB

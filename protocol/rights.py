@@ -156,7 +156,7 @@ class Door:
 
     def awaited(self, entry: Entry) -> tuple[bytes, ...]:
         """The ids of which an erasure, or a `space` entry, may let a bare header in."""
-        return (*_erasable_names(entry), self.lineage(entry.header.space)[-1])
+        return (*erasable_names(entry), self.lineage(entry.header.space)[-1])
 
     def authority(self, grant: bytes | None) -> Authority | None:
         """What the grant of this id gives, if it has been admitted."""
@@ -268,7 +268,7 @@ class Door:
     def _is_erased(self, entry: Entry) -> bool:
         """Whether an admitted erasure, in the entry's space or above, covers its subject, its item or its space."""
         line = self.lineage(entry.header.space)
-        return any(not self._erased.get(name, set()).isdisjoint(line) for name in _erasable_names(entry))
+        return any(not self._erased.get(name, set()).isdisjoint(line) for name in erasable_names(entry))
 
 
 _AUTHORITY_READERS: Final[Mapping[int, type[Certificate | Grant | Successor]]] = MappingProxyType(
@@ -281,7 +281,8 @@ def is_erasable(header: Header) -> bool:
     return class_of(header.kind) not in _NEVER_ERASED or header.kind == Kind.PERSON
 
 
-def _erasable_names(entry: Entry) -> tuple[bytes, ...]:
+def erasable_names(entry: Entry) -> tuple[bytes, ...]:
+    """The names of which an erasure covers the entry: whom it is about, its item or hand-in, itself, its space."""
     header = entry.header
     named = (header.subject, header.target, entry.id, header.space)
     return tuple(name for name in named if name is not None)

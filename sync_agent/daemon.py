@@ -32,6 +32,7 @@ from sync_agent import parameters as given
 from sync_agent.app import Agent, use_few_threads
 from sync_agent.config import RunConfig
 from sync_agent.enrollment import finish
+from sync_agent.erasing import destroying
 from sync_agent.folders import Folders
 from sync_agent.hearing import listening
 from sync_agent.materializer import Materializer
@@ -228,6 +229,7 @@ async def _serve(
                 notifier.telling(lambda: _STANDING[scheduler.outcome], stop.is_set),
                 listening(session, transport, scheduler),
                 _watching(agent, scheduler),
+                destroying(agent),
             ):
                 await _until(stop, scheduler, folders)
     finally:

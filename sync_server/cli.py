@@ -234,6 +234,14 @@ async def revoke(call: Call, device: Annotated[str, typer.Argument(help="The dev
     return await _run(call, "revoke", {"device": device})
 
 
+@PROGRAM.command("erase")
+async def erase(
+    call: Call, *, person: Annotated[str, typer.Option(metavar="ID", help="Who: an id from `person list`.")]
+) -> JSON:
+    """Forget somebody everywhere: names, work, feedback. Hidden at once; each machine destroys it seven days later."""
+    return await _run(call, "erase", {"person": person})
+
+
 @PROGRAM.command("verify", verdict=True)
 async def verify(call: Call) -> JSON:
     """Read everything that can be served; what is bad is moved aside, and agents send it again."""

@@ -18,6 +18,7 @@ from sync_server.app import Server
 from sync_server.handlers import grants
 from sync_server.handlers.administrators import add_administrator, list_administrators, remove_administrator
 from sync_server.handlers.devices import Device
+from sync_server.handlers.erasures import erase_person
 from sync_server.handlers.hand_ins import list_hand_ins
 from sync_server.handlers.invitations import Wanted, invite
 from sync_server.handlers.members import list_devices
@@ -161,6 +162,12 @@ async def _revoke(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
     return {}
 
 
+async def _erase(server: Server, params: Params, outgoing: Outgoing) -> JSON:
+    await erase_person(server, person_id(_text(params, "person")))
+    await outgoing.progress("hidden wherever this arrives, at once; destroyed there seven days later")
+    return {}
+
+
 async def _verify(server: Server, _params: Params, outgoing: Outgoing) -> JSON:
     await outgoing.progress("reading everything that can be served …")
     damages = await verify(server)
@@ -205,6 +212,7 @@ _COMMANDS: Final[Mapping[str, Command]] = {
     "administrator list": _administrator_list,
     "administrator remove": _administrator_remove,
     "revoke": _revoke,
+    "erase": _erase,
     "verify": _verify,
     "repair": _repair,
 }

@@ -26,6 +26,7 @@ from protocol.errors import Code, LocalFailure, RelaisError
 from protocol.replica.command import PATIENCE_S
 from protocol.replica.console import Notices, installed_version
 from protocol.replica.control import NotAccepted, forward, serve_control
+from protocol.replica.eraser import SWEEP_INTERVAL_S, Eraser
 from protocol.replica.http.connections import listening
 from protocol.replica.operation import JSON, NO_FILES, Incoming, Operation, Outgoing, Params, Table
 from protocol.replica.ownership import Ownership, acquire, read_control
@@ -164,6 +165,7 @@ class Service:
             await stack.enter_async_context(serve_control(self._table(), self._owner))
             await stack.enter_async_context(_background(self._flush_contacts()))
             await stack.enter_async_context(_background(self._tend_space_keys()))
+            await stack.enter_async_context(_background(self._destroy_erased()))
             say(_log, f"sync-server: ready on {url}")
             async with notifier.telling(lambda: f"serves on {url}", self._stop.asked.is_set):
                 await self._stop.asked.wait()
@@ -205,6 +207,18 @@ class Service:
                 _log.error("the keys of spaces cannot be looked after: %s", failure)
                 self._stop.watch(failure)
             await asyncio.sleep(SPACE_KEYS_INTERVAL_S)
+
+    async def _destroy_erased(self) -> None:
+        """What erasures cover goes when it is due."""
+        eraser = Eraser(self._server.replica, self._server.holdings)
+        while True:
+            try:
+                if (destroyed := await eraser.sweep(self._server.now_ms())).entries:
+                    _log.info("%d erased entries have been destroyed", len(destroyed.entries))
+            except LocalFailure as failure:
+                _log.error("what has been erased cannot be destroyed: %s", failure)
+                self._stop.watch(failure)
+            await asyncio.sleep(SWEEP_INTERVAL_S)
 
     def _table(self) -> Table:
         """The commands, and `run` itself, so that a second one learns why it cannot."""

@@ -60,6 +60,8 @@ _SETTINGS: Final = (
     "PRAGMA temp_store = MEMORY",
     "PRAGMA mmap_size = 0",
     "PRAGMA trusted_schema = OFF",
+    # what is deleted or erased is overwritten with zeros
+    "PRAGMA secure_delete = ON",
     "PRAGMA cell_size_check = ON",
 )
 

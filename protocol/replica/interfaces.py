@@ -14,7 +14,7 @@ Nothing here knows roles, items or networks. Ids, hashes, space ids and stream i
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -199,6 +199,13 @@ class EntryStore(Protocol):
         """Set local values in one durable transaction; None deletes."""
         ...
 
+    async def erase(self, ids: Iterable[bytes], marks: Mapping[str, bytes | None] | None = None) -> None:
+        """Forget salt and payload of these entries, for good; headers and signatures stay, and so does the set.
+
+        What stood on the disk is overwritten. `marks` are set in the same transaction.
+        """
+        ...
+
     async def put_registers(self, rows: Sequence[RegisterRow]) -> list[RegisterRow]:
         """Keep those rows that are newer than what is held; returns them."""
         ...
@@ -341,6 +348,14 @@ class ContentStore(Protocol):
 
     async def mark_packs(self, packs: Iterable[bytes], *, unsent: bool) -> None:
         """Note that the server holds these packs, or that it does not; a delta that it holds counts for its packs."""
+        ...
+
+    async def forget(self, space: bytes, streams: Collection[bytes]) -> list[bytes]:
+        """Give up streams of a space that nothing names any more; returns the packs that are gone.
+
+        A pack goes if it belongs to this space alone, all streams in it are among `streams`, and no stream that another
+        pack brought has a chunk in it. Whatever else shares a pack with these streams keeps it.
+        """
         ...
 
     async def totals(self) -> tuple[int, int, int]:

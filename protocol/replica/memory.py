@@ -4,8 +4,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from blake3 import blake3
@@ -150,6 +150,14 @@ class MemoryStore:
                 self._marks.pop(key, None)
             else:
                 self._marks[key] = value
+
+    async def erase(self, ids: Iterable[bytes], marks: Mapping[str, bytes | None] | None = None) -> None:
+        for name in self._entries.keys() & set(ids):
+            bare = replace(self._entries[name], salt=None, payload=None)
+            self._entries[name] = bare
+            here = self._spaces[bare.header.space].entries
+            here[next(place for place, entry in enumerate(here) if entry.id == name)] = bare
+        await self.set_marks(marks or {})
 
     async def put_registers(self, rows: Sequence[RegisterRow]) -> list[RegisterRow]:
         kept = []
@@ -413,6 +421,21 @@ class MemoryPacks:
                 await self.mark_packs(self._deltas[name].about.covers, unsent=False)
             if name in self._packs:
                 self._packs[name].spaces = dict.fromkeys(self._packs[name].spaces, unsent)
+
+    async def forget(self, space: bytes, streams: Collection[bytes]) -> list[bytes]:
+        gone = []
+        for name, pack in list(self._packs.items()):
+            others = (other for key, other in self._packs.items() if key != name)
+            used = {ref.hash for other in others for refs in other.streams.values() for ref in refs}
+            if (
+                list(pack.spaces) == [space]
+                and pack.streams
+                and pack.streams.keys() <= set(streams)
+                and used.isdisjoint(pack.chunks)
+            ):
+                del self._packs[name]
+                gone.append(name)
+        return gone
 
     async def totals(self) -> tuple[int, int, int]:
         chunks = {chunk for pack in self._packs.values() for chunk in pack.chunks}

@@ -20,7 +20,7 @@ import itertools
 import re
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Coroutine, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -204,6 +204,16 @@ class PackFolder:
 
     async def mark_packs(self, packs: Iterable[bytes], *, unsent: bool) -> None:
         await self._index.mark(list(packs), unsent=unsent)
+
+    async def forget(self, space: bytes, streams: Collection[bytes]) -> list[bytes]:
+        async with self._install_lock:
+            gone = await self._index.holding_only(space, streams)
+            await self._index.remove(gone)
+            for pack in gone:
+                await asyncio.to_thread(self._disk.remove, _pack_name(pack))
+        for cached in [key for key in self._frames if key[0] in gone]:
+            del self._frames[cached]
+        return gone
 
     async def totals(self) -> tuple[int, int, int]:
         return await self._index.totals()

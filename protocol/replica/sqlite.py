@@ -186,6 +186,19 @@ class SqliteStore:
         if marks:
             await self.database.write(lambda connection: statements.set_marks(connection, marks))
 
+    async def erase(self, ids: Iterable[bytes], marks: Mapping[str, bytes | None] | None = None) -> None:
+        gone = [(entry_id,) for entry_id in ids]
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.executemany("UPDATE entry SET salt = NULL, payload = NULL WHERE id = ?", gone)
+            statements.set_marks(connection, marks or {})
+
+        if gone or marks:
+            await self.database.write(work)
+        if gone:
+            # until a checkpoint the file still has the old pages, and the log the new ones
+            await self.database.run(lambda connection: connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall())
+
     async def put_registers(self, rows: Sequence[RegisterRow]) -> list[RegisterRow]:
         def work(connection: sqlite3.Connection) -> list[RegisterRow]:
             return [row for row in rows if statements.put_register(connection, row)]

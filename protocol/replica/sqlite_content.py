@@ -7,7 +7,7 @@ transaction that makes all of the pack visible, after its file has become durabl
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple, TypeAlias, cast
 
@@ -31,6 +31,8 @@ _PLACES: Final = """SELECT chunk.hash, pack.hash, chunk.start, chunk.length,
     FROM chunk JOIN pack ON pack.number = chunk.pack
     JOIN frame ON frame.pack = chunk.pack AND frame.number = chunk.frame
     WHERE chunk.hash IN ({keys})"""
+_PACKS_OF_STREAMS: Final = f"""SELECT DISTINCT stream.pack FROM stream JOIN pack_space USING (pack)
+    WHERE pack_space.space = {_SPACE} AND stream.id IN ({{keys}})"""  # noqa: S608
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,29 @@ class ContentIndex:
 
         if packs:
             await self._database.write(work)
+
+    async def holding_only(self, space: bytes, streams: Collection[bytes]) -> list[bytes]:
+        """The packs that could be given up with `streams`: see `ContentStore.forget`."""
+        wanted = set(streams)
+
+        def work(connection: sqlite3.Connection) -> list[bytes]:
+            numbers = {number for (number,) in select_in(connection, _PACKS_OF_STREAMS, sorted(wanted), (space,))}
+            candidates = {number: _only_holds(connection, number, wanted) for number in numbers}
+            chunks = {
+                row[0]: number
+                for number in numbers
+                if candidates[number]
+                for row in connection.execute("SELECT hash FROM chunk WHERE pack = ?", (number,))
+            }
+            for number, refs in connection.execute("SELECT pack, chunks FROM stream") if chunks else ():
+                for ref in decode_chunk_refs(refs):
+                    held_by = chunks.get(ref.hash)
+                    if held_by is not None and held_by != number:
+                        candidates[held_by] = False
+            freed = [(number,) for number, free in candidates.items() if free]
+            return [connection.execute("SELECT hash FROM pack WHERE number = ?", row).fetchone()[0] for row in freed]
+
+        return await self._database.run(work)
 
     async def sizes(self) -> dict[bytes, int]:
         """Every pack and its size."""
@@ -180,6 +205,13 @@ class ContentIndex:
     async def places(self, chunks: ChunkList) -> dict[bytes, list[Place]]:
         """Where chunks lie, in whatever space."""
         return await self._database.run(lambda connection: _places(connection, chunks))
+
+
+def _only_holds(connection: sqlite3.Connection, pack: Cell, streams: Collection[bytes]) -> bool:
+    """Whether a pack has no other streams than these, and belongs to one space."""
+    (spaces,) = connection.execute("SELECT count(*) FROM pack_space WHERE pack = ?", (pack,)).fetchone()
+    rows = connection.execute("SELECT id FROM stream WHERE pack = ?", (pack,))
+    return spaces == 1 and all(row[0] in streams for row in rows)
 
 
 def _column(connection: sqlite3.Connection, sql: str, keys: Sequence[bytes], space: bytes) -> set[bytes]:

@@ -562,3 +562,34 @@ async def test_a_wrong_chain_or_number_is_put_right(tmp_path: Path, make: EntryM
         assert [one.arrival for one in await store.scan(SPACE)] == [1, 2, 3]
         assert await store.verify() == []
         await store.close()
+
+
+# --- erasing ----------------------------------------------------------------------------------------------------------
+
+
+async def test_what_is_erased_leaves_its_header_its_place_and_the_set(store: EntryStore, make: EntryMaker) -> None:
+    first, second = make.entries(2)
+    await store.append([first, second])
+    before = await store.position(SPACE)
+    await store.erase([first.id, b"?" * 32], {"read": b"2"})
+    assert await store.get([first.id, second.id]) == {first.id: bare(first), second.id: second}
+    assert [stored.entry for stored in await store.scan(SPACE)] == [bare(first), second]
+    assert await store.position(SPACE) == before
+    assert await store.mark("read") == b"2"
+    await store.append([first])
+    assert (await store.get([first.id]))[first.id].payload is None
+    assert await store.verify() == []
+
+
+async def test_no_byte_of_what_is_erased_stays_in_the_file(tmp_path: Path, make: EntryMaker) -> None:
+    opened = await SqliteStore.open(tmp_path)
+    secret = b"Camille Martin, CM1" * 20
+    entry = make.entry(payload=secret)
+    await opened.append([make.entry(), entry, make.entry()])
+    await opened.erase([entry.id])
+    assert not _files_with(tmp_path, secret[:19])
+    await opened.close()
+
+
+def _files_with(folder: Path, data: bytes) -> list[Path]:
+    return [path for path in folder.iterdir() if path.is_file() and data in path.read_bytes()]

@@ -1,0 +1,171 @@
+"""Destroying what erasures cover, once it is due (docs/protocol.md, "Erasure"; the rules are `protocol.erasing`).
+
+Rules:
+- an erasure counts while the fold of the space in which it lies does not hold it back;
+- it reaches its space and all below: one in the territory's reaches every class;
+- payload and salt go, the header stays: the set, its fingerprint and its signatures are what they were;
+- when an erasure was first seen, and what was destroyed when, are marks of this replica, and no part of any set;
+- content that only erased entries named is given up first, so that a sweep that was cut off finds it again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from protocol.entry import PERSON_BYTES, Entry, Kind
+from protocol.erasing import Order, due, is_destroyed_by
+from protocol.errors import LocalFailure, PeerFault
+from protocol.replica.holdings import Holdings
+from protocol.replica.replica import Replica
+from protocol.structure import Erasure
+from protocol.work import ContentRef, Feedback, HandIn, Revision
+
+SWEEP_INTERVAL_S: Final = 3600.0
+
+SEEN_MARKS: Final = "erasure-seen/"
+"""+ erasure in hex → 8 bytes of ms: when this replica first saw it."""
+DONE_MARKS: Final = "erased/"
+"""+ what was destroyed in hex → 4 bytes: the local day; 0 if the kit had signed."""
+READ_MARKS: Final = "erasure-read/"
+"""+ space in hex → canonical 8 bytes: how many entries had been looked at for what is in `DONE_MARKS`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Destroyed:
+    """What a sweep did: how many names it destroyed for the first time, and the entries whose payloads went."""
+
+    names: int = 0
+    entries: tuple[bytes, ...] = ()
+
+
+class Eraser:
+    """Sweeps one replica."""
+
+    def __init__(self, replica: Replica, holdings: Holdings) -> None:
+        """Over an opened replica and what is known of its content."""
+        self._replica = replica
+        self._store = replica.store
+        self._holdings = holdings
+
+    async def sweep(self, now_ms: int) -> Destroyed:
+        """Destroy what is due at `now_ms`. Raises `LocalFailure`. May be repeated, and cut off anywhere."""
+        erasures = await self._in_force()
+        if not erasures:
+            return Destroyed()
+        orders = await self._orders(erasures, now_ms)
+        done = await self._done()
+        today = _day(now_ms)
+        covers = due(orders.values(), done, now_ms, sum(day == today for day in done.values()))
+        fresh = [name for name in covers if name not in done]
+        destroyed: list[bytes] = []
+        for space in self._replica.door.spaces():
+            line = self._replica.door.lineage(space)
+            names = {name for name in covers if any(entry.header.space in line for entry in erasures[name])}
+            if names:
+                destroyed += await self._sweep_space(space, names, anew=not names.isdisjoint(fresh))
+        marks = {DONE_MARKS + name.hex(): (0 if orders[name].by_kit else today).to_bytes(4, "big") for name in fresh}
+        await self._store.set_marks(marks)
+        return Destroyed(len(fresh), tuple(destroyed))
+
+    async def _in_force(self) -> dict[bytes, list[Entry]]:
+        """The erasures that no fold holds back, by what they cover."""
+        found: defaultdict[bytes, list[Entry]] = defaultdict(list)
+        for entry in await self._store.scan_kinds([Kind.ERASE]):
+            try:
+                covers = Erasure.parse(entry.payload or b"").covers
+            except PeerFault:
+                continue
+            if entry.id not in (await self._replica.view(entry.header.space)).roster.held_back:
+                found[covers].append(entry)
+        return found
+
+    async def _orders(self, erasures: dict[bytes, list[Entry]], now_ms: int) -> dict[bytes, Order]:
+        seen = {
+            bytes.fromhex(key.removeprefix(SEEN_MARKS)): int.from_bytes(at, "big")
+            for key, at in (await self._store.marks(SEEN_MARKS)).items()
+        }
+        fresh = {entry.id: now_ms for entries in erasures.values() for entry in entries if entry.id not in seen}
+        await self._store.set_marks({SEEN_MARKS + name.hex(): at.to_bytes(8, "big") for name, at in fresh.items()})
+        seen |= fresh
+        spaces = set(self._replica.door.spaces())
+        return {
+            covers: Order(
+                covers,
+                seen_ms=min(seen[entry.id] for entry in entries),
+                by_kit=any(entry.header.grant is None for entry in entries),
+                of_space=len(covers) != PERSON_BYTES and covers in spaces,
+            )
+            for covers, entries in erasures.items()
+        }
+
+    async def _done(self) -> dict[bytes, int]:
+        return {
+            bytes.fromhex(key.removeprefix(DONE_MARKS)): int.from_bytes(day, "big")
+            for key, day in (await self._store.marks(DONE_MARKS)).items()
+        }
+
+    async def _sweep_space(self, space: bytes, covers: Collection[bytes], *, anew: bool) -> list[bytes]:
+        """Destroy what is covered in a space; only what has come since the last look, unless there is more to find."""
+        mark = READ_MARKS + space.hex()
+        after = 0 if anew else int.from_bytes(await self._store.mark(mark) or b"", "big")
+        arrived = await self._store.scan(space, after)
+        if not arrived:
+            return []
+        gone = [stored.entry for stored in arrived if is_destroyed_by(stored.entry, covers)]
+        if gone:
+            await self._give_up_content(space, gone)
+        await self._store.erase([entry.id for entry in gone], {mark: arrived[-1].arrival.to_bytes(8, "big")})
+        return [entry.id for entry in gone]
+
+    async def _give_up_content(self, space: bytes, gone: Sequence[Entry]) -> None:
+        """Let go of what only the entries that go name in the space."""
+        names = {entry.id for entry in gone}
+        left = [stored.entry for stored in await self._store.scan(space) if stored.entry.id not in names]
+        streams = await self._streams(gone)
+        if streams:
+            streams -= await self._streams(left)
+            if await self._replica.content.forget(space, streams):
+                await self._holdings.forget()
+
+    async def _streams(self, entries: Iterable[Entry]) -> set[bytes]:
+        """All streams that entries name, those that a manifest names included, as far as it is here."""
+        found: set[bytes] = set()
+        for kind, content in _contents(entries):
+            found.add(content.stream)
+            if kind != Kind.HAND_IN:
+                with contextlib.suppress(LocalFailure):
+                    found.update(file.stream for file in await self._holdings.manifest(content.stream))
+        return found
+
+
+def _contents(entries: Iterable[Entry]) -> Iterable[tuple[int, ContentRef]]:
+    for entry in entries:
+        reader = _NAMING_CONTENT.get(entry.header.kind)
+        if reader is None or entry.payload is None:
+            continue
+        try:
+            content = reader.parse(entry.payload).content
+        except PeerFault:
+            continue
+        if content is not None:
+            yield entry.header.kind, content
+
+
+_NAMING_CONTENT: Final[dict[int, type[Revision | HandIn | Feedback]]] = {
+    Kind.REVISION: Revision,
+    Kind.HAND_IN: HandIn,
+    Kind.FEEDBACK: Feedback,
+}
+
+
+def _day(now_ms: int) -> int:
+    """A local day as a number; never 0."""
+    try:
+        return dt.datetime.fromtimestamp(now_ms / 1000).astimezone().date().toordinal()
+    except (ValueError, OverflowError, OSError):
+        return 1

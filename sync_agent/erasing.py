@@ -1,0 +1,50 @@
+"""What erasures cover goes from this machine when it is due, with the keys that were kept for it.
+
+It is hidden as soon as the erasure arrives, whatever else happens; a machine that was off for months destroys at its
+next start what has waited long enough. docs/protocol.md, "Erasure".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+
+from protocol.errors import LocalFailure
+from protocol.replica.eraser import SWEEP_INTERVAL_S, Destroyed, Eraser
+from sync_agent.app import HAND_IN_MARKS, Agent
+
+_log = logging.getLogger(__name__)
+
+
+async def destroy_erased(agent: Agent) -> Destroyed:
+    """One sweep: payloads, content, and the content keys of hand-ins made here. Raises `LocalFailure`."""
+    destroyed = await Eraser(agent.replica, agent.holdings).sweep(agent.now_ms())
+    store = agent.replica.store
+    kept = {bytes.fromhex(key.removeprefix(HAND_IN_MARKS)): key for key in await store.marks(HAND_IN_MARKS)}
+    works = await store.get(list(kept))
+    await store.set_marks({kept[name]: None for name, work in works.items() if work.payload is None})
+    return destroyed
+
+
+@contextlib.asynccontextmanager
+async def destroying(agent: Agent) -> AsyncIterator[None]:
+    """Sweep at once, and every hour while the context lasts."""
+    sweeping = asyncio.create_task(_sweep(agent))
+    try:
+        yield
+    finally:
+        sweeping.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await sweeping
+
+
+async def _sweep(agent: Agent) -> None:
+    while True:
+        try:
+            if (destroyed := await destroy_erased(agent)).entries:
+                _log.info("%d erased entries have been destroyed", len(destroyed.entries))
+        except LocalFailure as failure:
+            _log.error("what has been erased cannot be destroyed: %s", failure)
+        await asyncio.sleep(SWEEP_INTERVAL_S)

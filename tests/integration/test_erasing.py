@@ -1,0 +1,84 @@
+"""Somebody is forgotten: by one command at the server, on every machine at its next contact."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from protocol.limits import ERASURE_DELAY_MS
+from protocol.replica.eraser import SEEN_MARKS
+from protocol.replica.sqlite import DATABASE
+from tests.harness.machines import Machine, School, eventually, school
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Iterator[School]:
+    with school(tmp_path) as found:
+        yield found
+
+
+def test_a_pupil_who_is_erased_disappears_everywhere_and_others_stay(here: School, tmp_path: Path) -> None:
+    teacher, renard = here.enrol("laptop", "teacher"), here.enrol("renard")
+    (tmp_path / "work.txt").write_text("Il faisait beau.")
+    item = teacher.ok(
+        "publish", str(tmp_path / "work.txt"), "--space", here.space, "--title", "Devoir", "--kind", "assignment"
+    )["item"]
+    teacher.ok("sync")
+    renard.ok("sync")
+    gone = here.server.ok("person", "add", "Camille", "--role", "pupil", "--space", here.space)["person"]
+    stays = here.server.ok("person", "add", "Karim", "--role", "pupil", "--space", here.space)["person"]
+    renard.ok("sync")
+    works = {
+        person: renard.ok("hand-in", item, str(tmp_path / "work.txt"), "--person", person)["id"]
+        for person in (gone, stays)
+    }
+    for agent in (renard, teacher):
+        agent.ok("sync")
+    teacher.ok("feedback", works[gone], "--text", "Bravo")
+    teacher.ok("sync")
+
+    assert here.server.run("erase", "--person", "00" * 16).status == 2
+    assert here.server.ok("erase", "--person", gone) == {}
+    assert here.server.ok("erase", "--person", gone) == {}
+
+    for agent in (renard, teacher):
+        agent.ok("sync")
+        assert gone not in {person["person"] for person in agent.ok("people", "--space", here.space)}
+        assert [work["id"] for work in agent.ok("hand-ins")] == [works[stays]]
+        assert agent.ok("verify")["ok"]
+    assert [work["person"] for work in here.server.ok("hand-ins", "--space", here.space)] == [stays]
+    assert {person["name"] for person in here.server.ok("person", "list", "--space", here.space)} >= {"Karim"}
+
+
+def test_a_week_later_not_a_byte_of_the_name_is_left_at_the_server(here: School) -> None:
+    server = here.server
+    gone = server.ok("person", "add", "Camille Anonyme", "--role", "pupil", "--space", here.space)["person"]
+    server.ok("erase", "--person", gone)
+    server.stop()
+    assert b"Camille Anonyme" in database(server.folder)
+    here.restart_server()  # looks for what is to be destroyed, and notes what it sees for the first time
+    eventually("the erasure is seen", lambda: aged(server))
+    here.restart_server()
+    eventually("the name is gone", lambda: b"Camille Anonyme" not in database(server.folder))
+    assert server.ok("verify")["ok"]
+
+
+def aged(server: Machine) -> bool:
+    """Let a week pass for the erasures that a server has seen; whether there were any."""
+    server.stop()
+    with sqlite3.connect(server.folder / DATABASE) as connection:
+        week_ago = (int(time.time() * 1000) - ERASURE_DELAY_MS - 1).to_bytes(8, "big")
+        seen = connection.execute("UPDATE mark SET value = ? WHERE key GLOB ?", (week_ago, f"{SEEN_MARKS}*")).rowcount
+    connection.close()
+    if not seen:
+        server.start()
+    return bool(seen)
+
+
+def database(folder: Path) -> bytes:
+    """All that the database's files hold, what has not been checkpointed included."""
+    return b"".join(path.read_bytes() for path in sorted(folder.glob(f"{DATABASE}*")))
