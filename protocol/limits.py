@@ -107,6 +107,11 @@ MIN_RECONCILE_FRAME_BYTES: Final = 4 * KiB
 MAX_RECONCILE_ROUNDS: Final = 1_024
 MAX_RECONCILE_IDS: Final = 250_000
 
+# neighbours on a school's network
+MAX_INTRODUCTION_TAGS: Final = 64
+MAX_NEIGHBOURS: Final = 8
+MAX_LAN_CALLERS: Final = 24
+
 # capabilities
 CAPABILITY_LIFETIME_S: Final = 3600
 

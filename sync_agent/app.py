@@ -21,12 +21,14 @@ from protocol.errors import BadInput, Code, LocalFailure, Refused
 from protocol.identity import AgreementKey, DeviceKeys
 from protocol.replica.holdings import Holdings, Need
 from protocol.replica.keyring import Keyring
+from protocol.replica.operation import JSON
 from protocol.replica.private_file import write_private
 from protocol.replica.rebuild import open_or_rebuild
 from protocol.replica.replica import Draft, Entropy, Replica
 from protocol.replica.second_copy import SecondCopy
 from protocol.rights import WRITERS, Authority
 from protocol.roles import Role
+from sync_agent.fetching import Fetching
 from sync_agent.spending import Budget
 
 ENROLMENT_FILE: Final = "enrolment.json"
@@ -77,7 +79,7 @@ TREE_TROUBLE_MARK: Final = "coursework-trouble"
 """→ code and sentence, parted by a line feed: why DIR/coursework could not be kept in step the last time."""
 
 _THREADS: Final = 3
-_READS_HAND_INS: Final = frozenset({Role.TEACHER, Role.RELAY})
+READS_HAND_INS: Final = frozenset({Role.TEACHER, Role.RELAY})
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +158,8 @@ class Agent:
         self.rebuilt: int | None = None
         """How many entries came out of a damaged database when this was opened; None if it was whole."""
         self.writing = asyncio.Lock()
+        self.fetching = Fetching()
+        self.neighbours: Callable[[], list[JSON]] = list
         self.on_change: Callable[[], None] = _nothing
         self.on_watch: Callable[[], None] = _nothing
 
@@ -267,7 +271,7 @@ class Agent:
         Coursework; hand-ins where it reads or made them.
         """
         coursework = (await self.replica.view(space)).coursework
-        author = None if authority.role in _READS_HAND_INS else self.device
+        author = None if authority.role in READS_HAND_INS else self.device
         return [
             *(Need(space, ref.stream, sealed=False) for ref in live_content(coursework)),
             *(Need(space, ref.stream, sealed=True) for ref in sealed_content(coursework, author)),

@@ -15,7 +15,7 @@ from typing import Annotated, Final
 
 import typer
 
-from protocol.errors import BadInput, Code, LocalFailure, NoAnswer
+from protocol.errors import BadInput, Code, LocalFailure
 from protocol.limits import MiB
 from protocol.replica.command import run_command
 from protocol.replica.console import Call, Notices, Program, installed_version
@@ -46,7 +46,7 @@ LogFile = Annotated[
 ]
 Peers = Annotated[
     list[str] | None,
-    typer.Option("--peer", metavar="HOST:PORT", help="Another device on the LAN (in a later version)."),
+    typer.Option("--peer", metavar="HOST:PORT", help="Another device of the school, where it listens."),
 ]
 
 
@@ -122,7 +122,8 @@ async def run(
         str | None, typer.Option(metavar="HOST:PORT", help="Pages for pupils and teachers, on this machine only.")
     ] = None,
     lan: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="Exchange with devices of the school (in a later version).")
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Exchange with the devices of the school; they call here."),
     ] = None,
     peer: Peers = None,
     daily_budget: Annotated[
@@ -176,13 +177,8 @@ async def run(
 
 @PROGRAM.command("sync")
 async def sync(call: Call, *, peer: Peers = None) -> JSON:
-    """Exchange with the server until nothing remains to send or to fetch."""
-    if peer:
-        _check_enrolled(call.data_dir)
-        raise NoAnswer(
-            Code.UNREACHABLE, "exchange with other devices of the school comes in a later version; sync without --peer"
-        )
-    return await _run(call, "sync", lasting=True)
+    """Exchange with the server, or only with the named devices, until nothing remains to send or to fetch."""
+    return await _run(call, "sync", {"peers": list(peer or ())}, lasting=True)
 
 
 # --- coursework -------------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from protocol.errors import BadInput, Code
-from sync_agent.addresses import Address, loopback_address_of
+from sync_agent.addresses import Address, address_of, loopback_address_of
 from sync_agent.budget import Limits, Metered, rate_of, size_of, windows_of
 
 POLL_FIRST_S = 4.0
@@ -43,10 +43,17 @@ class RunConfig:
             yields=self.rate_limit is not None,
         )
 
-    def later(self) -> tuple[str, ...]:
-        """One sentence for each option that is accepted and does nothing yet."""
-        asked = (
-            (self.lan is not None, "--lan: exchange with other devices of the school comes in a later version"),
-            (bool(self.peers), "--peer: exchange with other devices of the school comes in a later version"),
-        )
-        return tuple(sentence for given, sentence in asked if given)
+    def check(self) -> None:
+        """Raise `BadInput` for what `run` could not do, before anything is opened."""
+        self.portal_address()
+        self.limits()
+        self.lan_address()
+        self.peer_addresses()
+
+    def lan_address(self) -> Address | None:
+        """Where other devices of the school may call. Raises `BadInput(USAGE)`."""
+        return None if self.lan is None else address_of(self.lan, "--lan")
+
+    def peer_addresses(self) -> tuple[Address, ...]:
+        """The devices with which to keep a link, each once. Raises `BadInput(USAGE)`."""
+        return tuple(dict.fromkeys(address_of(peer, "--peer") for peer in self.peers))

@@ -15,9 +15,9 @@ import logging
 import random
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from protocol.errors import Code, LocalFailure
 from protocol.replica.control import serve_control
@@ -29,6 +29,7 @@ from protocol.replica.service.logs import say as say_to
 from protocol.replica.service.notify import Notifier
 from protocol.replica.service.priority import step_aside
 from sync_agent import parameters as given
+from sync_agent.addresses import Address
 from sync_agent.app import Agent, use_few_threads
 from sync_agent.config import RunConfig
 from sync_agent.enrollment import finish
@@ -38,6 +39,7 @@ from sync_agent.hearing import listening
 from sync_agent.materializer import Materializer
 from sync_agent.metered import is_metered
 from sync_agent.paced import PacedTransport
+from sync_agent.peer_sync import NoSchool, School, Tell, peer_addresses, sync_with
 from sync_agent.scheduler import Outcome, Scheduler, wait
 from sync_agent.session import Session, SyncResult
 from sync_agent.transport import HttpTransport, Transport
@@ -59,6 +61,7 @@ _STANDING: Final[Mapping[Outcome | None, str]] = {
 _log = logging.getLogger(__name__)
 
 Connect = Callable[[str], Transport]
+SyncWith = Callable[[Sequence[Address], Tell], Coroutine[Any, Any, SyncResult]]
 TableOf = Callable[[Agent], Table]
 
 
@@ -78,10 +81,7 @@ async def run(
     Raises `BadInput(NOT_ENROLLED)`, `LocalFailure` (STORE_LOCKED when another process keeps DIR for `PATIENCE_S`).
     """
     keep_little()
-    config.portal_address()
-    config.limits()
-    for sentence in config.later():
-        say(sentence)
+    config.check()
     use_few_threads(step_aside)
     stop = stopping or asyncio.Event()
     with _signals(stop), await _own(folder, stop) as owner:
@@ -95,14 +95,14 @@ async def run(
                 await wait(stop, REOPEN_S)
 
 
-def sync_operation(sync: Callable[[], Awaitable[SyncResult]]) -> Operation:
-    """The command `sync` over a way to sync."""
+def sync_operation(sync: Callable[[], Awaitable[SyncResult]], sync_with: SyncWith) -> Operation:
+    """The command `sync` over a way to sync with the server, and one to exchange with devices."""
 
     async def operate(params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
         del incoming
-        if params.get("peers"):
-            await outgoing.progress("--peer: exchange with other devices of the school comes in a later version")
-            return shown(SyncResult())
+        peers = given.texts(params, "peers")
+        if peers:
+            return shown(await sync_with(peer_addresses(peers), outgoing.progress))
         return shown(await sync())
 
     return operate
@@ -121,7 +121,14 @@ def sync_alone(agent: Agent, connect: Connect = HttpTransport) -> Operation:
                 await transport.close()
                 await Materializer(agent).refresh(thorough=True, set_aside=True)
 
-    return sync_operation(sync)
+    async def exchange(addresses: Sequence[Address], tell: Tell) -> SyncResult:
+        async with turn:
+            try:
+                return await sync_with(agent, addresses, tell)
+            finally:
+                await Materializer(agent).refresh(thorough=True, set_aside=True)
+
+    return sync_operation(sync, exchange)
 
 
 def enroll_operation(agent: Agent, sync: Callable[[], Awaitable[SyncResult]]) -> Operation:
@@ -213,25 +220,29 @@ async def _serve(
             folders.changed_here()
 
         agent.on_change = changed
-        table = {
-            **{name: _watched(operation, scheduler) for name, operation in table_of(agent).items()},
-            "sync": sync_operation(lambda: folders.shown_after(scheduler.sync_now())),
-            "enroll": enroll_operation(agent, scheduler.sync_now),
-        }
-        async with serve_control(table, owner, grace_s=GRACE_S), _portal(agent, table, config, scheduler):
-            if agent.rebuilt is not None:
-                say(
-                    f"the database was damaged and has been made anew: {agent.rebuilt} entries could be read; "
-                    "the next sync brings back the rest"
-                )
-            say(f"ready: “{agent.enrolment.device_name}” of “{agent.enrolment.territory_name}” serves {folder}")
-            async with (
-                notifier.telling(lambda: _STANDING[scheduler.outcome], stop.is_set),
-                listening(session, transport, scheduler),
-                _watching(agent, scheduler),
-                destroying(agent),
-            ):
-                await _until(stop, scheduler, folders)
+        async with _school(agent, config, scheduler, folders) as school:
+            table = {
+                **{name: _watched(operation, scheduler) for name, operation in table_of(agent).items()},
+                "sync": sync_operation(
+                    lambda: folders.shown_after(scheduler.sync_now()),
+                    lambda addresses, tell: folders.shown_after(school.sync_with(addresses, tell)),
+                ),
+                "enroll": enroll_operation(agent, scheduler.sync_now),
+            }
+            async with serve_control(table, owner, grace_s=GRACE_S), _portal(agent, table, config, scheduler):
+                if agent.rebuilt is not None:
+                    say(
+                        f"the database was damaged and has been made anew: {agent.rebuilt} entries could be read; "
+                        "the next sync brings back the rest"
+                    )
+                say(f"ready: “{agent.enrolment.device_name}” of “{agent.enrolment.territory_name}” serves {folder}")
+                async with (
+                    notifier.telling(lambda: _STANDING[scheduler.outcome], stop.is_set),
+                    listening(session, transport, scheduler),
+                    _watching(agent, scheduler),
+                    destroying(agent),
+                ):
+                    await _until(stop, scheduler, folders, school)
     finally:
         await transport.close()
         await agent.close()
@@ -250,6 +261,28 @@ async def _watching(agent: Agent, scheduler: Scheduler) -> AsyncIterator[None]:
 
 
 @contextlib.asynccontextmanager
+async def _school(agent: Agent, config: RunConfig, scheduler: Scheduler, folders: Folders) -> AsyncIterator[School]:
+    """The devices of the school, where exchange with them is asked for; its libraries are loaded only then."""
+    listen, peers = config.lan_address(), config.peer_addresses()
+    if listen is None and not peers:
+        yield NoSchool(agent)
+        return
+    from sync_agent.lan import Lan  # noqa: PLC0415 — loaded only when needed
+
+    def news(result: SyncResult) -> None:
+        if result.received and scheduler.outcome is Outcome.DONE:
+            scheduler.wake()
+        folders.changed_here()
+
+    lan = Lan(agent, news=news, draw=random.uniform)
+    agent.neighbours = lan.rows
+    async with lan.open(listen, peers):
+        if lan.url is not None:
+            say(f"other devices of the school reach this one at {lan.url.removeprefix('https://')}")
+        yield lan
+
+
+@contextlib.asynccontextmanager
 async def _portal(agent: Agent, table: Table, config: RunConfig, scheduler: Scheduler) -> AsyncIterator[None]:
     """The pages, where they are asked for; their libraries are loaded only then."""
     address = config.portal_address()
@@ -263,13 +296,13 @@ async def _portal(agent: Agent, table: Table, config: RunConfig, scheduler: Sche
         yield
 
 
-async def _until(stop: asyncio.Event, scheduler: Scheduler, folders: Folders) -> None:
+async def _until(stop: asyncio.Event, scheduler: Scheduler, folders: Folders, school: School) -> None:
     """Run the scheduler and look after the folders until `stop`; a sync that does not end within `GRACE_S` is cut."""
     working = asyncio.create_task(scheduler.run_forever())
     watching = asyncio.create_task(folders.run())
     stopped = asyncio.create_task(stop.wait())
     try:
-        await asyncio.wait((working, watching, stopped), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((working, watching, stopped, school.failed), return_when=asyncio.FIRST_COMPLETED)
         scheduler.stop()
         await asyncio.wait((working,), timeout=GRACE_S)
     finally:
@@ -281,6 +314,8 @@ async def _until(stop: asyncio.Event, scheduler: Scheduler, folders: Folders) ->
     for task in (working, watching):
         if not task.cancelled():
             await task
+    if school.failed.done():
+        school.failed.result()
 
 
 @contextlib.contextmanager

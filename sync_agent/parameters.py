@@ -82,6 +82,17 @@ def named_paths(params: Params, key: str) -> list[tuple[str, str]]:
     return found
 
 
+def texts(params: Params, key: str) -> list[str]:
+    """The texts in `key`, none where it is missing. Raises `BadInput(USAGE)` for anything else."""
+    rows = params.get(key, [])
+    if not isinstance(rows, list):
+        raise BadInput(Code.USAGE, f"“{key}” is no list of texts")
+    found = [row for row in rows if isinstance(row, str)]
+    if len(found) != len(rows):
+        raise BadInput(Code.USAGE, f"“{key}” is no list of texts")
+    return found
+
+
 def shown(given: str) -> str:
     """What a person gave, fit to be repeated in a sentence."""
     text = displayable(given)

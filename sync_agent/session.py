@@ -34,6 +34,7 @@ from sync_agent.carried_reports import sent_marks
 from sync_agent.courier_erasures import note_erasures
 from sync_agent.cursors import cursor_marks, read_cursors
 from sync_agent.health import LastSync
+from sync_agent.peer_news import settle, unproven, unsettled
 from sync_agent.reading_key import say_reading_key
 from sync_agent.reconciling import Reconciled, Reconciling
 from sync_agent.sealed_calls import SealedCalls
@@ -93,6 +94,7 @@ class _Run:
     lacks_answered: set[tuple[bytes, bytes]] = field(default_factory=set)
     proven: set[bytes] = field(default_factory=set)
     answered_ms: int = 0
+    brought: set[bytes] = field(default_factory=set)
     failure: RelaisError | None = None
 
     def note(self, failure: RelaisError | None) -> None:
@@ -145,6 +147,9 @@ class Session:
                 raise
             finally:
                 await self._budget.note()
+                if run.brought:
+                    # Neighbours that wait for this content hear that it is here.
+                    self.agent.replica.on_news(frozenset(run.brought), (await self._calls.server()).key)
             await self._note_success(run, spare_disk=routine)
             traffic = self.transport.traffic.since(before)
             return SyncResult(run.received, run.sent, traffic.bytes_in, traffic.bytes_out, traffic.round_trips)
@@ -320,7 +325,11 @@ class Session:
     async def _reconcile_if_needed(self, run: _Run, answer: SyncAnswer, *, all_spaces: bool) -> None:
         """Reconcile what is stale, doubtful, closed, or unknown to the server; all spaces when its store is another."""
         spaces = list(await self.agent.spaces())
+        news = await unsettled(self._store)
         due = set(spaces) if all_spaces else await self._strange_spaces(run, answer, spaces)
+        doubted = await unproven(self.agent.replica, news, answer.pages)
+        due |= doubted
+        settled = news.keys() - doubted
         marks: dict[str, bytes | None] = {}
         if answer.generation is not None:
             marks[GENERATION_MARK] = answer.generation
@@ -332,9 +341,11 @@ class Session:
                 done = await self._reconcile(run, space)
                 if done is not None:
                     marks.update(cursor_marks(done.checkpoint))
+                    settled.add(space)
         if due or all_spaces:
             # Together and at the end: an interruption leaves the old cursors, which are stale again.
             await self._store.set_marks(marks)
+        await settle(self._store, {space: news[space] for space in settled if space in news})
         self._asking.closed -= set(spaces) - set(answer.closed) - due
 
     async def _strange_spaces(self, run: _Run, answer: SyncAnswer, spaces: Sequence[bytes]) -> set[bytes]:
@@ -376,6 +387,7 @@ class Session:
             try:
                 if await self._content.pack(blake3(pack.data).digest(), pack.space) is None:
                     await self._content.ingest(pack.space, pack.data)
+                    run.brought.add(pack.space)
             except (PeerFault, TooLarge, LocalFailure) as failure:
                 if isinstance(failure, PeerFault) and is_delta(pack.data):
                     # What it would have brought is missing still, and is wished for with the next request.
@@ -396,7 +408,10 @@ class Session:
             await self._content.mark_packs(held, unsent=False)
         sent = await self._transfer.send([(upload, pack) for upload, pack in uploads if pack.hash not in held])
         self._conclude(run, sent)
-        fetched = await self._transfer.fetch(links)
+        with self.agent.fetching.claim(link.pack for link in links) as claimed:
+            fetched = await self._transfer.fetch([link for link in links if link.pack in claimed])
+        if fetched.packs:
+            run.brought.update(link.space for link in links)
         self._bad_packs.update(dict.fromkeys(fetched.bad, self.agent.now_ms()))
         self._conclude(run, fetched)
         if sent.expired or fetched.expired:

@@ -26,7 +26,7 @@ async def status(agent: Agent) -> dict[str, JSON]:
         },
         "spaces": await _spaces(agent),
         "backlog": await _backlog(agent),
-        "peers": [],
+        "peers": agent.neighbours(),
         "disk": await _disk(agent),
         "watch": await watch_status(agent.replica.store),
         "coursework": await coursework_status(agent.replica.store),

@@ -418,6 +418,8 @@ def _why(reason: BaseException) -> str:
             return f"no answer within {CONNECT_S:.0f} s"
         case TimeoutError():
             return "it stopped answering"
+        case ConnectionRefusedError():
+            return "the machine is there, but nothing answers on it"
         case aiohttp.ServerDisconnectedError() | aiohttp.ClientPayloadError() | aiohttp.ClientOSError():
             return "the connection was cut" if not isinstance(reason, aiohttp.ClientConnectorError) else "no way there"
         case aiohttp.ClientResponseError():

@@ -21,7 +21,6 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from protocol.checkpoint import EMPTY_CHAIN, Checkpoint, Cursor
-from protocol.coursework import live_content, sealed_content
 from protocol.entry import Entry, Kind
 from protocol.envelope import OpenedRequest, open_request, seal_answer
 from protocol.errors import Code, PeerFault, Refused, RelaisError
@@ -50,6 +49,7 @@ from protocol.replica.interfaces import PackInfo, RegisterRow
 from protocol.replica.listeners import Listener, Listeners
 from protocol.replica.outgoing import Outgoing
 from protocol.replica.replica import Admission, Draft, Entropy, Replica
+from protocol.replica.scope import Scope
 from protocol.rights import Authority
 from protocol.wire import CONTENT_TYPE, Call, Capability, Purpose
 from protocol.work import Receipt
@@ -110,15 +110,23 @@ class Responder:
     """Answers calls over one replica. `now_ms` and `entropy` are the rim's clock and randomness."""
 
     def __init__(
-        self, replica: Replica, holdings: Holdings, station: Station, *, now_ms: Callable[[], int], entropy: Entropy
+        self,
+        replica: Replica,
+        holdings: Holdings,
+        station: Station,
+        *,
+        now_ms: Callable[[], int],
+        entropy: Entropy,
+        scope: Scope | None = None,
     ) -> None:
-        """Over one replica.
+        """Over one replica, of which `scope` is shared (default: all).
 
         `on_contact` and `on_report` may be set by who keeps a list of devices, `on_failure` by who watches the store.
         """
         self.replica = replica
         self.holdings = holdings
         self.station = station
+        self.scope = scope or Scope(replica)
         self.listeners = Listeners()
         replica.on_news = self.listeners.tell
         self.on_contact: Callable[[Contact], None] = _ignore
@@ -256,7 +264,9 @@ class Responder:
             raise Refused(Code.UNKNOWN_DEVICE, "this machine is not known here")
         pushed = Admission()
         if push:
-            pushed = await self.replica.admit(push, source=device, now_ms=now_ms)
+            spaces = await self.scope.wanted(push)
+            wanted = [entry for entry in push if entry.header.space in spaces]
+            pushed = await self.replica.admit(wanted, source=device, now_ms=now_ms, marks=self.scope.marks(spaces))
             admissions.append(pushed)
         let_in = [entry for admission in admissions for entry in (*admission.admitted, *admission.released)]
         return _Taken(
@@ -269,7 +279,10 @@ class Responder:
         readable = await self.replica.readable(device)
         if not readable:
             raise Refused(Code.REVOKED, "this machine's access has been withdrawn; ask who runs the system")
-        return readable
+        shared = await self.scope.shared(readable)
+        if not shared:
+            raise Refused(Code.CANNOT_READ, "this machine and the one that answers have no class in common")
+        return shared
 
     async def _keep_registers(self, carrier: bytes, registers: Sequence[bytes], now_ms: int) -> None:
         """Registers count from devices that have a grant here, whoever carries them; a bad one spoils no other."""
@@ -298,7 +311,7 @@ class Responder:
     async def _keep_packs(self, packs: Sequence[InlinePack], readable: Mapping[bytes, Authority]) -> None:
         """Store small packs; what a damaged one holds is lacking here, and named so."""
         for pack in packs:
-            if pack.space in readable:
+            if pack.space in readable and await self.scope.takes(pack.space, len(pack.data)):
                 with contextlib.suppress(PeerFault):
                     await self.replica.content.ingest(pack.space, pack.data)
 
@@ -356,9 +369,7 @@ class Responder:
         """Content that this replica should hold and does not, in the spaces that the caller reads."""
         lacks: list[Wanted] = []
         for space in readable:
-            view = await self.replica.view(space)
-            needs = [Need(space, ref.stream, sealed=False) for ref in live_content(view.coursework)]
-            needs += [Need(space, ref.stream, sealed=True) for ref in sealed_content(view.coursework)]
+            needs = await self.scope.needs(space)
             missing = await self.holdings.incomplete(needs, most=_MAX_LACKS - len(lacks))
             lacks += [Wanted(need.space, need.stream) for need in missing]
         return lacks
@@ -371,6 +382,8 @@ class Responder:
                 continue
             if await self.replica.content.pack(offer.pack, offer.space) is not None:
                 yield Upload(offer.pack, offer.size, "")
+                continue
+            if not await self.scope.takes(offer.space, offer.size):
                 continue
             capability = self._capability(Purpose.SEND, offer.space, offer.pack, offer.size, now_ms)
             yield Upload(offer.pack, await self.replica.content.part_size(offer.pack), capability)

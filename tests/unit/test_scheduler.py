@@ -99,10 +99,11 @@ def test_a_machine_that_was_shut_out_asks_rarely() -> None:
     assert pause.delay_s >= 300
 
 
-def test_options_that_come_later_are_named() -> None:
-    assert RunConfig().later() == ()
-    sentences = RunConfig(lan="0.0.0.0:1", peers=("a:1", "b:2")).later()
-    assert [sentence.split(":")[0] for sentence in sentences] == ["--lan", "--peer"]
+def test_options_that_cannot_be_are_named_before_anything_is_opened() -> None:
+    RunConfig(lan="192.168.1.4:8095", peers=("pc-3:8095", "[fe80::1]:8095")).check()
+    for config, option in ((RunConfig(lan="pc"), "--lan"), (RunConfig(peers=("a:1", "b:x")), "--peer")):
+        with pytest.raises(BadInput, match=option):
+            config.check()
 
 
 # --- the loop ---------------------------------------------------------------------------------------------------------

@@ -44,6 +44,8 @@ class Guarded(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
+        if self._guards.are_full:
+            self._transport.abort()
         self._guards.add(self._inner, self)
         self._inner.connection_made(transport)
 
@@ -89,9 +91,15 @@ class Guarded(asyncio.Protocol):
 class Guards:
     """All connections of a listener, looked at in turn."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_connections: int | None = None) -> None:
         self.now_s = asyncio.get_running_loop().time
+        self._max_connections = max_connections
         self._guarded: dict[asyncio.Protocol, Guarded] = {}
+
+    @property
+    def are_full(self) -> bool:
+        """Whether there are as many connections as there may be."""
+        return self._max_connections is not None and len(self._guarded) >= self._max_connections
 
     def add(self, inner: asyncio.Protocol, guarded: Guarded) -> None:
         """A connection has come."""
@@ -124,13 +132,19 @@ class Guards:
 
 @asynccontextmanager
 async def listening(
-    app: web.Application, host: str, port: int, *, grace_s: float, tls: ssl.SSLContext | None = None
+    app: web.Application,
+    host: str,
+    port: int,
+    *,
+    grace_s: float,
+    tls: ssl.SSLContext | None = None,
+    max_connections: int | None = None,
 ) -> AsyncIterator[str]:
     """Serve `app` while the context lasts; its URL. At its end, running requests have `grace_s` seconds.
 
     Raises `LocalFailure(ADDRESS_IN_USE)`, `BadInput(USAGE)` for an address that this machine does not have.
     """
-    guards = Guards()
+    guards = Guards(max_connections)
     app.middlewares.insert(0, guards.middleware)
     runner = web.AppRunner(
         app,

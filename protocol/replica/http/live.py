@@ -33,8 +33,9 @@ _BEARER: Final = "Bearer "
 class Live:
     """The handler of `/v1/live`."""
 
-    def __init__(self, responder: Responder) -> None:
+    def __init__(self, responder: Responder, *, max_listeners: int = MAX_LISTENERS) -> None:
         self._responder = responder
+        self._max_listeners = max_listeners
         self._open: set[web.WebSocketResponse] = set()
 
     async def listen(self, request: web.Request) -> web.StreamResponse:
@@ -42,7 +43,7 @@ class Live:
         token = request.headers.get("Authorization", "")
         if not token.startswith(_BEARER):
             raise PeerFault(Code.BAD_CAPABILITY, "this link is not valid or has expired; ask for a new one")
-        if len(self._responder.listeners) >= MAX_LISTENERS:
+        if len(self._responder.listeners) >= self._max_listeners:
             raise NoAnswer(Code.BUSY, "too many machines are waiting for news", retry_after_s=60)
         listener = self._responder.listener(token.removeprefix(_BEARER))
         socket = web.WebSocketResponse(heartbeat=PING_S, max_msg_size=_MAX_FRAME_BYTES, compress=False)

@@ -1,0 +1,106 @@
+"""How two devices of a school find out that they have a space in common, and strangers find out nothing (R15).
+
+Rules:
+- a space's *secret* is the id of the entry that made it: whoever holds the space holds that entry, and nobody else can
+  guess an id, which hashes a random salt. (A school's own id is no secret: it is made of a public UAI.)
+- a *tag* is a keyed hash of a fresh nonce under a secret: it names a space to those who have it, noise to others;
+- a caller introduces itself with tags bound to the certificate that it was shown, so that a machine in between cannot
+  pass them on; what is announced on the network carries tags of another kind, so that they cannot be passed on either;
+- the number of tags is rounded up with noise.
+
+docs/protocol.md, "Neighbours".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from blake3 import blake3
+
+from protocol.errors import Code, PeerFault
+from protocol.limits import MAX_INTRODUCTION_TAGS
+
+NONCE_BYTES: Final = 16
+TAG_BYTES: Final = 8
+TAGS_ROUNDED_TO: Final = 8
+MAX_INTRODUCTION_BYTES: Final = 1 + NONCE_BYTES + MAX_INTRODUCTION_TAGS * TAG_BYTES
+
+_VERSION: Final = b"\x01"
+_INTRODUCTION: Final = b"relais/0 introduction\x00"
+_ANNOUNCEMENT: Final = b"relais/0 announcement\x00"
+
+
+@dataclass(frozen=True, slots=True)
+class Tags:
+    """Tags under one nonce, in no meaningful order."""
+
+    nonce: bytes
+    tags: tuple[bytes, ...]
+
+    def encode(self) -> bytes:
+        """Nonce ‖ tags."""
+        return self.nonce + b"".join(self.tags)
+
+    @classmethod
+    def parse(cls, data: bytes) -> Tags:
+        """What `encode` wrote. Raises `PeerFault(MALFORMED)`."""
+        nonce, rest = data[:NONCE_BYTES], data[NONCE_BYTES:]
+        if len(nonce) != NONCE_BYTES or len(rest) % TAG_BYTES or len(rest) > MAX_INTRODUCTION_TAGS * TAG_BYTES:
+            raise PeerFault(Code.MALFORMED, "an introduction has the wrong form")
+        return cls(nonce, tuple(rest[at : at + TAG_BYTES] for at in range(0, len(rest), TAG_BYTES)))
+
+    def common(self, secrets: Mapping[bytes, bytes], context: bytes) -> set[bytes]:
+        """The spaces of `secrets` (secret → space) that one of the tags names."""
+        shown = set(self.tags)
+        return {space for secret, space in secrets.items() if _tag(secret, self.nonce, context) in shown}
+
+
+def introduction(secrets: Sequence[bytes], certificate_sha256: bytes, nonce: bytes, noise: bytes) -> bytes:
+    """What a caller sends first to a machine that showed this certificate.
+
+    `nonce` is fresh; `noise` are as many random bytes as `noise_bytes(len(secrets))` says.
+    """
+    return _VERSION + _tags(secrets, _INTRODUCTION + certificate_sha256, nonce, noise).encode()
+
+
+def introduced(data: bytes, secrets: Mapping[bytes, bytes], certificate_sha256: bytes) -> set[bytes]:
+    """The spaces that a caller has in common with the holder of `secrets` (secret → space), whose certificate this is.
+
+    Raises `PeerFault(MALFORMED | UNKNOWN_FORMAT)`.
+    """
+    if not is_introduction(data):
+        raise PeerFault(Code.UNKNOWN_FORMAT, "this is no introduction")
+    return Tags.parse(data[1:]).common(secrets, _INTRODUCTION + certificate_sha256)
+
+
+def is_introduction(data: bytes) -> bool:
+    """Whether a call's body is an introduction, and no sealed request."""
+    return data[:1] == _VERSION
+
+
+def announcement(secrets: Sequence[bytes], instance: bytes, nonce: bytes, noise: bytes) -> Tags:
+    """What a machine shows to its network under the name `instance`."""
+    return _tags(secrets, _ANNOUNCEMENT + instance, nonce, noise)
+
+
+def announced(tags: Tags, secrets: Mapping[bytes, bytes], instance: bytes) -> set[bytes]:
+    """The spaces that the machine announced as `instance` has in common with the holder of `secrets`."""
+    return tags.common(secrets, _ANNOUNCEMENT + instance)
+
+
+def noise_bytes(count: int) -> int:
+    """How many random bytes round `count` tags up."""
+    shown = min(count, MAX_INTRODUCTION_TAGS)
+    return -shown % TAGS_ROUNDED_TO * TAG_BYTES
+
+
+def _tags(secrets: Iterable[bytes], context: bytes, nonce: bytes, noise: bytes) -> Tags:
+    real = [_tag(secret, nonce, context) for secret in list(secrets)[:MAX_INTRODUCTION_TAGS]]
+    filling = [noise[at : at + TAG_BYTES] for at in range(0, len(noise), TAG_BYTES)]
+    return Tags(nonce, tuple(sorted([*real, *filling])))
+
+
+def _tag(secret: bytes, nonce: bytes, context: bytes) -> bytes:
+    return blake3(context + nonce, key=secret).digest(TAG_BYTES)

@@ -1,0 +1,50 @@
+"""What one side of an exchange shares with a caller, and what it takes from them: all of it, at a server (R1, R11).
+
+A device on the LAN narrows this to the spaces that it holds itself (`sync_agent.lan_scope`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from protocol.coursework import live_content, sealed_content
+from protocol.entry import Entry
+from protocol.replica.holdings import Need
+from protocol.replica.replica import Replica
+from protocol.rights import Authority
+
+
+class Scope:
+    """A server's: it holds everything, and takes whatever the door lets in."""
+
+    def __init__(self, replica: Replica) -> None:
+        self.replica = replica
+
+    async def shared(self, readable: Mapping[bytes, Authority]) -> dict[bytes, Authority]:
+        """Of the spaces that a caller may read, those that are exchanged with them."""
+        return dict(readable)
+
+    async def wanted(self, entries: Iterable[Entry]) -> set[bytes]:
+        """Of the spaces of these entries, those of which entries are taken in."""
+        return {entry.header.space for entry in entries}
+
+    def marks(self, spaces: Iterable[bytes]) -> Mapping[str, bytes | None]:
+        """What to note in the transaction that takes a caller's entries of these spaces in."""
+        del spaces
+        return {}
+
+    async def needs(self, space: bytes) -> list[Need]:
+        """The content that should lie here of a space."""
+        coursework = (await self.replica.view(space)).coursework
+        needs = [Need(space, ref.stream, sealed=False) for ref in live_content(coursework)]
+        return needs + [Need(space, ref.stream, sealed=True) for ref in sealed_content(coursework)]
+
+    async def takes(self, space: bytes, size: int) -> bool:
+        """Whether a pack of `size` bytes may come in for this space."""
+        del space, size
+        return True
+
+    async def entrusted(self, space: bytes, device: bytes) -> frozenset[bytes]:
+        """The sealed streams of this space that the device is asked to keep for others until the server has them."""
+        del space, device
+        return frozenset()

@@ -1,0 +1,143 @@
+"""The school's network as this device sees it: a listener, links to neighbours, and what people are told of them (R15).
+
+Rules:
+- nothing is opened that was not asked for: the listener with --lan, links with --peer or through it;
+- the store belongs to `run`: when it fails under a link, `run` hears of it.
+
+docs/protocol.md, "Neighbours".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Final
+
+from protocol.clock import rfc3339
+from protocol.errors import Code, LocalFailure, NoAnswer
+from protocol.replica.operation import JSON
+from sync_agent.addresses import Address
+from sync_agent.app import Agent
+from sync_agent.lan_listener import LanResponder, serving
+from sync_agent.lan_tls import listener_context
+from sync_agent.link import Link, LinkState, Told
+from sync_agent.peer_sync import Tell, sync_with
+from sync_agent.scheduler import Draw
+from sync_agent.session import SyncResult
+
+CALLED_LATELY_MS: Final = 120_000
+_MAX_CALLERS_SHOWN: Final = 64
+
+
+class Lan:
+    """Made by `run`; `open` starts what it was asked for."""
+
+    def __init__(self, agent: Agent, *, news: Callable[[SyncResult], None], draw: Draw) -> None:
+        """`news` is told when an exchange with a neighbour has brought or taken something."""
+        self.responder = LanResponder(agent)
+        self.url: str | None = None
+        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._agent = agent
+        self._draw = draw
+        self._told = Told(news, self._fail)
+        self._links: dict[Address, Link] = {}
+        self._tasks: dict[Address, asyncio.Task[None]] = {}
+        self._called_ms: dict[bytes, int] = {}
+        self.responder.on_contact = lambda contact: self._note_caller(contact.device, contact.at_ms)
+
+    @contextlib.asynccontextmanager
+    async def open(self, listen: Address | None, peers: Sequence[Address]) -> AsyncIterator[None]:
+        """Listen, and keep links with `peers`, while the context lasts. Raises as `lan_listener.serving` does."""
+        async with contextlib.AsyncExitStack() as stack:
+            if listen is not None:
+                tls = listener_context(self._agent.keys.tls, self._agent.folder)
+                self.url = await stack.enter_async_context(serving(self.responder, listen, tls))
+            stack.push_async_callback(self._unlink_all)
+            for address in peers:
+                self.link(address)
+            yield
+        self.url = None
+
+    def link(self, address: Address) -> None:
+        """Keep a link with the device at an address."""
+        if address not in self._links:
+            link = Link(self._agent, self.responder, address, self._told, draw=self._draw)
+            self._links[address] = link
+            self._tasks[address] = asyncio.create_task(link.run())
+
+    async def unlink(self, address: Address) -> None:
+        """Let a link go."""
+        self._links.pop(address, None)
+        task = self._tasks.pop(address, None)
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def sync_with(self, addresses: Sequence[Address], tell: Tell) -> SyncResult:
+        """The command `sync --peer`: through the links that stand, else as without `run`."""
+        total = SyncResult()
+        others = []
+        for address in addresses:
+            link = self._links.get(address)
+            done = None
+            with contextlib.suppress(NoAnswer):
+                done = None if link is None else await link.exchange()
+            if done is None:
+                others.append(address)
+            else:
+                total += done
+        if others:
+            try:
+                total += await sync_with(self._agent, others, tell)
+            except NoAnswer:
+                if len(others) == len(addresses):
+                    raise
+        return total
+
+    def rows(self) -> list[JSON]:
+        """The neighbours for `status`: links first, then who has called lately."""
+        rows: list[JSON] = [
+            _row(link.device, link.address.authority, link.state, link.last_contact_ms, str(link.trouble or "") or None)
+            for link in self._links.values()
+        ]
+        linked = {link.device for link in self._links.values()}
+        live = self.responder.live_callers()
+        since_ms = self._agent.now_ms() - CALLED_LATELY_MS
+        for device, at_ms in self._called_ms.items():
+            if device not in linked and (device in live or at_ms >= since_ms):
+                state = LinkState.LIVE if device in live else LinkState.AWAY
+                rows.append(_row(device, None, state, at_ms, None))
+        return rows
+
+    def live_devices(self) -> set[bytes]:
+        """The devices with which a link stands, whoever dialled."""
+        standing = [link.device for link in self._links.values() if link.state is LinkState.LIVE]
+        return {device for device in standing if device is not None} | self.responder.live_callers()
+
+    def _note_caller(self, device: bytes, at_ms: int) -> None:
+        self._called_ms.pop(device, None)
+        self._called_ms[device] = at_ms
+        while len(self._called_ms) > _MAX_CALLERS_SHOWN:
+            self._called_ms.pop(next(iter(self._called_ms)))
+
+    def _fail(self, failure: LocalFailure) -> None:
+        if failure.code is Code.STORAGE_FAILED and not self.failed.done():
+            self.failed.set_exception(failure)
+
+    async def _unlink_all(self) -> None:
+        for address in list(self._links):
+            await self.unlink(address)
+
+
+def _row(
+    device: bytes | None, address: str | None, state: LinkState, last_ms: int | None, problem: str | None
+) -> dict[str, JSON]:
+    return {
+        "device": None if device is None else device.hex(),
+        "name": None,
+        "address": address,
+        "state": state.value,
+        "last_contact": None if last_ms is None else rfc3339(last_ms),
+        "problem": problem,
+    }

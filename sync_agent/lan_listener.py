@@ -1,0 +1,149 @@
+"""The device as a place that others call: the server's HTTP, over this device's own replica (R15).
+
+Rules:
+- the same calls, answered by the same responder, for the spaces in common only;
+- an introduction that names a common space is answered by this device's chain; everything else from somebody who does
+  not hold this device's key is answered by nothing at all;
+- few at once: a listener is one old PC.
+
+docs/protocol.md, "Neighbours".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import ssl
+from collections.abc import AsyncIterator
+from typing import Final
+from weakref import WeakSet
+
+from aiohttp import web
+
+from protocol.errors import LocalFailure
+from protocol.introduction import introduced, is_introduction
+from protocol.limits import MAX_LAN_CALLERS
+from protocol.messages import encode_chain
+from protocol.replica.http.calls import Calls
+from protocol.replica.http.connections import listening
+from protocol.replica.http.content import Packs
+from protocol.replica.http.live import Live
+from protocol.replica.http.meter import Direction, Result
+from protocol.replica.http.problems import Problems
+from protocol.replica.listeners import Listener
+from protocol.replica.serving import Reply, Responder, Station
+from protocol.wire import LIVE_PATH, PACKS_PATH, RECONCILE_PATH, SYNC_PATH, Call
+from sync_agent.addresses import Address
+from sync_agent.app import Agent
+from sync_agent.lan_scope import LanScope
+from sync_agent.meeting import MISDIRECTED, chain_for, secrets_of
+
+SECRETS_KEPT_S: Final = 5.0
+MAX_CONNECTIONS: Final = 8 * MAX_LAN_CALLERS
+GRACE_S: Final = 1.0
+
+_GENERATION_BYTES: Final = 8
+_KEY_BYTES: Final = 32
+
+_log = logging.getLogger(__name__)
+
+
+class LanResponder(Responder):
+    """Answers calls of other devices. Each time that it is made, cursors of earlier connections are unknown to it."""
+
+    def __init__(self, agent: Agent, scope: LanScope | None = None) -> None:
+        station = Station(
+            signing=agent.keys.signing,
+            agreement=(agent.keys.agreement,),
+            chain=(),
+            grant=b"",
+            generation=agent.entropy(_GENERATION_BYTES),
+            capability_key=agent.entropy(_KEY_BYTES),
+            writes_receipts=False,
+        )
+        super().__init__(
+            agent.replica,
+            agent.holdings,
+            station,
+            now_ms=agent.now_ms,
+            entropy=agent.entropy,
+            scope=scope or LanScope(agent),
+        )
+        self._agent = agent
+        self._secrets: dict[bytes, bytes] = {}
+        self._secrets_until_s = 0.0
+        self._callers: WeakSet[Listener] = WeakSet()
+
+    def listener(self, text: str) -> Listener:
+        """As any responder; who listens here has a live link with us."""
+        listener = super().listener(text)
+        self._callers.add(listener)
+        return listener
+
+    def live_callers(self) -> set[bytes]:
+        """The devices that listen here at this moment."""
+        return {listener.device for listener in self._callers}
+
+    async def answer(self, call: Call, body: bytes) -> Reply:
+        """As any responder; an introduction comes by the path of a sync."""
+        if call is Call.SYNC and is_introduction(body):
+            return await self._introduce(body)
+        return await super().answer(call, body)
+
+    async def secrets(self) -> dict[bytes, bytes]:
+        """`meeting.secrets_of` this device, as it was a moment ago at most."""
+        now_s = asyncio.get_running_loop().time()
+        if now_s >= self._secrets_until_s:
+            self._secrets = await secrets_of(self._agent)
+            self._secrets_until_s = now_s + SECRETS_KEPT_S
+        return self._secrets
+
+    async def _introduce(self, body: bytes) -> Reply:
+        common = introduced(body, await self.secrets(), self._agent.keys.tls.fingerprint)
+        chain = await chain_for(self._agent, common) if common else ()
+        return Reply(MISDIRECTED, encode_chain(chain))
+
+
+class _Unmetered:
+    """A `Meter` that does not count."""
+
+    def session(self, result: Result) -> None:
+        """Nothing."""
+
+    def moved(self, direction: Direction, size: int) -> None:
+        """Nothing."""
+
+
+def _application(responder: LanResponder) -> web.Application:
+    meter = _Unmetered()
+    calls, packs = Calls(responder, meter), Packs(responder, meter)
+    live = Live(responder, max_listeners=MAX_LAN_CALLERS)
+    app = web.Application(middlewares=[Problems(_note).middleware])
+    app.router.add_post(SYNC_PATH, calls.handler(Call.SYNC))
+    app.router.add_post(RECONCILE_PATH, calls.handler(Call.RECONCILE))
+    app.router.add_get(f"{PACKS_PATH}/{{capability}}", packs.fetch, allow_head=False)
+    app.router.add_post(PACKS_PATH, packs.receive)
+    app.router.add_get(LIVE_PATH, live.listen, allow_head=False)
+    app.on_shutdown.append(live.on_shutdown)
+    app.on_response_prepare.append(_few_headers)
+    return app
+
+
+@contextlib.asynccontextmanager
+async def serving(responder: LanResponder, address: Address, tls: ssl.SSLContext) -> AsyncIterator[str]:
+    """Answer at an address while the context lasts; its URL. Raises as `connections.listening` does."""
+    app = _application(responder)
+    async with listening(
+        app, address.host, address.port, grace_s=GRACE_S, tls=tls, max_connections=MAX_CONNECTIONS
+    ) as url:
+        yield url
+
+
+def _note(failure: LocalFailure) -> None:
+    _log.error("a device could not be answered: %s", failure)
+
+
+async def _few_headers(_request: web.Request, response: web.StreamResponse) -> None:
+    response.headers.popall("Server", None)
+    response.headers.popall("Date", None)

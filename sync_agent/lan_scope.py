@@ -1,0 +1,57 @@
+"""What a device shares on the school's network: the spaces that both sides hold, nothing else (R1, R11).
+
+Rules:
+- entries and content go out and come in only for spaces that this device holds itself and the caller may read; the
+  territory alone is no reason to talk;
+- content comes in only while some of the space is missing here, and while there is room on the disk.
+
+docs/protocol.md, "Neighbours".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from protocol.entry import Entry
+from protocol.limits import GiB
+from protocol.replica.holdings import Need
+from protocol.replica.scope import Scope
+from protocol.rights import Authority
+from sync_agent.app import Agent
+from sync_agent.peer_news import news_marks
+
+KEPT_FREE_BYTES = GiB // 2
+
+
+class LanScope(Scope):
+    """A device's."""
+
+    def __init__(self, agent: Agent) -> None:
+        super().__init__(agent.replica)
+        self._agent = agent
+
+    async def shared(self, readable: Mapping[bytes, Authority]) -> dict[bytes, Authority]:
+        """The spaces in common, if there are more than the territory."""
+        mine = await self._agent.spaces()
+        common = {space: authority for space, authority in readable.items() if space in mine}
+        return common if common.keys() - {self.replica.territory} else {}
+
+    async def wanted(self, entries: Iterable[Entry]) -> set[bytes]:
+        """The spaces of this device."""
+        mine = await self._agent.spaces()
+        return {entry.header.space for entry in entries if entry.header.space in mine}
+
+    def marks(self, spaces: Iterable[bytes]) -> Mapping[str, bytes | None]:
+        """That the server may lack what a peer brings."""
+        return news_marks(spaces, self._agent.entropy)
+
+    async def needs(self, space: bytes) -> list[Need]:
+        """What this device should hold of a space."""
+        authority = (await self._agent.spaces()).get(space)
+        return [] if authority is None else await self._agent.needs(space, authority)
+
+    async def takes(self, space: bytes, size: int) -> bool:
+        """While something of the space is missing here, and the disk has room."""
+        if await self.replica.content.free_bytes() < KEPT_FREE_BYTES + size:
+            return False
+        return bool(await self._agent.holdings.incomplete(await self.needs(space), most=1))

@@ -1,0 +1,75 @@
+"""TLS 1.3 between two devices, without authorities and without clocks (R15; docs/protocol.md, "Neighbours").
+
+Rules:
+- a listener shows the self-signed certificate of its device; a dialler asks nothing of it but that it is the one that
+  it expects: no date, no name, no issuer is looked at;
+- the certificate is compared before a byte of a request leaves;
+- who is dialled for the first time is taken as shown, and held to it from then on; the grant decides afterwards
+  (`sync_agent.meeting`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+import ssl
+from pathlib import Path
+from typing import Final, Self
+
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+
+from protocol.identity import TlsKey
+from protocol.replica.private_file import write_private
+
+_LENT_FOLDER: Final = "keys"
+
+
+def listener_context(key: TlsKey, folder: Path) -> ssl.SSLContext:
+    """What a listener needs. The library reads keys from files only: one lies in DIR/keys for that moment."""
+    private = serialization.load_der_private_key(key.private, None).private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    certificate = x509.load_der_x509_certificate(key.certificate).public_bytes(serialization.Encoding.PEM)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    lent = folder / _LENT_FOLDER / f"lan-{secrets.token_hex(8)}"
+    try:
+        write_private(lent, private + certificate)
+        context.load_cert_chain(lent)
+    finally:
+        lent.unlink(missing_ok=True)
+    return context
+
+
+class _ComparedTls(ssl.SSLObject):
+    """A connection that is over when the other side shows another certificate than the context expects."""
+
+    def do_handshake(self) -> None:
+        super().do_handshake()
+        shown = hashlib.sha256(self.getpeercert(binary_form=True) or b"").digest()
+        context = self.context
+        assert isinstance(context, DiallerContext)  # noqa: S101  (the only one that makes these)
+        if context.expected is None:
+            context.expected = shown
+        elif not hmac.compare_digest(shown, context.expected):
+            raise ssl.SSLCertVerificationError("another machine answers than the one that is expected here")
+
+
+class DiallerContext(ssl.SSLContext):
+    """Expects one certificate, by its SHA-256; None takes the first one that is shown, and expects it from then on."""
+
+    expected: bytes | None
+
+    def __new__(cls, expected: bytes | None) -> Self:  # noqa: D102  (see the class)
+        context = super().__new__(cls, ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+        context.sslobject_class = _ComparedTls
+        context.expected = expected
+        return context
+
+    def __init__(self, expected: bytes | None) -> None:
+        """`expected` is the SHA-256 of the certificate's DER bytes."""

@@ -1,0 +1,196 @@
+"""A live link to one neighbour: met, made equal, then kept so; news passes both ways within a moment (R14).
+
+Rules:
+- the side that dials does the exchanging; it is woken by its own news and by the neighbour's, so that a link named by
+  one side serves both;
+- where both sides have dialled, the link of the smaller key stays and the other rests;
+- who does not answer is tried again with full jitter; who breaks the protocol is put aside, longer each time.
+
+docs/protocol.md, "Neighbours".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from protocol.errors import Code, LocalFailure, NoAnswer, Refused, RelaisError
+from protocol.replica.listeners import Listener
+from sync_agent.addresses import Address
+from sync_agent.app import Agent
+from sync_agent.lan_listener import LanResponder
+from sync_agent.meeting import meet
+from sync_agent.peer_session import PeerSession
+from sync_agent.peer_transport import PeerTransport
+from sync_agent.scheduler import Draw, wait
+from sync_agent.session import SyncResult
+
+MOMENT_S: Final = 0.05
+ROUTINE_S: Final = (20.0, 40.0)
+FIRST_BOUND_S: Final = 2.0
+AWAY_BOUND_S: Final = 30.0
+ASIDE_FIRST_S: Final = 60.0
+ASIDE_BOUND_S: Final = 1800.0
+_MOST_DOUBLINGS: Final = 10
+
+_log = logging.getLogger(__name__)
+
+
+class LinkState(StrEnum):
+    """How a link stands."""
+
+    CONNECTING = "connecting"
+    LIVE = "live"
+    RESTING = "resting"
+    AWAY = "away"
+    ASIDE = "aside"
+    REFUSED = "refused"
+
+
+def state_after(error: RelaisError) -> LinkState:
+    """What a failed link becomes: who is not there may come back at any moment, who misbehaves is left alone."""
+    match error:
+        case NoAnswer():
+            return LinkState.AWAY
+        case Refused():
+            return LinkState.REFUSED
+        case _:
+            return LinkState.ASIDE
+
+
+def pause_s(state: LinkState, failures: int, draw: Draw) -> float:
+    """How long to leave it alone after so many failures in a row."""
+    doubled = 2.0 ** min(failures - 1, _MOST_DOUBLINGS)
+    if state is LinkState.AWAY:
+        return draw(0.2, min(FIRST_BOUND_S * doubled, AWAY_BOUND_S))
+    bound = min(ASIDE_FIRST_S * doubled, ASIDE_BOUND_S)
+    return draw(bound / 2, bound)
+
+
+@dataclass(slots=True)
+class Told:
+    """Whom a link tells: `news` after an exchange that brought something, `failed` when the store must be reopened."""
+
+    news: Callable[[SyncResult], None]
+    failed: Callable[[LocalFailure], None]
+
+
+class Link:
+    """One neighbour by its address. `run` goes on until it is cancelled."""
+
+    def __init__(self, agent: Agent, responder: LanResponder, address: Address, told: Told, *, draw: Draw) -> None:
+        self.address = address
+        self.state = LinkState.CONNECTING
+        self.device: bytes | None = None
+        self.last_contact_ms: int | None = None
+        self.trouble: RelaisError | None = None
+        self._agent = agent
+        self._responder = responder
+        self._told = told
+        self._draw = draw
+        self._wanted = asyncio.Event()
+        self._session: PeerSession | None = None
+
+    async def run(self) -> None:
+        """Keep the link alive."""
+        failures = 0
+        while True:
+            try:
+                await self._live()
+                failures = 0
+            except LocalFailure as failure:
+                self._told.failed(failure)
+                self.state, self.trouble, failures = LinkState.AWAY, failure, failures + 1
+            except RelaisError as error:
+                failures = 1 if self.state is LinkState.LIVE else failures + 1
+                self.state, self.trouble = state_after(error), error
+                if failures == 1:
+                    _log.info("%s: %s", self.address.authority, error)
+            self._session = None
+            await wait(asyncio.Event(), pause_s(self.state, max(failures, 1), self._draw))
+
+    async def exchange(self) -> SyncResult | None:
+        """Exchange now, for a command; None while the link does not stand."""
+        session = self._session
+        return None if session is None else await self._exchange(session)
+
+    async def _live(self) -> None:
+        """Meet, agree, and stay in step until something fails."""
+        self.state = LinkState.CONNECTING
+        transport = PeerTransport(self.address)
+        try:
+            device = await meet(self._agent, transport)
+            self.device = device.key
+            session = PeerSession(self._agent, transport, device)
+            await self._rest_while_called()
+            session.wants_live = True
+            listener = self._responder.listeners.add(device.key)
+            await self._exchange(session)
+            self._session = session
+            self.state, self.trouble = LinkState.LIVE, None
+            await _first_of(self._stay(session), self._hear_here(listener), self._hear_there(session, transport))
+        finally:
+            self._session = None
+            await transport.close()
+
+    async def _stay(self, session: PeerSession) -> None:
+        while True:
+            await wait(self._wanted, self._draw(*ROUTINE_S))
+            if self._wanted.is_set():
+                await asyncio.sleep(self._draw(0, MOMENT_S))
+            self._wanted.clear()
+            await self._exchange(session)
+            if self._is_second():
+                return
+
+    async def _rest_while_called(self) -> None:
+        while self._is_second():
+            self.state = LinkState.RESTING
+            self.last_contact_ms = self._agent.now_ms()
+            await asyncio.sleep(self._draw(1.0, 3.0))
+
+    def _is_second(self) -> bool:
+        """Whether the other side has a link with us that goes before this one."""
+        device = self.device
+        return device is not None and device < self._agent.device and device in self._responder.live_callers()
+
+    async def _exchange(self, session: PeerSession) -> SyncResult:
+        result = await session.exchange()
+        self.last_contact_ms = self._agent.now_ms()
+        if not result.is_quiet:
+            self._told.news(result)
+        return result
+
+    async def _hear_here(self, listener: Listener) -> None:
+        """This device's news, but for what the neighbour itself brought."""
+        while True:
+            if await self._responder.concerns(listener, await listener.news()):
+                self._wanted.set()
+
+    async def _hear_there(self, session: PeerSession, transport: PeerTransport) -> None:
+        """The neighbour's news. Raises `NoAnswer` when the line falls."""
+        if session.live is None:
+            raise NoAnswer(Code.UNREACHABLE, "the device does not say how to listen to it")
+        async with contextlib.aclosing(transport.listen(session.live, pushed=True)) as line:
+            async for _ in line:
+                # The first word says that the line stands: what moved just before it was not told.
+                self._wanted.set()
+        raise NoAnswer(Code.UNREACHABLE, "the device has closed the line")
+
+
+async def _first_of(*works: Coroutine[None, None, None]) -> None:
+    """Do these until one ends, and end as it does."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            await task
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

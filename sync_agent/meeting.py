@@ -1,0 +1,130 @@
+"""Meeting a device of the school for the first time: who is at that address, and whether we may talk (R15).
+
+Rules:
+- the caller introduces itself by tags that only members of a common space recognise, bound to the certificate that it
+  was shown; a listener that recognises none says nothing, to nobody;
+- the listener answers with its chain: its grants in the common spaces and what they hang on, up to the root;
+- the caller lets the chain in by the ordinary door, and talks only to a device whose grant names the certificate that
+  it saw, which no revocation has cut, and which may read a space that the caller holds.
+
+docs/protocol.md, "Neighbours".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Final
+
+from protocol.entry import Entry, Kind
+from protocol.errors import Code, NoAnswer, PeerFault, Refused
+from protocol.introduction import NONCE_BYTES, introduction, noise_bytes
+from protocol.limits import MAX_CREDENTIALS
+from protocol.messages import parse_chain
+from protocol.replica.replica import Replica
+from protocol.rights import Authority
+from protocol.structure import SpaceRecord
+from protocol.wire import SYNC_PATH
+from sync_agent.app import Agent
+from sync_agent.peer_transport import PeerTransport
+
+MISDIRECTED: Final = 421
+
+
+async def secrets_of(agent: Agent) -> dict[bytes, bytes]:
+    """The secret of each space of this device that is more than the territory → the space; schools come first."""
+    spaces = await agent.spaces()
+    territory = agent.replica.territory
+    found: dict[bytes, bytes] = {}
+    for entry in await agent.replica.store.scan_kinds([Kind.SPACE]):
+        try:
+            space = SpaceRecord.parse(entry.payload or b"").space_of(entry, territory)
+        except PeerFault:
+            continue
+        if space in spaces:
+            found[entry.id] = space
+    order = list(spaces)
+    return dict(sorted(found.items(), key=lambda pair: (order.index(pair[1]), pair[0])))
+
+
+async def chain_for(agent: Agent, common: Collection[bytes]) -> tuple[Entry, ...]:
+    """This device's grants that hold in one of the common spaces, or below one, with what they hang on."""
+    replica = agent.replica
+    grants = [
+        grant
+        for grant in await replica.authorities(agent.device)
+        if any(replica.door.covers(grant, space) or space in replica.door.lineage(grant.space) for space in common)
+    ]
+    # those above the common spaces say most; the caller has them, most likely
+    grants.sort(key=lambda grant: (len(replica.door.lineage(grant.space)), grant.grant))
+    fitting: tuple[Entry, ...] = ()
+    for count in range(1, len(grants) + 1):
+        longer = await replica.credentials([grant.grant for grant in grants[:count]])
+        if len(longer) > MAX_CREDENTIALS:
+            break
+        fitting = longer
+    return fitting
+
+
+async def meet(agent: Agent, transport: PeerTransport) -> Authority:
+    """The device at the other end of `transport`, whose certificate is its grant's.
+
+    Raises `NoAnswer` if nobody is there, or nobody who knows us; `Refused(REVOKED)` for a device that was let go,
+    `PeerFault` for what is not as it should be.
+    """
+    secrets = await secrets_of(agent)
+    certificate = await transport.certificate()
+    noise = agent.entropy(noise_bytes(len(secrets)))
+    hello = introduction(list(secrets), certificate, agent.entropy(NONCE_BYTES), noise)
+    answer = await transport.post(SYNC_PATH, hello)
+    if not answer.is_ours or answer.status != MISDIRECTED or not answer.body:
+        raise _stranger(transport)
+    entries = parse_chain(answer.body)
+    if not entries:
+        raise _stranger(transport)
+    await agent.replica.admit(entries, source=certificate, now_ms=agent.now_ms(), hold=False)
+    return await _device_with(agent, certificate, entries, transport)
+
+
+async def common_spaces(agent: Agent, device: bytes) -> list[bytes]:
+    """The spaces that this device holds and the other one may read, parents before children; none if only the top."""
+    theirs = await agent.replica.readable(device)
+    common = [space for space in await agent.spaces() if space in theirs]
+    return common if set(common) - {agent.replica.territory} else []
+
+
+async def _device_with(
+    agent: Agent, certificate: bytes, entries: Sequence[Entry], transport: PeerTransport
+) -> Authority:
+    replica = agent.replica
+    shown = {entry.id for entry in entries}
+    named = [
+        authority
+        for authority in replica.door.authorities()
+        if authority.tls_sha256 == certificate and authority.grant in shown
+    ]
+    if not named:
+        raise PeerFault(
+            Code.WRONG_KEY, f"the device at {transport.address.authority} shows a certificate that no grant of it names"
+        )
+    if named[0].key == agent.device:
+        raise NoAnswer(Code.UNREACHABLE, f"{transport.address.authority} is this device itself")
+    valid = await _valid(replica, named)
+    if valid is None:
+        raise Refused(Code.REVOKED, f"the device at {transport.address.authority} is no longer part of this system")
+    if not await common_spaces(agent, valid.key):
+        raise _stranger(transport)
+    return valid
+
+
+async def _valid(replica: Replica, named: Sequence[Authority]) -> Authority | None:
+    for authority in named:
+        if authority in await replica.authorities(authority.key):
+            return authority
+    return None
+
+
+def _stranger(transport: PeerTransport) -> NoAnswer:
+    return NoAnswer(
+        Code.UNREACHABLE,
+        f"what answers at {transport.address.authority} is no device with which this one has a class in common",
+    )

@@ -1,0 +1,26 @@
+"""Sealed calls to another device: to the key of the grant that its certificate proved (R13, R15)."""
+
+from __future__ import annotations
+
+from protocol.errors import Code, PeerFault
+from protocol.rights import Authority
+from sync_agent.app import Agent
+from sync_agent.sealed_calls import SealedCalls
+from sync_agent.transport import Transport
+
+
+class PeerCalls(SealedCalls):
+    """As `SealedCalls`, with one device in the server's place."""
+
+    def __init__(self, agent: Agent, transport: Transport, device: Authority) -> None:
+        super().__init__(agent, transport)
+        self._device = device
+
+    async def server(self) -> Authority:
+        """The device that answers."""
+        return self._device
+
+    async def _meet(self, chain: bytes) -> None:
+        """A device that does not hold the key of its grant has been set up anew: it must be met again."""
+        del chain
+        raise PeerFault(Code.WRONG_KEY, "the device does not hold the key that its grant names; it will be met again")

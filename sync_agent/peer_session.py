@@ -1,0 +1,322 @@
+"""An exchange with one other device: entries both ways, then the content that either lacks (R3, R12).
+
+Rules:
+- the spaces in common only, territory before school before class; each is reconciled by ranges once per connection,
+  after that cursors and this device's own order of arrival tell what is new: one request when nothing is;
+- what a peer brings goes through the ordinary door, and is noted for the server, which may lack it;
+- content is asked for where it is missing, and sent where the peer says that it lacks it;
+- a pack that is being fetched from elsewhere is not fetched twice.
+
+docs/protocol.md, "Neighbours".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from blake3 import blake3
+
+from protocol.checkpoint import Cursor
+from protocol.entry import Entry
+from protocol.errors import Code, NoAnswer, PeerFault, Refused, RelaisError, TooLarge
+from protocol.limits import CURSOR_HASH_BYTES, INLINE_PACK_BYTES, INLINE_TOTAL_BYTES, MAX_INLINE_PACKS, MAX_PUSHED_BYTES
+from protocol.messages import InlinePack, Offer, SyncAnswer, SyncRequest, Upload, Wanted
+from protocol.replica.holdings import Need
+from protocol.replica.interfaces import PackInfo, Position
+from protocol.rights import Authority
+from sync_agent.app import READS_HAND_INS, Agent
+from sync_agent.cursors import shown_cursors
+from sync_agent.meeting import common_spaces
+from sync_agent.peer_calls import PeerCalls
+from sync_agent.peer_news import news_marks
+from sync_agent.reconciling import Reconciling
+from sync_agent.session import SyncResult
+from sync_agent.transfer import Moved, Transfer
+from sync_agent.transport import Transport
+
+MAX_REQUESTS: Final = 2_000
+MAX_WANTED: Final = 500
+MAX_OFFERS: Final = 500
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Given:
+    """`Giving` towards a peer: what it lacks goes with the next steps of the dialogue."""
+
+    agent: Agent
+    waiting: list[bytes] = field(default_factory=list)
+
+    async def give(self, have: Sequence[bytes]) -> None:
+        self.waiting += have
+
+    async def push(self) -> tuple[Entry, ...]:
+        """As many as a message may hold, in their order."""
+        room = MAX_PUSHED_BYTES
+        fitting: list[Entry] = []
+        while self.waiting and room > 0:
+            some, self.waiting = self.waiting[:64], self.waiting[64:]
+            for entry in (await self.agent.replica.store.get(some)).values():
+                fitting.append(entry)
+                room -= entry.wire_bytes
+        return tuple(fitting)
+
+    def marks(self, space: bytes) -> Mapping[str, bytes | None]:
+        return news_marks([space], self.agent.entropy)
+
+
+@dataclass(slots=True)
+class _Exchange:
+    """What one exchange has done so far."""
+
+    received: int = 0
+    sent: int = 0
+    wishes: set[tuple[bytes, bytes]] = field(default_factory=set)
+    offered: set[bytes] = field(default_factory=set)
+    lacks: dict[bytes, PackInfo] = field(default_factory=dict)
+    fetched: set[bytes] = field(default_factory=set)
+    failure: RelaisError | None = None
+
+
+class PeerSession:
+    """Exchanges with one device over one connection, one at a time. What it remembers is lost with the connection."""
+
+    def __init__(self, agent: Agent, transport: Transport, device: Authority) -> None:
+        self.agent = agent
+        self.device = device
+        self.transport = transport
+        self.live: str | None = None
+        """The capability to listen for news, once an exchange has brought it."""
+        self.wants_live = False
+        self._calls = PeerCalls(agent, transport, device)
+        self._transfer = Transfer(agent.replica.content, transport)
+        self._giving = _Given(agent)
+        self._reconciling = Reconciling(agent, self._calls, self._giving)
+        self._generation: bytes | None = None
+        self._cursors: dict[bytes, Position] = {}
+        self._known: dict[bytes, int] = {}
+        self._turn = asyncio.Lock()
+
+    async def exchange(self) -> SyncResult:
+        """Bring both sides to agree in the spaces in common, content included.
+
+        Raises `NoAnswer`, `Refused` (no longer a member, or nothing in common), `PeerFault`, `LocalFailure`.
+        """
+        async with self._turn:
+            before = self.transport.traffic.copy()
+            done = _Exchange()
+            await self._run(done)
+            if done.fetched:
+                self.agent.replica.on_news(frozenset(done.fetched), self.device.key)
+            if done.failure is not None:
+                raise done.failure
+            traffic = self.transport.traffic.since(before)
+            return SyncResult(done.received, done.sent, traffic.bytes_in, traffic.bytes_out, traffic.round_trips)
+
+    # --- the course of an exchange ------------------------------------------------------------------------------------
+
+    async def _run(self, done: _Exchange) -> None:
+        if self._generation is None:
+            # Cursors that fit no store: the answer names the store, and what lies in it comes by ranges.
+            unknown = Cursor(self.agent.replica.territory, 1, bytes(CURSOR_HASH_BYTES), complete=False)
+            cursors = [unknown, *[Cursor(space, 1, unknown.chain, complete=False) for space in await self._common()]]
+            await self._take(done, await self._calls.sync(SyncRequest(cursors=tuple(cursors), live=self.wants_live)))
+        await self._reconcile_strange(done)
+        for _ in range(MAX_REQUESTS):
+            request, sending, packs = await self._compose(done)
+            answer = await self._calls.sync(request)
+            self._note_sent(done, request, sending, answer)
+            moved = await self._take(done, answer)
+            moved |= await self._work_off(done, answer, packs)
+            moved |= await self._reconcile_strange(done)
+            if not (moved or request.push or request.packs or answer.more) and not await self._has_more(done):
+                return
+        raise PeerFault(Code.MALFORMED, "a device always has more to say; the exchange was ended")
+
+    async def _common(self) -> list[bytes]:
+        common = await common_spaces(self.agent, self.device.key)
+        if not common:
+            raise Refused(Code.REVOKED, "that device is no longer part of this system")
+        return common
+
+    async def _has_more(self, done: _Exchange) -> bool:
+        request, _, _ = await self._compose(done)
+        return bool(request.push or request.packs or request.offers or request.want)
+
+    async def _reconcile_strange(self, done: _Exchange) -> bool:
+        """Reconcile the spaces in common whose state at the peer is not known; whether there were any."""
+        found = False
+        for space in await self._common():
+            if space in self._cursors:
+                continue
+            found = True
+            before = (await self.agent.replica.position(space)).count
+            result = await self._reconciling.reconcile(space)
+            after = (await self.agent.replica.position(space)).count
+            self._known[space] = after if after - before == result.received else before
+            self._cursors[space] = Position(result.checkpoint.count, result.checkpoint.chain)
+            done.received += result.received
+            done.sent += result.unsent
+        return found
+
+    # --- asking -------------------------------------------------------------------------------------------------------
+
+    async def _compose(self, done: _Exchange) -> tuple[SyncRequest, dict[bytes, int], dict[bytes, PackInfo]]:
+        """The next request, how far its entries lead in each space, and the packs that it speaks of."""
+        spaces = await self._common()
+        push, sending = await self._news(spaces)
+        inline, offers = self._packs(done)
+        content = self.agent.replica.content
+        request = SyncRequest(
+            generation=self._generation,
+            cursors=shown_cursors(spaces, self._cursors, ()),
+            push=tuple(push),
+            packs=tuple([InlinePack(pack.space, await content.read_pack(pack.hash, 0, pack.size)) for pack in inline]),
+            offers=tuple(Offer(pack.space, pack.hash, pack.size) for pack in offers),
+            want=tuple(await self._wanted(done, spaces)),
+            live=self.wants_live and self.live is None,
+        )
+        return request, sending, {pack.hash: pack for pack in (*inline, *offers)}
+
+    async def _news(self, spaces: Sequence[bytes]) -> tuple[list[Entry], dict[bytes, int]]:
+        """Entries that the peer is not known to hold, in order of arrival, and where they lead."""
+        room = MAX_PUSHED_BYTES
+        push: list[Entry] = []
+        sending: dict[bytes, int] = {}
+        for space in spaces:
+            known = self._known.get(space, 0)
+            if room <= 0 or (await self.agent.replica.position(space)).count <= known:
+                continue
+            page = await self.agent.replica.store.page(space, known, room)
+            push += [stored.entry for stored in page]
+            room -= sum(stored.entry.wire_bytes for stored in page)
+            sending[space] = page[-1].arrival
+        return push, sending
+
+    async def _wanted(self, done: _Exchange, spaces: Sequence[bytes]) -> list[Wanted]:
+        """Missing content of the spaces in common that was not asked for yet."""
+        common = set(spaces)
+        missing = [need for need in await self.agent.missing() if need.space in common]
+        wishes = dict.fromkeys((need.space, need.stream) for need in missing)
+        return [Wanted(*wish) for wish in wishes if wish not in done.wishes][:MAX_WANTED]
+
+    def _packs(self, done: _Exchange) -> tuple[list[PackInfo], list[PackInfo]]:
+        """Packs to send inside the request, and packs to offer, of those that the peer lacks."""
+        room = INLINE_TOTAL_BYTES
+        inline: list[PackInfo] = []
+        offers: list[PackInfo] = []
+        for pack in sorted(done.lacks.values(), key=lambda pack: (pack.size, pack.hash)):
+            if pack.hash in done.offered:
+                continue
+            if pack.size > INLINE_PACK_BYTES:
+                offers.append(pack)
+            elif pack.size <= room and len(inline) < MAX_INLINE_PACKS:
+                inline.append(pack)
+                room -= pack.size
+        return inline, offers[:MAX_OFFERS]
+
+    # --- taking -------------------------------------------------------------------------------------------------------
+
+    def _note_sent(
+        self, done: _Exchange, request: SyncRequest, sending: Mapping[bytes, int], answer: SyncAnswer
+    ) -> None:
+        self._known.update(sending)
+        refused = {*answer.waiting, *(refusal.id for refusal in answer.refused)}
+        done.sent += sum(entry.id not in refused for entry in request.push)
+        done.wishes.update((wish.space, wish.stream) for wish in request.want)
+        done.offered.update(blake3(pack.data).digest() for pack in request.packs)
+        done.offered.update(offer.pack for offer in request.offers)
+
+    async def _take(self, done: _Exchange, answer: SyncAnswer) -> bool:
+        """Entries and small packs of an answer; whether it brought any."""
+        if answer.live is not None:
+            self.live = answer.live
+        if answer.generation is not None:
+            self._generation = answer.generation
+            self._cursors.clear()
+        for space in answer.stale:
+            self._cursors.pop(space, None)
+        moved = False
+        for page in answer.pages:
+            moved = await self._take_page(done, page.checkpoint.space, page.entries) or moved
+            self._cursors[page.checkpoint.space] = Position(page.checkpoint.count, page.checkpoint.chain)
+        for pack in answer.packs:
+            moved = await self._take_pack(done, pack) or moved
+        return moved
+
+    async def _take_page(self, done: _Exchange, space: bytes, entries: Sequence[Entry]) -> bool:
+        entries = [entry for entry in entries if entry.header.space == space]
+        if not entries or space not in await self.agent.spaces():
+            return False
+        replica = self.agent.replica
+        before = (await replica.position(space)).count
+        admission = await replica.admit(
+            entries,
+            source=self.device.key,
+            now_ms=self.agent.now_ms(),
+            marks=news_marks([space], self.agent.entropy),
+        )
+        done.received += len(admission.admitted)
+        after = (await replica.position(space)).count
+        if self._known.get(space, 0) == before and after - before == len(admission.admitted):
+            self._known[space] = after
+        return bool(admission.admitted)
+
+    async def _take_pack(self, done: _Exchange, pack: InlinePack) -> bool:
+        content = self.agent.replica.content
+        try:
+            if pack.space not in await self.agent.spaces():
+                return False
+            if await content.pack(blake3(pack.data).digest(), pack.space) is not None:
+                return False
+            await content.ingest(pack.space, pack.data)
+        except (PeerFault, TooLarge) as fault:
+            done.failure = done.failure or fault
+            return False
+        done.fetched.add(pack.space)
+        return True
+
+    async def _work_off(self, done: _Exchange, answer: SyncAnswer, packs: Mapping[bytes, PackInfo]) -> bool:
+        """Send and fetch what an answer names; whether anything got there."""
+        uploads = [(upload, packs[upload.pack]) for upload in answer.uploads if upload.pack in packs]
+        sent = await self._transfer.send([pair for pair in uploads if not _is_held(*pair)])
+        mine = await self.agent.spaces()
+        links = [link for link in answer.links if link.space in mine]
+        with self.agent.fetching.claim(link.pack for link in links) as claimed:
+            fetched = await self._transfer.fetch([link for link in links if link.pack in claimed])
+        if fetched.packs:
+            done.fetched.update(link.space for link in links)
+        for moved in (sent, fetched):
+            self._conclude(done, moved)
+        await self._find_lacking(done, answer.lacks)
+        return bool(sent.packs or fetched.packs)
+
+    def _conclude(self, done: _Exchange, moved: Moved) -> None:
+        if isinstance(moved.failure, NoAnswer):
+            raise moved.failure
+        done.failure = done.failure or moved.failure
+
+    async def _find_lacking(self, done: _Exchange, lacks: Iterable[Wanted]) -> None:
+        """The packs that are here of what the peer lacks, unless the peer may not have them."""
+        for lack in lacks:
+            for pack in await self._content_of(lack):
+                done.lacks.setdefault(pack.hash, pack)
+
+    async def _content_of(self, lack: Wanted) -> list[PackInfo]:
+        coursework = (await self.agent.replica.view(lack.space)).coursework
+        authors = [work.author for work in coursework.hand_ins.values() if work.record.content.stream == lack.stream]
+        if not authors:
+            return await self.agent.holdings.packs(Need(lack.space, lack.stream, sealed=False))
+        theirs = (await self.agent.replica.readable(self.device.key)).get(lack.space)
+        if theirs is None or not (theirs.role in READS_HAND_INS or set(authors) == {self.device.key}):
+            return []
+        return await self.agent.holdings.packs(Need(lack.space, lack.stream, sealed=True))
+
+
+def _is_held(upload: Upload, pack: PackInfo) -> bool:
+    return upload.offset == pack.size and not upload.capability

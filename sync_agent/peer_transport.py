@@ -1,0 +1,51 @@
+"""The way to another device of the school: HTTP over TLS that is held to its certificate, without proxies (R15)."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+import aiohttp
+
+from sync_agent.addresses import Address
+from sync_agent.lan_tls import DiallerContext
+from sync_agent.transport import HttpTransport
+
+CONNECT_S: Final = 5.0
+READ_IDLE_S: Final = 20.0
+KEEP_ALIVE_S: Final = 60.0
+MAX_CONNECTIONS: Final = 4
+
+
+class PeerTransport(HttpTransport):
+    """A `Transport` to the device at an address, whoever it turns out to be; `tls` holds it to its certificate."""
+
+    def __init__(self, address: Address, tls: DiallerContext | None = None) -> None:
+        super().__init__(f"https://{address.authority}")
+        self.address = address
+        self.tls = tls or DiallerContext(None)
+
+    async def certificate(self) -> bytes:
+        """SHA-256 of the certificate of whoever listens there, to which every later connection is held.
+
+        Raises `NoAnswer`.
+        """
+        if self.tls.expected is None:
+            with self._named():
+                async with asyncio.timeout(CONNECT_S):
+                    _, writer = await asyncio.open_connection(self.address.host, self.address.port, ssl=self.tls)
+                writer.close()
+        assert self.tls.expected is not None  # noqa: S101  (the handshake has noted it)
+        return self.tls.expected
+
+    def _session(self) -> aiohttp.ClientSession:
+        if self._opened is None:
+            self._opened = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS, keepalive_timeout=KEEP_ALIVE_S, ssl=self.tls),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=READ_IDLE_S),
+                skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent"),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
+                trust_env=False,
+            )
+        return self._opened

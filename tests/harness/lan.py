@@ -1,0 +1,27 @@
+"""Devices that listen on loopback as they do on a school's network: real TLS, real HTTP, the agent's own code."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from sync_agent.addresses import Address, address_of
+from sync_agent.app import Agent
+from sync_agent.lan_listener import LanResponder, serving
+from sync_agent.lan_tls import listener_context
+from sync_agent.peer_sync import exchange_once
+from sync_agent.session import SyncResult
+
+
+@asynccontextmanager
+async def listening_device(agent: Agent, responder: LanResponder | None = None) -> AsyncIterator[Address]:
+    """The address at which a device answers others."""
+    tls = listener_context(agent.keys.tls, agent.folder)
+    async with serving(responder or LanResponder(agent), Address("127.0.0.1", 0), tls) as url:
+        yield address_of(url.removeprefix("https://"), "url")
+
+
+async def exchange(caller: Agent, listener: Agent) -> SyncResult:
+    """One exchange that `caller` begins."""
+    async with listening_device(listener) as address:
+        return await exchange_once(caller, address)
