@@ -40,7 +40,7 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One line of a table. `goals` bound figures of the same name: at most, or at least where the unit is `_per_s`."""
+    """One line of a table. `goals` bound figures of the same name: at most, or at least where more is better."""
 
     table: str
     what: str
@@ -60,7 +60,12 @@ def meets(name: str, figure: Figure, goal: float) -> bool:
     """Whether a figure reaches its goal."""
     if isinstance(figure, str):
         return False
-    return figure >= goal if name.endswith("_per_s") else figure <= goal
+    return figure >= goal if more_is_better(name) else figure <= goal
+
+
+def more_is_better(name: str) -> bool:
+    """Whether a goal for a figure of this name means "at least"."""
+    return name.endswith(("_per_s", "_percent"))
 
 
 def conditions() -> dict[str, Figure]:

@@ -2,8 +2,8 @@
 
 usage: run.py [ROW…] [--corpus DIR] [--corpus-label TEXT] [--work DIR] [--out FILE] [--rest SECONDS]
 
-Rows: first-sync quiet admission roster at-rest health-page watched-folder; all of them when none is named. `--corpus`
-adds a catalogue of your own to the first row. Exit code 1 if a goal was missed.
+Rows: first-sync quiet admission roster at-rest health-page watched-folder reflate; all of them when none is named.
+`--corpus` adds a catalogue of your own to the first and the last row. Exit code 1 if a goal was missed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Final
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from bench import admission, at_rest, first_sync, health_page, quiet, results, roster, watched_folder
+from bench import admission, at_rest, first_sync, health_page, quiet, reflate, results, roster, watched_folder
 from bench.corpus import measure as size_of
 from bench.corpus import write_corpus
 from bench.results import Catalogue, Result, Row, Setting
@@ -34,6 +34,7 @@ ROWS: Final[Mapping[str, Row]] = {
     "at-rest": at_rest.measure,
     "health-page": health_page.measure,
     "watched-folder": watched_folder.measure,
+    "reflate": reflate.measure,
 }
 
 

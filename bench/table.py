@@ -15,6 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from bench.results import more_is_better
+
 HERE: Final = Path(__file__).parent
 _HEADINGS: Final = {
     "wall_s": "wall, s",
@@ -48,6 +52,13 @@ _HEADINGS: Final = {
     "copied_s": "copied in, s",
     "published_s": "published, s",
     "seen_s": "seen there, s",
+    "files_bytes": "files",
+    "reproduced_percent": "deflate bytes that unfold",
+    "image_bytes": "images",
+    "unfold_mb_per_s": "unfold, MB/s",
+    "fold_mb_per_s": "fold, MB/s",
+    "plain_zstd_bytes": "zstd -19",
+    "inside_zstd_bytes": "zstd -19 of images",
     "entries_per_s": "entries/s",
     "entries_per_cpu_s": "entries per CPU second",
 }
@@ -72,6 +83,10 @@ def cell(name: str, value: float | str) -> str:
         return value
     if name.endswith("_bytes"):
         return f"{value:,.0f} B" if value < _SMALL_BYTES else _large(value)
+    if name.endswith("_percent"):
+        return f"{value:.1f} %"
+    if name.endswith("_mb_per_s"):
+        return f"{value:.1f}"
     if name.endswith(("_per_s", "_per_cpu_s")) or name == "requests":
         return f"{value:,.0f}"
     return f"{value:.2f}"
@@ -123,7 +138,7 @@ def _with_goal(name: str, line: Line) -> str:
     shown = cell(name, line.figures[name])
     if name not in line.goals:
         return shown
-    return f"**{shown}** ({'≥' if name.endswith('_per_s') else '≤'} {cell(name, line.goals[name])})"
+    return f"**{shown}** ({'≥' if more_is_better(name) else '≤'} {cell(name, line.goals[name])})"
 
 
 def _conditions(runs: Sequence[tuple[str, Mapping[str, str]]]) -> list[str]:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from io import BytesIO
 from typing import Final
 
 from protocol.byte_source import ByteSource, in_pieces
@@ -94,15 +95,18 @@ def _cost_ns(sequence: Sequence) -> int:
 # --- unfolding --------------------------------------------------------------------------------------------------------
 
 
-def unfold(data: bytes | memoryview, *, allowed: Profile) -> Unfolded | None:
+def unfold(
+    data: bytes | memoryview, *, allowed: Profile, max_image_bytes: int = MAX_REFLATE_IMAGE_BYTES
+) -> Unfolded | None:
     """The image and recipe of a file, for receivers that reproduce the levels in `allowed`; None if nothing is found.
 
-    Deterministic for one version of zlib. A file of more than `MAX_REFLATE_FILE_BYTES` is left as it is. Memory: the
-    file, its image and the largest stream twice.
+    Streams for which `max_image_bytes` leave no room stay compressed. Deterministic for one version of zlib. A file of
+    more than `MAX_REFLATE_FILE_BYTES` is left as it is. Memory: the file, its image and the largest stream twice.
     """
-    if not allowed or len(data) > MAX_REFLATE_FILE_BYTES:
+    room = min(max_image_bytes, MAX_REFLATE_IMAGE_BYTES) - len(data)
+    if not allowed or room < 0 or len(data) > MAX_REFLATE_FILE_BYTES:
         return None
-    work = _Unfolding(len(data), allowed)
+    work = _Unfolding(len(data), allowed, room)
     made = work.sequence(bytes(data), depth=1)
     if made is None:
         return None
@@ -118,15 +122,15 @@ class _Unfolding:
 
     __slots__ = ("_effort", "_image_bytes_left", "_search", "_streams_left")
 
-    def __init__(self, file_bytes: int, allowed: Profile) -> None:
+    def __init__(self, file_bytes: int, allowed: Profile, room_bytes: int) -> None:
         self._search = Search(allowed, file_bytes * _SEARCH_BYTES_PER_BYTE + _WORK_FREE_BYTES)
         self._effort = Effort(file_bytes * _FAILURE_BYTES_PER_BYTE + _WORK_FREE_BYTES)
         self._streams_left = MAX_REFLATE_STREAMS
-        self._image_bytes_left = MAX_REFLATE_IMAGE_BYTES - file_bytes
+        self._image_bytes_left = room_bytes
 
     def sequence(self, data: bytes, depth: int) -> tuple[bytes, Sequence, int] | None:
         """Image, steps, and how many bytes of `data` became plain; None where no stream did."""
-        parts: list[bytes | memoryview] = []
+        image = BytesIO()
         steps: list[Step] = []
         view, passed, stream_bytes = memoryview(data), 0, 0
         for stream in find_streams(data, self._effort):
@@ -141,15 +145,16 @@ class _Unfolding:
             self._image_bytes_left -= len(stream.plain)
             inner = self.sequence(stream.plain, depth + 1) if depth < MAX_REFLATE_DEPTH else None
             plain, content = (inner[0], inner[1]) if inner else (stream.plain, len(stream.plain))
-            parts += [view[passed : stream.start], stream.header, plain]
+            for part in (view[passed : stream.start], stream.header, plain):
+                image.write(part)
             sizes = _repeating(stream.chunk_bytes)
             steps.append(Step(stream.start - passed, stream.wrapping, parameters, content, sizes))
             passed = stream.end
             stream_bytes += len(stream.packed)
         if not steps:
             return None
-        parts.append(view[passed:])
-        return b"".join(parts), Sequence(tuple(steps), len(data) - passed), stream_bytes
+        image.write(view[passed:])
+        return image.getvalue(), Sequence(tuple(steps), len(data) - passed), stream_bytes
 
 
 def _repeating(sizes: tuple[int, ...]) -> tuple[int, ...]:

@@ -271,8 +271,7 @@ class _Build:
         return Spliced(tuple(parts), recipe)
 
     async def _unfold(self, data: bytes) -> Unfolded | None:
-        unfolded = await asyncio.to_thread(unfold, data, allowed=profile())
-        return None if unfolded is None or len(unfolded.image) > MAX_IMAGE_BYTES else unfolded
+        return await asyncio.to_thread(unfold, data, allowed=profile(), max_image_bytes=MAX_IMAGE_BYTES)
 
     async def _add_tree(self, files: Sequence[ManifestEntry], numbers: dict[bytes, int]) -> None:
         holes = tuple((record, numbers[file.stream]) for record, file in enumerate(files) if file.stream in numbers)

@@ -5,18 +5,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 from blake3 import blake3
 
 from protocol.chunking import chunk_list, cut, stream_id
+from protocol.deflate_parameters import ALL_LEVELS, Parameters
+from protocol.deflate_streams import Wrapping
 from protocol.delta import Chunked, Copy, DeltaWriter, Source, Spliced, Tree
 from protocol.errors import Code, PeerFault, RelaisError
 from protocol.limits import MiB
 from protocol.manifest import ManifestEntry, encode_manifest, without_streams
 from protocol.pack import FinishedPack
+from protocol.reflate import Unfolded, unfold
+from protocol.reflate_recipe import Sequence, Step, decode_recipe, encode_recipe
 from protocol.replica import packs as pack_folder
 from protocol.replica.delta_build import build_delta, keep_as_delta
 from protocol.replica.interfaces import ContentStore, DeltaInfo
@@ -245,6 +249,60 @@ async def test_a_delta_that_lies_about_a_file_makes_something_that_no_entry_name
     writer.finish()
     await two.taker.ingest(SPACE, writer.take())
     assert await two.taker.chunk_list(name_of(tree)) is None
+
+
+# --- files seen from inside -------------------------------------------------------------------------------------------
+
+SEEN = unfold(BEFORE["cours.odt"], allowed=ALL_LEVELS)
+assert SEEN is not None
+INSIDE: Unfolded = SEEN
+TREE = encode_manifest([ManifestEntry("cours.odt", len(BEFORE["cours.odt"]), name_of(BEFORE["cours.odt"]))])
+
+
+def from_inside(recipe: bytes) -> bytes:
+    """A delta that brings the lesson's document as its image and this recipe."""
+    writer = DeltaWriter([])
+    data = without_streams(TREE, frozenset({0}))
+    writer.add_frame(INSIDE.image + data, [], b"", level=1)
+    writer.add_target(Spliced((len(INSIDE.image),), recipe))
+    writer.add_target(Tree(len(data), ((0, 0),)))
+    writer.finish()
+    return writer.take()
+
+
+async def test_a_receiver_whose_zlib_gives_other_bytes_shows_nothing_and_takes_packs(two: Two) -> None:
+    right, level = decode_recipe(INSIDE.recipe), 5
+    other = replace(right, steps=tuple(replace(s, parameters=s.parameters._replace(level=level)) for s in right.steps))
+    await two.taker.ingest(SPACE, from_inside(encode_recipe(other)))
+    assert await two.taker.chunk_list(name_of(TREE)) is None
+    assert await two.taker.chunk_list(name_of(BEFORE["cours.odt"])) is None
+    await put(two.taker, {"cours.odt": BEFORE["cours.odt"]})
+    assert await read(two.taker, name_of(BEFORE["cours.odt"])) == BEFORE["cours.odt"]
+
+
+async def test_a_damaged_recipe_never_makes_the_file_that_was_meant(two: Two) -> None:
+    for at in range(len(INSIDE.recipe)):
+        for change in (0x01, 0x80):
+            recipe = INSIDE.recipe[:at] + bytes([INSIDE.recipe[at] ^ change]) + INSIDE.recipe[at + 1 :]
+            assert await code_of(two.taker, from_inside(recipe)) in {
+                None, Code.MALFORMED, Code.NOT_CANONICAL, Code.TOO_LARGE, Code.UNKNOWN_FORMAT,
+            }  # fmt: skip
+            assert await two.taker.chunk_list(name_of(TREE)) is None
+    assert await code_of(two.taker, from_inside(INSIDE.recipe)) is None
+    assert await two.taker.chunk_list(name_of(TREE)) is not None
+
+
+async def test_a_recipe_that_makes_more_than_a_file_may_be_is_refused_and_nothing_changes(two: Two) -> None:
+    # Chunks of one byte each: the largest expansion that a recipe can ask for.
+    plain = noise(2 * MiB)
+    picture = Step(0, Wrapping.IDAT, Parameters(1, 8, 15, 0), len(plain) - 2, (1,))
+    writer = DeltaWriter([])
+    writer.add_frame(plain, [], b"", level=1)
+    writer.add_target(Spliced((len(plain),), encode_recipe(Sequence((picture,), 0))))
+    writer.finish()
+    before = await two.taker.totals()
+    assert await code_of(two.taker, writer.take()) is Code.TOO_LARGE
+    assert await two.taker.totals() == before
 
 
 # --- what is kept for others ------------------------------------------------------------------------------------------

@@ -159,6 +159,18 @@ def test_only_levels_that_the_receiver_reproduces_are_used() -> None:
     assert unfold(data, allowed=Profile(0b000000001)) is not None
 
 
+def test_streams_stay_compressed_where_their_plain_bytes_find_no_room() -> None:
+    large, small = prose(21, 90_000), prose(22, 5_000)
+    data = zip_of({"large": large, "small": small})
+    made = unfold(data, allowed=ALL_LEVELS, max_image_bytes=len(data) + 10_000)
+    assert made is not None
+    assert len(made.image) <= len(data) + 10_000
+    assert small in made.image
+    assert large not in made.image
+    assert fold(made.image, made.recipe, max_bytes=len(data)) == data
+    assert unfold(data, allowed=ALL_LEVELS, max_image_bytes=len(data) - 1) is None
+
+
 def test_plain_files_are_left_alone() -> None:
     for data in (b"", b"x", prose(14, 100_000), random.Random(1).randbytes(50_000)):
         assert unfold(data, allowed=ALL_LEVELS) is None
