@@ -25,7 +25,7 @@ from protocol.replica.operation import JSON
 from protocol.replica.private_file import write_private
 from protocol.replica.rebuild import open_or_rebuild
 from protocol.replica.replica import Draft, Entropy, Replica
-from protocol.replica.second_copy import SecondCopy
+from protocol.replica.second_copy import MAX_FILE_BYTES, SecondCopy
 from protocol.rights import WRITERS, Authority
 from protocol.roles import Role
 from sync_agent.fetching import Fetching
@@ -203,6 +203,12 @@ class Agent:
         if self._outbox_used and (await self.replica.store.unsent_totals())[0] == 0:
             self._outbox_used = False
             await asyncio.to_thread(self._outbox.clear)
+
+    async def forget_copies(self) -> None:
+        """Hold beside the database what it holds itself, and no more: something in it has been destroyed."""
+        unsent = await self.replica.store.unsent(MAX_FILE_BYTES)
+        self._outbox_used = bool(unsent)
+        await asyncio.to_thread(self._outbox.replace, unsent)
 
     async def close(self) -> None:
         """Flush and let go."""

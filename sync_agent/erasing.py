@@ -21,6 +21,8 @@ _log = logging.getLogger(__name__)
 async def destroy_erased(agent: Agent) -> Destroyed:
     """One sweep: payloads, content, and the content keys of hand-ins made here. Raises `LocalFailure`."""
     destroyed = await Eraser(agent.replica, agent.holdings).sweep(agent.now_ms())
+    if destroyed.entries:
+        await agent.forget_copies()
     store = agent.replica.store
     kept = {bytes.fromhex(key.removeprefix(HAND_IN_MARKS)): key for key in await store.marks(HAND_IN_MARKS)}
     works = await store.get(list(kept))

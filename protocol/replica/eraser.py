@@ -129,8 +129,8 @@ class Eraser:
         streams = await self._streams(gone)
         if streams:
             streams -= await self._streams(left)
-            if await self._replica.content.forget(space, streams):
-                await self._holdings.forget()
+        if await self._replica.content.forget(space, streams):
+            await self._holdings.forget()
 
     async def _streams(self, entries: Iterable[Entry]) -> set[bytes]:
         """All streams that entries name, those that a manifest names included, as far as it is here."""

@@ -354,7 +354,8 @@ class ContentStore(Protocol):
         """Give up streams of a space that nothing names any more; returns the packs that are gone.
 
         A pack goes if it belongs to this space alone, all streams in it are among `streams`, and no stream that another
-        pack brought has a chunk in it. Whatever else shares a pack with these streams keeps it.
+        pack brought has a chunk in it. Whatever else shares a pack with these streams keeps it. What was moved aside as
+        damaged, and what is kept only to be quicker, goes as well: it may hold them.
         """
         ...
 

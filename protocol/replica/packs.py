@@ -209,8 +209,9 @@ class PackFolder:
         async with self._install_lock:
             gone = await self._index.holding_only(space, streams)
             await self._index.remove(gone)
-            for pack in gone:
-                await asyncio.to_thread(self._disk.remove, _pack_name(pack))
+            await asyncio.to_thread(self._remove_traces, gone)
+        for delta in await self._deltas.of_space(space):
+            await self.drop_delta(delta.hash)
         for cached in [key for key in self._frames if key[0] in gone]:
             del self._frames[cached]
         return gone
@@ -304,6 +305,13 @@ class PackFolder:
             gone = await self._deltas.add(about, unsent=unsent, budget_bytes=DELTA_BUDGET_BYTES)
         for delta in gone:
             await asyncio.to_thread(self._disk.remove, _delta_name(delta))
+
+    def _remove_traces(self, packs: Sequence[bytes]) -> None:
+        """Remove packs, and all that was moved aside: it may hold the same."""
+        for pack in packs:
+            self._disk.remove(_pack_name(pack))
+        for name, _ in list(self._disk.files(DAMAGED)):
+            self._disk.remove(name)
 
     async def _install(self, space: bytes, files: Sequence[tuple[str, FinishedPack]], *, unsent: bool) -> None:
         """Give flushed files the names of their packs, durably, then make them visible in one transaction."""

@@ -191,6 +191,8 @@ class SqliteStore:
 
         def work(connection: sqlite3.Connection) -> None:
             connection.executemany("UPDATE entry SET salt = NULL, payload = NULL WHERE id = ?", gone)
+            # what was moved aside may be the same
+            connection.execute("DELETE FROM damaged")
             statements.set_marks(connection, marks or {})
 
         if gone or marks:

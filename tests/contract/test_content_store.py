@@ -672,3 +672,49 @@ async def test_a_full_disk_refuses_what_does_not_fit_and_nothing_else(
         assert await content.chunk_list(stream) is None
         assert await code_of(content.ingest(SPACE, data)) is None
         assert await read(content, name_of(b"before")) == b"before"
+
+
+# --- giving up --------------------------------------------------------------------------------------------------------
+
+
+async def test_streams_that_nothing_names_any_more_go_with_their_packs(content: ContentStore) -> None:
+    work, lesson = noise(300_000, 1), noise(300_000, 2)
+    (sealed,) = await publish(content, [work], sealed=True)
+    await publish(content, [lesson])
+    assert await content.forget(SPACE, {name_of(work)}) == [sealed.hash]
+    assert await content.known_streams([name_of(work), name_of(lesson)]) == {name_of(lesson)}
+    assert await content.pack(sealed.hash) is None
+    assert await read(content, name_of(lesson)) == lesson
+    assert await content.forget(SPACE, {name_of(work)}) == []
+
+
+async def test_a_pack_that_others_need_stays(content: ContentStore) -> None:
+    shared, other = noise(300_000, 1), noise(300_000, 2)
+    await publish(content, [shared, other])
+    assert await content.forget(SPACE, {name_of(shared)}) == []
+    alone = noise(200_000, 3)
+    (pack,) = await publish(content, [alone])
+    await publish(content, [alone + noise(200_000, 4)])  # its first chunks lie in the pack before
+    assert await content.forget(SPACE, {name_of(alone)}) == []
+    await content.share(pack.hash, OTHER_SPACE)
+    assert await content.forget(SPACE, {name_of(alone)}) == []
+    assert await read(content, name_of(alone)) == alone
+
+
+def moved_aside(folder: Path) -> list[Path]:
+    return list((folder / "damaged").rglob("*"))
+
+
+def spoil_packs(folder: Path) -> None:
+    for file in folder.rglob("*.pack"):
+        file.write_bytes(bytes(file.stat().st_size))
+
+
+async def test_what_was_moved_aside_goes_when_something_is_given_up(tmp_path: Path) -> None:
+    async with opened(tmp_path) as packs:
+        await publish(packs, [noise(300_000)])
+        spoil_packs(tmp_path)
+        await packs.verify()
+        assert moved_aside(tmp_path)
+        await packs.forget(SPACE, set())
+        assert not moved_aside(tmp_path)
