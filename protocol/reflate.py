@@ -71,6 +71,11 @@ def pays(saved_bytes: int, fold_ms: int) -> bool:
     return saved_bytes > 0 and saved_bytes * 1_000 >= _MIN_SAVED_BYTES_PER_S * fold_ms
 
 
+def can_fold(recipe: bytes, able: Profile) -> bool:
+    """Whether a machine with this profile gets the file that is meant. Raises `PeerFault`, `TooLarge` for no recipe."""
+    return all(parameters.within(able) for parameters in set(decode_recipe(recipe).all_parameters()))
+
+
 def fold_cost_ms(sequence: Sequence) -> int:
     """About how many milliseconds of CPU an old PC needs to fold by this recipe."""
     return -(-_cost_ns(sequence) // 1_000_000)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from protocol.chunking import ChunkRef, check_chunk_list, cut, stream_bytes
+from protocol.deflate_parameters import profile
 from protocol.delta import (
     TRAILER_BYTES,
     Chunked,
@@ -26,7 +27,7 @@ from protocol.delta import (
 from protocol.errors import Code, PeerFault, TooLarge
 from protocol.limits import MAX_MANIFEST_BYTES, MAX_SPLICED_BYTES, MAX_STREAM_BYTES
 from protocol.manifest import with_streams
-from protocol.reflate import fold_pieces
+from protocol.reflate import can_fold, fold_pieces
 from protocol.replica.bases import Bases
 from protocol.replica.interfaces import ContentStore, DeltaInfo, PackBuild
 
@@ -54,7 +55,11 @@ async def expand_delta(content: ContentStore, space: bytes, delta: bytes, size: 
 
 def _index(read: Read, size: int) -> DeltaIndex:
     place = read_delta_trailer(read(max(0, size - TRAILER_BYTES), TRAILER_BYTES), delta_bytes=size)
-    return decode_delta_index(read(place.offset, place.stored_bytes), place)
+    index = decode_delta_index(read(place.offset, place.stored_bytes), place)
+    recipes = [target.recipe for target in index.targets if isinstance(target, Spliced) and target.recipe]
+    if not all(can_fold(recipe, profile()) for recipe in recipes):
+        raise PeerFault(Code.MISSING_BASE, "a delta needs a zlib like the one of who made it")
+    return index
 
 
 class _Expansion:

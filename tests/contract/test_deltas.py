@@ -12,7 +12,7 @@ import pytest
 from blake3 import blake3
 
 from protocol.chunking import chunk_list, cut, stream_id
-from protocol.deflate_parameters import ALL_LEVELS, Parameters
+from protocol.deflate_parameters import ALL_LEVELS, Parameters, Profile
 from protocol.deflate_streams import Wrapping
 from protocol.delta import Chunked, Copy, DeltaWriter, Source, Spliced, Tree
 from protocol.errors import Code, PeerFault, RelaisError
@@ -21,6 +21,7 @@ from protocol.manifest import ManifestEntry, encode_manifest, without_streams
 from protocol.pack import FinishedPack
 from protocol.reflate import Unfolded, unfold
 from protocol.reflate_recipe import Sequence, Step, decode_recipe, encode_recipe
+from protocol.replica import expansion
 from protocol.replica import packs as pack_folder
 from protocol.replica.delta_build import build_delta, keep_as_delta
 from protocol.replica.interfaces import ContentStore, DeltaInfo
@@ -278,6 +279,15 @@ async def test_a_receiver_whose_zlib_gives_other_bytes_shows_nothing_and_takes_p
     assert await two.taker.chunk_list(name_of(BEFORE["cours.odt"])) is None
     await put(two.taker, {"cours.odt": BEFORE["cours.odt"]})
     assert await read(two.taker, name_of(BEFORE["cours.odt"])) == BEFORE["cours.odt"]
+
+
+async def test_a_machine_that_knows_its_zlib_to_be_another_refuses_at_once_as_if_a_base_were_missing(
+    two: Two, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(expansion, "profile", lambda: Profile(0b111011111))
+    before = await two.taker.totals()
+    assert await code_of(two.taker, from_inside(INSIDE.recipe)) is Code.MISSING_BASE
+    assert await two.taker.totals() == before
 
 
 async def test_a_damaged_recipe_never_makes_the_file_that_was_meant(two: Two) -> None:

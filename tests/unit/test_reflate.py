@@ -21,7 +21,7 @@ from protocol.deflate_parameters import ALL_LEVELS, NO_LEVELS, Parameters, Profi
 from protocol.deflate_streams import Wrapping
 from protocol.errors import Code, PeerFault, TooLarge
 from protocol.limits import MAX_RECIPE_BYTES, MAX_REFLATE_DEPTH
-from protocol.reflate import Unfolded, fold, fold_cost_ms, fold_pieces, pays, reopen, unfold
+from protocol.reflate import Unfolded, can_fold, fold, fold_cost_ms, fold_pieces, pays, reopen, unfold
 from protocol.reflate_recipe import Sequence, Step, decode_recipe, encode_recipe
 
 VECTORS: dict[str, Any] = json.loads((Path(__file__).parents[1] / "vectors" / "reflate.json").read_text("utf-8"))
@@ -169,6 +169,16 @@ def test_streams_stay_compressed_where_their_plain_bytes_find_no_room() -> None:
     assert large not in made.image
     assert fold(made.image, made.recipe, max_bytes=len(data)) == data
     assert unfold(data, allowed=ALL_LEVELS, max_image_bytes=len(data) - 1) is None
+
+
+def test_a_machine_knows_from_a_recipe_whether_its_zlib_will_do() -> None:
+    recipe = unfolded(zip_of({"a": zip_of({"b": prose(23, 9_000)}, level=1)}, level=6)).recipe
+    assert can_fold(recipe, ALL_LEVELS)
+    assert can_fold(recipe, Profile(0b000100001))
+    assert not can_fold(recipe, Profile(0b111111110))
+    assert not can_fold(recipe, Profile(0b111011111))
+    with pytest.raises(PeerFault):
+        can_fold(b"no recipe", ALL_LEVELS)
 
 
 def test_plain_files_are_left_alone() -> None:
