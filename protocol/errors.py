@@ -63,6 +63,7 @@ class Code(StrEnum):
     SERVICE_FAILED = "service-failed"
     ADDRESS_IN_USE = "address-in-use"
     INTERRUPTED = "interrupted"
+    NO_MULTICAST = "no-multicast"
     PAUSED = "paused"
     INTERNAL = "internal"
     # what another machine sent

@@ -69,6 +69,8 @@ ERASURE_MARKS: Final = "erasure/"
 """+ erasure in hex → 8 bytes of ms: when this device first saw it (`courier_erasures`)."""
 CARRIED_MARKS: Final = "carried/"
 """+ hand-in in hex → 8 bytes of ms: when it was last written onto a courier disk."""
+FORGETS_MARKS: Final = "forgets/"
+"""+ device in hex → 1 byte: somebody else had to bring it back what it had written itself."""
 REPORT_SENT_MARKS: Final = "report-sent/"
 """+ device in hex → 8 bytes of ms: the time of its newest health report that this device passed on to the server."""
 TREE_MARKS: Final = "coursework/"
@@ -160,6 +162,7 @@ class Agent:
         self.writing = asyncio.Lock()
         self.fetching = Fetching()
         self.neighbours: Callable[[], list[JSON]] = list
+        self.network_problem: Callable[[], tuple[Code, str, str] | None] = _no_problem
         self.on_change: Callable[[], None] = _nothing
         self.on_watch: Callable[[], None] = _nothing
 
@@ -315,6 +318,11 @@ def _device_keys(path: Path) -> DeviceKeys:
             Code.DAMAGED, f"this device's keys cannot be read: {path}: {reason.strerror}", path=str(path)
         ) from reason
     return DeviceKeys.from_bytes(data)
+
+
+def _no_problem() -> tuple[Code, str, str] | None:
+    """Nobody looks at the network."""
+    return None
 
 
 def _nothing() -> None:

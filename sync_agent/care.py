@@ -131,6 +131,9 @@ async def _state(agent: Agent) -> AsyncIterator[Problem]:
             f"the exchange of this device is paused {until}; work is kept here meanwhile, and reaches nobody",
             "`sync-agent resume` ends the pause",
         )
+    found = agent.network_problem()
+    if found is not None:
+        yield _problem(*found)
     for problem in _clock(agent, 0 if last is None else last.skew_ms):
         yield problem
     free = await agent.replica.content.free_bytes()

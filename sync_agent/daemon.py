@@ -41,7 +41,8 @@ from sync_agent.metered import is_metered
 from sync_agent.paced import PacedTransport
 from sync_agent.peer_sync import NoSchool, School, Tell, peer_addresses, sync_with
 from sync_agent.scheduler import Outcome, Scheduler, wait
-from sync_agent.session import Session, SyncResult
+from sync_agent.session import Session
+from sync_agent.sync_result import SyncResult
 from sync_agent.transport import HttpTransport, Transport
 
 PATIENCE_S: Final = 30.0
@@ -269,13 +270,14 @@ async def _school(agent: Agent, config: RunConfig, scheduler: Scheduler, folders
         return
     from sync_agent.lan import Lan  # noqa: PLC0415 — loaded only when needed
 
-    def news(result: SyncResult) -> None:
-        if result.received and scheduler.outcome is Outcome.DONE:
+    def news() -> None:
+        if scheduler.outcome is Outcome.DONE:
             scheduler.wake()
         folders.changed_here()
 
     lan = Lan(agent, news=news, draw=random.uniform)
     agent.neighbours = lan.rows
+    agent.network_problem = lambda: lan.neighbourhood.problem
     async with lan.open(listen, peers):
         if lan.url is not None:
             say(f"other devices of the school reach this one at {lan.url.removeprefix('https://')}")

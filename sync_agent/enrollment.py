@@ -31,7 +31,8 @@ from protocol.structure import Certificate
 from protocol.wire import ENROLL_PATH, Call
 from sync_agent.app import DEVICE_KEYS_FILE, ENROLMENT_FILE, Agent, Enrolment
 from sync_agent.sealed_calls import newest_certificate
-from sync_agent.session import Session, SyncResult
+from sync_agent.session import Session
+from sync_agent.sync_result import SyncResult
 from sync_agent.transport import HttpTransport, Transport, error_in, normal_url
 
 ENROLLED_WITH_MARK: Final = "enrolled-with"

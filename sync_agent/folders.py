@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from sync_agent.app import Agent
 from sync_agent.materializer import Materializer
-from sync_agent.session import SyncResult
+from sync_agent.sync_result import SyncResult
 from sync_agent.watcher import Watcher
 
 NEWS_S: Final = 5.0

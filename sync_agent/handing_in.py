@@ -24,6 +24,7 @@ from protocol.errors import BadInput, Code, LocalFailure, PeerFault, Refused, To
 from protocol.identity import AgreementKey
 from protocol.limits import MAX_PARENTS, MAX_TEXT_CHARS
 from protocol.replica.holdings import Need
+from protocol.replica.interfaces import EntryStore
 from protocol.replica.operation import (
     JSON,
     Complete,
@@ -38,7 +39,8 @@ from protocol.replica.replica import Draft
 from protocol.roles import PersonRole, Role
 from protocol.sealing import CONTENT_KEY_BYTES, SealedFile, SealReader, SealWriter, unwrap_key, wrap_info
 from protocol.work import MAX_MARK_CHARS, ContentRef, Feedback, HandIn, ItemKind, Receipt
-from sync_agent.app import REFUSED_MARKS, Agent
+from sync_agent.app import CARRIED_MARKS, FORGETS_MARKS, REFUSED_MARKS, Agent
+from sync_agent.copies import lasting_state
 from sync_agent.publisher import check_text, store_files
 from sync_agent.reading import Manifests, files_json, find_item, find_work, read_checked
 from sync_agent.wraps import Kept, info_of, mark_of, readers_of, wraps_for
@@ -340,18 +342,26 @@ async def list_hand_ins(
         found = [work for work in found if work.item == item]
         if not found:
             await find_item(agent, item)
-    refused = await agent.replica.store.marks(REFUSED_MARKS)
+    refused = await fate_marks(agent.replica.store)
     return [
         await _work_row(agent, work, refused.keys(), manifests, sealed_lists)
         for work in sorted(found, key=lambda work: (work.at_ms, work.id))
     ]
 
 
-def state_of(work: Work, refused: Collection[str]) -> HandInState:
-    """How far a hand-in has come; `refused` are the marks of what the server refused for good."""
-    if work.state is HandInState.LOCAL and f"{REFUSED_MARKS}{work.id.hex()}" in refused:
+async def fate_marks(store: EntryStore) -> dict[str, bytes]:
+    """What is known of hand-ins besides the set: refused for good, carried away, copied to machines that forget."""
+    return {**await store.marks(REFUSED_MARKS), **await store.marks(CARRIED_MARKS), **await store.marks(FORGETS_MARKS)}
+
+
+def state_of(work: Work, fates: Collection[str]) -> HandInState:
+    """How far a hand-in has come; `fates` are the keys of `fate_marks`."""
+    state = lasting_state(work, fates)
+    if state is not HandInState.LOCAL:
+        return state
+    if f"{REFUSED_MARKS}{work.id.hex()}" in fates:
         return HandInState.FAILED
-    return work.state
+    return HandInState.CARRIED if f"{CARRIED_MARKS}{work.id.hex()}" in fates else HandInState.LOCAL
 
 
 async def _work_row(

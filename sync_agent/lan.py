@@ -11,36 +11,49 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
+import logging
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Final
 
 from protocol.clock import rfc3339
-from protocol.errors import Code, LocalFailure, NoAnswer
+from protocol.errors import Code, LocalFailure, NoAnswer, RelaisError
 from protocol.replica.operation import JSON
 from sync_agent.addresses import Address
 from sync_agent.app import Agent
+from sync_agent.copies import Copies
 from sync_agent.lan_listener import LanResponder, serving
+from sync_agent.lan_scope import LanScope
 from sync_agent.lan_tls import listener_context
-from sync_agent.link import Link, LinkState, Told
+from sync_agent.link import Link, LinkState
+from sync_agent.neighbourhood import Neighbourhood
 from sync_agent.peer_sync import Tell, sync_with
 from sync_agent.scheduler import Draw
-from sync_agent.session import SyncResult
+from sync_agent.sealed_calls import newest_server
+from sync_agent.sync_result import SyncResult
 
 CALLED_LATELY_MS: Final = 120_000
+GATHER_S: Final = 0.03
 _MAX_CALLERS_SHOWN: Final = 64
+
+_log = logging.getLogger(__name__)
 
 
 class Lan:
     """Made by `run`; `open` starts what it was asked for."""
 
-    def __init__(self, agent: Agent, *, news: Callable[[SyncResult], None], draw: Draw) -> None:
-        """`news` is told when an exchange with a neighbour has brought or taken something."""
+    def __init__(self, agent: Agent, *, news: Callable[[], None], draw: Draw) -> None:
+        """`news` is told when anything has come that is not from the server."""
         self.responder = LanResponder(agent)
         self.url: str | None = None
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._agent = agent
         self._draw = draw
-        self._told = Told(news, self._fail)
+        self._news = news
+        self._copies = Copies(agent, self.live_devices)
+        self.responder.scope = LanScope(agent, self._copies)
+        self.neighbourhood = Neighbourhood(self.responder.known_secrets, agent.entropy, self._look_around)
+        self._around = asyncio.Event()
+        self._named: set[Address] = set()
         self._links: dict[Address, Link] = {}
         self._tasks: dict[Address, asyncio.Task[None]] = {}
         self._called_ms: dict[bytes, int] = {}
@@ -53,7 +66,12 @@ class Lan:
             if listen is not None:
                 tls = listener_context(self._agent.keys.tls, self._agent.folder)
                 self.url = await stack.enter_async_context(serving(self.responder, listen, tls))
+                await self.responder.secrets()
+                await stack.enter_async_context(self.neighbourhood.open(self.url, listen.host))
+                await stack.enter_async_context(_running(self._follow()))
             stack.push_async_callback(self._unlink_all)
+            await stack.enter_async_context(_running(self._attend()))
+            self._named |= set(peers)
             for address in peers:
                 self.link(address)
             yield
@@ -62,7 +80,7 @@ class Lan:
     def link(self, address: Address) -> None:
         """Keep a link with the device at an address."""
         if address not in self._links:
-            link = Link(self._agent, self.responder, address, self._told, draw=self._draw)
+            link = Link(self._agent, self.responder, address, self._copies, self._fail, draw=self._draw)
             self._links[address] = link
             self._tasks[address] = asyncio.create_task(link.run())
 
@@ -125,9 +143,50 @@ class Lan:
         if failure.code is Code.STORAGE_FAILED and not self.failed.done():
             self.failed.set_exception(failure)
 
+    async def _attend(self) -> None:
+        """After what came from elsewhere than the server: second copies, and whoever else is to be told."""
+        server, _ = await newest_server(self._agent.replica)
+        listener = self.responder.listeners.add(server.key)
+        while True:
+            await listener.news()
+            await asyncio.sleep(GATHER_S)
+            self._news()
+            try:
+                await self._copies.tend()
+            except LocalFailure as failure:
+                self._fail(failure)
+            except RelaisError as error:
+                _log.info("second copies: %s", error)
+
+    def _look_around(self) -> None:
+        self._around.set()
+
+    async def _follow(self) -> None:
+        """Keep links with those whom the neighbourhood chooses, and let go of others that it had chosen."""
+        while True:
+            await self._around.wait()
+            self._around.clear()
+            await self.responder.secrets()
+            chosen = self.neighbourhood.chosen()
+            for address in [address for address in self._links if address not in chosen and address not in self._named]:
+                await self.unlink(address)
+            for address in chosen:
+                self.link(address)
+
     async def _unlink_all(self) -> None:
         for address in list(self._links):
             await self.unlink(address)
+
+
+@contextlib.asynccontextmanager
+async def _running(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    """`work` goes on while the context lasts."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 def _row(

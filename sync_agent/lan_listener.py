@@ -91,6 +91,10 @@ class LanResponder(Responder):
             return await self._introduce(body)
         return await super().answer(call, body)
 
+    def known_secrets(self) -> dict[bytes, bytes]:
+        """`meeting.secrets_of` this device, as they were last read."""
+        return self._secrets
+
     async def secrets(self) -> dict[bytes, bytes]:
         """`meeting.secrets_of` this device, as it was a moment ago at most."""
         now_s = asyncio.get_running_loop().time()

@@ -3,14 +3,15 @@
 Rules:
 - entries and content go out and come in only for spaces that this device holds itself and the caller may read; the
   territory alone is no reason to talk;
-- content comes in only while some of the space is missing here, and while there is room on the disk.
+- content comes in only while some of the space is missing here, or a second copy of somebody's work may be kept, and
+  while there is room on the disk.
 
 docs/protocol.md, "Neighbours".
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from protocol.entry import Entry
 from protocol.limits import GiB
@@ -18,6 +19,7 @@ from protocol.replica.holdings import Need
 from protocol.replica.scope import Scope
 from protocol.rights import Authority
 from sync_agent.app import Agent
+from sync_agent.copies import Copies, note_forgotten
 from sync_agent.peer_news import news_marks
 
 KEPT_FREE_BYTES = GiB // 2
@@ -26,9 +28,10 @@ KEPT_FREE_BYTES = GiB // 2
 class LanScope(Scope):
     """A device's."""
 
-    def __init__(self, agent: Agent) -> None:
+    def __init__(self, agent: Agent, copies: Copies | None = None) -> None:
         super().__init__(agent.replica)
         self._agent = agent
+        self._copies = copies or Copies(agent, set)
 
     async def shared(self, readable: Mapping[bytes, Authority]) -> dict[bytes, Authority]:
         """The spaces in common, if there are more than the territory."""
@@ -54,4 +57,18 @@ class LanScope(Scope):
         """While something of the space is missing here, and the disk has room."""
         if await self.replica.content.free_bytes() < KEPT_FREE_BYTES + size:
             return False
-        return bool(await self._agent.holdings.incomplete(await self.needs(space), most=1))
+        if await self._agent.holdings.incomplete(await self.needs(space), most=1):
+            return True
+        return await self._copies.may_keep(space, size)
+
+    async def let_in(self, entries: Sequence[Entry]) -> None:
+        """What this device is brought of its own, it has forgotten."""
+        await note_forgotten(self._agent, entries, self._agent.device)
+
+    async def brought_back(self, entries: Sequence[Entry], device: bytes) -> None:
+        """A device that asks for what it wrote itself forgets."""
+        await note_forgotten(self._agent, entries, device)
+
+    async def entrusted(self, space: bytes, device: bytes) -> frozenset[bytes]:
+        """Work that was handed in here, if the device is to keep a second copy of it."""
+        return await self._copies.entrusted(space, device)

@@ -15,7 +15,6 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
@@ -23,12 +22,13 @@ from protocol.errors import Code, LocalFailure, NoAnswer, Refused, RelaisError
 from protocol.replica.listeners import Listener
 from sync_agent.addresses import Address
 from sync_agent.app import Agent
+from sync_agent.copies import Copies
 from sync_agent.lan_listener import LanResponder
 from sync_agent.meeting import meet
 from sync_agent.peer_session import PeerSession
 from sync_agent.peer_transport import PeerTransport
 from sync_agent.scheduler import Draw, wait
-from sync_agent.session import SyncResult
+from sync_agent.sync_result import SyncResult
 
 MOMENT_S: Final = 0.05
 ROUTINE_S: Final = (20.0, 40.0)
@@ -72,18 +72,20 @@ def pause_s(state: LinkState, failures: int, draw: Draw) -> float:
     return draw(bound / 2, bound)
 
 
-@dataclass(slots=True)
-class Told:
-    """Whom a link tells: `news` after an exchange that brought something, `failed` when the store must be reopened."""
-
-    news: Callable[[SyncResult], None]
-    failed: Callable[[LocalFailure], None]
-
-
 class Link:
     """One neighbour by its address. `run` goes on until it is cancelled."""
 
-    def __init__(self, agent: Agent, responder: LanResponder, address: Address, told: Told, *, draw: Draw) -> None:
+    def __init__(
+        self,
+        agent: Agent,
+        responder: LanResponder,
+        address: Address,
+        copies: Copies,
+        failed: Callable[[LocalFailure], None],
+        *,
+        draw: Draw,
+    ) -> None:
+        """`failed` is told when the store must be opened again."""
         self.address = address
         self.state = LinkState.CONNECTING
         self.device: bytes | None = None
@@ -91,7 +93,8 @@ class Link:
         self.trouble: RelaisError | None = None
         self._agent = agent
         self._responder = responder
-        self._told = told
+        self._copies = copies
+        self._failed = failed
         self._draw = draw
         self._wanted = asyncio.Event()
         self._session: PeerSession | None = None
@@ -104,7 +107,7 @@ class Link:
                 await self._live()
                 failures = 0
             except LocalFailure as failure:
-                self._told.failed(failure)
+                self._failed(failure)
                 self.state, self.trouble, failures = LinkState.AWAY, failure, failures + 1
             except RelaisError as error:
                 failures = 1 if self.state is LinkState.LIVE else failures + 1
@@ -126,7 +129,7 @@ class Link:
         try:
             device = await meet(self._agent, transport)
             self.device = device.key
-            session = PeerSession(self._agent, transport, device)
+            session = PeerSession(self._agent, transport, device, self._copies)
             await self._rest_while_called()
             session.wants_live = True
             listener = self._responder.listeners.add(device.key)
@@ -162,8 +165,6 @@ class Link:
     async def _exchange(self, session: PeerSession) -> SyncResult:
         result = await session.exchange()
         self.last_contact_ms = self._agent.now_ms()
-        if not result.is_quiet:
-            self._told.news(result)
         return result
 
     async def _hear_here(self, listener: Listener) -> None:

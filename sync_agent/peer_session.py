@@ -29,12 +29,13 @@ from protocol.replica.holdings import Need
 from protocol.replica.interfaces import PackInfo, Position
 from protocol.rights import Authority
 from sync_agent.app import READS_HAND_INS, Agent
+from sync_agent.copies import Copies, note_forgotten
 from sync_agent.cursors import shown_cursors
 from sync_agent.meeting import common_spaces
 from sync_agent.peer_calls import PeerCalls
 from sync_agent.peer_news import news_marks
 from sync_agent.reconciling import Reconciling
-from sync_agent.session import SyncResult
+from sync_agent.sync_result import SyncResult
 from sync_agent.transfer import Moved, Transfer
 from sync_agent.transport import Transport
 
@@ -50,6 +51,7 @@ class _Given:
     """`Giving` towards a peer: what it lacks goes with the next steps of the dialogue."""
 
     agent: Agent
+    device: bytes
     waiting: list[bytes] = field(default_factory=list)
 
     async def give(self, have: Sequence[bytes]) -> None:
@@ -64,6 +66,7 @@ class _Given:
             for entry in (await self.agent.replica.store.get(some)).values():
                 fitting.append(entry)
                 room -= entry.wire_bytes
+        await note_forgotten(self.agent, fitting, self.device)
         return tuple(fitting)
 
     def marks(self, space: bytes) -> Mapping[str, bytes | None]:
@@ -86,7 +89,8 @@ class _Exchange:
 class PeerSession:
     """Exchanges with one device over one connection, one at a time. What it remembers is lost with the connection."""
 
-    def __init__(self, agent: Agent, transport: Transport, device: Authority) -> None:
+    def __init__(self, agent: Agent, transport: Transport, device: Authority, copies: Copies | None = None) -> None:
+        """With the device at the other end; `copies` says what is entrusted to it."""
         self.agent = agent
         self.device = device
         self.transport = transport
@@ -95,7 +99,8 @@ class PeerSession:
         self.wants_live = False
         self._calls = PeerCalls(agent, transport, device)
         self._transfer = Transfer(agent.replica.content, transport)
-        self._giving = _Given(agent)
+        self._copies = copies or Copies(agent, lambda: {device.key})
+        self._giving = _Given(agent, device.key)
         self._reconciling = Reconciling(agent, self._calls, self._giving)
         self._generation: bytes | None = None
         self._cursors: dict[bytes, Position] = {}
@@ -262,6 +267,7 @@ class PeerSession:
             marks=news_marks([space], self.agent.entropy),
         )
         done.received += len(admission.admitted)
+        await note_forgotten(self.agent, admission.admitted, self.agent.device)
         after = (await replica.position(space)).count
         if self._known.get(space, 0) == before and after - before == len(admission.admitted):
             self._known[space] = after
@@ -294,6 +300,7 @@ class PeerSession:
         for moved in (sent, fetched):
             self._conclude(done, moved)
         await self._find_lacking(done, answer.lacks)
+        await self._find_entrusted(done)
         return bool(sent.packs or fetched.packs)
 
     def _conclude(self, done: _Exchange, moved: Moved) -> None:
@@ -306,6 +313,13 @@ class PeerSession:
         for lack in lacks:
             for pack in await self._content_of(lack):
                 done.lacks.setdefault(pack.hash, pack)
+
+    async def _find_entrusted(self, done: _Exchange) -> None:
+        """The packs of work of this device that the peer is asked to keep."""
+        for space in await self._common():
+            for stream in await self._copies.entrusted(space, self.device.key):
+                for pack in await self.agent.holdings.packs(Need(space, stream, sealed=True)):
+                    done.lacks.setdefault(pack.hash, pack)
 
     async def _content_of(self, lack: Wanted) -> list[PackInfo]:
         coursework = (await self.agent.replica.view(lack.space)).coursework

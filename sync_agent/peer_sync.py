@@ -9,10 +9,11 @@ from typing import Protocol
 from protocol.errors import Code, NoAnswer, PeerFault, Refused, RelaisError
 from sync_agent.addresses import Address, address_of
 from sync_agent.app import Agent
+from sync_agent.copies import Copies
 from sync_agent.meeting import meet
 from sync_agent.peer_session import PeerSession
 from sync_agent.peer_transport import PeerTransport
-from sync_agent.session import SyncResult
+from sync_agent.sync_result import SyncResult
 
 Tell = Callable[[str], Awaitable[None]]
 
@@ -73,7 +74,10 @@ async def exchange_once(agent: Agent, address: Address) -> SyncResult:
     transport = PeerTransport(address)
     try:
         device = await meet(agent, transport)
-        result = await PeerSession(agent, transport, device).exchange()
+        session = PeerSession(agent, transport, device)
+        result = await session.exchange()
+        if await Copies(agent, set).tend():
+            result += await session.exchange()
     finally:
         await transport.close()
     return result

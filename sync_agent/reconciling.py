@@ -24,6 +24,7 @@ from protocol.messages import ReconcileAnswer, ReconcileRequest
 from protocol.reconcile import Initiator
 from protocol.replica.interfaces import EntryStore
 from sync_agent.app import REFUSED_MARKS, Agent
+from sync_agent.copies import note_forgotten
 from sync_agent.sealed_calls import SealedCalls
 
 IDS_PER_REQUEST: Final = 4_000
@@ -174,6 +175,7 @@ class _Dialogue:
             marks=self._giving.marks(self._space),
         )
         self.received += len(admission.admitted)
+        await note_forgotten(self._agent, admission.admitted, self._agent.device)
         await self._agent.replica.store.mark_unsent(entry.id for entry in admission.released)
         self._overflowed.update(dict.fromkeys(admission.unheld))
         if admission.admitted and not self._wanted:

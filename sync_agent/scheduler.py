@@ -21,7 +21,7 @@ from enum import StrEnum
 from typing import Final
 
 from protocol.errors import Code, LocalFailure, NoAnswer, Refused, RelaisError
-from sync_agent.session import SyncResult
+from sync_agent.sync_result import SyncResult
 
 FIRST_BOUND_S: Final = 2.0
 RECONNECT_S: Final = 18.0

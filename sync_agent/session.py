@@ -31,6 +31,7 @@ from sync_agent.app import GENERATION_MARK, HEALTH_MARK, PROVEN_MARKS, REFUSED_M
 from sync_agent.asking import Asked, Asking, Said
 from sync_agent.budget import Hold
 from sync_agent.carried_reports import sent_marks
+from sync_agent.copies import note_forgotten
 from sync_agent.courier_erasures import note_erasures
 from sync_agent.cursors import cursor_marks, read_cursors
 from sync_agent.health import LastSync
@@ -40,6 +41,7 @@ from sync_agent.reconciling import Reconciled, Reconciling
 from sync_agent.sealed_calls import SealedCalls
 from sync_agent.space_keys import tend_space_keys
 from sync_agent.spending import held_back
+from sync_agent.sync_result import SyncResult
 from sync_agent.transfer import Moved, Transfer
 from sync_agent.transport import Transport
 from sync_agent.wraps import tend_hand_ins
@@ -49,32 +51,6 @@ NOTED_EVERY_MS: Final = 60_000
 BAD_PACK_MS: Final = 10 * 60_000
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class SyncResult:
-    """What a sync did: entries received and sent; HTTP bytes and requests, content included."""
-
-    received: int = 0
-    sent: int = 0
-    bytes_in: int = 0
-    bytes_out: int = 0
-    round_trips: int = 0
-
-    def __add__(self, other: SyncResult) -> SyncResult:
-        """Two syncs taken together."""
-        return SyncResult(
-            self.received + other.received,
-            self.sent + other.sent,
-            self.bytes_in + other.bytes_in,
-            self.bytes_out + other.bytes_out,
-            self.round_trips + other.round_trips,
-        )
-
-    @property
-    def is_quiet(self) -> bool:
-        """Whether nothing was new on either side."""
-        return not self.received and not self.sent and self.round_trips <= 1
 
 
 @dataclass(slots=True)
@@ -249,6 +225,7 @@ class Session:
                 page.entries, source=server.key, now_ms=self.agent.now_ms(), marks=cursor_marks(page.checkpoint)
             )
             run.received += len(admission.admitted)
+            await note_forgotten(self.agent, admission.admitted, self.agent.device)
             # What had waited here may have come by another way, so that the server does not hold it.
             await self._store.mark_unsent(entry.id for entry in admission.released)
             known = cursors.get(space)

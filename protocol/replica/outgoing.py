@@ -68,6 +68,11 @@ class Outgoing:
                 elif wanted.stream in streams.authors and self._may_fetch(streams, wanted):
                     await self._add(Need(wanted.space, wanted.stream, sealed=True))
 
+    async def add_entrusted(self, space: bytes, streams: Iterable[bytes]) -> None:
+        """Sealed content that the caller is asked to keep for others."""
+        for stream in streams:
+            await self._add(Need(space, stream, sealed=True))
+
     async def _add_revisions(self, space: bytes, item: Item, news: set[bytes], *, complete: bool) -> None:
         for version in () if item.withdrawn else item.heads:
             if version.id in news:

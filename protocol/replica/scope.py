@@ -5,7 +5,7 @@ A device on the LAN narrows this to the spaces that it holds itself (`sync_agent
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from protocol.coursework import live_content, sealed_content
 from protocol.entry import Entry
@@ -43,6 +43,14 @@ class Scope:
         """Whether a pack of `size` bytes may come in for this space."""
         del space, size
         return True
+
+    async def let_in(self, entries: Sequence[Entry]) -> None:
+        """These have come in from a caller."""
+        del entries
+
+    async def brought_back(self, entries: Sequence[Entry], device: bytes) -> None:
+        """A device asked for these, because it does not hold them; some may be its own."""
+        del entries, device
 
     async def entrusted(self, space: bytes, device: bytes) -> frozenset[bytes]:
         """The sealed streams of this space that the device is asked to keep for others until the server has them."""

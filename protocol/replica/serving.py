@@ -196,7 +196,7 @@ class Responder:
         taken = await self._take_in(opened.device, request.credentials, request.push, now_ms)
         readable = await self._readable(opened.device)
         await self._keep_registers(opened.device, request.registers, now_ms)
-        await self._keep_packs(request.packs, readable)
+        await self._keep_packs(opened.device, request.packs, readable)
         await self._write_receipts({*taken.handed_in, *(pack.space for pack in request.packs)})
         pushed = {entry.id for entry in request.push}
         cursors = _Cursors(request.cursors)
@@ -207,6 +207,8 @@ class Responder:
             space = page.checkpoint.space
             await content.add_news(space, page.entries, complete=cursors.says_complete(space))
         await content.add_wanted(request.want)
+        for space in readable:
+            await content.add_entrusted(space, await self.scope.entrusted(space, opened.device))
         lacks = await self._lacks(readable)
         self.on_contact(
             Contact(
@@ -245,6 +247,7 @@ class Responder:
         if request.message is not None:
             message = respond(records, request.message)
         entries, left = await self._entries(request.space, request.need)
+        await self.scope.brought_back(entries, opened.device)
         return ReconcileAnswer(
             time_ms=now_ms,
             message=message,
@@ -269,6 +272,7 @@ class Responder:
             pushed = await self.replica.admit(wanted, source=device, now_ms=now_ms, marks=self.scope.marks(spaces))
             admissions.append(pushed)
         let_in = [entry for admission in admissions for entry in (*admission.admitted, *admission.released)]
+        await self.scope.let_in(let_in)
         return _Taken(
             waiting=(*pushed.waiting, *pushed.unheld),
             refused=pushed.refused,
@@ -308,12 +312,18 @@ class Responder:
             return register.subject == register.device
         return register.kind == RegisterKind.ARRIVED and door.knows_space(register.subject)
 
-    async def _keep_packs(self, packs: Sequence[InlinePack], readable: Mapping[bytes, Authority]) -> None:
+    async def _keep_packs(
+        self, device: bytes, packs: Sequence[InlinePack], readable: Mapping[bytes, Authority]
+    ) -> None:
         """Store small packs; what a damaged one holds is lacking here, and named so."""
+        kept = set()
         for pack in packs:
             if pack.space in readable and await self.scope.takes(pack.space, len(pack.data)):
                 with contextlib.suppress(PeerFault):
                     await self.replica.content.ingest(pack.space, pack.data)
+                    kept.add(pack.space)
+        if kept:
+            self.listeners.tell(frozenset(kept), device)
 
     async def _pages(
         self, cursors: _Cursors, readable: Mapping[bytes, Authority], pushed: set[bytes]

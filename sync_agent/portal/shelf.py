@@ -22,7 +22,7 @@ from protocol.roles import PersonRole, Role
 from protocol.roster import Person, Roster
 from protocol.work import ContentRef, ItemKind
 from sync_agent.app import PROVEN_MARKS, REFUSED_MARKS, Agent
-from sync_agent.handing_in import SealedLists, state_of
+from sync_agent.handing_in import SealedLists, fate_marks, state_of
 from sync_agent.portal.standing import Exchange
 from sync_agent.reading import Manifests, need_of, with_ancestors
 from sync_agent.scheduler import Outcome
@@ -192,8 +192,8 @@ class Shelf:
         raise BadInput(Code.UNKNOWN_HAND_IN, f"there is no hand-in “{wanted.hex()}” here")
 
     async def refusals(self) -> Mapping[str, bytes]:
-        """The marks of what the server refused for good."""
-        return await self.agent.replica.store.marks(REFUSED_MARKS)
+        """`handing_in.fate_marks`, with why the server refused something for good."""
+        return await fate_marks(self.agent.replica.store)
 
     def told(self, work: Work, refusals: Mapping[str, bytes]) -> Told:
         """A hand-in with its state."""

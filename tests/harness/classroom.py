@@ -103,7 +103,7 @@ class Classroom:
     async def device(self, role: Role, *spaces: bytes, person: bytes | None = None, way: Way | None = None) -> Device:
         """A new machine with a grant in these spaces (default: the class)."""
         number = len(self.devices) + 1
-        keys = new_device(Random(number).randbytes)
+        keys = new_device(Random(1_000 + number).randbytes)
         await self.territory.let_in(keys, role, *(spaces or (self.space,)), person=person)
         agent = await open_device(self.folder / f"device-{number}", self.territory, keys, f"PC {number}", number)
         way_there = (way or self.way)(self.frontage)

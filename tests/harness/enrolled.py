@@ -52,7 +52,7 @@ async def enrolled_class(folder: Path, devices: Mapping[str, Role]) -> Class:
     made = Class(folder, space.hex(), other.hex(), adult.hex(), pupil.hex())
     agents: list[Agent] = []
     for number, (name, role) in enumerate(devices.items(), 1):
-        keys = new_device(Random(number).randbytes)
+        keys = new_device(Random(1_000 + number).randbytes)
         write_private(folder / name / DEVICE_KEYS_FILE, keys.to_bytes())
         Enrolment(NOBODY, territory.keys.root.public, territory.name, name).write(folder / name)
         await territory.let_in(keys, role, space, person=adult if role is Role.TEACHER else None)

@@ -10,7 +10,7 @@ from sync_agent.app import Agent
 from sync_agent.lan_listener import LanResponder, serving
 from sync_agent.lan_tls import listener_context
 from sync_agent.peer_sync import exchange_once
-from sync_agent.session import SyncResult
+from sync_agent.sync_result import SyncResult
 
 
 @asynccontextmanager

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from protocol.limits import INLINE_PACK_BYTES
-from sync_agent.session import SyncResult
+from sync_agent.sync_result import SyncResult
 from tests.harness.classroom import Classroom, Device, classroom, faulty
 from tests.harness.edited_lesson import AFTER, BEFORE, noise
 

@@ -88,17 +88,6 @@ async def test_a_hand_in_reaches_the_teacher_and_its_receipt_comes_back_without_
     assert work.author == machine.agent.device
 
 
-async def test_another_pupils_machine_gets_the_entry_of_a_hand_in_but_not_the_work(room: Classroom) -> None:
-    teacher, machine, other = await room.teacher(), await room.machine(), await room.machine()
-    item = await assignment(room, teacher, machine, other)
-    hand_in = await room.hand_in(machine, item, LARGE)
-    await exchange(machine.agent, other.agent)
-    await exchange(other.agent, machine.agent)
-    stream = (await work_of(other, room, hand_in)).record.content.stream
-    assert await other.agent.replica.content.chunk_list(stream) is None
-    assert await agree(room, machine, other)
-
-
 async def test_what_came_from_a_peer_reaches_the_server_through_whoever_reaches_it_first(room: Classroom) -> None:
     teacher, machine = await room.teacher(), await room.machine()
     for device in (teacher, machine):

@@ -1,0 +1,159 @@
+"""Second copies of work that was handed in, on machines of the school, until the server has it (R1, R8).
+
+Rules:
+- while no receipt of the server exists, the author's device asks two others to keep the sealed work: readers and relays
+  hold it anyway; of the other machines those that are linked now, the same two for everybody who asks
+  (rendezvous hashing), never one that forgets;
+- who holds the whole of somebody else's work, durably, signs a `receipt-safe` over it, unless the server already has;
+- a machine to which somebody else had to bring back what it wrote itself has forgotten: it keeps no copies and signs
+  nothing, and what it signed before counts for nothing here.
+
+docs/protocol.md, "Second copies".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from typing import Final
+
+from blake3 import blake3
+
+from protocol.coursework import HandInState, Work
+from protocol.entry import Entry, Kind
+from protocol.errors import Refused
+from protocol.limits import KiB
+from protocol.replica.holdings import Need
+from protocol.replica.replica import Draft
+from protocol.work import Receipt
+from sync_agent.app import FORGETS_MARKS, READS_HAND_INS, Agent
+
+CARRIERS: Final = 2
+_SLACK_BYTES: Final = 64 * KiB
+_CARRIER: Final = b"relais/0 carrier\x00"
+
+
+class Copies:
+    """Second copies as one device sees them. `live` gives the devices with which a link stands."""
+
+    def __init__(self, agent: Agent, live: Callable[[], set[bytes]]) -> None:
+        self._agent = agent
+        self._live = live
+
+    async def entrusted(self, space: bytes, device: bytes) -> frozenset[bytes]:
+        """The sealed streams of works of this device that `device` is asked to keep."""
+        agent = self._agent
+        due = [
+            work
+            for work in (await agent.replica.view(space)).coursework.hand_ins.values()
+            if work.author == agent.device and not (work.at_server or work.opened) and device not in work.copies
+        ]
+        if not due:
+            return frozenset()
+        forgetful = await forgetful_devices(agent)
+        standing = (self._live() | {device}) - forgetful
+        candidates = [key for key in standing if await self._is_machine(space, key)]
+        found = set()
+        for work in due:
+            lasting = work.copies - forgetful
+            left = CARRIERS - len(lasting)
+            if left > 0 and device in carriers_of(work.id, set(candidates) - lasting, left):
+                found.add(work.record.content.stream)
+        return frozenset(found)
+
+    async def may_keep(self, space: bytes, size: int) -> bool:
+        """Whether a pack of `size` bytes may be a second copy of work that nobody has a receipt for."""
+        agent = self._agent
+        if agent.device in await forgetful_devices(agent):
+            return False
+        works = (await agent.replica.view(space)).coursework.hand_ins.values()
+        for work in works:
+            if work.at_server or work.author == agent.device or size > work.record.content.size + _SLACK_BYTES:
+                continue
+            if await agent.holdings.incomplete([_need(work)], most=1):
+                return True
+        return False
+
+    async def tend(self) -> int:
+        """Sign for what is kept here for others; how many receipts that made."""
+        agent = self._agent
+        async with agent.writing:
+            if agent.device in await forgetful_devices(agent):
+                return 0
+            drafts = []
+            for space in await agent.spaces():
+                drafts += await self._receipts(space)
+            if drafts:
+                await agent.write(*drafts)
+        return len(drafts)
+
+    async def _receipts(self, space: bytes) -> list[Draft]:
+        agent = self._agent
+        works = [
+            work
+            for work in (await agent.replica.view(space)).coursework.hand_ins.values()
+            if agent.device not in (work.author, *work.copies) and not (work.at_server or work.opened)
+        ]
+        if not works:
+            return []
+        lacking = set(await agent.holdings.incomplete([_need(work) for work in works]))
+        held = [work for work in works if _need(work) not in lacking]
+        if not held:
+            return []
+        try:
+            right = await agent.right(space, Kind.RECEIPT_SAFE)
+        except Refused:
+            return []
+        return [
+            Draft(
+                space,
+                Kind.RECEIPT_SAFE,
+                right.grant,
+                Receipt(work.record.content.stream).encode(),
+                subject=work.person,
+                target=work.id,
+            )
+            for work in held
+        ]
+
+    async def _is_machine(self, space: bytes, key: bytes) -> bool:
+        """Whether the device reads the space and would not hold the work anyway."""
+        authority = (await self._agent.replica.readable(key)).get(space)
+        return authority is not None and authority.role not in READS_HAND_INS
+
+
+def carriers_of(hand_in: bytes, candidates: Iterable[bytes], count: int) -> set[bytes]:
+    """Which of the candidates keep a hand-in: the highest scores (rendezvous hashing)."""
+    ranked = sorted(candidates, key=lambda key: (blake3(_CARRIER + hand_in + key).digest(), key), reverse=True)
+    return set(ranked[:count])
+
+
+# --- machines that forget ---------------------------------------------------------------------------------------------
+
+
+def forgotten_marks(entries: Iterable[Entry], holder: bytes) -> dict[str, bytes | None]:
+    """The mark that says that `holder` forgets, if one of the entries that it had to be brought was its own."""
+    return {FORGETS_MARKS + holder.hex(): b"\x01"} if any(entry.header.author == holder for entry in entries) else {}
+
+
+async def note_forgotten(agent: Agent, entries: Iterable[Entry], holder: bytes) -> None:
+    """Keep in mind that `holder` forgets, if these entries, which others brought it, show that."""
+    marks = forgotten_marks(entries, holder)
+    if marks:
+        await agent.replica.store.set_marks(marks)
+
+
+async def forgetful_devices(agent: Agent) -> frozenset[bytes]:
+    """The devices that were seen to forget."""
+    marks = await agent.replica.store.marks(FORGETS_MARKS)
+    return frozenset(bytes.fromhex(key.removeprefix(FORGETS_MARKS)) for key in marks)
+
+
+def lasting_state(work: Work, forgets: Collection[str]) -> HandInState:
+    """The state of a hand-in when copies on machines that forget count for nothing; `forgets` are their marks."""
+    if work.state is HandInState.SAFE and all(FORGETS_MARKS + copy.hex() in forgets for copy in work.copies):
+        return HandInState.LOCAL
+    return work.state
+
+
+def _need(work: Work) -> Need:
+    return Need(work.space, work.record.content.stream, sealed=True)

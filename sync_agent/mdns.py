@@ -1,0 +1,215 @@
+"""Finding the devices of the school on the network of one address, by multicast (R15; docs/protocol.md, "Neighbours").
+
+Rules:
+- a device is announced under a random name, drawn anew at each start, with tags that members of its spaces recognise;
+- asking comes often at first, then seldom; who leaves says goodbye; who falls silent is forgotten after a while;
+- what comes over the group is anybody's word: it is a reason to dial, nothing more.
+
+Written here rather than taken from a library: see docs/adr.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import logging
+import random
+import socket
+import struct
+import sys
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, replace
+from typing import Final, cast
+
+from protocol.errors import PeerFault
+from sync_agent.addresses import Address
+from sync_agent.mdns_messages import MAX_MESSAGE_BYTES, PORT, TTL_S, Instance, answer, asks_for_us, instances, question
+
+GROUP_4: Final = "224.0.0.251"
+GROUP_6: Final = "ff02::fb"
+ASK_AFTER_S: Final = (0.0, 1.0, 3.0, 9.0, 27.0)
+ASK_EVERY_S: Final = 60.0
+ANNOUNCE_EVERY_S: Final = TTL_S / 3
+ANSWER_WITHIN_S: Final = (0.02, 0.12)
+MAX_KNOWN: Final = 512
+_HOPS: Final = 255
+_LINUX_MULTICAST_ALL: Final = 49
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A device that was announced, and when it was last heard of (monotonic seconds)."""
+
+    instance: Instance
+    address: Address
+    heard_s: float
+
+
+class Discovery(asyncio.DatagramProtocol):
+    """Announces one instance and knows the others. `on_change` is called when somebody came, went or said otherwise."""
+
+    def __init__(self, own: Callable[[], Instance], on_change: Callable[[], None]) -> None:
+        """`own` gives what is to be announced now; None of it is remembered here."""
+        self.heard_itself = False
+        self._own = own
+        self._on_change = on_change
+        self._transport: asyncio.DatagramTransport | None = None
+        self._group: tuple[str, int] = (GROUP_4, PORT)
+        self._known: dict[str, Found] = {}
+        self._answering = False
+        self._gone = asyncio.Event()
+
+    @contextlib.asynccontextmanager
+    async def open(self, host: str) -> AsyncIterator[None]:
+        """Be part of the group on the interface of `host` while the context lasts. Raises `OSError`."""
+        loop = asyncio.get_running_loop()
+        member, self._group = await loop.run_in_executor(None, _member, host)
+        await loop.create_datagram_endpoint(lambda: self, sock=member)
+        asking = asyncio.create_task(self._ask())
+        announcing = asyncio.create_task(self._announce_often())
+        try:
+            yield
+        finally:
+            for task in (asking, announcing):
+                task.cancel()
+            self._say(answer(replace(self._own(), ttl_s=0)))
+            if self._transport is not None:
+                self._transport.close()
+            await self._gone.wait()
+
+    def found(self) -> dict[str, Found]:
+        """The devices that were heard of lately, by name, without this one."""
+        since_s = asyncio.get_running_loop().time() - TTL_S
+        self._known = {name: found for name, found in self._known.items() if found.heard_s >= since_s}
+        return dict(self._known)
+
+    def announce(self) -> None:
+        """Say again who we are: something of it has changed."""
+        self._say(answer(self._own()))
+
+    # --- what comes ---------------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The socket is ready."""
+        self._transport = cast("asyncio.DatagramTransport", transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The socket is closed."""
+        del exc
+        self._gone.set()
+
+    def datagram_received(self, data: bytes, addr: tuple[str | int, ...]) -> None:
+        """A message to the group."""
+        if len(data) > MAX_MESSAGE_BYTES:
+            return
+        if asks_for_us(data):
+            self._answer_soon()
+            return
+        try:
+            told = instances(data)
+        except PeerFault:
+            return
+        changed = False
+        for instance in told:
+            changed = self._hear(instance, str(addr[0])) or changed
+        if changed:
+            self._on_change()
+
+    def error_received(self, exc: Exception) -> None:
+        """What was sent did not go out."""
+        _log.debug("multicast: %s", exc)
+
+    def _hear(self, instance: Instance, source: str) -> bool:
+        """Note an instance; whether that is news."""
+        if instance.name == self._own().name:
+            self.heard_itself = True
+            return False
+        before = self._known.get(instance.name)
+        if instance.ttl_s == 0:
+            return self._known.pop(instance.name, None) is not None
+        if before is None and len(self._known) >= MAX_KNOWN:
+            return False
+        host = source if instance.address is None else str(instance.address)
+        if host.startswith("fe80"):
+            host = source
+        now = Found(instance, Address(host, instance.port), asyncio.get_running_loop().time())
+        self._known[instance.name] = now
+        return before is None or (before.instance, before.address) != (now.instance, now.address)
+
+    # --- what goes out ------------------------------------------------------------------------------------------------
+
+    async def _ask(self) -> None:
+        for pause_s in ASK_AFTER_S:
+            await asyncio.sleep(pause_s)
+            self._say(question())
+        while True:
+            await asyncio.sleep(random.uniform(0.8, 1.2) * ASK_EVERY_S)  # noqa: S311  (jitter, not a secret)
+            self._say(question())
+
+    async def _announce_often(self) -> None:
+        self.announce()
+        await asyncio.sleep(1.0)
+        while True:
+            self.announce()
+            await asyncio.sleep(random.uniform(0.8, 1.0) * ANNOUNCE_EVERY_S)  # noqa: S311  (jitter, not a secret)
+
+    def _answer_soon(self) -> None:
+        """One answer for all who ask within a moment."""
+        if not self._answering:
+            self._answering = True
+            delay_s = random.uniform(*ANSWER_WITHIN_S)  # noqa: S311  (jitter, not a secret)
+            asyncio.get_running_loop().call_later(delay_s, self._answer_now)
+
+    def _answer_now(self) -> None:
+        self._answering = False
+        self.announce()
+
+    def _say(self, message: bytes) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            with contextlib.suppress(OSError):
+                self._transport.sendto(message, self._group)
+
+
+def announced_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The address to announce for a listener at `host`; None where the packet's source says it better."""
+    try:
+        found = ipaddress.ip_address(host)
+    except ValueError:
+        return None
+    return None if found.is_unspecified or found.is_link_local else found
+
+
+def _member(host: str) -> tuple[socket.socket, tuple[str, int]]:
+    """A socket that hears and speaks to the group on the interface of `host`, and the group. Raises `OSError`."""
+    family, _, _, _, address = socket.getaddrinfo(host, PORT, type=socket.SOCK_DGRAM)[0]
+    member = socket.socket(family, socket.SOCK_DGRAM)
+    try:
+        member.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if sys.platform != "win32":
+            member.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        member.setblocking(False)
+        if family == socket.AF_INET6:
+            index = int(address[3]) if len(address) > 3 else 0  # noqa: PLR2004  (scope)
+            member.bind(("::", PORT))
+            member.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, index)
+            member.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, _HOPS)
+            member.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_LOOP, 1)
+            group = socket.inet_pton(socket.AF_INET6, GROUP_6) + struct.pack("@I", index)
+            member.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, group)
+            return member, (GROUP_6, PORT)
+        packed = socket.inet_aton(str(address[0]))
+        member.bind(("", PORT))
+        member.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, packed)
+        member.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, _HOPS)
+        member.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP, 1)
+        if sys.platform == "linux":
+            # only what comes by this interface, whatever other programs have joined
+            member.setsockopt(socket.IPPROTO_IP, _LINUX_MULTICAST_ALL, 0)
+        member.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, socket.inet_aton(GROUP_4) + packed)
+    except BaseException:
+        member.close()
+        raise
+    return member, (GROUP_4, PORT)

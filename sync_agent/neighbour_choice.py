@@ -1,0 +1,48 @@
+"""Which of the devices that were found become neighbours: few, the same on both sides, and nobody left alone (R18).
+
+Rules:
+- every device is on a ring of all of them in the order of their names, and keeps the one before and the one after: the
+  graph hangs together, whatever else is chosen;
+- beyond that two devices become neighbours when each is among the other's favourites by rendezvous hashing: a score per
+  pair that both sides compute alike;
+- when one device comes or goes, only links near it change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from blake3 import blake3
+
+from protocol.limits import MAX_NEIGHBOURS
+
+_RING: Final = 2
+_PAIR: Final = b"relais/0 neighbours\x00"
+_PIECE: Final = b"relais/0 fetcher\x00"
+
+
+def neighbours_of(own: str, others: Iterable[str], most: int = MAX_NEIGHBOURS) -> set[str]:
+    """The names of at most `most` devices with which `own` keeps a link."""
+    everyone = sorted({own, *others})
+    if len(everyone) - 1 <= most:
+        return {name for name in everyone if name != own}
+    place = everyone.index(own)
+    ring = {everyone[place - 1], everyone[(place + 1) % len(everyone)]}
+    mine = _favourites(own, everyone, most - _RING)
+    return ring | {other for other in mine if own in _favourites(other, everyone, most - _RING)}
+
+
+def fetcher_of(piece: bytes, candidates: Iterable[str]) -> str | None:
+    """Which of the candidates fetches a piece for all of them: the highest score (rendezvous hashing)."""
+    return max(candidates, key=lambda name: (blake3(_PIECE + piece + name.encode()).digest(), name), default=None)
+
+
+def _favourites(own: str, everyone: Iterable[str], count: int) -> set[str]:
+    scored = sorted((name for name in everyone if name != own), key=lambda name: _score(own, name), reverse=True)
+    return set(scored[:count])
+
+
+def _score(one: str, other: str) -> bytes:
+    low, high = sorted((one, other))
+    return blake3(_PAIR + low.encode() + b"\0" + high.encode()).digest()

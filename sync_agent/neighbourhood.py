@@ -1,0 +1,170 @@
+"""The devices of the school that multicast finds: who they are, which become neighbours, what stands in the way (R15).
+
+Rules:
+- loopback is no network: nothing is announced there;
+- what is shown is a random name, tags for members, and whether the server was reached lately: no name, no space;
+- where multicast does not work, people are told what does: `--peer` with the address of a device.
+
+docs/protocol.md, "Neighbours".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from protocol.errors import Code, PeerFault
+from protocol.introduction import NONCE_BYTES, Tags, announced, announcement, noise_bytes
+from protocol.replica.replica import Entropy
+from sync_agent.addresses import Address
+from sync_agent.mdns import Discovery, announced_address
+from sync_agent.mdns_messages import Instance
+from sync_agent.neighbour_choice import fetcher_of, neighbours_of
+
+MAX_ANNOUNCED_TAGS: Final = 24
+NAME_BYTES: Final = 8
+LOOK_AGAIN_S: Final = 20.0
+PATIENCE_S: Final = 10.0
+REACHED_LATELY_S: Final = 90.0
+_TXT: Final = b"r="
+_VERSION: Final = 0
+_REACHES: Final = 1
+_HEAD_BYTES: Final = len(_TXT) + 2
+
+Secrets = Mapping[bytes, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A device with which a space is common: where it listens, and whether it says that it reaches the server."""
+
+    name: str
+    address: Address
+    spaces: frozenset[bytes]
+    reaches_server: bool
+
+
+def shown_text(secrets: list[bytes], name: str, nonce: bytes, noise: bytes, *, reaches_server: bool) -> bytes:
+    """The TXT string of an announcement."""
+    tags = announcement(secrets[:MAX_ANNOUNCED_TAGS], name.encode(), nonce, noise)
+    return _TXT + bytes([_VERSION, _REACHES if reaches_server else 0]) + tags.encode()
+
+
+def member_of(instance: Instance, address: Address, secrets: Secrets) -> Member | None:
+    """The member that an announcement shows, or None for a stranger's, or for one that cannot be read."""
+    text = instance.txt
+    if not text.startswith(_TXT) or len(text) < _HEAD_BYTES or text[len(_TXT)] != _VERSION:
+        return None
+    try:
+        tags = Tags.parse(text[_HEAD_BYTES:])
+    except PeerFault:
+        return None
+    spaces = announced(tags, secrets, instance.name.encode())
+    reaches = bool(text[len(_TXT) + 1] & _REACHES)
+    return Member(instance.name, address, frozenset(spaces), reaches) if spaces else None
+
+
+class Neighbourhood:
+    """Announces this device, and says whom to call."""
+
+    def __init__(self, secrets: Callable[[], Secrets], entropy: Entropy, on_change: Callable[[], None]) -> None:
+        """`secrets` gives those of this device as they are known now; `on_change` hears that `chosen` may differ."""
+        self.name = entropy(NAME_BYTES).hex()
+        self.problem: tuple[Code, str, str] | None = None
+        self._secrets = secrets
+        self._entropy = entropy
+        self._on_change = on_change
+        self._port = 0
+        self._host = ""
+        self._reached_until_s = 0.0
+        self._shown: tuple[tuple[bytes, ...], bool, bytes] | None = None
+        self._discovery = Discovery(self._instance, on_change)
+
+    @contextlib.asynccontextmanager
+    async def open(self, url: str, host: str) -> AsyncIterator[None]:
+        """Be found at the port of `url` on the network of `host` while the context lasts."""
+        self._host, self._port = host, int(url.rsplit(":", 1)[1])
+        if _is_loopback(host):
+            yield
+            return
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                await stack.enter_async_context(self._discovery.open(host))
+            except OSError as reason:
+                self.problem = _no_multicast(host, str(reason.strerror or reason))
+            looking = asyncio.create_task(self._look())
+            try:
+                yield
+            finally:
+                looking.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await looking
+
+    def members(self) -> dict[str, Member]:
+        """The devices that were found and have a space in common with this one, by name."""
+        secrets = self._secrets()
+        found = self._discovery.found() if self._port else {}
+        members = {name: member_of(one.instance, one.address, secrets) for name, one in found.items()}
+        return {name: member for name, member in members.items() if member is not None}
+
+    def chosen(self) -> dict[Address, Member]:
+        """The neighbours among them, by address."""
+        members = self.members()
+        return {members[name].address: members[name] for name in neighbours_of(self.name, members)}
+
+    def reached_server(self) -> None:
+        """The server has just answered: this device may fetch for others."""
+        before = self.reaches_server
+        self._reached_until_s = asyncio.get_running_loop().time() + REACHED_LATELY_S
+        if not before and self._port and not _is_loopback(self._host):
+            self._discovery.announce()
+
+    @property
+    def reaches_server(self) -> bool:
+        """Whether the server answered lately."""
+        return asyncio.get_running_loop().time() < self._reached_until_s
+
+    def fetcher(self, piece: bytes, space: bytes) -> str | None:
+        """The name of the device that fetches a piece for all who share `space`; None if nobody else is there."""
+        others = [name for name, member in self.members().items() if member.reaches_server and space in member.spaces]
+        return fetcher_of(piece, [self.name, *others]) if others else None
+
+    async def _look(self) -> None:
+        """Notice what no message tells: who fell silent, that multicast brings nothing back."""
+        await asyncio.sleep(PATIENCE_S)
+        while True:
+            if self.problem is None and not self._discovery.heard_itself:
+                self.problem = _no_multicast(self._host, "not even this device's own announcement came back")
+            elif self._discovery.heard_itself:
+                self.problem = None
+            self._on_change()
+            await asyncio.sleep(LOOK_AGAIN_S)
+
+    def _instance(self) -> Instance:
+        secrets = tuple(self._secrets())
+        reaches = self.reaches_server
+        if self._shown is None or self._shown[:2] != (secrets, reaches):
+            noise = self._entropy(noise_bytes(min(len(secrets), MAX_ANNOUNCED_TAGS)))
+            nonce = self._entropy(NONCE_BYTES)
+            text = shown_text(list(secrets), self.name, nonce, noise, reaches_server=reaches)
+            self._shown = (secrets, reaches, text)
+        return Instance(self.name, self._port, announced_address(self._host), self._shown[2])
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host.lower() == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _no_multicast(host: str, why: str) -> tuple[Code, str, str]:
+    return (
+        Code.NO_MULTICAST,
+        f"multicast does not work on the network of {host} ({why}): other devices are not found by themselves",
+        "name one of them with --peer HOST:PORT, on one side or the other; a link named by one side serves both",
+    )

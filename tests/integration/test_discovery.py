@@ -1,0 +1,69 @@
+"""Devices find each other by multicast: real datagrams on loopback, random names, so that tests do not meet."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from random import Random
+
+from sync_agent.addresses import Address
+from sync_agent.mdns import Discovery
+from sync_agent.mdns_messages import Instance
+from sync_agent.neighbourhood import Neighbourhood, member_of, shown_text
+
+
+class Place:
+    """A device that announces itself on loopback."""
+
+    def __init__(self, number: int, secrets: list[bytes]) -> None:
+        self.name = os.urandom(8).hex()
+        self.changed = asyncio.Event()
+        noise = os.urandom(-len(secrets) % 8 * 8)
+        text = shown_text(secrets, self.name, os.urandom(16), noise, reaches_server=number == 1)
+        self.instance = Instance(self.name, 8000 + number, None, text)
+        self.discovery = Discovery(lambda: self.instance, self.changed.set)
+
+
+async def until(place: Place, holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not holds():
+            await place.changed.wait()
+            place.changed.clear()
+
+
+async def test_members_of_a_class_find_each_other_and_strangers_see_noise() -> None:
+    secret, other = os.urandom(32), os.urandom(32)
+    one, two, stranger = Place(1, [secret, os.urandom(32)]), Place(2, [secret]), Place(3, [other])
+    async with AsyncExitStack() as stack:
+        for place in (one, two, stranger):
+            await stack.enter_async_context(place.discovery.open("127.0.0.1"))
+        await until(two, lambda: {one.name, stranger.name} <= two.discovery.found().keys())
+        found = two.discovery.found()
+        member = member_of(found[one.name].instance, found[one.name].address, {secret: b"class"})
+        assert member is not None
+        assert (member.address, member.spaces, member.reaches_server) == (
+            Address("127.0.0.1", 8001),
+            frozenset({b"class"}),
+            True,
+        )
+        assert member_of(found[stranger.name].instance, found[stranger.name].address, {secret: b"class"}) is None
+        assert two.discovery.heard_itself
+
+
+async def test_who_says_goodbye_is_forgotten_at_once() -> None:
+    secret = os.urandom(32)
+    stays, leaves = Place(1, [secret]), Place(2, [secret])
+    async with stays.discovery.open("127.0.0.1"):
+        async with leaves.discovery.open("127.0.0.1"):
+            await until(stays, lambda: leaves.name in stays.discovery.found())
+        await until(stays, lambda: leaves.name not in stays.discovery.found())
+
+
+async def test_on_loopback_nothing_is_announced() -> None:
+    place = Neighbourhood(dict, Random(1).randbytes, lambda: None)
+    async with place.open("https://127.0.0.1:8095", "127.0.0.1"):
+        assert not place.members()
+        assert place.problem is None
+    assert place.fetcher(b"piece", b"space") is None
