@@ -118,6 +118,7 @@ class SyncRequest:
     want: tuple[Wanted, ...] = ()
     registers: tuple[bytes, ...] = ()
     live: bool = False
+    brief: bool = False
 
     def encode(self) -> bytes:
         """The message's bytes."""
@@ -132,6 +133,7 @@ class SyncRequest:
                 want=[[wanted.space, wanted.stream] for wanted in self.want],
                 registers=list(self.registers),
                 live=self.live,
+                brief=self.brief,
             )
         )
 
@@ -152,6 +154,7 @@ class SyncRequest:
             want=tuple(_wanted(row) for row in fields.rows("want", MAX_LISTED_IDS)),
             registers=_registers(fields.rows("registers", MAX_LISTED_IDS)),
             live=fields.flag("live"),
+            brief=fields.flag("brief"),
         )
 
 

@@ -229,6 +229,10 @@ class Agent:
         except FileNotFoundError:
             return None
 
+    def live_neighbours(self) -> int:
+        """With how many devices of the school a link stands now."""
+        return sum(isinstance(row, dict) and row.get("state") == "live" for row in self.neighbours())
+
     async def spaces(self) -> dict[bytes, Authority]:
         """The spaces of this device, parents before children, each with the grant that opens it."""
         return await self.replica.readable(self.device)

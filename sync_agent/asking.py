@@ -25,6 +25,7 @@ from sync_agent.app import GENERATION_MARK, Agent
 from sync_agent.carried_reports import reports_due
 from sync_agent.cursors import read_cursors, shown_cursors
 from sync_agent.health import health_of, last_health, worth_saying
+from sync_agent.sharing import Sharing
 
 MAX_OFFERS: Final = 1_000
 MAX_WANTED: Final = 500
@@ -70,6 +71,7 @@ class Said:
     due: dict[bytes, PackInfo] = field(default_factory=dict)
     complete: set[bytes] = field(default_factory=set)
     fetching: bool = False
+    whole: bool = False
     held: bool = False
 
 
@@ -107,12 +109,12 @@ class Asking:
         self.wants_live = False
         """Whether to ask for the capability to listen for news."""
 
-    async def compose(self, said: Said) -> Asked:
+    async def compose(self, said: Said, sharing: Sharing | None = None) -> Asked:
         """The next request of a sync in which `said` was said."""
         agent = self._agent
         store = agent.replica.store
         spaces = list(await agent.spaces())
-        wanted = [] if said.fetching else await self._wanted(spaces, said)
+        wanted = [] if said.fetching else await self._wanted(spaces, said, sharing)
         push = await self._push(FIRST_PUSH_BYTES if said.requests == 0 else MAX_PUSHED_BYTES)
         inline, offers = await self._packs(said)
         health = await self._health(push, inline)
@@ -126,10 +128,11 @@ class Asking:
             want=tuple(wanted),
             registers=(*(() if health is None else (self._signed(health),)), *(row.data for row in reports)),
             live=self.wants_live and said.requests == 0,
+            brief=sharing is not None and not said.whole and sharing.leaves_any(spaces),
         )
         return Asked(request, tuple(inline), tuple(offers), health, tuple(reports))
 
-    async def _wanted(self, spaces: list[bytes], said: Said) -> list[Wanted]:
+    async def _wanted(self, spaces: list[bytes], said: Said, sharing: Sharing | None) -> list[Wanted]:
         """Missing content that was not asked for yet; notes which spaces are complete."""
         missing = await self._agent.missing()
         said.complete = set(spaces) - {need.space for need in missing}
@@ -138,7 +141,11 @@ class Asking:
             for need in missing
             if need.space not in self.closed and (need.sealed or not said.held)
         ]
-        return [Wanted(*wish) for wish in dict.fromkeys(wished) if wish not in said.wishes][:MAX_WANTED]
+        fresh = [Wanted(*wish) for wish in dict.fromkeys(wished) if wish not in said.wishes]
+        if sharing is not None:
+            sealed = {need.stream for need in missing if need.sealed}
+            fresh = [wish for wish in fresh if wish.stream in sealed or sharing.is_mine(wish, content=True)]
+        return fresh[:MAX_WANTED]
 
     async def _push(self, room: int) -> list[Entry]:
         """The oldest entries that are not known to wait, or else those that do, if it is time."""

@@ -19,7 +19,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Itera
 from pathlib import Path
 from typing import Any, Final
 
-from protocol.errors import Code, LocalFailure
+from protocol.errors import Code, LocalFailure, NoAnswer
 from protocol.replica.control import serve_control
 from protocol.replica.native_memory import keep_little
 from protocol.replica.operation import JSON, Incoming, Operation, Outgoing, Params, Table
@@ -42,6 +42,7 @@ from sync_agent.paced import PacedTransport
 from sync_agent.peer_sync import NoSchool, School, Tell, peer_addresses, sync_with
 from sync_agent.scheduler import Outcome, Scheduler, wait
 from sync_agent.session import Session
+from sync_agent.sharing import Reaching, Sharing
 from sync_agent.sync_result import SyncResult
 from sync_agent.transport import HttpTransport, Transport
 
@@ -209,8 +210,9 @@ async def _serve(
     try:
         session = Session(agent, transport)
         folders = Folders(agent)
+        reached = _Reached()
         scheduler = Scheduler(
-            lambda routine: folders.following(session.sync(routine=routine)),
+            lambda routine: folders.following(reached.noting(session.sync(routine=routine))),
             poll_s=config.poll_s,
             monotonic=time.monotonic,
             draw=random.uniform,
@@ -221,7 +223,7 @@ async def _serve(
             folders.changed_here()
 
         agent.on_change = changed
-        async with _school(agent, config, scheduler, folders) as school:
+        async with _school(agent, config, session, scheduler, folders, reached) as school:
             table = {
                 **{name: _watched(operation, scheduler) for name, operation in table_of(agent).items()},
                 "sync": sync_operation(
@@ -261,8 +263,29 @@ async def _watching(agent: Agent, scheduler: Scheduler) -> AsyncIterator[None]:
             await watching
 
 
+class _Reached:
+    """Tells the neighbourhood whether the server answers."""
+
+    def __init__(self) -> None:
+        self.tell: Reaching | None = None
+
+    async def noting(self, sync: Coroutine[Any, Any, SyncResult]) -> SyncResult:
+        """Let a sync run, and tell how it went."""
+        try:
+            result = await sync
+        except NoAnswer:
+            if self.tell is not None:
+                self.tell.lost_server()
+            raise
+        if self.tell is not None:
+            self.tell.reached_server()
+        return result
+
+
 @contextlib.asynccontextmanager
-async def _school(agent: Agent, config: RunConfig, scheduler: Scheduler, folders: Folders) -> AsyncIterator[School]:
+async def _school(
+    agent: Agent, config: RunConfig, session: Session, scheduler: Scheduler, folders: Folders, reached: _Reached
+) -> AsyncIterator[School]:
     """The devices of the school, where exchange with them is asked for; its libraries are loaded only then."""
     listen, peers = config.lan_address(), config.peer_addresses()
     if listen is None and not peers:
@@ -278,6 +301,14 @@ async def _school(agent: Agent, config: RunConfig, scheduler: Scheduler, folders
     lan = Lan(agent, news=news, draw=random.uniform)
     agent.neighbours = lan.rows
     agent.network_problem = lambda: lan.neighbourhood.problem
+    reached.tell = lan.neighbourhood
+    session.sharing = Sharing(
+        lan.neighbourhood,
+        monotonic=time.monotonic,
+        draw=random.uniform,
+        call_later=asyncio.get_running_loop().call_later,
+        wake=scheduler.wake,
+    )
     async with lan.open(listen, peers):
         if lan.url is not None:
             say(f"other devices of the school reach this one at {lan.url.removeprefix('https://')}")

@@ -128,10 +128,18 @@ class Neighbourhood:
         """Whether the server answered lately."""
         return asyncio.get_running_loop().time() < self._reached_until_s
 
-    def fetcher(self, piece: bytes, space: bytes) -> str | None:
-        """The name of the device that fetches a piece for all who share `space`; None if nobody else is there."""
+    def lost_server(self) -> None:
+        """The server does not answer: others had better ask."""
+        before = self.reaches_server
+        self._reached_until_s = 0.0
+        if before and self._port and not _is_loopback(self._host):
+            self._discovery.announce()
+
+    def fetcher(self, space: bytes) -> str | None:
+        """The name of the device that asks the server for all who share `space`; None if nobody else is there."""
         others = [name for name, member in self.members().items() if member.reaches_server and space in member.spaces]
-        return fetcher_of(piece, [self.name, *others]) if others else None
+        mine = [self.name] if self.reaches_server or not others else []
+        return fetcher_of(space, [*mine, *others]) if others else None
 
     async def _look(self) -> None:
         """Notice what no message tells: who fell silent, that multicast brings nothing back."""

@@ -34,11 +34,13 @@ from sync_agent.carried_reports import sent_marks
 from sync_agent.copies import note_forgotten
 from sync_agent.courier_erasures import note_erasures
 from sync_agent.cursors import cursor_marks, read_cursors
+from sync_agent.heads import take_heads
 from sync_agent.health import LastSync
 from sync_agent.peer_news import settle, unproven, unsettled
 from sync_agent.reading_key import say_reading_key
 from sync_agent.reconciling import Reconciled, Reconciling
 from sync_agent.sealed_calls import SealedCalls
+from sync_agent.sharing import Sharing
 from sync_agent.space_keys import tend_space_keys
 from sync_agent.spending import held_back
 from sync_agent.sync_result import SyncResult
@@ -97,6 +99,8 @@ class Session:
         self._noted_ms = 0
         self._answered_lacks: dict[tuple[bytes, bytes], tuple[frozenset[bytes], int]] = {}
         self._bad_packs: dict[bytes, int] = {}
+        self.sharing: Sharing | None = None
+        """What is left to other devices of the school; set where there may be any."""
         self.on_live: Callable[[str], None] | None = None
         """Told the capability to listen for news, when `ask_for_live` has asked for it."""
 
@@ -155,7 +159,7 @@ class Session:
             run.links.clear()
         run.said.held = held
         self._budget.exempt = held or not run.routine
-        return await self._asking.compose(run.said)
+        return await self._asking.compose(run.said, self.sharing)
 
     async def _run(self, run: _Run) -> None:
         asked = await self._compose(run)
@@ -179,6 +183,11 @@ class Session:
         """Everything that an answer asks for."""
         await self._note_answer(run, asked, answer)
         another = answer.generation is not None and await self._is_another_store(answer.generation)
+        left: set[bytes] = set()
+        if asked.request.brief:
+            answer, left, due = await take_heads(self.agent, self.sharing, answer)
+            if due:
+                run.said.whole = run.again = True
         await self._take_pages(run, answer)
         await self._mark_taken(run, asked, answer)
         await self._take_packs(run, answer)
@@ -196,7 +205,7 @@ class Session:
         for page in answer.pages:
             await self._compare(run, page)
         await self._reconcile_if_needed(run, answer, all_spaces=another or bool(answer.stale))
-        await self._note_proven(run, answer)
+        await self._note_proven(run, answer, left)
         await self._work_off(run)
         await self._answer_lacks(run, asked, answer)
 
@@ -305,6 +314,10 @@ class Session:
         news = await unsettled(self._store)
         due = set(spaces) if all_spaces else await self._strange_spaces(run, answer, spaces)
         doubted = await unproven(self.agent.replica, news, answer.pages)
+        if self.sharing is not None:
+            later = {space for space in doubted if not self.sharing.is_mine(Wanted(space, news[space]))}
+            news = {space: value for space, value in news.items() if space not in later}
+            doubted -= later
         due |= doubted
         settled = news.keys() - doubted
         marks: dict[str, bytes | None] = {}
@@ -410,6 +423,8 @@ class Session:
         """What the server lacks and is here goes to it with the next request."""
         now_ms = self.agent.now_ms()
         for lack in answer.lacks:
+            if self.sharing is not None and not self.sharing.is_mine(lack):
+                continue
             run.said.wishes.add((lack.space, lack.stream))
             key = (lack.space, lack.stream)
             packs = {pack.hash: pack for pack in await self._content_of(lack)}
@@ -447,9 +462,9 @@ class Session:
         if proven_ms is None or abs(answer.time_ms - proven_ms) >= NOTED_EVERY_MS:
             await self.agent.replica.prove_time(answer.time_ms)
 
-    async def _note_proven(self, run: _Run, answer: SyncAnswer) -> None:
+    async def _note_proven(self, run: _Run, answer: SyncAnswer, left: Iterable[bytes]) -> None:
         """The spaces of which this answer proves that all the server holds is here."""
-        doubtful = {*answer.stale, *answer.closed, *run.doubts}
+        doubtful = {*answer.stale, *answer.closed, *run.doubts, *left}
         run.proven = {space for space in await read_cursors(self._store) if space not in doubtful}
 
     async def _note_success(self, run: _Run, *, spare_disk: bool) -> None:

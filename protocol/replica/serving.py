@@ -16,18 +16,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
-from protocol.checkpoint import EMPTY_CHAIN, Checkpoint, Cursor
+from protocol.checkpoint import EMPTY_CHAIN, Checkpoint
 from protocol.entry import Entry, Kind
 from protocol.envelope import OpenedRequest, open_request, seal_answer
 from protocol.errors import Code, PeerFault, Refused, RelaisError
 from protocol.identity import AgreementKey, SigningKey
 from protocol.limits import CAPABILITY_LIFETIME_S, MAX_CLOCK_LEAD_MS, PAGE_BYTES
 from protocol.messages import (
-    SPACE_PREFIX_BYTES,
     InlinePack,
     Link,
     Offer,
@@ -47,6 +46,7 @@ from protocol.register import Register, RegisterKind, parse_register
 from protocol.replica.holdings import Holdings, Need
 from protocol.replica.interfaces import PackInfo, RegisterRow
 from protocol.replica.listeners import Listener, Listeners
+from protocol.replica.named_cursors import NamedCursors, names_of
 from protocol.replica.outgoing import Outgoing
 from protocol.replica.replica import Admission, Draft, Entropy, Replica
 from protocol.replica.scope import Scope
@@ -199,11 +199,13 @@ class Responder:
         await self._keep_packs(opened.device, request.packs, readable)
         await self._write_receipts({*taken.handed_in, *(pack.space for pack in request.packs)})
         pushed = {entry.id for entry in request.push}
-        cursors = _Cursors(request.cursors)
+        cursors = NamedCursors(request.cursors)
         ours = request.generation == self.station.generation
-        pages, stale, more = await self._pages(cursors if ours else cursors.unrecognised(), readable, pushed)
+        pages, stale, more = await self._pages(
+            cursors if ours else cursors.unrecognised(), readable, pushed, brief=request.brief
+        )
         content = Outgoing(self.replica, self.holdings, readable, opened.device)
-        for page in pages:
+        for page in () if request.brief else pages:
             space = page.checkpoint.space
             await content.add_news(space, page.entries, complete=cursors.says_complete(space))
         await content.add_wanted(request.want)
@@ -326,7 +328,7 @@ class Responder:
             self.listeners.tell(frozenset(kept), device)
 
     async def _pages(
-        self, cursors: _Cursors, readable: Mapping[bytes, Authority], pushed: set[bytes]
+        self, cursors: NamedCursors, readable: Mapping[bytes, Authority], pushed: set[bytes], *, brief: bool
     ) -> tuple[list[SpacePage], list[bytes], bool]:
         pages: list[SpacePage] = []
         stale: list[bytes] = []
@@ -343,6 +345,10 @@ class Responder:
                 continue
             if room <= 0:
                 more = True
+                continue
+            if brief:
+                head = Checkpoint(space, position.count, position.chain, await self.replica.fingerprint(space))
+                pages.append(SpacePage(head, (), (), more=True))
                 continue
             arrived = await self.replica.store.page(space, after, room)
             last = arrived[-1].arrival
@@ -443,13 +449,13 @@ class Responder:
         expires_s = now_ms // 1000 + CAPABILITY_LIFETIME_S
         return Capability(purpose, space, pack, size, expires_s).issue(self.station.capability_key)
 
-    def _closed(self, cursors: _Cursors, readable: Mapping[bytes, Authority]) -> tuple[bytes, ...]:
+    def _closed(self, cursors: NamedCursors, readable: Mapping[bytes, Authority]) -> tuple[bytes, ...]:
         """Those of our spaces that the caller names, in full or by their beginning, and may not read."""
         named = cursors.beside(readable)
         if not named:
             return ()
         spaces = self.replica.door.spaces()
-        return tuple(space for space in spaces if space not in readable and not named.isdisjoint(_names(space)))
+        return tuple(space for space in spaces if space not in readable and not named.isdisjoint(names_of(space)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -459,39 +465,6 @@ class _Taken:
     waiting: tuple[bytes, ...]
     refused: tuple[Refusal, ...]
     handed_in: frozenset[bytes]
-
-
-class _Cursors:
-    """A caller's cursors by space. Whatever their number, a look-up costs the same."""
-
-    def __init__(self, cursors: Iterable[Cursor]) -> None:
-        self._by_name: dict[bytes, Cursor] = {}
-        for cursor in cursors:
-            self._by_name.setdefault(cursor.space, cursor)
-
-    def of(self, space: bytes) -> Cursor | None:
-        """The cursor that names a space in full, else by its beginning."""
-        found = (self._by_name.get(name) for name in _names(space))
-        return next((cursor for cursor in found if cursor is not None), None)
-
-    def says_complete(self, space: bytes) -> bool:
-        """Whether the caller has all content up to its cursor."""
-        cursor = self.of(space)
-        return cursor is not None and cursor.complete
-
-    def unrecognised(self) -> _Cursors:
-        """The same cursors when they come from another generation: none with a count fits this store."""
-        return _Cursors(replace(cursor, chain=b"") for cursor in self._by_name.values())
-
-    def beside(self, spaces: Iterable[bytes]) -> set[bytes]:
-        """The names that no cursor of these spaces has."""
-        used = {cursor.space for space in spaces if (cursor := self.of(space)) is not None}
-        return self._by_name.keys() - used
-
-
-def _names(space: bytes) -> tuple[bytes, bytes]:
-    """How a cursor may name a space."""
-    return space, space[:SPACE_PREFIX_BYTES]
 
 
 def _ignore(_told: object) -> None:

@@ -221,9 +221,10 @@ class Shelf:
             outcome=outcome,
             waiting=waiting,
             missing=len(await self.agent.missing()),
-            refused=len(await self.refusals()),
+            refused=len(await store.marks(REFUSED_MARKS)),
             proven_ms=min((at for at in proven if at is not None), default=None) if None not in proven else None,
             held=self.agent.budget.verdict,
+            neighbours=self.agent.live_neighbours(),
         )
 
     async def proven_ms(self, room: Room) -> int | None:

@@ -32,7 +32,7 @@ class Exchange:
 
     `outcome` of the last sync of this run, None before the first; `waiting` entries to send; `missing` content to
     fetch; `refused` entries that the server will never take; `proven_ms` when it was last proven that everything of
-    all classes is here; `held` what the budget holds back now.
+    all classes is here; `held` what the budget holds back now; `neighbours` the devices of the school in touch now.
     """
 
     outcome: Outcome | None
@@ -41,6 +41,7 @@ class Exchange:
     refused: int
     proven_ms: int | None
     held: Verdict = OPEN
+    neighbours: int = 0
 
     @property
     def standing(self) -> Standing:
@@ -63,10 +64,12 @@ class Exchange:
         key = f"exchange.{self.standing}"
         if self.standing is Standing.HELD:
             key = f"{key}.{self.held.hold}"
+        if self.standing is Standing.OFFLINE and self.neighbours:
+            key = f"{key}_school"
         if self.standing is Standing.PAUSED and self.held.until_ms is not None:
             key = f"{key}_until"
         until = "" if self.held.until_ms is None else say.when(self.held.until_ms, now_ms)
-        return say(key, teacher=teacher, until=until)
+        return say(key, teacher=teacher, until=until, count=self.neighbours)
 
     def freshness(self, say: Words, now_ms: int) -> str:
         """When agreement was last proven: vérifié à 10 h 12."""

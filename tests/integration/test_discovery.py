@@ -66,4 +66,4 @@ async def test_on_loopback_nothing_is_announced() -> None:
     async with place.open("https://127.0.0.1:8095", "127.0.0.1"):
         assert not place.members()
         assert place.problem is None
-    assert place.fetcher(b"piece", b"space") is None
+    assert place.fetcher(b"space") is None

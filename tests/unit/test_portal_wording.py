@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from string import Formatter
@@ -310,3 +311,11 @@ def test_every_key_that_a_template_or_a_module_says_is_in_the_catalogues() -> No
 def test_an_unknown_key_is_a_mistake_of_ours() -> None:
     with pytest.raises(KeyError):
         say("fr", YOUNG)("no.such.key")
+
+
+def test_without_internet_the_strip_says_how_many_machines_of_the_school_are_in_touch() -> None:
+    french = say("fr", YOUNG)
+    alone = Exchange(Outcome.NO_ANSWER, 0, 0, 0, None)
+    assert alone.sentence(french, "Mme Petit", NOW) == "Pas d'Internet. Tu peux travailler."
+    assert alone.sentence(french, "Mme Petit", NOW) in replace(alone, neighbours=3).sentence(french, "Mme Petit", NOW)
+    assert plain(replace(alone, neighbours=3).sentence(french, "Mme Petit", NOW)).endswith(" : 3.")

@@ -33,7 +33,8 @@ from protocol.reconcile import Initiator
 from protocol.register import DOMAIN, Health, RegisterKind, compose_register
 from protocol.replica.interfaces import Stored
 from protocol.replica.memory import MemoryPacks
-from protocol.replica.serving import Contact, Responder, _Cursors
+from protocol.replica.named_cursors import NamedCursors
+from protocol.replica.serving import Contact, Responder
 from protocol.roles import PersonRole, Role
 from protocol.sorted_records import SortedRecords
 from protocol.structure import Erasure, PersonRecord, Revocation
@@ -350,7 +351,7 @@ async def test_many_cursors_and_many_spaces_are_matched_without_comparing_each_w
         await desk.territory.classroom(f"CE{number}")
     readable = await desk.territory.replica.readable(desk.machine.id)
     _CountedCursor.looks = 0
-    desk.responder._closed(_Cursors(cursors), readable)
+    desk.responder._closed(NamedCursors(cursors), readable)
     assert _CountedCursor.looks < 4 * len(cursors)
 
 

@@ -1,0 +1,32 @@
+"""The heads of spaces, which the server shows to who leaves news to others (R18; docs/protocol.md, "One download")."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from protocol.messages import SyncAnswer, Wanted
+from sync_agent.app import Agent
+from sync_agent.cursors import cursor_marks
+from sync_agent.peer_news import settle, unsettled
+from sync_agent.sharing import Sharing
+
+
+async def take_heads(agent: Agent, sharing: Sharing | None, answer: SyncAnswer) -> tuple[SyncAnswer, set[bytes], bool]:
+    """The answer without heads, the spaces whose news is left to others, and whether this device is to ask for some.
+
+    A head that shows the very set that lies here moves the cursor: others brought it all.
+    """
+    left: set[bytes] = set()
+    due = False
+    heads = [page for page in answer.pages if page.more and not page.entries]
+    for head in heads:
+        space, fingerprint = head.checkpoint.space, head.checkpoint.fingerprint
+        news = await unsettled(agent.replica.store)
+        if await agent.replica.fingerprint(space) == fingerprint:
+            await agent.replica.store.set_marks(cursor_marks(head.checkpoint))
+            await settle(agent.replica.store, {space: news[space]} if space in news else {})
+        elif sharing is None or sharing.is_mine(Wanted(space, fingerprint)):
+            due = True
+        else:
+            left.add(space)
+    return replace(answer, pages=tuple(page for page in answer.pages if page not in heads)), left, due

@@ -1,0 +1,141 @@
+"""One school, one download: who is not named asks the server for heads only, and gets the rest from others (R18)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from sync_agent.peer_news import unsettled
+from sync_agent.sharing import CONTENT_PATIENCE_S, ENTRIES_PATIENCE_S, Sharing
+from tests.harness.classroom import LARGE, Classroom, Device, classroom
+from tests.harness.lan import exchange
+
+
+@dataclass
+class Named:
+    """Names one device for every space; the clock is the test's."""
+
+    fetcher_name: str | None
+    now_s: float = 0.0
+    woken: list[float] = field(default_factory=list)
+
+    def sharing(self, name: str) -> Sharing:
+        return Sharing(
+            _Seen(name, self),
+            monotonic=lambda: self.now_s,
+            draw=lambda low, _high: low,
+            call_later=lambda delay_s, _call: self.woken.append(delay_s),
+            wake=lambda: None,
+        )
+
+
+@dataclass
+class _Seen:
+    name: str
+    named: Named
+
+    def fetcher(self, space: bytes) -> str | None:
+        del space
+        return self.named.fetcher_name
+
+
+@pytest.fixture
+async def room(tmp_path: Path) -> AsyncIterator[Classroom]:
+    async with classroom(tmp_path) as made:
+        yield made
+
+
+async def three(room: Classroom, named: Named) -> tuple[Device, Device, Device]:
+    """A teacher whose lesson is at the server, the machine that is named, and one that is not."""
+    teacher, first, second = await room.teacher(), await room.machine(), await room.machine()
+    for device in (teacher, first, second):
+        await device.session.sync()
+    first.session.sharing, second.session.sharing = named.sharing("first"), named.sharing("second")
+    return teacher, first, second
+
+
+async def test_the_named_device_fetches_and_the_other_takes_it_from_there(room: Classroom) -> None:
+    named = Named("first")
+    teacher, first, second = await three(room, named)
+    item = (await room.publish(teacher, LARGE)).item
+    await teacher.session.sync()
+
+    heads = await second.session.sync()
+    assert not heads.received
+    assert heads.bytes_in < 500
+    assert item not in (await second.agent.replica.view(room.space)).coursework.items
+    assert named.woken, "it will ask for itself after a while"
+
+    await first.session.sync()
+    assert await first.files(item) == LARGE
+    await exchange(second.agent, first.agent)
+    proof = await second.session.sync()
+    assert await second.files(item) == LARGE
+    assert proof.bytes_in + heads.bytes_in < 1_000
+    assert not await unsettled(second.agent.replica.store)
+    assert await room.agree()
+    assert (await second.session.sync()).is_quiet
+
+
+async def test_when_nobody_brings_it_a_device_asks_after_a_few_seconds(room: Classroom) -> None:
+    named = Named("first")
+    teacher, _, second = await three(room, named)
+    item = (await room.publish(teacher, LARGE)).item
+    await teacher.session.sync()
+    await second.session.sync()
+    named.now_s = ENTRIES_PATIENCE_S[1]
+    await second.session.sync()
+    assert await second.files(item) == LARGE
+
+
+async def test_when_the_named_device_goes_the_next_one_asks_at_once(room: Classroom) -> None:
+    named = Named("first")
+    teacher, _, second = await three(room, named)
+    item = (await room.publish(teacher, LARGE)).item
+    await teacher.session.sync()
+    await second.session.sync()
+    named.fetcher_name = "second"
+    await second.session.sync()
+    assert await second.files(item) == LARGE
+
+
+async def test_content_that_is_on_its_way_elsewhere_is_not_asked_for(room: Classroom) -> None:
+    named = Named("first")
+    teacher, _, second = await three(room, named)
+    item = (await room.publish(teacher, LARGE)).item
+    await teacher.session.sync()
+    # entries came by a neighbour that has no content yet
+    news = [stored.entry for stored in await teacher.agent.replica.store.scan(room.space)]
+    await second.agent.replica.admit(news, source=b"neighbour", now_ms=room.territory.clock())
+    assert (await second.session.sync()).bytes_in < 500
+    assert await second.agent.missing()
+    named.now_s = CONTENT_PATIENCE_S[1]
+    await second.session.sync()
+    assert await second.files(item) == LARGE
+
+
+async def test_what_several_learnt_from_a_neighbour_goes_up_once(room: Classroom) -> None:
+    named = Named("first")
+    teacher, first, second = await three(room, named)
+    await room.publish(teacher, LARGE)
+    for device in (first, second):
+        await exchange(device.agent, teacher.agent)
+    idle = await second.session.sync()
+    assert idle.bytes_out < 1_000
+    assert await unsettled(second.agent.replica.store)
+    await first.session.sync()
+    assert await room.agree([first])
+    await second.session.sync()
+    assert not await unsettled(second.agent.replica.store)
+
+
+async def test_a_device_alone_asks_as_ever(room: Classroom) -> None:
+    named = Named(None)
+    teacher, first, _ = await three(room, named)
+    item = (await room.publish(teacher, LARGE)).item
+    await teacher.session.sync()
+    assert (await first.session.sync()).round_trips <= 3
+    assert await first.files(item) == LARGE
