@@ -28,7 +28,7 @@ from sync_agent.portal.saving import Quiet
 from sync_agent.portal.shelf import Shelf
 from sync_agent.portal.uploads import simple_form
 from sync_agent.portal.visit import Visit, remember, visit_of
-from sync_agent.portal.wording import Register, catalogue, languages
+from sync_agent.portal.wording import CATALOGUES, Register
 from sync_agent.scheduler import Outcome
 
 ONCE_FIELD: Final = "once"
@@ -87,7 +87,7 @@ class Desk:
             visit=visit,
             say=visit.say,
             registers=list(Register),
-            languages=[{"code": code, "name": catalogue(code)["name"]} for code in languages()],
+            languages=[{"code": code, "name": CATALOGUES.texts(code)["name"]} for code in CATALOGUES.languages],
             strip=exchange.sentence(visit.say, visit.teacher_name(), visit.now_ms),
             freshness=exchange.freshness(visit.say, visit.now_ms),
             stamp=self.stamp(visit),

@@ -28,7 +28,7 @@ from sync_agent.portal.door import Handler
 from sync_agent.portal.media_types import media_of
 from sync_agent.portal.rendering import Rendering
 from sync_agent.portal.shelf import Shelf, entry_page
-from sync_agent.portal.wording import Register, Words, preferred_language
+from sync_agent.portal.wording import CATALOGUES, Register, Words
 from sync_agent.reading import need_of, with_ancestors
 
 ORIGIN_DIGITS: Final = 32
@@ -145,7 +145,7 @@ class Lessons:
 
     def _listing(self, request: web.Request, folder: str, files: Sequence[ManifestEntry]) -> web.Response:
         """A page with the names in a folder."""
-        say = Words(preferred_language(request.headers.get("Accept-Language", "")), Register.TEEN)
+        say = Words(CATALOGUES.preferred(request.headers.get("Accept-Language", "")), Register.TEEN)
         names: dict[str, int | None] = {}
         for file in files:
             name, slash, _ = file.path.removeprefix(folder).partition("/")

@@ -19,7 +19,7 @@ from protocol.roster import Person
 from sync_agent.portal.door import VISIT_COOKIE, Door
 from sync_agent.portal.shelf import Piece, Room, Shelf, Told
 from sync_agent.portal.standing import Exchange
-from sync_agent.portal.wording import Register, Words, languages, preferred_language
+from sync_agent.portal.wording import CATALOGUES, Register, Words
 from sync_agent.scheduler import Outcome
 
 LANGUAGE_COOKIE: Final = "relais-language"
@@ -159,9 +159,9 @@ def _cookie(response: web.StreamResponse, name: str, value: str, max_age_s: int 
 
 def _language(request: web.Request) -> str:
     for wish in (request.query.get("lang"), request.cookies.get(LANGUAGE_COOKIE)):
-        if wish in languages():
+        if wish in CATALOGUES.languages:
             return str(wish)
-    return preferred_language(request.headers.get("Accept-Language", ""))
+    return CATALOGUES.preferred(request.headers.get("Accept-Language", ""))
 
 
 def _register(request: web.Request, rooms: list[Room], *, teaches: bool) -> Register:

@@ -35,7 +35,7 @@ from sync_server.web.exports import as_csv, as_json
 from sync_server.web.live import Live
 from sync_server.web.signing_in import Session, Sessions, Throttle
 from sync_server.web.views import DeviceView, class_views, school_name, school_views
-from sync_server.web.wording import Words, languages, preferred_language
+from sync_server.web.wording import CATALOGUES, Words
 
 if TYPE_CHECKING:
     from sync_server.web.rendering import Rendering
@@ -177,7 +177,11 @@ class Pages:
 
     def _words(self, request: web.Request) -> Words:
         chosen = request.cookies.get(_LANGUAGE_COOKIE)
-        language = chosen if chosen in languages() else preferred_language(request.headers.get("Accept-Language", ""))
+        language = (
+            chosen
+            if chosen in CATALOGUES.languages
+            else CATALOGUES.preferred(request.headers.get("Accept-Language", ""))
+        )
         return Words(language, self._server.now_ms())
 
     # --- signing in ---------------------------------------------------------------------------------------------------
@@ -379,7 +383,7 @@ class Pages:
     async def _choose_language(self, visit: Visit) -> web.StreamResponse:
         response = _leads_to(addresses.own_address(visit.request.query.get("next")))
         chosen = visit.request.query.get("to", "")
-        if chosen in languages():
+        if chosen in CATALOGUES.languages:
             response.set_cookie(_LANGUAGE_COOKIE, chosen, path="/", max_age=_YEAR_S, httponly=True, samesite="Strict")
         return response
 
@@ -421,7 +425,7 @@ class Pages:
             accounts=visit.accounts,
             here=visit.request.path,
             here_asked=visit.request.path_qs if visit.request.method == "GET" else addresses.ROOT,
-            other_languages=[(name, Words(name, 0)("name")) for name in languages() if name != words.language],
+            other_languages=[(name, Words(name, 0)("name")) for name in CATALOGUES.languages if name != words.language],
             addresses=addresses,
             states=WORST_FIRST,
             page_sizes=PAGE_SIZES,

@@ -1,7 +1,6 @@
 """The words of the pages, one catalogue per language, and how times, spans and sizes are said in it.
 
 Rules:
-- a catalogue is `locale/LANGUAGE.toml`; another file is another language, no code changes;
 - a key that is counted has `_one` and `_other`;
 - every catalogue has every key, with the same names in braces (tests/unit/test_server_wording.py).
 """
@@ -9,72 +8,19 @@ Rules:
 from __future__ import annotations
 
 import datetime as dt
-import re
-import tomllib
-from collections.abc import Iterator, Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
-DEFAULT_LANGUAGE: Final = "fr"
+from protocol.replica.catalogues import Catalogues, size_text
 
-_LOCALE: Final = Path(__file__).with_name("locale")
-_MAX_ACCEPT_CHARS: Final = 1_000
 _MINUTE_MS: Final = 60_000
 _HOUR_MS: Final = 60 * _MINUTE_MS
 _DAY_MS: Final = 24 * _HOUR_MS
 _MONTH_MS: Final = 30 * _DAY_MS
 _MINUTES_MATTER_BELOW_H: Final = 6
-_KILO: Final = 1000
-_ROUND_FROM: Final = 100
-_FRENCH_GAPS: Final = (
-    (re.compile(r" (?=[;!?])"), "\N{NARROW NO-BREAK SPACE}"),
-    (re.compile(r" (?=[:»])|(?<=«) "), "\N{NO-BREAK SPACE}"),
-)
 
 
-@lru_cache(maxsize=1)
-def languages() -> tuple[str, ...]:
-    """The languages that there are, the default first."""
-    found = sorted(path.stem for path in _LOCALE.glob("*.toml"))
-    return (DEFAULT_LANGUAGE, *(language for language in found if language != DEFAULT_LANGUAGE))
-
-
-@lru_cache(maxsize=8)
-def catalogue(language: str) -> Mapping[str, str]:
-    """The texts of a language by their dotted keys."""
-    with (_LOCALE / f"{language}.toml").open("rb") as file:
-        return dict(_flat("", tomllib.load(file), language))
-
-
-def _flat(prefix: str, table: Mapping[str, object], language: str) -> Iterator[tuple[str, str]]:
-    for key, value in table.items():
-        if isinstance(value, Mapping):
-            yield from _flat(f"{prefix}{key}.", value, language)
-        else:
-            yield f"{prefix}{key}", _typeset(str(value), language)
-
-
-def _typeset(text: str, language: str) -> str:
-    """French puts spaces before signs, which must not begin a line."""
-    if language == "fr":
-        for pattern, gap in _FRENCH_GAPS:
-            text = pattern.sub(gap, text)
-    return text
-
-
-def preferred_language(accept: str) -> str:
-    """The first of our languages that an `Accept-Language` field would take (RFC 9110 §12.5.4)."""
-    wishes: list[tuple[float, int, str]] = []
-    for place, part in enumerate(accept[:_MAX_ACCEPT_CHARS].split(",")):
-        name, _, rest = part.strip().partition(";")
-        try:
-            weight = float(rest.strip().removeprefix("q=")) if rest else 1.0
-        except ValueError:
-            weight = 0.0
-        wishes.append((-weight, place, name.split("-")[0].strip().lower()))
-    known = languages()
-    return next((name for weight, _, name in sorted(wishes) if weight < 0 and name in known), DEFAULT_LANGUAGE)
+CATALOGUES: Final = Catalogues(Path(__file__).with_name("locale"))
 
 
 class Words:
@@ -83,7 +29,7 @@ class Words:
     def __init__(self, language: str, now_ms: int, zone: dt.tzinfo | None = None) -> None:
         self.language = language
         self.now_ms = now_ms
-        self._texts = catalogue(language)
+        self._texts = CATALOGUES.texts(language)
         self._zone = zone
 
     def __call__(self, key: str, /, **facts: object) -> str:
@@ -150,9 +96,4 @@ class Words:
 
     def size(self, size_bytes: int) -> str:
         """1,2 Mo."""
-        value, unit = float(size_bytes), 0
-        units = self("size.units").split()
-        while round(value) >= _KILO and unit < len(units) - 1:
-            value, unit = value / _KILO, unit + 1
-        number = f"{value:.0f}" if unit == 0 or value >= _ROUND_FROM else f"{value:.1f}"
-        return f"{number.removesuffix('.0').replace('.', self('size.point'))}\N{NO-BREAK SPACE}{units[unit]}"
+        return size_text(size_bytes, self("size.units"), self("size.point"))

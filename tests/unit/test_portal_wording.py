@@ -16,7 +16,7 @@ from protocol.coursework import HandInState
 from sync_agent.budget import OPEN, Hold, Verdict
 from sync_agent.portal.standing import Exchange, Standing
 from sync_agent.portal.visit import register_of_classes
-from sync_agent.portal.wording import Register, Words, catalogue, languages, preferred_language
+from sync_agent.portal.wording import CATALOGUES, Register, Words
 from sync_agent.scheduler import Outcome
 
 PARIS = dt.timezone(dt.timedelta(hours=1))
@@ -241,7 +241,7 @@ def test_sizes_are_short(size: int, french: str, english: str) -> None:
     ],
 )
 def test_the_browser_chooses_among_the_languages_that_there_are(accept: str, language: str) -> None:
-    assert preferred_language(accept) == language
+    assert CATALOGUES.preferred(accept) == language
 
 
 @pytest.mark.parametrize(
@@ -274,26 +274,26 @@ def names_in(text: str) -> set[str]:
     return {name for _, name, _, _ in Formatter().parse(text) if name}
 
 
-KEYS = {base(key) for key in catalogue("fr")}
+KEYS = {base(key) for key in CATALOGUES.texts("fr")}
 TEMPLATES = Path(sync_agent.portal.__file__).parent
 
 
-@pytest.mark.parametrize("language", languages())
+@pytest.mark.parametrize("language", CATALOGUES.languages)
 def test_every_catalogue_has_every_key_in_every_register(language: str) -> None:
-    own = {base(key) for key in catalogue(language)}
+    own = {base(key) for key in CATALOGUES.texts(language)}
     assert own == KEYS
     missing = [(key, register.value) for key in KEYS for register in Register if not say(language, register).has(key)]
     assert missing == []
 
 
-@pytest.mark.parametrize("language", languages())
+@pytest.mark.parametrize("language", CATALOGUES.languages)
 def test_no_catalogue_asks_for_a_fact_that_the_french_one_does_not_know(language: str) -> None:
     known = {key: set[str]() for key in KEYS}
-    for key, text in catalogue("fr").items():
+    for key, text in CATALOGUES.texts("fr").items():
         known.setdefault(base(key), set()).update(names_in(text))
     known["time.clock"] |= {"hour0"}
     known["states.safe"] |= {"by"}
-    for key, text in catalogue(language).items():
+    for key, text in CATALOGUES.texts(language).items():
         assert names_in(text) <= known[base(key)], key
 
 

@@ -10,7 +10,7 @@ import sync_server.web
 from protocol.errors import Code
 from sync_server.handlers.devices import DeviceState, Remark
 from sync_server.web.remedies import TOPICS, topic_of
-from sync_server.web.wording import Words, catalogue, languages, preferred_language
+from sync_server.web.wording import CATALOGUES, Words
 
 NOW_MS = 1_795_000_000_000
 MINUTE_MS = 60_000
@@ -27,7 +27,7 @@ def flat(text: str) -> str:
 
 
 def test_every_language_says_everything_with_the_same_facts() -> None:
-    first, *others = (catalogue(language) for language in languages())
+    first, *others = (CATALOGUES.texts(language) for language in CATALOGUES.languages)
     for other in others:
         assert first.keys() == other.keys()
         for key, text in first.items():
@@ -41,12 +41,12 @@ def test_the_templates_ask_for_nothing_that_is_not_there() -> None:
         asked |= set(re.findall(r"\bt\('([\w.-]+)'\s*[,)]", text))
         asked |= {f"{key}_one" for key in re.findall(r"\bt\.count\('([\w.-]+)'", text)}
     assert len(asked) > 50
-    assert asked <= catalogue("fr").keys()
+    assert asked <= CATALOGUES.texts("fr").keys()
 
 
-@pytest.mark.parametrize("language", languages())
+@pytest.mark.parametrize("language", CATALOGUES.languages)
 def test_every_state_remark_and_error_has_its_words_and_what_can_be_done_a_remedy(language: str) -> None:
-    texts = catalogue(language)
+    texts = CATALOGUES.texts(language)
     for state in DeviceState:
         assert texts[f"state.{state.value}"]
         assert texts[f"state_meaning.{state.value}"]
@@ -110,4 +110,4 @@ def test_numbers_and_sizes_follow_the_language() -> None:
     ],
 )
 def test_the_browser_s_wish_is_followed(accept: str, language: str) -> None:
-    assert preferred_language(accept) == language
+    assert CATALOGUES.preferred(accept) == language
