@@ -305,9 +305,14 @@ def test_no_folder_and_no_file_say_nothing(tmp_path: Path) -> None:
 
 
 async def start(*argv: str) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.harness.console_program", *argv, cwd=ROOT, stdout=PIPE, stderr=PIPE
-    )
+    # a shell lets what it runs in the background ignore SIGINT, and tests may be run so
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "tests.harness.console_program", *argv, cwd=ROOT, stdout=PIPE, stderr=PIPE
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
