@@ -73,7 +73,7 @@ def _check_out(school: School, copy: Path, catalogue: Catalogue) -> Measured:
     commands = [["checkout", listed[title]["item"], str(copy / title)] for title, _ in catalogue.items]
     measured = school.measure_all(PUPIL, commands)
     for title, folder in catalogue.items:
-        _compare(folder, copy / title)
+        compare(folder, copy / title)
     shutil.rmtree(copy)
     return measured
 
@@ -84,7 +84,7 @@ def _peers(setting: Setting, catalogue: Catalogue) -> Iterator[Result]:
     if "rsync" in installed:
         work = _emptied(setting.work / "rsync")
         yield Result(table, "rsync -a", _figures(run_rsync(catalogue.folder, work)))
-        _compare(catalogue.folder, work / "copy")
+        compare(catalogue.folder, work / "copy")
         shutil.rmtree(work)
     if "syncthing" in installed:
         work = _emptied(setting.work / "syncthing")
@@ -96,7 +96,7 @@ def _peers(setting: Setting, catalogue: Catalogue) -> Iterator[Result]:
         }
         yield Result(table, "Syncthing: first scan", scanned)
         yield Result(table, "Syncthing: first sync", _figures(fetch))
-        _compare(catalogue.folder, work / "copy")
+        compare(catalogue.folder, work / "copy")
         shutil.rmtree(work)
 
 
@@ -125,7 +125,7 @@ def _alone(measured: Measured) -> dict[str, Figure]:
     }
 
 
-def _compare(source: Path, copy: Path) -> None:
+def compare(source: Path, copy: Path) -> None:
     """Raise unless both folders hold the same files."""
     if _listing(source) != _listing(copy):
         raise AssertionError(f"{copy} is not what {source} is")

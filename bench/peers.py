@@ -91,8 +91,9 @@ def ending(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]
             process.wait()
 
 
-def run_rsync(source: Path, work: Path) -> Measured:
-    """`rsync -a` of `source` into an empty folder, from a daemon."""
+@contextmanager
+def rsync_daemon(source: Path, work: Path) -> Iterator[tuple[subprocess.Popen[bytes], Relay]]:
+    """A daemon that serves `source` as the module "catalogue", and the relay before it."""
     work.mkdir(parents=True)
     port = free_port()
     settings = work / "rsyncd.conf"
@@ -101,6 +102,12 @@ def run_rsync(source: Path, work: Path) -> Measured:
     started = subprocess.Popen([*daemon, f"--log-file={work / 'rsyncd.log'}"])
     with ending(started) as server, Relay(("127.0.0.1", port)) as relay:
         wait_until(lambda: accepts(port), "rsync's daemon")
+        yield server, relay
+
+
+def run_rsync(source: Path, work: Path) -> Measured:
+    """`rsync -a` of `source` into an empty folder, from a daemon."""
+    with rsync_daemon(source, work) as (server, relay):
         address = f"rsync://127.0.0.1:{relay.port}/catalogue/"
         server_tree = Tree([server.pid])
         began, spent_s = time.monotonic(), reaped_cpu_s()
@@ -174,6 +181,15 @@ class Syncthing:
         """Whether this one holds all that the other one has."""
         here, there = self._status(), other._status()
         return self.settled() and bool(here["inSyncBytes"] == there["globalBytes"] == here["globalBytes"])
+
+    def scan(self) -> None:
+        """Look at the folder now."""
+        connection = http.client.HTTPConnection("127.0.0.1", self._api_port, timeout=60)
+        try:
+            connection.request("POST", "/rest/db/scan?folder=catalogue", headers={"X-API-Key": _API_KEY})
+            connection.getresponse().read()
+        finally:
+            connection.close()
 
     def _status(self) -> dict[str, Any]:
         connection = http.client.HTTPConnection("127.0.0.1", self._api_port, timeout=10)

@@ -76,20 +76,30 @@ class School:
     @contextmanager
     def serving(self) -> Iterator[Relay]:
         """The server and the relay before it, running while the context lasts."""
+        with self.serving_alone(), Relay(("127.0.0.1", self.ports.server), self.ports.relay) as relay:
+            self.relay = relay
+            try:
+                yield relay
+            finally:
+                self.relay = None
+
+    @contextmanager
+    def serving_alone(self) -> Iterator[None]:
+        """The server without anything before it: whoever calls sees to what listens where agents call."""
         log = self.folder / "server.log"
         with log.open("ab") as output:
             command = _command("sync_server", "run", "--listen", f"127.0.0.1:{self.ports.server}")
             command += ["--data", str(self.folder / "server")]
             started = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output)
-        with ending(started) as process, Relay(("127.0.0.1", self.ports.server), self.ports.relay) as relay:
+        with ending(started) as process:
             wait_until(lambda: process.poll() is not None or accepts(self.ports.server), "the server")
             if process.poll() is not None:
                 raise CommandFailed(f"the server stopped: {log.read_text()[-2000:]}")
-            self.server_process, self.relay = process, relay
+            self.server_process = process
             try:
-                yield relay
+                yield
             finally:
-                self.server_process = self.relay = None
+                self.server_process = None
 
     def tell_server(self, *words: str) -> Any:
         """A command of the server; its JSON."""

@@ -2,8 +2,8 @@
 
 usage: run.py [ROW…] [--corpus DIR] [--corpus-label TEXT] [--work DIR] [--out FILE] [--rest SECONDS]
 
-Rows: first-sync quiet admission roster at-rest health-page watched-folder reflate; all of them when none is named.
-`--corpus` adds a catalogue of your own to the first and the last row. Exit code 1 if a goal was missed.
+Rows: first-sync quiet admission roster at-rest health-page watched-folder reflate transfer; all when none is named.
+`--corpus` adds a catalogue of your own to the rows first-sync, reflate and transfer. Exit code 1 if a goal was missed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Final
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from bench import admission, at_rest, first_sync, health_page, quiet, reflate, results, roster, watched_folder
+from bench import admission, at_rest, first_sync, health_page, quiet, reflate, results, roster, transfer, watched_folder
 from bench.corpus import measure as size_of
 from bench.corpus import write_corpus
 from bench.results import Catalogue, Result, Row, Setting
@@ -35,6 +35,7 @@ ROWS: Final[Mapping[str, Row]] = {
     "health-page": health_page.measure,
     "watched-folder": watched_folder.measure,
     "reflate": reflate.measure,
+    "transfer": transfer.measure,
 }
 
 
@@ -42,7 +43,7 @@ def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("rows", nargs="*", metavar="ROW", help=f"of {', '.join(ROWS)}; all when none is named")
-    parser.add_argument("--corpus", type=Path, help="a further catalogue for the row first-sync")
+    parser.add_argument("--corpus", type=Path, help="a further catalogue for the rows first-sync and transfer")
     parser.add_argument("--corpus-label", default="your own catalogue", help="what to call it")
     parser.add_argument("--work", type=Path, default=CACHE, help="where to work; 4 GB, on a real disk")
     parser.add_argument("--out", type=Path, default=HERE / "results.jsonl", help="where the figures go")

@@ -152,6 +152,11 @@ class DeltaIndex:
     frames: tuple[DeltaFrame, ...]
     targets: tuple[Target, ...]
 
+    @property
+    def brings_manifests(self) -> bool:
+        """Whether there are manifests among the targets."""
+        return any(isinstance(target, Tree) for target in self.targets)
+
 
 @dataclass(frozen=True, slots=True)
 class IndexPlace:
@@ -417,9 +422,17 @@ class DeltaWriter:
         """The size so far."""
         return self._written_bytes
 
-    def add_frame(self, plain: bytes, sources: Sequence[Source], dictionary: bytes, *, level: int = LEVEL) -> None:
-        """Write the next plain bytes, compressed against the bytes that `sources` name."""
-        stored = compress(plain, dictionary, level)
+    def add_frame(
+        self,
+        plain: bytes,
+        sources: Sequence[Source],
+        dictionary: bytes,
+        *,
+        level: int = LEVEL,
+        stored: bytes | None = None,
+    ) -> None:
+        """Write the next plain bytes, compressed against the bytes that `sources` name; `stored` if that is done."""
+        stored = compress(plain, dictionary, level) if stored is None else stored
         if len(stored) >= len(plain):
             stored, sources, dictionary = plain, (), b""
         elif expands_too_much(len(stored), len(dictionary), len(plain)):

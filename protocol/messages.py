@@ -119,6 +119,7 @@ class SyncRequest:
     registers: tuple[bytes, ...] = ()
     live: bool = False
     brief: bool = False
+    thin: bool = False
 
     def encode(self) -> bytes:
         """The message's bytes."""
@@ -134,6 +135,7 @@ class SyncRequest:
                 registers=list(self.registers),
                 live=self.live,
                 brief=self.brief,
+                thin=self.thin,
             )
         )
 
@@ -155,6 +157,7 @@ class SyncRequest:
             registers=_registers(fields.rows("registers", MAX_LISTED_IDS)),
             live=fields.flag("live"),
             brief=fields.flag("brief"),
+            thin=fields.flag("thin"),
         )
 
 

@@ -21,7 +21,8 @@ from protocol.limits import FIRST_PUSH_BYTES, INLINE_PACK_BYTES, INLINE_TOTAL_BY
 from protocol.messages import InlinePack, Offer, SyncRequest, Wanted
 from protocol.register import Health, RegisterKind, compose_register
 from protocol.replica.interfaces import PackInfo, RegisterRow
-from sync_agent.app import GENERATION_MARK, Agent
+from sync_agent.app import GENERATION_MARK, NO_STRONG_MARK, Agent
+from sync_agent.budget import is_metered
 from sync_agent.carried_reports import reports_due
 from sync_agent.cursors import read_cursors, shown_cursors
 from sync_agent.health import health_of, last_health, worth_saying
@@ -62,7 +63,8 @@ class Said:
 
     `due` are packs that the server was found to lack; `complete` the spaces that had all their content when last looked
     at; `fetching` says that links are waiting to be worked off, so that nothing is wished for yet; `held` that the
-    budget holds large content back, except that of hand-ins.
+    budget holds large content back, except that of hand-ins; `strong_wishes` what was asked for in the fewest bytes,
+    and `strong_settled` that what came of it has been looked at.
     """
 
     requests: int = 0
@@ -73,6 +75,8 @@ class Said:
     fetching: bool = False
     whole: bool = False
     held: bool = False
+    strong_wishes: frozenset[tuple[bytes, bytes]] = frozenset()
+    strong_settled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +110,8 @@ class Asking:
         self.closed: set[bytes] = set()
         self.trouble: Code | None = None
         self.skew_ms = 0
+        self.thin = False
+        """Whether the line has turned out to be thin."""
         self.wants_live = False
         """Whether to ask for the capability to listen for news."""
 
@@ -119,6 +125,7 @@ class Asking:
         inline, offers = await self._packs(said)
         health = await self._health(push, inline)
         reports = await reports_due(agent)
+        thin = await self._asks_for_little(said, wanted)
         request = SyncRequest(
             generation=await store.mark(GENERATION_MARK),
             cursors=shown_cursors(spaces, await read_cursors(store), said.complete),
@@ -128,9 +135,19 @@ class Asking:
             want=tuple(wanted),
             registers=(*(() if health is None else (self._signed(health),)), *(row.data for row in reports)),
             live=self.wants_live and said.requests == 0,
+            thin=thin,
             brief=sharing is not None and not said.whole and sharing.leaves_any(spaces),
         )
         return Asked(request, tuple(inline), tuple(offers), health, tuple(reports))
+
+    async def _asks_for_little(self, said: Said, wanted: list[Wanted]) -> bool:
+        """Whether to say that the line is thin, or metered: until what is wanted has been asked for, once in a sync."""
+        budget = self._agent.budget
+        thin = self.thin or is_metered(budget.limits, metered=budget.metered)
+        if not thin or said.strong_wishes or await self._agent.replica.store.mark(NO_STRONG_MARK):
+            return False
+        said.strong_wishes = frozenset((wish.space, wish.stream) for wish in wanted)
+        return True
 
     async def _wanted(self, spaces: list[bytes], said: Said, sharing: Sharing | None) -> list[Wanted]:
         """Missing content that was not asked for yet; notes which spaces are complete."""

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Final
 
 from protocol.coursework import Version
+from protocol.errors import RelaisError
 from protocol.pack import FinishedPack
-from protocol.replica.delta_build import keep_as_delta
+from protocol.replica.delta_build import directory, is_archive, keep_as_delta
 from protocol.replica.holdings import Need
+from protocol.zip_directory import shared_bytes
 from sync_agent.app import Agent
+
+_log = logging.getLogger(__name__)
 
 MAX_LOOKED_AT: Final = 200
 MAX_SHARING: Final = 3
+MAX_ARCHIVES: Final = 8
 
 
 async def say_as_delta(
@@ -21,9 +27,14 @@ async def say_as_delta(
     """Let the publication whose manifest is `stream`, new here with `packs`, go out as a delta where that is less."""
     if not packs:
         return
-    bases = [version.record.content.stream for version in follows]
-    bases = [base for base in bases if await agent.holdings.is_complete(Need(space, base, sealed=False))]
-    bases += await _sharing(agent, space, stream, packs, bases)
+    try:
+        bases = [version.record.content.stream for version in follows]
+        bases = [base for base in bases if await agent.holdings.is_complete(Need(space, base, sealed=False))]
+        bases += await _sharing(agent, space, stream, packs, bases)
+        bases += await _alike(agent, space, stream, bases)
+    except RelaisError as failure:
+        _log.warning("a publication goes out as it is: %s", failure)
+        return
     await keep_as_delta(agent.replica.content, space, stream, bases, packs)
 
 
@@ -36,8 +47,7 @@ async def _sharing(
     for base in bases:
         shared.difference_update(await agent.holdings.chunks(Need(space, base, sealed=False)) or ())
     found: list[bytes] = []
-    items = (await agent.replica.view(space)).coursework.items.values()
-    heads = [item.shown.record.content.stream for item in items if not item.withdrawn][-MAX_LOOKED_AT:]
+    heads = await _heads(agent, space)
     candidates = {
         head: shared.intersection(await agent.holdings.chunks(Need(space, head, sealed=False)) or ())
         for head in (heads if shared else ())
@@ -51,3 +61,29 @@ async def _sharing(
         shared -= gain
         found.append(best)
     return found
+
+
+async def _alike(agent: Agent, space: bytes, stream: bytes, bases: Sequence[bytes]) -> list[bytes]:
+    """The lesson whose archives share most members with a new archive that follows no other version."""
+    content, manifest = agent.replica.content, agent.holdings.manifest
+    if bases:
+        return []
+    wanted: dict[tuple[int, int], int] = {}
+    for file in list(filter(is_archive, await manifest(stream)))[:MAX_ARCHIVES]:
+        wanted.update(await directory(content, file))
+    best, most = None, 0
+    for head in await _heads(agent, space) if wanted else ():
+        if head == stream or not await agent.holdings.is_complete(Need(space, head, sealed=False)):
+            continue
+        listed = [
+            await directory(content, file) for file in list(filter(is_archive, await manifest(head)))[:MAX_ARCHIVES]
+        ]
+        shared = max((shared_bytes(wanted, members) for members in listed), default=0)
+        if shared > most:
+            best, most = head, shared
+    return [] if best is None else [best]
+
+
+async def _heads(agent: Agent, space: bytes) -> list[bytes]:
+    items = (await agent.replica.view(space)).coursework.items.values()
+    return [item.shown.record.content.stream for item in items if not item.withdrawn][-MAX_LOOKED_AT:]

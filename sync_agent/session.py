@@ -22,12 +22,12 @@ from blake3 import blake3
 from protocol.delta import is_delta
 from protocol.errors import BadInput, Code, LocalFailure, NoAnswer, PeerFault, Refused, RelaisError, TooLarge
 from protocol.limits import MAX_PUSHED_BYTES
-from protocol.messages import Link, SpacePage, SyncAnswer, Upload, Wanted
+from protocol.messages import InlinePack, Link, SpacePage, SyncAnswer, Upload, Wanted
 from protocol.reconcile import fingerprint_of
 from protocol.replica.holdings import Need
 from protocol.replica.interfaces import PackInfo
 from protocol.sorted_records import SortedRecords
-from sync_agent.app import GENERATION_MARK, HEALTH_MARK, PROVEN_MARKS, REFUSED_MARKS, Agent
+from sync_agent.app import GENERATION_MARK, HEALTH_MARK, NO_STRONG_MARK, PROVEN_MARKS, REFUSED_MARKS, Agent
 from sync_agent.asking import Asked, Asking, Said
 from sync_agent.budget import Hold
 from sync_agent.carried_reports import sent_marks
@@ -65,6 +65,7 @@ class _Run:
     sent: int = 0
     again: bool = False
     links: list[Link] = field(default_factory=list)
+    early: list[InlinePack] = field(default_factory=list)
     uploads: list[tuple[Upload, PackInfo]] = field(default_factory=list)
     renewed: bool = False
     reconciled: set[bytes] = field(default_factory=set)
@@ -380,10 +381,21 @@ class Session:
                     run.brought.add(pack.space)
             except (PeerFault, TooLarge, LocalFailure) as failure:
                 if isinstance(failure, PeerFault) and is_delta(pack.data):
-                    # What it would have brought is missing still, and is wished for with the next request.
-                    _log.warning("a delta is of no use here: %s", failure)
+                    run.early.append(pack)
                 else:
                     run.note(failure)
+
+    async def _take_late(self, run: _Run) -> None:
+        """Deltas that came in an answer before what they are made of, which its links have brought now."""
+        early, run.early = run.early, []
+        for pack in early:
+            try:
+                await self._content.ingest(pack.space, pack.data)
+            except PeerFault as fault:
+                # What it would have brought is missing still, and is wished for with the next request.
+                _log.warning("a delta is of no use here: %s", fault)
+            except LocalFailure as failure:
+                run.note(failure)
 
     def _is_worth_fetching(self, link: Link, now_ms: int) -> bool:
         """Not, for a while, what twice came with the wrong bytes."""
@@ -399,9 +411,12 @@ class Session:
         sent = await self._transfer.send([(upload, pack) for upload, pack in uploads if pack.hash not in held])
         self._conclude(run, sent)
         with self.agent.fetching.claim(link.pack for link in links) as claimed:
-            fetched = await self._transfer.fetch([link for link in links if link.pack in claimed])
+            fetched = await self._transfer.fetch(
+                [link for link in links if link.pack in claimed], leave_if_thin=not self._asking.thin
+            )
         if fetched.packs:
             run.brought.update(link.space for link in links)
+        await self._take_late(run)
         self._bad_packs.update(dict.fromkeys(fetched.bad, self.agent.now_ms()))
         self._conclude(run, fetched)
         if sent.expired or fetched.expired:
@@ -411,6 +426,22 @@ class Session:
                 run.said.packs.difference_update(pack.hash for _, pack in uploads)
                 run.said.wishes.clear()
             run.renewed = not progress
+        await self._ask_for_less(run, fetched)
+
+    async def _ask_for_less(self, run: _Run, fetched: Moved) -> None:
+        """On a line that turned out to be thin, strong containers are asked for; what they do not bring, as packs."""
+        if fetched.thin and not self._asking.thin:
+            self._asking.thin = True
+            run.said.wishes.clear()
+            run.again = True
+        elif run.said.strong_wishes and not run.said.strong_settled:
+            run.said.strong_settled = True
+            left = {(need.space, need.stream) for need in await self.agent.missing()}
+            run.said.wishes &= run.said.wishes - left
+            run.again = run.again or bool(left)
+            settled = fetched.packs and not (fetched.failure or fetched.expired or fetched.stopped)
+            if left & run.said.strong_wishes and settled:
+                await self._store.set_marks({NO_STRONG_MARK: b"\x01"})
 
     def _conclude(self, run: _Run, moved: Moved) -> None:
         run.again = run.again or bool(moved.packs)

@@ -11,7 +11,7 @@ Rules:
 from __future__ import annotations
 
 import logging
-from asyncio import TaskGroup
+from asyncio import TaskGroup, get_running_loop
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -22,6 +22,7 @@ from protocol.errors import Code, LocalFailure, NoAnswer, PeerFault, RelaisError
 from protocol.limits import INLINE_PACK_BYTES, KiB, MiB
 from protocol.messages import Link, Upload
 from protocol.replica.interfaces import ContentStore, PackInfo
+from sync_agent.line_rate import WORTH_BYTES, Gauge
 from sync_agent.transport import Transport
 
 PACKS_AT_ONCE: Final = 2
@@ -44,7 +45,8 @@ class Moved:
     """What became of a batch.
 
     `packs` got there, some links had `expired`, the bytes of the `bad` ones were wrong, `failure` came first, and
-    `stopped` says that it kept the others back.
+    `stopped` says that it kept the others back; `thin` that
+    the line turned out to be thin, and that it was left there.
     """
 
     packs: int = 0
@@ -52,6 +54,7 @@ class Moved:
     bad: set[bytes] = field(default_factory=set)
     failure: RelaisError | None = None
     stopped: bool = False
+    thin: bool = False
 
 
 class Transfer:
@@ -60,9 +63,11 @@ class Transfer:
     def __init__(self, content: ContentStore, transport: Transport) -> None:
         self._content = content
         self._transport = transport
+        self._gauge: Gauge | None = None
+        self._too_early: list[Link] = []
 
-    async def fetch(self, links: Iterable[Link]) -> Moved:
-        """Fetch what the links name, unless it is here."""
+    async def fetch(self, links: Iterable[Link], *, leave_if_thin: bool = False) -> Moved:
+        """Fetch what the links name, unless it is here; with `leave_if_thin` only while the line is not thin."""
         by_pack: dict[bytes, list[Link]] = {}
         for link in links:
             by_pack.setdefault(link.pack, []).append(link)
@@ -71,8 +76,16 @@ class Transfer:
         for pack, same in by_pack.items():
             (small if same[0].size <= INLINE_PACK_BYTES else large).append((pack, partial(self._fetch_shared, same)))
         moved = Moved()
+        worth = sum(same[0].size for same in by_pack.values()) >= WORTH_BYTES
+        self._gauge = Gauge() if leave_if_thin and worth else None
+        self._too_early = []
         await _work_off(small, SMALL_PACKS_AT_ONCE, moved)
         await _work_off(large, PACKS_AT_ONCE, moved)
+        if self._gauge is not None:
+            moved.thin = self._gauge.is_thin
+        self._gauge = None
+        for link in self._too_early if not moved.stopped else ():
+            await self._use_late(link)
         return moved
 
     async def send(self, uploads: Iterable[tuple[Upload, PackInfo]]) -> Moved:
@@ -103,8 +116,16 @@ class Transfer:
         except PeerFault as fault:
             if fault.code is not Code.MISSING_BASE:
                 raise
+            self._too_early.append(link)
+
+    async def _use_late(self, link: Link) -> None:
+        """A delta that came before what it is made of."""
+        try:
+            await self._content.finish_part(link.space, link.pack, link.size)
+        except PeerFault as fault:
             # Packs bring the same, and are wished for with the next request.
             _log.warning("a delta is of no use here: %s", fault)
+            await self._content.drop_part(link.pack)
 
     async def _fetch(self, link: Link) -> None:
         try:
@@ -137,7 +158,7 @@ class Transfer:
     async def _append(self, link: Link, held: int) -> int:
         """Add what one request brings. Raises `NoAnswer` at a cut, with what came before it kept."""
         buffer = bytearray()
-        cut: NoAnswer | None = None
+        cut: NoAnswer | LocalFailure | None = None
         async with aclosing(self._transport.fetch(link.capability, held)) as pieces:
             try:
                 async for piece in pieces:
@@ -147,13 +168,16 @@ class Transfer:
                         held = await self._content.append_part(link.pack, held, bytes(buffer))
                         buffer.clear()
                     buffer += piece
+                    if self._gauge is not None and self._gauge.note(len(piece), get_running_loop().time()):
+                        cut = LocalFailure(Code.PAUSED, "the line is thin: something smaller is asked for")
+                        break
             except NoAnswer as reason:
                 cut = reason
         if buffer:
             held = await self._content.append_part(link.pack, held, bytes(buffer))
         if cut is None and held < link.size:
             cut = NoAnswer(Code.UNREACHABLE, "the connection was cut in the middle of some content; the work is kept")
-        if cut is not None:
+        if cut is not None and held < link.size:
             raise cut
         return held
 

@@ -26,6 +26,7 @@ from sync_server.data_folder import INTRODUCTION_FILE
 from sync_server.keys import ServerKeys, Territory
 from sync_server.reports import Reports
 from sync_server.space_keys import SpaceKeeper
+from sync_server.strong import BUDGET_BYTES
 
 
 class Server:
@@ -79,6 +80,7 @@ class Server:
             folder, territory.root, beside=(introduction,), keep_mark=_stays, unsent=False, now_ms=now_ms
         )
         store, replica = opened.store, opened.replica
+        opened.content.delta_budget_bytes = BUDGET_BYTES
         try:
             certificate = await _certificate(store, territory)
             with contextlib.suppress(LocalFailure):  # a full disk: the next opening does it

@@ -33,6 +33,7 @@ from protocol.replica.ownership import Ownership, acquire, read_control
 from protocol.replica.replica import Entropy
 from protocol.replica.service.logs import say
 from protocol.replica.service.notify import Notifier
+from protocol.replica.strong_worker import StrongWorker
 from protocol.wire import Call
 from sync_server.api.health import Health
 from sync_server.api.routes import Traffic, application
@@ -46,6 +47,7 @@ from sync_server.handlers.survey import Survey
 from sync_server.handlers.upkeep import readiness
 from sync_server.metrics import Counters, Family
 from sync_server.operations import operations
+from sync_server.strong import StrongKeeper
 from sync_server.web.pages import Pages
 
 _log = logging.getLogger(__name__)
@@ -53,6 +55,7 @@ _log = logging.getLogger(__name__)
 GRACE_S: Final = 10.0
 LAST_GRACE_S: Final = 1.0
 SPACE_KEYS_INTERVAL_S: Final = 15.0
+PREPARE_INTERVAL_S: Final = 20.0
 RUNNING: Final = "run"
 _PAUSE_S: Final = 0.2
 
@@ -166,6 +169,7 @@ class Service:
             await stack.enter_async_context(_background(self._flush_contacts()))
             await stack.enter_async_context(_background(self._tend_space_keys()))
             await stack.enter_async_context(_background(self._destroy_erased()))
+            await stack.enter_async_context(_background(self._prepare()))
             say(_log, f"sync-server: ready on {url}")
             async with notifier.telling(lambda: f"serves on {url}", self._stop.asked.is_set):
                 await self._stop.asked.wait()
@@ -219,6 +223,20 @@ class Service:
                 _log.error("what has been erased cannot be destroyed: %s", failure)
                 self._stop.watch(failure)
             await asyncio.sleep(SWEEP_INTERVAL_S)
+
+    async def _prepare(self) -> None:
+        """What machines with a thin line would fetch first is got ready, while nothing else comes in."""
+        keeper = StrongKeeper(self._server.replica, self._server.holdings)
+        while True:
+            await asyncio.sleep(PREPARE_INTERVAL_S)
+            worker = StrongWorker()
+            try:
+                await keeper.tend(worker, is_stopping=self._stop.asked.is_set)
+            except LocalFailure as failure:
+                _log.error("content for first syncs cannot be prepared: %s", failure)
+                self._stop.watch(failure)
+            finally:
+                await worker.close()
 
     def _table(self) -> Table:
         """The commands, and `run` itself, so that a second one learns why it cannot."""

@@ -36,6 +36,7 @@ from protocol.reflate import Unfolded, unfold
 from protocol.replica.bases import Bases, read_range
 from protocol.replica.interfaces import ContentStore, DeltaInfo
 from protocol.splicing import Span, spans
+from protocol.zip_directory import TAIL_BYTES, members_of, shared_bytes
 
 MAX_NEW_BYTES: Final = 48 * MiB
 MAX_BASELESS_BYTES: Final = 2 * MiB
@@ -45,6 +46,11 @@ _FRAME_BYTES: Final = 8 * MiB
 _WHOLE_BASE_BYTES: Final = 4 * MiB
 _NEIGHBOUR_BYTES: Final = 512 * KiB
 _MIN_COMPRESSED_BYTES: Final = 32
+MAX_LOOKED_AT: Final = 300
+_MIN_ARCHIVE_BYTES: Final = 32 * KiB
+_ARCHIVES: Final = frozenset(
+    {".zip", ".odt", ".odp", ".ods", ".odg", ".docx", ".pptx", ".xlsx", ".epub", ".h5p", ".imscc", ".ggb"}
+)
 # how much around the place of new bytes may help to say them, by how many they are
 _SLACK: Final = ((256 * KiB, 16 * MiB), (4 * KiB, 512 * KiB), (0, 4 * KiB))
 # the strongest level while that takes a second or two on an old PC, then faster ones
@@ -128,6 +134,7 @@ class _Build:
         self._plain_bytes = 0
         self._sources: dict[Source, None] = {}
         self._level = LEVEL
+        self._looked_at = 0
 
     async def run(self) -> tuple[FinishedDelta, bytes] | None:
         await self._learn()
@@ -182,7 +189,7 @@ class _Build:
 
     async def _add(self, file: ManifestEntry, piece: _Piece, gone: set[str]) -> int:
         """Add one new file; the number of its target."""
-        origin = self._origin(file, piece, gone)
+        origin = self._origin(file, piece, gone) or await self._lookalike(file)
         if piece.new_bytes and file.size <= MAX_SPLICED_BYTES:
             target = await self._spliced(file, origin, piece)
             if target is not None:
@@ -211,6 +218,19 @@ class _Build:
         return self._paths[
             max(renamed, key=lambda known: (PurePosixPath(known).name == path.name, _alike(known, file.path), known))
         ]
+
+    async def _lookalike(self, file: ManifestEntry) -> _Found | None:
+        """The archive of a base that shares most members with this one."""
+        wanted = await directory(self._content, file)
+        best, most = None, file.size // 8
+        for base in range(self._count if wanted else 0):
+            for record, known in enumerate(await self._bases.files(base)):
+                if is_archive(known) and self._looked_at < MAX_LOOKED_AT:
+                    self._looked_at += 1
+                    shared = shared_bytes(wanted, await directory(self._content, known))
+                    if shared > most:
+                        best, most = _Found(base, record), shared
+        return best
 
     async def _neighbours(self, origin: _Found, file: ManifestEntry, start: int, length: int) -> list[Source]:
         """The part of the origin that stands where this range stands in the new file; all of it if it is small."""
@@ -305,6 +325,23 @@ class _Build:
         self._plain, self._plain_bytes, self._sources = [], 0, {}
         dictionary = await self._bases.dictionary(sources)
         await asyncio.to_thread(self._writer.add_frame, plain, sources, dictionary, level=self._level)
+
+
+def is_archive(file: ManifestEntry) -> bool:
+    """Whether a file is likely a ZIP that is worth looking at from inside."""
+    suffix = PurePosixPath(file.path).suffix.lower()
+    return suffix in _ARCHIVES and _MIN_ARCHIVE_BYTES <= file.size <= MAX_SPLICED_BYTES
+
+
+async def directory(content: ContentStore, file: ManifestEntry) -> dict[tuple[int, int], int]:
+    """The members of an archive that is here; none for other files."""
+    if not is_archive(file):
+        return {}
+    start = max(0, file.size - TAIL_BYTES)
+    try:
+        return members_of(await read_range(content, file.stream, start, file.size - start), file.size)
+    except RelaisError:
+        return {}
 
 
 def _continues(run: Copy, found: _Found) -> bool:

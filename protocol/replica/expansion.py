@@ -25,7 +25,7 @@ from protocol.delta import (
     read_delta_trailer,
 )
 from protocol.errors import Code, PeerFault, TooLarge
-from protocol.limits import MAX_MANIFEST_BYTES, MAX_SPLICED_BYTES, MAX_STREAM_BYTES
+from protocol.limits import INLINE_PACK_BYTES, MAX_MANIFEST_BYTES, MAX_SPLICED_BYTES, MAX_STREAM_BYTES
 from protocol.manifest import with_streams
 from protocol.reflate import can_fold, fold_pieces
 from protocol.replica.bases import Bases
@@ -33,6 +33,11 @@ from protocol.replica.interfaces import ContentStore, DeltaInfo, PackBuild
 
 Read: TypeAlias = Callable[[int, int], bytes]
 """The bytes at a place (start, length) of the delta; fewer at its end. Called in a thread."""
+
+
+def worth_keeping(about: DeltaInfo) -> bool:
+    """Whether others may be given a delta that was taken: not those for first syncs, which only who made them keeps."""
+    return bool(about.bases) or about.size <= INLINE_PACK_BYTES
 
 
 async def expand_delta(content: ContentStore, space: bytes, delta: bytes, size: int, read: Read) -> DeltaInfo:

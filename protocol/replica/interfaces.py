@@ -75,7 +75,8 @@ class PackInfo:
 class DeltaInfo:
     """A stored delta: what it is, the manifests that it brings, those that it is made of, the packs that it replaces.
 
-    `covers` are packs of this replica that the server need not be sent once it has taken the delta.
+    `covers` are packs of this replica that the server need not be sent once it has taken the delta. A `strong` one is
+    made of nothing, for who has nothing; it brings its manifests together with the deltas in `parts`.
     """
 
     hash: bytes
@@ -84,6 +85,8 @@ class DeltaInfo:
     trees: tuple[bytes, ...]
     bases: tuple[bytes, ...]
     covers: tuple[bytes, ...] = ()
+    strong: bool = False
+    parts: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

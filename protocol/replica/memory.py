@@ -17,7 +17,7 @@ from protocol.entry import Entry
 from protocol.errors import Code, LocalFailure, PeerFault, TooLarge
 from protocol.limits import CURSOR_HASH_BYTES, MAX_PACK_BYTES
 from protocol.pack import FinishedPack, PackWriter, open_frame, resolve_streams
-from protocol.replica.expansion import expand_delta
+from protocol.replica.expansion import expand_delta, worth_keeping
 from protocol.replica.interfaces import Damage, DeltaInfo, Held, PackInfo, Position, RegisterRow, Stored
 from protocol.replica.pack_build import LEVEL, SEALED_LEVEL
 from protocol.replica.pack_check import check_pack, check_pack_bytes, not_the_pack
@@ -365,7 +365,8 @@ class MemoryPacks:
 
     async def _take_delta(self, space: bytes, delta: bytes, data: bytes) -> None:
         about = await expand_delta(self, space, delta, len(data), lambda start, length: data[start : start + length])
-        await self.keep_delta(about, data)
+        if worth_keeping(about):
+            await self.keep_delta(about, data)
 
     async def chunk_list(self, stream: bytes) -> ChunkList | None:
         return (await self.chunk_lists([stream])).get(stream)

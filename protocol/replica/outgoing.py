@@ -35,7 +35,13 @@ class Outgoing:
     """Gathers packs for one caller, who reads `readable`: `inline` ones with their bytes, the others in `linked`."""
 
     def __init__(
-        self, replica: Replica, holdings: Holdings, readable: Mapping[bytes, Authority], device: bytes
+        self,
+        replica: Replica,
+        holdings: Holdings,
+        readable: Mapping[bytes, Authority],
+        device: bytes,
+        *,
+        thin: bool = False,
     ) -> None:
         self.inline: list[tuple[PackInfo, bytes]] = []
         self.linked: dict[tuple[bytes, bytes], PackInfo] = {}
@@ -43,6 +49,7 @@ class Outgoing:
         self._holdings = holdings
         self._readable = readable
         self._device = device
+        self._thin = thin
         self._inline_bytes = 0
         self._seen: set[tuple[bytes, bytes]] = set()
         self._streams: dict[bytes, _Streams] = {}
@@ -50,7 +57,8 @@ class Outgoing:
     async def add_news(self, space: bytes, entries: Sequence[Entry], *, complete: bool) -> None:
         """The content that these entries of a space name; `complete` if the caller has all that came before them."""
         news = {entry.id for entry in entries if entry.header.kind in _NAMES_CONTENT}
-        if not news:
+        if not news or (self._thin and not complete and await self._is_prepared(space)):
+            # on a thin line it is asked for by name, in the fewest bytes
             return
         coursework = (await self._replica.view(space)).coursework
         for item in coursework.items.values():
@@ -60,7 +68,10 @@ class Outgoing:
 
     async def add_wanted(self, want: Iterable[Wanted]) -> None:
         """The content that the caller wishes for, as far as it may have it."""
-        for wanted in list(dict.fromkeys(want))[:MAX_LINKS]:
+        wishes = list(dict.fromkeys(want))[:MAX_LINKS]
+        if self._thin:
+            wishes = await self._add_strong(wishes)
+        for wanted in wishes:
             if wanted.space in self._readable and len(self.linked) < MAX_LINKS:
                 streams = await self._streams_of(wanted.space)
                 if wanted.stream in streams.open:
@@ -72,6 +83,43 @@ class Outgoing:
         """Sealed content that the caller is asked to keep for others."""
         for stream in streams:
             await self._add(Need(space, stream, sealed=True))
+
+    async def _add_strong(self, wishes: Sequence[Wanted]) -> list[Wanted]:
+        """Add strong containers, and deltas on top, where they are less than packs; what is still to be added."""
+        left = list(wishes)
+        for space in dict.fromkeys(wish.space for wish in wishes if wish.space in self._readable):
+            streams = (await self._streams_of(space)).open
+            wanted = [wish.stream for wish in wishes if wish.space == space and wish.stream in streams]
+            brought, packs = await self._strong(space, wanted)
+            if brought:
+                await self._put(packs)
+                left = [wish for wish in left if wish.space != space or wish.stream not in brought]
+        return left
+
+    async def _strong(self, space: bytes, wanted: Sequence[bytes]) -> tuple[set[bytes], list[PackInfo]]:
+        """Which of the wanted manifests strong containers bring in fewer bytes than packs, and all that it takes."""
+        kept = {delta.hash: delta for delta in await self._replica.content.deltas(space)}
+        deltas = {tree: delta for delta in kept.values() if not delta.strong for tree in delta.trees}
+        sets = [delta for delta in kept.values() if delta.strong and delta.trees and kept.keys() >= set(delta.parts)]
+        for lead in reversed(sets):
+            chosen = {part: _info(kept[part]) for part in (*lead.parts, lead.hash)}
+            known, brought = set(lead.trees), set[bytes]()
+            for stream in wanted:
+                chain = [] if stream in known else _chain(stream, deltas, known)
+                if stream in known or chain:
+                    brought.add(stream)
+                    chosen.update({delta.hash: delta for delta in chain})
+            packs = {
+                pack.hash: pack
+                for stream in brought
+                for pack in await self._holdings.packs(Need(space, stream, sealed=False))
+            }
+            if brought and _total(chosen.values()) < _total(packs.values()):
+                return brought, list(chosen.values())
+        return set(), []
+
+    async def _is_prepared(self, space: bytes) -> bool:
+        return any(delta.strong for delta in await self._replica.content.deltas(space))
 
     async def _add_revisions(self, space: bytes, item: Item, news: set[bytes], *, complete: bool) -> None:
         for version in () if item.withdrawn else item.heads:
@@ -88,7 +136,8 @@ class Outgoing:
         best: Sequence[PackInfo] = sorted(packs, key=lambda pack: pack.size)
         if not best:
             return ()
-        deltas = {tree: delta for delta in await self._replica.content.deltas(space) for tree in delta.trees}
+        kept = await self._replica.content.deltas(space)
+        deltas = {tree: delta for delta in kept if not delta.strong for tree in delta.trees}
         known = await self._known(space, news) if deltas else set()
         for version in _newest(item, head, news):
             stream = version.record.content.stream
@@ -184,9 +233,13 @@ def _chain(stream: bytes, deltas: Mapping[bytes, DeltaInfo], known: set[bytes]) 
         delta = deltas.get(pending.pop())
         if delta is None or len(chosen) >= MAX_DELTA_CHAIN:
             return []
-        chosen = {delta.hash: PackInfo(delta.hash, delta.size, delta.space), **chosen}
+        chosen = {delta.hash: _info(delta), **chosen}
         pending += [base for base in delta.bases if base not in known and base not in pending]
     return list(chosen.values())
+
+
+def _info(delta: DeltaInfo) -> PackInfo:
+    return PackInfo(delta.hash, delta.size, delta.space)
 
 
 def _total(packs: Iterable[PackInfo]) -> int:

@@ -34,7 +34,7 @@ from protocol.errors import Code, LocalFailure, PeerFault, TooLarge
 from protocol.limits import MAX_PACK_BYTES, MiB
 from protocol.pack import FinishedPack, open_frame
 from protocol.replica.disk import Disk
-from protocol.replica.expansion import expand_delta
+from protocol.replica.expansion import expand_delta, worth_keeping
 from protocol.replica.interfaces import Damage, DeltaInfo, PackInfo
 from protocol.replica.pack_build import FolderBuild
 from protocol.replica.pack_check import check_pack, check_pack_bytes, not_the_pack
@@ -65,12 +65,14 @@ _PART_LIFETIME_S: Final = 30 * 24 * 3600
 class PackFolder:
     """See `ContentStore`."""
 
-    def __init__(self, disk: Disk, index: ContentIndex, deltas: DeltaRows) -> None:
+    def __init__(self, disk: Disk, index: ContentIndex, deltas: DeltaRows, delta_budget_bytes: int) -> None:
         self._disk = disk
         self._index = index
         self.lost_packs = 0
         """How many packs were found gone or cut short when the folder was opened; their content counts as missing."""
         self._deltas = deltas
+        self.delta_budget_bytes = delta_budget_bytes
+        """How much room deltas may take; those that were used longest ago make way."""
         self._frames: OrderedDict[tuple[bytes, int], bytes] = OrderedDict()
         self._passing = itertools.count(1)
         # a part grows by one writer at a time; files and rows of packs change together
@@ -79,12 +81,14 @@ class PackFolder:
         self._working: set[asyncio.Task[Any]] = set()
 
     @classmethod
-    async def open(cls, folder: Path, store: SqliteStore) -> PackFolder:
+    async def open(
+        cls, folder: Path, store: SqliteStore, *, delta_budget_bytes: int = DELTA_BUDGET_BYTES
+    ) -> PackFolder:
         """Open the packs in `folder`, whose index lies in `store`; what a crash left is tidied.
 
         Raises `LocalFailure`.
         """
-        packs = cls(Disk(folder), ContentIndex(store.database), DeltaRows(store.database))
+        packs = cls(Disk(folder), ContentIndex(store.database), DeltaRows(store.database), delta_budget_bytes)
         await packs._tidy()
         return packs
 
@@ -108,7 +112,8 @@ class PackFolder:
         if is_delta(data):
             name = blake3(data).digest()
             about = await expand_delta(self, space, name, len(data), lambda at, length: data[at : at + length])
-            await self.keep_delta(about, data)
+            if worth_keeping(about):
+                await self.keep_delta(about, data)
             return None
         return await asyncio.shield(self._start(self._ingest(space, data, unsent=unsent)))
 
@@ -292,17 +297,22 @@ class PackFolder:
             try:
                 await asyncio.to_thread(self._check_hash, name, delta, size)
                 about = await expand_delta(self, space, delta, size, partial(self._disk.read, name))
-            except PeerFault:
-                await asyncio.to_thread(self._disk.remove, name)
+            except PeerFault as fault:
+                # what it is made of may come yet: whoever asked for it drops it in the end
+                if fault.code is not Code.MISSING_BASE:
+                    await asyncio.to_thread(self._disk.remove, name)
                 raise
-            await asyncio.to_thread(self._disk.flush_by_name, name)
-            await self._install_delta(name, about, unsent=False)
+            if worth_keeping(about):
+                await asyncio.to_thread(self._disk.flush_by_name, name)
+                await self._install_delta(name, about, unsent=False)
+            else:
+                await asyncio.to_thread(self._disk.remove, name)
 
     async def _install_delta(self, name: str, about: DeltaInfo, *, unsent: bool) -> None:
         """Give a flushed file the name of its delta, then note it; what makes room for it goes."""
         async with self._install_lock:
             await asyncio.to_thread(self._disk.rename_all, [(name, _delta_name(about.hash))])
-            gone = await self._deltas.add(about, unsent=unsent, budget_bytes=DELTA_BUDGET_BYTES)
+            gone = await self._deltas.add(about, unsent=unsent, budget_bytes=self.delta_budget_bytes)
         for delta in gone:
             await asyncio.to_thread(self._disk.remove, _delta_name(delta))
 

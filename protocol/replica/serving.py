@@ -204,7 +204,7 @@ class Responder:
         pages, stale, more = await self._pages(
             cursors if ours else cursors.unrecognised(), readable, pushed, brief=request.brief
         )
-        content = Outgoing(self.replica, self.holdings, readable, opened.device)
+        content = Outgoing(self.replica, self.holdings, readable, opened.device, thin=request.thin)
         for page in () if request.brief else pages:
             space = page.checkpoint.space
             await content.add_news(space, page.entries, complete=cursors.says_complete(space))

@@ -11,7 +11,7 @@ from protocol.replica.database import Database, select_in
 from protocol.replica.interfaces import DeltaInfo
 from protocol.replica.sqlite_entries import space_number
 
-_SELECT: Final = """SELECT delta.hash, delta.size, space.id, trees, bases, covers
+_SELECT: Final = """SELECT delta.hash, delta.size, space.id, trees, bases, covers, strong, parts
     FROM delta JOIN space ON space.number = delta.space"""
 _NEXT_USE: Final = "(SELECT ifnull(max(used), 0) + 1 FROM delta)"
 
@@ -26,11 +26,13 @@ class DeltaRows:
         """Note a delta whose file is durable; the deltas that make room for it, whose files may go."""
 
         def work(connection: sqlite3.Connection) -> list[bytes]:
-            sql = f"""INSERT INTO delta (hash, size, space, trees, bases, covers, unsent, used)
-                      VALUES (?, ?, ?, ?, ?, ?, ?, {_NEXT_USE})
+            sql = f"""INSERT INTO delta (hash, size, space, trees, bases, covers, strong, parts, unsent, used)
+                      VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, {_NEXT_USE})
                       ON CONFLICT (hash) DO UPDATE SET used = excluded.used"""  # noqa: S608
             ids = (b"".join(about.trees), b"".join(about.bases), b"".join(about.covers))
-            connection.execute(sql, (about.hash, about.size, space_number(connection, about.space), *ids, int(unsent)))
+            strong = (int(about.strong), b"".join(about.parts))
+            space = space_number(connection, about.space)
+            connection.execute(sql, (about.hash, about.size, space, *ids, *strong, int(unsent)))
             return _make_room(connection, budget_bytes)
 
         return await self._database.write(work)
@@ -74,8 +76,10 @@ def _ids(joined: bytes) -> tuple[bytes, ...]:
 
 
 def _info(row: Sequence[object]) -> DeltaInfo:
-    delta, size, space, *ids = cast("tuple[bytes, int, bytes, bytes, bytes, bytes]", tuple(row))
-    return DeltaInfo(delta, size, space, *map(_ids, ids))
+    delta, size, space, trees, bases, covers, strong, parts = cast(
+        "tuple[bytes, int, bytes, bytes, bytes, bytes, int, bytes]", tuple(row)
+    )
+    return DeltaInfo(delta, size, space, _ids(trees), _ids(bases), _ids(covers), bool(strong), _ids(parts))
 
 
 def _make_room(connection: sqlite3.Connection, budget_bytes: int) -> list[bytes]:

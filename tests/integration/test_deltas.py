@@ -10,7 +10,7 @@ import pytest
 from protocol.limits import INLINE_PACK_BYTES
 from sync_agent.sync_result import SyncResult
 from tests.harness.classroom import Classroom, Device, classroom, faulty
-from tests.harness.edited_lesson import AFTER, BEFORE, noise
+from tests.harness.edited_lesson import AFTER, BEFORE, archive, noise
 
 
 @pytest.fixture
@@ -125,3 +125,18 @@ async def test_a_large_delta_that_the_server_cannot_use_is_followed_by_packs_in_
     await machine.session.sync()
     assert (await machine.files(item)).keys() == AFTER.keys() | {"image.png"}
     assert await room.agree()
+
+
+async def test_a_new_lesson_costs_what_the_archives_of_others_do_not_have_whoever_compressed_it(
+    room: Classroom,
+) -> None:
+    teacher, machine = await room.teacher(), await room.machine()
+    text = " ".join(map(str, range(60_000)))
+    await room.publish(teacher, {"lecon.zip": archive({"a.txt": noise(200_000, 8), "b.txt": text.encode()}, 9)})
+    for device in (teacher, machine):
+        await device.session.sync()
+    files = {"autre.zip": archive({"a.txt": noise(200_000, 8), "c.txt": b"neuf", "b.txt": text.encode()}, 1)}
+    item = (await room.publish(teacher, files)).item
+    up, down = await teacher.session.sync(), await machine.session.sync()
+    assert await machine.files(item) == files
+    assert max(cost(up), cost(down)) < 5_000

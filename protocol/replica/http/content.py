@@ -69,7 +69,12 @@ class Packs:
         have = await self._take(request, capability, offset)
         if have < capability.size:
             return _progress(HTTPStatus.NO_CONTENT, have)
-        await self._content.finish_part(capability.space, capability.pack, capability.size)
+        try:
+            await self._content.finish_part(capability.space, capability.pack, capability.size)
+        except PeerFault:
+            # a delta whose base is not here is of no use later either
+            await self._content.drop_part(capability.pack)
+            raise
         await self._responder.received_pack(capability.space)
         return _progress(HTTPStatus.CREATED, capability.size)
 

@@ -1,0 +1,132 @@
+"""Strong containers: all lessons of a space for who has none of them, in the fewest bytes (docs/protocol.md, "Deltas").
+
+Rules:
+- files are sorted by what they are: text before documents, pictures, sound and video, and what resembles each other
+  side by side; so that on a thin line a pupil reads before he looks and listens;
+- files that weigh less seen from inside travel as images; frames are large, the effort is the greatest;
+- a container is a delta without bases; the last of a set has the manifests, and names the others: only together do
+  they bring the lessons.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from pathlib import PurePosixPath
+from typing import Final, Protocol
+
+from protocol.delta import Chunked, DeltaWriter, FinishedDelta, Spliced, Tree
+from protocol.limits import MAX_SPLICED_BYTES, MiB
+from protocol.manifest import ManifestEntry, without_streams
+from protocol.reflate import Unfolded
+from protocol.replica.bases import Bases, read_range
+from protocol.replica.interfaces import ContentStore
+
+CONTAINER_BYTES: Final = 16 * MiB
+_FRAME_BYTES: Final = 8 * MiB
+_KINDS: Final = (
+    "txt md csv json xml html htm xhtml css js mjs tex py svg vtt srt",
+    "odt odp ods odg docx pptx xlsx epub pdf rtf h5p zip ggb imscc",
+    "png gif bmp jpg jpeg webp avif tif tiff",
+    "wav mid flac ogg oga opus mp3 m4a aac",
+    "mp4 webm ogv mkv mov avi",
+)
+_RANKS: Final = {suffix: rank for rank, suffixes in enumerate(_KINDS) for suffix in suffixes.split()}
+_OTHER: Final = 1
+# with what stands before it in a container, it must stay a delta of allowed size
+MAX_FILE_BYTES: Final = 40 * MiB
+
+
+class Effort(Protocol):
+    """Who does the heavy work."""
+
+    async def compress(self, plain: bytes) -> bytes:
+        """One zstd frame of the strongest level."""
+        ...
+
+    async def unfold(self, data: bytes) -> Unfolded | None:
+        """A file seen from inside, if it weighs clearly less like that."""
+        ...
+
+
+def reading_order(file: ManifestEntry) -> tuple[int, str, str]:
+    """By what to sort files: what is read first, then what resembles each other."""
+    suffix = PurePosixPath(file.path).suffix.lower().removeprefix(".")
+    return _RANKS.get(suffix, _OTHER), suffix, file.path
+
+
+async def build_strong(
+    content: ContentStore, space: bytes, trees: Sequence[bytes], effort: Effort
+) -> AsyncGenerator[tuple[FinishedDelta, bytes], None]:
+    """The containers that bring these revisions, which are here whole; the last has the manifests."""
+    work = _Build(content, space, trees, effort)
+    async for made in work.run():
+        yield made
+
+
+class _Build:
+    """One set of containers while it is made."""
+
+    def __init__(self, content: ContentStore, space: bytes, trees: Sequence[bytes], effort: Effort) -> None:
+        self._content = content
+        self._trees = trees
+        self._manifests = Bases(content, space, trees, {})
+        self._effort = effort
+        self._writer = DeltaWriter()
+        self._numbers: dict[bytes, int] = {}
+        self._plain: list[bytes] = []
+        self._plain_bytes = 0
+
+    async def run(self) -> AsyncIterator[tuple[FinishedDelta, bytes]]:
+        files: dict[bytes, ManifestEntry] = {}
+        for number in range(len(self._trees)):
+            files.update((file.stream, file) for file in await self._manifests.files(number))
+        for file in sorted(files.values(), key=reading_order):
+            await self._add(file)
+            if self._writer.written_bytes >= CONTAINER_BYTES:
+                yield await self._finish()
+        for number in range(len(self._trees)):
+            await self._add_tree(number)
+        yield await self._finish()
+
+    async def _add(self, file: ManifestEntry) -> None:
+        if file.size > MAX_SPLICED_BYTES:
+            chunks = await self._manifests.chunks(file.stream)
+            for start in range(0, file.size, MiB):
+                await self._write(await read_range(self._content, file.stream, start, min(MiB, file.size - start)))
+            self._numbers[file.stream] = self._writer.add_target(Chunked(tuple(chunk.length for chunk in chunks)))
+            return
+        data = await read_range(self._content, file.stream, 0, file.size)
+        unfolded = await self._effort.unfold(data) if data else None
+        plain, recipe = (data, b"") if unfolded is None else (unfolded.image, unfolded.recipe)
+        for start in range(0, len(plain), MiB):
+            await self._write(plain[start : start + MiB])
+        self._numbers[file.stream] = self._writer.add_target(Spliced((len(plain),) if plain else (), recipe))
+
+    async def _add_tree(self, number: int) -> None:
+        files = await self._manifests.files(number)
+        holes = tuple(
+            (record, self._numbers[file.stream]) for record, file in enumerate(files) if file.stream in self._numbers
+        )
+        data = without_streams(await self._manifests.manifest(number), frozenset(record for record, _ in holes))
+        for start in range(0, len(data), MiB):
+            await self._write(data[start : start + MiB])
+        self._writer.add_target(Tree(len(data), holes))
+
+    async def _write(self, data: bytes) -> None:
+        if self._plain_bytes + len(data) > _FRAME_BYTES:
+            await self._flush()
+        self._plain.append(data)
+        self._plain_bytes += len(data)
+
+    async def _flush(self) -> None:
+        if self._plain:
+            plain = b"".join(self._plain)
+            self._plain, self._plain_bytes = [], 0
+            self._writer.add_frame(plain, (), b"", stored=await self._effort.compress(plain))
+
+    async def _finish(self) -> tuple[FinishedDelta, bytes]:
+        await self._flush()
+        finished = self._writer.finish()
+        data = self._writer.take()
+        self._writer, self._numbers = DeltaWriter(), {}
+        return finished, data

@@ -1,0 +1,229 @@
+"""What a server prepares for machines that have nothing and a thin line, and what they make of it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from protocol.delta import LEVEL, compress
+from protocol.errors import Code, LocalFailure
+from protocol.limits import MiB
+from protocol.manifest import ManifestEntry
+from protocol.reflate import Unfolded
+from protocol.replica import strong_build
+from protocol.replica.strong_build import reading_order
+from protocol.replica.strong_worker import StrongWorker, lighter_image
+from protocol.wire import SYNC_PATH
+from sync_agent import line_rate
+from sync_agent.app import NO_STRONG_MARK
+from sync_agent.line_rate import MEASURED_S, THIN_BYTES_PER_S, Gauge
+from sync_server import strong
+from sync_server.strong import StrongKeeper
+from tests.harness.classroom import Classroom, Device, Files, classroom, faulty
+from tests.harness.edited_lesson import AFTER, BEFORE, archive
+
+WORDS = [f"mot{number}" for number in range(4_000)]
+PARAGRAPHS = [" ".join(Random(number).choices(WORDS, k=60)) for number in range(300)]
+
+
+def text(seed: int) -> bytes:
+    """A text that says again, far behind, what was said before."""
+    return "\n".join(Random(seed).choices(PARAGRAPHS, k=200)).encode()
+
+
+LESSON: Files = {
+    "page.html": text(1),
+    "cours.odt": archive({"content.xml": text(2), "styles.xml": text(3)}),
+    "image.png": Random(4).randbytes(300_000),
+    "vide.txt": b"",
+}
+OTHER: Files = {"dossier.zip": archive({f"{number}.txt": text(number) for number in range(10, 16)}), **BEFORE}
+
+
+@dataclass
+class Here:
+    """The work of the process, done here; `spoil` makes images that are not the files'."""
+
+    spoil: bool = False
+    dies_after: int = 1_000_000
+
+    async def compress(self, plain: bytes) -> bytes:
+        self.dies_after -= 1
+        if self.dies_after < 0:
+            raise LocalFailure(Code.INTERRUPTED, "killed")
+        return compress(plain, b"", 3)
+
+    async def unfold(self, data: bytes) -> Unfolded | None:
+        found = lighter_image(data)
+        if found is None or not self.spoil:
+            return found
+        return Unfolded(found.image.replace(b"mot1", b"mot2"), found.recipe)
+
+
+@pytest.fixture
+async def room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Classroom]:
+    monkeypatch.setattr(strong, "MIN_PREPARED_BYTES", 0)
+    async with classroom(tmp_path, faulty) as made:
+        yield made
+
+
+async def catalogue(room: Classroom) -> tuple[Device, dict[bytes, Files]]:
+    """Two lessons that the server has."""
+    teacher = await room.teacher()
+    items = {(await room.publish(teacher, files)).item: files for files in (LESSON, OTHER)}
+    await teacher.session.sync()
+    return teacher, items
+
+
+async def prepare(room: Classroom, effort: Here | StrongWorker | None = None) -> list[bytes]:
+    """A server that has had two rounds of peace."""
+    keeper = StrongKeeper(room.territory.replica, room.territory.holdings)
+    assert await keeper.tend(effort or Here()) == []
+    return await keeper.tend(effort or Here())
+
+
+async def thin(room: Classroom) -> Device:
+    device = await room.machine()
+    device.session._asking.thin = True
+    return device
+
+
+async def fetched(room: Classroom, device: Device, items: dict[bytes, Files]) -> int:
+    result = await device.session.sync()
+    for item, files in items.items():
+        assert await device.files(item) == files
+    assert await device.agent.missing() == []
+    return result.bytes_in
+
+
+async def test_over_a_thin_line_a_first_sync_takes_clearly_less_and_brings_the_same(room: Classroom) -> None:
+    _, items = await catalogue(room)
+    plain = await fetched(room, await room.machine(), items)
+    worker = StrongWorker()
+    try:
+        assert await prepare(room, worker) == [room.space]
+    finally:
+        await worker.close()
+    device = await thin(room)
+    assert await fetched(room, device, items) < plain * 0.9
+    # what is for first syncs only is not kept twice on a pupil's PC
+    assert all(delta.bases for delta in await device.agent.replica.content.deltas(room.space))
+    assert await device.agent.replica.store.mark(NO_STRONG_MARK) is None
+    assert not list((device.agent.folder / "parts").iterdir())
+
+
+async def test_a_line_that_turns_out_to_be_thin_changes_over_in_the_middle(
+    room: Classroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, items = await catalogue(room)
+    await prepare(room)
+    monkeypatch.setattr(line_rate, "MEASURED_S", 0.0)
+    monkeypatch.setattr(line_rate, "THIN_BYTES_PER_S", 10**15)
+    monkeypatch.setattr("sync_agent.transfer.WORTH_BYTES", 0)
+    device = await room.machine()
+    asked = device.faulty.traffic.round_trips
+    await fetched(room, device, items)
+    assert device.session._asking.thin
+    assert device.faulty.traffic.round_trips - asked < 12
+
+
+async def test_what_came_after_the_preparation_comes_on_top_of_it(room: Classroom) -> None:
+    teacher, items = await catalogue(room)
+    await prepare(room)
+    last = list(items)[-1]
+    items[last] = {**OTHER, **AFTER}
+    await room.publish(teacher, items[last], item=last)
+    await teacher.session.sync()
+    late = await thin(room)
+    taken = await fetched(room, late, items)
+    assert (
+        taken
+        < sum(delta.size for delta in await room.territory.replica.content.deltas(room.space) if delta.strong) + 40_000
+    )
+
+
+async def test_a_space_is_prepared_once_and_again_when_much_has_come(room: Classroom) -> None:
+    teacher, _ = await catalogue(room)
+    keeper = StrongKeeper(room.territory.replica, room.territory.holdings)
+    assert [await keeper.tend(Here()) for _ in range(4)] == [[], [room.space], [], []]
+    before = [delta.hash for delta in await room.territory.replica.content.deltas(room.space) if delta.strong]
+    await room.publish(teacher, {"grand.bin": Random(9).randbytes(3 * MiB)})
+    await teacher.session.sync()
+    assert [await keeper.tend(Here()) for _ in range(3)] == [[], [room.space], []]
+    after = [delta.hash for delta in await room.territory.replica.content.deltas(room.space) if delta.strong]
+    assert set(before).isdisjoint(after)
+
+
+async def test_several_containers_bring_the_lessons_only_together(
+    room: Classroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(strong_build, "CONTAINER_BYTES", 100_000)
+    monkeypatch.setattr(strong_build, "_FRAME_BYTES", 100_000)
+    _, items = await catalogue(room)
+    await prepare(room)
+    kept = [delta for delta in await room.territory.replica.content.deltas(room.space) if delta.strong]
+    assert len(kept) > 2
+    assert kept[-1].parts == tuple(delta.hash for delta in kept[:-1])
+    await fetched(room, await thin(room), items)
+    # one of them lost: packs bring the lessons
+    await room.territory.replica.content.drop_delta(kept[0].hash)
+    await fetched(room, await thin(room), items)
+
+
+async def test_a_preparation_that_is_cut_short_leaves_nothing(room: Classroom, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(strong_build, "CONTAINER_BYTES", 100_000)
+    monkeypatch.setattr(strong_build, "_FRAME_BYTES", 100_000)
+    _, items = await catalogue(room)
+    assert await prepare(room, Here(dies_after=4)) == []
+    assert not any(delta.strong for delta in await room.territory.replica.content.deltas(room.space))
+    await fetched(room, await thin(room), items)
+
+
+async def test_a_machine_on_which_files_come_out_otherwise_takes_packs_and_remembers_it(room: Classroom) -> None:
+    _, items = await catalogue(room)
+    await prepare(room, Here(spoil=True))
+    device = await thin(room)
+    await fetched(room, device, items)
+    assert await device.agent.replica.store.mark(NO_STRONG_MARK) is not None
+    posts: list[str] = []
+    device.faulty.faults.on_post = posts.append
+    await device.session.sync()
+    assert posts == [SYNC_PATH]
+
+
+async def test_a_worker_that_dies_fails_the_job_and_starts_again_with_the_next() -> None:
+    worker = StrongWorker()
+    try:
+        assert await worker.compress(b"a" * 1_000) == compress(b"a" * 1_000, b"", LEVEL)
+        found = await worker.unfold(LESSON["cours.odt"])
+        assert found is not None
+        assert await worker.unfold(b"no container") is None
+        process = worker._process
+        assert process is not None
+        process.kill()
+        with pytest.raises(LocalFailure) as failed:
+            await worker.compress(b"b" * 1_000)
+        assert failed.value.code is Code.INTERRUPTED
+        assert await worker.compress(b"c") == compress(b"c", b"", LEVEL)
+    finally:
+        await worker.close()
+
+
+def test_a_line_is_thin_when_it_has_been_slow_for_a_while() -> None:
+    slow, fast = Gauge(), Gauge()
+    for gauge, rate in ((slow, THIN_BYTES_PER_S // 2), (fast, THIN_BYTES_PER_S * 2)):
+        assert not gauge.note(10 * MiB, 100.0)
+        assert not gauge.note(rate // 2, 100.5)
+        assert gauge.note(int(rate * (MEASURED_S - 0.5)), 100.0 + MEASURED_S) is (gauge is slow)
+
+
+def test_what_is_read_comes_before_what_is_looked_at_and_listened_to() -> None:
+    paths = ["film.mp4", "son.wav", "image.png", "cours.odt", "page.html", "autre.xyz", "b/page.HTM"]
+    ordered = sorted((ManifestEntry(path, 1, bytes(32)) for path in paths), key=reading_order)
+    assert [file.path for file in ordered] == [
+        "b/page.HTM", "page.html", "cours.odt", "autre.xyz", "image.png", "son.wav", "film.mp4",
+    ]  # fmt: skip
