@@ -7,14 +7,21 @@ Syncthing carry the same edits. The last lines are over a thin line of 600 ms an
 
 from __future__ import annotations
 
+import io
+import re
 import shutil
 import subprocess
+import tarfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
+import zstandard
+
+from bench.corpus import measure as measured
+from bench.corpus import write_corpus
 from bench.edits import EDITS, Edit, change_document, copy_for_editing
 from bench.first_sync import PUPIL, TEACHER, compare
 from bench.peers import ending, rsync_daemon, syncthing_pair, versions, wait_until
@@ -24,6 +31,8 @@ from bench.thin_line import ThinLine
 
 ROUND_TRIP_S: Final = 0.6
 BITS_PER_S: Final = 1e6
+SMALL_MEGABYTES: Final = 20
+PREPARED: Final = re.compile(r"prepared (\d+) bytes for first syncs")
 QUIET_BYTES: Final = 1_500
 """What a sync that brings one revision costs besides content: envelope, entry, headers."""
 THIN: Final = "over 600 ms and 1 Mbit/s"
@@ -39,6 +48,59 @@ def measure(setting: Setting) -> Iterator[Result]:
         yield from _rsync(catalogue, work)
         yield from _syncthing(catalogue, work)
         shutil.rmtree(work)
+    folder = setting.work / "small-catalogue"
+    write_corpus(folder, megabytes=SMALL_MEGABYTES)
+    yield from _first_over_thin_line(folder, setting.work / "thin", f"a generated catalogue of {SMALL_MEGABYTES} MB")
+    for catalogue in setting.catalogues:
+        if measured(catalogue.folder)[1] <= 2 * SMALL_MEGABYTES * 1e6:
+            yield from _first_over_thin_line(catalogue.folder, setting.work / "thin", catalogue.name)
+
+
+def _first_over_thin_line(source: Path, work: Path, name: str) -> Iterator[Result]:
+    """What the server prepares of a catalogue, and a machine that has nothing and a thin line."""
+    table = f"first sync {THIN}: {name}"
+    school = School.found(work)
+    space = school.add_class("CM1")
+    person = school.tell_server("person", "add", "Mme Petit", "--role", "teacher", "--space", space)["person"]
+    with school.serving():
+        school.tell(TEACHER, *school.enrolment("teacher", [space], person))
+        school.tell(PUPIL, *school.enrolment("machine", [space]))
+        item = school.tell(TEACHER, "publish", str(source), "--space", space, "--title", "Cours")["item"]
+        school.tell(TEACHER, "sync")
+        began = time.monotonic()
+        log = work / "server.log"
+        wait_until(lambda: PREPARED.search(log.read_text()) is not None, "what the server prepares", patience_s=1_800)
+        prepared = PREPARED.search(log.read_text())
+        floor = _floor(source)
+        figures: dict[str, Figure] = {
+            "prepared_bytes": float(prepared[1]) if prepared else 0.0,
+            "prepare_s": time.monotonic() - began,
+            "floor_bytes": floor,
+        }
+        yield Result(table, "Relais: prepared by the server", figures, {"prepared_bytes": 0.95 * floor})
+    line = ThinLine(school.ports.server, school.ports.relay, round_trip_s=ROUND_TRIP_S, bits_per_s=BITS_PER_S)
+    with school.serving_alone(), line:
+        began = time.monotonic()
+        done = school.tell(PUPIL, "sync")
+        wall_s = time.monotonic() - began
+        figures = {
+            "wall_s": wall_s,
+            "both_bytes": done["bytes_in"] + done["bytes_out"],
+            "requests": done["round_trips"],
+        }
+        yield Result(table, "Relais: first sync", figures, {"wall_s": floor / (BITS_PER_S / 8)})
+    school.tell(PUPIL, "checkout", item, str(work / "copy"))
+    compare(source, work / "copy")
+    shutil.rmtree(work)
+
+
+def _floor(source: Path) -> int:
+    """What `tar` and `zstd -19 --long=27` make of a folder."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        archive.add(source, arcname=".")
+    rules = zstandard.ZstdCompressionParameters.from_level(19, window_log=27, enable_ldm=True)
+    return len(zstandard.ZstdCompressor(compression_params=rules).compress(packed.getvalue()))
 
 
 def _table(catalogue: Catalogue) -> str:
@@ -79,9 +141,11 @@ def _edited(school: School, catalogue: Catalogue, edit: Edit, source: Path, name
         "wall_s": fetching.wall_s,
         "client_cpu_s": fetching.client.cpu_s,
         "client_peak_bytes": fetching.client.peak_bytes,
+        "server_peak_bytes": max(sending.server.peak_bytes, fetching.server.peak_bytes),
         "sent_bytes": sending.traffic.both,
         "publish_s": publishing.wall_s,
         "publish_cpu_s": publishing.client.cpu_s,
+        "publish_peak_bytes": publishing.client.peak_bytes,
     }
     goal = edit.goal_bytes
     if edit.goal_times is not None and floor is not None:

@@ -277,15 +277,25 @@ def _note(notes: Sequence[Entry]) -> FeedbackNote | None:
 def live_content(coursework: Coursework) -> Iterable[ContentRef]:
     """Content that every device of the space keeps.
 
-    All heads of items that are not withdrawn, and feedback in force.
+    All heads of items that are not withdrawn, and feedback in force, in the order in which it is needed.
     """
-    for item in coursework.items.values():
+    for item in in_order_of_need(coursework.items.values()):
         if not item.withdrawn:
             for version in item.heads:
                 yield version.record.content
     for work in coursework.hand_ins.values():
         if work.feedback is not None and work.feedback.record.content is not None:
             yield work.feedback.record.content
+
+
+def in_order_of_need(items: Iterable[Item]) -> list[Item]:
+    """What is due soonest first, then what is not due, small before large."""
+
+    def rank(item: Item) -> tuple[bool, int, int, bytes]:
+        record = item.shown.record
+        return record.due_ms is None, record.due_ms or 0, record.content.size, item.id
+
+    return sorted(items, key=rank)
 
 
 def sealed_content(coursework: Coursework, author: bytes | None = None) -> Iterable[ContentRef]:

@@ -30,6 +30,7 @@ from protocol.rights import WRITERS, Authority
 from protocol.roles import Role
 from sync_agent.fetching import Fetching
 from sync_agent.spending import Budget
+from sync_agent.transfer_progress import TransferProgress
 
 ENROLMENT_FILE: Final = "enrolment.json"
 DEVICE_KEYS_FILE: Final = "keys/device"
@@ -163,6 +164,8 @@ class Agent:
         """How many entries came out of a damaged database when this was opened; None if it was whole."""
         self.writing = asyncio.Lock()
         self.fetching = Fetching()
+        self.progress = TransferProgress()
+        """How far what is on its way to or from the server has come."""
         self.neighbours: Callable[[], list[JSON]] = list
         self.network_problem: Callable[[], tuple[Code, str, str] | None] = _no_problem
         self.on_change: Callable[[], None] = _nothing

@@ -20,6 +20,7 @@ from sync_agent import parameters as given
 from sync_agent.app import Agent, use_few_threads
 from sync_agent.publisher import Keep, Wish
 from sync_agent.status import status
+from sync_agent.transfer_progress import telling
 
 
 @asynccontextmanager
@@ -170,7 +171,7 @@ class _Commands:
 
         if self._sync is None:
             self._sync = sync_alone(self._agent)
-        return await self._sync(params, incoming, outgoing)
+        return await telling(self._sync(params, incoming, outgoing), self._agent.progress, outgoing.progress)
 
     async def status(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
         return await status(self._agent)

@@ -92,7 +92,7 @@ class Session:
         self._calls = SealedCalls(agent, transport)
         self._asking = Asking(agent)
         self._budget = agent.budget
-        self._transfer = Transfer(self._content, transport)
+        self._transfer = Transfer(self._content, transport, agent.progress)
         self._reconciling = Reconciling(agent, self._calls)
         self._one_at_a_time = asyncio.Lock()
         self._readers_kept = False

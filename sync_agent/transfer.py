@@ -23,6 +23,7 @@ from protocol.limits import INLINE_PACK_BYTES, KiB, MiB
 from protocol.messages import Link, Upload
 from protocol.replica.interfaces import ContentStore, PackInfo
 from sync_agent.line_rate import WORTH_BYTES, Gauge
+from sync_agent.transfer_progress import TransferProgress
 from sync_agent.transport import Transport
 
 PACKS_AT_ONCE: Final = 2
@@ -60,7 +61,9 @@ class Moved:
 class Transfer:
     """Moves packs between a content store and a server."""
 
-    def __init__(self, content: ContentStore, transport: Transport) -> None:
+    def __init__(self, content: ContentStore, transport: Transport, progress: TransferProgress | None = None) -> None:
+        """`progress` is told what is on its way."""
+        self._progress = progress or TransferProgress()
         self._content = content
         self._transport = transport
         self._gauge: Gauge | None = None
@@ -76,11 +79,15 @@ class Transfer:
         for pack, same in by_pack.items():
             (small if same[0].size <= INLINE_PACK_BYTES else large).append((pack, partial(self._fetch_shared, same)))
         moved = Moved()
-        worth = sum(same[0].size for same in by_pack.values()) >= WORTH_BYTES
-        self._gauge = Gauge() if leave_if_thin and worth else None
+        of_bytes = sum(same[0].size for same in by_pack.values())
+        self._gauge = Gauge() if leave_if_thin and of_bytes >= WORTH_BYTES else None
         self._too_early = []
-        await _work_off(small, SMALL_PACKS_AT_ONCE, moved)
-        await _work_off(large, PACKS_AT_ONCE, moved)
+        self._progress.begin(of_bytes, sends=False)
+        try:
+            await _work_off(small, SMALL_PACKS_AT_ONCE, moved)
+            await _work_off(large, PACKS_AT_ONCE, moved)
+        finally:
+            self._progress.end()
         if self._gauge is not None:
             moved.thin = self._gauge.is_thin
         self._gauge = None
@@ -91,8 +98,13 @@ class Transfer:
     async def send(self, uploads: Iterable[tuple[Upload, PackInfo]]) -> Moved:
         """Send stored packs that the server wants."""
         moved = Moved()
-        jobs: list[Job] = [(pack.hash, partial(self._send_usable, upload, pack)) for upload, pack in uploads]
-        await _work_off(jobs, PACKS_AT_ONCE, moved)
+        wanted = list(uploads)
+        jobs: list[Job] = [(pack.hash, partial(self._send_usable, upload, pack)) for upload, pack in wanted]
+        self._progress.begin(sum(pack.size - upload.offset for upload, pack in wanted), sends=True)
+        try:
+            await _work_off(jobs, PACKS_AT_ONCE, moved)
+        finally:
+            self._progress.end()
         return moved
 
     # --- down ---------------------------------------------------------------------------------------------------------
@@ -144,6 +156,7 @@ class Transfer:
         if held > link.size:
             await self._content.drop_part(link.pack)
             held = 0
+        self._progress.note(held, get_running_loop().time())
         cuts = 0
         while held < link.size:
             before = held
@@ -168,7 +181,9 @@ class Transfer:
                         held = await self._content.append_part(link.pack, held, bytes(buffer))
                         buffer.clear()
                     buffer += piece
-                    if self._gauge is not None and self._gauge.note(len(piece), get_running_loop().time()):
+                    now_s = get_running_loop().time()
+                    self._progress.note(len(piece), now_s)
+                    if self._gauge is not None and self._gauge.note(len(piece), now_s):
                         cut = LocalFailure(Code.PAUSED, "the line is thin: something smaller is asked for")
                         break
             except NoAnswer as reason:
@@ -220,7 +235,9 @@ class Transfer:
             if not block:
                 raise LocalFailure(Code.DAMAGED, "a stored pack is shorter than it was", pack=pack.hash.hex())
             for start in range(0, len(block), SENT_PIECE_BYTES):
-                yield block[start : start + SENT_PIECE_BYTES]
+                piece = block[start : start + SENT_PIECE_BYTES]
+                yield piece
+                self._progress.note(len(piece), get_running_loop().time())
             offset += len(block)
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from protocol.coursework import Coursework, Item, Version, Work
+from protocol.coursework import Coursework, Item, Version, Work, in_order_of_need
 from protocol.entry import Entry, Kind
 from protocol.limits import INLINE_PACK_BYTES, INLINE_TOTAL_BYTES, MAX_INLINE_PACKS
 from protocol.messages import Wanted
@@ -61,7 +61,7 @@ class Outgoing:
             # on a thin line it is asked for by name, in the fewest bytes
             return
         coursework = (await self._replica.view(space)).coursework
-        for item in coursework.items.values():
+        for item in in_order_of_need(coursework.items.values()):
             await self._add_revisions(space, item, news, complete=complete)
         for work in coursework.hand_ins.values():
             await self._add_work(space, work, news)
