@@ -68,7 +68,8 @@ class ThinLine:
         server.close()
         for writer in self._writers:
             writer.close()
-        await asyncio.wait(asyncio.all_tasks() - {asyncio.current_task()}, timeout=5)
+        if left := asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.wait(left, timeout=5)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(2 * self._half_s)
@@ -99,6 +100,7 @@ async def _deliver(queue: asyncio.Queue[tuple[float, bytes]], writer: asyncio.St
         if not data:
             writer.close()
             return
-        with contextlib.suppress(OSError):
-            writer.write(data)
-            await writer.drain()
+        if not writer.is_closing():
+            with contextlib.suppress(OSError):
+                writer.write(data)
+                await writer.drain()
