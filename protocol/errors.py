@@ -33,6 +33,7 @@ class Code(StrEnum):
     BAD_DATE = "bad-date"
     BAD_NAME = "bad-name"
     BAD_KIT = "bad-kit"
+    BAD_BACKUP = "bad-backup"
     NOT_AN_ASSIGNMENT = "not-an-assignment"
     MISSING_FILE = "missing-file"
     UNREADABLE_FILE = "unreadable-file"

@@ -155,6 +155,7 @@ MAX_PROGRESS_BYTES: Final = 4 * KiB
 MAX_SENTENCE_CHARS: Final = 4_000
 MAX_CONTROL_FILE_BYTES: Final = 4 * KiB
 MAX_CONFIG_FILE_BYTES: Final = 64 * KiB
+MAX_BACKUP_HEAD_BYTES: Final = 64 * KiB
 
 # log files of a running program
 LOG_FILE_BYTES: Final = 2 * MiB

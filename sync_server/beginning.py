@@ -31,7 +31,7 @@ async def begin(
     tell: Callable[[str], None],
 ) -> JSON:
     """Begin a territory in DIR, new or from a kit; the keys of the contract. Raises `BadInput`, `LocalFailure`."""
-    _check_folder(folder)
+    check_folder(folder)
     name = name_of(name, "a territory")
     passphrase = None if passphrase_file is None else passphrase_in(passphrase_file)
     if recover is None:
@@ -39,7 +39,7 @@ async def begin(
         place: Path | None = folder / DEFAULT_KIT if kit is None else kit
     else:
         known, place = replace(kit_in(recover, passphrase), name=name), kit
-    _make_folder(folder)
+    make_folder(folder)
 
     async def operate(_params: Params, _incoming: Incoming, _outgoing: Outgoing) -> JSON:
         await begin_territory(folder, known, kit_file=place, passphrase=passphrase, now_ms=now_ms, entropy=entropy)
@@ -58,14 +58,15 @@ async def begin(
     return await run_command(folder, "init", {}, NO_FILES, Notices(), table, create=True)
 
 
-def _check_folder(folder: Path) -> None:
+def check_folder(folder: Path) -> None:
+    """Raise `BadInput` for a DIR that is a server's already, or no folder."""
     if is_initialised(folder):
         raise already_initialised(folder)
     if folder.exists() and not folder.is_dir():
         raise BadInput(Code.USAGE, f"{folder} is not a folder")
 
 
-def _make_folder(folder: Path) -> None:
+def make_folder(folder: Path) -> None:
     """Make DIR so that only its owner enters: names of pupils will lie in it. Who takes the lock says what is wrong."""
     with contextlib.suppress(OSError):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Final
@@ -15,7 +16,7 @@ import typer
 
 from protocol.replica.command import run_command
 from protocol.replica.console import Call, Notices, Program, installed_version, tell
-from protocol.replica.operation import JSON, NO_FILES, Params, Table
+from protocol.replica.operation import JSON, NO_FILES, Outgoing, Params, Table
 from protocol.replica.service.commands import add_service_commands
 from protocol.replica.service.definition import SERVER
 from sync_server.data_folder import check_initialised
@@ -45,7 +46,9 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-async def _run(call: Call, name: str, params: Params, *, lasting: bool = False) -> JSON:
+async def _run(
+    call: Call, name: str, params: Params, outgoing: Outgoing | None = None, *, lasting: bool = False
+) -> JSON:
     """Have the owner of DIR run a command: this process if nobody is."""
 
     @asynccontextmanager
@@ -57,7 +60,9 @@ async def _run(call: Call, name: str, params: Params, *, lasting: bool = False) 
             yield operations(server)
 
     check_initialised(call.data_dir)
-    return await run_command(call.data_dir, name, params, NO_FILES, Notices(), in_process, serve_others=lasting)
+    return await run_command(
+        call.data_dir, name, params, NO_FILES, outgoing or Notices(), in_process, serve_others=lasting
+    )
 
 
 @PROGRAM.command("init")
@@ -252,6 +257,47 @@ async def verify(call: Call) -> JSON:
 async def repair(call: Call) -> JSON:
     """Verify, and make anew every note that can be made from what is stored."""
     return await _run(call, "repair", {}, lasting=True)
+
+
+@PROGRAM.command("backup")
+async def backup(
+    call: Call,
+    file: Annotated[str, typer.Argument(metavar="FILE", help="Where the backup goes; an older one is replaced.")],
+) -> JSON:
+    """Write all that the server holds, and its keys, into one file, while it goes on serving."""
+    from sync_server.backing_up import BackupFile, summary  # noqa: PLC0415 — loaded only when needed
+
+    check_initialised(call.data_dir)
+    with BackupFile(Path(file)) as target:
+        made = await _run(call, "backup", {}, target, lasting=True)
+        head = await asyncio.to_thread(target.keep)
+    await _run(call, "backup-kept", made if isinstance(made, Mapping) else {})
+    tell(f"{file} holds {summary(head)}; it was read back. Keep it as safe as the server")
+    return {}
+
+
+@PROGRAM.command("restore")
+async def restore(
+    call: Call,
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A backup.")],
+    *,
+    kit: Annotated[str, typer.Option(metavar="KIT", help="The territory's recovery kit.")],
+    passphrase_file: Annotated[
+        str | None, typer.Option(metavar="FILE", help="A file with the passphrase that protects the kit.")
+    ] = None,
+) -> JSON:
+    """Make DIR, which must be unused, the server that a backup holds; agents bring what came after it."""
+    from sync_server.backing_up import restore as bring_back  # noqa: PLC0415 — loaded only when needed
+
+    return await bring_back(
+        call.data_dir,
+        Path(file),
+        Path(kit),
+        None if passphrase_file is None else Path(passphrase_file),
+        now_ms=now_ms,
+        entropy=secrets.token_bytes,
+        tell=tell,
+    )
 
 
 add_service_commands(PROGRAM, SERVER, "relais-server", check_initialised)

@@ -17,6 +17,7 @@ from protocol.replica.operation import JSON, Incoming, Outgoing, Params, Table
 from sync_server.app import Server
 from sync_server.handlers import grants
 from sync_server.handlers.administrators import add_administrator, list_administrators, remove_administrator
+from sync_server.handlers.backups import back_up, note_kept
 from sync_server.handlers.devices import Device
 from sync_server.handlers.erasures import erase_person
 from sync_server.handlers.hand_ins import list_hand_ins
@@ -183,6 +184,16 @@ async def _repair(server: Server, _params: Params, outgoing: Outgoing) -> JSON:
     return {}
 
 
+async def _backup(server: Server, _params: Params, outgoing: Outgoing) -> JSON:
+    head = await back_up(server, installed_version(), outgoing)
+    return {"made_ms": head.made_ms}
+
+
+async def _backup_kept(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
+    await note_kept(server, _count(params, "made_ms"))
+    return {}
+
+
 async def _administrator_add(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
     made = await add_administrator(server, _text(params, "name"), _text(params, "verifier"))
     return {"administrator": made.name}
@@ -213,6 +224,8 @@ _COMMANDS: Final[Mapping[str, Command]] = {
     "administrator remove": _administrator_remove,
     "revoke": _revoke,
     "erase": _erase,
+    "backup": _backup,
+    "backup-kept": _backup_kept,
     "verify": _verify,
     "repair": _repair,
 }

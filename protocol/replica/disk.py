@@ -85,6 +85,12 @@ class Disk:
             for folder in folders:
                 _flush_folder(folder)
 
+    def flush_folders(self, names: Iterable[str]) -> None:
+        """Return when the names in these folders are durable."""
+        with self._writing(flushing=True):
+            for name in names:
+                _flush_folder(self.root / name)
+
     def remove(self, name: str) -> None:
         """Remove a file, if it is there; that it is gone may not survive a power cut."""
         with self._writing():

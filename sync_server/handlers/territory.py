@@ -52,9 +52,9 @@ async def begin_territory(
 
     Raises `BadInput` (ALREADY_INITIALISED, USAGE for a kit file that exists), `LocalFailure`.
     """
-    _make_room(folder, kit_file)
+    make_room(folder, kit_file)
     text = None if kit_file is None else write_kit(kit, passphrase=passphrase, salt=entropy(SALT_BYTES)).encode()
-    _note_unfinished(folder, text)
+    note_unfinished(folder, text)
     if kit_file is not None and text is not None:
         write_private(kit_file, text)
     await _begin(folder, kit, now_ms=now_ms, entropy=entropy)
@@ -104,8 +104,11 @@ async def _begin(folder: Path, kit: Kit, *, now_ms: Callable[[], int], entropy: 
     remove_private(folder / UNFINISHED_FILE)
 
 
-def _make_room(folder: Path, place: Path | None) -> None:
-    """Throw away what an interrupted `init` left; refuse a DIR, or a kit's place, that holds something else."""
+def make_room(folder: Path, place: Path | None = None) -> None:
+    """Throw away what an interrupted `init` or `restore` left.
+
+    Raises `BadInput` for a DIR, or a kit's place, that holds something else.
+    """
     if is_initialised(folder):
         raise already_initialised(folder)
     left = _unfinished_kit(folder)
@@ -125,8 +128,8 @@ def _make_room(folder: Path, place: Path | None) -> None:
             shutil.rmtree(folder / name, ignore_errors=True)
 
 
-def _note_unfinished(folder: Path, kit: bytes | None) -> None:
-    """Say that an `init` is under way, and which kit is its own, before anything else is written."""
+def note_unfinished(folder: Path, kit: bytes | None = None) -> None:
+    """Say that an `init` or a `restore` is under way, and which kit is its own, before anything else is written."""
     digest = "" if kit is None else blake3(kit).hexdigest()
     write_private(folder / UNFINISHED_FILE, json.dumps({"kit": digest}).encode())
 

@@ -170,6 +170,6 @@ def school(folder: Path) -> Iterator[School]:
     try:
         yield found
     finally:
-        for machine in (server, *found.agents.values()):
+        for machine in (server, found.server, *found.agents.values()):
             if machine.daemon is not None:
                 machine.kill()

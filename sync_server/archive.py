@@ -1,0 +1,241 @@
+"""The file of `backup` and `restore`: a tar of a server's store, packs and keys, checked whenever it is read.
+
+Members, in this order: `relais-backup.json` (what this is, and what must follow), `keys/server`, `replica.db`,
+`packs/ab/<hash>.pack` …. A pack is checked by its own hash, the database by the one in the first member, the count of
+packs by the number there; so a file that was cut short, or rotted, is told before it replaces anything.
+
+The recovery kit is never in it. The server's keys are: whoever holds the file holds the server.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, BinaryIO, Final, Self, cast
+
+from blake3 import blake3
+
+from protocol.clock import rfc3339
+from protocol.errors import BadInput, Code, LocalFailure
+from protocol.limits import MAX_BACKUP_HEAD_BYTES, MAX_DEVICE_KEYS_BYTES, MAX_PACK_BYTES, MiB
+from protocol.replica.packs import PACKS
+from protocol.replica.sqlite import DATABASE
+from sync_server.data_folder import KEYS_FILE
+
+HEAD: Final = "relais-backup.json"
+BLOCK_BYTES: Final = 512
+END: Final = bytes(2 * BLOCK_BYTES)
+PIECE_BYTES: Final = MiB
+_FORMAT: Final = 0
+_PACK: Final = re.compile(rf"{PACKS}/[0-9a-f]{{2}}/([0-9a-f]{{64}})\.pack")
+_HASH_BYTES: Final = 32
+_MODE: Final = 0o600
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What the first member says: whose backup, when, by which version, and what follows."""
+
+    territory: bytes
+    root: bytes
+    name: str
+    certificate: bytes
+    made_ms: int
+    version: str
+    entries: int
+    database_bytes: int
+    database_hash: bytes
+    packs: int
+    pack_bytes: int
+
+    def encode(self) -> bytes:
+        """The member's bytes."""
+        document = {
+            "format": _FORMAT,
+            "territory": self.territory.hex(),
+            "root": self.root.hex(),
+            "name": self.name,
+            "certificate": self.certificate.hex(),
+            "made_at": rfc3339(self.made_ms),
+            "made_ms": self.made_ms,
+            "version": self.version,
+            "entries": self.entries,
+            "database": {"bytes": self.database_bytes, "blake3": self.database_hash.hex()},
+            "packs": {"count": self.packs, "bytes": self.pack_bytes},
+        }
+        return json.dumps(document, ensure_ascii=False, indent=1).encode() + b"\n"
+
+    @classmethod
+    def parse(cls, data: bytes) -> Self:
+        """What `encode` wrote. Raises `BadInput(BAD_BACKUP)`."""
+        try:
+            found = json.loads(data)
+            if found["format"] != _FORMAT:
+                raise BadInput(Code.BAD_BACKUP, "this backup was made by a newer version of the program")
+            head = cls(
+                bytes.fromhex(found["territory"]),
+                bytes.fromhex(found["root"]),
+                str(found["name"]),
+                bytes.fromhex(found["certificate"]),
+                int(found["made_ms"]),
+                str(found["version"]),
+                int(found["entries"]),
+                int(found["database"]["bytes"]),
+                bytes.fromhex(found["database"]["blake3"]),
+                int(found["packs"]["count"]),
+                int(found["packs"]["bytes"]),
+            )
+        except (ValueError, KeyError, TypeError) as reason:
+            raise _no_backup() from reason
+        if {len(part) for part in (head.territory, head.root, head.certificate, head.database_hash)} != {_HASH_BYTES}:
+            raise _no_backup()
+        return head
+
+
+def header(name: str, size: int, at_ms: int) -> bytes:
+    """What stands before a member's bytes."""
+    info = tarfile.TarInfo(name)
+    info.size, info.mtime, info.mode = size, at_ms // 1000, _MODE
+    return info.tobuf(tarfile.GNU_FORMAT)
+
+
+def padding(size: int) -> bytes:
+    """What stands after them."""
+    return bytes(-size % BLOCK_BYTES)
+
+
+def pack_member(pack: bytes) -> str:
+    """The member that holds a pack: its place below DIR."""
+    return f"{PACKS}/{pack[:1].hex()}/{pack.hex()}.pack"
+
+
+def read_head(path: Path) -> Head:
+    """Whose backup a file is. Raises `BadInput` (MISSING_FILE, UNREADABLE_FILE, BAD_BACKUP)."""
+    with _members(path) as members:
+        return _head(members)
+
+
+def read_whole(path: Path, into: Path | None) -> Head:
+    """Read all of a backup, check it, and write its members below `into` if that is given.
+
+    What is written is flushed, the folders of it are not.
+
+    Raises `BadInput` (MISSING_FILE, UNREADABLE_FILE, BAD_BACKUP), `LocalFailure` (DAMAGED; DISK_FULL, STORAGE_FAILED
+    for what is written).
+    """
+    with _members(path) as members:
+        head = _head(members)
+        seen: set[str] = set()
+        try:
+            for info, file in members:
+                expected = _expected(info, head)
+                digest = _copy(file, info.size, None if into is None else into / info.name)
+                if expected is not None and digest != expected:
+                    raise _damaged(path, f"{info.name} is not what it was")
+                seen.add(info.name)
+        except tarfile.TarError as reason:
+            raise _damaged(path, "it cannot be read to its end") from reason
+        if not {KEYS_FILE, DATABASE} <= seen or len(seen) - 2 != head.packs:
+            raise _damaged(path, "it was cut short")
+    return head
+
+
+def _expected(info: tarfile.TarInfo, head: Head) -> bytes | None:
+    """The hash that a member must have. Raises `BadInput(BAD_BACKUP)` for one that no backup has."""
+    pack = _PACK.fullmatch(info.name)
+    if pack is not None and info.size <= MAX_PACK_BYTES:
+        return bytes.fromhex(pack[1])
+    if info.name == DATABASE and info.size == head.database_bytes:
+        return head.database_hash
+    if info.name == KEYS_FILE and info.size <= MAX_DEVICE_KEYS_BYTES:
+        return None
+    raise _no_backup()
+
+
+@contextmanager
+def _members(path: Path) -> Iterator[Iterator[tuple[tarfile.TarInfo, IO[bytes]]]]:
+    """The members in order, each to be read before the next."""
+    try:
+        with path.open("rb") as file, tarfile.open(fileobj=file, mode="r|", bufsize=PIECE_BYTES) as archive:
+            yield _regular(archive)
+    except FileNotFoundError as reason:
+        raise BadInput(Code.MISSING_FILE, f"{path} does not exist", path=str(path)) from reason
+    except tarfile.TarError as reason:
+        raise _no_backup() from reason
+    except OSError as reason:
+        raise BadInput(Code.UNREADABLE_FILE, f"{path} cannot be read: {reason.strerror}", path=str(path)) from reason
+
+
+def _regular(archive: tarfile.TarFile) -> Iterator[tuple[tarfile.TarInfo, IO[bytes]]]:
+    for info in archive:
+        file = archive.extractfile(info) if info.isreg() else None
+        if file is None:
+            raise _no_backup()
+        yield info, file
+
+
+def _head(members: Iterator[tuple[tarfile.TarInfo, IO[bytes]]]) -> Head:
+    info, file = next(members, (None, None))
+    if info is None or file is None or info.name != HEAD or info.size > MAX_BACKUP_HEAD_BYTES:
+        raise _no_backup()
+    return Head.parse(file.read(MAX_BACKUP_HEAD_BYTES))
+
+
+def _copy(source: IO[bytes], size: int, target: Path | None) -> bytes:
+    """Read a member to its end, into `target` if that is given; its BLAKE3."""
+    hasher = blake3()
+    with _written(target) as file:
+        while size > 0 and (piece := source.read(min(PIECE_BYTES, size))):
+            size -= len(piece)
+            hasher.update(piece)
+            if file is not None:
+                _write(file, piece)
+    return hasher.digest()
+
+
+@contextmanager
+def _written(target: Path | None) -> Iterator[BinaryIO | None]:
+    if target is None:
+        yield None
+        return
+    try:
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        opened = target.open("xb", buffering=0)
+    except OSError as reason:
+        raise _unwritten(target, reason) from reason
+    with opened as file:
+        yield cast("BinaryIO", file)
+        try:
+            os.fsync(file.fileno())
+        except OSError as reason:
+            raise _unwritten(target, reason) from reason
+
+
+def _write(file: BinaryIO, piece: bytes) -> None:
+    rest = memoryview(piece)
+    try:
+        while rest:
+            rest = rest[file.write(rest) :]
+    except OSError as reason:
+        raise _unwritten(Path(file.name), reason) from reason
+
+
+def _unwritten(target: Path, reason: OSError) -> LocalFailure:
+    if reason.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return LocalFailure(Code.DISK_FULL, f"the disk is full: {target} could not be written")
+    return LocalFailure(Code.STORAGE_FAILED, f"{target} cannot be written: {reason.strerror}", path=str(target))
+
+
+def _no_backup() -> BadInput:
+    return BadInput(Code.BAD_BACKUP, "this file is no backup of a Relais server")
+
+
+def _damaged(path: Path, why: str) -> LocalFailure:
+    return LocalFailure(Code.DAMAGED, f"the backup {path} is damaged: {why}; use an older one", path=str(path))

@@ -1,0 +1,182 @@
+"""The commands `backup` and `restore`: files of the caller, and what must hold before and after.
+
+Rules:
+- a backup appears under its name when it is whole, durable and read back; until then what was there stays;
+- `restore` wants an unused DIR, and the kit: the store begins a new generation, which only the root's key can say. From
+  then on no agent believes what it remembered of this server: each compares sets, and brings what came afterwards;
+- what an interrupted `restore` left is thrown away by the next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final, Self
+
+from protocol.entry import Kind
+from protocol.errors import BadInput, Code, LocalFailure, Refused
+from protocol.identity import SigningKey, territory_id
+from protocol.replica.command import run_command
+from protocol.replica.console import Notices
+from protocol.replica.disk import Disk
+from protocol.replica.operation import JSON, NO_FILES, Incoming, Outgoing, Params, Table
+from protocol.replica.packs import PACKS, PackFolder
+from protocol.replica.private_file import make_private_folder, remove_private
+from protocol.replica.replica import Draft, Entropy, Replica
+from protocol.replica.sqlite import SqliteStore
+from protocol.structure import GENERATION_BYTES, Generation
+from sync_server.archive import HEAD, Head, read_head, read_whole
+from sync_server.beginning import check_folder, make_folder
+from sync_server.data_folder import KEYS_FOLDER, UNFINISHED_FILE
+from sync_server.handlers.territory import kit_in, make_room, note_unfinished, passphrase_in
+from sync_server.keys import ServerKeys, Territory
+
+_PASSING: Final = ".passing"
+_EXCLUSIVE: Final = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
+_LOOK_BYTES: Final = 512
+
+
+class BackupFile(Notices):
+    """Puts the parts of a backup together beside `target`. A context: what `keep` has not kept is gone at its end."""
+
+    def __init__(self, target: Path) -> None:
+        """Raises `BadInput(USAGE)` where `target` is something else than a backup, or its folder is missing."""
+        _check_target(target)
+        self._target = target
+        self._passing = target.with_name(f"{target.name}{_PASSING}")
+        self._file = -1
+
+    def __enter__(self) -> Self:
+        try:
+            self._file = os.open(self._passing, _EXCLUSIVE, 0o600)
+        except OSError as reason:
+            raise self._failed(reason) from reason
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file >= 0:
+            os.close(self._file)
+        self._passing.unlink(missing_ok=True)
+
+    async def start(self, path: str, size: int | None) -> None:
+        """The next part begins."""
+
+    async def data(self, data: bytes) -> None:
+        """Its bytes. Raises `LocalFailure(DISK_FULL | STORAGE_FAILED)`."""
+        await asyncio.to_thread(self._write, data)
+
+    async def end(self) -> None:
+        """A part is whole."""
+
+    def keep(self) -> Head:
+        """Make it durable, read it back, and let it appear. Raises `LocalFailure`."""
+        try:
+            os.fsync(self._file)
+            os.close(self._file)
+            self._file = -1
+        except OSError as reason:
+            raise self._failed(reason) from reason
+        head = read_whole(self._passing, None)
+        Disk(self._target.parent).rename_all([(self._passing.name, self._target.name)])
+        return head
+
+    def _write(self, data: bytes) -> None:
+        rest = memoryview(data)
+        try:
+            while rest:
+                rest = rest[os.write(self._file, rest) :]
+        except OSError as reason:
+            raise self._failed(reason) from reason
+
+    def _failed(self, reason: OSError) -> LocalFailure:
+        full = reason.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        code = Code.DISK_FULL if full else Code.STORAGE_FAILED
+        return LocalFailure(code, f"{self._target} cannot be written: {reason.strerror}", path=str(self._target))
+
+
+def _check_target(target: Path) -> None:
+    if target.is_dir() or not target.parent.is_dir():
+        raise BadInput(Code.USAGE, f"a backup cannot be written to {target}: it is a folder, or lies in none")
+    try:
+        with target.open("rb") as file:
+            if HEAD.encode() not in file.read(_LOOK_BYTES):
+                raise BadInput(Code.USAGE, f"{target} exists and is no backup; choose another name")
+    except FileNotFoundError:
+        return
+    except OSError as reason:
+        raise BadInput(Code.UNREADABLE_FILE, f"{target} cannot be read: {reason.strerror}") from reason
+
+
+async def restore(
+    folder: Path,
+    file: Path,
+    kit_file: Path,
+    passphrase_file: Path | None,
+    *,
+    now_ms: Callable[[], int],
+    entropy: Entropy,
+    tell: Callable[[str], None],
+) -> JSON:
+    """Make DIR the server that a backup holds, in a new generation.
+
+    Raises `BadInput` (a DIR in use, no backup, no kit), `Refused(WRONG_TERRITORY)` for another territory's kit,
+    `LocalFailure` (DAMAGED for a backup that is not whole).
+    """
+    passphrase = None if passphrase_file is None else passphrase_in(passphrase_file)
+    kit = kit_in(kit_file, passphrase)
+    head = await asyncio.to_thread(read_head, file)
+    if kit.root.public != head.root or territory_id(head.root) != head.territory:
+        raise Refused(Code.WRONG_TERRITORY, f"{kit_file} is the kit of another territory than “{head.name}”")
+    check_folder(folder)
+    make_room(folder)
+    make_folder(folder)
+
+    async def operate(_params: Params, _incoming: Incoming, _outgoing: Outgoing) -> JSON:
+        make_room(folder)
+        note_unfinished(folder)
+        await asyncio.to_thread(_unpack, file, folder)
+        await _begin_generation(folder, head, kit.root, now_ms=now_ms, entropy=entropy)
+        return {}
+
+    @asynccontextmanager
+    async def table() -> AsyncIterator[Table]:
+        yield {"restore": operate}
+
+    result = await run_command(folder, "restore", {}, NO_FILES, Notices(), table, create=True)
+    tell(f"restored {summary(head)}; what came after the backup comes back from the agents, once `run` is up")
+    return result
+
+
+def summary(head: Head) -> str:
+    """What a backup holds, in a few words."""
+    megabytes = (head.database_bytes + head.pack_bytes) / 1_000_000
+    return f"“{head.name}”: {head.entries} entries and {head.packs} packs, {megabytes:.1f} MB"
+
+
+def _unpack(file: Path, folder: Path) -> None:
+    """All members, checked and durable."""
+    make_private_folder(folder / KEYS_FOLDER)
+    read_whole(file, folder)
+    disk = Disk(folder)
+    places = {str(Path(name).parent) for name, _ in disk.files(PACKS)}
+    disk.flush_folders([KEYS_FOLDER, *sorted(places), *([PACKS] if places else []), "."])
+
+
+async def _begin_generation(
+    folder: Path, head: Head, root: SigningKey, *, now_ms: Callable[[], int], entropy: Entropy
+) -> None:
+    generation = entropy(GENERATION_BYTES)
+    ServerKeys.read(folder)
+    store = await SqliteStore.open(folder)
+    try:
+        replica = await Replica.open(head.root, store, await PackFolder.open(folder, store))
+        draft = Draft(head.territory, Kind.GENERATION, None, Generation(generation).encode())
+        await replica.write([draft], author=root, now_ms=now_ms(), entropy=entropy, unsent=False)
+    finally:
+        await store.close()
+    Territory(head.name, head.root, head.certificate, generation).write(folder)
+    remove_private(folder / UNFINISHED_FILE)

@@ -1,0 +1,166 @@
+"""`backup`: everything that a server would miss, written out while it goes on serving (R8).
+
+Rules:
+- the database is copied in one transaction, so that it says what was true at one moment; packs do not change, so they
+  are read after it, at leisure;
+- a pack that has gone or rotted since is left out and said; agents bring it back;
+- a backup counts once the caller has it on disk and has read it back: only then is its time noted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from blake3 import blake3
+
+from protocol.errors import Code, LocalFailure
+from protocol.identity import territory_id
+from protocol.limits import GiB
+from protocol.replica.operation import Outgoing
+from protocol.replica.sqlite import DATABASE
+from sync_server import archive
+from sync_server.app import Server
+from sync_server.data_folder import KEYS_FILE
+from sync_server.handlers.figures import BACKUP_MARK
+
+COPY_FILE: Final = "backup-passing.db"
+PART_BYTES: Final = GiB
+"""A backup leaves the server as files of at most so many bytes, which the caller puts together again."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Copy:
+    """What the copied database is: its size and hash, the packs that it knows, and how many entries."""
+
+    size: int
+    digest: bytes
+    packs: list[tuple[bytes, int]]
+    entries: int
+
+
+async def back_up(server: Server, version: str, outgoing: Outgoing) -> archive.Head:
+    """Send a whole backup to `outgoing`, in parts; what it holds. Raises `LocalFailure`."""
+    async with server.backing_up:
+        copy = server.folder / COPY_FILE
+        await asyncio.to_thread(copy.unlink, missing_ok=True)
+        try:
+            await server.store.database.copy_to(copy)
+            found = await asyncio.to_thread(_look_at, copy)
+            readable = [(pack, size) for pack, size in found.packs if await _is_whole(server, pack, size)]
+            if len(readable) < len(found.packs):
+                await outgoing.progress(
+                    f"{len(found.packs) - len(readable)} packs are damaged here and left out; `sync-server verify` "
+                    "moves them aside, and agents bring them back"
+                )
+            head = _head(server, version, found, readable)
+            await _send(_archive(server, head, copy, readable), outgoing)
+        finally:
+            await asyncio.to_thread(copy.unlink, missing_ok=True)
+    return head
+
+
+async def note_kept(server: Server, made_ms: int) -> None:
+    """The backup of this time is on its disk, and was read back."""
+    await server.store.set_marks({BACKUP_MARK: made_ms.to_bytes(8, "big")})
+
+
+def _head(server: Server, version: str, found: _Copy, packs: list[tuple[bytes, int]]) -> archive.Head:
+    territory = server.territory
+    return archive.Head(
+        territory=territory_id(territory.root),
+        root=territory.root,
+        name=territory.name,
+        certificate=territory.certificate,
+        made_ms=server.now_ms(),
+        version=version,
+        entries=found.entries,
+        database_bytes=found.size,
+        database_hash=found.digest,
+        packs=len(packs),
+        pack_bytes=sum(size for _, size in packs),
+    )
+
+
+def _look_at(copy: Path) -> _Copy:
+    hasher = blake3()
+    hasher.update_mmap(copy)
+    connection = sqlite3.connect(copy)
+    try:
+        packs = connection.execute("SELECT hash, size FROM pack ORDER BY hash").fetchall()
+        (entries,) = connection.execute("SELECT count(*) FROM entry").fetchone()
+    except sqlite3.Error as reason:
+        raise LocalFailure(Code.DAMAGED, "the copy of the database cannot be read") from reason
+    finally:
+        connection.close()
+    return _Copy(copy.stat().st_size, hasher.digest(), packs, entries)
+
+
+async def _is_whole(server: Server, pack: bytes, size: int) -> bool:
+    return await asyncio.to_thread(_has_hash, server.folder / archive.pack_member(pack), pack, size)
+
+
+def _has_hash(file: Path, pack: bytes, size: int) -> bool:
+    hasher = blake3()
+    try:
+        if file.stat().st_size != size:
+            return False
+        with file.open("rb", buffering=0) as opened:
+            while piece := opened.read(archive.PIECE_BYTES):
+                hasher.update(piece)
+    except OSError:
+        return False
+    return hasher.digest() == pack
+
+
+async def _archive(
+    server: Server, head: archive.Head, copy: Path, packs: Iterable[tuple[bytes, int]]
+) -> AsyncIterator[bytes]:
+    encoded = head.encode()
+    keys = await asyncio.to_thread((server.folder / KEYS_FILE).read_bytes)
+    for name, data in ((archive.HEAD, encoded), (KEYS_FILE, keys)):
+        yield archive.header(name, len(data), head.made_ms) + data + archive.padding(len(data))
+    files = [(DATABASE, copy, head.database_bytes)]
+    files += [(name, server.folder / name, size) for name, size in _pack_names(packs)]
+    for name, file, size in files:
+        yield archive.header(name, size, head.made_ms)
+        async for piece in _pieces(file, size):
+            yield piece
+        yield archive.padding(size)
+    yield archive.END
+
+
+def _pack_names(packs: Iterable[tuple[bytes, int]]) -> Iterator[tuple[str, int]]:
+    return ((archive.pack_member(pack), size) for pack, size in packs)
+
+
+async def _pieces(file: Path, size: int) -> AsyncIterator[bytes]:
+    """Exactly `size` bytes. Raises `LocalFailure(INCOMPLETE)` for a file that went away meanwhile."""
+    try:
+        opened = await asyncio.to_thread(file.open, "rb", buffering=0)
+        with opened:
+            while size > 0 and (piece := await asyncio.to_thread(opened.read, min(size, archive.PIECE_BYTES))):
+                size -= len(piece)
+                yield piece
+    except OSError as reason:
+        raise LocalFailure(Code.INCOMPLETE, "a pack went away while it was copied; try again") from reason
+    if size:
+        raise LocalFailure(Code.INCOMPLETE, "a pack changed while it was copied; try again")
+
+
+async def _send(pieces: AsyncIterator[bytes], outgoing: Outgoing) -> None:
+    number, sent = 0, PART_BYTES
+    async for piece in pieces:
+        if sent + len(piece) > PART_BYTES:
+            if number:
+                await outgoing.end()
+            number, sent = number + 1, 0
+            await outgoing.start(f"part-{number}", None)
+        if piece:
+            await outgoing.data(piece)
+            sent += len(piece)
+    await outgoing.end()

@@ -1,0 +1,193 @@
+"""Backup and restore: a server goes on from an old backup, and nothing that anybody was promised is lost."""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+import tarfile
+import urllib.request
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests.harness.machines import Machine, School, eventually, school
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Iterator[School]:
+    with school(tmp_path) as found:
+        yield found
+
+
+def publish(here: School, agent: Machine, title: str, *more: str, size: int = 300_000) -> str:
+    folder = here.folder / f"files of {title}"
+    folder.mkdir()
+    (folder / "image.png").write_bytes(os.urandom(size))
+    (folder / "page.html").write_text(f"<h1>{title}</h1>", encoding="utf-8")
+    item: str = agent.ok("publish", str(folder), "--space", here.space, "--title", title, *more)["item"]
+    return item
+
+
+def restored(here: School, backup: Path, name: str = "restored") -> Machine:
+    machine = Machine(name, here.folder / name, "sync-server")
+    machine.ok("restore", str(backup), "--kit", str(here.folder / "kit"))
+    return machine
+
+
+def has(agent: Machine, *items: str) -> bool:
+    return {row["item"] for row in agent.ok("items") if row["complete"]} >= set(items)
+
+
+def test_a_server_restored_from_an_old_backup_gets_back_all_that_came_after_it(here: School, tmp_path: Path) -> None:
+    teacher, renard = here.enrol("laptop", "teacher"), here.enrol("renard")
+    before = publish(here, teacher, "Avant")
+    teacher.ok("sync")
+    backup = tmp_path / "relais.tar"
+    assert here.server.ok("backup", str(backup)) == {}, "while the server runs"
+
+    # after the backup: a lesson, a device, a person, a hand-in with the server's receipt
+    task = publish(here, teacher, "Après", "--kind", "assignment")
+    teacher.ok("sync")
+    hibou = here.enrol("hibou")
+    tom = here.server.ok("person", "add", "Tom", "--role", "pupil", "--space", here.space)["person"]
+    renard.ok("sync")
+    work = tmp_path / "reponse.txt"
+    work.write_text("ma réponse", encoding="utf-8")
+    handed = renard.ok("hand-in", task, str(work), "--person", here.pupil)["id"]
+    renard.ok("sync")
+    assert renard.ok("hand-ins")[0]["state"] == "server"
+    renard.ok("sync")
+    hibou.ok("sync")
+    at_the_end = here.server_row()
+    here.server.kill()
+
+    here.server = restored(here, backup)
+    assert here.server_row()["entries"] < at_the_end["entries"], "the backup is older"
+    here.restart_server()
+    for agent in (renard, hibou, teacher, renard, hibou):
+        agent.ok("sync")
+    rows = {agent.name: agent.ok("status")["spaces"][0]["fingerprint"] for agent in (teacher, renard, hibou)}
+    assert set(rows.values()) == {here.server_row()["fingerprint"]}, "all agree"
+    assert here.server_row()["entries"] >= at_the_end["entries"]
+    assert tom in {row["person"] for row in here.server.ok("person", "list", "--space", here.space)}
+    assert [row["state"] for row in here.server.ok("hand-ins", "--space", here.space)] == ["server"]
+    assert {row["name"] for row in here.server.ok("devices")} == {"laptop", "renard", "hibou"}
+    opened = tmp_path / "opened"
+    teacher.ok("open-hand-in", handed, str(opened))
+    assert (opened / "reponse.txt").read_text(encoding="utf-8") == "ma réponse"
+    fresh = here.enrol("nouveau")
+    assert has(fresh, before, task), "content came back too, and the old server's rights still hold"
+    assert here.server.ok("verify")["ok"]
+
+
+def test_a_backup_is_one_private_file_without_the_kit_that_tar_can_read(here: School, tmp_path: Path) -> None:
+    here.server.kill()
+    backup = tmp_path / "relais.tar"
+    here.server.ok("backup", str(backup))
+    assert stat.S_IMODE(backup.stat().st_mode) == 0o600
+    assert (tmp_path / "kit").read_bytes() not in backup.read_bytes()
+    with tarfile.open(backup) as archive:
+        names = archive.getnames()
+    assert names[:3] == ["relais-backup.json", "keys/server", "replica.db"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["kit", "relais.tar", "server", "server.log"]
+
+
+def test_monitoring_learns_when_the_last_backup_was_made(here: School, tmp_path: Path) -> None:
+    def last_backup_s() -> float:
+        with urllib.request.urlopen(f"{here.url}/metrics") as answer:  # noqa: S310  (our own server)
+            lines = answer.read().decode().splitlines()
+        name = "relais_last_backup_timestamp_seconds "
+        return next(float(line.removeprefix(name)) for line in lines if line.startswith(name))
+
+    assert last_backup_s() == 0
+    backup = tmp_path / "relais.tar"
+    here.server.ok("backup", str(backup))
+    first = last_backup_s()
+    assert abs(first - backup.stat().st_mtime) < 60
+    here.server.ok("backup", str(backup))
+    assert last_backup_s() > first
+
+
+def test_a_backup_never_replaces_what_is_no_backup(here: School, tmp_path: Path) -> None:
+    here.server.kill()
+    other = tmp_path / "these.tar"
+    other.write_bytes(b"x" * 2000)
+    assert here.server.run("backup", str(other)).status == 2
+    assert here.server.run("backup", str(tmp_path / "missing" / "x.tar")).status == 2
+    assert here.server.run("backup", str(tmp_path)).status == 2
+    assert other.read_bytes() == b"x" * 2000
+
+
+@pytest.fixture
+def backup(here: School, tmp_path: Path) -> Path:
+    teacher = here.enrol("laptop", "teacher")
+    publish(here, teacher, "Leçon")
+    teacher.ok("sync")
+    here.server.kill()
+    file = tmp_path / "relais.tar"
+    here.server.ok("backup", str(file))
+    return file
+
+
+def test_restoring_refuses_a_used_folder_and_a_foreign_kit(here: School, backup: Path, tmp_path: Path) -> None:
+    kit = str(tmp_path / "kit")
+    assert here.server.run("restore", str(backup), "--kit", kit).code == "already-initialised"
+    assert here.server.run("restore", str(backup), "--kit", kit).status == 2
+    other = Machine("other", tmp_path / "other", "sync-server")
+    other.ok("init", "--name", "Indre", "--kit", str(tmp_path / "other-kit"))
+    empty = Machine("empty", tmp_path / "empty", "sync-server")
+    refused = empty.run("restore", str(backup), "--kit", str(tmp_path / "other-kit"))
+    assert (refused.status, refused.code) == (5, "wrong-territory")
+    assert empty.run("restore", str(tmp_path / "none.tar"), "--kit", kit).code == "missing-file"
+    assert empty.run("restore", kit, "--kit", kit).code == "bad-backup"
+    assert not empty.folder.exists(), "nothing was begun"
+
+
+def cut(data: bytes) -> bytes:
+    return data[: len(data) * 2 // 3]
+
+
+def flipped(data: bytes) -> bytes:
+    at = len(data) * 2 // 3
+    return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+
+
+def without_its_end(data: bytes) -> bytes:
+    """As a copy that stopped between two packs."""
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        last = archive.getmembers()[-1]
+    return data[: last.offset]
+
+
+def test_a_damaged_backup_is_told_and_the_next_restore_begins_anew(here: School, backup: Path, tmp_path: Path) -> None:
+    kit = str(tmp_path / "kit")
+    machine = Machine("again", tmp_path / "again", "sync-server")
+    for harm in (cut, flipped, without_its_end):
+        bad = tmp_path / "bad.tar"
+        bad.write_bytes(harm(backup.read_bytes()))
+        failed = machine.run("restore", str(bad), "--kit", kit)
+        assert (failed.status, failed.code) == (1, "damaged"), harm
+        assert machine.run("status").status == 2, "half a server is none"
+    machine.ok("restore", str(backup), "--kit", kit)
+    assert machine.ok("status")["entries"] > here.server.ok("status")["entries"], "all of it, and a generation"
+
+
+def test_a_pack_that_has_rotted_is_left_out_of_the_backup_and_said(here: School, tmp_path: Path) -> None:
+    teacher = here.enrol("laptop", "teacher")
+    item = publish(here, teacher, "Leçon")
+    teacher.ok("sync")
+    (pack, *_) = sorted(here.server.folder.glob("packs/*/*.pack"), key=lambda path: -path.stat().st_size)
+    pack.write_bytes(flipped(pack.read_bytes()))
+    file = tmp_path / "relais.tar"
+    done = here.server.run("backup", str(file))
+    assert done.status == 0
+    assert "left out" in done.err
+    here.server.kill()
+    here.server = restored(here, file)
+    here.restart_server()
+    teacher.ok("sync")
+    renard = here.enrol("renard")
+    eventually("the pack came back from the teacher's", partial(has, renard, item))
