@@ -30,6 +30,10 @@ PROGRAM: Final = Program(
 )
 
 ENROLMENT_FILE: Final = "enrolment.json"
+ITEM_COLUMNS: Final = (
+    "item", "title", "kind", "subject", "due", "at", "complete", "conflict", "withdrawn", "files",
+)  # fmt: skip
+HAND_IN_COLUMNS: Final = ("id", "item", "person", "state", "at", "files", "feedback")
 HAND_IN_TRIES: Final = 3
 LASTING_BYTES: Final = 64 * MiB
 REPAIR_TRIES: Final = 6
@@ -184,7 +188,7 @@ async def sync(call: Call, *, peer: Peers = None) -> JSON:
 # --- coursework -------------------------------------------------------------------------------------------------------
 
 
-@PROGRAM.command("items")
+@PROGRAM.command("items", columns=ITEM_COLUMNS)
 async def items(call: Call) -> JSON:
     """List the coursework of this device, with the files of each item."""
     return await _run(call, "items")
@@ -218,13 +222,13 @@ async def publish(
     return await _run_with(call, "publish", params, files_of(paths or [], required=item is None))
 
 
-@PROGRAM.command("withdraw")
+@PROGRAM.command("withdraw", said="withdrawn; it disappears from every device with its next sync")
 async def withdraw(call: Call, item: Item) -> JSON:
     """Take an item out of sight on every device; `restore` brings it back."""
     return await _run(call, "withdraw", {"item": item})
 
 
-@PROGRAM.command("restore")
+@PROGRAM.command("restore", said="it is shown again, on every device with its next sync")
 async def restore(
     call: Call,
     item: Item,
@@ -237,7 +241,7 @@ async def restore(
     return await _run(call, "restore", {"item": item, "revision": revision})
 
 
-@PROGRAM.command("settle")
+@PROGRAM.command("settle", said="settled; every device shows this version with its next sync")
 async def settle(
     call: Call, item: Item, *, keep: Annotated[str, typer.Option(metavar="REVISION", help="One of the item's heads.")]
 ) -> JSON:
@@ -255,7 +259,7 @@ async def cat(
     return await _run(call, "cat", {"item": item, "path": path}, outgoing=StdoutOutlet())
 
 
-@PROGRAM.command("checkout")
+@PROGRAM.command("checkout", said="written")
 async def checkout(
     call: Call,
     item: Item,
@@ -302,7 +306,7 @@ async def hand_in(
     raise AssertionError
 
 
-@PROGRAM.command("hand-ins")
+@PROGRAM.command("hand-ins", columns=HAND_IN_COLUMNS)
 async def hand_ins(
     call: Call, *, item: Annotated[str | None, typer.Option(metavar="ITEM", help="Only those for this item.")] = None
 ) -> JSON:
@@ -310,14 +314,14 @@ async def hand_ins(
     return await _run(call, "hand-ins", {"item": item})
 
 
-@PROGRAM.command("open-hand-in")
+@PROGRAM.command("open-hand-in", said="opened; the pupil will see that you did")
 async def open_hand_in(call: Call, hand_in: HandInId, folder: Folder) -> JSON:
     """Unseal a pupil's work into DIR, and let the pupil know that it was opened."""
     await _run_into(call, folder, "open-hand-in", {"id": hand_in}, keep_edits=True)
     return await _run(call, "confirm-opened", {"id": hand_in})
 
 
-@PROGRAM.command("feedback")
+@PROGRAM.command("feedback", said="the feedback is kept here, and goes out with the next sync")
 async def feedback(
     call: Call,
     hand_in: HandInId,
@@ -337,7 +341,7 @@ async def feedback(
 # --- watched folders --------------------------------------------------------------------------------------------------
 
 
-@PROGRAM.command("watch add")
+@PROGRAM.command("watch add", said="watched; nothing of it is published before you tick it: `watch list`, `watch tick`")
 async def watch_add(
     call: Call,
     folder: WatchedFolder,
@@ -348,7 +352,7 @@ async def watch_add(
     return await _run(call, "watch-add", {"folder": _absolute(folder), "space": space})
 
 
-@PROGRAM.command("watch remove")
+@PROGRAM.command("watch remove", said="no longer watched; what was published of it stays")
 async def watch_remove(call: Call, folder: WatchedFolder) -> JSON:
     """Watch a folder no more; what was published of it stays."""
     return await _run(call, "watch-remove", {"folder": _absolute(folder)})
@@ -360,19 +364,19 @@ async def watch_list(call: Call) -> JSON:
     return await _run(call, "watch-list")
 
 
-@PROGRAM.command("watch tick")
+@PROGRAM.command("watch tick", said="ticked; it is published when `run` is up and it has settled")
 async def watch_tick(call: Call, titles: Titles) -> JSON:
     """Publish titles of a folder of your own, and each change of them from now on."""
     return await _run(call, "watch-tick", {"titles": _named_paths(titles), "ticked": True})
 
 
-@PROGRAM.command("watch untick")
+@PROGRAM.command("watch untick", said="unticked; what was published of it stays")
 async def watch_untick(call: Call, titles: Titles) -> JSON:
     """Publish no more changes of titles; what was published of them stays."""
     return await _run(call, "watch-tick", {"titles": _named_paths(titles), "ticked": False})
 
 
-@PROGRAM.command("watch resume")
+@PROGRAM.command("watch resume", said="publishing goes on")
 async def watch_resume(call: Call) -> JSON:
     """Go on publishing after a pause: the many files that were rewritten or deleted are meant to be so."""
     return await _run(call, "watch-resume")

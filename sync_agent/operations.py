@@ -11,12 +11,13 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from protocol.errors import BadInput, Code
+from protocol.errors import BadInput, Code, NoAnswer
 from protocol.replica.operation import JSON, Incoming, Operation, Outgoing, Params, Table
 from protocol.replica.replica import Entropy
 from protocol.work import ItemKind
 from sync_agent import care, courier_commands, handing_in, publisher, reading, watch_commands
 from sync_agent import parameters as given
+from sync_agent.abbreviated import with_whole_ids
 from sync_agent.app import Agent, use_few_threads
 from sync_agent.publisher import Keep, Wish
 from sync_agent.status import status
@@ -48,13 +49,26 @@ def before_enrolment(folder: Path, *, now_ms: Callable[[], int], entropy: Entrop
             "spaces": [space.hex() for space in enrolled.spaces],
         }
 
-    return {"enroll": enroll_here}
+    return {"enroll": _without_work(enroll_here)}
+
+
+def _without_work(operation: Operation) -> Operation:
+    """The operation, which does not say that work is kept where there is none yet."""
+
+    async def operate(params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        try:
+            return await operation(params, incoming, outgoing)
+        except NoAnswer as error:
+            sentence = error.message.replace("; the work is kept", "; nothing has changed, and the code is still good")
+            raise NoAnswer(error.code, sentence, **error.facts) from error
+
+    return operate
 
 
 def table(agent: Agent) -> Table:
     """Every operation that an open agent offers."""
     commands = _Commands(agent)
-    return {
+    offered: Table = {
         "publish": commands.publish,
         "withdraw": commands.withdraw,
         "restore": commands.restore,
@@ -84,6 +98,7 @@ def table(agent: Agent) -> Table:
         "watch-tick": commands.watch_tick,
         "watch-resume": commands.watch_resume,
     }
+    return {name: with_whole_ids(agent, operation) for name, operation in offered.items()}
 
 
 class _Commands:

@@ -157,13 +157,13 @@ async def person_list(call: Call, *, space: Space) -> JSON:
     return await _run(call, "person list", {"space": space})
 
 
-@PROGRAM.command("grant")
+@PROGRAM.command("grant", said="let in; the devices learn it with their next sync")
 async def grant(call: Call, *, device: DeviceOption = None, person: PersonOption = None, space: Spaces) -> JSON:
     """Let a known device, or somebody and their devices, into more spaces."""
     return await _run(call, "grant", {"device": device, "person": person, "space": space})
 
 
-@PROGRAM.command("ungrant")
+@PROGRAM.command("ungrant", said="withdrawn; the devices learn it with their next sync")
 async def ungrant(call: Call, *, device: DeviceOption = None, person: PersonOption = None, space: Spaces) -> JSON:
     """Withdraw a device, or somebody and their devices, from some spaces."""
     return await _run(call, "ungrant", {"device": device, "person": person, "space": space})
@@ -207,7 +207,7 @@ async def administrator_list(call: Call) -> JSON:
     return await _run(call, "administrator list", {})
 
 
-@PROGRAM.command("administrator remove")
+@PROGRAM.command("administrator remove", said="removed, and signed out")
 async def administrator_remove(
     call: Call, name: Annotated[str, typer.Argument(help="The name, from `administrator list`.")]
 ) -> JSON:
@@ -233,7 +233,7 @@ async def hand_ins(call: Call, *, space: Space) -> JSON:
     return await _run(call, "hand-ins", {"space": space})
 
 
-@PROGRAM.command("revoke")
+@PROGRAM.command("revoke", said="cut off; what it had brought stays")
 async def revoke(call: Call, device: Annotated[str, typer.Argument(help="The device's id, from `devices`.")]) -> JSON:
     """Cut a device off everywhere: what it had brought stays, what turns up later is held back."""
     return await _run(call, "revoke", {"device": device})
@@ -253,7 +253,7 @@ async def verify(call: Call) -> JSON:
     return await _run(call, "verify", {}, lasting=True)
 
 
-@PROGRAM.command("repair")
+@PROGRAM.command("repair", said="done")
 async def repair(call: Call) -> JSON:
     """Verify, and make anew every note that can be made from what is stored."""
     return await _run(call, "repair", {}, lasting=True)

@@ -14,6 +14,7 @@ from protocol.clock import rfc3339
 from protocol.errors import BadInput, Code
 from protocol.replica.console import installed_version
 from protocol.replica.operation import JSON, Incoming, Outgoing, Params, Table
+from sync_server.abbreviated import with_whole_ids
 from sync_server.app import Server
 from sync_server.handlers import grants
 from sync_server.handlers.administrators import add_administrator, list_administrators, remove_administrator
@@ -38,7 +39,7 @@ def operations(server: Server) -> Table:
 
 async def _operate(command: Command, server: Server, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
     del incoming
-    return await command(server, params, outgoing)
+    return await command(server, await with_whole_ids(server, params), outgoing)
 
 
 async def _space_add(server: Server, params: Params, outgoing: Outgoing) -> JSON:

@@ -16,6 +16,7 @@ import errno
 import inspect
 import json
 import os
+import shutil
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ from typer.models import ArgumentInfo, OptionInfo
 from protocol.errors import BadInput, Code, LocalFailure, PeerFault, RelaisError
 from protocol.portable_names import displayable
 from protocol.replica.console_config import Known, settings_for
-from protocol.replica.console_text import readable
+from protocol.replica.console_text import DEFAULT_WIDTH_CHARS, readable
 from protocol.replica.operation import JSON
 
 INTERRUPTED_STATUS: Final = 130
@@ -58,6 +59,8 @@ class _Command:
     verdict: bool
     raw: bool
     lasting: bool
+    said: str | None
+    columns: tuple[str, ...] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,18 +85,27 @@ class Program:
         self._commands: dict[str, _Command] = {}
 
     def command(
-        self, name: str, *, verdict: bool = False, raw: bool = False, lasting: bool = False
+        self,
+        name: str,
+        *,
+        verdict: bool = False,
+        raw: bool = False,
+        lasting: bool = False,
+        said: str | None = None,
+        columns: tuple[str, ...] | None = None,
     ) -> Callable[[_H], _H]:
         """Enter a function as the command `name` (`"items"`, `"space add"`).
 
         `verdict`: the exit status is 1 if the result's `ok` is false. `raw`: the command writes stdout itself and its
         result is not shown. `lasting`: once its options are parsed the command begins anew in the same process without
-        what parsing has loaded, which a daemon would keep in memory for weeks.
+        what parsing has loaded, which a daemon would keep in memory for weeks. `said`: one line for people once it is
+        done, where there is no result to show. `columns`: those that people see of a result that is a table.
         """
 
         def enter(handler: _H) -> _H:
             signature, options, parameters = self._signature_of(handler)
-            self._commands[name] = _Command(handler, signature, Known(name, options), parameters, verdict, raw, lasting)
+            known = Known(name, options)
+            self._commands[name] = _Command(handler, signature, known, parameters, verdict, raw, lasting, said, columns)
             return handler
 
         return enter
@@ -303,7 +315,11 @@ def _perform(parsed: _Parsed) -> int:
 
         result = asyncio.run(cast("Coroutine[Any, Any, JSON]", result))
     if not parsed.command.raw:
-        _write(_document(result) if parsed.call.json else readable(result))
+        width = shutil.get_terminal_size((DEFAULT_WIDTH_CHARS, 24)).columns
+        text = _document(result) if parsed.call.json else readable(result, width, parsed.command.columns)
+        _write(text)
+    if parsed.command.said is not None and not parsed.call.json:
+        tell(parsed.command.said)
     return 1 if parsed.command.verdict and not result["ok"] else 0
 
 

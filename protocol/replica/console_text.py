@@ -1,53 +1,115 @@
-"""Results for people: plain text, no colour, nothing that a terminal would obey."""
+"""Results for people: plain text, no colour, nothing that a terminal would obey.
+
+Rules:
+- a table fits the terminal: ids are shortened to a beginning that commands take as well, times are this machine's and
+  to the minute, columns in which nothing stands are left out, and the widest give way;
+- one fact alone, as a command prints for copying, is whole;
+- whoever wants everything asks for JSON.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Final, TypeGuard
 
 from protocol.portable_names import displayable
 from protocol.replica.operation import JSON
 
+DEFAULT_WIDTH_CHARS: Final = 120
+ID_CHARS: Final = 12
+"""How much of an id a table shows: two of a million differ in it, but for one chance in 500."""
+_ID: Final = re.compile(r"[0-9a-f]{32}(?:[0-9a-f]{32})?")
+_TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z")
 _GAP: Final = "  "
+_CUT: Final = "…"
+_NARROWEST_CHARS: Final = 10
+_NOTHING: Final = frozenset({"-", "no", ""})
 
 
-def readable(result: JSON) -> str:
-    """`result` as lines: a table for a list of objects, one line per key for an object. An empty object is no line."""
-    return "".join(f"{line}\n" for line in _lines(result))
+def readable(result: JSON, width_chars: int = DEFAULT_WIDTH_CHARS, columns: Collection[str] | None = None) -> str:
+    """`result` as lines: a table for a list of objects, one line per key for an object. An empty object is no line.
+
+    `columns` are those that a table shows to people; all if it is None.
+    """
+    return "".join(f"{line}\n" for line in _lines(result, width_chars, columns))
 
 
-def _lines(value: JSON) -> Iterator[str]:
+def _lines(value: JSON, width: int, columns: Collection[str] | None = None) -> Iterator[str]:
     if _is_table(value):
-        yield from _table(value)
+        yield from _table(value, width, columns)
     elif isinstance(value, Mapping):
-        yield from _record(value)
+        yield from _record(value, width)
     elif isinstance(value, Sequence) and not isinstance(value, str):
         yield from ([_cell(part) for part in value] or ["(none)"])
     else:
         yield _cell(value)
 
 
-def _table(rows: Sequence[Mapping[str, JSON]]) -> Iterator[str]:
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    grid = [[displayable(column) for column in columns]]
-    grid += [[_cell(row.get(column)) for column in columns] for row in rows]
-    widths = [max(len(line[index]) for line in grid) for index in range(len(columns))]
-    for line in grid:
-        yield _GAP.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+def _table(rows: Sequence[Mapping[str, JSON]], width: int, wanted: Collection[str] | None) -> Iterator[str]:
+    known = list(dict.fromkeys(key for row in rows for key in row))
+    columns = [key for key in known if wanted is None or key in wanted] or known
+    grid = [[_brief(row.get(column)) for column in columns] for row in rows]
+    filled = [index for index in range(len(columns)) if any(line[index] not in _NOTHING for line in grid)]
+    shown = filled or list(range(len(columns)))
+    lines = [[line[index] for index in shown] for line in ([displayable(column) for column in columns], *grid)]
+    widths = _fitted([max(len(line[index]) for line in lines) for index in range(len(shown))], width)
+    for line in lines:
+        cells = (_shortened(cell, room).ljust(room) for cell, room in zip(line, widths, strict=True))
+        yield _GAP.join(cells).rstrip()
 
 
-def _record(record: Mapping[str, JSON]) -> Iterator[str]:
-    width = max((len(displayable(key)) for key in record), default=0)
+def _fitted(widths: list[int], width: int) -> list[int]:
+    """The widths of columns, the widest cut back until all fit, or until none can give way any more."""
+    over = sum(widths) + len(_GAP) * (len(widths) - 1) - width
+    while over > 0 and (widest := max(widths, default=0)) > _NARROWEST_CHARS:
+        widths[widths.index(widest)] -= 1
+        over -= 1
+    return widths
+
+
+def _shortened(cell: str, room: int) -> str:
+    return cell if len(cell) <= room else cell[: room - 1] + _CUT
+
+
+def _record(record: Mapping[str, JSON], width: int) -> Iterator[str]:
+    key_width = max((len(displayable(key)) for key in record), default=0)
     for key, value in record.items():
         if _is_table(value) or (isinstance(value, Mapping) and any(_is_deep(part) for part in value.values())):
             yield displayable(key)
-            yield from _indented(_lines(value))
+            yield from _indented(_lines(value, width - len(_GAP)))
         else:
-            yield f"{displayable(key).ljust(width)}{_GAP}{_cell(value)}".rstrip()
+            yield f"{displayable(key).ljust(key_width)}{_GAP}{_cell(value)}".rstrip()
 
 
 def _indented(lines: Iterable[str]) -> Iterator[str]:
     return (f"{_GAP}{line}" for line in lines)
+
+
+def _brief(value: JSON) -> str:
+    """A cell of a table."""
+    if isinstance(value, str):
+        if _ID.fullmatch(value):
+            return value[:ID_CHARS]
+        return _local(value) if _TIME.fullmatch(value) else displayable(value)
+    if isinstance(value, Mapping):
+        return " ".join(f"{displayable(key)}={_brief(part)}" for key, part in value.items()) or "-"
+    if isinstance(value, Sequence):
+        return _cell(value) if not value or all(_is_short(part) for part in value) else str(len(value))
+    return _cell(value)
+
+
+def _is_short(value: JSON) -> bool:
+    return not _is_deep(value) and not (isinstance(value, str) and _ID.fullmatch(value))
+
+
+def _local(time: str) -> str:
+    """A time as this machine's clock shows it, to the minute."""
+    try:
+        return datetime.fromisoformat(time).astimezone().strftime("%Y-%m-%d %H:%M")
+    except (ValueError, OverflowError, OSError):
+        return time
 
 
 def _cell(value: JSON) -> str:

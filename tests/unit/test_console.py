@@ -71,9 +71,9 @@ def test_a_result_is_one_json_document(terminal: Terminal) -> None:
 def test_without_json_a_list_is_a_table_and_nothing_that_a_terminal_obeys(terminal: Terminal) -> None:
     assert terminal.run("space", "list") == 0
     assert terminal.out.splitlines() == [
-        "name             entries  fingerprint  files  late",
-        "6e B             12       -            2      -",
-        "École\\x1b[31m\\n  7        -            -      yes",
+        "name             entries  files  late",
+        "6e B             12       2      -",
+        "École\\x1b[31m\\n  7        -      yes",
     ]
 
 
@@ -82,9 +82,9 @@ def test_without_json_an_object_is_one_line_per_key(terminal: Terminal) -> None:
     assert terminal.out.splitlines() == [
         "ok      no",
         "spaces",
-        "  name             entries  fingerprint  files  late",
-        "  6e B             12       -            2      -",
-        "  École\\x1b[31m\\n  7        -            -      yes",
+        "  name             entries  files  late",
+        "  6e B             12       2      -",
+        "  École\\x1b[31m\\n  7        -      yes",
         "disk    free=3",
     ]
     assert terminal.run("space", "list", "--shape", "empty") == 0

@@ -37,7 +37,7 @@ def add_service_commands(
         service = installation.defined(nature, named(name), _SCOPES[user], command, call.data_dir)
         return installation.install(service, installation.this_system(), tell)
 
-    @program.command("service uninstall")
+    @program.command("service uninstall", said="the service is gone; the data folder stays as it is")
     def uninstall(call: Call, *, name: Name = None, user: ForUser = False) -> JSON:
         """Stop the service and take it away; DIR, with all work in it, stays."""
         from protocol.replica.service import installation  # noqa: PLC0415 — loaded only when needed

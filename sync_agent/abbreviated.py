@@ -1,0 +1,60 @@
+"""Ids in the parameters of an agent's commands: a beginning that only one thing here has becomes its whole id."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from protocol.entry import ID_BYTES, PERSON_BYTES
+from protocol.errors import Code
+from protocol.replica.abbreviations import is_beginning, whole
+from protocol.replica.operation import JSON, Incoming, Operation, Outgoing, Params
+from sync_agent.app import Agent
+
+_ABBREVIATED: Final[Mapping[str, tuple[int, Code, str]]] = {
+    "space": (ID_BYTES, Code.UNKNOWN_SPACE, "space"),
+    "item": (ID_BYTES, Code.UNKNOWN_ITEM, "item"),
+    "id": (ID_BYTES, Code.UNKNOWN_HAND_IN, "hand-in"),
+    "revision": (ID_BYTES, Code.UNKNOWN_REVISION, "revision"),
+    "keep": (ID_BYTES, Code.UNKNOWN_REVISION, "revision"),
+    "person": (PERSON_BYTES, Code.UNKNOWN_PERSON, "person"),
+}
+
+
+def with_whole_ids(agent: Agent, operation: Operation) -> Operation:
+    """The operation, given whole ids. Raises `BadInput` for a beginning that several things here have."""
+
+    async def operate(params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        short = {
+            key: value
+            for key, value in params.items()
+            if key in _ABBREVIATED and isinstance(value, str) and is_beginning(value, _ABBREVIATED[key][0])
+        }
+        if short:
+            found = {
+                key: whole(value, await _known(agent, key), *_ABBREVIATED[key][1:]) for key, value in short.items()
+            }
+            params = {**params, **found}
+        return await operation(params, incoming, outgoing)
+
+    return operate
+
+
+async def _known(agent: Agent, key: str) -> Iterable[bytes]:
+    spaces = await agent.spaces()
+    if key == "space":
+        return spaces
+    found: list[bytes] = []
+    for space in spaces:
+        view = await agent.replica.view(space)
+        coursework = view.coursework
+        match key:
+            case "person":
+                found += view.roster.persons
+            case "id":
+                found += coursework.hand_ins
+            case "item":  # a hand-in's id gives the files of its feedback
+                found += [*coursework.items, *coursework.hand_ins]
+            case _:
+                found += [version for item in coursework.items.values() for version in item.versions]
+    return found

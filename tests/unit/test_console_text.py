@@ -1,0 +1,76 @@
+"""What people read: tables that fit, ids that can be typed, nothing that a terminal would obey."""
+
+from __future__ import annotations
+
+import pytest
+
+from protocol.errors import BadInput, Code
+from protocol.replica.abbreviations import is_beginning, whole
+from protocol.replica.console_text import readable
+from protocol.replica.operation import JSON
+
+ITEM = "ab" * 32
+OTHER = "abab" + "cd" * 30
+PERSON = "12" * 16
+
+
+def row(title: str) -> dict[str, JSON]:
+    return {
+        "item": ITEM,
+        "title": title,
+        "due": None,
+        "withdrawn": False,
+        "complete": True,
+        "heads": [ITEM],
+        "files": [{}],
+    }
+
+
+@pytest.mark.parametrize("width", [80, 100, 120])
+def test_a_table_fits_the_terminal_whatever_stands_in_it(width: int) -> None:
+    rows = [{**row("Le cycle de l'eau " * 12), "subject": "Sciences et technologie " * 5, "person": PERSON}]
+    lines = readable(rows, width).splitlines()
+    assert max(map(len, lines)) <= width
+    assert "…" in lines[1]
+
+
+def test_a_table_shortens_ids_and_leaves_out_columns_in_which_nothing_stands() -> None:
+    head, line = readable([row("Eau")]).splitlines()
+    assert head.split() == ["item", "title", "complete", "heads", "files"]
+    assert line.split() == [ITEM[:12], "Eau", "yes", "1", "1"]
+
+
+def test_a_table_shows_people_only_the_columns_that_are_for_them() -> None:
+    assert readable([row("Eau")], columns=("item", "title")).splitlines()[0].split() == ["item", "title"]
+
+
+def test_a_fact_that_is_there_to_be_copied_is_whole() -> None:
+    assert ITEM in readable({"item": ITEM, "revision": OTHER})
+
+
+def test_a_time_in_a_table_is_to_the_minute() -> None:
+    line = readable([{"at": "2026-11-24T19:33:21.123Z", "name": "x"}]).splitlines()[1]
+    assert len(line.split("  ")[0]) == len("2026-11-24 19:33")
+    assert "T" not in line
+
+
+def test_the_beginning_of_an_id_is_enough_where_only_one_has_it() -> None:
+    known = [bytes.fromhex(ITEM), bytes.fromhex(OTHER)]
+    assert whole("ababab", known, Code.UNKNOWN_ITEM, "item") == ITEM
+    assert whole("ABABCD", known, Code.UNKNOWN_ITEM, "item") == OTHER
+    assert whole("ffffffff", known, Code.UNKNOWN_ITEM, "item") == "ffffffff", (
+        "whoever parses ids says that it is unknown"
+    )
+    with pytest.raises(BadInput) as raised:
+        whole("abab", known, Code.UNKNOWN_ITEM, "item")
+    assert raised.value.code is Code.UNKNOWN_ITEM
+    assert ITEM in raised.value.message
+    assert OTHER in raised.value.message
+
+
+@pytest.mark.parametrize(
+    ("text", "is_one"),
+    [("abcdef12", True), ("abcdef1", False), ("abcdefgh", False), (ITEM, False), (ITEM[:63], True), ("", False)],
+)
+def test_eight_digits_are_a_beginning_and_a_whole_id_is_none(text: str, is_one: bool) -> None:
+    assert is_beginning(text, 32) is is_one
