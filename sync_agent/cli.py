@@ -18,7 +18,7 @@ import typer
 from protocol.errors import BadInput, Code, LocalFailure
 from protocol.limits import MiB
 from protocol.replica.command import run_command
-from protocol.replica.console import Call, Notices, Program, installed_version
+from protocol.replica.console import Call, Notices, Program, installed_version, tell
 from protocol.replica.operation import JSON, NO_FILES, Incoming, Outgoing, Params, Table
 from protocol.replica.service.commands import add_service_commands
 from protocol.replica.service.definition import AGENT
@@ -443,7 +443,20 @@ async def repair(call: Call) -> JSON:
 @PROGRAM.command("doctor", verdict=True)
 async def doctor(call: Call) -> JSON:
     """Look for what may go wrong on this machine, and say what to do about it."""
-    return await _run(call, "doctor")
+    from protocol.replica.service.installation import this_system  # noqa: PLC0415 — loaded only when needed
+    from sync_agent import surroundings  # noqa: PLC0415
+
+    _check_enrolled(call.data_dir)
+    system = this_system()
+    more = [*surroundings.problems_around(call.data_dir), *surroundings.problems_of_service(call.data_dir, system)]
+    try:
+        verdict = await _run(call, "doctor")
+    except LocalFailure as failure:
+        more.insert(0, surroundings.why_not_opened(failure))
+        verdict = {"ok": False, "problems": []}
+    if not surroundings.has_service(system):
+        tell("no service is installed: `sync-agent service install` lets this device start by itself")
+    return surroundings.with_more(verdict, more)
 
 
 add_service_commands(PROGRAM, AGENT, "relais-agent", _check_enrolled)

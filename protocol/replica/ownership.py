@@ -6,6 +6,8 @@ Rules:
 - `DIR/run/control.json` leads to the owner's control channel (loopback host and port, token, process id). It is written
   whole, readable by its owner alone, and means something only while the lock is held: a new owner removes what an
   old one left before anything else;
+- what root's command made in another account's DIR is given to that account before the lock is: the service, which
+  is not root, could not write it else;
 - nothing here knows where DIR lies: it may be copied or moved.
 """
 
@@ -65,6 +67,7 @@ class Ownership:
         if self._descriptor is None:
             return
         withdraw_control(self)
+        _give_back(self.data_dir)
         descriptor, self._descriptor = self._descriptor, None
         if sys.platform == "win32":
             os.lseek(descriptor, 0, os.SEEK_SET)
@@ -137,6 +140,21 @@ def read_control(data_dir: Path) -> Control | None:
     if host not in ("127.0.0.1", "::1") or not (isinstance(token, str) and token.isascii() and token.isprintable()):
         return None
     return Control(host=host, port=port, token=token, pid=pid)
+
+
+def _give_back(data_dir: Path) -> None:
+    """Let DIR's owner own what root has made below it; links are not followed."""
+    if sys.platform == "win32" or os.geteuid() != 0:
+        return
+    with contextlib.suppress(OSError):
+        owner = data_dir.stat()
+        if owner.st_uid == 0:
+            return
+        for here, folders, files in os.walk(data_dir):
+            for name in (*folders, *files):
+                path = os.path.join(here, name)  # noqa: PTH118  (tens of thousands of packs)
+                if os.lstat(path).st_uid == 0:
+                    os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 
 def _lock(path: Path) -> int | None:

@@ -10,13 +10,14 @@ Rules:
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeAlias
-from xml.sax.saxutils import escape
+from xml.sax.saxutils import unescape
 
 from protocol.errors import BadInput, Code, LocalFailure, Refused
 from protocol.replica.operation import JSON
@@ -214,11 +215,18 @@ def _check_ours(file: Path, marker: str, name: str) -> None:
         return
     except OSError as reason:
         raise _no_right(file, reason) from reason
-    if marker not in text and escape(marker) not in text:
+    found = marker_in(text)
+    if found is None or (found != marker and not found.startswith(f"{marker}, ")):
         raise BadInput(
             Code.ALREADY_INSTALLED,
             f"{file} is a service {name} for another folder or of another program; choose another with --name",
         )
+
+
+def marker_in(definition: str) -> str | None:
+    """The marker in the text of a definition of ours; None in any other."""
+    found = re.search(r"(sync-(?:agent|server) service, .*?)(?:</string>)?$", definition, re.MULTILINE)
+    return None if found is None else unescape(found[1])
 
 
 def _write(file: Path, content: bytes) -> None:
