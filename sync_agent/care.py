@@ -61,7 +61,10 @@ async def repair(agent: Agent, outgoing: Outgoing) -> dict[str, JSON]:
 async def doctor(agent: Agent, outgoing: Outgoing) -> dict[str, JSON]:
     """Look at clock, disk, keys, rights, SQLite, and at how the last sync went."""
     if sqlite3.sqlite_version_info < _SAFE_SQLITE:
-        await outgoing.progress(f"SQLite {sqlite3.sqlite_version}: let no other program open the store")
+        await outgoing.progress(
+            f"SQLite {sqlite3.sqlite_version} may lose a write when two programs use one store (mended in 3.51.3); "
+            "Relais lets no second one in, so there is nothing to do"
+        )
     rebuilt = await agent.replica.store.mark(REBUILT_MARK)
     if rebuilt is not None:
         await outgoing.progress(

@@ -3,6 +3,7 @@
 Rules:
 - a table fits the terminal: ids are shortened to a beginning that commands take as well, times are this machine's and
   to the minute, columns in which nothing stands are left out, and the widest give way;
+- problems are sentences with what to do about each, and are never cut;
 - one fact alone, as a command prints for copying, is whole;
 - whoever wants everything asks for JSON.
 """
@@ -38,13 +39,21 @@ def readable(result: JSON, width_chars: int = DEFAULT_WIDTH_CHARS, columns: Coll
 
 def _lines(value: JSON, width: int, columns: Collection[str] | None = None) -> Iterator[str]:
     if _is_table(value):
-        yield from _table(value, width, columns)
+        yield from _problems(value) if "message" in value[0] else _table(value, width, columns)
     elif isinstance(value, Mapping):
         yield from _record(value, width)
     elif isinstance(value, Sequence) and not isinstance(value, str):
         yield from ([_cell(part) for part in value] or ["(none)"])
     else:
         yield _cell(value)
+
+
+def _problems(rows: Sequence[Mapping[str, JSON]]) -> Iterator[str]:
+    """Sentences are read whole, however long they are."""
+    for row in rows:
+        yield f"- {_cell(row.get('message'))} ({_cell(row.get('code'))})"
+        if row.get("remedy"):
+            yield f"  → {_cell(row['remedy'])}"
 
 
 def _table(rows: Sequence[Mapping[str, JSON]], width: int, wanted: Collection[str] | None) -> Iterator[str]:

@@ -123,6 +123,59 @@ def test_a_log_file_tells_when_trouble_began_and_that_it_is_over(cm1: School) ->
     assert re.match(r'time=\S+Z level=info from=sync_agent\.daemon message="ready: ', first)
 
 
+SECRETS = ("Léa", "Petit", "volcan", "Exposé", "réponse", "secret", "passphrase")
+
+
+def test_no_log_names_a_pupil_a_title_a_file_or_a_secret(cm1: School, tmp_path: Path) -> None:
+    cm1.server.stop()
+    (tmp_path / "anne.txt").write_text("passphrase very secret", encoding="utf-8")
+    cm1.server.ok("administrator", "add", "anne", "--passphrase-file", str(tmp_path / "anne.txt"))
+    cm1.restart_server()
+    code = cm1.invite("machine")
+    teacher, renard = cm1.enrol("laptop", "teacher"), Machine("renard", cm1.folder / "renard", "sync-agent")
+    cm1.agents["renard"] = renard
+    renard.ok("enroll", "--server", cm1.url, "--code", code, "--name", "Renard")
+    teacher.start()
+    renard.start("--portal", "127.0.0.1:0")
+
+    # a week of a class, with what goes wrong in one: names that cannot be, content that rots, a server that is gone
+    folder = eventually("the class's folder", lambda: next(iter((teacher.folder / "publish").glob("CM1")), None))
+    (folder / "Le secret du volcan").mkdir()
+    (folder / "Le secret du volcan" / "Exposé de Léa.odt").write_bytes(b"x" * 200_000)
+    (folder / "Léa et le volcan").mkdir()
+    (folder / "Léa et le volcan" / "con.txt").write_bytes(b"a name that Windows cannot have")
+    eventually("the lesson arrives", lambda: [row for row in renard.ok("items") if row["complete"]])
+    eventually("the refusal is known", lambda: teacher.ok("status")["watch"]["problems"])
+    task = teacher.ok(
+        "publish",
+        str(folder / "Le secret du volcan"),
+        "--space",
+        cm1.space,
+        "--title",
+        "volcan",
+        "--kind",
+        "assignment",
+    )["item"]
+    eventually("the assignment arrives", lambda: task in {row["item"] for row in renard.ok("items") if row["complete"]})
+    (tmp_path / "réponse de Léa.txt").write_text("ma réponse", encoding="utf-8")
+    work = renard.ok("hand-in", task, str(tmp_path / "réponse de Léa.txt"), "--person", cm1.pupil)["id"]
+    eventually("the work arrives", lambda: [row for row in teacher.ok("hand-ins") if row["files"]])
+    teacher.ok("feedback", work, "--text", "Bravo Léa")
+    assert renard.run("cat", task, "Exposé de quelqu'un").status == 2
+    for pack in renard.folder.glob("packs/*/*.pack"):
+        pack.write_bytes(b"rotten" + pack.read_bytes()[6:])
+    renard.run("cat", task, "Exposé de Léa.odt", raw=True)
+    renard.run("checkout", task, str(tmp_path / "out"))
+    cm1.server.kill()
+    served = cm1.server.log.read_text(encoding="utf-8")
+    eventually("trouble is logged", lambda: "cannot be reached" in renard.log.read_text(encoding="utf-8"))
+    assert (teacher.stop(), renard.stop()) == (0, 0)
+    logs = served + teacher.log.read_text(encoding="utf-8") + renard.log.read_text(encoding="utf-8")
+    assert "ready" in logs
+    for word in (*SECRETS, code, code[:8]):
+        assert word.casefold() not in logs.casefold(), word
+
+
 # --- installation -----------------------------------------------------------------------------------------------------
 
 

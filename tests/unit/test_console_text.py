@@ -44,6 +44,14 @@ def test_a_table_shows_people_only_the_columns_that_are_for_them() -> None:
     assert readable([row("Eau")], columns=("item", "title")).splitlines()[0].split() == ["item", "title"]
 
 
+def test_a_problem_is_told_whole_with_what_to_do() -> None:
+    long = "everybody on this machine may read a file " * 5
+    shown = readable(
+        {"ok": False, "problems": [{"code": "no-right", "message": long, "remedy": "take that right away"}]}, 80
+    )
+    assert shown.splitlines() == ["ok        no", "problems", f"  - {long} (no-right)", "    → take that right away"]
+
+
 def test_a_fact_that_is_there_to_be_copied_is_whole() -> None:
     assert ITEM in readable({"item": ITEM, "revision": OTHER})
 
