@@ -391,3 +391,19 @@ async def test_more_versions_than_a_revision_can_name_are_settled_all_the_same(d
     assert (row["conflict"], len(row["heads"])) == (False, 1)
     kept = 2 * MAX_PARENTS - 1 - 9
     assert row["title"] == f"Eau {kept}"
+
+
+async def test_the_beginning_of_an_id_is_enough_wherever_one_is_asked_for(room: Classroom, teacher: Device) -> None:
+    await teacher.session.sync()
+    desk = Desk(teacher.agent)
+    space = room.space.hex()
+    task = (await desk.publish({"a.txt": b"1"}, space=space[:8], title="Devoir", kind="assignment"))["item"]
+    second = (await desk.publish({"a.txt": b"2"}, item=task[:8]))["revision"]
+    assert await desk.files("cat", item=task[:10].upper(), path="a.txt") == {"a.txt": b"2"}
+    assert await desk.files("checkout", item=task[:12], revision=second[:12]) == {"a.txt": b"2"}
+    handed = await desk.hand_in(task[:9], room.pupil_person.hex()[:8], {"reponse.txt": b"3"})
+    assert await desk.files("open-hand-in", id=handed[:8]) == {"reponse.txt": b"3"}
+    for unknown, code in (("item", Code.UNKNOWN_ITEM), ("space", Code.UNKNOWN_SPACE)):
+        with pytest.raises(BadInput) as raised:
+            await desk.publish({"a.txt": b"1"}, **{"title": "x", unknown: "ffffffff"})
+        assert raised.value.code is code
