@@ -143,7 +143,7 @@ def test_no_log_names_a_pupil_a_title_a_file_or_a_secret(cm1: School, tmp_path: 
     (folder / "Le secret du volcan").mkdir()
     (folder / "Le secret du volcan" / "Exposé de Léa.odt").write_bytes(b"x" * 200_000)
     (folder / "Léa et le volcan").mkdir()
-    (folder / "Léa et le volcan" / "con.txt").write_bytes(b"a name that Windows cannot have")
+    (folder / "Léa et le volcan" / "Léa et moi?.txt").write_bytes(b"a name that Windows cannot have")
     eventually("the lesson arrives", lambda: [row for row in renard.ok("items") if row["complete"]])
     eventually("the refusal is known", lambda: teacher.ok("status")["watch"]["problems"])
     task = teacher.ok(
