@@ -131,7 +131,7 @@ class Agent:
 
     Who reads the state and writes what follows from it holds `writing` meanwhile. `on_change` is called after every
     write of this device; where a scheduler is running, it wakes it. `on_watch` is called when a command has changed
-    what is watched.
+    what is watched. `stick` is how the courier disk stands that is plugged in (`courier_watch`), None without one.
     """
 
     def __init__(
@@ -170,6 +170,7 @@ class Agent:
         self.network_problem: Callable[[], tuple[Code, str, str] | None] = _no_problem
         self.on_change: Callable[[], None] = _nothing
         self.on_watch: Callable[[], None] = _nothing
+        self.stick: str | None = None
 
     @classmethod
     async def open(cls, folder: Path, *, now_ms: Callable[[], int], entropy: Entropy) -> Self:

@@ -141,6 +141,13 @@ async def run(
         list[str] | None,
         typer.Option(metavar="HH:MM-HH:MM", help="Local hours for small things only (mon-fri 08:30-16:30)."),
     ] = None,
+    courier: Annotated[
+        str | None,
+        typer.Option(
+            metavar="auto|FOLDER",
+            help="Serve sticks with a folder “Relais” as they are plugged in; FOLDER is where they appear.",
+        ),
+    ] = None,
     rate_limit: Annotated[
         str | None,
         typer.Option(metavar="RATE|auto", help="Bytes a second for content (500k); `auto` gives way to people only."),
@@ -164,6 +171,7 @@ async def run(
         metered=metered,
         quiet_hours=tuple(quiet_hours or ()),
         rate_limit=rate_limit,
+        courier=courier,
     )
     notifier = Notifier.taken_from(os.environ, os.getpid())
     with logging_to(log_file, os.environ.get("JOURNAL_STREAM")):

@@ -25,6 +25,7 @@ class RunConfig:
     metered: str = Metered.AUTO
     quiet_hours: tuple[str, ...] = ()
     rate_limit: str | None = None
+    courier: str | None = None
 
     def portal_address(self) -> Address | None:
         """Where the portal is to be. Raises `BadInput` (USAGE, NOT_LOOPBACK)."""

@@ -79,8 +79,9 @@ async def export_to(folder: Path, territory: bytes, run: Run, say: Callable[[str
     disk = CourierDisk(folder, territory)
     disk.make()
     whole = [found for found in disk.bundles() if found.whole]
-    with BundlesOut(disk) as out:
+    async with BundlesOut(disk) as out:
         result = _read(await run(EXPORT, {}, CardsIn(disk, whole), out))
+        await out.settle()
     disk.remove(_names(result, "replaced"))
     if _names(result, "keyless") and not result["entries"] and not whole:
         raise Refused(

@@ -197,12 +197,18 @@ class BundlesOut(Notices):
         self._hash = blake3()
         self._size = 0
         self._end = b""
+        self._writing: asyncio.Task[None] | None = None
+        self._reading: asyncio.Task[None] | None = None
         self.names: list[str] = []
 
-    def __enter__(self) -> Self:
+    async def __aenter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    async def __aexit__(self, *_: object) -> None:
+        for task in (self._writing, self._reading):
+            if task is not None:
+                await asyncio.wait((task,))
+                task.exception()
         if self._file is not None:
             with contextlib.suppress(OSError):
                 self._file.close()
@@ -215,12 +221,32 @@ class BundlesOut(Notices):
         await asyncio.to_thread(self._begin)
 
     async def data(self, data: bytes) -> None:
-        """Add bytes. Raises `LocalFailure(DISK_FULL or STORAGE_FAILED)`."""
-        await asyncio.to_thread(self._append, data)
+        """Add bytes. Raises `LocalFailure(DISK_FULL or STORAGE_FAILED)`, of bytes that were added before too."""
+        await self._written()
+        # the next bytes are read and sealed meanwhile
+        self._writing = asyncio.create_task(asyncio.to_thread(self._append, data))
 
     async def end(self) -> None:
-        """Let the bundle count: durable, under its name, read back. Raises `LocalFailure`."""
-        await asyncio.to_thread(self._finish)
+        """Let the bundle be durable under its name; it is read back while the next one is written."""
+        await self._written()
+        await self._read_back()
+        target, trailer = await asyncio.to_thread(self._finish)
+        self._reading = asyncio.create_task(asyncio.to_thread(self._compare, target, trailer))
+
+    async def settle(self) -> None:
+        """Return when all bundles were read back. Raises `LocalFailure`."""
+        await self._written()
+        await self._read_back()
+
+    async def _written(self) -> None:
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            await writing
+
+    async def _read_back(self) -> None:
+        reading, self._reading = self._reading, None
+        if reading is not None:
+            await reading
 
     def _begin(self) -> None:
         if not self.names:
@@ -245,9 +271,9 @@ class BundlesOut(Notices):
         except OSError as reason:
             raise _trouble(self._disk.place, reason) from reason
 
-    def _finish(self) -> None:
+    def _finish(self) -> tuple[Path, Trailer]:
         if self._file is None:
-            return
+            raise LocalFailure(Code.INTERNAL, "a bundle ends that was not begun")
         trailer = Trailer.parse(self._end)
         if trailer.size != self._size or trailer.hash != self._hash.digest():
             raise LocalFailure(Code.INTERNAL, "a bundle was not written as it was meant")
@@ -258,6 +284,13 @@ class BundlesOut(Notices):
             self._file = None
             self._passing.replace(target)
             _flush_folder(self._disk.place)
+        except OSError as reason:
+            raise _trouble(self._disk.place, reason) from reason
+        self.names.append(target.name)
+        return target, trailer
+
+    def _compare(self, target: Path, trailer: Trailer) -> None:
+        try:
             if _hash_of(target, trailer.size) != trailer.hash:
                 target.unlink(missing_ok=True)
                 raise LocalFailure(
@@ -265,7 +298,6 @@ class BundlesOut(Notices):
                 )
         except OSError as reason:
             raise _trouble(self._disk.place, reason) from reason
-        self.names.append(target.name)
 
 
 def _hash_of(path: Path, size: int) -> bytes:

@@ -28,6 +28,7 @@ from protocol.replica.replica import Entropy
 from protocol.replica.service.logs import say as say_to
 from protocol.replica.service.notify import Notifier
 from protocol.replica.service.priority import step_aside
+from sync_agent import courier_commands
 from sync_agent import parameters as given
 from sync_agent.addresses import Address
 from sync_agent.app import Agent, use_few_threads
@@ -162,6 +163,16 @@ def _watched(operation: Operation, scheduler: Scheduler) -> Operation:
     return operate
 
 
+def import_operation(agent: Agent) -> Operation:
+    """The command `courier import` of a daemon, which shows what came by itself."""
+
+    async def operate(params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        del params, outgoing
+        return await courier_commands.import_here(agent, incoming)
+
+    return operate
+
+
 def shown(result: SyncResult) -> dict[str, JSON]:
     """The keys of the operator's contract."""
     return {
@@ -231,6 +242,7 @@ async def _serve(
                     lambda addresses, tell: folders.shown_after(school.sync_with(addresses, tell)),
                 ),
                 "enroll": enroll_operation(agent, scheduler.sync_now),
+                courier_commands.IMPORT: _watched(import_operation(agent), scheduler),
             }
             async with serve_control(table, owner, grace_s=GRACE_S), _portal(agent, table, config, scheduler):
                 if agent.rebuilt is not None:
@@ -244,6 +256,7 @@ async def _serve(
                     listening(session, transport, scheduler),
                     _watching(agent, scheduler),
                     destroying(agent),
+                    _sticks(agent, table, config),
                 ):
                     await _until(stop, scheduler, folders, school)
     finally:
@@ -313,6 +326,24 @@ async def _school(
         if lan.url is not None:
             say(f"other devices of the school reach this one at {lan.url.removeprefix('https://')}")
         yield lan
+
+
+@contextlib.asynccontextmanager
+async def _sticks(agent: Agent, table: Table, config: RunConfig) -> AsyncIterator[None]:
+    """Serve courier disks as they are plugged in, if that is asked for."""
+    if config.courier is None:
+        yield
+        return
+    from sync_agent.courier_watch import CourierWatch, disks_of  # noqa: PLC0415 — loaded only when needed
+
+    watch = CourierWatch(agent, table, disks_of(config.courier), monotonic=time.monotonic, say=say)
+    watching = asyncio.create_task(watch.run())
+    try:
+        yield
+    finally:
+        watching.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await watching
 
 
 @contextlib.asynccontextmanager

@@ -217,7 +217,12 @@ class _Commands:
         return await courier_commands.survey_here(self._agent, incoming)
 
     async def courier_import(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        return await courier_commands.import_here(self._agent, incoming)
+        from sync_agent.materializer import Materializer  # noqa: PLC0415 — loaded only when needed
+
+        try:
+            return await courier_commands.import_here(self._agent, incoming)
+        finally:
+            await Materializer(self._agent).refresh(thorough=True, set_aside=True)
 
     async def watch_add(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
         space = given.identifier(params, "space", Code.UNKNOWN_SPACE, "space")

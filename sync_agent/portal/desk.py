@@ -90,6 +90,7 @@ class Desk:
             languages=[{"code": code, "name": CATALOGUES.texts(code)["name"]} for code in CATALOGUES.languages],
             strip=exchange.sentence(visit.say, visit.teacher_name(), visit.now_ms),
             freshness=exchange.freshness(visit.say, visit.now_ms),
+            stick=self.stick(visit),
             stamp=self.stamp(visit),
             once=secrets.token_urlsafe(12),
             frame_permissions=frame_permissions(),
@@ -98,6 +99,11 @@ class Desk:
         response = web.Response(status=status, text=text, content_type="text/html", headers=headers)
         remember(visit, response)
         return response
+
+    def stick(self, visit: Visit) -> str:
+        """What is to be said of a courier disk that is plugged in; nothing without one."""
+        standing = self.shelf.agent.stick
+        return "" if standing is None else visit.say(f"stick.{standing}", teacher=visit.teacher_name())
 
     def stamp(self, visit: Visit) -> str:
         """Changes when what pages show has changed: sets, content, exchange, day."""

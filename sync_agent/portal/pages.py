@@ -342,6 +342,7 @@ class Pages:
             "standing": exchange.standing.value,
             "strip": exchange.sentence(visit.say, visit.teacher_name(), visit.now_ms),
             "freshness": exchange.freshness(visit.say, visit.now_ms),
+            "stick": self._desk.stick(visit),
         }
         return web.json_response(facts, headers={"Cache-Control": "no-store"})
 

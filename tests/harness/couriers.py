@@ -89,3 +89,13 @@ def unfinished(folder: Path) -> list[Path]:
 def make(folder: Path) -> None:
     """An empty folder."""
     folder.mkdir(parents=True)
+
+
+def carry(place: Path, to: Path) -> None:
+    """The disks that are plugged in here are so there."""
+    place.rename(to)
+
+
+def cut_short(path: Path) -> None:
+    """A bundle that was not written to its end."""
+    path.write_bytes(path.read_bytes()[:-10])

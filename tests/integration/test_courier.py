@@ -18,8 +18,21 @@ from protocol.structure import Erasure, Revocation
 from protocol.work import ItemKind
 from sync_agent import courier_disk, courier_export
 from sync_agent.asking import Asking, Said
+from sync_agent.courier_watch import CourierWatch, disks_of
+from sync_agent.operations import table
 from tests.harness.classroom import LARGE, SMALL, WORK, Classroom, Device, work_of
-from tests.harness.couriers import bring, bundles, courier_class, export, know_keys, make, tend_keys, unfinished
+from tests.harness.couriers import (
+    bring,
+    bundles,
+    carry,
+    courier_class,
+    cut_short,
+    export,
+    know_keys,
+    make,
+    tend_keys,
+    unfinished,
+)
 from tests.harness.territory import DAY_MS
 
 
@@ -312,3 +325,58 @@ async def test_what_is_of_no_use_any_more_leaves_the_disk(
     assert 500_000 < total < 600_000
     await bring(one, disk)
     assert await one.files(item) == {"a.bin": Random(8).randbytes(500_000)}
+
+
+# --- sticks that are noticed ------------------------------------------------------------------------------------------
+
+
+def watch_over(device: Device, place: Path, clock: list[float]) -> tuple[CourierWatch, list[str]]:
+    said: list[str] = []
+    return (
+        CourierWatch(
+            device.agent, table(device.agent), disks_of(str(place)), monotonic=lambda: clock[0], say=said.append
+        ),
+        said,
+    )
+
+
+async def test_a_stick_is_served_when_it_is_plugged_in_and_again_when_something_is_new(
+    room: Classroom, tmp_path: Path
+) -> None:
+    teacher, one, _ = await a_class(room)
+    item = (await room.publish(teacher, SMALL, kind=ItemKind.ASSIGNMENT)).item
+    media, there, clock = tmp_path / "media", tmp_path / "there", [0.0]
+    at_teachers, said = watch_over(teacher, media, clock)
+    await at_teachers.look()
+    assert teacher.agent.stick is None
+    make(media / "usb" / "Relais")
+    make(media / "holidays")
+    await at_teachers.look()
+    assert teacher.agent.stick == "done"
+    assert "may be removed" in said[-1]
+    at_pupils, _ = watch_over(one, there, clock)
+    carry(media, there)
+    await at_teachers.look()
+    assert teacher.agent.stick is None
+    await at_pupils.look()
+    assert await one.files(item) == SMALL
+    hand_in = await room.hand_in(one, item, WORK)
+    await at_pupils.look()
+    clock[0] += 60
+    await at_pupils.look()
+    carry(there, media)
+    await at_teachers.look()
+    assert await teacher.agent.missing() == []
+    assert (await work_of(teacher, room, hand_in)).person == room.pupil_person
+
+
+async def test_a_stick_in_a_bad_state_is_told_and_harms_nothing(room: Classroom, tmp_path: Path) -> None:
+    teacher, one, _ = await a_class(room)
+    media = tmp_path / "media"
+    await export(teacher, media / "usb" / "Relais")
+    for path in bundles(media / "usb" / "Relais"):
+        cut_short(path)
+    watch, said = watch_over(one, media, [0.0])
+    await watch.look()
+    assert one.agent.stick == "damaged"
+    assert "damaged" in said[0]

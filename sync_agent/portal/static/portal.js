@@ -8,6 +8,7 @@
   const strip = document.getElementById("strip");
   const words = document.getElementById("strip-words");
   const fresh = document.getElementById("strip-fresh");
+  const stick = document.getElementById("stick");
   let stamp = body.dataset.stamp;
   let busy = false;
 
@@ -42,6 +43,7 @@
       strip.className = `strip strip-${now.standing}`;
       say(words, now.strip);
       say(fresh, now.freshness);
+      say(stick, now.stick);
       if (now.stamp !== stamp) await renew();
     } catch {
       strip.className = "strip strip-blocked";
