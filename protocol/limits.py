@@ -118,9 +118,6 @@ CAPABILITY_LIFETIME_S: Final = 3600
 # registers
 MAX_REGISTER_BYTES: Final = 8 * KiB
 
-# erasure: how long one that the kit did not sign is here before payloads go
-ERASURE_REST_MS: Final = 7 * 24 * 3600 * 1000
-
 # bundles
 BUNDLE_CHUNK_BYTES: Final = 256 * KiB
 MAX_BUNDLE_BYTES: Final = GiB  # well below what FAT32 holds

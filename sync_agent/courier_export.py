@@ -27,8 +27,8 @@ from protocol.replica.interfaces import PackInfo, RegisterRow
 from protocol.replica.operation import Incoming, Outgoing
 from protocol.space_keys import SpaceSecret
 from sync_agent.app import CARRIED_MARKS, Agent
-from sync_agent.courier_erasures import Erased
 from sync_agent.courier_survey import Card, keeps_reports, survey
+from sync_agent.erasing import destroy_erased
 from sync_agent.health import LastSync, health_of
 
 REPORT_AGE_MS: Final = 3600 * 1000
@@ -73,7 +73,7 @@ async def write_bundles(agent: Agent, incoming: Incoming, outgoing: Outgoing) ->
     written = Written()
     there = (await survey(agent, incoming)).by_space()
     reports = await _reports(agent, [card for cards in there.values() for card in cards])
-    erased = await Erased.of(agent)
+    await destroy_erased(agent)
     parts = []
     for space in await agent.spaces():
         secret = await agent.keyring.current(space)
@@ -82,16 +82,16 @@ async def write_bundles(agent: Agent, incoming: Incoming, outgoing: Outgoing) ->
             continue
         part = _Part(space, secret, await _preface(agent, space, secret))
         part.registers = reports.pop(space, [])
-        written.replaced += await _plan(agent, part, there.get(space, []), erased)
+        written.replaced += await _plan(agent, part, there.get(space, []))
         parts.append(part)
     carried: list[bytes] = []
     for part in parts:
         for index in _bundles(part):
-            await _write(agent, part, index, erased, outgoing, written)
+            await _write(agent, part, index, outgoing, written)
         carried += await _on_the_way(agent, part.space)
     for part in parts:
         for packs in _shares(part.course):
-            await _write(agent, part, Index(packs=tuple(packs)), erased, outgoing, written)
+            await _write(agent, part, Index(packs=tuple(packs)), outgoing, written)
     now = agent.now_ms().to_bytes(8, "big")
     await agent.replica.store.set_marks({f"{CARRIED_MARKS}{work.hex()}": now for work in carried})
     return written
@@ -100,9 +100,9 @@ async def write_bundles(agent: Agent, incoming: Incoming, outgoing: Outgoing) ->
 # --- planning ---------------------------------------------------------------------------------------------------------
 
 
-async def _plan(agent: Agent, part: _Part, cards: Sequence[Card], erased: Erased) -> list[str]:
+async def _plan(agent: Agent, part: _Part, cards: Sequence[Card]) -> list[str]:
     """Fill in what the disk lacks; the names of the bundles that are to be removed afterwards."""
-    order, bare = await _arrivals(agent, part.space, erased)
+    order, bare = await _arrivals(agent, part.space)
     urgent, course = await _content(agent, part.space)
     of_use = {pack.hash for pack in (*urgent, *course)}
     here = set(order)
@@ -127,7 +127,7 @@ def _is_stale(card: Card, of_use: set[bytes], bare: set[bytes]) -> bool:
     return waste >= _WASTE_BYTES and (total - waste) * _WASTE_SHARE < total
 
 
-async def _arrivals(agent: Agent, space: bytes, erased: Erased) -> tuple[list[bytes], set[bytes]]:
+async def _arrivals(agent: Agent, space: bytes) -> tuple[list[bytes], set[bytes]]:
     """The ids of a space's entries in their order of arrival, and which of them go as bare headers."""
     order: list[bytes] = []
     bare: set[bytes] = set()
@@ -136,7 +136,7 @@ async def _arrivals(agent: Agent, space: bytes, erased: Erased) -> tuple[list[by
         after = page[-1].arrival
         for stored in page:
             order.append(stored.entry.id)
-            if stored.entry.payload is None or erased.covers(stored.entry):
+            if stored.entry.payload is None:
                 bare.add(stored.entry.id)
     return order, bare
 
@@ -250,7 +250,7 @@ def _shares(packs: Iterable[PackNote]) -> list[list[PackNote]]:
     return shares
 
 
-async def _write(agent: Agent, part: _Part, index: Index, erased: Erased, outgoing: Outgoing, written: Written) -> None:
+async def _write(agent: Agent, part: _Part, index: Index, outgoing: Outgoing, written: Written) -> None:
     """Write one bundle."""
     writer = BundleWriter(
         part.secret.bundle,
@@ -264,9 +264,9 @@ async def _write(agent: Agent, part: _Part, index: Index, erased: Erased, outgoi
     await outgoing.start("bundle", None)
     await outgoing.data(writer.begin())
     for start in range(0, len(index.entries), _ENTRIES_AT_ONCE):
-        await _write_entries(agent, index.entries[start : start + _ENTRIES_AT_ONCE], erased, writer, outgoing)
+        await _write_entries(agent, index.entries[start : start + _ENTRIES_AT_ONCE], writer, outgoing)
     for start in range(0, len(index.bare), _ENTRIES_AT_ONCE):
-        await _write_entries(agent, index.bare[start : start + _ENTRIES_AT_ONCE], erased, writer, outgoing)
+        await _write_entries(agent, index.bare[start : start + _ENTRIES_AT_ONCE], writer, outgoing)
     if index.registers:
         for start in range(0, len(part.registers), _REGISTERS_AT_ONCE):
             rows = part.registers[start : start + _REGISTERS_AT_ONCE]
@@ -282,14 +282,12 @@ async def _write(agent: Agent, part: _Part, index: Index, erased: Erased, outgoi
     written.size += writer.size
 
 
-async def _write_entries(
-    agent: Agent, ids: Sequence[bytes], erased: Erased, writer: BundleWriter, outgoing: Outgoing
-) -> None:
+async def _write_entries(agent: Agent, ids: Sequence[bytes], writer: BundleWriter, outgoing: Outgoing) -> None:
     found = await agent.replica.store.get(ids)
     batch: list[Entry] = []
     room = PAGE_BYTES
     for name in ids:
-        entry = erased.spare(found[name])
+        entry = found[name]
         if entry.wire_bytes > room and batch:
             await _put(outgoing, writer.entries(batch))
             batch, room = [], PAGE_BYTES

@@ -34,7 +34,7 @@ from protocol.register import RegisterKind, parse_register
 from protocol.replica.interfaces import RegisterRow
 from protocol.replica.operation import FileData, FileEnd, FileStart, Incoming, Restart
 from sync_agent.app import Agent
-from sync_agent.courier_erasures import Erased, note_erasures
+from sync_agent.courier_erasures import Erased
 from sync_agent.courier_survey import COURIER, Wishes, keeps_reports, key_of
 from sync_agent.space_keys import tend_space_keys
 from sync_agent.wraps import tend_hand_ins
@@ -84,7 +84,6 @@ async def take_bundles(agent: Agent, incoming: Incoming) -> Taken:
         if taken.is_news:
             await tend_hand_ins(agent)
             await tend_space_keys(agent)
-            await note_erasures(agent)
             agent.on_change()
     return taken
 

@@ -32,7 +32,6 @@ from sync_agent.asking import Asked, Asking, Said
 from sync_agent.budget import Hold
 from sync_agent.carried_reports import sent_marks
 from sync_agent.copies import note_forgotten
-from sync_agent.courier_erasures import note_erasures
 from sync_agent.cursors import cursor_marks, read_cursors
 from sync_agent.heads import take_heads
 from sync_agent.health import LastSync
@@ -218,7 +217,6 @@ class Session:
                 await say_reading_key(self.agent)
                 await tend_hand_ins(self.agent)
                 await tend_space_keys(self.agent)
-                await note_erasures(self.agent)
             except (BadInput, Refused) as lost:
                 _log.info("this device has lost a right: %s", lost)
 

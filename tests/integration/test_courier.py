@@ -19,6 +19,7 @@ from protocol.work import ItemKind
 from sync_agent import courier_disk, courier_export
 from sync_agent.asking import Asking, Said
 from sync_agent.courier_watch import CourierWatch, disks_of
+from sync_agent.erasing import destroy_erased
 from sync_agent.operations import table
 from tests.harness.classroom import LARGE, SMALL, WORK, Classroom, Device, work_of
 from tests.harness.couriers import (
@@ -294,6 +295,7 @@ async def test_an_old_disk_brings_back_nothing_that_was_erased(room: Classroom, 
     await room.territory.say(room.space, Kind.ERASE, Erasure(room.pupil_person).encode())
     for device in (teacher, other):
         await device.session.sync()
+        await destroy_erased(device.agent)
     await bring(teacher, old)
     assert hand_in not in (await teacher.agent.replica.view(room.space)).coursework.hand_ins, "hidden at once"
     await export(teacher, disk)
