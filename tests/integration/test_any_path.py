@@ -1,0 +1,183 @@
+"""Whatever the way and the order: server, neighbour, disk, a server made anew; in the end all hold the same."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from protocol.coursework import HandInState
+from protocol.errors import RelaisError
+from protocol.replica.keyring import Keyring
+from protocol.work import ItemKind
+from tests.harness.classroom import LARGE, SMALL, WORK, Classroom, Device, work_of
+from tests.harness.couriers import bring, courier_class, export, know_keys, tend_keys
+from tests.harness.lan import exchange
+
+
+@pytest.fixture
+async def room(tmp_path: Path) -> AsyncIterator[Classroom]:
+    async with courier_class(tmp_path) as made:
+        yield made
+
+
+async def prints(device: Device, room: Classroom) -> list[bytes]:
+    line = room.territory.replica.door.lineage(room.space)
+    return [await device.agent.replica.fingerprint(space) for space in line]
+
+
+async def through_disks(disk: Path, *devices: Device) -> None:
+    """The disk goes round twice: what the last one adds, the first one gets."""
+    for _ in range(2):
+        for device in devices:
+            try:
+                await bring(device, disk)
+            except RelaisError:
+                assert not disk.exists()  # noqa: ASYNC240
+            await export(device, disk)
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_any_path_in_any_order_several_times_or_partly_leads_to_the_same(
+    room: Classroom, tmp_path: Path, seed: int
+) -> None:
+    chance = Random(seed)
+    devices = [await room.teacher(), await room.machine(), await room.machine()]
+    teacher, *machines = devices
+    await know_keys(room, *devices)
+    task = (await room.publish(teacher, SMALL, kind=ItemKind.ASSIGNMENT)).item
+    disks = [tmp_path / "disk 1", tmp_path / "disk 2"]
+    handed: list[bytes] = []
+
+    async def step(name: str, device: Device) -> None:
+        match name:
+            case "publish":
+                await room.publish(teacher, {"a.bin": chance.randbytes(chance.choice((100, 90_000)))})
+            case "hand in":
+                machine = chance.choice(machines)
+                if task in (await machine.agent.replica.view(room.space)).coursework.items:
+                    handed.append(await room.hand_in(machine, task, WORK))
+            case "export":
+                await export(device, chance.choice(disks))
+            case "import":
+                disk = chance.choice(disks)
+                if disk.exists():
+                    await bring(device, disk)
+            case "neighbour":
+                await exchange(device.agent, chance.choice([other for other in devices if other is not device]).agent)
+            case "server":
+                await device.session.sync()
+
+    for _ in range(24):
+        await step(
+            chance.choice(("publish", "hand in", "export", "export", "import", "import", "neighbour", "server")),
+            chance.choice(devices),
+        )
+    # without any server: two rounds of one disk
+    await through_disks(disks[0], *devices)
+    assert len({tuple(await prints(device, room)) for device in devices}) == 1
+    assert await teacher.agent.missing() == []
+    # one of them, whichever, tells the server all
+    await chance.choice(devices).session.sync()
+    for device in devices * 2:
+        await device.session.sync()
+    assert await room.agree()
+    for hand_in in handed:
+        assert (await work_of(teacher, room, hand_in)).state is HandInState.SERVER
+
+
+async def test_a_server_made_anew_gets_from_each_device_what_that_one_alone_holds(
+    room: Classroom, tmp_path: Path
+) -> None:
+    teacher, one, other, lost = await room.teacher(), await room.machine(), await room.machine(), await room.teacher()
+    await know_keys(room, teacher, one, other, lost)
+    # a lesson whose publisher never comes back, which one machine alone has fetched
+    orphan = (await room.publish(lost, LARGE)).item
+    await lost.session.sync()
+    await other.session.sync()
+    # a work with the receipt of the server that is about to burn, which its author and no teacher holds
+    task = (await room.publish(teacher, SMALL, kind=ItemKind.ASSIGNMENT)).item
+    await teacher.session.sync()
+    await one.session.sync()
+    hand_in = await room.hand_in(one, task, WORK)
+    await one.session.sync()
+    assert (await work_of(one, room, hand_in)).at_server
+    key_before = await one.agent.keyring.current(room.space)
+    # … and a lesson that was published while it burnt
+    late = (await room.publish(teacher, {"b.bin": Random(2).randbytes(80_000)})).item
+
+    room.territory.clock.ms += 3_600_000
+    await room.replace_server(await room.territory.reborn(tmp_path / "reborn"))
+    for device in (teacher, one, other) * 2:
+        await device.session.sync()
+    survivors = [teacher, one, other]
+    assert await room.agree(survivors)
+    for item in (orphan, task, late):
+        assert await teacher.files(item)
+    assert (await work_of(teacher, room, hand_in)).at_server, "the receipt outlived the server"
+    door = room.territory.replica.door
+    assert {device.agent.device for device in (*survivors, lost)} <= {grant.key for grant in door.authorities()}
+    # the keys of spaces come back from the devices, so that what is on disks stays readable and nobody is shut out
+    keys = Keyring(room.territory.replica, (room.territory.keys.agreement,))
+    found = await keys.current(room.space)
+    assert found is not None
+    assert key_before is not None
+    assert found.commitment == key_before.commitment
+    await tend_keys(room)
+    for space in door.lineage(room.space):
+        assert await keys.current(space) is not None
+        assert await keys.missing(space) == []
+
+
+async def test_a_server_made_anew_is_filled_by_a_disk_and_any_bearer(room: Classroom, tmp_path: Path) -> None:
+    teacher, one, bearer = await room.teacher(), await room.machine(), await room.machine()
+    await know_keys(room, teacher, one, bearer)
+    task = (await room.publish(teacher, LARGE, kind=ItemKind.ASSIGNMENT)).item
+    await teacher.session.sync()
+    await one.session.sync()
+    hand_in = await room.hand_in(one, task, WORK)
+    await one.session.sync()
+    disk = tmp_path / "disk"
+    await export(one, disk)
+    room.territory.clock.ms += 3_600_000
+    await room.replace_server(await room.territory.reborn(tmp_path / "reborn"))
+    # neither the teacher nor the author has a network any more
+    await bring(bearer, disk)
+    for _ in range(3):
+        await bearer.session.sync()
+    assert await room.agree([bearer])
+    view = (await room.territory.replica.view(room.space)).coursework
+    assert view.hand_ins[hand_in].at_server
+    assert task in view.items
+
+
+async def test_a_server_restored_from_an_old_backup_converges_and_forgets_no_receipt(
+    room: Classroom, tmp_path: Path
+) -> None:
+    teacher, one = await room.teacher(), await room.machine()
+    await know_keys(room, teacher, one)
+    task = (await room.publish(teacher, SMALL, kind=ItemKind.ASSIGNMENT)).item
+    for device in (teacher, one):
+        await device.session.sync()
+    keys = room.territory.keys
+    await room.territory.close()
+    backup = copy_of(room.folder / "server", tmp_path / "backup")
+    await room.restart_server(room.folder / "server", keys)
+    hand_in = await room.hand_in(one, task, WORK)
+    for device in (one, teacher, one):
+        await device.session.sync()
+    assert (await work_of(one, room, hand_in)).at_server
+    await room.restart_server(backup, keys)
+    for device in (one, teacher) * 2:
+        await device.session.sync()
+    assert await room.agree()
+    assert (await work_of(teacher, room, hand_in)).at_server
+
+
+def copy_of(folder: Path, to: Path) -> Path:
+
+    shutil.copytree(folder, to)
+    return to
