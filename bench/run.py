@@ -2,7 +2,7 @@
 
 usage: run.py [ROW…] [--corpus DIR] [--corpus-label TEXT] [--work DIR] [--out FILE] [--rest SECONDS]
 
-Rows: first-sync quiet admission roster at-rest health-page watched-folder reflate transfer; all when none is named.
+Rows: first-sync quiet admission roster at-rest health-page watched-folder courier reflate transfer; all if none is named.
 `--corpus` adds a catalogue of your own to the rows first-sync, reflate and transfer. Exit code 1 if a goal was missed.
 """
 
@@ -18,7 +18,19 @@ from typing import Final
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from bench import admission, at_rest, first_sync, health_page, quiet, reflate, results, roster, transfer, watched_folder
+from bench import (
+    admission,
+    at_rest,
+    courier,
+    first_sync,
+    health_page,
+    quiet,
+    reflate,
+    results,
+    roster,
+    transfer,
+    watched_folder,
+)
 from bench.corpus import measure as size_of
 from bench.corpus import write_corpus
 from bench.results import Catalogue, Result, Row, Setting
@@ -34,6 +46,7 @@ ROWS: Final[Mapping[str, Row]] = {
     "at-rest": at_rest.measure,
     "health-page": health_page.measure,
     "watched-folder": watched_folder.measure,
+    "courier": courier.measure,
     "reflate": reflate.measure,
     "transfer": transfer.measure,
 }
