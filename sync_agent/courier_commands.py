@@ -5,6 +5,7 @@ An import asks first which bundles bring news, by their cards, and sends only th
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, cast
@@ -77,12 +78,12 @@ async def import_here(agent: Agent, incoming: Incoming) -> JSON:
 async def export_to(folder: Path, territory: bytes, run: Run, say: Callable[[str], None] = tell) -> dict[str, JSON]:
     """Bring onto the disk what it lacks; the keys of the contract. Raises `LocalFailure`, `BadInput`, `Refused`."""
     disk = CourierDisk(folder, territory)
-    disk.make()
-    whole = [found for found in disk.bundles() if found.whole]
+    await asyncio.to_thread(disk.make)
+    whole = [found for found in await asyncio.to_thread(disk.bundles) if found.whole]
     async with BundlesOut(disk) as out:
         result = _read(await run(EXPORT, {}, CardsIn(disk, whole), out))
         await out.settle()
-    disk.remove(_names(result, "replaced"))
+    await asyncio.to_thread(disk.remove, _names(result, "replaced"))
     if _names(result, "keyless") and not result["entries"] and not whole:
         raise Refused(
             Code.CANNOT_READ, "the keys of this device's spaces have not reached it yet; it has to meet the server once"
@@ -98,8 +99,8 @@ async def import_from(folder: Path, territory: bytes, run: Run, say: Callable[[s
     taken.
     """
     disk = CourierDisk(folder, territory)
-    disk.check_readable()
-    bundles = disk.bundles()
+    await asyncio.to_thread(disk.check_readable)
+    bundles = await asyncio.to_thread(disk.bundles)
     whole = {found.name: found for found in bundles if found.whole}
     damaged = [found.name for found in bundles if not found.whole]
     seen = _read(await run(SURVEY, {}, CardsIn(disk, list(whole.values())), Notices()))
@@ -109,7 +110,7 @@ async def import_from(folder: Path, territory: bytes, run: Run, say: Callable[[s
     if wanted:
         result = _read(await run(IMPORT, {}, BundlesIn(disk, wanted), Notices()))
         damaged += _names(result, "damaged")
-    disk.set_aside(damaged)
+    await asyncio.to_thread(disk.set_aside, damaged)
     locked = len(_names(seen, "locked"))
     if locked:
         say(f"{locked} bundles on this disk are for others; they were left as they are")

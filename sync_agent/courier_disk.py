@@ -18,7 +18,6 @@ import errno
 import os
 import re
 import secrets
-import shutil
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -338,14 +337,6 @@ def _flush_folder(place: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def free_bytes(place: Path) -> int | None:
-    """Room left on the disk, or None if it cannot be told."""
-    try:
-        return shutil.disk_usage(place).free
-    except OSError:
-        return None
 
 
 def _trouble(place: Path, reason: OSError) -> RelaisError:
