@@ -37,23 +37,32 @@ class StrongKeeper:
         self._replica = replica
         self._holdings = holdings
         self._seen: dict[bytes, int] = {}
+        self._settled: dict[bytes, int] = {}
 
     async def tend(self, effort: Effort, *, is_stopping: Callable[[], bool] = lambda: False) -> list[bytes]:
         """Prepare the spaces for which it is time; which these were. Raises `LocalFailure` of the store only."""
         counts = await self._replica.store.spaces()
-        quiet = [space for space, count in counts.items() if self._seen.get(space) == count]
+        quiet = [
+            space
+            for space, count in counts.items()
+            if self._seen.get(space) == count and self._settled.get(space) != count
+        ]
         self._seen = counts
         prepared = []
         for space in quiet:
             if is_stopping():
                 break
             content = await self._due(space)
+            if content is None:
+                continue
+            # looked at again when something has come, not every round: a territory has thousands of spaces
+            self._settled[space] = counts[space]
             if content and await self._prepare(space, content, effort):
                 prepared.append(space)
         return prepared
 
-    async def _due(self, space: bytes) -> list[ContentRef]:
-        """The content to prepare of a space, if it is time."""
+    async def _due(self, space: bytes) -> list[ContentRef] | None:
+        """The content to prepare of a space, if it is time; None while some of it is still on its way here."""
         items = (await self._replica.view(space)).coursework.items.values()
         shown = {item.shown.record.content.stream: item.shown.record.content for item in items if not item.withdrawn}
         total = sum(content.size for content in shown.values())
@@ -63,11 +72,11 @@ class StrongKeeper:
         known = {tree for lead in leads for tree in lead.trees}
         if sum(content.size for stream, content in shown.items() if stream not in known) < total * _AGAIN_FROM:
             return []
-        return [content for content in shown.values() if await self._is_fit(space, content)]
+        if await self._holdings.incomplete([Need(space, stream, sealed=False) for stream in shown], most=1):
+            return None
+        return [content for content in shown.values() if await self._is_fit(content)]
 
-    async def _is_fit(self, space: bytes, content: ContentRef) -> bool:
-        if not await self._holdings.is_complete(Need(space, content.stream, sealed=False)):
-            return False
+    async def _is_fit(self, content: ContentRef) -> bool:
         return all(file.size <= MAX_FILE_BYTES for file in await self._holdings.manifest(content.stream))
 
     async def _prepare(self, space: bytes, content: list[ContentRef], effort: Effort) -> bool:

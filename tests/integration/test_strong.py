@@ -23,7 +23,7 @@ from sync_agent.app import NO_STRONG_MARK
 from sync_agent.line_rate import MEASURED_S, THIN_BYTES_PER_S, Gauge
 from sync_server import strong
 from sync_server.strong import StrongKeeper
-from tests.harness.classroom import Classroom, Device, Files, classroom, faulty
+from tests.harness.classroom import Classroom, Device, Files, classroom, faulty, syncs
 from tests.harness.edited_lesson import AFTER, BEFORE, archive
 
 WORDS = [f"mot{number}" for number in range(4_000)]
@@ -156,6 +156,18 @@ async def test_a_space_is_prepared_once_and_again_when_much_has_come(room: Class
     assert [await keeper.tend(Here()) for _ in range(3)] == [[], [room.space], []]
     after = [delta.hash for delta in await room.territory.replica.content.deltas(room.space) if delta.strong]
     assert set(before).isdisjoint(after)
+
+
+async def test_a_space_whose_content_is_still_on_its_way_is_looked_at_again(room: Classroom) -> None:
+    teacher = await room.teacher()
+    await room.publish(teacher, {"image.png": Random(4).randbytes(300_000), "page.html": text(1)})
+    teacher.faulty.faults.out_bytes = 20_000
+    assert not await syncs(teacher)
+    keeper = StrongKeeper(room.territory.replica, room.territory.holdings)
+    assert [await keeper.tend(Here()) for _ in range(3)] == [[], [], []]
+    teacher.faulty.faults.out_bytes = None
+    await teacher.session.sync()
+    assert [await keeper.tend(Here()) for _ in range(3)].count([room.space]) == 1
 
 
 async def test_several_containers_bring_the_lessons_only_together(
