@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +37,10 @@ DEVICE_KEYS_FILE: Final = "keys/device"
 PERSON_KEY_FILE: Final = "keys/person"
 INTRODUCTION_FILE: Final = "keys/introduction"
 """A second copy of this device's grants, up to the root."""
+EVICTED_MARKS: Final = "evicted/"
+"""+ space in hex / stream in hex → content that made way for other, and is not fetched until somebody opens it."""
+OPENED_MARKS: Final = "opened/"
+"""+ stream in hex → 8 bytes of ms: when content was last opened here, to the day."""
 OUTBOX_FILE: Final = "outbox"
 """A second copy of what this device has written and the server may not hold yet."""
 
@@ -82,6 +86,7 @@ TREE_TROUBLE_MARK: Final = "coursework-trouble"
 """→ code and sentence, parted by a line feed: why DIR/coursework could not be kept in step the last time."""
 
 _THREADS: Final = 3
+_DAY_MS: Final = 24 * 3600 * 1000
 READS_HAND_INS: Final = frozenset({Role.TEACHER, Role.RELAY})
 
 
@@ -124,6 +129,14 @@ class Enrolment:
             ) from reason
 
 
+@dataclass(frozen=True, slots=True)
+class RoomLimits:
+    """What the operator set: the most that packs may take, and what is left free of the disk (None: the usual)."""
+
+    budget_bytes: int | None = None
+    reserve_bytes: int | None = None
+
+
 class Agent:
     """Everything a command or the daemon works with. `now_ms` and `entropy` are the rim's clock and randomness.
 
@@ -158,6 +171,14 @@ class Agent:
         self._introduced: list[bytes] = []
         self._outbox = SecondCopy(folder / OUTBOX_FILE)
         self._outbox_used = True
+        self.room_limits = RoomLimits()
+        self.is_disk_full = False
+        """Whether content is not fetched for want of room on the disk."""
+        self.evicted: set[tuple[bytes, bytes]] = set()
+        """Content of (space, stream) that made way for other."""
+        self.fetch_now: Callable[[], Awaitable[object]] | None = None
+        """Syncs at once, where a scheduler runs."""
+        self._asked: dict[tuple[bytes, bytes], Need] = {}
         self.rebuilt: int | None = None
         """How many entries came out of a damaged database when this was opened; None if it was whole."""
         self.writing = asyncio.Lock()
@@ -194,6 +215,10 @@ class Agent:
             raise
         agent = cls(folder, enrolment, keys, replica, holdings, budget, now_ms=now_ms, entropy=entropy)
         agent.rebuilt = opened.rebuilt
+        agent.evicted = {
+            (bytes.fromhex(key[len(EVICTED_MARKS) : len(EVICTED_MARKS) + 64]), bytes.fromhex(key[-64:]))
+            for key in await store.marks(EVICTED_MARKS)
+        }
         await agent.keep_copies()
         return agent
 
@@ -310,7 +335,48 @@ class Agent:
         missing: list[Need] = []
         for space, authority in (await self.spaces()).items():
             missing += await self.holdings.incomplete(await self.needs(space, authority))
+        missing = [need for need in missing if (need.space, need.stream) not in self.evicted]
+        if self._asked:
+            asked = await self.holdings.incomplete(self._asked.values())
+            self._asked = {(need.space, need.stream): need for need in asked}
+            missing = list(dict.fromkeys([*asked, *missing]))
         return missing
+
+    # --- what makes way, and comes back -------------------------------------------------------------------------------
+
+    async def put_away(self, contents: Collection[tuple[bytes, bytes]]) -> None:
+        """Note content of (space, stream) that is not to be fetched again by itself."""
+        if contents:
+            await self.replica.store.set_marks(dict.fromkeys(map(_evicted_mark, contents), b"\x01"))
+            self.evicted.update(contents)
+
+    async def ask_for(self, need: Need) -> None:
+        """Fetch this with the next sync, although it made way, or is no content that every device holds."""
+        wanted = (need.space, need.stream)
+        if wanted in self.evicted:
+            await self.replica.store.set_marks({_evicted_mark(wanted): None})
+            self.evicted.discard(wanted)
+        self._asked[wanted] = need
+        await self.note_opened(need.stream)
+
+    def comes_on_demand(self, need: Need) -> bool:
+        """Whether this made way for other content, or is awaited because somebody asked for it."""
+        wanted = (need.space, need.stream)
+        return wanted in self.evicted or wanted in self._asked
+
+    async def opened_ms(self, stream: bytes) -> int:
+        """When somebody last opened this content here; 0 if nobody has."""
+        return int.from_bytes(await self.replica.store.mark(f"{OPENED_MARKS}{stream.hex()}") or b"", "big")
+
+    async def note_opened(self, stream: bytes) -> None:
+        """Somebody opens this content; written once a day, so that reading stays reading."""
+        now_ms = self.now_ms()
+        if not 0 <= now_ms - await self.opened_ms(stream) < _DAY_MS:
+            await self.replica.store.set_marks({f"{OPENED_MARKS}{stream.hex()}": now_ms.to_bytes(8, "big")})
+
+
+def _evicted_mark(content: tuple[bytes, bytes]) -> str:
+    return f"{EVICTED_MARKS}{content[0].hex()}/{content[1].hex()}"
 
 
 def _stays(mark: str) -> bool:

@@ -26,6 +26,7 @@ from sync_agent.budget import is_metered
 from sync_agent.carried_reports import reports_due
 from sync_agent.cursors import read_cursors, shown_cursors
 from sync_agent.health import health_of, last_health, worth_saying
+from sync_agent.room import Room
 from sync_agent.sharing import Sharing
 
 MAX_OFFERS: Final = 1_000
@@ -106,6 +107,7 @@ class Asking:
 
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
+        self._room = Room(agent)
         self.parked = Parked()
         self.closed: set[bytes] = set()
         self.trouble: Code | None = None
@@ -152,10 +154,11 @@ class Asking:
     async def _wanted(self, spaces: list[bytes], said: Said, sharing: Sharing | None) -> list[Wanted]:
         """Missing content that was not asked for yet; notes which spaces are complete."""
         missing = await self._agent.missing()
+        room = missing if said.held else await self._room.fitting(missing)
         said.complete = set(spaces) - {need.space for need in missing}
         wished = [
             (need.space, need.stream)
-            for need in missing
+            for need in room
             if need.space not in self.closed and (need.sealed or not said.held)
         ]
         fresh = [Wanted(*wish) for wish in dict.fromkeys(wished) if wish not in said.wishes]
@@ -235,7 +238,7 @@ class Asking:
             self._agent,
             max(0, entries - len(push)),
             max(0, wire_bytes - sum(entry.wire_bytes for entry in push)) + sum(packs.values()),
-            trouble or self.trouble,
+            trouble or self.trouble or (Code.DISK_FULL if self._agent.is_disk_full else None),
             oldest_ms=await self._oldest_hand_in(push) if entries > len(push) else None,
             skew_ms=self.skew_ms,
         )

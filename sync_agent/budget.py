@@ -44,6 +44,8 @@ class Hold(StrEnum):
     QUIET_HOURS = "quiet-hours"
     METERED = "metered"
     DAILY_BUDGET = "daily-budget"
+    DISK_FULL = "disk-full"
+    """Not by this module's rules: there is no room for what would be fetched (`room`)."""
 
 
 class Metered(StrEnum):

@@ -71,6 +71,11 @@ async def doctor(agent: Agent, outgoing: Outgoing) -> dict[str, JSON]:
             f"the database was found damaged and made anew on {rfc3339(int.from_bytes(rebuilt, 'big'))}; what "
             "could not be read of it came back from the server, or will; the old one lies in the folder “damaged”"
         )
+    if agent.evicted:
+        await outgoing.progress(
+            f"{len(agent.evicted)} contents made way for others, within what content may take of the disk; "
+            "they are fetched when somebody opens them"
+        )
     if (sentence := budget_sentence(agent)) is not None:
         await outgoing.progress(sentence)
     return _verdict([*_keys(agent), *[problem async for problem in _state(agent)]])

@@ -152,6 +152,13 @@ async def run(
         str | None,
         typer.Option(metavar="RATE|auto", help="Bytes a second for content (500k); `auto` gives way to people only."),
     ] = None,
+    disk_budget: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE", help="The most that content may take (20G); what is not used makes way."),
+    ] = None,
+    disk_reserve: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="What content leaves free of the disk (128M).")
+    ] = None,
     log_file: LogFile = None,
 ) -> JSON:
     """Keep this device in sync until it is told to stop; other commands work meanwhile."""
@@ -172,6 +179,8 @@ async def run(
         quiet_hours=tuple(quiet_hours or ()),
         rate_limit=rate_limit,
         courier=courier,
+        disk_budget=disk_budget,
+        disk_reserve=disk_reserve,
     )
     notifier = Notifier.taken_from(os.environ, os.getpid())
     with logging_to(log_file, os.environ.get("JOURNAL_STREAM")):

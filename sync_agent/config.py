@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from protocol.errors import BadInput, Code
 from sync_agent.addresses import Address, address_of, loopback_address_of
+from sync_agent.app import RoomLimits
 from sync_agent.budget import Limits, Metered, rate_of, size_of, windows_of
 
 POLL_FIRST_S = 4.0
@@ -26,6 +27,8 @@ class RunConfig:
     quiet_hours: tuple[str, ...] = ()
     rate_limit: str | None = None
     courier: str | None = None
+    disk_budget: str | None = None
+    disk_reserve: str | None = None
 
     def portal_address(self) -> Address | None:
         """Where the portal is to be. Raises `BadInput` (USAGE, NOT_LOOPBACK)."""
@@ -48,6 +51,7 @@ class RunConfig:
         """Raise `BadInput` for what `run` could not do, before anything is opened."""
         self.portal_address()
         self.limits()
+        self.room()
         self.lan_address()
         self.peer_addresses()
 
@@ -58,3 +62,10 @@ class RunConfig:
     def peer_addresses(self) -> tuple[Address, ...]:
         """The devices with which to keep a link, each once. Raises `BadInput(USAGE)`."""
         return tuple(dict.fromkeys(address_of(peer, "--peer") for peer in self.peers))
+
+    def room(self) -> RoomLimits:
+        """What content may take of the disk, and what it leaves free. Raises `BadInput(USAGE)`."""
+        return RoomLimits(
+            None if self.disk_budget is None else size_of(self.disk_budget, "--disk-budget"),
+            None if self.disk_reserve is None else size_of(self.disk_reserve, "--disk-reserve"),
+        )

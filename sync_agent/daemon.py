@@ -217,6 +217,7 @@ async def _serve(
     """Open everything, work until `stop`, close everything."""
     agent = await Agent.open(folder, now_ms=now_ms, entropy=entropy)
     agent.budget.limits = config.limits()
+    agent.room_limits = config.room()
     transport = PacedTransport(connect(agent.enrolment.server_url), agent.budget)
     try:
         session = Session(agent, transport)
@@ -234,6 +235,7 @@ async def _serve(
             folders.changed_here()
 
         agent.on_change = changed
+        agent.fetch_now = scheduler.sync_now
         async with _school(agent, config, session, scheduler, folders, reached) as school:
             table = {
                 **{name: _watched(operation, scheduler) for name, operation in table_of(agent).items()},

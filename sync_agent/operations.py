@@ -11,8 +11,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from protocol.errors import BadInput, Code, NoAnswer
-from protocol.replica.operation import JSON, Incoming, Operation, Outgoing, Params, Table
+from protocol.errors import BadInput, Code, LocalFailure, NoAnswer
+from protocol.replica.operation import JSON, NO_FILES, Incoming, Operation, Outgoing, Params, Table
 from protocol.replica.replica import Entropy
 from protocol.work import ItemKind
 from sync_agent import care, courier_commands, handing_in, publisher, reading, watch_commands
@@ -75,6 +75,7 @@ def table(agent: Agent) -> Table:
         "settle": commands.settle,
         "items": commands.items,
         "cat": commands.cat,
+        "fetch": commands.fetch,
         "checkout": commands.checkout,
         "people": commands.people,
         "hand-in": commands.hand_in,
@@ -135,11 +136,39 @@ class _Commands:
         return await reading.list_items(self._agent, self._manifests)
 
     async def cat(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        await self._fetched(_item(params), None, outgoing)
         await reading.send_file(self._agent, _item(params), given.text(params, "path"), outgoing)
         return {}
 
+    async def fetch(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        await self._fetched(_item(params), None, outgoing)
+        return {}
+
+    async def _fetched(self, wanted: bytes, revision: bytes | None, outgoing: Outgoing) -> None:
+        """Bring back what made way for other content, or an earlier version, since somebody wants to read it.
+
+        Raises `LocalFailure(INCOMPLETE)` where that is not possible now.
+        """
+        need = await reading.put_away_here(self._agent, wanted, revision)
+        if need is None:
+            return
+        await outgoing.progress("these files are not kept on this device; they are being fetched …")
+        await self._agent.ask_for(need)
+        try:
+            if self._agent.fetch_now is None:
+                await self.sync({}, NO_FILES, outgoing)
+            else:
+                await self._agent.fetch_now()
+        except (NoAnswer, LocalFailure) as failure:
+            if isinstance(failure, LocalFailure) and failure.code is Code.STORAGE_FAILED:
+                raise
+            raise LocalFailure(
+                Code.INCOMPLETE, f"these files are not kept on this device, and cannot be fetched now: {failure}"
+            ) from failure
+
     async def checkout(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
         revision = given.identifier_or_none(params, "revision", Code.UNKNOWN_REVISION, "revision")
+        await self._fetched(_item(params), revision, outgoing)
         await reading.send_all(self._agent, _item(params), revision, outgoing)
         return {}
 
@@ -163,6 +192,7 @@ class _Commands:
         return await handing_in.list_hand_ins(self._agent, item, self._manifests, self._sealed_lists)
 
     async def open_hand_in(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        await self._fetched(_work(params), None, outgoing)
         await handing_in.open_hand_in(self._agent, _work(params), outgoing)
         return {}
 

@@ -187,12 +187,14 @@ async def _readable_version(agent: Agent, item: Item, revision: bytes | None, ou
                 Code.UNKNOWN_REVISION, f"this item has no revision “{revision.hex()}” here", revision=revision.hex()
             )
         if await agent.holdings.is_complete(need_of(item, version)):
+            await agent.note_opened(version.record.content.stream)
             return version
         raise _incomplete(item.id)
     for version in with_ancestors(item):
         if await agent.holdings.is_complete(need_of(item, version)):
             if version is not item.shown:
                 await outgoing.progress("the newest version has not arrived as a whole; this is the one before it")
+            await agent.note_opened(version.record.content.stream)
             return version
     raise _incomplete(item.id)
 
@@ -207,6 +209,25 @@ def with_ancestors(item: Item) -> Iterable[Version]:
         met |= parents
         found = [item.versions[parent] for parent in parents if parent in item.versions]
         nearest = sorted(found, key=lambda version: (version.at_ms, version.id), reverse=True)
+
+
+async def put_away_here(agent: Agent, wanted: bytes, revision: bytes | None) -> Need | None:
+    """What to fetch so that somebody can read this, if it made way for other content, or is an earlier version."""
+    for space in await agent.spaces():
+        coursework = (await agent.replica.view(space)).coursework
+        item, work = coursework.items.get(wanted), coursework.hand_ins.get(wanted)
+        if item is not None:
+            version = item.versions.get(item.shown.id if revision is None else revision)
+            if version is None or await agent.holdings.is_complete(need := need_of(item, version)):
+                return None
+            is_shown = version.id in {head.id for head in item.heads}
+            return need if not is_shown or agent.comes_on_demand(need) else None
+        if work is not None:
+            needs = [Need(space, work.record.content.stream, sealed=True)]
+            if work.feedback is not None and work.feedback.record.content is not None:
+                needs.insert(0, Need(space, work.feedback.record.content.stream, sealed=False))
+            return next((need for need in needs if agent.comes_on_demand(need)), None)
+    return None
 
 
 async def _feedback_content(agent: Agent, work: Work, revision: bytes | None) -> ContentRef | None:

@@ -38,6 +38,7 @@ from sync_agent.health import LastSync
 from sync_agent.peer_news import settle, unproven, unsettled
 from sync_agent.reading_key import say_reading_key
 from sync_agent.reconciling import Reconciled, Reconciling
+from sync_agent.room import Room
 from sync_agent.sealed_calls import SealedCalls
 from sync_agent.sharing import Sharing
 from sync_agent.space_keys import tend_space_keys
@@ -91,6 +92,7 @@ class Session:
         self._calls = SealedCalls(agent, transport)
         self._asking = Asking(agent)
         self._budget = agent.budget
+        self._room = Room(agent)
         self._transfer = Transfer(self._content, transport, agent.progress)
         self._reconciling = Reconciling(agent, self._calls)
         self._one_at_a_time = asyncio.Lock()
@@ -120,6 +122,8 @@ class Session:
                 if self._budget.is_paused:
                     return await self._say_paused()
                 await self._run(run)
+                if self.agent.is_disk_full and not routine:
+                    run.note(LocalFailure(Code.DISK_FULL, "the disk is too full for the content that is missing here"))
                 if run.failure is not None:
                     raise run.failure
             except RelaisError as error:
@@ -192,8 +196,8 @@ class Session:
         await self._mark_taken(run, asked, answer)
         await self._take_packs(run, answer)
         now_ms = self.agent.now_ms()
-        if run.said.held and answer.pages:
-            # its links are for news; what was wished for is asked for again
+        if answer.pages and (run.said.held or not await self._room.takes(sum(link.size for link in answer.links))):
+            # its links are for news; what was wished for, and finds room, is asked for again
             run.said.wishes.difference_update((wish.space, wish.stream) for wish in asked.request.want)
         else:
             run.links += [link for link in answer.links if self._is_worth_fetching(link, now_ms)]

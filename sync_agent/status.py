@@ -96,4 +96,7 @@ async def _disk(agent: Agent) -> dict[str, JSON]:
         "content": content_bytes,
         "packs": packs,
         "chunks": chunks,
+        "budget": agent.room_limits.budget_bytes,
+        "full": agent.is_disk_full,
+        "put_away": len(agent.evicted),
     }

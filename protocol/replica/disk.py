@@ -142,6 +142,13 @@ class Disk:
         except OSError as error:
             raise _failure(error) from error
 
+    def total_bytes(self) -> int:
+        """The size of the disk."""
+        try:
+            return shutil.disk_usage(self.root).total
+        except OSError as error:
+            raise _failure(error) from error
+
     @contextmanager
     def _writing(self, *, flushing: bool = False) -> Iterator[None]:
         if self._failed:

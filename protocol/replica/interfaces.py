@@ -362,6 +362,14 @@ class ContentStore(Protocol):
         """
         ...
 
+    async def pack_sizes(self) -> dict[bytes, int]:
+        """Every stored pack and its size."""
+        ...
+
+    async def drop(self, packs: Sequence[bytes]) -> None:
+        """Forget packs to make room, durably, then remove their files: their content counts as missing (key 7)."""
+        ...
+
     async def totals(self) -> tuple[int, int, int]:
         """Packs, chunks, and bytes on disk."""
         ...
@@ -372,6 +380,10 @@ class ContentStore(Protocol):
 
     async def free_bytes(self) -> int:
         """Room left on the disk."""
+        ...
+
+    async def disk_bytes(self) -> int:
+        """The size of the disk."""
         ...
 
     async def close(self) -> None:

@@ -438,6 +438,13 @@ class MemoryPacks:
                 gone.append(name)
         return gone
 
+    async def pack_sizes(self) -> dict[bytes, int]:
+        return {name: len(pack.data) for name, pack in self._packs.items()}
+
+    async def drop(self, packs: Sequence[bytes]) -> None:
+        for name in packs:
+            self._packs.pop(name, None)
+
     async def totals(self) -> tuple[int, int, int]:
         chunks = {chunk for pack in self._packs.values() for chunk in pack.chunks}
         return len(self._packs), len(chunks), sum(len(pack.data) for pack in self._packs.values())
@@ -447,6 +454,9 @@ class MemoryPacks:
 
     async def free_bytes(self) -> int:
         return 1 << 40
+
+    async def disk_bytes(self) -> int:
+        return 1 << 41
 
     async def close(self) -> None:
         return

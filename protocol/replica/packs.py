@@ -221,6 +221,12 @@ class PackFolder:
             del self._frames[cached]
         return gone
 
+    async def pack_sizes(self) -> dict[bytes, int]:
+        return await self._index.sizes()
+
+    async def drop(self, packs: Sequence[bytes]) -> None:
+        await asyncio.shield(self._start(self._drop(packs)))
+
     async def totals(self) -> tuple[int, int, int]:
         return await self._index.totals()
 
@@ -241,6 +247,9 @@ class PackFolder:
 
     async def free_bytes(self) -> int:
         return self._disk.free_bytes()
+
+    async def disk_bytes(self) -> int:
+        return self._disk.total_bytes()
 
     async def close(self) -> None:
         await asyncio.gather(*self._working, return_exceptions=True)
@@ -333,6 +342,16 @@ class PackFolder:
         for _, pack in files:
             if self._disk.size(_part_name(pack.hash)) is not None:
                 await asyncio.to_thread(self._disk.remove, _part_name(pack.hash))
+
+    async def _drop(self, packs: Sequence[bytes]) -> None:
+        """Rows first: a file that a crash leaves without them becomes a part, and costs no download."""
+        async with self._install_lock:
+            await self._index.remove(packs)
+            for pack in packs:
+                await asyncio.to_thread(self._disk.remove, _pack_name(pack))
+        gone = set(packs)
+        for cached in [key for key in self._frames if key[0] in gone]:
+            del self._frames[cached]
 
     async def _set_aside(self, pack: bytes) -> None:
         """Take a bad pack out of sight."""

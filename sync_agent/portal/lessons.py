@@ -127,6 +127,7 @@ class Lessons:
             for item in (await self._shelf.agent.replica.view(space)).coursework.items.values():
                 version = await self._version(item, digits, teaches=teaches)
                 if version is not None:
+                    await self._shelf.agent.note_opened(version.record.content.stream)
                     return await self._shelf.files(version.record.content)
         return None
 

@@ -220,6 +220,14 @@ class Pages:
         file = _named(await self._shelf.files(content), request.match_info["path"])
         return await deliver(request, self._shelf.agent, file, SAVED_FILE, save=True)
 
+    async def fetch(self, request: web.Request) -> web.Response:
+        """Bring back what made way here; the page that follows shows it."""
+        visit = await self._desk.visit(request)
+        await self._desk.fields(request)
+        piece = await self.visible(visit, request)
+        await self._desk.do("fetch", {"item": piece.item.id.hex()})
+        return see(f"/item/{piece.item.id.hex()}")
+
     # --- handing in ---------------------------------------------------------------------------------------------------
 
     async def hand_in(self, request: web.Request) -> web.Response:

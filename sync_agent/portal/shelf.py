@@ -22,6 +22,7 @@ from protocol.roles import PersonRole, Role
 from protocol.roster import Person, Roster
 from protocol.work import ContentRef, ItemKind
 from sync_agent.app import PROVEN_MARKS, REFUSED_MARKS, Agent
+from sync_agent.budget import Hold, Verdict
 from sync_agent.handing_in import SealedLists, fate_marks, state_of
 from sync_agent.portal.standing import Exchange
 from sync_agent.reading import Manifests, need_of, with_ancestors
@@ -71,6 +72,8 @@ class Piece:
     room: Room
     item: Item
     readable: Version | None
+    put_away: bool = False
+    """Whether its files made way for others here, and come when somebody asks for them."""
 
     @property
     def is_newest(self) -> bool:
@@ -171,7 +174,7 @@ class Shelf:
         for version in with_ancestors(item):
             if await self.agent.holdings.is_complete(need_of(item, version)):
                 return Piece(room, item, version)
-        return Piece(room, item, None)
+        return Piece(room, item, None, put_away=self.agent.comes_on_demand(need_of(item, item.shown)))
 
     async def files(self, content: ContentRef | None) -> Sequence[ManifestEntry]:
         """The files of a version or of feedback; nothing while their list is not here."""
@@ -223,9 +226,13 @@ class Shelf:
             missing=len(await self.agent.missing()),
             refused=len(await store.marks(REFUSED_MARKS)),
             proven_ms=min((at for at in proven if at is not None), default=None) if None not in proven else None,
-            held=self.agent.budget.verdict,
+            held=self._held(),
             neighbours=self.agent.live_neighbours(),
         )
+
+    def _held(self) -> Verdict:
+        now = self.agent.budget.verdict
+        return Verdict(Hold.DISK_FULL) if now.hold is None and self.agent.is_disk_full else now
 
     async def proven_ms(self, room: Room) -> int | None:
         """When it was last proven that everything of a space is here."""

@@ -718,3 +718,29 @@ async def test_what_was_moved_aside_goes_when_something_is_given_up(tmp_path: Pa
         assert moved_aside(tmp_path)
         await packs.forget(SPACE, set())
         assert not moved_aside(tmp_path)
+
+
+# --- making room ------------------------------------------------------------------------------------------------------
+
+
+async def test_what_is_dropped_is_not_here_any_more_and_what_another_pack_holds_is(content: ContentStore) -> None:
+    (first,) = await publish(content, [noise(70_000)])
+    (second,) = await publish(content, [noise(70_000, 2)])
+    assert await content.pack_sizes() == {first.hash: first.size, second.hash: second.size}
+    data = await whole(content, first)
+    await content.drop([first.hash])
+    assert await content.pack(first.hash) is None
+    assert await content.pack_sizes() == {second.hash: second.size}
+    with pytest.raises(LocalFailure):
+        await read(content, name_of(noise(70_000)))
+    assert await read(content, name_of(noise(70_000, 2))) == noise(70_000, 2)
+    await content.ingest(SPACE, data)
+    assert await read(content, name_of(noise(70_000))) == noise(70_000)
+
+
+async def test_the_file_of_a_dropped_pack_is_gone(tmp_path: Path) -> None:
+    async with opened(tmp_path) as packs:
+        (pack,) = await publish(packs, [noise(70_000)])
+        assert await packs.free_bytes() <= await packs.disk_bytes()
+        await packs.drop([pack.hash])
+    assert not any(name.endswith(".pack") for _, _, names in os.walk(tmp_path) for name in names)

@@ -1,0 +1,96 @@
+"""What goes first when room is needed: pure rules over what each piece of content is worth to this device (R8).
+
+Rules:
+- packs that nothing names go first, then content in the order of `Worth`, and of equal worth what was used longest ago;
+- what is `KEPT` never goes: what this device wrote (a hand-in until its teacher's receipt), what is not sent yet, and
+  every hand-in whose receipts are awaited, whoever made it;
+- what people are shown goes only for something that was used later, so that content never pushes itself out in turns;
+- packs go whole. One goes once nothing of what it holds is to stay.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final
+
+from protocol.replica.holdings import Need
+
+_SCHOOL_YEAR_BEGINS: Final = (8, 15)
+
+
+class Worth(IntEnum):
+    """How much a piece of content is worth; the least goes first."""
+
+    WITHDRAWN = 0
+    SUPERSEDED = 1
+    RECEIVED = 2
+    """A hand-in of this device's that its teacher has opened."""
+    PAST_YEAR = 3
+    SHOWN = 4
+    KEPT = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A piece of content that is here, when it was last used (or came to be), and the packs that it needs."""
+
+    need: Need
+    worth: Worth
+    used_ms: int
+    packs: frozenset[bytes]
+
+    @property
+    def rank(self) -> tuple[Worth, int]:
+        """What goes before what."""
+        return self.worth, self.used_ms
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Packs that go, the bytes that they free, and the content that is not whole any more then."""
+
+    packs: tuple[bytes, ...] = ()
+    freed_bytes: int = 0
+    gone: tuple[Piece, ...] = ()
+
+
+def plan(sizes: Mapping[bytes, int], pieces: Collection[Piece], wanted_bytes: int, before: tuple[Worth, int]) -> Plan:
+    """What goes to free `wanted_bytes`, if that can be, of pieces that rank below `before`; else as much as can go.
+
+    `sizes` are those of all packs that may go at all.
+    """
+    holders: dict[bytes, int] = dict.fromkeys(sizes, 0)
+    for piece in pieces:
+        for pack in piece.packs & holders.keys():
+            holders[pack] += 1
+    packs: list[bytes] = []
+    freed = 0
+    left: list[Piece] = []
+
+    def free(found: Iterable[bytes]) -> None:
+        nonlocal freed
+        for pack in sorted(found, key=lambda pack: (-sizes[pack], pack)):
+            if freed < wanted_bytes:
+                packs.append(pack)
+                freed += sizes[pack]
+
+    free(pack for pack, count in holders.items() if count == 0)
+    for piece in sorted(pieces, key=lambda piece: piece.rank):
+        if freed >= wanted_bytes or piece.rank >= before or piece.worth is Worth.KEPT:
+            break
+        left.append(piece)
+        for pack in piece.packs & holders.keys():
+            holders[pack] -= 1
+        free(pack for pack in piece.packs & holders.keys() if holders[pack] == 0)
+    gone = frozenset(packs)
+    return Plan(tuple(packs), freed, tuple(piece for piece in left if not piece.packs.isdisjoint(gone)))
+
+
+def is_past(year: str | None, today: dt.date) -> bool:
+    """Whether a school year (`2026-2027`) is over."""
+    if year is None or not year[-4:].isdecimal():
+        return False
+    return today >= dt.date(int(year[-4:]), *_SCHOOL_YEAR_BEGINS)

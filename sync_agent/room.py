@@ -1,0 +1,222 @@
+"""Room on the disk: what may still be fetched, and what makes way for it (R8). The rules are in `eviction`.
+
+Rules:
+- content leaves a reserve of the disk free: entries, hand-ins and the database need it; below that no content is
+  fetched, which is said (`disk-full`) and ends by itself once there is room;
+- with a budget, packs never take more than that;
+- what makes way is noted first, then forgotten, then removed: it counts as not here, is not fetched by itself, and
+  comes back when somebody opens it;
+- what is wished for and finds no room within the budget is noted as if it had made way.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from protocol.coursework import Coursework, Item, Version
+from protocol.entry import Kind
+from protocol.limits import MiB
+from protocol.replica.holdings import Need
+from protocol.structure import SpaceRecord
+from sync_agent.app import Agent
+from sync_agent.eviction import Piece, Worth, is_past, plan
+from sync_agent.reading import need_of, with_ancestors
+
+RESERVE_BYTES: Final = 128 * MiB
+AGAIN_MS: Final = 60_000
+RESERVE_SHARE: Final = 20
+"""Of a small disk only so much is kept free: its size divided by this."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """Content that is missing, how large it is at most, and its rank if it came."""
+
+    need: Need
+    size: int
+    rank: tuple[Worth, int]
+
+
+class Room:
+    """See the module; over one agent."""
+
+    def __init__(self, agent: Agent) -> None:
+        self._agent = agent
+        self._content = agent.replica.content
+        self._before: tuple[frozenset[Need], int] | None = None
+        self._before_ms = 0
+        self._fitting: list[Need] = []
+
+    async def left_bytes(self) -> int:
+        """How many bytes of content may still come."""
+        limits = self._agent.room_limits
+        left = await self._content.free_bytes() - await self._reserve_bytes()
+        if limits.budget_bytes is not None:
+            _, _, taken = await self._content.totals()
+            left = min(left, limits.budget_bytes - taken)
+        return left
+
+    async def takes(self, size: int) -> bool:
+        """Whether so many bytes may come without anything making way."""
+        return size <= 0 or size <= await self.left_bytes()
+
+    async def fitting(self, missing: Sequence[Need]) -> list[Need]:
+        """Those of `missing` for which there is room, or for which room was made; says if the disk is too full."""
+        agent = self._agent
+        left = await self.left_bytes()
+        asked = (frozenset(missing), left // MiB)
+        now_ms = agent.now_ms()
+        if asked == self._before and 0 <= now_ms - self._before_ms < AGAIN_MS:
+            return self._fitting
+        self._before, self._before_ms = None, now_ms
+        agent.is_disk_full = False
+        if not missing and left >= 0:
+            return []
+        wishes = await self._wishes(missing)
+        if sum(wish.size for wish in wishes) <= left:
+            return list(missing)
+        fitting: list[Need] = []
+        homeless: list[Need] = []
+        for wish in sorted(wishes, key=lambda wish: wish.rank, reverse=True):
+            if wish.size > left:
+                left += await self._make_way(wish.size - left, wish.rank)
+            if wish.size <= left:
+                left -= wish.size
+                fitting.append(wish.need)
+            else:
+                homeless.append(wish.need)
+        if left < 0:
+            await self._make_way(-left, (Worth.SHOWN, 0))
+        await self._settle(homeless)
+        self._fitting = [need for need in missing if need in set(fitting)]
+        if not self._fitting:
+            # nothing has changed until something is missing that was not, or room has come
+            self._before = asked
+        return self._fitting
+
+    async def _settle(self, homeless: Sequence[Need]) -> None:
+        """What finds no place is put away if that is the budget's doing, and waits if the disk is too full."""
+        room = await self._content.free_bytes() - await self._reserve_bytes()
+        budget = self._agent.room_limits.budget_bytes
+        if room <= 0 or (homeless and budget is None):
+            self._agent.is_disk_full = True
+        elif homeless:
+            await self._agent.put_away({(need.space, need.stream) for need in homeless if not need.sealed})
+            self._agent.is_disk_full = any(need.sealed for need in homeless)
+
+    async def _reserve_bytes(self) -> int:
+        given = self._agent.room_limits.reserve_bytes
+        if given is not None:
+            return given
+        return min(RESERVE_BYTES, await self._content.disk_bytes() // RESERVE_SHARE)
+
+    # --- what is worth what -------------------------------------------------------------------------------------------
+
+    async def _wishes(self, missing: Iterable[Need]) -> list[_Wish]:
+        sizes: dict[tuple[bytes, bytes], tuple[int, int]] = {}
+        for space in {need.space for need in missing}:
+            coursework = (await self._agent.replica.view(space)).coursework
+            for item in coursework.items.values():
+                for version in item.versions.values():
+                    content = version.record.content
+                    sizes[space, content.stream] = (content.size, version.at_ms)
+            for work in coursework.hand_ins.values():
+                content = work.record.content
+                sizes[space, content.stream] = (content.size, work.at_ms)
+                note = work.feedback
+                if note is not None and note.record.content is not None:
+                    sizes[space, note.record.content.stream] = (note.record.content.size, note.at_ms)
+        wishes = []
+        for need in missing:
+            size, at_ms = sizes.get((need.space, need.stream), (0, 0))
+            worth = Worth.KEPT if need.sealed else Worth.SHOWN
+            used_ms = max(at_ms, await self._agent.opened_ms(need.stream))
+            wishes.append(_Wish(need, size, (worth, used_ms)))
+        return wishes
+
+    async def _make_way(self, wanted_bytes: int, before: tuple[Worth, int]) -> int:
+        """Let content go that ranks below `before`; how many bytes that freed."""
+        unsent = {pack.hash for pack in await self._content.unsent_packs()}
+        sizes = {pack: size for pack, size in (await self._content.pack_sizes()).items() if pack not in unsent}
+        found = plan(sizes, await self._pieces(), wanted_bytes, before)
+        if not found.packs:
+            return 0
+        shown = {(piece.need.space, piece.need.stream) for piece in found.gone if piece.worth >= Worth.RECEIVED}
+        await self._agent.put_away(shown)
+        await self._content.drop(found.packs)
+        await self._agent.holdings.forget()
+        _log.info("%d packs made way, %d bytes", len(found.packs), found.freed_bytes)
+        return found.freed_bytes
+
+    async def _pieces(self) -> list[Piece]:
+        """All content that is here, wholly or in part."""
+        found: list[Piece] = []
+        years = await self._years()
+        today = dt.datetime.fromtimestamp(self._agent.now_ms() / 1000, dt.UTC).date()
+        for space in await self._agent.replica.store.spaces():
+            coursework = (await self._agent.replica.view(space)).coursework
+            past = is_past(years.get(space), today)
+            for item in coursework.items.values():
+                found += await self._pieces_of(item, past=past)
+            found += await self._works_of(space, coursework, past=past)
+        return [piece for piece in found if piece.packs]
+
+    async def _pieces_of(self, item: Item, *, past: bool) -> list[Piece]:
+        readable = await self._readable(item)
+        heads = {head.id for head in item.heads}
+        pieces = []
+        for version in item.versions.values():
+            if version.author == self._agent.device:
+                worth = Worth.KEPT
+            elif item.withdrawn:
+                worth = Worth.WITHDRAWN
+            elif version.id in heads or version.id == readable:
+                worth = Worth.PAST_YEAR if past else Worth.SHOWN
+            else:
+                worth = Worth.SUPERSEDED
+            pieces.append(await self._piece(need_of(item, version), worth, version.at_ms))
+        return pieces
+
+    async def _readable(self, item: Item) -> bytes | None:
+        """The version that people read while the newest has not arrived as a whole (R17)."""
+        version: Version
+        for version in with_ancestors(item):
+            if await self._agent.holdings.is_complete(need_of(item, version)):
+                return version.id
+        return None
+
+    async def _works_of(self, space: bytes, coursework: Coursework, *, past: bool) -> list[Piece]:
+        pieces = []
+        for work in coursework.hand_ins.values():
+            mine = work.author == self._agent.device
+            worth = Worth.PAST_YEAR if past else Worth.SHOWN
+            if not work.opened:
+                worth = Worth.KEPT
+            elif mine:
+                worth = Worth.RECEIVED
+            pieces.append(await self._piece(Need(space, work.record.content.stream, sealed=True), worth, work.at_ms))
+            note = work.feedback
+            if note is not None and note.record.content is not None:
+                own = note.author == self._agent.device
+                worth = Worth.KEPT if own else Worth.PAST_YEAR if past else Worth.SHOWN
+                need = Need(space, note.record.content.stream, sealed=False)
+                pieces.append(await self._piece(need, worth, note.at_ms))
+        return pieces
+
+    async def _piece(self, need: Need, worth: Worth, at_ms: int) -> Piece:
+        packs = frozenset(pack.hash for pack in await self._agent.holdings.packs(need))
+        return Piece(need, worth, max(at_ms, await self._agent.opened_ms(need.stream)), packs)
+
+    async def _years(self) -> dict[bytes, str | None]:
+        replica = self._agent.replica
+        found: dict[bytes, str | None] = {}
+        for entry in await replica.store.scan_kinds([Kind.SPACE]):
+            record = SpaceRecord.parse(entry.payload or b"")
+            found.setdefault(record.space_of(entry, replica.territory), record.year)
+        return found

@@ -1,0 +1,178 @@
+"""Room on the disk: what makes way, what never does, what comes back when somebody opens it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from protocol.coursework import HandInState
+from protocol.errors import Code, LocalFailure, NoAnswer
+from protocol.register import Health, stored_register
+from sync_agent.app import Agent, RoomLimits
+from sync_agent.session import Session
+from tests.harness.classroom import SMALL, Classroom, Device, Files, assignment, classroom, work_of
+from tests.harness.commands import Desk
+
+MB = 1_000_000
+
+
+def lesson(seed: int) -> Files:
+    return {"film.mp4": Random(seed).randbytes(MB)}
+
+
+@pytest.fixture
+async def room(tmp_path: Path) -> AsyncIterator[Classroom]:
+    async with classroom(tmp_path) as made:
+        yield made
+
+
+async def published(room: Classroom, teacher: Device, *seeds: int, item: bytes | None = None) -> list[bytes]:
+    items = []
+    for seed in seeds:
+        items.append((await room.publish(teacher, lesson(seed), item=item)).item)
+        room.territory.clock.advance(60_000)
+        await teacher.session.sync()
+    return items
+
+
+def limited(device: Device, budget: int | None = None, reserve: int | None = None) -> Desk:
+    """The device's commands; it syncs on demand by its own session."""
+    device.agent.room_limits = RoomLimits(budget, reserve)
+    device.agent.fetch_now = device.session.sync
+    return Desk(device.agent)
+
+
+async def complete(desk: Desk, items: list[bytes]) -> list[bool]:
+    rows = {row["item"]: row["complete"] for row in await desk.ask("items")}
+    return [rows[item.hex()] for item in items]
+
+
+async def taken(device: Device) -> int:
+    return (await device.agent.replica.content.totals())[2]
+
+
+async def test_within_a_budget_the_newest_lessons_are_here_and_the_oldest_come_when_they_are_opened(
+    room: Classroom,
+) -> None:
+    teacher, machine = await room.teacher(), await room.machine()
+    desk = limited(machine, 3_500_000)
+    items = await published(room, teacher, 1, 2, 3, 4, 5)
+    await machine.session.sync(routine=True)
+    assert await taken(machine) <= 3_500_000
+    assert await complete(desk, items) == [False, False, True, True, True]
+    assert not machine.agent.is_disk_full
+    # quiet again: nothing is fetched and thrown away in turns
+    assert (await machine.session.sync(routine=True)).round_trips == 1
+
+    assert await desk.files("cat", item=items[0].hex(), path="film.mp4") == lesson(1)
+    assert await taken(machine) <= 3_500_000
+    assert await complete(desk, items) == [True, False, False, True, True]
+    room.territory.clock.advance(60_000)
+    (newest,) = await published(room, teacher, 6)
+    await machine.session.sync(routine=True)
+    assert await complete(desk, [*items, newest]) == [True, False, False, False, True, True]
+
+
+async def test_what_made_way_stays_away_over_a_restart_and_says_so_when_nobody_answers(room: Classroom) -> None:
+    teacher, machine = await room.teacher(), await room.machine()
+    limited(machine, 1_500_000)
+    items = await published(room, teacher, 1, 2)
+    await machine.session.sync(routine=True)
+    await machine.agent.close()
+    machine.agent = await Agent.open(machine.agent.folder, now_ms=room.territory.clock, entropy=Random(1).randbytes)
+    machine.session = Session(machine.agent, machine.way)
+    desk = limited(machine, 1_500_000)
+    assert (await machine.session.sync(routine=True)).round_trips == 1
+    assert await complete(desk, items) == [False, True]
+
+    async def nobody() -> None:
+        raise NoAnswer(Code.UNREACHABLE, "nobody")
+
+    machine.agent.fetch_now = nobody
+    with pytest.raises(LocalFailure, match="cannot be fetched now") as caught:
+        await desk.files("cat", item=items[0].hex(), path="film.mp4")
+    assert caught.value.code is Code.INCOMPLETE
+    machine.agent.fetch_now = machine.session.sync
+    assert await desk.files("checkout", item=items[0].hex()) == lesson(1)
+
+
+async def test_superseded_versions_go_before_anything_that_is_shown_and_come_back_on_demand(room: Classroom) -> None:
+    teacher, machine = await room.teacher(), await room.machine()
+    desk = limited(machine)
+    (first,) = await published(room, teacher, 1)
+    await machine.session.sync(routine=True)
+    (second,) = await published(room, teacher, 2)
+    old = (await desk.item(first.hex()))["revision"]
+    await published(room, teacher, 3, item=first)
+    await machine.session.sync(routine=True)
+    assert await taken(machine) > 2_900_000
+    machine.agent.room_limits = RoomLimits(2_500_000)
+    (third,) = await published(room, teacher, 4)
+    await machine.session.sync(routine=True)
+    assert await complete(desk, [first, second, third]) == [True, False, True]
+    machine.agent.room_limits = RoomLimits(9 * MB)
+    assert await desk.files("checkout", item=first.hex(), revision=old) == lesson(1)
+
+
+async def test_a_hand_in_that_awaits_receipts_and_a_teachers_own_lessons_never_make_way(room: Classroom) -> None:
+    teacher, machine = await room.teacher(), await room.machine()
+    task = await assignment(room, teacher, machine)
+    hand_in = await room.hand_in(machine, task, lesson(9))
+    await machine.session.sync(routine=True)
+    assert (await work_of(machine, room, hand_in)).state is HandInState.SERVER
+    limited(machine, 200_000)
+    (item,) = await published(room, teacher, 1)
+    await machine.session.sync(routine=True)
+    desk = Desk(machine.agent)
+    assert await complete(desk, [item]) == [False]
+    assert await taken(machine) > MB
+    teachers = limited(teacher, 200_000)
+    await teacher.session.sync(routine=True)
+    assert await complete(teachers, [item]) == [True]
+    # its teacher has opened it: now it may go
+    teacher.agent.room_limits = RoomLimits()
+    await teacher.session.sync()
+    await teachers.files("open-hand-in", id=hand_in.hex())
+    await teachers.ask("confirm-opened", id=hand_in.hex())
+    await teacher.session.sync()
+    await machine.session.sync(routine=True)
+    await published(room, teacher, 2)
+    machine.agent.room_limits = RoomLimits(1_500_000)
+    room.territory.clock.advance(120_000)
+    await machine.session.sync(routine=True)
+    assert (await work_of(machine, room, hand_in)).opened
+    assert await taken(machine) <= 1_500_000
+
+
+async def test_below_the_reserve_entries_and_hand_ins_go_on_content_waits_and_all_comes_when_there_is_room(
+    room: Classroom,
+) -> None:
+    teacher, machine = await room.teacher(), await room.machine()
+    task = await assignment(room, teacher, machine)
+    desk = limited(machine, reserve=1 << 60)
+    items = await published(room, teacher, 1)
+    hand_in = await room.hand_in(machine, task, SMALL)
+    await machine.session.sync(routine=True)
+    assert (await work_of(machine, room, hand_in)).state is HandInState.SERVER
+    assert await complete(desk, items) == [False]
+    assert "disk-full" in await troubles(room)
+    assert (await desk.ask("status"))["disk"]["full"] is True
+    with pytest.raises(LocalFailure) as caught:
+        await machine.session.sync()
+    assert caught.value.code is Code.DISK_FULL
+
+    limited(machine)
+    room.territory.clock.advance(120_000)
+    await machine.session.sync(routine=True)
+    assert await complete(desk, items) == [True]
+    room.territory.clock.advance(1_000)
+    await machine.session.sync(routine=True)
+    assert "disk-full" not in await troubles(room)
+
+
+async def troubles(room: Classroom) -> list[str | None]:
+    rows = await room.territory.replica.store.registers()
+    return [Health.parse(stored_register(row.data).body).trouble for row in rows]
