@@ -57,6 +57,7 @@ class Code(StrEnum):
     # this machine
     CHANGING_FILE = "changing-file"
     DISK_FULL = "disk-full"
+    READ_ONLY = "read-only"
     STORAGE_FAILED = "storage-failed"
     DAMAGED = "damaged"
     STORE_LOCKED = "store-locked"

@@ -413,8 +413,8 @@ def error_from(code: str, message: str, retry_after_s: int | None = None) -> Rel
         return Refused(known, message)
     if known == Code.BUSY:
         return NoAnswer(known, message, retry_after_s=retry_after_s)
-    if known in {Code.DISK_FULL, Code.STORAGE_FAILED, Code.INTERNAL, Code.DAMAGED}:
-        return NoAnswer(known, message)
+    if known in {Code.DISK_FULL, Code.READ_ONLY, Code.STORAGE_FAILED, Code.INTERNAL, Code.DAMAGED}:
+        return NoAnswer(known, f"the server cannot take anything now: {message}; the work is kept")
     if known == Code.BAD_NAME:
         return BadInput(known, message)
     return PeerFault(known, message)

@@ -56,6 +56,8 @@ def outcome_of(error: RelaisError | None) -> Outcome:
             return Outcome.DONE
         case NoAnswer(code=Code.BUSY):
             return Outcome.BUSY
+        case NoAnswer(code=Code.DISK_FULL | Code.READ_ONLY | Code.STORAGE_FAILED | Code.DAMAGED | Code.INTERNAL):
+            return Outcome.FAILED
         case NoAnswer():
             return Outcome.NO_ANSWER
         case Refused():

@@ -14,6 +14,7 @@ from typing import Annotated, Final
 
 import typer
 
+from protocol.errors import Code, LocalFailure
 from protocol.replica.command import run_command
 from protocol.replica.console import Call, Notices, Program, installed_version, tell
 from protocol.replica.operation import JSON, NO_FILES, Outgoing, Params, Table
@@ -255,7 +256,13 @@ async def verify(call: Call) -> JSON:
 
 @PROGRAM.command("repair", said="done")
 async def repair(call: Call) -> JSON:
-    """Verify, and make anew every note that can be made from what is stored."""
+    """Verify, and make anew every note that can be made from what is stored; a damaged database too."""
+    try:
+        return await _run(call, "repair", {}, lasting=True)
+    except LocalFailure as failure:
+        if failure.code is not Code.DAMAGED:
+            raise
+    # opening it again makes a damaged database anew; a server that was running has ended
     return await _run(call, "repair", {}, lasting=True)
 
 

@@ -26,6 +26,7 @@ from protocol.errors import Code, LocalFailure, RelaisError
 from protocol.replica.command import PATIENCE_S
 from protocol.replica.console import Notices, installed_version
 from protocol.replica.control import NotAccepted, forward, serve_control
+from protocol.replica.database import must_open_again
 from protocol.replica.eraser import SWEEP_INTERVAL_S, Eraser
 from protocol.replica.http.connections import listening
 from protocol.replica.operation import JSON, NO_FILES, Incoming, Operation, Outgoing, Params, Table
@@ -104,7 +105,7 @@ class Stop:
 
     def watch(self, error: RelaisError) -> None:
         """Stop if this failure means that the store must be opened again."""
-        if isinstance(error, LocalFailure) and error.code is Code.STORAGE_FAILED and self.failure is None:
+        if self.failure is None and isinstance(error, LocalFailure) and must_open_again(error):
             self.failure = error
             self.asked.set()
 

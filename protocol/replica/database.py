@@ -169,6 +169,8 @@ def failure_of(error: sqlite3.Error) -> LocalFailure:
         return LocalFailure(Code.STORE_LOCKED, "another program is using this folder", sqlite=name)
     if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return LocalFailure(Code.DAMAGED, DAMAGED_DATABASE, sqlite=name)
+    if primary == sqlite3.SQLITE_READONLY and code != sqlite3.SQLITE_READONLY_DBMOVED:
+        return LocalFailure(Code.READ_ONLY, "the disk may only be read", sqlite=name)
     if primary in (
         sqlite3.SQLITE_IOERR,
         sqlite3.SQLITE_CANTOPEN,
@@ -178,6 +180,11 @@ def failure_of(error: sqlite3.Error) -> LocalFailure:
     ):
         return LocalFailure(Code.STORAGE_FAILED, "the disk could not be read or written", sqlite=name)
     raise error
+
+
+def must_open_again(failure: LocalFailure) -> bool:
+    """Whether the store is of no more use before it is opened again: a write has failed, or a page is bad."""
+    return failure.code is Code.STORAGE_FAILED or (failure.code is Code.DAMAGED and "sqlite" in failure.facts)
 
 
 def insert(connection: sqlite3.Connection, into: str, rows: Sequence[Sequence[Cell]]) -> None:

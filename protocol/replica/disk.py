@@ -5,11 +5,11 @@ before the rename leaves a passing file, which is removed at the next start; aft
 
 Rules:
 - everything here blocks: callers use a thread;
-- every `OSError` becomes a `LocalFailure`: DISK_FULL, or STORAGE_FAILED for all else;
+- every `OSError` becomes a `LocalFailure`: DISK_FULL, READ_ONLY, or STORAGE_FAILED for all else;
 - after a failed write or flush this disk refuses to write until it is opened again: the kernel may have dropped the
   pages and forgotten the failure, so that a second flush would succeed and mean nothing (Rebello et al., "Can
   Applications Recover from fsync Failures?", USENIX ATC 2020);
-- a full disk is no such failure: what was begun is thrown away, and there may be room later.
+- a full disk, or one that may only be read, is no such failure: what was begun is thrown away, and it may work later.
 
 On Windows a folder cannot be flushed; a flush of the renamed file writes the journal, and the rename with it. On macOS
 a flush reaches the platter only through `F_FULLFSYNC`.
@@ -174,6 +174,12 @@ def make_folder(path: Path) -> None:
 def _failure(error: OSError) -> LocalFailure:
     if error.errno in _FULL:
         return LocalFailure(Code.DISK_FULL, "the disk is full", errno=error.errno)
+    if error.errno == errno.EROFS:
+        return LocalFailure(Code.READ_ONLY, "the disk may only be read", errno=error.errno)
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return LocalFailure(
+            Code.STORAGE_FAILED, f"this account may not use {error.filename or 'the data folder'}", errno=error.errno
+        )
     return LocalFailure(Code.STORAGE_FAILED, "the disk could not be read or written", errno=error.errno)
 
 

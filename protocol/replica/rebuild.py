@@ -1,7 +1,8 @@
 """A replica whose database is damaged: moved aside, made anew from what is readable anywhere (R4, R8).
 
 Rules:
-- a damaged database is never written to again: it lies in `damaged/database-N`, and stays there;
+- a damaged database is never written to again: it lies in `damaged/database-N`, and stays there; one that somebody has
+  deleted is known by what lies beside it, and is made anew as well;
 - what can be read in it (`salvage`) goes through the ordinary door into a new one; what waits for something that was
   lost waits in quarantine; marks come back except those that speak of the old order of arrival, or of content found
   whole;
@@ -79,11 +80,12 @@ async def open_or_rebuild(
     """
     note = folder / NOTE
     if not note.is_file():
-        try:
-            return await _open(folder, root)
-        except LocalFailure as failure:
-            if failure.code is not Code.DAMAGED or "sqlite" not in failure.facts:
-                raise
+        if (folder / DATABASE).exists() or not any(copy.exists() for copy in beside):
+            try:
+                return await _open(folder, root)
+            except LocalFailure as failure:
+                if failure.code is not Code.DAMAGED or "sqlite" not in failure.facts:
+                    raise
         await asyncio.to_thread(_set_aside, folder)
     try:
         opened = await _open(folder, root)

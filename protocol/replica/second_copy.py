@@ -55,6 +55,10 @@ class SecondCopy:
         if self._bytes() != data:
             write_private(self._file, data)
 
+    def exists(self) -> bool:
+        """Whether there is such a file."""
+        return self._file.is_file()
+
     def clear(self) -> None:
         """Hold nothing."""
         with contextlib.suppress(LocalFailure):

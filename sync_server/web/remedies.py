@@ -11,7 +11,7 @@ UNFORESEEN: Final = "unforeseen"
 
 _CODES_OF: Final[Mapping[str, tuple[Code, ...]]] = {
     "disk-full": (Code.DISK_FULL,),
-    "disk-failing": (Code.STORAGE_FAILED,),
+    "disk-failing": (Code.STORAGE_FAILED, Code.READ_ONLY),
     "damaged": (Code.DAMAGED, Code.INCOMPLETE),
     "refused": (
         Code.REVOKED,

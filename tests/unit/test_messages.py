@@ -206,7 +206,10 @@ def test_an_error_reaches_the_caller_as_what_it_is(error: RelaisError, family: t
     for parse in (SyncAnswer.parse, ReconcileAnswer.parse, EnrollAnswer.parse):
         with pytest.raises(family) as caught:
             parse(encode_error(error, retry_after_s=7))
-        assert (caught.value.code, caught.value.message) == (error.code, error.message)
+        assert caught.value.code == error.code
+        # what is wrong with the server's disk is not to be taken for this machine's
+        is_the_servers = isinstance(error, LocalFailure) and caught.value.message.startswith("the server")
+        assert caught.value.message == error.message or (is_the_servers and error.message in caught.value.message)
 
 
 def test_a_code_that_this_version_does_not_know_is_still_an_error() -> None:

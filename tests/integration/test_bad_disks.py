@@ -1,0 +1,200 @@
+"""Disks that are full or may only be read, and people who tidy up in DIR: a clear sentence, no loss, and it goes on."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+from random import Random
+from typing import NoReturn
+
+import pytest
+
+from protocol.coursework import HandInState
+from protocol.errors import BadInput, Code, LocalFailure, NoAnswer
+from protocol.replica import disk
+from protocol.replica.interfaces import EntryStore
+from protocol.replica.packs import PackFolder
+from protocol.replica.sqlite import SqliteStore
+from sync_agent.app import Agent
+from sync_agent.scheduler import Outcome, outcome_of
+from sync_agent.session import Session
+from tests.harness.classroom import LARGE, SMALL, Classroom, Device, assignment, classroom, work_of
+from tests.harness.commands import Desk
+
+
+@pytest.fixture
+async def room(tmp_path: Path) -> AsyncIterator[Classroom]:
+    async with classroom(tmp_path) as made:
+        yield made
+
+
+async def sql(store: object, statement: str) -> None:
+    assert isinstance(store, SqliteStore)
+    await store.database.run(lambda connection: connection.execute(statement).fetchall())
+
+
+async def fill(store: EntryStore) -> None:
+    """Use up the pages that are left."""
+    for number in range(1_000):
+        try:
+            await store.set_marks({f"fill/{number}": bytes(900)})
+        except LocalFailure as failure:
+            if failure.code is not Code.DISK_FULL:
+                raise
+            return
+    pytest.fail("the disk is never full")
+
+
+async def reopened(room: Classroom, device: Device) -> Desk:
+    await device.agent.close()
+    device.agent = await Agent.open(device.agent.folder, now_ms=room.territory.clock, entropy=Random(1).randbytes)
+    device.session = Session(device.agent, device.way)
+    return Desk(device.agent)
+
+
+# --- the server's disk ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("break_it", "mend_it", "code"),
+    [
+        ("PRAGMA max_page_count = 1", "PRAGMA max_page_count = 1000000", Code.DISK_FULL),
+        ("PRAGMA query_only = ON", "PRAGMA query_only = OFF", Code.READ_ONLY),
+    ],
+)
+async def test_while_the_servers_disk_takes_nothing_work_is_kept_and_goes_once_it_does(
+    room: Classroom, break_it: str, mend_it: str, code: Code
+) -> None:
+    teacher, machine = await room.teacher(), await room.machine()
+    task = await assignment(room, teacher, machine)
+    store = room.territory.replica.store
+    await sql(store, break_it)
+    if code is Code.DISK_FULL:
+        await fill(store)
+    # more than what is left on the pages that there are
+    hand_in = [await room.hand_in(machine, task, SMALL) for _ in range(20)][-1]
+    with pytest.raises(NoAnswer, match="the work is kept") as caught:
+        await machine.session.sync()
+    assert caught.value.code is code
+    # it is the server's trouble, and nobody is told that there is no Internet
+    assert outcome_of(caught.value) is Outcome.FAILED
+    await sql(store, mend_it)
+    await machine.session.sync()
+    assert (await work_of(machine, room, hand_in)).state is HandInState.SERVER
+
+
+# --- the machine's disk -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("number", "code"), [(errno.EROFS, Code.READ_ONLY), (errno.ENOSPC, Code.DISK_FULL)])
+async def test_a_disk_that_takes_nothing_refuses_a_hand_in_in_words_and_works_again_without_a_restart(
+    room: Classroom, monkeypatch: pytest.MonkeyPatch, number: int, code: Code
+) -> None:
+    teacher, machine = await room.teacher(), await room.machine()
+    task = await assignment(room, teacher, machine)
+
+    def refuse(*_: object) -> NoReturn:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(disk, "_write_some", refuse)
+        with pytest.raises(LocalFailure) as caught:
+            await room.hand_in(machine, task, LARGE)
+    assert caught.value.code is code
+    assert "disk" in caught.value.message
+    hand_in = await room.hand_in(machine, task, LARGE)
+    await machine.session.sync()
+    assert (await work_of(machine, room, hand_in)).state is HandInState.SERVER
+
+
+async def test_a_database_that_may_only_be_read_answers_and_refuses_in_words(room: Classroom) -> None:
+    teacher, machine = await room.teacher(), await room.machine()
+    task = await assignment(room, teacher, machine)
+    store = machine.agent.replica.store
+    await sql(store, "PRAGMA query_only = ON")
+    with pytest.raises(LocalFailure, match="may only be read") as caught:
+        await room.hand_in(machine, task, SMALL)
+    assert (caught.value.code, caught.value.exit_status) == (Code.READ_ONLY, 1)
+    assert await Desk(machine.agent).ask("items")
+    await sql(store, "PRAGMA query_only = OFF")
+    assert await room.hand_in(machine, task, SMALL)
+
+
+# --- people in DIR ----------------------------------------------------------------------------------------------------
+
+
+async def test_a_deleted_database_comes_back_with_the_work_that_only_this_device_had(room: Classroom) -> None:
+    teacher, machine = await room.teacher(), await room.machine()
+    task = await assignment(room, teacher, machine)
+    hand_in = await room.hand_in(machine, task, LARGE)
+    await machine.agent.close()
+    for file in machine.agent.folder.glob("replica.db*"):
+        file.unlink()
+    desk = await reopened(room, machine)
+    assert machine.agent.rebuilt is not None
+    await machine.session.sync()
+    assert (await work_of(machine, room, hand_in)).state is HandInState.SERVER
+    assert await room.agree([machine])
+    assert (await desk.ask("verify"))["ok"]
+
+
+async def test_deleted_and_truncated_packs_are_told_once_and_come_back(room: Classroom) -> None:
+    teacher, machine = await room.teacher(), await room.machine()
+    items = [(await room.publish(teacher, files)).item for files in (SMALL, LARGE)]
+    await teacher.session.sync()
+    await machine.session.sync()
+    await machine.agent.close()
+    packs = sorted(machine.agent.folder.glob("packs/*/*.pack"))
+    packs[0].unlink()
+    os.truncate(packs[1], 10)
+    desk = await reopened(room, machine)
+    found = await desk.ask("verify")
+    assert [problem["code"] for problem in found["problems"]] == ["damaged"]
+    await machine.session.sync()
+    assert (await desk.ask("verify"))["ok"]
+    assert [await machine.files(item) for item in items] == [SMALL, LARGE]
+
+
+@pytest.mark.parametrize("name", ["packs", "parts", "damaged", "run", "outbox", "keys/introduction", "coursework"])
+async def test_what_can_be_made_again_may_be_deleted(room: Classroom, name: str) -> None:
+    teacher, machine = await room.teacher(), await room.machine()
+    item = (await room.publish(teacher, LARGE)).item
+    await teacher.session.sync()
+    await machine.session.sync()
+    await machine.agent.close()
+    place = machine.agent.folder / name
+    remove(place)
+    await reopened(room, machine)
+    await machine.session.sync()
+    assert await machine.files(item) == LARGE
+    assert isinstance(machine.agent.replica.content, PackFolder)
+
+
+async def test_a_device_without_its_keys_says_so_and_keeps_everything(room: Classroom) -> None:
+    machine = await room.machine()
+    await machine.session.sync()
+    await machine.agent.close()
+    keys = (machine.agent.folder / "keys" / "device").read_bytes()
+    (machine.agent.folder / "keys" / "device").unlink()
+    with pytest.raises(LocalFailure, match="keys cannot be read") as caught:
+        await reopened(room, machine)
+    assert caught.value.code is Code.DAMAGED
+    (machine.agent.folder / "keys" / "device").write_bytes(keys)
+    enrolment = (machine.agent.folder / "enrolment.json").read_bytes()
+    (machine.agent.folder / "enrolment.json").unlink()
+    with pytest.raises(BadInput, match="not enrolled"):
+        await reopened(room, machine)
+    (machine.agent.folder / "enrolment.json").write_bytes(enrolment)
+    await reopened(room, machine)
+    await machine.session.sync()
+
+
+def remove(place: Path) -> None:
+    if place.is_dir():
+        for inner in place.iterdir():
+            remove(inner)
+        place.rmdir()
+    else:
+        place.unlink(missing_ok=True)
