@@ -162,6 +162,8 @@ class _Commands:
         except (NoAnswer, LocalFailure) as failure:
             if isinstance(failure, LocalFailure) and failure.code is Code.STORAGE_FAILED:
                 raise
+            if await self._agent.holdings.is_complete(need):
+                return  # it is something else that could not be had
             raise LocalFailure(
                 Code.INCOMPLETE, f"these files are not kept on this device, and cannot be fetched now: {failure}"
             ) from failure

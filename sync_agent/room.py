@@ -85,14 +85,14 @@ class Room:
         homeless: list[Need] = []
         for wish in sorted(wishes, key=lambda wish: wish.rank, reverse=True):
             if wish.size > left:
-                left += await self._make_way(wish.size - left, wish.rank)
+                left += await self._make_way(wish.size - left, wish.rank, whole=True)
             if wish.size <= left:
                 left -= wish.size
                 fitting.append(wish.need)
             else:
                 homeless.append(wish.need)
         if left < 0:
-            await self._make_way(-left, (Worth.SHOWN, 0))
+            await self._make_way(-left, (Worth.SHOWN, 0), whole=False)
         await self._settle(homeless)
         self._fitting = [need for need in missing if need in set(fitting)]
         if not self._fitting:
@@ -140,12 +140,12 @@ class Room:
             wishes.append(_Wish(need, size, (worth, used_ms)))
         return wishes
 
-    async def _make_way(self, wanted_bytes: int, before: tuple[Worth, int]) -> int:
-        """Let content go that ranks below `before`; how many bytes that freed."""
+    async def _make_way(self, wanted_bytes: int, before: tuple[Worth, int], *, whole: bool) -> int:
+        """Let content go that ranks below `before`; how many bytes that freed. With `whole`, all or nothing."""
         unsent = {pack.hash for pack in await self._content.unsent_packs()}
         sizes = {pack: size for pack, size in (await self._content.pack_sizes()).items() if pack not in unsent}
         found = plan(sizes, await self._pieces(), wanted_bytes, before)
-        if not found.packs:
+        if not found.packs or (whole and found.freed_bytes < wanted_bytes):
             return 0
         shown = {(piece.need.space, piece.need.stream) for piece in found.gone if piece.worth >= Worth.RECEIVED}
         await self._agent.put_away(shown)

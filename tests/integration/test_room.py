@@ -173,6 +173,21 @@ async def test_below_the_reserve_entries_and_hand_ins_go_on_content_waits_and_al
     assert "disk-full" not in await troubles(room)
 
 
+async def test_what_can_never_fit_pushes_nothing_out_and_does_not_keep_others_from_coming(room: Classroom) -> None:
+    teacher, machine = await room.teacher(), await room.machine()
+    desk = limited(machine, 2_500_000)
+    items = await published(room, teacher, 1, 2)
+    await machine.session.sync(routine=True)
+    huge = (await room.publish(teacher, {"film.mp4": Random(5).randbytes(6 * MB)})).item
+    await teacher.session.sync()
+    await machine.session.sync(routine=True)
+    assert await complete(desk, [*items, huge]) == [True, True, False]
+    room.territory.clock.advance(60_000)
+    (later,) = await published(room, teacher, 3)
+    await machine.session.sync(routine=True)
+    assert await complete(desk, [*items, huge, later]) == [False, True, False, True]
+
+
 async def troubles(room: Classroom) -> list[str | None]:
     rows = await room.territory.replica.store.registers()
     return [Health.parse(stored_register(row.data).body).trouble for row in rows]
