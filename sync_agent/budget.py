@@ -90,13 +90,12 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the operator set. `rate_bytes_s` is for both directions together; `yields`: give way to other traffic."""
+    """What the operator set. `rate_bytes_s` is for both directions together."""
 
     daily_bytes: int | None = None
     metered: Metered = Metered.AUTO
     quiet: tuple[Window, ...] = ()
     rate_bytes_s: int | None = None
-    yields: bool = False
 
 
 @dataclass(frozen=True, slots=True)

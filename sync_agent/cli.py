@@ -150,7 +150,7 @@ async def run(
     ] = None,
     rate_limit: Annotated[
         str | None,
-        typer.Option(metavar="RATE|auto", help="Bytes a second for content (500k); `auto` gives way to people only."),
+        typer.Option(metavar="RATE", help="The most bytes a second for content, both ways together (500k)."),
     ] = None,
     disk_budget: Annotated[
         str | None,

@@ -11,7 +11,6 @@ from sync_agent.budget import Limits, Metered, rate_of, size_of, windows_of
 
 POLL_FIRST_S = 4.0
 POLL_LAST_S = 8.0
-_YIELD = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +37,11 @@ class RunConfig:
         """When content may travel, and how fast. Raises `BadInput(USAGE)`."""
         if self.metered not in list(Metered):
             raise BadInput(Code.USAGE, f"--metered: “{self.metered}” is none of: {', '.join(Metered)}")
-        yields = self.rate_limit == _YIELD
         return Limits(
             None if self.daily_budget is None else size_of(self.daily_budget, "--daily-budget"),
             Metered(self.metered),
             windows_of(self.quiet_hours),
-            None if self.rate_limit is None or yields else rate_of(self.rate_limit, "--rate-limit"),
-            yields=self.rate_limit is not None,
+            None if self.rate_limit is None else rate_of(self.rate_limit, "--rate-limit"),
         )
 
     def check(self) -> None:

@@ -49,8 +49,6 @@ class Budget:
         self._unnoted = 0
         self._pausing: Pausing | None = None
         self._bucket = Bucket()
-        self.rate_bytes_s: float | None = None
-        """What gives way to other traffic has settled on; None: no more than `limits` says."""
 
     @classmethod
     async def open(cls, store: EntryStore, now_ms: Callable[[], int], *, zone: dt.tzinfo | None = None) -> Budget:
@@ -102,10 +100,9 @@ class Budget:
 
     def delay_s(self, size: int, now_s: float) -> float:
         """How long to wait after `size` bytes of content, by the rate limit; `now_s` is monotonic."""
-        rates = [rate for rate in (self.limits.rate_bytes_s, self.rate_bytes_s) if rate is not None]
-        if not rates:
+        if self.limits.rate_bytes_s is None:
             return 0.0
-        self._bucket, delay_s = self._bucket.take(size, min(rates), now_s)
+        self._bucket, delay_s = self._bucket.take(size, self.limits.rate_bytes_s, now_s)
         return delay_s
 
     # --- a person's word ----------------------------------------------------------------------------------------------

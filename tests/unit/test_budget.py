@@ -223,6 +223,7 @@ def test_what_is_no_span_is_wrong_usage(text: str) -> None:
         RunConfig(metered="maybe"),
         RunConfig(quiet_hours=("noon",)),
         RunConfig(rate_limit="15k"),
+        RunConfig(rate_limit="auto"),
     ],
 )
 def test_run_refuses_limits_that_it_does_not_understand(config: RunConfig) -> None:
@@ -232,6 +233,5 @@ def test_run_refuses_limits_that_it_does_not_understand(config: RunConfig) -> No
 
 def test_the_options_of_run_become_limits() -> None:
     config = RunConfig(daily_budget="1G", metered="no", quiet_hours=("08:30-16:30",), rate_limit="200k/s")
-    assert config.limits() == Limits(10**9, Metered.NO, windows_of(["08:30-16:30"]), 200_000, yields=True)
-    assert RunConfig(rate_limit="auto").limits() == Limits(yields=True)
+    assert config.limits() == Limits(10**9, Metered.NO, windows_of(["08:30-16:30"]), 200_000)
     assert rate_of("2M", "--rate-limit") == 2_000_000
