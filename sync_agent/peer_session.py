@@ -35,6 +35,7 @@ from sync_agent.meeting import common_spaces
 from sync_agent.peer_calls import PeerCalls
 from sync_agent.peer_news import news_marks
 from sync_agent.reconciling import Reconciling
+from sync_agent.room import Room
 from sync_agent.sync_result import SyncResult
 from sync_agent.transfer import Moved, Transfer
 from sync_agent.transport import Transport
@@ -98,6 +99,7 @@ class PeerSession:
         """The capability to listen for news, once an exchange has brought it."""
         self.wants_live = False
         self._calls = PeerCalls(agent, transport, device)
+        self._room = Room(agent)
         self._transfer = Transfer(agent.replica.content, transport)
         self._copies = copies or Copies(agent, lambda: {device.key})
         self._giving = _Given(agent, device.key)
@@ -206,7 +208,8 @@ class PeerSession:
     async def _wanted(self, done: _Exchange, spaces: Sequence[bytes]) -> list[Wanted]:
         """Missing content of the spaces in common that was not asked for yet."""
         common = set(spaces)
-        missing = [need for need in await self.agent.missing() if need.space in common]
+        fitting = await self._room.fitting(await self.agent.missing())
+        missing = [need for need in fitting if need.space in common]
         wishes = dict.fromkeys((need.space, need.stream) for need in missing)
         return [Wanted(*wish) for wish in wishes if wish not in done.wishes][:MAX_WANTED]
 
