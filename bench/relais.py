@@ -159,10 +159,10 @@ class School:
         asyncio.run(_add_people(self.folder / "server", lists))
 
     @contextmanager
-    def running(self, agent: str) -> Iterator[subprocess.Popen[bytes]]:
+    def running(self, agent: str, *options: str) -> Iterator[subprocess.Popen[bytes]]:
         """The agent's daemon."""
         with (self.folder / f"{agent}.log").open("ab") as output:
-            command = [*_command("sync_agent", "run"), "--data", str(self.folder / agent)]
+            command = [*_command("sync_agent", "run", *options), "--data", str(self.folder / agent)]
             started = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output)
         with ending(started) as process:
             yield process

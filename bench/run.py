@@ -2,8 +2,8 @@
 
 usage: run.py [ROW…] [--corpus DIR] [--corpus-label TEXT] [--work DIR] [--out FILE] [--rest SECONDS]
 
-Rows: first-sync quiet admission roster at-rest health-page watched-folder courier reflate transfer; all when none is
-named. `--corpus` adds a catalogue of your own to first-sync, reflate and transfer. Exit code 1 if a goal was missed.
+Rows: first-sync quiet admission roster at-rest health-page watched-folder courier lan reflate transfer; all when none
+is named. `--corpus` adds a catalogue of your own to first-sync, reflate and transfer. Exit code 1 if a goal was missed.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from bench import (
     courier,
     first_sync,
     health_page,
+    lan,
     quiet,
     reflate,
     results,
@@ -47,6 +48,7 @@ ROWS: Final[Mapping[str, Row]] = {
     "health-page": health_page.measure,
     "watched-folder": watched_folder.measure,
     "courier": courier.measure,
+    "lan": lan.measure,
     "reflate": reflate.measure,
     "transfer": transfer.measure,
 }

@@ -120,6 +120,7 @@ class SyncRequest:
     live: bool = False
     brief: bool = False
     thin: bool = False
+    name: str | None = None
 
     def encode(self) -> bytes:
         """The message's bytes."""
@@ -136,6 +137,7 @@ class SyncRequest:
                 live=self.live,
                 brief=self.brief,
                 thin=self.thin,
+                name=self.name,
             )
         )
 
@@ -158,6 +160,7 @@ class SyncRequest:
             live=fields.flag("live"),
             brief=fields.flag("brief"),
             thin=fields.flag("thin"),
+            name=fields.text_or_none("name", MAX_NAME_CHARS),
         )
 
 
@@ -183,6 +186,7 @@ class SyncAnswer:
     refused: tuple[Refusal, ...] = ()
     more: bool = False
     live: str | None = None
+    name: str | None = None
 
     def encode(self) -> bytes:
         """The message's bytes."""
@@ -201,6 +205,7 @@ class SyncAnswer:
                 refused=[[refusal.id, refusal.code.value] for refusal in self.refused],
                 more=self.more,
                 live=self.live,
+                name=self.name,
             )
         )
 
@@ -222,6 +227,7 @@ class SyncAnswer:
             refused=tuple(_refusal(row) for row in fields.rows("refused", _MAX_ENTRIES)),
             more=fields.flag("more"),
             live=fields.text_or_none("live", _MAX_CAPABILITY_CHARS),
+            name=fields.text_or_none("name", MAX_NAME_CHARS),
         )
 
 

@@ -13,11 +13,13 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from dataclasses import replace
 from typing import Final
 
 from protocol.clock import rfc3339
 from protocol.errors import Code, LocalFailure, NoAnswer, RelaisError
 from protocol.replica.operation import JSON
+from protocol.replica.serving import Contact
 from sync_agent.addresses import Address
 from sync_agent.app import Agent
 from sync_agent.copies import Copies
@@ -56,8 +58,8 @@ class Lan:
         self._named: set[Address] = set()
         self._links: dict[Address, Link] = {}
         self._tasks: dict[Address, asyncio.Task[None]] = {}
-        self._called_ms: dict[bytes, int] = {}
-        self.responder.on_contact = lambda contact: self._note_caller(contact.device, contact.at_ms)
+        self._called: dict[bytes, Contact] = {}
+        self.responder.on_contact = self._note_caller
 
     @contextlib.asynccontextmanager
     async def open(self, listen: Address | None, peers: Sequence[Address]) -> AsyncIterator[None]:
@@ -115,17 +117,14 @@ class Lan:
 
     def rows(self) -> list[JSON]:
         """The neighbours for `status`: links first, then who has called lately."""
-        rows: list[JSON] = [
-            _row(link.device, link.address.authority, link.state, link.last_contact_ms, str(link.trouble or "") or None)
-            for link in self._links.values()
-        ]
         linked = {link.device for link in self._links.values()}
         live = self.responder.live_callers()
         since_ms = self._agent.now_ms() - CALLED_LATELY_MS
-        for device, at_ms in self._called_ms.items():
-            if device not in linked and (device in live or at_ms >= since_ms):
+        rows: list[JSON] = [_row_of(link) for link in self._links.values()]
+        for device, contact in self._called.items():
+            if device not in linked and (device in live or contact.at_ms >= since_ms):
                 state = LinkState.LIVE if device in live else LinkState.AWAY
-                rows.append(_row(device, None, state, at_ms, None))
+                rows.append(_row(device, contact.name, None, state, contact.at_ms, None))
         return rows
 
     def live_devices(self) -> set[bytes]:
@@ -133,11 +132,13 @@ class Lan:
         standing = [link.device for link in self._links.values() if link.state is LinkState.LIVE]
         return {device for device in standing if device is not None} | self.responder.live_callers()
 
-    def _note_caller(self, device: bytes, at_ms: int) -> None:
-        self._called_ms.pop(device, None)
-        self._called_ms[device] = at_ms
-        while len(self._called_ms) > _MAX_CALLERS_SHOWN:
-            self._called_ms.pop(next(iter(self._called_ms)))
+    def _note_caller(self, contact: Contact) -> None:
+        before = self._called.pop(contact.device, None)
+        if contact.name is None and before is not None:
+            contact = replace(contact, name=before.name)
+        self._called[contact.device] = contact
+        while len(self._called) > _MAX_CALLERS_SHOWN:
+            self._called.pop(next(iter(self._called)))
 
     def _fail(self, failure: LocalFailure) -> None:
         if failure.code is Code.STORAGE_FAILED and not self.failed.done():
@@ -189,12 +190,22 @@ async def _running(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
         await asyncio.gather(task, return_exceptions=True)
 
 
+def _row_of(link: Link) -> dict[str, JSON]:
+    problem = None if link.trouble is None else str(link.trouble)
+    return _row(link.device, link.name, link.address.authority, link.state, link.last_contact_ms, problem)
+
+
 def _row(
-    device: bytes | None, address: str | None, state: LinkState, last_ms: int | None, problem: str | None
+    device: bytes | None,
+    name: str | None,
+    address: str | None,
+    state: LinkState,
+    last_ms: int | None,
+    problem: str | None,
 ) -> dict[str, JSON]:
     return {
         "device": None if device is None else device.hex(),
-        "name": None,
+        "name": name,
         "address": address,
         "state": state.value,
         "last_contact": None if last_ms is None else rfc3339(last_ms),

@@ -61,6 +61,7 @@ class LanResponder(Responder):
             generation=agent.entropy(_GENERATION_BYTES),
             capability_key=agent.entropy(_KEY_BYTES),
             writes_receipts=False,
+            name=agent.enrolment.device_name,
         )
         super().__init__(
             agent.replica,

@@ -89,6 +89,7 @@ class Link:
         self.address = address
         self.state = LinkState.CONNECTING
         self.device: bytes | None = None
+        self.name: str | None = None
         self.last_contact_ms: int | None = None
         self.trouble: RelaisError | None = None
         self._agent = agent
@@ -165,6 +166,7 @@ class Link:
     async def _exchange(self, session: PeerSession) -> SyncResult:
         result = await session.exchange()
         self.last_contact_ms = self._agent.now_ms()
+        self.name = session.name
         return result
 
     async def _hear_here(self, listener: Listener) -> None:

@@ -98,6 +98,8 @@ class PeerSession:
         self.live: str | None = None
         """The capability to listen for news, once an exchange has brought it."""
         self.wants_live = False
+        self.name: str | None = None
+        """What people call the device, once it has said so."""
         self._calls = PeerCalls(agent, transport, device)
         self._room = Room(agent)
         self._transfer = Transfer(agent.replica.content, transport)
@@ -132,7 +134,10 @@ class PeerSession:
             # Cursors that fit no store: the answer names the store, and what lies in it comes by ranges.
             unknown = Cursor(self.agent.replica.territory, 1, bytes(CURSOR_HASH_BYTES), complete=False)
             cursors = [unknown, *[Cursor(space, 1, unknown.chain, complete=False) for space in await self._common()]]
-            await self._take(done, await self._calls.sync(SyncRequest(cursors=tuple(cursors), live=self.wants_live)))
+            opening = SyncRequest(cursors=tuple(cursors), live=self.wants_live, name=self.agent.enrolment.device_name)
+            answer = await self._calls.sync(opening)
+            self.name = answer.name
+            await self._take(done, answer)
         await self._reconcile_strange(done)
         for _ in range(MAX_REQUESTS):
             request, sending, packs = await self._compose(done)

@@ -70,6 +70,7 @@ class Station:
     generation: bytes
     capability_key: bytes
     writes_receipts: bool
+    name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,7 @@ class Contact:
     device: bytes
     at_ms: int
     current: bool
+    name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +219,7 @@ class Responder:
                 opened.device,
                 now_ms,
                 current=not (stale or more or request.want or content.linked or request.offers),
+                name=request.name,
             )
         )
         return SyncAnswer(
@@ -233,6 +236,7 @@ class Responder:
             refused=(*request.refused, *taken.refused),
             more=more,
             live=self._listen_capability(opened.device, now_ms) if request.live else None,
+            name=None if request.name is None else self.station.name,
         ).encode()
 
     async def _reconcile(self, opened: OpenedRequest) -> bytes:

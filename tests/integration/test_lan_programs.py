@@ -53,6 +53,8 @@ def test_a_lesson_and_the_work_on_it_pass_while_no_server_answers(school: Class,
     eventually("the pupil sees that it was opened", lambda: renard.ok("hand-ins")[0]["state"] == "teacher")
     (link,) = renard.ok("status")["peers"]
     assert (link["state"], link["address"], link["device"]) == ("live", port_of(prof), prof.ok("status")["device"])
+    assert link["name"] == "prof"
+    assert {row["name"] for row in prof.ok("status")["peers"]} == {"renard", "hibou"}
 
     # the teacher's laptop dies and comes back at the same address
     where = port_of(prof)

@@ -1,0 +1,146 @@
+"""One school on one network: what thirty machines cost its line to the server, and news with no server at all.
+
+Each machine listens at an address of its own on a virtual network inside a namespace of this machine, where multicast
+works as on a school's. A teacher publishes; the relay before the server counts what the school's line would carry.
+First one machine alone, then all of them; then the server is ended, and what the teacher publishes spreads by itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from random import Random
+from typing import Final
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from bench.peers import wait_until
+from bench.relais import School
+from bench.results import Figure, Result, Setting
+
+MACHINES: Final = int(os.environ.get("RELAIS_BENCH_MACHINES", "30"))
+CONTENT_BYTES: Final = 21_600_000
+LESSONS: Final = 20
+_LESSON_BYTES: Final = 60_000
+_NET: Final = "10.93.0."
+_PORT: Final = 8095
+_LINE: Final = "one school, one download"
+_NEWS: Final = "no server: published, then seen on every machine"
+_PATIENCE_S: Final = 600.0
+_LOOK_S: Final = 0.01
+
+
+def measure(setting: Setting) -> Iterator[Result]:
+    """Both tables, measured in a namespace of their own."""
+    rights = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
+    command = ["unshare", *rights, "--net", sys.executable, str(Path(__file__)), str(setting.work / "lan")]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
+    for line in done.stdout.splitlines():
+        yield Result(**json.loads(line))
+
+
+def _inside(folder: Path) -> Iterator[Result]:
+    _make_network(MACHINES + 1)
+    school = School.found(folder)
+    space = school.add_class("CM1")
+    person = str(school.tell_server("person", "add", "Mme Petit", "--role", "teacher", "--space", space)["person"])
+    machines = [f"pc{number}" for number in range(1, MACHINES + 1)]
+    with contextlib.ExitStack() as server:
+        relay = server.enter_context(school.serving())
+        school.tell("teacher", *school.enrolment("teacher", [space], person))
+        for machine in machines:
+            school.tell(machine, *school.enrolment("machine", [space]))
+        with school.running("teacher"):
+            with school.running(machines[0]):
+                alone = _spread(school, space, "Seul", machines[:1])
+            with contextlib.ExitStack() as running:
+                for number, machine in enumerate(machines, 1):
+                    running.enter_context(school.running(machine, "--lan", f"{_NET}{number}:{_PORT}"))
+                _wait_for_links(school, machines)
+                together = _spread(school, space, "Ensemble", machines)
+        del relay
+    goals = {"line_times": 1.05, "seen_s": 1.3 * float(alone["seen_s"]) + 5}
+    yield Result(_LINE, "one machine", alone)
+    times = float(together["down_bytes"]) / float(alone["down_bytes"])
+    yield Result(_LINE, f"{MACHINES} machines that see each other", {**together, "line_times": times}, goals)
+    with contextlib.ExitStack() as running:
+        running.enter_context(school.running("teacher", "--lan", f"{_NET}{MACHINES + 1}:{_PORT}"))
+        for number, machine in enumerate(machines, 1):
+            running.enter_context(school.running(machine, "--lan", f"{_NET}{number}:{_PORT}"))
+        _wait_for_links(school, machines)
+        yield Result(_NEWS, f"{MACHINES} machines", _news(school, machines), {"p95_s": 2.0})
+
+
+def _spread(school: School, space: str, title: str, machines: Sequence[str]) -> dict[str, Figure]:
+    """Publish through the server; what came down the line until the last machine shows it, and how long that took."""
+    source = school.folder / "source" / f"{title}.bin"
+    source.parent.mkdir(exist_ok=True)
+    source.write_bytes(Random(title).randbytes(CONTENT_BYTES))
+    assert school.relay is not None  # noqa: S101  (the server runs)
+    school.relay.reset()
+    began = time.monotonic()
+    school.tell("teacher", "publish", str(source), "--space", space, "--title", title)
+    wait_until(lambda: all(_shown(school, name, title) for name in machines), "the lesson", patience_s=_PATIENCE_S)
+    seen_s = time.monotonic() - began
+    time.sleep(5)
+    return {"seen_s": seen_s, "down_bytes": school.relay.traffic().down}
+
+
+def _news(school: School, machines: Sequence[str]) -> dict[str, Figure]:
+    rng = Random(2)
+    drop = school.folder / "teacher" / "publish" / "CM1"
+    taken = []
+    for number in range(LESSONS):
+        title = f"Sans serveur {number}"
+        saved = drop / title / "lecon.html"
+        saved.parent.mkdir(parents=True)
+        saved.write_bytes(rng.randbytes(_LESSON_BYTES))
+        item_there = "teacher", title
+        wait_until(lambda wanted=item_there: _published(school, *wanted), "the revision", pause_s=_LOOK_S)  # type: ignore[misc]
+        began = time.monotonic()
+        waiting = set(machines)
+        while waiting:
+            seen = {name for name in waiting if _shown(school, name, title)}
+            taken += [time.monotonic() - began] * len(seen)
+            waiting -= seen
+            time.sleep(_LOOK_S)
+    taken.sort()
+    return {"median_s": taken[len(taken) // 2], "p95_s": taken[-(-len(taken) * 95 // 100) - 1], "most_s": taken[-1]}
+
+
+def _shown(school: School, machine: str, title: str) -> bool:
+    folder = school.folder / machine / "coursework" / "CM1" / title
+    return folder.is_dir() and any(folder.iterdir())
+
+
+def _published(school: School, machine: str, title: str) -> bool:
+    """Whether the teacher's own readable copy shows it: from then on others can have it."""
+    return _shown(school, machine, title)
+
+
+def _wait_for_links(school: School, machines: Sequence[str]) -> None:
+    def linked() -> bool:
+        rows = [school.tell(name, "status")["peers"] for name in machines[:: max(1, len(machines) // 4)]]
+        return all(any(row["state"] == "live" for row in found) for found in rows)
+
+    wait_until(linked, "neighbours", patience_s=_PATIENCE_S, pause_s=0.5)
+    time.sleep(15)
+
+
+def _make_network(addresses: int) -> None:
+    for words in ("link set lo up", "link add lan0 type veth peer name lan1", "link set lan0 up", "link set lan1 up"):
+        subprocess.run(["ip", *words.split()], check=True)
+    for number in range(1, addresses + 1):
+        subprocess.run(["ip", "addr", "add", f"{_NET}{number}/16", "dev", "lan0"], check=True)
+
+
+if __name__ == "__main__":
+    for result in _inside(Path(sys.argv[1])):
+        print(json.dumps(asdict(result)), flush=True)
