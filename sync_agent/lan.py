@@ -54,6 +54,7 @@ class Lan:
         self._copies = Copies(agent, self.live_devices)
         self.responder.scope = LanScope(agent, self._copies)
         self.neighbourhood = Neighbourhood(self.responder.known_secrets, agent.entropy, self._look_around)
+        self.neighbourhood.gone = lambda: {address for address, link in self._links.items() if link.state.is_down}
         self._around = asyncio.Event()
         self._named: set[Address] = set()
         self._links: dict[Address, Link] = {}
@@ -82,7 +83,7 @@ class Lan:
     def link(self, address: Address) -> None:
         """Keep a link with the device at an address."""
         if address not in self._links:
-            link = Link(self._agent, self.responder, address, self._copies, self._fail, draw=self._draw)
+            link = Link(self._agent, self.responder, address, self._copies, self._fail, self._news, draw=self._draw)
             self._links[address] = link
             self._tasks[address] = asyncio.create_task(link.run())
 

@@ -51,6 +51,11 @@ class LinkState(StrEnum):
     ASIDE = "aside"
     REFUSED = "refused"
 
+    @property
+    def is_down(self) -> bool:
+        """Whether nobody answers there."""
+        return self in (LinkState.AWAY, LinkState.ASIDE, LinkState.REFUSED)
+
 
 def state_after(error: RelaisError) -> LinkState:
     """What a failed link becomes: who is not there may come back at any moment, who misbehaves is left alone."""
@@ -82,10 +87,11 @@ class Link:
         address: Address,
         copies: Copies,
         failed: Callable[[LocalFailure], None],
+        fell: Callable[[], None],
         *,
         draw: Draw,
     ) -> None:
-        """`failed` is told when the store must be opened again."""
+        """`failed` is told when the store must be opened again, `fell` when the link no longer stands."""
         self.address = address
         self.state = LinkState.CONNECTING
         self.device: bytes | None = None
@@ -96,6 +102,7 @@ class Link:
         self._responder = responder
         self._copies = copies
         self._failed = failed
+        self._fell = fell
         self._draw = draw
         self._wanted = asyncio.Event()
         self._session: PeerSession | None = None
@@ -114,6 +121,7 @@ class Link:
                 failures = 1 if self.state is LinkState.LIVE else failures + 1
                 self.state, self.trouble = state_after(error), error
                 if failures == 1:
+                    self._fell()
                     _log.info("%s: %s", self.address.authority, error)
             self._session = None
             await wait(asyncio.Event(), pause_s(self.state, max(failures, 1), self._draw))

@@ -75,6 +75,8 @@ class Neighbourhood:
         """`secrets` gives those of this device as they are known now; `on_change` hears that `chosen` may differ."""
         self.name = entropy(NAME_BYTES).hex()
         self.problem: tuple[Code, str, str] | None = None
+        self.gone: Callable[[], set[Address]] = set
+        """The addresses at which nobody answers any more, though they were announced a moment ago."""
         self._secrets = secrets
         self._entropy = entropy
         self._on_change = on_change
@@ -137,7 +139,12 @@ class Neighbourhood:
 
     def fetcher(self, space: bytes) -> str | None:
         """The name of the device that asks the server for all who share `space`; None if nobody else is there."""
-        others = [name for name, member in self.members().items() if member.reaches_server and space in member.spaces]
+        gone = self.gone()
+        others = [
+            name
+            for name, member in self.members().items()
+            if member.reaches_server and space in member.spaces and member.address not in gone
+        ]
         mine = [self.name] if self.reaches_server or not others else []
         return fetcher_of(space, [*mine, *others]) if others else None
 

@@ -10,7 +10,7 @@ from random import Random
 
 from sync_agent.addresses import Address
 from sync_agent.mdns import Discovery
-from sync_agent.mdns_messages import Instance
+from sync_agent.mdns_messages import Instance, answer
 from sync_agent.neighbourhood import Neighbourhood, member_of, shown_text
 
 
@@ -67,3 +67,17 @@ async def test_on_loopback_nothing_is_announced() -> None:
         assert not place.members()
         assert place.problem is None
     assert place.fetcher(b"space") is None
+
+
+async def test_who_is_announced_but_does_not_answer_any_more_is_not_named() -> None:
+    secret = os.urandom(32)
+    place = Neighbourhood(lambda: {secret: b"class"}, Random(1).randbytes, lambda: None)
+    async with place.open("https://127.0.0.1:8095", "127.0.0.1"):
+        other = Place(1, [secret])
+        place._discovery.datagram_received(answer(other.instance), ("192.168.1.9", 5353))
+        assert place.fetcher(b"class") == other.name, "this device does not reach the server itself"
+        assert place.fetcher(b"another class") is None
+        place.reached_server()
+        assert place.fetcher(b"class") in {place.name, other.name}
+        place.gone = lambda: {Address("192.168.1.9", 8001)}
+        assert place.fetcher(b"class") is None
