@@ -203,11 +203,11 @@ class Session:
             run.links += [link for link in answer.links if self._is_worth_fetching(link, now_ms)]
         offered = asked.packs
         run.uploads += [(upload, offered[upload.pack]) for upload in answer.uploads if upload.pack in offered]
+        for page in answer.pages:
+            await self._compare(run, page)
         run.said.fetching = run.again and _has_more(answer)
         if run.said.fetching:
             return
-        for page in answer.pages:
-            await self._compare(run, page)
         await self._reconcile_if_needed(run, answer, all_spaces=another or bool(answer.stale))
         await self._note_proven(run, answer, left)
         await self._work_off(run)
@@ -281,10 +281,10 @@ class Session:
         run.sent += len(taken)
 
     async def _compare(self, run: _Run, page: SpacePage) -> None:
-        """Note a space whose set differs from the server's although nothing is on its way any more."""
+        """Note a space whose set differs from the server's although nothing of it is on its way any more."""
         space = page.checkpoint.space
         run.doubts.pop(space, None)
-        if not await self._agrees(space, page.checkpoint.fingerprint):
+        if not page.more and not await self._agrees(space, page.checkpoint.fingerprint):
             run.doubts[space] = page.checkpoint.fingerprint
 
     async def _agrees(self, space: bytes, fingerprint: bytes) -> bool:

@@ -97,12 +97,29 @@ class Holdings:
 
     async def chunks(self, need: Need) -> list[bytes] | None:
         """Every chunk that the content consists of, or None while a list of them is missing."""
+        parts = await self._parts(need)
+        return None if parts is None else parts[1]
+
+    async def packs(self, need: Need, *, beyond: Sequence[Need] = ()) -> list[PackInfo]:
+        """The packs that hold this content, without those only needed for what lies in `beyond` too."""
+        parts = await self._parts(need)
+        if parts is None:
+            parts = [need.stream], [ref.hash for ref in await self._content.chunk_list(need.stream) or ()]
+        streams, chunks = parts
+        for known in beyond:
+            there = {name for names in await self._parts(known) or () for name in names}
+            streams = [stream for stream in streams if stream not in there]
+            chunks = [chunk for chunk in chunks if chunk not in there]
+        return await self._content.packs_holding(need.space, chunks, streams)
+
+    async def _parts(self, need: Need) -> tuple[list[bytes], list[bytes]] | None:
+        """The streams and the chunks that the content consists of, or None while a list of them is missing."""
         outer = await self._content.chunk_list(need.stream)
         if outer is None:
             return None
         found = dict.fromkeys(ref.hash for ref in outer)
         if need.sealed:
-            return list(found)
+            return [need.stream], list(found)
         if await self._content.missing_chunks(need.space, list(found)):
             return None
         try:
@@ -119,14 +136,4 @@ class Holdings:
             if chunks is None or stream_bytes(chunks) != size:
                 return None
             found.update(dict.fromkeys(ref.hash for ref in chunks))
-        return list(found)
-
-    async def packs(self, need: Need, *, beyond: Sequence[Need] = ()) -> list[PackInfo]:
-        """The packs that hold this content, without those only needed for what lies in `beyond` too."""
-        chunks = await self.chunks(need)
-        if chunks is None:
-            chunks = [ref.hash for ref in await self._content.chunk_list(need.stream) or ()]
-        for known in beyond:
-            there = set(await self.chunks(known) or ())
-            chunks = [chunk for chunk in chunks if chunk not in there]
-        return await self._content.packs_holding(need.space, chunks)
+        return [need.stream, *sizes], list(found)

@@ -334,8 +334,13 @@ class ContentStore(Protocol):
         """Those chunks that no stored pack of the space holds."""
         ...
 
-    async def packs_holding(self, space: bytes, chunks: Iterable[bytes]) -> list[PackInfo]:
-        """A set of the space's packs that together hold those of `chunks` that are here."""
+    async def packs_holding(
+        self, space: bytes, chunks: Iterable[bytes], streams: Iterable[bytes] = ()
+    ) -> list[PackInfo]:
+        """A set of the space's packs that together hold those of `chunks` that are here, and the lists of `streams`.
+
+        A list may lie in another pack than the chunks that it names, or name none: a file may be empty.
+        """
         ...
 
     def read_stream(self, stream: bytes, start: int = 0) -> AsyncIterator[bytes]:

@@ -384,11 +384,13 @@ class MemoryPacks:
         here = [pack.chunks for pack in self._packs.values() if space in pack.spaces]
         return {chunk for chunk in chunks if not any(chunk in held for held in here)}
 
-    async def packs_holding(self, space: bytes, chunks: Iterable[bytes]) -> list[PackInfo]:
-        wanted = set(chunks)
+    async def packs_holding(
+        self, space: bytes, chunks: Iterable[bytes], streams: Iterable[bytes] = ()
+    ) -> list[PackInfo]:
+        wanted, lists = set(chunks), set(streams)
         return smallest_cover(
             {
-                PackInfo(name, len(pack.data), space): wanted & pack.chunks.keys()
+                PackInfo(name, len(pack.data), space): wanted & pack.chunks.keys() | lists & pack.streams.keys()
                 for name, pack in self._packs.items()
                 if space in pack.spaces
             }

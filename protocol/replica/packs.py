@@ -187,8 +187,10 @@ class PackFolder:
     async def missing_chunks(self, space: bytes, chunks: Sequence[bytes]) -> set[bytes]:
         return set(chunks) - await self._index.held_chunks(space, chunks)
 
-    async def packs_holding(self, space: bytes, chunks: Iterable[bytes]) -> list[PackInfo]:
-        return smallest_cover(await self._index.holders(space, list(set(chunks))))
+    async def packs_holding(
+        self, space: bytes, chunks: Iterable[bytes], streams: Iterable[bytes] = ()
+    ) -> list[PackInfo]:
+        return smallest_cover(await self._index.holders(space, list(set(chunks)), list(set(streams))))
 
     async def read_stream(self, stream: bytes, start: int = 0) -> AsyncIterator[bytes]:
         found = await self._index.stream_places(stream)

@@ -164,16 +164,20 @@ class ContentIndex:
                   WHERE space = {_SPACE} AND id IN ({{keys}})"""  # noqa: S608
         return await self._database.run(lambda connection: _column(connection, sql, streams, space))
 
-    async def holders(self, space: bytes, chunks: Sequence[bytes]) -> dict[PackInfo, set[bytes]]:
-        """The packs of the space that hold any of `chunks`, and which."""
-        sql = f"""SELECT pack.hash, pack.size, chunk.hash FROM chunk JOIN pack_space USING (pack)
-                  JOIN pack ON pack.number = chunk.pack WHERE space = {_SPACE} AND chunk.hash IN ({{keys}})"""  # noqa: S608
+    async def holders(
+        self, space: bytes, chunks: Sequence[bytes], streams: Sequence[bytes]
+    ) -> dict[PackInfo, set[bytes]]:
+        """The packs of the space that hold any of `chunks`, or the list of any of `streams`, and which."""
 
         def work(connection: sqlite3.Connection) -> dict[PackInfo, set[bytes]]:
             found: dict[PackInfo, set[bytes]] = {}
-            for row in select_in(connection, sql, chunks, (space,)):
-                pack, size, chunk = cast("tuple[bytes, int, bytes]", row)
-                found.setdefault(PackInfo(pack, size, space), set()).add(chunk)
+            for table, name, wanted in (("chunk", "hash", chunks), ("stream", "id", streams)):
+                sql = f"""SELECT pack.hash, pack.size, {table}.{name} FROM {table} JOIN pack_space USING (pack)
+                          JOIN pack ON pack.number = {table}.pack
+                          WHERE space = {_SPACE} AND {table}.{name} IN ({{keys}})"""  # noqa: S608
+                for row in select_in(connection, sql, wanted, (space,)):
+                    pack, size, held = cast("tuple[bytes, int, bytes]", row)
+                    found.setdefault(PackInfo(pack, size, space), set()).add(held)
             return found
 
         return await self._database.run(work)

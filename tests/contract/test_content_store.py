@@ -356,6 +356,17 @@ async def test_few_packs_are_named_for_many_chunks(content: ContentStore) -> Non
     assert await content.missing_chunks(SPACE, chunks) == {chunk.hash for chunk in chunk_list(cut(parts[3]))}
 
 
+async def test_the_pack_that_brought_a_list_is_named_though_no_chunk_is_taken_from_it(content: ContentStore) -> None:
+    first, second = noise(20_000, 1), noise(20_000, 2)
+    (one,) = await publish(content, [b"", first])
+    (two,) = await publish(content, [b"", second])
+    chunks = [chunk.hash for chunk in chunk_list(cut(second))]
+    streams = [stream_id(chunk_list(cut(second))), stream_id(())]
+    assert {pack.hash for pack in await content.packs_holding(SPACE, chunks)} == {two.hash}
+    assert {pack.hash for pack in await content.packs_holding(SPACE, chunks, streams)} == {one.hash, two.hash}
+    assert await content.packs_holding(OTHER_SPACE, chunks, streams) == []
+
+
 # --- what the server holds --------------------------------------------------------------------------------------------
 
 

@@ -12,12 +12,14 @@ from protocol.coursework import HandInState
 from protocol.entry import Entry, Kind, compose
 from protocol.errors import Code
 from protocol.identity import SigningKey
+from protocol.replica import serving
 from protocol.replica.holdings import Need
 from protocol.roles import PersonRole, Role
-from protocol.structure import Grant
+from protocol.structure import Grant, Invite
 from protocol.wire import SYNC_PATH
 from sync_agent.app import REFUSED_MARKS
 from sync_agent.health import LastSync
+from sync_agent.publisher import withdraw
 from sync_agent.transport import HttpTransport
 from tests.harness.classroom import (
     LARGE,
@@ -50,6 +52,38 @@ async def test_what_a_teacher_publishes_reaches_a_pupils_machine_byte_for_byte(r
         await machine.session.sync()
         assert await machine.files(item) == files
     assert await room.agree()
+
+
+async def test_an_empty_file_arrives_whichever_lesson_brought_an_empty_file_first(room: Classroom) -> None:
+    teacher = await room.teacher()
+    first = await room.publish(teacher, {"vide.txt": b"", "un.txt": b"un"})
+    await withdraw(teacher.agent, first.item)
+    second = await room.publish(teacher, {"vide.txt": b"", "deux.txt": b"deux"})
+    await teacher.session.sync()
+    machine = await room.machine()
+    await machine.session.sync()
+    assert await machine.files(second.item) == {"vide.txt": b"", "deux.txt": b"deux"}
+
+
+async def test_a_difference_is_noticed_in_a_space_that_was_not_the_last_to_arrive(
+    room: Classroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What only this machine holds above the class, and nobody has noted as unsent, reaches the server all the same."""
+    machine = await room.machine()
+    school, server = room.territory.schools[0], room.territory
+    note = compose(
+        author=server.keys.signing,
+        space=school,
+        kind=Kind.INVITE,
+        grant=server.certificate.id,
+        at=server.certificate.header.at + 1,
+        payload=Invite(bytes(32), Role.MACHINE, (room.space,), None, 1, 1).encode(),
+        salt=bytes(16),
+    )
+    await machine.agent.replica.admit([note], source=bytes(32), now_ms=server.clock())
+    monkeypatch.setattr(serving, "PAGE_BYTES", 600)
+    await machine.session.sync()
+    assert await server.replica.store.present([note.id])
 
 
 async def test_a_small_hand_in_and_the_servers_receipt_for_it_take_one_round_trip(room: Classroom) -> None:
