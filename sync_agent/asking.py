@@ -5,7 +5,9 @@ Rules:
 - an entry that waits at the server is sent again only when something has moved, or after a while;
 - what a publication changed goes up as a delta, in place of its packs, unless the server turns out to need them;
 - a small pack travels inside, the smallest first, those that do not fit with the next request; a larger one is offered;
-- nothing is said twice in one sync without a reason, so that a sync always ends.
+- nothing is said twice in one sync without a reason, so that a sync always ends;
+- content that the server could not give is asked for again after an eighth of the time that it was waited for, unless
+  somebody waits for this sync.
 """
 
 from __future__ import annotations
@@ -33,6 +35,8 @@ MAX_OFFERS: Final = 1_000
 MAX_WANTED: Final = 500
 MAX_INLINE_PACKS: Final = 200
 PARKED_MS: Final = 60_000
+WISH_PAUSE_PART: Final = 8
+LONGEST_WISH_PAUSE_MS: Final = 30 * 60_000
 
 
 @dataclass(slots=True)
@@ -65,7 +69,7 @@ class Said:
     `due` are packs that the server was found to lack; `complete` the spaces that had all their content when last looked
     at; `fetching` says that links are waiting to be worked off, so that nothing is wished for yet; `held` that the
     budget holds large content back, except that of hand-ins; `strong_wishes` what was asked for in the fewest bytes,
-    and `strong_settled` that what came of it has been looked at.
+    and `strong_settled` that what came of it has been looked at; `patient` that nobody waits for this sync.
     """
 
     requests: int = 0
@@ -78,6 +82,7 @@ class Said:
     held: bool = False
     strong_wishes: frozenset[tuple[bytes, bytes]] = frozenset()
     strong_settled: bool = False
+    patient: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +121,7 @@ class Asking:
         """Whether the line has turned out to be thin."""
         self.wants_live = False
         """Whether to ask for the capability to listen for news."""
+        self._wished: dict[tuple[bytes, bytes], tuple[int, int]] = {}
 
     async def compose(self, said: Said, sharing: Sharing | None = None) -> Asked:
         """The next request of a sync in which `said` was said."""
@@ -161,11 +167,23 @@ class Asking:
             for need in room
             if need.space not in self.closed and (need.sealed or not said.held)
         ]
-        fresh = [Wanted(*wish) for wish in dict.fromkeys(wished) if wish not in said.wishes]
+        now_ms = self._agent.now_ms()
+        self._wished = {wish: self._wished[wish] for wish in wished if wish in self._wished}
+        due = [wish for wish in dict.fromkeys(wished) if wish not in said.wishes]
         if sharing is not None:
             sealed = {need.stream for need in missing if need.sealed}
-            fresh = [wish for wish in fresh if wish.stream in sealed or sharing.is_mine(wish, content=True)]
-        return fresh[:MAX_WANTED]
+            due = [wish for wish in due if wish[1] in sealed or sharing.is_mine(Wanted(*wish), content=True)]
+        if said.patient:
+            due = [wish for wish in due if self._is_worth_asking(wish, now_ms)]
+        del due[MAX_WANTED:]
+        self._wished.update({wish: (self._wished.get(wish, (now_ms, 0))[0], now_ms) for wish in due})
+        return [Wanted(*wish) for wish in due]
+
+    def _is_worth_asking(self, wish: tuple[bytes, bytes], now_ms: int) -> bool:
+        """What was asked for long in vain is asked for more seldom: it may be that nobody has it any more."""
+        first_ms, last_ms = self._wished.get(wish, (now_ms, now_ms))
+        pause_ms = min((last_ms - first_ms) // WISH_PAUSE_PART, LONGEST_WISH_PAUSE_MS)
+        return not 0 <= now_ms - last_ms < pause_ms
 
     async def _push(self, room: int) -> list[Entry]:
         """The oldest entries that are not known to wait, or else those that do, if it is time."""

@@ -50,6 +50,7 @@ from sync_agent.wraps import tend_hand_ins
 
 MAX_REQUESTS: Final = 10_000
 NOTED_EVERY_MS: Final = 60_000
+LACK_AGAIN_MS: Final = 60 * 60_000
 BAD_PACK_MS: Final = 10 * 60_000
 
 _log = logging.getLogger(__name__)
@@ -162,6 +163,7 @@ class Session:
         if held and not run.said.held:
             run.links.clear()
         run.said.held = held
+        run.said.patient = run.routine
         self._budget.exempt = held or not run.routine
         return await self._asking.compose(run.said, self.sharing)
 
@@ -464,7 +466,7 @@ class Session:
             if not packs or key in run.lacks_answered or not packs.keys().isdisjoint(asked.packs):
                 continue
             before, at_ms = self._answered_lacks.get(key, (frozenset(), 0))
-            if before == packs.keys() and 0 <= now_ms - at_ms < NOTED_EVERY_MS:
+            if before == packs.keys() and 0 <= now_ms - at_ms < LACK_AGAIN_MS:
                 continue
             run.lacks_answered.add(key)
             self._answered_lacks[key] = (frozenset(packs), now_ms)

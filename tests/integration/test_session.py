@@ -65,6 +65,32 @@ async def test_an_empty_file_arrives_whichever_lesson_brought_an_empty_file_firs
     assert await machine.files(second.item) == {"vide.txt": b"", "deux.txt": b"deux"}
 
 
+async def test_content_that_nobody_has_whole_any_more_soon_costs_next_to_nothing(room: Classroom) -> None:
+    teacher, machine = await room.teacher(), await room.machine()
+    first = await room.publish(teacher, SMALL)
+    (old,) = await teacher.agent.replica.content.unsent_packs()
+    await room.publish(teacher, {**SMALL, "neu.txt": b"neu"}, item=first.item)
+    new = next(pack for pack in await teacher.agent.replica.content.unsent_packs() if pack.hash != old.hash)
+    data = await teacher.agent.replica.content.read_pack(new.hash, 0, new.size)
+    lesson = [
+        entry for entry in await teacher.agent.replica.store.unsent(1 << 20) if entry.header.kind == Kind.REVISION
+    ]
+    # What the teacher's first publication brought burns with the laptop; the rest is everywhere.
+    for replica in (room.territory.replica, machine.agent.replica):
+        await replica.admit(lesson, source=bytes(32), now_ms=room.territory.clock())
+        await replica.content.ingest(room.space, data)
+    for _ in range(8):
+        room.territory.clock.advance(60_000)
+        await machine.session.sync(routine=True)
+    costs = []
+    for _ in range(8):
+        room.territory.clock.advance(30_000)
+        costs.append(await machine.session.sync(routine=True))
+    assert all(cost.round_trips == 1 for cost in costs)
+    assert sum(cost.bytes_in + cost.bytes_out > 1_000 for cost in costs) <= 5
+    assert await machine.agent.missing()
+
+
 async def test_a_difference_is_noticed_in_a_space_that_was_not_the_last_to_arrive(
     room: Classroom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
