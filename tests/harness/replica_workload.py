@@ -19,7 +19,7 @@ from typing import TypeAlias
 
 from protocol.chunking import chunk_list, cut, stream_id
 from protocol.entry import Entry
-from protocol.errors import RelaisError
+from protocol.errors import PeerFault, RelaisError
 from protocol.pack import PackWriter
 from protocol.replica.interfaces import Held, RegisterRow
 from protocol.replica.packs import PackFolder
@@ -105,6 +105,14 @@ async def _build(replica: Replica, files: Sequence[bytes]) -> None:
 
 
 async def _download(replica: Replica) -> None:
+    try:
+        await _download_once(replica)
+    except PeerFault:
+        # what a power cut left of the part was not what had come: it has been thrown away
+        await _download_once(replica)
+
+
+async def _download_once(replica: Replica) -> None:
     if await replica.content.pack(FOREIGN, SPACE) is None:
         while (size := await replica.content.part_size(FOREIGN)) < len(FOREIGN_BYTES):
             await replica.content.append_part(FOREIGN, size, FOREIGN_BYTES[size : size + 16_000])
