@@ -157,7 +157,7 @@ class Agent:
         now_ms: Callable[[], int],
         entropy: Entropy,
     ) -> None:
-        """Made by `open`."""
+        """Made by `open` or `over`."""
         self.folder = folder
         self.enrolment = enrolment
         self.keys = keys
@@ -200,20 +200,17 @@ class Agent:
         opened = await open_or_rebuild(
             folder, enrolment.root, beside=beside, keep_mark=_stays, unsent=True, now_ms=now_ms
         )
-        store, content, replica = opened.store, opened.content, opened.replica
+        store, content = opened.store, opened.content
         try:
-            holdings = Holdings(store, content)
-            await holdings.load()
-            budget = await Budget.open(store, now_ms)
+            agent = await cls.over(folder, enrolment, keys, opened.replica, now_ms=now_ms, entropy=entropy)
             if content.lost_packs:
-                await holdings.forget()
+                await agent.holdings.forget()
                 before = int.from_bytes(await store.mark(LOST_PACKS_MARK) or b"", "big")
                 await store.set_marks({LOST_PACKS_MARK: (before + content.lost_packs).to_bytes(8, "big")})
         except BaseException:
             # the connection's thread would keep the process from ending
             await store.close()
             raise
-        agent = cls(folder, enrolment, keys, replica, holdings, budget, now_ms=now_ms, entropy=entropy)
         agent.rebuilt = opened.rebuilt
         agent.evicted = {
             (bytes.fromhex(key[len(EVICTED_MARKS) : len(EVICTED_MARKS) + 64]), bytes.fromhex(key[-64:]))
@@ -221,6 +218,23 @@ class Agent:
         }
         await agent.keep_copies()
         return agent
+
+    @classmethod
+    async def over(
+        cls,
+        folder: Path,
+        enrolment: Enrolment,
+        keys: DeviceKeys,
+        replica: Replica,
+        *,
+        now_ms: Callable[[], int],
+        entropy: Entropy,
+    ) -> Self:
+        """The agent over a replica that is open. Raises `LocalFailure`."""
+        holdings = Holdings(replica.store, replica.content)
+        await holdings.load()
+        budget = await Budget.open(replica.store, now_ms)
+        return cls(folder, enrolment, keys, replica, holdings, budget, now_ms=now_ms, entropy=entropy)
 
     async def keep_copies(self) -> None:
         """Keep beside the database what is needed to be known anywhere, and what the server does not hold yet.
@@ -261,6 +275,10 @@ class Agent:
     def live_neighbours(self) -> int:
         """With how many devices of the school a link stands now."""
         return sum(isinstance(row, dict) and row.get("state") == "live" for row in self.neighbours())
+
+    def keep_person_key(self, key: AgreementKey) -> None:
+        """Make that key durable in DIR. Raises `LocalFailure`."""
+        write_private(self.folder / PERSON_KEY_FILE, key.seed)
 
     async def spaces(self) -> dict[bytes, Authority]:
         """The spaces of this device, parents before children, each with the grant that opens it."""

@@ -10,11 +10,10 @@ from __future__ import annotations
 
 from protocol.entry import Kind
 from protocol.identity import AgreementKey
-from protocol.replica.private_file import write_private
 from protocol.replica.replica import Draft
 from protocol.roles import Role
 from protocol.structure import PersonKey
-from sync_agent.app import PERSON_KEY_FILE, Agent
+from sync_agent.app import Agent
 
 
 async def say_reading_key(agent: Agent) -> int:
@@ -47,5 +46,5 @@ def _reading_key(agent: Agent) -> AgreementKey:
     key = agent.person_key()
     if key is None:
         key = AgreementKey(agent.entropy(32))
-        write_private(agent.folder / PERSON_KEY_FILE, key.seed)
+        agent.keep_person_key(key)
     return key

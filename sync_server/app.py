@@ -45,7 +45,7 @@ class Server:
         now_ms: Callable[[], int],
         entropy: Entropy,
     ) -> None:
-        """Made by `open`."""
+        """Made by `open` or `over`."""
         self.folder = folder
         self.territory = territory
         self.keys = keys
@@ -80,22 +80,36 @@ class Server:
         opened = await open_or_rebuild(
             folder, territory.root, beside=(introduction,), keep_mark=_stays, unsent=False, now_ms=now_ms
         )
-        store, replica = opened.store, opened.replica
+        store = opened.store
         opened.content.delta_budget_bytes = BUDGET_BYTES
         try:
-            certificate = await _certificate(store, territory)
+            server = await cls.over(folder, territory, keys, store, opened.replica, now_ms=now_ms, entropy=entropy)
             with contextlib.suppress(LocalFailure):  # a full disk: the next opening does it
-                await asyncio.to_thread(introduction.replace, [certificate])
-            holdings = Holdings(store, replica.content)
-            await holdings.load()
-            server = cls(
-                folder, territory, keys, store, replica, holdings, (certificate,), now_ms=now_ms, entropy=entropy
-            )
-            await server.contacts.load()
-            await server.reports.load()
+                await asyncio.to_thread(introduction.replace, server.responder.station.chain)
         except BaseException:
             await store.close()
             raise
+        return server
+
+    @classmethod
+    async def over(
+        cls,
+        folder: Path,
+        territory: Territory,
+        keys: ServerKeys,
+        store: SqliteStore,
+        replica: Replica,
+        *,
+        now_ms: Callable[[], int],
+        entropy: Entropy,
+    ) -> Self:
+        """The server over a replica that is open, with its store. Raises `LocalFailure`."""
+        certificate = await _certificate(store, territory)
+        holdings = Holdings(store, replica.content)
+        await holdings.load()
+        server = cls(folder, territory, keys, store, replica, holdings, (certificate,), now_ms=now_ms, entropy=entropy)
+        await server.contacts.load()
+        await server.reports.load()
         return server
 
     async def close(self) -> None:

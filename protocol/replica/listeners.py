@@ -9,7 +9,7 @@ Rules:
 from __future__ import annotations
 
 import asyncio
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 
 class Listener:
@@ -39,12 +39,13 @@ class Listeners:
     """All that wait at one replica; one that is given up is forgotten by itself."""
 
     def __init__(self) -> None:
-        self._listening: WeakSet[Listener] = WeakSet()
+        # in the order in which they came, which a set would not keep
+        self._listening: WeakKeyDictionary[Listener, None] = WeakKeyDictionary()
 
     def add(self, device: bytes) -> Listener:
         """One more that waits."""
         listener = Listener(device)
-        self._listening.add(listener)
+        self._listening[listener] = None
         return listener
 
     def tell(self, spaces: frozenset[bytes], source: bytes) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
+from typing import Final
 
 from blake3 import blake3
 
@@ -30,6 +31,9 @@ class _Space:
 
     entries: list[Entry] = field(default_factory=list)
     chains: list[bytes] = field(default_factory=lambda: [CHAIN_START])
+
+
+_NOTHING: Final = _Space()
 
 
 class MemoryStore:
@@ -74,11 +78,11 @@ class MemoryStore:
         return {entry_id: self._entries[entry_id] for entry_id in ids if entry_id in self._entries}
 
     async def position(self, space: bytes) -> Position:
-        here = self._spaces.get(space, _Space())
+        here = self._spaces.get(space, _NOTHING)
         return Position(len(here.entries), here.chains[-1][:CURSOR_HASH_BYTES])
 
     async def chain_at(self, space: bytes, count: int) -> bytes | None:
-        chains = self._spaces.get(space, _Space()).chains
+        chains = self._spaces.get(space, _NOTHING).chains
         return chains[count][:CURSOR_HASH_BYTES] if count < len(chains) else None
 
     async def page(self, space: bytes, after: int, max_bytes: int) -> list[Stored]:
@@ -180,7 +184,7 @@ class MemoryStore:
         return
 
     def _after(self, space: bytes, after: int) -> Iterator[Stored]:
-        entries = self._spaces.get(space, _Space()).entries
+        entries = self._spaces.get(space, _NOTHING).entries
         return (Stored(arrival, entry) for arrival, entry in enumerate(islice(entries, after, None), after + 1))
 
     def _count_held(self, held: Held, by: int) -> None:

@@ -1,0 +1,10 @@
+"""Random histories of a territory over the real protocol, agent and server, with simulated time, network and disks.
+
+One seed decides everything: the machines, what people do, the clocks, the weather on the lines, where the power fails.
+The same seed gives the same trace, byte for byte. `python -m tests.simulation --help` runs and replays seeds.
+
+What is real: replicas, the door, the folds, holdings, sessions, transfers, the scheduler, publishing, handing in, the
+server's handlers and its responder. What is simulated: the event loop's time (`virtual_time`), the disks (`disk`, over
+the memory replica that the contract suite holds to the same rules as the durable one), the lines (`lines`).
+`plan` draws a history, `world` lives it, `ledger` remembers what was acknowledged, `invariants` judges the end.
+"""

@@ -1,0 +1,77 @@
+"""Runs seeds, replays one, makes a failing one small.
+
+python -m tests.simulation --seeds 0-1999        many, in one process
+python -m tests.simulation --seed 17             one, with its trace
+python -m tests.simulation --seed 17 --shrink    the steps that are needed to make it fail
+"""
+
+# ruff: noqa: T201  (a command that tells what it found)
+
+from __future__ import annotations
+
+import argparse
+import gc
+import os
+import sys
+import time
+
+from tests.simulation.run import Lived, live
+
+
+def main() -> int:
+    """Exit status 1 if a seed fails."""
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation")
+    parser.add_argument("--seeds", default="0-1999", help="FIRST-LAST")
+    parser.add_argument("--seed", type=int, help="one seed, with its trace")
+    parser.add_argument("--shrink", action="store_true", help="leave out steps as long as it still fails")
+    parser.add_argument("--keep-going", action="store_true", help="do not stop at the first seed that fails")
+    given = parser.parse_args()
+    gc.set_threshold(100_000, 50, 50)  # a history makes little that refers to itself
+    if given.seed is not None:
+        return _one(given.seed, shrink=given.shrink)
+    first, _, last = given.seeds.partition("-")
+    return _many(range(int(first), int(last or first) + 1), keep_going=given.keep_going)
+
+
+def _one(seed: int, *, shrink: bool) -> int:
+    lived = live(seed)
+    if shrink and lived.problems:
+        from tests.simulation.shrink import shrunk  # noqa: PLC0415 — only then
+
+        lived = shrunk(lived)
+    _show(lived)
+    return 1 if lived.problems else 0
+
+
+def _many(seeds: range, *, keep_going: bool) -> int:
+    began = time.monotonic()
+    failed = 0
+    for seed in seeds:
+        lived = live(seed)
+        if lived.problems:
+            failed += 1
+            print(f"seed {seed}: {lived.problems[0]}", flush=True)
+            if not keep_going:
+                _show(lived)
+                return 1
+        if keep_going and (seed + 1) % 1_000 == 0:
+            print(f"up to seed {seed}: {failed} failed", flush=True)
+    print(f"{len(seeds)} seeds, {failed} failed, {time.monotonic() - began:.1f} s")
+    return 1 if failed else 0
+
+
+def _show(lived: Lived) -> None:
+    for line in lived.trace:
+        print(line)
+    print(f"seed {lived.plan.seed}, trace {lived.digest}, {len(lived.plan.steps)} steps, {lived.rounds} rounds to heal")
+    for problem in lived.problems:
+        print(f"BROKEN: {problem}")
+    print(f"again: python -m tests.simulation --seed {lived.plan.seed}")
+
+
+if __name__ == "__main__":
+    if os.environ.get("PYTHONHASHSEED") != "0":
+        # sets are walked in another order in every process: replay needs always the same
+        again = [sys.executable, "-m", "tests.simulation", *sys.argv[1:]]
+        os.execve(sys.executable, again, {**os.environ, "PYTHONHASHSEED": "0"})  # noqa: S606 — itself
+    sys.exit(main())

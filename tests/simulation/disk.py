@@ -1,0 +1,171 @@
+"""Simulated disks: what is durable of a machine, its images, and the moments at which the power may go.
+
+A `Disk` is what lies on the platter; it survives. A machine works on it through `Powered` stores, made anew at each
+start: each call may be the one at which the power goes, before it or right after it took effect. From then on nothing
+passes through any more, whatever the machine's tasks still try on their way out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from copy import copy
+from dataclasses import dataclass, field, replace
+from functools import cache
+from inspect import iscoroutinefunction
+from random import Random
+from typing import Any, Final, cast
+
+from protocol.replica.interfaces import ContentStore, EntryStore
+from protocol.replica.memory import MemoryPacks, MemoryStore
+
+SLOW_WRITES = 0.1
+SLOWEST_S = 0.5
+
+# what only looks; every other call changes the disk
+_READS: Final = frozenset(
+    (
+        *("present", "get", "position", "chain_at", "page", "scan", "scan_kinds", "authored", "times", "spaces"),
+        *("unsent", "unsent_totals", "held", "mark", "marks", "registers", "verify", "close", "part_size", "pack"),
+        *("read_pack", "chunk_list", "chunk_lists", "known_streams", "missing_chunks", "packs_holding"),
+        *("unsent_packs", "totals", "free_bytes", "deltas", "unsent_deltas", "chunk", "stream", "abort"),
+    )
+)
+
+
+class PowerCut(asyncio.CancelledError):
+    """The machine has no power: the task ends, and nothing that it still tries has an effect."""
+
+
+@dataclass
+class Disk:
+    """What survives a power cut: entries, packs, and small files by name (the keys of people)."""
+
+    store: MemoryStore = field(default_factory=MemoryStore)
+    packs: MemoryPacks = field(default_factory=MemoryPacks)
+    files: dict[str, bytes] = field(default_factory=dict)
+
+    def image(self) -> Disk:
+        """The disk as it is now, to be put into a machine later. Entries and chunks never change and are shared."""
+        store, packs = MemoryStore(), MemoryPacks()
+        for mine, its in ((self.store, store), (self.packs, packs)):
+            for name, value in vars(mine).items():
+                setattr(its, name, copy(value))
+        store._spaces = {
+            space: replace(held, entries=copy(held.entries), chains=copy(held.chains))
+            for space, held in self.store._spaces.items()
+        }
+        packs._packs = {name: replace(pack, spaces=copy(pack.spaces)) for name, pack in self.packs._packs.items()}
+        packs._deltas = {name: copy(delta) for name, delta in self.packs._deltas.items()}
+        return Disk(store, packs, copy(self.files))
+
+    def lose_unflushed(self, random: Random) -> None:
+        """What a power cut does to downloads under way: their ends, which were not flushed, are gone or torn."""
+        for name, data in list(self.packs._parts.items()):
+            kept = data[: random.randrange(len(data) + 1)]
+            match random.randrange(3):
+                case 0:
+                    self.packs._parts[name] = kept
+                case 1:
+                    self.packs._parts[name] = kept + bytes(len(data) - len(kept))
+                case _:
+                    pass
+
+
+class Power:
+    """The power of a machine from one start to the next cut. `on_cut` is told of a cut that a call ran into."""
+
+    def __init__(self, random: Random, on_cut: Callable[[], None]) -> None:
+        self.on = True
+        self._random = random
+        self._on_cut = on_cut
+        self._calls_left: int | None = None
+        self._after = False
+
+    def cut_in(self, calls: int, *, after: bool) -> None:
+        """Let the power go at the `calls`-th write from now, just before it or just after."""
+        self._calls_left, self._after = calls, after
+
+    def check(self) -> None:
+        """Raises `PowerCut` if there is none."""
+        if not self.on:
+            raise PowerCut
+
+    async def write(self, method: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """One call that changes the disk."""
+        self.check()
+        if self._random.random() < SLOW_WRITES:
+            await asyncio.sleep(self._random.random() * SLOWEST_S)
+        else:
+            await asyncio.sleep(0)
+        self.check()
+        last = False
+        if self._calls_left is not None:
+            self._calls_left -= 1
+            last = self._calls_left <= 0
+            if last and not self._after:
+                self._cut()
+        result = await method(*args, **kwargs)
+        if last:
+            self._cut()
+        return result
+
+    def _cut(self) -> None:
+        self.on = False
+        self._on_cut()
+        raise PowerCut
+
+
+class Powered:
+    """Passes calls on to `inner` while there is power."""
+
+    def __init__(self, inner: object, power: Power) -> None:
+        kind: Any = type(inner)
+        for name in _methods(kind):
+            method = getattr(inner, name)
+            setattr(self, name, _reading(method, power) if name in _READS else _writing(method, power))
+
+
+class _PoweredPacks(Powered):
+    def __init__(self, inner: MemoryPacks, power: Power) -> None:
+        super().__init__(inner, power)
+        self._inner = inner
+        self._power = power
+        self.build = self._build
+
+    async def _build(self, space: bytes, *, unsent: bool, sealed: bool = False) -> Powered:
+        self._power.check()
+        return Powered(await self._inner.build(space, unsent=unsent, sealed=sealed), self._power)
+
+    async def read_stream(self, stream: bytes, start: int = 0) -> AsyncIterator[bytes]:
+        async for piece in self._inner.read_stream(stream, start):
+            self._power.check()
+            yield piece
+
+
+def stores(disk: Disk, power: Power) -> tuple[EntryStore, ContentStore]:
+    """The two halves of a replica on `disk`, for as long as there is `power`."""
+    store = cast("EntryStore", Powered(disk.store, power))
+    return store, cast("ContentStore", _PoweredPacks(disk.packs, power))
+
+
+def _writing(method: Callable[..., Any], power: Power) -> Callable[..., Any]:
+    async def call(*args: Any, **kwargs: Any) -> Any:
+        return await power.write(method, args, kwargs)
+
+    return call
+
+
+def _reading(method: Callable[..., Any], power: Power) -> Callable[..., Any]:
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if not power.on:
+            raise PowerCut
+        return method(*args, **kwargs)
+
+    return call
+
+
+@cache
+def _methods(kind: type) -> tuple[str, ...]:
+    """The names of what may be asked of a store, one answer at a time."""
+    return tuple(name for name, what in vars(kind).items() if name[0] != "_" and iscoroutinefunction(what))

@@ -1,0 +1,168 @@
+"""The territory in which every history begins: two schools, three classes, people, machines enrolled but never synced.
+
+It is the same for every seed, so it is made once: a history begins with images of its disks. Made by the server's own
+handlers, and enrolment by its own call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from random import Random
+from typing import Final
+
+from protocol.entry import Kind
+from protocol.envelope import OpenedRequest
+from protocol.identity import AgreementKey, DeviceKeys, SigningKey
+from protocol.invitation import parse_code
+from protocol.messages import EnrollAnswer, EnrollRequest
+from protocol.replica.replica import Draft, Entropy, Replica
+from protocol.roles import PersonRole, Role
+from protocol.structure import Certificate, Generation, RecoveryKey
+from protocol.wire import Call
+from sync_server.app import Server
+from sync_server.handlers.enrolment import Enrolment
+from sync_server.handlers.invitations import Wanted, invite
+from sync_server.handlers.people import add_person
+from sync_server.handlers.spaces import add_space
+from sync_server.keys import ServerKeys, Territory
+from tests.simulation.disk import Disk
+from tests.simulation.ledger import Files
+from tests.simulation.virtual_time import run
+
+NOW_MS: Final = 1_795_000_000_000
+_WEEK_MS: Final = 7 * 24 * 3600 * 1000
+
+CM1, CM2, CE1 = range(3)
+PUPILS_PER_CLASS: Final = 3
+
+# name, role, classes (none: the school of the first class), number of the teacher whose device it is
+_MACHINES: Final = (
+    ("petit", Role.TEACHER, (CM1,), 0),
+    ("pc-1", Role.MACHINE, (CM1,), None),
+    ("pc-2", Role.MACHINE, (CM1,), None),
+    ("relay", Role.RELAY, (), None),
+    ("durand", Role.TEACHER, (CM1, CM2), 1),
+    ("pc-3", Role.MACHINE, (CM1, CM2), None),
+    ("petit-2", Role.TEACHER, (CM1,), 0),
+    ("pc-4", Role.MACHINE, (CM2,), None),
+    ("far", Role.TEACHER, (CE1,), 2),
+    ("pc-5", Role.MACHINE, (CE1,), None),
+    ("pc-6", Role.MACHINE, (CM1,), None),
+)
+
+
+@dataclass(frozen=True)
+class Birth:
+    """A machine as it was enrolled."""
+
+    name: str
+    role: Role
+    root: bytes
+    keys: DeviceKeys
+    disk: Disk
+
+
+@dataclass(frozen=True)
+class Kit:
+    """What can bring the territory back: kept apart, never burnt."""
+
+    root: SigningKey
+    recovery: AgreementKey
+
+
+@dataclass(frozen=True)
+class ServerBirth:
+    """A server as it begins: its keys, what it knows of its territory, its disk."""
+
+    keys: ServerKeys
+    territory: Territory
+    disk: Disk
+
+
+@dataclass(frozen=True)
+class Founding:
+    """See the module. `pupils` are by class; `published` are the files by title of what was published already."""
+
+    kit: Kit
+    server: ServerBirth
+    machines: tuple[Birth, ...]
+    spaces: tuple[bytes, ...]
+    pupils: dict[bytes, tuple[bytes, ...]]
+    published: Mapping[str, Files] = field(default_factory=dict)
+
+
+@lru_cache(maxsize=1)
+def founding() -> Founding:
+    """The one territory. Its disks are to be copied, never used."""
+    return run(_found(Random(0).randbytes))
+
+
+async def begin_server(kit: Kit, *, now_ms: int, entropy: Entropy) -> ServerBirth:
+    """A server that the kit makes: new keys, a new certificate, a new generation, an empty store but for these."""
+    keys = ServerKeys.create(entropy(32), entropy(32), entropy(32))
+    disk, generation = Disk(), entropy(8)
+    replica = await Replica.open(kit.root.public, disk.store, disk.packs)
+    payloads = (
+        (Kind.CERTIFICATE, Certificate(keys.signing.public, keys.agreement.public).encode()),
+        (Kind.RECOVERY_KEY, RecoveryKey(kit.recovery.public).encode()),
+        (Kind.GENERATION, Generation(generation).encode()),
+    )
+    certificate, *_ = await replica.write(
+        [Draft(replica.territory, kind, None, payload) for kind, payload in payloads],
+        author=kit.root,
+        now_ms=now_ms,
+        entropy=entropy,
+        unsent=False,
+    )
+    return ServerBirth(keys, Territory("Cher", kit.root.public, certificate.id, generation), disk)
+
+
+async def _found(entropy: Entropy) -> Founding:
+    from tests.simulation.office import open_server  # noqa: PLC0415 — which uses what is made here
+
+    kit = Kit(SigningKey(entropy(32)), AgreementKey(entropy(32)))
+    birth = await begin_server(kit, now_ms=NOW_MS, entropy=entropy)
+    server = await open_server(birth, birth.disk.store, birth.disk.packs, now_ms=lambda: NOW_MS, entropy=entropy)
+    places = (("CM1", "0180001X"), ("CM2", "0180001X"), ("CE1", "0180002Y"))
+    spaces = tuple([(await add_space(server, name, school)).id for name, school in places])
+    teachers = [
+        await add_person(server, "Mme Petit", PersonRole.TEACHER, [spaces[CM1]]),
+        await add_person(server, "M. Durand", PersonRole.TEACHER, [spaces[CM1], spaces[CM2]]),
+        await add_person(server, "Mme Loin", PersonRole.TEACHER, [spaces[CE1]]),
+    ]
+    pupils = {
+        space: tuple(
+            [await add_person(server, f"Élève {n}", PersonRole.PUPIL, [space]) for n in range(PUPILS_PER_CLASS)]
+        )
+        for space in spaces
+    }
+    school = server.replica.door.parent(spaces[CM1])
+    machines = []
+    for name, role, classes, teacher in _MACHINES:
+        opened = [spaces[number] for number in classes] or [school or b""]
+        person = None if teacher is None else teachers[teacher]
+        invited = await invite(server, Wanted(role, opened, person, 1, _WEEK_MS))
+        machines.append(await enrol(server, name, role, invited.code, NOW_MS, entropy))
+    return Founding(kit, birth, tuple(machines), spaces, pupils)
+
+
+async def enrol(server: Server, name: str, role: Role, code: str, now_ms: int, entropy: Entropy) -> Birth:
+    """A new machine that has used a code."""
+    keys = DeviceKeys.create(entropy(32), entropy(32), entropy(32))
+    request = EnrollRequest(parse_code(code).secret, keys.agreement.public, keys.tls.fingerprint, name)
+    opened = OpenedRequest(
+        keys.signing.public,
+        AgreementKey(entropy(32)).public,
+        Call.ENROLL,
+        request.encode(),
+        entropy(32),
+        server.keys.agreement,
+    )
+    answer = EnrollAnswer.parse(await Enrolment(server).answer(opened))
+    disk = Disk()
+    replica = await Replica.open(server.territory.root, disk.store, disk.packs)
+    chain = server.responder.station.chain
+    await replica.admit((*chain, *answer.entries), source=server.keys.signing.public, now_ms=now_ms)
+    return Birth(name, role, server.territory.root, keys, disk)

@@ -1,0 +1,177 @@
+"""What must hold once everything is in order again (issue: "nothing acknowledged is lost", and the rest).
+
+1. Whoever reads a space has the server's very set of it, and folds it to the same roster and coursework.
+2. Every entry that was acknowledged is in the server's set, unless all disks that held it were burnt.
+3. All content that is due somewhere is there, and what is read are the bytes that were given, unless it was burnt.
+4. Every hand-in has the server's receipt; a teacher whose key it is sealed to opens the bytes that were handed in; a
+   machine that still has its key has sealed it to every reader that there is.
+5. What waits in quarantine waits for something that is not here.
+6. Of an author that neither forgot nor was cloned, each entry follows the one before it.
+7. Nobody holds entries of a space that no grant of theirs opens.
+8. When nothing is new, one request says so, in less than a kilobyte.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from protocol.coursework import HandInState, Work
+from protocol.entry import Entry, Kind
+from protocol.errors import RelaisError
+from protocol.replica.replica import Replica
+from protocol.rights import Authority
+from protocol.roles import Role
+from protocol.roster import Roster
+from sync_agent.wraps import Kept, mark_of, readers_of
+from tests.simulation.ledger import BrokenError, holds
+from tests.simulation.machine import Machine, SimAgent
+from tests.simulation.office import Office
+from tests.simulation.people import STATE_RANK, can_open, check_item, opened
+from tests.simulation.world import World
+
+QUIET_BYTES: Final = 1_000
+
+
+async def judge(world: World) -> None:
+    """Check all of them; each that does not hold becomes a problem of the world."""
+    for check in (_sets_and_folds, _acknowledged, _content, _hand_ins, _quarantine, _chains, _discretion, _quiet):
+        try:
+            await check(world)
+        except BrokenError as broken:
+            world.problem(f"{check.__name__.strip('_')}: {broken}")
+        except RelaisError as error:
+            world.problem(f"{check.__name__.strip('_')}: {type(error).__name__} {error.code}: {error}")
+
+
+def _sound(world: World) -> list[tuple[Machine, SimAgent]]:
+    """The machines whose rights were never in doubt."""
+    return [(machine, machine.agent) for machine in world.machines if machine.agent and not machine.revoked]
+
+
+def _server(office: Office) -> Replica:
+    if office.server is None:
+        raise BrokenError("the server is off")
+    return office.server.replica
+
+
+async def _sets_and_folds(world: World) -> None:
+    server = _server(world.office)
+    for machine, agent in _sound(world):
+        for space in await agent.spaces():
+            ours, theirs = await server.fingerprint(space), await agent.replica.fingerprint(space)
+            if ours != theirs:
+                one_sided = {**await _entries(server, space), **await _entries(agent.replica, space)}
+                for name in (await _entries(server, space)).keys() & (await _entries(agent.replica, space)).keys():
+                    del one_sided[name]
+                kinds = sorted(Kind(entry.header.kind).name for entry in one_sided.values())
+                raise BrokenError(f"{machine.name} and the server differ in {space.hex()[:8]} by {kinds}")
+            one, other = await server.view(space), await agent.replica.view(space)
+            if _unordered(one.roster) != _unordered(other.roster) or one.coursework != other.coursework:
+                raise BrokenError(f"{machine.name} folds {space.hex()[:8]} to something else than the server")
+
+
+async def _entries(replica: Replica, space: bytes) -> dict[bytes, Entry]:
+    return {stored.entry.id: stored.entry for stored in await replica.store.scan(space)}
+
+
+def _unordered(roster: Roster) -> tuple[Roster, frozenset[Authority]]:
+    """A roster, and its grants, which it lists in the order in which they came."""
+    return replace(roster, authorities=()), frozenset(roster.authorities)
+
+
+async def _acknowledged(world: World) -> None:
+    store = world.office.disk.store
+    for name, entry in world.ledger.kept.items():
+        if not holds(store, name):
+            raise BrokenError(f"{Kind(entry.header.kind).name} {name.hex()[:8]} was acknowledged and is lost")
+
+
+async def _content(world: World) -> None:
+    for machine, agent in _sound(world):
+        missing = [need for need in await agent.missing() if need.stream not in world.ledger.lost_streams]
+        if missing:
+            raise BrokenError(f"{machine.name} lacks content {[need.stream.hex()[:8] for need in missing]}")
+        for space in await agent.spaces():
+            for item in (await agent.replica.view(space)).coursework.items.values():
+                burnt = item.shown.record.content.stream in world.ledger.lost_streams
+                if not item.withdrawn:
+                    await check_item(agent, item, world.ledger, complete=not burnt)
+
+
+async def _hand_ins(world: World) -> None:
+    server = _server(world.office)
+    works: dict[bytes, Work] = {}
+    for space in world.founding.spaces:
+        if server.door.knows_space(space):
+            works.update((await server.view(space)).coursework.hand_ins)
+    for name, entry in world.ledger.kept.items():
+        if entry.header.kind != Kind.HAND_IN or entry.header.author in world.doubtful:
+            # what somebody who was let go had made, and the server had not, waits for a human
+            continue
+        work = works.get(name)
+        if work is None:
+            raise BrokenError(f"hand-in {name.hex()[:8]} was acknowledged and is not seen")
+        if work.record.content.stream in world.ledger.lost_streams:
+            continue
+        if STATE_RANK[work.state] < STATE_RANK[HandInState.SERVER]:
+            raise BrokenError(f"hand-in {name.hex()[:8]} has no receipt by the server: {work.state}")
+        await _readers(world, work)
+
+
+async def _readers(world: World, work: Work) -> None:
+    """Whoever should read it can."""
+    for machine, agent in _sound(world):
+        if work.space not in await agent.spaces():
+            continue
+        mark = await agent.replica.store.mark(mark_of(work.id))
+        if work.author == machine.device and mark is not None and Kept.parse(mark).content_key is not None:
+            lacking = set(await readers_of(agent.replica, work.space)) - work.readers.keys()
+            if lacking and not work.opened:
+                raise BrokenError(f"hand-in {work.id.hex()[:8]} is not sealed to {len(lacking)} of its readers")
+        if machine.birth.role is Role.TEACHER and can_open(agent, work):
+            await opened(agent, work, world.ledger)
+
+
+async def _quarantine(world: World) -> None:
+    for who, store in (
+        ("server", world.office.disk.store),
+        *((machine.name, machine.disk.store) for machine, _ in _sound(world)),
+    ):
+        for held in await store.held():
+            if held.missing is not None and holds(store, held.missing):
+                raise BrokenError(f"{who}: {held.entry.id.hex()[:8]} still waits for what is here")
+
+
+async def _chains(world: World) -> None:
+    server = _server(world.office)
+    for machine, _ in _sound(world):
+        if machine.remembers:
+            for space in await server.readable(machine.device):
+                tips = await server.tips(space, machine.device)
+                if len(tips) > 1:
+                    raise BrokenError(f"{machine.name} has {len(tips)} latest entries in {space.hex()[:8]}")
+
+
+async def _discretion(world: World) -> None:
+    for machine, agent in _sound(world):
+        door = agent.replica.door
+        opened = {
+            space
+            for grant in door.authorities_of(machine.device)
+            for space in (*door.lineage(grant.space), *door.below(grant.space))
+        }
+        if strange := (await machine.disk.store.spaces()).keys() - opened:
+            raise BrokenError(f"{machine.name} holds what it may not read: {[space.hex()[:8] for space in strange]}")
+
+
+async def _quiet(world: World) -> None:
+    for machine, _ in _sound(world):
+        if machine.session is None:
+            raise BrokenError(f"{machine.name} is off")
+        result = await machine.session.sync(routine=True)
+        size = result.bytes_in + result.bytes_out
+        if result.round_trips != 1 or size > QUIET_BYTES or not result.is_quiet:
+            raise BrokenError(
+                f"{machine.name}: nothing is new, and a sync takes {result.round_trips} requests, {size} B"
+            )

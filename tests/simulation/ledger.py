@@ -1,0 +1,66 @@
+"""What was acknowledged, and what the world may be excused for having lost.
+
+Entries count as acknowledged when the write that made them has returned. They may be gone only if the last disk that
+held them was burnt, or rolled back to an image without them: the ledger looks at all disks at each such moment. The
+same holds for content. What files a title or a name stands for is known from before the attempt: what was not
+acknowledged may be seen all the same, but whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from protocol.entry import Entry
+from protocol.replica.memory import MemoryStore
+from tests.simulation.disk import Disk
+
+Files = Mapping[str, bytes]
+
+
+class BrokenError(AssertionError):
+    """An invariant does not hold."""
+
+
+@dataclass
+class Ledger:
+    """See the module."""
+
+    entries: dict[bytes, Entry] = field(default_factory=dict)
+    lost: set[bytes] = field(default_factory=set)
+    lost_streams: set[bytes] = field(default_factory=set)
+    published: dict[str, Files] = field(default_factory=dict)
+    handed_in: dict[str, bytes] = field(default_factory=dict)
+
+    def acknowledge(self, entries: Sequence[Entry]) -> None:
+        """These are kept: somebody was told so."""
+        self.entries.update({entry.id: entry for entry in entries})
+
+    def burn(self, burnt: Disk, others: Iterable[Disk]) -> None:
+        """A disk is gone; `others` are all that remain, its replacement among them."""
+        remaining = list(others)
+        for name in self.entries.keys() - self.lost:
+            if name in burnt.store._entries and not any(name in disk.store._entries for disk in remaining):
+                self.lost.add(name)
+        streams = {stream for pack in burnt.packs._packs.values() for stream in pack.streams}
+        chunks = {chunk for pack in burnt.packs._packs.values() for chunk in pack.chunks}
+        left = {chunk for disk in remaining for pack in disk.packs._packs.values() for chunk in pack.chunks}
+        known = {stream for disk in remaining for pack in disk.packs._packs.values() for stream in pack.streams}
+        if not (streams <= known and chunks <= left):
+            self.lost_streams |= streams - known
+            self.lost_streams |= {
+                stream
+                for pack in burnt.packs._packs.values()
+                for stream, refs in pack.streams.items()
+                if any(ref.hash not in left for ref in refs)
+            }
+
+    @property
+    def kept(self) -> dict[bytes, Entry]:
+        """What must be everywhere in the end."""
+        return {name: entry for name, entry in self.entries.items() if name not in self.lost}
+
+
+def holds(store: MemoryStore, name: bytes) -> bool:
+    """Whether an entry lies in a store."""
+    return name in store._entries

@@ -1,0 +1,165 @@
+"""An agent's machine: its disk, its clock, its power, its line, and the daemon that runs on it while it is on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from pathlib import Path
+from random import Random
+from typing import Any, TypeVar, cast
+
+from protocol.entry import Entry
+from protocol.errors import RelaisError
+from protocol.identity import AgreementKey
+from protocol.replica.replica import Draft, Replica
+from protocol.replica.second_copy import SecondCopy
+from sync_agent.app import PERSON_KEY_FILE, Agent, Enrolment
+from sync_agent.hearing import listening
+from sync_agent.reading import Manifests
+from sync_agent.scheduler import Scheduler
+from sync_agent.session import Session
+from sync_agent.sync_result import SyncResult
+from tests.harness.wire import URL
+from tests.simulation.disk import Disk, Power, stores
+from tests.simulation.founding import Birth
+from tests.simulation.lines import Far, Line
+from tests.simulation.office import Tasks, Told
+
+T = TypeVar("T")
+
+POLL_S = (3_000.0, 6_000.0)
+
+
+class SimAgent(Agent):
+    """The agent, with its small files on the simulated disk; what it has written durably is told."""
+
+    files: dict[str, bytes]
+    told: Told
+
+    def person_key(self) -> AgreementKey | None:
+        seed = self.files.get(PERSON_KEY_FILE)
+        return None if seed is None else AgreementKey(seed)
+
+    def keep_person_key(self, key: AgreementKey) -> None:
+        self.files[PERSON_KEY_FILE] = key.seed
+
+    async def write(
+        self,
+        *drafts: Draft,
+        marks: Callable[[Sequence[Entry]], Mapping[str, bytes | None]] | None = None,
+    ) -> list[Entry]:
+        entries = await super().write(*drafts, marks=marks)
+        self.told.acknowledged(entries)
+        return entries
+
+
+class _NoCopy:
+    """What is kept beside the database for the day on which its pages rot: here they do not."""
+
+    def append(self, entries: object, marks: object = None) -> None:
+        """Nothing."""
+
+    def replace(self, entries: object) -> None:
+        """Nothing."""
+
+    def clear(self) -> None:
+        """Nothing."""
+
+
+class Machine:
+    """A machine, which may be off. `skew_ms` is how wrong its clock is."""
+
+    def __init__(
+        self,
+        birth: Birth,
+        name: str,
+        disk: Disk,
+        far: Far,
+        random: Random,
+        true_ms: Callable[[], int],
+        told: Told,
+        note: Callable[[str], None],
+        *,
+        daemon: bool,
+    ) -> None:
+        self.birth = birth
+        self.name = name
+        self.disk = disk
+        self.skew_ms = 0
+        self.agent: SimAgent | None = None
+        self.session: Session | None = None
+        self.scheduler: Scheduler | None = None
+        self.manifests = Manifests()
+        self.line = Line(far, random, note)
+        self.revoked = False
+        self.remembers = True
+        self.daemon = daemon
+        self._random = random
+        self._true_ms = true_ms
+        self._told = told
+        self._tasks = Tasks(name, told)
+        self.power = Power(random, self._power_went)
+        self.power.on = False
+
+    def now_ms(self) -> int:
+        """What its clock says."""
+        return max(0, self._true_ms() + self.skew_ms)
+
+    @property
+    def device(self) -> bytes:
+        return self.birth.keys.signing.public
+
+    def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Let the machine do something, for as long as it has power."""
+        return self._tasks.spawn(work)
+
+    async def boot(self) -> None:
+        """Open what lies on the disk; a daemon begins to sync."""
+        await self.switch_off()
+        self.power = power = Power(self._random, self._power_went)
+        store, content = stores(self.disk, power)
+        entropy = Random(self._random.random()).randbytes
+        enrolment = Enrolment(URL, self.birth.root, "Cher", self.birth.name)
+        replica = await Replica.open(self.birth.root, store, content)
+        agent = await SimAgent.over(
+            Path(self.name), enrolment, self.birth.keys, replica, now_ms=self.now_ms, entropy=entropy
+        )
+        agent._introduction = agent._outbox = cast("SecondCopy", _NoCopy())
+        agent.files, agent.told = self.disk.files, self._told
+        if self.power is not power or not power.on:
+            return
+        self.agent, self.manifests = agent, Manifests()
+        self.session = session = Session(agent, self.line)
+        self.scheduler = scheduler = Scheduler(
+            lambda routine: session.sync(routine=routine),
+            poll_s=POLL_S,
+            monotonic=asyncio.get_running_loop().time,
+            draw=self._random.uniform,
+        )
+        if self.daemon:
+            agent.on_change = scheduler.wake
+            self.spawn(self._serve(session, scheduler))
+
+    async def switch_off(self) -> None:
+        """The power goes."""
+        if self.power.on:
+            self.power.on = False
+            self._power_went()
+        await self._tasks.end()
+
+    async def sync(self) -> SyncResult:
+        """The command `sync`."""
+        if self.scheduler is None:
+            return SyncResult()
+        return await self.scheduler.sync_now()
+
+    async def _serve(self, session: Session, scheduler: Scheduler) -> None:
+        try:
+            async with listening(session, self.line, scheduler):
+                await scheduler.run_forever()
+        except RelaisError as error:
+            self._told.surprise(self.name, error)
+
+    def _power_went(self) -> None:
+        self.agent = self.session = self.scheduler = None
+        self.disk.lose_unflushed(self._random)

@@ -1,0 +1,163 @@
+"""Rules broken on purpose, each as a context in which the product is wrong: the simulator has to notice every one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from random import Random
+from typing import Any, Final
+from unittest import mock
+
+from protocol.ancestry import heads
+from protocol.entry import Entry, compose
+from protocol.errors import RelaisError
+from protocol.messages import SyncAnswer
+from protocol.replica.holdings import Holdings, Need
+from protocol.replica.interfaces import ContentStore
+from protocol.replica.replica import Replica
+from protocol.rights import Authority
+from sync_agent.session import Session
+from tests.simulation.disk import Disk
+
+
+def forgets_prev() -> AbstractContextManager[object]:
+    """An entry does not name its author's latest ones."""
+
+    def without(**given: Any) -> Entry:
+        return compose(**{**given, "prev": ()})
+
+    return mock.patch("protocol.replica.replica.compose", without)
+
+
+def counts_what_was_tried_as_sent() -> AbstractContextManager[object]:
+    """The outbox is emptied when a call fails."""
+    plain = Session._note_failure
+
+    async def noted(self: Session, error: RelaisError) -> None:
+        await self._store.mark_sent([entry.id for entry in await self._store.unsent(1 << 20)])
+        await plain(self, error)
+
+    return mock.patch.object(Session, "_note_failure", noted)
+
+
+def folds_by_arrival() -> AbstractContextManager[object]:
+    """Of several heads the one that came first is shown."""
+
+    def first_come(entries: Sequence[Entry]) -> list[Entry]:
+        kept = {entry.id for entry in heads(entries)}
+        return [entry for entry in entries if entry.id in kept]
+
+    return mock.patch("protocol.coursework.heads", first_come)
+
+
+def believes_the_manifest() -> AbstractContextManager[object]:
+    """A revision counts as complete as soon as its list of files is here."""
+
+    async def is_complete(self: Holdings, need: Need) -> bool:
+        return await self._content.chunk_list(need.stream) is not None
+
+    return mock.patch.object(Holdings, "is_complete", is_complete)
+
+
+def never_reconciles() -> AbstractContextManager[object]:
+    """Cursors are all that is ever compared."""
+
+    async def nothing(*_args: object, **_kwargs: object) -> None:
+        return
+
+    return mock.patch.object(Session, "_reconcile_if_needed", nothing)
+
+
+def takes_waiting_for_taken() -> AbstractContextManager[object]:
+    """What waits at the server, and may be thrown away there, leaves the outbox; what it found no room for as well."""
+    plain = SyncAnswer.parse
+
+    def parse(payload: bytes) -> SyncAnswer:
+        return replace(plain(payload), waiting=(), lacks=())
+
+    return mock.patch.object(SyncAnswer, "parse", parse)
+
+
+def signs_receipts_unseen() -> AbstractContextManager[object]:
+    """The server signs for a hand-in whose content it does not have."""
+    plain = Holdings.incomplete
+
+    async def incomplete(self: Holdings, needs: Iterable[Need], most: int | None = None) -> list[Need]:
+        return await plain(self, [need for need in needs if not need.sealed], most)
+
+    return mock.patch.object(Holdings, "incomplete", incomplete)
+
+
+def names_packs_for_chunks_only() -> AbstractContextManager[object]:
+    """The list of an empty file is in nobody's pack. (A bug that this simulator found.)"""
+    plain = Holdings.packs
+
+    async def packs(self: Holdings, need: Need, *, beyond: Sequence[Need] = ()) -> list[Any]:
+        content, self._content = self._content, _ChunksOnly(self._content)
+        try:
+            return list(await plain(self, need, beyond=beyond))
+        finally:
+            self._content = content
+
+    return mock.patch.object(Holdings, "packs", packs)
+
+
+class _ChunksOnly:
+    def __init__(self, inner: ContentStore) -> None:
+        self._inner = inner
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    async def packs_holding(self, space: bytes, chunks: Iterable[bytes], streams: Iterable[bytes] = ()) -> list[Any]:
+        del streams
+        return await self._inner.packs_holding(space, chunks)
+
+
+def acknowledges_before_the_flush() -> AbstractContextManager[object]:
+    """A power cut takes the entry with it that was written last."""
+    plain = Disk.lose_unflushed
+
+    def lose(self: Disk, random: Random) -> None:
+        plain(self, random)
+        unsent = self.store._unsent
+        if unsent:
+            name = next(reversed([name for name in self.store._entries if name in unsent]))
+            space = self.store._spaces[self.store._entries.pop(name).header.space]
+            unsent.discard(name)
+            if space.entries[-1].id == name:
+                space.entries.pop()
+                space.chains.pop()
+
+    return mock.patch.object(Disk, "lose_unflushed", lose)
+
+
+def lets_everybody_read() -> AbstractContextManager[object]:
+    """A grant opens all that there is."""
+    plain = Replica.readable
+
+    async def readable(self: Replica, key: bytes) -> dict[bytes, Authority]:
+        found = await plain(self, key)
+        if found:
+            some = next(iter(found.values()))
+            found = {**dict.fromkeys(self.door.spaces(), some), **found}
+        return found
+
+    return mock.patch.object(Replica, "readable", readable)
+
+
+Broken = Callable[[], AbstractContextManager[object]]
+
+BROKEN_RULES: Final[tuple[Broken, ...]] = (
+    forgets_prev,
+    counts_what_was_tried_as_sent,
+    folds_by_arrival,
+    believes_the_manifest,
+    never_reconciles,
+    takes_waiting_for_taken,
+    signs_receipts_unseen,
+    names_packs_for_chunks_only,
+    acknowledges_before_the_flush,
+    lets_everybody_read,
+)

@@ -1,0 +1,138 @@
+"""What a seed decides beforehand: the machines, the weather, the bounds, and a list of steps.
+
+A step holds all the chance that it needs, so that steps may be left out (`shrink`) without changing what the others
+mean: which item a teacher revises is drawn from those that are there when the step is taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from random import Random
+from typing import Final
+
+from tests.simulation.lines import CALM, Weather
+
+MACHINES_TO_CHOOSE_FROM: Final = 11
+TEACHERS: Final = (4, 6)
+MOST_MACHINES: Final = 8
+STEPS: Final = (8, 36)
+LONGEST_PAUSE_S: Final = 400.0
+
+# step → how often, beside the others
+ON_A_MACHINE: Final[Mapping[str, int]] = {
+    "publish": 10,
+    "revise": 10,
+    "switch": 3,
+    "settle": 2,
+    "hand in": 12,
+    "open": 5,
+    "feedback": 4,
+    "sync": 24,
+    "look": 5,
+    "unplug": 3,
+    "plug": 4,
+    "power cut": 4,
+    "power cut soon": 5,
+    "power cut in sync": 6,
+    "boot": 7,
+    "image": 3,
+    "forget": 3,
+    "clone": 1,
+    "clock": 3,
+    "meet": 4,
+    "conflict": 2,
+}
+AT_THE_SERVER: Final[Mapping[str, int]] = {
+    "add person": 3,
+    "server power cut": 2,
+    "server power cut soon": 4,
+    "server boot": 5,
+    "backup": 3,
+    "restore": 2,
+    "rebirth": 1,
+    "let go": 1,
+    "let back": 1,
+    "storm": 4,
+    "calm": 4,
+}
+
+# what a history is about: these steps come several times as often
+THEMES: Final = (
+    (),
+    ("publish", "revise", "switch", "sync", "look"),
+    ("revise", "conflict", "settle", "meet", "clone", "forget"),
+    ("hand in", "open", "feedback", "sync"),
+    ("power cut soon", "power cut in sync", "boot", "publish", "server power cut soon", "server boot", "hand in"),
+    ("backup", "restore", "rebirth", "hand in", "publish"),
+    ("image", "forget", "clone", "clock", "meet"),
+)
+_EMPHASIS: Final = 4
+
+
+@dataclass(frozen=True)
+class Step:
+    """Something happens `after_s` after the step before it. `actor` numbers a machine, `chance` seeds the rest."""
+
+    number: int
+    after_s: float
+    what: str
+    actor: int
+    chance: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A history before it is lived. `machines` are numbers of the founding's; `settled` if
+    all of them have synced before it begins."""
+
+    seed: int
+    machines: tuple[int, ...]
+    settled: bool
+    daemons: bool
+    small_bounds: bool
+    weather: Weather
+    steps: tuple[Step, ...]
+
+
+def plan_of(seed: int) -> Plan:
+    """The history of a seed."""
+    random = Random(f"plan {seed}")
+    count = min(random.randrange(2, MOST_MACHINES + 1), random.randrange(2, MOST_MACHINES + 1))
+    second_teacher = [random.choice(TEACHERS)] if count > 2 and random.random() < 0.6 else []
+    left = [number for number in range(2, MACHINES_TO_CHOOSE_FROM) if number not in second_teacher]
+    others = [*second_teacher, *random.sample(left, count - 2 - len(second_teacher))]
+    steps = []
+    kinds = {**ON_A_MACHINE, **AT_THE_SERVER}
+    theme = random.choice(THEMES)
+    weights = [weight * (_EMPHASIS if name in theme else 1) for name, weight in kinds.items()]
+    for number in range(random.randrange(*STEPS)):
+        what = random.choices(list(kinds), weights)[0]
+        after_s = 0.0 if random.random() < 0.4 else random.random() ** 3 * LONGEST_PAUSE_S
+        steps.append(Step(number, after_s, what, random.randrange(count), random.randrange(2**32)))
+    return Plan(
+        seed=seed,
+        machines=(0, 1, *sorted(others)),
+        settled=random.random() < 0.8,
+        daemons=random.random() < 0.2,
+        small_bounds=random.random() < 0.5,
+        weather=_weather(random),
+        steps=tuple(steps),
+    )
+
+
+def _weather(random: Random) -> Weather:
+    if random.random() < 0.2:
+        return CALM
+
+    def some(most: float) -> float:
+        return random.choice((0.0, random.random() * most))
+
+    return Weather(
+        lost=some(0.3),
+        unanswered=some(0.3),
+        doubled=some(0.3),
+        cut=some(0.7),
+        spoiled=some(0.05) if random.random() < 0.3 else 0.0,
+        slowest_s=random.choice((0.02, 0.6, 5.0)),
+    )
