@@ -137,6 +137,8 @@ class Responder:
         self._now_ms = now_ms
         self._entropy = entropy
         self._receipting = asyncio.Lock()
+        # in the others a hand-in may have become durable just before the power went, and its receipt not
+        self._receipted: set[bytes] = set()
         self._handlers: dict[Call, Handler] = {Call.SYNC: self._sync, Call.RECONCILE: self._reconcile}
 
     def add_handler(self, call: Call, handler: Handler) -> None:
@@ -199,7 +201,8 @@ class Responder:
         readable = await self._readable(opened.device)
         await self._keep_registers(opened.device, request.registers, now_ms)
         await self._keep_packs(opened.device, request.packs, readable)
-        await self._write_receipts({*taken.handed_in, *(pack.space for pack in request.packs)})
+        unseen = readable.keys() - self._receipted
+        await self._write_receipts({*taken.handed_in, *(pack.space for pack in request.packs), *unseen})
         pushed = {entry.id for entry in request.push}
         cursors = NamedCursors(request.cursors)
         ours = request.generation == self.station.generation
@@ -414,11 +417,13 @@ class Responder:
             return
         # One at a time: what one call is about to sign, another must not sign too.
         async with self._receipting:
+            self._receipted.difference_update(spaces)
             drafts = [draft for space in sorted(spaces) for draft in await self._receipts(space)]
             if drafts:
                 await self.replica.write(
                     drafts, author=self.station.signing, now_ms=self._now_ms(), entropy=self._entropy, unsent=False
                 )
+            self._receipted.update(spaces)
 
     async def _receipts(self, space: bytes) -> list[Draft]:
         """The receipts that are due in a space."""

@@ -10,7 +10,7 @@ import pytest
 
 from protocol.coursework import HandInState
 from protocol.entry import Entry, Kind, compose
-from protocol.errors import Code
+from protocol.errors import Code, LocalFailure, RelaisError
 from protocol.identity import SigningKey
 from protocol.replica import serving
 from protocol.replica.holdings import Need
@@ -63,6 +63,24 @@ async def test_an_empty_file_arrives_whichever_lesson_brought_an_empty_file_firs
     machine = await room.machine()
     await machine.session.sync()
     assert await machine.files(second.item) == {"vide.txt": b"", "deux.txt": b"deux"}
+
+
+async def test_a_hand_in_gets_its_receipt_though_the_server_failed_between_the_two(
+    room: Classroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teacher, machine = await room.teacher(), await room.machine()
+    item = await assignment(room, teacher, machine)
+    hand_in = await room.hand_in(machine, item, WORK)
+
+    async def fails(*_: object, **__: object) -> None:
+        raise LocalFailure(Code.DISK_FULL, "the disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(room.territory.replica, "write", fails)
+        with pytest.raises(RelaisError):
+            await machine.session.sync()
+    await machine.session.sync()
+    assert (await work_of(machine, room, hand_in)).state is HandInState.SERVER
 
 
 async def test_content_that_nobody_has_whole_any_more_soon_costs_next_to_nothing(room: Classroom) -> None:
