@@ -157,3 +157,8 @@ MAX_BACKUP_HEAD_BYTES: Final = 64 * KiB
 # log files of a running program
 LOG_FILE_BYTES: Final = 2 * MiB
 LOG_FILES_KEPT: Final = 4
+
+# networks on the way
+MAX_PROXY_SCRIPT_BYTES: Final = 1 * MiB
+MAX_AUTHORITIES_BYTES: Final = 1 * MiB
+MAX_SEEN_CHARS: Final = 80

@@ -27,6 +27,16 @@ class Address:
         return f"{host}:{self.port}"
 
 
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address is this machine's own."""
+    if host == _LOCALHOST or host.endswith(f".{_LOCALHOST}"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def address_of(given: str, option: str) -> Address:
     """Host and port of HOST:PORT or [HOST]:PORT. Raises `BadInput(USAGE)`, naming the option."""
     host, colon, port = given.strip().rpartition(":")

@@ -26,6 +26,7 @@ from protocol.roles import Role
 from sync_agent.app import DEVICE_KEYS_FILE, LOST_PACKS_MARK, REFUSED_MARKS, TREE_TROUBLE_MARK, Agent
 from sync_agent.budget import Hold
 from sync_agent.health import LastSync
+from sync_agent.network.trouble import Seen, Trouble
 from sync_agent.watched_titles import Brake, titles
 
 Problem: TypeAlias = Mapping[str, str]
@@ -125,11 +126,12 @@ async def _state(agent: Agent) -> AsyncIterator[Problem]:
     async for problem in _rights(agent):
         yield problem
     last = await LastSync.read(agent.replica.store)
-    if last is not None and not last.reachable:
+    if last is not None and (last.seen is not None or not last.reachable):
+        url, seen = agent.enrolment.server_url, last.seen or Seen(Trouble.OTHER)
         yield _problem(
             Code.UNREACHABLE,
-            f"the server did not answer the last time: {agent.enrolment.server_url}",
-            "look at the network cable or Wi-Fi, then try `sync-agent sync`; all work is kept meanwhile",
+            f"the server did not answer the last time: {url}: {seen.sentence()}",
+            f"{seen.remedy(url)}; then `sync-agent sync`",
         )
     now = agent.budget.verdict
     if now.hold is Hold.PAUSED:

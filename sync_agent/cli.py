@@ -22,6 +22,7 @@ from protocol.replica.console import Call, Notices, Program, installed_version, 
 from protocol.replica.operation import JSON, NO_FILES, Incoming, Outgoing, Params, Table
 from protocol.replica.service.commands import add_service_commands
 from protocol.replica.service.definition import AGENT
+from sync_agent.network.command_line import CaOption, ProxyOption, connecting, network_of
 
 PROGRAM: Final = Program(
     "sync-agent",
@@ -72,6 +73,8 @@ async def _run(
     outgoing: Outgoing | None = None,
     *,
     lasting: bool = False,
+    proxy: str | None = None,
+    ca: str | None = None,
 ) -> JSON:
     """Have the owner of DIR run a command: this process if nobody is, which then answers others while it lasts."""
 
@@ -79,7 +82,10 @@ async def _run(
     async def in_process() -> AsyncIterator[Table]:
         from sync_agent.operations import opened  # noqa: PLC0415 — loaded only when needed
 
-        async with opened(call.data_dir, now_ms=now_ms, entropy=secrets.token_bytes) as table:
+        connect = None
+        if name == "sync":
+            connect = connecting(network_of(call.data_dir, proxy, ca))
+        async with opened(call.data_dir, now_ms=now_ms, entropy=secrets.token_bytes, connect=connect) as table:
             yield table
 
     _check_enrolled(call.data_dir)
@@ -104,15 +110,21 @@ async def enroll(
     server: Annotated[str, typer.Option(metavar="URL", help="The server's address.")],
     code: Annotated[str, typer.Option(help="The code that was given for this device.")],
     name: Annotated[str | None, typer.Option(help="What people call this device (the machine's own name).")] = None,
+    proxy: ProxyOption = None,
+    ca: CaOption = None,
 ) -> JSON:
-    """Let this device in with a code, and sync for the first time. It may be repeated after a lost answer."""
+    """Let this device in with a code, and sync for the first time; may be repeated. DIR keeps `--proxy` and `--ca`."""
     import platform  # noqa: PLC0415 — loaded only when needed
 
     @asynccontextmanager
     async def in_process() -> AsyncIterator[Table]:
         from sync_agent.operations import before_enrolment  # noqa: PLC0415
 
-        yield before_enrolment(call.data_dir, now_ms=now_ms, entropy=secrets.token_bytes)
+        network = network_of(call.data_dir, proxy, ca)
+        keep = None if proxy is None and ca is None else network.write
+        yield before_enrolment(
+            call.data_dir, now_ms=now_ms, entropy=secrets.token_bytes, connect=connecting(network), keep=keep
+        )
 
     params: Params = {"server": server, "code": code, "name": platform.node() or "PC" if name is None else name}
     return await run_command(call.data_dir, "enroll", params, NO_FILES, Notices(), in_process, create=True)
@@ -160,6 +172,8 @@ async def run(
         str | None, typer.Option(metavar="SIZE", help="What content leaves free of the disk (128M).")
     ] = None,
     log_file: LogFile = None,
+    proxy: ProxyOption = None,
+    ca: CaOption = None,
 ) -> JSON:
     """Keep this device in sync until it is told to stop; other commands work meanwhile."""
     _check_enrolled(call.data_dir)
@@ -182,6 +196,7 @@ async def run(
         disk_budget=disk_budget,
         disk_reserve=disk_reserve,
     )
+    connect = connecting(network_of(call.data_dir, proxy, ca))
     notifier = Notifier.taken_from(os.environ, os.getpid())
     with logging_to(log_file, os.environ.get("JOURNAL_STREAM")):
         await serve(
@@ -190,6 +205,7 @@ async def run(
             table,
             now_ms=now_ms,
             entropy=secrets.token_bytes,
+            connect=connect,
             stopping=asked_by_host(),
             notifier=notifier,
         )
@@ -197,9 +213,11 @@ async def run(
 
 
 @PROGRAM.command("sync")
-async def sync(call: Call, *, peer: Peers = None) -> JSON:
+async def sync(call: Call, *, peer: Peers = None, proxy: ProxyOption = None, ca: CaOption = None) -> JSON:
     """Exchange with the server, or only with the named devices, until nothing remains to send or to fetch."""
-    return await _run(call, "sync", {"peers": list(peer or ())}, lasting=True)
+    chosen = proxy is not None or ca is not None
+    params: Params = {"peers": list(peer or ()), "way": chosen}
+    return await _run(call, "sync", params, lasting=True, proxy=proxy, ca=ca)
 
 
 # --- coursework -------------------------------------------------------------------------------------------------------

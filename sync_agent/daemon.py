@@ -37,6 +37,7 @@ from sync_agent.enrollment import finish
 from sync_agent.erasing import destroying
 from sync_agent.folders import Folders
 from sync_agent.hearing import listening
+from sync_agent.http_transport import HttpTransport
 from sync_agent.materializer import Materializer
 from sync_agent.metered import is_metered
 from sync_agent.paced import PacedTransport
@@ -45,7 +46,8 @@ from sync_agent.scheduler import Outcome, Scheduler, wait
 from sync_agent.session import Session
 from sync_agent.sharing import Reaching, Sharing
 from sync_agent.sync_result import SyncResult
-from sync_agent.transport import HttpTransport, Transport
+from sync_agent.transport import Transport
+from sync_agent.wakefulness import wakeful
 
 PATIENCE_S: Final = 30.0
 GRACE_S: Final = 3.0
@@ -98,14 +100,21 @@ async def run(
                 await wait(stop, REOPEN_S)
 
 
-def sync_operation(sync: Callable[[], Awaitable[SyncResult]], sync_with: SyncWith) -> Operation:
-    """The command `sync` over a way to sync with the server, and one to exchange with devices."""
+def sync_operation(
+    sync: Callable[[], Awaitable[SyncResult]], sync_with: SyncWith, *, is_daemon: bool = True
+) -> Operation:
+    """The command `sync` over a way to sync with the server, and one to exchange with devices.
+
+    A daemon has chosen its own way to the server.
+    """
 
     async def operate(params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
         del incoming
         peers = given.texts(params, "peers")
         if peers:
             return shown(await sync_with(peer_addresses(peers), outgoing.progress))
+        if is_daemon and given.flag(params, "way"):
+            await outgoing.progress("the agent that is running goes its own way; give --proxy and --ca to `run`")
         return shown(await sync())
 
     return operate
@@ -131,7 +140,7 @@ def sync_alone(agent: Agent, connect: Connect = HttpTransport) -> Operation:
             finally:
                 await Materializer(agent).refresh(thorough=True, set_aside=True)
 
-    return sync_operation(sync, exchange)
+    return sync_operation(sync, exchange, is_daemon=False)
 
 
 def enroll_operation(agent: Agent, sync: Callable[[], Awaitable[SyncResult]]) -> Operation:
@@ -234,6 +243,10 @@ async def _serve(
             scheduler.wake()
             folders.changed_here()
 
+        async def woken() -> None:
+            await transport.renew()
+            scheduler.wake()
+
         agent.on_change = changed
         agent.fetch_now = scheduler.sync_now
         async with _school(agent, config, session, scheduler, folders, reached) as school:
@@ -259,6 +272,7 @@ async def _serve(
                     _watching(agent, scheduler),
                     destroying(agent),
                     _sticks(agent, table, config),
+                    wakeful(woken, now_ms=now_ms, monotonic=time.monotonic),
                 ):
                     await _until(stop, scheduler, folders, school)
     finally:

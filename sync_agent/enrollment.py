@@ -29,11 +29,13 @@ from protocol.replica.replica import Entropy, Replica
 from protocol.replica.sqlite import SqliteStore
 from protocol.structure import Certificate
 from protocol.wire import ENROLL_PATH, Call
+from sync_agent.answers import error_in
 from sync_agent.app import DEVICE_KEYS_FILE, ENROLMENT_FILE, Agent, Enrolment
+from sync_agent.http_transport import HttpTransport
 from sync_agent.sealed_calls import newest_certificate
 from sync_agent.session import Session
 from sync_agent.sync_result import SyncResult
-from sync_agent.transport import HttpTransport, Transport, error_in, normal_url
+from sync_agent.transport import Transport, normal_url
 
 ENROLLED_WITH_MARK: Final = "enrolled-with"
 """In the store → canonical [server's address, hash of the code's secret]: what may be repeated."""

@@ -17,16 +17,17 @@ from protocol import canonical
 from protocol.canonical import Value
 from protocol.errors import Code, PeerFault
 from protocol.fields import Fields
-from protocol.limits import MAX_NAME_CHARS
+from protocol.limits import MAX_NAME_CHARS, MAX_SEEN_CHARS
 from protocol.register import Health
 from protocol.replica.interfaces import EntryStore
 from sync_agent.app import HEALTH_MARK, LAST_SYNC_MARK, Agent
+from sync_agent.network.trouble import Seen, seen_as
 
 _ROUGHLY: Final = 8
 _MINUTE_MS: Final = 60_000
 _SKEW_WORTH_SAYING_MS: Final = 2 * _MINUTE_MS
 _MAX_SYSTEM_CHARS: Final = 64
-_MAX_MARK_BYTES: Final = 256
+_MAX_MARK_BYTES: Final = 1024
 
 
 async def health_of(
@@ -92,12 +93,14 @@ class LastSync:
     """How things stand with the server.
 
     `at_ms`: when it last answered, by its own clock, or None. `reachable`: whether the last attempt got an answer.
-    `skew_ms`: by how much this machine's clock is ahead of the server's (negative: behind).
+    `skew_ms`: by how much this machine's clock is ahead of the server's (negative: behind). `seen`: what stood in the
+    way at the last attempt, if anything.
     """
 
     at_ms: int | None
     reachable: bool
     skew_ms: int
+    seen: Seen | None = None
 
     @classmethod
     async def read(cls, store: EntryStore) -> Self | None:
@@ -107,11 +110,16 @@ class LastSync:
             if data is None:
                 return None
             fields = Fields(canonical.decode(data, max_bytes=_MAX_MARK_BYTES), "the last attempt")
-            return cls(fields.count_or_none("at"), fields.flag("reachable"), fields.signed_or_none("skew") or 0)
+            trouble = fields.text_or_none("trouble", MAX_SEEN_CHARS)
+            seen = None if trouble is None else seen_as(trouble, fields.text_or_none("about", MAX_SEEN_CHARS) or "")
+            at_ms, skew_ms = fields.count_or_none("at"), fields.signed_or_none("skew") or 0
+            return cls(at_ms, fields.flag("reachable"), skew_ms, seen)
         except PeerFault:
             return None
 
     def marks(self) -> dict[str, bytes | None]:
         """What to write into the store."""
         value: dict[str, Value] = {"at": self.at_ms, "reachable": self.reachable, "skew": self.skew_ms}
+        if self.seen is not None:
+            value |= {"trouble": self.seen.trouble.value, "about": self.seen.about[:MAX_SEEN_CHARS]}
         return {LAST_SYNC_MARK: canonical.encode(value)}

@@ -3,7 +3,7 @@
 Rules:
 - a WebSocket first; where that line does not stand, a proxy may be in the way: then asking and waiting, then polling as
   before; the WebSocket is tried again after a while;
-- while the line stands routine syncs come seldom; when it falls, at the usual pace;
+- while a WebSocket stands routine syncs come seldom; else at the usual pace;
 - whoever is woken with a whole school waits a moment of its own (full jitter), so that the server is not met by all.
 
 docs/protocol.md, "Wake-up".
@@ -71,7 +71,8 @@ async def _hear(transport: Transport, capability: str, scheduler: Scheduler, *, 
         async with contextlib.aclosing(transport.listen(capability, pushed=pushed)) as line:
             async for moved in line:
                 if not stood:
-                    stood = scheduler.hears = True
+                    # Between two questions nobody listens: only a WebSocket makes routine syncs rare.
+                    stood, scheduler.hears = True, pushed
                     # What moved between the last sync and this moment was not told.
                     scheduler.wake()
                 elif moved:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TypeAlias
 
 from protocol.errors import BadInput, Code, LocalFailure, NoAnswer
 from protocol.replica.operation import JSON, NO_FILES, Incoming, Operation, Outgoing, Params, Table
@@ -18,31 +19,50 @@ from protocol.work import ItemKind
 from sync_agent import care, courier_commands, handing_in, publisher, reading, watch_commands
 from sync_agent import parameters as given
 from sync_agent.abbreviated import with_whole_ids
-from sync_agent.app import Agent, use_few_threads
+from sync_agent.app import ENROLMENT_FILE, Agent, use_few_threads
 from sync_agent.publisher import Keep, Wish
 from sync_agent.status import status
 from sync_agent.transfer_progress import telling
+from sync_agent.transport import Transport
+
+Connect: TypeAlias = Callable[[str], Transport]
 
 
 @asynccontextmanager
-async def opened(folder: Path, *, now_ms: Callable[[], int], entropy: Entropy) -> AsyncIterator[Table]:
-    """The table over the agent of DIR, whose lock the caller holds. Raises as `Agent.open` does."""
+async def opened(
+    folder: Path, *, now_ms: Callable[[], int], entropy: Entropy, connect: Connect | None = None
+) -> AsyncIterator[Table]:
+    """The table over the agent of DIR, whose lock the caller holds; it syncs by `connect`. Raises as `Agent.open`."""
     use_few_threads()
     agent = await Agent.open(folder, now_ms=now_ms, entropy=entropy)
     try:
-        yield table(agent)
+        yield table(agent, connect)
     finally:
         await agent.close()
 
 
-def before_enrolment(folder: Path, *, now_ms: Callable[[], int], entropy: Entropy) -> Table:
-    """What a DIR offers that may not be enrolled yet, and whose lock the caller holds: to be enrolled."""
+def before_enrolment(
+    folder: Path,
+    *,
+    now_ms: Callable[[], int],
+    entropy: Entropy,
+    connect: Connect,
+    keep: Callable[[Path], None] | None = None,
+) -> Table:
+    """What a DIR offers that may not be enrolled yet, and whose lock the caller holds: to be enrolled.
+
+    `keep` writes into DIR what a person chose for its network, once DIR is enrolled.
+    """
 
     async def enroll_here(params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
         from sync_agent.enrollment import enroll  # noqa: PLC0415 — loaded only when needed
 
         server, code, name = (given.text(params, key) for key in ("server", "code", "name"))
-        enrolled = await enroll(folder, server, code, name, now_ms=now_ms, entropy=entropy)
+        try:
+            enrolled = await enroll(folder, server, code, name, now_ms=now_ms, entropy=entropy, connect=connect)
+        finally:
+            if keep is not None and (folder / ENROLMENT_FILE).exists():
+                keep(folder)
         return {
             "device": enrolled.device.hex(),
             "territory": enrolled.territory.hex(),
@@ -65,9 +85,9 @@ def _without_work(operation: Operation) -> Operation:
     return operate
 
 
-def table(agent: Agent) -> Table:
-    """Every operation that an open agent offers."""
-    commands = _Commands(agent)
+def table(agent: Agent, connect: Connect | None = None) -> Table:
+    """Every operation that an open agent offers; where it syncs by itself, by `connect`."""
+    commands = _Commands(agent, connect)
     offered: Table = {
         "publish": commands.publish,
         "withdraw": commands.withdraw,
@@ -105,8 +125,9 @@ def table(agent: Agent) -> Table:
 class _Commands:
     """The agent, and what it has read before."""
 
-    def __init__(self, agent: Agent) -> None:
+    def __init__(self, agent: Agent, connect: Connect | None) -> None:
         self._agent = agent
+        self._connect = connect
         self._manifests = reading.Manifests()
         self._sealed_lists = handing_in.SealedLists()
         self._sync: Operation | None = None
@@ -215,9 +236,10 @@ class _Commands:
 
     async def sync(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
         from sync_agent.daemon import sync_alone  # noqa: PLC0415 — loaded only when needed
+        from sync_agent.http_transport import HttpTransport  # noqa: PLC0415
 
         if self._sync is None:
-            self._sync = sync_alone(self._agent)
+            self._sync = sync_alone(self._agent, self._connect or HttpTransport)
         return await telling(self._sync(params, incoming, outgoing), self._agent.progress, outgoing.progress)
 
     async def status(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:

@@ -15,8 +15,9 @@ from contextlib import aclosing
 from typing import Final
 
 from protocol.errors import LocalFailure
+from sync_agent.answers import Response
 from sync_agent.spending import Budget
-from sync_agent.transport import Response, Transport
+from sync_agent.transport import Transport
 
 _HEAD_BYTES: Final = 300
 """What the heads of a request and its answer come to, near enough."""
@@ -55,6 +56,9 @@ class PacedTransport:
 
     def listen(self, capability: str, *, pushed: bool) -> AsyncGenerator[bool, None]:
         return self._inner.listen(capability, pushed=pushed)
+
+    async def renew(self) -> None:
+        await self._inner.renew()
 
     async def close(self) -> None:
         await self._inner.close()

@@ -8,8 +8,11 @@ from typing import Final
 import aiohttp
 
 from sync_agent.addresses import Address
+from sync_agent.answers import unreachable
+from sync_agent.http_transport import HttpTransport
 from sync_agent.lan_tls import DiallerContext
-from sync_agent.transport import HttpTransport
+from sync_agent.network.proxies import Wish
+from sync_agent.network.settings import Network
 
 CONNECT_S: Final = 5.0
 READ_IDLE_S: Final = 20.0
@@ -21,7 +24,7 @@ class PeerTransport(HttpTransport):
     """A `Transport` to the device at an address, whoever it turns out to be; `tls` holds it to its certificate."""
 
     def __init__(self, address: Address, tls: DiallerContext | None = None) -> None:
-        super().__init__(f"https://{address.authority}")
+        super().__init__(f"https://{address.authority}", Network(Wish(direct=True)))
         self.address = address
         self.tls = tls or DiallerContext(None)
 
@@ -31,14 +34,16 @@ class PeerTransport(HttpTransport):
         Raises `NoAnswer`.
         """
         if self.tls.expected is None:
-            with self._named():
+            try:
                 async with asyncio.timeout(CONNECT_S):
                     _, writer = await asyncio.open_connection(self.address.host, self.address.port, ssl=self.tls)
-                writer.close()
+            except (OSError, TimeoutError) as reason:
+                raise unreachable(self.url, reason) from reason
+            writer.close()
         assert self.tls.expected is not None  # noqa: S101  (the handshake has noted it)
         return self.tls.expected
 
-    def _session(self) -> aiohttp.ClientSession:
+    async def _session(self) -> aiohttp.ClientSession:
         if self._opened is None:
             self._opened = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS, keepalive_timeout=KEEP_ALIVE_S, ssl=self.tls),
@@ -46,6 +51,5 @@ class PeerTransport(HttpTransport):
                 skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent"),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
-                trust_env=False,
             )
         return self._opened

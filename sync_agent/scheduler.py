@@ -21,6 +21,7 @@ from enum import StrEnum
 from typing import Final
 
 from protocol.errors import Code, LocalFailure, NoAnswer, Refused, RelaisError
+from sync_agent.network.trouble import Seen, seen_in
 from sync_agent.sync_result import SyncResult
 
 FIRST_BOUND_S: Final = 2.0
@@ -133,6 +134,7 @@ class Scheduler:
         self._draw = draw
         self._pause = pause
         self._pace = Pace()
+        self._seen: Seen | None = None
         self._wanted = asyncio.Event()
         self._stopping = asyncio.Event()
         self._turn = asyncio.Lock()
@@ -202,11 +204,13 @@ class Scheduler:
             POLL_WHILE_HEARING_S if self.hears else self._poll_s,
             self._draw,
         )
-        if error is not None and before.failures == 0:
+        seen = seen_in(error)
+        if error is not None and (before.failures == 0 or seen != self._seen):
             _log.warning("%s", error)
         elif error is None and before.failures:
             lasted_s = self._monotonic() - before.failing_since_s
             _log.info("the server is reached again, after %d failures in %d s", before.failures, lasted_s)
+        self._seen = seen
         if pause.at_least_s:
             await self._pause(self._stopping, pause.at_least_s)
         if not self._stopping.is_set():

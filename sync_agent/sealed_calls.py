@@ -23,8 +23,10 @@ from protocol.rights import Authority
 from protocol.roles import Role
 from protocol.structure import Certificate
 from protocol.wire import RECONCILE_PATH, SYNC_PATH, Call
+from sync_agent.answers import error_in
 from sync_agent.app import Agent
-from sync_agent.transport import Transport, error_in
+from sync_agent.network.trouble import Seen, Trouble
+from sync_agent.transport import Transport
 
 MISDIRECTED: Final = 421
 
@@ -94,12 +96,23 @@ class SealedCalls:
             )
             response = await self._transport.post(path, request)
             if response.is_ours and response.status != MISDIRECTED:
-                return open_answer(response.body, request, reply=reply, server_public=server.key)
+                return self._opened(response.body, request, reply, server)
             if not response.is_ours:
                 raise error_in(response, agent.enrolment.server_url)
             if strangers_left:
                 await self._meet(response.body)
         raise PeerFault(Code.WRONG_KEY, "the server does not know the key that its own certificate names")
+
+    def _opened(self, answer: bytes, request: bytes, reply: AgreementKey, server: Authority) -> bytes:
+        """What the server sealed. Raises `PeerFault(BAD_SEAL)` for what is not, or no more, its word."""
+        try:
+            return open_answer(answer, request, reply=reply, server_public=server.key)
+        except PeerFault as fault:
+            if fault.code is not Code.BAD_SEAL:
+                raise
+            url = self._agent.enrolment.server_url
+            sentence = Seen(Trouble.ALTERED).sentence()
+            raise PeerFault(fault.code, f"{url}: {sentence}; nothing of it was taken, and the work is kept") from fault
 
     async def _meet(self, chain: bytes) -> None:
         """Take a server's chain, if it proves a newer certificate under our root."""

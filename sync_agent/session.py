@@ -35,6 +35,7 @@ from sync_agent.copies import note_forgotten
 from sync_agent.cursors import cursor_marks, read_cursors
 from sync_agent.heads import take_heads
 from sync_agent.health import LastSync
+from sync_agent.network.trouble import seen_in
 from sync_agent.peer_news import settle, unproven, unsettled
 from sync_agent.reading_key import say_reading_key
 from sync_agent.reconciling import Reconciled, Reconciling
@@ -507,7 +508,8 @@ class Session:
         await self.agent.keep_copies()
         last = LastSync(run.answered_ms, reachable=True, skew_ms=self._asking.skew_ms)
         now_ms = self.agent.now_ms()
-        recent = self._noted is not None and self._noted.reachable and 0 <= now_ms - self._noted_ms < NOTED_EVERY_MS
+        recent = self._noted is not None and self._noted.reachable and self._noted.seen is None
+        recent = recent and 0 <= now_ms - self._noted_ms < NOTED_EVERY_MS
         if spare_disk and recent and not (run.received or run.sent):
             return
         proven = run.answered_ms.to_bytes(8, "big")
@@ -523,7 +525,7 @@ class Session:
             return
         reachable = not (isinstance(error, NoAnswer) and error.code is Code.UNREACHABLE)
         before = self._noted or await LastSync.read(self._store)
-        last = LastSync(before.at_ms if before else None, reachable, before.skew_ms if before else 0)
+        last = LastSync(before.at_ms if before else None, reachable, before.skew_ms if before else 0, seen_in(error))
         if last != self._noted:
             await self._store.set_marks(last.marks())
             self._noted, self._noted_ms = last, self.agent.now_ms()

@@ -23,6 +23,7 @@ async def status(agent: Agent) -> dict[str, JSON]:
             "url": agent.enrolment.server_url,
             "reachable": None if last is None else last.reachable,
             "last_sync": None if last is None else rfc3339(last.at_ms),
+            "problem": _problem(last, agent.enrolment.server_url),
         },
         "spaces": await _spaces(agent),
         "backlog": await _backlog(agent),
@@ -34,6 +35,13 @@ async def status(agent: Agent) -> dict[str, JSON]:
         "transfer": agent.progress.shown(),
         "clock_skew_s": None if last is None or last.at_ms is None else last.skew_ms / 1000,
     }
+
+
+def _problem(last: LastSync | None, url: str) -> JSON:
+    """What stood between this device and its server at the last attempt, and what to do about it."""
+    if last is None or last.seen is None:
+        return None
+    return {"code": last.seen.trouble.value, "message": last.seen.sentence(), "remedy": last.seen.remedy(url)}
 
 
 async def _held(agent: Agent) -> dict[str, JSON]:

@@ -24,6 +24,7 @@ from protocol.work import ContentRef, ItemKind
 from sync_agent.app import PROVEN_MARKS, REFUSED_MARKS, Agent
 from sync_agent.budget import Hold, Verdict
 from sync_agent.handing_in import SealedLists, fate_marks, state_of
+from sync_agent.health import LastSync
 from sync_agent.portal.standing import Exchange
 from sync_agent.reading import Manifests, need_of, with_ancestors
 from sync_agent.scheduler import Outcome
@@ -220,6 +221,7 @@ class Shelf:
         waiting, _ = await store.unsent_totals()
         waiting += len(await self.agent.replica.content.unsent_packs())
         proven = [await self.proven_ms(room) for room in rooms if room.is_class]
+        last = await LastSync.read(store)
         return Exchange(
             outcome=outcome,
             waiting=waiting,
@@ -228,6 +230,7 @@ class Shelf:
             proven_ms=min((at for at in proven if at is not None), default=None) if None not in proven else None,
             held=self._held(),
             neighbours=self.agent.live_neighbours(),
+            seen=None if last is None else last.seen,
         )
 
     def _held(self) -> Verdict:

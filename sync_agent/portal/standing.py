@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from sync_agent.budget import OPEN, Hold, Verdict
+from sync_agent.network.trouble import Seen
 from sync_agent.portal.wording import Words
 from sync_agent.scheduler import Outcome
 
@@ -32,7 +33,8 @@ class Exchange:
 
     `outcome` of the last sync of this run, None before the first; `waiting` entries to send; `missing` content to
     fetch; `refused` entries that the server will never take; `proven_ms` when it was last proven that everything of
-    all classes is here; `held` what the budget holds back now; `neighbours` the devices of the school in touch now.
+    all classes is here; `held` what the budget holds back now; `neighbours` the devices of the school in touch now;
+    `seen` what stood between this device and the server.
     """
 
     outcome: Outcome | None
@@ -42,6 +44,7 @@ class Exchange:
     proven_ms: int | None
     held: Verdict = OPEN
     neighbours: int = 0
+    seen: Seen | None = None
 
     @property
     def standing(self) -> Standing:
@@ -68,6 +71,9 @@ class Exchange:
             key = f"{key}_school"
         if self.standing is Standing.PAUSED and self.held.until_ms is not None:
             key = f"{key}_until"
+        trouble = None if self.seen is None else f"trouble.{self.seen.trouble}"
+        if trouble is not None and self.standing in (Standing.OFFLINE, Standing.BLOCKED) and say.has(trouble):
+            return say(trouble, teacher=teacher, about="" if self.seen is None else self.seen.about).replace(" ()", "")
         until = "" if self.held.until_ms is None else say.when(self.held.until_ms, now_ms)
         return say(key, teacher=teacher, until=until, count=self.neighbours)
 

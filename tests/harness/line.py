@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -70,7 +71,7 @@ class Line:
         age = self._age
         pumps: list[asyncio.Task[bool]] = []
         try:
-            far_reader, far_writer = await asyncio.open_connection(self.target_host, self.target_port)
+            far_reader, far_writer = await dial(self.target_host, self.target_port)
             ends.append(far_writer)
             pumps = [
                 asyncio.create_task(self._pump(reader, far_writer, "up", age)),
@@ -135,6 +136,18 @@ class Line:
     async def _until_it_passes(self, age: int) -> None:
         while self.weather.stalls or age != self._age:
             await self._changed.wait()
+
+
+async def dial(host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection that is closed again if whoever asked for it is ended meanwhile."""
+    dialling = asyncio.create_task(asyncio.open_connection(host, port))
+    try:
+        return await asyncio.shield(dialling)
+    except asyncio.CancelledError:
+        with suppress(OSError):
+            _, writer = await dialling
+            writer.transport.abort()
+        raise
 
 
 async def _read(

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+from tests.harness.line import dial
 from tests.harness.weather_kinds import Portal, Sockets, Weather
 
 PORTAL_HOST = "wifi.ecole.test"
@@ -124,7 +125,7 @@ class Middlebox:
             while await self._one(reader, writer, as_proxy=False):
                 pass
             return False
-        far = await asyncio.open_connection("127.0.0.1", there)
+        far = await dial("127.0.0.1", there)
         writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
         await _join((reader, writer), far)
         return False
@@ -148,7 +149,7 @@ class Middlebox:
             writer.write(self._cache[key])
             await writer.drain()
             return True
-        far_reader, far_writer = await asyncio.open_connection(*server)
+        far_reader, far_writer = await dial(*server)
         try:
             kept = head.without(*weather.strips, *(() if upgrade else ("Connection",)))
             asked = kept if upgrade else [*kept, ("Connection", "close")]
@@ -194,6 +195,8 @@ class Middlebox:
             await _copy(far_reader, writer, None if length is None else int(length))
             return length is not None
         body = await far_reader.read(-1) if length is None else await far_reader.readexactly(int(length))
+        if weather.scans_per_s is not None:
+            await asyncio.sleep(len(body) / weather.scans_per_s)
         if weather.rewrites and body:
             body = body[:-1] + bytes([body[-1] ^ 1])
         if answer.get("Transfer-Encoding") is None:

@@ -32,7 +32,19 @@ from tests.harness.line import Line
 from tests.harness.middlebox import PORTAL_HOST, Middlebox
 from tests.harness.weather_kinds import CAPTIVE, CLEAR, DOWN, SATELLITE, STALLED, Portal, Shown, Sockets, Weather
 
-__all__ = ["CAPTIVE", "CLEAR", "DOWN", "SATELLITE", "STALLED", "Portal", "Relay", "Shown", "Sockets", "Weather"]
+__all__ = [
+    "CAPTIVE",
+    "CLEAR",
+    "DOWN",
+    "SATELLITE",
+    "STALLED",
+    "Portal",
+    "Relay",
+    "Shown",
+    "Sockets",
+    "Weather",
+    "impairing_relay",
+]
 
 SERVER_NAME = "relais.ecole.test"
 SERVER_NAMES = (SERVER_NAME, "localhost", "127.0.0.1", "::1")
@@ -147,9 +159,11 @@ class Relay:
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
-        # connections that were aborted are closed in the next turns of the loop
-        for _ in range(3):
-            await asyncio.sleep(0)
+        # connections that were aborted, or accepted meanwhile, are closed in the next turns of the loop
+        for _ in range(10):
+            await asyncio.sleep(0.005)
+            for task in asyncio.all_tasks() - {asyncio.current_task()}:
+                task.cancel()
 
 
 @contextmanager

@@ -43,8 +43,8 @@ class Weather:
     then every connection is aborted.
 
     What sees HTTP: `portal`; `sockets`; `holds`: an answer leaves only when all of it is here, as a virus scanner's
-    does; `rewrites` bodies; `strips` these headers in both directions; `caches`: the first answer is given again for
-    ever; `blocks`: a filter's page with status 403.
+    does, which reads `scans_per_s` bytes a second; `rewrites` bodies; `strips` these headers in both directions;
+    `caches`: the first answer is given again for ever; `blocks`: a filter's page with status 403.
 
     The forward proxy: `login`: "name:password" that it asks for; `schemes`: what it accepts; `inspects`: it opens TLS
     with a certificate of its own; `refuses_connect`: it lets nobody through.
@@ -60,6 +60,7 @@ class Weather:
     portal: Portal | None = None
     sockets: Sockets = Sockets.PASS
     holds: bool = False
+    scans_per_s: float | None = None
     rewrites: bool = False
     strips: tuple[str, ...] = ()
     caches: bool = False

@@ -26,7 +26,8 @@ from protocol.wire import (
     SYNC_PATH,
     Call,
 )
-from sync_agent.transport import Response, Traffic, error_in, recognised
+from sync_agent.answers import Response, error_in, recognised
+from sync_agent.transport import Traffic
 
 URL = "http://server.test"
 _CALLS = {SYNC_PATH: Call.SYNC, RECONCILE_PATH: Call.RECONCILE, ENROLL_PATH: Call.ENROLL}
@@ -128,6 +129,9 @@ class MemoryTransport:
         yield False
         while True:
             yield await responder.concerns(listener, await listener.news())
+
+    async def renew(self) -> None:
+        return
 
     async def close(self) -> None:
         return
@@ -239,6 +243,9 @@ class Faulty:
     def listen(self, capability: str, *, pushed: bool) -> AsyncGenerator[bool, None]:
         return self._inner.listen(capability, pushed=pushed)
 
+    async def renew(self) -> None:
+        return
+
     async def close(self) -> None:
         return
 
@@ -259,11 +266,17 @@ async def serve(frontage: Frontage) -> AsyncIterator[str]:
         return _http(await frontage.post(request.path, await request.read()))
 
     async def pack(request: web.Request) -> web.Response:
-        start = request.http_range.start or 0
+        asked = request.http_range
+        start = asked.start or 0
         data = await frontage.pack(request.match_info["capability"], start)
         if isinstance(data, Response):
             return _http(data)
-        return web.Response(status=206 if start else 200, body=data, content_type=PACK_TYPE)
+        if request.headers.get("Range") is None:
+            return web.Response(body=data, content_type=PACK_TYPE)
+        total = start + len(data)
+        body = data if asked.stop is None else data[: asked.stop - start]
+        headers = {"Content-Range": f"bytes {start}-{start + len(body) - 1}/{total}"}
+        return web.Response(status=206, body=body, headers=headers, content_type=PACK_TYPE)
 
     async def part(request: web.Request) -> web.Response:
         capability = request.headers["Authorization"].removeprefix("Bearer ")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 from typing import cast
@@ -27,6 +28,7 @@ from sync_agent.daemon import run
 from sync_agent.enrollment import enroll
 from sync_agent.operations import table
 from tests.harness.classroom import Classroom, Device, classroom
+from tests.harness.territory import SimClock
 from tests.harness.wire import URL, Faults, Faulty, MemoryTransport
 
 LONG = RunConfig(poll_s=(3_600.0, 3_600.0))
@@ -63,7 +65,11 @@ class Running:
 
 @asynccontextmanager
 async def running(
-    room: Classroom, device: Device, config: RunConfig = LONG, table_of: Callable[[Agent], Table] = table
+    room: Classroom,
+    device: Device,
+    config: RunConfig = LONG,
+    table_of: Callable[[Agent], Table] = table,
+    now_ms: Callable[[], int] | None = None,
 ) -> AsyncIterator[Running]:
     folder = device.agent.folder
     found = Running(folder)
@@ -72,7 +78,7 @@ async def running(
             folder,
             config,
             table_of,
-            now_ms=room.territory.clock,
+            now_ms=now_ms or room.territory.clock,
             entropy=Random(8).randbytes,
             connect=lambda _: device.way,
             stopping=found.stop,
@@ -227,3 +233,20 @@ async def test_a_folder_that_another_process_holds_is_not_run_twice(
     with owner, pytest.raises(LocalFailure) as raised:
         await run(device.agent.folder, LONG, table, now_ms=room.territory.clock, entropy=Random(1).randbytes)
     assert raised.value.code is Code.STORE_LOCKED
+
+
+async def test_a_clock_that_jumps_while_the_agent_runs_keeps_nothing_from_arriving(room: Classroom) -> None:
+    device = await stopped_device(room)
+    clock = SimClock()
+    async with running(room, device, SHORT, now_ms=clock) as agent:
+        for number, year in enumerate((2009, 2040, 2026, 2040, 2009)):
+            clock.ms = int(datetime(year, 1, 1, tzinfo=UTC).timestamp() * 1000)
+            name = f"Pupil {number}"
+            await room.territory.person(name, PersonRole.PUPIL, room.space)
+            async with asyncio.timeout(20):
+                while name not in str(await agent.do("people", {"space": room.space.hex()})):  # noqa: ASYNC110
+                    await asyncio.sleep(0.005)
+        await agent.do("sync")
+        status = await agent.do("status")
+        assert cast("float", status["clock_skew_s"]) < -10 * 365 * 86_400
+        assert status["server"]["reachable"] is True  # type: ignore[index,call-overload]

@@ -15,7 +15,8 @@ from protocol.replica.serving import Responder
 from protocol.roles import PersonRole, Role
 from sync_agent.app import DEVICE_KEYS_FILE, ENROLMENT_FILE, PERSON_KEY_FILE, Agent
 from sync_agent.enrollment import Enrolled, enroll
-from sync_agent.transport import HttpTransport, Transport
+from sync_agent.http_transport import HttpTransport
+from sync_agent.transport import Transport
 from tests.harness.classroom import Classroom, classroom
 from tests.harness.territory import DAY_MS, Territory
 from tests.harness.wire import Faults, Faulty, Frontage, MemoryTransport, serve

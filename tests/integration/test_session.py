@@ -19,8 +19,8 @@ from protocol.structure import Grant, Invite
 from protocol.wire import SYNC_PATH
 from sync_agent.app import REFUSED_MARKS
 from sync_agent.health import LastSync
+from sync_agent.http_transport import HttpTransport
 from sync_agent.publisher import withdraw
-from sync_agent.transport import HttpTransport
 from tests.harness.classroom import (
     LARGE,
     SMALL,

@@ -14,7 +14,8 @@ from aiohttp import web
 from protocol.errors import BadInput, Code, NoAnswer, PeerFault, TooLarge
 from protocol.limits import MAX_ANSWER_BYTES
 from protocol.wire import CONTENT_TYPE, ENROLL_PATH, SYNC_PATH
-from sync_agent.transport import HttpTransport, normal_url
+from sync_agent.http_transport import HttpTransport
+from sync_agent.transport import normal_url
 from tests.harness.classroom import classroom
 from tests.harness.weather import CLEAR, Weather, impairing_relay
 from tests.harness.wire import serve, served

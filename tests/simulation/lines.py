@@ -14,7 +14,8 @@ from random import Random
 from typing import Any, Protocol, TypeVar
 
 from protocol.errors import PeerFault
-from sync_agent.transport import Response, Traffic, error_in, recognised
+from sync_agent.answers import Response, error_in, recognised
+from sync_agent.transport import Traffic
 from tests.harness.wire import URL, Frontage, cut
 
 T = TypeVar("T")
@@ -131,6 +132,9 @@ class Line:
             if not self._happens(self.weather.lost):
                 yield await self._handled(responder.concerns(listener, news))
         raise cut()
+
+    async def renew(self) -> None:
+        """Nothing stands here that could be let go."""
 
     async def close(self) -> None:
         return

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from protocol.errors import BadInput, Code, LocalFailure, NoAnswer, PeerFault, Refused, RelaisError
 from sync_agent.config import POLL_FIRST_S, POLL_LAST_S, RunConfig
+from sync_agent.http_transport import CONNECT_S
 from sync_agent.scheduler import JITTER_AFTER_BUSY_S, Draw, Outcome, Pace, Scheduler, next_pause, outcome_of, wait
 from sync_agent.sync_result import SyncResult
-from sync_agent.transport import CONNECT_S
 
 POLL = (POLL_FIRST_S, POLL_LAST_S)
 UNREACHABLE = NoAnswer(Code.UNREACHABLE, "nobody")

@@ -1,0 +1,473 @@
+"""The way over HTTP: keep-alive, few headers, everything counted and bounded (R9, R13, R15; docs/protocol.md, "HTTP").
+
+Rules:
+- a sealed call goes to exactly the address that was given; no redirect is followed, no cookie kept;
+- content may come from elsewhere (a cache in front may redirect): its hash decides, not its origin;
+- a body is read up to its bound and refused at the first byte too many;
+- whatever does not speak this protocol is named for what it is (`answers`), and never taken for the server's word;
+- nothing waits for ever: connecting, silence and crawling each have their bound, and what was cut is gone on with;
+- the way is that of `network.route`: proxies in order, then the direct way; who vouches is `network.trust`'s.
+"""
+
+# ruff: noqa: D102  (the interface says what each method means)
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import aiohttp
+from aiohttp.abc import AbstractResolver
+
+from protocol.errors import Code, NoAnswer, PeerFault, TooLarge
+from protocol.limits import MAX_ANSWER_BYTES, KiB, MiB
+from protocol.wire import CONTENT_TYPE, LIVE_PATH, OFFSET_HEADER, PACK_TYPE, PACKS_PATH
+from sync_agent.answers import Response, error_in, portal_in, recognised, unreachable
+from sync_agent.network.names import SteadyResolver
+from sync_agent.network.proxies import Proxy
+from sync_agent.network.route import Route
+from sync_agent.network.settings import Network
+from sync_agent.network.trouble import Seen, Trouble, no_answer, seen_in
+from sync_agent.network.trust import who_vouches
+from sync_agent.transport import Traffic
+
+CONNECT_S: Final = 10.0
+CONNECT_THROUGH_S: Final = 25.0
+READ_IDLE_S: Final = 30.0
+SEND_IDLE_S: Final = 60.0
+SLOWEST_BYTES_PER_S: Final = 100
+MAX_CONNECTIONS: Final = 8
+LIVE_PING_S: Final = 15.0
+LIVE_PROOF_S: Final = 10.0
+LIVE_SLOWEST_S: Final = 1.0
+MAX_HASTY_POLLS: Final = 5
+LOOK_AGAIN_S: Final = 60.0
+LOOK_S: Final = 8.0
+SILENT_S: Final = 20.0
+
+_KEEP_ALIVE_S: Final = 60.0
+_MAX_NOTICE_BYTES: Final = 64 * KiB
+_MAX_REDIRECTS: Final = 3
+_FETCH_PIECE_BYTES: Final = 256 * KiB
+_SENT_AT_ONCE_BYTES: Final = 64 * KiB
+_FIRST_RANGE_BYTES: Final = MiB
+_LEAST_RANGE_BYTES: Final = 64 * KiB
+_MOST_RANGE_BYTES: Final = 32 * MiB
+_SKIPPED_HEADERS: Final = ("Accept", "Accept-Encoding", "User-Agent")
+
+_OK: Final = 200
+_CREATED: Final = 201
+_NO_CONTENT: Final = 204
+_PARTIAL: Final = 206
+_BEYOND: Final = 416
+_MAX_LIVE_BYTES: Final = 1024
+_LIVE_WAIT: Final = aiohttp.ClientWSTimeout(ws_receive=None, ws_close=5.0)
+_CONFLICT: Final = 409
+_HTTPS_PORT: Final = 443
+_NETWORK_ERRORS: Final = (aiohttp.ClientError, OSError, TimeoutError)
+_BY_ANOTHER_WAY: Final = frozenset({Trouble.PROXY_GONE, Trouble.PROXY_KIND})
+_MISLED: Final = frozenset({Trouble.SIGN_IN, Trouble.STRANGER, Trouble.CERTIFICATE, Trouble.INSPECTED})
+_LOOK_CLOSER: Final = frozenset({Trouble.CERTIFICATE, Trouble.INSPECTED, Trouble.SILENT, Trouble.CUT})
+
+
+class HttpTransport:
+    """See `Transport`. To be made and used inside one event loop."""
+
+    def __init__(
+        self, url: str, network: Network | None = None, *, resolver: Callable[[], AbstractResolver] | None = None
+    ) -> None:
+        """`url` is what `normal_url` gave; `resolver` looks names up instead of the system."""
+        self.url: Final = url
+        self.traffic = Traffic()
+        self._network = network or Network()
+        self.route: Final = Route(url, self._network.wish, self._network.read_system, time.monotonic)
+        self._proxy: Proxy | None = None
+        self._names: Final = SteadyResolver(resolver or aiohttp.ThreadedResolver)
+        self._opened: aiohttp.ClientSession | None = None
+        self._range_bytes: int | None = None
+        self._looked: tuple[float, Seen | None] | None = None
+
+    async def post(self, path: str, body: bytes) -> Response:
+        self.traffic.round_trips += 1
+        before: NoAnswer | None = None
+        for proxy in await self.route.choices():
+            try:
+                response = await self._post_by(proxy, path, body)
+            except NoAnswer as error:
+                before = before or error
+                seen = seen_in(error)
+                if seen is not None and seen.trouble in _BY_ANOTHER_WAY and not self.route.is_by_hand:
+                    continue
+                self._doubt(seen)
+                raise
+            self._proxy = proxy
+            self.route.worked(proxy)
+            self._names.trust()
+            return response
+        self.route.failed()
+        raise before or no_answer(self.url, Seen(Trouble.OTHER))
+
+    async def listen(self, capability: str, *, pushed: bool) -> AsyncGenerator[bool, None]:
+        headers = {"Authorization": f"Bearer {capability}"}
+        lines = self._pushed(headers) if pushed else self._polled(headers)
+        try:
+            async for moved in lines:
+                yield moved
+        except _NETWORK_ERRORS as reason:
+            if isinstance(reason, TimeoutError):
+                # The line went silent: connections that stood beside it are as dead.
+                await self.renew()
+            raise await self._explained(reason, self._proxy) from reason
+        finally:
+            await lines.aclose()
+
+    async def fetch(self, capability: str, start: int) -> AsyncGenerator[bytes, None]:
+        self.traffic.round_trips += 1
+        address = f"{self.url}{PACKS_PATH}/{capability}"
+        total: int | None = None
+        while total is None or start < total:
+            most, begun_at, begun_s = self._range_bytes, start, asyncio.get_running_loop().time()
+            try:
+                ranged = _range(start, most)
+                async with self._asked("get", address, headers=ranged, max_redirects=_MAX_REDIRECTS) as answer:
+                    if answer.status == _BEYOND and start:
+                        return
+                    if answer.status not in (_OK, _PARTIAL):
+                        raise error_in(recognised(await self._whole(answer), self.url, self._proxy), self.url)
+                    self.traffic.bytes_in += _head_bytes(answer)
+                    whole = most is None or answer.status == _OK
+                    total = None if whole else _total(answer)
+                    skip = start if answer.status == _OK else 0
+                    async for piece in self._pieces(answer):
+                        if skip < len(piece):
+                            start += len(piece) - skip
+                            yield piece[skip:]
+                        skip = max(0, skip - len(piece))
+            except _NETWORK_ERRORS as reason:
+                self._shorten(reason, start - begun_at)
+                raise await self._explained(reason, self._proxy) from reason
+            if whole:
+                return
+            if start == begun_at:
+                return
+            self._lengthen(asyncio.get_running_loop().time() - begun_s)
+
+    async def send(self, capability: str, offset: int, length: int, pieces: AsyncIterator[bytes]) -> Response:
+        self.traffic.round_trips += 1
+        headers = {
+            "Authorization": f"Bearer {capability}",
+            "Content-Type": PACK_TYPE,
+            "Content-Length": str(length),
+            OFFSET_HEADER: str(offset),
+        }
+        body = _Body(pieces)
+        try:
+            async with asyncio.timeout(SEND_IDLE_S) as patience:
+                data = body.sent(patience) if length else b""
+                async with self._asked(
+                    "post", self.url + PACKS_PATH, data=data, headers=headers, allow_redirects=False
+                ) as answer:
+                    patience.reschedule(None)
+                    self._count_out(answer, body.sent_bytes)
+                    response = await self._whole(answer)
+        except _NETWORK_ERRORS as reason:
+            if body.failure is not None:
+                raise body.failure from None
+            raise await self._explained(reason, self._proxy) from reason
+        if response.status in (_CREATED, _NO_CONTENT, _CONFLICT):
+            return response
+        raise error_in(recognised(response, self.url, self._proxy), self.url)
+
+    async def renew(self) -> None:
+        self.route.failed()
+        await self.close()
+
+    async def close(self) -> None:
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            await opened.close()
+            await self._names.close()
+
+    # --- one request --------------------------------------------------------------------------------------------------
+
+    async def _post_by(self, proxy: Proxy | None, path: str, body: bytes) -> Response:
+        if proxy is not None and not proxy.is_spoken:
+            raise no_answer(self.url, Seen(Trouble.PROXY_KIND, proxy.url))
+        try:
+            try:
+                response = await self._post(proxy, path, body)
+            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as reason:
+                # The server closed an idle connection at the moment of the call; a call may be repeated.
+                if isinstance(reason, aiohttp.ClientConnectorError):
+                    raise
+                response = await self._post(proxy, path, body)
+        except _NETWORK_ERRORS as reason:
+            raise await self._explained(reason, proxy) from reason
+        return recognised(response, self.url, proxy)
+
+    async def _post(self, proxy: Proxy | None, path: str, body: bytes) -> Response:
+        session = await self._session()
+        headers = {"Content-Type": CONTENT_TYPE, "Content-Length": str(len(body))}
+        async with asyncio.timeout(SEND_IDLE_S) as patience:
+            small = len(body) <= _SENT_AT_ONCE_BYTES
+            data = body if small else _Body(_cut_up(body)).sent(patience)
+            async with session.post(
+                self.url + path,
+                data=data,
+                headers=headers,
+                allow_redirects=False,
+                proxy=None if proxy is None else proxy.url,
+                proxy_headers=_login(proxy),
+            ) as answer:
+                patience.reschedule(None)
+                self._count_out(answer, len(body))
+                return await self._whole(answer)
+
+    @contextlib.asynccontextmanager
+    async def _asked(self, method: str, address: str, **options: Any) -> AsyncIterator[aiohttp.ClientResponse]:
+        """A request by the way that the last call went."""
+        session = await self._session()
+        proxy = self._proxy
+        async with session.request(
+            method, address, proxy=None if proxy is None else proxy.url, proxy_headers=_login(proxy), **options
+        ) as answer:
+            yield answer
+
+    async def _session(self) -> aiohttp.ClientSession:
+        if self._opened is None:
+            secure = urlsplit(self.url).scheme == "https"
+            context = await asyncio.to_thread(self._network.trusting) if secure else None
+            self._opened = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(
+                    limit=MAX_CONNECTIONS,
+                    keepalive_timeout=_KEEP_ALIVE_S,
+                    ssl=True if context is None else context,
+                    resolver=self._names,
+                    use_dns_cache=False,
+                    socket_factory=_socket,
+                ),
+                timeout=aiohttp.ClientTimeout(
+                    total=None, connect=CONNECT_THROUGH_S, sock_connect=CONNECT_S, sock_read=READ_IDLE_S
+                ),
+                skip_auto_headers=_SKIPPED_HEADERS,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
+            )
+        return self._opened
+
+    # --- listening ----------------------------------------------------------------------------------------------------
+
+    async def _pushed(self, headers: dict[str, str]) -> AsyncGenerator[bool, None]:
+        """A WebSocket, which stands once something has come back over it: a box on the way may hold all frames."""
+        session = await self._session()
+        proxy = self._proxy
+        async with session.ws_connect(
+            self.url + LIVE_PATH,
+            headers=headers,
+            max_msg_size=_MAX_LIVE_BYTES,
+            heartbeat=LIVE_PING_S,
+            timeout=_LIVE_WAIT,
+            autoping=False,
+            proxy=None if proxy is None else proxy.url,
+            proxy_headers=_login(proxy),
+        ) as socket:
+            await socket.ping()
+            message = await socket.receive(LIVE_PROOF_S)
+            stands = False
+            while message.type in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.PING, aiohttp.WSMsgType.PONG):
+                if message.type is aiohttp.WSMsgType.PING:
+                    await socket.pong(message.data)
+                elif not stands:
+                    stands = True
+                    yield False
+                if message.type is aiohttp.WSMsgType.TEXT:
+                    yield True
+                message = await socket.receive(None if stands else LIVE_PROOF_S)
+            if message.type is aiohttp.WSMsgType.ERROR and stands:
+                raise TimeoutError
+
+    async def _polled(self, headers: dict[str, str]) -> AsyncGenerator[bool, None]:
+        """Ask and wait, again and again; an answer from a cache on the way is none."""
+        clock = asyncio.get_running_loop().time
+        hasty = 0
+        while True:
+            begun_s = clock()
+            async with self._asked(
+                "get", self.url + LIVE_PATH, headers={**headers, "Cache-Control": "no-store"}, allow_redirects=False
+            ) as answer:
+                response = await self._whole(answer)
+            if answer.status not in (_OK, _NO_CONTENT):
+                raise error_in(recognised(response, self.url, self._proxy), self.url)
+            hasty = hasty + 1 if answer.status == _OK and clock() - begun_s < LIVE_SLOWEST_S else 0
+            if hasty > MAX_HASTY_POLLS or "age" in response.headers:
+                raise no_answer(self.url, Seen(Trouble.ALTERED))
+            yield answer.status == _OK
+
+    # --- reading ------------------------------------------------------------------------------------------------------
+
+    async def _whole(self, answer: aiohttp.ClientResponse) -> Response:
+        """The response with its body. Raises `TooLarge` for one of ours; of a stranger's only the beginning is read."""
+        headers: dict[str, str] = {}
+        for name, value in answer.headers.items():
+            key = name.lower()
+            headers[key] = f"{headers[key]}, {value}" if key in headers else value
+        ours = Response(answer.status, headers, b"?").is_ours
+        most = MAX_ANSWER_BYTES if ours else _MAX_NOTICE_BYTES
+        size = answer.content_length or 0
+        body = bytearray()
+        self.traffic.bytes_in += _head_bytes(answer)
+        pieces = self._pieces(answer)
+        try:
+            while size <= most and (piece := await anext(pieces, b"")):
+                body += piece
+                size = max(size, len(body))
+        finally:
+            await pieces.aclose()
+        if ours and size > most:
+            raise TooLarge(Code.TOO_LARGE, "the server's answer is larger than allowed", size=size, max=most)
+        return Response(answer.status, headers, bytes(body))
+
+    async def _pieces(self, answer: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:
+        """A body as it comes, counted. Raises `TimeoutError` when it only crawls; whoever takes it may be slow."""
+        clock = asyncio.get_running_loop().time
+        waited_s = 0.0
+        moved = 0
+        while True:
+            begun_s = clock()
+            piece = await answer.content.read(_FETCH_PIECE_BYTES)
+            waited_s += clock() - begun_s
+            if not piece:
+                return
+            moved += len(piece)
+            self.traffic.bytes_in += len(piece)
+            if waited_s > READ_IDLE_S + moved / SLOWEST_BYTES_PER_S:
+                raise TimeoutError
+            yield piece
+
+    def _shorten(self, reason: BaseException, came: int) -> None:
+        """A box that holds content until all of it is there looks like a line that stands still: ask for less."""
+        if isinstance(reason, TimeoutError) and not came:
+            before = self._range_bytes
+            self._range_bytes = _FIRST_RANGE_BYTES if before is None else max(_LEAST_RANGE_BYTES, before // 4)
+
+    def _lengthen(self, took_s: float) -> None:
+        if self._range_bytes is not None and took_s < READ_IDLE_S / 4:
+            self._range_bytes = 2 * self._range_bytes if self._range_bytes < _MOST_RANGE_BYTES else None
+
+    def _count_out(self, answer: aiohttp.ClientResponse, body_bytes: int) -> None:
+        asked = answer.request_info
+        line = len(f"{asked.method} {asked.url.raw_path_qs} HTTP/1.1\r\n")
+        fields = sum(len(name) + len(value) + 4 for name, value in asked.headers.items())
+        self.traffic.bytes_out += line + fields + 2 + body_bytes
+
+    # --- when it fails ------------------------------------------------------------------------------------------------
+
+    def _doubt(self, seen: Seen | None) -> None:
+        """The next call decides anew which way to go, and what the server's name means."""
+        self.route.failed()
+        if seen is not None and seen.trouble in _MISLED:
+            self._names.doubt()
+
+    async def _explained(self, reason: BaseException, proxy: Proxy | None) -> NoAnswer:
+        """What an error of the network means; where it may hide more, one closer look is taken."""
+        error = unreachable(self.url, reason, proxy)
+        seen = seen_in(error) or Seen(Trouble.OTHER)
+        parts = urlsplit(self.url)
+        host, port = parts.hostname or "", parts.port or _HTTPS_PORT
+        if isinstance(reason, aiohttp.ClientConnectorCertificateError):
+            refused = reason.certificate_error
+            if isinstance(refused, ssl.SSLCertVerificationError):
+                seen = await who_vouches(host, port, proxy, refused)
+        if parts.scheme == "https" and port == _HTTPS_PORT and seen.trouble in _LOOK_CLOSER:
+            seen = await self._sign_in_page(host, proxy) or seen
+        return no_answer(self.url, seen, reason=repr(reason))
+
+    async def _sign_in_page(self, host: str, proxy: Proxy | None) -> Seen | None:
+        """The page of a public Wi-Fi, which answers in clear where a secure connection fails."""
+        now_s = asyncio.get_running_loop().time()
+        if self._looked is not None and now_s - self._looked[0] < LOOK_AGAIN_S:
+            return self._looked[1]
+        found: Seen | None = None
+        try:
+            async with asyncio.timeout(LOOK_S):
+                session = await self._session()
+                async with session.get(
+                    f"http://{host}/",
+                    allow_redirects=False,
+                    proxy=None if proxy is None else proxy.url,
+                    proxy_headers=_login(proxy),
+                ) as answer:
+                    found = portal_in(await self._whole(answer), f"http://{host}")
+        except (*_NETWORK_ERRORS, PeerFault):
+            found = None
+        self._looked = (now_s, found)
+        return found
+
+
+class _Body:
+    """A request's body on its way: counted; what went wrong in reading it is kept."""
+
+    def __init__(self, pieces: AsyncIterator[bytes]) -> None:
+        self._pieces = pieces
+        self.sent_bytes = 0
+        self.failure: Exception | None = None
+
+    async def sent(self, patience: asyncio.Timeout) -> AsyncIterator[bytes]:
+        """The pieces. `patience` runs while the connection has one to send, not while one is being read."""
+        clock = asyncio.get_running_loop().time
+        try:
+            async for piece in self._pieces:
+                patience.reschedule(clock() + SEND_IDLE_S)
+                yield piece
+                self.sent_bytes += len(piece)
+                patience.reschedule(None)
+            patience.reschedule(clock() + SEND_IDLE_S)
+        except Exception as failure:
+            self.failure = failure
+            raise
+
+
+async def _cut_up(body: bytes) -> AsyncIterator[bytes]:
+    for start in range(0, len(body), _SENT_AT_ONCE_BYTES):
+        yield body[start : start + _SENT_AT_ONCE_BYTES]
+
+
+def _login(proxy: Proxy | None) -> dict[str, str] | None:
+    """A proxy's name and password, where the HTTP library looks for them; it sends them to the proxy alone."""
+    if proxy is None or proxy.name is None:
+        return None
+    return {"Authorization": aiohttp.encode_basic_auth(proxy.name, proxy.password, encoding="utf-8")}
+
+
+def _socket(place: Any) -> socket.socket:
+    """A socket that notices a dead line: what is sent and not confirmed for `SILENT_S` ends the connection."""
+    family, kind, protocol, *_ = place
+    made = socket.socket(family, kind, protocol)
+    option = getattr(socket, "TCP_USER_TIMEOUT", None)
+    if option is not None:
+        made.setsockopt(socket.IPPROTO_TCP, option, int(SILENT_S * 1000))
+    return made
+
+
+def _range(start: int, most: int | None) -> dict[str, str]:
+    """The header that asks for the bytes from `start` on, at most so many."""
+    if most is not None:
+        return {"Range": f"bytes={start}-{start + most - 1}"}
+    return {"Range": f"bytes={start}-"} if start else {}
+
+
+def _total(answer: aiohttp.ClientResponse) -> int | None:
+    """The whole size that a partial answer names."""
+    _, _, size = answer.headers.get("Content-Range", "").rpartition("/")
+    return int(size) if size.isascii() and size.isdecimal() and len(size) < 12 else None  # noqa: PLR2004
+
+
+def _head_bytes(answer: aiohttp.ClientResponse) -> int:
+    line = len(f"HTTP/1.1 {answer.status} {answer.reason or ''}\r\n")
+    return line + sum(len(name) + len(value) + 4 for name, value in answer.raw_headers) + 2
