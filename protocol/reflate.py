@@ -21,7 +21,7 @@ from io import BytesIO
 from typing import Final
 
 from protocol.byte_source import ByteSource, in_pieces
-from protocol.deflate_parameters import Profile, Search, deflate
+from protocol.deflate_parameters import Parameters, Profile, Search, deflate
 from protocol.deflate_streams import IDAT, ZLIB_HEADER_BYTES, Effort, Wrapping, find_streams, idat_chunk, inflate
 from protocol.errors import Code, PeerFault, TooLarge
 from protocol.limits import (
@@ -33,7 +33,7 @@ from protocol.limits import (
     KiB,
     MiB,
 )
-from protocol.reflate_recipe import Sequence, Step, decode_recipe, encode_recipe
+from protocol.reflate_recipe import MAX_PARAMETERS, Sequence, Step, decode_recipe, encode_recipe
 
 # Trials and failures may cost so many bytes of zlib's work per byte of the file, and so many at least.
 _SEARCH_BYTES_PER_BYTE: Final = 64
@@ -125,12 +125,13 @@ def unfold(
 class _Unfolding:
     """What one call of `unfold` may still spend, and what it has learnt about the file's writers."""
 
-    __slots__ = ("_effort", "_image_bytes_left", "_search", "_streams_left")
+    __slots__ = ("_effort", "_image_bytes_left", "_search", "_streams_left", "_used")
 
     def __init__(self, file_bytes: int, allowed: Profile, room_bytes: int) -> None:
         self._search = Search(allowed, file_bytes * _SEARCH_BYTES_PER_BYTE + _WORK_FREE_BYTES)
         self._effort = Effort(file_bytes * _FAILURE_BYTES_PER_BYTE + _WORK_FREE_BYTES)
         self._streams_left = MAX_REFLATE_STREAMS
+        self._used: set[Parameters] = set()
         self._image_bytes_left = room_bytes
 
     def sequence(self, data: bytes, depth: int) -> tuple[bytes, Sequence, int] | None:
@@ -144,8 +145,9 @@ class _Unfolding:
             parameters = self._search.find(
                 stream.kind, stream.plain, stream.packed, window_bits=stream.window_bits, level_hint=stream.level_hint
             )
-            if parameters is None:
+            if parameters is None or len(self._used | {parameters}) > MAX_PARAMETERS:
                 continue
+            self._used.add(parameters)
             self._streams_left -= 1
             self._image_bytes_left -= len(stream.plain)
             inner = self.sequence(stream.plain, depth + 1) if depth < MAX_REFLATE_DEPTH else None

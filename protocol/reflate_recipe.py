@@ -26,7 +26,7 @@ from protocol.limits import (
 )
 
 RECIPE_FORMAT: Final = 0
-_MAX_PARAMETERS: Final = 64
+MAX_PARAMETERS: Final = 64
 _MAX_NUMBER_BYTES: Final = 5
 _MORE: Final = 0x80
 
@@ -136,7 +136,7 @@ class _Reader:
 
     def table(self) -> tuple[Parameters, ...]:
         count = self._byte()
-        if count > _MAX_PARAMETERS:
+        if count > MAX_PARAMETERS:
             raise TooLarge(Code.TOO_LARGE, "a recipe names more parameters than allowed", parameters=count)
         return tuple(self._parameters() for _ in range(count))
 

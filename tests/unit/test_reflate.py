@@ -137,6 +137,23 @@ def test_every_level_that_writers_use_is_found(level: int, memory_level: int, st
     assert text in unfolded(data).image
 
 
+def test_a_file_by_more_writers_than_a_recipe_can_name_still_comes_back() -> None:
+    text = prose(24, 40_000)
+    writers = [
+        Parameters(level, 8, window, strategy)
+        for level in range(1, 10)
+        for window in range(9, 15)
+        for strategy in (zlib.Z_DEFAULT_STRATEGY, zlib.Z_FILTERED)
+    ]
+    data = b"".join(
+        b"stream\n" + zlib.compressobj(w.level, zlib.DEFLATED, w.window_bits).flush()[:2] + b"".join(deflate([text], w))
+        for w in writers
+    )
+    made = unfolded(data)
+    assert made.image.count(text) >= 64
+    assert len(set(decode_recipe(made.recipe).all_parameters())) == 64
+
+
 def test_a_stream_whose_check_is_missing_is_still_unfolded() -> None:
     text = prose(11, 4_000)
     assert text in unfolded(pdf_of(text).replace(zlib.adler32(text).to_bytes(4, "big"), b"")).image
