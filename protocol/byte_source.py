@@ -20,6 +20,23 @@ def in_pieces(data: bytes | memoryview) -> Iterator[memoryview]:
         yield view[start : start + PIECE_BYTES]
 
 
+def evened(pieces: Iterable[bytes | memoryview]) -> Iterator[bytes | memoryview]:
+    """The same bytes in slices of `PIECE_BYTES`, whatever the size of `pieces`; the last may be shorter."""
+    gathered = bytearray()
+    for piece in pieces:
+        view = memoryview(piece)
+        if not gathered and len(view) == PIECE_BYTES:
+            yield view
+            continue
+        gathered += view
+        whole = len(gathered) - len(gathered) % PIECE_BYTES
+        for start in range(0, whole, PIECE_BYTES):
+            yield bytes(gathered[start : start + PIECE_BYTES])
+        del gathered[:whole]
+    if gathered:
+        yield bytes(gathered)
+
+
 class ByteSource:
     """Hands out the bytes of `pieces` in order; `taken_bytes` counts them."""
 

@@ -18,7 +18,7 @@ from typing import Final, NamedTuple, NewType
 
 from blake3 import blake3
 
-from protocol.byte_source import in_pieces
+from protocol.byte_source import evened, in_pieces
 
 Profile = NewType("Profile", int)
 """The levels of deflate that a machine reproduces: bit n−1 stands for level n. 0: none, 511: all of zlib's."""
@@ -56,10 +56,14 @@ class Parameters(NamedTuple):
 
 
 def deflate(plain: Iterable[bytes | memoryview], parameters: Parameters) -> Iterator[bytes]:
-    """The raw deflate stream of `plain`, in pieces; where the pieces of `plain` end changes nothing."""
+    """The raw deflate stream of `plain`, in pieces; where the pieces of `plain` end changes nothing.
+
+    zlib alone would not promise that: when its window slides, and so whether a block can be stored, depends on how much
+    it is given at a time.
+    """
     level, memory_level, window_bits, strategy = parameters
     compressor = zlib.compressobj(level, zlib.DEFLATED, -window_bits, memory_level, strategy)
-    for piece in plain:
+    for piece in evened(plain):
         if out := compressor.compress(piece):
             yield out
     yield compressor.flush()
