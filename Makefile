@@ -30,6 +30,10 @@ demo: $(VENV)/.package ## a server, a teacher and two pupils' PCs: outage, hand-
 test: $(VENV)/.package $(VENV)/.development system-tools ## every test
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
+.PHONY: simulate
+simulate: $(VENV)/.package $(VENV)/.development ## random histories from seeds (SEEDS=0-1999)
+	$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),0-1999) --keep-going
+
 .PHONY: lint
 lint: $(VENV)/.development ## style, layout, directions of imports
 	$(BIN)/ruff check .
