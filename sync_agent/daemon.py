@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from protocol.errors import Code, LocalFailure, NoAnswer
+from protocol.replica.background import background
 from protocol.replica.control import serve_control
 from protocol.replica.native_memory import keep_little
 from protocol.replica.operation import JSON, Incoming, Operation, Outgoing, Params, Table
@@ -283,13 +284,8 @@ async def _serve(
 @contextlib.asynccontextmanager
 async def _watching(agent: Agent, scheduler: Scheduler) -> AsyncIterator[None]:
     """Wake the scheduler whenever the budget opens or closes."""
-    watching = asyncio.create_task(agent.budget.watch(scheduler.wake, is_metered))
-    try:
+    async with background(agent.budget.watch(scheduler.wake, is_metered)):
         yield
-    finally:
-        watching.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await watching
 
 
 class _Reached:
@@ -353,13 +349,8 @@ async def _sticks(agent: Agent, table: Table, config: RunConfig) -> AsyncIterato
     from sync_agent.courier_watch import CourierWatch, disks_of  # noqa: PLC0415 — loaded only when needed
 
     watch = CourierWatch(agent, table, disks_of(config.courier), monotonic=time.monotonic, say=say)
-    watching = asyncio.create_task(watch.run())
-    try:
+    async with background(watch.run()):
         yield
-    finally:
-        watching.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await watching
 
 
 @contextlib.asynccontextmanager

@@ -12,6 +12,7 @@ import logging
 from collections.abc import AsyncIterator
 
 from protocol.errors import LocalFailure
+from protocol.replica.background import background
 from protocol.replica.eraser import SWEEP_INTERVAL_S, Destroyed, Eraser
 from sync_agent.app import HAND_IN_MARKS, Agent
 
@@ -33,13 +34,8 @@ async def destroy_erased(agent: Agent) -> Destroyed:
 @contextlib.asynccontextmanager
 async def destroying(agent: Agent) -> AsyncIterator[None]:
     """Sweep at once, and every hour while the context lasts."""
-    sweeping = asyncio.create_task(_sweep(agent))
-    try:
+    async with background(_sweep(agent)):
         yield
-    finally:
-        sweeping.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await sweeping
 
 
 async def _sweep(agent: Agent) -> None:

@@ -19,6 +19,7 @@ from collections.abc import AsyncIterator
 from typing import Final
 
 from protocol.errors import RelaisError
+from protocol.replica.background import background
 from sync_agent.scheduler import Scheduler
 from sync_agent.session import Session
 from sync_agent.transport import Transport
@@ -33,13 +34,8 @@ _log = logging.getLogger(__name__)
 @contextlib.asynccontextmanager
 async def listening(session: Session, transport: Transport, scheduler: Scheduler) -> AsyncIterator[None]:
     """Listen while the context lasts."""
-    hearing = asyncio.create_task(_listen(session, transport, scheduler))
-    try:
+    async with background(_listen(session, transport, scheduler)):
         yield
-    finally:
-        hearing.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await hearing
 
 
 async def _listen(session: Session, transport: Transport, scheduler: Scheduler) -> None:

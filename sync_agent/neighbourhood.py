@@ -19,6 +19,7 @@ from typing import Final
 
 from protocol.errors import Code, PeerFault
 from protocol.introduction import NONCE_BYTES, Tags, announced, announcement, noise_bytes
+from protocol.replica.background import background
 from protocol.replica.replica import Entropy
 from sync_agent.addresses import Address
 from sync_agent.mdns import Discovery, announced_address
@@ -98,13 +99,8 @@ class Neighbourhood:
                 await stack.enter_async_context(self._discovery.open(host))
             except OSError as reason:
                 self.problem = _no_multicast(host, str(reason.strerror or reason))
-            looking = asyncio.create_task(self._look())
-            try:
+            async with background(self._look()):
                 yield
-            finally:
-                looking.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await looking
 
     def members(self) -> dict[str, Member]:
         """The devices that were found and have a space in common with this one, by name."""

@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
+from protocol.replica.background import background
 from protocol.replica.operation import JSON
 
 TOLD_EVERY_S: Final = 2.0
@@ -87,13 +87,8 @@ async def told(progress: TransferProgress, tell: Callable[[str], Awaitable[None]
 
 async def telling(work: Awaitable[JSON], progress: TransferProgress, tell: Callable[[str], Awaitable[None]]) -> JSON:
     """The result of `work`, whose progress is told meanwhile."""
-    speaking = asyncio.create_task(told(progress, tell))
-    try:
+    async with background(told(progress, tell)):
         return await work
-    finally:
-        speaking.cancel()
-        with suppress(asyncio.CancelledError):
-            await speaking
 
 
 def _size(count: int) -> str:

@@ -14,6 +14,8 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final
 
+from protocol.replica.background import background
+
 TICK_S: Final = 5.0
 LATE_S: Final = 10.0
 
@@ -36,13 +38,8 @@ async def wakeful(
     sleep: Sleep = asyncio.sleep,
 ) -> AsyncIterator[None]:
     """Call `on_waking` each time the machine has slept, while the context lasts."""
-    watching = asyncio.create_task(_watch(on_waking, now_ms, monotonic, sleep))
-    try:
+    async with background(_watch(on_waking, now_ms, monotonic, sleep)):
         yield
-    finally:
-        watching.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await watching
 
 
 async def _watch(

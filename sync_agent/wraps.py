@@ -20,10 +20,10 @@ from protocol.entry import Entry, Kind
 from protocol.errors import Code, LocalFailure, PeerFault
 from protocol.fields import Fields
 from protocol.limits import MAX_FILE_BYTES, MAX_FILES_PER_REVISION, MAX_READERS_PER_HAND_IN, MAX_SEALED_MANIFEST_BYTES
+from protocol.replica.keyring import recovery_keys
 from protocol.replica.replica import Draft, Entropy, Replica
 from protocol.roles import PersonRole
 from protocol.sealing import CONTENT_KEY_BYTES, wrap_info, wrap_key
-from protocol.structure import RecoveryKey
 from protocol.work import Wraps
 from sync_agent.app import HAND_IN_MARKS, Agent
 
@@ -70,7 +70,7 @@ async def readers_of(replica: Replica, space: bytes) -> list[bytes]:
         if listed is None or listed.role is PersonRole.TEACHER:
             of_teachers.append(reversed(keys))
     in_turn = [key for rank in zip_longest(*of_teachers) for key in rank if key is not None]
-    return [*list(dict.fromkeys(in_turn))[:MAX_READERS_PER_HAND_IN], *await _recovery_key(replica)]
+    return [*list(dict.fromkeys(in_turn))[:MAX_READERS_PER_HAND_IN], *await recovery_keys(replica)]
 
 
 def wraps_for(readers: Iterable[bytes], content_key: bytes, info: bytes, entropy: Entropy) -> Wraps:
@@ -143,16 +143,6 @@ def _wrapped(written: Sequence[Entry], hand_in: bytes) -> Iterable[bytes]:
             except PeerFault:
                 continue
             yield from (reader for reader, _ in record.wraps)
-
-
-async def _recovery_key(replica: Replica) -> list[bytes]:
-    found = []
-    for entry in await replica.store.scan_kinds([Kind.RECOVERY_KEY]):
-        try:
-            found.append((entry.header.at, entry.id, RecoveryKey.parse(entry.payload or b"").agreement))
-        except PeerFault:
-            continue
-    return [max(found)[2]] if found else []
 
 
 def _file(row: Value) -> tuple[str, int]:

@@ -17,12 +17,13 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Final
 
 from protocol.errors import Code, LocalFailure, RelaisError
+from protocol.replica.background import background
 from protocol.replica.command import PATIENCE_S
 from protocol.replica.console import Notices, installed_version
 from protocol.replica.control import NotAccepted, forward, serve_control
@@ -76,7 +77,7 @@ async def run_server(
     stop = Stop()
     with stop.on_signals(), await _own(config.data_dir, stop) as owner:
         async with (
-            _background(stop.follow(stopping)),
+            background(stop.follow(stopping)),
             opened(config.data_dir, now_ms=now_ms, entropy=entropy) as server,
         ):
             await Service(server, owner, stop).serve(config, notifier)
@@ -167,10 +168,10 @@ class Service:
             url = await stack.enter_async_context(listening(app, config.host, config.port, grace_s=LAST_GRACE_S))
             stack.push_async_callback(pages.close)
             await stack.enter_async_context(serve_control(self._table(), self._owner))
-            await stack.enter_async_context(_background(self._flush_contacts()))
-            await stack.enter_async_context(_background(self._tend_space_keys()))
-            await stack.enter_async_context(_background(self._destroy_erased()))
-            await stack.enter_async_context(_background(self._prepare()))
+            await stack.enter_async_context(background(self._flush_contacts()))
+            await stack.enter_async_context(background(self._tend_space_keys()))
+            await stack.enter_async_context(background(self._destroy_erased()))
+            await stack.enter_async_context(background(self._prepare()))
             say(_log, f"sync-server: ready on {url}")
             async with notifier.telling(lambda: f"serves on {url}", self._stop.asked.is_set):
                 await self._stop.asked.wait()
@@ -292,15 +293,3 @@ async def _own(folder: Path, stop: Stop) -> Ownership:
             break
         await asyncio.sleep(_PAUSE_S)
     raise LocalFailure(Code.STORE_LOCKED, f"another process holds {folder}; wait until it has ended, or end it")
-
-
-@asynccontextmanager
-async def _background(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
-    """`work` goes on while the context lasts."""
-    task = asyncio.create_task(work)
-    try:
-        yield
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task

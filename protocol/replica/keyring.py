@@ -89,7 +89,7 @@ class Keyring:
         roster = (await self._replica.view(space)).roster
         below = [await self.keys(child) for child in self._replica.door.children(space) if child not in roster.erased]
         wrapped = keys.wraps.get(keys.current.commitment, {})
-        recovery = await _recovery_keys(self._replica)
+        recovery = await recovery_keys(self._replica)
         return [key for key in recipients(roster, recovery, below) if key not in wrapped]
 
     async def wraps_due(self, space: bytes, grant: bytes, entropy: Entropy) -> list[Draft]:
@@ -105,7 +105,7 @@ class Keyring:
         record = secret.record(1 if keys.current is None else keys.current.epoch + 1, cuts)
         roster = (await self._replica.view(space)).roster
         below = [await self.keys(child) for child in self._replica.door.children(space) if child not in roster.erased]
-        wanted = recipients(roster, await _recovery_keys(self._replica), below)
+        wanted = recipients(roster, await recovery_keys(self._replica), below)
         return [
             Draft(space, Kind.SPACE_KEY, grant, record.encode()),
             *_wrap_drafts(space, secret, wanted, grant, entropy),
@@ -172,7 +172,7 @@ def _wrap_drafts(
     ]
 
 
-async def _recovery_keys(replica: Replica) -> list[bytes]:
+async def recovery_keys(replica: Replica) -> list[bytes]:
     """The newest recovery key, if there is one."""
     found = []
     for entry in await replica.store.scan_kinds([Kind.RECOVERY_KEY]):

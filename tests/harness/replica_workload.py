@@ -222,6 +222,26 @@ async def live(folder: Path, say: Callable[[str], None] = lambda _: None, steps:
         await replica.close()
 
 
+async def check(folder: Path, done: int, unharmed: object) -> None:
+    """Nothing that was acknowledged is lost, no step is half done, and the day can be finished."""
+    replica = await Replica.open(folder)
+    try:
+        for number, step in enumerate(STEPS):
+            facts = await step.facts(replica)
+            assert all(facts) or number >= done, f"lost: {step.name}"
+            assert all(facts) or not any(facts), f"half done: {step.name}"
+        assert await replica.store.verify() == []
+        assert await replica.content.verify() == []
+    finally:
+        await replica.close()
+    await live(folder)
+    replica = await Replica.open(folder)
+    try:
+        assert await state_of(replica) == unharmed
+    finally:
+        await replica.close()
+
+
 async def _day(folder: Path, steps: int) -> int:
     # one worker, so that the same calls come from the same thread in every run
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))

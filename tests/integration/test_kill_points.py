@@ -32,6 +32,7 @@ from tests.harness.replica_workload import (
     INLINE_BYTES,
     STEPS,
     Replica,
+    check,
     live,
     state_of,
 )
@@ -56,26 +57,6 @@ def unharmed(tmp_path_factory: pytest.TempPathFactory) -> object:
             await replica.close()
 
     return asyncio.run(day())
-
-
-async def check(folder: Path, done: int, unharmed: object) -> None:
-    """Nothing that was acknowledged is lost, no step is half done, and the day can be finished."""
-    replica = await Replica.open(folder)
-    try:
-        for number, step in enumerate(STEPS):
-            facts = await step.facts(replica)
-            assert all(facts) or number >= done, f"lost: {step.name}"
-            assert all(facts) or not any(facts), f"half done: {step.name}"
-        assert await replica.store.verify() == []
-        assert await replica.content.verify() == []
-    finally:
-        await replica.close()
-    await live(folder)
-    replica = await Replica.open(folder)
-    try:
-        assert await state_of(replica) == unharmed
-    finally:
-        await replica.close()
 
 
 def test_a_replica_killed_at_any_call_loses_nothing_it_acknowledged(tmp_path: Path, unharmed: object) -> None:

@@ -18,7 +18,7 @@ from protocol.errors import RelaisError
 from tests.harness.forks import Forks
 from tests.harness.kill_points import python_environment
 from tests.harness.power_loss import Op, acknowledged_before, images, recorded, write_image
-from tests.harness.replica_workload import STEPS, Replica, live, state_of
+from tests.harness.replica_workload import STEPS, Replica, check, live, state_of
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs strace")
 
@@ -31,26 +31,6 @@ async def unharmed_day(folder: Path) -> object:
     replica = await Replica.open(folder)
     try:
         return await state_of(replica)
-    finally:
-        await replica.close()
-
-
-async def check(folder: Path, done: int, unharmed: object) -> None:
-    """Nothing that was acknowledged is lost, no step is half done, and the day can be finished."""
-    replica = await Replica.open(folder)
-    try:
-        for number, step in enumerate(STEPS):
-            facts = await step.facts(replica)
-            assert all(facts) or number >= done, f"lost: {step.name}"
-            assert all(facts) or not any(facts), f"half done: {step.name}"
-        assert await replica.store.verify() == []
-        assert await replica.content.verify() == []
-    finally:
-        await replica.close()
-    await live(folder)
-    replica = await Replica.open(folder)
-    try:
-        assert await state_of(replica) == unharmed
     finally:
         await replica.close()
 

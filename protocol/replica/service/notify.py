@@ -15,6 +15,8 @@ from collections.abc import AsyncIterator, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Final
 
+from protocol.replica.background import background
+
 ADDRESS: Final = "NOTIFY_SOCKET"
 WATCHDOG_US: Final = "WATCHDOG_USEC"
 WATCHDOG_PID: Final = "WATCHDOG_PID"
@@ -63,13 +65,10 @@ class Notifier:
             yield
             return
         self.ready(status())
-        task = asyncio.create_task(self._go_on(status))
         try:
-            yield
+            async with background(self._go_on(status)):
+                yield
         finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
             if stopping():
                 self.stopping()
 
