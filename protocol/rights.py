@@ -25,15 +25,15 @@ from protocol.identity import territory_id
 from protocol.roles import RANK, Role
 from protocol.structure import Certificate, Erasure, Grant, SpaceRecord, Successor
 
-DEVICES: Final = frozenset({Role.ADMIN, Role.TEACHER, Role.RELAY, Role.MACHINE})
+DEVICES: Final = frozenset({Role.ADMIN, Role.HEAD, Role.TEACHER, Role.RELAY, Role.MACHINE})
 
 WRITERS: Final[Mapping[int, frozenset[Role]]] = MappingProxyType(
     {
         KindClass.AUTHORITY: frozenset({Role.ROOT}),
-        KindClass.STRUCTURE: frozenset({Role.ROOT, Role.SERVER, Role.ADMIN}),
-        KindClass.COURSE: frozenset({Role.SERVER, Role.ADMIN, Role.TEACHER}),
-        KindClass.ANSWER: frozenset({Role.TEACHER}),
-        KindClass.WORK: frozenset({Role.TEACHER, Role.RELAY, Role.MACHINE, Role.ROOT}),
+        KindClass.STRUCTURE: frozenset({Role.ROOT, Role.SERVER, Role.ADMIN, Role.HEAD}),
+        KindClass.COURSE: frozenset({Role.SERVER, Role.ADMIN, Role.HEAD, Role.TEACHER}),
+        KindClass.ANSWER: frozenset({Role.HEAD, Role.TEACHER}),
+        KindClass.WORK: frozenset({Role.HEAD, Role.TEACHER, Role.RELAY, Role.MACHINE, Role.ROOT}),
         KindClass.WITNESS: DEVICES | {Role.SERVER},
         KindClass.OFFICE: frozenset({Role.SERVER}),
     }
@@ -73,10 +73,12 @@ class Authority:
     invite: bytes | None
     predecessor: bytes | None
     author: bytes
+    until_ms: int | None = None
+    """When it is meant to end; whoever may, then writes the revocation that ends it (docs/adr/0031)."""
 
     @property
     def rank(self) -> int:
-        """The rank of the role, root 5 … machine 1."""
+        """The rank of the role, root 6 … machine 1."""
         return RANK[self.role]
 
 
@@ -301,6 +303,7 @@ def _authority_in(payload: bytes, entry: Entry) -> Authority:
         invite=given.invite,
         predecessor=entry.header.author if entry.header.kind == Kind.SUCCESSOR else None,
         author=entry.header.author,
+        until_ms=given.until_ms,
     )
 
 

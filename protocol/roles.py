@@ -1,7 +1,11 @@
 """Roles and their ranks (docs/protocol.md, "Rights").
 
 A device's role is what its grant says; a person's role is what the roster says. They meet in the teacher: a device
-with a teacher's grant names its person.
+with a teacher's grant names its person. A head teacher's device holds its grant in a school and runs it
+(docs/adr/0031): what it may do there needs no server.
+
+The door knows these roles and no others, so a later one would part old replicas from new: the table is closed with
+format 1.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ class Role(StrEnum):
     ROOT = "root"
     SERVER = "server"
     ADMIN = "admin"
+    HEAD = "head"
     TEACHER = "teacher"
     RELAY = "relay"
     MACHINE = "machine"
@@ -33,5 +38,13 @@ class PersonRole(StrEnum):
 
 
 RANK: Final[Mapping[Role, int]] = MappingProxyType(
-    {Role.ROOT: 5, Role.SERVER: 4, Role.ADMIN: 3, Role.TEACHER: 2, Role.RELAY: 1, Role.MACHINE: 1}
+    {
+        Role.ROOT: 6,
+        Role.SERVER: 5,
+        Role.ADMIN: 4,
+        Role.HEAD: 3,
+        Role.TEACHER: 2,
+        Role.RELAY: 1,
+        Role.MACHINE: 1,
+    }
 )

@@ -41,6 +41,7 @@ class Certificate:
     person = None
     tls_sha256 = None
     invite = None
+    until_ms = None
 
     @classmethod
     def parse(cls, payload: bytes) -> Self:
@@ -116,7 +117,8 @@ class SpaceRecord:
 class Invite:
     """What an enrolment code opens: a role in spaces.
 
-    `uses` counts the devices it may admit, `expires_ms` is a time.
+    `uses` counts the devices it may admit, `expires_ms` is a time; `until_ms` is when the grants that it leads to are
+    meant to end.
     """
 
     secret_hash: bytes
@@ -125,6 +127,7 @@ class Invite:
     person: bytes | None
     uses: int
     expires_ms: int
+    until_ms: int | None = None
 
     @classmethod
     def parse(cls, payload: bytes) -> Self:
@@ -137,6 +140,7 @@ class Invite:
             fields.octets_or_none("person", PERSON_BYTES),
             fields.count("uses"),
             fields.count("expires"),
+            fields.count_or_none("until"),
         )
 
     def encode(self) -> bytes:
@@ -149,13 +153,17 @@ class Invite:
                 person=self.person,
                 uses=self.uses,
                 expires=self.expires_ms,
+                until=self.until_ms,
             )
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """Gives a device's keys a role in the space that holds the entry, and in those below it."""
+    """Gives a device's keys a role in the space that holds the entry, and in those below it.
+
+    `until_ms` says when it is meant to end: nobody's clock is trusted to refuse by it, so it ends by a revocation.
+    """
 
     signing: bytes
     agreement: bytes
@@ -163,6 +171,7 @@ class Grant:
     role: Role
     person: bytes | None
     invite: bytes | None
+    until_ms: int | None = None
 
     @classmethod
     def parse(cls, payload: bytes) -> Self:
@@ -175,6 +184,7 @@ class Grant:
             _role(fields),
             fields.octets_or_none("person", PERSON_BYTES),
             fields.octets_or_none("invite", ID_BYTES),
+            fields.count_or_none("until"),
         )
 
     def encode(self) -> bytes:
@@ -187,6 +197,7 @@ class Grant:
                 role=self.role.value,
                 person=self.person,
                 invite=self.invite,
+                until=self.until_ms,
             )
         )
 
@@ -202,6 +213,7 @@ class Successor:
     role = Role.MACHINE
     person = None
     invite = None
+    until_ms = None
 
     @classmethod
     def parse(cls, payload: bytes) -> Self:

@@ -35,7 +35,7 @@ COURIER: Final = b"courier"
 """Under this name the quarantine keeps what a disk brought too early."""
 
 _MAX_CARD_BYTES: Final = HEAD_BYTES + MAX_BUNDLE_PREFACE_BYTES + MAX_BUNDLE_INDEX_BYTES + 16 + TRAILER_BYTES
-_KEEPS_REPORTS: Final = frozenset({Role.TEACHER, Role.RELAY})
+_KEEPS_REPORTS: Final = frozenset({Role.TEACHER, Role.HEAD, Role.RELAY})
 _READS_HAND_INS: Final = frozenset({Role.TEACHER, Role.RELAY})
 
 _log = logging.getLogger(__name__)

@@ -45,7 +45,7 @@ from sync_agent.publisher import check_text, store_files
 from sync_agent.reading import Manifests, files_json, find_item, find_work, read_checked
 from sync_agent.wraps import Kept, info_of, mark_of, readers_of, wraps_for
 
-_SEES_ALL: Final = frozenset({Role.TEACHER, Role.ADMIN})
+_SEES_ALL: Final = frozenset({Role.TEACHER, Role.HEAD, Role.ADMIN})
 
 
 # --- handing in -------------------------------------------------------------------------------------------------------

@@ -174,14 +174,20 @@ async def ungrant(call: Call, *, device: DeviceOption = None, person: PersonOpti
 async def invite(
     call: Call,
     *,
-    role: Annotated[str, typer.Option(help="machine, teacher, relay or admin.")],
+    role: Annotated[str, typer.Option(help="machine, teacher, relay, head (of a school) or admin.")],
     space: Spaces,
     person: PersonOption = None,
     uses: Annotated[int, typer.Option(metavar="N", help="How many devices the code lets in.")] = 1,
     ttl: Annotated[str, typer.Option(metavar="TIME", help="How long it lasts: 30m, 24h, 7d.")] = "24h",
+    stay: Annotated[
+        str | None,
+        typer.Option("--for", metavar="TIME", help="How long what it opens shall last (a substitute: 15d)."),
+    ] = None,
 ) -> JSON:
     """Make a code with which a device enrols."""
-    return await _run(call, "invite", {"role": role, "space": space, "person": person, "uses": uses, "ttl": ttl})
+    return await _run(
+        call, "invite", {"role": role, "space": space, "person": person, "uses": uses, "ttl": ttl, "for": stay}
+    )
 
 
 @PROGRAM.command("administrator add")

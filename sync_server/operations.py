@@ -104,6 +104,7 @@ async def _invite(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
         person=None if person is None else person_id(person),
         uses=_count(params, "uses"),
         lifetime_ms=lifetime_ms(_text(params, "ttl")),
+        stay_ms=None if (stay := _text_or_none(params, "for")) is None else lifetime_ms(stay),
     )
     made = await invite(server, wanted)
     return {"code": made.code, "expires": rfc3339(made.expires_ms)}

@@ -30,7 +30,7 @@ from sync_agent.reading import Manifests, need_of, with_ancestors
 from sync_agent.scheduler import Outcome
 from sync_agent.status import space_names
 
-_TEACHES: Final = frozenset({Role.TEACHER, Role.ADMIN})
+_TEACHES: Final = frozenset({Role.TEACHER, Role.HEAD, Role.ADMIN})
 _INDEXES: Final = ("index.html", "index.htm", "index.xhtml")
 _PAGE_ENDINGS: Final = (".html", ".htm", ".xhtml")
 _FAR_MS: Final = 1 << 62

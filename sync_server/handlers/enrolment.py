@@ -99,6 +99,7 @@ class Enrolment:
             role=invite.role,
             person=invite.person,
             invite=entry.id,
+            until_ms=invite.until_ms,
         ).encode()
         drafts = [Draft(space, Kind.GRANT, self._server.grant, payload) for space in distinct(invite.spaces)]
         grants = [written.id for written in await self._server.write(drafts)]

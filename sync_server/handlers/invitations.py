@@ -18,13 +18,17 @@ from sync_server.handlers.spaces import smallest_cover
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a code shall open: a role in spaces, for `uses` devices, for `lifetime_ms`."""
+    """What a code shall open: a role in spaces, for `uses` devices, for `lifetime_ms`.
+
+    `stay_ms` is how long what it opens is meant to last, from now; None is for good.
+    """
 
     role: Role
     spaces: Sequence[bytes]
     person: bytes | None
     uses: int
     lifetime_ms: int
+    stay_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +48,17 @@ async def invite(server: Server, wanted: Wanted) -> Invited:
         raise BadInput(Code.USAGE, f"a code lets in between 1 and {MAX_INVITED_DEVICES} devices")
     if len(wanted.spaces) > MAX_SPACES_PER_INVITE:
         raise BadInput(Code.USAGE, f"a code opens at most {MAX_SPACES_PER_INVITE} spaces")
+    if wanted.role is Role.HEAD and any(
+        server.replica.door.parent(space) != server.replica.territory for space in wanted.spaces
+    ):
+        raise BadInput(Code.USAGE, "a head teacher's code is for a school: give its UAI as --space")
     await _check_person(server, wanted)
     invitation = Invitation.create(server.replica.territory, server.entropy(SECRET_BYTES))
     expires_ms = server.now_ms() + wanted.lifetime_ms
-    record = Invite(invitation.secret_hash, wanted.role, tuple(wanted.spaces), wanted.person, wanted.uses, expires_ms)
+    until_ms = None if wanted.stay_ms is None else server.now_ms() + wanted.stay_ms
+    record = Invite(
+        invitation.secret_hash, wanted.role, tuple(wanted.spaces), wanted.person, wanted.uses, expires_ms, until_ms
+    )
     home = smallest_cover(server.replica.door, wanted.spaces)
     await server.write([Draft(home, Kind.INVITE, server.grant, record.encode())])
     return Invited(invitation.code(), expires_ms)

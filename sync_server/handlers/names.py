@@ -12,7 +12,7 @@ from protocol.errors import BadInput, Code
 from protocol.limits import MAX_NAME_CHARS
 from protocol.roles import PersonRole, Role
 
-INVITED_ROLES: Final = (Role.MACHINE, Role.TEACHER, Role.RELAY, Role.ADMIN)
+INVITED_ROLES: Final = (Role.MACHINE, Role.TEACHER, Role.RELAY, Role.HEAD, Role.ADMIN)
 MAX_LIFETIME_MS: Final = 366 * 24 * 3600 * 1000
 
 _UNITS_MS: Final = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}

@@ -185,6 +185,22 @@ async def test_a_code_lets_in_as_many_devices_as_it_says(desk: Office) -> None:
     assert len({first.id, second.id} & {row["device"] for row in await desk.do("devices")}) == 2
 
 
+async def test_a_head_teachers_code_is_for_a_school(desk: Office) -> None:
+    assert await refusal(desk.do("invite", role="head", space=[desk.space])) is Code.USAGE
+    head = await desk.enrol(await desk.invite("head", "0180001D"))
+    school = school_id(desk.server.replica.territory, "0180001D")
+    given = desk.server.replica.door.authorities_of(head.keys.signing.public)[0]
+    assert (given.role, given.space, given.until_ms) == (Role.HEAD, school, None)
+
+
+async def test_what_a_substitutes_code_opens_says_when_it_ends(desk: Office) -> None:
+    person = await desk.add_person("M. Roux", "teacher")
+    wanted = {"role": "teacher", "space": [desk.space], "person": person, "uses": 1, "ttl": "24h", "for": "15d"}
+    substitute = await desk.enrol((await desk.do("invite", **wanted))["code"])
+    given = desk.server.replica.door.authorities_of(substitute.keys.signing.public)[0]
+    assert given.until_ms == desk.clock() + 15 * DAY_MS
+
+
 async def test_the_last_use_of_a_code_is_given_once(desk: Office) -> None:
     code = await desk.invite("machine")
     tried = await asyncio.gather(*(desk.enrol(code) for _ in range(5)), return_exceptions=True)

@@ -42,6 +42,7 @@ def writers(world: World) -> dict[Role, Writer]:
         Role.ROOT: world.root,
         Role.SERVER: world.server,
         Role.ADMIN: world.enrol(Role.ADMIN, world.school),
+        Role.HEAD: world.enrol(Role.HEAD, world.school),
         Role.TEACHER: world.enrol(Role.TEACHER, room),
         Role.RELAY: world.enrol(Role.RELAY, world.school),
         Role.MACHINE: world.enrol(Role.MACHINE, room),
@@ -136,6 +137,11 @@ def test_a_weak_key_never_signs_anything(world: World, door: Door, key: bytes) -
         (Role.SERVER, Role.ADMIN, True),
         (Role.SERVER, Role.TEACHER, True),
         (Role.SERVER, Role.SERVER, False),
+        (Role.HEAD, Role.TEACHER, True),
+        (Role.HEAD, Role.MACHINE, True),
+        (Role.HEAD, Role.HEAD, False),
+        (Role.HEAD, Role.ADMIN, False),
+        (Role.ADMIN, Role.HEAD, True),
         (Role.ADMIN, Role.TEACHER, True),
         (Role.ADMIN, Role.RELAY, True),
         (Role.ADMIN, Role.ADMIN, False),
@@ -148,6 +154,16 @@ def test_a_grant_confers_only_ranks_below_its_authors(world: World, giver: Role,
     entry = world.entries[-1]
     verdict = opened_without(world, entry).examine(entry)
     assert verdict.outcome is (Outcome.ADMIT if allowed else Outcome.REFUSE)
+
+
+def test_a_head_teacher_runs_her_school_and_no_other(world: World) -> None:
+    head = world.enrol(Role.HEAD, world.school)
+    here = world.say(head, world.school, Kind.SPACE, SpaceRecord("CE1").encode())
+    pupil = world.say(head, world.classes[0], Kind.PERSON, b"\x80")
+    school = world.say(head, world.territory, Kind.SPACE, SpaceRecord("École", uai="0180002Y").encode())
+    door = opened_without(world, here, pupil, school)
+    assert {door.examine(entry).outcome for entry in (here, pupil)} == {Outcome.ADMIT}
+    assert door.examine(school).code is Code.FOREIGN_GRANT
 
 
 def test_a_teacher_cannot_let_a_device_in(world: World) -> None:
