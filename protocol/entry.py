@@ -67,6 +67,8 @@ class Kind(IntEnum):
     FEEDBACK = 48
     RECEIPT_TEACHER = 49
     PERSON_KEY = 50
+    KEY_WRAP = 51
+    PHRASE = 52
     HAND_IN = 64
     WRAP = 65
     RECEIPT_SAFE = 80

@@ -19,16 +19,19 @@ docs/protocol.md, "Roster".
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Final
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final, TypeVar
 
 from protocol.ancestry import ancestors, heads
 from protocol.entry import Entry, Kind
-from protocol.errors import PeerFault
+from protocol.errors import PeerFault, TooLarge
+from protocol.person_keys import KeyWraps, PhraseKey
 from protocol.rights import Authority, Door
 from protocol.roles import PersonRole, Role
 from protocol.structure import Erasure, PersonKey, PersonRecord, Revocation
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +48,10 @@ class Person:
 class Roster:
     """What the fold says about rights and names of one space.
 
-    `reading_keys` maps a teacher to the X25519 keys that open hand-ins; `authorities` are the grants that hold in the
-    space and are not held back; `cut` are the keys that a revocation in force has cut off.
+    `reading_keys` maps a teacher to the X25519 keys that open hand-ins; `spent` are those, with their teacher, that a
+    device holds which was cut off: nothing more is sealed to them; `phrases` maps a teacher to the phrase in force;
+    `authorities` are the grants that hold in the space and are not held back; `cut` are the keys that a revocation in
+    force has cut off.
     """
 
     space: bytes
@@ -56,6 +61,8 @@ class Roster:
     cut: frozenset[bytes]
     held_back: frozenset[bytes]
     erased: frozenset[bytes]
+    spent: frozenset[tuple[bytes, bytes]] = frozenset()
+    phrases: Mapping[bytes, PhraseKey] = field(default_factory=dict)
 
     def may_read(self, key: bytes) -> bool:
         """Whether a device with this key may read the space."""
@@ -89,10 +96,18 @@ def fold_roster(space: bytes, own: Sequence[Entry], above: Sequence[Entry], door
         erased=frozenset(_erased([*above, *own], held_back)),
     )
     kept = [entry for entry in own if entry.header.kind in _NAMES and not roster.hides(entry)]
-    return replace(roster, persons=_persons(kept), reading_keys=_reading_keys(kept, door, cut))
+    spent = _spent(kept, door, cut)
+    return replace(
+        roster,
+        persons=_persons(kept),
+        reading_keys=_reading_keys(kept, door, cut, spent),
+        spent=spent,
+        phrases=_phrases(kept, door, cut),
+    )
 
 
-_NAMES: Final = frozenset({Kind.PERSON, Kind.PERSON_KEY})
+_NAMES: Final = frozenset({Kind.PERSON, Kind.PERSON_KEY, Kind.KEY_WRAP, Kind.PHRASE})
+_READERS: Final = frozenset({Role.TEACHER, Role.HEAD})
 
 
 def _persons(entries: Iterable[Entry]) -> dict[bytes, Person]:
@@ -114,23 +129,65 @@ def _persons(entries: Iterable[Entry]) -> dict[bytes, Person]:
     return found
 
 
-def _reading_keys(entries: Iterable[Entry], door: Door, cut: frozenset[bytes]) -> dict[bytes, tuple[bytes, ...]]:
-    """A key counts only where its subject is the person whom the author's own grant names."""
+def _reading_keys(
+    entries: Iterable[Entry], door: Door, cut: frozenset[bytes], spent: frozenset[tuple[bytes, bytes]]
+) -> dict[bytes, tuple[bytes, ...]]:
+    """Whom hand-ins are sealed to: each teacher's keys, oldest first."""
     found: defaultdict[bytes, list[bytes]] = defaultdict(list)
+    for person, entry in _by_their_own(entries, Kind.PERSON_KEY, door):
+        key = None if entry.header.author in cut else _parsed(entry, PersonKey.parse)
+        if key is None or (person, key.agreement) in spent:
+            continue
+        if key.agreement not in found[person]:
+            found[person].append(key.agreement)
+    return {person: tuple(keys) for person, keys in found.items() if keys}
+
+
+def _spent(entries: Sequence[Entry], door: Door, cut: frozenset[bytes]) -> frozenset[tuple[bytes, bytes]]:
+    """The reading keys, each with its teacher, that a device which was cut off has made or has been given."""
+    if not cut:
+        return frozenset()
+    gone = {authority.agreement for key in cut for authority in door.authorities_of(key)}
+    found = set()
+    for person, entry in _by_their_own(entries, Kind.PERSON_KEY, door):
+        key = _parsed(entry, PersonKey.parse)
+        if key is not None and entry.header.author in cut:
+            found.add((person, key.agreement))
+    for person, entry in _by_their_own(entries, Kind.KEY_WRAP, door):
+        given = _parsed(entry, KeyWraps.parse)
+        if given is not None and any(recipient in gone for recipient, _ in given.wraps):
+            found.add((person, given.agreement))
+    return frozenset(found)
+
+
+def _phrases(entries: Iterable[Entry], door: Door, cut: frozenset[bytes]) -> dict[bytes, PhraseKey]:
+    """The latest phrase of each teacher: an older one opens what it opened, and nothing new."""
+    found = {}
+    for person, entry in _by_their_own(entries, Kind.PHRASE, door):
+        phrase = None if entry.header.author in cut else _parsed(entry, PhraseKey.parse)
+        if phrase is not None:
+            found[person] = phrase
+    return found
+
+
+def _by_their_own(entries: Iterable[Entry], kind: Kind, door: Door) -> Iterable[tuple[bytes, Entry]]:
+    """Entries of a kind that a teacher's own device wrote about its teacher, oldest first.
+
+    Nothing about a key counts from anybody else: the subject is the person whom the author's own grant names.
+    """
     for entry in sorted(entries, key=lambda entry: (entry.header.at, entry.id)):
-        if entry.header.kind != Kind.PERSON_KEY or entry.payload is None or entry.header.author in cut:
+        if entry.header.kind != kind or entry.payload is None or entry.header.subject is None:
             continue
         authority = door.authority(entry.header.grant)
-        subject = entry.header.subject
-        if authority is None or subject is None or authority.person != subject or authority.role != Role.TEACHER:
-            continue
-        try:
-            key = PersonKey.parse(entry.payload).agreement
-        except PeerFault:
-            continue
-        if key not in found[subject]:
-            found[subject].append(key)
-    return {person: tuple(keys) for person, keys in found.items()}
+        if authority is not None and authority.person == entry.header.subject and authority.role in _READERS:
+            yield entry.header.subject, entry
+
+
+def _parsed(entry: Entry, parse: Callable[[bytes], T]) -> T | None:
+    try:
+        return parse(entry.payload or b"")
+    except (PeerFault, TooLarge):
+        return None
 
 
 def _erased(entries: Iterable[Entry], held_back: frozenset[bytes]) -> Iterable[bytes]:

@@ -18,7 +18,7 @@ from typing import Final, Self
 from protocol.coursework import live_content, sealed_content
 from protocol.entry import Entry, Kind, class_of
 from protocol.errors import BadInput, Code, LocalFailure, Refused
-from protocol.identity import AgreementKey, DeviceKeys
+from protocol.identity import SEED_BYTES, AgreementKey, DeviceKeys
 from protocol.replica.holdings import Holdings, Need
 from protocol.replica.keyring import Keyring
 from protocol.replica.operation import JSON
@@ -190,6 +190,8 @@ class Agent:
         self.on_change: Callable[[], None] = _nothing
         self.on_watch: Callable[[], None] = _nothing
         self.stick: str | None = None
+        self.given_person_keys: dict[bytes, AgreementKey] = {}
+        """Reading keys that the teacher's other devices sealed to this one, by public half; opened once."""
 
     @classmethod
     async def open(cls, folder: Path, *, now_ms: Callable[[], int], entropy: Entropy) -> Self:
@@ -266,19 +268,25 @@ class Agent:
         return self.keys.signing.public
 
     def person_key(self) -> AgreementKey | None:
-        """The reading key of the teacher whose device this is, if it is one."""
+        """The newest reading key that this device made for its teacher, if it is a teacher's."""
+        return next(iter(self.own_person_keys()), None)
+
+    def own_person_keys(self) -> tuple[AgreementKey, ...]:
+        """The reading keys that this device made for its teacher, newest first."""
         try:
-            return AgreementKey((self.folder / PERSON_KEY_FILE).read_bytes())
+            seeds = (self.folder / PERSON_KEY_FILE).read_bytes()
         except FileNotFoundError:
-            return None
+            return ()
+        return tuple(AgreementKey(seeds[at : at + SEED_BYTES]) for at in range(0, len(seeds), SEED_BYTES))
 
     def live_neighbours(self) -> int:
         """With how many devices of the school a link stands now."""
         return sum(isinstance(row, dict) and row.get("state") == "live" for row in self.neighbours())
 
     def keep_person_key(self, key: AgreementKey) -> None:
-        """Make that key durable in DIR. Raises `LocalFailure`."""
-        write_private(self.folder / PERSON_KEY_FILE, key.seed)
+        """Make a new one durable in DIR, before those that there are. Raises `LocalFailure`."""
+        seeds = [each.seed for each in (key, *self.own_person_keys())]
+        write_private(self.folder / PERSON_KEY_FILE, b"".join(seeds))
 
     async def spaces(self) -> dict[bytes, Authority]:
         """The spaces of this device, parents before children, each with the grant that opens it."""

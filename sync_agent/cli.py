@@ -16,7 +16,7 @@ from typing import Annotated, Final
 import typer
 
 from protocol.errors import BadInput, Code, LocalFailure
-from protocol.limits import MiB
+from protocol.limits import MAX_CONTROL_FILE_BYTES, MiB
 from protocol.replica.command import run_command
 from protocol.replica.console import Call, Notices, Program, installed_version, tell
 from protocol.replica.operation import JSON, NO_FILES, Incoming, Outgoing, Params, Table
@@ -424,6 +424,36 @@ def _named_paths(titles: Sequence[str]) -> list[JSON]:
 def _absolute(path: str) -> str:
     """The caller's path, for a process that works in another folder. Links stay as they are."""
     return os.path.abspath(path)  # noqa: PTH100
+
+
+# --- a teacher's key --------------------------------------------------------------------------------------------------
+
+
+@PROGRAM.command("key phrase")
+async def key_phrase(call: Call) -> JSON:
+    """Draw eight words that open your pupils' work on another device of yours: write them down, keep them locked."""
+    return await _run(call, "key-phrase")
+
+
+@PROGRAM.command("key open", said="opened; this device now reads what your other devices could read")
+async def key_open(
+    call: Call,
+    *,
+    phrase_file: Annotated[str, typer.Option(metavar="FILE", help="A file with the eight words of `key phrase`.")],
+) -> JSON:
+    """On a new device, when the old one is gone: take your key by the phrase that you wrote down."""
+    return await _run(call, "key-open", {"phrase": _text_in(phrase_file)})
+
+
+def _text_in(path: str) -> str:
+    """The text of a small file that the caller names. Raises `BadInput(MISSING_FILE | UNREADABLE_FILE)`."""
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(MAX_CONTROL_FILE_BYTES).decode(errors="replace")
+    except FileNotFoundError:
+        raise BadInput(Code.MISSING_FILE, f"{path} does not exist") from None
+    except OSError as reason:
+        raise BadInput(Code.UNREADABLE_FILE, f"{path} cannot be read: {reason.strerror}") from reason
 
 
 # --- the machine itself -----------------------------------------------------------------------------------------------

@@ -21,7 +21,6 @@ from protocol.clock import rfc3339
 from protocol.coursework import HandInState, Work
 from protocol.entry import Kind
 from protocol.errors import BadInput, Code, LocalFailure, PeerFault, Refused, TooLarge
-from protocol.identity import AgreementKey
 from protocol.limits import MAX_PARENTS, MAX_TEXT_CHARS
 from protocol.replica.holdings import Need
 from protocol.replica.interfaces import EntryStore
@@ -37,13 +36,14 @@ from protocol.replica.operation import (
 )
 from protocol.replica.replica import Draft
 from protocol.roles import PersonRole, Role
-from protocol.sealing import CONTENT_KEY_BYTES, SealedFile, SealReader, SealWriter, unwrap_key, wrap_info
+from protocol.sealing import CONTENT_KEY_BYTES, SealedFile, SealReader, SealWriter, wrap_info
 from protocol.work import MAX_MARK_CHARS, ContentRef, Feedback, HandIn, ItemKind, Receipt
 from sync_agent.app import CARRIED_MARKS, FORGETS_MARKS, REFUSED_MARKS, Agent
 from sync_agent.copies import lasting_state
 from sync_agent.publisher import check_text, store_files
 from sync_agent.reading import Manifests, files_json, find_item, find_work, read_checked
-from sync_agent.wraps import Kept, info_of, mark_of, readers_of, wraps_for
+from sync_agent.reading_key import open_given_keys, reading_keys
+from sync_agent.wraps import Kept, content_key_of, mark_of, readers_of, wraps_for
 
 _SEES_ALL: Final = frozenset({Role.TEACHER, Role.HEAD, Role.ADMIN})
 
@@ -210,20 +210,11 @@ async def _content_key(agent: Agent, work: Work) -> bytes:
         await agent.right(work.space, Kind.RECEIPT_TEACHER)
     except Refused:
         raise _cannot_read(work) from None
-    key = agent.person_key()
-    found = None if key is None else _unwrapped(work, key)
+    await open_given_keys(agent)
+    found = content_key_of(work, reading_keys(agent))
     if found is None:
         raise _cannot_read(work)
     return found
-
-
-def _unwrapped(work: Work, key: AgreementKey) -> bytes | None:
-    for wrap in work.readers.get(key.public, ()):
-        try:
-            return unwrap_key(wrap, key, info_of(work))
-        except PeerFault:
-            continue
-    return None
 
 
 async def _unsealed(
@@ -315,8 +306,7 @@ class SealedLists:
         if mark is not None:
             return Kept.parse(mark).files
         if work.id not in self._known:
-            key = agent.person_key()
-            content_key = None if key is None else _unwrapped(work, key)
+            content_key = content_key_of(work, reading_keys(agent))
             if content_key is None or not await agent.holdings.is_complete(_need(work)):
                 return ()
             try:
@@ -333,6 +323,7 @@ async def list_hand_ins(
 
     Raises `BadInput(UNKNOWN_ITEM)`.
     """
+    await open_given_keys(agent)
     found: list[Work] = []
     for space, authority in (await agent.spaces()).items():
         works = (await agent.replica.view(space)).coursework.hand_ins.values()

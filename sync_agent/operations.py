@@ -113,6 +113,8 @@ def table(agent: Agent, connect: Connect | None = None) -> Table:
         courier_commands.EXPORT: commands.courier_export,
         courier_commands.SURVEY: commands.courier_survey,
         courier_commands.IMPORT: commands.courier_import,
+        "key-phrase": commands.key_phrase,
+        "key-open": commands.key_open,
         "watch-add": commands.watch_add,
         "watch-remove": commands.watch_remove,
         "watch-list": commands.watch_list,
@@ -277,6 +279,16 @@ class _Commands:
             return await courier_commands.import_here(self._agent, incoming)
         finally:
             await Materializer(self._agent).refresh(thorough=True, set_aside=True)
+
+    async def key_phrase(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        from sync_agent.reading_key import new_phrase  # noqa: PLC0415 — loaded only when needed
+
+        return {"phrase": await new_phrase(self._agent)}
+
+    async def key_open(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        from sync_agent.reading_key import open_with_phrase  # noqa: PLC0415 — loaded only when needed
+
+        return {"keys": await open_with_phrase(self._agent, given.text(params, "phrase"))}
 
     async def watch_add(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
         space = given.identifier(params, "space", Code.UNKNOWN_SPACE, "space")

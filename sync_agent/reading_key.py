@@ -1,50 +1,271 @@
-"""A teacher's reading key, to which hand-ins of a class are wrapped (docs/protocol.md, "Sealed hand-ins").
+"""A teacher's reading keys, to which hand-ins of a class are wrapped (docs/protocol.md, "Reading keys").
 
 Rules:
-- the key is made on the teacher's device and never leaves it; a second device of the same person makes its own;
-- the key is durable in DIR before an entry names it;
-- it is said in every space where the device's grant makes its person a teacher, also in one that was added later.
+- each device of a teacher makes a key of its own, so that it reads from its first minute, and is given those of the
+  teacher's other devices, so that it reads what came before;
+- a key is durable in DIR before an entry names it; those that were given lie in the set, sealed, and nowhere else;
+- it is said in every space where the device's grant makes its person a teacher, also in one that was added later, and
+  sealed there to each device of the same person and to the phrase in force;
+- when a device of the same person is cut off, the keys that it held are spent, and another is made.
 """
 
 from __future__ import annotations
 
-from protocol.entry import Kind
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from protocol.entry import Entry, Kind
+from protocol.errors import Code, PeerFault, Refused, TooLarge
 from protocol.identity import AgreementKey
+from protocol.kit import Argon2Cost
+from protocol.limits import MAX_WRAPS_PER_ENTRY, SALT_BYTES
+from protocol.person_keys import (
+    PHRASE_WORDS,
+    KeyWraps,
+    PhraseKey,
+    drawn_of,
+    open_reading_key,
+    phrase_key,
+    phrase_of,
+    seal_reading_key,
+)
 from protocol.replica.replica import Draft
+from protocol.rights import Authority
 from protocol.roles import Role
+from protocol.roster import Roster
 from protocol.structure import PersonKey
 from sync_agent.app import Agent
 
+READS: Final = frozenset({Role.TEACHER, Role.HEAD})
 
-async def say_reading_key(agent: Agent) -> int:
-    """Write a `person-key` entry in each space that lacks it; how many that were."""
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A space in which this device stands for a teacher, and what is said there about the teacher's keys."""
+
+    space: bytes
+    grant: Authority
+    person: bytes
+    roster: Roster
+    said: frozenset[bytes]
+    wraps: tuple[tuple[Entry, KeyWraps], ...]
+
+
+async def tend_reading_keys(agent: Agent) -> int:
+    """Say, seal and replace reading keys where that is due; how many entries that took."""
     async with agent.writing:
-        teaching = [grant for grant in await agent.replica.authorities(agent.device) if grant.role is Role.TEACHER]
+        places = await _places(agent)
+        if not places:
+            return 0
+        await open_given_keys(agent)
+        current = agent.person_key()
+        if current is None or any((place.person, current.public) in place.roster.spent for place in places):
+            current = AgreementKey(agent.entropy(32))
+            agent.keep_person_key(current)
         drafts = []
-        for space in await agent.spaces() if teaching else ():
-            for grant in teaching:
-                if grant.person is None or not agent.replica.door.covers(grant, space):
-                    continue
-                public = _reading_key(agent).public
-                if not await _is_said(agent, space, public):
-                    payload = PersonKey(public).encode()
-                    drafts.append(Draft(space, Kind.PERSON_KEY, grant.grant, payload, subject=grant.person))
-                break
+        for place in places:
+            if current.public not in place.said:
+                drafts.append(_draft(place, Kind.PERSON_KEY, PersonKey(current.public).encode()))
+            drafts += _seals_due(agent, place)
         if drafts:
             await agent.write(*drafts)
     return len(drafts)
 
 
-async def _is_said(agent: Agent, space: bytes, public: bytes) -> bool:
-    """Whether this device has written the key down here, whatever the fold makes of it."""
-    payload = PersonKey(public).encode()
+def reading_keys(agent: Agent) -> dict[bytes, AgreementKey]:
+    """All reading keys that this device can use, by public half."""
+    return {**agent.given_person_keys, **{key.public: key for key in agent.own_person_keys()}}
+
+
+async def new_phrase(agent: Agent, cost: Argon2Cost | None = None) -> str:
+    """Draw a phrase that opens the teacher's keys on another device; it takes the place of an earlier one.
+
+    Raises `Refused(NO_RIGHT)` on a device that stands for no teacher.
+    """
+    cost = cost or Argon2Cost()
+    async with agent.writing:
+        places = await _places_or_refuse(agent)
+        await open_given_keys(agent)
+        drawn, salt = agent.entropy(PHRASE_WORDS), agent.entropy(SALT_BYTES)
+        drafts = []
+        for place in places:
+            public = phrase_key(drawn, place.person, salt, cost).public
+            drafts.append(_draft(place, Kind.PHRASE, PhraseKey(public, salt, cost).encode()))
+            drafts += _seals(agent, place, {public: reading_keys(agent)})
+        await agent.write(*drafts)
+    return phrase_of(drawn)
+
+
+async def open_with_phrase(agent: Agent, phrase: str) -> int:
+    """Take the teacher's keys that a phrase opens, and seal them to this device; how many it did not have yet.
+
+    Raises `BadInput(USAGE)` for what is no phrase, `Refused(CANNOT_READ)` for one that opens nothing here,
+    `Refused(NO_RIGHT)`.
+    """
+    drawn = drawn_of(phrase)
+    async with agent.writing:
+        opened: dict[bytes, AgreementKey] = {}
+        places = await _places_or_refuse(agent)
+        derived: dict[tuple[bytes, bytes], AgreementKey] = {}
+        for place in places:
+            for record in await _phrases_said(agent, place):
+                at = (place.person, record.salt)
+                if at not in derived:
+                    derived[at] = phrase_key(drawn, place.person, record.salt, record.cost)
+                if derived[at].public == record.agreement:
+                    records = [each for _, each in place.wraps]
+                    opened |= _opened(place.person, records, {record.agreement: derived[at]})
+        if not opened:
+            raise Refused(
+                Code.CANNOT_READ, "this phrase opens none of your keys here: compare it with the paper, or sync first"
+            )
+        new = len(opened.keys() - reading_keys(agent).keys())
+        agent.given_person_keys |= opened
+        mine = agent.keys.agreement.public
+        drafts = [draft for place in places for draft in _seals(agent, place, {mine: _lacking(place, mine, opened)})]
+        if drafts:
+            await agent.write(*drafts)
+    return new
+
+
+async def open_given_keys(agent: Agent) -> None:
+    """Open what other devices of this teacher have sealed to this one since the last time."""
+    persons = {grant.person for grant in await agent.replica.authorities(agent.device) if grant.role in READS}
+    mine = agent.keys.agreement
+    for entry in await agent.replica.store.scan_kinds([Kind.KEY_WRAP]) if persons else ():
+        person = entry.header.subject
+        if person is None or person not in persons:
+            continue
+        try:
+            record = KeyWraps.parse(entry.payload or b"")
+        except (PeerFault, TooLarge):
+            continue
+        if record.agreement not in agent.given_person_keys:
+            agent.given_person_keys |= _opened(person, [record], {mine.public: mine})
+
+
+# --- what is said in a space ------------------------------------------------------------------------------------------
+
+
+async def _places(agent: Agent) -> list[_Place]:
+    teaching = [grant for grant in await agent.replica.authorities(agent.device) if grant.role in READS]
+    found = []
+    for space in await agent.spaces() if teaching else ():
+        for grant in teaching:
+            if grant.person is not None and agent.replica.door.covers(grant, space):
+                found.append(await _place(agent, space, grant, grant.person))
+                break
+    return found
+
+
+async def _places_or_refuse(agent: Agent) -> list[_Place]:
+    places = await _places(agent)
+    if not places:
+        raise Refused(Code.NO_RIGHT, "this device stands for no teacher, and has no keys to hand-ins")
+    return places
+
+
+async def _place(agent: Agent, space: bytes, grant: Authority, person: bytes) -> _Place:
     written = await agent.replica.store.authored(space, agent.device)
-    return any(entry.header.kind == Kind.PERSON_KEY and entry.payload == payload for entry in written)
+    roster = (await agent.replica.view(space)).roster
+    wraps = []
+    for entry in await _about(agent, space, Kind.KEY_WRAP, person):
+        try:
+            wraps.append((entry, KeyWraps.parse(entry.payload or b"")))
+        except (PeerFault, TooLarge):
+            continue
+    return _Place(space, grant, person, roster, frozenset(_said(written)), tuple(wraps))
 
 
-def _reading_key(agent: Agent) -> AgreementKey:
-    key = agent.person_key()
-    if key is None:
-        key = AgreementKey(agent.entropy(32))
-        agent.keep_person_key(key)
-    return key
+def _said(written: Iterable[Entry]) -> Iterable[bytes]:
+    """The keys that this device has written down here, whatever the fold makes of it."""
+    for entry in written:
+        if entry.header.kind == Kind.PERSON_KEY:
+            try:
+                yield PersonKey.parse(entry.payload or b"").agreement
+            except PeerFault:
+                continue
+
+
+async def _phrases_said(agent: Agent, place: _Place) -> list[PhraseKey]:
+    """Every phrase that was ever drawn: what an older one opened, it opens still."""
+    found = []
+    for entry in await _about(agent, place.space, Kind.PHRASE, place.person):
+        try:
+            found.append(PhraseKey.parse(entry.payload or b""))
+        except PeerFault:
+            continue
+    return found
+
+
+async def _about(agent: Agent, space: bytes, kind: Kind, person: bytes) -> list[Entry]:
+    door = agent.replica.door
+    return [
+        entry
+        for entry in await agent.replica.store.scan_kinds([kind])
+        if entry.header.space == space
+        and entry.header.subject == person
+        and (authority := door.authority(entry.header.grant)) is not None
+        and authority.person == person
+    ]
+
+
+# --- sealing and opening ----------------------------------------------------------------------------------------------
+
+
+def _opened(
+    person: bytes, records: Iterable[KeyWraps], recipients: dict[bytes, AgreementKey]
+) -> dict[bytes, AgreementKey]:
+    found: dict[bytes, AgreementKey] = {}
+    for record in records:
+        for recipient, sealed in record.wraps:
+            if recipient in recipients and record.agreement not in found:
+                try:
+                    found[record.agreement] = open_reading_key(sealed, person, record.agreement, recipients[recipient])
+                except PeerFault:
+                    continue
+    return found
+
+
+def _seals_due(agent: Agent, place: _Place) -> list[Draft]:
+    """Every key of the teacher for each of the teacher's devices, and for the phrase in force, that lacks it."""
+    theirs = {
+        authority.agreement
+        for authority in place.roster.authorities
+        if authority.person == place.person and authority.role in READS and authority.key not in place.roster.cut
+    }
+    phrase = place.roster.phrases.get(place.person)
+    wanted = (theirs - {agent.keys.agreement.public}) | ({phrase.agreement} if phrase else set())
+    keys = reading_keys(agent)
+    return _seals(agent, place, {recipient: _lacking(place, recipient, keys) for recipient in sorted(wanted)})
+
+
+def _lacking(place: _Place, recipient: bytes, keys: dict[bytes, AgreementKey]) -> dict[bytes, AgreementKey]:
+    """Those keys that nobody who still counts has sealed to the recipient here."""
+    done = {
+        record.agreement
+        for entry, record in place.wraps
+        if entry.header.author not in place.roster.cut and any(to == recipient for to, _ in record.wraps)
+    }
+    return {public: key for public, key in keys.items() if public not in done}
+
+
+def _seals(agent: Agent, place: _Place, wanted: dict[bytes, dict[bytes, AgreementKey]]) -> list[Draft]:
+    by_key: dict[bytes, list[tuple[bytes, bytes]]] = {}
+    for recipient, keys in wanted.items():
+        for public, key in keys.items():
+            try:
+                sealed = seal_reading_key(key, place.person, recipient, agent.entropy(32))
+            except PeerFault:
+                continue  # a device whose key is of low order reads nothing
+            by_key.setdefault(public, []).append((recipient, sealed))
+    return [
+        _draft(place, Kind.KEY_WRAP, KeyWraps(public, tuple(wraps[start : start + MAX_WRAPS_PER_ENTRY])).encode())
+        for public, wraps in by_key.items()
+        for start in range(0, len(wraps), MAX_WRAPS_PER_ENTRY)
+    ]
+
+
+def _draft(place: _Place, kind: Kind, payload: bytes) -> Draft:
+    return Draft(place.space, kind, place.grant.grant, payload, subject=place.person)

@@ -37,7 +37,7 @@ from sync_agent.heads import take_heads
 from sync_agent.health import LastSync
 from sync_agent.network.trouble import seen_in
 from sync_agent.peer_news import settle, unproven, unsettled
-from sync_agent.reading_key import say_reading_key
+from sync_agent.reading_key import tend_reading_keys
 from sync_agent.reconciling import Reconciled, Reconciling
 from sync_agent.room import Room
 from sync_agent.sealed_calls import SealedCalls
@@ -221,7 +221,7 @@ class Session:
         if (run.received or run.sent or not self._readers_kept) and not run.said.fetching:
             self._readers_kept = True
             try:
-                await say_reading_key(self.agent)
+                await tend_reading_keys(self.agent)
                 await tend_hand_ins(self.agent)
                 await tend_space_keys(self.agent)
             except (BadInput, Refused) as lost:

@@ -4,12 +4,13 @@ Rules:
 - readers are the reading keys of the space's teachers, and the territory's recovery key;
 - until a teacher has opened a hand-in, the machine that made it keeps the content key, and wraps it for every reader
   who came later; the receipt frees it of the key, the names of the files stay;
-- only this device's own wraps count as done: another's might not open.
+- only this device's own wraps count as done: another's might not open;
+- what has been opened is wrapped for teachers who come later by the devices of those who can open it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Final, Self
@@ -19,15 +20,19 @@ from protocol.coursework import Work
 from protocol.entry import Entry, Kind
 from protocol.errors import Code, LocalFailure, PeerFault
 from protocol.fields import Fields
+from protocol.identity import AgreementKey
 from protocol.limits import MAX_FILE_BYTES, MAX_FILES_PER_REVISION, MAX_READERS_PER_HAND_IN, MAX_SEALED_MANIFEST_BYTES
 from protocol.replica.keyring import recovery_keys
 from protocol.replica.replica import Draft, Entropy, Replica
 from protocol.roles import PersonRole
-from protocol.sealing import CONTENT_KEY_BYTES, wrap_info, wrap_key
+from protocol.roster import Roster
+from protocol.sealing import CONTENT_KEY_BYTES, unwrap_key, wrap_info, wrap_key
 from protocol.work import Wraps
 from sync_agent.app import HAND_IN_MARKS, Agent
+from sync_agent.reading_key import reading_keys
 
 _MAX_MARK_BYTES: Final = 2 * MAX_SEALED_MANIFEST_BYTES
+_PASSED_ON_AT_ONCE: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +67,20 @@ async def readers_of(replica: Replica, space: bytes) -> list[bytes]:
 
     Of more than `MAX_READERS_PER_HAND_IN`, every teacher's newest key comes before anybody's second.
     """
-    roster = (await replica.view(space)).roster
-    of_teachers = []
+    of_teachers = teachers_keys((await replica.view(space)).roster)
+    in_turn = [key for rank in zip_longest(*of_teachers) for key in rank if key is not None]
+    return [*list(dict.fromkeys(in_turn))[:MAX_READERS_PER_HAND_IN], *await recovery_keys(replica)]
+
+
+def teachers_keys(roster: Roster) -> list[list[bytes]]:
+    """The reading keys of each teacher of a space, newest first."""
+    found = []
     for person, keys in sorted(roster.reading_keys.items()):
         # who teaches in the whole school stands on the school's list, not on the class's
         listed = roster.persons.get(person)
         if listed is None or listed.role is PersonRole.TEACHER:
-            of_teachers.append(reversed(keys))
-    in_turn = [key for rank in zip_longest(*of_teachers) for key in rank if key is not None]
-    return [*list(dict.fromkeys(in_turn))[:MAX_READERS_PER_HAND_IN], *await recovery_keys(replica)]
+            found.append(list(reversed(keys)))
+    return found
 
 
 def wraps_for(readers: Iterable[bytes], content_key: bytes, info: bytes, entropy: Entropy) -> Wraps:
@@ -95,32 +105,79 @@ def info_of(work: Work) -> bytes:
     )
 
 
+def content_key_of(work: Work, keys: Mapping[bytes, AgreementKey]) -> bytes | None:
+    """The content key of a hand-in, by whichever of these keys opens it; None where none does."""
+    for public, key in keys.items():
+        for wrap in work.readers.get(public, ()):
+            try:
+                return unwrap_key(wrap, key, info_of(work))
+            except PeerFault:
+                continue
+    return None
+
+
 async def tend_hand_ins(agent: Agent) -> int:
     """Wrap for readers who came later, and forget the keys that a teacher's receipt freed; how many wraps that made.
 
     To be called after what may have brought readers or receipts.
     """
     async with agent.writing:
-        marks = await agent.replica.store.marks(HAND_IN_MARKS)
-        kept = {bytes.fromhex(name.removeprefix(HAND_IN_MARKS)): Kept.parse(mark) for name, mark in marks.items()}
-        open_keys = {hand_in: kept[hand_in] for hand_in in kept if kept[hand_in].content_key is not None}
-        if not open_keys:
-            return 0
-        freed: dict[str, bytes | None] = {}
-        drafts = []
-        for entry in (await agent.replica.store.get(list(open_keys))).values():
-            work = (await agent.replica.view(entry.header.space)).coursework.hand_ins.get(entry.id)
-            if work is None:
+        return await _tend_own(agent) + await _pass_on(agent)
+
+
+async def _pass_on(agent: Agent) -> int:
+    """A teacher's device wraps what it has opened for colleagues who came later: its author has no key any more.
+
+    Only for who has no wrap at all of a hand-in, and a part at a time: what this writes calls for the next round.
+    """
+    keys = reading_keys(agent)
+    drafts: list[Draft] = []
+    for space in await agent.spaces() if keys else ():
+        view = await agent.replica.view(space)
+        mine = {
+            key for theirs in view.roster.reading_keys.values() if not keys.keys().isdisjoint(theirs) for key in theirs
+        }
+        if not mine:
+            continue
+        others = [theirs for theirs in teachers_keys(view.roster) if mine.isdisjoint(theirs)]
+        for work in view.coursework.hand_ins.values() if others else ():
+            lacking = [theirs for theirs in others if work.readers.keys().isdisjoint(theirs)]
+            if not work.opened or not lacking or len(drafts) == _PASSED_ON_AT_ONCE:
                 continue
-            mine = open_keys[entry.id]
-            if work.opened:
-                freed[mark_of(work.id)] = Kept(None, mine.files).encode()
-            elif mine.content_key is not None:
-                drafts += await _late_wrap(agent, work, mine.content_key)
-        if freed:
-            await agent.replica.store.set_marks(freed)
-        if drafts:
-            await agent.write(*drafts)
+            content_key = content_key_of(work, keys)
+            if content_key is None:
+                continue
+            readers = [key for theirs in lacking for key in theirs][:MAX_READERS_PER_HAND_IN]
+            wraps = wraps_for(readers, content_key, info_of(work), agent.entropy)
+            right = await agent.right(space, Kind.WRAP)
+            drafts.append(Draft(space, Kind.WRAP, right.grant, wraps.encode(), subject=work.person, target=work.id))
+    if drafts:
+        await agent.write(*drafts)
+    return len(drafts)
+
+
+async def _tend_own(agent: Agent) -> int:
+    """What this device owes to the readers of the work that it made."""
+    marks = await agent.replica.store.marks(HAND_IN_MARKS)
+    kept = {bytes.fromhex(name.removeprefix(HAND_IN_MARKS)): Kept.parse(mark) for name, mark in marks.items()}
+    open_keys = {hand_in: kept[hand_in] for hand_in in kept if kept[hand_in].content_key is not None}
+    if not open_keys:
+        return 0
+    freed: dict[str, bytes | None] = {}
+    drafts = []
+    for entry in (await agent.replica.store.get(list(open_keys))).values():
+        work = (await agent.replica.view(entry.header.space)).coursework.hand_ins.get(entry.id)
+        if work is None:
+            continue
+        mine = open_keys[entry.id]
+        if work.opened:
+            freed[mark_of(work.id)] = Kept(None, mine.files).encode()
+        elif mine.content_key is not None:
+            drafts += await _late_wrap(agent, work, mine.content_key)
+    if freed:
+        await agent.replica.store.set_marks(freed)
+    if drafts:
+        await agent.write(*drafts)
     return len(drafts)
 
 

@@ -17,7 +17,7 @@ from protocol.entry import Entry
 from protocol.replica.private_file import write_private
 from protocol.roles import PersonRole, Role
 from sync_agent.app import DEVICE_KEYS_FILE, Agent, Enrolment
-from sync_agent.reading_key import say_reading_key
+from sync_agent.reading_key import tend_reading_keys
 from tests.harness.classroom import open_device
 from tests.harness.machines import Machine
 from tests.harness.territory import SimClock, Territory, new_device
@@ -58,7 +58,7 @@ async def enrolled_class(folder: Path, devices: Mapping[str, Role]) -> Class:
         await territory.let_in(keys, role, space, person=adult if role is Role.TEACHER else None)
         agent = await open_device(folder / name, territory, keys, name, number)
         if role is Role.TEACHER:
-            await say_reading_key(agent)
+            await tend_reading_keys(agent)
         agents.append(agent)
         made.devices[name] = Machine(name, folder / name, "sync-agent")
     for agent in agents:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 
 from protocol.entry import Entry
 from protocol.errors import RelaisError
-from protocol.identity import AgreementKey
+from protocol.identity import SEED_BYTES, AgreementKey
 from protocol.replica.replica import Draft, Replica
 from protocol.replica.second_copy import SecondCopy
 from sync_agent.app import PERSON_KEY_FILE, Agent, Enrolment
@@ -36,12 +36,12 @@ class SimAgent(Agent):
     files: dict[str, bytes]
     told: Told
 
-    def person_key(self) -> AgreementKey | None:
-        seed = self.files.get(PERSON_KEY_FILE)
-        return None if seed is None else AgreementKey(seed)
+    def own_person_keys(self) -> tuple[AgreementKey, ...]:
+        seeds = self.files.get(PERSON_KEY_FILE, b"")
+        return tuple(AgreementKey(seeds[at : at + SEED_BYTES]) for at in range(0, len(seeds), SEED_BYTES))
 
     def keep_person_key(self, key: AgreementKey) -> None:
-        self.files[PERSON_KEY_FILE] = key.seed
+        self.files[PERSON_KEY_FILE] = b"".join(each.seed for each in (key, *self.own_person_keys()))
 
     async def write(
         self,

@@ -1,0 +1,139 @@
+"""A teacher's reading keys on all of the teacher's devices, and under a phrase (docs/protocol.md, "Reading keys").
+
+Rules:
+- a reading key travels sealed only, to the X25519 keys of devices of the same person, and to that of a phrase;
+- a seal is bound to the person and the key: what it holds must be the key that it names;
+- a phrase is drawn, never thought up: `PHRASE_WORDS` of 256 words, because its public half lies on every machine of the
+  class, where anybody may guess for years.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass
+from typing import Final, Self
+
+from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
+
+from protocol import hpke
+from protocol.canonical import encode
+from protocol.errors import BadInput, Code, PeerFault
+from protocol.fields import Fields
+from protocol.identity import KEY_BYTES, SEED_BYTES, AgreementKey, tagged
+from protocol.kit import Argon2Cost
+from protocol.limits import MAX_CODE_CHARS, MAX_WRAPS_PER_ENTRY, SALT_BYTES
+from protocol.words import WORDS
+
+PHRASE_WORDS: Final = 8
+
+_DOMAIN: Final = b"relais/0 key wrap"
+_PHRASE: Final = b"relais/0 phrase"
+_SEAL_BYTES: Final = SEED_BYTES + hpke.OVERHEAD_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class KeyWraps:
+    """One reading key of a teacher, sealed: (recipient's X25519 key, `enc` ‖ ciphertext ‖ tag) for each recipient."""
+
+    agreement: bytes
+    wraps: tuple[tuple[bytes, bytes], ...]
+
+    @classmethod
+    def parse(cls, payload: bytes) -> Self:
+        """From an entry's payload."""
+        fields = Fields.of_payload(payload, "a wrapped reading key")
+        found = []
+        for row in fields.rows("wraps", MAX_WRAPS_PER_ENTRY):
+            match row:
+                case [bytes(recipient), bytes(sealed)] if (len(recipient), len(sealed)) == (KEY_BYTES, _SEAL_BYTES):
+                    found.append((recipient, sealed))
+                case _:
+                    raise PeerFault(Code.MALFORMED, "a wrapped reading key has the wrong form")
+        return cls(fields.octets("agreement", KEY_BYTES), tuple(found))
+
+    def encode(self) -> bytes:
+        """To an entry's payload."""
+        return encode({"agreement": self.agreement, "wraps": [[key, sealed] for key, sealed in self.wraps]})
+
+
+@dataclass(frozen=True, slots=True)
+class PhraseKey:
+    """The public half of the key that a phrase gives, and how it gives it: another recipient of reading keys."""
+
+    agreement: bytes
+    salt: bytes
+    cost: Argon2Cost
+
+    @classmethod
+    def parse(cls, payload: bytes) -> Self:
+        """From an entry's payload."""
+        fields = Fields.of_payload(payload, "a phrase")
+        cost = Argon2Cost(fields.count("memory"), fields.count("passes"), fields.count("lanes"))
+        if not cost.is_bounded:
+            raise PeerFault(Code.MALFORMED, "a phrase asks for more memory or time than any phrase needs")
+        return cls(fields.octets("agreement", KEY_BYTES), fields.octets("salt", SALT_BYTES), cost)
+
+    def encode(self) -> bytes:
+        """To an entry's payload."""
+        return encode(
+            {
+                "agreement": self.agreement,
+                "salt": self.salt,
+                "memory": self.cost.memory_kib,
+                "passes": self.cost.passes,
+                "lanes": self.cost.lanes,
+            }
+        )
+
+
+def seal_reading_key(key: AgreementKey, person: bytes, recipient: bytes, ephemeral: bytes) -> bytes:
+    """A teacher's reading key for one recipient; `ephemeral` is 32 fresh random bytes. Raises `PeerFault(WEAK_KEY)`."""
+    return hpke.seal(key.seed, recipient, _info(person, key.public), ephemeral)
+
+
+def open_reading_key(sealed: bytes, person: bytes, agreement: bytes, recipient: AgreementKey) -> AgreementKey:
+    """The reading key whose public half is `agreement`. Raises `PeerFault(BAD_SEAL)` for anything else."""
+    seed = hpke.open_(sealed, recipient, _info(person, agreement))
+    if len(seed) != SEED_BYTES or (key := AgreementKey(seed)).public != agreement:
+        raise PeerFault(Code.BAD_SEAL, "a wrap does not hold the reading key that it names")
+    return key
+
+
+def phrase_of(drawn: bytes) -> str:
+    """The phrase that `PHRASE_WORDS` random bytes stand for."""
+    return " ".join(WORDS[byte] for byte in drawn)
+
+
+def drawn_of(phrase: str) -> bytes:
+    """The bytes behind a phrase, as typed: whatever the case, the accents and what stands between the words.
+
+    Raises `BadInput(USAGE)`, which names a word that is none.
+    """
+    if len(phrase) > MAX_CODE_CHARS:
+        raise BadInput(Code.USAGE, "this is far too long for a phrase")
+    words = "".join(char if char.isalpha() else " " for char in unicodedata.normalize("NFC", phrase)).split()
+    places = [_PLACES.get(_plain(word)) for word in words]
+    for word, place in zip(words, places, strict=True):
+        if place is None:
+            raise BadInput(Code.USAGE, f"no phrase holds the word “{word}”: please compare it with the paper")
+    if len(places) != PHRASE_WORDS:
+        raise BadInput(Code.USAGE, f"a phrase has {PHRASE_WORDS} words, and this one has {len(places)}")
+    return bytes(place for place in places if place is not None)
+
+
+def phrase_key(drawn: bytes, person: bytes, salt: bytes, cost: Argon2Cost) -> AgreementKey:
+    """The X25519 key that a phrase gives: Argon2id (RFC 9106) of its bytes."""
+    kdf = Argon2id(salt=salt, length=SEED_BYTES, iterations=cost.passes, lanes=cost.lanes, memory_cost=cost.memory_kib)
+    return AgreementKey(kdf.derive(tagged(_PHRASE, person + drawn)))
+
+
+def _info(person: bytes, agreement: bytes) -> bytes:
+    return tagged(_DOMAIN, person + agreement)
+
+
+def _plain(word: str) -> str:
+    """A word without accents and case: no two of the list differ by those only."""
+    return "".join(char for char in unicodedata.normalize("NFD", word.casefold()) if not unicodedata.combining(char))
+
+
+_PLACES: Final = {_plain(word): place for place, word in enumerate(WORDS)}

@@ -1,0 +1,201 @@
+"""A teacher's key on a new laptop, by a phrase, for a colleague who comes later, and after a laptop is lost."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from protocol.entry import Kind
+from protocol.errors import Code, Refused
+from protocol.kit import Argon2Cost
+from protocol.roles import PersonRole, Role
+from protocol.structure import Revocation
+from sync_agent.reading_key import new_phrase, open_with_phrase
+from sync_agent.wraps import readers_of
+from tests.harness.classroom import WORK, Classroom, Device, assignment, classroom
+from tests.harness.commands import Desk
+
+CHEAP = Argon2Cost(8, 1, 1)
+
+
+class Class:
+    """A class in which work was handed in, opened, and is no business of the pupil's machine any more."""
+
+    def __init__(self, room: Classroom, teacher: Device, machine: Device, item: bytes) -> None:
+        self.room, self.teacher, self.machine, self.item = room, teacher, machine, item
+        self.old = ""
+
+    async def work(self, *, opened: bool = True) -> str:
+        work = (await self.room.hand_in(self.machine, self.item, WORK)).hex()
+        await self.sync(self.machine, self.teacher)
+        if opened:
+            await Desk(self.teacher.agent).ask("confirm-opened", id=work)
+            await self.sync(self.teacher, self.machine)
+        return work
+
+    async def sync(self, *devices: Device) -> None:
+        for device in devices:
+            await device.session.sync()
+
+    async def revoke(self, device: Device) -> None:
+        """The server cuts a device off, with all that it has seen of it."""
+        territory = self.room.territory
+        heads = await territory.replica.tips(self.room.space, device.agent.device)
+        payload = Revocation(device.agent.device, tuple(heads)).encode()
+        await territory.say(self.room.space, Kind.REVOKE, payload)
+
+    async def can_open(self, device: Device, work: str) -> bool:
+        try:
+            return await Desk(device.agent).files("open-hand-in", id=work) == WORK
+        except Refused as refused:
+            return refused.code is not Code.CANNOT_READ
+
+
+@pytest.fixture
+async def here(tmp_path: Path) -> AsyncIterator[Class]:
+    async with classroom(tmp_path) as room:
+        teacher, machine = await room.teacher(), await room.machine()
+        await teacher.session.sync()
+        yield Class(room, teacher, machine, await assignment(room, teacher, machine))
+
+
+async def test_a_new_laptop_of_the_same_teacher_reads_what_the_old_one_has_opened(here: Class) -> None:
+    work = await here.work()
+    laptop = await here.room.teacher()
+    await here.sync(laptop)
+    assert not await here.can_open(laptop, work)
+    await here.sync(here.teacher, laptop)
+    assert await here.can_open(laptop, work)
+
+
+async def test_each_device_of_a_teacher_reads_what_was_sealed_to_the_other(here: Class) -> None:
+    laptop = await here.room.teacher()
+    await here.sync(laptop, here.teacher, laptop, here.machine)
+    work = await here.work()
+    await here.sync(laptop)
+    assert await here.can_open(laptop, work)
+    third = await here.room.teacher()
+    await here.sync(third, laptop, third)  # the first is off: the second hands on both keys
+    assert await here.can_open(third, work)
+
+
+async def test_keys_are_sealed_once_and_a_sync_afterwards_says_nothing_more(here: Class) -> None:
+    laptop = await here.room.teacher()
+    for _ in range(3):
+        await here.sync(laptop, here.teacher)
+    counts = await here.room.territory.replica.store.spaces()
+    for _ in range(2):
+        await here.sync(laptop, here.teacher)
+    assert await here.room.territory.replica.store.spaces() == counts
+
+
+async def test_when_the_only_laptop_is_gone_the_phrase_opens_everything_on_a_new_one(here: Class) -> None:
+    phrase = await new_phrase(here.teacher.agent, CHEAP)
+    work = await here.work()
+    await here.sync(here.teacher)
+    laptop = await here.room.teacher()
+    await here.sync(laptop)
+    assert not await here.can_open(laptop, work)
+    with pytest.raises(Refused) as caught:
+        await open_with_phrase(laptop.agent, "abeille " * 8)
+    assert caught.value.code is Code.CANNOT_READ
+    assert await open_with_phrase(laptop.agent, phrase.upper()) == 1
+    assert await here.can_open(laptop, work)
+    # and it stays so: the key lies in the set, sealed to the new laptop
+    laptop.agent.given_person_keys.clear()
+    assert await here.can_open(laptop, work)
+
+
+async def test_a_phrase_opens_keys_that_were_made_after_it_was_drawn(here: Class) -> None:
+    phrase = await new_phrase(here.teacher.agent, CHEAP)
+    await here.sync(here.teacher)
+    laptop = await here.room.teacher()
+    await here.sync(laptop)  # makes a key of its own, and seals it to the phrase
+    await here.revoke(laptop)
+    await here.sync(here.teacher, here.machine)  # makes another, for the same reason
+    work = await here.work()
+    await here.sync(here.teacher)
+    third = await here.room.teacher()
+    await here.sync(third)
+    assert await open_with_phrase(third.agent, phrase) >= 2
+    assert await here.can_open(third, work)
+
+
+async def test_a_machine_of_pupils_has_no_key_and_no_phrase(here: Class) -> None:
+    with pytest.raises(Refused) as caught:
+        await new_phrase(here.machine.agent, CHEAP)
+    assert caught.value.code is Code.NO_RIGHT
+
+
+async def test_nothing_more_is_sealed_to_keys_that_a_lost_laptop_held_and_old_work_stays_readable(here: Class) -> None:
+    work = await here.work()
+    lost = await here.room.teacher()
+    await here.sync(lost, here.teacher, lost)
+    assert await here.can_open(lost, work)
+    held = set(lost.agent.given_person_keys) | {key.public for key in lost.agent.own_person_keys()}
+    assert len(held) == 2
+    await here.revoke(lost)
+    await here.sync(here.teacher, here.machine, here.teacher)
+    readers = await readers_of(here.machine.agent.replica, here.room.space)
+    assert held.isdisjoint(readers)
+    assert len(readers) == 2  # the key that the teacher's device made instead, and recovery
+    later = await here.work()
+    assert await here.can_open(here.teacher, later)
+    assert await here.can_open(here.teacher, work)
+
+
+async def test_a_colleague_who_comes_later_is_given_what_was_opened_before_by_the_teachers_own_device(
+    here: Class,
+) -> None:
+    work = await here.work()
+    person = await here.room.territory.person("M. Durand", PersonRole.TEACHER, here.room.space)
+    colleague = await here.room.device(Role.TEACHER, person=person)
+    await here.sync(colleague, here.machine, colleague)
+    assert not await here.can_open(colleague, work)  # the pupil's machine has no key any more
+    await here.sync(here.teacher, colleague)
+    assert await here.can_open(colleague, work)
+    counts = await here.room.territory.replica.store.spaces()
+    await here.sync(here.teacher, colleague, here.teacher)
+    assert await here.room.territory.replica.store.spaces() == counts
+
+
+async def test_what_another_teacher_says_of_keys_that_are_not_theirs_spends_none(here: Class) -> None:
+    from protocol.person_keys import KeyWraps  # noqa: PLC0415
+    from protocol.replica.replica import Draft  # noqa: PLC0415
+
+    person = await here.room.territory.person("M. Durand", PersonRole.TEACHER, here.room.space)
+    colleague = await here.room.device(Role.TEACHER, person=person)
+    await here.sync(colleague)
+    key = here.teacher.agent.person_key()
+    assert key is not None
+    mine = colleague.agent.keys.agreement.public
+    grant = (await colleague.agent.right(here.room.space, Kind.KEY_WRAP)).grant
+    for subject in (person, here.room.teacher_person):
+        payload = KeyWraps(key.public, ((mine, bytes(80)),)).encode()
+        await colleague.agent.write(Draft(here.room.space, Kind.KEY_WRAP, grant, payload, subject=subject))
+    await here.sync(colleague)
+    await here.revoke(colleague)
+    await here.sync(here.machine)
+    assert key.public in await readers_of(here.machine.agent.replica, here.room.space)
+
+
+async def test_a_teacher_who_has_lost_every_device_and_the_paper_is_given_earlier_work_by_the_heads_device(
+    here: Class,
+) -> None:
+    territory, space = here.room.territory, here.room.space
+    director = await territory.person("M. le directeur", PersonRole.TEACHER, space)
+    head = await here.room.device(Role.HEAD, territory.replica.door.lineage(space)[1], person=director)
+    await here.sync(head, here.machine)
+    work = await here.work()
+    await here.revoke(here.teacher)
+    laptop = await here.room.teacher()
+    await here.sync(laptop, here.machine, laptop)
+    assert not await here.can_open(laptop, work)
+    await here.sync(head, laptop)
+    assert await here.can_open(laptop, work)
+    said = [entry for entry in await territory.replica.store.scan_kinds([Kind.WRAP]) if entry.header.target]
+    assert [entry.header.author for entry in said if entry.header.target == bytes.fromhex(work)][-1] == (
+        head.agent.device
+    )

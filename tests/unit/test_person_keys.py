@@ -1,0 +1,115 @@
+"""A teacher's reading key, sealed to other devices and to a phrase."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from protocol.canonical import encode
+from protocol.errors import BadInput, Code, PeerFault
+from protocol.identity import AgreementKey
+from protocol.kit import Argon2Cost
+from protocol.person_keys import (
+    PHRASE_WORDS,
+    KeyWraps,
+    PhraseKey,
+    drawn_of,
+    open_reading_key,
+    phrase_key,
+    phrase_of,
+    seal_reading_key,
+)
+from protocol.words import WORDS
+
+DRAW = Random(5).randbytes
+PERSON = DRAW(16)
+KEY, DEVICE, STRANGER = AgreementKey(DRAW(32)), AgreementKey(DRAW(32)), AgreementKey(DRAW(32))
+SEALED = seal_reading_key(KEY, PERSON, DEVICE.public, DRAW(32))
+CHEAP = Argon2Cost(8, 1, 1)
+
+
+def test_a_reading_key_opens_on_the_device_that_it_was_sealed_to() -> None:
+    assert open_reading_key(SEALED, PERSON, KEY.public, DEVICE).seed == KEY.seed
+
+
+@pytest.mark.parametrize(
+    ("person", "agreement", "device"),
+    [(DRAW(16), KEY.public, DEVICE), (PERSON, STRANGER.public, DEVICE), (PERSON, KEY.public, STRANGER)],
+)
+def test_it_opens_for_no_other_person_key_or_device(person: bytes, agreement: bytes, device: AgreementKey) -> None:
+    with pytest.raises(PeerFault) as caught:
+        open_reading_key(SEALED, person, agreement, device)
+    assert caught.value.code is Code.BAD_SEAL
+
+
+def test_a_seal_that_holds_another_key_than_it_names_opens_nothing() -> None:
+    from protocol import hpke  # noqa: PLC0415
+    from protocol.identity import tagged  # noqa: PLC0415
+
+    info = tagged(b"relais/0 key wrap", PERSON + KEY.public)
+    for held in (STRANGER.seed, b"short"):
+        with pytest.raises(PeerFault):
+            open_reading_key(hpke.seal(held, DEVICE.public, info, DRAW(32)), PERSON, KEY.public, DEVICE)
+
+
+def test_a_phrase_is_read_whatever_its_case_accents_and_punctuation() -> None:
+    words = ("balançoire", "bague", "dragon", "éclair", "écluse", "zèbre", "abeille", "éventail")
+    drawn = bytes(WORDS.index(word) for word in words)
+    phrase = phrase_of(drawn)
+    assert phrase == "balançoire bague dragon éclair écluse zèbre abeille éventail"
+    typed = "BALANCOIRE, Bague - dragon\neclair. Ecluse zebre  abeille éventail\n"
+    assert drawn_of(phrase) == drawn_of(typed) == drawn
+
+
+@pytest.mark.parametrize("typed", ["abeille", "abeille " * 9, "abeille " * 7 + "ornithorynque", "a" * 500, ""])
+def test_what_is_no_phrase_is_said_to_be_none(typed: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        drawn_of(typed)
+    assert caught.value.exit_status == 2
+
+
+def test_a_phrase_gives_one_key_per_person_and_salt() -> None:
+    drawn, salt = DRAW(PHRASE_WORDS), DRAW(16)
+    made = {
+        phrase_key(drawn, PERSON, salt, CHEAP).public,
+        phrase_key(drawn, PERSON, DRAW(16), CHEAP).public,
+        phrase_key(drawn, DRAW(16), salt, CHEAP).public,
+        phrase_key(DRAW(PHRASE_WORDS), PERSON, salt, CHEAP).public,
+    }
+    assert len(made) == 4
+    assert phrase_key(drawn, PERSON, salt, CHEAP).public in made
+
+
+def test_payloads_come_back_as_they_went() -> None:
+    wraps = KeyWraps(KEY.public, ((DEVICE.public, SEALED),))
+    phrase = PhraseKey(DEVICE.public, DRAW(16), CHEAP)
+    assert KeyWraps.parse(wraps.encode()) == wraps
+    assert PhraseKey.parse(phrase.encode()) == phrase
+
+
+@pytest.mark.parametrize(
+    "rows", [[1], [[KEY.public]], [[KEY.public, bytes(79)]], [[bytes(31), SEALED]], [SEALED] * 300]
+)
+def test_malformed_wraps_are_refused(rows: list[object]) -> None:
+    with pytest.raises(PeerFault):
+        KeyWraps.parse(encode({"agreement": KEY.public, "wraps": rows}))  # type: ignore[dict-item]
+
+
+def test_a_phrase_that_asks_for_too_much_is_refused() -> None:
+    with pytest.raises(PeerFault):
+        PhraseKey.parse(PhraseKey(DEVICE.public, DRAW(16), Argon2Cost(1 << 30, 3, 4)).encode())
+
+
+def test_the_vector_of_the_specification() -> None:
+    known = json.loads((Path(__file__).parent.parent / "vectors" / "person_keys.json").read_text())
+    key, person = AgreementKey(bytes.fromhex(known["reading_key"])), bytes.fromhex(known["person"])
+    recipient = AgreementKey(bytes.fromhex(known["recipient_secret"]))
+    sealed = seal_reading_key(key, person, recipient.public, bytes.fromhex(known["ephemeral"]))
+    assert sealed.hex() == known["wrap"]
+    assert open_reading_key(sealed, person, bytes.fromhex(known["agreement"]), recipient).seed == key.seed
+    cost = Argon2Cost(known["memory"], known["passes"], known["lanes"])
+    derived = phrase_key(drawn_of(known["phrase"]), person, bytes.fromhex(known["salt"]), cost)
+    assert (derived.seed.hex(), derived.public.hex()) == (known["phrase_secret"], known["phrase_agreement"])
