@@ -28,6 +28,7 @@ from protocol.wire import CONTENT_TYPE, ENROLL_PATH, PACKS_PATH, RECONCILE_PATH,
 from protocol.work import ContentRef, HandIn
 from tests.harness.machines import Machine, eventually
 from tests.harness.raw_device import Answer, RawDevice, http_call, raw_call
+from tests.harness.server_thread import running_server
 
 PACK_BYTES = 300_000
 
@@ -52,9 +53,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
     folder = tmp_path_factory.mktemp("http")
     server = Machine("server", folder / "server", "sync-server")
     server.ok("init", "--name", "Cher", "--kit", str(folder / "kit"))
-    line = server.start("--listen", "127.0.0.1:0")
-    try:
-        url = line.split()[-1]
+    with running_server(server.folder) as url:
         space = server.ok("space", "add", "CM2 B", "--school", "0180001D")["space"]
         person = server.ok("person", "add", "Mme Petit", "--role", "teacher", "--space", space)["person"]
         pupil = server.ok("person", "add", "Léa", "--role", "pupil", "--space", space)["person"]
@@ -62,8 +61,6 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
         made.teacher.enroll(made.invite("teacher", "--person", person))
         made.machine.enroll(made.invite("machine"))
         yield made
-    finally:
-        server.kill()
 
 
 def connected(desk: Desk) -> socket.socket:

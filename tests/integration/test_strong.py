@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import struct
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from random import Random
 
@@ -13,8 +16,8 @@ from protocol.delta import LEVEL, compress
 from protocol.errors import Code, LocalFailure
 from protocol.limits import MiB
 from protocol.manifest import ManifestEntry
-from protocol.reflate import Unfolded
-from protocol.replica import strong_build
+from protocol.reflate import Unfolded, fold
+from protocol.replica import strong_build, strong_worker
 from protocol.replica.strong_build import reading_order
 from protocol.replica.strong_worker import StrongWorker, lighter_image
 from protocol.wire import SYNC_PATH
@@ -239,3 +242,37 @@ def test_what_is_read_comes_before_what_is_looked_at_and_listened_to() -> None:
     assert [file.path for file in ordered] == [
         "b/page.HTM", "page.html", "cours.odt", "autre.xyz", "image.png", "son.wav", "film.mp4",
     ]  # fmt: skip
+
+
+def test_the_worker_does_jobs_one_after_the_other_until_its_input_ends() -> None:
+    image = b"a" * 5_000
+    jobs = BytesIO(
+        b"".join(
+            struct.pack(">BI", kind, len(data)) + data
+            for kind, data in ((1, image), (2, LESSON["cours.odt"]), (2, b"no container"), (2, Random(1).randbytes(99)))
+        )
+        + b"\x01\x00"  # cut short: whoever asked is gone
+    )
+    results = BytesIO()
+    strong_worker.work(jobs, results)
+    results.seek(0)
+    found = []
+    while head := results.read(8):
+        recipe, rest = struct.unpack(">II", head)
+        found.append((results.read(recipe), results.read(rest)))
+    assert len(found) == 4
+    assert found[0] == (b"", compress(image, b"", LEVEL))
+    recipe, plain = found[1]
+    assert fold(plain, recipe, max_bytes=MiB) == LESSON["cours.odt"]
+    assert found[2:] == [(b"", b""), (b"", b"")]
+
+
+async def test_a_job_that_is_given_up_leaves_no_worker_that_would_answer_it_later() -> None:
+    worker = StrongWorker()
+    job = asyncio.create_task(worker.compress(Random(1).randbytes(8 * MiB)))
+    while worker._process is None:  # noqa: ASYNC110  (the worker tells nobody)
+        await asyncio.sleep(0)
+    job.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await job
+    assert worker._process is None

@@ -7,15 +7,17 @@ import signal
 import subprocess
 import sys
 from asyncio.subprocess import PIPE
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from protocol.errors import BadInput, Code, PeerFault
-from protocol.replica.console import Notices
+from protocol.replica.console import Notices, _silence, installed_version, tell
 from protocol.replica.console_config import Known, settings_for
-from protocol.replica.console_text import readable
+from protocol.replica.console_text import ID_CHARS, readable
+from protocol.replica.operation import JSON
 from tests.harness.console_program import PROGRAM
 
 ROOT = Path(__file__).parents[2]
@@ -367,3 +369,109 @@ def test_a_lasting_command_begins_anew_without_what_parsing_loaded(tmp_path: Pat
     argv = [sys.executable, "-m", "tests.harness.console_program", "run", "--listen", "é:1", "--data", str(tmp_path)]
     done = subprocess.run([*argv, "--json"], cwd=ROOT, capture_output=True, check=True)
     assert json.loads(done.stdout) == {"listen": "é:1", "data": str(tmp_path), "parser": False}
+
+
+def test_a_lasting_command_replaces_its_process_and_takes_over_what_was_parsed(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replaced: list[tuple[str, list[str], dict[str, str]]] = []
+
+    class Replaced(Exception):
+        pass
+
+    def replace(path: str, argv: list[str], environment: dict[str, str]) -> None:
+        replaced.append((path, argv, environment))
+        raise Replaced
+
+    monkeypatch.setattr("os.execve", replace)
+    argv = ["run", "--listen", "é:1", "--data", str(terminal.data_dir), "--json"]
+    monkeypatch.setattr(sys, "argv", ["sync-agent", *argv])
+    PROGRAM.main()
+    (path, began, environment) = replaced[0]
+    assert (path, began[0]) == (sys.executable, sys.executable)
+    told = {key: value for key, value in environment.items() if key.startswith("SYNC_AGENT")}
+    assert list(told) == ["SYNC_AGENT_PARSED"]
+
+    # the process that takes over parses nothing again, and leaves nothing of it to its children
+    for key, value in told.items():
+        monkeypatch.setenv(key, value)
+    monkeypatch.setattr(sys, "argv", ["sync-agent", "nonsense"])
+    terminal._capture.readouterr()
+    assert PROGRAM.main() == 0
+    result = json.loads(terminal._capture.readouterr().out)
+    assert (result["listen"], result["data"]) == ("é:1", str(terminal.data_dir))
+    assert "SYNC_AGENT_PARSED" not in os.environ
+
+
+def test_where_a_process_cannot_be_replaced_the_command_just_goes_on(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["sync-agent", "run", "--data", str(terminal.data_dir), "--json"])
+    monkeypatch.setattr(PROGRAM, "_begin_anew", lambda _parsed: None)
+    assert PROGRAM.main() == 0
+    assert json.loads(terminal._capture.readouterr().out)["listen"] == "nowhere"
+
+
+def test_a_reader_that_has_gone_ends_it_with_1_and_no_complaint(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(_parsed: object) -> int:
+        raise BrokenPipeError
+
+    silenced: list[object] = []
+    monkeypatch.setattr("protocol.replica.console._perform", gone)
+    monkeypatch.setattr("protocol.replica.console._silence", silenced.append)
+    assert terminal.run("verify") == 1
+    assert silenced == [sys.stdout]
+    assert terminal.err == ""
+
+
+def test_nobody_to_tell_anything_to_is_no_failure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A service of Windows has neither stdout nor stderr."""
+    monkeypatch.setattr(sys, "stderr", None)
+    tell("nobody hears this")
+    monkeypatch.setattr(sys, "stdout", None)
+    assert PROGRAM.main(["verify", "--data", str(tmp_path)]) == 0
+    with (tmp_path / "closed").open("w", encoding="utf-8") as closed:
+        pass
+    monkeypatch.setattr(sys, "stderr", closed)
+    tell("nor this")
+
+
+def test_a_stream_whose_end_is_closed_leads_nowhere_afterwards(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w", encoding="utf-8") as stream:
+        _silence(stream)
+        stream.write("x")
+    _silence(None)
+
+
+async def test_a_command_without_files_lets_nothing_else_arrive() -> None:
+    assert await Notices().data(b"x") is None  # type: ignore[func-returns-value]
+    assert await Notices().end() is None  # type: ignore[func-returns-value]
+
+
+def test_bare_files_have_no_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(_name: str) -> str:
+        raise PackageNotFoundError("relais")
+
+    assert installed_version() != "unknown"
+    monkeypatch.setattr("importlib.metadata.version", unknown)
+    assert installed_version() == "unknown"
+
+
+def test_text_for_people_is_short_where_it_may_be_and_whole_where_it_must_be() -> None:
+    problems = [
+        {"code": "disk-full", "message": "the disk is full", "remedy": "make room"},
+        {"code": "x", "message": "y"},
+    ]
+    assert readable(problems) == "- the disk is full (disk-full)\n  → make room\n- y (x)\n"
+    assert readable("plain") == "plain\n"
+    rows: JSON = [
+        {"id": "ab" * 32, "at": "2026-11-24T22:33:00Z", "old": "2026-99-24T22:33:00Z", "in": {"a": 1}, "no": {}}
+    ]
+    assert readable(rows, 200).splitlines()[1].split()[0] == "ab" * (ID_CHARS // 2)
+    assert "a=1" in readable(rows, 200)
+    assert "2026-99-24T22:33:00Z" in readable(rows, 200), "what is no time stays as it is"
+    assert "…" in readable([{"title": "x" * 90, "other": "y" * 90}], 60)

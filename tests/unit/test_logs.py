@@ -8,12 +8,13 @@ import os
 import re
 import stat
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from protocol.errors import Code, LocalFailure
-from protocol.replica.service.logs import BoundedFile, Form, Line, form_of
+from protocol.replica.service.logs import OWN, BoundedFile, Form, Line, form_of, log_to, logging_to, say
 
 
 def line(form: Form, name: str, message: str, *arguments: object, error: BaseException | None = None) -> str:
@@ -98,3 +99,81 @@ def test_the_journal_is_recognised_by_the_very_stream_that_it_names(tmp_path: Pa
     assert form_of(io.StringIO(), "1:2") is Form.FILE
     assert form_of(None, None) is Form.FILE
     assert sys.stderr is not None
+
+
+@pytest.fixture
+def own_logging() -> Iterator[logging.Logger]:
+    """The process's logging, as it was again afterwards."""
+    root = logging.getLogger()
+    kept = root.handlers[:], root.level, {name: logging.getLogger(name).level for name in OWN}
+    root.handlers = []
+    yield logging.getLogger("sync_agent.test")
+    for handler in root.handlers:
+        handler.close()
+    root.handlers, root.level = kept[0], kept[1]
+    for name, level in kept[2].items():
+        logging.getLogger(name).setLevel(level)
+
+
+def test_a_stream_shows_what_is_ours_and_of_libraries_only_warnings(own_logging: logging.Logger) -> None:
+    stream = io.StringIO()
+    log_to(stream, Form.TERMINAL)
+    own_logging.info("ready")
+    logging.getLogger("aiohttp.server").info("a request")
+    logging.getLogger("aiohttp.server").warning("odd bytes")
+    assert stream.getvalue() == "ready\nodd bytes\n"
+    # the last call counts: nothing is written twice
+    log_to(None, Form.FILE)
+    own_logging.info("more")
+    assert "more" not in stream.getvalue()
+
+
+def test_a_stream_whose_reader_went_away_stops_nothing(own_logging: logging.Logger) -> None:
+    stream = io.StringIO()
+    log_to(stream, Form.TERMINAL)
+    stream.close()
+    own_logging.info("ready")
+
+
+def test_what_was_said_to_a_person_is_in_the_file_once_and_not_again_on_their_screen(
+    own_logging: logging.Logger, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "agent.log"
+
+    def run() -> None:
+        with logging_to(str(file), None):
+            say(own_logging, "ready: Renard")
+            raise LocalFailure(Code.DISK_FULL, "the disk is full")
+
+    with pytest.raises(LocalFailure):
+        run()
+    assert [line.split("message=")[1] for line in file.read_text(encoding="utf-8").splitlines()] == [
+        '"ready: Renard"',
+        '"the disk is full"',
+    ]
+    assert capsys.readouterr().err == "ready: Renard\n"
+    with logging_to(None, None):
+        say(own_logging, "ready: Renard")
+    assert capsys.readouterr().err == "ready: Renard\n"
+
+
+def test_levels_that_systemd_does_not_know_are_the_least(own_logging: logging.Logger) -> None:
+    record = logging.LogRecord("sync_agent.x", logging.DEBUG, "x.py", 1, "m", (), None)
+    assert Line(Form.JOURNAL).format(record).startswith("<7>")
+
+
+def test_where_an_old_file_cannot_be_renamed_the_log_begins_anew_in_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(*_: object) -> None:
+        raise PermissionError(32, "used by another process")
+
+    monkeypatch.setattr(Path, "replace", denied)
+    path = tmp_path / "agent.log"
+    handler = BoundedFile(path, max_bytes=100, kept=1)
+    handler.setFormatter(Line(Form.TERMINAL))
+    for number in range(50):
+        handler.handle(logging.LogRecord("sync_agent.x", logging.INFO, "x.py", 1, "line %d", (number,), None))
+    handler.close()
+    assert path.stat().st_size <= 100
+    assert "line 49" in path.read_text(encoding="utf-8")

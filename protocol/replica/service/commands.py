@@ -20,7 +20,12 @@ ForUser = Annotated[bool, typer.Option("--user", help="A service of your own acc
 
 
 def add_service_commands(
-    program: Program, nature: Nature, default_name: str, check_folder: Callable[[Path], None]
+    program: Program,
+    nature: Nature,
+    default_name: str,
+    check_folder: Callable[[Path], None],
+    *,
+    on_windows: bool = os.name == "nt",
 ) -> None:
     """Enter the commands into a program's table. `check_folder` refuses a DIR that is not ready to be served."""
 
@@ -53,7 +58,7 @@ def add_service_commands(
         del call
         return installation.status(named(name), _SCOPES[user], installation.this_system())
 
-    if os.name == "nt":
+    if on_windows:
 
         @program.command("service host")
         def host(call: Call, *, name: Name = None) -> JSON:

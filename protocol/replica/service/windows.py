@@ -8,7 +8,8 @@ Rules:
 - it starts with Windows, without waiting for the network, and again after a failure;
 - start, end and failure are in Windows' event log; all else is in DIR\logs, bounded.
 
-The pywin32 calls are at the end, and are met on Windows only; what they are given is pure and above.
+The pywin32 calls are at the end; what they are given is pure and above. They have run before a service manager that a
+test holds (tests/harness/windows.py), never on Windows.
 """
 
 from __future__ import annotations
@@ -123,6 +124,10 @@ def _install(service: ServiceDefinition, give_rights: Callable[[], object]) -> N
             _configure(api, handle, known)
             give_rights()
             api.StartService(handle, None)
+        except BaseException:
+            # half a service would start with Windows, and fail for ever
+            api.DeleteService(handle)
+            raise
         finally:
             api.CloseServiceHandle(handle)
     finally:
@@ -177,18 +182,24 @@ def _remove(name: str) -> None:
 
 
 def state_of(name: str) -> int | None:
-    """The state of a service in the manager's numbers; None if there is none."""
+    """The state of a service in the manager's numbers; None if there is none. Raises as `install` does."""
     tools, errors = _library("win32serviceutil"), _library("pywintypes")
-    try:
-        return int(tools.QueryServiceStatus(name)[1])
-    except errors.error as reason:
-        if reason.winerror == NO_SUCH_SERVICE:
-            return None
-        raise
+    with _named():
+        try:
+            return int(tools.QueryServiceStatus(name)[1])
+        except errors.error as reason:
+            if reason.winerror == NO_SUCH_SERVICE:
+                return None
+            raise
 
 
 def description_of(name: str) -> str:
-    """The description that the manager keeps, which ends with our marker."""
+    """The description that the manager keeps, which ends with our marker. Raises as `install` does."""
+    with _named():
+        return _description_of(name)
+
+
+def _description_of(name: str) -> str:
     api = _library("win32service")
     manager = api.OpenSCManager(None, None, MAY_ASK)
     try:
