@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path, PureWindowsPath
 
 import pytest
 
 from protocol.errors import BadInput, Code, LocalFailure, Refused
+from protocol.replica.operation import JSON
 from protocol.replica.service import windows
 from protocol.replica.service.definition import AGENT, SERVER, Scope, ServiceDefinition
 from protocol.replica.service.hosting import asked_by_host
@@ -84,10 +85,11 @@ def test_installing_again_is_an_update_and_removing_leaves_nothing(manager: Serv
 def test_a_service_of_another_folder_or_program_is_never_touched(manager: ServiceManager) -> None:
     system = Machine().system
     install(agent(), system, print)
-    for attempt in (
+    attempts: list[Callable[[], JSON]] = [
         lambda: install(agent(r"D:\other"), system, print),
         lambda: uninstall(SERVER, "relais-agent", Scope.SYSTEM, system),
-    ):
+    ]
+    for attempt in attempts:
         with pytest.raises(BadInput) as raised:
             attempt()
         assert raised.value.code is Code.ALREADY_INSTALLED
