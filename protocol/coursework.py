@@ -90,10 +90,20 @@ class FeedbackNote:
 
 
 @dataclass(frozen=True, slots=True)
+class Witness:
+    """A signed receipt that counts: what it says (SAFE, SERVER or TEACHER), by which key, and when."""
+
+    says: HandInState
+    by: bytes
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Work:
     """A hand-in as its entries make it.
 
-    `readers` maps a reader's key to sealed content keys, the author's own first.
+    `readers` maps a reader's key to sealed content keys, the author's own first; `witnesses` are all receipts for it,
+    oldest first.
     """
 
     id: bytes
@@ -111,6 +121,7 @@ class Work:
     feedback_ids: tuple[bytes, ...]
     late: bool
     clock_doubtful: bool
+    witnesses: tuple[Witness, ...] = ()
 
     @property
     def state(self) -> HandInState:
@@ -176,6 +187,13 @@ _KINDS = _SWITCHES | {
 }
 
 
+_SAYS: Mapping[int, HandInState] = {
+    Kind.RECEIPT_SAFE: HandInState.SAFE,
+    Kind.RECEIPT_SERVER: HandInState.SERVER,
+    Kind.RECEIPT_TEACHER: HandInState.TEACHER,
+}
+
+
 def _parsed(entry: Entry, parse: Callable[[bytes], T]) -> T | None:
     """What an entry's payload says, or None where this version cannot read it."""
     try:
@@ -230,6 +248,8 @@ def _work(entry: Entry, about: Sequence[Entry], items: Mapping[bytes, Item]) -> 
         ]
 
     server = receipts(Kind.RECEIPT_SERVER)
+    safe = [other for other in receipts(Kind.RECEIPT_SAFE) if other.header.author != header.author]
+    teacher = receipts(Kind.RECEIPT_TEACHER)
     notes = [other for other in of_kind[Kind.FEEDBACK] if _parsed(other, Feedback.parse) is not None]
     item = items.get(header.target)
     due_ms = None if item is None else item.shown.record.due_ms
@@ -243,15 +263,17 @@ def _work(entry: Entry, about: Sequence[Entry], items: Mapping[bytes, Item]) -> 
         at_ms=at_ms,
         record=record,
         readers=_readers(header.author, of_kind[Kind.WRAP]),
-        copies=frozenset(
-            other.header.author for other in receipts(Kind.RECEIPT_SAFE) if other.header.author != header.author
-        ),
+        copies=frozenset(other.header.author for other in safe),
         at_server=bool(server),
-        opened=bool(receipts(Kind.RECEIPT_TEACHER)),
+        opened=bool(teacher),
         feedback=_note(notes),
         feedback_ids=tuple(other.id for other in heads(notes)),
         late=due_ms is not None and at_ms > due_ms,
         clock_doubtful=any(at_ms > milliseconds_of(other.header.at) + MAX_CLOCK_LEAD_MS for other in server),
+        witnesses=tuple(
+            Witness(_SAYS[other.header.kind], other.header.author, milliseconds_of(other.header.at))
+            for other in sorted((*safe, *server, *teacher), key=lambda other: (other.header.at, other.id))
+        ),
     )
 
 

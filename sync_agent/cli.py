@@ -35,6 +35,7 @@ ITEM_COLUMNS: Final = (
     "item", "title", "kind", "subject", "due", "at", "complete", "conflict", "withdrawn", "files",
 )  # fmt: skip
 HAND_IN_COLUMNS: Final = ("id", "item", "person", "state", "at", "files", "feedback")
+PAGE_LANGUAGES: Final = ("fr", "en")
 HAND_IN_TRIES: Final = 3
 LASTING_BYTES: Final = 64 * MiB
 REPAIR_TRIES: Final = 6
@@ -424,6 +425,33 @@ def _named_paths(titles: Sequence[str]) -> list[JSON]:
 def _absolute(path: str) -> str:
     """The caller's path, for a process that works in another folder. Links stay as they are."""
     return os.path.abspath(path)  # noqa: PTH100
+
+
+@PROGRAM.command("receipt")
+async def receipt(
+    call: Call,
+    hand_in: HandInId,
+    *,
+    to_print: Annotated[
+        str | None, typer.Option("--print", metavar="FILE", help="Also write a page to print, with a QR code.")
+    ] = None,
+    language: Annotated[str, typer.Option("--lang", help="The page's language: fr or en.")] = "fr",
+) -> JSON:
+    """Give the proof of a hand-in: a code to keep, which the server checks later with `check-receipt`."""
+    if language not in PAGE_LANGUAGES:
+        raise BadInput(Code.USAGE, f"--lang is one of: {', '.join(PAGE_LANGUAGES)}")
+    params: Params = {"id": hand_in, "page": None if to_print is None else language}
+    found = await _run(call, "receipt", params)
+    if to_print is not None and isinstance(found, dict):
+        _write_page(Path(to_print), str(found.pop("page")))
+    return found
+
+
+def _write_page(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as reason:
+        raise BadInput(Code.UNREADABLE_FILE, f"{path} cannot be written: {reason.strerror}") from reason
 
 
 # --- a teacher's key --------------------------------------------------------------------------------------------------

@@ -113,6 +113,7 @@ def table(agent: Agent, connect: Connect | None = None) -> Table:
         courier_commands.EXPORT: commands.courier_export,
         courier_commands.SURVEY: commands.courier_survey,
         courier_commands.IMPORT: commands.courier_import,
+        "receipt": commands.receipt,
         "key-phrase": commands.key_phrase,
         "key-open": commands.key_open,
         "watch-add": commands.watch_add,
@@ -279,6 +280,11 @@ class _Commands:
             return await courier_commands.import_here(self._agent, incoming)
         finally:
             await Materializer(self._agent).refresh(thorough=True, set_aside=True)
+
+    async def receipt(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        from sync_agent.proof import proof_of  # noqa: PLC0415 — loaded only when needed
+
+        return await proof_of(self._agent, _work(params), given.text_or_none(params, "page"))
 
     async def key_phrase(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
         from sync_agent.reading_key import new_phrase  # noqa: PLC0415 — loaded only when needed

@@ -240,6 +240,14 @@ async def hand_ins(call: Call, *, space: Space) -> JSON:
     return await _run(call, "hand-ins", {"space": space})
 
 
+@PROGRAM.command("check-receipt", verdict=True)
+async def check_receipt(
+    call: Call, code: Annotated[str, typer.Argument(metavar="CODE", help="The code on the proof that a pupil keeps.")]
+) -> JSON:
+    """Say what has become of a hand-in from the proof on paper; exit 1 if nothing of it is here."""
+    return await _run(call, "check-receipt", {"code": code})
+
+
 @PROGRAM.command("revoke", said="cut off; what it had brought stays")
 async def revoke(call: Call, device: Annotated[str, typer.Argument(help="The device's id, from `devices`.")]) -> JSON:
     """Cut a device off everywhere: what it had brought stays, what turns up later is held back."""

@@ -26,6 +26,7 @@ from sync_server.handlers.invitations import Wanted, invite
 from sync_server.handlers.members import list_devices
 from sync_server.handlers.names import device_id, invited_role, lifetime_ms, person_id, person_role
 from sync_server.handlers.people import add_person, list_persons
+from sync_server.handlers.proofs import check_proof
 from sync_server.handlers.spaces import add_space, list_spaces, space_named, spaces_named
 from sync_server.handlers.upkeep import repair, totals, verify
 
@@ -160,6 +161,31 @@ async def _hand_ins(server: Server, params: Params, _outgoing: Outgoing) -> JSON
     ]
 
 
+async def _check_receipt(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
+    proof = await check_proof(server, _text(params, "code"))
+    work = proof.work
+    if work is None:
+        return {"valid": False, "why": proof.finding.value, "message": proof.sentence}
+    return {
+        "valid": True,
+        "why": None,
+        "message": proof.sentence,
+        "id": work.id.hex(),
+        "item": work.item.hex(),
+        "title": None if proof.item is None else proof.item.shown.record.title,
+        "space": work.space.hex(),
+        "person": work.person.hex(),
+        "name": proof.name,
+        "at": rfc3339(work.at_ms),
+        "late": work.late,
+        "state": work.state.value,
+        "content_here": proof.content_here,
+        "receipts": [
+            {"state": each.says.value, "device": each.by.hex(), "at": rfc3339(each.at_ms)} for each in work.witnesses
+        ],
+    }
+
+
 async def _revoke(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
     await grants.revoke_device(server, device_id(_text(params, "device")))
     return {}
@@ -224,6 +250,7 @@ _COMMANDS: Final[Mapping[str, Command]] = {
     "administrator add": _administrator_add,
     "administrator list": _administrator_list,
     "administrator remove": _administrator_remove,
+    "check-receipt": _check_receipt,
     "revoke": _revoke,
     "erase": _erase,
     "backup": _backup,

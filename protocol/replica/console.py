@@ -96,10 +96,11 @@ class Program:
     ) -> Callable[[_H], _H]:
         """Enter a function as the command `name` (`"items"`, `"space add"`).
 
-        `verdict`: the exit status is 1 if the result's `ok` is false. `raw`: the command writes stdout itself and its
-        result is not shown. `lasting`: once its options are parsed the command begins anew in the same process without
-        what parsing has loaded, which a daemon would keep in memory for weeks. `said`: one line for people once it is
-        done, where there is no result to show. `columns`: those that people see of a result that is a table.
+        `verdict`: the exit status is 1 if the result's `ok`, or `valid`, is false. `raw`: the command writes stdout
+        itself and its result is not shown. `lasting`: once its options are parsed the command begins anew in the same
+        process without what parsing has loaded, which a daemon would keep in memory for weeks. `said`: one line for
+        people once it is done, where there is no result to show. `columns`: those that people see of a result that is a
+        table.
         """
 
         def enter(handler: _H) -> _H:
@@ -320,7 +321,7 @@ def _perform(parsed: _Parsed) -> int:
         _write(text)
     if parsed.command.said is not None and not parsed.call.json:
         tell(parsed.command.said)
-    return 1 if parsed.command.verdict and not result["ok"] else 0
+    return 1 if parsed.command.verdict and not result.get("ok", result.get("valid")) else 0
 
 
 def _report(where: str, error: RelaisError, *, as_json: bool) -> int:

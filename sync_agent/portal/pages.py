@@ -13,6 +13,7 @@ from protocol.coursework import HandInState, Item, Version, Work
 from protocol.errors import BadInput, Code
 from protocol.manifest import ManifestEntry
 from protocol.portable_names import portable_form
+from protocol.receipt_code import proof_code
 from protocol.replica.operation import JSON
 from protocol.work import ContentRef, ItemKind
 from sync_agent import parameters as given
@@ -24,6 +25,7 @@ from sync_agent.portal.shelf import Piece, Told, by_due, entry_page, newest_firs
 from sync_agent.portal.uploads import form_with_files
 from sync_agent.portal.visit import Visit, remember_who
 from sync_agent.portal.wording import Words
+from sync_agent.proof import picture_of
 
 SAVED_FILE: Final = {"Content-Security-Policy": SAVED_FILE_POLICY}
 MAX_LISTED_FILES: Final = 500
@@ -311,6 +313,26 @@ class Pages:
             answerer=visit.answerer(self._shelf, room, work),
             mine=mine,
             done=request.query.get("done"),
+        )
+
+    async def receipt(self, request: web.Request) -> web.Response:
+        """The proof of a hand-in, to print: for whoever may see how far it has come."""
+        visit = await self._desk.visit(request)
+        wanted = given.identifier(request.match_info, "work", Code.UNKNOWN_HAND_IN, "hand-in")
+        room, work = await self._shelf.work(visit.rooms, wanted)
+        told = self._shelf.told(work, await self._shelf.refusals())
+        mine = visit.teaches or (visit.me is not None and visit.me.id == work.person)
+        if not mine and not told.made_here:
+            raise BadInput(Code.UNKNOWN_HAND_IN, "this is the work of somebody else")
+        return self._desk.page(
+            visit,
+            "receipt.html",
+            work=work,
+            code=proof_code(work.id),
+            picture=picture_of(proof_code(work.id)),
+            title=_title(room.coursework.items.get(work.item), visit.say),
+            name=room.name_of(work.person) or visit.say("unknown.person"),
+            place=room.name,
         )
 
     async def save_note_file(self, request: web.Request) -> web.StreamResponse:

@@ -76,6 +76,7 @@ def _pages_app(desk: Desk, table: Table) -> web.Application:
     post("/item/{item}/fetch", pages.fetch)
     get("/work", pages.works)
     get("/work/{work}", pages.work)
+    get("/work/{work}/receipt", pages.receipt)
     get("/work/{work}/note/{path:.+}", pages.save_note_file)
     get("/state", pages.state)
     get("/live", pages.live)

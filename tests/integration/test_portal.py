@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from protocol.errors import BadInput, Code, LocalFailure
+from protocol.receipt_code import proof_code
 from protocol.roles import PersonRole, Role
 from protocol.work import ItemKind
 from sync_agent.addresses import Address
@@ -179,6 +180,22 @@ async def test_a_pupil_hands_in_sees_that_it_is_kept_and_reads_the_answer(
             assert words in page
         saved = await surfer.get(f"/work/{work}/note/note.txt")
         assert (saved.body, saved.headers["Content-Disposition"][:10]) == (b"bravo", "attachment")
+
+
+async def test_the_proof_of_a_hand_in_is_a_page_to_print_for_who_may_see_how_far_it_has_come(
+    room: Classroom, assignment: tuple[Device, Device, str]
+) -> None:
+    _, pc, item = assignment
+    work = await room.hand_in(pc, bytes.fromhex(item), {"a.txt": b"a"})
+    other = await room.machine()
+    await brought(room, pc, other)
+    async with portal(pc.agent) as surfer:
+        assert f"/work/{work.hex()}/receipt" in await surfer.page(f"/work/{work.hex()}")
+        page = await surfer.page(f"/work/{work.hex()}/receipt")
+        for words in (proof_code(work), "Léa", "<path", "Le serveur l&#39;a reçu"):
+            assert words in page
+    async with portal(other.agent) as surfer:
+        assert (await surfer.get(f"/work/{work.hex()}/receipt")).status == 404
 
 
 async def test_one_file_of_a_hand_in_is_saved_alone_and_tells_the_pupil(

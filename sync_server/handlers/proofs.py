@@ -1,0 +1,70 @@
+"""What the set says of a proof that somebody brings on paper (docs/protocol.md, "Proofs")."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from protocol.coursework import Item, Work
+from protocol.entry import Entry, Kind
+from protocol.errors import BadInput
+from protocol.receipt_code import PROOF_BYTES, parse_proof
+from protocol.replica.holdings import Need
+from sync_server.app import Server
+
+
+class Finding(StrEnum):
+    """Why a proof is not valid here; `NOTHING` where it is."""
+
+    NOTHING = ""
+    UNREADABLE = "unreadable"
+    UNKNOWN = "unknown"
+    HELD_BACK = "held-back"
+    ERASED = "erased"
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """A proof as this server can judge it: the hand-in with its receipts, and whether its sealed content is here."""
+
+    finding: Finding
+    sentence: str
+    work: Work | None = None
+    item: Item | None = None
+    name: str | None = None
+    content_here: bool = False
+
+
+async def check_proof(server: Server, code: str) -> Proof:
+    """Judge a proof as somebody typed it."""
+    try:
+        beginning = parse_proof(code)
+    except BadInput as fault:
+        return Proof(Finding.UNREADABLE, fault.message)
+    for entry in await server.store.scan_kinds([Kind.HAND_IN]):
+        if entry.id[:PROOF_BYTES] == beginning:
+            return await _judged(server, entry)
+    return Proof(
+        Finding.UNKNOWN, "no hand-in of this proof is here: it was made elsewhere, or no machine has brought it yet"
+    )
+
+
+async def _judged(server: Server, entry: Entry) -> Proof:
+    view = await server.replica.view(entry.header.space)
+    work = view.coursework.hand_ins.get(entry.id)
+    if work is None:
+        if entry.id in view.roster.held_back:
+            return Proof(
+                Finding.HELD_BACK, "this work came from a device after it was cut off, and waits for somebody to judge"
+            )
+        return Proof(Finding.ERASED, "this work was here, and has been erased or cannot be read")
+    person = view.roster.persons.get(work.person)
+    content_here = await server.holdings.is_complete(Need(work.space, work.record.content.stream, sealed=True))
+    return Proof(
+        Finding.NOTHING,
+        "this work was handed in",
+        work,
+        view.coursework.items.get(work.item),
+        None if person is None else person.name,
+        content_here,
+    )

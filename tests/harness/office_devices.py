@@ -1,0 +1,84 @@
+"""Devices of a server that runs in the test's own process: enrolled with a code, syncing without a network."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from random import Random
+
+from protocol.identity import DeviceKeys
+from protocol.replica.console import Notices
+from protocol.replica.private_file import write_private
+from protocol.work import ItemKind
+from sync_agent.app import DEVICE_KEYS_FILE, Agent, Enrolment
+from sync_agent.handing_in import hand_in
+from sync_agent.publisher import Wish, publish
+from sync_agent.session import Session
+from tests.harness.classroom import SMALL, WORK, Device, Given
+from tests.harness.server_in_process import Office, office
+from tests.harness.territory import new_device
+from tests.harness.wire import URL, Frontage, MemoryTransport
+
+
+class Town:
+    """An office and the devices that it let in. `frontage` is where the server answers."""
+
+    def __init__(self, folder: Path, here: Office) -> None:
+        self.folder = folder
+        self.office = here
+        self.frontage = Frontage(here.server.responder)
+        self.devices: list[Device] = []
+
+    @property
+    def space(self) -> bytes:
+        return bytes.fromhex(self.office.space)
+
+    async def device(self, role: str, person: str | None = None, space: str | None = None) -> Device:
+        """A new device in this role, which has synced once."""
+        server, number = self.office.server, len(self.devices) + 1
+        keys: DeviceKeys = new_device(Random(2_000 + number).randbytes)
+        code = await self.office.invite(role, *([space] if space else []), person=person)
+        member = await self.office.enrol(code, keys, f"PC {number}")
+        folder = self.folder / f"device-{number}"
+        write_private(folder / DEVICE_KEYS_FILE, keys.to_bytes())
+        Enrolment(URL, server.territory.root, server.territory.name, f"PC {number}").write(folder)
+        agent = await Agent.open(folder, now_ms=self.office.clock, entropy=Random(number).randbytes)
+        chain = server.responder.station.chain
+        await agent.replica.admit(
+            (*chain, *member.answer.entries), source=server.keys.signing.public, now_ms=self.office.clock()
+        )
+        way = MemoryTransport(self.frontage)
+        device = Device(agent, Session(agent, way), way)
+        self.devices.append(device)
+        await device.session.sync()
+        return device
+
+    async def assignment(self, teacher: Device) -> bytes:
+        """Work that the teacher asks for, at the server."""
+        wish = Wish(self.space, None, ItemKind.ASSIGNMENT, "Racontez")
+        item = (await publish(teacher.agent, wish, Given(SMALL), Notices())).item
+        await self.sync(teacher)
+        return item
+
+    async def work(self, machine: Device, item: bytes, pupil: str) -> bytes:
+        """Work of a pupil, on the machine only."""
+        sizes = [(path, len(data)) for path, data in sorted(WORK.items())]
+        return await hand_in(machine.agent, item, bytes.fromhex(pupil), sizes, Given(WORK), Notices())
+
+    async def sync(self, *devices: Device) -> None:
+        for device in devices or self.devices:
+            await device.session.sync()
+
+
+@asynccontextmanager
+async def town(folder: Path) -> AsyncIterator[Town]:
+    """A new territory with one class, its server answering."""
+    async with office(folder / "server") as here:
+        found = Town(folder, here)
+        try:
+            yield found
+        finally:
+            for device in found.devices:
+                await device.way.close()
+                await device.agent.close()
