@@ -46,7 +46,10 @@ MAX_CONNECTIONS: Final = 8
 LIVE_PING_S: Final = 15.0
 LIVE_PROOF_S: Final = 10.0
 LIVE_SLOWEST_S: Final = 1.0
-MAX_HASTY_POLLS: Final = 5
+HASTY_POLLS: Final = 3
+"""After so many quick answers in a row there is a pause before each question; what moves meanwhile is kept."""
+MAX_HASTY_POLLS: Final = 30
+"""More than that is no news but a cache on the way, which gives an old answer again and again."""
 LOOK_AGAIN_S: Final = 60.0
 LOOK_S: Final = 8.0
 SILENT_S: Final = 20.0
@@ -308,6 +311,8 @@ class HttpTransport:
             if hasty > MAX_HASTY_POLLS or "age" in response.headers:
                 raise no_answer(self.url, Seen(Trouble.ALTERED))
             yield answer.status == _OK
+            if hasty > HASTY_POLLS:
+                await asyncio.sleep(LIVE_SLOWEST_S)
 
     # --- reading ------------------------------------------------------------------------------------------------------
 

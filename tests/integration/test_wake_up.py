@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
-from random import Random
+from random import Random, uniform
 
 import aiohttp
 import pytest
 from aiohttp import web
 
 from protocol.errors import Code, LocalFailure, NoAnswer, RelaisError
+from protocol.replica.background import background
 from protocol.replica.http import live
+from protocol.roles import Role
 from protocol.wire import LIVE_PATH
-from sync_agent.transport import Transport
+from sync_agent import hearing, http_transport
+from sync_agent.hearing import listening
+from sync_agent.http_transport import HttpTransport
+from sync_agent.scheduler import Scheduler
+from sync_agent.sync_result import SyncResult
 from tests.harness.classroom import SMALL, Device
 from tests.harness.http_room import HttpRoom, http_room
+from tests.harness.weather import Sockets, Weather, impairing_relay
 
 
 @pytest.fixture
@@ -43,23 +51,39 @@ async def heard(line: AsyncGenerator[bool, None]) -> bool:
 async def test_who_listens_is_told_of_a_lesson_by_somebody_else(here: HttpRoom, pushed: bool) -> None:
     teacher, machine = await here.room.teacher(), await here.room.machine()
     await teacher.session.sync()
-    way: Transport = machine.way
-    async with aclosing(way.listen(await capability_of(machine), pushed=pushed)) as line:
-        if pushed:
-            assert await heard(line) is False, "the line stands, nothing has moved"
+    async with aclosing(machine.way.listen(await capability_of(machine), pushed=pushed)) as line:
+        assert await heard(line) is not pushed, "the line stands; who asks for the first time is told to look"
         moved = asyncio.create_task(heard(line))
         await asyncio.sleep(0)
-        while not len(here.room.frontage.responder.listeners) and not moved.done():
-            await here.room.publish(teacher, SMALL)
-            await teacher.session.sync()
+        await here.room.publish(teacher, SMALL)
+        await teacher.session.sync()
         assert await moved is True
+
+
+async def test_what_moves_between_two_questions_is_told_by_the_second(here: HttpRoom) -> None:
+    teacher, machine = await here.room.teacher(), await here.room.machine()
+    await teacher.session.sync()
+    async with aclosing(machine.way.listen(await capability_of(machine), pushed=False)) as line:
+        assert await heard(line) is True
+        await here.room.publish(teacher, SMALL)
+        await teacher.session.sync()
+        assert await heard(line) is True, "nobody was listening, and it is told all the same"
 
 
 async def test_a_question_that_waited_in_vain_is_asked_again(here: HttpRoom, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "LONG_POLL_S", 0.01)
     machine = await here.room.machine()
     async with aclosing(machine.way.listen(await capability_of(machine), pushed=False)) as line:
-        assert [await heard(line) for _ in range(3)] == [False, False, False]
+        assert [await heard(line) for _ in range(4)] == [True, False, False, False]
+
+
+async def test_who_has_not_asked_for_long_is_told_to_look(here: HttpRoom, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "LONG_POLL_S", 0.01)
+    machine = await here.room.machine()
+    async with aclosing(machine.way.listen(await capability_of(machine), pushed=False)) as line:
+        assert [await heard(line) for _ in range(2)] == [True, False]
+        monkeypatch.setattr(live, "ASKS_AGAIN_S", -1.0)
+        assert await heard(line) is True
 
 
 async def test_a_line_ends_with_its_capability_and_with_the_server(
@@ -110,6 +134,42 @@ async def test_at_the_servers_end_every_listener_is_let_go(tmp_path: Path) -> No
     with pytest.raises((StopAsyncIteration, RelaisError)):
         await ended
     await line.aclose()
+
+
+# --- an agent behind a box that is no friend of WebSockets ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sockets", Sockets)
+async def test_news_wakes_an_agent_at_once_whatever_the_box_on_the_way_does_to_websockets(
+    here: HttpRoom, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sockets: Sockets
+) -> None:
+    # no poll, no proof of a WebSocket and no second try could be what brings the news: all come too late
+    monkeypatch.setattr(http_transport, "LIVE_PROOF_S", 3600.0)
+    monkeypatch.setattr(hearing, "HEAD_START_S", 0.05)
+    monkeypatch.setattr(hearing, "AFTER_FALL_S", (3600.0, 3600.0) if sockets is not Sockets.CUT else (0.0, 0.0))
+    teacher = await here.room.teacher()
+    with impairing_relay(here.url, tmp_path / "relay") as relay:
+        relay.weather = Weather(sockets=sockets)
+        machine = await here.room.device(Role.MACHINE, way=lambda _: HttpTransport(relay.url))
+        synced = asyncio.Queue[None]()
+
+        async def sync(routine: bool) -> SyncResult:
+            result = await machine.session.sync(routine=routine)
+            synced.put_nowait(None)
+            return result
+
+        scheduler = Scheduler(sync, poll_s=(3600, 3600), monotonic=time.monotonic, draw=uniform)
+        async with (
+            background(scheduler.run_forever()),
+            listening(machine.session, machine.way, scheduler),
+            asyncio.timeout(60),
+        ):
+            for number in range(3):
+                item = (await here.room.publish(teacher, {"page.html": f"v{number}".encode()})).item
+                await teacher.session.sync()
+                while item not in (await machine.agent.replica.view(here.room.space)).coursework.items:
+                    await synced.get()
+            assert scheduler.hears or sockets is Sockets.CUT
 
 
 # --- whatever a handler meets -----------------------------------------------------------------------------------------

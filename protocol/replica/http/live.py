@@ -3,7 +3,8 @@
 Rules:
 - the bearer is the capability of a sync answer; a connection lives no longer than that capability;
 - one text frame, "moved", each time; never what;
-- a plain GET waits `LONG_POLL_S` at most: 200 when something has moved, 204 when nothing has;
+- a plain GET waits `LONG_POLL_S` at most: 200 when something has moved, 204 when nothing has. What moves between two
+  questions is kept for the next one; who asks for the first time, or after a long while, is told at once to look;
 - the server's pings keep proxies from closing the line, and find out who is gone.
 
 docs/protocol.md, "Wake-up".
@@ -24,6 +25,8 @@ from protocol.replica.serving import Responder
 
 MAX_LISTENERS: Final = 20_000
 LONG_POLL_S: Final = 25.0
+ASKS_AGAIN_S: Final = 60.0
+"""How long what moves is kept for somebody who asks."""
 PING_S: Final = 50.0
 MOVED: Final = "moved"
 _MAX_FRAME_BYTES: Final = 1024
@@ -37,20 +40,22 @@ class Live:
         self._responder = responder
         self._max_listeners = max_listeners
         self._open: set[web.WebSocketResponse] = set()
+        # those who ask, between two questions: by capability, in the order in which they were answered
+        self._asking: dict[str, tuple[float, Listener]] = {}
 
     async def listen(self, request: web.Request) -> web.StreamResponse:
         """Wait with the caller for news."""
         token = request.headers.get("Authorization", "")
         if not token.startswith(_BEARER):
             raise PeerFault(Code.BAD_CAPABILITY, "this link is not valid or has expired; ask for a new one")
-        if len(self._responder.listeners) >= self._max_listeners:
+        if len(self._responder.listeners) >= self._max_listeners and token not in self._asking:
             raise NoAnswer(Code.BUSY, "too many machines are waiting for news", retry_after_s=60)
         listener = self._responder.listener(token.removeprefix(_BEARER))
         socket = web.WebSocketResponse(heartbeat=PING_S, max_msg_size=_MAX_FRAME_BYTES, compress=False)
         if socket.can_prepare(request).ok:
             await socket.prepare(request)
             return await self._push(socket, listener)
-        return await self._long_poll(listener)
+        return await self._long_poll(token, listener)
 
     async def on_shutdown(self, _app: web.Application) -> None:
         """Let everybody go: the server stops, and each will look for it with jitter."""
@@ -79,11 +84,24 @@ class Live:
             if await self._responder.concerns(listener, await listener.news()):
                 await socket.send_str(MOVED)
 
-    async def _long_poll(self, listener: Listener) -> web.Response:
+    async def _long_poll(self, token: str, fresh: Listener) -> web.Response:
+        clock = asyncio.get_running_loop().time
+        self._forget(clock() - ASKS_AGAIN_S)
+        _, listener = self._asking.pop(token, (0.0, None))
+        if listener is None:
+            self._asking[token] = (clock(), fresh)
+            return web.Response(text=MOVED)
         try:
             async with asyncio.timeout(LONG_POLL_S):
                 while not await self._responder.concerns(listener, await listener.news()):
                     pass
         except TimeoutError:
             return web.Response(status=204)
+        finally:
+            self._asking[token] = (clock(), listener)
         return web.Response(text=MOVED)
+
+    def _forget(self, before_s: float) -> None:
+        """Let go of those who have not asked again."""
+        while self._asking and next(iter(self._asking.values()))[0] < before_s:
+            del self._asking[next(iter(self._asking))]
