@@ -112,6 +112,12 @@ MAX_INTRODUCTION_TAGS: Final = 64
 MAX_NEIGHBOURS: Final = 8
 MAX_LAN_CALLERS: Final = 24
 
+# clones
+MAX_LIVES_HEARD: Final = 20_000  # devices whose processes are remembered
+MAX_LIVES_PER_DEVICE: Final = 8
+MAX_FORMER_KEYS: Final = 16
+MAX_HARDWARE_IDS: Final = 64
+
 # capabilities
 CAPABILITY_LIFETIME_S: Final = 3600
 

@@ -31,6 +31,7 @@ from protocol.limits import (
     MAX_SPACES_PER_REQUEST,
     RECONCILE_FRAME_BYTES,
 )
+from protocol.lives import LIFE_BYTES, Twin
 
 SPACE_PREFIX_BYTES: Final = 4
 _GENERATION_BYTES: Final = 8
@@ -121,6 +122,7 @@ class SyncRequest:
     brief: bool = False
     thin: bool = False
     name: str | None = None
+    life: bytes | None = None
 
     def encode(self) -> bytes:
         """The message's bytes."""
@@ -138,6 +140,7 @@ class SyncRequest:
                 brief=self.brief,
                 thin=self.thin,
                 name=self.name,
+                life=self.life,
             )
         )
 
@@ -161,6 +164,7 @@ class SyncRequest:
             brief=fields.flag("brief"),
             thin=fields.flag("thin"),
             name=fields.text_or_none("name", MAX_NAME_CHARS),
+            life=fields.octets_or_none("life", LIFE_BYTES),
         )
 
 
@@ -187,6 +191,7 @@ class SyncAnswer:
     more: bool = False
     live: str | None = None
     name: str | None = None
+    twin: Twin = Twin.NONE
 
     def encode(self) -> bytes:
         """The message's bytes."""
@@ -206,6 +211,7 @@ class SyncAnswer:
                 more=self.more,
                 live=self.live,
                 name=self.name,
+                twin=int(self.twin) or None,
             )
         )
 
@@ -228,6 +234,7 @@ class SyncAnswer:
             more=fields.flag("more"),
             live=fields.text_or_none("live", _MAX_CAPABILITY_CHARS),
             name=fields.text_or_none("name", MAX_NAME_CHARS),
+            twin=_twin(fields.count_or_none("twin")),
         )
 
 
@@ -471,6 +478,11 @@ def _checkpoint(row: Sequence[Value]) -> Checkpoint:
             return Checkpoint(space, count, chain, fingerprint)
         case _:
             raise _malformed("a checkpoint")
+
+
+def _twin(said: int | None) -> Twin:
+    """What an answer says of another process with our key; a word that is not known says nothing."""
+    return Twin(said) if said in tuple(Twin) else Twin.NONE
 
 
 def _cursor(row: Value) -> Cursor:

@@ -15,10 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
-from protocol.coursework import live_content, sealed_content
+from protocol import canonical
+from protocol.coursework import Work, live_content, sealed_content
 from protocol.entry import Entry, Kind, class_of
-from protocol.errors import BadInput, Code, LocalFailure, Refused
+from protocol.errors import BadInput, Code, LocalFailure, Refused, RelaisError
+from protocol.fields import Fields
 from protocol.identity import SEED_BYTES, AgreementKey, DeviceKeys
+from protocol.limits import MAX_DEVICE_KEYS_BYTES, MAX_FORMER_KEYS, KiB
+from protocol.lives import NONCE_BYTES, Life, Twin
 from protocol.replica.holdings import Holdings, Need
 from protocol.replica.keyring import Keyring
 from protocol.replica.operation import JSON
@@ -35,6 +39,10 @@ from sync_agent.transfer_progress import TransferProgress
 ENROLMENT_FILE: Final = "enrolment.json"
 DEVICE_KEYS_FILE: Final = "keys/device"
 PERSON_KEY_FILE: Final = "keys/person"
+FORMER_KEYS_FILE: Final = "keys/former"
+"""The keys that this device had before it found itself cloned (`succession`)."""
+BINDING_FILE: Final = "keys/binding"
+"""The machine on which the keys were made (`binding`)."""
 INTRODUCTION_FILE: Final = "keys/introduction"
 """A second copy of this device's grants, up to the root."""
 EVICTED_MARKS: Final = "evicted/"
@@ -163,7 +171,11 @@ class Agent:
         self.keys = keys
         self.replica = replica
         self.holdings = holdings
-        self.keyring = Keyring(replica, (keys.agreement,))
+        former = former_keys(folder)
+        self.keyring = Keyring(replica, (keys.agreement, *(each.agreement for each in former)))
+        self.former = frozenset(each.signing.public for each in former)
+        """Keys that this device had before: what they wrote before it had its own is its own too."""
+        self._taken_along: frozenset[bytes] = frozenset()
         self.now_ms = now_ms
         self.entropy = entropy
         self.budget = budget
@@ -186,6 +198,9 @@ class Agent:
         self.progress = TransferProgress()
         """How far what is on its way to or from the server has come."""
         self.neighbours: Callable[[], list[JSON]] = list
+        self.life = Life(entropy(NONCE_BYTES))
+        """The process that speaks, as others tell it from a clone's."""
+        self.on_twin: Callable[[Twin], None] = _no_twin
         self.network_problem: Callable[[], tuple[Code, str, str] | None] = _no_problem
         self.on_change: Callable[[], None] = _nothing
         self.on_watch: Callable[[], None] = _nothing
@@ -236,7 +251,11 @@ class Agent:
         holdings = Holdings(replica.store, replica.content)
         await holdings.load()
         budget = await Budget.open(replica.store, now_ms)
-        return cls(folder, enrolment, keys, replica, holdings, budget, now_ms=now_ms, entropy=entropy)
+        agent = cls(folder, enrolment, keys, replica, holdings, budget, now_ms=now_ms, entropy=entropy)
+        if agent.former:
+            names = await replica.store.marks(HAND_IN_MARKS)
+            agent._taken_along = frozenset(bytes.fromhex(name.removeprefix(HAND_IN_MARKS)) for name in names)
+        return agent
 
     async def keep_copies(self) -> None:
         """Keep beside the database what is needed to be known anywhere, and what the server does not hold yet.
@@ -266,6 +285,10 @@ class Agent:
     def device(self) -> bytes:
         """The device's id: its Ed25519 public key."""
         return self.keys.signing.public
+
+    def made(self, work: Work) -> bool:
+        """Whether a hand-in was made here: with this device's key, or with one that it had before it was cloned."""
+        return work.author == self.device or (work.author in self.former and work.id in self._taken_along)
 
     def person_key(self) -> AgreementKey | None:
         """The newest reading key that this device made for its teacher, if it is a teacher's."""
@@ -418,6 +441,22 @@ def _device_keys(path: Path) -> DeviceKeys:
             Code.DAMAGED, f"this device's keys cannot be read: {path}: {reason.strerror}", path=str(path)
         ) from reason
     return DeviceKeys.from_bytes(data)
+
+
+def former_keys(folder: Path) -> list[DeviceKeys]:
+    """The keys that the device of DIR had before, the oldest first; what cannot be read has nothing to say."""
+    try:
+        data = (folder / FORMER_KEYS_FILE).read_bytes()
+        rows = Fields(
+            canonical.decode(data, max_bytes=MAX_FORMER_KEYS * MAX_DEVICE_KEYS_BYTES + KiB), "former keys"
+        ).rows("keys", MAX_FORMER_KEYS)
+        return [DeviceKeys.from_bytes(row) for row in rows if isinstance(row, bytes)]
+    except (OSError, RelaisError):
+        return []
+
+
+def _no_twin(_place: Twin) -> None:
+    """Nobody takes other keys."""
 
 
 def _no_problem() -> tuple[Code, str, str] | None:

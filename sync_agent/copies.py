@@ -45,7 +45,7 @@ class Copies:
         due = [
             work
             for work in (await agent.replica.view(space)).coursework.hand_ins.values()
-            if work.author == agent.device and not (work.at_server or work.opened) and device not in work.copies
+            if agent.made(work) and not (work.at_server or work.opened) and device not in work.copies
         ]
         if not due:
             return frozenset()
@@ -67,7 +67,7 @@ class Copies:
             return False
         works = (await agent.replica.view(space)).coursework.hand_ins.values()
         for work in works:
-            if work.at_server or work.author == agent.device or size > work.record.content.size + _SLACK_BYTES:
+            if work.at_server or agent.made(work) or size > work.record.content.size + _SLACK_BYTES:
                 continue
             if await agent.holdings.incomplete([_need(work)], most=1):
                 return True
@@ -91,7 +91,7 @@ class Copies:
         works = [
             work
             for work in (await agent.replica.view(space)).coursework.hand_ins.values()
-            if agent.device not in (work.author, *work.copies) and not (work.at_server or work.opened)
+            if agent.device not in work.copies and not (agent.made(work) or work.at_server or work.opened)
         ]
         if not works:
             return []
@@ -131,8 +131,12 @@ def carriers_of(hand_in: bytes, candidates: Iterable[bytes], count: int) -> set[
 
 
 def forgotten_marks(entries: Iterable[Entry], holder: bytes) -> dict[str, bytes | None]:
-    """The mark that says that `holder` forgets, if one of the entries that it had to be brought was its own."""
-    return {FORGETS_MARKS + holder.hex(): b"\x01"} if any(entry.header.author == holder for entry in entries) else {}
+    """The mark that says that `holder` forgets, if one of the entries that it had to be brought was its own.
+
+    What a clone said with its key to take another does not count: `holder` never said it.
+    """
+    own = (entry for entry in entries if entry.header.author == holder and entry.header.kind != Kind.SUCCESSOR)
+    return {FORGETS_MARKS + holder.hex(): b"\x01"} if any(own) else {}
 
 
 async def note_forgotten(agent: Agent, entries: Iterable[Entry], holder: bytes) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -113,10 +113,10 @@ async def keeps_reports(agent: Agent) -> bool:
 class Wishes:
     """What this device takes from bundles of one space, as its entries stand now."""
 
-    def __init__(self, works: dict[bytes, Work], *, reads_hand_ins: bool, device: bytes) -> None:
+    def __init__(self, works: dict[bytes, Work], *, reads_hand_ins: bool, made: Callable[[Work], bool]) -> None:
         self._works = works
         self._reads_hand_ins = reads_hand_ins
-        self._device = device
+        self._made = made
 
     @classmethod
     async def of(cls, agent: Agent, space: bytes) -> Wishes:
@@ -124,7 +124,7 @@ class Wishes:
         authority = (await agent.spaces()).get(space)
         works = dict((await agent.replica.view(space)).coursework.hand_ins)
         reads = authority is not None and authority.role in _READS_HAND_INS
-        return cls(works, reads_hand_ins=reads, device=agent.device)
+        return cls(works, reads_hand_ins=reads, made=agent.made)
 
     def wants(self, pack: PackNote) -> bool:
         """Coursework; of hand-ins what this device reads or made, and what no server and no teacher has yet."""
@@ -136,7 +136,7 @@ class Wishes:
         work = self._works.get(work_id)
         if work is None:
             return True
-        return work.author == self._device or not (work.at_server or work.opened)
+        return self._made(work) or not (work.at_server or work.opened)
 
 
 async def has_news(agent: Agent, card: Card, wishes: Wishes, *, keeps: bool) -> bool:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from protocol.errors import Code, LocalFailure, NoAnswer
+from protocol.lives import NONCE_BYTES, Life
 from protocol.replica.background import background
 from protocol.replica.control import serve_control
 from protocol.replica.native_memory import keep_little
@@ -33,10 +34,12 @@ from sync_agent import courier_commands
 from sync_agent import parameters as given
 from sync_agent.addresses import Address
 from sync_agent.app import Agent, use_few_threads
+from sync_agent.binding import Hardware
 from sync_agent.config import RunConfig
 from sync_agent.enrollment import finish
 from sync_agent.erasing import destroying
 from sync_agent.folders import Folders
+from sync_agent.hardware import hardware
 from sync_agent.hearing import listening
 from sync_agent.http_transport import HttpTransport
 from sync_agent.materializer import Materializer
@@ -46,6 +49,7 @@ from sync_agent.peer_sync import NoSchool, School, Tell, peer_addresses, sync_wi
 from sync_agent.scheduler import Outcome, Scheduler, wait
 from sync_agent.session import Session
 from sync_agent.sharing import Reaching, Sharing
+from sync_agent.succession import Place
 from sync_agent.sync_result import SyncResult
 from sync_agent.transport import Transport
 from sync_agent.wakefulness import wakeful
@@ -81,8 +85,11 @@ async def run(
     connect: Connect = HttpTransport,
     stopping: asyncio.Event | None = None,
     notifier: Notifier = _SILENT,
+    identify: Callable[[], Hardware] = hardware,
 ) -> None:
     """Own DIR and keep it in sync until a signal, or `stopping`, ends it. `table_of` gives the commands of an agent.
+
+    `identify` tells what machine this is: a clone takes keys of its own, and goes on with them (`succession`).
 
     Raises `BadInput(NOT_ENROLLED)`, `LocalFailure` (STORE_LOCKED when another process keeps DIR for `PATIENCE_S`).
     """
@@ -90,10 +97,11 @@ async def run(
     config.check()
     use_few_threads(step_aside)
     stop = stopping or asyncio.Event()
+    place = Place(await asyncio.to_thread(identify))
     with _signals(stop), await _own(folder, stop) as owner:
         while not stop.is_set():
             try:
-                await _serve(folder, config, table_of, owner, stop, now_ms, entropy, connect, notifier)
+                await _serve(folder, config, table_of, owner, stop, now_ms, entropy, connect, notifier, place)
             except LocalFailure as failure:
                 if failure.code is not Code.STORAGE_FAILED or stop.is_set():
                     raise
@@ -223,9 +231,10 @@ async def _serve(
     entropy: Entropy,
     connect: Connect,
     notifier: Notifier,
+    place: Place,
 ) -> None:
-    """Open everything, work until `stop`, close everything."""
-    agent = await Agent.open(folder, now_ms=now_ms, entropy=entropy)
+    """Open everything, work until `stop`, or until this machine must take other keys; close everything."""
+    agent = await place.open(folder, now_ms, entropy)
     agent.budget.limits = config.limits()
     agent.room_limits = config.room()
     transport = PacedTransport(connect(agent.enrolment.server_url), agent.budget)
@@ -245,6 +254,8 @@ async def _serve(
             folders.changed_here()
 
         async def woken() -> None:
+            # a virtual machine that was copied while it slept wakes more than once
+            agent.life = Life(entropy(NONCE_BYTES))
             await transport.renew()
             scheduler.wake()
 
@@ -275,7 +286,7 @@ async def _serve(
                     _sticks(agent, table, config),
                     wakeful(woken, now_ms=now_ms, monotonic=time.monotonic),
                 ):
-                    await _until(stop, scheduler, folders, school)
+                    await _until(stop, scheduler, folders, school, place)
     finally:
         await transport.close()
         await agent.close()
@@ -367,17 +378,18 @@ async def _portal(agent: Agent, table: Table, config: RunConfig, scheduler: Sche
         yield
 
 
-async def _until(stop: asyncio.Event, scheduler: Scheduler, folders: Folders, school: School) -> None:
+async def _until(stop: asyncio.Event, scheduler: Scheduler, folders: Folders, school: School, place: Place) -> None:
     """Run the scheduler and look after the folders until `stop`; a sync that does not end within `GRACE_S` is cut."""
     working = asyncio.create_task(scheduler.run_forever())
     watching = asyncio.create_task(folders.run())
     stopped = asyncio.create_task(stop.wait())
+    leaving = asyncio.create_task(place.gives_way.wait())
     try:
-        await asyncio.wait((working, watching, stopped, school.failed), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((working, watching, stopped, leaving, school.failed), return_when=asyncio.FIRST_COMPLETED)
         scheduler.stop()
         await asyncio.wait((working,), timeout=GRACE_S)
     finally:
-        for task in (working, watching, stopped):
+        for task in (working, watching, stopped, leaving):
             if not task.done():
                 task.cancel()
                 with contextlib.suppress(asyncio.CancelledError):

@@ -10,6 +10,7 @@ Rules:
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,16 +25,19 @@ from protocol.invitation import Invitation, parse_code
 from protocol.limits import MAX_NAME_CHARS
 from protocol.messages import EnrollAnswer, EnrollRequest, parse_chain
 from protocol.replica.packs import PackFolder
-from protocol.replica.private_file import make_private_folder, write_private
+from protocol.replica.private_file import make_private_folder, remove_private, write_private
 from protocol.replica.replica import Entropy, Replica
 from protocol.replica.sqlite import SqliteStore
 from protocol.structure import Certificate
 from protocol.wire import ENROLL_PATH, Call
 from sync_agent.answers import error_in
-from sync_agent.app import DEVICE_KEYS_FILE, ENROLMENT_FILE, Agent, Enrolment
+from sync_agent.app import BINDING_FILE, DEVICE_KEYS_FILE, ENROLMENT_FILE, Agent, Enrolment
+from sync_agent.binding import Hardware
+from sync_agent.hardware import hardware
 from sync_agent.http_transport import HttpTransport
 from sync_agent.sealed_calls import newest_certificate
 from sync_agent.session import Session
+from sync_agent.succession import bind, made_elsewhere
 from sync_agent.sync_result import SyncResult
 from sync_agent.transport import Transport, normal_url
 
@@ -62,6 +66,7 @@ async def enroll(
     now_ms: Callable[[], int],
     entropy: Entropy,
     connect: Callable[[str], Transport] = HttpTransport,
+    identify: Callable[[], Hardware] = hardware,
 ) -> Enrolled:
     """Enrol DIR, whose lock the caller holds, and sync for the first time; or finish what was begun.
 
@@ -75,7 +80,9 @@ async def enroll(
     transport = connect(url)
     try:
         if not (folder / ENROLMENT_FILE).exists():
-            enrolment = await _let_in(folder, url, invitation, name.strip(), transport, now_ms, entropy)
+            enrolment = await _let_in(
+                folder, url, invitation, name.strip(), transport, now_ms, entropy, await asyncio.to_thread(identify)
+            )
             enrolment.write(folder)
         agent = await Agent.open(folder, now_ms=now_ms, entropy=entropy)
         try:
@@ -113,6 +120,7 @@ async def _let_in(
     transport: Transport,
     now_ms: Callable[[], int],
     entropy: Entropy,
+    machine: Hardware,
 ) -> Enrolment:
     """Ask for the grants, and take them in durably."""
     response = await transport.post(ENROLL_PATH, b"")
@@ -127,7 +135,7 @@ async def _let_in(
             f"the code was not made for the system that answers at {url}; nothing was given to it",
         )
     certificate = Certificate.parse(newest_certificate(chain, root, territory_id(root)).payload or b"")
-    keys = _device_keys(folder, entropy)
+    keys = _device_keys(folder, entropy, machine)
     request = EnrollRequest(invitation.secret, keys.agreement.public, keys.tls.fingerprint, name)
     reply = AgreementKey(entropy(_SEED_BYTES))
     sealed = seal_request(
@@ -171,20 +179,26 @@ async def _check_free(folder: Path, replica: Replica) -> None:
             )
 
 
-def _device_keys(folder: Path, entropy: Entropy) -> DeviceKeys:
-    """The keys that an earlier try made, else new ones, durable in DIR."""
+def _device_keys(folder: Path, entropy: Entropy, machine: Hardware) -> DeviceKeys:
+    """The keys that an earlier try made, on this machine, else new ones, durable in DIR.
+
+    An image may hold keys that were made before it was copied to thirty machines.
+    """
     path = folder / DEVICE_KEYS_FILE
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         make_private_folder(folder)
-        return DeviceKeys.from_bytes(path.read_bytes())
+        if not made_elsewhere(folder, machine):
+            return DeviceKeys.from_bytes(path.read_bytes())
     except FileNotFoundError:
         pass
     except OSError as reason:
         raise LocalFailure(Code.STORAGE_FAILED, f"{path} cannot be used: {reason.strerror}") from reason
     keys = DeviceKeys.create(entropy(_SEED_BYTES), entropy(_SEED_BYTES), entropy(_SEED_BYTES))
     make_private_folder(path.parent)
+    remove_private(folder / BINDING_FILE)
     write_private(path, keys.to_bytes())
+    bind(folder, machine, entropy)
     return keys
 
 

@@ -328,7 +328,7 @@ async def list_hand_ins(
     for space, authority in (await agent.spaces()).items():
         works = (await agent.replica.view(space)).coursework.hand_ins.values()
         sees_all = authority.role in _SEES_ALL and agent.replica.door.covers(authority, space)
-        found += [work for work in works if sees_all or work.author == agent.device]
+        found += [work for work in works if sees_all or agent.made(work)]
     if item is not None:
         found = [work for work in found if work.item == item]
         if not found:

@@ -194,7 +194,7 @@ class Room:
     async def _works_of(self, space: bytes, coursework: Coursework, *, past: bool) -> list[Piece]:
         pieces = []
         for work in coursework.hand_ins.values():
-            mine = work.author == self._agent.device
+            mine = self._agent.made(work)
             worth = Worth.PAST_YEAR if past else Worth.SHOWN
             if not work.opened:
                 worth = Worth.KEPT

@@ -17,6 +17,7 @@ from protocol.envelope import open_answer, seal_request
 from protocol.errors import Code, LocalFailure, PeerFault, Refused
 from protocol.identity import AgreementKey
 from protocol.limits import MAX_CREDENTIALS
+from protocol.lives import Twin
 from protocol.messages import ReconcileAnswer, ReconcileRequest, SyncAnswer, SyncRequest, parse_chain
 from protocol.replica.replica import Replica
 from protocol.rights import Authority
@@ -42,14 +43,15 @@ class SealedCalls:
         self._transport = transport
 
     async def sync(self, request: SyncRequest) -> SyncAnswer:
-        """The answer to one sync request."""
+        """The answer to one sync request, which says what process asks; that another lives with its key is heard."""
+        request = replace(request, life=self._agent.life.next())
         try:
-            return SyncAnswer.parse(await self._exchange(Call.SYNC, SYNC_PATH, request.encode()))
+            return self._heard(await self._exchange(Call.SYNC, SYNC_PATH, request.encode()))
         except Refused as refusal:
             if refusal.code not in _SYNC_STRANGER:
                 raise
         introduced = replace(request, credentials=await self._credentials(None))
-        return SyncAnswer.parse(await self._exchange(Call.SYNC, SYNC_PATH, introduced.encode()))
+        return self._heard(await self._exchange(Call.SYNC, SYNC_PATH, introduced.encode()))
 
     async def reconcile(self, request: ReconcileRequest) -> ReconcileAnswer:
         """The answer to one step about one space; a server that does not let us read it is shown the grants for it."""
@@ -65,6 +67,12 @@ class SealedCalls:
         """The server as its newest certificate names it. Raises `LocalFailure(DAMAGED)` if there is none."""
         authority, _ = await newest_server(self._agent.replica)
         return authority
+
+    def _heard(self, payload: bytes) -> SyncAnswer:
+        answer = SyncAnswer.parse(payload)
+        if answer.twin is not Twin.NONE:
+            self._agent.on_twin(answer.twin)
+        return answer
 
     async def _credentials(self, first: bytes | None) -> tuple[Entry, ...]:
         """As many of this device's grants as fit, with what they hang on; first those that open the space `first`."""

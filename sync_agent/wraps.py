@@ -182,7 +182,9 @@ async def _tend_own(agent: Agent) -> int:
 
 
 async def _late_wrap(agent: Agent, work: Work, content_key: bytes) -> list[Draft]:
-    written = await agent.replica.store.authored(work.space, agent.device)
+    written = [
+        entry for key in (agent.device, *agent.former) for entry in await agent.replica.store.authored(work.space, key)
+    ]
     done = set(_wrapped(written, work.id))
     readers = [reader for reader in await readers_of(agent.replica, work.space) if reader not in done]
     wraps = wraps_for(readers, content_key, info_of(work), agent.entropy)

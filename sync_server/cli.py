@@ -254,6 +254,19 @@ async def revoke(call: Call, device: Annotated[str, typer.Argument(help="The dev
     return await _run(call, "revoke", {"device": device})
 
 
+@PROGRAM.command("confirm", said="confirmed")
+async def confirm(
+    call: Call,
+    device: Annotated[str, typer.Argument(help="The clone's id, from `devices`.")],
+    *,
+    restore: Annotated[
+        bool, typer.Option(help="With the role and the person of the machine that it was, as for a laptop that moved.")
+    ] = False,
+) -> JSON:
+    """Say that a cloned machine, which took keys of its own, belongs here. `revoke` says that it does not."""
+    return await _run(call, "confirm", {"device": device, "restore": restore})
+
+
 @PROGRAM.command("erase")
 async def erase(
     call: Call, *, person: Annotated[str, typer.Option(metavar="ID", help="Who: an id from `person list`.")]

@@ -144,6 +144,8 @@ def _device_row(device: Device) -> JSON:
             "bytes": None if health is None else health.backlog_bytes,
         },
         "version": None if health is None else health.version,
+        "clone_of": None if device.clone_of is None else device.clone_of.hex(),
+        "confirmed": device.confirmed,
     }
 
 
@@ -188,6 +190,12 @@ async def _check_receipt(server: Server, params: Params, _outgoing: Outgoing) ->
 
 async def _revoke(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
     await grants.revoke_device(server, device_id(_text(params, "device")))
+    return {}
+
+
+async def _confirm(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
+    restore = params.get("restore") is True
+    await grants.confirm_clone(server, device_id(_text(params, "device")), restore=restore)
     return {}
 
 
@@ -252,6 +260,7 @@ _COMMANDS: Final[Mapping[str, Command]] = {
     "administrator remove": _administrator_remove,
     "check-receipt": _check_receipt,
     "revoke": _revoke,
+    "confirm": _confirm,
     "erase": _erase,
     "backup": _backup,
     "backup-kept": _backup_kept,

@@ -26,6 +26,7 @@ from protocol.envelope import OpenedRequest, open_request, seal_answer
 from protocol.errors import Code, PeerFault, Refused, RelaisError
 from protocol.identity import AgreementKey, SigningKey
 from protocol.limits import CAPABILITY_LIFETIME_S, MAX_CLOCK_LEAD_MS, PAGE_BYTES
+from protocol.lives import Lives
 from protocol.messages import (
     InlinePack,
     Link,
@@ -130,6 +131,7 @@ class Responder:
         self.station = station
         self.scope = scope or Scope(replica)
         self.listeners = Listeners()
+        self.lives = Lives()
         replica.on_news = self.listeners.tell
         self.on_contact: Callable[[Contact], None] = _ignore
         self.on_report: Callable[[Report], None] = _ignore
@@ -199,6 +201,7 @@ class Responder:
         now_ms = self._now_ms()
         taken = await self._take_in(opened.device, request.credentials, request.push, now_ms)
         readable = await self._readable(opened.device)
+        twin = self.lives.hear(opened.device, request.life)
         await self._keep_registers(opened.device, request.registers, now_ms)
         await self._keep_packs(opened.device, request.packs, readable)
         unseen = readable.keys() - self._receipted
@@ -240,6 +243,7 @@ class Responder:
             more=more,
             live=self._listen_capability(opened.device, now_ms) if request.live else None,
             name=None if request.name is None else self.station.name,
+            twin=twin,
         ).encode()
 
     async def _reconcile(self, opened: OpenedRequest) -> bytes:

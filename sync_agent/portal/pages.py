@@ -261,7 +261,7 @@ class Pages:
             (room, self._shelf.told(work, refusals))
             for room in visit.rooms
             for work in room.coursework.hand_ins.values()
-            if (work.author == self._shelf.agent.device if visit.me is None else work.person == visit.me.id)
+            if (self._shelf.agent.made(work) if visit.me is None else work.person == visit.me.id)
         ]
         told.sort(key=lambda pair: (pair[1].work.at_ms, pair[1].work.id), reverse=True)
         rows = [

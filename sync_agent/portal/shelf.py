@@ -205,7 +205,7 @@ class Shelf:
         return Told(
             work,
             state_of(work, refusals),
-            work.author == self.agent.device,
+            self.agent.made(work),
             None if reason is None else reason.decode(errors="replace"),
         )
 

@@ -106,6 +106,7 @@ class Remark(StrEnum):
     WRONG_CLOCK = "wrong-clock"
     WAITING_WORK = "waiting-work"
     LITTLE_ROOM = "little-room"
+    CLONE = "clone"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +115,8 @@ class Device:
 
     `lag_ms` says for how long nothing has proved that it holds all that we hold: 0 if it is up to date, None if that
     was never known. `oldest_ms` is the time of the oldest hand-in of its that is not here, as far as we know.
+    `clone_of` is the device whose keys let it in, if it found itself cloned; `confirmed` is false until a person has
+    looked at that.
     """
 
     id: bytes
@@ -124,6 +127,8 @@ class Device:
     spaces: tuple[bytes, ...]
     lag_ms: int | None
     oldest_ms: int | None = None
+    clone_of: bytes | None = None
+    confirmed: bool = True
 
     @property
     def name(self) -> str | None:
@@ -138,12 +143,17 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """What a device's grants say: its highest role, the spaces that it was granted, whether all of that is cut."""
+    """What a device's grants say: its highest role, the spaces that it was granted, whether all of that is cut.
+
+    `clone_of` and `confirmed` as of `Device`.
+    """
 
     id: bytes
     role: Role
     spaces: tuple[bytes, ...]
     cut: bool
+    clone_of: bytes | None = None
+    confirmed: bool = True
 
 
 def device_of(
@@ -167,7 +177,18 @@ def device_of(
     told_ms = None if health is None else health.oldest_ms
     if told_ms is None or (pending_ms is not None and pending_ms < told_ms):
         told_ms = pending_ms
-    return Device(member.id, member.role, state, heard, health, member.spaces, lag_ms, told_ms)
+    return Device(
+        member.id,
+        member.role,
+        state,
+        heard,
+        health,
+        member.spaces,
+        lag_ms,
+        told_ms,
+        clone_of=member.clone_of,
+        confirmed=member.confirmed,
+    )
 
 
 def remarks_on(device: Device, now_ms: int) -> tuple[Remark, ...]:
@@ -176,6 +197,8 @@ def remarks_on(device: Device, now_ms: int) -> tuple[Remark, ...]:
         return ()
     health = device.health
     found = []
+    if not device.confirmed:
+        found.append(Remark.CLONE)
     if health is not None and abs(health.skew_ms or 0) >= WRONG_CLOCK_MS:
         found.append(Remark.WRONG_CLOCK)
     if device.oldest_ms is not None and now_ms - device.oldest_ms >= WAITING_WORK_MS:

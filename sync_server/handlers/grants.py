@@ -4,6 +4,7 @@ Rules:
 - a revocation names the key's heads as this server knows them, in the space and in all below it: what the device had
   brought by then stays, what turns up later waits for a human;
 - `revoke` does so in every space that the device was granted, `ungrant` in the named ones; both may be repeated;
+- a cloned machine that took keys of its own works at once; confirming it adds the grant that it would have got;
 - a device that comes back gets a grant that names the revocations which it overcomes (`protocol.roster`);
 - somebody who is let go leaves the lists of those spaces, and the devices whose grants name them are cut there.
 """
@@ -11,6 +12,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 
 from protocol.entry import Entry, Kind
 from protocol.errors import BadInput, Code, PeerFault
@@ -75,6 +77,29 @@ async def revoke_device(server: Server, device: bytes) -> None:
     await _write(server, await _cut_drafts(server, device, list(spaces)))
 
 
+async def confirm_clone(server: Server, device: bytes, *, restore: bool = False) -> None:
+    """Let a cloned machine in by a grant of its own; with `restore`, in the role and for the person that it had before.
+
+    Raises `BadInput(UNKNOWN_DEVICE)`, also for a device that is no clone.
+    """
+    passed_on = [grant for grant in _grants_of(server, device) if grant.predecessor is not None]
+    if not passed_on:
+        raise BadInput(Code.UNKNOWN_DEVICE, f"{device.hex()} is no clone: a person let it in", device=device.hex())
+    drafts = []
+    for grant in passed_on:
+        like = grant
+        if restore and (before := server.replica.door.authority(await _named_grant(server, grant))) is not None:
+            like = replace(grant, role=before.role, person=before.person)
+        drafts += await _grant_drafts(server, like, [grant.space])
+    await _write(server, drafts)
+
+
+async def _named_grant(server: Server, successor: Authority) -> bytes | None:
+    """The grant under which the old keys signed a successor."""
+    entry = (await server.store.get([successor.grant])).get(successor.grant)
+    return None if entry is None else entry.header.grant
+
+
 async def _write(server: Server, drafts: Sequence[Draft]) -> None:
     if drafts:
         await server.write(drafts)
@@ -120,9 +145,8 @@ async def _grant_drafts(server: Server, like: Authority, spaces: Iterable[bytes]
     drafts = []
     for space in spaces:
         roster = (await server.replica.view(space)).roster
-        if any(grant.key == like.key and grant.role == like.role for grant in roster.authorities) and roster.may_read(
-            like.key
-        ):
+        held = [grant for grant in roster.authorities if grant.key == like.key and grant.role == like.role]
+        if any(grant.predecessor is None for grant in held) and roster.may_read(like.key):
             continue
         payload = Grant(like.key, like.agreement, like.tls_sha256, like.role, like.person, like.invite).encode()
         overcome = await _revocations(server, like.key, space)

@@ -48,6 +48,8 @@ FACTS: Final[Mapping[str, Fact]] = {
     "version": _said(lambda health: health.version),
     "system": _said(lambda health: health.system),
     "free_bytes": _said(lambda health: health.free_bytes),
+    "clone_of": lambda device, _: None if device.clone_of is None else device.clone_of.hex(),
+    "confirmed": lambda device, _: device.confirmed,
     "clock_skew_s": _said(lambda health: (health.skew_ms or 0) // 1000),
 }
 

@@ -26,6 +26,7 @@ from sync_server.config import RunConfig
 from sync_server.handlers.administrators import UNKNOWN_VERIFIER, administrator, folded, list_administrators, opens
 from sync_server.handlers.device_query import PAGE_SIZES, WORST_FIRST, matching, select, tally, versions_of, worst
 from sync_server.handlers.devices import Device
+from sync_server.handlers.grants import confirm_clone
 from sync_server.handlers.names import device_id
 from sync_server.handlers.schools import SchoolQuery, class_rows, school_rows, select_schools
 from sync_server.handlers.survey import Snapshot, Survey
@@ -108,6 +109,7 @@ class Pages:
         add(f"{addresses.DEVICES}.csv", self._private(partial(self._export, as_csv, "csv"), leads=False))
         add(f"{addresses.DEVICES}.json", self._private(partial(self._export, as_json, "json"), leads=False))
         add(f"{addresses.DEVICES}/{{device}}", self._private(self._device))
+        app.router.add_post(f"{addresses.DEVICES}/{{device}}/confirm", self._private(self._confirm))
         add(addresses.SCHOOLS, self._private(self._schools))
         add(f"{addresses.SCHOOLS}/{{uai}}", self._private(self._school))
         add(addresses.LIVE, self._private(self._watch, leads=False), allow_head=False)
@@ -296,6 +298,15 @@ class Pages:
             return self._problem(visit, HTTPStatus.NOT_FOUND, "device.gone")
         view = DeviceView(device, found, visit.words)
         return self._html(visit, "device.html", "device.title", found, title_facts={"name": view.label}, device=view)
+
+    async def _confirm(self, visit: Visit) -> web.StreamResponse:
+        """A person says that a clone belongs here."""
+        device = _device_named(await self._survey.snapshot(), visit.request.match_info["device"])
+        if device is None or device.clone_of is None:
+            return self._problem(visit, HTTPStatus.NOT_FOUND, "device.gone")
+        await confirm_clone(self._server, device.id)
+        await self._survey.snapshot(whole=True)
+        return _leads_to(addresses.device_address(device.id))
 
     async def _schools(self, visit: Visit) -> web.StreamResponse:
         found = await self._survey.snapshot()

@@ -101,6 +101,20 @@ class DeviceView:
         return self._words("via.other", name=name or via[:_SHORT_ID_CHARS])
 
     @property
+    def original(self) -> str | None:
+        """The device that it was before it found itself cloned."""
+        key = self._device.clone_of
+        if key is None:
+            return None
+        before = self._found.by_id.get(key)
+        return (None if before is None else before.name) or key.hex()[:_SHORT_ID_CHARS]
+
+    @property
+    def awaits_confirmation(self) -> bool:
+        """Whether it is a clone that nobody has looked at."""
+        return not self._device.confirmed and self._device.state is not DeviceState.RETIRED
+
+    @property
     def lag(self) -> str | None:
         """For how long it may not hold everything; None if that was never known."""
         lag_ms = self._device.lag_ms
@@ -179,6 +193,8 @@ class DeviceView:
                 return words(key, **self._skew((health.skew_ms if health else None) or 0))
             case Remark.WAITING_WORK:
                 return words(key, when=words.ago(self._device.oldest_ms or 0))
+            case Remark.CLONE:
+                return words(key, name=self.original or words("time.unknown"))
             case Remark.LITTLE_ROOM:
                 return words(key, size=words.size(health.free_bytes if health else 0))
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from protocol.checkpoint import Cursor
-from protocol.entry import Kind
+from protocol.entry import Kind, compose
 from protocol.errors import BadInput, Code, Refused, RelaisError
 from protocol.identity import DeviceKeys, school_id
 from protocol.invitation import Invitation
@@ -19,7 +19,7 @@ from protocol.messages import SyncRequest
 from protocol.register import Health, RegisterKind, compose_register
 from protocol.replica.replica import Draft
 from protocol.roles import Role
-from protocol.structure import Grant, Invite
+from protocol.structure import Grant, Invite, Successor
 from protocol.work import ContentRef, HandIn
 from sync_server.app import opened
 from tests.harness.server_in_process import Member, Office, office
@@ -388,6 +388,44 @@ async def test_revoking_keeps_what_the_device_had_brought_and_holds_back_what_tu
     assert await counts(desk) == entries, "it has been cut off already"
 
 
+async def clone_of(desk: Office, member: Member) -> str:
+    """A device that `member`'s keys have let in, as a clone lets itself in."""
+    keys = DeviceKeys.create(os.urandom(32), os.urandom(32), os.urandom(32))
+    payload = Successor(keys.signing.public, keys.agreement.public, keys.tls.fingerprint).encode()
+    (grant,) = member.grants
+    entry = compose(
+        author=member.keys.signing,
+        space=grant.header.space,
+        kind=Kind.SUCCESSOR,
+        grant=grant.id,
+        at=grant.header.at + 1,
+        payload=payload,
+        salt=os.urandom(16),
+    )
+    await desk.server.replica.admit([entry], source=member.keys.signing.public, now_ms=desk.clock())
+    return keys.signing.public.hex()
+
+
+@pytest.mark.parametrize("restore", [False, True])
+async def test_a_clone_is_shown_with_what_it_is_a_copy_of_until_somebody_confirms_it(
+    desk: Office, *, restore: bool
+) -> None:
+    person = await desk.add_person("Mme Petit", "teacher")
+    laptop = await desk.enrol(await desk.invite("teacher", desk.space, person=person))
+    clone = await clone_of(desk, laptop)
+
+    async def row() -> Any:
+        return next(row for row in await desk.do("devices") if row["device"] == clone)
+
+    before = await row()
+    assert (before["role"], before["clone_of"], before["confirmed"]) == ("machine", laptop.id, False)
+    await desk.do("confirm", device=clone, restore=restore)
+    after = await row()
+    assert (after["role"], after["confirmed"]) == ("teacher" if restore else "machine", True)
+    with pytest.raises(BadInput, match="no clone"):
+        await desk.do("confirm", device=laptop.id)
+
+
 async def test_a_relay_that_is_revoked_keeps_what_it_wrote_in_every_class(desk: Office) -> None:
     pupil = await desk.add_person("Léa", "pupil")
     relay = await desk.enrol(await desk.invite("relay", "0180001D"))
@@ -430,6 +468,8 @@ async def test_a_device_is_followed_from_its_enrolment_on(desk: Office) -> None:
         "via": "direct",
         "backlog": {"entries": None, "bytes": None},
         "version": None,
+        "clone_of": None,
+        "confirmed": True,
     }
     desk.clock.advance(1_000)
     await caught_up(desk, member)

@@ -1,0 +1,246 @@
+"""A machine that was cloned: distinct devices, no work lost, shown to a person (R1; docs/protocol.md, "Clones")."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from protocol.entry import Kind
+from protocol.lives import Twin
+from protocol.replica.private_file import write_private
+from protocol.roles import Role
+from sync_agent.app import Agent
+from sync_agent.binding import Hardware, Part
+from sync_agent.copies import Copies, forgetful_devices
+from sync_agent.handing_in import list_hand_ins
+from sync_agent.session import Session
+from sync_agent.succession import NEXT_KEYS_FILE, TELLINGS, Place, Told, bind, is_due
+from tests.harness.classroom import SMALL, WORK, Classroom, Device, assignment, classroom, work_of
+from tests.harness.lan import exchange
+from tests.harness.wire import MemoryTransport
+
+
+class PowerCut(BaseException):
+    """Nobody catches it."""
+
+
+@pytest.fixture
+async def room(tmp_path: Path) -> AsyncIterator[Classroom]:
+    async with classroom(tmp_path) as made:
+        yield made
+
+
+def pc(number: int) -> Hardware:
+    return {part: frozenset({f"{part} {number}"}) for part in Part if part is not Part.SYSTEM} | {
+        Part.SYSTEM: frozenset({"the image's"})
+    }
+
+
+async def started(room: Classroom, disk: Path, name: str, place: Place, seed: int = 3) -> Device:
+    """A copy of a disk, started on a machine."""
+    folder = room.folder / name
+    if not folder.exists():
+        shutil.copytree(disk, folder, ignore=shutil.ignore_patterns("run"))
+    agent = await place.open(folder, room.territory.clock, Random(seed).randbytes)
+    way = MemoryTransport(room.frontage)
+    device = Device(agent, Session(agent, way), way)
+    room.devices.append(device)
+    return device
+
+
+async def stopped(room: Classroom, device: Device) -> Path:
+    room.devices.remove(device)
+    await device.way.close()
+    await device.agent.close()
+    return device.agent.folder
+
+
+async def image_of(room: Classroom, device: Device) -> Path:
+    """The disk of a device that was enrolled on the first PC."""
+    disk = await stopped(room, device)
+    bind(disk, pc(1), Random(5).randbytes)
+    return disk
+
+
+def keys_of(*devices: Device) -> set[bytes]:
+    return {device.agent.device for device in devices}
+
+
+async def hand_ins(agent: Agent) -> set[str]:
+    class Nothing:
+        async def of(self, *_: object) -> tuple[()]:
+            return ()
+
+    rows = await list_hand_ins(agent, None, Nothing(), Nothing())  # type: ignore[arg-type]
+    return {str(row["id"]) for row in rows if isinstance(row, dict)}
+
+
+# --- the rule ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("role", "elsewhere", "told", "expected"),
+    [
+        (Role.MACHINE, False, Told(), False),
+        (Role.MACHINE, True, Told(), True),
+        (Role.TEACHER, True, Told(), False),
+        (Role.TEACHER, True, Told(1, Twin.FIRST), True),
+        (Role.RELAY, True, Told(1, Twin.LATER), True),
+        (Role.MACHINE, False, Told(1, Twin.LATER), False),
+        (Role.MACHINE, False, Told(TELLINGS, Twin.LATER), True),
+        (Role.TEACHER, False, Told(TELLINGS, Twin.LATER), True),
+        (Role.MACHINE, False, Told(99, Twin.FIRST), False),
+        (None, True, Told(99, Twin.LATER), False),
+    ],
+)
+def test_who_takes_keys_of_its_own(role: Role | None, elsewhere: bool, told: Told, expected: bool) -> None:
+    assert is_due(role, elsewhere=elsewhere, told=told) is expected
+
+
+# --- images -----------------------------------------------------------------------------------------------------------
+
+
+async def test_an_image_with_an_enrolled_agent_gives_as_many_devices_as_machines(room: Classroom) -> None:
+    disk = await image_of(room, master := await room.machine())
+    clones = [await started(room, disk, f"pc{number}", Place(pc(number))) for number in range(1, 5)]
+    assert len(keys_of(*clones)) == len(clones)
+    assert clones[0].agent.device == master.agent.device
+    assert len({clone.agent.enrolment.device_name for clone in clones}) == len(clones)
+    for clone in clones:
+        await clone.session.sync()
+    for clone in clones:
+        await clone.session.sync()
+    assert await room.agree(clones)
+
+
+async def test_work_made_before_and_after_the_cloning_reaches_the_teacher_from_all(room: Classroom) -> None:
+    teacher, machine = await room.teacher(), await room.machine()
+    item = await assignment(room, teacher, machine)
+    before = await room.hand_in(machine, item, WORK)
+    disk = await image_of(room, machine)
+    one, other = [await started(room, disk, f"pc{number}", Place(pc(number)), seed=number) for number in (1, 2)]
+    after = [await room.hand_in(clone, item, {"reponse.txt": bytes([n])}) for n, clone in enumerate((one, other))]
+    assert await hand_ins(other.agent) == {before.hex(), after[1].hex()}
+    await other.session.sync()
+    for device in (one, teacher):
+        await device.session.sync()
+    assert not await teacher.agent.missing()
+    for work in (before, *after):
+        assert (await work_of(teacher, room, work)).at_server
+    assert not await forgetful_devices(one.agent)
+
+
+async def test_a_clone_is_no_second_copy_of_what_it_brought_along(room: Classroom) -> None:
+    teacher, machine = await room.teacher(), await room.machine()
+    item = await assignment(room, teacher, machine)
+    work = await room.hand_in(machine, item, WORK)
+    disk = await image_of(room, machine)
+    clone = await started(room, disk, "pc2", Place(pc(2)))
+    other = await room.machine()
+    await other.session.sync()
+    await exchange(clone.agent, other.agent)
+    assert not await Copies(clone.agent, set).tend()
+    assert not (await work_of(clone, room, work)).copies
+    assert await Copies(other.agent, set).tend()
+
+
+async def test_a_clone_that_forgets_at_each_reboot_is_one_device(room: Classroom) -> None:
+    disk = await image_of(room, await room.machine())
+    found = []
+    for morning in range(3):
+        clone = await started(room, disk, f"morning{morning}", Place(pc(2)), seed=morning)
+        await clone.session.sync()
+        found.append(clone.agent.device)
+        await stopped(room, clone)
+    successors = await room.territory.replica.store.scan_kinds([Kind.SUCCESSOR])
+    assert len(set(found)) == 1
+    assert len(successors) == 1
+
+
+async def test_a_machine_with_a_new_disk_stays_who_it_is(room: Classroom) -> None:
+    machine = await room.machine()
+    key = machine.agent.device
+    disk = await image_of(room, machine)
+    moved = await started(room, disk, "moved", Place({**pc(1), Part.DISK: frozenset({"new"})}))
+    assert moved.agent.device == key
+
+
+@pytest.mark.parametrize("cut_after", ["keys/next", "keys/former", "keys/device"])
+async def test_cut_at_any_moment_it_takes_the_same_keys_at_the_next_start(
+    room: Classroom, monkeypatch: pytest.MonkeyPatch, cut_after: str
+) -> None:
+    disk = await image_of(room, await room.machine())
+    whole = await started(room, disk, "whole", Place(pc(2)))
+
+    def write_and_die(path: Path, data: bytes) -> None:
+        write_private(path, data)
+        if str(path).endswith(cut_after):
+            raise PowerCut
+
+    monkeypatch.setattr("sync_agent.succession.write_private", write_and_die)
+    with pytest.raises(PowerCut):
+        await started(room, disk, "cut", Place(pc(2)))
+    monkeypatch.undo()
+    again = await started(room, disk, "cut", Place(pc(2)))
+    assert again.agent.device == whole.agent.device
+    assert not (again.agent.folder / NEXT_KEYS_FILE).exists()
+    await again.session.sync()
+    assert await room.agree([again])
+
+
+# --- two alive at once ------------------------------------------------------------------------------------------------
+
+
+async def in_turn(*devices: Device) -> None:
+    for _ in range(6):
+        for device in devices:
+            await device.session.sync()
+
+
+async def test_a_folder_copied_on_one_machine_becomes_two_devices_once_both_speak(room: Classroom) -> None:
+    disk = await image_of(room, await room.machine())
+    places = Place(pc(1)), Place(pc(1))
+    one, other = [await started(room, disk, f"copy{n}", place, seed=n) for n, place in enumerate(places)]
+    assert one.agent.device == other.agent.device
+    await in_turn(one, other)
+    assert [place.gives_way.is_set() for place in places] == [False, True]
+    again = await started(room, await stopped(room, other), "copy1", places[1], seed=7)
+    assert again.agent.device != one.agent.device
+    await in_turn(one, again)
+    assert await room.agree([one, again])
+    assert not any(place.gives_way.is_set() for place in places)
+
+
+async def test_a_teachers_laptop_that_moved_keeps_its_rights_until_a_twin_is_seen(room: Classroom) -> None:
+    teacher = await room.teacher()
+    disk = await image_of(room, teacher)
+    place = Place(pc(2))
+    moved = await started(room, disk, "moved", place)
+    assert moved.agent.device == teacher.agent.device
+    await room.publish(moved, SMALL)
+    original = await started(room, disk, "original", Place(pc(1)), seed=8)
+    await in_turn(moved, original)
+    assert place.gives_way.is_set()
+    again = await started(room, await stopped(room, moved), "moved", place, seed=9)
+    assert again.agent.device != original.agent.device
+    assert await again.agent.role() is Role.MACHINE
+    for device in (again, original, again):
+        await device.session.sync()
+    coursework = (await original.agent.replica.view(room.space)).coursework
+    assert len(coursework.items) == 1
+    assert await room.agree([again, original])
+
+
+async def test_a_machine_that_is_started_again_and_again_is_no_clone(room: Classroom) -> None:
+    disk = await image_of(room, await room.machine())
+    place = Place(pc(1))
+    for boot in range(4):
+        device = await started(room, disk, "pc", place, seed=boot)
+        for _ in range(3):
+            await device.session.sync()
+        await stopped(room, device)
+    assert not place.gives_way.is_set()
