@@ -69,11 +69,14 @@ class Kind(IntEnum):
     PERSON_KEY = 50
     KEY_WRAP = 51
     PHRASE = 52
+    SIGN_IN = 56
     HAND_IN = 64
     WRAP = 65
     RECEIPT_SAFE = 80
     SPACE_WRAP = 81
     SUCCESSOR = 82
+    SIGN_IN_WRAP = 88
+    SIGN_IN_LOCK = 89
     RECEIPT_SERVER = 96
 
 

@@ -50,6 +50,7 @@ class Code(StrEnum):
     WRONG_TERRITORY = "wrong-territory"
     NO_RIGHT = "no-right"
     CANNOT_READ = "cannot-read"
+    NOT_SIGNED_IN = "not-signed-in"
     REVOKED = "revoked"
     # nobody answers
     UNREACHABLE = "unreachable"

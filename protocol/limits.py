@@ -29,6 +29,15 @@ MAX_READERS_PER_HAND_IN: Final = 50
 # keys of spaces
 MAX_WRAPS_PER_ENTRY: Final = 256
 
+# sign-in on shared machines
+SIGN_IN_PICTURES: Final = 12
+SIGN_IN_PICTURES_CHOSEN: Final = 3
+MIN_PIN_DIGITS: Final = 4
+MIN_PASSWORD_CHARS: Final = 6
+MIN_PASSPHRASE_CHARS: Final = 12
+MAX_SIGN_IN_CHARS: Final = 200
+MAX_SIGN_IN_TRIES: Final = 10
+
 # clocks, R6
 MAX_CLOCK_LEAD_MS: Final = 24 * 3600 * 1000
 

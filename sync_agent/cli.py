@@ -22,6 +22,7 @@ from protocol.replica.console import Call, Notices, Program, installed_version, 
 from protocol.replica.operation import JSON, NO_FILES, Incoming, Outgoing, Params, Table
 from protocol.replica.service.commands import add_service_commands
 from protocol.replica.service.definition import AGENT
+from sync_agent.cli_school import add_school_commands
 from sync_agent.network.command_line import CaOption, ProxyOption, connecting, network_of
 
 PROGRAM: Final = Program(
@@ -553,6 +554,7 @@ async def doctor(call: Call) -> JSON:
 
 
 add_service_commands(PROGRAM, AGENT, "relais-agent", _check_enrolled)
+add_school_commands(PROGRAM, _run)
 
 
 @PROGRAM.command("courier export")

@@ -36,6 +36,7 @@ from protocol.replica.operation import FileData, FileEnd, FileStart, Incoming, R
 from sync_agent.app import Agent
 from sync_agent.courier_erasures import Erased
 from sync_agent.courier_survey import COURIER, Wishes, keeps_reports, key_of
+from sync_agent.sign_in import tend_sign_in
 from sync_agent.space_keys import tend_space_keys
 from sync_agent.wraps import tend_hand_ins
 
@@ -84,6 +85,7 @@ async def take_bundles(agent: Agent, incoming: Incoming) -> Taken:
         if taken.is_news:
             await tend_hand_ins(agent)
             await tend_space_keys(agent)
+            await tend_sign_in(agent)
             agent.on_change()
     return taken
 

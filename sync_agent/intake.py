@@ -27,6 +27,7 @@ from protocol.replica.operation import NO_FILES, Complete, FileData, FileEnd, Fi
 
 TRIES: Final = 3
 PAUSE_S: Final = 0.3
+MAX_SECRET_BYTES: Final = 4_096
 _NEVER_BLOCK: Final = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOCTTY", 0)
 
 
@@ -144,6 +145,15 @@ class _ChangedError(Exception):
     def __init__(self, place: Path) -> None:
         super().__init__(place)
         self.place = place
+
+
+def first_line_of(path: Path) -> str:
+    """A secret in a file: its text without the end of the line. Raises `BadInput`."""
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_SECRET_BYTES).decode(errors="replace").rstrip("\r\n")
+    except (OSError, ValueError) as reason:
+        raise _refusal(path, reason) from reason
 
 
 async def _read(source: Source) -> AsyncGenerator[FileEvent, None]:

@@ -31,6 +31,8 @@ from sync_agent.neighbourhood import Neighbourhood
 from sync_agent.peer_sync import Tell, sync_with
 from sync_agent.scheduler import Draw
 from sync_agent.sealed_calls import newest_server
+from sync_agent.sign_in import tend_sign_in
+from sync_agent.space_keys import tend_space_keys
 from sync_agent.sync_result import SyncResult
 
 CALLED_LATELY_MS: Final = 120_000
@@ -155,6 +157,8 @@ class Lan:
             self._news()
             try:
                 await self._copies.tend()
+                await tend_space_keys(self._agent)
+                await tend_sign_in(self._agent)
             except LocalFailure as failure:
                 self._fail(failure)
             except RelaisError as error:

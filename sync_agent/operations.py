@@ -16,11 +16,12 @@ from protocol.errors import BadInput, Code, LocalFailure, NoAnswer
 from protocol.replica.operation import JSON, NO_FILES, Incoming, Operation, Outgoing, Params, Table
 from protocol.replica.replica import Entropy
 from protocol.work import ItemKind
-from sync_agent import care, courier_commands, handing_in, publisher, reading, watch_commands
+from sync_agent import care, courier_commands, handing_in, publisher, reading, sign_in_commands, watch_commands
 from sync_agent import parameters as given
 from sync_agent.abbreviated import with_whole_ids
 from sync_agent.app import ENROLMENT_FILE, Agent, use_few_threads
 from sync_agent.publisher import Keep, Wish
+from sync_agent.sign_in import SignInBook
 from sync_agent.status import status
 from sync_agent.transfer_progress import telling
 from sync_agent.transport import Transport
@@ -116,6 +117,10 @@ def table(agent: Agent, connect: Connect | None = None) -> Table:
         "receipt": commands.receipt,
         "key-phrase": commands.key_phrase,
         "key-open": commands.key_open,
+        "sign-in-list": commands.sign_in_list,
+        "sign-in-switch": commands.sign_in_switch,
+        "sign-in-set": commands.sign_in_set,
+        "sign-in-unlock": commands.sign_in_unlock,
         "watch-add": commands.watch_add,
         "watch-remove": commands.watch_remove,
         "watch-list": commands.watch_list,
@@ -133,6 +138,7 @@ class _Commands:
         self._connect = connect
         self._manifests = reading.Manifests()
         self._sealed_lists = handing_in.SealedLists()
+        self._sign_in = SignInBook(agent)
         self._sync: Operation | None = None
 
     async def publish(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
@@ -295,6 +301,18 @@ class _Commands:
         from sync_agent.reading_key import open_with_phrase  # noqa: PLC0415 — loaded only when needed
 
         return {"keys": await open_with_phrase(self._agent, given.text(params, "phrase"))}
+
+    async def sign_in_list(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        return await sign_in_commands.listing(self._sign_in, params)
+
+    async def sign_in_switch(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        return await sign_in_commands.switch(self._sign_in, params)
+
+    async def sign_in_set(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        return await sign_in_commands.set_secret(self._sign_in, params, self._agent.entropy)
+
+    async def sign_in_unlock(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        return await sign_in_commands.unlock(self._sign_in, params)
 
     async def watch_add(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
         space = given.identifier(params, "space", Code.UNKNOWN_SPACE, "space")

@@ -42,6 +42,7 @@ from sync_agent.reconciling import Reconciled, Reconciling
 from sync_agent.room import Room
 from sync_agent.sealed_calls import SealedCalls
 from sync_agent.sharing import Sharing
+from sync_agent.sign_in import tend_sign_in
 from sync_agent.space_keys import tend_space_keys
 from sync_agent.spending import held_back
 from sync_agent.sync_result import SyncResult
@@ -224,6 +225,7 @@ class Session:
                 await tend_reading_keys(self.agent)
                 await tend_hand_ins(self.agent)
                 await tend_space_keys(self.agent)
+                await tend_sign_in(self.agent)
             except (BadInput, Refused) as lost:
                 _log.info("this device has lost a right: %s", lost)
 

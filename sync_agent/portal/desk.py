@@ -25,6 +25,7 @@ from sync_agent.portal.door import Door, ExpiredPage, Handler, page_policy
 from sync_agent.portal.lessons import Lessons, address_in, frame_permissions, origin_of
 from sync_agent.portal.rendering import Rendering
 from sync_agent.portal.saving import Quiet
+from sync_agent.portal.sessions import IDLE_S, Sessions
 from sync_agent.portal.shelf import Shelf
 from sync_agent.portal.uploads import simple_form
 from sync_agent.portal.visit import Visit, remember, visit_of
@@ -39,6 +40,7 @@ _STATUS: Final = {
     Code.UNKNOWN_PATH: HTTPStatus.NOT_FOUND,
     Code.DISK_FULL: HTTPStatus.INSUFFICIENT_STORAGE,
     Code.INCOMPLETE: HTTPStatus.NOT_FOUND,
+    Code.NOT_SIGNED_IN: HTTPStatus.FORBIDDEN,
 }
 
 _log = logging.getLogger(__name__)
@@ -55,6 +57,7 @@ class Desk:
         rendering: Rendering,
         table: Table,
         outcome: Callable[[], Outcome | None],
+        sessions: Sessions,
     ) -> None:
         self.shelf = shelf
         self.door = door
@@ -62,13 +65,14 @@ class Desk:
         self.rendering = rendering
         self._table = table
         self._outcome = outcome
+        self.sessions = sessions
         self._once: OrderedDict[str, asyncio.Future[str]] = OrderedDict()
 
     # --- showing ------------------------------------------------------------------------------------------------------
 
     async def visit(self, request: web.Request) -> Visit:
         """Who asks."""
-        return await visit_of(request, self.shelf, self.door, self._outcome())
+        return await visit_of(request, self.shelf, self.door, self.sessions, self._outcome())
 
     def page(
         self,
@@ -94,6 +98,8 @@ class Desk:
             stamp=self.stamp(visit),
             once=secrets.token_urlsafe(12),
             frame_permissions=frame_permissions(),
+            who=self.who(visit),
+            leave_s=int(IDLE_S) + 5,
         )
         headers = {"Content-Security-Policy": page_policy(frame), "Cache-Control": "no-store"}
         response = web.Response(status=status, text=text, content_type="text/html", headers=headers)
@@ -104,6 +110,10 @@ class Desk:
         """What is to be said of a courier disk that is plugged in; nothing without one."""
         standing = self.shelf.agent.stick
         return "" if standing is None else visit.say(f"stick.{standing}", teacher=visit.teacher_name())
+
+    def who(self, visit: Visit) -> str:
+        """Who is signed in, for the page to notice that they no longer are."""
+        return visit.me.id.hex() if visit.me is not None and visit.signed_in else ""
 
     def stamp(self, visit: Visit) -> str:
         """Changes when what pages show has changed: sets, content, exchange, day."""

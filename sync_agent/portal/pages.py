@@ -6,11 +6,14 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import urlencode
 
 from aiohttp import web
+from blake3 import blake3
 
 from protocol.coursework import HandInState, Item, Version, Work
-from protocol.errors import BadInput, Code
+from protocol.errors import BadInput, Code, Refused
+from protocol.identity import words_of
 from protocol.manifest import ManifestEntry
 from protocol.portable_names import portable_form
 from protocol.receipt_code import proof_code
@@ -21,6 +24,7 @@ from sync_agent.health import LastSync
 from sync_agent.portal.delivery import deliver
 from sync_agent.portal.desk import ONCE_FIELD, Desk
 from sync_agent.portal.door import SAVED_FILE_POLICY
+from sync_agent.portal.navigation import inside, see
 from sync_agent.portal.shelf import Piece, Told, by_due, entry_page, newest_first
 from sync_agent.portal.uploads import form_with_files
 from sync_agent.portal.visit import Visit, remember_who
@@ -106,16 +110,20 @@ class Pages:
     async def who(self, request: web.Request) -> web.Response:
         """The class list, to choose a name from."""
         visit = await self._desk.visit(request)
-        return self._desk.page(visit, "who.html", back=_inside(request.query.get("back")))
+        return self._desk.page(visit, "who.html", back=inside(request.query.get("back")))
 
     async def choose(self, request: web.Request) -> web.Response:
         """Remember, or forget, a name."""
         fields = await self._desk.fields(request)
         visit = await self._desk.visit(request)
         person = given.person(fields, "person") if fields.get("person") else None
-        if person is not None and person not in {pupil.id for pupil in visit.pupils}:
+        known = {each.id for each in (*visit.pupils, *visit.adults)}
+        if person is not None and person not in known:
             raise BadInput(Code.UNKNOWN_PERSON, "nobody on this class list has that id")
-        response = see(_inside(fields.get("back")))
+        back = inside(fields.get("back"))
+        if person in visit.guarded:
+            return see(f"/sign-in/{fields['person']}?{urlencode({'back': back})}")
+        response = see(back)
         remember_who(response, person)
         return response
 
@@ -133,7 +141,7 @@ class Pages:
             for work in (piece.works_of(None if visit.me is None else visit.me.id) if not visit.teaches else [])
         ]
         if visit.me is None:
-            works = [told for told in works if told.made_here]
+            works = [told for told in works if told.made_here and told.work.person not in visit.guarded]
         return self._desk.page(
             visit,
             "item.html",
@@ -244,11 +252,15 @@ class Pages:
             return f"/work/{done['id']}?done=kept"
 
         folder = self._shelf.agent.folder
+        visit = await self._desk.visit(request)
         async with form_with_files(request, folder, self._desk.token_check(request), as_named=False) as form:
             person = form.text("person")
             chosen = given.person({"person": person}, "person")
+            if chosen in visit.guarded and not visit.is_signed_in(chosen):
+                raise Refused(Code.NOT_SIGNED_IN, "this person is not signed in here")
             response = see(await self._desk.once(form.text(ONCE_FIELD), act))
-        remember_who(response, chosen)
+        if chosen not in visit.guarded:
+            remember_who(response, chosen)
         return response
 
     async def works(self, request: web.Request) -> web.Response:
@@ -261,7 +273,11 @@ class Pages:
             (room, self._shelf.told(work, refusals))
             for room in visit.rooms
             for work in room.coursework.hand_ins.values()
-            if (self._shelf.agent.made(work) if visit.me is None else work.person == visit.me.id)
+            if (
+                self._shelf.agent.made(work) and work.person not in visit.guarded
+                if visit.me is None
+                else work.person == visit.me.id
+            )
         ]
         told.sort(key=lambda pair: (pair[1].work.at_ms, pair[1].work.id), reverse=True)
         rows = [
@@ -291,7 +307,7 @@ class Pages:
         room, work = await self._shelf.work(visit.rooms, wanted)
         told = self._shelf.told(work, await self._shelf.refusals())
         mine = visit.teaches or (visit.me is not None and visit.me.id == work.person)
-        if not mine and not told.made_here:
+        if not visit.sees(work, made_here=told.made_here):
             raise BadInput(Code.UNKNOWN_HAND_IN, "this is the work of somebody else")
         note = None if work.feedback is None or not mine else work.feedback.record
         item = room.coursework.items.get(work.item)
@@ -312,6 +328,7 @@ class Pages:
             note_files=await self._shelf.files(None if note is None else note.content),
             answerer=visit.answerer(self._shelf, room, work),
             mine=mine,
+            machine=" ".join(words_of(blake3(work.author).digest())),
             done=request.query.get("done"),
         )
 
@@ -321,8 +338,7 @@ class Pages:
         wanted = given.identifier(request.match_info, "work", Code.UNKNOWN_HAND_IN, "hand-in")
         room, work = await self._shelf.work(visit.rooms, wanted)
         told = self._shelf.told(work, await self._shelf.refusals())
-        mine = visit.teaches or (visit.me is not None and visit.me.id == work.person)
-        if not mine and not told.made_here:
+        if not visit.sees(work, made_here=told.made_here):
             raise BadInput(Code.UNKNOWN_HAND_IN, "this is the work of somebody else")
         return self._desk.page(
             visit,
@@ -373,13 +389,9 @@ class Pages:
             "strip": exchange.sentence(visit.say, visit.teacher_name(), visit.now_ms),
             "freshness": exchange.freshness(visit.say, visit.now_ms),
             "stick": self._desk.stick(visit),
+            "who": self._desk.who(visit),
         }
         return web.json_response(facts, headers={"Cache-Control": "no-store"})
-
-
-def see(place: str) -> web.Response:
-    """Go there, by GET."""
-    return web.Response(status=303, headers={"Location": place, "Cache-Control": "no-store"})
 
 
 def _by_subject(say: Words, cards: Sequence[Card]) -> list[tuple[str | None, list[Card]]]:
@@ -408,10 +420,3 @@ def _named(files: Sequence[ManifestEntry], path: str) -> ManifestEntry:
         if file.path == wanted:
             return file
     raise BadInput(Code.UNKNOWN_PATH, "there is no such file")
-
-
-def _inside(place: str | None) -> str:
-    """A page of ours to go back to; anything else is the home page."""
-    if not place or not place.startswith("/") or place.startswith(("//", "/\\")):
-        return "/"
-    return place if place.isprintable() else "/"

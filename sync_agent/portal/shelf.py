@@ -28,6 +28,7 @@ from sync_agent.health import LastSync
 from sync_agent.portal.standing import Exchange
 from sync_agent.reading import Manifests, need_of, with_ancestors
 from sync_agent.scheduler import Outcome
+from sync_agent.sign_in import SignInBook
 from sync_agent.status import space_names
 
 _TEACHES: Final = frozenset({Role.TEACHER, Role.HEAD, Role.ADMIN})
@@ -118,6 +119,7 @@ class Shelf:
         self.agent = agent
         self._manifests = Manifests()
         self._sealed_lists = SealedLists()
+        self.sign_in = SignInBook(agent)
 
     # --- classes and people -------------------------------------------------------------------------------------------
 

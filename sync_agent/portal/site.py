@@ -7,6 +7,7 @@ long as the agent does.
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import AsyncIterator, Callable
 from http import HTTPStatus
 from typing import Final
@@ -22,7 +23,10 @@ from sync_agent.portal.door import HEADERS, Door
 from sync_agent.portal.lessons import Lessons
 from sync_agent.portal.pages import Pages
 from sync_agent.portal.rendering import Rendering
+from sync_agent.portal.sessions import Sessions
 from sync_agent.portal.shelf import Shelf
+from sync_agent.portal.sign_ins import ClassSignIns
+from sync_agent.portal.signing_in import SigningIn
 from sync_agent.portal.teaching import Teaching
 from sync_agent.scheduler import Outcome
 
@@ -38,7 +42,13 @@ _FOR_EVER: Final = "public, max-age=31536000, immutable"
 
 @contextlib.asynccontextmanager
 async def serve_portal(
-    agent: Agent, table: Table, address: Address, outcome: Callable[[], Outcome | None], *, grace_s: float
+    agent: Agent,
+    table: Table,
+    address: Address,
+    outcome: Callable[[], Outcome | None],
+    *,
+    grace_s: float,
+    clock_s: Callable[[], float] | None = None,
 ) -> AsyncIterator[str]:
     """Serve the pages of `agent` at `address` while the context lasts; yields their URL.
 
@@ -48,7 +58,7 @@ async def serve_portal(
     door = Door(address, await _key(agent))
     shelf, rendering = Shelf(agent), Rendering()
     lessons = Lessons(shelf, rendering)
-    desk = Desk(shelf, door, lessons, rendering, table, outcome)
+    desk = Desk(shelf, door, lessons, rendering, table, outcome, Sessions(clock_s or time.monotonic))
     async with (
         _listening(_pages_app(desk, table), grace_s) as pages,
         _listening(_lessons_app(lessons), grace_s) as files,
@@ -63,13 +73,16 @@ async def serve_portal(
 
 
 def _pages_app(desk: Desk, table: Table) -> web.Application:
-    pages = Pages(desk)
+    pages, signing_in, sign_ins = Pages(desk), SigningIn(desk), ClassSignIns(desk)
     teaching = Teaching(desk, pages, table)
     app = web.Application(middlewares=[desk.door.check, desk.errors])
     get, post, teachers = app.router.add_get, app.router.add_post, teaching.only_teachers
     get("/", pages.home)
     get("/who", pages.who)
     post("/who", pages.choose)
+    get("/sign-in/{person}", signing_in.show)
+    post("/sign-in/{person}", signing_in.answer)
+    post("/sign-out", signing_in.sign_out)
     get("/item/{item}", pages.item)
     get("/item/{item}/file/{path:.+}", pages.save)
     post("/item/{item}/hand-in", pages.hand_in)
@@ -90,6 +103,11 @@ def _pages_app(desk: Desk, table: Table) -> web.Application:
     post("/item/{item}/settle", teachers(teaching.settle))
     post("/work/{work}/open", teachers(teaching.open))
     post("/work/{work}/feedback", teachers(teaching.feedback))
+    get("/sign-ins/{space}", teachers(sign_ins.show))
+    post("/sign-ins/{space}/switch", teachers(sign_ins.switch))
+    post("/sign-ins/{space}/draw", teachers(sign_ins.draw))
+    post("/sign-ins/{space}/set", teachers(sign_ins.set))
+    post("/sign-ins/{space}/unlock", teachers(sign_ins.unlock))
     app.on_response_prepare.append(_common_headers)
     return app
 

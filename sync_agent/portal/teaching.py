@@ -15,7 +15,8 @@ from sync_agent import parameters as given
 from sync_agent.dates import due_ms
 from sync_agent.portal.desk import ONCE_FIELD, Desk
 from sync_agent.portal.door import Handler
-from sync_agent.portal.pages import SAVED_FILE, Pages, see
+from sync_agent.portal.navigation import see
+from sync_agent.portal.pages import SAVED_FILE, Pages
 from sync_agent.portal.saving import Archive, OneFile
 from sync_agent.portal.uploads import Form, form_with_files
 from sync_agent.portal.visit import Visit

@@ -1,14 +1,16 @@
 """One request as the pages see it: who reads, in which words, what this device has.
 
 Choices that a browser remembers are cookies without meaning for anybody else: the language, the register, and on a
-shared PC the name that was chosen, which goes with the browser's session or after two hours.
+shared PC the name that was chosen, which goes with the browser's session or after two hours. Where a class signs in,
+who it is stands in a session of this portal (`sessions`), and a name that was merely chosen counts for nothing.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 from aiohttp import web
 
@@ -16,7 +18,9 @@ from protocol.coursework import HandInState, Work
 from protocol.entry import PERSON_BYTES
 from protocol.roles import PersonRole
 from protocol.roster import Person
+from protocol.sign_in import SignIn
 from sync_agent.portal.door import VISIT_COOKIE, Door
+from sync_agent.portal.sessions import Sessions
 from sync_agent.portal.shelf import Piece, Room, Shelf, Told
 from sync_agent.portal.standing import Exchange
 from sync_agent.portal.wording import CATALOGUES, Register, Words
@@ -25,6 +29,9 @@ from sync_agent.scheduler import Outcome
 LANGUAGE_COOKIE: Final = "relais-language"
 REGISTER_COOKIE: Final = "relais-register"
 WHO_COOKIE: Final = "relais-who"
+SESSION_COOKIE: Final = "relais-signed-in"
+Guarded: TypeAlias = Mapping[bytes, tuple[bytes, SignIn | None]]
+
 _PREFERENCE_S: Final = 365 * 86_400
 _WHO_S: Final = 2 * 3_600
 _SECONDARY: Final = re.compile(
@@ -35,7 +42,7 @@ _SECONDARY: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """See the module. `me` is who was chosen on a shared PC, or on a teacher's device the teacher."""
+    """See the module. `me` is who was chosen, or signed in, on a shared PC, or on a teacher's device the teacher."""
 
     request: web.Request
     say: Words
@@ -47,6 +54,25 @@ class Visit:
     token: str
     exchange: Exchange
     now_ms: int
+    guarded: frozenset[bytes] = frozenset()
+    """Whose own things this machine shows to themselves only, once they have signed in."""
+
+    adults: tuple[Person, ...] = ()
+    """Adults of the classes who may sign in here."""
+
+    @property
+    def signed_in(self) -> bool:
+        """Whether somebody is signed in here."""
+        return self.me is not None and self.is_signed_in(self.me.id)
+
+    def is_signed_in(self, person: bytes) -> bool:
+        """Whether it is this person who is signed in here."""
+        return not self.teaches and self.me is not None and self.me.id == person and person in self.guarded
+
+    def sees(self, work: Work, *, made_here: bool) -> bool:
+        """Whether a hand-in is shown at all: a teacher's device, its pupil, or, where nobody signs in, its machine."""
+        mine = self.teaches or (self.me is not None and self.me.id == work.person)
+        return mine or (made_here and work.person not in self.guarded)
 
     @property
     def classes(self) -> list[Room]:
@@ -111,16 +137,22 @@ class Visit:
         return author or self.teacher_name(room)
 
 
-async def visit_of(request: web.Request, shelf: Shelf, door: Door, outcome: Outcome | None) -> Visit:
+async def visit_of(
+    request: web.Request, shelf: Shelf, door: Door, sessions: Sessions, outcome: Outcome | None
+) -> Visit:
     """The request, with what the pages need to know."""
     rooms = await shelf.rooms()
     teaches = await shelf.teaches()
-    me = _person(rooms, await shelf.own_person()) if teaches else _chosen(request, rooms)
+    guarded: Guarded = {} if teaches else await shelf.sign_in.guarded()
+    if teaches:
+        me = _person(rooms, await shelf.own_person())
+    else:
+        me = _signed_in(request, rooms, sessions, guarded) or _chosen(request, rooms, guarded)
     language = _language(request)
     visit_id = door.visit_of(request)
     return Visit(
         request=request,
-        say=Words(language, _register(request, rooms, teaches=teaches)),
+        say=Words(language, _register(request, rooms, me, teaches=teaches)),
         rooms=rooms,
         me=me,
         teaches=teaches,
@@ -129,6 +161,14 @@ async def visit_of(request: web.Request, shelf: Shelf, door: Door, outcome: Outc
         token=door.token_of(visit_id),
         exchange=await shelf.exchange(outcome, rooms),
         now_ms=shelf.agent.now_ms(),
+        guarded=frozenset(guarded),
+        adults=tuple(
+            found
+            for person, (_, proof) in guarded.items()
+            if proof is not None
+            and (found := _person(rooms, person)) is not None
+            and found.role is not PersonRole.PUPIL
+        ),
     )
 
 
@@ -141,7 +181,7 @@ def remember(visit: Visit, response: web.StreamResponse) -> None:
     ):
         if visit.request.query.get(name) == value:
             _cookie(response, cookie, value, _PREFERENCE_S)
-    if visit.me is not None and not visit.teaches:
+    if visit.me is not None and not visit.teaches and not visit.signed_in:
         remember_who(response, visit.me.id)
 
 
@@ -151,6 +191,14 @@ def remember_who(response: web.StreamResponse, person: bytes | None) -> None:
         response.del_cookie(WHO_COOKIE, path="/", httponly=True, samesite="Strict")
     else:
         _cookie(response, WHO_COOKIE, person.hex(), _WHO_S)
+
+
+def remember_session(response: web.StreamResponse, token: str | None) -> None:
+    """Keep, or forget, the token of a session; it goes with the browser's."""
+    if token is None:
+        response.del_cookie(SESSION_COOKIE, path="/", httponly=True, samesite="Strict")
+    else:
+        _cookie(response, SESSION_COOKIE, token, None)
 
 
 def _cookie(response: web.StreamResponse, name: str, value: str, max_age_s: int | None) -> None:
@@ -164,11 +212,12 @@ def _language(request: web.Request) -> str:
     return CATALOGUES.preferred(request.headers.get("Accept-Language", ""))
 
 
-def _register(request: web.Request, rooms: list[Room], *, teaches: bool) -> Register:
+def _register(request: web.Request, rooms: list[Room], me: Person | None, *, teaches: bool) -> Register:
     for wish in (request.query.get("register"), request.cookies.get(REGISTER_COOKIE)):
         if wish in list(Register):
             return Register(wish)
-    return Register.ADULT if teaches else register_of_classes([room.name for room in rooms if room.is_class])
+    adult = teaches or (me is not None and me.role is not PersonRole.PUPIL)
+    return Register.ADULT if adult else register_of_classes([room.name for room in rooms if room.is_class])
 
 
 def register_of_classes(names: list[str]) -> Register:
@@ -176,13 +225,26 @@ def register_of_classes(names: list[str]) -> Register:
     return Register.TEEN if names and all(_SECONDARY.search(name) for name in names) else Register.YOUNG
 
 
-def _chosen(request: web.Request, rooms: list[Room]) -> Person | None:
+def _signed_in(request: web.Request, rooms: list[Room], sessions: Sessions, guarded: Guarded) -> Person | None:
+    session = sessions.find(request.cookies.get(SESSION_COOKIE, ""), used=_by_a_person(request))
+    if session is None:
+        return None
+    _, proof = guarded.get(session.person, (b"", None))
+    return _person(rooms, session.person) if proof is not None and proof.entry == session.entry else None
+
+
+def _by_a_person(request: web.Request) -> bool:
+    """Whether somebody asked for it, and not an open page by itself."""
+    return request.path != "/live" and request.headers.get("Sec-Fetch-Dest", "document") != "empty"
+
+
+def _chosen(request: web.Request, rooms: list[Room], guarded: Guarded) -> Person | None:
     try:
         person = bytes.fromhex(request.cookies.get(WHO_COOKIE, ""))
     except ValueError:
         return None
     found = _person(rooms, person) if len(person) == PERSON_BYTES else None
-    return found if found is not None and found.role is PersonRole.PUPIL else None
+    return found if found is not None and found.role is PersonRole.PUPIL and person not in guarded else None
 
 
 def _person(rooms: list[Room], person: bytes | None) -> Person | None:

@@ -44,6 +44,7 @@
       say(words, now.strip);
       say(fresh, now.freshness);
       say(stick, now.stick);
+      if (now.who !== body.dataset.who) return location.reload();
       if (now.stamp !== stamp) await renew();
     } catch {
       strip.className = "strip strip-blocked";

@@ -1,0 +1,64 @@
+"""Who is signed in at this machine's portal: in memory, by a random token in a cookie, ended by going away.
+
+Rules:
+- a session ends after `IDLE_S` without use; what an open page fetches by itself is no use;
+- it stands on the verifier that proved the person: when a teacher sets another, it is over;
+- a restart ends all; few are kept, the least used goes first.
+"""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final
+
+IDLE_S: Final = 600.0
+MAX_SESSIONS: Final = 64
+_TOKEN_BYTES: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A person, the entry with the verifier that proved them, and when they last did something."""
+
+    person: bytes
+    entry: bytes
+    used_s: float
+
+
+class Sessions:
+    """All sessions of one portal. `clock_s` only goes forward."""
+
+    def __init__(self, clock_s: Callable[[], float]) -> None:
+        self._clock_s = clock_s
+        self._open: OrderedDict[str, Session] = OrderedDict()
+
+    def begin(self, person: bytes, entry: bytes) -> str:
+        """A new session; its token."""
+        token = secrets.token_urlsafe(_TOKEN_BYTES)
+        self._open[token] = Session(person, entry, self._clock_s())
+        while len(self._open) > MAX_SESSIONS:
+            self._open.popitem(last=False)
+        return token
+
+    def find(self, token: str, *, used: bool) -> Session | None:
+        """The session of this token, if it goes on; `used` makes it go on longer."""
+        known = next((name for name in self._open if hmac.compare_digest(name.encode(), token.encode())), None)
+        if known is None:
+            return None
+        session = self._open[known]
+        now_s = self._clock_s()
+        if now_s - session.used_s >= IDLE_S:
+            del self._open[known]
+            return None
+        if used:
+            self._open[known] = session = replace(session, used_s=now_s)
+            self._open.move_to_end(known)
+        return session
+
+    def end(self, token: str) -> None:
+        """End a session, if there is one."""
+        self._open.pop(token, None)

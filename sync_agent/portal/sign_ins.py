@@ -1,0 +1,121 @@
+"""Sign-in of a class, on a teacher's device: on or off, three pictures or a code for each pupil, cards to print, locks.
+
+Rules:
+- pictures are drawn by the machine, shown once on cards to print, and kept nowhere in clear;
+- everything here works with no network, and reaches the class's machines by whatever path comes first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from aiohttp import web
+
+from protocol.entry import Kind
+from protocol.errors import BadInput, Code, Refused
+from protocol.roster import Person
+from protocol.sign_in import Method
+from sync_agent import parameters as given
+from sync_agent.portal.desk import Desk
+from sync_agent.portal.navigation import see
+from sync_agent.portal.shelf import Room
+from sync_agent.portal.visit import Visit
+from sync_agent.sign_in import drawn_pictures
+
+_CODES: Final = {"pin": Method.PIN, "password": Method.PASSWORD}
+
+
+class ClassSignIns:
+    """Handlers, all of them for teachers' devices only."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._book = desk.shelf.sign_in
+
+    async def show(self, request: web.Request) -> web.Response:
+        """Who signs in with what; without a class of that name, there is no such page."""
+        visit = await self._desk.visit(request)
+        return await self._page(visit, await self._room(visit, request), done=request.query.get("done"))
+
+    async def switch(self, request: web.Request) -> web.Response:
+        """On, which draws pictures for who has nothing yet, or off."""
+        fields = await self._desk.fields(request)
+        visit = await self._desk.visit(request)
+        room = await self._room(visit, request)
+        on = fields.get("on") == "yes"
+        cards = await self._draw(room, await self._without(room)) if on else ()
+        await self._book.switch(room.space, on=on)
+        return await self._page(visit, room, cards=cards, done="on" if on else "off")
+
+    async def draw(self, request: web.Request) -> web.Response:
+        """New pictures for one pupil, or for all who have nothing yet."""
+        fields = await self._desk.fields(request)
+        visit = await self._desk.visit(request)
+        room = await self._room(visit, request)
+        chosen = [self._pupil(room, fields)] if fields.get("person") else await self._without(room)
+        return await self._page(visit, room, cards=await self._draw(room, chosen), done="drawn" if chosen else None)
+
+    async def set(self, request: web.Request) -> web.Response:
+        """A PIN or a password for one pupil."""
+        fields = await self._desk.fields(request)
+        visit = await self._desk.visit(request)
+        room = await self._room(visit, request)
+        method = _CODES.get(fields.get("method", ""))
+        if method is None:
+            raise BadInput(Code.USAGE, "a PIN or a password is set here")
+        await self._book.set(room.space, {self._pupil(room, fields).id: (method, fields.get("secret", ""))})
+        return see(f"/sign-ins/{room.space.hex()}?done=set")
+
+    async def unlock(self, request: web.Request) -> web.Response:
+        """Let a pupil try again."""
+        fields = await self._desk.fields(request)
+        visit = await self._desk.visit(request)
+        room = await self._room(visit, request)
+        await self._book.unlock(room.space, self._pupil(room, fields).id)
+        return see(f"/sign-ins/{room.space.hex()}?done=unlocked")
+
+    async def _room(self, visit: Visit, request: web.Request) -> Room:
+        """The class of the address, where this device may set its sign-in. Raises `BadInput(UNKNOWN_SPACE)`."""
+        wanted = given.identifier(request.match_info, "space", Code.UNKNOWN_SPACE, "space")
+        room = next((room for room in visit.classes if room.space == wanted), None)
+        if room is not None:
+            try:
+                await self._desk.shelf.agent.right(wanted, Kind.SIGN_IN)
+            except Refused:
+                room = None
+        if room is None:
+            raise BadInput(Code.UNKNOWN_SPACE, "this device sets no sign-in there")
+        return room
+
+    def _pupil(self, room: Room, fields: Mapping[str, str]) -> Person:
+        wanted = given.person(fields, "person")
+        found = next((pupil for pupil in room.pupils if pupil.id == wanted), None)
+        if found is None:
+            raise BadInput(Code.UNKNOWN_PERSON, "nobody on this class list has that id")
+        return found
+
+    async def _without(self, room: Room) -> list[Person]:
+        persons = (await self._book.of(room.space)).persons
+        return [pupil for pupil in room.pupils if pupil.id not in persons or not persons[pupil.id].is_set]
+
+    async def _draw(self, room: Room, pupils: Sequence[Person]) -> Sequence[tuple[Person, list[int]]]:
+        """Pictures for each, and what to print."""
+        drawn = {pupil.id: drawn_pictures(self._desk.shelf.agent.entropy) for pupil in pupils}
+        if drawn:
+            await self._book.set(room.space, {person: (Method.PICTURES, text) for person, text in drawn.items()})
+        return [(pupil, [int(part) for part in drawn[pupil.id].split("-")]) for pupil in pupils]
+
+    async def _page(
+        self, visit: Visit, room: Room, *, cards: Sequence[tuple[Person, list[int]]] = (), done: str | None = None
+    ) -> web.Response:
+        sign_ins = await self._book.of(room.space)
+        rows = []
+        for pupil in room.pupils:
+            mine = sign_ins.persons.get(pupil.id)
+            method = await self._book.method(room.space, pupil.id) if mine is not None and mine.is_set else None
+            known = "unset" if mine is None or not mine.is_set else "unknown" if method is None else method.name.lower()
+            rows.append({"pupil": pupil, "method": known, "locked": mine is not None and bool(mine.locked_by)})
+        return self._desk.page(
+            visit, "sign_ins.html", room=room, on=sign_ins.on, rows=rows, cards=cards, done=done if rows else None
+        )

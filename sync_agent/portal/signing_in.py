@@ -1,0 +1,107 @@
+"""Signing in on a shared machine: a name, three pictures or a code, and "Is that you?"; signing out.
+
+Rules:
+- each picture is a button, so that nothing needs a script; what has been chosen so far travels in the form;
+- the page asks whether it is them, by name, and leads back from there: what is then shown is the answer;
+- what went wrong is said in one sentence.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from aiohttp import web
+
+from protocol.errors import BadInput, Code
+from protocol.limits import SIGN_IN_PICTURES, SIGN_IN_PICTURES_CHOSEN
+from protocol.sign_in import Method
+from sync_agent import parameters as given
+from sync_agent.portal.desk import Desk
+from sync_agent.portal.navigation import inside, see
+from sync_agent.portal.visit import SESSION_COOKIE, Visit, remember_session
+from sync_agent.sign_in import Try
+
+PICTURES: Final = tuple(range(1, SIGN_IN_PICTURES + 1))
+_MINUTE_MS: Final = 60_000
+
+
+class SigningIn:
+    """Handlers."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._book = desk.shelf.sign_in
+
+    async def show(self, request: web.Request) -> web.Response:
+        """The pictures, or the field, of one person."""
+        visit = await self._desk.visit(request)
+        person = self._person(visit, request.match_info["person"])
+        return await self._page(visit, person, back=inside(request.query.get("back")), problem=None)
+
+    async def answer(self, request: web.Request) -> web.Response:
+        """A picture more, or a code: the next page, a session, or what went wrong."""
+        fields = await self._desk.fields(request)
+        visit = await self._desk.visit(request)
+        person = self._person(visit, request.match_info["person"])
+        back = inside(fields.get("back"))
+        secret = fields.get("secret", "")
+        if "picture" in fields:
+            chosen = [*_chosen(fields), fields["picture"]]
+            if len(chosen) < SIGN_IN_PICTURES_CHOSEN:
+                return await self._page(visit, person, back=back, problem=None, chosen=chosen)
+            secret = "-".join(chosen)
+        tried = await self._book.attempt(person, secret)
+        if tried.how is not Try.PROVEN:
+            return await self._page(visit, person, back=back, problem=tried.how, wait_ms=tried.wait_ms)
+        response = see(back)
+        remember_session(response, self._desk.sessions.begin(person, tried.entry))
+        return response
+
+    async def sign_out(self, request: web.Request) -> web.Response:
+        """End the session."""
+        await self._desk.fields(request)
+        self._desk.sessions.end(request.cookies.get(SESSION_COOKIE, ""))
+        response = see("/who")
+        remember_session(response, None)
+        return response
+
+    def _person(self, visit: Visit, text: str) -> bytes:
+        person = given.person({"person": text}, "person")
+        if person not in visit.guarded:
+            raise BadInput(Code.UNKNOWN_PERSON, "nobody on this class list signs in by that name")
+        return person
+
+    async def _page(
+        self,
+        visit: Visit,
+        person: bytes,
+        *,
+        back: str,
+        problem: Try | None,
+        wait_ms: int = 0,
+        chosen: list[str] | None = None,
+    ) -> web.Response:
+        standing, method = await self._book.standing(person)
+        if problem is None and standing.how is not Try.WRONG:
+            problem, wait_ms = standing.how, standing.wait_ms
+        name = next(pupil.name for room in visit.rooms for pupil in room.roster.persons.values() if pupil.id == person)
+        return self._desk.page(
+            visit,
+            "sign_in.html",
+            person=person,
+            name=name,
+            method=None if method is None else method.name.lower(),
+            is_open=standing.how is Try.WRONG,
+            problem=None if problem is None else problem.name.lower(),
+            minutes=max(1, -(-wait_ms // _MINUTE_MS)),
+            soon=0 < wait_ms < _MINUTE_MS,
+            chosen=chosen or [],
+            pictures=PICTURES if method is Method.PICTURES else (),
+            back=back,
+        )
+
+
+def _chosen(fields: dict[str, str]) -> list[str]:
+    """The pictures that the form says were chosen before, no more than may come before the last."""
+    parts = [part for part in fields.get("chosen", "").split("-") if part]
+    return parts[: SIGN_IN_PICTURES_CHOSEN - 1]

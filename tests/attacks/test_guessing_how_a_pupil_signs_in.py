@@ -1,0 +1,121 @@
+"""Brute force of PINs and picture passwords: ten tries per pupil, then a teacher; nothing to guess at elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from protocol.errors import PeerFault
+from protocol.identity import AgreementKey
+from protocol.limits import MAX_SIGN_IN_TRIES
+from protocol.sign_in import KINDS, SignInWraps, unwrap
+from sync_agent.sign_in import TRIES_MARKS, SignInBook, Try
+from sync_agent.sign_in_tries import Tries
+from tests.harness.classroom import classroom
+from tests.harness.portal import portal
+from tests.harness.sign_in import PICTURES, WRONG, SignedClass, signed_class
+
+LONG_MS = 3_600_000
+
+
+@pytest.fixture
+async def school(tmp_path: Path) -> AsyncIterator[SignedClass]:
+    async with classroom(tmp_path) as room:
+        yield await signed_class(room)
+
+
+async def missed(school: SignedClass, times: int) -> list[Try]:
+    """Somebody tries one after the other, each time as soon as it is allowed; a restart in between helps nothing."""
+    ended = []
+    for _ in range(times):
+        ended.append((await SignInBook(school.pc.agent).attempt(school.lea, WRONG)).how)
+        school.room.territory.clock.advance(LONG_MS)
+    return ended
+
+
+async def test_the_tenth_miss_locks_that_pupil_and_nobody_else_until_a_teacher_unlocks(school: SignedClass) -> None:
+    ended = await missed(school, MAX_SIGN_IN_TRIES + 5)
+    assert ended == [Try.WRONG] * (MAX_SIGN_IN_TRIES - 1) + [Try.LOCKED] * 6
+    book = SignInBook(school.pc.agent)
+    assert (await book.attempt(school.lea, PICTURES)).how is Try.LOCKED  # not even the right ones
+    assert (await book.attempt(school.tom, "4711")).how is Try.PROVEN  # throttled per pupil, never per machine
+
+    async with portal(school.pc.agent) as surfer:
+        assert "C&#39;est bloqué. Va voir Mme Petit" in (await surfer.get(f"/sign-in/{school.lea.hex()}")).text
+    await school.pc.session.sync()
+    await school.agree()
+    page = f"/sign-ins/{school.room.space.hex()}"
+    async with portal(school.teacher.agent) as surfer:
+        assert "bloqué après trop d&#39;essais" in await surfer.page(page)
+        await surfer.send(page, f"{page}/unlock", {"person": school.lea.hex()})
+    await school.agree()
+    assert (await book.attempt(school.lea, PICTURES)).how is Try.PROVEN
+
+
+async def test_between_tries_one_waits_and_the_right_answer_waits_as_long(school: SignedClass) -> None:
+    book = SignInBook(school.pc.agent)
+    for _ in range(3):
+        await book.attempt(school.lea, WRONG)
+    assert (await book.attempt(school.lea, PICTURES)).how is Try.WAIT
+    async with portal(school.pc.agent) as surfer:
+        assert "Attends un petit moment" in (await surfer.get(f"/sign-in/{school.lea.hex()}")).text
+    school.room.territory.clock.advance(15_000)
+    assert (await book.attempt(school.lea, PICTURES)).how is Try.PROVEN
+
+
+async def test_other_machines_take_no_more_tries_once_they_have_heard_of_the_lock(school: SignedClass) -> None:
+    other = await school.room.machine()
+    for device in (other, school.teacher, other):
+        await device.session.sync()
+    assert (await SignInBook(other.agent).standing(school.lea))[0].how is Try.WRONG
+    await missed(school, MAX_SIGN_IN_TRIES)
+    for device in (school.pc, other):
+        await device.session.sync()
+    assert (await SignInBook(other.agent).attempt(school.lea, PICTURES)).how is Try.LOCKED
+
+
+async def test_a_try_that_is_cut_off_before_its_answer_has_been_counted(school: SignedClass) -> None:
+    store = school.pc.agent.replica.store
+    task = asyncio.create_task(SignInBook(school.pc.agent).attempt(school.lea, WRONG))
+    while not (counted := await store.marks(TRIES_MARKS)):  # noqa: ASYNC110  (what the task itself brings about)
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    (mark,) = counted.values()
+    entry = (await school.fold_of(school.pc).of(school.room.space)).persons[school.lea].entry
+    assert Tries.of(mark, entry).count == 1
+
+
+async def test_two_tries_at_once_are_two_tries(school: SignedClass) -> None:
+    book = SignInBook(school.pc.agent)
+    ended = await asyncio.gather(*(book.attempt(school.lea, WRONG) for _ in range(8)))
+    assert [each.how for each in ended] == [Try.WRONG] * 3 + [Try.WAIT] * 5
+
+
+async def test_neither_server_nor_recovery_kit_holds_anything_that_a_guess_could_be_tried_against(
+    school: SignedClass,
+) -> None:
+    territory = school.room.territory
+    keys = (territory.keys.agreement, territory.keys.recovery)
+    entries = [entry for entry in await territory.replica.store.scan_kinds(KINDS) if entry.payload is not None]
+    wraps = [SignInWraps.parse(entry.payload or b"") for entry in entries if entry.header.kind == KINDS[1]]
+    assert wraps
+    assert {recipient for wrap in wraps for recipient, _ in wrap.wraps} == {
+        school.teacher.agent.keys.agreement.public,
+        school.pc.agent.keys.agreement.public,
+    }
+    for wrap in wraps:
+        for _, sealed in wrap.wraps:
+            for key in keys:
+                assert not opens(sealed, key, school.room.space, wrap.key)
+
+
+def opens(sealed: bytes, key: AgreementKey, space: bytes, name: bytes) -> bool:
+    try:
+        unwrap(sealed, key, space, name)
+    except PeerFault:
+        return False
+    return True

@@ -1,0 +1,73 @@
+"""Signing in, in a real browser: a teacher's cards, a pupil's three pictures, a page that notices the end of it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Browser, Page, expect
+
+from tests.harness.browser import accessibility_faults, chromium, visitor
+from tests.harness.classroom import classroom
+from tests.harness.portal import portal
+from tests.harness.sign_in import SignedClass, signed_class
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    async with chromium() as found:
+        yield found
+
+
+@pytest.fixture
+async def school(tmp_path: Path) -> AsyncIterator[SignedClass]:
+    async with classroom(tmp_path) as room:
+        yield await signed_class(room)
+
+
+async def faultless(page: Page) -> None:
+    assert await accessibility_faults(page) == [], page.url
+
+
+@pytest.mark.parametrize("width", [1360, 360])
+async def test_a_pupil_touches_three_pictures_and_is_signed_out_by_the_page_itself(
+    school: SignedClass, browser: Browser, width: int
+) -> None:
+    async with portal(school.pc.agent) as surfer, visitor(browser, width=width) as somebody:
+        page = await somebody.page()
+        await page.goto(f"{surfer.origin}/who")
+        await page.get_by_role("button", name="Léa").click()
+        await expect(page.get_by_role("heading", name="Tu es Léa ?")).to_be_visible()
+        await faultless(page)
+        for picture in ("étoile", "chat"):
+            await page.get_by_role("button", name=picture).click()
+        await expect(page.get_by_text("2 sur 3")).to_be_visible()
+        await faultless(page)
+        await page.get_by_role("button", name="soleil").click()
+        await expect(page.get_by_role("alert")).to_contain_text("Ce ne sont pas tes images")
+        for picture in ("étoile", "chat", "bateau"):
+            await page.get_by_role("button", name=picture).click()
+        await expect(page.get_by_role("heading", name="Bonjour Léa")).to_be_visible()
+        await faultless(page)
+        # something else is set: the open page notices by itself
+        await school.book.unlock(school.room.space, school.lea)
+        await school.agree()
+        await expect(page.get_by_role("heading", name="Bonjour Léa")).not_to_be_visible()
+        assert somebody.complaints == []
+
+
+async def test_a_teacher_prints_cards_without_any_script(school: SignedClass, browser: Browser) -> None:
+    async with portal(school.teacher.agent) as surfer, visitor(browser, scripts=False) as somebody:
+        page = await somebody.page()
+        await page.goto(surfer.origin)
+        await page.get_by_role("link", name="Connexion des élèves").click()
+        await page.get_by_role("button", name="Nouvelles images pour Tom").click()
+        await expect(page.get_by_role("heading", name="Cartes à imprimer")).to_be_visible()
+        assert await page.locator(".sign-cards li li").count() == 3
+    async with portal(school.teacher.agent) as surfer, visitor(browser) as somebody:
+        page = await somebody.page()
+        await page.goto(f"{surfer.origin}/sign-ins/{school.room.space.hex()}")
+        await faultless(page)
+        await page.get_by_role("button", name="Nouvelles images pour Tom").click()
+        await faultless(page)

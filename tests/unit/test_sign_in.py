@@ -1,0 +1,243 @@
+"""Sign-in: verifiers that only a school's own devices open, the switch, locks, and how long one waits."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from protocol.canonical import encode
+from protocol.entry import Entry, Kind
+from protocol.errors import Code, PeerFault
+from protocol.identity import AgreementKey
+from protocol.limits import MAX_SIGN_IN_TRIES
+from protocol.roles import Role
+from protocol.roster import fold_roster
+from protocol.sign_in import (
+    Method,
+    SignInKey,
+    SignInRecord,
+    SignIns,
+    SignInWraps,
+    Verifier,
+    fold_sign_ins,
+    holders,
+    newest_key,
+    normal,
+    unwrap,
+)
+from sync_agent.sign_in import drawn_pictures
+from sync_agent.sign_in_tries import Tries
+from tests.harness.history import World
+from tests.unit.test_rights import opened
+
+SPACE, OTHER = b"s" * 32, b"o" * 32
+LEA, TOM = b"l" * 16, b"t" * 16
+SALT, NONCE = bytes(16), bytes(12)
+KEY = SignInKey(bytes(range(32)))
+
+
+def code_of(call: object) -> Code:
+    assert callable(call)
+    with pytest.raises(PeerFault) as raised:
+        call()
+    return raised.value.code
+
+
+# --- secrets and seals ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("method", "secret", "form"),
+    [
+        (Method.PICTURES, "1-12-3", "1-12-3"),
+        (Method.PICTURES, "7-7-7", "7-7-7"),
+        (Method.PICTURES, "1-2", None),
+        (Method.PICTURES, "1-2-13", None),
+        (Method.PICTURES, "01-2-3", None),
+        (Method.PIN, " 4711 ", "4711"),
+        (Method.PIN, "471", None),
+        (Method.PIN, "47I1", None),
+        (Method.PIN, "\N{FULLWIDTH DIGIT FOUR}711", "4711"),
+        (Method.PASSWORD, "chou-fleur", "chou-fleur"),
+        (Method.PASSWORD, "e\N{COMBINING ACUTE ACCENT}" * 6, "é" * 6),
+        (Method.PASSWORD, "court", None),
+        (Method.PASSWORD, "x" * 201, None),
+        (Method.PASSPHRASE, "trop court", None),
+        (Method.PASSPHRASE, "quatre mots en file", "quatre mots en file"),
+    ],
+)
+def test_a_secret_has_one_form_or_none(method: Method, secret: str, form: str | None) -> None:
+    assert normal(method, secret) == form
+
+
+def test_a_verifier_proves_its_secret_and_no_other_and_no_other_method() -> None:
+    verifier = Verifier.of(Method.PIN, "4711", SALT)
+    assert verifier.proves("4711")
+    assert not verifier.proves("4712")
+    assert Verifier.of(Method.PASSWORD, "4711", SALT).hash != verifier.hash
+    assert Verifier.of(Method.PIN, "4711", bytes([1]) * 16).hash != verifier.hash
+
+
+def test_a_sealed_verifier_opens_for_its_person_in_its_space_only() -> None:
+    verifier = Verifier(Method.PICTURES, SALT, bytes(32))
+    sealed = KEY.seal(verifier, SPACE, LEA, NONCE)
+    assert KEY.open(sealed, SPACE, LEA) == verifier
+    for key, space, person, data in (
+        (KEY, SPACE, TOM, sealed),
+        (KEY, OTHER, LEA, sealed),
+        (SignInKey(bytes(32)), SPACE, LEA, sealed),
+        (KEY, SPACE, LEA, sealed[:-1]),
+        (KEY, SPACE, LEA, b""),
+    ):
+        with pytest.raises(PeerFault) as refused:
+            key.open(data, space, person)
+        assert refused.value.code is Code.BAD_SEAL
+    assert "00010203" not in repr(KEY)
+
+
+def test_a_wrap_opens_for_its_device_and_holds_the_key_that_it_names() -> None:
+    device, other = AgreementKey(b"d" * 32), AgreementKey(b"e" * 32)
+    wrap = KEY.wrap(SPACE, device.public, b"w" * 32)
+    assert unwrap(wrap, device, SPACE, KEY.commitment).key == KEY.key
+    assert code_of(lambda: unwrap(wrap, other, SPACE, KEY.commitment)) is Code.BAD_SEAL
+    assert code_of(lambda: unwrap(wrap, device, OTHER, KEY.commitment)) is Code.BAD_SEAL
+    false = SignInKey(bytes(32))
+    false.commitment = KEY.commitment  # type: ignore[misc]  # a wrap that claims to hold another key
+    lying = false.wrap(SPACE, device.public, b"w" * 32)
+    assert code_of(lambda: unwrap(lying, device, SPACE, KEY.commitment)) is Code.BAD_SEAL
+
+
+def test_payloads_survive_their_encoding_and_what_is_malformed_is_refused() -> None:
+    record = SignInRecord(KEY.commitment, b"sealed")
+    assert SignInRecord.parse(record.encode()) == record
+    assert SignInRecord.parse(SignInRecord(on=True).encode()).on
+    wraps = SignInWraps(KEY.commitment, ((b"r" * 32, bytes(80)),))
+    assert SignInWraps.parse(wraps.encode()) == wraps
+    assert (
+        code_of(lambda: SignInWraps.parse(encode({"key": KEY.commitment, "wraps": [[b"r", b"s"]]}))) is Code.MALFORMED
+    )
+    assert code_of(lambda: Verifier.parse(encode({"method": 9, "salt": SALT, "hash": bytes(32)}))) is Code.MALFORMED
+
+
+def test_the_vector_is_what_this_code_writes() -> None:
+    vector = json.loads((Path(__file__).parents[1] / "vectors" / "sign_in.json").read_text(encoding="utf-8"))
+    said = {name: bytes.fromhex(text) for name, text in vector.items() if name not in {"method", "secret"}}
+    method, key = Method(vector["method"]), SignInKey(said["sign_in_key"])
+    verifier = Verifier.of(method, vector["secret"], said["salt"])
+    device = AgreementKey(said["device_secret"])
+    assert verifier.hash == said["hash"]
+    assert key.commitment == said["name"]
+    assert key.wrap(said["space"], device.public, said["ephemeral"]) == said["wrap"]
+    assert key.seal(verifier, said["space"], said["person"], said["nonce"]) == said["sealed"]
+
+
+# --- the fold ---------------------------------------------------------------------------------------------------------
+
+
+class Room:
+    """A class whose teacher sets sign-in, and the fold over what was said."""
+
+    def __init__(self) -> None:
+        self.world = World(Random(3))
+        self.space = self.world.classes[0]
+        self.teacher = self.world.enrol(Role.TEACHER, self.space)
+        self.machine = self.world.enrol(Role.MACHINE, self.space)
+
+    def set(self, person: bytes | None, *parents: bytes, on: bool = False) -> Entry:
+        record = SignInRecord(on=on) if person is None else SignInRecord(KEY.commitment, b"sealed")
+        return self.world.say(self.teacher, self.space, Kind.SIGN_IN, record.encode(), subject=person, parents=parents)
+
+    def lock(self, person: bytes, target: bytes) -> Entry:
+        return self.world.say(self.machine, self.space, Kind.SIGN_IN_LOCK, b"\x80", subject=person, target=target)
+
+    def fold(self) -> SignIns:
+        door = opened(self.world)
+        own = [entry for entry in self.world.entries if entry.header.space == self.space]
+        above = [entry for entry in self.world.entries if entry.header.space != self.space]
+        return fold_sign_ins(own, fold_roster(self.space, own, above, door))
+
+
+def test_sign_in_is_off_until_a_teacher_says_otherwise_and_the_last_word_counts() -> None:
+    room = Room()
+    assert not room.fold().on
+    first = room.set(None, on=True)
+    assert room.fold().on
+    room.set(None, first.id)
+    assert not room.fold().on
+
+
+def test_another_verifier_takes_the_place_of_the_one_before_and_lifts_its_lock() -> None:
+    room = Room()
+    first = room.set(LEA)
+    room.lock(LEA, first.id)
+    room.lock(TOM, first.id)  # about somebody else: means nothing
+    assert room.fold().persons[LEA].locked_by == (room.machine.key.public,)
+    second = room.set(LEA, first.id)
+    assert room.fold().persons[LEA].entry == second.id
+    assert room.fold().persons[LEA].locked_by == ()
+
+
+def test_what_cannot_be_read_is_passed_over() -> None:
+    room = Room()
+    room.world.say(room.teacher, room.space, Kind.SIGN_IN, b"\xff", subject=LEA)
+    room.world.say(room.machine, room.space, Kind.SIGN_IN_WRAP, b"\xff")
+    assert room.fold() == SignIns(on=False, switch=(), persons={}, wraps={})
+
+
+def test_a_key_is_for_the_schools_own_devices_and_not_for_server_or_administrator() -> None:
+    room = Room()
+    world = room.world
+    relay = world.enrol(Role.RELAY, world.school)
+    head = world.enrol(Role.HEAD, world.school)
+    admin = world.enrol(Role.ADMIN, world.school)
+    door = opened(world)
+    roster = fold_roster(room.space, [], world.entries, door)
+    wanted = set(holders(roster, world.territory))
+    agreement = {authority.key: authority.agreement for authority in door.authorities()}
+    for writer in (room.teacher, room.machine, relay, head):
+        assert agreement[writer.key.public] in wanted
+    for writer in (admin, world.server):
+        assert agreement[writer.key.public] not in wanted
+
+
+def test_what_is_set_after_a_device_was_let_go_lies_under_another_key() -> None:
+    room = Room()
+    room.set(LEA)
+    wraps = SignInWraps(KEY.commitment, ((b"a" * 32, bytes(80)), (b"b" * 32, bytes(80))))
+    room.world.say(room.teacher, room.space, Kind.SIGN_IN_WRAP, wraps.encode())
+    assert newest_key(room.fold(), [b"a" * 32, b"b" * 32, b"c" * 32]) == KEY.commitment
+    assert newest_key(room.fold(), [b"a" * 32]) is None
+
+
+# --- tries ------------------------------------------------------------------------------------------------------------
+
+
+def test_one_waits_longer_after_each_miss_and_the_tenth_locks() -> None:
+    tries, waits = Tries(SPACE), []
+    for _ in range(MAX_SIGN_IN_TRIES):
+        assert not tries.is_locked
+        tries = tries.missed(1_000)
+        waits.append(tries.wait_ms(1_000) // 1_000)
+    assert waits == [0, 0, 15, 30, 60, 120, 300, 300, 300, 300]
+    assert tries.is_locked
+
+
+def test_a_clock_that_was_set_back_prolongs_no_wait_and_another_verifier_begins_anew() -> None:
+    tries = Tries(SPACE, 4, 5_000_000)
+    assert tries.wait_ms(5_000_000) == tries.wait_ms(10) == 30_000
+    assert tries.wait_ms(5_030_000) == 0
+    assert Tries.of(tries.encode(), SPACE) == tries
+    assert Tries.of(tries.encode(), OTHER) == Tries(OTHER)
+    assert Tries.of(b"\xff", SPACE) == Tries.of(None, SPACE) == Tries(SPACE)
+
+
+def test_pictures_are_drawn_evenly() -> None:
+    entropy = Random(5).randbytes
+    drawn = [drawn_pictures(entropy) for _ in range(4_000)]
+    counts = [sum(text.split("-").count(str(number)) for text in drawn) for number in range(1, 13)]
+    assert all(normal(Method.PICTURES, text) for text in drawn)
+    assert min(counts) > 850
+    assert max(counts) < 1_150
