@@ -61,6 +61,7 @@ class Kind(IntEnum):
     PERSON = 20
     SPACE_KEY = 21
     ERASE = 22
+    RULING = 23
     REVISION = 32
     WITHDRAW = 33
     RESTORE = 34

@@ -8,7 +8,7 @@ Rules:
 - a revocation counts when its author's rank is strictly above every rank that the key it cuts has in these spaces, and
   it is not held back itself;
 - of a cut key only the named heads and their ancestors stay; several cuts intersect; the rest is held back, never
-  dropped;
+  dropped, until a human of at least the revocation's rank accepts it;
 - a grant that is held back gives no right to read, and what was written under it is held back with it;
 - a device that was let go comes back by a grant that names the revocations in `parents`, written by at least their
   rank: what it writes under that grant counts, and its earlier grants are held back.
@@ -29,7 +29,7 @@ from protocol.errors import PeerFault, TooLarge
 from protocol.person_keys import KeyWraps, PhraseKey
 from protocol.rights import Authority, Door
 from protocol.roles import PersonRole, Role
-from protocol.structure import Erasure, PersonKey, PersonRecord, Revocation
+from protocol.structure import Erasure, PersonKey, PersonRecord, Revocation, Ruling
 
 T = TypeVar("T")
 
@@ -50,7 +50,8 @@ class Roster:
 
     `reading_keys` maps a teacher to the X25519 keys that open hand-ins; `spent` are those, with their teacher, that a
     device holds which was cut off: nothing more is sealed to them; `phrases` maps a teacher to the phrase in force;
-    `authorities` are the grants that hold in the space and are not held back; `cut` are the keys that a revocation in
+    `refused` is what of the held back a human has refused: it waits for nobody any more. `authorities` are the grants
+    that hold in the space and are not held back; `cut` are the keys that a revocation in
     force has cut off.
     """
 
@@ -61,6 +62,7 @@ class Roster:
     cut: frozenset[bytes]
     held_back: frozenset[bytes]
     erased: frozenset[bytes]
+    refused: frozenset[bytes] = frozenset()
     spent: frozenset[tuple[bytes, bytes]] = frozenset()
     phrases: Mapping[bytes, PhraseKey] = field(default_factory=dict)
 
@@ -85,7 +87,9 @@ def fold_roster(space: bytes, own: Sequence[Entry], above: Sequence[Entry], door
     """The roster of `space` from its `own` entries and those of the spaces `above` it."""
     line = door.lineage(space)
     authorities = [authority for member in line for authority in door.authorities_in(member)]
-    held_back, cut = _cuts([*above, *own], authorities, door)
+    held, cut = _cuts([*above, *own], authorities, door)
+    accepted, refused = _ruled([*above, *own], held, door)
+    held_back = frozenset(held) - accepted
     roster = Roster(
         space=space,
         persons={},
@@ -93,6 +97,7 @@ def fold_roster(space: bytes, own: Sequence[Entry], above: Sequence[Entry], door
         authorities=tuple(authority for authority in authorities if authority.grant not in held_back),
         cut=cut,
         held_back=held_back,
+        refused=frozenset(refused),
         erased=frozenset(_erased([*above, *own], held_back)),
     )
     kept = [entry for entry in own if entry.header.kind in _NAMES and not roster.hides(entry)]
@@ -209,14 +214,14 @@ class _Cut:
 
 def _cuts(
     entries: Sequence[Entry], authorities: Iterable[Authority], door: Door
-) -> tuple[frozenset[bytes], frozenset[bytes]]:
-    """What is held back, and which keys are cut, by these entries and the authorities that they make.
+) -> tuple[Mapping[bytes, int], frozenset[bytes]]:
+    """What is held back, each with the rank of the revocation that does so, and which keys are cut.
 
     Highest ranks first: only a higher rank can undo a revocation.
     """
     cuts = sorted(_revocations(entries, door), key=lambda cut: cut.rank, reverse=True)
     if not cuts:
-        return frozenset(), frozenset()
+        return {}, frozenset()
     by_author: defaultdict[bytes, dict[bytes, Entry]] = defaultdict(dict)
     under: defaultdict[bytes | None, list[bytes]] = defaultdict(list)
     for entry in entries:
@@ -228,7 +233,7 @@ def _cuts(
         authority = door.authority(entry.id)
         if authority is not None:
             grants[authority.key].append(entry)
-    held: set[bytes] = set()
+    held: dict[bytes, int] = {}
     to_spread: list[bytes] = []
     back: dict[bytes, set[bytes]] = {}
     for cut in cuts:
@@ -247,11 +252,48 @@ def _cuts(
         while to_spread:
             entry_id = to_spread.pop()
             if entry_id not in held:
-                held.add(entry_id)
+                held[entry_id] = cut.rank
                 to_spread.extend(under.get(entry_id, ()))
-    returned = {key for key, returning in back.items() if returning - held}
-    held.update(grant.id for key in returned for grant in grants[key] if grant.id not in back[key])
-    return frozenset(held), frozenset(back.keys() - returned)
+    returned = {key for key, returning in back.items() if returning - held.keys()}
+    held.update((grant.id, 0) for key in returned for grant in grants[key] if grant.id not in back[key])
+    return held, frozenset(back.keys() - returned)
+
+
+def _ruled(entries: Iterable[Entry], held: Mapping[bytes, int], door: Door) -> tuple[set[bytes], set[bytes]]:
+    """What of the held back humans have accepted and refused: the latest word of at least the revocation's rank.
+
+    Only work can be accepted, never what gives rights or keys: so a ruling frees no revocation and no ruling.
+    """
+    acceptable = {entry.id for entry in entries if entry.id in held and is_acceptable(entry.header.kind)}
+    said: dict[bytes, bool] = {}
+    for entry in sorted(entries, key=lambda entry: (entry.header.at, entry.id)) if acceptable else ():
+        if entry.header.kind != Kind.RULING or entry.id in held:
+            continue
+        ruling = _parsed(entry, Ruling.parse)
+        if ruling is not None:
+            rank = door.rank_of(entry.header)
+            said |= {one: True for one in ruling.accepted if one in acceptable and rank >= held[one]}
+            said |= {one: False for one in ruling.refused if one in acceptable and rank >= held[one]}
+    return {one for one, yes in said.items() if yes}, {one for one, yes in said.items() if not yes}
+
+
+def is_acceptable(kind: int) -> bool:
+    """Whether entries of this kind wait for a human when they are held back: work, not rights and not keys."""
+    return kind in _ACCEPTABLE
+
+
+_ACCEPTABLE: Final = frozenset(
+    {
+        Kind.REVISION,
+        Kind.WITHDRAW,
+        Kind.RESTORE,
+        Kind.FEEDBACK,
+        Kind.RECEIPT_TEACHER,
+        Kind.HAND_IN,
+        Kind.WRAP,
+        Kind.RECEIPT_SAFE,
+    }
+)
 
 
 def _revocations(entries: Iterable[Entry], door: Door) -> Iterable[_Cut]:

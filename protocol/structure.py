@@ -14,7 +14,7 @@ from protocol.entry import ID_BYTES, PERSON_BYTES, Entry
 from protocol.errors import Code, PeerFault
 from protocol.fields import Fields, compact
 from protocol.identity import school_id
-from protocol.limits import MAX_NAME_CHARS, MAX_PREV, MAX_SPACES_PER_INVITE
+from protocol.limits import MAX_NAME_CHARS, MAX_PREV, MAX_RULED_ENTRIES, MAX_SPACES_PER_INVITE
 from protocol.roles import PersonRole, Role
 
 GENERATION_BYTES = 8
@@ -246,6 +246,27 @@ class Revocation:
     def encode(self) -> bytes:
         """To an entry's payload."""
         return encode(compact(key=self.key, heads=list(self.heads)))
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """What a human says of entries that a revocation holds back: these count after all, those do not."""
+
+    accepted: tuple[bytes, ...]
+    refused: tuple[bytes, ...]
+
+    @classmethod
+    def parse(cls, payload: bytes) -> Self:
+        """From an entry's payload."""
+        fields = Fields.of_payload(payload, "a ruling")
+        return cls(
+            fields.all_octets("accepted", ID_BYTES, MAX_RULED_ENTRIES),
+            fields.all_octets("refused", ID_BYTES, MAX_RULED_ENTRIES),
+        )
+
+    def encode(self) -> bytes:
+        """To an entry's payload."""
+        return encode(compact(accepted=list(self.accepted), refused=list(self.refused)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ PROGRAM: Final = Program(
 
 Spaces = Annotated[list[str], typer.Option("--space", metavar="ID", help="A space: its id, or a school's UAI.")]
 Space = Annotated[str, typer.Option("--space", metavar="ID", help="The space: its id, or a school's UAI.")]
+Ruled = Annotated[list[str], typer.Argument(metavar="ID…", help="Entries or devices, from `waiting`.")]
 LogFile = Annotated[
     str | None, typer.Option(metavar="FILE", help="Log to this file, bounded by rotation, instead of stderr.")
 ]
@@ -265,6 +266,26 @@ async def confirm(
 ) -> JSON:
     """Say that a cloned machine, which took keys of its own, belongs here. `revoke` says that it does not."""
     return await _run(call, "confirm", {"device": device, "restore": restore})
+
+
+@PROGRAM.command("waiting")
+async def waiting(
+    call: Call, *, refused: Annotated[bool, typer.Option(help="Show what was refused instead.")] = False
+) -> JSON:
+    """What came from devices after they were cut off: it counts for nothing until somebody accepts it."""
+    return await _run(call, "waiting", {"refused": refused})
+
+
+@PROGRAM.command("accept")
+async def accept(call: Call, named: Ruled) -> JSON:
+    """Let what waits count after all: single entries, or all of a device. Ids are those of `waiting`."""
+    return await _run(call, "accept", {"named": list(named)})
+
+
+@PROGRAM.command("refuse")
+async def refuse(call: Call, named: Ruled) -> JSON:
+    """Take what waits off the list: it counts for nothing, and is kept."""
+    return await _run(call, "refuse", {"named": list(named)})
 
 
 @PROGRAM.command("erase")

@@ -11,7 +11,9 @@ from functools import partial
 from typing import Final, TypeAlias
 
 from protocol.clock import rfc3339
+from protocol.entry import Kind
 from protocol.errors import BadInput, Code
+from protocol.replica.abbreviations import whole
 from protocol.replica.console import installed_version
 from protocol.replica.operation import JSON, Incoming, Outgoing, Params, Table
 from sync_server.abbreviated import with_whole_ids
@@ -24,11 +26,12 @@ from sync_server.handlers.erasures import erase_person
 from sync_server.handlers.hand_ins import list_hand_ins
 from sync_server.handlers.invitations import Wanted, invite
 from sync_server.handlers.members import list_devices
-from sync_server.handlers.names import device_id, invited_role, lifetime_ms, person_id, person_role
+from sync_server.handlers.names import device_id, entry_id, invited_role, lifetime_ms, person_id, person_role
 from sync_server.handlers.people import add_person, list_persons
 from sync_server.handlers.proofs import check_proof
 from sync_server.handlers.spaces import add_space, list_spaces, space_named, spaces_named
 from sync_server.handlers.upkeep import repair, totals, verify
+from sync_server.handlers.waiting import list_waiting, rule
 
 Command: TypeAlias = Callable[[Server, Params, Outgoing], Awaitable[JSON]]
 
@@ -199,6 +202,42 @@ async def _confirm(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
     return {}
 
 
+async def _waiting(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
+    return [
+        {
+            "id": each.entry.id.hex(),
+            "space": each.entry.header.space.hex(),
+            "kind": Kind(each.entry.header.kind).name.lower().replace("_", "-"),
+            "device": each.entry.header.author.hex(),
+            "person": None if each.entry.header.subject is None else each.entry.header.subject.hex(),
+            "name": each.name,
+            "title": each.title,
+            "at": rfc3339(each.entry.timestamp_ms),
+        }
+        for each in await list_waiting(server, refused=params.get("refused") is True)
+    ]
+
+
+async def _accept(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
+    return {"accepted": await rule(server, await _named(server, params), accept=True)}
+
+
+async def _refuse(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
+    return {"refused": await rule(server, await _named(server, params), accept=False)}
+
+
+async def _named(server: Server, params: Params) -> list[bytes]:
+    """The entries and devices that a ruling names, as ids or beginnings of ids from `waiting`."""
+    known = {
+        one
+        for refused in (False, True)
+        for each in await list_waiting(server, refused=refused)
+        for one in (each.entry.id, each.entry.header.author)
+    }
+    texts = [whole(text, known, Code.UNKNOWN_HAND_IN, "entry") for text in _texts(params, "named")]
+    return [entry_id(text) for text in texts]
+
+
 async def _erase(server: Server, params: Params, outgoing: Outgoing) -> JSON:
     await erase_person(server, person_id(_text(params, "person")))
     await outgoing.progress("hidden wherever this arrives, at once; destroyed there seven days later")
@@ -261,6 +300,9 @@ _COMMANDS: Final[Mapping[str, Command]] = {
     "check-receipt": _check_receipt,
     "revoke": _revoke,
     "confirm": _confirm,
+    "waiting": _waiting,
+    "accept": _accept,
+    "refuse": _refuse,
     "erase": _erase,
     "backup": _backup,
     "backup-kept": _backup_kept,

@@ -56,6 +56,11 @@ def device_id(text: str) -> bytes:
     return _id(text, ID_BYTES, Code.UNKNOWN_DEVICE, "a device")
 
 
+def entry_id(text: str) -> bytes:
+    """The id of an entry or of a device that wrote some. Raises `BadInput(UNKNOWN_HAND_IN)`."""
+    return _id(text, ID_BYTES, Code.UNKNOWN_HAND_IN, "an entry")
+
+
 def person_id(text: str) -> bytes:
     """A person's id. Raises `BadInput(UNKNOWN_PERSON)`."""
     return _id(text, PERSON_BYTES, Code.UNKNOWN_PERSON, "a person")

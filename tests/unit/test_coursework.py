@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from random import Random
 
 import pytest
@@ -11,7 +12,7 @@ from protocol.entry import Entry, Kind
 from protocol.rights import Door
 from protocol.roles import PersonRole, Role
 from protocol.roster import Roster, fold_roster
-from protocol.structure import Erasure, Grant, PersonKey, PersonRecord, Revocation, Successor
+from protocol.structure import Erasure, Grant, PersonKey, PersonRecord, Revocation, Ruling, Successor
 from protocol.work import EMPTY_PAYLOAD, ContentRef, Feedback, HandIn, ItemKind, Receipt, Revision, Wraps
 from tests.harness.history import YEAR_MS, World, Writer
 
@@ -310,6 +311,51 @@ def test_a_grant_that_is_held_back_opens_nothing(room: ClassRoom) -> None:
     roster = room.folds()[0]
     assert roster.may_read(kept.key.public)
     assert not roster.may_read(late.key.public)
+
+
+def rule(room: ClassRoom, by: Writer, accepted: Sequence[Entry] = (), refused: Sequence[Entry] = ()) -> Entry:
+    ruling = Ruling(tuple(each.id for each in accepted), tuple(each.id for each in refused))
+    return room.world.say(by, room.room, Kind.RULING, ruling.encode())
+
+
+def test_what_is_held_back_counts_once_a_human_of_at_least_the_revocations_rank_accepts_it(room: ClassRoom) -> None:
+    known = room.revision("connu")
+    late, other = room.revision("trouvé après"), room.revision("autre")
+    admin = room.world.enrol(Role.ADMIN, room.world.school)
+    revoke(room, room.world.server, room.teacher, known)
+    rule(room, admin, [late])
+    assert room.folds()[0].held_back == {late.id, other.id}
+    rule(room, room.world.server, [late], [other])
+    roster, work = room.folds()
+    assert roster.held_back == roster.refused == {other.id}
+    assert late.id in work.items
+    assert room.teacher.key.public in roster.cut
+    rule(room, room.world.server, [other], [late])
+    roster, work = room.folds()
+    assert roster.held_back == roster.refused == {late.id}
+    assert other.id in work.items
+
+
+def test_rights_keys_and_rulings_are_never_accepted(room: ClassRoom) -> None:
+    admin = room.world.enrol(Role.ADMIN, room.world.school)
+    work = room.revision("1")
+    cut = revoke(room, admin, room.teacher)
+    late = room.world.enrol(Role.MACHINE, room.room, by=admin)
+    grant = room.world.entries[-1]
+    own = rule(room, admin, [work])
+    revoke(room, room.world.server, admin)
+    rule(room, room.world.server, [cut, grant, own])
+    roster, coursework = room.folds()
+    assert roster.held_back == {cut.id, grant.id, own.id}
+    assert not roster.may_read(late.key.public)
+    assert work.id in coursework.items
+
+
+def test_a_ruling_that_cannot_be_read_rules_on_nothing(room: ClassRoom) -> None:
+    work = room.revision("1")
+    revoke(room, room.world.server, room.teacher)
+    room.world.say(room.world.server, room.room, Kind.RULING, b"\xc0")
+    assert room.folds()[0].held_back == {work.id}
 
 
 def let_back(room: ClassRoom, who: Writer, *revocations: Entry, by: Writer | None = None) -> Entry:

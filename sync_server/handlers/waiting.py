@@ -1,0 +1,109 @@
+"""What a revocation holds back, and a human's word on it: it counts after all, or it does not (§5).
+
+Rules:
+- nothing is dropped: what was refused stays in the set, and may be accepted later;
+- a hand-in is ruled on together with its wraps, which nobody could judge alone;
+- rights and keys are never accepted: who was cut off comes back by a grant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+
+from protocol.entry import Entry, Kind
+from protocol.errors import BadInput, Code, PeerFault
+from protocol.limits import MAX_RULED_ENTRIES
+from protocol.replica.replica import Draft
+from protocol.roster import is_acceptable
+from protocol.structure import Ruling
+from protocol.work import Revision
+from sync_server.app import Server
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Something that a device which was cut off has written, or so it says, and that waits for somebody to judge.
+
+    `name` is the pupil's, `title` the item's, where they are known.
+    """
+
+    entry: Entry
+    name: str | None
+    title: str | None
+    refused: bool
+
+
+async def list_waiting(server: Server, *, refused: bool = False) -> list[Waiting]:
+    """All that waits, oldest first; with `refused`, what was refused instead."""
+    found = []
+    for space, entries in (await _held(server)).items():
+        view = await server.replica.view(space)
+        for entry in entries:
+            if entry.header.kind == Kind.WRAP or (entry.id in view.roster.refused) != refused:
+                continue
+            subject, target = entry.header.subject, entry.header.target
+            person = None if subject is None else view.roster.persons.get(subject)
+            item = None if target is None else view.coursework.items.get(target)
+            title = item.shown.record.title if item is not None else _title(entry)
+            found.append(Waiting(entry, None if person is None else person.name, title, refused))
+    return sorted(found, key=lambda waiting: (waiting.entry.header.at, waiting.entry.id))
+
+
+async def rule(server: Server, named: Sequence[bytes], *, accept: bool) -> int:
+    """Accept or refuse entries, or all that waits of a device; how many that were.
+
+    Raises `BadInput(UNKNOWN_HAND_IN)` for what neither waits nor was ruled on.
+    """
+    ruled = 0
+    drafts = []
+    left = set(named)
+    for space, entries in (await _held(server)).items():
+        refused = (await server.replica.view(space)).roster.refused
+        chosen = [
+            entry for entry in entries if entry.id in left or (entry.header.author in left and entry.id not in refused)
+        ]
+        left -= {entry.id for entry in chosen} | {entry.header.author for entry in chosen}
+        ids = [entry.id for entry in _with_wraps(chosen, entries)]
+        ruled += sum(entry.header.kind != Kind.WRAP for entry in chosen)
+        for start in range(0, len(ids), MAX_RULED_ENTRIES):
+            part = tuple(ids[start : start + MAX_RULED_ENTRIES])
+            ruling = Ruling(part, ()) if accept else Ruling((), part)
+            drafts.append(Draft(space, Kind.RULING, server.grant, ruling.encode()))
+    if left:
+        raise BadInput(Code.UNKNOWN_HAND_IN, f"nothing of {min(left).hex()} waits; `waiting` shows what does")
+    if drafts:
+        await server.write(drafts)
+    return ruled
+
+
+async def _held(server: Server) -> dict[bytes, list[Entry]]:
+    """What is held back and could be accepted, by space."""
+    found = {}
+    for space in server.replica.door.spaces():
+        held = (await server.replica.view(space)).roster.held_back
+        if held:
+            entries = (await server.store.get(list(held))).values()
+            own = [entry for entry in entries if entry.header.space == space and is_acceptable(entry.header.kind)]
+            if own:
+                found[space] = own
+    return found
+
+
+def _with_wraps(chosen: Collection[Entry], all_held: Iterable[Entry]) -> list[Entry]:
+    ids = {entry.id for entry in chosen}
+    wraps = [
+        entry
+        for entry in all_held
+        if entry.header.kind == Kind.WRAP and entry.header.target in ids and entry.id not in ids
+    ]
+    return [*chosen, *wraps]
+
+
+def _title(entry: Entry) -> str | None:
+    if entry.header.kind != Kind.REVISION:
+        return None
+    try:
+        return Revision.parse(entry.payload or b"").title
+    except PeerFault:
+        return None

@@ -1,0 +1,114 @@
+"""What turns up from a device after it was cut off waits for a human, who accepts or refuses it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from protocol.entry import Kind
+from protocol.errors import BadInput, Code
+from tests.harness.classroom import WORK, Device
+from tests.harness.commands import Desk
+from tests.harness.office_devices import Town, town
+
+
+class Cut:
+    """A class whose pupils' machine was cut off while two pieces of work lay on it that nobody else had."""
+
+    def __init__(self, here: Town, teacher: Device, machine: Device, works: list[bytes]) -> None:
+        self.here, self.office = here, here.office
+        self.teacher, self.machine, self.works = teacher, machine, works
+
+    async def brought(self) -> None:
+        """Somebody carries the lost machine's entries and its content to the server."""
+        replica = self.machine.agent.replica
+        entries = [stored.entry for stored in await replica.store.scan(self.here.space)]
+        server = self.office.server
+        await server.replica.admit(entries, source=b"carrier", now_ms=self.office.clock())
+        for need in [need for work in self.works for need in await self._needs(work)]:
+            for pack in await self.machine.agent.holdings.packs(need):
+                data = await replica.content.read_pack(pack.hash, 0, pack.size)
+                await server.replica.content.ingest(need.space, data)
+
+    async def _needs(self, work: bytes):  # type: ignore[no-untyped-def]  # noqa: ANN202
+        view = await self.machine.agent.replica.view(self.here.space)
+        return [
+            need
+            for need in await self.machine.agent.needs(
+                self.here.space, (await self.machine.agent.spaces())[self.here.space]
+            )
+            if need.stream == view.coursework.hand_ins[work].record.content.stream
+        ]
+
+    async def shown(self) -> set[str]:
+        """The hand-ins that count, at the server."""
+        return {row["id"] for row in await self.office.do("hand-ins", space=self.office.space)}
+
+    async def waiting(self, *, refused: bool = False) -> set[str]:
+        """The ids of what waits."""
+        return {row["id"] for row in await self.office.do("waiting", refused=refused)}
+
+
+@pytest.fixture
+async def cut(tmp_path: Path) -> AsyncIterator[Cut]:
+    async with town(tmp_path) as here:
+        person = await here.office.add_person("Mme Petit", "teacher")
+        pupil = await here.office.add_person("Léa", "pupil")
+        teacher, machine = await here.device("teacher", person), await here.device("machine")
+        item = await here.assignment(teacher)
+        await here.sync(machine)
+        before = await here.work(machine, item, pupil)
+        await here.sync(machine)
+        works = [await here.work(machine, item, pupil) for _ in range(2)]
+        await here.office.do("revoke", device=machine.agent.device.hex())
+        found = Cut(here, teacher, machine, works)
+        await found.brought()
+        assert await found.shown() == {before.hex()}
+        yield found
+
+
+async def test_work_from_after_the_cut_is_listed_with_whose_it_is_and_counts_for_nothing(cut: Cut) -> None:
+    rows = await cut.office.do("waiting")
+    assert [row["id"] for row in rows] == [work.hex() for work in cut.works]
+    assert {(row["kind"], row["name"], row["title"], row["device"]) for row in rows} == {
+        ("hand-in", "Léa", "Racontez", cut.machine.agent.device.hex())
+    }
+
+
+async def test_accepted_work_reaches_the_teacher_and_opens(cut: Cut) -> None:
+    first, second = (work.hex() for work in cut.works)
+    assert await cut.office.do("accept", named=[first[:10]]) == {"accepted": 1}
+    assert first in await cut.shown()
+    assert await cut.waiting() == {second}
+    await cut.here.sync(cut.teacher, cut.teacher)
+    assert await Desk(cut.teacher.agent).files("open-hand-in", id=first) == WORK
+
+
+async def test_refused_work_leaves_the_list_is_kept_and_may_be_accepted_later(cut: Cut) -> None:
+    device = cut.machine.agent.device.hex()
+    assert await cut.office.do("refuse", named=[device]) == {"refused": 2}
+    assert await cut.waiting() == set()
+    assert await cut.waiting(refused=True) == {work.hex() for work in cut.works}
+    first = cut.works[0].hex()
+    assert await cut.office.do("accept", named=[first]) == {"accepted": 1}
+    assert first in await cut.shown()
+    assert len(await cut.office.server.store.scan_kinds([Kind.HAND_IN])) == 3
+
+
+@pytest.mark.parametrize("named", [["00" * 32], ["rien"], ["00" * 16]])
+async def test_what_does_not_wait_cannot_be_ruled_on(cut: Cut, named: list[str]) -> None:
+    with pytest.raises(BadInput) as caught:
+        await cut.office.do("accept", named=named)
+    assert caught.value.code is Code.UNKNOWN_HAND_IN
+    assert await cut.waiting() == {work.hex() for work in cut.works}
+
+
+async def test_a_proof_of_work_that_waits_says_so(cut: Cut) -> None:
+    from protocol.receipt_code import proof_code  # noqa: PLC0415
+
+    code = proof_code(cut.works[0])
+    assert (await cut.office.do("check-receipt", code=code))["why"] == "held-back"
+    await cut.office.do("accept", named=[cut.works[0].hex()])
+    assert (await cut.office.do("check-receipt", code=code))["valid"] is True
