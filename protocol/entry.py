@@ -54,6 +54,7 @@ class Kind(IntEnum):
     RECOVERY_KEY = 1
     GENERATION = 2
     ROOT_ROTATION = 3
+    REWRAP = 4
     SPACE = 16
     INVITE = 17
     GRANT = 18

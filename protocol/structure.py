@@ -20,6 +20,8 @@ from protocol.roles import PersonRole, Role
 GENERATION_BYTES = 8
 _MAX_ROLE_CHARS = 16
 _UAI_CHARS = 16
+MAX_HEADS = MAX_PREV * 64
+"""How many heads a revocation names at most."""
 
 
 def _role(fields: Fields, key: str = "role") -> Role:
@@ -84,6 +86,27 @@ class Generation:
     def encode(self) -> bytes:
         """To an entry's payload."""
         return encode({"number": self.number})
+
+
+@dataclass(frozen=True, slots=True)
+class Rewrap:
+    """That the recovery key was used: how many hand-ins of a space it opened to a teacher, or to all of them."""
+
+    space: bytes
+    person: bytes | None
+    works: int
+
+    @classmethod
+    def parse(cls, payload: bytes) -> Self:
+        """From an entry's payload."""
+        fields = Fields.of_payload(payload, "a use of the recovery key")
+        return cls(
+            fields.octets("space", ID_BYTES), fields.octets_or_none("person", PERSON_BYTES), fields.count("works")
+        )
+
+    def encode(self) -> bytes:
+        """To an entry's payload."""
+        return encode(compact(space=self.space, person=self.person, works=self.works))
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +264,7 @@ class Revocation:
     def parse(cls, payload: bytes) -> Self:
         """From an entry's payload."""
         fields = Fields.of_payload(payload, "a revocation")
-        return cls(fields.octets("key", ID_BYTES), fields.all_octets("heads", ID_BYTES, MAX_PREV * 64))
+        return cls(fields.octets("key", ID_BYTES), fields.all_octets("heads", ID_BYTES, MAX_HEADS))
 
     def encode(self) -> bytes:
         """To an entry's payload."""

@@ -21,6 +21,7 @@ from protocol.clock import rfc3339
 from protocol.coursework import HandInState, Work
 from protocol.entry import Kind
 from protocol.errors import BadInput, Code, LocalFailure, PeerFault, Refused, TooLarge
+from protocol.hand_in_keys import content_key_of, wraps_for
 from protocol.limits import MAX_PARENTS, MAX_TEXT_CHARS
 from protocol.replica.holdings import Need
 from protocol.replica.interfaces import EntryStore
@@ -43,7 +44,7 @@ from sync_agent.copies import lasting_state
 from sync_agent.publisher import check_text, store_files
 from sync_agent.reading import Manifests, files_json, find_item, find_work, read_checked
 from sync_agent.reading_key import open_given_keys, reading_keys
-from sync_agent.wraps import Kept, content_key_of, mark_of, readers_of, wraps_for
+from sync_agent.wraps import Kept, mark_of, readers_of
 
 _SEES_ALL: Final = frozenset({Role.TEACHER, Role.HEAD, Role.ADMIN})
 

@@ -10,7 +10,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Final, Self
@@ -20,13 +20,11 @@ from protocol.coursework import Work
 from protocol.entry import Entry, Kind
 from protocol.errors import Code, LocalFailure, PeerFault
 from protocol.fields import Fields
-from protocol.identity import AgreementKey
+from protocol.hand_in_keys import content_key_of, info_of, teachers_keys, wraps_for
 from protocol.limits import MAX_FILE_BYTES, MAX_FILES_PER_REVISION, MAX_READERS_PER_HAND_IN, MAX_SEALED_MANIFEST_BYTES
 from protocol.replica.keyring import recovery_keys
-from protocol.replica.replica import Draft, Entropy, Replica
-from protocol.roles import PersonRole
-from protocol.roster import Roster
-from protocol.sealing import CONTENT_KEY_BYTES, unwrap_key, wrap_info, wrap_key
+from protocol.replica.replica import Draft, Replica
+from protocol.sealing import CONTENT_KEY_BYTES
 from protocol.work import Wraps
 from sync_agent.app import HAND_IN_MARKS, Agent
 from sync_agent.reading_key import reading_keys
@@ -67,53 +65,9 @@ async def readers_of(replica: Replica, space: bytes) -> list[bytes]:
 
     Of more than `MAX_READERS_PER_HAND_IN`, every teacher's newest key comes before anybody's second.
     """
-    of_teachers = teachers_keys((await replica.view(space)).roster)
+    of_teachers = teachers_keys((await replica.view(space)).roster).values()
     in_turn = [key for rank in zip_longest(*of_teachers) for key in rank if key is not None]
     return [*list(dict.fromkeys(in_turn))[:MAX_READERS_PER_HAND_IN], *await recovery_keys(replica)]
-
-
-def teachers_keys(roster: Roster) -> list[list[bytes]]:
-    """The reading keys of each teacher of a space, newest first."""
-    found = []
-    for person, keys in sorted(roster.reading_keys.items()):
-        # who teaches in the whole school stands on the school's list, not on the class's
-        listed = roster.persons.get(person)
-        if listed is None or listed.role is PersonRole.TEACHER:
-            found.append(list(reversed(keys)))
-    return found
-
-
-def wraps_for(readers: Iterable[bytes], content_key: bytes, info: bytes, entropy: Entropy) -> Wraps:
-    """The content key for each reader; a key that nobody could read with is passed over."""
-    wraps = []
-    for reader in readers:
-        try:
-            wraps.append((reader, wrap_key(content_key, reader, info, entropy(32))))
-        except PeerFault:
-            continue
-    return Wraps(tuple(wraps))
-
-
-def info_of(work: Work) -> bytes:
-    """What the wraps of a hand-in are bound to."""
-    return wrap_info(
-        space=work.space,
-        item=work.item,
-        person=work.person,
-        author=work.author,
-        commitment=work.record.content.stream,
-    )
-
-
-def content_key_of(work: Work, keys: Mapping[bytes, AgreementKey]) -> bytes | None:
-    """The content key of a hand-in, by whichever of these keys opens it; None where none does."""
-    for public, key in keys.items():
-        for wrap in work.readers.get(public, ()):
-            try:
-                return unwrap_key(wrap, key, info_of(work))
-            except PeerFault:
-                continue
-    return None
 
 
 async def tend_hand_ins(agent: Agent) -> int:
@@ -139,7 +93,7 @@ async def _pass_on(agent: Agent) -> int:
         }
         if not mine:
             continue
-        others = [theirs for theirs in teachers_keys(view.roster) if mine.isdisjoint(theirs)]
+        others = [theirs for theirs in teachers_keys(view.roster).values() if mine.isdisjoint(theirs)]
         for work in view.coursework.hand_ins.values() if others else ():
             lacking = [theirs for theirs in others if work.readers.keys().isdisjoint(theirs)]
             if not work.opened or not lacking or len(drafts) == _PASSED_ON_AT_ONCE:

@@ -10,19 +10,22 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
-from protocol.entry import Entry
+from protocol.entry import Entry, Kind
 from protocol.errors import Code, LocalFailure
 from protocol.replica.holdings import Holdings
+from protocol.replica.private_file import remove_private
 from protocol.replica.rebuild import open_or_rebuild
 from protocol.replica.replica import Draft, Entropy, Replica
 from protocol.replica.second_copy import SecondCopy
 from protocol.replica.serving import Report, Responder, Station
 from protocol.replica.sqlite import SqliteStore
+from protocol.structure import Certificate
 from sync_server.contacts import Contacts
-from sync_server.data_folder import INTRODUCTION_FILE
+from sync_server.data_folder import INTRODUCTION_FILE, NEXT_KEYS_FILE
 from sync_server.keys import ServerKeys, Territory
 from sync_server.reports import Reports
 from sync_server.space_keys import SpaceKeeper
@@ -58,18 +61,29 @@ class Server:
         self.contacts = Contacts(store)
         self.reports = Reports(store)
         self.space_keeper = SpaceKeeper(replica, keys.agreement, self.grant, self.write, entropy=entropy)
-        station = Station(
-            signing=keys.signing,
-            agreement=(keys.agreement,),
-            chain=chain,
-            grant=territory.certificate,
-            generation=territory.generation,
-            capability_key=keys.capability,
-            writes_receipts=True,
-        )
-        self.responder = Responder(replica, holdings, station, now_ms=now_ms, entropy=entropy)
+        self.responder = Responder(replica, holdings, self._station(chain), now_ms=now_ms, entropy=entropy)
         self.responder.on_contact = self.contacts.note
         self.responder.on_report = self._note_report
+
+    def _station(self, chain: tuple[Entry, ...]) -> Station:
+        return Station(
+            signing=self.keys.signing,
+            agreement=(self.keys.agreement,),
+            chain=chain,
+            grant=self.territory.certificate,
+            generation=self.territory.generation,
+            capability_key=self.keys.capability,
+            writes_receipts=True,
+        )
+
+    async def take_next_keys(self) -> None:
+        """Go on under the keys that a rotation made and a certificate in the set names."""
+        self.territory, self.keys = await _with_next_keys(self.folder, self.territory, self.keys, self.store)
+        chain = (await _certificate(self.store, self.territory),)
+        self.space_keeper = SpaceKeeper(self.replica, self.keys.agreement, self.grant, self.write, entropy=self.entropy)
+        self.responder.station = self._station(chain)
+        with contextlib.suppress(LocalFailure):  # a full disk: the next opening does it
+            await asyncio.to_thread(SecondCopy(self.folder / INTRODUCTION_FILE).replace, chain)
 
     @classmethod
     async def open(cls, folder: Path, *, now_ms: Callable[[], int], entropy: Entropy) -> Self:
@@ -83,6 +97,7 @@ class Server:
         store = opened.store
         opened.content.delta_budget_bytes = BUDGET_BYTES
         try:
+            territory, keys = await _with_next_keys(folder, territory, keys, store)
             server = await cls.over(folder, territory, keys, store, opened.replica, now_ms=now_ms, entropy=entropy)
             with contextlib.suppress(LocalFailure):  # a full disk: the next opening does it
                 await asyncio.to_thread(introduction.replace, server.responder.station.chain)
@@ -134,6 +149,23 @@ class Server:
     def grant(self) -> bytes:
         """The certificate under which the server writes."""
         return self.territory.certificate
+
+
+async def _with_next_keys(
+    folder: Path, territory: Territory, keys: ServerKeys, store: SqliteStore
+) -> tuple[Territory, ServerKeys]:
+    """The keys in force: those of a rotation if a certificate in the set names them, else such are thrown away."""
+    if not (folder / NEXT_KEYS_FILE).exists():
+        return territory, keys
+    following = ServerKeys.read(folder, NEXT_KEYS_FILE)
+    for entry in await store.scan_kinds([Kind.CERTIFICATE]):
+        if Certificate.parse(entry.payload or b"").signing == following.signing.public:
+            territory = replace(territory, certificate=entry.id)
+            following.write(folder)
+            territory.write(folder)
+            keys = following
+    remove_private(folder / NEXT_KEYS_FILE)
+    return territory, keys
 
 
 def _stays(_mark: str) -> bool:

@@ -30,6 +30,11 @@ PROGRAM: Final = Program(
 
 Spaces = Annotated[list[str], typer.Option("--space", metavar="ID", help="A space: its id, or a school's UAI.")]
 Space = Annotated[str, typer.Option("--space", metavar="ID", help="The space: its id, or a school's UAI.")]
+KitFile = Annotated[str, typer.Option("--kit", metavar="KIT", help="The territory's recovery kit.")]
+KitPassphrase = Annotated[
+    str | None,
+    typer.Option("--passphrase-file", metavar="FILE", help="A file with the passphrase that protects the kit."),
+]
 Ruled = Annotated[list[str], typer.Argument(metavar="ID…", help="Entries or devices, from `waiting`.")]
 LogFile = Annotated[
     str | None, typer.Option(metavar="FILE", help="Log to this file, bounded by rotation, instead of stderr.")
@@ -266,6 +271,54 @@ async def confirm(
 ) -> JSON:
     """Say that a cloned machine, which took keys of its own, belongs here. `revoke` says that it does not."""
     return await _run(call, "confirm", {"device": device, "restore": restore})
+
+
+@PROGRAM.command("lost")
+async def lost(
+    call: Call,
+    device: Annotated[str, typer.Argument(help="The device's id, from `devices`.")],
+    *,
+    dry_run: Annotated[bool, typer.Option(help="Only say what it holds.")] = False,
+) -> JSON:
+    """A device was lost or stolen: say what it held, and cut it off."""
+    return await _run(call, "lost", {"device": device, "dry_run": dry_run})
+
+
+@PROGRAM.command("rewrap")
+async def rewrap(
+    call: Call,
+    *,
+    kit: KitFile,
+    passphrase_file: KitPassphrase = None,
+    person: PersonOption = None,
+    space: Annotated[
+        list[str] | None, typer.Option("--space", metavar="ID", help="Only in these spaces: ids, or a school's UAI.")
+    ] = None,
+) -> JSON:
+    """Open pupils' work to teachers who have lost every key, by the recovery key; `audit` shows each time."""
+    params = _with_kit({"person": person, "space": list(space or [])}, call, kit, passphrase_file)
+    return await _run(call, "rewrap", params, lasting=True)
+
+
+@PROGRAM.command("rotate server")
+async def rotate_server(call: Call, *, kit: KitFile, passphrase_file: KitPassphrase = None) -> JSON:
+    """Give the server new keys, and cut the old ones off: after a theft of its disk or a backup, or once a year."""
+    return await _run(call, "rotate server", _with_kit({}, call, kit, passphrase_file), lasting=True)
+
+
+@PROGRAM.command("audit")
+async def audit(call: Call) -> JSON:
+    """Who changed rights, keys and spaces, when: what the entries say, which nobody can take back."""
+    return await _run(call, "audit", {})
+
+
+def _with_kit(params: Mapping[str, JSON], call: Call, kit: str, passphrase_file: str | None) -> Params:
+    """The parameters with the kit's keys, for whoever has the store open; they are written nowhere."""
+    from sync_server.handlers.territory import kit_in, passphrase_in  # noqa: PLC0415 — loaded only when needed
+
+    check_initialised(call.data_dir)
+    found = kit_in(Path(kit), None if passphrase_file is None else passphrase_in(Path(passphrase_file)))
+    return {**params, "root": found.root.seed.hex(), "recovery": found.recovery.seed.hex()}
 
 
 @PROGRAM.command("waiting")

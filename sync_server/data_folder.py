@@ -9,6 +9,8 @@ from protocol.errors import BadInput, Code
 
 KEYS_FOLDER: Final = "keys"
 KEYS_FILE: Final = "keys/server"
+NEXT_KEYS_FILE: Final = "keys/server-next"
+"""Keys that a rotation has made and that take the place of the others once an entry names them."""
 INTRODUCTION_FILE: Final = "keys/introduction"
 """A second copy of the server's certificate: with it and the keys a server is one, whatever became of its database."""
 TERRITORY_FILE: Final = "territory.json"

@@ -35,11 +35,11 @@ class ServerKeys:
         """New keys from three independent draws of 32 random bytes."""
         return cls(SigningKey(signing_seed), AgreementKey(agreement_seed), capability)
 
-    def write(self, folder: Path) -> None:
+    def write(self, folder: Path, name: str = KEYS_FILE) -> None:
         """Make them durable in DIR. Raises `LocalFailure`."""
         make_private_folder(folder / KEYS_FOLDER)
         write_private(
-            folder / KEYS_FILE,
+            folder / name,
             canonical.encode(
                 {
                     "format": _FORMAT,
@@ -51,10 +51,10 @@ class ServerKeys:
         )
 
     @classmethod
-    def read(cls, folder: Path) -> Self:
+    def read(cls, folder: Path, name: str = KEYS_FILE) -> Self:
         """What `write` wrote. Raises `LocalFailure(DAMAGED)`."""
         try:
-            fields = canonical.decode((folder / KEYS_FILE).read_bytes(), max_bytes=MAX_DEVICE_KEYS_BYTES)
+            fields = canonical.decode((folder / name).read_bytes(), max_bytes=MAX_DEVICE_KEYS_BYTES)
         except (OSError, PeerFault, TooLarge) as reason:
             raise LocalFailure(
                 Code.DAMAGED,

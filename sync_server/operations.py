@@ -13,6 +13,8 @@ from typing import Final, TypeAlias
 from protocol.clock import rfc3339
 from protocol.entry import Kind
 from protocol.errors import BadInput, Code
+from protocol.identity import AgreementKey, SigningKey
+from protocol.kit import Kit
 from protocol.replica.abbreviations import whole
 from protocol.replica.console import installed_version
 from protocol.replica.operation import JSON, Incoming, Outgoing, Params, Table
@@ -20,15 +22,19 @@ from sync_server.abbreviated import with_whole_ids
 from sync_server.app import Server
 from sync_server.handlers import grants
 from sync_server.handlers.administrators import add_administrator, list_administrators, remove_administrator
+from sync_server.handlers.audit import trail
 from sync_server.handlers.backups import back_up, note_kept
 from sync_server.handlers.devices import Device
 from sync_server.handlers.erasures import erase_person
 from sync_server.handlers.hand_ins import list_hand_ins
 from sync_server.handlers.invitations import Wanted, invite
+from sync_server.handlers.losses import lost
 from sync_server.handlers.members import list_devices
 from sync_server.handlers.names import device_id, entry_id, invited_role, lifetime_ms, person_id, person_role
 from sync_server.handlers.people import add_person, list_persons
 from sync_server.handlers.proofs import check_proof
+from sync_server.handlers.rewrapping import rewrap
+from sync_server.handlers.rotation import rotate_server
 from sync_server.handlers.spaces import add_space, list_spaces, space_named, spaces_named
 from sync_server.handlers.upkeep import repair, totals, verify
 from sync_server.handlers.waiting import list_waiting, rule
@@ -238,6 +244,67 @@ async def _named(server: Server, params: Params) -> list[bytes]:
     return [entry_id(text) for text in texts]
 
 
+async def _lost(server: Server, params: Params, outgoing: Outgoing) -> JSON:
+    cut = params.get("dry_run") is not True
+    loss = await lost(server, device_id(_text(params, "device")), cut=cut)
+    if loss.teaches and cut:
+        await outgoing.progress(
+            "what is handed in from now on is sealed to new keys, which the teacher's other devices make"
+        )
+    return {
+        "device": loss.device.id.hex(),
+        "name": loss.device.name,
+        "role": loss.device.role.value,
+        "person": loss.person,
+        "last_seen": rfc3339(loss.device.heard.seen_ms),
+        "revoked": cut,
+        "held": [
+            {
+                "space": each.space.hex(),
+                "name": each.name,
+                "people": each.people,
+                "items": each.items,
+                "hand_ins_made": each.made,
+                "hand_ins_readable": each.opened,
+            }
+            for each in loss.spaces
+        ],
+    }
+
+
+async def _rewrap(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
+    person = _text_or_none(params, "person")
+    spaces = [space_named(server, text) for text in _texts(params, "space")]
+    return {"hand_ins": await rewrap(server, _kit(params), None if person is None else person_id(person), spaces)}
+
+
+async def _rotate_server(server: Server, params: Params, outgoing: Outgoing) -> JSON:
+    made = await rotate_server(server, _kit(params))
+    await outgoing.progress("devices follow at their next call; what the old key signed until now stays valid")
+    return {"server": made.hex()}
+
+
+async def _audit(server: Server, _params: Params, _outgoing: Outgoing) -> JSON:
+    return [
+        {
+            "at": rfc3339(each.entry.timestamp_ms),
+            "what": each.what,
+            "by": each.role,
+            "key": each.entry.header.author.hex(),
+            "space": each.entry.header.space.hex(),
+            "id": each.entry.id.hex(),
+            "about": each.about,
+        }
+        for each in await trail(server)
+    ]
+
+
+def _kit(params: Params) -> Kit:
+    """The kit's keys, as the command line sends them to whoever has the store open: they stay in memory."""
+    root, recovery = (bytes.fromhex(_text(params, key)) for key in ("root", "recovery"))
+    return Kit("", SigningKey(root), AgreementKey(recovery))
+
+
 async def _erase(server: Server, params: Params, outgoing: Outgoing) -> JSON:
     await erase_person(server, person_id(_text(params, "person")))
     await outgoing.progress("hidden wherever this arrives, at once; destroyed there seven days later")
@@ -300,6 +367,10 @@ _COMMANDS: Final[Mapping[str, Command]] = {
     "check-receipt": _check_receipt,
     "revoke": _revoke,
     "confirm": _confirm,
+    "lost": _lost,
+    "rewrap": _rewrap,
+    "rotate server": _rotate_server,
+    "audit": _audit,
     "waiting": _waiting,
     "accept": _accept,
     "refuse": _refuse,

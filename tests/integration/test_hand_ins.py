@@ -11,6 +11,7 @@ import pytest
 from protocol.chunking import ChunkRef
 from protocol.entry import Kind
 from protocol.errors import Code, LocalFailure, Refused, RelaisError
+from protocol.hand_in_keys import wraps_for
 from protocol.identity import AgreementKey
 from protocol.limits import MAX_READERS_PER_HAND_IN, SEALED_CHUNK_BYTES
 from protocol.replica.operation import JSON, NO_FILES, Complete, FileData, FileEnd, FileStart
@@ -20,7 +21,7 @@ from protocol.sealing import SealedFile, SealWriter, wrap_info
 from protocol.structure import PersonKey
 from protocol.work import ContentRef, HandIn, Wraps
 from sync_agent.app import HAND_IN_MARKS, REFUSED_MARKS
-from sync_agent.wraps import Kept, mark_of, readers_of, wraps_for
+from sync_agent.wraps import Kept, mark_of, readers_of
 from tests.harness.classroom import Classroom, Device, Files, Given, classroom
 from tests.harness.commands import Desk, Events, Received, changed_once
 

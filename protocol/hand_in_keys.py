@@ -1,0 +1,60 @@
+"""A hand-in's content key: who is meant to have it, how it is sealed to them, and how it is opened again.
+
+docs/protocol.md, "Sealed hand-ins".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from protocol.coursework import Work
+from protocol.errors import PeerFault
+from protocol.identity import AgreementKey
+from protocol.roles import PersonRole
+from protocol.roster import Roster
+from protocol.sealing import unwrap_key, wrap_info, wrap_key
+from protocol.work import Wraps
+
+
+def teachers_keys(roster: Roster) -> dict[bytes, list[bytes]]:
+    """The reading keys of each teacher of a space, by person, newest first."""
+    found = {}
+    for person, keys in sorted(roster.reading_keys.items()):
+        # who teaches in the whole school stands on the school's list, not on the class's
+        listed = roster.persons.get(person)
+        if listed is None or listed.role is PersonRole.TEACHER:
+            found[person] = list(reversed(keys))
+    return found
+
+
+def info_of(work: Work) -> bytes:
+    """What the wraps of a hand-in are bound to."""
+    return wrap_info(
+        space=work.space,
+        item=work.item,
+        person=work.person,
+        author=work.author,
+        commitment=work.record.content.stream,
+    )
+
+
+def content_key_of(work: Work, keys: Mapping[bytes, AgreementKey]) -> bytes | None:
+    """The content key of a hand-in, by whichever of these keys opens it; None where none does."""
+    for public, key in keys.items():
+        for wrap in work.readers.get(public, ()):
+            try:
+                return unwrap_key(wrap, key, info_of(work))
+            except PeerFault:
+                continue
+    return None
+
+
+def wraps_for(readers: Iterable[bytes], content_key: bytes, info: bytes, entropy: Callable[[int], bytes]) -> Wraps:
+    """The content key for each reader; a key that nobody could read with is passed over."""
+    wraps = []
+    for reader in readers:
+        try:
+            wraps.append((reader, wrap_key(content_key, reader, info, entropy(32))))
+        except PeerFault:
+            continue
+    return Wraps(tuple(wraps))

@@ -1,0 +1,70 @@
+"""The trail of what was done to rights, keys and spaces: the entries that did it, which nobody can take back.
+
+Names are no part of it: they are erased when somebody asks to be forgotten, and this stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+from protocol.entry import Entry, Kind
+from protocol.errors import PeerFault
+from protocol.structure import Erasure, Grant, Invite, Revocation, Rewrap, Ruling
+from sync_server.app import Server
+
+_ABOUT: Final[Mapping[int, Callable[[bytes], str]]] = MappingProxyType(
+    {
+        Kind.CERTIFICATE: lambda _: "",
+        Kind.GENERATION: lambda _: "",
+        Kind.ROOT_ROTATION: lambda _: "",
+        Kind.RECOVERY_KEY: lambda _: "",
+        Kind.SPACE: lambda _: "",
+        Kind.REWRAP: lambda payload: _rewrapped(Rewrap.parse(payload)),
+        Kind.INVITE: lambda payload: Invite.parse(payload).role.value,
+        Kind.GRANT: lambda payload: _granted(Grant.parse(payload)),
+        Kind.REVOKE: lambda payload: Revocation.parse(payload).key.hex(),
+        Kind.ERASE: lambda payload: Erasure.parse(payload).covers.hex(),
+        Kind.RULING: lambda payload: _ruled(Ruling.parse(payload)),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """One thing that was done: by which role, and about whom or what, as ids."""
+
+    entry: Entry
+    what: str
+    role: str
+    about: str
+
+
+async def trail(server: Server) -> list[Act]:
+    """Everything that was done, oldest first."""
+    door = server.replica.door
+    found = []
+    for entry in await server.store.scan_kinds(list(_ABOUT)):
+        authority = door.authority(entry.header.grant)
+        role = "root" if entry.header.grant is None else "" if authority is None else authority.role.value
+        try:
+            about = _ABOUT[entry.header.kind](entry.payload or b"")
+        except PeerFault:
+            about = ""
+        found.append(Act(entry, Kind(entry.header.kind).name.lower().replace("_", "-"), role, about))
+    return sorted(found, key=lambda act: (act.entry.header.at, act.entry.id))
+
+
+def _rewrapped(said: Rewrap) -> str:
+    whom = "all" if said.person is None else said.person.hex()
+    return f"{whom} {said.works} {said.space.hex()}"
+
+
+def _granted(grant: Grant) -> str:
+    return f"{grant.role.value} {grant.signing.hex()}"
+
+
+def _ruled(ruling: Ruling) -> str:
+    return f"accepted {len(ruling.accepted)}, refused {len(ruling.refused)}"

@@ -1,0 +1,250 @@
+"""What only the kit can do, and what follows: a teacher's work opened again, new keys for the server, a lost laptop."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from protocol.entry import Kind
+from protocol.errors import BadInput, Code, PeerFault, Refused, RelaisError
+from protocol.identity import AgreementKey, SigningKey
+from protocol.kit import Kit
+from sync_agent.sealed_calls import newest_server
+from sync_agent.wraps import readers_of
+from sync_server.app import Server
+from sync_server.data_folder import KEYS_FILE, NEXT_KEYS_FILE
+from sync_server.handlers import rotation
+from sync_server.handlers.territory import kit_in, new_kit
+from tests.harness.classroom import WORK, Device
+from tests.harness.commands import Desk
+from tests.harness.office_devices import Town, town
+
+
+class Scene:
+    """A class with a teacher's laptop and a pupils' machine, and work that the teacher has opened."""
+
+    def __init__(self, here: Town, kit: Kit) -> None:
+        self.here, self.office, self.kit = here, here.office, kit
+        self.person = self.pupil = ""
+        self.item = b""
+
+    async def begin(self) -> None:
+        self.person = await self.office.add_person("Mme Petit", "teacher")
+        self.pupil = await self.office.add_person("Léa", "pupil")
+        self.teacher, self.machine = await self.here.device("teacher", self.person), await self.here.device("machine")
+        self.item = await self.here.assignment(self.teacher)
+        await self.here.sync(self.machine)
+
+    async def opened_work(self) -> str:
+        work = (await self.here.work(self.machine, self.item, self.pupil)).hex()
+        await self.here.sync(self.machine, self.teacher)
+        await Desk(self.teacher.agent).ask("confirm-opened", id=work)
+        await self.here.sync(self.teacher, self.machine)
+        return work
+
+    async def with_kit(self, command: str, kit: Kit | None = None, **params: Any) -> Any:
+        kit = kit or self.kit
+        keys = {"root": kit.root.seed.hex(), "recovery": kit.recovery.seed.hex()}
+        return await self.office.do(command, **keys, **params)
+
+
+@pytest.fixture
+async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
+    async with town(tmp_path) as here:
+        found = Scene(here, kit_in(tmp_path / "server" / "kit", None))
+        await found.begin()
+        yield found
+
+
+async def opens(device: Device, work: str) -> bool:
+    try:
+        return await Desk(device.agent).files("open-hand-in", id=work) == WORK
+    except Refused:
+        return False
+
+
+# --- rewrap -----------------------------------------------------------------------------------------------------------
+
+
+async def test_the_kit_opens_earlier_work_to_a_teacher_who_has_lost_every_key(scene: Scene) -> None:
+    work = await scene.opened_work()
+    await scene.office.do("revoke", device=scene.teacher.agent.device.hex())
+    laptop = await scene.here.device("teacher", scene.person)
+    assert not await opens(laptop, work)
+    assert await scene.with_kit("rewrap", person=scene.person, space=[]) == {"hand_ins": 1}
+    await scene.here.sync(laptop)
+    assert await opens(laptop, work)
+    assert await scene.with_kit("rewrap", person=scene.person, space=[scene.office.space]) == {"hand_ins": 0}
+
+
+async def test_each_use_of_the_recovery_key_is_in_the_trail(scene: Scene) -> None:
+    await scene.opened_work()
+    await scene.office.do("revoke", device=scene.teacher.agent.device.hex())
+    await scene.here.device("teacher", scene.person)
+    await scene.with_kit("rewrap", person=None, space=[])
+    trail = await scene.office.do("audit")
+    (used,) = [row for row in trail if row["what"] == "rewrap"]
+    assert (used["by"], used["key"]) == ("root", scene.kit.root.public.hex())
+    assert used["about"] == f"all 1 {scene.office.space}"
+    assert {"space", "invite", "grant", "revoke", "certificate"} <= {row["what"] for row in trail}
+    assert not any("Petit" in str(row) or "Léa" in str(row) for row in trail)
+
+
+async def test_the_kits_keys_are_written_nowhere(scene: Scene, tmp_path: Path) -> None:
+    await scene.opened_work()
+    await scene.office.do("revoke", device=scene.teacher.agent.device.hex())
+    await scene.here.device("teacher", scene.person)
+    await scene.with_kit("rewrap", person=None, space=[])
+    await scene.with_kit("rotate server")
+    for path in (tmp_path / "server").rglob("*"):
+        if path.is_file() and path.name != "kit":
+            data = path.read_bytes()
+            for secret in (scene.kit.root.seed, scene.kit.recovery.seed):
+                assert secret not in data, path
+                assert secret.hex().encode() not in data, path
+
+
+@pytest.mark.parametrize("command", ["rewrap", "rotate server"])
+async def test_the_kit_of_another_territory_does_nothing(scene: Scene, command: str) -> None:
+    counts = await scene.office.server.store.spaces()
+    with pytest.raises(BadInput) as caught:
+        await scene.with_kit(command, new_kit("ailleurs", os.urandom), person=None, space=[])
+    assert caught.value.code is Code.BAD_KIT
+    assert await scene.office.server.store.spaces() == counts
+
+
+async def test_a_person_without_a_key_is_named_as_such(scene: Scene) -> None:
+    with pytest.raises(BadInput) as caught:
+        await scene.with_kit("rewrap", person=scene.pupil, space=[])
+    assert caught.value.code is Code.UNKNOWN_PERSON
+
+
+# --- new keys for the server ------------------------------------------------------------------------------------------
+
+
+async def test_devices_follow_a_server_that_has_changed_its_keys_and_everything_stays(scene: Scene) -> None:
+    work = await scene.opened_work()
+    old = scene.office.server.keys
+    scene.office.clock.advance(1_000)
+    made = await scene.with_kit("rotate server")
+    assert made["server"] != old.signing.public.hex()
+    later = (await scene.here.work(scene.machine, scene.item, scene.pupil)).hex()
+    await scene.here.sync()
+    await scene.here.sync()
+    assert (await newest_server(scene.machine.agent.replica))[0].key.hex() == made["server"]
+    assert await opens(scene.teacher, work)
+    assert await opens(scene.teacher, later)
+    assert {row["state"] for row in await scene.office.do("hand-ins", space=scene.office.space)} == {
+        "teacher",
+        "server",
+    }
+    newcomer = await scene.here.device("machine")
+    assert newcomer.agent.replica.door.knows_space(scene.here.space)
+    for device in (scene.teacher, scene.machine, newcomer):
+        assert await device.agent.keyring.current(scene.here.space) is not None
+    assert (await scene.office.do("verify"))["ok"]
+
+
+async def test_a_server_that_answers_with_the_old_key_is_not_believed_any_more(scene: Scene) -> None:
+    old = scene.office.server.responder.station
+    scene.office.clock.advance(1_000)
+    await scene.with_kit("rotate server")
+    await scene.here.sync()
+    new, scene.office.server.responder.station = scene.office.server.responder.station, old
+    with pytest.raises((PeerFault, Refused)):
+        await scene.machine.session.sync()
+    scene.office.server.responder.station = new
+    await scene.here.sync(scene.machine)
+
+
+async def test_what_a_thief_writes_under_the_old_key_counts_for_nothing(scene: Scene) -> None:
+    from protocol.replica.replica import Draft  # noqa: PLC0415
+    from protocol.roles import Role  # noqa: PLC0415
+    from protocol.structure import Grant  # noqa: PLC0415
+
+    server, thief = scene.office.server, SigningKey(os.urandom(32))
+    old, grant = server.keys.signing, server.grant
+    scene.office.clock.advance(1_000)
+    await scene.with_kit("rotate server")
+    payload = Grant(thief.public, AgreementKey(os.urandom(32)).public, None, Role.ADMIN, None, None).encode()
+    await server.replica.write(
+        [Draft(scene.here.space, Kind.GRANT, grant, payload)], author=old, now_ms=0, entropy=os.urandom
+    )
+    assert await server.replica.readable(thief.public) == {}
+
+
+@pytest.mark.parametrize("named", [False, True], ids=["before the entries", "after the entries"])
+async def test_a_rotation_that_is_cut_short_leaves_a_server_with_the_keys_that_the_set_names(
+    scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, named: bool
+) -> None:
+    class PowerCutError(Exception):
+        """The machine goes off."""
+
+    async def off(*_: object) -> None:
+        raise PowerCutError
+
+    if named:
+        monkeypatch.setattr(Server, "take_next_keys", off)
+    else:
+        monkeypatch.setattr(rotation, "write_as_root", off)
+    old = scene.office.server.keys.signing.public
+    with pytest.raises(PowerCutError):
+        await scene.with_kit("rotate server")
+    monkeypatch.undo()
+    folder = shutil.copytree(tmp_path / "server", tmp_path / "after")
+    server = await Server.open(folder, now_ms=scene.office.clock, entropy=os.urandom)
+    try:
+        assert (server.keys.signing.public == old) == (not named)
+        assert not (folder / NEXT_KEYS_FILE).exists()
+        assert (folder / KEYS_FILE).exists()
+        scene.here.frontage.responder = server.responder
+        await scene.here.sync()
+    finally:
+        await server.close()
+
+
+# --- a lost device ----------------------------------------------------------------------------------------------------
+
+
+async def test_a_lost_laptop_is_cut_off_and_what_it_held_is_said(scene: Scene) -> None:
+    await scene.opened_work()
+    device = scene.teacher.agent.device.hex()
+    told = await scene.office.do("lost", device=device, dry_run=True)
+    assert told["revoked"] is False
+    assert await scene.teacher.agent.spaces()
+    await scene.here.sync(scene.teacher)
+    told = await scene.office.do("lost", device=device)
+    assert (told["device"], told["role"], told["person"], told["revoked"]) == (device, "teacher", "Mme Petit", True)
+    (held,) = told["held"]
+    assert held == {
+        "space": scene.office.space,
+        "name": "CM2 B",
+        "people": 2,
+        "items": 1,
+        "hand_ins_made": 0,
+        "hand_ins_readable": 1,
+    }
+    with pytest.raises(RelaisError):
+        await scene.teacher.session.sync()
+    await scene.here.sync(scene.machine)
+    key = scene.teacher.agent.person_key()
+    assert key is not None
+    assert key.public not in await readers_of(scene.machine.agent.replica, scene.here.space)
+
+
+async def test_of_a_pupils_machine_it_is_said_that_it_opens_no_work(scene: Scene) -> None:
+    await scene.opened_work()
+    told = await scene.office.do("lost", device=scene.machine.agent.device.hex())
+    (held,) = told["held"]
+    assert (held["hand_ins_made"], held["hand_ins_readable"], told["person"]) == (1, 0, None)
+
+
+async def test_a_device_that_nobody_knows_cannot_be_lost(scene: Scene) -> None:
+    with pytest.raises(BadInput) as caught:
+        await scene.office.do("lost", device="00" * 32)
+    assert caught.value.code is Code.UNKNOWN_DEVICE
