@@ -31,6 +31,7 @@ from blake3 import blake3
 
 from protocol.canonical import Value, decode, encode
 from protocol.chunking import HASH_BYTES
+from protocol.deflate_parameters import NO_LEVELS, Profile
 from protocol.errors import Code, PeerFault, TooLarge
 from protocol.limits import (
     MAX_CHUNK_BYTES,
@@ -52,6 +53,7 @@ from protocol.limits import (
     MAX_STREAM_BYTES,
     RATIO_FREE_BYTES,
 )
+from protocol.reflate import levels_of
 
 DELTA_MAGIC: Final = b"RLSDELT\x00"
 DELTA_END: Final = b"RLSDEND\x00"
@@ -156,6 +158,14 @@ class DeltaIndex:
     def brings_manifests(self) -> bool:
         """Whether there are manifests among the targets."""
         return any(isinstance(target, Tree) for target in self.targets)
+
+    def levels(self) -> Profile:
+        """The levels of deflate that a reader must reproduce. Raises `PeerFault`, `TooLarge` for no recipe."""
+        levels = NO_LEVELS
+        for target in self.targets:
+            if isinstance(target, Spliced) and target.recipe:
+                levels = Profile(levels | levels_of(target.recipe))
+        return levels
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from blake3 import blake3
 
 from protocol.canonical import Value, decode, encode
 from protocol.checkpoint import Checkpoint, Cursor
+from protocol.deflate_parameters import ALL_LEVELS, Profile
 from protocol.entry import Entry, from_wire, to_wire
 from protocol.errors import BadInput, Code, LocalFailure, NoAnswer, PeerFault, Refused, RelaisError, TooLarge
 from protocol.fields import Fields, compact
@@ -123,6 +124,7 @@ class SyncRequest:
     thin: bool = False
     name: str | None = None
     life: bytes | None = None
+    levels: Profile = ALL_LEVELS
 
     def encode(self) -> bytes:
         """The message's bytes."""
@@ -141,6 +143,7 @@ class SyncRequest:
                 thin=self.thin,
                 name=self.name,
                 life=self.life,
+                deflates=_levels_value(self.levels),
             )
         )
 
@@ -165,6 +168,7 @@ class SyncRequest:
             thin=fields.flag("thin"),
             name=fields.text_or_none("name", MAX_NAME_CHARS),
             life=fields.octets_or_none("life", LIFE_BYTES),
+            levels=_levels(fields),
         )
 
 
@@ -174,7 +178,8 @@ class SyncAnswer:
 
     `stale` are the spaces whose cursor it does not recognise: reconcile them. `closed` are those that the caller may
     not read. `waiting` and `refused` are the pushed entries that did not get in, `more` that another call brings
-    more; `live` is the capability to listen for news, if it was asked for.
+    more; `live` is the capability to listen for news, if it was asked for. `levels` are those of deflate that the
+    recipient reproduces.
     """
 
     time_ms: int
@@ -192,6 +197,7 @@ class SyncAnswer:
     live: str | None = None
     name: str | None = None
     twin: Twin = Twin.NONE
+    levels: Profile = ALL_LEVELS
 
     def encode(self) -> bytes:
         """The message's bytes."""
@@ -212,6 +218,7 @@ class SyncAnswer:
                 live=self.live,
                 name=self.name,
                 twin=int(self.twin) or None,
+                deflates=_levels_value(self.levels),
             )
         )
 
@@ -235,6 +242,7 @@ class SyncAnswer:
             live=fields.text_or_none("live", _MAX_CAPABILITY_CHARS),
             name=fields.text_or_none("name", MAX_NAME_CHARS),
             twin=_twin(fields.count_or_none("twin")),
+            levels=_levels(fields),
         )
 
 
@@ -431,6 +439,16 @@ def error_from(code: str, message: str, retry_after_s: int | None = None) -> Rel
     if known == Code.BAD_NAME:
         return BadInput(known, message)
     return PeerFault(known, message)
+
+
+def _levels_value(levels: Profile) -> Value:
+    """All of zlib's levels, which nearly every machine reproduces, are said by silence."""
+    return None if levels == ALL_LEVELS else int(levels)
+
+
+def _levels(fields: Fields) -> Profile:
+    found = fields.count_or_none("deflates", ALL_LEVELS)
+    return ALL_LEVELS if found is None else Profile(found)
 
 
 def _wire(entries: Iterable[Entry]) -> list[Value]:

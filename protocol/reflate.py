@@ -71,9 +71,17 @@ def pays(saved_bytes: int, fold_ms: int) -> bool:
     return saved_bytes > 0 and saved_bytes * 1_000 >= _MIN_SAVED_BYTES_PER_S * fold_ms
 
 
+def levels_of(recipe: bytes) -> Profile:
+    """The levels that a machine must reproduce to get the file that is meant. Raises `PeerFault`, `TooLarge`."""
+    levels = 0
+    for parameters in decode_recipe(recipe).all_parameters():
+        levels |= 1 << (parameters.level - 1)
+    return Profile(levels)
+
+
 def can_fold(recipe: bytes, able: Profile) -> bool:
     """Whether a machine with this profile gets the file that is meant. Raises `PeerFault`, `TooLarge` for no recipe."""
-    return all(parameters.within(able) for parameters in set(decode_recipe(recipe).all_parameters()))
+    return not levels_of(recipe) & ~able
 
 
 def fold_cost_ms(sequence: Sequence) -> int:

@@ -17,6 +17,8 @@ from typing import Final, Self
 
 from protocol import canonical
 from protocol.coursework import Work, live_content, sealed_content
+from protocol.coursework import live_content, sealed_content
+from protocol.deflate_parameters import Profile
 from protocol.entry import Entry, Kind, class_of
 from protocol.errors import BadInput, Code, LocalFailure, Refused, RelaisError
 from protocol.fields import Fields
@@ -197,6 +199,8 @@ class Agent:
         self.fetching = Fetching()
         self.progress = TransferProgress()
         """How far what is on its way to or from the server has come."""
+        self.levels: Profile | None = None
+        """Those of deflate that this machine reproduces (`deflating`); None until somebody has asked."""
         self.neighbours: Callable[[], list[JSON]] = list
         self.life = Life(entropy(NONCE_BYTES))
         """The process that speaks, as others tell it from a clone's."""

@@ -27,6 +27,7 @@ from sync_agent.app import GENERATION_MARK, NO_STRONG_MARK, Agent
 from sync_agent.budget import is_metered
 from sync_agent.carried_reports import reports_due
 from sync_agent.cursors import read_cursors, shown_cursors
+from sync_agent.deflating import own_levels
 from sync_agent.health import health_of, last_health, worth_saying
 from sync_agent.room import Room
 from sync_agent.sharing import Sharing
@@ -144,6 +145,7 @@ class Asking:
             registers=(*(() if health is None else (self._signed(health),)), *(row.data for row in reports)),
             live=self.wants_live and said.requests == 0,
             thin=thin,
+            levels=await own_levels(agent),
             brief=sharing is not None and not said.whole and sharing.leaves_any(spaces),
         )
         return Asked(request, tuple(inline), tuple(offers), health, tuple(reports))

@@ -13,6 +13,7 @@ from protocol.replica.delta_build import directory, is_archive, keep_as_delta
 from protocol.replica.holdings import Need
 from protocol.zip_directory import shared_bytes
 from sync_agent.app import Agent
+from sync_agent.deflating import server_levels
 
 _log = logging.getLogger(__name__)
 
@@ -35,7 +36,8 @@ async def say_as_delta(
     except RelaisError as failure:
         _log.warning("a publication goes out as it is: %s", failure)
         return
-    await keep_as_delta(agent.replica.content, space, stream, bases, packs)
+    allowed = await server_levels(agent.replica.store)
+    await keep_as_delta(agent.replica.content, space, stream, bases, packs, allowed=allowed)
 
 
 async def _sharing(

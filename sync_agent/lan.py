@@ -23,6 +23,7 @@ from protocol.replica.serving import Contact
 from sync_agent.addresses import Address
 from sync_agent.app import Agent
 from sync_agent.copies import Copies
+from sync_agent.deflating import own_levels
 from sync_agent.lan_listener import LanResponder, serving
 from sync_agent.lan_scope import LanScope
 from sync_agent.lan_tls import listener_context
@@ -72,6 +73,7 @@ class Lan:
                 tls = listener_context(self._agent.keys.tls, self._agent.folder)
                 self.url = await stack.enter_async_context(serving(self.responder, listen, tls))
                 await self.responder.secrets()
+                self.responder.levels = await own_levels(self._agent)
                 await stack.enter_async_context(self.neighbourhood.open(self.url, listen.host))
                 await stack.enter_async_context(_running(self._follow()))
             stack.push_async_callback(self._unlink_all)

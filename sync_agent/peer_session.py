@@ -31,6 +31,7 @@ from protocol.rights import Authority
 from sync_agent.app import READS_HAND_INS, Agent
 from sync_agent.copies import Copies, note_forgotten
 from sync_agent.cursors import shown_cursors
+from sync_agent.deflating import own_levels
 from sync_agent.meeting import common_spaces
 from sync_agent.peer_calls import PeerCalls
 from sync_agent.peer_news import news_marks
@@ -192,6 +193,7 @@ class PeerSession:
             offers=tuple(Offer(pack.space, pack.hash, pack.size) for pack in offers),
             want=tuple(await self._wanted(done, spaces)),
             live=self.wants_live and self.live is None,
+            levels=await own_levels(self.agent),
         )
         return request, sending, {pack.hash: pack for pack in (*inline, *offers)}
 

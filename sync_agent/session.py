@@ -33,6 +33,7 @@ from sync_agent.budget import Hold
 from sync_agent.carried_reports import sent_marks
 from sync_agent.copies import note_forgotten
 from sync_agent.cursors import cursor_marks, read_cursors
+from sync_agent.deflating import note_server_levels
 from sync_agent.heads import take_heads
 from sync_agent.health import LastSync
 from sync_agent.network.trouble import seen_in
@@ -495,6 +496,7 @@ class Session:
         if asked.health is not None:
             await self._store.set_marks({HEALTH_MARK: asked.health.encode()})
         await self._store.set_marks(sent_marks(asked.reports))
+        await note_server_levels(self._store, answer.levels)
         self._asking.skew_ms = self.agent.now_ms() - answer.time_ms
         proven_ms = self.agent.replica.proven_ms
         if proven_ms is None or abs(answer.time_ms - proven_ms) >= NOTED_EVERY_MS:

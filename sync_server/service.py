@@ -22,6 +22,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Final
 
+from protocol.deflate_parameters import profile
 from protocol.errors import Code, LocalFailure, RelaisError
 from protocol.replica.background import background
 from protocol.replica.command import PATIENCE_S
@@ -148,6 +149,7 @@ class Service:
         server = self._server
         server.responder.add_handler(Call.ENROLL, Enrolment(server).answer)
         server.responder.on_failure = self._stop.watch
+        server.responder.levels = await asyncio.to_thread(profile)
         server.contacts.observe_lag = self._counters.lag
         app = application(
             server.responder,

@@ -90,7 +90,16 @@ class StrongKeeper:
                 async for finished, data in made:
                     brings = tuple(trees) if finished.index.brings_manifests else ()
                     beside = tuple(part.hash for part in parts) if brings else ()
-                    about = DeltaInfo(finished.hash, finished.size, space, brings, (), strong=True, parts=beside)
+                    about = DeltaInfo(
+                        finished.hash,
+                        finished.size,
+                        space,
+                        brings,
+                        (),
+                        strong=True,
+                        parts=beside,
+                        levels=finished.index.levels(),
+                    )
                     await store.keep_delta(about, data)
                     parts.append(about)
                     total += finished.size

@@ -19,7 +19,7 @@ from pathlib import PurePosixPath
 from typing import Final, NamedTuple
 
 from protocol.chunking import ChunkList
-from protocol.deflate_parameters import profile
+from protocol.deflate_parameters import ALL_LEVELS, Profile, profile
 from protocol.delta import LEVEL, Chunked, Copy, DeltaWriter, FinishedDelta, Source, Spliced, Tree
 from protocol.errors import RelaisError
 from protocol.limits import (
@@ -85,20 +85,30 @@ class _Piece:
 
 
 async def keep_as_delta(
-    content: ContentStore, space: bytes, tree: bytes, bases: Sequence[bytes], packs: Sequence[FinishedPack]
+    content: ContentStore,
+    space: bytes,
+    tree: bytes,
+    bases: Sequence[bytes],
+    packs: Sequence[FinishedPack],
+    *,
+    allowed: Profile = ALL_LEVELS,
 ) -> None:
     """Let the revision with manifest `tree`, just made whole here by `packs`, go out as a delta if that is less.
 
-    Nobody has to wait for it, and nothing depends on it: what goes wrong is logged.
+    Its readers reproduce the levels in `allowed`. Nobody has to wait for it, and nothing depends on it: what goes wrong
+    is logged.
     """
     replaced_bytes = sum(pack.size for pack in packs)
     try:
         async with asyncio.timeout(PATIENCE_S):
-            made = await build_delta(content, space, tree, bases)
+            made = await build_delta(content, space, tree, bases, allowed=allowed)
             if made is not None and made[0].size <= replaced_bytes * _WORTH_IT:
                 finished, data = made
                 covers = tuple(pack.hash for pack in packs)
-                about = DeltaInfo(finished.hash, finished.size, space, (tree,), finished.index.bases, covers)
+                index = finished.index
+                about = DeltaInfo(
+                    finished.hash, finished.size, space, (tree,), index.bases, covers, levels=index.levels()
+                )
                 await content.keep_delta(about, data, unsent=True)
     except TimeoutError:
         _log.info("a publication goes out as it is: saying it as a delta takes too long here")
@@ -107,21 +117,24 @@ async def keep_as_delta(
 
 
 async def build_delta(
-    content: ContentStore, space: bytes, tree: bytes, bases: Sequence[bytes]
+    content: ContentStore, space: bytes, tree: bytes, bases: Sequence[bytes], *, allowed: Profile = ALL_LEVELS
 ) -> tuple[FinishedDelta, bytes] | None:
     """The delta that makes the revision with manifest `tree` out of the revisions with manifests `bases`.
 
     All of them are here, whole. None if too much is new for a delta to be worth its time.
     """
-    work = _Build(content, space, tree, bases[:MAX_DELTA_BASES])
+    work = _Build(content, space, tree, bases[:MAX_DELTA_BASES], Profile(allowed & profile()))
     return await work.run()
 
 
 class _Build:
     """One delta while it is made."""
 
-    def __init__(self, content: ContentStore, space: bytes, tree: bytes, bases: Sequence[bytes]) -> None:
+    def __init__(
+        self, content: ContentStore, space: bytes, tree: bytes, bases: Sequence[bytes], allowed: Profile
+    ) -> None:
         self._content = content
+        self._allowed = allowed
         self._recipes: dict[tuple[int, int], bytes] = {}
         self._tree = Bases(content, space, [tree], {})
         self._bases = Bases(content, space, bases, self._recipes)
@@ -291,7 +304,7 @@ class _Build:
         return Spliced(tuple(parts), recipe)
 
     async def _unfold(self, data: bytes) -> Unfolded | None:
-        return await asyncio.to_thread(unfold, data, allowed=profile(), max_image_bytes=MAX_IMAGE_BYTES)
+        return await asyncio.to_thread(unfold, data, allowed=self._allowed, max_image_bytes=MAX_IMAGE_BYTES)
 
     async def _add_tree(self, files: Sequence[ManifestEntry], numbers: dict[bytes, int]) -> None:
         holes = tuple((record, numbers[file.stream]) for record, file in enumerate(files) if file.stream in numbers)

@@ -27,7 +27,7 @@ from protocol.delta import (
 from protocol.errors import Code, PeerFault, TooLarge
 from protocol.limits import INLINE_PACK_BYTES, MAX_MANIFEST_BYTES, MAX_SPLICED_BYTES, MAX_STREAM_BYTES
 from protocol.manifest import with_streams
-from protocol.reflate import can_fold, fold_pieces
+from protocol.reflate import fold_pieces
 from protocol.replica.bases import Bases
 from protocol.replica.interfaces import ContentStore, DeltaInfo, PackBuild
 
@@ -47,6 +47,9 @@ async def expand_delta(content: ContentStore, space: bytes, delta: bytes, size: 
     `LocalFailure`; then nothing has changed.
     """
     index = await asyncio.to_thread(_index, read, size)
+    levels = index.levels()
+    if levels & ~profile():
+        raise PeerFault(Code.MISSING_BASE, "a delta needs a zlib like the one of who made it")
     work = _Expansion(content, space, index, read)
     build = await content.build(space, unsent=False)
     try:
@@ -55,16 +58,12 @@ async def expand_delta(content: ContentStore, space: bytes, delta: bytes, size: 
     except BaseException:
         await build.abort()
         raise
-    return DeltaInfo(delta, size, space, trees, index.bases)
+    return DeltaInfo(delta, size, space, trees, index.bases, levels=levels)
 
 
 def _index(read: Read, size: int) -> DeltaIndex:
     place = read_delta_trailer(read(max(0, size - TRAILER_BYTES), TRAILER_BYTES), delta_bytes=size)
-    index = decode_delta_index(read(place.offset, place.stored_bytes), place)
-    recipes = [target.recipe for target in index.targets if isinstance(target, Spliced) and target.recipe]
-    if not all(can_fold(recipe, profile()) for recipe in recipes):
-        raise PeerFault(Code.MISSING_BASE, "a delta needs a zlib like the one of who made it")
-    return index
+    return decode_delta_index(read(place.offset, place.stored_bytes), place)
 
 
 class _Expansion:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from protocol.chunking import ChunkList
+from protocol.deflate_parameters import NO_LEVELS, Profile
 from protocol.entry import Entry
 from protocol.pack import FinishedPack
 
@@ -76,7 +77,8 @@ class DeltaInfo:
     """A stored delta: what it is, the manifests that it brings, those that it is made of, the packs that it replaces.
 
     `covers` are packs of this replica that the server need not be sent once it has taken the delta. A `strong` one is
-    made of nothing, for who has nothing; it brings its manifests together with the deltas in `parts`.
+    made of nothing, for who has nothing; it brings its manifests together with the deltas in `parts`. Who takes one
+    needs a deflate that gives zlib's bytes at its `levels`.
     """
 
     hash: bytes
@@ -87,6 +89,7 @@ class DeltaInfo:
     covers: tuple[bytes, ...] = ()
     strong: bool = False
     parts: tuple[bytes, ...] = ()
+    levels: Profile = NO_LEVELS
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,8 @@ Rules:
   sealed stream, whose it is cannot be told, and no machine gets it;
 - small packs travel inside while they fit, the others behind links;
 - a caller that has all content of its cursor gets only what a revision does not share with its parents, as a delta if
-  there is one, or a chain of them, that is smaller.
+  there is one, or a chain of them, that is smaller;
+- whoever does not reproduce the levels of deflate that a delta needs gets packs.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from protocol.coursework import Coursework, Item, Version, Work, in_order_of_need
+from protocol.deflate_parameters import ALL_LEVELS, Profile
 from protocol.entry import Entry, Kind
 from protocol.limits import INLINE_PACK_BYTES, INLINE_TOTAL_BYTES, MAX_INLINE_PACKS
 from protocol.messages import Wanted
@@ -42,6 +44,7 @@ class Outgoing:
         device: bytes,
         *,
         thin: bool = False,
+        levels: Profile = ALL_LEVELS,
     ) -> None:
         self.inline: list[tuple[PackInfo, bytes]] = []
         self.linked: dict[tuple[bytes, bytes], PackInfo] = {}
@@ -50,6 +53,7 @@ class Outgoing:
         self._readable = readable
         self._device = device
         self._thin = thin
+        self._levels = levels
         self._inline_bytes = 0
         self._seen: set[tuple[bytes, bytes]] = set()
         self._streams: dict[bytes, _Streams] = {}
@@ -98,7 +102,7 @@ class Outgoing:
 
     async def _strong(self, space: bytes, wanted: Sequence[bytes]) -> tuple[set[bytes], list[PackInfo]]:
         """Which of the wanted manifests strong containers bring in fewer bytes than packs, and all that it takes."""
-        kept = {delta.hash: delta for delta in await self._replica.content.deltas(space)}
+        kept = {delta.hash: delta for delta in await self._deltas(space)}
         deltas = {tree: delta for delta in kept.values() if not delta.strong for tree in delta.trees}
         sets = [delta for delta in kept.values() if delta.strong and delta.trees and kept.keys() >= set(delta.parts)]
         for lead in reversed(sets):
@@ -119,7 +123,11 @@ class Outgoing:
         return set(), []
 
     async def _is_prepared(self, space: bytes) -> bool:
-        return any(delta.strong for delta in await self._replica.content.deltas(space))
+        return any(delta.strong for delta in await self._deltas(space))
+
+    async def _deltas(self, space: bytes) -> list[DeltaInfo]:
+        """Those of a space that the caller can take."""
+        return [delta for delta in await self._replica.content.deltas(space) if not delta.levels & ~self._levels]
 
     async def _add_revisions(self, space: bytes, item: Item, news: set[bytes], *, complete: bool) -> None:
         for version in () if item.withdrawn else item.heads:
@@ -136,7 +144,7 @@ class Outgoing:
         best: Sequence[PackInfo] = sorted(packs, key=lambda pack: pack.size)
         if not best:
             return ()
-        kept = await self._replica.content.deltas(space)
+        kept = await self._deltas(space)
         deltas = {tree: delta for delta in kept if not delta.strong for tree in delta.trees}
         known = await self._known(space, news) if deltas else set()
         for version in _newest(item, head, news):

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from protocol.checkpoint import EMPTY_CHAIN, Checkpoint
+from protocol.deflate_parameters import ALL_LEVELS, Profile
 from protocol.entry import Entry, Kind
 from protocol.envelope import OpenedRequest, open_request, seal_answer
 from protocol.errors import Code, PeerFault, Refused, RelaisError
@@ -136,6 +137,8 @@ class Responder:
         self.on_contact: Callable[[Contact], None] = _ignore
         self.on_report: Callable[[Report], None] = _ignore
         self.on_failure: Callable[[RelaisError], None] = _ignore
+        self.levels: Profile = ALL_LEVELS
+        """Those of deflate that this machine reproduces, once somebody has looked."""
         self._now_ms = now_ms
         self._entropy = entropy
         self._receipting = asyncio.Lock()
@@ -212,7 +215,9 @@ class Responder:
         pages, stale, more = await self._pages(
             cursors if ours else cursors.unrecognised(), readable, pushed, brief=request.brief
         )
-        content = Outgoing(self.replica, self.holdings, readable, opened.device, thin=request.thin)
+        content = Outgoing(
+            self.replica, self.holdings, readable, opened.device, thin=request.thin, levels=request.levels
+        )
         for page in () if request.brief else pages:
             space = page.checkpoint.space
             await content.add_news(space, page.entries, complete=cursors.says_complete(space))
@@ -244,6 +249,7 @@ class Responder:
             live=self._listen_capability(opened.device, now_ms) if request.live else None,
             name=None if request.name is None else self.station.name,
             twin=twin,
+            levels=self.levels,
         ).encode()
 
     async def _reconcile(self, opened: OpenedRequest) -> bytes:

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from typing import Final, cast
 
 from protocol.chunking import HASH_BYTES
+from protocol.deflate_parameters import Profile
 from protocol.replica.database import Database, select_in
 from protocol.replica.interfaces import DeltaInfo
 from protocol.replica.sqlite_entries import space_number
 
-_SELECT: Final = """SELECT delta.hash, delta.size, space.id, trees, bases, covers, strong, parts
+_SELECT: Final = """SELECT delta.hash, delta.size, space.id, trees, bases, covers, strong, parts, levels
     FROM delta JOIN space ON space.number = delta.space"""
 _NEXT_USE: Final = "(SELECT ifnull(max(used), 0) + 1 FROM delta)"
 
@@ -26,13 +27,13 @@ class DeltaRows:
         """Note a delta whose file is durable; the deltas that make room for it, whose files may go."""
 
         def work(connection: sqlite3.Connection) -> list[bytes]:
-            sql = f"""INSERT INTO delta (hash, size, space, trees, bases, covers, strong, parts, unsent, used)
-                      VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, {_NEXT_USE})
+            sql = f"""INSERT INTO delta (hash, size, space, trees, bases, covers, strong, parts, levels, unsent, used)
+                      VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, {_NEXT_USE})
                       ON CONFLICT (hash) DO UPDATE SET used = excluded.used"""  # noqa: S608
             ids = (b"".join(about.trees), b"".join(about.bases), b"".join(about.covers))
             strong = (int(about.strong), b"".join(about.parts))
             space = space_number(connection, about.space)
-            connection.execute(sql, (about.hash, about.size, space, *ids, *strong, int(unsent)))
+            connection.execute(sql, (about.hash, about.size, space, *ids, *strong, about.levels, int(unsent)))
             return _make_room(connection, budget_bytes)
 
         return await self._database.write(work)
@@ -76,10 +77,12 @@ def _ids(joined: bytes) -> tuple[bytes, ...]:
 
 
 def _info(row: Sequence[object]) -> DeltaInfo:
-    delta, size, space, trees, bases, covers, strong, parts = cast(
-        "tuple[bytes, int, bytes, bytes, bytes, bytes, int, bytes]", tuple(row)
+    delta, size, space, trees, bases, covers, strong, parts, levels = cast(
+        "tuple[bytes, int, bytes, bytes, bytes, bytes, int, bytes, int]", tuple(row)
     )
-    return DeltaInfo(delta, size, space, _ids(trees), _ids(bases), _ids(covers), bool(strong), _ids(parts))
+    return DeltaInfo(
+        delta, size, space, _ids(trees), _ids(bases), _ids(covers), bool(strong), _ids(parts), Profile(levels)
+    )
 
 
 def _make_room(connection: sqlite3.Connection, budget_bytes: int) -> list[bytes]:

@@ -7,10 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from protocol.deflate_parameters import ALL_LEVELS, NO_LEVELS, Profile
 from protocol.limits import INLINE_PACK_BYTES
+from sync_agent import deflating
+from sync_agent.deflating import own_levels
 from sync_agent.sync_result import SyncResult
 from tests.harness.classroom import Classroom, Device, classroom, faulty
-from tests.harness.edited_lesson import AFTER, BEFORE, archive, noise
+from tests.harness.edited_lesson import AFTER, BEFORE, TEXT, archive, document, noise
+
+LEVEL_SIX = Profile(1 << 5)
 
 
 @pytest.fixture
@@ -125,6 +130,53 @@ async def test_a_large_delta_that_the_server_cannot_use_is_followed_by_packs_in_
     await machine.session.sync()
     assert (await machine.files(item)).keys() == AFTER.keys() | {"image.png"}
     assert await room.agree()
+
+
+async def test_a_machine_whose_zlib_differs_says_so_and_is_given_packs_at_once(room: Classroom) -> None:
+    teacher, machine, other = await room.teacher(), await room.machine(), await room.machine()
+    machine.agent.levels = Profile(ALL_LEVELS & ~LEVEL_SIX)
+    item = await shared(room, teacher, machine, other)
+    await room.publish(teacher, AFTER, item=item)
+    await teacher.session.sync()
+    results = [await device.session.sync() for device in (machine, other)]
+    for device in (machine, other):
+        assert await device.files(item) == AFTER
+    assert [kept.levels for kept in await other.agent.replica.content.deltas(room.space)] == [LEVEL_SIX]
+    assert await machine.agent.replica.content.deltas(room.space) == []
+    # the news, its packs, whether that was all: no request for what a delta of no use should have brought
+    assert [result.round_trips for result in results] == [3, 1]
+
+
+async def test_what_goes_to_a_server_whose_zlib_differs_is_made_for_it(room: Classroom) -> None:
+    teacher, machine = await room.teacher(), await room.machine()
+    room.frontage.responder.levels = NO_LEVELS
+    item = await shared(room, teacher, machine)
+    await room.publish(teacher, AFTER, item=item)
+    (delta,) = await teacher.agent.replica.content.unsent_deltas()
+    assert delta.levels == NO_LEVELS
+    assert (await teacher.session.sync()).round_trips == 1
+    # it has learnt something else: the next one is seen from inside again
+    room.frontage.responder.levels = ALL_LEVELS
+    await teacher.session.sync()
+    last = {**AFTER, "cours.odt": document(TEXT.replace("Phrase 700", "Phrase 700 (corrigée)"))}
+    await room.publish(teacher, last, item=item)
+    assert [delta.levels for delta in await teacher.agent.replica.content.unsent_deltas()] == [LEVEL_SIX]
+    await teacher.session.sync()
+    await machine.session.sync()
+    assert await machine.files(item) == last
+
+
+async def test_what_a_zlib_reproduces_is_tested_once_for_each_library(
+    room: Classroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent = (await room.machine()).agent
+    assert await own_levels(agent) == ALL_LEVELS
+    monkeypatch.setattr(deflating, "profile", lambda: NO_LEVELS)
+    agent.levels = None
+    assert await own_levels(agent) == ALL_LEVELS
+    monkeypatch.setattr(deflating, "_library", lambda: b"another one")
+    agent.levels = None
+    assert await own_levels(agent) == NO_LEVELS
 
 
 async def test_a_new_lesson_costs_what_the_archives_of_others_do_not_have_whoever_compressed_it(

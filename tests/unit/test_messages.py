@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from protocol.canonical import decode, encode
 from protocol.checkpoint import CHAIN_START, Checkpoint, Cursor, next_chain
+from protocol.deflate_parameters import NO_LEVELS, Profile
 from protocol.errors import BadInput, Code, LocalFailure, NoAnswer, PeerFault, Refused, RelaisError, TooLarge
 from protocol.identity import SigningKey
 from protocol.messages import (
@@ -83,6 +84,9 @@ def test_every_message_survives_its_encoding(world: World) -> None:
     for message, parse in (
         (full_request(world), SyncRequest.parse),
         (SyncRequest(), SyncRequest.parse),
+        (SyncRequest(levels=Profile(0b000100000)), SyncRequest.parse),
+        (SyncRequest(levels=NO_LEVELS), SyncRequest.parse),
+        (SyncAnswer(time_ms=0, levels=NO_LEVELS), SyncAnswer.parse),
         (full_answer(world), SyncAnswer.parse),
         (SyncAnswer(time_ms=0), SyncAnswer.parse),
         (ReconcileRequest(ONE, b"a", entries, entries, (), (TWO,)), ReconcileRequest.parse),
@@ -102,6 +106,12 @@ def test_a_quiet_request_says_nothing_but_its_cursors() -> None:
     quiet = SyncRequest(generation=bytes(8), cursors=(Cursor(ONE[:4], 300, bytes(8), complete=True),))
     assert set(decode(quiet.encode(), max_bytes=1000)) == {"generation", "cursors"}  # type: ignore[arg-type]
     assert len(SyncAnswer(time_ms=2**40).encode()) < 16
+
+
+def test_levels_of_deflate_that_do_not_exist_are_refused() -> None:
+    for message, parse in ((SyncRequest(), SyncRequest.parse), (SyncAnswer(time_ms=0), SyncAnswer.parse)):
+        with pytest.raises(PeerFault):
+            parse(broken(message.encode(), "deflates", 512))
 
 
 def test_one_bad_entry_does_not_spoil_those_beside_it(world: World) -> None:

@@ -164,6 +164,8 @@ CREATE TABLE delta (
     -- 1 for those that bring all of a space to who has nothing, and the hashes of those that go with it
     strong INTEGER NOT NULL CHECK (strong IN (0, 1)),
     parts BLOB NOT NULL,
+    -- the levels of deflate that a reader needs to take it, as bits
+    levels INTEGER NOT NULL,
     -- 1 while it is to go to the server in place of its packs
     unsent INTEGER NOT NULL CHECK (unsent IN (0, 1)),
     -- grows with every use
