@@ -130,12 +130,15 @@ class HttpTransport:
         finally:
             await lines.aclose()
 
-    async def fetch(self, capability: str, start: int) -> AsyncGenerator[bytes, None]:
+    async def fetch(self, capability: str, start: int, length: int | None = None) -> AsyncGenerator[bytes, None]:
         self.traffic.round_trips += 1
         address = f"{self.url}{PACKS_PATH}/{capability}"
-        total: int | None = None
+        end = None if length is None else start + length
+        total = end
         while total is None or start < total:
             most, begun_at, begun_s = self._range_bytes, start, asyncio.get_running_loop().time()
+            if end is not None:
+                most = min(end - start, most or end - start)
             try:
                 ranged = _range(start, most)
                 async with self._asked("get", address, headers=ranged, max_redirects=_MAX_REDIRECTS) as answer:
@@ -145,13 +148,18 @@ class HttpTransport:
                         raise error_in(recognised(await self._whole(answer), self.url, self._proxy), self.url)
                     self.traffic.bytes_in += _head_bytes(answer)
                     whole = most is None or answer.status == _OK
-                    total = None if whole else _total(answer)
-                    skip = start if answer.status == _OK else 0
+                    total = end if end is not None else None if whole else _total(answer)
+                    skip = start - _first(answer)
+                    if skip < 0:
+                        raise no_answer(self.url, Seen(Trouble.ALTERED))
                     async for piece in self._pieces(answer):
-                        if skip < len(piece):
-                            start += len(piece) - skip
-                            yield piece[skip:]
+                        wanted = piece[skip : None if end is None else skip + end - start]
                         skip = max(0, skip - len(piece))
+                        start += len(wanted)
+                        if wanted:
+                            yield wanted
+                        if start == end:
+                            break
             except _NETWORK_ERRORS as reason:
                 self._shorten(reason, start - begun_at)
                 raise await self._explained(reason, self._proxy) from reason
@@ -465,6 +473,14 @@ def _range(start: int, most: int | None) -> dict[str, str]:
     if most is not None:
         return {"Range": f"bytes={start}-{start + most - 1}"}
     return {"Range": f"bytes={start}-"} if start else {}
+
+
+def _first(answer: aiohttp.ClientResponse) -> int:
+    """The first byte that an answer brings: what was asked for may be ignored, or cut otherwise, on the way."""
+    first, dash, _ = answer.headers.get("Content-Range", "").removeprefix("bytes ").partition("-")
+    if answer.status == _OK:
+        return 0
+    return int(first) if dash and first.isascii() and first.isdecimal() and len(first) < 12 else 2**63  # noqa: PLR2004
 
 
 def _total(answer: aiohttp.ClientResponse) -> int | None:

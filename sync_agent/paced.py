@@ -36,10 +36,10 @@ class PacedTransport:
         await self._budget.spend(_HEAD_BYTES + len(body) + len(response.body))
         return response
 
-    async def fetch(self, capability: str, start: int) -> AsyncGenerator[bytes, None]:
+    async def fetch(self, capability: str, start: int, length: int | None = None) -> AsyncGenerator[bytes, None]:
         self._budget.check_moving()
         await self._budget.spend(_HEAD_BYTES)
-        async with aclosing(self._inner.fetch(capability, start)) as pieces:
+        async with aclosing(self._inner.fetch(capability, start, length)) as pieces:
             async for piece in pieces:
                 yield piece
                 await self._moved(len(piece))

@@ -2,7 +2,8 @@
 
 Rules:
 - what arrived before a cut stays, and the transfer goes on from there, at once a few times, then in the next sync;
-- a pack whose hash is wrong is thrown away and fetched once more, no third time;
+- of a pack with wrong bytes the frames that have them are fetched again, a few times; what cannot be mended from here
+  stays for another source, and what is no such pack at all is thrown away and fetched once more, no third time;
 - two packs at a time, or four small ones, in pieces: memory stays constant whatever their size;
 - a delta that is of no use where it arrives is given up: packs bring the same;
 - one bad pack or one expired link does not keep the others back; a server that is gone or a full disk does.
@@ -21,6 +22,7 @@ from typing import Final, TypeAlias
 from protocol.errors import Code, LocalFailure, NoAnswer, PeerFault, RelaisError
 from protocol.limits import INLINE_PACK_BYTES, KiB, MiB
 from protocol.messages import Link, Upload
+from protocol.replica.byte_range import Span
 from protocol.replica.interfaces import ContentStore, PackInfo
 from sync_agent.line_rate import WORTH_BYTES, Gauge
 from sync_agent.transfer_progress import TransferProgress
@@ -31,6 +33,7 @@ SMALL_PACKS_AT_ONCE: Final = 4
 PIECE_BYTES: Final = MiB
 SENT_PIECE_BYTES: Final = 64 * KiB
 MAX_CUTS_PER_PACK: Final = 3
+MAX_MENDINGS: Final = 3
 
 _CREATED: Final = 201
 # The link's time is over, or the server has no more what it stood for.
@@ -68,6 +71,7 @@ class Transfer:
         self._transport = transport
         self._gauge: Gauge | None = None
         self._too_early: list[Link] = []
+        self._mended: set[bytes] = set()
 
     async def fetch(self, links: Iterable[Link], *, leave_if_thin: bool = False) -> Moved:
         """Fetch what the links name, unless it is here; with `leave_if_thin` only while the line is not thin."""
@@ -140,19 +144,50 @@ class Transfer:
             await self._content.drop_part(link.pack)
 
     async def _fetch(self, link: Link) -> None:
+        self._mended.discard(link.pack)
         try:
             await self._receive(link)
-            await self._content.finish_part(link.space, link.pack, link.size)
+            await self._finish(link)
         except PeerFault as fault:
-            if fault.code in _ASK_AGAIN or fault.code is Code.MISSING_BASE:
+            if fault.code in _ASK_AGAIN or fault.code is Code.MISSING_BASE or link.pack in self._mended:
                 raise
             await self._content.drop_part(link.pack)
             await self._receive(link)
             await self._content.finish_part(link.space, link.pack, link.size)
 
+    async def _finish(self, link: Link) -> None:
+        """Make a part of full size visible, the bad frames in it fetched again; one that stays bad is kept."""
+        for left in reversed(range(MAX_MENDINGS + 1)):
+            try:
+                await self._content.finish_part(link.space, link.pack, link.size, keep_bad=True)
+            except PeerFault as fault:
+                if fault.code is Code.MISSING_BASE or not left:
+                    raise
+                spans = await self._content.bad_spans(link.pack, link.size)
+                if not spans or sum(span.length for span in spans) > link.size // 2:
+                    raise
+                _log.warning("%d parts of some content came with wrong bytes: %s", len(spans), fault)
+                self._mended.add(link.pack)
+                for span in spans:
+                    await self._mend(link, span)
+            else:
+                self._mended.discard(link.pack)
+                return
+
+    async def _mend(self, link: Link, span: Span) -> None:
+        """Fetch a part of a pack once more, over what is there."""
+        at, end = span.start, span.start + span.length
+        async with aclosing(self._transport.fetch(link.capability, span.start, span.length)) as pieces:
+            async for piece in pieces:
+                wanted = piece[: end - at]
+                await self._content.mend_part(link.pack, at, wanted)
+                at += len(wanted)
+        if at < end:
+            raise NoAnswer(Code.UNREACHABLE, "the connection was cut in the middle of some content; the work is kept")
+
     async def _receive(self, link: Link) -> None:
         """Bring the part to its full size."""
-        held = await self._content.part_size(link.pack)
+        held = await self._content.resume_part(link.pack, link.size)
         if held > link.size:
             await self._content.drop_part(link.pack)
             held = 0

@@ -45,8 +45,8 @@ class Transport(Protocol):
         """The answer to a call: a message of this protocol whatever its status, or an unsealed error as JSON."""
         ...
 
-    def fetch(self, capability: str, start: int) -> AsyncGenerator[bytes, None]:
-        """The bytes of a pack from `start` on, as they come.
+    def fetch(self, capability: str, start: int, length: int | None = None) -> AsyncGenerator[bytes, None]:
+        """The bytes of a pack from `start` on, `length` of them or all, as they come.
 
         Raises `PeerFault(BAD_CAPABILITY)` for a link that has expired; a cut is `NoAnswer` after the bytes before it.
         """

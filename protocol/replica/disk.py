@@ -60,6 +60,12 @@ class Disk:
             while rest:
                 rest = rest[_write_some(file, rest) :]
 
+    def replace(self, name: str, offset: int, data: bytes) -> None:
+        """Write over bytes inside a file."""
+        with self._writing(), (self.root / name).open("r+b", buffering=0) as file:
+            file.seek(offset)
+            self.write(file, data)
+
     def flush(self, file: BinaryIO) -> None:
         """Return when all that was written to the file is durable."""
         with self._writing(flushing=True):

@@ -22,6 +22,7 @@ from protocol.chunking import ChunkList
 from protocol.deflate_parameters import NO_LEVELS, Profile
 from protocol.entry import Entry
 from protocol.pack import FinishedPack
+from protocol.replica.byte_range import Span
 
 COMPLETE_MARKS: Final = "complete/"
 """+ space in hex / stream in hex → the content of this stream was found to be here, all of it."""
@@ -282,8 +283,25 @@ class ContentStore(Protocol):
         """
         ...
 
-    async def finish_part(self, space: bytes, pack: bytes, size: int, *, unsent: bool = False) -> FinishedPack | None:
-        """Verify a completely received pack or delta and make it visible; a bad one is thrown away (`PeerFault`)."""
+    async def resume_part(self, pack: bytes, size: int) -> int:
+        """As `part_size`; a copy of that size that was moved aside as damaged becomes the part first, to be mended."""
+        ...
+
+    async def bad_spans(self, pack: bytes, size: int) -> list[Span]:
+        """What of a part of that size must be fetched again, as far as it can be told; nothing if there is none."""
+        ...
+
+    async def mend_part(self, pack: bytes, offset: int, data: bytes) -> None:
+        """Replace bytes inside a part. Raises `PeerFault(WRONG_OFFSET)` for a place that it does not have."""
+        ...
+
+    async def finish_part(
+        self, space: bytes, pack: bytes, size: int, *, unsent: bool = False, keep_bad: bool = False
+    ) -> FinishedPack | None:
+        """Verify a completely received pack or delta and make it visible.
+
+        A bad one is thrown away (`PeerFault`), unless `keep_bad` says that somebody will mend it.
+        """
         ...
 
     async def drop_part(self, pack: bytes) -> None:

@@ -18,8 +18,10 @@ from protocol.entry import Entry
 from protocol.errors import Code, LocalFailure, PeerFault, TooLarge
 from protocol.limits import CURSOR_HASH_BYTES, MAX_PACK_BYTES
 from protocol.pack import FinishedPack, PackWriter, open_frame, resolve_streams
+from protocol.replica.byte_range import Span
 from protocol.replica.expansion import expand_delta, worth_keeping
 from protocol.replica.interfaces import Damage, DeltaInfo, Held, PackInfo, Position, RegisterRow, Stored
+from protocol.replica.mending import bad_spans
 from protocol.replica.pack_build import LEVEL, SEALED_LEVEL
 from protocol.replica.pack_check import check_pack, check_pack_bytes, not_the_pack
 from protocol.replica.pack_cover import smallest_cover
@@ -315,7 +317,32 @@ class MemoryPacks:
         self._parts[pack] = have + data
         return offset + len(data)
 
-    async def finish_part(self, space: bytes, pack: bytes, size: int, *, unsent: bool = False) -> FinishedPack | None:
+    async def resume_part(self, pack: bytes, size: int) -> int:
+        del size
+        return await self.part_size(pack)
+
+    async def bad_spans(self, pack: bytes, size: int) -> list[Span]:
+        part = self._parts.get(pack, b"")
+        return bad_spans(size, lambda start, length: part[start : start + length]) if len(part) == size else []
+
+    async def mend_part(self, pack: bytes, offset: int, data: bytes) -> None:
+        part = self._parts.get(pack, b"")
+        if offset + len(data) > len(part):
+            raise not_the_pack(len(part), offset + len(data))
+        self._parts[pack] = part[:offset] + data + part[offset + len(data) :]
+
+    async def finish_part(
+        self, space: bytes, pack: bytes, size: int, *, unsent: bool = False, keep_bad: bool = False
+    ) -> FinishedPack | None:
+        part = self._parts.get(pack)
+        try:
+            return await self._finish_part(space, pack, size, unsent=unsent)
+        except PeerFault as fault:
+            if keep_bad and part is not None and fault.code is not Code.WRONG_OFFSET:
+                self._parts[pack] = part
+            raise
+
+    async def _finish_part(self, space: bytes, pack: bytes, size: int, *, unsent: bool) -> FinishedPack | None:
         part = self._parts.get(pack)
         if part is not None and len(part) == size and is_delta(part):
             del self._parts[pack]

@@ -29,13 +29,15 @@ from weakref import WeakValueDictionary
 from blake3 import blake3
 
 from protocol.chunking import ChunkList, ChunkRef, chunks_before
-from protocol.delta import is_delta
+from protocol.delta import DELTA_END, is_delta
 from protocol.errors import Code, LocalFailure, PeerFault, TooLarge
 from protocol.limits import MAX_PACK_BYTES, MiB
 from protocol.pack import FinishedPack, open_frame
+from protocol.replica.byte_range import Span
 from protocol.replica.disk import Disk
 from protocol.replica.expansion import expand_delta, worth_keeping
 from protocol.replica.interfaces import Damage, DeltaInfo, PackInfo
+from protocol.replica.mending import bad_spans
 from protocol.replica.pack_build import FolderBuild
 from protocol.replica.pack_check import check_pack, check_pack_bytes, not_the_pack
 from protocol.replica.pack_cover import smallest_cover
@@ -125,12 +127,35 @@ class PackFolder:
             raise TooLarge(Code.TOO_LARGE, "a pack is larger than allowed", max=MAX_PACK_BYTES)
         return await asyncio.shield(self._start(self._append_part(pack, offset, data)))
 
-    async def finish_part(self, space: bytes, pack: bytes, size: int, *, unsent: bool = False) -> FinishedPack | None:
+    async def resume_part(self, pack: bytes, size: int) -> int:
+        async with self._part_lock(pack):
+            if self._disk.size(_part_name(pack)) is None and self._disk.size(_damaged_name(pack)) == size:
+                await asyncio.to_thread(self._disk.rename_all, [(_damaged_name(pack), _part_name(pack))])
+        return await self.part_size(pack)
+
+    async def bad_spans(self, pack: bytes, size: int) -> list[Span]:
         name = _part_name(pack)
-        if self._disk.size(name) == size and is_delta(await asyncio.to_thread(self._disk.read, name, 0, 8)):
-            await asyncio.shield(self._start(self._finish_delta(space, pack, size)))
+        async with self._part_lock(pack):
+            if self._disk.size(name) != size:
+                return []
+            return await asyncio.to_thread(bad_spans, size, partial(self._readable, name))
+
+    async def mend_part(self, pack: bytes, offset: int, data: bytes) -> None:
+        name = _part_name(pack)
+        async with self._part_lock(pack):
+            have = self._disk.size(name) or 0
+            if offset + len(data) > have:
+                raise not_the_pack(have, offset + len(data))
+            await asyncio.to_thread(self._disk.replace, name, offset, data)
+
+    async def finish_part(
+        self, space: bytes, pack: bytes, size: int, *, unsent: bool = False, keep_bad: bool = False
+    ) -> FinishedPack | None:
+        name = _part_name(pack)
+        if self._disk.size(name) == size and await asyncio.to_thread(self._holds_delta, name, size):
+            await asyncio.shield(self._start(self._finish_delta(space, pack, size, keep_bad=keep_bad)))
             return None
-        return await asyncio.shield(self._start(self._finish_part(space, pack, size, unsent=unsent)))
+        return await asyncio.shield(self._start(self._finish_part(space, pack, size, unsent=unsent, keep_bad=keep_bad)))
 
     async def drop_part(self, pack: bytes) -> None:
         async with self._part_lock(pack):
@@ -283,7 +308,7 @@ class PackFolder:
         async with self._part_lock(pack):
             return await asyncio.to_thread(self._extend, _part_name(pack), offset, data)
 
-    async def _finish_part(self, space: bytes, pack: bytes, size: int, *, unsent: bool) -> FinishedPack:
+    async def _finish_part(self, space: bytes, pack: bytes, size: int, *, unsent: bool, keep_bad: bool) -> FinishedPack:
         name = _part_name(pack)
         async with self._part_lock(pack):
             have = self._disk.size(name)
@@ -294,13 +319,14 @@ class PackFolder:
             try:
                 finished = await asyncio.to_thread(self._check, name, pack, have)
             except PeerFault:
-                await asyncio.to_thread(self._disk.remove, name)
+                if not keep_bad:
+                    await asyncio.to_thread(self._disk.remove, name)
                 raise
             await asyncio.to_thread(self._disk.flush_by_name, name)
             await self._install(space, [(name, finished)], unsent=unsent)
             return finished
 
-    async def _finish_delta(self, space: bytes, delta: bytes, size: int) -> None:
+    async def _finish_delta(self, space: bytes, delta: bytes, size: int, *, keep_bad: bool) -> None:
         name = _part_name(delta)
         async with self._part_lock(delta):
             if self._disk.size(name) is None and await self._deltas.find(delta) is not None:
@@ -310,7 +336,7 @@ class PackFolder:
                 about = await expand_delta(self, space, delta, size, partial(self._disk.read, name))
             except PeerFault as fault:
                 # what it is made of may come yet: whoever asked for it drops it in the end
-                if fault.code is not Code.MISSING_BASE:
+                if fault.code is not Code.MISSING_BASE and not keep_bad:
                     await asyncio.to_thread(self._disk.remove, name)
                 raise
             if worth_keeping(about):
@@ -449,6 +475,20 @@ class PackFolder:
             hashed.update(self._disk.read(name, start, MiB))
         if hashed.digest() != delta:
             raise PeerFault(Code.BAD_HASH, "a delta is not the one that was asked for", expected=delta.hex())
+
+    def _holds_delta(self, name: str, size: int) -> bool:
+        """Whether a part is a delta, by either end: the other may be what is damaged."""
+        end = self._readable(name, max(0, size - len(DELTA_END)), len(DELTA_END))
+        return is_delta(self._readable(name, 0, len(DELTA_END))) or end == DELTA_END
+
+    def _readable(self, name: str, start: int, length: int) -> bytes:
+        """Bytes of a file; zeros where the disk cannot read it any more."""
+        try:
+            return self._disk.read(name, start, length)
+        except LocalFailure as failure:
+            if failure.code is not Code.DAMAGED:
+                raise
+            return bytes(length)
 
     def _check(self, name: str, pack: bytes, size: int) -> FinishedPack:
         return check_pack(pack, size, lambda start, length: self._disk.read(name, start, length))

@@ -52,13 +52,15 @@ class Frontage:
             return _refusal(error)
         return Response(reply.status, {"content-type": reply.content_type}, reply.body)
 
-    async def pack(self, capability: str, start: int) -> bytes | Response:
-        """The bytes of a pack from `start` on."""
+    async def pack(self, capability: str, start: int, length: int | None = None) -> bytes | Response:
+        """The bytes of a pack from `start` on, `length` of them or all."""
         try:
             found = self.responder.fetch_capability(capability)
         except RelaisError as error:
             return _refusal(error, 403)
-        return await self.responder.replica.content.read_pack(found.pack, start, found.size)
+        return await self.responder.replica.content.read_pack(
+            found.pack, start, found.size if length is None else length
+        )
 
     async def part(self, capability: str, offset: int, pieces: AsyncIterator[bytes]) -> Response:
         """Take bytes of a pack; what came before a failure of `pieces` stays."""
@@ -106,9 +108,9 @@ class MemoryTransport:
         self.traffic.bytes_in += len(response.body)
         return recognised(response, URL)
 
-    async def fetch(self, capability: str, start: int) -> AsyncGenerator[bytes, None]:
+    async def fetch(self, capability: str, start: int, length: int | None = None) -> AsyncGenerator[bytes, None]:
         self.traffic.round_trips += 1
-        data = await self.frontage.pack(capability, start)
+        data = await self.frontage.pack(capability, start, length)
         if isinstance(data, Response):
             raise error_in(data, URL)
         for at in range(0, len(data), 65_536):
@@ -210,10 +212,10 @@ class Faulty:
             raise cut()
         return response
 
-    async def fetch(self, capability: str, start: int) -> AsyncGenerator[bytes, None]:
+    async def fetch(self, capability: str, start: int, length: int | None = None) -> AsyncGenerator[bytes, None]:
         if self.faults.down:
             raise cut()
-        async for piece in self._inner.fetch(capability, start):
+        async for piece in self._inner.fetch(capability, start, length):
             passed = self.faults.into(len(piece))
             if passed:
                 yield piece[:passed]

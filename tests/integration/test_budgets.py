@@ -165,8 +165,8 @@ async def test_a_pause_in_the_middle_of_a_transfer_stops_it_there(room: Classroo
     budget = machine.agent.budget
 
     class PausesOnTheWay(MemoryTransport):
-        async def fetch(self, capability: str, start: int) -> AsyncGenerator[bytes, None]:
-            async for piece in super().fetch(capability, start):
+        async def fetch(self, capability: str, start: int, length: int | None = None) -> AsyncGenerator[bytes, None]:
+            async for piece in super().fetch(capability, start, length):
                 await budget.pause(None)
                 yield piece
 

@@ -162,13 +162,50 @@ class Meddling(MemoryTransport):
         self.reason = Code.BAD_CAPABILITY
         self.fetched = 0
 
-    async def fetch(self, capability: str, start: int) -> AsyncGenerator[bytes, None]:
+    async def fetch(self, capability: str, start: int, length: int | None = None) -> AsyncGenerator[bytes, None]:
         self.fetched += 1
         if next(self.expire, False):
             raise PeerFault(self.reason, "expired, or gone")
         spoil, self.spoil = self.spoil > 0, max(0, self.spoil - 1)
-        async for piece in super().fetch(capability, start):
+        async for piece in super().fetch(capability, start, length):
             yield bytes([piece[0] ^ 1]) + piece[1:] if spoil else piece
+
+
+class Worn(MemoryTransport):
+    """A source of which some bytes of whatever pack are always wrong."""
+
+    def __init__(self, frontage: Frontage) -> None:
+        super().__init__(frontage)
+        self.wrong: set[int] = set()
+        self.came = 0
+
+    async def fetch(self, capability: str, start: int, length: int | None = None) -> AsyncGenerator[bytes, None]:
+        async for piece in super().fetch(capability, start, length):
+            spoiled = bytearray(piece)
+            for at in self.wrong & set(range(start, start + len(piece))):
+                spoiled[at - start] ^= 1
+            yield bytes(spoiled)
+            start += len(piece)
+            self.came += len(piece)
+
+
+async def test_a_frame_that_one_source_has_wrong_is_fetched_from_another_and_nothing_else(room: Classroom) -> None:
+    teacher = await room.teacher()
+    files = {"video.bin": Random(8).randbytes(9_000_000)}
+    item = (await room.publish(teacher, files)).item
+    await teacher.session.sync()
+    machine = await room.device(Role.MACHINE, way=Worn)
+    assert isinstance(machine.way, Worn)
+    machine.way.wrong = {5_000_000, 5_000_001}
+    with pytest.raises(PeerFault):
+        await machine.session.sync()
+    assert await machine.agent.missing()
+    assert machine.way.came < 9_000_000 + 3 * 2_500_000
+    good = Worn(room.frontage)
+    machine.session = Session(machine.agent, good)
+    await machine.session.sync()
+    assert good.came < 2_500_000
+    assert await machine.files(item) == files
 
 
 @pytest.fixture

@@ -84,10 +84,10 @@ class Line:
             response = Response(response.status, response.headers, self._spoil(response.body))
         return recognised(response, URL)
 
-    async def fetch(self, capability: str, start: int) -> AsyncGenerator[bytes, None]:
+    async def fetch(self, capability: str, start: int, length: int | None = None) -> AsyncGenerator[bytes, None]:
         self.traffic.round_trips += 1
         await self._way()
-        data = await self._handled(self._frontage().pack(capability, start))
+        data = await self._handled(self._frontage().pack(capability, start, length))
         if isinstance(data, Response):
             raise error_in(data, URL)
         passing = self._random.randrange(len(data) + 1) if self._happens(self.weather.cut) else len(data)
