@@ -14,7 +14,8 @@ Rules:
   the receiver computes;
 - neither chunk hashes nor stream ids are written down, and no target is named: what comes out is used where a signed
   entry names it, so a wrong base or a lie costs the transfer and nothing else;
-- without bases the same container carries content for a first sync in less than packs need;
+- without bases the same container carries content for a first sync in less than packs need, and a spliced file may
+  say again what stands before it among the plain bytes;
 - every size is checked against `protocol.limits` before memory is taken for it.
 """
 
@@ -40,6 +41,7 @@ from protocol.limits import (
     MAX_DELTA_BASES,
     MAX_DELTA_DICTIONARY_BYTES,
     MAX_DELTA_IMAGES,
+    MAX_DELTA_MADE_BYTES,
     MAX_DELTA_TARGETS,
     MAX_FILES_PER_REVISION,
     MAX_FRAME_BYTES,
@@ -117,10 +119,18 @@ class Chunked:
 
 
 @dataclass(frozen=True, slots=True)
+class Own:
+    """`length` of the delta's own plain bytes, from `start` on, which an earlier part has brought."""
+
+    start: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
 class Spliced:
     """A file made of sources and of so many plain bytes, in order; with a recipe that is its image."""
 
-    parts: tuple[Source | int, ...]
+    parts: tuple[Source | Own | int, ...]
     recipe: bytes = b""
 
     @property
@@ -276,9 +286,12 @@ def _check_sums(index: DeltaIndex, place: IndexPlace) -> None:
         raise TooLarge(Code.TOO_LARGE, "a delta unpacks to more than allowed", max=MAX_PACK_PLAIN_BYTES)
     if sum(target.plain_bytes for target in index.targets) != plain_bytes:
         raise _malformed("the size of a target")
-    refs = 0
+    refs, made_bytes, at = 0, 0, 0
     sources = [source for frame in index.frames for source in frame.sources]
     for target in index.targets:
+        made_bytes += target.image_bytes if isinstance(target, Spliced) else target.plain_bytes
+        _check_own(target, at, index)
+        at += target.plain_bytes
         match target:
             case Chunked(parts):
                 refs += sum(part.count if isinstance(part, Copy) else 1 for part in parts)
@@ -291,6 +304,17 @@ def _check_sums(index: DeltaIndex, place: IndexPlace) -> None:
         raise _malformed("the image of a source")
     if refs > MAX_CHUNK_REFS_PER_PACK:
         raise TooLarge(Code.TOO_LARGE, "the streams of a delta are longer than allowed")
+    if made_bytes > MAX_DELTA_MADE_BYTES:
+        raise TooLarge(Code.TOO_LARGE, "a delta makes more than allowed", max=MAX_DELTA_MADE_BYTES)
+
+
+def _check_own(target: Target, at: int, index: DeltaIndex) -> None:
+    """What a target takes from the delta itself stands before it there, and needs nothing else."""
+    for part in target.parts if isinstance(target, Spliced) else ():
+        if isinstance(part, int):
+            at += part
+        elif isinstance(part, Own) and (index.bases or part.start + part.length > at):
+            raise _malformed("what is said again")
 
 
 def _size(row: Value) -> int:
@@ -370,10 +394,14 @@ def _part(part: Value, bases: int) -> Copy | int:
             raise _malformed("a run of chunks")
 
 
-def _splice(part: Value, bases: int) -> Source | int:
+def _splice(part: Value, bases: int) -> Source | Own | int:
     if isinstance(part, int) and not isinstance(part, bool) and part > 0:
         return part
-    return _source(part, bases)
+    match part:
+        case [-1, 0, int(start), int(length)] if start >= 0 and 0 < length <= MAX_IMAGE_BYTES:
+            return Own(start, length)
+        case _:
+            return _source(part, bases)
 
 
 def _hole(row: Value, number: int) -> tuple[int, int]:
@@ -524,9 +552,19 @@ def _target_row(target: Target) -> list[Value]:
         case Chunked(parts):
             return [0, list(map(_part_row, parts))]
         case Spliced(parts, recipe):
-            return [1, [part if isinstance(part, int) else _source_row(part) for part in parts], recipe]
+            return [1, list(map(_splice_row, parts)), recipe]
         case Tree(plain_bytes, holes):
             return [2, plain_bytes, [[record, number] for record, number in holes]]
+
+
+def _splice_row(part: Source | Own | int) -> Value:
+    match part:
+        case Own(start, length):
+            return [-1, 0, start, length]
+        case Source():
+            return _source_row(part)
+        case _:
+            return part
 
 
 def _part_row(part: Copy | int) -> Value:

@@ -17,7 +17,6 @@ from typing import Final, Self
 
 from protocol import canonical
 from protocol.coursework import Work, live_content, sealed_content
-from protocol.coursework import live_content, sealed_content
 from protocol.deflate_parameters import Profile
 from protocol.entry import Entry, Kind, class_of
 from protocol.errors import BadInput, Code, LocalFailure, Refused, RelaisError

@@ -7,8 +7,11 @@ visible together at the end, or nothing does. docs/protocol.md, "Deltas".
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import accumulate
+from typing import Final, TypeAlias
 
 from protocol.chunking import ChunkRef, check_chunk_list, cut, stream_bytes
 from protocol.deflate_parameters import profile
@@ -17,6 +20,8 @@ from protocol.delta import (
     Chunked,
     Copy,
     DeltaIndex,
+    Own,
+    Source,
     Spliced,
     Target,
     Tree,
@@ -25,11 +30,13 @@ from protocol.delta import (
     read_delta_trailer,
 )
 from protocol.errors import Code, PeerFault, TooLarge
-from protocol.limits import INLINE_PACK_BYTES, MAX_MANIFEST_BYTES, MAX_SPLICED_BYTES, MAX_STREAM_BYTES
+from protocol.limits import INLINE_PACK_BYTES, MAX_MANIFEST_BYTES, MAX_SPLICED_BYTES, MAX_STREAM_BYTES, MiB
 from protocol.manifest import with_streams
 from protocol.reflate import fold_pieces
 from protocol.replica.bases import Bases
 from protocol.replica.interfaces import ContentStore, DeltaInfo, PackBuild
+
+_KEPT_BYTES: Final = 24 * MiB
 
 Read: TypeAlias = Callable[[int, int], bytes]
 """The bytes at a place (start, length) of the delta; fewer at its end. Called in a thread."""
@@ -66,15 +73,60 @@ def _index(read: Read, size: int) -> DeltaIndex:
     return decode_delta_index(read(place.offset, place.stored_bytes), place)
 
 
+class _Frames:
+    """The plain bytes of a delta's frames, one behind the other; the last few that were opened are kept."""
+
+    def __init__(self, index: DeltaIndex, read: Read, bases: Bases) -> None:
+        self._index = index
+        self._read = read
+        self._bases = bases
+        self._starts = [0, *accumulate(frame.plain_bytes for frame in index.frames)]
+        self._opened: OrderedDict[int, bytes] = OrderedDict()
+
+    async def take(self, start: int, length: int) -> bytes:
+        """A range of them."""
+        taken = []
+        for number, span in self._within(start, length):
+            dictionary = b""
+            if number not in self._opened:
+                dictionary = await self._bases.dictionary(self._index.frames[number].sources)
+            frame = await asyncio.to_thread(self._frame, number, dictionary)
+            taken.append(frame[span])
+        return taken[0] if len(taken) == 1 else b"".join(taken)
+
+    def now(self, start: int, length: int) -> Iterator[memoryview]:
+        """The same in a thread, piece by piece, where no frame has a dictionary."""
+        for number, span in self._within(start, length):
+            yield memoryview(self._frame(number, b""))[span]
+
+    def _within(self, start: int, length: int) -> Iterator[tuple[int, slice]]:
+        """The frames that hold a range, and what of each."""
+        number = bisect_right(self._starts, start) - 1
+        while length > 0:
+            first = start - self._starts[number]
+            some = min(length, self._starts[number + 1] - start)
+            yield number, slice(first, first + some)
+            number, start, length = number + 1, start + some, length - some
+
+    def _frame(self, number: int, dictionary: bytes) -> bytes:
+        plain = self._opened.pop(number, None)
+        if plain is None:
+            frame = self._index.frames[number]
+            plain = open_delta_frame(frame, self._read(frame.offset, frame.stored_bytes), dictionary)
+        self._opened[number] = plain
+        while len(self._opened) > 1 and sum(map(len, self._opened.values())) > _KEPT_BYTES:
+            self._opened.popitem(last=False)
+        return plain
+
+
 class _Expansion:
     """One delta while it is rebuilt."""
 
     def __init__(self, content: ContentStore, space: bytes, index: DeltaIndex, read: Read) -> None:
         self._index = index
         self._bases = Bases(content, space, index.bases, index.images)
-        self._read = read
-        self._frames = iter(index.frames)
-        self._plain = memoryview(b"")
+        self._frames = _Frames(index, read, self._bases)
+        self._at = 0
 
     async def run(self, build: PackBuild) -> tuple[bytes, ...]:
         """Add all targets to the build; the ids of the manifests among them."""
@@ -115,27 +167,31 @@ class _Expansion:
         return await build.stream(listed)
 
     async def _spliced(self, target: Spliced) -> bytes:
-        made = [
-            await self._take(part) if isinstance(part, int) else await self._bases.source(part) for part in target.parts
-        ]
-        if not target.recipe:
-            return b"".join(made)
-        return await asyncio.to_thread(_fold, made, target.recipe)
+        if not self._index.bases:
+            # piece by piece, since an image is many times what the file is
+            at, self._at = self._at, self._at + target.plain_bytes
+            return await asyncio.to_thread(_made, self._pieces(target, at), target.recipe)
+        made = []
+        for part in target.parts:
+            if isinstance(part, Source):
+                made.append(await self._bases.source(part))
+            elif isinstance(part, int):
+                made.append(await self._take(part))
+        return await asyncio.to_thread(_made, made, target.recipe)
+
+    def _pieces(self, target: Spliced, at: int) -> Iterator[memoryview]:
+        """The plain bytes of a file that is made of the delta alone."""
+        for part in target.parts:
+            if isinstance(part, int):
+                yield from self._frames.now(at, part)
+                at += part
+            elif isinstance(part, Own):
+                yield from self._frames.now(part.start, part.length)
 
     async def _take(self, length: int) -> bytes:
         """The next plain bytes; frames are opened as they are needed."""
-        taken: list[bytes] = []
-        while length:
-            if not self._plain:
-                frame = next(self._frames)
-                dictionary = await self._bases.dictionary(frame.sources)
-                data = await asyncio.to_thread(self._read, frame.offset, frame.stored_bytes)
-                self._plain = memoryview(await asyncio.to_thread(open_delta_frame, frame, data, dictionary))
-            piece = self._plain[:length]
-            self._plain = self._plain[length:]
-            taken.append(bytes(piece))
-            length -= len(piece)
-        return taken[0] if len(taken) == 1 else b"".join(taken)
+        at, self._at = self._at, self._at + length
+        return await self._frames.take(at, length) if length else b""
 
 
 async def _add(build: PackBuild, data: bytes) -> bytes:
@@ -144,5 +200,6 @@ async def _add(build: PackBuild, data: bytes) -> bytes:
     return await build.stream(tuple([ChunkRef(await build.chunk(chunk), len(chunk)) for chunk in chunks]))
 
 
-def _fold(image: Sequence[bytes], recipe: bytes) -> bytes:
-    return b"".join(fold_pieces(image, recipe, max_bytes=MAX_SPLICED_BYTES))
+def _made(image: Iterable[bytes | memoryview], recipe: bytes) -> bytes:
+    """The file of these plain bytes."""
+    return b"".join(fold_pieces(image, recipe, max_bytes=MAX_SPLICED_BYTES) if recipe else image)

@@ -2,8 +2,10 @@
 
 Rules:
 - files are sorted by what they are: text before documents, pictures, sound and video, and what resembles each other
-  side by side; so that on a thin line a pupil reads before he looks and listens;
+  side by side; so that on a thin line a pupil reads before he looks and listens. Documents that hold pictures stand
+  next to pictures, since they hold the same;
 - files that weigh less seen from inside travel as images; frames are large, the effort is the greatest;
+- what a container has brought already is said again by its place, however far away that is;
 - a container is a delta without bases; the last of a set has the manifests, and names the others: only together do
   they bring the lessons.
 """
@@ -14,24 +16,30 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from pathlib import PurePosixPath
 from typing import Final, Protocol
 
-from protocol.delta import Chunked, DeltaWriter, FinishedDelta, Spliced, Tree
-from protocol.limits import MAX_SPLICED_BYTES, MiB
+from protocol.delta import Chunked, DeltaWriter, FinishedDelta, Own, Spliced, Tree
+from protocol.limits import MAX_PACK_BYTES, MAX_SPLICED_BYTES, MiB
 from protocol.manifest import ManifestEntry, without_streams
-from protocol.reflate import Unfolded
 from protocol.replica.bases import Bases, read_range
 from protocol.replica.interfaces import ContentStore
 
-CONTAINER_BYTES: Final = 16 * MiB
+CONTAINER_BYTES: Final = 24 * MiB
 _FRAME_BYTES: Final = 8 * MiB
 _KINDS: Final = (
     "txt md csv json xml html htm xhtml css js mjs tex py svg vtt srt",
-    "odt odp ods odg docx pptx xlsx epub pdf rtf h5p zip ggb imscc",
+    "pdf rtf",
+    "odt odp ods odg docx pptx xlsx epub h5p zip ggb imscc",
     "png gif bmp jpg jpeg webp avif tif tiff",
     "wav mid flac ogg oga opus mp3 m4a aac",
     "mp4 webm ogv mkv mov avi",
 )
 _RANKS: Final = {suffix: rank for rank, suffixes in enumerate(_KINDS) for suffix in suffixes.split()}
-_OTHER: Final = 1
+_OTHER: Final = 2
+# by what a document is, not by the program that wrote it: its other formats hold the same
+_BY_NAME: Final = frozenset({_OTHER})
+# a kind begins a container of its own once the one before has grown that large
+_ROUND_BYTES: Final = 8 * MiB
+# an index holds no more values than a message may
+_MAX_PARTS: Final = 50_000
 # with what stands before it in a container, it must stay a delta of allowed size
 MAX_FILE_BYTES: Final = 40 * MiB
 
@@ -43,15 +51,21 @@ class Effort(Protocol):
         """One zstd frame of the strongest level."""
         ...
 
-    async def unfold(self, data: bytes) -> Unfolded | None:
-        """A file seen from inside, if it weighs clearly less like that."""
+    async def tell(self, data: bytes, at: int, *, anew: bool) -> tuple[bytes, tuple[Own | int, ...], bytes]:
+        """A file in the words of a container whose plain bytes have come to `at`, and remembered there.
+
+        `anew` if it is a new one, of which nothing is known. Recipe (none if it is not seen from inside), parts, new
+        bytes.
+        """
         ...
 
 
 def reading_order(file: ManifestEntry) -> tuple[int, str, str]:
     """By what to sort files: what is read first, then what resembles each other."""
-    suffix = PurePosixPath(file.path).suffix.lower().removeprefix(".")
-    return _RANKS.get(suffix, _OTHER), suffix, file.path
+    path = PurePosixPath(file.path)
+    suffix = path.suffix.lower().removeprefix(".")
+    rank = _RANKS.get(suffix, _OTHER)
+    return rank, path.stem if rank in _BY_NAME else suffix, file.path
 
 
 async def build_strong(
@@ -75,14 +89,22 @@ class _Build:
         self._numbers: dict[bytes, int] = {}
         self._plain: list[bytes] = []
         self._plain_bytes = 0
+        self._told_bytes = 0
+        self._told_parts = 0
+        self._anew = True
 
     async def run(self) -> AsyncIterator[tuple[FinishedDelta, bytes]]:
         files: dict[bytes, ManifestEntry] = {}
         for number in range(len(self._trees)):
             files.update((file.stream, file) for file in await self._manifests.files(number))
+        rank = 0
         for file in sorted(files.values(), key=reading_order):
+            before, rank = rank, reading_order(file)[0]
+            most = _ROUND_BYTES if rank != before else MAX_PACK_BYTES - file.size - _FRAME_BYTES
+            if self._writer.written_bytes > most:
+                yield await self._finish()
             await self._add(file)
-            if self._writer.written_bytes >= CONTAINER_BYTES:
+            if self._writer.written_bytes >= CONTAINER_BYTES or self._told_parts >= _MAX_PARTS:
                 yield await self._finish()
         for number in range(len(self._trees)):
             await self._add_tree(number)
@@ -96,11 +118,15 @@ class _Build:
             self._numbers[file.stream] = self._writer.add_target(Chunked(tuple(chunk.length for chunk in chunks)))
             return
         data = await read_range(self._content, file.stream, 0, file.size)
-        unfolded = await self._effort.unfold(data) if data else None
-        plain, recipe = (data, b"") if unfolded is None else (unfolded.image, unfolded.recipe)
-        for start in range(0, len(plain), MiB):
-            await self._write(plain[start : start + MiB])
-        self._numbers[file.stream] = self._writer.add_target(Spliced((len(plain),) if plain else (), recipe))
+        recipe, new = b"", b""
+        parts: tuple[Own | int, ...] = ()
+        if data:
+            recipe, parts, new = await self._effort.tell(data, self._told_bytes, anew=self._anew)
+            self._anew = False
+            self._told_parts += len(parts)
+        for start in range(0, len(new), MiB):
+            await self._write(new[start : start + MiB])
+        self._numbers[file.stream] = self._writer.add_target(Spliced(parts, recipe))
 
     async def _add_tree(self, number: int) -> None:
         files = await self._manifests.files(number)
@@ -115,6 +141,7 @@ class _Build:
     async def _write(self, data: bytes) -> None:
         if self._plain_bytes + len(data) > _FRAME_BYTES:
             await self._flush()
+        self._told_bytes += len(data)
         self._plain.append(data)
         self._plain_bytes += len(data)
 
@@ -128,5 +155,6 @@ class _Build:
         await self._flush()
         finished = self._writer.finish()
         data = self._writer.take()
-        self._writer, self._numbers = DeltaWriter(), {}
+        self._writer, self._numbers, self._anew = DeltaWriter(), {}, True
+        self._told_bytes, self._told_parts = 0, 0
         return finished, data

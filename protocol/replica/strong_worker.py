@@ -1,10 +1,12 @@
-"""The process that does the heavy part of a strong container: it compresses with great effort and looks into files.
+"""The process that does the heavy part of a strong container.
 
-Run as `python -m protocol.replica.strong_worker` by `StrongWorker`, at the lowest priority, beside a server that goes
-on answering; what it takes of memory is gone with it. On its input stand jobs, on its output their results:
+It compresses with great effort, looks into files, and knows what a container has said already. Run as
+`python -m protocol.replica.strong_worker` by `StrongWorker`, at the lowest priority, beside a server that goes on
+answering; what it takes of memory is gone with it. On its input stand jobs, on its output their results:
 
-    job    = kind (1: compress, 2: unfold) ‖ size (4) ‖ bytes
-    result = size of the recipe (4, 0 if there is none) ‖ size of the rest (4) ‖ recipe ‖ rest
+    job    = kind (1: compress, 2: tell, 3: tell anew) ‖ size (4) ‖ place in the container (4) ‖ bytes
+    result = size of the recipe (4) ‖ number of parts (4) ‖ size of the rest (4) ‖ recipe ‖ parts ‖ rest
+    part   = place in the container (4; 2^32 - 1 if the bytes are new) ‖ length (4)
 """
 
 from __future__ import annotations
@@ -19,21 +21,26 @@ from typing import BinaryIO, Final
 import zstandard
 
 from protocol.deflate_parameters import profile
-from protocol.delta import LEVEL, compress
+from protocol.delta import LEVEL, Own, compress
 from protocol.errors import Code, LocalFailure
 from protocol.limits import MAX_IMAGE_BYTES
-from protocol.reflate import Unfolded, pays, unfold
+from protocol.reflate import pays, unfold
+from protocol.repeats import Repeats, Told
 
-_JOB: Final = struct.Struct(">BI")
-_RESULT: Final = struct.Struct(">II")
+_JOB: Final = struct.Struct(">BII")
+_RESULT: Final = struct.Struct(">III")
+_PART: Final = struct.Struct(">II")
+_NEW: Final = 2**32 - 1
 _COMPRESS: Final = 1
-_UNFOLD: Final = 2
+_TELL: Final = 2
+_TELL_ANEW: Final = 3
 _PATIENCE_S: Final = 600.0
 _NICE: Final = 19
 # what an image must save at least, of all that the file weighs
 _LEAST_GAIN: Final = 0.03
 _FAST_LEVEL: Final = 3
 _IMAGE_LEVEL: Final = 12
+_DENSE: Final = 0.995
 
 
 class StrongWorker:
@@ -44,12 +51,11 @@ class StrongWorker:
 
     async def compress(self, plain: bytes) -> bytes:
         """One zstd frame of the strongest level."""
-        return (await self._do(_COMPRESS, plain))[1]
+        return (await self._do(_COMPRESS, plain, 0))[2]
 
-    async def unfold(self, data: bytes) -> Unfolded | None:
-        """A file seen from inside, if it weighs clearly less like that."""
-        recipe, image = await self._do(_UNFOLD, data)
-        return Unfolded(image, recipe) if recipe else None
+    async def tell(self, data: bytes, at: int, *, anew: bool) -> tuple[bytes, tuple[Own | int, ...], bytes]:
+        """See `Effort`."""
+        return await self._do(_TELL_ANEW if anew else _TELL, data, at)
 
     async def close(self) -> None:
         """End the process."""
@@ -59,10 +65,10 @@ class StrongWorker:
                 process.kill()
             await process.wait()
 
-    async def _do(self, kind: int, data: bytes) -> tuple[bytes, bytes]:
+    async def _do(self, kind: int, data: bytes, at: int) -> tuple[bytes, tuple[Own | int, ...], bytes]:
         try:
             async with asyncio.timeout(_PATIENCE_S):
-                return await self._exchange(kind, data)
+                return await self._exchange(kind, data, at)
         except (OSError, asyncio.IncompleteReadError, TimeoutError) as reason:
             await self.close()
             raise LocalFailure(Code.INTERRUPTED, "what prepares content has stopped", reason=repr(reason)) from reason
@@ -71,7 +77,7 @@ class StrongWorker:
             await self.close()
             raise
 
-    async def _exchange(self, kind: int, data: bytes) -> tuple[bytes, bytes]:
+    async def _exchange(self, kind: int, data: bytes, at: int) -> tuple[bytes, tuple[Own | int, ...], bytes]:
         if self._process is None:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -84,37 +90,67 @@ class StrongWorker:
         into, out = self._process.stdin, self._process.stdout
         if into is None or out is None:
             raise OSError("no pipes")
-        into.write(_JOB.pack(kind, len(data)))
+        into.write(_JOB.pack(kind, len(data), at))
         into.write(data)
         await into.drain()
-        recipe_bytes, rest_bytes = _RESULT.unpack(await out.readexactly(_RESULT.size))
-        return await out.readexactly(recipe_bytes), await out.readexactly(rest_bytes)
+        recipe_bytes, count, rest_bytes = _RESULT.unpack(await out.readexactly(_RESULT.size))
+        recipe = await out.readexactly(recipe_bytes)
+        rows = _PART.iter_unpack(await out.readexactly(count * _PART.size))
+        parts = tuple(length if place == _NEW else Own(place, length) for place, length in rows)
+        return recipe, parts, await out.readexactly(rest_bytes)
 
 
 def work(into: BinaryIO, out: BinaryIO) -> None:
     """Do jobs until there are no more."""
+    teller = Teller()
     while len(head := into.read(_JOB.size)) == _JOB.size:
-        kind, size = _JOB.unpack(head)
+        kind, size, at = _JOB.unpack(head)
         data = into.read(size)
-        recipe, rest = b"", b""
         if kind == _COMPRESS:
-            rest = compress(data, b"", LEVEL)
-        elif (found := lighter_image(data)) is not None:
-            recipe, rest = found.recipe, found.image
-        out.write(_RESULT.pack(len(recipe), len(rest)) + recipe)
+            recipe, parts, rest = b"", b"", squeezed(data)
+        else:
+            recipe, told = teller.tell(data, at, anew=kind == _TELL_ANEW)
+            rest = told.new
+            parts = b"".join(
+                _PART.pack(_NEW, part) if isinstance(part, int) else _PART.pack(part.start, part.length)
+                for part in told.parts
+            )
+        out.write(_RESULT.pack(len(recipe), len(parts) // _PART.size, len(rest)) + recipe + parts)
         out.write(rest)
         out.flush()
 
 
-def lighter_image(data: bytes) -> Unfolded | None:
-    """The image of a file, where a compressor of middling effort already makes clearly less of it than of the file."""
-    unfolded = unfold(data, allowed=profile())
-    if unfolded is None or len(unfolded.image) > MAX_IMAGE_BYTES:
-        return None
-    weighs = len(zstandard.ZstdCompressor(level=_FAST_LEVEL).compress(data))
-    image_bytes = len(zstandard.ZstdCompressor(level=_IMAGE_LEVEL).compress(unfolded.image))
-    saved = weighs - image_bytes - len(unfolded.recipe)
-    return unfolded if saved >= weighs * _LEAST_GAIN and pays(saved, unfolded.fold_ms) else None
+def squeezed(data: bytes) -> bytes:
+    """One zstd frame of the strongest level; sound and video, of which that makes nothing, are not tried long."""
+    quick = compress(data, b"", _FAST_LEVEL)
+    return quick if len(quick) > len(data) * _DENSE else compress(data, b"", LEVEL)
+
+
+class Teller:
+    """Says files in the words of one container after the other, from inside where that is clearly less."""
+
+    def __init__(self) -> None:
+        self._repeats = Repeats()
+
+    def tell(self, data: bytes, at: int, *, anew: bool = False) -> tuple[bytes, Told]:
+        """The recipe (none if the file is not seen from inside), and how its plain bytes are said."""
+        if anew:
+            self._repeats = Repeats()
+        told, recipe = self._repeats.tell(data, at), b""
+        unfolded = unfold(data, allowed=profile(), max_image_bytes=MAX_IMAGE_BYTES)
+        if unfolded is not None:
+            inside = self._repeats.tell(unfolded.image, at)
+            weighs = _weight(told, _FAST_LEVEL)
+            saved = weighs - _weight(inside, _IMAGE_LEVEL) - len(unfolded.recipe)
+            if saved >= weighs * _LEAST_GAIN and pays(saved, unfolded.fold_ms):
+                told, recipe = inside, unfolded.recipe
+        self._repeats.remember(told)
+        return recipe, told
+
+
+def _weight(told: Told, level: int) -> int:
+    """What new bytes come to when they are compressed, nearly."""
+    return len(zstandard.ZstdCompressor(level=level).compress(told.new))
 
 
 def main() -> None:

@@ -5,21 +5,21 @@ from __future__ import annotations
 import asyncio
 import struct
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 from random import Random
 
 import pytest
 
-from protocol.delta import LEVEL, compress
+from protocol.delta import LEVEL, Own, compress
 from protocol.errors import Code, LocalFailure
 from protocol.limits import MiB
 from protocol.manifest import ManifestEntry
-from protocol.reflate import Unfolded, fold
+from protocol.reflate import fold
 from protocol.replica import strong_build, strong_worker
 from protocol.replica.strong_build import reading_order
-from protocol.replica.strong_worker import StrongWorker, lighter_image
+from protocol.replica.strong_worker import StrongWorker, Teller
 from protocol.wire import SYNC_PATH
 from sync_agent import line_rate
 from sync_agent.app import NO_STRONG_MARK
@@ -53,6 +53,7 @@ class Here:
 
     spoil: bool = False
     dies_after: int = 1_000_000
+    teller: Teller = field(default_factory=Teller)
 
     async def compress(self, plain: bytes) -> bytes:
         self.dies_after -= 1
@@ -60,11 +61,9 @@ class Here:
             raise LocalFailure(Code.INTERRUPTED, "killed")
         return compress(plain, b"", 3)
 
-    async def unfold(self, data: bytes) -> Unfolded | None:
-        found = lighter_image(data)
-        if found is None or not self.spoil:
-            return found
-        return Unfolded(found.image.replace(b"mot1", b"mot2"), found.recipe)
+    async def tell(self, data: bytes, at: int, *, anew: bool) -> tuple[bytes, tuple[Own | int, ...], bytes]:
+        recipe, told = self.teller.tell(data, at, anew=anew)
+        return recipe, told.parts, told.new.replace(b"mot1", b"mot2") if recipe and self.spoil else told.new
 
 
 @pytest.fixture
@@ -173,6 +172,26 @@ async def test_a_space_whose_content_is_still_on_its_way_is_looked_at_again(room
     assert [await keeper.tend(Here()) for _ in range(3)].count([room.space]) == 1
 
 
+async def test_what_two_documents_share_is_said_once_however_far_apart_they_stand(
+    room: Classroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(strong_build, "_FRAME_BYTES", 100_000)
+    picture, between = Random(5).randbytes(200_000), Random(6).randbytes(300_000)
+    lesson = {
+        "a/cours.odt": archive({"content.xml": text(2), "image.bin": picture}),
+        "b.zip": archive({"autre.bin": between}),
+        "cours.epub": archive({"texte.html": text(7), "image.bin": picture}),
+        "image.png": picture,
+    }
+    teacher = await room.teacher()
+    item = (await room.publish(teacher, lesson)).item
+    await teacher.session.sync()
+    await prepare(room)
+    (kept,) = [delta for delta in await room.territory.replica.content.deltas(room.space) if delta.strong]
+    assert kept.size < 700_000
+    await fetched(room, await thin(room), {item: lesson})
+
+
 async def test_several_containers_bring_the_lessons_only_together(
     room: Classroom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -214,9 +233,12 @@ async def test_a_worker_that_dies_fails_the_job_and_starts_again_with_the_next()
     worker = StrongWorker()
     try:
         assert await worker.compress(b"a" * 1_000) == compress(b"a" * 1_000, b"", LEVEL)
-        found = await worker.unfold(LESSON["cours.odt"])
-        assert found is not None
-        assert await worker.unfold(b"no container") is None
+        recipe, parts, new = await worker.tell(LESSON["cours.odt"], 0, anew=True)
+        assert recipe
+        assert parts == (len(new),)
+        assert await worker.tell(LESSON["cours.odt"], len(new), anew=False) == (recipe, (Own(0, len(new)),), b"")
+        assert await worker.tell(LESSON["cours.odt"], 0, anew=True) == (recipe, parts, new)
+        assert await worker.tell(b"no container", len(new), anew=False) == (b"", (12,), b"no container")
         process = worker._process
         assert process is not None
         process.kill()
@@ -237,10 +259,10 @@ def test_a_line_is_thin_when_it_has_been_slow_for_a_while() -> None:
 
 
 def test_what_is_read_comes_before_what_is_looked_at_and_listened_to() -> None:
-    paths = ["film.mp4", "son.wav", "image.png", "cours.odt", "page.html", "autre.xyz", "b/page.HTM"]
-    ordered = sorted((ManifestEntry(path, 1, bytes(32)) for path in paths), key=reading_order)
+    names = "film.mp4 son.wav image.png cours.odt page.html x.pdf b.epub cours.docx b/page.HTM"
+    ordered = sorted((ManifestEntry(path, 1, bytes(32)) for path in names.split()), key=reading_order)
     assert [file.path for file in ordered] == [
-        "b/page.HTM", "page.html", "cours.odt", "autre.xyz", "image.png", "son.wav", "film.mp4",
+        "b/page.HTM", "page.html", "x.pdf", "b.epub", "cours.docx", "cours.odt", "image.png", "son.wav", "film.mp4",
     ]  # fmt: skip
 
 
@@ -248,8 +270,8 @@ def test_the_worker_does_jobs_one_after_the_other_until_its_input_ends() -> None
     image = b"a" * 5_000
     jobs = BytesIO(
         b"".join(
-            struct.pack(">BI", kind, len(data)) + data
-            for kind, data in ((1, image), (2, LESSON["cours.odt"]), (2, b"no container"), (2, Random(1).randbytes(99)))
+            struct.pack(">BII", kind, len(data), 0) + data
+            for kind, data in ((1, image), (3, LESSON["cours.odt"]), (3, b"no container"), (1, Random(1).randbytes(99)))
         )
         + b"\x01\x00"  # cut short: whoever asked is gone
     )
@@ -257,14 +279,16 @@ def test_the_worker_does_jobs_one_after_the_other_until_its_input_ends() -> None
     strong_worker.work(jobs, results)
     results.seek(0)
     found = []
-    while head := results.read(8):
-        recipe, rest = struct.unpack(">II", head)
-        found.append((results.read(recipe), results.read(rest)))
+    while head := results.read(12):
+        recipe, parts, rest = struct.unpack(">III", head)
+        recipe_bytes, _, rest_bytes = results.read(recipe), results.read(8 * parts), results.read(rest)
+        found.append((recipe_bytes, rest_bytes))
     assert len(found) == 4
     assert found[0] == (b"", compress(image, b"", LEVEL))
     recipe, plain = found[1]
     assert fold(plain, recipe, max_bytes=MiB) == LESSON["cours.odt"]
-    assert found[2:] == [(b"", b""), (b"", b"")]
+    assert found[2] == (b"", b"no container")
+    assert len(found[3][1]) > 99
 
 
 async def test_a_job_that_is_given_up_leaves_no_worker_that_would_answer_it_later() -> None:

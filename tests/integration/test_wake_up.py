@@ -209,9 +209,9 @@ async def link_to(here: HttpRoom, machine: Device) -> tuple[str, bytes]:
     links: list[str] = []
     fetch = machine.way.fetch
 
-    async def noted(capability: str, start: int) -> AsyncGenerator[bytes, None]:
+    async def noted(capability: str, start: int, length: int | None = None) -> AsyncGenerator[bytes, None]:
         links.append(capability)
-        async for piece in fetch(capability, start):
+        async for piece in fetch(capability, start, length):
             yield piece
 
     machine.way.fetch = noted  # type: ignore[method-assign]

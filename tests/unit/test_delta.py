@@ -18,6 +18,7 @@ from protocol.delta import (
     Chunked,
     Copy,
     DeltaWriter,
+    Own,
     Source,
     Spliced,
     Tree,
@@ -27,10 +28,11 @@ from protocol.delta import (
     open_delta_frame,
     read_delta_index,
 )
-from protocol.errors import Code, PeerFault
+from protocol.errors import Code, PeerFault, TooLarge
 from protocol.limits import (
     MAX_DELTA_BASES,
     MAX_DELTA_DICTIONARY_BYTES,
+    MAX_DELTA_MADE_BYTES,
     MAX_FRAME_BYTES,
     MAX_IMAGE_BYTES,
     MAX_SPLICED_BYTES,
@@ -42,6 +44,50 @@ BASE = bytes(range(32))
 OLD = Random(1).randbytes(100_000)
 NEW = OLD[:50_000] + b"a new sentence" + OLD[50_000:]
 EMPTY = "524c5344454c5400949090909000000005000000051d8c58550709bb4cd8b9afdcc09a7053524c5344454e4400"
+
+
+def again(*parts: Own | int, bases: tuple[bytes, ...] = ()) -> bytes:
+    """A delta that brings 100 bytes as one file, then a file of these parts."""
+    writer = DeltaWriter(bases)
+    fresh = sum(part for part in parts if isinstance(part, int))
+    writer.add_frame(OLD[: 100 + fresh], [], b"")
+    writer.add_target(Spliced((100,)))
+    writer.add_target(Spliced(parts))
+    writer.finish()
+    return writer.take()
+
+
+def test_a_file_may_say_again_what_stands_before_it_in_the_delta() -> None:
+    parts = (Own(0, 100), 5, Own(40, 65))
+    assert read_delta_index(again(*parts)).targets[1] == Spliced(parts)
+
+
+@pytest.mark.parametrize(
+    "parts", [(Own(1, 100),), (Own(100, 1),), (Own(60, 42), 5), (5, Own(100, 6)), (Own(2**40, 1),)]
+)
+def test_what_is_said_again_has_been_said_before(parts: tuple[Own | int, ...]) -> None:
+    with pytest.raises(PeerFault) as refused:
+        read_delta_index(again(*parts))
+    assert refused.value.code is Code.MALFORMED
+
+
+def test_a_delta_with_bases_says_nothing_again() -> None:
+    with pytest.raises(PeerFault) as refused:
+        read_delta_index(again(Own(0, 50), bases=(BASE,)))
+    assert refused.value.code is Code.MALFORMED
+
+
+def test_a_few_bytes_that_are_said_again_and_again_make_no_more_than_is_allowed() -> None:
+    writer = DeltaWriter()
+    plain = bytes(MAX_SPLICED_BYTES)
+    for at in range(0, len(plain), MiB):
+        writer.add_frame(plain[at : at + MiB], [], b"")
+    writer.add_target(Spliced((len(plain),)))
+    for _ in range(MAX_DELTA_MADE_BYTES // len(plain)):
+        writer.add_target(Spliced((Own(0, len(plain)),)))
+    writer.finish()
+    with pytest.raises(TooLarge):
+        read_delta_index(writer.take())
 
 
 def written() -> bytes:
