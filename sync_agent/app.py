@@ -65,7 +65,6 @@ REFUSED_MARKS: Final = "refused/"
 """+ entry in hex → the code with which the server refused it for good."""
 LAST_SYNC_MARK: Final = "last-sync"
 """→ canonical {at, reachable, skew}: how the last attempt went."""
-LOST_PACKS_MARK: Final = "lost-packs"
 """→ 8 bytes: how many packs were found gone or cut short when DIR was opened, until `verify` has said so."""
 HEALTH_MARK: Final = "health"
 """→ the body of the health register that the server last took."""
@@ -220,13 +219,9 @@ class Agent:
         opened = await open_or_rebuild(
             folder, enrolment.root, beside=beside, keep_mark=_stays, unsent=True, now_ms=now_ms
         )
-        store, content = opened.store, opened.content
+        store = opened.store
         try:
             agent = await cls.over(folder, enrolment, keys, opened.replica, now_ms=now_ms, entropy=entropy)
-            if content.lost_packs:
-                await agent.holdings.forget()
-                before = int.from_bytes(await store.mark(LOST_PACKS_MARK) or b"", "big")
-                await store.set_marks({LOST_PACKS_MARK: (before + content.lost_packs).to_bytes(8, "big")})
         except BaseException:
             # the connection's thread would keep the process from ending
             await store.close()

@@ -23,7 +23,7 @@ from protocol.replica.interfaces import Damage
 from protocol.replica.operation import JSON, Outgoing
 from protocol.replica.rebuild import REBUILT_MARK
 from protocol.roles import Role
-from sync_agent.app import DEVICE_KEYS_FILE, LOST_PACKS_MARK, REFUSED_MARKS, TREE_TROUBLE_MARK, Agent
+from sync_agent.app import DEVICE_KEYS_FILE, REFUSED_MARKS, TREE_TROUBLE_MARK, Agent
 from sync_agent.budget import Hold
 from sync_agent.health import LastSync
 from sync_agent.network.trouble import Seen, Trouble
@@ -100,12 +100,7 @@ async def _check(agent: Agent) -> list[Problem]:
             await agent.replica.reload()
     damages += await agent.replica.content.verify()
     await agent.holdings.forget()
-    problems = [_damage(damage) for damage in damages]
-    lost = int.from_bytes(await store.mark(LOST_PACKS_MARK) or b"", "big")
-    if lost:
-        await store.set_marks({LOST_PACKS_MARK: None})
-        problems.append(_problem(Code.DAMAGED, f"{lost} packs were gone or cut short", _BACK))
-    return problems
+    return [_damage(damage) for damage in damages]
 
 
 async def _tell_missing(agent: Agent, outgoing: Outgoing) -> None:

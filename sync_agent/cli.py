@@ -256,7 +256,9 @@ async def publish(
         params["subject"] = subject or None
     if due is not None:
         params["due_ms"] = due_ms(due) if due else None
-    return await _run_with(call, "publish", params, files_of(paths or [], required=item is None))
+    return await _run_with(
+        call, "publish", params, files_of(paths or [], required=item is None, data_dir=call.data_dir)
+    )
 
 
 @PROGRAM.command("withdraw", said="withdrawn; it disappears from every device with its next sync")
@@ -332,7 +334,7 @@ async def hand_in(
 
     # The list of files is sealed before the first byte: when one of them changes meanwhile, all begins again.
     for tries_left in reversed(range(HAND_IN_TRIES)):
-        incoming = files_of(paths or [])
+        incoming = files_of(paths or [], data_dir=call.data_dir)
         params: dict[str, JSON] = {"item": item, "person": person, "files": sizes_of(incoming)}
         try:
             return await _run_with(call, "hand-in", params, incoming)
@@ -372,7 +374,7 @@ async def feedback(
     from sync_agent.intake import files_of  # noqa: PLC0415 — loaded only when needed
 
     params: dict[str, JSON] = {"id": hand_in, "text": text, "mark": mark, "redo": redo}
-    return await _run_with(call, "feedback", params, files_of(paths or [], required=False))
+    return await _run_with(call, "feedback", params, files_of(paths or [], required=False, data_dir=call.data_dir))
 
 
 # --- watched folders --------------------------------------------------------------------------------------------------

@@ -25,11 +25,12 @@ from protocol.replica.background import background
 from protocol.replica.control import serve_control
 from protocol.replica.native_memory import keep_little
 from protocol.replica.operation import JSON, Incoming, Operation, Outgoing, Params, Table
-from protocol.replica.ownership import Ownership, acquire
+from protocol.replica.ownership import Ownership
 from protocol.replica.replica import Entropy
 from protocol.replica.service.logs import say as say_to
 from protocol.replica.service.notify import Notifier
 from protocol.replica.service.priority import step_aside
+from protocol.replica.sole_runner import RUNNING, own, running_already
 from sync_agent import courier_commands
 from sync_agent import parameters as given
 from sync_agent.addresses import Address
@@ -54,10 +55,8 @@ from sync_agent.sync_result import SyncResult
 from sync_agent.transport import Transport
 from sync_agent.wakefulness import wakeful
 
-PATIENCE_S: Final = 30.0
 GRACE_S: Final = 3.0
 REOPEN_S: Final = 5.0
-_RETRY_S: Final = 0.2
 _SILENT: Final = Notifier()
 _STANDING: Final[Mapping[Outcome | None, str]] = {
     None: "the server has not been asked yet",
@@ -91,14 +90,15 @@ async def run(
 
     `identify` tells what machine this is: a clone takes keys of its own, and goes on with them (`succession`).
 
-    Raises `BadInput(NOT_ENROLLED)`, `LocalFailure` (STORE_LOCKED when another process keeps DIR for `PATIENCE_S`).
+    Raises `BadInput(NOT_ENROLLED)`, `LocalFailure` (STORE_LOCKED when another agent runs there, or something else does
+    not give DIR back).
     """
     keep_little()
     config.check()
     use_few_threads(step_aside)
     stop = stopping or asyncio.Event()
     place = Place(await asyncio.to_thread(identify))
-    with _signals(stop), await _own(folder, stop) as owner:
+    with _signals(stop), await own(folder, stop) as owner:
         while not stop.is_set():
             try:
                 await _serve(folder, config, table_of, owner, stop, now_ms, entropy, connect, notifier, place)
@@ -207,20 +207,6 @@ def say(sentence: str) -> None:
     say_to(_log, sentence)
 
 
-async def _own(folder: Path, stop: asyncio.Event) -> Ownership:
-    """The lock on DIR, waiting a while for a command that holds it. Raises `LocalFailure(STORE_LOCKED)`."""
-    deadline = time.monotonic() + PATIENCE_S
-    while True:
-        owner = acquire(folder)
-        if owner is not None:
-            return owner
-        if stop.is_set() or time.monotonic() >= deadline:
-            raise LocalFailure(
-                Code.STORE_LOCKED, f"another process holds {folder}; is the agent running already?", folder=str(folder)
-            )
-        await wait(stop, _RETRY_S)
-
-
 async def _serve(
     folder: Path,
     config: RunConfig,
@@ -269,6 +255,7 @@ async def _serve(
                     lambda addresses, tell: folders.shown_after(school.sync_with(addresses, tell)),
                 ),
                 "enroll": enroll_operation(agent, scheduler.sync_now),
+                RUNNING: running_already("an agent"),
                 courier_commands.IMPORT: _watched(import_operation(agent), scheduler),
             }
             async with serve_control(table, owner, grace_s=GRACE_S), _portal(agent, table, config, scheduler):

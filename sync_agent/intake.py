@@ -3,6 +3,7 @@
 Rules:
 - a folder gives paths relative to it, without its own name; a file gives its base name; nothing that was named is left
   out, and links are followed;
+- the keys of a device never leave it: a folder that holds them is refused whole, by whatever name it is reached;
 - everything that can be refused without reading is refused before a byte is read, and names the path;
 - files go in the order of their paths, in pieces of at most `FILE_PIECE_BYTES`, read in a thread;
 - a file that is not the same before and after it was read voids everything sent (`Restart`); three tries in all.
@@ -18,7 +19,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, TypeAlias
 
 from protocol.errors import BadInput, Code, LocalFailure
 from protocol.limits import FILE_PIECE_BYTES, MAX_FILE_BYTES, MAX_FILES_PER_REVISION, MAX_FOLDERS_PER_REVISION
@@ -28,7 +29,12 @@ from protocol.replica.operation import NO_FILES, Complete, FileData, FileEnd, Fi
 TRIES: Final = 3
 PAUSE_S: Final = 0.3
 MAX_SECRET_BYTES: Final = 4_096
+KEYS_FOLDER: Final = "keys"
 _NEVER_BLOCK: Final = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOCTTY", 0)
+
+
+Identity: TypeAlias = tuple[int, int]
+"""What tells a file or folder from all others, by whatever name it is reached: its disk, and its number there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +55,18 @@ class Source:
     likeness: Likeness
 
 
-def files_of(paths: Sequence[str], *, folder: Path | None = None, required: bool = True) -> Incoming:
-    """The files that `paths` name, relative to `folder` (default: the caller's), ready to be read.
+def files_of(
+    paths: Sequence[str], *, folder: Path | None = None, required: bool = True, data_dir: Path | None = None
+) -> Incoming:
+    """The files that `paths` name, relative to `folder` (default: the caller's), to be read; no key of `data_dir`.
 
     Raises what `survey` raises; without `required`, no path at all is no file.
     """
     if not paths and not required:
         return NO_FILES
     base = Path() if folder is None else folder
-    return Intake(paths, base, survey(paths, base))
+    keys = frozenset[Identity]() if data_dir is None else _keys_in(data_dir)
+    return Intake(paths, base, survey(paths, base, keys), keys)
 
 
 def sizes_of(incoming: Incoming) -> list[tuple[str, int]]:
@@ -65,17 +74,17 @@ def sizes_of(incoming: Incoming) -> list[tuple[str, int]]:
     return incoming.sizes() if isinstance(incoming, Intake) else []
 
 
-def survey(paths: Sequence[str], folder: Path) -> list[Source]:
+def survey(paths: Sequence[str], folder: Path, keys: frozenset[Identity] = frozenset()) -> list[Source]:
     """All files that `paths` name, in the order of the paths that they get. Nothing is read but folders.
 
-    Raises `BadInput`: MISSING_FILE, UNREADABLE_FILE (also for what is no file, and links that turn in a circle),
-    FILE_TOO_LARGE, TOO_MANY_FILES, NOTHING_TO_SEND, BAD_NAME (not portable, or two files with one path).
+    Raises `BadInput`: MISSING_FILE, UNREADABLE_FILE (also for what is no file, links that turn in a circle, and one of
+    `keys`), FILE_TOO_LARGE, TOO_MANY_FILES, NOTHING_TO_SEND, BAD_NAME (not portable, or two files with one path).
     """
     found: list[Source] = []
     for named in paths:
         if not named:
             raise BadInput(Code.MISSING_FILE, "a path is empty")
-        for source in _walk(folder / named):
+        for source in _walk(folder / named, keys):
             found.append(source)
             if len(found) > MAX_FILES_PER_REVISION:
                 raise BadInput(
@@ -105,12 +114,14 @@ class Intake:
         paths: Sequence[str],
         folder: Path,
         found: list[Source],
+        keys: frozenset[Identity] = frozenset(),
         *,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._paths = paths
         self._folder = folder
         self._found = found
+        self._keys = keys
         self._pause = pause
 
     def sizes(self) -> list[tuple[str, int]]:
@@ -138,7 +149,7 @@ class Intake:
                 return
             yield Restart()
             await self._pause(PAUSE_S)
-            found = await asyncio.to_thread(survey, self._paths, self._folder)
+            found = await asyncio.to_thread(survey, self._paths, self._folder, self._keys)
 
 
 class _ChangedError(Exception):
@@ -215,11 +226,21 @@ class _Folder:
 
     place: Path
     path: str
-    way: frozenset[tuple[int, int]]
+    way: frozenset[Identity]
 
 
-def _walk(named: Path) -> Iterator[Source]:
-    state = _state(named)
+def _keys_in(data_dir: Path) -> frozenset[Identity]:
+    """What holds the keys of a device: a folder, and the files in it."""
+    folder = data_dir / KEYS_FOLDER
+    try:
+        states = [folder.stat(), *(place.stat() for place in folder.iterdir())]
+    except OSError:  # no keys here, or none that this account could read
+        return frozenset()
+    return frozenset((state.st_dev, state.st_ino) for state in states)
+
+
+def _walk(named: Path, keys: frozenset[Identity]) -> Iterator[Source]:
+    state = _state(named, keys)
     if not stat.S_ISDIR(state.st_mode):
         yield _source(named, Path(os.path.abspath(named)).name, state)  # noqa: PTH100 — "." and ".." only, links stay
         return
@@ -236,7 +257,7 @@ def _walk(named: Path) -> Iterator[Source]:
             )
         for name in _names(folder.place):
             place, path = folder.place / name, folder.path + name
-            state = _state(place)
+            state = _state(place, keys)
             if not stat.S_ISDIR(state.st_mode):
                 yield _source(place, path, state)
                 continue
@@ -257,11 +278,18 @@ def _names(place: Path) -> list[str]:
         raise _refusal(place, reason) from reason
 
 
-def _state(place: Path) -> os.stat_result:
+def _state(place: Path, keys: frozenset[Identity]) -> os.stat_result:
     try:
-        return place.stat()
+        state = place.stat()
     except (OSError, ValueError) as reason:
         raise _refusal(place, reason) from reason
+    if (state.st_dev, state.st_ino) in keys:
+        raise BadInput(
+            Code.UNREADABLE_FILE,
+            f"{_shown(place)} holds the keys of this device, which never leave it; name the files that you mean",
+            path=_shown(place),
+        )
+    return state
 
 
 def _source(place: Path, path: str, state: os.stat_result) -> Source:

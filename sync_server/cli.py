@@ -14,7 +14,8 @@ from typing import Annotated, Final
 
 import typer
 
-from protocol.errors import Code, LocalFailure
+from protocol.errors import BadInput, Code, LocalFailure
+from protocol.portable_names import displayable
 from protocol.replica.command import run_command
 from protocol.replica.console import Call, Notices, Program, installed_version, tell
 from protocol.replica.operation import JSON, NO_FILES, Outgoing, Params, Table
@@ -23,6 +24,10 @@ from protocol.replica.service.definition import SERVER
 from sync_server.data_folder import check_initialised
 
 DEFAULT_LISTEN: Final = "127.0.0.1:8080"
+IMPORTED_KINDS: Final = (
+    "auto", "entcore", "be1d", "aaf", "oneroster", "cartridge", "scorm", "h5p", "epub", "moodle", "folder",
+)  # fmt: skip
+EXPORTED_KINDS: Final = ("entcore", "cartridge", "folder")
 
 PROGRAM: Final = Program(
     "sync-server", "The server of a territory: where schools meet, and where nothing is kept alone.", installed_version
@@ -406,6 +411,53 @@ async def restore(
         entropy=secrets.token_bytes,
         tell=tell,
     )
+
+
+# --- other platforms: the names are reserved, and say so until the room is built -------------------------------------
+
+
+@PROGRAM.command("import")
+async def import_files(
+    call: Call,
+    files: Annotated[list[str], typer.Argument(metavar="FILE…", help="Archives, lists or folders.")],
+    *,
+    space: Space,
+    kind: Annotated[str, typer.Option(metavar="KIND", help="|".join(IMPORTED_KINDS))] = "auto",
+    dry_run: Annotated[bool, typer.Option(help="Only say what would be made.")] = False,
+) -> JSON:
+    """For a later version: take courses and lists from other platforms. Until then it changes nothing."""
+    del files, space, dry_run
+    check_initialised(call.data_dir)
+    _check_kind(kind, IMPORTED_KINDS)
+    raise BadInput(
+        Code.NOT_YET,
+        "this version imports nothing from other platforms yet, and nothing has changed: unpack the archive, publish "
+        "its folder with `sync-agent publish`, and put people on the list with `person add`",
+    )
+
+
+@PROGRAM.command("export")
+async def export(
+    call: Call,
+    file: Annotated[str, typer.Argument(metavar="FILE", help="Where it goes.")],
+    *,
+    space: Space,
+    kind: Annotated[str, typer.Option(metavar="KIND", help="|".join(EXPORTED_KINDS))],
+) -> JSON:
+    """For a later version: write a class for another platform. Until then it writes nothing."""
+    del file, space
+    check_initialised(call.data_dir)
+    _check_kind(kind, EXPORTED_KINDS)
+    raise BadInput(
+        Code.NOT_YET,
+        "this version exports nothing for other platforms yet: `sync-agent checkout` writes an item as ordinary files, "
+        "and `backup` keeps all of the server",
+    )
+
+
+def _check_kind(kind: str, known: tuple[str, ...]) -> None:
+    if kind not in known:
+        raise BadInput(Code.USAGE, f"there is no kind “{displayable(kind)}”; the kinds are {', '.join(known)}")
 
 
 add_service_commands(PROGRAM, SERVER, "relais-server", check_initialised)

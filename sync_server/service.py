@@ -19,23 +19,22 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import Final
 
 from protocol.deflate_parameters import profile
-from protocol.errors import Code, LocalFailure, RelaisError
+from protocol.errors import LocalFailure, RelaisError
 from protocol.replica.background import background
-from protocol.replica.command import PATIENCE_S
-from protocol.replica.console import Notices, installed_version
-from protocol.replica.control import NotAccepted, forward, serve_control
+from protocol.replica.console import installed_version
+from protocol.replica.control import serve_control
 from protocol.replica.database import must_open_again
 from protocol.replica.eraser import SWEEP_INTERVAL_S, Eraser
 from protocol.replica.http.connections import listening
-from protocol.replica.operation import JSON, NO_FILES, Incoming, Operation, Outgoing, Params, Table
-from protocol.replica.ownership import Ownership, acquire, read_control
+from protocol.replica.operation import JSON, Incoming, Operation, Outgoing, Params, Table
+from protocol.replica.ownership import Ownership
 from protocol.replica.replica import Entropy
 from protocol.replica.service.logs import say
 from protocol.replica.service.notify import Notifier
+from protocol.replica.sole_runner import RUNNING, own, running_already
 from protocol.replica.strong_worker import StrongWorker
 from protocol.wire import Call
 from sync_server.api.health import Health
@@ -59,8 +58,6 @@ GRACE_S: Final = 10.0
 LAST_GRACE_S: Final = 1.0
 SPACE_KEYS_INTERVAL_S: Final = 15.0
 PREPARE_INTERVAL_S: Final = 20.0
-RUNNING: Final = "run"
-_PAUSE_S: Final = 0.2
 
 
 async def run_server(
@@ -76,7 +73,7 @@ async def run_server(
     check_kit(config)
     _allow_many_connections()
     stop = Stop()
-    with stop.on_signals(), await _own(config.data_dir, stop) as owner:
+    with stop.on_signals(), await own(config.data_dir, stop.asked) as owner:
         async with (
             background(stop.follow(stopping)),
             opened(config.data_dir, now_ms=now_ms, entropy=entropy) as server,
@@ -246,7 +243,7 @@ class Service:
         """The commands, and `run` itself, so that a second one learns why it cannot."""
         return {
             **{name: self._watched(operation) for name, operation in operations(self._server).items()},
-            RUNNING: _already_running,
+            RUNNING: running_already("a server"),
         }
 
     def _watched(self, operation: Operation) -> Operation:
@@ -268,30 +265,3 @@ def _allow_many_connections() -> None:
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-
-
-async def _already_running(_params: Params, _incoming: Incoming, _outgoing: Outgoing) -> JSON:
-    raise LocalFailure(Code.STORE_LOCKED, "a server is running on this data folder already")
-
-
-async def _own(folder: Path, stop: Stop) -> Ownership:
-    """The lock on DIR, waited for while a command holds it. Raises `LocalFailure(STORE_LOCKED)`."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not stop.asked.is_set():
-        owner = acquire(folder)
-        if owner is not None:
-            return owner
-        control = read_control(folder)
-        if control is not None:
-            # a command that lasts does not know `run`, and will end; a server does, and says so
-            try:
-                await forward(control, RUNNING, {}, NO_FILES, Notices())
-            except NotAccepted:
-                pass
-            except LocalFailure as failure:
-                if failure.code is Code.STORE_LOCKED:
-                    raise
-        if time.monotonic() > deadline:
-            break
-        await asyncio.sleep(_PAUSE_S)
-    raise LocalFailure(Code.STORE_LOCKED, f"another process holds {folder}; wait until it has ended, or end it")

@@ -325,10 +325,10 @@ def _perform(parsed: _Parsed) -> int:
 
 
 def _report(where: str, error: RelaisError, *, as_json: bool) -> int:
+    tell(f"{where}: {error.message}")
     try:
         if as_json:
             _write(_document({"error": {"code": str(error.code), "message": error.message}}))
-        tell(f"{where}: {error.message}")
     except OSError:  # the exit status still tells
         _silence(sys.stdout)
     return error.exit_status

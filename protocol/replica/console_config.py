@@ -8,13 +8,14 @@ What no command knows is refused.
 from __future__ import annotations
 
 import datetime as dt
+import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NoReturn, TypeAlias
 
-from protocol.errors import BadInput, Code
+from protocol.errors import BadInput, Code, LocalFailure
 from protocol.limits import MAX_CONFIG_FILE_BYTES
 
 CONFIG_FILE: Final = "config.toml"
@@ -33,7 +34,8 @@ class Known:
 def settings_for(data_dir: Path, command: str, commands: Mapping[str, Known]) -> dict[str, Setting]:
     """What `DIR/config.toml` says for `command`: option (with `_`) → value; nothing if there is no file.
 
-    Raises `BadInput(USAGE)`, with the file and the key, for what cannot be read or no command knows.
+    Raises `BadInput(USAGE)`, with the file and the key, for what cannot be read or no command knows;
+    `LocalFailure(STORAGE_FAILED)` where this account may not enter the folder.
     """
     path = data_dir / CONFIG_FILE
     document = _read(path)
@@ -86,6 +88,12 @@ def _read(path: Path) -> Mapping[str, object]:
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as reason:
+        if not os.access(path.parent, os.X_OK):
+            raise LocalFailure(
+                Code.STORAGE_FAILED,
+                f"this account cannot use the data folder {path.parent}: {reason.strerror}",
+                data_dir=str(path.parent),
+            ) from reason
         raise BadInput(Code.USAGE, f"{path} cannot be read: {reason.strerror}", path=str(path)) from reason
     if len(raw) > MAX_CONFIG_FILE_BYTES:
         _refuse(path, "is larger than allowed")

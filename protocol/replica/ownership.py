@@ -78,13 +78,13 @@ class Ownership:
 def acquire(data_dir: Path, *, create: bool = False) -> Ownership | None:
     """The ownership of `data_dir`, or None while another process (or another part of this one) holds it.
 
-    Makes `DIR/run` where it is missing, and DIR too if `create`. Raises `BadInput(NOT_INITIALISED)` if DIR is no
-    folder, `LocalFailure(STORAGE_FAILED or DISK_FULL)` if the lock file cannot be made.
+    Makes `DIR/run` where it is missing, and DIR too if `create`. Raises `BadInput` (NOT_INITIALISED, with `create`
+    USAGE) if DIR is no folder, `LocalFailure(STORAGE_FAILED or DISK_FULL)` if the lock file cannot be made.
     """
     run = data_dir / RUN_FOLDER
     try:
         if create:
-            data_dir.mkdir(parents=True, exist_ok=True)
+            _make(data_dir)
         elif not data_dir.is_dir():
             raise BadInput(Code.NOT_INITIALISED, f"there is no data folder at {data_dir}", data_dir=str(data_dir))
         run.mkdir(mode=0o700, exist_ok=True)
@@ -140,6 +140,13 @@ def read_control(data_dir: Path) -> Control | None:
     if host not in ("127.0.0.1", "::1") or not (isinstance(token, str) and token.isascii() and token.isprintable()):
         return None
     return Control(host=host, port=port, token=token, pid=pid)
+
+
+def _make(data_dir: Path) -> None:
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise BadInput(Code.USAGE, f"{data_dir} is not a folder", data_dir=str(data_dir)) from None
 
 
 def _give_back(data_dir: Path) -> None:

@@ -37,6 +37,7 @@ from protocol.replica.byte_range import Span
 from protocol.replica.disk import Disk
 from protocol.replica.expansion import expand_delta, worth_keeping
 from protocol.replica.interfaces import Damage, DeltaInfo, PackInfo
+from protocol.replica.lost_packs import note_lost, tell_lost
 from protocol.replica.mending import bad_spans
 from protocol.replica.pack_build import FolderBuild
 from protocol.replica.pack_check import check_pack, check_pack_bytes, not_the_pack
@@ -67,12 +68,11 @@ _PART_LIFETIME_S: Final = 30 * 24 * 3600
 class PackFolder:
     """See `ContentStore`."""
 
-    def __init__(self, disk: Disk, index: ContentIndex, deltas: DeltaRows, delta_budget_bytes: int) -> None:
+    def __init__(self, disk: Disk, store: SqliteStore, delta_budget_bytes: int) -> None:
         self._disk = disk
-        self._index = index
-        self.lost_packs = 0
-        """How many packs were found gone or cut short when the folder was opened; their content counts as missing."""
-        self._deltas = deltas
+        self._store = store
+        self._index = ContentIndex(store.database)
+        self._deltas = DeltaRows(store.database)
         self.delta_budget_bytes = delta_budget_bytes
         """How much room deltas may take; those that were used longest ago make way."""
         self._frames: OrderedDict[tuple[bytes, int], bytes] = OrderedDict()
@@ -90,7 +90,7 @@ class PackFolder:
 
         Raises `LocalFailure`.
         """
-        packs = cls(Disk(folder), ContentIndex(store.database), DeltaRows(store.database), delta_budget_bytes)
+        packs = cls(Disk(folder), store, delta_budget_bytes)
         await packs._tidy()
         return packs
 
@@ -258,8 +258,9 @@ class PackFolder:
         return await self._index.totals()
 
     async def verify(self) -> list[Damage]:
-        damages = []
-        for pack, size in (await self._index.sizes()).items():
+        sizes = await self._index.sizes()
+        damages = await tell_lost(self._store, sizes)
+        for pack, size in sizes.items():
             try:
                 await asyncio.to_thread(self._check, _pack_name(pack), pack, size)
             except (PeerFault, LocalFailure) as fault:
@@ -393,10 +394,11 @@ class PackFolder:
     async def _tidy(self) -> None:
         known = await self._index.sizes()
         gone = await asyncio.to_thread(self._tidy_files, known)
+        # noted before their rows go: who opens after a power cut in between finds them gone once more
+        await note_lost(self._store, gone)
         await self._index.remove(gone)
         kept = await self._deltas.sizes()
         await self._deltas.remove(await asyncio.to_thread(self._tidy_deltas, kept))
-        self.lost_packs = len(gone)
 
     def _tidy_files(self, known: dict[bytes, int]) -> list[bytes]:
         """Bring the folders into line with the rows; returns the packs whose rows must go."""

@@ -594,6 +594,21 @@ async def test_a_pack_file_that_was_cut_or_removed_counts_as_missing_after_openi
         assert (tmp_path / "damaged" / f"{packs[1].hex()}.pack").exists()
 
 
+async def test_packs_that_an_opening_found_gone_are_told_by_the_next_verify_once(tmp_path: Path) -> None:
+    async with opened(tmp_path) as content:
+        packs = [(await publish(content, [noise(30_000, seed)]))[0] for seed in range(3)]
+        back = await content.read_pack(packs[2].hash, 0, packs[2].size)
+    pack_file(tmp_path, packs[0].hash).unlink()
+    os.truncate(pack_file(tmp_path, packs[1].hash), 0)
+    pack_file(tmp_path, packs[2].hash).unlink()
+    async with opened(tmp_path) as content:
+        assert (await content.totals())[:2] == (0, 0), "a command that looked at other things in between"
+    async with opened(tmp_path) as content:
+        await content.ingest(SPACE, back)
+        assert {damage.id for damage in await content.verify()} == {packs[0].hash, packs[1].hash}
+        assert await content.verify() == []
+
+
 async def test_a_whole_pack_without_rows_becomes_a_part_again(tmp_path: Path) -> None:
     data, made = made_elsewhere([noise(1_000)])
     async with opened(tmp_path) as content:

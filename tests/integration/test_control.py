@@ -376,6 +376,15 @@ def test_a_folder_that_cannot_be_locked_is_a_failure_of_this_machine(
     assert failure.value.code == Code.STORAGE_FAILED
 
 
+@pytest.mark.parametrize("below", ["", "deeper"])
+def test_a_file_in_the_place_of_a_data_folder_is_the_callers_mistake(tmp_path: Path, below: str) -> None:
+    (tmp_path / "file").write_text("mine", encoding="utf-8")
+    with pytest.raises(BadInput) as mistake:
+        acquire(tmp_path / "file" / below, create=True)
+    assert mistake.value.code is Code.USAGE
+    assert (tmp_path / "file").read_text(encoding="utf-8") == "mine"
+
+
 def test_a_full_disk_is_told_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")

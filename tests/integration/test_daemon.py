@@ -14,6 +14,7 @@ import pytest
 
 from protocol.entry import Kind
 from protocol.errors import BadInput, Code, LocalFailure, NoAnswer
+from protocol.replica import sole_runner
 from protocol.replica.console import Notices
 from protocol.replica.control import forward
 from protocol.replica.operation import JSON, NO_FILES, Incoming, Outgoing, Params, Table
@@ -226,12 +227,20 @@ async def test_a_store_that_failed_is_opened_again(room: Classroom, monkeypatch:
 async def test_a_folder_that_another_process_holds_is_not_run_twice(
     room: Classroom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(daemon, "PATIENCE_S", 0.05)
+    monkeypatch.setattr(sole_runner, "PATIENCE_S", 0.05)
     device = await stopped_device(room)
     owner = acquire(device.agent.folder)
     assert owner is not None
     with owner, pytest.raises(LocalFailure) as raised:
         await run(device.agent.folder, LONG, table, now_ms=room.territory.clock, entropy=Random(1).randbytes)
+    assert raised.value.code is Code.STORE_LOCKED
+
+
+async def test_a_second_agent_on_a_folder_is_told_at_once_that_the_first_runs(room: Classroom) -> None:
+    device = await stopped_device(room)
+    async with running(room, device):
+        with pytest.raises(LocalFailure, match="an agent is running") as raised:
+            await run(device.agent.folder, LONG, table, now_ms=room.territory.clock, entropy=Random(1).randbytes)
     assert raised.value.code is Code.STORE_LOCKED
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import signal
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from protocol.errors import BadInput, Code, PeerFault
+from protocol.errors import BadInput, Code, LocalFailure, PeerFault
 from protocol.replica.console import Notices, _silence, installed_version, tell
 from protocol.replica.console_config import Known, settings_for
 from protocol.replica.console_text import ID_CHARS, readable
@@ -297,6 +298,19 @@ def test_a_folder_in_the_place_of_the_file_is_wrong_usage(tmp_path: Path) -> Non
     assert refusal.value.code == Code.USAGE
 
 
+def test_a_folder_that_this_account_may_not_enter_is_named_as_the_trouble(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", denied)
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(LocalFailure, match="cannot use the data folder") as failure:
+        settings_for(tmp_path, "run", {"run": Known("run", {})})
+    assert failure.value.code == Code.STORAGE_FAILED
+
+
 def test_no_folder_and_no_file_say_nothing(tmp_path: Path) -> None:
     known = {"run": Known("run", {"listen": False})}
     assert settings_for(tmp_path, "run", known) == {}
@@ -345,7 +359,7 @@ def test_a_result_that_cannot_be_written_is_no_success(tmp_path: Path) -> None:
             [sys.executable, "-m", "tests.harness.console_program", "verify", "--data", str(tmp_path), "--json"],
             cwd=ROOT, stdout=full, stderr=subprocess.PIPE, check=False,
         )  # fmt: skip
-    assert (ended.returncode, ended.stderr) == (1, b"")
+    assert (ended.returncode, ended.stderr) == (1, b"sync-agent: the disk is full\n")
 
 
 def test_help_loads_nothing_that_only_commands_need() -> None:

@@ -73,6 +73,17 @@ def test_a_folder_gives_paths_relative_to_it_without_its_own_name(tmp_path: Path
     assert paths_of(Path("/"), str(tmp_path / "cours")) == expected
 
 
+@pytest.mark.parametrize("named", [".", "dir", "dir/keys", "dir/keys/device", "link", "cours"])
+def test_the_keys_of_this_device_never_leave_it_by_whatever_name_they_are_reached(tmp_path: Path, named: str) -> None:
+    make(tmp_path, "dir/keys/device", "dir/publish/CM1/Eau/a.txt", "cours/a.txt")
+    (tmp_path / "link").symlink_to("dir", target_is_directory=True)
+    os.link(tmp_path / "dir" / "keys" / "device", tmp_path / "cours" / "b.txt")
+    with pytest.raises(BadInput, match="keys of this device") as refusal:
+        files_of([named], folder=tmp_path, data_dir=tmp_path / "dir")
+    assert refusal.value.code is Code.UNREADABLE_FILE
+    assert files_of(["dir/publish/CM1/Eau"], folder=tmp_path, data_dir=tmp_path / "dir")
+
+
 def test_several_paths_make_one_tree(tmp_path: Path) -> None:
     make(tmp_path, "cours/a.txt", "z.txt", "annexe/b.txt")
     assert paths_of(tmp_path, "z.txt", "cours", "annexe") == ["a.txt", "b.txt", "z.txt"]
