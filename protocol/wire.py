@@ -26,6 +26,7 @@ RECONCILE_PATH: Final = "/v1/reconcile"
 PACKS_PATH: Final = "/v1/packs"
 ENROLL_PATH: Final = "/v1/enroll"
 LIVE_PATH: Final = "/v1/live"
+LIVENESS_PATH: Final = "/livez"
 
 _MAC_BYTES: Final = 16
 _FIXED_BYTES: Final = 1 + 4 + 4 + 32 + 32

@@ -90,12 +90,13 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the operator set. `rate_bytes_s` is for both directions together."""
+    """What the operator set. `rate_bytes_s` is for both directions together; `yields`: content gives way."""
 
     daily_bytes: int | None = None
     metered: Metered = Metered.AUTO
     quiet: tuple[Window, ...] = ()
     rate_bytes_s: int | None = None
+    yields: bool = True
 
 
 @dataclass(frozen=True, slots=True)

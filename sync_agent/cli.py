@@ -166,6 +166,7 @@ async def run(
         str | None,
         typer.Option(metavar="RATE", help="The most bytes a second for content, both ways together (500k)."),
     ] = None,
+    full_speed: Annotated[bool, typer.Option(help="Content does not step back when others use the line.")] = False,
     disk_budget: Annotated[
         str | None,
         typer.Option(metavar="SIZE", help="The most that content may take (20G); what is not used makes way."),
@@ -194,6 +195,7 @@ async def run(
         metered=metered,
         quiet_hours=tuple(quiet_hours or ()),
         rate_limit=rate_limit,
+        full_speed=full_speed,
         courier=courier,
         disk_budget=disk_budget,
         disk_reserve=disk_reserve,

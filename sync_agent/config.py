@@ -25,6 +25,7 @@ class RunConfig:
     metered: str = Metered.AUTO
     quiet_hours: tuple[str, ...] = ()
     rate_limit: str | None = None
+    full_speed: bool = False
     courier: str | None = None
     disk_budget: str | None = None
     disk_reserve: str | None = None
@@ -42,6 +43,7 @@ class RunConfig:
             Metered(self.metered),
             windows_of(self.quiet_hours),
             None if self.rate_limit is None else rate_of(self.rate_limit, "--rate-limit"),
+            yields=not self.full_speed,
         )
 
     def check(self) -> None:

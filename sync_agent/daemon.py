@@ -223,7 +223,9 @@ async def _serve(
     agent = await place.open(folder, now_ms, entropy)
     agent.budget.limits = config.limits()
     agent.room_limits = config.room()
-    transport = PacedTransport(connect(agent.enrolment.server_url), agent.budget)
+    way = connect(agent.enrolment.server_url)
+    question = way.delay_s if isinstance(way, HttpTransport) else None
+    transport = PacedTransport(way, agent.budget, question)
     try:
         session = Session(agent, transport)
         folders = Folders(agent)

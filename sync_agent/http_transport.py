@@ -27,7 +27,7 @@ from aiohttp.abc import AbstractResolver
 
 from protocol.errors import Code, NoAnswer, PeerFault, TooLarge
 from protocol.limits import MAX_ANSWER_BYTES, KiB, MiB
-from protocol.wire import CONTENT_TYPE, LIVE_PATH, OFFSET_HEADER, PACK_TYPE, PACKS_PATH
+from protocol.wire import CONTENT_TYPE, LIVE_PATH, LIVENESS_PATH, OFFSET_HEADER, PACK_TYPE, PACKS_PATH
 from sync_agent.answers import Response, error_in, portal_in, recognised, unreachable
 from sync_agent.network.names import SteadyResolver
 from sync_agent.network.proxies import Proxy
@@ -194,6 +194,18 @@ class HttpTransport:
         if response.status in (_CREATED, _NO_CONTENT, _CONFLICT):
             return response
         raise error_in(recognised(response, self.url, self._proxy), self.url)
+
+    async def delay_s(self) -> float:
+        """How long a small question takes, there and back. Raises `NoAnswer`."""
+        clock = asyncio.get_running_loop().time
+        begun_s = clock()
+        try:
+            async with self._asked("get", self.url + LIVENESS_PATH, allow_redirects=False) as answer:
+                took_s = clock() - begun_s
+                await self._whole(answer)
+        except _NETWORK_ERRORS as reason:
+            raise no_answer(self.url, Seen(Trouble.OTHER)) from reason
+        return took_s
 
     async def renew(self) -> None:
         self.route.failed()

@@ -19,6 +19,7 @@ from protocol.limits import MiB
 from protocol.replica.interfaces import EntryStore
 from protocol.replica.operation import JSON
 from sync_agent.budget import Bucket, Hold, Limits, Metered, Pausing, Spent, Verdict, is_metered, verdict
+from sync_agent.yielding import Line
 
 SPENT_MARK: Final = "spent"
 """→ canonical {day, bytes}: what was sent and received on a local day."""
@@ -33,7 +34,8 @@ _MAX_MARK_BYTES: Final = 256
 class Budget:
     """See the module. `limits` are the operator's; `exempt` says that what is on its way was judged as it began.
 
-    `zone` is where days and hours are meant, by default the machine's.
+    `line` is how others use the line, as far as somebody looks; `zone` is where days and hours are meant, by default
+    the machine's.
     """
 
     def __init__(self, store: EntryStore, now_ms: Callable[[], int], *, zone: dt.tzinfo | None = None) -> None:
@@ -42,6 +44,7 @@ class Budget:
         self.exempt = True
         self.metered: bool | None = None
         self.moved_bytes = 0
+        self.line = Line()
         self._store = store
         self._now_ms = now_ms
         self._zone = zone
@@ -98,11 +101,18 @@ class Budget:
                 {SPENT_MARK: canonical.encode({"day": self._spent.day, "bytes": self._spent.size})}
             )
 
+    @property
+    def rate_bytes_s(self) -> float | None:
+        """How fast content may move: by the rate limit, and by the room that others leave on the line."""
+        bounds = (self.limits.rate_bytes_s, self.line.pace_bytes_s)
+        return min((bound for bound in bounds if bound is not None), default=None)
+
     def delay_s(self, size: int, now_s: float) -> float:
-        """How long to wait after `size` bytes of content, by the rate limit; `now_s` is monotonic."""
-        if self.limits.rate_bytes_s is None:
+        """How long to wait after `size` bytes of content; `now_s` is monotonic."""
+        rate_bytes_s = self.rate_bytes_s
+        if rate_bytes_s is None:
             return 0.0
-        self._bucket, delay_s = self._bucket.take(size, self.limits.rate_bytes_s, now_s)
+        self._bucket, delay_s = self._bucket.take(size, rate_bytes_s, now_s)
         return delay_s
 
     # --- a person's word ----------------------------------------------------------------------------------------------
@@ -136,6 +146,7 @@ class Budget:
             else is_metered(limits, metered=self.metered),
             "quiet_hours": [str(window) for window in limits.quiet],
             "rate_limit": limits.rate_bytes_s,
+            "yields_to": None if self.line.pace_bytes_s is None else round(self.line.pace_bytes_s),
         }
 
     async def watch(self, wake: Callable[[], None], ask: Callable[[], Awaitable[bool | None]]) -> None:

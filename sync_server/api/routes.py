@@ -13,7 +13,7 @@ from protocol.replica.http.content import Packs
 from protocol.replica.http.live import Live
 from protocol.replica.http.problems import Handler, Problems, problem
 from protocol.replica.serving import Responder
-from protocol.wire import ENROLL_PATH, LIVE_PATH, PACKS_PATH, RECONCILE_PATH, SYNC_PATH, Call
+from protocol.wire import ENROLL_PATH, LIVE_PATH, LIVENESS_PATH, PACKS_PATH, RECONCILE_PATH, SYNC_PATH, Call
 from sync_server.api.health import Health
 from sync_server.metrics import Counters
 
@@ -65,7 +65,7 @@ def application(
     live = Live(responder)
     app.router.add_get(LIVE_PATH, live.listen, allow_head=False)
     app.on_shutdown.append(live.on_shutdown)
-    app.router.add_get("/livez", health.live)
+    app.router.add_get(LIVENESS_PATH, health.live)
     app.router.add_get("/readyz", health.ready)
     app.router.add_get("/metrics", health.metrics)
     app.on_response_prepare.append(_few_headers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 from random import Random
@@ -11,14 +12,16 @@ import pytest
 from protocol.coursework import HandInState
 from protocol.errors import Code, LocalFailure
 from protocol.register import Health, stored_register
+from sync_agent import paced
 from sync_agent.app import Agent
 from sync_agent.budget import Hold, Limits, Metered, windows_of
 from sync_agent.paced import PacedTransport
 from sync_agent.session import Session
+from sync_agent.spending import Budget
 from sync_agent.status import status
 from tests.harness.classroom import LARGE, SMALL, Classroom, Device, Files, assignment, classroom, work_of
 from tests.harness.commands import Desk
-from tests.harness.wire import MemoryTransport
+from tests.harness.wire import Frontage, MemoryTransport
 
 ALWAYS = Limits(quiet=windows_of(["00:00-24:00"]))
 HUGE: Files = {"film.mp4": Random(7).randbytes(3_000_000)}
@@ -185,3 +188,62 @@ async def test_doctor_is_silent_about_limits_that_hold_nothing(room: Classroom) 
     desk = Desk(machine.agent)
     await desk.ask("doctor")
     assert not any("waits" in line for line in desk.told)
+
+
+class WaitsForPeople(MemoryTransport):
+    """A way on which content stands until the line is found in use; people leave it once content has given way."""
+
+    def __init__(self, frontage: Frontage, budget: Budget) -> None:
+        super().__init__(frontage)
+        self.budget = budget
+        self.asked = 0
+        self.shown: list[object] = []
+        self.parts: list[int | None] = []
+
+    async def question(self) -> float:
+        self.asked += 1
+        await asyncio.sleep(0)
+        return 0.02 if self.asked == 1 or len(self.parts) > 1 else 0.9
+
+    async def fetch(self, capability: str, start: int, length: int | None = None) -> AsyncGenerator[bytes, None]:
+        self.parts.append(length)
+        async for piece in super().fetch(capability, start, length):
+            yield piece
+            while not self.shown:
+                await asyncio.sleep(0)
+                if self.budget.line.yields:
+                    self.shown.append(self.budget.shown()["yields_to"])
+
+
+async def test_content_steps_back_while_others_wait_for_the_line_and_asks_no_more_once_it_rests(
+    room: Classroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(paced, "PROBE_S", 0.001)
+    monkeypatch.setattr(paced, "REST_S", 0.01)
+    teacher, machine = await room.teacher(), await room.machine()
+    item = (await room.publish(teacher, HUGE)).item
+    await teacher.session.sync()
+    way = WaitsForPeople(room.frontage, machine.agent.budget)
+    transport = PacedTransport(way, machine.agent.budget, way.question)
+    machine.session = Session(machine.agent, transport)
+    await machine.session.sync()
+    assert await complete(machine, item)
+    assert isinstance(way.shown[0], int), "status says to what content has stepped back"
+    assert way.parts[0] is None
+    assert way.parts[1] is not None, "what was on its way as a whole went on in parts"
+    while transport._looking is not None:  # noqa: ASYNC110  (nobody is told)
+        await asyncio.sleep(0)
+    assert machine.agent.budget.shown()["yields_to"] is None
+    await transport.close()
+
+
+async def test_at_full_speed_nobody_asks_how_the_line_is(room: Classroom) -> None:
+    teacher, machine = await room.teacher(), await room.machine()
+    await room.publish(teacher, HUGE)
+    await teacher.session.sync()
+    machine.agent.budget.limits = Limits(yields=False)
+    way = WaitsForPeople(room.frontage, machine.agent.budget)
+    way.shown.append("nobody looks")
+    machine.session = Session(machine.agent, PacedTransport(way, machine.agent.budget, way.question))
+    await machine.session.sync()
+    assert way.asked == 0
