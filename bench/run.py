@@ -2,8 +2,8 @@
 
 usage: run.py [ROW…] [--corpus DIR] [--corpus-label TEXT] [--work DIR] [--out FILE] [--rest SECONDS]
 
-Rows: first-sync quiet admission roster at-rest health-page watched-folder courier lan reflate transfer; all when none
-is named. `--corpus` adds a catalogue of your own to first-sync, reflate and transfer. Exit code 1 if a goal was missed.
+Rows: first-sync quiet admission roster at-rest health-page watched-folder courier lan reflate sealing transfer; all
+when none is named. `--corpus` adds a catalogue of your own to first-sync, reflate and transfer. Exit code 1 if a goal was missed.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from bench import (
     reflate,
     results,
     roster,
+    sealing,
     transfer,
     watched_folder,
 )
@@ -50,6 +51,7 @@ ROWS: Final[Mapping[str, Row]] = {
     "courier": courier.measure,
     "lan": lan.measure,
     "reflate": reflate.measure,
+    "sealing": sealing.measure,
     "transfer": transfer.measure,
 }
 

@@ -26,6 +26,7 @@ _HEADINGS: Final = {
     "client_cpu_s": "CPU client, s",
     "server_cpu_s": "CPU server, s",
     "cpu_s": "CPU, s",
+    "cpu_ms": "CPU, ms",
     "later_cpu_s": "CPU after 10 s",
     "client_peak_bytes": "peak memory client",
     "server_peak_bytes": "peak memory server",

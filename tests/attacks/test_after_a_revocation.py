@@ -1,0 +1,125 @@
+"""Who was cut off, or was stolen, and goes on all the same (docs/threat-model.md)."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from protocol.clock import milliseconds_of
+from protocol.entry import Kind
+from protocol.errors import PeerFault
+from protocol.hand_in_keys import content_key_of
+from protocol.replica.memory import MemoryPacks, MemoryStore
+from protocol.replica.replica import Replica
+from protocol.rights import Authority
+from protocol.roles import Role
+from protocol.structure import Revocation
+from protocol.work import ContentRef, ItemKind, Revision
+from sync_agent.reading_key import reading_keys
+from sync_server.app import opened
+from sync_server.handlers.territory import kit_in
+from tests.harness.attack import attack
+from tests.harness.history import NOW_MS, YEAR_MS, World, Writer
+from tests.harness.office_devices import town
+
+NOTHING_CUT = {"protocol.roster._cuts": lambda *_: ({}, frozenset())}
+
+
+@pytest.fixture
+def world() -> World:
+    return World(Random(11))
+
+
+async def held(world: World) -> Replica:
+    replica = await Replica.open(world.root.key.public, MemoryStore(), MemoryPacks())
+    await replica.admit(world.entries, source=b"a carrier", now_ms=NOW_MS)
+    return replica
+
+
+def lesson(title: str) -> bytes:
+    return Revision(ItemKind.LESSON, title, None, None, ContentRef(bytes(32), 1, 1)).encode()
+
+
+def revoke(world: World, by: Writer, whom: Writer, *heads: bytes) -> None:
+    world.say(by, world.classes[0], Kind.REVOKE, Revocation(whom.key.public, heads).encode())
+
+
+@attack("an insider backdates after revocation", off=NOTHING_CUT)
+async def test_what_a_dismissed_teacher_dates_a_year_back_is_held_back(world: World) -> None:
+    room = world.classes[0]
+    teacher = world.enrol(Role.TEACHER, room, person=bytes(16))
+    teacher.skew_ms = 0
+    honest = world.say(teacher, room, Kind.REVISION, lesson("d'avant"))
+    revoke(world, world.server, teacher, honest.id)
+    teacher.skew_ms = -YEAR_MS
+    forged = world.say(teacher, room, Kind.REVISION, lesson("antidatée"))
+    replica = await held(world)
+    assert milliseconds_of(forged.header.at) < milliseconds_of(honest.header.at)
+    assert (await replica.view(room)).coursework.items.keys() == {honest.id}
+    assert forged.id in (await replica.view(room)).roster.held_back
+
+
+@attack("two administrators revoke each other", off={"protocol.roster._ranks_of_keys": lambda _authorities: {}})
+async def test_of_two_administrators_neither_can_cut_the_other_off(world: World) -> None:
+    one, other = (world.enrol(Role.ADMIN, world.school) for _ in range(2))
+    revoke(world, one, other)
+    revoke(world, other, one)
+    roster = (await (await held(world)).view(world.classes[0])).roster
+    assert roster.cut == frozenset()
+    assert roster.may_read(one.key.public)
+    assert roster.may_read(other.key.public)
+
+
+@attack("a device is lost", off=NOTHING_CUT)
+async def test_a_lost_laptop_opens_nothing_that_is_handed_in_afterwards(tmp_path: Path) -> None:
+    async with town(tmp_path) as here:
+        person, pupil = (
+            await here.office.add_person("Mme Petit", "teacher"),
+            await here.office.add_person("Léa", "pupil"),
+        )
+        laptop, machine = await here.device("teacher", person), await here.device("machine")
+        item = await here.assignment(laptop)
+        await here.sync(machine)
+        before = await here.work(machine, item, pupil)
+        await here.sync(machine, laptop)
+        await here.office.do("lost", device=laptop.agent.device.hex())
+        await here.sync(machine)
+        after = await here.work(machine, item, pupil)
+        await here.sync(machine)
+        # whoever has the laptop also has a stick with all that the class holds
+        entries = [stored.entry for stored in await machine.agent.replica.store.scan(here.space)]
+        await laptop.agent.replica.admit(entries, source=b"a stick", now_ms=here.office.clock())
+        works = (await machine.agent.replica.view(here.space)).coursework.hand_ins
+        keys = reading_keys(laptop.agent)
+        assert content_key_of(works[before], keys) is not None
+        assert content_key_of(works[after], keys) is None
+
+
+_ANSWERS: list[bytes] = []
+
+
+async def _whoever_answers(replica: Replica) -> tuple[Authority, int]:
+    """Belief without memory: the server is whoever has just shown its certificate."""
+    servers = [each for each in replica.door.authorities() if each.role is Role.SERVER]
+    return next((each for each in servers if each.key in _ANSWERS), servers[-1]), 0
+
+
+@attack("rollback", off={"sync_agent.sealed_calls.newest_server": _whoever_answers})
+async def test_a_server_of_yesterday_is_not_believed_by_who_has_met_todays(tmp_path: Path) -> None:
+    _ANSWERS.clear()
+    async with town(tmp_path) as here:
+        machine = await here.device("machine")
+        stolen = shutil.copytree(tmp_path / "server", tmp_path / "stolen")
+        here.office.clock.advance(60_000)
+        kit = kit_in(tmp_path / "server" / "kit", None)
+        await here.office.do("rotate server", root=kit.root.seed.hex(), recovery=kit.recovery.seed.hex())
+        await here.sync(machine)
+        async with opened(stolen, now_ms=here.office.clock, entropy=os.urandom) as yesterday:
+            here.frontage.responder = yesterday.responder
+            _ANSWERS[:] = [yesterday.keys.signing.public]
+            with pytest.raises(PeerFault):
+                await here.sync(machine)

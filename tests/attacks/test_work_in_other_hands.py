@@ -1,0 +1,109 @@
+"""All that others hold of a hand-in, carry or see pass: no word, no name, no exact size (docs/threat-model.md).
+
+The test looks where nobody but the readers should find anything: in all files of the server, of a classmate's PC and of
+the school's relay, on a courier disk, and in what passed between them and the server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from pathlib import Path
+from random import Random
+
+from protocol.roles import Role
+from sync_agent.answers import Response
+from tests.harness.attack import attack
+from tests.harness.classroom import Classroom, Device, assignment, classroom
+from tests.harness.commands import Desk
+from tests.harness.couriers import export, know_keys
+from tests.harness.wire import Frontage, MemoryTransport
+
+WORD = b"Mon-chien-Plume-est-mort-dimanche"
+NAME = "lettre-de-Lea-a-sa-grand-mere.odt"
+SIZE = 70_123
+NOISE = Random(9).randbytes(SIZE // 2)
+"""Around the words: what does not compress lies in packs as it is, so that a word in it would be seen."""
+FILES = {NAME: (NOISE + WORD + NOISE + NOISE)[:SIZE]}
+
+TRACES = {
+    "a word of it": WORD[:20],
+    "the file's name": NAME.encode(),
+    "part of the name": b"grand-mere",
+    "its size, written as msgpack does": b"\xce" + SIZE.to_bytes(4, "big"),
+    "its size in decimal": str(SIZE).encode(),
+    "its size, little-endian": SIZE.to_bytes(8, "little"),
+}
+
+
+class Recording(MemoryTransport):
+    """A way to the server on which somebody writes down all that passes."""
+
+    def __init__(self, frontage: Frontage, heard: bytearray) -> None:
+        super().__init__(frontage)
+        self._heard = heard
+
+    async def post(self, path: str, body: bytes) -> Response:
+        response = await super().post(path, body)
+        self._heard += path.encode() + body + response.body
+        return response
+
+    async def fetch(self, capability: str, start: int) -> AsyncGenerator[bytes, None]:
+        async for piece in super().fetch(capability, start):
+            self._heard += piece
+            yield piece
+
+    async def send(self, capability: str, offset: int, length: int, pieces: AsyncIterator[bytes]) -> Response:
+        return await super().send(capability, offset, length, self._copied(pieces))
+
+    async def _copied(self, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        async for piece in pieces:
+            self._heard += piece
+            yield piece
+
+
+def found_in(data: bytes) -> set[str]:
+    """Which traces of the work are in these bytes."""
+    return {what for what, trace in TRACES.items() if trace in data}
+
+
+def found_below(folder: Path) -> dict[str, set[str]]:
+    """Which traces are in which files of a folder."""
+    found = {str(path.relative_to(folder)): found_in(path.read_bytes()) for path in folder.rglob("*") if path.is_file()}
+    return {path: traces for path, traces in found.items() if traces}
+
+
+async def synced(room: Classroom, *devices: Device) -> None:
+    await know_keys(room, *devices)
+    for device in devices:
+        await device.session.sync()
+
+
+def plain(_keys: object, plain: bytes, number: int, *, last: bool) -> bytes:
+    """Sealing that seals nothing: what comes out has the right size, and says everything."""
+    del last
+    return (bytes(32) if number == 0 else b"") + plain + bytes(16)
+
+
+@attack("content-length leak of hand-ins", off={"protocol.sealing._Keys.seal": plain})
+async def test_nobody_but_the_readers_holds_a_word_a_name_or_the_size_of_work(tmp_path: Path) -> None:
+    heard = bytearray()
+    async with classroom(tmp_path, lambda frontage: Recording(frontage, heard)) as room:
+        teacher, author, classmate = await room.teacher(), await room.machine(), await room.machine()
+        relay = await room.device(Role.RELAY)
+        item = await assignment(room, teacher, author, classmate, relay)
+        heard.clear()
+        await room.hand_in(author, item, FILES)
+        await synced(room, author, classmate, relay, teacher)
+        works = (await room.territory.replica.view(room.space)).coursework.hand_ins.values()
+        assert len(works) == 1
+        disk = tmp_path / "disk"
+        disk.mkdir()
+        await export(relay, disk)
+        for device in (classmate, relay):
+            assert found_below(device.agent.folder) == {}
+        assert found_below(tmp_path / "server") == {}
+        assert found_below(disk) == {}
+        assert found_in(bytes(heard)) == set()
+        # and it is there: the teacher opens it, byte for byte
+        (work,) = works
+        assert await Desk(teacher.agent).files("open-hand-in", id=work.id.hex()) == FILES
