@@ -3,7 +3,8 @@
 usage: run.py [ROW…] [--corpus DIR] [--corpus-label TEXT] [--work DIR] [--out FILE] [--rest SECONDS]
 
 Rows: first-sync quiet admission roster at-rest health-page watched-folder courier lan reflate sealing transfer; all
-when none is named. `--corpus` adds a catalogue of your own to first-sync, reflate and transfer. Exit code 1 if a goal was missed.
+when none is named. `--corpus` adds a catalogue of your own to first-sync, reflate and transfer. Exit code 1 if a goal
+was missed.
 """
 
 from __future__ import annotations
