@@ -67,6 +67,7 @@ _HEADINGS: Final = {
     "fold_mb_per_s": "fold, MB/s",
     "plain_zstd_bytes": "zstd -19",
     "inside_zstd_bytes": "zstd -19 of images",
+    "megabytes_per_s": "MB/s",
     "entries_per_s": "entries/s",
     "entries_per_cpu_s": "entries per CPU second",
 }

@@ -47,8 +47,8 @@ class Recording(MemoryTransport):
         self._heard += path.encode() + body + response.body
         return response
 
-    async def fetch(self, capability: str, start: int) -> AsyncGenerator[bytes, None]:
-        async for piece in super().fetch(capability, start):
+    async def fetch(self, capability: str, start: int, length: int | None = None) -> AsyncGenerator[bytes, None]:
+        async for piece in super().fetch(capability, start, length):
             self._heard += piece
             yield piece
 
