@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -162,16 +163,17 @@ class TlsKey:
         return f"TlsKey(fingerprint={self.fingerprint.hex()})"
 
 
-def create_tls_key(seed: bytes) -> TlsKey:
+def create_tls_key(seed: bytes, extend: Callable[[bytes], x509.ExtensionType] | None = None) -> TlsKey:
     """A key and a certificate from a 32-byte `seed`, valid from 1970 to 9999 so that no PC's clock can refuse it.
 
-    The certificate's signature is deterministic (RFC 6979). It is kept once made all the same: grants name its hash.
+    `extend` gives an extension for the certificate from the public key (SubjectPublicKeyInfo, DER). The certificate's
+    signature is deterministic (RFC 6979). It is kept once made all the same: grants name its hash.
     """
     wide = blake3(tagged(_TLS, seed)).digest(length=48)
     scalar = int.from_bytes(wide, "big") % (_P256_ORDER - 1) + 1
     key = ec.derive_private_key(scalar, ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "relais")])
-    certificate = (
+    builder = (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
@@ -180,14 +182,21 @@ def create_tls_key(seed: bytes) -> TlsKey:
         .not_valid_before(dt.datetime(1970, 1, 1, tzinfo=dt.UTC))
         # RFC 5280 §4.1.2.5: this date says that a certificate has no expiry.
         .not_valid_after(dt.datetime(9999, 12, 31, 23, 59, 59, tzinfo=dt.UTC))
-        .sign(key, hashes.SHA256(), ecdsa_deterministic=True)
     )
+    if extend is not None:
+        builder = builder.add_extension(extend(key_info(key.public_key())), critical=False)
+    certificate = builder.sign(key, hashes.SHA256(), ecdsa_deterministic=True)
     return TlsKey(
         private=key.private_bytes(
             serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         ),
         certificate=certificate.public_bytes(serialization.Encoding.DER),
     )
+
+
+def key_info(key: ec.EllipticCurvePublicKey) -> bytes:
+    """A public key as a certificate holds it (SubjectPublicKeyInfo, DER)."""
+    return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 
 @dataclass(frozen=True, slots=True)

@@ -175,6 +175,18 @@ MAX_BACKUP_HEAD_BYTES: Final = 64 * KiB
 LOG_FILE_BYTES: Final = 2 * MiB
 LOG_FILES_KEPT: Final = 4
 
+# connections and requests of a listener
+MAX_CONNECTIONS: Final = 50_000
+MAX_ASKING: Final = 2_048  # whose request is not whole
+MAX_ASKING_PER_ADDRESS: Final = 512  # a school may be one address
+MAX_REQUESTS_PER_ADDRESS: Final = 512
+MAX_REQUEST_FIELDS: Final = 64
+MAX_REQUEST_LINE_BYTES: Final = 8 * KiB
+
+# a server's TLS certificate
+MAX_TLS_BINDING_BYTES: Final = 16 * KiB
+MAX_TLS_FILE_BYTES: Final = 256 * KiB
+
 # networks on the way
 MAX_PROXY_SCRIPT_BYTES: Final = 1 * MiB
 MAX_AUTHORITIES_BYTES: Final = 1 * MiB

@@ -35,7 +35,7 @@ from sync_agent.app import BINDING_FILE, DEVICE_KEYS_FILE, ENROLMENT_FILE, Agent
 from sync_agent.binding import Hardware
 from sync_agent.hardware import hardware
 from sync_agent.http_transport import HttpTransport
-from sync_agent.sealed_calls import newest_certificate
+from sync_agent.server_chain import newest_certificate, root_in
 from sync_agent.session import Session
 from sync_agent.succession import bind, made_elsewhere
 from sync_agent.sync_result import SyncResult
@@ -78,6 +78,7 @@ async def enroll(
     if not name.strip() or len(name) > MAX_NAME_CHARS:
         raise BadInput(Code.BAD_NAME, f"a device's name has 1 to {MAX_NAME_CHARS} characters")
     transport = connect(url)
+    transport.hold_to(invitation.matches)
     try:
         if not (folder / ENROLMENT_FILE).exists():
             enrolment = await _let_in(
@@ -127,8 +128,7 @@ async def _let_in(
     if not response.is_ours or response.status != _OK:
         raise error_in(response, url)
     chain = parse_chain(response.body)
-    roots = {entry.header.author for entry in chain if entry.header.kind == Kind.CERTIFICATE}
-    root = next((root for root in roots if invitation.matches(territory_id(root))), None)
+    root = root_in(chain, invitation.matches)
     if root is None:
         raise Refused(
             Code.WRONG_TERRITORY,

@@ -6,7 +6,8 @@ Rules:
 - a body is read up to its bound and refused at the first byte too many;
 - whatever does not speak this protocol is named for what it is (`answers`), and never taken for the server's word;
 - nothing waits for ever: connecting, silence and crawling each have their bound, and what was cut is gone on with;
-- the way is that of `network.route`: proxies in order, then the direct way; who vouches is `network.trust`'s.
+- the way is that of `network.route`: proxies in order, then the direct way;
+- who vouches is `network.trust`'s, unless the server shows its own certificate (`network.own_certificate`).
 """
 
 # ruff: noqa: D102  (the interface says what each method means)
@@ -25,16 +26,18 @@ from urllib.parse import urlsplit
 import aiohttp
 from aiohttp.abc import AbstractResolver
 
-from protocol.errors import Code, NoAnswer, PeerFault, TooLarge
+from protocol.errors import Code, NoAnswer, PeerFault, Refused, TooLarge
 from protocol.limits import MAX_ANSWER_BYTES, KiB, MiB
 from protocol.wire import CONTENT_TYPE, LIVE_PATH, LIVENESS_PATH, OFFSET_HEADER, PACK_TYPE, PACKS_PATH
 from sync_agent.answers import Response, error_in, portal_in, recognised, unreachable
 from sync_agent.network.names import SteadyResolver
+from sync_agent.network.own_certificate import AnotherTerritoryError, OwnCertificateContext
 from sync_agent.network.proxies import Proxy
 from sync_agent.network.route import Route
 from sync_agent.network.settings import Network
 from sync_agent.network.trouble import Seen, Trouble, no_answer, seen_in
 from sync_agent.network.trust import who_vouches
+from sync_agent.server_chain import IsOurs
 from sync_agent.transport import Traffic
 
 CONNECT_S: Final = 10.0
@@ -95,6 +98,11 @@ class HttpTransport:
         self._opened: aiohttp.ClientSession | None = None
         self._range_bytes: int | None = None
         self._looked: tuple[float, Seen | None] | None = None
+        self._is_ours: IsOurs | None = None
+        self._asks_authorities = False
+
+    def hold_to(self, is_ours: IsOurs) -> None:
+        self._is_ours = is_ours
 
     async def post(self, path: str, body: bytes) -> Response:
         self.traffic.round_trips += 1
@@ -223,16 +231,47 @@ class HttpTransport:
         if proxy is not None and not proxy.is_spoken:
             raise no_answer(self.url, Seen(Trouble.PROXY_KIND, proxy.url))
         try:
-            try:
-                response = await self._post(proxy, path, body)
-            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as reason:
-                # The server closed an idle connection at the moment of the call; a call may be repeated.
-                if isinstance(reason, aiohttp.ClientConnectorError):
-                    raise
-                response = await self._post(proxy, path, body)
+            response = await self._post_trusting(proxy, path, body)
         except _NETWORK_ERRORS as reason:
             raise await self._explained(reason, proxy) from reason
         return recognised(response, self.url, proxy)
+
+    async def _post_trusting(self, proxy: Proxy | None, path: str, body: bytes) -> Response:
+        """A server shows its own certificate, or one that the system's authorities judge: what held last goes first."""
+        if self._is_ours is None:
+            return await self._post_twice(proxy, path, body)
+        try:
+            return await self._post_twice(proxy, path, body)
+        except aiohttp.ClientConnectorCertificateError as reason:
+            self._refuse_others(reason)
+            first = reason
+        await self._judge_otherwise()
+        try:
+            return await self._post_twice(proxy, path, body)
+        except aiohttp.ClientConnectorCertificateError as reason:
+            self._refuse_others(reason)
+            by_authorities = reason if self._asks_authorities else first
+            await self._judge_otherwise()
+            raise by_authorities from None
+
+    def _refuse_others(self, reason: aiohttp.ClientConnectorCertificateError) -> None:
+        if isinstance(reason.certificate_error, AnotherTerritoryError):
+            raise Refused(
+                Code.WRONG_TERRITORY, f"a server of another territory answers at {self.url}; nothing was given to it"
+            ) from reason
+
+    async def _judge_otherwise(self) -> None:
+        self._asks_authorities = not self._asks_authorities
+        await self.close()
+
+    async def _post_twice(self, proxy: Proxy | None, path: str, body: bytes) -> Response:
+        try:
+            return await self._post(proxy, path, body)
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as reason:
+            # The server closed an idle connection at the moment of the call; a call may be repeated.
+            if isinstance(reason, aiohttp.ClientConnectorError):
+                raise
+            return await self._post(proxy, path, body)
 
     async def _post(self, proxy: Proxy | None, path: str, body: bytes) -> Response:
         session = await self._session()
@@ -264,8 +303,7 @@ class HttpTransport:
 
     async def _session(self) -> aiohttp.ClientSession:
         if self._opened is None:
-            secure = urlsplit(self.url).scheme == "https"
-            context = await asyncio.to_thread(self._network.trusting) if secure else None
+            context = await self._trust() if urlsplit(self.url).scheme == "https" else None
             self._opened = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(
                     limit=MAX_CONNECTIONS,
@@ -283,6 +321,11 @@ class HttpTransport:
                 auto_decompress=False,
             )
         return self._opened
+
+    async def _trust(self) -> ssl.SSLContext:
+        if self._is_ours is None or self._asks_authorities:
+            return await asyncio.to_thread(self._network.trusting)
+        return OwnCertificateContext(self._is_ours)
 
     # --- listening ----------------------------------------------------------------------------------------------------
 

@@ -26,7 +26,7 @@ from protocol.introduction import introduced, is_introduction
 from protocol.limits import MAX_LAN_CALLERS
 from protocol.messages import encode_chain
 from protocol.replica.http.calls import Calls
-from protocol.replica.http.connections import listening
+from protocol.replica.http.connections import Bounds, listening
 from protocol.replica.http.content import Packs
 from protocol.replica.http.live import Live
 from protocol.replica.http.meter import Direction, Result
@@ -40,7 +40,7 @@ from sync_agent.lan_scope import LanScope
 from sync_agent.meeting import MISDIRECTED, chain_for, secrets_of
 
 SECRETS_KEPT_S: Final = 5.0
-MAX_CONNECTIONS: Final = 8 * MAX_LAN_CALLERS
+BOUNDS: Final = Bounds(connections=8 * MAX_LAN_CALLERS, asking=4 * MAX_LAN_CALLERS, per_address=2 * MAX_LAN_CALLERS)
 GRACE_S: Final = 1.0
 
 _GENERATION_BYTES: Final = 8
@@ -139,9 +139,7 @@ def _application(responder: LanResponder) -> web.Application:
 async def serving(responder: LanResponder, address: Address, tls: ssl.SSLContext) -> AsyncIterator[str]:
     """Answer at an address while the context lasts; its URL. Raises as `connections.listening` does."""
     app = _application(responder)
-    async with listening(
-        app, address.host, address.port, grace_s=GRACE_S, tls=tls, max_connections=MAX_CONNECTIONS
-    ) as url:
+    async with listening(app, address.host, address.port, grace_s=GRACE_S, tls=tls, bounds=BOUNDS) as url:
         yield url
 
 

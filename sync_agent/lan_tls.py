@@ -12,35 +12,17 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import secrets
 import ssl
 from pathlib import Path
-from typing import Final, Self
-
-from cryptography import x509
-from cryptography.hazmat.primitives import serialization
+from typing import Self
 
 from protocol.identity import TlsKey
-from protocol.replica.private_file import write_private
-
-_LENT_FOLDER: Final = "keys"
+from protocol.replica.http.tls import context_of
 
 
 def listener_context(key: TlsKey, folder: Path) -> ssl.SSLContext:
-    """What a listener needs. The library reads keys from files only: one lies in DIR/keys for that moment."""
-    private = serialization.load_der_private_key(key.private, None).private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    certificate = x509.load_der_x509_certificate(key.certificate).public_bytes(serialization.Encoding.PEM)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    lent = folder / _LENT_FOLDER / f"lan-{secrets.token_hex(8)}"
-    try:
-        write_private(lent, private + certificate)
-        context.load_cert_chain(lent)
-    finally:
-        lent.unlink(missing_ok=True)
-    return context
+    """What a listener needs. Raises `LocalFailure`."""
+    return context_of(key, folder, oldest=ssl.TLSVersion.TLSv1_3)
 
 
 class _ComparedTls(ssl.SSLObject):

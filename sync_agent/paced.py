@@ -19,6 +19,7 @@ from typing import Final
 
 from protocol.errors import LocalFailure, NoAnswer
 from sync_agent.answers import Response
+from sync_agent.server_chain import IsOurs
 from sync_agent.spending import Budget
 from sync_agent.transport import Transport
 from sync_agent.yielding import LOST_S, PROBE_S
@@ -45,6 +46,9 @@ class PacedTransport:
         self._transfers = 0
         self._looking: asyncio.Task[None] | None = None
         self.traffic = inner.traffic
+
+    def hold_to(self, is_ours: IsOurs) -> None:
+        self._inner.hold_to(is_ours)
 
     async def post(self, path: str, body: bytes) -> Response:
         response = await self._inner.post(path, body)

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from protocol.entry import Entry, Kind, signature_holds
+from protocol.entry import Entry
 from protocol.envelope import open_answer, seal_request
 from protocol.errors import Code, LocalFailure, PeerFault, Refused
 from protocol.identity import AgreementKey
@@ -27,6 +27,7 @@ from protocol.wire import RECONCILE_PATH, SYNC_PATH, Call
 from sync_agent.answers import error_in
 from sync_agent.app import Agent
 from sync_agent.network.trouble import Seen, Trouble
+from sync_agent.server_chain import newest_certificate
 from sync_agent.transport import Transport
 
 MISDIRECTED: Final = 421
@@ -153,20 +154,3 @@ async def newest_server(replica: Replica) -> tuple[Authority, int]:
         raise LocalFailure(Code.DAMAGED, "this machine has lost the server's certificate; enrol it again")
     at, newest = max(dated, key=lambda pair: (pair[0], pair[1].grant))
     return newest, at
-
-
-def newest_certificate(chain: tuple[Entry, ...], root: bytes, territory: bytes) -> Entry:
-    """The newest certificate in a chain that `root` signed for its territory. Raises `Refused(WRONG_TERRITORY)`."""
-    certificates = [
-        entry
-        for entry in chain
-        if entry.header.kind == Kind.CERTIFICATE
-        and (entry.header.author, entry.header.grant, entry.header.space) == (root, None, territory)
-        and entry.payload is not None
-        and signature_holds(entry)
-    ]
-    if not certificates:
-        raise Refused(
-            Code.WRONG_TERRITORY, "a server of another territory answers at this address; nothing was given to it"
-        )
-    return max(certificates, key=lambda entry: (entry.header.at, entry.id))

@@ -91,6 +91,7 @@ class Session:
     def __init__(self, agent: Agent, transport: Transport) -> None:
         self.agent = agent
         self.transport = transport
+        transport.hold_to(agent.replica.territory.__eq__)
         self._store = agent.replica.store
         self._content = agent.replica.content
         self._calls = SealedCalls(agent, transport)

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit, urlunsplit
 from protocol.errors import BadInput, Code
 from sync_agent.addresses import is_loopback
 from sync_agent.answers import Response
+from sync_agent.server_chain import IsOurs
 
 
 @dataclass(slots=True)
@@ -40,6 +41,10 @@ class Transport(Protocol):
     """A way to one server. Every method raises `NoAnswer` when nobody answers, or somebody else does."""
 
     traffic: Traffic
+
+    def hold_to(self, is_ours: IsOurs) -> None:
+        """Take a server's own TLS certificate for good if it is bound to a root of such a territory."""
+        ...
 
     async def post(self, path: str, body: bytes) -> Response:
         """The answer to a call: a message of this protocol whatever its status, or an unsealed error as JSON."""

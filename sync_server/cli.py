@@ -112,7 +112,18 @@ async def run(
     call: Call,
     *,
     listen: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where to listen.")] = DEFAULT_LISTEN,
-    behind_proxy: Annotated[bool, typer.Option(help="A proxy with TLS stands in front of this address.")] = False,
+    behind_proxy: Annotated[
+        bool, typer.Option(help="Plain HTTP: a proxy with TLS stands in front of this address.")
+    ] = False,
+    tls: Annotated[
+        bool, typer.Option("--tls", help="TLS on loopback too; everywhere else it is spoken in any case.")
+    ] = False,
+    tls_cert: Annotated[
+        str | None, typer.Option(metavar="FILE", help="An official certificate with its chain (PEM), instead of ours.")
+    ] = None,
+    tls_key: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Its key (PEM). Both are read again when they are renewed.")
+    ] = None,
     database: Annotated[str | None, typer.Option(metavar="URL", help="For a later version.")] = None,
     blobs: Annotated[str | None, typer.Option(metavar="URL", help="For a later version.")] = None,
     log_file: LogFile = None,
@@ -124,7 +135,16 @@ async def run(
     from sync_server.config import run_config  # noqa: PLC0415
     from sync_server.service import run_server  # noqa: PLC0415
 
-    config = run_config(call.data_dir, listen=listen, behind_proxy=behind_proxy, database=database, blobs=blobs)
+    config = run_config(
+        call.data_dir,
+        listen=listen,
+        behind_proxy=behind_proxy,
+        tls=tls,
+        tls_cert=tls_cert,
+        tls_key=tls_key,
+        database=database,
+        blobs=blobs,
+    )
     notifier = Notifier.taken_from(os.environ, os.getpid())
     with logging_to(log_file, os.environ.get("JOURNAL_STREAM")):
         await run_server(

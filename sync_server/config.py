@@ -1,4 +1,8 @@
-"""How `run` was asked to run: one frozen value, and the rules for where a server may listen."""
+"""How `run` was asked to run: one frozen value, and the rules for where and how a server listens.
+
+Rules: plain HTTP only on loopback, or for a proxy that was declared (`--behind-proxy`); everywhere else TLS, with the
+server's own certificate unless an official one was given.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import ipaddress
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Final
 
@@ -19,33 +24,62 @@ MAX_PORT: Final = 65_535
 _NO_KITS_IN: Final = frozenset({PACKS, PARTS, DAMAGED})
 
 
+class Tls(Enum):
+    """What the listener speaks: no TLS, TLS with the server's own certificate, or with an official one."""
+
+    NONE = "none"
+    OWN = "own"
+    OFFICIAL = "official"
+
+
 @dataclass(frozen=True, slots=True)
 class RunConfig:
-    """`host` is an address or name, without brackets; port 0 lets the system choose."""
+    """`host` is an address or name, without brackets; port 0 lets the system choose.
+
+    `official` are the files of an official certificate and of its key.
+    """
 
     data_dir: Path
     host: str
     port: int
     behind_proxy: bool
+    tls: Tls = Tls.NONE
+    official: tuple[Path, Path] | None = None
+
+    @property
+    def is_reached_by_others(self) -> bool:
+        """Whether other machines reach the listener itself."""
+        return not is_loopback(self.host)
 
 
 def run_config(
-    data_dir: Path, *, listen: str, behind_proxy: bool, database: str | None = None, blobs: str | None = None
+    data_dir: Path,
+    *,
+    listen: str,
+    behind_proxy: bool = False,
+    tls: bool = False,
+    tls_cert: str | None = None,
+    tls_key: str | None = None,
+    database: str | None = None,
+    blobs: str | None = None,
 ) -> RunConfig:
-    """What the options of `run` mean. Raises `BadInput` (USAGE, NOT_LOOPBACK, NOT_YET)."""
+    """What the options of `run` mean. Raises `BadInput` (USAGE, NOT_YET)."""
     if database is not None or blobs is not None:
         option = "--blobs" if database is None else "--database"
         raise BadInput(
             Code.NOT_YET, f"{option} is for a later version: this one keeps everything in its data folder; leave it out"
         )
     host, port = address_of(listen)
-    if not is_loopback(host) and not behind_proxy:
+    if (tls_cert is None) != (tls_key is None):
+        raise BadInput(Code.USAGE, "--tls-cert and --tls-key go together: the certificate with its chain, and its key")
+    if behind_proxy and (tls or tls_cert is not None):
         raise BadInput(
-            Code.NOT_LOOPBACK,
-            f"{listen} can be reached from other machines, and this version has no TLS of its own: listen on "
-            "127.0.0.1, or put a proxy with TLS in front and say --behind-proxy",
+            Code.USAGE, "with --behind-proxy the proxy in front speaks TLS; leave out --tls, --tls-cert and --tls-key"
         )
-    return RunConfig(data_dir, host, port, behind_proxy)
+    if tls_cert is not None and tls_key is not None:
+        return RunConfig(data_dir, host, port, False, Tls.OFFICIAL, (Path(tls_cert), Path(tls_key)))
+    own = tls or not (behind_proxy or is_loopback(host))
+    return RunConfig(data_dir, host, port, behind_proxy, Tls.OWN if own else Tls.NONE)
 
 
 def address_of(listen: str) -> tuple[str, int]:
@@ -75,7 +109,7 @@ def is_loopback(host: str) -> bool:
 
 def check_kit(config: RunConfig) -> None:
     """Raise `BadInput(KIT_EXPOSED)` where an unprotected kit lies beside a listener that others can reach (§ Trust)."""
-    if is_loopback(config.host):
+    if not config.is_reached_by_others:
         return
     for path in _small_files(config.data_dir):
         if _is_bare_kit(path):

@@ -10,16 +10,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
+from blake3 import blake3
+
 from protocol import canonical
 from protocol.errors import Code, LocalFailure, PeerFault, TooLarge
-from protocol.identity import SEED_BYTES, AgreementKey, SigningKey
+from protocol.identity import SEED_BYTES, AgreementKey, SigningKey, TlsKey, tagged
 from protocol.limits import MAX_DEVICE_KEYS_BYTES
 from protocol.replica.private_file import make_private_folder, write_private
+from protocol.server_tls import bound_tls_key
 from protocol.structure import GENERATION_BYTES
 from sync_server.data_folder import KEYS_FILE, KEYS_FOLDER, TERRITORY_FILE, not_initialised
 
 CAPABILITY_KEY_BYTES: Final = 32
 _FORMAT: Final = 0
+_TLS: Final = b"relais/0 tls seed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,14 @@ class ServerKeys:
     def create(cls, signing_seed: bytes, agreement_seed: bytes, capability: bytes) -> Self:
         """New keys from three independent draws of 32 random bytes."""
         return cls(SigningKey(signing_seed), AgreementKey(agreement_seed), capability)
+
+    def tls(self, chain: bytes) -> TlsKey:
+        """The key and the certificate of the server's own TLS, always the same with the same keys and chain.
+
+        `chain` is what the server shows of itself; nothing more is kept for TLS, so that a backup lacks nothing.
+        """
+        seed = blake3(tagged(_TLS, self.capability), key=self.signing.seed).digest()
+        return bound_tls_key(seed, self.signing, chain)
 
     def write(self, folder: Path, name: str = KEYS_FILE) -> None:
         """Make them durable in DIR. Raises `LocalFailure`."""

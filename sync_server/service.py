@@ -23,12 +23,13 @@ from typing import Final
 
 from protocol.deflate_parameters import profile
 from protocol.errors import LocalFailure, RelaisError
+from protocol.limits import MAX_ASKING_PER_ADDRESS, MAX_CONNECTIONS
 from protocol.replica.background import background
 from protocol.replica.console import installed_version
 from protocol.replica.control import serve_control
 from protocol.replica.database import must_open_again
 from protocol.replica.eraser import SWEEP_INTERVAL_S, Eraser
-from protocol.replica.http.connections import listening
+from protocol.replica.http.connections import Bounds, listening
 from protocol.replica.operation import JSON, Incoming, Operation, Outgoing, Params, Table
 from protocol.replica.ownership import Ownership
 from protocol.replica.replica import Entropy
@@ -40,13 +41,14 @@ from protocol.wire import Call
 from sync_server.api.health import Health
 from sync_server.api.routes import Traffic, application
 from sync_server.app import Server, opened
-from sync_server.config import RunConfig, check_kit
+from sync_server.config import RunConfig, Tls, check_kit
 from sync_server.contacts import FLUSH_INTERVAL_S
 from sync_server.data_folder import check_initialised
 from sync_server.handlers.enrolment import Enrolment
 from sync_server.handlers.figures import store_families
 from sync_server.handlers.survey import Survey
 from sync_server.handlers.upkeep import readiness
+from sync_server.listener_tls import check_tls, listener_tls
 from sync_server.metrics import Counters, Family
 from sync_server.operations import operations
 from sync_server.strong import StrongKeeper
@@ -58,6 +60,8 @@ GRACE_S: Final = 10.0
 LAST_GRACE_S: Final = 1.0
 SPACE_KEYS_INTERVAL_S: Final = 15.0
 PREPARE_INTERVAL_S: Final = 20.0
+OTHER_DESCRIPTORS: Final = 256
+"""Files of the store, packs that are read, the control channel."""
 
 
 async def run_server(
@@ -71,7 +75,7 @@ async def run_server(
     """Serve until a signal, or `stopping`, says stop. Raises `BadInput`, `LocalFailure`."""
     check_initialised(config.data_dir)
     check_kit(config)
-    _allow_many_connections()
+    check_tls(config)
     stop = Stop()
     with stop.on_signals(), await own(config.data_dir, stop.asked) as owner:
         async with (
@@ -151,9 +155,14 @@ class Service:
         app = application(
             server.responder,
             self._counters,
-            Health(self._readiness, self._families),
+            Health(
+                self._readiness,
+                self._families,
+                inside_only=config.is_reached_by_others and config.tls is not Tls.NONE,
+            ),
             self._traffic,
             self._stop.watch,
+            only_tls=config.tls is Tls.OFFICIAL,
         )
         pages = Pages(
             self._survey,
@@ -164,7 +173,14 @@ class Service:
         )
         pages.add_to(app)
         async with AsyncExitStack() as stack:
-            url = await stack.enter_async_context(listening(app, config.host, config.port, grace_s=LAST_GRACE_S))
+            tls = await stack.enter_async_context(listener_tls(server, config))
+            bounds = Bounds(
+                connections=_possible_connections(),
+                per_address=None if config.behind_proxy else MAX_ASKING_PER_ADDRESS,
+            )
+            url = await stack.enter_async_context(
+                listening(app, config.host, config.port, grace_s=LAST_GRACE_S, tls=tls, bounds=bounds)
+            )
             stack.push_async_callback(pages.close)
             await stack.enter_async_context(serve_control(self._table(), self._owner))
             await stack.enter_async_context(background(self._flush_contacts()))
@@ -257,11 +273,20 @@ class Service:
         return watched
 
 
-def _allow_many_connections() -> None:
-    """A connection is a descriptor, and the usual 1,024 are soon gone when every machine calls in the same minute."""
-    if sys.platform != "win32":
-        import resource  # noqa: PLC0415 — not on every platform
+def _possible_connections() -> int:
+    """How many connections there may be, once this process may have as many as the system allows.
 
-        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-        with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    A connection is a descriptor, and the usual 1,024 are soon gone when every machine calls in the same minute.
+    """
+    if sys.platform == "win32":
+        return MAX_CONNECTIONS
+    import resource  # noqa: PLC0415 — not on every platform
+
+    usual, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    except (OSError, ValueError):
+        most = usual
+    if most == resource.RLIM_INFINITY:
+        return MAX_CONNECTIONS
+    return max(min(MAX_CONNECTIONS, most - OTHER_DESCRIPTORS), OTHER_DESCRIPTORS)

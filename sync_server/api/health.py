@@ -9,6 +9,7 @@ from typing import Final, Protocol
 
 from aiohttp import web
 
+from sync_server.config import is_loopback
 from sync_server.metrics import CONTENT_TYPE, Family, exposition
 
 PER_DEVICE: Final = "per-device"
@@ -29,16 +30,21 @@ class Health:
         self,
         readiness: Callable[[], Awaitable[Mapping[str, str]]],
         families: Families,
+        *,
+        inside_only: bool = False,
     ) -> None:
+        """`inside_only`: readiness and figures are for this machine, because others reach the listener itself."""
         self._readiness = readiness
         self._families = families
+        self._inside_only = inside_only
 
     async def live(self, _request: web.Request) -> web.Response:
         """The process runs: 200. Nothing is looked at."""
         return web.Response(text="alive\n")
 
-    async def ready(self, _request: web.Request) -> web.Response:
+    async def ready(self, request: web.Request) -> web.Response:
         """200 if calls can be served, else 503 with what is wrong, by part."""
+        self._check_inside(request)
         problems = await self._readiness()
         status = HTTPStatus.SERVICE_UNAVAILABLE if problems else HTTPStatus.OK
         document = {"ready": not problems, "problems": dict(problems)}
@@ -46,5 +52,19 @@ class Health:
 
     async def metrics(self, request: web.Request) -> web.Response:
         """What Prometheus reads; with `?per-device`, series of every device too."""
+        self._check_inside(request)
         text = exposition(await self._families(per_device=PER_DEVICE in request.query))
         return web.Response(body=text.encode(), headers={"Content-Type": CONTENT_TYPE})
+
+    def _check_inside(self, request: web.Request) -> None:
+        if self._inside_only and not _is_from_here(request):
+            raise web.HTTPNotFound
+
+
+def _is_from_here(request: web.Request) -> bool:
+    """Whether this machine asks: over loopback, or by the address that the listener has."""
+    transport = request.transport
+    if transport is None:
+        return False
+    peer, own = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
+    return bool(peer and own) and (peer[0] == own[0] or is_loopback(str(peer[0])))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Final
 
 from aiohttp import web
 
@@ -16,6 +17,17 @@ from protocol.replica.serving import Responder
 from protocol.wire import ENROLL_PATH, LIVE_PATH, LIVENESS_PATH, PACKS_PATH, RECONCILE_PATH, SYNC_PATH, Call
 from sync_server.api.health import Health
 from sync_server.metrics import Counters
+
+FOR_BROWSERS: Final[Mapping[str, str]] = {
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+"""On every answer that is not a call's, unless a page says something of its own."""
+ONLY_TLS: Final[Mapping[str, str]] = {"Strict-Transport-Security": "max-age=31536000"}
 
 
 class Traffic:
@@ -52,8 +64,13 @@ def application(
     health: Health,
     traffic: Traffic,
     on_failure: Callable[[LocalFailure], None],
+    *,
+    only_tls: bool = False,
 ) -> web.Application:
-    """The HTTP side of a server. Failures of this machine that are not sealed to a caller reach `on_failure`."""
+    """The HTTP side of a server. Failures of this machine that are not sealed to a caller reach `on_failure`.
+
+    `only_tls`: browsers are told never to speak to this name without TLS, nor past a certificate that is not in order.
+    """
     app = web.Application(middlewares=[Problems(on_failure).middleware, traffic.middleware])
     calls = Calls(responder, counters)
     packs = Packs(responder, counters)
@@ -68,11 +85,19 @@ def application(
     app.router.add_get(LIVENESS_PATH, health.live)
     app.router.add_get("/readyz", health.ready)
     app.router.add_get("/metrics", health.metrics)
-    app.on_response_prepare.append(_few_headers)
+    app.on_response_prepare.append(_Headers(only_tls=only_tls))
     return app
 
 
-async def _few_headers(_request: web.Request, response: web.StreamResponse) -> None:
-    """A quiet sync costs under a kilobyte (R13): what nobody reads is left out."""
-    response.headers.popall("Server", None)
-    response.headers.popall("Date", None)
+class _Headers:
+    """A quiet sync costs under a kilobyte (R13): what nobody reads is left out, what browsers read is for browsers."""
+
+    def __init__(self, *, only_tls: bool) -> None:
+        self._for_browsers = {**FOR_BROWSERS, **(ONLY_TLS if only_tls else {})}
+
+    async def __call__(self, request: web.Request, response: web.StreamResponse) -> None:
+        response.headers.popall("Server", None)
+        response.headers.popall("Date", None)
+        if not request.path.startswith("/v1/"):
+            for name, value in self._for_browsers.items():
+                response.headers.setdefault(name, value)

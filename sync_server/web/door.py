@@ -1,9 +1,10 @@
 """Under which name, from where, and with which headers the pages are served.
 
 Rules:
-- without a proxy the server listens on loopback only, and the pages answer to loopback names only: a name that was
-  rebound to this machine reaches nothing;
-- behind a proxy any name may lead here, and cookies are for TLS only;
+- on loopback the pages answer to loopback names only: a name that was rebound to this machine reaches nothing;
+- behind a proxy, and where other machines reach the listener, any name may lead here: a session's cookie belongs to the
+  name under which it was given, so that a rebound one has none;
+- where TLS is spoken, here or by the proxy, cookies are for TLS only;
 - what changes something must come from our own pages: by `Sec-Fetch-Site`, which no page can forge, or by an `Origin`
   that is the `Host`;
 - while there is no account, nothing is shown, and only this machine is told so;
@@ -19,7 +20,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from sync_server.config import RunConfig, is_loopback
+from sync_server.config import RunConfig, Tls, is_loopback
 
 POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "
@@ -53,24 +54,25 @@ class Door:
 
     def __init__(self, config: RunConfig) -> None:
         self._behind_proxy = config.behind_proxy
-        self.is_local: Final = is_loopback(config.host) and not config.behind_proxy
-        self.cookie: Final = f"__Host-{_COOKIE}" if config.behind_proxy else _COOKIE
+        self._secure: Final = config.behind_proxy or config.tls is not Tls.NONE
+        self.is_local: Final = not (config.is_reached_by_others or config.behind_proxy)
+        self.cookie: Final = f"__Host-{_COOKIE}" if self._secure else _COOKIE
 
     def check(self, request: web.Request) -> None:
         """Raise `Turned` for a name that is not ours, or a change that does not come from our pages."""
         host = request.headers.get("Host", "")
-        if not self._behind_proxy and not _is_loopback_authority(host):
+        if self.is_local and not _is_loopback_authority(host):
             raise Turned(HTTPStatus.MISDIRECTED_REQUEST, "problem.host")
         if request.method not in _SAFE and not _is_from_our_pages(request, host):
             raise Turned(HTTPStatus.FORBIDDEN, "problem.refused")
 
     def set_cookie(self, response: web.StreamResponse, token: str) -> None:
         """Give the browser its session's token."""
-        response.set_cookie(self.cookie, token, path="/", httponly=True, samesite="Strict", secure=self._behind_proxy)
+        response.set_cookie(self.cookie, token, path="/", httponly=True, samesite="Strict", secure=self._secure)
 
     def drop_cookie(self, response: web.StreamResponse) -> None:
         """Let the browser forget it."""
-        response.del_cookie(self.cookie, path="/", httponly=True, samesite="Strict", secure=self._behind_proxy)
+        response.del_cookie(self.cookie, path="/", httponly=True, samesite="Strict", secure=self._secure)
 
     def address_of(self, request: web.Request) -> str:
         """Who asks, as far as it can be known: behind a proxy, whom the proxy nearest to us saw."""

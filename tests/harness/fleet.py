@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from protocol.clock import at_from
 from protocol.entry import Kind, compose
@@ -21,13 +22,15 @@ from protocol.replica.http.connections import listening
 from protocol.replica.replica import Draft
 from protocol.roles import Role
 from protocol.structure import Grant
+from protocol.wire import Call
 from protocol.work import ContentRef, HandIn
 from sync_server.api.health import Health as HealthPages
 from sync_server.api.routes import Traffic, application
-from sync_server.config import RunConfig
+from sync_server.config import run_config
 from sync_server.handlers.administrators import add_administrator, verifier_of
 from sync_server.handlers.figures import store_families
 from sync_server.handlers.survey import Survey
+from sync_server.listener_tls import listener_tls
 from sync_server.metrics import Counters, Family
 from sync_server.web.pages import Pages
 from tests.harness.server_in_process import Member, Office, office
@@ -120,11 +123,15 @@ class Fleet:
 
 @asynccontextmanager
 async def pages_over(
-    made: Office, *, behind_proxy: bool = False, clock_s: Callable[[], float] = time.monotonic
+    made: Office, *, clock_s: Callable[[], float] = time.monotonic, **options: Any
 ) -> AsyncIterator[tuple[str, Survey]]:
-    """The server's HTTP side over an opened server: its URL and its survey. `clock_s` is for sessions and waits."""
+    """The server's HTTP side over an opened server: its URL and its survey. `clock_s` is for sessions and waits.
+
+    `options` are those of `run`.
+    """
     survey = Survey(made.server, time.monotonic)
     counters = Counters()
+    made.server.responder.add_handler(Call.ENROLL, made.enrolment.answer)
     made.server.contacts.observe_lag = counters.lag
 
     async def readiness() -> dict[str, str]:
@@ -134,11 +141,12 @@ async def pages_over(
         return [*await store_families(survey, "0", per_device=per_device), *counters.families()]
 
     app = application(made.server.responder, counters, HealthPages(readiness, families), Traffic(), _unforeseen)
-    config = RunConfig(made.server.folder, "127.0.0.1", 0, behind_proxy)
+    config = run_config(made.server.folder, **{"listen": "127.0.0.1:0", **options})
     pages = Pages(survey, config, entropy=os.urandom, clock_s=clock_s, on_failure=_unforeseen)
     pages.add_to(app)
     async with AsyncExitStack() as stack:
-        url = await stack.enter_async_context(listening(app, "127.0.0.1", 0, grace_s=1.0))
+        tls = await stack.enter_async_context(listener_tls(made.server, config))
+        url = await stack.enter_async_context(listening(app, "127.0.0.1", 0, grace_s=1.0, tls=tls))
         stack.push_async_callback(pages.close)
         yield url, survey
 

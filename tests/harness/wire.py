@@ -27,6 +27,7 @@ from protocol.wire import (
     Call,
 )
 from sync_agent.answers import Response, error_in, recognised
+from sync_agent.server_chain import IsOurs
 from sync_agent.transport import Traffic
 
 URL = "http://server.test"
@@ -100,6 +101,9 @@ class MemoryTransport:
     def __init__(self, frontage: Frontage) -> None:
         self.frontage = frontage
         self.traffic = Traffic()
+
+    def hold_to(self, is_ours: IsOurs) -> None:
+        del is_ours
 
     async def post(self, path: str, body: bytes) -> Response:
         self.traffic.round_trips += 1
@@ -197,6 +201,9 @@ class Faulty:
         self._inner = inner
         self.faults = faults or Faults()
         self.traffic = inner.traffic
+
+    def hold_to(self, is_ours: IsOurs) -> None:
+        del is_ours
 
     async def post(self, path: str, body: bytes) -> Response:
         self.faults.on_post(path)

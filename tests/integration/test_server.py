@@ -172,9 +172,8 @@ def test_a_folder_that_is_not_initialised_stays_as_it_is(tmp_path: Path, words: 
 
 
 WRONG_WORDS: list[tuple[tuple[str, ...], Code]] = [
-    (("run", "--listen", "0.0.0.0:0"), Code.NOT_LOOPBACK),
-    (("run", "--listen", "[::]:0"), Code.NOT_LOOPBACK),
-    (("run", "--listen", "relais.invalid:80"), Code.NOT_LOOPBACK),
+    (("run", "--listen", "127.0.0.1:0", "--tls", "--behind-proxy"), Code.USAGE),
+    (("run", "--listen", "127.0.0.1:0", "--tls-cert", "/nowhere/a", "--tls-key", "/nowhere/b"), Code.MISSING_FILE),
     (("run", "--listen", "nonsense"), Code.USAGE),
     (("run", "--database", "postgresql+asyncpg://x/y"), Code.NOT_YET),
     (("run", "--blobs", "s3://x"), Code.NOT_YET),
@@ -280,19 +279,21 @@ def test_a_second_server_on_the_same_folder_is_told_at_once(server: Machine) -> 
 def test_a_bare_kit_in_the_folder_keeps_the_server_from_the_network(tmp_path: Path) -> None:
     server = server_in(tmp_path / "server")
     server.ok("init", "--name", "Cher")
-    refused(server.run("run", "--listen", "0.0.0.0:0", "--behind-proxy"), 2, Code.KIT_EXPOSED)
+    for more in ((), ("--behind-proxy",)):
+        refused(server.run("run", "--listen", "0.0.0.0:0", *more), 2, Code.KIT_EXPOSED)
     (server.folder / "recovery-kit").rename(tmp_path / "kit")
-    line = server.start("--listen", "0.0.0.0:0", "--behind-proxy")
+    url = url_in(server.start("--listen", "0.0.0.0:0"))
     try:
-        assert http_call(url_in(line).replace(EVERYWHERE, "127.0.0.1"), "GET", "/livez").status == 200
+        assert url.startswith("https://"), "where others reach it, TLS is spoken"
+        assert http_call(url.replace(EVERYWHERE, "127.0.0.1"), "GET", "/livez").status == 200
     finally:
         server.kill()
 
 
 def test_options_come_from_the_environment_and_from_the_folders_file_too(server: Machine) -> None:
-    refused(server.run("run", SYNC_SERVER_LISTEN="0.0.0.0:0"), 2, Code.NOT_LOOPBACK)
-    (server.folder / "config.toml").write_text('[run]\nlisten = "[::]:0"\n', encoding="utf-8")
-    refused(server.run("run"), 2, Code.NOT_LOOPBACK)
+    refused(server.run("run", SYNC_SERVER_TLS_CERT="/nowhere"), 2, Code.USAGE)
+    (server.folder / "config.toml").write_text('[run]\nlisten = "nowhere"\n', encoding="utf-8")
+    refused(server.run("run"), 2, Code.USAGE)
     server.start("--listen", "127.0.0.1:0")
 
 

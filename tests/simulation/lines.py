@@ -15,6 +15,7 @@ from typing import Any, Protocol, TypeVar
 
 from protocol.errors import PeerFault
 from sync_agent.answers import Response, error_in, recognised
+from sync_agent.server_chain import IsOurs
 from sync_agent.transport import Traffic
 from tests.harness.wire import URL, Frontage, cut
 
@@ -132,6 +133,9 @@ class Line:
             if not self._happens(self.weather.lost):
                 yield await self._handled(responder.concerns(listener, news))
         raise cut()
+
+    def hold_to(self, is_ours: IsOurs) -> None:
+        """No TLS here."""
 
     async def renew(self) -> None:
         """Nothing stands here that could be let go."""

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from protocol.errors import BadInput, Code
 from protocol.identity import AgreementKey, SigningKey
 from protocol.kit import Argon2Cost, Kit, write_kit
-from sync_server.config import RunConfig, address_of, check_kit, is_loopback, run_config
+from sync_server.config import RunConfig, Tls, address_of, check_kit, is_loopback, run_config
 
 EVERYWHERE = "0.0.0.0"  # noqa: S104  (this is what is tried)
 KIT = Kit("Cher", SigningKey(bytes(32)), AgreementKey(bytes(range(32))))
@@ -45,17 +46,35 @@ def test_anything_else_may_be_reached_by_others(host: str) -> None:
     assert not is_loopback(host)
 
 
-def test_an_address_that_others_reach_needs_a_proxy_in_front(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("options", "spoken"),
+    [
+        ({"listen": "127.0.0.1:0"}, Tls.NONE),
+        ({"listen": "127.0.0.1:0", "tls": True}, Tls.OWN),
+        ({"listen": "0.0.0.0:80"}, Tls.OWN),
+        ({"listen": "relais.example:80"}, Tls.OWN),
+        ({"listen": "0.0.0.0:80", "behind_proxy": True}, Tls.NONE),
+        ({"listen": "[::]:443", "tls_cert": "a", "tls_key": "b"}, Tls.OFFICIAL),
+    ],
+)
+def test_only_loopback_and_a_proxy_are_spoken_to_in_clear(tmp_path: Path, options: dict[str, Any], spoken: Tls) -> None:
+    assert run_config(tmp_path, **options).tls is spoken
+
+
+@pytest.mark.parametrize(
+    "options", [{"tls_cert": "a"}, {"tls_key": "b"}, {"tls": True, "behind_proxy": True},
+                {"tls_cert": "a", "tls_key": "b", "behind_proxy": True}]
+)  # fmt: skip
+def test_options_that_contradict_each_other_are_refused(tmp_path: Path, options: dict[str, Any]) -> None:
     with pytest.raises(BadInput) as refusal:
-        run_config(tmp_path, listen="0.0.0.0:80", behind_proxy=False)
-    assert refusal.value.code is Code.NOT_LOOPBACK
-    assert run_config(tmp_path, listen="0.0.0.0:80", behind_proxy=True) == RunConfig(tmp_path, EVERYWHERE, 80, True)
+        run_config(tmp_path, listen="127.0.0.1:0", **options)
+    assert (refusal.value.code, refusal.value.exit_status) == (Code.USAGE, 2)
 
 
-@pytest.mark.parametrize("option", ["database", "blobs"])
-def test_engines_of_later_versions_are_refused_by_name(tmp_path: Path, option: str) -> None:
-    with pytest.raises(BadInput, match=f"--{option}") as refusal:
-        run_config(tmp_path, listen="127.0.0.1:0", behind_proxy=False, **{option: "x://y"})
+@pytest.mark.parametrize("options", [{"database": "x://y"}, {"blobs": "x://y"}])
+def test_engines_of_later_versions_are_refused_by_name(tmp_path: Path, options: dict[str, Any]) -> None:
+    with pytest.raises(BadInput, match=f"--{next(iter(options))}") as refusal:
+        run_config(tmp_path, listen="127.0.0.1:0", **options)
     assert refusal.value.code is Code.NOT_YET
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from protocol.replica.http.connections import HEADERS_TIMEOUT_S, UNREAD_TIMEOUT_S, Guarded, Guards
+from protocol.replica.http.connections import HEADERS_TIMEOUT_S, UNREAD_TIMEOUT_S, Bounds, Guarded, Guards, whose
 
 
 class Wire(asyncio.Transport):
@@ -60,14 +60,15 @@ async def guards() -> Guards:
 
 
 def connected(guards: Guards) -> tuple[Guarded, Wire]:
-    guarded, wire = Guarded(Heard(), guards, 0.0), Wire()
+    guarded, wire = Guarded(Heard(), guards, "192.0.2.1", 0.0), Wire()
+    assert guards.admit(guarded)
     guarded.connection_made(wire)
     return guarded, wire
 
 
 async def test_everything_is_passed_on(guards: Guards) -> None:
     inner = Heard()
-    guarded = Guarded(inner, guards, 0.0)
+    guarded = Guarded(inner, guards, "192.0.2.1", 0.0)
     guarded.connection_made(Wire())
     guarded.data_received(b"x")
     guarded.pause_writing()
@@ -112,14 +113,89 @@ async def test_a_request_under_way_and_the_silence_after_it_are_left_alone(guard
     assert wire.cut, "the next request's headers have their own time"
 
 
-async def test_an_answer_that_nobody_reads_is_cut_off_and_a_slow_reader_is_not(guards: Guards) -> None:
+async def test_an_answer_that_nobody_reads_or_only_sips_is_cut_off_and_a_slow_reader_is_not(guards: Guards) -> None:
     guarded, wire = connected(guards)
     guarded.begin()
-    wire.unread = 1000
-    guarded.look(1.0)
-    wire.unread = 999
-    guarded.look(UNREAD_TIMEOUT_S)
-    guarded.look(2 * UNREAD_TIMEOUT_S)
-    assert not wire.cut
-    guarded.look(2 * UNREAD_TIMEOUT_S + 1)
-    assert wire.cut
+    now_s = 0.0
+    for unread in (90_000, 85_000, 80_000, 95_000, 90_000):
+        now_s += UNREAD_TIMEOUT_S
+        wire.unread = unread
+        guarded.look(now_s)
+    assert not wire.cut, "much was taken each time, or more was put in its place"
+    for _ in range(3):
+        now_s += UNREAD_TIMEOUT_S / 2
+        wire.unread -= 10
+        guarded.look(now_s)
+    assert wire.cut, "a few bytes now and then are no reading"
+
+
+class Many:
+    """Connections of a listener with small bounds; `from_` makes one of an address."""
+
+    def __init__(self, **bounds: Any) -> None:
+        self.guards = Guards(Bounds(**bounds))
+
+    def from_(self, address: str) -> tuple[Guarded, Wire]:
+        guarded, wire = Guarded(Heard(), self.guards, address, 0.0), Wire()
+        wire.cut = not self.guards.admit(guarded)
+        guarded.connection_made(wire)
+        return guarded, wire
+
+
+async def test_the_longest_silent_of_an_address_makes_room_and_who_speaks_at_once_is_let_in() -> None:
+    many = Many(per_address=3, asking=100, connections=100)
+    silent = [many.from_("192.0.2.66") for _ in range(5)]
+    assert [wire.cut for _, wire in silent] == [True, True, False, False, False]
+    speaker, wire = many.from_("192.0.2.66")
+    speaker.begin()
+    speaker.end()
+    for _ in range(9):
+        many.from_("192.0.2.66")
+    assert not wire.cut, "who has spoken is none of the silent"
+    assert not many.from_("192.0.2.1")[1].cut
+
+
+async def test_silent_ones_of_many_addresses_are_few_in_all() -> None:
+    many = Many(per_address=3, asking=10, connections=100)
+    silent = [many.from_(f"192.0.2.{number}") for number in range(30)]
+    assert [wire.cut for _, wire in silent] == [True] * 20 + [False] * 10
+
+
+async def test_when_all_places_are_taken_the_longest_idle_goes_and_who_is_served_stays() -> None:
+    many = Many(per_address=None, asking=100, connections=3)
+    served = [many.from_("192.0.2.1") for _ in range(3)]
+    for guarded, _ in served:
+        guarded.begin()
+    assert many.from_("192.0.2.2")[1].cut, "nobody who is being served makes room"
+    for guarded, _ in served[1:]:
+        guarded.end()
+    assert not many.from_("192.0.2.2")[1].cut
+    assert [wire.cut for _, wire in served] == [False, True, False]
+    assert len(many.guards) == 3
+
+
+async def test_a_connection_that_goes_leaves_no_trace() -> None:
+    many = Many(per_address=2, asking=10, connections=10)
+    guarded, _ = many.from_("192.0.2.1")
+    guarded.data_received(b"GET")
+    guarded.begin()
+    guarded.end()
+    guarded.connection_lost(None)
+    guarded.connection_lost(None)
+    guards = many.guards
+    assert (len(guards), guards._asking, guards._asking_of, guards._idle) == (0, {}, {}, {})
+
+
+@pytest.mark.parametrize(
+    ("address", "counts_as"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
+        ("2001:db8:1:2:ffff::1", "2001:db8:1:2::"),
+        ("fe80::1%eth0", "fe80::"),
+        ("unknown" * 100, "unknown" * 9 + "u"),
+    ],
+)
+def test_a_site_of_ipv6_counts_as_one_address(address: str, counts_as: str) -> None:
+    assert whose(address) == counts_as

@@ -1,8 +1,14 @@
 """The listener, and deadlines for connections, which aiohttp alone keeps for an hour.
 
 A `Guarded` stands between a transport and aiohttp's protocol and passes everything on; what it sees on the way tells
-whether the other side is alive: headers must be whole, and answers must be read, within a time. Slow bodies are the
-business of `bodies`, silence between requests is aiohttp's.
+whether the other side is alive. Rules:
+
+- TLS must stand, headers must be whole, and answers must be read, within a time, however often a byte comes;
+- connections whose request is not whole are few, per address and in all: the one that has kept us waiting the longest
+  makes room for the next, so that whoever speaks at once is never kept out by those who are silent;
+- when there are as many connections as there may be, the one that has been idle the longest makes room.
+
+Slow bodies are the business of `bodies` and `calls`, silence between requests is aiohttp's.
 """
 
 # ruff: noqa: D102  (`asyncio.Protocol` says what its methods mean)
@@ -10,31 +16,62 @@ business of `bodies`, silence between requests is aiohttp's.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
+import ipaddress
 import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Final, cast
+from dataclasses import dataclass
+from typing import Final, TypeAlias, cast
 
 from aiohttp import web
 
 from protocol.errors import BadInput, Code, LocalFailure, RelaisError
+from protocol.limits import (
+    MAX_ASKING,
+    MAX_ASKING_PER_ADDRESS,
+    MAX_CONNECTIONS,
+    MAX_REQUEST_FIELDS,
+    MAX_REQUEST_LINE_BYTES,
+)
 from protocol.replica.http.problems import Handler
 
 HEADERS_TIMEOUT_S: Final = 20.0
 UNREAD_TIMEOUT_S: Final = 60.0
+LEAST_READ_BYTES: Final = 4096
+"""Who reads less than this in `UNREAD_TIMEOUT_S` does not read."""
 KEEP_ALIVE_S: Final = 75.0
 ROUND_S: Final = 5.0
+GOODBYE_S: Final = 5.0
+PAUSE_S: Final = 0.5
+"""How long nobody is let in after the system had no descriptor left."""
 
 _BACKLOG: Final = 512
+_IPV6_SITE_BITS: Final = 64
+_InOrder: TypeAlias = "dict[Guarded, None]"
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How many connections there may be: in all; whose request is not whole, in all and of one address.
+
+    `per_address` is None where all connections come from one proxy.
+    """
+
+    connections: int = MAX_CONNECTIONS
+    asking: int = MAX_ASKING
+    per_address: int | None = MAX_ASKING_PER_ADDRESS
 
 
 class Guarded(asyncio.Protocol):
-    """One connection. `busy` while a request is being answered."""
+    """One connection, from the moment that it was accepted. `busy` while a request is being answered."""
 
-    def __init__(self, inner: asyncio.Protocol, guards: Guards, now_s: float) -> None:
-        self._inner = inner
+    def __init__(self, inner: asyncio.Protocol, guards: Guards, address: str, now_s: float) -> None:
+        self.inner = inner
+        self.address = address
+        self.greeting: asyncio.Task[None] | None = None
         self._guards = guards
         self._transport: asyncio.Transport | None = None
         self._asking_since_s: float | None = now_s
@@ -42,77 +79,133 @@ class Guarded(asyncio.Protocol):
         self._unread_since_s = now_s
         self._busy = False
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether a request is being answered."""
+        return self._busy
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        if self._guards.are_full:
-            self._transport.abort()
-        self._guards.add(self._inner, self)
-        self._inner.connection_made(transport)
+        self.inner.connection_made(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
-        self._guards.remove(self._inner)
-        self._inner.connection_lost(exc)
+        self._guards.remove(self)
+        self.inner.connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         if not self._busy and self._asking_since_s is None:
             self._asking_since_s = self._guards.now_s()
-        self._inner.data_received(data)
+            self._guards.note_asking(self)
+        self.inner.data_received(data)
 
     def eof_received(self) -> bool | None:
-        return self._inner.eof_received()
+        return self.inner.eof_received()
 
     def pause_writing(self) -> None:
-        self._inner.pause_writing()
+        self.inner.pause_writing()
 
     def resume_writing(self) -> None:
-        self._inner.resume_writing()
+        self.inner.resume_writing()
 
     def begin(self) -> None:
         """The headers of a request are whole."""
         self._busy, self._asking_since_s = True, None
+        self._guards.note_asked(self)
 
     def end(self) -> None:
         """The request has been answered; what is left of the answer may still be on its way."""
         self._busy = False
+        self._guards.note_idle(self)
 
     def look(self, now_s: float) -> None:
         """Cut the connection if the other side has kept it waiting for too long."""
-        if self._transport is None:
-            return
-        unread = self._transport.get_write_buffer_size()
-        if unread != self._unread or not unread:
-            self._unread, self._unread_since_s = unread, now_s
         asking_s = 0.0 if self._busy or self._asking_since_s is None else now_s - self._asking_since_s
-        if asking_s > HEADERS_TIMEOUT_S or now_s - self._unread_since_s > UNREAD_TIMEOUT_S:
+        if asking_s > HEADERS_TIMEOUT_S or self._is_unread(now_s):
+            self.cut()
+
+    def cut(self) -> None:
+        """End it, whatever it is doing."""
+        if self._transport is not None:
             self._transport.abort()
+        elif self.greeting is not None:
+            self.greeting.cancel()
+
+    def _is_unread(self, now_s: float) -> bool:
+        """Whether an answer lies here and is hardly taken; more than before lies here when much was taken."""
+        unread = 0 if self._transport is None else self._transport.get_write_buffer_size()
+        if not unread or unread > self._unread or self._unread - unread >= LEAST_READ_BYTES:
+            self._unread, self._unread_since_s = unread, now_s
+        return now_s - self._unread_since_s > UNREAD_TIMEOUT_S
 
 
 class Guards:
     """All connections of a listener, looked at in turn."""
 
-    def __init__(self, max_connections: int | None = None) -> None:
+    def __init__(self, bounds: Bounds | None = None) -> None:
         self.now_s = asyncio.get_running_loop().time
-        self._max_connections = max_connections
-        self._guarded: dict[asyncio.Protocol, Guarded] = {}
+        self._bounds = bounds or Bounds()
+        self._by_inner: dict[asyncio.Protocol, Guarded] = {}
+        # in the order in which they began
+        self._asking: _InOrder = {}
+        self._asking_of: dict[str, _InOrder] = {}
+        self._idle: _InOrder = {}
 
-    @property
-    def are_full(self) -> bool:
-        """Whether there are as many connections as there may be."""
-        return self._max_connections is not None and len(self._guarded) >= self._max_connections
+    def __len__(self) -> int:
+        return len(self._by_inner)
 
-    def add(self, inner: asyncio.Protocol, guarded: Guarded) -> None:
-        """A connection has come."""
-        self._guarded[inner] = guarded
+    def admit(self, guarded: Guarded) -> bool:
+        """A connection has come: whether there is room for it, or could be made."""
+        if len(self._by_inner) >= self._bounds.connections:
+            longest = next(iter(self._idle), None) or next(iter(self._asking), None)
+            if longest is None:
+                return False
+            self._send_away(longest)
+        self._by_inner[guarded.inner] = guarded
+        self.note_asking(guarded)
+        return True
 
-    def remove(self, inner: asyncio.Protocol) -> None:
-        """A connection has gone."""
-        self._guarded.pop(inner, None)
+    def remove(self, guarded: Guarded) -> None:
+        """A connection has gone; again is no error."""
+        self._by_inner.pop(guarded.inner, None)
+        self._idle.pop(guarded, None)
+        self.note_asked(guarded)
+
+    def note_asking(self, guarded: Guarded) -> None:
+        """A request has begun, or is awaited for the first time."""
+        self._idle.pop(guarded, None)
+        self._asking[guarded] = None
+        same = self._asking_of.setdefault(guarded.address, {})
+        same[guarded] = None
+        most = self._bounds.per_address
+        if most is not None and len(same) > most:
+            self._send_away(next(iter(same)))
+        if len(self._asking) > self._bounds.asking:
+            self._send_away(next(iter(self._asking)))
+
+    def note_asked(self, guarded: Guarded) -> None:
+        """The head of a request is whole."""
+        self._idle.pop(guarded, None)
+        if guarded in self._asking:
+            del self._asking[guarded]
+            same = self._asking_of[guarded.address]
+            del same[guarded]
+            if not same:
+                del self._asking_of[guarded.address]
+
+    def note_idle(self, guarded: Guarded) -> None:
+        """A request has been answered."""
+        if guarded.inner in self._by_inner:
+            self._idle[guarded] = None
+
+    def _send_away(self, guarded: Guarded) -> None:
+        self.remove(guarded)
+        guarded.cut()
 
     @web.middleware
     async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Tell a connection when its request begins and ends."""
-        guarded = self._guarded.get(request.protocol)
+        guarded = self._by_inner.get(request.protocol)
         if guarded is None:
             return await handler(request)
         guarded.begin()
@@ -126,8 +219,86 @@ class Guards:
         while True:
             await asyncio.sleep(ROUND_S)
             now_s = self.now_s()
-            for guarded in list(self._guarded.values()):
+            for guarded in list(self._by_inner.values()):
                 guarded.look(now_s)
+
+
+class _Porter:
+    """Lets connections in, one after the other, and makes TLS stand on them."""
+
+    def __init__(self, serve: web.Server, guards: Guards, tls: ssl.SSLContext | None) -> None:
+        self._serve = serve
+        self._guards = guards
+        self._tls = tls
+        self._greetings: set[asyncio.Task[None]] = set()
+
+    async def stand(self, listener: socket.socket) -> None:
+        """Let in whoever comes."""
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                connection, place = await loop.sock_accept(listener)
+            except ConnectionError:
+                continue
+            except OSError:
+                # no descriptor is left: some will be, when others go
+                await asyncio.sleep(PAUSE_S)
+                continue
+            guarded = Guarded(self._serve(), self._guards, _whose(place), self._guards.now_s())
+            if self._guards.admit(guarded):
+                self._greet(guarded, connection)
+            else:
+                connection.close()
+            # many who come at once do not keep the loop from those who are here
+            await asyncio.sleep(0)
+
+    async def leave(self) -> None:
+        """Nobody more is let in."""
+        for greeting in list(self._greetings):
+            greeting.cancel()
+        await asyncio.gather(*self._greetings, return_exceptions=True)
+
+    def _greet(self, guarded: Guarded, connection: socket.socket) -> None:
+        def over(greeting: asyncio.Task[None]) -> None:
+            self._greetings.discard(greeting)
+            if greeting.cancelled():
+                self._guards.remove(guarded)
+                connection.close()
+
+        guarded.greeting = asyncio.create_task(self._stand_on(guarded, connection))
+        self._greetings.add(guarded.greeting)
+        guarded.greeting.add_done_callback(over)
+
+    async def _stand_on(self, guarded: Guarded, connection: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        secured = self._tls is not None
+        try:
+            await loop.connect_accepted_socket(
+                lambda: guarded,
+                connection,
+                ssl=self._tls,
+                ssl_handshake_timeout=HEADERS_TIMEOUT_S if secured else None,
+                ssl_shutdown_timeout=GOODBYE_S if secured else None,
+            )
+        except OSError:
+            self._guards.remove(guarded)
+
+
+def _whose(place: object) -> str:
+    return whose(str(place[0])) if isinstance(place, tuple) and place else ""
+
+
+def whose(address: str) -> str:
+    """The address that counts for bounds: of IPv6 the site's prefix; what is no address counts as it is written."""
+    try:
+        found = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address[:64]
+    if isinstance(found, ipaddress.IPv4Address):
+        return str(found)
+    if found.ipv4_mapped is not None:
+        return str(found.ipv4_mapped)
+    return str(ipaddress.ip_network((found, _IPV6_SITE_BITS), strict=False).network_address)
 
 
 @asynccontextmanager
@@ -138,13 +309,13 @@ async def listening(
     *,
     grace_s: float,
     tls: ssl.SSLContext | None = None,
-    max_connections: int | None = None,
+    bounds: Bounds | None = None,
 ) -> AsyncIterator[str]:
     """Serve `app` while the context lasts; its URL. At its end, running requests have `grace_s` seconds.
 
     Raises `LocalFailure(ADDRESS_IN_USE)`, `BadInput(USAGE)` for an address that this machine does not have.
     """
-    guards = Guards(max_connections)
+    guards = Guards(bounds)
     app.middlewares.insert(0, guards.middleware)
     runner = web.AppRunner(
         app,
@@ -152,21 +323,27 @@ async def listening(
         keepalive_timeout=KEEP_ALIVE_S,
         shutdown_timeout=grace_s,
         auto_decompress=False,
+        max_line_size=MAX_REQUEST_LINE_BYTES,
+        max_field_size=MAX_REQUEST_LINE_BYTES,
+        max_headers=MAX_REQUEST_FIELDS,
     )
     await runner.setup()
     patrol = asyncio.create_task(guards.patrol())
     try:
         listener = await _bind(host, port)
-        serve = runner.server
-        assert serve is not None  # noqa: S101  (`setup` made it)
-        server = await asyncio.get_running_loop().create_server(
-            lambda: Guarded(serve(), guards, guards.now_s()), sock=listener, backlog=_BACKLOG, ssl=tls
-        )
-        try:
-            bound_host, bound_port, *_ = listener.getsockname()
-            yield url_of(bound_host, bound_port, "http" if tls is None else "https")
-        finally:
-            server.close()
+        with contextlib.closing(listener):
+            listener.setblocking(False)
+            serve = runner.server
+            assert serve is not None  # noqa: S101  (`setup` made it)
+            porter = _Porter(serve, guards, tls)
+            standing = asyncio.create_task(porter.stand(listener))
+            try:
+                bound_host, bound_port, *_ = listener.getsockname()
+                yield url_of(bound_host, bound_port, "http" if tls is None else "https")
+            finally:
+                standing.cancel()
+                await asyncio.gather(standing, return_exceptions=True)
+                await porter.leave()
     finally:
         patrol.cancel()
         await runner.cleanup()

@@ -1,0 +1,166 @@
+"""TLS of the server: its own certificate, an official one, one that is renewed; and what agents make of each."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import ssl
+from collections.abc import AsyncIterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from protocol.errors import BadInput, Code, NoAnswer, Refused
+from protocol.replica.http.tls import OfficialCertificate
+from sync_agent.network.settings import Network
+from sync_agent.network.trouble import Trouble, seen_in
+from tests.harness.certificates import Authority
+from tests.harness.fleet import pages_over
+from tests.harness.machines import Machine
+from tests.harness.office_way import enrol_by, sync_by
+from tests.harness.raw_device import http_call
+from tests.harness.server_in_process import Office, office
+
+
+@pytest.fixture
+async def made(tmp_path: Path) -> AsyncIterator[Office]:
+    async with office(tmp_path / "server") as opened:
+        yield opened
+
+
+def files_of(authority: Authority, folder: Path, *names: str) -> tuple[str, str]:
+    """An official certificate for `names`, in the two files that `run` takes."""
+    before = set(authority.folder.glob("*.pem"))
+    authority.context(names)
+    (both,) = set(authority.folder.glob("*.pem")) - before
+    key, certificate = folder / "key.pem", folder / "fullchain.pem"
+    text = both.read_text()
+    at = text.index("-----BEGIN CERTIFICATE")
+    key.write_text(text[:at])
+    certificate.write_text(text[at:])
+    both.unlink()
+    return str(certificate), str(key)
+
+
+async def test_a_device_enrols_and_syncs_with_nothing_but_the_code_and_the_address(
+    made: Office, tmp_path: Path
+) -> None:
+    code = await made.invite("machine")
+    async with pages_over(made, tls=True) as (url, _):
+        assert url.startswith("https://")
+        enrolled = await enrol_by(made, tmp_path / "a", url, code)
+        assert [space.hex() for space in enrolled.spaces] == [made.space]
+        assert (await sync_by(made, tmp_path / "a", url)).round_trips == 1
+
+
+async def test_a_code_of_another_territory_opens_nothing_and_is_told_so(made: Office, tmp_path: Path) -> None:
+    async with office(tmp_path / "other") as other, pages_over(made, tls=True) as (url, _):
+        with pytest.raises(Refused) as raised:
+            await enrol_by(other, tmp_path / "a", url, await other.invite("machine"))
+    assert raised.value.code is Code.WRONG_TERRITORY
+    assert not (tmp_path / "a").exists(), "the device has not even made keys"
+
+
+async def test_an_official_certificate_counts_and_agents_follow_from_one_kind_to_the_other(
+    made: Office, tmp_path: Path
+) -> None:
+    authority = Authority("Autorité publique", tmp_path)
+    certificate, key = files_of(authority, tmp_path, "localhost")
+    trusts = Network(authorities=authority.file.read_text())
+    async with pages_over(made, tls_cert=certificate, tls_key=key) as (url, _):
+        port = urlsplit(url).port
+        named = f"https://localhost:{port}"
+        await enrol_by(made, tmp_path / "a", named, await made.invite("machine"), trusts)
+        await sync_by(made, tmp_path / "a", named, trusts)
+        with pytest.raises(NoAnswer) as raised:
+            await sync_by(made, tmp_path / "a", named)
+        seen = seen_in(raised.value)
+        assert seen is not None
+        assert (seen.trouble, seen.about) == (Trouble.INSPECTED, "Autorité publique")
+        with pytest.raises(NoAnswer):
+            await sync_by(made, tmp_path / "a", url, trusts)
+    async with pages_over(made, tls=True) as (url, _):
+        await sync_by(made, tmp_path / "a", url, trusts)
+
+
+async def shown_at(url: str) -> bytes:
+    """The certificate that a caller without a server's name is shown."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    parts = urlsplit(url)
+    _, writer = await asyncio.open_connection(parts.hostname, parts.port, ssl=context)
+    shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+    writer.close()
+    await writer.wait_closed()
+    assert isinstance(shown, bytes)
+    return shown
+
+
+async def test_a_renewed_certificate_is_shown_from_then_on_and_half_of_one_is_not(
+    made: Office, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    followed: list[OfficialCertificate] = []
+
+    async def follow(self: OfficialCertificate) -> None:
+        followed.append(self)
+
+    monkeypatch.setattr(OfficialCertificate, "follow", follow)
+    authority = Authority("Autorité publique", tmp_path)
+    certificate, key = files_of(authority, tmp_path, "localhost")
+    async with pages_over(made, tls_cert=certificate, tls_key=key) as (url, _):
+        first = await shown_at(url)
+        (official,) = followed
+        assert not official.look(), "nothing has changed"
+        new = tmp_path / "new"
+        new.mkdir()
+        new_certificate, new_key = files_of(authority, new, "localhost")
+        shutil.copy(new_certificate, certificate)
+        assert not official.look()
+        assert await shown_at(url) == first, "a certificate without its key changes nothing"
+        shutil.copy(new_key, key)
+        assert official.look()
+        second = await shown_at(url)
+        assert second != first
+        await asyncio.to_thread(Path(certificate).unlink)
+        assert not official.look()
+        assert await shown_at(url) == second
+
+
+def test_what_is_no_certificate_with_its_key_is_refused_before_anything_is_opened(tmp_path: Path) -> None:
+    certificate, key = (Path(path) for path in files_of(Authority("A", tmp_path), tmp_path, "localhost"))
+    for wrong, code in (
+        ((tmp_path / "none", key), Code.MISSING_FILE),
+        ((tmp_path, key), Code.UNREADABLE_FILE),
+        ((key, key), Code.USAGE),
+        ((certificate, certificate), Code.USAGE),
+    ):
+        with pytest.raises(BadInput) as raised:
+            OfficialCertificate(*wrong)
+        assert raised.value.code is code
+
+
+async def test_what_is_no_call_carries_the_headers_that_browsers_need(made: Office) -> None:
+    async with pages_over(made, tls=True) as (url, _):
+        for path in ("/livez", "/", "/nowhere", "/admin/sign-in"):
+            answer = await asyncio.to_thread(http_call, url, "GET", path)
+            assert answer.headers["x-content-type-options"] == "nosniff", path
+            assert "default-src 'none'" in answer.headers["content-security-policy"], path
+        call = await asyncio.to_thread(http_call, url, "POST", "/v1/enroll", b"")
+        assert set(call.headers) == {"content-type", "content-length"}, "a call's answer costs few bytes"
+
+
+def test_the_programs_speak_tls_by_themselves(tmp_path: Path) -> None:
+    server = Machine("server", tmp_path / "server", "sync-server")
+    server.ok("init", "--name", "Cher", "--kit", str(tmp_path / "kit"))
+    space = server.ok("space", "add", "CM1", "--school", "0180001D")["space"]
+    code = server.ok("invite", "--role", "machine", "--space", space)["code"]
+    try:
+        url = server.start("--listen", "127.0.0.1:0", "--tls").rpartition(" ")[2]
+        agent = Machine("Renard", tmp_path / "agent", "sync-agent")
+        assert agent.ok("enroll", "--server", url, "--code", code, "--name", "Renard")["spaces"] == [space]
+        assert "SHA-256" in server.log.read_text(), "what a browser shows can be compared"
+    finally:
+        if server.daemon is not None:
+            server.kill()
