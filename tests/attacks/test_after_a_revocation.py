@@ -26,7 +26,7 @@ from tests.harness.attack import attack
 from tests.harness.history import NOW_MS, YEAR_MS, World, Writer
 from tests.harness.office_devices import town
 
-NOTHING_CUT = {"protocol.roster._cuts": lambda *_: ({}, frozenset())}
+NOTHING_CUT: dict[str, object] = {"protocol.roster._cuts": lambda *_: ({}, frozenset())}
 
 
 @pytest.fixture
