@@ -22,12 +22,12 @@ from typing import Any, Final
 from bench.peers import Measured, accepts, ending, free_port, wait_until
 from bench.relay import Relay, Traffic
 from bench.sampling import Cost, Tree, reaped_cpu_s, watched
+from protocol.replica.office.people import list_draft
+from protocol.replica.office.spaces import add_space
 from protocol.replica.ownership import acquire
 from protocol.roles import PersonRole
 from protocol.structure import PersonRecord
 from sync_server.app import Server, opened
-from sync_server.handlers.people import list_draft
-from sync_server.handlers.spaces import add_space
 
 ROOT: Final = Path(__file__).parents[1]
 UAI: Final = "0180001X"
@@ -194,7 +194,7 @@ async def _add_people(folder: Path, lists: Sequence[tuple[str, int]]) -> None:
         for number in range(count)
     ]
     async with _owned(folder) as server:
-        await server.write([list_draft(server, secrets.token_bytes(16), record, space) for space, record in records])
+        await server.say([list_draft(secrets.token_bytes(16), record, space) for space, record in records])
 
 
 @asynccontextmanager

@@ -158,6 +158,7 @@ MAX_KIT_MEMORY_KIB: Final = 256 * KiB
 MAX_KIT_PASSES: Final = 16
 MAX_KIT_LANES: Final = 16
 MAX_CODE_CHARS: Final = 200
+MAX_URL_CHARS: Final = 2_000
 MAX_INVITED_DEVICES: Final = 10_000
 
 # commands that reach the owner of a data directory

@@ -30,6 +30,7 @@ from protocol.limits import (
     MAX_PACK_BYTES,
     MAX_REGISTER_BYTES,
     MAX_SPACES_PER_REQUEST,
+    MAX_URL_CHARS,
     RECONCILE_FRAME_BYTES,
 )
 from protocol.lives import LIFE_BYTES, Twin
@@ -365,10 +366,13 @@ class EnrollAnswer:
     time_ms: int
     territory_name: str
     entries: tuple[Entry, ...]
+    server_url: str | None = None
+    """Where the server is, from a device of the school that enrols in its place."""
 
     def encode(self) -> bytes:
         """The message's bytes."""
-        return encode({"time": self.time_ms, "name": self.territory_name, "entries": _wire(self.entries)})
+        entries = _wire(self.entries)
+        return encode(compact(time=self.time_ms, name=self.territory_name, entries=entries, server=self.server_url))
 
     @classmethod
     def parse(cls, data: bytes) -> EnrollAnswer:
@@ -377,7 +381,8 @@ class EnrollAnswer:
         entries, bad = _entries(fields.rows("entries", _MAX_ENTRIES))
         if bad:
             raise PeerFault(Code.MALFORMED, "an enrolment's answer holds an entry that cannot be read")
-        return cls(fields.count("time"), fields.text("name", MAX_NAME_CHARS), entries)
+        server = fields.text_or_none("server", MAX_URL_CHARS)
+        return cls(fields.count("time"), fields.text("name", MAX_NAME_CHARS), entries, server)
 
 
 def encode_chain(entries: Sequence[Entry]) -> bytes:

@@ -65,6 +65,12 @@ class Roster:
     refused: frozenset[bytes] = frozenset()
     spent: frozenset[tuple[bytes, bytes]] = frozenset()
     phrases: Mapping[bytes, PhraseKey] = field(default_factory=dict)
+    aliases: Mapping[bytes, bytes] = field(default_factory=dict)
+    """Who was added twice → who they are."""
+
+    def who(self, person: bytes) -> bytes:
+        """The one id under which a person is listed."""
+        return self.aliases.get(person, person)
 
     def may_read(self, key: bytes) -> bool:
         """Whether a device with this key may read the space."""
@@ -102,9 +108,11 @@ def fold_roster(space: bytes, own: Sequence[Entry], above: Sequence[Entry], door
     )
     kept = [entry for entry in own if entry.header.kind in _NAMES and not roster.hides(entry)]
     spent = _spent(kept, door, cut)
+    persons, aliases = _persons(kept)
     return replace(
         roster,
-        persons=_persons(kept),
+        persons=persons,
+        aliases=aliases,
         reading_keys=_reading_keys(kept, door, cut, spent),
         spent=spent,
         phrases=_phrases(kept, door, cut),
@@ -115,7 +123,8 @@ _NAMES: Final = frozenset({Kind.PERSON, Kind.PERSON_KEY, Kind.KEY_WRAP, Kind.PHR
 _READERS: Final = frozenset({Role.TEACHER, Role.HEAD})
 
 
-def _persons(entries: Iterable[Entry]) -> dict[bytes, Person]:
+def _persons(entries: Iterable[Entry]) -> tuple[dict[bytes, Person], dict[bytes, bytes]]:
+    """Who is listed, and who was added twice and is somebody else of the list."""
     by_subject: defaultdict[bytes, list[Entry]] = defaultdict(list)
     records: dict[bytes, PersonRecord] = {}
     for entry in entries:
@@ -125,13 +134,25 @@ def _persons(entries: Iterable[Entry]) -> dict[bytes, Person]:
             except PeerFault:
                 continue
             by_subject[entry.header.subject].append(entry)
+    shown = {subject: heads(versions)[0] for subject, versions in by_subject.items()}
+    same = {subject: other for subject, entry in shown.items() if (other := records[entry.id].same_as) is not None}
+    aliases = {subject: one for subject in same if (one := _last_of(subject, same)) != subject}
     found = {}
-    for subject, versions in by_subject.items():
-        shown = heads(versions)[0] if len(versions) > 1 else versions[0]
-        record = records[shown.id]
-        if not record.left:
-            found[subject] = Person(subject, record.name, record.role, shown.id)
-    return found
+    for subject, entry in shown.items():
+        record = records[entry.id]
+        if subject not in aliases and (not record.left or subject in same):
+            found[subject] = Person(subject, record.name, record.role, entry.id)
+    return found, aliases
+
+
+def _last_of(subject: bytes, same: Mapping[bytes, bytes]) -> bytes:
+    """Whom a chain of "the same as" ends with; of a ring, made by two people who merged both ways, the least id."""
+    seen = [subject]
+    while (after := same.get(seen[-1])) is not None:
+        if after in seen:
+            return min(seen[seen.index(after) :])
+        seen.append(after)
+    return seen[-1]
 
 
 def _reading_keys(

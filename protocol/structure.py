@@ -299,6 +299,8 @@ class PersonRecord:
     name: str
     role: PersonRole
     left: bool = False
+    same_as: bytes | None = None
+    """Who this is too: the same person, added twice; what is about either is that one's."""
 
     @classmethod
     def parse(cls, payload: bytes) -> Self:
@@ -309,11 +311,13 @@ class PersonRecord:
             role = PersonRole(text)
         except ValueError:
             raise PeerFault(Code.MALFORMED, "a person has a role that this version does not know", role=text) from None
-        return cls(fields.text("name", MAX_NAME_CHARS), role, fields.flag("left"))
+        return cls(
+            fields.text("name", MAX_NAME_CHARS), role, fields.flag("left"), fields.octets_or_none("same", PERSON_BYTES)
+        )
 
     def encode(self) -> bytes:
         """To an entry's payload."""
-        return encode(compact(name=self.name, role=self.role.value, left=self.left))
+        return encode(compact(name=self.name, role=self.role.value, left=self.left, same=self.same_as))
 
 
 @dataclass(frozen=True, slots=True)

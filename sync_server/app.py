@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Self
 from protocol.entry import Entry, Kind
 from protocol.errors import Code, LocalFailure
 from protocol.replica.holdings import Holdings
+from protocol.replica.office.space_keeper import SpaceKeeper
 from protocol.replica.private_file import remove_private
 from protocol.replica.rebuild import open_or_rebuild
 from protocol.replica.replica import Draft, Entropy, Replica
@@ -28,7 +29,6 @@ from sync_server.contacts import Contacts
 from sync_server.data_folder import INTRODUCTION_FILE, NEXT_KEYS_FILE
 from sync_server.keys import ServerKeys, Territory
 from sync_server.reports import Reports
-from sync_server.space_keys import SpaceKeeper
 from sync_server.strong import BUDGET_BYTES
 
 
@@ -139,6 +139,24 @@ class Server:
         return await self.replica.write(
             drafts, author=self.keys.signing, now_ms=self.now_ms(), entropy=self.entropy, unsent=False
         )
+
+    async def say(self, drafts: Sequence[Draft]) -> list[Entry]:
+        """As `Office.say`: the certificate holds everywhere."""
+        return await self.write([replace(draft, grant=self.grant) for draft in drafts])
+
+    async def tend_keys(self, spaces: Iterable[bytes]) -> None:
+        """As `Office.tend_keys`."""
+        await self.space_keeper.tend(spaces)
+
+    @property
+    def territory_name(self) -> str:
+        """What people call the territory."""
+        return self.territory.name
+
+    @property
+    def home(self) -> bytes:
+        """The widest space of this office: all of it."""
+        return self.replica.territory
 
     def _note_report(self, report: Report) -> None:
         health = self.reports.note(report.register)

@@ -12,10 +12,10 @@ from protocol.errors import BadInput, Code
 from protocol.identity import territory_id
 from protocol.replica.command import run_command
 from protocol.replica.console import Notices
+from protocol.replica.office.names import name_of
 from protocol.replica.operation import JSON, NO_FILES, Incoming, Outgoing, Params, Table
 from protocol.replica.replica import Entropy
 from sync_server.data_folder import DEFAULT_KIT, already_initialised, is_initialised
-from sync_server.handlers.names import name_of
 from sync_server.handlers.territory import begin_territory, kit_in, new_kit, passphrase_in, words_of_kit
 
 

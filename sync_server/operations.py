@@ -17,25 +17,25 @@ from protocol.identity import AgreementKey, SigningKey
 from protocol.kit import Kit
 from protocol.replica.abbreviations import whole
 from protocol.replica.console import installed_version
+from protocol.replica.office import grants
+from protocol.replica.office.erasures import erase_person
+from protocol.replica.office.invitations import Wanted, invite
+from protocol.replica.office.names import device_id, entry_id, invited_role, lifetime_ms, person_id, person_role
+from protocol.replica.office.people import add_person, list_persons
+from protocol.replica.office.spaces import add_space, list_spaces, space_named, spaces_named
 from protocol.replica.operation import JSON, Incoming, Outgoing, Params, Table
 from sync_server.abbreviated import with_whole_ids
 from sync_server.app import Server
-from sync_server.handlers import grants
 from sync_server.handlers.administrators import add_administrator, list_administrators, remove_administrator
 from sync_server.handlers.audit import trail
 from sync_server.handlers.backups import back_up, note_kept
 from sync_server.handlers.devices import Device
-from sync_server.handlers.erasures import erase_person
 from sync_server.handlers.hand_ins import list_hand_ins
-from sync_server.handlers.invitations import Wanted, invite
 from sync_server.handlers.losses import lost
 from sync_server.handlers.members import list_devices
-from sync_server.handlers.names import device_id, entry_id, invited_role, lifetime_ms, person_id, person_role
-from sync_server.handlers.people import add_person, list_persons
 from sync_server.handlers.proofs import check_proof
 from sync_server.handlers.rewrapping import rewrap
 from sync_server.handlers.rotation import rotate_server
-from sync_server.handlers.spaces import add_space, list_spaces, space_named, spaces_named
 from sync_server.handlers.upkeep import repair, totals, verify
 from sync_server.handlers.waiting import list_waiting, rule
 

@@ -30,6 +30,8 @@ from protocol.replica.control import serve_control
 from protocol.replica.database import must_open_again
 from protocol.replica.eraser import SWEEP_INTERVAL_S, Eraser
 from protocol.replica.http.connections import Bounds, listening
+from protocol.replica.office.enrolment import Enrolment
+from protocol.replica.office.stays import end_stays
 from protocol.replica.operation import JSON, Incoming, Operation, Outgoing, Params, Table
 from protocol.replica.ownership import Ownership
 from protocol.replica.replica import Entropy
@@ -44,7 +46,6 @@ from sync_server.app import Server, opened
 from sync_server.config import RunConfig, Tls, check_kit
 from sync_server.contacts import FLUSH_INTERVAL_S
 from sync_server.data_folder import check_initialised
-from sync_server.handlers.enrolment import Enrolment
 from sync_server.handlers.figures import store_families
 from sync_server.handlers.survey import Survey
 from sync_server.handlers.upkeep import readiness
@@ -148,7 +149,7 @@ class Service:
     async def serve(self, config: RunConfig, notifier: Notifier) -> None:
         """Listen, say so, wait, and stop in good order."""
         server = self._server
-        server.responder.add_handler(Call.ENROLL, Enrolment(server).answer)
+        server.responder.add_handler(Call.ENROLL, Enrolment(server, server.contacts.note_enrolment).answer)
         server.responder.on_failure = self._stop.watch
         server.responder.levels = await asyncio.to_thread(profile)
         server.contacts.observe_lag = self._counters.lag
@@ -224,6 +225,8 @@ class Service:
         while True:
             try:
                 await self._server.space_keeper.tend_grown()
+                if ended := await end_stays(self._server):
+                    _log.info("%d stays were over, and have been ended", ended)
             except LocalFailure as failure:
                 _log.error("the keys of spaces cannot be looked after: %s", failure)
                 self._stop.watch(failure)

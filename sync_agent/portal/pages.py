@@ -92,7 +92,7 @@ class Pages:
         told = None
         works = piece.works_of(None) if piece.is_assignment else []
         if visit.me is not None and not visit.teaches:
-            mine = [work for work in works if work.person == visit.me.id]
+            mine = [work for work in works if visit.is_mine(work)]
             told = self._shelf.told(mine[0], refusals) if mine else None
         return Card(
             piece=piece,
@@ -100,7 +100,7 @@ class Pages:
             near=visit.is_near(piece),
             state=None if told is None else visit.state(self._shelf, piece.room, told),
             told=told,
-            handed=len({work.person for work in works}),
+            handed=len({visit.owner(work) for work in works}),
             unopened=sum(not work.opened for work in works),
             unread=told is not None and told.state in {HandInState.MARKED, HandInState.REDO},
         )
@@ -141,7 +141,7 @@ class Pages:
             for work in (piece.works_of(None if visit.me is None else visit.me.id) if not visit.teaches else [])
         ]
         if visit.me is None:
-            works = [told for told in works if told.made_here and told.work.person not in visit.guarded]
+            works = [told for told in works if told.made_here and visit.owner(told.work) not in visit.guarded]
         return self._desk.page(
             visit,
             "item.html",
@@ -197,7 +197,7 @@ class Pages:
         persons = {person.id: person.name for person in piece.room.pupils}
         by_person: defaultdict[bytes, list[Work]] = defaultdict(list)
         for work in piece.works_of(None):
-            by_person[work.person].append(work)
+            by_person[visit.owner(work)].append(work)
         unknown = [person for person in by_person if person not in persons]
         rows = [(persons[person], by_person.get(person, [])) for person in persons]
         rows += [(piece.room.name_of(person) or visit.say("unknown.person"), by_person[person]) for person in unknown]
@@ -274,9 +274,9 @@ class Pages:
             for room in visit.rooms
             for work in room.coursework.hand_ins.values()
             if (
-                self._shelf.agent.made(work) and work.person not in visit.guarded
+                self._shelf.agent.made(work) and visit.owner(work) not in visit.guarded
                 if visit.me is None
-                else work.person == visit.me.id
+                else visit.is_mine(work)
             )
         ]
         told.sort(key=lambda pair: (pair[1].work.at_ms, pair[1].work.id), reverse=True)
@@ -306,7 +306,7 @@ class Pages:
         wanted = given.identifier(request.match_info, "work", Code.UNKNOWN_HAND_IN, "hand-in")
         room, work = await self._shelf.work(visit.rooms, wanted)
         told = self._shelf.told(work, await self._shelf.refusals())
-        mine = visit.teaches or (visit.me is not None and visit.me.id == work.person)
+        mine = visit.is_mine(work)
         if not visit.sees(work, made_here=told.made_here):
             raise BadInput(Code.UNKNOWN_HAND_IN, "this is the work of somebody else")
         note = None if work.feedback is None or not mine else work.feedback.record
@@ -356,7 +356,7 @@ class Pages:
         visit = await self._desk.visit(request)
         wanted = given.identifier(request.match_info, "work", Code.UNKNOWN_HAND_IN, "hand-in")
         _, work = await self._shelf.work(visit.rooms, wanted)
-        if not visit.teaches and (visit.me is None or visit.me.id != work.person):
+        if not visit.is_mine(work):
             raise BadInput(Code.UNKNOWN_HAND_IN, "this is the work of somebody else")
         return await self._file(request, None if work.feedback is None else work.feedback.record.content)
 

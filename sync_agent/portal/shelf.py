@@ -63,7 +63,7 @@ class Room:
 
     def name_of(self, person: bytes | None) -> str | None:
         """A name from the class list, if it has one."""
-        found = None if person is None else self.roster.persons.get(person)
+        found = None if person is None else self.roster.persons.get(self.roster.who(person))
         return None if found is None else found.name
 
 
@@ -97,7 +97,7 @@ class Piece:
         found = [
             work
             for work in self.room.coursework.hand_ins.values()
-            if work.item == self.item.id and (person is None or work.person == person)
+            if work.item == self.item.id and (person is None or self.room.roster.who(work.person) == person)
         ]
         return sorted(found, key=lambda work: (work.at_ms, work.id), reverse=True)
 

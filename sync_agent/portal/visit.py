@@ -71,8 +71,16 @@ class Visit:
 
     def sees(self, work: Work, *, made_here: bool) -> bool:
         """Whether a hand-in is shown at all: a teacher's device, its pupil, or, where nobody signs in, its machine."""
-        mine = self.teaches or (self.me is not None and self.me.id == work.person)
-        return mine or (made_here and work.person not in self.guarded)
+        return self.is_mine(work) or (made_here and self.owner(work) not in self.guarded)
+
+    def is_mine(self, work: Work) -> bool:
+        """Whether all of a hand-in is shown: it is the person's own, or this is a teacher's device."""
+        return self.teaches or (self.me is not None and self.me.id == self.owner(work))
+
+    def owner(self, work: Work) -> bytes:
+        """Whose work it is; who was added twice is one."""
+        room = next((room for room in self.rooms if room.space == work.space), None)
+        return work.person if room is None else room.roster.who(work.person)
 
     @property
     def classes(self) -> list[Room]:

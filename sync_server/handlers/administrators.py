@@ -20,8 +20,8 @@ from protocol.canonical import decode, encode
 from protocol.errors import BadInput, Code, PeerFault, TooLarge
 from protocol.fields import Fields
 from protocol.limits import MAX_NAME_CHARS
+from protocol.replica.office.names import name_of
 from sync_server.app import Server
-from sync_server.handlers.names import name_of
 
 MIN_PASSPHRASE_CHARS: Final = 12
 MAX_PASSPHRASE_CHARS: Final = 1_000

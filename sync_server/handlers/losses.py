@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from protocol.entry import Kind
 from protocol.errors import BadInput, Code, PeerFault, TooLarge
 from protocol.person_keys import KeyWraps
+from protocol.replica.office.grants import revoke_device
+from protocol.replica.office.spaces import space_records
 from protocol.rights import DEVICES
 from protocol.roles import Role
 from protocol.roster import Roster
 from protocol.structure import PersonKey
 from sync_server.app import Server
 from sync_server.handlers.devices import Device
-from sync_server.handlers.grants import revoke_device
 from sync_server.handlers.members import list_devices
-from sync_server.handlers.spaces import space_records
 
 
 @dataclass(frozen=True, slots=True)

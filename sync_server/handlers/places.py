@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from protocol.replica.office.spaces import space_records
 from sync_server.app import Server
-from sync_server.handlers.spaces import space_records
 
 
 @dataclass(frozen=True, slots=True)

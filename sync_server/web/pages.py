@@ -21,13 +21,13 @@ from protocol.errors import LocalFailure, RelaisError
 from protocol.limits import KiB
 from protocol.replica.http.bodies import pieces
 from protocol.replica.http.problems import Handler
+from protocol.replica.office.grants import confirm_clone
+from protocol.replica.office.names import device_id
 from protocol.replica.replica import Entropy
 from sync_server.config import RunConfig
 from sync_server.handlers.administrators import UNKNOWN_VERIFIER, administrator, folded, list_administrators, opens
 from sync_server.handlers.device_query import PAGE_SIZES, WORST_FIRST, matching, select, tally, versions_of, worst
 from sync_server.handlers.devices import Device
-from sync_server.handlers.grants import confirm_clone
-from sync_server.handlers.names import device_id
 from sync_server.handlers.schools import SchoolQuery, class_rows, school_rows, select_schools
 from sync_server.handlers.survey import Snapshot, Survey
 from sync_server.web import addresses

@@ -14,7 +14,7 @@ from tests.harness.server_in_process import Office
 from tests.harness.server_in_process import office as new_office
 from tests.harness.territory import DAY_MS
 
-OPEN_FOR_EVER = {"sync_server.handlers.enrolment.Enrolment._check_open": lambda *_: None}
+OPEN_FOR_EVER = {"protocol.replica.office.enrolment.Enrolment._check_open": lambda *_: None}
 
 
 async def nothing(*_: object) -> None:
@@ -43,7 +43,7 @@ async def test_a_code_found_a_week_later_opens_nothing(office: Office) -> None:
         await office.enrol(code)
 
 
-@attack("stolen enrolment code", off={"sync_server.handlers.enrolment.Enrolment._check_not_cut": nothing})
+@attack("stolen enrolment code", off={"protocol.replica.office.enrolment.Enrolment._check_not_cut": nothing})
 async def test_a_device_that_was_let_go_does_not_come_back_with_its_old_key(office: Office) -> None:
     member = await office.enrol(await office.invite("machine", uses=2))
     await office.do("revoke", device=member.id)

@@ -7,11 +7,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from protocol.replica.office.space_keeper import SpaceKeeper
 from protocol.replica.operation import JSON, Incoming, Outgoing, Params
 from protocol.replica.replica import Draft
 from sync_agent.courier_commands import Run, export_to, import_from
 from sync_agent.operations import table
-from sync_server.space_keys import SpaceKeeper
 from tests.harness.classroom import Classroom, Device, Way, classroom
 from tests.harness.wire import MemoryTransport
 

@@ -16,11 +16,11 @@ from protocol.envelope import OpenedRequest
 from protocol.identity import AgreementKey, DeviceKeys
 from protocol.invitation import parse_code
 from protocol.messages import EnrollAnswer, EnrollRequest, SyncAnswer, SyncRequest
+from protocol.replica.office.enrolment import Enrolment
 from protocol.replica.operation import NO_FILES
 from protocol.structure import Grant
 from protocol.wire import Call
 from sync_server.app import Server, opened
-from sync_server.handlers.enrolment import Enrolment
 from sync_server.handlers.territory import begin_territory, new_kit
 from sync_server.operations import operations
 from tests.harness.territory import SimClock
@@ -56,7 +56,7 @@ class Office:
 
     def __post_init__(self) -> None:
         self.table = operations(self.server)
-        self.enrolment = Enrolment(self.server)
+        self.enrolment = Enrolment(self.server, self.server.contacts.note_enrolment)
 
     async def do(self, command: str, /, **params: Any) -> Any:
         """The result of a command."""

@@ -17,15 +17,15 @@ from protocol.envelope import OpenedRequest
 from protocol.identity import AgreementKey, DeviceKeys, SigningKey
 from protocol.invitation import parse_code
 from protocol.messages import EnrollAnswer, EnrollRequest
+from protocol.replica.office.enrolment import Enrolment
+from protocol.replica.office.invitations import Wanted, invite
+from protocol.replica.office.people import add_person
+from protocol.replica.office.spaces import add_space
 from protocol.replica.replica import Draft, Entropy, Replica
 from protocol.roles import PersonRole, Role
 from protocol.structure import Certificate, Generation, RecoveryKey
 from protocol.wire import Call
 from sync_server.app import Server
-from sync_server.handlers.enrolment import Enrolment
-from sync_server.handlers.invitations import Wanted, invite
-from sync_server.handlers.people import add_person
-from sync_server.handlers.spaces import add_space
 from sync_server.keys import ServerKeys, Territory
 from tests.simulation.disk import Disk
 from tests.simulation.ledger import Files
@@ -160,7 +160,7 @@ async def enrol(server: Server, name: str, role: Role, code: str, now_ms: int, e
         entropy(32),
         server.keys.agreement,
     )
-    answer = EnrollAnswer.parse(await Enrolment(server).answer(opened))
+    answer = EnrollAnswer.parse(await Enrolment(server, server.contacts.note_enrolment).answer(opened))
     disk = Disk()
     replica = await Replica.open(server.territory.root, disk.store, disk.packs)
     chain = server.responder.station.chain

@@ -11,11 +11,11 @@ from typing import Any, Final, Protocol, TypeVar, cast
 from protocol.entry import Entry
 from protocol.errors import RelaisError
 from protocol.replica.interfaces import ContentStore, EntryStore
+from protocol.replica.office.enrolment import Enrolment
 from protocol.replica.replica import Draft, Entropy, Replica
 from protocol.replica.sqlite import SqliteStore
 from protocol.wire import Call
 from sync_server.app import Server
-from sync_server.handlers.enrolment import Enrolment
 from tests.harness.wire import Frontage
 from tests.simulation.disk import Disk, Power, stores
 from tests.simulation.founding import ServerBirth
@@ -56,7 +56,7 @@ async def open_server(
     server = await SimServer.over(
         Path("server"), birth.territory, birth.keys, sqlite, replica, now_ms=now_ms, entropy=entropy
     )
-    server.responder.add_handler(Call.ENROLL, Enrolment(server).answer)
+    server.responder.add_handler(Call.ENROLL, Enrolment(server, server.contacts.note_enrolment).answer)
     return server
 
 

@@ -10,9 +10,9 @@ from typing import Any, Final
 
 from protocol.entry import Entry
 from protocol.errors import BadInput, Code, LocalFailure, NoAnswer, PeerFault, Refused, RelaisError, TooLarge
+from protocol.replica.office.grants import grant_device, revoke_device
+from protocol.replica.office.people import add_person
 from protocol.roles import PersonRole, Role
-from sync_server.handlers.grants import grant_device, revoke_device
-from sync_server.handlers.people import add_person
 from tests.simulation.disk import Disk
 from tests.simulation.founding import NOW_MS, Birth, Founding, begin_server
 from tests.simulation.ledger import BrokenError, Ledger

@@ -3,8 +3,7 @@ from __future__ import annotations
 import pytest
 
 from protocol.errors import BadInput, Code
-from protocol.roles import PersonRole, Role
-from sync_server.handlers.names import (
+from protocol.replica.office.names import (
     device_id,
     invited_role,
     lifetime_ms,
@@ -13,6 +12,7 @@ from sync_server.handlers.names import (
     person_role,
     school_year,
 )
+from protocol.roles import PersonRole, Role
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 Rules:
 - an invitation counts if the fold holds it, its author outranks the role, and its author's grant holds in every space;
-- it ends by this server's clock; its uses are the devices whose grants name it, so that a reborn server knows them;
+- it ends by this office's clock; its uses are the devices whose grants name it, so that a reborn server knows them;
 - all grants are one durable transaction; the same device key asking again gets the same answer.
 
 docs/protocol.md, "Enrolment".
@@ -11,6 +11,7 @@ docs/protocol.md, "Enrolment".
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from protocol.entry import Entry, Kind
 from protocol.envelope import OpenedRequest
@@ -18,27 +19,31 @@ from protocol.errors import Code, PeerFault, Refused, TooLarge
 from protocol.identity import check_agreement
 from protocol.invitation import invitation_hash
 from protocol.messages import EnrollAnswer, EnrollRequest
+from protocol.replica.office.bureau import Office
+from protocol.replica.office.names import distinct
 from protocol.replica.replica import Draft
 from protocol.rights import DEVICES, Authority
 from protocol.roles import RANK
 from protocol.structure import Grant, Invite
-from sync_server.app import Server
-from sync_server.handlers.names import distinct
 
 
 class Enrolment:
     """Answers the call `enroll`. Enrolments run one after the other, so that a code's last use is given once."""
 
-    def __init__(self, server: Server) -> None:
-        """Over an opened server."""
-        self._server = server
+    def __init__(
+        self, office: Office, enrolled: Callable[[bytes, str, int], None], server_url: str | None = None
+    ) -> None:
+        """`enrolled` hears of every device, its name and the time; `server_url` is where a device finds the server."""
+        self._office = office
+        self._enrolled = enrolled
+        self._server_url = server_url
         self._one_at_a_time = asyncio.Lock()
 
     async def answer(self, opened: OpenedRequest) -> bytes:
         """The sealed call's answer. Raises `Refused` (CODE_WRONG, CODE_EXPIRED, CODE_USED, REVOKED), `PeerFault`."""
         request = EnrollRequest.parse(opened.payload)
         check_agreement(request.agreement)
-        server = self._server
+        office = self._office
         async with self._one_at_a_time:
             entry, invite = await self._invitation(request.secret)
             granted = self._granted(entry.id)
@@ -47,14 +52,14 @@ class Enrolment:
                 self._check_open(invite, {authority.key for authority in granted})
                 await self._check_not_cut(opened.device, invite)
                 grants = await self._grant(opened.device, request, entry, invite)
-        now_ms = server.now_ms()
-        server.contacts.note_enrolment(opened.device, request.name, now_ms)
-        entries = await server.replica.credentials([*grants, entry.id])
-        return EnrollAnswer(now_ms, server.territory.name, entries).encode()
+        now_ms = office.now_ms()
+        self._enrolled(opened.device, request.name, now_ms)
+        entries = await office.replica.credentials([*grants, entry.id])
+        return EnrollAnswer(now_ms, office.territory_name, entries, self._server_url).encode()
 
     async def _invitation(self, secret: bytes) -> tuple[Entry, Invite]:
         wanted = invitation_hash(secret)
-        for entry in await self._server.store.scan_kinds([Kind.INVITE]):
+        for entry in await self._office.replica.store.scan_kinds([Kind.INVITE]):
             try:
                 invite = Invite.parse(entry.payload or b"")
             except (PeerFault, TooLarge):
@@ -64,8 +69,8 @@ class Enrolment:
         raise Refused(Code.CODE_WRONG, "this code opens nothing here; ask for a new one")
 
     async def _counts(self, entry: Entry, invite: Invite) -> bool:
-        door = self._server.replica.door
-        roster = (await self._server.replica.view(entry.header.space)).roster
+        door = self._office.replica.door
+        roster = (await self._office.replica.view(entry.header.space)).roster
         if entry.id in roster.held_back or invite.role not in DEVICES or not invite.spaces:
             return False
         if door.rank_of(entry.header) <= RANK[invite.role]:
@@ -76,17 +81,17 @@ class Enrolment:
         )
 
     def _granted(self, invite: bytes) -> list[Authority]:
-        return [authority for authority in self._server.replica.door.authorities() if authority.invite == invite]
+        return [authority for authority in self._office.replica.door.authorities() if authority.invite == invite]
 
     def _check_open(self, invite: Invite, devices: set[bytes]) -> None:
-        if invite.expires_ms <= self._server.now_ms():
+        if invite.expires_ms <= self._office.now_ms():
             raise Refused(Code.CODE_EXPIRED, "this code is no longer valid; ask for a new one")
         if len(devices) >= invite.uses:
             raise Refused(Code.CODE_USED, "this code has been used already; ask for a new one")
 
     async def _check_not_cut(self, device: bytes, invite: Invite) -> None:
         for space in invite.spaces:
-            if device in (await self._server.replica.view(space)).roster.cut:
+            if device in (await self._office.replica.view(space)).roster.cut:
                 raise Refused(
                     Code.REVOKED, "this machine's access has been withdrawn; it can come back with new keys only"
                 )
@@ -101,7 +106,7 @@ class Enrolment:
             invite=entry.id,
             until_ms=invite.until_ms,
         ).encode()
-        drafts = [Draft(space, Kind.GRANT, self._server.grant, payload) for space in distinct(invite.spaces)]
-        grants = [written.id for written in await self._server.write(drafts)]
-        await self._server.space_keeper.tend(invite.spaces)
+        drafts = [Draft(space, Kind.GRANT, None, payload) for space in distinct(invite.spaces)]
+        grants = [written.id for written in await self._office.say(drafts)]
+        await self._office.tend_keys(invite.spaces)
         return grants

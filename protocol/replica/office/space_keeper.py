@@ -1,9 +1,9 @@
-"""Keys of spaces at the server: made with a space, given to who comes in, replaced when somebody is let go.
+"""Keys of spaces at an office: made with a space, given to who comes in, replaced when somebody is let go.
 
 Rules:
 - what is due follows from the set, so that a crash between a revocation and the new key leaves nothing undone;
 - spaces below first: the key of a school is sealed to the keys of its classes;
-- a key that this server cannot open (it was made anew from its kit) is awaited from the machines that can; when
+- a key that this office cannot open (a server was made anew from its kit) is awaited from the machines that can; when
   somebody is let in meanwhile, the space gets a new one.
 
 docs/protocol.md, "Space keys".
@@ -23,19 +23,27 @@ Write = Callable[[Sequence[Draft]], Awaitable[list[Entry]]]
 
 
 class SpaceKeeper:
-    """Looks after the keys of all spaces of one server, one round at a time.
+    """Looks after the keys of the spaces that one office `governs`, one round at a time.
 
-    `agreement` is the server's X25519 key, `grant` the certificate under which it writes with `write`.
+    `agreement` is its X25519 key, `grant` what it writes under, with `write`.
     """
 
     def __init__(
-        self, replica: Replica, agreement: AgreementKey, grant: bytes, write: Write, *, entropy: Entropy
+        self,
+        replica: Replica,
+        agreement: AgreementKey,
+        grant: bytes,
+        write: Write,
+        *,
+        entropy: Entropy,
+        governs: Callable[[bytes], bool] = lambda _: True,
     ) -> None:
         self._replica = replica
         self._keyring = Keyring(replica, (agreement,))
         self._grant = grant
         self._write = write
         self._entropy = entropy
+        self._governs = governs
         self._one_at_a_time = asyncio.Lock()
         self._seen: dict[bytes, int] = {}
 
@@ -59,7 +67,7 @@ class SpaceKeeper:
         written = 0
         for space in sorted(touched, key=lambda space: (-len(door.lineage(space)), space)):
             # a territory without a school has nobody to seal anything to
-            if door.knows_space(space) and (space != door.territory or door.children(space)):
+            if door.knows_space(space) and self._governs(space) and (space != door.territory or door.children(space)):
                 drafts = await self._due(space, somebody_waits=somebody_waits)
                 written += len(await self._write(drafts)) if drafts else 0
                 await asyncio.sleep(0)

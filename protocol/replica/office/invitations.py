@@ -9,11 +9,11 @@ from protocol.entry import Kind
 from protocol.errors import BadInput, Code
 from protocol.invitation import SECRET_BYTES, Invitation
 from protocol.limits import MAX_INVITED_DEVICES, MAX_SPACES_PER_INVITE
+from protocol.replica.office.bureau import Office
+from protocol.replica.office.spaces import smallest_cover
 from protocol.replica.replica import Draft
 from protocol.roles import PersonRole, Role
 from protocol.structure import Invite
-from sync_server.app import Server
-from sync_server.handlers.spaces import smallest_cover
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Invited:
     expires_ms: int
 
 
-async def invite(server: Server, wanted: Wanted) -> Invited:
+async def invite(office: Office, wanted: Wanted) -> Invited:
     """Make a code. Its secret is in the code alone; the `invite` entry holds its hash.
 
     Raises `BadInput` (USAGE, UNKNOWN_PERSON).
@@ -49,22 +49,22 @@ async def invite(server: Server, wanted: Wanted) -> Invited:
     if len(wanted.spaces) > MAX_SPACES_PER_INVITE:
         raise BadInput(Code.USAGE, f"a code opens at most {MAX_SPACES_PER_INVITE} spaces")
     if wanted.role is Role.HEAD and any(
-        server.replica.door.parent(space) != server.replica.territory for space in wanted.spaces
+        office.replica.door.parent(space) != office.replica.territory for space in wanted.spaces
     ):
         raise BadInput(Code.USAGE, "a head teacher's code is for a school: give its UAI as --space")
-    await _check_person(server, wanted)
-    invitation = Invitation.create(server.replica.territory, server.entropy(SECRET_BYTES))
-    expires_ms = server.now_ms() + wanted.lifetime_ms
-    until_ms = None if wanted.stay_ms is None else server.now_ms() + wanted.stay_ms
+    await _check_person(office, wanted)
+    invitation = Invitation.create(office.replica.territory, office.entropy(SECRET_BYTES))
+    expires_ms = office.now_ms() + wanted.lifetime_ms
+    until_ms = None if wanted.stay_ms is None else office.now_ms() + wanted.stay_ms
     record = Invite(
         invitation.secret_hash, wanted.role, tuple(wanted.spaces), wanted.person, wanted.uses, expires_ms, until_ms
     )
-    home = smallest_cover(server.replica.door, wanted.spaces)
-    await server.write([Draft(home, Kind.INVITE, server.grant, record.encode())])
+    home = smallest_cover(office.replica.door, wanted.spaces)
+    await office.say([Draft(home, Kind.INVITE, None, record.encode())])
     return Invited(invitation.code(), expires_ms)
 
 
-async def _check_person(server: Server, wanted: Wanted) -> None:
+async def _check_person(office: Office, wanted: Wanted) -> None:
     """A teacher's device is its teacher's; an administrator's may be somebody's; other devices are nobody's."""
     if wanted.person is None:
         if wanted.role is Role.TEACHER:
@@ -73,7 +73,7 @@ async def _check_person(server: Server, wanted: Wanted) -> None:
     if wanted.role in (Role.MACHINE, Role.RELAY):
         raise BadInput(Code.USAGE, f"a {wanted.role} belongs to no person; leave --person out")
     for space in wanted.spaces:
-        listed = (await server.replica.view(space)).roster.persons.get(wanted.person)
+        listed = (await office.replica.view(space)).roster.persons.get(wanted.person)
         if listed is None or (wanted.role is Role.TEACHER and listed.role is not PersonRole.TEACHER):
             raise BadInput(
                 Code.UNKNOWN_PERSON,

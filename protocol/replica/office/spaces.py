@@ -13,11 +13,11 @@ from typing import Final
 from protocol.entry import ID_BYTES, Kind
 from protocol.errors import BadInput, Code, PeerFault
 from protocol.identity import normal_uai, school_id, uai_warning
+from protocol.replica.office.bureau import Office
+from protocol.replica.office.names import distinct, hex_or_none, name_of, school_year
 from protocol.replica.replica import Draft
 from protocol.rights import Door
 from protocol.structure import SpaceRecord
-from sync_server.app import Server
-from sync_server.handlers.names import distinct, hex_or_none, name_of, school_year
 
 _MAX_UAI_CHARS: Final = 16
 
@@ -41,7 +41,7 @@ class AddedSpace:
     warning: str | None
 
 
-async def add_space(server: Server, name: str, school: str, year: str | None = None) -> AddedSpace:
+async def add_space(office: Office, name: str, school: str, year: str | None = None) -> AddedSpace:
     """Make a class in the school of this UAI, and the school too if it is not there.
 
     Raises `BadInput` (BAD_NAME, BAD_DATE, USAGE for what cannot be a UAI at all).
@@ -50,49 +50,49 @@ async def add_space(server: Server, name: str, school: str, year: str | None = N
     uai = normal_uai(name_of(school, "a school"))
     if len(uai) > _MAX_UAI_CHARS:
         raise BadInput(Code.USAGE, f"“{uai}” is too long for the UAI of a school")
-    territory = server.replica.territory
+    territory = office.replica.territory
     above = school_id(territory, uai)
-    drafts = [Draft(above, Kind.SPACE, server.grant, record.encode())]
-    if not server.replica.door.knows_space(above):
-        drafts.insert(0, Draft(territory, Kind.SPACE, server.grant, SpaceRecord(uai, uai=uai).encode()))
-    *_, made = await server.write(drafts)
-    await server.space_keeper.tend([made.id])
+    drafts = [Draft(above, Kind.SPACE, None, record.encode())]
+    if not office.replica.door.knows_space(above):
+        drafts.insert(0, Draft(territory, Kind.SPACE, None, SpaceRecord(uai, uai=uai).encode()))
+    *_, made = await office.say(drafts)
+    await office.tend_keys([made.id])
     return AddedSpace(made.id, uai_warning(uai))
 
 
-async def list_spaces(server: Server) -> list[ListedSpace]:
+async def list_spaces(office: Office) -> list[ListedSpace]:
     """Every class, by school and name."""
-    records = await space_records(server)
-    counts = await server.store.spaces()
+    records = await space_records(office)
+    counts = await office.replica.store.spaces()
     schools = {space: record.uai for space, record in records.items() if record.uai is not None}
     listed = []
     for space, record in records.items():
         if record.uai is None:
-            above = server.replica.door.parent(space)
+            above = office.replica.door.parent(space)
             listed.append(
                 ListedSpace(
                     space,
                     record.name,
                     schools.get(above or b"") or "",
                     counts.get(space, 0),
-                    await server.replica.fingerprint(space),
+                    await office.replica.fingerprint(space),
                 )
             )
     return sorted(listed, key=lambda space: (space.school, space.name.casefold(), space.id))
 
 
-def space_named(server: Server, text: str) -> bytes:
+def space_named(office: Office, text: str) -> bytes:
     """The id of the space that `text` names: a class by id, a school by id or UAI. Raises `BadInput(UNKNOWN_SPACE)`."""
-    door = server.replica.door
+    door = office.replica.door
     named = hex_or_none(text.strip(), ID_BYTES) or school_id(door.territory, text)
     if not door.knows_space(named):
         raise BadInput(Code.UNKNOWN_SPACE, f"there is no space “{text}”; `space list` shows those that there are")
     return named
 
 
-def spaces_named(server: Server, texts: Iterable[str]) -> list[bytes]:
+def spaces_named(office: Office, texts: Iterable[str]) -> list[bytes]:
     """The ids of the spaces that are named, each once. Raises `BadInput(UNKNOWN_SPACE)`."""
-    named = distinct(space_named(server, text) for text in texts)
+    named = distinct(space_named(office, text) for text in texts)
     if not named:
         raise BadInput(Code.UNKNOWN_SPACE, "no space is named")
     return named
@@ -104,13 +104,13 @@ def smallest_cover(door: Door, spaces: Iterable[bytes]) -> bytes:
     return next(space for space in lines[0] if all(space in line for line in lines))
 
 
-async def space_records(server: Server) -> dict[bytes, SpaceRecord]:
+async def space_records(office: Office) -> dict[bytes, SpaceRecord]:
     """What the `space` entries say, by the space that they make; of several for a school the first counts."""
     records: dict[bytes, SpaceRecord] = {}
-    for entry in await server.store.scan_kinds([Kind.SPACE]):
+    for entry in await office.replica.store.scan_kinds([Kind.SPACE]):
         try:
             record = SpaceRecord.parse(entry.payload or b"")
         except PeerFault:
             continue
-        records.setdefault(record.space_of(entry, server.replica.territory), record)
+        records.setdefault(record.space_of(entry, office.replica.territory), record)
     return records

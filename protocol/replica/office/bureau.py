@@ -1,0 +1,50 @@
+"""What the rules of an office need of the program that holds it: a server, or the device of a head teacher.
+
+What may be written where is the door's business: an office says what it wants to say, and the program adds the grant
+under which it may (docs/adr/0031).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
+
+from protocol.entry import Entry
+from protocol.replica.replica import Draft, Entropy, Replica
+
+
+class Office(Protocol):
+    """The server of a territory, or who runs a school of it."""
+
+    @property
+    def replica(self) -> Replica:
+        """What is known here."""
+        ...
+
+    @property
+    def now_ms(self) -> Callable[[], int]:
+        """The rim's clock."""
+        ...
+
+    @property
+    def entropy(self) -> Entropy:
+        """The rim's randomness."""
+        ...
+
+    @property
+    def territory_name(self) -> str:
+        """What people call the territory."""
+        ...
+
+    @property
+    def home(self) -> bytes:
+        """The widest space of this office: the territory, or the school."""
+        ...
+
+    async def say(self, drafts: Sequence[Draft]) -> list[Entry]:
+        """Write all of it or nothing, durably, each under a grant that allows it. Raises `Refused(NO_RIGHT)`."""
+        ...
+
+    async def tend_keys(self, spaces: Iterable[bytes]) -> None:
+        """Make, give out and replace the keys of spaces where something happened."""
+        ...

@@ -1,0 +1,114 @@
+"""People: who is on the list of a class. One entry per person and space; a name comes from nowhere else (R11)."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from protocol.ancestry import heads
+from protocol.entry import PERSON_BYTES, Entry, Kind
+from protocol.errors import BadInput, Code, PeerFault
+from protocol.replica.office.bureau import Office
+from protocol.replica.office.names import name_of
+from protocol.replica.replica import Draft
+from protocol.roles import PersonRole
+from protocol.roster import Person
+from protocol.structure import PersonRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What the list of a space last said of somebody, and the entry that says it."""
+
+    name: str
+    role: PersonRole
+    left: bool
+    entry: bytes
+
+
+async def add_person(office: Office, name: str, role: PersonRole, spaces: Sequence[bytes]) -> bytes:
+    """Put somebody new on the lists of `spaces`; their id. Raises `BadInput(BAD_NAME)`."""
+    record = PersonRecord(name_of(name, "a person"), role)
+    person = office.entropy(PERSON_BYTES)
+    await office.say([list_draft(person, record, space) for space in spaces])
+    return person
+
+
+async def merge_persons(office: Office, person: bytes, into: bytes) -> int:
+    """Say that somebody who was added twice is one: `person` is `into`; in how many spaces that was said.
+
+    Nothing is lost: what is about either is shown as the one's. Raises `BadInput` (UNKNOWN_PERSON, USAGE).
+    """
+    if person == into:
+        raise BadInput(Code.USAGE, "these are the same already")
+    kept, other = await listings(office, into), await listings(office, person)
+    drafts = []
+    for space, listed in other.items():
+        if listed.role is not next(iter(kept.values())).role:
+            raise BadInput(Code.USAGE, f"a {listed.role} cannot be the same as somebody in another role")
+        record = PersonRecord(listed.name, listed.role, left=True, same_as=into)
+        drafts.append(list_draft(person, record, space, [listed.entry]))
+        if space not in kept or kept[space].left:
+            here = kept.get(space)
+            again = PersonRecord(next(iter(kept.values())).name, listed.role)
+            drafts.append(list_draft(into, again, space, () if here is None else [here.entry]))
+    await office.say(drafts)
+    return len(other)
+
+
+def probable_duplicates(persons: Iterable[Person]) -> list[list[Person]]:
+    """Persons of one list who may be one: the same role, and names that differ in nothing that a person would say."""
+    alike: defaultdict[tuple[str, str], list[Person]] = defaultdict(list)
+    for person in persons:
+        alike[person.role.value, spoken(person.name)].append(person)
+    groups = [sorted(group, key=lambda person: person.id) for group in alike.values() if len(group) > 1]
+    return sorted(groups, key=lambda group: (group[0].name.casefold(), group[0].id))
+
+
+def spoken(name: str) -> str:
+    """A name without case, accents, punctuation and order of its parts: Léa Martin, MARTIN Lea."""
+    plain = unicodedata.normalize("NFKD", name.casefold())
+    kept = "".join(char if char.isalnum() else " " for char in plain if not unicodedata.combining(char))
+    return " ".join(sorted(kept.split()))
+
+
+async def list_persons(office: Office, space: bytes) -> list[Person]:
+    """The list of a space, by role and name."""
+    roster = (await office.replica.view(space)).roster
+    return sorted(roster.persons.values(), key=lambda person: (person.role.value, person.name.casefold(), person.id))
+
+
+async def listings(office: Office, person: bytes) -> dict[bytes, Listing]:
+    """What each space's list says of somebody, those included that they have left.
+
+    Raises `BadInput(UNKNOWN_PERSON)` if no list names them.
+    """
+    mentions: defaultdict[bytes, list[Entry]] = defaultdict(list)
+    for entry in await office.replica.store.scan_kinds([Kind.PERSON]):
+        if entry.header.subject == person and entry.payload is not None:
+            mentions[entry.header.space].append(entry)
+    found = {}
+    for space, entries in mentions.items():
+        roster = (await office.replica.view(space)).roster
+        kept = heads([entry for entry in entries if not roster.hides(entry)])
+        listing = _listing(kept[0]) if kept else None
+        if listing is not None:
+            found[space] = listing
+    if not found:
+        raise BadInput(Code.UNKNOWN_PERSON, f"there is no person {person.hex()}; `person list` shows those of a space")
+    return found
+
+
+def list_draft(person: bytes, record: PersonRecord, space: bytes, replaced: Sequence[bytes] = ()) -> Draft:
+    """The entry that puts somebody on the list of a space, or says anew what the list holds of them."""
+    return Draft(space, Kind.PERSON, None, record.encode(), subject=person, parents=tuple(replaced))
+
+
+def _listing(entry: Entry) -> Listing | None:
+    try:
+        record = PersonRecord.parse(entry.payload or b"")
+    except PeerFault:
+        return None
+    return Listing(record.name, record.role, record.left, entry.id)

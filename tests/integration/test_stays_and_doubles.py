@@ -1,0 +1,144 @@
+"""What an office does about access with an end, and about people who were added twice."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from protocol.errors import BadInput, Code
+from protocol.replica.office.people import (
+    add_person,
+    list_draft,
+    list_persons,
+    merge_persons,
+    probable_duplicates,
+    spoken,
+)
+from protocol.replica.office.stays import end_stays, stays_of
+from protocol.roles import PersonRole
+from protocol.structure import PersonRecord
+from tests.harness.server_in_process import Member, Office, office
+
+DAY_MS = 24 * 3600 * 1000
+
+
+@pytest.fixture
+async def desk(tmp_path: Path) -> AsyncIterator[Office]:
+    async with office(tmp_path / "server") as found:
+        yield found
+
+
+# --- stays ------------------------------------------------------------------------------------------------------------
+
+
+async def substitute(desk: Office, stay: str = "15d") -> Member:
+    person = await desk.add_person("M. Roux", "teacher")
+    wanted = {"role": "teacher", "space": [desk.space], "person": person, "uses": 2, "ttl": "40d", "for": stay}
+    return await desk.enrol((await desk.do("invite", **wanted))["code"])
+
+
+async def test_a_substitutes_access_ends_by_a_revocation_when_its_time_has_come(desk: Office) -> None:
+    roux, space = await substitute(desk), bytes.fromhex(desk.space)
+    (stay,) = await stays_of(desk.server)
+    assert (stay.key, stay.until_ms) == (roux.keys.signing.public, desk.clock() + 15 * DAY_MS)
+    desk.clock.advance(15 * DAY_MS - 1)
+    assert await end_stays(desk.server) == 0
+    assert desk.space in await roux.spaces()
+    desk.clock.advance(1)
+    assert await end_stays(desk.server) == 1
+    assert desk.space not in await roux.spaces()
+    roster = (await desk.server.replica.view(space)).roster
+    assert roux.keys.signing.public in roster.cut
+    assert roux.grants[0].id in {entry.id for entry in roux.answer.entries}
+    assert await end_stays(desk.server) == 0
+
+
+async def test_a_stay_is_made_longer_by_another_code_and_taken_up_again_by_a_grant(desk: Office) -> None:
+    roux = await substitute(desk)
+    person = (await stays_of(desk.server))[0].person
+    assert person is not None
+    wanted = {"role": "teacher", "space": [desk.space], "person": person.hex(), "uses": 1, "ttl": "40d", "for": "30d"}
+    await desk.enrol((await desk.do("invite", **wanted))["code"], keys=roux.keys)
+    desk.clock.advance(16 * DAY_MS)
+    assert await end_stays(desk.server) == 0
+    desk.clock.advance(15 * DAY_MS)
+    assert await end_stays(desk.server) == 1
+    await desk.do("grant", device=roux.id, space=[desk.space])
+    assert desk.space in await roux.spaces()
+
+
+async def test_who_has_a_grant_for_good_beside_one_with_an_end_stays(desk: Office) -> None:
+    roux = await substitute(desk)
+    person = (await stays_of(desk.server))[0].person
+    assert person is not None
+    await desk.enrol(await desk.invite("teacher", person=person.hex()), keys=roux.keys)
+    desk.clock.advance(16 * DAY_MS)
+    assert await stays_of(desk.server) == []
+    assert await end_stays(desk.server) == 0
+
+
+# --- people added twice -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "alike"),
+    [
+        ("Léa Martin", "MARTIN  Lea", True),
+        ("Jean-Luc", "Jean Luc", True),
+        ("Léa", "Léo", False),
+        ("Mme Petit", "M. Petit", False),
+    ],
+)
+def test_names_that_people_say_alike_are_probable_doubles(one: str, other: str, *, alike: bool) -> None:
+    assert (spoken(one) == spoken(other)) is alike
+
+
+async def test_a_pupil_added_twice_is_shown_and_merged_and_nothing_is_lost(desk: Office) -> None:
+    space = bytes.fromhex(desk.space)
+    lea = await add_person(desk.server, "Léa Martin", PersonRole.PUPIL, [space])
+    double = await add_person(desk.server, "Lea MARTIN", PersonRole.PUPIL, [space])
+    teacher = await add_person(desk.server, "Léa Martin", PersonRole.TEACHER, [space])
+    (group,) = probable_duplicates(await list_persons(desk.server, space))
+    assert {person.id for person in group} == {lea, double}
+    assert await merge_persons(desk.server, double, lea) == 1
+    roster = (await desk.server.replica.view(space)).roster
+    assert set(roster.persons) == {lea, teacher}
+    assert roster.who(double) == roster.who(lea) == lea
+    assert probable_duplicates(roster.persons.values()) == []
+    for person, into, code in (
+        (lea, lea, Code.USAGE),
+        (teacher, lea, Code.USAGE),
+        (b"?" * 16, lea, Code.UNKNOWN_PERSON),
+    ):
+        with pytest.raises(BadInput) as refused:
+            await merge_persons(desk.server, person, into)
+        assert refused.value.code is code
+
+
+async def test_two_people_who_merge_both_ways_leave_one_listed(desk: Office) -> None:
+    space = bytes.fromhex(desk.space)
+    lea = await add_person(desk.server, "Léa", PersonRole.PUPIL, [space])
+    double = await add_person(desk.server, "Lea", PersonRole.PUPIL, [space])
+    listed = {person.id: person for person in await list_persons(desk.server, space)}
+    ring = ((lea, double), (double, lea))
+    drafts = [
+        list_draft(one, PersonRecord("Léa", PersonRole.PUPIL, left=True, same_as=other), space, [listed[one].entry])
+        for one, other in ring  # neither had heard of the other
+    ]
+    await desk.server.say(drafts)
+    roster = (await desk.server.replica.view(space)).roster
+    assert list(roster.persons) == [min(lea, double)]
+    assert roster.who(max(lea, double)) == min(lea, double)
+
+
+async def test_the_last_word_counts_of_one_who_merges_both_ways(desk: Office) -> None:
+    space = bytes.fromhex(desk.space)
+    lea = await add_person(desk.server, "Léa", PersonRole.PUPIL, [space])
+    double = await add_person(desk.server, "Lea", PersonRole.PUPIL, [space])
+    await merge_persons(desk.server, double, lea)
+    await merge_persons(desk.server, lea, double)
+    roster = (await desk.server.replica.view(space)).roster
+    assert list(roster.persons) == [double]
+    assert roster.who(lea) == double
