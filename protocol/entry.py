@@ -63,6 +63,8 @@ class Kind(IntEnum):
     SPACE_KEY = 21
     ERASE = 22
     RULING = 23
+    DRILL = 24
+    QUARANTINE = 25
     REVISION = 32
     WITHDRAW = 33
     RESTORE = 34

@@ -52,6 +52,7 @@ class Code(StrEnum):
     CANNOT_READ = "cannot-read"
     NOT_SIGNED_IN = "not-signed-in"
     REVOKED = "revoked"
+    QUARANTINED = "quarantined"
     # nobody answers
     UNREACHABLE = "unreachable"
     BUSY = "busy"

@@ -129,6 +129,9 @@ MAX_LIVES_PER_DEVICE: Final = 8
 MAX_FORMER_KEYS: Final = 16
 MAX_HARDWARE_IDS: Final = 64
 
+# measures
+MAX_DRILL_MINUTES: Final = 180
+
 # capabilities
 CAPABILITY_LIFETIME_S: Final = 3600
 

@@ -424,6 +424,7 @@ _REFUSALS: Final = frozenset(
         Code.NO_RIGHT,
         Code.CANNOT_READ,
         Code.REVOKED,
+        Code.QUARANTINED,
         Code.UNKNOWN_DEVICE,
     }
 )

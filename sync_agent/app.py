@@ -84,6 +84,8 @@ CARRIED_MARKS: Final = "carried/"
 """+ hand-in in hex → 8 bytes of ms: when it was last written onto a courier disk."""
 FORGETS_MARKS: Final = "forgets/"
 """+ device in hex → 1 byte: somebody else had to bring it back what it had written itself."""
+DRILL_MARK: Final = "drill"
+"""→ canonical [drill, ms]: when the drill that ran last was first heard of here, by the server's clock."""
 REPORT_SENT_MARKS: Final = "report-sent/"
 """+ device in hex → 8 bytes of ms: the time of its newest health report that this device passed on to the server."""
 TREE_MARKS: Final = "coursework/"
@@ -184,6 +186,8 @@ class Agent:
         self._outbox = SecondCopy(folder / OUTBOX_FILE)
         self._outbox_used = True
         self.room_limits = RoomLimits()
+        self.is_quarantined = False
+        """Whether the school's network and sticks are off."""
         self.is_disk_full = False
         """Whether content is not fetched for want of room on the disk."""
         self.evicted: set[tuple[bytes, bytes]] = set()

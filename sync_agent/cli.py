@@ -19,6 +19,7 @@ from protocol.errors import BadInput, Code, LocalFailure
 from protocol.limits import MAX_CONTROL_FILE_BYTES, MiB
 from protocol.replica.command import run_command
 from protocol.replica.console import Call, Notices, Program, installed_version, tell
+from protocol.replica.measure_commands import add_measure_commands
 from protocol.replica.operation import JSON, NO_FILES, Incoming, Outgoing, Params, Table
 from protocol.replica.service.commands import add_service_commands
 from protocol.replica.service.definition import AGENT
@@ -557,6 +558,7 @@ async def doctor(call: Call) -> JSON:
     return surroundings.with_more(verdict, more)
 
 
+add_measure_commands(PROGRAM, _run)
 add_service_commands(PROGRAM, AGENT, "relais-agent", _check_enrolled)
 add_school_commands(PROGRAM, _run)
 

@@ -18,6 +18,7 @@ from sync_agent.courier_disk import BundlesIn, BundlesOut, CardsIn, CourierDisk
 from sync_agent.courier_export import write_bundles
 from sync_agent.courier_import import take_bundles
 from sync_agent.courier_survey import Wishes, has_news, keeps_reports, survey
+from sync_agent.measures import check_open
 
 Run = Callable[[str, Params, Incoming, Outgoing], Awaitable[JSON]]
 """Has the owner of the store run an operation."""
@@ -32,6 +33,7 @@ IMPORT: Final = "courier-import"
 
 async def export_here(agent: Agent, incoming: Incoming, outgoing: Outgoing) -> JSON:
     """The operation `EXPORT`: cards in, bundles out."""
+    await check_open(agent)
     written = await write_bundles(agent, incoming, outgoing)
     return {
         "entries": written.entries,
@@ -43,6 +45,7 @@ async def export_here(agent: Agent, incoming: Incoming, outgoing: Outgoing) -> J
 
 async def survey_here(agent: Agent, incoming: Incoming) -> JSON:
     """The operation `SURVEY`: cards in, the names of the bundles that bring news out."""
+    await check_open(agent)
     found = await survey(agent, incoming)
     keeps = await keeps_reports(agent)
     wanted = []
@@ -61,6 +64,7 @@ async def survey_here(agent: Agent, incoming: Incoming) -> JSON:
 
 async def import_here(agent: Agent, incoming: Incoming) -> JSON:
     """The operation `IMPORT`: bundles in."""
+    await check_open(agent)
     taken = await take_bundles(agent, incoming)
     return {
         "entries": taken.entries,

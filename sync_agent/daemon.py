@@ -44,6 +44,7 @@ from sync_agent.hardware import hardware
 from sync_agent.hearing import listening
 from sync_agent.http_transport import HttpTransport
 from sync_agent.materializer import Materializer
+from sync_agent.measures import DrillTransport, Heeding, check_open, ordered
 from sync_agent.metered import is_metered
 from sync_agent.paced import PacedTransport
 from sync_agent.peer_sync import NoSchool, School, Tell, peer_addresses, sync_with
@@ -110,7 +111,7 @@ async def run(
 
 
 def sync_operation(
-    sync: Callable[[], Awaitable[SyncResult]], sync_with: SyncWith, *, is_daemon: bool = True
+    agent: Agent, sync: Callable[[], Awaitable[SyncResult]], sync_with: SyncWith, *, is_daemon: bool = True
 ) -> Operation:
     """The command `sync` over a way to sync with the server, and one to exchange with devices.
 
@@ -121,6 +122,7 @@ def sync_operation(
         del incoming
         peers = given.texts(params, "peers")
         if peers:
+            await check_open(agent)
             return shown(await sync_with(peer_addresses(peers), outgoing.progress))
         if is_daemon and given.flag(params, "way"):
             await outgoing.progress("the agent that is running goes its own way; give --proxy and --ca to `run`")
@@ -135,8 +137,11 @@ def sync_alone(agent: Agent, connect: Connect = HttpTransport) -> Operation:
 
     async def sync() -> SyncResult:
         async with turn:
-            transport = PacedTransport(connect(agent.enrolment.server_url), agent.budget)
+            url = agent.enrolment.server_url
+            transport = DrillTransport(PacedTransport(connect(url), agent.budget), url)
             try:
+                now = await ordered(agent)
+                transport.ends_ms = now.ends_ms if now.drill else None
                 return await Session(agent, transport).sync()
             finally:
                 await transport.close()
@@ -149,7 +154,7 @@ def sync_alone(agent: Agent, connect: Connect = HttpTransport) -> Operation:
             finally:
                 await Materializer(agent).refresh(thorough=True, set_aside=True)
 
-    return sync_operation(sync, exchange, is_daemon=False)
+    return sync_operation(agent, sync, exchange, is_daemon=False)
 
 
 def enroll_operation(agent: Agent, sync: Callable[[], Awaitable[SyncResult]]) -> Operation:
@@ -225,13 +230,15 @@ async def _serve(
     agent.room_limits = config.room()
     way = connect(agent.enrolment.server_url)
     question = way.delay_s if isinstance(way, HttpTransport) else None
-    transport = PacedTransport(way, agent.budget, question)
+    transport = DrillTransport(PacedTransport(way, agent.budget, question), agent.enrolment.server_url)
     try:
+        agent.is_quarantined = (await ordered(agent)).quarantined
+        heeding = Heeding(agent, transport, place.gives_way.set, quarantined=agent.is_quarantined)
         session = Session(agent, transport)
         folders = Folders(agent)
         reached = _Reached()
         scheduler = Scheduler(
-            lambda routine: folders.following(reached.noting(session.sync(routine=routine))),
+            lambda routine: folders.following(reached.noting(_then(session.sync(routine=routine), heeding.look))),
             poll_s=config.poll_s,
             monotonic=time.monotonic,
             draw=random.uniform,
@@ -240,6 +247,7 @@ async def _serve(
         def changed() -> None:
             scheduler.wake()
             folders.changed_here()
+            heeding.look()
 
         async def woken() -> None:
             # a virtual machine that was copied while it slept wakes more than once
@@ -249,10 +257,11 @@ async def _serve(
 
         agent.on_change = changed
         agent.fetch_now = scheduler.sync_now
-        async with _school(agent, config, session, scheduler, folders, reached) as school:
+        async with _school(agent, config, session, scheduler, folders, reached, heeding) as school:
             table = {
                 **{name: _watched(operation, scheduler) for name, operation in table_of(agent).items()},
                 "sync": sync_operation(
+                    agent,
                     lambda: folders.shown_after(scheduler.sync_now()),
                     lambda addresses, tell: folders.shown_after(school.sync_with(addresses, tell)),
                 ),
@@ -271,6 +280,7 @@ async def _serve(
                     notifier.telling(lambda: _STANDING[scheduler.outcome], stop.is_set),
                     listening(session, transport, scheduler),
                     _watching(agent, scheduler),
+                    background(heeding.run()),
                     destroying(agent),
                     _sticks(agent, table, config),
                     wakeful(woken, now_ms=now_ms, monotonic=time.monotonic),
@@ -307,13 +317,27 @@ class _Reached:
         return result
 
 
+async def _then(sync: Coroutine[Any, Any, SyncResult], look: Callable[[], None]) -> SyncResult:
+    """Let a sync run, and look at what it brought, however it went."""
+    try:
+        return await sync
+    finally:
+        look()
+
+
 @contextlib.asynccontextmanager
 async def _school(
-    agent: Agent, config: RunConfig, session: Session, scheduler: Scheduler, folders: Folders, reached: _Reached
+    agent: Agent,
+    config: RunConfig,
+    session: Session,
+    scheduler: Scheduler,
+    folders: Folders,
+    reached: _Reached,
+    heeding: Heeding,
 ) -> AsyncIterator[School]:
     """The devices of the school, where exchange with them is asked for; its libraries are loaded only then."""
     listen, peers = config.lan_address(), config.peer_addresses()
-    if listen is None and not peers:
+    if agent.is_quarantined or (listen is None and not peers):
         yield NoSchool(agent)
         return
     from sync_agent.lan import Lan  # noqa: PLC0415 — loaded only when needed
@@ -322,6 +346,7 @@ async def _school(
         if scheduler.outcome is Outcome.DONE:
             scheduler.wake()
         folders.changed_here()
+        heeding.look()
 
     lan = Lan(agent, news=news, draw=random.uniform)
     agent.neighbours = lan.rows
@@ -343,7 +368,8 @@ async def _school(
 @contextlib.asynccontextmanager
 async def _sticks(agent: Agent, table: Table, config: RunConfig) -> AsyncIterator[None]:
     """Serve courier disks as they are plugged in, if that is asked for."""
-    if config.courier is None:
+    if config.courier is None or agent.is_quarantined:
+        agent.stick = "quarantine" if agent.is_quarantined else None
         yield
         return
     from sync_agent.courier_watch import CourierWatch, disks_of  # noqa: PLC0415 — loaded only when needed

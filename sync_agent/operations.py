@@ -13,10 +13,20 @@ from pathlib import Path
 from typing import TypeAlias
 
 from protocol.errors import BadInput, Code, LocalFailure, NoAnswer
+from protocol.replica.measures import USUAL_MINUTES
 from protocol.replica.operation import JSON, NO_FILES, Incoming, Operation, Outgoing, Params, Table
 from protocol.replica.replica import Entropy
 from protocol.work import ItemKind
-from sync_agent import care, courier_commands, handing_in, publisher, reading, sign_in_commands, watch_commands
+from sync_agent import (
+    care,
+    courier_commands,
+    handing_in,
+    measure_commands,
+    publisher,
+    reading,
+    sign_in_commands,
+    watch_commands,
+)
 from sync_agent import parameters as given
 from sync_agent.abbreviated import with_whole_ids
 from sync_agent.app import ENROLMENT_FILE, Agent, use_few_threads
@@ -121,6 +131,11 @@ def table(agent: Agent, connect: Connect | None = None) -> Table:
         "sign-in-switch": commands.sign_in_switch,
         "sign-in-set": commands.sign_in_set,
         "sign-in-unlock": commands.sign_in_unlock,
+        "drill start": commands.drill_start,
+        "drill stop": commands.drill_stop,
+        "drill report": commands.drill_report,
+        "quarantine start": commands.quarantine_start,
+        "quarantine stop": commands.quarantine_stop,
         "watch-add": commands.watch_add,
         "watch-remove": commands.watch_remove,
         "watch-list": commands.watch_list,
@@ -286,6 +301,24 @@ class _Commands:
             return await courier_commands.import_here(self._agent, incoming)
         finally:
             await Materializer(self._agent).refresh(thorough=True, set_aside=True)
+
+    async def drill_start(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        minutes = given.count_or_none(params, "minutes")
+        return await measure_commands.start_drill(
+            self._agent, given.text_or_none(params, "school"), USUAL_MINUTES if minutes is None else minutes
+        )
+
+    async def drill_stop(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        return await measure_commands.stop_drill(self._agent, given.text_or_none(params, "school"))
+
+    async def drill_report(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        return await measure_commands.report_drill(self._agent, given.text_or_none(params, "school"))
+
+    async def quarantine_start(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        return await measure_commands.start_quarantine(self._agent, given.text_or_none(params, "school"))
+
+    async def quarantine_stop(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        return await measure_commands.stop_quarantine(self._agent, given.text_or_none(params, "school"))
 
     async def receipt(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
         from sync_agent.proof import proof_of  # noqa: PLC0415 — loaded only when needed

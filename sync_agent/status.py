@@ -9,6 +9,7 @@ from protocol.replica.operation import JSON
 from protocol.structure import SpaceRecord
 from sync_agent.app import PROVEN_MARKS, TREE_TROUBLE_MARK, Agent
 from sync_agent.health import LastSync
+from sync_agent.measures import ordered
 from sync_agent.watched_titles import watch_status
 
 
@@ -28,6 +29,7 @@ async def status(agent: Agent) -> dict[str, JSON]:
         "spaces": await _spaces(agent),
         "backlog": await _backlog(agent),
         "peers": agent.neighbours(),
+        "school": await _measures(agent),
         "disk": await _disk(agent),
         "watch": await watch_status(agent.replica.store),
         "coursework": await coursework_status(agent.replica.store),
@@ -42,6 +44,12 @@ def _problem(last: LastSync | None, url: str) -> JSON:
     if last is None or last.seen is None:
         return None
     return {"code": last.seen.trouble.value, "message": last.seen.sentence(), "remedy": last.seen.remedy(url)}
+
+
+async def _measures(agent: Agent) -> dict[str, JSON]:
+    """What the school was told to do for a while."""
+    now = await ordered(agent)
+    return {"quarantine": now.quarantined, "drill_until": rfc3339(now.ends_ms) if now.drill else None}
 
 
 async def _held(agent: Agent) -> dict[str, JSON]:

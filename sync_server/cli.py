@@ -18,6 +18,7 @@ from protocol.errors import BadInput, Code, LocalFailure
 from protocol.portable_names import displayable
 from protocol.replica.command import run_command
 from protocol.replica.console import Call, Notices, Program, installed_version, tell
+from protocol.replica.measure_commands import add_measure_commands
 from protocol.replica.operation import JSON, NO_FILES, Outgoing, Params, Table
 from protocol.replica.service.commands import add_service_commands
 from protocol.replica.service.definition import SERVER
@@ -480,6 +481,7 @@ def _check_kind(kind: str, known: tuple[str, ...]) -> None:
         raise BadInput(Code.USAGE, f"there is no kind “{displayable(kind)}”; the kinds are {', '.join(known)}")
 
 
+add_measure_commands(PROGRAM, _run)
 add_service_commands(PROGRAM, SERVER, "relais-server", check_initialised)
 
 

@@ -26,6 +26,7 @@ from protocol.replica.office.spaces import add_space, list_spaces, space_named, 
 from protocol.replica.operation import JSON, Incoming, Outgoing, Params, Table
 from sync_server.abbreviated import with_whole_ids
 from sync_server.app import Server
+from sync_server.handlers import measures
 from sync_server.handlers.administrators import add_administrator, list_administrators, remove_administrator
 from sync_server.handlers.audit import trail
 from sync_server.handlers.backups import back_up, note_kept
@@ -202,6 +203,41 @@ async def _revoke(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
     return {}
 
 
+def _school(server: Server, params: Params) -> bytes:
+    """The school that is named. Raises `BadInput(UNKNOWN_SPACE)`, also for a class."""
+    if params.get("school") is None:
+        raise BadInput(Code.USAGE, "say which school with --school UAI")
+    space = space_named(server, _text(params, "school"))
+    if server.replica.door.parent(space) != server.replica.territory:
+        raise BadInput(Code.UNKNOWN_SPACE, "a class is no school; give the school's UAI")
+    return space
+
+
+async def _drill_start(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
+    school = _school(server, params)
+    return {"drill": (await measures.start_drill(server, school, _count(params, "minutes"))).hex()}
+
+
+async def _drill_stop(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
+    await measures.stop_drill(server, _school(server, params))
+    return {}
+
+
+async def _drill_report(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
+    school = _text(params, "school")
+    return await measures.report_drill(server, _school(server, params), school)
+
+
+async def _quarantine_start(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
+    await measures.start_quarantine(server, _school(server, params))
+    return {}
+
+
+async def _quarantine_stop(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
+    await measures.stop_quarantine(server, _school(server, params))
+    return {}
+
+
 async def _confirm(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
     restore = params.get("restore") is True
     await grants.confirm_clone(server, device_id(_text(params, "device")), restore=restore)
@@ -374,6 +410,11 @@ _COMMANDS: Final[Mapping[str, Command]] = {
     "waiting": _waiting,
     "accept": _accept,
     "refuse": _refuse,
+    "drill start": _drill_start,
+    "drill stop": _drill_stop,
+    "drill report": _drill_report,
+    "quarantine start": _quarantine_start,
+    "quarantine stop": _quarantine_stop,
     "erase": _erase,
     "backup": _backup,
     "backup-kept": _backup_kept,

@@ -17,6 +17,7 @@ from typing import Final
 
 from protocol.coursework import Coursework, fold_coursework
 from protocol.entry import Entry, Kind
+from protocol.measures import Measures, fold_measures
 from protocol.replica.interfaces import EntryStore
 from protocol.rights import Door
 from protocol.roster import Roster, fold_roster
@@ -46,6 +47,7 @@ class SpaceView:
 
     roster: Roster
     coursework: Coursework
+    measures: Measures
     basis: Basis
 
 
@@ -101,7 +103,12 @@ class Views:
             sets = [[stored.entry for stored in await self._store.scan(member)] for member in line]
             counts = tuple(map(len, sets))
         roster = fold_roster(space, own, [entry for entries in sets for entry in entries], self._door)
-        return SpaceView(roster, fold_coursework(space, own, roster), Basis(len(own), counts, weighs))
+        return SpaceView(
+            roster,
+            fold_coursework(space, own, roster),
+            fold_measures(own, roster, self._door),
+            Basis(len(own), counts, weighs),
+        )
 
     async def _read_above(self, space: bytes) -> _Above:
         count = (await self._store.position(space)).count

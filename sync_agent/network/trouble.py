@@ -46,6 +46,7 @@ class Trouble(StrEnum):
     PROXY_METHOD = "proxy-method"
     PROXY_REFUSES = "proxy-refuses"
     PROXY_KIND = "proxy-kind"
+    DRILL = "drill"
     OTHER = "other"
 
 
@@ -130,6 +131,10 @@ WORDS: Final[Mapping[Trouble, Words]] = {
     Trouble.PROXY_KIND: Words(
         "the system's settings name a proxy of a kind that Relais does not speak ({about})",
         "give an HTTP proxy with --proxy http://HOST:PORT, or --proxy direct",
+    ),
+    Trouble.DRILL: Words(
+        "the school rehearses an outage until {about}",
+        "nothing is wrong; it ends by itself, and everything is sent then",
     ),
     Trouble.OTHER: Words("the network gives an error", _WAIT),
 }

@@ -18,6 +18,7 @@ from protocol.manifest import ManifestEntry
 from protocol.portable_names import portable_form
 from protocol.receipt_code import proof_code
 from protocol.replica.operation import JSON
+from protocol.roles import Role
 from protocol.work import ContentRef, ItemKind
 from sync_agent import parameters as given
 from sync_agent.health import LastSync
@@ -377,6 +378,7 @@ class Pages:
             free=await agent.replica.content.free_bytes(),
             content=content_bytes,
             budget=agent.budget.shown(),
+            leads=await agent.role() is Role.HEAD,
         )
 
     async def live(self, request: web.Request) -> web.Response:

@@ -20,6 +20,7 @@ from sync_agent.addresses import Address
 from sync_agent.app import Agent
 from sync_agent.portal.desk import Desk
 from sync_agent.portal.door import HEADERS, Door
+from sync_agent.portal.drills import Drills
 from sync_agent.portal.lessons import Lessons
 from sync_agent.portal.pages import Pages
 from sync_agent.portal.rendering import Rendering
@@ -108,6 +109,7 @@ def _pages_app(desk: Desk, table: Table) -> web.Application:
     post("/sign-ins/{space}/draw", teachers(sign_ins.draw))
     post("/sign-ins/{space}/set", teachers(sign_ins.set))
     post("/sign-ins/{space}/unlock", teachers(sign_ins.unlock))
+    Drills(desk).add_to(app)
     app.on_response_prepare.append(_common_headers)
     return app
 

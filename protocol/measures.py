@@ -1,0 +1,165 @@
+"""What a school is told to do for a while: an outage drill, a quarantine (docs/protocol.md, "Measures").
+
+A pure function of the school's set, of its roster and of who holds which rank; when a drill runs on one machine is
+another pure function, of that machine's clock.
+
+Rules:
+- a drill ends by itself: `minutes` after it began, or after it reached a machine whose clock is behind; a machine that
+  hears of it too late does not begin;
+- a quarantine lasts until it is lifted, by somebody of no lower rank than who ordered it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final, Self
+
+from protocol.canonical import encode
+from protocol.clock import milliseconds_of
+from protocol.entry import Entry, Kind
+from protocol.errors import PeerFault
+from protocol.fields import Fields, compact
+from protocol.limits import MAX_CLOCK_LEAD_MS, MAX_DRILL_MINUTES
+from protocol.rights import Door
+from protocol.roster import Roster
+
+MINUTE_MS: Final = 60_000
+
+
+@dataclass(frozen=True, slots=True)
+class DrillOrder:
+    """The payload of a drill: how long it lasts. Without, and with a target, it ends that drill."""
+
+    minutes: int | None = None
+
+    @classmethod
+    def parse(cls, payload: bytes) -> Self:
+        """From an entry's payload."""
+        return cls(Fields.of_payload(payload, "a drill").count_or_none("minutes", MAX_DRILL_MINUTES))
+
+    def encode(self) -> bytes:
+        """To an entry's payload."""
+        return encode(compact(minutes=self.minutes))
+
+
+@dataclass(frozen=True, slots=True)
+class QuarantineOrder:
+    """The payload of a quarantine: whether it begins; otherwise its parents are those that it lifts."""
+
+    on: bool
+
+    @classmethod
+    def parse(cls, payload: bytes) -> Self:
+        """From an entry's payload."""
+        return cls(Fields.of_payload(payload, "a quarantine").flag("on"))
+
+    def encode(self) -> bytes:
+        """To an entry's payload."""
+        return encode(compact(on=self.on))
+
+
+@dataclass(frozen=True, slots=True)
+class Drill:
+    """A drill: who ordered it, when, for how long, and when it was ended before its time, if it was."""
+
+    id: bytes
+    space: bytes
+    by: bytes
+    start_ms: int
+    minutes: int
+    stopped_ms: int | None
+
+    @property
+    def end_ms(self) -> int:
+        """When it is over, by the time of who ordered it."""
+        planned = self.start_ms + self.minutes * MINUTE_MS
+        return planned if self.stopped_ms is None else min(planned, max(self.stopped_ms, self.start_ms))
+
+    def end_here_ms(self, seen_ms: int) -> int:
+        """When it is over on a machine that has known of it since `seen_ms`."""
+        return min(self.start_ms, seen_ms) + self.minutes * MINUTE_MS
+
+    def runs(self, seen_ms: int, now_ms: int) -> bool:
+        """Whether it is running on a machine that has known of it since `seen_ms`; a clock set back ends it."""
+        if self.stopped_ms is not None or self.start_ms > seen_ms + MAX_CLOCK_LEAD_MS:
+            return False
+        return seen_ms <= now_ms < self.end_here_ms(seen_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantine:
+    """A quarantine in force: the entry that ordered it, by whom, when, and with which rank."""
+
+    id: bytes
+    by: bytes
+    at_ms: int
+    rank: int
+
+
+@dataclass(frozen=True, slots=True)
+class Measures:
+    """What was ordered in a school: drills, the newest first, and the quarantines in force, the oldest first."""
+
+    drills: tuple[Drill, ...] = ()
+    quarantines: tuple[Quarantine, ...] = ()
+
+
+def fold_measures(own: Iterable[Entry], roster: Roster, door: Door) -> Measures:
+    """The measures of a school, from its own entries."""
+    orders = [entry for entry in own if entry.header.kind in _KINDS and not roster.hides(entry)]
+    if not orders:
+        return Measures()
+    return Measures(_drills(orders), _quarantines(orders, door))
+
+
+_KINDS: Final = frozenset({Kind.DRILL, Kind.QUARANTINE})
+
+
+def _drills(orders: Iterable[Entry]) -> tuple[Drill, ...]:
+    begun: list[tuple[Entry, int]] = []
+    stopped: dict[bytes, int] = {}
+    for entry in orders:
+        if entry.header.kind != Kind.DRILL or entry.payload is None:
+            continue
+        try:
+            minutes = DrillOrder.parse(entry.payload).minutes
+        except PeerFault:
+            continue
+        target, at_ms = entry.header.target, milliseconds_of(entry.header.at)
+        if target is not None:
+            stopped[target] = min(stopped.get(target, at_ms), at_ms)
+        elif minutes:
+            begun.append((entry, minutes))
+    begun.sort(key=lambda pair: (pair[0].header.at, pair[0].id), reverse=True)
+    return tuple(
+        Drill(
+            entry.id,
+            entry.header.space,
+            entry.header.author,
+            milliseconds_of(entry.header.at),
+            minutes,
+            stopped.get(entry.id),
+        )
+        for entry, minutes in begun
+    )
+
+
+def _quarantines(orders: Iterable[Entry], door: Door) -> tuple[Quarantine, ...]:
+    imposed: dict[bytes, Quarantine] = {}
+    lifts: list[tuple[int, bytes]] = []
+    for entry in orders:
+        if entry.header.kind != Kind.QUARANTINE or entry.payload is None:
+            continue
+        try:
+            order = QuarantineOrder.parse(entry.payload)
+        except PeerFault:
+            continue
+        header, rank = entry.header, door.rank_of(entry.header)
+        if order.on:
+            imposed[entry.id] = Quarantine(entry.id, header.author, milliseconds_of(header.at), rank)
+        lifts += [(rank, parent) for parent in header.parents if not order.on]
+    lifted = {name for rank, name in lifts if name in imposed and rank >= imposed[name].rank}
+    return tuple(
+        sorted((each for each in imposed.values() if each.id not in lifted), key=lambda each: (each.at_ms, each.id))
+    )

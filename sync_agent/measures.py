@@ -1,0 +1,188 @@
+"""What this machine does of what its school was told to do for a while: drills and quarantine (`protocol.measures`).
+
+Rules:
+- while a drill runs, the server is as good as out of reach: nothing goes there and nothing comes from there, and people
+  are told why; it ends by itself, by this machine's clock as the server last set it right;
+- under quarantine the school's network and sticks are off; reading, printing and the server go on;
+- who hears of a quarantine passes it on for a moment before it falls silent.
+
+docs/protocol.md, "Measures".
+"""
+
+# ruff: noqa: D102  (the methods of `DrillTransport` are those of `Transport`)
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Final
+
+from protocol import canonical
+from protocol.errors import Code, PeerFault, Refused
+from protocol.measures import Drill, Measures
+from protocol.replica.measures import measures_of
+from sync_agent.answers import Response
+from sync_agent.app import DRILL_MARK, Agent
+from sync_agent.health import LastSync
+from sync_agent.network.trouble import Seen, Trouble, no_answer
+from sync_agent.server_chain import IsOurs
+from sync_agent.transport import Transport
+
+PASS_ON_S: Final = 5.0
+_LONGEST_WAIT_S: Final = 60.0
+_MAX_MARK_BYTES: Final = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Ordered:
+    """What is in force here: whether the school is under quarantine, the drill that runs, when it ends by our clock."""
+
+    quarantined: bool = False
+    drill: Drill | None = None
+    ends_ms: int = 0
+
+
+async def schools_of(agent: Agent) -> list[bytes]:
+    """The schools of this device."""
+    door = agent.replica.door
+    return [space for space in await agent.spaces() if door.parent(space) == door.territory]
+
+
+async def ordered(agent: Agent) -> Ordered:
+    """What is in force here now; notes when a drill was first heard of."""
+    found = [await measures_of(agent.replica, school) for school in await schools_of(agent)]
+    quarantined = any(measures.quarantines for measures in found)
+    last = await LastSync.read(agent.replica.store)
+    skew_ms = 0 if last is None else last.skew_ms
+    drill = await _running(agent, found, agent.now_ms() - skew_ms)
+    if drill is None:
+        return Ordered(quarantined)
+    return Ordered(quarantined, drill[0], drill[0].end_here_ms(drill[1]) + skew_ms)
+
+
+async def _running(agent: Agent, found: list[Measures], now_ms: int) -> tuple[Drill, int] | None:
+    """The drill that runs here, and since when it is known."""
+    known = await _known(agent)
+    for drill in (drill for measures in found for drill in measures.drills):
+        seen_ms = known.get(drill.id, now_ms)
+        if drill.runs(seen_ms, now_ms):
+            if drill.id not in known:
+                await agent.replica.store.set_marks({DRILL_MARK: canonical.encode([drill.id, now_ms])})
+            return drill, seen_ms
+    return None
+
+
+async def _known(agent: Agent) -> dict[bytes, int]:
+    try:
+        match canonical.decode(await agent.replica.store.mark(DRILL_MARK) or b"", max_bytes=_MAX_MARK_BYTES):
+            case [bytes(name), int(seen_ms)]:
+                return {name: seen_ms}
+    except PeerFault:
+        pass
+    return {}
+
+
+async def check_open(agent: Agent) -> None:
+    """Raise `Refused(QUARANTINED)` while sticks and the school's network are off."""
+    if (await ordered(agent)).quarantined:
+        raise Refused(
+            Code.QUARANTINED,
+            "this school is under quarantine: its network and sticks are off until who ordered that lifts it; reading, "
+            "printing and the server go on",
+        )
+
+
+class DrillTransport:
+    """See `Transport`: that of `inner`, as if nobody answered while a drill runs."""
+
+    def __init__(self, inner: Transport, url: str) -> None:
+        self._inner = inner
+        self._url = url
+        self.traffic = inner.traffic
+        self.ends_ms: int | None = None
+        """When the drill that runs ends, by this machine's clock."""
+
+    async def post(self, path: str, body: bytes) -> Response:
+        self._check()
+        return await self._inner.post(path, body)
+
+    async def fetch(self, capability: str, start: int, length: int | None = None) -> AsyncGenerator[bytes, None]:
+        self._check()
+        async with aclosing(self._inner.fetch(capability, start, length)) as pieces:
+            async for piece in pieces:
+                self._check()
+                yield piece
+
+    async def send(self, capability: str, offset: int, length: int, pieces: AsyncIterator[bytes]) -> Response:
+        self._check()
+        return await self._inner.send(capability, offset, length, pieces)
+
+    async def listen(self, capability: str, *, pushed: bool) -> AsyncGenerator[bool, None]:
+        self._check()
+        async with aclosing(self._inner.listen(capability, pushed=pushed)) as news:
+            async for moved in news:
+                self._check()
+                yield moved
+
+    async def renew(self) -> None:
+        await self._inner.renew()
+
+    def hold_to(self, is_ours: IsOurs) -> None:
+        self._inner.hold_to(is_ours)
+
+    async def close(self) -> None:
+        await self._inner.close()
+
+    def _check(self) -> None:
+        if self.ends_ms is not None:
+            raise no_answer(self._url, Seen(Trouble.DRILL, _clock(self.ends_ms)))
+
+
+class Heeding:
+    """Follows what is ordered while `run` is up. `changed` is called when the quarantine begins or ends."""
+
+    def __init__(
+        self, agent: Agent, transport: DrillTransport, changed: Callable[[], None], *, quarantined: bool
+    ) -> None:
+        self._agent = agent
+        self._transport = transport
+        self._changed = changed
+        self._quarantined = quarantined
+        self._moved = asyncio.Event()
+
+    def look(self) -> None:
+        """Something has come, or was written."""
+        self._moved.set()
+
+    async def run(self) -> None:
+        """Heed until cancelled, or until `changed` was called."""
+        while (now := await self.heed()).quarantined == self._quarantined:
+            await self._wait(now)
+        await asyncio.sleep(PASS_ON_S if now.quarantined else 0.0)
+        self._changed()
+
+    async def heed(self) -> Ordered:
+        """Do as is ordered now: cut the way to the server, or open it again."""
+        self._moved.clear()
+        now = await ordered(self._agent)
+        before, self._transport.ends_ms = self._transport.ends_ms, now.ends_ms if now.drill else None
+        if before is None and now.drill is not None:
+            await self._transport.renew()
+        return now
+
+    async def _wait(self, now: Ordered) -> None:
+        """Until something moves, or the drill is over; a clock may be set meanwhile, so look now and then."""
+        left_s = None if now.drill is None else (now.ends_ms - self._agent.now_ms()) / 1000
+        try:
+            async with asyncio.timeout(None if left_s is None else min(max(left_s, 0.05), _LONGEST_WAIT_S)):
+                await self._moved.wait()
+        except TimeoutError:
+            return
+
+
+def _clock(at_ms: int) -> str:
+    """The time of day here: 10:32."""
+    return dt.datetime.fromtimestamp(at_ms / 1000).astimezone().strftime("%H:%M")

@@ -1,0 +1,59 @@
+"""Drills and quarantine of a school, ordered by who runs the system (docs/protocol.md, "Measures")."""
+
+from __future__ import annotations
+
+from protocol.errors import BadInput, Code
+from protocol.replica.measures import (
+    drill_draft,
+    drill_report,
+    end_drafts,
+    lift_drafts,
+    measures_of,
+    quarantine_drafts,
+    shown_report,
+)
+from protocol.replica.operation import JSON
+from protocol.roles import RANK, Role
+from sync_server.app import Server
+
+
+async def start_drill(server: Server, school: bytes, minutes: int) -> bytes:
+    """Begin a drill; its id. Raises `BadInput(USAGE)`."""
+    measures = await measures_of(server.replica, school)
+    (entry,) = await server.write([drill_draft(measures, school, server.grant, minutes, server.now_ms())])
+    return entry.id
+
+
+async def stop_drill(server: Server, school: bytes) -> None:
+    """End the drills that run."""
+    drafts = end_drafts(await measures_of(server.replica, school), school, server.grant, server.now_ms())
+    if drafts:
+        await server.write(drafts)
+
+
+async def report_drill(server: Server, school: bytes, name: str) -> dict[str, JSON]:
+    """What the last drill has shown. Raises `BadInput(UNKNOWN_ITEM)` if there was none."""
+    drills = (await measures_of(server.replica, school)).drills
+    if not drills:
+        raise BadInput(Code.UNKNOWN_ITEM, "there has been no drill in this school")
+    report = await drill_report(server.replica, drills[0], server.replica.door.below(school))
+    names: dict[bytes, str | None] = {}
+    for key in {*report.parts, drills[0].by}:
+        health = server.reports.of(key)
+        names[key] = server.contacts.of(key).name if health is None else health.name
+    return shown_report(report, name, names, server.now_ms())
+
+
+async def start_quarantine(server: Server, school: bytes) -> None:
+    """Impose a quarantine, unless there is one."""
+    drafts = quarantine_drafts(await measures_of(server.replica, school), school, server.grant)
+    if drafts:
+        await server.write(drafts)
+
+
+async def stop_quarantine(server: Server, school: bytes) -> None:
+    """Lift whatever quarantine there is."""
+    measures = await measures_of(server.replica, school)
+    drafts = lift_drafts(measures, school, server.grant, RANK[Role.SERVER])
+    if drafts:
+        await server.write(drafts)

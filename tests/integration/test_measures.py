@@ -1,0 +1,197 @@
+"""A drill and a quarantine, led by a head teacher or by who runs the system (docs/protocol.md, "Measures")."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from protocol.errors import BadInput, Code, NoAnswer, RelaisError
+from protocol.identity import school_id
+from protocol.replica.measures import lift_drafts, measures_of, quarantine_drafts
+from protocol.roles import RANK, Role
+from sync_agent import measure_commands
+from sync_agent.copies import Copies
+from sync_agent.courier_commands import survey_here
+from sync_agent.measures import DrillTransport, Heeding, ordered
+from sync_agent.network.trouble import Trouble, seen_in
+from sync_agent.session import Session
+from sync_agent.status import status
+from tests.harness.classroom import SMALL, WORK, Classroom, Device, Given, assignment, classroom
+from tests.harness.lan import exchange
+from tests.harness.server_in_process import office
+
+MINUTE = 60_000
+
+
+@pytest.fixture
+async def room(tmp_path: Path) -> AsyncIterator[Classroom]:
+    async with classroom(tmp_path) as made:
+        yield made
+
+
+async def head_of(room: Classroom) -> Device:
+    """The head teacher's device."""
+    school = room.territory.replica.door.parent(room.space)
+    assert school is not None
+    head = await room.device(Role.HEAD, school, person=room.teacher_person)
+    await head.session.sync()
+    return head
+
+
+async def learn(*devices: Device) -> None:
+    for device in devices:
+        await device.session.sync()
+
+
+def rehearsing(device: Device) -> DrillTransport:
+    """The device, whose way to the server is the one that `run` gives it."""
+    way = DrillTransport(device.way, device.agent.enrolment.server_url)
+    device.session = Session(device.agent, way)
+    return way
+
+
+async def heed(device: Device, way: DrillTransport) -> None:
+    now = await ordered(device.agent)
+    way.ends_ms = now.ends_ms if now.drill else None
+
+
+async def test_a_head_teacher_leads_a_drill_and_reads_what_it_has_shown(room: Classroom) -> None:
+    head, teacher, one, other = await head_of(room), await room.teacher(), await room.machine(), await room.machine()
+    task = await assignment(room, teacher, one, other, head)
+    room.territory.clock.advance(MINUTE)
+    await measure_commands.start_drill(head.agent, None, 30)
+    await learn(head, teacher, one, other)
+    ways = [(device, rehearsing(device)) for device in (head, teacher, one, other)]
+    for device, way in ways:
+        await heed(device, way)
+        with pytest.raises(NoAnswer) as raised:
+            await device.session.sync()
+        seen = seen_in(raised.value)
+        assert raised.value.code is Code.UNREACHABLE
+        assert seen is not None
+        assert seen.trouble is Trouble.DRILL
+    assert cast("dict[str, Any]", (await status(one.agent))["server"])["reachable"] is False
+
+    room.territory.clock.advance(5 * MINUTE)
+    await room.publish(teacher, SMALL)
+    await room.hand_in(one, task, WORK)
+    room.territory.clock.advance(2 * MINUTE)
+    await exchange(one.agent, other.agent)
+    assert await Copies(other.agent, set).tend() == 1
+    await exchange(other.agent, head.agent)
+    await exchange(head.agent, teacher.agent)
+
+    room.territory.clock.advance(24 * MINUTE)
+    for device, way in ways:
+        await heed(device, way)
+    await learn(teacher, one, other, head)
+    report = await measure_commands.report_drill(head.agent, "0180001X")
+    assert (report["published"], report["handed_in"], report["safe"], report["waiting"]) == (1, 1, 1, 0)
+    assert report["seconds_to_safe"] == {"median": 120.0, "longest": 120.0}
+    rows = cast("list[dict[str, Any]]", report["devices"])
+    assert {(row["device"], row["published"], row["handed_in"], row["kept_for_others"]) for row in rows} == {
+        (teacher.agent.device.hex(), 1, 0, 0),
+        (one.agent.device.hex(), 0, 1, 0),
+        (other.agent.device.hex(), 0, 0, 1),
+    }
+    assert report["running"] is False
+
+
+async def test_a_drill_that_is_stopped_is_over_where_that_is_heard_and_elsewhere_at_its_end(room: Classroom) -> None:
+    head, near, far = await head_of(room), await room.machine(), await room.machine()
+    await measure_commands.start_drill(head.agent, None, 30)
+    with pytest.raises(BadInput, match="running already"):
+        await measure_commands.start_drill(head.agent, None, 30)
+    await learn(head, near, far)
+    room.territory.clock.advance(MINUTE)
+    await measure_commands.stop_drill(head.agent, None)
+    await exchange(near.agent, head.agent)
+    assert [bool((await ordered(device.agent)).drill) for device in (head, near, far)] == [False, False, True]
+    room.territory.clock.advance(29 * MINUTE)
+    assert not (await ordered(far.agent)).drill
+
+
+async def test_only_a_head_teacher_or_the_server_leads(room: Classroom) -> None:
+    teacher = await room.teacher()
+    await teacher.session.sync()
+    for command in (measure_commands.stop_drill, measure_commands.start_quarantine):
+        with pytest.raises(RelaisError) as raised:
+            await command(teacher.agent, None)
+        assert raised.value.code is Code.NO_RIGHT
+    with pytest.raises(BadInput):
+        await measure_commands.report_drill(teacher.agent, None)
+
+
+async def test_under_quarantine_sticks_are_off_and_reading_and_the_server_go_on(room: Classroom) -> None:
+    head, machine = await head_of(room), await room.machine()
+    await measure_commands.start_quarantine(head.agent, None)
+    await measure_commands.start_quarantine(head.agent, None)
+    await learn(head, machine)
+    with pytest.raises(RelaisError) as raised:
+        await survey_here(machine.agent, Given({}))
+    assert raised.value.code is Code.QUARANTINED
+    assert (await status(machine.agent))["school"] == {"quarantine": True, "drill_until": None}
+    item = (await room.publish(head, SMALL)).item
+    await learn(head, machine)
+    assert await machine.files(item) == SMALL
+    await measure_commands.stop_quarantine(head.agent, None)
+    await learn(head, machine)
+    assert await survey_here(machine.agent, Given({}))
+
+
+async def test_a_head_teacher_cannot_lift_what_the_server_has_imposed(room: Classroom) -> None:
+    head = await head_of(room)
+    replica, grant = room.territory.replica, room.territory.certificate.id
+    school = replica.door.parent(room.space) or b""
+    for draft in quarantine_drafts(await measures_of(replica, school), school, grant):
+        await room.territory.say(school, draft.kind, draft.payload)
+    await head.session.sync()
+    with pytest.raises(RelaisError) as raised:
+        await measure_commands.stop_quarantine(head.agent, None)
+    assert raised.value.code is Code.NO_RIGHT
+    assert lift_drafts(await measures_of(replica, school), school, grant, RANK[Role.SERVER])
+
+
+async def test_a_running_agent_heeds_a_drill_at_once_and_its_end_and_leaves_for_a_quarantine(
+    room: Classroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sync_agent.measures.PASS_ON_S", 0.0)
+    head = await head_of(room)
+    way, left = rehearsing(head), asyncio.Event()
+    heeding = Heeding(head.agent, way, left.set, quarantined=False)
+    await measure_commands.start_drill(head.agent, None, 1)
+    await heeding.heed()
+    with pytest.raises(NoAnswer):
+        await head.session.sync()
+    await measure_commands.stop_drill(head.agent, None)
+    await heeding.heed()
+    await head.session.sync()
+    following = asyncio.create_task(heeding.run())
+    await measure_commands.start_quarantine(head.agent, None)
+    heeding.look()
+    await left.wait()
+    await following
+
+
+async def test_the_server_orders_and_reports_too(tmp_path: Path) -> None:
+    async with office(tmp_path / "server") as desk:
+        uai = next(row["school"] for row in await desk.do("space list"))
+        with pytest.raises(BadInput):
+            await desk.do("drill report", school=uai)
+        with pytest.raises(BadInput):
+            await desk.do("drill start", school=desk.space, minutes=30)
+        drill = (await desk.do("drill start", school=uai, minutes=30))["drill"]
+        desk.clock.advance(MINUTE)
+        report = await desk.do("drill report", school=uai)
+        assert (report["drill"], report["running"], report["devices"]) == (drill, True, [])
+        await desk.do("drill stop", school=uai)
+        assert not (await desk.do("drill report", school=uai))["running"]
+        await desk.do("quarantine start", school=uai)
+        school = school_id(desk.server.replica.territory, uai)
+        assert (await measures_of(desk.server.replica, school)).quarantines
+        await desk.do("quarantine stop", school=uai)
+        assert not (await measures_of(desk.server.replica, school)).quarantines
