@@ -150,6 +150,8 @@ MAX_BUNDLE_RECORD_BYTES: Final = 2 * MiB  # a batch of entries or registers; a p
 MAX_BUNDLES_PER_DISK: Final = 20_000
 
 # erasure
+RECEIPT_PROOF_MS: Final = 30 * 24 * 3600 * 1000
+"""How long an author keeps a hand-in after the server's receipt, where its teacher has not opened it (R8)."""
 ERASURE_DELAY_MS: Final = 7 * 24 * 3600 * 1000
 MAX_ERASED_PER_DAY: Final = 5  # persons and items, without the kit's signature
 

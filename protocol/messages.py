@@ -180,7 +180,7 @@ class SyncAnswer:
     `stale` are the spaces whose cursor it does not recognise: reconcile them. `closed` are those that the caller may
     not read. `waiting` and `refused` are the pushed entries that did not get in, `more` that another call brings
     more; `live` is the capability to listen for news, if it was asked for. `levels` are those of deflate that the
-    recipient reproduces.
+    recipient reproduces; `backup_ms` is when a server's newest backup that was read back was begun, by its clock.
     """
 
     time_ms: int
@@ -199,6 +199,7 @@ class SyncAnswer:
     name: str | None = None
     twin: Twin = Twin.NONE
     levels: Profile = ALL_LEVELS
+    backup_ms: int | None = None
 
     def encode(self) -> bytes:
         """The message's bytes."""
@@ -220,6 +221,7 @@ class SyncAnswer:
                 name=self.name,
                 twin=int(self.twin) or None,
                 deflates=_levels_value(self.levels),
+                backup=self.backup_ms,
             )
         )
 
@@ -244,6 +246,7 @@ class SyncAnswer:
             name=fields.text_or_none("name", MAX_NAME_CHARS),
             twin=_twin(fields.count_or_none("twin")),
             levels=_levels(fields),
+            backup_ms=fields.count_or_none("backup"),
         )
 
 

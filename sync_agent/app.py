@@ -68,6 +68,8 @@ LAST_SYNC_MARK: Final = "last-sync"
 """→ 8 bytes: how many packs were found gone or cut short when DIR was opened, until `verify` has said so."""
 HEALTH_MARK: Final = "health"
 """→ the body of the health register that the server last took."""
+BACKUP_MARK: Final = "server-backup"
+"""→ when the server's newest proven backup was begun, by its clock (ms)."""
 NO_STRONG_MARK: Final = "no-strong"
 """→ set once strong containers did not bring what they should here: this machine asks for packs."""
 SPACE_FOLDER_MARKS: Final = "space-folder/"
@@ -192,6 +194,8 @@ class Agent:
         """Whether content is not fetched for want of room on the disk."""
         self.evicted: set[tuple[bytes, bytes]] = set()
         """Content of (space, stream) that made way for other."""
+        self.backup_ms: int | None = None
+        """When the server's newest proven backup was begun, as it last said."""
         self.fetch_now: Callable[[], Awaitable[object]] | None = None
         """Syncs at once, where a scheduler runs."""
         self._asked: dict[tuple[bytes, bytes], Need] = {}
@@ -235,6 +239,8 @@ class Agent:
             (bytes.fromhex(key[len(EVICTED_MARKS) : len(EVICTED_MARKS) + 64]), bytes.fromhex(key[-64:]))
             for key in await store.marks(EVICTED_MARKS)
         }
+        backup = await store.mark(BACKUP_MARK)
+        agent.backup_ms = None if backup is None else int.from_bytes(backup, "big")
         await agent.keep_copies()
         return agent
 
@@ -409,6 +415,12 @@ class Agent:
             self.evicted.discard(wanted)
         self._asked[wanted] = need
         await self.note_opened(need.stream)
+
+    async def note_backup(self, begun_ms: int | None) -> None:
+        """The server has said when its newest proven backup was begun; a server that has none says nothing."""
+        if begun_ms != self.backup_ms:
+            await self.replica.store.set_marks({BACKUP_MARK: None if begun_ms is None else begun_ms.to_bytes(8, "big")})
+            self.backup_ms = begun_ms
 
     def comes_on_demand(self, need: Need) -> bool:
         """Whether this made way for other content, or is awaited because somebody asked for it."""

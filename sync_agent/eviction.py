@@ -5,6 +5,8 @@ Rules:
 - what is `KEPT` never goes: what this device wrote (a hand-in until its teacher's receipt), what is not sent yet, and
   every hand-in whose receipts are awaited, whoever made it;
 - what people are shown goes only for something that was used later, so that content never pushes itself out in turns;
+- a hand-in of this device's goes like one that its teacher has opened once the server's receipt is thirty days old and
+  the server has been backed up since: two places hold it then. Both times are the server's own (R6);
 - packs go whole. One goes once nothing of what it holds is to stay.
 """
 
@@ -16,6 +18,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
+from protocol.limits import RECEIPT_PROOF_MS
 from protocol.replica.holdings import Need
 
 _SCHOOL_YEAR_BEGINS: Final = (8, 15)
@@ -27,7 +30,7 @@ class Worth(IntEnum):
     WITHDRAWN = 0
     SUPERSEDED = 1
     RECEIVED = 2
-    """A hand-in of this device's that its teacher has opened."""
+    """A hand-in of this device's that its teacher has opened, or that the server and a backup have held for long."""
     PAST_YEAR = 3
     SHOWN = 4
     KEPT = 5
@@ -87,6 +90,16 @@ def plan(sizes: Mapping[bytes, int], pieces: Collection[Piece], wanted_bytes: in
         free(pack for pack in piece.packs & holders.keys() if holders[pack] == 0)
     gone = frozenset(packs)
     return Plan(tuple(packs), freed, tuple(piece for piece in left if not piece.packs.isdisjoint(gone)))
+
+
+def is_safe_elsewhere(receipts_ms: Iterable[int], backup_ms: int | None, server_ms: int | None) -> bool:
+    """Whether a hand-in is in a backup of the server that gave one of these receipts, thirty days ago at least.
+
+    `backup_ms` is when the newest backup was begun, `server_ms` the server's time as it was last proven.
+    """
+    if backup_ms is None or server_ms is None:
+        return False
+    return any(at_ms <= backup_ms and server_ms - at_ms >= RECEIPT_PROOF_MS for at_ms in receipts_ms)
 
 
 def is_past(year: str | None, today: dt.date) -> bool:

@@ -17,13 +17,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from protocol.coursework import Coursework, Item, Version
+from protocol.coursework import Coursework, HandInState, Item, Version, Work
 from protocol.entry import Kind
 from protocol.limits import MiB
 from protocol.replica.holdings import Need
 from protocol.structure import SpaceRecord
 from sync_agent.app import Agent
-from sync_agent.eviction import Piece, Worth, is_past, plan
+from sync_agent.eviction import Piece, Worth, is_past, is_safe_elsewhere, plan
 from sync_agent.reading import need_of, with_ancestors
 
 RESERVE_BYTES: Final = 128 * MiB
@@ -196,10 +196,10 @@ class Room:
         for work in coursework.hand_ins.values():
             mine = self._agent.made(work)
             worth = Worth.PAST_YEAR if past else Worth.SHOWN
-            if not work.opened:
-                worth = Worth.KEPT
-            elif mine:
+            if mine and (work.opened or self._is_safe_elsewhere(work)):
                 worth = Worth.RECEIVED
+            elif not work.opened:
+                worth = Worth.KEPT
             pieces.append(await self._piece(Need(space, work.record.content.stream, sealed=True), worth, work.at_ms))
             note = work.feedback
             if note is not None and note.record.content is not None:
@@ -208,6 +208,10 @@ class Room:
                 need = Need(space, note.record.content.stream, sealed=False)
                 pieces.append(await self._piece(need, worth, note.at_ms))
         return pieces
+
+    def _is_safe_elsewhere(self, work: Work) -> bool:
+        receipts_ms = (witness.at_ms for witness in work.witnesses if witness.says is HandInState.SERVER)
+        return is_safe_elsewhere(receipts_ms, self._agent.backup_ms, self._agent.replica.proven_ms)
 
     async def _piece(self, need: Need, worth: Worth, at_ms: int) -> Piece:
         packs = frozenset(pack.hash for pack in await self._agent.holdings.packs(need))

@@ -46,6 +46,7 @@ from sync_server.app import Server, opened
 from sync_server.config import RunConfig, Tls, check_kit
 from sync_server.contacts import FLUSH_INTERVAL_S
 from sync_server.data_folder import check_initialised
+from sync_server.handlers.backups import tell_devices
 from sync_server.handlers.figures import store_families
 from sync_server.handlers.survey import Survey
 from sync_server.handlers.upkeep import readiness
@@ -153,6 +154,7 @@ class Service:
         server.responder.on_failure = self._stop.watch
         server.responder.levels = await asyncio.to_thread(profile)
         server.contacts.observe_lag = self._counters.lag
+        await tell_devices(server)
         app = application(
             server.responder,
             self._counters,

@@ -134,6 +134,8 @@ class Responder:
         self.listeners = Listeners()
         self.lives = Lives()
         replica.on_news = self.listeners.tell
+        self.backup_ms: int | None = None
+        """When the newest backup of this store that was read back was begun; for a server to say."""
         self.on_contact: Callable[[Contact], None] = _ignore
         self.on_report: Callable[[Report], None] = _ignore
         self.on_failure: Callable[[RelaisError], None] = _ignore
@@ -250,6 +252,7 @@ class Responder:
             name=None if request.name is None else self.station.name,
             twin=twin,
             levels=self.levels,
+            backup_ms=self.backup_ms,
         ).encode()
 
     async def _reconcile(self, opened: OpenedRequest) -> bytes:

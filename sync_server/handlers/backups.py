@@ -67,6 +67,13 @@ async def back_up(server: Server, version: str, outgoing: Outgoing) -> archive.H
 async def note_kept(server: Server, made_ms: int) -> None:
     """The backup of this time is on its disk, and was read back."""
     await server.store.set_marks({BACKUP_MARK: made_ms.to_bytes(8, "big")})
+    await tell_devices(server)
+
+
+async def tell_devices(server: Server) -> None:
+    """Have answers say when the newest backup was begun: what devices received before is in it (R8)."""
+    made = await server.store.mark(BACKUP_MARK)
+    server.responder.backup_ms = None if made is None else int.from_bytes(made, "big")
 
 
 def _head(server: Server, version: str, found: _Copy, packs: list[tuple[bytes, int]]) -> archive.Head:

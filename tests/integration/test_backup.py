@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from sync_server.handlers.backups import note_kept
 from tests.harness.machines import Machine, School, eventually, school
+from tests.harness.server_in_process import office
 
 
 @pytest.fixture
@@ -191,3 +193,11 @@ def test_a_pack_that_has_rotted_is_left_out_of_the_backup_and_said(here: School,
     teacher.ok("sync")
     renard = here.enrol("renard")
     eventually("the pack came back from the teacher's", partial(has, renard, item))
+
+
+async def test_devices_are_told_when_the_newest_backup_that_was_read_back_was_begun(tmp_path: Path) -> None:
+    async with office(tmp_path) as desk:
+        renard = await desk.enrol(await desk.invite("machine"))
+        assert (await renard.sync()).backup_ms is None
+        await note_kept(desk.server, 1_795_000_000_000)
+        assert (await renard.sync()).backup_ms == 1_795_000_000_000

@@ -15,6 +15,7 @@ from sync_agent.app import Agent, RoomLimits
 from sync_agent.session import Session
 from tests.harness.classroom import SMALL, Classroom, Device, Files, assignment, classroom, work_of
 from tests.harness.commands import Desk
+from tests.harness.territory import DAY_MS
 
 MB = 1_000_000
 
@@ -145,6 +146,36 @@ async def test_a_hand_in_that_awaits_receipts_and_a_teachers_own_lessons_never_m
     await machine.session.sync(routine=True)
     assert (await work_of(machine, room, hand_in)).opened
     assert await taken(machine) <= 1_500_000
+
+
+async def test_a_hand_in_that_nobody_opened_makes_way_once_the_server_and_a_later_backup_have_held_it_for_a_month(
+    room: Classroom,
+) -> None:
+    teacher, machine = await room.teacher(), await room.machine()
+    task = await assignment(room, teacher, machine)
+    hand_in = await room.hand_in(machine, task, lesson(9))
+    await machine.session.sync(routine=True)
+    limited(machine, 200_000)
+
+    async def a_month_later(backup_ms: int | None) -> int:
+        """What content takes here when there is more to fetch than there is room for."""
+        room.frontage.responder.backup_ms = backup_ms
+        room.territory.clock.advance(31 * DAY_MS)
+        await published(room, teacher, 1)
+        await machine.session.sync(routine=True)
+        room.territory.clock.advance(120_000)
+        await machine.session.sync(routine=True)
+        return await taken(machine)
+
+    received_ms = room.territory.clock()
+    assert await a_month_later(None) > MB, "the server has it, and nothing else"
+    assert await a_month_later(received_ms - DAY_MS) > MB, "the backup is older than the receipt"
+    assert await a_month_later(received_ms + 1) < MB
+    assert not (await work_of(machine, room, hand_in)).opened
+    # a restart forgets nothing of what the server said
+    await machine.agent.close()
+    machine.agent = await Agent.open(machine.agent.folder, now_ms=room.territory.clock, entropy=Random(1).randbytes)
+    assert machine.agent.backup_ms == received_ms + 1
 
 
 async def test_below_the_reserve_entries_and_hand_ins_go_on_content_waits_and_all_comes_when_there_is_room(

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from protocol.limits import RECEIPT_PROOF_MS
 from protocol.replica.holdings import Need
-from sync_agent.eviction import Piece, Worth, is_past, plan
+from sync_agent.eviction import Piece, Worth, is_past, is_safe_elsewhere, plan
 
 LATE = (Worth.KEPT, 0)
 
@@ -99,3 +100,22 @@ def test_no_plan_takes_a_pack_of_something_worth_more_than_what_stays(
 )
 def test_a_school_year_is_over_in_the_middle_of_august(year: str | None, today: dt.date, past: bool) -> None:
     assert is_past(year, today) is past
+
+
+@pytest.mark.parametrize(
+    ("receipts", "backup", "server", "safe"),
+    [
+        ([1_000], 1_000, 1_000 + RECEIPT_PROOF_MS, True),
+        ([1_000], 999, 1_000 + RECEIPT_PROOF_MS, False),
+        ([1_000], 5_000, 999 + RECEIPT_PROOF_MS, False),
+        ([1_000, 9_000], 5_000, 1_000 + RECEIPT_PROOF_MS, True),
+        ([9_000], 5_000, 9_000 + RECEIPT_PROOF_MS, False),
+        ([], 5_000, 10**15, False),
+        ([1_000], None, 10**15, False),
+        ([1_000], 5_000, None, False),
+    ],
+)
+def test_a_hand_in_may_go_thirty_days_after_a_receipt_that_a_later_backup_holds(
+    receipts: list[int], backup: int | None, server: int | None, safe: bool
+) -> None:
+    assert is_safe_elsewhere(receipts, backup, server) is safe
