@@ -65,6 +65,7 @@ class Kind(IntEnum):
     RULING = 23
     DRILL = 24
     QUARANTINE = 25
+    SPACE_CHANGE = 26
     REVISION = 32
     WITHDRAW = 33
     RESTORE = 34

@@ -137,6 +137,22 @@ class SpaceRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class SpaceChange:
+    """What a space is called from now on; it lies in the space itself."""
+
+    name: str
+
+    @classmethod
+    def parse(cls, payload: bytes) -> Self:
+        """From an entry's payload."""
+        return cls(Fields.of_payload(payload, "a change of a space").text("name", MAX_NAME_CHARS))
+
+    def encode(self) -> bytes:
+        """To an entry's payload."""
+        return encode({"name": self.name})
+
+
+@dataclass(frozen=True, slots=True)
 class Invite:
     """What an enrolment code opens: a role in spaces.
 

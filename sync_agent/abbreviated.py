@@ -13,6 +13,8 @@ from sync_agent.app import Agent
 
 _ABBREVIATED: Final[Mapping[str, tuple[int, Code, str]]] = {
     "space": (ID_BYTES, Code.UNKNOWN_SPACE, "space"),
+    "from": (ID_BYTES, Code.UNKNOWN_SPACE, "space"),
+    "to": (ID_BYTES, Code.UNKNOWN_SPACE, "space"),
     "item": (ID_BYTES, Code.UNKNOWN_ITEM, "item"),
     "id": (ID_BYTES, Code.UNKNOWN_HAND_IN, "hand-in"),
     "revision": (ID_BYTES, Code.UNKNOWN_REVISION, "revision"),
@@ -42,7 +44,7 @@ def with_whole_ids(agent: Agent, operation: Operation) -> Operation:
 
 async def _known(agent: Agent, key: str) -> Iterable[bytes]:
     spaces = await agent.spaces()
-    if key == "space":
+    if key in {"space", "from", "to"}:
         return spaces
     found: list[bytes] = []
     for space in spaces:

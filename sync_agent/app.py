@@ -11,7 +11,7 @@ import contextlib
 import json
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Self
 
@@ -22,7 +22,7 @@ from protocol.entry import Entry, Kind, class_of
 from protocol.errors import BadInput, Code, LocalFailure, Refused, RelaisError
 from protocol.fields import Fields
 from protocol.identity import SEED_BYTES, AgreementKey, DeviceKeys
-from protocol.limits import MAX_DEVICE_KEYS_BYTES, MAX_FORMER_KEYS, KiB
+from protocol.limits import MAX_DEVICE_KEYS_BYTES, MAX_FORMER_KEYS, MAX_NAME_CHARS, KiB
 from protocol.lives import NONCE_BYTES, Life, Twin
 from protocol.replica.holdings import Holdings, Need
 from protocol.replica.keyring import Keyring
@@ -309,6 +309,15 @@ class Agent:
         except FileNotFoundError:
             return ()
         return tuple(AgreementKey(seeds[at : at + SEED_BYTES]) for at in range(0, len(seeds), SEED_BYTES))
+
+    def rename(self, name: str) -> None:
+        """Call this device something else; the server hears of it with the next report. Raises `BadInput(BAD_NAME)`."""
+        name = " ".join(name.split())
+        if not name or len(name) > MAX_NAME_CHARS:
+            raise BadInput(Code.BAD_NAME, f"a device's name has 1 to {MAX_NAME_CHARS} characters")
+        self.enrolment = replace(self.enrolment, device_name=name)
+        self.enrolment.write(self.folder)
+        self.on_change()
 
     def live_neighbours(self) -> int:
         """With how many devices of the school a link stands now."""

@@ -460,6 +460,32 @@ def _write_page(path: Path, text: str) -> None:
         raise BadInput(Code.UNREADABLE_FILE, f"{path} cannot be written: {reason.strerror}") from reason
 
 
+# --- the end of a year ------------------------------------------------------------------------------------------------
+
+
+@PROGRAM.command("carry-over")
+async def carry_over(
+    call: Call,
+    *,
+    source: Annotated[str, typer.Option("--from", metavar="ID", help="The class of the year that ends.")],
+    target: Annotated[str, typer.Option("--to", metavar="ID", help="Your next class.")],
+) -> JSON:
+    """Publish a class's lessons in your next class; what is there already is left alone."""
+    return await _run(call, "carry-over", {"from": source, "to": target}, lasting=True)
+
+
+@PROGRAM.command("portfolio")
+async def portfolio(
+    call: Call,
+    folder: Folder,
+    *,
+    space: Annotated[str, typer.Option(metavar="ID", help="The class.")],
+    person: Annotated[str | None, typer.Option(metavar="ID", help="One pupil only, from `people`.")] = None,
+) -> JSON:
+    """Write pupils' work and what was said of it into DIR, a folder for each pupil, for families to keep."""
+    return await _run_into(call, folder, "portfolio", {"space": space, "person": person})
+
+
 # --- a teacher's key --------------------------------------------------------------------------------------------------
 
 
@@ -497,6 +523,12 @@ def _text_in(path: str) -> str:
 async def status(call: Call) -> JSON:
     """Say how this device stands: its spaces, what is not sent yet, when the server last answered."""
     return await _run(call, "status")
+
+
+@PROGRAM.command("rename", said="renamed; the server hears of it with the next report")
+async def rename(call: Call, name: Annotated[str, typer.Argument(help="What people call this device.")]) -> JSON:
+    """Call this device something else."""
+    return await _run(call, "rename", {"name": name})
 
 
 @PROGRAM.command("pause")

@@ -164,11 +164,11 @@ async def open_hand_in(agent: Agent, wanted: bytes, outgoing: Outgoing) -> None:
         raise LocalFailure(
             Code.INCOMPLETE, "this work has not arrived on this device yet; sync and try again", hand_in=wanted.hex()
         )
-    async with aclosing(_unsealed(agent, work, content_key)) as pieces:
+    async with aclosing(unsealed(agent, work, content_key)) as pieces:
         async for _ in pieces:
             pass
     opened = -1
-    async with aclosing(_unsealed(agent, work, content_key)) as pieces:
+    async with aclosing(unsealed(agent, work, content_key)) as pieces:
         async for files, index, piece in pieces:
             while opened < index:
                 if opened >= 0:
@@ -218,7 +218,7 @@ async def _content_key(agent: Agent, work: Work) -> bytes:
     return found
 
 
-async def _unsealed(
+async def unsealed(
     agent: Agent, work: Work, content_key: bytes
 ) -> AsyncGenerator[tuple[tuple[SealedFile, ...], int, bytes], None]:
     """All files, the index of the one that goes on, and its next bytes; at the end the last index and no byte.

@@ -125,6 +125,9 @@ def table(agent: Agent, connect: Connect | None = None) -> Table:
         courier_commands.SURVEY: commands.courier_survey,
         courier_commands.IMPORT: commands.courier_import,
         "receipt": commands.receipt,
+        "carry-over": commands.carry_over,
+        "portfolio": commands.portfolio,
+        "rename": commands.rename,
         "key-phrase": commands.key_phrase,
         "key-open": commands.key_open,
         "sign-in-list": commands.sign_in_list,
@@ -324,6 +327,25 @@ class _Commands:
         from sync_agent.proof import proof_of  # noqa: PLC0415 — loaded only when needed
 
         return await proof_of(self._agent, _work(params), given.text_or_none(params, "page"))
+
+    async def carry_over(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        from sync_agent.year_end import carry_over  # noqa: PLC0415 — loaded only when needed
+
+        source, target = (given.identifier(params, key, Code.UNKNOWN_SPACE, "space") for key in ("from", "to"))
+        carried, left = await carry_over(self._agent, source, target, outgoing)
+        return {"lessons": carried, "incomplete": list(left)}
+
+    async def portfolio(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        from sync_agent.year_end import portfolio  # noqa: PLC0415 — loaded only when needed
+
+        space = given.identifier(params, "space", Code.UNKNOWN_SPACE, "space")
+        person = None if params.get("person") is None else given.person(params, "person")
+        written, closed = await portfolio(self._agent, space, person, outgoing)
+        return {"hand_ins": written, "not_opened": closed}
+
+    async def rename(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        self._agent.rename(given.text(params, "name"))
+        return {}
 
     async def key_phrase(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
         from sync_agent.reading_key import new_phrase  # noqa: PLC0415 — loaded only when needed

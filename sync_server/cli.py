@@ -36,6 +36,8 @@ PROGRAM: Final = Program(
 
 Spaces = Annotated[list[str], typer.Option("--space", metavar="ID", help="A space: its id, or a school's UAI.")]
 Space = Annotated[str, typer.Option("--space", metavar="ID", help="The space: its id, or a school's UAI.")]
+PersonId = Annotated[str, typer.Argument(metavar="ID", help="The person's id, from `person list`.")]
+SpaceId = Annotated[str, typer.Argument(metavar="ID", help="The space: its id, or a school's UAI.")]
 KitFile = Annotated[str, typer.Option("--kit", metavar="KIT", help="The territory's recovery kit.")]
 KitPassphrase = Annotated[
     str | None,
@@ -297,6 +299,44 @@ async def confirm(
 ) -> JSON:
     """Say that a cloned machine, which took keys of its own, belongs here. `revoke` says that it does not."""
     return await _run(call, "confirm", {"device": device, "restore": restore})
+
+
+@PROGRAM.command("person rename", said="renamed, on every list")
+async def person_rename(
+    call: Call, person: PersonId, name: Annotated[str, typer.Argument(help="The new name.")]
+) -> JSON:
+    """Call somebody something else, on every list that they are on."""
+    return await _run(call, "person rename", {"person": person, "name": name})
+
+
+@PROGRAM.command("person retire", said="off every list, and their devices are cut off; what they made stays")
+async def person_retire(call: Call, person: PersonId) -> JSON:
+    """Somebody leaves: off every list, and the devices that stand for them are cut off. `erase` forgets them."""
+    return await _run(call, "person retire", {"person": person})
+
+
+@PROGRAM.command("space rename", said="renamed; devices learn it with their next sync")
+async def space_rename(call: Call, space: SpaceId, name: Annotated[str, typer.Argument(help="The new name.")]) -> JSON:
+    """Call a class or a school something else; its id, and folders that have its name, stay."""
+    return await _run(call, "space rename", {"space": space, "name": name})
+
+
+@PROGRAM.command("space close")
+async def space_close(
+    call: Call,
+    space: SpaceId,
+    *,
+    kit: Annotated[
+        str | None, typer.Option("--kit", metavar="KIT", help="The recovery kit; without it, only say what would go.")
+    ] = None,
+    passphrase_file: KitPassphrase = None,
+    unopened_too: Annotated[bool, typer.Option(help="Even if some work was opened by nobody.")] = False,
+) -> JSON:
+    """End of the year: a class and all that pupils did in it are forgotten everywhere. Carry lessons over before."""
+    params: Params = {"space": space, "unopened_too": unopened_too}
+    if kit is not None:
+        params = _with_kit(params, call, kit, passphrase_file)
+    return await _run(call, "space close", params)
 
 
 @PROGRAM.command("lost")

@@ -21,8 +21,8 @@ from protocol.replica.office import grants
 from protocol.replica.office.erasures import erase_person
 from protocol.replica.office.invitations import Wanted, invite
 from protocol.replica.office.names import device_id, entry_id, invited_role, lifetime_ms, person_id, person_role
-from protocol.replica.office.people import add_person, list_persons
-from protocol.replica.office.spaces import add_space, list_spaces, space_named, spaces_named
+from protocol.replica.office.people import add_person, list_persons, rename_person
+from protocol.replica.office.spaces import add_space, list_spaces, rename_space, space_named, spaces_named
 from protocol.replica.operation import JSON, Incoming, Outgoing, Params, Table
 from sync_server.abbreviated import with_whole_ids
 from sync_server.app import Server
@@ -30,6 +30,7 @@ from sync_server.handlers import measures
 from sync_server.handlers.administrators import add_administrator, list_administrators, remove_administrator
 from sync_server.handlers.audit import trail
 from sync_server.handlers.backups import back_up, note_kept
+from sync_server.handlers.closing import close_space
 from sync_server.handlers.devices import Device
 from sync_server.handlers.hand_ins import list_hand_ins
 from sync_server.handlers.losses import lost
@@ -280,6 +281,36 @@ async def _named(server: Server, params: Params) -> list[bytes]:
     return [entry_id(text) for text in texts]
 
 
+async def _person_rename(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
+    await rename_person(server, person_id(_text(params, "person")), _text(params, "name"))
+    return {}
+
+
+async def _person_retire(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
+    await grants.retire_person(server, person_id(_text(params, "person")))
+    return {}
+
+
+async def _space_rename(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
+    await rename_space(server, space_named(server, _text(params, "space")), _text(params, "name"))
+    return {}
+
+
+async def _space_close(server: Server, params: Params, outgoing: Outgoing) -> JSON:
+    kit = _kit(params) if "root" in params else None
+    space = space_named(server, _text(params, "space"))
+    closing = await close_space(server, kit, space, unopened_too=params.get("unopened_too") is True)
+    if kit is not None:
+        await outgoing.progress("hidden wherever this arrives, at once; destroyed there seven days later")
+    return {
+        "closed": kit is not None,
+        "pupils": closing.pupils,
+        "items": closing.items,
+        "hand_ins": closing.hand_ins,
+        "unopened": closing.unopened,
+    }
+
+
 async def _lost(server: Server, params: Params, outgoing: Outgoing) -> JSON:
     cut = params.get("dry_run") is not True
     loss = await lost(server, device_id(_text(params, "device")), cut=cut)
@@ -403,6 +434,10 @@ _COMMANDS: Final[Mapping[str, Command]] = {
     "check-receipt": _check_receipt,
     "revoke": _revoke,
     "confirm": _confirm,
+    "person rename": _person_rename,
+    "person retire": _person_retire,
+    "space rename": _space_rename,
+    "space close": _space_close,
     "lost": _lost,
     "rewrap": _rewrap,
     "rotate server": _rotate_server,

@@ -71,6 +71,16 @@ async def ungrant_person(office: Office, person: bytes, spaces: Sequence[bytes])
     await _write(office, drafts)
 
 
+async def retire_person(office: Office, person: bytes) -> None:
+    """Somebody leaves: off every list, and every device whose grants name them is cut off there.
+
+    What they made stays. Raises `BadInput(UNKNOWN_PERSON)`.
+    """
+    listed = await listings(office, person)
+    granted = [grant.space for grant in office.replica.door.authorities() if grant.person == person]
+    await ungrant_person(office, person, list(dict.fromkeys([*listed, *granted])))
+
+
 async def revoke_device(office: Office, device: bytes) -> None:
     """Cut a device off wherever it was granted anything. Raises `BadInput(UNKNOWN_DEVICE)`."""
     spaces = dict.fromkeys(grant.space for grant in _grants_of(office, device))

@@ -58,6 +58,18 @@ async def merge_persons(office: Office, person: bytes, into: bytes) -> int:
     return len(other)
 
 
+async def rename_person(office: Office, person: bytes, name: str) -> None:
+    """Call somebody something else on every list that they are on. Raises `BadInput` (UNKNOWN_PERSON, BAD_NAME)."""
+    said = name_of(name, "a person")
+    await office.say(
+        [
+            list_draft(person, PersonRecord(said, listed.role), space, [listed.entry])
+            for space, listed in (await listings(office, person)).items()
+            if not listed.left and listed.name != said
+        ]
+    )
+
+
 def probable_duplicates(persons: Iterable[Person]) -> list[list[Person]]:
     """Persons of one list who may be one: the same role, and names that differ in nothing that a person would say."""
     alike: defaultdict[tuple[str, str], list[Person]] = defaultdict(list)

@@ -7,17 +7,18 @@ id too. What is listed are the classes, groups and staff rooms: schools and the 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from protocol.entry import ID_BYTES, Kind
 from protocol.errors import BadInput, Code, PeerFault
 from protocol.identity import normal_uai, school_id, uai_warning
+from protocol.replica.changed_names import changed_names
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.names import distinct, hex_or_none, name_of, school_year
 from protocol.replica.replica import Draft
 from protocol.rights import Door
-from protocol.structure import SpaceRecord
+from protocol.structure import SpaceChange, SpaceRecord
 
 _MAX_UAI_CHARS: Final = 16
 
@@ -113,4 +114,13 @@ async def space_records(office: Office) -> dict[bytes, SpaceRecord]:
         except PeerFault:
             continue
         records.setdefault(record.space_of(entry, office.replica.territory), record)
+    for space, name in (await changed_names(office.replica)).items():
+        if space in records:
+            records[space] = replace(records[space], name=name)
     return records
+
+
+async def rename_space(office: Office, space: bytes, name: str) -> None:
+    """Call a space something else, everywhere. Raises `BadInput(BAD_NAME)`."""
+    change = SpaceChange(name_of(name, "a space"))
+    await office.say([Draft(space, Kind.SPACE_CHANGE, None, change.encode())])

@@ -1,0 +1,23 @@
+"""What renamed spaces are called: the latest word that no revocation holds back (docs/protocol.md, "Roster")."""
+
+from __future__ import annotations
+
+from protocol.entry import Kind
+from protocol.errors import PeerFault
+from protocol.replica.replica import Replica
+from protocol.structure import SpaceChange
+
+
+async def changed_names(replica: Replica) -> dict[bytes, str]:
+    """The names of renamed spaces; those that were never renamed are not in it."""
+    entries = await replica.store.scan_kinds([Kind.SPACE_CHANGE])
+    found: dict[bytes, str] = {}
+    for entry in sorted(entries, key=lambda entry: (entry.header.at, entry.id)):
+        space = entry.header.space
+        if (await replica.view(space)).roster.hides(entry):
+            continue
+        try:
+            found[space] = SpaceChange.parse(entry.payload or b"").name
+        except PeerFault:
+            continue
+    return found

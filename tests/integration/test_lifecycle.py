@@ -1,0 +1,195 @@
+"""People, devices and classes change names, leave, and come to the end of their year."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from protocol.entry import Kind
+from protocol.errors import BadInput, Code, RelaisError
+from protocol.limits import ERASURE_DELAY_MS
+from protocol.replica.console import Notices
+from protocol.replica.eraser import Eraser
+from protocol.work import ItemKind
+from sync_agent.publisher import Wish, publish
+from sync_server.handlers.territory import kit_in
+from tests.harness.classroom import SMALL, WORK, Device, Given
+from tests.harness.commands import Desk
+from tests.harness.office_devices import Town, town
+
+
+@dataclass
+class Year:
+    """A class with a teacher's laptop and a pupils' machine, a lesson and an assignment."""
+
+    here: Town
+    teacher: Device
+    machine: Device
+    person: str
+    pupil: str
+    item: bytes
+    folder: Path
+
+    async def do(self, command: str, **params: Any) -> Any:
+        return await self.here.office.do(command, **params)
+
+    async def with_kit(self, command: str, **params: Any) -> Any:
+        kit = kit_in(self.folder / "server" / "kit", None)
+        return await self.do(command, root=kit.root.seed.hex(), recovery=kit.recovery.seed.hex(), **params)
+
+    async def lesson(self, title: str = "L'eau") -> None:
+        wish = Wish(self.here.space, None, ItemKind.LESSON, title, "Sciences")
+        await publish(self.teacher.agent, wish, Given(SMALL), Notices())
+        await self.here.sync(self.teacher, self.machine)
+
+    async def work(self, *, opened: bool = True) -> str:
+        work = (await self.here.work(self.machine, self.item, self.pupil)).hex()
+        await self.here.sync(self.machine, self.teacher)
+        if opened:
+            await Desk(self.teacher.agent).ask("confirm-opened", id=work)
+            await Desk(self.teacher.agent).ask("feedback", id=work, text="Très bien.", mark="A", redo=False)
+            await self.here.sync(self.teacher, self.machine)
+        return work
+
+    async def names(self, device: Device) -> set[str]:
+        roster = (await device.agent.replica.view(self.here.space)).roster
+        return {person.name for person in roster.persons.values()}
+
+
+@pytest.fixture
+async def year(tmp_path: Path) -> AsyncIterator[Year]:
+    async with town(tmp_path) as here:
+        person = await here.office.add_person("Mme Petit", "teacher")
+        pupil = await here.office.add_person("Léa", "pupil")
+        teacher, machine = await here.device("teacher", person), await here.device("machine")
+        item = await here.assignment(teacher)
+        await here.sync(machine)
+        yield Year(here, teacher, machine, person, pupil, item, tmp_path)
+
+
+# --- names ------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_person_who_is_renamed_keeps_all_that_is_theirs(year: Year) -> None:
+    work = await year.work()
+    await year.do("person rename", person=year.pupil, name="Léa Martin")
+    await year.here.sync()
+    assert await year.names(year.machine) == {"Mme Petit", "Léa Martin"}
+    assert (await Desk(year.machine.agent).work(work))["person"] == year.pupil
+
+
+async def test_a_class_that_is_renamed_is_called_so_on_every_machine(year: Year) -> None:
+    await year.do("space rename", space=year.here.office.space, name="CM2 des Hirondelles")
+    await year.here.sync()
+    (listed,) = await year.do("space list")
+    (shown,) = (await Desk(year.machine.agent).ask("status"))["spaces"]
+    assert listed["name"] == shown["name"] == "CM2 des Hirondelles"
+    await year.do("space rename", space=year.here.office.space, name="CM2")
+    await year.here.sync()
+    (shown,) = (await Desk(year.machine.agent).ask("status"))["spaces"]
+    assert shown["name"] == "CM2"
+
+
+async def test_a_renamed_device_is_listed_by_its_new_name(year: Year) -> None:
+    await Desk(year.machine.agent).ask("rename", name="  Renard   roux ")
+    await year.here.sync(year.machine)
+    listed = {row["device"]: row["name"] for row in await year.do("devices")}
+    assert listed[year.machine.agent.device.hex()] == "Renard roux"
+
+
+@pytest.mark.parametrize(
+    ("command", "params"),
+    [
+        ("person rename", {"person": "00" * 16, "name": "Léa"}),
+        ("person retire", {"person": "00" * 16}),
+        ("space rename", {"space": "00" * 32, "name": "CM1"}),
+        ("space close", {"space": "00" * 32}),
+        ("space rename", {"name": " "}),
+    ],
+)
+async def test_what_is_not_there_cannot_be_changed(year: Year, command: str, params: dict[str, str]) -> None:
+    counts = await year.here.office.server.store.spaces()
+    with pytest.raises(BadInput):
+        await year.do(command, **{"space": year.here.office.space, **params})
+    assert await year.here.office.server.store.spaces() == counts
+
+
+async def test_who_retires_is_off_the_lists_with_their_devices_cut_off_and_their_work_stays(year: Year) -> None:
+    await year.lesson()
+    await year.do("person retire", person=year.person)
+    with pytest.raises(RelaisError):
+        await year.here.sync(year.teacher)
+    await year.here.sync(year.machine)
+    assert await year.names(year.machine) == {"Léa"}
+    assert {row["title"] for row in await Desk(year.machine.agent).ask("items")} == {"Racontez", "L'eau"}
+
+
+# --- the end of a year ------------------------------------------------------------------------------------------------
+
+
+async def test_lessons_go_on_to_the_next_class_once_and_assignments_stay(year: Year) -> None:
+    await year.lesson()
+    following = (await year.do("space add", name="CM2 C", school="0180001D", year=None))["space"]
+    await year.do("grant", person=year.person, device=None, space=[following])
+    await year.here.sync(year.teacher)
+    desk = Desk(year.teacher.agent)
+    known = {"from": year.here.office.space, "to": following}
+    assert await desk.ask("carry-over", **known) == {"lessons": 1, "incomplete": []}
+    assert await desk.ask("carry-over", **known) == {"lessons": 0, "incomplete": []}
+    pupils = await year.here.device("machine", space=following)
+    await year.here.sync(year.teacher, pupils, pupils)
+    (row,) = await Desk(pupils.agent).ask("items")
+    assert (row["title"], row["subject"], row["space"], row["complete"]) == ("L'eau", "Sciences", following, True)
+    assert await Desk(pupils.agent).files("checkout", item=row["item"]) == SMALL
+
+
+async def test_a_portfolio_has_a_pupils_work_and_what_was_said_of_it_and_writes_no_receipt(year: Year) -> None:
+    work = await year.work()
+    unopened = await year.work(opened=False)
+    files = await Desk(year.teacher.agent).files("portfolio", space=year.here.office.space)
+    day = (await Desk(year.teacher.agent).work(work))["at"][:10]
+    places = {f"Léa ({year.pupil[:8]})/{day} Racontez ({one[:8]})" for one in (work, unopened)}
+    assert {path.rpartition("/")[0] for path in files} == places
+    (done,) = (place for place in places if work[:8] in place)
+    assert files[f"{done}/correction.txt"].decode() == "A\nTrès bien.\n"
+    assert files[f"{done}/{next(iter(WORK))}"] == next(iter(WORK.values()))
+    assert (await Desk(year.teacher.agent).work(unopened))["state"] == "server"
+    with pytest.raises(BadInput) as caught:
+        await Desk(year.teacher.agent).files("portfolio", space=year.here.office.space, person=year.person)
+    assert caught.value.code is Code.UNKNOWN_PERSON
+    assert await Desk(year.machine.agent).files("portfolio", space=year.here.office.space) == {}
+
+
+async def test_a_closed_class_is_hidden_at_the_next_contact_and_destroyed_a_week_later(year: Year) -> None:
+    await year.lesson()
+    await year.work()
+    told = await year.do("space close", space=year.here.office.space)
+    assert told == {"closed": False, "pupils": 1, "items": 2, "hand_ins": 1, "unopened": 0}
+    assert (await year.with_kit("space close", space=year.here.office.space))["closed"] is True
+    await year.here.sync(year.machine)
+    assert await Desk(year.machine.agent).ask("items") == []
+    assert await year.names(year.machine) == set()
+    agent = year.machine.agent
+    eraser = Eraser(agent.replica, agent.holdings)
+    await eraser.sweep(year.here.office.clock())
+    year.here.office.clock.advance(ERASURE_DELAY_MS + 1)
+    assert (await eraser.sweep(year.here.office.clock())).entries
+    kept = [stored.entry for stored in await agent.replica.store.scan(year.here.space)]
+    assert not any(entry.payload for entry in kept if entry.header.kind in {Kind.PERSON, Kind.HAND_IN, Kind.REVISION})
+
+
+async def test_a_class_with_work_that_nobody_has_opened_is_not_closed_unless_that_is_wished(year: Year) -> None:
+    await year.work(opened=False)
+    with pytest.raises(BadInput) as caught:
+        await year.with_kit("space close", space=year.here.office.space)
+    assert caught.value.code is Code.NOT_YET
+    assert (await year.with_kit("space close", space=year.here.office.space, unopened_too=True))["closed"] is True
+
+
+async def test_a_school_is_not_closed_like_a_class(year: Year) -> None:
+    with pytest.raises(BadInput):
+        await year.with_kit("space close", space="0180001D")
