@@ -6,7 +6,8 @@ Rules:
 - a *tag* is a keyed hash of a fresh nonce under a secret: it names a space to those who have it, noise to others;
 - a caller introduces itself with tags bound to the certificate that it was shown, so that a machine in between cannot
   pass them on; what is announced on the network carries tags of another kind, so that they cannot be passed on either;
-- the number of tags is rounded up with noise.
+- the number of tags is rounded up with noise;
+- who has no space yet, but a code, knocks with a tag under the code's hash: only who could let it in knows that one.
 
 docs/protocol.md, "Neighbours".
 """
@@ -28,8 +29,10 @@ TAGS_ROUNDED_TO: Final = 8
 MAX_INTRODUCTION_BYTES: Final = 1 + NONCE_BYTES + MAX_INTRODUCTION_TAGS * TAG_BYTES
 
 _VERSION: Final = b"\x01"
+_KNOCK: Final = b"\x02"
 _INTRODUCTION: Final = b"relais/0 introduction\x00"
 _ANNOUNCEMENT: Final = b"relais/0 announcement\x00"
+_ENROLMENT: Final = b"relais/0 enrolment\x00"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,22 @@ def introduced(data: bytes, secrets: Mapping[bytes, bytes], certificate_sha256: 
 def is_introduction(data: bytes) -> bool:
     """Whether a call's body is an introduction, and no sealed request."""
     return data[:1] == _VERSION
+
+
+def knock(secret_hash: bytes, certificate_sha256: bytes, nonce: bytes) -> bytes:
+    """What a machine with a code sends first to one that showed this certificate; `nonce` is fresh."""
+    return _KNOCK + Tags(nonce, (_tag(secret_hash, nonce, _ENROLMENT + certificate_sha256),)).encode()
+
+
+def knocked(data: bytes, secret_hashes: Iterable[bytes], certificate_sha256: bytes) -> bool:
+    """Whether a knock is made with a code of which one of these is the hash. Raises `PeerFault(MALFORMED)`."""
+    tags = Tags.parse(data[1:])
+    return bool(tags.common({each: each for each in secret_hashes}, _ENROLMENT + certificate_sha256))
+
+
+def is_knock(data: bytes) -> bool:
+    """Whether a call's body is a knock, and no sealed request."""
+    return data[:1] == _KNOCK
 
 
 def announcement(secrets: Sequence[bytes], instance: bytes, nonce: bytes, noise: bytes) -> Tags:

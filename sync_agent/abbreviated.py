@@ -37,9 +37,19 @@ def with_whole_ids(agent: Agent, operation: Operation) -> Operation:
                 key: whole(value, await _known(agent, key), *_ABBREVIATED[key][1:]) for key, value in short.items()
             }
             params = {**params, **found}
+        spaces = params.get("space")
+        if isinstance(spaces, list):
+            known = await agent.spaces()
+            params = {**params, "space": [_whole_space(each, known) for each in spaces]}
         return await operation(params, incoming, outgoing)
 
     return operate
+
+
+def _whole_space(given: JSON, known: Iterable[bytes]) -> JSON:
+    if isinstance(given, str) and is_beginning(given, ID_BYTES):
+        return whole(given, known, Code.UNKNOWN_SPACE, "space")
+    return given
 
 
 async def _known(agent: Agent, key: str) -> Iterable[bytes]:

@@ -110,7 +110,11 @@ def _check_enrolled(folder: Path) -> None:
 async def enroll(
     call: Call,
     *,
-    server: Annotated[str, typer.Option(metavar="URL", help="The server's address.")],
+    server: Annotated[str | None, typer.Option(metavar="URL", help="The server's address.")] = None,
+    peer: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Instead of a server: the head teacher's device, where it listens."),
+    ] = None,
     code: Annotated[str, typer.Option(help="The code that was given for this device.")],
     name: Annotated[str | None, typer.Option(help="What people call this device (the machine's own name).")] = None,
     proxy: ProxyOption = None,
@@ -129,7 +133,14 @@ async def enroll(
             call.data_dir, now_ms=now_ms, entropy=secrets.token_bytes, connect=connecting(network), keep=keep
         )
 
-    params: Params = {"server": server, "code": code, "name": platform.node() or "PC" if name is None else name}
+    if (server is None) == (peer is None):
+        raise BadInput(Code.USAGE, "one of --server and --peer is needed, and not both")
+    params: Params = {
+        "server": server,
+        "peer": peer,
+        "code": code,
+        "name": platform.node() or "PC" if name is None else name,
+    }
     return await run_command(call.data_dir, "enroll", params, NO_FILES, Notices(), in_process, create=True)
 
 

@@ -12,6 +12,7 @@ from protocol.replica.console import Call, Program
 from protocol.replica.operation import JSON, Params
 
 ClassSpace = Annotated[str, typer.Option("--space", metavar="ID", help="The space, from `status`.")]
+ClassSpaces = Annotated[list[str], typer.Option("--space", metavar="ID", help="A space: its id, or a school's UAI.")]
 ClassPerson = Annotated[str, typer.Option("--person", metavar="ID", help="Who: an id from `people`.")]
 
 
@@ -26,6 +27,8 @@ class Run(Protocol):
 def add_school_commands(program: Program, run: Run) -> None:
     """Enter the commands into the agent's table."""
     _add_sign_in(program, run)
+    _add_people(program, run)
+    _add_rights(program, run)
 
 
 def _add_sign_in(program: Program, run: Run) -> None:
@@ -68,3 +71,103 @@ def _add_sign_in(program: Program, run: Run) -> None:
     async def sign_in_unlock(call: Call, *, space: ClassSpace, person: ClassPerson) -> JSON:
         """Let somebody who missed too often try again, with what they have."""
         return await run(call, "sign-in-unlock", {"space": space, "person": person})
+
+
+def _add_people(program: Program, run: Run) -> None:
+    @program.command("space add")
+    async def space_add(
+        call: Call,
+        name: Annotated[str, typer.Argument(help="What the class is called.")],
+        *,
+        school: Annotated[
+            str | None, typer.Option(metavar="UAI", help="The school's code (this device's own).")
+        ] = None,
+        year: Annotated[str | None, typer.Option(metavar="2026-2027", help="The school year.")] = None,
+    ) -> JSON:
+        """Make a class in the school that this device runs; no server is needed."""
+        return await run(call, "space add", {"name": name, "school": school, "year": year})
+
+    @program.command("space list")
+    async def space_list(call: Call) -> JSON:
+        """Every class of the school: id, name, school, how many entries, and the fingerprint of their set."""
+        return await run(call, "space list", {})
+
+    @program.command("person add")
+    async def person_add(
+        call: Call,
+        name: Annotated[str, typer.Argument(help="The name, as the class says it.")],
+        *,
+        role: Annotated[str, typer.Option(help="teacher, pupil, guardian or admin.")],
+        space: ClassSpaces,
+    ) -> JSON:
+        """Put somebody on the list of a class, or of several; no server is needed."""
+        return await run(call, "person add", {"name": name, "role": role, "space": space})
+
+    @program.command("person list")
+    async def person_list(call: Call, *, space: ClassSpace) -> JSON:
+        """Who is on the list of a class."""
+        return await run(call, "person list", {"space": space})
+
+    @program.command("person doubles")
+    async def person_doubles(call: Call, *, space: ClassSpace) -> JSON:
+        """Who was probably added twice, by two people who did not know of each other."""
+        return await run(call, "person doubles", {"space": space})
+
+    @program.command("person merge", said="merged; nothing is lost, what is about either is shown as the one's")
+    async def person_merge(
+        call: Call,
+        person: Annotated[str, typer.Argument(metavar="ID", help="Who was added twice, from `person doubles`.")],
+        *,
+        into: Annotated[str, typer.Option(metavar="ID", help="Who it is; stays on the list.")],
+    ) -> JSON:
+        """Say that somebody who was added twice is one."""
+        return await run(call, "person merge", {"person": person, "into": into})
+
+    @program.command("erase")
+    async def erase(call: Call, *, person: ClassPerson) -> JSON:
+        """Forget a pupil in the whole school: hidden at once; each machine destroys it seven days later."""
+        return await run(call, "erase", {"person": person})
+
+
+def _add_rights(program: Program, run: Run) -> None:
+    @program.command("invite")
+    async def invite(
+        call: Call,
+        *,
+        role: Annotated[str, typer.Option(help="machine, teacher or relay.")],
+        space: ClassSpaces,
+        person: Annotated[
+            str | None, typer.Option(metavar="ID", help="Whose device: an id from `person list`.")
+        ] = None,
+        uses: Annotated[int, typer.Option(metavar="N", help="How many devices the code lets in.")] = 1,
+        ttl: Annotated[str, typer.Option(metavar="TIME", help="How long the code lasts: 30m, 24h, 7d.")] = "24h",
+        stay: Annotated[
+            str | None,
+            typer.Option("--for", metavar="TIME", help="How long what it opens shall last (a substitute: 15d)."),
+        ] = None,
+    ) -> JSON:
+        """Make a code; with it a device enrols at this one (`enroll --peer`), or at the server once that has heard."""
+        return await run(
+            call, "invite", {"role": role, "space": space, "person": person, "uses": uses, "ttl": ttl, "for": stay}
+        )
+
+    @program.command("ungrant", said="withdrawn; the devices learn it with their next sync")
+    async def ungrant(
+        call: Call,
+        *,
+        device: Annotated[str | None, typer.Option(metavar="ID", help="The device's id.")] = None,
+        person: Annotated[str | None, typer.Option(metavar="ID", help="The person's id.")] = None,
+        space: ClassSpaces,
+    ) -> JSON:
+        """Withdraw a device, or somebody and their devices, from some classes."""
+        return await run(call, "ungrant", {"device": device, "person": person, "space": space})
+
+    @program.command("revoke", said="cut off; what it had brought stays")
+    async def revoke(call: Call, device: Annotated[str, typer.Argument(help="The device's id.")]) -> JSON:
+        """Cut a device off in the whole school: what it had brought stays, what turns up later is held back."""
+        return await run(call, "revoke", {"device": device})
+
+    @program.command("stays")
+    async def stays(call: Call) -> JSON:
+        """Access with an end: whose, where, until when, and whether it is over."""
+        return await run(call, "stays", {})

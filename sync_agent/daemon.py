@@ -46,6 +46,7 @@ from sync_agent.http_transport import HttpTransport
 from sync_agent.materializer import Materializer
 from sync_agent.measures import DrillTransport, Heeding, check_open, ordered
 from sync_agent.metered import is_metered
+from sync_agent.office import ending_stays
 from sync_agent.paced import PacedTransport
 from sync_agent.peer_sync import NoSchool, School, Tell, peer_addresses, sync_with
 from sync_agent.scheduler import Outcome, Scheduler, wait
@@ -162,7 +163,9 @@ def enroll_operation(agent: Agent, sync: Callable[[], Awaitable[SyncResult]]) ->
 
     async def operate(params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
         del incoming, outgoing
-        enrolled = await finish(agent, given.text(params, "server"), given.text(params, "code"), sync)
+        enrolled = await finish(
+            agent, given.text_or_none(params, "server") or agent.enrolment.server_url, given.text(params, "code"), sync
+        )
         return {
             "device": enrolled.device.hex(),
             "territory": enrolled.territory.hex(),
@@ -282,6 +285,7 @@ async def _serve(
                     _watching(agent, scheduler),
                     background(heeding.run()),
                     destroying(agent),
+                    ending_stays(agent),
                     _sticks(agent, table, config),
                     wakeful(woken, now_ms=now_ms, monotonic=time.monotonic),
                 ):

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from protocol import canonical
-from protocol.entry import Kind
+from protocol.entry import Entry, Kind
 from protocol.envelope import open_answer, seal_request
 from protocol.errors import BadInput, Code, LocalFailure, PeerFault, Refused
 from protocol.identity import AgreementKey, DeviceKeys, territory_id
@@ -75,14 +75,15 @@ async def enroll(
     """
     invitation = parse_code(code)
     url = normal_url(server_url)
-    if not name.strip() or len(name) > MAX_NAME_CHARS:
-        raise BadInput(Code.BAD_NAME, f"a device's name has 1 to {MAX_NAME_CHARS} characters")
+    check_name(name)
     transport = connect(url)
     transport.hold_to(invitation.matches)
     try:
         if not (folder / ENROLMENT_FILE).exists():
-            enrolment = await _let_in(
-                folder, url, invitation, name.strip(), transport, now_ms, entropy, await asyncio.to_thread(identify)
+            host = await _server(url, invitation, transport)
+            machine = await asyncio.to_thread(identify)
+            enrolment = await let_in(
+                folder, host, invitation, name.strip(), transport, now_ms, entropy, machine, url=url, where=url
             )
             enrolment.write(folder)
         agent = await Agent.open(folder, now_ms=now_ms, entropy=entropy)
@@ -92,6 +93,12 @@ async def enroll(
             await agent.close()
     finally:
         await transport.close()
+
+
+def check_name(name: str) -> None:
+    """Raise `BadInput(BAD_NAME)` for what a device cannot be called."""
+    if not name.strip() or len(name) > MAX_NAME_CHARS:
+        raise BadInput(Code.BAD_NAME, f"a device's name has 1 to {MAX_NAME_CHARS} characters")
 
 
 async def finish(agent: Agent, server_url: str, code: str, sync: Callable[[], Awaitable[SyncResult]]) -> Enrolled:
@@ -113,17 +120,18 @@ async def finish(agent: Agent, server_url: str, code: str, sync: Callable[[], Aw
     return Enrolled(agent.device, agent.replica.territory, tuple(opened))
 
 
-async def _let_in(
-    folder: Path,
-    url: str,
-    invitation: Invitation,
-    name: str,
-    transport: Transport,
-    now_ms: Callable[[], int],
-    entropy: Entropy,
-    machine: Hardware,
-) -> Enrolment:
-    """Ask for the grants, and take them in durably."""
+@dataclass(frozen=True, slots=True)
+class Host:
+    """Who may let us in, as its chain shows: the root above it, its keys, the chain itself."""
+
+    root: bytes
+    signing: bytes
+    agreement: bytes
+    chain: tuple[Entry, ...]
+
+
+async def _server(url: str, invitation: Invitation, transport: Transport) -> Host:
+    """The server at an address, whose certificate is under the root that the code names."""
     response = await transport.post(ENROLL_PATH, b"")
     if not response.is_ours or response.status != _OK:
         raise error_in(response, url)
@@ -135,6 +143,26 @@ async def _let_in(
             f"the code was not made for the system that answers at {url}; nothing was given to it",
         )
     certificate = Certificate.parse(newest_certificate(chain, root, territory_id(root)).payload or b"")
+    return Host(root, certificate.signing, certificate.agreement, chain)
+
+
+async def let_in(
+    folder: Path,
+    host: Host,
+    invitation: Invitation,
+    name: str,
+    transport: Transport,
+    now_ms: Callable[[], int],
+    entropy: Entropy,
+    machine: Hardware,
+    *,
+    url: str | None,
+    where: str,
+) -> Enrolment:
+    """Ask a host for the grants, and take them in durably. Without `url`, the host says where the server is.
+
+    `where` names the host in sentences.
+    """
     keys = _device_keys(folder, entropy, machine)
     request = EnrollRequest(invitation.secret, keys.agreement.public, keys.tls.fingerprint, name)
     reply = AgreementKey(entropy(_SEED_BYTES))
@@ -142,30 +170,32 @@ async def _let_in(
         Call.ENROLL,
         request.encode(),
         device=keys.signing,
-        recipient_public=certificate.agreement,
+        recipient_public=host.agreement,
         reply=reply,
         ephemeral=entropy(_SEED_BYTES),
     )
     response = await transport.post(ENROLL_PATH, sealed)
     if not response.is_ours:
-        raise error_in(response, url)
-    answer = EnrollAnswer.parse(open_answer(response.body, sealed, reply=reply, server_public=certificate.signing))
+        raise error_in(response, where)
+    answer = EnrollAnswer.parse(open_answer(response.body, sealed, reply=reply, server_public=host.signing))
+    server_url = normal_url(answer.server_url or "") if url is None else url
     store = await SqliteStore.open(folder)
     try:
-        replica = await Replica.open(root, store, await PackFolder.open(folder, store))
+        replica = await Replica.open(host.root, store, await PackFolder.open(folder, store))
         await _check_free(folder, replica)
-        await replica.prove_time(answer.time_ms)
+        if url is not None:
+            await replica.prove_time(answer.time_ms)
         await replica.admit(
-            (*chain, *answer.entries),
-            source=certificate.signing,
+            (*host.chain, *answer.entries),
+            source=host.signing,
             now_ms=now_ms(),
-            marks={ENROLLED_WITH_MARK: _enrolled_with(url, invitation)},
+            marks={ENROLLED_WITH_MARK: _enrolled_with(server_url, invitation)},
         )
         if not await replica.readable(keys.signing.public):
-            raise PeerFault(Code.MISSING_GRANT, "the server let this device in, but opened nothing for it")
+            raise PeerFault(Code.MISSING_GRANT, "the code let this device in, but opened nothing for it")
     finally:
         await store.close()
-    return Enrolment(url, root, answer.territory_name, name)
+    return Enrolment(server_url, host.root, answer.territory_name, name)
 
 
 async def _check_free(folder: Path, replica: Replica) -> None:

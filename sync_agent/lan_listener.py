@@ -4,6 +4,7 @@ Rules:
 - the same calls, answered by the same responder, for the spaces in common only;
 - an introduction that names a common space is answered by this device's chain; everything else from somebody who does
   not hold this device's key is answered by nothing at all;
+- a machine with a code is let in where this device may let in who has that code; to others it says nothing either;
 - few at once: a listener is one old PC.
 
 docs/protocol.md, "Neighbours".
@@ -21,8 +22,10 @@ from weakref import WeakSet
 
 from aiohttp import web
 
-from protocol.errors import LocalFailure
-from protocol.introduction import introduced, is_introduction
+from protocol.entry import Entry
+from protocol.envelope import OpenedRequest
+from protocol.errors import Code, LocalFailure, Refused
+from protocol.introduction import introduced, is_introduction, is_knock, knocked
 from protocol.limits import MAX_LAN_CALLERS
 from protocol.messages import encode_chain
 from protocol.replica.http.calls import Calls
@@ -32,12 +35,14 @@ from protocol.replica.http.live import Live
 from protocol.replica.http.meter import Direction, Result
 from protocol.replica.http.problems import Problems
 from protocol.replica.listeners import Listener
+from protocol.replica.office.enrolment import Enrolment, open_codes
 from protocol.replica.serving import Reply, Responder, Station
-from protocol.wire import LIVE_PATH, PACKS_PATH, RECONCILE_PATH, SYNC_PATH, Call
+from protocol.wire import ENROLL_PATH, LIVE_PATH, PACKS_PATH, RECONCILE_PATH, SYNC_PATH, Call
 from sync_agent.addresses import Address
 from sync_agent.app import Agent
 from sync_agent.lan_scope import LanScope
 from sync_agent.meeting import MISDIRECTED, chain_for, secrets_of
+from sync_agent.office import SchoolOffice
 
 SECRETS_KEPT_S: Final = 5.0
 BOUNDS: Final = Bounds(connections=8 * MAX_LAN_CALLERS, asking=4 * MAX_LAN_CALLERS, per_address=2 * MAX_LAN_CALLERS)
@@ -75,6 +80,7 @@ class LanResponder(Responder):
         self._secrets: dict[bytes, bytes] = {}
         self._secrets_until_s = 0.0
         self._callers: WeakSet[Listener] = WeakSet()
+        self.add_handler(Call.ENROLL, self._enrol)
 
     def listener(self, text: str) -> Listener:
         """As any responder; who listens here has a live link with us."""
@@ -87,7 +93,9 @@ class LanResponder(Responder):
         return {listener.device for listener in self._callers}
 
     async def answer(self, call: Call, body: bytes) -> Reply:
-        """As any responder; an introduction comes by the path of a sync."""
+        """As any responder; an introduction comes by the path of a sync, a knock by that of an enrolment."""
+        if call is Call.ENROLL and is_knock(body):
+            return await self._open_to(body)
         if call is Call.SYNC and is_introduction(body):
             return await self._introduce(body)
         return await super().answer(call, body)
@@ -103,6 +111,27 @@ class LanResponder(Responder):
             self._secrets = await secrets_of(self._agent)
             self._secrets_until_s = now_s + SECRETS_KEPT_S
         return self._secrets
+
+    async def _open_to(self, body: bytes) -> Reply:
+        """Our chain, for who knocks with a code that we may honour."""
+        office = await self._office()
+        chain: tuple[Entry, ...] = ()
+        if office is not None and knocked(body, await open_codes(office), self._agent.keys.tls.fingerprint):
+            chain = await self._agent.replica.credentials([office.authority.grant])
+        return Reply(MISDIRECTED, encode_chain(chain))
+
+    async def _enrol(self, opened: OpenedRequest) -> bytes:
+        office = await self._office()
+        if office is None:
+            raise Refused(Code.NO_RIGHT, "this device lets nobody in; ask the head teacher's")
+        async with self._agent.writing:
+            return await Enrolment(office, _noted, self._agent.enrolment.server_url).answer(opened)
+
+    async def _office(self) -> SchoolOffice | None:
+        try:
+            return await SchoolOffice.of(self._agent)
+        except Refused:
+            return None
 
     async def _introduce(self, body: bytes) -> Reply:
         common = introduced(body, await self.secrets(), self._agent.keys.tls.fingerprint)
@@ -126,6 +155,7 @@ def _application(responder: LanResponder) -> web.Application:
     live = Live(responder, max_listeners=MAX_LAN_CALLERS)
     app = web.Application(middlewares=[Problems(_note).middleware])
     app.router.add_post(SYNC_PATH, calls.handler(Call.SYNC))
+    app.router.add_post(ENROLL_PATH, calls.handler(Call.ENROLL))
     app.router.add_post(RECONCILE_PATH, calls.handler(Call.RECONCILE))
     app.router.add_get(f"{PACKS_PATH}/{{capability}}", packs.fetch, allow_head=False)
     app.router.add_post(PACKS_PATH, packs.receive)
@@ -141,6 +171,10 @@ async def serving(responder: LanResponder, address: Address, tls: ssl.SSLContext
     app = _application(responder)
     async with listening(app, address.host, address.port, grace_s=GRACE_S, tls=tls, bounds=BOUNDS) as url:
         yield url
+
+
+def _noted(_device: bytes, _name: str, _now_ms: int) -> None:
+    """Names of devices come with their health."""
 
 
 def _note(failure: LocalFailure) -> None:

@@ -24,11 +24,13 @@ from sync_agent import (
     measure_commands,
     publisher,
     reading,
+    school_commands,
     sign_in_commands,
     watch_commands,
 )
 from sync_agent import parameters as given
 from sync_agent.abbreviated import with_whole_ids
+from sync_agent.addresses import address_of
 from sync_agent.app import ENROLMENT_FILE, Agent, use_few_threads
 from sync_agent.publisher import Keep, Wish
 from sync_agent.sign_in import SignInBook
@@ -68,9 +70,20 @@ def before_enrolment(
     async def enroll_here(params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
         from sync_agent.enrollment import enroll  # noqa: PLC0415 — loaded only when needed
 
-        server, code, name = (given.text(params, key) for key in ("server", "code", "name"))
+        server, code, name = (
+            given.text_or_none(params, "server"),
+            given.text(params, "code"),
+            given.text(params, "name"),
+        )
         try:
-            enrolled = await enroll(folder, server, code, name, now_ms=now_ms, entropy=entropy, connect=connect)
+            if server is None:
+                from sync_agent.enrollment_by_peer import enroll_by_peer  # noqa: PLC0415
+
+                address = address_of(given.text(params, "peer"), "--peer")
+                tell = outgoing.progress
+                enrolled = await enroll_by_peer(folder, address, code, name, tell, now_ms=now_ms, entropy=entropy)
+            else:
+                enrolled = await enroll(folder, server, code, name, now_ms=now_ms, entropy=entropy, connect=connect)
         finally:
             if keep is not None and (folder / ENROLMENT_FILE).exists():
                 keep(folder)
@@ -130,6 +143,7 @@ def table(agent: Agent, connect: Connect | None = None) -> Table:
         "rename": commands.rename,
         "key-phrase": commands.key_phrase,
         "key-open": commands.key_open,
+        **school_commands.offered(agent),
         "sign-in-list": commands.sign_in_list,
         "sign-in-switch": commands.sign_in_switch,
         "sign-in-set": commands.sign_in_set,

@@ -13,6 +13,8 @@ from sync_agent.copies import Copies
 from sync_agent.meeting import meet
 from sync_agent.peer_session import PeerSession
 from sync_agent.peer_transport import PeerTransport
+from sync_agent.sign_in import tend_sign_in
+from sync_agent.space_keys import tend_space_keys
 from sync_agent.sync_result import SyncResult
 
 Tell = Callable[[str], Awaitable[None]]
@@ -76,7 +78,8 @@ async def exchange_once(agent: Agent, address: Address) -> SyncResult:
         device = await meet(agent, transport)
         session = PeerSession(agent, transport, device)
         result = await session.exchange()
-        if await Copies(agent, set).tend():
+        due = await Copies(agent, set).tend()
+        if due + await tend_space_keys(agent) + await tend_sign_in(agent):
             result += await session.exchange()
     finally:
         await transport.close()

@@ -11,6 +11,7 @@ docs/protocol.md, "Enrolment".
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 
 from protocol.entry import Entry, Kind
@@ -25,6 +26,18 @@ from protocol.replica.replica import Draft
 from protocol.rights import DEVICES, Authority
 from protocol.roles import RANK
 from protocol.structure import Grant, Invite
+
+
+async def open_codes(office: Office) -> list[bytes]:
+    """The hashes of the codes that this office may honour: those of its own spaces."""
+    door = office.replica.door
+    found = []
+    for entry in await office.replica.store.scan_kinds([Kind.INVITE]):
+        with contextlib.suppress(PeerFault, TooLarge):
+            invite = Invite.parse(entry.payload or b"")
+            if all(office.home in door.lineage(space) for space in invite.spaces):
+                found.append(invite.secret_hash)
+    return found
 
 
 class Enrolment:

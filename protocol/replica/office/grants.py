@@ -11,7 +11,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 
 from protocol.entry import Entry, Kind
@@ -81,9 +81,12 @@ async def retire_person(office: Office, person: bytes) -> None:
     await ungrant_person(office, person, list(dict.fromkeys([*listed, *granted])))
 
 
-async def revoke_device(office: Office, device: bytes) -> None:
-    """Cut a device off wherever it was granted anything. Raises `BadInput(UNKNOWN_DEVICE)`."""
-    spaces = dict.fromkeys(grant.space for grant in _grants_of(office, device))
+async def revoke_device(office: Office, device: bytes, governs: Callable[[bytes], bool] = lambda _: True) -> None:
+    """Cut a device off wherever it was granted anything that this office `governs`.
+
+    Raises `BadInput(UNKNOWN_DEVICE)`.
+    """
+    spaces = dict.fromkeys(grant.space for grant in _grants_of(office, device) if governs(grant.space))
     await _write(office, await _cut_drafts(office, device, list(spaces)))
 
 

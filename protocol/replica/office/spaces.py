@@ -82,6 +82,12 @@ async def list_spaces(office: Office) -> list[ListedSpace]:
     return sorted(listed, key=lambda space: (space.school, space.name.casefold(), space.id))
 
 
+async def uai_of(office: Office, space: bytes) -> str | None:
+    """The code of a school, None for what is none."""
+    record = (await space_records(office)).get(space)
+    return None if record is None else record.uai
+
+
 def space_named(office: Office, text: str) -> bytes:
     """The id of the space that `text` names: a class by id, a school by id or UAI. Raises `BadInput(UNKNOWN_SPACE)`."""
     door = office.replica.door

@@ -1,0 +1,166 @@
+"""Commands of a head teacher's device: what `sync-server` does for a territory, for her school, with the same JSON.
+
+A space is named by its id, a school by its UAI too, as at the server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Final, TypeAlias
+
+from protocol.clock import rfc3339
+from protocol.errors import BadInput, Code, Refused
+from protocol.replica.office import grants
+from protocol.replica.office.erasures import erase_person
+from protocol.replica.office.invitations import Wanted, invite
+from protocol.replica.office.names import device_id, invited_role, lifetime_ms, person_id, person_role
+from protocol.replica.office.people import add_person, list_persons, merge_persons, probable_duplicates
+from protocol.replica.office.spaces import add_space, list_spaces, space_named, spaces_named, uai_of
+from protocol.replica.office.stays import stays_of
+from protocol.replica.operation import JSON, Incoming, Outgoing, Params, Table
+from protocol.roles import RANK
+from sync_agent import parameters as given
+from sync_agent.app import Agent
+from sync_agent.office import SchoolOffice
+
+Command: TypeAlias = Callable[[SchoolOffice, Params, Outgoing], Awaitable[JSON]]
+
+
+def offered(agent: Agent) -> Table:
+    """The commands over an open agent."""
+    return {name: partial(_operate, command, agent) for name, command in _COMMANDS.items()}
+
+
+async def _operate(command: Command, agent: Agent, params: Params, _incoming: Incoming, outgoing: Outgoing) -> JSON:
+    async with agent.writing:
+        return await command(await SchoolOffice.of(agent), params, outgoing)
+
+
+async def _space_add(office: SchoolOffice, params: Params, outgoing: Outgoing) -> JSON:
+    school = given.text_or_none(params, "school") or await uai_of(office, office.home)
+    if school is None:
+        raise BadInput(Code.USAGE, "give the school's UAI as --school")
+    added = await add_space(office, given.text(params, "name"), school, given.text_or_none(params, "year"))
+    if added.warning is not None:
+        await outgoing.progress(f"warning: {added.warning}")
+    return {"space": added.id.hex()}
+
+
+async def _space_list(office: SchoolOffice, _params: Params, _outgoing: Outgoing) -> JSON:
+    return [
+        {
+            "space": space.id.hex(),
+            "name": space.name,
+            "school": space.school,
+            "entries": space.entries,
+            "fingerprint": space.fingerprint.hex(),
+        }
+        for space in await list_spaces(office)
+        if office.governs(space.id)
+    ]
+
+
+async def _person_add(office: SchoolOffice, params: Params, outgoing: Outgoing) -> JSON:
+    spaces = spaces_named(office, given.texts(params, "space"))
+    name, role = given.text(params, "name"), person_role(given.text(params, "role"))
+    person = await add_person(office, name, role, spaces)
+    for space in spaces:
+        alike = [
+            group
+            for group in probable_duplicates(await list_persons(office, space))
+            if person in {each.id for each in group}
+        ]
+        if alike:
+            await outgoing.progress("somebody of that name is on this list already; `person merge` makes them one")
+            break
+    return {"person": person.hex()}
+
+
+async def _person_list(office: SchoolOffice, params: Params, _outgoing: Outgoing) -> JSON:
+    space = space_named(office, given.text(params, "space"))
+    return [
+        {"person": person.id.hex(), "name": person.name, "role": person.role.value}
+        for person in await list_persons(office, space)
+    ]
+
+
+async def _doubles(office: SchoolOffice, params: Params, _outgoing: Outgoing) -> JSON:
+    space = space_named(office, given.text(params, "space"))
+    return [
+        [{"person": person.id.hex(), "name": person.name, "role": person.role.value} for person in group]
+        for group in probable_duplicates(await list_persons(office, space))
+    ]
+
+
+async def _merge(office: SchoolOffice, params: Params, _outgoing: Outgoing) -> JSON:
+    await merge_persons(office, person_id(given.text(params, "person")), person_id(given.text(params, "into")))
+    return {}
+
+
+async def _invite(office: SchoolOffice, params: Params, _outgoing: Outgoing) -> JSON:
+    role = invited_role(given.text(params, "role"))
+    if RANK[role] >= office.authority.rank:
+        raise Refused(Code.NO_RIGHT, f"this device may not let a {role} in")
+    person, stay = given.text_or_none(params, "person"), given.text_or_none(params, "for")
+    wanted = Wanted(
+        role=role,
+        spaces=spaces_named(office, given.texts(params, "space")),
+        person=None if person is None else person_id(person),
+        uses=given.count_or_none(params, "uses") or 0,
+        lifetime_ms=lifetime_ms(given.text(params, "ttl")),
+        stay_ms=None if stay is None else lifetime_ms(stay),
+    )
+    made = await invite(office, wanted)
+    return {"code": made.code, "expires": rfc3339(made.expires_ms)}
+
+
+async def _ungrant(office: SchoolOffice, params: Params, _outgoing: Outgoing) -> JSON:
+    spaces = spaces_named(office, given.texts(params, "space"))
+    device, person = given.text_or_none(params, "device"), given.text_or_none(params, "person")
+    if (device is None) == (person is None):
+        raise BadInput(Code.USAGE, "one of --device and --person is needed, and not both")
+    if device is not None:
+        await grants.ungrant_device(office, device_id(device), spaces)
+    if person is not None:
+        await grants.ungrant_person(office, person_id(person), spaces)
+    return {}
+
+
+async def _revoke(office: SchoolOffice, params: Params, _outgoing: Outgoing) -> JSON:
+    await grants.revoke_device(office, device_id(given.text(params, "device")), office.governs)
+    return {}
+
+
+async def _stays(office: SchoolOffice, _params: Params, _outgoing: Outgoing) -> JSON:
+    return [
+        {
+            "device": stay.key.hex(),
+            "space": stay.space.hex(),
+            "person": None if stay.person is None else stay.person.hex(),
+            "until": rfc3339(stay.until_ms),
+            "over": stay.until_ms <= office.now_ms(),
+        }
+        for stay in await stays_of(office)
+    ]
+
+
+async def _erase(office: SchoolOffice, params: Params, outgoing: Outgoing) -> JSON:
+    await erase_person(office, person_id(given.text(params, "person")))
+    await outgoing.progress("hidden wherever this arrives, at once; destroyed there seven days later")
+    return {}
+
+
+_COMMANDS: Final[dict[str, Command]] = {
+    "space add": _space_add,
+    "space list": _space_list,
+    "person add": _person_add,
+    "person list": _person_list,
+    "person doubles": _doubles,
+    "person merge": _merge,
+    "invite": _invite,
+    "ungrant": _ungrant,
+    "revoke": _revoke,
+    "stays": _stays,
+    "erase": _erase,
+}

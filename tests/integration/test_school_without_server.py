@@ -1,0 +1,221 @@
+"""A school that runs itself: what a head teacher's device does with no server in reach, and what agrees later."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from protocol.errors import BadInput, Code, NoAnswer, Refused
+from protocol.identity import school_id
+from protocol.introduction import knock
+from protocol.invitation import parse_code
+from protocol.messages import parse_chain
+from protocol.roles import PersonRole, Role
+from protocol.sign_in import Method
+from protocol.wire import ENROLL_PATH
+from sync_agent.addresses import Address
+from sync_agent.app import Agent
+from sync_agent.enrollment import Enrolled
+from sync_agent.enrollment_by_peer import enroll_by_peer
+from sync_agent.office import SchoolOffice, end_what_is_over
+from sync_agent.peer_transport import PeerTransport
+from sync_agent.sign_in import SignInBook, Try
+from tests.harness.classroom import SMALL, Classroom, Device, classroom
+from tests.harness.commands import Desk
+from tests.harness.lan import exchange, listening_device
+from tests.harness.wire import URL
+
+DAY_MS = 24 * 3600 * 1000
+UAI = "0180001X"
+
+
+@pytest.fixture
+async def room(tmp_path: Path) -> AsyncIterator[Classroom]:
+    async with classroom(tmp_path) as made:
+        yield made
+
+
+async def head_of(room: Classroom) -> Device:
+    """The head teacher's device, which knows her school; from here on no server answers anybody."""
+    school = room.territory.replica.door.parent(room.space)
+    assert school is not None
+    head = await room.device(Role.HEAD, school)
+    await head.session.sync()
+    return head
+
+
+async def enrol(folder: Path, address: Address, code: str, room: Classroom, name: str = "Renard") -> Enrolled:
+    async def tell(_line: str) -> None:
+        pass
+
+    seed = Random(name).randbytes
+    return await enroll_by_peer(folder, address, code, name, tell, now_ms=room.territory.clock, entropy=seed)
+
+
+async def opened(folder: Path, room: Classroom) -> Agent:
+    return await Agent.open(folder, now_ms=room.territory.clock, entropy=Random(str(folder)).randbytes)
+
+
+async def code_for(desk: Desk, role: str, *spaces: str, **more: str) -> str:
+    wanted = {"role": role, "space": list(spaces), "uses": 1, "ttl": "24h", **more}
+    return str((await desk.ask("invite", **wanted))["code"])  # type: ignore[arg-type]
+
+
+# --- a school of its own ----------------------------------------------------------------------------------------------
+
+
+async def test_a_class_its_pupils_its_teacher_and_its_pc_come_to_be_without_any_server(
+    room: Classroom, tmp_path: Path
+) -> None:
+    head = await head_of(room)
+    desk = Desk(head.agent)
+    space = (await desk.ask("space add", name="CE2", year="2026-2027"))["space"]
+    zoe = (await desk.ask("person add", name="Zoé", role="pupil", space=[space]))["person"]
+    petit = (await desk.ask("person add", name="Mme Petit", role="teacher", space=[space]))["person"]
+    async with listening_device(head.agent) as address:
+        code = await code_for(desk, "teacher", space, person=petit)
+        made = await enrol(tmp_path / "laptop", address, code, room, "Portable")
+        assert [each.hex() for each in made.spaces] == [space]
+        assert await enrol(tmp_path / "laptop", address, code, room, "Portable") == made
+        await enrol(tmp_path / "pc", address, await code_for(desk, "machine", space), room)
+    laptop, pc = await opened(tmp_path / "laptop", room), await opened(tmp_path / "pc", room)
+    try:
+        assert laptop.enrolment.server_url == URL
+        item = (await Desk(laptop).publish(SMALL, space=space, title="Eau", kind="assignment"))["item"]
+        await exchange(laptop, pc)
+        work = await Desk(pc).hand_in(item, zoe, {"a.txt": b"mon travail"})
+        await exchange(pc, laptop)
+        assert await Desk(laptop).files("open-hand-in", id=work) == {"a.txt": b"mon travail"}
+        assert await pc.keyring.current(bytes.fromhex(space)) is not None  # sticks can be sealed
+    finally:
+        await laptop.close()
+        await pc.close()
+    # the server returns, and agrees
+    await head.session.sync()
+    assert bytes.fromhex(space) in set(room.territory.replica.door.spaces())
+    roster = (await room.territory.replica.view(bytes.fromhex(space))).roster
+    assert {person.name for person in roster.persons.values()} == {"Zoé", "Mme Petit"}
+    for each in room.territory.replica.door.lineage(bytes.fromhex(space)):
+        assert await room.territory.replica.fingerprint(each) == await head.agent.replica.fingerprint(each)
+
+
+async def test_a_school_that_two_people_began_offline_is_one_and_both_their_classes_are_in_it(room: Classroom) -> None:
+    one, other = [await room.device(Role.ADMIN, room.territory.replica.territory) for _ in range(2)]
+    for admin in (one, other):
+        await admin.session.sync()
+        await Desk(admin.agent).ask("space add", name="CP", school="0180999Z")
+    for admin in (one, other, one):
+        await admin.session.sync()
+    rows = [row for row in await Desk(one.agent).ask("space list") if row["school"] == "0180999Z"]
+    assert len(rows) == 2
+    school = school_id(room.territory.id, "0180999Z")
+    assert len(room.territory.replica.door.children(school)) == 2
+
+
+async def test_a_pupil_who_was_added_twice_by_two_people_is_shown_and_merged(room: Classroom) -> None:
+    head = await head_of(room)
+    desk, space = Desk(head.agent), room.space.hex()
+    mine = (await desk.ask("person add", name="Noé", role="pupil", space=[space]))["person"]
+    assert desk.told == []
+    theirs = (await room.territory.person("noe", PersonRole.PUPIL, room.space)).hex()
+    await head.session.sync()
+    (group,) = await desk.ask("person doubles", space=space)
+    assert {row["person"] for row in group} == {mine, theirs}
+    await desk.ask("person merge", person=theirs, into=mine)
+    assert await desk.ask("person doubles", space=space) == []
+    await head.session.sync()
+    assert (await room.territory.replica.view(room.space)).roster.who(bytes.fromhex(theirs)).hex() == mine
+    await desk.ask("person add", name="Noé", role="pupil", space=[space])
+    assert desk.told == ["somebody of that name is on this list already; `person merge` makes them one"]
+
+
+async def test_a_substitute_is_let_in_for_fifteen_days_and_the_head_teachers_device_ends_it(
+    room: Classroom, tmp_path: Path
+) -> None:
+    head = await head_of(room)
+    desk, space = Desk(head.agent), room.space.hex()
+    roux = (await desk.ask("person add", name="M. Roux", role="teacher", space=[space]))["person"]
+    async with listening_device(head.agent) as address:
+        code = await code_for(desk, "teacher", space, person=roux, **{"for": "15d"})
+        made = await enrol(tmp_path / "roux", address, code, room, "Roux")
+    (stay,) = await desk.ask("stays")
+    assert (stay["device"], stay["person"], stay["over"]) == (made.device.hex(), roux, False)
+    room.territory.clock.advance(15 * DAY_MS + 1)
+    assert (await desk.ask("stays"))[0]["over"] is True
+    assert await end_what_is_over(head.agent) == 1
+    assert await desk.ask("stays") == []
+    assert made.device in (await head.agent.replica.view(room.space)).roster.cut
+    teacher = await room.teacher()
+    assert await end_what_is_over(teacher.agent) == 0
+
+
+async def test_she_resets_a_pupils_pictures_and_forgets_a_pupil_in_her_school(room: Classroom) -> None:
+    head, pc = await head_of(room), await room.machine()
+    await pc.session.sync()
+    book = SignInBook(head.agent)
+    await book.set(room.space, {room.pupil_person: (Method.PICTURES, "1-2-3")})
+    await book.switch(room.space, on=True)
+    await exchange(head.agent, pc.agent)
+    assert (await SignInBook(pc.agent).attempt(room.pupil_person, "1-2-3")).how is Try.PROVEN
+    await Desk(head.agent).ask("erase", person=room.pupil_person.hex())
+    await exchange(head.agent, pc.agent)
+    assert room.pupil_person not in (await pc.agent.replica.view(room.space)).roster.persons
+    await head.session.sync()
+    assert room.pupil_person not in (await room.territory.replica.view(room.space)).roster.persons
+
+
+# --- what she may not -------------------------------------------------------------------------------------------------
+
+
+async def test_her_rights_end_at_her_school_and_below_her_rank(room: Classroom) -> None:
+    head = await head_of(room)
+    desk, space = Desk(head.agent), room.space.hex()
+    for role in ("head", "admin"):
+        with pytest.raises(Refused) as refused:
+            await code_for(desk, role, space)
+        assert refused.value.code is Code.NO_RIGHT
+    with pytest.raises(Refused):
+        await desk.ask("space add", name="CP", school="0180999Z")
+    with pytest.raises(BadInput):
+        await code_for(desk, "machine", "ab" * 32)
+    for device in (await room.teacher(), await room.machine()):
+        await device.session.sync()
+        with pytest.raises(Refused) as refused:
+            await Desk(device.agent).ask("person add", name="Zoé", role="pupil", space=[space])
+        assert refused.value.code is Code.NO_RIGHT
+
+
+async def test_a_listener_says_nothing_to_who_has_no_code_of_its_school(room: Classroom, tmp_path: Path) -> None:
+    head, teacher = await head_of(room), await room.teacher()
+    await teacher.session.sync()
+    code = await code_for(Desk(head.agent), "machine", room.space.hex())
+    wrong = await room.territory.invite(Role.MACHINE, room.space)
+    async with listening_device(head.agent) as address, listening_device(teacher.agent) as other:
+        for where, tried in ((address, wrong), (other, code)):
+            with pytest.raises(NoAnswer):
+                await enrol(tmp_path / "stranger", where, tried, room)
+        transport = PeerTransport(address)
+        certificate = await transport.certificate()
+        for body in (b"", knock(bytes(32), certificate, bytes(16)), knock(bytes(32), bytes(32), bytes(16))):
+            answer = await transport.post(ENROLL_PATH, body)
+            assert parse_chain(answer.body) == ()
+        known = knock(parse_code(code).secret_hash, bytes(32), bytes(16))  # passed on from another certificate
+        assert parse_chain((await transport.post(ENROLL_PATH, known)).body) == ()
+        await transport.close()
+        await enrol(tmp_path / "pc", address, code, room)
+        with pytest.raises(Refused) as used:
+            await enrol(tmp_path / "second", address, code, room, "Hibou")
+    assert used.value.code is Code.CODE_USED
+
+
+async def test_a_device_that_is_no_head_teachers_any_more_lets_nobody_in(room: Classroom) -> None:
+    head = await head_of(room)
+    office = await SchoolOffice.of(head.agent)
+    with pytest.raises(BadInput):
+        await SchoolOffice.of(head.agent, b"?" * 32)
+    assert not office.governs(room.territory.replica.territory)
+    with pytest.raises(Refused):
+        await SchoolOffice.of((await room.machine()).agent)
