@@ -15,6 +15,7 @@ from sync_server.handlers.schools import SchoolQuery, SchoolSort
 ROOT: Final = "/admin/"
 DEVICES: Final = "/admin/devices"
 SCHOOLS: Final = "/admin/schools"
+WAITING: Final = "/admin/waiting"
 SIGN_IN: Final = "/admin/sign-in"
 SIGN_OUT: Final = "/admin/sign-out"
 LANGUAGE: Final = "/admin/language"

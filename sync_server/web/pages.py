@@ -17,12 +17,12 @@ from urllib.parse import parse_qs, urlencode
 
 from aiohttp import web
 
-from protocol.errors import LocalFailure, RelaisError
+from protocol.errors import BadInput, LocalFailure, RelaisError
 from protocol.limits import KiB
 from protocol.replica.http.bodies import pieces
 from protocol.replica.http.problems import Handler
 from protocol.replica.office.grants import confirm_clone
-from protocol.replica.office.names import device_id
+from protocol.replica.office.names import device_id, entry_id
 from protocol.replica.replica import Entropy
 from sync_server.config import RunConfig
 from sync_server.handlers.administrators import UNKNOWN_VERIFIER, administrator, folded, list_administrators, opens
@@ -30,12 +30,13 @@ from sync_server.handlers.device_query import PAGE_SIZES, WORST_FIRST, matching,
 from sync_server.handlers.devices import Device
 from sync_server.handlers.schools import SchoolQuery, class_rows, school_rows, select_schools
 from sync_server.handlers.survey import Snapshot, Survey
+from sync_server.handlers.waiting import list_waiting, rule
 from sync_server.web import addresses
 from sync_server.web.door import HEADERS, Door, Turned
 from sync_server.web.exports import as_csv, as_json
 from sync_server.web.live import Live
 from sync_server.web.signing_in import Session, Sessions, Throttle
-from sync_server.web.views import DeviceView, class_views, school_name, school_views
+from sync_server.web.views import DeviceView, WaitingView, class_views, school_name, school_views
 from sync_server.web.wording import CATALOGUES, Words
 
 if TYPE_CHECKING:
@@ -112,6 +113,8 @@ class Pages:
         app.router.add_post(f"{addresses.DEVICES}/{{device}}/confirm", self._private(self._confirm))
         add(addresses.SCHOOLS, self._private(self._schools))
         add(f"{addresses.SCHOOLS}/{{uai}}", self._private(self._school))
+        add(addresses.WAITING, self._private(self._waiting))
+        app.router.add_post(addresses.WAITING, self._private(self._rule))
         add(addresses.LIVE, self._private(self._watch, leads=False), allow_head=False)
         add(addresses.SIGN_IN, self._public(self._sign_in_form))
         app.router.add_post(addresses.SIGN_IN, self._public(self._sign_in))
@@ -307,6 +310,21 @@ class Pages:
         await confirm_clone(self._server, device.id)
         await self._survey.snapshot(whole=True)
         return _leads_to(addresses.device_address(device.id))
+
+    async def _waiting(self, visit: Visit, wrong: str | None = None) -> web.StreamResponse:
+        """What came from devices after they were cut off, and waits for somebody to judge."""
+        found = await self._survey.snapshot()
+        rows = [WaitingView(each, found, visit.words) for each in await list_waiting(self._server)]
+        return self._html(visit, "waiting.html", "waiting.title", rows=rows, wrong=wrong)
+
+    async def _rule(self, visit: Visit) -> web.StreamResponse:
+        """A person accepts or refuses it."""
+        form = await _form(visit.request)
+        try:
+            await rule(self._server, [entry_id(form.get("id", ""))], accept=form.get("say") == "accept")
+        except BadInput:
+            return await self._waiting(visit, visit.words("waiting.gone"))
+        return _leads_to(addresses.WAITING)
 
     async def _schools(self, visit: Visit) -> web.StreamResponse:
         found = await self._survey.snapshot()

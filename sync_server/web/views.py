@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from protocol.clock import rfc3339
+from protocol.entry import Kind
 from sync_server.contacts import DIRECT
 from sync_server.handlers.device_query import WORST_FIRST
 from sync_server.handlers.devices import Device, DeviceState, Remark, remarks_on
 from sync_server.handlers.schools import ClassRow, SchoolRow, Standing
 from sync_server.handlers.survey import Snapshot
+from sync_server.handlers.waiting import Waiting
 from sync_server.web.addresses import device_address, school_address
 from sync_server.web.remedies import topic_of
 from sync_server.web.wording import Words
@@ -279,3 +281,18 @@ def _pending(standing: Standing, words: Words) -> str:
     if standing.pending is None:
         return words("schools.unknown")
     return words.count("schools.pending", standing.pending) if standing.pending else words("schools.nothing")
+
+
+class WaitingView:
+    """What waits for a decision, as a row: what, of whom, from which device, and what it says of its time."""
+
+    def __init__(self, waiting: Waiting, found: Snapshot, words: Words) -> None:
+        header = waiting.entry.header
+        self.id = waiting.entry.id.hex()
+        self.kind = Kind(header.kind).name.lower().replace("_", "-")
+        self.name = waiting.name
+        self.title = waiting.title
+        self.at_ms = waiting.entry.timestamp_ms
+        self.device = header.author
+        known = found.by_id.get(header.author)
+        self.label = header.author.hex()[:8] if known is None else DeviceView(known, found, words).label

@@ -9,9 +9,12 @@ import pytest
 
 from protocol.entry import Kind
 from protocol.errors import BadInput, Code
+from sync_server.handlers.administrators import add_administrator, verifier_of
 from tests.harness.classroom import WORK, Device
 from tests.harness.commands import Desk
+from tests.harness.fleet import PASSPHRASE, pages_over
 from tests.harness.office_devices import Town, town
+from tests.integration.test_admin_pages import NAME, ask, cookie_of, sign_in
 
 
 class Cut:
@@ -112,3 +115,27 @@ async def test_a_proof_of_work_that_waits_says_so(cut: Cut) -> None:
     assert (await cut.office.do("check-receipt", code=code))["why"] == "held-back"
     await cut.office.do("accept", named=[cut.works[0].hex()])
     assert (await cut.office.do("check-receipt", code=code))["valid"] is True
+
+
+async def test_an_administrator_decides_on_a_page(cut: Cut) -> None:
+    await add_administrator(cut.office.server, NAME, verifier_of(PASSPHRASE, bytes(16)))
+    first, second = (work.hex() for work in cut.works)
+    async with pages_over(cut.office) as (url, _):
+        cookie = cookie_of(await sign_in(url))
+        page = (await ask(url, "/admin/waiting", Cookie=cookie)).body.decode()
+        assert page.count("Racontez") == 4 * 1 + 2  # each row, and what its two buttons say
+        assert "Léa" in page
+        for one, said in ((first, "accept"), (second, "refuse")):
+            form = {"id": one, "say": said}
+            # a page of somebody else's cannot send it
+            foreign = await ask(url, "/admin/waiting", method="POST", form=form, Cookie=cookie, Origin="http://x.test")
+            assert foreign.status == 403
+            done = await ask(url, "/admin/waiting", method="POST", form=form, Cookie=cookie, Origin=url)
+            assert done.status == 303
+        assert first in await cut.shown()
+        assert await cut.waiting() == set()
+        again = await ask(url, "/admin/waiting", method="POST", form={"id": "00"}, Cookie=cookie, Origin=url)
+        assert (again.status, 'role="alert"' in again.body.decode()) == (200, True)
+        stranger = await ask(url, "/admin/waiting", method="POST", form={"id": second, "say": "accept"}, Origin=url)
+        assert stranger.status == 303
+        assert second not in await cut.shown()
