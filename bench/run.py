@@ -2,9 +2,9 @@
 
 usage: run.py [ROW…] [--corpus DIR] [--corpus-label TEXT] [--work DIR] [--out FILE] [--rest SECONDS]
 
-Rows: first-sync quiet admission roster at-rest health-page watched-folder courier lan reflate sealing transfer; all
-when none is named. `--corpus` adds a catalogue of your own to first-sync, reflate and transfer. Exit code 1 if a goal
-was missed.
+Rows: first-sync quiet silent admission roster at-rest health-page watched-folder courier lan reflate sealing transfer;
+all when none is named. `--corpus` adds a catalogue of your own to first-sync, reflate and transfer. Exit code 1 if a
+goal was missed.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from bench import (
     results,
     roster,
     sealing,
+    silent,
     transfer,
     watched_folder,
 )
@@ -44,6 +45,7 @@ CACHE: Final = Path.home() / ".cache" / "relais-bench"
 ROWS: Final[Mapping[str, Row]] = {
     "first-sync": first_sync.measure,
     "quiet": quiet.measure,
+    "silent": silent.measure,
     "admission": admission.measure,
     "roster": roster.measure,
     "at-rest": at_rest.measure,

@@ -21,6 +21,9 @@ from bench.results import more_is_better
 
 HERE: Final = Path(__file__).parent
 _HEADINGS: Final = {
+    "alone_ms": "alone, ms",
+    "beside_ms": "beside them, ms",
+    "ratio": "ratio",
     "wall_s": "wall, s",
     "exchange_s": "exchange, s",
     "client_cpu_s": "CPU client, s",

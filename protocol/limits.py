@@ -185,7 +185,11 @@ LOG_FILES_KEPT: Final = 4
 MAX_CONNECTIONS: Final = 50_000
 MAX_ASKING: Final = 2_048  # whose request is not whole
 MAX_ASKING_PER_ADDRESS: Final = 512  # a school may be one address
-MAX_REQUESTS_PER_ADDRESS: Final = 512
+MAX_REQUESTS_PER_ADDRESS: Final = 1_024
+MAX_READ_CALLS: Final = 4_096  # whose body is not whole
+MAX_WAITING_CALLS: Final = 512
+MAX_WAITING_CALLS_PER_ADDRESS: Final = 256
+MAX_WAITING_CALL_BYTES: Final = 48 * MiB
 MAX_REQUEST_FIELDS: Final = 64
 MAX_REQUEST_LINE_BYTES: Final = 8 * KiB
 

@@ -40,6 +40,7 @@ from protocol.replica.service.notify import Notifier
 from protocol.replica.sole_runner import RUNNING, own, running_already
 from protocol.replica.strong_worker import StrongWorker
 from protocol.wire import Call
+from sync_server.api.asker import asker_by_connection, asker_by_proxy
 from sync_server.api.health import Health
 from sync_server.api.routes import Traffic, application
 from sync_server.app import Server, opened
@@ -155,6 +156,7 @@ class Service:
         server.responder.levels = await asyncio.to_thread(profile)
         server.contacts.observe_lag = self._counters.lag
         await tell_devices(server)
+        self._traffic.asker_of = asker_by_proxy if config.behind_proxy else asker_by_connection
         app = application(
             server.responder,
             self._counters,

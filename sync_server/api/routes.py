@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Final
 
 from aiohttp import web
 
 from protocol.errors import Code, LocalFailure, NoAnswer
+from protocol.limits import MAX_REQUESTS_PER_ADDRESS
 from protocol.replica.http.calls import RETRY_AFTER_S, Calls
 from protocol.replica.http.content import Packs
 from protocol.replica.http.live import Live
 from protocol.replica.http.problems import Handler, Problems, problem
 from protocol.replica.serving import Responder
 from protocol.wire import ENROLL_PATH, LIVE_PATH, LIVENESS_PATH, PACKS_PATH, RECONCILE_PATH, SYNC_PATH, Call
+from sync_server.api.asker import AskerOf, asker_by_connection
 from sync_server.api.health import Health
 from sync_server.metrics import Counters
 
@@ -31,10 +34,15 @@ ONLY_TLS: Final[Mapping[str, str]] = {"Strict-Transport-Security": "max-age=3153
 
 
 class Traffic:
-    """Requests under `/v1/` being answered. `closing` sends new ones away; `idle` is set while there are none."""
+    """Requests under `/v1/` being answered. `closing` sends new ones away; `idle` is set while there are none.
 
-    def __init__(self) -> None:
+    Those of one address are bounded, so that nobody takes all the room there is.
+    """
+
+    def __init__(self, asker_of: AskerOf = asker_by_connection) -> None:
         self.closing = False
+        self.asker_of = asker_of
+        self._of: Counter[str] = Counter()
         self.idle = asyncio.Event()
         self.idle.set()
         self._running = 0
@@ -48,12 +56,19 @@ class Traffic:
             away = problem(NoAnswer(Code.BUSY, "the server is being stopped", retry_after_s=RETRY_AFTER_S))
             away.force_close()
             return away
+        asker = self.asker_of(request)
+        if self._of[asker] >= MAX_REQUESTS_PER_ADDRESS:
+            raise NoAnswer(Code.BUSY, "too many requests of this address at once", retry_after_s=RETRY_AFTER_S)
         self._running += 1
+        self._of[asker] += 1
         self.idle.clear()
         try:
             return await handler(request)
         finally:
             self._running -= 1
+            self._of[asker] -= 1
+            if not self._of[asker]:
+                del self._of[asker]
             if not self._running:
                 self.idle.set()
 
@@ -72,7 +87,7 @@ def application(
     `only_tls`: browsers are told never to speak to this name without TLS, nor past a certificate that is not in order.
     """
     app = web.Application(middlewares=[Problems(on_failure).middleware, traffic.middleware])
-    calls = Calls(responder, counters)
+    calls = Calls(responder, counters, asker_of=traffic.asker_of)
     packs = Packs(responder, counters)
     app.router.add_post(SYNC_PATH, calls.handler(Call.SYNC))
     app.router.add_post(RECONCILE_PATH, calls.handler(Call.RECONCILE))

@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from sync_server.api.asker import asker_by_connection, asker_by_proxy
 from sync_server.config import RunConfig, Tls, is_loopback
 
 POLICY: Final = (
@@ -53,7 +54,7 @@ class Door:
     """The checks of one server that runs as `config` says."""
 
     def __init__(self, config: RunConfig) -> None:
-        self._behind_proxy = config.behind_proxy
+        self._asker_of = asker_by_proxy if config.behind_proxy else asker_by_connection
         self._secure: Final = config.behind_proxy or config.tls is not Tls.NONE
         self.is_local: Final = not (config.is_reached_by_others or config.behind_proxy)
         self.cookie: Final = f"__Host-{_COOKIE}" if self._secure else _COOKIE
@@ -75,11 +76,8 @@ class Door:
         response.del_cookie(self.cookie, path="/", httponly=True, samesite="Strict", secure=self._secure)
 
     def address_of(self, request: web.Request) -> str:
-        """Who asks, as far as it can be known: behind a proxy, whom the proxy nearest to us saw."""
-        forwarded = request.headers.get("X-Forwarded-For", "").rpartition(",")[2].strip()
-        if self._behind_proxy and forwarded:
-            return forwarded
-        return request.remote or ""
+        """Who asks, as far as it can be known."""
+        return self._asker_of(request)
 
 
 def _is_loopback_authority(host: str) -> bool:

@@ -175,10 +175,14 @@ class Pages:
         session = self._sessions.find(token, use=use)
         if session is None:
             return None
-        if await administrator(self._server, session.account.name) != session.account:
+        if not await self._is_current(session):
             self._sessions.end(token)
             return None
         return session
+
+    async def _is_current(self, session: Session) -> bool:
+        """Whether the account is still the one that signed in."""
+        return await administrator(self._server, session.account.name) == session.account
 
     def _words(self, request: web.Request) -> Words:
         chosen = request.cookies.get(_LANGUAGE_COOKIE)

@@ -20,10 +20,9 @@ from protocol.chunking import chunk_list, cut
 from protocol.entry import Kind
 from protocol.errors import Code, Refused, RelaisError
 from protocol.identity import AgreementKey
-from protocol.limits import MAX_REQUEST_BYTES
+from protocol.limits import MAX_REQUEST_BYTES, MAX_WAITING_CALLS_PER_ADDRESS
 from protocol.messages import Offer, SyncAnswer, SyncRequest, Upload, Wanted
 from protocol.pack import FinishedPack, PackWriter
-from protocol.replica.http.calls import MAX_WAITING_CALLS
 from protocol.wire import CONTENT_TYPE, ENROLL_PATH, PACKS_PATH, RECONCILE_PATH, SYNC_PATH, Call
 from protocol.work import ContentRef, HandIn
 from tests.harness.machines import Machine, eventually
@@ -243,7 +242,7 @@ def test_addresses_and_methods_that_mean_nothing_are_named_in_json(desk: Desk) -
 def test_more_callers_than_can_wait_are_asked_to_come_back(desk: Desk) -> None:
     head = f"POST {SYNC_PATH} HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n".encode()
     with ExitStack() as waiting:
-        for _ in range(MAX_WAITING_CALLS):
+        for _ in range(MAX_WAITING_CALLS_PER_ADDRESS):
             waiting.enter_context(connected(desk)).sendall(head)
 
         def turned_away() -> Answer | None:

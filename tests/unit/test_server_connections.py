@@ -1,55 +1,11 @@
-# ruff: noqa: ARG002  (the methods are those of asyncio)
-
 from __future__ import annotations
 
-import asyncio
 from functools import partial
-from typing import Any
 
 import pytest
 
-from protocol.replica.http.connections import HEADERS_TIMEOUT_S, UNREAD_TIMEOUT_S, Bounds, Guarded, Guards, whose
-
-
-class Wire(asyncio.Transport):
-    """A transport on which nothing happens but what the test says."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.unread = 0
-        self.cut = False
-
-    def get_write_buffer_size(self) -> int:
-        return self.unread
-
-    def abort(self) -> None:
-        self.cut = True
-
-
-class Heard(asyncio.Protocol):
-    """A protocol that remembers what it was told."""
-
-    def __init__(self) -> None:
-        self.told: list[Any] = []
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.told.append("made")
-
-    def data_received(self, data: bytes) -> None:
-        self.told.append(data)
-
-    def eof_received(self) -> bool | None:
-        self.told.append("eof")
-        return True
-
-    def pause_writing(self) -> None:
-        self.told.append("pause")
-
-    def resume_writing(self) -> None:
-        self.told.append("resume")
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.told.append("lost")
+from protocol.replica.http.connections import HEADERS_TIMEOUT_S, UNREAD_TIMEOUT_S, Guarded, Guards, whose
+from tests.harness.connections import Heard, Many, Wire
 
 
 @pytest.fixture
@@ -127,19 +83,6 @@ async def test_an_answer_that_nobody_reads_or_only_sips_is_cut_off_and_a_slow_re
         wire.unread -= 10
         guarded.look(now_s)
     assert wire.cut, "a few bytes now and then are no reading"
-
-
-class Many:
-    """Connections of a listener with small bounds; `from_` makes one of an address."""
-
-    def __init__(self, **bounds: Any) -> None:
-        self.guards = Guards(Bounds(**bounds))
-
-    def from_(self, address: str) -> tuple[Guarded, Wire]:
-        guarded, wire = Guarded(Heard(), self.guards, address, 0.0), Wire()
-        wire.cut = not self.guards.admit(guarded)
-        guarded.connection_made(wire)
-        return guarded, wire
 
 
 async def test_the_longest_silent_of_an_address_makes_room_and_who_speaks_at_once_is_let_in() -> None:

@@ -27,8 +27,7 @@ async def pieces(request: web.Request, max_bytes: int) -> AsyncIterator[bytes]:
     What had come before the body was cut, or became too slow, is given before that is raised. Raises `TooLarge`,
     `PeerFault(ENCODED_BODY | TOO_SLOW | CUT_OFF)`.
     """
-    if request.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
-        raise PeerFault(Code.ENCODED_BODY, "the body of a request may not be encoded")
+    _check_plain(request)
     if (request.content_length or 0) > max_bytes:
         raise _too_large(max_bytes)
     left = max_bytes
@@ -50,6 +49,11 @@ async def pieces(request: web.Request, max_bytes: int) -> AsyncIterator[bytes]:
             yield bytes(piece)
         if fault is not None:
             raise fault
+
+
+def _check_plain(request: web.Request) -> None:
+    if request.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
+        raise PeerFault(Code.ENCODED_BODY, "the body of a request may not be encoded")
 
 
 async def _fill(request: web.Request, piece: bytearray) -> bool:

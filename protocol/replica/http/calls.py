@@ -3,61 +3,117 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from collections.abc import Callable
 from typing import Final
 
 from aiohttp import web
 
 from protocol.errors import Code, NoAnswer
-from protocol.limits import MAX_REQUEST_BYTES, MiB
+from protocol.limits import (
+    MAX_READ_CALLS,
+    MAX_REQUEST_BYTES,
+    MAX_WAITING_CALL_BYTES,
+    MAX_WAITING_CALLS,
+    MAX_WAITING_CALLS_PER_ADDRESS,
+)
 from protocol.replica.http.bodies import pieces
 from protocol.replica.http.meter import Direction, Meter, Result, result_of
 from protocol.replica.http.problems import Handler
 from protocol.replica.serving import Reply, Responder
 from protocol.wire import Call
 
-MAX_WAITING_CALLS: Final = 512
-MAX_WAITING_BYTES: Final = 48 * MiB
 CALLS_AT_ONCE: Final = 4
 RETRY_AFTER_S: Final = 5
+LINGERING_S: Final = 5.0
+"""A body that takes longer than this is the first to go when there is no room."""
+
+
+def _remote(request: web.Request) -> str:
+    return request.remote or ""
 
 
 class Calls:
     """Handlers of the sealed calls.
 
     Few are answered at once, because each may hold some MiB; some hundred wait, as long as their bodies together stay
-    within a bound; beyond that a caller is asked to come back. The wait is short: the store has one writer anyway.
+    within a bound, and not all of one address; beyond that a caller is asked to come back. Bodies on their way take no
+    place among those who wait, and when they are too many, or too large together, the one that lingers makes room: who
+    sends a little and falls silent keeps nobody out. The wait is short: the store has one writer anyway.
     """
 
-    def __init__(self, responder: Responder, meter: Meter) -> None:
+    def __init__(self, responder: Responder, meter: Meter, *, asker_of: Callable[[web.Request], str] = _remote) -> None:
         self._responder = responder
         self._meter = meter
+        self._asker_of = asker_of
         self._slots = asyncio.Semaphore(CALLS_AT_ONCE)
-        self._waiting = 0
+        self._waiting: Counter[str] = Counter()
+        self._waiting_calls = 0
         self._waiting_bytes = 0
+        # bodies on their way, in the order in which they began
+        self._reading: dict[asyncio.Timeout, float] = {}
 
     def handler(self, call: Call) -> Handler:
         """What answers `call`."""
 
         async def handle(request: web.Request) -> web.Response:
-            if self._waiting >= MAX_WAITING_CALLS:
+            asker = self._asker_of(request)
+            if self._waiting[asker] >= MAX_WAITING_CALLS_PER_ADDRESS:
                 raise self._busy(call)
             body = bytearray()
-            self._waiting += 1
+            self._waiting[asker] += 1
             try:
-                async for piece in pieces(request, MAX_REQUEST_BYTES):
-                    body += piece
-                    self._waiting_bytes += len(piece)
-                    if self._waiting_bytes > MAX_WAITING_BYTES:
-                        raise self._busy(call)
-                async with self._slots:
-                    reply = await self._answer(call, bytes(body))
+                await self._read(request, call, body)
+                reply = await self._in_turn(call, bytes(body))
             finally:
-                self._waiting -= 1
                 self._waiting_bytes -= len(body)
+                self._waiting[asker] -= 1
+                if not self._waiting[asker]:
+                    del self._waiting[asker]
             self._count(call, len(body), reply)
             return web.Response(body=reply.body, status=reply.status, headers={"Content-Type": reply.content_type})
 
         return handle
+
+    async def _in_turn(self, call: Call, body: bytes) -> Reply:
+        """The answer to a whole body, once a slot is free."""
+        if self._waiting_calls >= MAX_WAITING_CALLS:
+            raise self._busy(call)
+        self._waiting_calls += 1
+        try:
+            async with self._slots:
+                return await self._answer(call, body)
+        finally:
+            self._waiting_calls -= 1
+
+    async def _read(self, request: web.Request, call: Call, body: bytearray) -> None:
+        """Read a body to its end. Raises `NoAnswer(BUSY)` where it has to make room, and as `pieces`."""
+        if len(self._reading) >= MAX_READ_CALLS and not self._end_lingering():
+            raise self._busy(call)
+        try:
+            async with asyncio.timeout(None) as place:
+                self._reading[place] = asyncio.get_running_loop().time()
+                try:
+                    async for piece in pieces(request, MAX_REQUEST_BYTES):
+                        body += piece
+                        self._waiting_bytes += len(piece)
+                        if self._waiting_bytes > MAX_WAITING_CALL_BYTES and not self._end_lingering():
+                            raise self._busy(call)
+                finally:
+                    del self._reading[place]
+        except TimeoutError:
+            raise self._busy(call) from None
+
+    def _end_lingering(self) -> bool:
+        """Let the body go that began first, if it has lingered; whether one did."""
+        now_s = asyncio.get_running_loop().time()
+        for place, begun_s in self._reading.items():
+            if now_s - begun_s <= LINGERING_S:
+                return False
+            if place.when() is None:
+                place.reschedule(now_s)
+                return True
+        return False
 
     def _busy(self, call: Call) -> NoAnswer:
         if call is Call.SYNC:

@@ -157,7 +157,7 @@ class Guards:
     def admit(self, guarded: Guarded) -> bool:
         """A connection has come: whether there is room for it, or could be made."""
         if len(self._by_inner) >= self._bounds.connections:
-            longest = next(iter(self._idle), None) or next(iter(self._asking), None)
+            longest = self._least_missed()
             if longest is None:
                 return False
             self._send_away(longest)
@@ -197,6 +197,10 @@ class Guards:
         """A request has been answered."""
         if guarded.inner in self._by_inner:
             self._idle[guarded] = None
+
+    def _least_missed(self) -> Guarded | None:
+        """Who has been idle the longest, else who has kept us waiting the longest."""
+        return next(iter(self._idle), None) or next(iter(self._asking), None)
 
     def _send_away(self, guarded: Guarded) -> None:
         self.remove(guarded)

@@ -1,0 +1,23 @@
+"""Who asks, as far as it can be known: for bounds and waits, never for rights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+from aiohttp import web
+
+from protocol.replica.http.connections import whose
+
+AskerOf: TypeAlias = Callable[[web.Request], str]
+
+
+def asker_by_connection(request: web.Request) -> str:
+    """The other end of the connection: whatever its headers say, which anybody can write."""
+    return whose(request.remote or "")
+
+
+def asker_by_proxy(request: web.Request) -> str:
+    """Whom the proxy nearest to us saw, once it was declared; what others wrote before it does not count."""
+    forwarded = request.headers.get("X-Forwarded-For", "").rpartition(",")[2].strip()
+    return whose(forwarded) if forwarded else asker_by_connection(request)

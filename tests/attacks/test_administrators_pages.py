@@ -1,0 +1,81 @@
+"""Other sites, other names and other people before the administrators' pages (docs/threat-model.md)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from urllib.parse import urlencode
+
+from aiohttp import web
+
+from sync_server.handlers.administrators import add_administrator, remove_administrator, verifier_of
+from sync_server.web.door import Door
+from tests.harness.attack import attack
+from tests.harness.fleet import ADMINISTRATOR, PASSPHRASE, pages_over
+from tests.harness.raw_device import Answer, http_call
+from tests.harness.server_in_process import Office, office
+
+ROW = "CSRF, session theft, DNS rebinding"
+
+
+def lax_cookie(self: Door, response: web.StreamResponse, token: str) -> None:
+    """A cookie as a page makes one that gives no thought to it."""
+    response.set_cookie(self.cookie, token)
+
+
+async def no_account(*_: object) -> object:
+    """Whoever it was, is."""
+    raise AssertionError
+
+
+async def sign_in(made: Office, url: str) -> Answer:
+    await add_administrator(made.server, ADMINISTRATOR, verifier_of(PASSPHRASE, os.urandom(16)))
+    form = {"name": ADMINISTRATOR, "passphrase": PASSPHRASE}
+    return await ask(url, "/admin/sign-in", form, {"Origin": url})
+
+
+async def ask(url: str, path: str, form: Mapping[str, str] | None = None, headers: Mapping[str, str] = {}) -> Answer:
+    body = None if form is None else urlencode(form).encode()
+    call = partial(http_call, url, "GET" if form is None else "POST", path, body, headers)
+    return await asyncio.to_thread(call)
+
+
+@attack(ROW, off={"sync_server.web.door.Door.check": lambda *_: None})
+async def test_another_sites_form_changes_nothing(tmp_path: Path) -> None:
+    async with office(tmp_path / "server") as made, pages_over(made) as (url, _):
+        cookie = (await sign_in(made, url)).headers["set-cookie"].partition(";")[0]
+        for elsewhere in ({"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site", "Origin": url}, {}):
+            answer = await ask(url, "/admin/sign-out", {}, {"Cookie": cookie, **elsewhere})
+            assert answer.status == 403
+        assert (await ask(url, "/admin/", None, {"Cookie": cookie})).status == 200, "nobody was signed out"
+
+
+@attack(ROW, off={"sync_server.web.door.Door.check": lambda *_: None})
+async def test_a_name_that_was_rebound_to_this_machine_gets_no_page(tmp_path: Path) -> None:
+    async with office(tmp_path / "server") as made, pages_over(made) as (url, _):
+        await sign_in(made, url)
+        assert (await ask(url, "/admin/sign-in", None, {"Host": "evil.example"})).status == 421
+
+
+@attack(ROW, off={"sync_server.web.door.Door.set_cookie": lax_cookie})
+async def test_no_script_reads_the_session_no_site_sends_it_and_no_line_without_tls_carries_it(tmp_path: Path) -> None:
+    async with office(tmp_path / "server") as made, pages_over(made, tls=True) as (url, _):
+        cookie = (await sign_in(made, url)).headers["set-cookie"]
+    assert cookie.startswith("__Host-")
+    assert {"HttpOnly", "Secure", "SameSite=Strict", "Path=/"} <= {part.strip() for part in cookie.split(";")}
+
+
+@attack(ROW, off={"sync_server.web.pages.Pages._is_current": lambda *_: no_check()})
+async def test_a_stolen_session_ends_with_its_account(tmp_path: Path) -> None:
+    async with office(tmp_path / "server") as made, pages_over(made) as (url, _):
+        cookie = (await sign_in(made, url)).headers["set-cookie"].partition(";")[0]
+        await remove_administrator(made.server, ADMINISTRATOR)
+        await add_administrator(made.server, "Somebody else", verifier_of(PASSPHRASE, os.urandom(16)))
+        assert (await ask(url, "/admin/", None, {"Cookie": cookie})).status == 303
+
+
+async def no_check() -> bool:
+    return True
