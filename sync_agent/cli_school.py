@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable
 from pathlib import Path
 from typing import Annotated, Protocol
@@ -9,7 +10,7 @@ from typing import Annotated, Protocol
 import typer
 
 from protocol.replica.console import Call, Program
-from protocol.replica.operation import JSON, Params
+from protocol.replica.operation import JSON, Outgoing, Params
 
 ClassSpace = Annotated[str, typer.Option("--space", metavar="ID", help="The space, from `status`.")]
 ClassSpaces = Annotated[list[str], typer.Option("--space", metavar="ID", help="A space: its id, or a school's UAI.")]
@@ -19,7 +20,9 @@ ClassPerson = Annotated[str, typer.Option("--person", metavar="ID", help="Who: a
 class Run(Protocol):
     """Has the owner of DIR run a command."""
 
-    def __call__(self, call: Call, name: str, params: Params, /) -> Awaitable[JSON]:
+    def __call__(
+        self, call: Call, name: str, params: Params, /, *, outgoing: Outgoing | None = None, lasting: bool = False
+    ) -> Awaitable[JSON]:
         """The command's result. Raises as it does."""
         ...
 
@@ -127,6 +130,20 @@ def _add_people(program: Program, run: Run) -> None:
     async def erase(call: Call, *, person: ClassPerson) -> JSON:
         """Forget a pupil in the whole school: hidden at once; each machine destroys it seven days later."""
         return await run(call, "erase", {"person": person})
+
+    @program.command("export-person")
+    async def export_person(
+        call: Call,
+        person: Annotated[str, typer.Argument(metavar="ID", help="Who: an id from `people`.")],
+        file: Annotated[str, typer.Argument(metavar="FILE", help="The ZIP to write.")],
+    ) -> JSON:
+        """Write all that this device holds about somebody into a ZIP that a family can read."""
+        from protocol.replica.access.archive import ZipOutlet  # noqa: PLC0415 — loaded only when needed
+
+        with ZipOutlet(Path(file)) as archive:
+            counted = await run(call, "export-person", {"person": person}, outgoing=archive, lasting=True)
+            await asyncio.to_thread(archive.keep)
+        return counted
 
 
 def _add_rights(program: Program, run: Run) -> None:

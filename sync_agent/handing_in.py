@@ -46,7 +46,7 @@ from sync_agent.reading import Manifests, files_json, find_item, find_work, read
 from sync_agent.reading_key import open_given_keys, reading_keys
 from sync_agent.wraps import Kept, mark_of, readers_of
 
-_SEES_ALL: Final = frozenset({Role.TEACHER, Role.HEAD, Role.ADMIN})
+SEES_ALL: Final = frozenset({Role.TEACHER, Role.HEAD, Role.ADMIN})
 
 
 # --- handing in -------------------------------------------------------------------------------------------------------
@@ -328,7 +328,7 @@ async def list_hand_ins(
     found: list[Work] = []
     for space, authority in (await agent.spaces()).items():
         works = (await agent.replica.view(space)).coursework.hand_ins.values()
-        sees_all = authority.role in _SEES_ALL and agent.replica.door.covers(authority, space)
+        sees_all = authority.role in SEES_ALL and agent.replica.door.covers(authority, space)
         found += [work for work in works if sees_all or agent.made(work)]
     if item is not None:
         found = [work for work in found if work.item == item]

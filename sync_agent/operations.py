@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TypeAlias
 
-from protocol.errors import BadInput, Code, LocalFailure, NoAnswer
+from protocol.errors import BadInput, Code, LocalFailure, NoAnswer, Refused
 from protocol.replica.measures import USUAL_MINUTES
 from protocol.replica.operation import JSON, NO_FILES, Incoming, Operation, Outgoing, Params, Table
 from protocol.replica.replica import Entropy
@@ -32,7 +32,9 @@ from sync_agent import parameters as given
 from sync_agent.abbreviated import with_whole_ids
 from sync_agent.addresses import address_of
 from sync_agent.app import ENROLMENT_FILE, Agent, use_few_threads
+from sync_agent.handing_in import SEES_ALL
 from sync_agent.publisher import Keep, Wish
+from sync_agent.reading_key import reading_keys
 from sync_agent.sign_in import SignInBook
 from sync_agent.status import status
 from sync_agent.transfer_progress import telling
@@ -144,6 +146,7 @@ def table(agent: Agent, connect: Connect | None = None) -> Table:
         "key-phrase": commands.key_phrase,
         "key-open": commands.key_open,
         **school_commands.offered(agent),
+        "export-person": commands.export_person,
         "sign-in-list": commands.sign_in_list,
         "sign-in-switch": commands.sign_in_switch,
         "sign-in-set": commands.sign_in_set,
@@ -370,6 +373,22 @@ class _Commands:
         from sync_agent.reading_key import open_with_phrase  # noqa: PLC0415 — loaded only when needed
 
         return {"keys": await open_with_phrase(self._agent, given.text(params, "phrase"))}
+
+    async def export_person(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        from protocol.replica.access.export import export_person  # noqa: PLC0415 — loaded only when needed
+
+        agent = self._agent
+        if await agent.role() not in SEES_ALL:
+            raise Refused(Code.NO_RIGHT, "only a teacher's or a head teacher's device may do that")
+        return await export_person(
+            agent.replica,
+            agent.holdings,
+            given.person(params, "person"),
+            reading_keys(agent),
+            outgoing,
+            territory_name=agent.enrolment.territory_name,
+            now_ms=agent.now_ms(),
+        )
 
     async def sign_in_list(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
         return await sign_in_commands.listing(self._sign_in, params)

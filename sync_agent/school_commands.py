@@ -12,7 +12,7 @@ from typing import Final, TypeAlias
 from protocol.clock import rfc3339
 from protocol.errors import BadInput, Code, Refused
 from protocol.replica.office import grants
-from protocol.replica.office.erasures import erase_person
+from protocol.replica.office.erasures import erase_persons
 from protocol.replica.office.invitations import Wanted, invite
 from protocol.replica.office.names import device_id, invited_role, lifetime_ms, person_id, person_role
 from protocol.replica.office.people import add_person, list_persons, merge_persons, probable_duplicates
@@ -146,7 +146,7 @@ async def _stays(office: SchoolOffice, _params: Params, _outgoing: Outgoing) -> 
 
 
 async def _erase(office: SchoolOffice, params: Params, outgoing: Outgoing) -> JSON:
-    await erase_person(office, person_id(given.text(params, "person")))
+    await erase_persons(office, [person_id(given.text(params, "person"))])
     await outgoing.progress("hidden wherever this arrives, at once; destroyed there seven days later")
     return {}
 

@@ -30,6 +30,14 @@ async def with_whole_ids(server: Server, params: Params) -> Params:
         found["device"] = whole(device, known, Code.UNKNOWN_DEVICE, "device")
     if isinstance(person, str) and is_beginning(person, PERSON_BYTES):
         found["person"] = whole(person, await _persons(server), Code.UNKNOWN_PERSON, "person")
+    elif isinstance(person, list):
+        known_persons = await _persons(server)
+        found["person"] = [
+            whole(each, known_persons, Code.UNKNOWN_PERSON, "person")
+            if isinstance(each, str) and is_beginning(each, PERSON_BYTES)
+            else each
+            for each in person
+        ]
     return found
 
 

@@ -409,10 +409,45 @@ async def refuse(call: Call, named: Ruled) -> JSON:
 
 @PROGRAM.command("erase")
 async def erase(
-    call: Call, *, person: Annotated[str, typer.Option(metavar="ID", help="Who: an id from `person list`.")]
+    call: Call,
+    *,
+    person: Annotated[
+        list[str], typer.Option("--person", metavar="ID", help="Who: ids from `person list`; may be repeated.")
+    ],
+    kit: Annotated[
+        str | None, typer.Option(metavar="KIT", help="The recovery kit, for more than five persons a day.")
+    ] = None,
+    passphrase_file: KitPassphrase = None,
 ) -> JSON:
-    """Forget somebody everywhere: names, work, feedback. Hidden at once; each machine destroys it seven days later."""
-    return await _run(call, "erase", {"person": person})
+    """Forget people everywhere: names, work, feedback. Hidden at once; each machine destroys it seven days later."""
+    params: Params = {"person": list(person)}
+    if kit is not None:
+        params = _with_kit(params, call, kit, passphrase_file)
+    return await _run(call, "erase", params)
+
+
+@PROGRAM.command("export-person")
+async def export_person(
+    call: Call,
+    person: Annotated[str, typer.Argument(metavar="ID", help="Who: an id from `person list`.")],
+    file: Annotated[str, typer.Argument(metavar="FILE", help="The ZIP to write.")],
+    *,
+    kit: Annotated[
+        str | None, typer.Option(metavar="KIT", help="The recovery kit, which opens sealed work as well.")
+    ] = None,
+    passphrase_file: KitPassphrase = None,
+) -> JSON:
+    """Write all that is held about somebody into a ZIP that a family can read."""
+    from protocol.replica.access.archive import ZipOutlet  # noqa: PLC0415 — loaded only when needed
+
+    params: Params = {"person": person}
+    if kit is not None:
+        params = _with_kit(params, call, kit, passphrase_file)
+    check_initialised(call.data_dir)
+    with ZipOutlet(Path(file)) as archive:
+        counted = await _run(call, "export-person", params, archive, lasting=True)
+        await asyncio.to_thread(archive.keep)
+    return counted
 
 
 @PROGRAM.command("verify", verdict=True)

@@ -15,10 +15,12 @@ from protocol.entry import Kind
 from protocol.errors import BadInput, Code
 from protocol.identity import AgreementKey, SigningKey
 from protocol.kit import Kit
+from protocol.limits import MAX_ERASED_PER_DAY
 from protocol.replica.abbreviations import whole
+from protocol.replica.access.export import export_person
 from protocol.replica.console import installed_version
 from protocol.replica.office import grants
-from protocol.replica.office.erasures import erase_person
+from protocol.replica.office.erasures import erase_persons
 from protocol.replica.office.invitations import Wanted, invite
 from protocol.replica.office.names import device_id, entry_id, invited_role, lifetime_ms, person_id, person_role
 from protocol.replica.office.people import add_person, list_persons, rename_person
@@ -36,7 +38,7 @@ from sync_server.handlers.hand_ins import list_hand_ins
 from sync_server.handlers.losses import lost
 from sync_server.handlers.members import list_devices
 from sync_server.handlers.proofs import check_proof
-from sync_server.handlers.rewrapping import rewrap
+from sync_server.handlers.rewrapping import check_kit, rewrap
 from sync_server.handlers.rotation import rotate_server
 from sync_server.handlers.upkeep import repair, totals, verify
 from sync_server.handlers.waiting import list_waiting, rule
@@ -366,6 +368,23 @@ async def _audit(server: Server, _params: Params, _outgoing: Outgoing) -> JSON:
     ]
 
 
+async def _export_person(server: Server, params: Params, outgoing: Outgoing) -> JSON:
+    keys: dict[bytes, AgreementKey] = {}
+    if "recovery" in params:
+        kit = _kit(params)
+        check_kit(server, kit)
+        keys[kit.recovery.public] = kit.recovery
+    return await export_person(
+        server.replica,
+        server.holdings,
+        person_id(_text(params, "person")),
+        keys,
+        outgoing,
+        territory_name=server.territory_name,
+        now_ms=server.now_ms(),
+    )
+
+
 def _kit(params: Params) -> Kit:
     """The kit's keys, as the command line sends them to whoever has the store open: they stay in memory."""
     root, recovery = (bytes.fromhex(_text(params, key)) for key in ("root", "recovery"))
@@ -373,7 +392,13 @@ def _kit(params: Params) -> Kit:
 
 
 async def _erase(server: Server, params: Params, outgoing: Outgoing) -> JSON:
-    await erase_person(server, person_id(_text(params, "person")))
+    persons = [person_id(text) for text in _texts(params, "person")]
+    kit = _kit(params) if "root" in params else None
+    if kit is not None:
+        check_kit(server, kit)
+    await erase_persons(server, persons, kit)
+    if kit is None and len(persons) > MAX_ERASED_PER_DAY:
+        await outgoing.progress(f"without --kit, each machine destroys {MAX_ERASED_PER_DAY} persons a day")
     await outgoing.progress("hidden wherever this arrives, at once; destroyed there seven days later")
     return {}
 
@@ -451,6 +476,7 @@ _COMMANDS: Final[Mapping[str, Command]] = {
     "quarantine start": _quarantine_start,
     "quarantine stop": _quarantine_stop,
     "erase": _erase,
+    "export-person": _export_person,
     "backup": _backup,
     "backup-kept": _backup_kept,
     "verify": _verify,

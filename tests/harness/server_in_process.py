@@ -15,6 +15,7 @@ from protocol.entry import Entry, Kind
 from protocol.envelope import OpenedRequest
 from protocol.identity import AgreementKey, DeviceKeys
 from protocol.invitation import parse_code
+from protocol.kit import Kit
 from protocol.messages import EnrollAnswer, EnrollRequest, SyncAnswer, SyncRequest
 from protocol.replica.office.enrolment import Enrolment
 from protocol.replica.operation import NO_FILES
@@ -125,12 +126,17 @@ def opened_request(server: Server, device: DeviceKeys, call: Call, payload: byte
 
 
 @asynccontextmanager
-async def office(folder: Path, clock: SimClock | None = None) -> AsyncIterator[Office]:
+async def office(folder: Path, clock: SimClock | None = None, *, kit: Kit | None = None) -> AsyncIterator[Office]:
     """A new territory in `folder`, open."""
     clock = clock or SimClock()
     folder.mkdir(exist_ok=True)  # noqa: ASYNC240
     await begin_territory(
-        folder, new_kit("Cher", os.urandom), kit_file=folder / "kit", passphrase=None, now_ms=clock, entropy=os.urandom
+        folder,
+        kit or new_kit("Cher", os.urandom),
+        kit_file=folder / "kit",
+        passphrase=None,
+        now_ms=clock,
+        entropy=os.urandom,
     )
     async with opened(folder, now_ms=clock, entropy=os.urandom) as server:
         found = Office(server, clock)

@@ -71,7 +71,7 @@ async def test_work_of_somebody_who_was_erased_is_not_shown_by_its_proof(here: T
     _, machine, code, _ = await handed_in(here)
     await here.sync(machine)
     pupil = (await here.office.do("check-receipt", code=code))["person"]
-    await here.office.do("erase", person=pupil)
+    await here.office.do("erase", person=[pupil])
     found = await here.office.do("check-receipt", code=code)
     assert (found["valid"], found["why"]) == (False, "erased")
     assert "Léa" not in str(found)

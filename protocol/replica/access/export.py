@@ -1,0 +1,47 @@
+"""`export-person`: a ZIP with a page, the files that can be opened, and all entries as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Final
+
+from protocol.clock import rfc3339
+from protocol.identity import AgreementKey
+from protocol.replica.access.gathering import Gathering
+from protocol.replica.access.page import page_of
+from protocol.replica.holdings import Holdings
+from protocol.replica.operation import JSON, Outgoing
+from protocol.replica.replica import Replica
+
+PAGE: Final = "index.html"
+DATA: Final = "donnees.json"
+
+
+async def export_person(
+    replica: Replica,
+    holdings: Holdings,
+    person: bytes,
+    keys: Mapping[bytes, AgreementKey],
+    outgoing: Outgoing,
+    *,
+    territory_name: str,
+    now_ms: int,
+) -> JSON:
+    """Send the files of the archive, the page last; what it counted. Raises as `Gathering.gather`."""
+    found = await Gathering(replica, holdings, keys, outgoing).gather(person)
+    made = rfc3339(now_ms) or ""
+    data = json.dumps(
+        {"territory": territory_name, "made": made, **_mapping(found.as_json())}, ensure_ascii=False, indent=1
+    ).encode()
+    day = "/".join(reversed(made[:10].split("-")))
+    for name, content in ((DATA, data), (PAGE, page_of(found, territory_name, day))):
+        await outgoing.start(name, len(content))
+        await outgoing.data(content)
+        await outgoing.end()
+    opened = sum(row["files"] is not None for row in found.works)
+    return {"entries": len(found.entries), "hand_ins": len(found.works), "opened": opened}
+
+
+def _mapping(value: JSON) -> Mapping[str, JSON]:
+    return value if isinstance(value, Mapping) else {}

@@ -1,0 +1,219 @@
+"""Everything that a replica holds about one person: entries, names, work, feedback (docs/protocol.md, "Erasure").
+
+Rules:
+- nothing is left out: each entry whose subject the person is, with its payload as it lies there, also one of a kind
+  that this version does not know, held back, or hidden by an erasure and not destroyed yet;
+- who was added twice is one;
+- work is opened only by keys that the caller brings; what stays sealed is named with its size;
+- a file that is not here, or is damaged, is named as missing; the rest goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from protocol.canonical import Value, decode
+from protocol.clock import rfc3339
+from protocol.coursework import Work
+from protocol.entry import Entry, Kind
+from protocol.errors import BadInput, Code, LocalFailure, PeerFault, RelaisError, TooLarge
+from protocol.hand_in_keys import content_key_of
+from protocol.identity import AgreementKey
+from protocol.limits import MAX_PAYLOAD_BYTES
+from protocol.portable_names import portable_name
+from protocol.replica.holdings import Holdings
+from protocol.replica.office.erasures import doubles_of
+from protocol.replica.operation import JSON, Outgoing
+from protocol.replica.replica import Replica
+from protocol.sealing import SealReader
+from protocol.structure import PersonRecord, SpaceRecord
+
+WORK_FOLDER: Final = "travaux"
+FEEDBACK_FOLDER: Final = "corrections"
+
+
+@dataclass(slots=True)
+class Gathered:
+    """What was found; `works` as rows for the page, `entries` as JSON."""
+
+    person: bytes
+    also: list[bytes] = field(default_factory=list)
+    names: list[dict[str, JSON]] = field(default_factory=list)
+    works: list[dict[str, JSON]] = field(default_factory=list)
+    entries: list[JSON] = field(default_factory=list)
+
+    def as_json(self) -> JSON:
+        """All of it."""
+        return {
+            "person": self.person.hex(),
+            "also": [each.hex() for each in self.also],
+            "names": list(self.names),
+            "works": list(self.works),
+            "entries": self.entries,
+        }
+
+
+class Gathering:
+    """Gathers for one person, writing files to `outgoing` as they are found."""
+
+    def __init__(
+        self, replica: Replica, holdings: Holdings, keys: Mapping[bytes, AgreementKey], outgoing: Outgoing
+    ) -> None:
+        """`keys` (public half → key) open work, as far as it was sealed to them."""
+        self._replica = replica
+        self._holdings = holdings
+        self._keys = keys
+        self._outgoing = outgoing
+        self._spaces: dict[bytes, str] = {}
+
+    async def gather(self, person: bytes) -> Gathered:
+        """Raises `BadInput(UNKNOWN_PERSON)` if nothing here is about that person, `LocalFailure`."""
+        await self._read_names_of_spaces()
+        found = Gathered(person)
+        same = {person} | await doubles_of(self._replica, person)
+        found.also = sorted(same - {person})
+        for space in self._replica.door.spaces():
+            view = await self._replica.view(space)
+            about = [each.entry for each in await self._replica.store.scan(space) if each.entry.header.subject in same]
+            for entry in about:
+                found.entries.append(self._row(entry, hidden=view.roster.hides(entry)))
+                if entry.header.kind == Kind.PERSON and (name := self._name(entry)) is not None:
+                    found.names.append(name)
+            works = [work for work in view.coursework.hand_ins.values() if work.person in same]
+            for work in sorted(works, key=lambda work: (work.at_ms, work.id)):
+                item = view.coursework.items.get(work.item)
+                title = "?" if item is None else item.shown.record.title
+                found.works.append(await self._work(work, title, len(found.works) + 1))
+        if not found.entries:
+            raise BadInput(Code.UNKNOWN_PERSON, f"nothing here is about {person.hex()}")
+        return found
+
+    async def _read_names_of_spaces(self) -> None:
+        for entry in await self._replica.store.scan_kinds([Kind.SPACE]):
+            try:
+                record = SpaceRecord.parse(entry.payload or b"")
+            except PeerFault:
+                continue
+            self._spaces.setdefault(record.space_of(entry, self._replica.territory), record.name)
+
+    def _row(self, entry: Entry, *, hidden: bool) -> JSON:
+        header = entry.header
+        known = header.kind in set(Kind)
+        return {
+            "id": entry.id.hex(),
+            "space": header.space.hex(),
+            "space_name": self._spaces.get(header.space),
+            "kind": Kind(header.kind).name.lower().replace("_", "-") if known else header.kind,
+            "at": rfc3339(entry.timestamp_ms),
+            "author": header.author.hex(),
+            "target": None if header.target is None else header.target.hex(),
+            "hidden": hidden,
+            "erased": entry.payload is None,
+            "payload": None if entry.payload is None else _readable(entry.payload),
+        }
+
+    def _name(self, entry: Entry) -> dict[str, JSON] | None:
+        try:
+            record = PersonRecord.parse(entry.payload or b"")
+        except PeerFault:
+            return None
+        return {
+            "name": record.name,
+            "role": record.role.value,
+            "left": record.left,
+            "space": entry.header.space.hex(),
+            "space_name": self._spaces.get(entry.header.space),
+            "at": rfc3339(entry.timestamp_ms),
+        }
+
+    async def _work(self, work: Work, title: str, number: int) -> dict[str, JSON]:
+        folder = f"{number:03} {portable_name(title)[:60].strip()}"
+        note = None if work.feedback is None else work.feedback.record
+        row: dict[str, JSON] = {
+            "id": work.id.hex(),
+            "title": title,
+            "space_name": self._spaces.get(work.space),
+            "at": rfc3339(work.at_ms),
+            "state": work.state.value,
+            "sealed_bytes": work.record.content.size,
+            "files": None,
+            "missing": None,
+            "feedback": None,
+        }
+        try:
+            row["files"] = await self._open(work, f"{WORK_FOLDER}/{folder}")
+        except RelaisError as error:
+            row["missing"] = error.code.value
+        if note is not None:
+            said: dict[str, JSON] = {"text": note.text, "mark": note.mark, "redo": note.redo, "files": []}
+            if note.content is not None:
+                try:
+                    said["files"] = await self._copy(note.content.stream, f"{FEEDBACK_FOLDER}/{folder}")
+                except RelaisError as error:
+                    said["missing"] = error.code.value
+            row["feedback"] = said
+        return row
+
+    async def _open(self, work: Work, folder: str) -> list[JSON] | None:
+        """The files of a hand-in, opened; None if it stays sealed to the caller."""
+        key = content_key_of(work, self._keys)
+        if key is None:
+            return None
+        content = self._replica.content
+        chunks = await content.chunk_list(work.record.content.stream)
+        if chunks is None:
+            raise LocalFailure(Code.INCOMPLETE, "this work is not here")
+        for dry in (True, False):  # a work that does not open to its end shows none of itself
+            reader, left, at = SealReader(key), len(chunks), -1
+            async for chunk in content.read_stream(work.record.content.stream):
+                left -= 1
+                for index, piece in reader.feed(chunk, last=left == 0):
+                    if not dry:
+                        at = await self._begin_up_to(reader, folder, at, index)
+                        await self._outgoing.data(piece)
+            reader.finish()
+            if not dry:
+                last = len(reader.files or ()) - 1
+                await self._begin_up_to(reader, folder, at, last)
+                if last >= 0:
+                    await self._outgoing.end()
+        return [{"path": f"{folder}/{file.path}", "size": file.size} for file in reader.files or ()]
+
+    async def _begin_up_to(self, reader: SealReader, folder: str, at: int, index: int) -> int:
+        files = reader.files or ()
+        while at < index:
+            if at >= 0:
+                await self._outgoing.end()
+            at += 1
+            await self._outgoing.start(f"{folder}/{files[at].path}", files[at].size)
+        return at
+
+    async def _copy(self, stream: bytes, folder: str) -> list[JSON]:
+        found: list[JSON] = []
+        for file in await self._holdings.manifest(stream):
+            await self._outgoing.start(f"{folder}/{file.path}", file.size)
+            async for piece in self._replica.content.read_stream(file.stream):
+                await self._outgoing.data(piece)
+            await self._outgoing.end()
+            found.append({"path": f"{folder}/{file.path}", "size": file.size})
+        return found
+
+
+def _readable(payload: bytes) -> JSON:
+    """A payload as JSON: bytes in hexadecimal, what cannot be read as hexadecimal as a whole."""
+    try:
+        return _plain(decode(payload, max_bytes=MAX_PAYLOAD_BYTES))
+    except (PeerFault, TooLarge):
+        return payload.hex()
+
+
+def _plain(value: Value) -> JSON:
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, list):
+        return [_plain(part) for part in value]
+    if isinstance(value, dict):
+        return {key: _plain(part) for key, part in value.items()}
+    return value

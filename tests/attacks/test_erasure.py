@@ -1,0 +1,83 @@
+"""Who should be forgotten is, and who should not be is not, whoever was robbed (docs/threat-model.md)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from protocol.entry import Kind, commitment
+from protocol.replica.eraser import Eraser
+from protocol.replica.replica import Draft
+from protocol.roles import PersonRole
+from protocol.structure import Erasure, PersonRecord, Revocation
+from tests.harness.attack import attack
+from tests.harness.classroom import Classroom, classroom
+
+DAY_MS = 24 * 3600 * 1000
+NAMES = ("Camille", "Karim", "Léa", "Noé", "Zoé")
+
+
+@pytest.fixture
+async def room(tmp_path: Path) -> AsyncIterator[Classroom]:
+    async with classroom(tmp_path) as made:
+        yield made
+
+
+async def sweep(room: Classroom, days: int) -> None:
+    """The server looks for what is to be destroyed, now and after these days."""
+    territory = room.territory
+    eraser = Eraser(territory.replica, territory.holdings)
+    await eraser.sweep(territory.clock())
+    territory.clock.advance(days * DAY_MS)
+    await eraser.sweep(territory.clock())
+
+
+@attack("guessing an erased payload", off={"protocol.replica.replica.SALT_BYTES": 0})
+async def test_what_remains_of_an_erased_name_tells_no_guess_from_another(room: Classroom) -> None:
+    territory = room.territory
+    person = await territory.person("Camille", PersonRole.PUPIL, room.space)
+    await territory.say(territory.id, Kind.ERASE, Erasure(person).encode())
+    await sweep(room, 8)
+    listed = await territory.replica.store.scan_kinds([Kind.PERSON])
+    (left,) = [entry for entry in listed if entry.header.subject == person]
+    assert left.payload is None
+    assert left.salt is None
+    guesses = {commitment(b"", PersonRecord(name, PersonRole.PUPIL).encode()) for name in NAMES}
+    assert left.header.commitment not in guesses
+
+
+@attack("a stolen server wipes schools", off={"protocol.erasing.ERASURE_DELAY_MS": 0})
+async def test_what_a_thief_erases_with_the_servers_key_is_back_after_the_kits_word(room: Classroom) -> None:
+    territory = room.territory
+    pupils = {await territory.person(f"Élève {number}", PersonRole.PUPIL, room.space) for number in range(8)}
+    heads = await territory.replica.tips(territory.id, territory.keys.signing.public)
+    for covers in (*pupils, room.space):
+        await territory.say(territory.id, Kind.ERASE, Erasure(covers).encode())
+    assert not (await territory.replica.view(room.space)).roster.persons
+    await sweep(room, 3)
+    cut = Revocation(territory.keys.signing.public, tuple(heads)).encode()
+    await territory.replica.write(
+        [Draft(territory.id, Kind.REVOKE, None, cut)],
+        author=territory.keys.root,
+        now_ms=territory.clock(),
+        entropy=territory.entropy,
+        unsent=False,
+    )
+    await sweep(room, 9)
+    own = await territory.replica.store.scan(room.space)
+    kept = {one.entry.header.subject for one in own if one.entry.header.kind == Kind.PERSON and one.entry.payload}
+    assert kept >= pupils
+
+
+@attack("a stolen server wipes schools", off={"protocol.erasing.MAX_ERASED_PER_DAY": 100})
+async def test_a_thief_whom_nobody_stops_destroys_five_people_a_day_and_no_class(room: Classroom) -> None:
+    territory = room.territory
+    pupils = [await territory.person(f"Élève {number}", PersonRole.PUPIL, room.space) for number in range(8)]
+    for covers in (*pupils, room.space):
+        await territory.say(territory.id, Kind.ERASE, Erasure(covers).encode())
+    await sweep(room, 8)
+    own = [one.entry for one in await territory.replica.store.scan(room.space)]
+    kept = [entry for entry in own if entry.header.subject in pupils and entry.payload is not None]
+    assert len(kept) == 3
