@@ -109,6 +109,10 @@ class School:
         """A command of an agent; its JSON."""
         return _run(self._agent_command(agent, words))
 
+    def begin(self, agent: str, *words: str) -> subprocess.Popen[bytes]:
+        """A command of an agent that goes on by itself."""
+        return subprocess.Popen(self._agent_command(agent, words), cwd=ROOT, stdout=subprocess.DEVNULL)
+
     def measure(self, agent: str, *words: str) -> Measured:
         """What a command of an agent costs: itself, the server meanwhile, what passed between them."""
         return self.measure_all(agent, [words])

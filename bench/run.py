@@ -2,9 +2,9 @@
 
 usage: run.py [ROW…] [--corpus DIR] [--corpus-label TEXT] [--work DIR] [--out FILE] [--rest SECONDS]
 
-Rows: first-sync quiet silent admission roster at-rest health-page watched-folder courier lan reflate sealing transfer;
-all when none is named. `--corpus` adds a catalogue of your own to first-sync, reflate and transfer. Exit code 1 if a
-goal was missed.
+Rows: first-sync quiet silent admission roster at-rest health-page watched-folder courier lan reconcile reborn
+reflate sealing transfer; all when none is named. `--corpus` adds a catalogue of your own to first-sync, reflate and
+transfer. Exit code 1 if a goal was missed.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ from bench import (
     health_page,
     lan,
     quiet,
+    reborn,
+    reconcile,
     reflate,
     results,
     roster,
@@ -53,6 +55,8 @@ ROWS: Final[Mapping[str, Row]] = {
     "watched-folder": watched_folder.measure,
     "courier": courier.measure,
     "lan": lan.measure,
+    "reconcile": reconcile.measure,
+    "reborn": reborn.measure,
     "reflate": reflate.measure,
     "sealing": sealing.measure,
     "transfer": transfer.measure,

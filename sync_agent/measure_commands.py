@@ -89,8 +89,12 @@ async def _school(agent: Agent, named: str | None) -> bytes:
 
 
 async def _device_names(agent: Agent) -> dict[bytes, str | None]:
-    """The names that devices gave in their reports, as far as they have come here, and this device's own."""
+    """The names that devices gave in their reports and as neighbours, as far as known here, and this device's own."""
     names: dict[bytes, str | None] = {agent.device: agent.enrolment.device_name}
+    for near in agent.neighbours():
+        match near:
+            case {"device": str(key), "name": str(name)}:
+                names[bytes.fromhex(key)] = name
     for row in await agent.replica.store.registers(RegisterKind.HEALTH):
         try:
             names.setdefault(row.device, Health.parse(stored_register(row.data).body).name)

@@ -22,6 +22,7 @@ from sync_agent.session import Session
 from sync_agent.status import status
 from tests.harness.classroom import SMALL, WORK, Classroom, Device, Given, assignment, classroom
 from tests.harness.lan import exchange
+from tests.harness.portal import portal
 from tests.harness.server_in_process import office
 
 MINUTE = 60_000
@@ -195,3 +196,24 @@ async def test_the_server_orders_and_reports_too(tmp_path: Path) -> None:
         assert (await measures_of(desk.server.replica, school)).quarantines
         await desk.do("quarantine stop", school=uai)
         assert not (await measures_of(desk.server.replica, school)).quarantines
+
+
+async def test_the_head_teachers_portal_leads_a_drill_and_others_have_no_such_page(room: Classroom) -> None:
+    head, teacher = await head_of(room), await room.teacher()
+    await teacher.session.sync()
+    async with portal(head.agent) as surfer:
+        assert "/drill" in await surfer.page("/state")
+        assert "Commencer" in await surfer.page("/drill")
+        await surfer.send("/drill", "/drill/start", {"minutes": "15"})
+        running = await surfer.page("/drill")
+        assert "en cours" in running
+        assert "Ce que le dernier exercice" in running
+        await surfer.send("/drill", "/drill/stop", {})
+        assert "Commencer" in await surfer.page("/drill")
+        await surfer.send("/drill", "/drill/isolate", {})
+        assert "Lever la quarantaine" in await surfer.page("/drill")
+        await surfer.send("/drill", "/drill/rejoin", {})
+        assert "Mettre" in await surfer.page("/drill")
+        assert (await surfer.send("/drill", "/drill/nonsense", {})).status == 404
+    async with portal(teacher.agent) as surfer:
+        assert (await surfer.get("/drill")).status == 404
