@@ -14,16 +14,14 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from blake3 import blake3
-from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-from cryptography.x509.oid import NameOID
 
 from protocol import canonical
 from protocol.errors import Code, LocalFailure, PeerFault
@@ -39,6 +37,9 @@ KEY_ID_BYTES: Final = 8
 _SCHOOL: Final = b"relais/0 school"
 _TLS: Final = b"relais/0 tls"
 _FORMAT: Final = 0
+if TYPE_CHECKING:
+    from cryptography import x509
+
 _P256_ORDER: Final = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
 _ED25519_PRIME: Final = 2**255 - 19
@@ -169,6 +170,9 @@ def create_tls_key(seed: bytes, extend: Callable[[bytes], x509.ExtensionType] | 
     `extend` gives an extension for the certificate from the public key (SubjectPublicKeyInfo, DER). The certificate's
     signature is deterministic (RFC 6979). It is kept once made all the same: grants name its hash.
     """
+    from cryptography import x509  # noqa: PLC0415 — large, and needed once in the life of a key
+    from cryptography.x509.oid import NameOID  # noqa: PLC0415
+
     wide = blake3(tagged(_TLS, seed)).digest(length=48)
     scalar = int.from_bytes(wide, "big") % (_P256_ORDER - 1) + 1
     key = ec.derive_private_key(scalar, ec.SECP256R1())

@@ -10,9 +10,8 @@ Rules:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
-from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -22,7 +21,10 @@ from protocol.fields import Fields
 from protocol.identity import SIGNATURE_BYTES, SigningKey, TlsKey, create_tls_key, key_info, verify
 from protocol.limits import MAX_TLS_BINDING_BYTES
 
-BINDING: Final = x509.ObjectIdentifier("2.25.311097695113708298204516378881825043193")
+if TYPE_CHECKING:
+    from cryptography import x509
+
+BINDING: Final = "2.25.311097695113708298204516378881825043193"
 """An arc that needs no registry (ITU-T X.667): it was drawn by chance."""
 
 _DOMAIN: Final = b"relais/0 server tls"
@@ -30,10 +32,11 @@ _DOMAIN: Final = b"relais/0 server tls"
 
 def bound_tls_key(seed: bytes, signing: SigningKey, chain: bytes) -> TlsKey:
     """The TLS key and certificate of the server whose keys `chain` (as it is sent with 421) certifies."""
+    from cryptography import x509  # noqa: PLC0415 — large, and needed when a certificate is made or met
 
     def binding(info: bytes) -> x509.ExtensionType:
         value = canonical.encode({"chain": chain, "signature": signing.sign(_DOMAIN, info)})
-        return x509.UnrecognizedExtension(BINDING, value)
+        return x509.UnrecognizedExtension(x509.ObjectIdentifier(BINDING), value)
 
     return create_tls_key(seed, binding)
 
@@ -49,9 +52,11 @@ class Binding:
     @classmethod
     def shown_in(cls, certificate: bytes) -> Self | None:
         """What a certificate (DER) says; None for one that says nothing. Raises `PeerFault`, `TooLarge`."""
+        from cryptography import x509  # noqa: PLC0415
+
         try:
             found = x509.load_der_x509_certificate(certificate)
-            value = found.extensions.get_extension_for_oid(BINDING).value
+            value = found.extensions.get_extension_for_oid(x509.ObjectIdentifier(BINDING)).value
             key = found.public_key()
         except x509.ExtensionNotFound:
             return None

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from statistics import median
 from typing import Final
 
 from protocol.clock import rfc3339
@@ -103,7 +102,9 @@ class DrillReport:
     @property
     def median_ms(self) -> int | None:
         """The middle one of the waits."""
-        return int(median(self.waits_ms)) if self.waits_ms else None
+        ordered = sorted(self.waits_ms)
+        middle = ordered[(len(ordered) - 1) // 2 : len(ordered) // 2 + 1]
+        return sum(middle) // len(middle) if middle else None
 
 
 async def drill_report(replica: Replica, drill: Drill, spaces: Iterable[bytes]) -> DrillReport:

@@ -42,7 +42,7 @@ async def harvester(tls: ssl.SSLContext | None) -> AsyncIterator[tuple[str, list
 
 def copied(shown: bytes) -> TlsKey:
     """A certificate that says what the server's says, over a key of the thief's."""
-    said = x509.load_der_x509_certificate(shown).extensions.get_extension_for_oid(BINDING).value
+    said = x509.load_der_x509_certificate(shown).extensions.get_extension_for_oid(x509.ObjectIdentifier(BINDING)).value
     key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([])
     theirs = x509.load_der_x509_certificate(shown)
     certificate = (

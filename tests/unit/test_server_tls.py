@@ -33,7 +33,7 @@ def certificate_with(value: bytes, key: ec.EllipticCurvePrivateKey | ed25519.Ed2
         .serial_number(1)
         .not_valid_before(dt.datetime(2026, 1, 1, tzinfo=dt.UTC))
         .not_valid_after(dt.datetime(2027, 1, 1, tzinfo=dt.UTC))
-        .add_extension(x509.UnrecognizedExtension(BINDING, value), critical=False)
+        .add_extension(x509.UnrecognizedExtension(x509.ObjectIdentifier(BINDING), value), critical=False)
         .sign(key, hashes.SHA256() if isinstance(key, ec.EllipticCurvePrivateKey) else None)
     )
     return built.public_bytes(serialization.Encoding.DER)

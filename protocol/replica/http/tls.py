@@ -16,7 +16,6 @@ import ssl
 from pathlib import Path
 from typing import Final, NoReturn
 
-from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from protocol.errors import BadInput, Code
@@ -39,7 +38,7 @@ def context_of(key: TlsKey, folder: Path, *, oldest: ssl.TLSVersion) -> ssl.SSLC
     private = serialization.load_der_private_key(key.private, None).private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    certificate = x509.load_der_x509_certificate(key.certificate).public_bytes(serialization.Encoding.PEM)
+    certificate = ssl.DER_cert_to_PEM_cert(key.certificate).encode()
     context = _context(oldest)
     lent = folder / _LENT_FOLDER / f"lent-{secrets.token_hex(8)}"
     try:
