@@ -64,6 +64,8 @@ TRAILER_BYTES: Final = _TRAILER.size
 DIGEST_BYTES: Final = 16
 MIN_DELTA_BYTES: Final = len(DELTA_MAGIC) + 1 + TRAILER_BYTES
 LEVEL: Final = 19
+_THRIFTY_CHAIN_LOG: Final = 22
+_THRIFTY_HASH_LOG: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -470,7 +472,7 @@ class DeltaWriter:
         stored: bytes | None = None,
     ) -> None:
         """Write the next plain bytes, compressed against the bytes that `sources` name; `stored` if that is done."""
-        stored = compress(plain, dictionary, level) if stored is None else stored
+        stored = compress(plain, dictionary, level, thrifty=True) if stored is None else stored
         if len(stored) >= len(plain):
             stored, sources, dictionary = plain, (), b""
         elif expands_too_much(len(stored), len(dictionary), len(plain)):
@@ -520,15 +522,23 @@ class DeltaWriter:
         self._output.append(data)
 
 
-def compress(plain: bytes, dictionary: bytes, level: int) -> bytes:
-    """One zstd frame that declares its size, with the whole dictionary within reach."""
+def compress(plain: bytes, dictionary: bytes, level: int, *, thrifty: bool = False) -> bytes:
+    """One zstd frame that declares its size, with the whole dictionary within reach.
+
+    The strongest levels take 180 MB for their tables; `thrifty` ones 40, which look at the nearest two megabytes.
+    """
     # Nothing is further away than this; the reader takes the window from the content's size.
     window_log = min(max((len(plain) + len(dictionary)).bit_length(), 10), 27)
+    usual = zstandard.ZstdCompressionParameters.from_level(
+        level, source_size=len(plain), dict_size=len(dictionary), window_log=window_log
+    )
     parameters = zstandard.ZstdCompressionParameters.from_level(
         level,
         source_size=len(plain),
         dict_size=len(dictionary),
         window_log=window_log,
+        chain_log=min(usual.chain_log, _THRIFTY_CHAIN_LOG) if thrifty else usual.chain_log,
+        hash_log=min(usual.hash_log, _THRIFTY_HASH_LOG) if thrifty else usual.hash_log,
         write_content_size=True,
         write_checksum=False,
         write_dict_id=False,

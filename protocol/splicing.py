@@ -14,10 +14,11 @@ from typing import Final
 from blake3 import blake3
 from pyfastcdc import FastCDC
 
-from protocol.chunking import cut
+from protocol.limits import KiB
 
 _BLOCK_BYTES: Final = 4096
-_FINE_BYTES: Final = 1024
+_COARSE_BYTES: Final = 64 * KiB
+_FINE_BYTES: Final = KiB
 _FINE_FROM_BYTES: Final = 4096
 # a copy that is said in more bytes than it saves is no gain
 _MIN_COPY_BYTES: Final = 24
@@ -39,7 +40,7 @@ class Span:
 def spans(old: bytes, new: bytes) -> list[Span]:
     """The new version as spans of the old one and new bytes, in order."""
     found: list[Span] = []
-    for span in _narrowed(old, new, _common_chunks(cut(old), cut(new))):
+    for span in _narrowed(old, new, _common_chunks(_pieces(old, _COARSE_BYTES), _pieces(new, _COARSE_BYTES))):
         first, last = span.near
         if span.old is None and span.length >= _FINE_FROM_BYTES and last - first >= _FINE_FROM_BYTES:
             found += _finer(span, old[first:last], new[span.at : span.at + span.length])
@@ -50,15 +51,20 @@ def spans(old: bytes, new: bytes) -> list[Span]:
 
 def _finer(span: Span, old: bytes, new: bytes) -> Iterator[Span]:
     """New bytes once more, beside what they stand for, by chunks of a kilobyte."""
-    rules = FastCDC(_FINE_BYTES, min_size=_FINE_BYTES // 4, max_size=_FINE_BYTES * 4)
-    fine = [[bytes(chunk.data) for chunk in rules.cut_buf(data)] for data in (old, new)]
     start = span.near[0]
-    for part in _narrowed(old, new, _common_chunks(*fine)):
+    for part in _narrowed(old, new, _common_chunks(_pieces(old, _FINE_BYTES), _pieces(new, _FINE_BYTES))):
         place = None if part.old is None else part.old + start
         yield Span(part.at + span.at, part.length, place, (part.near[0] + start, part.near[1] + start))
 
 
-def _common_chunks(old: Iterable[bytes], new: Iterable[bytes]) -> Iterator[Span]:
+def _pieces(data: bytes, around_bytes: int) -> Iterator[memoryview]:
+    """`data`, never copied, in pieces cut by its content."""
+    rules = FastCDC(around_bytes, min_size=around_bytes // 4, max_size=around_bytes * 4)
+    for piece in rules.cut_buf(data):
+        yield piece.data
+
+
+def _common_chunks(old: Iterable[memoryview], new: Iterable[memoryview]) -> Iterator[Span]:
     """Runs of chunks of the new version that the old one has too."""
     places: dict[bytes, int] = {}
     at = 0

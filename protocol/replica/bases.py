@@ -104,6 +104,10 @@ class Bases:
             self._image = ((base, record), image)
         return self._image[1]
 
+    def remember_image(self, base: int, record: int, image: bytes) -> None:
+        """The image of a file of a base has just been made."""
+        self._image = ((base, record), image)
+
     async def range_of(self, stream: bytes, start: int, length: int | None, *, most: int | None = None) -> bytes:
         """Bytes of a stream, from `start` on, all of them if `length` is None; of more than `most` none are read."""
         chunks = await self.chunks(stream)

@@ -24,7 +24,6 @@ from protocol.delta import LEVEL, Chunked, Copy, DeltaWriter, FinishedDelta, Sou
 from protocol.errors import RelaisError
 from protocol.limits import (
     MAX_DELTA_BASES,
-    MAX_DELTA_DICTIONARY_BYTES,
     MAX_IMAGE_BYTES,
     MAX_SPLICED_BYTES,
     KiB,
@@ -42,8 +41,10 @@ MAX_NEW_BYTES: Final = 48 * MiB
 MAX_BASELESS_BYTES: Final = 2 * MiB
 PATIENCE_S: Final = 10.0
 _WORTH_IT: Final = 0.9
-_FRAME_BYTES: Final = 8 * MiB
-_WHOLE_BASE_BYTES: Final = 4 * MiB
+# plain bytes and dictionary of a frame: what a compressor of little memory reaches
+_FRAME_BYTES: Final = 2 * MiB
+_DICTIONARY_BYTES: Final = 2 * MiB
+_WHOLE_BASE_BYTES: Final = MiB
 _NEIGHBOUR_BYTES: Final = 512 * KiB
 _MIN_COMPRESSED_BYTES: Final = 32
 MAX_LOOKED_AT: Final = 300
@@ -52,10 +53,12 @@ _ARCHIVES: Final = frozenset(
     {".zip", ".odt", ".odp", ".ods", ".odg", ".docx", ".pptx", ".xlsx", ".epub", ".h5p", ".imscc", ".ggb"}
 )
 # how much around the place of new bytes may help to say them, by how many they are
-_SLACK: Final = ((256 * KiB, 16 * MiB), (4 * KiB, 512 * KiB), (0, 4 * KiB))
+_SLACK: Final = ((4 * KiB, 512 * KiB), (0, 4 * KiB))
 # the strongest level while that takes a second or two on an old PC, then faster ones
 _LEVELS: Final = ((8 * MiB, LEVEL), (24 * MiB, 12))
-_FAST_LEVEL: Final = 6
+_FAST_LEVEL: Final = 9
+# changed chunks of a large file are nearly what they were: a stronger level takes ten times as long for a few bytes
+_LARGE_LEVEL: Final = 12
 
 _log = logging.getLogger(__name__)
 
@@ -207,10 +210,14 @@ class _Build:
             target = await self._spliced(file, origin, piece)
             if target is not None:
                 return self._writer.add_target(target)
+        await self._flush()
+        usual, self._level = self._level, min(self._level, _LARGE_LEVEL)
         for start, length in piece.new:
             data = await read_range(self._content, file.stream, start, length)
             sources = [] if origin is None else await self._neighbours(origin, file, start, length)
             await self._write(data, sources)
+        await self._flush()
+        self._level = usual
         return self._writer.add_target(Chunked(piece.parts))
 
     def _origin(self, file: ManifestEntry, piece: _Piece, gone: set[str]) -> _Found | None:
@@ -256,8 +263,10 @@ class _Build:
         slack = abs(file.size - size) + _NEIGHBOUR_BYTES
         first = max(0, min(start, size) - slack)
         last = min(size, start + length + slack)
-        if last <= first or last - first > MAX_DELTA_DICTIONARY_BYTES:
+        if last <= first:
             return []
+        if last - first > _DICTIONARY_BYTES:
+            first, last = max(first, start - _NEIGHBOUR_BYTES), min(last, start + length + _NEIGHBOUR_BYTES)
         return [Source(origin.base, origin.record, first, last - first)]
 
     async def _spliced(self, file: ManifestEntry, origin: _Found | None, piece: _Piece) -> Spliced | None:
@@ -283,6 +292,7 @@ class _Build:
         if unfolded is None:
             return None
         self._recipes[origin.base, origin.record] = unfolded.recipe
+        self._bases.remember_image(origin.base, origin.record, unfolded.image)
         self._writer.add_image(origin.base, origin.record, unfolded.recipe)
         return unfolded.image
 
@@ -310,13 +320,10 @@ class _Build:
         holes = tuple((record, numbers[file.stream]) for record, file in enumerate(files) if file.stream in numbers)
         whole = await self._tree.manifest(0)
         data = await asyncio.to_thread(without_streams, whole, frozenset(record for record, _ in holes))
-        sources: list[Source] = []
-        for base in range(self._count):
-            room = MAX_DELTA_DICTIONARY_BYTES - sum(source.length for source in sources)
-            size = min(len(await self._bases.manifest(base)), room)
-            if size:
-                sources.append(Source(base, None, 0, size))
-        await self._write(data, sources)
+        sizes = [len(await self._bases.manifest(base)) for base in range(self._count)]
+        for start in range(0, len(data), _FRAME_BYTES):
+            part = data[start : start + _FRAME_BYTES]
+            await self._write(part, _beside(start / len(data), len(part) / len(data), sizes))
         await self._flush()
         self._writer.add_target(Tree(len(data), holes))
 
@@ -325,7 +332,7 @@ class _Build:
         for start in range(0, len(data), _FRAME_BYTES):
             part = data[start : start + _FRAME_BYTES]
             dictionary = sum(source.length for source in {**self._sources, **dict.fromkeys(sources)})
-            if self._plain_bytes + len(part) > _FRAME_BYTES or dictionary > MAX_DELTA_DICTIONARY_BYTES:
+            if self._plain_bytes + len(part) > _FRAME_BYTES or dictionary > _DICTIONARY_BYTES:
                 await self._flush()
             self._plain.append(part)
             self._plain_bytes += len(part)
@@ -366,15 +373,20 @@ def _near(span: Span, size: int, origin: _Found, *, unfolded: bool) -> tuple[Sou
     if span.length < _MIN_COMPRESSED_BYTES:
         return ()
     slack = next(slack for least, slack in _SLACK if span.length >= least)
-    if size > MAX_DELTA_DICTIONARY_BYTES:
-        slack = min(slack, (MAX_DELTA_DICTIONARY_BYTES - min(MAX_DELTA_DICTIONARY_BYTES, _width(span))) // 2)
     first, last = max(0, span.near[0] - slack), min(size, span.near[1] + slack)
-    length = min(last - first, MAX_DELTA_DICTIONARY_BYTES)
+    length = min(last - first, _DICTIONARY_BYTES)
     return (Source(origin.base, origin.record, first, length, unfolded),) if length > 0 else ()
 
 
-def _width(span: Span) -> int:
-    return span.near[1] - span.near[0]
+def _beside(start: float, length: float, sizes: Sequence[int]) -> list[Source]:
+    """The parts of older lists of files that stand where a part of the new one stands, as fractions of it."""
+    found = []
+    for base, size in enumerate(sizes):
+        most = _DICTIONARY_BYTES // len(sizes)
+        first = 0 if size <= most else max(0, min(size - most, int(size * (start + length / 2)) - most // 2))
+        if size:
+            found.append(Source(base, None, first, min(size, most)))
+    return found
 
 
 def _alike(one: str, other: str) -> int:
