@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import http.server
 import json
 import os
 import re
 import shutil
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -44,7 +47,7 @@ class Measured:
 
 def versions() -> dict[str, str]:
     """The installed peers and their versions."""
-    asked = {"rsync": ["rsync", "--version"], "syncthing": ["syncthing", "--version"]}
+    asked = {name: [name, "--version"] for name in ("rsync", "syncthing", "casync")}
     found = {}
     for name, command in asked.items():
         if shutil.which(name):
@@ -103,6 +106,54 @@ def rsync_daemon(source: Path, work: Path) -> Iterator[tuple[subprocess.Popen[by
     with ending(started) as server, Relay(("127.0.0.1", port)) as relay:
         wait_until(lambda: accepts(port), "rsync's daemon")
         yield server, relay
+
+
+class Casync:
+    """casync over HTTP: an index and a store of chunks, made from a folder and served as plain files."""
+
+    _OPTIONS: Final = ("--without=all", "--with=sec-time", "--with=symlinks")
+
+    def __init__(self, source: Path, work: Path) -> None:
+        self._source = source
+        self._served = work / "served"
+        self._served.mkdir(parents=True)
+        self.copy = work / "copy"
+
+    @contextmanager
+    def serving(self) -> Iterator[Relay]:
+        """The files over HTTP with connections that are kept, and the relay before them."""
+        handler = partial(_QuietFiles, directory=str(self._served))
+        with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+            serving = threading.Thread(target=server.serve_forever, daemon=True)
+            serving.start()
+            with Relay(("127.0.0.1", server.server_address[1])) as relay:
+                yield relay
+            server.shutdown()
+            serving.join()
+
+    def make(self) -> None:
+        """Chop the source anew."""
+        index = self._served / "catalogue.caidx"
+        self._call("make", f"--store={self._served / 'store.castr'}", str(index), str(self._source))
+
+    def extract(self, port: int) -> None:
+        """Bring the copy up to date, with what it holds as the seed."""
+        address = f"http://127.0.0.1:{port}"
+        self._call("extract", f"--store={address}/store.castr", f"{address}/catalogue.caidx", str(self.copy))
+
+    def _call(self, *words: str) -> None:
+        done = subprocess.run(["casync", *self._OPTIONS, *words], capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise PeerFailed(f"casync {words[0]}: {done.stderr[-500:]}")
+
+
+class _QuietFiles(http.server.SimpleHTTPRequestHandler):
+    """Files of a folder, over connections that are kept."""
+
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_told: object) -> None:
+        """Say nothing."""
 
 
 def run_rsync(source: Path, work: Path) -> Measured:
@@ -213,15 +264,20 @@ class Syncthing:
 
 
 @contextmanager
-def syncthing_pair(source: Path, work: Path) -> Iterator[tuple[Syncthing, Syncthing, Relay]]:
-    """Two Syncthings, configured and not yet started: server over `source`, client over an empty folder."""
+def syncthing_pair(
+    source: Path, work: Path, *, port: int | None = None
+) -> Iterator[tuple[Syncthing, Syncthing, Relay]]:
+    """Two Syncthings, configured and not yet started: server over `source`, client over an empty folder.
+
+    The client calls `port`, if one is given: whoever listens there passes on to the relay.
+    """
     server = Syncthing(work / "server", source)
     client = Syncthing(work / "client", work / "copy")
     with Relay(("127.0.0.1", server.port)) as relay:
         # nothing is written into the source: something that lies there serves as the marker
         server.configure("sendonly", client.device, "dynamic", marker=min(source.iterdir()).name)
         (client.folder / ".marker").mkdir()
-        client.configure("receiveonly", server.device, f"tcp://127.0.0.1:{relay.port}", marker=".marker")
+        client.configure("receiveonly", server.device, f"tcp://127.0.0.1:{port or relay.port}", marker=".marker")
         yield server, client, relay
 
 

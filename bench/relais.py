@@ -143,12 +143,14 @@ class School:
         traffic = Traffic() if self.relay is None else self.relay.traffic()
         return Measured(wall_s, served, Cost(cpu_s, peak_bytes), traffic)
 
-    def enrolment(self, role: str, spaces: Sequence[str], person: str | None = None) -> list[str]:
-        """The words with which a new device enrols."""
+    def enrolment(
+        self, role: str, spaces: Sequence[str], person: str | None = None, *, url: str | None = None
+    ) -> list[str]:
+        """The words with which a new device enrols, at the relay if no `url` is given."""
         named = [word for space in spaces for word in ("--space", space)]
         words = ["invite", "--role", role, *named, *(() if person is None else ("--person", person))]
         code = self.tell_server(*words)["code"]
-        return ["enroll", "--server", f"http://127.0.0.1:{self.ports.relay}", "--code", code]
+        return ["enroll", "--server", url or f"http://127.0.0.1:{self.ports.relay}", "--code", code]
 
     def add_class(self, name: str) -> str:
         """A class of the school; its id."""

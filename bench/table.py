@@ -39,6 +39,8 @@ _HEADINGS: Final = {
     "up_bytes": "bytes up",
     "both_bytes": "bytes both ways",
     "floor_bytes": "what is new, zstd -19",
+    "rsync_bytes": "rsync -az",
+    "tls_bytes": "the same with TLS",
     "sent_bytes": "sent by the teacher, both ways",
     "publish_s": "publish, s",
     "publish_cpu_s": "CPU publish, s",

@@ -1,97 +1,75 @@
 """What an edit costs: HTTP bytes both ways and seconds, up from the teacher and down to the class; the peers beside it.
 
 The whole catalogue is one item, and the folder of the peers. After each edit the teacher publishes the folder again and
-syncs, then a machine that has everything up to then syncs; its copy is compared with the source in the end. rsync and
-Syncthing carry the same edits. The last lines are over a thin line of 600 ms and 1 Mbit/s.
+syncs, then a machine that has everything up to then syncs, and another one through TLS; its copy is compared with the
+source in the end. rsync, Syncthing and casync over HTTP carry the same edits. The last lines are over a thin line of
+600 ms and 1 Mbit/s. Then what the server prepares of the catalogue for first syncs, beside `tar` and `zstd -19
+--long=27`; a catalogue of 40 MB at most is fetched over the thin line (`thin_first`) instead. Files that nobody chose
+for us are edited one by one (`own_files`).
 """
 
 from __future__ import annotations
 
 import io
-import re
 import shutil
 import subprocess
 import tarfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import zstandard
 
+from bench import own_files, thin_first
 from bench.corpus import measure as measured
 from bench.corpus import write_corpus
-from bench.edits import EDITS, Edit, change_document, copy_for_editing
+from bench.edits import EDITS, Edit, change_document, copy_for_editing, patched_bytes
 from bench.first_sync import PUPIL, TEACHER, compare
-from bench.peers import ending, rsync_daemon, syncthing_pair, versions, wait_until
+from bench.peers import Casync, ending, free_port, rsync_daemon, syncthing_pair, versions, wait_until
 from bench.relais import School
+from bench.relay import Relay
 from bench.results import Catalogue, Figure, Result, Setting
+from bench.thin_first import BITS_PER_S, ROUND_TRIP_S, THIN
 from bench.thin_line import ThinLine
+from bench.tls_front import TlsFront
+from tests.harness.certificates import Authority
 
-ROUND_TRIP_S: Final = 0.6
-BITS_PER_S: Final = 1e6
+SMALL_BYTES: Final = 40e6
 SMALL_MEGABYTES: Final = 20
-PREPARED: Final = re.compile(r"prepared (\d+) bytes for first syncs")
 QUIET_BYTES: Final = 1_500
 """What a sync that brings one revision costs besides content: envelope, entry, headers."""
-THIN: Final = "over 600 ms and 1 Mbit/s"
+TLS_PUPIL: Final = "pupil-tls"
 
 
 def measure(setting: Setting) -> Iterator[Result]:
-    """One table per catalogue."""
-    for catalogue in setting.catalogues:
-        work = setting.work / f"transfer-{catalogue.folder.name}"
-        shutil.rmtree(work, ignore_errors=True)
-        work.mkdir(parents=True)
-        yield from _ours(catalogue, work)
+    """One table per catalogue, and one for files of many kinds."""
+    given = setting.catalogues[1:]
+    small = [catalogue for catalogue in given if measured(catalogue.folder)[1] <= SMALL_BYTES]
+    large = [catalogue for catalogue in given if catalogue not in small] or list(setting.catalogues[:1])
+    for catalogue in large:
+        work = _emptied(setting.work / f"transfer-{catalogue.folder.name}")
+        yield from _ours(catalogue, work, prepares=bool(given))
         yield from _rsync(catalogue, work)
         yield from _syncthing(catalogue, work)
+        yield from _casync(catalogue, work)
         shutil.rmtree(work)
-    folder = setting.work / "small-catalogue"
+    yield from _own_files(_emptied(setting.work / "transfer-own-files"))
+    for catalogue in small or [_generated(setting.work / "small-catalogue")]:
+        yield from thin_first.measure(catalogue, setting.work / "thin", _floor(catalogue.folder))
+
+
+def _generated(folder: Path) -> Catalogue:
     write_corpus(folder, megabytes=SMALL_MEGABYTES)
-    yield from _first_over_thin_line(folder, setting.work / "thin", f"a generated catalogue of {SMALL_MEGABYTES} MB")
-    for catalogue in setting.catalogues:
-        if measured(catalogue.folder)[1] <= 2 * SMALL_MEGABYTES * 1e6:
-            yield from _first_over_thin_line(catalogue.folder, setting.work / "thin", catalogue.name)
+    return Catalogue(f"a generated catalogue of {SMALL_MEGABYTES} MB", folder, ((folder.name, folder),))
 
 
-def _first_over_thin_line(source: Path, work: Path, name: str) -> Iterator[Result]:
-    """What the server prepares of a catalogue, and a machine that has nothing and a thin line."""
-    table = f"first sync {THIN}: {name}"
-    school = School.found(work)
-    space = school.add_class("CM1")
-    person = school.tell_server("person", "add", "Mme Petit", "--role", "teacher", "--space", space)["person"]
-    with school.serving():
-        school.tell(TEACHER, *school.enrolment("teacher", [space], person))
-        school.tell(PUPIL, *school.enrolment("machine", [space]))
-        item = school.tell(TEACHER, "publish", str(source), "--space", space, "--title", "Cours")["item"]
-        school.tell(TEACHER, "sync")
-        began = time.monotonic()
-        log = work / "server.log"
-        wait_until(lambda: PREPARED.search(log.read_text()) is not None, "what the server prepares", patience_s=1_800)
-        prepared = PREPARED.search(log.read_text())
-        floor = _floor(source)
-        figures: dict[str, Figure] = {
-            "prepared_bytes": float(prepared[1]) if prepared else 0.0,
-            "prepare_s": time.monotonic() - began,
-            "floor_bytes": floor,
-        }
-        yield Result(table, "Relais: prepared by the server", figures, {"prepared_bytes": 0.95 * floor})
-    line = ThinLine(school.ports.server, school.ports.relay, round_trip_s=ROUND_TRIP_S, bits_per_s=BITS_PER_S)
-    with school.serving_alone(), line:
-        began = time.monotonic()
-        done = school.tell(PUPIL, "sync")
-        wall_s = time.monotonic() - began
-        figures = {
-            "wall_s": wall_s,
-            "both_bytes": done["bytes_in"] + done["bytes_out"],
-            "requests": done["round_trips"],
-        }
-        yield Result(table, "Relais: first sync", figures, {"wall_s": floor / (BITS_PER_S / 8)})
-    school.tell(PUPIL, "checkout", item, str(work / "copy"))
-    compare(source, work / "copy")
-    shutil.rmtree(work)
+def _emptied(work: Path) -> Path:
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    return work
 
 
 def _floor(source: Path) -> int:
@@ -110,31 +88,44 @@ def _table(catalogue: Catalogue) -> str:
 # --- ours -------------------------------------------------------------------------------------------------------------
 
 
-def _ours(catalogue: Catalogue, work: Path) -> Iterator[Result]:
+def _ours(catalogue: Catalogue, work: Path, *, prepares: bool) -> Iterator[Result]:
+    """The edits; before them, if `prepares`, what the server makes of the catalogue for first syncs."""
     source = work / "source"
     copy_for_editing(catalogue.folder, source)
     school = School.found(work / "school")
     space = school.add_class("CM1")
     person = school.tell_server("person", "add", "Mme Petit", "--role", "teacher", "--space", space)["person"]
-    with school.serving():
+    authority = Authority("Bench", work)
+    with school.serving(), ExitStack() as stack:
+        front = stack.enter_context(
+            TlsFront(school.ports.server, free_port(), authority.context(["localhost", "127.0.0.1"]))
+        )
+        tls = stack.enter_context(Relay(("127.0.0.1", front.port)))
         school.tell(TEACHER, *school.enrolment("teacher", [space], person))
         school.tell(PUPIL, *school.enrolment("machine", [space]))
+        by_tls = school.enrolment("machine", [space], url=f"https://127.0.0.1:{tls.port}")
+        school.tell(TLS_PUPIL, *by_tls, "--ca", str(authority.file))
         item = school.tell(TEACHER, "publish", str(source), "--space", space, "--title", "Cours")["item"]
-        for agent in (TEACHER, PUPIL):
+        for agent in (TEACHER, PUPIL, TLS_PUPIL):
             school.tell(agent, "sync")
+        if prepares:
+            # it also would be in the way of what follows
+            yield thin_first.prepared(school, catalogue.name, partial(_floor, catalogue.folder))
         for edit in EDITS:
-            yield _edited(school, catalogue, edit, source, [space, item])
+            yield _edited(school, catalogue, edit, source, [space, item], tls)
         school.tell(PUPIL, "checkout", item, str(work / "copy"))
         compare(source, work / "copy")
     yield from _thin(school, catalogue, source, [space, item])
 
 
-def _edited(school: School, catalogue: Catalogue, edit: Edit, source: Path, names: list[str]) -> Result:
+def _edited(school: School, catalogue: Catalogue, edit: Edit, source: Path, names: list[str], tls: Relay) -> Result:
     floor = edit.make(source)
     space, item = names
     publishing = school.measure(TEACHER, "publish", str(source), "--space", space, "--item", item)
     sending = school.measure(TEACHER, "sync")
     fetching = school.measure(PUPIL, "sync")
+    tls.reset()
+    school.tell(TLS_PUPIL, "sync")
     figures: dict[str, Figure] = {
         "both_bytes": fetching.traffic.both,
         "requests": fetching.traffic.requests,
@@ -142,6 +133,7 @@ def _edited(school: School, catalogue: Catalogue, edit: Edit, source: Path, name
         "client_cpu_s": fetching.client.cpu_s,
         "client_peak_bytes": fetching.client.peak_bytes,
         "server_peak_bytes": max(sending.server.peak_bytes, fetching.server.peak_bytes),
+        "tls_bytes": tls.traffic().both,
         "sent_bytes": sending.traffic.both,
         "publish_s": publishing.wall_s,
         "publish_cpu_s": publishing.client.cpu_s,
@@ -218,3 +210,67 @@ def _syncthing(catalogue: Catalogue, work: Path) -> Iterator[Result]:
             wait_until(lambda: client.agrees_with(server), "Syncthing's sync of an edit", pause_s=0.05)
             figures: dict[str, Figure] = {"both_bytes": relay.traffic().both, "wall_s": time.monotonic() - began}
             yield Result(_table(catalogue), f"Syncthing, connected: {edit.name}", figures)
+
+
+def _casync(catalogue: Catalogue, work: Path) -> Iterator[Result]:
+    if "casync" not in versions():
+        return
+    source = work / "casync-source"
+    copy_for_editing(catalogue.folder, source)
+    casync = Casync(source, work / "casync")
+    with casync.serving() as relay:
+        casync.make()
+        casync.extract(relay.port)
+        for edit in EDITS:
+            edit.make(source)
+            casync.make()
+            relay.reset()
+            began = time.monotonic()
+            casync.extract(relay.port)
+            figures: dict[str, Figure] = {"both_bytes": relay.traffic().both, "wall_s": time.monotonic() - began}
+            yield Result(_table(catalogue), f"casync over HTTP: {edit.name}", figures)
+        compare(source, casync.copy)
+
+
+# --- files of many kinds ----------------------------------------------------------------------------------------------
+
+
+def _own_files(work: Path) -> Iterator[Result]:
+    """One file changed after the other, in a folder of them."""
+    changes = list(own_files.pairs())
+    source, copy = work / "source", work / "rsync-copy"
+    source.mkdir()
+    for name, before, _ in changes:
+        (source / name).write_bytes(before)
+    shutil.copytree(source, copy, copy_function=shutil.copy2)
+    school = School.found(work / "school")
+    space = school.add_class("CM1")
+    person = school.tell_server("person", "add", "Mme Petit", "--role", "teacher", "--space", space)["person"]
+    with school.serving(), ExitStack() as stack:
+        school.tell(TEACHER, *school.enrolment("teacher", [space], person))
+        school.tell(PUPIL, *school.enrolment("machine", [space]))
+        item = school.tell(TEACHER, "publish", str(source), "--space", space, "--title", "Cours")["item"]
+        for agent in (TEACHER, PUPIL):
+            school.tell(agent, "sync")
+        relay = None
+        if "rsync" in versions():
+            _, relay = stack.enter_context(rsync_daemon(source, work / "rsync"))
+        for name, before, after in changes:
+            (source / name).write_bytes(after)
+            school.tell(TEACHER, "publish", str(source), "--space", space, "--item", item)
+            school.tell(TEACHER, "sync")
+            figures: dict[str, Figure] = {
+                "both_bytes": school.measure(PUPIL, "sync").traffic.both,
+                "floor_bytes": patched_bytes(before, after),
+            }
+            best = float(figures["floor_bytes"])
+            if relay is not None:
+                relay.reset()
+                address = f"rsync://127.0.0.1:{relay.port}/catalogue/"
+                subprocess.run(["rsync", "-az", "--compress-choice=zstd", address, str(copy)], check=True)
+                figures["rsync_bytes"] = relay.traffic().both
+                best = min(best, relay.traffic().both)
+            yield Result("files of many kinds", name, figures, {"both_bytes": 1.1 * best + QUIET_BYTES})
+        school.tell(PUPIL, "checkout", item, str(work / "copy"))
+        compare(source, work / "copy")
+    shutil.rmtree(work)

@@ -22,6 +22,16 @@ _KILO: Final = 1_000
 _MINUTE_S: Final = 60
 
 
+@dataclass(frozen=True, slots=True)
+class Moving:
+    """What is on its way at one moment: bytes that have moved, of how many, and the seconds that are left, if known."""
+
+    sends: bool
+    moved_bytes: int
+    of_bytes: int
+    seconds_left: int | None
+
+
 @dataclass(slots=True)
 class TransferProgress:
     """One batch of transfers after the other; `sends` says which way. Times are of a clock that never goes back."""
@@ -57,6 +67,13 @@ class TransferProgress:
         if last_s - first_s < _JUDGED_FROM_S or after <= before:
             return None
         return round((self.of_bytes - self.moved_bytes) * (last_s - first_s) / (after - before))
+
+    @property
+    def moving(self) -> Moving | None:
+        """How it stands now; None while nothing is on its way."""
+        if not self.of_bytes:
+            return None
+        return Moving(self.sends, self.moved_bytes, self.of_bytes, self.seconds_left)
 
     def shown(self) -> dict[str, JSON] | None:
         """As `status` says it; None while nothing is on its way."""

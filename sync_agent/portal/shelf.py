@@ -233,6 +233,7 @@ class Shelf:
             held=self._held(),
             neighbours=self.agent.live_neighbours(),
             seen=None if last is None else last.seen,
+            moving=self.agent.progress.moving,
         )
 
     def _held(self) -> Verdict:

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from sync_agent.budget import OPEN, Hold, Verdict
 from sync_agent.network.trouble import Seen
 from sync_agent.portal.wording import Words
 from sync_agent.scheduler import Outcome
+from sync_agent.transfer_progress import Moving
+
+_MINUTE_S: Final = 60
 
 
 class Standing(StrEnum):
@@ -34,7 +38,7 @@ class Exchange:
     `outcome` of the last sync of this run, None before the first; `waiting` entries to send; `missing` content to
     fetch; `refused` entries that the server will never take; `proven_ms` when it was last proven that everything of
     all classes is here; `held` what the budget holds back now; `neighbours` the devices of the school in touch now;
-    `seen` what stood between this device and the server.
+    `seen` what stood between this device and the server; `moving` what is on its way.
     """
 
     outcome: Outcome | None
@@ -45,18 +49,20 @@ class Exchange:
     held: Verdict = OPEN
     neighbours: int = 0
     seen: Seen | None = None
+    moving: Moving | None = None
 
     @property
     def standing(self) -> Standing:
         """The first that holds."""
         for holds, standing in (
             (self.held.hold is Hold.PAUSED, Standing.PAUSED),
+            (self.outcome is None and self.moving is not None, Standing.EXCHANGING),
             (self.outcome is None, Standing.CHECKING),
             (self.outcome is Outcome.NO_ANSWER, Standing.OFFLINE),
             (self.outcome is Outcome.BUSY, Standing.BUSY),
             (self.outcome is not Outcome.DONE or self.refused > 0, Standing.BLOCKED),
             (self.held.hold is not None and (self.waiting > 0 or self.missing > 0), Standing.HELD),
-            (self.waiting > 0 or self.missing > 0, Standing.EXCHANGING),
+            (self.waiting > 0 or self.missing > 0 or self.moving is not None, Standing.EXCHANGING),
         ):
             if holds:
                 return standing
@@ -74,6 +80,8 @@ class Exchange:
         trouble = None if self.seen is None else f"trouble.{self.seen.trouble}"
         if trouble is not None and self.standing in (Standing.OFFLINE, Standing.BLOCKED) and say.has(trouble):
             return say(trouble, teacher=teacher, about="" if self.seen is None else self.seen.about).replace(" ()", "")
+        if self.standing is Standing.EXCHANGING and self.moving is not None:
+            return _progress(self.moving, say)
         until = "" if self.held.until_ms is None else say.when(self.held.until_ms, now_ms)
         return say(key, teacher=teacher, until=until, count=self.neighbours)
 
@@ -82,3 +90,16 @@ class Exchange:
         if self.proven_ms is None:
             return say("exchange.never")
         return say("exchange.verified", when=say.when(self.proven_ms, now_ms))
+
+
+def _progress(moving: Moving, say: Words) -> str:
+    """How far it has come, and how long the rest takes as things are; in minutes as soon as there are two."""
+    way = "sending" if moving.sends else "fetching"
+    facts = {"done": say.size(moving.moved_bytes), "total": say.size(moving.of_bytes)}
+    if moving.seconds_left is None:
+        return say(f"exchange.{way}", **facts)
+    if moving.seconds_left < 2 * _MINUTE_S:
+        left = say.count("exchange.seconds", moving.seconds_left)
+    else:
+        left = say.count("exchange.minutes", round(moving.seconds_left / _MINUTE_S))
+    return say(f"exchange.{way}_left", left=left, **facts)

@@ -18,6 +18,7 @@ from sync_agent.portal.standing import Exchange, Standing
 from sync_agent.portal.visit import register_of_classes
 from sync_agent.portal.wording import CATALOGUES, Register, Words
 from sync_agent.scheduler import Outcome
+from sync_agent.transfer_progress import Moving
 
 PARIS = dt.timezone(dt.timedelta(hours=1))
 NOW = int(dt.datetime(2026, 11, 24, 11, 0, tzinfo=PARIS).timestamp() * 1000)
@@ -101,6 +102,38 @@ def exchange(
     held: Verdict = OPEN,
 ) -> Exchange:
     return Exchange(outcome, waiting, missing, refused, NOW - 48 * MINUTE, held)
+
+
+@pytest.mark.parametrize(
+    ("moving", "french", "english"),
+    [
+        (
+            Moving(False, 1_500_000, 9_000_000, None),
+            "Fichiers reçus : 1,5 Mo sur 9 Mo",
+            "Files received: 1.5 MB of 9 MB",
+        ),
+        (
+            Moving(False, 1_500_000, 9_000_000, 90),
+            "Fichiers reçus : 1,5 Mo sur 9 Mo, encore 90 secondes environ",
+            "Files received: 1.5 MB of 9 MB, about 90 seconds left",
+        ),
+        (
+            Moving(True, 1_500_000, 9_000_000, 1_150),
+            "Fichiers envoyés : 1,5 Mo sur 9 Mo, encore 19 minutes environ",
+            "Files sent: 1.5 MB of 9 MB, about 19 minutes left",
+        ),
+    ],
+)
+def test_what_is_on_its_way_is_said_with_the_time_that_is_left(moving: Moving, french: str, english: str) -> None:
+    people = [say(language, YOUNG) for language in ("fr", "en")]
+    for outcome in (None, Outcome.DONE):
+        found = Exchange(outcome, 0, 3, 0, None, moving=moving)
+        assert found.standing is Standing.EXCHANGING
+        assert [found.sentence(person, "Mme Petit", NOW).replace("\N{NO-BREAK SPACE}", " ") for person in people] == [
+            french,
+            english,
+        ]
+    assert Exchange(Outcome.NO_ANSWER, 0, 3, 0, None, moving=moving).standing is Standing.OFFLINE
 
 
 QUIET = Verdict(Hold.QUIET_HOURS, NOW + 330 * MINUTE)
