@@ -165,6 +165,8 @@ class Transfer:
                     raise
                 spans = await self._content.bad_spans(link.pack, link.size)
                 if not spans or sum(span.length for span in spans) > link.size // 2:
+                    # too little of it is right: whoever asked begins anew
+                    self._mended.discard(link.pack)
                     raise
                 _log.warning("%d parts of some content came with wrong bytes: %s", len(spans), fault)
                 self._mended.add(link.pack)

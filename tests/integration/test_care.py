@@ -75,6 +75,18 @@ async def test_a_spoilt_pack_is_found_moved_aside_and_brought_back_by_a_sync(
     assert await desk.files("checkout", item=item) == LESSON
 
 
+async def test_a_pack_of_which_nothing_is_right_any_more_is_brought_back_by_one_sync(
+    desk: Desk, room: Classroom, teacher: Device
+) -> None:
+    item = await published(desk, room)
+    await teacher.session.sync()
+    file = packs(desk)[0]
+    file.write_bytes(Random(4).randbytes(file.stat().st_size))
+    assert (await desk.ask("verify"))["ok"] is False
+    await teacher.session.sync()
+    assert await desk.files("checkout", item=item) == LESSON
+
+
 async def test_repair_ends_well_and_tells_what_it_put_right(desk: Desk, room: Classroom, teacher: Device) -> None:
     item = await published(desk, room)
     await teacher.session.sync()
