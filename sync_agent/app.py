@@ -225,23 +225,23 @@ class Agent:
         keys = _device_keys(folder / DEVICE_KEYS_FILE)
         beside = [SecondCopy(folder / name) for name in (INTRODUCTION_FILE, OUTBOX_FILE)]
         opened = await open_or_rebuild(
-            folder, enrolment.root, beside=beside, keep_mark=_stays, unsent=True, now_ms=now_ms
+            folder, enrolment.root, beside=beside, keep_mark=stays, unsent=True, now_ms=now_ms
         )
         store = opened.store
         try:
             agent = await cls.over(folder, enrolment, keys, opened.replica, now_ms=now_ms, entropy=entropy)
+            agent.rebuilt = opened.rebuilt
+            agent.evicted = {
+                (bytes.fromhex(key[len(EVICTED_MARKS) : len(EVICTED_MARKS) + 64]), bytes.fromhex(key[-64:]))
+                for key in await store.marks(EVICTED_MARKS)
+            }
+            backup = await store.mark(BACKUP_MARK)
+            agent.backup_ms = None if backup is None else int.from_bytes(backup, "big")
+            await agent.keep_copies()
         except BaseException:
-            # the connection's thread would keep the process from ending
+            # the connection's thread would keep the process from ending, and nobody else could open the store
             await store.close()
             raise
-        agent.rebuilt = opened.rebuilt
-        agent.evicted = {
-            (bytes.fromhex(key[len(EVICTED_MARKS) : len(EVICTED_MARKS) + 64]), bytes.fromhex(key[-64:]))
-            for key in await store.marks(EVICTED_MARKS)
-        }
-        backup = await store.mark(BACKUP_MARK)
-        agent.backup_ms = None if backup is None else int.from_bytes(backup, "big")
-        await agent.keep_copies()
         return agent
 
     @classmethod
@@ -451,7 +451,7 @@ def _evicted_mark(content: tuple[bytes, bytes]) -> str:
     return f"{EVICTED_MARKS}{content[0].hex()}/{content[1].hex()}"
 
 
-def _stays(mark: str) -> bool:
+def stays(mark: str) -> bool:
     """Whether a mark is still true when the set was put together anew from what could be read."""
     return not mark.startswith((CURSOR_MARKS, PROVEN_MARKS)) and mark not in (GENERATION_MARK, HEALTH_MARK)
 

@@ -21,9 +21,9 @@ from protocol.errors import Code
 from protocol.limits import GiB
 from protocol.replica.interfaces import Damage
 from protocol.replica.operation import JSON, Outgoing
-from protocol.replica.rebuild import REBUILT_MARK
+from protocol.replica.rebuild import REBUILT_MARK, put_right
 from protocol.roles import Role
-from sync_agent.app import DEVICE_KEYS_FILE, REFUSED_MARKS, TREE_TROUBLE_MARK, Agent
+from sync_agent.app import DEVICE_KEYS_FILE, REFUSED_MARKS, TREE_TROUBLE_MARK, Agent, stays
 from sync_agent.budget import Hold
 from sync_agent.health import LastSync
 from sync_agent.network.trouble import Seen, Trouble
@@ -95,7 +95,7 @@ async def _check(agent: Agent) -> list[Problem]:
     """Look at everything; what is found bad is moved aside, and nothing counts as complete unless it still is."""
     store = agent.replica.store
     async with agent.writing:
-        damages = await store.verify()
+        damages = await put_right(store, stays)
         if damages:
             await agent.replica.reload()
     damages += await agent.replica.content.verify()

@@ -23,6 +23,7 @@ import contextlib
 import re
 import sqlite3
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Final, TypeAlias, TypeVar, cast
@@ -64,6 +65,9 @@ _SETTINGS: Final = (
     "PRAGMA secure_delete = ON",
     "PRAGMA cell_size_check = ON",
 )
+
+
+_NO_TEXT: Final = "Could not decode to UTF-8"
 
 
 class Database:
@@ -138,14 +142,21 @@ class Database:
         if self._failed:
             raise LocalFailure(Code.STORAGE_FAILED, "the store must be opened again after a failed write")
         try:
-            return await self._connection.run(work)
-        except sqlite3.Error as error:
+            return await self._connection.run(partial(_letting_go, work))
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             failure = failure_of(error)
-            if failure.code is Code.DAMAGED:
-                with contextlib.suppress(OSError):
-                    await asyncio.to_thread(self._suspect.touch)
-            self._failed = failure.code in (Code.STORAGE_FAILED, Code.DAMAGED)
+            await self._note(failure)
             raise failure from error
+        except LocalFailure as failure:
+            # rows that SQLite finds in order, and that are not what was put there
+            await self._note(failure)
+            raise
+
+    async def _note(self, failure: LocalFailure) -> None:
+        if failure.code is Code.DAMAGED:
+            with contextlib.suppress(OSError):
+                await asyncio.to_thread(self._suspect.touch)
+        self._failed = failure.code in (Code.STORAGE_FAILED, Code.DAMAGED)
 
 
 class _Connection(aiosqlite.Connection):
@@ -156,8 +167,24 @@ class _Connection(aiosqlite.Connection):
         return await execute(work, self._conn)
 
 
-def failure_of(error: sqlite3.Error) -> LocalFailure:
-    """The failure that an SQLite error stands for; an error of ours (SQL, constraint) is raised again as it is."""
+def _letting_go(work: Callable[[sqlite3.Connection], T], connection: sqlite3.Connection) -> T:
+    """What `work` returns. A failure of its own keeps none of its frames: they hold a cursor, and a cursor the file."""
+    try:
+        return work(connection)
+    except LocalFailure as failure:
+        raise failure.with_traceback(None) from None
+
+
+def failure_of(error: sqlite3.Error | UnicodeDecodeError) -> LocalFailure:
+    """The failure that an SQLite error stands for; an error of ours (SQL, constraint) is raised again as it is.
+
+    What is no UTF-8 stands where this program wrote text: in a row, or in a name of the schema, which SQLite then puts
+    into its message.
+    """
+    if isinstance(error, UnicodeDecodeError) or (
+        isinstance(error, sqlite3.OperationalError) and str(error).startswith(_NO_TEXT)
+    ):
+        return LocalFailure(Code.DAMAGED, DAMAGED_DATABASE, sqlite="no UTF-8")
     code = getattr(error, "sqlite_errorcode", None)
     if code is None:
         raise error

@@ -30,7 +30,7 @@ from protocol.pack import FinishedPack
 from protocol.replica.database import SUSPECT
 from protocol.replica.disk import Disk
 from protocol.replica.holdings import Holdings, Need
-from protocol.replica.interfaces import COMPLETE_MARKS
+from protocol.replica.interfaces import COMPLETE_MARKS, Damage, EntryStore
 from protocol.replica.packs import DAMAGED, PackFolder
 from protocol.replica.private_file import remove_private, write_private
 from protocol.replica.replica import Replica
@@ -82,19 +82,19 @@ async def open_or_rebuild(
     if not note.is_file():
         if (folder / DATABASE).exists() or not any(copy.exists() for copy in beside):
             try:
-                return await _open(folder, root)
+                return await _open(folder, root, keep_mark)
             except LocalFailure as failure:
                 if failure.code is not Code.DAMAGED or "sqlite" not in failure.facts:
                     raise
         await asyncio.to_thread(_set_aside, folder)
     try:
-        opened = await _open(folder, root)
+        opened = await _open(folder, root, keep_mark)
     except LocalFailure as failure:
         if failure.code is not Code.DAMAGED or "sqlite" not in failure.facts:
             raise
         # what is new is damaged as well: both are read from
         await asyncio.to_thread(_set_aside, folder)
-        opened = await _open(folder, root)
+        opened = await _open(folder, root, keep_mark)
     try:
         entries = await _refill(folder, opened, beside, keep_mark, unsent=unsent, now_ms=now_ms)
         await asyncio.to_thread(remove_private, note)
@@ -105,9 +105,31 @@ async def open_or_rebuild(
     return Opened(opened.store, opened.content, opened.replica, entries)
 
 
-async def _open(folder: Path, root: bytes) -> Opened:
+async def put_right(store: EntryStore, keep_mark: KeepMark) -> list[Damage]:
+    """Move bad entries aside; where some went, nobody's word counts any more that all entries are here."""
+    damages = await store.verify()
+    if damages:
+        await store.set_marks({mark: None for mark in await store.marks("") if not keep_mark(mark)})
+    return damages
+
+
+async def _open(folder: Path, root: bytes, keep_mark: KeepMark) -> Opened:
+    for is_last in (False, True):
+        try:
+            return await _open_once(folder, root, keep_mark)
+        except LocalFailure as failure:
+            # an entry that no opening can do without is damaged: under suspicion now, it is moved aside
+            if is_last or failure.code is not Code.DAMAGED or "sqlite" in failure.facts:
+                raise
+    raise AssertionError
+
+
+async def _open_once(folder: Path, root: bytes, keep_mark: KeepMark) -> Opened:
+    is_suspect = (folder / f"{DATABASE}{SUSPECT}").is_file()
     store = await SqliteStore.open(folder)
     try:
+        if is_suspect:
+            await put_right(store, keep_mark)
         content = await PackFolder.open(folder, store)
         return Opened(store, content, await Replica.open(root, store, content))
     except BaseException:

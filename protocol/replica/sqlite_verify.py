@@ -1,7 +1,8 @@
 """`verify` of the SQLite store: every entry is checked; bad ones are moved aside and count as missing.
 
 Numbering and chain of a space start anew behind the first entry that goes: what others hold as a cursor no longer fits,
-so that they reconcile by ranges, and whoever has the lost entry brings it back.
+so that they reconcile by ranges, and whoever has the lost entry brings it back. What waits outside the set, and notes,
+are dropped where they cannot be read.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ async def verify_entries(database: Database) -> list[Damage]:
     while rows := await database.run(partial(_page, after=seq)):
         faults |= await asyncio.to_thread(_faults, rows)
         seq = cast("int", rows[-1][5])
+    await database.write(_drop_what_cannot_be_read)
     return damages + await database.write(lambda connection: _put_right(connection, faults))
 
 
@@ -54,6 +56,31 @@ def _check_structure(connection: sqlite3.Connection) -> list[Damage]:
 
 def _reindex(connection: sqlite3.Connection) -> None:
     connection.execute("REINDEX")
+
+
+def _drop_what_cannot_be_read(connection: sqlite3.Connection) -> None:
+    """Rows of the quarantine, which come again, and marks whose name is no text any more: nobody asks for them."""
+    held = connection.execute(f"SELECT {ENTRY}, number FROM held").fetchall()  # noqa: S608
+    connection.executemany("DELETE FROM held WHERE number = ?", [(row[5],) for row in held if _is_unreadable(row)])
+    names = connection.execute("SELECT CAST(key AS BLOB) FROM mark").fetchall()
+    bad = [(name,) for (name,) in names if _is_no_text(name)]
+    connection.executemany("DELETE FROM mark WHERE CAST(key AS BLOB) = ?", bad)
+
+
+def _is_unreadable(row: Row) -> bool:
+    try:
+        entry_of(row)
+    except LocalFailure:
+        return True
+    return False
+
+
+def _is_no_text(name: bytes) -> bool:
+    try:
+        name.decode()
+    except UnicodeDecodeError:
+        return True
+    return False
 
 
 def _page(connection: sqlite3.Connection, after: int) -> list[Row]:

@@ -151,7 +151,7 @@ async def test_deleted_and_truncated_packs_are_told_once_and_come_back(room: Cla
     os.truncate(packs[1], 10)
     desk = await reopened(room, machine)
     found = await desk.ask("verify")
-    assert [problem["code"] for problem in found["problems"]] == ["damaged"]
+    assert [problem["code"] for problem in found["problems"]] == ["damaged", "damaged"]
     await machine.session.sync()
     assert (await desk.ask("verify"))["ok"]
     assert [await machine.files(item) for item in items] == [SMALL, LARGE]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections.abc import AsyncIterator, Callable
+from contextlib import closing, suppress
 from pathlib import Path
 from random import Random
 
 import pytest
 
 from protocol.coursework import HandInState
+from protocol.entry import Kind
 from protocol.errors import Code, LocalFailure
 from protocol.replica.rebuild import NOTE
 from protocol.replica.salvage import salvage
@@ -128,6 +131,55 @@ async def test_a_page_that_goes_bad_while_the_store_is_open_is_settled_at_the_ne
     assert machine.agent.rebuilt is not None
     await machine.session.sync()
     assert await room.agree([machine])
+
+
+def grants_spoilt(file: Path) -> None:
+    """One bit of a grant, without which nobody knows what this device may do."""
+    spoil_row(file, Kind.GRANT, "header")
+
+
+def revisions_spoilt(file: Path) -> None:
+    spoil_row(file, Kind.REVISION, "payload")
+
+
+def spoil_row(file: Path, kind: Kind, column: str) -> None:
+    with closing(sqlite3.connect(file)) as connection, connection:
+        seq, data = connection.execute(f"SELECT seq, {column} FROM entry WHERE kind = ?", (int(kind),)).fetchone()  # noqa: S608
+        bad = bytes([data[0] ^ 1, *data[1:]]) if column == "payload" else bytes([*data[:-1], data[-1] ^ 1])
+        connection.execute(f"UPDATE entry SET {column} = ? WHERE seq = ?", (bad, seq))  # noqa: S608
+
+
+def marks_spoilt(file: Path) -> None:
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute("INSERT INTO mark VALUES (CAST(X'636f6d706c6574652fff' AS TEXT), X'01')")
+
+
+def schema_spoilt(file: Path) -> None:
+    """A name that is no text any more, which SQLite puts into its message."""
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    file.write_bytes(file.read_bytes().replace(b"CREATE TABLE mark", b"CREATE TAB\xb1E mark"))
+
+
+@pytest.mark.parametrize("spoil", [grants_spoilt, revisions_spoilt, marks_spoilt, schema_spoilt])
+async def test_a_row_that_is_not_what_was_written_stops_nobody_for_more_than_one_command(
+    room: Classroom, spoil: Callable[[Path], None]
+) -> None:
+    teacher, machine = await room.teacher(), await room.machine()
+    item = (await room.publish(teacher, LARGE)).item
+    await teacher.session.sync()
+    await machine.session.sync()
+    await machine.agent.close()
+    spoil(machine.agent.folder / "replica.db")
+    with suppress(LocalFailure):
+        await reopened(room, machine)
+        await Desk(machine.agent).ask("status")
+    await reopened(room, machine)
+    await Desk(machine.agent).ask("status")
+    await machine.session.sync()
+    assert await room.agree([machine])
+    assert await machine.files(item) == LARGE
+    assert (await Desk(machine.agent).ask("verify"))["ok"]
 
 
 async def test_a_crash_while_it_is_made_anew_begins_again(room: Classroom, monkeypatch: pytest.MonkeyPatch) -> None:
