@@ -124,8 +124,7 @@ class Database:
 
     async def suspect(self, why: str) -> LocalFailure:
         """The failure that a bad page is, found by looking: nothing more is asked of this connection."""
-        with contextlib.suppress(OSError):
-            await asyncio.to_thread(self._suspect.touch)
+        await self._suspect_it()
         self._failed = True
         return LocalFailure(Code.DAMAGED, DAMAGED_DATABASE, sqlite=why[:200])
 
@@ -136,6 +135,8 @@ class Database:
         rows = await self.run(lambda connection: connection.execute("PRAGMA quick_check(1)").fetchall())
         if rows != [("ok",)]:
             raise LocalFailure(Code.DAMAGED, DAMAGED_DATABASE, sqlite=str(rows[0][0])[:200])
+        if not await self.run(_has_our_schema):
+            raise LocalFailure(Code.DAMAGED, DAMAGED_DATABASE, sqlite="another schema")
         await asyncio.to_thread(self._suspect.unlink, missing_ok=True)
 
     async def _guarded(self, work: Callable[[sqlite3.Connection], T]) -> T:
@@ -144,6 +145,9 @@ class Database:
         try:
             return await self._connection.run(partial(_letting_go, work))
         except (sqlite3.Error, UnicodeDecodeError) as error:
+            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:
+                # SQL that we cannot have meant, or names in the schema that are not ours any more
+                await self._suspect_it()
             failure = failure_of(error)
             await self._note(failure)
             raise failure from error
@@ -152,10 +156,13 @@ class Database:
             await self._note(failure)
             raise
 
+    async def _suspect_it(self) -> None:
+        with contextlib.suppress(OSError):
+            await asyncio.to_thread(self._suspect.touch)
+
     async def _note(self, failure: LocalFailure) -> None:
         if failure.code is Code.DAMAGED:
-            with contextlib.suppress(OSError):
-                await asyncio.to_thread(self._suspect.touch)
+            await self._suspect_it()
         self._failed = failure.code in (Code.STORAGE_FAILED, Code.DAMAGED)
 
 
@@ -265,6 +272,16 @@ def migrations() -> list[tuple[int, int, str]]:
             assert compat is not None, file.name  # noqa: S101  (our own file)
             steps.append((int(named[1]), int(compat[1]), sql))
     return sorted(steps)
+
+
+def _has_our_schema(connection: sqlite3.Connection) -> bool:
+    ours = sqlite3.connect(":memory:", isolation_level=None)
+    try:
+        _migrate(ours)
+        sql = "SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY name"
+        return ours.execute(sql).fetchall() == connection.execute(sql).fetchall()
+    finally:
+        ours.close()
 
 
 def _migrate(connection: sqlite3.Connection) -> None:

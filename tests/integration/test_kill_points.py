@@ -72,7 +72,7 @@ def test_a_start_after_a_crash_may_be_killed_at_any_call_too(tmp_path: Path, unh
     asyncio.run(crashed(template))
 
     def after_each(folder: Path, _: Point, __: Outcome) -> None:
-        asyncio.run(check(folder, 4, unharmed))
+        asyncio.run(check(folder, 4, unharmed, gone={INLINE}))
 
     with Forks(WORKLOAD, "0", env=python_environment()) as program:
         assert kill_at_every_point(program, tmp_path / "replica", after_each, template=template) > 10

@@ -156,12 +156,23 @@ def marks_spoilt(file: Path) -> None:
 
 def schema_spoilt(file: Path) -> None:
     """A name that is no text any more, which SQLite puts into its message."""
+    replaced(file, b"CREATE TABLE mark", b"CREATE TAB\xb1E mark")
+
+
+def column_renamed(file: Path) -> None:
+    """A column that SQLite finds in order, and nobody knows."""
+    replaced(file, b"    salt BLOB", b"    sblt BLOB")
+
+
+def replaced(file: Path, before: bytes, after: bytes) -> None:
     with closing(sqlite3.connect(file)) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    file.write_bytes(file.read_bytes().replace(b"CREATE TABLE mark", b"CREATE TAB\xb1E mark"))
+    data = file.read_bytes()
+    assert before in data
+    file.write_bytes(data.replace(before, after))
 
 
-@pytest.mark.parametrize("spoil", [grants_spoilt, revisions_spoilt, marks_spoilt, schema_spoilt])
+@pytest.mark.parametrize("spoil", [grants_spoilt, revisions_spoilt, marks_spoilt, schema_spoilt, column_renamed])
 async def test_a_row_that_is_not_what_was_written_stops_nobody_for_more_than_one_command(
     room: Classroom, spoil: Callable[[Path], None]
 ) -> None:
@@ -171,7 +182,7 @@ async def test_a_row_that_is_not_what_was_written_stops_nobody_for_more_than_one
     await machine.session.sync()
     await machine.agent.close()
     spoil(machine.agent.folder / "replica.db")
-    with suppress(LocalFailure):
+    with suppress(LocalFailure, sqlite3.Error):
         await reopened(room, machine)
         await Desk(machine.agent).ask("status")
     await reopened(room, machine)
