@@ -86,15 +86,17 @@ $(VENV)/.package: $(VENV)/.runtime pyproject.toml
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
 
-# strace stops the programs at a chosen write, fsync or rename: the crash tests need it. Pages are tested in Chromium, and
-# units of services are judged by systemd-analyze, which needs no running systemd.
+# strace stops the programs at a chosen write, fsync or rename: the crash tests need it. Pages are tested in Chromium,
+# units of services are judged by systemd-analyze, which needs no running systemd, and the configurations of proxies run
+# in nginx and Caddy, whose own services are put to rest again.
 .PHONY: system-tools
 system-tools:
-	@missing=; for tool in strace chromium systemd-analyze; do \
+	@missing=; PATH=$$PATH:/usr/sbin; for tool in strace chromium systemd-analyze nginx caddy; do \
 	  command -v "$$tool" >/dev/null || missing="$$missing $${tool%-analyze}"; done; \
 	if [ -z "$$missing" ]; then :; \
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	  echo "installing$$missing"; apt-get update -qq && apt-get install -y -qq --no-install-recommends $$missing fonts-dejavu-core >/dev/null; \
+	  for service in nginx caddy; do case "$$missing" in *$$service*) systemctl disable --now $$service 2>/dev/null || true;; esac; done; \
 	else \
 	  echo "missing, and needed by some tests:$$missing; install with your system's packages (Debian: apt-get install$$missing)" >&2; \
 	fi

@@ -72,6 +72,19 @@ class Authority:
         context.load_cert_chain(path)
         return context
 
+    def files(self, folder: Path, *names: str) -> tuple[str, str]:
+        """A certificate for `names` and its key, in two files of `folder`, as an official one lies on a server."""
+        before = set(self.folder.glob("*.pem"))
+        self.context(names)
+        (both,) = set(self.folder.glob("*.pem")) - before
+        text = both.read_text()
+        both.unlink()
+        at = text.index("-----BEGIN CERTIFICATE")
+        certificate, key = folder / "fullchain.pem", folder / "privkey.pem"
+        key.write_text(text[:at])
+        certificate.write_text(text[at:])
+        return str(certificate), str(key)
+
 
 def _name(text: str) -> x509.Name:
     return x509.Name(

@@ -24,6 +24,7 @@ from protocol.roles import Role
 from protocol.structure import Grant
 from protocol.wire import Call
 from protocol.work import ContentRef, HandIn
+from sync_server.api.asker import asker_by_connection, asker_by_proxy
 from sync_server.api.health import Health as HealthPages
 from sync_server.api.routes import Traffic, application
 from sync_server.config import run_config
@@ -140,8 +141,9 @@ async def pages_over(
     async def families(*, per_device: bool) -> list[Family]:
         return [*await store_families(survey, "0", per_device=per_device), *counters.families()]
 
-    app = application(made.server.responder, counters, HealthPages(readiness, families), Traffic(), _unforeseen)
     config = run_config(made.server.folder, **{"listen": "127.0.0.1:0", **options})
+    traffic = Traffic(asker_by_proxy if config.behind_proxy else asker_by_connection)
+    app = application(made.server.responder, counters, HealthPages(readiness, families), traffic, _unforeseen)
     pages = Pages(survey, config, entropy=os.urandom, clock_s=clock_s, on_failure=_unforeseen)
     pages.add_to(app)
     async with AsyncExitStack() as stack:

@@ -29,20 +29,6 @@ async def made(tmp_path: Path) -> AsyncIterator[Office]:
         yield opened
 
 
-def files_of(authority: Authority, folder: Path, *names: str) -> tuple[str, str]:
-    """An official certificate for `names`, in the two files that `run` takes."""
-    before = set(authority.folder.glob("*.pem"))
-    authority.context(names)
-    (both,) = set(authority.folder.glob("*.pem")) - before
-    key, certificate = folder / "key.pem", folder / "fullchain.pem"
-    text = both.read_text()
-    at = text.index("-----BEGIN CERTIFICATE")
-    key.write_text(text[:at])
-    certificate.write_text(text[at:])
-    both.unlink()
-    return str(certificate), str(key)
-
-
 async def test_a_device_enrols_and_syncs_with_nothing_but_the_code_and_the_address(
     made: Office, tmp_path: Path
 ) -> None:
@@ -66,7 +52,7 @@ async def test_an_official_certificate_counts_and_agents_follow_from_one_kind_to
     made: Office, tmp_path: Path
 ) -> None:
     authority = Authority("Autorité publique", tmp_path)
-    certificate, key = files_of(authority, tmp_path, "localhost")
+    certificate, key = authority.files(tmp_path, "localhost")
     trusts = Network(authorities=authority.file.read_text())
     async with pages_over(made, tls_cert=certificate, tls_key=key) as (url, _):
         port = urlsplit(url).port
@@ -108,14 +94,14 @@ async def test_a_renewed_certificate_is_shown_from_then_on_and_half_of_one_is_no
 
     monkeypatch.setattr(OfficialCertificate, "follow", follow)
     authority = Authority("Autorité publique", tmp_path)
-    certificate, key = files_of(authority, tmp_path, "localhost")
+    certificate, key = authority.files(tmp_path, "localhost")
     async with pages_over(made, tls_cert=certificate, tls_key=key) as (url, _):
         first = await shown_at(url)
         (official,) = followed
         assert not official.look(), "nothing has changed"
         new = tmp_path / "new"
         new.mkdir()
-        new_certificate, new_key = files_of(authority, new, "localhost")
+        new_certificate, new_key = authority.files(new, "localhost")
         shutil.copy(new_certificate, certificate)
         assert not official.look()
         assert await shown_at(url) == first, "a certificate without its key changes nothing"
@@ -129,7 +115,7 @@ async def test_a_renewed_certificate_is_shown_from_then_on_and_half_of_one_is_no
 
 
 def test_what_is_no_certificate_with_its_key_is_refused_before_anything_is_opened(tmp_path: Path) -> None:
-    certificate, key = (Path(path) for path in files_of(Authority("A", tmp_path), tmp_path, "localhost"))
+    certificate, key = (Path(path) for path in Authority("A", tmp_path).files(tmp_path, "localhost"))
     for wrong, code in (
         ((tmp_path / "none", key), Code.MISSING_FILE),
         ((tmp_path, key), Code.UNREADABLE_FILE),
