@@ -215,6 +215,8 @@ class Agent:
         self.on_change: Callable[[], None] = _nothing
         self.on_watch: Callable[[], None] = _nothing
         self.stick: str | None = None
+        self.listens_at: str | None = None
+        """Where other devices of the school reach this one."""
         self.given_person_keys: dict[bytes, AgreementKey] = {}
         """Reading keys that the teacher's other devices sealed to this one, by public half; opened once."""
 

@@ -72,6 +72,7 @@ class Lan:
             if listen is not None:
                 tls = listener_context(self._agent.keys.tls, self._agent.folder)
                 self.url = await stack.enter_async_context(serving(self.responder, listen, tls))
+                self._agent.listens_at = self.url.removeprefix("https://")
                 await self.responder.secrets()
                 self.responder.levels = await own_levels(self._agent)
                 await stack.enter_async_context(self.neighbourhood.open(self.url, listen.host))
@@ -82,7 +83,7 @@ class Lan:
             for address in peers:
                 self.link(address)
             yield
-        self.url = None
+        self.url = self._agent.listens_at = None
 
     def link(self, address: Address) -> None:
         """Keep a link with the device at an address."""

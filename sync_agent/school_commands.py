@@ -88,8 +88,9 @@ async def _person_list(office: SchoolOffice, params: Params, _outgoing: Outgoing
 async def _doubles(office: SchoolOffice, params: Params, _outgoing: Outgoing) -> JSON:
     space = space_named(office, given.text(params, "space"))
     return [
-        [{"person": person.id.hex(), "name": person.name, "role": person.role.value} for person in group]
+        {"person": person.id.hex(), "name": person.name, "role": person.role.value, "like": group[0].id.hex()}
         for group in probable_duplicates(await list_persons(office, space))
+        for person in group
     ]
 
 

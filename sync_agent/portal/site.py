@@ -24,6 +24,7 @@ from sync_agent.portal.drills import Drills
 from sync_agent.portal.lessons import Lessons
 from sync_agent.portal.pages import Pages
 from sync_agent.portal.rendering import Rendering
+from sync_agent.portal.school import SchoolPages
 from sync_agent.portal.sessions import Sessions
 from sync_agent.portal.shelf import Shelf
 from sync_agent.portal.sign_ins import ClassSignIns
@@ -104,6 +105,8 @@ def _pages_app(desk: Desk, table: Table) -> web.Application:
     post("/item/{item}/settle", teachers(teaching.settle))
     post("/work/{work}/open", teachers(teaching.open))
     post("/work/{work}/feedback", teachers(teaching.feedback))
+    for method, path, handler in SchoolPages(desk).routes():
+        app.router.add_route(method, path, teachers(handler))
     get("/sign-ins/{space}", teachers(sign_ins.show))
     post("/sign-ins/{space}/switch", teachers(sign_ins.switch))
     post("/sign-ins/{space}/draw", teachers(sign_ins.draw))

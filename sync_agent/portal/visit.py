@@ -19,6 +19,7 @@ from protocol.entry import PERSON_BYTES
 from protocol.roles import PersonRole
 from protocol.roster import Person
 from protocol.sign_in import SignIn
+from sync_agent.office import RUNS_A_SCHOOL
 from sync_agent.portal.door import VISIT_COOKIE, Door
 from sync_agent.portal.sessions import Sessions
 from sync_agent.portal.shelf import Piece, Room, Shelf, Told
@@ -54,6 +55,8 @@ class Visit:
     token: str
     exchange: Exchange
     now_ms: int
+    runs_school: bool = False
+    """Whether this is the device of a head teacher, or an administrator's."""
     guarded: frozenset[bytes] = frozenset()
     """Whose own things this machine shows to themselves only, once they have signed in."""
 
@@ -169,6 +172,7 @@ async def visit_of(
         token=door.token_of(visit_id),
         exchange=await shelf.exchange(outcome, rooms),
         now_ms=shelf.agent.now_ms(),
+        runs_school=await shelf.agent.role() in RUNS_A_SCHOOL,
         guarded=frozenset(guarded),
         adults=tuple(
             found

@@ -1,0 +1,177 @@
+"""“Mon école”, on a head teacher's device: classes, people, codes, stays; with or without a server.
+
+Rules:
+- every form is the command of the same name, with the same checks;
+- a code is shown once, on the page that answers;
+- what forgets somebody asks to be meant: a box to tick beside the button.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from aiohttp import web
+
+from protocol.errors import BadInput, Code, Refused
+from protocol.replica.office.people import probable_duplicates
+from protocol.replica.office.stays import stays_of
+from protocol.replica.operation import JSON
+from protocol.roles import PersonRole
+from sync_agent import parameters as given
+from sync_agent.office import SchoolOffice
+from sync_agent.portal.desk import Desk
+from sync_agent.portal.navigation import see
+from sync_agent.portal.shelf import Room
+from sync_agent.portal.visit import Visit
+
+_ROLES: Final = (PersonRole.PUPIL, PersonRole.TEACHER, PersonRole.GUARDIAN)
+_STAYS: Final = ("", "15d", "30d", "90d")
+_CODE_LASTS: Final = "72h"
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class SchoolPages:
+    """Handlers; where this device runs no school, there are no such pages."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    def routes(self) -> list[tuple[str, str, Handler]]:
+        """Method, address, handler."""
+        return [
+            ("GET", "/school", self.show),
+            ("POST", "/school", self.add_class),
+            ("GET", "/school/{space}", self.show_class),
+            ("POST", "/school/{space}/person", self.add_person),
+            ("POST", "/school/{space}/merge", self.merge),
+            ("POST", "/school/{space}/leave", self.leave),
+            ("POST", "/school/{space}/erase", self.erase),
+            ("POST", "/school/{space}/code", self.code),
+        ]
+
+    async def show(self, request: web.Request) -> web.Response:
+        """The school: its classes, and whose access ends when."""
+        visit, office = await self._enter(request)
+        rooms = self._rooms(visit, office)
+        stays = [
+            {
+                "name": self._name(visit, stay.person),
+                "room": next((room.name for room in rooms if room.space == stay.space), "?"),
+                "day": visit.say.day(stay.until_ms, visit.now_ms),
+                "over": stay.until_ms <= visit.now_ms,
+            }
+            for stay in await stays_of(office)
+        ]
+        return self._desk.page(visit, "school.html", rooms=rooms, stays=stays, done=request.query.get("done"))
+
+    async def add_class(self, request: web.Request) -> web.Response:
+        """A class more."""
+        fields = await self._desk.fields(request)
+        await self._enter(request)
+        year = fields.get("year", "").strip() or None
+        made = await self._desk.do("space add", {"name": fields.get("name", ""), "year": year})
+        return see(f"/school/{made['space']}?done=class")
+
+    async def show_class(self, request: web.Request) -> web.Response:
+        """A class: its people, who was added twice, codes."""
+        visit, office = await self._enter(request)
+        return self._class_page(visit, self._room(visit, office, request), done=request.query.get("done"))
+
+    async def add_person(self, request: web.Request) -> web.Response:
+        """Somebody more."""
+        fields, _, room = await self._form(request)
+        role = fields.get("role", "")
+        await self._desk.do("person add", {"name": fields.get("name", ""), "role": role, "space": [room.space.hex()]})
+        return see(f"/school/{room.space.hex()}?done=person")
+
+    async def merge(self, request: web.Request) -> web.Response:
+        """Two are one."""
+        fields, _, room = await self._form(request)
+        await self._desk.do("person merge", {"person": fields.get("person", ""), "into": fields.get("into", "")})
+        return see(f"/school/{room.space.hex()}?done=merged")
+
+    async def leave(self, request: web.Request) -> web.Response:
+        """Off this list; what they made stays."""
+        fields, _, room = await self._form(request)
+        await self._desk.do("ungrant", {"person": fields.get("person", ""), "space": [room.space.hex()]})
+        return see(f"/school/{room.space.hex()}?done=left")
+
+    async def erase(self, request: web.Request) -> web.Response:
+        """Forget somebody, if it is meant."""
+        fields, _, room = await self._form(request)
+        if fields.get("meant") != "yes":
+            raise BadInput(Code.USAGE, "what cannot be undone must be meant: tick the box")
+        await self._desk.do("erase", {"person": fields.get("person", "")})
+        return see(f"/school/{room.space.hex()}?done=erased")
+
+    async def code(self, request: web.Request) -> web.Response:
+        """A code for a PC, or for a teacher's laptop, for good or for a while."""
+        fields, visit, room = await self._form(request)
+        person = fields.get("person", "")
+        stay = fields.get("for", "")
+        wanted: dict[str, JSON] = {
+            "role": "teacher" if person else "machine",
+            "space": [room.space.hex()],
+            "person": person or None,
+            "uses": 1 if person else _number(fields.get("uses", "1")),
+            "ttl": _CODE_LASTS,
+            "for": stay if stay in _STAYS and stay else None,
+        }
+        made = await self._desk.do("invite", wanted)
+        return self._class_page(visit, room, code=str(made["code"]), done="code")
+
+    # --- what they share ----------------------------------------------------------------------------------------------
+
+    async def _enter(self, request: web.Request) -> tuple[Visit, SchoolOffice]:
+        """Raises `HTTPNotFound` where this device runs no school."""
+        try:
+            office = await SchoolOffice.of(self._desk.shelf.agent)
+        except Refused:
+            raise web.HTTPNotFound from None
+        return await self._desk.visit(request), office
+
+    async def _form(self, request: web.Request) -> tuple[dict[str, str], Visit, Room]:
+        fields = await self._desk.fields(request)
+        visit, office = await self._enter(request)
+        return fields, visit, self._room(visit, office, request)
+
+    def _room(self, visit: Visit, office: SchoolOffice, request: web.Request) -> Room:
+        wanted = given.identifier(request.match_info, "space", Code.UNKNOWN_SPACE, "space")
+        found = next((room for room in self._rooms(visit, office) if room.space == wanted), None)
+        if found is None:
+            raise BadInput(Code.UNKNOWN_SPACE, "this school has no such class")
+        return found
+
+    def _rooms(self, visit: Visit, office: SchoolOffice) -> list[Room]:
+        return sorted(
+            (room for room in visit.classes if office.governs(room.space)), key=lambda room: room.name.casefold()
+        )
+
+    def _class_page(self, visit: Visit, room: Room, *, code: str | None = None, done: str | None) -> web.Response:
+        persons = room.roster.persons.values()
+        people = [
+            (role.value, sorted((each for each in persons if each.role is role), key=lambda each: each.name.casefold()))
+            for role in (*_ROLES, PersonRole.ADMIN)
+        ]
+        return self._desk.page(
+            visit,
+            "school_class.html",
+            room=room,
+            people=[(role, listed) for role, listed in people if listed],
+            doubles=probable_duplicates(persons),
+            teachers=room.teachers,
+            roles=[role.value for role in _ROLES],
+            stays=_STAYS,
+            code=code,
+            address=self._desk.shelf.agent.listens_at,
+            done=done,
+        )
+
+    def _name(self, visit: Visit, person: bytes | None) -> str:
+        names = (room.name_of(person) for room in visit.rooms)
+        return next((name for name in names if name is not None), visit.say("unknown.person"))
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= 5 else 0  # noqa: PLR2004  (digits)
