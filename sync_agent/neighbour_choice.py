@@ -35,7 +35,12 @@ def neighbours_of(own: str, others: Iterable[str], most: int = MAX_NEIGHBOURS) -
 
 def fetcher_of(piece: bytes, candidates: Iterable[str]) -> str | None:
     """Which of the candidates fetches a piece for all of them: the highest score (rendezvous hashing)."""
-    return max(candidates, key=lambda name: (blake3(_PIECE + piece + name.encode()).digest(), name), default=None)
+    return next(iter(ranking_of(piece, candidates)), None)
+
+
+def ranking_of(piece: bytes, candidates: Iterable[str]) -> list[str]:
+    """In which order the candidates fetch a piece: who is named first, then who does if that one brings nothing."""
+    return sorted(candidates, key=lambda name: (blake3(_PIECE + piece + name.encode()).digest(), name), reverse=True)
 
 
 def _favourites(own: str, everyone: Iterable[str], count: int) -> set[str]:

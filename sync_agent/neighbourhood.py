@@ -24,7 +24,7 @@ from protocol.replica.replica import Entropy
 from sync_agent.addresses import Address
 from sync_agent.mdns import Discovery, announced_address
 from sync_agent.mdns_messages import Instance
-from sync_agent.neighbour_choice import fetcher_of, neighbours_of
+from sync_agent.neighbour_choice import fetcher_of, neighbours_of, ranking_of
 
 MAX_ANNOUNCED_TAGS: Final = 24
 NAME_BYTES: Final = 8
@@ -135,14 +135,22 @@ class Neighbourhood:
 
     def fetcher(self, space: bytes) -> str | None:
         """The name of the device that asks the server for all who share `space`; None if nobody else is there."""
+        others = self._reaching(space)
+        mine = [self.name] if self.reaches_server or not others else []
+        return fetcher_of(space, [*mine, *others]) if others else None
+
+    def turn(self, space: bytes) -> int:
+        """How many devices are named for `space` before this one."""
+        return ranking_of(space, {self.name, *self._reaching(space)}).index(self.name)
+
+    def _reaching(self, space: bytes) -> list[str]:
+        """The others that share `space` and reach the server."""
         gone = self.gone()
-        others = [
+        return [
             name
             for name, member in self.members().items()
             if member.reaches_server and space in member.spaces and member.address not in gone
         ]
-        mine = [self.name] if self.reaches_server or not others else []
-        return fetcher_of(space, [*mine, *others]) if others else None
 
     async def _look(self) -> None:
         """Notice what no message tells: who fell silent, that multicast brings nothing back."""

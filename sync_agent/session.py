@@ -206,7 +206,9 @@ class Session:
             # its links are for news; what was wished for, and finds room, is asked for again
             run.said.wishes.difference_update((wish.space, wish.stream) for wish in asked.request.want)
         else:
-            run.links += [link for link in answer.links if self._is_worth_fetching(link, now_ms)]
+            run.links += [
+                link for link in answer.links if self._is_worth_fetching(link, now_ms) and self._is_mine(link, asked)
+            ]
         offered = asked.packs
         run.uploads += [(upload, offered[upload.pack]) for upload in answer.uploads if upload.pack in offered]
         for page in answer.pages:
@@ -218,6 +220,12 @@ class Session:
         await self._note_proven(run, answer, left)
         await self._work_off(run)
         await self._answer_lacks(run, asked, answer)
+
+    def _is_mine(self, link: Link, asked: Asked) -> bool:
+        """Whether this device is to fetch content: what it wished for, and news whose content it does not leave."""
+        if self.sharing is None or any(wish.space == link.space for wish in asked.request.want):
+            return True
+        return self.sharing.takes_content(Wanted(link.space, link.pack))
 
     async def _keep_readers(self, run: _Run) -> None:
         """After news: reading keys and wraps that have become due travel in this very sync."""

@@ -5,7 +5,8 @@ Rules:
   server for what is new there, entries and content, and brings up what others left; the others take it from neighbours;
 - who goes is no longer among them: the next one is named at once;
 - whoever has waited in vain for a moment, drawn anew for each piece, asks for itself: entries soon, content later,
-  because it may be long on its way;
+  because it may be long on its way; who would be named later waits longer, so that a slow hour does not send everybody;
+- the next one takes content with the entries for which it asks in that way; all others leave that to the two;
 - with nobody else here each device asks for itself.
 
 docs/protocol.md, "One download".
@@ -21,6 +22,7 @@ from sync_agent.scheduler import Draw
 
 ENTRIES_PATIENCE_S: Final = (2.0, 5.0)
 CONTENT_PATIENCE_S: Final = (90.0, 150.0)
+MOST_TURNS: Final = 6
 MAX_WAITING: Final = 20_000
 
 
@@ -31,6 +33,10 @@ class Electing(Protocol):
 
     def fetcher(self, space: bytes) -> str | None:
         """The name of the device that asks for all who share `space`; None if nobody else is there."""
+        ...
+
+    def turn(self, space: bytes) -> int:
+        """How many devices are named for `space` before this one."""
         ...
 
 
@@ -71,6 +77,10 @@ class Sharing:
         named = {self._electing.fetcher(space) for space in spaces}
         return bool(named - {None, self._electing.name})
 
+    def takes_content(self, piece: Wanted) -> bool:
+        """Whether to fetch a pack with the entries that name it, or to leave it to who is named before this device."""
+        return self._electing.turn(piece.space) <= 1 or self.is_mine(piece, content=True)
+
     def is_mine(self, piece: Wanted, *, content: bool = False) -> bool:
         """Whether this device is to exchange a piece of a space with the server now."""
         fetcher = self._electing.fetcher(piece.space)
@@ -82,7 +92,8 @@ class Sharing:
         if until_s is None:
             if len(self._until_s) >= MAX_WAITING:
                 self._until_s = {other: at_s for other, at_s in self._until_s.items() if at_s > now_s}
-            patience_s = self._draw(*(CONTENT_PATIENCE_S if content else ENTRIES_PATIENCE_S))
+            turn = min(max(self._electing.turn(piece.space), 1), MOST_TURNS)
+            patience_s = turn * self._draw(*(CONTENT_PATIENCE_S if content else ENTRIES_PATIENCE_S))
             self._until_s[piece] = now_s + patience_s
             self._call_later(patience_s, self._wake)
             return False

@@ -20,6 +20,7 @@ class Named:
 
     fetcher_name: str | None
     now_s: float = 0.0
+    turn: int = 1
     woken: list[float] = field(default_factory=list)
 
     def sharing(self, name: str) -> Sharing:
@@ -40,6 +41,10 @@ class _Seen:
     def fetcher(self, space: bytes) -> str | None:
         del space
         return self.named.fetcher_name
+
+    def turn(self, space: bytes) -> int:
+        del space
+        return self.named.turn
 
 
 @pytest.fixture
@@ -89,6 +94,25 @@ async def test_when_nobody_brings_it_a_device_asks_after_a_few_seconds(room: Cla
     named.now_s = ENTRIES_PATIENCE_S[1]
     await second.session.sync()
     assert await second.files(item) == LARGE
+
+
+async def test_in_a_slow_hour_the_others_ask_one_after_the_other_and_leave_content_to_two(
+    room: Classroom,
+) -> None:
+    named = Named("first", turn=2)
+    teacher, first, third = await three(room, named)
+    item = (await room.publish(teacher, LARGE)).item
+    await teacher.session.sync()
+    await third.session.sync()
+    named.now_s = 1.5 * ENTRIES_PATIENCE_S[0]
+    assert not (await third.session.sync()).received
+    named.now_s = 2 * ENTRIES_PATIENCE_S[1]
+    asked = await third.session.sync()
+    assert item in (await third.agent.replica.view(room.space)).coursework.items
+    assert asked.bytes_in < 10_000
+    await first.session.sync()
+    await exchange(third.agent, first.agent)
+    assert await third.files(item) == LARGE
 
 
 async def test_when_the_named_device_goes_the_next_one_asks_at_once(room: Classroom) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from protocol.messages import Wanted
-from sync_agent.neighbour_choice import fetcher_of
+from sync_agent.neighbour_choice import fetcher_of, ranking_of
 from sync_agent.sharing import ENTRIES_PATIENCE_S, Sharing
 
 PIECE = Wanted(b"s" * 32, b"p" * 32)
@@ -40,6 +40,9 @@ class _Seen:
     def fetcher(self, space: bytes) -> str | None:
         others = self.room.present - {self.name}
         return fetcher_of(space, [self.name, *others]) if others else None
+
+    def turn(self, space: bytes) -> int:
+        return ranking_of(space, self.room.present | {self.name}).index(self.name)
 
 
 def test_exactly_one_of_a_class_asks_the_server_for_a_piece() -> None:
