@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import secrets
 import sys
@@ -254,6 +255,27 @@ async def administrator_remove(
 ) -> JSON:
     """Take somebody's sign-in away; they are signed out at once."""
     return await _run(call, "administrator remove", {"name": name})
+
+
+@PROGRAM.command("administrator second-factor")
+async def administrator_second_factor(
+    call: Call,
+    name: Annotated[str, typer.Argument(help="The name, from `administrator list`.")],
+    *,
+    remove: Annotated[bool, typer.Option("--remove", help="Take it away: the passphrase alone opens again.")] = False,
+) -> JSON:
+    """Ask an administrator for a code of an application too (TOTP); prints its QR symbol, and recovery codes."""
+    made = await _run(call, "administrator second-factor", {"name": name, "remove": remove})
+    if isinstance(made, Mapping) and "uri" in made:
+        import segno  # noqa: PLC0415 — loaded only when needed
+
+        symbol = io.StringIO()
+        segno.make(str(made["uri"]), error="m").terminal(symbol, border=2, compact=True)
+        for line in symbol.getvalue().splitlines():
+            tell(line)
+        tell("Read this symbol with the application that makes your codes. It is asked for from now on.")
+        tell("Keep the recovery codes on paper: each opens once, when the application is lost. Neither is shown again.")
+    return made
 
 
 @PROGRAM.command("status")

@@ -40,6 +40,7 @@ from sync_server.handlers.members import list_devices
 from sync_server.handlers.proofs import check_proof
 from sync_server.handlers.rewrapping import check_kit, rewrap
 from sync_server.handlers.rotation import rotate_server
+from sync_server.handlers.second_factor import drop_second_factor, set_second_factor
 from sync_server.handlers.upkeep import repair, totals, verify
 from sync_server.handlers.waiting import list_waiting, rule
 
@@ -437,6 +438,15 @@ async def _administrator_list(server: Server, _params: Params, _outgoing: Outgoi
     return [{"administrator": each.name, "since": rfc3339(each.since_ms)} for each in await list_administrators(server)]
 
 
+async def _administrator_second_factor(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
+    name = _text(params, "name")
+    if params.get("remove"):
+        await drop_second_factor(server, name)
+        return {}
+    made = await set_second_factor(server, name)
+    return {"uri": made.uri, "recovery": list(made.recovery)}
+
+
 async def _administrator_remove(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
     await remove_administrator(server, _text(params, "name"))
     return {}
@@ -456,6 +466,7 @@ _COMMANDS: Final[Mapping[str, Command]] = {
     "administrator add": _administrator_add,
     "administrator list": _administrator_list,
     "administrator remove": _administrator_remove,
+    "administrator second-factor": _administrator_second_factor,
     "check-receipt": _check_receipt,
     "revoke": _revoke,
     "confirm": _confirm,

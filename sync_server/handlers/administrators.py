@@ -26,6 +26,9 @@ from sync_server.app import Server
 MIN_PASSPHRASE_CHARS: Final = 12
 MAX_PASSPHRASE_CHARS: Final = 1_000
 
+SECOND_FACTOR_MARKS: Final = "second-factor/"
+"""+ folded name → what else an account asks for (`second_factor`); gone with the account."""
+
 _MARKS: Final = "administrator/"
 _MEMORY_KIB: Final = 19 * 1024
 _PASSES: Final = 2
@@ -96,7 +99,7 @@ async def remove_administrator(server: Server, name: str) -> None:
     """Remove an account, and end its sessions. Raises `BadInput(UNKNOWN_PERSON)`."""
     if await administrator(server, name) is None:
         raise BadInput(Code.UNKNOWN_PERSON, f"there is no administrator “{name}”")
-    await server.store.set_marks({_mark(name): None})
+    await server.store.set_marks({_mark(name): None, SECOND_FACTOR_MARKS + folded(name): None})
 
 
 async def list_administrators(server: Server) -> list[Administrator]:

@@ -25,17 +25,25 @@ from protocol.replica.office.grants import confirm_clone
 from protocol.replica.office.names import device_id, entry_id
 from protocol.replica.replica import Entropy
 from sync_server.config import RunConfig
-from sync_server.handlers.administrators import UNKNOWN_VERIFIER, administrator, folded, list_administrators, opens
+from sync_server.handlers.administrators import (
+    UNKNOWN_VERIFIER,
+    Administrator,
+    administrator,
+    folded,
+    list_administrators,
+    opens,
+)
 from sync_server.handlers.device_query import PAGE_SIZES, WORST_FIRST, matching, select, tally, versions_of, worst
 from sync_server.handlers.devices import Device
 from sync_server.handlers.schools import SchoolQuery, class_rows, school_rows, select_schools
+from sync_server.handlers.second_factor import second_factor, use_second_factor
 from sync_server.handlers.survey import Snapshot, Survey
 from sync_server.handlers.waiting import list_waiting, rule
 from sync_server.web import addresses
 from sync_server.web.door import HEADERS, Door, Turned
 from sync_server.web.exports import as_csv, as_json
 from sync_server.web.live import Live
-from sync_server.web.signing_in import Session, Sessions, Throttle
+from sync_server.web.signing_in import Session, Sessions, Throttle, Tickets
 from sync_server.web.views import DeviceView, WaitingView, class_views, school_name, school_views
 from sync_server.web.wording import CATALOGUES, Words
 
@@ -88,6 +96,8 @@ class Pages:
         self._server = survey.server
         self._door = Door(config)
         self._sessions = Sessions(entropy, clock_s)
+        self._tickets = Tickets(entropy, clock_s)
+        self._using_codes = asyncio.Lock()
         self._throttle = Throttle(clock_s)
         self._live = Live(survey, clock_s)
         self._on_failure = on_failure
@@ -118,6 +128,7 @@ class Pages:
         add(addresses.LIVE, self._private(self._watch, leads=False), allow_head=False)
         add(addresses.SIGN_IN, self._public(self._sign_in_form))
         app.router.add_post(addresses.SIGN_IN, self._public(self._sign_in))
+        app.router.add_post(addresses.SECOND_STEP, self._public(self._second_step))
         app.router.add_post(addresses.SIGN_OUT, self._public(self._sign_out))
         add(addresses.LANGUAGE, self._public(self._choose_language))
         add(f"{addresses.STATIC}/{{name}}", self._public(self._static))
@@ -182,7 +193,10 @@ class Pages:
 
     async def _is_current(self, session: Session) -> bool:
         """Whether the account is still the one that signed in."""
-        return await administrator(self._server, session.account.name) == session.account
+        return await self._is_current_account(session.account)
+
+    async def _is_current_account(self, account: Administrator) -> bool:
+        return await administrator(self._server, account.name) == account
 
     def _words(self, request: web.Request) -> Words:
         chosen = request.cookies.get(_LANGUAGE_COOKIE)
@@ -224,11 +238,43 @@ class Pages:
             _log.warning("a sign-in to the administrators' pages failed, from %s", who[1])
             wrong = visit.words("sign_in.wrong")
             return self._sign_in_page(visit, onward, name=name, wrong=wrong, status=HTTPStatus.FORBIDDEN)
+        if await second_factor(self._server, account.name) is not None:
+            return self._code_page(visit, onward, self._tickets.begin(account))
+        return self._let_in(visit, onward, account, who)
+
+    async def _second_step(self, visit: Visit) -> web.StreamResponse:
+        """A code, after the passphrase. Failures count for the name and the address as wrong passphrases do."""
+        form = await _form(visit.request)
+        onward, ticket = addresses.own_address(form.get("next")), form.get("ticket", "")
+        account = self._tickets.use(ticket)
+        if account is None or not await self._is_current_account(account):
+            gone = visit.words("second.gone")
+            return self._sign_in_page(visit, onward, wrong=gone, status=HTTPStatus.FORBIDDEN)
+        who = (f"name {folded(account.name)}", f"address {self._door.address_of(visit.request)}")
+        wait_s = self._throttle.wait_s(who)
+        if wait_s > 0:
+            return self._wait_page(visit, onward, account.name, max(int(wait_s) + 1, 2))
+        self._throttle.failed(who)
+        async with self._using_codes:
+            proven = await use_second_factor(self._server, account.name, form.get("code", ""))
+        if not proven:
+            _log.warning("a code at sign-in to the administrators' pages was wrong, from %s", who[1])
+            return self._code_page(visit, onward, ticket, wrong=visit.words("second.wrong"))
+        self._tickets.end(ticket)
+        return self._let_in(visit, onward, account, who)
+
+    def _let_in(self, visit: Visit, onward: str, account: Administrator, who: tuple[str, str]) -> web.StreamResponse:
         self._throttle.succeeded(who)
         self._sessions.end(visit.request.cookies.get(self._door.cookie))
         response = _leads_to(onward)
         self._door.set_cookie(response, self._sessions.begin(account))
         return response
+
+    def _code_page(self, visit: Visit, onward: str, ticket: str, *, wrong: str | None = None) -> web.StreamResponse:
+        status = HTTPStatus.OK if wrong is None else HTTPStatus.FORBIDDEN
+        return self._html(
+            visit, "second_step.html", "second.title", status=status, onward=onward, ticket=ticket, wrong=wrong
+        )
 
     async def _sign_out(self, visit: Visit) -> web.StreamResponse:
         self._sessions.end(visit.request.cookies.get(self._door.cookie))

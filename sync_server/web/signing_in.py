@@ -5,6 +5,7 @@ Rules:
   that a restart signs everybody out;
 - a session ends when it was not used for an hour, after twelve hours in any case, and with its account;
 - what a page fetches by itself is no use of it: a screen that nobody sits at signs itself out;
+- where an account has a second factor, a passphrase opens nothing but the question for its code;
 - after a few failures a name, and an address, must wait, twice as long each time; unknown names cost the same time as
   known ones.
 """
@@ -29,6 +30,8 @@ FREE_FAILURES: Final = 5
 LONGEST_WAIT_S: Final = 300.0
 FORGOTTEN_AFTER_S: Final = 3600.0
 MAX_REMEMBERED: Final = 10_000
+TICKET_S: Final = 300.0
+TICKET_TRIES: Final = 5
 
 _TOKEN_BYTES: Final = 32
 _TOKEN_CHARS: Final = 43
@@ -53,7 +56,7 @@ class Sessions:
 
     def begin(self, account: Administrator) -> str:
         """A new session's token. Beyond `MAX_SESSIONS` the oldest ends."""
-        token = base64.urlsafe_b64encode(self._entropy(_TOKEN_BYTES)).rstrip(b"=").decode()
+        token = _token(self._entropy)
         now_s = self._clock_s()
         self._by_hash[_hash(token)] = Session(account, now_s, now_s)
         while len(self._by_hash) > MAX_SESSIONS:
@@ -80,6 +83,45 @@ class Sessions:
         """Forget a session; again is no error."""
         if token is not None:
             self._by_hash.pop(_hash(token), None)
+
+
+@dataclass(slots=True)
+class _Ticket:
+    account: Administrator
+    begun_s: float
+    tries: int = 0
+
+
+class Tickets:
+    """Who has shown a passphrase and owes a code still: a few minutes, a few tries. `clock_s` is a monotonic clock."""
+
+    def __init__(self, entropy: Entropy, clock_s: Callable[[], float]) -> None:
+        self._entropy = entropy
+        self._clock_s = clock_s
+        self._by_hash: OrderedDict[bytes, _Ticket] = OrderedDict()
+
+    def begin(self, account: Administrator) -> str:
+        """A ticket's token. Beyond `MAX_SESSIONS` the oldest ends."""
+        token = _token(self._entropy)
+        self._by_hash[_hash(token)] = _Ticket(account, self._clock_s())
+        while len(self._by_hash) > MAX_SESSIONS:
+            self._by_hash.popitem(last=False)
+        return token
+
+    def use(self, token: str) -> Administrator | None:
+        """Whose ticket it is, for one try more; None once there were too many, or it is too old."""
+        found = self._by_hash.get(_hash(token))
+        if found is None:
+            return None
+        found.tries += 1
+        if found.tries > TICKET_TRIES or self._clock_s() - found.begun_s > TICKET_S:
+            self.end(token)
+            return None
+        return found.account
+
+    def end(self, token: str) -> None:
+        """Forget a ticket; again is no error."""
+        self._by_hash.pop(_hash(token), None)
 
 
 @dataclass(slots=True)
@@ -122,6 +164,10 @@ class Throttle:
         # the exponent is bounded, so that no number of attempts makes it a number that does not fit
         wait_s = min(2.0 ** min(failures.count - FREE_FAILURES + 1, 16), LONGEST_WAIT_S)
         return max(failures.last_s + wait_s - now_s, 0.0)
+
+
+def _token(entropy: Entropy) -> str:
+    return base64.urlsafe_b64encode(entropy(_TOKEN_BYTES)).rstrip(b"=").decode()
 
 
 def _hash(token: str) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from base64 import b32decode
 from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -13,6 +14,7 @@ from urllib.parse import urlencode, urlsplit
 import pytest
 
 from sync_server.handlers.administrators import add_administrator, remove_administrator, verifier_of
+from sync_server.handlers.second_factor import STEP_S, code_at
 from sync_server.web.signing_in import FREE_FAILURES
 from tests.harness.fleet import PASSPHRASE, pages_over
 from tests.harness.machines import Machine, eventually
@@ -172,6 +174,65 @@ async def test_an_unknown_name_and_a_wrong_passphrase_are_told_alike(made: Offic
         unknown = await sign_in(url, name="Nobody at all")
         assert wrong.status == unknown.status == 403
         assert wrong.body.replace(NAME.encode(), b"N") == unknown.body.replace(b"Nobody at all", b"N")
+
+
+def ticket_in(answer: Answer) -> str:
+    return answer.body.decode().partition('name="ticket" value="')[2].partition('"')[0]
+
+
+async def with_code(url: str, ticket: str, code: str) -> Answer:
+    form = {"ticket": ticket, "code": code, "next": "/admin/devices"}
+    return await ask(url, "/admin/sign-in/code", method="POST", form=form, Origin=url)
+
+
+async def test_where_there_is_a_second_factor_a_passphrase_opens_nothing_yet(made: Office) -> None:
+    await with_account(made)
+    given = await made.do("administrator second-factor", name=NAME)
+    secret = b32decode(given["uri"].partition("secret=")[2].partition("&")[0])
+    async with pages_over(made, clock_s=standing_still) as (url, _):
+        asked = await sign_in(url)
+        assert (asked.status, "set-cookie" in asked.headers) == (200, False)
+        step = made.clock() // 1000 // STEP_S
+        wrong = await with_code(url, ticket_in(asked), code_at(secret, step + 5))
+        assert (wrong.status, "set-cookie" in wrong.headers) == (403, False)
+        right = await with_code(url, ticket_in(wrong), code_at(secret, step))
+        assert (right.status, right.headers["location"]) == (303, "/admin/devices")
+        assert (await ask(url, "/admin/", Cookie=cookie_of(right))).status == 200
+        again = await with_code(url, ticket_in(asked), code_at(secret, step + 1))
+        assert again.status == 403, "the ticket has been used"
+        other = await sign_in(url)
+        assert (await with_code(url, ticket_in(other), code_at(secret, step))).status == 403, "a code opens once"
+        assert (await with_code(url, ticket_in(other), given["recovery"][0])).status == 303
+        await made.do("administrator second-factor", name=NAME, remove=True)
+        assert (await sign_in(url)).status == 303
+
+
+async def test_one_code_lets_one_in_however_many_send_it_at_once(made: Office) -> None:
+    await with_account(made)
+    given = await made.do("administrator second-factor", name=NAME)
+    async with pages_over(made, clock_s=standing_still) as (url, _):
+        tickets = [ticket_in(await sign_in(url)) for _ in range(2)]
+        answers = await asyncio.gather(*(with_code(url, ticket, given["recovery"][0]) for ticket in tickets))
+        assert sorted(answer.status for answer in answers) == [303, 403]
+
+
+async def test_guessing_codes_is_throttled_as_guessing_passphrases_is(made: Office) -> None:
+    await with_account(made)
+    await made.do("administrator second-factor", name=NAME)
+    async with pages_over(made, clock_s=standing_still) as (url, _):
+        ticket = ticket_in(await sign_in(url))
+        statuses = [(await with_code(url, ticket, "000000")).status for _ in range(FREE_FAILURES)]
+        assert statuses == [403] * (FREE_FAILURES - 1) + [429]
+        assert (await sign_in(url)).status == 429, "a right passphrase does not buy further tries"
+
+
+async def test_an_account_that_is_made_again_does_not_inherit_a_second_factor(made: Office) -> None:
+    await with_account(made)
+    await made.do("administrator second-factor", name=NAME)
+    await remove_administrator(made.server, NAME)
+    await with_account(made)
+    async with pages_over(made) as (url, _):
+        assert (await sign_in(url)).status == 303
 
 
 async def test_a_session_ends_with_sign_out_and_with_its_account(made: Office) -> None:
