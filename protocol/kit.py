@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
 from protocol.errors import BadInput, Code
-from protocol.identity import SEED_BYTES, AgreementKey, SigningKey, tagged, territory_id, words_of
+from protocol.identity import KEY_BYTES, SEED_BYTES, AgreementKey, SigningKey, tagged, territory_id, words_of
 from protocol.invitation import ALPHABET, as_typed, from_base32, to_base32
 from protocol.limits import (
     MAX_KIT_BYTES,
@@ -32,6 +32,8 @@ _CHECK: Final = b"relais/0 kit check"
 _VERSION: Final = 0
 _OPEN: Final = 0
 _ARGON2ID: Final = 1
+_OPEN_ROTATED: Final = 2
+_ARGON2ID_ROTATED: Final = 3
 _BEGIN: Final = "--- RELAIS ---"
 _END: Final = "--- FIN ---"
 _NAME: Final = "Territoire"
@@ -58,11 +60,21 @@ puis effacez ce fichier. Il se recopie à la main : majuscules et espaces sont i
 
 @dataclass(frozen=True, slots=True)
 class Kit:
-    """What can rebuild a territory: its name, the root's signing key, the recovery key of its hand-ins and spaces."""
+    """What can rebuild a territory: its name, the root's signing key, the recovery key of its hand-ins and spaces.
+
+    Where the root was replaced, `first_root` is the public key of the first, `chain` the rotations as they are sent.
+    """
 
     name: str
     root: SigningKey
     recovery: AgreementKey
+    chain: bytes = b""
+    first_root: bytes | None = None
+
+    @property
+    def territory(self) -> bytes:
+        """The territory's id: the hash of its first root."""
+        return territory_id(self.first_root or self.root.public)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,16 +106,19 @@ def write_kit(kit: Kit, *, passphrase: str | None, salt: bytes, cost: Argon2Cost
     if not cost.is_bounded:
         raise ValueError("no kit may have this cost")
     seeds = kit.root.seed + kit.recovery.seed
+    rotated = kit.first_root is not None
+    if kit.first_root is not None:
+        seeds += kit.first_root + kit.chain
     if passphrase is None:
-        block = bytes((_VERSION, _OPEN)) + seeds
+        block = bytes((_VERSION, _OPEN_ROTATED if rotated else _OPEN)) + seeds
     else:
-        head = _protected_head(salt, cost)
+        head = _protected_head(salt, cost, _ARGON2ID_ROTATED if rotated else _ARGON2ID)
         key = _passphrase_key(passphrase, salt, cost)
         block = head + ChaCha20Poly1305(key).encrypt(_ZERO_NONCE, seeds, head)
     return _TEXT.format(
         label=_NAME,
         name=" ".join(kit.name.split()),
-        fingerprint=" ".join(words_of(territory_id(kit.root.public))),
+        fingerprint=" ".join(words_of(kit.territory)),
         protection="aucune" if passphrase is None else "phrase secrète, à garder ailleurs",
         block="\n".join((_BEGIN, *_to_lines(block), _END)),
     )
@@ -115,27 +130,34 @@ def parse_kit(text: str, *, passphrase: str | None = None) -> Kit:
     A passphrase given for a kit that has none is ignored.
     """
     name, block = _read(text)
-    if block[1] == _OPEN:
+    if block[1] in (_OPEN, _OPEN_ROTATED):
         seeds = block[2:]
     else:
         if passphrase is None:
             raise _bad("this kit is protected: its passphrase is needed", problem="passphrase-missing")
         seeds = _unprotected(block, passphrase)
-    return Kit(name, SigningKey(seeds[:SEED_BYTES]), AgreementKey(seeds[SEED_BYTES:]))
+    root, recovery = SigningKey(seeds[:SEED_BYTES]), AgreementKey(seeds[SEED_BYTES:_SEEDS_BYTES])
+    if block[1] in (_OPEN, _ARGON2ID):
+        return Kit(name, root, recovery)
+    first = seeds[_SEEDS_BYTES : _SEEDS_BYTES + KEY_BYTES]
+    if len(first) != KEY_BYTES:
+        raise _bad("lines of the kit's block are missing", problem="length")
+    return Kit(name, root, recovery, seeds[_SEEDS_BYTES + KEY_BYTES :], first)
 
 
 def is_protected(text: str) -> bool:
     """Whether the kit in `text` needs a passphrase. Raises `BadInput(BAD_KIT)` when `text` is not a kit."""
-    return _read(text)[1][1] == _ARGON2ID
+    return _read(text)[1][1] in (_ARGON2ID, _ARGON2ID_ROTATED)
 
 
 _HEAD_BYTES: Final = 2 + SALT_BYTES + 4 + 1 + 1
+_FORMS: Final = frozenset({_OPEN, _ARGON2ID, _OPEN_ROTATED, _ARGON2ID_ROTATED})
 _BLOCK_BYTES: Final = {_OPEN: 2 + _SEEDS_BYTES, _ARGON2ID: _HEAD_BYTES + _SEEDS_BYTES + _TAG_BYTES}
 
 
-def _protected_head(salt: bytes, cost: Argon2Cost) -> bytes:
+def _protected_head(salt: bytes, cost: Argon2Cost, form: int = _ARGON2ID) -> bytes:
     return b"".join(
-        (bytes((_VERSION, _ARGON2ID)), salt, cost.memory_kib.to_bytes(4, "big"), bytes((cost.passes, cost.lanes)))
+        (bytes((_VERSION, form)), salt, cost.memory_kib.to_bytes(4, "big"), bytes((cost.passes, cost.lanes)))
     )
 
 
@@ -194,9 +216,10 @@ def _from_lines(lines: list[str]) -> bytes:
         parts.append(part)
     chars = "".join(parts)
     head = from_base32(chars[:4], 2) if len(chars) >= _GROUP_CHARS else b""
-    if head[:1] != bytes((_VERSION,)) or head[1] not in _BLOCK_BYTES:
+    if head[:1] != bytes((_VERSION,)) or head[1] not in _FORMS:
         raise _bad("this kit was made for a newer version of the program", problem="version")
-    size = _BLOCK_BYTES[head[1]]
+    # what follows the first root in a kit of a root that was replaced has no fixed size
+    size = _BLOCK_BYTES.get(head[1], len(chars) * 5 // 8)
     if len(chars) != -(-size * 8 // 5):
         raise _bad("lines of the kit's block are missing", problem="length")
     return from_base32(chars, size)

@@ -23,6 +23,7 @@ from protocol.entry import Entry, Header, Kind, KindClass, class_of, signature_h
 from protocol.errors import Code, PeerFault, TooLarge
 from protocol.identity import territory_id
 from protocol.roles import RANK, Role
+from protocol.root_rotation import RootRotation
 from protocol.structure import Certificate, Erasure, Grant, SpaceRecord, Successor
 
 DEVICES: Final = frozenset({Role.ADMIN, Role.HEAD, Role.TEACHER, Role.RELAY, Role.MACHINE})
@@ -92,9 +93,11 @@ class Door:
     """
 
     def __init__(self, root: bytes) -> None:
-        """`root` is the territory's pinned Ed25519 public key."""
+        """`root` is the territory's first Ed25519 public key, whose hash is the territory's id."""
         self.root: Final = root
         self.territory: Final = territory_id(root)
+        self._roots: list[bytes] = [root]
+        self._known_roots: set[bytes] = {root}
         self._authorities: dict[bytes, Authority] = {}
         self._by_key: defaultdict[bytes, list[Authority]] = defaultdict(list)
         self._by_space: defaultdict[bytes, list[Authority]] = defaultdict(list)
@@ -142,6 +145,12 @@ class Door:
                 self._by_space[authority.space].append(authority)
             self._authorities[entry.id] = authority
             return entry.id
+        if kind == Kind.ROOT_ROTATION:
+            rotation = RootRotation.parse(entry.payload)
+            self._known_roots.add(rotation.root)
+            if entry.header.author == self.root_now and rotation.version == len(self._roots):
+                self._roots.append(rotation.root)
+            return rotation.root
         if kind == Kind.SPACE:
             space = SpaceRecord.parse(entry.payload).space_of(entry, self.territory)
             self._parents[space] = entry.header.space
@@ -155,6 +164,20 @@ class Door:
             self._erased.setdefault(erasure.covers, set()).add(entry.header.space)
             return erasure.covers
         return None
+
+    @property
+    def roots(self) -> tuple[bytes, ...]:
+        """The roots of the territory one after the other; of two rotations of one root the first that came counts."""
+        return tuple(self._roots)
+
+    @property
+    def root_now(self) -> bytes:
+        """The root in force."""
+        return self._roots[-1]
+
+    def is_false_root(self, header: Header) -> bool:
+        """Whether an admitted entry was written as a root by a key that is none of the territory's."""
+        return header.grant is None and header.author not in self._roots
 
     def awaited(self, entry: Entry) -> tuple[bytes, ...]:
         """The ids of which an erasure, or a `space` entry, may let a bare header in."""
@@ -224,9 +247,12 @@ class Door:
 
     def _role_of_author(self, header: Header) -> Role | Verdict:
         if header.grant is None:
-            if header.author != self.root:
+            if header.author in self._known_roots:
+                return Role.ROOT
+            if Role.ROOT not in WRITERS[class_of(header.kind)]:
                 return _refuse(Code.MISSING_GRANT)
-            return Role.ROOT
+            # a root that is not known yet is made known by the rotation that names it
+            return Verdict(Outcome.WAIT, missing=header.author)
         authority = self._authorities.get(header.grant)
         if authority is None:
             return Verdict(Outcome.WAIT, missing=header.grant)
@@ -248,6 +274,9 @@ class Door:
                 conferred = _AUTHORITY_READERS[kind].parse(entry.payload)
                 if kind == Kind.GRANT and RANK[conferred.role] >= RANK[role]:
                     return _refuse(Code.NO_RIGHT)
+            elif kind == Kind.ROOT_ROTATION:
+                if not RootRotation.parse(entry.payload).holds(self.territory, entry.header.author):
+                    return _refuse(Code.BAD_SIGNATURE)
             elif kind == Kind.SPACE:
                 record = SpaceRecord.parse(entry.payload)
                 return self._examine_space(entry, record)

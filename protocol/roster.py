@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Final, TypeVar
 
 from protocol.ancestry import ancestors, heads
@@ -28,7 +29,8 @@ from protocol.entry import Entry, Kind
 from protocol.errors import PeerFault, TooLarge
 from protocol.person_keys import KeyWraps, PhraseKey
 from protocol.rights import Authority, Door
-from protocol.roles import PersonRole, Role
+from protocol.roles import RANK, PersonRole, Role
+from protocol.root_rotation import RootRotation
 from protocol.structure import Erasure, PersonKey, PersonRecord, Revocation, Ruling
 
 T = TypeVar("T")
@@ -240,7 +242,7 @@ def _cuts(
 
     Highest ranks first: only a higher rank can undo a revocation.
     """
-    cuts = sorted(_revocations(entries, door), key=lambda cut: cut.rank, reverse=True)
+    cuts = sorted((*_rotations(entries, door), *_revocations(entries, door)), key=lambda cut: cut.rank, reverse=True)
     if not cuts:
         return {}, frozenset()
     by_author: defaultdict[bytes, dict[bytes, Entry]] = defaultdict(dict)
@@ -255,7 +257,9 @@ def _cuts(
         if authority is not None:
             grants[authority.key].append(entry)
     held: dict[bytes, int] = {}
-    to_spread: list[bytes] = []
+    for false in (entry.id for entry in entries if door.is_false_root(entry.header)):
+        held[false] = _ABOVE_ROOTS
+        _spread(under.get(false, ()), under, held, _ABOVE_ROOTS)
     back: dict[bytes, set[bytes]] = {}
     for cut in cuts:
         if cut.entry in held or cut.rank <= ranks.get(cut.key, 0):
@@ -268,13 +272,8 @@ def _cuts(
         back[cut.key] = back.get(cut.key, returning) & returning
         written = by_author[cut.key]
         beyond = written.keys() - ancestors(cut.heads, written)
-        to_spread.extend(entry for entry in beyond if written[entry].header.grant not in returning)
         # A grant is of a lower rank than its author's, so this reaches only revocations that are still to come.
-        while to_spread:
-            entry_id = to_spread.pop()
-            if entry_id not in held:
-                held[entry_id] = cut.rank
-                to_spread.extend(under.get(entry_id, ()))
+        _spread((one for one in beyond if written[one].header.grant not in returning), under, held, cut.rank)
     returned = {key for key, returning in back.items() if returning - held.keys()}
     held.update((grant.id, 0) for key in returned for grant in grants[key] if grant.id not in back[key])
     return held, frozenset(back.keys() - returned)
@@ -315,6 +314,31 @@ _ACCEPTABLE: Final = frozenset(
         Kind.RECEIPT_SAFE,
     }
 )
+
+
+def _spread(
+    first: Iterable[bytes], under: Mapping[bytes | None, Sequence[bytes]], held: dict[bytes, int], rank: int
+) -> None:
+    """Hold back entries, and what was written under those among them that are grants."""
+    pending = list(first)
+    while pending:
+        entry_id = pending.pop()
+        if entry_id not in held:
+            held[entry_id] = rank
+            pending.extend(under.get(entry_id, ()))
+
+
+_ABOVE_ROOTS: Final = RANK[Role.ROOT] + 1
+
+
+def _rotations(entries: Iterable[Entry], door: Door) -> Iterable[_Cut]:
+    """Each root that was replaced is cut off, but for what the rotation names, and for the rotation itself."""
+    line = dict(pairwise(door.roots))
+    for entry in entries if line else ():
+        if entry.header.kind == Kind.ROOT_ROTATION and entry.header.author in line:
+            rotation = _parsed(entry, RootRotation.parse)
+            if rotation is not None and rotation.root == line[entry.header.author]:
+                yield _Cut(entry.id, _ABOVE_ROOTS, entry.header.author, (*rotation.heads, entry.id))
 
 
 def _revocations(entries: Iterable[Entry], door: Door) -> Iterable[_Cut]:

@@ -35,7 +35,7 @@ from sync_agent.app import BINDING_FILE, DEVICE_KEYS_FILE, ENROLMENT_FILE, Agent
 from sync_agent.binding import Hardware
 from sync_agent.hardware import hardware
 from sync_agent.http_transport import HttpTransport
-from sync_agent.server_chain import newest_certificate, root_in
+from sync_agent.server_chain import newest_certificate, roots_in
 from sync_agent.session import Session
 from sync_agent.succession import bind, made_elsewhere
 from sync_agent.sync_result import SyncResult
@@ -136,14 +136,14 @@ async def _server(url: str, invitation: Invitation, transport: Transport) -> Hos
     if not response.is_ours or response.status != _OK:
         raise error_in(response, url)
     chain = parse_chain(response.body)
-    root = root_in(chain, invitation.matches)
-    if root is None:
+    roots = roots_in(chain, invitation.matches)
+    if roots is None or not invitation.matches(territory_id(roots.now)):
         raise Refused(
             Code.WRONG_TERRITORY,
             f"the code was not made for the system that answers at {url}; nothing was given to it",
         )
-    certificate = Certificate.parse(newest_certificate(chain, root, territory_id(root)).payload or b"")
-    return Host(root, certificate.signing, certificate.agreement, chain)
+    certificate = Certificate.parse(newest_certificate(chain, roots.now, roots.territory).payload or b"")
+    return Host(roots.first, certificate.signing, certificate.agreement, chain)
 
 
 async def let_in(
@@ -201,7 +201,7 @@ async def let_in(
 async def _check_free(folder: Path, replica: Replica) -> None:
     """An enrolment that was cut may have left entries; those of another territory do not mix with this one's."""
     for entry in await replica.store.scan_kinds([Kind.CERTIFICATE]):
-        if entry.header.author != replica.door.root:
+        if entry.header.author not in replica.door.roots:
             raise BadInput(
                 Code.ALREADY_ENROLLED,
                 f"{folder} holds what another territory's server sent; choose an empty folder",

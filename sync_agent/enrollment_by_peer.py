@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from protocol.errors import Code, NoAnswer, PeerFault, Refused
+from protocol.identity import territory_id
 from protocol.introduction import NONCE_BYTES, knock
 from protocol.invitation import Invitation, parse_code
 from protocol.messages import parse_chain
@@ -30,7 +31,7 @@ from sync_agent.office import RUNS_A_SCHOOL
 from sync_agent.peer_sync import Tell, sync_with
 from sync_agent.peer_transport import PeerTransport
 from sync_agent.reading_key import tend_reading_keys
-from sync_agent.server_chain import root_in
+from sync_agent.server_chain import roots_in
 from sync_agent.sync_result import SyncResult
 
 
@@ -95,17 +96,17 @@ async def _host(invitation: Invitation, transport: PeerTransport, entropy: Entro
     chain = parse_chain(answer.body)
     if not chain:
         raise _nobody(transport)
-    root = root_in(chain, invitation.matches)
-    if root is None:
+    roots = roots_in(chain, invitation.matches)
+    if roots is None or not invitation.matches(territory_id(roots.now)):
         where = transport.address.authority
         raise Refused(Code.WRONG_TERRITORY, f"the code was not made for what answers at {where}; it was given nothing")
-    door = Door(root)
+    door = Door(roots.first)
     for entry in chain:
         if door.examine(entry).outcome is Outcome.ADMIT:
             door.learn(entry)
     for authority in door.authorities():
         if authority.tls_sha256 == certificate and authority.role in RUNS_A_SCHOOL:
-            return Host(root, authority.key, authority.agreement, chain)
+            return Host(roots.first, authority.key, authority.agreement, chain)
     raise PeerFault(Code.WRONG_KEY, f"the device at {transport.address.authority} has no right to let anybody in")
 
 

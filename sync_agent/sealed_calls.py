@@ -27,7 +27,7 @@ from protocol.wire import RECONCILE_PATH, SYNC_PATH, Call
 from sync_agent.answers import error_in
 from sync_agent.app import Agent
 from sync_agent.network.trouble import Seen, Trouble
-from sync_agent.server_chain import newest_certificate
+from sync_agent.server_chain import newest_certificate, root_after
 from sync_agent.transport import Transport
 
 MISDIRECTED: Final = 421
@@ -127,7 +127,8 @@ class SealedCalls:
         """Take a server's chain, if it proves a newer certificate under our root."""
         replica = self._agent.replica
         entries = parse_chain(chain)
-        shown = newest_certificate(entries, replica.door.root, replica.territory)
+        root = root_after(entries, replica.door.root_now, replica.territory)
+        shown = newest_certificate(entries, root, replica.territory)
         known, known_at = await newest_server(replica)
         if (shown.header.at, shown.id) <= (known_at, known.grant):
             raise PeerFault(
@@ -142,11 +143,14 @@ class SealedCalls:
 
 async def newest_server(replica: Replica) -> tuple[Authority, int]:
     """The server's keys by its newest certificate that is not revoked, and that certificate's `at`."""
-    cut = (await replica.view(replica.territory)).roster.cut
+    roster = (await replica.view(replica.territory)).roster
     servers = [
         authority
         for authority in replica.door.authorities()
-        if authority.role is Role.SERVER and authority.space == replica.territory and authority.key not in cut
+        if authority.role is Role.SERVER
+        and authority.space == replica.territory
+        and authority.key not in roster.cut
+        and authority.grant not in roster.held_back
     ]
     entries = await replica.store.get([authority.grant for authority in servers])
     dated = [(entries[authority.grant].header.at, authority) for authority in servers if authority.grant in entries]

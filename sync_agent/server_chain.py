@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from protocol.entry import Entry, Kind, signature_holds
 from protocol.errors import Code, PeerFault, Refused
 from protocol.identity import territory_id
 from protocol.messages import parse_chain
+from protocol.root_rotation import rotations_in
 from protocol.server_tls import Binding
 from protocol.structure import Certificate
 
@@ -33,10 +35,46 @@ def newest_certificate(chain: tuple[Entry, ...], root: bytes, territory: bytes) 
     return max(certificates, key=lambda entry: (entry.header.at, entry.id))
 
 
-def root_in(chain: tuple[Entry, ...], is_ours: IsOurs) -> bytes | None:
-    """The root of our territory, if a certificate in the chain names it as its author; nothing is proven by that."""
-    authors = {entry.header.author for entry in chain if entry.header.kind == Kind.CERTIFICATE}
-    return next((root for root in authors if is_ours(territory_id(root))), None)
+@dataclass(frozen=True, slots=True)
+class Roots:
+    """The first root of a territory, whose hash is its id, and the one in force as a chain shows it."""
+
+    first: bytes
+    now: bytes
+
+    @property
+    def territory(self) -> bytes:
+        """The territory's id."""
+        return territory_id(self.first)
+
+
+def roots_in(chain: tuple[Entry, ...], is_ours: IsOurs) -> Roots | None:
+    """The roots of our territory, if the chain names one of them that is ours; of its certificates nothing is proven.
+
+    A code names the root that was in force when it was made; what a device has pinned is the first one.
+    """
+    names = {entry.header.author for entry in chain if entry.header.kind in (Kind.CERTIFICATE, Kind.ROOT_ROTATION)}
+    ours = next((root for root in names if is_ours(territory_id(root))), None)
+    if ours is None:
+        return None
+    first = now = ours
+    rotations = rotations_in(chain)
+    for entry, rotation in reversed(rotations):
+        if rotation.root == first:
+            first = entry.header.author
+    for entry, rotation in rotations:
+        if entry.header.author == now:
+            now = rotation.root
+    spaces = {entry.header.space for entry, _ in rotations}
+    return Roots(first, now) if spaces <= {territory_id(first)} else None
+
+
+def root_after(chain: tuple[Entry, ...], root: bytes, territory: bytes) -> bytes:
+    """The root in force to who trusts `root` and is shown a chain: each one has named the next."""
+    for entry, rotation in rotations_in(chain):
+        if (entry.header.author, entry.header.space) == (root, territory):
+            root = rotation.root
+    return root
 
 
 def is_of_our_server(tls_certificate: bytes, is_ours: IsOurs) -> bool:
@@ -46,10 +84,10 @@ def is_of_our_server(tls_certificate: bytes, is_ours: IsOurs) -> bool:
         if binding is None:
             return False
         chain = parse_chain(binding.chain)
-        root = root_in(chain, is_ours)
-        if root is None:
+        roots = roots_in(chain, is_ours)
+        if roots is None:
             return False
-        newest = newest_certificate(chain, root, territory_id(root))
+        newest = newest_certificate(chain, roots.now, roots.territory)
         return binding.is_by(Certificate.parse(newest.payload or b"").signing)
     except (PeerFault, Refused):
         return False

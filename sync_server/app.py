@@ -76,10 +76,19 @@ class Server:
             writes_receipts=True,
         )
 
+    async def take_certificate(self, certificate: bytes) -> None:
+        """Go on under another certificate for the same keys. Raises `LocalFailure`."""
+        self.territory = replace(self.territory, certificate=certificate)
+        self.territory.write(self.folder)
+        await self._go_on()
+
     async def take_next_keys(self) -> None:
         """Go on under the keys that a rotation made and a certificate in the set names."""
         self.territory, self.keys = await _with_next_keys(self.folder, self.territory, self.keys, self.store)
-        chain = (await _certificate(self.store, self.territory),)
+        await self._go_on()
+
+    async def _go_on(self) -> None:
+        chain = await _chain(self.replica, self.territory)
         self.space_keeper = SpaceKeeper(self.replica, self.keys.agreement, self.grant, self.write, entropy=self.entropy)
         self.responder.station = self._station(chain)
         with contextlib.suppress(LocalFailure):  # a full disk: the next opening does it
@@ -119,10 +128,10 @@ class Server:
         entropy: Entropy,
     ) -> Self:
         """The server over a replica that is open, with its store. Raises `LocalFailure`."""
-        certificate = await _certificate(store, territory)
+        chain = await _chain(replica, territory)
         holdings = Holdings(store, replica.content)
         await holdings.load()
-        server = cls(folder, territory, keys, store, replica, holdings, (certificate,), now_ms=now_ms, entropy=entropy)
+        server = cls(folder, territory, keys, store, replica, holdings, chain, now_ms=now_ms, entropy=entropy)
         await server.contacts.load()
         await server.reports.load()
         return server
@@ -191,11 +200,12 @@ def _stays(_mark: str) -> bool:
     return True
 
 
-async def _certificate(store: SqliteStore, territory: Territory) -> Entry:
-    found = await store.get([territory.certificate])
-    if territory.certificate not in found:
+async def _chain(replica: Replica, territory: Territory) -> tuple[Entry, ...]:
+    """The server's certificate, after the rotations that lead to the root that signed it."""
+    chain = await replica.credentials([territory.certificate])
+    if territory.certificate not in {entry.id for entry in chain}:
         raise LocalFailure(Code.DAMAGED, "the store lacks this server's own certificate")
-    return found[territory.certificate]
+    return chain
 
 
 @asynccontextmanager

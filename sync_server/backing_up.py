@@ -19,7 +19,9 @@ from typing import Final, Self
 
 from protocol.entry import Kind
 from protocol.errors import BadInput, Code, LocalFailure, Refused
-from protocol.identity import SigningKey, territory_id
+from protocol.identity import territory_id
+from protocol.kit import Kit
+from protocol.messages import parse_chain
 from protocol.replica.command import run_command
 from protocol.replica.console import Notices
 from protocol.replica.disk import Disk
@@ -129,7 +131,7 @@ async def restore(
     passphrase = None if passphrase_file is None else passphrase_in(passphrase_file)
     kit = kit_in(kit_file, passphrase)
     head = await asyncio.to_thread(read_head, file)
-    if kit.root.public != head.root or territory_id(head.root) != head.territory:
+    if (kit.first_root or kit.root.public) != head.root or territory_id(head.root) != head.territory:
         raise Refused(Code.WRONG_TERRITORY, f"{kit_file} is the kit of another territory than “{head.name}”")
     check_folder(folder)
     make_room(folder)
@@ -139,7 +141,7 @@ async def restore(
         make_room(folder)
         note_unfinished(folder)
         await asyncio.to_thread(_unpack, file, folder)
-        await _begin_generation(folder, head, kit.root, now_ms=now_ms, entropy=entropy)
+        await _begin_generation(folder, head, kit, now_ms=now_ms, entropy=entropy)
         return {}
 
     @asynccontextmanager
@@ -166,16 +168,18 @@ def _unpack(file: Path, folder: Path) -> None:
     disk.flush_folders([KEYS_FOLDER, *sorted(places), *([PACKS] if places else []), "."])
 
 
-async def _begin_generation(
-    folder: Path, head: Head, root: SigningKey, *, now_ms: Callable[[], int], entropy: Entropy
-) -> None:
+async def _begin_generation(folder: Path, head: Head, kit: Kit, *, now_ms: Callable[[], int], entropy: Entropy) -> None:
     generation = entropy(GENERATION_BYTES)
     ServerKeys.read(folder)
     store = await SqliteStore.open(folder)
     try:
         replica = await Replica.open(head.root, store, await PackFolder.open(folder, store))
+        if kit.chain:
+            await replica.admit(parse_chain(kit.chain), source=kit.root.public, now_ms=now_ms())
+        if replica.door.root_now != kit.root.public:
+            raise Refused(Code.WRONG_TERRITORY, "this kit has been replaced by a newer one; use that")
         draft = Draft(head.territory, Kind.GENERATION, None, Generation(generation).encode())
-        await replica.write([draft], author=root, now_ms=now_ms(), entropy=entropy, unsent=False)
+        await replica.write([draft], author=kit.root, now_ms=now_ms(), entropy=entropy, unsent=False)
     finally:
         await store.close()
     Territory(head.name, head.root, head.certificate, generation).write(folder)

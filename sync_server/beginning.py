@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from protocol.errors import BadInput, Code
-from protocol.identity import territory_id
 from protocol.replica.command import run_command
 from protocol.replica.console import Notices
 from protocol.replica.office.names import name_of
@@ -46,7 +45,7 @@ async def begin(
         if place is not None:
             tell(_advice(place, protected=passphrase is not None))
         return {
-            "territory": territory_id(known.root.public).hex(),
+            "territory": known.territory.hex(),
             "fingerprint": " ".join(words_of_kit(known)),
             "kit": str(recover if place is None else place),
         }

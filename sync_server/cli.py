@@ -394,6 +394,26 @@ async def rotate_server(call: Call, *, kit: KitFile, passphrase_file: KitPassphr
     return await _run(call, "rotate server", _with_kit({}, call, kit, passphrase_file), lasting=True)
 
 
+@PROGRAM.command("rotate root")
+async def rotate_root(
+    call: Call,
+    *,
+    kit: KitFile,
+    passphrase_file: KitPassphrase = None,
+    new_kit: Annotated[str, typer.Option(metavar="FILE", help="Where the new kit goes; the old one is worth nothing.")],
+    new_passphrase_file: Annotated[
+        str | None, typer.Option(metavar="FILE", help="A file with the passphrase that protects the new kit.")
+    ] = None,
+) -> JSON:
+    """Give the territory another root, after a theft of the kit. May be repeated with the same files if it was cut."""
+    from sync_server.new_root import NewKit  # noqa: PLC0415 — loaded only when needed
+
+    params = _with_kit({}, call, kit, passphrase_file)
+    made = NewKit(Path(kit), passphrase_file, Path(new_kit), new_passphrase_file, secrets.token_bytes)
+    done = await _run(call, "rotate root", {**params, **made.params()}, lasting=True)
+    return made.keep(done)
+
+
 @PROGRAM.command("audit")
 async def audit(call: Call) -> JSON:
     """Who changed rights, keys and spaces, when: what the entries say, which nobody can take back."""

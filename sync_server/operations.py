@@ -41,6 +41,8 @@ from sync_server.handlers.proofs import check_proof
 from sync_server.handlers.rewrapping import check_kit, rewrap
 from sync_server.handlers.rotation import rotate_server
 from sync_server.handlers.second_factor import drop_second_factor, set_second_factor
+from sync_server.handlers.rewrapping import rewrap
+from sync_server.handlers.rotation import rotate_root, rotate_server
 from sync_server.handlers.upkeep import repair, totals, verify
 from sync_server.handlers.waiting import list_waiting, rule
 
@@ -354,6 +356,14 @@ async def _rotate_server(server: Server, params: Params, outgoing: Outgoing) -> 
     return {"server": made.hex()}
 
 
+async def _rotate_root(server: Server, params: Params, outgoing: Outgoing) -> JSON:
+    new_root, new_recovery = (bytes.fromhex(_text(params, key)) for key in ("new_root", "new_recovery"))
+    new = Kit("", SigningKey(new_root), AgreementKey(new_recovery))
+    chain = await rotate_root(server, _kit(params), new)
+    await outgoing.progress("devices follow at their next call; codes that were made before are refused from now on")
+    return {"chain": chain.hex(), "version": len(server.replica.door.roots) - 1}
+
+
 async def _audit(server: Server, _params: Params, _outgoing: Outgoing) -> JSON:
     return [
         {
@@ -477,6 +487,7 @@ _COMMANDS: Final[Mapping[str, Command]] = {
     "lost": _lost,
     "rewrap": _rewrap,
     "rotate server": _rotate_server,
+    "rotate root": _rotate_root,
     "audit": _audit,
     "waiting": _waiting,
     "accept": _accept,

@@ -140,7 +140,7 @@ class Keyring:
 async def cuts_of(replica: Replica, space: bytes) -> bytes | None:
     """What a key of this space made now would say of the revocations in it, above it and below it."""
     near = {*replica.door.lineage(space), *replica.door.below(space)}
-    revocations = await replica.store.scan_kinds([Kind.REVOKE])
+    revocations = await replica.store.scan_kinds([Kind.REVOKE, Kind.ROOT_ROTATION])
     return cuts_digest(entry.id for entry in revocations if entry.header.space in near)
 
 
@@ -173,9 +173,12 @@ def _wrap_drafts(
 
 
 async def recovery_keys(replica: Replica) -> list[bytes]:
-    """The newest recovery key, if there is one."""
+    """The newest recovery key that a root in force has named, if there is one."""
     found = []
+    held_back = (await replica.view(replica.territory)).roster.held_back
     for entry in await replica.store.scan_kinds([Kind.RECOVERY_KEY]):
+        if entry.id in held_back:
+            continue
         try:
             found.append((entry.header.at, entry.id, RecoveryKey.parse(entry.payload or b"").agreement))
         except PeerFault:

@@ -25,6 +25,7 @@ from protocol.replica.interfaces import ContentStore, EntryStore, Held, Position
 from protocol.replica.passage import Passage, names_awaited
 from protocol.replica.views import Basis, SpaceView, Views
 from protocol.rights import Authority, Door
+from protocol.root_rotation import rotations_in
 from protocol.sorted_records import SortedRecords
 from protocol.structure import SpaceRecord
 
@@ -33,7 +34,7 @@ V = TypeVar("V")
 Entropy = Callable[[int], bytes]
 """Fresh randomness: how many bytes → the bytes."""
 
-_DOOR_KINDS = (Kind.CERTIFICATE, Kind.GRANT, Kind.SUCCESSOR, Kind.SPACE, Kind.ERASE)
+_DOOR_KINDS = (Kind.ROOT_ROTATION, Kind.CERTIFICATE, Kind.GRANT, Kind.SUCCESSOR, Kind.SPACE, Kind.ERASE)
 _CACHED_RECORDS = 128
 _SLICE_ENTRIES = 128
 _CLOCK_MARK = "clock"
@@ -259,6 +260,9 @@ class Replica:
         for made in await self.store.scan_kinds([Kind.SPACE]):
             makers.setdefault(SpaceRecord.parse(made.payload or b"").space_of(made, self.territory), made)
         found: dict[bytes, Entry] = {}
+        if len(self.door.roots) > 1:
+            rotations = rotations_in(await self.store.scan_kinds([Kind.ROOT_ROTATION]))
+            found = {entry.id: entry for entry, said in rotations if said.root in self.door.roots}
         missing: set[bytes] = set()
         pending = list(ids)[::-1]
         # Iterative, because a machine may have been cloned more often than the interpreter may recurse.

@@ -26,7 +26,10 @@ KEPT_ENTRIES: Final = 50_000
 """Folds of so many entries are kept: some 60 MB at most, where a server has many large classes."""
 
 _EMPTY_WEIGHT: Final = 8
-_HEEDED_ABOVE: Final = frozenset({Kind.CERTIFICATE, Kind.GRANT, Kind.SUCCESSOR, Kind.REVOKE, Kind.ERASE})
+_HEEDED_ABOVE: Final = frozenset(
+    {Kind.CERTIFICATE, Kind.GRANT, Kind.SUCCESSOR, Kind.REVOKE, Kind.ROOT_ROTATION, Kind.ERASE}
+)
+_CUTTING: Final = frozenset({Kind.REVOKE, Kind.ROOT_ROTATION})
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,7 @@ class _Above:
     def add(self, entries: Sequence[Entry]) -> None:
         self.count += len(entries)
         self.heeded += sum(entry.header.kind in _HEEDED_ABOVE for entry in entries)
-        self.revokes = self.revokes or any(entry.header.kind == Kind.REVOKE for entry in entries)
+        self.revokes = self.revokes or any(entry.header.kind in _CUTTING for entry in entries)
         self.erasures += [entry for entry in entries if entry.header.kind == Kind.ERASE]
 
 
@@ -96,7 +99,7 @@ class Views:
         if basis is not None and basis == Basis(count, _counts(above, weighs=basis.weighs), basis.weighs):
             return None
         own = [stored.entry for stored in await self._store.scan(space)]
-        weighs = any(each.revokes for each in above) or any(entry.header.kind == Kind.REVOKE for entry in own)
+        weighs = any(each.revokes for each in above) or any(entry.header.kind in _CUTTING for entry in own)
         sets = [each.erasures for each in above]
         counts = _counts(above, weighs=False)
         if weighs:

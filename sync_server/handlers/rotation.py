@@ -1,10 +1,12 @@
-"""The server gets new keys under the same root, and its old ones are cut off: by the kit, in memory (§5).
+"""New keys for the server under the same root, or another root for the territory: by the kit, in memory (§5).
 
 Rules:
 - the new keys are durable beside the old before an entry names them, and take their place after it: whatever is cut
   short, the next opening finds which of the two the set names;
 - what the old key had written stays, its grants included; what turns up under it later is held back;
-- devices meet the new certificate at their next call, and never believe an older one again.
+- devices meet the new certificate at their next call, and never believe an older one again;
+- another root is said by the old one and agreed to by the new one, which certifies the server again; what else turns up
+  under the old root is held back, and codes that were made before are refused.
 """
 
 from __future__ import annotations
@@ -13,8 +15,11 @@ from protocol.entry import Kind
 from protocol.errors import BadInput, Code
 from protocol.identity import SEED_BYTES
 from protocol.kit import Kit
+from protocol.limits import MAX_ROTATION_HEADS
+from protocol.messages import encode_chain
 from protocol.replica.replica import Draft
-from protocol.structure import MAX_HEADS, Certificate, Revocation
+from protocol.root_rotation import RootRotation
+from protocol.structure import MAX_HEADS, Certificate, RecoveryKey, Revocation
 from sync_server.app import Server
 from sync_server.data_folder import NEXT_KEYS_FILE
 from sync_server.handlers.rewrapping import check_kit, write_as_root
@@ -47,3 +52,40 @@ async def rotate_server(server: Server, kit: Kit) -> bytes:
     await server.take_next_keys()
     await server.space_keeper.tend(server.replica.door.spaces())
     return keys.signing.public
+
+
+async def rotate_root(server: Server, old: Kit, new: Kit) -> bytes:
+    """The root of `new` takes over from that of `old`; the rotations so far, as they are sent, for the new kit.
+
+    May be repeated after it was cut short. Raises `BadInput(BAD_KIT | USAGE)`, `LocalFailure`.
+    """
+    replica = server.replica
+    if replica.door.root_now != new.root.public:
+        check_kit(server, old)
+        await _hand_over(server, old, new)
+    territory = replica.territory
+    certificate = Certificate(server.keys.signing.public, server.keys.agreement.public)
+    entries = await write_as_root(
+        server,
+        new,
+        [
+            Draft(territory, Kind.CERTIFICATE, None, certificate.encode()),
+            Draft(territory, Kind.RECOVERY_KEY, None, RecoveryKey(new.recovery.public).encode()),
+        ],
+    )
+    await server.take_certificate(entries[0].id)
+    await server.space_keeper.tend(replica.door.spaces())
+    chain = await replica.credentials([entries[0].id])
+    return encode_chain([entry for entry in chain if entry.header.kind == Kind.ROOT_ROTATION])
+
+
+async def _hand_over(server: Server, old: Kit, new: Kit) -> None:
+    replica = server.replica
+    # all of them where rights begin: a server that is made anew gets these one by one, and in no order
+    said = [entry.id for entry in await server.store.authored(replica.territory, old.root.public)]
+    below = [space for space in replica.door.spaces() if space != replica.territory]
+    heads = (*said, *[tip for space in below for tip in await replica.tips(space, old.root.public)])
+    if len(heads) > MAX_ROTATION_HEADS:
+        raise BadInput(Code.USAGE, f"the old root has signed too much for this version: {len(heads)} things")
+    rotation = RootRotation.agreed(new.root, replica.territory, old.root.public, len(replica.door.roots), heads)
+    await write_as_root(server, old, [Draft(replica.territory, Kind.ROOT_ROTATION, None, rotation.encode())])

@@ -20,9 +20,10 @@ from blake3 import blake3
 
 from protocol.entry import Kind
 from protocol.errors import BadInput, Code
-from protocol.identity import SEED_BYTES, AgreementKey, SigningKey, territory_id, words_of
+from protocol.identity import SEED_BYTES, AgreementKey, SigningKey, words_of
 from protocol.kit import Kit, parse_kit, write_kit
 from protocol.limits import MAX_KIT_BYTES, SALT_BYTES
+from protocol.messages import parse_chain
 from protocol.replica.packs import DAMAGED, PACKS, PARTS, PackFolder
 from protocol.replica.private_file import remove_private, write_private
 from protocol.replica.replica import Draft, Entropy, Replica
@@ -62,7 +63,7 @@ async def begin_territory(
 
 def words_of_kit(kit: Kit) -> tuple[str, str, str]:
     """The three words by which people recognise a territory."""
-    return words_of(territory_id(kit.root.public))
+    return words_of(kit.territory)
 
 
 def kit_in(path: Path, passphrase: str | None) -> Kit:
@@ -82,10 +83,12 @@ async def _begin(folder: Path, kit: Kit, *, now_ms: Callable[[], int], entropy: 
     keys = ServerKeys.create(entropy(SEED_BYTES), entropy(SEED_BYTES), entropy(CAPABILITY_KEY_BYTES))
     keys.write(folder)
     generation = entropy(GENERATION_BYTES)
-    territory = territory_id(kit.root.public)
+    territory, first_root = kit.territory, kit.first_root or kit.root.public
     store = await SqliteStore.open(folder)
     try:
-        replica = await Replica.open(kit.root.public, store, await PackFolder.open(folder, store))
+        replica = await Replica.open(first_root, store, await PackFolder.open(folder, store))
+        if kit.chain:
+            await replica.admit(parse_chain(kit.chain), source=kit.root.public, now_ms=now_ms())
         payloads = (
             (Kind.CERTIFICATE, Certificate(keys.signing.public, keys.agreement.public).encode()),
             (Kind.RECOVERY_KEY, RecoveryKey(kit.recovery.public).encode()),
@@ -100,7 +103,7 @@ async def _begin(folder: Path, kit: Kit, *, now_ms: Callable[[], int], entropy: 
         )
     finally:
         await store.close()
-    Territory(kit.name, kit.root.public, certificate.id, generation).write(folder)
+    Territory(kit.name, first_root, certificate.id, generation).write(folder)
     remove_private(folder / UNFINISHED_FILE)
 
 

@@ -9,19 +9,22 @@ from random import Random
 
 import pytest
 
-from protocol.clock import milliseconds_of
-from protocol.entry import Kind
+from protocol.clock import at_from, milliseconds_of
+from protocol.entry import Kind, compose
 from protocol.errors import PeerFault
 from protocol.hand_in_keys import content_key_of
+from protocol.identity import AgreementKey, SigningKey
 from protocol.replica.memory import MemoryPacks, MemoryStore
 from protocol.replica.replica import Replica
 from protocol.rights import Authority
 from protocol.roles import Role
-from protocol.structure import Revocation
+from protocol.structure import Certificate, Revocation
 from protocol.work import ContentRef, ItemKind, Revision
 from sync_agent.reading_key import reading_keys
+from sync_agent.sealed_calls import newest_server
 from sync_server.app import opened
 from sync_server.handlers.territory import kit_in
+from sync_server.new_root import NewKit
 from tests.harness.attack import attack
 from tests.harness.history import NOW_MS, YEAR_MS, World, Writer
 from tests.harness.office_devices import town
@@ -123,3 +126,33 @@ async def test_a_server_of_yesterday_is_not_believed_by_who_has_met_todays(tmp_p
             _ANSWERS[:] = [yesterday.keys.signing.public]
             with pytest.raises(PeerFault):
                 await here.sync(machine)
+
+
+@attack("root compromise", off={"protocol.roster._rotations": lambda *_: ()})
+async def test_who_has_the_old_kit_makes_no_server_and_no_administrator_any_more(tmp_path: Path) -> None:
+    async with town(tmp_path) as here:
+        machine = await here.device("machine")
+        stolen = kit_in(tmp_path / "server" / "kit", None)
+        here.office.clock.advance(60_000)
+        made = NewKit(tmp_path / "server" / "kit", None, tmp_path / "kit-2", None, os.urandom)
+        keys = {"root": stolen.root.seed.hex(), "recovery": stolen.recovery.seed.hex()}
+        await here.office.do("rotate root", **keys, **made.params())
+        await here.sync(machine)
+        # the thief signs under the old root, dated as they like, and a stick brings it
+        server, replica = here.office.server, machine.agent.replica
+        thief, seal = SigningKey(os.urandom(32)), AgreementKey(os.urandom(32))
+        payload = Certificate(thief.public, seal.public).encode()
+        for ahead_ms in (-YEAR_MS, 120_000):
+            forged = compose(
+                author=stolen.root,
+                space=replica.territory,
+                kind=Kind.CERTIFICATE,
+                grant=None,
+                at=at_from(here.office.clock() + ahead_ms, 0),
+                payload=payload,
+                salt=os.urandom(16),
+            )
+            await replica.admit([forged], source=b"a stick", now_ms=here.office.clock())
+            assert (await newest_server(replica))[0].key == server.keys.signing.public
+            assert thief.public not in {each.key for each in await replica.authorities(thief.public)}
+            assert forged.id in (await replica.view(replica.territory)).roster.held_back

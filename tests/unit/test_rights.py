@@ -89,8 +89,11 @@ def test_an_entry_whose_grant_has_not_arrived_waits_for_it(world: World) -> None
 
 def test_an_entry_without_a_grant_is_refused_unless_the_root_wrote_it(world: World, door: Door) -> None:
     stranger = Writer(world.new_key(), Role.MACHINE, world.classes[0], None)
-    entry = world.say(stranger, world.classes[0], Kind.HAND_IN, b"\x80")
+    entry = world.say(stranger, world.classes[0], Kind.REVISION, b"\x80")
     assert door.examine(entry).code is Code.MISSING_GRANT
+    # what a root may write waits for the rotation that would make the stranger one
+    entry = world.say(stranger, world.classes[0], Kind.HAND_IN, b"\x80")
+    assert (door.examine(entry).outcome, door.examine(entry).missing) == (Outcome.WAIT, stranger.key.public)
 
 
 def test_an_entry_under_somebody_elses_grant_is_refused(world: World) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from protocol.entry import Kind
 from protocol.errors import BadInput, Code
+from protocol.identity import territory_id
 from protocol.invitation import SECRET_BYTES, Invitation
 from protocol.limits import MAX_INVITED_DEVICES, MAX_SPACES_PER_INVITE
 from protocol.replica.office.bureau import Office
@@ -53,7 +54,7 @@ async def invite(office: Office, wanted: Wanted) -> Invited:
     ):
         raise BadInput(Code.USAGE, "a head teacher's code is for a school: give its UAI as --space")
     await _check_person(office, wanted)
-    invitation = Invitation.create(office.replica.territory, office.entropy(SECRET_BYTES))
+    invitation = Invitation.create(territory_id(office.replica.door.root_now), office.entropy(SECRET_BYTES))
     expires_ms = office.now_ms() + wanted.lifetime_ms
     until_ms = None if wanted.stay_ms is None else office.now_ms() + wanted.stay_ms
     record = Invite(

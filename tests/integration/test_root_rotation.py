@@ -1,0 +1,194 @@
+"""A territory takes another root: devices follow, old codes and the old kit are worth nothing, the new kit rebuilds."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from protocol.entry import Entry, Kind
+from protocol.errors import BadInput, Code, Refused
+from protocol.identity import AgreementKey, SigningKey
+from protocol.kit import Kit, parse_kit, write_kit
+from protocol.messages import parse_chain
+from protocol.replica.memory import MemoryPacks, MemoryStore
+from protocol.replica.replica import Replica
+from protocol.wire import Call
+from sync_agent.enrollment import enroll
+from sync_agent.sealed_calls import newest_server
+from sync_agent.wraps import readers_of
+from sync_server.app import opened
+from sync_server.handlers.territory import begin_territory, kit_in
+from sync_server.new_root import NewKit
+from tests.harness.commands import Desk
+from tests.harness.office_devices import Town, town
+from tests.harness.wire import MemoryTransport
+
+
+class Rotated:
+    """A class that has worked under its first root, and the kits of both."""
+
+    def __init__(self, here: Town, folder: Path) -> None:
+        self.here, self.folder = here, folder
+        self.old = kit_in(folder / "server" / "kit", None)
+
+    async def begin(self) -> None:
+        office = self.here.office
+        self.person = await office.add_person("Mme Petit", "teacher")
+        self.pupil = await office.add_person("Léa", "pupil")
+        self.teacher, self.machine = await self.here.device("teacher", self.person), await self.here.device("machine")
+        self.item = await self.here.assignment(self.teacher)
+        await self.here.sync(self.machine)
+        self.old_code = await office.invite("machine")
+        office.clock.advance(60_000)
+
+    async def rotate(self, old: Path | None = None, name: str = "kit-2") -> Any:
+        """What the command does."""
+        place = old or self.folder / "server" / "kit"
+        before = kit_in(place, None)
+        made = NewKit(place, None, self.folder / name, None, os.urandom)
+        keys = {"root": before.root.seed.hex(), "recovery": before.recovery.seed.hex()}
+        done = made.keep(await self.here.office.do("rotate root", **keys, **made.params()))
+        self.here.office.clock.advance(60_000)
+        return done
+
+    @property
+    def new(self) -> Kit:
+        return kit_in(self.folder / "kit-2", None)
+
+    async def enrol(self, code: str, name: str) -> Any:
+        """A new device, through the front door."""
+        self.here.office.server.responder.add_handler(Call.ENROLL, self.here.office.enrolment.answer)
+        return await enroll(
+            self.folder / name,
+            "http://server.test",
+            code,
+            name,
+            now_ms=self.here.office.clock,
+            entropy=Random(name).randbytes,
+            connect=lambda _: MemoryTransport(self.here.frontage),
+        )
+
+
+@pytest.fixture
+async def scene(tmp_path: Path) -> AsyncIterator[Rotated]:
+    async with town(tmp_path) as here:
+        found = Rotated(here, tmp_path)
+        await found.begin()
+        yield found
+
+
+async def test_devices_follow_and_work_goes_on(scene: Rotated) -> None:
+    assert (await scene.rotate())["version"] == 1
+    work = (await scene.here.work(scene.machine, scene.item, scene.pupil)).hex()
+    await scene.here.sync(scene.machine, scene.teacher)
+    for device in (scene.machine, scene.teacher):
+        replica = device.agent.replica
+        assert replica.door.root_now == scene.new.root.public
+        assert (await newest_server(replica))[0].grant == scene.here.office.server.grant
+        assert await device.agent.keyring.current(scene.here.space) is not None
+    assert await Desk(scene.teacher.agent).files("open-hand-in", id=work)
+    readers = await readers_of(scene.machine.agent.replica, scene.here.space)
+    assert scene.new.recovery.public in readers
+    assert scene.old.recovery.public not in readers
+
+
+async def test_a_device_follows_through_several_roots_at_once(scene: Rotated) -> None:
+    await scene.rotate()
+    assert (await scene.rotate(scene.folder / "kit-2", "kit-3"))["version"] == 2
+    await scene.here.sync()
+    third = kit_in(scene.folder / "kit-3", None)
+    assert scene.machine.agent.replica.door.roots == (
+        scene.old.root.public,
+        scene.new.root.public,
+        third.root.public,
+    )
+
+
+async def test_a_code_from_before_is_refused_and_a_new_one_lets_in(scene: Rotated) -> None:
+    await scene.rotate()
+    with pytest.raises(Refused) as caught:
+        await scene.enrol(scene.old_code, "late")
+    assert caught.value.code is Code.WRONG_TERRITORY
+    code = await scene.here.office.invite("machine")
+    enrolled = await scene.enrol(code, "new")
+    assert enrolled.territory == scene.here.office.server.replica.territory
+    assert scene.here.space in enrolled.spaces
+
+
+async def test_the_old_kit_does_nothing_any_more(scene: Rotated) -> None:
+    await scene.rotate()
+    keys = {"root": scene.old.root.seed.hex(), "recovery": scene.old.recovery.seed.hex()}
+    for command in ("rewrap", "rotate server"):
+        with pytest.raises(BadInput) as caught:
+            await scene.here.office.do(command, **keys, person=None, space=[])
+        assert caught.value.code is Code.BAD_KIT
+
+
+async def test_a_rotation_that_was_cut_is_taken_up_again_with_the_same_files(scene: Rotated) -> None:
+    place = scene.folder / "server" / "kit"
+    made = NewKit(place, None, scene.folder / "kit-2", None, os.urandom)
+    keys = {"root": scene.old.root.seed.hex(), "recovery": scene.old.recovery.seed.hex()}
+    await scene.here.office.do("rotate root", **keys, **made.params())  # and the answer is lost
+    assert scene.new.chain == b""
+    assert (await scene.rotate())["version"] == 1
+    assert scene.new.chain
+    await scene.here.sync()
+
+
+async def test_the_new_kit_rebuilds_a_server_that_devices_follow(scene: Rotated) -> None:
+    await scene.rotate()
+    await scene.here.sync(scene.machine)  # the teacher's laptop is off, and still believes in the first root
+    reborn = scene.folder / "reborn"
+    reborn.mkdir()
+    clock = scene.here.office.clock
+    await begin_territory(reborn, scene.new, kit_file=None, passphrase=None, now_ms=clock, entropy=os.urandom)
+    async with opened(reborn, now_ms=clock, entropy=os.urandom) as server:
+        assert server.replica.territory == scene.here.office.server.replica.territory
+        scene.here.frontage.responder = server.responder
+        await scene.here.sync(scene.teacher, scene.machine, scene.teacher)
+        assert scene.teacher.agent.replica.door.root_now == scene.new.root.public
+        assert "Léa" in {p.name for p in (await server.replica.view(scene.here.space)).roster.persons.values()}
+
+
+async def test_the_set_does_not_depend_on_when_the_rotation_arrives(scene: Rotated) -> None:
+    await scene.rotate()
+    server = scene.here.office.server
+    entries = [stored.entry for space in server.replica.door.spaces() for stored in await server.store.scan(space)]
+    shuffled = Random(3).sample(entries, len(entries))
+    late = [*(e for e in shuffled if e.header.kind != Kind.ROOT_ROTATION), *of_kind(entries, Kind.ROOT_ROTATION)]
+    for order in (shuffled, late):
+        replica = await Replica.open(scene.old.root.public, MemoryStore(), MemoryPacks())
+        await replica.admit(order, source=b"x", now_ms=scene.here.office.clock())
+        assert await replica.fingerprint(replica.territory) == await server.replica.fingerprint(replica.territory)
+        assert replica.door.root_now == scene.new.root.public
+
+
+def of_kind(entries: list[Entry], kind: Kind) -> list[Entry]:
+    return [entry for entry in entries if entry.header.kind == kind]
+
+
+@pytest.mark.parametrize("passphrase", [None, "quatre mots de passe longs"])
+def test_a_kit_of_a_later_root_is_read_as_it_was_written(passphrase: str | None) -> None:
+    draw = Random(7).randbytes
+    for chain in (b"", b"\x00", draw(700)):
+        kit = Kit("Cher", SigningKey(draw(32)), AgreementKey(draw(32)), chain, draw(32))
+        text = write_kit(kit, passphrase=passphrase, salt=draw(16))
+        read = parse_kit(text, passphrase=passphrase)
+        assert (read.root.seed, read.recovery.seed, read.chain, read.first_root, read.territory) == (
+            kit.root.seed,
+            kit.recovery.seed,
+            chain,
+            kit.first_root,
+            kit.territory,
+        )
+
+
+async def test_what_the_kit_holds_of_the_rotations_proves_them(scene: Rotated) -> None:
+    await scene.rotate()
+    (rotation,) = parse_chain(scene.new.chain)
+    assert (rotation.header.kind, rotation.header.author) == (Kind.ROOT_ROTATION, scene.old.root.public)
