@@ -40,7 +40,9 @@ _REGISTERS_AT_ONCE: Final = 128
 _ENTRIES_PER_BUNDLE: Final = 8192
 _WASTE_BYTES: Final = 16 * MiB
 _WASTE_SHARE: Final = 4
-_IN_CLEAR: Final = frozenset({Kind.CERTIFICATE, Kind.GRANT, Kind.SUCCESSOR, Kind.SPACE_KEY, Kind.SPACE_WRAP})
+_IN_CLEAR: Final = frozenset(
+    {Kind.ROOT_ROTATION, Kind.CERTIFICATE, Kind.GRANT, Kind.SUCCESSOR, Kind.SPACE_KEY, Kind.SPACE_WRAP}
+)
 """What may stand in a bundle's preface: keys and ids. A `space` entry has a name."""
 
 
