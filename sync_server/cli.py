@@ -410,7 +410,11 @@ async def rotate_root(
 
     params = _with_kit({}, call, kit, passphrase_file)
     made = NewKit(Path(kit), passphrase_file, Path(new_kit), new_passphrase_file, secrets.token_bytes)
-    done = await _run(call, "rotate root", {**params, **made.params()}, lasting=True)
+    try:
+        done = await _run(call, "rotate root", {**params, **made.params()}, lasting=True)
+    except BadInput:
+        made.forget()
+        raise
     return made.keep(done)
 
 

@@ -14,7 +14,7 @@ from protocol.identity import SEED_BYTES, AgreementKey, SigningKey
 from protocol.kit import Kit, write_kit
 from protocol.limits import SALT_BYTES
 from protocol.replica.operation import JSON
-from protocol.replica.private_file import write_private
+from protocol.replica.private_file import remove_private, write_private
 from protocol.replica.replica import Entropy
 from sync_server.handlers.territory import kit_in, passphrase_in, words_of_kit
 
@@ -36,7 +36,8 @@ class NewKit:
         self._passphrase = None if passphrase_file is None else passphrase_in(Path(passphrase_file))
         old = kit_in(old_place, None if old_passphrase_file is None else passphrase_in(Path(old_passphrase_file)))
         first = old.first_root or old.root.public
-        if place.exists():
+        self._made_here = not place.exists()
+        if not self._made_here:
             self._kit = kit_in(place, self._passphrase)
             if self._kit.first_root != first or self._kit.root.public == old.root.public:
                 raise BadInput(Code.USAGE, f"{place} exists already; choose another file with --new-kit")
@@ -47,6 +48,11 @@ class NewKit:
     def params(self) -> Mapping[str, JSON]:
         """The new keys, for whoever has the store open."""
         return {"new_root": self._kit.root.seed.hex(), "new_recovery": self._kit.recovery.seed.hex()}
+
+    def forget(self) -> None:
+        """Take the file away again, if it was made here: nothing names its keys."""
+        if self._made_here:
+            remove_private(self._place)
 
     def keep(self, done: JSON) -> JSON:
         """Complete the file with the rotations that prove the new root."""
