@@ -39,10 +39,8 @@ from sync_server.handlers.losses import lost
 from sync_server.handlers.members import list_devices
 from sync_server.handlers.proofs import check_proof
 from sync_server.handlers.rewrapping import check_kit, rewrap
-from sync_server.handlers.rotation import rotate_server
-from sync_server.handlers.second_factor import drop_second_factor, set_second_factor
-from sync_server.handlers.rewrapping import rewrap
 from sync_server.handlers.rotation import rotate_root, rotate_server
+from sync_server.handlers.second_factor import drop_second_factor, set_second_factor
 from sync_server.handlers.upkeep import repair, totals, verify
 from sync_server.handlers.waiting import list_waiting, rule
 
