@@ -99,6 +99,8 @@ TREE_TROUBLE_MARK: Final = "coursework-trouble"
 
 _THREADS: Final = 3
 _DAY_MS: Final = 24 * 3600 * 1000
+KEEPS_REPORTS: Final = frozenset({Role.TEACHER, Role.HEAD, Role.RELAY})
+"""Whose devices pass on how others are."""
 READS_HAND_INS: Final = frozenset({Role.TEACHER, Role.RELAY})
 
 

@@ -21,7 +21,7 @@ from protocol.bundle import NONCE_BYTES, BundleWriter, Index, PackNote, Register
 from protocol.coursework import HandInState, live_content
 from protocol.entry import Entry, Kind
 from protocol.limits import BUNDLE_TARGET_BYTES, PAGE_BYTES, MiB
-from protocol.register import RegisterKind, compose_register
+from protocol.register import RegisterKind
 from protocol.replica.holdings import Need
 from protocol.replica.interfaces import PackInfo, RegisterRow
 from protocol.replica.operation import Incoming, Outgoing
@@ -29,10 +29,7 @@ from protocol.space_keys import SpaceSecret
 from sync_agent.app import CARRIED_MARKS, Agent
 from sync_agent.courier_survey import Card, keeps_reports, survey
 from sync_agent.erasing import destroy_erased
-from sync_agent.health import LastSync, health_of
-
-REPORT_AGE_MS: Final = 3600 * 1000
-"""A health report is written again when the disk's copy is older."""
+from sync_agent.health import REPORT_AGE_MS, own_report
 
 _READ_BYTES: Final = MiB
 _ENTRIES_AT_ONCE: Final = 256
@@ -183,7 +180,7 @@ async def _reports(agent: Agent, cards: Iterable[Card]) -> dict[bytes, list[Regi
     for card in cards:
         for note in card.index.registers:
             there[note.device] = max(there.get(note.device, 0), note.at_ms)
-    rows = [await _own_report(agent)]
+    rows = [await own_report(agent)]
     if await keeps_reports(agent):
         rows += [row for row in await agent.replica.store.registers(RegisterKind.HEALTH) if row.device != agent.device]
     found: dict[bytes, list[RegisterRow]] = {}
@@ -198,20 +195,6 @@ async def _reports(agent: Agent, cards: Iterable[Card]) -> dict[bytes, list[Regi
         if near is not None:
             found.setdefault(near, []).append(row)
     return found
-
-
-async def _own_report(agent: Agent) -> RegisterRow:
-    """How this device is, dated by the server's clock as far as it is known."""
-    store, content = agent.replica.store, agent.replica.content
-    last = await LastSync.read(store)
-    skew_ms = 0 if last is None else last.skew_ms
-    entries, entry_bytes = await store.unsent_totals()
-    packs = sum(pack.size for pack in await content.unsent_packs())
-    health = await health_of(agent, entries, entry_bytes + packs, None, skew_ms=skew_ms)
-    at_ms = max(0, agent.now_ms() - skew_ms)
-    device = agent.keys.signing
-    data = compose_register(device, RegisterKind.HEALTH, device.public, at_ms, health.encode()).data
-    return RegisterRow(RegisterKind.HEALTH, device.public, device.public, at_ms, data)
 
 
 async def _on_the_way(agent: Agent, space: bytes) -> list[bytes]:

@@ -29,13 +29,12 @@ from protocol.limits import MAX_BUNDLE_INDEX_BYTES, MAX_BUNDLE_PREFACE_BYTES
 from protocol.replica.operation import FileData, FileEnd, FileStart, Incoming, Restart
 from protocol.roles import Role
 from protocol.space_keys import SpaceSecret
-from sync_agent.app import Agent
+from sync_agent.app import KEEPS_REPORTS, Agent
 
 COURIER: Final = b"courier"
 """Under this name the quarantine keeps what a disk brought too early."""
 
 _MAX_CARD_BYTES: Final = HEAD_BYTES + MAX_BUNDLE_PREFACE_BYTES + MAX_BUNDLE_INDEX_BYTES + 16 + TRAILER_BYTES
-_KEEPS_REPORTS: Final = frozenset({Role.TEACHER, Role.HEAD, Role.RELAY})
 _READS_HAND_INS: Final = frozenset({Role.TEACHER, Role.RELAY})
 
 _log = logging.getLogger(__name__)
@@ -107,7 +106,7 @@ async def key_of(agent: Agent, head: Head) -> SpaceSecret | None:
 
 async def keeps_reports(agent: Agent) -> bool:
     """Whether other devices' health is this device's to carry: it flows up, never down to pupils' machines."""
-    return await agent.role() in _KEEPS_REPORTS
+    return await agent.role() in KEEPS_REPORTS
 
 
 class Wishes:

@@ -18,11 +18,13 @@ from protocol.canonical import Value
 from protocol.errors import Code, PeerFault
 from protocol.fields import Fields
 from protocol.limits import MAX_NAME_CHARS, MAX_SEEN_CHARS
-from protocol.register import Health
-from protocol.replica.interfaces import EntryStore
+from protocol.register import Health, RegisterKind, compose_register
+from protocol.replica.interfaces import EntryStore, RegisterRow
 from sync_agent.app import HEALTH_MARK, LAST_SYNC_MARK, Agent
 from sync_agent.network.trouble import Seen, seen_as
 
+REPORT_AGE_MS: Final = 3600 * 1000
+"""A report is carried only to who has none of the last hour."""
 _ROUGHLY: Final = 8
 _MINUTE_MS: Final = 60_000
 _SKEW_WORTH_SAYING_MS: Final = 2 * _MINUTE_MS
@@ -123,3 +125,17 @@ class LastSync:
         if self.seen is not None:
             value |= {"trouble": self.seen.trouble.value, "about": self.seen.about[:MAX_SEEN_CHARS]}
         return {LAST_SYNC_MARK: canonical.encode(value)}
+
+
+async def own_report(agent: Agent) -> RegisterRow:
+    """How this device is, dated by the server's clock as far as it is known."""
+    store, content = agent.replica.store, agent.replica.content
+    last = await LastSync.read(store)
+    skew_ms = 0 if last is None else last.skew_ms
+    entries, entry_bytes = await store.unsent_totals()
+    packs = sum(pack.size for pack in await content.unsent_packs())
+    health = await health_of(agent, entries, entry_bytes + packs, None, skew_ms=skew_ms)
+    at_ms = max(0, agent.now_ms() - skew_ms)
+    device = agent.keys.signing
+    data = compose_register(device, RegisterKind.HEALTH, device.public, at_ms, health.encode()).data
+    return RegisterRow(RegisterKind.HEALTH, device.public, device.public, at_ms, data)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from blake3 import blake3
@@ -28,10 +28,11 @@ from protocol.messages import InlinePack, Offer, SyncAnswer, SyncRequest, Upload
 from protocol.replica.holdings import Need
 from protocol.replica.interfaces import PackInfo, Position
 from protocol.rights import Authority
-from sync_agent.app import READS_HAND_INS, Agent
+from sync_agent.app import KEEPS_REPORTS, READS_HAND_INS, Agent
 from sync_agent.copies import Copies, note_forgotten
 from sync_agent.cursors import shown_cursors
 from sync_agent.deflating import own_levels
+from sync_agent.health import REPORT_AGE_MS, LastSync, own_report
 from sync_agent.meeting import common_spaces
 from sync_agent.peer_calls import PeerCalls
 from sync_agent.peer_news import news_marks
@@ -110,6 +111,7 @@ class PeerSession:
         self._generation: bytes | None = None
         self._cursors: dict[bytes, Position] = {}
         self._known: dict[bytes, int] = {}
+        self._reported_ms: int | None = None
         self._turn = asyncio.Lock()
 
     async def exchange(self) -> SyncResult:
@@ -142,7 +144,7 @@ class PeerSession:
         await self._reconcile_strange(done)
         for _ in range(MAX_REQUESTS):
             request, sending, packs = await self._compose(done)
-            answer = await self._calls.sync(request)
+            answer = await self._calls.sync(replace(request, registers=await self._reports()))
             self._note_sent(done, request, sending, answer)
             moved = await self._take(done, answer)
             moved |= await self._work_off(done, answer, packs)
@@ -196,6 +198,18 @@ class PeerSession:
             levels=await own_levels(self.agent),
         )
         return request, sending, {pack.hash: pack for pack in (*inline, *offers)}
+
+    async def _reports(self) -> tuple[bytes, ...]:
+        """This device's health, for one that passes it on, while the server is out of reach; seldom (R10)."""
+        now_ms = self.agent.now_ms()
+        if self._reported_ms is not None and 0 <= now_ms - self._reported_ms < REPORT_AGE_MS:
+            return ()
+        last = await LastSync.read(self.agent.replica.store)
+        theirs = await self.agent.replica.authorities(self.device.key)
+        if (last is not None and last.reachable) or all(grant.role not in KEEPS_REPORTS for grant in theirs):
+            return ()
+        self._reported_ms = now_ms
+        return ((await own_report(self.agent)).data,)
 
     async def _news(self, spaces: Sequence[bytes]) -> tuple[list[Entry], dict[bytes, int]]:
         """Entries that the peer is not known to hold, in order of arrival, and where they lead."""

@@ -14,10 +14,12 @@ from protocol.entry import Kind
 from protocol.errors import Code, NoAnswer, PeerFault, Refused
 from protocol.introduction import introduction
 from protocol.messages import SyncRequest, parse_chain
+from protocol.register import Health, RegisterKind, stored_register
 from protocol.replica.interfaces import EntryStore
 from protocol.roles import Role
 from protocol.structure import Revocation
 from protocol.wire import SYNC_PATH
+from sync_agent.health import LastSync
 from sync_agent.lan_tls import DiallerContext
 from sync_agent.meeting import meet, secrets_of
 from sync_agent.peer_calls import PeerCalls
@@ -236,3 +238,25 @@ async def test_secrets_are_ids_of_entries_and_no_public_name(room: Classroom) ->
     secrets = await secrets_of(teacher.agent)
     assert set(secrets.values()) == {room.space, room.territory.schools[0]}
     assert not set(secrets) & {room.territory.id, room.territory.schools[0]}
+
+
+async def test_a_teachers_laptop_carries_work_health_and_receipts_between_school_and_home(room: Classroom) -> None:
+    teacher, machine, other = await room.teacher(), await room.machine(), await room.machine()
+    task = await assignment(room, teacher, machine, other)
+    await machine.agent.replica.store.set_marks(LastSync(None, reachable=False, skew_ms=0).marks())
+    work = await room.hand_in(machine, task, WORK)
+    await exchange(machine.agent, other.agent)
+    assert not await other.agent.replica.store.registers(RegisterKind.HEALTH), "a pupils' PC hears of nobody's health"
+    await exchange(machine.agent, teacher.agent)
+
+    room.territory.clock.advance(8 * 3600 * 1000)
+    await teacher.session.sync()  # at home, in the evening
+    server = room.territory.replica
+    assert (await server.view(room.space)).coursework.hand_ins[work].at_server
+    reports = {row.device: row for row in await server.store.registers(RegisterKind.HEALTH)}
+    said = Health.parse(stored_register(reports[machine.agent.device].data).body)
+    assert (said.name, said.backlog_entries > 0) == (machine.agent.enrolment.device_name, True)
+
+    room.territory.clock.advance(10 * 3600 * 1000)
+    await exchange(machine.agent, teacher.agent)  # next morning
+    assert (await work_of(machine, room, work)).at_server
