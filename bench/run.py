@@ -2,7 +2,7 @@
 
 usage: run.py [ROW…] [--corpus DIR] [--corpus-label TEXT] [--work DIR] [--out FILE] [--rest SECONDS]
 
-Rows: first-sync quiet silent admission roster at-rest health-page watched-folder courier lan reconcile reborn
+Rows: first-sync quiet silent admission roster at-rest start health-page watched-folder courier lan reconcile reborn
 reflate sealing transfer; all when none is named. `--corpus` (may be repeated) adds a catalogue of your own to
 first-sync and reflate; transfer measures those instead of generated ones: over a thin line what has 40 MB at most,
 edits in what is larger. Exit code 1 if a goal was missed.
@@ -35,6 +35,7 @@ from bench import (
     roster,
     sealing,
     silent,
+    start,
     transfer,
     watched_folder,
 )
@@ -52,6 +53,7 @@ ROWS: Final[Mapping[str, Row]] = {
     "admission": admission.measure,
     "roster": roster.measure,
     "at-rest": at_rest.measure,
+    "start": start.measure,
     "health-page": health_page.measure,
     "watched-folder": watched_folder.measure,
     "courier": courier.measure,

@@ -196,6 +196,8 @@ class Agent:
         """Whether content is not fetched for want of room on the disk."""
         self.evicted: set[tuple[bytes, bytes]] = set()
         """Content of (space, stream) that made way for other."""
+        self.without_copies = 0
+        """How many titles have no readable copy in DIR/coursework, because the disk budget has no room for it."""
         self.backup_ms: int | None = None
         """When the server's newest proven backup was begun, as it last said."""
         self.fetch_now: Callable[[], Awaitable[object]] | None = None

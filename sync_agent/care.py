@@ -77,6 +77,11 @@ async def doctor(agent: Agent, outgoing: Outgoing) -> dict[str, JSON]:
             f"{len(agent.evicted)} contents made way for others, within what content may take of the disk; "
             "they are fetched when somebody opens them"
         )
+    if agent.without_copies:
+        await outgoing.progress(
+            f"{agent.without_copies} titles have no copy in “coursework”, within what content may take of the disk; "
+            "the portal, `cat` and `checkout` open them"
+        )
     if (sentence := budget_sentence(agent)) is not None:
         await outgoing.progress(sentence)
     return _verdict([*_keys(agent), *[problem async for problem in _state(agent)]])

@@ -3,13 +3,14 @@
 Rules:
 - files of kinds that run as programs, or hide some, are left out and named in a text file: they reach a machine through
   the portal, `cat` and `checkout`, where a person asks for them. The list is data, and the territory's to change later;
+- with a budget for the disk, copies take what content leaves of it: what was published or opened last is there;
 - a person's own version of a file is kept beside the published one, under a name with the date of the edit.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -53,6 +54,18 @@ class Wanted:
     size: int
     stream: bytes
     data: bytes | None = None
+
+
+def fitting(sizes: Mapping[bytes, int], used_ms: Mapping[bytes, int], room_bytes: int | None) -> set[bytes]:
+    """Which titles have a readable copy within `room_bytes`, those used last before others; all where it is None."""
+    if room_bytes is None:
+        return set(sizes)
+    found = set()
+    for item in sorted(sizes, key=lambda item: (-used_ms[item], item)):
+        if sizes[item] <= room_bytes:
+            room_bytes -= sizes[item]
+            found.add(item)
+    return found
 
 
 def is_denied(path: str) -> bool:

@@ -43,7 +43,7 @@ from sync_agent.coursework_folder import (
     remove_ours,
     write_files,
 )
-from sync_agent.coursework_rules import Wanted, wanted_files
+from sync_agent.coursework_rules import Wanted, fitting, wanted_files
 from sync_agent.file_notes import FileNote, decode_notes, encode_notes
 from sync_agent.reading import need_of, read_checked, with_ancestors
 from sync_agent.scheduler import wait
@@ -194,9 +194,14 @@ class Materializer:
         for gone in shown.keys() - items.keys():
             await self._guarded(self._remove(gone, shown.pop(gone)))
         complete = await self._complete(items.values())
+        fits = await self._fitting(complete)
+        for left_out in complete.keys() - fits:
+            if left_out in shown:
+                await self._guarded(self._remove(left_out, shown.pop(left_out)))
+        self._agent.without_copies = len(complete) - len(fits)
         for item in items.values():
             version = complete.get(item.id)
-            if version is None:
+            if version is None or item.id not in fits:
                 continue
             before, now = shown.get(item.id), _named(item, version, shown)
             if thorough or before != now:
@@ -234,6 +239,20 @@ class Materializer:
                     found[item.id] = version
                     break
         return found
+
+    async def _fitting(self, complete: Mapping[bytes, Version]) -> set[bytes]:
+        """The items that have a copy within the disk budget, of which the store comes first."""
+        budget_bytes = self._agent.room_limits.budget_bytes
+        if budget_bytes is None:
+            return set(complete)
+        contents = {item: version.record.content for item, version in complete.items()}
+        used_ms = {
+            item: max(version.at_ms, await self._agent.opened_ms(contents[item].stream))
+            for item, version in complete.items()
+        }
+        _, _, taken = await self._agent.replica.content.totals()
+        sizes = {item: content.size for item, content in contents.items()}
+        return fitting(sizes, used_ms, max(0, budget_bytes - taken))
 
     async def _guarded(self, work: Awaitable[None]) -> None:
         """Do one title's work; what the disk does not let happen now is tried again later, a full disk ends all."""

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from protocol.roles import Role
-from sync_agent.app import TREE_FILES_MARKS, TREE_MARKS, TREE_TROUBLE_MARK, Agent
+from sync_agent.app import TREE_FILES_MARKS, TREE_MARKS, TREE_TROUBLE_MARK, Agent, RoomLimits
 from sync_agent.coursework_rules import NOTICE_NAME
 from sync_agent.materializer import Materializer
 from sync_agent.status import coursework_status
@@ -397,6 +397,31 @@ async def test_too_little_room_is_told_and_leaves_what_was_there(pair: Pair) -> 
     assert files_of(pair.cm1 / "Eau")["index.html"].endswith(b" bis")
     async with opened(pair.room, "renard") as agent:
         assert await agent.replica.store.mark(TREE_TROUBLE_MARK) is None
+
+
+async def test_copies_count_in_the_disk_budget_and_an_edit_outlives_the_copy(pair: Pair) -> None:
+    for title in ("Ancien", "Nouveau"):
+        await pair.publish({"page.html": title.encode() * 2_000}, title=title)
+    await pair.refresh()
+    (pair.cm1 / "Ancien" / "mes notes.txt").write_text("à moi", encoding="utf-8")
+
+    async def within(budget_bytes: int | None) -> list[str]:
+        """What doctor tells, once the tree has been brought within a budget."""
+        async with opened(pair.room, "renard") as agent:
+            taken = (await agent.replica.content.totals())[2]
+            agent.room_limits = RoomLimits(None if budget_bytes is None else taken + budget_bytes)
+            await Materializer(agent, reserve_bytes=0).refresh(thorough=False)
+            desk = Desk(agent)
+            await desk.ask("doctor")
+            return desk.told
+
+    told = await within(20_000)
+    assert sorted(path.name for path in pair.cm1.glob("*/*")) == ["mes notes.txt", "page.html"]
+    assert (pair.cm1 / "Nouveau" / "page.html").is_file(), "what came last has its copy"
+    assert any("1 titles have no copy" in line for line in told)
+    assert not any("no copy" in line for line in await within(None))
+    assert (pair.cm1 / "Ancien" / "page.html").is_file()
+    assert (pair.cm1 / "Ancien" / "mes notes.txt").read_text(encoding="utf-8") == "à moi"
 
 
 async def test_a_device_without_rights_keeps_what_it_has(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:

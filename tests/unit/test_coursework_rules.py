@@ -12,7 +12,7 @@ from protocol.chunking import chunk_list, cut, stream_id
 from protocol.limits import MAX_PATH_COMPONENT_BYTES
 from protocol.manifest import ManifestEntry
 from protocol.portable_names import check_portable, portable_name
-from sync_agent.coursework_rules import NOTICE_NAME, dated_name, is_denied, local_time, wanted_files
+from sync_agent.coursework_rules import NOTICE_NAME, dated_name, fitting, is_denied, local_time, wanted_files
 from sync_agent.space_folders import compared, free_name
 
 EDITED = dt.datetime(2026, 11, 24, 10, 12, tzinfo=dt.UTC)
@@ -98,3 +98,17 @@ def test_a_free_name_differs_as_every_file_system_compares(name: str, taken: lis
 def test_a_second_title_of_a_name_is_numbered() -> None:
     assert free_name("Volcans", ["VOLCANS", "Volcans (2)"]) == "Volcans (3)"
     assert free_name("Chapitre 1.5", ["Chapitre 1.5"]) == "Chapitre 1.5 (2)"
+
+
+def test_within_a_budget_what_was_used_last_has_a_copy_and_without_one_everything_has() -> None:
+    sizes = {b"old": 40, b"new": 50, b"huge": 500, b"tiny": 10}
+    used_ms = {b"old": 1, b"new": 9, b"huge": 8, b"tiny": 2}
+    assert fitting(sizes, used_ms, None) == set(sizes)
+    assert fitting(sizes, used_ms, 60) == {b"new", b"tiny"}
+    assert fitting(sizes, used_ms, 600) == set(sizes)
+    assert fitting(sizes, used_ms, 0) == set()
+
+
+@given(st.dictionaries(st.binary(max_size=3), st.integers(0, 100), max_size=12), st.integers(0, 300))
+def test_copies_never_take_more_than_there_is_room_for(sizes: dict[bytes, int], room_bytes: int) -> None:
+    assert sum(sizes[item] for item in fitting(sizes, sizes, room_bytes)) <= room_bytes
