@@ -199,7 +199,7 @@ async def grant(call: Call, *, device: DeviceOption = None, person: PersonOption
     return await _run(call, "grant", {"device": device, "person": person, "space": space})
 
 
-@PROGRAM.command("ungrant", said="withdrawn; the devices learn it with their next sync")
+@PROGRAM.command("ungrant", said="withdrawn; nothing more of these spaces reaches them, what they hold stays")
 async def ungrant(call: Call, *, device: DeviceOption = None, person: PersonOption = None, space: Spaces) -> JSON:
     """Withdraw a device, or somebody and their devices, from some spaces."""
     return await _run(call, "ungrant", {"device": device, "person": person, "space": space})

@@ -289,6 +289,11 @@ def main() -> int:
     if not course.is_dir():
         print(f"{course} is not a folder", file=sys.stderr)
         return 2
+    if not any(path.is_file() for path in course.rglob("*")):
+        print(f"{course} holds no file to publish", file=sys.stderr)
+        return 2
+    # asked to end, the demo clears away as it does at its own end
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     with stage() as here:
         try:
             play(here, course)
