@@ -6,25 +6,48 @@ docs/protocol.md, "Sealed hand-ins".
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import Final
 
 from protocol.coursework import Work
 from protocol.errors import PeerFault
 from protocol.identity import AgreementKey
-from protocol.roles import PersonRole
+from protocol.roles import PersonRole, Role
 from protocol.roster import Roster
 from protocol.sealing import unwrap_key, wrap_info, wrap_key
 from protocol.work import Wraps
 
 
-def teachers_keys(roster: Roster) -> dict[bytes, list[bytes]]:
-    """The reading keys of each teacher of a space, by person, newest first."""
+def teachers_keys(roster: Roster, *, now_ms: int | None = None, for_good: bool = False) -> dict[bytes, list[bytes]]:
+    """The reading keys of each teacher of a space, by person, newest first.
+
+    Without those whose stay was meant to end before `now_ms`; with `for_good`, without all whose stay is meant to end.
+    """
+    ends = _ends(roster)
     found = {}
     for person, keys in sorted(roster.reading_keys.items()):
+        end_ms = ends.get(person)
+        if end_ms is not None and (for_good or (now_ms is not None and end_ms <= now_ms)):
+            continue
         # who teaches in the whole school stands on the school's list, not on the class's
         listed = roster.persons.get(person)
         if listed is None or listed.role is PersonRole.TEACHER:
             found[person] = list(reversed(keys))
     return found
+
+
+def _ends(roster: Roster) -> dict[bytes, int | None]:
+    """When the stay of each person with a grant here is meant to end: None for who has one for good."""
+    ends: dict[bytes, int | None] = {}
+    for authority in roster.authorities:
+        if authority.person is not None and authority.role in _READERS and authority.key not in roster.cut:
+            known = ends.get(authority.person, 0)
+            ends[authority.person] = (
+                None if known is None or authority.until_ms is None else max(known, authority.until_ms)
+            )
+    return ends
+
+
+_READERS: Final = frozenset({Role.TEACHER, Role.HEAD})
 
 
 def info_of(work: Work) -> bytes:

@@ -81,7 +81,7 @@ async def hand_in(
     content_key = agent.entropy(CONTENT_KEY_BYTES)
     content = await _seal(agent, item.space, content_key, files, incoming)
     async with agent.writing:
-        readers = await readers_of(agent.replica, item.space)
+        readers = await readers_of(agent.replica, item.space, agent.now_ms())
         info = wrap_info(space=item.space, item=item.id, person=person, author=agent.device, commitment=content.stream)
         record = HandIn(content, item.shown.id)
         hand_in_draft = Draft(

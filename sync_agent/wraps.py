@@ -5,7 +5,8 @@ Rules:
 - until a teacher has opened a hand-in, the machine that made it keeps the content key, and wraps it for every reader
   who came later; the receipt frees it of the key, the names of the files stay;
 - only this device's own wraps count as done: another's might not open;
-- what has been opened is wrapped for teachers who come later by the devices of those who can open it.
+- what has been opened is wrapped for teachers who come later by the devices of those who can open it;
+- who stands in for somebody is given what is handed in until the end of the stay, and nothing that was opened before.
 """
 
 from __future__ import annotations
@@ -60,12 +61,12 @@ def mark_of(hand_in: bytes) -> str:
     return f"{HAND_IN_MARKS}{hand_in.hex()}"
 
 
-async def readers_of(replica: Replica, space: bytes) -> list[bytes]:
+async def readers_of(replica: Replica, space: bytes, now_ms: int | None = None) -> list[bytes]:
     """The keys to which a hand-in of this space is wrapped now: its teachers', and recovery's at the end.
 
     Of more than `MAX_READERS_PER_HAND_IN`, every teacher's newest key comes before anybody's second.
     """
-    of_teachers = teachers_keys((await replica.view(space)).roster).values()
+    of_teachers = teachers_keys((await replica.view(space)).roster, now_ms=now_ms).values()
     in_turn = [key for rank in zip_longest(*of_teachers) for key in rank if key is not None]
     return [*list(dict.fromkeys(in_turn))[:MAX_READERS_PER_HAND_IN], *await recovery_keys(replica)]
 
@@ -93,7 +94,7 @@ async def _pass_on(agent: Agent) -> int:
         }
         if not mine:
             continue
-        others = [theirs for theirs in teachers_keys(view.roster).values() if mine.isdisjoint(theirs)]
+        others = [theirs for theirs in teachers_keys(view.roster, for_good=True).values() if mine.isdisjoint(theirs)]
         for work in view.coursework.hand_ins.values() if others else ():
             lacking = [theirs for theirs in others if work.readers.keys().isdisjoint(theirs)]
             if not work.opened or not lacking or len(drafts) == _PASSED_ON_AT_ONCE:
@@ -140,7 +141,7 @@ async def _late_wrap(agent: Agent, work: Work, content_key: bytes) -> list[Draft
         entry for key in (agent.device, *agent.former) for entry in await agent.replica.store.authored(work.space, key)
     ]
     done = set(_wrapped(written, work.id))
-    readers = [reader for reader in await readers_of(agent.replica, work.space) if reader not in done]
+    readers = [reader for reader in await readers_of(agent.replica, work.space, agent.now_ms()) if reader not in done]
     wraps = wraps_for(readers, content_key, info_of(work), agent.entropy)
     if not wraps.wraps:
         return []

@@ -54,7 +54,7 @@ async def close_space(server: Server, kit: Kit | None, space: bytes, *, unopened
     if found.unopened and not unopened_too:
         raise BadInput(
             Code.NOT_YET,
-            f"{found.unopened} pieces of work have been opened by nobody; say --unopened-too if they may go",
+            f"nobody has opened {found.unopened} of the hand-ins; say --unopened-too if they may go",
         )
     await write_as_root(server, kit, [Draft(above, Kind.ERASE, None, Erasure(space).encode())])
     return found

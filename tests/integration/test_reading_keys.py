@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -11,11 +12,14 @@ from protocol.entry import Kind
 from protocol.errors import Code, Refused
 from protocol.kit import Argon2Cost
 from protocol.roles import PersonRole, Role
-from protocol.structure import Revocation
+from protocol.structure import Grant, Revocation
 from sync_agent.reading_key import new_phrase, open_with_phrase
+from sync_agent.session import Session
 from sync_agent.wraps import readers_of
-from tests.harness.classroom import WORK, Classroom, Device, assignment, classroom
+from tests.harness.classroom import WORK, Classroom, Device, assignment, classroom, open_device
 from tests.harness.commands import Desk
+from tests.harness.territory import new_device
+from tests.harness.wire import MemoryTransport
 
 CHEAP = Argon2Cost(8, 1, 1)
 
@@ -199,3 +203,31 @@ async def test_a_teacher_who_has_lost_every_device_and_the_paper_is_given_earlie
     assert [entry.header.author for entry in said if entry.header.target == bytes.fromhex(work)][-1] == (
         head.agent.device
     )
+
+
+async def test_a_substitute_reads_what_is_handed_in_until_the_end_of_the_stay_and_nothing_from_before(
+    here: Class,
+) -> None:
+    territory, space, clock = here.room.territory, here.room.space, here.room.territory.clock
+    before = await here.work()
+    person = await territory.person("M. Durand", PersonRole.TEACHER, space)
+    keys = new_device(Random(77).randbytes)
+    end_ms = clock() + 1_000_000
+    grant = Grant(
+        keys.signing.public, keys.agreement.public, keys.tls.fingerprint, Role.TEACHER, person, None, end_ms
+    ).encode()
+    await territory.say(space, Kind.GRANT, grant)
+    agent = await open_device(here.room.folder / "substitute", territory, keys, "PC 9", 9)
+    way = MemoryTransport(here.room.frontage)
+    substitute = Device(agent, Session(agent, way), way)
+    here.room.devices.append(substitute)
+    await here.sync(substitute, here.machine, here.teacher, substitute)
+    during = await here.work(opened=False)
+    await here.sync(substitute)
+    assert await here.can_open(substitute, during)
+    assert not await here.can_open(substitute, before)
+    clock.advance(1_000_001)
+    after = await here.work(opened=False)
+    await here.sync(here.machine, substitute)
+    assert not await here.can_open(substitute, after)
+    assert await here.can_open(here.teacher, after)
