@@ -14,11 +14,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from protocol.entry import Entry
 from protocol.errors import NoAnswer, PeerFault, Refused, RelaisError
 from protocol.identity import SigningKey, TlsKey
 from protocol.messages import encode_chain
 from protocol.replica.http.tls import context_of
 from protocol.server_tls import BINDING, bound_tls_key
+from sync_agent.server_chain import Roots
 from tests.harness.attack import attack
 from tests.harness.fleet import pages_over
 from tests.harness.office_way import enrol_by, sync_by
@@ -83,7 +85,12 @@ async def test_a_false_server_with_a_copied_certificate_harvests_nothing(tmp_pat
                     await sync_by(made, tmp_path / "a", url)
 
 
-@attack("a fake server that harvests", off={"sync_agent.server_chain.root_in": lambda chain, _: chain[0].header.author})
+def whoever_signed(chain: tuple[Entry, ...], _is_ours: object) -> Roots:
+    """Any root is ours."""
+    return Roots(chain[0].header.author, chain[0].header.author)
+
+
+@attack("a fake server that harvests", off={"sync_agent.server_chain.roots_in": whoever_signed})
 async def test_a_server_that_was_born_under_another_root_harvests_nothing(tmp_path: Path) -> None:
     async with office(tmp_path / "server") as made, office(tmp_path / "thief") as thief:
         chain = encode_chain(thief.server.responder.station.chain)
