@@ -15,6 +15,7 @@ from protocol.errors import LocalFailure
 from protocol.replica.background import background
 from protocol.replica.eraser import SWEEP_INTERVAL_S, Destroyed, Eraser
 from sync_agent.app import HAND_IN_MARKS, Agent
+from sync_agent.drafts import Drafts
 from sync_agent.sign_in import TRIES_MARKS
 
 _log = logging.getLogger(__name__)
@@ -29,6 +30,7 @@ async def destroy_erased(agent: Agent) -> Destroyed:
     kept = {bytes.fromhex(key.removeprefix(HAND_IN_MARKS)): key for key in await store.marks(HAND_IN_MARKS)}
     works = await store.get(list(kept))
     await store.set_marks({kept[name]: None for name, work in works.items() if work.payload is None})
+    await Drafts(agent).sweep()
     tries = await store.marks(TRIES_MARKS)
     erased = (await agent.replica.view(agent.replica.territory)).roster.erased
     gone = [key for key in tries if bytes.fromhex(key.removeprefix(TRIES_MARKS)) in erased]

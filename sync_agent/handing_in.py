@@ -106,7 +106,7 @@ async def _seal(
     writer = SealWriter(content_key, [SealedFile(path, size) for path, size in files])
     build = await agent.replica.content.build(space, unsent=True, sealed=True)
     try:
-        chunks = _sealed_chunks(writer, files, incoming)
+        chunks = sealed_chunks(writer, files, incoming)
         refs = [ChunkRef(await build.chunk(chunk), len(chunk)) async for chunk in chunks]
         stream = await build.stream(tuple(refs))
         await build.finish()
@@ -116,7 +116,7 @@ async def _seal(
     return ContentRef(stream, sum(ref.length for ref in refs), 0)
 
 
-async def _sealed_chunks(
+async def sealed_chunks(
     writer: SealWriter, files: Sequence[tuple[str, int]], incoming: Incoming
 ) -> AsyncIterator[bytes]:
     """The sealed chunks of what comes, which must be `files` exactly."""

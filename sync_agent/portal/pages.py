@@ -17,10 +17,11 @@ from protocol.identity import words_of
 from protocol.manifest import ManifestEntry
 from protocol.portable_names import portable_form
 from protocol.receipt_code import proof_code
-from protocol.replica.operation import JSON
+from protocol.replica.operation import JSON, Params
 from protocol.roles import Role
 from protocol.work import ContentRef, ItemKind
 from sync_agent import parameters as given
+from sync_agent.drafts import Kept
 from sync_agent.health import LastSync
 from sync_agent.portal.delivery import deliver
 from sync_agent.portal.desk import ONCE_FIELD, Desk
@@ -161,7 +162,14 @@ class Pages:
             may_publish=visit.teaches and await self._shelf.may_publish(piece.room),
             rows=await self._rows(visit, piece),
             done=request.query.get("done"),
+            draft=await self._draft_of(visit, piece),
         )
+
+    async def _draft_of(self, visit: Visit, piece: Piece) -> Kept | None:
+        """What the person at this machine has begun for it."""
+        if visit.me is None or visit.teaches or not piece.is_assignment:
+            return None
+        return await self._shelf.drafts.find(visit.me.id, piece.item.id)
 
     async def visible(self, visit: Visit, request: web.Request) -> Piece:
         """The item of the address. Raises `BadInput(UNKNOWN_ITEM)`, for pupils also where it was withdrawn."""
@@ -248,6 +256,10 @@ class Pages:
         async def act() -> str:
             if not form.files.files:
                 raise BadInput(Code.NOTHING_TO_SEND, "there is no file to hand in")
+            if form.text("later"):
+                wanted = given.identifier(request.match_info, "item", Code.UNKNOWN_ITEM, "item")
+                await self._shelf.drafts.keep(chosen, wanted, form.files.sizes, form.files)
+                return f"/item/{item}?done=begun"
             sizes: list[JSON] = [[path, size] for path, size in form.files.sizes]
             done = await self._desk.do("hand-in", {"item": item, "person": person, "files": sizes}, form.files)
             return f"/work/{done['id']}?done=kept"
@@ -263,6 +275,29 @@ class Pages:
         if chosen not in visit.guarded:
             remember_who(response, chosen)
         return response
+
+    async def draft(self, request: web.Request) -> web.Response:
+        """Hand in what was kept for later, or put it away."""
+        fields = await self._desk.fields(request)
+        visit = await self._desk.visit(request)
+        piece = await self.visible(visit, request)
+        item, drafts = piece.item.id, self._shelf.drafts
+        kept = None if visit.me is None or visit.teaches else await drafts.find(visit.me.id, item)
+        if kept is None or visit.me is None:
+            raise BadInput(Code.NOTHING_TO_SEND, "nothing has been kept for later here")
+        person = visit.me.id
+        if fields.get("act") == "drop":
+            await drafts.drop(person, item)
+            return see(f"/item/{item.hex()}")
+        sizes: list[JSON] = [[path, size] for path, size in kept.files]
+        params: Params = {"item": item.hex(), "person": person.hex(), "files": sizes}
+
+        async def act() -> str:
+            done = await self._desk.do("hand-in", params, drafts.incoming(kept))
+            await drafts.drop(person, item)
+            return f"/work/{done['id']}?done=kept"
+
+        return see(await self._desk.once(fields.get(ONCE_FIELD, ""), act))
 
     async def works(self, request: web.Request) -> web.Response:
         """What was handed in: by the chosen person, or here by anybody; for a teacher, by assignment."""

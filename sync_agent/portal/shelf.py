@@ -23,6 +23,7 @@ from protocol.roster import Person, Roster
 from protocol.work import ContentRef, ItemKind
 from sync_agent.app import PROVEN_MARKS, REFUSED_MARKS, Agent
 from sync_agent.budget import Hold, Verdict
+from sync_agent.drafts import Drafts
 from sync_agent.handing_in import SealedLists, fate_marks, state_of
 from sync_agent.health import LastSync
 from sync_agent.portal.standing import Exchange
@@ -120,6 +121,7 @@ class Shelf:
         self._manifests = Manifests()
         self._sealed_lists = SealedLists()
         self.sign_in = SignInBook(agent)
+        self.drafts = Drafts(agent)
 
     # --- classes and people -------------------------------------------------------------------------------------------
 

@@ -88,6 +88,7 @@ def _pages_app(desk: Desk, table: Table) -> web.Application:
     get("/item/{item}", pages.item)
     get("/item/{item}/file/{path:.+}", pages.save)
     post("/item/{item}/hand-in", pages.hand_in)
+    post("/item/{item}/draft", pages.draft)
     post("/item/{item}/fetch", pages.fetch)
     get("/work", pages.works)
     get("/work/{work}", pages.work)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Browser, Page, expect
 
+from protocol.work import ItemKind
 from tests.harness.browser import accessibility_faults, chromium, visitor
 from tests.harness.classroom import classroom
 from tests.harness.portal import portal
@@ -54,6 +55,28 @@ async def test_a_pupil_touches_three_pictures_and_is_signed_out_by_the_page_itse
         await school.book.unlock(school.room.space, school.lea)
         await school.agree()
         await expect(page.get_by_role("heading", name="Bonjour Léa")).not_to_be_visible()
+        assert somebody.complaints == []
+
+
+async def test_a_pupil_keeps_work_for_later_and_hands_it_in(
+    school: SignedClass, browser: Browser, tmp_path: Path
+) -> None:
+    item = (await school.room.publish(school.teacher, {"a.txt": b"a"}, kind=ItemKind.ASSIGNMENT)).item
+    await school.agree()
+    (tmp_path / "recit.txt").write_text("Il etait une fois")
+    async with portal(school.pc.agent) as surfer, visitor(browser) as somebody:
+        page = await somebody.page()
+        await page.goto(f"{surfer.origin}/sign-in/{school.tom.hex()}")
+        await page.get_by_label("Ton code secret").fill("4711")
+        await page.get_by_role("button", name="Oui, je suis Tom").click()
+        await expect(page.get_by_role("heading", name="Bonjour Tom")).to_be_visible()
+        await page.goto(f"{surfer.origin}/item/{item.hex()}")
+        await page.get_by_label("Tes fichiers").set_input_files(tmp_path / "recit.txt")
+        await page.get_by_role("button", name="Garder pour plus tard").click()
+        await expect(page.get_by_role("heading", name="Commencé")).to_be_visible()
+        await faultless(page)
+        await page.get_by_role("button", name="Rendre").first.click()
+        await expect(page.get_by_text("Ton travail est gardé")).to_be_visible()
         assert somebody.complaints == []
 
 

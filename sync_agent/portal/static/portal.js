@@ -84,7 +84,8 @@
   for (const form of document.querySelectorAll("form[data-sending]")) {
     form.addEventListener("submit", () => {
       say(form.querySelector(".sending"), form.dataset.sending);
-      for (const button of form.querySelectorAll("button")) button.disabled = true;
+      // afterwards: a button that is disabled now would not be sent with the form
+      setTimeout(() => { for (const button of form.querySelectorAll("button")) button.disabled = true; });
     });
   }
 

@@ -1,0 +1,123 @@
+"""Work that was begun and not handed in: kept per pupil on this machine, sealed, and taken up again."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from protocol.entry import Kind
+from protocol.errors import BadInput, Code, LocalFailure
+from protocol.structure import Erasure
+from protocol.work import ItemKind
+from sync_agent import drafts as module
+from sync_agent.drafts import DRAFT_MARKS, Drafts
+from sync_agent.erasing import destroy_erased
+from tests.harness.classroom import Given, classroom
+from tests.harness.commands import Desk
+from tests.harness.portal import portal
+from tests.harness.sign_in import PICTURES, SignedClass, sign_in, signed_class
+
+BEGUN = {"a.txt": b"", "recit.odt": b"Il etait une fois " * 9_000}
+
+
+@pytest.fixture
+async def school(tmp_path: Path) -> AsyncIterator[SignedClass]:
+    async with classroom(tmp_path) as room:
+        yield await signed_class(room)
+
+
+async def assignment(school: SignedClass) -> bytes:
+    item = (await school.room.publish(school.teacher, {"a.html": b"<p>a"}, kind=ItemKind.ASSIGNMENT)).item
+    await school.agree()
+    return item
+
+
+def sizes(files: dict[str, bytes]) -> list[tuple[str, int]]:
+    return [(path, len(data)) for path, data in sorted(files.items())]
+
+
+def on_disk(school: SignedClass) -> list[str]:
+    folder = school.pc.agent.folder / "drafts"
+    return sorted(place.name for place in folder.iterdir()) if folder.exists() else []
+
+
+async def test_what_is_begun_is_kept_for_its_pupil_and_handed_in_later(school: SignedClass) -> None:
+    item = await assignment(school)
+    page, action = f"/item/{item.hex()}", f"/item/{item.hex()}/hand-in"
+    files = list(BEGUN.items())
+    async with portal(school.pc.agent) as surfer:
+        await sign_in(surfer, school.lea, PICTURES)
+        kept = await surfer.send(page, action, {"person": school.lea.hex(), "later": "yes"}, files)
+        assert kept.status == 303
+        assert "recit.odt" in await surfer.page(page)
+        await surfer.send("/", "/sign-out", {})
+        await sign_in(surfer, school.tom, "4711")
+        assert "recit.odt" not in await surfer.page(page)
+        assert (await surfer.send(page, f"{page}/draft", {"act": "hand-in"})).status == 400
+    async with portal(school.pc.agent) as surfer:  # after a restart
+        await sign_in(surfer, school.lea, PICTURES)
+        sent = await surfer.send(page, f"{page}/draft", {"act": "hand-in"})
+        assert sent.status == 303
+        assert "Ton travail est gardé" in await surfer.page(sent.headers["Location"])
+        assert "Gardé ici" not in await surfer.page(page)
+    assert on_disk(school) == []
+    for device in (school.pc, school.teacher):
+        await device.session.sync()
+    work = sent.headers["Location"].split("/")[2].partition("?")[0]
+    assert await Desk(school.teacher.agent).files("open-hand-in", id=work) == BEGUN
+
+
+async def test_the_last_draft_takes_the_place_of_the_one_before_and_bytes_on_the_disk_are_sealed(
+    school: SignedClass,
+) -> None:
+    item, drafts = await assignment(school), Drafts(school.pc.agent)
+    for files in ({"brouillon.txt": b"premier"}, BEGUN):
+        await drafts.keep(school.lea, item, sizes(files), Given(files))
+    (name,) = on_disk(school)
+    data = (school.pc.agent.folder / "drafts" / name).read_bytes()
+    assert b"Il etait une fois" not in data
+    assert await drafts.begun(school.lea) == {item}
+    assert await drafts.begun(school.tom) == set()
+    await drafts.drop(school.lea, item)
+    assert on_disk(school) == []
+    assert await drafts.find(school.lea, item) is None
+
+
+async def test_a_draft_that_was_damaged_is_not_handed_in_and_too_much_is_not_kept(
+    school: SignedClass, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    item, drafts = await assignment(school), Drafts(school.pc.agent)
+    await drafts.keep(school.lea, item, sizes(BEGUN), Given(BEGUN))
+    place = school.pc.agent.folder / "drafts" / on_disk(school)[0]
+    place.write_bytes(place.read_bytes()[:-9])
+    kept = await drafts.find(school.lea, item)
+    assert kept is not None
+    with pytest.raises(LocalFailure) as damaged:
+        [event async for event in drafts.incoming(kept)]
+    assert damaged.value.code is Code.DAMAGED
+    monkeypatch.setattr(module, "MAX_DRAFT_BYTES", 10)
+    with pytest.raises(BadInput):
+        await drafts.keep(school.tom, item, sizes(BEGUN), Given(BEGUN))
+    monkeypatch.setattr(module, "MAX_DRAFTS", 1)
+    with pytest.raises(LocalFailure):
+        await drafts.keep(school.tom, item, [("a", 1)], Given({"a": b"a"}))
+    with pytest.raises(BadInput):
+        await drafts.keep(school.lea, item, [], Given({}))
+    assert len(on_disk(school)) == 1
+
+
+async def test_an_erased_pupils_draft_and_bytes_that_nobody_knows_go(school: SignedClass) -> None:
+    item, drafts = await assignment(school), Drafts(school.pc.agent)
+    for person in (school.lea, school.tom):
+        await drafts.keep(person, item, [("a", 1)], Given({"a": b"a"}))
+    (school.pc.agent.folder / "drafts" / "left-over").write_bytes(b"x")
+    territory = school.room.territory
+    await territory.say(territory.id, Kind.ERASE, Erasure(school.lea).encode())
+    await school.pc.session.sync()
+    await destroy_erased(school.pc.agent)
+    assert list(await school.pc.agent.replica.store.marks(DRAFT_MARKS)) == [
+        f"{DRAFT_MARKS}{school.tom.hex()}/{item.hex()}"
+    ]
+    assert len(on_disk(school)) == 1
