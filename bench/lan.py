@@ -47,7 +47,7 @@ def measure(setting: Setting) -> Iterator[Result]:
 
 
 def _inside(folder: Path) -> Iterator[Result]:
-    _make_network(MACHINES + 1)
+    make_network(MACHINES + 1)
     school = School.found(folder)
     space = school.add_class("CM1")
     person = str(school.tell_server("person", "add", "Mme Petit", "--role", "teacher", "--space", space)["person"])
@@ -87,7 +87,7 @@ def _spread(school: School, space: str, title: str, machines: Sequence[str]) -> 
     school.relay.reset()
     began = time.monotonic()
     school.tell("teacher", "publish", str(source), "--space", space, "--title", title)
-    wait_until(lambda: all(_shown(school, name, title) for name in machines), "the lesson", patience_s=_PATIENCE_S)
+    wait_until(lambda: all(shown(school, name, title) for name in machines), "the lesson", patience_s=_PATIENCE_S)
     seen_s = time.monotonic() - began
     time.sleep(5)
     return {"seen_s": seen_s, "down_bytes": school.relay.traffic().down}
@@ -107,7 +107,7 @@ def _news(school: School, machines: Sequence[str]) -> dict[str, Figure]:
         began = time.monotonic()
         waiting = set(machines)
         while waiting:
-            seen = {name for name in waiting if _shown(school, name, title)}
+            seen = {name for name in waiting if shown(school, name, title)}
             taken += [time.monotonic() - began] * len(seen)
             waiting -= seen
             time.sleep(_LOOK_S)
@@ -115,14 +115,15 @@ def _news(school: School, machines: Sequence[str]) -> dict[str, Figure]:
     return {"median_s": taken[len(taken) // 2], "p95_s": taken[-(-len(taken) * 95 // 100) - 1], "most_s": taken[-1]}
 
 
-def _shown(school: School, machine: str, title: str) -> bool:
+def shown(school: School, machine: str, title: str) -> bool:
+    """Whether the readable copy of an item is on a machine."""
     folder = school.folder / machine / "coursework" / "CM1" / title
     return folder.is_dir() and any(folder.iterdir())
 
 
 def _published(school: School, machine: str, title: str) -> bool:
     """Whether the teacher's own readable copy shows it: from then on others can have it."""
-    return _shown(school, machine, title)
+    return shown(school, machine, title)
 
 
 def _wait_for_links(school: School, machines: Sequence[str]) -> None:
@@ -134,7 +135,8 @@ def _wait_for_links(school: School, machines: Sequence[str]) -> None:
     time.sleep(15)
 
 
-def _make_network(addresses: int) -> None:
+def make_network(addresses: int) -> None:
+    """Addresses of one network, between two ends of a cable that exist in this namespace only."""
     for words in ("link set lo up", "link add lan0 type veth peer name lan1", "link set lan0 up", "link set lan1 up"):
         subprocess.run(["ip", *words.split()], check=True)
     for number in range(1, addresses + 1):

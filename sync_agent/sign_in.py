@@ -115,8 +115,9 @@ class SignInBook:
     async def key(self, space: bytes, name: bytes) -> SignInKey | None:
         """The key of this name, if this device was given it."""
         if name not in self._keys:
-            own = self._agent.keys.agreement
-            for sealed in (await self.of(space)).wraps.get(name, {}).get(own.public, ()):
+            wraps = (await self.of(space)).wraps.get(name, {})
+            sealed_to = [(key, sealed) for key in self._agent.agreements for sealed in wraps.get(key.public, ())]
+            for own, sealed in sealed_to:
                 try:
                     self._keys[name] = unwrap(sealed, own, space, name)
                 except PeerFault:

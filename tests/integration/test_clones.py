@@ -18,9 +18,11 @@ from sync_agent.binding import Hardware, Part
 from sync_agent.copies import Copies, forgetful_devices
 from sync_agent.handing_in import list_hand_ins
 from sync_agent.session import Session
+from sync_agent.sign_in import Try
 from sync_agent.succession import NEXT_KEYS_FILE, TELLINGS, Place, Told, bind, is_due
 from tests.harness.classroom import SMALL, WORK, Classroom, Device, assignment, classroom, work_of
 from tests.harness.lan import exchange
+from tests.harness.sign_in import PICTURES, signed_class
 from tests.harness.wire import MemoryTransport
 
 
@@ -159,6 +161,14 @@ async def test_a_clone_that_forgets_at_each_reboot_is_one_device(room: Classroom
     successors = await room.territory.replica.store.scan_kinds([Kind.SUCCESSOR])
     assert len(set(found)) == 1
     assert len(successors) == 1
+
+
+async def test_pupils_sign_in_on_a_clone_at_once_and_with_no_server(room: Classroom) -> None:
+    school = await signed_class(room)
+    disk = await image_of(room, school.pc)
+    clone = await started(room, disk, "pc2", Place(pc(2)))
+    assert clone.agent.former
+    assert (await school.fold_of(clone).attempt(school.lea, PICTURES)).how is Try.PROVEN
 
 
 async def test_a_machine_with_a_new_disk_stays_who_it_is(room: Classroom) -> None:
