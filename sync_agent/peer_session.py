@@ -104,7 +104,7 @@ class PeerSession:
         """What people call the device, once it has said so."""
         self._calls = PeerCalls(agent, transport, device)
         self._room = Room(agent)
-        self._transfer = Transfer(agent.replica.content, transport)
+        self._transfer = Transfer(agent.replica.content, transport, fetching=agent.fetching)
         self._copies = copies or Copies(agent, lambda: {device.key})
         self._giving = _Given(agent, device.key)
         self._reconciling = Reconciling(agent, self._calls, self._giving)
@@ -317,8 +317,7 @@ class PeerSession:
         sent = await self._transfer.send([pair for pair in uploads if not _is_held(*pair)])
         mine = await self.agent.spaces()
         links = [link for link in answer.links if link.space in mine]
-        with self.agent.fetching.claim(link.pack for link in links) as claimed:
-            fetched = await self._transfer.fetch([link for link in links if link.pack in claimed])
+        fetched = await self._transfer.fetch(links)
         if fetched.packs:
             done.fetched.update(link.space for link in links)
         for moved in (sent, fetched):

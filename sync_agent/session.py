@@ -98,7 +98,7 @@ class Session:
         self._asking = Asking(agent)
         self._budget = agent.budget
         self._room = Room(agent)
-        self._transfer = Transfer(self._content, transport, agent.progress)
+        self._transfer = Transfer(self._content, transport, agent.progress, agent.fetching)
         self._reconciling = Reconciling(agent, self._calls)
         self._one_at_a_time = asyncio.Lock()
         self._readers_kept = False
@@ -427,10 +427,7 @@ class Session:
             await self._content.mark_packs(held, unsent=False)
         sent = await self._transfer.send([(upload, pack) for upload, pack in uploads if pack.hash not in held])
         self._conclude(run, sent)
-        with self.agent.fetching.claim(link.pack for link in links) as claimed:
-            fetched = await self._transfer.fetch(
-                [link for link in links if link.pack in claimed], leave_if_thin=not self._asking.thin
-            )
+        fetched = await self._transfer.fetch(links, leave_if_thin=not self._asking.thin)
         if fetched.packs:
             run.brought.update(link.space for link in links)
         await self._take_late(run)

@@ -5,6 +5,8 @@ Rules:
 - of a pack with wrong bytes the frames that have them are fetched again, a few times; what cannot be mended from here
   stays for another source, and what is no such pack at all is thrown away and fetched once more, no third time;
 - two packs at a time, or four small ones, in pieces: memory stays constant whatever their size;
+- of several sources that have the same packs each takes the next that no other has begun: they share the work by how
+  fast they are;
 - a delta that is of no use where it arrives is given up: packs bring the same;
 - one bad pack or one expired link does not keep the others back; a server that is gone or a full disk does.
 """
@@ -24,6 +26,7 @@ from protocol.limits import INLINE_PACK_BYTES, KiB, MiB
 from protocol.messages import Link, Upload
 from protocol.replica.byte_range import Span
 from protocol.replica.interfaces import ContentStore, PackInfo
+from sync_agent.fetching import Fetching
 from sync_agent.line_rate import WORTH_BYTES, Gauge
 from sync_agent.transfer_progress import TransferProgress
 from sync_agent.transport import Transport
@@ -64,9 +67,17 @@ class Moved:
 class Transfer:
     """Moves packs between a content store and a server."""
 
-    def __init__(self, content: ContentStore, transport: Transport, progress: TransferProgress | None = None) -> None:
-        """`progress` is told what is on its way."""
+    def __init__(
+        self,
+        content: ContentStore,
+        transport: Transport,
+        progress: TransferProgress | None = None,
+        fetching: Fetching | None = None,
+    ) -> None:
+        """`progress` is told what is on its way; `fetching` tells what comes from other sources."""
         self._progress = progress or TransferProgress()
+        self._fetching = fetching or Fetching()
+        self._elsewhere: list[Job] = []
         self._content = content
         self._transport = transport
         self._gauge: Gauge | None = None
@@ -88,8 +99,12 @@ class Transfer:
         self._too_early = []
         self._progress.begin(of_bytes, sends=False)
         try:
+            self._elsewhere = []
             await _work_off(small, SMALL_PACKS_AT_ONCE, moved)
             await _work_off(large, PACKS_AT_ONCE, moved)
+            # what another source had begun, and may have given up
+            again, self._elsewhere = self._elsewhere, []
+            await _work_off(again, PACKS_AT_ONCE, moved)
         finally:
             self._progress.end()
         if self._gauge is not None:
@@ -114,16 +129,21 @@ class Transfer:
     # --- down ---------------------------------------------------------------------------------------------------------
 
     async def _fetch_shared(self, links: Sequence[Link]) -> bool:
-        """One pack, for each of the spaces that it belongs to: its bytes come once."""
+        """One pack, for each of the spaces that it belongs to: its bytes come once, from one source at a time."""
         moved = False
-        for link in links:
-            if await self._content.pack(link.pack, link.space) is not None:
-                continue
-            if await self._content.pack(link.pack) is not None:
-                await self._content.share(link.pack, link.space)
-            else:
-                await self._fetch_usable(link)
-            moved = True
+        pack = links[0].pack
+        with self._fetching.claim([pack]) as mine:
+            if not mine:
+                self._elsewhere.append((pack, partial(self._fetch_shared, links)))
+                return False
+            for link in links:
+                if await self._content.pack(pack, link.space) is not None:
+                    continue
+                if await self._content.pack(pack) is not None:
+                    await self._content.share(pack, link.space)
+                else:
+                    await self._fetch_usable(link)
+                moved = True
         return moved
 
     async def _fetch_usable(self, link: Link) -> None:
@@ -287,7 +307,8 @@ async def _work_off(jobs: Sequence[Job], at_once: int, moved: Moved) -> None:
             if moved.stopped:
                 return
             try:
-                moved.packs += await job()
+                got = await job()
+                moved.packs += got
             except RelaisError as error:
                 if isinstance(error, PeerFault) and error.code in _ASK_AGAIN:
                     moved.expired = True

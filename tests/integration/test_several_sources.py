@@ -1,0 +1,87 @@
+"""The same content from several sources at once: each gives a part of it, none gives what another does (R18)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from protocol.messages import Link
+from sync_agent.transfer import Transfer
+from tests.harness.classroom import Classroom, Device, Files, classroom
+from tests.harness.wire import Frontage, MemoryTransport, cut
+
+PACKS = 6
+
+
+class Source(MemoryTransport):
+    """A source that gives other tasks their turn after each piece; after `most` pieces it is gone."""
+
+    def __init__(self, frontage: Frontage, most: int = 10_000) -> None:
+        super().__init__(frontage)
+        self.most = most
+        self.came = 0
+
+    async def fetch(self, capability: str, start: int, length: int | None = None) -> AsyncGenerator[bytes, None]:
+        async for piece in super().fetch(capability, start, length):
+            if self.most <= 0:
+                raise cut()
+            self.most -= 1
+            self.came += len(piece)
+            yield piece
+            await asyncio.sleep(0)
+
+
+@pytest.fixture
+async def room(tmp_path: Path) -> AsyncIterator[Classroom]:
+    async with classroom(tmp_path) as made:
+        yield made
+
+
+async def shared(room: Classroom) -> tuple[Device, dict[bytes, Files], list[Link]]:
+    """A machine that knows lessons whose content it lacks, and links to all of that."""
+    teacher = await room.teacher()
+    items = {}
+    for number in range(PACKS):
+        files = {f"{number}.bin": Random(number).randbytes(300_000)}
+        items[(await room.publish(teacher, files)).item] = files
+    await teacher.session.sync()
+    machine = await room.machine()
+    await machine.agent.budget.pause(None)
+    await machine.session.sync(routine=True)
+    responder = room.frontage.responder
+    content = room.territory.replica.content
+    packs = [await content.pack(pack, room.space) for pack in await content.pack_sizes()]
+    links = [responder._link(pack, room.territory.clock()) for pack in packs if pack is not None]
+    assert len(links) >= PACKS
+    return machine, items, links
+
+
+async def test_several_sources_share_the_work_and_nothing_comes_twice(room: Classroom) -> None:
+    machine, _, links = await shared(room)
+    sources = [Source(room.frontage) for _ in range(3)]
+    agent = machine.agent
+    transfers = [Transfer(agent.replica.content, source, fetching=agent.fetching) for source in sources]
+    moved = await asyncio.gather(*[transfer.fetch(links) for transfer in transfers])
+    assert sum(result.packs for result in moved) == len(links)
+    assert sum(source.came for source in sources) == sum(link.size for link in links)
+    assert all(source.came for source in sources)
+    for link in links:
+        assert await agent.replica.content.pack(link.pack, room.space) is not None
+
+
+async def test_what_a_source_leaves_half_done_another_finishes_from_there(room: Classroom) -> None:
+    machine, _, links = await shared(room)
+    agent = machine.agent
+    dying, good = Source(room.frontage, most=3), Source(room.frontage)
+    transfers = [Transfer(agent.replica.content, source, fetching=agent.fetching) for source in (dying, good)]
+    given_up, moved = await asyncio.gather(*[transfer.fetch(links) for transfer in transfers])
+    assert given_up.stopped
+    assert moved.failure is None
+    assert dying.came > 0
+    assert dying.came + good.came == sum(link.size for link in links)
+    for link in links:
+        assert await agent.replica.content.pack(link.pack, room.space) is not None
