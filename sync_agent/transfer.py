@@ -82,7 +82,6 @@ class Transfer:
         self._transport = transport
         self._gauge: Gauge | None = None
         self._too_early: list[Link] = []
-        self._mended: set[bytes] = set()
 
     async def fetch(self, links: Iterable[Link], *, leave_if_thin: bool = False) -> Moved:
         """Fetch what the links name, unless it is here; with `leave_if_thin` only while the line is not thin."""
@@ -164,37 +163,34 @@ class Transfer:
             await self._content.drop_part(link.pack)
 
     async def _fetch(self, link: Link) -> None:
-        self._mended.discard(link.pack)
-        try:
-            await self._receive(link)
-            await self._finish(link)
-        except PeerFault as fault:
-            if fault.code in _ASK_AGAIN or fault.code is Code.MISSING_BASE or link.pack in self._mended:
-                raise
+        await self._receive(link)
+        if not await self._finish(link):
             await self._content.drop_part(link.pack)
             await self._receive(link)
             await self._content.finish_part(link.space, link.pack, link.size)
 
-    async def _finish(self, link: Link) -> None:
-        """Make a part of full size visible, the bad frames in it fetched again; one that stays bad is kept."""
+    async def _finish(self, link: Link) -> bool:
+        """Make a part of full size visible, the bad frames in it fetched again; False if little of it is good.
+
+        Raises `PeerFault` where this source has no better: the part stays, for another one.
+        """
         for left in reversed(range(MAX_MENDINGS + 1)):
             try:
                 await self._content.finish_part(link.space, link.pack, link.size, keep_bad=True)
             except PeerFault as fault:
-                if fault.code is Code.MISSING_BASE or not left:
+                if fault.code in _ASK_AGAIN or fault.code is Code.MISSING_BASE:
                     raise
                 spans = await self._content.bad_spans(link.pack, link.size)
                 if not spans or sum(span.length for span in spans) > link.size // 2:
-                    # too little of it is right: whoever asked begins anew
-                    self._mended.discard(link.pack)
+                    return False
+                if not left:
                     raise
                 _log.warning("%d parts of some content came with wrong bytes: %s", len(spans), fault)
-                self._mended.add(link.pack)
                 for span in spans:
                     await self._mend(link, span)
             else:
-                self._mended.discard(link.pack)
-                return
+                break
+        return True
 
     async def _mend(self, link: Link, span: Span) -> None:
         """Fetch a part of a pack once more, over what is there."""

@@ -39,7 +39,7 @@ from protocol.zip_directory import TAIL_BYTES, members_of, shared_bytes
 
 MAX_NEW_BYTES: Final = 48 * MiB
 MAX_BASELESS_BYTES: Final = 2 * MiB
-PATIENCE_S: Final = 10.0
+PATIENCE_S: Final = 30.0
 _WORTH_IT: Final = 0.9
 # plain bytes and dictionary of a frame: what a compressor of little memory reaches
 _FRAME_BYTES: Final = 2 * MiB

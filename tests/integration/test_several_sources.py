@@ -44,7 +44,7 @@ async def room(tmp_path: Path) -> AsyncIterator[Classroom]:
 async def shared(room: Classroom) -> tuple[Device, dict[bytes, Files], list[Link]]:
     """A machine that knows lessons whose content it lacks, and links to all of that."""
     teacher = await room.teacher()
-    items = {}
+    items: dict[bytes, Files] = {}
     for number in range(PACKS):
         files = {f"{number}.bin": Random(number).randbytes(300_000)}
         items[(await room.publish(teacher, files)).item] = files
