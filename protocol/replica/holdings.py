@@ -1,7 +1,8 @@
 """What content a replica holds of what its entries name (R17; docs/protocol.md, "Content").
 
 Rules:
-- a revision is complete when its manifest, the chunk list of each of its files and all their chunks are here, verified;
+- a revision is complete when its manifest, the chunk list of each of its files and all their chunks are here, verified,
+  in packs of its own space: what only another space brought cannot be handed on in this one;
 - a manifest that gives a file another size than its stream has is never complete;
 - a hand-in is complete when its sealed stream is; nobody but its readers needs to look inside;
 - "complete" is one mark in the store, set after the check, taken back when content turns out to be damaged.
@@ -51,8 +52,13 @@ class Holdings:
         if (need.space, need.stream) in self._complete:
             return True
         known = self._complete
-        chunks = await self.chunks(need)
-        if chunks is None or await self._content.missing_chunks(need.space, chunks):
+        parts = await self._parts(need)
+        if parts is None:
+            return False
+        streams, chunks = parts
+        if await self._content.missing_chunks(need.space, chunks):
+            return False
+        if await self._content.missing_streams(need.space, streams):
             return False
         if known is not self._complete:
             # All was taken back while this was looked at: what was seen may be gone.

@@ -355,6 +355,10 @@ class ContentStore(Protocol):
         """Those chunks that no stored pack of the space holds."""
         ...
 
+    async def missing_streams(self, space: bytes, streams: Sequence[bytes]) -> set[bytes]:
+        """Those of `streams` whose chunk list no stored pack of the space brought, though one of another may have."""
+        ...
+
     async def packs_holding(
         self, space: bytes, chunks: Iterable[bytes], streams: Iterable[bytes] = ()
     ) -> list[PackInfo]:

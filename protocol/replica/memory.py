@@ -415,6 +415,9 @@ class MemoryPacks:
         here = [pack.chunks for pack in self._packs.values() if space in pack.spaces]
         return {chunk for chunk in chunks if not any(chunk in held for held in here)}
 
+    async def missing_streams(self, space: bytes, streams: Sequence[bytes]) -> set[bytes]:
+        return {stream for stream in streams if not self.brought(space, stream)}
+
     async def packs_holding(
         self, space: bytes, chunks: Iterable[bytes], streams: Iterable[bytes] = ()
     ) -> list[PackInfo]:

@@ -212,6 +212,9 @@ class PackFolder:
     async def missing_chunks(self, space: bytes, chunks: Sequence[bytes]) -> set[bytes]:
         return set(chunks) - await self._index.held_chunks(space, chunks)
 
+    async def missing_streams(self, space: bytes, streams: Sequence[bytes]) -> set[bytes]:
+        return set(streams) - await self._index.held_streams(space, streams)
+
     async def packs_holding(
         self, space: bytes, chunks: Iterable[bytes], streams: Iterable[bytes] = ()
     ) -> list[PackInfo]:

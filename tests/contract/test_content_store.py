@@ -367,6 +367,16 @@ async def test_the_pack_that_brought_a_list_is_named_though_no_chunk_is_taken_fr
     assert await content.packs_holding(OTHER_SPACE, chunks, streams) == []
 
 
+async def test_a_list_that_only_another_space_brought_is_missing_in_this_one(content: ContentStore) -> None:
+    (pack,) = await publish(content, [b""])
+    empty = stream_id(())
+    assert await content.known_streams([empty]) == {empty}
+    assert await content.missing_streams(SPACE, [empty]) == set()
+    assert await content.missing_streams(OTHER_SPACE, [empty]) == {empty}
+    await content.share(pack.hash, OTHER_SPACE)
+    assert await content.missing_streams(OTHER_SPACE, [empty]) == set()
+
+
 # --- what the server holds --------------------------------------------------------------------------------------------
 
 

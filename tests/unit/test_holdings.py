@@ -120,6 +120,19 @@ async def test_a_manifest_beyond_the_limit_is_not_read_to_its_end(
         await holdings.manifest(stream)
 
 
+async def test_what_only_another_space_brought_does_not_make_a_revision_complete(
+    content: MemoryPacks, holdings: Holdings
+) -> None:
+    # an empty file has no chunk: its list is all that there is of it, and could not be handed on from here
+    ((elsewhere,), empty) = (await pack_files({"e": b""})).packs, stream_id(())
+    await content.ingest(ELSEWHERE, elsewhere)
+    need = await revision(content, ("e", 0, empty))
+    assert not await holdings.is_complete(need)
+    assert await holdings.incomplete([need]) == [need]
+    await put(content, b"")
+    assert await holdings.is_complete(need)
+
+
 async def test_one_stream_under_a_thousand_names_is_looked_at_once(
     content: MemoryPacks, holdings: Holdings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
