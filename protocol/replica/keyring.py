@@ -1,7 +1,7 @@
 """The keys of spaces that a replica can open, and what it should say so that others can.
 
-Nothing is kept: keys lie in the set, sealed, and are opened when they are needed. A device opens a class's key by its
-own X25519 key, and the keys of the spaces above by the class's.
+No key is kept on disk: keys lie in the set, sealed, and are opened when they are needed. A device opens a class's key
+by its own X25519 key, and the keys of the spaces above by the class's.
 
 docs/protocol.md, "Space keys".
 """
@@ -16,6 +16,7 @@ from protocol.errors import Code, PeerFault, TooLarge
 from protocol.identity import AgreementKey
 from protocol.limits import MAX_WRAPS_PER_ENTRY, PAGE_BYTES
 from protocol.replica.replica import Draft, Entropy, Replica
+from protocol.roster import Roster
 from protocol.space_keys import (
     SPACE_KEY_BYTES,
     SpaceKeyRecord,
@@ -40,10 +41,15 @@ class Keyring:
         self._own = {key.public: key for key in agreement}
         self._opened: dict[bytes, SpaceSecret] = {}
         self._read: dict[bytes, tuple[int, list[Entry]]] = {}
+        self._folded: dict[bytes, tuple[list[Entry], Roster, SpaceKeys]] = {}
 
     async def keys(self, space: bytes) -> SpaceKeys:
         """What the set says of a space's keys."""
-        return fold_space_keys(await self.entries(space), (await self._replica.view(space)).roster)
+        entries, roster = await self.entries(space), (await self._replica.view(space)).roster
+        folded = self._folded.get(space)
+        if folded is None or folded[0] is not entries or folded[1] is not roster:
+            folded = self._folded[space] = entries, roster, fold_space_keys(entries, roster)
+        return folded[2]
 
     async def entries(self, space: bytes) -> list[Entry]:
         """The `space key` and `space wrap` entries of a space, in order of arrival."""
