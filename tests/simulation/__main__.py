@@ -3,6 +3,7 @@
 python -m tests.simulation --seeds 0-1999        many, in one process
 python -m tests.simulation --seed 17             one, with its trace
 python -m tests.simulation --seed 17 --shrink    the steps that are needed to make it fail
+python -m tests.simulation --broken forgets_prev which seed shows that a rule is broken
 """
 
 # ruff: noqa: T201  (a command that tells what it found)
@@ -14,8 +15,10 @@ import gc
 import os
 import sys
 import time
+from contextlib import nullcontext
 
-from tests.simulation.run import Lived, live
+from tests.simulation.mutations import BROKEN_RULES
+from tests.simulation.run import Break, Lived, live
 
 
 def main() -> int:
@@ -24,30 +27,36 @@ def main() -> int:
     parser.add_argument("--seeds", default="0-1999", help="FIRST-LAST")
     parser.add_argument("--seed", type=int, help="one seed, with its trace")
     parser.add_argument("--shrink", action="store_true", help="leave out steps as long as it still fails")
+    parser.add_argument("--broken", choices=sorted(BROKEN_RULES), help="break a rule on purpose")
+    parser.add_argument("--digests", action="store_true", help="say the hash of each trace")
     parser.add_argument("--keep-going", action="store_true", help="do not stop at the first seed that fails")
     given = parser.parse_args()
     gc.set_threshold(100_000, 50, 50)  # a history makes little that refers to itself
+    broken = BROKEN_RULES[given.broken].breaks if given.broken else nullcontext
     if given.seed is not None:
-        return _one(given.seed, shrink=given.shrink)
+        return _one(given.seed, broken, shrink=given.shrink)
     first, _, last = given.seeds.partition("-")
-    return _many(range(int(first), int(last or first) + 1), keep_going=given.keep_going)
+    seeds = range(int(first), int(last or first) + 1)
+    return _many(seeds, broken, keep_going=given.keep_going, digests=given.digests)
 
 
-def _one(seed: int, *, shrink: bool) -> int:
-    lived = live(seed)
+def _one(seed: int, broken: Break, *, shrink: bool) -> int:
+    lived = live(seed, broken)
     if shrink and lived.problems:
         from tests.simulation.shrink import shrunk  # noqa: PLC0415 — only then
 
-        lived = shrunk(lived)
+        lived = shrunk(lived, broken)
     _show(lived)
     return 1 if lived.problems else 0
 
 
-def _many(seeds: range, *, keep_going: bool) -> int:
+def _many(seeds: range, broken: Break, *, keep_going: bool, digests: bool) -> int:
     began = time.monotonic()
     failed = 0
     for seed in seeds:
-        lived = live(seed)
+        lived = live(seed, broken)
+        if digests:
+            print(f"seed {seed}: {lived.digest}")
         if lived.problems:
             failed += 1
             print(f"seed {seed}: {lived.problems[0]}", flush=True)

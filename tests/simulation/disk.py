@@ -27,8 +27,9 @@ _READS: Final = frozenset(
     (
         *("present", "get", "position", "chain_at", "page", "scan", "scan_kinds", "authored", "times", "spaces"),
         *("unsent", "unsent_totals", "held", "mark", "marks", "registers", "verify", "close", "part_size", "pack"),
-        *("read_pack", "chunk_list", "chunk_lists", "known_streams", "missing_chunks", "packs_holding"),
-        *("unsent_packs", "totals", "free_bytes", "deltas", "unsent_deltas", "chunk", "stream", "abort"),
+        *("read_pack", "chunk_list", "chunk_lists", "known_streams", "missing_chunks", "missing_streams"),
+        *("packs_holding", "unsent_packs", "totals", "free_bytes", "deltas", "unsent_deltas", "chunk", "stream"),
+        *("abort",),
     )
 )
 
@@ -85,6 +86,10 @@ class Power:
     def cut_in(self, calls: int, *, after: bool) -> None:
         """Let the power go at the `calls`-th write from now, just before it or just after."""
         self._calls_left, self._after = calls, after
+
+    def cut_never(self) -> None:
+        """Let it stay."""
+        self._calls_left = None
 
     def check(self) -> None:
         """Raises `PowerCut` if there is none."""

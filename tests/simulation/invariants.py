@@ -18,11 +18,13 @@ from typing import Final
 
 from protocol.coursework import HandInState, Work
 from protocol.entry import Entry, Kind
-from protocol.errors import RelaisError
+from protocol.errors import LocalFailure, RelaisError
+from protocol.replica.holdings import Need
 from protocol.replica.replica import Replica
 from protocol.rights import Authority
 from protocol.roles import Role
 from protocol.roster import Roster
+from sync_agent.reading import need_of
 from sync_agent.wraps import Kept, mark_of, readers_of
 from tests.simulation.ledger import BrokenError, holds
 from tests.simulation.machine import Machine, SimAgent
@@ -89,14 +91,26 @@ async def _acknowledged(world: World) -> None:
 
 async def _content(world: World) -> None:
     for machine, agent in _sound(world):
-        missing = [need for need in await agent.missing() if need.stream not in world.ledger.lost_streams]
+        missing = [need for need in await agent.missing() if not await _is_burnt(world, agent, need)]
         if missing:
             raise BrokenError(f"{machine.name} lacks content {[need.stream.hex()[:8] for need in missing]}")
         for space in await agent.spaces():
             for item in (await agent.replica.view(space)).coursework.items.values():
-                burnt = item.shown.record.content.stream in world.ledger.lost_streams
+                burnt = await _is_burnt(world, agent, need_of(item, item.shown))
                 if not item.withdrawn:
-                    await check_item(agent, item, world.ledger, complete=not burnt)
+                    complete = None if burnt else item.shown.id.hex()
+                    await check_item(agent, item, world.ledger, complete=complete)
+
+
+async def _is_burnt(world: World, agent: SimAgent, need: Need) -> bool:
+    """Whether content, or a file that its list names, went with the last disk that held it."""
+    lost = world.ledger.lost_streams
+    if need.sealed or (need.space, need.stream) in lost:
+        return (need.space, need.stream) in lost
+    try:
+        return any((need.space, file.stream) in lost for file in await agent.holdings.manifest(need.stream))
+    except LocalFailure:
+        return False
 
 
 async def _hand_ins(world: World) -> None:
@@ -112,7 +126,7 @@ async def _hand_ins(world: World) -> None:
         work = works.get(name)
         if work is None:
             raise BrokenError(f"hand-in {name.hex()[:8]} was acknowledged and is not seen")
-        if work.record.content.stream in world.ledger.lost_streams:
+        if (work.space, work.record.content.stream) in world.ledger.lost_streams:
             continue
         if STATE_RANK[work.state] < STATE_RANK[HandInState.SERVER]:
             raise BrokenError(f"hand-in {name.hex()[:8]} has no receipt by the server: {work.state}")

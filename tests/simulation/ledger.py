@@ -12,10 +12,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from protocol.entry import Entry
-from protocol.replica.memory import MemoryStore
+from protocol.replica.memory import MemoryStore, _Pack
 from tests.simulation.disk import Disk
 
 Files = Mapping[str, bytes]
+
+
+class _Held:
+    """The streams and chunks of packs, in each space: what only another space holds cannot be handed on."""
+
+    def __init__(self, packs: Iterable[_Pack]) -> None:
+        self.streams: set[tuple[bytes, bytes]] = set()
+        self.chunks: set[tuple[bytes, bytes]] = set()
+        for pack in packs:
+            for space in pack.spaces:
+                self.streams.update((space, stream) for stream in pack.streams)
+                self.chunks.update((space, chunk) for chunk in pack.chunks)
 
 
 class BrokenError(AssertionError):
@@ -28,7 +40,7 @@ class Ledger:
 
     entries: dict[bytes, Entry] = field(default_factory=dict)
     lost: set[bytes] = field(default_factory=set)
-    lost_streams: set[bytes] = field(default_factory=set)
+    lost_streams: set[tuple[bytes, bytes]] = field(default_factory=set)
     published: dict[str, Files] = field(default_factory=dict)
     handed_in: dict[str, bytes] = field(default_factory=dict)
 
@@ -42,17 +54,16 @@ class Ledger:
         for name in self.entries.keys() - self.lost:
             if name in burnt.store._entries and not any(name in disk.store._entries for disk in remaining):
                 self.lost.add(name)
-        streams = {stream for pack in burnt.packs._packs.values() for stream in pack.streams}
-        chunks = {chunk for pack in burnt.packs._packs.values() for chunk in pack.chunks}
-        left = {chunk for disk in remaining for pack in disk.packs._packs.values() for chunk in pack.chunks}
-        known = {stream for disk in remaining for pack in disk.packs._packs.values() for stream in pack.streams}
-        if not (streams <= known and chunks <= left):
-            self.lost_streams |= streams - known
+        held = _Held(burnt.packs._packs.values())
+        left = _Held(pack for disk in remaining for pack in disk.packs._packs.values())
+        if not (held.streams <= left.streams and held.chunks <= left.chunks):
+            self.lost_streams |= held.streams - left.streams
             self.lost_streams |= {
-                stream
+                (space, stream)
                 for pack in burnt.packs._packs.values()
                 for stream, refs in pack.streams.items()
-                if any(ref.hash not in left for ref in refs)
+                for space in pack.spaces
+                if any((space, ref.hash) not in left.chunks for ref in refs)
             }
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Any, Final
 from unittest import mock
@@ -15,6 +15,7 @@ from protocol.errors import RelaisError
 from protocol.messages import SyncAnswer
 from protocol.replica.holdings import Holdings, Need
 from protocol.replica.interfaces import ContentStore
+from protocol.replica.memory import MemoryPacks
 from protocol.replica.replica import Replica
 from protocol.rights import Authority
 from sync_agent.session import Session
@@ -103,6 +104,15 @@ def names_packs_for_chunks_only() -> AbstractContextManager[object]:
     return mock.patch.object(Holdings, "packs", packs)
 
 
+def counts_what_another_space_brought() -> AbstractContextManager[object]:
+    """An empty file counts as held in every space once one brought its list. (A bug that this simulator found.)"""
+
+    async def none(self: MemoryPacks, space: bytes, streams: Sequence[bytes]) -> set[bytes]:
+        return set()
+
+    return mock.patch.object(MemoryPacks, "missing_streams", none)
+
+
 class _ChunksOnly:
     def __init__(self, inner: ContentStore) -> None:
         self._inner = inner
@@ -147,17 +157,27 @@ def lets_everybody_read() -> AbstractContextManager[object]:
     return mock.patch.object(Replica, "readable", readable)
 
 
-Broken = Callable[[], AbstractContextManager[object]]
+@dataclass(frozen=True)
+class BrokenRule:
+    """A rule, and the first seed that shows that it is broken: `python -m tests.simulation --broken NAME` finds it."""
 
-BROKEN_RULES: Final[tuple[Broken, ...]] = (
-    forgets_prev,
-    counts_what_was_tried_as_sent,
-    folds_by_arrival,
-    believes_the_manifest,
-    never_reconciles,
-    takes_waiting_for_taken,
-    signs_receipts_unseen,
-    names_packs_for_chunks_only,
-    acknowledges_before_the_flush,
-    lets_everybody_read,
-)
+    breaks: Callable[[], AbstractContextManager[object]]
+    shown_by: int
+
+
+BROKEN_RULES: Final = {
+    rule.breaks.__name__: rule
+    for rule in (
+        BrokenRule(forgets_prev, 0),
+        BrokenRule(counts_what_was_tried_as_sent, 4),
+        BrokenRule(folds_by_arrival, 29),
+        BrokenRule(believes_the_manifest, 11),
+        BrokenRule(never_reconciles, 1),
+        BrokenRule(takes_waiting_for_taken, 1),
+        BrokenRule(signs_receipts_unseen, 4),
+        BrokenRule(names_packs_for_chunks_only, 79),
+        BrokenRule(counts_what_another_space_brought, 1773),
+        BrokenRule(acknowledges_before_the_flush, 1),
+        BrokenRule(lets_everybody_read, 0),
+    )
+}

@@ -160,11 +160,12 @@ async def feedback(machine: Machine, agent: SimAgent, random: Random, ledger: Le
 
 async def look(machine: Machine, agent: SimAgent, random: Random, ledger: Ledger, number: int) -> str:
     """Somebody reads all that can be read; nothing is seen by halves."""
-    rows = await reading.list_items(agent, machine.manifests)
-    complete = {row["item"] for row in rows if isinstance(row, Mapping) and row["complete"]}
-    for item in await _items(agent):
-        await check_item(agent, item, ledger, complete=item.id.hex() in complete)
-    return f"{len(complete)} of {len(rows)} items are complete"
+    before = await _items(agent)
+    rows = {row["item"]: row for row in await reading.list_items(agent, machine.manifests) if isinstance(row, Mapping)}
+    for item in before:
+        row = rows.get(item.id.hex())
+        await check_item(agent, item, ledger, complete=str(row["revision"]) if row and row["complete"] else None)
+    return f"{sum(bool(row['complete']) for row in rows.values())} of {len(rows)} items are complete"
 
 
 ACTS: Final[Mapping[str, Act]] = {
@@ -180,18 +181,27 @@ ACTS: Final[Mapping[str, Act]] = {
 }
 
 
-async def check_item(agent: SimAgent, item: Item, ledger: Ledger, *, complete: bool) -> None:
-    """What is read of an item is one of its versions, whole; the shown one if that is said to be complete."""
+async def check_item(agent: SimAgent, before: Item, ledger: Ledger, *, complete: str | None) -> None:
+    """What is read of an item is one of its versions, whole: that which was said to be complete, if one was.
+
+    Somebody may revise the item while it is read: `before` is how it was before that was said, and what is newer may
+    be read as well, or be on its way.
+    """
     shelf = Shelf()
+    failure = None
     try:
-        await reading.send_all(agent, item.id, None, shelf)
-    except LocalFailure as failure:
-        if failure.code is Code.INCOMPLETE and not complete:
+        await reading.send_all(agent, before.id, None, shelf)
+    except LocalFailure as failed:
+        failure = failed
+    versions = (await reading.find_item(agent, before.id)).versions
+    newer = versions.keys() - before.versions.keys()
+    if failure is not None:
+        if failure.code is Code.INCOMPLETE and (complete is None or newer):
             return
-        raise
-    versions = [item.shown] if complete else item.versions.values()
-    if not any(shelf.files == ledger.published[version.record.title] for version in versions):
-        raise BrokenError(f"item {_short(item.id)} is seen by halves: {sorted(shelf.files)}")
+        raise failure
+    allowed = versions.keys() if complete is None else {bytes.fromhex(complete), *newer}
+    if not any(shelf.files == ledger.published[versions[name].record.title] for name in allowed):
+        raise BrokenError(f"item {_short(before.id)} is seen by halves: {sorted(shelf.files)}")
 
 
 async def opened(agent: SimAgent, work: Work, ledger: Ledger) -> None:

@@ -12,11 +12,11 @@ from functools import lru_cache
 from typing import Final
 from unittest import mock
 
-from protocol.entry import Entry, signature_holds
 from tests.simulation.founding import Founding, founding
 from tests.simulation.invariants import judge
 from tests.simulation.lines import CALM
 from tests.simulation.plan import Plan, Step, plan_of
+from tests.simulation.quick import quickly
 from tests.simulation.virtual_time import Stalled, run
 from tests.simulation.world import World
 
@@ -55,6 +55,11 @@ def live(seed: int, broken: Break = nullcontext) -> Lived:
 
 def live_plan(plan: Plan, broken: Break = nullcontext) -> Lived:
     """The history of a plan."""
+    with quickly():
+        return _lived(plan, broken)
+
+
+def _lived(plan: Plan, broken: Break) -> Lived:
     world = None
     rounds = 0
     begun = _settled() if plan.settled else founding()
@@ -87,12 +92,6 @@ def live_plan(plan: Plan, broken: Break = nullcontext) -> Lived:
     return Lived(plan, tuple(world.problems), tuple(world.trace), world.digest(), rounds)
 
 
-@lru_cache(maxsize=20_000)
-def _signature_holds(entry: Entry) -> bool:
-    """The same question again has the same answer: every replica of a history asks it of every entry."""
-    return signature_holds(entry)
-
-
 @lru_cache(maxsize=1)
 def _settled() -> Founding:
     """The territory once every machine has all that it should have."""
@@ -123,7 +122,6 @@ def _settled() -> Founding:
 @contextlib.contextmanager
 def _bounds(*, small: bool) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
-        stack.enter_context(mock.patch("protocol.replica.replica.signature_holds", _signature_holds))
         for name, value in _SMALL if small else ():
             stack.enter_context(mock.patch(name, value))
         yield

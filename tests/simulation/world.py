@@ -96,15 +96,17 @@ class World:
         """End all trouble, and let everybody sync until nothing moves; how many rounds that took."""
         self.healing = True
         self.note("world", "everything is in order again")
+        # No power fails from here on: one that went while others booted would leave its machine off to the end.
+        for power in (self.office.power, *(machine.power for machine in self.machines)):
+            power.cut_never()
         for machine in self.machines:
             machine.line.weather, machine.line.up = CALM, True
             if machine.agent is None:
                 await machine.boot()
         if self.office.server is None:
             await self.office.boot()
-        for machine in self.machines:
-            machine.power.cut_in(1 << 60, after=True)
-        self.office.power.cut_in(1 << 60, after=True)
+        if any(machine.agent is None for machine in self.machines) or self.office.server is None:
+            self.problem("a machine is off although everything is in order")
         await asyncio.sleep(BETWEEN_ROUNDS_S)
         for number in range(1, ROUNDS + 1):
             order = [machine for machine in self.machines if not machine.revoked]

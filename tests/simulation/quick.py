@@ -1,0 +1,127 @@
+"""What makes a history quick and changes nothing in it: cheap ciphers, and answers that are remembered.
+
+- Nobody breaks a cipher in here, so none has to be strong. Signatures and seals have the sizes of the real ones, hold
+  for one key, one message and one purpose only, and show every bit that was flipped; they are made of one hash instead
+  of curves, which would take half of the time. The real ones have their own tests and golden bytes.
+- Whether a signature holds and what a payload means are pure questions, which every replica asks of every entry.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from functools import lru_cache
+from types import ModuleType
+from typing import Any, Final
+from unittest import mock
+
+from blake3 import blake3
+from cryptography.exceptions import InvalidSignature
+
+from protocol import hpke, identity, space_keys, structure, work
+from protocol.entry import Entry, signature_holds
+from protocol.errors import Code, PeerFault
+from protocol.identity import AgreementKey, SigningKey, check_agreement, tagged
+from protocol.replica import replica
+
+REMEMBERED: Final = 20_000
+
+
+@contextlib.contextmanager
+def quickly() -> Iterator[None]:
+    """Everything in here is quick."""
+    with contextlib.ExitStack() as stack:
+        for target, name, value in _PATCHES:
+            stack.enter_context(mock.patch.object(target, name, value))
+        yield
+
+
+# --- ciphers ----------------------------------------------------------------------------------------------------------
+
+
+def _sign(self: SigningKey, domain: bytes, message: bytes) -> bytes:
+    return _signature(self.public, tagged(domain, message))
+
+
+def _signature(public: bytes, signed: bytes) -> bytes:
+    return blake3(public + signed).digest(identity.SIGNATURE_BYTES)
+
+
+class _Verifier:
+    def __init__(self, public: bytes) -> None:
+        self._public = public
+
+    def verify(self, signature: bytes, signed: bytes) -> None:
+        if signature != _signature(self._public, signed):
+            raise InvalidSignature
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _loaded(public: bytes) -> _Verifier | None:
+    weak = len(public) != identity.KEY_BYTES or public in identity.SMALL_ORDER_SIGNING_KEYS
+    return None if weak else _Verifier(public)
+
+
+class _Private:
+    """An X25519 key that does no more than have a public half."""
+
+    def __init__(self, seed: bytes) -> None:
+        self._public = blake3(seed).digest()
+
+    @classmethod
+    def from_private_bytes(cls, seed: bytes) -> _Private:
+        return cls(seed)
+
+    def public_key(self) -> _Private:
+        return self
+
+    def public_bytes_raw(self) -> bytes:
+        return self._public
+
+
+def _seal(plaintext: bytes, recipient_public: bytes, info: bytes, ephemeral_secret: bytes) -> bytes:
+    check_agreement(recipient_public)
+    enc = blake3(ephemeral_secret).digest()
+    key = blake3(recipient_public + enc + info).digest()
+    body = _mixed(plaintext, key)
+    return enc + body + blake3(body, key=key).digest(hpke.TAG_BYTES)
+
+
+def _open(sealed: bytes, recipient: AgreementKey, info: bytes) -> bytes:
+    enc, body, tag = sealed[: hpke.ENC_BYTES], sealed[hpke.ENC_BYTES : -hpke.TAG_BYTES], sealed[-hpke.TAG_BYTES :]
+    key = blake3(recipient.public + enc + info).digest()
+    if tag != blake3(body, key=key).digest(hpke.TAG_BYTES):
+        raise PeerFault(Code.BAD_SEAL, "sealed bytes do not open with this key")
+    return _mixed(body, key)
+
+
+def _mixed(data: bytes, key: bytes) -> bytes:
+    stream = int.from_bytes(blake3(key).digest(len(data)), "big")
+    return (int.from_bytes(data, "big") ^ stream).to_bytes(len(data), "big")
+
+
+# --- what is remembered -----------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _signature_holds(entry: Entry) -> bool:
+    return signature_holds(entry)
+
+
+def _parsers(*modules: ModuleType) -> Iterator[tuple[object, str, object]]:
+    for module in modules:
+        for kind in vars(module).values():
+            if isinstance(kind, type) and kind.__module__ == module.__name__ and "parse" in vars(kind):
+                parse: Any = kind.parse  # type: ignore[attr-defined]  # looked up by name
+                yield kind, "parse", staticmethod(lru_cache(maxsize=REMEMBERED)(parse))
+
+
+_PATCHES: Final[tuple[tuple[Any, str, object], ...]] = (
+    (SigningKey, "sign", _sign),
+    (identity, "_loaded", _loaded),
+    (identity, "X25519PrivateKey", _Private),
+    (hpke, "seal", _seal),
+    (hpke, "open_", _open),
+    (replica, "signature_holds", _signature_holds),
+    *_parsers(space_keys, structure, work),
+)
