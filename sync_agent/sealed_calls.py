@@ -108,6 +108,9 @@ class SealedCalls:
                 return self._opened(response.body, request, reply, server)
             if not response.is_ours:
                 raise error_in(response, agent.enrolment.server_url)
+            if (await self.server()).grant != server.grant:
+                # a neighbour has told of a newer server since this was sealed: it is asked anew
+                continue
             if strangers_left:
                 await self._meet(response.body)
         raise PeerFault(Code.WRONG_KEY, "the server does not know the key that its own certificate names")

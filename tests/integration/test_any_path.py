@@ -13,6 +13,8 @@ from protocol.coursework import HandInState
 from protocol.errors import RelaisError
 from protocol.replica.keyring import Keyring
 from protocol.work import ItemKind
+from sync_agent.answers import Response
+from sync_agent.sync_result import SyncResult
 from tests.harness.classroom import LARGE, SMALL, WORK, Classroom, Device, work_of
 from tests.harness.couriers import bring, courier_class, export, know_keys, tend_keys
 from tests.harness.lan import exchange
@@ -130,6 +132,27 @@ async def test_a_server_made_anew_gets_from_each_device_what_that_one_alone_hold
     for space in door.lineage(room.space):
         assert await keys.current(space) is not None
         assert await keys.missing(space) == []
+
+
+async def test_a_neighbour_that_tells_of_a_new_server_while_the_old_one_is_asked_stands_in_no_way(
+    room: Classroom, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teacher, machine = await room.teacher(), await room.machine()
+    await know_keys(room, teacher, machine)
+    room.territory.clock.ms += 3_600_000
+    await room.replace_server(await room.territory.reborn(tmp_path / "reborn"))
+    await teacher.session.sync()
+    post = machine.session.transport.post
+    told: list[SyncResult] = []
+
+    async def told_meanwhile(path: str, body: bytes) -> Response:
+        if not told:
+            told.append(await exchange(machine.agent, teacher.agent))
+        return await post(path, body)
+
+    monkeypatch.setattr(machine.session.transport, "post", told_meanwhile)
+    await machine.session.sync()
+    assert await room.agree()
 
 
 async def test_a_server_made_anew_is_filled_by_a_disk_and_any_bearer(room: Classroom, tmp_path: Path) -> None:
