@@ -181,8 +181,8 @@ class Session:
                 self._asking.wants_live = False
                 self.on_live(answer.live)
             await self._apply(run, asked, answer)
-            await self._keep_readers(run)
-            if self._budget.is_paused or not (run.again or asked.has_news or answer.pages or answer.lacks):
+            said = await self._keep_readers(run)
+            if self._budget.is_paused or not (run.again or said or asked.has_news or answer.pages or answer.lacks):
                 return
             asked = await self._compose(run)
             if not (run.again or asked.has_news):
@@ -227,17 +227,19 @@ class Session:
             return True
         return self.sharing.takes_content(Wanted(link.space, link.pack))
 
-    async def _keep_readers(self, run: _Run) -> None:
-        """After news: reading keys and wraps that have become due travel in this very sync."""
+    async def _keep_readers(self, run: _Run) -> bool:
+        """After news: reading keys and wraps that have become due travel in this very sync. Whether there were any."""
+        said = 0
         if (run.received or run.sent or not self._readers_kept) and not run.said.fetching:
             self._readers_kept = True
             try:
-                await tend_reading_keys(self.agent)
-                await tend_hand_ins(self.agent)
-                await tend_space_keys(self.agent)
-                await tend_sign_in(self.agent)
+                said += await tend_reading_keys(self.agent)
+                said += await tend_hand_ins(self.agent)
+                said += await tend_space_keys(self.agent)
+                said += await tend_sign_in(self.agent)
             except (BadInput, Refused) as lost:
                 _log.info("this device has lost a right: %s", lost)
+        return said > 0
 
     # --- entries ------------------------------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from pathlib import Path
 from random import Random
+from unittest.mock import AsyncMock
 
 import pytest
 
@@ -21,6 +22,7 @@ from sync_agent.app import REFUSED_MARKS
 from sync_agent.health import LastSync
 from sync_agent.http_transport import HttpTransport
 from sync_agent.publisher import withdraw
+from sync_agent.session import Session
 from tests.harness.classroom import (
     LARGE,
     SMALL,
@@ -311,3 +313,20 @@ async def test_an_entry_that_is_refused_leaves_the_outbox_and_is_noted(room: Cla
     await room.territory.person("Tom", PersonRole.PUPIL, room.space)
     await machine.session.sync()
     assert calls == [SYNC_PATH]
+
+
+async def test_what_a_cut_kept_a_teachers_device_from_saying_goes_in_the_sync_after_it(
+    room: Classroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = await room.teacher()
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            "sync_agent.session.tend_reading_keys", AsyncMock(side_effect=LocalFailure(Code.INTERNAL, "cut"))
+        )
+        with pytest.raises(LocalFailure):
+            await device.session.sync()
+    again = Session(device.agent, device.session.transport)
+    await again.sync()
+    assert device.agent.person_key() is not None
+    assert await device.agent.replica.store.unsent(1 << 20) == []
+    assert await room.agree()
