@@ -90,6 +90,7 @@ class Link:
         fell: Callable[[], None],
         *,
         draw: Draw,
+        dial: Callable[[Address], PeerTransport] = PeerTransport,
     ) -> None:
         """`failed` is told when the store must be opened again, `fell` when the link no longer stands."""
         self.address = address
@@ -104,6 +105,7 @@ class Link:
         self._failed = failed
         self._fell = fell
         self._draw = draw
+        self._dial = dial
         self._wanted = asyncio.Event()
         self._session: PeerSession | None = None
 
@@ -134,7 +136,7 @@ class Link:
     async def _live(self) -> None:
         """Meet, agree, and stay in step until something fails."""
         self.state = LinkState.CONNECTING
-        transport = PeerTransport(self.address)
+        transport = self._dial(self.address)
         try:
             device = await meet(self._agent, transport)
             self.device = device.key

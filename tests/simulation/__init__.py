@@ -5,6 +5,7 @@ The same seed gives the same trace, byte for byte. `python -m tests.simulation -
 
 What is real: replicas, the door, the folds, holdings, sessions, transfers, the scheduler, publishing, handing in, the
 server's handlers and its responder. What is simulated: the event loop's time (`virtual_time`), the disks (`disk`, over
-the memory replica that the contract suite holds to the same rules as the durable one), the lines (`lines`).
+the memory replica that the contract suite holds to the same rules as the durable one), the lines (`lines`), ciphers
+(`quick`). Neighbours (`neighbours`) and sticks (`sticks`, real folders) are worked by the agent's own code.
 `plan` draws a history, `world` lives it, `ledger` remembers what was acknowledged, `invariants` judges the end.
 """

@@ -7,8 +7,10 @@
    machine that still has its key has sealed it to every reader that there is.
 5. What waits in quarantine waits for something that is not here.
 6. Of an author that neither forgot nor was cloned, each entry follows the one before it.
-7. Nobody holds entries of a space that no grant of theirs opens.
-8. When nothing is new, one request says so, in less than a kilobyte.
+7. Nobody holds entries of a space that no grant of theirs opens, but for the grants by which neighbours showed who they
+   are: keys and ids.
+8. Of who is to be forgotten nothing is shown, and no payload is left anywhere a week later, whatever came back.
+9. When nothing is new, one request says so, in less than a kilobyte.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from protocol.entry import Entry, Kind
 from protocol.errors import LocalFailure, RelaisError
 from protocol.replica.holdings import Need
 from protocol.replica.replica import Replica
-from protocol.rights import Authority
+from protocol.rights import Authority, is_erasable
 from protocol.roles import Role
 from protocol.roster import Roster
 from sync_agent.reading import need_of
@@ -33,11 +35,22 @@ from tests.simulation.people import STATE_RANK, can_open, check_item, opened
 from tests.simulation.world import World
 
 QUIET_BYTES: Final = 1_000
+_SHOWN_TO_NEIGHBOURS: Final = {Kind.GRANT, Kind.SUCCESSOR}
 
 
 async def judge(world: World) -> None:
     """Check all of them; each that does not hold becomes a problem of the world."""
-    for check in (_sets_and_folds, _acknowledged, _content, _hand_ins, _quarantine, _chains, _discretion, _quiet):
+    for check in (
+        _sets_and_folds,
+        _acknowledged,
+        _content,
+        _hand_ins,
+        _quarantine,
+        _chains,
+        _discretion,
+        _erased,
+        _quiet,
+    ):
         try:
             await check(world)
         except BrokenError as broken:
@@ -116,12 +129,15 @@ async def _is_burnt(world: World, agent: SimAgent, need: Need) -> bool:
 async def _hand_ins(world: World) -> None:
     server = _server(world.office)
     works: dict[bytes, Work] = {}
+    erased = (await server.view(server.territory)).roster.erased
     for space in world.founding.spaces:
         if server.door.knows_space(space):
             works.update((await server.view(space)).coursework.hand_ins)
     for name, entry in world.ledger.kept.items():
         if entry.header.kind != Kind.HAND_IN or entry.header.author in world.doubtful:
             # what somebody who was let go had made, and the server had not, waits for a human
+            continue
+        if entry.header.subject in erased:
             continue
         work = works.get(name)
         if work is None:
@@ -175,8 +191,27 @@ async def _discretion(world: World) -> None:
             for grant in door.authorities_of(machine.device)
             for space in (*door.lineage(grant.space), *door.below(grant.space))
         }
-        if strange := (await machine.disk.store.spaces()).keys() - opened:
-            raise BrokenError(f"{machine.name} holds what it may not read: {[space.hex()[:8] for space in strange]}")
+        for space in (await machine.disk.store.spaces()).keys() - opened:
+            kinds = {stored.entry.header.kind for stored in await machine.disk.store.scan(space)}
+            if kinds - _SHOWN_TO_NEIGHBOURS:
+                raise BrokenError(f"{machine.name} holds what it may not read: {kinds} of {space.hex()[:8]}")
+
+
+async def _erased(world: World) -> None:
+    server = _server(world.office)
+    gone = (await server.view(server.territory)).roster.erased & world.erased
+    replicas = [("server", server), *((machine.name, agent.replica) for machine, agent in _sound(world))]
+    for who, replica in replicas if gone else ():
+        for space in await replica.store.spaces():
+            for stored in await replica.store.scan(space):
+                entry = stored.entry
+                if entry.header.subject in gone and is_erasable(entry.header) and entry.payload is not None:
+                    raise BrokenError(
+                        f"{who} still has the payload of {Kind(entry.header.kind).name} {entry.id.hex()[:8]}"
+                    )
+            view = await replica.view(space)
+            if gone & view.roster.persons.keys() or any(w.person in gone for w in view.coursework.hand_ins.values()):
+                raise BrokenError(f"{who} still shows who was erased in {space.hex()[:8]}")
 
 
 async def _quiet(world: World) -> None:

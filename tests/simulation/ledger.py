@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from protocol.coursework import Work
 from protocol.entry import Entry
 from protocol.replica.memory import MemoryStore, _Pack
 from tests.simulation.disk import Disk
@@ -70,6 +71,14 @@ class Ledger:
     def kept(self) -> dict[bytes, Entry]:
         """What must be everywhere in the end."""
         return {name: entry for name, entry in self.entries.items() if name not in self.lost}
+
+
+def holds_sealed(disk: Disk, work: Work) -> bool:
+    """Whether all chunks of a hand-in lie on a disk."""
+    packs = [pack for pack in disk.packs._packs.values() if work.space in pack.spaces]
+    stream = work.record.content.stream
+    chunks = next((pack.streams[stream] for pack in packs if stream in pack.streams), None)
+    return chunks is not None and all(any(ref.hash in pack.chunks for pack in packs) for ref in chunks)
 
 
 def holds(store: MemoryStore, name: bytes) -> bool:

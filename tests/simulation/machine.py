@@ -96,7 +96,8 @@ class Machine:
         self.daemon = daemon
         self._random = random
         self._true_ms = true_ms
-        self._told = told
+        self.told = told
+        self.note = note
         self._tasks = Tasks(name, told)
         self.power = Power(random, self._power_went)
         self.power.on = False
@@ -125,7 +126,7 @@ class Machine:
             Path(self.name), enrolment, self.birth.keys, replica, now_ms=self.now_ms, entropy=entropy
         )
         agent._introduction = agent._outbox = cast("SecondCopy", _NoCopy())
-        agent.files, agent.told = self.disk.files, self._told
+        agent.files, agent.told = self.disk.files, self.told
         if self.power is not power or not power.on:
             return
         self.agent, self.manifests = agent, Manifests()
@@ -158,7 +159,7 @@ class Machine:
             async with listening(session, self.line, scheduler):
                 await scheduler.run_forever()
         except RelaisError as error:
-            self._told.surprise(self.name, error)
+            self.told.surprise(self.name, error)
 
     def _power_went(self) -> None:
         self.agent = self.session = self.scheduler = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -12,12 +13,17 @@ from unittest import mock
 from protocol.ancestry import heads
 from protocol.entry import Entry, compose
 from protocol.errors import RelaisError
-from protocol.messages import SyncAnswer
+from protocol.messages import SyncAnswer, Wanted
 from protocol.replica.holdings import Holdings, Need
 from protocol.replica.interfaces import ContentStore
-from protocol.replica.memory import MemoryPacks
-from protocol.replica.replica import Replica
+from protocol.replica.replica import Draft, Replica
 from protocol.rights import Authority
+from sync_agent import peer_session
+from sync_agent.app import Agent
+from sync_agent.copies import Copies
+from sync_agent.courier_survey import COURIER
+from sync_agent.lan_scope import LanScope
+from sync_agent.peer_session import PeerSession
 from sync_agent.session import Session
 from tests.simulation.disk import Disk
 
@@ -104,15 +110,6 @@ def names_packs_for_chunks_only() -> AbstractContextManager[object]:
     return mock.patch.object(Holdings, "packs", packs)
 
 
-def counts_what_another_space_brought() -> AbstractContextManager[object]:
-    """An empty file counts as held in every space once one brought its list. (A bug that this simulator found.)"""
-
-    async def none(self: MemoryPacks, space: bytes, streams: Sequence[bytes]) -> set[bytes]:
-        return set()
-
-    return mock.patch.object(MemoryPacks, "missing_streams", none)
-
-
 class _ChunksOnly:
     def __init__(self, inner: ContentStore) -> None:
         self._inner = inner
@@ -157,6 +154,66 @@ def lets_everybody_read() -> AbstractContextManager[object]:
     return mock.patch.object(Replica, "readable", readable)
 
 
+def signs_for_copies_unseen() -> AbstractContextManager[object]:
+    """A machine signs for a second copy of work of which it holds the entry only."""
+
+    async def receipts(self: Copies, space: bytes) -> list[Draft]:
+        with mock.patch.object(Holdings, "incomplete", _nothing_missing):
+            return await plain(self, space)
+
+    plain = Copies._receipts
+    return mock.patch.object(Copies, "_receipts", receipts)
+
+
+async def _nothing_missing(_self: Holdings, _needs: Iterable[Need], most: int | None = None) -> list[Need]:
+    del most
+    return []
+
+
+def exchanges_no_content_with_neighbours() -> AbstractContextManager[object]:
+    """Neighbours come to agree on entries only."""
+
+    async def nothing(*_args: object) -> list[Wanted]:
+        return []
+
+    patches = contextlib.ExitStack()
+    for name in ("_wanted", "_find_lacking"):
+        patches.enter_context(mock.patch.object(PeerSession, name, nothing))
+    return patches
+
+
+def shows_neighbours_everything() -> AbstractContextManager[object]:
+    """Whoever is of the school is sent all that this device holds."""
+
+    async def everything(agent: Agent, _device: bytes) -> list[bytes]:
+        return list(await agent.spaces())
+
+    async def shared(self: LanScope, _readable: object) -> dict[bytes, Authority]:
+        return await self._agent.spaces()
+
+    patches = contextlib.ExitStack()
+    patches.enter_context(mock.patch.object(peer_session, "common_spaces", everything))
+    patches.enter_context(mock.patch.object(LanScope, "shared", shared))
+    return patches
+
+
+def takes_what_a_stick_brought_as_sent() -> AbstractContextManager[object]:
+    """What came by a stick is not sent on to the server."""
+    plain = Replica.admit
+
+    async def admit(self: Replica, entries: Sequence[Entry], *, source: bytes, **given: Any) -> Any:
+        return await plain(
+            self, entries, source=source, **{**given, "unsent": given.get("unsent") and source != COURIER}
+        )
+
+    return mock.patch.object(Replica, "admit", admit)
+
+
+def destroys_nothing() -> AbstractContextManager[object]:
+    """What is erased is hidden for ever, and never destroyed."""
+    return mock.patch("protocol.replica.eraser.due", return_value=[])
+
+
 @dataclass(frozen=True)
 class BrokenRule:
     """A rule, and the first seed that shows that it is broken: `python -m tests.simulation --broken NAME` finds it."""
@@ -170,14 +227,18 @@ BROKEN_RULES: Final = {
     for rule in (
         BrokenRule(forgets_prev, 0),
         BrokenRule(counts_what_was_tried_as_sent, 4),
-        BrokenRule(folds_by_arrival, 29),
-        BrokenRule(believes_the_manifest, 11),
-        BrokenRule(never_reconciles, 1),
-        BrokenRule(takes_waiting_for_taken, 1),
-        BrokenRule(signs_receipts_unseen, 4),
-        BrokenRule(names_packs_for_chunks_only, 79),
-        BrokenRule(counts_what_another_space_brought, 1773),
-        BrokenRule(acknowledges_before_the_flush, 1),
+        BrokenRule(folds_by_arrival, 38),
+        BrokenRule(believes_the_manifest, 57),
+        BrokenRule(never_reconciles, 15),
+        BrokenRule(takes_waiting_for_taken, 27),
+        BrokenRule(signs_receipts_unseen, 15),
+        BrokenRule(names_packs_for_chunks_only, 141),
+        BrokenRule(acknowledges_before_the_flush, 3),
         BrokenRule(lets_everybody_read, 0),
+        BrokenRule(signs_for_copies_unseen, 44),
+        BrokenRule(exchanges_no_content_with_neighbours, 156),
+        BrokenRule(shows_neighbours_everything, 25),
+        BrokenRule(takes_what_a_stick_brought_as_sent, 9796),
+        BrokenRule(destroys_nothing, 7),
     )
 }

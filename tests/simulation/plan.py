@@ -40,7 +40,13 @@ ON_A_MACHINE: Final[Mapping[str, int]] = {
     "forget": 3,
     "clone": 1,
     "clock": 3,
-    "meet": 4,
+    "meet": 5,
+    "link": 2,
+    "export": 3,
+    "import": 4,
+    "tear stick": 2,
+    "copy stick": 1,
+    "days": 1,
     "conflict": 2,
 }
 AT_THE_SERVER: Final[Mapping[str, int]] = {
@@ -53,6 +59,7 @@ AT_THE_SERVER: Final[Mapping[str, int]] = {
     "rebirth": 1,
     "let go": 1,
     "let back": 1,
+    "erase": 2,
     "storm": 4,
     "calm": 4,
 }
@@ -66,6 +73,9 @@ THEMES: Final = (
     ("power cut soon", "power cut in sync", "boot", "publish", "server power cut soon", "server boot", "hand in"),
     ("backup", "restore", "rebirth", "hand in", "publish"),
     ("image", "forget", "clone", "clock", "meet"),
+    ("meet", "link", "hand in", "publish", "unplug", "look"),
+    ("export", "import", "tear stick", "copy stick", "hand in", "publish", "unplug"),
+    ("erase", "days", "export", "import", "restore", "forget", "hand in", "boot"),
 )
 _EMPHASIS: Final = 4
 
@@ -84,13 +94,16 @@ class Step:
 @dataclass(frozen=True)
 class Plan:
     """A history before it is lived. `machines` are numbers of the founding's; `settled` if
-    all of them have synced before it begins."""
+    all of them have synced before it begins. `isolated`: in the end they first agree without the server. `frozen` is
+    the place among them of one that forgets at every start."""
 
     seed: int
     machines: tuple[int, ...]
     settled: bool
     daemons: bool
     small_bounds: bool
+    isolated: bool
+    frozen: int | None
     weather: Weather
     steps: tuple[Step, ...]
 
@@ -116,6 +129,8 @@ def plan_of(seed: int) -> Plan:
         settled=random.random() < 0.8,
         daemons=random.random() < 0.2,
         small_bounds=random.random() < 0.5,
+        isolated=random.random() < 0.1,
+        frozen=random.randrange(1, count) if random.random() < 0.15 else None,
         weather=_weather(random),
         steps=tuple(steps),
     )

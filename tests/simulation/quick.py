@@ -3,12 +3,14 @@
 - Nobody breaks a cipher in here, so none has to be strong. Signatures and seals have the sizes of the real ones, hold
   for one key, one message and one purpose only, and show every bit that was flipped; they are made of one hash instead
   of curves, which would take half of the time. The real ones have their own tests and golden bytes.
+- Sticks are real folders; that what is written there reaches the medium is not waited for.
 - Whether a signature holds and what a payload means are pure questions, which every replica asks of every entry.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from functools import lru_cache
 from types import ModuleType
@@ -123,5 +125,6 @@ _PATCHES: Final[tuple[tuple[Any, str, object], ...]] = (
     (hpke, "seal", _seal),
     (hpke, "open_", _open),
     (replica, "signature_holds", _signature_holds),
+    (os, "fsync", lambda _descriptor: None),
     *_parsers(space_keys, structure, work),
 )

@@ -97,7 +97,17 @@ def _settled() -> Founding:
     """The territory once every machine has all that it should have."""
     begun = founding()
     count = len(begun.machines)
-    plan = Plan(0, tuple(range(count)), False, False, False, CALM, ())
+    plan = Plan(
+        seed=0,
+        machines=tuple(range(count)),
+        settled=False,
+        daemons=False,
+        small_bounds=False,
+        isolated=False,
+        frozen=None,
+        weather=CALM,
+        steps=(),
+    )
 
     async def settle() -> Founding:
         world = World(plan, begun)

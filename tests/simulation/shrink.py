@@ -26,9 +26,13 @@ def shrunk(lived: Lived, broken: Break = nullcontext) -> Lived:
     fails(replace(best.plan, weather=CALM))
     fails(replace(best.plan, daemons=False))
     fails(replace(best.plan, small_bounds=False))
+    fails(replace(best.plan, isolated=False))
+    fails(replace(best.plan, frozen=None))
     _leave_out(best.plan.steps, lambda steps: fails(replace(best.plan, steps=tuple(steps))))
     for number in reversed(range(2, len(best.plan.machines))):
         machines = best.plan.machines
+        if best.plan.frozen is not None and number <= best.plan.frozen:
+            continue
         fails(replace(best.plan, machines=(*machines[:number], *machines[number + 1 :])))
     return best
 

@@ -8,20 +8,26 @@ from hashlib import blake2b
 from random import Random
 from typing import Any, Final
 
+from protocol.coursework import HandInState, Work
 from protocol.entry import Entry
 from protocol.errors import BadInput, Code, LocalFailure, NoAnswer, PeerFault, Refused, RelaisError, TooLarge
 from protocol.replica.office.grants import grant_device, revoke_device
 from protocol.replica.office.people import add_person
 from protocol.roles import PersonRole, Role
+from sync_agent.app import FORGETS_MARKS
+from sync_agent.copies import lasting_state
+from tests.simulation.at_school import EVENTS as AT_SCHOOL
+from tests.simulation.at_school import a_week_later, agree_without_server
 from tests.simulation.disk import Disk
 from tests.simulation.founding import NOW_MS, Birth, Founding, begin_server
-from tests.simulation.ledger import BrokenError, Ledger
+from tests.simulation.ledger import BrokenError, Ledger, holds_sealed
 from tests.simulation.lines import CALM
-from tests.simulation.machine import Machine, SimAgent
-from tests.simulation.meeting import meet
+from tests.simulation.machine import Machine
+from tests.simulation.neighbours import Neighbours
 from tests.simulation.office import Office
 from tests.simulation.people import ACTS, STATE_RANK, works_of
 from tests.simulation.plan import MOST_MACHINES, Plan, Step
+from tests.simulation.sticks import Sticks
 from tests.simulation.virtual_time import VirtualLoop
 
 ROUNDS: Final = 5
@@ -44,18 +50,26 @@ class World:
         birth = self.founding.server
         self.office = Office(birth, birth.disk.image(), self._chance("server"), self.true_ms, self)
         self.machines: list[Machine] = []
+        self.neighbours = Neighbours(self._chance("neighbours"))
+        self.sticks = Sticks()
+        self.erased: set[bytes] = set()
+        self.ahead_ms = 0
+        self.frozen: set[Machine] = set()
         self._images: dict[Machine, list[Disk]] = {}
         self._backups: list[Disk] = [birth.disk.image()]
         self._old_disks: list[Disk] = []
         self._states: dict[tuple[int, bytes], int] = {}
         for number in plan.machines:
             self._enter(self.founding.machines[number], self.founding.machines[number].disk.image())
+        if plan.frozen is not None:
+            self.frozen.add(self.machines[plan.frozen])
+            self.machines[plan.frozen].remembers = False
 
     # --- time, notes --------------------------------------------------------------------------------------------------
 
     def true_ms(self) -> int:
         """The true time."""
-        return NOW_MS + 3_600_000 + int(self._loop.now_s * 1000)
+        return NOW_MS + 3_600_000 + self.ahead_ms + int(self._loop.now_s * 1000)
 
     def note(self, who: str, what: str) -> None:
         """One line of the trace."""
@@ -94,7 +108,6 @@ class World:
 
     async def heal(self) -> int:
         """End all trouble, and let everybody sync until nothing moves; how many rounds that took."""
-        self.healing = True
         self.note("world", "everything is in order again")
         # No power fails from here on: one that went while others booted would leave its machine off to the end.
         for power in (self.office.power, *(machine.power for machine in self.machines)):
@@ -102,11 +115,22 @@ class World:
         for machine in self.machines:
             machine.line.weather, machine.line.up = CALM, True
             if machine.agent is None:
-                await machine.boot()
+                await self._start(machine)
+        if self.plan.isolated:
+            await self.office.switch_off()
+            await agree_without_server(self)
         if self.office.server is None:
             await self.office.boot()
+        self.healing = True
         if any(machine.agent is None for machine in self.machines) or self.office.server is None:
             self.problem("a machine is off although everything is in order")
+        rounds = await self._settle()
+        if not self.problems and await a_week_later(self):
+            await self._settle()
+        return rounds
+
+    async def _settle(self) -> int:
+        """Let everybody sync until nothing moves; how many rounds that took."""
         await asyncio.sleep(BETWEEN_ROUNDS_S)
         for number in range(1, ROUNDS + 1):
             order = [machine for machine in self.machines if not machine.revoked]
@@ -125,6 +149,7 @@ class World:
         for machine in self.machines:
             await machine.switch_off()
         await self.office.switch_off()
+        self.sticks.close()
 
     # --- steps --------------------------------------------------------------------------------------------------------
 
@@ -194,6 +219,8 @@ class World:
                 return machine.revoked or spoiled or bool(self.doubtful)
             case BadInput(code=Code.UNKNOWN_SPACE | Code.UNKNOWN_ITEM):
                 return machine.revoked
+            case BadInput(code=Code.UNKNOWN_HAND_IN):
+                return machine.revoked or bool(self.erased)
             case LocalFailure(code=Code.INCOMPLETE):
                 return True
         return False
@@ -203,11 +230,23 @@ class World:
         agent = machine.agent
         if agent is None:
             return
+        forgets = await agent.replica.store.marks(FORGETS_MARKS)
         for work in await works_of(agent):
+            if lasting_state(work, forgets) is HandInState.SAFE:
+                self._check_copies(machine, work)
             rank, key = STATE_RANK[work.state], (id(machine.disk), work.id)
             if rank < self._states.get(key, 0) and not self.doubtful:
                 self.problem(f"{machine.name}: hand-in {work.id.hex()[:8]} went back to {work.state}")
             self._states[key] = rank
+
+    def _check_copies(self, machine: Machine, work: Work) -> None:
+        """Who has signed for a second copy, and has not lost its disk since, holds the whole of it."""
+        if work.person in self.erased:
+            return
+        for other in self.machines:
+            signed = other.device in work.copies and other.remembers and not other.revoked
+            if signed and not holds_sealed(other.disk, work):
+                self.problem(f"{machine.name}: hand-in {work.id.hex()[:8]} is said to be safe at {other.name}")
 
     # --- what happens to machines -------------------------------------------------------------------------------------
 
@@ -235,8 +274,15 @@ class World:
         return f"{machine.name}, {'after' if after else 'before'} {calls} writes"
 
     async def _boot(self, machine: Machine, _random: Random) -> str:
-        await machine.boot()
+        await self._start(machine)
         return machine.name
+
+    async def _start(self, machine: Machine) -> None:
+        """Switch a machine on; one that is frozen begins each time as it was on its first day."""
+        if machine in self.frozen:
+            await machine.switch_off()
+            self._change_disk(machine, self._images[machine][0].image())
+        await machine.boot()
 
     async def _image(self, machine: Machine, _random: Random) -> str:
         self._images[machine].append(machine.disk.image())
@@ -265,22 +311,9 @@ class World:
         machine.skew_ms = random.choice((0, random.randrange(-20, 21) * YEAR_MS, random.randrange(-100_000, 100_000)))
         return f"{machine.name} by {machine.skew_ms / 1000:.0f} s"
 
-    async def _meet(self, machine: Machine, random: Random) -> str:
-        other = random.choice(self.machines)
-        if other is machine or machine.agent is None or other.agent is None or machine.revoked or other.revoked:
-            return "-"
-        machine.spawn(self._meeting(machine, other, machine.agent, other.agent))
-        return f"{machine.name} and {other.name}"
-
-    async def _meeting(self, machine: Machine, other: Machine, one: SimAgent, another: SimAgent) -> None:
-        moved = await meet(one, another)
-        self.note(machine.name, f"met {other.name}: {moved}")
-        await self.observe(machine)
-        await self.observe(other)
-
     # --- what happens at the server -----------------------------------------------------------------------------------
 
-    async def _at_server(self, work: Callable[..., Coroutine[Any, Any, object]], *args: object) -> str:
+    async def at_server(self, work: Callable[..., Coroutine[Any, Any, object]], *args: object) -> str:
         """What an administrator does there, as a task that the power may end."""
         server = self.office.server
         if server is None:
@@ -308,7 +341,7 @@ class World:
         server = self.office.server
         if server is None or not server.replica.door.knows_space(space):
             return "-"
-        return await self._at_server(add_person, f"Élève {random.randrange(99)}", PersonRole.PUPIL, [space])
+        return await self.at_server(add_person, f"Élève {random.randrange(99)}", PersonRole.PUPIL, [space])
 
     async def _let_go(self, machine: Machine, _random: Random) -> str:
         if len([other for other in self.machines if not other.revoked]) <= 2:
@@ -318,13 +351,13 @@ class World:
             if other.device == machine.device and not other.revoked:
                 other.revoked = True
                 self.ledger.burn(other.disk, self._disks())
-        await self._at_server(revoke_device, machine.device)
+        await self.at_server(revoke_device, machine.device)
         return machine.name
 
     async def _let_back(self, machine: Machine, random: Random) -> str:
         if machine.device not in self.doubtful:
             return "-"
-        await self._at_server(grant_device, machine.device, [random.choice(self.founding.spaces)])
+        await self.at_server(grant_device, machine.device, [random.choice(self.founding.spaces)])
         return machine.name
 
     async def _server_power_cut(self, _machine: Machine, _random: Random) -> str:
@@ -422,7 +455,6 @@ _EVENTS: Final[Mapping[str, Callable[[World, Machine, Random], Awaitable[str]]]]
     "forget": World._forget,
     "clone": World._clone,
     "clock": World._clock,
-    "meet": World._meet,
     "conflict": World._conflict,
     "add person": World._add_person,
     "let go": World._let_go,
@@ -435,4 +467,5 @@ _EVENTS: Final[Mapping[str, Callable[[World, Machine, Random], Awaitable[str]]]]
     "rebirth": World._rebirth,
     "storm": World._storm,
     "calm": World._calm,
+    **AT_SCHOOL,
 }
