@@ -79,8 +79,8 @@ async def doctor(agent: Agent, outgoing: Outgoing) -> dict[str, JSON]:
         )
     if agent.without_copies:
         await outgoing.progress(
-            f"{agent.without_copies} titles have no copy in “coursework”, within what content may take of the disk; "
-            "the portal, `cat` and `checkout` open them"
+            f"“coursework” holds no copy of {agent.without_copies} of the titles, within what content may take of the "
+            "disk; the portal, `cat` and `checkout` open them"
         )
     if (sentence := budget_sentence(agent)) is not None:
         await outgoing.progress(sentence)
