@@ -58,6 +58,7 @@ class Server:
         self.now_ms = now_ms
         self.entropy = entropy
         self.backing_up = asyncio.Lock()
+        self.using_codes = asyncio.Lock()
         self.contacts = Contacts(store)
         self.reports = Reports(store)
         self.space_keeper = SpaceKeeper(replica, keys.agreement, self.grant, self.write, entropy=entropy)

@@ -134,13 +134,14 @@ async def second_factor(server: Server, name: str) -> SecondFactor | None:
 
 
 async def use_second_factor(server: Server, name: str, typed: str) -> bool:
-    """Whether what was typed opens it now; it does once, which is durable when this returns. One at a time."""
-    factor = await second_factor(server, name)
-    opened = None if factor is None else opened_by(factor, typed, server.now_ms())
-    if opened is None:
-        return False
-    await server.store.set_marks({_mark(name): opened.encode()})
-    return True
+    """Whether what was typed opens it now; it does once, which is durable when this returns."""
+    async with server.using_codes:
+        factor = await second_factor(server, name)
+        opened = None if factor is None else opened_by(factor, typed, server.now_ms())
+        if opened is None:
+            return False
+        await server.store.set_marks({_mark(name): opened.encode()})
+        return True
 
 
 def _mark(name: str) -> str:

@@ -97,7 +97,6 @@ class Pages:
         self._door = Door(config)
         self._sessions = Sessions(entropy, clock_s)
         self._tickets = Tickets(entropy, clock_s)
-        self._using_codes = asyncio.Lock()
         self._throttle = Throttle(clock_s)
         self._live = Live(survey, clock_s)
         self._on_failure = on_failure
@@ -255,8 +254,7 @@ class Pages:
         if wait_s > 0:
             return self._wait_page(visit, onward, account.name, max(int(wait_s) + 1, 2))
         self._throttle.failed(who)
-        async with self._using_codes:
-            proven = await use_second_factor(self._server, account.name, form.get("code", ""))
+        proven = await use_second_factor(self._server, account.name, form.get("code", ""))
         if not proven:
             _log.warning("a code at sign-in to the administrators' pages was wrong, from %s", who[1])
             return self._code_page(visit, onward, ticket, wrong=visit.words("second.wrong"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,10 +14,12 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
+from sync_server.handlers.administrators import add_administrator, verifier_of
 from tests.harness.browser import accessibility_faults, chromium, visitor
-from tests.harness.fleet import ADMINISTRATOR, FINE, MACHINES, PASSPHRASE, Fleet, fleet
+from tests.harness.fleet import ADMINISTRATOR, FINE, MACHINES, PASSPHRASE, Fleet, fleet, pages_over
 from tests.harness.machines import Machine as Program
 from tests.harness.machines import school
+from tests.harness.server_in_process import office
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -352,3 +355,32 @@ async def test_real_programs_are_seen_as_they_are(browser: Browser, tmp_path: Pa
             found.server.ok("revoke", device)
             await expect(page.locator("tbody tr", has_text="Hibou").locator(".state")).to_have_text("Retiré")
             assert found.server.stop() == 0, "a page that is open does not keep the server from ending"
+
+
+async def test_a_code_is_asked_for_after_the_passphrase_by_keyboard_and_without_scripts(
+    browser: Browser, tmp_path: Path
+) -> None:
+    async with office(tmp_path / "server") as made, pages_over(made) as (url, _):
+        await add_administrator(made.server, ADMINISTRATOR, verifier_of(PASSPHRASE, os.urandom(16)))
+        given = await made.do("administrator second-factor", name=ADMINISTRATOR)
+        async with visitor(browser, scripts=False) as somebody:
+            page = await somebody.page()
+            await page.goto(url + "/admin/devices")
+            await page.get_by_label("Nom").fill(ADMINISTRATOR)
+            await page.get_by_label("Phrase secrète").fill(PASSPHRASE)
+            await page.keyboard.press("Enter")
+            await expect(page.get_by_label("Code")).to_be_focused()
+            await page.keyboard.type("000000")
+            await page.keyboard.press("Enter")
+            await expect(page.get_by_role("alert")).to_contain_text("Ce code est faux")
+            await page.get_by_label("Code").fill(given["recovery"][0])
+            await page.keyboard.press("Enter")
+            await expect(page).to_have_url(url + "/admin/devices")
+        async with visitor(browser) as somebody:
+            page = await somebody.page()
+            await page.goto(url + "/admin/")
+            await page.get_by_label("Nom").fill(ADMINISTRATOR)
+            await page.get_by_label("Phrase secrète").fill(PASSPHRASE)
+            await page.keyboard.press("Enter")
+            await expect(page.get_by_label("Code")).to_be_focused()
+            assert await accessibility_faults(page) == []
