@@ -1,0 +1,103 @@
+"""What an old and a new root say of each other."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from protocol.entry import Entry, Kind, compose
+from protocol.errors import Code, PeerFault
+from protocol.identity import SigningKey
+from protocol.limits import MAX_ROTATION_HEADS
+from protocol.rights import Door, Outcome
+from protocol.root_rotation import RootRotation, rotations_in
+from tests.harness.history import World
+
+DRAW = Random(17).randbytes
+
+
+@pytest.fixture
+def world() -> World:
+    return World(Random(4))
+
+
+def rotation(world: World, new: SigningKey, old: SigningKey | None = None, version: int = 1) -> Entry:
+    old = old or world.root.key
+    said = RootRotation.agreed(new, world.territory, old.public, version, (world.entries[0].id,))
+    return by_root(world, old, said.encode())
+
+
+def by_root(world: World, root: SigningKey, payload: bytes, kind: Kind = Kind.ROOT_ROTATION) -> Entry:
+    return compose(
+        author=root, space=world.territory, kind=kind, grant=None, at=1 << 16, payload=payload, salt=DRAW(16)
+    )
+
+
+def test_the_vector_of_the_specification() -> None:
+    known = json.loads((Path(__file__).parent.parent / "vectors" / "root_rotation.json").read_text())
+    territory, old = bytes.fromhex(known["territory"]), bytes.fromhex(known["old_root"])
+    heads = tuple(bytes.fromhex(head) for head in known["heads"])
+    new = SigningKey(bytes.fromhex(known["new_root_seed"]))
+    made = RootRotation.agreed(new, territory, old, known["version"], heads)
+    assert made.proof.hex() == known["proof"]
+    assert made.encode().hex() == known["payload"]
+    assert RootRotation.parse(made.encode()) == made
+    assert made.holds(territory, old)
+
+
+def test_the_new_root_agrees_to_exactly_this(world: World) -> None:
+    made = RootRotation.agreed(SigningKey(DRAW(32)), world.territory, world.root.key.public, 1, ())
+    other = DRAW(32)
+    assert not made.holds(other, world.root.key.public)
+    assert not made.holds(world.territory, other)
+    for changed in (replace(made, version=2), replace(made, heads=(other,)), replace(made, root=other)):
+        assert not changed.holds(world.territory, world.root.key.public)
+
+
+def test_the_door_refuses_a_rotation_to_which_the_new_root_did_not_agree(world: World) -> None:
+    door = Door(world.root.key.public)
+    forged = RootRotation(SigningKey(DRAW(32)).public, 1, (), bytes(64))
+    for payload, code in ((forged.encode(), Code.BAD_SIGNATURE), (b"\x80", Code.MALFORMED)):
+        assert door.examine(by_root(world, world.root.key, payload)).code is code
+
+
+def test_the_door_follows_one_rotation_of_each_root_and_no_other(world: World) -> None:
+    door = Door(world.root.key.public)
+    second, third, thief = (SigningKey(DRAW(32)) for _ in range(3))
+    steps = [
+        rotation(world, second),
+        rotation(world, thief),
+        rotation(world, third, second, version=5),
+        rotation(world, third, second, version=2),
+    ]
+    waiting = door.examine(steps[3])
+    assert (waiting.outcome, waiting.missing) == (Outcome.WAIT, second.public)
+    for step in steps:
+        assert door.examine(step).outcome is Outcome.ADMIT
+        door.learn(step)
+    assert door.roots == (world.root.key.public, second.public, third.public)
+    assert door.is_false_root(rotation(world, second, thief).header)
+    assert not door.is_false_root(steps[0].header)
+
+
+def test_only_rotations_that_hold_on_both_sides_are_followed_in_a_chain(world: World) -> None:
+    new = SigningKey(DRAW(32))
+    good = rotation(world, new)
+    bad = [
+        replace(good, signature=bytes(64)),
+        by_root(world, world.root.key, RootRotation(new.public, 1, (), bytes(64)).encode()),
+        by_root(world, world.root.key, b"\xc0"),
+        by_root(world, world.root.key, good.payload or b"", Kind.GENERATION),
+    ]
+    assert [entry for entry, _ in rotations_in([*bad, good])] == [good]
+
+
+def test_a_rotation_names_a_bounded_number_of_heads(world: World) -> None:
+    heads = tuple(DRAW(32) for _ in range(MAX_ROTATION_HEADS + 1))
+    made = RootRotation.agreed(SigningKey(DRAW(32)), world.territory, world.root.key.public, 1, heads)
+    with pytest.raises(PeerFault):
+        RootRotation.parse(made.encode())
