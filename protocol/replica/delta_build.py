@@ -47,6 +47,7 @@ _DICTIONARY_BYTES: Final = 2 * MiB
 _WHOLE_BASE_BYTES: Final = MiB
 _NEIGHBOUR_BYTES: Final = 512 * KiB
 _MIN_COMPRESSED_BYTES: Final = 32
+_PLAIN_ENOUGH_BYTES: Final = 4 * KiB
 MAX_LOOKED_AT: Final = 300
 _MIN_ARCHIVE_BYTES: Final = 32 * KiB
 _ARCHIVES: Final = frozenset(
@@ -277,6 +278,10 @@ class _Build:
             before = await self._bases.whole(origin.base, origin.record)
         unfolded = await self._unfold(data)
         if unfolded is not None and (before is not None or piece.is_all_new):
+            enough_bytes = min(len(unfolded.recipe), _PLAIN_ENOUGH_BYTES)
+            if before is not None and await asyncio.to_thread(_new_bytes, before, data) <= enough_bytes:
+                # said as it is in less than recipes take, and nobody has to compress anything again
+                return await self._splice(data, before, origin, b"")
             image = await self._image_of(origin, before)
             if image is not None or piece.is_all_new:
                 return await self._splice(unfolded.image, image, origin, unfolded.recipe)
@@ -345,6 +350,11 @@ class _Build:
         self._plain, self._plain_bytes, self._sources = [], 0, {}
         dictionary = await self._bases.dictionary(sources)
         await asyncio.to_thread(self._writer.add_frame, plain, sources, dictionary, level=self._level)
+
+
+def _new_bytes(before: bytes, data: bytes) -> int:
+    """How many bytes of a file its version before does not have."""
+    return sum(span.length for span in spans(before, data) if span.old is None)
 
 
 def is_archive(file: ManifestEntry) -> bool:

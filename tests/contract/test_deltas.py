@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import zlib
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ import pytest
 from blake3 import blake3
 
 from protocol.chunking import chunk_list, cut, stream_id
-from protocol.deflate_parameters import ALL_LEVELS, Parameters, Profile
+from protocol.deflate_parameters import ALL_LEVELS, NO_LEVELS, Parameters, Profile
 from protocol.deflate_streams import Wrapping
 from protocol.delta import Chunked, Copy, DeltaWriter, Source, Spliced, Tree
 from protocol.errors import Code, PeerFault, RelaisError
@@ -390,3 +391,20 @@ async def test_after_a_restart_deltas_are_what_files_and_rows_agree_on(tmp_path:
     async with opened(tmp_path) as content:
         assert await content.deltas(SPACE) == [third]
         assert [file.name for file in folder.iterdir()] == [f"{third.hash.hex()}.delta"]
+
+
+async def test_where_recipes_would_weigh_more_than_what_is_new_a_file_is_compared_as_it_is(two: Two) -> None:
+    # many small streams, so that a recipe is long; a page more at the end changes none of them
+    pages = [zlib.compress(b"BT (%d) Tj ET " % number * 8) for number in range(600)]
+    before = b"%PDF-1.5\n" + b"".join(
+        b"%d 0 obj\n<</Filter/FlateDecode>>\nstream\n%b\nendstream\nendobj\n" % pair for pair in enumerate(pages)
+    )
+    base = await both_have(two, {"cours.pdf": before})
+    after = {"cours.pdf": before + b"trailer <</Root 1>>"}
+    tree, _ = await put(two.maker, after)
+    delta = await build_delta(two.maker, SPACE, tree, [base])
+    assert delta is not None
+    assert delta[0].index.levels() == NO_LEVELS
+    assert delta[0].size < 500
+    await two.taker.ingest(SPACE, delta[1])
+    assert await read(two.taker, name_of(after["cours.pdf"])) == after["cours.pdf"]
