@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
@@ -89,6 +90,24 @@ async def test_nothing_is_written_when_nothing_is_due(here: Office) -> None:
     assert await here.server.space_keeper.tend_grown() == 0
     assert await here.server.space_keeper.tend([bytes.fromhex(here.space)]) == 0
     assert await here.server.store.spaces() == before
+
+
+async def test_who_enrols_does_not_wait_until_all_spaces_have_been_looked_at(here: Office) -> None:
+    for number in range(6):
+        await here.do("space add", name=f"CM{number}", school="0180002F", year=None)
+    keeper = here.server.space_keeper
+    ended: list[str] = []
+
+    async def all_of_them() -> None:
+        await keeper.tend_grown()
+        ended.append("all")
+
+    async def somebody() -> None:
+        await keeper.tend([bytes.fromhex(here.space)])
+        ended.append("somebody")
+
+    await asyncio.gather(all_of_them(), somebody())
+    assert ended == ["somebody", "all"]
 
 
 async def test_a_crash_between_a_revocation_and_the_new_key_is_made_good(here: Office) -> None:

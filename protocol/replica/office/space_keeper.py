@@ -50,27 +50,35 @@ class SpaceKeeper:
     async def tend(self, spaces: Iterable[bytes]) -> int:
         """Make, give out and replace keys where something happened in `spaces`; how many entries that took."""
         async with self._one_at_a_time:
-            return await self._tend(spaces, somebody_waits=True)
+            return sum([await self._tend(space, somebody_waits=True) for space in self._touched(spaces)])
 
     async def tend_grown(self) -> int:
-        """The same for the spaces whose set has grown since the last time."""
-        async with self._one_at_a_time:
-            counts = await self._replica.store.spaces()
-            grown = [space for space, count in counts.items() if self._seen.get(space) != count]
-            written = await self._tend(grown, somebody_waits=False)
-            self._seen = await self._replica.store.spaces() if written else counts
-            return written
+        """The same for the spaces whose set has grown since the last time; who waits for `tend` comes in between."""
+        counts = await self._replica.store.spaces()
+        written = 0
+        for space in self._touched([space for space, count in counts.items() if self._seen.get(space) != count]):
+            async with self._one_at_a_time:
+                written += await self._tend(space, somebody_waits=False)
+        # what has come meanwhile, and what was written here, is looked at the next time
+        self._seen = counts
+        return written
 
-    async def _tend(self, spaces: Iterable[bytes], *, somebody_waits: bool) -> int:
+    def _touched(self, spaces: Iterable[bytes]) -> list[bytes]:
+        """The spaces whose keys hang on these, children before parents."""
         door = self._replica.door
         touched = {other for space in spaces for other in (*door.lineage(space), *door.below(space))}
-        written = 0
-        for space in sorted(touched, key=lambda space: (-len(door.lineage(space)), space)):
-            # a territory without a school has nobody to seal anything to
-            if door.knows_space(space) and self._governs(space) and (space != door.territory or door.children(space)):
-                drafts = await self._due(space, somebody_waits=somebody_waits)
-                written += len(await self._write(drafts)) if drafts else 0
-                await asyncio.sleep(0)
+        return sorted(touched, key=lambda space: (-len(door.lineage(space)), space))
+
+    async def _tend(self, space: bytes, *, somebody_waits: bool) -> int:
+        door = self._replica.door
+        # a territory without a school has nobody to seal anything to
+        if not door.knows_space(space) or not self._governs(space):
+            return 0
+        if space == door.territory and not door.children(space):
+            return 0
+        drafts = await self._due(space, somebody_waits=somebody_waits)
+        written = len(await self._write(drafts)) if drafts else 0
+        await asyncio.sleep(0)
         return written
 
     async def _due(self, space: bytes, *, somebody_waits: bool) -> list[Draft]:
