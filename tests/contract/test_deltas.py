@@ -395,10 +395,11 @@ async def test_after_a_restart_deltas_are_what_files_and_rows_agree_on(tmp_path:
 
 async def test_where_recipes_would_weigh_more_than_what_is_new_a_file_is_compared_as_it_is(two: Two) -> None:
     # many small streams, so that a recipe is long; a page more at the end changes none of them
-    pages = [zlib.compress(b"BT (%d) Tj ET " % number * 8) for number in range(600)]
+    pages = [zlib.compress(b"".join(b"BT (%d) Tj ET " % (number * at) for at in range(60))) for number in range(300)]
     before = b"%PDF-1.5\n" + b"".join(
         b"%d 0 obj\n<</Filter/FlateDecode>>\nstream\n%b\nendstream\nendobj\n" % pair for pair in enumerate(pages)
     )
+    assert unfold(before, allowed=ALL_LEVELS) is not None
     base = await both_have(two, {"cours.pdf": before})
     after = {"cours.pdf": before + b"trailer <</Root 1>>"}
     tree, _ = await put(two.maker, after)
