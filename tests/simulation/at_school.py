@@ -219,6 +219,9 @@ async def a_week_later(world: World) -> bool:
         await sweep_all(world)
         world.ahead_ms += ERASURE_DELAY_MS + DAY_MS
         await sweep_all(world)
+        if (server := world.office.server) is not None:
+            # an erasure that only a stick still knows begins to count when it comes back
+            world.due = world.erased & (await server.replica.view(server.replica.territory)).roster.erased
     if world.sticks.used:
         for machine in world.machines:
             for number in range(STICKS) if not machine.revoked else ():

@@ -205,7 +205,7 @@ async def _erased(world: World) -> None:
         for space in await replica.store.spaces():
             for stored in await replica.store.scan(space):
                 entry = stored.entry
-                if entry.header.subject in gone and is_erasable(entry.header) and entry.payload is not None:
+                if entry.header.subject in gone & world.due and is_erasable(entry.header) and entry.payload is not None:
                     raise BrokenError(
                         f"{who} still has the payload of {Kind(entry.header.kind).name} {entry.id.hex()[:8]}"
                     )

@@ -53,6 +53,8 @@ class World:
         self.neighbours = Neighbours(self._chance("neighbours"))
         self.sticks = Sticks()
         self.erased: set[bytes] = set()
+        self.due: set[bytes] = set()
+        """Who was erased long enough ago that nothing may be left of them."""
         self.ahead_ms = 0
         self.frozen: set[Machine] = set()
         self._images: dict[Machine, list[Disk]] = {}
