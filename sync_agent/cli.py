@@ -13,12 +13,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Final
 
-import typer
-
 from protocol.errors import BadInput, Code, LocalFailure
 from protocol.limits import MAX_CONTROL_FILE_BYTES, MiB
 from protocol.replica.command import run_command
 from protocol.replica.console import Call, Notices, Program, installed_version, tell
+from protocol.replica.console_options import Argument, Option
 from protocol.replica.measure_commands import add_measure_commands
 from protocol.replica.operation import JSON, NO_FILES, Incoming, Outgoing, Params, Table
 from protocol.replica.service.commands import add_service_commands
@@ -43,18 +42,18 @@ LASTING_BYTES: Final = 64 * MiB
 REPAIR_TRIES: Final = 6
 REPAIR_PAUSE_S: Final = 2.0
 
-Item = Annotated[str, typer.Argument(metavar="ITEM", help="The item's id, from `items`.")]
-HandInId = Annotated[str, typer.Argument(metavar="ID", help="The hand-in's id, from `hand-ins`.")]
-Paths = Annotated[list[str] | None, typer.Argument(metavar="PATH…", help="Files and folders.")]
-Folder = Annotated[str, typer.Argument(metavar="DIR", help="The folder to write into; made where it is missing.")]
-WatchedFolder = Annotated[str, typer.Argument(metavar="FOLDER", help="A folder on this machine, outside DIR.")]
-Titles = Annotated[list[str], typer.Argument(metavar="TITLE…", help="Names from `watch list`, or paths.")]
+Item = Annotated[str, Argument(metavar="ITEM", help="The item's id, from `items`.")]
+HandInId = Annotated[str, Argument(metavar="ID", help="The hand-in's id, from `hand-ins`.")]
+Paths = Annotated[list[str] | None, Argument(metavar="PATH…", help="Files and folders.")]
+Folder = Annotated[str, Argument(metavar="DIR", help="The folder to write into; made where it is missing.")]
+WatchedFolder = Annotated[str, Argument(metavar="FOLDER", help="A folder on this machine, outside DIR.")]
+Titles = Annotated[list[str], Argument(metavar="TITLE…", help="Names from `watch list`, or paths.")]
 LogFile = Annotated[
-    str | None, typer.Option(metavar="FILE", help="Log to this file, bounded by rotation, instead of stderr.")
+    str | None, Option(metavar="FILE", help="Log to this file, bounded by rotation, instead of stderr.")
 ]
 Peers = Annotated[
     list[str] | None,
-    typer.Option("--peer", metavar="HOST:PORT", help="Another device of the school, where it listens."),
+    Option("--peer", metavar="HOST:PORT", help="Another device of the school, where it listens."),
 ]
 
 
@@ -110,13 +109,13 @@ def _check_enrolled(folder: Path) -> None:
 async def enroll(
     call: Call,
     *,
-    server: Annotated[str | None, typer.Option(metavar="URL", help="The server's address.")] = None,
+    server: Annotated[str | None, Option(metavar="URL", help="The server's address.")] = None,
     peer: Annotated[
         str | None,
-        typer.Option(metavar="HOST:PORT", help="Instead of a server: the head teacher's device, where it listens."),
+        Option(metavar="HOST:PORT", help="Instead of a server: the head teacher's device, where it listens."),
     ] = None,
-    code: Annotated[str, typer.Option(help="The code that was given for this device.")],
-    name: Annotated[str | None, typer.Option(help="What people call this device (the machine's own name).")] = None,
+    code: Annotated[str, Option(help="The code that was given for this device.")],
+    name: Annotated[str | None, Option(help="What people call this device (the machine's own name).")] = None,
     proxy: ProxyOption = None,
     ca: CaOption = None,
 ) -> JSON:
@@ -149,42 +148,42 @@ async def run(
     call: Call,
     *,
     portal: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="Pages for pupils and teachers, on this machine only.")
+        str | None, Option(metavar="HOST:PORT", help="Pages for pupils and teachers, on this machine only.")
     ] = None,
     lan: Annotated[
         str | None,
-        typer.Option(metavar="HOST:PORT", help="Exchange with the devices of the school; they call here."),
+        Option(metavar="HOST:PORT", help="Exchange with the devices of the school; they call here."),
     ] = None,
     peer: Peers = None,
     daily_budget: Annotated[
         str | None,
-        typer.Option(metavar="SIZE", help="At most so much a day, both ways (200M); hand-ins always go."),
+        Option(metavar="SIZE", help="At most so much a day, both ways (200M); hand-ins always go."),
     ] = None,
     metered: Annotated[
-        str, typer.Option(metavar="auto|yes|no", help="Whether the connection is paid by volume: only small things go.")
+        str, Option(metavar="auto|yes|no", help="Whether the connection is paid by volume: only small things go.")
     ] = "auto",
     quiet_hours: Annotated[
         list[str] | None,
-        typer.Option(metavar="HH:MM-HH:MM", help="Local hours for small things only (mon-fri 08:30-16:30)."),
+        Option(metavar="HH:MM-HH:MM", help="Local hours for small things only (mon-fri 08:30-16:30)."),
     ] = None,
     courier: Annotated[
         str | None,
-        typer.Option(
+        Option(
             metavar="auto|FOLDER",
             help="Serve sticks with a folder “Relais” as they are plugged in; FOLDER is where they appear.",
         ),
     ] = None,
     rate_limit: Annotated[
         str | None,
-        typer.Option(metavar="RATE", help="The most bytes a second for content, both ways together (500k)."),
+        Option(metavar="RATE", help="The most bytes a second for content, both ways together (500k)."),
     ] = None,
-    full_speed: Annotated[bool, typer.Option(help="Content does not step back when others use the line.")] = False,
+    full_speed: Annotated[bool, Option(help="Content does not step back when others use the line.")] = False,
     disk_budget: Annotated[
         str | None,
-        typer.Option(metavar="SIZE", help="The most that content may take (20G); what is not used makes way."),
+        Option(metavar="SIZE", help="The most that content may take (20G); what is not used makes way."),
     ] = None,
     disk_reserve: Annotated[
-        str | None, typer.Option(metavar="SIZE", help="What content leaves free of the disk (128M).")
+        str | None, Option(metavar="SIZE", help="What content leaves free of the disk (128M).")
     ] = None,
     log_file: LogFile = None,
     proxy: ProxyOption = None,
@@ -250,15 +249,13 @@ async def publish(
     call: Call,
     paths: Paths = None,
     *,
-    space: Annotated[str | None, typer.Option(metavar="ID", help="The space, from `status`.")] = None,
-    title: Annotated[str | None, typer.Option(help="What people see.")] = None,
-    kind: Annotated[str | None, typer.Option(metavar="KIND", help="lesson, assignment or announcement.")] = None,
-    subject: Annotated[str | None, typer.Option(help="The school subject.")] = None,
-    due: Annotated[
-        str | None, typer.Option(metavar="DATE", help="ISO 8601; a bare date means the end of that day.")
-    ] = None,
+    space: Annotated[str | None, Option(metavar="ID", help="The space, from `status`.")] = None,
+    title: Annotated[str | None, Option(help="What people see.")] = None,
+    kind: Annotated[str | None, Option(metavar="KIND", help="lesson, assignment or announcement.")] = None,
+    subject: Annotated[str | None, Option(help="The school subject.")] = None,
+    due: Annotated[str | None, Option(metavar="DATE", help="ISO 8601; a bare date means the end of that day.")] = None,
     item: Annotated[
-        str | None, typer.Option(metavar="ID", help="Publish a new version of this item; what is not given stays.")
+        str | None, Option(metavar="ID", help="Publish a new version of this item; what is not given stays.")
     ] = None,
 ) -> JSON:
     """Publish files and folders as a lesson, an assignment or an announcement."""
@@ -286,9 +283,7 @@ async def restore(
     call: Call,
     item: Item,
     *,
-    revision: Annotated[
-        str | None, typer.Option(metavar="R", help="Make this earlier version the shown one again.")
-    ] = None,
+    revision: Annotated[str | None, Option(metavar="R", help="Make this earlier version the shown one again.")] = None,
 ) -> JSON:
     """Bring a withdrawn item back, or an earlier version of an item."""
     return await _run(call, "restore", {"item": item, "revision": revision})
@@ -296,7 +291,7 @@ async def restore(
 
 @PROGRAM.command("settle", said="settled; every device shows this version with its next sync")
 async def settle(
-    call: Call, item: Item, *, keep: Annotated[str, typer.Option(metavar="REVISION", help="One of the item's heads.")]
+    call: Call, item: Item, *, keep: Annotated[str, Option(metavar="REVISION", help="One of the item's heads.")]
 ) -> JSON:
     """End a conflict: of several versions of an item, keep this one."""
     return await _run(call, "settle", {"item": item, "keep": keep})
@@ -304,7 +299,7 @@ async def settle(
 
 @PROGRAM.command("cat", raw=True)
 async def cat(
-    call: Call, item: Item, path: Annotated[str, typer.Argument(metavar="PATH", help="A file, from `items`.")]
+    call: Call, item: Item, path: Annotated[str, Argument(metavar="PATH", help="A file, from `items`.")]
 ) -> JSON:
     """Write one file of an item, or of the feedback to a hand-in, to stdout."""
     from sync_agent.outlet import StdoutOutlet  # noqa: PLC0415 — loaded only when needed
@@ -318,16 +313,14 @@ async def checkout(
     item: Item,
     folder: Folder,
     *,
-    revision: Annotated[str | None, typer.Option(metavar="R", help="This version instead of the shown one.")] = None,
+    revision: Annotated[str | None, Option(metavar="R", help="This version instead of the shown one.")] = None,
 ) -> JSON:
     """Write all files of an item, or of the feedback to a hand-in, into DIR."""
     return await _run_into(call, folder, "checkout", {"item": item, "revision": revision})
 
 
 @PROGRAM.command("people")
-async def people(
-    call: Call, *, space: Annotated[str, typer.Option(metavar="ID", help="The space, from `status`.")]
-) -> JSON:
+async def people(call: Call, *, space: Annotated[str, Option(metavar="ID", help="The space, from `status`.")]) -> JSON:
     """Show the class list of a space."""
     return await _run(call, "people", {"space": space})
 
@@ -341,7 +334,7 @@ async def hand_in(
     item: Item,
     paths: Paths = None,
     *,
-    person: Annotated[str, typer.Option(metavar="ID", help="Whose work it is, from `people`.")],
+    person: Annotated[str, Option(metavar="ID", help="Whose work it is, from `people`.")],
 ) -> JSON:
     """Hand in a pupil's work for an assignment; it is kept here, and sealed so that only teachers can open it."""
     from sync_agent.intake import PAUSE_S, files_of, sizes_of  # noqa: PLC0415 — loaded only when needed
@@ -361,7 +354,7 @@ async def hand_in(
 
 @PROGRAM.command("hand-ins", columns=HAND_IN_COLUMNS)
 async def hand_ins(
-    call: Call, *, item: Annotated[str | None, typer.Option(metavar="ITEM", help="Only those for this item.")] = None
+    call: Call, *, item: Annotated[str | None, Option(metavar="ITEM", help="Only those for this item.")] = None
 ) -> JSON:
     """List pupils' work and how far it has come: on a teacher's device all of it, else what was handed in here."""
     return await _run(call, "hand-ins", {"item": item})
@@ -380,9 +373,9 @@ async def feedback(
     hand_in: HandInId,
     paths: Paths = None,
     *,
-    text: Annotated[str, typer.Option(help="What the pupil reads.")],
-    mark: Annotated[str | None, typer.Option(help="A mark or a level.")] = None,
-    redo: Annotated[bool, typer.Option(help="Ask for another try.")] = False,
+    text: Annotated[str, Option(help="What the pupil reads.")],
+    mark: Annotated[str | None, Option(help="A mark or a level.")] = None,
+    redo: Annotated[bool, Option(help="Ask for another try.")] = False,
 ) -> JSON:
     """Give feedback on a pupil's work, with files if there are any."""
     from sync_agent.intake import files_of  # noqa: PLC0415 — loaded only when needed
@@ -399,7 +392,7 @@ async def watch_add(
     call: Call,
     folder: WatchedFolder,
     *,
-    space: Annotated[str, typer.Option(metavar="ID", help="The space, from `status`.")],
+    space: Annotated[str, Option(metavar="ID", help="The space, from `status`.")],
 ) -> JSON:
     """Watch a folder of your own while `run` is up; nothing of it is published before it is ticked."""
     return await _run(call, "watch-add", {"folder": _absolute(folder), "space": space})
@@ -450,9 +443,9 @@ async def receipt(
     hand_in: HandInId,
     *,
     to_print: Annotated[
-        str | None, typer.Option("--print", metavar="FILE", help="Also write a page to print, with a QR code.")
+        str | None, Option("--print", metavar="FILE", help="Also write a page to print, with a QR code.")
     ] = None,
-    language: Annotated[str, typer.Option("--lang", help="The page's language: fr or en.")] = "fr",
+    language: Annotated[str, Option("--lang", help="The page's language: fr or en.")] = "fr",
 ) -> JSON:
     """Give the proof of a hand-in: a code to keep, which the server checks later with `check-receipt`."""
     if language not in PAGE_LANGUAGES:
@@ -478,8 +471,8 @@ def _write_page(path: Path, text: str) -> None:
 async def carry_over(
     call: Call,
     *,
-    source: Annotated[str, typer.Option("--from", metavar="ID", help="The class of the year that ends.")],
-    target: Annotated[str, typer.Option("--to", metavar="ID", help="Your next class.")],
+    source: Annotated[str, Option("--from", metavar="ID", help="The class of the year that ends.")],
+    target: Annotated[str, Option("--to", metavar="ID", help="Your next class.")],
 ) -> JSON:
     """Publish a class's lessons in your next class; what is there already is left alone."""
     return await _run(call, "carry-over", {"from": source, "to": target}, lasting=True)
@@ -490,8 +483,8 @@ async def portfolio(
     call: Call,
     folder: Folder,
     *,
-    space: Annotated[str, typer.Option(metavar="ID", help="The class.")],
-    person: Annotated[str | None, typer.Option(metavar="ID", help="One pupil only, from `people`.")] = None,
+    space: Annotated[str, Option(metavar="ID", help="The class.")],
+    person: Annotated[str | None, Option(metavar="ID", help="One pupil only, from `people`.")] = None,
 ) -> JSON:
     """Write pupils' work and what was said of it into DIR, a folder for each pupil, for families to keep."""
     return await _run_into(call, folder, "portfolio", {"space": space, "person": person})
@@ -510,7 +503,7 @@ async def key_phrase(call: Call) -> JSON:
 async def key_open(
     call: Call,
     *,
-    phrase_file: Annotated[str, typer.Option(metavar="FILE", help="A file with the eight words of `key phrase`.")],
+    phrase_file: Annotated[str, Option(metavar="FILE", help="A file with the eight words of `key phrase`.")],
 ) -> JSON:
     """On a new device, when the old one is gone: take your key by the phrase that you wrote down."""
     return await _run(call, "key-open", {"phrase": _text_in(phrase_file)})
@@ -537,7 +530,7 @@ async def status(call: Call) -> JSON:
 
 
 @PROGRAM.command("rename", said="renamed; the server hears of it with the next report")
-async def rename(call: Call, name: Annotated[str, typer.Argument(help="What people call this device.")]) -> JSON:
+async def rename(call: Call, name: Annotated[str, Argument(help="What people call this device.")]) -> JSON:
     """Call this device something else."""
     return await _run(call, "rename", {"name": name})
 
@@ -547,7 +540,7 @@ async def pause(
     call: Call,
     *,
     span: Annotated[
-        str | None, typer.Option("--for", metavar="TIME", help="For how long (2h, 45m, 1d); else until `resume`.")
+        str | None, Option("--for", metavar="TIME", help="For how long (2h, 45m, 1d); else until `resume`.")
     ] = None,
 ) -> JSON:
     """Exchange nothing with the server for a while; all work is kept here meanwhile."""
@@ -616,7 +609,7 @@ async def courier_export(call: Call, folder: Folder) -> JSON:
 
 @PROGRAM.command("courier import")
 async def courier_import(
-    call: Call, folder: Annotated[str, typer.Argument(metavar="DIR", help="A folder that `courier export` wrote.")]
+    call: Call, folder: Annotated[str, Argument(metavar="DIR", help="A folder that `courier export` wrote.")]
 ) -> JSON:
     """Take what a stick brings; the next sync passes it on."""
     from sync_agent.courier_commands import import_from  # noqa: PLC0415 — loaded only when needed

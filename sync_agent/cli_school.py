@@ -7,14 +7,13 @@ from collections.abc import Awaitable
 from pathlib import Path
 from typing import Annotated, Protocol
 
-import typer
-
 from protocol.replica.console import Call, Program
+from protocol.replica.console_options import Argument, Option
 from protocol.replica.operation import JSON, Outgoing, Params
 
-ClassSpace = Annotated[str, typer.Option("--space", metavar="ID", help="The space, from `status`.")]
-ClassSpaces = Annotated[list[str], typer.Option("--space", metavar="ID", help="A space: its id, or a school's UAI.")]
-ClassPerson = Annotated[str, typer.Option("--person", metavar="ID", help="Who: an id from `people`.")]
+ClassSpace = Annotated[str, Option("--space", metavar="ID", help="The space, from `status`.")]
+ClassSpaces = Annotated[list[str], Option("--space", metavar="ID", help="A space: its id, or a school's UAI.")]
+ClassPerson = Annotated[str, Option("--person", metavar="ID", help="Who: an id from `people`.")]
 
 
 class Run(Protocol):
@@ -57,11 +56,11 @@ def _add_sign_in(program: Program, run: Run) -> None:
         space: ClassSpace,
         person: ClassPerson,
         method: Annotated[
-            str, typer.Option(metavar="HOW", help="pictures, pin, password or passphrase (for adults).")
+            str, Option(metavar="HOW", help="pictures, pin, password or passphrase (for adults).")
         ] = "pictures",
         secret_file: Annotated[
             str | None,
-            typer.Option(metavar="FILE", help="A file with the secret; pictures and PINs are drawn without one."),
+            Option(metavar="FILE", help="A file with the secret; pictures and PINs are drawn without one."),
         ] = None,
     ) -> JSON:
         """Set what somebody signs in with, and lift their lock."""
@@ -80,12 +79,10 @@ def _add_people(program: Program, run: Run) -> None:
     @program.command("space add")
     async def space_add(
         call: Call,
-        name: Annotated[str, typer.Argument(help="What the class is called.")],
+        name: Annotated[str, Argument(help="What the class is called.")],
         *,
-        school: Annotated[
-            str | None, typer.Option(metavar="UAI", help="The school's code (this device's own).")
-        ] = None,
-        year: Annotated[str | None, typer.Option(metavar="2026-2027", help="The school year.")] = None,
+        school: Annotated[str | None, Option(metavar="UAI", help="The school's code (this device's own).")] = None,
+        year: Annotated[str | None, Option(metavar="2026-2027", help="The school year.")] = None,
     ) -> JSON:
         """Make a class in the school that this device runs; no server is needed."""
         return await run(call, "space add", {"name": name, "school": school, "year": year})
@@ -98,9 +95,9 @@ def _add_people(program: Program, run: Run) -> None:
     @program.command("person add")
     async def person_add(
         call: Call,
-        name: Annotated[str, typer.Argument(help="The name, as the class says it.")],
+        name: Annotated[str, Argument(help="The name, as the class says it.")],
         *,
-        role: Annotated[str, typer.Option(help="teacher, pupil, guardian or admin.")],
+        role: Annotated[str, Option(help="teacher, pupil, guardian or admin.")],
         space: ClassSpaces,
     ) -> JSON:
         """Put somebody on the list of a class, or of several; no server is needed."""
@@ -119,9 +116,9 @@ def _add_people(program: Program, run: Run) -> None:
     @program.command("person merge", said="merged; nothing is lost, what is about either is shown as the one's")
     async def person_merge(
         call: Call,
-        person: Annotated[str, typer.Argument(metavar="ID", help="Who was added twice, from `person doubles`.")],
+        person: Annotated[str, Argument(metavar="ID", help="Who was added twice, from `person doubles`.")],
         *,
-        into: Annotated[str, typer.Option(metavar="ID", help="Who it is; stays on the list.")],
+        into: Annotated[str, Option(metavar="ID", help="Who it is; stays on the list.")],
     ) -> JSON:
         """Say that somebody who was added twice is one."""
         return await run(call, "person merge", {"person": person, "into": into})
@@ -134,8 +131,8 @@ def _add_people(program: Program, run: Run) -> None:
     @program.command("export-person")
     async def export_person(
         call: Call,
-        person: Annotated[str, typer.Argument(metavar="ID", help="Who: an id from `people`.")],
-        file: Annotated[str, typer.Argument(metavar="FILE", help="The ZIP to write.")],
+        person: Annotated[str, Argument(metavar="ID", help="Who: an id from `people`.")],
+        file: Annotated[str, Argument(metavar="FILE", help="The ZIP to write.")],
     ) -> JSON:
         """Write all that this device holds about somebody into a ZIP that a family can read."""
         from protocol.replica.access.archive import ZipOutlet  # noqa: PLC0415 — loaded only when needed
@@ -151,16 +148,14 @@ def _add_rights(program: Program, run: Run) -> None:
     async def invite(
         call: Call,
         *,
-        role: Annotated[str, typer.Option(help="machine, teacher or relay.")],
+        role: Annotated[str, Option(help="machine, teacher or relay.")],
         space: ClassSpaces,
-        person: Annotated[
-            str | None, typer.Option(metavar="ID", help="Whose device: an id from `person list`.")
-        ] = None,
-        uses: Annotated[int, typer.Option(metavar="N", help="How many devices the code lets in.")] = 1,
-        ttl: Annotated[str, typer.Option(metavar="TIME", help="How long the code lasts: 30m, 24h, 7d.")] = "24h",
+        person: Annotated[str | None, Option(metavar="ID", help="Whose device: an id from `person list`.")] = None,
+        uses: Annotated[int, Option(metavar="N", help="How many devices the code lets in.")] = 1,
+        ttl: Annotated[str, Option(metavar="TIME", help="How long the code lasts: 30m, 24h, 7d.")] = "24h",
         stay: Annotated[
             str | None,
-            typer.Option("--for", metavar="TIME", help="How long what it opens shall last (a substitute: 15d)."),
+            Option("--for", metavar="TIME", help="How long what it opens shall last (a substitute: 15d)."),
         ] = None,
     ) -> JSON:
         """Make a code; with it a device enrols at this one (`enroll --peer`), or at the server once that has heard."""
@@ -172,15 +167,15 @@ def _add_rights(program: Program, run: Run) -> None:
     async def ungrant(
         call: Call,
         *,
-        device: Annotated[str | None, typer.Option(metavar="ID", help="The device's id.")] = None,
-        person: Annotated[str | None, typer.Option(metavar="ID", help="The person's id.")] = None,
+        device: Annotated[str | None, Option(metavar="ID", help="The device's id.")] = None,
+        person: Annotated[str | None, Option(metavar="ID", help="The person's id.")] = None,
         space: ClassSpaces,
     ) -> JSON:
         """Withdraw a device, or somebody and their devices, from some classes."""
         return await run(call, "ungrant", {"device": device, "person": person, "space": space})
 
     @program.command("revoke", said="cut off; what it had brought stays")
-    async def revoke(call: Call, device: Annotated[str, typer.Argument(help="The device's id.")]) -> JSON:
+    async def revoke(call: Call, device: Annotated[str, Argument(help="The device's id.")]) -> JSON:
         """Cut a device off in the whole school: what it had brought stays, what turns up later is held back."""
         return await run(call, "revoke", {"device": device})
 

@@ -13,12 +13,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Final
 
-import typer
-
 from protocol.errors import BadInput, Code, LocalFailure
 from protocol.portable_names import displayable
 from protocol.replica.command import run_command
 from protocol.replica.console import Call, Notices, Program, installed_version, tell
+from protocol.replica.console_options import Argument, Option
 from protocol.replica.measure_commands import add_measure_commands
 from protocol.replica.operation import JSON, NO_FILES, Outgoing, Params, Table
 from protocol.replica.service.commands import add_service_commands
@@ -35,21 +34,21 @@ PROGRAM: Final = Program(
     "sync-server", "The server of a territory: where schools meet, and where nothing is kept alone.", installed_version
 )
 
-Spaces = Annotated[list[str], typer.Option("--space", metavar="ID", help="A space: its id, or a school's UAI.")]
-Space = Annotated[str, typer.Option("--space", metavar="ID", help="The space: its id, or a school's UAI.")]
-PersonId = Annotated[str, typer.Argument(metavar="ID", help="The person's id, from `person list`.")]
-SpaceId = Annotated[str, typer.Argument(metavar="ID", help="The space: its id, or a school's UAI.")]
-KitFile = Annotated[str, typer.Option("--kit", metavar="KIT", help="The territory's recovery kit.")]
+Spaces = Annotated[list[str], Option("--space", metavar="ID", help="A space: its id, or a school's UAI.")]
+Space = Annotated[str, Option("--space", metavar="ID", help="The space: its id, or a school's UAI.")]
+PersonId = Annotated[str, Argument(metavar="ID", help="The person's id, from `person list`.")]
+SpaceId = Annotated[str, Argument(metavar="ID", help="The space: its id, or a school's UAI.")]
+KitFile = Annotated[str, Option("--kit", metavar="KIT", help="The territory's recovery kit.")]
 KitPassphrase = Annotated[
     str | None,
-    typer.Option("--passphrase-file", metavar="FILE", help="A file with the passphrase that protects the kit."),
+    Option("--passphrase-file", metavar="FILE", help="A file with the passphrase that protects the kit."),
 ]
-Ruled = Annotated[list[str], typer.Argument(metavar="ID…", help="Entries or devices, from `waiting`.")]
+Ruled = Annotated[list[str], Argument(metavar="ID…", help="Entries or devices, from `waiting`.")]
 LogFile = Annotated[
-    str | None, typer.Option(metavar="FILE", help="Log to this file, bounded by rotation, instead of stderr.")
+    str | None, Option(metavar="FILE", help="Log to this file, bounded by rotation, instead of stderr.")
 ]
-DeviceOption = Annotated[str | None, typer.Option(metavar="ID", help="The device's id, from `devices`.")]
-PersonOption = Annotated[str | None, typer.Option(metavar="ID", help="The person's id, from `person list`.")]
+DeviceOption = Annotated[str | None, Option(metavar="ID", help="The device's id, from `devices`.")]
+PersonOption = Annotated[str | None, Option(metavar="ID", help="The person's id, from `person list`.")]
 
 
 def main() -> int:
@@ -85,16 +84,12 @@ async def _run(
 async def init(
     call: Call,
     *,
-    name: Annotated[str, typer.Option(help="What the territory is called.")],
-    kit: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Where the recovery kit goes (DIR/recovery-kit).")
-    ] = None,
+    name: Annotated[str, Option(help="What the territory is called.")],
+    kit: Annotated[str | None, Option(metavar="FILE", help="Where the recovery kit goes (DIR/recovery-kit).")] = None,
     passphrase_file: Annotated[
-        str | None, typer.Option(metavar="FILE", help="A file with the passphrase that protects the kit.")
+        str | None, Option(metavar="FILE", help="A file with the passphrase that protects the kit.")
     ] = None,
-    recover: Annotated[
-        str | None, typer.Option(metavar="KIT", help="Begin again with the territory of this kit.")
-    ] = None,
+    recover: Annotated[str | None, Option(metavar="KIT", help="Begin again with the territory of this kit.")] = None,
 ) -> JSON:
     """Make DIR the data folder of a new territory, and write its recovery kit."""
     from sync_server.beginning import begin  # noqa: PLC0415 — loaded only when needed
@@ -115,21 +110,19 @@ async def init(
 async def run(
     call: Call,
     *,
-    listen: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where to listen.")] = DEFAULT_LISTEN,
-    behind_proxy: Annotated[
-        bool, typer.Option(help="Plain HTTP: a proxy with TLS stands in front of this address.")
-    ] = False,
+    listen: Annotated[str, Option(metavar="HOST:PORT", help="Where to listen.")] = DEFAULT_LISTEN,
+    behind_proxy: Annotated[bool, Option(help="Plain HTTP: a proxy with TLS stands in front of this address.")] = False,
     tls: Annotated[
-        bool, typer.Option("--tls", help="TLS on loopback too; everywhere else it is spoken in any case.")
+        bool, Option("--tls", help="TLS on loopback too; everywhere else it is spoken in any case.")
     ] = False,
     tls_cert: Annotated[
-        str | None, typer.Option(metavar="FILE", help="An official certificate with its chain (PEM), instead of ours.")
+        str | None, Option(metavar="FILE", help="An official certificate with its chain (PEM), instead of ours.")
     ] = None,
     tls_key: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Its key (PEM). Both are read again when they are renewed.")
+        str | None, Option(metavar="FILE", help="Its key (PEM). Both are read again when they are renewed.")
     ] = None,
-    database: Annotated[str | None, typer.Option(metavar="URL", help="For a later version.")] = None,
-    blobs: Annotated[str | None, typer.Option(metavar="URL", help="For a later version.")] = None,
+    database: Annotated[str | None, Option(metavar="URL", help="For a later version.")] = None,
+    blobs: Annotated[str | None, Option(metavar="URL", help="For a later version.")] = None,
     log_file: LogFile = None,
 ) -> JSON:
     """Serve until told to stop (SIGTERM, Ctrl-C)."""
@@ -160,10 +153,10 @@ async def run(
 @PROGRAM.command("space add")
 async def space_add(
     call: Call,
-    name: Annotated[str, typer.Argument(help="What the class is called.")],
+    name: Annotated[str, Argument(help="What the class is called.")],
     *,
-    school: Annotated[str, typer.Option(metavar="UAI", help="The school's code.")],
-    year: Annotated[str | None, typer.Option(metavar="2026-2027", help="The school year.")] = None,
+    school: Annotated[str, Option(metavar="UAI", help="The school's code.")],
+    year: Annotated[str | None, Option(metavar="2026-2027", help="The school year.")] = None,
 ) -> JSON:
     """Make a class, and its school if it is not there yet."""
     return await _run(call, "space add", {"name": name, "school": school, "year": year})
@@ -178,9 +171,9 @@ async def space_list(call: Call) -> JSON:
 @PROGRAM.command("person add")
 async def person_add(
     call: Call,
-    name: Annotated[str, typer.Argument(help="The name, as the class says it.")],
+    name: Annotated[str, Argument(help="The name, as the class says it.")],
     *,
-    role: Annotated[str, typer.Option(help="teacher, pupil, guardian or admin.")],
+    role: Annotated[str, Option(help="teacher, pupil, guardian or admin.")],
     space: Spaces,
 ) -> JSON:
     """Put somebody on the list of a class, or of several."""
@@ -209,14 +202,14 @@ async def ungrant(call: Call, *, device: DeviceOption = None, person: PersonOpti
 async def invite(
     call: Call,
     *,
-    role: Annotated[str, typer.Option(help="machine, teacher, relay, head (of a school) or admin.")],
+    role: Annotated[str, Option(help="machine, teacher, relay, head (of a school) or admin.")],
     space: Spaces,
     person: PersonOption = None,
-    uses: Annotated[int, typer.Option(metavar="N", help="How many devices the code lets in.")] = 1,
-    ttl: Annotated[str, typer.Option(metavar="TIME", help="How long it lasts: 30m, 24h, 7d.")] = "24h",
+    uses: Annotated[int, Option(metavar="N", help="How many devices the code lets in.")] = 1,
+    ttl: Annotated[str, Option(metavar="TIME", help="How long it lasts: 30m, 24h, 7d.")] = "24h",
     stay: Annotated[
         str | None,
-        typer.Option("--for", metavar="TIME", help="How long what it opens shall last (a substitute: 15d)."),
+        Option("--for", metavar="TIME", help="How long what it opens shall last (a substitute: 15d)."),
     ] = None,
 ) -> JSON:
     """Make a code with which a device enrols."""
@@ -228,11 +221,9 @@ async def invite(
 @PROGRAM.command("administrator add")
 async def administrator_add(
     call: Call,
-    name: Annotated[str, typer.Argument(help="The name to sign in with.")],
+    name: Annotated[str, Argument(help="The name to sign in with.")],
     *,
-    passphrase_file: Annotated[
-        str, typer.Option(metavar="FILE", help="A file with the passphrase: at least 12 characters.")
-    ],
+    passphrase_file: Annotated[str, Option(metavar="FILE", help="A file with the passphrase: at least 12 characters.")],
 ) -> JSON:
     """Let somebody sign in to the administrators' pages, which `run` serves under /admin/."""
     from sync_server.handlers.administrators import verifier_of  # noqa: PLC0415 — loaded only when needed
@@ -251,7 +242,7 @@ async def administrator_list(call: Call) -> JSON:
 
 @PROGRAM.command("administrator remove", said="removed, and signed out")
 async def administrator_remove(
-    call: Call, name: Annotated[str, typer.Argument(help="The name, from `administrator list`.")]
+    call: Call, name: Annotated[str, Argument(help="The name, from `administrator list`.")]
 ) -> JSON:
     """Take somebody's sign-in away; they are signed out at once."""
     return await _run(call, "administrator remove", {"name": name})
@@ -260,9 +251,9 @@ async def administrator_remove(
 @PROGRAM.command("administrator second-factor")
 async def administrator_second_factor(
     call: Call,
-    name: Annotated[str, typer.Argument(help="The name, from `administrator list`.")],
+    name: Annotated[str, Argument(help="The name, from `administrator list`.")],
     *,
-    remove: Annotated[bool, typer.Option("--remove", help="Take it away: the passphrase alone opens again.")] = False,
+    remove: Annotated[bool, Option("--remove", help="Take it away: the passphrase alone opens again.")] = False,
 ) -> JSON:
     """Ask an administrator for a code of an application too (TOTP); prints its QR symbol, and recovery codes."""
     made = await _run(call, "administrator second-factor", {"name": name, "remove": remove})
@@ -298,14 +289,14 @@ async def hand_ins(call: Call, *, space: Space) -> JSON:
 
 @PROGRAM.command("check-receipt", verdict=True)
 async def check_receipt(
-    call: Call, code: Annotated[str, typer.Argument(metavar="CODE", help="The code on the proof that a pupil keeps.")]
+    call: Call, code: Annotated[str, Argument(metavar="CODE", help="The code on the proof that a pupil keeps.")]
 ) -> JSON:
     """Say what has become of a hand-in from the proof on paper; exit 1 if nothing of it is here."""
     return await _run(call, "check-receipt", {"code": code})
 
 
 @PROGRAM.command("revoke", said="cut off; what it had brought stays")
-async def revoke(call: Call, device: Annotated[str, typer.Argument(help="The device's id, from `devices`.")]) -> JSON:
+async def revoke(call: Call, device: Annotated[str, Argument(help="The device's id, from `devices`.")]) -> JSON:
     """Cut a device off everywhere: what it had brought stays, what turns up later is held back."""
     return await _run(call, "revoke", {"device": device})
 
@@ -313,10 +304,10 @@ async def revoke(call: Call, device: Annotated[str, typer.Argument(help="The dev
 @PROGRAM.command("confirm", said="confirmed")
 async def confirm(
     call: Call,
-    device: Annotated[str, typer.Argument(help="The clone's id, from `devices`.")],
+    device: Annotated[str, Argument(help="The clone's id, from `devices`.")],
     *,
     restore: Annotated[
-        bool, typer.Option(help="With the role and the person of the machine that it was, as for a laptop that moved.")
+        bool, Option(help="With the role and the person of the machine that it was, as for a laptop that moved.")
     ] = False,
 ) -> JSON:
     """Say that a cloned machine, which took keys of its own, belongs here. `revoke` says that it does not."""
@@ -324,9 +315,7 @@ async def confirm(
 
 
 @PROGRAM.command("person rename", said="renamed, on every list")
-async def person_rename(
-    call: Call, person: PersonId, name: Annotated[str, typer.Argument(help="The new name.")]
-) -> JSON:
+async def person_rename(call: Call, person: PersonId, name: Annotated[str, Argument(help="The new name.")]) -> JSON:
     """Call somebody something else, on every list that they are on."""
     return await _run(call, "person rename", {"person": person, "name": name})
 
@@ -338,7 +327,7 @@ async def person_retire(call: Call, person: PersonId) -> JSON:
 
 
 @PROGRAM.command("space rename", said="renamed; devices learn it with their next sync")
-async def space_rename(call: Call, space: SpaceId, name: Annotated[str, typer.Argument(help="The new name.")]) -> JSON:
+async def space_rename(call: Call, space: SpaceId, name: Annotated[str, Argument(help="The new name.")]) -> JSON:
     """Call a class or a school something else; its id, and folders that have its name, stay."""
     return await _run(call, "space rename", {"space": space, "name": name})
 
@@ -349,10 +338,10 @@ async def space_close(
     space: SpaceId,
     *,
     kit: Annotated[
-        str | None, typer.Option("--kit", metavar="KIT", help="The recovery kit; without it, only say what would go.")
+        str | None, Option("--kit", metavar="KIT", help="The recovery kit; without it, only say what would go.")
     ] = None,
     passphrase_file: KitPassphrase = None,
-    unopened_too: Annotated[bool, typer.Option(help="Even if some work was opened by nobody.")] = False,
+    unopened_too: Annotated[bool, Option(help="Even if some work was opened by nobody.")] = False,
 ) -> JSON:
     """End of the year: a class and all that pupils did in it are forgotten everywhere. Carry lessons over before."""
     params: Params = {"space": space, "unopened_too": unopened_too}
@@ -364,9 +353,9 @@ async def space_close(
 @PROGRAM.command("lost")
 async def lost(
     call: Call,
-    device: Annotated[str, typer.Argument(help="The device's id, from `devices`.")],
+    device: Annotated[str, Argument(help="The device's id, from `devices`.")],
     *,
-    dry_run: Annotated[bool, typer.Option(help="Only say what it holds.")] = False,
+    dry_run: Annotated[bool, Option(help="Only say what it holds.")] = False,
 ) -> JSON:
     """A device was lost or stolen: say what it held, and cut it off."""
     return await _run(call, "lost", {"device": device, "dry_run": dry_run})
@@ -380,7 +369,7 @@ async def rewrap(
     passphrase_file: KitPassphrase = None,
     person: PersonOption = None,
     space: Annotated[
-        list[str] | None, typer.Option("--space", metavar="ID", help="Only in these spaces: ids, or a school's UAI.")
+        list[str] | None, Option("--space", metavar="ID", help="Only in these spaces: ids, or a school's UAI.")
     ] = None,
 ) -> JSON:
     """Open pupils' work to teachers who have lost every key, by the recovery key; `audit` shows each time."""
@@ -400,9 +389,9 @@ async def rotate_root(
     *,
     kit: KitFile,
     passphrase_file: KitPassphrase = None,
-    new_kit: Annotated[str, typer.Option(metavar="FILE", help="Where the new kit goes; the old one is worth nothing.")],
+    new_kit: Annotated[str, Option(metavar="FILE", help="Where the new kit goes; the old one is worth nothing.")],
     new_passphrase_file: Annotated[
-        str | None, typer.Option(metavar="FILE", help="A file with the passphrase that protects the new kit.")
+        str | None, Option(metavar="FILE", help="A file with the passphrase that protects the new kit.")
     ] = None,
 ) -> JSON:
     """Give the territory another root, after a theft of the kit. May be repeated with the same files if it was cut."""
@@ -435,7 +424,7 @@ def _with_kit(params: Mapping[str, JSON], call: Call, kit: str, passphrase_file:
 
 @PROGRAM.command("waiting")
 async def waiting(
-    call: Call, *, refused: Annotated[bool, typer.Option(help="Show what was refused instead.")] = False
+    call: Call, *, refused: Annotated[bool, Option(help="Show what was refused instead.")] = False
 ) -> JSON:
     """What came from devices after they were cut off: it counts for nothing until somebody accepts it."""
     return await _run(call, "waiting", {"refused": refused})
@@ -458,10 +447,10 @@ async def erase(
     call: Call,
     *,
     person: Annotated[
-        list[str], typer.Option("--person", metavar="ID", help="Who: ids from `person list`; may be repeated.")
+        list[str], Option("--person", metavar="ID", help="Who: ids from `person list`; may be repeated.")
     ],
     kit: Annotated[
-        str | None, typer.Option(metavar="KIT", help="The recovery kit, for more than five persons a day.")
+        str | None, Option(metavar="KIT", help="The recovery kit, for more than five persons a day.")
     ] = None,
     passphrase_file: KitPassphrase = None,
 ) -> JSON:
@@ -475,12 +464,10 @@ async def erase(
 @PROGRAM.command("export-person")
 async def export_person(
     call: Call,
-    person: Annotated[str, typer.Argument(metavar="ID", help="Who: an id from `person list`.")],
-    file: Annotated[str, typer.Argument(metavar="FILE", help="The ZIP to write.")],
+    person: Annotated[str, Argument(metavar="ID", help="Who: an id from `person list`.")],
+    file: Annotated[str, Argument(metavar="FILE", help="The ZIP to write.")],
     *,
-    kit: Annotated[
-        str | None, typer.Option(metavar="KIT", help="The recovery kit, which opens sealed work as well.")
-    ] = None,
+    kit: Annotated[str | None, Option(metavar="KIT", help="The recovery kit, which opens sealed work as well.")] = None,
     passphrase_file: KitPassphrase = None,
 ) -> JSON:
     """Write all that is held about somebody into a ZIP that a family can read."""
@@ -517,7 +504,7 @@ async def repair(call: Call) -> JSON:
 @PROGRAM.command("backup")
 async def backup(
     call: Call,
-    file: Annotated[str, typer.Argument(metavar="FILE", help="Where the backup goes; an older one is replaced.")],
+    file: Annotated[str, Argument(metavar="FILE", help="Where the backup goes; an older one is replaced.")],
 ) -> JSON:
     """Write all that the server holds, and its keys, into one file, while it goes on serving."""
     from sync_server.backing_up import BackupFile, summary  # noqa: PLC0415 — loaded only when needed
@@ -534,11 +521,11 @@ async def backup(
 @PROGRAM.command("restore")
 async def restore(
     call: Call,
-    file: Annotated[str, typer.Argument(metavar="FILE", help="A backup.")],
+    file: Annotated[str, Argument(metavar="FILE", help="A backup.")],
     *,
-    kit: Annotated[str, typer.Option(metavar="KIT", help="The territory's recovery kit.")],
+    kit: Annotated[str, Option(metavar="KIT", help="The territory's recovery kit.")],
     passphrase_file: Annotated[
-        str | None, typer.Option(metavar="FILE", help="A file with the passphrase that protects the kit.")
+        str | None, Option(metavar="FILE", help="A file with the passphrase that protects the kit.")
     ] = None,
 ) -> JSON:
     """Make DIR, which must be unused, the server that a backup holds; agents bring what came after it."""
@@ -561,11 +548,11 @@ async def restore(
 @PROGRAM.command("import")
 async def import_files(
     call: Call,
-    files: Annotated[list[str], typer.Argument(metavar="FILE…", help="Archives, lists or folders.")],
+    files: Annotated[list[str], Argument(metavar="FILE…", help="Archives, lists or folders.")],
     *,
     space: Space,
-    kind: Annotated[str, typer.Option(metavar="KIND", help="|".join(IMPORTED_KINDS))] = "auto",
-    dry_run: Annotated[bool, typer.Option(help="Only say what would be made.")] = False,
+    kind: Annotated[str, Option(metavar="KIND", help="|".join(IMPORTED_KINDS))] = "auto",
+    dry_run: Annotated[bool, Option(help="Only say what would be made.")] = False,
 ) -> JSON:
     """For a later version: take courses and lists from other platforms. Until then it changes nothing."""
     del files, space, dry_run
@@ -581,10 +568,10 @@ async def import_files(
 @PROGRAM.command("export")
 async def export(
     call: Call,
-    file: Annotated[str, typer.Argument(metavar="FILE", help="Where it goes.")],
+    file: Annotated[str, Argument(metavar="FILE", help="Where it goes.")],
     *,
     space: Space,
-    kind: Annotated[str, typer.Option(metavar="KIND", help="|".join(EXPORTED_KINDS))],
+    kind: Annotated[str, Option(metavar="KIND", help="|".join(EXPORTED_KINDS))],
 ) -> JSON:
     """For a later version: write a class for another platform. Until then it writes nothing."""
     del file, space

@@ -6,29 +6,25 @@ Rules:
 - with `--json` stdout holds exactly one JSON document; without, readable text; sentences go to stderr;
 - an error decides its own exit status (`protocol.errors`); what nobody foresaw is one sentence and 1, and a traceback
   only if `PROGRAM_DEBUG` is set;
-- parsing is over before a command begins, and a command loads its libraries itself: `--help` stays quick.
+- parsing is over before a command begins, and a command loads its libraries itself: `--help` stays quick; what parses
+  (`console_parser`) is loaded only to parse, and a daemon begins anew without it.
 """
 
 from __future__ import annotations
 
-import copy
 import errno
 import inspect
 import json
 import os
 import shutil
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final, TextIO, TypeAlias, TypeVar, cast, get_args, get_origin, get_type_hints
-
-import typer
-from typer.models import ArgumentInfo, OptionInfo
+from typing import Any, Final, TextIO, TypeAlias, TypeVar, cast
 
 from protocol.errors import BadInput, Code, LocalFailure, PeerFault, RelaisError
 from protocol.portable_names import displayable
-from protocol.replica.console_config import Known, settings_for
 from protocol.replica.console_text import DEFAULT_WIDTH_CHARS, readable
 from protocol.replica.operation import JSON
 
@@ -51,11 +47,10 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class _Command:
+class Command:
+    """An entry of a program's table; `Program.command` says what its flags mean."""
+
     handler: Callable[..., Any]
-    signature: inspect.Signature
-    known: Known
-    parameters: Mapping[str, str]
     verdict: bool
     raw: bool
     lasting: bool
@@ -64,17 +59,27 @@ class _Command:
 
 
 @dataclass(frozen=True, slots=True)
-class _Parsed:
-    command: _Command
+class Parsed:
+    """A command with all that it was given."""
+
+    command: Command
     call: Call
     arguments: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Misuse:
+    """A command line that cannot be parsed: the command in question, and what is wrong with it."""
+
+    where: str
+    sentence: str
 
 
 class Program:
     """One of the two programs: a table of commands.
 
     A command is a function, plain or `async`, whose first parameter is the `Call` and whose others are `Annotated` with
-    `typer.Argument` or `typer.Option`; its docstring is its help and what it returns is the result.
+    `console_options.Argument` or `Option`; its docstring is its help and what it returns is the result.
     """
 
     def __init__(self, name: str, summary: str, version: Callable[[], str]) -> None:
@@ -82,7 +87,7 @@ class Program:
         self._summary = summary
         self._version = version
         self._prefix = name.upper().replace("-", "_")
-        self._commands: dict[str, _Command] = {}
+        self._commands: dict[str, Command] = {}
 
     def command(
         self,
@@ -104,9 +109,7 @@ class Program:
         """
 
         def enter(handler: _H) -> _H:
-            signature, options, parameters = self._signature_of(handler)
-            known = Known(name, options)
-            self._commands[name] = _Command(handler, signature, known, parameters, verdict, raw, lasting, said, columns)
+            self._commands[name] = Command(handler, verdict, raw, lasting, said, columns)
             return handler
 
         return enter
@@ -118,21 +121,22 @@ class Program:
             if (parsed := self._taken_over()) is not None:
                 as_json = parsed.call.json
                 return _perform(parsed)
-            outcome = self._application()(args=argv, prog_name=self.name, standalone_mode=False)
-            if not isinstance(outcome, _Parsed):  # help or version, already written
-                return cast("int", outcome or 0)
+            from protocol.replica.console_parser import Parser  # noqa: PLC0415 — a daemon does without it
+
+            parser = Parser(self.name, self._summary, self._version, self._prefix, self._commands)
+            outcome = parser.parse(argv)
+            if isinstance(outcome, int):  # help or version, already written
+                return outcome
+            if isinstance(outcome, Misuse):
+                sentence = f"{outcome.sentence} ({outcome.where} --help)"
+                return _report(outcome.where, BadInput(Code.USAGE, sentence), as_json=as_json)
             as_json = outcome.call.json
             if outcome.command.lasting and argv is None:
                 self._begin_anew(outcome)
             return _perform(outcome)
-        except typer.TyperException as error:
-            context = getattr(error, "ctx", None)
-            where = self.name if context is None else context.command_path
-            sentence = error.format_message().replace("\n\t", " ")
-            return _report(where, BadInput(Code.USAGE, f"{sentence} ({where} --help)"), as_json=as_json)
         except RelaisError as error:
             return _report(self.name, error, as_json=as_json)
-        except (KeyboardInterrupt, typer.Abort):
+        except KeyboardInterrupt:
             _report(self.name, LocalFailure(Code.INTERRUPTED, "interrupted"), as_json=as_json)
             return INTERRUPTED_STATUS
         except BrokenPipeError:
@@ -141,7 +145,7 @@ class Program:
         except Exception as error:  # noqa: BLE001 — the last line of defence of a program
             return self._unforeseen(error, as_json=as_json)
 
-    def _begin_anew(self, parsed: _Parsed) -> None:
+    def _begin_anew(self, parsed: Parsed) -> None:
         """Replace this program by itself, told what was parsed; where the system has no such call, just go on."""
         if os.name != "posix":
             return
@@ -159,14 +163,14 @@ class Program:
             {**os.environ, f"{self._prefix}{_TAKEN_OVER}": json.dumps(told)},
         )
 
-    def _taken_over(self) -> _Parsed | None:
+    def _taken_over(self) -> Parsed | None:
         """What the program that this one replaces had parsed."""
         told = os.environ.pop(f"{self._prefix}{_TAKEN_OVER}", None)
         if told is None:
             return None
         found = json.loads(told)
         call = Call(self.name, found["command"], Path(found["data"]), found["json"])
-        return _Parsed(self._commands[call.command], call, found["arguments"])
+        return Parsed(self._commands[call.command], call, found["arguments"])
 
     def _unforeseen(self, error: Exception, *, as_json: bool) -> int:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -183,94 +187,6 @@ class Program:
         if "--" in named:
             named = named[: named.index("--")]
         return "--json" in named or _is_on(os.environ.get(f"{self._prefix}_JSON"))
-
-    def _application(self) -> typer.Typer:
-        frame = {"add_completion": False, "rich_markup_mode": None, "pretty_exceptions_enable": False}
-        application = typer.Typer(help=self._summary, **cast("dict[str, Any]", frame))
-        application.callback()(self._top())
-        groups: dict[str, typer.Typer] = {}
-        for name, command in self._commands.items():
-            group, _, last = name.rpartition(" ")
-            if group and group not in groups:
-                groups[group] = typer.Typer(**cast("dict[str, Any]", frame))
-                members = ", ".join(
-                    other[len(group) + 1 :] for other in self._commands if other.startswith(f"{group} ")
-                )
-                application.add_typer(groups[group], name=group, help=f"{group}: {members}")
-            (groups[group] if group else application).command(last, help=inspect.getdoc(command.handler))(
-                self._parser_of(name, command)
-            )
-        return application
-
-    def _top(self) -> Callable[..., None]:
-        def show(value: bool) -> None:
-            if value:
-                typer.echo(f"{self.name} {self._version()}")
-                raise typer.Exit
-
-        def top(
-            *,
-            version: Annotated[
-                bool, typer.Option("--version", is_eager=True, callback=show, help="Show the version and exit.")
-            ] = False,
-        ) -> None:
-            del version
-
-        top.__annotations__ = get_type_hints(top, globalns=globals(), localns={"show": show}, include_extras=True)
-        return top
-
-    def _parser_of(self, name: str, command: _Command) -> Callable[..., _Parsed]:
-        """A function with the command's signature plus `--data` and `--json`, which only says what was parsed."""
-
-        def configure(context: typer.Context, value: str) -> str:
-            if not value:
-                raise BadInput(Code.USAGE, "--data names no folder")
-            found = settings_for(Path(value), name, known)
-            context.default_map = {command.parameters[option]: setting for option, setting in found.items()}
-            return value
-
-        def parse(*, data: str, json: bool, **arguments: Any) -> _Parsed:
-            return _Parsed(command, Call(self.name, name, Path(data), json), arguments)
-
-        known = {other: entered.known for other, entered in self._commands.items()}
-        data = typer.Option(
-            "--data",
-            metavar="DIR",
-            envvar=f"{self._prefix}_DATA",
-            is_eager=True,
-            callback=configure,
-            help="The data folder.",
-        )
-        wants_json = typer.Option("--json", envvar=f"{self._prefix}_JSON", help="Print one JSON document.")
-        common = [
-            inspect.Parameter("data", inspect.Parameter.KEYWORD_ONLY, annotation=Annotated[str, data]),
-            inspect.Parameter(
-                "json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Annotated[bool, wants_json]
-            ),
-        ]
-        signature = command.signature.replace(parameters=[*command.signature.parameters.values(), *common])
-        parse.__signature__ = signature  # type: ignore[attr-defined]
-        parse.__annotations__ = {part.name: part.annotation for part in signature.parameters.values()}
-        return parse
-
-    def _signature_of(self, handler: Callable[..., Any]) -> tuple[inspect.Signature, dict[str, bool], dict[str, str]]:
-        """The handler's parameters but its first, completed for typer; what is repeatable; option → parameter."""
-        signature: list[inspect.Parameter] = []
-        options: dict[str, bool] = {"json": False}
-        parameters = {"json": "json"}
-        for parameter in list(inspect.signature(handler, eval_str=True).parameters.values())[1:]:
-            kind, info = _typer_parts(parameter.annotation, has_default=parameter.default is not parameter.empty)
-            if isinstance(info, OptionInfo):
-                option = _option_name(info) or parameter.name
-                if kind is bool and not _option_name(info):  # no `--no-…` twin
-                    info.param_decls = (f"--{option.replace('_', '-')}",)
-                info.envvar = f"{self._prefix}_{option.upper()}"
-                options[option] = _is_list(kind)
-                parameters[option] = parameter.name
-            signature.append(
-                parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=Annotated[cast("Any", kind), info])
-            )
-        return inspect.Signature(signature), options, parameters
 
 
 class Notices:
@@ -309,7 +225,7 @@ def installed_version() -> str:
         return "unknown"
 
 
-def _perform(parsed: _Parsed) -> int:
+def _perform(parsed: Parsed) -> int:
     result = parsed.command.handler(parsed.call, **parsed.arguments)
     if inspect.iscoroutine(result):
         import asyncio  # noqa: PLC0415 — a command that needs no loop does not wait for it
@@ -357,28 +273,6 @@ def _silence(stream: TextIO | None) -> None:
         os.close(nowhere)
     except (OSError, ValueError):
         return
-
-
-def _typer_parts(hint: Any, *, has_default: bool) -> tuple[Any, OptionInfo | ArgumentInfo]:
-    """The type and the typer half of a parameter; without one it is an option if it has a default, else an argument."""
-    kind, *rest = get_args(hint) if get_origin(hint) is Annotated else (hint,)
-    for info in rest:
-        if isinstance(info, (OptionInfo, ArgumentInfo)):
-            return kind, copy.copy(info)
-    return kind, cast("OptionInfo | ArgumentInfo", typer.Option() if has_default else typer.Argument())
-
-
-def _option_name(info: OptionInfo) -> str | None:
-    """The option's name with `_`, where it is not simply the parameter's."""
-    spelled = (info.default, *(info.param_decls or ()))  # within `Annotated` typer keeps the first name in `default`
-    for name in spelled:
-        if isinstance(name, str) and name.startswith("--"):
-            return name[2:].replace("-", "_")
-    return None
-
-
-def _is_list(kind: Any) -> bool:
-    return get_origin(kind) is list or any(get_origin(part) is list for part in get_args(kind))
 
 
 def _is_on(value: str | None) -> bool:

@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Annotated
 
-import typer
-
 from protocol.replica.console import Call, Program
+from protocol.replica.console_options import Option
 from protocol.replica.operation import JSON, Params
 
 Run = Callable[[Call, str, Params], Awaitable[JSON]]
 """Has the owner of DIR run an operation."""
 
 School = Annotated[
-    str | None, typer.Option("--school", metavar="UAI", help="The school; a device of one school need not say it.")
+    str | None, Option("--school", metavar="UAI", help="The school; a device of one school need not say it.")
 ]
-Minutes = Annotated[int, typer.Option(metavar="N", help="How long it lasts; it ends by itself.")]
+Minutes = Annotated[int, Option(metavar="N", help="How long it lasts; it ends by itself.")]
 
 
 def add_measure_commands(program: Program, run: Run) -> None:

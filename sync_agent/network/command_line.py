@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+from protocol.replica.console_options import Option
 
 if TYPE_CHECKING:
     from sync_agent.network.settings import Network
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 ProxyOption = Annotated[
     str | None,
-    typer.Option(
+    Option(
         "--proxy",
         metavar="URL",
         help="The way to the server: http://[NAME:PASSWORD@]HOST:PORT, pac+URL for a script, direct, or system.",
@@ -23,7 +23,7 @@ ProxyOption = Annotated[
 ]
 CaOption = Annotated[
     str | None,
-    typer.Option("--ca", metavar="FILE", help="Certificates to trust besides the system's (a school's inspector)."),
+    Option("--ca", metavar="FILE", help="Certificates to trust besides the system's (a school's inspector)."),
 ]
 
 

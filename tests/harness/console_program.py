@@ -6,10 +6,9 @@ import asyncio
 import sys
 from typing import Annotated
 
-import typer
-
 from protocol.errors import BadInput, Code, NoAnswer, Refused
 from protocol.replica.console import Call, Notices, Program
+from protocol.replica.console_options import Argument, Option
 from protocol.replica.operation import JSON
 
 PROGRAM = Program("sync-agent", "A program for tests.", lambda: "1.2.3")
@@ -19,10 +18,10 @@ PROGRAM = Program("sync-agent", "A program for tests.", lambda: "1.2.3")
 def publish(
     call: Call,
     *,
-    path: Annotated[list[str], typer.Argument(metavar="PATH...")],
-    space: Annotated[str, typer.Option(metavar="ID")],
-    peers: Annotated[list[str] | None, typer.Option("--peer")] = None,
-    uses: Annotated[int, typer.Option(min=1)] = 1,
+    path: Annotated[list[str], Argument(metavar="PATH...")],
+    space: Annotated[str, Option(metavar="ID")],
+    peers: Annotated[list[str] | None, Option("--peer")] = None,
+    uses: Annotated[int, Option(min=1)] = 1,
     behind_proxy: bool = False,
 ) -> JSON:
     """Say what was understood."""
@@ -37,9 +36,7 @@ def publish(
 
 
 @PROGRAM.command("space add")
-async def space_add(
-    call: Call, *, name: Annotated[str, typer.Argument()], school: Annotated[str, typer.Option()]
-) -> JSON:
+async def space_add(call: Call, *, name: Annotated[str, Argument()], school: Annotated[str, Option()]) -> JSON:
     """Say what was understood, after a turn of the loop."""
     await asyncio.sleep(0)
     return {"command": call.command, "name": name, "school": school}
@@ -84,7 +81,7 @@ def cat(call: Call) -> JSON:
 
 
 @PROGRAM.command("fail")
-def fail(call: Call, *, how: Annotated[str, typer.Option()]) -> JSON:
+def fail(call: Call, *, how: Annotated[str, Option()]) -> JSON:
     """Fail in a way."""
     del call
     raise {

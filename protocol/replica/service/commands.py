@@ -7,16 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Final
 
-import typer
-
 from protocol.replica.console import Call, Program, tell
+from protocol.replica.console_options import Option
 from protocol.replica.operation import JSON
 from protocol.replica.service.definition import Nature, Scope, service_name
 
 _SCOPES: Final = {False: Scope.SYSTEM, True: Scope.USER}
 
-Name = Annotated[str | None, typer.Option(metavar="NAME", help="The service's name, if there are several.")]
-ForUser = Annotated[bool, typer.Option("--user", help="A service of your own account, without the system's rights.")]
+Name = Annotated[str | None, Option(metavar="NAME", help="The service's name, if there are several.")]
+ForUser = Annotated[bool, Option("--user", help="A service of your own account, without the system's rights.")]
 
 
 def add_service_commands(
