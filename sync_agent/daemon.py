@@ -232,8 +232,11 @@ async def _serve(
     agent.budget.limits = config.limits()
     agent.room_limits = config.room()
     way = connect(agent.enrolment.server_url)
-    question = way.delay_s if isinstance(way, HttpTransport) else None
-    transport = DrillTransport(PacedTransport(way, agent.budget, question), agent.enrolment.server_url)
+    if isinstance(way, HttpTransport):
+        paced = PacedTransport(way, agent.budget, way.delay_s, way.takes_parts)
+    else:
+        paced = PacedTransport(way, agent.budget)
+    transport = DrillTransport(paced, agent.enrolment.server_url)
     try:
         agent.is_quarantined = (await ordered(agent)).quarantined
         heeding = Heeding(agent, transport, place.gives_way.set, quarantined=agent.is_quarantined)

@@ -97,6 +97,7 @@ class HttpTransport:
         self._names: Final = SteadyResolver(resolver or aiohttp.ThreadedResolver)
         self._opened: aiohttp.ClientSession | None = None
         self._range_bytes: int | None = None
+        self._ignores_ranges = False
         self._looked: tuple[float, Seen | None] | None = None
         self._is_ours: IsOurs | None = None
         self._asks_authorities = False
@@ -156,6 +157,8 @@ class HttpTransport:
                         raise error_in(recognised(await self._whole(answer), self.url, self._proxy), self.url)
                     self.traffic.bytes_in += _head_bytes(answer)
                     whole = most is None or answer.status == _OK
+                    if ranged and answer.status == _OK:
+                        self._ignores_ranges = True
                     total = end if end is not None else None if whole else _total(answer)
                     skip = start - _first(answer)
                     if skip < 0:
@@ -215,8 +218,13 @@ class HttpTransport:
             raise no_answer(self.url, Seen(Trouble.OTHER)) from reason
         return took_s
 
+    def takes_parts(self) -> bool:
+        """False once a range that was asked for has come as the whole, until the network is another."""
+        return not self._ignores_ranges
+
     async def renew(self) -> None:
         self.route.failed()
+        self._ignores_ranges = False
         await self.close()
 
     async def close(self) -> None:
@@ -240,18 +248,19 @@ class HttpTransport:
         """A server shows its own certificate, or one that the system's authorities judge: what held last goes first."""
         if self._is_ours is None:
             return await self._post_twice(proxy, path, body)
+        before = self._asks_authorities
         try:
             return await self._post_twice(proxy, path, body)
         except aiohttp.ClientConnectorCertificateError as reason:
             self._refuse_others(reason)
             first = reason
-        await self._judge_otherwise()
+        await self._judge(by_authorities=not before)
         try:
             return await self._post_twice(proxy, path, body)
         except aiohttp.ClientConnectorCertificateError as reason:
             self._refuse_others(reason)
-            by_authorities = reason if self._asks_authorities else first
-            await self._judge_otherwise()
+            by_authorities = first if before else reason
+            await self._judge(by_authorities=before)
             raise by_authorities from None
 
     def _refuse_others(self, reason: aiohttp.ClientConnectorCertificateError) -> None:
@@ -260,9 +269,11 @@ class HttpTransport:
                 Code.WRONG_TERRITORY, f"a server of another territory answers at {self.url}; nothing was given to it"
             ) from reason
 
-    async def _judge_otherwise(self) -> None:
-        self._asks_authorities = not self._asks_authorities
-        await self.close()
+    async def _judge(self, *, by_authorities: bool) -> None:
+        """The next connection is judged so. Of calls that failed together, the first has changed it for all."""
+        if self._asks_authorities != by_authorities:
+            self._asks_authorities = by_authorities
+            await self.close()
 
     async def _post_twice(self, proxy: Proxy | None, path: str, body: bytes) -> Response:
         try:
@@ -302,8 +313,9 @@ class HttpTransport:
             yield answer
 
     async def _session(self) -> aiohttp.ClientSession:
+        is_secure = urlsplit(self.url).scheme == "https"
+        context = await self._trust() if is_secure and self._opened is None else None
         if self._opened is None:
-            context = await self._trust() if urlsplit(self.url).scheme == "https" else None
             self._opened = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(
                     limit=MAX_CONNECTIONS,

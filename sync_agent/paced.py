@@ -6,6 +6,8 @@ Rules:
 - content that comes too fast is left unread, so that the sender slows down (TCP's window);
 - content that steps back for others is asked for in small parts: what TCP, or a proxy, has begun to take in of a whole
   pack would fill the line all the same;
+- where something on the way knows no parts, and answers each with the whole, content comes as one after all: part by
+  part, each would cost all that lies before it;
 - while content moves, small questions show whether others wait for the line (`yielding`); they end soon after it;
 - content that may not go on ends as a cut does: what has arrived stays, and the next transfer goes on from there.
 """
@@ -36,12 +38,22 @@ Question = Callable[[], Awaitable[float]]
 
 
 class PacedTransport:
-    """See `Transport`: that of `inner`, within `budget`; `question` tells the delay of the line, if anything does."""
+    """See `Transport`: that of `inner`, within `budget`; `question` tells the delay of the line, if anything does.
 
-    def __init__(self, inner: Transport, budget: Budget, question: Question | None = None) -> None:
+    `takes_parts` tells whether a part that is asked for comes alone, as far as `inner` has seen.
+    """
+
+    def __init__(
+        self,
+        inner: Transport,
+        budget: Budget,
+        question: Question | None = None,
+        takes_parts: Callable[[], bool] = lambda: True,
+    ) -> None:
         self._inner = inner
         self._budget = budget
         self._question = question
+        self._takes_parts = takes_parts
         self._content_bytes = 0
         self._transfers = 0
         self._looking: asyncio.Task[None] | None = None
@@ -60,7 +72,7 @@ class PacedTransport:
         end = None if length is None else start + length
         with self._content():
             while end is None or start < end:
-                part_bytes = self._budget.line.part_bytes
+                part_bytes = self._budget.line.part_bytes if self._takes_parts() else None
                 most = min((size for size in (part_bytes, end and end - start) if size is not None), default=None)
                 begun_at, is_interrupted = start, False
                 await self._budget.spend(_HEAD_BYTES)
@@ -71,7 +83,7 @@ class PacedTransport:
                         await self._moved(len(piece))
                         if not self._may_go_on():
                             return
-                        is_interrupted = part_bytes is None and self._budget.line.yields
+                        is_interrupted = part_bytes is None and self._budget.line.yields and self._takes_parts()
                         if is_interrupted:
                             break
                 if not is_interrupted and (part_bytes is None or most is None or start - begun_at < most):

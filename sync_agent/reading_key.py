@@ -11,9 +11,10 @@ Rules:
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 from protocol.entry import Entry, Kind
 from protocol.errors import Code, PeerFault, Refused, TooLarge
@@ -36,6 +37,9 @@ from protocol.roles import Role
 from protocol.roster import Roster
 from protocol.structure import PersonKey
 from sync_agent.app import Agent
+
+_Derived: TypeAlias = dict[tuple[bytes, Argon2Cost, bytes], AgreementKey]
+"""What a phrase gives for a person and a salt, at a cost."""
 
 READS: Final = frozenset({Role.TEACHER, Role.HEAD})
 
@@ -84,13 +88,17 @@ async def new_phrase(agent: Agent, cost: Argon2Cost | None = None) -> str:
     Raises `Refused(NO_RIGHT)` on a device that stands for no teacher.
     """
     cost = cost or Argon2Cost()
+    derived: _Derived = {}
+    places = await _places_or_refuse(agent)
+    drawn, salt = agent.entropy(PHRASE_WORDS), agent.entropy(SALT_BYTES)
+    await _derive(derived, drawn, [(place.person, cost, salt) for place in places])
     async with agent.writing:
         places = await _places_or_refuse(agent)
+        await _derive(derived, drawn, [(place.person, cost, salt) for place in places])
         await open_given_keys(agent)
-        drawn, salt = agent.entropy(PHRASE_WORDS), agent.entropy(SALT_BYTES)
         drafts = []
         for place in places:
-            public = phrase_key(drawn, place.person, salt, cost).public
+            public = derived[place.person, cost, salt].public
             drafts.append(_draft(place, Kind.PHRASE, PhraseKey(public, salt, cost).encode()))
             drafts += _seals(agent, place, {public: reading_keys(agent)})
         await agent.write(*drafts)
@@ -104,18 +112,17 @@ async def open_with_phrase(agent: Agent, phrase: str) -> int:
     `Refused(NO_RIGHT)`.
     """
     drawn = drawn_of(phrase)
+    derived: _Derived = {}
+    await _derive(derived, drawn, [at for _, at, _ in await _phrases_at(agent, await _places_or_refuse(agent))])
     async with agent.writing:
         opened: dict[bytes, AgreementKey] = {}
         places = await _places_or_refuse(agent)
-        derived: dict[tuple[bytes, bytes], AgreementKey] = {}
-        for place in places:
-            for record in await _phrases_said(agent, place):
-                at = (place.person, record.salt)
-                if at not in derived:
-                    derived[at] = phrase_key(drawn, place.person, record.salt, record.cost)
-                if derived[at].public == record.agreement:
-                    records = [each for _, each in place.wraps]
-                    opened |= _opened(place.person, records, {record.agreement: derived[at]})
+        said = await _phrases_at(agent, places)
+        await _derive(derived, drawn, [at for _, at, _ in said])
+        for place, at, agreement in said:
+            if derived[at].public == agreement:
+                records = [each for _, each in place.wraps]
+                opened |= _opened(place.person, records, {agreement: derived[at]})
         if not opened:
             raise Refused(
                 Code.CANNOT_READ, "this phrase opens none of your keys here: compare it with the paper, or sync first"
@@ -197,6 +204,28 @@ async def _phrases_said(agent: Agent, place: _Place) -> list[PhraseKey]:
         except PeerFault:
             continue
     return found
+
+
+async def _phrases_at(
+    agent: Agent, places: Iterable[_Place]
+) -> list[tuple[_Place, tuple[bytes, Argon2Cost, bytes], bytes]]:
+    """Every phrase that was drawn in these places: from what its key is derived, and the key's public half."""
+    return [
+        (place, (place.person, record.cost, record.salt), record.agreement)
+        for place in places
+        for record in await _phrases_said(agent, place)
+    ]
+
+
+async def _derive(derived: _Derived, drawn: bytes, wanted: Iterable[tuple[bytes, Argon2Cost, bytes]]) -> None:
+    """Add what is wanted and not there yet: each costs what a guess costs, and is derived beside everything else.
+
+    To be called before the store is held, and again under it for what came in between.
+    """
+    for at in wanted:
+        if at not in derived:
+            person, cost, salt = at
+            derived[at] = await asyncio.to_thread(phrase_key, drawn, person, salt, cost)
 
 
 async def _about(agent: Agent, space: bytes, kind: Kind, person: bytes) -> list[Entry]:

@@ -50,7 +50,7 @@ def bad_spans(size: int, read: Read) -> list[Span]:
     try:
         frames = _delta_frames(size, read) if is_delta else _pack_frames(size, read)
     except (PeerFault, TooLarge):
-        stored_bytes = int.from_bytes(read(size - delta.TRAILER_BYTES, 4), "big")
+        stored_bytes = int.from_bytes(read(max(0, size - delta.TRAILER_BYTES), 4), "big")
         return [_tail(size, max(stored_bytes + delta.TRAILER_BYTES, _BLIND_BYTES))]
     found = [] if read(0, _MAGIC_BYTES) == magic else [Span(0, _MAGIC_BYTES)]
     for frame in frames:

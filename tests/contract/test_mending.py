@@ -10,10 +10,10 @@ import pytest
 from blake3 import blake3
 
 from protocol.chunking import chunk_list, cut
-from protocol.delta import Chunked, DeltaWriter
+from protocol.delta import DELTA_END, Chunked, DeltaWriter
 from protocol.errors import Code, PeerFault
 from protocol.limits import KiB, MiB
-from protocol.pack import PackWriter
+from protocol.pack import PACK_END, PackWriter
 from protocol.replica.byte_range import Span
 from protocol.replica.interfaces import ContentStore
 from protocol.replica.memory import MemoryPacks
@@ -141,6 +141,16 @@ async def test_a_stored_pack_that_was_moved_aside_is_taken_up_again(tmp_path: Pa
     assert await packs.verify() == []
     await packs.close()
     await store.close()
+
+
+@pytest.mark.parametrize("end", [PACK_END, DELTA_END], ids=["pack", "delta"])
+@pytest.mark.parametrize("size", [8, 31, 32, 40])
+async def test_an_end_with_no_room_for_a_pack_before_it_is_bad_as_a_whole(
+    content: ContentStore, end: bytes, size: int
+) -> None:
+    wanted = bytes(32)
+    await content.append_part(wanted, 0, bytes(size - len(end)) + end)
+    assert await content.bad_spans(wanted, size) == [Span(0, size)]
 
 
 def test_where_not_even_the_end_can_be_read_the_end_is_fetched_first() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from random import Random
@@ -10,9 +11,12 @@ import pytest
 
 from protocol.entry import Kind
 from protocol.errors import Code, Refused
+from protocol.identity import AgreementKey
 from protocol.kit import Argon2Cost
+from protocol.person_keys import phrase_key
 from protocol.roles import PersonRole, Role
 from protocol.structure import Grant, Revocation
+from sync_agent import reading_key
 from sync_agent.reading_key import new_phrase, open_with_phrase
 from sync_agent.session import Session
 from sync_agent.wraps import readers_of
@@ -125,6 +129,33 @@ async def test_a_phrase_opens_keys_that_were_made_after_it_was_drawn(here: Class
     await here.sync(third)
     assert await open_with_phrase(third.agent, phrase) >= 2
     assert await here.can_open(third, work)
+
+
+async def test_a_phrase_is_derived_once_for_all_classes_and_holds_up_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held_up: list[bool] = []
+    laptops: list[Device] = []
+
+    def derive(drawn: bytes, person: bytes, salt: bytes, cost: Argon2Cost) -> AgreementKey:
+        is_here = threading.current_thread() is threading.main_thread()
+        held_up.append(is_here or any(laptop.agent.writing.locked() for laptop in laptops))
+        return phrase_key(drawn, person, salt, cost)
+
+    async def laptop(room: Classroom) -> Device:
+        laptops.append(await room.device(Role.TEACHER, *room.territory.classes, person=room.teacher_person))
+        await laptops[-1].session.sync()
+        return laptops[-1]
+
+    monkeypatch.setattr(reading_key, "phrase_key", derive)
+    async with classroom(tmp_path, spaces=3) as room:
+        old = await laptop(room)
+        phrase = await new_phrase(old.agent, CHEAP)
+        assert held_up == [False]
+        await old.session.sync()
+        new = await laptop(room)
+        assert await open_with_phrase(new.agent, phrase) == 1
+        assert held_up == [False, False]
 
 
 async def test_a_machine_of_pupils_has_no_key_and_no_phrase(here: Class) -> None:

@@ -9,10 +9,15 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import aiohttp
 import pytest
 
 from protocol.errors import BadInput, Code, NoAnswer, Refused
 from protocol.replica.http.tls import OfficialCertificate
+from protocol.wire import SYNC_PATH
+from sync_agent.answers import Response
+from sync_agent.http_transport import HttpTransport
+from sync_agent.network.proxies import Proxy
 from sync_agent.network.settings import Network
 from sync_agent.network.trouble import Trouble, seen_in
 from tests.harness.certificates import Authority
@@ -68,6 +73,35 @@ async def test_an_official_certificate_counts_and_agents_follow_from_one_kind_to
             await sync_by(made, tmp_path / "a", url, trusts)
     async with pages_over(made, tls=True) as (url, _):
         await sync_by(made, tmp_path / "a", url, trusts)
+
+
+class FailsTogether(HttpTransport):
+    """A way on which two calls learn in the same moment that a certificate does not hold."""
+
+    def __init__(self, url: str, network: Network) -> None:
+        super().__init__(url, network)
+        self.meeting = asyncio.Barrier(2)
+
+    async def _post_twice(self, proxy: Proxy | None, path: str, body: bytes) -> Response:
+        try:
+            return await super()._post_twice(proxy, path, body)
+        except aiohttp.ClientConnectorCertificateError:
+            await self.meeting.wait()
+            raise
+
+
+async def test_two_calls_that_find_an_official_certificate_at_once_both_follow(made: Office, tmp_path: Path) -> None:
+    authority = Authority("Autorité publique", tmp_path)
+    certificate, key = authority.files(tmp_path, "localhost")
+    async with pages_over(made, tls_cert=certificate, tls_key=key) as (url, _):
+        way = FailsTogether(f"https://localhost:{urlsplit(url).port}", Network(authorities=authority.file.read_text()))
+        way.hold_to(lambda _: False)
+        try:
+            async with asyncio.timeout(20):
+                answers = await asyncio.gather(*(way.post(SYNC_PATH, b"") for _ in range(2)))
+            assert answers[0].status == answers[1].status
+        finally:
+            await way.close()
 
 
 async def shown_at(url: str) -> bytes:

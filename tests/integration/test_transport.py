@@ -14,8 +14,11 @@ from aiohttp import web
 from protocol.errors import BadInput, Code, NoAnswer, PeerFault, TooLarge
 from protocol.limits import MAX_ANSWER_BYTES
 from protocol.wire import CONTENT_TYPE, ENROLL_PATH, SYNC_PATH
+from sync_agent import yielding
 from sync_agent.http_transport import HttpTransport
+from sync_agent.paced import PacedTransport
 from sync_agent.transport import normal_url
+from sync_agent.yielding import Line
 from tests.harness.classroom import classroom
 from tests.harness.weather import CLEAR, Weather, impairing_relay
 from tests.harness.wire import serve, served
@@ -184,6 +187,36 @@ async def test_content_may_come_from_a_cache_that_ignores_ranges() -> None:
     whole = Random(3).randbytes(300_000)
     async with answering(always(lambda: web.Response(body=whole))) as transport:
         assert b"".join([piece async for piece in transport.fetch("cap", 200_001)]) == whole[200_001:]
+
+
+@pytest.mark.parametrize("knows_ranges", [False, True])
+async def test_where_ranges_are_ignored_content_in_parts_is_not_read_anew_for_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, knows_ranges: bool
+) -> None:
+    monkeypatch.setattr(yielding, "TARGET_S", 0.00005)  # parts of 50 kB
+    whole = Random(4).randbytes(1_000_000)
+    asked: list[str | None] = []
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        asked.append(request.headers.get("Range"))
+        if not knows_ranges or asked[-1] is None:
+            return web.Response(body=whole)
+        start, stop = request.http_range.start, request.http_range.stop or len(whole)
+        said = {"Content-Range": f"bytes {start}-{min(stop, len(whole)) - 1}/{len(whole)}"}
+        return web.Response(status=206, body=whole[start:stop], headers=said)
+
+    async with classroom(tmp_path) as room, answering(handler) as way:
+        budget = (await room.machine()).agent.budget
+        budget.line = Line(pace_bytes_s=1e9)
+        paced = PacedTransport(way, budget, None, way.takes_parts)
+        for _ in range(2):
+            assert b"".join([piece async for piece in paced.fetch("cap", 10)]) == whole[10:]
+        if knows_ranges:
+            assert len(asked) > 10
+            return
+        assert len(asked) == 3, "one part, then the rest, and the next content as one at once"
+        await way.renew()
+        assert way.takes_parts()
 
 
 @pytest.mark.parametrize("passed", [0, 10, 150, 400, 20_000, 50_000, 85_000, 140_000])
