@@ -82,8 +82,10 @@ async def _run(
 
     @asynccontextmanager
     async def in_process() -> AsyncIterator[Table]:
-        from sync_agent.operations import opened  # noqa: PLC0415 — loaded only when needed
+        from protocol.replica.native_memory import keep_little  # noqa: PLC0415 — loaded only when needed
+        from sync_agent.operations import opened  # noqa: PLC0415
 
+        keep_little()
         connect = None
         if name == "sync":
             connect = connecting(network_of(call.data_dir, proxy, ca))
