@@ -15,7 +15,8 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 PYTHON ?=
 COURSE ?=
 ARGS ?=
-# Many tests wait for programs that they started: one worker more than there are cores. A file's tests stay together.
+# Many tests wait for programs that they started: one worker more than there are cores. A file's tests stay together, and
+# files keep their order: the long ones of tests/integration begin before the short ones of tests/unit.
 WORKERS ?= $(shell expr $$(nproc 2>/dev/null || echo 1) + 1)
 
 .PHONY: help
@@ -28,7 +29,7 @@ demo: $(VENV)/.package ## a server, a teacher and two pupils' PCs: outage, hand-
 
 .PHONY: test
 test: $(VENV)/.package $(VENV)/.development system-tools ## every test
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 .PHONY: simulate
 simulate: $(VENV)/.package $(VENV)/.development ## random histories from seeds (SEEDS=0-1999)
