@@ -65,7 +65,6 @@ REFUSED_MARKS: Final = "refused/"
 """+ entry in hex → the code with which the server refused it for good."""
 LAST_SYNC_MARK: Final = "last-sync"
 """→ canonical {at, reachable, skew}: how the last attempt went."""
-"""→ 8 bytes: how many packs were found gone or cut short when DIR was opened, until `verify` has said so."""
 HEALTH_MARK: Final = "health"
 """→ the body of the health register that the server last took."""
 BACKUP_MARK: Final = "server-backup"
@@ -208,6 +207,7 @@ class Agent:
         self.rebuilt: int | None = None
         """How many entries came out of a damaged database when this was opened; None if it was whole."""
         self.writing = asyncio.Lock()
+        self.noting_drafts = asyncio.Lock()
         self.fetching = Fetching()
         self.progress = TransferProgress()
         """How far what is on its way to or from the server has come."""

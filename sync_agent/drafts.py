@@ -10,7 +10,6 @@ Rules:
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -97,19 +96,27 @@ class Drafts:
         try:
             writer = SealWriter(made.key, [SealedFile(path, size) for path, size in files])
             await self._write(place, sealed_chunks(writer, files, incoming))
-            await store.set_marks({_mark(person, item): made.encode()})
         except BaseException:
             await asyncio.to_thread(place.unlink, missing_ok=True)
+            _BEING_WRITTEN.discard(made.name)
             raise
+        try:
+            async with self._agent.noting_drafts:
+                before = await self.find(person, item)
+                # whoever is cut off here may have set the mark all the same: bytes without one go at the next look
+                await store.set_marks({_mark(person, item): made.encode()})
         finally:
             _BEING_WRITTEN.discard(made.name)
         if before is not None:
             await asyncio.to_thread((self._folder / before.name).unlink, missing_ok=True)
 
-    async def drop(self, person: bytes, item: bytes) -> None:
-        """Forget a draft, if there is one."""
-        kept = await self.find(person, item)
-        await self._agent.replica.store.set_marks({_mark(person, item): None})
+    async def drop(self, person: bytes, item: bytes, only: Kept | None = None) -> None:
+        """Forget a draft, if there is one; with `only`, if it is still that one."""
+        async with self._agent.noting_drafts:
+            kept = await self.find(person, item)
+            if only is not None and kept != only:
+                return
+            await self._agent.replica.store.set_marks({_mark(person, item): None})
         if kept is not None:
             await asyncio.to_thread((self._folder / kept.name).unlink, missing_ok=True)
 
@@ -139,6 +146,8 @@ class Drafts:
     async def sweep(self) -> None:
         """Take away the drafts of who was erased, and bytes that no mark knows."""
         store = self._agent.replica.store
+        # before the marks: what is kept from here on is not among them, and stays
+        lying = set(await asyncio.to_thread(self._lying)) - _BEING_WRITTEN
         marks = await store.marks(DRAFT_MARKS)
         erased: set[bytes] = set()
         for space in await self._agent.spaces():
@@ -146,13 +155,17 @@ class Drafts:
         gone = [key for key in marks if bytes.fromhex(key.removeprefix(DRAFT_MARKS).partition("/")[0]) in erased]
         await store.set_marks(dict.fromkeys(gone))
         known = {kept.name for key, mark in marks.items() if key not in gone and (kept := Kept.parse(mark))}
-        await asyncio.to_thread(self._remove_all_but, known)
+        await asyncio.to_thread(self._remove, lying - known)
 
-    def _remove_all_but(self, known: set[str]) -> None:
-        with contextlib.suppress(FileNotFoundError):
-            for place in self._folder.iterdir():
-                if place.name not in known and place.name not in _BEING_WRITTEN:
-                    place.unlink(missing_ok=True)
+    def _lying(self) -> list[str]:
+        try:
+            return [place.name for place in self._folder.iterdir()]
+        except FileNotFoundError:
+            return []
+
+    def _remove(self, names: set[str]) -> None:
+        for name in names:
+            (self._folder / name).unlink(missing_ok=True)
 
     async def _write(self, place: Path, chunks: AsyncIterator[bytes]) -> None:
         try:

@@ -15,13 +15,14 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final
 
 from protocol import canonical
-from protocol.errors import Code, PeerFault, Refused
+from protocol.errors import Code, PeerFault, Refused, RelaisError
 from protocol.measures import Drill, Measures
 from protocol.replica.measures import measures_of
 from sync_agent.answers import Response
@@ -30,6 +31,8 @@ from sync_agent.health import LastSync
 from sync_agent.network.trouble import Seen, Trouble, no_answer
 from sync_agent.server_chain import IsOurs
 from sync_agent.transport import Transport
+
+_log = logging.getLogger(__name__)
 
 PASS_ON_S: Final = 5.0
 _LONGEST_WAIT_S: Final = 60.0
@@ -159,10 +162,18 @@ class Heeding:
 
     async def run(self) -> None:
         """Heed until cancelled, or until `changed` was called."""
-        while (now := await self.heed()).quarantined == self._quarantined:
+        while (now := await self._heeded()) is None or now.quarantined == self._quarantined:
             await self._wait(now)
         await asyncio.sleep(PASS_ON_S if now.quarantined else 0.0)
         self._changed()
+
+    async def _heeded(self) -> Ordered | None:
+        """As `heed`; None if that cannot be known now, a full disk say: it is asked again."""
+        try:
+            return await self.heed()
+        except RelaisError as error:
+            _log.error("what is ordered cannot be heeded: %s", error)
+            return None
 
     async def heed(self) -> Ordered:
         """Do as is ordered now: cut the way to the server, or open it again."""
@@ -173,9 +184,12 @@ class Heeding:
             await self._transport.renew()
         return now
 
-    async def _wait(self, now: Ordered) -> None:
+    async def _wait(self, now: Ordered | None) -> None:
         """Until something moves, or the drill is over; a clock may be set meanwhile, so look now and then."""
-        left_s = None if now.drill is None else (now.ends_ms - self._agent.now_ms()) / 1000
+        if now is None:
+            left_s: float | None = _LONGEST_WAIT_S
+        else:
+            left_s = None if now.drill is None else (now.ends_ms - self._agent.now_ms()) / 1000
         try:
             async with asyncio.timeout(None if left_s is None else min(max(left_s, 0.05), _LONGEST_WAIT_S)):
                 await self._moved.wait()

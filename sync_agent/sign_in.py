@@ -242,9 +242,11 @@ class SignInBook:
         if before.how is not Try.WRONG:
             return before
         store, now_ms = self._agent.replica.store, self._agent.now_ms()
-        space, mine = (await self.guarded())[person]
+        space, mine = (await self.guarded()).get(person, (b"", None))
+        if mine is None:  # what guarded them was taken back meanwhile
+            return Tried(Try.UNSET)
         verifier = await self._verifier(space, mine, person)
-        if mine is None or verifier is None:
+        if verifier is None:
             return Tried(Try.NO_KEY)
         form = normal(verifier.method, secret)
         if form is None:

@@ -231,9 +231,10 @@ class Service:
                 await self._server.space_keeper.tend_grown()
                 if ended := await end_stays(self._server):
                     _log.info("%d stays were over, and have been ended", ended)
-            except LocalFailure as failure:
+            except RelaisError as failure:
                 _log.error("the keys of spaces cannot be looked after: %s", failure)
-                self._stop.watch(failure)
+                if isinstance(failure, LocalFailure):
+                    self._stop.watch(failure)
             await asyncio.sleep(SPACE_KEYS_INTERVAL_S)
 
     async def _destroy_erased(self) -> None:

@@ -113,7 +113,7 @@ class Door:
 
     def token_of(self, visit: str) -> str:
         """What forms of this visit bear."""
-        return hmac.new(self._key, visit.encode(), sha256).hexdigest()
+        return hmac.new(self._key, visit.encode(errors="surrogatepass"), sha256).hexdigest()
 
     def check_token(self, request: web.Request, given: str | None) -> None:
         """Raise `ExpiredPage` unless what was sent comes from a form of this visit."""

@@ -294,7 +294,7 @@ class Pages:
 
         async def act() -> str:
             done = await self._desk.do("hand-in", params, drafts.incoming(kept))
-            await drafts.drop(person, item)
+            await drafts.drop(person, item, only=kept)
             return f"/work/{done['id']}?done=kept"
 
         return see(await self._desk.once(fields.get(ONCE_FIELD, ""), act))

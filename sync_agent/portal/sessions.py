@@ -46,7 +46,8 @@ class Sessions:
 
     def find(self, token: str, *, used: bool) -> Session | None:
         """The session of this token, if it goes on; `used` makes it go on longer."""
-        known = next((name for name in self._open if hmac.compare_digest(name.encode(), token.encode())), None)
+        given = token.encode(errors="surrogatepass")  # a cookie may hold any bytes
+        known = next((name for name in self._open if hmac.compare_digest(name.encode(), given)), None)
         if known is None:
             return None
         session = self._open[known]

@@ -19,5 +19,5 @@ def asker_by_connection(request: web.Request) -> str:
 
 def asker_by_proxy(request: web.Request) -> str:
     """Whom the proxy nearest to us saw, once it was declared; what others wrote before it does not count."""
-    forwarded = request.headers.get("X-Forwarded-For", "").rpartition(",")[2].strip()
+    forwarded = request.headers.getall("X-Forwarded-For", [""])[-1].rpartition(",")[2].strip()
     return whose(forwarded) if forwarded else asker_by_connection(request)

@@ -111,7 +111,8 @@ async def set_second_factor(server: Server, name: str) -> Made:
     if account is None:
         raise BadInput(Code.UNKNOWN_PERSON, f"there is no administrator “{name}”")
     factor, made = new_factor(account.name, server.territory.name, server.entropy)
-    await server.store.set_marks({_mark(name): factor.encode()})
+    async with server.using_codes:
+        await server.store.set_marks({_mark(name): factor.encode()})
     return made
 
 
@@ -119,7 +120,8 @@ async def drop_second_factor(server: Server, name: str) -> None:
     """Take it away: the passphrase alone opens again. Raises `BadInput(UNKNOWN_PERSON)`, `LocalFailure`."""
     if await administrator(server, name) is None:
         raise BadInput(Code.UNKNOWN_PERSON, f"there is no administrator “{name}”")
-    await server.store.set_marks({_mark(name): None})
+    async with server.using_codes:
+        await server.store.set_marks({_mark(name): None})
 
 
 async def second_factor(server: Server, name: str) -> SecondFactor | None:

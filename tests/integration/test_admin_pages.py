@@ -9,10 +9,13 @@ from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 import pytest
 
+from sync_server.app import Server
+from sync_server.handlers import second_factor
 from sync_server.handlers.administrators import add_administrator, remove_administrator, verifier_of
 from sync_server.handlers.second_factor import STEP_S, code_at, use_second_factor
 from sync_server.web.signing_in import FREE_FAILURES
@@ -212,6 +215,29 @@ async def test_one_code_lets_one_in_however_many_send_it_at_once(made: Office) -
     given = await made.do("administrator second-factor", name=NAME)
     proven = await asyncio.gather(*(use_second_factor(made.server, NAME, given["recovery"][0]) for _ in range(8)))
     assert proven.count(True) == 1
+
+
+@pytest.mark.parametrize("remove", [True, False])
+async def test_a_code_that_is_used_meanwhile_brings_back_no_second_factor_of_before(
+    made: Office, monkeypatch: pytest.MonkeyPatch, *, remove: bool
+) -> None:
+    await with_account(made)
+    before = await made.do("administrator second-factor", name=NAME)
+    read = second_factor.second_factor
+    changing: list[asyncio.Task[Any]] = []
+
+    async def changed_meanwhile(server: Server, name: str) -> second_factor.SecondFactor | None:
+        found = await read(server, name)
+        changing.append(asyncio.create_task(made.do("administrator second-factor", name=NAME, remove=remove)))
+        await asyncio.wait(changing, timeout=0.2)  # it waits its turn; this is for what would not
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(second_factor, "second_factor", changed_meanwhile)
+        assert await use_second_factor(made.server, NAME, before["recovery"][0])
+    after = await changing[0]
+    assert not await use_second_factor(made.server, NAME, before["recovery"][1])
+    assert remove or await use_second_factor(made.server, NAME, after["recovery"][0])
 
 
 async def test_guessing_codes_is_throttled_as_guessing_passphrases_is(made: Office) -> None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import pytest
 
 from protocol.entry import Kind
 from protocol.errors import BadInput, Code, LocalFailure
+from protocol.replica.operation import FileEvent
 from protocol.structure import Erasure
 from protocol.work import ItemKind
 from sync_agent import drafts as module
-from sync_agent.drafts import DRAFT_MARKS, Drafts
+from sync_agent.drafts import DRAFT_MARKS, Drafts, Kept
 from sync_agent.erasing import destroy_erased
 from tests.harness.classroom import Given, classroom
 from tests.harness.commands import Desk
@@ -121,3 +123,63 @@ async def test_an_erased_pupils_draft_and_bytes_that_nobody_knows_go(school: Sig
         f"{DRAFT_MARKS}{school.tom.hex()}/{item.hex()}"
     ]
     assert len(on_disk(school)) == 1
+
+
+async def test_what_is_kept_while_bytes_are_swept_stays(school: SignedClass, monkeypatch: pytest.MonkeyPatch) -> None:
+    item, drafts = await assignment(school), Drafts(school.pc.agent)
+    spaces = school.pc.agent.spaces
+
+    async def meanwhile() -> list[bytes]:
+        await drafts.keep(school.lea, item, sizes(BEGUN), Given(BEGUN))
+        return list(await spaces())
+
+    monkeypatch.setattr(school.pc.agent, "spaces", meanwhile)
+    await drafts.sweep()
+    kept = await drafts.find(school.lea, item)
+    assert kept is not None
+    assert on_disk(school) == [kept.name]
+
+
+async def test_who_is_cut_off_once_the_draft_is_noted_loses_nothing(
+    school: SignedClass, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    item, drafts = await assignment(school), Drafts(school.pc.agent)
+    store = school.pc.agent.replica.store
+    set_marks = store.set_marks
+
+    async def cut_off(marks: Mapping[str, bytes | None]) -> None:
+        await set_marks(marks)
+        raise asyncio.CancelledError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "set_marks", cut_off)
+        with pytest.raises(asyncio.CancelledError):
+            await drafts.keep(school.lea, item, sizes(BEGUN), Given(BEGUN))
+    await drafts.sweep()
+    kept = await drafts.find(school.lea, item)
+    assert kept is not None
+    assert on_disk(school) == [kept.name]
+
+
+async def test_what_is_kept_while_the_draft_before_it_is_handed_in_stays(
+    school: SignedClass, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    item, drafts = await assignment(school), Drafts(school.pc.agent)
+    await drafts.keep(school.lea, item, sizes(BEGUN), Given(BEGUN))
+    incoming = Drafts.incoming
+
+    async def meanwhile(self: Drafts, kept: Kept) -> AsyncIterator[FileEvent]:
+        events = [event async for event in incoming(self, kept)]
+        await drafts.keep(school.lea, item, [("b.txt", 1)], Given({"b.txt": b"b"}))
+        for event in events:
+            yield event
+
+    monkeypatch.setattr(Drafts, "incoming", meanwhile)
+    page = f"/item/{item.hex()}"
+    async with portal(school.pc.agent) as surfer:
+        await sign_in(surfer, school.lea, PICTURES)
+        assert (await surfer.send(page, f"{page}/draft", {"act": "hand-in"})).status == 303
+    left = await drafts.find(school.lea, item)
+    assert left is not None
+    assert left.files == (("b.txt", 1),)
+    assert on_disk(school) == [left.name]

@@ -9,14 +9,15 @@ from typing import Any, cast
 
 import pytest
 
-from protocol.errors import BadInput, Code, NoAnswer, RelaisError
+from protocol.errors import BadInput, Code, LocalFailure, NoAnswer, RelaisError
 from protocol.identity import school_id
 from protocol.replica.measures import lift_drafts, measures_of, quarantine_drafts
 from protocol.roles import RANK, Role
 from sync_agent import measure_commands
+from sync_agent.app import Agent
 from sync_agent.copies import Copies
 from sync_agent.courier_commands import survey_here
-from sync_agent.measures import DrillTransport, Heeding, ordered
+from sync_agent.measures import DrillTransport, Heeding, Ordered, ordered
 from sync_agent.network.trouble import Trouble, seen_in
 from sync_agent.session import Session
 from sync_agent.status import status
@@ -176,6 +177,27 @@ async def test_a_running_agent_heeds_a_drill_at_once_and_its_end_and_leaves_for_
     heeding.look()
     await left.wait()
     await following
+
+
+async def test_a_full_disk_does_not_end_heeding(room: Classroom, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sync_agent.measures.PASS_ON_S", 0.0)
+    head = await head_of(room)
+    left = asyncio.Event()
+    heeding = Heeding(head.agent, rehearsing(head), left.set, quarantined=False)
+    await measure_commands.start_quarantine(head.agent, None)
+    failed = asyncio.Event()
+
+    async def at_first_full(agent: Agent) -> Ordered:
+        if not failed.is_set():
+            failed.set()
+            heeding.look()
+            raise LocalFailure(Code.DISK_FULL, "the disk is full")
+        return await ordered(agent)
+
+    monkeypatch.setattr("sync_agent.measures.ordered", at_first_full)
+    await heeding.run()
+    assert failed.is_set()
+    assert left.is_set()
 
 
 async def test_the_server_orders_and_reports_too(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ from yarl import URL
 from protocol.entry import Kind
 from protocol.errors import BadInput, Code, Refused
 from protocol.roles import PersonRole
-from protocol.sign_in import Method
+from protocol.sign_in import Method, SignIn
 from protocol.structure import Revocation
 from protocol.work import ItemKind
 from sync_agent.addresses import Address
@@ -21,10 +22,11 @@ from sync_agent.operations import table
 from sync_agent.portal.sessions import IDLE_S
 from sync_agent.portal.site import serve_portal
 from sync_agent.scheduler import Outcome
-from sync_agent.sign_in import Try, tend_sign_in
+from sync_agent.sign_in import SignInBook, Try, tend_sign_in
 from tests.harness.classroom import WORK, Device, Given, classroom
 from tests.harness.commands import Desk
 from tests.harness.portal import Surfer, portal
+from tests.harness.raw_device import http_call
 from tests.harness.sign_in import PICTURES, WRONG, SignedClass, sign_in, signed_class
 
 
@@ -242,3 +244,30 @@ async def test_after_a_device_was_let_go_what_is_set_is_not_for_it(school: Signe
     assert lost.agent.keys.agreement.public not in sign_ins.wraps[name]
     assert school.pc.agent.keys.agreement.public in sign_ins.wraps[name]
     assert await tend_sign_in(school.teacher.agent) == 0
+
+
+async def test_a_cookie_of_any_bytes_is_nobodys(school: SignedClass) -> None:
+    async with portal(school.pc.agent) as surfer:
+        await sign_in(surfer, school.lea, PICTURES)
+        for method, cookie, status in (
+            ("GET", "relais-signed-in=\xff", 200),
+            ("POST", "relais-visit=\xff", 403),
+        ):
+            given = {"Cookie": cookie, "Origin": surfer.origin, "Content-Type": "application/x-www-form-urlencoded"}
+            path = "/" if method == "GET" else "/sign-out"
+            answer = await asyncio.to_thread(http_call, surfer.origin, method, path, None, given)
+            assert answer.status == status
+
+
+class SwitchedOff(SignInBook):
+    """Sign-in that somebody switches off right after the first look."""
+
+    looks = 0
+
+    async def guarded(self) -> dict[bytes, tuple[bytes, SignIn | None]]:
+        self.looks += 1
+        return await super().guarded() if self.looks == 1 else {}
+
+
+async def test_who_tries_while_sign_in_is_switched_off_is_told_so(school: SignedClass) -> None:
+    assert (await SwitchedOff(school.pc.agent).attempt(school.tom, "4711")).how is Try.UNSET

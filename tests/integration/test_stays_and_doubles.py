@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from protocol.errors import BadInput, Code
+from protocol.errors import BadInput, Code, Refused
 from protocol.replica.office.people import (
     add_person,
     list_draft,
@@ -17,8 +18,11 @@ from protocol.replica.office.people import (
     spoken,
 )
 from protocol.replica.office.stays import end_stays, stays_of
+from protocol.replica.sole_runner import own
 from protocol.roles import PersonRole
 from protocol.structure import PersonRecord
+from sync_server.app import Server
+from sync_server.service import Service, Stop
 from tests.harness.server_in_process import Member, Office, office
 
 DAY_MS = 24 * 3600 * 1000
@@ -142,3 +146,30 @@ async def test_the_last_word_counts_of_one_who_merges_both_ways(desk: Office) ->
     roster = (await desk.server.replica.view(space)).roster
     assert list(roster.persons) == [double]
     assert roster.who(lea) == double
+
+
+# --- while the server runs --------------------------------------------------------------------------------------------
+
+
+async def test_a_stay_that_cannot_be_ended_does_not_end_the_care_for_keys(
+    desk: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[int] = []
+    again = asyncio.Event()
+
+    async def refused_at_first(server: Server) -> int:
+        looked.append(1)
+        if len(looked) == 1:
+            raise Refused(Code.NO_RIGHT, "this cannot be ended")
+        again.set()
+        return await end_stays(server)
+
+    monkeypatch.setattr("sync_server.service.end_stays", refused_at_first)
+    monkeypatch.setattr("sync_server.service.SPACE_KEYS_INTERVAL_S", 0.0)
+    with await own(desk.server.folder, asyncio.Event()) as owner:
+        tending = asyncio.create_task(Service(desk.server, owner, Stop())._tend_space_keys())
+        asked = asyncio.create_task(again.wait())
+        await asyncio.wait({tending, asked}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (tending, asked):
+            task.cancel()
+    assert again.is_set()
