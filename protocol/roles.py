@@ -48,3 +48,6 @@ RANK: Final[Mapping[Role, int]] = MappingProxyType(
         Role.MACHINE: 1,
     }
 )
+
+READS_HAND_INS: Final = frozenset({Role.SERVER, Role.HEAD, Role.TEACHER, Role.RELAY})
+"""Whose devices hold the sealed content of every hand-in of their spaces; who opens it is for the wraps to say."""

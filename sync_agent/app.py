@@ -32,7 +32,7 @@ from protocol.replica.rebuild import open_or_rebuild
 from protocol.replica.replica import Draft, Entropy, Replica
 from protocol.replica.second_copy import MAX_FILE_BYTES, SecondCopy
 from protocol.rights import WRITERS, Authority
-from protocol.roles import Role
+from protocol.roles import READS_HAND_INS, Role
 from sync_agent.fetching import Fetching
 from sync_agent.spending import Budget
 from sync_agent.transfer_progress import TransferProgress
@@ -100,7 +100,6 @@ _THREADS: Final = 3
 _DAY_MS: Final = 24 * 3600 * 1000
 KEEPS_REPORTS: Final = frozenset({Role.TEACHER, Role.HEAD, Role.RELAY})
 """Whose devices pass on how others are."""
-READS_HAND_INS: Final = frozenset({Role.TEACHER, Role.RELAY})
 
 
 @dataclass(frozen=True, slots=True)

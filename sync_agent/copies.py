@@ -24,8 +24,9 @@ from protocol.errors import Refused
 from protocol.limits import KiB
 from protocol.replica.holdings import Need
 from protocol.replica.replica import Draft
+from protocol.roles import READS_HAND_INS
 from protocol.work import Receipt
-from sync_agent.app import FORGETS_MARKS, READS_HAND_INS, Agent
+from sync_agent.app import FORGETS_MARKS, Agent
 
 CARRIERS: Final = 2
 _SLACK_BYTES: Final = 64 * KiB

@@ -27,7 +27,7 @@ from protocol.coursework import Work
 from protocol.errors import Code, PeerFault, TooLarge
 from protocol.limits import MAX_BUNDLE_INDEX_BYTES, MAX_BUNDLE_PREFACE_BYTES
 from protocol.replica.operation import FileData, FileEnd, FileStart, Incoming, Restart
-from protocol.roles import Role
+from protocol.roles import READS_HAND_INS
 from protocol.space_keys import SpaceSecret
 from sync_agent.app import KEEPS_REPORTS, Agent
 
@@ -35,7 +35,6 @@ COURIER: Final = b"courier"
 """Under this name the quarantine keeps what a disk brought too early."""
 
 _MAX_CARD_BYTES: Final = HEAD_BYTES + MAX_BUNDLE_PREFACE_BYTES + MAX_BUNDLE_INDEX_BYTES + 16 + TRAILER_BYTES
-_READS_HAND_INS: Final = frozenset({Role.TEACHER, Role.RELAY})
 
 _log = logging.getLogger(__name__)
 
@@ -122,7 +121,7 @@ class Wishes:
         """For one space."""
         authority = (await agent.spaces()).get(space)
         works = dict((await agent.replica.view(space)).coursework.hand_ins)
-        reads = authority is not None and authority.role in _READS_HAND_INS
+        reads = authority is not None and authority.role in READS_HAND_INS
         return cls(works, reads_hand_ins=reads, made=agent.made)
 
     def wants(self, pack: PackNote) -> bool:

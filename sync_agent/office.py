@@ -90,6 +90,11 @@ class SchoolOffice:
         """The school."""
         return self.authority.space
 
+    @property
+    def rank(self) -> int:
+        """That of the grant."""
+        return self.authority.rank
+
     def governs(self, space: bytes) -> bool:
         """Whether a space is the school, or lies in it."""
         return self.home in self.replica.door.lineage(space)

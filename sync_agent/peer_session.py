@@ -28,7 +28,8 @@ from protocol.messages import InlinePack, Offer, SyncAnswer, SyncRequest, Upload
 from protocol.replica.holdings import Need
 from protocol.replica.interfaces import PackInfo, Position
 from protocol.rights import Authority
-from sync_agent.app import KEEPS_REPORTS, READS_HAND_INS, Agent
+from protocol.roles import READS_HAND_INS
+from sync_agent.app import KEEPS_REPORTS, Agent
 from sync_agent.copies import Copies, note_forgotten
 from sync_agent.cursors import shown_cursors
 from sync_agent.deflating import own_levels

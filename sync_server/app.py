@@ -24,6 +24,7 @@ from protocol.replica.replica import Draft, Entropy, Replica
 from protocol.replica.second_copy import SecondCopy
 from protocol.replica.serving import Report, Responder, Station
 from protocol.replica.sqlite import SqliteStore
+from protocol.roles import RANK, Role
 from protocol.structure import Certificate
 from sync_server.contacts import Contacts
 from sync_server.data_folder import INTRODUCTION_FILE, NEXT_KEYS_FILE
@@ -167,6 +168,11 @@ class Server:
     def home(self) -> bytes:
         """The widest space of this office: all of it."""
         return self.replica.territory
+
+    @property
+    def rank(self) -> int:
+        """A server's."""
+        return RANK[Role.SERVER]
 
     def _note_report(self, report: Report) -> None:
         health = self.reports.note(report.register)

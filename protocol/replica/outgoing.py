@@ -2,8 +2,8 @@
 
 Rules:
 - content goes out because an entry of a space that the caller reads names it: with the news, or when wished for;
-- a hand-in's content goes to its author, to teachers and relays; where hand-ins of several machines name the same
-  sealed stream, whose it is cannot be told, and no machine gets it;
+- a hand-in's content goes to its author, to teachers, head teachers and relays; where hand-ins of several machines name
+  the same sealed stream, whose it is cannot be told, and no machine gets it;
 - small packs travel inside while they fit, the others behind links;
 - a caller that has all content of its cursor gets only what a revision does not share with its parents, as a delta if
   there is one, or a chain of them, that is smaller;
@@ -24,12 +24,11 @@ from protocol.replica.holdings import Holdings, Need
 from protocol.replica.interfaces import DeltaInfo, PackInfo
 from protocol.replica.replica import Replica
 from protocol.rights import Authority
-from protocol.roles import Role
+from protocol.roles import READS_HAND_INS
 
 MAX_LINKS: Final = 2_000
 MAX_DELTA_CHAIN: Final = 8
 
-_READS_HAND_INS: Final = frozenset({Role.TEACHER, Role.RELAY, Role.SERVER})
 _NAMES_CONTENT: Final = frozenset({Kind.REVISION, Kind.HAND_IN, Kind.FEEDBACK})
 
 
@@ -179,7 +178,7 @@ class Outgoing:
             await self._add(Need(space, note.record.content.stream, sealed=False))
 
     def _may_fetch(self, streams: _Streams, sealed: Wanted) -> bool:
-        return self._readable[sealed.space].role in _READS_HAND_INS or streams.authors[sealed.stream] == {self._device}
+        return self._readable[sealed.space].role in READS_HAND_INS or streams.authors[sealed.stream] == {self._device}
 
     async def _streams_of(self, space: bytes) -> _Streams:
         found = self._streams.get(space)

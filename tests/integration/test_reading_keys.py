@@ -9,6 +9,7 @@ from random import Random
 
 import pytest
 
+from protocol.bundle import PackNote
 from protocol.entry import Kind
 from protocol.errors import Code, Refused
 from protocol.identity import AgreementKey
@@ -17,6 +18,7 @@ from protocol.person_keys import phrase_key
 from protocol.roles import PersonRole, Role
 from protocol.structure import Grant, Revocation
 from sync_agent import reading_key
+from sync_agent.courier_survey import Wishes
 from sync_agent.reading_key import new_phrase, open_with_phrase
 from sync_agent.session import Session
 from sync_agent.wraps import readers_of
@@ -234,6 +236,19 @@ async def test_a_teacher_who_has_lost_every_device_and_the_paper_is_given_earlie
     assert [entry.header.author for entry in said if entry.header.target == bytes.fromhex(work)][-1] == (
         head.agent.device
     )
+
+
+async def test_a_head_teachers_device_gets_and_opens_what_is_handed_in(here: Class) -> None:
+    territory, space = here.room.territory, here.room.space
+    director = await territory.person("M. le directeur", PersonRole.TEACHER, space)
+    head = await here.room.device(Role.HEAD, territory.replica.door.lineage(space)[1], person=director)
+    await here.sync(head, here.machine)
+    work = await here.work(opened=False)
+    await here.sync(head)
+    assert await head.agent.missing() == []
+    assert await here.can_open(head, work)
+    wishes = await Wishes.of(head.agent, space)
+    assert wishes.wants(PackNote(bytes(32), 1, works=(bytes.fromhex(work),))), "from a disk too"
 
 
 async def test_a_substitute_reads_what_is_handed_in_until_the_end_of_the_stay_and_nothing_from_before(

@@ -8,6 +8,7 @@ from random import Random
 
 import pytest
 
+from protocol.entry import Kind
 from protocol.errors import BadInput, Code, NoAnswer, Refused
 from protocol.identity import school_id
 from protocol.introduction import knock
@@ -15,6 +16,7 @@ from protocol.invitation import parse_code
 from protocol.messages import parse_chain
 from protocol.roles import PersonRole, Role
 from protocol.sign_in import Method
+from protocol.structure import Grant
 from protocol.wire import ENROLL_PATH
 from sync_agent.addresses import Address
 from sync_agent.app import Agent
@@ -26,6 +28,7 @@ from sync_agent.sign_in import SignInBook, Try
 from tests.harness.classroom import SMALL, Classroom, Device, classroom
 from tests.harness.commands import Desk
 from tests.harness.lan import exchange, listening_device
+from tests.harness.territory import new_device
 from tests.harness.wire import URL
 
 DAY_MS = 24 * 3600 * 1000
@@ -151,6 +154,26 @@ async def test_a_substitute_is_let_in_for_fifteen_days_and_the_head_teachers_dev
     assert made.device in (await head.agent.replica.view(room.space)).roster.cut
     teacher = await room.teacher()
     assert await end_what_is_over(teacher.agent) == 0
+
+
+async def test_her_device_leaves_a_stay_of_her_own_rank_to_those_above_and_says_nothing(room: Classroom) -> None:
+    head, territory = await head_of(room), room.territory
+    school = territory.replica.door.parent(room.space)
+    assert school is not None
+    keys = new_device(Random(77).randbytes)
+    public = (keys.signing.public, keys.agreement.public, keys.tls.fingerprint)
+    for space, role in ((school, Role.HEAD), (room.space, Role.TEACHER)):
+        grant = Grant(*public, role, room.teacher_person, None, territory.clock() + DAY_MS)
+        await territory.say(space, Kind.GRANT, grant.encode())
+    await head.session.sync()
+    territory.clock.advance(DAY_MS)
+    before = await head.agent.replica.store.spaces()
+    assert await end_what_is_over(head.agent) == 0
+    assert await head.agent.replica.store.spaces() == before
+    admin = await room.device(Role.ADMIN, territory.replica.territory)
+    await admin.session.sync()
+    assert await end_what_is_over(admin.agent) == 2
+    assert keys.signing.public in (await admin.agent.replica.view(room.space)).roster.cut
 
 
 async def test_she_resets_a_pupils_pictures_and_forgets_a_pupil_in_her_school(room: Classroom) -> None:

@@ -85,6 +85,15 @@ async def test_a_teachers_device_signs_for_what_it_holds(room: Classroom) -> Non
     assert await story.state(story.author) is HandInState.SAFE
 
 
+async def test_a_head_teachers_device_holds_the_work_beside_two_machines(room: Classroom) -> None:
+    story = await handed_in(room, 2)
+    head = await room.device(Role.HEAD, room.territory.schools[0], person=room.teacher_person)
+    for other in (*story.others, head):
+        await exchange(other.agent, story.author.agent)
+        await exchange(other.agent, story.author.agent)
+    assert [await story.holds(other) for other in (*story.others, head)] == [True, True, True]
+
+
 async def test_a_relay_holds_all_classes_of_its_school_and_every_work(tmp_path: Path) -> None:
     async with classroom(tmp_path, spaces=2) as room:
         relay = await room.device(Role.RELAY, room.territory.schools[0])

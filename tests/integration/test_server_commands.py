@@ -359,6 +359,32 @@ async def test_somebody_who_leaves_a_class_is_off_its_list_and_their_devices_wit
     assert other in await laptop.spaces()
 
 
+async def test_granting_a_person_lets_no_stolen_laptop_back_in(desk: Office) -> None:
+    other = (await desk.do("space add", name="CM1", school="0180001D", year=None))["space"]
+    person = await desk.add_person("Mme Petit", "teacher")
+    stolen, kept = [await desk.enrol(await desk.invite("teacher", person=person)) for _ in range(2)]
+    await desk.do("revoke", device=stolen.id)
+    await desk.do("grant", person=person, space=[other, desk.space])
+    assert other in await kept.spaces()
+    assert await stolen.spaces() == set()
+    await desk.do("ungrant", person=person, space=[desk.space, other])
+    await desk.do("grant", person=person, space=[desk.space, other])
+    assert await stolen.spaces() == set()
+    await desk.do("grant", device=stolen.id, space=[desk.space])
+    assert desk.space in await stolen.spaces(), "who grants the device itself means it"
+
+
+async def test_a_laptop_cut_off_in_one_class_alone_comes_into_no_other_with_its_teacher(desk: Office) -> None:
+    other = (await desk.do("space add", name="CM1", school="0180001D", year=None))["space"]
+    third = (await desk.do("space add", name="CP", school="0180001D", year=None))["space"]
+    person = await desk.add_person("Mme Petit", "teacher", desk.space, other)
+    laptop = await desk.enrol(await desk.invite("teacher", desk.space, other, person=person))
+    await desk.do("ungrant", device=laptop.id, space=[other])
+    await desk.do("grant", person=person, space=[other, third])
+    assert desk.space in await laptop.spaces()
+    assert {other, third}.isdisjoint(await laptop.spaces())
+
+
 async def hand_in(desk: Office, member: Member, person: str, item: bytes) -> str:
     grant = member.grants[0]
     payload = HandIn(ContentRef(os.urandom(32), 4096, 0), None).encode()

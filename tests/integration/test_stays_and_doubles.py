@@ -83,6 +83,43 @@ async def test_who_has_a_grant_for_good_beside_one_with_an_end_stays(desk: Offic
     assert await end_stays(desk.server) == 0
 
 
+@pytest.mark.parametrize("by", ["person", "device"])
+async def test_a_substitute_who_is_granted_another_class_leaves_both_when_the_stay_ends(desk: Office, by: str) -> None:
+    roux = await substitute(desk)
+    other = (await desk.do("space add", name="CM1", school="0180001D", year=None))["space"]
+    (stay,) = await stays_of(desk.server)
+    assert stay.person is not None
+    await desk.do("grant", **{by: stay.person.hex() if by == "person" else roux.id, "space": [other]})
+    assert other in await roux.spaces()
+    assert {each.until_ms for each in await stays_of(desk.server)} == {stay.until_ms}
+    desk.clock.advance(15 * DAY_MS)
+    assert await end_stays(desk.server) == 2
+    assert await roux.spaces() == set()
+
+
+async def test_who_has_a_class_for_good_is_granted_another_for_good_beside_a_stay(desk: Office) -> None:
+    other = (await desk.do("space add", name="CM1", school="0180001D", year=None))["space"]
+    third = (await desk.do("space add", name="CP", school="0180001D", year=None))["space"]
+    person = await desk.add_person("Mme Petit", "teacher", desk.space, other)
+    petit = await desk.enrol(await desk.invite("teacher", person=person))
+    wanted = {"role": "teacher", "space": [other], "person": person, "uses": 1, "ttl": "40d", "for": "15d"}
+    await desk.enrol((await desk.do("invite", **wanted))["code"], keys=petit.keys)
+    await desk.do("grant", person=person, space=[third])
+    desk.clock.advance(15 * DAY_MS)
+    assert await end_stays(desk.server) == 1
+    assert other not in await petit.spaces()
+    assert {desk.space, third} <= await petit.spaces()
+
+
+async def test_a_device_granted_another_class_after_its_stay_has_it_for_good(desk: Office) -> None:
+    roux = await substitute(desk)
+    other = (await desk.do("space add", name="CM1", school="0180001D", year=None))["space"]
+    desk.clock.advance(15 * DAY_MS)
+    await desk.do("grant", device=roux.id, space=[other])
+    assert await end_stays(desk.server) == 1
+    assert other in await roux.spaces()
+
+
 # --- people added twice -----------------------------------------------------------------------------------------------
 
 

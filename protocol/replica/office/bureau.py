@@ -41,6 +41,11 @@ class Office(Protocol):
         """The widest space of this office: the territory, or the school."""
         ...
 
+    @property
+    def rank(self) -> int:
+        """The rank of the grants under which it writes: a revocation cuts off lower ones only."""
+        ...
+
     async def say(self, drafts: Sequence[Draft]) -> list[Entry]:
         """Write all of it or nothing, durably, each under a grant that allows it. Raises `Refused(NO_RIGHT)`."""
         ...

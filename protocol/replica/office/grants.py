@@ -6,6 +6,9 @@ Rules:
 - `revoke` does so in every space that the device was granted, `ungrant` in the named ones; both may be repeated;
 - a cloned machine that took keys of its own works at once; confirming it adds the grant that it would have got;
 - a device that comes back gets a grant that names the revocations which it overcomes (`protocol.roster`);
+- only a grant to the device itself overcomes a revocation: granting a person lets no stolen laptop back in;
+- further grants end when those end that the device has, unless it has one for good; after the end, a grant to the
+  device takes it up again for good;
 - somebody who is let go leaves the lists of those spaces, and the devices whose grants name them are cut there.
 """
 
@@ -32,18 +35,24 @@ async def grant_device(office: Office, device: bytes, spaces: Sequence[bytes]) -
     known = _grants_of(office, device)
     person = _latest(known).person
     drafts = [] if person is None else await _listing_drafts(office, person, spaces)
-    drafts += await _grant_drafts(office, _latest(known), spaces)
+    until_ms = await _end_of(office, known)
+    if until_ms is not None and until_ms <= office.now_ms():
+        until_ms = None
+    drafts += await _grant_drafts(office, replace(_latest(known), until_ms=until_ms), spaces)
     await _write(office, drafts)
 
 
 async def grant_person(office: Office, person: bytes, spaces: Sequence[bytes]) -> None:
-    """Put somebody on the lists of more spaces, and let in the devices whose grants name them.
+    """Put somebody on the lists of more spaces, and let in the devices whose grants name them, but for those revoked.
 
     Raises `BadInput(UNKNOWN_PERSON)`.
     """
     drafts = await _listing_drafts(office, person, spaces)
     for device in _devices_of(office, person):
-        drafts += await _grant_drafts(office, _latest(_grants_of(office, device)), spaces)
+        known = _grants_of(office, device)
+        if not await _is_revoked(office, person, known, spaces):
+            like = replace(_latest(known), until_ms=await _end_of(office, known))
+            drafts += await _grant_drafts(office, like, spaces)
     await _write(office, drafts)
 
 
@@ -141,6 +150,26 @@ def _latest(grants: Sequence[Authority]) -> Authority:
     return [grant for grant in grants if grant.rank == rank][-1]
 
 
+async def _is_revoked(office: Office, person: bytes, known: Sequence[Authority], spaces: Iterable[bytes]) -> bool:
+    """Whether a device was cut off for its own sake: everywhere, or where its person has not left with it."""
+    granted = {grant.space for grant in known}
+    cut = {space for space in {*granted, *spaces} if known[0].key in (await office.replica.view(space)).roster.cut}
+    left = {space for space, listed in (await listings(office, person)).items() if listed.left}
+    return granted <= cut or not cut <= left
+
+
+async def _end_of(office: Office, known: Sequence[Authority]) -> int | None:
+    """When the last of a device's grants that hold is meant to end; None if one is for good, or none holds."""
+    ends = []
+    for grant in known:
+        roster = (await office.replica.view(grant.space)).roster
+        if grant in roster.authorities and grant.key not in roster.cut:
+            if grant.until_ms is None:
+                return None
+            ends.append(grant.until_ms)
+    return max(ends, default=None)
+
+
 async def _listing_drafts(office: Office, person: bytes, spaces: Iterable[bytes]) -> list[Draft]:
     """What puts somebody on the lists that they are not on, or have left."""
     listed = await listings(office, person)
@@ -161,9 +190,9 @@ async def _grant_drafts(office: Office, like: Authority, spaces: Iterable[bytes]
         held = [grant for grant in roster.authorities if grant.key == like.key and grant.role == like.role]
         if any(grant.predecessor is None for grant in held) and roster.may_read(like.key):
             continue
-        payload = Grant(like.key, like.agreement, like.tls_sha256, like.role, like.person, like.invite).encode()
+        given = Grant(like.key, like.agreement, like.tls_sha256, like.role, like.person, like.invite, like.until_ms)
         overcome = await _revocations(office, like.key, space)
-        drafts.append(Draft(space, Kind.GRANT, None, payload, parents=tuple(overcome)))
+        drafts.append(Draft(space, Kind.GRANT, None, given.encode(), parents=tuple(overcome)))
     return drafts
 
 

@@ -52,8 +52,17 @@ async def stays_of(office: Office) -> list[Stay]:
 
 
 async def end_stays(office: Office) -> int:
-    """Revoke what is over by this office's clock; how many stays that ended."""
-    over = [stay for stay in await stays_of(office) if stay.until_ms <= office.now_ms()]
+    """Revoke what is over by this office's clock, if it may; how many stays that ended.
+
+    A revocation of a key of the office's own rank or more would count for nothing, and be written again at every look.
+    """
+    over = [stay for stay in await stays_of(office) if stay.until_ms <= office.now_ms() and _outranks(office, stay)]
     for stay in over:
         await ungrant_device(office, stay.key, [stay.space])
     return len(over)
+
+
+def _outranks(office: Office, stay: Stay) -> bool:
+    door = office.replica.door
+    grants = (grant for space in door.lineage(stay.space) for grant in door.authorities_in(space))
+    return all(grant.rank < office.rank for grant in grants if grant.key == stay.key)
