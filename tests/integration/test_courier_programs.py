@@ -33,7 +33,12 @@ def test_running_agents_without_a_network_learn_by_a_stick_and_the_server_hears_
     (media / "usb").mkdir(parents=True)
     stick = media / "usb" / "Relais"
     assert teacher.ok("courier", "export", str(stick))["entries"] > 0
-    eventually("the lesson is there", lambda: [found for found in renard.ok("items") if found["complete"]])
+    # a stick that is seen half written is looked at again half a minute later
+    eventually(
+        "the lesson is there",
+        lambda: [found for found in renard.ok("items") if found["complete"]],
+        patience_s=180.0,
+    )
     eventually("and as files", lambda: list((renard.folder / "coursework").rglob("lecon.txt")))
     work = renard.ok("hand-in", task, str(note), "--person", here.pupil)["id"]
     assert renard.ok("courier", "export", str(stick))["bytes"] > 0
