@@ -55,22 +55,28 @@ class Ledger:
         for name in self.entries.keys() - self.lost:
             if name in burnt.store._entries and not any(name in disk.store._entries for disk in remaining):
                 self.lost.add(name)
-        held = _Held(burnt.packs._packs.values())
-        left = _Held(pack for disk in remaining for pack in disk.packs._packs.values())
-        if not (held.streams <= left.streams and held.chunks <= left.chunks):
-            self.lost_streams |= held.streams - left.streams
-            self.lost_streams |= {
-                (space, stream)
-                for pack in burnt.packs._packs.values()
-                for stream, refs in pack.streams.items()
-                for space in pack.spaces
-                if any((space, ref.hash) not in left.chunks for ref in refs)
-            }
+        self.lost_streams |= gone_with([burnt], remaining)
 
     @property
     def kept(self) -> dict[bytes, Entry]:
         """What must be everywhere in the end."""
         return {name: entry for name, entry in self.entries.items() if name not in self.lost}
+
+
+def gone_with(burnt: Iterable[Disk], remaining: Iterable[Disk]) -> set[tuple[bytes, bytes]]:
+    """The streams, each with its space, of which some part lay on these disks and lies on none that remains."""
+    packs = [pack for disk in burnt for pack in disk.packs._packs.values()]
+    held = _Held(packs)
+    left = _Held(pack for disk in remaining for pack in disk.packs._packs.values())
+    if held.streams <= left.streams and held.chunks <= left.chunks:
+        return set()
+    return (held.streams - left.streams) | {
+        (space, stream)
+        for pack in packs
+        for stream, refs in pack.streams.items()
+        for space in pack.spaces
+        if any((space, ref.hash) not in left.chunks for ref in refs)
+    }
 
 
 def holds_sealed(disk: Disk, work: Work) -> bool:

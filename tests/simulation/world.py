@@ -55,6 +55,7 @@ class World:
         self.erased: set[bytes] = set()
         self.due: set[bytes] = set()
         """Who was erased long enough ago that nothing may be left of them."""
+        self.births = 0
         self.ahead_ms = 0
         self.frozen: set[Machine] = set()
         self._images: dict[Machine, list[Disk]] = {}
@@ -213,6 +214,9 @@ class World:
             case PeerFault(code=Code.BAD_HASH):
                 # a download or an upload whose end was torn by a power cut
                 return True
+            case PeerFault(code=Code.WRONG_KEY) if self.births > 1 and not healing:
+                # a sync meets one new server on its way; where two were born meanwhile, the next sync goes on
+                return True
             case PeerFault() | TooLarge():
                 return spoiled
             case Refused(code=Code.WRONG_TERRITORY):
@@ -352,7 +356,7 @@ class World:
         for other in self.machines:
             if other.device == machine.device and not other.revoked:
                 other.revoked = True
-                self.ledger.burn(other.disk, self._disks())
+                self.ledger.burn(other.disk, self.disks())
         await self.at_server(revoke_device, machine.device)
         return machine.name
 
@@ -390,6 +394,7 @@ class World:
         await self.office.switch_off()
         birth = await begin_server(self.founding.kit, now_ms=self.true_ms(), entropy=random.randbytes)
         self.office.birth = birth
+        self.births += 1
         self._backups = [birth.disk.image()]
         self._change_server_disk(birth.disk)
         await self.office.boot()
@@ -427,13 +432,14 @@ class World:
     def _change_disk(self, machine: Machine, disk: Disk) -> None:
         burnt, machine.disk = machine.disk, disk
         self._old_disks.append(burnt)
-        self.ledger.burn(burnt, self._disks())
+        self.ledger.burn(burnt, self.disks())
 
     def _change_server_disk(self, disk: Disk) -> None:
         burnt, self.office.disk = self.office.disk, disk
-        self.ledger.burn(burnt, self._disks())
+        self.ledger.burn(burnt, self.disks())
 
-    def _disks(self) -> list[Disk]:
+    def disks(self) -> list[Disk]:
+        """Those that count: the server's, and those of machines that were not let go."""
         return [self.office.disk, *(machine.disk for machine in self.machines if not machine.revoked)]
 
     def _chance(self, what: str) -> Random:
