@@ -220,6 +220,14 @@ class Transfer:
                 cuts += 1
                 if held == before or cuts > MAX_CUTS_PER_PACK:
                     raise
+            except PeerFault as fault:
+                cuts += 1
+                if fault.code is not Code.WRONG_OFFSET or cuts > MAX_CUTS_PER_PACK:
+                    raise
+                # a neighbour sends the same pack meanwhile: what it added is as good
+                if await self._content.pack(link.pack, link.space) is not None:
+                    return
+                held = await self._content.part_size(link.pack)
 
     async def _append(self, link: Link, held: int) -> int:
         """Add what one request brings. Raises `NoAnswer` at a cut, with what came before it kept."""

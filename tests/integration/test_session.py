@@ -330,3 +330,24 @@ async def test_what_a_cut_kept_a_teachers_device_from_saying_goes_in_the_sync_af
     assert device.agent.person_key() is not None
     assert await device.agent.replica.store.unsent(1 << 20) == []
     assert await room.agree()
+
+
+async def test_a_pack_that_two_bring_at_once_arrives_and_fails_neither(
+    room: Classroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teacher, machine = await room.teacher(), await room.machine()
+    item = (await room.publish(teacher, LARGE)).item
+    await teacher.session.sync()
+    content = machine.agent.replica.content
+    append = content.append_part
+    first: list[int] = []
+
+    async def after_a_neighbour(pack: bytes, offset: int, data: bytes) -> int:
+        if not first:
+            first.append(await append(pack, offset, data[: len(data) // 2]))
+        return await append(pack, offset, data)
+
+    monkeypatch.setattr(content, "append_part", after_a_neighbour)
+    await machine.session.sync()
+    assert first
+    assert await machine.files(item) == LARGE
