@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 DAY_MS: Final = 24 * 3600 * 1000
 LINK_LASTS_S: Final = (5.0, 90.0)
 MOST_ERASED: Final = 3
-LAN_ROUNDS: Final = 2
+LAN_ROUNDS: Final = 5
 
 Event = Callable[["World", Machine, Random], Awaitable[str]]
 
@@ -78,6 +78,7 @@ async def agree_without_server(world: World) -> None:
     """Nobody reaches the server; along one chain and back, a class comes to agree, lessons included."""
     machines = list({machine.device: machine for machine in world.machines if not machine.revoked}.values())
     for _ in range(LAN_ROUNDS):
+        before = _held(world)
         for space in world.founding.spaces:
             members = [one for one in machines if one.agent is not None and space in await one.agent.spaces()]
             world.neighbours.random.shuffle(members)
@@ -85,6 +86,9 @@ async def agree_without_server(world: World) -> None:
                 if not await exchange(world, one, other, CALM) and not world.doubtful:
                     world.problem(f"{one.name} and {other.name} do not come to terms without the server")
                     return
+        if _held(world) == before:
+            # what the last ones of a round sign for one another, the next round carries
+            break
     if not world.doubtful:
         for space in world.founding.spaces:
             await _check_agreement(world, machines, space)
