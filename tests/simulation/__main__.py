@@ -20,6 +20,8 @@ from contextlib import nullcontext
 from tests.simulation.mutations import BROKEN_RULES
 from tests.simulation.run import Break, Lived, live
 
+SEEDS_FOR_A_RULE = 100
+
 
 def main() -> int:
     """Exit status 1 if a seed fails."""
@@ -28,10 +30,13 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="one seed, with its trace")
     parser.add_argument("--shrink", action="store_true", help="leave out steps as long as it still fails")
     parser.add_argument("--broken", choices=sorted(BROKEN_RULES), help="break a rule on purpose")
+    parser.add_argument("--broken-rules", action="store_true", help="break each in turn; is it noticed?")
     parser.add_argument("--digests", action="store_true", help="say the hash of each trace")
     parser.add_argument("--keep-going", action="store_true", help="do not stop at the first seed that fails")
     given = parser.parse_args()
     gc.set_threshold(100_000, 50, 50)  # a history makes little that refers to itself
+    if given.broken_rules:
+        return _all_rules()
     broken = BROKEN_RULES[given.broken].breaks if given.broken else nullcontext
     if given.seed is not None:
         return _one(given.seed, broken, shrink=given.shrink)
@@ -67,6 +72,17 @@ def _many(seeds: range, broken: Break, *, keep_going: bool, digests: bool) -> in
             print(f"up to seed {seed}: {failed} failed", flush=True)
     print(f"{len(seeds)} seeds, {failed} failed, {time.monotonic() - began:.1f} s")
     return 1 if failed else 0
+
+
+def _all_rules() -> int:
+    """Say of each rule whether breaking it is noticed, by the seed that is known to show it or one soon after it."""
+    unnoticed = 0
+    for name, rule in BROKEN_RULES.items():
+        lives = (live(seed, rule.breaks) for seed in range(rule.shown_by, rule.shown_by + SEEDS_FOR_A_RULE))
+        noticed = next((lived for lived in lives if lived.problems), None)
+        unnoticed += noticed is None
+        print(f"{name}: {f'seed {noticed.plan.seed}: {noticed.problems[0]}' if noticed else 'UNNOTICED'}", flush=True)
+    return 1 if unnoticed else 0
 
 
 def _show(lived: Lived) -> None:
