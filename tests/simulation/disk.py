@@ -126,6 +126,7 @@ class Powered:
 
     def __init__(self, inner: object, power: Power) -> None:
         kind: Any = type(inner)
+        self.inner = inner
         for name in _methods(kind):
             method = getattr(inner, name)
             setattr(self, name, _reading(method, power) if name in _READS else _writing(method, power))

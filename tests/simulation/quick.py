@@ -4,7 +4,8 @@
   for one key, one message and one purpose only, and show every bit that was flipped; they are made of one hash instead
   of curves, which would take half of the time. The real ones have their own tests and golden bytes.
 - Sticks are real folders; that what is written there reaches the medium is not waited for.
-- Whether a signature holds and what a payload means are pure questions, which every replica asks of every entry.
+- Whether a signature holds and what a payload means are pure questions, which every replica asks of every entry. What a
+  set folds to, and what it lets somebody read, is asked again only once the set has grown.
 """
 
 from __future__ import annotations
@@ -25,6 +26,10 @@ from protocol.entry import Entry, signature_holds
 from protocol.errors import Code, PeerFault
 from protocol.identity import AgreementKey, SigningKey, check_agreement, tagged
 from protocol.replica import replica
+from protocol.replica.memory import MemoryStore
+from protocol.replica.replica import Replica
+from protocol.replica.views import SpaceView, Views
+from protocol.rights import Authority, Door
 
 REMEMBERED: Final = 20_000
 
@@ -110,6 +115,36 @@ def _signature_holds(entry: Entry) -> bool:
     return signature_holds(entry)
 
 
+def _grown(store: object, door: Door) -> tuple[int, int, int] | None:
+    """What grows whenever a set, or what the door knows of it, does; None for a store that does not tell."""
+    inner = getattr(store, "inner", None)
+    if not isinstance(inner, MemoryStore):
+        return None
+    return len(inner._entries), len(door._parents), len(door._authorities)
+
+
+async def _view(self: Views, space: bytes) -> SpaceView:
+    seen: dict[bytes, tuple[object, SpaceView]] = self.__dict__.setdefault("seen", {})
+    grown = _grown(self._store, self._door)
+    known = seen.get(space)
+    if known is None or grown is None or known[0] != grown:
+        known = seen[space] = (grown, await _PLAIN_VIEW(self, space))
+    return known[1]
+
+
+async def _readable(self: Replica, key: bytes) -> dict[bytes, Authority]:
+    seen: dict[bytes, tuple[object, dict[bytes, Authority]]] = self.__dict__.setdefault("seen", {})
+    grown = _grown(self.store, self.door)
+    known = seen.get(key)
+    if known is None or grown is None or known[0] != grown:
+        known = seen[key] = (grown, await _PLAIN_READABLE(self, key))
+    return dict(known[1])
+
+
+_PLAIN_VIEW: Final = Views.view
+_PLAIN_READABLE: Final = Replica.readable
+
+
 def _parsers(*modules: ModuleType) -> Iterator[tuple[object, str, object]]:
     for module in modules:
         for kind in vars(module).values():
@@ -125,6 +160,8 @@ _PATCHES: Final[tuple[tuple[Any, str, object], ...]] = (
     (hpke, "seal", _seal),
     (hpke, "open_", _open),
     (replica, "signature_holds", _signature_holds),
+    (Views, "view", _view),
+    (Replica, "readable", _readable),
     (os, "fsync", lambda _descriptor: None),
     *_parsers(space_keys, structure, work),
 )
