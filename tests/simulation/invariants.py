@@ -207,15 +207,17 @@ async def _discretion(world: World) -> None:
 async def _erased(world: World) -> None:
     server = _server(world.office)
     gone = (await server.view(server.territory)).roster.erased & world.erased
-    replicas = [("server", server), *((machine.name, agent.replica) for machine, agent in _sound(world))]
-    for who, replica in replicas if gone else ():
+    replicas = [("server", server, world.due)]
+    for machine, agent in _sound(world):
+        # each destroys by its own clock: one that was set back waits until it says so again
+        replicas.append((machine.name, agent.replica, world.due if machine.keeps_time else set()))
+    for who, replica, due in replicas if gone else ():
         for space in await replica.store.spaces():
             for stored in await replica.store.scan(space):
                 entry = stored.entry
-                if entry.header.subject in gone & world.due and is_erasable(entry.header) and entry.payload is not None:
-                    raise BrokenError(
-                        f"{who} still has the payload of {Kind(entry.header.kind).name} {entry.id.hex()[:8]}"
-                    )
+                if entry.header.subject in gone & due and is_erasable(entry.header) and entry.payload is not None:
+                    kind = Kind(entry.header.kind).name
+                    raise BrokenError(f"{who} still has the payload of {kind} {entry.id.hex()[:8]}")
             view = await replica.view(space)
             if gone & view.roster.persons.keys() or any(w.person in gone for w in view.coursework.hand_ins.values()):
                 raise BrokenError(f"{who} still shows who was erased in {space.hex()[:8]}")

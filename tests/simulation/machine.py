@@ -93,6 +93,7 @@ class Machine:
         self.line = Line(far, random, note)
         self.revoked = False
         self.remembers = True
+        self.keeps_time = True
         self.daemon = daemon
         self._random = random
         self._true_ms = true_ms

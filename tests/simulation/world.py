@@ -308,12 +308,13 @@ class World:
             return "-"
         clone = self._enter(machine.birth, machine.disk.image(), name=f"{machine.name}'")
         clone.line.weather = machine.line.weather
-        clone.revoked, clone.skew_ms = machine.revoked, machine.skew_ms
+        clone.revoked, clone.skew_ms, clone.keeps_time = machine.revoked, machine.skew_ms, machine.keeps_time
         machine.remembers = clone.remembers = False
         await clone.boot()
         return clone.name
 
     async def _clock(self, machine: Machine, random: Random) -> str:
+        machine.keeps_time = False
         machine.skew_ms = random.choice((0, random.randrange(-20, 21) * YEAR_MS, random.randrange(-100_000, 100_000)))
         return f"{machine.name} by {machine.skew_ms / 1000:.0f} s"
 
