@@ -21,6 +21,7 @@ from typing import Any, Final
 
 from protocol.errors import Code, LocalFailure, NoAnswer
 from protocol.lives import NONCE_BYTES, Life
+from protocol.replica import parameters as given
 from protocol.replica.background import background
 from protocol.replica.control import serve_control
 from protocol.replica.native_memory import keep_little
@@ -32,7 +33,6 @@ from protocol.replica.service.notify import Notifier
 from protocol.replica.service.priority import step_aside
 from protocol.replica.sole_runner import RUNNING, own, running_already
 from sync_agent import courier_commands
-from sync_agent import parameters as given
 from sync_agent.addresses import Address
 from sync_agent.app import Agent, use_few_threads
 from sync_agent.binding import Hardware

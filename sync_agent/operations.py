@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from protocol.errors import BadInput, Code, LocalFailure, NoAnswer, Refused
+from protocol.replica import parameters as given
 from protocol.replica.measures import USUAL_MINUTES
 from protocol.replica.operation import JSON, NO_FILES, Incoming, Operation, Outgoing, Params, Table
 from protocol.replica.replica import Entropy
@@ -28,7 +29,6 @@ from sync_agent import (
     sign_in_commands,
     watch_commands,
 )
-from sync_agent import parameters as given
 from sync_agent.abbreviated import with_whole_ids
 from sync_agent.addresses import address_of
 from sync_agent.app import ENROLMENT_FILE, Agent, use_few_threads

@@ -20,9 +20,9 @@ from protocol.manifest import ManifestEntry
 from protocol.portable_names import portable_form
 from protocol.replica.holdings import Need
 from protocol.replica.operation import JSON, Outgoing
+from protocol.replica.parameters import shown
 from protocol.work import ContentRef
 from sync_agent.app import Agent
-from sync_agent.parameters import shown
 
 _MANIFEST_CACHE_FILES: Final = 20_000
 

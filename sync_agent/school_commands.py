@@ -11,6 +11,7 @@ from typing import Final, TypeAlias
 
 from protocol.clock import rfc3339
 from protocol.errors import BadInput, Code, Refused
+from protocol.replica import parameters as given
 from protocol.replica.office import grants
 from protocol.replica.office.erasures import erase_persons
 from protocol.replica.office.invitations import Wanted, invite
@@ -20,7 +21,6 @@ from protocol.replica.office.spaces import add_space, list_spaces, space_named, 
 from protocol.replica.office.stays import stays_of
 from protocol.replica.operation import JSON, Incoming, Outgoing, Params, Table
 from protocol.roles import RANK
-from sync_agent import parameters as given
 from sync_agent.app import Agent
 from sync_agent.office import SchoolOffice
 

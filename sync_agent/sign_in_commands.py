@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import Final
 
 from protocol.errors import BadInput, Code
+from protocol.replica import parameters as given
 from protocol.replica.operation import JSON, Params
 from protocol.replica.replica import Entropy
 from protocol.sign_in import Method
-from sync_agent import parameters as given
 from sync_agent.sign_in import SignInBook, drawn_pictures
 
 _DRAWN_PIN_DIGITS: Final = 6

@@ -22,6 +22,7 @@ from protocol.replica.measure_commands import add_measure_commands
 from protocol.replica.operation import JSON, NO_FILES, Outgoing, Params, Table
 from protocol.replica.service.commands import add_service_commands
 from protocol.replica.service.definition import SERVER
+from sync_server.cli_lifecycle import add_lifecycle_commands
 from sync_server.data_folder import check_initialised
 
 DEFAULT_LISTEN: Final = "127.0.0.1:8080"
@@ -36,14 +37,10 @@ PROGRAM: Final = Program(
 
 Spaces = Annotated[list[str], Option("--space", metavar="ID", help="A space: its id, or a school's UAI.")]
 Space = Annotated[str, Option("--space", metavar="ID", help="The space: its id, or a school's UAI.")]
-PersonId = Annotated[str, Argument(metavar="ID", help="The person's id, from `person list`.")]
-SpaceId = Annotated[str, Argument(metavar="ID", help="The space: its id, or a school's UAI.")]
-KitFile = Annotated[str, Option("--kit", metavar="KIT", help="The territory's recovery kit.")]
 KitPassphrase = Annotated[
     str | None,
     Option("--passphrase-file", metavar="FILE", help="A file with the passphrase that protects the kit."),
 ]
-Ruled = Annotated[list[str], Argument(metavar="ID…", help="Entries or devices, from `waiting`.")]
 LogFile = Annotated[
     str | None, Option(metavar="FILE", help="Log to this file, bounded by rotation, instead of stderr.")
 ]
@@ -295,194 +292,6 @@ async def check_receipt(
     return await _run(call, "check-receipt", {"code": code})
 
 
-@PROGRAM.command("revoke", said="cut off; what it had brought stays")
-async def revoke(call: Call, device: Annotated[str, Argument(help="The device's id, from `devices`.")]) -> JSON:
-    """Cut a device off everywhere: what it had brought stays, what turns up later is held back."""
-    return await _run(call, "revoke", {"device": device})
-
-
-@PROGRAM.command("confirm", said="confirmed")
-async def confirm(
-    call: Call,
-    device: Annotated[str, Argument(help="The clone's id, from `devices`.")],
-    *,
-    restore: Annotated[
-        bool, Option(help="With the role and the person of the machine that it was, as for a laptop that moved.")
-    ] = False,
-) -> JSON:
-    """Say that a cloned machine, which took keys of its own, belongs here. `revoke` says that it does not."""
-    return await _run(call, "confirm", {"device": device, "restore": restore})
-
-
-@PROGRAM.command("person rename", said="renamed, on every list")
-async def person_rename(call: Call, person: PersonId, name: Annotated[str, Argument(help="The new name.")]) -> JSON:
-    """Call somebody something else, on every list that they are on."""
-    return await _run(call, "person rename", {"person": person, "name": name})
-
-
-@PROGRAM.command("person retire", said="off every list, and their devices are cut off; what they made stays")
-async def person_retire(call: Call, person: PersonId) -> JSON:
-    """Somebody leaves: off every list, and the devices that stand for them are cut off. `erase` forgets them."""
-    return await _run(call, "person retire", {"person": person})
-
-
-@PROGRAM.command("space rename", said="renamed; devices learn it with their next sync")
-async def space_rename(call: Call, space: SpaceId, name: Annotated[str, Argument(help="The new name.")]) -> JSON:
-    """Call a class or a school something else; its id, and folders that have its name, stay."""
-    return await _run(call, "space rename", {"space": space, "name": name})
-
-
-@PROGRAM.command("space close")
-async def space_close(
-    call: Call,
-    space: SpaceId,
-    *,
-    kit: Annotated[
-        str | None, Option("--kit", metavar="KIT", help="The recovery kit; without it, only say what would go.")
-    ] = None,
-    passphrase_file: KitPassphrase = None,
-    unopened_too: Annotated[bool, Option(help="Even if some work was opened by nobody.")] = False,
-) -> JSON:
-    """End of the year: a class and all that pupils did in it are forgotten everywhere. Carry lessons over before."""
-    params: Params = {"space": space, "unopened_too": unopened_too}
-    if kit is not None:
-        params = _with_kit(params, call, kit, passphrase_file)
-    return await _run(call, "space close", params)
-
-
-@PROGRAM.command("lost")
-async def lost(
-    call: Call,
-    device: Annotated[str, Argument(help="The device's id, from `devices`.")],
-    *,
-    dry_run: Annotated[bool, Option(help="Only say what it holds.")] = False,
-) -> JSON:
-    """A device was lost or stolen: say what it held, and cut it off."""
-    return await _run(call, "lost", {"device": device, "dry_run": dry_run})
-
-
-@PROGRAM.command("rewrap")
-async def rewrap(
-    call: Call,
-    *,
-    kit: KitFile,
-    passphrase_file: KitPassphrase = None,
-    person: PersonOption = None,
-    space: Annotated[
-        list[str] | None, Option("--space", metavar="ID", help="Only in these spaces: ids, or a school's UAI.")
-    ] = None,
-) -> JSON:
-    """Open pupils' work to teachers who have lost every key, by the recovery key; `audit` shows each time."""
-    params = _with_kit({"person": person, "space": list(space or [])}, call, kit, passphrase_file)
-    return await _run(call, "rewrap", params, lasting=True)
-
-
-@PROGRAM.command("rotate server")
-async def rotate_server(call: Call, *, kit: KitFile, passphrase_file: KitPassphrase = None) -> JSON:
-    """Give the server new keys, and cut the old ones off: after a theft of its disk or a backup, or once a year."""
-    return await _run(call, "rotate server", _with_kit({}, call, kit, passphrase_file), lasting=True)
-
-
-@PROGRAM.command("rotate root")
-async def rotate_root(
-    call: Call,
-    *,
-    kit: KitFile,
-    passphrase_file: KitPassphrase = None,
-    new_kit: Annotated[str, Option(metavar="FILE", help="Where the new kit goes; the old one is worth nothing.")],
-    new_passphrase_file: Annotated[
-        str | None, Option(metavar="FILE", help="A file with the passphrase that protects the new kit.")
-    ] = None,
-) -> JSON:
-    """Give the territory another root, after a theft of the kit. May be repeated with the same files if it was cut."""
-    from sync_server.new_root import NewKit  # noqa: PLC0415 — loaded only when needed
-
-    params = _with_kit({}, call, kit, passphrase_file)
-    made = NewKit(Path(kit), passphrase_file, Path(new_kit), new_passphrase_file, secrets.token_bytes)
-    try:
-        done = await _run(call, "rotate root", {**params, **made.params()}, lasting=True)
-    except BadInput:
-        made.forget()
-        raise
-    return made.keep(done)
-
-
-@PROGRAM.command("audit")
-async def audit(call: Call) -> JSON:
-    """Who changed rights, keys and spaces, when: what the entries say, which nobody can take back."""
-    return await _run(call, "audit", {})
-
-
-def _with_kit(params: Mapping[str, JSON], call: Call, kit: str, passphrase_file: str | None) -> Params:
-    """The parameters with the kit's keys, for whoever has the store open; they are written nowhere."""
-    from sync_server.handlers.territory import kit_in, passphrase_in  # noqa: PLC0415 — loaded only when needed
-
-    check_initialised(call.data_dir)
-    found = kit_in(Path(kit), None if passphrase_file is None else passphrase_in(Path(passphrase_file)))
-    return {**params, "root": found.root.seed.hex(), "recovery": found.recovery.seed.hex()}
-
-
-@PROGRAM.command("waiting")
-async def waiting(
-    call: Call, *, refused: Annotated[bool, Option(help="Show what was refused instead.")] = False
-) -> JSON:
-    """What came from devices after they were cut off: it counts for nothing until somebody accepts it."""
-    return await _run(call, "waiting", {"refused": refused})
-
-
-@PROGRAM.command("accept")
-async def accept(call: Call, named: Ruled) -> JSON:
-    """Let what waits count after all: single entries, or all of a device. Ids are those of `waiting`."""
-    return await _run(call, "accept", {"named": list(named)})
-
-
-@PROGRAM.command("refuse")
-async def refuse(call: Call, named: Ruled) -> JSON:
-    """Take what waits off the list: it counts for nothing, and is kept."""
-    return await _run(call, "refuse", {"named": list(named)})
-
-
-@PROGRAM.command("erase")
-async def erase(
-    call: Call,
-    *,
-    person: Annotated[
-        list[str], Option("--person", metavar="ID", help="Who: ids from `person list`; may be repeated.")
-    ],
-    kit: Annotated[
-        str | None, Option(metavar="KIT", help="The recovery kit, for more than five persons a day.")
-    ] = None,
-    passphrase_file: KitPassphrase = None,
-) -> JSON:
-    """Forget people everywhere: names, work, feedback. Hidden at once; each machine destroys it seven days later."""
-    params: Params = {"person": list(person)}
-    if kit is not None:
-        params = _with_kit(params, call, kit, passphrase_file)
-    return await _run(call, "erase", params)
-
-
-@PROGRAM.command("export-person")
-async def export_person(
-    call: Call,
-    person: Annotated[str, Argument(metavar="ID", help="Who: an id from `person list`.")],
-    file: Annotated[str, Argument(metavar="FILE", help="The ZIP to write.")],
-    *,
-    kit: Annotated[str | None, Option(metavar="KIT", help="The recovery kit, which opens sealed work as well.")] = None,
-    passphrase_file: KitPassphrase = None,
-) -> JSON:
-    """Write all that is held about somebody into a ZIP that a family can read."""
-    from protocol.replica.access.archive import ZipOutlet  # noqa: PLC0415 — loaded only when needed
-
-    params: Params = {"person": person}
-    if kit is not None:
-        params = _with_kit(params, call, kit, passphrase_file)
-    check_initialised(call.data_dir)
-    with ZipOutlet(Path(file)) as archive:
-        counted = await _run(call, "export-person", params, archive, lasting=True)
-        await asyncio.to_thread(archive.keep)
-    return counted
-
-
 @PROGRAM.command("verify", verdict=True)
 async def verify(call: Call) -> JSON:
     """Read everything that can be served; what is bad is moved aside, and agents send it again."""
@@ -589,6 +398,7 @@ def _check_kind(kind: str, known: tuple[str, ...]) -> None:
         raise BadInput(Code.USAGE, f"there is no kind “{displayable(kind)}”; the kinds are {', '.join(known)}")
 
 
+add_lifecycle_commands(PROGRAM, _run)
 add_measure_commands(PROGRAM, _run)
 add_service_commands(PROGRAM, SERVER, "relais-server", check_initialised)
 

@@ -17,10 +17,10 @@ from protocol.identity import words_of
 from protocol.manifest import ManifestEntry
 from protocol.portable_names import portable_form
 from protocol.receipt_code import proof_code
+from protocol.replica import parameters as given
 from protocol.replica.operation import JSON, Params
 from protocol.roles import Role
 from protocol.work import ContentRef, ItemKind
-from sync_agent import parameters as given
 from sync_agent.drafts import Kept
 from sync_agent.health import LastSync
 from sync_agent.portal.delivery import deliver

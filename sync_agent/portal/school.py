@@ -14,11 +14,11 @@ from typing import Final
 from aiohttp import web
 
 from protocol.errors import BadInput, Code, Refused
+from protocol.replica import parameters as given
 from protocol.replica.office.people import probable_duplicates
 from protocol.replica.office.stays import stays_of
 from protocol.replica.operation import JSON
 from protocol.roles import PersonRole
-from sync_agent import parameters as given
 from sync_agent.office import SchoolOffice
 from sync_agent.portal.desk import Desk
 from sync_agent.portal.navigation import see

@@ -14,9 +14,9 @@ from aiohttp import web
 
 from protocol.entry import Kind
 from protocol.errors import BadInput, Code, Refused
+from protocol.replica import parameters as given
 from protocol.roster import Person
 from protocol.sign_in import Method
-from sync_agent import parameters as given
 from sync_agent.portal.desk import Desk
 from sync_agent.portal.navigation import see
 from sync_agent.portal.shelf import Room

@@ -14,8 +14,8 @@ from aiohttp import web
 
 from protocol.errors import BadInput, Code
 from protocol.limits import SIGN_IN_PICTURES, SIGN_IN_PICTURES_CHOSEN
+from protocol.replica import parameters as given
 from protocol.sign_in import Method
-from sync_agent import parameters as given
 from sync_agent.portal.desk import Desk
 from sync_agent.portal.navigation import inside, see
 from sync_agent.portal.visit import SESSION_COOKIE, Visit, remember_session

@@ -9,9 +9,9 @@ from aiohttp import web
 
 from protocol.errors import BadInput, Code
 from protocol.portable_names import portable_name
+from protocol.replica import parameters as given
 from protocol.replica.operation import JSON, NO_FILES, Outgoing, Table
 from protocol.work import ItemKind
-from sync_agent import parameters as given
 from sync_agent.dates import due_ms
 from sync_agent.portal.desk import ONCE_FIELD, Desk
 from sync_agent.portal.door import Handler

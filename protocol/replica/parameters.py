@@ -41,6 +41,14 @@ def count_or_none(params: Params, key: str) -> int | None:
     raise BadInput(Code.USAGE, f"“{key}” is no number")
 
 
+def count(params: Params, key: str) -> int:
+    """The integer `key`. Raises `BadInput(USAGE)` if it is missing."""
+    value = params.get(key)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise BadInput(Code.USAGE, f"“{key}” is missing")
+    return value
+
+
 def identifier(params: Params, key: str, code: Code, what: str) -> bytes:
     """The id of 32 bytes in `key`. Raises `BadInput(code)`, which says that there is no such `what`."""
     return _octets(text(params, key), ID_BYTES, code, what)

@@ -1,0 +1,229 @@
+"""Commands about rights, keys and the end of things: who is cut off, renamed, forgotten, and which keys take over.
+
+The same shape as `operations`, which enters them into its table. Keys of the recovery kit come as parameters, from the
+command line that read the kit, and stay in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from protocol.clock import rfc3339
+from protocol.entry import Kind
+from protocol.errors import Code
+from protocol.identity import AgreementKey, SigningKey
+from protocol.kit import Kit
+from protocol.limits import MAX_ERASED_PER_DAY
+from protocol.replica import parameters as given
+from protocol.replica.abbreviations import whole
+from protocol.replica.access.export import export_person
+from protocol.replica.office import grants
+from protocol.replica.office.erasures import erase_persons
+from protocol.replica.office.names import device_id, entry_id, person_id
+from protocol.replica.office.people import rename_person
+from protocol.replica.office.spaces import rename_space, space_named
+from protocol.replica.operation import JSON, Outgoing, Params
+from sync_server.app import Server
+from sync_server.command import Command
+from sync_server.handlers.audit import trail
+from sync_server.handlers.closing import close_space
+from sync_server.handlers.losses import lost
+from sync_server.handlers.rewrapping import check_kit, rewrap
+from sync_server.handlers.rotation import rotate_root, rotate_server
+from sync_server.handlers.waiting import list_waiting, rule
+
+
+async def _revoke(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
+    await grants.revoke_device(server, device_id(given.text(params, "device")))
+    return {}
+
+
+async def _confirm(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
+    restore = params.get("restore") is True
+    await grants.confirm_clone(server, device_id(given.text(params, "device")), restore=restore)
+    return {}
+
+
+async def _waiting(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
+    return [
+        {
+            "id": each.entry.id.hex(),
+            "space": each.entry.header.space.hex(),
+            "kind": Kind(each.entry.header.kind).name.lower().replace("_", "-"),
+            "device": each.entry.header.author.hex(),
+            "person": None if each.entry.header.subject is None else each.entry.header.subject.hex(),
+            "name": each.name,
+            "title": each.title,
+            "at": rfc3339(each.entry.timestamp_ms),
+        }
+        for each in await list_waiting(server, refused=params.get("refused") is True)
+    ]
+
+
+async def _accept(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
+    return {"accepted": await rule(server, await _named(server, params), accept=True)}
+
+
+async def _refuse(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
+    return {"refused": await rule(server, await _named(server, params), accept=False)}
+
+
+async def _named(server: Server, params: Params) -> list[bytes]:
+    """The entries and devices that a ruling names, as ids or beginnings of ids from `waiting`."""
+    known = {
+        one
+        for refused in (False, True)
+        for each in await list_waiting(server, refused=refused)
+        for one in (each.entry.id, each.entry.header.author)
+    }
+    texts = [whole(text, known, Code.UNKNOWN_HAND_IN, "entry") for text in given.texts(params, "named")]
+    return [entry_id(text) for text in texts]
+
+
+async def _person_rename(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
+    await rename_person(server, person_id(given.text(params, "person")), given.text(params, "name"))
+    return {}
+
+
+async def _person_retire(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
+    await grants.retire_person(server, person_id(given.text(params, "person")))
+    return {}
+
+
+async def _space_rename(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
+    await rename_space(server, space_named(server, given.text(params, "space")), given.text(params, "name"))
+    return {}
+
+
+async def _space_close(server: Server, params: Params, outgoing: Outgoing) -> JSON:
+    kit = _kit(params) if "root" in params else None
+    space = space_named(server, given.text(params, "space"))
+    closing = await close_space(server, kit, space, unopened_too=params.get("unopened_too") is True)
+    if kit is not None:
+        await outgoing.progress("hidden wherever this arrives, at once; destroyed there seven days later")
+    return {
+        "closed": kit is not None,
+        "pupils": closing.pupils,
+        "items": closing.items,
+        "hand_ins": closing.hand_ins,
+        "unopened": closing.unopened,
+    }
+
+
+async def _lost(server: Server, params: Params, outgoing: Outgoing) -> JSON:
+    cut = params.get("dry_run") is not True
+    loss = await lost(server, device_id(given.text(params, "device")), cut=cut)
+    if loss.teaches and cut:
+        await outgoing.progress(
+            "what is handed in from now on is sealed to new keys, which the teacher's other devices make"
+        )
+    return {
+        "device": loss.device.id.hex(),
+        "name": loss.device.name,
+        "role": loss.device.role.value,
+        "person": loss.person,
+        "last_seen": rfc3339(loss.device.heard.seen_ms),
+        "revoked": cut,
+        "held": [
+            {
+                "space": each.space.hex(),
+                "name": each.name,
+                "people": each.people,
+                "items": each.items,
+                "hand_ins_made": each.made,
+                "hand_ins_readable": each.opened,
+            }
+            for each in loss.spaces
+        ],
+    }
+
+
+async def _rewrap(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
+    person = given.text_or_none(params, "person")
+    spaces = [space_named(server, text) for text in given.texts(params, "space")]
+    return {"hand_ins": await rewrap(server, _kit(params), None if person is None else person_id(person), spaces)}
+
+
+async def _rotate_server(server: Server, params: Params, outgoing: Outgoing) -> JSON:
+    made = await rotate_server(server, _kit(params))
+    await outgoing.progress("devices follow at their next call; what the old key signed until now stays valid")
+    return {"server": made.hex()}
+
+
+async def _rotate_root(server: Server, params: Params, outgoing: Outgoing) -> JSON:
+    new_root, new_recovery = (bytes.fromhex(given.text(params, key)) for key in ("new_root", "new_recovery"))
+    new = Kit("", SigningKey(new_root), AgreementKey(new_recovery))
+    chain = await rotate_root(server, _kit(params), new)
+    await outgoing.progress("devices follow at their next call; codes that were made before are refused from now on")
+    return {"chain": chain.hex(), "version": len(server.replica.door.roots) - 1}
+
+
+async def _audit(server: Server, _params: Params, _outgoing: Outgoing) -> JSON:
+    return [
+        {
+            "at": rfc3339(each.entry.timestamp_ms),
+            "what": each.what,
+            "by": each.role,
+            "key": each.entry.header.author.hex(),
+            "space": each.entry.header.space.hex(),
+            "id": each.entry.id.hex(),
+            "about": each.about,
+        }
+        for each in await trail(server)
+    ]
+
+
+async def _export_person(server: Server, params: Params, outgoing: Outgoing) -> JSON:
+    keys: dict[bytes, AgreementKey] = {}
+    if "recovery" in params:
+        kit = _kit(params)
+        check_kit(server, kit)
+        keys[kit.recovery.public] = kit.recovery
+    return await export_person(
+        server.replica,
+        server.holdings,
+        person_id(given.text(params, "person")),
+        keys,
+        outgoing,
+        territory_name=server.territory_name,
+        now_ms=server.now_ms(),
+    )
+
+
+def _kit(params: Params) -> Kit:
+    """The kit's keys, as the command line sends them to whoever has the store open: they stay in memory."""
+    root, recovery = (bytes.fromhex(given.text(params, key)) for key in ("root", "recovery"))
+    return Kit("", SigningKey(root), AgreementKey(recovery))
+
+
+async def _erase(server: Server, params: Params, outgoing: Outgoing) -> JSON:
+    persons = [person_id(text) for text in given.texts(params, "person")]
+    kit = _kit(params) if "root" in params else None
+    if kit is not None:
+        check_kit(server, kit)
+    await erase_persons(server, persons, kit)
+    if kit is None and len(persons) > MAX_ERASED_PER_DAY:
+        await outgoing.progress(f"without --kit, each machine destroys {MAX_ERASED_PER_DAY} persons a day")
+    await outgoing.progress("hidden wherever this arrives, at once; destroyed there seven days later")
+    return {}
+
+
+COMMANDS: Final[Mapping[str, Command]] = {
+    "revoke": _revoke,
+    "confirm": _confirm,
+    "waiting": _waiting,
+    "accept": _accept,
+    "refuse": _refuse,
+    "person rename": _person_rename,
+    "person retire": _person_retire,
+    "space rename": _space_rename,
+    "space close": _space_close,
+    "lost": _lost,
+    "rewrap": _rewrap,
+    "rotate server": _rotate_server,
+    "rotate root": _rotate_root,
+    "audit": _audit,
+    "erase": _erase,
+    "export-person": _export_person,
+}
