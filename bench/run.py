@@ -11,6 +11,7 @@ edits in what is larger. Exit code 1 if a goal was missed.
 from __future__ import annotations
 
 import argparse
+import compileall
 import os
 import sys
 import time
@@ -45,6 +46,7 @@ from bench.results import Catalogue, Result, Row, Setting
 from bench.table import cell, write_tables
 
 HERE: Final = Path(__file__).parent
+PROGRAMS: Final = ("protocol", "sync_agent", "sync_server")
 CACHE: Final = Path.home() / ".cache" / "relais-bench"
 ROWS: Final[Mapping[str, Row]] = {
     "first-sync": first_sync.measure,
@@ -79,6 +81,8 @@ def main() -> int:
     unknown = [name for name in chosen.rows if name not in ROWS]
     if unknown:
         parser.error(f"no such row: {', '.join(unknown)}")
+    for program in PROGRAMS:  # as pip installs them, even where Python is told to write no bytecode by itself
+        compileall.compile_dir(HERE.parent / program, quiet=1)
     catalogues = [_generated(chosen.work)]
     for corpus in (named.resolve() for named in chosen.corpus):
         named = f"{chosen.corpus_label}, {_size(corpus)}, published as one item"
