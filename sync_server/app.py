@@ -78,20 +78,25 @@ class Server:
             writes_receipts=True,
         )
 
-    async def take_certificate(self, certificate: bytes) -> None:
-        """Go on under another certificate for the same keys. Raises `LocalFailure`."""
-        self.territory = replace(self.territory, certificate=certificate)
-        self.territory.write(self.folder)
+    @asynccontextmanager
+    async def changing_keys(self) -> AsyncIterator[None]:
+        """While the context lasts nothing is signed by this server: no round of keys, no receipt, no command."""
+        async with self.space_keeper.resting, self.responder.pen:
+            yield
+
+    async def take_certificate(self) -> None:
+        """Go on under the newest certificate for the same keys; in `changing_keys`."""
+        self.territory = await _with_certificate(self.folder, self.territory, self.keys, self.replica)
         await self._go_on()
 
     async def take_next_keys(self) -> None:
-        """Go on under the keys that a rotation made and a certificate in the set names."""
+        """Go on under the keys that a rotation made and a certificate in the set names; in `changing_keys`."""
         self.territory, self.keys = await _with_next_keys(self.folder, self.territory, self.keys, self.store)
         await self._go_on()
 
     async def _go_on(self) -> None:
         chain = await _chain(self.replica, self.territory)
-        self.space_keeper = SpaceKeeper(self.replica, self.keys.agreement, self.grant, self.write, entropy=self.entropy)
+        self.space_keeper.take(self.keys.agreement, self.grant)
         self.responder.station = self._station(chain)
         with contextlib.suppress(LocalFailure):  # a full disk: the next opening does it
             await asyncio.to_thread(SecondCopy(self.folder / INTRODUCTION_FILE).replace, chain)
@@ -109,6 +114,7 @@ class Server:
         opened.content.delta_budget_bytes = BUDGET_BYTES
         try:
             territory, keys = await _with_next_keys(folder, territory, keys, store)
+            territory = await _with_certificate(folder, territory, keys, opened.replica)
             server = await cls.over(folder, territory, keys, store, opened.replica, now_ms=now_ms, entropy=entropy)
             with contextlib.suppress(LocalFailure):  # a full disk: the next opening does it
                 await asyncio.to_thread(introduction.replace, server.responder.station.chain)
@@ -147,13 +153,11 @@ class Server:
 
     async def write(self, drafts: Sequence[Draft]) -> list[Entry]:
         """Say something as the server: all drafts in one durable transaction. Raises `LocalFailure`."""
-        return await self.replica.write(
-            drafts, author=self.keys.signing, now_ms=self.now_ms(), entropy=self.entropy, unsent=False
-        )
+        return await self.responder.say(drafts)
 
     async def say(self, drafts: Sequence[Draft]) -> list[Entry]:
         """As `Office.say`: the certificate holds everywhere."""
-        return await self.write([replace(draft, grant=self.grant) for draft in drafts])
+        return await self.write(drafts)
 
     async def tend_keys(self, spaces: Iterable[bytes]) -> None:
         """As `Office.tend_keys`."""
@@ -194,12 +198,25 @@ async def _with_next_keys(
     following = ServerKeys.read(folder, NEXT_KEYS_FILE)
     for entry in await store.scan_kinds([Kind.CERTIFICATE]):
         if Certificate.parse(entry.payload or b"").signing == following.signing.public:
-            territory = replace(territory, certificate=entry.id)
-            following.write(folder)
+            territory, keys = replace(territory, certificate=entry.id), following
+    with contextlib.suppress(LocalFailure):  # a full disk: what the set says holds, and the next opening does it
+        if keys is following:
+            keys.write(folder)
             territory.write(folder)
-            keys = following
-    remove_private(folder / NEXT_KEYS_FILE)
+        remove_private(folder / NEXT_KEYS_FILE)
     return territory, keys
+
+
+async def _with_certificate(folder: Path, territory: Territory, keys: ServerKeys, replica: Replica) -> Territory:
+    """Under the newest certificate of these keys by the root in force: after a rotation that was cut short, say."""
+    mine = [each.grant for each in replica.door.authorities_of(keys.signing.public) if each.role is Role.SERVER]
+    entries = (await replica.store.get(mine)).values()
+    dated = [(one.header.at, one.id) for one in entries if one.header.author == replica.door.root_now]
+    if dated and max(dated)[1] != territory.certificate:
+        territory = replace(territory, certificate=max(dated)[1])
+        with contextlib.suppress(LocalFailure):
+            territory.write(folder)
+    return territory
 
 
 def _stays(_mark: str) -> bool:

@@ -26,10 +26,11 @@ from protocol.replica.office.spaces import rename_space, space_named
 from protocol.replica.operation import JSON, Outgoing, Params
 from sync_server.app import Server
 from sync_server.command import Command
+from sync_server.handlers.as_root import check_kit
 from sync_server.handlers.audit import trail
 from sync_server.handlers.closing import close_space
 from sync_server.handlers.losses import lost
-from sync_server.handlers.rewrapping import check_kit, rewrap
+from sync_server.handlers.rewrapping import rewrap
 from sync_server.handlers.rotation import rotate_root, rotate_server
 from sync_server.handlers.waiting import list_waiting, rule
 

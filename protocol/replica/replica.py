@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import starmap
 from typing import TypeVar
@@ -45,7 +45,8 @@ _PROVEN_MARK = "proven"
 class Draft:
     """What a device wants to say; the replica adds author, time, `prev`, salt and signature.
 
-    `of_previous` makes the entry that is written just before it, in the same `write`, its target.
+    `of_previous` makes the entry that is written just before it, in the same `write`, its target; `author` is somebody
+    else than who says the rest.
     """
 
     space: bytes
@@ -56,6 +57,14 @@ class Draft:
     target: bytes | None = None
     parents: tuple[bytes, ...] = ()
     of_previous: bool = False
+    author: SigningKey | None = None
+
+
+Tips = Callable[[bytes, bytes], Awaitable[list[bytes]]]
+"""As `Replica.tips`: a space, an author → that author's latest entries there, newest first."""
+
+Compose = Callable[[Tips], Awaitable[Sequence[Draft]]]
+"""Makes drafts of what a replica holds at the moment at which they are written: nothing comes in between."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +142,7 @@ class Replica:
 
     async def write(
         self,
-        drafts: Sequence[Draft],
+        drafts: Sequence[Draft] | Compose,
         *,
         author: SigningKey,
         now_ms: int,
@@ -143,20 +152,23 @@ class Replica:
     ) -> list[Entry]:
         """Say something as `author`: all drafts become entries in one durable transaction, or none.
 
+        Drafts that say what this replica holds at that moment (the heads of a key) are given as what composes them.
         `marks` gives, for the new entries, the marks to set in the same transaction.
 
         Raises `LocalFailure(INTERNAL)` if the own door refuses one of them, which callers check rights to avoid.
         """
         async with self._admitting:
             entries: list[Entry] = []
-            tips: dict[bytes, list[bytes]] = {}
+            tips: dict[tuple[bytes, bytes], list[bytes]] = {}
             at = clock.believable(self._last_at, max(now_ms, self._proven_ms or 0))
-            for draft in drafts:
-                if draft.space not in tips:
-                    tips[draft.space] = await self._own_tips(draft.space, author.public)
+            for draft in await drafts(self._own_tips) if callable(drafts) else drafts:
+                writer = draft.author or author
+                place = draft.space, writer.public
+                if place not in tips:
+                    tips[place] = await self._own_tips(*place)
                 at = clock.tick(at, now_ms)
                 entry = compose(
-                    author=author,
+                    author=writer,
                     space=draft.space,
                     kind=draft.kind,
                     grant=draft.grant,
@@ -166,14 +178,14 @@ class Replica:
                     subject=draft.subject,
                     target=entries[-1].id if draft.of_previous else draft.target,
                     parents=draft.parents,
-                    prev=tips[draft.space][:MAX_PREV],
+                    prev=tips[place][:MAX_PREV],
                 )
-                tips[draft.space] = [entry.id, *tips[draft.space][MAX_PREV:]]
+                tips[place] = [entry.id, *tips[place][MAX_PREV:]]
                 entries.append(entry)
             self._last_at = at
             noted = None if marks is None else marks(entries)
             await self._admit(entries, author.public, now_ms, unsent=unsent, marks=noted, whole=True)
-            self._tips.update({(space, author.public): tip for space, tip in tips.items()})
+            self._tips.update(tips)
         self._tell_news(entries, author.public)
         return entries
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from protocol.checkpoint import EMPTY_CHAIN, Checkpoint
@@ -143,6 +143,8 @@ class Responder:
         """Those of deflate that this machine reproduces, once somebody has looked."""
         self._now_ms = now_ms
         self._entropy = entropy
+        self.pen = asyncio.Lock()
+        """Held while something is written as the station, and while another takes its place."""
         self._receipting = asyncio.Lock()
         # in the others a hand-in may have become durable just before the power went, and its receipt not
         self._receipted: set[bytes] = set()
@@ -158,8 +160,10 @@ class Responder:
         A key that is not held here gets 421 and our chain in clear; what does not open at all raises `PeerFault` or
         `TooLarge` for the HTTP layer; a call that fails after opening gets its error sealed, with the error's status.
         """
+        # whoever was asked signs the answer, also where other keys take its place meanwhile
+        asked = self.station
         try:
-            request = open_request(body, self.station.agreement)
+            request = open_request(body, asked.agreement)
         except PeerFault as fault:
             if fault.code is Code.WRONG_KEY:
                 return self.chain(status=421)
@@ -172,7 +176,7 @@ class Responder:
         except RelaisError as error:
             self.on_failure(error)
             status, payload = error.http_status, encode_error(error)
-        sealed = seal_answer(payload, request, server=self.station.signing, ephemeral=self._entropy(32))
+        sealed = seal_answer(payload, request, server=asked.signing, ephemeral=self._entropy(32))
         return Reply(status, sealed)
 
     def chain(self, status: int = 200) -> Reply:
@@ -191,6 +195,18 @@ class Responder:
         """Who listens with this capability. Raises `PeerFault(BAD_CAPABILITY)`."""
         capability = Capability.check(text, self.station.capability_key, Purpose.LISTEN, self._now_ms() // 1000)
         return self.listeners.add(capability.pack)
+
+    async def say(self, drafts: Sequence[Draft]) -> list[Entry]:
+        """Write as the station, by its key and under its grant, in one durable transaction. Raises `LocalFailure`."""
+        async with self.pen:
+            station = self.station
+            return await self.replica.write(
+                [replace(draft, grant=station.grant) for draft in drafts],
+                author=station.signing,
+                now_ms=self._now_ms(),
+                entropy=self._entropy,
+                unsent=False,
+            )
 
     async def concerns(self, listener: Listener, spaces: frozenset[bytes]) -> bool:
         """Whether the device that listens may read one of `spaces`."""
@@ -433,9 +449,7 @@ class Responder:
             self._receipted.difference_update(spaces)
             drafts = [draft for space in sorted(spaces) for draft in await self._receipts(space)]
             if drafts:
-                await self.replica.write(
-                    drafts, author=self.station.signing, now_ms=self._now_ms(), entropy=self._entropy, unsent=False
-                )
+                await self.say(drafts)
             self._receipted.update(spaces)
 
     async def _receipts(self, space: bytes) -> list[Draft]:
@@ -447,7 +461,7 @@ class Responder:
             Draft(
                 space=space,
                 kind=Kind.RECEIPT_SERVER,
-                grant=self.station.grant,
+                grant=None,
                 payload=Receipt(need.stream).encode(),
                 subject=work.person,
                 target=work.id,

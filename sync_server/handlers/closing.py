@@ -18,7 +18,7 @@ from protocol.replica.replica import Draft
 from protocol.roles import PersonRole
 from protocol.structure import Erasure
 from sync_server.app import Server
-from sync_server.handlers.rewrapping import check_kit, write_as_root
+from sync_server.handlers.as_root import check_kit, write_as_root
 
 
 @dataclass(frozen=True, slots=True)

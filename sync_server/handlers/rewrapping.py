@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from protocol.entry import Entry, Kind
+from protocol.entry import Kind
 from protocol.errors import BadInput, Code
 from protocol.hand_in_keys import content_key_of, info_of, teachers_keys, wraps_for
 from protocol.kit import Kit
@@ -18,6 +18,7 @@ from protocol.limits import MAX_READERS_PER_HAND_IN
 from protocol.replica.replica import Draft
 from protocol.structure import Rewrap
 from sync_server.app import Server
+from sync_server.handlers.as_root import check_kit, write_as_root
 
 _AT_ONCE = 256
 
@@ -52,16 +53,3 @@ async def rewrap(server: Server, kit: Kit, person: bytes | None, spaces: Sequenc
             Code.UNKNOWN_PERSON, "this person has no reading key there: enrol their new device, let it sync, try again"
         )
     return opened
-
-
-def check_kit(server: Server, kit: Kit) -> None:
-    """Raise `BadInput(BAD_KIT)` unless this is the kit of the territory, with the root in force."""
-    if kit.root.public != server.replica.door.root_now:
-        raise BadInput(Code.BAD_KIT, "this is the kit of another territory, or one that a newer kit has replaced")
-
-
-async def write_as_root(server: Server, kit: Kit, drafts: Sequence[Draft]) -> list[Entry]:
-    """Say something as the root: all drafts in one durable transaction."""
-    return await server.replica.write(
-        drafts, author=kit.root, now_ms=server.now_ms(), entropy=server.entropy, unsent=False
-    )

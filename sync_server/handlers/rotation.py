@@ -3,13 +3,16 @@
 Rules:
 - the new keys are durable beside the old before an entry names them, and take their place after it: whatever is cut
   short, the next opening finds which of the two the set names;
-- what the old key had written stays, its grants included; what turns up under it later is held back;
+- what the old key had written stays, its grants included; what turns up under it later is held back: so nothing is
+  signed by it between the moment at which its heads are read and the one from which the new key is used;
 - devices meet the new certificate at their next call, and never believe an older one again;
-- another root is said by the old one and agreed to by the new one, which certifies the server again; what else turns up
-  under the old root is held back, and codes that were made before are refused.
+- another root is said by the old one and agreed to by the new one, which certifies the server again in the same
+  transaction; what else turns up under the old root is held back, and codes that were made before are refused.
 """
 
 from __future__ import annotations
+
+from functools import partial
 
 from protocol.entry import Kind
 from protocol.errors import BadInput, Code
@@ -17,39 +20,40 @@ from protocol.identity import SEED_BYTES
 from protocol.kit import Kit
 from protocol.limits import MAX_ROTATION_HEADS
 from protocol.messages import encode_chain
-from protocol.replica.replica import Draft
+from protocol.replica.replica import Draft, Tips
 from protocol.root_rotation import RootRotation
 from protocol.structure import MAX_HEADS, Certificate, RecoveryKey, Revocation
 from sync_server.app import Server
 from sync_server.data_folder import NEXT_KEYS_FILE
-from sync_server.handlers.rewrapping import check_kit, write_as_root
+from sync_server.handlers.as_root import check_kit, write_as_root
 from sync_server.keys import CAPABILITY_KEY_BYTES, ServerKeys
 
 
 async def rotate_server(server: Server, kit: Kit) -> bytes:
     """New keys for the server; its new id. Raises `BadInput(BAD_KIT)`, `LocalFailure`."""
     check_kit(server, kit)
-    old = server.keys.signing.public
-    heads = [tip for space in server.replica.door.spaces() for tip in await server.replica.tips(space, old)]
-    if len(heads) > MAX_HEADS:
-        raise BadInput(
-            Code.USAGE, f"this version can rotate the key of a server with at most {MAX_HEADS} spaces in use"
-        )
+    territory = server.replica.territory
     keys = ServerKeys.create(
         server.entropy(SEED_BYTES), server.entropy(SEED_BYTES), server.entropy(CAPABILITY_KEY_BYTES)
     )
-    keys.write(server.folder, NEXT_KEYS_FILE)
-    territory = server.replica.territory
     certificate = Certificate(keys.signing.public, keys.agreement.public).encode()
-    await write_as_root(
-        server,
-        kit,
-        [
+
+    async def succession(tips: Tips) -> list[Draft]:
+        old = server.keys.signing.public
+        heads = [tip for space in server.replica.door.spaces() for tip in await tips(space, old)]
+        if len(heads) > MAX_HEADS:
+            raise BadInput(
+                Code.USAGE, f"this version can rotate the key of a server with at most {MAX_HEADS} spaces in use"
+            )
+        return [
             Draft(territory, Kind.CERTIFICATE, None, certificate),
             Draft(territory, Kind.REVOKE, None, Revocation(old, tuple(heads)).encode()),
-        ],
-    )
-    await server.take_next_keys()
+        ]
+
+    async with server.changing_keys():
+        keys.write(server.folder, NEXT_KEYS_FILE)
+        await write_as_root(server, kit, succession)
+        await server.take_next_keys()
     await server.space_keeper.tend(server.replica.door.spaces())
     return keys.signing.public
 
@@ -57,35 +61,33 @@ async def rotate_server(server: Server, kit: Kit) -> bytes:
 async def rotate_root(server: Server, old: Kit, new: Kit) -> bytes:
     """The root of `new` takes over from that of `old`; the rotations so far, as they are sent, for the new kit.
 
-    May be repeated after it was cut short. Raises `BadInput(BAD_KIT | USAGE)`, `LocalFailure`.
+    May be repeated after its answer was lost. Raises `BadInput(BAD_KIT | USAGE)`, `LocalFailure`.
     """
     replica = server.replica
     if replica.door.root_now != new.root.public:
         check_kit(server, old)
-        await _hand_over(server, old, new)
-    territory = replica.territory
-    certificate = Certificate(server.keys.signing.public, server.keys.agreement.public)
-    entries = await write_as_root(
-        server,
-        new,
-        [
-            Draft(territory, Kind.CERTIFICATE, None, certificate.encode()),
-            Draft(territory, Kind.RECOVERY_KEY, None, RecoveryKey(new.recovery.public).encode()),
-        ],
-    )
-    await server.take_certificate(entries[0].id)
-    await server.space_keeper.tend(replica.door.spaces())
-    chain = await replica.credentials([entries[0].id])
+        async with server.changing_keys():
+            await write_as_root(server, old, partial(_succession, server, old, new))
+            await server.take_certificate()
+        await server.space_keeper.tend(replica.door.spaces())
+    chain = await replica.credentials([server.grant])
     return encode_chain([entry for entry in chain if entry.header.kind == Kind.ROOT_ROTATION])
 
 
-async def _hand_over(server: Server, old: Kit, new: Kit) -> None:
+async def _succession(server: Server, old: Kit, new: Kit, tips: Tips) -> list[Draft]:
+    """The old root names the new one, which certifies the server: in one transaction, so that no server is without."""
     replica = server.replica
     # all of them where rights begin: a server that is made anew gets these one by one, and in no order
     said = [entry.id for entry in await server.store.authored(replica.territory, old.root.public)]
     below = [space for space in replica.door.spaces() if space != replica.territory]
-    heads = (*said, *[tip for space in below for tip in await replica.tips(space, old.root.public)])
+    heads = (*said, *[tip for space in below for tip in await tips(space, old.root.public)])
     if len(heads) > MAX_ROTATION_HEADS:
         raise BadInput(Code.USAGE, f"the old root has signed too much for this version: {len(heads)} things")
     rotation = RootRotation.agreed(new.root, replica.territory, old.root.public, len(replica.door.roots), heads)
-    await write_as_root(server, old, [Draft(replica.territory, Kind.ROOT_ROTATION, None, rotation.encode())])
+    certificate = Certificate(server.keys.signing.public, server.keys.agreement.public)
+    recovery = RecoveryKey(new.recovery.public)
+    return [
+        Draft(replica.territory, Kind.ROOT_ROTATION, None, rotation.encode()),
+        Draft(replica.territory, Kind.CERTIFICATE, None, certificate.encode(), author=new.root),
+        Draft(replica.territory, Kind.RECOVERY_KEY, None, recovery.encode(), author=new.root),
+    ]

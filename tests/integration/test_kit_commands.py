@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 from collections.abc import AsyncIterator
@@ -206,6 +207,32 @@ async def test_a_rotation_that_is_cut_short_leaves_a_server_with_the_keys_that_t
         await scene.here.sync()
     finally:
         await server.close()
+
+
+async def test_nothing_that_the_server_says_while_its_keys_change_is_held_back(scene: Scene) -> None:
+    server, spaces = scene.office.server, scene.office.server.replica.door.spaces()
+    works = [await scene.here.work(scene.machine, scene.item, scene.pupil) for _ in range(3)]
+    old = server.keys.signing.public
+    scene.office.clock.advance(1_000)
+    names = [f"Pupil {number}" for number in range(12)]
+    await asyncio.gather(
+        *(scene.office.add_person(name, "pupil") for name in names[:6]),
+        server.space_keeper.tend(spaces),
+        scene.with_kit("rotate server"),
+        server.space_keeper.tend_grown(),
+        scene.here.sync(scene.machine),
+        *(scene.office.add_person(name, "pupil") for name in names[6:]),
+    )
+    await scene.here.sync()
+    await scene.here.sync()
+    assert server.keys.signing.public != old
+    for replica in (server.replica, scene.teacher.agent.replica):
+        view = await replica.view(scene.here.space)
+        assert {person.name for person in view.roster.persons.values()} >= set(names)
+        for space in spaces:
+            assert not (await replica.view(space)).roster.held_back
+    states = {row["id"]: row["state"] for row in await scene.office.do("hand-ins", space=scene.office.space)}
+    assert {states[work.hex()] for work in works} == {"server"}
 
 
 # --- a lost device ----------------------------------------------------------------------------------------------------

@@ -39,17 +39,22 @@ class SpaceKeeper:
         governs: Callable[[bytes], bool] = lambda _: True,
     ) -> None:
         self._replica = replica
-        self._keyring = Keyring(replica, (agreement,))
-        self._grant = grant
+        self.take(agreement, grant)
         self._write = write
         self._entropy = entropy
         self._governs = governs
-        self._one_at_a_time = asyncio.Lock()
+        self.resting = asyncio.Lock()
+        """Held during each round; who holds it has none under way."""
         self._seen: dict[bytes, int] = {}
+
+    def take(self, agreement: AgreementKey, grant: bytes) -> None:
+        """Go on with another key and grant; whoever changes them keeps this one at rest."""
+        self._keyring = Keyring(self._replica, (agreement,))
+        self._grant = grant
 
     async def tend(self, spaces: Iterable[bytes]) -> int:
         """Make, give out and replace keys where something happened in `spaces`; how many entries that took."""
-        async with self._one_at_a_time:
+        async with self.resting:
             return sum([await self._tend(space, somebody_waits=True) for space in self._touched(spaces)])
 
     async def tend_grown(self) -> int:
@@ -57,7 +62,7 @@ class SpaceKeeper:
         counts = await self._replica.store.spaces()
         written = 0
         for space in self._touched([space for space, count in counts.items() if self._seen.get(space) != count]):
-            async with self._one_at_a_time:
+            async with self.resting:
                 written += await self._tend(space, somebody_waits=False)
         # what has come meanwhile, and what was written here, is looked at the next time
         self._seen = counts

@@ -1,0 +1,90 @@
+"""The power goes at each moment of a rotation: what opens next is a server that devices believe, and that says more."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from protocol.identity import AgreementKey, SigningKey
+from protocol.kit import Kit
+from protocol.replica.sqlite import SqliteStore
+from sync_agent.server_chain import newest_certificate, root_after
+from sync_server.app import Server, opened
+from sync_server.data_folder import NEXT_KEYS_FILE
+from sync_server.handlers.rotation import rotate_root, rotate_server
+from sync_server.handlers.territory import kit_in
+from tests.harness.server_in_process import Office, office
+from tests.harness.territory import SimClock
+
+
+class PowerCutError(Exception):
+    """The machine goes off."""
+
+
+class Power:
+    """Goes off before the act number `left` (from 0) by which a folder changes, and stays off."""
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+
+    def needed_by(self, act: Callable[..., Any]) -> Callable[..., Any]:
+        def acting(*args: Any, **kwargs: Any) -> Any:
+            self.left -= 1
+            if self.left < 0:
+                raise PowerCutError
+            return act(*args, **kwargs)
+
+        return acting
+
+
+async def is_cut_short(server: Server, command: str, old: Kit, new: Kit, *, after: int) -> bool:
+    """Whether the power, gone after so many acts, cut the rotation short."""
+    power = Power(after)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "replace", power.needed_by(Path.replace))
+        patch.setattr(Path, "unlink", power.needed_by(Path.unlink))
+        patch.setattr(SqliteStore, "append", power.needed_by(SqliteStore.append))
+        try:
+            await (rotate_server(server, old) if command == "server" else rotate_root(server, old, new))
+        except PowerCutError:
+            return True
+    return False
+
+
+@pytest.mark.parametrize("command", ["server", "root"])
+async def test_whenever_the_power_goes_the_next_opening_is_a_server_that_devices_believe(
+    command: str, tmp_path: Path
+) -> None:
+    clock = SimClock()
+    async with office(tmp_path / "before", clock) as here:
+        await here.add_person("Léa", "pupil")
+        space = here.space
+    old = kit_in(tmp_path / "before" / "kit", None)
+    new = Kit("Cher", SigningKey(os.urandom(32)), AgreementKey(os.urandom(32)), b"", old.root.public)
+    clock.advance(1_000)
+    acts, cut = 0, True
+    while cut:
+        folder, later = tmp_path / f"off {acts}", tmp_path / f"on {acts}"
+        shutil.copytree(tmp_path / "before", folder)
+        async with opened(folder, now_ms=clock, entropy=os.urandom) as server:
+            cut = await is_cut_short(server, command, old, new, after=acts)
+            shutil.copytree(folder, later)
+        async with opened(later, now_ms=clock, entropy=os.urandom) as server:
+            replica = server.replica
+            assert not (later / NEXT_KEYS_FILE).exists()
+            root = root_after(server.responder.station.chain, old.root.public, replica.territory)
+            assert root == replica.door.root_now, "who trusts the first root is led to the one in force"
+            believed = newest_certificate(server.responder.station.chain, root, replica.territory)
+            assert believed.id == server.grant
+            here = Office(server, clock, space)
+            await here.add_person("Tom", "pupil")
+            roster = (await replica.view(bytes.fromhex(space))).roster
+            assert {person.name for person in roster.persons.values()} == {"Léa", "Tom"}
+            assert server.keys.signing.public not in roster.cut
+        acts += 1
+    assert acts > 5
