@@ -90,6 +90,7 @@ class Code(StrEnum):
     ENCODED_BODY = "encoded-body"
     TOO_SLOW = "too-slow"
     CUT_OFF = "cut-off"
+    CONTESTED_ROOT = "contested-root"
 
 
 class RelaisError(Exception):

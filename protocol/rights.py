@@ -83,6 +83,16 @@ class Authority:
         return RANK[self.role]
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class _Succession:
+    """A rotation: of several by one root, the least counts, so that the set alone decides (docs/adr/0042)."""
+
+    at: int
+    entry: bytes
+    version: int
+    root: bytes
+
+
 _ADMIT: Final = Verdict(Outcome.ADMIT)
 
 
@@ -96,8 +106,9 @@ class Door:
         """`root` is the territory's first Ed25519 public key, whose hash is the territory's id."""
         self.root: Final = root
         self.territory: Final = territory_id(root)
-        self._roots: list[bytes] = [root]
+        self._roots: tuple[bytes, ...] = (root,)
         self._known_roots: set[bytes] = {root}
+        self._rotations: defaultdict[bytes, dict[bytes, _Succession]] = defaultdict(dict)
         self._authorities: dict[bytes, Authority] = {}
         self._by_key: defaultdict[bytes, list[Authority]] = defaultdict(list)
         self._by_space: defaultdict[bytes, list[Authority]] = defaultdict(list)
@@ -148,8 +159,9 @@ class Door:
         if kind == Kind.ROOT_ROTATION:
             rotation = RootRotation.parse(entry.payload)
             self._known_roots.add(rotation.root)
-            if entry.header.author == self.root_now and rotation.version == len(self._roots):
-                self._roots.append(rotation.root)
+            said = _Succession(entry.header.at, entry.id, rotation.version, rotation.root)
+            self._rotations[entry.header.author][entry.id] = said
+            self._roots = self._line_of_roots()
             return rotation.root
         if kind == Kind.SPACE:
             space = SpaceRecord.parse(entry.payload).space_of(entry, self.territory)
@@ -167,8 +179,17 @@ class Door:
 
     @property
     def roots(self) -> tuple[bytes, ...]:
-        """The roots of the territory one after the other; of two rotations of one root the first that came counts."""
-        return tuple(self._roots)
+        """The roots of the territory one after the other; of two rotations of one root the earlier one counts."""
+        return self._roots
+
+    @property
+    def contested_roots(self) -> tuple[bytes, ...]:
+        """The roots after which several would come: somebody else has the key of one, or it was replaced twice."""
+        found = []
+        for version, root in enumerate(self._roots, 1):
+            if len({said.root for said in self._successions(root, version)}) > 1:
+                found.append(root)
+        return tuple(found)
 
     @property
     def root_now(self) -> bytes:
@@ -244,6 +265,15 @@ class Door:
     def covers(self, authority: Authority, space: bytes) -> bool:
         """Whether a grant holds in `space`: its own or one below it."""
         return authority.space in self.lineage(space)
+
+    def _line_of_roots(self) -> tuple[bytes, ...]:
+        line = [self.root]
+        while following := [said for said in self._successions(line[-1], len(line)) if said.root not in line]:
+            line.append(min(following).root)
+        return tuple(line)
+
+    def _successions(self, root: bytes, version: int) -> list[_Succession]:
+        return [said for said in self._rotations.get(root, {}).values() if said.version == version]
 
     def _role_of_author(self, header: Header) -> Role | Verdict:
         if header.grant is None:

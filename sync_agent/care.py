@@ -199,6 +199,13 @@ async def _rights(agent: Agent) -> AsyncIterator[Problem]:
             "this device has no rights any more: it was revoked, or its grants have not arrived",
             "sync; if that does not help, ask for a new code and enrol in another folder",
         )
+    if agent.replica.door.contested_roots:
+        yield _problem(
+            Code.CONTESTED_ROOT,
+            "two successors of the territory's root have been named, and this device follows the earlier one: somebody "
+            "else has the recovery kit, or it was replaced twice",
+            "tell who runs the system; nothing that they have not confirmed is to be believed meanwhile",
+        )
     if role is Role.TEACHER and agent.person_key() is None:
         yield _problem(
             Code.CANNOT_READ,

@@ -32,7 +32,7 @@ from sync_server.handlers.hand_ins import list_hand_ins
 from sync_server.handlers.members import list_devices
 from sync_server.handlers.proofs import check_proof
 from sync_server.handlers.second_factor import drop_second_factor, set_second_factor
-from sync_server.handlers.upkeep import repair, totals, verify
+from sync_server.handlers.upkeep import contested_roots, repair, totals, verify
 
 
 def operations(server: Server) -> Table:
@@ -228,11 +228,11 @@ async def _quarantine_stop(server: Server, params: Params, _outgoing: Outgoing) 
 
 async def _verify(server: Server, _params: Params, outgoing: Outgoing) -> JSON:
     await outgoing.progress("reading everything that can be served …")
-    damages = await verify(server)
-    return {
-        "ok": not damages,
-        "problems": [{"what": damage.what, "id": damage.id.hex(), "why": damage.why} for damage in damages],
-    }
+    problems = [
+        {"what": damage.what, "id": damage.id.hex(), "why": damage.why}
+        for damage in (*await verify(server), *contested_roots(server))
+    ]
+    return {"ok": not problems, "problems": problems}
 
 
 async def _repair(server: Server, _params: Params, outgoing: Outgoing) -> JSON:

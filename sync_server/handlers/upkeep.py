@@ -43,6 +43,14 @@ async def verify(server: Server) -> list[Damage]:
     return damages
 
 
+def contested_roots(server: Server) -> list[Damage]:
+    """The roots after which several would come: no fault of the disk, and nothing that can be put right here."""
+    why = (
+        "two roots would come after it, and the earlier one counts: somebody else has the kit, or it was replaced twice"
+    )
+    return [Damage("root", root, why) for root in server.replica.door.contested_roots]
+
+
 async def repair(server: Server) -> None:
     """Verify, and forget every note about what is complete, so that each piece is looked at again."""
     await verify(server)

@@ -35,6 +35,7 @@ from sync_server.handlers.administrators import (
 )
 from sync_server.handlers.device_query import PAGE_SIZES, WORST_FIRST, matching, select, tally, versions_of, worst
 from sync_server.handlers.devices import Device
+from sync_server.handlers.notices import notices
 from sync_server.handlers.schools import SchoolQuery, class_rows, school_rows, select_schools
 from sync_server.handlers.second_factor import second_factor, use_second_factor
 from sync_server.handlers.survey import Snapshot, Survey
@@ -44,7 +45,7 @@ from sync_server.web.door import HEADERS, Door, Turned
 from sync_server.web.exports import as_csv, as_json
 from sync_server.web.live import Live
 from sync_server.web.signing_in import Session, Sessions, Throttle, Tickets
-from sync_server.web.views import DeviceView, WaitingView, class_views, school_name, school_views
+from sync_server.web.views import DeviceView, WaitingView, class_views, notice_of, school_name, school_views
 from sync_server.web.wording import CATALOGUES, Words
 
 if TYPE_CHECKING:
@@ -318,6 +319,7 @@ class Pages:
             needing=len(found.needing),
             first=_device_views(await _apart(found, worst, found, FIRST_DEVICES), found, visit.words),
             schools=school_views(schools.rows[:FIRST_SCHOOLS], visit.words),
+            notices=[notice_of(visit.words, notice) for notice in notices(self._server)],
             free=visit.words.size(await self._server.replica.content.free_bytes()),
             pending=sum(len(awaited.hand_ins) for awaited in found.awaited.values()),
             conflicts=sum(awaited.conflicts for awaited in found.awaited.values()),

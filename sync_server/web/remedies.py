@@ -54,6 +54,7 @@ _CODES_OF: Final[Mapping[str, tuple[Code, ...]]] = {
     ),
     "locked": (Code.STORE_LOCKED,),
     "address": (Code.ADDRESS_IN_USE,),
+    "contested-root": (Code.CONTESTED_ROOT,),
 }
 TOPICS: Final = (*_CODES_OF, UNFORESEEN)
 _TOPIC_OF: Final[Mapping[str, str]] = {code.value: topic for topic, codes in _CODES_OF.items() for code in codes}

@@ -11,6 +11,7 @@ from protocol.entry import Kind
 from sync_server.contacts import DIRECT
 from sync_server.handlers.device_query import WORST_FIRST
 from sync_server.handlers.devices import Device, DeviceState, Remark, remarks_on
+from sync_server.handlers.notices import Notice
 from sync_server.handlers.schools import ClassRow, SchoolRow, Standing
 from sync_server.handlers.survey import Snapshot
 from sync_server.handlers.waiting import Waiting
@@ -253,6 +254,12 @@ def school_views(rows: Sequence[SchoolRow], words: Words) -> list[SchoolView]:
 def class_views(rows: Sequence[ClassRow], words: Words) -> list[ClassView]:
     """The rows of a school's classes."""
     return [ClassView(row.space.hex(), row.name, StandingView(row.standing, words)) for row in rows]
+
+
+def notice_of(words: Words, notice: Notice) -> Problem:
+    """What concerns the server itself, in words."""
+    topic = f"notice.{notice.topic}"
+    return Problem(words(f"{topic}.title", **notice.facts), words(f"{topic}.remedy", **notice.facts))
 
 
 def problem_of(words: Words, code: str) -> Problem:

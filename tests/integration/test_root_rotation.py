@@ -16,12 +16,14 @@ from protocol.identity import AgreementKey, SigningKey
 from protocol.kit import Kit, parse_kit, write_kit
 from protocol.messages import parse_chain
 from protocol.replica.memory import MemoryPacks, MemoryStore
-from protocol.replica.replica import Replica
+from protocol.replica.replica import Draft, Replica
+from protocol.root_rotation import RootRotation
 from protocol.wire import Call
 from sync_agent.enrollment import enroll
 from sync_agent.sealed_calls import newest_server
 from sync_agent.wraps import readers_of
 from sync_server.app import opened
+from sync_server.handlers.notices import notices
 from sync_server.handlers.territory import begin_territory, kit_in
 from sync_server.new_root import NewKit
 from tests.harness.commands import Desk
@@ -166,6 +168,27 @@ async def test_the_set_does_not_depend_on_when_the_rotation_arrives(scene: Rotat
         await replica.admit(order, source=b"x", now_ms=scene.here.office.clock())
         assert await replica.fingerprint(replica.territory) == await server.replica.fingerprint(replica.territory)
         assert replica.door.root_now == scene.new.root.public
+
+
+async def test_a_root_that_is_replaced_twice_is_followed_alike_everywhere_and_people_are_told(scene: Rotated) -> None:
+    await scene.rotate()
+    server, thief = scene.here.office.server, SigningKey(os.urandom(32))
+    territory, old = server.replica.territory, scene.old.root
+    said = RootRotation.agreed(thief, territory, old.public, 1, ())
+    draft = Draft(territory, Kind.ROOT_ROTATION, None, said.encode())
+    await server.replica.write([draft], author=old, now_ms=scene.here.office.clock(), entropy=os.urandom)
+    backwards = await Replica.open(old.public, MemoryStore(), MemoryPacks())
+    entries = [stored.entry for stored in await server.store.scan(territory)]
+    await backwards.admit(entries[::-1], source=b"x", now_ms=scene.here.office.clock())
+    await scene.here.sync()
+    for replica in (server.replica, scene.machine.agent.replica, backwards):
+        assert replica.door.roots == (old.public, scene.new.root.public)
+        assert replica.door.contested_roots == (old.public,)
+    verdict = await scene.here.office.do("verify")
+    assert [problem["what"] for problem in verdict["problems"]] == ["root"]
+    found = await Desk(scene.machine.agent).ask("doctor")
+    assert "contested-root" in {problem["code"] for problem in found["problems"]}
+    assert [notice.topic for notice in notices(server)] == ["contested-root"]
 
 
 def of_kind(entries: list[Entry], kind: Kind) -> list[Entry]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import permutations
 from pathlib import Path
 from random import Random
 
@@ -25,16 +26,18 @@ def world() -> World:
     return World(Random(4))
 
 
-def rotation(world: World, new: SigningKey, old: SigningKey | None = None, version: int = 1) -> Entry:
+def rotation(
+    world: World, new: SigningKey, old: SigningKey | None = None, version: int = 1, at: int = 1 << 16
+) -> Entry:
     old = old or world.root.key
     said = RootRotation.agreed(new, world.territory, old.public, version, (world.entries[0].id,))
-    return by_root(world, old, said.encode())
+    return by_root(world, old, said.encode(), at=at)
 
 
-def by_root(world: World, root: SigningKey, payload: bytes, kind: Kind = Kind.ROOT_ROTATION) -> Entry:
-    return compose(
-        author=root, space=world.territory, kind=kind, grant=None, at=1 << 16, payload=payload, salt=DRAW(16)
-    )
+def by_root(
+    world: World, root: SigningKey, payload: bytes, kind: Kind = Kind.ROOT_ROTATION, at: int = 1 << 16
+) -> Entry:
+    return compose(author=root, space=world.territory, kind=kind, grant=None, at=at, payload=payload, salt=DRAW(16))
 
 
 def test_the_vector_of_the_specification() -> None:
@@ -70,7 +73,7 @@ def test_the_door_follows_one_rotation_of_each_root_and_no_other(world: World) -
     second, third, thief = (SigningKey(DRAW(32)) for _ in range(3))
     steps = [
         rotation(world, second),
-        rotation(world, thief),
+        rotation(world, thief, at=2 << 16),
         rotation(world, third, second, version=5),
         rotation(world, third, second, version=2),
     ]
@@ -82,6 +85,27 @@ def test_the_door_follows_one_rotation_of_each_root_and_no_other(world: World) -
     assert door.roots == (world.root.key.public, second.public, third.public)
     assert door.is_false_root(rotation(world, second, thief).header)
     assert not door.is_false_root(steps[0].header)
+
+
+def test_which_of_several_rotations_is_followed_does_not_depend_on_which_came_first(world: World) -> None:
+    second, other, third, fourth = (SigningKey(DRAW(32)) for _ in range(4))
+    steps = [
+        rotation(world, second, at=7 << 16),
+        rotation(world, other, at=9 << 16),
+        rotation(world, third, second, version=2, at=10 << 16),
+        rotation(world, fourth, other, version=2, at=8 << 16),
+        rotation(world, world.root.key, third, version=3, at=11 << 16),
+    ]
+    for order in permutations(steps):
+        door = Door(world.root.key.public)
+        for step in order:
+            door.learn(step)
+        assert door.roots == (world.root.key.public, second.public, third.public), "and never in a ring"
+        assert door.contested_roots == (world.root.key.public,)
+    alone = Door(world.root.key.public)
+    for step in (steps[0], rotation(world, second, at=12 << 16)):
+        alone.learn(step)
+    assert alone.contested_roots == (), "said twice, of the same root"
 
 
 def test_only_rotations_that_hold_on_both_sides_are_followed_in_a_chain(world: World) -> None:
