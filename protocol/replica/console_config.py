@@ -39,6 +39,8 @@ def settings_for(data_dir: Path, command: str, commands: Mapping[str, Known]) ->
     """
     path = data_dir / CONFIG_FILE
     document = _read(path)
+    if not document:
+        return {}
     everybody: dict[str, bool] = {}
     for known in commands.values():
         everybody.update(known.options)

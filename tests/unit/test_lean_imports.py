@@ -15,7 +15,7 @@ SELDOM_NEEDED = {
     "jinja2",  # the portal's pages
     "watchdog.observers",  # a teacher's folder
     "dukpy",  # a proxy's script
-    "typer",  # reads a command line; `run` begins anew once it is read
+    "click",  # reads a command line; `run` begins anew once it is read
 }
 
 
