@@ -266,6 +266,39 @@ async def administrator_second_factor(
     return made
 
 
+@PROGRAM.command("administrator passkey")
+async def administrator_passkey(
+    call: Call,
+    name: Annotated[str, Argument(help="The name, from `administrator list`.")],
+    *,
+    address: Annotated[
+        str | None,
+        Option(metavar="URL", help="Where the pages are opened: the passkey works there, and nowhere else."),
+    ] = None,
+    remove: Annotated[
+        str | None,
+        Option(metavar="PASSKEY", help="Take one away: its id from `administrator passkeys`, or all."),
+    ] = None,
+) -> JSON:
+    """Make a code with which an administrator adds a passkey; sign-in asks for it, or for a code, from then on."""
+    if (address is None) == (remove is None):
+        raise BadInput(Code.USAGE, "give --address to let a passkey be added, or --remove to take one away")
+    made = await _run(call, "administrator passkey", {"name": name, "address": address, "remove": remove})
+    if isinstance(made, Mapping) and "code" in made:
+        tell(
+            f"Sign in at {made['address']} within the hour, type the code there, and let the browser make the passkey."
+        )
+    return made
+
+
+@PROGRAM.command("administrator passkeys")
+async def administrator_passkeys(
+    call: Call, name: Annotated[str, Argument(help="The name, from `administrator list`.")]
+) -> JSON:
+    """The passkeys of an administrator: what each is called, since when, and where it works."""
+    return await _run(call, "administrator passkeys", {"name": name})
+
+
 @PROGRAM.command("status")
 async def status(call: Call) -> JSON:
     """What the server holds."""

@@ -30,6 +30,7 @@ from sync_server.handlers.backups import back_up, note_kept
 from sync_server.handlers.devices import Device
 from sync_server.handlers.hand_ins import list_hand_ins
 from sync_server.handlers.members import list_devices
+from sync_server.handlers.passkeys import let_add_passkey, passkeys_of, remove_passkeys
 from sync_server.handlers.proofs import check_proof
 from sync_server.handlers.second_factor import drop_second_factor, set_second_factor
 from sync_server.handlers.upkeep import contested_roots, repair, totals, verify
@@ -269,6 +270,26 @@ async def _administrator_second_factor(server: Server, params: Params, _outgoing
     return {"uri": made.uri, "recovery": list(made.recovery)}
 
 
+async def _administrator_passkey(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
+    name, removed = given.text(params, "name"), params.get("remove")
+    if removed is not None:
+        return {"removed": await remove_passkeys(server, name, given.text(params, "remove"))}
+    code, until_ms, origin = await let_add_passkey(server, name, given.text(params, "address"))
+    return {"code": code, "expires": rfc3339(until_ms), "address": f"{origin}/admin/passkeys"}
+
+
+async def _administrator_passkeys(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
+    return [
+        {
+            "passkey": key.name,
+            "label": key.label,
+            "since": rfc3339(key.since_ms),
+            "address": key.credential.origin,
+        }
+        for key in await passkeys_of(server, given.text(params, "name"))
+    ]
+
+
 async def _administrator_remove(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
     await remove_administrator(server, given.text(params, "name"))
     return {}
@@ -290,6 +311,8 @@ _COMMANDS: Final[Mapping[str, Command]] = {
     "administrator list": _administrator_list,
     "administrator remove": _administrator_remove,
     "administrator second-factor": _administrator_second_factor,
+    "administrator passkey": _administrator_passkey,
+    "administrator passkeys": _administrator_passkeys,
     "check-receipt": _check_receipt,
     "drill start": _drill_start,
     "drill stop": _drill_stop,

@@ -29,6 +29,9 @@ MAX_PASSPHRASE_CHARS: Final = 1_000
 SECOND_FACTOR_MARKS: Final = "second-factor/"
 """+ folded name → what else an account asks for (`second_factor`); gone with the account."""
 
+PASSKEY_MARKS: Final = "passkeys/"
+"""+ folded name → the passkeys of an account (`passkeys`); gone with it too."""
+
 _MARKS: Final = "administrator/"
 _MEMORY_KIB: Final = 19 * 1024
 _PASSES: Final = 2
@@ -99,7 +102,9 @@ async def remove_administrator(server: Server, name: str) -> None:
     """Remove an account, and end its sessions. Raises `BadInput(UNKNOWN_PERSON)`."""
     if await administrator(server, name) is None:
         raise BadInput(Code.UNKNOWN_PERSON, f"there is no administrator “{name}”")
-    await server.store.set_marks({_mark(name): None, SECOND_FACTOR_MARKS + folded(name): None})
+    async with server.using_codes:
+        keys = (_mark(name), SECOND_FACTOR_MARKS + folded(name), PASSKEY_MARKS + folded(name))
+        await server.store.set_marks(dict.fromkeys(keys))
 
 
 async def list_administrators(server: Server) -> list[Administrator]:

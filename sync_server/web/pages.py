@@ -17,7 +17,7 @@ from urllib.parse import parse_qs, urlencode
 
 from aiohttp import web
 
-from protocol.errors import BadInput, LocalFailure, RelaisError
+from protocol.errors import BadInput, Code, LocalFailure, RelaisError
 from protocol.limits import KiB
 from protocol.replica.http.bodies import pieces
 from protocol.replica.http.problems import Handler
@@ -36,14 +36,17 @@ from sync_server.handlers.administrators import (
 from sync_server.handlers.device_query import PAGE_SIZES, WORST_FIRST, matching, select, tally, versions_of, worst
 from sync_server.handlers.devices import Device
 from sync_server.handlers.notices import notices
+from sync_server.handlers.passkeys import Passkey, add_passkey, keyring, use_passkey
 from sync_server.handlers.schools import SchoolQuery, class_rows, school_rows, select_schools
 from sync_server.handlers.second_factor import second_factor, use_second_factor
 from sync_server.handlers.survey import Snapshot, Survey
 from sync_server.handlers.waiting import list_waiting, rule
+from sync_server.handlers.webauthn import as_base64url
 from sync_server.web import addresses
 from sync_server.web.door import HEADERS, Door, Turned
 from sync_server.web.exports import as_csv, as_json
 from sync_server.web.live import Live
+from sync_server.web.passkey_forms import asked_of, assertion_in, birth_in, label_in
 from sync_server.web.signing_in import Session, Sessions, Throttle, Tickets
 from sync_server.web.views import DeviceView, WaitingView, class_views, notice_of, school_name, school_views
 from sync_server.web.wording import CATALOGUES, Words
@@ -60,6 +63,7 @@ MAX_LISTED_SCHOOLS: Final = 300
 MAX_FORM_BYTES: Final = 8 * KiB
 SIGN_INS_AT_ONCE: Final = 2
 MAX_WAITING_SIGN_INS: Final = 16
+HANDLE_BYTES: Final = 16
 STILL_THERE_EVERY_S: Final = 15.0
 BACKGROUND_FIELD: Final = "X-Relais-Live"
 _LANGUAGE_COOKIE: Final = "relais-language"
@@ -74,6 +78,13 @@ class Visit:
     session: Session | None
     words: Words
     accounts: bool
+
+    @property
+    def signed_in(self) -> Session:
+        """The session of a private page's visit."""
+        if self.session is None:
+            raise LocalFailure(Code.INTERNAL, "a private page was shown to a stranger")
+        return self.session
 
 
 Page = Callable[[Visit], Awaitable[web.StreamResponse]]
@@ -98,6 +109,7 @@ class Pages:
         self._door = Door(config)
         self._sessions = Sessions(entropy, clock_s)
         self._tickets = Tickets(entropy, clock_s)
+        self._entropy = entropy
         self._throttle = Throttle(clock_s)
         self._live = Live(survey, clock_s)
         self._on_failure = on_failure
@@ -130,6 +142,8 @@ class Pages:
         app.router.add_post(addresses.SIGN_IN, self._public(self._sign_in))
         app.router.add_post(addresses.SECOND_STEP, self._public(self._second_step))
         app.router.add_post(addresses.SIGN_OUT, self._public(self._sign_out))
+        add(addresses.PASSKEYS, self._private(self._passkeys))
+        app.router.add_post(addresses.PASSKEYS, self._private(self._add_passkey))
         add(addresses.LANGUAGE, self._public(self._choose_language))
         add(f"{addresses.STATIC}/{{name}}", self._public(self._static))
         add(f"{addresses.ROOT}{{rest:.*}}", self._private(self._nothing))
@@ -238,12 +252,12 @@ class Pages:
             _log.warning("a sign-in to the administrators' pages failed, from %s", who[1])
             wrong = visit.words("sign_in.wrong")
             return self._sign_in_page(visit, onward, name=name, wrong=wrong, status=HTTPStatus.FORBIDDEN)
-        if await second_factor(self._server, account.name) is not None:
-            return self._code_page(visit, onward, self._tickets.begin(account))
+        if await second_factor(self._server, account.name) is not None or (await self._keys_of(account)):
+            return await self._code_page(visit, onward, account, self._tickets.begin(account))
         return self._let_in(visit, onward, account, who)
 
     async def _second_step(self, visit: Visit) -> web.StreamResponse:
-        """A code, after the passphrase. Failures count for the name and the address as wrong passphrases do."""
+        """A code or a passkey, after the passphrase. Failures count for name and address as wrong passphrases do."""
         form = await _form(visit.request)
         onward, ticket = addresses.own_address(form.get("next")), form.get("ticket", "")
         account = self._tickets.use(ticket)
@@ -255,10 +269,17 @@ class Pages:
         if wait_s > 0:
             return self._wait_page(visit, onward, account.name, max(int(wait_s) + 1, 2))
         self._throttle.failed(who)
-        proven = await use_second_factor(self._server, account.name, form.get("code", ""))
+        by_passkey = "signature" in form
+        if by_passkey:
+            challenge = self._tickets.take_challenge(ticket)
+            assertion = assertion_in(form)
+            proven = challenge is not None and await use_passkey(self._server, account.name, assertion, challenge)
+        else:
+            proven = await use_second_factor(self._server, account.name, form.get("code", ""))
         if not proven:
-            _log.warning("a code at sign-in to the administrators' pages was wrong, from %s", who[1])
-            return self._code_page(visit, onward, ticket, wrong=visit.words("second.wrong"))
+            _log.warning("a second factor at sign-in to the administrators' pages was wrong, from %s", who[1])
+            wrong = visit.words("second.wrong_passkey" if by_passkey else "second.wrong")
+            return await self._code_page(visit, onward, account, ticket, wrong=wrong)
         self._tickets.end(ticket)
         return self._let_in(visit, onward, account, who)
 
@@ -269,11 +290,65 @@ class Pages:
         self._door.set_cookie(response, self._sessions.begin(account))
         return response
 
-    def _code_page(self, visit: Visit, onward: str, ticket: str, *, wrong: str | None = None) -> web.StreamResponse:
-        status = HTTPStatus.OK if wrong is None else HTTPStatus.FORBIDDEN
+    async def _code_page(
+        self, visit: Visit, onward: str, account: Administrator, ticket: str, *, wrong: str | None = None
+    ) -> web.StreamResponse:
+        keys = await self._keys_of(account)
         return self._html(
-            visit, "second_step.html", "second.title", status=status, onward=onward, ticket=ticket, wrong=wrong
+            visit,
+            "second_step.html",
+            "second.title",
+            status=HTTPStatus.OK if wrong is None else HTTPStatus.FORBIDDEN,
+            onward=onward,
+            ticket=ticket,
+            wrong=wrong,
+            codes=await second_factor(self._server, account.name) is not None,
+            keys=asked_of(keys),
+            challenge=as_base64url(self._tickets.challenge(ticket) or b"") if keys else "",
         )
+
+    async def _keys_of(self, account: Administrator) -> tuple[Passkey, ...]:
+        return (await keyring(self._server, account.name)).keys
+
+    async def _passkeys(
+        self, visit: Visit, wrong: str | None = None, status: HTTPStatus = HTTPStatus.OK
+    ) -> web.StreamResponse:
+        """The account's passkeys, and the form that adds one."""
+        session = visit.signed_in
+        ring = await keyring(self._server, session.account.name)
+        return self._html(
+            visit,
+            "passkeys.html",
+            "passkey.title",
+            status=status,
+            rows=ring.keys,
+            open=bool(ring.code_hash) and self._server.now_ms() < ring.until_ms,
+            keys=asked_of(ring.keys),
+            challenge=as_base64url(self._sessions.challenge(session)),
+            handle=as_base64url(self._entropy(HANDLE_BYTES)),
+            said=visit.words("passkey.added") if "added" in visit.request.query else None,
+            wrong=wrong,
+        )
+
+    async def _add_passkey(self, visit: Visit) -> web.StreamResponse:
+        """A passkey that the browser has made, with the code that allows it. Wrong ones count as at sign-in."""
+        form = await _form(visit.request)
+        session = visit.signed_in
+        who = (f"passkey {folded(session.account.name)}", f"address {self._door.address_of(visit.request)}")
+        if self._throttle.wait_s(who) > 0:
+            return await self._passkeys(visit, visit.words("passkey.wait"), HTTPStatus.TOO_MANY_REQUESTS)
+        self._throttle.failed(who)
+        challenge = self._sessions.take_challenge(session)
+        made = None
+        if challenge is not None:
+            typed, label = form.get("code", ""), label_in(form, visit.words("passkey.unnamed"))
+            made = await add_passkey(self._server, session.account, typed, label, birth_in(form), challenge)
+        if made is None:
+            _log.warning("a passkey was not added to an administrator's account, from %s", who[1])
+            return await self._passkeys(visit, visit.words("passkey.wrong"), HTTPStatus.FORBIDDEN)
+        self._throttle.succeeded(who)
+        self._sessions.end_others(session)
+        return _leads_to(f"{addresses.PASSKEYS}?added=1")
 
     async def _sign_out(self, visit: Visit) -> web.StreamResponse:
         self._sessions.end(visit.request.cookies.get(self._door.cookie))

@@ -5,7 +5,8 @@ Rules:
   that a restart signs everybody out;
 - a session ends when it was not used for an hour, after twelve hours in any case, and with its account;
 - what a page fetches by itself is no use of it: a screen that nobody sits at signs itself out;
-- where an account has a second factor, a passphrase opens nothing but the question for its code;
+- where an account has a second factor, a passphrase opens nothing but the question for it;
+- what a passkey signs is a random challenge that is good for one answer and for a few minutes;
 - after a few failures a name, and an address, must wait, twice as long each time; unknown names cost the same time as
   known ones.
 """
@@ -15,13 +16,14 @@ from __future__ import annotations
 import base64
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from blake3 import blake3
 
 from protocol.replica.replica import Entropy
 from sync_server.handlers.administrators import Administrator
+from sync_server.handlers.webauthn import CHALLENGE_BYTES
 
 IDLE_S: Final = 3600.0
 LONGEST_S: Final = 12 * 3600.0
@@ -32,9 +34,26 @@ FORGOTTEN_AFTER_S: Final = 3600.0
 MAX_REMEMBERED: Final = 10_000
 TICKET_S: Final = 300.0
 TICKET_TRIES: Final = 5
+CHALLENGE_S: Final = 300.0
 
 _TOKEN_BYTES: Final = 32
 _TOKEN_CHARS: Final = 43
+
+
+@dataclass(slots=True)
+class _Challenge:
+    """What a passkey is asked to sign; taken, it is gone."""
+
+    value: bytes | None = None
+    given_s: float = 0.0
+
+    def give(self, entropy: Entropy, now_s: float) -> bytes:
+        self.value, self.given_s = entropy(CHALLENGE_BYTES), now_s
+        return self.value
+
+    def take(self, now_s: float) -> bytes | None:
+        value, self.value = self.value, None
+        return value if now_s - self.given_s <= CHALLENGE_S else None
 
 
 @dataclass(slots=True)
@@ -44,6 +63,7 @@ class Session:
     account: Administrator
     begun_s: float
     used_s: float
+    challenge: _Challenge = field(default_factory=_Challenge)
 
 
 class Sessions:
@@ -84,16 +104,31 @@ class Sessions:
         if token is not None:
             self._by_hash.pop(_hash(token), None)
 
+    def end_others(self, kept: Session) -> None:
+        """Forget the account's other sessions: they were opened with less than it asks for from now on."""
+        account = kept.account
+        for name in [name for name, each in self._by_hash.items() if each is not kept and each.account == account]:
+            del self._by_hash[name]
+
+    def challenge(self, session: Session) -> bytes:
+        """A new challenge for a passkey that is to be made in this session; an earlier one is good for nothing more."""
+        return session.challenge.give(self._entropy, self._clock_s())
+
+    def take_challenge(self, session: Session) -> bytes | None:
+        """The challenge that was given last, once."""
+        return session.challenge.take(self._clock_s())
+
 
 @dataclass(slots=True)
 class _Ticket:
     account: Administrator
     begun_s: float
     tries: int = 0
+    challenge: _Challenge = field(default_factory=_Challenge)
 
 
 class Tickets:
-    """Who has shown a passphrase and owes a code still: a few minutes, a few tries. `clock_s` is a monotonic clock."""
+    """Who has shown a passphrase and owes a second factor: minutes, and a few tries. `clock_s` is a monotonic clock."""
 
     def __init__(self, entropy: Entropy, clock_s: Callable[[], float]) -> None:
         self._entropy = entropy
@@ -118,6 +153,16 @@ class Tickets:
             self.end(token)
             return None
         return found.account
+
+    def challenge(self, token: str) -> bytes | None:
+        """A new challenge for the passkeys of a ticket's account; an earlier one is good for nothing more."""
+        found = self._by_hash.get(_hash(token))
+        return None if found is None else found.challenge.give(self._entropy, self._clock_s())
+
+    def take_challenge(self, token: str) -> bytes | None:
+        """The challenge that was given last, once."""
+        found = self._by_hash.get(_hash(token))
+        return None if found is None else found.challenge.take(self._clock_s())
 
     def end(self, token: str) -> None:
         """Forget a ticket; again is no error."""

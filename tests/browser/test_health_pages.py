@@ -7,7 +7,7 @@ import io
 import json
 import os
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -384,3 +384,53 @@ async def test_a_code_is_asked_for_after_the_passphrase_by_keyboard_and_without_
             await page.keyboard.press("Enter")
             await expect(page.get_by_label("Code")).to_be_focused()
             assert await accessibility_faults(page) == []
+
+
+@pytest.mark.parametrize("language", ["fr", "en"])
+async def test_a_passkey_is_made_and_used_in_a_browser(browser: Browser, tmp_path: Path, language: str) -> None:
+    words = {"fr": ("Créer la clé", "Utiliser ma clé", "Se déconnecter"), "en": ("Make the", "Use my", "Sign out")}
+    make, use, sign_out = words[language]
+    async with office(tmp_path / "server") as made, pages_over(made) as (address, _):
+        url = address.replace("127.0.0.1", "localhost")
+        await add_administrator(made.server, ADMINISTRATOR, verifier_of(PASSPHRASE, os.urandom(16)))
+        async with visitor(browser, locale=WORDS[language]["locale"]) as somebody:
+            page = await somebody.page()
+            authenticator = await with_authenticator(page)
+            code = (await made.do("administrator passkey", name=ADMINISTRATOR, address=url))["code"]
+            await sign_in(page, url, language, "/admin/passkeys")
+            assert await accessibility_faults(page) == []
+            await page.get_by_label("Code").fill(code)
+            await page.get_by_role("button", name=make).click()
+            await expect(page).to_have_url(f"{url}/admin/passkeys?added=1")
+            assert await accessibility_faults(page) == []
+            await page.get_by_role("button", name=sign_out).click()
+            await page.goto(f"{url}/admin/schools")
+            await page.get_by_label(WORDS[language]["name"]).fill(ADMINISTRATOR)
+            await page.get_by_label(WORDS[language]["passphrase"]).fill(PASSPHRASE)
+            await page.keyboard.press("Enter")
+            button = page.get_by_role("button", name=use)
+            await expect(button).to_be_focused()
+            assert await accessibility_faults(page) == []
+            await authenticator(False)
+            await page.keyboard.press("Enter")
+            await expect(page.get_by_role("alert")).not_to_be_empty()
+            assert await accessibility_faults(page) == []
+            await authenticator(True)
+            await page.keyboard.press("Enter")
+            await expect(page).to_have_url(f"{url}/admin/schools")
+            assert somebody.complaints == []
+
+
+async def with_authenticator(page: Page) -> Callable[[bool], Awaitable[None]]:
+    """Give the browser a phone with a fingerprint reader; what is returned says whether it knows the finger."""
+    devtools = await page.context.new_cdp_session(page)
+    await devtools.send("WebAuthn.enable")
+    kind = {"protocol": "ctap2", "transport": "internal", "hasUserVerification": True, "isUserVerified": True}
+    options = {**kind, "hasResidentKey": True, "automaticPresenceSimulation": True}
+    made = await devtools.send("WebAuthn.addVirtualAuthenticator", {"options": options})
+
+    async def knows(verified: bool) -> None:
+        told = {"authenticatorId": made["authenticatorId"], "isUserVerified": verified}
+        await devtools.send("WebAuthn.setUserVerified", told)
+
+    return knows

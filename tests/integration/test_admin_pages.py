@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from base64 import b32decode
-from collections.abc import AsyncIterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -16,50 +14,22 @@ import pytest
 
 from sync_server.app import Server
 from sync_server.handlers import second_factor
-from sync_server.handlers.administrators import add_administrator, remove_administrator, verifier_of
+from sync_server.handlers.administrators import remove_administrator
 from sync_server.handlers.second_factor import STEP_S, code_at, use_second_factor
 from sync_server.web.signing_in import FREE_FAILURES
+from tests.harness.administration import NAME, ask, cookie_of, sign_in, ticket_in, with_account
 from tests.harness.fleet import PASSPHRASE, pages_over
 from tests.harness.machines import Machine, eventually
 from tests.harness.raw_device import Answer, http_call
 from tests.harness.server_in_process import Office, office
 
-NAME = "Anne Morel"
 COOKIE = "relais-administrator"
-CLIENTS = ThreadPoolExecutor(16, thread_name_prefix="clients")
 
 
 @pytest.fixture
 async def made(tmp_path: Path) -> AsyncIterator[Office]:
     async with office(tmp_path / "server") as opened:
         yield opened
-
-
-async def ask(
-    url: str, path: str, *, method: str = "GET", form: Mapping[str, str] | None = None, **headers: str
-) -> Answer:
-    """One request from another thread, so that the server in this one answers; `_` in a header's name is `-`."""
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
-    body = None
-    if form is not None:
-        body = urlencode(form).encode()
-        named.setdefault("Content-Type", "application/x-www-form-urlencoded")
-    call = partial(http_call, url, method, path, body, named)
-    return await asyncio.get_running_loop().run_in_executor(CLIENTS, call)
-
-
-async def sign_in(url: str, name: str = NAME, passphrase: str = PASSPHRASE, **more: str) -> Answer:
-    origin = {"Origin": url, **more}
-    form = {"name": name, "passphrase": passphrase}
-    return await ask(url, "/admin/sign-in", method="POST", form=form, **origin)
-
-
-def cookie_of(answer: Answer) -> str:
-    return answer.headers["set-cookie"].partition(";")[0]
-
-
-async def with_account(made: Office, salt: bytes = b"0123456789abcdef") -> None:
-    await add_administrator(made.server, NAME, verifier_of(PASSPHRASE, salt))
 
 
 def standing_still() -> float:
@@ -177,10 +147,6 @@ async def test_an_unknown_name_and_a_wrong_passphrase_are_told_alike(made: Offic
         unknown = await sign_in(url, name="Nobody at all")
         assert wrong.status == unknown.status == 403
         assert wrong.body.replace(NAME.encode(), b"N") == unknown.body.replace(b"Nobody at all", b"N")
-
-
-def ticket_in(answer: Answer) -> str:
-    return answer.body.decode().partition('name="ticket" value="')[2].partition('"')[0]
 
 
 async def with_code(url: str, ticket: str, code: str) -> Answer:

@@ -10,11 +10,11 @@ import pytest
 from protocol.entry import Kind
 from protocol.errors import BadInput, Code
 from sync_server.handlers.administrators import add_administrator, verifier_of
+from tests.harness.administration import NAME, ask, cookie_of, sign_in
 from tests.harness.classroom import WORK, Device
 from tests.harness.commands import Desk
 from tests.harness.fleet import PASSPHRASE, pages_over
 from tests.harness.office_devices import Town, town
-from tests.integration.test_admin_pages import NAME, ask, cookie_of, sign_in
 
 
 class Cut:
