@@ -107,6 +107,7 @@ class Door:
         self.root: Final = root
         self.territory: Final = territory_id(root)
         self._roots: tuple[bytes, ...] = (root,)
+        self._followed: frozenset[bytes] = frozenset()
         self._known_roots: set[bytes] = {root}
         self._rotations: defaultdict[bytes, dict[bytes, _Succession]] = defaultdict(dict)
         self._authorities: dict[bytes, Authority] = {}
@@ -161,7 +162,7 @@ class Door:
             self._known_roots.add(rotation.root)
             said = _Succession(entry.header.at, entry.id, rotation.version, rotation.root)
             self._rotations[entry.header.author][entry.id] = said
-            self._roots = self._line_of_roots()
+            self._follow_roots()
             return rotation.root
         if kind == Kind.SPACE:
             space = SpaceRecord.parse(entry.payload).space_of(entry, self.territory)
@@ -181,6 +182,10 @@ class Door:
     def roots(self) -> tuple[bytes, ...]:
         """The roots of the territory one after the other; of two rotations of one root the earlier one counts."""
         return self._roots
+
+    def is_followed(self, rotation: bytes) -> bool:
+        """Whether this is the entry of a rotation that leads from one root of the line to the next."""
+        return rotation in self._followed
 
     @property
     def contested_roots(self) -> tuple[bytes, ...]:
@@ -266,11 +271,12 @@ class Door:
         """Whether a grant holds in `space`: its own or one below it."""
         return authority.space in self.lineage(space)
 
-    def _line_of_roots(self) -> tuple[bytes, ...]:
-        line = [self.root]
+    def _follow_roots(self) -> None:
+        line, followed = [self.root], []
         while following := [said for said in self._successions(line[-1], len(line)) if said.root not in line]:
             line.append(min(following).root)
-        return tuple(line)
+            followed.append(min(following).entry)
+        self._roots, self._followed = tuple(line), frozenset(followed)
 
     def _successions(self, root: bytes, version: int) -> list[_Succession]:
         return [said for said in self._rotations.get(root, {}).values() if said.version == version]

@@ -21,7 +21,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 from typing import Final, TypeVar
 
 from protocol.ancestry import ancestors, heads
@@ -333,11 +332,10 @@ _ABOVE_ROOTS: Final = RANK[Role.ROOT] + 1
 
 def _rotations(entries: Iterable[Entry], door: Door) -> Iterable[_Cut]:
     """Each root that was replaced is cut off, but for what the rotation names, and for the rotation itself."""
-    line = dict(pairwise(door.roots))
-    for entry in entries if line else ():
-        if entry.header.kind == Kind.ROOT_ROTATION and entry.header.author in line:
+    for entry in entries:
+        if entry.header.kind == Kind.ROOT_ROTATION and door.is_followed(entry.id):
             rotation = _parsed(entry, RootRotation.parse)
-            if rotation is not None and rotation.root == line[entry.header.author]:
+            if rotation is not None:
                 yield _Cut(entry.id, _ABOVE_ROOTS, entry.header.author, (*rotation.heads, entry.id))
 
 

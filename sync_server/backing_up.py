@@ -4,6 +4,8 @@ Rules:
 - a backup appears under its name when it is whole, durable and read back; until then what was there stays;
 - `restore` wants an unused DIR, and the kit: the store begins a new generation, which only the root's key can say. From
   then on no agent believes what it remembered of this server: each compares sets, and brings what came afterwards;
+- the server that it makes has keys of its own: those in the backup may have been replaced since, and devices believe
+  none that is older than what they have seen (docs/adr/0043);
 - what an interrupted `restore` left is thrown away by the next.
 """
 
@@ -19,23 +21,24 @@ from typing import Final, Self
 
 from protocol.entry import Kind
 from protocol.errors import BadInput, Code, LocalFailure, Refused
-from protocol.identity import territory_id
+from protocol.identity import SEED_BYTES, territory_id
 from protocol.kit import Kit
 from protocol.messages import parse_chain
 from protocol.replica.command import run_command
 from protocol.replica.console import Notices
 from protocol.replica.disk import Disk
+from protocol.replica.keyring import Keyring, recovery_keys
 from protocol.replica.operation import JSON, NO_FILES, Incoming, Outgoing, Params, Table
 from protocol.replica.packs import PACKS, PackFolder
 from protocol.replica.private_file import make_private_folder, remove_private
 from protocol.replica.replica import Draft, Entropy, Replica
 from protocol.replica.sqlite import SqliteStore
-from protocol.structure import GENERATION_BYTES, Generation
+from protocol.structure import GENERATION_BYTES, Certificate, Generation, RecoveryKey
 from sync_server.archive import HEAD, Head, read_head, read_whole
 from sync_server.beginning import check_folder, make_folder
 from sync_server.data_folder import KEYS_FOLDER, UNFINISHED_FILE
 from sync_server.handlers.territory import kit_in, make_room, note_unfinished, passphrase_in
-from sync_server.keys import ServerKeys, Territory
+from sync_server.keys import CAPABILITY_KEY_BYTES, ServerKeys, Territory
 
 _PASSING: Final = ".passing"
 _EXCLUSIVE: Final = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
@@ -170,17 +173,41 @@ def _unpack(file: Path, folder: Path) -> None:
 
 async def _begin_generation(folder: Path, head: Head, kit: Kit, *, now_ms: Callable[[], int], entropy: Entropy) -> None:
     generation = entropy(GENERATION_BYTES)
-    ServerKeys.read(folder)
+    before = ServerKeys.read(folder)
+    keys = ServerKeys.create(entropy(SEED_BYTES), entropy(SEED_BYTES), entropy(CAPABILITY_KEY_BYTES))
     store = await SqliteStore.open(folder)
     try:
         replica = await Replica.open(head.root, store, await PackFolder.open(folder, store))
         if kit.chain:
             await replica.admit(parse_chain(kit.chain), source=kit.root.public, now_ms=now_ms())
-        if replica.door.root_now != kit.root.public:
-            raise Refused(Code.WRONG_TERRITORY, "this kit has been replaced by a newer one; use that")
-        draft = Draft(head.territory, Kind.GENERATION, None, Generation(generation).encode())
-        await replica.write([draft], author=kit.root, now_ms=now_ms(), entropy=entropy, unsent=False)
+        _check_in_force(replica, kit)
+        said = [
+            (Kind.CERTIFICATE, Certificate(keys.signing.public, keys.agreement.public).encode()),
+            (Kind.GENERATION, Generation(generation).encode()),
+        ]
+        if await recovery_keys(replica) != [kit.recovery.public]:
+            said.append((Kind.RECOVERY_KEY, RecoveryKey(kit.recovery.public).encode()))
+        drafts = [Draft(head.territory, kind, None, payload) for kind, payload in said]
+        certificate, *_ = await replica.write(drafts, author=kit.root, now_ms=now_ms(), entropy=entropy, unsent=False)
+        keyring = Keyring(replica, (before.agreement, kit.recovery))
+        for space in reversed(replica.door.spaces()):
+            if wraps := await keyring.wraps_due(space, certificate.id, entropy):
+                await replica.write(wraps, author=keys.signing, now_ms=now_ms(), entropy=entropy, unsent=False)
     finally:
         await store.close()
-    Territory(head.name, head.root, head.certificate, generation).write(folder)
+    keys.write(folder)
+    Territory(head.name, head.root, certificate.id, generation).write(folder)
     remove_private(folder / UNFINISHED_FILE)
+
+
+def _check_in_force(replica: Replica, kit: Kit) -> None:
+    """Raise `Refused(WRONG_TERRITORY)` unless the kit's root is the one in force, as far as backup and kit tell."""
+    if kit.root.public == replica.door.root_now:
+        return
+    if kit.root.public in replica.door.roots:
+        raise Refused(Code.WRONG_TERRITORY, "this kit has been replaced by a newer one; use that")
+    raise Refused(
+        Code.WRONG_TERRITORY,
+        "neither this kit nor the backup proves that the kit's root took over: `rotate root` was cut short before its "
+        "kit was complete. Restore with the kit from before it, then run the same `rotate root` again",
+    )

@@ -5,6 +5,7 @@ Rules:
   short, the next opening finds which of the two the set names;
 - what the old key had written stays, its grants included; what turns up under it later is held back: so nothing is
   signed by it between the moment at which its heads are read and the one from which the new key is used;
+- the keys of servers before this one (one that burnt, one that a backup was made of) are cut off with it;
 - devices meet the new certificate at their next call, and never believe an older one again;
 - another root is said by the old one and agreed to by the new one, which certifies the server again in the same
   transaction; what else turns up under the old root is held back, and codes that were made before are refused.
@@ -21,6 +22,7 @@ from protocol.kit import Kit
 from protocol.limits import MAX_ROTATION_HEADS
 from protocol.messages import encode_chain
 from protocol.replica.replica import Draft, Tips
+from protocol.roles import Role
 from protocol.root_rotation import RootRotation
 from protocol.structure import MAX_HEADS, Certificate, RecoveryKey, Revocation
 from sync_server.app import Server
@@ -39,16 +41,15 @@ async def rotate_server(server: Server, kit: Kit) -> bytes:
     certificate = Certificate(keys.signing.public, keys.agreement.public).encode()
 
     async def succession(tips: Tips) -> list[Draft]:
-        old = server.keys.signing.public
-        heads = [tip for space in server.replica.door.spaces() for tip in await tips(space, old)]
-        if len(heads) > MAX_HEADS:
-            raise BadInput(
-                Code.USAGE, f"this version can rotate the key of a server with at most {MAX_HEADS} spaces in use"
-            )
-        return [
-            Draft(territory, Kind.CERTIFICATE, None, certificate),
-            Draft(territory, Kind.REVOKE, None, Revocation(old, tuple(heads)).encode()),
-        ]
+        drafts = [Draft(territory, Kind.CERTIFICATE, None, certificate)]
+        for old in await _servers(server):
+            heads = [tip for space in server.replica.door.spaces() for tip in await tips(space, old)]
+            if len(heads) > MAX_HEADS:
+                raise BadInput(
+                    Code.USAGE, f"this version can rotate the key of a server with at most {MAX_HEADS} spaces in use"
+                )
+            drafts.append(Draft(territory, Kind.REVOKE, None, Revocation(old, tuple(heads)).encode()))
+        return drafts
 
     async with server.changing_keys():
         keys.write(server.folder, NEXT_KEYS_FILE)
@@ -56,6 +57,13 @@ async def rotate_server(server: Server, kit: Kit) -> bytes:
         await server.take_next_keys()
     await server.space_keeper.tend(server.replica.door.spaces())
     return keys.signing.public
+
+
+async def _servers(server: Server) -> list[bytes]:
+    """The keys of this server and of those before it that are still worth something: a backup may have held them."""
+    roster = (await server.replica.view(server.replica.territory)).roster
+    keys = (authority.key for authority in roster.authorities if authority.role is Role.SERVER)
+    return [key for key in dict.fromkeys(keys) if key not in roster.cut]
 
 
 async def rotate_root(server: Server, old: Kit, new: Kit) -> bytes:

@@ -1,0 +1,157 @@
+"""A backup from before a rotation, restored after it: devices follow, and everything comes back."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from protocol.errors import Code, Refused
+from protocol.kit import Kit
+from sync_agent.sealed_calls import newest_server
+from sync_server.app import Server, opened
+from sync_server.backing_up import BackupFile, restore
+from sync_server.handlers.backups import back_up
+from sync_server.handlers.rotation import rotate_root, rotate_server
+from sync_server.handlers.territory import kit_in
+from sync_server.new_root import NewKit
+from tests.harness.commands import Desk
+from tests.harness.office_devices import Town, town
+
+
+class Scene:
+    """A class that has worked, and what its operator keeps elsewhere."""
+
+    def __init__(self, here: Town, folder: Path) -> None:
+        self.here, self.folder = here, folder
+        self.kit = folder / "server" / "kit"
+
+    async def begin(self) -> None:
+        office = self.here.office
+        person = await office.add_person("Mme Petit", "teacher")
+        self.pupil = await office.add_person("Léa", "pupil")
+        self.teacher, self.machine = await self.here.device("teacher", person), await self.here.device("machine")
+        self.item = await self.here.assignment(self.teacher)
+        await self.here.sync()
+
+    async def backup(self) -> Path:
+        file = self.folder / "relais.tar"
+        with BackupFile(file) as made:
+            await back_up(self.here.office.server, "0", made)
+            made.keep()
+        self.here.office.clock.advance(60_000)
+        return file
+
+    async def rotate_server(self) -> None:
+        await rotate_server(self.here.office.server, kit_in(self.kit, None))
+        self.here.office.clock.advance(60_000)
+
+    async def rotate_root(self, *, completed: bool = True) -> Path:
+        before: Kit = kit_in(self.kit, None)
+        made = NewKit(self.kit, None, self.folder / "kit-2", None, os.urandom)
+        keys = {"root": before.root.seed.hex(), "recovery": before.recovery.seed.hex()}
+        done = await self.here.office.do("rotate root", **keys, **made.params())
+        if completed:
+            made.keep(done)
+        self.here.office.clock.advance(60_000)
+        return self.folder / "kit-2"
+
+    @asynccontextmanager
+    async def restored(self, backup: Path, kit: Path) -> AsyncIterator[Server]:
+        """The server that `restore` makes, answering at the address of the one that burnt."""
+        folder, clock = self.folder / "restored", self.here.office.clock
+        shutil.rmtree(folder, ignore_errors=True)
+        await restore(folder, backup, kit, None, now_ms=clock, entropy=os.urandom, tell=lambda _: None)
+        async with opened(folder, now_ms=clock, entropy=os.urandom) as server:
+            self.here.frontage.responder = server.responder
+            yield server
+
+    async def goes_on_with(self, server: Server, *, held_back: bool = False) -> None:
+        """Everything that devices have is there, nothing of it is held back, and more work comes in."""
+        work = await self.here.work(self.machine, self.item, self.pupil)
+        for _ in range(3):
+            await self.here.sync()
+            await server.space_keeper.tend_grown()
+        view = await server.replica.view(self.here.space)
+        assert {person.name for person in view.roster.persons.values()} == {"Mme Petit", "Léa", "Tom"}
+        assert view.coursework.hand_ins[work].at_server
+        spaces = server.replica.door.spaces()
+        for device in (self.teacher, self.machine):
+            assert await device.agent.keyring.current(self.here.space) is not None
+            assert (await newest_server(device.agent.replica))[0].grant == server.grant
+            for space in spaces:
+                assert bool((await device.agent.replica.view(space)).roster.held_back) is held_back
+        assert await Desk(self.teacher.agent).files("open-hand-in", id=work.hex())
+
+
+@pytest.fixture
+async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
+    async with town(tmp_path) as here:
+        found = Scene(here, tmp_path)
+        await found.begin()
+        yield found
+
+
+@pytest.mark.parametrize("rotated", ["server", "root", "both"])
+async def test_a_backup_from_before_a_rotation_makes_a_server_that_devices_follow(scene: Scene, rotated: str) -> None:
+    backup = await scene.backup()
+    kit = scene.kit
+    if rotated != "root":
+        await scene.rotate_server()
+    if rotated != "server":
+        kit = await scene.rotate_root()
+    await scene.here.office.add_person("Tom", "pupil")
+    await scene.here.sync()
+    await scene.here.sync()
+    async with scene.restored(backup, kit) as server:
+        await scene.goes_on_with(server)
+
+
+async def test_a_backup_from_after_a_rotation_goes_with_the_kit_from_after_it(scene: Scene) -> None:
+    kit = await scene.rotate_root()
+    await scene.here.office.add_person("Tom", "pupil")
+    await scene.here.sync()
+    backup = await scene.backup()
+    with pytest.raises(Refused) as caught:
+        async with scene.restored(backup, scene.kit):
+            """Not reached."""
+    assert caught.value.code is Code.WRONG_TERRITORY
+    assert "newer" in caught.value.message
+    async with scene.restored(backup, kit) as server:
+        await scene.goes_on_with(server)
+
+
+async def test_a_kit_that_was_never_completed_proves_nothing_to_an_older_backup(scene: Scene) -> None:
+    backup = await scene.backup()
+    kit = await scene.rotate_root(completed=False)
+    with pytest.raises(Refused) as caught:
+        async with scene.restored(backup, kit):
+            """Not reached."""
+    assert caught.value.code is Code.WRONG_TERRITORY
+    assert "rotate root" in caught.value.message
+    await scene.here.office.add_person("Tom", "pupil")
+    await scene.here.sync()
+    async with scene.restored(backup, scene.kit) as server:
+        scene.here.office.clock.advance(60_000)
+        await rotate_root(server, kit_in(scene.kit, None), kit_in(kit, None))
+        # what the old root said of the restored server, the keys that it sealed, and the second saying of the rotation
+        await scene.goes_on_with(server, held_back=True)
+        assert server.replica.door.contested_roots == ()
+
+
+async def test_what_a_stolen_backup_could_sign_is_cut_off_after_a_restore_too(scene: Scene) -> None:
+    stolen = scene.here.office.server.keys
+    backup = await scene.backup()
+    await scene.here.office.add_person("Tom", "pupil")
+    await scene.here.sync()
+    async with scene.restored(backup, scene.kit) as server:
+        await scene.here.sync()
+        assert server.keys.signing.public != stolen.signing.public
+        await rotate_server(server, kit_in(scene.kit, None))
+        roster = (await server.replica.view(server.replica.territory)).roster
+        assert stolen.signing.public in roster.cut
+        await scene.goes_on_with(server)
