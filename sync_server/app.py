@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -58,6 +58,8 @@ class Server:
         self.holdings = holdings
         self.now_ms = now_ms
         self.entropy = entropy
+        self.on_new_keys: Callable[[], Awaitable[None]] = _nobody_listens
+        """Called once a rotation is done, for who shows a certificate that the keys and their chain make."""
         self.backing_up = asyncio.Lock()
         self.using_codes = asyncio.Lock()
         self.contacts = Contacts(store)
@@ -100,6 +102,7 @@ class Server:
         self.responder.station = self._station(chain)
         with contextlib.suppress(LocalFailure):  # a full disk: the next opening does it
             await asyncio.to_thread(SecondCopy(self.folder / INTRODUCTION_FILE).replace, chain)
+        await self.on_new_keys()
 
     @classmethod
     async def open(cls, folder: Path, *, now_ms: Callable[[], int], entropy: Entropy) -> Self:
@@ -217,6 +220,10 @@ async def _with_certificate(folder: Path, territory: Territory, keys: ServerKeys
         with contextlib.suppress(LocalFailure):
             territory.write(folder)
     return territory
+
+
+async def _nobody_listens() -> None:
+    """Nothing is shown."""
 
 
 def _stays(_mark: str) -> bool:

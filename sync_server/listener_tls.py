@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import ssl
 from collections.abc import AsyncIterator
 
+from protocol.errors import LocalFailure
 from protocol.messages import encode_chain
 from protocol.replica.background import background
-from protocol.replica.http.tls import OfficialCertificate, context_of
+from protocol.replica.http.tls import OfficialCertificate, Renewable, context_of
 from protocol.replica.service.logs import say
 from sync_server.app import Server
 from sync_server.config import RunConfig, Tls
@@ -31,10 +33,24 @@ async def listener_tls(server: Server, config: RunConfig) -> AsyncIterator[ssl.S
         async with background(official.follow()):
             yield official.context
     elif config.tls is Tls.OWN:
-        key = server.keys.tls(encode_chain(server.responder.station.chain))
-        # TLS 1.2 for browsers and boxes of schools; agents take this certificate over 1.3 only
-        context = context_of(key, server.folder, oldest=ssl.TLSVersion.TLSv1_2)
-        say(_log, f"sync-server: a browser shows this certificate as SHA-256 {key.fingerprint.hex(':').upper()}")
-        yield context
+        shown = Renewable(_own(server))
+
+        async def renew() -> None:
+            try:
+                shown.show(await asyncio.to_thread(_own, server))
+            except LocalFailure as failure:
+                _log.error("the certificate of TLS is not renewed until the server is started again: %s", failure)
+
+        server.on_new_keys = renew
+        yield shown.context
     else:
         yield None
+
+
+def _own(server: Server) -> ssl.SSLContext:
+    """What the server's keys and certificate make. Raises `LocalFailure`."""
+    key = server.keys.tls(encode_chain(server.responder.station.chain))
+    # TLS 1.2 for browsers and boxes of schools; agents take this certificate over 1.3 only
+    context = context_of(key, server.folder, oldest=ssl.TLSVersion.TLSv1_2)
+    say(_log, f"sync-server: a browser shows this certificate as SHA-256 {key.fingerprint.hex(':').upper()}")
+    return context

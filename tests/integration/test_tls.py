@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import ssl
 from collections.abc import AsyncIterator
@@ -13,13 +14,19 @@ import aiohttp
 import pytest
 
 from protocol.errors import BadInput, Code, NoAnswer, Refused
+from protocol.identity import AgreementKey, SigningKey
+from protocol.kit import Kit
+from protocol.messages import parse_chain
 from protocol.replica.http.tls import OfficialCertificate
+from protocol.server_tls import Binding
 from protocol.wire import SYNC_PATH
 from sync_agent.answers import Response
 from sync_agent.http_transport import HttpTransport
 from sync_agent.network.proxies import Proxy
 from sync_agent.network.settings import Network
 from sync_agent.network.trouble import Trouble, seen_in
+from sync_server.handlers.rotation import rotate_root, rotate_server
+from sync_server.handlers.territory import kit_in
 from tests.harness.certificates import Authority
 from tests.harness.fleet import pages_over
 from tests.harness.machines import Machine
@@ -104,13 +111,18 @@ async def test_two_calls_that_find_an_official_certificate_at_once_both_follow(m
             await way.close()
 
 
-async def shown_at(url: str) -> bytes:
-    """The certificate that a caller without a server's name is shown."""
+async def connected(url: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A caller without a server's name, who checks nothing."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     parts = urlsplit(url)
-    _, writer = await asyncio.open_connection(parts.hostname, parts.port, ssl=context)
+    return await asyncio.open_connection(parts.hostname, parts.port, ssl=context)
+
+
+async def shown_at(url: str) -> bytes:
+    """The certificate that such a caller is shown."""
+    _, writer = await connected(url)
     shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
     writer.close()
     await writer.wait_closed()
@@ -146,6 +158,30 @@ async def test_a_renewed_certificate_is_shown_from_then_on_and_half_of_one_is_no
         await asyncio.to_thread(Path(certificate).unlink)
         assert not official.look()
         assert await shown_at(url) == second
+
+
+@pytest.mark.parametrize("rotated", ["server", "root"])
+async def test_after_a_rotation_the_running_server_shows_a_new_certificate_and_cuts_no_connection(
+    made: Office, tmp_path: Path, rotated: str
+) -> None:
+    kit = kit_in(made.server.folder / "kit", None)
+    new = Kit("Cher", SigningKey(os.urandom(32)), AgreementKey(os.urandom(32)), b"", kit.root.public)
+    async with pages_over(made, tls=True) as (url, _):
+        before = await shown_at(url)
+        reader, writer = await connected(url)
+        made.clock.advance(1_000)
+        await (rotate_server(made.server, kit) if rotated == "server" else rotate_root(made.server, kit, new))
+        after = await shown_at(url)
+        binding = Binding.shown_in(after)
+        assert binding is not None
+        certificates = {entry.id for entry in parse_chain(binding.chain)}
+        assert made.server.grant in certificates, "the newest one"
+        assert after != before
+        writer.write(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert (await reader.readline()).startswith(b"HTTP/1.1 200"), "a connection from before lives on"
+        writer.close()
+        await enrol_by(made, tmp_path / "a", url, await made.invite("machine"))
+        await sync_by(made, tmp_path / "a", url)
 
 
 def test_what_is_no_certificate_with_its_key_is_refused_before_anything_is_opened(tmp_path: Path) -> None:

@@ -49,6 +49,24 @@ def context_of(key: TlsKey, folder: Path, *, oldest: ssl.TLSVersion) -> ssl.SSLC
     return context
 
 
+class Renewable:
+    """What a listener shows, which may change while it listens: connections from then on see the new one."""
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self._current = context
+        self.context: Final = context
+        # called for each connection, with or without a name
+        context.sni_callback = self._choose
+
+    def show(self, context: ssl.SSLContext) -> None:
+        """To whoever connects from now on."""
+        self._current = context
+
+    def _choose(self, connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
+        if self._current is not self.context:
+            connection.context = self._current
+
+
 class OfficialCertificate:
     """A certificate with its chain, and its key, in two PEM files that somebody renews."""
 
@@ -57,10 +75,8 @@ class OfficialCertificate:
         self._certificate = certificate
         self._key = key
         self._seen = self._state()
-        self._current = self._load()
-        self.context: Final = self._current
-        # called for each connection, with or without a name
-        self.context.sni_callback = self._choose
+        self._shown = Renewable(self._load())
+        self.context: Final = self._shown.context
 
     async def follow(self) -> NoReturn:
         """Look at the files again and again, for as long as the listener lasts."""
@@ -75,16 +91,12 @@ class OfficialCertificate:
             return False
         self._seen = state
         try:
-            self._current = self._load()
+            self._shown.show(self._load())
         except BadInput as reason:
             _log.error("the renewed certificate is not used, the former one stays: %s", reason)
             return False
         _log.info("the certificate in %s has been renewed, and counts from now on", self._certificate)
         return True
-
-    def _choose(self, connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
-        if self._current is not self.context:
-            connection.context = self._current
 
     def _state(self) -> tuple[tuple[int, int, int] | None, ...]:
         return tuple(_state_of(path) for path in (self._certificate, self._key))
