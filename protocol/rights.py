@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
@@ -145,6 +145,8 @@ class Door:
     def learn(self, entry: Entry) -> bytes | None:
         """Remember what an admitted entry means for later verdicts; entries of other kinds mean nothing here.
 
+        A successor ends when the grant does under which it was written, and which was therefore admitted before it.
+
         Returns the id that other entries may have waited for: a grant, a space, something erased.
         """
         if entry.payload is None:
@@ -152,6 +154,8 @@ class Door:
         kind = entry.header.kind
         if kind in _AUTHORITY_READERS:
             authority = _authority_in(entry.payload, entry)
+            if kind == Kind.SUCCESSOR and (before := self.authority(entry.header.grant)) is not None:
+                authority = replace(authority, until_ms=before.until_ms)
             if entry.id not in self._authorities:
                 self._by_key[authority.key].append(authority)
                 self._by_space[authority.space].append(authority)

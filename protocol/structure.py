@@ -243,7 +243,10 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Successor:
-    """New keys of a cloned machine, signed by the old ones: the same minimal rights at once."""
+    """New keys of a cloned machine, signed by the old ones: the same minimal rights at once.
+
+    They end when the grant does under which the old keys signed: that is the door's to say.
+    """
 
     signing: bytes
     agreement: bytes

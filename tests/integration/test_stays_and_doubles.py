@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from protocol.entry import Entry, Kind
 from protocol.errors import BadInput, Code, Refused
+from protocol.identity import DeviceKeys
 from protocol.replica.office.people import (
     add_person,
     list_draft,
@@ -18,9 +21,10 @@ from protocol.replica.office.people import (
     spoken,
 )
 from protocol.replica.office.stays import end_stays, stays_of
+from protocol.replica.replica import Draft
 from protocol.replica.sole_runner import own
 from protocol.roles import PersonRole
-from protocol.structure import PersonRecord
+from protocol.structure import PersonRecord, Successor
 from sync_server.app import Server
 from sync_server.service import Service, Stop
 from tests.harness.server_in_process import Member, Office, office
@@ -118,6 +122,37 @@ async def test_a_device_granted_another_class_after_its_stay_has_it_for_good(des
     await desk.do("grant", device=roux.id, space=[other])
     assert await end_stays(desk.server) == 1
     assert other in await roux.spaces()
+
+
+async def clone_of(desk: Office, member: Member, grant: Entry) -> Entry:
+    """The successor with which a copy of the member's disk lets itself in."""
+    keys = DeviceKeys.create(os.urandom(32), os.urandom(32), os.urandom(32))
+    payload = Successor(keys.signing.public, keys.agreement.public, keys.tls.fingerprint).encode()
+    draft = Draft(grant.header.space, Kind.SUCCESSOR, grant.id, payload)
+    (entry,) = await desk.server.replica.write(
+        [draft], author=member.keys.signing, now_ms=desk.clock(), entropy=os.urandom
+    )
+    return entry
+
+
+@pytest.mark.parametrize("confirmed", [None, "machine", "teacher"])
+async def test_the_copy_of_a_substitutes_laptop_leaves_with_the_substitute(desk: Office, confirmed: str | None) -> None:
+    roux = await substitute(desk)
+    first = await clone_of(desk, roux, roux.grants[0])
+    key = Successor.parse(first.payload or b"").signing
+    if confirmed is not None:
+        await desk.do("confirm", device=key.hex(), restore=confirmed == "teacher")
+    assert desk.space in {space.hex() for space in await desk.server.replica.readable(key)}
+    assert {stay.key for stay in await stays_of(desk.server)} == {roux.keys.signing.public, key}
+    desk.clock.advance(15 * DAY_MS)
+    assert await end_stays(desk.server) == 2
+    assert await desk.server.replica.readable(key) == {}
+
+
+async def test_the_copy_of_a_laptop_that_is_there_for_good_stays(desk: Office) -> None:
+    petit = await desk.enrol(await desk.invite("teacher", person=await desk.add_person("Mme Petit", "teacher")))
+    await clone_of(desk, petit, petit.grants[0])
+    assert await stays_of(desk.server) == []
 
 
 # --- people added twice -----------------------------------------------------------------------------------------------
