@@ -19,6 +19,7 @@ from protocol.deflate_parameters import ALL_LEVELS, Profile
 from protocol.entry import Entry, from_wire, to_wire
 from protocol.errors import BadInput, Code, LocalFailure, NoAnswer, PeerFault, Refused, RelaisError, TooLarge
 from protocol.fields import Fields, compact
+from protocol.held_names import HeldNames
 from protocol.limits import (
     CURSOR_HASH_BYTES,
     INLINE_TOTAL_BYTES,
@@ -98,6 +99,14 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
+class Held:
+    """What the caller holds of a space, of whose content it misses a part."""
+
+    space: bytes
+    names: HeldNames
+
+
+@dataclass(frozen=True, slots=True)
 class SpacePage:
     """News of one space: entries in order of arrival, and where they lead; `more` says that there are more."""
 
@@ -126,6 +135,7 @@ class SyncRequest:
     name: str | None = None
     life: bytes | None = None
     levels: Profile = ALL_LEVELS
+    held: tuple[Held, ...] = ()
 
     def encode(self) -> bytes:
         """The message's bytes."""
@@ -145,6 +155,7 @@ class SyncRequest:
                 name=self.name,
                 life=self.life,
                 deflates=_levels_value(self.levels),
+                held=[[held.space, held.names.encode()] for held in self.held],
             )
         )
 
@@ -170,6 +181,7 @@ class SyncRequest:
             name=fields.text_or_none("name", MAX_NAME_CHARS),
             life=fields.octets_or_none("life", LIFE_BYTES),
             levels=_levels(fields),
+            held=tuple(map(_held, fields.rows("held", MAX_SPACES_PER_REQUEST))),
         )
 
 
@@ -571,6 +583,14 @@ def _wanted(row: Value) -> Wanted:
             return Wanted(space, stream)
         case _:
             raise _malformed("a wanted stream")
+
+
+def _held(row: Value) -> Held:
+    match row:
+        case [bytes(space), bytes(names)] if len(space) == 32:  # noqa: PLR2004  (an id)
+            return Held(space, HeldNames.parse(names))
+        case _:
+            raise _malformed("what is held of a space")
 
 
 def _refusal(row: Value) -> Refusal:

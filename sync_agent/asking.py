@@ -19,8 +19,9 @@ from typing import Final
 from protocol.clock import milliseconds_of
 from protocol.entry import Entry, Kind
 from protocol.errors import Code
+from protocol.held_names import HeldNames
 from protocol.limits import FIRST_PUSH_BYTES, INLINE_PACK_BYTES, INLINE_TOTAL_BYTES, MAX_PUSHED_BYTES
-from protocol.messages import InlinePack, Offer, SyncRequest, Wanted
+from protocol.messages import Held, InlinePack, Offer, SyncRequest, Wanted
 from protocol.register import Health, RegisterKind, compose_register
 from protocol.replica.interfaces import PackInfo, RegisterRow
 from sync_agent.app import GENERATION_MARK, NO_STRONG_MARK, Agent
@@ -70,7 +71,8 @@ class Said:
     `due` are packs that the server was found to lack; `complete` the spaces that had all their content when last looked
     at; `fetching` says that links are waiting to be worked off, so that nothing is wished for yet; `held` that the
     budget holds large content back, except that of hand-ins; `strong_wishes` what was asked for in the fewest bytes,
-    and `strong_settled` that what came of it has been looked at; `patient` that nobody waits for this sync.
+    and `strong_settled` that what came of it has been looked at; `held_of` the spaces of which it is to be said what is
+    held, because a part of what is missing is here; `patient` that nobody waits for this sync.
     """
 
     requests: int = 0
@@ -83,6 +85,7 @@ class Said:
     held: bool = False
     strong_wishes: frozenset[tuple[bytes, bytes]] = frozenset()
     strong_settled: bool = False
+    held_of: dict[bytes, HeldNames] = field(default_factory=dict)
     patient: bool = False
 
 
@@ -146,6 +149,7 @@ class Asking:
             live=self.wants_live and said.requests == 0,
             thin=thin,
             levels=await own_levels(agent),
+            held=tuple(Held(space, names) for space, names in said.held_of.items()),
             brief=sharing is not None and not said.whole and sharing.leaves_any(spaces),
         )
         return Asked(request, tuple(inline), tuple(offers), health, tuple(reports))

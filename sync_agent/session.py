@@ -37,6 +37,7 @@ from sync_agent.deflating import note_server_levels
 from sync_agent.heads import take_heads
 from sync_agent.health import LastSync
 from sync_agent.network.trouble import seen_in
+from sync_agent.partial_content import partly_held
 from sync_agent.peer_news import settle, unproven, unsettled
 from sync_agent.reading_key import tend_reading_keys
 from sync_agent.reconciling import Reconciled, Reconciling
@@ -78,6 +79,8 @@ class _Run:
     proven: set[bytes] = field(default_factory=set)
     answered_ms: int = 0
     brought: set[bytes] = field(default_factory=set)
+    rest_of: set[tuple[bytes, bytes]] = field(default_factory=set)
+    rest_settled: bool = False
     failure: RelaisError | None = None
 
     def note(self, failure: RelaisError | None) -> None:
@@ -206,9 +209,10 @@ class Session:
             # its links are for news; what was wished for, and finds room, is asked for again
             run.said.wishes.difference_update((wish.space, wish.stream) for wish in asked.request.want)
         else:
-            run.links += [
+            links = [
                 link for link in answer.links if self._is_worth_fetching(link, now_ms) and self._is_mine(link, asked)
             ]
+            run.links += await self._say_what_is_held(run, asked, links)
         offered = asked.packs
         run.uploads += [(upload, offered[upload.pack]) for upload in answer.uploads if upload.pack in offered]
         for page in answer.pages:
@@ -220,6 +224,30 @@ class Session:
         await self._note_proven(run, answer, left)
         await self._work_off(run)
         await self._answer_lacks(run, asked, answer)
+
+    async def _say_what_is_held(self, run: _Run, asked: Asked, links: list[Link]) -> list[Link]:
+        """The links to follow: not those of spaces of whose content a part is here, once that has not been said yet."""
+        if asked.request.held:
+            # what these links do not bring is asked for as packs
+            run.said.held_of = {}
+            run.rest_of |= {(wish.space, wish.stream) for wish in asked.request.want}
+            return links
+        if run.rest_of or not asked.request.want or asked.request.thin:
+            return links
+        run.said.held_of = await partly_held(self.agent, asked.request.want, links)
+        if run.said.held_of:
+            spaces = run.said.held_of.keys()
+            run.said.wishes = {wish for wish in run.said.wishes if wish[0] not in spaces}
+            run.again = True
+        return [link for link in links if link.space not in run.said.held_of]
+
+    async def _ask_for_the_rest(self, run: _Run) -> None:
+        """What a batch did not bring, since two pieces of content may have one name, is asked for once as packs."""
+        if run.rest_of and not run.rest_settled:
+            run.rest_settled = True
+            left = run.rest_of & {(need.space, need.stream) for need in await self.agent.missing()}
+            run.said.wishes -= left
+            run.again = run.again or bool(left)
 
     def _is_mine(self, link: Link, asked: Asked) -> bool:
         """Whether this device is to fetch content: what it wished for, and news whose content it does not leave."""
@@ -443,6 +471,7 @@ class Session:
                 run.said.wishes.clear()
             run.renewed = not progress
         await self._ask_for_less(run, fetched)
+        await self._ask_for_the_rest(run)
 
     async def _ask_for_less(self, run: _Run, fetched: Moved) -> None:
         """On a line that turned out to be thin, strong containers are asked for; what they do not bring, as packs."""

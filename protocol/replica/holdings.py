@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from protocol.chunking import stream_bytes
+from protocol.chunking import ChunkList, stream_bytes
 from protocol.errors import Code, LocalFailure, PeerFault, TooLarge
 from protocol.limits import MAX_MANIFEST_BYTES
 from protocol.manifest import ManifestEntry, decode_manifest
@@ -105,6 +105,16 @@ class Holdings:
         """Every chunk that the content consists of, or None while a list of them is missing."""
         parts = await self._parts(need)
         return None if parts is None else parts[1]
+
+    async def lists(self, need: Need) -> dict[bytes, ChunkList] | None:
+        """Every stream that the content consists of with its chunks, or None while not all of it is here."""
+        if not await self.is_complete(need):
+            return None
+        outer = await self._content.chunk_list(need.stream)
+        if outer is None:
+            return None
+        files = () if need.sealed else await self.manifest(need.stream)
+        return {need.stream: outer, **await self._content.chunk_lists(list({file.stream for file in files}))}
 
     async def packs(self, need: Need, *, beyond: Sequence[Need] = ()) -> list[PackInfo]:
         """The packs that hold this content, without those only needed for what lies in `beyond` too."""

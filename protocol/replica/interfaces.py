@@ -359,6 +359,10 @@ class ContentStore(Protocol):
         """Those of `streams` whose chunk list no stored pack of the space brought, though one of another may have."""
         ...
 
+    async def held_names(self, space: bytes, most: int) -> list[bytes]:
+        """Every chunk and stream that packs of the space brought, each once; none if they are more than `most`."""
+        ...
+
     async def packs_holding(
         self, space: bytes, chunks: Iterable[bytes], streams: Iterable[bytes] = ()
     ) -> list[PackInfo]:

@@ -418,6 +418,11 @@ class MemoryPacks:
     async def missing_streams(self, space: bytes, streams: Sequence[bytes]) -> set[bytes]:
         return {stream for stream in streams if not self.brought(space, stream)}
 
+    async def held_names(self, space: bytes, most: int) -> list[bytes]:
+        here = [pack for pack in self._packs.values() if space in pack.spaces]
+        found = {name for pack in here for name in (*pack.chunks, *pack.streams)}
+        return sorted(found) if len(found) <= most else []
+
     async def packs_holding(
         self, space: bytes, chunks: Iterable[bytes], streams: Iterable[bytes] = ()
     ) -> list[PackInfo]:

@@ -7,6 +7,7 @@ Rules:
 - small packs travel inside while they fit, the others behind links;
 - a caller that has all content of its cursor gets only what a revision does not share with its parents, as a delta if
   there is one, or a chain of them, that is smaller;
+- a caller that says what it holds of a space gets what remains of a wish in a batch, where that is clearly less;
 - whoever does not reproduce the levels of deflate that a delta needs gets packs.
 """
 
@@ -19,7 +20,8 @@ from protocol.coursework import Coursework, Item, Version, Work, in_order_of_nee
 from protocol.deflate_parameters import ALL_LEVELS, Profile
 from protocol.entry import Entry, Kind
 from protocol.limits import INLINE_PACK_BYTES, INLINE_TOTAL_BYTES, MAX_INLINE_PACKS
-from protocol.messages import Wanted
+from protocol.messages import Held, Wanted
+from protocol.replica.batches import Batches
 from protocol.replica.holdings import Holdings, Need
 from protocol.replica.interfaces import DeltaInfo, PackInfo
 from protocol.replica.replica import Replica
@@ -44,7 +46,10 @@ class Outgoing:
         *,
         thin: bool = False,
         levels: Profile = ALL_LEVELS,
+        batches: Batches | None = None,
+        held: Iterable[Held] = (),
     ) -> None:
+        """`batches` makes what a caller lacks who names what it has `held`."""
         self.inline: list[tuple[PackInfo, bytes]] = []
         self.linked: dict[tuple[bytes, bytes], PackInfo] = {}
         self._replica = replica
@@ -53,6 +58,8 @@ class Outgoing:
         self._device = device
         self._thin = thin
         self._levels = levels
+        self._batches = batches
+        self._held = {one.space: one.names for one in held}
         self._inline_bytes = 0
         self._seen: set[tuple[bytes, bytes]] = set()
         self._streams: dict[bytes, _Streams] = {}
@@ -73,12 +80,13 @@ class Outgoing:
         """The content that the caller wishes for, as far as it may have it."""
         wishes = list(dict.fromkeys(want))[:MAX_LINKS]
         if self._thin:
-            wishes = await self._add_strong(wishes)
+            partly = [wish for wish in wishes if wish.space in self._held]
+            wishes = partly + await self._add_strong([wish for wish in wishes if wish.space not in self._held])
         for wanted in wishes:
             if wanted.space in self._readable and len(self.linked) < MAX_LINKS:
                 streams = await self._streams_of(wanted.space)
                 if wanted.stream in streams.open:
-                    await self._add(Need(wanted.space, wanted.stream, sealed=False))
+                    await self._add_lacking(Need(wanted.space, wanted.stream, sealed=False))
                 elif wanted.stream in streams.authors and self._may_fetch(streams, wanted):
                     await self._add(Need(wanted.space, wanted.stream, sealed=True))
 
@@ -185,6 +193,15 @@ class Outgoing:
         if found is None:
             found = self._streams[space] = _Streams((await self._replica.view(space)).coursework)
         return found
+
+    async def _add_lacking(self, need: Need) -> None:
+        """What the caller does not hold of some content, as a batch where that is clearly less than packs."""
+        held = self._held.get(need.space)
+        packs = await self._holdings.packs(need)
+        batch = []
+        if held is not None and self._batches is not None:
+            batch = await self._batches.lacking(need, held, _total(packs))
+        await self._put(sorted(batch or packs, key=lambda pack: pack.size))
 
     async def _add(self, need: Need) -> None:
         await self._put(sorted(await self._holdings.packs(need), key=lambda pack: pack.size))

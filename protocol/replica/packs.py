@@ -215,6 +215,9 @@ class PackFolder:
     async def missing_streams(self, space: bytes, streams: Sequence[bytes]) -> set[bytes]:
         return set(streams) - await self._index.held_streams(space, streams)
 
+    async def held_names(self, space: bytes, most: int) -> list[bytes]:
+        return await self._index.held_names(space, most)
+
     async def packs_holding(
         self, space: bytes, chunks: Iterable[bytes], streams: Iterable[bytes] = ()
     ) -> list[PackInfo]:

@@ -45,6 +45,7 @@ from protocol.messages import (
 )
 from protocol.reconcile import fingerprint_of, respond
 from protocol.register import Register, RegisterKind, parse_register
+from protocol.replica.batches import Batches
 from protocol.replica.holdings import Holdings, Need
 from protocol.replica.interfaces import PackInfo, RegisterRow
 from protocol.replica.listeners import Listener, Listeners
@@ -145,6 +146,7 @@ class Responder:
         self._entropy = entropy
         self.pen = asyncio.Lock()
         """Held while something is written as the station, and while another takes its place."""
+        self._batches = Batches(replica.content, holdings)
         self._receipting = asyncio.Lock()
         # in the others a hand-in may have become durable just before the power went, and its receipt not
         self._receipted: set[bytes] = set()
@@ -234,7 +236,14 @@ class Responder:
             cursors if ours else cursors.unrecognised(), readable, pushed, brief=request.brief
         )
         content = Outgoing(
-            self.replica, self.holdings, readable, opened.device, thin=request.thin, levels=request.levels
+            self.replica,
+            self.holdings,
+            readable,
+            opened.device,
+            thin=request.thin,
+            levels=request.levels,
+            batches=self._batches,
+            held=request.held,
         )
         for page in () if request.brief else pages:
             space = page.checkpoint.space

@@ -164,6 +164,18 @@ class ContentIndex:
                   WHERE space = {_SPACE} AND id IN ({{keys}})"""  # noqa: S608
         return await self._database.run(lambda connection: _column(connection, sql, streams, space))
 
+    async def held_names(self, space: bytes, most: int) -> list[bytes]:
+        """See `ContentStore`."""
+        sql = f"""SELECT hash FROM chunk JOIN pack_space USING (pack) WHERE space = {_SPACE}
+                  UNION SELECT id FROM stream JOIN pack_space USING (pack) WHERE space = {_SPACE}
+                  LIMIT ?"""  # noqa: S608
+
+        def work(connection: sqlite3.Connection) -> list[bytes]:
+            return [row[0] for row in connection.execute(sql, (space, space, most + 1))]
+
+        found = await self._database.run(work)
+        return found if len(found) <= most else []
+
     async def holders(
         self, space: bytes, chunks: Sequence[bytes], streams: Sequence[bytes]
     ) -> dict[PackInfo, set[bytes]]:

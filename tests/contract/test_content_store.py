@@ -380,6 +380,15 @@ async def test_a_list_that_only_another_space_brought_is_missing_in_this_one(con
 # --- what the server holds --------------------------------------------------------------------------------------------
 
 
+async def test_what_a_space_holds_is_named_unless_it_is_too_much(content: ContentStore) -> None:
+    await publish(content, [noise(200_000, 1), b""])
+    await publish(content, [noise(50_000, 2)], OTHER_SPACE)
+    chunks = [chunk_ref(chunk).hash for chunk in cut(noise(200_000, 1))]
+    streams = [stream_id(chunk_list(cut(data))) for data in (noise(200_000, 1), b"")]
+    assert sorted(await content.held_names(SPACE, 100)) == sorted([*chunks, *streams])
+    assert await content.held_names(SPACE, len(chunks) + 1) == []
+
+
 async def test_packs_wait_to_be_sent_smallest_first(content: ContentStore) -> None:
     large = await publish(content, [noise(50_000)], unsent=True)
     small = await publish(content, [noise(500, 2)], unsent=True)

@@ -28,6 +28,7 @@ _READS: Final = frozenset(
         *("present", "get", "position", "chain_at", "page", "scan", "scan_kinds", "authored", "times", "spaces"),
         *("unsent", "unsent_totals", "held", "mark", "marks", "registers", "verify", "close", "part_size", "pack"),
         *("read_pack", "chunk_list", "chunk_lists", "known_streams", "missing_chunks", "missing_streams"),
+        "held_names",
         *("packs_holding", "unsent_packs", "totals", "free_bytes", "deltas", "unsent_deltas", "chunk", "stream"),
         *("abort",),
     )
