@@ -26,6 +26,7 @@ MAX_TEXT_CHARS: Final = 16_000
 MAX_SPACES_PER_INVITE: Final = 64
 MAX_READERS_PER_HAND_IN: Final = 50
 MAX_RULED_ENTRIES: Final = 1_024
+MAX_REVOKED_HEADS: Final = 1_024
 MAX_ROTATION_HEADS: Final = 128  # few: every rotation is in the chain that a server's TLS certificate holds
 
 # keys of spaces

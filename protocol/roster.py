@@ -10,8 +10,8 @@ Rules:
 - of a cut key only the named heads and their ancestors stay; several cuts intersect; the rest is held back, never
   dropped, until a human of at least the revocation's rank accepts it;
 - a grant that is held back gives no right to read, and what was written under it is held back with it;
-- a device that was let go comes back by a grant that names the revocations in `parents`, written by at least their
-  rank: what it writes under that grant counts, and its earlier grants are held back.
+- a device that was let go comes back by a grant that names the revocations in `parents`, itself or through earlier
+  grants, written by at least their rank: what it writes under that grant counts, and its earlier grants are held back.
 
 docs/protocol.md, "Roster".
 """
@@ -68,6 +68,8 @@ class Roster:
     phrases: Mapping[bytes, PhraseKey] = field(default_factory=dict)
     aliases: Mapping[bytes, bytes] = field(default_factory=dict)
     """Who was added twice → who they are."""
+    revocations: Mapping[bytes, bytes] = field(default_factory=dict)
+    """The entries that cut a key off here and are in force, those that were overcome included → the key."""
 
     def who(self, person: bytes) -> bytes:
         """The one id under which a person is listed."""
@@ -94,7 +96,7 @@ def fold_roster(space: bytes, own: Sequence[Entry], above: Sequence[Entry], door
     """The roster of `space` from its `own` entries and those of the spaces `above` it."""
     line = door.lineage(space)
     authorities = [authority for member in line for authority in door.authorities_in(member)]
-    held, cut = _cuts([*above, *own], authorities, door)
+    held, cut, revocations = _cuts([*above, *own], authorities, door)
     accepted, refused = _ruled([*above, *own], held, door)
     held_back = frozenset(held) - accepted
     roster = Roster(
@@ -106,6 +108,7 @@ def fold_roster(space: bytes, own: Sequence[Entry], above: Sequence[Entry], door
         held_back=held_back,
         refused=frozenset(refused),
         erased=frozenset(_erased([*above, *own], held_back)),
+        revocations=revocations,
     )
     kept = [entry for entry in own if entry.header.kind in _NAMES and not roster.hides(entry)]
     spent = _spent(kept, door, cut)
@@ -236,14 +239,14 @@ class _Cut:
 
 def _cuts(
     entries: Sequence[Entry], authorities: Iterable[Authority], door: Door
-) -> tuple[Mapping[bytes, int], frozenset[bytes]]:
-    """What is held back, each with the rank of the revocation that does so, and which keys are cut.
+) -> tuple[Mapping[bytes, int], frozenset[bytes], Mapping[bytes, bytes]]:
+    """What is held back, each with the rank of the revocation that does so; which keys are cut; by which revocations.
 
     Highest ranks first: only a higher rank can undo a revocation.
     """
     cuts = sorted((*_rotations(entries, door), *_revocations(entries, door)), key=lambda cut: cut.rank, reverse=True)
     if not cuts:
-        return {}, frozenset()
+        return {}, frozenset(), {}
     by_author: defaultdict[bytes, dict[bytes, Entry]] = defaultdict(dict)
     under: defaultdict[bytes | None, list[bytes]] = defaultdict(list)
     for entry in entries:
@@ -260,13 +263,16 @@ def _cuts(
         held[false] = _ABOVE_ROOTS
         _spread(under.get(false, ()), under, held, _ABOVE_ROOTS)
     back: dict[bytes, set[bytes]] = {}
+    in_force: dict[bytes, bytes] = {}
+    named = {key: _named_by(grants[key]) for key in {cut.key for cut in cuts}}
     for cut in cuts:
         if cut.entry in held or cut.rank <= ranks.get(cut.key, 0):
             continue
+        in_force[cut.entry] = cut.key
         returning = {
             grant.id
             for grant in grants[cut.key]
-            if cut.entry in grant.header.parents and door.rank_of(grant.header) >= cut.rank
+            if cut.entry in named[cut.key][grant.id] and door.rank_of(grant.header) >= cut.rank
         }
         back[cut.key] = back.get(cut.key, returning) & returning
         written = by_author[cut.key]
@@ -275,7 +281,23 @@ def _cuts(
         _spread((one for one in beyond if written[one].header.grant not in returning), under, held, cut.rank)
     returned = {key for key, returning in back.items() if returning - held.keys()}
     held.update((grant.id, 0) for key in returned for grant in grants[key] if grant.id not in back[key])
-    return held, frozenset(back.keys() - returned)
+    return held, frozenset(back.keys() - returned), in_force
+
+
+def _named_by(grants: Iterable[Entry]) -> dict[bytes, set[bytes]]:
+    """What each grant of a key names, by itself and through the earlier ones that it names."""
+    known = {grant.id: grant.header.parents for grant in grants}
+    found = {}
+    for grant in known:
+        named: set[bytes] = set()
+        pending = [grant]
+        while pending:
+            for name in known.get(pending.pop(), ()):
+                if name not in named:
+                    named.add(name)
+                    pending.append(name)
+        found[grant] = named
+    return found
 
 
 def _ruled(entries: Iterable[Entry], held: Mapping[bytes, int], door: Door) -> tuple[set[bytes], set[bytes]]:

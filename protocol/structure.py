@@ -14,14 +14,12 @@ from protocol.entry import ID_BYTES, PERSON_BYTES, Entry
 from protocol.errors import Code, PeerFault
 from protocol.fields import Fields, compact
 from protocol.identity import school_id
-from protocol.limits import MAX_NAME_CHARS, MAX_PREV, MAX_RULED_ENTRIES, MAX_SPACES_PER_INVITE
+from protocol.limits import MAX_NAME_CHARS, MAX_REVOKED_HEADS, MAX_RULED_ENTRIES, MAX_SPACES_PER_INVITE
 from protocol.roles import PersonRole, Role
 
 GENERATION_BYTES = 8
 _MAX_ROLE_CHARS = 16
 _UAI_CHARS = 16
-MAX_HEADS = MAX_PREV * 64
-"""How many heads a revocation names at most."""
 
 
 def _role(fields: Fields, key: str = "role") -> Role:
@@ -283,7 +281,7 @@ class Revocation:
     def parse(cls, payload: bytes) -> Self:
         """From an entry's payload."""
         fields = Fields.of_payload(payload, "a revocation")
-        return cls(fields.octets("key", ID_BYTES), fields.all_octets("heads", ID_BYTES, MAX_HEADS))
+        return cls(fields.octets("key", ID_BYTES), fields.all_octets("heads", ID_BYTES, MAX_REVOKED_HEADS))
 
     def encode(self) -> bytes:
         """To an entry's payload."""

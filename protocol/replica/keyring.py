@@ -144,10 +144,12 @@ class Keyring:
 
 
 async def cuts_of(replica: Replica, space: bytes) -> bytes | None:
-    """What a key of this space made now would say of the revocations in it, above it and below it."""
+    """What a key of this space made now would say of the revocations in force in it, above it and below it."""
     near = {*replica.door.lineage(space), *replica.door.below(space)}
     revocations = await replica.store.scan_kinds([Kind.REVOKE, Kind.ROOT_ROTATION])
-    return cuts_digest(entry.id for entry in revocations if entry.header.space in near)
+    places = near & {entry.header.space for entry in revocations}
+    in_force = {name for place in places for name in (await replica.view(place)).roster.revocations}
+    return cuts_digest(entry.id for entry in revocations if entry.header.space in near and entry.id in in_force)
 
 
 def _unwrapped(sealed: bytes, recipient: AgreementKey, space: bytes, commitment: bytes) -> SpaceSecret | None:

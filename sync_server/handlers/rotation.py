@@ -21,10 +21,11 @@ from protocol.identity import SEED_BYTES
 from protocol.kit import Kit
 from protocol.limits import MAX_ROTATION_HEADS
 from protocol.messages import encode_chain
+from protocol.replica.office.heads import heads_of
 from protocol.replica.replica import Draft, Tips
 from protocol.roles import Role
 from protocol.root_rotation import RootRotation
-from protocol.structure import MAX_HEADS, Certificate, RecoveryKey, Revocation
+from protocol.structure import Certificate, RecoveryKey, Revocation
 from sync_server.app import Server
 from sync_server.data_folder import NEXT_KEYS_FILE
 from sync_server.handlers.as_root import check_kit, write_as_root
@@ -43,11 +44,7 @@ async def rotate_server(server: Server, kit: Kit) -> bytes:
     async def succession(tips: Tips) -> list[Draft]:
         drafts = [Draft(territory, Kind.CERTIFICATE, None, certificate)]
         for old in await _servers(server):
-            heads = [tip for space in server.replica.door.spaces() for tip in await tips(space, old)]
-            if len(heads) > MAX_HEADS:
-                raise BadInput(
-                    Code.USAGE, f"this version can rotate the key of a server with at most {MAX_HEADS} spaces in use"
-                )
+            heads = await heads_of(old, server.replica.door.spaces(), tips, server.store)
             drafts.append(Draft(territory, Kind.REVOKE, None, Revocation(old, tuple(heads)).encode()))
         return drafts
 

@@ -15,11 +15,12 @@ from protocol.entry import Kind, compose
 from protocol.errors import BadInput, Code, Refused, RelaisError
 from protocol.identity import DeviceKeys, school_id
 from protocol.invitation import Invitation
+from protocol.limits import MAX_PARENTS, MAX_REVOKED_HEADS
 from protocol.messages import SyncRequest
 from protocol.register import Health, RegisterKind, compose_register
 from protocol.replica.replica import Draft
 from protocol.roles import Role
-from protocol.structure import Grant, Invite, Successor
+from protocol.structure import Grant, Invite, Revocation, Successor
 from protocol.work import ContentRef, HandIn
 from sync_server.app import opened
 from tests.harness.server_in_process import Member, Office, office
@@ -412,6 +413,54 @@ async def test_revoking_keeps_what_the_device_had_brought_and_holds_back_what_tu
     entries = await counts(desk)
     await desk.do("revoke", device=member.id)
     assert await counts(desk) == entries, "it has been cut off already"
+
+
+async def test_a_device_comes_back_however_often_it_was_let_go(desk: Office) -> None:
+    member, space = await desk.enrol(await desk.invite("machine")), bytes.fromhex(desk.space)
+    for _ in range(MAX_PARENTS + 2):
+        await desk.do("ungrant", device=member.id, space=[desk.space])
+        await desk.do("grant", device=member.id, space=[desk.space])
+    assert desk.space in await member.spaces()
+    # somebody who was let go says so over and over: that counts for nothing, and keeps nobody out
+    head = await desk.enrol(await desk.invite("head", "0180001D"))
+    await desk.do("revoke", device=head.id)
+    draft = Draft(space, Kind.REVOKE, head.grants[0].id, Revocation(member.keys.signing.public, ()).encode())
+    await desk.server.replica.write(
+        [draft] * (2 * MAX_PARENTS), author=head.keys.signing, now_ms=desk.clock(), entropy=os.urandom
+    )
+    await desk.do("ungrant", device=member.id, space=[desk.space])
+    entries = await counts(desk)
+    await desk.do("grant", device=member.id, space=[desk.space])
+    assert desk.space in await member.spaces()
+    assert sum((await counts(desk)).values()) - sum(entries.values()) < 10
+
+
+async def test_a_device_with_more_heads_than_a_revocation_names_is_cut_off_too(desk: Office) -> None:
+    member, space = await desk.enrol(await desk.invite("machine")), bytes.fromhex(desk.space)
+    pupil = await desk.add_person("Léa", "pupil")
+    await hand_in(desk, member, pupil, bytes(32))
+    first = await hand_in(desk, member, pupil, bytes(32))
+    (kept,) = (await desk.server.store.get([bytes.fromhex(first)])).values()
+    forks = [
+        compose(
+            author=member.keys.signing,
+            space=space,
+            kind=Kind.HAND_IN,
+            grant=member.grants[0].id,
+            at=kept.header.at + number + 1,
+            payload=kept.payload or b"",
+            salt=os.urandom(16),
+            subject=bytes.fromhex(pupil),
+            target=bytes(32),
+        )
+        for number in range(MAX_REVOKED_HEADS + 1)
+    ]
+    await desk.server.replica.admit(forks, source=b"x", now_ms=desk.clock())
+    await desk.do("revoke", device=member.id)
+    assert await member.spaces() == set()
+    roster = (await desk.server.replica.view(space)).roster
+    assert bytes.fromhex(first) not in roster.held_back, "what most leads to stays"
+    assert len(roster.held_back) == 2, "and what has no room among the heads waits for somebody"
 
 
 async def clone_of(desk: Office, member: Member) -> str:

@@ -14,7 +14,9 @@ from protocol.errors import PeerFault
 from protocol.identity import AgreementKey
 from protocol.kit import Kit, parse_kit
 from protocol.replica.keyring import Keyring
+from protocol.replica.replica import Draft
 from protocol.space_keys import SpaceWraps, unwrap
+from protocol.structure import Revocation
 from tests.harness.server_in_process import Member, Office, office
 
 
@@ -81,6 +83,18 @@ async def test_who_comes_back_opens_the_key_in_force(here: Office) -> None:
     assert (await opens(here, member.keys.agreement))[0] is False
     await here.do("grant", device=member.id, person=None, space=[here.space])
     assert await opens(here, member.keys.agreement) == [True, True, True]
+
+
+async def test_revocations_that_count_for_nothing_make_no_new_keys(here: Office) -> None:
+    head = await here.enrol(await here.invite("head", "0180001D"))
+    await here.do("revoke", device=head.id)
+    await here.server.space_keeper.tend_grown()
+    epochs = [(await ring(here, head.keys.agreement).keys(space)).current for space in line(here)]
+    for victim in (os.urandom(32), here.server.keys.signing.public):
+        draft = Draft(line(here)[1], Kind.REVOKE, head.grants[0].id, Revocation(victim, ()).encode())
+        await here.server.replica.write([draft], author=head.keys.signing, now_ms=here.clock(), entropy=os.urandom)
+    assert await here.server.space_keeper.tend_grown() == 0
+    assert [(await ring(here, head.keys.agreement).keys(space)).current for space in line(here)] == epochs
 
 
 async def test_nothing_is_written_when_nothing_is_due(here: Office) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from protocol.coursework import Coursework, HandInState, fold_coursework, live_content, sealed_content
 from protocol.entry import Entry, Kind
+from protocol.limits import MAX_PARENTS
 from protocol.rights import Door
 from protocol.roles import PersonRole, Role
 from protocol.roster import Roster, fold_roster
@@ -389,6 +390,28 @@ def test_a_grant_that_does_not_name_every_revocation_lets_nobody_back(room: Clas
     assert not room.folds()[0].may_read(room.teacher.key.public)
     let_back(room, room.teacher, second, first)
     assert room.folds()[0].may_read(room.teacher.key.public)
+
+
+def test_more_revocations_than_one_grant_can_name_are_overcome_by_a_line_of_grants(room: ClassRoom) -> None:
+    kept = room.revision("gardé")
+    cuts = [revoke(room, room.world.server, room.teacher, kept) for _ in range(MAX_PARENTS + 2)]
+    first = let_back(room, room.teacher, *cuts[:MAX_PARENTS])
+    assert not room.folds()[0].may_read(room.teacher.key.public)
+    last = let_back(room, room.teacher, first, *cuts[MAX_PARENTS:])
+    roster, _ = room.folds()
+    assert roster.may_read(room.teacher.key.public)
+    assert first.id in roster.held_back
+    assert [grant.grant for grant in roster.authorities if grant.key == room.teacher.key.public] == [last.id]
+
+
+def test_of_revocations_those_in_force_are_told_from_those_that_count_for_nothing(room: ClassRoom) -> None:
+    admin = room.world.enrol(Role.ADMIN, room.world.school)
+    cut = revoke(room, room.world.server, room.teacher, room.revision("gardé"))
+    upwards = revoke(room, admin, room.world.server)
+    gone = revoke(room, room.world.server, admin)
+    late = revoke(room, admin, room.machine)
+    assert room.folds()[0].revocations == {cut.id: room.teacher.key.public, gone.id: admin.key.public}
+    assert not {upwards.id, late.id} & room.folds()[0].revocations.keys()
 
 
 def test_a_lower_rank_than_the_revocations_lets_nobody_back(room: ClassRoom) -> None:

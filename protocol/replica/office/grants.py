@@ -17,10 +17,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 
-from protocol.entry import Entry, Kind
-from protocol.errors import BadInput, Code, PeerFault
+from protocol.entry import Kind
+from protocol.errors import BadInput, Code
 from protocol.limits import MAX_PARENTS
 from protocol.replica.office.bureau import Office
+from protocol.replica.office.heads import heads_of
 from protocol.replica.office.people import list_draft, listings
 from protocol.replica.replica import Draft
 from protocol.rights import DEVICES, Authority
@@ -191,9 +192,18 @@ async def _grant_drafts(office: Office, like: Authority, spaces: Iterable[bytes]
         if any(grant.predecessor is None for grant in held) and roster.may_read(like.key):
             continue
         given = Grant(like.key, like.agreement, like.tls_sha256, like.role, like.person, like.invite, like.until_ms)
-        overcome = await _revocations(office, like.key, space)
-        drafts.append(Draft(space, Kind.GRANT, None, given.encode(), parents=tuple(overcome)))
+        draft = Draft(space, Kind.GRANT, None, given.encode())
+        drafts.append(await _overcoming(office, draft, await _revocations(office, like.key, space)))
     return drafts
+
+
+async def _overcoming(office: Office, grant: Draft, revocations: Sequence[bytes]) -> Draft:
+    """A grant that names all of them: what one entry has no room for, earlier ones name, which give nothing alone."""
+    names = list(revocations)
+    while len(names) > MAX_PARENTS:
+        (earlier,) = await office.say([replace(grant, parents=tuple(names[:MAX_PARENTS]))])
+        names = [earlier.id, *names[MAX_PARENTS:]]
+    return replace(grant, parents=tuple(names))
 
 
 async def _cut_drafts(office: Office, device: bytes, spaces: Collection[bytes]) -> list[Draft]:
@@ -201,31 +211,18 @@ async def _cut_drafts(office: Office, device: bytes, spaces: Collection[bytes]) 
     for space in spaces:
         if device in (await office.replica.view(space)).roster.cut:
             continue
-        heads = [tip for below in _below(office, space) for tip in await office.replica.tips(below, device)]
+        heads = await heads_of(device, _below(office, space), office.replica.tips, office.replica.store)
         drafts.append(Draft(space, Kind.REVOKE, None, Revocation(device, tuple(heads)).encode()))
     return drafts
 
 
 async def _revocations(office: Office, device: bytes, space: bytes) -> list[bytes]:
-    """The revocations that keep a device out of a space."""
-    near = {*office.replica.door.lineage(space), *_below(office, space)}
-    found = [
-        entry.id
-        for entry in await office.replica.store.scan_kinds([Kind.REVOKE])
-        if entry.header.space in near and _key_cut_by(entry) == device
-    ]
-    if len(found) > MAX_PARENTS:
-        raise BadInput(
-            Code.REVOKED, "this device has been let go and taken back too often; enrol it again with new keys"
-        )
-    return found
-
-
-def _key_cut_by(entry: Entry) -> bytes | None:
-    try:
-        return Revocation.parse(entry.payload or b"").key
-    except PeerFault:
-        return None
+    """The revocations in force that keep a device out of a space, or would without the grants that overcome them."""
+    found: dict[bytes, None] = {}
+    for near in dict.fromkeys((*office.replica.door.lineage(space), *_below(office, space))):
+        cuts = (await office.replica.view(near)).roster.revocations
+        found.update({name: None for name, key in cuts.items() if key == device})
+    return list(found)
 
 
 def _below(office: Office, space: bytes) -> list[bytes]:

@@ -1,0 +1,29 @@
+"""The heads that a revocation names: what a key had said by then stays (docs/protocol.md, "Roster").
+
+A revocation that names too many counts for nothing. Whoever has the key can write on from nothing over and over, so
+that it has more heads than there is room for: it must be cut off all the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import chain, islice, zip_longest
+
+from protocol.ancestry import ancestors
+from protocol.limits import MAX_REVOKED_HEADS
+from protocol.replica.interfaces import EntryStore
+from protocol.replica.replica import Tips
+
+
+async def heads_of(key: bytes, spaces: Iterable[bytes], tips: Tips, store: EntryStore) -> list[bytes]:
+    """The latest entries of a key in `spaces`; if there is not room for all, of each space first what most leads to.
+
+    What leads to none of them is held back, and waits for somebody.
+    """
+    found = {space: await tips(space, key) for space in spaces}
+    if sum(map(len, found.values())) > MAX_REVOKED_HEADS:
+        for space, heads in found.items():
+            written = {entry.id: entry for entry in await store.authored(space, key)}
+            heads.sort(key=lambda head: len(ancestors([head], written)), reverse=True)
+    by_weight = chain.from_iterable(zip_longest(*found.values()))
+    return list(islice((head for head in by_weight if head is not None), MAX_REVOKED_HEADS))
