@@ -18,7 +18,6 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple, TypeAlias
 
 from blake3 import blake3
-from pyfastcdc import FastCDC
 
 from protocol.errors import Code, PeerFault, TooLarge
 from protocol.limits import AVG_CHUNK_BYTES, MAX_CHUNK_BYTES, MAX_STREAM_BYTES, MIN_CHUNK_BYTES
@@ -53,6 +52,8 @@ class Cutter:
     __slots__ = ("_pending", "_pending_bytes", "_rules")
 
     def __init__(self) -> None:
+        from pyfastcdc import FastCDC  # noqa: PLC0415 — who reads never cuts
+
         # One per cutter: the library does not promise that threads may share it.
         self._rules = FastCDC(
             AVG_CHUNK_BYTES,

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import json
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Self
@@ -96,7 +95,6 @@ TREE_FILES_MARKS: Final = "coursework-files/"
 TREE_TROUBLE_MARK: Final = "coursework-trouble"
 """→ code and sentence, parted by a line feed: why DIR/coursework could not be kept in step the last time."""
 
-_THREADS: Final = 3
 _DAY_MS: Final = 24 * 3600 * 1000
 KEEPS_REPORTS: Final = frozenset({Role.TEACHER, Role.HEAD, Role.RELAY})
 """Whose devices pass on how others are."""
@@ -495,13 +493,4 @@ def _no_problem() -> tuple[Code, str, str] | None:
 
 
 def _nothing() -> None:
-    """Nobody waits for changes, and nothing is to be prepared."""
-
-
-def use_few_threads(prepare: Callable[[], None] = _nothing) -> None:
-    """Let the running loop do its blocking work in few threads: the C library keeps memory for each that ever ran.
-
-    Each calls `prepare` when it begins. Measured while 1 GiB is handed in: 117 MB at the usual six, 95 MB at three.
-    """
-    pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="relais", initializer=prepare)
-    asyncio.get_running_loop().set_default_executor(pool)
+    """Nobody waits for changes."""

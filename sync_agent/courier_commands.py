@@ -8,12 +8,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final, cast
+from typing import cast
 
 from protocol.errors import Code, LocalFailure, Refused
 from protocol.replica.console import Notices, tell
 from protocol.replica.operation import JSON, Incoming, Outgoing, Params
 from sync_agent.app import Agent
+from sync_agent.command_names import COURIER_EXPORT, COURIER_IMPORT, COURIER_SURVEY
 from sync_agent.courier_disk import BundlesIn, BundlesOut, CardsIn, CourierDisk
 from sync_agent.courier_export import write_bundles
 from sync_agent.courier_import import take_bundles
@@ -23,16 +24,12 @@ from sync_agent.measures import check_open
 Run = Callable[[str, Params, Incoming, Outgoing], Awaitable[JSON]]
 """Has the owner of the store run an operation."""
 
-EXPORT: Final = "courier-export"
-SURVEY: Final = "courier-survey"
-IMPORT: Final = "courier-import"
-
 
 # --- where the store is -----------------------------------------------------------------------------------------------
 
 
 async def export_here(agent: Agent, incoming: Incoming, outgoing: Outgoing) -> JSON:
-    """The operation `EXPORT`: cards in, bundles out."""
+    """The operation `courier-export`: cards in, bundles out."""
     await check_open(agent)
     written = await write_bundles(agent, incoming, outgoing)
     return {
@@ -44,7 +41,7 @@ async def export_here(agent: Agent, incoming: Incoming, outgoing: Outgoing) -> J
 
 
 async def survey_here(agent: Agent, incoming: Incoming) -> JSON:
-    """The operation `SURVEY`: cards in, the names of the bundles that bring news out."""
+    """The operation `courier-survey`: cards in, the names of the bundles that bring news out."""
     await check_open(agent)
     found = await survey(agent, incoming)
     keeps = await keeps_reports(agent)
@@ -63,7 +60,7 @@ async def survey_here(agent: Agent, incoming: Incoming) -> JSON:
 
 
 async def import_here(agent: Agent, incoming: Incoming) -> JSON:
-    """The operation `IMPORT`: bundles in."""
+    """The operation `courier-import`: bundles in."""
     await check_open(agent)
     taken = await take_bundles(agent, incoming)
     return {
@@ -85,7 +82,7 @@ async def export_to(folder: Path, territory: bytes, run: Run, say: Callable[[str
     await asyncio.to_thread(disk.make)
     whole = [found for found in await asyncio.to_thread(disk.bundles) if found.whole]
     async with BundlesOut(disk) as out:
-        result = _read(await run(EXPORT, {}, CardsIn(disk, whole), out))
+        result = _read(await run(COURIER_EXPORT, {}, CardsIn(disk, whole), out))
         await out.settle()
     await asyncio.to_thread(disk.remove, _names(result, "replaced"))
     if _names(result, "keyless") and not result["entries"] and not whole:
@@ -107,12 +104,12 @@ async def import_from(folder: Path, territory: bytes, run: Run, say: Callable[[s
     bundles = await asyncio.to_thread(disk.bundles)
     whole = {found.name: found for found in bundles if found.whole}
     damaged = [found.name for found in bundles if not found.whole]
-    seen = _read(await run(SURVEY, {}, CardsIn(disk, list(whole.values())), Notices()))
+    seen = _read(await run(COURIER_SURVEY, {}, CardsIn(disk, list(whole.values())), Notices()))
     damaged += _names(seen, "damaged")
     result: Mapping[str, JSON] = {"entries": 0, "bytes": 0, "damaged": []}
     wanted = [whole[name] for name in _names(seen, "wanted") if name in whole]
     if wanted:
-        result = _read(await run(IMPORT, {}, BundlesIn(disk, wanted), Notices()))
+        result = _read(await run(COURIER_IMPORT, {}, BundlesIn(disk, wanted), Notices()))
         damaged += _names(result, "damaged")
     await asyncio.to_thread(disk.set_aside, damaged)
     locked = len(_names(seen, "locked"))

@@ -24,7 +24,7 @@ from protocol.lives import NONCE_BYTES, Life
 from protocol.replica import parameters as given
 from protocol.replica.background import background
 from protocol.replica.control import serve_control
-from protocol.replica.native_memory import keep_little
+from protocol.replica.native_memory import giving_back, keep_little
 from protocol.replica.operation import JSON, Incoming, Operation, Outgoing, Params, Table
 from protocol.replica.ownership import Ownership
 from protocol.replica.replica import Entropy
@@ -32,13 +32,13 @@ from protocol.replica.service.logs import say as say_to
 from protocol.replica.service.notify import Notifier
 from protocol.replica.service.priority import step_aside
 from protocol.replica.sole_runner import RUNNING, own, running_already
-from sync_agent import courier_commands
 from sync_agent.addresses import Address
-from sync_agent.app import Agent, use_few_threads
+from sync_agent.app import Agent
 from sync_agent.binding import Hardware
+from sync_agent.command_names import COURIER_IMPORT
 from sync_agent.config import RunConfig
-from sync_agent.enrollment import finish
 from sync_agent.erasing import destroying
+from sync_agent.few_threads import use_few_threads
 from sync_agent.folders import Folders
 from sync_agent.hardware import hardware
 from sync_agent.hearing import listening
@@ -163,6 +163,8 @@ def enroll_operation(agent: Agent, sync: Callable[[], Awaitable[SyncResult]]) ->
 
     async def operate(params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
         del incoming, outgoing
+        from sync_agent.enrollment import finish  # noqa: PLC0415 — loaded only when needed
+
         enrolled = await finish(
             agent, given.text_or_none(params, "server") or agent.enrolment.server_url, given.text(params, "code"), sync
         )
@@ -194,7 +196,9 @@ def import_operation(agent: Agent) -> Operation:
 
     async def operate(params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
         del params, outgoing
-        return await courier_commands.import_here(agent, incoming)
+        from sync_agent.courier_commands import import_here  # noqa: PLC0415 — loaded only when needed
+
+        return await import_here(agent, incoming)
 
     return operate
 
@@ -273,7 +277,7 @@ async def _serve(
                 ),
                 "enroll": enroll_operation(agent, scheduler.sync_now),
                 RUNNING: running_already("an agent"),
-                courier_commands.IMPORT: _watched(import_operation(agent), scheduler),
+                COURIER_IMPORT: _watched(import_operation(agent), scheduler),
             }
             async with serve_control(table, owner, grace_s=GRACE_S), _portal(agent, table, config, scheduler):
                 if agent.rebuilt is not None:
@@ -287,6 +291,7 @@ async def _serve(
                     listening(session, transport, scheduler),
                     _watching(agent, scheduler),
                     background(heeding.run()),
+                    background(giving_back()),
                     destroying(agent),
                     ending_stays(agent),
                     _sticks(agent, table, config),

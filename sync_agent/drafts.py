@@ -23,7 +23,6 @@ from protocol.limits import MAX_FILE_BYTES, MAX_FILES_PER_REVISION, MAX_SEALED_M
 from protocol.replica.operation import Complete, FileData, FileEnd, FileEvent, FileStart, Incoming
 from protocol.sealing import CONTENT_KEY_BYTES, SealedFile, SealReader, SealWriter
 from sync_agent.app import Agent
-from sync_agent.handing_in import sealed_chunks
 
 DRAFT_MARKS: Final = "draft/"
 """+ person in hex / item in hex → canonical {key, name, at, files}."""
@@ -95,6 +94,8 @@ class Drafts:
         _BEING_WRITTEN.add(made.name)
         try:
             writer = SealWriter(made.key, [SealedFile(path, size) for path, size in files])
+            from sync_agent.handing_in import sealed_chunks  # noqa: PLC0415 — only who keeps a draft seals
+
             await self._write(place, sealed_chunks(writer, files, incoming))
         except BaseException:
             await asyncio.to_thread(place.unlink, missing_ok=True)

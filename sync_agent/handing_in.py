@@ -41,7 +41,6 @@ from protocol.sealing import CONTENT_KEY_BYTES, SealedFile, SealReader, SealWrit
 from protocol.work import MAX_MARK_CHARS, ContentRef, Feedback, HandIn, ItemKind, Receipt
 from sync_agent.app import CARRIED_MARKS, FORGETS_MARKS, REFUSED_MARKS, Agent
 from sync_agent.copies import lasting_state
-from sync_agent.publisher import check_text, store_files
 from sync_agent.reading import Manifests, files_json, find_item, find_work, read_checked
 from sync_agent.reading_key import open_given_keys, reading_keys
 from sync_agent.wraps import Kept, mark_of, readers_of
@@ -271,6 +270,8 @@ async def give_feedback(
     """
     work = await find_work(agent, wanted)
     authority = await agent.right(work.space, Kind.FEEDBACK)
+    from sync_agent.publisher import check_text, store_files  # noqa: PLC0415 — whoever reads does without
+
     check_text(words, "text", MAX_TEXT_CHARS)
     check_text(mark or "", "mark", MAX_MARK_CHARS)
     content = await store_files(agent, work.space, incoming)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import platform
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from importlib.metadata import PackageNotFoundError, version
 from typing import Final, Self
 
 from protocol import canonical
@@ -19,6 +18,7 @@ from protocol.errors import Code, PeerFault
 from protocol.fields import Fields
 from protocol.limits import MAX_NAME_CHARS, MAX_SEEN_CHARS
 from protocol.register import Health, RegisterKind, compose_register
+from protocol.replica.console import installed_version
 from protocol.replica.interfaces import EntryStore, RegisterRow
 from sync_agent.app import HEALTH_MARK, LAST_SYNC_MARK, Agent
 from sync_agent.network.trouble import Seen, seen_as
@@ -44,7 +44,7 @@ async def health_of(
     """The report as it stands: what is not sent yet, the trouble of the last attempt, room on the disk, the clock."""
     return Health(
         name=agent.enrolment.device_name[:MAX_NAME_CHARS],
-        version=program_version(),
+        version=installed_version(),
         system=operating_system(),
         trouble=None if trouble is None else trouble.value,
         backlog_entries=backlog_entries,
@@ -73,15 +73,6 @@ async def last_health(store: EntryStore) -> Health | None:
         return None if body is None else Health.parse(body)
     except PeerFault:
         return None
-
-
-@lru_cache(maxsize=1)
-def program_version() -> str:
-    """The version of this program."""
-    try:
-        return version("relais")
-    except PackageNotFoundError:
-        return "0"
 
 
 @lru_cache(maxsize=1)

@@ -1,6 +1,7 @@
 """The commands of an enrolled agent by name: parameters in, the function that does it, the contract's JSON out.
 
-One table serves the command line that owns the store, and the daemon that answers for it.
+One table serves the command line that owns the store, and the daemon that answers for it. Each command loads what it
+needs when it is first asked for: a daemon at rest keeps none of it in memory.
 """
 
 # ruff: noqa: ARG001, ARG002  (every operation takes the same three)
@@ -9,8 +10,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from protocol.errors import BadInput, Code, LocalFailure, NoAnswer, Refused
 from protocol.replica import parameters as given
@@ -18,27 +20,19 @@ from protocol.replica.measures import USUAL_MINUTES
 from protocol.replica.operation import JSON, NO_FILES, Incoming, Operation, Outgoing, Params, Table
 from protocol.replica.replica import Entropy
 from protocol.work import ItemKind
-from sync_agent import (
-    care,
-    courier_commands,
-    handing_in,
-    measure_commands,
-    publisher,
-    reading,
-    school_commands,
-    sign_in_commands,
-    watch_commands,
-)
+from sync_agent import reading
 from sync_agent.abbreviated import with_whole_ids
 from sync_agent.addresses import address_of
-from sync_agent.app import ENROLMENT_FILE, Agent, use_few_threads
-from sync_agent.handing_in import SEES_ALL
-from sync_agent.publisher import Keep, Wish
-from sync_agent.reading_key import reading_keys
-from sync_agent.sign_in import SignInBook
-from sync_agent.status import status
+from sync_agent.app import ENROLMENT_FILE, Agent
+from sync_agent.command_names import COURIER_EXPORT, COURIER_IMPORT, COURIER_SURVEY, SCHOOL
+from sync_agent.few_threads import use_few_threads
 from sync_agent.transfer_progress import telling
 from sync_agent.transport import Transport
+
+if TYPE_CHECKING:
+    from sync_agent.handing_in import SealedLists
+    from sync_agent.publisher import Wish
+    from sync_agent.sign_in import SignInBook
 
 Connect: TypeAlias = Callable[[str], Transport]
 
@@ -70,7 +64,7 @@ def before_enrolment(
     """
 
     async def enroll_here(params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        from sync_agent.enrollment import enroll  # noqa: PLC0415 — loaded only when needed
+        from sync_agent.enrollment import enroll
 
         server, code, name = (
             given.text_or_none(params, "server"),
@@ -79,7 +73,7 @@ def before_enrolment(
         )
         try:
             if server is None:
-                from sync_agent.enrollment_by_peer import enroll_by_peer  # noqa: PLC0415
+                from sync_agent.enrollment_by_peer import enroll_by_peer
 
                 address = address_of(given.text(params, "peer"), "--peer")
                 tell = outgoing.progress
@@ -136,16 +130,16 @@ def table(agent: Agent, connect: Connect | None = None) -> Table:
         "verify": commands.verify,
         "repair": commands.repair,
         "doctor": commands.doctor,
-        courier_commands.EXPORT: commands.courier_export,
-        courier_commands.SURVEY: commands.courier_survey,
-        courier_commands.IMPORT: commands.courier_import,
+        COURIER_EXPORT: commands.courier_export,
+        COURIER_SURVEY: commands.courier_survey,
+        COURIER_IMPORT: commands.courier_import,
         "receipt": commands.receipt,
         "carry-over": commands.carry_over,
         "portfolio": commands.portfolio,
         "rename": commands.rename,
         "key-phrase": commands.key_phrase,
         "key-open": commands.key_open,
-        **school_commands.offered(agent),
+        **{name: partial(commands.school, name) for name in SCHOOL},
         "export-person": commands.export_person,
         "sign-in-list": commands.sign_in_list,
         "sign-in-switch": commands.sign_in_switch,
@@ -172,19 +166,25 @@ class _Commands:
         self._agent = agent
         self._connect = connect
         self._manifests = reading.Manifests()
-        self._sealed_lists = handing_in.SealedLists()
-        self._sign_in = SignInBook(agent)
+        self._sealed_lists: SealedLists | None = None
+        self._sign_in: SignInBook | None = None
         self._sync: Operation | None = None
 
     async def publish(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        from sync_agent import publisher
+
         published = await publisher.publish(self._agent, _wish(params), incoming, outgoing)
         return {"item": published.item.hex(), "revision": published.revision.hex()}
 
     async def withdraw(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        from sync_agent import publisher
+
         await publisher.withdraw(self._agent, _item(params))
         return {}
 
     async def restore(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        from sync_agent import publisher
+
         revision = given.identifier_or_none(params, "revision", Code.UNKNOWN_REVISION, "revision")
         if revision is None:
             await publisher.restore(self._agent, _item(params))
@@ -193,6 +193,8 @@ class _Commands:
         return {}
 
     async def settle(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        from sync_agent import publisher
+
         keep = given.identifier(params, "keep", Code.UNKNOWN_REVISION, "revision")
         await publisher.settle(self._agent, _item(params), keep)
         return {}
@@ -244,6 +246,8 @@ class _Commands:
         return await reading.list_people(self._agent, space)
 
     async def hand_in(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        from sync_agent import handing_in
+
         work = await handing_in.hand_in(
             self._agent,
             _item(params),
@@ -255,19 +259,28 @@ class _Commands:
         return {"id": work.hex(), "state": "local"}
 
     async def hand_ins(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        from sync_agent import handing_in
+
         item = given.identifier_or_none(params, "item", Code.UNKNOWN_ITEM, "item")
+        self._sealed_lists = self._sealed_lists or handing_in.SealedLists()
         return await handing_in.list_hand_ins(self._agent, item, self._manifests, self._sealed_lists)
 
     async def open_hand_in(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        from sync_agent import handing_in
+
         await self._fetched(_work(params), None, outgoing)
         await handing_in.open_hand_in(self._agent, _work(params), outgoing)
         return {}
 
     async def confirm_opened(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        from sync_agent import handing_in
+
         await handing_in.confirm_opened(self._agent, _work(params))
         return {}
 
     async def feedback(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        from sync_agent import handing_in
+
         await handing_in.give_feedback(
             self._agent,
             _work(params),
@@ -279,14 +292,16 @@ class _Commands:
         return {}
 
     async def sync(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        from sync_agent.daemon import sync_alone  # noqa: PLC0415 — loaded only when needed
-        from sync_agent.http_transport import HttpTransport  # noqa: PLC0415
+        from sync_agent.daemon import sync_alone
+        from sync_agent.http_transport import HttpTransport
 
         if self._sync is None:
             self._sync = sync_alone(self._agent, self._connect or HttpTransport)
         return await telling(self._sync(params, incoming, outgoing), self._agent.progress, outgoing.progress)
 
     async def status(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        from sync_agent.status import status
+
         return await status(self._agent)
 
     async def pause(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
@@ -300,22 +315,33 @@ class _Commands:
         return {}
 
     async def verify(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        from sync_agent import care
+
         return await care.verify(self._agent, outgoing)
 
     async def repair(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        from sync_agent import care
+
         return await care.repair(self._agent, outgoing)
 
     async def doctor(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        from sync_agent import care
+
         return await care.doctor(self._agent, outgoing)
 
     async def courier_export(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        from sync_agent import courier_commands
+
         return await courier_commands.export_here(self._agent, incoming, outgoing)
 
     async def courier_survey(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        from sync_agent import courier_commands
+
         return await courier_commands.survey_here(self._agent, incoming)
 
     async def courier_import(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        from sync_agent.materializer import Materializer  # noqa: PLC0415 — loaded only when needed
+        from sync_agent import courier_commands
+        from sync_agent.materializer import Materializer
 
         try:
             return await courier_commands.import_here(self._agent, incoming)
@@ -323,37 +349,47 @@ class _Commands:
             await Materializer(self._agent).refresh(thorough=True, set_aside=True)
 
     async def drill_start(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        from sync_agent import measure_commands
+
         minutes = given.count_or_none(params, "minutes")
         return await measure_commands.start_drill(
             self._agent, given.text_or_none(params, "school"), USUAL_MINUTES if minutes is None else minutes
         )
 
     async def drill_stop(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        from sync_agent import measure_commands
+
         return await measure_commands.stop_drill(self._agent, given.text_or_none(params, "school"))
 
     async def drill_report(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        from sync_agent import measure_commands
+
         return await measure_commands.report_drill(self._agent, given.text_or_none(params, "school"))
 
     async def quarantine_start(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        from sync_agent import measure_commands
+
         return await measure_commands.start_quarantine(self._agent, given.text_or_none(params, "school"))
 
     async def quarantine_stop(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        from sync_agent import measure_commands
+
         return await measure_commands.stop_quarantine(self._agent, given.text_or_none(params, "school"))
 
     async def receipt(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        from sync_agent.proof import proof_of  # noqa: PLC0415 — loaded only when needed
+        from sync_agent.proof import proof_of
 
         return await proof_of(self._agent, _work(params), given.text_or_none(params, "page"))
 
     async def carry_over(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        from sync_agent.year_end import carry_over  # noqa: PLC0415 — loaded only when needed
+        from sync_agent.year_end import carry_over
 
         source, target = (given.identifier(params, key, Code.UNKNOWN_SPACE, "space") for key in ("from", "to"))
         carried, left = await carry_over(self._agent, source, target, outgoing)
         return {"lessons": carried, "incomplete": list(left)}
 
     async def portfolio(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        from sync_agent.year_end import portfolio  # noqa: PLC0415 — loaded only when needed
+        from sync_agent.year_end import portfolio
 
         space = given.identifier(params, "space", Code.UNKNOWN_SPACE, "space")
         person = None if params.get("person") is None else given.person(params, "person")
@@ -365,17 +401,19 @@ class _Commands:
         return {}
 
     async def key_phrase(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        from sync_agent.reading_key import new_phrase  # noqa: PLC0415 — loaded only when needed
+        from sync_agent.reading_key import new_phrase
 
         return {"phrase": await new_phrase(self._agent)}
 
     async def key_open(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        from sync_agent.reading_key import open_with_phrase  # noqa: PLC0415 — loaded only when needed
+        from sync_agent.reading_key import open_with_phrase
 
         return {"keys": await open_with_phrase(self._agent, given.text(params, "phrase"))}
 
     async def export_person(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        from protocol.replica.access.export import export_person  # noqa: PLC0415 — loaded only when needed
+        from protocol.replica.access.export import export_person
+        from sync_agent.handing_in import SEES_ALL
+        from sync_agent.reading_key import reading_keys
 
         agent = self._agent
         if await agent.role() not in SEES_ALL:
@@ -390,33 +428,62 @@ class _Commands:
             now_ms=agent.now_ms(),
         )
 
+    def _book(self) -> SignInBook:
+        from sync_agent.sign_in import SignInBook
+
+        self._sign_in = self._sign_in or SignInBook(self._agent)
+        return self._sign_in
+
+    async def school(self, name: str, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        from sync_agent import school_commands
+
+        return await school_commands.operate(name, self._agent, params, outgoing)
+
     async def sign_in_list(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        return await sign_in_commands.listing(self._sign_in, params)
+        from sync_agent import sign_in_commands
+
+        return await sign_in_commands.listing(self._book(), params)
 
     async def sign_in_switch(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        return await sign_in_commands.switch(self._sign_in, params)
+        from sync_agent import sign_in_commands
+
+        return await sign_in_commands.switch(self._book(), params)
 
     async def sign_in_set(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        return await sign_in_commands.set_secret(self._sign_in, params, self._agent.entropy)
+        from sync_agent import sign_in_commands
+
+        return await sign_in_commands.set_secret(self._book(), params, self._agent.entropy)
 
     async def sign_in_unlock(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        return await sign_in_commands.unlock(self._sign_in, params)
+        from sync_agent import sign_in_commands
+
+        return await sign_in_commands.unlock(self._book(), params)
 
     async def watch_add(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        from sync_agent import watch_commands
+
         space = given.identifier(params, "space", Code.UNKNOWN_SPACE, "space")
         return await watch_commands.add(self._agent, given.text(params, "folder"), space)
 
     async def watch_remove(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        from sync_agent import watch_commands
+
         return await watch_commands.remove(self._agent, given.text(params, "folder"))
 
     async def watch_list(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        from sync_agent import watch_commands
+
         return await watch_commands.listing(self._agent)
 
     async def watch_tick(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        from sync_agent import watch_commands
+
         titles = given.named_paths(params, "titles")
         return await watch_commands.tick(self._agent, titles, ticked=given.flag(params, "ticked"))
 
     async def watch_resume(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        from sync_agent import watch_commands
+
         return await watch_commands.resume(self._agent, outgoing)
 
 
@@ -430,6 +497,8 @@ def _work(params: Params) -> bytes:
 
 def _wish(params: Params) -> Wish:
     """`subject` and `due_ms` that are not there stay as they are; None takes them away."""
+    from sync_agent.publisher import Keep, Wish
+
     kind = given.text_or_none(params, "kind")
     if kind is not None and kind not in list(ItemKind):
         raise BadInput(Code.USAGE, f"an item is no “{given.shown(kind)}”; it is one of: {', '.join(ItemKind)}")

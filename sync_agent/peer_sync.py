@@ -9,12 +9,6 @@ from typing import Protocol
 from protocol.errors import Code, NoAnswer, PeerFault, Refused, RelaisError
 from sync_agent.addresses import Address, address_of
 from sync_agent.app import Agent
-from sync_agent.copies import Copies
-from sync_agent.meeting import meet
-from sync_agent.peer_session import PeerSession
-from sync_agent.peer_transport import PeerTransport
-from sync_agent.sign_in import tend_sign_in
-from sync_agent.space_keys import tend_space_keys
 from sync_agent.sync_result import SyncResult
 
 Tell = Callable[[str], Awaitable[None]]
@@ -73,6 +67,14 @@ async def sync_with(agent: Agent, addresses: Sequence[Address], tell: Tell) -> S
 
 async def exchange_once(agent: Agent, address: Address) -> SyncResult:
     """Meet the device at an address, exchange, and let go."""
+    # a daemon without neighbours keeps none of this in memory
+    from sync_agent.copies import Copies  # noqa: PLC0415
+    from sync_agent.meeting import meet  # noqa: PLC0415
+    from sync_agent.peer_session import PeerSession  # noqa: PLC0415
+    from sync_agent.peer_transport import PeerTransport  # noqa: PLC0415
+    from sync_agent.sign_in import tend_sign_in  # noqa: PLC0415
+    from sync_agent.space_keys import tend_space_keys  # noqa: PLC0415
+
     transport = PeerTransport(address)
     try:
         device = await meet(agent, transport)

@@ -6,7 +6,6 @@ A space is named by its id, a school by its UAI too, as at the server.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import Final, TypeAlias
 
 from protocol.clock import rfc3339
@@ -19,7 +18,7 @@ from protocol.replica.office.names import device_id, invited_role, lifetime_ms, 
 from protocol.replica.office.people import add_person, list_persons, merge_persons, probable_duplicates
 from protocol.replica.office.spaces import add_space, list_spaces, space_named, spaces_named, uai_of
 from protocol.replica.office.stays import stays_of
-from protocol.replica.operation import JSON, Incoming, Outgoing, Params, Table
+from protocol.replica.operation import JSON, Outgoing, Params
 from protocol.roles import RANK
 from sync_agent.app import Agent
 from sync_agent.office import SchoolOffice
@@ -27,14 +26,10 @@ from sync_agent.office import SchoolOffice
 Command: TypeAlias = Callable[[SchoolOffice, Params, Outgoing], Awaitable[JSON]]
 
 
-def offered(agent: Agent) -> Table:
-    """The commands over an open agent."""
-    return {name: partial(_operate, command, agent) for name, command in _COMMANDS.items()}
-
-
-async def _operate(command: Command, agent: Agent, params: Params, _incoming: Incoming, outgoing: Outgoing) -> JSON:
+async def operate(name: str, agent: Agent, params: Params, outgoing: Outgoing) -> JSON:
+    """The command `name` (`command_names.SCHOOL`) of an open agent."""
     async with agent.writing:
-        return await command(await SchoolOffice.of(agent), params, outgoing)
+        return await COMMANDS[name](await SchoolOffice.of(agent), params, outgoing)
 
 
 async def _space_add(office: SchoolOffice, params: Params, outgoing: Outgoing) -> JSON:
@@ -152,7 +147,7 @@ async def _erase(office: SchoolOffice, params: Params, outgoing: Outgoing) -> JS
     return {}
 
 
-_COMMANDS: Final[dict[str, Command]] = {
+COMMANDS: Final[dict[str, Command]] = {
     "space add": _space_add,
     "space list": _space_list,
     "person add": _person_add,

@@ -11,11 +11,12 @@ from protocol.structure import SpaceRecord
 from sync_agent.app import PROVEN_MARKS, TREE_TROUBLE_MARK, Agent
 from sync_agent.health import LastSync
 from sync_agent.measures import ordered
-from sync_agent.watched_titles import watch_status
 
 
 async def status(agent: Agent) -> dict[str, JSON]:
     """The keys of the operator's contract."""
+    from sync_agent.watched_titles import watch_status  # noqa: PLC0415 — pages need a part of this module only
+
     role = await agent.role()
     last = await LastSync.read(agent.replica.store)
     return {

@@ -30,6 +30,7 @@ from protocol.replica.control import serve_control
 from protocol.replica.database import must_open_again
 from protocol.replica.eraser import SWEEP_INTERVAL_S, Eraser
 from protocol.replica.http.connections import Bounds, listening
+from protocol.replica.native_memory import giving_back, keep_little
 from protocol.replica.office.enrolment import Enrolment
 from protocol.replica.office.stays import end_stays
 from protocol.replica.operation import JSON, Incoming, Operation, Outgoing, Params, Table
@@ -76,6 +77,7 @@ async def run_server(
     notifier: Notifier,
 ) -> None:
     """Serve until a signal, or `stopping`, says stop. Raises `BadInput`, `LocalFailure`."""
+    keep_little()
     check_initialised(config.data_dir)
     check_kit(config)
     check_tls(config)
@@ -192,6 +194,7 @@ class Service:
             await stack.enter_async_context(background(self._tend_space_keys()))
             await stack.enter_async_context(background(self._destroy_erased()))
             await stack.enter_async_context(background(self._prepare()))
+            await stack.enter_async_context(background(giving_back()))
             say(_log, f"sync-server: ready on {url}")
             async with notifier.telling(lambda: f"serves on {url}", self._stop.asked.is_set):
                 await self._stop.asked.wait()

@@ -20,6 +20,7 @@ import shutil
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, TextIO, TypeAlias, TypeVar, cast
 
@@ -30,6 +31,9 @@ from protocol.replica.operation import JSON
 
 INTERRUPTED_STATUS: Final = 130
 _TAKEN_OVER: Final = "_PARSED"
+_INSTALLED: Final = ".dist-info"
+SMALL: Final = {"FROZENLIST_NO_EXTENSIONS": "1"}
+"""aiohttp's list of a handful of handlers, compiled, is the only thing that loads the C++ library: 1.5 MB."""
 _FALSE: Final = frozenset({"", "0", "false", "no", "off", "f", "n"})
 
 Handler: TypeAlias = "Callable[..., JSON] | Callable[..., Awaitable[JSON]]"
@@ -88,6 +92,11 @@ class Program:
         self._version = version
         self._prefix = name.upper().replace("-", "_")
         self._commands: dict[str, Command] = {}
+
+    @property
+    def begun_anew(self) -> bool:
+        """Whether this process goes on with a lasting command that was parsed before, and needs no other command."""
+        return f"{self._prefix}{_TAKEN_OVER}" in os.environ
 
     def command(
         self,
@@ -160,7 +169,7 @@ class Program:
         os.execve(  # noqa: S606  (ourselves)
             sys.executable,
             [sys.executable, *sys.orig_argv[1:]],
-            {**os.environ, f"{self._prefix}{_TAKEN_OVER}": json.dumps(told)},
+            {**SMALL, **os.environ, f"{self._prefix}{_TAKEN_OVER}": json.dumps(told)},
         )
 
     def _taken_over(self) -> Parsed | None:
@@ -215,14 +224,22 @@ def tell(sentence: str) -> None:
         _silence(sys.stderr)
 
 
+@lru_cache(maxsize=1)
 def installed_version() -> str:
-    """The version of the installed distribution, or "unknown" when running from bare files."""
-    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 — slow, and needed by one option
+    """The version of the installed distribution, or "unknown" when running from bare files.
 
+    It stands in a folder's name. `importlib.metadata` says the same, and brings parsers of mail, ZIP and CSV, which a
+    daemon would keep: a megabyte.
+    """
+    found = (name for place in sys.path for name in _names_in(Path(place)) if name.startswith("relais-"))
+    return next((name[len("relais-") : -len(_INSTALLED)] for name in found if name.endswith(_INSTALLED)), "unknown")
+
+
+def _names_in(folder: Path) -> list[str]:
     try:
-        return version("relais")
-    except PackageNotFoundError:
-        return "unknown"
+        return os.listdir(folder)  # noqa: PTH208
+    except OSError:  # what Python looks in may be an archive, or gone
+        return []
 
 
 def _perform(parsed: Parsed) -> int:

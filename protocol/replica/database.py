@@ -24,7 +24,6 @@ import re
 import sqlite3
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
-from importlib import resources
 from pathlib import Path
 from typing import Final, TypeAlias, TypeVar, cast
 
@@ -263,9 +262,8 @@ def _transact(connection: sqlite3.Connection, work: Callable[[sqlite3.Connection
 
 def migrations() -> list[tuple[int, int, str]]:
     """Every schema step that this version knows: (version, compat, SQL), in order."""
-    folder = resources.files("protocol.replica").joinpath("schema")
     steps = []
-    for file in folder.iterdir():
+    for file in Path(__file__).with_name("schema").iterdir():
         if named := re.fullmatch(r"(\d{4})\.sql", file.name):
             sql = file.read_text("utf-8")
             compat = re.search(r"^-- compat: (\d+)$", sql, re.MULTILINE)

@@ -6,7 +6,6 @@ Everything here blocks (programs and the registry are asked): callers use a thre
 from __future__ import annotations
 
 import ast
-import configparser
 import contextlib
 import ctypes
 import re
@@ -114,6 +113,8 @@ def gnome_settings(ask_program: Ask) -> Settings:
 
 def kde_settings(text: str) -> Settings:
     """What `kioslaverc` says: type 1 by hand, 2 a script, 3 a script to be looked for; 4 is the environment."""
+    import configparser  # noqa: PLC0415 — one desktop of many needs it
+
     parser = configparser.RawConfigParser(strict=False, interpolation=None)
     try:
         parser.read_string(text)

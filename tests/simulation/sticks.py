@@ -13,9 +13,8 @@ from random import Random
 from typing import Final
 
 from protocol.replica.operation import JSON, Incoming, Outgoing, Params
+from sync_agent.command_names import COURIER_EXPORT, COURIER_SURVEY
 from sync_agent.courier_commands import (
-    EXPORT,
-    SURVEY,
     Run,
     export_here,
     export_to,
@@ -94,9 +93,9 @@ class Sticks:
 def _run(agent: SimAgent) -> Run:
     async def run(name: str, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
         del params
-        if name == EXPORT:
+        if name == COURIER_EXPORT:
             return await export_here(agent, incoming, outgoing)
-        return await (survey_here if name == SURVEY else import_here)(agent, incoming)
+        return await (survey_here if name == COURIER_SURVEY else import_here)(agent, incoming)
 
     return run
 

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from asyncio.subprocess import PIPE
-from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -466,13 +466,12 @@ async def test_a_command_without_files_lets_nothing_else_arrive() -> None:
     assert await Notices().end() is None  # type: ignore[func-returns-value]
 
 
-def test_bare_files_have_no_version(monkeypatch: pytest.MonkeyPatch) -> None:
-    def unknown(_name: str) -> str:
-        raise PackageNotFoundError("relais")
-
-    assert installed_version() != "unknown"
-    monkeypatch.setattr("importlib.metadata.version", unknown)
+def test_the_version_is_the_installed_one_and_bare_files_have_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert installed_version() == version("relais")
+    installed_version.cache_clear()
+    monkeypatch.setattr("sys.path", ["/nowhere", __file__])
     assert installed_version() == "unknown"
+    installed_version.cache_clear()
 
 
 def test_text_for_people_is_short_where_it_may_be_and_whole_where_it_must_be() -> None:

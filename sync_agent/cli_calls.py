@@ -1,0 +1,99 @@
+"""What the modules of the command line share: the program, and how a command reaches the owner of DIR."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Final
+
+from protocol.errors import BadInput, Code
+from protocol.limits import MiB
+from protocol.replica.command import run_command
+from protocol.replica.console import Call, Notices, Program, installed_version
+from protocol.replica.console_options import Argument
+from protocol.replica.operation import JSON, NO_FILES, Incoming, Outgoing, Params, Table
+from sync_agent.network.command_line import connecting, network_of
+
+PROGRAM: Final = Program(
+    "sync-agent",
+    "Coursework on this machine, and pupils' work on its way back, with or without a network.",
+    installed_version,
+)
+
+ENROLMENT_FILE: Final = "enrolment.json"
+LASTING_BYTES: Final = 64 * MiB
+
+Item = Annotated[str, Argument(metavar="ITEM", help="The item's id, from `items`.")]
+HandInId = Annotated[str, Argument(metavar="ID", help="The hand-in's id, from `hand-ins`.")]
+Paths = Annotated[list[str] | None, Argument(metavar="PATH…", help="Files and folders.")]
+Folder = Annotated[str, Argument(metavar="DIR", help="The folder to write into; made where it is missing.")]
+
+
+def now_ms() -> int:
+    """This machine's clock, in ms since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+async def run_here(
+    call: Call,
+    name: str,
+    params: Params | None = None,
+    incoming: Incoming = NO_FILES,
+    outgoing: Outgoing | None = None,
+    *,
+    lasting: bool = False,
+    proxy: str | None = None,
+    ca: str | None = None,
+) -> JSON:
+    """Have the owner of DIR run a command: this process if nobody is, which then answers others while it lasts."""
+
+    @asynccontextmanager
+    async def in_process() -> AsyncIterator[Table]:
+        from protocol.replica.native_memory import keep_little  # noqa: PLC0415 — loaded only when needed
+        from sync_agent.operations import opened  # noqa: PLC0415
+
+        keep_little()
+        connect = None
+        if name == "sync":
+            connect = connecting(network_of(call.data_dir, proxy, ca))
+        async with opened(call.data_dir, now_ms=now_ms, entropy=secrets.token_bytes, connect=connect) as table:
+            yield table
+
+    check_enrolled(call.data_dir)
+    return await run_command(
+        call.data_dir, name, params or {}, incoming, outgoing or Notices(), in_process, serve_others=lasting
+    )
+
+
+def check_enrolled(folder: Path) -> None:
+    """Raise `BadInput(NOT_ENROLLED)` before anything is made in a folder that is not an agent's."""
+    if not (folder / ENROLMENT_FILE).is_file():
+        raise BadInput(Code.NOT_ENROLLED, f"{folder} is not enrolled yet; use `sync-agent enroll` with a code")
+
+
+async def run_with(call: Call, name: str, params: Params, incoming: Incoming) -> JSON:
+    """Run a command that takes files."""
+    from sync_agent.intake import sizes_of  # noqa: PLC0415 — loaded only when needed
+
+    total = sum(size for _, size in sizes_of(incoming))
+    return await run_here(call, name, params, incoming, lasting=total > LASTING_BYTES)
+
+
+async def run_into(call: Call, folder: str, name: str, params: Params, *, keep_edits: bool = False) -> JSON:
+    """Run a command whose files go into `folder`; with `keep_edits` what somebody wrote there stays beside them."""
+    from sync_agent.outlet import FolderOutlet  # noqa: PLC0415 — loaded only when needed
+
+    place = Path(folder)
+    with FolderOutlet(place, set_aside=_aside if keep_edits else None) as outlet:
+        result = await run_here(call, name, params, outgoing=outlet, lasting=True)
+    await asyncio.to_thread(place.mkdir, parents=True, exist_ok=True)
+    return result
+
+
+def _aside() -> str:
+    return f"kept {datetime.now().astimezone():%Y-%m-%d %H.%M.%S}"

@@ -1,0 +1,14 @@
+"""Names of operations that several modules speak of; here, so that speaking of one loads nothing."""
+
+from __future__ import annotations
+
+from typing import Final
+
+COURIER_EXPORT: Final = "courier-export"
+COURIER_SURVEY: Final = "courier-survey"
+COURIER_IMPORT: Final = "courier-import"
+SCHOOL: Final = (
+    "space add", "space list", "person add", "person list", "person doubles", "person merge", "invite", "ungrant",
+    "revoke", "stays", "erase",
+)  # fmt: skip
+"""What a head teacher's device does for its school (`school_commands`)."""
