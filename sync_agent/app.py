@@ -30,6 +30,7 @@ from protocol.replica.private_file import write_private
 from protocol.replica.rebuild import open_or_rebuild
 from protocol.replica.replica import Draft, Entropy, Replica
 from protocol.replica.second_copy import MAX_FILE_BYTES, SecondCopy
+from protocol.replica.unforeseen import Unforeseen
 from protocol.rights import WRITERS, Authority
 from protocol.roles import READS_HAND_INS, Role
 from sync_agent.fetching import Fetching
@@ -187,6 +188,8 @@ class Agent:
         self._introduced: list[bytes] = []
         self._outbox = SecondCopy(folder / OUTBOX_FILE)
         self._outbox_used = True
+        self.unforeseen = Unforeseen(now_ms)
+        """Errors that work of the daemon met and nobody foresaw; the work goes on."""
         self.room_limits = RoomLimits()
         self.is_quarantined = False
         """Whether the school's network and sticks are off."""

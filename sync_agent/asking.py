@@ -262,11 +262,16 @@ class Asking:
             self._agent,
             max(0, entries - len(push)),
             max(0, wire_bytes - sum(entry.wire_bytes for entry in push)) + sum(packs.values()),
-            trouble or self.trouble or (Code.DISK_FULL if self._agent.is_disk_full else None),
+            trouble or self.trouble or self._trouble_here(),
             oldest_ms=await self._oldest_hand_in(push) if entries > len(push) else None,
             skew_ms=self.skew_ms,
         )
         return worth_saying(report, await last_health(store))
+
+    def _trouble_here(self) -> Code | None:
+        if self._agent.is_disk_full:
+            return Code.DISK_FULL
+        return Code.INTERNAL if self._agent.unforeseen.is_fresh() else None
 
     async def _oldest_hand_in(self, push: list[Entry]) -> int | None:
         """The time of the oldest hand-in that will still be unsent, of those that a message could hold."""

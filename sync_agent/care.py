@@ -141,6 +141,13 @@ async def _state(agent: Agent) -> AsyncIterator[Problem]:
             f"the exchange of this device is paused {until}; work is kept here meanwhile, and reaches nobody",
             "`sync-agent resume` ends the pause",
         )
+    for met in agent.unforeseen.rows():
+        yield _problem(
+            Code.INTERNAL,
+            f"{met.work} met {met.what} at {met.where}, {met.count} times since the start, the last on "
+            f"{rfc3339(met.last_ms)}",
+            "it goes on by itself; report this with the log",
+        )
     found = agent.network_problem()
     if found is not None:
         yield _problem(*found)

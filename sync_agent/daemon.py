@@ -22,7 +22,6 @@ from typing import Any, Final
 from protocol.errors import Code, LocalFailure, NoAnswer
 from protocol.lives import NONCE_BYTES, Life
 from protocol.replica import parameters as given
-from protocol.replica.background import background
 from protocol.replica.control import serve_control
 from protocol.replica.native_memory import giving_back, keep_little
 from protocol.replica.operation import JSON, Incoming, Operation, Outgoing, Params, Table
@@ -32,6 +31,7 @@ from protocol.replica.service.logs import say as say_to
 from protocol.replica.service.notify import Notifier
 from protocol.replica.service.priority import step_aside
 from protocol.replica.sole_runner import RUNNING, own, running_already
+from protocol.replica.unforeseen import Unforeseen, enduring, lasting
 from sync_agent.addresses import Address
 from sync_agent.app import Agent
 from sync_agent.binding import Hardware
@@ -252,6 +252,7 @@ async def _serve(
             poll_s=config.poll_s,
             monotonic=time.monotonic,
             draw=random.uniform,
+            unforeseen=agent.unforeseen,
         )
 
         def changed() -> None:
@@ -290,14 +291,14 @@ async def _serve(
                     notifier.telling(lambda: _STANDING[scheduler.outcome], stop.is_set),
                     listening(session, transport, scheduler),
                     _watching(agent, scheduler),
-                    background(heeding.run()),
-                    background(giving_back()),
+                    lasting("heeding the school's measures", heeding.run, agent.unforeseen),
+                    lasting("giving memory back", giving_back, agent.unforeseen),
                     destroying(agent),
                     ending_stays(agent),
                     _sticks(agent, table, config),
-                    wakeful(woken, now_ms=now_ms, monotonic=time.monotonic),
+                    wakeful(woken, agent.unforeseen, now_ms=now_ms, monotonic=time.monotonic),
                 ):
-                    await _until(stop, scheduler, folders, school, place)
+                    await _until(stop, scheduler, folders, school, place, agent.unforeseen)
     finally:
         await transport.close()
         await agent.close()
@@ -306,7 +307,7 @@ async def _serve(
 @contextlib.asynccontextmanager
 async def _watching(agent: Agent, scheduler: Scheduler) -> AsyncIterator[None]:
     """Wake the scheduler whenever the budget opens or closes."""
-    async with background(agent.budget.watch(scheduler.wake, is_metered)):
+    async with lasting("the budget", lambda: agent.budget.watch(scheduler.wake, is_metered), agent.unforeseen):
         yield
 
 
@@ -387,7 +388,7 @@ async def _sticks(agent: Agent, table: Table, config: RunConfig) -> AsyncIterato
     from sync_agent.courier_watch import CourierWatch, disks_of  # noqa: PLC0415 — loaded only when needed
 
     watch = CourierWatch(agent, table, disks_of(config.courier), monotonic=time.monotonic, say=say)
-    async with background(watch.run()):
+    async with lasting("courier disks", watch.run, agent.unforeseen):
         yield
 
 
@@ -405,10 +406,12 @@ async def _portal(agent: Agent, table: Table, config: RunConfig, scheduler: Sche
         yield
 
 
-async def _until(stop: asyncio.Event, scheduler: Scheduler, folders: Folders, school: School, place: Place) -> None:
+async def _until(
+    stop: asyncio.Event, scheduler: Scheduler, folders: Folders, school: School, place: Place, unforeseen: Unforeseen
+) -> None:
     """Run the scheduler and look after the folders until `stop`; a sync that does not end within `GRACE_S` is cut."""
     working = asyncio.create_task(scheduler.run_forever())
-    watching = asyncio.create_task(folders.run())
+    watching = asyncio.create_task(enduring("watched folders and readable copies", folders.run, unforeseen))
     stopped = asyncio.create_task(stop.wait())
     leaving = asyncio.create_task(place.gives_way.wait())
     try:

@@ -12,8 +12,8 @@ import logging
 from collections.abc import AsyncIterator
 
 from protocol.errors import LocalFailure
-from protocol.replica.background import background
 from protocol.replica.eraser import SWEEP_INTERVAL_S, Destroyed, Eraser
+from protocol.replica.unforeseen import lasting
 from sync_agent.app import HAND_IN_MARKS, Agent
 from sync_agent.drafts import Drafts
 from sync_agent.sign_in import TRIES_MARKS
@@ -41,7 +41,7 @@ async def destroy_erased(agent: Agent) -> Destroyed:
 @contextlib.asynccontextmanager
 async def destroying(agent: Agent) -> AsyncIterator[None]:
     """Sweep at once, and every hour while the context lasts."""
-    async with background(_sweep(agent)):
+    async with lasting("destroying what has been erased", lambda: _sweep(agent), agent.unforeseen):
         yield
 
 

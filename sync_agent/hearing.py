@@ -24,7 +24,7 @@ from typing import Final
 
 from protocol.errors import RelaisError
 from protocol.limits import CAPABILITY_LIFETIME_S
-from protocol.replica.background import background
+from protocol.replica.unforeseen import lasting
 from sync_agent.scheduler import Draw, Scheduler
 from sync_agent.session import Session
 from sync_agent.transport import Transport
@@ -89,7 +89,8 @@ async def listening(
     session: Session, transport: Transport, scheduler: Scheduler, *, draw: Draw = random.uniform
 ) -> AsyncIterator[None]:
     """Listen while the context lasts."""
-    async with background(_listen(session, transport, scheduler, draw)):
+    unforeseen = session.agent.unforeseen
+    async with lasting("listening for news", lambda: _listen(session, transport, scheduler, draw), unforeseen):
         yield
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -20,6 +20,7 @@ from protocol.clock import rfc3339
 from protocol.errors import Code, LocalFailure, NoAnswer, RelaisError
 from protocol.replica.operation import JSON
 from protocol.replica.serving import Contact
+from protocol.replica.unforeseen import lasting
 from sync_agent.addresses import Address
 from sync_agent.app import Agent
 from sync_agent.copies import Copies
@@ -75,10 +76,10 @@ class Lan:
                 self._agent.listens_at = self.url.removeprefix("https://")
                 await self.responder.secrets()
                 self.responder.levels = await own_levels(self._agent)
-                await stack.enter_async_context(self.neighbourhood.open(self.url, listen.host))
-                await stack.enter_async_context(_running(self._follow()))
+                await stack.enter_async_context(self.neighbourhood.open(self.url, listen.host, self._agent.unforeseen))
+                await stack.enter_async_context(lasting("choosing neighbours", self._follow, self._agent.unforeseen))
             stack.push_async_callback(self._unlink_all)
-            await stack.enter_async_context(_running(self._attend()))
+            await stack.enter_async_context(lasting("second copies", self._attend, self._agent.unforeseen))
             self._named |= set(peers)
             for address in peers:
                 self.link(address)
@@ -185,17 +186,6 @@ class Lan:
     async def _unlink_all(self) -> None:
         for address in list(self._links):
             await self.unlink(address)
-
-
-@contextlib.asynccontextmanager
-async def _running(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
-    """`work` goes on while the context lasts."""
-    task = asyncio.create_task(work)
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 def _row_of(link: Link) -> dict[str, JSON]:

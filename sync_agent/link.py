@@ -4,7 +4,8 @@ Rules:
 - the side that dials does the exchanging; it is woken by its own news and by the neighbour's, so that a link named by
   one side serves both;
 - where both sides have dialled, the link of the smaller key stays and the other rests;
-- who does not answer is tried again with full jitter; who breaks the protocol is put aside, longer each time.
+- who does not answer is tried again with full jitter; who breaks the protocol is put aside, longer each time; so is one
+  over which we stumble ourselves, and that is said (`protocol.replica.unforeseen`).
 
 docs/protocol.md, "Neighbours".
 """
@@ -125,6 +126,13 @@ class Link:
                 if failures == 1:
                     self._fell()
                     _log.info("%s: %s", self.address.authority, error)
+            except MemoryError:
+                raise
+            except Exception as bug:  # noqa: BLE001 — counted and shown; a link that died unseen would look alive
+                self._agent.unforeseen.note("a link with a neighbour", bug)
+                self.state, failures = LinkState.ASIDE, failures + 1
+                self.trouble = LocalFailure(Code.INTERNAL, f"unforeseen: {type(bug).__name__}; the log says where")
+                self._fell()
             self._session = None
             await wait(asyncio.Event(), pause_s(self.state, max(failures, 1), self._draw))
 

@@ -19,8 +19,8 @@ from typing import Final
 
 from protocol.errors import Code, PeerFault
 from protocol.introduction import NONCE_BYTES, Tags, announced, announcement, noise_bytes
-from protocol.replica.background import background
 from protocol.replica.replica import Entropy
+from protocol.replica.unforeseen import Unforeseen, lasting
 from sync_agent.addresses import Address
 from sync_agent.mdns import Discovery, announced_address
 from sync_agent.mdns_messages import Instance
@@ -88,7 +88,7 @@ class Neighbourhood:
         self._discovery = Discovery(self._instance, on_change)
 
     @contextlib.asynccontextmanager
-    async def open(self, url: str, host: str) -> AsyncIterator[None]:
+    async def open(self, url: str, host: str, unforeseen: Unforeseen) -> AsyncIterator[None]:
         """Be found at the port of `url` on the network of `host` while the context lasts."""
         self._host, self._port = host, int(url.rsplit(":", 1)[1])
         if _is_loopback(host):
@@ -99,7 +99,7 @@ class Neighbourhood:
                 await stack.enter_async_context(self._discovery.open(host))
             except OSError as reason:
                 self.problem = _no_multicast(host, str(reason.strerror or reason))
-            async with background(self._look()):
+            async with lasting("looking for neighbours", self._look, unforeseen):
                 yield
 
     def members(self) -> dict[str, Member]:

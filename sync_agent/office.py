@@ -17,10 +17,10 @@ from typing import Final, Self
 
 from protocol.entry import Entry
 from protocol.errors import BadInput, Code, Refused, RelaisError
-from protocol.replica.background import background
 from protocol.replica.office.space_keeper import SpaceKeeper
 from protocol.replica.office.stays import end_stays
 from protocol.replica.replica import Draft, Entropy, Replica
+from protocol.replica.unforeseen import lasting
 from protocol.rights import Authority
 from protocol.roles import Role
 from sync_agent.app import Agent
@@ -123,7 +123,7 @@ async def end_what_is_over(agent: Agent) -> int:
 @contextlib.asynccontextmanager
 async def ending_stays(agent: Agent) -> AsyncIterator[None]:
     """Look at once, and every few minutes while the context lasts."""
-    async with background(_look(agent)):
+    async with lasting("ending stays", lambda: _look(agent), agent.unforeseen):
         yield
 
 

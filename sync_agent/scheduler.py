@@ -21,6 +21,7 @@ from enum import StrEnum
 from typing import Final
 
 from protocol.errors import Code, LocalFailure, NoAnswer, Refused, RelaisError
+from protocol.replica.unforeseen import Unforeseen
 from sync_agent.network.trouble import Seen, seen_in
 from sync_agent.sync_result import SyncResult
 
@@ -126,8 +127,13 @@ class Scheduler:
         monotonic: Callable[[], float],
         draw: Draw,
         pause: Wait = wait,
+        unforeseen: Unforeseen | None = None,
     ) -> None:
-        """`sync` is told whether it is a routine one, which may spare the disk."""
+        """`sync` is told whether it is a routine one, which may spare the disk.
+
+        With `unforeseen`, an error that nobody foresaw is noted there and is a failed sync, else it is raised.
+        """
+        self._unforeseen = unforeseen
         self._sync = sync
         self._poll_s = poll_s
         self._monotonic = monotonic
@@ -190,6 +196,14 @@ class Scheduler:
         except RelaisError as error:
             self.outcome = outcome_of(error)
             raise
+        except Exception as bug:
+            self.outcome = Outcome.FAILED
+            if self._unforeseen is None or isinstance(bug, MemoryError):
+                raise
+            self._unforeseen.note("a sync with the server", bug)
+            raise LocalFailure(
+                Code.INTERNAL, f"this sync met an error that nobody foresaw ({type(bug).__name__}); the log says where"
+            ) from bug
         self.outcome = Outcome.DONE
         return self._last_result
 

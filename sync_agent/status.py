@@ -37,6 +37,7 @@ async def status(agent: Agent) -> dict[str, JSON]:
         "coursework": await coursework_status(agent.replica.store),
         "budget": {**agent.budget.shown(), "held": await _held(agent)},
         "transfer": agent.progress.shown(),
+        "unforeseen": [met.shown() for met in agent.unforeseen.rows()],
         "clock_skew_s": None if last is None or last.at_ms is None else last.skew_ms / 1000,
     }
 

@@ -14,7 +14,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final
 
-from protocol.replica.background import background
+from protocol.replica.unforeseen import Unforeseen, lasting
 
 TICK_S: Final = 5.0
 LATE_S: Final = 10.0
@@ -32,13 +32,14 @@ def has_slept(wall_s: float, monotonic_s: float) -> bool:
 @contextlib.asynccontextmanager
 async def wakeful(
     on_waking: Callable[[], Awaitable[None]],
+    unforeseen: Unforeseen,
     *,
     now_ms: Callable[[], int],
     monotonic: Callable[[], float],
     sleep: Sleep = asyncio.sleep,
 ) -> AsyncIterator[None]:
     """Call `on_waking` each time the machine has slept, while the context lasts."""
-    async with background(_watch(on_waking, now_ms, monotonic, sleep)):
+    async with lasting("noticing sleep", lambda: _watch(on_waking, now_ms, monotonic, sleep), unforeseen):
         yield
 
 

@@ -24,6 +24,7 @@ from protocol.replica.replica import Draft, Entropy, Replica
 from protocol.replica.second_copy import SecondCopy
 from protocol.replica.serving import Report, Responder, Station
 from protocol.replica.sqlite import SqliteStore
+from protocol.replica.unforeseen import Unforeseen
 from protocol.roles import RANK, Role
 from protocol.structure import Certificate
 from sync_server.contacts import Contacts
@@ -60,6 +61,8 @@ class Server:
         self.entropy = entropy
         self.on_new_keys: Callable[[], Awaitable[None]] = _nobody_listens
         """Called once a rotation is done, for who shows a certificate that the keys and their chain make."""
+        self.unforeseen = Unforeseen(now_ms)
+        """Errors that work of `run` met and nobody foresaw; the work goes on."""
         self.backing_up = asyncio.Lock()
         self.using_codes = asyncio.Lock()
         self.contacts = Contacts(store)

@@ -125,6 +125,7 @@ async def _status(server: Server, params: Params, outgoing: Outgoing) -> JSON:
         "entries": held.entries,
         "chunks": held.chunks,
         "bytes": held.bytes,
+        "unforeseen": [met.shown() for met in server.unforeseen.rows()],
         "version": installed_version(),
     }
 

@@ -17,7 +17,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import AsyncExitStack
 from typing import Final
 
@@ -40,6 +40,7 @@ from protocol.replica.service.logs import say
 from protocol.replica.service.notify import Notifier
 from protocol.replica.sole_runner import RUNNING, own, running_already
 from protocol.replica.strong_worker import StrongWorker
+from protocol.replica.unforeseen import lasting
 from protocol.wire import Call
 from sync_server.api.asker import asker_by_connection, asker_by_proxy
 from sync_server.api.health import Health
@@ -190,15 +191,20 @@ class Service:
             )
             stack.push_async_callback(pages.close)
             await stack.enter_async_context(serve_control(self._table(), self._owner))
-            await stack.enter_async_context(background(self._flush_contacts()))
-            await stack.enter_async_context(background(self._tend_space_keys()))
-            await stack.enter_async_context(background(self._destroy_erased()))
-            await stack.enter_async_context(background(self._prepare()))
-            await stack.enter_async_context(background(giving_back()))
+            for work, begin in self._works():
+                await stack.enter_async_context(lasting(work, begin, server.unforeseen))
             say(_log, f"sync-server: ready on {url}")
             async with notifier.telling(lambda: f"serves on {url}", self._stop.asked.is_set):
                 await self._stop.asked.wait()
             await self._drain()
+
+    def _works(self) -> Iterator[tuple[str, Callable[[], Coroutine[None, None, None]]]]:
+        """What goes on beside the calls, as `status` names it."""
+        yield "noting who called", self._flush_contacts
+        yield "keys of spaces and stays", self._tend_space_keys
+        yield "destroying what has been erased", self._destroy_erased
+        yield "preparing first syncs", self._prepare
+        yield "giving memory back", giving_back
 
     async def _drain(self) -> None:
         """Let the calls under way come to their end, while `/readyz` already fails."""

@@ -35,6 +35,12 @@ async def store_families(survey: Survey, version: str, *, per_device: bool = Fal
             "When a backup was last made; 0 if none ever was",
             [Sample({}, backup_s)],
         ),
+        Family(
+            "relais_unforeseen_errors_total",
+            "counter",
+            "Errors of the server's own work that nobody foresaw, since it began",
+            [Sample({"work": work}, count) for work, count in server.unforeseen.counts().items()] or [Sample({}, 0)],
+        ),
         *(_each_device(found) if per_device else ()),
     ]
 

@@ -21,4 +21,8 @@ def notices(server: Server) -> list[Notice]:
     found = []
     if server.replica.door.contested_roots:
         found.append(Notice("contested-root"))
+    count = sum(server.unforeseen.counts().values())
+    if count:
+        met = server.unforeseen.rows()[0]
+        found.append(Notice("unforeseen", {"count": count, "work": met.work, "what": met.what, "where": met.where}))
     return found

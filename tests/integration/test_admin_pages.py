@@ -288,6 +288,17 @@ async def test_nonsense_in_an_address_is_as_if_it_were_not_there(made: Office) -
             assert (await ask(url, path, Cookie=cookie)).status == 404
 
 
+async def test_what_concerns_the_server_itself_is_said_first_in_both_languages(made: Office) -> None:
+    await with_account(made)
+    made.server.unforeseen.note("preparing first syncs", ZeroDivisionError())
+    async with pages_over(made) as (url, _):
+        cookie = cookie_of(await sign_in(url))
+        for language, sentence in (("fr", "Erreurs imprévues"), ("en", "Unforeseen errors")):
+            page = (await ask(url, "/admin/", Cookie=cookie, Accept_Language=language)).body.decode()
+            assert sentence in page
+            assert "ZeroDivisionError" in page
+
+
 async def test_metrics_hold_every_family_and_single_devices_on_request_only(made: Office) -> None:
     member = await made.enrol(await made.invite("machine"))
     await member.sync()
@@ -304,6 +315,7 @@ async def test_metrics_hold_every_family_and_single_devices_on_request_only(made
             "relais_conflicts_total 0\n",
             "relais_storage_free_bytes",
             "relais_last_backup_timestamp_seconds 0\n",
+            "relais_unforeseen_errors_total 0\n",
         ):
             assert name in text, name
         assert member.id not in text

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from random import Random
 
+from protocol.replica.unforeseen import Unforeseen
 from sync_agent.addresses import Address
 from sync_agent.mdns import Discovery
 from sync_agent.mdns_messages import Instance, answer
@@ -63,7 +64,7 @@ async def test_who_says_goodbye_is_forgotten_at_once() -> None:
 
 async def test_on_loopback_nothing_is_announced() -> None:
     place = Neighbourhood(dict, Random(1).randbytes, lambda: None)
-    async with place.open("https://127.0.0.1:8095", "127.0.0.1"):
+    async with place.open("https://127.0.0.1:8095", "127.0.0.1", Unforeseen(int)):
         assert not place.members()
         assert place.problem is None
     assert place.fetcher(b"space") is None
@@ -72,7 +73,7 @@ async def test_on_loopback_nothing_is_announced() -> None:
 async def test_who_is_announced_but_does_not_answer_any_more_is_not_named() -> None:
     secret = os.urandom(32)
     place = Neighbourhood(lambda: {secret: b"class"}, Random(1).randbytes, lambda: None)
-    async with place.open("https://127.0.0.1:8095", "127.0.0.1"):
+    async with place.open("https://127.0.0.1:8095", "127.0.0.1", Unforeseen(int)):
         other = Place(1, [secret])
         place._discovery.datagram_received(answer(other.instance), ("192.168.1.9", 5353))
         assert place.fetcher(b"class") == other.name, "this device does not reach the server itself"

@@ -15,11 +15,17 @@ from protocol.entry import Kind
 from protocol.errors import BadInput, Code, PeerFault, Refused, RelaisError
 from protocol.identity import AgreementKey, SigningKey
 from protocol.kit import Kit
+from sync_agent.addresses import Address
+from sync_agent.copies import Copies
+from sync_agent.lan_listener import LanResponder
+from sync_agent.link import Link, LinkState
+from sync_agent.peer_transport import PeerTransport
 from sync_agent.sealed_calls import newest_server
 from sync_agent.wraps import readers_of
 from sync_server.app import Server
 from sync_server.data_folder import KEYS_FILE, NEXT_KEYS_FILE
 from sync_server.handlers import rotation
+from sync_server.handlers.notices import notices
 from sync_server.handlers.territory import kit_in, new_kit
 from tests.harness.classroom import WORK, Device
 from tests.harness.commands import Desk
@@ -233,6 +239,38 @@ async def test_nothing_that_the_server_says_while_its_keys_change_is_held_back(s
             assert not (await replica.view(space)).roster.held_back
     states = {row["id"]: row["state"] for row in await scene.office.do("hand-ins", space=scene.office.space)}
     assert {states[work.hex()] for work in works} == {"server"}
+
+
+# --- what nobody foresaw ---
+
+
+async def test_what_nobody_foresaw_is_shown_on_the_device_and_to_the_administrator(scene: Scene) -> None:
+    agent, server = scene.machine.agent, scene.office.server
+
+    def dial(_: object) -> PeerTransport:
+        raise ZeroDivisionError
+
+    fell = asyncio.Event()
+    place, copies = Address("127.0.0.1", 1), Copies(agent, set)
+    link = Link(agent, LanResponder(agent), place, copies, lambda _: None, fell.set, draw=min, dial=dial)
+    running = asyncio.create_task(link.run())
+    await fell.wait()
+    assert link.state is LinkState.ASIDE
+    assert link.trouble is not None
+    assert link.trouble.code is Code.INTERNAL
+    assert not running.done(), "it is tried again later"
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    (met,) = (await Desk(agent).ask("status"))["unforeseen"]
+    assert (met["what"], met["count"], met["work"]) == ("ZeroDivisionError", 1, "a link with a neighbour")
+    assert "internal" in {problem["code"] for problem in (await Desk(agent).ask("doctor"))["problems"]}
+    await scene.here.sync(scene.machine)
+    (row,) = [row for row in await scene.office.do("devices") if row["device"] == agent.device.hex()]
+    assert row["state"] == "error"
+    assert not notices(server)
+    server.unforeseen.note("keys of spaces", ValueError())
+    assert [notice.facts["what"] for notice in notices(server)] == ["ValueError"]
+    assert (await scene.office.do("status"))["unforeseen"][0]["count"] == 1
 
 
 # --- a lost device ----------------------------------------------------------------------------------------------------

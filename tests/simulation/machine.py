@@ -9,7 +9,7 @@ from random import Random
 from typing import Any, TypeVar, cast
 
 from protocol.entry import Entry
-from protocol.errors import RelaisError
+from protocol.errors import Code, LocalFailure, RelaisError
 from protocol.identity import SEED_BYTES, AgreementKey
 from protocol.replica.replica import Draft, Replica
 from protocol.replica.second_copy import SecondCopy
@@ -161,6 +161,9 @@ class Machine:
                 await scheduler.run_forever()
         except RelaisError as error:
             self.told.surprise(self.name, error)
+        finally:
+            for met in session.agent.unforeseen.rows():
+                self.told.surprise(self.name, LocalFailure(Code.INTERNAL, f"{met.what} at {met.where}"))
 
     def _power_went(self) -> None:
         self.agent = self.session = self.scheduler = None

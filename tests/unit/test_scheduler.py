@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.errors import BadInput, Code, LocalFailure, NoAnswer, PeerFault, Refused, RelaisError
+from protocol.replica.unforeseen import Unforeseen
 from sync_agent.config import POLL_FIRST_S, POLL_LAST_S, RunConfig
 from sync_agent.http_transport import CONNECT_S
 from sync_agent.scheduler import JITTER_AFTER_BUSY_S, Draw, Outcome, Pace, Scheduler, next_pause, outcome_of, wait
@@ -120,8 +121,15 @@ class Stage:
     on_pause: Callable[[asyncio.Event, float], Awaitable[None]] | None = None
     on_sync: Callable[[], Awaitable[None]] | None = None
 
-    def scheduler(self) -> Scheduler:
-        return Scheduler(self.sync, poll_s=POLL, monotonic=lambda: self.now, draw=highest, pause=self.pause)
+    def scheduler(self, unforeseen: Unforeseen | None = None) -> Scheduler:
+        return Scheduler(
+            self.sync,
+            poll_s=POLL,
+            monotonic=lambda: self.now,
+            draw=highest,
+            pause=self.pause,
+            unforeseen=unforeseen,
+        )
 
     async def sync(self, routine: bool) -> SyncResult:
         self.syncs.append(routine)
@@ -151,6 +159,27 @@ async def test_the_loop_follows_the_rules_and_stops_when_told() -> None:
     await scheduler.run_forever()
     assert stage.pauses == [8, 2, 4, 8, 8]
     assert stage.syncs == [True] * 5
+
+
+async def test_an_error_that_nobody_foresaw_is_a_failed_sync_that_is_counted() -> None:
+    stage, noted = Stage(), Unforeseen(int)
+    scheduler = stage.scheduler(noted)
+
+    async def bug() -> None:
+        if len(stage.syncs) < 3:
+            raise ZeroDivisionError
+        scheduler.stop()
+
+    stage.on_sync = bug
+    await scheduler.run_forever()
+    assert stage.pauses == [2, 4]
+    assert noted.counts() == {"a sync with the server": 2}
+    stage.syncs.clear()
+    with pytest.raises(LocalFailure) as caught:
+        await scheduler.sync_now()
+    assert (caught.value.code, scheduler.outcome) == (Code.INTERNAL, Outcome.FAILED)
+    with pytest.raises(ZeroDivisionError):
+        await stage.scheduler().sync_now()
 
 
 async def test_a_local_write_ends_the_pause_at_once() -> None:

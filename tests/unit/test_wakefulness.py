@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from protocol.replica.unforeseen import Unforeseen
 from sync_agent.wakefulness import TICK_S, has_slept, wakeful
 
 
@@ -43,6 +44,8 @@ async def test_whoever_waits_is_told_once_for_each_sleep() -> None:
             over.set()
             await asyncio.Event().wait()
 
-    async with wakeful(woken, now_ms=lambda: next(walls, 0), monotonic=lambda: next(ticks, 0.0), sleep=sleep):
+    noted = Unforeseen(int)
+    async with wakeful(woken, noted, now_ms=lambda: next(walls, 0), monotonic=lambda: next(ticks, 0.0), sleep=sleep):
         await over.wait()
+    assert not noted.rows()
     assert told == 1
