@@ -41,6 +41,7 @@ from protocol.sealing import CONTENT_KEY_BYTES, SealedFile, SealReader, SealWrit
 from protocol.work import MAX_MARK_CHARS, ContentRef, Feedback, HandIn, ItemKind, Receipt
 from sync_agent.app import CARRIED_MARKS, FORGETS_MARKS, REFUSED_MARKS, Agent
 from sync_agent.copies import lasting_state
+from sync_agent.past_years import past_spaces
 from sync_agent.reading import Manifests, files_json, find_item, find_work, read_checked
 from sync_agent.reading_key import open_given_keys, reading_keys
 from sync_agent.wraps import Kept, mark_of, readers_of
@@ -321,13 +322,16 @@ class SealedLists:
 async def list_hand_ins(
     agent: Agent, item: bytes | None, manifests: Manifests, sealed_lists: SealedLists
 ) -> list[JSON]:
-    """Hand-ins, oldest first: on a teacher's device those of all its spaces, else those made here.
+    """Hand-ins, oldest first: on a teacher's device those of all its spaces, else those made here, but for past years.
 
     Raises `BadInput(UNKNOWN_ITEM)`.
     """
     await open_given_keys(agent)
     found: list[Work] = []
+    past = await past_spaces(agent)
     for space, authority in (await agent.spaces()).items():
+        if space in past:
+            continue
         works = (await agent.replica.view(space)).coursework.hand_ins.values()
         sees_all = authority.role in SEES_ALL and agent.replica.door.covers(authority, space)
         found += [work for work in works if sees_all or agent.made(work)]

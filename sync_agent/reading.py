@@ -23,6 +23,7 @@ from protocol.replica.operation import JSON, Outgoing
 from protocol.replica.parameters import shown
 from protocol.work import ContentRef
 from sync_agent.app import Agent
+from sync_agent.past_years import past_spaces
 
 _MANIFEST_CACHE_FILES: Final = 20_000
 
@@ -90,9 +91,11 @@ async def list_items(agent: Agent, manifests: Manifests) -> list[JSON]:
 
 
 async def list_people(agent: Agent, space: bytes) -> list[JSON]:
-    """The class list of a space, by name. Raises `BadInput(UNKNOWN_SPACE)`."""
+    """The class list of a space, by name; nobody where its year is past. Raises `BadInput(UNKNOWN_SPACE)`."""
     if space not in await agent.spaces():
         raise BadInput(Code.UNKNOWN_SPACE, f"this device has no space “{space.hex()}”", space=space.hex())
+    if space in await past_spaces(agent):
+        return []
     persons = (await agent.replica.view(space)).roster.persons.values()
     return [
         {"person": person.id.hex(), "name": person.name, "role": person.role.value}

@@ -11,6 +11,7 @@ from protocol.structure import SpaceRecord
 from sync_agent.app import PROVEN_MARKS, TREE_TROUBLE_MARK, Agent
 from sync_agent.health import LastSync
 from sync_agent.measures import ordered
+from sync_agent.past_years import past_spaces
 
 
 async def status(agent: Agent) -> dict[str, JSON]:
@@ -84,6 +85,7 @@ async def _spaces(agent: Agent) -> list[JSON]:
     names = await space_names(agent)
     rows: list[JSON] = []
     door = agent.replica.door
+    past = await past_spaces(agent)
     for space, authority in (await agent.spaces()).items():
         if door.parent(space) in (None, door.territory):
             continue
@@ -97,6 +99,7 @@ async def _spaces(agent: Agent) -> list[JSON]:
                 "fingerprint": (await agent.replica.fingerprint(space)).hex(),
                 "complete": not await agent.holdings.incomplete(needs),
                 "proven_at": None if proven is None else rfc3339(int.from_bytes(proven, "big")),
+                "past_year": space in past,
             }
         )
     return rows

@@ -3,7 +3,8 @@
 Rules:
 - an item is read in its newest version that is here as a whole (R17); one without any is "arriving";
 - a pupils' machine shows nothing of what is withdrawn, and of hand-ins only what the fold says of their state;
-- names come from the class list of the very space (R11).
+- names come from the class list of the very space (R11);
+- a class of a past year is as if it were not here (`past_years`).
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from sync_agent.budget import Hold, Verdict
 from sync_agent.drafts import Drafts
 from sync_agent.handing_in import SealedLists, fate_marks, state_of
 from sync_agent.health import LastSync
+from sync_agent.past_years import past_spaces
 from sync_agent.portal.standing import Exchange
 from sync_agent.reading import Manifests, need_of, with_ancestors
 from sync_agent.scheduler import Outcome
@@ -130,7 +132,10 @@ class Shelf:
         door = self.agent.replica.door
         names = await space_names(self.agent)
         rooms = []
+        past = await past_spaces(self.agent)
         for space in await self.agent.spaces():
+            if space in past:
+                continue
             view = await self.agent.replica.view(space)
             is_class = door.parent(space) not in (None, door.territory)
             rooms.append(Room(space, names.get(space, ""), is_class, view.roster, view.coursework, view.basis))

@@ -1,0 +1,148 @@
+"""A PC that was off for months keeps last year's pupils to itself; a wrong clock costs nobody their work."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from protocol.coursework import HandInState
+from protocol.roles import Role
+from protocol.work import ItemKind
+from sync_agent.handing_in import SealedLists, list_hand_ins
+from sync_agent.past_years import BELIEVED_LEAD_MS, DAY_MS, TRUSTED_FOR_MS, day_ms, is_past, past_from_ms
+from sync_agent.reading import Manifests, list_people
+from sync_agent.status import status
+from tests.harness.classroom import Classroom, Device, classroom
+from tests.harness.portal import portal
+
+
+def at(text: str) -> int:
+    return int(dt.datetime.fromisoformat(text).replace(tzinfo=dt.UTC).timestamp() * 1000)
+
+
+OVER = at("2027-10-01")
+DRAWING = {"dessin.png": b"drawn"}
+
+
+@pytest.fixture
+async def room(tmp_path: Path) -> AsyncIterator[Classroom]:
+    async with classroom(tmp_path) as made:
+        yield made
+
+
+async def names(room: Classroom, device: Device) -> list[object]:
+    return [row["name"] for row in await list_people(device.agent, room.space) if isinstance(row, dict)]
+
+
+async def works(device: Device) -> list[object]:
+    rows = await list_hand_ins(device.agent, None, Manifests(), SealedLists())
+    return [row["state"] for row in rows if isinstance(row, dict)]
+
+
+@pytest.mark.parametrize(
+    ("year", "over"),
+    [
+        ("2026-2027", "2027-10-01"),
+        (" 2026 – 2027 ", "2027-10-01"),
+        ("2026/27", "2027-10-01"),
+        ("1999-00", "2000-10-01"),
+        ("2026", "2027-04-01"),
+    ],
+)
+def test_a_class_is_past_three_months_after_its_years_lessons(year: str, over: str) -> None:
+    assert past_from_ms(year) == at(over)
+
+
+@pytest.mark.parametrize("year", [None, "", "CM1", "2026-2028", "2027-2026", "2026-7", "0000", "9999-10000", "9999"])
+def test_what_names_no_year_is_never_past(year: str | None) -> None:
+    assert past_from_ms(year) is None
+    assert not is_past(year, now_ms=at("2090-01-01"), agreed_ms=None)
+
+
+def test_what_time_it_is_follows_what_is_proven_where_the_clock_is_slow_or_years_ahead() -> None:
+    proven = at("2026-11-18")
+    assert day_ms(at("2009-01-01"), proven) == proven
+    assert day_ms(at("2027-10-02"), proven) == at("2027-10-02")
+    assert day_ms(proven + BELIEVED_LEAD_MS, proven) == proven + BELIEVED_LEAD_MS
+    assert day_ms(at("2040-01-01"), proven) == proven
+
+
+async def test_a_pc_that_was_off_for_months_shows_nobody_of_last_year_before_it_has_heard(room: Classroom) -> None:
+    teacher, pc = await room.teacher(), await room.machine()
+    item = (await room.publish(teacher, {"a.txt": b"a"}, kind=ItemKind.ASSIGNMENT)).item
+    await teacher.session.sync()
+    await pc.session.sync()
+    await room.hand_in(pc, item, DRAWING)
+    async with portal(pc.agent) as page:
+        assert "Léa" in await page.page("/who")
+        room.territory.clock.ms = OVER - DAY_MS
+        assert "Léa" in await page.page("/who")
+        room.territory.clock.ms = OVER
+        for address in ("/", "/state", "/work"):
+            assert "Léa" not in await page.page(address)
+        assert "2027" in await page.page("/")
+        for address in ("/who", f"/item/{item.hex()}"):
+            assert "Léa" not in (await page.get(address)).text
+        assert await names(room, pc) == []
+        assert await works(pc) == []
+        told: Any = await status(pc.agent)
+        assert [row["past_year"] for row in told["spaces"]] == [True]
+        assert set(await names(room, teacher)) == {"Léa", "Mme Petit"}, "a teacher has families to give their work to"
+        await pc.session.sync()
+        assert "Léa" in await page.page("/who"), "the class is wanted: the server has not closed it"
+        assert await works(pc) == [HandInState.SERVER.value]
+        room.territory.clock.advance(TRUSTED_FOR_MS + 1)
+        assert "Léa" not in (await page.get("/who")).text
+
+
+@pytest.mark.parametrize("wrong", ["2009-01-01", "2040-01-01"])
+async def test_a_wrong_clock_hides_no_class_of_this_year_and_keeps_no_work_back(room: Classroom, wrong: str) -> None:
+    teacher, pc = await room.teacher(), await room.machine()
+    item = (await room.publish(teacher, {"a.txt": b"a"}, kind=ItemKind.ASSIGNMENT)).item
+    await teacher.session.sync()
+    await pc.session.sync()
+    today, room.territory.clock.ms = room.territory.clock.ms, at(wrong)
+    assert set(await names(room, pc)) == {"Léa", "Mme Petit"}
+    await room.hand_in(pc, item, DRAWING)
+    room.territory.clock.ms = today
+    await pc.session.sync()
+    assert await works(pc) == [HandInState.SERVER.value]
+
+
+async def test_work_that_is_made_or_waits_while_a_class_is_not_shown_goes_up_all_the_same(room: Classroom) -> None:
+    teacher, pc = await room.teacher(), await room.machine()
+    item = (await room.publish(teacher, {"a.txt": b"a"}, kind=ItemKind.ASSIGNMENT)).item
+    await teacher.session.sync()
+    await pc.session.sync()
+    await room.hand_in(pc, item, DRAWING)
+    room.territory.clock.ms = at("2028-05-01")
+    await room.hand_in(pc, item, {"fin.txt": b"made by command"})
+    assert await works(pc) == []
+    await pc.session.sync()
+    await teacher.session.sync()
+    assert len(await works(teacher)) == 2
+
+
+async def test_a_pc_that_met_no_server_yet_goes_by_the_day_on_which_it_was_let_in(room: Classroom) -> None:
+    await room.teacher()
+    pc = await room.machine()
+    store = room.territory.replica.store
+    everything = [row.entry for space in await pc.agent.spaces() for row in await store.page(space, 0, 1 << 20)]
+    await pc.agent.replica.admit(everything, source=b"peer", now_ms=room.territory.clock())
+    assert await names(room, pc) != []
+    room.territory.clock.ms = OVER
+    assert await names(room, pc) == []
+    room.territory.clock.ms = at("2040-01-01")
+    assert await names(room, pc) != []
+
+
+async def test_a_relay_shows_no_more_than_a_pc(room: Classroom) -> None:
+    relay = await room.device(Role.RELAY)
+    await relay.session.sync()
+    assert await names(room, relay) != []
+    room.territory.clock.ms = OVER
+    assert await names(room, relay) == []
