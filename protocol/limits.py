@@ -152,6 +152,10 @@ MAX_BUNDLE_ENTRIES: Final = 131_072
 MAX_BUNDLE_PACKS: Final = 32_768
 MAX_BUNDLE_RECORD_BYTES: Final = 2 * MiB  # a batch of entries or registers; a pack has its own bound
 MAX_BUNDLES_PER_DISK: Final = 20_000
+MAX_LETTERS_PER_DISK: Final = 32
+"""Of each kind: chains of those who let in, requests to be let in, answers."""
+MAX_LETTER_BYTES: Final = 64 * KiB
+MAX_TERRITORIES_PER_DISK: Final = 16
 
 # erasure
 RECEIPT_PROOF_MS: Final = 30 * 24 * 3600 * 1000

@@ -37,6 +37,10 @@ async def enroll(
         str | None,
         Option(metavar="HOST:PORT", help="Instead of a server: the head teacher's device, where it listens."),
     ] = None,
+    stick: Annotated[
+        str | None,
+        Option(metavar="DIR", help="With no network at all: a folder on a stick that `courier export` has written."),
+    ] = None,
     code: Annotated[str, Option(help="The code that was given for this device.")],
     name: Annotated[str | None, Option(help="What people call this device (the machine's own name).")] = None,
     proxy: ProxyOption = None,
@@ -55,11 +59,12 @@ async def enroll(
             call.data_dir, now_ms=now_ms, entropy=secrets.token_bytes, connect=connecting(network), keep=keep
         )
 
-    if (server is None) == (peer is None):
-        raise BadInput(Code.USAGE, "one of --server and --peer is needed, and not both")
+    if sum(way is not None for way in (server, peer, stick)) != 1:
+        raise BadInput(Code.USAGE, "one of --server, --peer and --stick is needed, and no more")
     params: Params = {
         "server": server,
         "peer": peer,
+        "stick": stick,
         "code": code,
         "name": platform.node() or "PC" if name is None else name,
     }

@@ -7,6 +7,7 @@ from typing import Final
 COURIER_EXPORT: Final = "courier-export"
 COURIER_SURVEY: Final = "courier-survey"
 COURIER_IMPORT: Final = "courier-import"
+COURIER_LET_IN: Final = "courier-let-in"
 SCHOOL: Final = (
     "space add", "space list", "person add", "person list", "person doubles", "person merge", "invite", "ungrant",
     "revoke", "stays", "erase",

@@ -7,19 +7,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from protocol.errors import Code, LocalFailure, Refused
 from protocol.replica.console import Notices, tell
-from protocol.replica.operation import JSON, Incoming, Outgoing, Params
+from protocol.replica.operation import JSON, NO_FILES, Incoming, Outgoing, Params
 from sync_agent.app import Agent
-from sync_agent.command_names import COURIER_EXPORT, COURIER_IMPORT, COURIER_SURVEY
+from sync_agent.command_names import COURIER_EXPORT, COURIER_IMPORT, COURIER_LET_IN, COURIER_SURVEY
 from sync_agent.courier_disk import BundlesIn, BundlesOut, CardsIn, CourierDisk
 from sync_agent.courier_export import write_bundles
 from sync_agent.courier_import import take_bundles
+from sync_agent.courier_letters import Letter, name_of, read_letters, write_letter
 from sync_agent.courier_survey import Wishes, has_news, keeps_reports, survey
 from sync_agent.measures import check_open
+
+if TYPE_CHECKING:
+    from sync_agent.letting_in import Post
 
 Run = Callable[[str, Params, Incoming, Outgoing], Awaitable[JSON]]
 """Has the owner of the store run an operation."""
@@ -73,13 +78,46 @@ async def import_here(agent: Agent, incoming: Incoming) -> JSON:
     }
 
 
+async def let_in_here(agent: Agent, params: Params, post: Post) -> tuple[JSON, bool]:
+    """The operation `COURIER_LET_IN`: requests in, answers and chains out; and whether the server let anybody in."""
+    from sync_agent.letting_in import answers, chains  # noqa: PLC0415 — seldom, and it brings the office with it
+
+    await check_open(agent)
+    asked = [bytes.fromhex(str(text)) for text in cast("Sequence[JSON]", params.get("asked") or ())]
+    said, by_server = await answers(agent, asked, post)
+    result: JSON = {
+        "answers": [None if answer is None else answer.hex() for answer in said],
+        "chains": [chain.hex() for chain in await chains(agent)],
+    }
+    return result, by_server
+
+
 # --- where the disk is ------------------------------------------------------------------------------------------------
+
+
+async def pass_on_letters(disk: CourierDisk, run: Run, say: Callable[[str], None]) -> None:
+    """Answer who asks on the disk to be let in, or have the server answer; leave there who lets in.
+
+    Raises `LocalFailure`, `BadInput`.
+    """
+    answered = await asyncio.to_thread(read_letters, disk.place, Letter.ANSWER)
+    asked = await asyncio.to_thread(partial(read_letters, disk.place, Letter.ASK, but=frozenset(answered)))
+    result = _read(await run(COURIER_LET_IN, {"asked": [ask.hex() for ask in asked.values()]}, NO_FILES, Notices()))
+    for name, said in zip(asked, cast("Sequence[str | None]", result["answers"]), strict=True):
+        if said is not None:
+            await asyncio.to_thread(write_letter, disk, Letter.ANSWER, name, bytes.fromhex(said))
+            say("somebody asked on this disk to be let in; the answer is on it")
+    there = await asyncio.to_thread(read_letters, disk.place, Letter.WHO)
+    for chain in map(bytes.fromhex, _names(result, "chains")):
+        if name_of(chain) not in there:
+            await asyncio.to_thread(write_letter, disk, Letter.WHO, name_of(chain), chain)
 
 
 async def export_to(folder: Path, territory: bytes, run: Run, say: Callable[[str], None] = tell) -> dict[str, JSON]:
     """Bring onto the disk what it lacks; the keys of the contract. Raises `LocalFailure`, `BadInput`, `Refused`."""
     disk = CourierDisk(folder, territory)
     await asyncio.to_thread(disk.make)
+    await pass_on_letters(disk, run, say)
     whole = [found for found in await asyncio.to_thread(disk.bundles) if found.whole]
     async with BundlesOut(disk) as out:
         result = _read(await run(COURIER_EXPORT, {}, CardsIn(disk, whole), out))

@@ -80,7 +80,7 @@ class CourierDisk:
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as reason:
-            raise _trouble(self.place, reason) from reason
+            raise trouble_of(self.place, reason) from reason
 
     def check_readable(self) -> None:
         """Raise what says why there is nothing to import: no folder, a foreign one, or nothing that Relais wrote."""
@@ -92,7 +92,7 @@ class CourierDisk:
             with os.scandir(self.folder) as entries:
                 foreign = any(_TERRITORY.fullmatch(entry.name) and entry.is_dir() for entry in entries)
         except OSError as reason:
-            raise _trouble(self.folder, reason) from reason
+            raise trouble_of(self.folder, reason) from reason
         if foreign:
             raise Refused(
                 Code.WRONG_TERRITORY,
@@ -111,7 +111,7 @@ class CourierDisk:
             for name in passing[:MAX_BUNDLES_PER_DISK]:
                 (self.place / name).unlink(missing_ok=True)
         except OSError as reason:
-            raise _trouble(self.place, reason) from reason
+            raise trouble_of(self.place, reason) from reason
 
     def set_aside(self, names: Iterable[str]) -> None:
         """Give damaged bundles a name under which nobody counts on them, if the disk can be written."""
@@ -126,7 +126,7 @@ class CourierDisk:
                 with contextlib.suppress(OSError):
                     (self.place / name).unlink(missing_ok=True)
         with contextlib.suppress(OSError):
-            _flush_folder(self.place)
+            flush_folder(self.place)
 
     def _look(self, name: str) -> Found:
         with (self.place / name).open("rb", buffering=0) as file:
@@ -255,7 +255,7 @@ class BundlesOut(Notices):
         try:
             self._file = self._passing.open("xb", buffering=0)
         except OSError as reason:
-            raise _trouble(self._disk.place, reason) from reason
+            raise trouble_of(self._disk.place, reason) from reason
 
     def _append(self, data: bytes) -> None:
         # the trailer hashes all before it, so the last bytes seen wait until more come
@@ -268,7 +268,7 @@ class BundlesOut(Notices):
             while view and self._file is not None:
                 view = view[self._file.write(view) :]
         except OSError as reason:
-            raise _trouble(self._disk.place, reason) from reason
+            raise trouble_of(self._disk.place, reason) from reason
 
     def _finish(self) -> tuple[Path, Trailer]:
         if self._file is None:
@@ -282,9 +282,9 @@ class BundlesOut(Notices):
             self._file.close()
             self._file = None
             self._passing.replace(target)
-            _flush_folder(self._disk.place)
+            flush_folder(self._disk.place)
         except OSError as reason:
-            raise _trouble(self._disk.place, reason) from reason
+            raise trouble_of(self._disk.place, reason) from reason
         self.names.append(target.name)
         return target, trailer
 
@@ -296,7 +296,7 @@ class BundlesOut(Notices):
                     Code.DAMAGED, "the disk gave back something else than was written onto it; use another one"
                 )
         except OSError as reason:
-            raise _trouble(self._disk.place, reason) from reason
+            raise trouble_of(self._disk.place, reason) from reason
 
 
 def _hash_of(path: Path, size: int) -> bytes:
@@ -316,20 +316,21 @@ def _opened(path: Path) -> BinaryIO:
     try:
         return path.open("rb", buffering=0)
     except OSError as reason:
-        raise _trouble(path, reason) from reason
+        raise trouble_of(path, reason) from reason
 
 
 def _read(file: BinaryIO, place: Path, length: int) -> bytes:
     try:
         data = file.read(length)
     except OSError as reason:
-        raise _trouble(place, reason) from reason
+        raise trouble_of(place, reason) from reason
     if not data:
         raise LocalFailure(Code.CUT_OFF, "a bundle changed while it was read; nothing of it is lost, import again")
     return data
 
 
-def _flush_folder(place: Path) -> None:
+def flush_folder(place: Path) -> None:
+    """Let renames in a folder be durable, where the system can."""
     if os.name == "nt":
         return
     descriptor = os.open(place, os.O_RDONLY)
@@ -339,7 +340,8 @@ def _flush_folder(place: Path) -> None:
         os.close(descriptor)
 
 
-def _trouble(place: Path, reason: OSError) -> RelaisError:
+def trouble_of(place: Path, reason: OSError) -> RelaisError:
+    """What a disk's failure means to a person."""
     shown = displayable(str(place))
     if reason.errno in _FULL:
         return LocalFailure(

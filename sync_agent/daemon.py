@@ -33,6 +33,7 @@ from protocol.replica.service.priority import step_aside
 from protocol.replica.sole_runner import RUNNING, own, running_already
 from protocol.replica.unforeseen import Unforeseen, enduring, lasting
 from sync_agent.addresses import Address
+from sync_agent.answers import Response
 from sync_agent.app import Agent
 from sync_agent.binding import Hardware
 from sync_agent.command_names import COURIER_IMPORT
@@ -156,6 +157,23 @@ def sync_alone(agent: Agent, connect: Connect = HttpTransport) -> Operation:
                 await Materializer(agent).refresh(thorough=True, set_aside=True)
 
     return sync_operation(agent, sync, exchange, is_daemon=False)
+
+
+def post_alone(agent: Agent, connect: Connect = HttpTransport) -> Callable[[str, bytes], Awaitable[Response]]:
+    """One call to the server for somebody else, on a way of its own."""
+
+    async def post(path: str, body: bytes) -> Response:
+        url = agent.enrolment.server_url
+        transport = DrillTransport(PacedTransport(connect(url), agent.budget), url)
+        transport.hold_to(agent.replica.territory.__eq__)
+        try:
+            now = await ordered(agent)
+            transport.ends_ms = now.ends_ms if now.drill else None
+            return await transport.post(path, body)
+        finally:
+            await transport.close()
+
+    return post
 
 
 def enroll_operation(agent: Agent, sync: Callable[[], Awaitable[SyncResult]]) -> Operation:

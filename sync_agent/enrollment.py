@@ -163,7 +163,19 @@ async def let_in(
 
     `where` names the host in sentences.
     """
-    keys = _device_keys(folder, entropy, machine)
+    keys = device_keys(folder, entropy, machine)
+    sealed, reply = sealed_ask(keys, host, invitation, name, entropy)
+    response = await transport.post(ENROLL_PATH, sealed)
+    if not response.is_ours:
+        raise error_in(response, where)
+    answer = EnrollAnswer.parse(open_answer(response.body, sealed, reply=reply, server_public=host.signing))
+    return await take_in(folder, host, invitation, name, answer, keys.signing.public, now_ms, url=url)
+
+
+def sealed_ask(
+    keys: DeviceKeys, host: Host, invitation: Invitation, name: str, entropy: Entropy
+) -> tuple[bytes, AgreementKey]:
+    """The request to be let in, which only the host opens, and the key that its answer is sealed to."""
     request = EnrollRequest(invitation.secret, keys.agreement.public, keys.tls.fingerprint, name)
     reply = AgreementKey(entropy(_SEED_BYTES))
     sealed = seal_request(
@@ -174,10 +186,21 @@ async def let_in(
         reply=reply,
         ephemeral=entropy(_SEED_BYTES),
     )
-    response = await transport.post(ENROLL_PATH, sealed)
-    if not response.is_ours:
-        raise error_in(response, where)
-    answer = EnrollAnswer.parse(open_answer(response.body, sealed, reply=reply, server_public=host.signing))
+    return sealed, reply
+
+
+async def take_in(
+    folder: Path,
+    host: Host,
+    invitation: Invitation,
+    name: str,
+    answer: EnrollAnswer,
+    device: bytes,
+    now_ms: Callable[[], int],
+    *,
+    url: str | None,
+) -> Enrolment:
+    """Take the grants in, durably. Without `url`, the host says where the server is, and its time proves nothing."""
     server_url = normal_url(answer.server_url or "") if url is None else url
     store = await SqliteStore.open(folder)
     try:
@@ -191,7 +214,7 @@ async def let_in(
             now_ms=now_ms(),
             marks={ENROLLED_WITH_MARK: _enrolled_with(server_url, invitation)},
         )
-        if not await replica.readable(keys.signing.public):
+        if not await replica.readable(device):
             raise PeerFault(Code.MISSING_GRANT, "the code let this device in, but opened nothing for it")
     finally:
         await store.close()
@@ -209,7 +232,7 @@ async def _check_free(folder: Path, replica: Replica) -> None:
             )
 
 
-def _device_keys(folder: Path, entropy: Entropy, machine: Hardware) -> DeviceKeys:
+def device_keys(folder: Path, entropy: Entropy, machine: Hardware) -> DeviceKeys:
     """The keys that an earlier try made, on this machine, else new ones, durable in DIR.
 
     An image may hold keys that were made before it was copied to thirty machines.

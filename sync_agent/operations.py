@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from protocol.errors import BadInput, Code, LocalFailure, NoAnswer, Refused
 from protocol.replica import parameters as given
+from protocol.replica.console import tell
 from protocol.replica.measures import USUAL_MINUTES
 from protocol.replica.operation import JSON, NO_FILES, Incoming, Operation, Outgoing, Params, Table
 from protocol.replica.replica import Entropy
@@ -24,7 +25,7 @@ from sync_agent import reading
 from sync_agent.abbreviated import with_whole_ids
 from sync_agent.addresses import address_of
 from sync_agent.app import ENROLMENT_FILE, Agent
-from sync_agent.command_names import COURIER_EXPORT, COURIER_IMPORT, COURIER_SURVEY, SCHOOL
+from sync_agent.command_names import COURIER_EXPORT, COURIER_IMPORT, COURIER_LET_IN, COURIER_SURVEY, SCHOOL
 from sync_agent.few_threads import use_few_threads
 from sync_agent.transfer_progress import telling
 from sync_agent.transport import Transport
@@ -66,18 +67,26 @@ def before_enrolment(
     async def enroll_here(params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
         from sync_agent.enrollment import enroll
 
-        server, code, name = (
+        server, stick, code, name = (
             given.text_or_none(params, "server"),
+            given.text_or_none(params, "stick"),
             given.text(params, "code"),
             given.text(params, "name"),
         )
         try:
-            if server is None:
+            if stick is not None:
+                from sync_agent.enrollment_by_stick import enroll_by_stick
+
+                enrolled = await enroll_by_stick(
+                    folder, Path(stick), code, name, now_ms=now_ms, entropy=entropy, say=tell
+                )
+            elif server is None:
                 from sync_agent.enrollment_by_peer import enroll_by_peer
 
                 address = address_of(given.text(params, "peer"), "--peer")
-                tell = outgoing.progress
-                enrolled = await enroll_by_peer(folder, address, code, name, tell, now_ms=now_ms, entropy=entropy)
+                enrolled = await enroll_by_peer(
+                    folder, address, code, name, outgoing.progress, now_ms=now_ms, entropy=entropy
+                )
             else:
                 enrolled = await enroll(folder, server, code, name, now_ms=now_ms, entropy=entropy, connect=connect)
         finally:
@@ -133,6 +142,7 @@ def table(agent: Agent, connect: Connect | None = None) -> Table:
         COURIER_EXPORT: commands.courier_export,
         COURIER_SURVEY: commands.courier_survey,
         COURIER_IMPORT: commands.courier_import,
+        COURIER_LET_IN: commands.courier_let_in,
         "receipt": commands.receipt,
         "carry-over": commands.carry_over,
         "portfolio": commands.portfolio,
@@ -347,6 +357,18 @@ class _Commands:
             return await courier_commands.import_here(self._agent, incoming)
         finally:
             await Materializer(self._agent).refresh(thorough=True, set_aside=True)
+
+    async def courier_let_in(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        from sync_agent import courier_commands
+        from sync_agent.daemon import post_alone
+        from sync_agent.http_transport import HttpTransport
+
+        post = post_alone(self._agent, self._connect or HttpTransport)
+        result, by_server = await courier_commands.let_in_here(self._agent, params, post)
+        if by_server:
+            # the keys that the server has sealed to who came in go along with the stick
+            await (self._agent.fetch_now() if self._agent.fetch_now else self.sync({}, NO_FILES, outgoing))
+        return result
 
     async def drill_start(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
         from sync_agent import measure_commands

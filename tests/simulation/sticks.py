@@ -12,14 +12,17 @@ from pathlib import Path
 from random import Random
 from typing import Final
 
+from protocol.errors import Code, NoAnswer
 from protocol.replica.operation import JSON, Incoming, Outgoing, Params
-from sync_agent.command_names import COURIER_EXPORT, COURIER_SURVEY
+from sync_agent.answers import Response
+from sync_agent.command_names import COURIER_EXPORT, COURIER_LET_IN, COURIER_SURVEY
 from sync_agent.courier_commands import (
     Run,
     export_here,
     export_to,
     import_from,
     import_here,
+    let_in_here,
     survey_here,
 )
 from sync_agent.courier_disk import ENDING
@@ -92,12 +95,17 @@ class Sticks:
 
 def _run(agent: SimAgent) -> Run:
     async def run(name: str, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        del params
+        if name == COURIER_LET_IN:
+            return (await let_in_here(agent, params, _nobody))[0]
         if name == COURIER_EXPORT:
             return await export_here(agent, incoming, outgoing)
         return await (survey_here if name == COURIER_SURVEY else import_here)(agent, incoming)
 
     return run
+
+
+async def _nobody(path: str, _body: bytes) -> Response:
+    raise NoAnswer(Code.UNREACHABLE, f"nobody answers at {path}")
 
 
 def _silent(_sentence: str) -> None:

@@ -1,0 +1,242 @@
+"""A PC with no network at all is let in by a stick that goes to and fro, by whoever the code's root has made."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from protocol.canonical import decode, encode
+from protocol.entry import Kind
+from protocol.errors import BadInput, Code, NoAnswer, PeerFault, RelaisError
+from protocol.limits import MAX_LETTER_BYTES, MAX_LETTERS_PER_DISK
+from protocol.messages import encode_chain, parse_chain
+from protocol.replica.operation import JSON, Incoming, Outgoing, Params
+from protocol.wire import Call
+from sync_agent.app import ENROLMENT_FILE, Agent
+from sync_agent.binding import Hardware
+from sync_agent.courier_commands import export_to
+from sync_agent.courier_letters import Letter, name_of, read_letters
+from sync_agent.enrollment import Enrolled
+from sync_agent.enrollment_by_stick import enroll_by_stick
+from sync_agent.operations import table
+from tests.harness.classroom import Device
+from tests.harness.couriers import bring, silent
+from tests.harness.office_devices import Town, town
+from tests.harness.wire import MemoryTransport
+
+SCHOOL = "0180001D"
+
+
+@pytest.fixture
+async def here(tmp_path: Path) -> AsyncIterator[Town]:
+    async with town(tmp_path) as made:
+        made.office.server.responder.add_handler(Call.ENROLL, made.office.enrolment.answer)
+        yield made
+
+
+@pytest.fixture
+def stick(tmp_path: Path) -> Path:
+    return tmp_path / "stick" / "Relais"
+
+
+async def visit(here: Town, device: Device, stick: Path, *, online: bool = True) -> None:
+    """`courier export` on a device, which reaches the server or not."""
+
+    def connect(_url: str) -> MemoryTransport:
+        return MemoryTransport(here.frontage)
+
+    def nobody(_url: str) -> MemoryTransport:
+        raise NoAnswer(Code.UNREACHABLE, "the line is down")
+
+    operations = table(device.agent, connect if online else nobody)
+
+    async def run(name: str, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        return await operations[name](params, incoming, outgoing)
+
+    await export_to(stick, device.agent.replica.territory, run, silent)
+
+
+async def enrol(here: Town, folder: Path, stick: Path, code: str) -> Enrolled:
+    return await enroll_by_stick(
+        folder, stick, code, "Merle", now_ms=here.office.clock, entropy=os.urandom, say=silent, identify=identify
+    )
+
+
+def identify() -> Hardware:
+    return {}
+
+
+def place_of(here: Town, stick: Path) -> Path:
+    return stick / here.office.server.replica.territory[:8].hex()
+
+
+async def lessons_on(here: Town, folder: Path) -> list[bool]:
+    """The lessons that a device has, and whether each is whole."""
+    agent = await Agent.open(folder, now_ms=here.office.clock, entropy=os.urandom)
+    try:
+        missing = {need.stream for need in await agent.missing()}
+        items = (await agent.replica.view(here.space)).coursework.items.values()
+        return [item.shown.record.content.stream not in missing for item in items]
+    finally:
+        await agent.close()
+
+
+async def published(here: Town, stick: Path) -> Device:
+    """A teacher's laptop that has a lesson, at the server and on the stick."""
+    person = await here.office.add_person("Mme Petit", "teacher")
+    teacher = await here.device("teacher", person)
+    await here.assignment(teacher)
+    await visit(here, teacher, stick)
+    return teacher
+
+
+async def test_a_pc_without_any_network_is_let_in_by_the_server_through_whoever_reaches_it(
+    here: Town, stick: Path, tmp_path: Path
+) -> None:
+    teacher = await published(here, stick)
+    code, pc = await here.office.invite("machine", ttl="7d"), tmp_path / "pc"
+    with pytest.raises(NoAnswer, match="bring the stick"):
+        await enrol(here, pc, stick, code)
+    await visit(here, teacher, stick, online=False)
+    with pytest.raises(NoAnswer):
+        await enrol(here, pc, stick, code)
+    assert len(read_letters(place_of(here, stick), Letter.ASK)) == 1, "who asks twice asks once"
+    await visit(here, teacher, stick)
+    enrolled = await enrol(here, pc, stick, code)
+    assert here.space in enrolled.spaces
+    assert await lessons_on(here, pc) == [True], "what it may read came along"
+    assert await enrol(here, pc, stick, code) == enrolled, "again is no error"
+    left = {kind: read_letters(place_of(here, stick), kind) for kind in Letter}
+    assert (left[Letter.ASK], left[Letter.ANSWER]) == ({}, {})
+
+
+async def test_the_head_teachers_device_lets_in_with_no_server_anywhere(
+    here: Town, stick: Path, tmp_path: Path
+) -> None:
+    head = await here.device("head", space=SCHOOL)
+    await published(here, tmp_path / "elsewhere")
+    await here.sync(head)
+    await visit(here, head, stick, online=False)
+    made = await table(head.agent)["invite"](
+        {"role": "machine", "space": [here.space.hex()], "person": None, "uses": 1, "ttl": "7d", "for": None},
+        None,  # type: ignore[arg-type]
+        None,  # type: ignore[arg-type]
+    )
+    code = str(made["code"])  # type: ignore[index,call-overload]
+    with pytest.raises(NoAnswer):
+        await enrol(here, tmp_path / "pc", stick, code)
+    await visit(here, head, stick, online=False)
+    enrolled = await enrol(here, tmp_path / "pc", stick, code)
+    assert here.space in enrolled.spaces
+    assert await lessons_on(here, tmp_path / "pc") == [True]
+
+
+async def test_a_teachers_new_laptop_leaves_its_reading_key_on_the_stick(
+    here: Town, stick: Path, tmp_path: Path
+) -> None:
+    carrier = await published(here, stick)
+    person = await here.office.add_person("M. Roux", "teacher")
+    code = await here.office.invite("teacher", person=person, ttl="7d")
+    with pytest.raises(NoAnswer):
+        await enrol(here, tmp_path / "laptop", stick, code)
+    await visit(here, carrier, stick)
+    await enrol(here, tmp_path / "laptop", stick, code)
+    await bring(carrier, stick)
+    await here.sync(carrier)
+    keys = await here.office.server.replica.store.scan_kinds([Kind.PERSON_KEY])
+    assert person in {key.header.subject.hex() for key in keys if key.header.subject is not None}
+
+
+async def test_a_refusal_comes_back_in_words_and_another_code_may_ask(here: Town, stick: Path, tmp_path: Path) -> None:
+    teacher = await published(here, stick)
+    code, pc = await here.office.invite("machine", ttl="1h"), tmp_path / "pc"
+    with pytest.raises(NoAnswer):
+        await enrol(here, pc, stick, code)
+    here.office.clock.advance(2 * 3_600_000)
+    await visit(here, teacher, stick)
+    with pytest.raises(RelaisError) as refused:
+        await enrol(here, pc, stick, code)
+    assert refused.value.code is Code.CODE_EXPIRED
+    assert not (pc / ENROLMENT_FILE).exists()
+    fresh = await here.office.invite("machine", ttl="7d")
+    with pytest.raises(NoAnswer):
+        await enrol(here, pc, stick, fresh)
+    await visit(here, teacher, stick)
+    assert here.space in (await enrol(here, pc, stick, fresh)).spaces
+
+
+async def test_nothing_is_asked_of_who_is_not_under_the_codes_root(here: Town, stick: Path, tmp_path: Path) -> None:
+    await published(here, stick)
+    place = place_of(here, stick)
+    code = await here.office.invite("machine")
+    async with town(foreign_folder(tmp_path)) as foreign:
+        person = await foreign.office.add_person("Mallory", "teacher")
+        other = await foreign.device("teacher", person)
+        await visit(foreign, other, tmp_path / "theirs")
+        (chain,) = read_letters(place_of(foreign, tmp_path / "theirs"), Letter.WHO).values()
+    for kept in place.glob("*.who"):
+        kept.unlink()
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(BadInput, match="names nobody"):
+        await enrol(here, tmp_path / "pc", tmp_path / "empty", code)
+    (place / f"{name_of(chain)}.who").write_bytes(chain)
+    with pytest.raises(RelaisError) as refused:
+        await enrol(here, tmp_path / "pc", stick, code)
+    assert refused.value.code is Code.WRONG_TERRITORY
+    assert not list(place.glob("*.ask"))
+    with pytest.raises(BadInput, match="does not exist"):
+        await enrol(here, tmp_path / "pc", tmp_path / "nowhere", code)
+
+
+async def test_letters_that_are_damaged_changed_or_too_many_harm_nobody(
+    here: Town, stick: Path, tmp_path: Path
+) -> None:
+    teacher = await published(here, stick)
+    place, pc = place_of(here, stick), tmp_path / "pc"
+    code = await here.office.invite("machine", ttl="7d")
+    for number in range(MAX_LETTERS_PER_DISK + 5):
+        (place / f"{number:032x}.ask").write_bytes(os.urandom(200))
+        os.utime(place / f"{number:032x}.ask", (1, 1))
+    (place / f"{'e' * 32}.ask").write_bytes(bytes(MAX_LETTER_BYTES + 1))
+    (place / f"{'f' * 32}.who").write_bytes(os.urandom(300))
+    (place / f"{'d' * 32}.ask").mkdir()
+    with pytest.raises(NoAnswer):
+        await enrol(here, pc, stick, code)
+    await visit(here, teacher, stick)
+    (name,) = read_letters(place, Letter.ANSWER)
+    right = (place / f"{name}.ans").read_bytes()
+    fields = decode(right, max_bytes=MAX_LETTER_BYTES)
+    assert isinstance(fields, dict)
+    forged = encode({**fields, "answer": bytes(fields["answer"])[:-1] + b"\x00"})
+    for wrong in (b"", forged, right[:-1]):
+        (place / f"{name}.ans").write_bytes(wrong)
+        with pytest.raises(PeerFault):
+            await enrol(here, pc, stick, code)
+        assert not (pc / ENROLMENT_FILE).exists()
+    (place / f"{name}.ans").write_bytes(right)
+    assert here.space in (await enrol(here, pc, stick, code)).spaces
+
+
+async def test_a_chain_that_ends_with_a_machine_lets_nobody_in(here: Town, stick: Path, tmp_path: Path) -> None:
+    teacher = await published(here, stick)
+    place = place_of(here, stick)
+    grants = [each.grant for each in await teacher.agent.replica.authorities(teacher.agent.device)]
+    chain = encode_chain(await teacher.agent.replica.credentials(grants))
+    for kept in place.glob("*.who"):
+        kept.unlink()
+    (place / f"{name_of(chain)}.who").write_bytes(chain)
+    with pytest.raises(NoAnswer):
+        await enrol(here, tmp_path / "pc", stick, await here.office.invite("machine"))
+    # the chain proves a server above that teacher; it is the server that was asked, and nobody else can open it
+    (asked,) = read_letters(place, Letter.ASK).values()
+    assert asked[1:9] != teacher.agent.keys.agreement.public[:8]
+    assert parse_chain(chain)
+
+
+def foreign_folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "foreign"
+    folder.mkdir()
+    return folder
