@@ -11,7 +11,7 @@ import binascii
 import hmac
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
-from typing import Final
+from typing import Final, Self
 
 from blake3 import blake3
 
@@ -30,6 +30,7 @@ LIVENESS_PATH: Final = "/livez"
 
 _MAC_BYTES: Final = 16
 _FIXED_BYTES: Final = 1 + 4 + 4 + 32 + 32
+_SENDER_BYTES: Final = 16
 _DOMAIN: Final = b"relais/0 capability\x00"
 
 
@@ -53,7 +54,8 @@ class Purpose(IntEnum):
 class Capability:
     """One pack of one space, to be fetched or sent until `expires_s` (seconds since 1970); `size` in bytes.
 
-    To listen for news it names the territory, and a device's key in place of the pack.
+    To listen for news it names the territory, and a device's key in place of the pack. To send a pack it says who may:
+    `sender` is the beginning of a device's key, so that nobody else's bytes mix with theirs.
     """
 
     purpose: Purpose
@@ -61,6 +63,12 @@ class Capability:
     pack: bytes
     size: int
     expires_s: int
+    sender: bytes = b""
+
+    @classmethod
+    def to_send(cls, space: bytes, pack: bytes, size: int, expires_s: int, device: bytes) -> Self:
+        """The capability with which `device` may send a pack."""
+        return cls(Purpose.SEND, space, pack, size, expires_s, device[:_SENDER_BYTES])
 
     def issue(self, key: bytes) -> str:
         """The text of the capability, authenticated under the issuer's 32-byte `key`."""
@@ -71,6 +79,7 @@ class Capability:
                 self.size.to_bytes(4, "big"),
                 self.space,
                 self.pack,
+                self.sender,
             )
         )
         return base64.urlsafe_b64encode(_mac(key, body) + body).rstrip(b"=").decode()
@@ -86,10 +95,20 @@ class Capability:
         except (binascii.Error, ValueError):
             raise _refused() from None
         mac, body = data[:_MAC_BYTES], data[_MAC_BYTES:]
-        if len(body) != _FIXED_BYTES or not hmac.compare_digest(mac, _mac(key, body)) or body[0] != purpose:
+        sender_bytes = _SENDER_BYTES if purpose is Purpose.SEND else 0
+        if (
+            len(body) != _FIXED_BYTES + sender_bytes
+            or not hmac.compare_digest(mac, _mac(key, body))
+            or body[0] != purpose
+        ):
             raise _refused()
         found = cls(
-            purpose, body[9:41], body[41:73], int.from_bytes(body[5:9], "big"), int.from_bytes(body[1:5], "big")
+            purpose,
+            body[9:41],
+            body[41:_FIXED_BYTES],
+            int.from_bytes(body[5:9], "big"),
+            int.from_bytes(body[1:5], "big"),
+            body[_FIXED_BYTES:],
         )
         if found.expires_s < now_s:
             raise _refused()

@@ -272,11 +272,14 @@ class ContentStore(Protocol):
         """
         ...
 
-    async def part_size(self, pack: bytes) -> int:
-        """How many bytes of an unfinished download or upload are here (0 if none)."""
+    async def part_size(self, pack: bytes, sender: bytes = b"") -> int:
+        """How many bytes of an unfinished download, or of the upload of a `sender`, are here (0 if none).
+
+        A pack may be on its way from many senders: each has a part of its own, and none is the download.
+        """
         ...
 
-    async def append_part(self, pack: bytes, offset: int, data: bytes) -> int:
+    async def append_part(self, pack: bytes, offset: int, data: bytes, sender: bytes = b"") -> int:
         """Add bytes at `offset`, which must be the part's size.
 
         Returns the new size. Raises `PeerFault(WRONG_OFFSET)`.
@@ -296,7 +299,14 @@ class ContentStore(Protocol):
         ...
 
     async def finish_part(
-        self, space: bytes, pack: bytes, size: int, *, unsent: bool = False, keep_bad: bool = False
+        self,
+        space: bytes,
+        pack: bytes,
+        size: int,
+        *,
+        unsent: bool = False,
+        keep_bad: bool = False,
+        sender: bytes = b"",
     ) -> FinishedPack | None:
         """Verify a completely received pack or delta and make it visible.
 
@@ -304,7 +314,7 @@ class ContentStore(Protocol):
         """
         ...
 
-    async def drop_part(self, pack: bytes) -> None:
+    async def drop_part(self, pack: bytes, sender: bytes = b"") -> None:
         """Throw away an unfinished part."""
         ...
 

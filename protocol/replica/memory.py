@@ -291,7 +291,7 @@ class MemoryPacks:
 
     def __init__(self) -> None:
         self._packs: dict[bytes, _Pack] = {}
-        self._parts: dict[bytes, bytes] = {}
+        self._parts: dict[tuple[bytes, bytes], bytes] = {}
         self._deltas: dict[bytes, _Delta] = {}
 
     async def build(self, space: bytes, *, unsent: bool, sealed: bool = False) -> MemoryBuild:
@@ -305,16 +305,16 @@ class MemoryPacks:
         self.store(space, data, finished, unsent=unsent)
         return finished
 
-    async def part_size(self, pack: bytes) -> int:
-        return len(self._parts.get(pack, b""))
+    async def part_size(self, pack: bytes, sender: bytes = b"") -> int:
+        return len(self._parts.get((pack, sender), b""))
 
-    async def append_part(self, pack: bytes, offset: int, data: bytes) -> int:
+    async def append_part(self, pack: bytes, offset: int, data: bytes, sender: bytes = b"") -> int:
         if offset + len(data) > MAX_PACK_BYTES:
             raise TooLarge(Code.TOO_LARGE, "a pack is larger than allowed", max=MAX_PACK_BYTES)
-        have = self._parts.get(pack, b"")
+        have = self._parts.get((pack, sender), b"")
         if len(have) != offset:
             raise PeerFault(Code.WRONG_OFFSET, "a pack continues at another place", offset=offset, expected=len(have))
-        self._parts[pack] = have + data
+        self._parts[pack, sender] = have + data
         return offset + len(data)
 
     async def resume_part(self, pack: bytes, size: int) -> int:
@@ -322,30 +322,38 @@ class MemoryPacks:
         return await self.part_size(pack)
 
     async def bad_spans(self, pack: bytes, size: int) -> list[Span]:
-        part = self._parts.get(pack, b"")
+        part = self._parts.get((pack, b""), b"")
         return bad_spans(size, lambda start, length: part[start : start + length]) if len(part) == size else []
 
     async def mend_part(self, pack: bytes, offset: int, data: bytes) -> None:
-        part = self._parts.get(pack, b"")
+        part = self._parts.get((pack, b""), b"")
         if offset + len(data) > len(part):
             raise not_the_pack(len(part), offset + len(data))
-        self._parts[pack] = part[:offset] + data + part[offset + len(data) :]
+        self._parts[pack, b""] = part[:offset] + data + part[offset + len(data) :]
 
     async def finish_part(
-        self, space: bytes, pack: bytes, size: int, *, unsent: bool = False, keep_bad: bool = False
+        self,
+        space: bytes,
+        pack: bytes,
+        size: int,
+        *,
+        unsent: bool = False,
+        keep_bad: bool = False,
+        sender: bytes = b"",
     ) -> FinishedPack | None:
-        part = self._parts.get(pack)
+        part = self._parts.get((pack, sender))
         try:
-            return await self._finish_part(space, pack, size, unsent=unsent)
+            return await self._finish_part(PackInfo(pack, size, space), sender, unsent=unsent)
         except PeerFault as fault:
             if keep_bad and part is not None and fault.code is not Code.WRONG_OFFSET:
-                self._parts[pack] = part
+                self._parts[pack, sender] = part
             raise
 
-    async def _finish_part(self, space: bytes, pack: bytes, size: int, *, unsent: bool) -> FinishedPack | None:
-        part = self._parts.get(pack)
+    async def _finish_part(self, wanted: PackInfo, sender: bytes, *, unsent: bool) -> FinishedPack | None:
+        pack, size, space = wanted.hash, wanted.size, wanted.space
+        part = self._parts.get((pack, sender))
         if part is not None and len(part) == size and is_delta(part):
-            del self._parts[pack]
+            del self._parts[pack, sender]
             if blake3(part).digest() != pack:
                 raise PeerFault(Code.BAD_HASH, "a delta is not the one that was asked for", expected=pack.hex())
             await self._take_delta(space, pack, part)
@@ -354,13 +362,13 @@ class MemoryPacks:
             return check_pack_bytes(self._packs[pack].data)
         if part is None or len(part) < size:
             raise not_the_pack(len(part or b""), size)
-        del self._parts[pack]
+        del self._parts[pack, sender]
         finished = check_pack(pack, len(part), lambda start, length: part[start : start + length])
         self.store(space, part, finished, unsent=unsent)
         return finished
 
-    async def drop_part(self, pack: bytes) -> None:
-        self._parts.pop(pack, None)
+    async def drop_part(self, pack: bytes, sender: bytes = b"") -> None:
+        self._parts.pop((pack, sender), None)
 
     async def share(self, pack: bytes, space: bytes) -> None:
         if pack in self._packs:

@@ -1,8 +1,8 @@
 """Packs as files, with their index in the database of the entries: the `ContentStore` of agents and embedded servers.
 
-Below the folder, `packs/ab/<hash>.pack` holds what is visible, `parts/<hash>.part` what is still arriving,
-`parts/*.passing` what is being written, `damaged/<hash>.pack` what was found bad, `deltas/<hash>.delta` deltas kept for
-others.
+Below the folder, `packs/ab/<hash>.pack` holds what is visible, `parts/<hash>.part` what is still fetched,
+`parts/<hash>-<sender>.part` what somebody sends, `parts/*.passing` what is being written, `damaged/<hash>.pack` what
+was found bad, `deltas/<hash>.delta` deltas kept for others.
 
 Rules (R8):
 - a file is durable under its name before its rows are written, and all rows are written in one transaction;
@@ -119,13 +119,13 @@ class PackFolder:
             return None
         return await asyncio.shield(self._start(self._ingest(space, data, unsent=unsent)))
 
-    async def part_size(self, pack: bytes) -> int:
-        return self._disk.size(_part_name(pack)) or 0
+    async def part_size(self, pack: bytes, sender: bytes = b"") -> int:
+        return self._disk.size(_part_name(pack, sender)) or 0
 
-    async def append_part(self, pack: bytes, offset: int, data: bytes) -> int:
+    async def append_part(self, pack: bytes, offset: int, data: bytes, sender: bytes = b"") -> int:
         if offset + len(data) > MAX_PACK_BYTES:
             raise TooLarge(Code.TOO_LARGE, "a pack is larger than allowed", max=MAX_PACK_BYTES)
-        return await asyncio.shield(self._start(self._append_part(pack, offset, data)))
+        return await asyncio.shield(self._start(self._append_part(pack, offset, data, sender)))
 
     async def resume_part(self, pack: bytes, size: int) -> int:
         async with self._part_lock(pack):
@@ -149,17 +149,25 @@ class PackFolder:
             await asyncio.to_thread(self._disk.replace, name, offset, data)
 
     async def finish_part(
-        self, space: bytes, pack: bytes, size: int, *, unsent: bool = False, keep_bad: bool = False
+        self,
+        space: bytes,
+        pack: bytes,
+        size: int,
+        *,
+        unsent: bool = False,
+        keep_bad: bool = False,
+        sender: bytes = b"",
     ) -> FinishedPack | None:
-        name = _part_name(pack)
+        part = PackInfo(pack, size, space)
+        name = _part_name(pack, sender)
         if self._disk.size(name) == size and await asyncio.to_thread(self._holds_delta, name, size):
-            await asyncio.shield(self._start(self._finish_delta(space, pack, size, keep_bad=keep_bad)))
+            await asyncio.shield(self._start(self._finish_delta(part, name, keep_bad=keep_bad)))
             return None
-        return await asyncio.shield(self._start(self._finish_part(space, pack, size, unsent=unsent, keep_bad=keep_bad)))
+        return await asyncio.shield(self._start(self._finish_part(part, name, unsent=unsent, keep_bad=keep_bad)))
 
-    async def drop_part(self, pack: bytes) -> None:
+    async def drop_part(self, pack: bytes, sender: bytes = b"") -> None:
         async with self._part_lock(pack):
-            await asyncio.to_thread(self._disk.remove, _part_name(pack))
+            await asyncio.to_thread(self._disk.remove, _part_name(pack, sender))
 
     async def share(self, pack: bytes, space: bytes) -> None:
         await self._index.share(pack, space)
@@ -311,36 +319,34 @@ class PackFolder:
         await self._install(space, [(name, finished)], unsent=unsent)
         return finished
 
-    async def _append_part(self, pack: bytes, offset: int, data: bytes) -> int:
+    async def _append_part(self, pack: bytes, offset: int, data: bytes, sender: bytes) -> int:
         async with self._part_lock(pack):
-            return await asyncio.to_thread(self._extend, _part_name(pack), offset, data)
+            return await asyncio.to_thread(self._extend, _part_name(pack, sender), offset, data)
 
-    async def _finish_part(self, space: bytes, pack: bytes, size: int, *, unsent: bool, keep_bad: bool) -> FinishedPack:
-        name = _part_name(pack)
-        async with self._part_lock(pack):
+    async def _finish_part(self, part: PackInfo, name: str, *, unsent: bool, keep_bad: bool) -> FinishedPack:
+        async with self._part_lock(part.hash):
             have = self._disk.size(name)
-            if have is None and await self._index.pack(pack, space) is not None:
-                return await asyncio.to_thread(self._check, _pack_name(pack), pack, size)
-            if have is None or have < size:
-                raise not_the_pack(have or 0, size)
+            if have is None and await self._index.pack(part.hash, part.space) is not None:
+                return await asyncio.to_thread(self._check, _pack_name(part.hash), part.hash, part.size)
+            if have is None or have < part.size:
+                raise not_the_pack(have or 0, part.size)
             try:
-                finished = await asyncio.to_thread(self._check, name, pack, have)
+                finished = await asyncio.to_thread(self._check, name, part.hash, have)
             except PeerFault:
                 if not keep_bad:
                     await asyncio.to_thread(self._disk.remove, name)
                 raise
             await asyncio.to_thread(self._disk.flush_by_name, name)
-            await self._install(space, [(name, finished)], unsent=unsent)
+            await self._install(part.space, [(name, finished)], unsent=unsent)
             return finished
 
-    async def _finish_delta(self, space: bytes, delta: bytes, size: int, *, keep_bad: bool) -> None:
-        name = _part_name(delta)
-        async with self._part_lock(delta):
-            if self._disk.size(name) is None and await self._deltas.find(delta) is not None:
+    async def _finish_delta(self, part: PackInfo, name: str, *, keep_bad: bool) -> None:
+        async with self._part_lock(part.hash):
+            if self._disk.size(name) is None and await self._deltas.find(part.hash) is not None:
                 return
             try:
-                await asyncio.to_thread(self._check_hash, name, delta, size)
-                about = await expand_delta(self, space, delta, size, partial(self._disk.read, name))
+                await asyncio.to_thread(self._check_hash, name, part.hash, part.size)
+                about = await expand_delta(self, part.space, part.hash, part.size, partial(self._disk.read, name))
             except PeerFault as fault:
                 # what it is made of may come yet: whoever asked for it drops it in the end
                 if fault.code is not Code.MISSING_BASE and not keep_bad:
@@ -555,5 +561,5 @@ def _damaged_name(pack: bytes) -> str:
     return f"{DAMAGED}/{pack.hex()}{_PACK}"
 
 
-def _part_name(pack: bytes) -> str:
-    return f"{PARTS}/{pack.hex()}{_PART}"
+def _part_name(pack: bytes, sender: bytes = b"") -> str:
+    return f"{PARTS}/{pack.hex()}{sender and '-' + sender.hex()}{_PART}"

@@ -269,7 +269,7 @@ class Responder:
             packs=tuple(InlinePack(pack.space, data) for pack, data in content.inline),
             links=tuple(self._link(pack, now_ms) for pack in content.linked.values()),
             lacks=tuple(lacks),
-            uploads=tuple([upload async for upload in self._uploads(request.offers, readable, now_ms)]),
+            uploads=tuple([upload async for upload in self._uploads(request.offers, opened.device, readable, now_ms)]),
             waiting=taken.waiting,
             refused=(*request.refused, *taken.refused),
             more=more,
@@ -436,7 +436,7 @@ class Responder:
         return lacks
 
     async def _uploads(
-        self, offers: Sequence[Offer], readable: Mapping[bytes, Authority], now_ms: int
+        self, offers: Sequence[Offer], device: bytes, readable: Mapping[bytes, Authority], now_ms: int
     ) -> AsyncIterator[Upload]:
         for offer in offers:
             if offer.space not in readable:
@@ -446,8 +446,9 @@ class Responder:
                 continue
             if not await self.scope.takes(offer.space, offer.size):
                 continue
-            capability = self._capability(Purpose.SEND, offer.space, offer.pack, offer.size, now_ms)
-            yield Upload(offer.pack, await self.replica.content.part_size(offer.pack), capability)
+            may = Capability.to_send(offer.space, offer.pack, offer.size, _expiry_s(now_ms), device)
+            held = await self.replica.content.part_size(offer.pack, may.sender)
+            yield Upload(offer.pack, held, may.issue(self.station.capability_key))
 
     async def _write_receipts(self, spaces: Collection[bytes]) -> None:
         """A hand-in whose content is here, durably, gets the server's receipt: signed over its id and hash (R8)."""
@@ -491,8 +492,7 @@ class Responder:
         return self._capability(Purpose.LISTEN, self.replica.territory, device, 0, now_ms)
 
     def _capability(self, purpose: Purpose, space: bytes, pack: bytes, size: int, now_ms: int) -> str:
-        expires_s = now_ms // 1000 + CAPABILITY_LIFETIME_S
-        return Capability(purpose, space, pack, size, expires_s).issue(self.station.capability_key)
+        return Capability(purpose, space, pack, size, _expiry_s(now_ms)).issue(self.station.capability_key)
 
     def _closed(self, cursors: NamedCursors, readable: Mapping[bytes, Authority]) -> tuple[bytes, ...]:
         """Those of our spaces that the caller names, in full or by their beginning, and may not read."""
@@ -510,6 +510,10 @@ class _Taken:
     waiting: tuple[bytes, ...]
     refused: tuple[Refusal, ...]
     handed_in: frozenset[bytes]
+
+
+def _expiry_s(now_ms: int) -> int:
+    return now_ms // 1000 + CAPABILITY_LIFETIME_S
 
 
 def _ignore(_told: object) -> None:

@@ -252,6 +252,20 @@ async def test_a_pack_arrives_in_parts(content: ContentStore) -> None:
     assert await content.unsent_packs() == [PackInfo(made.hash, len(data), SPACE)]
 
 
+async def test_what_several_send_of_one_pack_does_not_mix(content: ContentStore) -> None:
+    data, made = made_elsewhere(FILES)
+    await content.append_part(made.hash, 0, bytes(len(data)), b"junk")
+    await content.append_part(made.hash, 0, data, b"work")
+    assert await content.part_size(made.hash) == 0
+    with pytest.raises(PeerFault):
+        await content.finish_part(SPACE, made.hash, len(data), sender=b"junk")
+    assert await content.part_size(made.hash, b"junk") == 0
+    assert await content.finish_part(SPACE, made.hash, len(data), sender=b"work") == made
+    await content.append_part(made.hash, 0, data, b"late")
+    await content.drop_part(made.hash, b"late")
+    assert await content.part_size(made.hash, b"late") == 0
+
+
 async def test_a_part_grows_only_at_its_end(content: ContentStore) -> None:
     await content.append_part(b"p" * 32, 0, b"12345")
     for offset in (0, 4, 6):

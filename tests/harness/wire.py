@@ -72,19 +72,19 @@ class Frontage:
             return _refusal(error, 403)
         if await content.pack(wanted.pack, wanted.space) is not None:
             return Response(201, {}, b"")
-        held = await content.part_size(wanted.pack)
+        held = await content.part_size(wanted.pack, wanted.sender)
         if offset != held:
             return Response(409, {OFFSET_HEADER.lower(): str(held)}, b"")
         try:
             async for piece in pieces:
                 if held + len(piece) > wanted.size:
                     raise TooLarge(Code.TOO_LARGE, "too long")
-                held = await content.append_part(wanted.pack, held, piece)
+                held = await content.append_part(wanted.pack, held, piece, wanted.sender)
             if held < wanted.size:
                 return Response(204, {OFFSET_HEADER.lower(): str(held)}, b"")
-            await content.finish_part(wanted.space, wanted.pack, wanted.size)
+            await content.finish_part(wanted.space, wanted.pack, wanted.size, sender=wanted.sender)
         except PeerFault as fault:
-            await content.drop_part(wanted.pack)
+            await content.drop_part(wanted.pack, wanted.sender)
             return _refusal(fault)
         await self.responder.received_pack(wanted.space)
         return Response(201, {}, b"")

@@ -262,6 +262,15 @@ def test_a_chain_depends_on_every_arrival_and_on_their_order() -> None:
     assert next_chain(once, TWO) != next_chain(next_chain(CHAIN_START, TWO), ONE)
 
 
+def test_a_capability_to_send_names_who_may() -> None:
+    key = bytes(32)
+    may = Capability.to_send(ONE, TWO, 99, 1000, b"K" * 32)
+    assert Capability.check(may.issue(key), key, Purpose.SEND, 1000) == may
+    assert may.sender == b"K" * 16
+    with pytest.raises(PeerFault):
+        Capability.check(Capability(Purpose.SEND, ONE, TWO, 99, 1000).issue(key), key, Purpose.SEND, 1000)
+
+
 def test_a_capability_opens_one_pack_for_one_purpose_for_a_while() -> None:
     key = bytes(32)
     capability = Capability(Purpose.FETCH, ONE, TWO, 99, 1000)

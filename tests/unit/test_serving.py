@@ -38,7 +38,7 @@ from protocol.replica.serving import Contact, Responder
 from protocol.roles import PersonRole, Role
 from protocol.sorted_records import SortedRecords
 from protocol.structure import Erasure, PersonRecord, Revocation
-from protocol.wire import Call, Capability, Purpose
+from protocol.wire import Call, Capability
 from protocol.work import ContentRef, Receipt
 from tests.harness.caller import Caller, Packed, caller, cursor_of, pack_files, pack_sealed
 from tests.harness.entries import bare
@@ -680,17 +680,16 @@ async def test_offers_are_taken_up_with_a_capability_to_send_from_where_the_last
     (upload,) = (await desk.teacher.sync(SyncRequest(offers=(offer,)))).uploads
     assert (upload.pack, upload.offset) == (name, 0)
     capability = desk.responder.send_capability(upload.capability)
-    assert capability == Capability(
-        Purpose.SEND, desk.room, name, len(data), desk.territory.clock() // 1000 + CAPABILITY_LIFETIME_S
-    )
+    expires_s = desk.territory.clock() // 1000 + CAPABILITY_LIFETIME_S
+    assert capability == Capability.to_send(desk.room, name, len(data), expires_s, desk.teacher.keys.signing.public)
     with pytest.raises(PeerFault):
         desk.responder.fetch_capability(upload.capability)
     content = desk.territory.replica.content
-    await content.append_part(name, 0, data[:1_000])
+    await content.append_part(name, 0, data[:1_000], capability.sender)
     (upload,) = (await desk.teacher.sync(SyncRequest(offers=(offer,)))).uploads
     assert upload.offset == 1_000
-    await content.append_part(name, 1_000, data[1_000:])
-    await content.finish_part(desk.room, name, len(data))
+    await content.append_part(name, 1_000, data[1_000:], capability.sender)
+    await content.finish_part(desk.room, name, len(data), sender=capability.sender)
     (upload,) = (await desk.teacher.sync(SyncRequest(offers=(offer,)))).uploads
     assert (upload.offset, upload.capability) == (len(data), ""), "held already"
 

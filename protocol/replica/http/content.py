@@ -56,12 +56,14 @@ class Packs:
     async def receive(self, request: web.Request) -> web.StreamResponse:
         """`POST /v1/packs`: 201 once the pack is whole and visible, 204 while it is not, 400, 403, 409, 413, 507."""
         capability = self._responder.send_capability(_bearer(request))
+        pack, sender = capability.pack, capability.sender
         offset = _offset(request)
-        if await self._content.pack(capability.pack, capability.space) is not None:
+        if await self._content.pack(pack, capability.space) is not None:
+            await self._content.drop_part(pack, sender)
             return _progress(HTTPStatus.CREATED, capability.size)
-        have = await self._content.part_size(capability.pack)
-        if have > capability.size:  # somebody said another size: what is here is not the pack
-            await self._content.drop_part(capability.pack)
+        have = await self._content.part_size(pack, sender)
+        if have > capability.size:  # it was said to be larger before: what is here is not the pack
+            await self._content.drop_part(pack, sender)
             have = 0
         if have != offset:
             fault = PeerFault(Code.WRONG_OFFSET, f"this content is to continue at byte {have}", expected=have)
@@ -70,10 +72,10 @@ class Packs:
         if have < capability.size:
             return _progress(HTTPStatus.NO_CONTENT, have)
         try:
-            await self._content.finish_part(capability.space, capability.pack, capability.size)
+            await self._content.finish_part(capability.space, pack, capability.size, sender=sender)
         except PeerFault:
             # a delta whose base is not here is of no use later either
-            await self._content.drop_part(capability.pack)
+            await self._content.drop_part(pack, sender)
             raise
         await self._responder.received_pack(capability.space)
         return _progress(HTTPStatus.CREATED, capability.size)
@@ -83,7 +85,7 @@ class Packs:
         have = offset
         try:
             async for piece in pieces(request, capability.size - offset):
-                have = await self._content.append_part(capability.pack, have, piece)
+                have = await self._content.append_part(capability.pack, have, piece, capability.sender)
                 self._meter.moved(Direction.IN, len(piece))
         except PeerFault as fault:
             if fault.code not in _STOPPED or have < capability.size:
