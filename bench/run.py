@@ -3,7 +3,7 @@
 usage: run.py [ROW…] [--corpus DIR] [--corpus-label TEXT] [--work DIR] [--out FILE] [--rest SECONDS]
 
 Rows: first-sync quiet silent admission roster at-rest start health-page watched-folder courier lan reconcile reborn
-reflate sealing transfer; all when none is named. `--corpus` (may be repeated) adds a catalogue of your own to
+reflate sealing transfer film; all when none is named. `--corpus` (may be repeated) adds a catalogue of your own to
 first-sync and reflate; transfer measures those instead of generated ones: over a thin line what has 40 MB at most,
 edits in what is larger. Exit code 1 if a goal was missed.
 """
@@ -25,6 +25,7 @@ from bench import (
     admission,
     at_rest,
     courier,
+    film,
     first_sync,
     health_page,
     lan,
@@ -65,6 +66,7 @@ ROWS: Final[Mapping[str, Row]] = {
     "reflate": reflate.measure,
     "sealing": sealing.measure,
     "transfer": transfer.measure,
+    "film": film.measure,
 }
 
 

@@ -47,6 +47,8 @@ _HEADINGS: Final = {
     "publish_peak_bytes": "peak memory publish",
     "prepared_bytes": "prepared",
     "prepare_s": "preparing, s",
+    "prepare_cpu_s": "CPU preparing, s",
+    "prepare_peak_bytes": "peak memory preparing",
     "later_bytes": "bytes after 10 s",
     "requests": "requests",
     "page_ms": "page, ms",

@@ -21,6 +21,7 @@ from bench.peers import ending, free_port, rsync_daemon, syncthing_pair, version
 from bench.relais import School
 from bench.relay import Relay
 from bench.results import Catalogue, Figure, Result
+from bench.sampling import Tree, watched
 from bench.thin_line import ThinLine
 
 ROUND_TRIP_S: Final = 0.6
@@ -82,13 +83,22 @@ def _published(source: Path, work: Path) -> Iterator[tuple[School, str]]:
 def _line(table: str, school: School, floor: int | Future[int]) -> Result:
     began = time.monotonic()
     log = school.folder / "server.log"
-    wait_until(lambda: PREPARED.search(log.read_text()) is not None, "what the server prepares", patience_s=PATIENCE_S)
+    server = school.server_process
+    if server is None:
+        raise AssertionError("the server runs while it prepares")
+    tree = Tree([server.pid])
+    with watched(tree):
+        wait_until(
+            lambda: PREPARED.search(log.read_text()) is not None, "what the server prepares", patience_s=PATIENCE_S
+        )
     took_s = time.monotonic() - began
     found = PREPARED.search(log.read_text())
     floor_bytes = floor if isinstance(floor, int) else floor.result()
     figures: dict[str, Figure] = {
         "prepared_bytes": float(found[1]) if found else 0.0,
         "prepare_s": took_s,
+        "prepare_cpu_s": tree.cost().cpu_s,
+        "prepare_peak_bytes": tree.cost().peak_bytes,
         "floor_bytes": floor_bytes,
     }
     return Result(table, "Relais: prepared by the server", figures, {"prepared_bytes": FLOOR_PART * floor_bytes})

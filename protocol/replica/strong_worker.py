@@ -4,7 +4,7 @@ It compresses with great effort, looks into files, and knows what a container ha
 `python -m protocol.replica.strong_worker` by `StrongWorker`, at the lowest priority, beside a server that goes on
 answering; what it takes of memory is gone with it. On its input stand jobs, on its output their results:
 
-    job    = kind (1: compress, 2: tell, 3: tell anew) ‖ size (4) ‖ place in the container (4) ‖ bytes
+    job    = kind (1: compress, 2: tell, 3: tell anew) ‖ size (4) ‖ level, or place in the container (4) ‖ bytes
     result = size of the recipe (4) ‖ number of parts (4) ‖ size of the rest (4) ‖ recipe ‖ parts ‖ rest
     part   = place in the container (4; 2^32 - 1 if the bytes are new) ‖ length (4)
 """
@@ -21,7 +21,7 @@ from typing import BinaryIO, Final
 import zstandard
 
 from protocol.deflate_parameters import profile
-from protocol.delta import LEVEL, Own, compress
+from protocol.delta import Own, compress
 from protocol.errors import Code, LocalFailure
 from protocol.limits import MAX_IMAGE_BYTES
 from protocol.reflate import pays, unfold
@@ -49,9 +49,9 @@ class StrongWorker:
     def __init__(self) -> None:
         self._process: asyncio.subprocess.Process | None = None
 
-    async def compress(self, plain: bytes) -> bytes:
-        """One zstd frame of the strongest level."""
-        return (await self._do(_COMPRESS, plain, 0))[2]
+    async def compress(self, plain: bytes, level: int) -> bytes:
+        """See `Effort`."""
+        return (await self._do(_COMPRESS, plain, level))[2]
 
     async def tell(self, data: bytes, at: int, *, anew: bool) -> tuple[bytes, tuple[Own | int, ...], bytes]:
         """See `Effort`."""
@@ -107,7 +107,7 @@ def work(into: BinaryIO, out: BinaryIO) -> None:
         kind, size, at = _JOB.unpack(head)
         data = into.read(size)
         if kind == _COMPRESS:
-            recipe, parts, rest = b"", b"", squeezed(data)
+            recipe, parts, rest = b"", b"", squeezed(data, at)
         else:
             recipe, told = teller.tell(data, at, anew=kind == _TELL_ANEW)
             rest = told.new
@@ -120,10 +120,10 @@ def work(into: BinaryIO, out: BinaryIO) -> None:
         out.flush()
 
 
-def squeezed(data: bytes) -> bytes:
-    """One zstd frame of the strongest level; sound and video, of which that makes nothing, are not tried long."""
+def squeezed(data: bytes, level: int) -> bytes:
+    """One zstd frame of that level; sound and video, of which that makes nothing, are not tried long."""
     quick = compress(data, b"", _FAST_LEVEL)
-    return quick if len(quick) > len(data) * _DENSE else compress(data, b"", LEVEL)
+    return quick if len(quick) > len(data) * _DENSE else compress(data, b"", level)
 
 
 class Teller:

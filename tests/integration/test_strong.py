@@ -54,8 +54,10 @@ class Here:
     spoil: bool = False
     dies_after: int = 1_000_000
     teller: Teller = field(default_factory=Teller)
+    levels: set[int] = field(default_factory=set)
 
-    async def compress(self, plain: bytes) -> bytes:
+    async def compress(self, plain: bytes, level: int) -> bytes:
+        self.levels.add(level)
         self.dies_after -= 1
         if self.dies_after < 0:
             raise LocalFailure(Code.INTERRUPTED, "killed")
@@ -160,6 +162,20 @@ async def test_a_space_is_prepared_once_and_again_when_much_has_come(room: Class
     assert set(before).isdisjoint(after)
 
 
+async def test_the_greatest_effort_is_for_spaces_of_which_it_takes_seconds(
+    room: Classroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await catalogue(room)
+    few, many = Here(), Here()
+    await prepare(room, few)
+    monkeypatch.setattr(strong_build, "_LONG_BYTES", 1_000)
+    for delta in await room.territory.replica.content.deltas(room.space):
+        await room.territory.replica.content.drop_delta(delta.hash)
+    await prepare(room, many)
+    assert few.levels == {LEVEL}
+    assert many.levels == {strong_build._LONG_LEVEL}
+
+
 async def test_a_space_whose_content_is_still_on_its_way_is_looked_at_again(room: Classroom) -> None:
     teacher = await room.teacher()
     await room.publish(teacher, {"image.png": Random(4).randbytes(300_000), "page.html": text(1)})
@@ -232,7 +248,7 @@ async def test_a_machine_on_which_files_come_out_otherwise_takes_packs_and_remem
 async def test_a_worker_that_dies_fails_the_job_and_starts_again_with_the_next() -> None:
     worker = StrongWorker()
     try:
-        assert await worker.compress(b"a" * 1_000) == compress(b"a" * 1_000, b"", LEVEL)
+        assert await worker.compress(b"a" * 1_000, LEVEL) == compress(b"a" * 1_000, b"", LEVEL)
         recipe, parts, new = await worker.tell(LESSON["cours.odt"], 0, anew=True)
         assert recipe
         assert parts == (len(new),)
@@ -243,9 +259,9 @@ async def test_a_worker_that_dies_fails_the_job_and_starts_again_with_the_next()
         assert process is not None
         process.kill()
         with pytest.raises(LocalFailure) as failed:
-            await worker.compress(b"b" * 1_000)
+            await worker.compress(b"b" * 1_000, LEVEL)
         assert failed.value.code is Code.INTERRUPTED
-        assert await worker.compress(b"c") == compress(b"c", b"", LEVEL)
+        assert await worker.compress(b"c", LEVEL) == compress(b"c", b"", LEVEL)
     finally:
         await worker.close()
 
@@ -270,7 +286,7 @@ def test_the_worker_does_jobs_one_after_the_other_until_its_input_ends() -> None
     image = b"a" * 5_000
     jobs = BytesIO(
         b"".join(
-            struct.pack(">BII", kind, len(data), 0) + data
+            struct.pack(">BII", kind, len(data), LEVEL if kind == 1 else 0) + data
             for kind, data in ((1, image), (3, LESSON["cours.odt"]), (3, b"no container"), (1, Random(1).randbytes(99)))
         )
         + b"\x01\x00"  # cut short: whoever asked is gone
@@ -293,7 +309,7 @@ def test_the_worker_does_jobs_one_after_the_other_until_its_input_ends() -> None
 
 async def test_a_job_that_is_given_up_leaves_no_worker_that_would_answer_it_later() -> None:
     worker = StrongWorker()
-    job = asyncio.create_task(worker.compress(Random(1).randbytes(8 * MiB)))
+    job = asyncio.create_task(worker.compress(Random(1).randbytes(8 * MiB), LEVEL))
     while worker._process is None:  # noqa: ASYNC110  (the worker tells nobody)
         await asyncio.sleep(0)
     job.cancel()
