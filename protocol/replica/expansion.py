@@ -36,7 +36,7 @@ from protocol.reflate import fold_pieces
 from protocol.replica.bases import Bases
 from protocol.replica.interfaces import ContentStore, DeltaInfo, PackBuild
 
-_KEPT_BYTES: Final = 24 * MiB
+_KEPT_BYTES: Final = 16 * MiB
 
 Read: TypeAlias = Callable[[int, int], bytes]
 """The bytes at a place (start, length) of the delta; fewer at its end. Called in a thread."""
@@ -202,4 +202,8 @@ async def _add(build: PackBuild, data: bytes) -> bytes:
 
 def _made(image: Iterable[bytes | memoryview], recipe: bytes) -> bytes:
     """The file of these plain bytes."""
-    return b"".join(fold_pieces(image, recipe, max_bytes=MAX_SPLICED_BYTES) if recipe else image)
+    made = bytearray()
+    # one piece at a time: each holds on to the frame that it is a part of
+    for piece in fold_pieces(image, recipe, max_bytes=MAX_SPLICED_BYTES) if recipe else image:
+        made += piece
+    return bytes(made)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
+import tracemalloc
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -12,12 +13,15 @@ from random import Random
 
 import pytest
 
-from protocol.delta import LEVEL, Own, compress
+from protocol.chunking import chunk_list, cut, stream_id
+from protocol.delta import LEVEL, DeltaWriter, Own, Spliced, compress
 from protocol.errors import Code, LocalFailure
 from protocol.limits import MiB
 from protocol.manifest import ManifestEntry
 from protocol.reflate import fold
-from protocol.replica import strong_build, strong_worker
+from protocol.replica import expansion, strong_build, strong_worker
+from protocol.replica.bases import read_range
+from protocol.replica.memory import MemoryPacks
 from protocol.replica.strong_build import reading_order
 from protocol.replica.strong_worker import StrongWorker, Teller
 from protocol.wire import SYNC_PATH
@@ -316,3 +320,30 @@ async def test_a_job_that_is_given_up_leaves_no_worker_that_would_answer_it_late
     with pytest.raises(asyncio.CancelledError):
         await job
     assert worker._process is None
+
+
+async def test_a_file_said_from_many_places_keeps_few_of_the_frames_that_it_is_said_from(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(expansion, "_KEPT_BYTES", 2 * MiB)
+    writer = DeltaWriter()
+    frames = [Random(number).randbytes(MiB) for number in range(6)]
+    for frame in frames:
+        writer.add_frame(frame, (), b"")
+    # from one frame and another in turn, so that each has to be opened again
+    places = [Own(turn % 6 * MiB + turn // 6 * 8_192, 8_192) for turn in range(600)]
+    writer.add_target(Spliced((6 * MiB,)))
+    writer.add_target(Spliced((*places, 1)))
+    writer.add_frame(b"!", (), b"")
+    writer.finish()
+    data = writer.take()
+    content = MemoryPacks()
+    tracemalloc.start()
+    try:
+        await content.ingest(bytes(32), data)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    made = b"".join(b"".join(frames)[place.start : place.start + place.length] for place in places) + b"!"
+    assert await read_range(content, stream_id(chunk_list(cut(made))), 0, len(made)) == made
+    assert peak_bytes < 80 * MiB
