@@ -177,6 +177,7 @@ class Asking:
         self._wished = {wish: self._wished[wish] for wish in wished if wish in self._wished}
         due = [wish for wish in dict.fromkeys(wished) if wish not in said.wishes]
         if sharing is not None:
+            sharing.still_misses(Wanted(need.space, need.stream) for need in missing)
             sealed = {need.stream for need in missing if need.sealed}
             due = [wish for wish in due if wish[1] in sealed or sharing.is_mine(Wanted(*wish), content=True)]
         if said.patient:

@@ -383,12 +383,15 @@ async def _school(
     agent.neighbours = lan.rows
     agent.network_problem = lambda: lan.neighbourhood.problem
     reached.tell = lan.neighbourhood
+    lan.neighbourhood.hears = lambda: scheduler.hears
+    lan.neighbourhood.may_fetch = lambda: agent.budget.verdict.hold is None and not agent.is_disk_full
     session.sharing = Sharing(
         lan.neighbourhood,
         monotonic=time.monotonic,
         draw=random.uniform,
         call_later=asyncio.get_running_loop().call_later,
         wake=scheduler.wake,
+        ask=lan.ask,
     )
     async with lan.open(listen, peers):
         if lan.url is not None:

@@ -12,6 +12,9 @@ class Fetching:
     def __init__(self) -> None:
         self._packs: set[bytes] = set()
 
+    def __contains__(self, pack: bytes) -> bool:
+        return pack in self._packs
+
     @contextlib.contextmanager
     def claim(self, packs: Iterable[bytes]) -> Iterator[set[bytes]]:
         """Those of `packs` that nobody else is fetching are claimed while the context lasts."""

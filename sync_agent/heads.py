@@ -25,6 +25,8 @@ async def take_heads(agent: Agent, sharing: Sharing | None, answer: SyncAnswer) 
         if await agent.replica.fingerprint(space) == fingerprint:
             await agent.replica.store.set_marks(cursor_marks(head.checkpoint))
             await settle(agent.replica.store, {space: news[space]} if space in news else {})
+            if sharing is not None:
+                sharing.has_come(space)
         elif sharing is None or sharing.is_mine(Wanted(space, fingerprint)):
             due = True
         else:

@@ -30,9 +30,10 @@ from sync_agent.lan_scope import LanScope
 from sync_agent.lan_tls import listener_context
 from sync_agent.link import Link, LinkState
 from sync_agent.neighbourhood import Neighbourhood
-from sync_agent.peer_sync import Tell, sync_with
+from sync_agent.peer_sync import Tell, exchange_once, sync_with
 from sync_agent.scheduler import Draw
 from sync_agent.sealed_calls import newest_server
+from sync_agent.sharing import Found, Told
 from sync_agent.sign_in import tend_sign_in
 from sync_agent.space_keys import tend_space_keys
 from sync_agent.sync_result import SyncResult
@@ -40,6 +41,8 @@ from sync_agent.sync_result import SyncResult
 CALLED_LATELY_MS: Final = 120_000
 GATHER_S: Final = 0.03
 _MAX_CALLERS_SHOWN: Final = 64
+_MORE_THAN_WORDS_BYTES: Final = 16_384
+"""A greeting and an answer that has nothing are shorter; content is not."""
 
 _log = logging.getLogger(__name__)
 
@@ -58,7 +61,8 @@ class Lan:
         self._copies = Copies(agent, self.live_devices)
         self.responder.scope = LanScope(agent, self._copies)
         self.neighbourhood = Neighbourhood(self.responder.known_secrets, agent.entropy, self._look_around)
-        self.neighbourhood.gone = lambda: {address for address, link in self._links.items() if link.state.is_down}
+        self.neighbourhood.gone = lambda: {address for address, link in self._links.items() if link.is_gone}
+        self._asking: set[asyncio.Task[None]] = set()
         self._around = asyncio.Event()
         self._named: set[Address] = set()
         self._links: dict[Address, Link] = {}
@@ -79,6 +83,7 @@ class Lan:
                 await stack.enter_async_context(self.neighbourhood.open(self.url, listen.host, self._agent.unforeseen))
                 await stack.enter_async_context(lasting("choosing neighbours", self._follow, self._agent.unforeseen))
             stack.push_async_callback(self._unlink_all)
+            stack.push_async_callback(self._ask_no_more)
             await stack.enter_async_context(lasting("second copies", self._attend, self._agent.unforeseen))
             self._named |= set(peers)
             for address in peers:
@@ -121,6 +126,41 @@ class Lan:
                 if len(others) == len(addresses):
                     raise
         return total
+
+    def ask(self, name: str, told: Told) -> None:
+        """Take from a member what it has; `told` hears what came of that."""
+        task = asyncio.create_task(self._ask(name, told))
+        self._asking.add(task)
+        task.add_done_callback(self._asking.discard)
+
+    async def _ask(self, name: str, told: Told) -> None:
+        address = self.neighbourhood.address_of(name)
+        try:
+            found = Found.GONE if address is None else await self._found_at(address)
+        except Exception as bug:  # noqa: BLE001 — counted and shown; who waits for the answer would wait for ever
+            self._agent.unforeseen.note("asking a neighbour", bug)
+            found = Found.GONE
+        _log.info("asked %s what it has: %s", "nobody" if address is None else address.authority, found.name.lower())
+        told(found)
+
+    async def _found_at(self, address: Address) -> Found:
+        try:
+            link = self._links.get(address)
+            done = None if link is None else await link.exchange()
+            done = done or await exchange_once(self._agent, address)
+        except NoAnswer as error:
+            return Found.NOTHING if error.code is Code.BUSY else Found.GONE
+        except LocalFailure as failure:
+            self._fail(failure)
+            return Found.NOTHING
+        except RelaisError:
+            return Found.GONE
+        return Found.SOMETHING if done.received or done.bytes_in >= _MORE_THAN_WORDS_BYTES else Found.NOTHING
+
+    async def _ask_no_more(self) -> None:
+        for task in list(self._asking):
+            task.cancel()
+        await asyncio.gather(*self._asking, return_exceptions=True)
 
     def rows(self) -> list[JSON]:
         """The neighbours for `status`: links first, then who has called lately."""

@@ -4,7 +4,8 @@ Rules:
 - entries and content go out and come in only for spaces that this device holds itself and the caller may read; the
   territory alone is no reason to talk;
 - content comes in only while some of the space is missing here, or a second copy of somebody's work may be kept, and
-  while there is room on the disk.
+  while there is room on the disk; a pack that is on its way here already, from one source and growing, comes from no
+  second one.
 
 docs/protocol.md, "Neighbours".
 """
@@ -12,6 +13,7 @@ docs/protocol.md, "Neighbours".
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
 
 from protocol.entry import Entry
 from protocol.limits import GiB
@@ -22,7 +24,10 @@ from sync_agent.app import Agent
 from sync_agent.copies import Copies, note_forgotten
 from sync_agent.peer_news import news_marks
 
-KEPT_FREE_BYTES = GiB // 2
+KEPT_FREE_BYTES: Final = GiB // 2
+BEGINS_WITHIN_MS: Final = 10_000
+ENDS_WITHIN_MS: Final = 60_000
+_MOST_SENT: Final = 4_096
 
 
 class LanScope(Scope):
@@ -32,6 +37,8 @@ class LanScope(Scope):
         super().__init__(agent.replica)
         self._agent = agent
         self._copies = copies or Copies(agent, set)
+        self._sending: dict[bytes, tuple[bytes, int, int]] = {}
+        """Pack → who was let send it, since when, and how much of it was here when somebody last asked."""
 
     async def shared(self, readable: Mapping[bytes, Authority]) -> dict[bytes, Authority]:
         """The spaces in common, if there are more than the territory."""
@@ -60,6 +67,23 @@ class LanScope(Scope):
         if await self._agent.holdings.incomplete(await self.needs(space), most=1):
             return True
         return await self._copies.may_keep(space, size)
+
+    async def lets_send(self, pack: bytes, sender: bytes) -> bool:
+        """While it does not come from elsewhere; but nobody keeps others away for long by sending little."""
+        if pack in self._agent.fetching:
+            return False
+        now_ms = self._agent.now_ms()
+        other, since_ms, seen = self._sending.get(pack, (sender, 0, 0))
+        held = await self.replica.content.part_size(pack, other)
+        patience_ms = ENDS_WITHIN_MS if held > seen else BEGINS_WITHIN_MS
+        if other != sender and 0 <= now_ms - since_ms < patience_ms:
+            self._sending[pack] = other, since_ms, held
+            return False
+        self._sending.pop(pack, None)
+        self._sending[pack] = sender, now_ms, await self.replica.content.part_size(pack, sender)
+        while len(self._sending) > _MOST_SENT:
+            del self._sending[next(iter(self._sending))]
+        return True
 
     async def let_in(self, entries: Sequence[Entry]) -> None:
         """What this device is brought of its own, it has forgotten."""

@@ -35,6 +35,7 @@ MOMENT_S: Final = 0.05
 ROUTINE_S: Final = (20.0, 40.0)
 FIRST_BOUND_S: Final = 2.0
 AWAY_BOUND_S: Final = 30.0
+AFTER_FALL_S: Final = 0.5
 ASIDE_FIRST_S: Final = 60.0
 ASIDE_BOUND_S: Final = 1800.0
 _MOST_DOUBLINGS: Final = 10
@@ -51,11 +52,6 @@ class LinkState(StrEnum):
     AWAY = "away"
     ASIDE = "aside"
     REFUSED = "refused"
-
-    @property
-    def is_down(self) -> bool:
-        """Whether nobody answers there."""
-        return self in (LinkState.AWAY, LinkState.ASIDE, LinkState.REFUSED)
 
 
 def state_after(error: RelaisError) -> LinkState:
@@ -93,13 +89,15 @@ class Link:
         draw: Draw,
         dial: Callable[[Address], PeerTransport] = PeerTransport,
     ) -> None:
-        """`failed` is told when the store must be opened again, `fell` when the link no longer stands."""
+        """`failed` is told when the store must be opened again, `fell` when nobody answers any more."""
         self.address = address
         self.state = LinkState.CONNECTING
         self.device: bytes | None = None
         self.name: str | None = None
         self.last_contact_ms: int | None = None
         self.trouble: RelaisError | None = None
+        self.is_gone = False
+        """Whether it was dialled in vain. A line that has just fallen says little: a slow hour cuts some."""
         self._agent = agent
         self._responder = responder
         self._copies = copies
@@ -119,22 +117,29 @@ class Link:
                 failures = 0
             except LocalFailure as failure:
                 self._failed(failure)
+                self.is_gone = True
                 self.state, self.trouble, failures = LinkState.AWAY, failure, failures + 1
             except RelaisError as error:
-                failures = 1 if self.state is LinkState.LIVE else failures + 1
-                self.state, self.trouble = state_after(error), error
-                if failures == 1:
+                was_gone, fell = self.is_gone, self.state is LinkState.LIVE
+                failures = 1 if fell else failures + 1
+                state, self.trouble = state_after(error), error
+                self.is_gone = not fell or state is not LinkState.AWAY
+                self.state = state
+                if self.is_gone and not was_gone:
                     self._fell()
+                if failures == 1:
                     _log.info("%s: %s", self.address.authority, error)
             except MemoryError:
                 raise
             except Exception as bug:  # noqa: BLE001 — counted and shown; a link that died unseen would look alive
                 self._agent.unforeseen.note("a link with a neighbour", bug)
+                self.is_gone = True
                 self.state, failures = LinkState.ASIDE, failures + 1
                 self.trouble = LocalFailure(Code.INTERNAL, f"unforeseen: {type(bug).__name__}; the log says where")
                 self._fell()
             self._session = None
-            await wait(asyncio.Event(), pause_s(self.state, max(failures, 1), self._draw))
+            pause = pause_s(self.state, max(failures, 1), self._draw) if self.is_gone else self._draw(0, AFTER_FALL_S)
+            await wait(asyncio.Event(), pause)
 
     async def exchange(self) -> SyncResult | None:
         """Exchange now, for a command; None while the link does not stand."""
@@ -147,7 +152,7 @@ class Link:
         transport = self._dial(self.address)
         try:
             device = await meet(self._agent, transport)
-            self.device = device.key
+            self.device, self.is_gone = device.key, False
             session = PeerSession(self._agent, transport, device, self._copies)
             await self._rest_while_called()
             session.wants_live = True

@@ -33,13 +33,8 @@ def neighbours_of(own: str, others: Iterable[str], most: int = MAX_NEIGHBOURS) -
     return ring | {other for other in mine if own in _favourites(other, everyone, most - _RING)}
 
 
-def fetcher_of(piece: bytes, candidates: Iterable[str]) -> str | None:
-    """Which of the candidates fetches a piece for all of them: the highest score (rendezvous hashing)."""
-    return next(iter(ranking_of(piece, candidates)), None)
-
-
 def ranking_of(piece: bytes, candidates: Iterable[str]) -> list[str]:
-    """In which order the candidates fetch a piece: who is named first, then who does if that one brings nothing."""
+    """In which order the candidates fetch a piece for all of them: the highest score first (rendezvous hashing)."""
     return sorted(candidates, key=lambda name: (blake3(_PIECE + piece + name.encode()).digest(), name), reverse=True)
 
 

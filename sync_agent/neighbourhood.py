@@ -24,16 +24,19 @@ from protocol.replica.unforeseen import Unforeseen, lasting
 from sync_agent.addresses import Address
 from sync_agent.mdns import Discovery, announced_address
 from sync_agent.mdns_messages import Instance
-from sync_agent.neighbour_choice import fetcher_of, neighbours_of, ranking_of
+from sync_agent.neighbour_choice import neighbours_of, ranking_of
 
 MAX_ANNOUNCED_TAGS: Final = 24
 NAME_BYTES: Final = 8
 LOOK_AGAIN_S: Final = 20.0
 PATIENCE_S: Final = 10.0
 REACHED_LATELY_S: Final = 90.0
+LOOKS_S: Final = 2.0
+"""After so long who is there has answered."""
 _TXT: Final = b"r="
 _VERSION: Final = 0
 _REACHES: Final = 1
+_FETCHES: Final = 2
 _HEAD_BYTES: Final = len(_TXT) + 2
 
 Secrets = Mapping[bytes, bytes]
@@ -41,18 +44,24 @@ Secrets = Mapping[bytes, bytes]
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A device with which a space is common: where it listens, and whether it says that it reaches the server."""
+    """A device with which a space is common: where it listens, and whether it says that it reaches the server.
+
+    `fetches`: that it is fetching much from there at this moment.
+    """
 
     name: str
     address: Address
     spaces: frozenset[bytes]
     reaches_server: bool
+    fetches: bool = False
 
 
-def shown_text(secrets: list[bytes], name: str, nonce: bytes, noise: bytes, *, reaches_server: bool) -> bytes:
+def shown_text(
+    secrets: list[bytes], name: str, nonce: bytes, noise: bytes, *, reaches_server: bool, fetches: bool = False
+) -> bytes:
     """The TXT string of an announcement."""
     tags = announcement(secrets[:MAX_ANNOUNCED_TAGS], name.encode(), nonce, noise)
-    return _TXT + bytes([_VERSION, _REACHES if reaches_server else 0]) + tags.encode()
+    return _TXT + bytes([_VERSION, _REACHES * reaches_server | _FETCHES * fetches]) + tags.encode()
 
 
 def member_of(instance: Instance, address: Address, secrets: Secrets) -> Member | None:
@@ -65,8 +74,9 @@ def member_of(instance: Instance, address: Address, secrets: Secrets) -> Member 
     except PeerFault:
         return None
     spaces = announced(tags, secrets, instance.name.encode())
-    reaches = bool(text[len(_TXT) + 1] & _REACHES)
-    return Member(instance.name, address, frozenset(spaces), reaches) if spaces else None
+    said = text[len(_TXT) + 1]
+    reaches, fetches = bool(said & _REACHES), bool(said & _FETCHES)
+    return Member(instance.name, address, frozenset(spaces), reaches, fetches) if spaces else None
 
 
 class Neighbourhood:
@@ -78,13 +88,19 @@ class Neighbourhood:
         self.problem: tuple[Code, str, str] | None = None
         self.gone: Callable[[], set[Address]] = set
         """The addresses at which nobody answers any more, though they were announced a moment ago."""
+        self.hears: Callable[[], bool] = lambda: False
+        """Whether the line stands on which the server tells of news: then it is reached, however quiet it is."""
+        self.may_fetch: Callable[[], bool] = lambda: True
+        """Whether this device takes what is new: not while it is paused, or its disk is full."""
         self._secrets = secrets
         self._entropy = entropy
         self._on_change = on_change
         self._port = 0
         self._host = ""
         self._reached_until_s = 0.0
-        self._shown: tuple[tuple[bytes, ...], bool, bytes] | None = None
+        self._looks_until_s = 0.0
+        self._fetches = False
+        self._shown: tuple[tuple[bytes, ...], bool, bool, bytes] | None = None
         self._discovery = Discovery(self._instance, on_change)
 
     @contextlib.asynccontextmanager
@@ -99,6 +115,7 @@ class Neighbourhood:
                 await stack.enter_async_context(self._discovery.open(host))
             except OSError as reason:
                 self.problem = _no_multicast(host, str(reason.strerror or reason))
+            self._looks_until_s = asyncio.get_running_loop().time() + LOOKS_S
             async with lasting("looking for neighbours", self._look, unforeseen):
                 yield
 
@@ -116,39 +133,61 @@ class Neighbourhood:
 
     def reached_server(self) -> None:
         """The server has just answered: this device may fetch for others."""
-        before = self.reaches_server
         self._reached_until_s = asyncio.get_running_loop().time() + REACHED_LATELY_S
-        if not before and self._port and not _is_loopback(self._host):
-            self._discovery.announce()
+        self._announce_if_changed()
 
     @property
     def reaches_server(self) -> bool:
-        """Whether the server answered lately."""
-        return asyncio.get_running_loop().time() < self._reached_until_s
+        """Whether the server answered lately, or would tell if there were news; and what it says is taken."""
+        reached = self.hears() or asyncio.get_running_loop().time() < self._reached_until_s
+        return reached and self.may_fetch()
 
     def lost_server(self) -> None:
         """The server does not answer: others had better ask."""
-        before = self.reaches_server
         self._reached_until_s = 0.0
-        if before and self._port and not _is_loopback(self._host):
+        self._announce_if_changed()
+
+    def ranking(self, space: bytes) -> list[str]:
+        """The devices that may ask the server for all who share `space`, as they are named; none if no other is there.
+
+        This one is among them while it reaches the server itself. Who is at it comes first: one that has just been
+        switched on does not begin anew what another is in the middle of.
+        """
+        others = self._reaching(space)
+        if not others:
+            return []
+        fetching = {member.name for member in others if member.fetches}
+        names = {member.name for member in others}
+        if self.reaches_server:
+            names.add(self.name)
+            fetching |= {self.name} if self._fetches else set()
+        return ranking_of(space, fetching) + ranking_of(space, names - fetching)
+
+    def fetches(self, *, now: bool) -> None:
+        """This device begins to fetch much from the server, or has ended."""
+        self._fetches = now
+        self._announce_if_changed()
+
+    def looks_for_s(self) -> float:
+        """How long until those who are there have answered."""
+        return max(0.0, self._looks_until_s - asyncio.get_running_loop().time())
+
+    def address_of(self, name: str) -> Address | None:
+        """Where a member is that was named."""
+        member = self.members().get(name)
+        return None if member is None else member.address
+
+    def _announce_if_changed(self) -> None:
+        shown = self._shown is not None and self._shown[1:3]
+        if (self.reaches_server, self._fetches) != shown and self._port and not _is_loopback(self._host):
             self._discovery.announce()
 
-    def fetcher(self, space: bytes) -> str | None:
-        """The name of the device that asks the server for all who share `space`; None if nobody else is there."""
-        others = self._reaching(space)
-        mine = [self.name] if self.reaches_server or not others else []
-        return fetcher_of(space, [*mine, *others]) if others else None
-
-    def turn(self, space: bytes) -> int:
-        """How many devices are named for `space` before this one."""
-        return ranking_of(space, {self.name, *self._reaching(space)}).index(self.name)
-
-    def _reaching(self, space: bytes) -> list[str]:
+    def _reaching(self, space: bytes) -> list[Member]:
         """The others that share `space` and reach the server."""
         gone = self.gone()
         return [
-            name
-            for name, member in self.members().items()
+            member
+            for member in self.members().values()
             if member.reaches_server and space in member.spaces and member.address not in gone
         ]
 
@@ -166,12 +205,12 @@ class Neighbourhood:
     def _instance(self) -> Instance:
         secrets = tuple(self._secrets())
         reaches = self.reaches_server
-        if self._shown is None or self._shown[:2] != (secrets, reaches):
+        if self._shown is None or self._shown[:3] != (secrets, reaches, self._fetches):
             noise = self._entropy(noise_bytes(min(len(secrets), MAX_ANNOUNCED_TAGS)))
             nonce = self._entropy(NONCE_BYTES)
-            text = shown_text(list(secrets), self.name, nonce, noise, reaches_server=reaches)
-            self._shown = (secrets, reaches, text)
-        return Instance(self.name, self._port, announced_address(self._host), self._shown[2])
+            text = shown_text(list(secrets), self.name, nonce, noise, reaches_server=reaches, fetches=self._fetches)
+            self._shown = (secrets, reaches, self._fetches, text)
+        return Instance(self.name, self._port, announced_address(self._host), self._shown[3])
 
 
 def _is_loopback(host: str) -> bool:

@@ -321,8 +321,9 @@ class PeerSession:
         fetched = await self._transfer.fetch(links)
         if fetched.packs:
             done.fetched.update(link.space for link in links)
-        for moved in (sent, fetched):
-            self._conclude(done, moved)
+        if not _others_send_it(sent):
+            self._conclude(done, sent)
+        self._conclude(done, fetched)
         await self._find_lacking(done, answer.lacks)
         await self._find_entrusted(done)
         return bool(sent.packs or fetched.packs)
@@ -354,6 +355,11 @@ class PeerSession:
         if theirs is None or not (theirs.role in READS_HAND_INS or set(authors) == {self.device.key}):
             return []
         return await self.agent.holdings.packs(Need(lack.space, lack.stream, sealed=True))
+
+
+def _others_send_it(sent: Moved) -> bool:
+    """Whether the peer takes a pack from somebody else as well: that is no trouble of the line."""
+    return isinstance(sent.failure, NoAnswer) and sent.failure.code is Code.BUSY
 
 
 def _is_held(upload: Upload, pack: PackInfo) -> bool:

@@ -36,10 +36,15 @@ class PeerTransport(HttpTransport):
         if self.tls.expected is None:
             try:
                 async with asyncio.timeout(CONNECT_S):
-                    _, writer = await asyncio.open_connection(self.address.host, self.address.port, ssl=self.tls)
+                    _, writer = await asyncio.open_connection(self.address.host, self.address.port)
+                try:
+                    # its system has answered; the program itself may be slow
+                    async with asyncio.timeout(READ_IDLE_S):
+                        await writer.start_tls(self.tls)
+                finally:
+                    writer.close()
             except (OSError, TimeoutError) as reason:
                 raise unreachable(self.url, reason) from reason
-            writer.close()
         assert self.tls.expected is not None  # noqa: S101  (the handshake has noted it)
         return self.tls.expected
 
@@ -47,7 +52,8 @@ class PeerTransport(HttpTransport):
         if self._opened is None:
             self._opened = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS, keepalive_timeout=KEEP_ALIVE_S, ssl=self.tls),
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=READ_IDLE_S),
+                # TLS is part of connecting there
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=READ_IDLE_S, sock_read=READ_IDLE_S),
                 skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent"),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,

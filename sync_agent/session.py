@@ -253,7 +253,7 @@ class Session:
         """Whether this device is to fetch content: what it wished for, and news whose content it does not leave."""
         if self.sharing is None or any(wish.space == link.space for wish in asked.request.want):
             return True
-        return self.sharing.takes_content(Wanted(link.space, link.pack))
+        return self.sharing.is_mine(Wanted(link.space, link.pack), content=True)
 
     async def _keep_readers(self, run: _Run) -> bool:
         """After news: reading keys and wraps that have become due travel in this very sync. Whether there were any."""
@@ -457,7 +457,7 @@ class Session:
             await self._content.mark_packs(held, unsent=False)
         sent = await self._transfer.send([(upload, pack) for upload, pack in uploads if pack.hash not in held])
         self._conclude(run, sent)
-        fetched = await self._transfer.fetch(links, leave_if_thin=not self._asking.thin)
+        fetched = await self._fetch(links)
         if fetched.packs:
             run.brought.update(link.space for link in links)
         await self._take_late(run)
@@ -472,6 +472,14 @@ class Session:
             run.renewed = not progress
         await self._ask_for_less(run, fetched)
         await self._ask_for_the_rest(run)
+
+    async def _fetch(self, links: Sequence[Link]) -> Moved:
+        """What is this device's to fetch, and what only some may read in any case."""
+        if self.sharing is None:
+            return await self._transfer.fetch(links, leave_if_thin=not self._asking.thin)
+        sealed = {need.space for need in await self.agent.missing() if need.sealed}
+        async with self.sharing.fetching(links, of_all=sealed) as mine:
+            return await self._transfer.fetch(mine, leave_if_thin=not self._asking.thin)
 
     async def _ask_for_less(self, run: _Run, fetched: Moved) -> None:
         """On a line that turned out to be thin, strong containers are asked for; what they do not bring, as packs."""
@@ -499,11 +507,11 @@ class Session:
         """What the server lacks and is here goes to it with the next request."""
         now_ms = self.agent.now_ms()
         for lack in answer.lacks:
-            if self.sharing is not None and not self.sharing.is_mine(lack):
+            packs = {pack.hash: pack for pack in await self._content_of(lack)}
+            if packs and self.sharing is not None and not self.sharing.is_mine(lack):
                 continue
             run.said.wishes.add((lack.space, lack.stream))
             key = (lack.space, lack.stream)
-            packs = {pack.hash: pack for pack in await self._content_of(lack)}
             if not packs or key in run.lacks_answered or not packs.keys().isdisjoint(asked.packs):
                 continue
             before, at_ms = self._answered_lacks.get(key, (frozenset(), 0))

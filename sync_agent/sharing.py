@@ -3,10 +3,11 @@
 Rules:
 - of the members that say that they reach the server, one is named for each space by rendezvous hashing; it asks the
   server for what is new there, entries and content, and brings up what others left; the others take it from neighbours;
-- who goes is no longer among them: the next one is named at once;
-- whoever has waited in vain for a moment, drawn anew for each piece, asks for itself: entries soon, content later,
-  because it may be long on its way; who would be named later waits longer, so that a slow hour does not send everybody;
-- the next one takes content with the entries for which it asks in that way; all others leave that to the two;
+- who goes is no longer among them: the next one is named at once; who comes is named after one that is fetching;
+- whoever has waited in vain for a moment, drawn anew for each piece, asks the one that is named, and takes from it what
+  it has. Only that tells a slow hour from a device that is gone: who does not answer is not named for a while, who
+  answers is waited for again, longer each time, and passed over for this piece once it has had nothing for some times;
+- a device that has just begun to look waits until it knows who is there;
 - with nobody else here each device asks for itself.
 
 docs/protocol.md, "One download".
@@ -14,16 +15,41 @@ docs/protocol.md, "One download".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Container, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from functools import partial
 from typing import Final, Protocol
 
-from protocol.messages import Wanted
+from protocol.messages import Link, Wanted
 from sync_agent.scheduler import Draw
 
 ENTRIES_PATIENCE_S: Final = (2.0, 5.0)
 CONTENT_PATIENCE_S: Final = (90.0, 150.0)
 MOST_TURNS: Final = 6
+MUCH_BYTES: Final = 262_144
+HEARD_WITHIN_S: Final = 0.3
+"""What a device announces has reached the others."""
+MOST_VAIN: Final = 3
+"""How often somebody that answers may have nothing."""
+SLOWNESS: Final = 3.0
+"""An answer that took long is followed by a wait of so many times as long."""
+AWAY_S: Final = 60.0
+IDLE_S: Final = 600.0
 MAX_WAITING: Final = 20_000
+
+
+class Found(Enum):
+    """What came of asking a device."""
+
+    GONE = auto()
+    NOTHING = auto()
+    SOMETHING = auto()
+
+
+Told = Callable[[Found], None]
 
 
 class Electing(Protocol):
@@ -31,12 +57,16 @@ class Electing(Protocol):
 
     name: str
 
-    def fetcher(self, space: bytes) -> str | None:
-        """The name of the device that asks for all who share `space`; None if nobody else is there."""
+    def ranking(self, space: bytes) -> Sequence[str]:
+        """The devices that may ask for all who share `space`, as they are named; none if no other is there."""
         ...
 
-    def turn(self, space: bytes) -> int:
-        """How many devices are named for `space` before this one."""
+    def fetches(self, *, now: bool) -> None:
+        """Tell the others that this device begins to fetch much, or has ended."""
+        ...
+
+    def looks_for_s(self) -> float:
+        """How long it will take until the others are known; 0 if they are."""
         ...
 
 
@@ -52,6 +82,17 @@ class Reaching(Protocol):
         ...
 
 
+@dataclass(slots=True)
+class _Wait:
+    """One piece that is left to another device."""
+
+    of: str
+    until_s: float
+    content: bool
+    vain: int = 0
+    passed: set[str] = field(default_factory=set)
+
+
 class Sharing:
     """What this device leaves to others, and since when."""
 
@@ -63,38 +104,145 @@ class Sharing:
         draw: Draw,
         call_later: Callable[[float, Callable[[], None]], object],
         wake: Callable[[], None],
+        ask: Callable[[str, Told], None],
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """`wake` is called when this device may have to ask for something that it had left to others."""
+        """`wake` is called when this device may have to ask for something that it had left to others.
+
+        `ask` takes from a device, by its name, what it has, and tells what came of that.
+        """
         self._electing = electing
         self._monotonic = monotonic
         self._draw = draw
         self._call_later = call_later
         self._wake = wake
-        self._until_s: dict[Wanted, float] = {}
+        self._ask = ask
+        self._pause = pause
+        self._waits: dict[Wanted, _Wait] = {}
+        self._asked: dict[str, set[Wanted]] = {}
+        self._unnamed_until_s: dict[str, float] = {}
+        self._is_looking = False
 
     def leaves_any(self, spaces: Iterable[bytes]) -> bool:
         """Whether another device is named for any of these spaces."""
-        named = {self._electing.fetcher(space) for space in spaces}
+        if self._electing.looks_for_s() > 0:
+            return True
+        named = {next(iter(self._ranking(space)), None) for space in spaces}
         return bool(named - {None, self._electing.name})
-
-    def takes_content(self, piece: Wanted) -> bool:
-        """Whether to fetch a pack with the entries that name it, or to leave it to who is named before this device."""
-        return self._electing.turn(piece.space) <= 1 or self.is_mine(piece, content=True)
 
     def is_mine(self, piece: Wanted, *, content: bool = False) -> bool:
         """Whether this device is to exchange a piece of a space with the server now."""
-        fetcher = self._electing.fetcher(piece.space)
-        if fetcher is None or fetcher == self._electing.name:
-            self._until_s.pop(piece, None)
-            return True
-        now_s = self._monotonic()
-        until_s = self._until_s.get(piece)
-        if until_s is None:
-            if len(self._until_s) >= MAX_WAITING:
-                self._until_s = {other: at_s for other, at_s in self._until_s.items() if at_s > now_s}
-            turn = min(max(self._electing.turn(piece.space), 1), MOST_TURNS)
-            patience_s = turn * self._draw(*(CONTENT_PATIENCE_S if content else ENTRIES_PATIENCE_S))
-            self._until_s[piece] = now_s + patience_s
-            self._call_later(patience_s, self._wake)
+        if self._has_to_look():
             return False
-        return now_s >= until_s
+        wait = self._waits.get(piece)
+        ranking = self._ranking(piece.space)
+        named = next((name for name in ranking if wait is None or name not in wait.passed), None)
+        if named is None or named == self._electing.name:
+            return True
+        if wait is None or wait.of != named:
+            self._begin(piece, named, ranking, content=content)
+        elif self._monotonic() >= wait.until_s:
+            self._ask_for(piece, named)
+        return False
+
+    @asynccontextmanager
+    async def fetching(self, links: Sequence[Link], *, of_all: Container[bytes]) -> AsyncIterator[list[Link]]:
+        """Held while content comes from the server: the others wait for this device meanwhile. Gives what to fetch.
+
+        Two that begin in the same moment, each before it heard of the other, hear of it now: one of them leaves what is
+        not in the spaces `of_all`.
+        """
+        if sum(link.size for link in links) < MUCH_BYTES:
+            yield list(links)
+            return
+        # for who is switched on later, too
+        self._electing.fetches(now=True)
+        try:
+            if any(self._ranking(link.space) for link in links):
+                await self._pause(HEARD_WITHIN_S)
+            yield [
+                link
+                for link in links
+                if link.space in of_all or self.is_mine(Wanted(link.space, link.pack), content=True)
+            ]
+        finally:
+            self._electing.fetches(now=False)
+
+    def has_come(self, space: bytes) -> None:
+        """The server has nothing more of a space than is here."""
+        self._forget(piece for piece, wait in self._waits.items() if piece.space == space and not wait.content)
+
+    def still_misses(self, pieces: Iterable[Wanted]) -> None:
+        """All other content has come."""
+        missing = set(pieces)
+        self._forget(piece for piece, wait in self._waits.items() if wait.content and piece not in missing)
+
+    # --- waiting ------------------------------------------------------------------------------------------------------
+
+    def _ranking(self, space: bytes) -> Sequence[str]:
+        now_s = self._monotonic()
+        ranking = self._electing.ranking(space)
+        return [name for name in ranking if self._unnamed_until_s.get(name, now_s) <= now_s]
+
+    def _has_to_look(self) -> bool:
+        left_s = self._electing.looks_for_s()
+        if left_s > 0 and not self._is_looking:
+            self._is_looking = True
+            self._call_later(left_s, self._wake)
+        return left_s > 0
+
+    def _begin(self, piece: Wanted, named: str, ranking: Sequence[str], *, content: bool) -> None:
+        if len(self._waits) >= MAX_WAITING:
+            now_s = self._monotonic()
+            self._waits = {other: wait for other, wait in self._waits.items() if wait.until_s > now_s}
+        name = self._electing.name
+        turn = ranking.index(name) if name in ranking else len(ranking)
+        before = self._waits.get(piece)
+        wait = _Wait(named, 0.0, content, passed=set() if before is None else before.passed)
+        self._waits[piece] = wait
+        self._go_on(piece, wait, min(max(turn, 1), MOST_TURNS) * self._patience_s(wait))
+
+    def _patience_s(self, wait: _Wait) -> float:
+        return self._draw(*(CONTENT_PATIENCE_S if wait.content else ENTRIES_PATIENCE_S))
+
+    def _go_on(self, piece: Wanted, wait: _Wait, patience_s: float) -> None:
+        wait.until_s = self._monotonic() + patience_s
+        self._call_later(patience_s, partial(self._look_again, piece))
+
+    def _look_again(self, piece: Wanted) -> None:
+        wait = self._waits.get(piece)
+        if wait is not None and self._monotonic() >= wait.until_s:
+            self._wake()
+
+    def _forget(self, pieces: Iterable[Wanted]) -> None:
+        for piece in list(pieces):
+            del self._waits[piece]
+
+    # --- asking the one that is named ---------------------------------------------------------------------------------
+
+    def _ask_for(self, piece: Wanted, named: str) -> None:
+        if named in self._asked:
+            self._asked[named].add(piece)
+            return
+        self._asked[named] = {piece}
+        self._ask(named, partial(self._heard, named, self._monotonic()))
+
+    def _heard(self, named: str, asked_s: float, found: Found) -> None:
+        pieces = self._asked.pop(named, set())
+        now_s = self._monotonic()
+        if found is Found.GONE:
+            self._unnamed_until_s[named] = now_s + AWAY_S
+        for piece in pieces:
+            wait = self._waits.get(piece)
+            if wait is None or wait.of != named or found is Found.GONE:
+                continue
+            wait.vain = 0 if found is Found.SOMETHING else wait.vain + 1
+            if wait.vain < MOST_VAIN:
+                patience_s = self._patience_s(wait) * 2.0**wait.vain
+                self._go_on(piece, wait, max(patience_s, SLOWNESS * (now_s - asked_s)))
+                continue
+            wait.passed.add(named)
+            if not wait.content:
+                # it says that it reaches the server, which has had news for so long
+                self._unnamed_until_s[named] = now_s + IDLE_S
+        self._wake()

@@ -44,6 +44,11 @@ class Scope:
         del space, size
         return True
 
+    async def lets_send(self, pack: bytes, sender: bytes) -> bool:
+        """Whether a sender that offers a pack, which may come in, is to send it now."""
+        del pack, sender
+        return True
+
     async def let_in(self, entries: Sequence[Entry]) -> None:
         """These have come in from a caller."""
         del entries

@@ -447,6 +447,8 @@ class Responder:
             if not await self.scope.takes(offer.space, offer.size):
                 continue
             may = Capability.to_send(offer.space, offer.pack, offer.size, _expiry_s(now_ms), device)
+            if not await self.scope.lets_send(offer.pack, may.sender):
+                continue
             held = await self.replica.content.part_size(offer.pack, may.sender)
             yield Upload(offer.pack, held, may.issue(self.station.capability_key))
 

@@ -67,7 +67,7 @@ async def test_on_loopback_nothing_is_announced() -> None:
     async with place.open("https://127.0.0.1:8095", "127.0.0.1", Unforeseen(int)):
         assert not place.members()
         assert place.problem is None
-    assert place.fetcher(b"space") is None
+    assert not place.ranking(b"space")
 
 
 async def test_who_is_announced_but_does_not_answer_any_more_is_not_named() -> None:
@@ -76,9 +76,19 @@ async def test_who_is_announced_but_does_not_answer_any_more_is_not_named() -> N
     async with place.open("https://127.0.0.1:8095", "127.0.0.1", Unforeseen(int)):
         other = Place(1, [secret])
         place._discovery.datagram_received(answer(other.instance), ("192.168.1.9", 5353))
-        assert place.fetcher(b"class") == other.name, "this device does not reach the server itself"
-        assert place.fetcher(b"another class") is None
+        assert place.ranking(b"class") == [other.name], "this device does not reach the server itself"
+        assert not place.ranking(b"another class")
         place.reached_server()
-        assert place.fetcher(b"class") in {place.name, other.name}
+        assert set(place.ranking(b"class")) == {place.name, other.name}
         place.gone = lambda: {Address("192.168.1.9", 8001)}
-        assert place.fetcher(b"class") is None
+        assert not place.ranking(b"class")
+
+
+async def test_a_device_that_hears_of_news_reaches_the_server_however_quiet_it_is_unless_it_would_not_take_it() -> None:
+    secret = os.urandom(32)
+    place = Neighbourhood(lambda: {secret: b"class"}, Random(1).randbytes, lambda: None)
+    assert not place.reaches_server
+    place.hears = lambda: True
+    assert place.reaches_server
+    place.may_fetch = lambda: False
+    assert not place.reaches_server

@@ -17,9 +17,10 @@ from protocol.messages import InlinePack, SpacePage, SyncAnswer
 from protocol.work import ContentRef, ItemKind, Revision
 from sync_agent.addresses import Address
 from sync_agent.app import Agent
+from sync_agent.copies import Copies
 from sync_agent.lan_listener import LanResponder
 from sync_agent.lan_tls import listener_context
-from sync_agent.link import LinkState, state_after
+from sync_agent.link import Link, LinkState, state_after
 from sync_agent.peer_sync import exchange_once
 from tests.harness.classroom import SMALL, Classroom, classroom
 from tests.harness.lan import exchange, listening_device
@@ -123,3 +124,37 @@ async def test_a_neighbour_that_stalls_is_left_after_a_while(room: Classroom, mo
         with pytest.raises(NoAnswer) as raised:
             await exchange_once(machine.agent, Address("127.0.0.1", port))
     assert state_after(raised.value) is LinkState.AWAY
+
+
+class Watched(Link):
+    """A link that remembers its states, and whether the neighbour was thought gone."""
+
+    seen: list[tuple[LinkState, bool]]
+    changed: asyncio.Event
+
+    def __setattr__(self, name: str, value: object) -> None:
+        super().__setattr__(name, value)
+        if name == "state" and hasattr(self, "seen"):
+            self.seen.append((self.state, self.is_gone))
+            self.changed.set()
+
+    async def sees(self, state: LinkState, *, gone: bool) -> None:
+        async with asyncio.timeout(20):
+            while (state, gone) not in self.seen:
+                self.changed.clear()
+                await self.changed.wait()
+
+
+async def test_a_line_that_fell_is_no_reason_to_think_a_neighbour_gone_until_it_does_not_answer(
+    room: Classroom,
+) -> None:
+    one, other = await room.machine(), await room.machine()
+    async with listening_device(other.agent) as address:
+        link = Watched(one.agent, LanResponder(one.agent), address, Copies(one.agent, set), print, print, draw=min)
+        link.seen, link.changed = [], asyncio.Event()
+        running = asyncio.create_task(link.run())
+        await link.sees(LinkState.LIVE, gone=False)
+    await link.sees(LinkState.AWAY, gone=True)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert link.seen.index((LinkState.AWAY, False)) < link.seen.index((LinkState.AWAY, True))

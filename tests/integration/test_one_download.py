@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from sync_agent.peer_news import unsettled
-from sync_agent.sharing import CONTENT_PATIENCE_S, ENTRIES_PATIENCE_S, Sharing
+from sync_agent.sharing import CONTENT_PATIENCE_S, ENTRIES_PATIENCE_S, Found, Sharing, Told
 from tests.harness.classroom import LARGE, Classroom, Device, classroom
 from tests.harness.lan import exchange
 
 
 @dataclass
 class Named:
-    """Names one device for every space; the clock is the test's."""
+    """Names devices for every space, in this order; the clock is the test's, and so is what comes of asking."""
 
-    fetcher_name: str | None
+    ranking: list[str]
     now_s: float = 0.0
-    turn: int = 1
     woken: list[float] = field(default_factory=list)
+    asked: list[Told] = field(default_factory=list)
 
     def sharing(self, name: str) -> Sharing:
         return Sharing(
@@ -30,7 +30,14 @@ class Named:
             draw=lambda low, _high: low,
             call_later=lambda delay_s, _call: self.woken.append(delay_s),
             wake=lambda: None,
+            ask=lambda _name, told: self.asked.append(told),
         )
+
+    def tell(self, found: Found) -> None:
+        """What came of the question that was asked."""
+        (told,) = self.asked
+        self.asked.clear()
+        told(found)
 
 
 @dataclass
@@ -38,13 +45,15 @@ class _Seen:
     name: str
     named: Named
 
-    def fetcher(self, space: bytes) -> str | None:
+    def ranking(self, space: bytes) -> Sequence[str]:
         del space
-        return self.named.fetcher_name
+        return self.named.ranking
 
-    def turn(self, space: bytes) -> int:
-        del space
-        return self.named.turn
+    def fetches(self, *, now: bool) -> None:
+        pass
+
+    def looks_for_s(self) -> float:
+        return 0.0
 
 
 @pytest.fixture
@@ -63,7 +72,7 @@ async def three(room: Classroom, named: Named) -> tuple[Device, Device, Device]:
 
 
 async def test_the_named_device_fetches_and_the_other_takes_it_from_there(room: Classroom) -> None:
-    named = Named("first")
+    named = Named(["first"])
     teacher, first, second = await three(room, named)
     item = (await room.publish(teacher, LARGE)).item
     await teacher.session.sync()
@@ -85,49 +94,45 @@ async def test_the_named_device_fetches_and_the_other_takes_it_from_there(room: 
     assert (await second.session.sync()).is_quiet
 
 
-async def test_when_nobody_brings_it_a_device_asks_after_a_few_seconds(room: Classroom) -> None:
-    named = Named("first")
+async def test_when_nobody_brings_it_and_who_is_named_does_not_answer_a_device_asks(room: Classroom) -> None:
+    named = Named(["first"])
     teacher, _, second = await three(room, named)
     item = (await room.publish(teacher, LARGE)).item
     await teacher.session.sync()
     await second.session.sync()
     named.now_s = ENTRIES_PATIENCE_S[1]
+    assert (await second.session.sync()).bytes_in < 500
+    named.tell(Found.GONE)
     await second.session.sync()
     assert await second.files(item) == LARGE
 
 
-async def test_in_a_slow_hour_the_others_ask_one_after_the_other_and_leave_content_to_two(
-    room: Classroom,
-) -> None:
-    named = Named("first", turn=2)
-    teacher, first, third = await three(room, named)
+async def test_in_a_slow_hour_the_others_wait_for_who_is_named_and_ask_the_server_for_nothing(room: Classroom) -> None:
+    named = Named(["first", "second", "third"])
+    teacher, _, third = await three(room, named)
     item = (await room.publish(teacher, LARGE)).item
     await teacher.session.sync()
-    await third.session.sync()
-    named.now_s = 1.5 * ENTRIES_PATIENCE_S[0]
-    assert not (await third.session.sync()).received
-    named.now_s = 2 * ENTRIES_PATIENCE_S[1]
-    asked = await third.session.sync()
-    assert item in (await third.agent.replica.view(room.space)).coursework.items
-    assert asked.bytes_in < 10_000
-    await first.session.sync()
-    await exchange(third.agent, first.agent)
-    assert await third.files(item) == LARGE
+    for found in (Found.NOTHING, Found.SOMETHING, Found.NOTHING, Found.NOTHING):
+        assert (await third.session.sync()).bytes_in < 500
+        named.now_s += 100
+        assert (await third.session.sync()).bytes_in < 500
+        named.tell(found)
+    assert item not in (await third.agent.replica.view(room.space)).coursework.items
 
 
 async def test_when_the_named_device_goes_the_next_one_asks_at_once(room: Classroom) -> None:
-    named = Named("first")
+    named = Named(["first"])
     teacher, _, second = await three(room, named)
     item = (await room.publish(teacher, LARGE)).item
     await teacher.session.sync()
     await second.session.sync()
-    named.fetcher_name = "second"
+    named.ranking = ["second"]
     await second.session.sync()
     assert await second.files(item) == LARGE
 
 
 async def test_content_that_is_on_its_way_elsewhere_is_not_asked_for(room: Classroom) -> None:
-    named = Named("first")
+    named = Named(["first"])
     teacher, _, second = await three(room, named)
     item = (await room.publish(teacher, LARGE)).item
     await teacher.session.sync()
@@ -138,11 +143,13 @@ async def test_content_that_is_on_its_way_elsewhere_is_not_asked_for(room: Class
     assert await second.agent.missing()
     named.now_s = CONTENT_PATIENCE_S[1]
     await second.session.sync()
+    named.tell(Found.GONE)
+    await second.session.sync()
     assert await second.files(item) == LARGE
 
 
 async def test_what_several_learnt_from_a_neighbour_goes_up_once(room: Classroom) -> None:
-    named = Named("first")
+    named = Named(["first"])
     teacher, first, second = await three(room, named)
     await room.publish(teacher, LARGE)
     for device in (first, second):
@@ -157,7 +164,7 @@ async def test_what_several_learnt_from_a_neighbour_goes_up_once(room: Classroom
 
 
 async def test_a_device_alone_asks_as_ever(room: Classroom) -> None:
-    named = Named(None)
+    named = Named([])
     teacher, first, _ = await three(room, named)
     item = (await room.publish(teacher, LARGE)).item
     await teacher.session.sync()

@@ -10,6 +10,7 @@ from random import Random
 import pytest
 
 from protocol.messages import Link
+from sync_agent.lan_scope import BEGINS_WITHIN_MS, ENDS_WITHIN_MS, LanScope
 from sync_agent.transfer import Transfer
 from tests.harness.classroom import Classroom, Device, Files, classroom
 from tests.harness.wire import Frontage, MemoryTransport, cut
@@ -85,3 +86,24 @@ async def test_what_a_source_leaves_half_done_another_finishes_from_there(room: 
     assert dying.came + good.came == sum(link.size for link in links)
     for link in links:
         assert await agent.replica.content.pack(link.pack, room.space) is not None
+
+
+async def test_a_pack_comes_from_one_neighbour_at_a_time_and_from_another_once_that_one_stops(room: Classroom) -> None:
+    machine, one, other = await room.machine(), b"one", b"other"
+    scope, pack = LanScope(machine.agent), bytes(32)
+    assert await scope.lets_send(pack, one)
+    assert not await scope.lets_send(pack, other)
+    assert await scope.lets_send(pack, one), "it goes on after a cut"
+    await machine.agent.replica.content.append_part(pack, 0, b"some", one)
+    room.territory.clock.advance(BEGINS_WITHIN_MS)
+    assert not await scope.lets_send(pack, other), "it grows"
+    await machine.agent.replica.content.append_part(pack, 4, b"more", one)
+    room.territory.clock.advance(ENDS_WITHIN_MS)
+    assert await scope.lets_send(pack, other), "who sends little does not keep others away"
+    assert not await scope.lets_send(pack, one)
+
+
+async def test_what_this_device_is_fetching_nobody_is_let_send(room: Classroom) -> None:
+    machine = await room.machine()
+    with machine.agent.fetching.claim([bytes(32)]):
+        assert not await LanScope(machine.agent).lets_send(bytes(32), b"other")

@@ -6,7 +6,7 @@ from random import Random
 import pytest
 
 from protocol.limits import MAX_NEIGHBOURS
-from sync_agent.neighbour_choice import fetcher_of, neighbours_of
+from sync_agent.neighbour_choice import neighbours_of, ranking_of
 
 
 def names(count: int, seed: int = 1) -> list[str]:
@@ -57,8 +57,8 @@ def test_when_one_goes_the_others_keep_nearly_all_their_links() -> None:
 def test_each_piece_has_one_fetcher_and_the_work_is_shared() -> None:
     everyone = names(10)
     pieces = [bytes([number]) * 32 for number in range(200)]
-    counts = Counter(fetcher_of(piece, everyone) for piece in pieces)
-    assert all(fetcher_of(piece, everyone[::-1]) == fetcher_of(piece, everyone) for piece in pieces)
+    counts = Counter(ranking_of(piece, everyone)[0] for piece in pieces)
+    assert all(ranking_of(piece, everyone[::-1]) == ranking_of(piece, everyone) for piece in pieces)
     assert len(counts) == 10
     assert max(counts.values()) < 50
-    assert fetcher_of(b"", []) is None
+    assert not ranking_of(b"", [])

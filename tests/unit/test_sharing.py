@@ -1,22 +1,26 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from protocol.messages import Wanted
-from sync_agent.neighbour_choice import fetcher_of, ranking_of
-from sync_agent.sharing import ENTRIES_PATIENCE_S, Sharing
+from protocol.messages import Link, Wanted
+from sync_agent.neighbour_choice import ranking_of
+from sync_agent.sharing import AWAY_S, ENTRIES_PATIENCE_S, IDLE_S, MOST_VAIN, MUCH_BYTES, Found, Sharing, Told
 
-PIECE = Wanted(b"s" * 32, b"p" * 32)
+SPACE = b"s" * 32
+PIECE = Wanted(SPACE, b"p" * 32)
 
 
 @dataclass
 class Room:
-    """Devices of a class by name, with one clock."""
+    """Devices of a class by name, with one clock. `asked` holds who was asked, and what to tell of that."""
 
     present: set[str]
     now_s: float = 0.0
+    looks_for_s: float = 0.0
     waking: list[tuple[float, Callable[[], None]]] = field(default_factory=list)
+    asked: list[tuple[str, Told]] = field(default_factory=list)
+    said: list[bool] = field(default_factory=list)
     woken: int = 0
 
     def device(self, name: str) -> Sharing:
@@ -26,10 +30,33 @@ class Room:
             draw=lambda low, high: (low + high) / 2,
             call_later=lambda delay_s, call: self.waking.append((self.now_s + delay_s, call)),
             wake=self._wake,
+            ask=lambda whom, told: self.asked.append((whom, told)),
+            pause=_at_once,
         )
+
+    def in_order(self) -> list[str]:
+        return ranking_of(SPACE, self.present)
+
+    def passes(self, duration_s: float) -> None:
+        self.now_s += duration_s
+        due = [call for at_s, call in self.waking if at_s <= self.now_s]
+        self.waking = [(at_s, call) for at_s, call in self.waking if at_s > self.now_s]
+        for call in due:
+            call()
+
+    def answer(self, found: Found) -> str:
+        """Tell of the one that was asked; who that was."""
+        ((whom, told),) = self.asked
+        self.asked.clear()
+        told(found)
+        return whom
 
     def _wake(self) -> None:
         self.woken += 1
+
+
+async def _at_once(delay_s: float) -> None:
+    del delay_s
 
 
 @dataclass
@@ -37,12 +64,24 @@ class _Seen:
     name: str
     room: Room
 
-    def fetcher(self, space: bytes) -> str | None:
+    def ranking(self, space: bytes) -> Sequence[str]:
         others = self.room.present - {self.name}
-        return fetcher_of(space, [self.name, *others]) if others else None
+        return ranking_of(space, [self.name, *others]) if others else []
 
-    def turn(self, space: bytes) -> int:
-        return ranking_of(space, self.room.present | {self.name}).index(self.name)
+    def fetches(self, *, now: bool) -> None:
+        self.room.said.append(now)
+
+    def looks_for_s(self) -> float:
+        return self.room.looks_for_s
+
+
+def asks_in_vain(room: Room, sharing: Sharing, *, content: bool = False, took_s: float = 0.0) -> None:
+    """It waits, asks who is named, and that one answers and has nothing."""
+    assert not sharing.is_mine(PIECE, content=content)
+    room.passes(1_000)
+    assert not sharing.is_mine(PIECE, content=content)
+    room.passes(took_s)
+    room.answer(Found.NOTHING)
 
 
 def test_exactly_one_of_a_class_asks_the_server_for_a_piece() -> None:
@@ -52,9 +91,7 @@ def test_exactly_one_of_a_class_asks_the_server_for_a_piece() -> None:
 
 
 def test_a_device_alone_asks_for_itself() -> None:
-    room = Room({"pc1"})
-    alone = room.device("pc1")
-    assert alone.is_mine(PIECE)
+    assert Room({"pc1"}).device("pc1").is_mine(PIECE)
 
 
 def test_when_the_one_that_was_named_goes_the_next_is_named_at_once() -> None:
@@ -65,25 +102,138 @@ def test_when_the_one_that_was_named_goes_the_next_is_named_at_once() -> None:
     assert len([name for name in room.present if devices[name].is_mine(PIECE)]) == 1
 
 
-def test_whoever_waits_in_vain_is_woken_and_asks_after_a_few_seconds() -> None:
+def test_who_waits_in_vain_for_a_device_that_does_not_answer_asks_after_a_few_seconds() -> None:
     room = Room({"pc1", "pc2", "pc3"})
-    waiting = next(device for name in sorted(room.present) if not (device := room.device(name)).is_mine(PIECE))
-    room.now_s = ENTRIES_PATIENCE_S[0] - 0.1
+    first, second, _ = room.in_order()
+    waiting = room.device(second)
     assert not waiting.is_mine(PIECE)
-    ((due_s, wake),) = [(due_s, call) for due_s, call in room.waking if due_s][-1:]
-    room.now_s = due_s
-    wake()
-    assert room.woken == 1
-    assert due_s <= ENTRIES_PATIENCE_S[1]
+    room.passes(ENTRIES_PATIENCE_S[0] - 0.1)
+    before = room.woken
+    room.passes(ENTRIES_PATIENCE_S[1] - room.now_s)
+    assert (before, room.woken) == (0, 1)
+    assert not waiting.is_mine(PIECE)
+    assert room.answer(Found.GONE) == first
+    assert room.woken > 1
     assert waiting.is_mine(PIECE)
+    room.passes(AWAY_S)
+    assert not waiting.is_mine(PIECE), "it may have come back"
+
+
+def test_in_a_slow_hour_all_wait_for_who_is_named_as_long_as_it_brings_something() -> None:
+    room = Room({f"pc{number}" for number in range(30)})
+    first, *others = room.in_order()
+    for other in others:
+        waiting = room.device(other)
+        for _ in range(3 * MOST_VAIN):
+            assert not waiting.is_mine(PIECE)
+            room.passes(1_000)
+            assert not waiting.is_mine(PIECE)
+            assert room.answer(Found.SOMETHING) == first
+
+
+def test_who_answers_slowly_is_given_time_in_proportion() -> None:
+    room = Room({"pc1", "pc2"})
+    waiting = room.device(room.in_order()[1])
+    asks_in_vain(room, waiting, took_s=60)
+    room.passes(100)
+    assert not waiting.is_mine(PIECE)
+    assert not room.asked
+
+
+def test_who_answers_and_never_has_anything_is_passed_over_and_the_next_one_asks() -> None:
+    room = Room({"pc1", "pc2", "pc3"})
+    _, second, third = room.in_order()
+    waiting, last = room.device(second), room.device(third)
+    for _ in range(MOST_VAIN):
+        asks_in_vain(room, waiting)
+    assert waiting.is_mine(PIECE)
+    assert waiting.is_mine(Wanted(SPACE, b"q" * 32)), "the next news does not wait for it"
+    for _ in range(MOST_VAIN):
+        asks_in_vain(room, last)
+    assert not last.is_mine(PIECE)
+    room.passes(100)
+    assert not last.is_mine(PIECE)
+    assert room.answer(Found.SOMETHING) == second
+    room.passes(IDLE_S)
+    assert not waiting.is_mine(Wanted(SPACE, b"r" * 32))
+
+
+def test_content_that_nobody_has_costs_a_device_its_turn_for_that_content_only() -> None:
+    room = Room({"pc1", "pc2"})
+    waiting = room.device(room.in_order()[1])
+    for _ in range(MOST_VAIN):
+        asks_in_vain(room, waiting, content=True)
+    assert waiting.is_mine(PIECE, content=True)
+    assert not waiting.is_mine(Wanted(SPACE, b"q" * 32), content=True)
+    assert not waiting.is_mine(Wanted(SPACE, b"q" * 32))
 
 
 def test_content_is_waited_for_longer_than_entries() -> None:
     room = Room({"pc1", "pc2", "pc3"})
-    waiting = next(
-        device for name in sorted(room.present) if not (device := room.device(name)).is_mine(PIECE, content=True)
-    )
-    room.now_s = 60.0
+    waiting = room.device(room.in_order()[1])
     assert not waiting.is_mine(PIECE, content=True)
-    room.now_s = 200.0
+    room.passes(60)
+    assert not waiting.is_mine(PIECE, content=True)
+    assert not room.asked
+    room.passes(100)
+    assert not waiting.is_mine(PIECE, content=True)
+    assert room.answer(Found.GONE)
     assert waiting.is_mine(PIECE, content=True)
+
+
+def test_nobody_is_woken_or_asked_for_what_has_come() -> None:
+    room = Room({"pc1", "pc2"})
+    waiting = room.device(room.in_order()[1])
+    assert not waiting.is_mine(PIECE)
+    assert not waiting.is_mine(Wanted(SPACE, b"c" * 32), content=True)
+    waiting.has_come(SPACE)
+    waiting.still_misses([])
+    room.passes(1_000)
+    assert not room.woken
+
+
+def test_one_question_serves_everything_that_is_waited_for() -> None:
+    room = Room({"pc1", "pc2"})
+    waiting = room.device(room.in_order()[1])
+    pieces = [Wanted(SPACE, bytes([number]) * 32) for number in range(5)]
+    for _ in range(2):
+        assert not any(waiting.is_mine(piece, content=True) for piece in pieces)
+        room.passes(1_000)
+    assert len(room.asked) == 1
+
+
+def test_a_device_that_has_just_begun_to_look_leaves_all_to_whoever_it_will_find() -> None:
+    room = Room({"pc1", "pc2"}, looks_for_s=2.0)
+    first, _ = room.in_order()
+    beginning = room.device(first)
+    assert beginning.leaves_any([SPACE])
+    assert not beginning.is_mine(PIECE)
+    room.looks_for_s = 0.0
+    room.passes(2.0)
+    assert room.woken == 1
+    assert beginning.is_mine(PIECE)
+
+
+async def test_of_two_that_begin_in_the_same_moment_one_leaves_it_to_the_other() -> None:
+    room = Room({"pc1", "pc2"})
+    first, second = room.in_order()
+    links = [Link(SPACE, b"p" * 32, MUCH_BYTES, "way"), Link(b"t" * 32, b"q" * 32, 1, "way")]
+    hearing = Room({second})
+    late = hearing.device(second)
+    assert late.is_mine(PIECE, content=True), "it has not heard of the other yet"
+    hearing.present.add(first)
+    async with late.fetching(links, of_all={b"t" * 32}) as left:
+        assert left == links[1:]
+    async with room.device(first).fetching(links[:1], of_all=()) as taken:
+        assert taken == links[:1]
+
+
+async def test_who_fetches_much_says_so_though_nobody_is_there_yet() -> None:
+    room = Room({"pc1"})
+    alone = room.device("pc1")
+    async with alone.fetching([Link(SPACE, b"q" * 32, MUCH_BYTES - 1, "way")], of_all=()):
+        assert not room.said
+    async with alone.fetching([Link(SPACE, b"p" * 32, MUCH_BYTES, "way")], of_all=()) as taken:
+        assert taken
+        assert room.said == [True]
+    assert room.said == [True, False]
