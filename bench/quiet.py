@@ -1,6 +1,6 @@
 """A sync with nothing new: how many requests, how many bytes of HTTP, on the wire.
 
-Machines of 1, 3, 8 and 20 classes, each with its school and the territory above, so of 3, 5, 10 and 22 spaces; the
+Machines of 1, 3, 8, 20 and 198 classes, each with its school and the territory above, so of 3 to 200 spaces; the
 first one holds a catalogue of 6,000 files. Each has synced before, until nothing was left to say.
 """
 
@@ -31,10 +31,10 @@ def measure(setting: Setting) -> Iterator[Result]:
 
 
 def _many_classes(school: School) -> Iterator[Result]:
-    classes = school.add_classes(20)
+    classes = school.add_classes(198)
     school.add_people([(space, 25) for space in classes])
     with school.serving():
-        for count in (3, 8, 20):
+        for count in (3, 8, 20, 198):
             machine = f"machine-{count}"
             school.tell(machine, *school.enrolment("machine", classes[:count]))
             yield _line(school, machine, count, "")

@@ -2,22 +2,27 @@
 
 A cursor names the first N arrivals of one store's space by a chained hash, so that the store can tell whether it
 still is the store that the cursor was made by. A checkpoint is a cursor that the server signs, with the set's
-fingerprint.
+fingerprint. A standing is one hash for the cursors of all spaces, for a device that has many and expects no news.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
 from blake3 import blake3
 
-from protocol.limits import CURSOR_HASH_BYTES
+from protocol import canonical
+from protocol.canonical import Value
+from protocol.limits import CURSOR_HASH_BYTES, STANDING_BYTES
 
 EMPTY_CHAIN: Final = bytes(CURSOR_HASH_BYTES)
 """What a cursor says before anything has arrived."""
 CHAIN_START: Final = bytes(32)
 """The state of a chain before the first arrival; a cursor shows the first 8 bytes of a state."""
+
+_STANDING_PREFIX: Final = b"relais/0 standing"
 
 
 def next_chain(chain: bytes, arrived: bytes) -> bytes:
@@ -46,3 +51,9 @@ class Checkpoint:
     count: int
     chain: bytes
     fingerprint: bytes
+
+
+def standing_of(places: Iterable[tuple[bytes, int, bytes]]) -> bytes:
+    """One hash for (space, count, chain) of all spaces in which anything has arrived, whatever their order."""
+    rows: list[Value] = [[space, count, chain] for space, count, chain in sorted(places) if count]
+    return blake3(_STANDING_PREFIX + canonical.encode(rows)).digest(STANDING_BYTES)

@@ -33,6 +33,7 @@ from protocol.limits import (
     MAX_SPACES_PER_REQUEST,
     MAX_URL_CHARS,
     RECONCILE_FRAME_BYTES,
+    STANDING_BYTES,
 )
 from protocol.lives import LIFE_BYTES, Twin
 
@@ -118,7 +119,10 @@ class SpacePage:
 
 @dataclass(frozen=True, slots=True)
 class SyncRequest:
-    """What a replica has and wants. All fields may be empty; a quiet one holds cursors only."""
+    """What a replica has and wants. All fields may be empty; a quiet one holds cursors only.
+
+    A caller that has all content of many spaces says their `standing` instead.
+    """
 
     generation: bytes | None = None
     cursors: tuple[Cursor, ...] = ()
@@ -136,6 +140,7 @@ class SyncRequest:
     life: bytes | None = None
     levels: Profile = ALL_LEVELS
     held: tuple[Held, ...] = ()
+    standing: bytes | None = None
 
     def encode(self) -> bytes:
         """The message's bytes."""
@@ -156,6 +161,7 @@ class SyncRequest:
                 life=self.life,
                 deflates=_levels_value(self.levels),
                 held=[[held.space, held.names.encode()] for held in self.held],
+                standing=self.standing,
             )
         )
 
@@ -182,6 +188,7 @@ class SyncRequest:
             life=fields.octets_or_none("life", LIFE_BYTES),
             levels=_levels(fields),
             held=tuple(map(_held, fields.rows("held", MAX_SPACES_PER_REQUEST))),
+            standing=fields.octets_or_none("standing", STANDING_BYTES),
         )
 
 
@@ -193,6 +200,7 @@ class SyncAnswer:
     not read. `waiting` and `refused` are the pushed entries that did not get in, `more` that another call brings
     more; `live` is the capability to listen for news, if it was asked for. `levels` are those of deflate that the
     recipient reproduces; `backup_ms` is when a server's newest backup that was read back was begun, by its clock.
+    `unlike` says that the request's standing is not the recipient's: name the cursors, nothing else was answered.
     """
 
     time_ms: int
@@ -212,6 +220,7 @@ class SyncAnswer:
     twin: Twin = Twin.NONE
     levels: Profile = ALL_LEVELS
     backup_ms: int | None = None
+    unlike: bool = False
 
     def encode(self) -> bytes:
         """The message's bytes."""
@@ -234,6 +243,7 @@ class SyncAnswer:
                 twin=int(self.twin) or None,
                 deflates=_levels_value(self.levels),
                 backup=self.backup_ms,
+                unlike=self.unlike,
             )
         )
 
@@ -259,6 +269,7 @@ class SyncAnswer:
             twin=_twin(fields.count_or_none("twin")),
             levels=_levels(fields),
             backup_ms=fields.count_or_none("backup"),
+            unlike=fields.flag("unlike"),
         )
 
 

@@ -27,7 +27,7 @@ from protocol.replica.interfaces import PackInfo, RegisterRow
 from sync_agent.app import GENERATION_MARK, NO_STRONG_MARK, Agent
 from sync_agent.budget import is_metered
 from sync_agent.carried_reports import reports_due
-from sync_agent.cursors import read_cursors, shown_cursors
+from sync_agent.cursors import read_cursors, shown_cursors, standing
 from sync_agent.deflating import own_levels
 from sync_agent.health import health_of, last_health, worth_saying
 from sync_agent.room import Room
@@ -72,7 +72,8 @@ class Said:
     at; `fetching` says that links are waiting to be worked off, so that nothing is wished for yet; `held` that the
     budget holds large content back, except that of hand-ins; `strong_wishes` what was asked for in the fewest bytes,
     and `strong_settled` that what came of it has been looked at; `held_of` the spaces of which it is to be said what is
-    held, because a part of what is missing is here; `patient` that nobody waits for this sync.
+    held, because a part of what is missing is here; `patient` that nobody waits for this sync; `by_name` that the
+    server asked for the cursors themselves.
     """
 
     requests: int = 0
@@ -87,6 +88,7 @@ class Said:
     strong_settled: bool = False
     held_of: dict[bytes, HeldNames] = field(default_factory=dict)
     patient: bool = False
+    by_name: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,9 +140,13 @@ class Asking:
         health = await self._health(push, inline)
         reports = await reports_due(agent)
         thin = await self._asks_for_little(said, wanted)
+        known = await read_cursors(store)
+        quiet = not (said.requests or said.by_name or push or inline or offers or wanted)
+        stands = standing(spaces, known, said.complete) if quiet else None
         request = SyncRequest(
             generation=await store.mark(GENERATION_MARK),
-            cursors=shown_cursors(spaces, await read_cursors(store), said.complete),
+            cursors=shown_cursors(spaces, known, said.complete) if stands is None else (),
+            standing=stands,
             push=tuple(push),
             packs=tuple([await self._inline(pack) for pack in inline]),
             offers=tuple(Offer(pack.space, pack.hash, pack.size) for pack in offers),

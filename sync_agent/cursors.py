@@ -5,17 +5,19 @@ A cursor is written in the transaction that admits what it stands for, so that i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 from protocol import canonical
-from protocol.checkpoint import Checkpoint, Cursor
+from protocol.checkpoint import Checkpoint, Cursor, standing_of
 from protocol.errors import PeerFault
 from protocol.limits import CURSOR_HASH_BYTES
 from protocol.messages import SPACE_PREFIX_BYTES
 from protocol.replica.interfaces import EntryStore, Position
 from sync_agent.app import CURSOR_MARKS
 
+STANDING_FROM_SPACES: Final = 16
+"""From so many spaces on their cursors are more than all the rest of a quiet sync."""
 _MAX_VALUE_BYTES: Final = 64
 
 
@@ -54,3 +56,10 @@ def shown_cursors(
             name = prefix if prefixes.count(prefix) == 1 else space
             shown.append(Cursor(name, position.count, position.chain, space in whole))
     return tuple(shown)
+
+
+def standing(spaces: Sequence[bytes], known: Mapping[bytes, Position], complete: Collection[bytes]) -> bytes | None:
+    """What is said in place of many cursors by who misses nothing; None where they are few, or something is missing."""
+    if len(spaces) < STANDING_FROM_SPACES or not all(space in complete for space in spaces):
+        return None
+    return standing_of((space, known[space].count, known[space].chain) for space in spaces if space in known)

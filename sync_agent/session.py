@@ -179,6 +179,10 @@ class Session:
         for _ in range(MAX_REQUESTS):
             run.again = False
             answer = await self._calls.sync(asked.request)
+            if answer.unlike:
+                run.said.by_name = True
+                asked = await self._compose(run)
+                continue
             run.answered_ms = answer.time_ms
             if answer.live is not None and self.on_live is not None:
                 self._asking.wants_live = False

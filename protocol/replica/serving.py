@@ -20,7 +20,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapp
 from dataclasses import dataclass, replace
 from typing import Final
 
-from protocol.checkpoint import EMPTY_CHAIN, Checkpoint
+from protocol.checkpoint import EMPTY_CHAIN, Checkpoint, standing_of
 from protocol.deflate_parameters import ALL_LEVELS, Profile
 from protocol.entry import Entry, Kind
 from protocol.envelope import OpenedRequest, open_request, seal_answer
@@ -232,9 +232,14 @@ class Responder:
         pushed = {entry.id for entry in request.push}
         cursors = NamedCursors(request.cursors)
         ours = request.generation == self.station.generation
-        pages, stale, more = await self._pages(
-            cursors if ours else cursors.unrecognised(), readable, pushed, brief=request.brief
-        )
+        if request.standing is None:
+            pages, stale, more = await self._pages(
+                cursors if ours else cursors.unrecognised(), readable, pushed, brief=request.brief
+            )
+        elif ours and request.standing == await self._standing(readable):
+            pages, stale, more = [], [], False
+        else:
+            return SyncAnswer(time_ms=now_ms, refused=taken.refused, unlike=True).encode()
         content = Outgoing(
             self.replica,
             self.holdings,
@@ -408,6 +413,10 @@ class Responder:
             )
             more = more or not is_last
         return pages, stale, more
+
+    async def _standing(self, readable: Mapping[bytes, Authority]) -> bytes:
+        places = [(space, await self.replica.position(space)) for space in readable]
+        return standing_of((space, position.count, position.chain) for space, position in places)
 
     async def _entries(self, space: bytes, wanted: Sequence[bytes]) -> tuple[tuple[Entry, ...], tuple[bytes, ...]]:
         """Entries of this space, as many as fit into a page, and the ids that are left to be asked for again."""

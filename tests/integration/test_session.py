@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 from random import Random
@@ -209,7 +210,7 @@ async def test_a_teacher_who_comes_later_can_open_earlier_work_after_one_sync_of
 # --- what it costs ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("classes", [1, 6])
+@pytest.mark.parametrize("classes", [1, 6, 40])
 async def test_a_sync_with_nothing_new_is_one_request_below_1_kb_of_http(tmp_path: Path, classes: int) -> None:
     async with classroom(tmp_path, spaces=classes) as room, serve(room.frontage) as url:
         machine = await room.device(Role.MACHINE, *room.territory.classes, way=lambda _: HttpTransport(url))
@@ -218,6 +219,35 @@ async def test_a_sync_with_nothing_new_is_one_request_below_1_kb_of_http(tmp_pat
         assert len(await machine.agent.spaces()) == classes + 2
         assert (result.received, result.sent, result.round_trips) == (0, 0, 1)
         assert result.bytes_in + result.bytes_out < 1_000
+
+
+async def test_a_device_of_many_spaces_gets_news_of_one_in_a_second_request(tmp_path: Path) -> None:
+    async with classroom(tmp_path, spaces=20) as room:
+        teacher, relay = await room.teacher(), await room.device(Role.RELAY, *room.territory.classes)
+        await relay.session.sync()
+        assert (await relay.session.sync()).round_trips == 1
+        item = (await room.publish(teacher, SMALL)).item
+        await teacher.session.sync()
+        assert (await relay.session.sync()).round_trips == 2
+        assert await relay.files(item) == SMALL
+        assert await room.agree([relay])
+        assert (await relay.session.sync()).round_trips == 1
+
+
+async def test_a_device_of_many_spaces_notices_a_server_that_was_set_back(tmp_path: Path) -> None:
+    async with classroom(tmp_path, spaces=20) as room:
+        relay = await room.device(Role.RELAY, *room.territory.classes)
+        await relay.session.sync()
+        await room.territory.close()
+        shutil.copytree(tmp_path / "server", tmp_path / "image")
+        await room.restart_server(tmp_path / "server")
+        teacher = await room.teacher()
+        await room.publish(teacher, SMALL)
+        await teacher.session.sync()
+        await relay.session.sync()
+        await room.restart_server(tmp_path / "image")
+        await relay.session.sync()
+        assert await room.agree([relay])
 
 
 async def test_a_quiet_sync_does_not_write_to_the_disk_more_than_once_a_minute(room: Classroom) -> None:

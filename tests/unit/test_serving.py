@@ -13,7 +13,7 @@ import pytest_asyncio
 from blake3 import blake3
 
 from protocol.canonical import encode
-from protocol.checkpoint import Cursor
+from protocol.checkpoint import Cursor, standing_of
 from protocol.entry import Entry, Kind
 from protocol.envelope import open_answer, seal_request
 from protocol.errors import Code, LocalFailure, PeerFault, Refused, RelaisError, TooLarge
@@ -259,6 +259,31 @@ async def test_what_was_just_pushed_does_not_come_back_and_the_cursor_counts_it(
 async def test_a_quiet_sync_says_nothing_but_the_time(desk: Desk, prefix: bool) -> None:
     quiet = await desk.standing(desk.machine, prefix=prefix)
     assert await desk.machine.sync(quiet) == SyncAnswer(time_ms=desk.territory.clock())
+
+
+async def test_who_stands_where_this_replica_stands_hears_nothing_but_the_time(desk: Desk) -> None:
+    quiet = await desk.standing(desk.machine)
+    stands = replace(
+        quiet, cursors=(), standing=await standing_in(desk, *desk.territory.replica.door.lineage(desk.room))
+    )
+    assert await desk.machine.sync(stands) == SyncAnswer(time_ms=desk.territory.clock())
+
+
+async def test_who_stands_elsewhere_is_asked_for_cursors_and_hears_nothing_else(desk: Desk) -> None:
+    quiet = await desk.standing(desk.machine)
+    right = await standing_in(desk, *desk.territory.replica.door.lineage(desk.room))
+    fewer = await standing_in(desk, desk.room)
+    unlike = SyncAnswer(time_ms=desk.territory.clock(), unlike=True)
+    for standing, generation in ((fewer, quiet.generation), (bytes(16), quiet.generation), (right, bytes(8))):
+        asked = SyncRequest(generation=generation, standing=standing)
+        assert await desk.machine.sync(asked) == unlike
+    await desk.territory.say(desk.room, Kind.PERSON, b"\x80")
+    assert await desk.machine.sync(SyncRequest(generation=quiet.generation, standing=right)) == unlike
+
+
+async def standing_in(desk: Desk, *spaces: bytes) -> bytes:
+    places = [(space, await desk.territory.replica.position(space)) for space in spaces]
+    return standing_of((space, position.count, position.chain) for space, position in places)
 
 
 async def test_a_page_leads_to_the_set_whose_fingerprint_it_shows(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
