@@ -69,6 +69,8 @@ HEALTH_MARK: Final = "health"
 """→ the body of the health register that the server last took."""
 BACKUP_MARK: Final = "server-backup"
 """→ when the server's newest proven backup was begun, by its clock (ms)."""
+DISK_FULL_MARK: Final = "disk-full"
+"""→ set while the last sync found no room on the disk for content that is missing."""
 NO_STRONG_MARK: Final = "no-strong"
 """→ set once strong containers did not bring what they should here: this machine asks for packs."""
 SPACE_FOLDER_MARKS: Final = "space-folder/"
@@ -243,6 +245,7 @@ class Agent:
                 (bytes.fromhex(key[len(EVICTED_MARKS) : len(EVICTED_MARKS) + 64]), bytes.fromhex(key[-64:]))
                 for key in await store.marks(EVICTED_MARKS)
             }
+            agent.is_disk_full = await store.mark(DISK_FULL_MARK) is not None
             backup = await store.mark(BACKUP_MARK)
             agent.backup_ms = None if backup is None else int.from_bytes(backup, "big")
             await agent.keep_copies()

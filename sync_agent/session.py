@@ -12,6 +12,7 @@ Rules:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -27,7 +28,15 @@ from protocol.reconcile import fingerprint_of
 from protocol.replica.holdings import Need
 from protocol.replica.interfaces import PackInfo
 from protocol.sorted_records import SortedRecords
-from sync_agent.app import GENERATION_MARK, HEALTH_MARK, NO_STRONG_MARK, PROVEN_MARKS, REFUSED_MARKS, Agent
+from sync_agent.app import (
+    DISK_FULL_MARK,
+    GENERATION_MARK,
+    HEALTH_MARK,
+    NO_STRONG_MARK,
+    PROVEN_MARKS,
+    REFUSED_MARKS,
+    Agent,
+)
 from sync_agent.asking import Asked, Asking, Said
 from sync_agent.budget import Hold
 from sync_agent.carried_reports import sent_marks
@@ -105,6 +114,7 @@ class Session:
         self._reconciling = Reconciling(agent, self._calls)
         self._one_at_a_time = asyncio.Lock()
         self._readers_kept = False
+        self._disk_full_noted = agent.is_disk_full
         self._noted: LastSync | None = None
         self._noted_ms = 0
         self._answered_lacks: dict[tuple[bytes, bytes], tuple[frozenset[bytes], int]] = {}
@@ -130,6 +140,7 @@ class Session:
                 if self._budget.is_paused:
                     return await self._say_paused()
                 await self._run(run)
+                await self._note_room()
                 if self.agent.is_disk_full and not routine:
                     run.note(LocalFailure(Code.DISK_FULL, "the disk is too full for the content that is missing here"))
                 if run.failure is not None:
@@ -145,6 +156,13 @@ class Session:
             await self._note_success(run, spare_disk=routine)
             traffic = self.transport.traffic.since(before)
             return SyncResult(run.received, run.sent, traffic.bytes_in, traffic.bytes_out, traffic.round_trips)
+
+    async def _note_room(self) -> None:
+        """Let the next process know whether the disk is too full, if it can still be written."""
+        if self._disk_full_noted != self.agent.is_disk_full:
+            with contextlib.suppress(LocalFailure):
+                await self._store.set_marks({DISK_FULL_MARK: b"\x01" if self.agent.is_disk_full else None})
+                self._disk_full_noted = self.agent.is_disk_full
 
     def ask_for_live(self) -> None:
         """Let the next sync ask for the capability to listen for news."""
@@ -577,7 +595,8 @@ class Session:
             self._asking.trouble = error.code
         if isinstance(error, LocalFailure):
             return
-        reachable = not (isinstance(error, NoAnswer) and error.code is Code.UNREACHABLE)
+        # what answers in its place is not the server
+        reachable = error.code not in (Code.UNREACHABLE, Code.WRONG_TERRITORY)
         before = self._noted or await LastSync.read(self._store)
         last = LastSync(before.at_ms if before else None, reachable, before.skew_ms if before else 0, seen_in(error))
         if last != self._noted:

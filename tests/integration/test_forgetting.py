@@ -17,6 +17,7 @@ from protocol.replica.holdings import Need
 from protocol.roles import PersonRole, Role
 from protocol.structure import Revocation
 from sync_agent.cursors import cursor_marks
+from sync_agent.health import LastSync
 from sync_agent.session import Session
 from tests.harness.classroom import (
     LARGE,
@@ -219,6 +220,9 @@ async def test_a_server_of_another_territory_is_given_nothing(room: Classroom, t
     with pytest.raises(Refused) as raised:
         await machine.session.sync()
     assert raised.value.code is Code.WRONG_TERRITORY
+    last = await LastSync.read(machine.agent.replica.store)
+    assert last is not None
+    assert not last.reachable, "what answers there is not the server"
     assert await other.replica.store.spaces() == {other.id: 3}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 from random import Random
@@ -202,6 +203,22 @@ async def test_below_the_reserve_entries_and_hand_ins_go_on_content_waits_and_al
     room.territory.clock.advance(1_000)
     await machine.session.sync(routine=True)
     assert "disk-full" not in await troubles(room)
+
+
+async def test_a_process_that_comes_after_a_sync_for_which_there_was_no_room_says_so_too(room: Classroom) -> None:
+    teacher, machine = await room.teacher(), await room.machine()
+    limited(machine, reserve=1 << 60)
+    await published(room, teacher, 1)
+    for reserve, full in ((1 << 60, True), (0, False)):
+        limited(machine, reserve=reserve)
+        with contextlib.suppress(LocalFailure):
+            await machine.session.sync()
+        await machine.agent.close()
+        machine.agent = await Agent.open(
+            machine.agent.folder, now_ms=room.territory.clock, entropy=machine.agent.entropy
+        )
+        machine.session = Session(machine.agent, machine.way)
+        assert (await Desk(machine.agent).ask("status"))["disk"]["full"] is full
 
 
 async def test_what_can_never_fit_pushes_nothing_out_and_does_not_keep_others_from_coming(room: Classroom) -> None:
