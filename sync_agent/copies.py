@@ -3,8 +3,10 @@
 Rules:
 - while no receipt of the server exists, the author's device asks two others to keep the sealed work: readers and relays
   hold it anyway; of the other machines those that are linked now, the same two for everybody who asks
-  (rendezvous hashing), never one that forgets;
+  (rendezvous hashing), never one that forgets; a device with several keys, which it gave itself, is one device;
 - who holds the whole of somebody else's work, durably, signs a `receipt-safe` over it, unless the server already has;
+- the author's device believes the receipts of readers and relays, and of those machines only which it asked and gave
+  the content itself: what any other says of work that it never had, stands for nothing;
 - a machine to which somebody else had to bring back what it wrote itself has forgotten: it keeps no copies and signs
   nothing, and what it signed before counts for nothing here.
 
@@ -13,7 +15,8 @@ docs/protocol.md, "Second copies".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Final
 
 from blake3 import blake3
@@ -26,7 +29,7 @@ from protocol.replica.holdings import Need
 from protocol.replica.replica import Draft
 from protocol.roles import READS_HAND_INS
 from protocol.work import Receipt
-from sync_agent.app import FORGETS_MARKS, Agent
+from sync_agent.app import ENTRUSTED_MARKS, FORGETS_MARKS, Agent
 
 CARRIERS: Final = 2
 _SLACK_BYTES: Final = 64 * KiB
@@ -53,13 +56,30 @@ class Copies:
         forgetful = await forgetful_devices(agent)
         standing = (self._live() | {device}) - forgetful
         candidates = [key for key in standing if await self._is_machine(space, key)]
+        asked = await agent.replica.store.marks(ENTRUSTED_MARKS)
         found = set()
+        marks: dict[str, bytes | None] = {}
         for work in due:
-            lasting = work.copies - forgetful
+            lasting = {key for key in work.copies if vouches(agent, work, key, asked)} - forgetful
             left = CARRIERS - len(lasting)
-            if left > 0 and device in carriers_of(work.id, set(candidates) - lasting, left):
+            if left <= 0:
+                continue
+            origins = {key: agent.replica.door.origin(key) for key in (*candidates, *lasting)}
+            fresh = [key for key in candidates if key not in lasting]
+            if device in carriers_of(work.id, fresh, left, origins, {origins[key] for key in lasting}):
                 found.add(work.record.content.stream)
+                marks[_entrusted_mark(work, device)] = b"\x01"
+        if marks.keys() - asked.keys():
+            kept = {work.id.hex() for work in due}
+            over = (mark for mark in asked if mark.split("/")[1] not in kept)
+            await agent.replica.store.set_marks({**marks, **await self._over(space, over)})
         return frozenset(found)
+
+    async def _over(self, space: bytes, marks: Iterable[str]) -> dict[str, bytes | None]:
+        """Those of the marks that speak of work of a space that is at the server, or opened."""
+        works = (await self._agent.replica.view(space)).coursework.hand_ins
+        settled = {work.id.hex() for work in works.values() if work.at_server or work.opened}
+        return {mark: None for mark in marks if mark.split("/")[1] in settled}
 
     async def may_keep(self, space: bytes, size: int) -> bool:
         """Whether a pack of `size` bytes may be a second copy of work that nobody has a receipt for."""
@@ -122,10 +142,38 @@ class Copies:
         return authority is not None and authority.role not in READS_HAND_INS
 
 
-def carriers_of(hand_in: bytes, candidates: Iterable[bytes], count: int) -> set[bytes]:
-    """Which of the candidates keep a hand-in: the highest scores (rendezvous hashing)."""
-    ranked = sorted(candidates, key=lambda key: (blake3(_CARRIER + hand_in + key).digest(), key), reverse=True)
-    return set(ranked[:count])
+def carriers_of(
+    hand_in: bytes,
+    candidates: Iterable[bytes],
+    count: int,
+    origins: Mapping[bytes, bytes] | None = None,
+    taken: Collection[bytes] = (),
+) -> set[bytes]:
+    """Which of the candidates keep a hand-in: the highest scores (rendezvous hashing).
+
+    Keys of one origin have one score, and the second of them comes after all that are the first of theirs; those whose
+    origin is `taken` come last.
+    """
+
+    def score(key: bytes) -> bytes:
+        return blake3(_CARRIER + hand_in + key).digest()
+
+    origins = origins or {}
+    ranked = sorted(candidates, key=lambda key: (score(origins.get(key, key)), score(key), key), reverse=True)
+    seen = Counter(taken)
+    places = {}
+    for place, key in enumerate(ranked):
+        origin = origins.get(key, key)
+        places[key] = (seen[origin], place)
+        seen[origin] += 1
+    return set(sorted(ranked, key=lambda key: places[key])[:count])
+
+
+def vouches(agent: Agent, work: Work, key: bytes, marks: Collection[str]) -> bool:
+    """Whether this device believes the receipt for a copy at `key`; `marks` say whom it has asked to keep work."""
+    if not agent.made(work) or _entrusted_mark(work, key) in marks:
+        return True
+    return any(said.role in READS_HAND_INS for said in agent.replica.door.authorities_of(key))
 
 
 # --- machines that forget ---------------------------------------------------------------------------------------------
@@ -153,11 +201,20 @@ async def forgetful_devices(agent: Agent) -> frozenset[bytes]:
     return frozenset(bytes.fromhex(key.removeprefix(FORGETS_MARKS)) for key in marks)
 
 
-def lasting_state(work: Work, forgets: Collection[str]) -> HandInState:
-    """The state of a hand-in when copies on machines that forget count for nothing; `forgets` are their marks."""
-    if work.state is HandInState.SAFE and all(FORGETS_MARKS + copy.hex() in forgets for copy in work.copies):
+def lasting_state(agent: Agent, work: Work, marks: Collection[str]) -> HandInState:
+    """The state of a hand-in when copies on machines that forget, and those that this device doubts, count for nothing.
+
+    `marks` say who forgets, and whom this device has asked to keep work.
+    """
+    if work.state is HandInState.SAFE and not any(
+        FORGETS_MARKS + copy.hex() not in marks and vouches(agent, work, copy, marks) for copy in work.copies
+    ):
         return HandInState.LOCAL
     return work.state
+
+
+def _entrusted_mark(work: Work, device: bytes) -> str:
+    return f"{ENTRUSTED_MARKS}{work.id.hex()}/{device.hex()}"
 
 
 def _need(work: Work) -> Need:

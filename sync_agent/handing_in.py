@@ -39,7 +39,7 @@ from protocol.replica.replica import Draft
 from protocol.roles import PersonRole, Role
 from protocol.sealing import CONTENT_KEY_BYTES, SealedFile, SealReader, SealWriter, wrap_info
 from protocol.work import MAX_MARK_CHARS, ContentRef, Feedback, HandIn, ItemKind, Receipt
-from sync_agent.app import CARRIED_MARKS, FORGETS_MARKS, REFUSED_MARKS, Agent
+from sync_agent.app import CARRIED_MARKS, ENTRUSTED_MARKS, FORGETS_MARKS, REFUSED_MARKS, Agent
 from sync_agent.copies import lasting_state
 from sync_agent.past_years import past_spaces
 from sync_agent.reading import Manifests, files_json, find_item, find_work, read_checked
@@ -347,13 +347,14 @@ async def list_hand_ins(
 
 
 async def fate_marks(store: EntryStore) -> dict[str, bytes]:
-    """What is known of hand-ins besides the set: refused for good, carried away, copied to machines that forget."""
-    return {**await store.marks(REFUSED_MARKS), **await store.marks(CARRIED_MARKS), **await store.marks(FORGETS_MARKS)}
+    """What is known of hand-ins besides the set: refused for good, carried away, entrusted, copied to who forgets."""
+    prefixes = (REFUSED_MARKS, CARRIED_MARKS, ENTRUSTED_MARKS, FORGETS_MARKS)
+    return {mark: value for prefix in prefixes for mark, value in (await store.marks(prefix)).items()}
 
 
-def state_of(work: Work, fates: Collection[str]) -> HandInState:
+def state_of(agent: Agent, work: Work, fates: Collection[str]) -> HandInState:
     """How far a hand-in has come; `fates` are the keys of `fate_marks`."""
-    state = lasting_state(work, fates)
+    state = lasting_state(agent, work, fates)
     if state is not HandInState.LOCAL:
         return state
     if f"{REFUSED_MARKS}{work.id.hex()}" in fates:
@@ -364,7 +365,7 @@ def state_of(work: Work, fates: Collection[str]) -> HandInState:
 async def _work_row(
     agent: Agent, work: Work, refused: Collection[str], manifests: Manifests, sealed_lists: SealedLists
 ) -> dict[str, JSON]:
-    state = state_of(work, refused)
+    state = state_of(agent, work, refused)
     note = None if work.feedback is None else work.feedback.record
     return {
         "id": work.id.hex(),

@@ -33,7 +33,7 @@ async def proof_of(agent: Agent, wanted: bytes, language: str | None) -> dict[st
         "name": name,
         "at": rfc3339(work.at_ms),
         "late": work.late,
-        "state": state_of(work, await fate_marks(agent.replica.store)).value,
+        "state": state_of(agent, work, await fate_marks(agent.replica.store)).value,
         "receipts": [
             {"state": each.says.value, "device": each.by.hex(), "at": rfc3339(each.at_ms)} for each in work.witnesses
         ],

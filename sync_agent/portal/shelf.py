@@ -213,7 +213,7 @@ class Shelf:
         reason = refusals.get(f"{REFUSED_MARKS}{work.id.hex()}")
         return Told(
             work,
-            state_of(work, refusals),
+            state_of(self.agent, work, refusals),
             self.agent.made(work),
             None if reason is None else reason.decode(errors="replace"),
         )

@@ -9,11 +9,19 @@ from random import Random
 import pytest
 import pytest_asyncio
 
+from protocol.coursework import HandInState
+from protocol.entry import Entry, Kind, compose
+from protocol.identity import DeviceKeys
 from protocol.messages import Offer, SyncRequest
 from protocol.replica.interfaces import PackInfo
+from protocol.structure import Successor
+from protocol.work import Receipt
+from sync_agent.copies import Copies
+from sync_agent.handing_in import fate_marks, state_of
 from sync_agent.sealed_calls import SealedCalls
 from tests.harness.attack import attack
-from tests.harness.classroom import Classroom, Device, assignment, classroom
+from tests.harness.classroom import Classroom, Device, assignment, classroom, work_of
+from tests.harness.territory import new_device
 
 
 @pytest_asyncio.fixture
@@ -53,3 +61,75 @@ async def test_junk_under_the_name_of_a_pupils_work_does_not_keep_the_work_from_
     except Exception as failure:  # noqa: BLE001  (any failure is the attacker's success)
         pytest.fail(str(failure))
     assert (await room.territory.replica.view(room.space)).coursework.hand_ins[work].at_server
+
+
+async def with_a_second_key(room: Classroom, device: Device) -> tuple[list[tuple[DeviceKeys, bytes]], Entry]:
+    """A device's own keys, and others that it gives itself, each with a grant; and what says so."""
+    grant = (await device.agent.replica.authorities(device.agent.device))[0].grant
+    other = new_device(Random(5).randbytes)
+    payload = Successor(other.signing.public, other.agreement.public, other.tls.fingerprint).encode()
+    said = compose(
+        author=device.agent.keys.signing,
+        space=room.space,
+        kind=Kind.SUCCESSOR,
+        grant=grant,
+        at=1 << 17,
+        payload=payload,
+        salt=bytes(16),
+    )
+    return [(device.agent.keys, grant), (other, said.id)], said
+
+
+@attack("a machine says that it keeps what it never had", off={"sync_agent.copies.vouches": lambda *_: True})
+async def test_who_signs_for_work_that_it_was_not_given_makes_nothing_safe_and_takes_no_place(room: Classroom) -> None:
+    teacher, lea, liar, honest = await room.teacher(), await room.machine(), await room.machine(), await room.machine()
+    task = await assignment(room, teacher, lea, liar, honest)
+    work = await work_of(lea, room, await room.hand_in(lea, task, {"a.odt": b"x" * 9_000}))
+    keys, successor = await with_a_second_key(room, liar)
+    receipts = [
+        compose(
+            author=key.signing,
+            space=room.space,
+            kind=Kind.RECEIPT_SAFE,
+            grant=grant,
+            at=1 << 18,
+            payload=Receipt(work.record.content.stream).encode(),
+            salt=bytes(16),
+            subject=work.person,
+            target=work.id,
+        )
+        for key, grant in keys
+    ]
+    await lea.agent.replica.admit([successor, *receipts], source=liar.agent.device, now_ms=room.territory.clock())
+    assert len((await work_of(lea, room, work.id)).copies) == 2
+    marks = await fate_marks(lea.agent.replica.store)
+    assert state_of(lea.agent, await work_of(lea, room, work.id), marks) is HandInState.LOCAL
+    copies = Copies(lea.agent, lambda: {liar.agent.device, honest.agent.device})
+    assert await copies.entrusted(room.space, honest.agent.device)
+
+
+@attack(
+    "a machine says that it keeps what it never had",
+    off={"protocol.rights.Door.origin": lambda _door, key: key},
+)
+async def test_keys_that_a_machine_gave_itself_take_the_place_of_no_other_machine(room: Classroom) -> None:
+    teacher, lea, liar, honest = await room.teacher(), await room.machine(), await room.machine(), await room.machine()
+    task = await assignment(room, teacher, lea, liar, honest)
+    machines = [liar.agent.device, honest.agent.device]
+    grant = (await liar.agent.replica.authorities(liar.agent.device))[0].grant
+    for number in range(40):
+        other = new_device(Random(number).randbytes)
+        said = compose(
+            author=liar.agent.keys.signing,
+            space=room.space,
+            kind=Kind.SUCCESSOR,
+            grant=grant,
+            at=(1 << 17) + number,
+            payload=Successor(other.signing.public, other.agreement.public, other.tls.fingerprint).encode(),
+            salt=bytes(16),
+        )
+        await lea.agent.replica.admit([said], source=liar.agent.device, now_ms=room.territory.clock())
+        machines.append(other.signing.public)
+    await room.hand_in(lea, task, {"a.odt": b"x" * 9_000})
+    copies = Copies(lea.agent, lambda: set(machines))
+    assert await copies.entrusted(room.space, honest.agent.device)

@@ -38,7 +38,7 @@ class Handed:
 
     async def state(self, device: Device) -> HandInState:
         work = await work_of(device, self.room, self.hand_in)
-        return state_of(work, await fate_marks(device.agent.replica.store))
+        return state_of(device.agent, work, await fate_marks(device.agent.replica.store))
 
     async def holds(self, device: Device) -> bool:
         stream = (await work_of(self.author, self.room, self.hand_in)).record.content.stream

@@ -14,7 +14,7 @@ from protocol.errors import BadInput, Code, LocalFailure, NoAnswer, PeerFault, R
 from protocol.replica.office.grants import grant_device, revoke_device
 from protocol.replica.office.people import add_person
 from protocol.roles import PersonRole, Role
-from sync_agent.app import FORGETS_MARKS
+from sync_agent.app import ENTRUSTED_MARKS, FORGETS_MARKS
 from sync_agent.copies import lasting_state
 from tests.simulation.at_school import EVENTS as AT_SCHOOL
 from tests.simulation.at_school import a_week_later, agree_without_server
@@ -236,9 +236,10 @@ class World:
         agent = machine.agent
         if agent is None:
             return
-        forgets = await agent.replica.store.marks(FORGETS_MARKS)
+        store = agent.replica.store
+        marks = {**await store.marks(FORGETS_MARKS), **await store.marks(ENTRUSTED_MARKS)}
         for work in await works_of(agent):
-            if lasting_state(work, forgets) is HandInState.SAFE:
+            if lasting_state(agent, work, marks) is HandInState.SAFE:
                 self._check_copies(machine, work)
             rank, key = STATE_RANK[work.state], (id(machine.disk), work.id)
             if rank < self._states.get(key, 0) and not self.doubtful:
