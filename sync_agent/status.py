@@ -11,6 +11,7 @@ from protocol.structure import SpaceRecord
 from sync_agent.app import PROVEN_MARKS, TREE_TROUBLE_MARK, Agent
 from sync_agent.health import LastSync
 from sync_agent.measures import ordered
+from sync_agent.own_stay import stay_status
 from sync_agent.past_years import past_spaces
 
 
@@ -33,6 +34,7 @@ async def status(agent: Agent) -> dict[str, JSON]:
         "backlog": await _backlog(agent),
         "peers": agent.neighbours(),
         "school": await _measures(agent),
+        "stay": await stay_status(agent),
         "disk": await _disk(agent),
         "watch": await watch_status(agent.replica.store),
         "coursework": await coursework_status(agent.replica.store),

@@ -24,10 +24,12 @@ from sync_agent.portal.desk import Desk
 from sync_agent.portal.navigation import see
 from sync_agent.portal.shelf import Room
 from sync_agent.portal.visit import Visit
+from sync_agent.proof import picture_of
 
 _ROLES: Final = (PersonRole.PUPIL, PersonRole.TEACHER, PersonRole.GUARDIAN)
 _STAYS: Final = ("", "15d", "30d", "90d")
 _CODE_LASTS: Final = "72h"
+_CODE_LASTS_MS: Final = 72 * 3600 * 1000
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -119,7 +121,14 @@ class SchoolPages:
             "for": stay if stay in _STAYS and stay else None,
         }
         made = await self._desk.do("invite", wanted)
-        return self._class_page(visit, room, code=str(made["code"]), done="code")
+        return self._class_page(
+            visit,
+            room,
+            code=str(made["code"]),
+            whom=bytes.fromhex(person) if person else None,
+            uses=wanted["uses"],
+            done="code",
+        )
 
     # --- what they share ----------------------------------------------------------------------------------------------
 
@@ -148,7 +157,17 @@ class SchoolPages:
             (room for room in visit.classes if office.governs(room.space)), key=lambda room: room.name.casefold()
         )
 
-    def _class_page(self, visit: Visit, room: Room, *, code: str | None = None, done: str | None) -> web.Response:
+    def _class_page(
+        self,
+        visit: Visit,
+        room: Room,
+        *,
+        code: str | None = None,
+        whom: bytes | None = None,
+        uses: JSON = 1,
+        done: str | None,
+    ) -> web.Response:
+        say, named = visit.say, room.name_of(whom)
         persons = room.roster.persons.values()
         people = [
             (role.value, sorted((each for each in persons if each.role is role), key=lambda each: each.name.casefold()))
@@ -164,6 +183,9 @@ class SchoolPages:
             roles=[role.value for role in _ROLES],
             stays=_STAYS,
             code=code,
+            picture=None if code is None else picture_of(code),
+            whom=say("school.code_laptop", name=named) if named else say.count("school.code_pcs", _number(str(uses))),
+            until=say.when(visit.now_ms + _CODE_LASTS_MS, visit.now_ms),
             address=self._desk.shelf.agent.listens_at,
             done=done,
         )

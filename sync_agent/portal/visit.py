@@ -20,6 +20,7 @@ from protocol.roles import PersonRole
 from protocol.roster import Person
 from protocol.sign_in import SignIn
 from sync_agent.office import RUNS_A_SCHOOL
+from sync_agent.own_stay import OwnStay, own_stay
 from sync_agent.past_years import past_spaces
 from sync_agent.portal.door import VISIT_COOKIE, Door
 from sync_agent.portal.sessions import Sessions
@@ -58,6 +59,8 @@ class Visit:
     now_ms: int
     runs_school: bool = False
     """Whether this is the device of a head teacher, or an administrator's."""
+    stay: OwnStay | None = None
+    """The access of this device that ends first, if it has an end."""
     past_classes: int = 0
     """How many classes of past years are here and not shown."""
     guarded: frozenset[bytes] = frozenset()
@@ -176,6 +179,7 @@ async def visit_of(
         exchange=await shelf.exchange(outcome, rooms),
         now_ms=shelf.agent.now_ms(),
         runs_school=await shelf.agent.role() in RUNS_A_SCHOOL,
+        stay=await own_stay(shelf.agent, is_refused=outcome is Outcome.REFUSED),
         past_classes=len(await past_spaces(shelf.agent)),
         guarded=frozenset(guarded),
         adults=tuple(

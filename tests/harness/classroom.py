@@ -100,11 +100,18 @@ class Classroom:
     way: Way
     devices: list[Device] = field(default_factory=list)
 
-    async def device(self, role: Role, *spaces: bytes, person: bytes | None = None, way: Way | None = None) -> Device:
+    async def device(
+        self,
+        role: Role,
+        *spaces: bytes,
+        person: bytes | None = None,
+        way: Way | None = None,
+        until_ms: int | None = None,
+    ) -> Device:
         """A new machine with a grant in these spaces (default: the class)."""
         number = len(self.devices) + 1
         keys = new_device(Random(1_000 + number).randbytes)
-        await self.territory.let_in(keys, role, *(spaces or (self.space,)), person=person)
+        await self.territory.let_in(keys, role, *(spaces or (self.space,)), person=person, until_ms=until_ms)
         agent = await open_device(self.folder / f"device-{number}", self.territory, keys, f"PC {number}", number)
         way_there = (way or self.way)(self.frontage)
         device = Device(agent, Session(agent, way_there), way_there)

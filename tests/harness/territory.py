@@ -180,9 +180,17 @@ class Territory:
             drafts, author=self.keys.signing, now_ms=self.clock(), entropy=self.entropy, unsent=False
         )
 
-    async def let_in(self, keys: DeviceKeys, role: Role, *spaces: bytes, person: bytes | None = None) -> list[Entry]:
+    async def let_in(
+        self,
+        keys: DeviceKeys,
+        role: Role,
+        *spaces: bytes,
+        person: bytes | None = None,
+        until_ms: int | None = None,
+    ) -> list[Entry]:
         """Grants for a device, without an invitation."""
         grant = _grant(keys.signing.public, keys.agreement.public, keys.tls.fingerprint, role, person, None)
+        grant = replace(Grant.parse(grant), until_ms=until_ms).encode()
         return [await self.say(space, Kind.GRANT, grant) for space in spaces]
 
     async def invite(

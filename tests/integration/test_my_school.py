@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from protocol.entry import Kind
+from protocol.errors import Refused
 from protocol.roles import Role
+from protocol.structure import Revocation
+from sync_agent.scheduler import Outcome
+from sync_agent.status import status
 from tests.harness.classroom import Classroom, Device, classroom
 from tests.harness.portal import portal
+from tests.harness.territory import DAY_MS
 
 
 @pytest.fixture
@@ -42,6 +50,10 @@ async def test_she_makes_a_class_adds_people_and_gives_codes(room: Classroom) ->
         code = (await surfer.send(place, f"{place}/code", {"person": teacher[1], "for": "15d"})).text
         assert re.search(r"(?:[0-9A-Z]{4}-){8}[0-9A-Z]{4}", code)
         assert "run --lan" in code
+        assert 'class="qr"' in code
+        assert "CE2" in code
+        assert "Le portable de M. Roux" in code
+        assert "enroll --stick" in code
         assert re.search(r"(?:[0-9A-Z]{4}-){8}", await surfer.page(place)) is None  # shown once
         assert "CE2" in await surfer.page("/school")
 
@@ -77,3 +89,47 @@ async def test_there_is_no_such_page_on_other_devices_nor_for_other_schools(room
         assert (await surfer.get(f"/school/{'ab' * 32}")).status == 400
         wrong = await surfer.send("/school", f"/school/{room.space.hex()}/code", {"uses": "0"})
         assert wrong.status == 400
+
+
+async def test_a_code_for_many_says_for_how_many(room: Classroom) -> None:
+    head, place = await head_of(room), f"/school/{room.space.hex()}"
+    async with portal(head.agent) as surfer:
+        page = (await surfer.send(place, f"{place}/code", {"uses": "28"})).text
+    assert "28 ordinateurs de la classe" in page
+
+
+async def test_a_substitutes_laptop_says_that_its_access_will_end_that_it_is_over_and_that_it_has_ended(
+    room: Classroom,
+) -> None:
+    until_ms = room.territory.clock.ms + 15 * DAY_MS
+    laptop = await room.device(Role.TEACHER, person=room.teacher_person, until_ms=until_ms)
+    await laptop.session.sync()
+    pc = await room.machine()
+    assert (await status(pc.agent))["stay"] is None
+    async with portal(laptop.agent) as surfer:
+        for days, words in ((0, None), (8, "prend fin"), (7, "a pris fin")):
+            room.territory.clock.advance(days * DAY_MS)
+            page = await surfer.page("/")
+            assert ('id="stay"' in page) == (words is not None), days
+            assert words is None or words in page
+        told: Any = (await status(laptop.agent))["stay"]
+        assert (told["space"], told["over"], told["ended"]) == (room.space.hex(), True, False)
+        assert "Mme Petit" in await surfer.page("/"), "a date refuses nothing"
+        cut = Revocation(laptop.agent.device, ()).encode()
+        await room.territory.say(room.space, Kind.REVOKE, cut)
+        with pytest.raises(Refused):
+            await laptop.session.sync()
+    async with portal(laptop.agent, Outcome.REFUSED) as surfer:
+        page = await surfer.page("/")
+        assert "l'école l'a retiré" in html.unescape(page)
+    await laptop.agent.replica.admit(
+        [*(await room.territory.replica.store.scan_kinds([Kind.REVOKE]))],
+        source=room.territory.keys.signing.public,
+        now_ms=room.territory.clock(),
+    )
+    told = (await status(laptop.agent))["stay"]
+    assert (told["over"], told["ended"]) == (True, True)
+    async with portal(laptop.agent) as surfer:
+        page = html.unescape(await surfer.page("/"))
+    assert "l'école l'a retiré" in page
+    assert "pas encore de classe" not in page
