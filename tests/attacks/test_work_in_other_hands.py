@@ -1,21 +1,30 @@
 """All that others hold of a hand-in, carry or see pass: no word, no name, no exact size (docs/threat-model.md).
 
-The test looks where nobody but the readers should find anything: in all files of the server, of a classmate's PC and of
-the school's relay, on a courier disk, and in what passed between them and the server.
+The tests look where nobody but the readers should find anything: in all files of the server, of a classmate's PC and of
+the school's relay, on a courier disk, in what passed between them and the server, and on the school's own network.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
 
+from protocol.replica.console import Notices
+from protocol.replica.holdings import Need
 from protocol.roles import Role
+from sync_agent.addresses import Address
 from sync_agent.answers import Response
+from sync_agent.peer_sync import sync_with
 from tests.harness.attack import attack
 from tests.harness.classroom import Classroom, Device, assignment, classroom
 from tests.harness.commands import Desk
 from tests.harness.couriers import export, know_keys
+from tests.harness.lan import listening_device
+from tests.harness.traces import traces_in
 from tests.harness.wire import Frontage, MemoryTransport
 
 WORD = b"Mon-chien-Plume-est-mort-dimanche"
@@ -62,8 +71,8 @@ class Recording(MemoryTransport):
 
 
 def found_in(data: bytes) -> set[str]:
-    """Which traces of the work are in these bytes."""
-    return {what for what, trace in TRACES.items() if trace in data}
+    """Which traces of the work are in these bytes, in whatever form."""
+    return traces_in(data, TRACES)
 
 
 def found_below(folder: Path) -> dict[str, set[str]]:
@@ -107,3 +116,43 @@ async def test_nobody_but_the_readers_holds_a_word_a_name_or_the_size_of_work(tm
         # and it is there: the teacher opens it, byte for byte
         (work,) = works
         assert await Desk(teacher.agent).files("open-hand-in", id=work.id.hex()) == FILES
+
+
+@asynccontextmanager
+async def overheard(address: Address, heard: bytearray) -> AsyncIterator[Address]:
+    """Somebody on the school's network through whom everything passes, and who writes it down."""
+
+    async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(1 << 16):
+                heard.extend(data)
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+
+    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there = await asyncio.open_connection(address.host, address.port)
+        await asyncio.gather(copy(reader, there[1]), copy(there[0], writer))
+
+    server = await asyncio.start_server(relay, "127.0.0.1", 0)
+    async with server:
+        yield Address(*server.sockets[0].getsockname()[:2])
+
+
+@attack("content-length leak of hand-ins", off={"protocol.sealing._Keys.seal": plain})
+async def test_a_neighbour_who_keeps_a_copy_and_who_listens_on_the_schools_network_learn_nothing(
+    tmp_path: Path,
+) -> None:
+    heard = bytearray()
+    async with classroom(tmp_path) as room:
+        teacher, author, keeper = await room.teacher(), await room.machine(), await room.machine()
+        item = await assignment(room, teacher, author, keeper)
+        await know_keys(room, author, keeper)
+        hand_in = await room.hand_in(author, item, FILES)
+        async with listening_device(keeper.agent) as address, overheard(address, heard) as through:
+            await sync_with(author.agent, [through], Notices().progress)
+        work = (await keeper.agent.replica.view(room.space)).coursework.hand_ins[hand_in]
+        assert await keeper.agent.holdings.is_complete(Need(room.space, work.record.content.stream, sealed=True))
+        assert len(heard) > SIZE, "all of it went by"
+        assert found_in(bytes(heard)) == set()
+        assert found_below(keeper.agent.folder) == {}
