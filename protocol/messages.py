@@ -201,6 +201,7 @@ class SyncAnswer:
     more; `live` is the capability to listen for news, if it was asked for. `levels` are those of deflate that the
     recipient reproduces; `backup_ms` is when a server's newest backup that was read back was begun, by its clock.
     `unlike` says that the request's standing is not the recipient's: name the cursors, nothing else was answered.
+    `withdrawn` are the revocations that close spaces to the caller, with what proves them.
     """
 
     time_ms: int
@@ -208,6 +209,7 @@ class SyncAnswer:
     pages: tuple[SpacePage, ...] = ()
     stale: tuple[bytes, ...] = ()
     closed: tuple[bytes, ...] = ()
+    withdrawn: tuple[Entry, ...] = ()
     packs: tuple[InlinePack, ...] = ()
     links: tuple[Link, ...] = ()
     lacks: tuple[Wanted, ...] = ()
@@ -231,6 +233,7 @@ class SyncAnswer:
                 pages=[_page_value(page) for page in self.pages],
                 stale=list(self.stale),
                 closed=list(self.closed),
+                withdrawn=_wire(self.withdrawn),
                 packs=[[pack.space, pack.data] for pack in self.packs],
                 links=[[link.space, link.pack, link.size, link.capability] for link in self.links],
                 lacks=[[wanted.space, wanted.stream] for wanted in self.lacks],
@@ -257,6 +260,7 @@ class SyncAnswer:
             pages=tuple(_page(row) for row in fields.rows("pages", MAX_SPACES_PER_REQUEST)),
             stale=fields.all_octets("stale", 32, MAX_SPACES_PER_REQUEST),
             closed=fields.all_octets("closed", 32, MAX_SPACES_PER_REQUEST),
+            withdrawn=_entries(fields.rows("withdrawn", MAX_CREDENTIALS))[0],
             packs=_inline_packs(fields.rows("packs", MAX_INLINE_PACKS)),
             links=tuple(_link(row) for row in fields.rows("links", MAX_LISTED_IDS)),
             lacks=tuple(_wanted(row) for row in fields.rows("lacks", MAX_LISTED_IDS)),
@@ -427,7 +431,13 @@ def parse_chain(data: bytes) -> tuple[Entry, ...]:
 
 def encode_error(error: RelaisError, retry_after_s: int | None = None) -> bytes:
     """What is sealed to a caller whose call failed."""
-    inner = compact(code=error.code.value, message=error.message[:_MAX_REASON_CHARS], retry=retry_after_s)
+    proofs = error.facts.get("withdrawn")
+    inner = compact(
+        code=error.code.value,
+        message=error.message[:_MAX_REASON_CHARS],
+        retry=retry_after_s,
+        withdrawn=_wire(proofs) if isinstance(proofs, tuple) else None,
+    )
     return encode({"error": inner})
 
 
@@ -436,9 +446,13 @@ def _answered(data: bytes, what: str) -> Fields:
     error = fields.inner("error")
     if error is None:
         return fields
-    raise error_from(
+    found = error_from(
         error.text("code", _MAX_CODE_CHARS), error.text("message", _MAX_REASON_CHARS), error.count_or_none("retry")
     )
+    proofs, _ = _entries(error.rows("withdrawn", MAX_CREDENTIALS))
+    if proofs:
+        found.facts["withdrawn"] = proofs
+    raise found
 
 
 _REFUSALS: Final = frozenset(

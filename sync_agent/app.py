@@ -345,13 +345,21 @@ class Agent:
         """The spaces of this device, parents before children, each with the grant that opens it."""
         return await self.replica.readable(self.device)
 
+    async def ended_classes(self) -> list[bytes]:
+        """The classes that this device was let into and may read no more; what it holds of them goes first."""
+        door, mine = self.replica.door, await self.spaces()
+        granted = {space for each in door.authorities_of(self.device) for space in door.below(each.space)}
+        return sorted(space for space in granted - mine.keys() if door.parent(space) not in (None, door.territory))
+
     async def right(self, space: bytes, kind: Kind) -> Authority:
         """The grant under which this device may write `kind` in `space`.
 
         Raises `BadInput(UNKNOWN_SPACE)` for a space that it does not have, `Refused(NO_RIGHT)`.
         """
         if space not in await self.spaces():
-            raise BadInput(Code.UNKNOWN_SPACE, f"this device has no space {space.hex()}", space=space.hex())
+            ended = space in await self.ended_classes()
+            sentence = "the access of this device to that class has ended" if ended else "this device has no such space"
+            raise BadInput(Code.UNKNOWN_SPACE, f"{sentence}: {space.hex()}", space=space.hex())
         writers = WRITERS[class_of(kind)]
         for grant in await self.replica.authorities(self.device):
             if grant.role in writers and self.replica.door.covers(grant, space):

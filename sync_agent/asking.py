@@ -223,10 +223,11 @@ class Asking:
         large = any(pack.size > INLINE_PACK_BYTES for pack in (*deltas, *packs.values()))
         urgent = await self._agent.hand_in_packs() if large else frozenset()
         room = INLINE_TOTAL_BYTES
+        gone = self.closed | set(await self._agent.ended_classes())
         inline: list[PackInfo] = []
         offers: list[PackInfo] = []
         for pack in [*deltas, *sorted(packs.values(), key=lambda pack: (pack.size, pack.hash))]:
-            if pack.hash in said.packs or pack.space in self.closed:
+            if pack.hash in said.packs or pack.space in gone:
                 continue
             if pack.size > INLINE_PACK_BYTES:
                 if pack.hash in urgent or not said.held:

@@ -28,6 +28,7 @@ from sync_agent.budget import Hold
 from sync_agent.health import LastSync
 from sync_agent.network.trouble import Seen, Trouble
 from sync_agent.watched_titles import Brake, titles
+from sync_agent.withdrawn import ended_names
 
 Problem: TypeAlias = Mapping[str, str]
 
@@ -82,6 +83,8 @@ async def doctor(agent: Agent, outgoing: Outgoing) -> dict[str, JSON]:
             f"“coursework” holds no copy of {agent.without_copies} of the titles, within what content may take of the "
             "disk; the portal, `cat` and `checkout` open them"
         )
+    if ended := await ended_names(agent):
+        await outgoing.progress(f"the access of this device has ended: {', '.join(ended)}; what it holds goes first")
     if (sentence := budget_sentence(agent)) is not None:
         await outgoing.progress(sentence)
     return _verdict([*_keys(agent), *[problem async for problem in _state(agent)]])

@@ -29,6 +29,7 @@ from sync_agent.command_names import COURIER_EXPORT, COURIER_IMPORT, COURIER_LET
 from sync_agent.few_threads import use_few_threads
 from sync_agent.transfer_progress import telling
 from sync_agent.transport import Transport
+from sync_agent.withdrawn import ended_names
 
 if TYPE_CHECKING:
     from sync_agent.handing_in import SealedLists
@@ -210,6 +211,8 @@ class _Commands:
         return {}
 
     async def items(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        if ended := await ended_names(self._agent):
+            await outgoing.progress(f"not listed, since the access of this device has ended: {', '.join(ended)}")
         return await reading.list_items(self._agent, self._manifests)
 
     async def cat(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:

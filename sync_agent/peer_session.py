@@ -42,6 +42,7 @@ from sync_agent.room import Room
 from sync_agent.sync_result import SyncResult
 from sync_agent.transfer import Moved, Transfer
 from sync_agent.transport import Transport
+from sync_agent.withdrawn import take_withdrawals
 
 MAX_REQUESTS: Final = 2_000
 MAX_WANTED: Final = 500
@@ -271,6 +272,7 @@ class PeerSession:
             self._cursors.clear()
         for space in answer.stale:
             self._cursors.pop(space, None)
+        await take_withdrawals(self.agent, answer.withdrawn, self.device.key)
         moved = False
         for page in answer.pages:
             moved = await self._take_page(done, page.checkpoint.space, page.entries) or moved

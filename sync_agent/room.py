@@ -158,10 +158,11 @@ class Room:
         """All content that is here, wholly or in part."""
         found: list[Piece] = []
         years = await self._years()
+        ended = set(await self._agent.ended_classes())
         today = dt.datetime.fromtimestamp(self._agent.now_ms() / 1000, dt.UTC).date()
         for space in await self._agent.replica.store.spaces():
             coursework = (await self._agent.replica.view(space)).coursework
-            past = is_past(years.get(space), today)
+            past = space in ended or is_past(years.get(space), today)
             for item in coursework.items.values():
                 found += await self._pieces_of(item, past=past)
             found += await self._works_of(space, coursework, past=past)

@@ -59,6 +59,7 @@ from sync_agent.spending import held_back
 from sync_agent.sync_result import SyncResult
 from sync_agent.transfer import Moved, Transfer
 from sync_agent.transport import Transport
+from sync_agent.withdrawn import take_withdrawals, take_withdrawals_with
 from sync_agent.wraps import tend_hand_ins
 
 MAX_REQUESTS: Final = 10_000
@@ -217,6 +218,8 @@ class Session:
     async def _apply(self, run: _Run, asked: Asked, answer: SyncAnswer) -> None:
         """Everything that an answer asks for."""
         await self._note_answer(run, asked, answer)
+        if answer.withdrawn:
+            await take_withdrawals(self.agent, answer.withdrawn, (await self._calls.server()).key)
         another = answer.generation is not None and await self._is_another_store(answer.generation)
         left: set[bytes] = set()
         if asked.request.brief:
@@ -593,6 +596,8 @@ class Session:
         """Keep when the server last answered; say whether it did now."""
         if not isinstance(error, NoAnswer):
             self._asking.trouble = error.code
+        if error.code is Code.REVOKED:
+            await take_withdrawals_with(self.agent, error, (await self._calls.server()).key)
         if isinstance(error, LocalFailure):
             return
         # what answers in its place is not the server

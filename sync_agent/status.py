@@ -31,6 +31,7 @@ async def status(agent: Agent) -> dict[str, JSON]:
             "problem": _problem(last, agent.enrolment.server_url),
         },
         "spaces": await _spaces(agent),
+        "ended": await _ended(agent),
         "backlog": await _backlog(agent),
         "peers": agent.neighbours(),
         "school": await _measures(agent),
@@ -105,6 +106,12 @@ async def _spaces(agent: Agent) -> list[JSON]:
             }
         )
     return rows
+
+
+async def _ended(agent: Agent) -> list[JSON]:
+    """The classes that this device was let into and may read no more."""
+    names = await space_names(agent)
+    return [{"space": space.hex(), "name": names.get(space)} for space in await agent.ended_classes()]
 
 
 async def _backlog(agent: Agent) -> dict[str, JSON]:

@@ -81,13 +81,17 @@ async def _person_list(server: Server, params: Params, _outgoing: Outgoing) -> J
     ]
 
 
-async def _grant(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
+async def _grant(server: Server, params: Params, outgoing: Outgoing) -> JSON:
     spaces = spaces_named(server, given.texts(params, "space"))
     device, person = _device_or_person(params)
     if device is not None:
         await grants.grant_device(server, device, spaces)
     if person is not None:
-        await grants.grant_person(server, person, spaces)
+        for revoked in await grants.grant_person(server, person, spaces):
+            await outgoing.progress(
+                f"the device {revoked.hex()} was revoked and stays out; to let it back in: "
+                f"`sync-server grant --device {revoked.hex()} --space …`"
+            )
     return {}
 
 

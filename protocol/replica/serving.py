@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -26,7 +26,7 @@ from protocol.entry import Entry, Kind
 from protocol.envelope import OpenedRequest, open_request, seal_answer
 from protocol.errors import Code, PeerFault, Refused, RelaisError
 from protocol.identity import AgreementKey, SigningKey
-from protocol.limits import CAPABILITY_LIFETIME_S, MAX_CLOCK_LEAD_MS, PAGE_BYTES
+from protocol.limits import CAPABILITY_LIFETIME_S, MAX_CLOCK_LEAD_MS, MAX_CREDENTIALS, PAGE_BYTES
 from protocol.lives import Lives
 from protocol.messages import (
     InlinePack,
@@ -257,6 +257,7 @@ class Responder:
         for space in readable:
             await content.add_entrusted(space, await self.scope.entrusted(space, opened.device))
         lacks = await self._lacks(readable)
+        closed = self._closed(cursors, readable)
         self.on_contact(
             Contact(
                 opened.device,
@@ -270,7 +271,8 @@ class Responder:
             generation=None if request.generation == self.station.generation else self.station.generation,
             pages=tuple(pages),
             stale=tuple(stale),
-            closed=self._closed(cursors, readable),
+            closed=closed,
+            withdrawn=await self._withdrawals(opened.device, closed),
             packs=tuple(InlinePack(pack.space, data) for pack, data in content.inline),
             links=tuple(self._link(pack, now_ms) for pack in content.linked.values()),
             lacks=tuple(lacks),
@@ -334,11 +336,30 @@ class Responder:
     async def _readable(self, device: bytes) -> dict[bytes, Authority]:
         readable = await self.replica.readable(device)
         if not readable:
-            raise Refused(Code.REVOKED, "this machine's access has been withdrawn; ask who runs the system")
+            granted = dict.fromkeys(each.space for each in self.replica.door.authorities_of(device))
+            raise Refused(
+                Code.REVOKED,
+                "this machine's access has been withdrawn; ask who runs the system",
+                withdrawn=await self._withdrawals(device, granted),
+            )
         shared = await self.scope.shared(readable)
         if not shared:
             raise Refused(Code.CANNOT_READ, "this machine and the one that answers have no class in common")
         return shared
+
+    async def _withdrawals(self, device: bytes, spaces: Iterable[bytes]) -> tuple[Entry, ...]:
+        """The revocations in force in `spaces` of a device, and of those who let it in, with what proves them."""
+        keys, pending = set[bytes](), [device]
+        while pending:
+            if (key := pending.pop()) not in keys:
+                keys.add(key)
+                pending += [authority.author for authority in self.replica.door.authorities_of(key)]
+        found: dict[bytes, None] = {}
+        for space in spaces:
+            cuts = (await self.replica.view(space)).roster.revocations
+            found.update({name: None for name, key in cuts.items() if key in keys})
+        # in an admissible order, so that as much as fits is of use
+        return (await self.replica.credentials(found))[:MAX_CREDENTIALS] if found else ()
 
     async def _keep_registers(self, carrier: bytes, registers: Sequence[bytes], now_ms: int) -> None:
         """Registers count from devices that have a grant here, whoever carries them; a bad one spoils no other."""

@@ -28,6 +28,7 @@ from sync_agent.portal.shelf import Piece, Room, Shelf, Told
 from sync_agent.portal.standing import Exchange
 from sync_agent.portal.wording import CATALOGUES, Register, Words
 from sync_agent.scheduler import Outcome
+from sync_agent.withdrawn import ended_names
 
 LANGUAGE_COOKIE: Final = "relais-language"
 REGISTER_COOKIE: Final = "relais-register"
@@ -57,6 +58,8 @@ class Visit:
     token: str
     exchange: Exchange
     now_ms: int
+    ended: tuple[str, ...] = ()
+    """The classes that this device has lost."""
     runs_school: bool = False
     """Whether this is the device of a head teacher, or an administrator's."""
     stay: OwnStay | None = None
@@ -178,6 +181,7 @@ async def visit_of(
         token=door.token_of(visit_id),
         exchange=await shelf.exchange(outcome, rooms),
         now_ms=shelf.agent.now_ms(),
+        ended=tuple(await ended_names(shelf.agent)),
         runs_school=await shelf.agent.role() in RUNS_A_SCHOOL,
         stay=await own_stay(shelf.agent, is_refused=outcome is Outcome.REFUSED),
         past_classes=len(await past_spaces(shelf.agent)),

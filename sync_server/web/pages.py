@@ -21,7 +21,7 @@ from protocol.errors import BadInput, Code, LocalFailure, RelaisError
 from protocol.limits import KiB
 from protocol.replica.http.bodies import pieces
 from protocol.replica.http.problems import Handler
-from protocol.replica.office.grants import confirm_clone
+from protocol.replica.office.grants import confirm_clone, is_listed_but_revoked
 from protocol.replica.office.names import device_id, entry_id
 from protocol.replica.replica import Entropy
 from sync_server.config import RunConfig
@@ -34,7 +34,7 @@ from sync_server.handlers.administrators import (
     opens,
 )
 from sync_server.handlers.device_query import PAGE_SIZES, WORST_FIRST, matching, select, tally, versions_of, worst
-from sync_server.handlers.devices import Device
+from sync_server.handlers.devices import Device, DeviceState
 from sync_server.handlers.notices import notices
 from sync_server.handlers.passkeys import Passkey, add_passkey, keyring, use_passkey
 from sync_server.handlers.schools import SchoolQuery, class_rows, school_rows, select_schools
@@ -425,7 +425,16 @@ class Pages:
         if device is None:
             return self._problem(visit, HTTPStatus.NOT_FOUND, "device.gone")
         view = DeviceView(device, found, visit.words)
-        return self._html(visit, "device.html", "device.title", found, title_facts={"name": view.label}, device=view)
+        stays_out = device.state is DeviceState.RETIRED and await is_listed_but_revoked(self._server, device.id)
+        return self._html(
+            visit,
+            "device.html",
+            "device.title",
+            found,
+            title_facts={"name": view.label},
+            device=view,
+            stays_out=stays_out,
+        )
 
     async def _confirm(self, visit: Visit) -> web.StreamResponse:
         """A person says that a clone belongs here."""

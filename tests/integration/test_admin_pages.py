@@ -288,6 +288,19 @@ async def test_nonsense_in_an_address_is_as_if_it_were_not_there(made: Office) -
             assert (await ask(url, path, Cookie=cookie)).status == 404
 
 
+async def test_the_page_of_a_revoked_device_says_how_it_comes_back_while_its_person_is_listed(made: Office) -> None:
+    await with_account(made)
+    person = await made.add_person("Mme Petit", "teacher")
+    laptop = await made.enrol(await made.invite("teacher", person=person))
+    await made.do("revoke", device=laptop.id)
+    async with pages_over(made) as (url, _):
+        cookie = cookie_of(await sign_in(url))
+        command = f"sync-server grant --device {laptop.id}".encode()
+        assert command in (await ask(url, f"/admin/devices/{laptop.id}", Cookie=cookie)).body
+        await made.do("person retire", person=person)
+        assert command not in (await ask(url, f"/admin/devices/{laptop.id}", Cookie=cookie)).body
+
+
 async def test_what_concerns_the_server_itself_is_said_first_in_both_languages(made: Office) -> None:
     await with_account(made)
     made.server.unforeseen.note("preparing first syncs", ZeroDivisionError())

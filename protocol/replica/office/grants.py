@@ -43,18 +43,38 @@ async def grant_device(office: Office, device: bytes, spaces: Sequence[bytes]) -
     await _write(office, drafts)
 
 
-async def grant_person(office: Office, person: bytes, spaces: Sequence[bytes]) -> None:
+async def grant_person(office: Office, person: bytes, spaces: Sequence[bytes]) -> list[bytes]:
     """Put somebody on the lists of more spaces, and let in the devices whose grants name them, but for those revoked.
 
-    Raises `BadInput(UNKNOWN_PERSON)`.
+    Returns those, which only a grant to the device itself brings back. Raises `BadInput(UNKNOWN_PERSON)`.
     """
+    stay_out = []
     drafts = await _listing_drafts(office, person, spaces)
     for device in _devices_of(office, person):
         known = _grants_of(office, device)
         if not await _is_revoked(office, person, known, spaces):
             like = replace(_latest(known), until_ms=await _end_of(office, known))
             drafts += await _grant_drafts(office, like, spaces)
+        else:
+            stay_out.append(device)
     await _write(office, drafts)
+    return stay_out
+
+
+async def is_listed_but_revoked(office: Office, device: bytes) -> bool:
+    """Whether the person whom a device's grants name is on a list, and the device was let go for its own sake.
+
+    Raises `BadInput(UNKNOWN_DEVICE)`.
+    """
+    known = _grants_of(office, device)
+    person = _latest(known).person
+    if person is None:
+        return False
+    try:
+        listed = await listings(office, person)
+    except BadInput:  # who has been erased is on no list
+        return False
+    return any(not each.left for each in listed.values()) and await _is_revoked(office, person, known, ())
 
 
 async def ungrant_device(office: Office, device: bytes, spaces: Sequence[bytes]) -> None:

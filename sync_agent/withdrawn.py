@@ -1,0 +1,35 @@
+"""Rights that were taken from this device: how it learns of them, and which spaces they ended (R4).
+
+A device that may not read a space any more is not sent its entries, and so not the revocation either. Whoever answers
+shows it that one, with what proves it: it goes through the ordinary door, and what follows is the fold's. Nothing is
+believed without it. docs/protocol.md, "Withdrawn rights".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from protocol.entry import Entry
+from protocol.errors import RelaisError
+from sync_agent.app import Agent
+from sync_agent.status import space_names
+
+
+async def take_withdrawals(agent: Agent, proofs: Sequence[Entry], source: bytes) -> None:
+    """Admit what was shown; what the device may read is then what the set says."""
+    if proofs:
+        await agent.replica.admit(proofs, source=source, now_ms=agent.now_ms(), hold=False)
+
+
+async def take_withdrawals_with(agent: Agent, refusal: RelaisError, source: bytes) -> None:
+    """The same, of what came with a refusal of everything."""
+    proofs = refusal.facts.get("withdrawn")
+    if isinstance(proofs, tuple):
+        await take_withdrawals(agent, proofs, source)
+
+
+async def ended_names(agent: Agent) -> list[str]:
+    """The names of the classes that this device has lost, for people."""
+    ended = await agent.ended_classes()
+    names = await space_names(agent) if ended else {}
+    return sorted(names.get(space, space.hex()) for space in ended)

@@ -1,0 +1,104 @@
+"""A device whose right was taken learns it at its next contact, says so, and comes back when it may."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from protocol.entry import Kind
+from protocol.errors import BadInput, Code, Refused
+from protocol.identity import DeviceKeys
+from protocol.messages import EnrollAnswer
+from protocol.replica.replica import Draft
+from protocol.roles import Role
+from protocol.structure import Grant, Revocation
+from sync_agent.withdrawn import ended_names
+from tests.harness.classroom import Device
+from tests.harness.commands import Desk
+from tests.harness.office_devices import Town, town
+from tests.harness.server_in_process import Member
+
+
+class Scene:
+    """A teacher of two classes, and a machine of one of them."""
+
+    def __init__(self, here: Town) -> None:
+        self.here, self.office = here, here.office
+
+    async def begin(self) -> None:
+        self.other = (await self.office.do("space add", name="CM1", school="0180001D", year=None))["space"]
+        self.person = await self.office.add_person("Mme Petit", "teacher", self.office.space, self.other)
+        code_spaces = (self.office.space, self.other)
+        self.teacher = await self.here.device("teacher", self.person)
+        await self.office.do("grant", device=self.teacher.agent.device.hex(), space=[self.other])
+        self.machine = await self.here.device("machine")
+        self.item = await self.here.assignment(self.teacher)
+        await self.here.sync()
+        assert {space.hex() for space in await self.teacher.agent.spaces()} >= set(code_spaces)
+
+    async def listed(self, device: Device) -> set[str]:
+        return {row["space"] for row in (await Desk(device.agent).ask("status"))["spaces"]}
+
+
+@pytest.fixture
+async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
+    async with town(tmp_path) as here:
+        found = Scene(here)
+        await found.begin()
+        yield found
+
+
+@pytest.mark.parametrize("of", ["device", "person"])
+async def test_a_device_learns_that_one_of_its_classes_has_been_taken_from_it(scene: Scene, of: str) -> None:
+    device = scene.teacher.agent.device.hex()
+    await scene.office.do("ungrant", **{of: device if of == "device" else scene.person}, space=[scene.office.space])
+    await scene.here.sync(scene.teacher)
+    assert await scene.listed(scene.teacher) == {scene.other}
+    desk = Desk(scene.teacher.agent)
+    assert (await desk.ask("status"))["ended"] == [{"space": scene.office.space, "name": "CM2 B"}]
+    assert await desk.ask("items") == []
+    assert any("CM2 B" in line for line in desk.told)
+    with pytest.raises(BadInput, match="ended"):
+        await desk.files("publish", space=scene.office.space, title="Trop tard", kind="lesson")
+    before = scene.teacher.way.traffic.round_trips
+    await scene.here.sync(scene.teacher)
+    assert scene.teacher.way.traffic.round_trips == before + 1, "it asks for it no more"
+    await scene.office.do("grant", device=device, space=[scene.office.space])
+    await scene.here.sync(scene.teacher)
+    assert await scene.listed(scene.teacher) == {scene.office.space, scene.other}
+    assert [row["title"] for row in await desk.ask("items")] == ["Racontez"]
+    assert (await desk.ask("status"))["ended"] == []
+
+
+async def test_a_device_that_may_do_nothing_any_more_knows_it_and_why(scene: Scene) -> None:
+    device = scene.machine.agent.device.hex()
+    await scene.office.do("revoke", device=device)
+    with pytest.raises(Refused) as caught:
+        await scene.machine.session.sync()
+    assert caught.value.code is Code.REVOKED
+    status = await Desk(scene.machine.agent).ask("status")
+    assert (status["role"], status["spaces"]) == (None, [])
+    assert await ended_names(scene.machine.agent) == ["CM2 B"]
+    await scene.office.do("grant", device=device, space=[scene.office.space])
+    await scene.here.sync(scene.machine)
+    assert await scene.listed(scene.machine) == {scene.office.space}
+
+
+async def test_who_was_let_in_by_somebody_who_had_been_let_go_is_shown_that_revocation(scene: Scene) -> None:
+    office, server = scene.office, scene.office.server
+    head = await office.enrol(await office.invite("head", "0180001D"))
+    await office.do("revoke", device=head.id)
+    late = DeviceKeys.create(os.urandom(32), os.urandom(32), os.urandom(32))
+    grant = Grant(late.signing.public, late.agreement.public, late.tls.fingerprint, Role.MACHINE, None, None)
+    draft = Draft(scene.here.space, Kind.GRANT, head.grants[0].id, grant.encode())
+    await server.replica.write([draft], author=head.keys.signing, now_ms=office.clock(), entropy=os.urandom)
+    with pytest.raises(Refused) as caught:
+        await Member(office, late, EnrollAnswer(0, "", (), None)).sync()
+    proofs = caught.value.facts["withdrawn"]
+    assert isinstance(proofs, tuple)
+    assert [Revocation.parse(one.payload or b"").key for one in proofs if one.header.kind == Kind.REVOKE] == [
+        head.keys.signing.public
+    ]
