@@ -1,8 +1,13 @@
-"""Sealed calls to another device: to the key of the grant that its certificate proved (R13, R15)."""
+"""Sealed calls to another device: to the key of the grant that its certificate proved (R13, R15).
+
+A neighbour's word costs nobody a right: that another lives with this device's key is the server's to say, since any
+pupils' PC could take a teacher's laptop its rights with it (docs/protocol.md, "Clones").
+"""
 
 from __future__ import annotations
 
 from protocol.errors import Code, PeerFault
+from protocol.messages import SyncAnswer
 from protocol.rights import Authority
 from sync_agent.app import Agent
 from sync_agent.sealed_calls import SealedCalls
@@ -19,6 +24,9 @@ class PeerCalls(SealedCalls):
     async def server(self) -> Authority:
         """The device that answers."""
         return self._device
+
+    def _heard(self, payload: bytes) -> SyncAnswer:
+        return SyncAnswer.parse(payload)
 
     async def _meet(self, chain: bytes) -> None:
         """A device that does not hold the key of its grant has been set up anew: it must be met again."""

@@ -15,17 +15,23 @@ from protocol.entry import Entry, Kind
 from protocol.errors import Code, PeerFault, RelaisError, TooLarge
 from protocol.identity import AgreementKey
 from protocol.limits import MAX_REQUEST_BYTES
+from protocol.lives import Lives, Twin
 from protocol.pack import Codec, Frame, PackReceiver, open_frame
 from protocol.rights import Authority
+from protocol.roles import Role
 from protocol.structure import Revocation
 from protocol.wire import SYNC_PATH, Call
 from sync_agent.answers import Response
 from sync_agent.app import Agent
+from sync_agent.lan_listener import LanResponder
+from sync_agent.peer_sync import exchange_once
+from sync_agent.sealed_calls import SealedCalls
 from sync_agent.session import Session
+from sync_agent.succession import TELLINGS, Place
 from tests.harness.attack import attack
 from tests.harness.caller import pack_files
 from tests.harness.classroom import SMALL, Classroom, classroom
-from tests.harness.lan import exchange
+from tests.harness.lan import exchange, listening_device
 from tests.harness.territory import DAY_MS
 from tests.harness.wire import MemoryTransport
 
@@ -122,6 +128,34 @@ async def _whatever_certificate(agent: Agent, _shown: bytes, entries: Sequence[E
     """The first device that the chain names, whoever shows it."""
     door = agent.replica.door
     return next(found for entry in entries if (found := door.authority(entry.id)) and found.tls_sha256)
+
+
+class TellsOfATwin(Lives):
+    """Says of every caller that another lives with its key, and came before it."""
+
+    def hear(self, device: bytes, life: bytes | None) -> Twin:
+        del device, life
+        return Twin.LATER
+
+
+@attack("a hostile or broken peer", off={"sync_agent.peer_calls.PeerCalls._heard": SealedCalls._heard})
+async def test_a_neighbour_that_tells_of_a_twin_takes_nobodys_rights(room: Classroom) -> None:
+    teacher, evil = await room.teacher(), await room.machine()
+    place, folder, now_ms = Place({}), teacher.agent.folder, room.territory.clock
+    room.devices.remove(teacher)
+    await teacher.way.close()
+    await teacher.agent.close()
+    responder = LanResponder(evil.agent)
+    responder.lives = TellsOfATwin()
+    async with listening_device(evil.agent, responder) as address:
+        agent = await place.open(folder, now_ms, room.territory.entropy)
+        for _ in range(TELLINGS):
+            await exchange_once(agent, address)
+        await agent.close()
+    again = await place.open(folder, now_ms, room.territory.entropy)
+    role = await again.role()
+    await again.close()
+    assert role is Role.TEACHER
 
 
 @attack("a hostile or broken peer", off={"sync_agent.meeting._device_with": _whatever_certificate})
