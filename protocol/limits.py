@@ -132,6 +132,7 @@ MAX_LAN_CALLERS: Final = 24
 MAX_LIVES_HEARD: Final = 20_000  # devices whose processes are remembered
 MAX_LIVES_PER_DEVICE: Final = 8
 MAX_FORMER_KEYS: Final = 16
+MAX_SUCCESSORS: Final = 512  # keys that count by one grant, without a person's word: a large school's image
 MAX_HARDWARE_IDS: Final = 64
 
 # measures

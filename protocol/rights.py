@@ -76,6 +76,9 @@ class Authority:
     author: bytes
     until_ms: int | None = None
     """When it is meant to end; whoever may, then writes the revocation that ends it (docs/adr/0031)."""
+    under: bytes | None = None
+    """The grant under which it was written; None for what a root says."""
+    at: int = 0
 
     @property
     def rank(self) -> int:
@@ -384,6 +387,8 @@ def _authority_in(payload: bytes, entry: Entry) -> Authority:
         predecessor=entry.header.author if entry.header.kind == Kind.SUCCESSOR else None,
         author=entry.header.author,
         until_ms=given.until_ms,
+        under=entry.header.grant,
+        at=entry.header.at,
     )
 
 

@@ -9,6 +9,7 @@ Rules:
   it is not held back itself;
 - of a cut key only the named heads and their ancestors stay; several cuts intersect; the rest is held back, never
   dropped, until a human of at least the revocation's rank accepts it;
+- who cuts a key cuts what came of it by successors, for the same heads, but for keys that have a grant of their own;
 - a grant that is held back gives no right to read, and what was written under it is held back with it;
 - a device that was let go comes back by a grant that names the revocations in `parents`, itself or through earlier
   grants, written by at least their rank: what it writes under that grant counts, and its earlier grants are held back.
@@ -31,6 +32,7 @@ from protocol.rights import Authority, Door
 from protocol.roles import RANK, PersonRole, Role
 from protocol.root_rotation import RootRotation
 from protocol.structure import Erasure, PersonKey, PersonRecord, Revocation, Ruling
+from protocol.successions import confirmed_keys, surplus, voided
 
 T = TypeVar("T")
 
@@ -96,14 +98,18 @@ def fold_roster(space: bytes, own: Sequence[Entry], above: Sequence[Entry], door
     """The roster of `space` from its `own` entries and those of the spaces `above` it."""
     line = door.lineage(space)
     authorities = [authority for member in line for authority in door.authorities_in(member)]
-    held, cut, revocations = _cuts([*above, *own], authorities, door)
+    cuts = _cuts([*above, *own], authorities, door)
+    held, revocations = cuts.held, cuts.in_force
+    gone = _without_right(authorities, cuts)
+    living = tuple(authority for authority in authorities if authority.grant not in gone)
+    cut = cuts.keys | ({authority.key for authority in authorities} - {authority.key for authority in living})
     accepted, refused = _ruled([*above, *own], held, door)
     held_back = frozenset(held) - accepted
     roster = Roster(
         space=space,
         persons={},
         reading_keys={},
-        authorities=tuple(authority for authority in authorities if authority.grant not in held_back),
+        authorities=living,
         cut=cut,
         held_back=held_back,
         refused=frozenset(refused),
@@ -111,7 +117,7 @@ def fold_roster(space: bytes, own: Sequence[Entry], above: Sequence[Entry], door
         revocations=revocations,
     )
     kept = [entry for entry in own if entry.header.kind in _NAMES and not roster.hides(entry)]
-    spent = _spent(kept, door, cut)
+    spent = _spent(kept, door, cut, authorities)
     persons, aliases = _persons(kept)
     return replace(
         roster,
@@ -173,11 +179,13 @@ def _reading_keys(
     return {person: tuple(keys) for person, keys in found.items() if keys}
 
 
-def _spent(entries: Sequence[Entry], door: Door, cut: frozenset[bytes]) -> frozenset[tuple[bytes, bytes]]:
+def _spent(
+    entries: Sequence[Entry], door: Door, cut: frozenset[bytes], authorities: Iterable[Authority]
+) -> frozenset[tuple[bytes, bytes]]:
     """The reading keys, each with its teacher, that a device which was cut off has made or has been given."""
     if not cut:
         return frozenset()
-    gone = {authority.agreement for key in cut for authority in door.authorities_of(key)}
+    gone = {authority.agreement for authority in authorities if authority.key in cut}
     found = set()
     for person, entry in _by_their_own(entries, Kind.PERSON_KEY, door):
         key = _parsed(entry, PersonKey.parse)
@@ -237,16 +245,31 @@ class _Cut:
     heads: tuple[bytes, ...]
 
 
-def _cuts(
-    entries: Sequence[Entry], authorities: Iterable[Authority], door: Door
-) -> tuple[Mapping[bytes, int], frozenset[bytes], Mapping[bytes, bytes]]:
-    """What is held back, each with the rank of the revocation that does so; which keys are cut; by which revocations.
+@dataclass(frozen=True, slots=True)
+class _Cuts:
+    """What revocations do: what they hold back, with their rank; the keys that they cut; those in force → their key.
 
-    Highest ranks first: only a higher rank can undo a revocation.
+    `void` are the successors that give nothing any more, since the key that wrote them, or one before it, was cut.
     """
+
+    held: Mapping[bytes, int] = field(default_factory=dict)
+    keys: frozenset[bytes] = frozenset()
+    in_force: Mapping[bytes, bytes] = field(default_factory=dict)
+    void: frozenset[bytes] = frozenset()
+
+
+def _without_right(authorities: Sequence[Authority], cuts: _Cuts) -> set[bytes]:
+    """The grants that let nobody read: held back, or successors that are void or too many."""
+    gone = {*cuts.held, *cuts.void}
+    left = [authority for authority in authorities if authority.grant not in gone]
+    return gone | surplus(left, confirmed_keys(left, gone))
+
+
+def _cuts(entries: Sequence[Entry], authorities: Sequence[Authority], door: Door) -> _Cuts:
+    """What the revocations among `entries` do. Highest ranks first: only a higher rank can undo a revocation."""
     cuts = sorted((*_rotations(entries, door), *_revocations(entries, door)), key=lambda cut: cut.rank, reverse=True)
     if not cuts:
-        return {}, frozenset(), {}
+        return _Cuts()
     by_author: defaultdict[bytes, dict[bytes, Entry]] = defaultdict(dict)
     under: defaultdict[bytes | None, list[bytes]] = defaultdict(list)
     for entry in entries:
@@ -281,7 +304,15 @@ def _cuts(
         _spread((one for one in beyond if written[one].header.grant not in returning), under, held, cut.rank)
     returned = {key for key, returning in back.items() if returning - held.keys()}
     held.update((grant.id, 0) for key in returned for grant in grants[key] if grant.id not in back[key])
-    return held, frozenset(back.keys() - returned), in_force
+    void = voided(authorities, back, confirmed_keys(authorities, held))
+    for authority in authorities:
+        if authority.grant in void:
+            theirs = by_author[authority.key]
+            written = {name: theirs[name] for name in under[authority.grant] if name in theirs}
+            for cut in cuts:
+                if cut.entry in in_force and cut.key == void[authority.grant]:
+                    _spread(written.keys() - ancestors(cut.heads, written), under, held, cut.rank)
+    return _Cuts(held, frozenset(back.keys() - returned), in_force, frozenset(void))
 
 
 def _named_by(grants: Iterable[Entry]) -> dict[bytes, set[bytes]]:

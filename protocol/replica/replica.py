@@ -240,7 +240,7 @@ class Replica:
         found = []
         for authority in self.door.authorities_of(key):
             roster = (await self.view(authority.space)).roster
-            if key not in roster.cut and authority.grant not in roster.held_back:
+            if key not in roster.cut and authority in roster.authorities:
                 found.append(authority)
         return found
 

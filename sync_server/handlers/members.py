@@ -1,6 +1,7 @@
 """Which devices there are, by their grants, and which of them have been let go.
 
-Only where a key has been revoked must a space be folded to learn what still holds; everywhere else nothing is cut. So
+Only where a key has been revoked or was passed on must a space be folded to learn what still holds; everywhere else
+nothing is cut. So
 the list costs little, however many schools there are, and is made anew only when a grant or a revocation has come.
 """
 
@@ -34,7 +35,7 @@ class Members:
         revoked = {key for entry in await self._server.store.scan_kinds([Kind.REVOKE]) if (key := _key_cut_by(entry))}
         doubtful: dict[bytes, list[Authority]] = {}
         for authority in authorities:
-            if authority.key in revoked or authority.author in revoked:
+            if authority.key in revoked or authority.author in revoked or authority.predecessor is not None:
                 doubtful.setdefault(authority.space, []).append(authority)
         lines = {above for space in doubtful for above in self._server.replica.door.lineage(space)}
         made_from = (len(authorities), len(revoked), [(space, counts.get(space, 0)) for space in sorted(lines)])
@@ -49,7 +50,7 @@ class Members:
         closed = set()
         for space, grants in doubtful.items():
             roster = (await self._server.replica.view(space)).roster
-            closed |= {each.grant for each in grants if each.key in roster.cut or each.grant in roster.held_back}
+            closed |= {each.grant for each in grants if each.key in roster.cut or each not in roster.authorities}
         return closed
 
 

@@ -18,6 +18,7 @@ from protocol.replica.memory import MemoryPacks, MemoryStore
 from protocol.replica.replica import Replica
 from protocol.rights import Authority
 from protocol.roles import Role
+from protocol.roster import _Cuts
 from protocol.structure import Certificate, Revocation
 from protocol.work import ContentRef, ItemKind, Revision
 from sync_agent.reading_key import reading_keys
@@ -29,7 +30,7 @@ from tests.harness.attack import attack
 from tests.harness.history import NOW_MS, YEAR_MS, World, Writer
 from tests.harness.office_devices import town
 
-NOTHING_CUT: dict[str, object] = {"protocol.roster._cuts": lambda *_: ({}, frozenset())}
+NOTHING_CUT: dict[str, object] = {"protocol.roster._cuts": lambda *_: _Cuts()}
 
 
 @pytest.fixture

@@ -1,7 +1,8 @@
 """Enrolment: a device shows a code's secret and gets the grants that the code's invitation promises.
 
 Rules:
-- an invitation counts if the fold holds it, its author outranks the role, and its author's grant holds in every space;
+- an invitation counts if the fold holds it, its author outranks the role and is not cut off, and its author's grant
+  holds in every space;
 - it ends by this office's clock; its uses are the devices whose grants name it, so that a reborn server knows them;
 - all grants are one durable transaction; the same device key asking again gets the same answer.
 
@@ -24,7 +25,7 @@ from protocol.replica.office.bureau import Office
 from protocol.replica.office.names import distinct
 from protocol.replica.replica import Draft
 from protocol.rights import DEVICES, Authority
-from protocol.roles import RANK
+from protocol.roles import RANK, Role
 from protocol.structure import Grant, Invite
 
 
@@ -86,12 +87,22 @@ class Enrolment:
         roster = (await self._office.replica.view(entry.header.space)).roster
         if entry.id in roster.held_back or invite.role not in DEVICES or not invite.spaces:
             return False
+        if await self._is_void(entry, invite):
+            return False
         if door.rank_of(entry.header) <= RANK[invite.role]:
             return False
         author = door.authority(entry.header.grant)
         return all(
             door.knows_space(space) and (author is None or door.covers(author, space)) for space in invite.spaces
         )
+
+    async def _is_void(self, entry: Entry, invite: Invite) -> bool:
+        """Whether who made a code has been cut off since: a thief may have made it. New keys of a server void none."""
+        author = self._office.replica.door.authority(entry.header.grant)
+        if author is None or author.role is Role.SERVER:
+            return False
+        views = [await self._office.replica.view(space) for space in (entry.header.space, *invite.spaces)]
+        return any(author.key in view.roster.cut for view in views)
 
     def _granted(self, invite: bytes) -> list[Authority]:
         return [authority for authority in self._office.replica.door.authorities() if authority.invite == invite]

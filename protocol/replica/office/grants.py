@@ -5,6 +5,7 @@ Rules:
   brought by then stays, what turns up later waits for a human;
 - `revoke` does so in every space that the device was granted, `ungrant` in the named ones; both may be repeated;
 - a cloned machine that took keys of its own works at once; confirming it adds the grant that it would have got;
+- who is cut takes along what came of it by successors, but for those that were confirmed;
 - a device that comes back gets a grant that names the revocations which it overcomes (`protocol.roster`);
 - only a grant to the device itself overcomes a revocation: granting a person lets no stolen laptop back in;
 - further grants end when those end that the device has, unless it has one for good; after the end, a grant to the
@@ -26,6 +27,7 @@ from protocol.replica.office.people import list_draft, listings
 from protocol.replica.replica import Draft
 from protocol.rights import DEVICES, Authority
 from protocol.structure import Grant, PersonRecord, Revocation
+from protocol.successions import successors_of
 
 
 async def grant_device(office: Office, device: bytes, spaces: Sequence[bytes]) -> None:
@@ -228,10 +230,12 @@ async def _overcoming(office: Office, grant: Draft, revocations: Sequence[bytes]
 
 async def _cut_drafts(office: Office, device: bytes, spaces: Collection[bytes]) -> list[Draft]:
     drafts = []
+    replica = office.replica
+    successors = successors_of(device, replica.door.authorities())
     for space in spaces:
-        if device in (await office.replica.view(space)).roster.cut:
+        if device in (await replica.view(space)).roster.cut:
             continue
-        heads = await heads_of(device, _below(office, space), office.replica.tips, office.replica.store)
+        heads = await heads_of(device, _below(office, space), replica.tips, replica.store, successors)
         drafts.append(Draft(space, Kind.REVOKE, None, Revocation(device, tuple(heads)).encode()))
     return drafts
 

@@ -15,15 +15,19 @@ from protocol.replica.interfaces import EntryStore
 from protocol.replica.replica import Tips
 
 
-async def heads_of(key: bytes, spaces: Iterable[bytes], tips: Tips, store: EntryStore) -> list[bytes]:
+async def heads_of(
+    key: bytes, spaces: Iterable[bytes], tips: Tips, store: EntryStore, successors: Iterable[bytes] = ()
+) -> list[bytes]:
     """The latest entries of a key in `spaces`; if there is not room for all, of each space first what most leads to.
 
-    What leads to none of them is held back, and waits for somebody.
+    Those of its `successors` too, which a revocation cuts with it. What leads to none of them is held back, and waits
+    for somebody.
     """
-    found = {space: await tips(space, key) for space in spaces}
+    authors = [key, *successors]
+    found = {(space, author): await tips(space, author) for space in spaces for author in authors}
     if sum(map(len, found.values())) > MAX_REVOKED_HEADS:
-        for space, heads in found.items():
-            written = {entry.id: entry for entry in await store.authored(space, key)}
+        for (space, author), heads in found.items():
+            written = {entry.id: entry for entry in await store.authored(space, author)}
             heads.sort(key=lambda head: len(ancestors([head], written)), reverse=True)
     by_weight = chain.from_iterable(zip_longest(*found.values()))
     return list(islice((head for head in by_weight if head is not None), MAX_REVOKED_HEADS))
