@@ -158,6 +158,7 @@ MAX_LETTERS_PER_DISK: Final = 32
 """Of each kind: chains of those who let in, requests to be let in, answers."""
 MAX_LETTER_BYTES: Final = 64 * KiB
 MAX_TERRITORIES_PER_DISK: Final = 16
+MAX_BUNDLE_FRONTS_PER_LOOK_BYTES: Final = 256 * MiB  # heads and indexes that one look at a disk reads, short ones first
 
 # erasure
 RECEIPT_PROOF_MS: Final = 30 * 24 * 3600 * 1000

@@ -5,7 +5,9 @@ Rules:
   bundle's hash in hex, portable everywhere; whatever else lies on the disk is not looked at;
 - a bundle is written under a passing name, flushed, renamed, its folder flushed, and read back from the disk before it
   counts; what is not whole is left alone, and a passing file of an earlier try is removed;
-- nothing here knows a key: whether a bundle is whole is told by its size and hash.
+- nothing here knows a key: whether a bundle is whole is told by its size and hash;
+- a disk may come from anybody: no link on it is followed, of passing files only our own are removed, what a look reads
+  is bounded.
 
 docs/protocol.md, "Courier disks".
 """
@@ -18,6 +20,7 @@ import errno
 import os
 import re
 import secrets
+import stat
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +30,13 @@ from blake3 import blake3
 
 from protocol.bundle import HEAD_BYTES, TRAILER_BYTES, Trailer, head_size
 from protocol.errors import BadInput, Code, LocalFailure, PeerFault, Refused, RelaisError, TooLarge
-from protocol.limits import FILE_PIECE_BYTES, MAX_BUNDLE_BYTES, MAX_BUNDLES_PER_DISK, MiB
+from protocol.limits import (
+    FILE_PIECE_BYTES,
+    MAX_BUNDLE_BYTES,
+    MAX_BUNDLE_FRONTS_PER_LOOK_BYTES,
+    MAX_BUNDLES_PER_DISK,
+    MiB,
+)
 from protocol.portable_names import displayable
 from protocol.replica.console import Notices
 from protocol.replica.operation import Complete, FileData, FileEnd, FileEvent, FileStart
@@ -35,11 +44,13 @@ from protocol.replica.operation import Complete, FileData, FileEnd, FileEvent, F
 ENDING: Final = ".rls"
 DAMAGED_ENDING: Final = ".bad"
 _PASSING: Final = ".tmp"
+_PASSING_BYTES: Final = 8
 _FOLDER_BYTES: Final = 8
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _GONE: Final = frozenset({errno.ENOENT, errno.ENODEV, errno.EIO, errno.ENXIO, errno.ESTALE})
 _READ_BYTES: Final = MiB
 _NAMED: Final = re.compile(rf"[0-9a-f]{{32}}{re.escape(ENDING)}")
+_PASSES: Final = re.compile(rf"[0-9a-f]{{{2 * _PASSING_BYTES}}}{re.escape(_PASSING)}")
 _TERRITORY: Final = re.compile(r"[0-9a-f]{16}")
 
 
@@ -63,10 +74,11 @@ class CourierDisk:
     def bundles(self) -> list[Found]:
         """The files with bundles' names, whole or not; nothing where there is no folder yet.
 
-        Raises `LocalFailure(STORAGE_FAILED)`, `BadInput(TOO_MANY_FILES)`.
+        Raises `LocalFailure(STORAGE_FAILED)`, `BadInput(TOO_MANY_FILES or BAD_NAME)`.
         """
         found = []
         try:
+            self._check_own()
             with os.scandir(self.place) as entries:
                 for entry in entries:
                     if _NAMED.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
@@ -86,9 +98,10 @@ class CourierDisk:
         """Raise what says why there is nothing to import: no folder, a foreign one, or nothing that Relais wrote."""
         if not self.folder.is_dir():
             raise BadInput(Code.MISSING_FILE, f"{displayable(str(self.folder))} does not exist, or is no folder")
-        if self.place.is_dir():
-            return
         try:
+            self._check_own()
+            if self.place.is_dir():
+                return
             with os.scandir(self.folder) as entries:
                 foreign = any(_TERRITORY.fullmatch(entry.name) and entry.is_dir() for entry in entries)
         except OSError as reason:
@@ -105,9 +118,10 @@ class CourierDisk:
     def make(self) -> None:
         """Make the folders, and remove what an earlier try left unfinished. Raises `LocalFailure`, `BadInput`."""
         try:
+            self._check_own()
             self.place.mkdir(parents=True, exist_ok=True)
             with os.scandir(self.place) as entries:
-                passing = [entry.name for entry in entries if entry.name.endswith(_PASSING)]
+                passing = [entry.name for entry in entries if _PASSES.fullmatch(entry.name)]
             for name in passing[:MAX_BUNDLES_PER_DISK]:
                 (self.place / name).unlink(missing_ok=True)
         except OSError as reason:
@@ -128,6 +142,13 @@ class CourierDisk:
         with contextlib.suppress(OSError):
             flush_folder(self.place)
 
+    def _check_own(self) -> None:
+        """Raise `BadInput(BAD_NAME)` where the territory's folder is a link that leads elsewhere."""
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            told = self.place.lstat()
+            if stat.S_ISLNK(told.st_mode) or getattr(told, "st_reparse_tag", 0):
+                raise _in_the_way(self.place)
+
     def _look(self, name: str) -> Found:
         with (self.place / name).open("rb", buffering=0) as file:
             size = os.fstat(file.fileno()).st_size
@@ -143,11 +164,20 @@ class CourierDisk:
 
 
 class CardsIn:
-    """The cards of bundles on their way into an operation: head and index, then the trailer."""
+    """The cards of bundles on their way into an operation: head and index, then the trailer.
 
-    def __init__(self, disk: CourierDisk, bundles: Sequence[Found]) -> None:
+    Short ones come first; those beyond `MAX_BUNDLE_FRONTS_PER_LOOK_BYTES` in all are not read.
+    """
+
+    def __init__(self, disk: CourierDisk, bundles: Iterable[Found]) -> None:
         self._disk = disk
-        self._bundles = bundles
+        self._bundles: list[Found] = []
+        left = MAX_BUNDLE_FRONTS_PER_LOOK_BYTES
+        for found in sorted(bundles, key=lambda each: each.front_bytes):
+            left -= found.front_bytes
+            if left < 0:
+                break
+            self._bundles.append(found)
 
     async def __aiter__(self) -> AsyncIterator[FileEvent]:
         """The events in order. Raises `LocalFailure(STORAGE_FAILED)`."""
@@ -250,7 +280,7 @@ class BundlesOut(Notices):
     def _begin(self) -> None:
         if not self.names:
             self._disk.make()
-        self._passing = self._disk.place / f"{secrets.token_hex(8)}{_PASSING}"
+        self._passing = self._disk.place / f"{secrets.token_hex(_PASSING_BYTES)}{_PASSING}"
         self._hash, self._size, self._end = blake3(), 0, b""
         try:
             self._file = self._passing.open("xb", buffering=0)
@@ -340,6 +370,11 @@ def flush_folder(place: Path) -> None:
         os.close(descriptor)
 
 
+def _in_the_way(place: Path) -> BadInput:
+    shown = displayable(str(place))
+    return BadInput(Code.BAD_NAME, f"something else stands in the way of {shown}; choose another folder", path=shown)
+
+
 def trouble_of(place: Path, reason: OSError) -> RelaisError:
     """What a disk's failure means to a person."""
     shown = displayable(str(place))
@@ -356,7 +391,5 @@ def trouble_of(place: Path, reason: OSError) -> RelaisError:
             Code.STORAGE_FAILED, f"the disk was pulled out, or cannot be read any more: {shown}", path=shown
         )
     if isinstance(reason, (NotADirectoryError, FileExistsError, IsADirectoryError)):
-        return BadInput(
-            Code.BAD_NAME, f"something else stands in the way of {shown}; choose another folder", path=shown
-        )
+        return _in_the_way(place)
     return LocalFailure(Code.STORAGE_FAILED, f"{shown} cannot be used: {reason.strerror}", path=shown)
