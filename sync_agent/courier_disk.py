@@ -146,7 +146,7 @@ class CourierDisk:
         """Raise `BadInput(BAD_NAME)` where the territory's folder is a link that leads elsewhere."""
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             told = self.place.lstat()
-            if stat.S_ISLNK(told.st_mode) or getattr(told, "st_reparse_tag", 0):
+            if stat.S_ISLNK(told.st_mode) or getattr(told, "st_reparse_tag", False):
                 raise _in_the_way(self.place)
 
     def _look(self, name: str) -> Found:

@@ -22,6 +22,7 @@ from aiohttp import web
 
 from sync_server.api.asker import asker_by_connection, asker_by_proxy
 from sync_server.config import RunConfig, Tls, is_loopback
+from sync_server.web.known_browsers import KNOWN_S
 
 POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "
@@ -42,6 +43,7 @@ HEADERS: Final[Mapping[str, str]] = {
 }
 _SAFE: Final = frozenset({"GET", "HEAD"})
 _COOKIE: Final = "relais-administrator"
+_KNOWN_COOKIE: Final = "relais-known"
 
 
 class Turned(Exception):
@@ -61,6 +63,7 @@ class Door:
         self._secure: Final = config.behind_proxy or config.tls is not Tls.NONE
         self.is_local: Final = not (config.is_reached_by_others or config.behind_proxy)
         self.cookie: Final = f"__Host-{_COOKIE}" if self._secure else _COOKIE
+        self.known_cookie: Final = f"__Host-{_KNOWN_COOKIE}" if self._secure else _KNOWN_COOKIE
 
     def check(self, request: web.Request) -> None:
         """Raise `Turned` for a name that is not ours, or a change that does not come from our pages."""
@@ -73,6 +76,18 @@ class Door:
     def set_cookie(self, response: web.StreamResponse, token: str) -> None:
         """Give the browser its session's token."""
         response.set_cookie(self.cookie, token, path="/", httponly=True, samesite="Strict", secure=self._secure)
+
+    def set_known(self, response: web.StreamResponse, token: str) -> None:
+        """Give the browser what it is known by from now on."""
+        response.set_cookie(
+            self.known_cookie,
+            token,
+            path="/",
+            httponly=True,
+            samesite="Strict",
+            secure=self._secure,
+            max_age=KNOWN_S,
+        )
 
     def drop_cookie(self, response: web.StreamResponse) -> None:
         """Let the browser forget it."""

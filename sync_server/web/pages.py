@@ -45,6 +45,7 @@ from sync_server.handlers.webauthn import as_base64url
 from sync_server.web import addresses
 from sync_server.web.door import HEADERS, Door, Turned
 from sync_server.web.exports import as_csv, as_json
+from sync_server.web.known_browsers import known_as, token_for
 from sync_server.web.live import Live
 from sync_server.web.passkey_forms import asked_of, assertion_in, birth_in, label_in
 from sync_server.web.signing_in import Session, Sessions, Throttle, Tickets
@@ -234,7 +235,8 @@ class Pages:
         form = await _form(visit.request)
         onward = addresses.own_address(form.get("next"))
         name = form.get("name", "")
-        who = (f"name {folded(name)}", f"address {self._door.address_of(visit.request)}")
+        account = await administrator(self._server, name)
+        who = self._counted_as(visit, name, account)
         wait_s = self._throttle.wait_s(who)
         if wait_s > 0 or self._waiting_sign_ins >= MAX_WAITING_SIGN_INS:
             return self._wait_page(visit, onward, name, max(int(wait_s) + 1, 2))
@@ -242,14 +244,13 @@ class Pages:
         self._throttle.failed(who)
         self._waiting_sign_ins += 1
         try:
-            account = await administrator(self._server, name)
             async with self._proving:
                 verifier = UNKNOWN_VERIFIER if account is None else account.verifier
                 proven = await asyncio.to_thread(opens, verifier, form.get("passphrase", ""))
         finally:
             self._waiting_sign_ins -= 1
         if account is None or not proven:
-            _log.warning("a sign-in to the administrators' pages failed, from %s", who[1])
+            _log.warning("a sign-in to the administrators' pages failed, from %s", who[-1])
             wrong = visit.words("sign_in.wrong")
             return self._sign_in_page(visit, onward, name=name, wrong=wrong, status=HTTPStatus.FORBIDDEN)
         if await second_factor(self._server, account.name) is not None or (await self._keys_of(account)):
@@ -264,7 +265,7 @@ class Pages:
         if account is None or not await self._is_current_account(account):
             gone = visit.words("second.gone")
             return self._sign_in_page(visit, onward, wrong=gone, status=HTTPStatus.FORBIDDEN)
-        who = (f"name {folded(account.name)}", f"address {self._door.address_of(visit.request)}")
+        who = self._counted_as(visit, account.name, account)
         wait_s = self._throttle.wait_s(who)
         if wait_s > 0:
             return self._wait_page(visit, onward, account.name, max(int(wait_s) + 1, 2))
@@ -277,16 +278,24 @@ class Pages:
         else:
             proven = await use_second_factor(self._server, account.name, form.get("code", ""))
         if not proven:
-            _log.warning("a second factor at sign-in to the administrators' pages was wrong, from %s", who[1])
+            _log.warning("a second factor at sign-in to the administrators' pages was wrong, from %s", who[-1])
             wrong = visit.words("second.wrong_passkey" if by_passkey else "second.wrong")
             return await self._code_page(visit, onward, account, ticket, wrong=wrong)
         self._tickets.end(ticket)
         return self._let_in(visit, onward, account, who)
 
-    def _let_in(self, visit: Visit, onward: str, account: Administrator, who: tuple[str, str]) -> web.StreamResponse:
+    def _counted_as(self, visit: Visit, name: str, account: Administrator | None) -> tuple[str, ...]:
+        """Under what tries are counted: the browser, where the account has signed in before; else name and address."""
+        known = known_as(visit.request.cookies.get(self._door.known_cookie), account, self._server.keys.signing.seed)
+        if known is not None:
+            return (f"browser {known}",)
+        return (f"name {folded(name)}", f"address {self._door.address_of(visit.request)}")
+
+    def _let_in(self, visit: Visit, onward: str, account: Administrator, who: tuple[str, ...]) -> web.StreamResponse:
         self._throttle.succeeded(who)
         self._sessions.end(visit.request.cookies.get(self._door.cookie))
         response = _leads_to(onward)
+        self._door.set_known(response, token_for(account, self._server.keys.signing.seed, self._entropy))
         self._door.set_cookie(response, self._sessions.begin(account))
         return response
 

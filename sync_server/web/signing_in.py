@@ -7,8 +7,8 @@ Rules:
 - what a page fetches by itself is no use of it: a screen that nobody sits at signs itself out;
 - where an account has a second factor, a passphrase opens nothing but the question for it;
 - what a passkey signs is a random challenge that is good for one answer and for a few minutes;
-- after a few failures a name, and an address, must wait, twice as long each time; unknown names cost the same time as
-  known ones.
+- after a few failures a name, and an address, must wait, twice as long each time, and a browser that is known by itself
+  (`known_browsers`); unknown names cost the same time as known ones.
 """
 
 from __future__ import annotations

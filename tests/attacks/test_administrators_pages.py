@@ -13,6 +13,7 @@ from aiohttp import web
 
 from sync_server.handlers.administrators import add_administrator, remove_administrator, verifier_of
 from sync_server.web.door import Door
+from sync_server.web.signing_in import FREE_FAILURES
 from tests.harness.attack import attack
 from tests.harness.fleet import ADMINISTRATOR, PASSPHRASE, pages_over
 from tests.harness.raw_device import Answer, http_call
@@ -79,3 +80,18 @@ async def test_a_stolen_session_ends_with_its_account(tmp_path: Path) -> None:
 
 async def no_check() -> bool:
     return True
+
+
+@attack("administrators kept out by strangers who guess", off={"sync_server.web.pages.known_as": lambda *_: None})
+async def test_strangers_who_guess_all_day_keep_no_administrator_out_of_a_browser_that_is_known(tmp_path: Path) -> None:
+    async with office(tmp_path / "server") as made, pages_over(made, clock_s=lambda: 0.0) as (url, _):
+        known = "; ".join((await sign_in(made, url)).cookies)
+        right = {"name": ADMINISTRATOR, "passphrase": PASSPHRASE}
+        wrong = {"name": ADMINISTRATOR, "passphrase": "a guess"}
+        for _ in range(FREE_FAILURES):
+            await ask(url, "/admin/sign-in", wrong, {"Origin": url})
+        assert (await ask(url, "/admin/sign-in", right, {"Origin": url})).status == 429
+        assert (await ask(url, "/admin/sign-in", right, {"Origin": url, "Cookie": known})).status == 303
+        for _ in range(FREE_FAILURES):
+            await ask(url, "/admin/sign-in", wrong, {"Origin": url, "Cookie": known})
+        assert (await ask(url, "/admin/sign-in", right, {"Origin": url, "Cookie": known})).status == 429

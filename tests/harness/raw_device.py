@@ -37,11 +37,12 @@ TIMEOUT_S = 30
 
 @dataclass(frozen=True)
 class Answer:
-    """An HTTP answer; header names in lower case."""
+    """An HTTP answer; header names in lower case, of several of one name the last; `cookies` as they are sent back."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
+    cookies: tuple[str, ...] = ()
 
 
 def http_call(
@@ -68,7 +69,9 @@ def http_call(
             encode_chunked=isinstance(body, Iterable) and not isinstance(body, bytes),
         )
         response = connection.getresponse()
-        return Answer(response.status, {name.lower(): value for name, value in response.getheaders()}, response.read())
+        told = {name.lower(): value for name, value in response.getheaders()}
+        cookies = tuple(value.partition(";")[0] for value in response.headers.get_all("Set-Cookie", []))
+        return Answer(response.status, told, response.read(), cookies)
     finally:
         connection.close()
 
