@@ -3,8 +3,8 @@
 Lessons are HTML from anywhere, run by a browser. Rules:
 - an item's origin serves that item and nothing else; no cookie is set or read, nothing can be sent, a service worker is
   never handed out, so that what a lesson stores or breaks stays with that lesson;
-- every answer is sandboxed and may load only what lies in the same item: opened directly or in the portal's frame, a
-  lesson cannot reach the portal, another item, or the Internet;
+- every answer is sandboxed and may load only what lies in the same item; what runs is shown in a frame of the portal,
+  whose policy keeps it at its origin: a lesson opens no other page, neither the portal's, another item's nor a site's;
 - names that browsers do not resolve to this machine by themselves reach nothing: any other `Host` is refused;
 - a teacher's device also serves the versions of a conflict, at the origin of the version's own digits.
 """
@@ -33,9 +33,8 @@ from sync_agent.reading import need_of, with_ancestors
 
 ORIGIN_DIGITS: Final = 32
 _HOST: Final = re.compile(rf"([0-9a-f]{{{ORIGIN_DIGITS}}})\.localhost:(\d+)")
-_ALLOWED: Final = (
-    "allow-downloads allow-forms allow-modals allow-pointer-lock allow-popups allow-same-origin allow-scripts"
-)
+_ALLOWED: Final = "allow-downloads allow-forms allow-modals allow-pointer-lock allow-same-origin allow-scripts"
+_RUNS: Final = frozenset({"text/html", "application/xhtml+xml", "application/xml", "text/xml", "image/svg+xml"})
 
 _PDF: Final = "application/pdf"
 _LOAD_FROM_HERE: Final = (
@@ -44,6 +43,7 @@ _LOAD_FROM_HERE: Final = (
 _COMMON_HEADERS: Final[Mapping[str, str]] = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
+    "X-DNS-Prefetch-Control": "off",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
 }
@@ -57,6 +57,11 @@ def origin_of(name: bytes, port: int) -> str:
 def address_in(origin: str, path: str) -> str:
     """The URL of a file at an origin."""
     return f"{origin}/{quote(path)}"
+
+
+def large_address(digits: str, path: str) -> str:
+    """The address, in the portal, of the page that shows a lesson's file in a frame of the size of the window."""
+    return f"/large/{digits}/{quote(path)}"
 
 
 def frame_permissions() -> str:
@@ -108,6 +113,8 @@ class Lessons:
             return self._plain(HTTPStatus.NOT_FOUND)
         path = portable_form(request.match_info["path"])
         file = _file_at(files, path)
+        if file is not None and self._would_run_unframed(request, media_of(file.path).type):
+            return self._framed(request.headers.get("Host", "")[:ORIGIN_DIGITS], file.path)
         if file is not None:
             headers = self._headers(media_of(file.path).type)
             return await deliver(request, self._shelf.agent, file, headers, save=False)
@@ -119,6 +126,14 @@ class Lessons:
             # browsers ask every origin for it
             return self._plain(HTTPStatus.NO_CONTENT if path == "favicon.ico" else HTTPStatus.NOT_FOUND)
         return self._moved(inside) if inside != path else self._listing(request, inside, listed)
+
+    def _would_run_unframed(self, request: web.Request, media_type: str) -> bool:
+        """Whether this is opened in a tab of its own, where no page of ours keeps it from leading elsewhere."""
+        return request.headers.get("Sec-Fetch-Dest") == "document" and media_type in _RUNS
+
+    def _framed(self, digits: str, path: str) -> web.Response:
+        location = f"{self.portal_origin}{large_address(digits, path)}"
+        return web.Response(status=HTTPStatus.FOUND, headers={**self._headers(), "Location": location})
 
     async def _files(self, digits: str) -> Sequence[ManifestEntry] | None:
         """The files of the item (or, for teachers, the version) with these first digits, if it may be read here."""

@@ -26,6 +26,7 @@ from sync_agent.health import LastSync
 from sync_agent.portal.delivery import deliver
 from sync_agent.portal.desk import ONCE_FIELD, Desk
 from sync_agent.portal.door import SAVED_FILE_POLICY
+from sync_agent.portal.lessons import ORIGIN_DIGITS, address_in, large_address
 from sync_agent.portal.navigation import inside, see
 from sync_agent.portal.shelf import Piece, Told, by_due, entry_page, newest_first
 from sync_agent.portal.uploads import form_with_files
@@ -156,6 +157,7 @@ class Pages:
             files=files[:MAX_LISTED_FILES],
             more_files=max(0, len(files) - MAX_LISTED_FILES),
             address=lambda path: self._desk.lesson_address(piece.item.id, path),
+            large=lambda path: large_address(piece.item.id.hex()[:ORIGIN_DIGITS], path),
             entry=entry,
             works=[(told, visit.state(self._shelf, piece.room, told)) for told in works],
             versions=await self._versions(visit, piece),
@@ -164,6 +166,13 @@ class Pages:
             done=request.query.get("done"),
             draft=await self._draft_of(visit, piece),
         )
+
+    async def large(self, request: web.Request) -> web.Response:
+        """A lesson in a frame of the size of the window; whether it may be read is for the lessons' listener to say."""
+        visit = await self._desk.visit(request)
+        digits, path = request.match_info["digits"], request.match_info["path"]
+        origin = self._desk.lesson_origin(bytes.fromhex(digits))
+        return self._desk.page(visit, "large.html", frame=origin, path=path, address=address_in(origin, path))
 
     async def _draft_of(self, visit: Visit, piece: Piece) -> Kept | None:
         """What the person at this machine has begun for it."""

@@ -21,7 +21,7 @@ from sync_agent.app import Agent
 from sync_agent.portal.desk import Desk
 from sync_agent.portal.door import HEADERS, Door
 from sync_agent.portal.drills import Drills
-from sync_agent.portal.lessons import Lessons
+from sync_agent.portal.lessons import ORIGIN_DIGITS, Lessons
 from sync_agent.portal.pages import Pages
 from sync_agent.portal.rendering import Rendering
 from sync_agent.portal.school import SchoolPages
@@ -87,6 +87,7 @@ def _pages_app(desk: Desk, table: Table) -> web.Application:
     post("/sign-out", signing_in.sign_out)
     get("/item/{item}", pages.item)
     get("/item/{item}/file/{path:.+}", pages.save)
+    get(f"/large/{{digits:[0-9a-f]{{{ORIGIN_DIGITS}}}}}/{{path:.*}}", pages.large)
     post("/item/{item}/hand-in", pages.hand_in)
     post("/item/{item}/draft", pages.draft)
     post("/item/{item}/fetch", pages.fetch)

