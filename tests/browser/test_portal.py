@@ -292,8 +292,10 @@ const picture = (address) => new Promise((resolve, reject) => {
   await attempt("send a form to the portal", () => new Promise((resolve) => {
     document.addEventListener("securitypolicyviolation", () => resolve("refused"), { once: true });
     const form = document.createElement("form");
+    const inner = document.createElement("iframe");
+    inner.name = form.target = "inner";
     form.method = "post"; form.action = portal + "/item/ITEM/withdraw";
-    document.body.append(form); form.submit();
+    document.body.append(inner, form); form.submit();
     setTimeout(() => resolve("sent"), 1500);
   }));
   if (parent !== window) {
