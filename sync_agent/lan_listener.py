@@ -35,7 +35,7 @@ from protocol.replica.http.live import Live
 from protocol.replica.http.meter import Direction, Result
 from protocol.replica.http.problems import Problems
 from protocol.replica.listeners import Listener
-from protocol.replica.office.enrolment import Enrolment, open_codes
+from protocol.replica.office.enrolment import Enrolment, OpenCodes
 from protocol.replica.serving import Reply, Responder, Station
 from protocol.wire import ENROLL_PATH, LIVE_PATH, PACKS_PATH, RECONCILE_PATH, SYNC_PATH, Call
 from sync_agent.addresses import Address
@@ -79,6 +79,7 @@ class LanResponder(Responder):
         self._agent = agent
         self._secrets: dict[bytes, bytes] = {}
         self._secrets_until_s = 0.0
+        self._codes = OpenCodes()
         self._callers: WeakSet[Listener] = WeakSet()
         self.add_handler(Call.ENROLL, self._enrol)
 
@@ -116,7 +117,7 @@ class LanResponder(Responder):
         """Our chain, for who knocks with a code that we may honour."""
         office = await self._office()
         chain: tuple[Entry, ...] = ()
-        if office is not None and knocked(body, await open_codes(office), self._agent.keys.tls.fingerprint):
+        if office is not None and knocked(body, await self._codes.of(office), self._agent.keys.tls.fingerprint):
             chain = await self._agent.replica.credentials([office.authority.grant])
         return Reply(MISDIRECTED, encode_chain(chain))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -32,6 +33,8 @@ from sync_server.data_folder import INTRODUCTION_FILE, NEXT_KEYS_FILE
 from sync_server.keys import ServerKeys, Territory
 from sync_server.reports import Reports
 from sync_server.strong import BUDGET_BYTES
+
+_log = logging.getLogger(__name__)
 
 
 class Server:
@@ -63,6 +66,8 @@ class Server:
         """Called once a rotation is done, for who shows a certificate that the keys and their chain make."""
         self.unforeseen = Unforeseen(now_ms)
         """Errors that work of `run` met and nobody foresaw; the work goes on."""
+        self.callers_are_unknown = False
+        """Whether a proxy in front has left unsaid whose a request is."""
         self.backing_up = asyncio.Lock()
         self.using_codes = asyncio.Lock()
         self.contacts = Contacts(store)
@@ -183,6 +188,15 @@ class Server:
     def rank(self) -> int:
         """A server's."""
         return RANK[Role.SERVER]
+
+    def note_unknown_caller(self) -> None:
+        """The proxy in front does not say whose a request is: people are told, once in the log."""
+        if not self.callers_are_unknown:
+            _log.warning(
+                "the proxy in front names no client in X-Forwarded-For: no address is bounded, and whoever signs in "
+                "waits for everybody's failures; docs/operate.md says how to set it"
+            )
+        self.callers_are_unknown = True
 
     def _note_report(self, report: Report) -> None:
         health = self.reports.note(report.register)

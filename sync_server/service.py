@@ -159,6 +159,7 @@ class Service:
         server.responder.levels = await asyncio.to_thread(profile)
         server.contacts.observe_lag = self._counters.lag
         await tell_devices(server)
+        self._traffic.on_unknown = server.note_unknown_caller
         self._traffic.asker_of = asker_by_proxy if config.behind_proxy else asker_by_connection
         app = application(
             server.responder,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from aiohttp import web
 
 from protocol.replica.http.connections import whose
 
+UNKNOWN: Final = ""
 AskerOf: TypeAlias = Callable[[web.Request], str]
 
 
@@ -18,6 +19,9 @@ def asker_by_connection(request: web.Request) -> str:
 
 
 def asker_by_proxy(request: web.Request) -> str:
-    """Whom the proxy nearest to us saw, once it was declared; what others wrote before it does not count."""
+    """Whom the proxy nearest to us saw, once it was declared; what others wrote before it does not count.
+
+    A proxy that says nothing makes everybody one: then it is `UNKNOWN` who asks, and no bound of one address holds.
+    """
     forwarded = request.headers.getall("X-Forwarded-For", [""])[-1].rpartition(",")[2].strip()
-    return whose(forwarded) if forwarded else asker_by_connection(request)
+    return whose(forwarded) if forwarded else UNKNOWN

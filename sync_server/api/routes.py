@@ -17,7 +17,7 @@ from protocol.replica.http.live import Live
 from protocol.replica.http.problems import Handler, Problems, problem
 from protocol.replica.serving import Responder
 from protocol.wire import ENROLL_PATH, LIVE_PATH, LIVENESS_PATH, PACKS_PATH, RECONCILE_PATH, SYNC_PATH, Call
-from sync_server.api.asker import AskerOf, asker_by_connection
+from sync_server.api.asker import UNKNOWN, AskerOf, asker_by_connection
 from sync_server.api.health import Health
 from sync_server.metrics import Counters
 
@@ -36,12 +36,15 @@ ONLY_TLS: Final[Mapping[str, str]] = {"Strict-Transport-Security": "max-age=3153
 class Traffic:
     """Requests under `/v1/` being answered. `closing` sends new ones away; `idle` is set while there are none.
 
-    Those of one address are bounded, so that nobody takes all the room there is.
+    Those of one address are bounded, so that nobody takes all the room there is; not where nobody says whose they are,
+    since one such bound would send a whole territory away.
     """
 
     def __init__(self, asker_of: AskerOf = asker_by_connection) -> None:
         self.closing = False
         self.asker_of = asker_of
+        self.on_unknown: Callable[[], None] = _nobody_minds
+        """Told of each request of which a proxy does not say whose it is."""
         self._of: Counter[str] = Counter()
         self.idle = asyncio.Event()
         self.idle.set()
@@ -57,7 +60,9 @@ class Traffic:
             away.force_close()
             return away
         asker = self.asker_of(request)
-        if self._of[asker] >= MAX_REQUESTS_PER_ADDRESS:
+        if asker == UNKNOWN:
+            self.on_unknown()
+        elif self._of[asker] >= MAX_REQUESTS_PER_ADDRESS:
             raise NoAnswer(Code.BUSY, "too many requests of this address at once", retry_after_s=RETRY_AFTER_S)
         self._running += 1
         self._of[asker] += 1
@@ -71,6 +76,10 @@ class Traffic:
                 del self._of[asker]
             if not self._running:
                 self.idle.set()
+
+
+def _nobody_minds() -> None:
+    """Nobody wants to know."""
 
 
 def application(

@@ -21,6 +21,8 @@ def notices(server: Server) -> list[Notice]:
     found = []
     if server.replica.door.contested_roots:
         found.append(Notice("contested-root"))
+    if server.callers_are_unknown:
+        found.append(Notice("unknown-callers"))
     count = sum(server.unforeseen.counts().values())
     if count:
         met = server.unforeseen.rows()[0]

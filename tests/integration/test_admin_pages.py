@@ -304,11 +304,13 @@ async def test_the_page_of_a_revoked_device_says_how_it_comes_back_while_its_per
 async def test_what_concerns_the_server_itself_is_said_first_in_both_languages(made: Office) -> None:
     await with_account(made)
     made.server.unforeseen.note("preparing first syncs", ZeroDivisionError())
+    made.server.note_unknown_caller()
     async with pages_over(made) as (url, _):
         cookie = cookie_of(await sign_in(url))
         for language, sentence in (("fr", "Erreurs imprévues"), ("en", "Unforeseen errors")):
             page = (await ask(url, "/admin/", Cookie=cookie, Accept_Language=language)).body.decode()
             assert sentence in page
+            assert "X-Forwarded-For" in page
             assert "ZeroDivisionError" in page
 
 

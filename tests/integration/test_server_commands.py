@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from protocol.checkpoint import Cursor
-from protocol.entry import Kind, compose
+from protocol.entry import Entry, Kind, compose
 from protocol.errors import BadInput, Code, Refused, RelaisError
 from protocol.identity import DeviceKeys, school_id
 from protocol.invitation import Invitation
 from protocol.limits import MAX_PARENTS, MAX_REVOKED_HEADS
 from protocol.messages import SyncRequest
 from protocol.register import Health, RegisterKind, compose_register
+from protocol.replica.office.enrolment import OpenCodes
 from protocol.replica.replica import Draft
+from protocol.replica.sqlite import SqliteStore
 from protocol.roles import Role
 from protocol.structure import Grant, Invite, Revocation, Successor
 from protocol.work import ContentRef, HandIn
@@ -625,3 +627,22 @@ async def test_a_grant_from_outside_the_servers_hand_is_listed_too(desk: Office)
     await write_as(desk, admin, Kind.GRANT, grant.encode())
     row = next(row for row in await desk.do("devices") if row["device"] == keys.signing.public.hex())
     assert (row["state"], row["last_seen"], row["name"]) == ("never-seen", None, None)
+
+
+async def test_codes_are_read_again_only_when_the_set_has_grown(desk: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    codes, reads = OpenCodes(), []
+    scan = SqliteStore.scan_kinds
+
+    async def counted(self: SqliteStore, kinds: Sequence[int]) -> list[Entry]:
+        reads.append(kinds)
+        return await scan(self, kinds)
+
+    monkeypatch.setattr(SqliteStore, "scan_kinds", counted)
+    await desk.invite("machine")
+    for _ in range(50):
+        assert len(await codes.of(desk.server)) == 1
+    assert len(reads) == 1
+    await desk.invite("relay", "0180001D")
+    assert len(await codes.of(desk.server)) == 2, "a new one counts at once"
+    desk.clock.advance(3 * 24 * 3600 * 1000)
+    assert await codes.of(desk.server) == [], "and those that are long over no more"

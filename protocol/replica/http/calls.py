@@ -37,9 +37,10 @@ class Calls:
     """Handlers of the sealed calls.
 
     Few are answered at once, because each may hold some MiB; some hundred wait, as long as their bodies together stay
-    within a bound, and not all of one address; beyond that a caller is asked to come back. Bodies on their way take no
-    place among those who wait, and when they are too many, or too large together, the one that lingers makes room: who
-    sends a little and falls silent keeps nobody out. The wait is short: the store has one writer anyway.
+    within a bound, and not all of one address (an empty one is nobody's: it is not bounded); beyond that a caller is
+    asked to come back. Bodies on their way take no place among those who wait, and when they are too many, or too large
+    together, the one that lingers makes room: who sends a little and falls silent keeps nobody out. The wait is short:
+    the store has one writer anyway.
     """
 
     def __init__(self, responder: Responder, meter: Meter, *, asker_of: Callable[[web.Request], str] = _remote) -> None:
@@ -58,7 +59,7 @@ class Calls:
 
         async def handle(request: web.Request) -> web.Response:
             asker = self._asker_of(request)
-            if self._waiting[asker] >= MAX_WAITING_CALLS_PER_ADDRESS:
+            if asker and self._waiting[asker] >= MAX_WAITING_CALLS_PER_ADDRESS:
                 raise self._busy(call)
             body = bytearray()
             self._waiting[asker] += 1

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Final
 
 from protocol.entry import Entry, Kind
 from protocol.envelope import OpenedRequest
@@ -28,16 +29,34 @@ from protocol.rights import DEVICES, Authority
 from protocol.roles import RANK, Role
 from protocol.structure import Grant, Invite
 
+LATE_ANSWER_MS: Final = 24 * 3600 * 1000
 
-async def open_codes(office: Office) -> list[bytes]:
-    """The hashes of the codes that this office may honour: those of its own spaces."""
+
+class OpenCodes:
+    """The codes that an office may honour: those of its own spaces. Read again only when the set has grown."""
+
+    def __init__(self) -> None:
+        self._made_from: tuple[bytes, Mapping[bytes, int]] | None = None
+        self._codes: list[tuple[bytes, int]] = []
+
+    async def of(self, office: Office) -> list[bytes]:
+        """The hashes of their secrets, without those that have been over for a day: nobody enrols with them again."""
+        made_from = (office.home, await office.replica.store.spaces())
+        if made_from != self._made_from:
+            self._codes = await _codes_of(office)
+            self._made_from = made_from
+        since_ms = office.now_ms() - LATE_ANSWER_MS
+        return [secret for secret, expires_ms in self._codes if expires_ms > since_ms]
+
+
+async def _codes_of(office: Office) -> list[tuple[bytes, int]]:
     door = office.replica.door
     found = []
     for entry in await office.replica.store.scan_kinds([Kind.INVITE]):
         with contextlib.suppress(PeerFault, TooLarge):
             invite = Invite.parse(entry.payload or b"")
             if all(office.home in door.lineage(space) for space in invite.spaces):
-                found.append(invite.secret_hash)
+                found.append((invite.secret_hash, invite.expires_ms))
     return found
 
 
