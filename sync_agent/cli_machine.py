@@ -94,6 +94,30 @@ async def key_open(
     return await run_here(call, "key-open", {"phrase": _text_in(phrase_file)})
 
 
+@PROGRAM.command("key readers")
+async def key_readers(call: Call) -> JSON:
+    """Whose devices read your pupils' work besides this one, the newest first."""
+    return await run_here(call, "key-readers")
+
+
+@PROGRAM.command("key accept", said="accepted; it is given what you read with the next sync")
+async def key_accept(
+    call: Call, device: Annotated[str, Argument(metavar="DEVICE", help="A device, from `key readers`.")]
+) -> JSON:
+    """Say that a new device is whose it says: with `hand-over ask` it is given old work from now on."""
+    return await run_here(call, "key-accept", {"device": device})
+
+
+@PROGRAM.command("key hand-over")
+async def key_hand_over(
+    call: Call, way: Annotated[str, Argument(metavar="always|ask", help="To every new reader, or to accepted ones.")]
+) -> JSON:
+    """Whether this device gives your keys, and work that it has opened, to new devices by itself."""
+    if way not in {"always", "ask"}:
+        raise BadInput(Code.USAGE, f"“{way}” is none of: always, ask")
+    return await run_here(call, "key-hand-over", {"ask": way == "ask"})
+
+
 def _text_in(path: str) -> str:
     """The text of a small file that the caller names. Raises `BadInput(MISSING_FILE | UNREADABLE_FILE)`."""
     try:

@@ -149,6 +149,9 @@ def table(agent: Agent, connect: Connect | None = None) -> Table:
         "portfolio": commands.portfolio,
         "rename": commands.rename,
         "key-phrase": commands.key_phrase,
+        "key-readers": commands.key_readers,
+        "key-accept": commands.key_accept,
+        "key-hand-over": commands.key_hand_over,
         "key-open": commands.key_open,
         **{name: partial(commands.school, name) for name in SCHOOL},
         "export-person": commands.export_person,
@@ -424,6 +427,33 @@ class _Commands:
     async def rename(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
         self._agent.rename(given.text(params, "name"))
         return {}
+
+    async def key_readers(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        from sync_agent import new_readers
+
+        return await new_readers.listing(self._agent)
+
+    async def key_accept(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        from sync_agent import new_readers
+
+        reader = await new_readers.accept(self._agent, given.text(params, "device"))
+        await self._hand_on()
+        return {"device": reader.device.hex()}
+
+    async def key_hand_over(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        from sync_agent import new_readers
+
+        await new_readers.set_hand_over(self._agent, ask=given.flag(params, "ask"))
+        await self._hand_on()
+        return {}
+
+    async def _hand_on(self) -> None:
+        """Write what whoever is to read lacks; the next sync brings it there."""
+        from sync_agent.reading_key import tend_reading_keys
+        from sync_agent.wraps import tend_hand_ins
+
+        await tend_reading_keys(self._agent)
+        await tend_hand_ins(self._agent)
 
     async def key_phrase(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
         from sync_agent.reading_key import new_phrase

@@ -6,6 +6,7 @@ Rules:
 - a key is durable in DIR before an entry names it; those that were given lie in the set, sealed, and nowhere else;
 - it is said in every space where the device's grant makes its person a teacher, also in one that was added later, and
   sealed there to each device of the same person and to the phrase in force;
+- where this device was told to ask, only those that were accepted are given them (`new_readers`);
 - when a device of the same person is cut off, the keys that it held are spent, and another is made.
 """
 
@@ -37,6 +38,7 @@ from protocol.roles import Role
 from protocol.roster import Roster
 from protocol.structure import PersonKey
 from sync_agent.app import Agent
+from sync_agent.new_readers import accepted
 
 _Derived: TypeAlias = dict[tuple[bytes, Argon2Cost, bytes], AgreementKey]
 """What a phrase gives for a person and a salt, at a cost."""
@@ -68,10 +70,11 @@ async def tend_reading_keys(agent: Agent) -> int:
             current = AgreementKey(agent.entropy(32))
             agent.keep_person_key(current)
         drafts = []
+        given = await accepted(agent)
         for place in places:
             if current.public not in place.said:
                 drafts.append(_draft(place, Kind.PERSON_KEY, PersonKey(current.public).encode()))
-            drafts += _seals_due(agent, place)
+            drafts += _seals_due(agent, place, given)
         if drafts:
             await agent.write(*drafts)
     return len(drafts)
@@ -257,12 +260,16 @@ def _opened(
     return found
 
 
-def _seals_due(agent: Agent, place: _Place) -> list[Draft]:
-    """Every key of the teacher for each of the teacher's devices, and for the phrase in force, that lacks it."""
+def _seals_due(agent: Agent, place: _Place, given: frozenset[bytes] | None) -> list[Draft]:
+    """Every key of the teacher for each of the teacher's devices, and for the phrase in force, that lacks it.
+
+    Of the devices only to those `given`; None for all.
+    """
     theirs = {
         authority.agreement
         for authority in place.roster.authorities
         if authority.person == place.person and authority.role in READS and authority.key not in place.roster.cut
+        if given is None or authority.key in given
     }
     phrase = place.roster.phrases.get(place.person)
     wanted = (theirs - {agent.keys.agreement.public}) | ({phrase.agreement} if phrase else set())

@@ -28,6 +28,7 @@ from protocol.replica.replica import Draft, Replica
 from protocol.sealing import CONTENT_KEY_BYTES
 from protocol.work import Wraps
 from sync_agent.app import HAND_IN_MARKS, Agent
+from sync_agent.new_readers import accepted
 from sync_agent.reading_key import reading_keys
 
 _MAX_MARK_BYTES: Final = 2 * MAX_SEALED_MANIFEST_BYTES
@@ -87,14 +88,20 @@ async def _pass_on(agent: Agent) -> int:
     """
     keys = reading_keys(agent)
     drafts: list[Draft] = []
+    given = await accepted(agent) if keys else None
     for space in await agent.spaces() if keys else ():
         view = await agent.replica.view(space)
+        welcome = None if given is None else {each.person for each in view.roster.authorities if each.key in given}
         mine = {
             key for theirs in view.roster.reading_keys.values() if not keys.keys().isdisjoint(theirs) for key in theirs
         }
         if not mine:
             continue
-        others = [theirs for theirs in teachers_keys(view.roster, for_good=True).values() if mine.isdisjoint(theirs)]
+        others = [
+            theirs
+            for person, theirs in teachers_keys(view.roster, for_good=True).items()
+            if mine.isdisjoint(theirs) and (welcome is None or person in welcome)
+        ]
         for work in view.coursework.hand_ins.values() if others else ():
             lacking = [theirs for theirs in others if work.readers.keys().isdisjoint(theirs)]
             if not work.opened or not lacking or len(drafts) == _PASSED_ON_AT_ONCE:
