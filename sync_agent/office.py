@@ -107,9 +107,9 @@ class SchoolOffice:
             raise Refused(Code.NO_RIGHT, "this device may do that in its own school only")
         return await self._agent.write(*[replace(draft, grant=self.authority.grant) for draft in drafts])
 
-    async def tend_keys(self, spaces: Iterable[bytes]) -> None:
+    async def tend_keys(self, spaces: Iterable[bytes], *, let_in: bool = False) -> None:
         """As `Office.tend_keys`."""
-        await self._keeper.tend(spaces)
+        await self._keeper.tend(spaces, let_in=let_in)
 
 
 async def end_what_is_over(agent: Agent) -> int:

@@ -170,9 +170,9 @@ class Server:
         """As `Office.say`: the certificate holds everywhere."""
         return await self.write(drafts)
 
-    async def tend_keys(self, spaces: Iterable[bytes]) -> None:
+    async def tend_keys(self, spaces: Iterable[bytes], *, let_in: bool = False) -> None:
         """As `Office.tend_keys`."""
-        await self.space_keeper.tend(spaces)
+        await self.space_keeper.tend(spaces, let_in=let_in)
 
     @property
     def territory_name(self) -> str:

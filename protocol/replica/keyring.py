@@ -16,7 +16,7 @@ from protocol.errors import Code, PeerFault, TooLarge
 from protocol.identity import AgreementKey
 from protocol.limits import MAX_WRAPS_PER_ENTRY, PAGE_BYTES
 from protocol.replica.replica import Draft, Entropy, Replica
-from protocol.roster import Roster
+from protocol.replica.views import Basis
 from protocol.space_keys import (
     SPACE_KEY_BYTES,
     SpaceKeyRecord,
@@ -41,15 +41,20 @@ class Keyring:
         self._own = {key.public: key for key in agreement}
         self._opened: dict[bytes, SpaceSecret] = {}
         self._read: dict[bytes, tuple[int, list[Entry]]] = {}
-        self._folded: dict[bytes, tuple[list[Entry], Roster, SpaceKeys]] = {}
+        self._folded: dict[bytes, tuple[list[Entry], Basis, SpaceKeys]] = {}
 
     async def keys(self, space: bytes) -> SpaceKeys:
         """What the set says of a space's keys."""
-        entries, roster = await self.entries(space), (await self._replica.view(space)).roster
-        folded = self._folded.get(space)
-        if folded is None or folded[0] is not entries or folded[1] is not roster:
-            folded = self._folded[space] = entries, roster, fold_space_keys(entries, roster)
-        return folded[2]
+        entries, folded = await self.entries(space), self._folded.get(space)
+        if folded is not None and folded[0] is entries:
+            # the folds of all classes of a school may be more than a replica keeps
+            view = await self._replica.changed_view(space, folded[1])
+            if view is None:
+                return folded[2]
+        else:
+            view = await self._replica.view(space)
+        self._folded[space] = entries, view.basis, fold_space_keys(entries, view.roster)
+        return self._folded[space][2]
 
     async def entries(self, space: bytes) -> list[Entry]:
         """The `space key` and `space wrap` entries of a space, in order of arrival."""

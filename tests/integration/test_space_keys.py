@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,7 @@ from protocol.identity import AgreementKey
 from protocol.kit import Kit, parse_kit
 from protocol.replica.keyring import Keyring
 from protocol.replica.replica import Draft
+from protocol.roster import Roster, fold_roster
 from protocol.space_keys import SpaceWraps, unwrap
 from protocol.structure import Revocation
 from tests.harness.server_in_process import Member, Office, office
@@ -124,11 +126,36 @@ async def test_who_enrols_does_not_wait_until_all_spaces_have_been_looked_at(her
     assert ended == ["somebody", "all"]
 
 
+async def test_who_enrols_in_a_class_does_not_wait_for_the_other_classes_of_a_large_school(
+    here: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        await here.do("space add", name=f"CE{number}", school="0180001D", year=None)
+    code = await here.invite("machine")
+    await here.server.space_keeper.tend_grown()
+    folded: list[bytes] = []
+
+    def fold(space: bytes, *rest: Any) -> Roster:
+        folded.append(space)
+        return fold_roster(space, *rest)
+
+    monkeypatch.setattr("protocol.replica.views.KEPT_ENTRIES", 1)
+    monkeypatch.setattr("protocol.replica.views.fold_roster", fold)
+    member = await here.enrol(code)
+    others = set(here.server.replica.door.children(line(here)[1])) - {bytes.fromhex(here.space)}
+    assert len(others) == 3
+    assert not others & set(folded)
+    assert await opens(here, member.keys.agreement) == [True, True, True]
+    folded.clear()
+    await here.server.space_keeper.tend_grown()
+    assert not others & set(folded), "nothing in them has changed"
+
+
 async def test_a_crash_between_a_revocation_and_the_new_key_is_made_good(here: Office) -> None:
     lost, kept = await machine(here), await machine(here)
     keeper = here.server.space_keeper
 
-    async def crash(spaces: Iterable[bytes]) -> int:
+    async def crash(spaces: Iterable[bytes], *, let_in: bool = False) -> int:
         raise ConnectionError
 
     here.server.space_keeper.tend = crash  # type: ignore[method-assign]

@@ -50,6 +50,6 @@ class Office(Protocol):
         """Write all of it or nothing, durably, each under a grant that allows it. Raises `Refused(NO_RIGHT)`."""
         ...
 
-    async def tend_keys(self, spaces: Iterable[bytes]) -> None:
-        """Make, give out and replace the keys of spaces where something happened."""
+    async def tend_keys(self, spaces: Iterable[bytes], *, let_in: bool = False) -> None:
+        """Make, give out and replace the keys of spaces where something happened; `let_in`: somebody came in."""
         ...

@@ -151,5 +151,5 @@ class Enrolment:
         ).encode()
         drafts = [Draft(space, Kind.GRANT, None, payload) for space in distinct(invite.spaces)]
         grants = [written.id for written in await self._office.say(drafts)]
-        await self._office.tend_keys(invite.spaces)
+        await self._office.tend_keys(invite.spaces, let_in=True)
         return grants

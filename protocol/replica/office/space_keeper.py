@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
-from protocol.entry import Entry
+from protocol.entry import Entry, Kind
 from protocol.identity import AgreementKey
 from protocol.replica.keyring import Keyring, cuts_of
 from protocol.replica.replica import Draft, Entropy, Replica
@@ -52,10 +52,21 @@ class SpaceKeeper:
         self._keyring = Keyring(self._replica, (agreement,))
         self._grant = grant
 
-    async def tend(self, spaces: Iterable[bytes]) -> int:
-        """Make, give out and replace keys where something happened in `spaces`; how many entries that took."""
+    async def tend(self, spaces: Iterable[bytes], *, let_in: bool = False) -> int:
+        """Make, give out and replace keys where something happened in `spaces`; how many entries that took.
+
+        With `let_in` no more happened than that somebody came in, and waits: what lies above is looked at only where a
+        space below has a new key.
+        """
+        asked = list(spaces)
+        near = {other for space in asked for other in (space, *self._replica.door.below(space))}
+        written: list[Entry] = []
         async with self.resting:
-            return sum([await self._tend(space, somebody_waits=True) for space in self._touched(spaces)])
+            for space in self._touched(asked):
+                made = {entry.header.space for entry in written if entry.header.kind == Kind.SPACE_KEY}
+                if not let_in or space in near or made.intersection(self._replica.door.children(space)):
+                    written += await self._tend(space, somebody_waits=True)
+        return len(written)
 
     async def tend_grown(self) -> int:
         """The same for the spaces whose set has grown since the last time; who waits for `tend` comes in between."""
@@ -63,7 +74,7 @@ class SpaceKeeper:
         written = 0
         for space in self._touched([space for space, count in counts.items() if self._seen.get(space) != count]):
             async with self.resting:
-                written += await self._tend(space, somebody_waits=False)
+                written += len(await self._tend(space, somebody_waits=False))
         # what has come meanwhile, and what was written here, is looked at the next time
         self._seen = counts
         return written
@@ -74,15 +85,15 @@ class SpaceKeeper:
         touched = {other for space in spaces for other in (*door.lineage(space), *door.below(space))}
         return sorted(touched, key=lambda space: (-len(door.lineage(space)), space))
 
-    async def _tend(self, space: bytes, *, somebody_waits: bool) -> int:
+    async def _tend(self, space: bytes, *, somebody_waits: bool) -> list[Entry]:
         door = self._replica.door
         # a territory without a school has nobody to seal anything to
         if not door.knows_space(space) or not self._governs(space):
-            return 0
+            return []
         if space == door.territory and not door.children(space):
-            return 0
+            return []
         drafts = await self._due(space, somebody_waits=somebody_waits)
-        written = len(await self._write(drafts)) if drafts else 0
+        written = await self._write(drafts) if drafts else []
         await asyncio.sleep(0)
         return written
 
