@@ -74,6 +74,7 @@ class Code(StrEnum):
     MALFORMED = "malformed"
     NOT_CANONICAL = "not-canonical"
     TOO_LARGE = "too-large"
+    OVER_QUOTA = "over-quota"
     UNKNOWN_FORMAT = "unknown-format"
     UNKNOWN_KIND = "unknown-kind"
     BAD_SIGNATURE = "bad-signature"

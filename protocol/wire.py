@@ -68,7 +68,12 @@ class Capability:
     @classmethod
     def to_send(cls, space: bytes, pack: bytes, size: int, expires_s: int, device: bytes) -> Self:
         """The capability with which `device` may send a pack."""
-        return cls(Purpose.SEND, space, pack, size, expires_s, device[:_SENDER_BYTES])
+        return cls(Purpose.SEND, space, pack, size, expires_s, cls.sender_of(device))
+
+    @staticmethod
+    def sender_of(device: bytes) -> bytes:
+        """What a capability to send shows of a device's key."""
+        return device[:_SENDER_BYTES]
 
     def issue(self, key: bytes) -> str:
         """The text of the capability, authenticated under the issuer's 32-byte `key`."""

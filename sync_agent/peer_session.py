@@ -24,9 +24,10 @@ from protocol.checkpoint import Cursor
 from protocol.entry import Entry
 from protocol.errors import Code, NoAnswer, PeerFault, Refused, RelaisError, TooLarge
 from protocol.limits import CURSOR_HASH_BYTES, INLINE_PACK_BYTES, INLINE_TOTAL_BYTES, MAX_INLINE_PACKS, MAX_PUSHED_BYTES
-from protocol.messages import InlinePack, Offer, SyncAnswer, SyncRequest, Upload, Wanted
+from protocol.messages import InlinePack, Link, Offer, SyncAnswer, SyncRequest, Upload, Wanted
+from protocol.replica.allowances import Allowance, Allowances
 from protocol.replica.holdings import Need
-from protocol.replica.interfaces import PackInfo, Position
+from protocol.replica.interfaces import Making, PackInfo, Position
 from protocol.rights import Authority
 from protocol.roles import READS_HAND_INS
 from sync_agent.app import KEEPS_REPORTS, Agent
@@ -106,7 +107,8 @@ class PeerSession:
         """What people call the device, once it has said so."""
         self._calls = PeerCalls(agent, transport, device)
         self._room = Room(agent)
-        self._transfer = Transfer(agent.replica.content, transport, fetching=agent.fetching)
+        self._allowances = Allowances(agent.replica, agent.holdings)
+        self._transfer = Transfer(agent.replica.content, transport, fetching=agent.fetching, making=self._may_be_made)
         self._copies = copies or Copies(agent, lambda: {device.key})
         self._giving = _Given(agent, device.key)
         self._reconciling = Reconciling(agent, self._calls, self._giving)
@@ -307,7 +309,9 @@ class PeerSession:
                 return False
             if await content.pack(blake3(pack.data).digest(), pack.space) is not None:
                 return False
-            await content.ingest(pack.space, pack.data)
+            allowance = await self._allowances.of(pack.space, self.device.key)
+            if not await self._allowances.ingest(pack.space, self.device.key, pack.data, allowance):
+                return False
         except (PeerFault, TooLarge) as fault:
             done.failure = done.failure or fault
             return False
@@ -319,7 +323,7 @@ class PeerSession:
         uploads = [(upload, packs[upload.pack]) for upload in answer.uploads if upload.pack in packs]
         sent = await self._transfer.send([pair for pair in uploads if not _is_held(*pair)])
         mine = await self.agent.spaces()
-        links = [link for link in answer.links if link.space in mine]
+        links = await self._wanted_links([link for link in answer.links if link.space in mine])
         fetched = await self._transfer.fetch(links)
         if fetched.packs:
             done.fetched.update(link.space for link in links)
@@ -329,6 +333,22 @@ class PeerSession:
         await self._find_lacking(done, answer.lacks)
         await self._find_entrusted(done)
         return bool(sent.packs or fetched.packs)
+
+    async def _wanted_links(self, links: Sequence[Link]) -> list[Link]:
+        """Those that bring no more than what is lacking here."""
+        found = []
+        open_to: dict[bytes, Allowance] = {}
+        for link in links:
+            if link.space not in open_to:
+                open_to[link.space] = await self._allowances.of(link.space, self.device.key)
+            lacking = open_to[link.space].lacking
+            if open_to[link.space].take(link.size):
+                self._allowances.note(link.space, self.device.key, link.size, lacking=lacking)
+                found.append(link)
+        return found
+
+    async def _may_be_made(self, link: Link) -> Making:
+        return Making((await self._allowances.of(link.space, self.device.key)).most)
 
     def _conclude(self, done: _Exchange, moved: Moved) -> None:
         if isinstance(moved.failure, NoAnswer):

@@ -25,7 +25,7 @@ from protocol.errors import Code, LocalFailure, NoAnswer, PeerFault, RelaisError
 from protocol.limits import INLINE_PACK_BYTES, KiB, MiB
 from protocol.messages import Link, Upload
 from protocol.replica.byte_range import Span
-from protocol.replica.interfaces import ContentStore, PackInfo
+from protocol.replica.interfaces import ContentStore, Making, PackInfo
 from sync_agent.fetching import Fetching
 from sync_agent.line_rate import WORTH_BYTES, Gauge
 from sync_agent.transfer_progress import TransferProgress
@@ -73,8 +73,13 @@ class Transfer:
         transport: Transport,
         progress: TransferProgress | None = None,
         fetching: Fetching | None = None,
+        making: Callable[[Link], Awaitable[Making]] | None = None,
     ) -> None:
-        """`progress` is told what is on its way; `fetching` tells what comes from other sources."""
+        """`progress` is told what is on its way; `fetching` tells what comes from other sources.
+
+        `making` bounds what a delta behind a link may make, where the other side is not trusted with that.
+        """
+        self._making = making
         self._progress = progress or TransferProgress()
         self._fetching = fetching or Fetching()
         self._elsewhere: list[Job] = []
@@ -176,8 +181,12 @@ class Transfer:
         """
         for left in reversed(range(MAX_MENDINGS + 1)):
             try:
-                await self._content.finish_part(link.space, link.pack, link.size, keep_bad=True)
+                making = None if self._making is None else await self._making(link)
+                await self._content.finish_part(link.space, link.pack, link.size, keep_bad=True, making=making)
             except PeerFault as fault:
+                if fault.code is Code.OVER_QUOTA:
+                    await self._content.drop_part(link.pack)
+                    raise
                 if fault.code in _ASK_AGAIN or fault.code is Code.MISSING_BASE:
                     raise
                 spans = await self._content.bad_spans(link.pack, link.size)

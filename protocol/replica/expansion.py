@@ -30,11 +30,18 @@ from protocol.delta import (
     read_delta_trailer,
 )
 from protocol.errors import Code, PeerFault, TooLarge
-from protocol.limits import INLINE_PACK_BYTES, MAX_MANIFEST_BYTES, MAX_SPLICED_BYTES, MAX_STREAM_BYTES, MiB
+from protocol.limits import (
+    INLINE_PACK_BYTES,
+    MAX_DELTA_MADE_BYTES,
+    MAX_MANIFEST_BYTES,
+    MAX_SPLICED_BYTES,
+    MAX_STREAM_BYTES,
+    MiB,
+)
 from protocol.manifest import with_streams
 from protocol.reflate import fold_pieces
 from protocol.replica.bases import Bases
-from protocol.replica.interfaces import ContentStore, DeltaInfo, PackBuild
+from protocol.replica.interfaces import ContentStore, DeltaInfo, Making, PackBuild
 
 _KEPT_BYTES: Final = 16 * MiB
 
@@ -47,17 +54,19 @@ def worth_keeping(about: DeltaInfo) -> bool:
     return bool(about.bases) or about.size <= INLINE_PACK_BYTES
 
 
-async def expand_delta(content: ContentStore, space: bytes, delta: bytes, size: int, read: Read) -> DeltaInfo:
+async def expand_delta(
+    content: ContentStore, space: bytes, delta: bytes, size: int, read: Read, making: Making | None = None
+) -> DeltaInfo:
     """Make visible in `space` what the delta of this hash and size brings, and say what that is.
 
-    The caller has checked the hash. Raises `PeerFault` (MISSING_BASE, MALFORMED, BAD_HASH …), `TooLarge`,
-    `LocalFailure`; then nothing has changed.
+    The caller has checked the hash; `making` bounds what is made. Raises `PeerFault` (MISSING_BASE, MALFORMED,
+    BAD_HASH …), `TooLarge`, `LocalFailure`; then nothing has changed.
     """
     index = await asyncio.to_thread(_index, read, size)
     levels = index.levels()
     if levels & ~profile():
         raise PeerFault(Code.MISSING_BASE, "a delta needs a zlib like the one of who made it")
-    work = _Expansion(content, space, index, read)
+    work = _Expansion(content, space, index, read, making or Making(MAX_DELTA_MADE_BYTES))
     build = await content.build(space, unsent=False)
     try:
         trees = await work.run(build)
@@ -122,8 +131,9 @@ class _Frames:
 class _Expansion:
     """One delta while it is rebuilt."""
 
-    def __init__(self, content: ContentStore, space: bytes, index: DeltaIndex, read: Read) -> None:
+    def __init__(self, content: ContentStore, space: bytes, index: DeltaIndex, read: Read, making: Making) -> None:
         self._index = index
+        self._making = making
         self._bases = Bases(content, space, index.bases, index.images)
         self._frames = _Frames(index, read, self._bases)
         self._at = 0
@@ -140,12 +150,12 @@ class _Expansion:
             case Chunked():
                 return await self._chunked(build, target)
             case Spliced():
-                return await _add(build, await self._spliced(target))
+                return await self._add(build, await self._spliced(target))
             case Tree(plain_bytes, holes):
                 data = with_streams(await self._take(plain_bytes), {record: ids[number] for record, number in holes})
                 if len(data) > MAX_MANIFEST_BYTES:
                     raise TooLarge(Code.TOO_LARGE, "a list of files is larger than allowed", size=len(data))
-                return await _add(build, data)
+                return await self._add(build, data)
 
     async def _chunked(self, build: PackBuild, target: Chunked) -> bytes:
         chunks: list[ChunkRef] = []
@@ -159,6 +169,7 @@ class _Expansion:
                 await build.held(copied)
                 chunks += copied
             else:
+                self._making.add(part)
                 chunks.append(ChunkRef(await build.chunk(await self._take(part)), part))
         listed = tuple(chunks)
         if stream_bytes(listed) > MAX_STREAM_BYTES:
@@ -188,16 +199,16 @@ class _Expansion:
             elif isinstance(part, Own):
                 yield from self._frames.now(part.start, part.length)
 
+    async def _add(self, build: PackBuild, data: bytes) -> bytes:
+        """Cut bytes and add them as a stream."""
+        self._making.add(len(data))
+        chunks = await asyncio.to_thread(cut, data)
+        return await build.stream(tuple([ChunkRef(await build.chunk(chunk), len(chunk)) for chunk in chunks]))
+
     async def _take(self, length: int) -> bytes:
         """The next plain bytes; frames are opened as they are needed."""
         at, self._at = self._at, self._at + length
         return await self._frames.take(at, length) if length else b""
-
-
-async def _add(build: PackBuild, data: bytes) -> bytes:
-    """Cut bytes and add them as a stream."""
-    chunks = await asyncio.to_thread(cut, data)
-    return await build.stream(tuple([ChunkRef(await build.chunk(chunk), len(chunk)) for chunk in chunks]))
 
 
 def _made(image: Iterable[bytes | memoryview], recipe: bytes) -> bytes:

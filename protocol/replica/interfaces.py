@@ -21,6 +21,7 @@ from typing import Final, Protocol
 from protocol.chunking import ChunkList
 from protocol.deflate_parameters import NO_LEVELS, Profile
 from protocol.entry import Entry
+from protocol.errors import Code, TooLarge
 from protocol.pack import FinishedPack
 from protocol.replica.byte_range import Span
 
@@ -91,6 +92,20 @@ class DeltaInfo:
     strong: bool = False
     parts: tuple[bytes, ...] = ()
     levels: Profile = NO_LEVELS
+
+
+@dataclass(slots=True)
+class Making:
+    """How many bytes a delta may make, and has made."""
+
+    most_bytes: int
+    made_bytes: int = 0
+
+    def add(self, size: int) -> None:
+        """So many more. Raises `TooLarge`."""
+        self.made_bytes += size
+        if self.made_bytes > self.most_bytes:
+            raise TooLarge(Code.OVER_QUOTA, "a delta makes more than anybody asked for", max=self.most_bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,11 +279,13 @@ class ContentStore(Protocol):
         """Begin to write packs for a space; `sealed` content is stored as it is, not compressed."""
         ...
 
-    async def ingest(self, space: bytes, data: bytes, *, unsent: bool = False) -> FinishedPack | None:
+    async def ingest(
+        self, space: bytes, data: bytes, *, unsent: bool = False, making: Making | None = None
+    ) -> FinishedPack | None:
         """Take in a whole pack from memory, verified, or a delta (None), whose content is then here as packs.
 
-        Raises `PeerFault` (MISSING_BASE if a delta is made of what the space does not hold), `TooLarge`,
-        `LocalFailure`.
+        `making` bounds, and is told, what a delta makes. Raises `PeerFault` (MISSING_BASE if a delta is made of what
+        the space does not hold), `TooLarge`, `LocalFailure`.
         """
         ...
 
@@ -307,6 +324,7 @@ class ContentStore(Protocol):
         unsent: bool = False,
         keep_bad: bool = False,
         sender: bytes = b"",
+        making: Making | None = None,
     ) -> FinishedPack | None:
         """Verify a completely received pack or delta and make it visible.
 

@@ -20,7 +20,7 @@ from protocol.limits import CURSOR_HASH_BYTES, MAX_PACK_BYTES
 from protocol.pack import FinishedPack, PackWriter, open_frame, resolve_streams
 from protocol.replica.byte_range import Span
 from protocol.replica.expansion import expand_delta, worth_keeping
-from protocol.replica.interfaces import Damage, DeltaInfo, Held, PackInfo, Position, RegisterRow, Stored
+from protocol.replica.interfaces import Damage, DeltaInfo, Held, Making, PackInfo, Position, RegisterRow, Stored
 from protocol.replica.mending import bad_spans
 from protocol.replica.pack_build import LEVEL, SEALED_LEVEL
 from protocol.replica.pack_check import check_pack, check_pack_bytes, not_the_pack
@@ -297,9 +297,11 @@ class MemoryPacks:
     async def build(self, space: bytes, *, unsent: bool, sealed: bool = False) -> MemoryBuild:
         return MemoryBuild(self, space, unsent=unsent, sealed=sealed)
 
-    async def ingest(self, space: bytes, data: bytes, *, unsent: bool = False) -> FinishedPack | None:
+    async def ingest(
+        self, space: bytes, data: bytes, *, unsent: bool = False, making: Making | None = None
+    ) -> FinishedPack | None:
         if is_delta(data):
-            await self._take_delta(space, blake3(data).digest(), data)
+            await self._take_delta(space, blake3(data).digest(), data, making)
             return None
         finished = check_pack_bytes(data)
         self.store(space, data, finished, unsent=unsent)
@@ -340,23 +342,26 @@ class MemoryPacks:
         unsent: bool = False,
         keep_bad: bool = False,
         sender: bytes = b"",
+        making: Making | None = None,
     ) -> FinishedPack | None:
         part = self._parts.get((pack, sender))
         try:
-            return await self._finish_part(PackInfo(pack, size, space), sender, unsent=unsent)
+            return await self._finish_part(PackInfo(pack, size, space), sender, making, unsent=unsent)
         except PeerFault as fault:
             if keep_bad and part is not None and fault.code is not Code.WRONG_OFFSET:
                 self._parts[pack, sender] = part
             raise
 
-    async def _finish_part(self, wanted: PackInfo, sender: bytes, *, unsent: bool) -> FinishedPack | None:
+    async def _finish_part(
+        self, wanted: PackInfo, sender: bytes, making: Making | None, *, unsent: bool
+    ) -> FinishedPack | None:
         pack, size, space = wanted.hash, wanted.size, wanted.space
         part = self._parts.get((pack, sender))
         if part is not None and len(part) == size and is_delta(part):
             del self._parts[pack, sender]
             if blake3(part).digest() != pack:
                 raise PeerFault(Code.BAD_HASH, "a delta is not the one that was asked for", expected=pack.hex())
-            await self._take_delta(space, pack, part)
+            await self._take_delta(space, pack, part, making)
             return None
         if part is None and await self.pack(pack, space) is not None:
             return check_pack_bytes(self._packs[pack].data)
@@ -402,8 +407,11 @@ class MemoryPacks:
     async def unsent_deltas(self) -> list[DeltaInfo]:
         return [delta.about for delta in self._deltas.values() if delta.unsent]
 
-    async def _take_delta(self, space: bytes, delta: bytes, data: bytes) -> None:
-        about = await expand_delta(self, space, delta, len(data), lambda start, length: data[start : start + length])
+    async def _take_delta(self, space: bytes, delta: bytes, data: bytes, making: Making | None) -> None:
+        def read(start: int, length: int) -> bytes:
+            return data[start : start + length]
+
+        about = await expand_delta(self, space, delta, len(data), read, making)
         if worth_keeping(about):
             await self.keep_delta(about, data)
 

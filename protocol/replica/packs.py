@@ -36,7 +36,7 @@ from protocol.pack import FinishedPack, open_frame
 from protocol.replica.byte_range import Span
 from protocol.replica.disk import Disk
 from protocol.replica.expansion import expand_delta, worth_keeping
-from protocol.replica.interfaces import Damage, DeltaInfo, PackInfo
+from protocol.replica.interfaces import Damage, DeltaInfo, Making, PackInfo
 from protocol.replica.lost_packs import note_lost, tell_lost
 from protocol.replica.mending import bad_spans
 from protocol.replica.pack_build import FolderBuild
@@ -110,10 +110,12 @@ class PackFolder:
             sealed=sealed,
         )
 
-    async def ingest(self, space: bytes, data: bytes, *, unsent: bool = False) -> FinishedPack | None:
+    async def ingest(
+        self, space: bytes, data: bytes, *, unsent: bool = False, making: Making | None = None
+    ) -> FinishedPack | None:
         if is_delta(data):
             name = blake3(data).digest()
-            about = await expand_delta(self, space, name, len(data), lambda at, length: data[at : at + length])
+            about = await expand_delta(self, space, name, len(data), lambda at, length: data[at : at + length], making)
             if worth_keeping(about):
                 await self.keep_delta(about, data)
             return None
@@ -157,11 +159,12 @@ class PackFolder:
         unsent: bool = False,
         keep_bad: bool = False,
         sender: bytes = b"",
+        making: Making | None = None,
     ) -> FinishedPack | None:
         part = PackInfo(pack, size, space)
         name = _part_name(pack, sender)
         if self._disk.size(name) == size and await asyncio.to_thread(self._holds_delta, name, size):
-            await asyncio.shield(self._start(self._finish_delta(part, name, keep_bad=keep_bad)))
+            await asyncio.shield(self._start(self._finish_delta(part, name, making, keep_bad=keep_bad)))
             return None
         return await asyncio.shield(self._start(self._finish_part(part, name, unsent=unsent, keep_bad=keep_bad)))
 
@@ -340,13 +343,14 @@ class PackFolder:
             await self._install(part.space, [(name, finished)], unsent=unsent)
             return finished
 
-    async def _finish_delta(self, part: PackInfo, name: str, *, keep_bad: bool) -> None:
+    async def _finish_delta(self, part: PackInfo, name: str, making: Making | None, *, keep_bad: bool) -> None:
         async with self._part_lock(part.hash):
             if self._disk.size(name) is None and await self._deltas.find(part.hash) is not None:
                 return
             try:
                 await asyncio.to_thread(self._check_hash, name, part.hash, part.size)
-                about = await expand_delta(self, part.space, part.hash, part.size, partial(self._disk.read, name))
+                read = partial(self._disk.read, name)
+                about = await expand_delta(self, part.space, part.hash, part.size, read, making)
             except PeerFault as fault:
                 # what it is made of may come yet: whoever asked for it drops it in the end
                 if fault.code is not Code.MISSING_BASE and not keep_bad:

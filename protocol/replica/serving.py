@@ -45,6 +45,7 @@ from protocol.messages import (
 )
 from protocol.reconcile import fingerprint_of, respond
 from protocol.register import Register, RegisterKind, parse_register
+from protocol.replica.allowances import Allowance, Allowances
 from protocol.replica.batches import Batches
 from protocol.replica.holdings import Holdings, Need
 from protocol.replica.interfaces import PackInfo, RegisterRow
@@ -134,6 +135,7 @@ class Responder:
         self.scope = scope or Scope(replica)
         self.listeners = Listeners()
         self.lives = Lives()
+        self.allowances = Allowances(replica, holdings)
         replica.on_news = self.listeners.tell
         self.backup_ms: int | None = None
         """When the newest backup of this store that was read back was begun; for a server to say."""
@@ -390,11 +392,13 @@ class Responder:
     ) -> None:
         """Store small packs; what a damaged one holds is lacking here, and named so."""
         kept = set()
+        open_to = _OpenTo(self.allowances, device)
         for pack in packs:
             if pack.space in readable and await self.scope.takes(pack.space, len(pack.data)):
+                allowance = await open_to.space(pack.space)
                 with contextlib.suppress(PeerFault):
-                    await self.replica.content.ingest(pack.space, pack.data)
-                    kept.add(pack.space)
+                    if await self.allowances.ingest(pack.space, device, pack.data, allowance):
+                        kept.add(pack.space)
         if kept:
             self.listeners.tell(frozenset(kept), device)
 
@@ -468,6 +472,7 @@ class Responder:
     async def _uploads(
         self, offers: Sequence[Offer], device: bytes, readable: Mapping[bytes, Authority], now_ms: int
     ) -> AsyncIterator[Upload]:
+        open_to = _OpenTo(self.allowances, device)
         for offer in offers:
             if offer.space not in readable:
                 continue
@@ -475,6 +480,8 @@ class Responder:
                 yield Upload(offer.pack, offer.size, "")
                 continue
             if not await self.scope.takes(offer.space, offer.size):
+                continue
+            if not (await open_to.space(offer.space)).take(offer.size):
                 continue
             may = Capability.to_send(offer.space, offer.pack, offer.size, _expiry_s(now_ms), device)
             if not await self.scope.lets_send(offer.pack, may.sender):
@@ -533,6 +540,20 @@ class Responder:
             return ()
         spaces = self.replica.door.spaces()
         return tuple(space for space in spaces if space not in readable and not named.isdisjoint(names_of(space)))
+
+
+class _OpenTo:
+    """What a caller may bring within one request, space by space."""
+
+    def __init__(self, allowances: Allowances, device: bytes) -> None:
+        self._allowances, self._device = allowances, device
+        self._spaces: dict[bytes, Allowance] = {}
+
+    async def space(self, space: bytes) -> Allowance:
+        """What is left of it."""
+        if space not in self._spaces:
+            self._spaces[space] = await self._allowances.of(space, self._device)
+        return self._spaces[space]
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 
 import pytest
 import pytest_asyncio
+from blake3 import blake3
 
 from protocol.coursework import HandInState
+from protocol.delta import DeltaWriter, Own, Spliced
 from protocol.entry import Entry, Kind, compose
+from protocol.errors import PeerFault
 from protocol.identity import DeviceKeys
-from protocol.messages import Offer, SyncRequest
+from protocol.limits import MAX_LACKING_BYTES_PER_DEVICE, MAX_PACK_BYTES, SPARE_CONTENT_BYTES, GiB, KiB, MiB
+from protocol.messages import InlinePack, Offer, SyncRequest
 from protocol.replica.interfaces import PackInfo
 from protocol.structure import Successor
-from protocol.work import Receipt
+from protocol.work import ContentRef, HandIn, Receipt
 from sync_agent.copies import Copies
 from sync_agent.handing_in import fate_marks, state_of
 from sync_agent.sealed_calls import SealedCalls
 from tests.harness.attack import attack
+from tests.harness.caller import pack_files
 from tests.harness.classroom import Classroom, Device, assignment, classroom, work_of
 from tests.harness.territory import new_device
 
@@ -133,3 +139,91 @@ async def test_keys_that_a_machine_gave_itself_take_the_place_of_no_other_machin
     await room.hand_in(lea, task, {"a.odt": b"x" * 9_000})
     copies = Copies(lea.agent, lambda: set(machines))
     assert await copies.entrusted(room.space, honest.agent.device)
+
+
+UNBOUNDED = {"protocol.replica.allowances.Allowance.most": property(lambda _allowance: 1 << 60)}
+
+
+@attack("content that nobody asked for", off=UNBOUNDED)
+async def test_packs_that_no_entry_names_are_not_asked_for(room: Classroom) -> None:
+    teacher, thief = await room.teacher(), await room.machine()
+    await assignment(room, teacher, thief)
+    calls = SealedCalls(thief.agent, thief.way)
+    offers = tuple(Offer(room.space, bytes([number]) * 32, MAX_PACK_BYTES) for number in range(40))
+    assert not (await calls.sync(SyncRequest(offers=offers))).uploads
+
+
+@attack("content that nobody asked for", off=UNBOUNDED)
+async def test_who_has_brought_what_nobody_asked_for_brings_no_more_of_it_with_any_key(room: Classroom) -> None:
+    teacher, thief = await room.teacher(), await room.machine()
+    await assignment(room, teacher, thief)
+    _, successor = await with_a_second_key(room, thief)
+    now_ms = room.territory.clock()
+    await room.territory.replica.admit([successor], source=thief.agent.device, now_ms=now_ms)
+    other = Successor.parse(successor.payload or b"").signing
+    allowances = room.frontage.responder.allowances
+    allowances.note(room.space, other, SPARE_CONTENT_BYTES - 1_000, lacking=0)
+    packed = await pack_files({"rien.bin": Random(2).randbytes(20_000)})
+    calls = SealedCalls(thief.agent, thief.way)
+    before = await room.territory.replica.content.totals()
+    await calls.sync(SyncRequest(packs=(InlinePack(room.space, packed.packs[0]),)))
+    assert await room.territory.replica.content.totals() == before
+
+
+@attack("content that nobody asked for", off=UNBOUNDED)
+async def test_a_delta_makes_no_more_than_what_is_wanted(room: Classroom) -> None:
+    teacher, thief = await room.teacher(), await room.machine()
+    await assignment(room, teacher, thief)
+    data = delta_bomb()
+    calls = SealedCalls(thief.agent, thief.way)
+    offer = Offer(room.space, blake3(data).digest(), len(data))
+    (upload,) = (await calls.sync(SyncRequest(offers=(offer,)))).uploads
+    before = await room.territory.replica.content.totals()
+
+    async def bytes_of_it() -> AsyncIterator[bytes]:
+        for at in range(0, len(data), 262_144):
+            yield data[at : at + 262_144]
+
+    with suppress(PeerFault):
+        await thief.way.send(upload.capability, 0, len(data), bytes_of_it())
+    assert await room.territory.replica.content.totals() == before
+
+
+def delta_bomb() -> bytes:
+    """A delta of 2 MB that makes 12 MB of files, no two of which share a chunk."""
+    writer, base, random = DeltaWriter(()), Random(3).randbytes(2 * MiB), Random(1)
+    writer.add_frame(base, (), b"")
+    writer.add_target(Spliced((len(base),)))
+    for _ in range(5):
+        starts = [random.randrange(0, len(base) - 8 * KiB) for _ in range(256)]
+        writer.add_target(Spliced(tuple(Own(start, 8 * KiB) for start in starts)))
+    data = writer.take()
+    writer.finish()
+    return data + writer.take()
+
+
+@attack(
+    "content that nobody asked for",
+    off={"protocol.replica.allowances.MAX_LACKING_BYTES_PER_DEVICE": 1 << 60},
+)
+async def test_sizes_that_somebody_invents_open_no_door(room: Classroom) -> None:
+    teacher, thief = await room.teacher(), await room.machine()
+    task = await assignment(room, teacher, thief)
+    grant = (await thief.agent.replica.authorities(thief.agent.device))[0].grant
+    invented = [
+        compose(
+            author=thief.agent.keys.signing,
+            space=room.space,
+            kind=Kind.HAND_IN,
+            grant=grant,
+            at=number << 16,
+            payload=HandIn(ContentRef(bytes([number]) * 32, 4 * GiB, 0), None).encode(),
+            salt=bytes(16),
+            subject=room.pupil_person,
+            target=task,
+        )
+        for number in range(20)
+    ]
+    await room.territory.replica.admit(invented, source=thief.agent.device, now_ms=room.territory.clock())
+    allowance = await room.frontage.responder.allowances.of(room.space, thief.agent.device)
+    assert allowance.lacking <= MAX_LACKING_BYTES_PER_DEVICE

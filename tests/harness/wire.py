@@ -82,7 +82,7 @@ class Frontage:
                 held = await content.append_part(wanted.pack, held, piece, wanted.sender)
             if held < wanted.size:
                 return Response(204, {OFFSET_HEADER.lower(): str(held)}, b"")
-            await content.finish_part(wanted.space, wanted.pack, wanted.size, sender=wanted.sender)
+            await self.responder.allowances.finish(wanted)
         except PeerFault as fault:
             await content.drop_part(wanted.pack, wanted.sender)
             return _refusal(fault)

@@ -71,12 +71,7 @@ class Packs:
         have = await self._take(request, capability, offset)
         if have < capability.size:
             return _progress(HTTPStatus.NO_CONTENT, have)
-        try:
-            await self._content.finish_part(capability.space, pack, capability.size, sender=sender)
-        except PeerFault:
-            # a delta whose base is not here is of no use later either
-            await self._content.drop_part(pack, sender)
-            raise
+        await self._responder.allowances.finish(capability)
         await self._responder.received_pack(capability.space)
         return _progress(HTTPStatus.CREATED, capability.size)
 

@@ -1,0 +1,196 @@
+"""How much content a device may bring into a space: what entries name and is lacking here, once or twice, and a little.
+
+Rules:
+- what a device brings is weighed against the declared sizes of what is lacking in the space, and all that it has ever
+  brought there against twice what the space's entries name: so that nobody fills a disk with what nobody asked for;
+- `SPARE_CONTENT_BYTES` may come before the entries that name it, so that a small publication goes up in one request;
+- what a delta makes counts, not what it weighs, and no more is made than may be brought;
+- of hand-ins by one device so much counts as lacking, and so much in all, as a class's busiest PC may ever need: sizes
+  that somebody invents open no door;
+- the keys that a device gave itself share one account; accounts lie in memory and begin anew with the program.
+
+docs/protocol.md, "Content".
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from protocol.coursework import Coursework
+from protocol.errors import Code, PeerFault, TooLarge
+from protocol.limits import (
+    MAX_HAND_IN_BYTES_PER_DEVICE,
+    MAX_LACKING_BYTES_PER_DEVICE,
+    SPARE_CONTENT_BYTES,
+    KiB,
+)
+from protocol.replica.holdings import Holdings, Need
+from protocol.replica.interfaces import ContentStore, Making
+from protocol.replica.replica import Replica
+from protocol.wire import Capability
+from protocol.work import ContentRef
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+_KEPT_ACCOUNTS: Final = 100_000
+_KEPT_SPACES: Final = 64
+_PER_FILE_BYTES: Final = 2 * KiB
+_PER_CONTENT_BYTES: Final = 64 * KiB
+_TIMES: Final = 2
+
+
+@dataclass(slots=True)
+class Allowance:
+    """What a device may bring into a space at this moment, in bytes: `lacking` there, `spare`, and `left` in all."""
+
+    lacking: int
+    spare: int
+    left: int
+
+    @property
+    def most(self) -> int:
+        """The largest thing that may come."""
+        return max(0, min(self.left, max(self.lacking, self.spare)))
+
+    def take(self, size: int) -> bool:
+        """Whether `size` bytes may come; what is left is less by them."""
+        if size > self.most:
+            return False
+        self.left -= size
+        if size <= self.lacking:
+            self.lacking -= size
+        else:
+            self.spare -= size
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """Content that an entry names: its need, its size with all that lies around it, and whose hand-in it is."""
+
+    need: Need
+    size: int
+    author: bytes | None
+
+
+@dataclass(slots=True)
+class _Account:
+    came: int = 0
+    spared: int = 0
+
+
+class Allowances:
+    """The accounts of the devices that call one replica."""
+
+    def __init__(self, replica: Replica, holdings: Holdings) -> None:
+        self._replica = replica
+        self._holdings = holdings
+        self._accounts: OrderedDict[tuple[bytes, bytes], _Account] = OrderedDict()
+        self._named: OrderedDict[bytes, tuple[Coursework, list[_Named], int]] = OrderedDict()
+        self._devices: OrderedDict[bytes, bytes] = OrderedDict()
+
+    async def of(self, space: bytes, device: bytes) -> Allowance:
+        """What may come from a device, of which at least the beginning of the key is known."""
+        named, declared = await self._content(space)
+        lacking = set(await self._holdings.incomplete([each.need for each in named]))
+        awaited = _sum([each for each in named if each.need in lacking], MAX_LACKING_BYTES_PER_DEVICE)
+        account = self._accounts.get((space, self._whose(device)), _Account())
+        return Allowance(
+            lacking=awaited,
+            spare=SPARE_CONTENT_BYTES - account.spared,
+            left=_TIMES * declared + SPARE_CONTENT_BYTES - account.came,
+        )
+
+    def note(self, space: bytes, device: bytes, size: int, *, lacking: int) -> None:
+        """So much has come from a device, while so much was lacking."""
+        key = space, self._whose(device)
+        account = self._accounts.setdefault(key, _Account())
+        account.came += size
+        if size > lacking:
+            account.spared += size
+        _shorten(self._accounts, key, _KEPT_ACCOUNTS)
+
+    async def ingest(self, space: bytes, device: bytes, data: bytes, allowance: Allowance) -> bool:
+        """Take in a pack that came inside a message, if it may come. Raises as `ContentStore.ingest`."""
+        lacking, making = allowance.lacking, Making(allowance.most)
+        if not allowance.take(len(data)):
+            return False
+        await self._replica.content.ingest(space, data, making=making)
+        self.note(space, device, max(len(data), making.made_bytes), lacking=lacking)
+        return True
+
+    async def finish(self, may: Capability) -> None:
+        """Make a pack or delta visible that has been sent with a capability; a bad or an unwanted one is thrown away.
+
+        Raises `PeerFault`, `TooLarge(OVER_QUOTA)`, `LocalFailure`.
+        """
+        content: ContentStore = self._replica.content
+        allowance = await self.of(may.space, may.sender)
+        try:
+            if may.size > allowance.most:
+                raise over_quota()
+            making = Making(allowance.most)
+            await content.finish_part(may.space, may.pack, may.size, sender=may.sender, making=making)
+        except PeerFault:
+            # a delta whose base is not here is of no use later either
+            await content.drop_part(may.pack, may.sender)
+            raise
+        self.note(may.space, may.sender, max(may.size, making.made_bytes), lacking=allowance.lacking)
+
+    def _whose(self, device: bytes) -> bytes:
+        """The account of a device: that of the first key of its line, where its key is known as a whole."""
+        beginning = Capability.sender_of(device)
+        if device != beginning:
+            self._devices[beginning] = self._replica.door.origin(device)
+            _shorten(self._devices, beginning, _KEPT_ACCOUNTS)
+        return self._devices.get(beginning, device)
+
+    async def _content(self, space: bytes) -> tuple[list[_Named], int]:
+        """All content that entries of the space name, and the sum of the sizes that count."""
+        coursework = (await self._replica.view(space)).coursework
+        known = self._named.get(space)
+        if known is None or known[0] is not coursework:
+            named = self._all_named(space, coursework)
+            known = self._named[space] = coursework, named, _sum(named, MAX_HAND_IN_BYTES_PER_DEVICE)
+        _shorten(self._named, space, _KEPT_SPACES)
+        return known[1], known[2]
+
+    def _all_named(self, space: bytes, coursework: Coursework) -> list[_Named]:
+        """Of every version, not only those that are shown: packs of an older one may hold what a newer one shares."""
+        named: dict[Need, _Named] = {}
+
+        def add(ref: ContentRef | None, author: bytes | None = None) -> None:
+            if ref is not None:
+                need = Need(space, ref.stream, sealed=author is not None)
+                size = ref.size + ref.size // 32 + _PER_FILE_BYTES * ref.files + _PER_CONTENT_BYTES
+                named.setdefault(need, _Named(need, size, author))
+
+        for item in coursework.items.values():
+            for version in item.versions.values():
+                add(version.record.content)
+        for work in coursework.hand_ins.values():
+            add(work.record.content, self._replica.door.origin(work.author))
+            add(None if work.feedback is None else work.feedback.record.content)
+        return list(named.values())
+
+
+def over_quota() -> TooLarge:
+    """More than anybody asked for."""
+    return TooLarge(Code.OVER_QUOTA, "this is more than this machine may bring here: nothing asks for it")
+
+
+def _sum(named: list[_Named], most_per_author: int) -> int:
+    """The sizes together; of one author's hand-ins at most so many bytes."""
+    totals: Counter[bytes | None] = Counter()
+    for each in named:
+        totals[each.author] += each.size
+    return sum(size if author is None else min(size, most_per_author) for author, size in totals.items())
+
+
+def _shorten(kept: OrderedDict[K, V], used: K, most: int) -> None:
+    kept.move_to_end(used)
+    while len(kept) > most:
+        kept.popitem(last=False)
