@@ -47,6 +47,8 @@ NO_SUCH_SERVICE: Final = 1060
 ACCESS_DENIED: Final = 5
 WALK_FOLDERS: Final = "SeChangeNotifyPrivilege"
 _DAY_S: Final = 24 * 3600
+_SYSTEM: Final = "S-1-5-18"
+_ADMINISTRATORS: Final = "S-1-5-32-544"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +84,13 @@ def account_of(name: str) -> str:
 
 
 def rights_command(service: ServiceDefinition) -> list[str]:
-    """How DIR is given to the service's account, with all below it."""
-    return ["icacls", str(service.data_dir), "/grant", f"{account_of(service.name)}:(OI)(CI)M", "/T", "/Q"]
+    """How DIR is given, with all below it, to the service's account, the system and administrators, and to nobody else.
+
+    Folders under ProgramData are readable by every account of the PC until inheritance ends; keys lie in DIR. Groups
+    are named by their SIDs, which no language of Windows translates.
+    """
+    accounts = (f"{account_of(service.name)}:(OI)(CI)M", *(f"*{sid}:(OI)(CI)F" for sid in (_SYSTEM, _ADMINISTRATORS)))
+    return ["icacls", str(service.data_dir), "/inheritance:r", "/grant:r", *accounts, "/T", "/Q"]
 
 
 def log_file(data_dir: PureWindowsPath | Path, name: str) -> str:
