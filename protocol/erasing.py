@@ -7,6 +7,7 @@ Rules:
 - nothing is destroyed before `ERASURE_DELAY_MS` after the erasure arrived at this replica;
 - of persons and items whose erasure the kit has not signed, at most `MAX_ERASED_PER_DAY` a day, the oldest first;
 - a whole space is destroyed only if the kit signed;
+- what was ordered only by devices that were cut off since waits until somebody else orders it too;
 - what was destroyed once is destroyed again whenever it comes back, without being counted.
 """
 
@@ -22,12 +23,16 @@ from protocol.rights import erasable_names, is_erasable
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """An erasure in force: what it covers, when this replica first saw it, who signed, whether it names a space."""
+    """An erasure in force: what it covers, when this replica first saw it, who signed, whether it names a space.
+
+    `in_doubt` says that whoever ordered it has been cut off since.
+    """
 
     covers: bytes
     seen_ms: int
     by_kit: bool
     of_space: bool
+    in_doubt: bool = False
 
 
 def due(orders: Iterable[Order], done: Collection[bytes], now_ms: int, done_today: int) -> list[bytes]:
@@ -41,7 +46,7 @@ def due(orders: Iterable[Order], done: Collection[bytes], now_ms: int, done_toda
     for order in sorted(orders, key=lambda order: (order.seen_ms, order.covers)):
         if order.covers in done:
             found.append(order.covers)
-        elif now_ms - order.seen_ms < ERASURE_DELAY_MS or (order.of_space and not order.by_kit):
+        elif now_ms - order.seen_ms < ERASURE_DELAY_MS or (order.of_space and not order.by_kit) or order.in_doubt:
             continue
         elif order.by_kit:
             found.append(order.covers)

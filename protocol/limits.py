@@ -41,6 +41,9 @@ MIN_PASSPHRASE_CHARS: Final = 12
 MAX_SIGN_IN_CHARS: Final = 200
 MAX_SIGN_IN_TRIES: Final = 10
 
+# what had arrived when, at one replica
+MAX_ARRIVAL_NOTES: Final = 10_000  # of ten minutes each: two months without a pause
+
 # clocks, R6
 MAX_CLOCK_LEAD_MS: Final = 24 * 3600 * 1000
 

@@ -20,7 +20,7 @@ docs/protocol.md, "Roster".
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeVar
 
@@ -66,6 +66,8 @@ class Roster:
     held_back: frozenset[bytes]
     erased: frozenset[bytes]
     refused: frozenset[bytes] = frozenset()
+    undone: frozenset[bytes] = frozenset()
+    """Erasures that a ruling has taken back."""
     spent: frozenset[tuple[bytes, bytes]] = frozenset()
     phrases: Mapping[bytes, PhraseKey] = field(default_factory=dict)
     aliases: Mapping[bytes, bytes] = field(default_factory=dict)
@@ -105,6 +107,7 @@ def fold_roster(space: bytes, own: Sequence[Entry], above: Sequence[Entry], door
     cut = cuts.keys | ({authority.key for authority in authorities} - {authority.key for authority in living})
     accepted, refused = _ruled([*above, *own], held, door)
     held_back = frozenset(held) - accepted
+    undone = frozenset(_undone([*above, *own], held_back, door))
     roster = Roster(
         space=space,
         persons={},
@@ -113,7 +116,8 @@ def fold_roster(space: bytes, own: Sequence[Entry], above: Sequence[Entry], door
         cut=cut,
         held_back=held_back,
         refused=frozenset(refused),
-        erased=frozenset(_erased([*above, *own], held_back)),
+        erased=frozenset(_erased([*above, *own], held_back | undone)),
+        undone=undone,
         revocations=revocations,
     )
     kept = [entry for entry in own if entry.header.kind in _NAMES and not roster.hides(entry)]
@@ -228,9 +232,29 @@ def _parsed(entry: Entry, parse: Callable[[bytes], T]) -> T | None:
         return None
 
 
-def _erased(entries: Iterable[Entry], held_back: frozenset[bytes]) -> Iterable[bytes]:
+def _undone(entries: Sequence[Entry], held_back: frozenset[bytes], door: Door) -> Iterable[bytes]:
+    """The erasures that the latest ruling of at least their authors' rank refuses."""
+    ranks = {entry.id: door.rank_of(entry.header) for entry in entries if entry.header.kind == Kind.ERASE}
+    said: dict[bytes, bool] = {}
+    for entry, ruling in _rulings(entries, held_back) if ranks else ():
+        rank = door.rank_of(entry.header)
+        said |= {one: False for one in ruling.accepted if rank >= ranks.get(one, _ABOVE_ROOTS)}
+        said |= {one: True for one in ruling.refused if rank >= ranks.get(one, _ABOVE_ROOTS)}
+    return (one for one, undone in said.items() if undone)
+
+
+def _rulings(entries: Iterable[Entry], held: Container[bytes]) -> Iterable[tuple[Entry, Ruling]]:
+    """The rulings that count, oldest first."""
+    for entry in sorted(entries, key=lambda entry: (entry.header.at, entry.id)):
+        if entry.header.kind == Kind.RULING and entry.id not in held:
+            ruling = _parsed(entry, Ruling.parse)
+            if ruling is not None:
+                yield entry, ruling
+
+
+def _erased(entries: Iterable[Entry], without: frozenset[bytes]) -> Iterable[bytes]:
     for entry in entries:
-        if entry.header.kind == Kind.ERASE and entry.payload is not None and entry.id not in held_back:
+        if entry.header.kind == Kind.ERASE and entry.payload is not None and entry.id not in without:
             try:
                 yield Erasure.parse(entry.payload).covers
             except PeerFault:
@@ -338,14 +362,10 @@ def _ruled(entries: Iterable[Entry], held: Mapping[bytes, int], door: Door) -> t
     """
     acceptable = {entry.id for entry in entries if entry.id in held and is_acceptable(entry.header.kind)}
     said: dict[bytes, bool] = {}
-    for entry in sorted(entries, key=lambda entry: (entry.header.at, entry.id)) if acceptable else ():
-        if entry.header.kind != Kind.RULING or entry.id in held:
-            continue
-        ruling = _parsed(entry, Ruling.parse)
-        if ruling is not None:
-            rank = door.rank_of(entry.header)
-            said |= {one: True for one in ruling.accepted if one in acceptable and rank >= held[one]}
-            said |= {one: False for one in ruling.refused if one in acceptable and rank >= held[one]}
+    for entry, ruling in _rulings(entries, held) if held else ():
+        rank = door.rank_of(entry.header)
+        said |= {one: True for one in ruling.accepted if one in acceptable and rank >= held[one]}
+        said |= {one: False for one in ruling.refused if one in held and rank >= held[one]}
     return {one for one, yes in said.items() if yes}, {one for one, yes in said.items() if not yes}
 
 

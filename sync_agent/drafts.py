@@ -20,6 +20,7 @@ from protocol.canonical import Value, decode, encode
 from protocol.errors import BadInput, Code, LocalFailure, PeerFault, RelaisError, TooLarge
 from protocol.fields import Fields
 from protocol.limits import MAX_FILE_BYTES, MAX_FILES_PER_REVISION, MAX_SEALED_MANIFEST_BYTES, MiB
+from protocol.replica.eraser import destroyed_names
 from protocol.replica.operation import Complete, FileData, FileEnd, FileEvent, FileStart, Incoming
 from protocol.sealing import CONTENT_KEY_BYTES, SealedFile, SealReader, SealWriter
 from sync_agent.app import Agent
@@ -145,15 +146,16 @@ class Drafts:
         yield Complete()
 
     async def sweep(self) -> None:
-        """Take away the drafts of who was erased, and bytes that no mark knows."""
+        """Take away the drafts of who has been destroyed, and bytes that no mark knows.
+
+        Not of who is only hidden: that may be a thief's word, and be taken back.
+        """
         store = self._agent.replica.store
         # before the marks: what is kept from here on is not among them, and stays
         lying = set(await asyncio.to_thread(self._lying)) - _BEING_WRITTEN
         marks = await store.marks(DRAFT_MARKS)
-        erased: set[bytes] = set()
-        for space in await self._agent.spaces():
-            erased |= (await self._agent.replica.view(space)).roster.erased
-        gone = [key for key in marks if bytes.fromhex(key.removeprefix(DRAFT_MARKS).partition("/")[0]) in erased]
+        destroyed = await destroyed_names(store)
+        gone = [key for key in marks if bytes.fromhex(key.removeprefix(DRAFT_MARKS).partition("/")[0]) in destroyed]
         await store.set_marks(dict.fromkeys(gone))
         known = {kept.name for key, mark in marks.items() if key not in gone and (kept := Kept.parse(mark))}
         await asyncio.to_thread(self._remove, lying - known)

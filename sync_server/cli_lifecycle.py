@@ -69,9 +69,13 @@ def _add_who_is_cut_off(program: Program, run: Run) -> None:
         device: DeviceId,
         *,
         dry_run: Annotated[bool, Option(help="Only say what it holds.")] = False,
+        since: Annotated[
+            str | None,
+            Option(help="When it was last in good hands (2026-11-20T14:30, or 36h ago): what it said since waits."),
+        ] = None,
     ) -> JSON:
-        """A device was lost or stolen: say what it held, and cut it off."""
-        return await run(call, "lost", {"device": device, "dry_run": dry_run})
+        """A device was lost or stolen: say what it held, and cut it off; with `--since`, what it said since, too."""
+        return await run(call, "lost", {"device": device, "dry_run": dry_run, "since": since})
 
     @program.command("waiting")
     async def waiting(
@@ -141,6 +145,18 @@ def _add_names_and_ends(program: Program, run: Run) -> None:
         if kit is not None:
             params = _with_kit(params, call, kit, passphrase_file)
         return await run(call, "erase", params)
+
+    @program.command("erasures")
+    async def erasures(call: Call) -> JSON:
+        """What is to be forgotten: hidden so far, destroyed here, or waiting since who asked for it was cut off."""
+        return await run(call, "erasures", {})
+
+    @program.command("unerase", said="shown again wherever this arrives")
+    async def unerase(
+        call: Call, covers: Annotated[str, Argument(metavar="ID", help="What `erasures` says is covered.")]
+    ) -> JSON:
+        """Take an erasure back, before it is destroyed: within a week, or while it waits."""
+        return await run(call, "unerase", {"covers": covers})
 
     @program.command("export-person")
     async def export_person(

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from protocol.clock import rfc3339
-from protocol.entry import Kind
-from protocol.errors import Code
+from protocol.entry import Entry, Kind
+from protocol.errors import BadInput, Code
 from protocol.identity import AgreementKey, SigningKey
 from protocol.kit import Kit
 from protocol.limits import MAX_ERASED_PER_DAY
@@ -19,8 +19,8 @@ from protocol.replica import parameters as given
 from protocol.replica.abbreviations import whole
 from protocol.replica.access.export import export_person
 from protocol.replica.office import grants
-from protocol.replica.office.erasures import erase_persons
-from protocol.replica.office.names import device_id, entry_id, person_id
+from protocol.replica.office.erasures import erase_persons, take_back
+from protocol.replica.office.names import device_id, entry_id, moment_ms, person_id
 from protocol.replica.office.people import rename_person
 from protocol.replica.office.spaces import rename_space, space_named
 from protocol.replica.operation import JSON, Outgoing, Params
@@ -29,6 +29,7 @@ from sync_server.command import Command
 from sync_server.handlers.as_root import check_kit
 from sync_server.handlers.audit import trail
 from sync_server.handlers.closing import close_space
+from sync_server.handlers.erasures import list_erasures
 from sync_server.handlers.losses import lost
 from sync_server.handlers.rewrapping import rewrap
 from sync_server.handlers.rotation import rotate_root, rotate_server
@@ -51,7 +52,7 @@ async def _waiting(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
         {
             "id": each.entry.id.hex(),
             "space": each.entry.header.space.hex(),
-            "kind": Kind(each.entry.header.kind).name.lower().replace("_", "-"),
+            "kind": _kind(each.entry),
             "device": each.entry.header.author.hex(),
             "person": None if each.entry.header.subject is None else each.entry.header.subject.hex(),
             "name": each.name,
@@ -60,6 +61,10 @@ async def _waiting(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
         }
         for each in await list_waiting(server, refused=params.get("refused") is True)
     ]
+
+
+def _kind(entry: Entry) -> str:
+    return Kind(entry.header.kind).name.lower().replace("_", "-")
 
 
 async def _accept(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
@@ -114,7 +119,9 @@ async def _space_close(server: Server, params: Params, outgoing: Outgoing) -> JS
 
 async def _lost(server: Server, params: Params, outgoing: Outgoing) -> JSON:
     cut = params.get("dry_run") is not True
-    loss = await lost(server, device_id(given.text(params, "device")), cut=cut)
+    text = given.text_or_none(params, "since")
+    since_ms = None if text is None else moment_ms(text, server.now_ms())
+    loss = await lost(server, device_id(given.text(params, "device")), cut=cut, since_ms=since_ms)
     if loss.teaches and cut:
         await outgoing.progress(
             "what is handed in from now on is sealed to new keys, which the teacher's other devices make"
@@ -136,6 +143,16 @@ async def _lost(server: Server, params: Params, outgoing: Outgoing) -> JSON:
                 "hand_ins_readable": each.opened,
             }
             for each in loss.spaces
+        ],
+        "said": [
+            {
+                "id": each.entry.id.hex(),
+                "kind": _kind(each.entry),
+                "at": rfc3339(each.entry.timestamp_ms),
+                "about": each.about,
+                "counts": each.counts,
+            }
+            for each in loss.said
         ],
     }
 
@@ -210,6 +227,25 @@ async def _erase(server: Server, params: Params, outgoing: Outgoing) -> JSON:
     return {}
 
 
+async def _erasures(server: Server, _params: Params, _outgoing: Outgoing) -> JSON:
+    rows: list[JSON] = []
+    for each in await list_erasures(server):
+        state = "destroyed" if each.destroyed else "waiting" if each.in_doubt else "hidden"
+        by = each.entry.header.author.hex()
+        rows.append({"covers": each.covers.hex(), "state": state, "by": by, "at": rfc3339(each.entry.timestamp_ms)})
+    return rows
+
+
+async def _unerase(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
+    text = given.text(params, "covers")
+    known = {each.covers for each in await list_erasures(server)}
+    full = whole(text, known, Code.UNKNOWN_PERSON, "erasure")
+    covers = next((one for one in known if one.hex() == full), None)
+    if covers is None:
+        raise BadInput(Code.UNKNOWN_PERSON, f"nothing that “{text}” names is erased; `erasures` shows what is")
+    return {"covers": covers.hex(), "taken_back": await take_back(server, covers)}
+
+
 COMMANDS: Final[Mapping[str, Command]] = {
     "revoke": _revoke,
     "confirm": _confirm,
@@ -226,5 +262,7 @@ COMMANDS: Final[Mapping[str, Command]] = {
     "rotate root": _rotate_root,
     "audit": _audit,
     "erase": _erase,
+    "erasures": _erasures,
+    "unerase": _unerase,
     "export-person": _export_person,
 }

@@ -24,6 +24,7 @@ from typing import Final
 from protocol.deflate_parameters import profile
 from protocol.errors import LocalFailure, RelaisError
 from protocol.limits import MAX_ASKING_PER_ADDRESS, MAX_CONNECTIONS
+from protocol.replica.arrivals import NOTE_INTERVAL_S, note_arrivals
 from protocol.replica.background import background
 from protocol.replica.console import installed_version
 from protocol.replica.control import serve_control
@@ -50,6 +51,7 @@ from sync_server.config import RunConfig, Tls, check_kit
 from sync_server.contacts import FLUSH_INTERVAL_S
 from sync_server.data_folder import check_initialised
 from sync_server.handlers.backups import tell_devices
+from sync_server.handlers.erasures import confirm_destroyed
 from sync_server.handlers.figures import store_families
 from sync_server.handlers.survey import Survey
 from sync_server.handlers.upkeep import readiness
@@ -204,6 +206,7 @@ class Service:
         yield "noting who called", self._flush_contacts
         yield "keys of spaces and stays", self._tend_space_keys
         yield "destroying what has been erased", self._destroy_erased
+        yield "noting what has come when", self._note_arrivals
         yield "preparing first syncs", self._prepare
         yield "giving memory back", giving_back
 
@@ -247,6 +250,16 @@ class Service:
                     self._stop.watch(failure)
             await asyncio.sleep(SPACE_KEYS_INTERVAL_S)
 
+    async def _note_arrivals(self) -> None:
+        """So that `lost --since` can tell what a thief has brought."""
+        while True:
+            try:
+                await note_arrivals(self._server.store, self._server.now_ms())
+            except LocalFailure as failure:
+                _log.error("what has come when cannot be noted: %s", failure)
+                self._stop.watch(failure)
+            await asyncio.sleep(NOTE_INTERVAL_S)
+
     async def _destroy_erased(self) -> None:
         """What erasures cover goes when it is due."""
         eraser = Eraser(self._server.replica, self._server.holdings)
@@ -254,6 +267,8 @@ class Service:
             try:
                 if (destroyed := await eraser.sweep(self._server.now_ms())).entries:
                     _log.info("%d erased entries have been destroyed", len(destroyed.entries))
+                if confirmed := await confirm_destroyed(self._server):
+                    _log.info("%d erasures of devices that were cut off since are the server's word now", confirmed)
             except LocalFailure as failure:
                 _log.error("what has been erased cannot be destroyed: %s", failure)
                 self._stop.watch(failure)

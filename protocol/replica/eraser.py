@@ -1,7 +1,8 @@
 """Destroying what erasures cover, once it is due (docs/protocol.md, "Erasure"; the rules are `protocol.erasing`).
 
 Rules:
-- an erasure counts while the fold of the space in which it lies does not hold it back;
+- an erasure counts while the fold of the space in which it lies does not hold it back, and no ruling takes it back;
+- while its author is cut off there, it hides and destroys nothing: somebody else must say it too;
 - it reaches its space and all below: one in the territory's reaches every class;
 - payload and salt go, the header stays: the set, its fingerprint and its signatures are what they were;
 - when an erasure was first seen, and what was destroyed when, are marks of this replica, and no part of any set;
@@ -21,6 +22,7 @@ from protocol.entry import PERSON_BYTES, Entry, Kind
 from protocol.erasing import Order, due, is_destroyed_by
 from protocol.errors import LocalFailure, PeerFault
 from protocol.replica.holdings import Holdings
+from protocol.replica.interfaces import EntryStore
 from protocol.replica.replica import Replica
 from protocol.structure import Erasure
 from protocol.work import ContentRef, Feedback, HandIn, Revision
@@ -73,14 +75,15 @@ class Eraser:
         return Destroyed(len(fresh), tuple(destroyed))
 
     async def _in_force(self) -> dict[bytes, list[Entry]]:
-        """The erasures that no fold holds back, by what they cover."""
+        """The erasures that no fold holds back and nobody has taken back, by what they cover."""
         found: defaultdict[bytes, list[Entry]] = defaultdict(list)
         for entry in await self._store.scan_kinds([Kind.ERASE]):
             try:
                 covers = Erasure.parse(entry.payload or b"").covers
             except PeerFault:
                 continue
-            if entry.id not in (await self._replica.view(entry.header.space)).roster.held_back:
+            roster = (await self._replica.view(entry.header.space)).roster
+            if entry.id not in roster.held_back and entry.id not in roster.undone:
                 found[covers].append(entry)
         return found
 
@@ -99,6 +102,7 @@ class Eraser:
                 seen_ms=min(seen[entry.id] for entry in entries),
                 by_kit=any(entry.header.grant is None for entry in entries),
                 of_space=len(covers) != PERSON_BYTES and covers in spaces,
+                in_doubt=all([await is_in_doubt(self._replica, entry) for entry in entries]),
             )
             for covers, entries in erasures.items()
         }
@@ -141,6 +145,18 @@ class Eraser:
                 with contextlib.suppress(LocalFailure):
                     found.update(file.stream for file in await self._holdings.manifest(content.stream))
         return found
+
+
+async def is_in_doubt(replica: Replica, erasure: Entry) -> bool:
+    """Whether who said an erasure has been cut off since: a thief may have said it. The kit's word is in no doubt."""
+    if erasure.header.grant is None:
+        return False
+    return erasure.header.author in (await replica.view(erasure.header.space)).roster.cut
+
+
+async def destroyed_names(store: EntryStore) -> set[bytes]:
+    """Whom and what this replica has destroyed by now."""
+    return {bytes.fromhex(key.removeprefix(DONE_MARKS)) for key in await store.marks(DONE_MARKS)}
 
 
 def _contents(entries: Iterable[Entry]) -> Iterable[tuple[int, ContentRef]]:

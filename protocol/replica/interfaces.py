@@ -170,6 +170,17 @@ class EntryStore(Protocol):
         """The entries of one author in one space, in order of arrival."""
         ...
 
+    async def latest(self) -> tuple[int, bytes] | None:
+        """The last arrival over all spaces: its number, which only grows, and its id; None if there is none."""
+        ...
+
+    async def authored_by_then(self, author: bytes, latest: tuple[int, bytes]) -> set[bytes]:
+        """The ids of an author's entries that had arrived when that was what `latest` said.
+
+        None of them, if the store has been made anew since: it does not know any more.
+        """
+        ...
+
     async def times(self, space: bytes) -> list[tuple[int, bytes]]:
         """(timestamp in ms, id) of every entry of the space, in no promised order: what reconciliation works on."""
         ...

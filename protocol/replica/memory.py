@@ -99,6 +99,15 @@ class MemoryStore:
     async def authored(self, space: bytes, author: bytes) -> list[Entry]:
         return [stored.entry for stored in self._after(space, 0) if stored.entry.header.author == author]
 
+    async def latest(self) -> tuple[int, bytes] | None:
+        return (len(self._entries), next(reversed(self._entries))) if self._entries else None
+
+    async def authored_by_then(self, author: bytes, latest: tuple[int, bytes]) -> set[bytes]:
+        until = list(self._entries.values())[: latest[0]]
+        if not until or until[-1].id != latest[1]:
+            return set()
+        return {entry.id for entry in until if entry.header.author == author}
+
     async def times(self, space: bytes) -> list[tuple[int, bytes]]:
         return [(stored.entry.timestamp_ms, stored.entry.id) for stored in self._after(space, 0)]
 

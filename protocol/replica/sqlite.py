@@ -104,6 +104,16 @@ class SqliteStore:
                   AND space = (SELECT number FROM space WHERE id = ?) ORDER BY seq"""  # noqa: S608
         return await self.database.run(_entries(sql, (author, space)))
 
+    async def latest(self) -> tuple[int, bytes] | None:
+        sql = "SELECT seq, id FROM entry ORDER BY seq DESC LIMIT 1"
+        return await self.database.run(lambda connection: connection.execute(sql).fetchone())
+
+    async def authored_by_then(self, author: bytes, latest: tuple[int, bytes]) -> set[bytes]:
+        sql = """SELECT id FROM entry WHERE author = (SELECT number FROM author WHERE key = ?1) AND seq <= ?2
+                 AND EXISTS (SELECT 1 FROM entry WHERE seq = ?2 AND id = ?3)"""
+        found = await self.database.run(lambda connection: connection.execute(sql, (author, *latest)).fetchall())
+        return {row[0] for row in found}
+
     async def times(self, space: bytes) -> list[tuple[int, bytes]]:
         sql = "SELECT at_ms, id FROM entry WHERE space = (SELECT number FROM space WHERE id = ?) ORDER BY at_ms, id"
         return await self.database.run(lambda connection: connection.execute(sql, (space,)).fetchall())

@@ -1,8 +1,8 @@
 """The folds of a replica's spaces, kept while what they were made from stands (R4; docs/protocol.md, "Roster").
 
 Rules:
-- a fold reads the whole set of its own space; of the spaces above it only what it heeds: grants and erasures, and all
-  of them as soon as a revocation has to be weighed;
+- a fold reads the whole set of its own space; of the spaces above it only what it heeds: grants, erasures and rulings,
+  and all of them as soon as a revocation has to be weighed;
 - so a new school in the territory, or a name in the staff's list, makes no class be folded again;
 - what lies above is read once; afterwards only what has come since;
 - how many folds are kept is bounded by the entries that went into them; the least used go first.
@@ -27,8 +27,9 @@ KEPT_ENTRIES: Final = 50_000
 
 _EMPTY_WEIGHT: Final = 8
 _HEEDED_ABOVE: Final = frozenset(
-    {Kind.CERTIFICATE, Kind.GRANT, Kind.SUCCESSOR, Kind.REVOKE, Kind.ROOT_ROTATION, Kind.ERASE}
+    {Kind.CERTIFICATE, Kind.GRANT, Kind.SUCCESSOR, Kind.REVOKE, Kind.ROOT_ROTATION, Kind.ERASE, Kind.RULING}
 )
+_ALONE: Final = frozenset({Kind.ERASE, Kind.RULING})
 _CUTTING: Final = frozenset({Kind.REVOKE, Kind.ROOT_ROTATION})
 
 
@@ -67,7 +68,7 @@ class _Above:
         self.count += len(entries)
         self.heeded += sum(entry.header.kind in _HEEDED_ABOVE for entry in entries)
         self.revokes = self.revokes or any(entry.header.kind in _CUTTING for entry in entries)
-        self.erasures += [entry for entry in entries if entry.header.kind == Kind.ERASE]
+        self.erasures += [entry for entry in entries if entry.header.kind in _ALONE]
 
 
 class Views:

@@ -16,6 +16,7 @@ from protocol.structure import PersonKey
 from sync_server.app import Server
 from sync_server.handlers.devices import Device
 from sync_server.handlers.members import list_devices
+from sync_server.handlers.words_of_office import Said, words_of_office
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,7 @@ class Loss:
     device: Device
     person: str | None
     spaces: tuple[HeldSpace, ...]
+    said: tuple[Said, ...]
 
     @property
     def teaches(self) -> bool:
@@ -48,8 +50,11 @@ class Loss:
         return self.device.role in {Role.TEACHER, Role.HEAD}
 
 
-async def lost(server: Server, device: bytes, *, cut: bool) -> Loss:
-    """What the device held; with `cut` it is revoked as well. Raises `BadInput(UNKNOWN_DEVICE)`."""
+async def lost(server: Server, device: bytes, *, cut: bool, since_ms: int | None = None) -> Loss:
+    """What the device held, and what it has said that others are bound by; with `cut` it is revoked as well.
+
+    With `since_ms`, what it has brought since then counts no more either. Raises `BadInput(UNKNOWN_DEVICE)`.
+    """
     grants = [grant for grant in server.replica.door.authorities_of(device) if grant.role in DEVICES]
     if not grants:
         raise BadInput(Code.UNKNOWN_DEVICE, f"there is no device {device.hex()}; `devices` shows those that there are")
@@ -76,8 +81,8 @@ async def lost(server: Server, device: bytes, *, cut: bool) -> Loss:
             )
         )
     if cut:
-        await revoke_device(server, device)
-    return Loss(known, next(iter(names), None), tuple(spaces))
+        await revoke_device(server, device, since_ms=since_ms)
+    return Loss(known, next(iter(names), None), tuple(spaces), await words_of_office(server, device))
 
 
 async def _keys_held(server: Server, space: bytes, device: bytes, agreements: set[bytes], roster: Roster) -> set[bytes]:

@@ -3,22 +3,26 @@
 Rules:
 - nothing is dropped: what was refused stays in the set, and may be accepted later;
 - a hand-in is ruled on together with its wraps, which nobody could judge alone;
-- rights and keys are never accepted: who was cut off comes back by a grant.
+- what lets in, cuts off, forgets or names is accepted by being said again, by the server: only its own word gives
+  rights;
+- keys are never accepted: who was cut off comes back by a grant.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from protocol.entry import Entry, Kind
 from protocol.errors import BadInput, Code, PeerFault
 from protocol.limits import MAX_RULED_ENTRIES
 from protocol.replica.replica import Draft
-from protocol.roster import is_acceptable
+from protocol.roster import Roster, is_acceptable
 from protocol.structure import Ruling
 from protocol.work import Revision
 from sync_server.app import Server
+from sync_server.handlers.words_of_office import about
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +49,7 @@ async def list_waiting(server: Server, *, refused: bool = False) -> list[Waiting
             subject, target = entry.header.subject, entry.header.target
             person = None if subject is None else view.roster.persons.get(subject)
             item = None if target is None else view.coursework.items.get(target)
-            title = item.shown.record.title if item is not None else _title(entry)
+            title = item.shown.record.title if item is not None else _title(entry) or about(entry)
             found.append(Waiting(entry, None if person is None else person.name, title, refused))
     return sorted(found, key=lambda waiting: (waiting.entry.header.at, waiting.entry.id))
 
@@ -66,9 +70,14 @@ async def rule(server: Server, named: Sequence[bytes], *, accept: bool) -> int:
         left -= {entry.id for entry in chosen} | {entry.header.author for entry in chosen}
         ids = [entry.id for entry in _with_wraps(chosen, entries)]
         ruled += sum(entry.header.kind != Kind.WRAP for entry in chosen)
+        again = [entry for entry in chosen if entry.header.kind in _SAID_AGAIN] if accept else []
+        view = await server.replica.view(space)
+        drafts += [_said_again(server, entry, view.roster) for entry in again]
+        taken = {entry.id for entry in again}
         for start in range(0, len(ids), MAX_RULED_ENTRIES):
-            part = tuple(ids[start : start + MAX_RULED_ENTRIES])
-            ruling = Ruling(part, ()) if accept else Ruling((), part)
+            part = ids[start : start + MAX_RULED_ENTRIES]
+            counting = tuple(one for one in part if accept and one not in taken)
+            ruling = Ruling(counting, tuple(one for one in part if one not in counting))
             drafts.append(Draft(space, Kind.RULING, server.grant, ruling.encode()))
     if left:
         raise BadInput(Code.UNKNOWN_HAND_IN, f"nothing of {min(left).hex()} waits; `waiting` shows what does")
@@ -77,17 +86,44 @@ async def rule(server: Server, named: Sequence[bytes], *, accept: bool) -> int:
     return ruled
 
 
+_SAID_AGAIN: Final = frozenset(
+    {Kind.GRANT, Kind.INVITE, Kind.REVOKE, Kind.ERASE, Kind.PERSON, Kind.SPACE_CHANGE, Kind.RULING}
+)
+
+
 async def _held(server: Server) -> dict[bytes, list[Entry]]:
     """What is held back and could be accepted, by space."""
     found = {}
     for space in server.replica.door.spaces():
-        held = (await server.replica.view(space)).roster.held_back
-        if held:
-            entries = (await server.store.get(list(held))).values()
-            own = [entry for entry in entries if entry.header.space == space and is_acceptable(entry.header.kind)]
+        roster = (await server.replica.view(space)).roster
+        if roster.held_back:
+            entries = (await server.store.get(list(roster.held_back))).values()
+            own = [entry for entry in entries if entry.header.space == space and _may_be_accepted(entry, roster)]
             if own:
                 found[space] = own
     return found
+
+
+def _may_be_accepted(entry: Entry, roster: Roster) -> bool:
+    """Work, and what a device that was cut off has said of rights and names; not the rights that it had itself."""
+    if is_acceptable(entry.header.kind):
+        return True
+    return entry.header.kind in _SAID_AGAIN and entry.header.author in roster.revocations.values()
+
+
+def _said_again(server: Server, entry: Entry, roster: Roster) -> Draft:
+    """The same in the server's own name; of somebody who is listed, in the place of what the list shows."""
+    header = entry.header
+    listed = None if header.subject is None else roster.persons.get(header.subject)
+    return Draft(
+        header.space,
+        Kind(header.kind),
+        server.grant,
+        entry.payload or b"",
+        subject=header.subject,
+        target=header.target,
+        parents=() if listed is None else (listed.entry,),
+    )
 
 
 def _with_wraps(chosen: Collection[Entry], all_held: Iterable[Entry]) -> list[Entry]:

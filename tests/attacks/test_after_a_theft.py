@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -12,15 +14,18 @@ from protocol.entry import Kind
 from protocol.errors import Refused
 from protocol.identity import territory_id
 from protocol.invitation import Invitation
+from protocol.replica.arrivals import note_arrivals
+from protocol.replica.eraser import Eraser
+from protocol.replica.interfaces import EntryStore
 from protocol.replica.memory import MemoryPacks, MemoryStore
 from protocol.replica.replica import Draft, Replica
 from protocol.roles import Role
-from protocol.structure import Invite, Revocation, Successor
+from protocol.structure import Erasure, Grant, Invite, Revocation, Successor
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.history import NOW_MS, World, Writer
 from tests.harness.office_devices import Town, town
-from tests.harness.territory import DAY_MS
+from tests.harness.territory import DAY_MS, new_device
 
 
 @pytest.fixture
@@ -78,14 +83,7 @@ async def test_codes_of_a_device_that_was_cut_off_let_nobody_in(tmp_path: Path) 
         agent, server = head.agent, here.office.server
         code = Invitation.create(territory_id(server.replica.door.root_now), os.urandom(10))
         forever = Invite(code.secret_hash, Role.MACHINE, (here.space,), None, 10_000, 2**62)
-        grant = max(await agent.replica.authorities(agent.device), key=lambda each: each.rank).grant
-        await agent.replica.write(
-            [Draft(school, Kind.INVITE, grant, forever.encode())],
-            author=agent.keys.signing,
-            now_ms=here.office.clock(),
-            entropy=os.urandom,
-        )
-        await here.sync(head)
+        await say(here, head, Draft(school, Kind.INVITE, None, forever.encode()))
         await here.office.do("lost", device=agent.device.hex())
         here.office.clock.advance(200 * DAY_MS)
         with pytest.raises(Refused):
@@ -97,3 +95,69 @@ async def head_of(here: Town) -> tuple[bytes, Device]:
     school = here.office.server.replica.door.parent(here.space)
     assert school is not None
     return school, await here.device("head", None, school.hex())
+
+
+async def _whatever_was_brought(store: EntryStore, authors: Iterable[bytes], _when_ms: int) -> set[bytes]:
+    latest = await store.latest()
+    assert latest is not None
+    return {one for author in authors for one in await store.authored_by_then(author, latest)}
+
+
+@attack("a device is lost", off={"protocol.replica.office.grants.authored_by": _whatever_was_brought})
+async def test_what_a_thief_did_with_a_head_teachers_laptop_counts_no_more_than_the_thief(tmp_path: Path) -> None:
+    async with town(tmp_path) as here:
+        server, clock = here.office.server, here.office.clock
+        petit = await here.office.add_person("Mme Petit", "teacher")
+        lea = await here.office.add_person("Léa", "pupil")
+        school, head = await head_of(here)
+        machine, spy = await here.device("machine"), new_device(Random(3).randbytes)
+        await note_arrivals(server.store, clock())
+        clock.advance(DAY_MS)
+        given = Grant(
+            spy.signing.public, spy.agreement.public, spy.tls.fingerprint, Role.TEACHER, bytes.fromhex(petit), None
+        )
+        await say(
+            here,
+            head,
+            Draft(school, Kind.ERASE, None, Erasure(bytes.fromhex(lea)).encode()),
+            Draft(school, Kind.ERASE, None, Erasure(here.space).encode()),
+            Draft(school, Kind.REVOKE, None, Revocation(machine.agent.device, ()).encode()),
+            Draft(here.space, Kind.GRANT, None, given.encode()),
+        )
+        await note_arrivals(server.store, clock())
+        assert here.space in await server.replica.readable(spy.signing.public)
+        loss = await here.office.do("lost", device=head.agent.device.hex(), since="12h")
+        assert {row["kind"] for row in loss["said"]} == {"erase", "revoke", "grant"}
+        assert not any(row["counts"] for row in loss["said"])
+        assert bytes.fromhex(lea) in (await server.replica.view(here.space)).roster.persons
+        assert here.space not in await server.replica.readable(spy.signing.public)
+        await here.sync(machine)
+
+
+async def _in_no_doubt(*_: object) -> bool:
+    return False
+
+
+@attack("a device is lost", off={"protocol.replica.eraser.is_in_doubt": _in_no_doubt})
+async def test_what_a_thief_ordered_to_be_forgotten_is_destroyed_nowhere(tmp_path: Path) -> None:
+    async with town(tmp_path) as here:
+        server, clock = here.office.server, here.office.clock
+        lea = await here.office.add_person("Léa", "pupil")
+        school, head = await head_of(here)
+        await say(here, head, Draft(school, Kind.ERASE, None, Erasure(bytes.fromhex(lea)).encode()))
+        eraser = Eraser(server.replica, server.holdings)
+        await eraser.sweep(clock())
+        await here.office.do("lost", device=head.agent.device.hex())
+        clock.advance(30 * DAY_MS)
+        await eraser.sweep(clock())
+        await here.office.do("unerase", covers=lea)
+        assert bytes.fromhex(lea) in (await server.replica.view(here.space)).roster.persons
+
+
+async def say(here: Town, device: Device, *drafts: Draft) -> None:
+    """Have a device say something under the best of its rights, and bring it to the server."""
+    replica = device.agent.replica
+    grant = max(await replica.authorities(device.agent.device), key=lambda each: each.rank).grant
+    said = [replace(draft, grant=grant) for draft in drafts]
+    await replica.write(said, author=device.agent.keys.signing, now_ms=here.office.clock(), entropy=os.urandom)
+    await here.sync(device)

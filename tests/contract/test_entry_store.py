@@ -55,6 +55,22 @@ async def test_arrival_numbers_count_from_one_in_each_space(store: EntryStore, m
     assert await store.spaces() == {SPACE: 3, OTHER_SPACE: 1}
 
 
+async def test_what_an_author_had_brought_by_then_is_known_unless_the_order_is_another(
+    store: EntryStore, make: EntryMaker
+) -> None:
+    assert await store.latest() is None
+    early, elsewhere = make.entry(), make.entry(OTHER_SPACE)
+    await store.append([early, elsewhere])
+    then = await store.latest()
+    assert then is not None
+    assert then[1] == elsewhere.id
+    author = early.header.author
+    await store.append([make.entry()])
+    assert await store.authored_by_then(author, then) == {early.id, elsewhere.id}
+    assert await store.authored_by_then(bytes(32), then) == set()
+    assert await store.authored_by_then(author, (then[0], early.id)) == set()
+
+
 async def test_an_entry_that_is_present_is_passed_over_and_keeps_its_number(
     store: EntryStore, make: EntryMaker
 ) -> None:

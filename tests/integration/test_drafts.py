@@ -20,6 +20,7 @@ from tests.harness.classroom import Given, classroom
 from tests.harness.commands import Desk
 from tests.harness.portal import portal
 from tests.harness.sign_in import PICTURES, SignedClass, sign_in, signed_class
+from tests.harness.territory import DAY_MS
 
 BEGUN = {"a.txt": b"", "recit.odt": b"Il etait une fois " * 9_000}
 
@@ -119,6 +120,9 @@ async def test_an_erased_pupils_draft_and_bytes_that_nobody_knows_go(school: Sig
     await territory.say(territory.id, Kind.ERASE, Erasure(school.lea).encode())
     await school.pc.session.sync()
     await destroy_erased(school.pc.agent)
+    assert len(await school.pc.agent.replica.store.marks(DRAFT_MARKS)) == 2  # so far it may be taken back
+    territory.clock.advance(8 * DAY_MS)
+    await destroy_erased(school.pc.agent)
     assert list(await school.pc.agent.replica.store.marks(DRAFT_MARKS)) == [
         f"{DRAFT_MARKS}{school.tom.hex()}/{item.hex()}"
     ]
@@ -127,13 +131,12 @@ async def test_an_erased_pupils_draft_and_bytes_that_nobody_knows_go(school: Sig
 
 async def test_what_is_kept_while_bytes_are_swept_stays(school: SignedClass, monkeypatch: pytest.MonkeyPatch) -> None:
     item, drafts = await assignment(school), Drafts(school.pc.agent)
-    spaces = school.pc.agent.spaces
 
-    async def meanwhile() -> list[bytes]:
+    async def meanwhile(_store: object) -> set[bytes]:
         await drafts.keep(school.lea, item, sizes(BEGUN), Given(BEGUN))
-        return list(await spaces())
+        return set()
 
-    monkeypatch.setattr(school.pc.agent, "spaces", meanwhile)
+    monkeypatch.setattr("sync_agent.drafts.destroyed_names", meanwhile)
     await drafts.sweep()
     kept = await drafts.find(school.lea, item)
     assert kept is not None

@@ -3,7 +3,8 @@
 The server's lies in the territory's space, a head teacher's in the school's, which is as far as her pupils go.
 
 Everywhere it arrives, the folds pass over all that is about the person at once; each replica destroys it a week later
-(`protocol.erasing`). The entry names a pseudonymous id and nothing else.
+(`protocol.erasing`). The entry names a pseudonymous id and nothing else. Within that week it can be taken back, by a
+ruling that refuses it.
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 
-from protocol.entry import Kind
+from protocol.entry import Entry, Kind
 from protocol.errors import BadInput, Code, PeerFault
 from protocol.kit import Kit
+from protocol.replica.eraser import is_in_doubt
 from protocol.replica.office.bureau import Office
 from protocol.replica.replica import Draft, Replica
-from protocol.structure import Erasure
+from protocol.structure import Erasure, Ruling
 
 
 async def erase_persons(office: Office, persons: Sequence[bytes], kit: Kit | None = None) -> int:
@@ -54,12 +56,38 @@ async def doubles_of(replica: Replica, person: bytes) -> set[bytes]:
 
 async def _said(replica: Replica, home: bytes, *, by_kit: bool) -> set[bytes]:
     """Who is erased here already; by the kit's own word, if that is asked for."""
-    roster = (await replica.view(home)).roster
-    if not by_kit:
-        return set(roster.erased)
     found = set()
-    for entry in await replica.store.scan_kinds([Kind.ERASE]):
-        if entry.header.space == home and entry.header.grant is None and entry.id not in roster.held_back:
-            with contextlib.suppress(PeerFault):
-                found.add(Erasure.parse(entry.payload or b"").covers)
+    for entry, covers in await in_force(replica):
+        at_home = entry.header.space in replica.door.lineage(home)
+        if at_home and (entry.header.grant is None if by_kit else not await is_in_doubt(replica, entry)):
+            found.add(covers)
     return found
+
+
+async def in_force(replica: Replica) -> list[tuple[Entry, bytes]]:
+    """Every erasure that nothing holds back or has taken back, with what it covers, in order of arrival."""
+    found = []
+    for entry in await replica.store.scan_kinds([Kind.ERASE]):
+        roster = (await replica.view(entry.header.space)).roster
+        if entry.id not in roster.held_back and entry.id not in roster.undone:
+            with contextlib.suppress(PeerFault):
+                found.append((entry, Erasure.parse(entry.payload or b"").covers))
+    return found
+
+
+async def take_back(office: Office, covers: bytes) -> int:
+    """Have somebody or something shown again that was erased; how many erasures that takes back.
+
+    What has been destroyed stays so. Raises `BadInput(UNKNOWN_PERSON)` if nothing that this office may take back covers
+    it: the kit's own word stands.
+    """
+    replica = office.replica
+    drafts = [
+        Draft(entry.header.space, Kind.RULING, None, Ruling((), (entry.id,)).encode())
+        for entry, covered in await in_force(replica)
+        if covered == covers and replica.door.rank_of(entry.header) <= office.rank
+    ]
+    if not drafts:
+        raise BadInput(Code.UNKNOWN_PERSON, f"no erasure of {covers.hex()} can be taken back; `erasures` shows them")
+    await office.say(drafts)
+    return len(drafts)

@@ -21,8 +21,9 @@ from dataclasses import replace
 from protocol.entry import Kind
 from protocol.errors import BadInput, Code
 from protocol.limits import MAX_PARENTS
+from protocol.replica.arrivals import authored_by
 from protocol.replica.office.bureau import Office
-from protocol.replica.office.heads import heads_of
+from protocol.replica.office.heads import heads_by_then, heads_of
 from protocol.replica.office.people import list_draft, listings
 from protocol.replica.replica import Draft
 from protocol.rights import DEVICES, Authority
@@ -113,13 +114,16 @@ async def retire_person(office: Office, person: bytes) -> None:
     await ungrant_person(office, person, list(dict.fromkeys([*listed, *granted])))
 
 
-async def revoke_device(office: Office, device: bytes, governs: Callable[[bytes], bool] = lambda _: True) -> None:
+async def revoke_device(
+    office: Office, device: bytes, governs: Callable[[bytes], bool] = lambda _: True, *, since_ms: int | None = None
+) -> None:
     """Cut a device off wherever it was granted anything that this office `governs`.
 
-    Raises `BadInput(UNKNOWN_DEVICE)`.
+    With `since_ms`, of what it brought only that counts which was here by then; said of a device that was cut off
+    before, this takes back what it had brought since. Raises `BadInput(UNKNOWN_DEVICE)`.
     """
     spaces = dict.fromkeys(grant.space for grant in _grants_of(office, device) if governs(grant.space))
-    await _write(office, await _cut_drafts(office, device, list(spaces)))
+    await _write(office, await _cut_drafts(office, device, list(spaces), since_ms))
 
 
 async def confirm_clone(office: Office, device: bytes, *, restore: bool = False) -> None:
@@ -228,14 +232,22 @@ async def _overcoming(office: Office, grant: Draft, revocations: Sequence[bytes]
     return replace(grant, parents=tuple(names))
 
 
-async def _cut_drafts(office: Office, device: bytes, spaces: Collection[bytes]) -> list[Draft]:
+async def _cut_drafts(
+    office: Office, device: bytes, spaces: Collection[bytes], since_ms: int | None = None
+) -> list[Draft]:
     drafts = []
     replica = office.replica
     successors = successors_of(device, replica.door.authorities())
+    line = [device, *successors]
+    known = None if since_ms is None else await authored_by(replica.store, line, since_ms)
     for space in spaces:
-        if device in (await replica.view(space)).roster.cut:
+        below = _below(office, space)
+        if known is not None:
+            heads = await heads_by_then(line, below, known, replica.store)
+        elif device in (await replica.view(space)).roster.cut:
             continue
-        heads = await heads_of(device, _below(office, space), replica.tips, replica.store, successors)
+        else:
+            heads = await heads_of(device, below, replica.tips, replica.store, successors)
         drafts.append(Draft(space, Kind.REVOKE, None, Revocation(device, tuple(heads)).encode()))
     return drafts
 

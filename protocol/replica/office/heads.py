@@ -6,7 +6,7 @@ that it has more heads than there is room for: it must be cut off all the same.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from itertools import chain, islice, zip_longest
 
 from protocol.ancestry import ancestors
@@ -31,3 +31,16 @@ async def heads_of(
             heads.sort(key=lambda head: len(ancestors([head], written)), reverse=True)
     by_weight = chain.from_iterable(zip_longest(*found.values()))
     return list(islice((head for head in by_weight if head is not None), MAX_REVOKED_HEADS))
+
+
+async def heads_by_then(
+    keys: Iterable[bytes], spaces: Iterable[bytes], known: Collection[bytes], store: EntryStore
+) -> list[bytes]:
+    """The latest entries of keys in `spaces` among the `known` ones: what they had said when no more was known."""
+    authors, heads = list(keys), []
+    for space in spaces:
+        for author in authors:
+            written = [entry for entry in await store.authored(space, author) if entry.id in known]
+            named = {earlier for entry in written for earlier in entry.header.prev}
+            heads += [entry.id for entry in written if entry.id not in named]
+    return heads[:MAX_REVOKED_HEADS]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 import unicodedata
 from collections.abc import Iterable
@@ -92,6 +93,24 @@ def lifetime_ms(text: str) -> int:
     if not 0 < lifetime <= MAX_LIFETIME_MS:
         raise BadInput(Code.BAD_DATE, f"“{text}” is no time that a code can last: 30m, 24h and 7d are")
     return lifetime
+
+
+def moment_ms(text: str, now_ms: int) -> int:
+    """A time in the past, in ms: a date with or without a time of day, local unless it says otherwise, or how long ago.
+
+    Raises `BadInput(BAD_DATE)`.
+    """
+    ago = _LIFETIME.fullmatch(text.strip())
+    try:
+        if ago is not None:
+            found = now_ms - int(ago[1]) * _UNITS_MS[ago[2]]
+        else:
+            found = int(dt.datetime.fromisoformat(text.strip()).astimezone().timestamp() * 1000)
+    except (ValueError, OverflowError, OSError):
+        found = -1
+    if not 0 <= found <= now_ms:
+        raise BadInput(Code.BAD_DATE, f"“{text}” is no time that has been: 2026-11-20, 2026-11-20T14:30 and 36h are")
+    return found
 
 
 def distinct(values: Iterable[T]) -> list[T]:

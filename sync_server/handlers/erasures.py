@@ -1,0 +1,47 @@
+"""Which erasures are in force, whose word they are, which wait for another's (docs/protocol.md, "Erasure")."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from protocol.entry import Entry, Kind
+from protocol.replica.eraser import destroyed_names, is_in_doubt
+from protocol.replica.office.erasures import in_force
+from protocol.replica.replica import Draft
+from protocol.structure import Erasure
+from sync_server.app import Server
+
+
+@dataclass(frozen=True, slots=True)
+class Forgetting:
+    """An erasure in force: what it covers, whether it is destroyed here, whether it waits for somebody else's word."""
+
+    entry: Entry
+    covers: bytes
+    destroyed: bool
+    in_doubt: bool
+
+
+async def list_erasures(server: Server) -> list[Forgetting]:
+    """Every erasure that counts, in order of arrival."""
+    done = await destroyed_names(server.store)
+    return [
+        Forgetting(entry, covers, covers in done, await is_in_doubt(server.replica, entry))
+        for entry, covers in await in_force(server.replica)
+    ]
+
+
+async def confirm_destroyed(server: Server) -> int:
+    """Say again what is destroyed here and was ordered only by devices that were cut off since; how many that were.
+
+    The week in which somebody could have seen that it was wrong is over, and machines that come later must forget too.
+    """
+    erasures = await list_erasures(server)
+    sure = {each.covers for each in erasures if not each.in_doubt}
+    left = {
+        (each.entry.header.space, each.covers): None for each in erasures if each.destroyed and each.covers not in sure
+    }
+    drafts = [Draft(space, Kind.ERASE, server.grant, Erasure(covers).encode()) for space, covers in left]
+    if drafts:
+        await server.write(drafts)
+    return len(drafts)

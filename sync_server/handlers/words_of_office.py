@@ -1,0 +1,85 @@
+"""What a device has said that others are bound by: whom it let in, cut off, forgot, and which codes it made.
+
+Rules:
+- the keys that came of a device by successors speak for it;
+- a grant that somebody else wrote because of its code is its doing;
+- what a revocation holds back is shown all the same: it binds nobody, and whoever wants it accepts it (`waiting`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from protocol.entry import Entry, Kind
+from protocol.errors import PeerFault, TooLarge
+from protocol.replica.replica import Replica
+from protocol.structure import Erasure, Grant, Invite, PersonRecord, Revocation, SpaceChange, SpaceRecord
+from protocol.successions import successors_of
+from sync_server.app import Server
+
+KINDS = (
+    Kind.GRANT,
+    Kind.INVITE,
+    Kind.REVOKE,
+    Kind.ERASE,
+    Kind.PERSON,
+    Kind.SPACE,
+    Kind.SPACE_CHANGE,
+    Kind.RULING,
+    Kind.DRILL,
+    Kind.QUARANTINE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """One such entry; `about` says whom or what it concerns, `counts` whether it binds anybody now."""
+
+    entry: Entry
+    about: str | None
+    counts: bool
+
+
+async def words_of_office(server: Server, device: bytes) -> tuple[Said, ...]:
+    """All that a device and its successors have said of this kind, the latest arrival first."""
+    replica = server.replica
+    line = {device, *successors_of(device, replica.door.authorities())}
+    entries = await server.store.scan_kinds(KINDS)
+    codes = {entry.id for entry in entries if entry.header.kind == Kind.INVITE and entry.header.author in line}
+    invited = {grant.grant for grant in replica.door.authorities() if grant.invite in codes}
+    chosen = [entry for entry in entries if entry.header.author in line or entry.id in invited]
+    return tuple([Said(entry, about(entry), await counts(replica, entry)) for entry in reversed(chosen)])
+
+
+async def counts(replica: Replica, entry: Entry) -> bool:
+    """Whether an entry is in force where it lies."""
+    roster = (await replica.view(entry.header.space)).roster
+    if entry.id in roster.held_back or entry.id in roster.undone:
+        return False
+    granted = replica.door.authority(entry.id)
+    return granted is None or granted.key not in roster.cut
+
+
+def about(entry: Entry) -> str | None:
+    """Whom or what an entry of `KINDS` concerns: a name where it holds one, else the role and an id."""
+    payload = entry.payload or b""
+    try:
+        match entry.header.kind:
+            case Kind.GRANT:
+                given = Grant.parse(payload)
+                return f"{given.role.value} {given.signing.hex()}"
+            case Kind.INVITE:
+                return Invite.parse(payload).role.value
+            case Kind.REVOKE:
+                return Revocation.parse(payload).key.hex()
+            case Kind.ERASE:
+                return Erasure.parse(payload).covers.hex()
+            case Kind.PERSON:
+                return PersonRecord.parse(payload).name
+            case Kind.SPACE:
+                return SpaceRecord.parse(payload).name
+            case Kind.SPACE_CHANGE:
+                return SpaceChange.parse(payload).name
+    except (PeerFault, TooLarge):
+        pass
+    return None

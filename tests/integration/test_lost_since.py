@@ -1,0 +1,171 @@
+"""`lost --since`: what a device said in wrong hands waits for a person's word; erasures can be taken back."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from protocol.entry import Kind
+from protocol.errors import BadInput, Code
+from protocol.identity import territory_id
+from protocol.invitation import Invitation
+from protocol.replica.arrivals import note_arrivals
+from protocol.replica.eraser import Eraser
+from protocol.replica.replica import Draft
+from protocol.roles import PersonRole, Role
+from protocol.structure import Erasure, Invite, PersonRecord
+from sync_server.handlers.erasures import confirm_destroyed
+from tests.harness.classroom import Device
+from tests.harness.office_devices import Town, town
+from tests.harness.territory import DAY_MS
+
+NOE = bytes(15) + b"\1"
+
+
+class Theft:
+    """A class with Léa in it; its head teacher's laptop adds Noé, is stolen a day later, and erases Léa."""
+
+    def __init__(self, here: Town, head: Device, school: bytes, lea: str) -> None:
+        self.here, self.office, self.head, self.school, self.lea = here, here.office, head, school, lea
+        self.device = head.agent.device.hex()
+
+    async def say(self, *drafts: Draft) -> None:
+        replica = self.head.agent.replica
+        grant = max(await replica.authorities(self.head.agent.device), key=lambda each: each.rank).grant
+        said = [replace(draft, grant=grant) for draft in drafts]
+        keys = self.head.agent.keys.signing
+        await replica.write(said, author=keys, now_ms=self.office.clock(), entropy=os.urandom)
+        await self.here.sync(self.head)
+
+    async def listed(self) -> set[str]:
+        return {row["name"] for row in await self.office.do("person list", space=self.office.space)}
+
+    async def waiting(self) -> dict[str, str]:
+        return {row["kind"]: row["id"] for row in await self.office.do("waiting")}
+
+    async def sweep(self) -> None:
+        server = self.office.server
+        await Eraser(server.replica, server.holdings).sweep(self.office.clock())
+
+    async def states(self) -> list[str]:
+        return [row["state"] for row in await self.office.do("erasures")]
+
+
+@pytest.fixture
+async def theft(tmp_path: Path) -> AsyncIterator[Theft]:
+    async with town(tmp_path) as here:
+        server, clock = here.office.server, here.office.clock
+        lea = await here.office.add_person("Léa", "pupil")
+        school = server.replica.door.parent(here.space)
+        assert school is not None
+        found = Theft(here, await here.device("head", None, school.hex()), school, lea)
+        await note_arrivals(server.store, clock())
+        clock.advance(DAY_MS)
+        record = PersonRecord("Noé", PersonRole.PUPIL).encode()
+        await found.say(Draft(here.space, Kind.PERSON, None, record, subject=NOE))
+        clock.advance(DAY_MS)
+        await note_arrivals(server.store, clock())
+        clock.advance(DAY_MS // 12)
+        await found.say(Draft(school, Kind.ERASE, None, Erasure(bytes.fromhex(lea)).encode()))
+        assert await found.listed() == {"Noé"}
+        yield found
+
+
+async def test_what_was_said_since_waits_and_a_name_is_accepted_by_being_said_again(theft: Theft) -> None:
+    await theft.office.do("lost", device=theft.device, since="36h")
+    assert await theft.listed() == {"Léa"}
+    waiting = await theft.waiting()
+    assert waiting.keys() == {"person", "erase"}
+    await theft.office.do("accept", named=[waiting["person"]])
+    await theft.office.do("refuse", named=[waiting["erase"]])
+    assert await theft.listed() == {"Léa", "Noé"}
+    assert not await theft.waiting()
+
+
+async def test_an_erasure_that_was_right_after_all_is_the_servers_own_word(theft: Theft) -> None:
+    await theft.office.do("lost", device=theft.device, since="36h")
+    await theft.office.do("accept", named=[(await theft.waiting())["erase"]])
+    assert await theft.listed() == set()
+    await theft.sweep()
+    theft.office.clock.advance(8 * DAY_MS)
+    await theft.sweep()
+    assert await theft.states() == ["destroyed"]
+
+
+async def test_that_it_had_been_in_wrong_hands_is_said_later_as_well(theft: Theft) -> None:
+    await theft.office.do("lost", device=theft.device)
+    assert await theft.listed() == {"Noé"}
+    await theft.office.do("lost", device=theft.device, since="1h")
+    assert await theft.listed() == {"Léa", "Noé"}
+
+
+async def test_without_a_time_the_list_says_what_the_device_has_said(theft: Theft) -> None:
+    loss = await theft.office.do("lost", device=theft.device, dry_run=True)
+    assert [(row["kind"], row["about"], row["counts"]) for row in loss["said"]] == [
+        ("erase", theft.lea, True),
+        ("person", "Noé", True),
+    ]
+
+
+async def test_who_was_let_in_by_a_code_of_the_device_is_its_doing(theft: Theft) -> None:
+    member = await theft.office.enrol(await _code_of(theft))
+    loss = await theft.office.do("lost", device=theft.device)
+    assert f"machine {member.id}" in {row["about"] for row in loss["said"]}
+
+
+async def _code_of(theft: Theft) -> str:
+    root = theft.office.server.replica.door.root_now
+    invitation = Invitation.create(territory_id(root), os.urandom(10))
+    lasts_until_ms = theft.office.clock() + DAY_MS
+    record = Invite(invitation.secret_hash, Role.MACHINE, (theft.here.space,), None, 1, lasts_until_ms)
+    await theft.say(Draft(theft.school, Kind.INVITE, None, record.encode()))
+    return invitation.code()
+
+
+async def test_an_erasure_is_taken_back_while_its_author_is_trusted_too(theft: Theft) -> None:
+    assert await theft.states() == ["hidden"]
+    assert (await theft.office.do("unerase", covers=theft.lea[:12]))["taken_back"] == 1
+    assert await theft.listed() == {"Léa", "Noé"}
+    assert await theft.states() == []
+    await theft.here.sync(theft.head)
+    assert bytes.fromhex(theft.lea) in (await theft.head.agent.replica.view(theft.here.space)).roster.persons
+    with pytest.raises(BadInput):
+        await theft.office.do("unerase", covers=theft.lea)
+    await theft.office.do("erase", person=[theft.lea])
+    assert await theft.listed() == {"Noé"}
+
+
+async def test_what_waits_since_its_author_was_cut_off_is_confirmed_by_erasing_again(theft: Theft) -> None:
+    await theft.office.do("lost", device=theft.device)
+    assert await theft.states() == ["waiting"]
+    await theft.sweep()
+    theft.office.clock.advance(8 * DAY_MS)
+    await theft.sweep()
+    assert await theft.states() == ["waiting"]
+    await theft.office.do("erase", person=[theft.lea])
+    await theft.sweep()
+    assert set(await theft.states()) == {"destroyed"}
+
+
+async def test_what_was_destroyed_before_its_author_left_is_said_again_for_machines_that_come_later(
+    theft: Theft,
+) -> None:
+    await theft.sweep()
+    theft.office.clock.advance(8 * DAY_MS)
+    await theft.sweep()
+    await theft.office.do("revoke", device=theft.device)
+    assert await confirm_destroyed(theft.office.server) == 1
+    assert await confirm_destroyed(theft.office.server) == 0
+    assert [row["state"] for row in await theft.office.do("erasures")] == ["destroyed", "destroyed"]
+
+
+@pytest.mark.parametrize("text", ["bientôt", "2099-01-01", "36 h", ""])
+async def test_a_time_that_has_not_been_is_refused(theft: Theft, text: str) -> None:
+    with pytest.raises(BadInput) as refusal:
+        await theft.office.do("lost", device=theft.device, since=text)
+    assert refusal.value.code is Code.BAD_DATE
+    assert (await theft.office.do("lost", device=theft.device, dry_run=True, since="2026-01-01T08:30"))["held"]
