@@ -2,7 +2,8 @@
 
 The devices stand in schools of 50, two classes each; they have been let in by entries, and their calls and health
 reports are as a server holds them. Each page is asked for over loopback, on a connection that stays open; its time is
-what passes from the request to the last byte of the answer, 50 rows of HTML, compressed. Figures of their own: a page
+what passes from the request to the last byte of the answer, 50 rows of HTML, compressed; its CPU time is that of the
+server and of who asks. Figures of their own: a page
 while the survey is kept, as it is in use; the survey alone; all rows as CSV; and after a start the store, the first
 page, and until every class has been looked at.
 """
@@ -66,7 +67,8 @@ _TROUBLES: Final = ("disk-full", "damaged", "bad-seal", "unknown-format")
 
 def measure(setting: Setting) -> Iterator[Result]:
     """Two lines: 5,000 devices, for which there is a goal, and 100,000."""
-    for count, goals in ((5_000, {"page_p95_ms": GOAL_MS}), (100_000, {})):
+    goals_of_5000 = {"page_p95_ms": GOAL_MS, "page_cpu_ms": GOAL_MS}
+    for count, goals in ((5_000, goals_of_5000), (100_000, {})):
         figures = asyncio.run(_measure(setting.work / f"health-{count}", count))
         yield Result(_TABLE, f"Relais, {count:,} devices in {count // _SCHOOL_DEVICES:,} schools", figures, goals)
 
@@ -114,6 +116,7 @@ async def _look(server: Server, survey: Survey) -> dict[str, float | str]:
         return {
             "page_ms": statistics.median(times),
             "page_p95_ms": times[int(len(times) * 0.95)],
+            "page_cpu_ms": statistics.mean(answer.cpu_s for answer in taken) * 1000,
             "page_bytes": max(answer.size for answer in taken),
             "survey_ms": statistics.median(surveys),
             "first_page_s": first_s,
@@ -175,9 +178,10 @@ def _report(key: bytes, number: int, at_ms: int, random: Random) -> RegisterRow:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """How long an answer took, and its bytes as they came."""
+    """How long an answer took, what it cost this process, and its bytes as they came."""
 
     seconds: float
+    cpu_s: float
     size: int
 
 
@@ -201,14 +205,14 @@ class Client:
 
     def get(self, path: str) -> Answer:
         """Fetch a page, all of it."""
-        begun = time.perf_counter()
+        begun, spent_s = time.perf_counter(), time.process_time()
         self._connection.request("GET", path, headers={"Cookie": self._cookie, "Accept-Encoding": "gzip"})
         response = self._connection.getresponse()
         body = response.read()
         seconds = time.perf_counter() - begun
         if response.status != http.client.OK:
             raise AssertionError(f"{path}: {response.status}")
-        return Answer(seconds, len(body))
+        return Answer(seconds, time.process_time() - spent_s, len(body))
 
 
 def _now_ms() -> int:

@@ -53,6 +53,7 @@ _HEADINGS: Final = {
     "requests": "requests",
     "page_ms": "page, ms",
     "page_p95_ms": "page p95, ms",
+    "page_cpu_ms": "page, CPU ms",
     "kept_page_ms": "page, survey kept, ms",
     "survey_ms": "survey, ms",
     "page_bytes": "page",

@@ -146,7 +146,7 @@ async def test_every_page_is_accessible_and_asks_nobody_else(browser: Browser, m
 
 
 async def test_a_narrow_screen_shows_the_same(browser: Browser, machines: Fleet) -> None:
-    async with visitor(browser, width=380) as somebody:
+    async with visitor(browser, width=320) as somebody:
         page = await somebody.page()
         await sign_in(page, machines.url)
         for path in ("/admin/", "/admin/devices", "/admin/schools"):
