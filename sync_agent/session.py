@@ -156,7 +156,9 @@ class Session:
                     self.agent.replica.on_news(frozenset(run.brought), (await self._calls.server()).key)
             await self._note_success(run, spare_disk=routine)
             traffic = self.transport.traffic.since(before)
-            return SyncResult(run.received, run.sent, traffic.bytes_in, traffic.bytes_out, traffic.round_trips)
+            return SyncResult(
+                run.received, run.sent, traffic.bytes_in, traffic.bytes_out, traffic.round_trips, bool(run.brought)
+            )
 
     async def _note_room(self) -> None:
         """Let the next process know whether the disk is too full, if it can still be written."""
@@ -463,6 +465,7 @@ class Session:
         for pack in early:
             try:
                 await self._content.ingest(pack.space, pack.data)
+                run.brought.add(pack.space)
             except PeerFault as fault:
                 # What it would have brought is missing still, and is wished for with the next request.
                 _log.warning("a delta is of no use here: %s", fault)

@@ -57,6 +57,19 @@ async def test_what_a_teacher_publishes_reaches_a_pupils_machine_byte_for_byte(r
     assert await room.agree()
 
 
+async def test_content_that_comes_long_after_its_entries_is_news(room: Classroom) -> None:
+    teacher, machine = await room.teacher(), await room.machine()
+    item = (await room.publish(teacher, SMALL)).item
+    await teacher.session.sync()
+    for space in room.territory.replica.door.lineage(room.space):
+        stored = await room.territory.replica.store.scan(space)
+        await machine.agent.replica.admit([one.entry for one in stored], source=b"peer", now_ms=machine.agent.now_ms())
+    result = await machine.session.sync()
+    assert (result.received, result.sent, result.round_trips) == (0, 0, 1)
+    assert await machine.files(item) == SMALL
+    assert not result.is_quiet, "nobody would see the lesson in DIR/coursework"
+
+
 async def test_an_empty_file_arrives_whichever_lesson_brought_an_empty_file_first(room: Classroom) -> None:
     teacher = await room.teacher()
     first = await room.publish(teacher, {"vide.txt": b"", "un.txt": b"un"})
