@@ -447,7 +447,7 @@ def _readable(rows: Iterable[Value]) -> Iterator[Entry]:
     for row in rows:
         try:
             yield from_wire(row)
-        except (PeerFault, TooLarge):
+        except PeerFault:
             continue
 
 

@@ -21,7 +21,7 @@ from typing import TypeVar
 from protocol.ancestry import heads
 from protocol.clock import milliseconds_of
 from protocol.entry import Entry, Kind
-from protocol.errors import PeerFault, TooLarge
+from protocol.errors import PeerFault
 from protocol.limits import MAX_CLOCK_LEAD_MS
 from protocol.roster import Roster
 from protocol.work import ContentRef, Feedback, HandIn, Receipt, Revision, Wraps
@@ -198,7 +198,7 @@ def _parsed(entry: Entry, parse: Callable[[bytes], T]) -> T | None:
     """What an entry's payload says, or None where this version cannot read it."""
     try:
         return parse(entry.payload or b"")
-    except (PeerFault, TooLarge):
+    except PeerFault:
         return None
 
 

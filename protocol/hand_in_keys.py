@@ -6,12 +6,11 @@ docs/protocol.md, "Sealed hand-ins".
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Final
 
 from protocol.coursework import Work
 from protocol.errors import PeerFault
 from protocol.identity import AgreementKey
-from protocol.roles import PersonRole, Role
+from protocol.roles import HAS_READING_KEYS, PersonRole
 from protocol.roster import Roster
 from protocol.sealing import unwrap_key, wrap_info, wrap_key
 from protocol.work import Wraps
@@ -39,15 +38,12 @@ def _ends(roster: Roster) -> dict[bytes, int | None]:
     """When the stay of each person with a grant here is meant to end: None for who has one for good."""
     ends: dict[bytes, int | None] = {}
     for authority in roster.authorities:
-        if authority.person is not None and authority.role in _READERS and authority.key not in roster.cut:
+        if authority.person is not None and authority.role in HAS_READING_KEYS and authority.key not in roster.cut:
             known = ends.get(authority.person, 0)
             ends[authority.person] = (
                 None if known is None or authority.until_ms is None else max(known, authority.until_ms)
             )
     return ends
-
-
-_READERS: Final = frozenset({Role.TEACHER, Role.HEAD})
 
 
 def info_of(work: Work) -> bytes:

@@ -507,7 +507,7 @@ def _entries(rows: Sequence[Value]) -> tuple[tuple[Entry, ...], tuple[Refusal, .
     for row in rows:
         try:
             entries.append(from_wire(row))
-        except (PeerFault, TooLarge) as fault:
+        except PeerFault as fault:
             if not isinstance(row, list) or not row or type(row[0]) is not bytes:
                 raise
             refused.append(Refusal(blake3(row[0]).digest(), fault.code))

@@ -20,13 +20,11 @@ from types import MappingProxyType
 from typing import Final
 
 from protocol.entry import Entry, Header, Kind, KindClass, class_of, signature_holds
-from protocol.errors import Code, PeerFault, TooLarge
+from protocol.errors import Code, PeerFault
 from protocol.identity import territory_id
-from protocol.roles import RANK, Role
+from protocol.roles import DEVICES, RANK, Role
 from protocol.root_rotation import RootRotation
 from protocol.structure import Certificate, Erasure, Grant, SpaceRecord, Successor
-
-DEVICES: Final = frozenset({Role.ADMIN, Role.HEAD, Role.TEACHER, Role.RELAY, Role.MACHINE})
 
 WRITERS: Final[Mapping[int, frozenset[Role]]] = MappingProxyType(
     {
@@ -334,7 +332,7 @@ class Door:
             elif kind == Kind.SPACE:
                 record = SpaceRecord.parse(entry.payload)
                 return self._examine_space(entry, record)
-        except (PeerFault, TooLarge) as fault:
+        except PeerFault as fault:
             return _refuse(fault.code)
         return _ADMIT
 

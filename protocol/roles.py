@@ -49,5 +49,22 @@ RANK: Final[Mapping[Role, int]] = MappingProxyType(
     }
 )
 
+
+DEVICES: Final = frozenset({Role.ADMIN, Role.HEAD, Role.TEACHER, Role.RELAY, Role.MACHINE})
+"""What people let in: neither the root nor a server."""
+
+# Whose devices do what, beyond what the door decides: the one table.
+SHARED: Final = frozenset({Role.MACHINE, Role.RELAY})
+"""Machines that are nobody's own."""
+HAS_READING_KEYS: Final = frozenset({Role.TEACHER, Role.HEAD})
+"""Whose persons have keys that open hand-ins."""
 READS_HAND_INS: Final = frozenset({Role.SERVER, Role.HEAD, Role.TEACHER, Role.RELAY})
 """Whose devices hold the sealed content of every hand-in of their spaces; who opens it is for the wraps to say."""
+SEES_ALL_WORK: Final = frozenset({Role.TEACHER, Role.HEAD, Role.ADMIN})
+"""Whose devices list the work of whole classes, and not only what was made on them."""
+HOLDS_SIGN_INS: Final = frozenset({Role.HEAD, Role.TEACHER, Role.RELAY, Role.MACHINE})
+"""Whose devices can prove a pupil, where they stand in the pupil's own school."""
+RUNS_A_SCHOOL: Final = frozenset({Role.HEAD, Role.ADMIN})
+"""Whose devices let others in and out with no server in reach."""
+KEEPS_REPORTS: Final = frozenset({Role.TEACHER, Role.HEAD, Role.RELAY})
+"""Whose devices pass on how others are."""

@@ -26,10 +26,10 @@ from typing import Final, TypeVar
 
 from protocol.ancestry import ancestors, heads
 from protocol.entry import Entry, Kind
-from protocol.errors import PeerFault, TooLarge
+from protocol.errors import PeerFault
 from protocol.person_keys import KeyWraps, PhraseKey
 from protocol.rights import Authority, Door
-from protocol.roles import RANK, PersonRole, Role
+from protocol.roles import HAS_READING_KEYS, RANK, PersonRole, Role
 from protocol.root_rotation import RootRotation
 from protocol.structure import Erasure, PersonKey, PersonRecord, Revocation, Ruling
 from protocol.successions import confirmed_keys, surplus, voided
@@ -134,7 +134,6 @@ def fold_roster(space: bytes, own: Sequence[Entry], above: Sequence[Entry], door
 
 
 _NAMES: Final = frozenset({Kind.PERSON, Kind.PERSON_KEY, Kind.KEY_WRAP, Kind.PHRASE})
-_READERS: Final = frozenset({Role.TEACHER, Role.HEAD})
 
 
 def _persons(entries: Iterable[Entry]) -> tuple[dict[bytes, Person], dict[bytes, bytes]]:
@@ -221,14 +220,14 @@ def _by_their_own(entries: Iterable[Entry], kind: Kind, door: Door) -> Iterable[
         if entry.header.kind != kind or entry.payload is None or entry.header.subject is None:
             continue
         authority = door.authority(entry.header.grant)
-        if authority is not None and authority.person == entry.header.subject and authority.role in _READERS:
+        if authority is not None and authority.person == entry.header.subject and authority.role in HAS_READING_KEYS:
             yield entry.header.subject, entry
 
 
 def _parsed(entry: Entry, parse: Callable[[bytes], T]) -> T | None:
     try:
         return parse(entry.payload or b"")
-    except (PeerFault, TooLarge):
+    except PeerFault:
         return None
 
 

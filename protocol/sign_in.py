@@ -29,7 +29,7 @@ from protocol import hpke
 from protocol.ancestry import heads
 from protocol.canonical import decode, encode
 from protocol.entry import ID_BYTES, Entry, Kind
-from protocol.errors import Code, PeerFault, TooLarge
+from protocol.errors import Code, PeerFault
 from protocol.fields import Fields, compact
 from protocol.identity import AgreementKey, tagged
 from protocol.limits import (
@@ -41,7 +41,7 @@ from protocol.limits import (
     SIGN_IN_PICTURES,
     SIGN_IN_PICTURES_CHOSEN,
 )
-from protocol.roles import Role
+from protocol.roles import HOLDS_SIGN_INS
 from protocol.roster import Roster
 
 SIGN_IN_KEY_BYTES: Final = 32
@@ -57,7 +57,6 @@ _PASSES: Final = 2
 _LANES: Final = 1
 _HASH_BYTES: Final = 32
 _MAX_SEALED_BYTES: Final = 1_024
-_HOLDERS: Final = frozenset({Role.HEAD, Role.TEACHER, Role.RELAY, Role.MACHINE})
 
 
 class Method(IntEnum):
@@ -254,19 +253,20 @@ def fold_sign_ins(entries: Iterable[Entry], roster: Roster) -> SignIns:
                     seals[wraps.key][recipient].append(sealed)
             elif header.kind == Kind.SIGN_IN_LOCK and header.author not in roster.cut:
                 locks[header.subject, header.target].append(header.author)
-        except (PeerFault, TooLarge):
+        except PeerFault:
             continue
     found = {}
     for subject, written in versions.items():
         shown = heads(written)
-        locked = tuple(dict.fromkeys(locks[subject or None, shown[0].id]))
+        locked = tuple(sorted(set(locks[subject or None, shown[0].id])))
         found[subject] = SignIn(shown[0].id, records[shown[0].id], tuple(each.id for each in shown), locked)
     switch = found.pop(b"", None)
     return SignIns(
         on=switch is not None and switch.record.on,
         switch=() if switch is None else switch.heads,
         persons=found,
-        wraps={name: {key: tuple(sealed) for key, sealed in of_key.items()} for name, of_key in seals.items()},
+        # sorted: what is folded does not depend on which of two came first
+        wraps={name: {key: tuple(sorted(sealed)) for key, sealed in of_key.items()} for name, of_key in seals.items()},
     )
 
 
@@ -275,7 +275,7 @@ def holders(roster: Roster, territory: bytes) -> list[bytes]:
     found = (
         authority.agreement
         for authority in roster.authorities
-        if authority.role in _HOLDERS and authority.space != territory and authority.key not in roster.cut
+        if authority.role in HOLDS_SIGN_INS and authority.space != territory and authority.key not in roster.cut
     )
     return list(dict.fromkeys(found))
 

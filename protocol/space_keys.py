@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from protocol import hpke
 from protocol.canonical import encode
 from protocol.entry import ID_BYTES, Entry, Kind
-from protocol.errors import Code, PeerFault, TooLarge
+from protocol.errors import Code, PeerFault
 from protocol.fields import Fields, compact
 from protocol.identity import AgreementKey, check_agreement, tagged
 from protocol.limits import MAX_WRAPS_PER_ENTRY
@@ -158,10 +158,10 @@ def fold_space_keys(entries: Iterable[Entry], roster: Roster) -> SpaceKeys:
                 wraps = SpaceWraps.parse(entry.payload)
                 for recipient, sealed in wraps.wraps:
                     seals[wraps.commitment][recipient].append(sealed)
-        except (PeerFault, TooLarge):
+        except PeerFault:
             continue
     found.sort(key=lambda row: row[:3], reverse=True)
-    named = {name: {key: tuple(sealed) for key, sealed in of_key.items()} for name, of_key in seals.items()}
+    named = {name: {key: tuple(sorted(sealed)) for key, sealed in of_key.items()} for name, of_key in seals.items()}
     return SpaceKeys(tuple(record for *_, record in found), named)
 
 

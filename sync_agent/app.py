@@ -101,8 +101,6 @@ TREE_TROUBLE_MARK: Final = "coursework-trouble"
 """→ code and sentence, parted by a line feed: why DIR/coursework could not be kept in step the last time."""
 
 _DAY_MS: Final = 24 * 3600 * 1000
-KEEPS_REPORTS: Final = frozenset({Role.TEACHER, Role.HEAD, Role.RELAY})
-"""Whose devices pass on how others are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -351,15 +349,19 @@ class Agent:
         granted = {space for each in door.authorities_of(self.device) for space in door.below(each.space)}
         return sorted(space for space in granted - mine.keys() if door.parent(space) not in (None, door.territory))
 
+    async def check_space(self, space: bytes) -> None:
+        """Raise `BadInput(UNKNOWN_SPACE)` for a space that this device does not have, or has no more."""
+        if space not in await self.spaces():
+            ended = space in await self.ended_classes()
+            sentence = "the access of this device to that class has ended" if ended else "this device has no space"
+            raise BadInput(Code.UNKNOWN_SPACE, f"{sentence}: {space.hex()}", space=space.hex())
+
     async def right(self, space: bytes, kind: Kind) -> Authority:
         """The grant under which this device may write `kind` in `space`.
 
         Raises `BadInput(UNKNOWN_SPACE)` for a space that it does not have, `Refused(NO_RIGHT)`.
         """
-        if space not in await self.spaces():
-            ended = space in await self.ended_classes()
-            sentence = "the access of this device to that class has ended" if ended else "this device has no such space"
-            raise BadInput(Code.UNKNOWN_SPACE, f"{sentence}: {space.hex()}", space=space.hex())
+        await self.check_space(space)
         writers = WRITERS[class_of(kind)]
         for grant in await self.replica.authorities(self.device):
             if grant.role in writers and self.replica.door.covers(grant, space):

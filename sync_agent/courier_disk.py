@@ -29,7 +29,7 @@ from typing import BinaryIO, Final, Self
 from blake3 import blake3
 
 from protocol.bundle import HEAD_BYTES, TRAILER_BYTES, Trailer, head_size
-from protocol.errors import BadInput, Code, LocalFailure, PeerFault, Refused, RelaisError, TooLarge
+from protocol.errors import BadInput, Code, LocalFailure, PeerFault, Refused, RelaisError
 from protocol.limits import (
     FILE_PIECE_BYTES,
     MAX_BUNDLE_BYTES,
@@ -157,7 +157,7 @@ class CourierDisk:
                 front = head_size(fixed) + int.from_bytes(fixed[-4:], "big")
                 file.seek(max(0, size - TRAILER_BYTES))
                 trailer = Trailer.parse(file.read(TRAILER_BYTES))
-            except (PeerFault, TooLarge):
+            except PeerFault:
                 return Found(name, size, 0, whole=False)
         whole = trailer.size == size and trailer.name + ENDING == name and front + TRAILER_BYTES < size
         return Found(name, size, front, whole=whole and size <= MAX_BUNDLE_BYTES)

@@ -28,7 +28,7 @@ from protocol.bundle import (
     parse_head,
 )
 from protocol.entry import Entry
-from protocol.errors import Code, PeerFault, TooLarge
+from protocol.errors import Code, PeerFault
 from protocol.limits import MAX_CLOCK_LEAD_MS
 from protocol.register import RegisterKind, parse_register
 from protocol.replica.interfaces import RegisterRow
@@ -119,7 +119,7 @@ class _Bundle:
                 await self._begin()
             else:
                 await self._take(self._reader.feed(data))
-        except (PeerFault, TooLarge) as fault:
+        except PeerFault as fault:
             self._fail(fault)
 
     def end(self) -> None:
@@ -131,7 +131,7 @@ class _Bundle:
             return
         try:
             self._reader.finish()
-        except (PeerFault, TooLarge) as fault:
+        except PeerFault as fault:
             self._fail(fault)
 
     def _fail(self, fault: PeerFault) -> None:
@@ -191,7 +191,7 @@ class _Bundle:
         for data in registers:
             try:
                 register = parse_register(data)
-            except (PeerFault, TooLarge):
+            except PeerFault:
                 continue
             known = self._agent.replica.door.authorities_of(register.device)
             own = register.device == self._agent.device

@@ -27,9 +27,9 @@ from protocol.coursework import Work
 from protocol.errors import Code, PeerFault, TooLarge
 from protocol.limits import MAX_BUNDLE_INDEX_BYTES, MAX_BUNDLE_PREFACE_BYTES
 from protocol.replica.operation import FileData, FileEnd, FileStart, Incoming, Restart
-from protocol.roles import READS_HAND_INS
+from protocol.roles import KEEPS_REPORTS, READS_HAND_INS
 from protocol.space_keys import SpaceSecret
-from sync_agent.app import KEEPS_REPORTS, Agent
+from sync_agent.app import Agent
 
 COURIER: Final = b"courier"
 """Under this name the quarantine keeps what a disk brought too early."""
@@ -73,7 +73,7 @@ async def survey(agent: Agent, incoming: Incoming) -> Survey:
         try:
             head = parse_head(data[: head_size(data)])
             trailer = Trailer.parse(data[-TRAILER_BYTES:])
-        except (PeerFault, TooLarge):
+        except PeerFault:
             found.damaged.append(name)
             continue
         if head.territory != agent.replica.territory:
@@ -87,7 +87,7 @@ async def survey(agent: Agent, incoming: Incoming) -> Survey:
             sealed = data[len(head.data) : -TRAILER_BYTES]
             index = BundleKeys(secret.bundle, head).open_index(sealed)
             found.cards.append(Card(name, trailer.size, head.space, index))
-        except (PeerFault, TooLarge):
+        except PeerFault:
             found.damaged.append(name)
     return found
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Final, Self
 
 from protocol.canonical import Value, decode, encode
-from protocol.errors import BadInput, Code, LocalFailure, PeerFault, RelaisError, TooLarge
+from protocol.errors import BadInput, Code, LocalFailure, PeerFault, RelaisError
 from protocol.fields import Fields
 from protocol.limits import MAX_FILE_BYTES, MAX_FILES_PER_REVISION, MAX_SEALED_MANIFEST_BYTES, MiB
 from protocol.replica.eraser import destroyed_names
@@ -55,7 +55,7 @@ class Kept:
             files = tuple(_file(row) for row in fields.rows("files", MAX_FILES_PER_REVISION))
             name = fields.octets("name", _NAME_BYTES).hex()
             return cls(fields.octets("key", CONTENT_KEY_BYTES), name, fields.count("at"), files)
-        except (PeerFault, TooLarge):
+        except PeerFault:
             return None
 
     def encode(self) -> bytes:

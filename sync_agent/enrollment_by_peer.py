@@ -20,6 +20,7 @@ from protocol.invitation import Invitation, parse_code
 from protocol.messages import parse_chain
 from protocol.replica.replica import Entropy
 from protocol.rights import Door, Outcome
+from protocol.roles import RUNS_A_SCHOOL
 from protocol.wire import ENROLL_PATH
 from sync_agent.addresses import Address
 from sync_agent.app import ENROLMENT_FILE, Agent
@@ -27,7 +28,6 @@ from sync_agent.binding import Hardware
 from sync_agent.enrollment import Enrolled, Host, check_name, finish, let_in
 from sync_agent.hardware import hardware
 from sync_agent.meeting import MISDIRECTED
-from sync_agent.office import RUNS_A_SCHOOL
 from sync_agent.peer_sync import Tell, sync_with
 from sync_agent.peer_transport import PeerTransport
 from sync_agent.reading_key import tend_reading_keys

@@ -20,7 +20,7 @@ from typing import Final, NoReturn
 from protocol.canonical import decode, encode
 from protocol.entry import Entry
 from protocol.envelope import open_answer
-from protocol.errors import BadInput, Code, NoAnswer, PeerFault, Refused, RelaisError, TooLarge
+from protocol.errors import BadInput, Code, NoAnswer, PeerFault, Refused, RelaisError
 from protocol.fields import Fields
 from protocol.identity import AgreementKey, territory_id
 from protocol.invitation import Invitation, parse_code
@@ -31,6 +31,7 @@ from protocol.replica.operation import JSON, Incoming, Outgoing, Params
 from protocol.replica.private_file import remove_private, write_private
 from protocol.replica.replica import Entropy
 from protocol.rights import Door, Outcome
+from protocol.roles import RUNS_A_SCHOOL
 from protocol.structure import Certificate
 from sync_agent.app import ENROLMENT_FILE, Agent
 from sync_agent.binding import Hardware
@@ -39,7 +40,6 @@ from sync_agent.courier_disk import CourierDisk
 from sync_agent.courier_letters import Letter, name_of, read_letters, remove_letter, territories_on, write_letter
 from sync_agent.enrollment import Enrolled, Host, check_name, device_keys, finish, sealed_ask, take_in
 from sync_agent.hardware import hardware
-from sync_agent.office import RUNS_A_SCHOOL
 from sync_agent.reading_key import tend_reading_keys
 from sync_agent.server_chain import Roots, newest_certificate, roots_in
 from sync_agent.succession import made_elsewhere
@@ -261,7 +261,7 @@ def _pending(folder: Path, invitation: Invitation) -> list[_Asked]:
             )
             for row in rows
         ]
-    except (OSError, PeerFault, TooLarge):
+    except (OSError, PeerFault):
         return []
 
 

@@ -14,13 +14,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
 from contextlib import aclosing
-from typing import Final
 
 from protocol.chunking import ChunkRef
 from protocol.clock import rfc3339
 from protocol.coursework import HandInState, Work
 from protocol.entry import Kind
-from protocol.errors import BadInput, Code, LocalFailure, PeerFault, Refused, TooLarge
+from protocol.errors import BadInput, Code, LocalFailure, PeerFault, Refused
 from protocol.hand_in_keys import content_key_of, wraps_for
 from protocol.limits import MAX_PARENTS, MAX_TEXT_CHARS
 from protocol.replica.holdings import Need
@@ -36,7 +35,7 @@ from protocol.replica.operation import (
     Restart,
 )
 from protocol.replica.replica import Draft
-from protocol.roles import PersonRole, Role
+from protocol.roles import SEES_ALL_WORK, PersonRole
 from protocol.sealing import CONTENT_KEY_BYTES, SealedFile, SealReader, SealWriter, wrap_info
 from protocol.work import MAX_MARK_CHARS, ContentRef, Feedback, HandIn, ItemKind, Receipt
 from sync_agent.app import CARRIED_MARKS, ENTRUSTED_MARKS, FORGETS_MARKS, REFUSED_MARKS, Agent
@@ -45,9 +44,6 @@ from sync_agent.past_years import past_spaces
 from sync_agent.reading import Manifests, files_json, find_item, find_work, read_checked
 from sync_agent.reading_key import open_given_keys, reading_keys
 from sync_agent.wraps import Kept, mark_of, readers_of
-
-SEES_ALL: Final = frozenset({Role.TEACHER, Role.HEAD, Role.ADMIN})
-
 
 # --- handing in -------------------------------------------------------------------------------------------------------
 
@@ -314,7 +310,7 @@ class SealedLists:
                 return ()
             try:
                 self._known[work.id] = await _sealed_list(agent, work, content_key)
-            except (PeerFault, TooLarge, LocalFailure):
+            except (PeerFault, LocalFailure):
                 return ()
         return self._known[work.id]
 
@@ -333,7 +329,7 @@ async def list_hand_ins(
         if space in past:
             continue
         works = (await agent.replica.view(space)).coursework.hand_ins.values()
-        sees_all = authority.role in SEES_ALL and agent.replica.door.covers(authority, space)
+        sees_all = authority.role in SEES_ALL_WORK and agent.replica.door.covers(authority, space)
         found += [work for work in works if sees_all or agent.made(work)]
     if item is not None:
         found = [work for work in found if work.item == item]

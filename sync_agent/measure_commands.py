@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from protocol.entry import Kind
-from protocol.errors import BadInput, Code, PeerFault, Refused, TooLarge
+from protocol.errors import BadInput, Code, PeerFault, Refused
 from protocol.identity import school_id
 from protocol.register import Health, RegisterKind, stored_register
 from protocol.replica.measures import (
@@ -98,6 +98,6 @@ async def _device_names(agent: Agent) -> dict[bytes, str | None]:
     for row in await agent.replica.store.registers(RegisterKind.HEALTH):
         try:
             names.setdefault(row.device, Health.parse(stored_register(row.data).body).name)
-        except (PeerFault, TooLarge):
+        except PeerFault:
             continue
     return names

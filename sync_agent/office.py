@@ -22,10 +22,9 @@ from protocol.replica.office.stays import end_stays
 from protocol.replica.replica import Draft, Entropy, Replica
 from protocol.replica.unforeseen import lasting
 from protocol.rights import Authority
-from protocol.roles import Role
+from protocol.roles import RUNS_A_SCHOOL
 from sync_agent.app import Agent
 
-RUNS_A_SCHOOL: Final = frozenset({Role.HEAD, Role.ADMIN})
 STAYS_INTERVAL_S: Final = 300.0
 
 _log = logging.getLogger(__name__)

@@ -20,6 +20,7 @@ from protocol.replica.console import tell
 from protocol.replica.measures import USUAL_MINUTES
 from protocol.replica.operation import JSON, NO_FILES, Incoming, Operation, Outgoing, Params, Table
 from protocol.replica.replica import Entropy
+from protocol.roles import SEES_ALL_WORK
 from protocol.work import ItemKind
 from sync_agent import reading
 from sync_agent.abbreviated import with_whole_ids
@@ -467,11 +468,10 @@ class _Commands:
 
     async def export_person(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
         from protocol.replica.access.export import export_person
-        from sync_agent.handing_in import SEES_ALL
         from sync_agent.reading_key import reading_keys
 
         agent = self._agent
-        if await agent.role() not in SEES_ALL:
+        if await agent.role() not in SEES_ALL_WORK:
             raise Refused(Code.NO_RIGHT, "only a teacher's or a head teacher's device may do that")
         return await export_person(
             agent.replica,

@@ -21,14 +21,13 @@ from typing import Final
 
 from protocol.clock import milliseconds_of
 from protocol.entry import Kind
-from protocol.roles import Role
+from protocol.roles import SHARED
 from protocol.structure import SpaceRecord
 from sync_agent.app import PROVEN_MARKS, Agent
 
 DAY_MS: Final = 24 * 3600 * 1000
 TRUSTED_FOR_MS: Final = 30 * DAY_MS
 BELIEVED_LEAD_MS: Final = 5 * 366 * DAY_MS
-_SHARED: Final = frozenset({Role.MACHINE, Role.RELAY})
 _YEAR: Final = re.compile(r"(\d{4})(?:\s*[-–/]\s*(\d{4}|\d{2}))?", re.ASCII)
 
 
@@ -60,7 +59,7 @@ def is_past(year: str | None, *, now_ms: int, agreed_ms: int | None) -> bool:
 
 async def past_spaces(agent: Agent) -> frozenset[bytes]:
     """The classes of this device that are not to be shown here now."""
-    if await agent.role() not in _SHARED:
+    if await agent.role() not in SHARED:
         return frozenset()
     store, territory = agent.replica.store, agent.replica.territory
     now_ms = day_ms(agent.now_ms(), await _known_ms(agent))

@@ -22,15 +22,15 @@ from blake3 import blake3
 
 from protocol.checkpoint import Cursor
 from protocol.entry import Entry
-from protocol.errors import Code, NoAnswer, PeerFault, Refused, RelaisError, TooLarge
+from protocol.errors import Code, NoAnswer, PeerFault, Refused, RelaisError
 from protocol.limits import CURSOR_HASH_BYTES, INLINE_PACK_BYTES, INLINE_TOTAL_BYTES, MAX_INLINE_PACKS, MAX_PUSHED_BYTES
 from protocol.messages import InlinePack, Link, Offer, SyncAnswer, SyncRequest, Upload, Wanted
 from protocol.replica.allowances import Allowance, Allowances
 from protocol.replica.holdings import Need
 from protocol.replica.interfaces import Making, PackInfo, Position
 from protocol.rights import Authority
-from protocol.roles import READS_HAND_INS
-from sync_agent.app import KEEPS_REPORTS, Agent
+from protocol.roles import KEEPS_REPORTS, READS_HAND_INS
+from sync_agent.app import Agent
 from sync_agent.copies import Copies, note_forgotten
 from sync_agent.cursors import shown_cursors
 from sync_agent.deflating import own_levels
@@ -312,7 +312,7 @@ class PeerSession:
             allowance = await self._allowances.of(pack.space, self.device.key)
             if not await self._allowances.ingest(pack.space, self.device.key, pack.data, allowance):
                 return False
-        except (PeerFault, TooLarge) as fault:
+        except PeerFault as fault:
             done.failure = done.failure or fault
             return False
         done.fetched.add(pack.space)

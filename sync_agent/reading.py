@@ -92,8 +92,7 @@ async def list_items(agent: Agent, manifests: Manifests) -> list[JSON]:
 
 async def list_people(agent: Agent, space: bytes) -> list[JSON]:
     """The class list of a space, by name; nobody where its year is past. Raises `BadInput(UNKNOWN_SPACE)`."""
-    if space not in await agent.spaces():
-        raise BadInput(Code.UNKNOWN_SPACE, f"this device has no space “{space.hex()}”", space=space.hex())
+    await agent.check_space(space)
     if space in await past_spaces(agent):
         return []
     persons = (await agent.replica.view(space)).roster.persons.values()

@@ -15,10 +15,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 from protocol.entry import Entry, Kind
-from protocol.errors import Code, PeerFault, Refused, TooLarge
+from protocol.errors import Code, PeerFault, Refused
 from protocol.identity import AgreementKey
 from protocol.kit import Argon2Cost
 from protocol.limits import MAX_WRAPS_PER_ENTRY, SALT_BYTES
@@ -34,7 +34,7 @@ from protocol.person_keys import (
 )
 from protocol.replica.replica import Draft
 from protocol.rights import Authority
-from protocol.roles import Role
+from protocol.roles import HAS_READING_KEYS
 from protocol.roster import Roster
 from protocol.structure import PersonKey
 from sync_agent.app import Agent
@@ -42,8 +42,6 @@ from sync_agent.new_readers import accepted
 
 _Derived: TypeAlias = dict[tuple[bytes, Argon2Cost, bytes], AgreementKey]
 """What a phrase gives for a person and a salt, at a cost."""
-
-READS: Final = frozenset({Role.TEACHER, Role.HEAD})
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +139,9 @@ async def open_with_phrase(agent: Agent, phrase: str) -> int:
 
 async def open_given_keys(agent: Agent) -> None:
     """Open what other devices of this teacher have sealed to this one since the last time."""
-    persons = {grant.person for grant in await agent.replica.authorities(agent.device) if grant.role in READS}
+    persons = {
+        grant.person for grant in await agent.replica.authorities(agent.device) if grant.role in HAS_READING_KEYS
+    }
     mine = agent.keys.agreement
     for entry in await agent.replica.store.scan_kinds([Kind.KEY_WRAP]) if persons else ():
         person = entry.header.subject
@@ -149,7 +149,7 @@ async def open_given_keys(agent: Agent) -> None:
             continue
         try:
             record = KeyWraps.parse(entry.payload or b"")
-        except (PeerFault, TooLarge):
+        except PeerFault:
             continue
         if record.agreement not in agent.given_person_keys:
             agent.given_person_keys |= _opened(person, [record], {mine.public: mine})
@@ -159,7 +159,7 @@ async def open_given_keys(agent: Agent) -> None:
 
 
 async def _places(agent: Agent) -> list[_Place]:
-    teaching = [grant for grant in await agent.replica.authorities(agent.device) if grant.role in READS]
+    teaching = [grant for grant in await agent.replica.authorities(agent.device) if grant.role in HAS_READING_KEYS]
     found = []
     for space in await agent.spaces() if teaching else ():
         for grant in teaching:
@@ -183,7 +183,7 @@ async def _place(agent: Agent, space: bytes, grant: Authority, person: bytes) ->
     for entry in await _about(agent, space, Kind.KEY_WRAP, person):
         try:
             wraps.append((entry, KeyWraps.parse(entry.payload or b"")))
-        except (PeerFault, TooLarge):
+        except PeerFault:
             continue
     return _Place(space, grant, person, roster, frozenset(_said(written)), tuple(wraps))
 
@@ -268,7 +268,9 @@ def _seals_due(agent: Agent, place: _Place, given: frozenset[bytes] | None) -> l
     theirs = {
         authority.agreement
         for authority in place.roster.authorities
-        if authority.person == place.person and authority.role in READS and authority.key not in place.roster.cut
+        if authority.person == place.person
+        and authority.role in HAS_READING_KEYS
+        and authority.key not in place.roster.cut
         if given is None or authority.key in given
     }
     phrase = place.roster.phrases.get(place.person)

@@ -21,7 +21,7 @@ from typing import Final
 from blake3 import blake3
 
 from protocol.delta import is_delta
-from protocol.errors import BadInput, Code, LocalFailure, NoAnswer, PeerFault, Refused, RelaisError, TooLarge
+from protocol.errors import BadInput, Code, LocalFailure, NoAnswer, PeerFault, Refused, RelaisError
 from protocol.limits import MAX_PUSHED_BYTES
 from protocol.messages import InlinePack, Link, SpacePage, SyncAnswer, Upload, Wanted
 from protocol.reconcile import fingerprint_of
@@ -453,7 +453,7 @@ class Session:
                 if await self._content.pack(blake3(pack.data).digest(), pack.space) is None:
                     await self._content.ingest(pack.space, pack.data)
                     run.brought.add(pack.space)
-            except (PeerFault, TooLarge, LocalFailure) as failure:
+            except (PeerFault, LocalFailure) as failure:
                 if isinstance(failure, PeerFault) and is_delta(pack.data):
                     run.early.append(pack)
                 else:

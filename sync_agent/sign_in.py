@@ -105,8 +105,7 @@ class SignInBook:
 
     async def persons(self, space: bytes) -> list[Person]:
         """Who is on the list of a space, by name. Raises `BadInput(UNKNOWN_SPACE)`."""
-        if space not in await self._agent.spaces():
-            raise BadInput(Code.UNKNOWN_SPACE, f"this device has no space {space.hex()}", space=space.hex())
+        await self._agent.check_space(space)
         persons = (await self._agent.replica.view(space)).roster.persons.values()
         return sorted(persons, key=lambda person: (person.name.casefold(), person.id))
 

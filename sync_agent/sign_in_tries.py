@@ -15,7 +15,7 @@ from typing import Final, Self
 
 from protocol.canonical import decode, encode
 from protocol.entry import ID_BYTES
-from protocol.errors import PeerFault, TooLarge
+from protocol.errors import PeerFault
 from protocol.fields import Fields
 from protocol.limits import MAX_SIGN_IN_TRIES
 
@@ -54,7 +54,7 @@ class Tries:
         try:
             fields = Fields(decode(mark or b"", max_bytes=_MAX_MARK_BYTES), "tries")
             found = cls(fields.octets("entry", ID_BYTES), fields.count("count"), fields.count("at"))
-        except (PeerFault, TooLarge):
+        except PeerFault:
             return cls(entry)
         return found if found.entry == entry else cls(entry)
 

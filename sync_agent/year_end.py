@@ -41,10 +41,8 @@ async def carry_over(agent: Agent, source: bytes, target: bytes, outgoing: Outgo
     """
     if source == target:
         raise BadInput(Code.USAGE, "these are the same class")
-    spaces = await agent.spaces()
     for space in (source, target):
-        if space not in spaces:
-            raise BadInput(Code.UNKNOWN_SPACE, f"this device has no space {space.hex()}", space=space.hex())
+        await agent.check_space(space)
     there = {
         (item.shown.record.title, item.shown.record.content.stream)
         for item in (await agent.replica.view(target)).coursework.items.values()
@@ -94,8 +92,7 @@ async def portfolio(agent: Agent, space: bytes, person: bytes | None, outgoing: 
 
     Raises `BadInput` (UNKNOWN_SPACE, UNKNOWN_PERSON), `LocalFailure`.
     """
-    if space not in await agent.spaces():
-        raise BadInput(Code.UNKNOWN_SPACE, f"this device has no space {space.hex()}", space=space.hex())
+    await agent.check_space(space)
     view = await agent.replica.view(space)
     pupils = {one.id: one.name for one in view.roster.persons.values() if one.role is PersonRole.PUPIL}
     if person is not None and person not in pupils:

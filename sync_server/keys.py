@@ -13,7 +13,7 @@ from typing import Final, Self
 from blake3 import blake3
 
 from protocol import canonical
-from protocol.errors import Code, LocalFailure, PeerFault, TooLarge
+from protocol.errors import Code, LocalFailure, PeerFault
 from protocol.identity import SEED_BYTES, AgreementKey, SigningKey, TlsKey, tagged
 from protocol.limits import MAX_DEVICE_KEYS_BYTES
 from protocol.replica.private_file import make_private_folder, write_private
@@ -67,7 +67,7 @@ class ServerKeys:
         """What `write` wrote. Raises `LocalFailure(DAMAGED)`."""
         try:
             fields = canonical.decode((folder / name).read_bytes(), max_bytes=MAX_DEVICE_KEYS_BYTES)
-        except (OSError, PeerFault, TooLarge) as reason:
+        except (OSError, PeerFault) as reason:
             raise LocalFailure(
                 Code.DAMAGED,
                 f"{folder / KEYS_FILE} cannot be read; a server that has lost its keys begins again with "

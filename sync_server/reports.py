@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 
-from protocol.errors import PeerFault, TooLarge
+from protocol.errors import PeerFault
 from protocol.register import Health, RegisterKind, stored_register
 from protocol.replica.interfaces import EntryStore, RegisterRow
 
@@ -37,7 +37,7 @@ class Reports:
             return None
         try:
             health = Health.parse(stored_register(row.data).body)
-        except (PeerFault, TooLarge):
+        except PeerFault:
             return None
         # the same few versions and systems are said by everybody
         health = replace(health, version=sys.intern(health.version), system=sys.intern(health.system))

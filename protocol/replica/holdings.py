@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from protocol.chunking import ChunkList, stream_bytes
-from protocol.errors import Code, LocalFailure, PeerFault, TooLarge
+from protocol.errors import Code, LocalFailure, PeerFault
 from protocol.limits import MAX_MANIFEST_BYTES
 from protocol.manifest import ManifestEntry, decode_manifest
 from protocol.replica.interfaces import COMPLETE_MARKS, ContentStore, EntryStore, PackInfo
@@ -96,7 +96,7 @@ class Holdings:
                 raise LocalFailure(Code.DAMAGED, "a list of files is larger than allowed", stream=stream.hex())
         try:
             return decode_manifest(bytes(data))
-        except (PeerFault, TooLarge) as fault:
+        except PeerFault as fault:
             raise LocalFailure(
                 Code.DAMAGED, "a list of files cannot be read", stream=stream.hex(), reason=fault.code
             ) from fault

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from protocol.entry import Entry, Kind
-from protocol.errors import Code, PeerFault, TooLarge
+from protocol.errors import Code, PeerFault
 from protocol.identity import AgreementKey
 from protocol.limits import MAX_WRAPS_PER_ENTRY, PAGE_BYTES
 from protocol.replica.replica import Draft, Entropy, Replica
@@ -73,7 +73,7 @@ class Keyring:
                 kind = SpaceKeyRecord if entry.header.kind == Kind.SPACE_KEY else SpaceWraps
                 if kind.parse(entry.payload or b"").commitment == commitment:
                     found.append(entry)
-            except (PeerFault, TooLarge):
+            except PeerFault:
                 continue
         return found
 

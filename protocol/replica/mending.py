@@ -12,7 +12,7 @@ from typing import Final, Protocol, TypeAlias
 from blake3 import blake3
 
 from protocol import delta, pack
-from protocol.errors import PeerFault, TooLarge
+from protocol.errors import PeerFault
 from protocol.limits import KiB
 from protocol.replica.byte_range import Span
 
@@ -49,7 +49,7 @@ def bad_spans(size: int, read: Read) -> list[Span]:
     magic = delta.DELTA_MAGIC if is_delta else pack.PACK_MAGIC
     try:
         frames = _delta_frames(size, read) if is_delta else _pack_frames(size, read)
-    except (PeerFault, TooLarge):
+    except PeerFault:
         stored_bytes = int.from_bytes(read(max(0, size - delta.TRAILER_BYTES), 4), "big")
         return [_tail(size, max(stored_bytes + delta.TRAILER_BYTES, _BLIND_BYTES))]
     found = [] if read(0, _MAGIC_BYTES) == magic else [Span(0, _MAGIC_BYTES)]

@@ -458,7 +458,7 @@ class PackFolder:
             named = re.fullmatch(rf"{PARTS}/([0-9a-f]{{64}}){re.escape(_PART)}", name)
             if named is None:
                 continue
-            with contextlib.suppress(PeerFault, TooLarge):
+            with contextlib.suppress(PeerFault):
                 found.append(self._check(name, bytes.fromhex(named[1]), facts.st_size))
         return found
 

@@ -19,7 +19,7 @@ from protocol.errors import BadInput, Code, Refused
 from protocol.manifest import ManifestEntry
 from protocol.replica.holdings import Need
 from protocol.replica.views import Basis
-from protocol.roles import PersonRole, Role
+from protocol.roles import SEES_ALL_WORK, PersonRole
 from protocol.roster import Person, Roster
 from protocol.work import ContentRef, ItemKind
 from sync_agent.app import PROVEN_MARKS, REFUSED_MARKS, Agent
@@ -34,7 +34,6 @@ from sync_agent.scheduler import Outcome
 from sync_agent.sign_in import SignInBook
 from sync_agent.status import space_names
 
-_TEACHES: Final = frozenset({Role.TEACHER, Role.HEAD, Role.ADMIN})
 _INDEXES: Final = ("index.html", "index.htm", "index.xhtml")
 _PAGE_ENDINGS: Final = (".html", ".htm", ".xhtml")
 _FAR_MS: Final = 1 << 62
@@ -143,7 +142,7 @@ class Shelf:
 
     async def teaches(self) -> bool:
         """Whether this is a teacher's device."""
-        return await self.agent.role() in _TEACHES
+        return await self.agent.role() in SEES_ALL_WORK
 
     async def own_person(self) -> bytes | None:
         """The person whom this device's grants name."""

@@ -16,12 +16,11 @@ from aiohttp import web
 
 from protocol.coursework import HandInState, Work
 from protocol.entry import PERSON_BYTES
-from protocol.roles import PersonRole
+from protocol.roles import RUNS_A_SCHOOL, PersonRole
 from protocol.roster import Person
 from protocol.sign_in import SignIn
 from sync_agent.app import Agent
 from sync_agent.new_readers import Reader, asks, readers
-from sync_agent.office import RUNS_A_SCHOOL
 from sync_agent.own_stay import OwnStay, own_stay
 from sync_agent.past_years import past_spaces
 from sync_agent.portal.door import VISIT_COOKIE, Door

@@ -17,7 +17,7 @@ from cryptography.exceptions import InvalidKey
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
 from protocol.canonical import decode, encode
-from protocol.errors import BadInput, Code, PeerFault, TooLarge
+from protocol.errors import BadInput, Code, PeerFault
 from protocol.fields import Fields
 from protocol.limits import MAX_NAME_CHARS
 from protocol.replica.office.names import name_of
@@ -121,7 +121,7 @@ async def administrator(server: Server, name: str) -> Administrator | None:
 def _read(data: bytes | None) -> Administrator | None:
     try:
         return None if data is None else Administrator.parse(data)
-    except (PeerFault, TooLarge):
+    except PeerFault:
         return None
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from protocol.entry import Kind
-from protocol.errors import BadInput, Code, PeerFault, TooLarge
+from protocol.errors import BadInput, Code, PeerFault
 from protocol.person_keys import KeyWraps
 from protocol.replica.office.grants import revoke_device
 from protocol.replica.office.spaces import space_records
-from protocol.rights import DEVICES
-from protocol.roles import Role
+from protocol.roles import DEVICES, HAS_READING_KEYS
 from protocol.roster import Roster
 from protocol.structure import PersonKey
 from sync_server.app import Server
@@ -47,7 +46,7 @@ class Loss:
     @property
     def teaches(self) -> bool:
         """Whether it held a key that opens pupils' work."""
-        return self.device.role in {Role.TEACHER, Role.HEAD}
+        return self.device.role in HAS_READING_KEYS
 
 
 async def lost(server: Server, device: bytes, *, cut: bool, since_ms: int | None = None) -> Loss:
@@ -99,6 +98,6 @@ async def _keys_held(server: Server, space: bytes, device: bytes, agreements: se
                 wrap = KeyWraps.parse(entry.payload or b"")
                 if any(recipient in agreements for recipient, _ in wrap.wraps):
                     found.add(wrap.agreement)
-        except (PeerFault, TooLarge):
+        except PeerFault:
             continue
     return found

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping
 
 from protocol.entry import Entry, Kind
 from protocol.errors import PeerFault
-from protocol.rights import DEVICES, Authority
+from protocol.rights import Authority
+from protocol.roles import DEVICES
 from protocol.structure import Revocation
 from sync_server.app import Server
 from sync_server.handlers.devices import Device, Member, device_of

@@ -17,7 +17,7 @@ from typing import Final, Self
 from blake3 import blake3
 
 from protocol.canonical import Value, decode, encode
-from protocol.errors import BadInput, Code, PeerFault, TooLarge
+from protocol.errors import BadInput, Code, PeerFault
 from protocol.fields import Fields
 from protocol.invitation import as_typed, to_base32
 from protocol.limits import MAX_NAME_CHARS
@@ -186,7 +186,7 @@ async def keyring(server: Server, name: str) -> Keyring:
         return Keyring()
     try:
         return Keyring.parse(data)
-    except (PeerFault, TooLarge):
+    except PeerFault:
         # the account still asks for a passkey, and none is right: a damaged mark does not open what it protected
         return Keyring((Passkey("?", 0, Credential(b"?", b"", "https://damaged.invalid", 2**32 - 1)),))
 

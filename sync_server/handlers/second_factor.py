@@ -20,7 +20,7 @@ from urllib.parse import quote
 from blake3 import blake3
 
 from protocol.canonical import decode, encode
-from protocol.errors import BadInput, Code, PeerFault, TooLarge
+from protocol.errors import BadInput, Code, PeerFault
 from protocol.fields import Fields
 from protocol.invitation import as_typed, to_base32
 from protocol.replica.replica import Entropy
@@ -131,7 +131,7 @@ async def second_factor(server: Server, name: str) -> SecondFactor | None:
         return None
     try:
         return SecondFactor.parse(data)
-    except (PeerFault, TooLarge):
+    except PeerFault:
         return SecondFactor(bytes(SECRET_BYTES), _MAX_STEP, ())
 
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 from random import Random
 from typing import TYPE_CHECKING, Final
 
-from protocol.errors import BadInput, Code, LocalFailure, NoAnswer, PeerFault, Refused, RelaisError, TooLarge
+from protocol.errors import BadInput, Code, LocalFailure, NoAnswer, PeerFault, Refused, RelaisError
 from protocol.limits import ERASURE_DELAY_MS
 from protocol.replica.eraser import Eraser
 from protocol.replica.office.erasures import erase_persons
@@ -57,7 +57,7 @@ async def exchange(world: World, machine: Machine, other: Machine, weather: Weat
     except (NoAnswer, Refused) as error:
         machine.note(f"exchange with {other.name}: {error.code}")
         return False
-    except (PeerFault, TooLarge) as error:
+    except PeerFault as error:
         machine.note(f"exchange with {other.name}: {error.code}")
         if weather.spoiled == 0 and error.code is not Code.BAD_HASH:
             world.problem(f"{machine.name}: exchange with {other.name}: {error.code}: {error}")

@@ -160,6 +160,21 @@ class Room:
         return fold_sign_ins(own, fold_roster(self.space, own, above, door))
 
 
+def test_the_fold_does_not_depend_on_which_of_several_came_first() -> None:
+    room = Room()
+    beside = room.world.enrol(Role.MACHINE, room.space)
+    set_for_lea = room.set(LEA)
+    room.lock(LEA, set_for_lea.id)
+    room.world.say(beside, room.space, Kind.SIGN_IN_LOCK, b"\x80", subject=LEA, target=set_for_lea.id)
+    for seal in (b"2" * 80, b"1" * 80):
+        wraps = SignInWraps(KEY.commitment, ((b"r" * 32, seal),))
+        room.world.say(room.teacher, room.space, Kind.SIGN_IN_WRAP, wraps.encode())
+    forwards = room.fold()
+    room.world.entries[-4:] = room.world.entries[:-5:-1]
+    assert room.fold() == forwards
+    assert len(forwards.persons[LEA].locked_by) == len(forwards.wraps[KEY.commitment][b"r" * 32]) == 2
+
+
 def test_sign_in_is_off_until_a_teacher_says_otherwise_and_the_last_word_counts() -> None:
     room = Room()
     assert not room.fold().on

@@ -18,7 +18,7 @@ from protocol.canonical import Value, decode
 from protocol.clock import rfc3339
 from protocol.coursework import Work
 from protocol.entry import Entry, Kind
-from protocol.errors import BadInput, Code, LocalFailure, PeerFault, RelaisError, TooLarge
+from protocol.errors import BadInput, Code, LocalFailure, PeerFault, RelaisError
 from protocol.hand_in_keys import content_key_of
 from protocol.identity import AgreementKey
 from protocol.limits import MAX_PAYLOAD_BYTES
@@ -205,7 +205,7 @@ def _readable(payload: bytes) -> JSON:
     """A payload as JSON: bytes in hexadecimal, what cannot be read as hexadecimal as a whole."""
     try:
         return _plain(decode(payload, max_bytes=MAX_PAYLOAD_BYTES))
-    except (PeerFault, TooLarge):
+    except PeerFault:
         return payload.hex()
 
 

@@ -18,15 +18,15 @@ from typing import Final
 
 from protocol.entry import Entry, Kind
 from protocol.envelope import OpenedRequest
-from protocol.errors import Code, PeerFault, Refused, TooLarge
+from protocol.errors import Code, PeerFault, Refused
 from protocol.identity import check_agreement
 from protocol.invitation import invitation_hash
 from protocol.messages import EnrollAnswer, EnrollRequest
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.names import distinct
 from protocol.replica.replica import Draft
-from protocol.rights import DEVICES, Authority
-from protocol.roles import RANK, Role
+from protocol.rights import Authority
+from protocol.roles import DEVICES, RANK, Role
 from protocol.structure import Grant, Invite
 
 LATE_ANSWER_MS: Final = 24 * 3600 * 1000
@@ -53,7 +53,7 @@ async def _codes_of(office: Office) -> list[tuple[bytes, int]]:
     door = office.replica.door
     found = []
     for entry in await office.replica.store.scan_kinds([Kind.INVITE]):
-        with contextlib.suppress(PeerFault, TooLarge):
+        with contextlib.suppress(PeerFault):
             invite = Invite.parse(entry.payload or b"")
             if all(office.home in door.lineage(space) for space in invite.spaces):
                 found.append((invite.secret_hash, invite.expires_ms))
@@ -95,7 +95,7 @@ class Enrolment:
         for entry in await self._office.replica.store.scan_kinds([Kind.INVITE]):
             try:
                 invite = Invite.parse(entry.payload or b"")
-            except (PeerFault, TooLarge):
+            except PeerFault:
                 continue
             if invite.secret_hash == wanted and await self._counts(entry, invite):
                 return entry, invite

@@ -26,7 +26,8 @@ from protocol.replica.office.bureau import Office
 from protocol.replica.office.heads import heads_by_then, heads_of
 from protocol.replica.office.people import list_draft, listings
 from protocol.replica.replica import Draft
-from protocol.rights import DEVICES, Authority
+from protocol.rights import Authority
+from protocol.roles import DEVICES
 from protocol.structure import Grant, PersonRecord, Revocation
 from protocol.successions import successors_of
 

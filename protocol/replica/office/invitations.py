@@ -13,7 +13,7 @@ from protocol.limits import MAX_INVITED_DEVICES, MAX_SPACES_PER_INVITE
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.spaces import smallest_cover
 from protocol.replica.replica import Draft
-from protocol.roles import PersonRole, Role
+from protocol.roles import SHARED, PersonRole, Role
 from protocol.structure import Invite
 
 
@@ -71,7 +71,7 @@ async def _check_person(office: Office, wanted: Wanted) -> None:
         if wanted.role is Role.TEACHER:
             raise BadInput(Code.USAGE, "a teacher's code needs --person, the id that `person add` gave")
         return
-    if wanted.role in (Role.MACHINE, Role.RELAY):
+    if wanted.role in SHARED:
         raise BadInput(Code.USAGE, f"a {wanted.role} belongs to no person; leave --person out")
     for space in wanted.spaces:
         listed = (await office.replica.view(space)).roster.persons.get(wanted.person)
