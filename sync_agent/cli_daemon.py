@@ -59,8 +59,8 @@ async def enroll(
             call.data_dir, now_ms=now_ms, entropy=secrets.token_bytes, connect=connecting(network), keep=keep
         )
 
-    if sum(way is not None for way in (server, peer, stick)) != 1:
-        raise BadInput(Code.USAGE, "one of --server, --peer and --stick is needed, and no more")
+    if sum(way is not None for way in (server if stick is None else None, peer, stick)) != 1:
+        raise BadInput(Code.USAGE, "one of --server, --peer and --stick is needed; --server may go with --stick")
     params: Params = {
         "server": server,
         "peer": peer,

@@ -57,6 +57,8 @@ class Survey:
     locked: list[str] = field(default_factory=list)
     foreign: list[str] = field(default_factory=list)
     damaged: list[str] = field(default_factory=list)
+    learned: bool = False
+    """Whether the fronts brought entries that may open others: those that are locked are worth another look."""
 
     def by_space(self) -> dict[bytes, list[Card]]:
         """The cards of each space."""
@@ -69,6 +71,7 @@ class Survey:
 async def survey(agent: Agent, incoming: Incoming) -> Survey:
     """Look at the cards that come in. What opens keys and is new here is let in. Raises `LocalFailure`."""
     found = Survey()
+    before = await agent.replica.store.spaces()
     async for name, data in _cards(incoming):
         try:
             head = parse_head(data[: head_size(data)])
@@ -89,6 +92,7 @@ async def survey(agent: Agent, incoming: Incoming) -> Survey:
             found.cards.append(Card(name, trailer.size, head.space, index))
         except PeerFault:
             found.damaged.append(name)
+    found.learned = await agent.replica.store.spaces() != before
     return found
 
 

@@ -44,6 +44,7 @@ from sync_agent.reading_key import tend_reading_keys
 from sync_agent.server_chain import Roots, newest_certificate, roots_in
 from sync_agent.succession import made_elsewhere
 from sync_agent.sync_result import SyncResult
+from sync_agent.transport import normal_url
 
 PENDING_FILE: Final = "asked-by-stick"
 """In DIR → canonical {code's hash, rows [chain, request, reply key's seed]}: what may still be answered."""
@@ -73,6 +74,7 @@ async def enroll_by_stick(
     code: str,
     name: str,
     *,
+    url: str | None = None,
     now_ms: Callable[[], int],
     entropy: Entropy,
     say: Callable[[str], None],
@@ -80,14 +82,18 @@ async def enroll_by_stick(
 ) -> Enrolled:
     """Enrol DIR, whose lock the caller holds, by what comes and goes on a stick; may be repeated.
 
+    Without the server's `url`, whoever passed the request on says where it is, which carriers can change: it is told.
     Raises `NoAnswer` while the stick has no answer yet, and as `enrollment.enroll` does.
     """
     invitation = parse_code(code)
     check_name(name)
     if not (folder / ENROLMENT_FILE).exists():
         machine = await asyncio.to_thread(identify)
-        await _let_in(folder, stick, invitation, name.strip(), now_ms, entropy, machine)
+        where = None if url is None else normal_url(url)
+        await _let_in(folder, stick, invitation, name.strip(), where, now_ms, entropy, machine)
     agent = await Agent.open(folder, now_ms=now_ms, entropy=entropy)
+    if url is None:
+        say(f"the server is said to be at {agent.enrolment.server_url}; enrol with --server if that is wrong")
     try:
         return await finish(agent, agent.enrolment.server_url, code, lambda: _exchange(agent, stick, say))
     finally:
@@ -99,6 +105,7 @@ async def _let_in(
     stick: Path,
     invitation: Invitation,
     name: str,
+    url: str | None,
     now_ms: Callable[[], int],
     entropy: Entropy,
     machine: Hardware,
@@ -110,7 +117,7 @@ async def _let_in(
         for asked in known:
             letters = read_letters(disk.place, Letter.ANSWER)
             if asked.name in letters:
-                await _take(folder, disk, asked, letters[asked.name], invitation, name, now_ms, entropy, machine)
+                await _take(folder, disk, asked, letters[asked.name], invitation, name, url, now_ms, entropy, machine)
                 return
     keys = device_keys(folder, entropy, machine)
     for _, chain, host in hosts:
@@ -132,6 +139,7 @@ async def _take(
     letter: bytes,
     invitation: Invitation,
     name: str,
+    url: str | None,
     now_ms: Callable[[], int],
     entropy: Entropy,
     machine: Hardware,
@@ -141,7 +149,7 @@ async def _take(
     if host is None:
         raise PeerFault(Code.WRONG_KEY, "who was asked has no right to let anybody in")
     fields = Fields(decode(letter, max_bytes=MAX_LETTER_BYTES), "an answer on a stick")
-    sealed, url = fields.octets("answer", most=MAX_LETTER_BYTES), fields.text_or_none("server", MAX_URL_CHARS)
+    sealed, hint = fields.octets("answer", most=MAX_LETTER_BYTES), fields.text_or_none("server", MAX_URL_CHARS)
     opened = open_answer(sealed, asked.request, reply=AgreementKey(asked.reply), server_public=host.signing)
     try:
         answer = EnrollAnswer.parse(opened)
@@ -151,7 +159,7 @@ async def _take(
         remove_private(folder / PENDING_FILE)
         raise
     keys = device_keys(folder, entropy, machine)
-    where = EnrollAnswer(answer.time_ms, answer.territory_name, answer.entries, answer.server_url or url)
+    where = EnrollAnswer(answer.time_ms, answer.territory_name, answer.entries, url or answer.server_url or hint)
     enrolment = await take_in(folder, host, invitation, name, where, keys.signing.public, now_ms, url=None)
     enrolment.write(folder)
     remove_private(folder / PENDING_FILE)

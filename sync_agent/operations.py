@@ -80,7 +80,7 @@ def before_enrolment(
                 from sync_agent.enrollment_by_stick import enroll_by_stick
 
                 enrolled = await enroll_by_stick(
-                    folder, Path(stick), code, name, now_ms=now_ms, entropy=entropy, say=tell
+                    folder, Path(stick), code, name, url=server, now_ms=now_ms, entropy=entropy, say=tell
                 )
             elif server is None:
                 from sync_agent.enrollment_by_peer import enroll_by_peer

@@ -15,7 +15,7 @@ from protocol.limits import MAX_LETTER_BYTES, MAX_LETTERS_PER_DISK
 from protocol.messages import encode_chain, parse_chain
 from protocol.replica.operation import JSON, Incoming, Outgoing, Params
 from protocol.wire import Call
-from sync_agent.app import ENROLMENT_FILE, Agent
+from sync_agent.app import ENROLMENT_FILE, Agent, Enrolment
 from sync_agent.binding import Hardware
 from sync_agent.courier_commands import export_to
 from sync_agent.courier_letters import Letter, name_of, read_letters
@@ -218,6 +218,26 @@ async def test_letters_that_are_damaged_changed_or_too_many_harm_nobody(
         assert not (pc / ENROLMENT_FILE).exists()
     (place / f"{name}.ans").write_bytes(right)
     assert here.space in (await enrol(here, pc, stick, code)).spaces
+
+
+async def test_an_address_that_a_carrier_changed_is_told_and_another_may_be_given(
+    here: Town, stick: Path, tmp_path: Path
+) -> None:
+    teacher = await published(here, stick)
+    place, heard = place_of(here, stick), list[str]()
+    for folder, url in ((tmp_path / "one", None), (tmp_path / "two", "relais.example.org")):
+        code = await here.office.invite("machine", ttl="7d")
+        with pytest.raises(NoAnswer):
+            await enrol(here, folder, stick, code)
+        await visit(here, teacher, stick)
+        ((name, letter),) = read_letters(place, Letter.ANSWER).items()
+        fields = decode(letter, max_bytes=MAX_LETTER_BYTES)
+        assert isinstance(fields, dict)
+        (place / f"{name}.ans").write_bytes(encode({**fields, "server": "https://evil.example"}))
+        given = {"now_ms": here.office.clock, "entropy": os.urandom, "say": heard.append, "identify": identify}
+        await enroll_by_stick(folder, stick, code, "Merle", url=url, **given)  # type: ignore[arg-type]
+    assert any("https://evil.example" in line for line in heard)
+    assert Enrolment.read(tmp_path / "two").server_url == "https://relais.example.org"
 
 
 async def test_a_chain_that_ends_with_a_machine_lets_nobody_in(here: Town, stick: Path, tmp_path: Path) -> None:
