@@ -5,7 +5,8 @@ Rules:
   only if it opens to that key, whoever made it;
 - a key is sealed to the devices whose grants hold in the space, to recovery, and to the current key of each space
   below: who reads a class opens its school's key and the territory's with it, and nobody wraps for thousands;
-- the newest key that is not held back is in force: of the highest epoch, then the latest, then the largest id;
+- the newest key that is not held back and whose author is not cut off is in force: of the highest epoch, then the
+  latest, then the largest id; epochs follow one another, and a key beyond the first gap is never in force;
 - a key is due to be replaced when the revocations in the space, above it and below it are not those that it was made
   for: what comes after them is not for the devices that they cut.
 """
@@ -132,28 +133,37 @@ def unwrap(sealed: bytes, recipient: AgreementKey, space: bytes, commitment: byt
 
 @dataclass(frozen=True, slots=True)
 class SpaceKeys:
-    """The keys of a space, the one in force first, and to whom each is sealed (name → recipient → seals)."""
+    """The keys of a space, the newest first, the one in force, and to whom each is sealed (name → recipient → seals).
+
+    `next_epoch` is that of the key which would follow.
+    """
 
     records: tuple[SpaceKeyRecord, ...]
     wraps: Mapping[bytes, Mapping[bytes, tuple[bytes, ...]]]
-
-    @property
-    def current(self) -> SpaceKeyRecord | None:
-        """The key in force."""
-        return self.records[0] if self.records else None
+    current: SpaceKeyRecord | None
+    next_epoch: int
 
 
 def fold_space_keys(entries: Iterable[Entry], roster: Roster) -> SpaceKeys:
     """The keys that a space's entries make; what is held back or cannot be read is passed over."""
     found: list[tuple[int, int, bytes, SpaceKeyRecord]] = []
+    trusted: set[bytes] = set()
+    epochs: set[int] = set()
     seals: defaultdict[bytes, defaultdict[bytes, list[bytes]]] = defaultdict(lambda: defaultdict(list))
     for entry in entries:
-        if entry.payload is None or roster.hides(entry):
+        if entry.payload is None:
             continue
+        hidden = roster.hides(entry)
         try:
             if entry.header.kind == Kind.SPACE_KEY:
                 record = SpaceKeyRecord.parse(entry.payload)
-                found.append((record.epoch, entry.header.at, entry.id, record))
+                epochs.add(record.epoch)
+                if not hidden:
+                    found.append((record.epoch, entry.header.at, entry.id, record))
+                if not hidden and entry.header.author not in roster.cut:
+                    trusted.add(entry.id)
+            elif hidden:
+                continue
             elif entry.header.kind == Kind.SPACE_WRAP:
                 wraps = SpaceWraps.parse(entry.payload)
                 for recipient, sealed in wraps.wraps:
@@ -161,8 +171,20 @@ def fold_space_keys(entries: Iterable[Entry], roster: Roster) -> SpaceKeys:
         except PeerFault:
             continue
     found.sort(key=lambda row: row[:3], reverse=True)
+    last = _last_in_a_row(epochs)
+    current = next((record for epoch, _, name, record in found if epoch <= last and name in trusted), None)
     named = {name: {key: tuple(sorted(sealed)) for key, sealed in of_key.items()} for name, of_key in seals.items()}
-    return SpaceKeys(tuple(record for *_, record in found), named)
+    return SpaceKeys(tuple(record for *_, record in found), named, current, last + 1)
+
+
+def _last_in_a_row(epochs: Iterable[int]) -> int:
+    """The last epoch before the first gap, counted from 1: who jumps ahead is waited for by nobody."""
+    last = 0
+    for epoch in sorted(epochs):
+        if epoch > last + 1:
+            break
+        last = epoch
+    return last
 
 
 def recipients(roster: Roster, recovery: Iterable[bytes], below: Iterable[SpaceKeys]) -> list[bytes]:

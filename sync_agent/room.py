@@ -18,10 +18,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from protocol.coursework import Coursework, HandInState, Item, Version, Work
-from protocol.entry import Kind
 from protocol.limits import MiB
 from protocol.replica.holdings import Need
-from protocol.structure import SpaceRecord
+from protocol.replica.space_names import made_spaces
 from sync_agent.app import Agent
 from sync_agent.eviction import Piece, Worth, is_past, is_safe_elsewhere, plan
 from sync_agent.reading import need_of, with_ancestors
@@ -219,9 +218,4 @@ class Room:
         return Piece(need, worth, max(at_ms, await self._agent.opened_ms(need.stream)), packs)
 
     async def _years(self) -> dict[bytes, str | None]:
-        replica = self._agent.replica
-        found: dict[bytes, str | None] = {}
-        for entry in await replica.store.scan_kinds([Kind.SPACE]):
-            record = SpaceRecord.parse(entry.payload or b"")
-            found.setdefault(record.space_of(entry, replica.territory), record.year)
-        return found
+        return {space: record.year for space, record in (await made_spaces(self._agent.replica)).items()}

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from protocol.clock import rfc3339
-from protocol.entry import Kind
-from protocol.replica.changed_names import changed_names
 from protocol.replica.interfaces import EntryStore
 from protocol.replica.operation import JSON
-from protocol.structure import SpaceRecord
+from protocol.replica.space_names import changed_names, made_spaces
 from sync_agent.app import PROVEN_MARKS, TREE_TROUBLE_MARK, Agent
 from sync_agent.health import LastSync
 from sync_agent.measures import ordered
@@ -77,10 +75,8 @@ async def coursework_status(store: EntryStore) -> dict[str, JSON]:
 async def space_names(agent: Agent) -> dict[bytes, str]:
     """The name of each space, as the entry that made it says, or a later one that renamed it."""
     names = {agent.replica.territory: agent.enrolment.territory_name}
-    for entry in await agent.replica.store.scan_kinds([Kind.SPACE]):
-        record = SpaceRecord.parse(entry.payload or b"")
-        names.setdefault(record.space_of(entry, agent.replica.territory), record.name)
-    return names | await changed_names(agent.replica)
+    made = {space: record.name for space, record in (await made_spaces(agent.replica)).items()}
+    return made | names | await changed_names(agent.replica)
 
 
 async def _spaces(agent: Agent) -> list[JSON]:

@@ -113,7 +113,7 @@ class Keyring:
         """A new key of a space, sealed to whom it is for: for who may write class 1, the spaces below first."""
         keys = await self.keys(space)
         secret = SpaceSecret(entropy(SPACE_KEY_BYTES))
-        record = secret.record(1 if keys.current is None else keys.current.epoch + 1, cuts)
+        record = secret.record(keys.next_epoch, cuts)
         roster = (await self._replica.view(space)).roster
         below = [await self.keys(child) for child in self._replica.door.children(space) if child not in roster.erased]
         wanted = recipients(roster, await recovery_keys(self._replica), below)

@@ -17,9 +17,11 @@ from protocol.invitation import Invitation
 from protocol.replica.arrivals import note_arrivals
 from protocol.replica.eraser import Eraser
 from protocol.replica.interfaces import EntryStore
+from protocol.replica.keyring import Keyring
 from protocol.replica.memory import MemoryPacks, MemoryStore
 from protocol.replica.replica import Draft, Replica
 from protocol.roles import Role
+from protocol.space_keys import MAX_EPOCH, SpaceSecret
 from protocol.structure import Erasure, Grant, Invite, Revocation, Successor
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
@@ -152,6 +154,19 @@ async def test_what_a_thief_ordered_to_be_forgotten_is_destroyed_nowhere(tmp_pat
         await eraser.sweep(clock())
         await here.office.do("unerase", covers=lea)
         assert bytes.fromhex(lea) in (await server.replica.view(here.space)).roster.persons
+
+
+@attack("a device is lost", off={"protocol.space_keys._last_in_a_row": lambda epochs: max(epochs, default=0)})
+async def test_a_thief_breaks_no_spaces_key_for_good(tmp_path: Path) -> None:
+    async with town(tmp_path) as here:
+        server, (_, head) = here.office.server, await head_of(here)
+        thiefs = SpaceSecret(os.urandom(32)).record(MAX_EPOCH, None)
+        await say(here, head, Draft(here.space, Kind.SPACE_KEY, None, thiefs.encode()))
+        keys = await Keyring(server.replica, (server.keys.agreement,)).keys(here.space)
+        assert keys.current != thiefs
+        await server.space_keeper.tend_grown()
+        await server.space_keeper.tend_grown()
+        assert await server.space_keeper.tend_grown() == 0
 
 
 async def say(here: Town, device: Device, *drafts: Draft) -> None:

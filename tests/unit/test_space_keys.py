@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -15,6 +16,7 @@ from protocol.errors import PeerFault
 from protocol.identity import AgreementKey, SigningKey
 from protocol.roster import Roster
 from protocol.space_keys import (
+    MAX_EPOCH,
     SpaceKeyRecord,
     SpaceSecret,
     SpaceWraps,
@@ -69,6 +71,21 @@ def test_a_key_of_somebody_who_was_let_go_is_passed_over() -> None:
     current = fold_space_keys([good, bad], roster(held_back=frozenset({bad.id}))).current
     assert current is not None
     assert current.epoch == 1
+
+
+def test_a_key_that_jumps_ahead_is_never_in_force_and_the_next_one_does_not_follow_it() -> None:
+    keys = fold_space_keys([said(1, 1), said(2, 2), said(MAX_EPOCH, 3)], roster())
+    assert keys.current == SpaceSecret(bytes([2]) * 32).record(2, None)
+    assert keys.next_epoch == 3
+    assert len(keys.records) == 3, "what was sealed under it can be opened"
+
+
+def test_a_key_by_somebody_who_was_cut_off_since_is_readable_and_not_in_force() -> None:
+    cut = replace(roster(), cut=frozenset({ADMIN.public}))
+    keys = fold_space_keys([said(1, 1), said(2, 2)], cut)
+    assert keys.current is None
+    assert keys.next_epoch == 3
+    assert len(keys.records) == 2
 
 
 def test_payloads_come_back_as_they_went() -> None:

@@ -27,8 +27,9 @@ from protocol.replica.holdings import Holdings
 from protocol.replica.office.erasures import doubles_of
 from protocol.replica.operation import JSON, Outgoing
 from protocol.replica.replica import Replica
+from protocol.replica.space_names import made_spaces
 from protocol.sealing import SealReader
-from protocol.structure import PersonRecord, SpaceRecord
+from protocol.structure import PersonRecord
 
 WORK_FOLDER: Final = "travaux"
 FEEDBACK_FOLDER: Final = "corrections"
@@ -91,12 +92,7 @@ class Gathering:
         return found
 
     async def _read_names_of_spaces(self) -> None:
-        for entry in await self._replica.store.scan_kinds([Kind.SPACE]):
-            try:
-                record = SpaceRecord.parse(entry.payload or b"")
-            except PeerFault:
-                continue
-            self._spaces.setdefault(record.space_of(entry, self._replica.territory), record.name)
+        self._spaces |= {space: record.name for space, record in (await made_spaces(self._replica)).items()}
 
     def _row(self, entry: Entry, *, hidden: bool) -> JSON:
         header = entry.header

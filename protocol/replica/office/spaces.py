@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from protocol.entry import ID_BYTES, Kind
-from protocol.errors import BadInput, Code, PeerFault
+from protocol.errors import BadInput, Code
 from protocol.identity import normal_uai, school_id, uai_warning
-from protocol.replica.changed_names import changed_names
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.names import distinct, hex_or_none, name_of, school_year
 from protocol.replica.replica import Draft
+from protocol.replica.space_names import changed_names, made_spaces
 from protocol.rights import Door
 from protocol.structure import SpaceChange, SpaceRecord
 
@@ -112,14 +112,8 @@ def smallest_cover(door: Door, spaces: Iterable[bytes]) -> bytes:
 
 
 async def space_records(office: Office) -> dict[bytes, SpaceRecord]:
-    """What the `space` entries say, by the space that they make; of several for a school the first counts."""
-    records: dict[bytes, SpaceRecord] = {}
-    for entry in await office.replica.store.scan_kinds([Kind.SPACE]):
-        try:
-            record = SpaceRecord.parse(entry.payload or b"")
-        except PeerFault:
-            continue
-        records.setdefault(record.space_of(entry, office.replica.territory), record)
+    """What the `space` entries say, by the space that they make, with the names that they have now."""
+    records = await made_spaces(office.replica)
     for space, name in (await changed_names(office.replica)).items():
         if space in records:
             records[space] = replace(records[space], name=name)

@@ -5,7 +5,22 @@ from __future__ import annotations
 from protocol.entry import Kind
 from protocol.errors import PeerFault
 from protocol.replica.replica import Replica
-from protocol.structure import SpaceChange
+from protocol.structure import SpaceChange, SpaceRecord
+
+
+async def made_spaces(replica: Replica) -> dict[bytes, SpaceRecord]:
+    """What the `space` entries say, by the space that they make.
+
+    Of several for a school the earliest counts (least `at`, then id) that no revocation holds back, if there is one:
+    the same on every replica, whichever came first.
+    """
+    entries = await replica.store.scan_kinds([Kind.SPACE])
+    found: dict[bytes, SpaceRecord] = {}
+    held_back = (await replica.view(replica.territory)).roster.held_back
+    for entry in sorted(entries, key=lambda entry: (entry.id in held_back, entry.header.at, entry.id)):
+        record = SpaceRecord.parse(entry.payload or b"")
+        found.setdefault(record.space_of(entry, replica.territory), record)
+    return found
 
 
 async def changed_names(replica: Replica) -> dict[bytes, str]:

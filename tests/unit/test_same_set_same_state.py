@@ -1,0 +1,57 @@
+"""Replicas with one set show one state: where an order of arrival, or what lies elsewhere, could have slipped in."""
+
+from __future__ import annotations
+
+import os
+from random import Random
+
+from protocol.entry import Entry, Kind
+from protocol.identity import AgreementKey
+from protocol.person_keys import KeyWraps
+from protocol.replica.memory import MemoryPacks, MemoryStore
+from protocol.replica.replica import Replica
+from protocol.replica.space_names import made_spaces
+from protocol.roles import Role
+from protocol.structure import Grant, PersonKey, Revocation, SpaceRecord
+from tests.harness.history import NOW_MS, World
+
+
+async def holding(world: World, entries: list[Entry]) -> Replica:
+    replica = await Replica.open(world.root.key.public, MemoryStore(), MemoryPacks())
+    await replica.admit(entries, source=b"x", now_ms=NOW_MS)
+    return replica
+
+
+async def test_a_school_that_was_made_twice_has_one_name_whichever_came_first() -> None:
+    world = World(Random(3))
+    world.say(world.server, world.territory, Kind.SPACE, SpaceRecord("Autre", uai="0180001X").encode())
+    for order in (world.entries, world.entries[::-1]):
+        assert (await made_spaces(await holding(world, order)))[world.school].name == "École"
+
+
+async def test_who_was_cut_off_takes_no_name_of_a_school_by_dating_another_back() -> None:
+    world = World(Random(3))
+    admin = world.enrol(Role.ADMIN, world.territory)
+    admin.skew_ms = -(10**9)
+    world.say(admin, world.territory, Kind.SPACE, SpaceRecord("Autre", uai="0180001X").encode())
+    world.say(world.server, world.territory, Kind.REVOKE, Revocation(admin.key.public, ()).encode())
+    assert (await made_spaces(await holding(world, world.entries)))[world.school].name == "École"
+
+
+async def test_which_reading_keys_are_spent_does_not_hang_on_another_class() -> None:
+    world = World(Random(3))
+    room, other = world.classes
+    teacher = world.enrol(Role.TEACHER, room, person=bytes(16))
+    mine, elsewhere = AgreementKey(os.urandom(32)), AgreementKey(os.urandom(32))
+    world.say(teacher, room, Kind.PERSON_KEY, PersonKey(mine.public).encode(), subject=bytes(16))
+    wraps = KeyWraps(mine.public, ((elsewhere.public, bytes(80)),)).encode()
+    world.say(teacher, room, Kind.KEY_WRAP, wraps, subject=bytes(16))
+    cut = world.new_key()
+    for space, agreement in ((room, bytes([9]) * 32), (other, elsewhere.public)):
+        given = Grant(cut.public, agreement, None, Role.MACHINE, None, None).encode()
+        world.say(world.server, space, Kind.GRANT, given)
+    world.say(world.server, room, Kind.REVOKE, Revocation(cut.public, ()).encode())
+    here = [entry for entry in world.entries if entry.header.space != other]
+    for entries in (world.entries, here):
+        roster = (await (await holding(world, entries)).view(room)).roster
+        assert roster.reading_keys == {bytes(16): (mine.public,)}
