@@ -1,13 +1,15 @@
 """What two versions of a file have in common, as ranges: how a delta finds what to copy (docs/protocol.md, "Deltas").
 
 Chunks that both have are found first, wherever they moved; then each gap between them is narrowed byte by byte from
-both ends, and a wide one is looked at once more by smaller chunks. What remains is new; beside it stands the part of
-the old version that it most likely replaces. Where the cuts fall is nobody's business but the writer's.
+both ends, and a wide one is looked at once more by smaller chunks: first those of what it stands for, then, where much
+is new still, those of all of the old version, since programs also write the same in another order. What remains is new;
+beside it stands the part of the old version that it most likely replaces. Where the cuts fall is nobody's business but
+the writer's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,6 +22,8 @@ _BLOCK_BYTES: Final = 4096
 _COARSE_BYTES: Final = 64 * KiB
 _FINE_BYTES: Final = KiB
 _FINE_FROM_BYTES: Final = 4096
+_SCATTERED_BYTES: Final = 2 * KiB
+_SCATTERED_FROM_BYTES: Final = 16 * KiB
 # a copy that is said in more bytes than it saves is no gain
 _MIN_COPY_BYTES: Final = 24
 
@@ -40,19 +44,38 @@ class Span:
 def spans(old: bytes, new: bytes) -> list[Span]:
     """The new version as spans of the old one and new bytes, in order."""
     found: list[Span] = []
-    for span in _narrowed(old, new, _common_chunks(_pieces(old, _COARSE_BYTES), _pieces(new, _COARSE_BYTES))):
+    copies = _common_chunks(_places(old, _COARSE_BYTES), _pieces(new, _COARSE_BYTES))
+    for span in _narrowed(old, new, copies, (0, len(old))):
         first, last = span.near
         if span.old is None and span.length >= _FINE_FROM_BYTES and last - first >= _FINE_FROM_BYTES:
             found += _finer(span, old[first:last], new[span.at : span.at + span.length])
         else:
             found.append(span)
-    return found
+    return _gathered(found, old, new)
+
+
+def _gathered(found: list[Span], old: bytes, new: bytes) -> list[Span]:
+    """The same, where much is new looked for in all of the old version."""
+    if not old or not any(span.old is None and span.length >= _SCATTERED_FROM_BYTES for span in found):
+        return found
+    places = _places(old, _SCATTERED_BYTES)
+    gathered: list[Span] = []
+    for span in found:
+        if span.old is not None or span.length < _SCATTERED_FROM_BYTES:
+            gathered.append(span)
+            continue
+        part = new[span.at : span.at + span.length]
+        copies = _common_chunks(places, _pieces(part, _SCATTERED_BYTES))
+        within = _narrowed(old, part, copies, span.near)
+        gathered += [Span(some.at + span.at, some.length, some.old, some.near) for some in within]
+    return gathered
 
 
 def _finer(span: Span, old: bytes, new: bytes) -> Iterator[Span]:
     """New bytes once more, beside what they stand for, by chunks of a kilobyte."""
     start = span.near[0]
-    for part in _narrowed(old, new, _common_chunks(_pieces(old, _FINE_BYTES), _pieces(new, _FINE_BYTES))):
+    copies = _common_chunks(_places(old, _FINE_BYTES), _pieces(new, _FINE_BYTES))
+    for part in _narrowed(old, new, copies, (0, len(old))):
         place = None if part.old is None else part.old + start
         yield Span(part.at + span.at, part.length, place, (part.near[0] + start, part.near[1] + start))
 
@@ -64,13 +87,18 @@ def _pieces(data: bytes, around_bytes: int) -> Iterator[memoryview]:
         yield piece.data
 
 
-def _common_chunks(old: Iterable[memoryview], new: Iterable[memoryview]) -> Iterator[Span]:
-    """Runs of chunks of the new version that the old one has too."""
+def _places(data: bytes, around_bytes: int) -> dict[bytes, int]:
+    """Where each piece of `data` stands first, by its hash."""
     places: dict[bytes, int] = {}
     at = 0
-    for chunk in old:
-        places.setdefault(blake3(chunk).digest(), at)
-        at += len(chunk)
+    for piece in _pieces(data, around_bytes):
+        places.setdefault(blake3(piece).digest(), at)
+        at += len(piece)
+    return places
+
+
+def _common_chunks(places: Mapping[bytes, int], new: Iterable[memoryview]) -> Iterator[Span]:
+    """Runs of chunks of the new version that the old one has too."""
     at, run = 0, None
     for chunk in new:
         place = places.get(blake3(chunk).digest())
@@ -85,10 +113,10 @@ def _common_chunks(old: Iterable[memoryview], new: Iterable[memoryview]) -> Iter
         yield run
 
 
-def _narrowed(old: bytes, new: bytes, copies: Iterable[Span]) -> Iterator[Span]:
-    """The copies with what lies between them, each gap narrowed from both ends."""
-    at, old_at = 0, 0
-    for copy in [*copies, Span(len(new), 0, len(old))]:
+def _narrowed(old: bytes, new: bytes, copies: Iterable[Span], across: tuple[int, int]) -> Iterator[Span]:
+    """The copies with what lies between them, narrowed from both ends; `new` stands for `across` in the old version."""
+    at, old_at = 0, across[0]
+    for copy in [*copies, Span(len(new), 0, across[1])]:
         yield from _gap(old, new, (at, copy.at), (old_at, copy.old or 0))
         if copy.length:
             yield copy
@@ -96,13 +124,18 @@ def _narrowed(old: bytes, new: bytes, copies: Iterable[Span]) -> Iterator[Span]:
 
 
 def _gap(old: bytes, new: bytes, gap: tuple[int, int], across: tuple[int, int]) -> Iterator[Span]:
-    """The bytes of the new version in `gap`, whose neighbours stand at both ends of `across` in the old one."""
+    """The bytes of the new version in `gap`, whose neighbours stand at both ends of `across` in the old one.
+
+    Where these are in the other order, what follows the one and what precedes the other are looked at alike.
+    """
     start, end = gap
     first, last = across
-    room = min(end - start, max(0, last - first))
+    moved = last < first
+    room = end - start if moved else min(end - start, last - first)
     head = common_prefix(new[start:end], old[first : first + room])
     head = head if head >= _MIN_COPY_BYTES else 0
-    tail = common_suffix(new[start + head : end], old[first + head : last] if last > first + head else b"")
+    from_ = max(0, last - (end - start - head)) if moved else first + head
+    tail = common_suffix(new[start + head : end], old[from_:last] if last > from_ else b"")
     tail = tail if tail >= _MIN_COPY_BYTES else 0
     if head:
         yield Span(start, head, first)

@@ -58,6 +58,9 @@ _SLACK: Final = ((4 * KiB, 512 * KiB), (0, 4 * KiB))
 # the strongest level while that takes a second or two on an old PC, then faster ones
 _LEVELS: Final = ((8 * MiB, LEVEL), (24 * MiB, 12))
 _FAST_LEVEL: Final = 9
+# so much may be compressed, what is read beforehand included, at the strongest level: a document that another program
+# has written again is new in a hundred places, each with its surroundings
+_STRONGEST_BYTES: Final = 16 * MiB
 # changed chunks of a large file are nearly what they were: a stronger level takes ten times as long for a few bytes
 _LARGE_LEVEL: Final = 12
 
@@ -151,6 +154,7 @@ class _Build:
         self._plain_bytes = 0
         self._sources: dict[Source, None] = {}
         self._level = LEVEL
+        self._compressed_bytes = 0
         self._looked_at = 0
 
     async def run(self) -> tuple[FinishedDelta, bytes] | None:
@@ -349,7 +353,9 @@ class _Build:
         plain, sources = b"".join(self._plain), list(self._sources)
         self._plain, self._plain_bytes, self._sources = [], 0, {}
         dictionary = await self._bases.dictionary(sources)
-        await asyncio.to_thread(self._writer.add_frame, plain, sources, dictionary, level=self._level)
+        self._compressed_bytes += len(plain) + len(dictionary)
+        level = self._level if self._compressed_bytes <= _STRONGEST_BYTES else min(self._level, _LARGE_LEVEL)
+        await asyncio.to_thread(self._writer.add_frame, plain, sources, dictionary, level=level)
 
 
 def _new_bytes(before: bytes, data: bytes) -> int:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from blake3 import blake3
@@ -15,14 +16,14 @@ from blake3 import blake3
 from protocol.chunking import chunk_list, cut, stream_id
 from protocol.deflate_parameters import ALL_LEVELS, NO_LEVELS, Parameters, Profile
 from protocol.deflate_streams import Wrapping
-from protocol.delta import Chunked, Copy, DeltaWriter, Source, Spliced, Tree
+from protocol.delta import LEVEL, Chunked, Copy, DeltaWriter, Source, Spliced, Tree
 from protocol.errors import Code, PeerFault, RelaisError
 from protocol.limits import MAX_SPLICED_BYTES, MiB
 from protocol.manifest import ManifestEntry, encode_manifest, without_streams
 from protocol.pack import FinishedPack
 from protocol.reflate import Unfolded, unfold
 from protocol.reflate_recipe import Sequence, Step, decode_recipe, encode_recipe
-from protocol.replica import expansion
+from protocol.replica import delta_build, expansion
 from protocol.replica.delta_build import build_delta, keep_as_delta
 from protocol.replica.interfaces import ContentStore, DeltaInfo
 from protocol.replica.memory import MemoryPacks
@@ -98,6 +99,24 @@ async def made(two: Two) -> tuple[bytes, bytes]:
     delta = await build_delta(two.maker, SPACE, tree, [base])
     assert delta is not None
     return delta[1], tree
+
+
+async def test_the_strongest_level_is_for_a_bounded_part_of_a_delta(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
+    levels: set[object] = set()
+    add_frame = DeltaWriter.add_frame
+
+    def noted(*args: Any, **options: Any) -> None:
+        levels.add(options["level"])
+        add_frame(*args, **options)
+
+    monkeypatch.setattr(DeltaWriter, "add_frame", noted)
+    await made(two)
+    assert levels == {LEVEL}
+    levels.clear()
+    monkeypatch.setattr(delta_build, "_STRONGEST_BYTES", 0)
+    tree, _ = await put(two.maker, {**AFTER, "page.html": b"other"})
+    assert await build_delta(two.maker, SPACE, tree, [(await put(two.maker, BEFORE))[0]]) is not None
+    assert levels == {delta_build._LARGE_LEVEL}
 
 
 async def code_of(content: ContentStore, data: bytes, space: bytes = SPACE) -> Code | None:

@@ -70,3 +70,14 @@ def test_prefixes_and_suffixes_are_counted_to_the_byte(common: bytes, one: bytes
         len(common + other),
     )
     assert common_suffix((common + one)[::-1], (common + other)[::-1]) == prefix
+
+
+def test_what_was_written_in_another_order_is_found_wherever_it_stood() -> None:
+    pages = [Random(number).randbytes(15_000) for number in range(60)]
+    before = [b"%d 0 obj" % number + page for number, page in enumerate(pages)]
+    after = [b"%d 0 obj " % (number + 200) + page for number, page in enumerate(pages)]
+    picture = noise(400_000)
+    old = b"".join([*before[:30], picture, *before[30:]])
+    new = b"".join([*after[30:], picture, *after[:30]])
+    assert new_bytes(spans(old, new)) < len(new) // 50
+    assert rebuilt(old, new) == new
