@@ -23,6 +23,7 @@ from protocol.held_names import HeldNames
 from protocol.limits import (
     CURSOR_HASH_BYTES,
     INLINE_TOTAL_BYTES,
+    MAX_BARE_IDS,
     MAX_CREDENTIALS,
     MAX_INLINE_PACKS,
     MAX_LISTED_IDS,
@@ -121,7 +122,8 @@ class SpacePage:
 class SyncRequest:
     """What a replica has and wants. All fields may be empty; a quiet one holds cursors only.
 
-    A caller that has all content of many spaces says their `standing` instead.
+    A caller that has all content of many spaces says their `standing` instead. `bare` are entries whose payloads it
+    asks for: nothing else is answered then.
     """
 
     generation: bytes | None = None
@@ -141,6 +143,7 @@ class SyncRequest:
     levels: Profile = ALL_LEVELS
     held: tuple[Held, ...] = ()
     standing: bytes | None = None
+    bare: tuple[bytes, ...] = ()
 
     def encode(self) -> bytes:
         """The message's bytes."""
@@ -162,6 +165,7 @@ class SyncRequest:
                 deflates=_levels_value(self.levels),
                 held=[[held.space, held.names.encode()] for held in self.held],
                 standing=self.standing,
+                bare=list(self.bare),
             )
         )
 
@@ -189,6 +193,7 @@ class SyncRequest:
             levels=_levels(fields),
             held=tuple(map(_held, fields.rows("held", MAX_SPACES_PER_REQUEST))),
             standing=fields.octets_or_none("standing", STANDING_BYTES),
+            bare=fields.all_octets("bare", 32, MAX_BARE_IDS),
         )
 
 
@@ -201,7 +206,8 @@ class SyncAnswer:
     more; `live` is the capability to listen for news, if it was asked for. `levels` are those of deflate that the
     recipient reproduces; `backup_ms` is when a server's newest backup that was read back was begun, by its clock.
     `unlike` says that the request's standing is not the recipient's: name the cursors, nothing else was answered.
-    `withdrawn` are the revocations that close spaces to the caller, with what proves them.
+    `withdrawn` are the revocations that close spaces to the caller, with what proves them. `whole` are entries for
+    which the request asked, `bare` those whose payloads the recipient asks for itself.
     """
 
     time_ms: int
@@ -223,6 +229,8 @@ class SyncAnswer:
     levels: Profile = ALL_LEVELS
     backup_ms: int | None = None
     unlike: bool = False
+    whole: tuple[Entry, ...] = ()
+    bare: tuple[bytes, ...] = ()
 
     def encode(self) -> bytes:
         """The message's bytes."""
@@ -247,6 +255,8 @@ class SyncAnswer:
                 deflates=_levels_value(self.levels),
                 backup=self.backup_ms,
                 unlike=self.unlike,
+                whole=_wire(self.whole),
+                bare=list(self.bare),
             )
         )
 
@@ -274,6 +284,8 @@ class SyncAnswer:
             levels=_levels(fields),
             backup_ms=fields.count_or_none("backup"),
             unlike=fields.flag("unlike"),
+            whole=_entries(fields.rows("whole", _MAX_ENTRIES))[0],
+            bare=fields.all_octets("bare", 32, MAX_BARE_IDS),
         )
 
 

@@ -193,6 +193,11 @@ class Door:
         return rotation in self._followed
 
     @property
+    def has_erasures(self) -> bool:
+        """Whether anything was ever to be forgotten, and bare headers may therefore have come in."""
+        return bool(self._erased)
+
+    @property
     def contested_roots(self) -> tuple[bytes, ...]:
         """The roots after which several would come: somebody else has the key of one, or it was replaced twice."""
         found = []

@@ -26,6 +26,7 @@ from protocol.errors import Code, NoAnswer, PeerFault, Refused, RelaisError
 from protocol.limits import CURSOR_HASH_BYTES, INLINE_PACK_BYTES, INLINE_TOTAL_BYTES, MAX_INLINE_PACKS, MAX_PUSHED_BYTES
 from protocol.messages import InlinePack, Link, Offer, SyncAnswer, SyncRequest, Upload, Wanted
 from protocol.replica.allowances import Allowance, Allowances
+from protocol.replica.bare_entries import page_of
 from protocol.replica.holdings import Need
 from protocol.replica.interfaces import Making, PackInfo, Position
 from protocol.rights import Authority
@@ -36,6 +37,7 @@ from sync_agent.cursors import shown_cursors
 from sync_agent.deflating import own_levels
 from sync_agent.health import REPORT_AGE_MS, LastSync, own_report
 from sync_agent.meeting import common_spaces
+from sync_agent.payloads import Payloads
 from sync_agent.peer_calls import PeerCalls
 from sync_agent.peer_news import news_marks
 from sync_agent.reconciling import Reconciling
@@ -89,6 +91,8 @@ class _Exchange:
     offered: set[bytes] = field(default_factory=set)
     lacks: dict[bytes, PackInfo] = field(default_factory=dict)
     fetched: set[bytes] = field(default_factory=set)
+    owed: dict[bytes, Entry] = field(default_factory=dict)
+    """What the peer holds the header of alone, and asks for."""
     failure: RelaisError | None = None
 
 
@@ -111,6 +115,7 @@ class PeerSession:
         self._transfer = Transfer(agent.replica.content, transport, fetching=agent.fetching, making=self._may_be_made)
         self._copies = copies or Copies(agent, lambda: {device.key})
         self._giving = _Given(agent, device.key)
+        self._payloads = Payloads(agent, self._calls)
         self._reconciling = Reconciling(agent, self._calls, self._giving)
         self._generation: bytes | None = None
         self._cursors: dict[bytes, Position] = {}
@@ -146,10 +151,13 @@ class PeerSession:
             self.name = answer.name
             await self._take(done, answer)
         await self._reconcile_strange(done)
+        done.received += await self._payloads.ask()
         for _ in range(MAX_REQUESTS):
             request, sending, packs = await self._compose(done)
             answer = await self._calls.sync(replace(request, registers=await self._reports()))
             self._note_sent(done, request, sending, answer)
+            for entry in request.push:
+                done.owed.pop(entry.id, None)
             moved = await self._take(done, answer)
             moved |= await self._work_off(done, answer, packs)
             moved |= await self._reconcile_strange(done)
@@ -194,7 +202,7 @@ class PeerSession:
         request = SyncRequest(
             generation=self._generation,
             cursors=shown_cursors(spaces, self._cursors, ()),
-            push=tuple(push),
+            push=(*push, *page_of(done.owed.values())),
             packs=tuple([InlinePack(pack.space, await content.read_pack(pack.hash, 0, pack.size)) for pack in inline]),
             offers=tuple(Offer(pack.space, pack.hash, pack.size) for pack in offers),
             want=tuple(await self._wanted(done, spaces)),
@@ -267,6 +275,7 @@ class PeerSession:
 
     async def _take(self, done: _Exchange, answer: SyncAnswer) -> bool:
         """Entries and small packs of an answer; whether it brought any."""
+        done.owed |= {entry.id: entry for entry in await self._payloads.owed(answer)}
         if answer.live is not None:
             self.live = answer.live
         if answer.generation is not None:

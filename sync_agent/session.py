@@ -47,6 +47,7 @@ from sync_agent.heads import take_heads
 from sync_agent.health import LastSync
 from sync_agent.network.trouble import seen_in
 from sync_agent.partial_content import partly_held
+from sync_agent.payloads import Payloads
 from sync_agent.peer_news import settle, unproven, unsettled
 from sync_agent.reading_key import tend_reading_keys
 from sync_agent.reconciling import Reconciled, Reconciling
@@ -109,6 +110,7 @@ class Session:
         self._content = agent.replica.content
         self._calls = SealedCalls(agent, transport)
         self._asking = Asking(agent)
+        self._payloads = Payloads(agent, self._calls)
         self._budget = agent.budget
         self._room = Room(agent)
         self._transfer = Transfer(self._content, transport, agent.progress, agent.fetching)
@@ -196,6 +198,7 @@ class Session:
         return await self._asking.compose(run.said, self.sharing)
 
     async def _run(self, run: _Run) -> None:
+        run.received += await self._payloads.ask()
         asked = await self._compose(run)
         for _ in range(MAX_REQUESTS):
             run.again = False
@@ -230,6 +233,9 @@ class Session:
                 run.said.whole = run.again = True
         await self._take_pages(run, answer)
         await self._mark_taken(run, asked, answer)
+        if owed := await self._payloads.owed(answer):
+            await self._store.mark_unsent([entry.id for entry in owed])
+            run.again = True
         await self._take_packs(run, answer)
         now_ms = self.agent.now_ms()
         if answer.pages and (run.said.held or not await self._room.takes(sum(link.size for link in answer.links))):

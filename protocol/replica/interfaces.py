@@ -239,6 +239,14 @@ class EntryStore(Protocol):
         """
         ...
 
+    async def bare(self) -> list[Entry]:
+        """All entries of which the header alone is here, in order of arrival."""
+        ...
+
+    async def fill(self, entries: Sequence[Entry]) -> None:
+        """Give entries that are held bare their salt and payload, which the caller has checked."""
+        ...
+
     async def put_registers(self, rows: Sequence[RegisterRow]) -> list[RegisterRow]:
         """Keep those rows that are newer than what is held; returns them."""
         ...

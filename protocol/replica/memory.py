@@ -168,11 +168,22 @@ class MemoryStore:
 
     async def erase(self, ids: Iterable[bytes], marks: Mapping[str, bytes | None] | None = None) -> None:
         for name in self._entries.keys() & set(ids):
-            bare = replace(self._entries[name], salt=None, payload=None)
-            self._entries[name] = bare
-            here = self._spaces[bare.header.space].entries
-            here[next(place for place, entry in enumerate(here) if entry.id == name)] = bare
+            self._replace(replace(self._entries[name], salt=None, payload=None))
         await self.set_marks(marks or {})
+
+    async def bare(self) -> list[Entry]:
+        return [entry for entry in self._entries.values() if entry.payload is None]
+
+    async def fill(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            if (held := self._entries.get(entry.id)) is not None and held.payload is None:
+                self._replace(replace(held, salt=entry.salt, payload=entry.payload))
+
+    def _replace(self, entry: Entry) -> None:
+        """Put an entry in the place of another copy of itself."""
+        self._entries[entry.id] = entry
+        here = self._spaces[entry.header.space].entries
+        here[next(place for place, other in enumerate(here) if other.id == entry.id)] = entry
 
     async def put_registers(self, rows: Sequence[RegisterRow]) -> list[RegisterRow]:
         kept = []

@@ -21,6 +21,7 @@ from protocol.identity import SigningKey
 from protocol.limits import MAX_PREV, MAX_WAITING_BYTES, MAX_WAITING_ENTRIES, SALT_BYTES
 from protocol.messages import Refusal
 from protocol.reconcile import Record, fingerprint_of
+from protocol.replica.bare_entries import WEIGHTY, Lacking, fitting, lacking, of_ids
 from protocol.replica.interfaces import ContentStore, EntryStore, Held, Position
 from protocol.replica.passage import Passage, names_awaited
 from protocol.replica.views import Basis, SpaceView, Views
@@ -71,15 +72,22 @@ Compose = Callable[[Tips], Awaitable[Sequence[Draft]]]
 class Admission:
     """What became of a batch: the entries that were new, and those that wait or were refused.
 
-    `released` are entries that had waited and came in with this batch, whoever brought them; `unheld` those that wait
-    but are kept nowhere, for want of room: they may be brought again.
+    `released` are entries that had waited and came in with this batch, whoever brought them; `filled` those that were
+    held bare, and are whole now; `unheld` those that wait but are kept nowhere, for want of room: they may be brought
+    again.
     """
 
     admitted: tuple[Entry, ...] = ()
     released: tuple[Entry, ...] = ()
+    filled: tuple[Entry, ...] = ()
     waiting: tuple[bytes, ...] = ()
     unheld: tuple[bytes, ...] = ()
     refused: tuple[Refusal, ...] = ()
+
+    @property
+    def let_in(self) -> tuple[Entry, ...]:
+        """All that the folds see now and did not see before."""
+        return (*self.admitted, *self.released, *self.filled)
 
 
 class Replica:
@@ -99,6 +107,7 @@ class Replica:
         self._awaited: set[bytes] = set()
         self._behind = False
         self._epoch = 0
+        self._lacking: Lacking | None = None
         self._views = Views(store, self.door)
         self._records: OrderedDict[bytes, tuple[int, SortedRecords]] = OrderedDict()
 
@@ -137,7 +146,7 @@ class Replica:
         """
         async with self._admitting:
             admission = await self._admit(entries, source, now_ms, unsent=unsent, hold=hold, marks=marks)
-        self._tell_news([*admission.admitted, *admission.released], source)
+        self._tell_news(admission.let_in, source)
         return admission
 
     async def write(
@@ -295,6 +304,18 @@ class Replica:
                 pending.pop()
         return tuple(found.values())
 
+    async def lacking_payloads(self) -> Lacking:
+        """What is held bare although no erasure in force covers it: others may have the payloads."""
+        if not self.door.has_erasures:
+            return ()
+        if self._lacking is None:
+            self._lacking = await lacking(self.store, self._views)
+        return self._lacking
+
+    async def whole(self, ids: Sequence[bytes], spaces: Iterable[bytes]) -> list[Entry]:
+        """Of these entries those whose payloads are here and are not to be forgotten, in one of `spaces`."""
+        return await of_ids(ids, spaces, self.store, self._views) if ids else []
+
     async def tips(self, space: bytes, author: bytes) -> list[bytes]:
         """An author's own latest entries in a space, newest first: those that none of its others names as `prev`."""
         async with self._admitting:
@@ -326,6 +347,7 @@ class Replica:
         self._views = Views(self.store, door)
         self._records.clear()
         self._epoch += 1
+        self._lacking = None
         self._behind = False
 
     async def _admit(
@@ -342,6 +364,7 @@ class Replica:
         """Judge entries and make durable what comes of it; with `whole`, all of them are admitted or none."""
         if self._behind:
             await self._remember()
+        filled = await self._fill(entries)
         fresh = await self._fresh(entries)
         checked = await self._checked([Held(source, entry, None) for entry in fresh.values()])
         passage = Passage(self.door)
@@ -363,14 +386,26 @@ class Replica:
             raise
         for entry in passage.admitted.values():
             self._tips.pop((entry.header.space, entry.header.author), None)
+            if entry.header.kind in WEIGHTY or entry.payload is None:
+                self._lacking = None
         waiting = [name for name in fresh if name in passage.waiting]
         return Admission(
             admitted=tuple(entry for name, entry in passage.admitted.items() if name in fresh),
             released=tuple(entry for name, entry in passage.admitted.items() if name not in fresh),
+            filled=tuple(filled),
             waiting=tuple(name for name in waiting if hold and name not in unheld),
             unheld=tuple(name for name in waiting if not hold or name in unheld),
             refused=tuple(Refusal(name, code) for name, code in passage.refused.items() if name in fresh),
         )
+
+    async def _fill(self, entries: Sequence[Entry]) -> list[Entry]:
+        """Take the payloads of entries that are held bare and should not be."""
+        found = await fitting(entries, self.store, self._views) if self.door.has_erasures else []
+        if found:
+            await self.store.fill(found)
+            self._views.note_filled({entry.header.space for entry in found})
+            self._lacking = None
+        return found
 
     async def _fresh(self, entries: Sequence[Entry]) -> dict[bytes, Entry]:
         """Those that are not in the set, each once, with its payload if any copy has it."""

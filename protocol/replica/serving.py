@@ -46,6 +46,7 @@ from protocol.messages import (
 from protocol.reconcile import fingerprint_of, respond
 from protocol.register import Register, RegisterKind, parse_register
 from protocol.replica.allowances import Allowance, Allowances
+from protocol.replica.bare_entries import Rounds, page_of
 from protocol.replica.batches import Batches
 from protocol.replica.holdings import Holdings, Need
 from protocol.replica.interfaces import PackInfo, RegisterRow
@@ -136,6 +137,7 @@ class Responder:
         self.listeners = Listeners()
         self.lives = Lives()
         self.allowances = Allowances(replica, holdings)
+        self._rounds = Rounds()
         replica.on_news = self.listeners.tell
         self.backup_ms: int | None = None
         """When the newest backup of this store that was read back was begun; for a server to say."""
@@ -226,6 +228,9 @@ class Responder:
         now_ms = self._now_ms()
         taken = await self._take_in(opened.device, request.credentials, request.push, now_ms)
         readable = await self._readable(opened.device)
+        if request.bare:
+            whole = await self.replica.whole(request.bare, readable)
+            return SyncAnswer(time_ms=now_ms, refused=taken.refused, whole=page_of(whole)).encode()
         twin = self.lives.hear(opened.device, request.life)
         await self._keep_registers(opened.device, request.registers, now_ms)
         await self._keep_packs(opened.device, request.packs, readable)
@@ -287,6 +292,7 @@ class Responder:
             twin=twin,
             levels=self.levels,
             backup_ms=self.backup_ms,
+            bare=self._rounds.next(opened.device, await self.replica.lacking_payloads(), readable),
         ).encode()
 
     async def _reconcile(self, opened: OpenedRequest) -> bytes:
@@ -327,7 +333,9 @@ class Responder:
             wanted = [entry for entry in push if entry.header.space in spaces]
             pushed = await self.replica.admit(wanted, source=device, now_ms=now_ms, marks=self.scope.marks(spaces))
             admissions.append(pushed)
-        let_in = [entry for admission in admissions for entry in (*admission.admitted, *admission.released)]
+        let_in = [
+            entry for admission in admissions for entry in (*admission.admitted, *admission.released, *admission.filled)
+        ]
         await self.scope.let_in(let_in)
         return _Taken(
             waiting=(*pushed.waiting, *pushed.unheld),

@@ -211,6 +211,14 @@ class SqliteStore:
             # until a checkpoint the file still has the old pages, and the log the new ones
             await self.database.run(lambda connection: connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall())
 
+    async def bare(self) -> list[Entry]:
+        return await self.database.run(_entries(f"SELECT {ENTRY} FROM entry WHERE payload IS NULL ORDER BY seq", ()))  # noqa: S608
+
+    async def fill(self, entries: Sequence[Entry]) -> None:
+        sql = "UPDATE entry SET salt = ?, payload = ? WHERE id = ? AND payload IS NULL"
+        rows = [(entry.salt, entry.payload, entry.id) for entry in entries if entry.payload is not None]
+        await self.database.write(lambda connection: connection.executemany(sql, rows))
+
     async def put_registers(self, rows: Sequence[RegisterRow]) -> list[RegisterRow]:
         def work(connection: sqlite3.Connection) -> list[RegisterRow]:
             return [row for row in rows if statements.put_register(connection, row)]

@@ -10,8 +10,8 @@ Rules:
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Sequence
+from collections import Counter, OrderedDict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -37,12 +37,14 @@ _CUTTING: Final = frozenset({Kind.REVOKE, Kind.ROOT_ROTATION})
 class Basis:
     """What folds were made from: how many own entries, and how many heeded ones in each space above, nearest first.
 
-    `weighs` says that a revocation was weighed, so that all entries above count.
+    `weighs` says that a revocation was weighed, so that all entries above count; `filled` is how often own entries that
+    had been bare have got their payloads.
     """
 
     own: int
     above: tuple[int, ...]
     weighs: bool
+    filled: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,11 @@ class Views:
         self._kept: OrderedDict[bytes, SpaceView] = OrderedDict()
         self._kept_entries = 0
         self._above: dict[bytes, _Above] = {}
+        self._filled: Counter[bytes] = Counter()
+
+    def note_filled(self, spaces: Iterable[bytes]) -> None:
+        """Entries of these spaces, which count as they did, hold more than they did."""
+        self._filled.update(spaces)
 
     async def view(self, space: bytes) -> SpaceView:
         """The folds of a space as its store stands."""
@@ -97,7 +104,8 @@ class Views:
         line = self._door.lineage(space)[1:]
         above = [await self._read_above(member) for member in line]
         count = (await self._store.position(space)).count
-        if basis is not None and basis == Basis(count, _counts(above, weighs=basis.weighs), basis.weighs):
+        filled = self._filled[space]
+        if basis is not None and basis == Basis(count, _counts(above, weighs=basis.weighs), basis.weighs, filled):
             return None
         own = [stored.entry for stored in await self._store.scan(space)]
         weighs = any(each.revokes for each in above) or any(entry.header.kind in _CUTTING for entry in own)
@@ -111,7 +119,7 @@ class Views:
             roster,
             fold_coursework(space, own, roster),
             fold_measures(own, roster, self._door),
-            Basis(len(own), counts, weighs),
+            Basis(len(own), counts, weighs, filled),
         )
 
     async def _read_above(self, space: bytes) -> _Above:

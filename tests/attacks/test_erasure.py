@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from protocol.entry import Kind, commitment
+from protocol.entry import Entry, Kind, commitment
 from protocol.replica.eraser import Eraser
 from protocol.replica.replica import Draft
+from protocol.rights import is_erasable
 from protocol.roles import PersonRole
 from protocol.structure import Erasure, PersonRecord, Revocation
 from tests.harness.attack import attack
-from tests.harness.classroom import Classroom, classroom
+from tests.harness.classroom import Classroom, assignment, classroom
+from tests.harness.lan import exchange
 
 DAY_MS = 24 * 3600 * 1000
 NAMES = ("Camille", "Karim", "Léa", "Noé", "Zoé")
@@ -81,3 +84,44 @@ async def test_a_thief_whom_nobody_stops_destroys_five_people_a_day_and_no_class
     own = [one.entry for one in await territory.replica.store.scan(room.space)]
     kept = [entry for entry in own if entry.header.subject in pupils and entry.payload is not None]
     assert len(kept) == 3
+
+
+async def _no_payload(*_: object) -> list[Entry]:
+    return []
+
+
+@attack("a stolen server wipes schools", off={"protocol.replica.replica.fitting": _no_payload})
+async def test_bare_headers_that_somebody_pushes_after_the_kits_word_blind_nobody_for_good(room: Classroom) -> None:
+    """A thief erases a class, the kit undoes it; a hostile PC gives others the headers alone of what it holds."""
+    territory = room.territory
+    teacher, evil, victim = await room.teacher(), await room.machine(), await room.machine()
+    await assignment(room, teacher, evil)
+    heads = [
+        head
+        for space in territory.replica.door.spaces()
+        for head in await territory.replica.tips(space, territory.keys.signing.public)
+    ]
+    await territory.say(territory.id, Kind.ERASE, Erasure(room.space).encode())
+    cut = Revocation(territory.keys.signing.public, tuple(heads)).encode()
+    await territory.replica.write(
+        [Draft(territory.id, Kind.REVOKE, None, cut)],
+        author=territory.keys.root,
+        now_ms=territory.clock(),
+        entropy=territory.entropy,
+        unsent=False,
+    )
+    above = [
+        stored.entry
+        for space in (territory.id, room.territory.schools[0])
+        for stored in await territory.replica.store.scan(space)
+    ]
+    for device in (teacher, evil, victim):
+        await device.agent.replica.admit(above, source=b"kit", now_ms=territory.clock())
+    entries = [stored.entry for stored in await evil.agent.replica.store.scan(room.space)]
+    headers = [replace(entry, salt=None, payload=None) if is_erasable(entry.header) else entry for entry in entries]
+    await victim.agent.replica.admit(headers, source=evil.agent.device, now_ms=territory.clock())
+    assert not (await victim.agent.replica.view(room.space)).coursework.items
+    await exchange(victim.agent, teacher.agent)
+    shown = [(await device.agent.replica.view(room.space)) for device in (teacher, victim)]
+    assert shown[0].coursework.items.keys() == shown[1].coursework.items.keys() != set()
+    assert shown[0].roster.persons == shown[1].roster.persons

@@ -71,6 +71,15 @@ async def test_what_an_author_had_brought_by_then_is_known_unless_the_order_is_a
     assert await store.authored_by_then(author, (then[0], early.id)) == set()
 
 
+async def test_an_entry_that_was_bare_gets_its_payload_and_keeps_its_place(store: EntryStore, make: EntryMaker) -> None:
+    first, second = make.entry(), make.entry()
+    await store.append([bare(first), second])
+    assert await store.bare() == [bare(first)]
+    await store.fill([first, second])
+    assert [(one.arrival, one.entry) for one in await store.scan(SPACE)] == [(1, first), (2, second)]
+    assert await store.bare() == []
+
+
 async def test_an_entry_that_is_present_is_passed_over_and_keeps_its_number(
     store: EntryStore, make: EntryMaker
 ) -> None:

@@ -1,0 +1,104 @@
+"""Entries whose header alone is here, though no erasure in force covers them (docs/protocol.md, "Erasure").
+
+The door lets a bare header in for any erasure that was ever said, since it must not depend on what came when. So after
+an erasure that was held back or taken back, payloads may be missing that others have: they are asked for, and taken
+from anybody, as the header's commitment proves them.
+
+Rules:
+- what an erasure in force covers is not asked for and not taken: it was destroyed, or is about to be;
+- everything else that is held bare is; the same set is whole again wherever one replica has the payload.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from protocol.entry import Entry, Kind, commitment
+from protocol.limits import MAX_BARE_IDS, PAGE_BYTES
+from protocol.replica.interfaces import EntryStore
+from protocol.replica.views import Views
+from protocol.rights import erasable_names
+
+WEIGHTY = frozenset({Kind.ERASE, Kind.REVOKE, Kind.RULING, Kind.ROOT_ROTATION})
+"""What may put an erasure out of force, or into it."""
+
+
+_LEFT_ALONE: Final = 32
+
+Lacking = tuple[tuple[bytes, bytes], ...]
+"""(space, id) of entries whose payloads are asked for."""
+
+
+@dataclass(slots=True)
+class Rounds:
+    """Whom has been asked for what: everybody once for each, and again after a while, since nobody may have it."""
+
+    _lacking: Lacking = ()
+    _reached: dict[bytes, int] = field(default_factory=dict)
+    """Where the next ids to ask somebody for begin; beyond the end, how many times they have been left alone."""
+
+    def next(self, asked: bytes, lacking: Lacking, spaces: Collection[bytes]) -> tuple[bytes, ...]:
+        """The ids to ask one device for now, of spaces in common."""
+        if lacking != self._lacking:
+            self._lacking = lacking
+            self._reached.clear()
+        if not lacking:
+            return ()
+        first = self._reached.get(asked, 0)
+        if first >= len(lacking):
+            self._reached[asked] = 0 if first >= len(lacking) + _LEFT_ALONE else first + 1
+            return ()
+        self._reached[asked] = min(first + MAX_BARE_IDS, len(lacking))
+        return tuple(name for space, name in lacking[first : first + MAX_BARE_IDS] if space in spaces)
+
+
+async def lacking(store: EntryStore, views: Views) -> Lacking:
+    """What is held bare and should not be, in order of arrival."""
+    for erasure in await store.scan_kinds([Kind.ERASE]):
+        roster = (await views.view(erasure.header.space)).roster
+        if erasure.id in roster.held_back or erasure.id in roster.undone:
+            break
+    else:
+        # bare headers came in by erasures, and all of those are in force
+        return ()
+    bare = await store.bare()
+    return tuple([(entry.header.space, entry.id) for entry in bare if not await _is_erased(entry, views)])
+
+
+async def fitting(entries: Iterable[Entry], store: EntryStore, views: Views) -> list[Entry]:
+    """Those that bring a payload which belongs to an entry that is held bare and should not be."""
+    whole = {entry.id: entry for entry in entries if entry.payload is not None and entry.salt is not None}
+    held = await store.get(list(whole))
+    return [whole[name] for name, entry in held.items() if entry.payload is None and await _takes(whole[name], views)]
+
+
+async def of_ids(ids: Sequence[bytes], spaces: Iterable[bytes], store: EntryStore, views: Views) -> list[Entry]:
+    """The entries of these ids that are whole here, lie in one of `spaces`, and that nothing erases."""
+    readable = set(spaces)
+    found = (await store.get(ids)).values()
+    whole = [entry for entry in found if entry.payload is not None and entry.header.space in readable]
+    return [entry for entry in whole if not await _is_erased(entry, views)]
+
+
+def page_of(entries: Iterable[Entry]) -> tuple[Entry, ...]:
+    """As many as a message has room for, and one if there is any."""
+    room = PAGE_BYTES
+    page: list[Entry] = []
+    for entry in entries:
+        room -= entry.wire_bytes
+        if page and room < 0:
+            break
+        page.append(entry)
+    return tuple(page)
+
+
+async def _takes(entry: Entry, views: Views) -> bool:
+    if commitment(entry.salt or b"", entry.payload or b"") != entry.header.commitment:
+        return False
+    return not await _is_erased(entry, views)
+
+
+async def _is_erased(entry: Entry, views: Views) -> bool:
+    return not (await views.view(entry.header.space)).roster.erased.isdisjoint(erasable_names(entry))
