@@ -23,6 +23,7 @@ from protocol.clock import milliseconds_of
 from protocol.entry import Entry, Kind
 from protocol.errors import PeerFault
 from protocol.limits import MAX_CLOCK_LEAD_MS
+from protocol.roles import HAS_READING_KEYS
 from protocol.roster import Roster
 from protocol.work import ContentRef, Feedback, HandIn, Receipt, Revision, Wraps
 
@@ -102,8 +103,9 @@ class Witness:
 class Work:
     """A hand-in as its entries make it.
 
-    `readers` maps a reader's key to sealed content keys, the author's own first; `witnesses` are all receipts for it,
-    oldest first.
+    `readers` maps a reader's key to sealed content keys, the author's own first, then those by the root or a teacher;
+    `given` are the readers who have one of these: what another machine wraps might not open. `witnesses` are all
+    receipts for it, oldest first.
     """
 
     id: bytes
@@ -122,6 +124,7 @@ class Work:
     late: bool
     clock_doubtful: bool
     witnesses: tuple[Witness, ...] = ()
+    given: frozenset[bytes] = frozenset()
 
     @property
     def state(self) -> HandInState:
@@ -169,7 +172,7 @@ def fold_coursework(space: bytes, entries: Iterable[Entry], roster: Roster) -> C
             items[item_id] = item
     hand_ins = {}
     for entry in handed_in:
-        work = _work(entry, about.get(entry.id, []), items)
+        work = _work(entry, about.get(entry.id, []), items, roster)
         if work is not None:
             hand_ins[work.id] = work
     return Coursework(items, hand_ins)
@@ -230,7 +233,7 @@ def _item(item_id: bytes, space: bytes, entries: Sequence[Entry], switches: Sequ
     )
 
 
-def _work(entry: Entry, about: Sequence[Entry], items: Mapping[bytes, Item]) -> Work | None:
+def _work(entry: Entry, about: Sequence[Entry], items: Mapping[bytes, Item], roster: Roster) -> Work | None:
     header = entry.header
     record = _parsed(entry, HandIn.parse)
     if record is None or header.target is None or header.subject is None:
@@ -254,6 +257,7 @@ def _work(entry: Entry, about: Sequence[Entry], items: Mapping[bytes, Item]) -> 
     item = items.get(header.target)
     due_ms = None if item is None else item.shown.record.due_ms
     at_ms = milliseconds_of(header.at)
+    readers, given = _readers(header.author, of_kind[Kind.WRAP], roster)
     return Work(
         id=entry.id,
         space=header.space,
@@ -262,7 +266,8 @@ def _work(entry: Entry, about: Sequence[Entry], items: Mapping[bytes, Item]) -> 
         author=header.author,
         at_ms=at_ms,
         record=record,
-        readers=_readers(header.author, of_kind[Kind.WRAP]),
+        readers=readers,
+        given=given,
         copies=frozenset(other.header.author for other in safe),
         at_server=bool(server),
         opened=bool(teacher),
@@ -277,14 +282,34 @@ def _work(entry: Entry, about: Sequence[Entry], items: Mapping[bytes, Item]) -> 
     )
 
 
-def _readers(author: bytes, wraps: Iterable[Entry]) -> dict[bytes, tuple[bytes, ...]]:
-    """All wraps count, so that nobody can hide a good one behind a bad one; the author's own come first."""
+def _readers(
+    author: bytes, wraps: Iterable[Entry], roster: Roster
+) -> tuple[dict[bytes, tuple[bytes, ...]], frozenset[bytes]]:
+    """All wraps count, so that nobody can hide a good one behind a bad one: those of whom to believe come first.
+
+    That is the author, then the root and teachers; which readers have one of these is told beside.
+    """
     readers: defaultdict[bytes, list[bytes]] = defaultdict(list)
-    for entry in sorted(wraps, key=lambda entry: (entry.header.author != author, entry.id)):
+    given: set[bytes] = set()
+
+    def distance(entry: Entry) -> int:
+        if entry.header.author == author:
+            return 0
+        return 1 if entry.header.grant is None or _is_a_readers(entry.header.author, roster) else 2
+
+    placed = [(distance(entry), entry.id, entry) for entry in wraps]
+    for place, _, entry in sorted(placed, key=lambda each: each[:2]):
         record = _parsed(entry, Wraps.parse)
         for reader, sealed in () if record is None else record.wraps:
             readers[reader].append(sealed)
-    return {reader: tuple(sealed) for reader, sealed in readers.items()}
+            if place <= 1:
+                given.add(reader)
+    return {reader: tuple(sealed) for reader, sealed in readers.items()}, frozenset(given)
+
+
+def _is_a_readers(key: bytes, roster: Roster) -> bool:
+    authority = roster.authority_of(key)
+    return authority is not None and authority.role in HAS_READING_KEYS
 
 
 def _note(notes: Sequence[Entry]) -> FeedbackNote | None:

@@ -84,7 +84,8 @@ async def tend_hand_ins(agent: Agent) -> int:
 async def _pass_on(agent: Agent) -> int:
     """A teacher's device wraps what it has opened for colleagues who came later: its author has no key any more.
 
-    Only for who has no wrap at all of a hand-in, and a part at a time: what this writes calls for the next round.
+    Only for who was not given it by somebody to believe, and a part at a time: what this writes calls for the next
+    round.
     """
     keys = reading_keys(agent)
     drafts: list[Draft] = []
@@ -103,7 +104,7 @@ async def _pass_on(agent: Agent) -> int:
             if mine.isdisjoint(theirs) and (welcome is None or person in welcome)
         ]
         for work in view.coursework.hand_ins.values() if others else ():
-            lacking = [theirs for theirs in others if work.readers.keys().isdisjoint(theirs)]
+            lacking = [theirs for theirs in others if work.given.isdisjoint(theirs)]
             if not work.opened or not lacking or len(drafts) == _PASSED_ON_AT_ONCE:
                 continue
             content_key = content_key_of(work, keys)

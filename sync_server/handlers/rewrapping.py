@@ -37,7 +37,7 @@ async def rewrap(server: Server, kit: Kit, person: bytes | None, spaces: Sequenc
         seen = seen or bool(keys)
         drafts = []
         for work in view.coursework.hand_ins.values():
-            lacking = [key for each in keys if work.readers.keys().isdisjoint(each) for key in each]
+            lacking = [key for each in keys if work.given.isdisjoint(each) for key in each]
             content_key = content_key_of(work, {kit.recovery.public: kit.recovery}) if lacking else None
             if content_key is not None:
                 wraps = wraps_for(lacking[:MAX_READERS_PER_HAND_IN], content_key, info_of(work), server.entropy)

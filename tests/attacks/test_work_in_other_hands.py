@@ -13,9 +13,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
 
+from protocol.entry import Kind
+from protocol.errors import RelaisError
+from protocol.hand_in_keys import info_of, wraps_for
 from protocol.replica.console import Notices
 from protocol.replica.holdings import Need
-from protocol.roles import Role
+from protocol.replica.replica import Draft
+from protocol.roles import PersonRole, Role
 from sync_agent.addresses import Address
 from sync_agent.answers import Response
 from sync_agent.peer_sync import sync_with
@@ -156,3 +160,35 @@ async def test_a_neighbour_who_keeps_a_copy_and_who_listens_on_the_schools_netwo
         assert len(heard) > SIZE, "all of it went by"
         assert found_in(bytes(heard)) == set()
         assert found_below(keeper.agent.folder) == {}
+
+
+@attack(
+    "a machine gives a teacher a false key to another's work",
+    off={"protocol.coursework._is_a_readers": lambda *_: True},
+)
+async def test_a_false_key_from_a_classmates_machine_keeps_no_new_teacher_out(tmp_path: Path) -> None:
+    async with classroom(tmp_path) as room:
+        teacher, author, classmate = await room.teacher(), await room.machine(), await room.machine()
+        item = await assignment(room, teacher, author, classmate)
+        hand_in = await room.hand_in(author, item, FILES)
+        await synced(room, author, teacher)
+        await Desk(teacher.agent).ask("confirm-opened", id=hand_in.hex())
+        await synced(room, teacher, author)
+        colleague = await room.device(
+            Role.TEACHER, person=await room.territory.person("M. Roux", PersonRole.TEACHER, room.space)
+        )
+        await synced(room, colleague, classmate)
+        work = (await classmate.agent.replica.view(room.space)).coursework.hand_ins[hand_in]
+        key = colleague.agent.person_key()
+        assert key is not None
+        right = await classmate.agent.right(room.space, Kind.WRAP)
+        false = wraps_for([key.public], bytes(32), info_of(work), classmate.agent.entropy).encode()
+        await classmate.agent.write(
+            Draft(room.space, Kind.WRAP, right.grant, false, subject=work.person, target=hand_in)
+        )
+        for device in (classmate, teacher, colleague, teacher, colleague):
+            await device.session.sync()
+        opened: object = None
+        with contextlib.suppress(RelaisError):
+            opened = await Desk(colleague.agent).files("open-hand-in", id=hand_in.hex())
+        assert opened == FILES
