@@ -73,7 +73,7 @@ class Said:
     budget holds large content back, except that of hand-ins; `strong_wishes` what was asked for in the fewest bytes,
     and `strong_settled` that what came of it has been looked at; `held_of` the spaces of which it is to be said what is
     held, because a part of what is missing is here; `patient` that nobody waits for this sync; `by_name` that the
-    server asked for the cursors themselves.
+    server asked for the cursors themselves; `worth` what a patient sync has asked for, and may ask for again.
     """
 
     requests: int = 0
@@ -89,6 +89,7 @@ class Said:
     held_of: dict[bytes, HeldNames] = field(default_factory=dict)
     patient: bool = False
     by_name: bool = False
+    worth: set[tuple[bytes, bytes]] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,8 +188,9 @@ class Asking:
             sealed = {need.stream for need in missing if need.sealed}
             due = [wish for wish in due if wish[1] in sealed or sharing.is_mine(Wanted(*wish), content=True)]
         if said.patient:
-            due = [wish for wish in due if self._is_worth_asking(wish, now_ms)]
+            due = [wish for wish in due if wish in said.worth or self._is_worth_asking(wish, now_ms)]
         del due[MAX_WANTED:]
+        said.worth.update(due)
         self._wished.update({wish: (self._wished.get(wish, (now_ms, 0))[0], now_ms) for wish in due})
         return [Wanted(*wish) for wish in due]
 

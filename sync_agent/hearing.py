@@ -107,7 +107,7 @@ async def _listen(session: Session, transport: Transport, scheduler: Scheduler, 
     while True:
         session.ask_for_live()
         capability = await capabilities.get()
-        heard = await _Try(transport, capability, scheduler, ear, clock, draw).hear()
+        heard = await _Try(transport, capability, session, scheduler, ear, clock, draw).hear()
         ear = ear.after(heard, clock())
         await asyncio.sleep(pause_s(heard, draw))
 
@@ -119,6 +119,7 @@ class _Try:
         self,
         transport: Transport,
         capability: str,
+        session: Session,
         scheduler: Scheduler,
         ear: Ear,
         clock: Callable[[], float],
@@ -126,6 +127,7 @@ class _Try:
     ) -> None:
         self._transport = transport
         self._capability = capability
+        self._session = session
         self._scheduler = scheduler
         self._ear = ear
         self._clock = clock
@@ -174,6 +176,7 @@ class _Try:
                         self._stands(pushed=pushed)
                     elif moved:
                         await asyncio.sleep(self._draw(0, MOMENT_S))
+                        self._session.hear_news()
                         self._scheduler.wake()
         except RelaisError as error:
             _log.info("listening for news: %s", error)
@@ -186,6 +189,7 @@ class _Try:
             self._asking.cancel()
         self._scheduler.hears = True
         # What moved between the last sync and this moment was not told.
+        self._session.hear_news()
         self._scheduler.wake()
 
     def _fallen(self, *, pushed: bool) -> None:

@@ -76,6 +76,7 @@ class _Run:
     """What one sync has done so far, and what it still has to do."""
 
     routine: bool = False
+    told: bool = False
     said: Said = field(default_factory=Said)
     received: int = 0
     sent: int = 0
@@ -117,6 +118,7 @@ class Session:
         self._reconciling = Reconciling(agent, self._calls)
         self._one_at_a_time = asyncio.Lock()
         self._readers_kept = False
+        self._told = False
         self._disk_full_noted = agent.is_disk_full
         self._noted: LastSync | None = None
         self._noted_ms = 0
@@ -138,7 +140,7 @@ class Session:
             if self._budget.is_paused and not routine:
                 raise held_back(Hold.PAUSED)
             before = self.transport.traffic.copy()
-            run = _Run(routine=routine)
+            run, self._told = _Run(routine=routine, told=self._told), False
             try:
                 if self._budget.is_paused:
                     return await self._say_paused()
@@ -169,6 +171,10 @@ class Session:
                 await self._store.set_marks({DISK_FULL_MARK: b"\x01" if self.agent.is_disk_full else None})
                 self._disk_full_noted = self.agent.is_disk_full
 
+    def hear_news(self) -> None:
+        """The server says that something has come there: the next sync asks for all that is missing here."""
+        self._told = True
+
     def ask_for_live(self) -> None:
         """Let the next sync ask for the capability to listen for news."""
         self._asking.wants_live = True
@@ -193,7 +199,7 @@ class Session:
         if held and not run.said.held:
             run.links.clear()
         run.said.held = held
-        run.said.patient = run.routine
+        run.said.patient = run.routine and not run.told
         self._budget.exempt = held or not run.routine
         return await self._asking.compose(run.said, self.sharing)
 

@@ -20,6 +20,7 @@ from protocol.roles import PersonRole, Role
 from protocol.structure import Grant, Invite
 from protocol.wire import SYNC_PATH
 from sync_agent.app import REFUSED_MARKS
+from sync_agent.asking import Said
 from sync_agent.health import LastSync
 from sync_agent.http_transport import HttpTransport
 from sync_agent.publisher import withdraw
@@ -29,6 +30,7 @@ from tests.harness.classroom import (
     SMALL,
     WORK,
     Classroom,
+    Device,
     assignment,
     classroom,
     faulty,
@@ -61,13 +63,50 @@ async def test_content_that_comes_long_after_its_entries_is_news(room: Classroom
     teacher, machine = await room.teacher(), await room.machine()
     item = (await room.publish(teacher, SMALL)).item
     await teacher.session.sync()
-    for space in room.territory.replica.door.lineage(room.space):
-        stored = await room.territory.replica.store.scan(space)
-        await machine.agent.replica.admit([one.entry for one in stored], source=b"peer", now_ms=machine.agent.now_ms())
+    await without_content(room, machine)
     result = await machine.session.sync()
     assert (result.received, result.sent, result.round_trips) == (0, 0, 1)
     assert await machine.files(item) == SMALL
     assert not result.is_quiet, "nobody would see the lesson in DIR/coursework"
+
+
+async def without_content(room: Classroom, machine: Device) -> None:
+    """The machine has heard of everything, and holds none of it."""
+    for space in room.territory.replica.door.lineage(room.space):
+        stored = await room.territory.replica.store.scan(space)
+        await machine.agent.replica.admit([one.entry for one in stored], source=b"peer", now_ms=machine.agent.now_ms())
+
+
+async def test_what_was_asked_for_long_in_vain_is_fetched_at_once_when_the_server_has_news(room: Classroom) -> None:
+    teacher, machine = await room.teacher(), await room.machine()
+    item = (await room.publish(teacher, SMALL)).item
+    await teacher.session.sync()
+    await machine.session.sync()
+    content = machine.agent.replica.content
+    await content.drop(set(await content.pack_sizes()))
+    await machine.agent.holdings.forget()
+    (need,) = await machine.agent.missing()
+    now_ms = machine.agent.now_ms()
+    machine.session._asking._wished[need.space, need.stream] = (now_ms - 3_600_000, now_ms)
+    await machine.session.sync(routine=True)
+    assert await machine.agent.missing() == [need], "nobody had it the last times"
+    machine.session.hear_news()
+    await machine.session.sync(routine=True)
+    assert await machine.files(item) == SMALL
+
+
+async def test_a_patient_sync_may_ask_again_for_what_it_has_asked_for(room: Classroom) -> None:
+    teacher, machine = await room.teacher(), await room.machine()
+    await room.publish(teacher, SMALL)
+    await teacher.session.sync()
+    await without_content(room, machine)
+    (need,) = await machine.agent.missing()
+    asking, now_ms = machine.session._asking, machine.agent.now_ms()
+    asking._wished[need.space, need.stream] = (now_ms - 3_600_000, now_ms - 3_000_000)
+    said = Said(patient=True)
+    assert (await asking.compose(said)).request.want
+    assert (await asking.compose(said)).request.want, "with what is held, in the same breath"
+    assert not (await asking.compose(Said(patient=True))).request.want
 
 
 async def test_an_empty_file_arrives_whichever_lesson_brought_an_empty_file_first(room: Classroom) -> None:
