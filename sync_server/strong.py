@@ -2,7 +2,8 @@
 
 Rules:
 - a space is looked at once nothing has come into it for a whole round; it is prepared if it is large enough, and again
-  when what has come since is a fifth of it: until then deltas and packs bring the rest;
+  when what has come since is a fifth of it, an edit as the delta that brings it: until then deltas and packs bring the
+  rest;
 - the heavy work is another process's, at the lowest priority; what it has done is kept only as a whole set;
 - what is prepared is a cache: it may be thrown away, and a failure costs bytes, nothing else.
 """
@@ -10,7 +11,7 @@ Rules:
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import aclosing
 from typing import Final
 
@@ -18,6 +19,7 @@ from protocol.errors import LocalFailure, RelaisError
 from protocol.limits import GiB, MiB
 from protocol.replica.holdings import Holdings, Need
 from protocol.replica.interfaces import DeltaInfo
+from protocol.replica.outgoing import delta_chain
 from protocol.replica.replica import Replica
 from protocol.replica.strong_build import MAX_FILE_BYTES, Effort, build_strong
 from protocol.work import ContentRef
@@ -69,12 +71,23 @@ class StrongKeeper:
         if not MIN_PREPARED_BYTES <= total <= MAX_PREPARED_BYTES:
             return []
         leads = [delta for delta in await self._replica.content.deltas(space) if delta.strong and delta.trees]
-        known = {tree for lead in leads for tree in lead.trees}
-        if sum(content.size for stream, content in shown.items() if stream not in known) < total * _AGAIN_FROM:
+        if leads and await self._beyond(space, leads, shown.values()) < total * _AGAIN_FROM:
             return []
         if await self._holdings.incomplete([Need(space, stream, sealed=False) for stream in shown], most=1):
             return None
         return [content for content in shown.values() if await self._is_fit(content)]
+
+    async def _beyond(self, space: bytes, leads: Sequence[DeltaInfo], shown: Iterable[ContentRef]) -> int:
+        """What was not prepared: deltas that bring something on top of it by their size, the rest by its own."""
+        known = {tree for lead in leads for tree in lead.trees}
+        kept = await self._replica.content.deltas(space)
+        deltas = {tree: delta for delta in kept if not delta.strong for tree in delta.trees}
+        beyond = 0
+        for content in shown:
+            if content.stream not in known:
+                chain = delta_chain(content.stream, deltas, known)
+                beyond += sum(delta.size for delta in chain) if chain else content.size
+        return beyond
 
     async def _is_fit(self, content: ContentRef) -> bool:
         return all(file.size <= MAX_FILE_BYTES for file in await self._holdings.manifest(content.stream))

@@ -116,7 +116,7 @@ class Outgoing:
             chosen = {part: _info(kept[part]) for part in (*lead.parts, lead.hash)}
             known, brought = set(lead.trees), set[bytes]()
             for stream in wanted:
-                chain = [] if stream in known else _chain(stream, deltas, known)
+                chain = [] if stream in known else delta_chain(stream, deltas, known)
                 if stream in known or chain:
                     brought.add(stream)
                     chosen.update({delta.hash: delta for delta in chain})
@@ -156,7 +156,7 @@ class Outgoing:
         known = await self._known(space, news) if deltas else set()
         for version in _newest(item, head, news):
             stream = version.record.content.stream
-            chain = _chain(stream, deltas, known)
+            chain = delta_chain(stream, deltas, known)
             if chain:
                 rest = [] if version is head else await self._beyond(space, head, [version])
                 if _total(chain) + _total(rest) < _total(best):
@@ -249,7 +249,7 @@ def _newest(item: Item, head: Version, news: set[bytes] | None) -> list[Version]
     return [head, *sorted(before, key=lambda version: (version.at_ms, version.id), reverse=True)][:MAX_DELTA_CHAIN]
 
 
-def _chain(stream: bytes, deltas: Mapping[bytes, DeltaInfo], known: set[bytes]) -> list[PackInfo]:
+def delta_chain(stream: bytes, deltas: Mapping[bytes, DeltaInfo], known: set[bytes]) -> list[PackInfo]:
     """The deltas that make a revision out of `known` ones, those that others are made of first; none if that fails."""
     chosen: dict[bytes, PackInfo] = {}
     pending = [stream]

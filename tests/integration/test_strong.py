@@ -180,6 +180,22 @@ async def test_the_greatest_effort_is_for_spaces_of_which_it_takes_seconds(
     assert many.levels == {strong_build._LONG_LEVEL}
 
 
+async def test_an_edit_that_a_delta_brings_is_no_reason_to_prepare_all_of_it_again(room: Classroom) -> None:
+    teacher, items = await catalogue(room)
+    keeper = StrongKeeper(room.territory.replica, room.territory.holdings)
+    assert [await keeper.tend(Here()) for _ in range(3)] == [[], [room.space], []]
+    edited = next(item for item, files in items.items() if files is OTHER)
+    await room.publish(teacher, {**OTHER, **AFTER}, item=edited)
+    await teacher.session.sync()
+    assert [await keeper.tend(Here()) for _ in range(3)] == [[], [], []]
+    for delta in await room.territory.replica.content.deltas(room.space):
+        if not delta.strong:
+            await room.territory.replica.content.drop_delta(delta.hash)
+    await room.publish(teacher, {"note.txt": b"encore"})
+    await teacher.session.sync()
+    assert [await keeper.tend(Here()) for _ in range(3)] == [[], [room.space], []]
+
+
 async def test_a_space_whose_content_is_still_on_its_way_is_looked_at_again(room: Classroom) -> None:
     teacher = await room.teacher()
     await room.publish(teacher, {"image.png": Random(4).randbytes(300_000), "page.html": text(1)})
