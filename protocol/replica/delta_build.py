@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 
 from protocol.chunking import ChunkList
 from protocol.deflate_parameters import ALL_LEVELS, Profile, profile
-from protocol.delta import LEVEL, Chunked, Copy, DeltaWriter, FinishedDelta, Source, Spliced, Tree
+from protocol.delta import LEVEL, Chunked, Copy, DeltaWriter, FinishedDelta, Source, Spliced, Tree, compress
 from protocol.errors import RelaisError
 from protocol.limits import (
     MAX_DELTA_BASES,
@@ -61,6 +61,9 @@ _FAST_LEVEL: Final = 9
 # so much may be compressed, what is read beforehand included, at the strongest level: a document that another program
 # has written again is new in a hundred places, each with its surroundings
 _STRONGEST_BYTES: Final = 16 * MiB
+# a table that was corrected in every hundredth line: places cost more than a compressor needs to find them
+_MANY_SPANS: Final = 32
+_BYTES_PER_SPAN: Final = 4
 # changed chunks of a large file are nearly what they were: a stronger level takes ten times as long for a few bytes
 _LARGE_LEVEL: Final = 12
 
@@ -312,6 +315,11 @@ class _Build:
         found = await asyncio.to_thread(spans, before or b"", data)
         if most_new is not None and sum(span.length for span in found if span.old is None) > most_new:
             return None
+        if before and origin is not None and await asyncio.to_thread(_says_it_shorter, before, data, found):
+            await self._flush()
+            await self._write(data, (Source(origin.base, origin.record, 0, len(before), bool(recipe)),))
+            await self._flush()
+            return Spliced((len(data),), recipe)
         parts: list[Source | int] = []
         for span in found:
             if span.old is None:
@@ -361,6 +369,13 @@ class _Build:
 def _new_bytes(before: bytes, data: bytes) -> int:
     """How many bytes of a file its version before does not have."""
     return sum(span.length for span in spans(before, data) if span.old is None)
+
+
+def _says_it_shorter(before: bytes, data: bytes, found: Sequence[Span]) -> bool:
+    """Whether a compressor that has read all of the old version says the new one in less than its many spans take."""
+    if len(found) < _MANY_SPANS or len(before) > _DICTIONARY_BYTES or len(data) > _FRAME_BYTES:
+        return False
+    return len(compress(data, before, LEVEL, thrifty=True)) < len(found) * _BYTES_PER_SPAN
 
 
 def is_archive(file: ManifestEntry) -> bool:

@@ -16,7 +16,7 @@ from blake3 import blake3
 from protocol.chunking import chunk_list, cut, stream_id
 from protocol.deflate_parameters import ALL_LEVELS, NO_LEVELS, Parameters, Profile
 from protocol.deflate_streams import Wrapping
-from protocol.delta import LEVEL, Chunked, Copy, DeltaWriter, Source, Spliced, Tree
+from protocol.delta import LEVEL, Chunked, Copy, DeltaWriter, Source, Spliced, Tree, compress
 from protocol.errors import Code, PeerFault, RelaisError
 from protocol.limits import MAX_SPLICED_BYTES, MiB
 from protocol.manifest import ManifestEntry, encode_manifest, without_streams
@@ -117,6 +117,19 @@ async def test_the_strongest_level_is_for_a_bounded_part_of_a_delta(two: Two, mo
     tree, _ = await put(two.maker, {**AFTER, "page.html": b"other"})
     assert await build_delta(two.maker, SPACE, tree, [(await put(two.maker, BEFORE))[0]]) is not None
     assert levels == {delta_build._LARGE_LEVEL}
+
+
+async def test_a_table_corrected_in_many_lines_costs_little_more_than_a_compressor_needs(two: Two) -> None:
+    lines = [b"%d;%d;%s" % (number, number * number % 977, noise(4, number).hex().encode()) for number in range(20_000)]
+    before = b"\n".join(lines)
+    after = b"\n".join(line + b"!" * (number % 300 == 0) for number, line in enumerate(lines))
+    base = await both_have(two, {"notes.csv": before})
+    tree, _ = await put(two.maker, {"notes.csv": after})
+    delta = await build_delta(two.maker, SPACE, tree, [base])
+    assert delta is not None
+    assert len(delta[1]) < len(compress(after, before, LEVEL)) + 300
+    await two.taker.ingest(SPACE, delta[1])
+    assert await read(two.taker, name_of(after)) == after
 
 
 async def code_of(content: ContentStore, data: bytes, space: bytes = SPACE) -> Code | None:
