@@ -83,7 +83,7 @@ async def test_what_was_asked_for_long_in_vain_is_fetched_at_once_when_the_serve
     await teacher.session.sync()
     await machine.session.sync()
     content = machine.agent.replica.content
-    await content.drop(set(await content.pack_sizes()))
+    await content.drop(list(await content.pack_sizes()))
     await machine.agent.holdings.forget()
     (need,) = await machine.agent.missing()
     now_ms = machine.agent.now_ms()
