@@ -15,7 +15,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from blake3 import blake3
@@ -93,6 +93,7 @@ class _Run:
     brought: set[bytes] = field(default_factory=set)
     rest_of: set[tuple[bytes, bytes]] = field(default_factory=set)
     rest_settled: bool = False
+    withdrawn: set[bytes] = field(default_factory=set)
     failure: RelaisError | None = None
 
     def note(self, failure: RelaisError | None) -> None:
@@ -238,6 +239,7 @@ class Session:
             if due:
                 run.said.whole = run.again = True
         await self._take_pages(run, answer)
+        answer = await self._without_ended(run, answer)
         await self._mark_taken(run, asked, answer)
         if owed := await self._payloads.owed(answer):
             await self._store.mark_unsent([entry.id for entry in owed])
@@ -263,6 +265,18 @@ class Session:
         await self._note_proven(run, answer, left)
         await self._work_off(run)
         await self._answer_lacks(run, asked, answer)
+
+    async def _without_ended(self, run: _Run, answer: SyncAnswer) -> SyncAnswer:
+        """Without pages of spaces that are closed to this device: who sends them lacks the revocation, and gets it."""
+        mine = await self.agent.spaces()
+        ended = {page.checkpoint.space for page in answer.pages} - mine.keys()
+        if not ended:
+            return answer
+        lacking = set(await self.agent.replica.revocations_against(self.agent.device, ended)) - run.withdrawn
+        run.withdrawn |= lacking
+        await self._store.mark_unsent(lacking)
+        run.again = run.again or bool(lacking)
+        return replace(answer, pages=tuple(page for page in answer.pages if page.checkpoint.space in mine))
 
     async def _say_what_is_held(self, run: _Run, asked: Asked, links: list[Link]) -> list[Link]:
         """The links to follow: not those of spaces of whose content a part is here, once that has not been said yet."""

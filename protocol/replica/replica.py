@@ -253,6 +253,19 @@ class Replica:
                 found.append(authority)
         return found
 
+    async def revocations_against(self, device: bytes, spaces: Iterable[bytes]) -> list[bytes]:
+        """The revocations in force in `spaces` of a device's key, and of those whose grants let it in."""
+        keys, pending = set[bytes](), [device]
+        while pending:
+            if (key := pending.pop()) not in keys:
+                keys.add(key)
+                pending += [authority.author for authority in self.door.authorities_of(key)]
+        found: dict[bytes, None] = {}
+        for space in spaces:
+            cuts = (await self.view(space)).roster.revocations
+            found.update({name: None for name, key in cuts.items() if key in keys})
+        return list(found)
+
     async def readable(self, key: bytes) -> dict[bytes, Authority]:
         """The spaces that a key may read, parents before children, each with the grant of highest rank that opens it.
 

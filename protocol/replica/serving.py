@@ -359,15 +359,7 @@ class Responder:
 
     async def _withdrawals(self, device: bytes, spaces: Iterable[bytes]) -> tuple[Entry, ...]:
         """The revocations in force in `spaces` of a device, and of those who let it in, with what proves them."""
-        keys, pending = set[bytes](), [device]
-        while pending:
-            if (key := pending.pop()) not in keys:
-                keys.add(key)
-                pending += [authority.author for authority in self.replica.door.authorities_of(key)]
-        found: dict[bytes, None] = {}
-        for space in spaces:
-            cuts = (await self.replica.view(space)).roster.revocations
-            found.update({name: None for name, key in cuts.items() if key in keys})
+        found = await self.replica.revocations_against(device, spaces)
         # in an admissible order, so that as much as fits is of use
         return (await self.replica.credentials(found))[:MAX_CREDENTIALS] if found else ()
 

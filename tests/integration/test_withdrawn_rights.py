@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -16,6 +17,9 @@ from protocol.replica.replica import Draft
 from protocol.roles import Role
 from protocol.structure import Grant, Revocation
 from sync_agent.withdrawn import ended_names
+from sync_server.app import opened
+from sync_server.backing_up import BackupFile, restore
+from sync_server.handlers.backups import back_up
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
 from tests.harness.office_devices import Town, town
@@ -102,3 +106,35 @@ async def test_who_was_let_in_by_somebody_who_had_been_let_go_is_shown_that_revo
     assert [Revocation.parse(one.payload or b"").key for one in proofs if one.header.kind == Kind.REVOKE] == [
         head.keys.signing.public
     ]
+
+
+async def test_a_server_that_was_restored_and_has_forgotten_the_revocation_hears_of_it_again(
+    scene: Scene, tmp_path: Path
+) -> None:
+    backup, clock = tmp_path / "relais.tar", scene.office.clock
+    with BackupFile(backup) as made:
+        await back_up(scene.office.server, "0", made)
+        made.keep()
+    await scene.office.do("ungrant", device=scene.teacher.agent.device.hex(), space=[scene.office.space])
+    await scene.here.sync(scene.teacher)
+    clock.advance(60_000)
+    await restore(
+        tmp_path / "restored",
+        backup,
+        tmp_path / "server" / "kit",
+        None,
+        now_ms=clock,
+        entropy=os.urandom,
+        tell=lambda _: None,
+    )
+    async with opened(tmp_path / "restored", now_ms=clock, entropy=os.urandom) as server:
+        scene.here.frontage.responder = server.responder
+        async with asyncio.timeout(20):
+            await scene.here.sync(scene.teacher)
+            await scene.here.sync(scene.teacher)
+        assert await scene.listed(scene.teacher) == {scene.other}
+        roster = (await server.replica.view(scene.here.space)).roster
+        assert scene.teacher.agent.device in roster.cut
+        before = scene.teacher.way.traffic.round_trips
+        await scene.here.sync(scene.teacher)
+        assert scene.teacher.way.traffic.round_trips == before + 1
