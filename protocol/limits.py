@@ -18,6 +18,15 @@ MAX_VALUES_PER_MESSAGE: Final = 524_288
 # entries
 MAX_HEADER_BYTES: Final = 4 * KiB
 MAX_PAYLOAD_BYTES: Final = 64 * KiB
+MAX_HAND_IN_PAYLOAD_BYTES: Final = KiB
+MAX_WRAP_PAYLOAD_BYTES: Final = 8 * KiB
+MAX_RECEIPT_PAYLOAD_BYTES: Final = 256
+MAX_SPACE_WRAP_PAYLOAD_BYTES: Final = 32 * KiB
+MAX_SUCCESSOR_PAYLOAD_BYTES: Final = 512
+MAX_OTHER_WITNESS_BYTES: Final = 4 * KiB  # of kinds of classes 4 and 5 that a version does not know
+MAX_ENTRIES_PER_KEY: Final = 20_000  # of classes 4 and 5, by one machine's key in one space
+MAX_ENTRIES_PER_DEVICE: Final = 65_536  # the same, with all keys that it gave itself: a room of clones is one line
+MAX_ENTRY_BYTES_PER_DEVICE: Final = 32 * MiB
 MAX_PARENTS: Final = 16
 MAX_PREV: Final = 16
 SALT_BYTES: Final = 16

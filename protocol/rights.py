@@ -1,8 +1,8 @@
 """Who may write what: the door that every replica keeps alike (R7; docs/protocol.md, "Admission").
 
 Rules:
-- the door looks at the header, the commitment, the named grant and the `space` entries between two spaces, nothing
-  else;
+- the door looks at the header, the commitment, the named grant, the `space` entries between two spaces, and whether
+  what a pupils' machine may write is what its kind says (`protocol.payload_rules`), nothing else;
 - a verdict never depends on the order of arrival: what is missing makes an entry wait, never be refused;
 - a grant holds in its space and in those below it, and confers only ranks strictly below its author's;
 - time, revocation, roster and erasure act in the fold (`protocol.roster`), never here.
@@ -22,6 +22,7 @@ from typing import Final
 from protocol.entry import Entry, Header, Kind, KindClass, class_of, signature_holds
 from protocol.errors import Code, PeerFault
 from protocol.identity import territory_id
+from protocol.payload_rules import fault_of
 from protocol.roles import DEVICES, RANK, Role
 from protocol.root_rotation import RootRotation
 from protocol.structure import Certificate, Erasure, Grant, SpaceRecord, Successor
@@ -141,7 +142,8 @@ class Door:
             return _refuse(Code.NO_RIGHT)
         if kind_class == KindClass.AUTHORITY and header.space != self.territory:
             return _refuse(Code.NO_RIGHT)
-        return self._examine_structure(entry, role)
+        unfit = fault_of(entry)
+        return self._examine_structure(entry, role) if unfit is None else _refuse(unfit)
 
     def learn(self, entry: Entry) -> bytes | None:
         """Remember what an admitted entry means for later verdicts; entries of other kinds mean nothing here.

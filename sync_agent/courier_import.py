@@ -176,7 +176,7 @@ class _Bundle:
         agent = self._agent
         # Entries name the space that they are of; a bundle of one space has no business with another.
         mine = [self._erased.spare(entry) for entry in entries if entry.header.space == self._space]
-        admission = await agent.replica.admit(mine, source=COURIER, now_ms=agent.now_ms(), unsent=True)
+        admission = await agent.replica.admit(mine, source=COURIER, now_ms=agent.now_ms(), unsent=True, bounded=True)
         self._taken.entries += len(admission.admitted) + len(admission.released)
         self._taken.unheld += len(admission.unheld)
         self._wishes = None

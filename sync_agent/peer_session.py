@@ -303,6 +303,7 @@ class PeerSession:
             source=self.device.key,
             now_ms=self.agent.now_ms(),
             marks=news_marks([space], self.agent.entropy),
+            bounded=True,
         )
         done.received += len(admission.admitted)
         await note_forgotten(self.agent, admission.admitted, self.agent.device)

@@ -173,6 +173,7 @@ class _Dialogue:
             source=source.key,
             now_ms=self._agent.now_ms(),
             marks=self._giving.marks(self._space),
+            bounded=True,
         )
         self.received += len(admission.admitted)
         await note_forgotten(self._agent, admission.admitted, self._agent.device)

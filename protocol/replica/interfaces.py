@@ -181,6 +181,10 @@ class EntryStore(Protocol):
         """
         ...
 
+    async def written(self, space: bytes, classes: Collection[int]) -> dict[bytes, tuple[int, int]]:
+        """By author, how many entries of these classes a space holds, and the bytes of their payloads."""
+        ...
+
     async def times(self, space: bytes) -> list[tuple[int, bytes]]:
         """(timestamp in ms, id) of every entry of the space, in no promised order: what reconciliation works on."""
         ...

@@ -14,7 +14,7 @@ from blake3 import blake3
 from protocol.checkpoint import CHAIN_START, next_chain
 from protocol.chunking import ChunkList, chunk_ref, chunks_before, stream_id
 from protocol.delta import is_delta
-from protocol.entry import Entry
+from protocol.entry import Entry, class_of
 from protocol.errors import Code, LocalFailure, PeerFault, TooLarge
 from protocol.limits import CURSOR_HASH_BYTES, MAX_PACK_BYTES
 from protocol.pack import FinishedPack, PackWriter, open_frame, resolve_streams
@@ -107,6 +107,14 @@ class MemoryStore:
         if not until or until[-1].id != latest[1]:
             return set()
         return {entry.id for entry in until if entry.header.author == author}
+
+    async def written(self, space: bytes, classes: Collection[int]) -> dict[bytes, tuple[int, int]]:
+        found: dict[bytes, tuple[int, int]] = {}
+        for entry in self._spaces.get(space, _NOTHING).entries:
+            if class_of(entry.header.kind) in classes:
+                count, size = found.get(entry.header.author, (0, 0))
+                found[entry.header.author] = count + 1, size + len(entry.payload or b"")
+        return found
 
     async def times(self, space: bytes) -> list[tuple[int, bytes]]:
         return [(stored.entry.timestamp_ms, stored.entry.id) for stored in self._after(space, 0)]

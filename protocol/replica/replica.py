@@ -24,8 +24,10 @@ from protocol.reconcile import Record, fingerprint_of
 from protocol.replica.bare_entries import WEIGHTY, Lacking, fitting, lacking, of_ids
 from protocol.replica.interfaces import ContentStore, EntryStore, Held, Position
 from protocol.replica.passage import Passage, names_awaited
+from protocol.replica.quotas import Quotas
 from protocol.replica.views import Basis, SpaceView, Views
 from protocol.rights import Authority, Door
+from protocol.roles import Role
 from protocol.root_rotation import rotations_in
 from protocol.sorted_records import SortedRecords
 from protocol.structure import SpaceRecord
@@ -109,6 +111,7 @@ class Replica:
         self._epoch = 0
         self._lacking: Lacking | None = None
         self._views = Views(store, self.door)
+        self._quotas = Quotas(store, self.door)
         self._records: OrderedDict[bytes, tuple[int, SortedRecords]] = OrderedDict()
 
     @classmethod
@@ -137,15 +140,18 @@ class Replica:
         unsent: bool = False,
         hold: bool = True,
         marks: Mapping[str, bytes | None] | None = None,
+        bounded: bool = False,
     ) -> Admission:
         """Let entries in by the door's rules, durably, with `marks` in the same transaction.
 
         What waits is kept in quarantine under `source` (a key, or any name of 32 bytes at most) and tried again
         whenever something is admitted that it may have waited for, unless `hold` is false. `unsent` puts what is new
-        into the outbox.
+        into the outbox. `bounded` refuses what is beyond a machine's quota, unless a server brings it.
         """
         async with self._admitting:
-            admission = await self._admit(entries, source, now_ms, unsent=unsent, hold=hold, marks=marks)
+            admission = await self._admit(
+                entries, source, now_ms, unsent=unsent, hold=hold, marks=marks, bounded=bounded
+            )
         self._tell_news(admission.let_in, source)
         return admission
 
@@ -358,6 +364,7 @@ class Replica:
         self._proven_ms = None if proven is None else int.from_bytes(proven, "big")
         self._tips.clear()
         self._views = Views(self.store, door)
+        self._quotas = Quotas(self.store, door)
         self._records.clear()
         self._epoch += 1
         self._lacking = None
@@ -373,12 +380,16 @@ class Replica:
         marks: Mapping[str, bytes | None] | None,
         hold: bool = True,
         whole: bool = False,
+        bounded: bool = False,
     ) -> Admission:
         """Judge entries and make durable what comes of it; with `whole`, all of them are admitted or none."""
         if self._behind:
             await self._remember()
         filled = await self._fill(entries)
         fresh = await self._fresh(entries)
+        beyond = await self._beyond_quota(fresh.values(), source) if bounded else set()
+        for name in beyond:
+            del fresh[name]
         checked = await self._checked([Held(source, entry, None) for entry in fresh.values()])
         passage = Passage(self.door)
         try:
@@ -401,14 +412,16 @@ class Replica:
             self._tips.pop((entry.header.space, entry.header.author), None)
             if entry.header.kind in WEIGHTY or entry.payload is None:
                 self._lacking = None
+        self._quotas.note(passage.admitted.values())
         waiting = [name for name in fresh if name in passage.waiting]
+        refused = {**dict.fromkeys(beyond, Code.OVER_QUOTA), **passage.refused}
         return Admission(
             admitted=tuple(entry for name, entry in passage.admitted.items() if name in fresh),
             released=tuple(entry for name, entry in passage.admitted.items() if name not in fresh),
             filled=tuple(filled),
             waiting=tuple(name for name in waiting if hold and name not in unheld),
             unheld=tuple(name for name in waiting if not hold or name in unheld),
-            refused=tuple(Refusal(name, code) for name, code in passage.refused.items() if name in fresh),
+            refused=tuple(Refusal(name, code) for name, code in refused.items() if name in fresh or name in beyond),
         )
 
     async def _fill(self, entries: Sequence[Entry]) -> list[Entry]:
@@ -419,6 +432,12 @@ class Replica:
             self._views.note_filled({entry.header.space for entry in found})
             self._lacking = None
         return found
+
+    async def _beyond_quota(self, entries: Iterable[Entry], source: bytes) -> set[bytes]:
+        """Those that nobody but a server may bring."""
+        if any(authority.role is Role.SERVER for authority in self.door.authorities_of(source)):
+            return set()
+        return await self._quotas.beyond(entries)
 
     async def _fresh(self, entries: Sequence[Entry]) -> dict[bytes, Entry]:
         """Those that are not in the set, each once, with its payload if any copy has it."""

@@ -324,14 +324,18 @@ class Responder:
         """Let a caller's entries in. Somebody unknown can only prove who they are: nothing else of theirs is kept."""
         admissions = []
         if credentials:
-            admissions.append(await self.replica.admit(credentials, source=device, now_ms=now_ms, hold=False))
+            admissions.append(
+                await self.replica.admit(credentials, source=device, now_ms=now_ms, hold=False, bounded=True)
+            )
         if not self.replica.door.authorities_of(device):
             raise Refused(Code.UNKNOWN_DEVICE, "this machine is not known here")
         pushed = Admission()
         if push:
             spaces = await self.scope.wanted(push)
             wanted = [entry for entry in push if entry.header.space in spaces]
-            pushed = await self.replica.admit(wanted, source=device, now_ms=now_ms, marks=self.scope.marks(spaces))
+            pushed = await self.replica.admit(
+                wanted, source=device, now_ms=now_ms, marks=self.scope.marks(spaces), bounded=True
+            )
             admissions.append(pushed)
         let_in = [
             entry for admission in admissions for entry in (*admission.admitted, *admission.released, *admission.filled)

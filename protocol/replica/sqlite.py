@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -113,6 +113,19 @@ class SqliteStore:
                  AND EXISTS (SELECT 1 FROM entry WHERE seq = ?2 AND id = ?3)"""
         found = await self.database.run(lambda connection: connection.execute(sql, (author, *latest)).fetchall())
         return {row[0] for row in found}
+
+    async def written(self, space: bytes, classes: Collection[int]) -> dict[bytes, tuple[int, int]]:
+        places = ", ".join("?" * len(classes))
+        sql = f"""SELECT author.key, count(*), ifnull(sum(length(payload)), 0)
+                  FROM entry JOIN author ON author.number = entry.author
+                  WHERE space = (SELECT number FROM space WHERE id = ?) AND kind >> 4 IN ({places})
+                  GROUP BY author.number"""  # noqa: S608
+
+        def work(connection: sqlite3.Connection) -> dict[bytes, tuple[int, int]]:
+            rows = connection.execute(sql, (space, *map(int, classes)))
+            return {key: (count, size) for key, count, size in rows}
+
+        return await self.database.run(work)
 
     async def times(self, space: bytes) -> list[tuple[int, bytes]]:
         sql = "SELECT at_ms, id FROM entry WHERE space = (SELECT number FROM space WHERE id = ?) ORDER BY at_ms, id"

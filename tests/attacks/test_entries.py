@@ -20,6 +20,7 @@ from protocol.roles import Role
 from protocol.structure import Grant
 from protocol.work import ContentRef, ItemKind, Revision
 from tests.harness.attack import attack
+from tests.harness.entries import SOME_WORK
 from tests.harness.history import NOW_MS, YEAR_MS, World, Writer
 
 CARRIER = b"a carrier"
@@ -125,6 +126,6 @@ async def test_an_entry_from_2040_moves_nobodys_clock(world: World) -> None:
     await admit(replica, [world.say(ahead, teacher.space, Kind.REVISION, lesson())])
     machine = world.enrol(Role.MACHINE, world.classes[0])
     await admit(replica, world.entries)
-    draft = Draft(machine.space, Kind.HAND_IN, machine.grant, b"\x80")
+    draft = Draft(machine.space, Kind.HAND_IN, machine.grant, SOME_WORK)
     written = await replica.write([draft], author=machine.key, now_ms=NOW_MS, entropy=Random(1).randbytes)
     assert milliseconds_of(written[0].header.at) < NOW_MS + YEAR_MS

@@ -14,8 +14,8 @@ from blake3 import blake3
 from protocol.coursework import HandInState
 from protocol.delta import DeltaWriter, Own, Spliced
 from protocol.entry import Entry, Kind, compose
-from protocol.errors import PeerFault
-from protocol.identity import DeviceKeys
+from protocol.errors import Code, PeerFault
+from protocol.identity import DeviceKeys, SigningKey
 from protocol.limits import MAX_LACKING_BYTES_PER_DEVICE, MAX_PACK_BYTES, SPARE_CONTENT_BYTES, GiB, KiB, MiB
 from protocol.messages import InlinePack, Offer, SyncRequest
 from protocol.replica.interfaces import PackInfo
@@ -227,3 +227,57 @@ async def test_sizes_that_somebody_invents_open_no_door(room: Classroom) -> None
     await room.territory.replica.admit(invented, source=thief.agent.device, now_ms=room.territory.clock())
     allowance = await room.frontage.responder.allowances.of(room.space, thief.agent.device)
     assert allowance.lacking <= MAX_LACKING_BYTES_PER_DEVICE
+
+
+def receipt(room: Classroom, writer: SigningKey, grant: bytes, payload: bytes, number: int = 0) -> Entry:
+    return compose(
+        author=writer,
+        space=room.space,
+        kind=Kind.RECEIPT_SAFE,
+        grant=grant,
+        at=(room.territory.clock() << 16) + number,
+        payload=payload,
+        salt=bytes(16),
+        subject=room.pupil_person,
+        target=bytes(32),
+    )
+
+
+@attack("one machine floods a class with entries", off={"protocol.rights.fault_of": lambda _entry: None})
+@pytest.mark.parametrize("noise", [b"\x80", bytes(60_000)])
+async def test_noise_in_the_place_of_a_receipt_goes_nowhere(room: Classroom, noise: bytes) -> None:
+    thief = await room.machine()
+    grant = (await thief.agent.replica.authorities(thief.agent.device))[0].grant
+    entry = receipt(room, thief.agent.keys.signing, grant, noise)
+    replica = room.territory.replica
+    admission = await replica.admit([entry], source=thief.agent.device, now_ms=room.territory.clock(), bounded=True)
+    assert not admission.admitted
+
+
+@attack(
+    "one machine floods a class with entries",
+    off={"protocol.replica.quotas.Quotas._counts": lambda *_: False},
+)
+@pytest.mark.parametrize(
+    ("bound", "most"), [("MAX_ENTRIES_PER_KEY", 5), ("MAX_ENTRIES_PER_DEVICE", 10), ("MAX_ENTRY_BYTES_PER_DEVICE", 400)]
+)
+async def test_nobody_carries_all_that_a_machine_says_without_end(
+    room: Classroom, monkeypatch: pytest.MonkeyPatch, bound: str, most: int
+) -> None:
+    monkeypatch.setattr(f"protocol.replica.quotas.{bound}", most)
+    thief = await room.machine()
+    keys, successor = await with_a_second_key(room, thief)
+    now_ms, replica = room.territory.clock(), room.territory.replica
+    await replica.admit([successor], source=thief.agent.device, now_ms=now_ms, bounded=True)
+    flood = [
+        receipt(room, key.signing, grant, Receipt(bytes(32)).encode(), number)
+        for number in range(8)
+        for key, grant in keys
+    ]
+    came = 0
+    for some in (flood[:9], flood[9:]):
+        admission = await replica.admit(some, source=thief.agent.device, now_ms=now_ms, bounded=True)
+        came += len(admission.admitted)
+        refused = {refusal.code for refusal in admission.refused}
+    assert came < len(flood)
+    assert refused == {Code.OVER_QUOTA}

@@ -618,3 +618,15 @@ async def test_no_byte_of_what_is_erased_stays_in_the_file(tmp_path: Path, make:
 
 def _files_with(folder: Path, data: bytes) -> list[Path]:
     return [path for path in folder.iterdir() if path.is_file() and data in path.read_bytes()]
+
+
+async def test_a_store_counts_what_each_author_wrote_of_some_classes(store: EntryStore) -> None:
+    maker = EntryMaker()
+    counted = [maker.entry(kind=kind, author=0) for kind in (Kind.HAND_IN, Kind.RECEIPT_SAFE)]
+    other = maker.entry(kind=Kind.WRAP, author=1)
+    await store.append([*counted, other, maker.entry(kind=Kind.REVISION), maker.entry(OTHER_SPACE, kind=Kind.WRAP)])
+    assert await store.written(SPACE, (4, 5)) == {
+        maker.authors[0].public: (2, sum(entry.header.size for entry in counted)),
+        maker.authors[1].public: (1, other.header.size),
+    }
+    assert await store.written(bytes(32), (4, 5)) == {}

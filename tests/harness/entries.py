@@ -9,10 +9,13 @@ from protocol.clock import at_from
 from protocol.entry import Entry, Kind, compose
 from protocol.identity import SigningKey
 from protocol.limits import SALT_BYTES
+from protocol.work import ContentRef, HandIn, Receipt
 
 START_MS = 1_795_000_000_000
 SPACE = b"a space of entries for tests....".ljust(32, b".")
 OTHER_SPACE = b"another space of entries........".ljust(32, b".")
+SOME_WORK = HandIn(ContentRef(bytes(32), 1, 0), None).encode()
+SOME_RECEIPT = Receipt(bytes(32)).encode()
 
 
 class EntryMaker:

@@ -36,6 +36,7 @@ from tests.harness.classroom import (
     faulty,
     work_of,
 )
+from tests.harness.entries import SOME_RECEIPT, SOME_WORK
 from tests.harness.territory import new_device
 from tests.harness.wire import serve
 
@@ -338,7 +339,7 @@ async def forged(room: Classroom, grant: bytes | None) -> bytes:
         kind=Kind.HAND_IN,
         grant=grant,
         at=room.territory.clock() << 16,
-        payload=b"\x80",
+        payload=SOME_WORK,
         salt=bytes(16),
     )
     await room.devices[0].agent.replica.store.append([entry], unsent=True)
@@ -369,7 +370,7 @@ async def test_an_entry_that_waited_and_got_in_by_itself_is_not_sent_again(room:
         return compose(author=author, space=room.space, kind=kind, grant=under, at=at, payload=payload, salt=bytes(16))
 
     letting_in = say(room.territory.keys.signing, Kind.GRANT, room.territory.certificate.id, grant.encode())
-    written = say(keys.signing, Kind.RECEIPT_SAFE, letting_in.id, b"\x80")
+    written = say(keys.signing, Kind.RECEIPT_SAFE, letting_in.id, SOME_RECEIPT)
     here = machine.agent.replica
     await here.admit([letting_in], source=bytes(32), now_ms=room.territory.clock())
     await here.admit([written], source=bytes(32), now_ms=room.territory.clock(), unsent=True)

@@ -22,7 +22,7 @@ from protocol.rights import Door
 from protocol.roles import PersonRole, Role
 from protocol.structure import Erasure, Grant, Revocation, SpaceRecord, Successor
 from protocol.work import ContentRef, ItemKind, Revision
-from tests.harness.entries import bare
+from tests.harness.entries import SOME_WORK, bare
 from tests.harness.history import NOW_MS, YEAR_MS, World, Writer, random_history
 
 HOUR_MS = 3600 * 1000
@@ -132,7 +132,7 @@ def test_every_order_and_every_cut_into_batches_gives_the_same_set(seed: int, or
 
 async def test_what_waits_for_something_that_waited_itself_comes_in_with_it(world: World) -> None:
     machine = world.enrol(Role.MACHINE, world.classes[0])
-    work = world.say(machine, machine.space, Kind.HAND_IN, b"\x80")
+    work = world.say(machine, machine.space, Kind.HAND_IN, SOME_WORK)
     replica = await opened(world)
     certificate, *rest = world.entries
     await admit(replica, *[entry for entry in rest if entry is not work])
@@ -162,7 +162,7 @@ async def test_a_long_line_of_clones_that_comes_in_backwards_costs_no_more_than_
 
 async def test_what_waited_and_then_came_another_way_leaves_the_quarantine(world: World) -> None:
     machine = world.enrol(Role.MACHINE, world.classes[0])
-    work = world.say(machine, machine.space, Kind.HAND_IN, b"\x80")
+    work = world.say(machine, machine.space, Kind.HAND_IN, SOME_WORK)
     replica = await opened(world)
     await admit(replica, work, source=b"one")
     admission = await admit(replica, *world.entries, source=b"another")
@@ -215,7 +215,7 @@ async def test_what_is_refused_is_told_to_who_brought_it_and_to_nobody_else(worl
     machine = world.enrol(Role.MACHINE, world.classes[0])
     grant = world.entries[-1]
     thief.grant = machine.grant
-    stolen = world.say(thief, machine.space, Kind.HAND_IN, b"\x80")
+    stolen = world.say(thief, machine.space, Kind.HAND_IN, SOME_WORK)
     replica = await opened(world)
     await admit(replica, *[entry for entry in world.entries if entry.id not in {grant.id, stolen.id}])
     assert (await admit(replica, stolen, source=b"thief")).waiting == (stolen.id,)
@@ -230,7 +230,7 @@ async def test_a_full_quarantine_refuses_nothing_for_good(world: World, monkeypa
     monkeypatch.setattr("protocol.replica.replica.MAX_WAITING_ENTRIES", 2)
     machine = world.enrol(Role.MACHINE, world.classes[0])
     grant = world.entries[-1]
-    works = [world.say(machine, machine.space, Kind.HAND_IN, b"\x80") for _ in range(4)]
+    works = [world.say(machine, machine.space, Kind.HAND_IN, SOME_WORK) for _ in range(4)]
     replica = await opened(world)
     await admit(replica, *[entry for entry in world.entries if entry is not grant and entry not in works])
     admission = await admit(replica, *works)
@@ -246,7 +246,7 @@ async def test_a_full_quarantine_refuses_nothing_for_good(world: World, monkeypa
 
 async def test_who_is_only_shown_something_keeps_nothing_that_waits(world: World) -> None:
     machine = world.enrol(Role.MACHINE, world.classes[0])
-    work = world.say(machine, machine.space, Kind.HAND_IN, b"\x80")
+    work = world.say(machine, machine.space, Kind.HAND_IN, SOME_WORK)
     replica = await opened(world)
     admission = await replica.admit([work], source=SOURCE, now_ms=NOW_MS, hold=False)
     assert (admission.waiting, admission.unheld) == ((), (work.id,))
@@ -255,7 +255,7 @@ async def test_who_is_only_shown_something_keeps_nothing_that_waits(world: World
 
 async def test_what_waits_is_safe_before_the_mark_that_says_so(world: World) -> None:
     machine = world.enrol(Role.MACHINE, world.classes[0])
-    work = world.say(machine, machine.space, Kind.HAND_IN, b"\x80")
+    work = world.say(machine, machine.space, Kind.HAND_IN, SOME_WORK)
     store = Store()
     replica = await opened(world, store)
     await replica.admit([work], source=SOURCE, now_ms=NOW_MS, marks={"cursor": b"1"})
@@ -266,7 +266,7 @@ async def test_what_waits_is_safe_before_the_mark_that_says_so(world: World) -> 
 async def test_a_replica_opened_again_goes_on_where_it_was(world: World) -> None:
     machine = world.enrol(Role.MACHINE, world.classes[0])
     grant = world.entries[-1]
-    work = world.say(machine, machine.space, Kind.HAND_IN, b"\x80")
+    work = world.say(machine, machine.space, Kind.HAND_IN, SOME_WORK)
     replica = await opened(world)
     await admit(replica, *[entry for entry in world.entries if entry is not grant])
     await replica.prove_time(NOW_MS + 15 * YEAR_MS)
@@ -285,7 +285,7 @@ async def test_a_replica_opened_again_goes_on_where_it_was(world: World) -> None
 async def test_after_a_failed_save_the_door_knows_only_what_the_store_holds(world: World) -> None:
     machine = world.enrol(Role.MACHINE, world.classes[0])
     grant = world.entries[-1]
-    work = world.say(machine, machine.space, Kind.HAND_IN, b"\x80")
+    work = world.say(machine, machine.space, Kind.HAND_IN, SOME_WORK)
     store = Store()
     replica = await opened(world, store)
     await admit(replica, *[entry for entry in world.entries if entry not in (grant, work)])
@@ -320,7 +320,7 @@ async def test_a_view_made_while_a_save_fails_is_not_kept(world: World) -> None:
 async def test_an_admission_cut_short_anywhere_leaves_no_right_without_its_entry(world: World, steps: int) -> None:
     machine = world.enrol(Role.MACHINE, world.classes[0])
     grant = world.entries[-1]
-    work = world.say(machine, machine.space, Kind.HAND_IN, b"\x80")
+    work = world.say(machine, machine.space, Kind.HAND_IN, SOME_WORK)
     replica = await opened(world, SlowStore())
     await admit(replica, *[entry for entry in world.entries if entry not in (grant, work)], work)
     cut_short = asyncio.create_task(admit(replica, grant))
@@ -367,7 +367,7 @@ async def test_a_door_that_could_not_be_made_anew_is_made_before_anything_more_c
 ) -> None:
     machine = world.enrol(Role.MACHINE, world.classes[0])
     grant = world.entries[-1]
-    work = world.say(machine, machine.space, Kind.HAND_IN, b"\x80")
+    work = world.say(machine, machine.space, Kind.HAND_IN, SOME_WORK)
     store = Store()
     replica = await opened(world, store)
     await admit(replica, *[entry for entry in world.entries if entry not in (grant, work)])
@@ -685,7 +685,7 @@ async def test_a_device_that_was_cloned_a_thousand_times_still_has_credentials(w
 async def test_a_forged_copy_of_what_waits_takes_nobodys_place(world: World) -> None:
     machine = world.enrol(Role.MACHINE, world.classes[0])
     grant = world.entries[-1]
-    work = world.say(machine, machine.space, Kind.HAND_IN, b"\x80")
+    work = world.say(machine, machine.space, Kind.HAND_IN, SOME_WORK)
     forged = replace(work, signature=bytes(64))
     replica = await opened(world)
     await admit(replica, *[entry for entry in world.entries if entry not in (grant, work)])

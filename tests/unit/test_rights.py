@@ -15,6 +15,7 @@ from protocol.identity import SMALL_ORDER_SIGNING_KEYS, SigningKey
 from protocol.rights import WRITERS, Door, Outcome
 from protocol.roles import PersonRole, Role
 from protocol.structure import Certificate, Erasure, Grant, SpaceRecord, Successor
+from tests.harness.entries import SOME_WORK
 from tests.harness.history import World, Writer
 
 
@@ -79,7 +80,7 @@ def opened_without(world: World, *left_out: Entry) -> Door:
 def test_an_entry_whose_grant_has_not_arrived_waits_for_it(world: World) -> None:
     machine = world.enrol(Role.MACHINE, world.classes[0])
     grant = world.entries[-1]
-    entry = world.say(machine, world.classes[0], Kind.HAND_IN, b"\x80")
+    entry = world.say(machine, world.classes[0], Kind.HAND_IN, SOME_WORK)
     door = opened_without(world, grant, entry)
     verdict = door.examine(entry)
     assert (verdict.outcome, verdict.missing) == (Outcome.WAIT, grant.id)
@@ -92,7 +93,7 @@ def test_an_entry_without_a_grant_is_refused_unless_the_root_wrote_it(world: Wor
     entry = world.say(stranger, world.classes[0], Kind.REVISION, b"\x80")
     assert door.examine(entry).code is Code.MISSING_GRANT
     # what a root may write waits for the rotation that would make the stranger one
-    entry = world.say(stranger, world.classes[0], Kind.HAND_IN, b"\x80")
+    entry = world.say(stranger, world.classes[0], Kind.HAND_IN, SOME_WORK)
     assert (door.examine(entry).outcome, door.examine(entry).missing) == (Outcome.WAIT, stranger.key.public)
 
 
@@ -111,7 +112,7 @@ def test_a_grant_of_one_class_does_not_reach_the_class_next_door(world: World) -
 
 def test_a_grant_for_the_school_holds_in_its_classes(world: World) -> None:
     relay = world.enrol(Role.RELAY, world.school)
-    entry = world.say(relay, world.classes[1], Kind.HAND_IN, b"\x80")
+    entry = world.say(relay, world.classes[1], Kind.HAND_IN, SOME_WORK)
     assert opened_without(world, entry).examine(entry).outcome is Outcome.ADMIT
 
 
@@ -182,7 +183,7 @@ def test_a_successor_gets_the_minimal_rights_of_a_machine_at_once(world: World) 
     successor = Successor(key.public, bytes(32), None)
     entry = world.say(teacher, world.classes[0], Kind.SUCCESSOR, successor.encode())
     clone = Writer(key, Role.MACHINE, world.classes[0], entry.id)
-    work = world.say(clone, world.classes[0], Kind.HAND_IN, b"\x80")
+    work = world.say(clone, world.classes[0], Kind.HAND_IN, SOME_WORK)
     lesson = world.say(clone, world.classes[0], Kind.REVISION, b"\x80")
     door = opened_without(world, work, lesson)
     assert door.examine(work).outcome is Outcome.ADMIT

@@ -41,7 +41,7 @@ from protocol.structure import Erasure, PersonRecord, Revocation
 from protocol.wire import Call, Capability
 from protocol.work import ContentRef, Receipt
 from tests.harness.caller import Caller, Packed, caller, cursor_of, pack_files, pack_sealed
-from tests.harness.entries import bare
+from tests.harness.entries import SOME_WORK, bare
 from tests.harness.territory import Territory
 
 HEALTH = Health("Renard", "0.1.0", "linux", None, 1, 2, 3).encode()
@@ -161,7 +161,7 @@ async def test_a_call_on_the_path_of_another_is_refused_under_seal(desk: Desk) -
 async def test_a_stranger_leaves_nothing_behind(desk: Desk) -> None:
     stranger = await desk.device(Role.MACHINE, seed=9)
     stranger.grants[desk.room] = bytes(32)
-    entries = tuple(stranger.say(desk.room, Kind.HAND_IN, b"\x80") for _ in range(3))
+    entries = tuple(stranger.say(desk.room, Kind.HAND_IN, SOME_WORK) for _ in range(3))
     for request in (SyncRequest(push=entries), SyncRequest(credentials=entries, push=entries)):
         with pytest.raises(Refused) as caught:
             await stranger.sync(request)
@@ -175,7 +175,7 @@ async def test_a_stranger_leaves_nothing_behind(desk: Desk) -> None:
 async def test_a_stranger_with_credentials_is_nobodys_stranger(tmp_path: Path, desk: Desk) -> None:
     reborn = await desk.territory.reborn(tmp_path / "reborn")
     shown = await desk.territory.replica.credentials([desk.machine.grants[desk.room]])
-    work = desk.machine.say(desk.room, Kind.HAND_IN, b"\x80")
+    work = desk.machine.say(desk.room, Kind.HAND_IN, SOME_WORK)
     desk.machine.territory, desk.machine.responder = reborn, reborn.responder()
     with pytest.raises(Refused) as caught:
         await desk.machine.sync(SyncRequest(push=(work,)))
@@ -188,7 +188,7 @@ async def test_a_stranger_with_credentials_is_nobodys_stranger(tmp_path: Path, d
 
 
 async def test_a_device_that_was_let_go_is_told_so_and_what_it_brings_is_judged(desk: Desk) -> None:
-    work = desk.machine.say(desk.room, Kind.HAND_IN, b"\x80")
+    work = desk.machine.say(desk.room, Kind.HAND_IN, SOME_WORK)
     await desk.territory.say(desk.room, Kind.REVOKE, Revocation(desk.machine.id, ()).encode())
     with pytest.raises(Refused) as caught:
         await desk.push(desk.machine, work)
@@ -243,7 +243,7 @@ async def test_whatever_a_page_holds_nothing_is_skipped_and_nothing_comes_twice(
 
 async def test_what_was_just_pushed_does_not_come_back_and_the_cursor_counts_it(desk: Desk) -> None:
     quiet = await desk.standing(desk.machine)
-    work = desk.machine.say(desk.room, Kind.HAND_IN, b"\x80")
+    work = desk.machine.say(desk.room, Kind.HAND_IN, SOME_WORK)
     answer = await desk.machine.sync(replace(quiet, push=(work,)))
     page = page_of(answer, desk.room)
     assert page is not None
@@ -394,7 +394,7 @@ class _CountedCursor(Cursor):
 
 async def test_what_waits_is_said_to_wait_and_comes_in_later(desk: Desk) -> None:
     clone, entry = desk.machine.successor(desk.room)
-    work = clone.say(desk.room, Kind.HAND_IN, b"\x80")
+    work = clone.say(desk.room, Kind.HAND_IN, SOME_WORK)
     assert (await desk.push(desk.machine, work)).waiting == (work.id,)
     assert (await desk.push(desk.machine, entry)).waiting == ()
     assert work.id in await desk.names()
@@ -403,7 +403,7 @@ async def test_what_waits_is_said_to_wait_and_comes_in_later(desk: Desk) -> None
 async def test_a_full_quarantine_lets_the_rest_wait_outside(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("protocol.replica.replica.MAX_WAITING_ENTRIES", 1)
     clone, entry = desk.machine.successor(desk.room)
-    works = [clone.say(desk.room, Kind.HAND_IN, b"\x80") for _ in range(3)]
+    works = [clone.say(desk.room, Kind.HAND_IN, SOME_WORK) for _ in range(3)]
     answer = await desk.push(desk.machine, *works)
     assert (set(answer.waiting), answer.refused) == ({work.id for work in works}, ())
     assert (await desk.push(desk.machine, entry, *works)).waiting == ()
@@ -413,7 +413,7 @@ async def test_one_bad_entry_pack_or_register_does_not_spoil_the_rest(desk: Desk
     item, _ = await desk.publish()
     packed = await pack_sealed(b"s" * 4096)
     work = desk.machine.hand_in(desk.room, item.id, desk.pupil, packed.ref)
-    forged = replace(desk.machine.say(desk.room, Kind.HAND_IN, b"\x80"), signature=bytes(64))
+    forged = replace(desk.machine.say(desk.room, Kind.HAND_IN, SOME_WORK), signature=bytes(64))
     health = compose_register(desk.machine.keys.signing, RegisterKind.HEALTH, desk.machine.id, 5, HEALTH)
     answer = await desk.machine.sync(
         SyncRequest(
@@ -723,7 +723,7 @@ async def test_offers_are_taken_up_with_a_capability_to_send_from_where_the_last
 
 
 async def test_a_reconcile_brings_what_each_side_lacks(desk: Desk) -> None:
-    own = desk.machine.say(desk.room, Kind.HAND_IN, b"\x80")
+    own = desk.machine.say(desk.room, Kind.HAND_IN, SOME_WORK)
     initiator = Initiator(SortedRecords([(own.timestamp_ms, own.id)]))  # type: ignore[list-item]
     answer = await desk.machine.reconcile(ReconcileRequest(desk.room, initiator.open()))
     assert answer.message is not None
@@ -789,7 +789,7 @@ async def test_asking_for_a_thousand_large_entries_does_not_load_them_all(
 
 async def test_a_bare_header_is_sent_as_it_is(desk: Desk) -> None:
     await desk.territory.say(desk.room, Kind.ERASE, Erasure(bytes(16)).encode())
-    work = desk.machine.say(desk.room, Kind.HAND_IN, b"\x80", subject=bytes(16))
+    work = desk.machine.say(desk.room, Kind.HAND_IN, SOME_WORK, subject=bytes(16))
     await desk.push(desk.machine, bare(work))
     other = await desk.device(Role.MACHINE, desk.room, seed=6)
     await other.catch_up()

@@ -198,7 +198,7 @@ def test_another_verifier_takes_the_place_of_the_one_before_and_lifts_its_lock()
 def test_what_cannot_be_read_is_passed_over() -> None:
     room = Room()
     room.world.say(room.teacher, room.space, Kind.SIGN_IN, b"\xff", subject=LEA)
-    room.world.say(room.machine, room.space, Kind.SIGN_IN_WRAP, b"\xff")
+    room.world.say(room.machine, room.space, Kind.SIGN_IN_WRAP, b"\x81\xa5wraps\x90")
     assert room.fold() == SignIns(on=False, switch=(), persons={}, wraps={})
 
 
