@@ -59,6 +59,8 @@ MAX_CLOCK_LEAD_MS: Final = 24 * 3600 * 1000
 # quarantine, per source
 MAX_WAITING_ENTRIES: Final = 10_000
 MAX_WAITING_BYTES: Final = 4 * MiB
+HELD_MS: Final = 180 * 24 * 3600 * 1000
+"""How long something waits in quarantine."""
 
 # content
 MIN_CHUNK_BYTES: Final = 16 * KiB

@@ -3,7 +3,8 @@
 Rules:
 - a device is announced under a random name, drawn anew at each start, with tags that members of its spaces recognise;
 - asking comes often at first, then seldom; who leaves says goodbye; who falls silent is forgotten after a while;
-- what comes over the group is anybody's word: it is a reason to dial, nothing more.
+- what comes over the group is anybody's word: it is a reason to dial, nothing more; where there are too many, who shows
+  that it belongs to the school takes the place of who does not.
 
 Written here rather than taken from a library: see docs/adr.
 """
@@ -51,8 +52,17 @@ class Found:
 class Discovery(asyncio.DatagramProtocol):
     """Announces one instance and knows the others. `on_change` is called when somebody came, went or said otherwise."""
 
-    def __init__(self, own: Callable[[], Instance], on_change: Callable[[], None]) -> None:
-        """`own` gives what is to be announced now; None of it is remembered here."""
+    def __init__(
+        self,
+        own: Callable[[], Instance],
+        on_change: Callable[[], None],
+        is_member: Callable[[Found], bool] = lambda _found: True,
+    ) -> None:
+        """`own` gives what is to be announced now; None of it is remembered here.
+
+        `is_member` tells whose announcement shows that it belongs to the school: strangers make room for those.
+        """
+        self._is_member = is_member
         self.heard_itself = False
         self._own = own
         self._on_change = on_change
@@ -130,14 +140,21 @@ class Discovery(asyncio.DatagramProtocol):
         before = self._known.get(instance.name)
         if instance.ttl_s == 0:
             return self._known.pop(instance.name, None) is not None
-        if before is None and len(self._known) >= MAX_KNOWN:
-            return False
         host = source if instance.address is None else str(instance.address)
         if host.startswith("fe80"):
             host = source
         now = Found(instance, Address(host, instance.port), asyncio.get_running_loop().time())
+        if before is None and len(self._known) >= MAX_KNOWN and not self._make_room(now):
+            return False
         self._known[instance.name] = now
         return before is None or (before.instance, before.address) != (now.instance, now.address)
+
+    def _make_room(self, found: Found) -> bool:
+        """Whether a stranger has made room for a member of the school."""
+        if not self._is_member(found):
+            return False
+        stranger = next((name for name, known in self._known.items() if not self._is_member(known)), None)
+        return stranger is not None and self._known.pop(stranger, None) is not None
 
     # --- what goes out ------------------------------------------------------------------------------------------------
 

@@ -22,7 +22,7 @@ from protocol.introduction import NONCE_BYTES, Tags, announced, announcement, no
 from protocol.replica.replica import Entropy
 from protocol.replica.unforeseen import Unforeseen, lasting
 from sync_agent.addresses import Address
-from sync_agent.mdns import Discovery, announced_address
+from sync_agent.mdns import Discovery, Found, announced_address
 from sync_agent.mdns_messages import Instance
 from sync_agent.neighbour_choice import neighbours_of, ranking_of
 
@@ -101,7 +101,7 @@ class Neighbourhood:
         self._looks_until_s = 0.0
         self._fetches = False
         self._shown: tuple[tuple[bytes, ...], bool, bool, bytes] | None = None
-        self._discovery = Discovery(self._instance, on_change)
+        self._discovery = Discovery(self._instance, on_change, self._is_member)
 
     @contextlib.asynccontextmanager
     async def open(self, url: str, host: str, unforeseen: Unforeseen) -> AsyncIterator[None]:
@@ -125,6 +125,9 @@ class Neighbourhood:
         found = self._discovery.found() if self._port else {}
         members = {name: member_of(one.instance, one.address, secrets) for name, one in found.items()}
         return {name: member for name, member in members.items() if member is not None}
+
+    def _is_member(self, found: Found) -> bool:
+        return member_of(found.instance, found.address, self._secrets()) is not None
 
     def chosen(self) -> dict[Address, Member]:
         """The neighbours among them, by address."""

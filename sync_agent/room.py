@@ -6,6 +6,8 @@ Rules:
 - with a budget, packs never take more than that;
 - what makes way is noted first, then forgotten, then removed: it counts as not here, is not fetched by itself, and
   comes back when somebody opens it;
+- of hand-ins whose content is missing, what one device claims beyond a fair share comes last, lets nothing make way and
+  fills no disk: it may be that nothing stands behind it;
 - what is wished for and finds no room within the budget is noted as if it had made way.
 """
 
@@ -13,6 +15,7 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -27,6 +30,7 @@ from sync_agent.reading import need_of, with_ancestors
 
 RESERVE_BYTES: Final = 128 * MiB
 AGAIN_MS: Final = 60_000
+FAIR_SHARE_BYTES: Final = 512 * MiB
 RESERVE_SHARE: Final = 20
 """Of a small disk only so much is kept free: its size divided by this."""
 
@@ -35,11 +39,15 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Wish:
-    """Content that is missing, how large it is at most, and its rank if it came."""
+    """Content that is missing, how large it is at most, and its rank if it came.
+
+    It is fair unless one device has handed in so much that is missing here that others come first.
+    """
 
     need: Need
     size: int
     rank: tuple[Worth, int]
+    is_fair: bool = True
 
 
 class Room:
@@ -82,13 +90,13 @@ class Room:
             return list(missing)
         fitting: list[Need] = []
         homeless: list[Need] = []
-        for wish in sorted(wishes, key=lambda wish: wish.rank, reverse=True):
-            if wish.size > left:
+        for wish in sorted(wishes, key=lambda wish: (wish.is_fair, wish.rank), reverse=True):
+            if wish.size > left and wish.is_fair:
                 left += await self._make_way(wish.size - left, wish.rank, whole=True)
             if wish.size <= left:
                 left -= wish.size
                 fitting.append(wish.need)
-            else:
+            elif wish.is_fair:
                 homeless.append(wish.need)
         if left < 0:
             await self._make_way(-left, (Worth.SHOWN, 0), whole=False)
@@ -119,6 +127,7 @@ class Room:
 
     async def _wishes(self, missing: Iterable[Need]) -> list[_Wish]:
         sizes: dict[tuple[bytes, bytes], tuple[int, int]] = {}
+        authors: dict[tuple[bytes, bytes], bytes] = {}
         for space in {need.space for need in missing}:
             coursework = (await self._agent.replica.view(space)).coursework
             for item in coursework.items.values():
@@ -128,15 +137,21 @@ class Room:
             for work in coursework.hand_ins.values():
                 content = work.record.content
                 sizes[space, content.stream] = (content.size, work.at_ms)
+                authors[space, content.stream] = self._agent.replica.door.origin(work.author)
                 note = work.feedback
                 if note is not None and note.record.content is not None:
                     sizes[space, note.record.content.stream] = (note.record.content.size, note.at_ms)
         wishes = []
-        for need in missing:
+        now_ms = self._agent.now_ms()
+        shares: Counter[bytes] = Counter()
+        for need in sorted(missing, key=lambda need: sizes.get((need.space, need.stream), (0, 0))):
             size, at_ms = sizes.get((need.space, need.stream), (0, 0))
             worth = Worth.KEPT if need.sealed else Worth.SHOWN
-            used_ms = max(at_ms, await self._agent.opened_ms(need.stream))
-            wishes.append(_Wish(need, size, (worth, used_ms)))
+            used_ms = max(min(at_ms, now_ms), await self._agent.opened_ms(need.stream))
+            author = authors.get((need.space, need.stream)) if need.sealed else None
+            if author is not None:
+                shares[author] += size
+            wishes.append(_Wish(need, size, (worth, used_ms), author is None or shares[author] <= FAIR_SHARE_BYTES))
         return wishes
 
     async def _make_way(self, wanted_bytes: int, before: tuple[Worth, int], *, whole: bool) -> int:

@@ -6,6 +6,7 @@ Rules:
 - it reaches its space and all below: one in the territory's reaches every class;
 - payload and salt go, the header stays: the set, its fingerprint and its signatures are what they were;
 - when an erasure was first seen, and what was destroyed when, are marks of this replica, and no part of any set;
+- what waits in quarantine goes too, and by itself once it has waited for `HELD_MS`;
 - content that only erased entries named is given up first, so that a sweep that was cut off finds it again.
 """
 
@@ -21,9 +22,11 @@ from typing import Final
 from protocol.entry import PERSON_BYTES, Entry, Kind
 from protocol.erasing import Order, due, is_destroyed_by
 from protocol.errors import LocalFailure, PeerFault
+from protocol.limits import HELD_MS
 from protocol.replica.holdings import Holdings
 from protocol.replica.interfaces import EntryStore
 from protocol.replica.replica import Replica
+from protocol.rights import erasable_names
 from protocol.structure import Erasure
 from protocol.work import ContentRef, Feedback, HandIn, Revision
 
@@ -35,6 +38,9 @@ DONE_MARKS: Final = "erased/"
 """+ what was destroyed in hex → 4 bytes: the local day; 0 if the kit had signed."""
 READ_MARKS: Final = "erasure-read/"
 """+ space in hex → canonical 8 bytes: how many entries had been looked at for what is in `DONE_MARKS`."""
+HELD_MARK: Final = "held-since"
+"""→ for each entry in quarantine, 8 bytes of ms when a sweep first saw it and the first 8 bytes of its id."""
+_HELD_ROW_BYTES: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +62,7 @@ class Eraser:
 
     async def sweep(self, now_ms: int) -> Destroyed:
         """Destroy what is due at `now_ms`. Raises `LocalFailure`. May be repeated, and cut off anywhere."""
+        await self._let_go_of_old(now_ms)
         erasures = await self._in_force()
         if not erasures:
             return Destroyed()
@@ -70,6 +77,7 @@ class Eraser:
             names = {name for name in covers if any(entry.header.space in line for entry in erasures[name])}
             if names:
                 destroyed += await self._sweep_space(space, names, anew=not names.isdisjoint(fresh))
+        await self._sweep_quarantine(covers)
         marks = {DONE_MARKS + name.hex(): (0 if orders[name].by_kit else today).to_bytes(4, "big") for name in fresh}
         await self._store.set_marks(marks)
         return Destroyed(len(fresh), tuple(destroyed))
@@ -125,6 +133,26 @@ class Eraser:
             await self._give_up_content(space, gone)
         await self._store.erase([entry.id for entry in gone], {mark: arrived[-1].arrival.to_bytes(8, "big")})
         return [entry.id for entry in gone]
+
+    async def _sweep_quarantine(self, covers: Collection[bytes]) -> None:
+        """What waits for its right is no part of a set, and has words and names in it all the same."""
+        names = set(covers)
+        gone = [held.entry.id for held in await self._store.held() if not names.isdisjoint(erasable_names(held.entry))]
+        if gone:
+            await self._store.drop_held(gone)
+
+    async def _let_go_of_old(self, now_ms: int) -> None:
+        """What has waited for `HELD_MS` waits in vain; whoever has it may bring it again."""
+        held = [one.entry.id for one in await self._store.held()]
+        noted = await self._store.mark(HELD_MARK) or b""
+        rows = (noted[at : at + _HELD_ROW_BYTES] for at in range(0, len(noted), _HELD_ROW_BYTES))
+        since = {row[8:]: int.from_bytes(row[:8], "big") for row in rows}
+        old = [name for name in held if since.get(name[:8], now_ms) < now_ms - HELD_MS]
+        await self._store.drop_held(old)
+        left = sorted({name[:8] for name in held} - {name[:8] for name in old})
+        noting = b"".join(since.get(name, now_ms).to_bytes(8, "big") + name for name in left)
+        if noting != noted:
+            await self._store.set_marks({HELD_MARK: noting or None})
 
     async def _give_up_content(self, space: bytes, gone: Sequence[Entry]) -> None:
         """Let go of what only the entries that go name in the space."""

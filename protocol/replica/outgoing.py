@@ -186,7 +186,7 @@ class Outgoing:
             await self._add(Need(space, note.record.content.stream, sealed=False))
 
     def _may_fetch(self, streams: _Streams, sealed: Wanted) -> bool:
-        return self._readable[sealed.space].role in READS_HAND_INS or streams.authors[sealed.stream] == {self._device}
+        return self._readable[sealed.space].role in READS_HAND_INS or self._device in streams.authors[sealed.stream]
 
     async def _streams_of(self, space: bytes) -> _Streams:
         found = self._streams.get(space)

@@ -144,13 +144,14 @@ class Replica:
     ) -> Admission:
         """Let entries in by the door's rules, durably, with `marks` in the same transaction.
 
-        What waits is kept in quarantine under `source` (a key, or any name of 32 bytes at most) and tried again
+        What waits is kept in quarantine under `source` (a key, or any name of 32 bytes at most; the keys that a device
+        gave itself are one source) and tried again
         whenever something is admitted that it may have waited for, unless `hold` is false. `unsent` puts what is new
         into the outbox. `bounded` refuses what is beyond a machine's quota, unless a server brings it.
         """
         async with self._admitting:
             admission = await self._admit(
-                entries, source, now_ms, unsent=unsent, hold=hold, marks=marks, bounded=bounded
+                entries, self.door.origin(source), now_ms, unsent=unsent, hold=hold, marks=marks, bounded=bounded
             )
         self._tell_news(admission.let_in, source)
         return admission

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from protocol.entry import Entry, Kind, commitment
+from protocol.entry import Entry, Kind, commitment, compose
+from protocol.identity import SigningKey
 from protocol.replica.eraser import Eraser
 from protocol.replica.replica import Draft
 from protocol.rights import is_erasable
 from protocol.roles import PersonRole
 from protocol.structure import Erasure, PersonRecord, Revocation
+from protocol.work import Feedback
 from tests.harness.attack import attack
 from tests.harness.classroom import Classroom, assignment, classroom
 from tests.harness.lan import exchange
@@ -125,3 +127,46 @@ async def test_bare_headers_that_somebody_pushes_after_the_kits_word_blind_nobod
     shown = [(await device.agent.replica.view(room.space)) for device in (teacher, victim)]
     assert shown[0].coursework.items.keys() == shown[1].coursework.items.keys() != set()
     assert shown[0].roster.persons == shown[1].roster.persons
+
+
+async def nothing(*_told: object) -> None:
+    """Do nothing."""
+
+
+async def held_about(room: Classroom, person: bytes) -> None:
+    """Words about somebody under a grant that has not come here wait in quarantine."""
+    said = compose(
+        author=SigningKey(bytes([7]) * 32),
+        space=room.space,
+        kind=Kind.FEEDBACK,
+        grant=bytes([9]) * 32,
+        at=room.territory.clock() << 16,
+        payload=Feedback("Camille est dyslexique", None, False, None).encode(),
+        salt=bytes(16),
+        subject=person,
+        target=bytes(32),
+    )
+    replica = room.territory.replica
+    admission = await replica.admit([said], source=b"a stick", now_ms=room.territory.clock())
+    assert admission.waiting == (said.id,)
+
+
+@attack("words that wait outlive their erasure", off={"protocol.replica.eraser.Eraser._sweep_quarantine": nothing})
+async def test_what_waits_about_an_erased_person_is_destroyed_with_the_rest(room: Classroom) -> None:
+    territory = room.territory
+    person = await territory.person("Camille", PersonRole.PUPIL, room.space)
+    await held_about(room, person)
+    await territory.say(territory.id, Kind.ERASE, Erasure(person).encode())
+    await sweep(room, 3)
+    assert await territory.replica.store.held(), "it can still be undone"
+    await sweep(room, 5)
+    assert not await territory.replica.store.held()
+
+
+@attack("words that wait outlive their erasure", off={"protocol.replica.eraser.HELD_MS": 1 << 60})
+async def test_nothing_waits_for_ever(room: Classroom) -> None:
+    await held_about(room, room.pupil_person)
+    await sweep(room, 179)
+    assert await room.territory.replica.store.held()
+    await sweep(room, 2)
+    assert not await room.territory.replica.store.held()

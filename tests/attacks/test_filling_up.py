@@ -17,16 +17,22 @@ from protocol.entry import Entry, Kind, compose
 from protocol.errors import Code, PeerFault
 from protocol.identity import DeviceKeys, SigningKey
 from protocol.limits import MAX_LACKING_BYTES_PER_DEVICE, MAX_PACK_BYTES, SPARE_CONTENT_BYTES, GiB, KiB, MiB
-from protocol.messages import InlinePack, Offer, SyncRequest
+from protocol.messages import InlinePack, Offer, SyncRequest, Wanted
+from protocol.replica.holdings import Need
 from protocol.replica.interfaces import PackInfo
+from protocol.replica.outgoing import Outgoing, _Streams
+from protocol.roles import READS_HAND_INS, Role
 from protocol.structure import Successor
 from protocol.work import ContentRef, HandIn, Receipt
+from sync_agent.app import RoomLimits
 from sync_agent.copies import Copies
 from sync_agent.handing_in import fate_marks, state_of
+from sync_agent.room import Room
 from sync_agent.sealed_calls import SealedCalls
 from tests.harness.attack import attack
 from tests.harness.caller import pack_files
-from tests.harness.classroom import Classroom, Device, assignment, classroom, work_of
+from tests.harness.classroom import LARGE, Classroom, Device, assignment, classroom, work_of
+from tests.harness.entries import SOME_RECEIPT
 from tests.harness.territory import new_device
 
 
@@ -281,3 +287,80 @@ async def test_nobody_carries_all_that_a_machine_says_without_end(
         refused = {refusal.code for refusal in admission.refused}
     assert came < len(flood)
     assert refused == {Code.OVER_QUOTA}
+
+
+@attack("one machine floods a class with entries", off={"protocol.rights.Door.origin": lambda _door, key: key})
+async def test_keys_that_a_machine_gave_itself_share_one_place_in_quarantine(
+    room: Classroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("protocol.replica.replica.MAX_WAITING_ENTRIES", 4)
+    thief = await room.machine()
+    keys, successor = await with_a_second_key(room, thief)
+    now_ms, replica = room.territory.clock(), room.territory.replica
+    await replica.admit([successor], source=thief.agent.device, now_ms=now_ms)
+    for number, (key, _) in enumerate(keys):
+        waiting = [receipt(room, key.signing, bytes([9]) * 32, SOME_RECEIPT, number * 4 + other) for other in range(4)]
+        await replica.admit(waiting, source=key.signing.public, now_ms=now_ms)
+    assert len(await replica.store.held()) == 4
+
+
+def only_a_sole_author(outgoing: Outgoing, streams: _Streams, sealed: Wanted) -> bool:
+    """Who fetches sealed work, if whoever names it too takes it from its author."""
+    return outgoing._readable[sealed.space].role in READS_HAND_INS or streams.authors[sealed.stream] == {
+        outgoing._device
+    }
+
+
+def hand_in_of(room: Classroom, device: Device, grant: bytes, task: bytes, content: ContentRef, at: int) -> Entry:
+    return compose(
+        author=device.agent.keys.signing,
+        space=room.space,
+        kind=Kind.HAND_IN,
+        grant=grant,
+        at=at,
+        payload=HandIn(content, None).encode(),
+        salt=bytes(16),
+        subject=room.pupil_person,
+        target=task,
+    )
+
+
+@attack(
+    "somebody else names a pupil's sealed work",
+    off={"protocol.replica.outgoing.Outgoing._may_fetch": only_a_sole_author},
+)
+async def test_who_names_a_pupils_sealed_work_too_does_not_keep_it_from_its_author(room: Classroom) -> None:
+    teacher, lea, thief = await room.teacher(), await room.machine(), await room.machine()
+    task = await assignment(room, teacher, lea, thief)
+    work = await room.hand_in(lea, task, {"a.odt": b"x" * 9_000})
+    await lea.session.sync()
+    content = (await work_of(lea, room, work)).record.content
+    grant = (await thief.agent.replica.authorities(thief.agent.device))[0].grant
+    now_ms = room.territory.clock()
+    false = hand_in_of(room, thief, grant, task, content, now_ms << 16)
+    await room.territory.replica.admit([false], source=thief.agent.device, now_ms=now_ms)
+    answer = await SealedCalls(lea.agent, lea.way).sync(SyncRequest(want=(Wanted(room.space, content.stream),)))
+    (pack,) = await lea.agent.holdings.packs(Need(room.space, content.stream, sealed=True))
+    assert pack.hash in {blake3(brought.data).digest() for brought in answer.packs}
+
+
+@attack("hand-ins of invented size that never come", off={"sync_agent.room.FAIR_SHARE_BYTES": 1 << 60})
+async def test_work_of_invented_size_keeps_no_place_from_what_is_real(room: Classroom) -> None:
+    teacher, relay, thief = await room.teacher(), await room.device(Role.RELAY), await room.machine()
+    task = await assignment(room, teacher, relay, thief)
+    grant = (await thief.agent.replica.authorities(thief.agent.device))[0].grant
+    in_2040 = 2_208_988_800_000 << 16
+    sizes = [1 << power for power in range(12, 30) for _ in range(3)] + [1 << 12] * 20
+    invented = [
+        hand_in_of(room, thief, grant, task, ContentRef(number.to_bytes(32, "big"), size, 0), in_2040 + number)
+        for number, size in enumerate(sizes)
+    ]
+    real = await room.publish(teacher, LARGE)
+    await teacher.session.sync()
+    relay.agent.room_limits = RoomLimits(GiB, 0)
+    said = [stored.entry for stored in await teacher.agent.replica.store.scan(room.space)]
+    await relay.agent.replica.admit([*invented, *said], source=b"neighbour", now_ms=room.territory.clock())
+    item = (await relay.agent.replica.view(room.space)).coursework.items[real.item]
+    fitting = await Room(relay.agent).fitting(await relay.agent.missing())
+    assert Need(room.space, item.shown.record.content.stream, sealed=False) in fitting
+    assert not relay.agent.is_disk_full
