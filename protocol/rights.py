@@ -234,15 +234,18 @@ class Door:
         return tuple(self._by_key.get(key, ()))
 
     def origin(self, key: bytes) -> bytes:
-        """The first key of a device's line of successors: what a device says with several keys, it says once."""
+        """The first key of a device's line of successors: what a device says with several keys, it says once.
+
+        What was heard first of a key counts, here: nobody makes somebody else's key one of its own afterwards.
+        """
         line = [key]
         while (before := self._predecessor(line[-1])) is not None and before not in line:
             line.append(before)
         return line[-1]
 
     def _predecessor(self, key: bytes) -> bytes | None:
-        before = [said.predecessor for said in self._by_key.get(key, ()) if said.predecessor is not None]
-        return min(before, default=None)
+        first = next(iter(self._by_key.get(key, ())), None)
+        return None if first is None else first.predecessor
 
     def authorities_in(self, space: bytes) -> Sequence[Authority]:
         """All admitted grants, certificates and successors of one space, without those of the spaces above it."""

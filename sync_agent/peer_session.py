@@ -384,7 +384,7 @@ class PeerSession:
         if not authors:
             return await self.agent.holdings.packs(Need(lack.space, lack.stream, sealed=False))
         theirs = (await self.agent.replica.readable(self.device.key)).get(lack.space)
-        if theirs is None or not (theirs.role in READS_HAND_INS or self.device.key in authors):
+        if theirs is None or not (theirs.role in READS_HAND_INS or authors[0] == self.device.key):
             return []
         return await self.agent.holdings.packs(Need(lack.space, lack.stream, sealed=True))
 

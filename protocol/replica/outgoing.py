@@ -186,7 +186,7 @@ class Outgoing:
             await self._add(Need(space, note.record.content.stream, sealed=False))
 
     def _may_fetch(self, streams: _Streams, sealed: Wanted) -> bool:
-        return self._readable[sealed.space].role in READS_HAND_INS or self._device in streams.authors[sealed.stream]
+        return self._readable[sealed.space].role in READS_HAND_INS or streams.authors[sealed.stream] == self._device
 
     async def _streams_of(self, space: bytes) -> _Streams:
         found = self._streams.get(space)
@@ -271,16 +271,19 @@ def _total(packs: Iterable[PackInfo]) -> int:
 
 
 class _Streams:
-    """The streams that a space's entries name: `open` ones for all who read it, sealed ones with who handed them in."""
+    """The streams that a space's entries name: `open` ones for all who read it, sealed ones with who handed them in.
+
+    Of several who name one sealed stream, it is whose hand-in came here first: the others have it from there.
+    """
 
     __slots__ = ("authors", "open")
 
     def __init__(self, coursework: Coursework) -> None:
         self.open: set[bytes] = set()
-        self.authors: dict[bytes, set[bytes]] = {}
+        self.authors: dict[bytes, bytes] = {}
         for item in coursework.items.values():
             self.open.update(version.record.content.stream for version in item.versions.values())
         for work in coursework.hand_ins.values():
-            self.authors.setdefault(work.record.content.stream, set()).add(work.author)
+            self.authors.setdefault(work.record.content.stream, work.author)
             if work.feedback is not None and work.feedback.record.content is not None:
                 self.open.add(work.feedback.record.content.stream)

@@ -21,6 +21,7 @@ from protocol.messages import InlinePack, Offer, SyncRequest, Wanted
 from protocol.replica.holdings import Need
 from protocol.replica.interfaces import PackInfo
 from protocol.replica.outgoing import Outgoing, _Streams
+from protocol.replica.replica import Draft
 from protocol.roles import READS_HAND_INS, Role
 from protocol.structure import Successor
 from protocol.work import ContentRef, HandIn, Receipt
@@ -304,11 +305,9 @@ async def test_keys_that_a_machine_gave_itself_share_one_place_in_quarantine(
     assert len(await replica.store.held()) == 4
 
 
-def only_a_sole_author(outgoing: Outgoing, streams: _Streams, sealed: Wanted) -> bool:
+def only_a_sole_author(outgoing: Outgoing, _streams: _Streams, sealed: Wanted) -> bool:
     """Who fetches sealed work, if whoever names it too takes it from its author."""
-    return outgoing._readable[sealed.space].role in READS_HAND_INS or streams.authors[sealed.stream] == {
-        outgoing._device
-    }
+    return outgoing._readable[sealed.space].role in READS_HAND_INS
 
 
 def hand_in_of(room: Classroom, device: Device, grant: bytes, task: bytes, content: ContentRef, at: int) -> Entry:
@@ -364,3 +363,15 @@ async def test_work_of_invented_size_keeps_no_place_from_what_is_real(room: Clas
     fitting = await Room(relay.agent).fitting(await relay.agent.missing())
     assert Need(room.space, item.shown.record.content.stream, sealed=False) in fitting
     assert not relay.agent.is_disk_full
+
+
+async def test_nobody_makes_somebody_elses_key_one_of_its_own(room: Classroom) -> None:
+    thief, lea = await room.machine(), await room.machine()
+    grant = (await thief.agent.replica.authorities(thief.agent.device))[0].grant
+    payload = Successor(lea.agent.device, lea.agent.keys.agreement.public, lea.agent.keys.tls.fingerprint).encode()
+    draft = Draft(room.space, Kind.SUCCESSOR, grant, payload)
+    (said,) = await thief.agent.write(draft)
+    replica = room.territory.replica
+    await replica.admit([said], source=thief.agent.device, now_ms=room.territory.clock())
+    assert len(replica.door.authorities_of(lea.agent.device)) == 2
+    assert replica.door.origin(lea.agent.device) == lea.agent.device
