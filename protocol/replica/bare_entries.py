@@ -17,6 +17,7 @@ from typing import Final
 
 from protocol.entry import Entry, Kind, commitment
 from protocol.limits import MAX_BARE_IDS, PAGE_BYTES
+from protocol.payload_rules import fault_of
 from protocol.replica.interfaces import EntryStore
 from protocol.replica.views import Views
 from protocol.rights import erasable_names
@@ -95,7 +96,7 @@ def page_of(entries: Iterable[Entry]) -> tuple[Entry, ...]:
 
 
 async def _takes(entry: Entry, views: Views) -> bool:
-    if commitment(entry.salt or b"", entry.payload or b"") != entry.header.commitment:
+    if commitment(entry.salt or b"", entry.payload or b"") != entry.header.commitment or fault_of(entry) is not None:
         return False
     return not await _is_erased(entry, views)
 
