@@ -102,7 +102,7 @@ def _reaches(school: School, name: str) -> bool:
 
 
 def _linked(school: School, name: str) -> bool:
-    return any(row["state"] == "live" for row in school.tell(name, "status")["peers"])
+    return any(row["state"] in {"live", "resting"} for row in school.tell(name, "status")["peers"])
 
 
 def _listens(number: int) -> bool:

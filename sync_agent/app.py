@@ -332,7 +332,8 @@ class Agent:
 
     def live_neighbours(self) -> int:
         """With how many devices of the school a link stands now."""
-        return sum(isinstance(row, dict) and row.get("state") == "live" for row in self.neighbours())
+        standing = {"live", "resting"}
+        return sum(isinstance(row, dict) and row.get("state") in standing for row in self.neighbours())
 
     def keep_person_key(self, key: AgreementKey) -> None:
         """Make a new one durable in DIR, before those that there are. Raises `LocalFailure`."""

@@ -62,6 +62,7 @@ class Lan:
         self.responder.scope = LanScope(agent, self._copies)
         self.neighbourhood = Neighbourhood(self.responder.known_secrets, agent.entropy, self._look_around)
         self.neighbourhood.gone = lambda: {address for address, link in self._links.items() if link.is_gone}
+        self.neighbourhood.in_touch = lambda: bool(self.live_devices())
         self._asking: set[asyncio.Task[None]] = set()
         self._around = asyncio.Event()
         self._named: set[Address] = set()

@@ -30,6 +30,8 @@ MAX_ANNOUNCED_TAGS: Final = 24
 NAME_BYTES: Final = 8
 LOOK_AGAIN_S: Final = 20.0
 PATIENCE_S: Final = 10.0
+LOOKS_ALONE: Final = 2
+"""So many looks in a row that find nobody, while the server is out of reach, are told to people."""
 REACHED_LATELY_S: Final = 90.0
 LOOKS_S: Final = 2.0
 """After so long who is there has answered."""
@@ -88,6 +90,8 @@ class Neighbourhood:
         self.problem: tuple[Code, str, str] | None = None
         self.gone: Callable[[], set[Address]] = set
         """The addresses at which nobody answers any more, though they were announced a moment ago."""
+        self.in_touch: Callable[[], bool] = lambda: False
+        """Whether a link stands with anybody, found or named."""
         self.hears: Callable[[], bool] = lambda: False
         """Whether the line stands on which the server tells of news: then it is reached, however quiet it is."""
         self.may_fetch: Callable[[], bool] = lambda: True
@@ -99,6 +103,7 @@ class Neighbourhood:
         self._host = ""
         self._reached_until_s = 0.0
         self._looks_until_s = 0.0
+        self._looks_alone = 0
         self._fetches = False
         self._shown: tuple[tuple[bytes, ...], bool, bool, bytes] | None = None
         self._discovery = Discovery(self._instance, on_change, self._is_member)
@@ -195,15 +200,20 @@ class Neighbourhood:
         ]
 
     async def _look(self) -> None:
-        """Notice what no message tells: who fell silent, that multicast brings nothing back."""
+        """Notice what no message tells: who fell silent, that multicast brings nothing back, that nobody is found."""
         await asyncio.sleep(PATIENCE_S)
         while True:
-            if self.problem is None and not self._discovery.heard_itself:
-                self.problem = _no_multicast(self._host, "not even this device's own announcement came back")
-            elif self._discovery.heard_itself:
-                self.problem = None
+            self._look_once()
             self._on_change()
             await asyncio.sleep(LOOK_AGAIN_S)
+
+    def _look_once(self) -> None:
+        is_alone = not (self.reaches_server or self.members() or self.in_touch())
+        self._looks_alone = self._looks_alone + 1 if is_alone else 0
+        if self._discovery.heard_itself:
+            self.problem = _nobody_found(self._host) if self._looks_alone >= LOOKS_ALONE else None
+        elif self.problem is None:
+            self.problem = _no_multicast(self._host, "not even this device's own announcement came back")
 
     def _instance(self) -> Instance:
         secrets = tuple(self._secrets())
@@ -221,6 +231,15 @@ def _is_loopback(host: str) -> bool:
         return host.lower() == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _nobody_found(host: str) -> tuple[Code, str, str]:
+    why = "they are off, or on another part of the network, or the Wi-Fi keeps its devices apart"
+    return (
+        Code.NO_MULTICAST,
+        f"the server is out of reach, and no other device of the school was found on the network of {host}: {why}",
+        "name one with --peer HOST:PORT; where the network keeps devices apart, a cable or a stick (courier) helps",
+    )
 
 
 def _no_multicast(host: str, why: str) -> tuple[Code, str, str]:

@@ -92,3 +92,19 @@ async def test_a_device_that_hears_of_news_reaches_the_server_however_quiet_it_i
     assert place.reaches_server
     place.may_fetch = lambda: False
     assert not place.reaches_server
+
+
+async def test_who_finds_nobody_while_the_server_is_out_of_reach_says_what_may_be_in_the_way() -> None:
+    place = Neighbourhood(dict, Random(1).randbytes, lambda: None)
+    place._discovery.heard_itself = True
+    place._look_once()
+    assert place.problem is None, "others may be on their way"
+    place._look_once()
+    assert place.problem is not None
+    assert "Wi-Fi" in place.problem[1]
+    assert "--peer" in place.problem[2]
+    for touched in ("in_touch", "hears"):
+        setattr(place, touched, lambda: True)
+        place._look_once()
+        assert place.problem is None
+        setattr(place, touched, lambda: False)
