@@ -92,12 +92,14 @@ class Views:
     async def view(self, space: bytes) -> SpaceView:
         """The folds of a space as its store stands."""
         cached = self._kept.get(space)
-        view = await self.changed(space, None if cached is None else cached.basis)
-        if view is not None:
+        view = await self.changed(space, None if cached is None else cached.basis) or cached
+        assert view is not None  # noqa: S101  (there is one where there was no basis)
+        if view is not cached:
             self._keep(space, view)
-            return view
-        self._kept.move_to_end(space)
-        return self._kept[space]
+        elif space in self._kept:
+            # others may have made it go meanwhile; it is as good for who asked
+            self._kept.move_to_end(space)
+        return view
 
     async def changed(self, space: bytes, basis: Basis | None) -> SpaceView | None:
         """The folds of a space, unless they were made from `basis` and would be the same; nothing is kept."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from random import Random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,6 +14,7 @@ from protocol.entry import Entry, Kind
 from protocol.replica.interfaces import Stored
 from protocol.replica.memory import MemoryPacks, MemoryStore
 from protocol.replica.replica import Replica
+from protocol.replica.views import Basis, SpaceView, Views
 from protocol.roles import PersonRole, Role
 from protocol.roster import fold_roster
 from protocol.structure import PersonRecord, Revocation, SpaceRecord
@@ -107,3 +109,21 @@ async def test_who_looks_at_very_many_spaces_is_told_whether_anything_changed() 
     changed = await replica.changed_view(room, view.basis)
     assert changed is not None
     assert [person.name for person in changed.roster.persons.values()] == ["Léa"]
+
+
+async def test_folds_that_others_make_go_while_somebody_asks_for_them_are_given_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World(Random(1))
+    replica, _ = await replica_of(world)
+    await bring(replica, [entry for entry in world.entries if entry.header.space == world.territory])
+    before = await replica.view(world.territory)
+    changed = Views.changed
+
+    async def meanwhile(views: Views, space: bytes, basis: Basis | None) -> SpaceView | None:
+        found = await changed(views, space, basis)
+        views._kept.clear()
+        return found
+
+    monkeypatch.setattr(Views, "changed", meanwhile)
+    assert await replica.view(world.territory) is before
