@@ -94,12 +94,12 @@ class Tree:
 
 
 @contextmanager
-def watched(*trees: Tree) -> Iterator[None]:
-    """Sample `trees` every `PERIOD_S` seconds while the context lasts."""
+def watched(*trees: Tree, period_s: float = PERIOD_S) -> Iterator[None]:
+    """Sample `trees` every `period_s` seconds while the context lasts."""
     stop = threading.Event()
 
     def look() -> None:
-        while not stop.wait(PERIOD_S):
+        while not stop.wait(period_s):
             for tree in trees:
                 tree.sample()
 

@@ -87,7 +87,7 @@ def _line(table: str, school: School, floor: int | Future[int]) -> Result:
     if server is None:
         raise AssertionError("the server runs while it prepares")
     tree = Tree([server.pid])
-    with watched(tree):
+    with watched(tree, period_s=0.2):
         wait_until(
             lambda: PREPARED.search(log.read_text()) is not None, "what the server prepares", patience_s=PATIENCE_S
         )
