@@ -15,7 +15,7 @@ from protocol.structure import PersonKey
 from sync_server.app import Server
 from sync_server.handlers.devices import Device
 from sync_server.handlers.members import list_devices
-from sync_server.handlers.words_of_office import Said, words_of_office
+from sync_server.handlers.words_of_office import Said, let_in_by_held_codes, words_of_office
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,8 @@ class Loss:
 async def lost(server: Server, device: bytes, *, cut: bool, since_ms: int | None = None) -> Loss:
     """What the device held, and what it has said that others are bound by; with `cut` it is revoked as well.
 
-    With `since_ms`, what it has brought since then counts no more either. Raises `BadInput(UNKNOWN_DEVICE)`.
+    With `since_ms`, what it has brought since then counts no more either, and whoever came in by a code that it made
+    since is cut off too. Raises `BadInput(UNKNOWN_DEVICE)`.
     """
     grants = [grant for grant in server.replica.door.authorities_of(device) if grant.role in DEVICES]
     if not grants:
@@ -81,6 +82,8 @@ async def lost(server: Server, device: bytes, *, cut: bool, since_ms: int | None
         )
     if cut:
         await revoke_device(server, device, since_ms=since_ms)
+        for other in await let_in_by_held_codes(server, device):
+            await revoke_device(server, other)
     return Loss(known, next(iter(names), None), tuple(spaces), await words_of_office(server, device))
 
 

@@ -51,6 +51,15 @@ async def words_of_office(server: Server, device: bytes) -> tuple[Said, ...]:
     return tuple([Said(entry, about(entry), await counts(replica, entry)) for entry in reversed(chosen)])
 
 
+async def let_in_by_held_codes(server: Server, device: bytes) -> list[bytes]:
+    """The devices that came in by a code of this device, or of its successors, which a revocation holds back."""
+    replica = server.replica
+    line = {device, *successors_of(device, replica.door.authorities())}
+    made = [entry for entry in await server.store.scan_kinds([Kind.INVITE]) if entry.header.author in line]
+    held = {entry.id for entry in made if entry.id in (await replica.view(entry.header.space)).roster.held_back}
+    return list(dict.fromkeys(grant.key for grant in replica.door.authorities() if grant.invite in held))
+
+
 async def counts(replica: Replica, entry: Entry) -> bool:
     """Whether an entry is in force where it lies."""
     roster = (await replica.view(entry.header.space)).roster

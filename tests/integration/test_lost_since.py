@@ -115,6 +115,9 @@ async def test_who_was_let_in_by_a_code_of_the_device_is_its_doing(theft: Theft)
     member = await theft.office.enrol(await _code_of(theft))
     loss = await theft.office.do("lost", device=theft.device)
     assert f"machine {member.id}" in {row["about"] for row in loss["said"]}
+    assert await member.spaces()
+    await theft.office.do("lost", device=theft.device, since="1h")
+    assert not await member.spaces()
 
 
 async def _code_of(theft: Theft) -> str:
