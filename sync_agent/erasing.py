@@ -12,7 +12,7 @@ import logging
 from collections.abc import AsyncIterator
 
 from protocol.errors import LocalFailure
-from protocol.replica.eraser import SWEEP_INTERVAL_S, Destroyed, Eraser, destroyed_names
+from protocol.replica.eraser import SWEEP_INTERVAL_S, Destroyed, Eraser
 from protocol.replica.unforeseen import lasting
 from sync_agent.app import HAND_IN_MARKS, Agent
 from sync_agent.drafts import Drafts
@@ -32,8 +32,8 @@ async def destroy_erased(agent: Agent) -> Destroyed:
     await store.set_marks({kept[name]: None for name, work in works.items() if work.payload is None})
     await Drafts(agent).sweep()
     tries = await store.marks(TRIES_MARKS)
-    gone_names = await destroyed_names(store)
-    gone = [key for key in tries if bytes.fromhex(key.removeprefix(TRIES_MARKS)) in gone_names]
+    erased = (await agent.replica.view(agent.replica.territory)).roster.erased
+    gone = [key for key in tries if bytes.fromhex(key.removeprefix(TRIES_MARKS)) in erased]
     await store.set_marks(dict.fromkeys(gone))
     return destroyed
 

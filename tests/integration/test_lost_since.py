@@ -18,8 +18,11 @@ from protocol.replica.eraser import Eraser
 from protocol.replica.replica import Draft
 from protocol.roles import PersonRole, Role
 from protocol.structure import Erasure, Invite, PersonRecord
+from sync_server.handlers.administrators import add_administrator, verifier_of
 from sync_server.handlers.erasures import confirm_destroyed
+from tests.harness.administration import NAME, ask, cookie_of, sign_in
 from tests.harness.classroom import Device
+from tests.harness.fleet import PASSPHRASE, pages_over
 from tests.harness.office_devices import Town, town
 from tests.harness.territory import DAY_MS
 
@@ -172,3 +175,16 @@ async def test_a_time_that_has_not_been_is_refused(theft: Theft, text: str) -> N
         await theft.office.do("lost", device=theft.device, since=text)
     assert refusal.value.code is Code.BAD_DATE
     assert (await theft.office.do("lost", device=theft.device, dry_run=True, since="2026-01-01T08:30"))["held"]
+
+
+async def test_an_administrator_decides_on_a_page_about_what_waits(theft: Theft) -> None:
+    await theft.office.do("lost", device=theft.device, since="36h")
+    await add_administrator(theft.office.server, NAME, verifier_of(PASSPHRASE, bytes(16)))
+    async with pages_over(theft.office) as (url, _):
+        cookie = cookie_of(await sign_in(url))
+        page = (await ask(url, "/admin/waiting", Cookie=cookie)).body.decode()
+        assert "Noé" in page
+        assert theft.lea in page
+        form = {"id": (await theft.waiting())["person"], "say": "accept"}
+        assert (await ask(url, "/admin/waiting", method="POST", form=form, Cookie=cookie, Origin=url)).status == 303
+    assert await theft.listed() == {"Léa", "Noé"}
