@@ -68,6 +68,8 @@ class Roster:
     refused: frozenset[bytes] = frozenset()
     undone: frozenset[bytes] = frozenset()
     """Erasures that a ruling has taken back."""
+    void: frozenset[bytes] = frozenset()
+    """Successors that give no right: their key was cut, or there are too many."""
     spent: frozenset[tuple[bytes, bytes]] = frozenset()
     phrases: Mapping[bytes, PhraseKey] = field(default_factory=dict)
     aliases: Mapping[bytes, bytes] = field(default_factory=dict)
@@ -118,6 +120,7 @@ def fold_roster(space: bytes, own: Sequence[Entry], above: Sequence[Entry], door
         refused=frozenset(refused),
         erased=frozenset(_erased([*above, *own], held_back | undone)),
         undone=undone,
+        void=frozenset(gone - held.keys()),
         revocations=revocations,
     )
     kept = [entry for entry in own if entry.header.kind in _NAMES and not roster.hides(entry)]

@@ -256,7 +256,7 @@ class Replica:
         found = []
         for authority in self.door.authorities_of(key):
             roster = (await self.view(authority.space)).roster
-            if key not in roster.cut and authority in roster.authorities:
+            if key not in roster.cut and not (authority.grant in roster.held_back or authority.grant in roster.void):
                 found.append(authority)
         return found
 

@@ -51,7 +51,8 @@ class Members:
         closed = set()
         for space, grants in doubtful.items():
             roster = (await self._server.replica.view(space)).roster
-            closed |= {each.grant for each in grants if each.key in roster.cut or each not in roster.authorities}
+            giving_none = roster.held_back | roster.void
+            closed |= {each.grant for each in grants if each.key in roster.cut or each.grant in giving_none}
         return closed
 
 

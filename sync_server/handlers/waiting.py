@@ -49,7 +49,7 @@ async def list_waiting(server: Server, *, refused: bool = False) -> list[Waiting
             subject, target = entry.header.subject, entry.header.target
             person = None if subject is None else view.roster.persons.get(subject)
             item = None if target is None else view.coursework.items.get(target)
-            title = item.shown.record.title if item is not None else _title(entry) or about(entry)
+            title = item.shown.record.title if item is not None else _title(entry) or await about(server, entry)
             found.append(Waiting(entry, None if person is None else person.name, title, refused))
     return sorted(found, key=lambda waiting: (waiting.entry.header.at, waiting.entry.id))
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from protocol.entry import Entry, Kind
-from protocol.errors import PeerFault, TooLarge
+from protocol.errors import PeerFault
+from protocol.replica.office.spaces import space_records
 from protocol.replica.replica import Replica
 from protocol.structure import Erasure, Grant, Invite, PersonRecord, Revocation, SpaceChange, SpaceRecord
 from protocol.successions import successors_of
@@ -48,7 +49,7 @@ async def words_of_office(server: Server, device: bytes) -> tuple[Said, ...]:
     codes = {entry.id for entry in entries if entry.header.kind == Kind.INVITE and entry.header.author in line}
     invited = {grant.grant for grant in replica.door.authorities() if grant.invite in codes}
     chosen = [entry for entry in entries if entry.header.author in line or entry.id in invited]
-    return tuple([Said(entry, about(entry), await counts(replica, entry)) for entry in reversed(chosen)])
+    return tuple([Said(entry, await about(server, entry), await counts(replica, entry)) for entry in reversed(chosen)])
 
 
 async def let_in_by_held_codes(server: Server, device: bytes) -> list[bytes]:
@@ -69,26 +70,41 @@ async def counts(replica: Replica, entry: Entry) -> bool:
     return granted is None or granted.key not in roster.cut
 
 
-def about(entry: Entry) -> str | None:
-    """Whom or what an entry of `KINDS` concerns: a name where it holds one, else the role and an id."""
+async def about(server: Server, entry: Entry) -> str | None:
+    """Whom or what an entry of `KINDS` concerns: a name where one is known, else an id; of a grant or code the role."""
     payload = entry.payload or b""
     try:
         match entry.header.kind:
             case Kind.GRANT:
                 given = Grant.parse(payload)
-                return f"{given.role.value} {given.signing.hex()}"
+                return f"{given.role.value} {_device(server, given.signing)}"
             case Kind.INVITE:
                 return Invite.parse(payload).role.value
             case Kind.REVOKE:
-                return Revocation.parse(payload).key.hex()
+                return _device(server, Revocation.parse(payload).key)
             case Kind.ERASE:
-                return Erasure.parse(payload).covers.hex()
+                return await _covered(server, entry.header.space, Erasure.parse(payload).covers)
             case Kind.PERSON:
                 return PersonRecord.parse(payload).name
             case Kind.SPACE:
                 return SpaceRecord.parse(payload).name
             case Kind.SPACE_CHANGE:
                 return SpaceChange.parse(payload).name
-    except (PeerFault, TooLarge):
+    except PeerFault:
         pass
     return None
+
+
+def _device(server: Server, key: bytes) -> str:
+    return server.contacts.of(key).name or key.hex()
+
+
+async def _covered(server: Server, space: bytes, covers: bytes) -> str:
+    """The name of whom, or of what space, an erasure covers, while it is shown."""
+    for below in server.replica.door.below(space):
+        if below == covers and (record := (await space_records(server)).get(below)) is not None:
+            return record.name
+        person = (await server.replica.view(below)).roster.persons.get(covers)
+        if person is not None:
+            return person.name
+    return covers.hex()
