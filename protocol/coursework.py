@@ -7,14 +7,15 @@ Rules:
 - all heads are kept, the one with the longest ancestry is shown, a revision of several parents settles them;
 - withdraw and restore replace one another like revisions do; the shown head of them says whether the item is withdrawn;
 - a receipt counts only when it names the very content of the hand-in; states are only ever what signed receipts say;
-- what does not parse, or is held back or erased, is passed over.
+- what does not parse, or is held back or erased, is passed over, and so are a teacher's words and receipts by a device
+  that nobody of theirs has confirmed, until somebody does.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeVar
 
@@ -22,7 +23,7 @@ from protocol.ancestry import heads
 from protocol.clock import milliseconds_of
 from protocol.entry import Entry, Kind
 from protocol.errors import PeerFault
-from protocol.limits import MAX_CLOCK_LEAD_MS
+from protocol.limits import MAX_CLOCK_LEAD_MS, MAX_WRAPS_BY_ONE, MAX_WRAPS_BY_OTHERS
 from protocol.roles import HAS_READING_KEYS
 from protocol.roster import Roster
 from protocol.work import ContentRef, Feedback, HandIn, Receipt, Revision, Wraps
@@ -125,6 +126,8 @@ class Work:
     clock_doubtful: bool
     witnesses: tuple[Witness, ...] = ()
     given: frozenset[bytes] = frozenset()
+    wrapped_by: Mapping[bytes, frozenset[bytes]] = field(default_factory=dict)
+    """The devices that wrapped the content key for each reader; a root of the territory among them."""
 
     @property
     def state(self) -> HandInState:
@@ -159,6 +162,8 @@ def fold_coursework(space: bytes, entries: Iterable[Entry], roster: Roster) -> C
         header = entry.header
         if entry.payload is None or header.kind not in _KINDS or roster.hides(entry):
             continue
+        if header.kind in _A_TEACHERS_WORDS and header.grant in roster.unconfirmed:
+            continue
         if header.kind == Kind.REVISION:
             by_item[header.target or entry.id].append(entry)
         elif header.kind == Kind.HAND_IN:
@@ -179,6 +184,7 @@ def fold_coursework(space: bytes, entries: Iterable[Entry], roster: Roster) -> C
 
 
 _SWITCHES = frozenset({Kind.WITHDRAW, Kind.RESTORE})
+_A_TEACHERS_WORDS = frozenset({Kind.FEEDBACK, Kind.RECEIPT_TEACHER})
 _KINDS = _SWITCHES | {
     Kind.REVISION,
     Kind.HAND_IN,
@@ -257,7 +263,7 @@ def _work(entry: Entry, about: Sequence[Entry], items: Mapping[bytes, Item], ros
     item = items.get(header.target)
     due_ms = None if item is None else item.shown.record.due_ms
     at_ms = milliseconds_of(header.at)
-    readers, given = _readers(header.author, of_kind[Kind.WRAP], roster)
+    readers, given, wrapped_by = _readers(header.author, of_kind[Kind.WRAP], roster)
     return Work(
         id=entry.id,
         space=header.space,
@@ -268,6 +274,7 @@ def _work(entry: Entry, about: Sequence[Entry], items: Mapping[bytes, Item], ros
         record=record,
         readers=readers,
         given=given,
+        wrapped_by=wrapped_by,
         copies=frozenset(other.header.author for other in safe),
         at_server=bool(server),
         opened=bool(teacher),
@@ -284,12 +291,16 @@ def _work(entry: Entry, about: Sequence[Entry], items: Mapping[bytes, Item], ros
 
 def _readers(
     author: bytes, wraps: Iterable[Entry], roster: Roster
-) -> tuple[dict[bytes, tuple[bytes, ...]], frozenset[bytes]]:
-    """All wraps count, so that nobody can hide a good one behind a bad one: those of whom to believe come first.
+) -> tuple[dict[bytes, tuple[bytes, ...]], frozenset[bytes], dict[bytes, frozenset[bytes]]]:
+    """Whose keys open it; which of them were given it by somebody to believe; and who wrapped for whom.
 
-    That is the author, then the root and teachers; which readers have one of these is told beside.
+    Nobody can hide a good wrap behind bad ones: those of whom to believe come first, the author, then the root and
+    teachers. Nor can anybody have thousands tried: of each device of these a few count for a reader, and of all others
+    together.
     """
     readers: defaultdict[bytes, list[bytes]] = defaultdict(list)
+    wrapped_by: defaultdict[bytes, set[bytes]] = defaultdict(set)
+    counted: Counter[tuple[bytes, bytes | None]] = Counter()
     given: set[bytes] = set()
 
     def distance(entry: Entry) -> int:
@@ -299,17 +310,26 @@ def _readers(
 
     placed = [(distance(entry), entry.id, entry) for entry in wraps]
     for place, _, entry in sorted(placed, key=lambda each: each[:2]):
+        by = entry.header.author if place <= 1 else None
         record = _parsed(entry, Wraps.parse)
         for reader, sealed in () if record is None else record.wraps:
+            counted[reader, by] += 1
+            if counted[reader, by] > (MAX_WRAPS_BY_OTHERS if by is None else MAX_WRAPS_BY_ONE):
+                continue
             readers[reader].append(sealed)
+            wrapped_by[reader].add(entry.header.author)
             if place <= 1:
                 given.add(reader)
-    return {reader: tuple(sealed) for reader, sealed in readers.items()}, frozenset(given)
+    return (
+        {reader: tuple(sealed) for reader, sealed in readers.items()},
+        frozenset(given),
+        {reader: frozenset(devices) for reader, devices in wrapped_by.items()},
+    )
 
 
 def _is_a_readers(key: bytes, roster: Roster) -> bool:
     authority = roster.authority_of(key)
-    return authority is not None and authority.role in HAS_READING_KEYS
+    return authority is not None and authority.role in HAS_READING_KEYS and authority.grant not in roster.unconfirmed
 
 
 def _note(notes: Sequence[Entry]) -> FeedbackNote | None:

@@ -74,6 +74,7 @@ class Kind(IntEnum):
     PERSON_KEY = 50
     KEY_WRAP = 51
     PHRASE = 52
+    VOUCH = 53
     SIGN_IN = 56
     HAND_IN = 64
     WRAP = 65

@@ -5,7 +5,7 @@ docs/protocol.md, "Sealed hand-ins".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from protocol.coursework import Work
 from protocol.errors import PeerFault
@@ -32,6 +32,11 @@ def teachers_keys(roster: Roster, *, now_ms: int | None = None, for_good: bool =
         if listed is None or listed.role is PersonRole.TEACHER:
             found[person] = list(reversed(keys))
     return found
+
+
+def is_given(work: Work, keys: Iterable[bytes], trusted: Collection[bytes]) -> bool:
+    """Whether a device whose word counts has wrapped a work for one of these keys: what others wrap might not open."""
+    return any(not work.wrapped_by.get(key, frozenset()).isdisjoint(trusted) for key in keys)
 
 
 def _ends(roster: Roster) -> dict[bytes, int | None]:

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from protocol import hpke
 from protocol.canonical import encode
 from protocol.errors import BadInput, Code, PeerFault
-from protocol.fields import Fields
+from protocol.fields import Fields, compact
 from protocol.identity import KEY_BYTES, SEED_BYTES, AgreementKey, tagged
 from protocol.kit import Argon2Cost
 from protocol.limits import MAX_CODE_CHARS, MAX_WRAPS_PER_ENTRY, SALT_BYTES
@@ -58,11 +58,15 @@ class KeyWraps:
 
 @dataclass(frozen=True, slots=True)
 class PhraseKey:
-    """The public half of the key that a phrase gives, and how it gives it: another recipient of reading keys."""
+    """The public half of the key that a phrase gives, and how it gives it: another recipient of reading keys.
+
+    `signing` is the Ed25519 key that signs for who knows the phrase (`protocol.vouching`).
+    """
 
     agreement: bytes
     salt: bytes
     cost: Argon2Cost
+    signing: bytes | None = None
 
     @classmethod
     def parse(cls, payload: bytes) -> Self:
@@ -71,18 +75,24 @@ class PhraseKey:
         cost = Argon2Cost(fields.count("memory"), fields.count("passes"), fields.count("lanes"))
         if not cost.is_bounded:
             raise PeerFault(Code.MALFORMED, "a phrase asks for more memory or time than any phrase needs")
-        return cls(fields.octets("agreement", KEY_BYTES), fields.octets("salt", SALT_BYTES), cost)
+        return cls(
+            fields.octets("agreement", KEY_BYTES),
+            fields.octets("salt", SALT_BYTES),
+            cost,
+            fields.octets_or_none("signing", KEY_BYTES),
+        )
 
     def encode(self) -> bytes:
         """To an entry's payload."""
         return encode(
-            {
-                "agreement": self.agreement,
-                "salt": self.salt,
-                "memory": self.cost.memory_kib,
-                "passes": self.cost.passes,
-                "lanes": self.cost.lanes,
-            }
+            compact(
+                agreement=self.agreement,
+                salt=self.salt,
+                memory=self.cost.memory_kib,
+                passes=self.cost.passes,
+                lanes=self.cost.lanes,
+                signing=self.signing,
+            )
         )
 
 

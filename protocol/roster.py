@@ -10,6 +10,8 @@ Rules:
 - of a cut key only the named heads and their ancestors stay; several cuts intersect; the rest is held back, never
   dropped, until a human of at least the revocation's rank accepts it;
 - who cuts a key cuts what came of it by successors, for the same heads, but for keys that have a grant of their own;
+- of those who stand for a person, the devices that the person's own have confirmed count (`protocol.vouching`): their
+  keys are sealed to, their words are the person's; what the others say waits;
 - a grant that is held back gives no right to read, and what was written under it is held back with it;
 - a device that was let go comes back by a grant that names the revocations in `parents`, itself or through earlier
   grants, written by at least their rank: what it writes under that grant counts, and its earlier grants are held back.
@@ -22,7 +24,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final, TypeVar
+from types import MappingProxyType
+from typing import Final, TypeAlias, TypeVar
 
 from protocol.ancestry import ancestors, heads
 from protocol.entry import Entry, Kind
@@ -33,6 +36,7 @@ from protocol.roles import HAS_READING_KEYS, RANK, PersonRole, Role
 from protocol.root_rotation import RootRotation
 from protocol.structure import Erasure, PersonKey, PersonRecord, Revocation, Ruling
 from protocol.successions import confirmed_keys, surplus, voided
+from protocol.vouching import Device, Voices, voices_of
 
 T = TypeVar("T")
 
@@ -52,9 +56,9 @@ class Roster:
     """What the fold says about rights and names of one space.
 
     `reading_keys` maps a teacher to the X25519 keys that open hand-ins; `spent` are those, with their teacher, that a
-    device holds which was cut off: nothing more is sealed to them; `phrases` maps a teacher to the phrase in force;
-    `refused` is what of the held back a human has refused: it waits for nobody any more. `authorities` are the grants
-    that hold in the space and are not held back; `cut` are the keys that a revocation in
+    device holds which was cut off: nothing more is sealed to them; `phrases` maps a teacher to the phrases that were
+    drawn, oldest first; `refused` is what of the held back a human has refused: it waits for nobody any more.
+    `authorities` are the grants that hold in the space and are not held back; `cut` are the keys that a revocation in
     force has cut off.
     """
 
@@ -71,11 +75,20 @@ class Roster:
     void: frozenset[bytes] = frozenset()
     """Successors that give no right: their key was cut, or there are too many."""
     spent: frozenset[tuple[bytes, bytes]] = frozenset()
-    phrases: Mapping[bytes, PhraseKey] = field(default_factory=dict)
+    phrases: Mapping[bytes, tuple[tuple[Device, PhraseKey], ...]] = field(default_factory=dict)
     aliases: Mapping[bytes, bytes] = field(default_factory=dict)
     """Who was added twice → who they are."""
     revocations: Mapping[bytes, bytes] = field(default_factory=dict)
     """The entries that cut a key off here and are in force, those that were overcome included → the key."""
+    voices: Voices = field(default_factory=Voices)
+    speaking: Mapping[bytes, frozenset[Device]] = field(default_factory=dict)
+    """The devices that speak for each person whose devices have said a reading key, those cut off included."""
+    starts: Mapping[bytes, tuple[Device, ...]] = field(default_factory=dict)
+    """From which devices that starts: those that this replica saw first."""
+    unconfirmed: frozenset[bytes] = frozenset()
+    """The grants of devices that stand for such a person and that no device of theirs has confirmed."""
+    makers: Mapping[bytes, frozenset[Device]] = field(default_factory=dict)
+    """The devices that made each reading key in use."""
 
     def who(self, person: bytes) -> bytes:
         """The one id under which a person is listed."""
@@ -98,7 +111,19 @@ class Roster:
         )
 
 
-def fold_roster(space: bytes, own: Sequence[Entry], above: Sequence[Entry], door: Door) -> Roster:
+Remembered: TypeAlias = Mapping[bytes, Sequence[Device]]
+"""The devices that a replica saw first for each person, and believes whatever comes later."""
+
+_NOTHING: Final[Remembered] = MappingProxyType({})
+
+
+def fold_roster(
+    space: bytes,
+    own: Sequence[Entry],
+    above: Sequence[Entry],
+    door: Door,
+    remembered: Remembered = _NOTHING,
+) -> Roster:
     """The roster of `space` from its `own` entries and those of the spaces `above` it."""
     line = door.lineage(space)
     authorities = [authority for member in line for authority in door.authorities_in(member)]
@@ -124,19 +149,65 @@ def fold_roster(space: bytes, own: Sequence[Entry], above: Sequence[Entry], door
         revocations=revocations,
     )
     kept = [entry for entry in own if entry.header.kind in _NAMES and not roster.hides(entry)]
-    spent = _spent(kept, door, cut, authorities)
     persons, aliases = _persons(kept)
+    voices = voices_of(kept, roster.authorities, door, aliases)
+    speaking, starts = speaking_devices(voices, cut, remembered)
+    unconfirmed = frozenset(_unconfirmed(roster.authorities, voices, speaking))
+    kept = [entry for entry in kept if entry.header.grant not in unconfirmed]
+    spent = _spent(kept, door, cut, authorities)
+    keys, makers = _reading_keys(kept, door, cut, spent)
     return replace(
         roster,
         persons=persons,
         aliases=aliases,
-        reading_keys=_reading_keys(kept, door, cut, spent),
+        reading_keys=keys,
+        makers=makers,
         spent=spent,
         phrases=_phrases(kept, door, cut),
+        voices=voices,
+        speaking=speaking,
+        starts=starts,
+        unconfirmed=unconfirmed,
     )
 
 
-_NAMES: Final = frozenset({Kind.PERSON, Kind.PERSON_KEY, Kind.KEY_WRAP, Kind.PHRASE})
+_NAMES: Final = frozenset({Kind.PERSON, Kind.PERSON_KEY, Kind.KEY_WRAP, Kind.PHRASE, Kind.VOUCH})
+
+
+def speaking_devices(
+    voices: Voices, cut: frozenset[bytes], remembered: Remembered
+) -> tuple[dict[bytes, frozenset[Device]], dict[bytes, tuple[Device, ...]]]:
+    """Who speaks for each person, and from which devices that starts.
+
+    From those that are remembered, else from the earliest that leads to one in use. Those that were cut off stay among
+    them: what they said before stays said.
+    """
+    found, starts = {}, {}
+    for person, firsts in voices.firsts.items():
+        speaking: set[Device] = set()
+        begun = list(remembered.get(person, ()))
+        for start in begun:
+            speaking |= voices.circle(person, start).own
+        for start in firsts:
+            if any(device[0] not in cut and voices.persons.get(device) == person for device in speaking):
+                break
+            begun.append(start)
+            speaking |= voices.circle(person, start).own
+        found[person] = frozenset(speaking)
+        starts[person] = tuple(dict.fromkeys(begun))
+    return found, starts
+
+
+def _unconfirmed(
+    authorities: Iterable[Authority], voices: Voices, speaking: Mapping[bytes, frozenset[Device]]
+) -> Iterable[bytes]:
+    for authority in authorities:
+        device = (authority.key, authority.agreement)
+        person = (
+            voices.persons.get(device) if authority.role in HAS_READING_KEYS and authority.person is not None else None
+        )
+        if person is not None and device not in speaking.get(person, (device,)):
+            yield authority.grant
 
 
 def _persons(entries: Iterable[Entry]) -> tuple[dict[bytes, Person], dict[bytes, bytes]]:
@@ -173,16 +244,22 @@ def _last_of(subject: bytes, same: Mapping[bytes, bytes]) -> bytes:
 
 def _reading_keys(
     entries: Iterable[Entry], door: Door, cut: frozenset[bytes], spent: frozenset[tuple[bytes, bytes]]
-) -> dict[bytes, tuple[bytes, ...]]:
-    """Whom hand-ins are sealed to: each teacher's keys, oldest first."""
+) -> tuple[dict[bytes, tuple[bytes, ...]], dict[bytes, frozenset[Device]]]:
+    """Whom hand-ins are sealed to: each teacher's keys, oldest first; and which devices made each."""
     found: defaultdict[bytes, list[bytes]] = defaultdict(list)
+    makers: defaultdict[bytes, set[Device]] = defaultdict(set)
     for person, entry in _by_their_own(entries, Kind.PERSON_KEY, door):
         key = None if entry.header.author in cut else _parsed(entry, PersonKey.parse)
         if key is None or (person, key.agreement) in spent:
             continue
         if key.agreement not in found[person]:
             found[person].append(key.agreement)
-    return {person: tuple(keys) for person, keys in found.items() if keys}
+        if (author := door.authority(entry.header.grant)) is not None:
+            makers[key.agreement].add((author.key, author.agreement))
+    return (
+        {person: tuple(keys) for person, keys in found.items() if keys},
+        {key: frozenset(devices) for key, devices in makers.items()},
+    )
 
 
 def _spent(
@@ -204,14 +281,17 @@ def _spent(
     return frozenset(found)
 
 
-def _phrases(entries: Iterable[Entry], door: Door, cut: frozenset[bytes]) -> dict[bytes, PhraseKey]:
-    """The latest phrase of each teacher: an older one opens what it opened, and nothing new."""
-    found = {}
+def _phrases(
+    entries: Iterable[Entry], door: Door, cut: frozenset[bytes]
+) -> dict[bytes, tuple[tuple[Device, PhraseKey], ...]]:
+    """The phrases of each teacher, oldest first, each with the device that drew it."""
+    found: defaultdict[bytes, list[tuple[Device, PhraseKey]]] = defaultdict(list)
     for person, entry in _by_their_own(entries, Kind.PHRASE, door):
         phrase = None if entry.header.author in cut else _parsed(entry, PhraseKey.parse)
-        if phrase is not None:
-            found[person] = phrase
-    return found
+        author = door.authority(entry.header.grant)
+        if phrase is not None and author is not None:
+            found[person].append(((author.key, author.agreement), phrase))
+    return {person: tuple(drawn) for person, drawn in found.items()}
 
 
 def _by_their_own(entries: Iterable[Entry], kind: Kind, door: Door) -> Iterable[tuple[bytes, Entry]]:

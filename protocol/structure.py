@@ -339,18 +339,20 @@ class PersonRecord:
 
 @dataclass(frozen=True, slots=True)
 class PersonKey:
-    """A reading key of a teacher: hand-ins of the space are wrapped to it."""
+    """A reading key of a teacher: hand-ins of the space are wrapped to it. `name` is what its device calls itself."""
 
     agreement: bytes
+    name: str | None = None
 
     @classmethod
     def parse(cls, payload: bytes) -> Self:
         """From an entry's payload."""
-        return cls(Fields.of_payload(payload, "a person's key").octets("agreement", ID_BYTES))
+        fields = Fields.of_payload(payload, "a person's key")
+        return cls(fields.octets("agreement", ID_BYTES), fields.text_or_none("name", MAX_NAME_CHARS))
 
     def encode(self) -> bytes:
         """To an entry's payload."""
-        return encode({"agreement": self.agreement})
+        return encode(compact(agreement=self.agreement, name=self.name))
 
 
 @dataclass(frozen=True, slots=True)

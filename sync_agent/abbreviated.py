@@ -10,6 +10,7 @@ from protocol.errors import Code
 from protocol.replica.abbreviations import is_beginning, whole
 from protocol.replica.operation import JSON, Incoming, Operation, Outgoing, Params
 from sync_agent.app import Agent
+from sync_agent.confirming import list_readers
 
 _ABBREVIATED: Final[Mapping[str, tuple[int, Code, str]]] = {
     "space": (ID_BYTES, Code.UNKNOWN_SPACE, "space"),
@@ -20,6 +21,7 @@ _ABBREVIATED: Final[Mapping[str, tuple[int, Code, str]]] = {
     "revision": (ID_BYTES, Code.UNKNOWN_REVISION, "revision"),
     "keep": (ID_BYTES, Code.UNKNOWN_REVISION, "revision"),
     "person": (PERSON_BYTES, Code.UNKNOWN_PERSON, "person"),
+    "reader": (ID_BYTES, Code.UNKNOWN_DEVICE, "device"),
 }
 
 
@@ -53,6 +55,8 @@ def _whole_space(given: JSON, known: Iterable[bytes]) -> JSON:
 
 
 async def _known(agent: Agent, key: str) -> Iterable[bytes]:
+    if key == "reader":
+        return dict.fromkeys(reader.id for reader in await list_readers(agent))
     spaces = await agent.spaces()
     if key in {"space", "from", "to"}:
         return spaces

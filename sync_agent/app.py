@@ -20,7 +20,7 @@ from protocol.deflate_parameters import Profile
 from protocol.entry import Entry, Kind, class_of
 from protocol.errors import BadInput, Code, LocalFailure, Refused, RelaisError
 from protocol.fields import Fields
-from protocol.identity import SEED_BYTES, AgreementKey, DeviceKeys
+from protocol.identity import KEY_BYTES, SEED_BYTES, AgreementKey, DeviceKeys
 from protocol.limits import MAX_DEVICE_KEYS_BYTES, MAX_FORMER_KEYS, MAX_NAME_CHARS, KiB
 from protocol.lives import NONCE_BYTES, Life, Twin
 from protocol.replica.holdings import Holdings, Need
@@ -33,6 +33,7 @@ from protocol.replica.second_copy import MAX_FILE_BYTES, SecondCopy
 from protocol.replica.unforeseen import Unforeseen
 from protocol.rights import WRITERS, Authority
 from protocol.roles import READS_HAND_INS, Role
+from protocol.vouching import Device
 from sync_agent.fetching import Fetching
 from sync_agent.spending import Budget
 from sync_agent.transfer_progress import TransferProgress
@@ -61,6 +62,10 @@ PROVEN_MARKS: Final = "proven-at/"
 """+ space in hex → 8 bytes of ms: when the server last proved that we hold all that it holds."""
 HAND_IN_MARKS: Final = "hand-in/"
 """+ hand-in in hex → canonical {key, files}: the content key, until the teacher's receipt, and the files' names."""
+FIRST_MARKS: Final = "first/"
+"""+ space in hex / person in hex → pairs of keys: the devices that this one saw first for a person (`confirming`)."""
+KNOWN_READER_MARKS: Final = "known-reader/"
+"""+ space in hex / device in hex → set once the teacher has seen that the device reads there."""
 REFUSED_MARKS: Final = "refused/"
 """+ entry in hex → the code with which the server refused it for good."""
 LAST_SYNC_MARK: Final = "last-sync"
@@ -227,6 +232,8 @@ class Agent:
         """Where other devices of the school reach this one."""
         self.given_person_keys: dict[bytes, AgreementKey] = {}
         """Reading keys that the teacher's other devices sealed to this one, by public half; opened once."""
+        self.remembered: dict[bytes, dict[bytes, tuple[Device, ...]]] = {}
+        """By space and person: the devices that this one saw first (`confirming`)."""
 
     @classmethod
     async def open(cls, folder: Path, *, now_ms: Callable[[], int], entropy: Entropy) -> Self:
@@ -271,6 +278,8 @@ class Agent:
         await holdings.load()
         budget = await Budget.open(replica.store, now_ms)
         agent = cls(folder, enrolment, keys, replica, holdings, budget, now_ms=now_ms, entropy=entropy)
+        agent.remembered = remembered_in(await replica.store.marks(FIRST_MARKS))
+        replica.remember(agent.remembered)
         if agent.former:
             names = await replica.store.marks(HAND_IN_MARKS)
             agent._taken_along = frozenset(bytes.fromhex(name.removeprefix(HAND_IN_MARKS)) for name in names)
@@ -473,6 +482,16 @@ class Agent:
 
 def _evicted_mark(content: tuple[bytes, bytes]) -> str:
     return f"{EVICTED_MARKS}{content[0].hex()}/{content[1].hex()}"
+
+
+def remembered_in(marks: Mapping[str, bytes]) -> dict[bytes, dict[bytes, tuple[Device, ...]]]:
+    """The devices that were seen first, from their marks."""
+    found: dict[bytes, dict[bytes, tuple[Device, ...]]] = {}
+    for name, value in marks.items():
+        space, person = (bytes.fromhex(part) for part in name.removeprefix(FIRST_MARKS).split("/"))
+        pairs = [value[at : at + 2 * KEY_BYTES] for at in range(0, len(value), 2 * KEY_BYTES)]
+        found.setdefault(space, {})[person] = tuple((pair[:KEY_BYTES], pair[KEY_BYTES:]) for pair in pairs)
+    return found
 
 
 def stays(mark: str) -> bool:

@@ -94,28 +94,18 @@ async def key_open(
     return await run_here(call, "key-open", {"phrase": _text_in(phrase_file)})
 
 
-@PROGRAM.command("key readers")
+@PROGRAM.command("key readers", columns=("id", "teacher", "name", "space", "state", "words"))
 async def key_readers(call: Call) -> JSON:
-    """Whose devices read your pupils' work besides this one, the newest first."""
+    """Whose devices read your classes' work, which of them you confirmed, and the six words that each shows."""
     return await run_here(call, "key-readers")
 
 
-@PROGRAM.command("key accept", said="accepted; it is given what you read with the next sync")
-async def key_accept(
-    call: Call, device: Annotated[str, Argument(metavar="DEVICE", help="A device, from `key readers`.")]
+@PROGRAM.command("key confirm", said="confirmed; it is given your keys, or what you have opened, with the next sync")
+async def key_confirm(
+    call: Call, device: Annotated[str, Argument(metavar="ID", help="A device, from `key readers`.")]
 ) -> JSON:
-    """Say that a new device is whose it says: with `hand-over ask` it is given old work from now on."""
-    return await run_here(call, "key-accept", {"device": device})
-
-
-@PROGRAM.command("key hand-over")
-async def key_hand_over(
-    call: Call, way: Annotated[str, Argument(metavar="always|ask", help="To every new reader, or to accepted ones.")]
-) -> JSON:
-    """Whether this device gives your keys, and work that it has opened, to new devices by itself."""
-    if way not in {"always", "ask"}:
-        raise BadInput(Code.USAGE, f"“{way}” is none of: always, ask")
-    return await run_here(call, "key-hand-over", {"ask": way == "ask"})
+    """Say that a device is yours, or a colleague's, once its own screen shows the same six words."""
+    return await run_here(call, "key-confirm", {"reader": device})
 
 
 def _text_in(path: str) -> str:

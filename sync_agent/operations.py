@@ -151,8 +151,7 @@ def table(agent: Agent, connect: Connect | None = None) -> Table:
         "rename": commands.rename,
         "key-phrase": commands.key_phrase,
         "key-readers": commands.key_readers,
-        "key-accept": commands.key_accept,
-        "key-hand-over": commands.key_hand_over,
+        "key-confirm": commands.key_confirm,
         "key-open": commands.key_open,
         **{name: partial(commands.school, name) for name in SCHOOL},
         "export-person": commands.export_person,
@@ -430,23 +429,15 @@ class _Commands:
         return {}
 
     async def key_readers(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        from sync_agent import new_readers
+        from sync_agent.confirming import readers_json
 
-        return await new_readers.listing(self._agent)
+        return await readers_json(self._agent)
 
-    async def key_accept(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        from sync_agent import new_readers
+    async def key_confirm(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        from sync_agent.confirming import confirm
 
-        reader = await new_readers.accept(self._agent, given.text(params, "device"))
-        await self._hand_on()
-        return {"device": reader.device.hex()}
-
-    async def key_hand_over(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        from sync_agent import new_readers
-
-        await new_readers.set_hand_over(self._agent, ask=given.flag(params, "ask"))
-        await self._hand_on()
-        return {}
+        reader = given.identifier(params, "reader", Code.UNKNOWN_DEVICE, "device")
+        return {"spaces": await confirm(self._agent, reader)}
 
     async def _hand_on(self) -> None:
         """Write what whoever is to read lacks; the next sync brings it there."""

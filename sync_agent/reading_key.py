@@ -1,12 +1,11 @@
 """A teacher's reading keys, to which hand-ins of a class are wrapped (docs/protocol.md, "Reading keys").
 
 Rules:
-- each device of a teacher makes a key of its own, so that it reads from its first minute, and is given those of the
-  teacher's other devices, so that it reads what came before;
+- each device of a teacher makes a key of its own, and is given those of the teacher's other devices once one of them
+  has confirmed it, so that it reads what came before (`confirming`): the server's word alone gives it none;
 - a key is durable in DIR before an entry names it; those that were given lie in the set, sealed, and nowhere else;
 - it is said in every space where the device's grant makes its person a teacher, also in one that was added later, and
-  sealed there to each device of the same person and to the phrase in force;
-- where this device was told to ask, only those that were accepted are given them (`new_readers`);
+  sealed there to each confirmed device of the same person and to the latest phrase that one of these drew;
 - when a device of the same person is cut off, the keys that it held are spent, and another is made.
 """
 
@@ -37,8 +36,9 @@ from protocol.rights import Authority
 from protocol.roles import HAS_READING_KEYS
 from protocol.roster import Roster
 from protocol.structure import PersonKey
+from protocol.vouching import Vouch, phrase_signer, prove
 from sync_agent.app import Agent
-from sync_agent.new_readers import accepted
+from sync_agent.confirming import circle_of, confirmations_due, own_device, remember_firsts
 
 _Derived: TypeAlias = dict[tuple[bytes, Argon2Cost, bytes], AgreementKey]
 """What a phrase gives for a person and a salt, at a cost."""
@@ -58,6 +58,7 @@ class _Place:
 
 async def tend_reading_keys(agent: Agent) -> int:
     """Say, seal and replace reading keys where that is due; how many entries that took."""
+    await remember_firsts(agent)
     async with agent.writing:
         places = await _places(agent)
         if not places:
@@ -67,12 +68,12 @@ async def tend_reading_keys(agent: Agent) -> int:
         if current is None or any((place.person, current.public) in place.roster.spent for place in places):
             current = AgreementKey(agent.entropy(32))
             agent.keep_person_key(current)
-        drafts = []
-        given = await accepted(agent)
+        drafts, name = [], agent.enrolment.device_name
         for place in places:
             if current.public not in place.said:
-                drafts.append(_draft(place, Kind.PERSON_KEY, PersonKey(current.public).encode()))
-            drafts += _seals_due(agent, place, given)
+                drafts.append(_draft(place, Kind.PERSON_KEY, PersonKey(current.public, name).encode()))
+            drafts += _seals_due(agent, place)
+        drafts += confirmations_due(agent, [(place.space, place.grant, place.roster) for place in places])
         if drafts:
             await agent.write(*drafts)
     return len(drafts)
@@ -99,8 +100,9 @@ async def new_phrase(agent: Agent, cost: Argon2Cost | None = None) -> str:
         await open_given_keys(agent)
         drafts = []
         for place in places:
-            public = derived[place.person, cost, salt].public
-            drafts.append(_draft(place, Kind.PHRASE, PhraseKey(public, salt, cost).encode()))
+            key = derived[place.person, cost, salt]
+            public, signing = key.public, phrase_signer(key.seed).public
+            drafts.append(_draft(place, Kind.PHRASE, PhraseKey(public, salt, cost, signing).encode()))
             drafts += _seals(agent, place, {public: reading_keys(agent)})
         await agent.write(*drafts)
     return phrase_of(drawn)
@@ -117,11 +119,13 @@ async def open_with_phrase(agent: Agent, phrase: str) -> int:
     await _derive(derived, drawn, [at for _, at, _ in await _phrases_at(agent, await _places_or_refuse(agent))])
     async with agent.writing:
         opened: dict[bytes, AgreementKey] = {}
+        drafts: list[Draft] = []
         places = await _places_or_refuse(agent)
         said = await _phrases_at(agent, places)
         await _derive(derived, drawn, [at for _, at, _ in said])
         for place, at, agreement in said:
             if derived[at].public == agreement:
+                drafts += _proofs(agent, place, derived[at])
                 records = [each for _, each in place.wraps]
                 opened |= _opened(place.person, records, {agreement: derived[at]})
         if not opened:
@@ -131,7 +135,8 @@ async def open_with_phrase(agent: Agent, phrase: str) -> int:
         new = len(opened.keys() - reading_keys(agent).keys())
         agent.given_person_keys |= opened
         mine = agent.keys.agreement.public
-        drafts = [draft for place in places for draft in _seals(agent, place, {mine: _lacking(place, mine, opened)})]
+        for place in places:
+            drafts += _seals(agent, place, {mine: _lacking(agent, place, mine, opened)})
         if drafts:
             await agent.write(*drafts)
     return new
@@ -260,31 +265,29 @@ def _opened(
     return found
 
 
-def _seals_due(agent: Agent, place: _Place, given: frozenset[bytes] | None) -> list[Draft]:
-    """Every key of the teacher for each of the teacher's devices, and for the phrase in force, that lacks it.
-
-    Of the devices only to those `given`; None for all.
-    """
-    theirs = {
-        authority.agreement
-        for authority in place.roster.authorities
-        if authority.person == place.person
-        and authority.role in HAS_READING_KEYS
-        and authority.key not in place.roster.cut
-        if given is None or authority.key in given
-    }
-    phrase = place.roster.phrases.get(place.person)
-    wanted = (theirs - {agent.keys.agreement.public}) | ({phrase.agreement} if phrase else set())
+def _seals_due(agent: Agent, place: _Place) -> list[Draft]:
+    """Every key of the teacher for each confirmed device of the teacher, and for their latest phrase, that lacks it."""
+    own, cut = circle_of(agent, place.roster, place.person).own, place.roster.cut
+    granted = {(each.key, each.agreement) for each in place.roster.authorities if each.role in HAS_READING_KEYS}
+    wanted = {device[1] for device in own & granted if device[0] not in cut} - {agent.keys.agreement.public}
+    phrases = [phrase for author, phrase in place.roster.phrases.get(place.person, ()) if author in own]
+    wanted |= {phrase.agreement for phrase in phrases[-1:]}
     keys = reading_keys(agent)
-    return _seals(agent, place, {recipient: _lacking(place, recipient, keys) for recipient in sorted(wanted)})
+    return _seals(agent, place, {recipient: _lacking(agent, place, recipient, keys) for recipient in sorted(wanted)})
 
 
-def _lacking(place: _Place, recipient: bytes, keys: dict[bytes, AgreementKey]) -> dict[bytes, AgreementKey]:
-    """Those keys that nobody who still counts has sealed to the recipient here."""
+def _lacking(
+    agent: Agent, place: _Place, recipient: bytes, keys: dict[bytes, AgreementKey]
+) -> dict[bytes, AgreementKey]:
+    """Those keys that no device of the teacher's that counts has sealed to the recipient here.
+
+    What others say they sealed proves nothing: it might not open.
+    """
+    sealers = {device[0] for device in circle_of(agent, place.roster, place.person).own} - place.roster.cut
     done = {
         record.agreement
         for entry, record in place.wraps
-        if entry.header.author not in place.roster.cut and any(to == recipient for to, _ in record.wraps)
+        if entry.header.author in sealers and any(to == recipient for to, _ in record.wraps)
     }
     return {public: key for public, key in keys.items() if public not in done}
 
@@ -305,5 +308,26 @@ def _seals(agent: Agent, place: _Place, wanted: dict[bytes, dict[bytes, Agreemen
     ]
 
 
-def _draft(place: _Place, kind: Kind, payload: bytes) -> Draft:
-    return Draft(place.space, kind, place.grant.grant, payload, subject=place.person)
+def _proofs(agent: Agent, place: _Place, key: AgreementKey) -> list[Draft]:
+    """That who knows the phrase uses this device, for the teacher's others; and that its drawer is the teacher's."""
+    signer, mine = phrase_signer(key.seed), own_device(agent)
+    proof = prove(signer, place.person, mine).encode()
+    words = place.roster.voices.words
+    theirs = place.roster.voices.firsts.get(place.roster.who(place.person), ())
+    is_known = any(mine in words.get(device, ()) for device in theirs if device != mine)
+    drafts = [] if is_known else [_draft(place, Kind.VOUCH, proof, place.grant.grant)]
+    drawers = {
+        device
+        for device, phrase in place.roster.phrases.get(place.person, ())
+        if phrase.agreement == key.public and phrase.signing == signer.public and device != mine
+    }
+    for each in place.roster.authorities:
+        device = (each.key, each.agreement)
+        if device in drawers and device not in words.get(mine, ()):
+            drafts.append(_draft(place, Kind.VOUCH, Vouch().encode(), each.grant))
+            drawers.discard(device)
+    return drafts
+
+
+def _draft(place: _Place, kind: Kind, payload: bytes, target: bytes | None = None) -> Draft:
+    return Draft(place.space, kind, place.grant.grant, payload, subject=place.person, target=target)

@@ -5,7 +5,8 @@ Rules:
 - until a teacher has opened a hand-in, the machine that made it keeps the content key, and wraps it for every reader
   who came later; the receipt frees it of the key, the names of the files stay;
 - only this device's own wraps count as done: another's might not open;
-- what has been opened is wrapped for teachers who come later by the devices of those who can open it;
+- what has been opened is wrapped for teachers who come later by the devices of those who can open it, once these have
+  confirmed them, or a head teacher's device has that they confirmed (`confirming`): the server's word is not enough;
 - who stands in for somebody is given what is handed in until the end of the stay, and nothing that was opened before.
 """
 
@@ -21,14 +22,16 @@ from protocol.coursework import Work
 from protocol.entry import Entry, Kind
 from protocol.errors import Code, LocalFailure, PeerFault
 from protocol.fields import Fields
-from protocol.hand_in_keys import content_key_of, info_of, teachers_keys, wraps_for
+from protocol.hand_in_keys import content_key_of, info_of, is_given, teachers_keys, wraps_for
 from protocol.limits import MAX_FILE_BYTES, MAX_FILES_PER_REVISION, MAX_READERS_PER_HAND_IN, MAX_SEALED_MANIFEST_BYTES
 from protocol.replica.keyring import recovery_keys
 from protocol.replica.replica import Draft, Replica
+from protocol.roster import Roster
 from protocol.sealing import CONTENT_KEY_BYTES
+from protocol.vouching import Circle
 from protocol.work import Wraps
 from sync_agent.app import HAND_IN_MARKS, Agent
-from sync_agent.new_readers import accepted
+from sync_agent.confirming import circle_of, own_grant, own_grants
 from sync_agent.reading_key import reading_keys
 
 _MAX_MARK_BYTES: Final = 2 * MAX_SEALED_MANIFEST_BYTES
@@ -89,22 +92,17 @@ async def _pass_on(agent: Agent) -> int:
     """
     keys = reading_keys(agent)
     drafts: list[Draft] = []
-    given = await accepted(agent) if keys else None
+    grants = await own_grants(agent)
     for space in await agent.spaces() if keys else ():
         view = await agent.replica.view(space)
-        welcome = None if given is None else {each.person for each in view.roster.authorities if each.key in given}
-        mine = {
-            key for theirs in view.roster.reading_keys.values() if not keys.keys().isdisjoint(theirs) for key in theirs
-        }
-        if not mine:
+        mine = own_grant(agent, grants, space)
+        if mine is None or mine.person is None:
             continue
-        others = [
-            theirs
-            for person, theirs in teachers_keys(view.roster, for_good=True).items()
-            if mine.isdisjoint(theirs) and (welcome is None or person in welcome)
-        ]
+        circle = circle_of(agent, view.roster, mine.person)
+        others = _confirmed_keys(view.roster, circle, mine.person)
+        trusted = {device[0] for device in circle.own | circle.others}
         for work in view.coursework.hand_ins.values() if others else ():
-            lacking = [theirs for theirs in others if work.given.isdisjoint(theirs)]
+            lacking = [theirs for theirs in others if not is_given(work, theirs, {*trusted, work.author})]
             if not work.opened or not lacking or len(drafts) == _PASSED_ON_AT_ONCE:
                 continue
             content_key = content_key_of(work, keys)
@@ -117,6 +115,16 @@ async def _pass_on(agent: Agent) -> int:
     if drafts:
         await agent.write(*drafts)
     return len(drafts)
+
+
+def _confirmed_keys(roster: Roster, circle: Circle, own: bytes) -> list[list[bytes]]:
+    """The keys of each colleague who is there for good, as far as a device made them that was confirmed."""
+    found = []
+    for person, keys in teachers_keys(roster, for_good=True).items():
+        if roster.who(person) != roster.who(own):
+            theirs = [key for key in keys if not roster.makers[key].isdisjoint(circle.others)]
+            found += [theirs] if theirs else []
+    return found
 
 
 async def _tend_own(agent: Agent) -> int:

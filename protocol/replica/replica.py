@@ -29,6 +29,7 @@ from protocol.replica.views import Basis, SpaceView, Views
 from protocol.rights import Authority, Door
 from protocol.roles import Role
 from protocol.root_rotation import rotations_in
+from protocol.roster import Remembered
 from protocol.sorted_records import SortedRecords
 from protocol.structure import SpaceRecord
 
@@ -112,6 +113,7 @@ class Replica:
         self._lacking: Lacking | None = None
         self._views = Views(store, self.door)
         self._quotas = Quotas(store, self.door)
+        self._remembered: Mapping[bytes, Remembered] = {}
         self._records: OrderedDict[bytes, tuple[int, SortedRecords]] = OrderedDict()
 
     @classmethod
@@ -222,6 +224,11 @@ class Replica:
     async def view(self, space: bytes) -> SpaceView:
         """The folds of a space, made anew when what they heed has grown."""
         return await self._views.view(space)
+
+    def remember(self, remembered: Mapping[bytes, Remembered]) -> None:
+        """Believe from now on, in each space, the devices that this replica saw first for each person."""
+        self._remembered = remembered
+        self._views.remember(remembered)
 
     async def changed_view(self, space: bytes, basis: Basis | None) -> SpaceView | None:
         """The folds of a space unless `basis` still stands: for who looks at very many spaces, and keeps little."""
@@ -366,6 +373,7 @@ class Replica:
         self._tips.clear()
         self._views = Views(self.store, door)
         self._quotas = Quotas(self.store, door)
+        self._views.remember(self._remembered)
         self._records.clear()
         self._epoch += 1
         self._lacking = None

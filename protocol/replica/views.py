@@ -11,7 +11,7 @@ Rules:
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -20,7 +20,7 @@ from protocol.entry import Entry, Kind
 from protocol.measures import Measures, fold_measures
 from protocol.replica.interfaces import EntryStore
 from protocol.rights import Door
-from protocol.roster import Roster, fold_roster
+from protocol.roster import Remembered, Roster, fold_roster
 
 KEPT_ENTRIES: Final = 50_000
 """Folds of so many entries are kept: some 60 MB at most, where a server has many large classes."""
@@ -84,10 +84,19 @@ class Views:
         self._kept_entries = 0
         self._above: dict[bytes, _Above] = {}
         self._filled: Counter[bytes] = Counter()
+        self._remembered: dict[bytes, Remembered] = {}
 
     def note_filled(self, spaces: Iterable[bytes]) -> None:
         """Entries of these spaces, which count as they did, hold more than they did."""
         self._filled.update(spaces)
+
+    def remember(self, remembered: Mapping[bytes, Remembered]) -> None:
+        """Fold from now on with what this replica has seen first, by space."""
+        for space in {*remembered, *self._remembered}:
+            if remembered.get(space) != self._remembered.get(space):
+                dropped = self._kept.pop(space, None)
+                self._kept_entries -= 0 if dropped is None else _weight(dropped)
+        self._remembered = dict(remembered)
 
     async def view(self, space: bytes) -> SpaceView:
         """The folds of a space as its store stands."""
@@ -116,7 +125,8 @@ class Views:
         if weighs:
             sets = [[stored.entry for stored in await self._store.scan(member)] for member in line]
             counts = tuple(map(len, sets))
-        roster = fold_roster(space, own, [entry for entries in sets for entry in entries], self._door)
+        remembered = self._remembered.get(space, {})
+        roster = fold_roster(space, own, [entry for entries in sets for entry in entries], self._door, remembered)
         return SpaceView(
             roster,
             fold_coursework(space, own, roster),

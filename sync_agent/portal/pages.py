@@ -21,6 +21,7 @@ from protocol.replica import parameters as given
 from protocol.replica.operation import JSON, Params
 from protocol.roles import Role
 from protocol.work import ContentRef, ItemKind
+from sync_agent.confirming import list_readers
 from sync_agent.drafts import Kept
 from sync_agent.health import LastSync
 from sync_agent.portal.delivery import deliver
@@ -28,6 +29,7 @@ from sync_agent.portal.desk import ONCE_FIELD, Desk
 from sync_agent.portal.door import SAVED_FILE_POLICY
 from sync_agent.portal.lessons import ORIGIN_DIGITS, address_in, large_address
 from sync_agent.portal.navigation import inside, see
+from sync_agent.portal.readers import shown as shown_devices
 from sync_agent.portal.shelf import Piece, Told, by_due, entry_page, newest_first
 from sync_agent.portal.uploads import form_with_files
 from sync_agent.portal.visit import Visit, remember_who
@@ -89,6 +91,7 @@ class Pages:
             withdrawn=newest_first(withdrawn),
             unopened=sum(card.unopened for card in assignments),
             many_rooms=len(visit.classes) > 1,
+            devices=shown_devices(visit, await list_readers(self._shelf.agent)) if visit.teaches else (),
         )
 
     def _card(self, visit: Visit, piece: Piece, refusals: Mapping[str, bytes]) -> Card:
@@ -151,7 +154,7 @@ class Pages:
             frame=None if entry is None else self._desk.lesson_origin(piece.item.id),
             piece=piece,
             record=piece.item.shown.record,
-            author=self._shelf.author_of(piece.item.shown.author, piece.room),
+            author=self._author(visit, piece, piece.item.shown.author),
             due=visit.due(piece),
             late=piece.due_ms is not None and piece.due_ms < visit.now_ms,
             files=files[:MAX_LISTED_FILES],
@@ -194,6 +197,12 @@ class Pages:
             return []
         return [await self._version(visit, piece, head) for head in piece.item.heads]
 
+    def _author(self, visit: Visit, piece: Piece, key: bytes) -> str | None:
+        """Who wrote something; a device that nobody of theirs confirmed is named as such, not by the person."""
+        if self._shelf.is_unconfirmed(key, piece.room):
+            return visit.say("unknown.unconfirmed")
+        return self._shelf.author_of(key, piece.room)
+
     async def _version(self, visit: Visit, piece: Piece, head: Version) -> dict[str, object]:
         files = await self._shelf.files(head.record.content)
         here = await self._shelf.is_here(piece.room.space, head.record.content)
@@ -201,7 +210,7 @@ class Pages:
             "id": head.id.hex(),
             "title": head.record.title,
             "shown": head is piece.item.shown,
-            "author": self._shelf.author_of(head.author, piece.room) or visit.say("unknown.person"),
+            "author": self._author(visit, piece, head.author) or visit.say("unknown.person"),
             "when": visit.say.when(head.at_ms, visit.now_ms),
             "size": head.record.content.size,
             "files": len(files),

@@ -23,6 +23,8 @@ from sync_agent.portal.door import HEADERS, Door
 from sync_agent.portal.drills import Drills
 from sync_agent.portal.lessons import ORIGIN_DIGITS, Lessons
 from sync_agent.portal.pages import Pages
+from sync_agent.portal.readers import ADDRESS as READERS
+from sync_agent.portal.readers import Readers
 from sync_agent.portal.rendering import Rendering
 from sync_agent.portal.school import SchoolPages
 from sync_agent.portal.sessions import Sessions
@@ -109,6 +111,9 @@ def _pages_app(desk: Desk, table: Table) -> web.Application:
     post("/work/{work}/feedback", teachers(teaching.feedback))
     for method, path, handler in SchoolPages(desk).routes():
         app.router.add_route(method, path, teachers(handler))
+    readers = Readers(desk)
+    get(READERS, teachers(readers.show))
+    post(f"{READERS}/{{act}}", teachers(readers.act))
     get("/sign-ins/{space}", teachers(sign_ins.show))
     post("/sign-ins/{space}/switch", teachers(sign_ins.switch))
     post("/sign-ins/{space}/draw", teachers(sign_ins.draw))

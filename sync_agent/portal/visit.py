@@ -19,8 +19,6 @@ from protocol.entry import PERSON_BYTES
 from protocol.roles import RUNS_A_SCHOOL, PersonRole
 from protocol.roster import Person
 from protocol.sign_in import SignIn
-from sync_agent.app import Agent
-from sync_agent.new_readers import Reader, asks, readers
 from sync_agent.own_stay import OwnStay, own_stay
 from sync_agent.past_years import past_spaces
 from sync_agent.portal.door import VISIT_COOKIE, Door
@@ -65,8 +63,6 @@ class Visit:
     """Whether this is the device of a head teacher, or an administrator's."""
     stay: OwnStay | None = None
     """The access of this device that ends first, if it has an end."""
-    new_readers: tuple[Reader, ...] = ()
-    """Devices that read pupils' work since a short while, or wait for this teacher's word."""
     past_classes: int = 0
     """How many classes of past years are here and not shown."""
     guarded: frozenset[bytes] = frozenset()
@@ -187,7 +183,6 @@ async def visit_of(
         ended=tuple(await ended_names(shelf.agent)),
         runs_school=await shelf.agent.role() in RUNS_A_SCHOOL,
         stay=await own_stay(shelf.agent, is_refused=outcome is Outcome.REFUSED),
-        new_readers=await _new_readers(shelf.agent) if teaches else (),
         past_classes=len(await past_spaces(shelf.agent)),
         guarded=frozenset(guarded),
         adults=tuple(
@@ -198,11 +193,6 @@ async def visit_of(
             and found.role is not PersonRole.PUPIL
         ),
     )
-
-
-async def _new_readers(agent: Agent) -> tuple[Reader, ...]:
-    ask = await asks(agent)
-    return tuple(reader for reader in await readers(agent) if reader.is_shown(agent.now_ms(), asks=ask))
 
 
 def remember(visit: Visit, response: web.StreamResponse) -> None:

@@ -17,7 +17,9 @@ from protocol.kit import Argon2Cost
 from protocol.person_keys import phrase_key
 from protocol.roles import PersonRole, Role
 from protocol.structure import Grant, Revocation
+from protocol.vouching import device_id
 from sync_agent import reading_key
+from sync_agent.confirming import confirm, own_device
 from sync_agent.courier_survey import Wishes
 from sync_agent.reading_key import new_phrase, open_with_phrase
 from sync_agent.session import Session
@@ -56,6 +58,11 @@ class Class:
         payload = Revocation(device.agent.device, tuple(heads)).encode()
         await territory.say(self.room.space, Kind.REVOKE, payload)
 
+    async def confirm(self, *devices: Device) -> None:
+        """A human says on the first of them that the others are their teachers'."""
+        for other in devices[1:]:
+            assert await confirm(devices[0].agent, device_id(own_device(other.agent))) == 1
+
     async def can_open(self, device: Device, work: str) -> bool:
         try:
             return await Desk(device.agent).files("open-hand-in", id=work) == WORK
@@ -77,22 +84,32 @@ async def test_a_new_laptop_of_the_same_teacher_reads_what_the_old_one_has_opene
     await here.sync(laptop)
     assert not await here.can_open(laptop, work)
     await here.sync(here.teacher, laptop)
+    assert not await here.can_open(laptop, work), "the server alone has said that it is hers"
+    await here.confirm(here.teacher, laptop)
+    await here.sync(here.teacher, laptop)
     assert await here.can_open(laptop, work)
 
 
 async def test_each_device_of_a_teacher_reads_what_was_sealed_to_the_other(here: Class) -> None:
     laptop = await here.room.teacher()
-    await here.sync(laptop, here.teacher, laptop, here.machine)
+    await here.sync(laptop, here.teacher)
+    await here.confirm(here.teacher, laptop)
+    await here.sync(here.teacher, laptop, here.machine)
     work = await here.work()
     await here.sync(laptop)
     assert await here.can_open(laptop, work)
     third = await here.room.teacher()
-    await here.sync(third, laptop, third)  # the first is off: the second hands on both keys
+    await here.sync(third, laptop)
+    await here.confirm(laptop, third)
+    await here.sync(laptop, third)  # the first is off: the second hands on both keys
     assert await here.can_open(third, work)
 
 
 async def test_keys_are_sealed_once_and_a_sync_afterwards_says_nothing_more(here: Class) -> None:
     laptop = await here.room.teacher()
+    await here.sync(laptop, here.teacher)
+    await here.confirm(here.teacher, laptop)
+    await here.confirm(laptop, here.teacher)
     for _ in range(3):
         await here.sync(laptop, here.teacher)
     counts = await here.room.territory.replica.store.spaces()
@@ -122,7 +139,10 @@ async def test_a_phrase_opens_keys_that_were_made_after_it_was_drawn(here: Class
     phrase = await new_phrase(here.teacher.agent, CHEAP)
     await here.sync(here.teacher)
     laptop = await here.room.teacher()
-    await here.sync(laptop)  # makes a key of its own, and seals it to the phrase
+    await here.sync(laptop, here.teacher)  # makes a key of its own
+    await here.confirm(here.teacher, laptop)
+    await here.confirm(laptop, here.teacher)
+    await here.sync(here.teacher, laptop)  # … and seals it to the phrase
     await here.revoke(laptop)
     await here.sync(here.teacher, here.machine)  # makes another, for the same reason
     work = await here.work()
@@ -169,7 +189,9 @@ async def test_a_machine_of_pupils_has_no_key_and_no_phrase(here: Class) -> None
 async def test_nothing_more_is_sealed_to_keys_that_a_lost_laptop_held_and_old_work_stays_readable(here: Class) -> None:
     work = await here.work()
     lost = await here.room.teacher()
-    await here.sync(lost, here.teacher, lost)
+    await here.sync(lost, here.teacher)
+    await here.confirm(here.teacher, lost)
+    await here.sync(here.teacher, lost)
     assert await here.can_open(lost, work)
     held = set(lost.agent.given_person_keys) | {key.public for key in lost.agent.own_person_keys()}
     assert len(held) == 2
@@ -191,6 +213,9 @@ async def test_a_colleague_who_comes_later_is_given_what_was_opened_before_by_th
     colleague = await here.room.device(Role.TEACHER, person=person)
     await here.sync(colleague, here.machine, colleague)
     assert not await here.can_open(colleague, work)  # the pupil's machine has no key any more
+    await here.sync(here.teacher, colleague)
+    assert not await here.can_open(colleague, work), "the server alone has said who this is"
+    await here.confirm(here.teacher, colleague)
     await here.sync(here.teacher, colleague)
     assert await here.can_open(colleague, work)
     counts = await here.room.territory.replica.store.spaces()
@@ -230,6 +255,9 @@ async def test_a_teacher_who_has_lost_every_device_and_the_paper_is_given_earlie
     laptop = await here.room.teacher()
     await here.sync(laptop, here.machine, laptop)
     assert not await here.can_open(laptop, work)
+    await here.sync(head, laptop)
+    assert not await here.can_open(laptop, work)
+    await here.confirm(head, laptop)
     await here.sync(head, laptop)
     assert await here.can_open(laptop, work)
     said = [entry for entry in await territory.replica.store.scan_kinds([Kind.WRAP]) if entry.header.target]

@@ -1,0 +1,255 @@
+"""“Est-ce bien votre nouvel ordinateur ?”: devices that a teacher confirms, and who reads a class's work.
+
+Rules (docs/protocol.md, "Confirmed devices"; docs/adr/0064):
+- the server's word alone gives a device none of a teacher's keys and nothing that was handed in before: one of the
+  teacher's own devices says so, after a human has compared six words on both;
+- of each person a device believes for good the one that it saw first, whatever dates come later;
+- what was confirmed in one class holds in every other that both devices teach.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from protocol.clock import milliseconds_of, rfc3339
+from protocol.entry import Entry, Kind
+from protocol.errors import BadInput, Code, PeerFault, Refused
+from protocol.replica.operation import JSON
+from protocol.replica.replica import Draft
+from protocol.rights import Authority
+from protocol.roles import HAS_READING_KEYS
+from protocol.roster import Roster
+from protocol.structure import PersonKey
+from protocol.vouching import Circle, Device, Vouch, device_id, device_words
+from sync_agent.app import FIRST_MARKS, KNOWN_READER_MARKS, Agent
+from sync_agent.status import space_names
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """A device that stands for a teacher in a class.
+
+    `id` names its pair of keys; `words` are compared on both machines; `mine` says that it stands for the teacher of
+    this device, `confirmed` that this device's teacher has confirmed it, `speaks` that its words count as that
+    teacher's here; `named_by` is the role that let it in; `is_news` that nobody has looked at it here.
+    """
+
+    id: bytes
+    device: bytes
+    person: bytes
+    space: bytes
+    name: str | None
+    words: str
+    since_ms: int | None
+    named_by: str
+    is_this: bool
+    mine: bool
+    confirmed: bool
+    speaks: bool
+    is_news: bool
+
+    @property
+    def state(self) -> str:
+        """How it stands, in one word."""
+        for holds, word in (
+            (self.is_this, "this"),
+            (self.confirmed, "confirmed"),
+            (self.mine, "yours?"),
+            (not self.speaks, "not confirmed"),
+        ):
+            if holds:
+                return word
+        return "reads new work"
+
+
+def own_device(agent: Agent) -> Device:
+    """This device's pair of keys."""
+    return agent.device, agent.keys.agreement.public
+
+
+def circle_of(agent: Agent, roster: Roster, person: bytes) -> Circle:
+    """Whom this device leads to: to these it gives keys and what was opened, and to nobody else."""
+    return roster.voices.circle(roster.who(person), own_device(agent))
+
+
+async def own_grants(agent: Agent) -> list[Authority]:
+    """The grants that make this device a teacher's."""
+    grants = await agent.replica.authorities(agent.device)
+    return [grant for grant in grants if grant.role in HAS_READING_KEYS and grant.person is not None]
+
+
+def own_grant(agent: Agent, grants: Sequence[Authority], space: bytes) -> Authority | None:
+    """The first of these that holds in a space."""
+    return next((grant for grant in grants if agent.replica.door.covers(grant, space)), None)
+
+
+async def remember_firsts(agent: Agent) -> None:
+    """Note whom this device believes of each person: those that it saw first, and itself."""
+    grants = await own_grants(agent)
+    marks: dict[str, bytes | None] = {}
+    for space in await agent.spaces():
+        roster = (await agent.replica.view(space)).roster
+        mine = own_grant(agent, grants, space)
+        own = None if mine is None or mine.person is None else roster.who(mine.person)
+        known = agent.remembered.setdefault(space, {})
+        is_new = not known
+        for person in {*roster.starts, *([own] if own is not None else [])}:
+            starts = roster.starts.get(person, ())
+            believed = tuple(dict.fromkeys([*starts, *([own_device(agent)] if person == own else [])]))
+            if believed != known.get(person):
+                known[person] = believed
+                marks[_mark(FIRST_MARKS, space, person)] = b"".join(key + agreement for key, agreement in believed)
+            if is_new and own is not None:
+                marks |= {_mark(KNOWN_READER_MARKS, space, device_id(device)): b"" for device in starts}
+    if marks:
+        await agent.replica.store.set_marks(marks)
+        agent.replica.remember(agent.remembered)
+
+
+async def list_readers(agent: Agent) -> list[Reader]:
+    """The devices of teachers in the classes of this one, this one's own first. Empty where it teaches nothing."""
+    grants = await own_grants(agent)
+    seen = await agent.replica.store.marks(KNOWN_READER_MARKS)
+    found = []
+    for space in await agent.spaces() if grants else ():
+        mine = own_grant(agent, grants, space)
+        if mine is None or mine.person is None:
+            continue
+        roster = (await agent.replica.view(space)).roster
+        circle = circle_of(agent, roster, mine.person)
+        said = await _first_keys(agent, space)
+        for device, grant in _speakers(roster).items():
+            key = said.get(device)
+            if key is None or grant.person is None or grant.key in roster.cut:
+                continue
+            found.append(
+                Reader(
+                    id=device_id(device),
+                    device=grant.key,
+                    person=roster.who(grant.person),
+                    space=space,
+                    name=PersonKey.parse(key.payload or b"").name,
+                    words=device_words(device),
+                    since_ms=milliseconds_of(key.header.at),
+                    named_by=_named_by(agent, grant),
+                    is_this=device == own_device(agent),
+                    mine=roster.who(grant.person) == roster.who(mine.person),
+                    confirmed=device in circle.own or device in circle.others,
+                    speaks=grant.grant not in roster.unconfirmed,
+                    is_news=_mark(KNOWN_READER_MARKS, space, device_id(device)) not in seen,
+                )
+            )
+    return sorted(found, key=lambda reader: (not reader.mine, not reader.is_this, reader.space, reader.since_ms or 0))
+
+
+async def readers_json(agent: Agent) -> list[JSON]:
+    """The same as a command lists them."""
+    names = await space_names(agent)
+    rows: list[JSON] = []
+    for reader in await list_readers(agent):
+        person = (await agent.replica.view(reader.space)).roster.persons.get(reader.person)
+        rows.append(
+            {
+                "id": reader.id.hex(),
+                "device": reader.device.hex(),
+                "name": reader.name,
+                "person": reader.person.hex(),
+                "teacher": None if person is None else person.name,
+                "space": names.get(reader.space),
+                "state": reader.state,
+                "words": reader.words,
+                "since": None if reader.since_ms is None else rfc3339(reader.since_ms),
+                "named_by": reader.named_by,
+            }
+        )
+    return rows
+
+
+async def confirm(agent: Agent, reader: bytes) -> int:
+    """Say that a device (`device_id`) is its person's, in every class in which both teach; in how many that was new.
+
+    Raises `Refused(NO_RIGHT)` on a device that stands for no teacher, `BadInput(UNKNOWN_DEVICE)`.
+    """
+    grants = await own_grants(agent)
+    if not grants:
+        raise Refused(Code.NO_RIGHT, "this device stands for no teacher, and confirms no other")
+    async with agent.writing:
+        known, drafts = False, []
+        for space in await agent.spaces():
+            mine = own_grant(agent, grants, space)
+            roster = (await agent.replica.view(space)).roster
+            if mine is None:
+                continue
+            for named, grant in _speakers(roster).items():
+                if device_id(named) == reader and named != own_device(agent):
+                    known = True
+                    drafts += _word(agent, roster, mine, named, grant, space)
+        if not known:
+            raise BadInput(Code.UNKNOWN_DEVICE, "no such device teaches in a class of this one", reader=reader.hex())
+        if drafts:
+            await agent.write(*drafts)
+    await acknowledge(agent, reader)
+    return len(drafts)
+
+
+async def acknowledge(agent: Agent, reader: bytes) -> None:
+    """Somebody has seen that a device reads here: it is no news any more."""
+    spaces = await agent.spaces()
+    await agent.replica.store.set_marks({_mark(KNOWN_READER_MARKS, space, reader): b"" for space in spaces})
+    agent.on_change()
+
+
+def confirmations_due(agent: Agent, places: Sequence[tuple[bytes, Authority, Roster]]) -> list[Draft]:
+    """What this device has said of its teacher's devices in one class and not yet in another that both teach."""
+    said = {named for _, _, roster in places for named in roster.voices.words.get(own_device(agent), ())}
+    drafts = []
+    for space, mine, roster in places:
+        for named, grant in _speakers(roster).items():
+            if named in said and grant.person == mine.person:
+                drafts += _word(agent, roster, mine, named, grant, space)
+    return drafts
+
+
+def _word(agent: Agent, roster: Roster, mine: Authority, named: Device, grant: Authority, space: bytes) -> list[Draft]:
+    if named in roster.voices.words.get(own_device(agent), ()) or grant.key in roster.cut or grant.person is None:
+        return []
+    return [Draft(space, Kind.VOUCH, mine.grant, Vouch().encode(), subject=grant.person, target=grant.grant)]
+
+
+def _speakers(roster: Roster) -> dict[Device, Authority]:
+    """Who stands for a teacher in a space, each with the grant that says so."""
+    return {
+        (grant.key, grant.agreement): grant
+        for grant in roster.authorities
+        if grant.role in HAS_READING_KEYS and grant.person is not None
+    }
+
+
+async def _first_keys(agent: Agent, space: bytes) -> dict[Device, Entry]:
+    """The first entry by which each device said a reading key in a space."""
+    found: dict[Device, Entry] = {}
+    entries = [
+        entry for entry in await agent.replica.store.scan_kinds([Kind.PERSON_KEY]) if entry.header.space == space
+    ]
+    for entry in sorted(entries, key=lambda entry: (entry.header.at, entry.id)):
+        grant = agent.replica.door.authority(entry.header.grant)
+        try:
+            PersonKey.parse(entry.payload or b"")
+        except PeerFault:
+            continue
+        if grant is not None:
+            found.setdefault((grant.key, grant.agreement), entry)
+    return found
+
+
+def _named_by(agent: Agent, grant: Authority) -> str:
+    """The role of who wrote a grant."""
+    roles = [
+        each for each in agent.replica.door.authorities_of(grant.author) if agent.replica.door.covers(each, grant.space)
+    ]
+    return max(roles, key=lambda each: each.rank).role.value if roles else "root"
+
+
+def _mark(prefix: str, space: bytes, name: bytes) -> str:
+    return f"{prefix}{space.hex()}/{name.hex()}"

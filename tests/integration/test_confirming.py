@@ -1,0 +1,159 @@
+"""“Est-ce bien votre nouvel ordinateur ?”: the question, its answer, and what follows from it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from protocol.errors import BadInput, Code, Refused
+from protocol.kit import Argon2Cost
+from protocol.roles import PersonRole, Role
+from sync_agent.app import FIRST_MARKS, remembered_in
+from sync_agent.confirming import list_readers, own_device
+from sync_agent.reading_key import new_phrase, open_with_phrase
+from tests.harness.classroom import WORK, Classroom, Device, assignment, classroom
+from tests.harness.commands import Desk
+from tests.harness.portal import portal
+
+
+@pytest.fixture
+async def room(tmp_path: Path) -> AsyncIterator[Classroom]:
+    async with classroom(tmp_path, spaces=2) as made:
+        yield made
+
+
+async def sync(*devices: Device) -> None:
+    for device in devices:
+        await device.session.sync()
+
+
+async def state_of(device: Device, other: Device) -> set[object]:
+    rows = await Desk(device.agent).ask("key-readers")
+    return {row["state"] for row in rows if row["device"] == other.agent.device.hex()}
+
+
+async def test_a_teacher_with_one_laptop_is_asked_nothing(room: Classroom) -> None:
+    laptop = await room.teacher()
+    await sync(laptop)
+    assert await state_of(laptop, laptop) == {"this"}
+    async with portal(laptop.agent) as surfer:
+        assert "/readers" in await surfer.page("/")
+        assert "notice" not in (await surfer.page("/")).partition('id="live-home"')[2].partition("</section>")[0]
+
+
+async def test_a_second_laptop_is_asked_about_once_and_the_same_words_stand_on_both(room: Classroom) -> None:
+    old = await room.device(Role.TEACHER, *room.territory.classes, person=room.teacher_person)
+    await sync(old)
+    new = await room.device(Role.TEACHER, *room.territory.classes, person=room.teacher_person)
+    await sync(new, old)
+    seen = [
+        {row["words"] for row in await Desk(device.agent).ask("key-readers") if row["device"] == new.agent.device.hex()}
+        for device in (old, new)
+    ]
+    assert seen[0] == seen[1]
+    assert len(seen[0]) == 1
+    async with portal(old.agent) as surfer:
+        assert "Est-ce bien votre nouvel ordinateur" in await surfer.page("/")
+        (asked,) = {row["id"] for row in await Desk(old.agent).ask("key-readers") if row["state"] == "yours?"}
+        page = await surfer.send("/readers", "/readers/confirm", {"reader": asked})
+        assert page.status == 303
+        assert "Est-ce bien votre nouvel ordinateur" not in await surfer.page("/")
+        assert "Confirmé" in await surfer.page("/readers")
+    assert await state_of(old, new) == {"confirmed"}, "in both classes at once"
+    assert await state_of(new, old) == {"yours?"}
+
+
+async def test_a_class_that_comes_later_asks_nothing_again(room: Classroom) -> None:
+    old, new = await room.teacher(), await room.teacher()
+    await sync(old, new, old)
+    await Desk(old.agent).ask("key-confirm", reader=(await list_readers(old.agent))[-1].id.hex())
+    other = room.territory.classes[1]
+    for device in (old, new):
+        await room.territory.let_in(device.agent.keys, Role.TEACHER, other, person=room.teacher_person)
+    await sync(old, new, old)
+    assert await state_of(old, new) == {"confirmed"}
+    assert len([row for row in await list_readers(old.agent) if row.device == new.agent.device]) == 2
+
+
+async def test_who_knows_the_phrase_is_asked_nothing_on_any_machine(room: Classroom) -> None:
+    old, machine = await room.teacher(), await room.machine()
+    phrase = await new_phrase(old.agent, Argon2Cost(8, 1, 1))
+    await sync(old, machine)
+    item = await assignment(room, old, machine)
+    new = await room.teacher()
+    await sync(new)
+    await open_with_phrase(new.agent, phrase)
+    await sync(new, machine)
+    work = (await room.hand_in(machine, item, WORK)).hex()
+    await sync(machine, new, old)
+    own = new.agent.person_key()
+    assert own is not None
+    assert own.public in (await machine.agent.replica.view(room.space)).coursework.hand_ins[bytes.fromhex(work)].readers
+    assert await Desk(new.agent).files("open-hand-in", id=work) == WORK
+    assert await state_of(old, new) == {"confirmed"}
+    assert await state_of(new, old) == {"confirmed"}
+    await Desk(new.agent).ask("feedback", id=work, text="Très bien")
+    await sync(new, machine)
+    (row,) = await Desk(machine.agent).ask("hand-ins")
+    assert row["feedback"]["text"] == "Très bien"
+
+
+async def test_feedback_of_an_unconfirmed_laptop_waits_and_is_there_once_it_is_confirmed(room: Classroom) -> None:
+    old, machine = await room.teacher(), await room.machine()
+    item = await assignment(room, old, machine)
+    work = (await room.hand_in(machine, item, WORK)).hex()
+    new = await room.teacher()
+    await sync(machine, new, old)
+    await Desk(new.agent).ask("feedback", id=work, text="Très bien")
+    await sync(new, machine, old)
+
+    async def said(device: Device) -> object:
+        (row,) = await Desk(device.agent).ask("hand-ins")
+        return row["feedback"]
+
+    assert await said(machine) is None
+    assert await said(new) is not None
+    (asked,) = [row for row in await list_readers(old.agent) if row.device == new.agent.device]
+    await Desk(old.agent).ask("key-confirm", reader=asked.id.hex()[:12])
+    await sync(old, machine)
+    assert await said(machine) is not None
+
+
+async def test_a_colleague_is_news_until_somebody_has_looked(room: Classroom) -> None:
+    laptop = await room.teacher()
+    await sync(laptop)
+    person = await room.territory.person("M. Durand", PersonRole.TEACHER, room.space)
+    colleague = await room.device(Role.TEACHER, person=person)
+    await sync(colleague, laptop)
+    assert await state_of(laptop, colleague) == {"reads new work"}
+    async with portal(laptop.agent) as surfer:
+        assert "M. Durand lit les travaux de cette classe" in await surfer.page("/")
+        (row,) = [row for row in await list_readers(laptop.agent) if row.device == colleague.agent.device]
+        assert "nommé par le serveur" in await surfer.page("/readers")
+        await surfer.send("/readers", "/readers/seen", {"reader": row.id.hex()})
+        assert "lit les travaux de cette classe" not in await surfer.page("/")
+        wrong = await surfer.send("/readers", "/readers/seen", {"reader": "00" * 32})
+        assert wrong.status >= 400
+    async with portal(colleague.agent) as surfer:
+        assert "lit les travaux de cette classe" not in await surfer.page("/"), "who was there before is no news"
+
+
+async def test_what_was_seen_first_is_believed_after_a_restart(room: Classroom) -> None:
+    laptop, machine = await room.teacher(), await room.machine()
+    await sync(laptop, machine)
+    kept = remembered_in(await machine.agent.replica.store.marks(FIRST_MARKS))
+    assert kept == {room.space: {room.teacher_person: (own_device(laptop.agent),)}}
+    assert kept == {space: persons for space, persons in machine.agent.remembered.items() if persons}
+
+
+async def test_a_machine_confirms_nobody_and_nobody_confirms_a_machine(room: Classroom) -> None:
+    laptop, machine = await room.teacher(), await room.machine()
+    await sync(laptop, machine)
+    with pytest.raises(Refused):
+        await Desk(machine.agent).ask("key-confirm", reader="00" * 32)
+    with pytest.raises(BadInput) as caught:
+        await Desk(laptop.agent).ask("key-confirm", reader=machine.agent.device.hex())
+    assert caught.value.code is Code.UNKNOWN_DEVICE
+    assert await Desk(machine.agent).ask("key-readers") == []
