@@ -305,12 +305,14 @@ async def test_what_concerns_the_server_itself_is_said_first_in_both_languages(m
     await with_account(made)
     made.server.unforeseen.note("preparing first syncs", ZeroDivisionError())
     made.server.note_unknown_caller()
+    await (await made.enrol(await made.invite("machine"))).sync()
     async with pages_over(made) as (url, _):
         cookie = cookie_of(await sign_in(url))
         for language, sentence in (("fr", "Erreurs imprévues"), ("en", "Unforeseen errors")):
             page = (await ask(url, "/admin/", Cookie=cookie, Accept_Language=language)).body.decode()
             assert sentence in page
             assert "X-Forwarded-For" in page
+            assert not any(well in page for well in ("Tout va bien", "All is well"))
             assert "ZeroDivisionError" in page
 
 
