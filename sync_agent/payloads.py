@@ -30,7 +30,7 @@ class Payloads:
         replica = self._agent.replica
         taken = 0
         for _ in range(_ROUNDS_AT_ONCE):
-            lacking = await replica.lacking_payloads()
+            lacking = await replica.bare.lacking()
             spaces = await self._agent.spaces() if lacking else ()
             ids = self._rounds.next(b"", lacking, spaces)
             if not ids:
@@ -43,4 +43,4 @@ class Payloads:
 
     async def owed(self, answer: SyncAnswer) -> list[Entry]:
         """The entries that an answer asks for, and that are whole here."""
-        return await self._agent.replica.whole(answer.bare, await self._agent.spaces()) if answer.bare else []
+        return await self._agent.replica.bare.whole(answer.bare, await self._agent.spaces()) if answer.bare else []

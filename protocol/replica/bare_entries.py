@@ -20,9 +20,9 @@ from protocol.limits import MAX_BARE_IDS, PAGE_BYTES
 from protocol.payload_rules import fault_of
 from protocol.replica.interfaces import EntryStore
 from protocol.replica.views import Views
-from protocol.rights import erasable_names
+from protocol.rights import Door, erasable_names
 
-WEIGHTY = frozenset({Kind.ERASE, Kind.REVOKE, Kind.RULING, Kind.ROOT_ROTATION})
+_WEIGHTY: Final = frozenset({Kind.ERASE, Kind.REVOKE, Kind.RULING, Kind.ROOT_ROTATION})
 """What may put an erasure out of force, or into it."""
 
 
@@ -55,17 +55,55 @@ class Rounds:
         return tuple(name for space, name in lacking[first : first + MAX_BARE_IDS] if space in spaces)
 
 
-async def lacking(store: EntryStore, views: Views) -> Lacking:
-    """What is held bare and should not be, in order of arrival."""
-    for erasure in await store.scan_kinds([Kind.ERASE]):
-        roster = (await views.view(erasure.header.space)).roster
-        if erasure.id in roster.held_back or erasure.id in roster.undone:
-            break
-    else:
-        # bare headers came in by erasures, and all of those are in force
+class BareEntries:
+    """What one replica holds bare: which payloads it lacks, and those that it takes and gives."""
+
+    def __init__(self, store: EntryStore, door: Door, views: Views) -> None:
+        """Over what a replica holds; made anew with its views."""
+        self._store = store
+        self._door = door
+        self._views = views
+        self._lacking: Lacking | None = None
+
+    def note(self, admitted: Iterable[Entry]) -> None:
+        """Entries have come in: what is lacking may have changed."""
+        if any(entry.header.kind in _WEIGHTY or entry.payload is None for entry in admitted):
+            self._lacking = None
+
+    async def lacking(self) -> Lacking:
+        """What is held bare although no erasure in force covers it: others may have the payloads."""
+        if not self._door.has_erasures:
+            return ()
+        if self._lacking is None:
+            self._lacking = await self._find()
+        return self._lacking
+
+    async def fill(self, entries: Iterable[Entry]) -> list[Entry]:
+        """Take the payloads that belong to entries which are lacking them, for good; those entries."""
+        found = await fitting(entries, self._store, self._views) if self._door.has_erasures else []
+        if found:
+            await self._store.fill(found)
+            self._views.note_filled({entry.header.space for entry in found})
+            self._lacking = None
+        return found
+
+    async def whole(self, ids: Sequence[bytes], spaces: Iterable[bytes]) -> list[Entry]:
+        """Of these entries those that are whole here, lie in one of `spaces`, and that nothing erases."""
+        readable = set(spaces)
+        found = (await self._store.get(ids)).values() if ids else ()
+        whole = [entry for entry in found if entry.payload is not None and entry.header.space in readable]
+        return [entry for entry in whole if not await _is_erased(entry, self._views)]
+
+    async def _find(self) -> Lacking:
+        """In order of arrival. Bare headers come in by erasures: while all of those are in force there is nothing."""
+        for erasure in await self._store.scan_kinds([Kind.ERASE]):
+            roster = (await self._views.view(erasure.header.space)).roster
+            if erasure.id in roster.held_back or erasure.id in roster.undone:
+                bare = await self._store.bare()
+                return tuple(
+                    [(entry.header.space, entry.id) for entry in bare if not await _is_erased(entry, self._views)]
+                )
         return ()
-    bare = await store.bare()
-    return tuple([(entry.header.space, entry.id) for entry in bare if not await _is_erased(entry, views)])
 
 
 async def fitting(entries: Iterable[Entry], store: EntryStore, views: Views) -> list[Entry]:
@@ -73,14 +111,6 @@ async def fitting(entries: Iterable[Entry], store: EntryStore, views: Views) -> 
     whole = {entry.id: entry for entry in entries if entry.payload is not None and entry.salt is not None}
     held = await store.get(list(whole))
     return [whole[name] for name, entry in held.items() if entry.payload is None and await _takes(whole[name], views)]
-
-
-async def of_ids(ids: Sequence[bytes], spaces: Iterable[bytes], store: EntryStore, views: Views) -> list[Entry]:
-    """The entries of these ids that are whole here, lie in one of `spaces`, and that nothing erases."""
-    readable = set(spaces)
-    found = (await store.get(ids)).values()
-    whole = [entry for entry in found if entry.payload is not None and entry.header.space in readable]
-    return [entry for entry in whole if not await _is_erased(entry, views)]
 
 
 def page_of(entries: Iterable[Entry]) -> tuple[Entry, ...]:

@@ -40,7 +40,7 @@ class Keyring:
         self._replica = replica
         self._own = {key.public: key for key in agreement}
         self._opened: dict[bytes, SpaceSecret] = {}
-        self._read: dict[bytes, tuple[int, list[Entry]]] = {}
+        self._read: dict[bytes, tuple[int, list[Entry], int]] = {}
         self._folded: dict[bytes, tuple[list[Entry], Basis, SpaceKeys]] = {}
 
     async def keys(self, space: bytes) -> SpaceKeys:
@@ -58,11 +58,15 @@ class Keyring:
 
     async def entries(self, space: bytes) -> list[Entry]:
         """The `space key` and `space wrap` entries of a space, in order of arrival."""
-        after, found = self._read.get(space, (0, []))
+        filled = self._replica.filled(space)
+        after, found, known = self._read.get(space, (0, [], filled))
+        if known != filled:
+            # payloads have come for entries that were read without
+            after, found = 0, []
         while page := await self._replica.store.page(space, after, PAGE_BYTES):
             after = page[-1].arrival
             found = [*found, *(stored.entry for stored in page if stored.entry.header.kind in _KINDS)]
-        self._read[space] = (after, found)
+        self._read[space] = (after, found, filled)
         return found
 
     async def entries_of(self, space: bytes, commitment: bytes) -> list[Entry]:

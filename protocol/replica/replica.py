@@ -21,7 +21,7 @@ from protocol.identity import SigningKey
 from protocol.limits import MAX_PREV, MAX_WAITING_BYTES, MAX_WAITING_ENTRIES, SALT_BYTES
 from protocol.messages import Refusal
 from protocol.reconcile import Record, fingerprint_of
-from protocol.replica.bare_entries import WEIGHTY, Lacking, fitting, lacking, of_ids
+from protocol.replica.bare_entries import BareEntries
 from protocol.replica.interfaces import ContentStore, EntryStore, Held, Position
 from protocol.replica.passage import Passage, names_awaited
 from protocol.replica.quotas import Quotas
@@ -110,10 +110,10 @@ class Replica:
         self._awaited: set[bytes] = set()
         self._behind = False
         self._epoch = 0
-        self._lacking: Lacking | None = None
         self._views = Views(store, self.door)
         self._quotas = Quotas(store, self.door)
         self._remembered: Mapping[bytes, Remembered] = {}
+        self.bare = BareEntries(store, self.door, self._views)
         self._records: OrderedDict[bytes, tuple[int, SortedRecords]] = OrderedDict()
 
     @classmethod
@@ -331,17 +331,9 @@ class Replica:
                 pending.pop()
         return tuple(found.values())
 
-    async def lacking_payloads(self) -> Lacking:
-        """What is held bare although no erasure in force covers it: others may have the payloads."""
-        if not self.door.has_erasures:
-            return ()
-        if self._lacking is None:
-            self._lacking = await lacking(self.store, self._views)
-        return self._lacking
-
-    async def whole(self, ids: Sequence[bytes], spaces: Iterable[bytes]) -> list[Entry]:
-        """Of these entries those whose payloads are here and are not to be forgotten, in one of `spaces`."""
-        return await of_ids(ids, spaces, self.store, self._views) if ids else []
+    def filled(self, space: bytes) -> int:
+        """How often entries of a space, read without payload before, have got theirs."""
+        return self._views.filled(space)
 
     async def tips(self, space: bytes, author: bytes) -> list[bytes]:
         """An author's own latest entries in a space, newest first: those that none of its others names as `prev`."""
@@ -374,9 +366,9 @@ class Replica:
         self._views = Views(self.store, door)
         self._quotas = Quotas(self.store, door)
         self._views.remember(self._remembered)
+        self.bare = BareEntries(self.store, door, self._views)
         self._records.clear()
         self._epoch += 1
-        self._lacking = None
         self._behind = False
 
     async def _admit(
@@ -394,7 +386,7 @@ class Replica:
         """Judge entries and make durable what comes of it; with `whole`, all of them are admitted or none."""
         if self._behind:
             await self._remember()
-        filled = await self._fill(entries)
+        filled = await self.bare.fill(entries)
         fresh = await self._fresh(entries)
         beyond = await self._beyond_quota(fresh.values(), source) if bounded else set()
         for name in beyond:
@@ -419,9 +411,8 @@ class Replica:
             raise
         for entry in passage.admitted.values():
             self._tips.pop((entry.header.space, entry.header.author), None)
-            if entry.header.kind in WEIGHTY or entry.payload is None:
-                self._lacking = None
         self._quotas.note(passage.admitted.values())
+        self.bare.note(passage.admitted.values())
         waiting = [name for name in fresh if name in passage.waiting]
         refused = {**dict.fromkeys(beyond, Code.OVER_QUOTA), **passage.refused}
         return Admission(
@@ -432,15 +423,6 @@ class Replica:
             unheld=tuple(name for name in waiting if not hold or name in unheld),
             refused=tuple(Refusal(name, code) for name, code in refused.items() if name in fresh or name in beyond),
         )
-
-    async def _fill(self, entries: Sequence[Entry]) -> list[Entry]:
-        """Take the payloads of entries that are held bare and should not be."""
-        found = await fitting(entries, self.store, self._views) if self.door.has_erasures else []
-        if found:
-            await self.store.fill(found)
-            self._views.note_filled({entry.header.space for entry in found})
-            self._lacking = None
-        return found
 
     async def _beyond_quota(self, entries: Iterable[Entry], source: bytes) -> set[bytes]:
         """Those that nobody but a server may bring."""

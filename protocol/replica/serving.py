@@ -229,7 +229,7 @@ class Responder:
         taken = await self._take_in(opened.device, request.credentials, request.push, now_ms)
         readable = await self._readable(opened.device)
         if request.bare:
-            whole = await self.replica.whole(request.bare, readable)
+            whole = await self.replica.bare.whole(request.bare, readable)
             return SyncAnswer(time_ms=now_ms, refused=taken.refused, whole=page_of(whole)).encode()
         twin = self.lives.hear(opened.device, request.life)
         await self._keep_registers(opened.device, request.registers, now_ms)
@@ -292,7 +292,7 @@ class Responder:
             twin=twin,
             levels=self.levels,
             backup_ms=self.backup_ms,
-            bare=self._rounds.next(opened.device, await self.replica.lacking_payloads(), readable),
+            bare=self._rounds.next(opened.device, await self.replica.bare.lacking(), readable),
         ).encode()
 
     async def _reconcile(self, opened: OpenedRequest) -> bytes:

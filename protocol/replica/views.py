@@ -98,6 +98,10 @@ class Views:
                 self._kept_entries -= 0 if dropped is None else _weight(dropped)
         self._remembered = dict(remembered)
 
+    def filled(self, space: bytes) -> int:
+        """How often that has happened in a space."""
+        return self._filled[space]
+
     async def view(self, space: bytes) -> SpaceView:
         """The folds of a space as its store stands."""
         cached = self._kept.get(space)

@@ -92,7 +92,7 @@ async def _no_payload(*_: object) -> list[Entry]:
     return []
 
 
-@attack("a stolen server wipes schools", off={"protocol.replica.replica.fitting": _no_payload})
+@attack("a stolen server wipes schools", off={"protocol.replica.bare_entries.fitting": _no_payload})
 async def test_bare_headers_that_somebody_pushes_after_the_kits_word_blind_nobody_for_good(room: Classroom) -> None:
     """A thief erases a class, the kit undoes it; a hostile PC gives others the headers alone of what it holds."""
     territory = room.territory

@@ -62,7 +62,7 @@ async def test_a_machine_asks_the_server_for_what_it_lacks(erased: Erased) -> No
     assert not await erased.knows(machine.agent.replica)
     await machine.session.sync()
     assert await erased.knows(machine.agent.replica)
-    assert not await machine.agent.replica.lacking_payloads()
+    assert not await machine.agent.replica.bare.lacking()
 
 
 async def test_the_server_asks_a_machine_for_what_it_lacks(erased: Erased) -> None:
@@ -89,10 +89,10 @@ async def test_a_neighbour_that_is_called_asks_too(erased: Erased) -> None:
 async def test_while_an_erasure_is_in_force_nothing_is_asked_for_and_nothing_is_taken(erased: Erased) -> None:
     machine = await blind(erased)
     replica = machine.agent.replica
-    assert await replica.lacking_payloads() == ()
+    assert await replica.bare.lacking() == ()
     admission = await replica.admit(erased.whole, source=b"x", now_ms=erased.room.territory.clock())
     assert admission.filled == ()
-    assert not await replica.whole([entry.id for entry in erased.whole], [])
+    assert not await replica.bare.whole([entry.id for entry in erased.whole], [])
     assert await replica.store.bare()
 
 
