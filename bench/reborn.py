@@ -21,6 +21,7 @@ from bench.sampling import Tree, watched
 AGENTS: Final = int(os.environ.get("RELAIS_BENCH_AGENTS", "50"))
 PERSONS: Final = 2_000
 LESSON_BYTES: Final = 20_000_000
+MOST_TRIES: Final = 10
 _SIZE: Final = f"{AGENTS * PERSONS:,} entries, {AGENTS * LESSON_BYTES / 1e9:g} GB"
 _TABLE: Final = f"a server born again: {AGENTS} agents, {_SIZE}"
 
@@ -42,14 +43,13 @@ def measure(setting: Setting) -> Iterator[Result]:
         assert process is not None  # noqa: S101  (it has just been started)
         tree = Tree([process.pid])
         with watched(tree):
-            syncs = [school.begin(f"agent{number}", "sync") for number in range(AGENTS)]
-            failed = [sync.wait() for sync in syncs]
+            again = _all_in_step(school)
         wall_s = time.monotonic() - began
         cost = tree.cost()
         moved = relay.traffic()
         after = _held(school)
     apart = [agent for agent in range(AGENTS) if not _agrees(school, f"agent{agent}", after["sets"])]
-    if any(failed) or apart or after["chunks"] < before["chunks"] or after["entries"] < before["entries"]:
+    if apart or after["chunks"] < before["chunks"] or after["entries"] < before["entries"]:
         raise AssertionError("the server born again does not hold what it held")
     figures = {
         "wall_s": wall_s,
@@ -63,9 +63,21 @@ def measure(setting: Setting) -> Iterator[Result]:
         _TABLE,
         "Relais, from the kit alone",
         figures,
-        note="every class compared with its machine; all content is there",
+        note=f"every class compared with its machine; all content is there; {again} syncs were cut and tried again",
     )
     shutil.rmtree(school.folder)
+
+
+def _all_in_step(school: School) -> int:
+    """All agents sync at once; who is cut, two cores being few for fifty, tries again as a daemon does. How often."""
+    left, tries = list(range(AGENTS)), 0
+    while left and tries < MOST_TRIES * AGENTS:
+        tries += len(left)
+        syncs = [(number, school.begin(f"agent{number}", "sync")) for number in left]
+        left = [number for number, sync in syncs if sync.wait()]
+    if left:
+        raise AssertionError(f"{len(left)} agents did not come to an end")
+    return tries - AGENTS
 
 
 def _fill(school: School, agent: str, space: str, seed: int) -> None:
