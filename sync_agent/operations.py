@@ -10,14 +10,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from protocol.errors import BadInput, Code, LocalFailure, NoAnswer, Refused
 from protocol.replica import parameters as given
 from protocol.replica.console import tell
-from protocol.replica.measures import USUAL_MINUTES
 from protocol.replica.operation import JSON, NO_FILES, Incoming, Operation, Outgoing, Params, Table
 from protocol.replica.replica import Entropy
 from protocol.roles import SEES_ALL_WORK
@@ -26,7 +24,8 @@ from sync_agent import reading
 from sync_agent.abbreviated import with_whole_ids
 from sync_agent.addresses import address_of
 from sync_agent.app import ENROLMENT_FILE, Agent
-from sync_agent.command_names import COURIER_EXPORT, COURIER_IMPORT, COURIER_LET_IN, COURIER_SURVEY, SCHOOL
+from sync_agent.command_names import COURIER_LET_IN
+from sync_agent.device_operations import device_operations
 from sync_agent.few_threads import use_few_threads
 from sync_agent.transfer_progress import telling
 from sync_agent.transport import Transport
@@ -35,7 +34,6 @@ from sync_agent.withdrawn import ended_names
 if TYPE_CHECKING:
     from sync_agent.handing_in import SealedLists
     from sync_agent.publisher import Wish
-    from sync_agent.sign_in import SignInBook
 
 Connect: TypeAlias = Callable[[str], Transport]
 
@@ -136,39 +134,14 @@ def table(agent: Agent, connect: Connect | None = None) -> Table:
         "feedback": commands.feedback,
         "sync": commands.sync,
         "status": commands.status,
-        "pause": commands.pause,
-        "resume": commands.resume,
-        "verify": commands.verify,
-        "repair": commands.repair,
-        "doctor": commands.doctor,
-        COURIER_EXPORT: commands.courier_export,
-        COURIER_SURVEY: commands.courier_survey,
-        COURIER_IMPORT: commands.courier_import,
         COURIER_LET_IN: commands.courier_let_in,
         "receipt": commands.receipt,
         "carry-over": commands.carry_over,
         "portfolio": commands.portfolio,
-        "rename": commands.rename,
-        "key-phrase": commands.key_phrase,
         "key-readers": commands.key_readers,
         "key-confirm": commands.key_confirm,
-        "key-open": commands.key_open,
-        **{name: partial(commands.school, name) for name in SCHOOL},
         "export-person": commands.export_person,
-        "sign-in-list": commands.sign_in_list,
-        "sign-in-switch": commands.sign_in_switch,
-        "sign-in-set": commands.sign_in_set,
-        "sign-in-unlock": commands.sign_in_unlock,
-        "drill start": commands.drill_start,
-        "drill stop": commands.drill_stop,
-        "drill report": commands.drill_report,
-        "quarantine start": commands.quarantine_start,
-        "quarantine stop": commands.quarantine_stop,
-        "watch-add": commands.watch_add,
-        "watch-remove": commands.watch_remove,
-        "watch-list": commands.watch_list,
-        "watch-tick": commands.watch_tick,
-        "watch-resume": commands.watch_resume,
+        **device_operations(agent),
     }
     return {name: with_whole_ids(agent, operation) for name, operation in offered.items()}
 
@@ -181,7 +154,6 @@ class _Commands:
         self._connect = connect
         self._manifests = reading.Manifests()
         self._sealed_lists: SealedLists | None = None
-        self._sign_in: SignInBook | None = None
         self._sync: Operation | None = None
 
     async def publish(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
@@ -320,50 +292,6 @@ class _Commands:
 
         return await status(self._agent)
 
-    async def pause(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        await self._agent.budget.pause(given.count_or_none(params, "for_ms"))
-        self._agent.on_change()
-        return {}
-
-    async def resume(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        await self._agent.budget.resume()
-        self._agent.on_change()
-        return {}
-
-    async def verify(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        from sync_agent import care
-
-        return await care.verify(self._agent, outgoing)
-
-    async def repair(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        from sync_agent import care
-
-        return await care.repair(self._agent, outgoing)
-
-    async def doctor(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        from sync_agent import care
-
-        return await care.doctor(self._agent, outgoing)
-
-    async def courier_export(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        from sync_agent import courier_commands
-
-        return await courier_commands.export_here(self._agent, incoming, outgoing)
-
-    async def courier_survey(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        from sync_agent import courier_commands
-
-        return await courier_commands.survey_here(self._agent, incoming)
-
-    async def courier_import(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        from sync_agent import courier_commands
-        from sync_agent.materializer import Materializer
-
-        try:
-            return await courier_commands.import_here(self._agent, incoming)
-        finally:
-            await Materializer(self._agent).refresh(thorough=True, set_aside=True)
-
     async def courier_let_in(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
         from sync_agent import courier_commands
         from sync_agent.daemon import post_alone
@@ -375,34 +303,6 @@ class _Commands:
             # the keys that the server has sealed to who came in go along with the stick
             await (self._agent.fetch_now() if self._agent.fetch_now else self.sync({}, NO_FILES, outgoing))
         return result
-
-    async def drill_start(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        from sync_agent import measure_commands
-
-        minutes = given.count_or_none(params, "minutes")
-        return await measure_commands.start_drill(
-            self._agent, given.text_or_none(params, "school"), USUAL_MINUTES if minutes is None else minutes
-        )
-
-    async def drill_stop(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        from sync_agent import measure_commands
-
-        return await measure_commands.stop_drill(self._agent, given.text_or_none(params, "school"))
-
-    async def drill_report(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        from sync_agent import measure_commands
-
-        return await measure_commands.report_drill(self._agent, given.text_or_none(params, "school"))
-
-    async def quarantine_start(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        from sync_agent import measure_commands
-
-        return await measure_commands.start_quarantine(self._agent, given.text_or_none(params, "school"))
-
-    async def quarantine_stop(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        from sync_agent import measure_commands
-
-        return await measure_commands.stop_quarantine(self._agent, given.text_or_none(params, "school"))
 
     async def receipt(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
         from sync_agent.proof import proof_of
@@ -424,10 +324,6 @@ class _Commands:
         written, closed = await portfolio(self._agent, space, person, outgoing)
         return {"hand_ins": written, "not_opened": closed}
 
-    async def rename(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        self._agent.rename(given.text(params, "name"))
-        return {}
-
     async def key_readers(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
         from sync_agent.confirming import readers_json
 
@@ -447,16 +343,6 @@ class _Commands:
         await tend_reading_keys(self._agent)
         await tend_hand_ins(self._agent)
 
-    async def key_phrase(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        from sync_agent.reading_key import new_phrase
-
-        return {"phrase": await new_phrase(self._agent)}
-
-    async def key_open(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        from sync_agent.reading_key import open_with_phrase
-
-        return {"keys": await open_with_phrase(self._agent, given.text(params, "phrase"))}
-
     async def export_person(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
         from protocol.replica.access.export import export_person
         from sync_agent.reading_key import reading_keys
@@ -473,64 +359,6 @@ class _Commands:
             territory_name=agent.enrolment.territory_name,
             now_ms=agent.now_ms(),
         )
-
-    def _book(self) -> SignInBook:
-        from sync_agent.sign_in import SignInBook
-
-        self._sign_in = self._sign_in or SignInBook(self._agent)
-        return self._sign_in
-
-    async def school(self, name: str, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        from sync_agent import school_commands
-
-        return await school_commands.operate(name, self._agent, params, outgoing)
-
-    async def sign_in_list(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        from sync_agent import sign_in_commands
-
-        return await sign_in_commands.listing(self._book(), params)
-
-    async def sign_in_switch(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        from sync_agent import sign_in_commands
-
-        return await sign_in_commands.switch(self._book(), params)
-
-    async def sign_in_set(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        from sync_agent import sign_in_commands
-
-        return await sign_in_commands.set_secret(self._book(), params, self._agent.entropy)
-
-    async def sign_in_unlock(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        from sync_agent import sign_in_commands
-
-        return await sign_in_commands.unlock(self._book(), params)
-
-    async def watch_add(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        from sync_agent import watch_commands
-
-        space = given.identifier(params, "space", Code.UNKNOWN_SPACE, "space")
-        return await watch_commands.add(self._agent, given.text(params, "folder"), space)
-
-    async def watch_remove(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        from sync_agent import watch_commands
-
-        return await watch_commands.remove(self._agent, given.text(params, "folder"))
-
-    async def watch_list(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        from sync_agent import watch_commands
-
-        return await watch_commands.listing(self._agent)
-
-    async def watch_tick(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        from sync_agent import watch_commands
-
-        titles = given.named_paths(params, "titles")
-        return await watch_commands.tick(self._agent, titles, ticked=given.flag(params, "ticked"))
-
-    async def watch_resume(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        from sync_agent import watch_commands
-
-        return await watch_commands.resume(self._agent, outgoing)
 
 
 def _item(params: Params) -> bytes:
