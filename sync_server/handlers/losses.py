@@ -22,8 +22,9 @@ from sync_server.handlers.words_of_office import Said, let_in_by_held_codes, wor
 class HeldSpace:
     """What a device could read in one space, as far as this server knows.
 
-    `people` are the names on the list, `made` the hand-ins that were made on it, `opened` those that its teacher's keys
-    open.
+    `people` are the names on the list; `made` the hand-ins that were made on it: the names of their files are there;
+    `opened` those that can be read with it, by its teacher's keys, or because it made them and keeps their keys until a
+    teacher has opened them.
     """
 
     space: bytes
@@ -77,7 +78,7 @@ async def lost(server: Server, device: bytes, *, cut: bool, since_ms: int | None
                 len(view.roster.persons),
                 sum(not item.withdrawn for item in view.coursework.items.values()),
                 sum(work.author == device for work in works),
-                sum(not keys.isdisjoint(work.readers) for work in works),
+                sum(not keys.isdisjoint(work.readers) or (work.author == device and not work.opened) for work in works),
             )
         )
     if cut:

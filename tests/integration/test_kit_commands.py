@@ -309,6 +309,14 @@ async def test_of_a_pupils_machine_it_is_said_that_it_opens_no_work(scene: Scene
     assert (held["hand_ins_made"], held["hand_ins_readable"], told["person"]) == (1, 0, None)
 
 
+async def test_of_a_pupils_machine_what_no_teacher_has_opened_yet_is_said_to_be_readable(scene: Scene) -> None:
+    await scene.opened_work()
+    await scene.here.work(scene.machine, scene.item, scene.pupil)
+    await scene.here.sync(scene.machine)
+    (held,) = (await scene.office.do("lost", device=scene.machine.agent.device.hex(), dry_run=True))["held"]
+    assert (held["hand_ins_made"], held["hand_ins_readable"]) == (2, 1)
+
+
 async def test_a_device_that_nobody_knows_cannot_be_lost(scene: Scene) -> None:
     with pytest.raises(BadInput) as caught:
         await scene.office.do("lost", device="00" * 32)

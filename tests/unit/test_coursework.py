@@ -9,7 +9,7 @@ import pytest
 
 from protocol.coursework import Coursework, HandInState, fold_coursework, live_content, sealed_content
 from protocol.entry import Entry, Kind
-from protocol.limits import MAX_PARENTS
+from protocol.limits import MAX_PARENTS, MAX_WRAPS_BY_ONE, MAX_WRAPS_BY_OTHERS
 from protocol.rights import Door
 from protocol.roles import PersonRole, Role
 from protocol.roster import Roster, fold_roster
@@ -187,6 +187,20 @@ def test_nobody_hides_a_good_wrap_behind_a_bad_one(room: ClassRoom) -> None:
     room.about(intruder, Kind.WRAP, Wraps(((reader, bad),)).encode(), work)
     room.about(room.machine, Kind.WRAP, Wraps(((reader, good),)).encode(), work)
     assert room.work.hand_ins[work.id].readers == {reader: (good, bad)}
+
+
+def test_of_thousands_of_wraps_for_one_reader_a_few_are_ever_tried(room: ClassRoom) -> None:
+    work = room.hand_in(room.revision("devoir").id)
+    reader, good = bytes([1]) * 32, bytes([9]) * 80
+    flood = Wraps(tuple((reader, bytes([8]) * 80) for _ in range(50))).encode()
+    intruder, helper = (room.world.enrol(role, room.room) for role in (Role.MACHINE, Role.TEACHER))
+    for writer in (intruder, room.machine):
+        for _ in range(3):
+            room.about(writer, Kind.WRAP, flood, work)
+    room.about(helper, Kind.WRAP, Wraps(((reader, good),)).encode(), work)
+    tried = room.work.hand_ins[work.id].readers[reader]
+    assert good in tried
+    assert len(tried) == MAX_WRAPS_BY_ONE + 1 + MAX_WRAPS_BY_OTHERS
 
 
 def test_sealed_content_is_kept_by_its_author_and_by_who_reads_all(room: ClassRoom) -> None:
