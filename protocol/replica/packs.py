@@ -566,4 +566,5 @@ def _damaged_name(pack: bytes) -> str:
 
 
 def _part_name(pack: bytes, sender: bytes = b"") -> str:
-    return f"{PARTS}/{pack.hex()}{sender and '-' + sender.hex()}{_PART}"
+    name = f"{pack.hex()}-{sender.hex()}" if sender else pack.hex()
+    return f"{PARTS}/{name}{_PART}"
