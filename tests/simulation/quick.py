@@ -125,10 +125,10 @@ def _grown(store: object, door: Door) -> tuple[int, int, int] | None:
 
 async def _view(self: Views, space: bytes) -> SpaceView:
     seen: dict[bytes, tuple[object, SpaceView]] = self.__dict__.setdefault("seen", {})
-    grown = _grown(self._store, self._door)
+    grown, remembered = _grown(self._store, self._door), dict(self._remembered.get(space, {}))
     known = seen.get(space)
-    if known is None or grown is None or known[0] != grown:
-        known = seen[space] = (grown, await _PLAIN_VIEW(self, space))
+    if known is None or grown is None or known[0] != (grown, remembered):
+        known = seen[space] = ((grown, remembered), await _PLAIN_VIEW(self, space))
     return known[1]
 
 
