@@ -76,11 +76,11 @@ $(VENV)/.runtime: constraints.txt
 	fi; \
 	echo "installing into $(VENV), with $$("$$python" --version)"; \
 	"$$python" -m venv --clear $(VENV)
-	@$(PIP) install --require-hashes -r constraints.txt
+	@$(PIP) install --require-hashes --no-deps -r constraints.txt
 	@touch $@
 
 $(VENV)/.development: $(VENV)/.runtime constraints-dev.txt
-	@$(PIP) install --require-hashes -r constraints-dev.txt
+	@$(PIP) install --require-hashes --no-deps -r constraints-dev.txt
 	@touch $@
 
 $(VENV)/.package: $(VENV)/.runtime pyproject.toml
