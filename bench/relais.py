@@ -22,16 +22,18 @@ from typing import Any, Final
 from bench.peers import Measured, accepts, ending, free_port, wait_until
 from bench.relay import Relay, Traffic
 from bench.sampling import Cost, Tree, reaped_cpu_s, watched
-from protocol.replica.office.people import list_draft
+from protocol.replica.office.invitations import Wanted, invite
+from protocol.replica.office.people import add_person, list_draft
 from protocol.replica.office.spaces import add_space
 from protocol.replica.ownership import acquire
-from protocol.roles import PersonRole
+from protocol.roles import PersonRole, Role
 from protocol.structure import PersonRecord
 from sync_server.app import Server, opened
 
 ROOT: Final = Path(__file__).parents[1]
 UAI: Final = "0180001X"
 _PORTS: Final = "ports.json"
+_CODE_MS: Final = 24 * 3600 * 1000
 
 
 class CommandFailed(Exception):
@@ -150,7 +152,7 @@ class School:
         named = [word for space in spaces for word in ("--space", space)]
         words = ["invite", "--role", role, *named, *(() if person is None else ("--person", person))]
         code = self.tell_server(*words)["code"]
-        return ["enroll", "--server", url or f"http://127.0.0.1:{self.ports.relay}", "--code", code]
+        return ["enroll", "--server", url or self.url, "--code", code]
 
     def add_class(self, name: str) -> str:
         """A class of the school; its id."""
@@ -163,6 +165,15 @@ class School:
     def add_people(self, lists: Sequence[tuple[str, int]]) -> None:
         """Fill the lists of classes with so many pupils each, in one transaction, while the server is down."""
         asyncio.run(_add_people(self.folder / "server", lists))
+
+    def invite_teachers(self, classes: Sequence[str]) -> list[str]:
+        """A teacher for each class, and the code for that teacher's machine, while the server is down."""
+        return asyncio.run(_invite_teachers(self.folder / "server", classes))
+
+    @property
+    def url(self) -> str:
+        """Where agents enrol."""
+        return f"http://127.0.0.1:{self.ports.relay}"
 
     @contextmanager
     def running(self, agent: str, *options: str) -> Iterator[subprocess.Popen[bytes]]:
@@ -201,6 +212,16 @@ async def _add_people(folder: Path, lists: Sequence[tuple[str, int]]) -> None:
     ]
     async with _owned(folder) as server:
         await server.say([list_draft(secrets.token_bytes(16), record, space) for space, record in records])
+
+
+async def _invite_teachers(folder: Path, classes: Sequence[str]) -> list[str]:
+    codes = []
+    async with _owned(folder) as server:
+        for number, space in enumerate(map(bytes.fromhex, classes)):
+            person = await add_person(server, f"Professeur {number}", PersonRole.TEACHER, [space])
+            wanted = Wanted(Role.TEACHER, [space], person, uses=1, lifetime_ms=_CODE_MS)
+            codes.append((await invite(server, wanted)).code)
+    return codes
 
 
 @asynccontextmanager
