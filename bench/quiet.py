@@ -1,7 +1,7 @@
 """A sync with nothing new: how many requests, how many bytes of HTTP, on the wire.
 
-Machines of 1, 3, 8, 20 and 198 classes, each with its school and the territory above, so of 3 to 200 spaces; the
-first one holds a catalogue of 6,000 files. Each has synced before, until nothing was left to say.
+Machines of 1, 3, 8 and 20 classes and the relay of a school of 198, each with its school and the territory above, so of
+3 to 200 spaces; the first one holds a catalogue of 6,000 files. Each has synced before, until nothing was left to say.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from bench.first_sync import PUPIL, school_of
-from bench.relais import School
+from bench.relais import UAI, School
 from bench.results import Figure, Result, Setting
 
 GOAL_BYTES: Final = 1_000.0
@@ -18,6 +18,7 @@ KOLIBRI: Final[dict[str, Figure]] = {"requests": 29, "both_bytes": 44_800, "wall
 KOLIBRI_NOTE: Final = "quoted from an earlier run: two facilities on loopback, the same whatever the number of users"
 _TABLE: Final = "nothing new"
 _ABOVE: Final = 2
+_ALL: Final = 198
 
 
 def measure(setting: Setting) -> Iterator[Result]:
@@ -31,12 +32,13 @@ def measure(setting: Setting) -> Iterator[Result]:
 
 
 def _many_classes(school: School) -> Iterator[Result]:
-    classes = school.add_classes(198)
+    classes = school.add_classes(_ALL)
     school.add_people([(space, 25) for space in classes])
     with school.serving():
-        for count in (3, 8, 20, 198):
+        for count in (3, 8, 20, _ALL):
             machine = f"machine-{count}"
-            school.tell(machine, *school.enrolment("machine", classes[:count]))
+            role, spaces = ("relay", [UAI]) if count == _ALL else ("machine", classes[:count])
+            school.tell(machine, *school.enrolment(role, spaces))
             yield _line(school, machine, count, "")
 
 
