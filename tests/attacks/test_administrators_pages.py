@@ -69,7 +69,7 @@ async def test_no_script_reads_the_session_no_site_sends_it_and_no_line_without_
     assert {"HttpOnly", "Secure", "SameSite=Strict", "Path=/"} <= {part.strip() for part in cookie.split(";")}
 
 
-@attack(ROW, off={"sync_server.web.pages.Pages._is_current": lambda *_: no_check()})
+@attack(ROW, off={"sync_server.web.reception.Reception.is_current": lambda *_: no_check()})
 async def test_a_stolen_session_ends_with_its_account(tmp_path: Path) -> None:
     async with office(tmp_path / "server") as made, pages_over(made) as (url, _):
         cookie = (await sign_in(made, url)).headers["set-cookie"].partition(";")[0]
@@ -82,7 +82,9 @@ async def no_check() -> bool:
     return True
 
 
-@attack("administrators kept out by strangers who guess", off={"sync_server.web.pages.known_as": lambda *_: None})
+@attack(
+    "administrators kept out by strangers who guess", off={"sync_server.web.sign_in_pages.known_as": lambda *_: None}
+)
 async def test_strangers_who_guess_all_day_keep_no_administrator_out_of_a_browser_that_is_known(tmp_path: Path) -> None:
     async with office(tmp_path / "server") as made, pages_over(made, clock_s=lambda: 0.0) as (url, _):
         known = "; ".join((await sign_in(made, url)).cookies)

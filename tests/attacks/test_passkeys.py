@@ -117,7 +117,7 @@ async def test_what_a_passkey_signed_opens_once(tmp_path: Path) -> None:
         assert await answer(url, ticket_in(asked), said) == 403
 
 
-@attack(ROW, off={"sync_server.web.pages.use_passkey": anybodys})
+@attack(ROW, off={"sync_server.web.sign_in_pages.use_passkey": anybodys})
 async def test_a_colleagues_passkey_opens_nobody_elses_account(tmp_path: Path) -> None:
     async with two_administrators(tmp_path / "server") as (url, _, benoit):
         asked = await sign_in(url, **PUBLIC)

@@ -1,0 +1,224 @@
+"""How administrators sign in and out, and the passkeys of their accounts.
+
+Rules:
+- a passphrase first, then a code or a passkey where the account has one;
+- every try is counted before it is judged, under the browser where the account knows it, else under name and address;
+- an unknown name costs as much time as a known one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Final
+
+from aiohttp import web
+
+from protocol.replica.replica import Entropy
+from sync_server.app import Server
+from sync_server.handlers.administrators import UNKNOWN_VERIFIER, Administrator, administrator, folded, opens
+from sync_server.handlers.passkeys import Passkey, add_passkey, keyring, use_passkey
+from sync_server.handlers.second_factor import second_factor, use_second_factor
+from sync_server.handlers.webauthn import as_base64url
+from sync_server.web import addresses
+from sync_server.web.known_browsers import known_as, token_for
+from sync_server.web.passkey_forms import asked_of, assertion_in, birth_in, label_in
+from sync_server.web.reception import Reception, Visit, form_of, leads_to
+from sync_server.web.signing_in import Throttle, Tickets
+
+_log = logging.getLogger(__name__)
+
+SIGN_INS_AT_ONCE: Final = 2
+MAX_WAITING_SIGN_INS: Final = 16
+HANDLE_BYTES: Final = 16
+
+
+class SignInPages:
+    """The pages by which one server's administrators come in. `clock_s` is a monotonic clock."""
+
+    def __init__(self, server: Server, reception: Reception, *, entropy: Entropy, clock_s: Callable[[], float]) -> None:
+        self._server = server
+        self._reception = reception
+        self._entropy = entropy
+        self._tickets = Tickets(entropy, clock_s)
+        self._throttle = Throttle(clock_s)
+        self._proving = asyncio.Semaphore(SIGN_INS_AT_ONCE)
+        self._waiting_sign_ins = 0
+
+    def add_to(self, app: web.Application) -> None:
+        """Let the listener serve these pages."""
+        add, add_post = app.router.add_get, app.router.add_post
+        public, private = self._reception.public, self._reception.private
+        add(addresses.SIGN_IN, public(self._sign_in_form))
+        add_post(addresses.SIGN_IN, public(self._sign_in))
+        add_post(addresses.SECOND_STEP, public(self._second_step))
+        add_post(addresses.SIGN_OUT, public(self._sign_out))
+        add(addresses.PASSKEYS, private(self._passkeys))
+        add_post(addresses.PASSKEYS, private(self._add_passkey))
+
+    async def _sign_in_form(self, visit: Visit) -> web.StreamResponse:
+        asked = visit.request.query
+        if visit.session is not None:
+            return leads_to(addresses.own_address(asked.get("next")))
+        said = visit.words("sign_in.done") if "done" in asked else None
+        return self._sign_in_page(visit, addresses.own_address(asked.get("next")), said=said)
+
+    async def _sign_in(self, visit: Visit) -> web.StreamResponse:
+        form = await form_of(visit.request)
+        onward = addresses.own_address(form.get("next"))
+        name = form.get("name", "")
+        account = await administrator(self._server, name)
+        who = self._counted_as(visit, name, account)
+        wait_s = self._throttle.wait_s(who)
+        if wait_s > 0 or self._waiting_sign_ins >= MAX_WAITING_SIGN_INS:
+            return self._wait_page(visit, onward, name, max(int(wait_s) + 1, 2))
+        # counted before anything else happens, so that many attempts at once are not all free
+        self._throttle.failed(who)
+        self._waiting_sign_ins += 1
+        try:
+            async with self._proving:
+                verifier = UNKNOWN_VERIFIER if account is None else account.verifier
+                proven = await asyncio.to_thread(opens, verifier, form.get("passphrase", ""))
+        finally:
+            self._waiting_sign_ins -= 1
+        if account is None or not proven:
+            _log.warning("a sign-in to the administrators' pages failed, from %s", who[-1])
+            wrong = visit.words("sign_in.wrong")
+            return self._sign_in_page(visit, onward, name=name, wrong=wrong, status=HTTPStatus.FORBIDDEN)
+        if await second_factor(self._server, account.name) is not None or (await self._keys_of(account)):
+            return await self._code_page(visit, onward, account, self._tickets.begin(account))
+        return self._let_in(visit, onward, account, who)
+
+    async def _second_step(self, visit: Visit) -> web.StreamResponse:
+        """A code or a passkey, after the passphrase. Failures count for name and address as wrong passphrases do."""
+        form = await form_of(visit.request)
+        onward, ticket = addresses.own_address(form.get("next")), form.get("ticket", "")
+        account = self._tickets.use(ticket)
+        if account is None or not await self._reception.is_current(account):
+            gone = visit.words("second.gone")
+            return self._sign_in_page(visit, onward, wrong=gone, status=HTTPStatus.FORBIDDEN)
+        who = self._counted_as(visit, account.name, account)
+        wait_s = self._throttle.wait_s(who)
+        if wait_s > 0:
+            return self._wait_page(visit, onward, account.name, max(int(wait_s) + 1, 2))
+        self._throttle.failed(who)
+        by_passkey = "signature" in form
+        if by_passkey:
+            challenge = self._tickets.take_challenge(ticket)
+            assertion = assertion_in(form)
+            proven = challenge is not None and await use_passkey(self._server, account.name, assertion, challenge)
+        else:
+            proven = await use_second_factor(self._server, account.name, form.get("code", ""))
+        if not proven:
+            _log.warning("a second factor at sign-in to the administrators' pages was wrong, from %s", who[-1])
+            wrong = visit.words("second.wrong_passkey" if by_passkey else "second.wrong")
+            return await self._code_page(visit, onward, account, ticket, wrong=wrong)
+        self._tickets.end(ticket)
+        return self._let_in(visit, onward, account, who)
+
+    def _counted_as(self, visit: Visit, name: str, account: Administrator | None) -> tuple[str, ...]:
+        """Under what tries are counted: the browser, where the account has signed in before; else name and address."""
+        known = known_as(
+            visit.request.cookies.get(self._reception.door.known_cookie), account, self._server.keys.signing.seed
+        )
+        if known is not None:
+            return (f"browser {known}",)
+        return (f"name {folded(name)}", f"address {self._reception.door.address_of(visit.request)}")
+
+    def _let_in(self, visit: Visit, onward: str, account: Administrator, who: tuple[str, ...]) -> web.StreamResponse:
+        self._throttle.succeeded(who)
+        self._reception.sessions.end(visit.request.cookies.get(self._reception.door.cookie))
+        response = leads_to(onward)
+        self._reception.door.set_known(response, token_for(account, self._server.keys.signing.seed, self._entropy))
+        self._reception.door.set_cookie(response, self._reception.sessions.begin(account))
+        return response
+
+    async def _code_page(
+        self, visit: Visit, onward: str, account: Administrator, ticket: str, *, wrong: str | None = None
+    ) -> web.StreamResponse:
+        keys = await self._keys_of(account)
+        return self._reception.html(
+            visit,
+            "second_step.html",
+            "second.title",
+            status=HTTPStatus.OK if wrong is None else HTTPStatus.FORBIDDEN,
+            onward=onward,
+            ticket=ticket,
+            wrong=wrong,
+            codes=await second_factor(self._server, account.name) is not None,
+            keys=asked_of(keys),
+            challenge=as_base64url(self._tickets.challenge(ticket) or b"") if keys else "",
+        )
+
+    async def _keys_of(self, account: Administrator) -> tuple[Passkey, ...]:
+        return (await keyring(self._server, account.name)).keys
+
+    async def _passkeys(
+        self, visit: Visit, wrong: str | None = None, status: HTTPStatus = HTTPStatus.OK
+    ) -> web.StreamResponse:
+        """The account's passkeys, and the form that adds one."""
+        session = visit.signed_in
+        ring = await keyring(self._server, session.account.name)
+        return self._reception.html(
+            visit,
+            "passkeys.html",
+            "passkey.title",
+            status=status,
+            rows=ring.keys,
+            open=bool(ring.code_hash) and self._server.now_ms() < ring.until_ms,
+            keys=asked_of(ring.keys),
+            challenge=as_base64url(self._reception.sessions.challenge(session)),
+            handle=as_base64url(self._entropy(HANDLE_BYTES)),
+            said=visit.words("passkey.added") if "added" in visit.request.query else None,
+            wrong=wrong,
+        )
+
+    async def _add_passkey(self, visit: Visit) -> web.StreamResponse:
+        """A passkey that the browser has made, with the code that allows it. Wrong ones count as at sign-in."""
+        form = await form_of(visit.request)
+        session = visit.signed_in
+        who = (f"passkey {folded(session.account.name)}", f"address {self._reception.door.address_of(visit.request)}")
+        if self._throttle.wait_s(who) > 0:
+            return await self._passkeys(visit, visit.words("passkey.wait"), HTTPStatus.TOO_MANY_REQUESTS)
+        self._throttle.failed(who)
+        challenge = self._reception.sessions.take_challenge(session)
+        made = None
+        if challenge is not None:
+            typed, label = form.get("code", ""), label_in(form, visit.words("passkey.unnamed"))
+            made = await add_passkey(self._server, session.account, typed, label, birth_in(form), challenge)
+        if made is None:
+            _log.warning("a passkey was not added to an administrator's account, from %s", who[1])
+            return await self._passkeys(visit, visit.words("passkey.wrong"), HTTPStatus.FORBIDDEN)
+        self._throttle.succeeded(who)
+        self._reception.sessions.end_others(session)
+        return leads_to(f"{addresses.PASSKEYS}?added=1")
+
+    async def _sign_out(self, visit: Visit) -> web.StreamResponse:
+        self._reception.sessions.end(visit.request.cookies.get(self._reception.door.cookie))
+        response = leads_to(f"{addresses.SIGN_IN}?done=1")
+        self._reception.door.drop_cookie(response)
+        return response
+
+    def _wait_page(self, visit: Visit, onward: str, name: str, wait_s: int) -> web.StreamResponse:
+        words = visit.words
+        span = words("sign_in.seconds", n=wait_s) if wait_s < 60 else words.span(wait_s * 1000)  # noqa: PLR2004
+        wrong = words("sign_in.wait", span=span)
+        response = self._sign_in_page(visit, onward, name=name, wrong=wrong, status=HTTPStatus.TOO_MANY_REQUESTS)
+        response.headers["Retry-After"] = str(wait_s)
+        return response
+
+    def _sign_in_page(
+        self,
+        visit: Visit,
+        onward: str,
+        *,
+        name: str = "",
+        said: str | None = None,
+        wrong: str | None = None,
+        status: HTTPStatus = HTTPStatus.OK,
+    ) -> web.StreamResponse:
+        return self._reception.html(
+            visit, "sign_in.html", "sign_in.title", status=status, onward=onward, name=name, said=said, wrong=wrong
+        )
