@@ -20,7 +20,8 @@ from typing import Final, NamedTuple
 
 from protocol.chunking import ChunkList
 from protocol.deflate_parameters import ALL_LEVELS, Profile, profile
-from protocol.delta import LEVEL, Chunked, Copy, DeltaWriter, FinishedDelta, Source, Spliced, Tree, compress
+from protocol.delta import Chunked, Copy, Source, Spliced, Tree
+from protocol.delta_writer import LEVEL, DeltaWriter, FinishedDelta, compress
 from protocol.errors import RelaisError
 from protocol.limits import (
     MAX_DELTA_BASES,

@@ -15,20 +15,8 @@ from typing import Final, TypeAlias
 
 from protocol.chunking import ChunkRef, check_chunk_list, cut, stream_bytes
 from protocol.deflate_parameters import profile
-from protocol.delta import (
-    TRAILER_BYTES,
-    Chunked,
-    Copy,
-    DeltaIndex,
-    Own,
-    Source,
-    Spliced,
-    Target,
-    Tree,
-    decode_delta_index,
-    open_delta_frame,
-    read_delta_trailer,
-)
+from protocol.delta import TRAILER_BYTES, Chunked, Copy, DeltaIndex, Own, Source, Spliced, Target, Tree
+from protocol.delta_reader import decode_delta_index, open_delta_frame, read_delta_trailer
 from protocol.errors import Code, PeerFault, TooLarge
 from protocol.limits import (
     INLINE_PACK_BYTES,

@@ -12,6 +12,7 @@ from typing import Final, Protocol, TypeAlias
 from blake3 import blake3
 
 from protocol import delta, pack
+from protocol.delta_reader import decode_delta_index, read_delta_trailer
 from protocol.errors import PeerFault
 from protocol.limits import KiB
 from protocol.replica.byte_range import Span
@@ -66,8 +67,8 @@ def _pack_frames(size: int, read: Read) -> Iterable[_Frame]:
 
 
 def _delta_frames(size: int, read: Read) -> Iterable[_Frame]:
-    place = delta.read_delta_trailer(read(max(0, size - delta.TRAILER_BYTES), delta.TRAILER_BYTES), delta_bytes=size)
-    return delta.decode_delta_index(read(place.offset, place.stored_bytes), place).frames
+    place = read_delta_trailer(read(max(0, size - delta.TRAILER_BYTES), delta.TRAILER_BYTES), delta_bytes=size)
+    return decode_delta_index(read(place.offset, place.stored_bytes), place).frames
 
 
 def _tail(size: int, length: int) -> Span:

@@ -17,7 +17,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from pathlib import PurePosixPath
 from typing import Final, Protocol
 
-from protocol.delta import LEVEL, Chunked, DeltaWriter, FinishedDelta, Own, Spliced, Tree
+from protocol.delta import Chunked, Own, Spliced, Tree
+from protocol.delta_writer import LEVEL, DeltaWriter, FinishedDelta
 from protocol.limits import MAX_PACK_BYTES, MAX_SPLICED_BYTES, MiB
 from protocol.manifest import ManifestEntry, without_streams
 from protocol.replica.bases import Bases, read_range

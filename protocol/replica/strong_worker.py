@@ -21,7 +21,8 @@ from typing import BinaryIO, Final
 import zstandard
 
 from protocol.deflate_parameters import profile
-from protocol.delta import Own, compress
+from protocol.delta import Own
+from protocol.delta_writer import compress
 from protocol.errors import Code, LocalFailure
 from protocol.limits import MAX_IMAGE_BYTES
 from protocol.reflate import pays, unfold

@@ -12,7 +12,8 @@ import pytest_asyncio
 from blake3 import blake3
 
 from protocol.coursework import HandInState
-from protocol.delta import DeltaWriter, Own, Spliced
+from protocol.delta import Own, Spliced
+from protocol.delta_writer import DeltaWriter
 from protocol.entry import Entry, Kind, compose
 from protocol.errors import Code, PeerFault
 from protocol.identity import DeviceKeys, SigningKey

@@ -16,7 +16,8 @@ from blake3 import blake3
 from protocol.chunking import chunk_list, cut, stream_id
 from protocol.deflate_parameters import ALL_LEVELS, NO_LEVELS, Parameters, Profile
 from protocol.deflate_streams import Wrapping
-from protocol.delta import LEVEL, Chunked, Copy, DeltaWriter, Source, Spliced, Tree, compress
+from protocol.delta import Chunked, Copy, Source, Spliced, Tree
+from protocol.delta_writer import LEVEL, DeltaWriter, compress
 from protocol.errors import Code, PeerFault, RelaisError
 from protocol.limits import MAX_SPLICED_BYTES, MiB
 from protocol.manifest import ManifestEntry, encode_manifest, without_streams

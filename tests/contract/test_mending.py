@@ -10,7 +10,8 @@ import pytest
 from blake3 import blake3
 
 from protocol.chunking import chunk_list, cut
-from protocol.delta import DELTA_END, Chunked, DeltaWriter
+from protocol.delta import DELTA_END, Chunked
+from protocol.delta_writer import DeltaWriter
 from protocol.errors import Code, PeerFault
 from protocol.limits import KiB, MiB
 from protocol.pack import PACK_END, PackWriter

@@ -14,7 +14,8 @@ from random import Random
 import pytest
 
 from protocol.chunking import chunk_list, cut, stream_id
-from protocol.delta import LEVEL, DeltaWriter, Own, Spliced, compress
+from protocol.delta import Own, Spliced
+from protocol.delta_writer import LEVEL, DeltaWriter, compress
 from protocol.errors import Code, LocalFailure
 from protocol.limits import MiB
 from protocol.manifest import ManifestEntry

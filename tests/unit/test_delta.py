@@ -17,17 +17,15 @@ from protocol.delta import (
     TRAILER_BYTES,
     Chunked,
     Copy,
-    DeltaWriter,
     Own,
     Source,
     Spliced,
     Tree,
-    compress,
     frame_digest,
     is_delta,
-    open_delta_frame,
-    read_delta_index,
 )
+from protocol.delta_reader import open_delta_frame, read_delta_index
+from protocol.delta_writer import DeltaWriter, compress
 from protocol.errors import Code, PeerFault, TooLarge
 from protocol.limits import (
     MAX_DELTA_BASES,
