@@ -29,7 +29,8 @@ from protocol.replica.console import Notices
 from protocol.replica.disk import Disk
 from protocol.replica.keyring import Keyring, recovery_keys
 from protocol.replica.operation import JSON, NO_FILES, Incoming, Outgoing, Params, Table
-from protocol.replica.packs import PACKS, PackFolder
+from protocol.replica.pack_files import PACKS
+from protocol.replica.packs import PackFolder
 from protocol.replica.private_file import make_private_folder, remove_private
 from protocol.replica.replica import Draft, Entropy, Replica
 from protocol.replica.sqlite import SqliteStore

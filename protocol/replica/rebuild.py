@@ -31,7 +31,8 @@ from protocol.replica.database import SUSPECT
 from protocol.replica.disk import Disk
 from protocol.replica.holdings import Holdings, Need
 from protocol.replica.interfaces import COMPLETE_MARKS, Damage, EntryStore
-from protocol.replica.packs import DAMAGED, PackFolder
+from protocol.replica.pack_files import DAMAGED
+from protocol.replica.packs import PackFolder
 from protocol.replica.private_file import remove_private, write_private
 from protocol.replica.replica import Replica
 from protocol.replica.salvage import Salvage, salvage

@@ -24,7 +24,8 @@ from protocol.identity import SEED_BYTES, AgreementKey, SigningKey, words_of
 from protocol.kit import Kit, parse_kit, write_kit
 from protocol.limits import MAX_KIT_BYTES, SALT_BYTES
 from protocol.messages import parse_chain
-from protocol.replica.packs import DAMAGED, PACKS, PARTS, PackFolder
+from protocol.replica.pack_files import DAMAGED, PACKS, PARTS
+from protocol.replica.packs import PackFolder
 from protocol.replica.private_file import remove_private, write_private
 from protocol.replica.replica import Draft, Entropy, Replica
 from protocol.replica.sqlite import DATABASE, SqliteStore

@@ -12,7 +12,7 @@ from protocol.errors import RelaisError
 from protocol.limits import MiB
 from protocol.replica.database import migrations
 from protocol.replica.interfaces import Damage
-from protocol.replica.packs import PACKS
+from protocol.replica.pack_files import PACKS
 from sync_server.app import Server
 
 MIN_FREE_BYTES: Final = 64 * MiB

@@ -13,7 +13,8 @@ from protocol.errors import Code, LocalFailure
 from protocol.manifest import ManifestEntry, encode_manifest
 from protocol.replica.holdings import Holdings, Need
 from protocol.replica.memory import MemoryPacks, MemoryStore
-from protocol.replica.packs import PACKS, PackFolder
+from protocol.replica.pack_files import PACKS
+from protocol.replica.packs import PackFolder
 from protocol.replica.sqlite import SqliteStore
 from tests.harness.caller import pack_files, pack_sealed
 
