@@ -34,7 +34,7 @@ from protocol.register import Health, RegisterKind
 from protocol.replica.http.connections import listening
 from protocol.replica.interfaces import RegisterRow
 from protocol.replica.replica import Draft
-from protocol.replica.serving import Contact
+from protocol.replica.station import Contact
 from protocol.roles import Role
 from protocol.structure import Grant, SpaceRecord
 from sync_server.app import Server, opened

@@ -36,7 +36,8 @@ from protocol.replica.http.meter import Direction, Result
 from protocol.replica.http.problems import Problems
 from protocol.replica.listeners import Listener
 from protocol.replica.office.enrolment import Enrolment, OpenCodes
-from protocol.replica.serving import Reply, Responder, Station
+from protocol.replica.serving import Responder
+from protocol.replica.station import Reply, Station
 from protocol.wire import ENROLL_PATH, LIVE_PATH, PACKS_PATH, RECONCILE_PATH, SYNC_PATH, Call
 from sync_agent.addresses import Address
 from sync_agent.app import Agent

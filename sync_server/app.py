@@ -23,8 +23,9 @@ from protocol.replica.private_file import remove_private
 from protocol.replica.rebuild import open_or_rebuild
 from protocol.replica.replica import Draft, Entropy, Replica
 from protocol.replica.second_copy import SecondCopy
-from protocol.replica.serving import Report, Responder, Station
+from protocol.replica.serving import Responder
 from protocol.replica.sqlite import SqliteStore
+from protocol.replica.station import Report, Station
 from protocol.replica.unforeseen import Unforeseen
 from protocol.roles import RANK, Role
 from protocol.structure import Certificate

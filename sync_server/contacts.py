@@ -18,7 +18,7 @@ from protocol.errors import Code, PeerFault
 from protocol.fields import Fields, compact
 from protocol.limits import MAX_NAME_CHARS, MAX_REGISTER_BYTES
 from protocol.replica.interfaces import EntryStore
-from protocol.replica.serving import Contact, Report
+from protocol.replica.station import Contact, Report
 
 DIRECT: Final = "direct"
 FLUSH_INTERVAL_S: Final = 10.0

@@ -20,13 +20,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iter
 from dataclasses import dataclass, replace
 from typing import Final
 
-from protocol.checkpoint import EMPTY_CHAIN, Checkpoint, standing_of
+from protocol.checkpoint import Checkpoint
 from protocol.deflate_parameters import ALL_LEVELS, Profile
 from protocol.entry import Entry, Kind
 from protocol.envelope import OpenedRequest, open_request, seal_answer
 from protocol.errors import Code, PeerFault, Refused, RelaisError
-from protocol.identity import AgreementKey, SigningKey
-from protocol.limits import CAPABILITY_LIFETIME_S, MAX_CLOCK_LEAD_MS, MAX_CREDENTIALS, PAGE_BYTES
+from protocol.limits import CAPABILITY_LIFETIME_S, MAX_CLOCK_LEAD_MS, MAX_CREDENTIALS
 from protocol.lives import Lives
 from protocol.messages import (
     InlinePack,
@@ -35,7 +34,6 @@ from protocol.messages import (
     ReconcileAnswer,
     ReconcileRequest,
     Refusal,
-    SpacePage,
     SyncAnswer,
     SyncRequest,
     Upload,
@@ -48,66 +46,21 @@ from protocol.register import Register, RegisterKind, parse_register
 from protocol.replica.allowances import Allowance, Allowances
 from protocol.replica.bare_entries import Rounds, page_of
 from protocol.replica.batches import Batches
-from protocol.replica.holdings import Holdings, Need
+from protocol.replica.holdings import Holdings
 from protocol.replica.interfaces import PackInfo, RegisterRow
 from protocol.replica.listeners import Listener, Listeners
 from protocol.replica.named_cursors import NamedCursors, names_of
+from protocol.replica.news import News
 from protocol.replica.outgoing import Outgoing
+from protocol.replica.receipts import receipts_due
 from protocol.replica.replica import Admission, Draft, Entropy, Replica
 from protocol.replica.scope import Scope
+from protocol.replica.station import Contact, Reply, Report, Station
 from protocol.rights import Authority
-from protocol.wire import CONTENT_TYPE, Call, Capability, Purpose
-from protocol.work import Receipt
+from protocol.wire import Call, Capability, Purpose
 
 _MAX_LACKS: Final = 200
 _REGISTERS_AT_ONCE: Final = 128
-_ENTRIES_AT_ONCE: Final = 16
-
-
-@dataclass(frozen=True, slots=True)
-class Station:
-    """Who answers: keys, the chain that proves them, the grant for receipts, the store's generation."""
-
-    signing: SigningKey
-    agreement: tuple[AgreementKey, ...]
-    chain: tuple[Entry, ...]
-    grant: bytes
-    generation: bytes
-    capability_key: bytes
-    writes_receipts: bool
-    name: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """What goes back over HTTP."""
-
-    status: int
-    body: bytes
-    content_type: str = CONTENT_TYPE
-
-
-@dataclass(frozen=True, slots=True)
-class Contact:
-    """That a device called, for who keeps a list of devices.
-
-    `current` means that with this answer it has all that we have, and we all that it offered: nothing is left to be
-    fetched or sent by another call. An answer that is lost on the way is asked for again within seconds.
-    """
-
-    device: bytes
-    at_ms: int
-    current: bool
-    name: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """That a register is new here: who brought it (the device that it is about, or another), and when it came."""
-
-    register: RegisterRow
-    carrier: bytes
-    at_ms: int
 
 
 Handler = Callable[[OpenedRequest], Awaitable[bytes]]
@@ -137,6 +90,7 @@ class Responder:
         self.listeners = Listeners()
         self.lives = Lives()
         self.allowances = Allowances(replica, holdings)
+        self._news = News(replica)
         self._rounds = Rounds()
         replica.on_news = self.listeners.tell
         self.backup_ms: int | None = None
@@ -240,10 +194,10 @@ class Responder:
         cursors = NamedCursors(request.cursors)
         ours = request.generation == self.station.generation
         if request.standing is None:
-            pages, stale, more = await self._pages(
+            pages, stale, more = await self._news.pages(
                 cursors if ours else cursors.unrecognised(), readable, pushed, brief=request.brief
             )
-        elif ours and request.standing == await self._standing(readable):
+        elif ours and request.standing == await self._news.standing(readable):
             pages, stale, more = [], [], False
         else:
             return SyncAnswer(time_ms=now_ms, refused=taken.refused, unlike=True).encode()
@@ -308,7 +262,7 @@ class Responder:
         message = None
         if request.message is not None:
             message = respond(records, request.message)
-        entries, left = await self._entries(request.space, request.need)
+        entries, left = await self._news.entries(request.space, request.need)
         await self.scope.brought_back(entries, opened.device)
         return ReconcileAnswer(
             time_ms=now_ms,
@@ -406,64 +360,6 @@ class Responder:
         if kept:
             self.listeners.tell(frozenset(kept), device)
 
-    async def _pages(
-        self, cursors: NamedCursors, readable: Mapping[bytes, Authority], pushed: set[bytes], *, brief: bool
-    ) -> tuple[list[SpacePage], list[bytes], bool]:
-        pages: list[SpacePage] = []
-        stale: list[bytes] = []
-        room = PAGE_BYTES
-        more = False
-        for space in readable:
-            cursor = cursors.of(space)
-            after, chain = (0, EMPTY_CHAIN) if cursor is None else (cursor.count, cursor.chain)
-            position = await self.replica.position(space)
-            if after and await self.replica.store.chain_at(space, after) != chain:
-                stale.append(space)
-                continue
-            if position.count == after:
-                continue
-            if room <= 0:
-                more = True
-                continue
-            if brief:
-                head = Checkpoint(space, position.count, position.chain, await self.replica.fingerprint(space))
-                pages.append(SpacePage(head, (), (), more=True))
-                continue
-            arrived = await self.replica.store.page(space, after, room)
-            last = arrived[-1].arrival
-            room -= sum(stored.entry.wire_bytes for stored in arrived)
-            chain = await self.replica.store.chain_at(space, last) or EMPTY_CHAIN
-            # The last page shows the fingerprint of exactly the set to which it leads.
-            records = await self.replica.records(space)
-            is_last = len(records) == last
-            entries = tuple(stored.entry for stored in arrived if stored.entry.id not in pushed)
-            pages.append(
-                SpacePage(Checkpoint(space, last, chain, fingerprint_of(records)), entries, (), more=not is_last)
-            )
-            more = more or not is_last
-        return pages, stale, more
-
-    async def _standing(self, readable: Mapping[bytes, Authority]) -> bytes:
-        places = [(space, await self.replica.position(space)) for space in readable]
-        return standing_of((space, position.count, position.chain) for space, position in places)
-
-    async def _entries(self, space: bytes, wanted: Sequence[bytes]) -> tuple[tuple[Entry, ...], tuple[bytes, ...]]:
-        """Entries of this space, as many as fit into a page, and the ids that are left to be asked for again."""
-        room = PAGE_BYTES
-        fitting: list[Entry] = []
-        for start in range(0, len(wanted), _ENTRIES_AT_ONCE):
-            some = wanted[start : start + _ENTRIES_AT_ONCE]
-            found = await self.replica.store.get(some)
-            for place, name in enumerate(some, start):
-                entry = found.get(name)
-                if entry is None or entry.header.space != space:
-                    continue
-                room -= entry.wire_bytes
-                if room < 0 and fitting:
-                    return tuple(fitting), tuple(wanted[place:])
-                fitting.append(entry)
-        return tuple(fitting), ()
-
     async def _lacks(self, readable: Mapping[bytes, Authority]) -> list[Wanted]:
         """Content that this replica should hold and does not, in the spaces that the caller reads."""
         lacks: list[Wanted] = []
@@ -500,28 +396,12 @@ class Responder:
         # One at a time: what one call is about to sign, another must not sign too.
         async with self._receipting:
             self._receipted.difference_update(spaces)
-            drafts = [draft for space in sorted(spaces) for draft in await self._receipts(space)]
+            drafts = [
+                draft for space in sorted(spaces) for draft in await receipts_due(self.replica, self.holdings, space)
+            ]
             if drafts:
                 await self.say(drafts)
             self._receipted.update(spaces)
-
-    async def _receipts(self, space: bytes) -> list[Draft]:
-        """The receipts that are due in a space."""
-        works = (await self.replica.view(space)).coursework.hand_ins.values()
-        due = {Need(space, work.record.content.stream, sealed=True): work for work in works if not work.at_server}
-        lacking = set(await self.holdings.incomplete(due))
-        return [
-            Draft(
-                space=space,
-                kind=Kind.RECEIPT_SERVER,
-                grant=None,
-                payload=Receipt(need.stream).encode(),
-                subject=work.person,
-                target=work.id,
-            )
-            for work in works
-            if not work.at_server and (need := Need(space, work.record.content.stream, sealed=True)) not in lacking
-        ]
 
     def _link(self, pack: PackInfo, now_ms: int) -> Link:
         return Link(

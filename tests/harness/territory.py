@@ -22,8 +22,9 @@ from protocol.messages import EnrollAnswer, EnrollRequest
 from protocol.replica.holdings import Holdings
 from protocol.replica.packs import PackFolder
 from protocol.replica.replica import Draft, Entropy, Replica
-from protocol.replica.serving import Responder, Station
+from protocol.replica.serving import Responder
 from protocol.replica.sqlite import SqliteStore
+from protocol.replica.station import Station
 from protocol.roles import PersonRole, Role
 from protocol.structure import Certificate, Generation, Grant, Invite, PersonRecord, RecoveryKey, SpaceRecord
 from protocol.wire import Call

@@ -24,7 +24,7 @@ KiB: Final = 1024
 
 # Bounds that decide what travels how. Small ones let small histories meet what real ones meet: pages, links, uploads.
 _SMALL: Final = (
-    ("protocol.replica.serving.PAGE_BYTES", 6 * KiB),
+    ("protocol.replica.news.PAGE_BYTES", 6 * KiB),
     ("protocol.replica.outgoing.INLINE_PACK_BYTES", KiB),
     ("protocol.replica.outgoing.INLINE_TOTAL_BYTES", 3 * KiB),
     ("sync_agent.asking.INLINE_PACK_BYTES", KiB),

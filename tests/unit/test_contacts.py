@@ -10,7 +10,7 @@ from protocol.identity import SigningKey
 from protocol.register import Health, RegisterKind, compose_register
 from protocol.replica.interfaces import RegisterRow
 from protocol.replica.memory import MemoryStore
-from protocol.replica.serving import Contact, Report
+from protocol.replica.station import Contact, Report
 from sync_server.contacts import DIRECT, MAX_TROUBLES, Contacts, Heard
 from sync_server.reports import Reports
 

@@ -34,7 +34,8 @@ from protocol.register import DOMAIN, Health, RegisterKind, compose_register
 from protocol.replica.interfaces import Stored
 from protocol.replica.memory import MemoryPacks
 from protocol.replica.named_cursors import NamedCursors
-from protocol.replica.serving import Contact, Responder
+from protocol.replica.serving import Responder
+from protocol.replica.station import Contact
 from protocol.roles import PersonRole, Role
 from protocol.sorted_records import SortedRecords
 from protocol.structure import Erasure, PersonRecord, Revocation
@@ -221,7 +222,7 @@ async def test_pages_bring_every_entry_once_in_order_of_arrival_parents_first(de
 async def test_whatever_a_page_holds_nothing_is_skipped_and_nothing_comes_twice(
     desk: Desk, room: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("protocol.replica.serving.PAGE_BYTES", room)
+    monkeypatch.setattr("protocol.replica.news.PAGE_BYTES", room)
     answers: list[SyncAnswer] = []
     arrived = 0
     while not answers or answers[-1].more:
@@ -750,7 +751,7 @@ async def test_entries_of_other_spaces_are_not_given_and_what_does_not_fit_is_le
 ) -> None:
     other = await desk.territory.classroom("CM2")
     foreign = await desk.territory.say(other, Kind.PERSON, b"\x80")
-    monkeypatch.setattr("protocol.replica.serving.PAGE_BYTES", 700)
+    monkeypatch.setattr("protocol.replica.news.PAGE_BYTES", 700)
     here = await desk.names()
     wanted = [foreign.id, bytes(32), *here]
     got: list[bytes] = []

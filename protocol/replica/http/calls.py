@@ -20,7 +20,8 @@ from protocol.limits import (
 from protocol.replica.http.bodies import pieces
 from protocol.replica.http.meter import Direction, Meter, Result, result_of
 from protocol.replica.http.problems import Handler
-from protocol.replica.serving import Reply, Responder
+from protocol.replica.serving import Responder
+from protocol.replica.station import Reply
 from protocol.wire import Call
 
 CALLS_AT_ONCE: Final = 4

@@ -1,0 +1,90 @@
+"""What a page of news holds: entries in order of arrival, as many as fit, and where they lead.
+
+docs/protocol.md, "Sync" and "Reconcile".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from protocol.checkpoint import EMPTY_CHAIN, Checkpoint, standing_of
+from protocol.entry import Entry
+from protocol.limits import PAGE_BYTES
+from protocol.messages import SpacePage
+from protocol.reconcile import fingerprint_of
+from protocol.replica.named_cursors import NamedCursors
+from protocol.replica.replica import Replica
+from protocol.rights import Authority
+
+_ENTRIES_AT_ONCE: Final = 16
+
+
+class News:
+    """The entries of one replica, as callers get them."""
+
+    def __init__(self, replica: Replica) -> None:
+        self._replica = replica
+
+    async def pages(
+        self, cursors: NamedCursors, readable: Mapping[bytes, Authority], pushed: set[bytes], *, brief: bool
+    ) -> tuple[list[SpacePage], list[bytes], bool]:
+        """What came after the cursors, the spaces whose cursors are not ours, and whether there is more.
+
+        `pushed` are the entries that the caller has just brought; `brief` asks where we stand, and for no entries.
+        """
+        pages: list[SpacePage] = []
+        stale: list[bytes] = []
+        room = PAGE_BYTES
+        more = False
+        for space in readable:
+            cursor = cursors.of(space)
+            after, chain = (0, EMPTY_CHAIN) if cursor is None else (cursor.count, cursor.chain)
+            position = await self._replica.position(space)
+            if after and await self._replica.store.chain_at(space, after) != chain:
+                stale.append(space)
+                continue
+            if position.count == after:
+                continue
+            if room <= 0:
+                more = True
+                continue
+            if brief:
+                head = Checkpoint(space, position.count, position.chain, await self._replica.fingerprint(space))
+                pages.append(SpacePage(head, (), (), more=True))
+                continue
+            arrived = await self._replica.store.page(space, after, room)
+            last = arrived[-1].arrival
+            room -= sum(stored.entry.wire_bytes for stored in arrived)
+            chain = await self._replica.store.chain_at(space, last) or EMPTY_CHAIN
+            # The last page shows the fingerprint of exactly the set to which it leads.
+            records = await self._replica.records(space)
+            is_last = len(records) == last
+            entries = tuple(stored.entry for stored in arrived if stored.entry.id not in pushed)
+            pages.append(
+                SpacePage(Checkpoint(space, last, chain, fingerprint_of(records)), entries, (), more=not is_last)
+            )
+            more = more or not is_last
+        return pages, stale, more
+
+    async def standing(self, readable: Mapping[bytes, Authority]) -> bytes:
+        """Where all these spaces stand, in one hash."""
+        places = [(space, await self._replica.position(space)) for space in readable]
+        return standing_of((space, position.count, position.chain) for space, position in places)
+
+    async def entries(self, space: bytes, wanted: Sequence[bytes]) -> tuple[tuple[Entry, ...], tuple[bytes, ...]]:
+        """Entries of this space, as many as fit into a page, and the ids that are left to be asked for again."""
+        room = PAGE_BYTES
+        fitting: list[Entry] = []
+        for start in range(0, len(wanted), _ENTRIES_AT_ONCE):
+            some = wanted[start : start + _ENTRIES_AT_ONCE]
+            found = await self._replica.store.get(some)
+            for place, name in enumerate(some, start):
+                entry = found.get(name)
+                if entry is None or entry.header.space != space:
+                    continue
+                room -= entry.wire_bytes
+                if room < 0 and fitting:
+                    return tuple(fitting), tuple(wanted[place:])
+                fitting.append(entry)
+        return tuple(fitting), ()

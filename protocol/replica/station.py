@@ -1,0 +1,56 @@
+"""Who answers calls, what goes back, and what it tells of those who called."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from protocol.entry import Entry
+from protocol.identity import AgreementKey, SigningKey
+from protocol.replica.interfaces import RegisterRow
+from protocol.wire import CONTENT_TYPE
+
+
+@dataclass(frozen=True, slots=True)
+class Station:
+    """Who answers: keys, the chain that proves them, the grant for receipts, the store's generation."""
+
+    signing: SigningKey
+    agreement: tuple[AgreementKey, ...]
+    chain: tuple[Entry, ...]
+    grant: bytes
+    generation: bytes
+    capability_key: bytes
+    writes_receipts: bool
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What goes back over HTTP."""
+
+    status: int
+    body: bytes
+    content_type: str = CONTENT_TYPE
+
+
+@dataclass(frozen=True, slots=True)
+class Contact:
+    """That a device called, for who keeps a list of devices.
+
+    `current` means that with this answer it has all that we have, and we all that it offered: nothing is left to be
+    fetched or sent by another call. An answer that is lost on the way is asked for again within seconds.
+    """
+
+    device: bytes
+    at_ms: int
+    current: bool
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """That a register is new here: who brought it (the device that it is about, or another), and when it came."""
+
+    register: RegisterRow
+    carrier: bytes
+    at_ms: int
