@@ -16,7 +16,7 @@ from urllib.parse import urljoin, urlsplit
 import aiohttp
 
 from protocol.errors import BadInput, Code, NoAnswer, PeerFault, Refused, RelaisError
-from protocol.messages import error_from
+from protocol.message_errors import error_from
 from protocol.wire import CONTENT_TYPE, OFFSET_HEADER
 from sync_agent.network.proxies import Proxy
 from sync_agent.network.trouble import Seen, Trouble, fit, no_answer, title_of

@@ -21,7 +21,8 @@ from protocol.entry import Entry, Kind
 from protocol.errors import Code
 from protocol.held_names import HeldNames
 from protocol.limits import FIRST_PUSH_BYTES, INLINE_PACK_BYTES, INLINE_TOTAL_BYTES, MAX_PUSHED_BYTES
-from protocol.messages import Held, InlinePack, Offer, SyncRequest, Wanted
+from protocol.message_parts import Held, InlinePack, Offer, Wanted
+from protocol.messages import SyncRequest
 from protocol.register import Health, RegisterKind, compose_register
 from protocol.replica.interfaces import PackInfo, RegisterRow
 from sync_agent.app import GENERATION_MARK, NO_STRONG_MARK, Agent

@@ -12,7 +12,7 @@ from protocol import canonical
 from protocol.checkpoint import Checkpoint, Cursor, standing_of
 from protocol.errors import PeerFault
 from protocol.limits import CURSOR_HASH_BYTES
-from protocol.messages import SPACE_PREFIX_BYTES
+from protocol.message_parts import SPACE_PREFIX_BYTES
 from protocol.replica.interfaces import EntryStore, Position
 from sync_agent.app import CURSOR_MARKS
 

@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Final
 
 from protocol import canonical
+from protocol.enrollment_messages import EnrollAnswer, EnrollRequest, parse_chain
 from protocol.entry import Entry, Kind
 from protocol.envelope import open_answer, seal_request
 from protocol.errors import BadInput, Code, LocalFailure, PeerFault, Refused
 from protocol.identity import AgreementKey, DeviceKeys, territory_id
 from protocol.invitation import Invitation, parse_code
 from protocol.limits import MAX_NAME_CHARS
-from protocol.messages import EnrollAnswer, EnrollRequest, parse_chain
 from protocol.replica.packs import PackFolder
 from protocol.replica.private_file import make_private_folder, remove_private, write_private
 from protocol.replica.replica import Entropy, Replica

@@ -13,11 +13,11 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
+from protocol.enrollment_messages import parse_chain
 from protocol.errors import Code, NoAnswer, PeerFault, Refused
 from protocol.identity import territory_id
 from protocol.introduction import NONCE_BYTES, knock
 from protocol.invitation import Invitation, parse_code
-from protocol.messages import parse_chain
 from protocol.replica.replica import Entropy
 from protocol.rights import Door, Outcome
 from protocol.roles import RUNS_A_SCHOOL

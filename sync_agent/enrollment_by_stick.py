@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 from protocol.canonical import decode, encode
+from protocol.enrollment_messages import EnrollAnswer, parse_chain
 from protocol.entry import Entry
 from protocol.envelope import open_answer
 from protocol.errors import BadInput, Code, NoAnswer, PeerFault, Refused, RelaisError
@@ -25,7 +26,6 @@ from protocol.fields import Fields
 from protocol.identity import AgreementKey, territory_id
 from protocol.invitation import Invitation, parse_code
 from protocol.limits import MAX_LETTER_BYTES, MAX_LETTERS_PER_DISK, MAX_REQUEST_BYTES, MAX_URL_CHARS
-from protocol.messages import EnrollAnswer, parse_chain
 from protocol.portable_names import displayable
 from protocol.replica.operation import JSON, Incoming, Outgoing, Params
 from protocol.replica.private_file import remove_private, write_private

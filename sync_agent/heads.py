@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from protocol.messages import SyncAnswer, Wanted
+from protocol.message_parts import Wanted
+from protocol.messages import SyncAnswer
 from sync_agent.app import Agent
 from sync_agent.cursors import cursor_marks
 from sync_agent.peer_news import settle, unsettled

@@ -22,12 +22,12 @@ from weakref import WeakSet
 
 from aiohttp import web
 
+from protocol.enrollment_messages import encode_chain
 from protocol.entry import Entry
 from protocol.envelope import OpenedRequest
 from protocol.errors import Code, LocalFailure, Refused
 from protocol.introduction import introduced, is_introduction, is_knock, knocked
 from protocol.limits import MAX_LAN_CALLERS
-from protocol.messages import encode_chain
 from protocol.replica.http.calls import Calls
 from protocol.replica.http.connections import Bounds, listening
 from protocol.replica.http.content import Packs

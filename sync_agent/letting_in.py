@@ -15,12 +15,13 @@ from http import HTTPStatus
 from typing import Final
 
 from protocol.canonical import encode
+from protocol.enrollment_messages import encode_chain
 from protocol.envelope import open_request, seal_answer
 from protocol.errors import NoAnswer, PeerFault, Refused, RelaisError
 from protocol.fields import compact
 from protocol.identity import KEY_ID_BYTES, key_id
 from protocol.limits import MAX_LETTERS_PER_DISK
-from protocol.messages import encode_chain, encode_error
+from protocol.message_errors import encode_error
 from protocol.replica.office.enrolment import Enrolment
 from protocol.wire import ENROLL_PATH, Call
 from sync_agent.answers import Response

@@ -15,11 +15,11 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Final
 
+from protocol.enrollment_messages import parse_chain
 from protocol.entry import Entry, Kind
 from protocol.errors import Code, NoAnswer, PeerFault, Refused
 from protocol.introduction import NONCE_BYTES, introduction, noise_bytes
 from protocol.limits import MAX_CREDENTIALS
-from protocol.messages import parse_chain
 from protocol.replica.replica import Replica
 from protocol.rights import Authority
 from protocol.structure import SpaceRecord

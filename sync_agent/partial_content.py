@@ -12,7 +12,7 @@ from typing import Final
 
 from protocol.held_names import HeldNames
 from protocol.limits import MAX_HELD_NAMES, KiB
-from protocol.messages import Link, Wanted
+from protocol.message_parts import Link, Wanted
 from sync_agent.app import Agent
 
 MIN_LEFT_BYTES: Final = 128 * KiB

@@ -24,7 +24,8 @@ from protocol.checkpoint import Cursor
 from protocol.entry import Entry
 from protocol.errors import Code, NoAnswer, PeerFault, Refused, RelaisError
 from protocol.limits import CURSOR_HASH_BYTES, INLINE_PACK_BYTES, INLINE_TOTAL_BYTES, MAX_INLINE_PACKS, MAX_PUSHED_BYTES
-from protocol.messages import InlinePack, Link, Offer, SyncAnswer, SyncRequest, Upload, Wanted
+from protocol.message_parts import InlinePack, Link, Offer, Upload, Wanted
+from protocol.messages import SyncAnswer, SyncRequest
 from protocol.replica.allowances import Allowance, Allowances
 from protocol.replica.bare_entries import page_of
 from protocol.replica.holdings import Need

@@ -12,13 +12,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
+from protocol.enrollment_messages import parse_chain
 from protocol.entry import Entry
 from protocol.envelope import open_answer, seal_request
 from protocol.errors import Code, LocalFailure, PeerFault, Refused
 from protocol.identity import AgreementKey
 from protocol.limits import MAX_CREDENTIALS
 from protocol.lives import Twin
-from protocol.messages import ReconcileAnswer, ReconcileRequest, SyncAnswer, SyncRequest, parse_chain
+from protocol.messages import ReconcileAnswer, ReconcileRequest, SyncAnswer, SyncRequest
 from protocol.replica.replica import Replica
 from protocol.rights import Authority
 from protocol.roles import Role

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from protocol.enrollment_messages import parse_chain
 from protocol.entry import Entry, Kind, signature_holds
 from protocol.errors import Code, PeerFault, Refused
 from protocol.identity import territory_id
-from protocol.messages import parse_chain
 from protocol.root_rotation import rotations_in
 from protocol.server_tls import Binding
 from protocol.structure import Certificate

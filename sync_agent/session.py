@@ -23,7 +23,8 @@ from blake3 import blake3
 from protocol.delta import is_delta
 from protocol.errors import BadInput, Code, LocalFailure, NoAnswer, PeerFault, Refused, RelaisError
 from protocol.limits import MAX_PUSHED_BYTES
-from protocol.messages import InlinePack, Link, SpacePage, SyncAnswer, Upload, Wanted
+from protocol.message_parts import InlinePack, Link, SpacePage, Upload, Wanted
+from protocol.messages import SyncAnswer
 from protocol.reconcile import fingerprint_of
 from protocol.replica.holdings import Need
 from protocol.replica.interfaces import PackInfo

@@ -23,7 +23,7 @@ from enum import Enum, auto
 from functools import partial
 from typing import Final, Protocol
 
-from protocol.messages import Link, Wanted
+from protocol.message_parts import Link, Wanted
 from sync_agent.scheduler import Draw
 
 ENTRIES_PATIENCE_S: Final = (2.0, 5.0)

@@ -23,7 +23,7 @@ from typing import Final, TypeAlias
 
 from protocol.errors import Code, LocalFailure, NoAnswer, PeerFault, RelaisError
 from protocol.limits import INLINE_PACK_BYTES, KiB, MiB
-from protocol.messages import Link, Upload
+from protocol.message_parts import Link, Upload
 from protocol.replica.byte_range import Span
 from protocol.replica.interfaces import ContentStore, Making, PackInfo
 from sync_agent.fetching import Fetching

@@ -19,11 +19,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final, Self
 
+from protocol.enrollment_messages import parse_chain
 from protocol.entry import Kind
 from protocol.errors import BadInput, Code, LocalFailure, Refused
 from protocol.identity import SEED_BYTES, territory_id
 from protocol.kit import Kit
-from protocol.messages import parse_chain
 from protocol.replica.command import run_command
 from protocol.replica.console import Notices
 from protocol.replica.disk import Disk

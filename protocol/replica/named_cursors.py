@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from protocol.checkpoint import Cursor
-from protocol.messages import SPACE_PREFIX_BYTES
+from protocol.message_parts import SPACE_PREFIX_BYTES
 
 
 class NamedCursors:

@@ -11,7 +11,7 @@ from typing import Final
 from protocol.checkpoint import EMPTY_CHAIN, Checkpoint, standing_of
 from protocol.entry import Entry
 from protocol.limits import PAGE_BYTES
-from protocol.messages import SpacePage
+from protocol.message_parts import SpacePage
 from protocol.reconcile import fingerprint_of
 from protocol.replica.named_cursors import NamedCursors
 from protocol.replica.replica import Replica

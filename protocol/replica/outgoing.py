@@ -20,7 +20,7 @@ from protocol.coursework import Coursework, Item, Version, Work, in_order_of_nee
 from protocol.deflate_parameters import ALL_LEVELS, Profile
 from protocol.entry import Entry, Kind
 from protocol.limits import INLINE_PACK_BYTES, INLINE_TOTAL_BYTES, MAX_INLINE_PACKS
-from protocol.messages import Held, Wanted
+from protocol.message_parts import Held, Wanted
 from protocol.replica.batches import Batches
 from protocol.replica.holdings import Holdings, Need
 from protocol.replica.interfaces import DeltaInfo, PackInfo

@@ -19,7 +19,7 @@ from protocol.entry import Entry, Kind, compose, signature_holds
 from protocol.errors import Code, LocalFailure
 from protocol.identity import SigningKey
 from protocol.limits import MAX_PREV, MAX_WAITING_BYTES, MAX_WAITING_ENTRIES, SALT_BYTES
-from protocol.messages import Refusal
+from protocol.message_parts import Refusal
 from protocol.reconcile import Record, fingerprint_of
 from protocol.replica.bare_entries import BareEntries
 from protocol.replica.interfaces import ContentStore, EntryStore, Held, Position

@@ -22,25 +22,15 @@ from typing import Final
 
 from protocol.checkpoint import Checkpoint
 from protocol.deflate_parameters import ALL_LEVELS, Profile
+from protocol.enrollment_messages import encode_chain
 from protocol.entry import Entry, Kind
 from protocol.envelope import OpenedRequest, open_request, seal_answer
 from protocol.errors import Code, PeerFault, Refused, RelaisError
 from protocol.limits import CAPABILITY_LIFETIME_S, MAX_CLOCK_LEAD_MS, MAX_CREDENTIALS
 from protocol.lives import Lives
-from protocol.messages import (
-    InlinePack,
-    Link,
-    Offer,
-    ReconcileAnswer,
-    ReconcileRequest,
-    Refusal,
-    SyncAnswer,
-    SyncRequest,
-    Upload,
-    Wanted,
-    encode_chain,
-    encode_error,
-)
+from protocol.message_errors import encode_error
+from protocol.message_parts import InlinePack, Link, Offer, Refusal, Upload, Wanted
+from protocol.messages import ReconcileAnswer, ReconcileRequest, SyncAnswer, SyncRequest
 from protocol.reconcile import fingerprint_of, respond
 from protocol.register import Register, RegisterKind, parse_register
 from protocol.replica.allowances import Allowance, Allowances

@@ -15,12 +15,12 @@ from __future__ import annotations
 
 from functools import partial
 
+from protocol.enrollment_messages import encode_chain
 from protocol.entry import Kind
 from protocol.errors import BadInput, Code
 from protocol.identity import SEED_BYTES
 from protocol.kit import Kit
 from protocol.limits import MAX_ROTATION_HEADS
-from protocol.messages import encode_chain
 from protocol.replica.office.heads import heads_of
 from protocol.replica.replica import Draft, Tips
 from protocol.roles import Role

@@ -18,12 +18,12 @@ from typing import Final
 
 from blake3 import blake3
 
+from protocol.enrollment_messages import parse_chain
 from protocol.entry import Kind
 from protocol.errors import BadInput, Code
 from protocol.identity import SEED_BYTES, AgreementKey, SigningKey, words_of
 from protocol.kit import Kit, parse_kit, write_kit
 from protocol.limits import MAX_KIT_BYTES, SALT_BYTES
-from protocol.messages import parse_chain
 from protocol.replica.pack_files import DAMAGED, PACKS, PARTS
 from protocol.replica.packs import PackFolder
 from protocol.replica.private_file import remove_private, write_private

@@ -14,10 +14,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from protocol.enrollment_messages import encode_chain
 from protocol.entry import Entry
 from protocol.errors import NoAnswer, PeerFault, Refused, RelaisError
 from protocol.identity import SigningKey, TlsKey
-from protocol.messages import encode_chain
 from protocol.replica.http.tls import context_of
 from protocol.server_tls import BINDING, bound_tls_key
 from sync_agent.server_chain import Roots

@@ -18,7 +18,8 @@ from protocol.entry import Entry, Kind, compose
 from protocol.errors import Code, PeerFault
 from protocol.identity import DeviceKeys, SigningKey
 from protocol.limits import MAX_LACKING_BYTES_PER_DEVICE, MAX_PACK_BYTES, SPARE_CONTENT_BYTES, GiB, KiB, MiB
-from protocol.messages import InlinePack, Offer, SyncRequest, Wanted
+from protocol.message_parts import InlinePack, Offer, Wanted
+from protocol.messages import SyncRequest
 from protocol.replica.holdings import Need
 from protocol.replica.interfaces import PackInfo
 from protocol.replica.outgoing import Outgoing, _Streams

@@ -10,7 +10,8 @@ import pytest_asyncio
 
 from protocol.errors import PeerFault
 from protocol.identity import AgreementKey
-from protocol.messages import InlinePack, SyncRequest, Wanted
+from protocol.message_parts import InlinePack, Wanted
+from protocol.messages import SyncRequest
 from protocol.replica.replica import Replica
 from protocol.rights import Authority
 from protocol.roles import PersonRole, Role

@@ -16,7 +16,8 @@ from protocol.entry import Entry, Kind, compose
 from protocol.envelope import open_answer, seal_request
 from protocol.identity import AgreementKey, DeviceKeys
 from protocol.manifest import ManifestEntry, encode_manifest
-from protocol.messages import ReconcileAnswer, ReconcileRequest, SpacePage, SyncAnswer, SyncRequest
+from protocol.message_parts import SpacePage
+from protocol.messages import ReconcileAnswer, ReconcileRequest, SyncAnswer, SyncRequest
 from protocol.replica.memory import MemoryPacks
 from protocol.replica.serving import Responder
 from protocol.roles import Role

@@ -16,7 +16,8 @@ from typing import Any
 from protocol.clock import at_from
 from protocol.entry import Kind, compose
 from protocol.identity import DeviceKeys
-from protocol.messages import Offer, SyncRequest
+from protocol.message_parts import Offer
+from protocol.messages import SyncRequest
 from protocol.register import Health, RegisterKind, compose_register
 from protocol.replica.http.connections import listening
 from protocol.replica.replica import Draft

@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from protocol.enrollment_messages import EnrollAnswer, EnrollRequest
 from protocol.entry import Entry, Kind
 from protocol.envelope import OpenedRequest
 from protocol.identity import AgreementKey, DeviceKeys
 from protocol.invitation import parse_code
 from protocol.kit import Kit
-from protocol.messages import EnrollAnswer, EnrollRequest, SyncAnswer, SyncRequest
+from protocol.messages import SyncAnswer, SyncRequest
 from protocol.replica.office.enrolment import Enrolment
 from protocol.replica.operation import NO_FILES
 from protocol.structure import Grant

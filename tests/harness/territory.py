@@ -13,12 +13,12 @@ from pathlib import Path
 from random import Random
 from typing import Self
 
+from protocol.enrollment_messages import EnrollAnswer, EnrollRequest
 from protocol.entry import Entry, Kind
 from protocol.envelope import OpenedRequest
 from protocol.errors import Code, Refused
 from protocol.identity import AgreementKey, DeviceKeys, SigningKey, school_id, territory_id
 from protocol.invitation import Invitation, invitation_hash
-from protocol.messages import EnrollAnswer, EnrollRequest
 from protocol.replica.holdings import Holdings
 from protocol.replica.packs import PackFolder
 from protocol.replica.replica import Draft, Entropy, Replica

@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 
 from protocol.errors import Code, LocalFailure, NoAnswer, PeerFault, RelaisError
-from protocol.messages import Link
+from protocol.message_parts import Link
 from protocol.replica import disk
 from protocol.replica.interfaces import PackInfo
 from sync_agent.http_transport import HttpTransport

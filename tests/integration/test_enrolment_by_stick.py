@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from protocol.canonical import decode, encode
+from protocol.enrollment_messages import encode_chain, parse_chain
 from protocol.entry import Kind
 from protocol.errors import BadInput, Code, NoAnswer, PeerFault, RelaisError
 from protocol.limits import MAX_LETTER_BYTES, MAX_LETTERS_PER_DISK
-from protocol.messages import encode_chain, parse_chain
 from protocol.replica.operation import JSON, Incoming, Outgoing, Params
 from protocol.wire import Call
 from sync_agent.app import ENROLMENT_FILE, Agent, Enrolment

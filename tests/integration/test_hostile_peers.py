@@ -13,7 +13,8 @@ from protocol.checkpoint import Checkpoint
 from protocol.entry import Entry, Kind, compose
 from protocol.envelope import OpenedRequest
 from protocol.errors import NoAnswer, PeerFault, RelaisError
-from protocol.messages import InlinePack, SpacePage, SyncAnswer
+from protocol.message_parts import InlinePack, SpacePage
+from protocol.messages import SyncAnswer
 from protocol.work import ContentRef, ItemKind, Revision
 from sync_agent.addresses import Address
 from sync_agent.app import Agent

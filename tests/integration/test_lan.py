@@ -10,10 +10,11 @@ from random import Random
 
 import pytest
 
+from protocol.enrollment_messages import parse_chain
 from protocol.entry import Kind
 from protocol.errors import Code, NoAnswer, PeerFault, Refused
 from protocol.introduction import introduction
-from protocol.messages import SyncRequest, parse_chain
+from protocol.messages import SyncRequest
 from protocol.register import Health, RegisterKind, stored_register
 from protocol.replica.interfaces import EntryStore
 from protocol.roles import Role

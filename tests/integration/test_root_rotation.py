@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
+from protocol.enrollment_messages import parse_chain
 from protocol.entry import Entry, Kind
 from protocol.errors import BadInput, Code, Refused
 from protocol.identity import AgreementKey, SigningKey
 from protocol.kit import Kit, parse_kit, write_kit
-from protocol.messages import parse_chain
 from protocol.replica.memory import MemoryPacks, MemoryStore
 from protocol.replica.replica import Draft, Replica
 from protocol.root_rotation import RootRotation

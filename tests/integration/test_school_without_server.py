@@ -8,12 +8,12 @@ from random import Random
 
 import pytest
 
+from protocol.enrollment_messages import parse_chain
 from protocol.entry import Kind
 from protocol.errors import BadInput, Code, NoAnswer, Refused
 from protocol.identity import school_id
 from protocol.introduction import knock
 from protocol.invitation import parse_code
-from protocol.messages import parse_chain
 from protocol.roles import PersonRole, Role
 from protocol.sign_in import Method
 from protocol.structure import Grant

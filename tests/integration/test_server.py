@@ -18,7 +18,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from protocol.errors import Code
-from protocol.messages import Offer, SyncRequest
+from protocol.message_parts import Offer
+from protocol.messages import SyncRequest
 from protocol.wire import PACKS_PATH, SYNC_PATH, Call
 from tests.harness.machines import Done, Machine, environment, eventually, program
 from tests.harness.raw_device import RawDevice, http_call

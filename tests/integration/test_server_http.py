@@ -21,7 +21,8 @@ from protocol.entry import Kind
 from protocol.errors import Code, Refused, RelaisError
 from protocol.identity import AgreementKey
 from protocol.limits import MAX_REQUEST_BYTES, MAX_WAITING_CALLS_PER_ADDRESS
-from protocol.messages import Offer, SyncAnswer, SyncRequest, Upload, Wanted
+from protocol.message_parts import Offer, Upload, Wanted
+from protocol.messages import SyncAnswer, SyncRequest
 from protocol.pack import FinishedPack, PackWriter
 from protocol.wire import CONTENT_TYPE, ENROLL_PATH, PACKS_PATH, RECONCILE_PATH, SYNC_PATH, Call
 from protocol.work import ContentRef, HandIn

@@ -9,7 +9,7 @@ from random import Random
 
 import pytest
 
-from protocol.messages import Link
+from protocol.message_parts import Link
 from sync_agent.lan_scope import BEGINS_WITHIN_MS, ENDS_WITHIN_MS, LanScope
 from sync_agent.transfer import Transfer
 from tests.harness.classroom import Classroom, Device, Files, classroom

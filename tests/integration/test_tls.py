@@ -13,10 +13,10 @@ from urllib.parse import urlsplit
 import aiohttp
 import pytest
 
+from protocol.enrollment_messages import parse_chain
 from protocol.errors import BadInput, Code, NoAnswer, Refused
 from protocol.identity import AgreementKey, SigningKey
 from protocol.kit import Kit
-from protocol.messages import parse_chain
 from protocol.replica.http.tls import OfficialCertificate
 from protocol.server_tls import Binding
 from protocol.wire import SYNC_PATH

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from protocol.enrollment_messages import EnrollAnswer
 from protocol.entry import Kind
 from protocol.errors import BadInput, Code, Refused
 from protocol.identity import DeviceKeys
-from protocol.messages import EnrollAnswer
 from protocol.replica.replica import Draft
 from protocol.roles import Role
 from protocol.structure import Grant, Revocation

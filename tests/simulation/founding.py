@@ -12,11 +12,11 @@ from functools import lru_cache
 from random import Random
 from typing import Final
 
+from protocol.enrollment_messages import EnrollAnswer, EnrollRequest
 from protocol.entry import Kind
 from protocol.envelope import OpenedRequest
 from protocol.identity import AgreementKey, DeviceKeys, SigningKey
 from protocol.invitation import parse_code
-from protocol.messages import EnrollAnswer, EnrollRequest
 from protocol.replica.office.enrolment import Enrolment
 from protocol.replica.office.invitations import Wanted, invite
 from protocol.replica.office.people import add_person

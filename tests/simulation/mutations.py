@@ -13,7 +13,8 @@ from unittest import mock
 from protocol.ancestry import heads
 from protocol.entry import Entry, compose
 from protocol.errors import RelaisError
-from protocol.messages import SyncAnswer, Wanted
+from protocol.message_parts import Wanted
+from protocol.messages import SyncAnswer
 from protocol.replica.holdings import Holdings, Need
 from protocol.replica.interfaces import ContentStore
 from protocol.replica.replica import Draft, Replica

@@ -13,27 +13,12 @@ from hypothesis import strategies as st
 from protocol.canonical import decode, encode
 from protocol.checkpoint import CHAIN_START, Checkpoint, Cursor, next_chain
 from protocol.deflate_parameters import NO_LEVELS, Profile
+from protocol.enrollment_messages import EnrollAnswer, EnrollRequest, encode_chain, parse_chain
 from protocol.errors import BadInput, Code, LocalFailure, NoAnswer, PeerFault, Refused, RelaisError, TooLarge
 from protocol.identity import SigningKey
-from protocol.messages import (
-    EnrollAnswer,
-    EnrollRequest,
-    InlinePack,
-    Link,
-    Offer,
-    ReconcileAnswer,
-    ReconcileRequest,
-    Refusal,
-    SpacePage,
-    SyncAnswer,
-    SyncRequest,
-    Upload,
-    Wanted,
-    encode_chain,
-    encode_error,
-    error_from,
-    parse_chain,
-)
+from protocol.message_errors import encode_error, error_from
+from protocol.message_parts import InlinePack, Link, Offer, Refusal, SpacePage, Upload, Wanted
+from protocol.messages import ReconcileAnswer, ReconcileRequest, SyncAnswer, SyncRequest
 from protocol.register import Health, RegisterKind, compose_register, parse_register
 from protocol.wire import Capability, Purpose
 from tests.harness.history import World

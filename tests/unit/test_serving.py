@@ -14,21 +14,14 @@ from blake3 import blake3
 
 from protocol.canonical import encode
 from protocol.checkpoint import Cursor, standing_of
+from protocol.enrollment_messages import parse_chain
 from protocol.entry import Entry, Kind
 from protocol.envelope import open_answer, seal_request
 from protocol.errors import Code, LocalFailure, PeerFault, Refused, RelaisError, TooLarge
 from protocol.identity import AgreementKey
 from protocol.limits import CAPABILITY_LIFETIME_S, INLINE_PACK_BYTES, PAGE_BYTES
-from protocol.messages import (
-    InlinePack,
-    Offer,
-    ReconcileRequest,
-    SpacePage,
-    SyncAnswer,
-    SyncRequest,
-    Wanted,
-    parse_chain,
-)
+from protocol.message_parts import InlinePack, Offer, SpacePage, Wanted
+from protocol.messages import ReconcileRequest, SyncAnswer, SyncRequest
 from protocol.reconcile import Initiator
 from protocol.register import DOMAIN, Health, RegisterKind, compose_register
 from protocol.replica.interfaces import Stored

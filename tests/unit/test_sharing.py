@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from protocol.messages import Link, Wanted
+from protocol.message_parts import Link, Wanted
 from sync_agent.neighbour_choice import ranking_of
 from sync_agent.sharing import AWAY_S, ENTRIES_PATIENCE_S, IDLE_S, MOST_VAIN, MUCH_BYTES, Found, Sharing, Told
 

@@ -16,12 +16,12 @@ import contextlib
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from protocol.enrollment_messages import EnrollAnswer, EnrollRequest
 from protocol.entry import Entry, Kind
 from protocol.envelope import OpenedRequest
 from protocol.errors import Code, PeerFault, Refused
 from protocol.identity import check_agreement
 from protocol.invitation import invitation_hash
-from protocol.messages import EnrollAnswer, EnrollRequest
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.names import distinct
 from protocol.replica.replica import Draft
