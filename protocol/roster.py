@@ -27,15 +27,14 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final, TypeAlias, TypeVar
 
-from protocol.ancestry import ancestors, heads
+from protocol.ancestry import heads
 from protocol.entry import Entry, Kind
 from protocol.errors import PeerFault
 from protocol.person_keys import KeyWraps, PhraseKey
+from protocol.revocations import ABOVE_ROOTS, cuts_of, without_right
 from protocol.rights import Authority, Door
-from protocol.roles import HAS_READING_KEYS, RANK, PersonRole, Role
-from protocol.root_rotation import RootRotation
-from protocol.structure import Erasure, PersonKey, PersonRecord, Revocation, Ruling
-from protocol.successions import confirmed_keys, surplus, voided
+from protocol.roles import HAS_READING_KEYS, PersonRole
+from protocol.structure import Erasure, PersonKey, PersonRecord, Ruling
 from protocol.vouching import Device, Voices, voices_of
 
 T = TypeVar("T")
@@ -127,9 +126,9 @@ def fold_roster(
     """The roster of `space` from its `own` entries and those of the spaces `above` it."""
     line = door.lineage(space)
     authorities = [authority for member in line for authority in door.authorities_in(member)]
-    cuts = _cuts([*above, *own], authorities, door)
+    cuts = cuts_of([*above, *own], authorities, door)
     held, revocations = cuts.held, cuts.in_force
-    gone = _without_right(authorities, cuts)
+    gone = without_right(authorities, cuts)
     living = tuple(authority for authority in authorities if authority.grant not in gone)
     cut = cuts.keys | ({authority.key for authority in authorities} - {authority.key for authority in living})
     accepted, refused = _ruled([*above, *own], held, door)
@@ -320,8 +319,8 @@ def _undone(entries: Sequence[Entry], held_back: frozenset[bytes], door: Door) -
     said: dict[bytes, bool] = {}
     for entry, ruling in _rulings(entries, held_back) if ranks else ():
         rank = door.rank_of(entry.header)
-        said |= {one: False for one in ruling.accepted if rank >= ranks.get(one, _ABOVE_ROOTS)}
-        said |= {one: True for one in ruling.refused if rank >= ranks.get(one, _ABOVE_ROOTS)}
+        said |= {one: False for one in ruling.accepted if rank >= ranks.get(one, ABOVE_ROOTS)}
+        said |= {one: True for one in ruling.refused if rank >= ranks.get(one, ABOVE_ROOTS)}
     return (one for one, undone in said.items() if undone)
 
 
@@ -341,100 +340,6 @@ def _erased(entries: Iterable[Entry], without: frozenset[bytes]) -> Iterable[byt
                 yield Erasure.parse(entry.payload).covers
             except PeerFault:
                 continue
-
-
-@dataclass(frozen=True, slots=True)
-class _Cut:
-    entry: bytes
-    rank: int
-    key: bytes
-    heads: tuple[bytes, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Cuts:
-    """What revocations do: what they hold back, with their rank; the keys that they cut; those in force → their key.
-
-    `void` are the successors that give nothing any more, since the key that wrote them, or one before it, was cut.
-    """
-
-    held: Mapping[bytes, int] = field(default_factory=dict)
-    keys: frozenset[bytes] = frozenset()
-    in_force: Mapping[bytes, bytes] = field(default_factory=dict)
-    void: frozenset[bytes] = frozenset()
-
-
-def _without_right(authorities: Sequence[Authority], cuts: _Cuts) -> set[bytes]:
-    """The grants that let nobody read: held back, or successors that are void or too many."""
-    gone = {*cuts.held, *cuts.void}
-    left = [authority for authority in authorities if authority.grant not in gone]
-    return gone | surplus(left, confirmed_keys(left, gone))
-
-
-def _cuts(entries: Sequence[Entry], authorities: Sequence[Authority], door: Door) -> _Cuts:
-    """What the revocations among `entries` do. Highest ranks first: only a higher rank can undo a revocation."""
-    cuts = sorted((*_rotations(entries, door), *_revocations(entries, door)), key=lambda cut: cut.rank, reverse=True)
-    if not cuts:
-        return _Cuts()
-    by_author: defaultdict[bytes, dict[bytes, Entry]] = defaultdict(dict)
-    under: defaultdict[bytes | None, list[bytes]] = defaultdict(list)
-    for entry in entries:
-        by_author[entry.header.author][entry.id] = entry
-        under[entry.header.grant].append(entry.id)
-    ranks = _ranks_of_keys(authorities)
-    grants: defaultdict[bytes, list[Entry]] = defaultdict(list)
-    for entry in entries:
-        authority = door.authority(entry.id)
-        if authority is not None:
-            grants[authority.key].append(entry)
-    held: dict[bytes, int] = {}
-    for false in (entry.id for entry in entries if door.is_false_root(entry.header)):
-        held[false] = _ABOVE_ROOTS
-        _spread(under.get(false, ()), under, held, _ABOVE_ROOTS)
-    back: dict[bytes, set[bytes]] = {}
-    in_force: dict[bytes, bytes] = {}
-    named = {key: _named_by(grants[key]) for key in {cut.key for cut in cuts}}
-    for cut in cuts:
-        if cut.entry in held or cut.rank <= ranks.get(cut.key, 0):
-            continue
-        in_force[cut.entry] = cut.key
-        returning = {
-            grant.id
-            for grant in grants[cut.key]
-            if cut.entry in named[cut.key][grant.id] and door.rank_of(grant.header) >= cut.rank
-        }
-        back[cut.key] = back.get(cut.key, returning) & returning
-        written = by_author[cut.key]
-        beyond = written.keys() - ancestors(cut.heads, written)
-        # A grant is of a lower rank than its author's, so this reaches only revocations that are still to come.
-        _spread((one for one in beyond if written[one].header.grant not in returning), under, held, cut.rank)
-    returned = {key for key, returning in back.items() if returning - held.keys()}
-    held.update((grant.id, 0) for key in returned for grant in grants[key] if grant.id not in back[key])
-    void = voided(authorities, back, confirmed_keys(authorities, held))
-    for authority in authorities:
-        if authority.grant in void:
-            theirs = by_author[authority.key]
-            written = {name: theirs[name] for name in under[authority.grant] if name in theirs}
-            for cut in cuts:
-                if cut.entry in in_force and cut.key == void[authority.grant]:
-                    _spread(written.keys() - ancestors(cut.heads, written), under, held, cut.rank)
-    return _Cuts(held, frozenset(back.keys() - returned), in_force, frozenset(void))
-
-
-def _named_by(grants: Iterable[Entry]) -> dict[bytes, set[bytes]]:
-    """What each grant of a key names, by itself and through the earlier ones that it names."""
-    known = {grant.id: grant.header.parents for grant in grants}
-    found = {}
-    for grant in known:
-        named: set[bytes] = set()
-        pending = [grant]
-        while pending:
-            for name in known.get(pending.pop(), ()):
-                if name not in named:
-                    named.add(name)
-                    pending.append(name)
-        found[grant] = named
-    return found
 
 
 def _ruled(entries: Iterable[Entry], held: Mapping[bytes, int], door: Door) -> tuple[set[bytes], set[bytes]]:
@@ -468,44 +373,3 @@ _ACCEPTABLE: Final = frozenset(
         Kind.RECEIPT_SAFE,
     }
 )
-
-
-def _spread(
-    first: Iterable[bytes], under: Mapping[bytes | None, Sequence[bytes]], held: dict[bytes, int], rank: int
-) -> None:
-    """Hold back entries, and what was written under those among them that are grants."""
-    pending = list(first)
-    while pending:
-        entry_id = pending.pop()
-        if entry_id not in held:
-            held[entry_id] = rank
-            pending.extend(under.get(entry_id, ()))
-
-
-_ABOVE_ROOTS: Final = RANK[Role.ROOT] + 1
-
-
-def _rotations(entries: Iterable[Entry], door: Door) -> Iterable[_Cut]:
-    """Each root that was replaced is cut off, but for what the rotation names, and for the rotation itself."""
-    for entry in entries:
-        if entry.header.kind == Kind.ROOT_ROTATION and door.is_followed(entry.id):
-            rotation = _parsed(entry, RootRotation.parse)
-            if rotation is not None:
-                yield _Cut(entry.id, _ABOVE_ROOTS, entry.header.author, (*rotation.heads, entry.id))
-
-
-def _revocations(entries: Iterable[Entry], door: Door) -> Iterable[_Cut]:
-    for entry in entries:
-        if entry.header.kind == Kind.REVOKE and entry.payload is not None:
-            try:
-                revocation = Revocation.parse(entry.payload)
-            except PeerFault:
-                continue
-            yield _Cut(entry.id, door.rank_of(entry.header), revocation.key, revocation.heads)
-
-
-def _ranks_of_keys(authorities: Iterable[Authority]) -> dict[bytes, int]:
-    ranks: dict[bytes, int] = {}
-    for authority in authorities:
-        ranks[authority.key] = max(ranks.get(authority.key, 0), authority.rank)
-    return ranks

@@ -16,9 +16,9 @@ from protocol.hand_in_keys import content_key_of
 from protocol.identity import AgreementKey, SigningKey
 from protocol.replica.memory import MemoryPacks, MemoryStore
 from protocol.replica.replica import Replica
+from protocol.revocations import Cuts
 from protocol.rights import Authority
 from protocol.roles import Role
-from protocol.roster import _Cuts
 from protocol.structure import Certificate, Revocation
 from protocol.work import ContentRef, ItemKind, Revision
 from sync_agent.reading_key import reading_keys
@@ -30,7 +30,7 @@ from tests.harness.attack import attack
 from tests.harness.history import NOW_MS, YEAR_MS, World, Writer
 from tests.harness.office_devices import town
 
-NOTHING_CUT: dict[str, object] = {"protocol.roster._cuts": lambda *_: _Cuts()}
+NOTHING_CUT: dict[str, object] = {"protocol.roster.cuts_of": lambda *_: Cuts()}
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ async def test_what_a_dismissed_teacher_dates_a_year_back_is_held_back(world: Wo
     assert forged.id in (await replica.view(room)).roster.held_back
 
 
-@attack("two administrators revoke each other", off={"protocol.roster._ranks_of_keys": lambda _authorities: {}})
+@attack("two administrators revoke each other", off={"protocol.revocations._ranks_of_keys": lambda _authorities: {}})
 async def test_of_two_administrators_neither_can_cut_the_other_off(world: World) -> None:
     one, other = (world.enrol(Role.ADMIN, world.school) for _ in range(2))
     revoke(world, one, other)
@@ -129,7 +129,7 @@ async def test_a_server_of_yesterday_is_not_believed_by_who_has_met_todays(tmp_p
                 await here.sync(machine)
 
 
-@attack("root compromise", off={"protocol.roster._rotations": lambda *_: ()})
+@attack("root compromise", off={"protocol.revocations._rotations": lambda *_: ()})
 async def test_who_has_the_old_kit_makes_no_server_and_no_administrator_any_more(tmp_path: Path) -> None:
     async with town(tmp_path) as here:
         machine = await here.device("machine")

@@ -17,9 +17,9 @@ from protocol.identity import AgreementKey
 from protocol.limits import MAX_REQUEST_BYTES
 from protocol.lives import Lives, Twin
 from protocol.pack import Codec, Frame, PackReceiver, open_frame
+from protocol.revocations import Cuts
 from protocol.rights import Authority
 from protocol.roles import Role
-from protocol.roster import _Cuts
 from protocol.structure import Revocation
 from protocol.wire import SYNC_PATH, Call
 from sync_agent.answers import Response
@@ -170,7 +170,7 @@ async def test_a_machine_between_two_others_passes_for_neither(room: Classroom) 
     assert fault.value.code is Code.WRONG_KEY
 
 
-@attack("a hostile or broken peer", off={"protocol.roster._cuts": lambda *_: _Cuts()})
+@attack("a hostile or broken peer", off={"protocol.roster.cuts_of": lambda *_: Cuts()})
 async def test_a_device_that_was_let_go_learns_nothing_from_a_neighbour(room: Classroom) -> None:
     teacher, lost = await room.teacher(), await room.machine()
     await exchange(lost.agent, teacher.agent)
