@@ -3,7 +3,10 @@
 Rules:
 - what proves a pupil (three pictures, a PIN, a password) is an argon2id verifier, sealed under a key of the class that
   its school's own devices hold and nobody else: neither the server nor an administrator nor the recovery kit;
-- a key is named by a commitment; a wrap counts only if it opens to that key, whoever made it;
+- a key is named by a commitment; a wrap counts only if it opens to that key, whoever made it; whom it counts as given
+  to is `protocol.given_keys`' to say;
+- what a device says that stands for a teacher counts once one of the teacher's own has confirmed it, and until then no
+  key is for it (`protocol.vouching`);
 - of several verifiers of a person the shown head counts, as with a name; so does the switch, which is about nobody;
 - a lock names the verifier that was guessed at: another verifier, or the same one said again, lifts it;
 - nothing here heeds a clock: how long one waits between tries is each machine's (`sync_agent.sign_in_tries`).
@@ -28,9 +31,10 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from protocol import hpke
 from protocol.ancestry import heads
 from protocol.canonical import decode, encode
-from protocol.entry import ID_BYTES, Entry, Kind
+from protocol.entry import ID_BYTES, Entry, Kind, KindClass
 from protocol.errors import Code, PeerFault
 from protocol.fields import Fields, compact
+from protocol.given_keys import GivenKeys, GivenKeysFold
 from protocol.identity import AgreementKey, tagged
 from protocol.limits import (
     MAX_SIGN_IN_CHARS,
@@ -41,6 +45,7 @@ from protocol.limits import (
     SIGN_IN_PICTURES,
     SIGN_IN_PICTURES_CHOSEN,
 )
+from protocol.rights import WRITERS
 from protocol.roles import HOLDS_SIGN_INS
 from protocol.roster import Roster
 
@@ -230,27 +235,31 @@ class SignIns:
     on: bool
     switch: tuple[bytes, ...]
     persons: Mapping[bytes, SignIn]
-    wraps: Mapping[bytes, Mapping[bytes, tuple[bytes, ...]]]
+    given: GivenKeys
 
 
 def fold_sign_ins(entries: Iterable[Entry], roster: Roster) -> SignIns:
-    """Sign-in of a space from its entries; what is held back, erased or cannot be read is passed over."""
+    """Sign-in of a space from its entries.
+
+    What is held back, erased, said by a device that nobody has confirmed, or cannot be read, is passed over.
+    """
     versions: defaultdict[bytes, list[Entry]] = defaultdict(list)
     records: dict[bytes, SignInRecord] = {}
-    seals: defaultdict[bytes, defaultdict[bytes, list[bytes]]] = defaultdict(lambda: defaultdict(list))
+    given = GivenKeysFold(
+        roster, lambda grant: grant.role in WRITERS[KindClass.ANSWER] and grant.grant not in roster.unconfirmed
+    )
     locks: defaultdict[tuple[bytes | None, bytes | None], list[bytes]] = defaultdict(list)
-    for entry in entries:
+    for entry in sorted(entries, key=lambda entry: (entry.header.at, entry.id)):
         if entry.payload is None or roster.hides(entry):
             continue
         header = entry.header
         try:
-            if header.kind == Kind.SIGN_IN:
+            if header.kind == Kind.SIGN_IN and header.grant not in roster.unconfirmed:
                 records[entry.id] = SignInRecord.parse(entry.payload)
                 versions[header.subject or b""].append(entry)
             elif header.kind == Kind.SIGN_IN_WRAP:
                 wraps = SignInWraps.parse(entry.payload)
-                for recipient, sealed in wraps.wraps:
-                    seals[wraps.key][recipient].append(sealed)
+                given.add(entry, wraps.key, wraps.wraps)
             elif header.kind == Kind.SIGN_IN_LOCK and header.author not in roster.cut:
                 locks[header.subject, header.target].append(header.author)
         except PeerFault:
@@ -265,17 +274,22 @@ def fold_sign_ins(entries: Iterable[Entry], roster: Roster) -> SignIns:
         on=switch is not None and switch.record.on,
         switch=() if switch is None else switch.heads,
         persons=found,
-        # sorted: what is folded does not depend on which of two came first
-        wraps={name: {key: tuple(sorted(sealed)) for key, sealed in of_key.items()} for name, of_key in seals.items()},
+        given=given.result(),
     )
 
 
 def holders(roster: Roster, territory: bytes) -> list[bytes]:
-    """The X25519 keys of the school's own devices: those let into the class or its school, and not let go since."""
+    """The X25519 keys of the school's own devices: those let into the class or its school, and not let go since.
+
+    One that stands for a teacher is among them once one of the teacher's own has confirmed it.
+    """
     found = (
         authority.agreement
         for authority in roster.authorities
-        if authority.role in HOLDS_SIGN_INS and authority.space != territory and authority.key not in roster.cut
+        if authority.role in HOLDS_SIGN_INS
+        and authority.space != territory
+        and authority.key not in roster.cut
+        and authority.grant not in roster.unconfirmed
     )
     return list(dict.fromkeys(found))
 
@@ -284,7 +298,7 @@ def newest_key(sign_ins: SignIns, wanted: Sequence[bytes]) -> bytes | None:
     """The name of a key in use that nobody else than `wanted` was ever given: what is set next may lie under it."""
     allowed = set(wanted)
     in_use = {sign_in.record.key for sign_in in sign_ins.persons.values() if sign_in.record.key is not None}
-    good = [name for name in in_use if allowed.issuperset(sign_ins.wraps.get(name, {}))]
+    good = [name for name in in_use if allowed.issuperset(sign_ins.given.of(name))]
     return min(good, default=None)
 
 

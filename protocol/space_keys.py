@@ -2,7 +2,7 @@
 
 Rules:
 - a key is named by its commitment, which a `space key` entry of the server or an administrator signs; a wrap counts
-  only if it opens to that key, whoever made it;
+  only if it opens to that key, whoever made it; whom it counts as given to is `protocol.given_keys`' to say;
 - a key is sealed to the devices whose grants hold in the space, to recovery, and to the current key of each space
   below: who reads a class opens its school's key and the territory's with it, and nobody wraps for thousands;
 - the newest key that is not held back and whose author is not cut off is in force: of the highest epoch, then the
@@ -13,8 +13,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Self
 
@@ -24,11 +23,13 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from protocol import hpke
 from protocol.canonical import encode
-from protocol.entry import ID_BYTES, Entry, Kind
+from protocol.entry import ID_BYTES, Entry, Kind, KindClass
 from protocol.errors import Code, PeerFault
 from protocol.fields import Fields, compact
+from protocol.given_keys import GivenKeys, GivenKeysFold
 from protocol.identity import AgreementKey, check_agreement, tagged
 from protocol.limits import MAX_WRAPS_PER_ENTRY
+from protocol.rights import WRITERS
 from protocol.roster import Roster
 
 SPACE_KEY_BYTES: Final = 32
@@ -133,13 +134,13 @@ def unwrap(sealed: bytes, recipient: AgreementKey, space: bytes, commitment: byt
 
 @dataclass(frozen=True, slots=True)
 class SpaceKeys:
-    """The keys of a space, the newest first, the one in force, and to whom each is sealed (name → recipient → seals).
+    """The keys of a space, the newest first, the one in force, and to whom each is sealed.
 
     `next_epoch` is that of the key which would follow.
     """
 
     records: tuple[SpaceKeyRecord, ...]
-    wraps: Mapping[bytes, Mapping[bytes, tuple[bytes, ...]]]
+    given: GivenKeys
     current: SpaceKeyRecord | None
     next_epoch: int
 
@@ -149,8 +150,8 @@ def fold_space_keys(entries: Iterable[Entry], roster: Roster) -> SpaceKeys:
     found: list[tuple[int, int, bytes, SpaceKeyRecord]] = []
     trusted: set[bytes] = set()
     epochs: set[int] = set()
-    seals: defaultdict[bytes, defaultdict[bytes, list[bytes]]] = defaultdict(lambda: defaultdict(list))
-    for entry in entries:
+    given = GivenKeysFold(roster, lambda grant: grant.role in WRITERS[KindClass.STRUCTURE])
+    for entry in sorted(entries, key=lambda entry: (entry.header.at, entry.id)):
         if entry.payload is None:
             continue
         hidden = roster.hides(entry)
@@ -166,15 +167,13 @@ def fold_space_keys(entries: Iterable[Entry], roster: Roster) -> SpaceKeys:
                 continue
             elif entry.header.kind == Kind.SPACE_WRAP:
                 wraps = SpaceWraps.parse(entry.payload)
-                for recipient, sealed in wraps.wraps:
-                    seals[wraps.commitment][recipient].append(sealed)
+                given.add(entry, wraps.commitment, wraps.wraps)
         except PeerFault:
             continue
     found.sort(key=lambda row: row[:3], reverse=True)
     last = _last_in_a_row(epochs)
     current = next((record for epoch, _, name, record in found if epoch <= last and name in trusted), None)
-    named = {name: {key: tuple(sorted(sealed)) for key, sealed in of_key.items()} for name, of_key in seals.items()}
-    return SpaceKeys(tuple(record for *_, record in found), named, current, last + 1)
+    return SpaceKeys(tuple(record for *_, record in found), given.result(), current, last + 1)
 
 
 def _last_in_a_row(epochs: Iterable[int]) -> int:

@@ -4,7 +4,7 @@ Rules:
 - a space whose teacher has not switched it on works as without it;
 - verifiers and keys lie in the set, sealed to the school's own devices, and travel like everything else: a reset made
   offline reaches a PC over the school's network, a stick or the server, which cannot read it;
-- who holds a key wraps it for devices that came later;
+- who holds a key wraps it for devices that came later, whatever machines say that cannot know;
 - the tenth miss in a row is said in an entry, so that the other machines of the class take no more tries either.
 
 docs/protocol.md, "Sign-in".
@@ -75,7 +75,7 @@ class SignInBook:
     def __init__(self, agent: Agent) -> None:
         """Nothing is read yet."""
         self._agent = agent
-        self._folded: dict[bytes, tuple[Basis, SignIns]] = {}
+        self._folded: dict[bytes, tuple[Basis, frozenset[bytes], SignIns]] = {}
         self._keys: dict[bytes, SignInKey] = {}
         self._one_at_a_time = asyncio.Lock()
 
@@ -83,11 +83,12 @@ class SignInBook:
         """How sign-in stands in a space."""
         view = await self._agent.replica.view(space)
         known = self._folded.get(space)
-        if known is not None and known[0] == view.basis:
-            return known[1]
+        # who is confirmed hangs on what this device saw first, too
+        if known is not None and known[:2] == (view.basis, view.roster.unconfirmed):
+            return known[2]
         entries = [entry for entry in await self._agent.replica.store.scan_kinds(KINDS) if entry.header.space == space]
         found = fold_sign_ins(entries, view.roster)
-        self._folded[space] = (view.basis, found)
+        self._folded[space] = (view.basis, view.roster.unconfirmed, found)
         return found
 
     async def guarded(self) -> dict[bytes, tuple[bytes, SignIn | None]]:
@@ -114,7 +115,7 @@ class SignInBook:
     async def key(self, space: bytes, name: bytes) -> SignInKey | None:
         """The key of this name, if this device was given it."""
         if name not in self._keys:
-            wraps = (await self.of(space)).wraps.get(name, {})
+            wraps = (await self.of(space)).given.of(name)
             sealed_to = [(key, sealed) for key in self._agent.agreements for sealed in wraps.get(key.public, ())]
             for own, sealed in sealed_to:
                 try:
@@ -124,15 +125,19 @@ class SignInBook:
         return self._keys.get(name)
 
     async def tend(self) -> int:
-        """Wrap the keys in use for devices that came later; how many entries that took."""
+        """Wrap the keys in use for devices that came later; how many entries that took.
+
+        A device that was given a key by one that proves nothing says that it has it, and nobody wraps it again.
+        """
         drafts: list[Draft] = []
+        own = [key.public for key in self._agent.agreements]
         async with self._agent.writing:
             for space in await self._agent.spaces():
                 sign_ins = await self.of(space)
                 wanted = await self._holders(space)
                 in_use = {each.record.key for each in sign_ins.persons.values() if each.record.key is not None}
                 for name in sorted(in_use):
-                    missing = [device for device in wanted if device not in sign_ins.wraps.get(name, {})]
+                    missing = sign_ins.given.lacking(name, wanted, own)
                     key = await self.key(space, name) if missing else None
                     if key is not None:
                         right = await self._agent.right(space, Kind.SIGN_IN_WRAP)

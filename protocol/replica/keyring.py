@@ -97,15 +97,14 @@ class Keyring:
         return None if record is None else await self.secret(space, record.commitment)
 
     async def missing(self, space: bytes) -> list[bytes]:
-        """The X25519 keys that the key in force is for and not sealed to."""
+        """The X25519 keys that the key in force is for and, as far as can be told here, were not given it."""
         keys = await self.keys(space)
         if keys.current is None:
             return []
         roster = (await self._replica.view(space)).roster
         below = [await self.keys(child) for child in self._replica.door.children(space) if child not in roster.erased]
-        wrapped = keys.wraps.get(keys.current.commitment, {})
-        recovery = await recovery_keys(self._replica)
-        return [key for key in recipients(roster, recovery, below) if key not in wrapped]
+        wanted = recipients(roster, await recovery_keys(self._replica), below)
+        return keys.given.lacking(keys.current.commitment, wanted, self._own)
 
     async def wraps_due(self, space: bytes, grant: bytes, entropy: Entropy) -> list[Draft]:
         """What a machine that can open the key in force should say under `grant`, so that all whom it is for can."""
@@ -129,7 +128,7 @@ class Keyring:
     async def _open(self, space: bytes, keys: SpaceKeys, commitment: bytes) -> SpaceSecret | None:
         if not any(record.commitment == commitment for record in keys.records):
             return None
-        wraps = keys.wraps.get(commitment, {})
+        wraps = keys.given.of(commitment)
         for public, own in self._own.items():
             for sealed in wraps.get(public, ()):
                 if (secret := _unwrapped(sealed, own, space, commitment)) is not None:

@@ -15,13 +15,16 @@ from protocol.identity import AgreementKey, DeviceKeys
 from protocol.kit import Argon2Cost
 from protocol.person_keys import KeyWraps, PhraseKey, open_reading_key
 from protocol.roles import PersonRole, Role
+from protocol.sign_in import Method, SignInKey, SignInRecord, Verifier
 from protocol.structure import PersonKey
 from protocol.vouching import Circle, Voices, Vouch
 from protocol.work import Feedback
+from sync_agent.sign_in import SignInBook, Try
 from tests.harness.attack import attack
 from tests.harness.classroom import WORK, Classroom, Device, assignment, classroom
 from tests.harness.commands import Desk
 from tests.harness.portal import portal
+from tests.harness.sign_in import PICTURES
 from tests.harness.territory import new_device
 
 ROW = "a server's operator names a device of their own as a teacher's"
@@ -61,7 +64,14 @@ class Here:
         await self.say(Kind.PERSON_KEY, PersonKey(self.spy.agreement.public).encode(), person, back_ms=back_ms)
 
     async def say(
-        self, kind: Kind, payload: bytes, subject: bytes, *, target: bytes | None = None, back_ms: int = 0
+        self,
+        kind: Kind,
+        payload: bytes,
+        subject: bytes | None,
+        *,
+        target: bytes | None = None,
+        parents: tuple[bytes, ...] = (),
+        back_ms: int = 0,
     ) -> Entry:
         territory = self.room.territory
         self.said += 1
@@ -75,6 +85,7 @@ class Here:
             salt=bytes(16),
             subject=subject,
             target=target,
+            parents=parents,
         )
         admission = await territory.replica.admit([entry], source=b"the operator", now_ms=territory.clock())
         assert admission.admitted
@@ -170,3 +181,26 @@ async def test_what_an_unconfirmed_device_says_is_not_shown_as_the_teachers_word
         assert "Travail nul" not in await surfer.page(f"/work/{here.work.hex()}")
     async with portal(here.teacher.agent) as surfer:
         assert "Est-ce bien votre nouvel ordinateur" in await surfer.page("/")
+
+
+@attack(ROW, off={"protocol.roster._unconfirmed": lambda *_: ()})
+async def test_what_an_unconfirmed_device_says_changes_no_pupils_way_to_sign_in(here: Here) -> None:
+    room, pupil = here.room, here.room.pupil_person
+    book = SignInBook(here.teacher.agent)
+    await book.set(room.space, {pupil: (Method.PICTURES, PICTURES)})
+    await book.switch(room.space, on=True)
+    await here.sync()
+    await here.name_the_spy(room.teacher_person)
+    before = await book.of(room.space)
+    key = SignInKey(bytes(32))
+    sealed = key.seal(Verifier.of(Method.PIN, "0000", bytes(16)), room.space, pupil, bytes(12))
+    await here.say(
+        Kind.SIGN_IN, SignInRecord(key.commitment, sealed).encode(), pupil, parents=before.persons[pupil].heads
+    )
+    await here.say(Kind.SIGN_IN, SignInRecord(on=False).encode(), None, parents=before.switch)
+    await here.sync()
+    await here.sync()
+    sign_ins = await SignInBook(here.machine.agent).of(room.space)
+    assert sign_ins.on
+    assert (await SignInBook(here.machine.agent).attempt(pupil, PICTURES)).how is Try.PROVEN
+    assert all(here.spy.agreement.public not in sign_ins.given.of(name) for name in sign_ins.given.seals)

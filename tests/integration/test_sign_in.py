@@ -241,8 +241,8 @@ async def test_after_a_device_was_let_go_what_is_set_is_not_for_it(school: Signe
     sign_ins = await school.book.of(school.room.space)
     name = sign_ins.persons[school.lea].record.key
     assert name is not None
-    assert lost.agent.keys.agreement.public not in sign_ins.wraps[name]
-    assert school.pc.agent.keys.agreement.public in sign_ins.wraps[name]
+    assert lost.agent.keys.agreement.public not in sign_ins.given.of(name)
+    assert school.pc.agent.keys.agreement.public in sign_ins.given.of(name)
     assert await tend_sign_in(school.teacher.agent) == 0
 
 

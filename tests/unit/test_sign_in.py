@@ -11,6 +11,7 @@ import pytest
 from protocol.canonical import encode
 from protocol.entry import Entry, Kind
 from protocol.errors import Code, PeerFault
+from protocol.given_keys import GivenKeys
 from protocol.identity import AgreementKey
 from protocol.limits import MAX_SIGN_IN_TRIES
 from protocol.roles import Role
@@ -172,7 +173,7 @@ def test_the_fold_does_not_depend_on_which_of_several_came_first() -> None:
     forwards = room.fold()
     room.world.entries[-4:] = room.world.entries[:-5:-1]
     assert room.fold() == forwards
-    assert len(forwards.persons[LEA].locked_by) == len(forwards.wraps[KEY.commitment][b"r" * 32]) == 2
+    assert len(forwards.persons[LEA].locked_by) == len(forwards.given.of(KEY.commitment)[b"r" * 32]) == 2
 
 
 def test_sign_in_is_off_until_a_teacher_says_otherwise_and_the_last_word_counts() -> None:
@@ -199,7 +200,7 @@ def test_what_cannot_be_read_is_passed_over() -> None:
     room = Room()
     room.world.say(room.teacher, room.space, Kind.SIGN_IN, b"\xff", subject=LEA)
     room.world.say(room.machine, room.space, Kind.SIGN_IN_WRAP, b"\x81\xa5wraps\x90")
-    assert room.fold() == SignIns(on=False, switch=(), persons={}, wraps={})
+    assert room.fold() == SignIns(on=False, switch=(), persons={}, given=GivenKeys())
 
 
 def test_a_key_is_for_the_schools_own_devices_and_not_for_server_or_administrator() -> None:
