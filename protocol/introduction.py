@@ -6,6 +6,7 @@ Rules:
 - a *tag* is a keyed hash of a fresh nonce under a secret: it names a space to those who have it, noise to others;
 - a caller introduces itself with tags bound to the certificate that it was shown, so that a machine in between cannot
   pass them on; what is announced on the network carries tags of another kind, so that they cannot be passed on either;
+- one tag of an announcement is made under the device's own key: a clone, which holds it too, knows its twin by it;
 - the number of tags is rounded up with noise;
 - who has no space yet, but a code, knocks with a tag under the code's hash: only who could let it in knows that one.
 
@@ -33,6 +34,7 @@ _KNOCK: Final = b"\x02"
 _INTRODUCTION: Final = b"relais/0 introduction\x00"
 _ANNOUNCEMENT: Final = b"relais/0 announcement\x00"
 _ENROLMENT: Final = b"relais/0 enrolment\x00"
+_OWN: Final = b"relais/0 own announcement\x00"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,11 @@ def is_knock(data: bytes) -> bool:
 def announcement(secrets: Sequence[bytes], instance: bytes, nonce: bytes, noise: bytes) -> Tags:
     """What a machine shows to its network under the name `instance`."""
     return _tags(secrets, _ANNOUNCEMENT + instance, nonce, noise)
+
+
+def own_secret(signing_seed: bytes) -> bytes:
+    """The secret of the tag by which a device knows its own key in an announcement; to all others it is noise."""
+    return blake3(_OWN, key=signing_seed).digest()
 
 
 def announced(tags: Tags, secrets: Mapping[bytes, bytes], instance: bytes) -> set[bytes]:

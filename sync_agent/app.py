@@ -223,7 +223,10 @@ class Agent:
         self.neighbours: Callable[[], list[JSON]] = list
         self.life = Life(entropy(NONCE_BYTES))
         """The process that speaks, as others tell it from a clone's."""
-        self.on_twin: Callable[[Twin], None] = _no_twin
+        self.on_twin: Callable[[Twin], object] = _no_twin
+        """The server says that another lives with this device's key."""
+        self.on_twin_nearby: Callable[[Twin], bool] = _no_twin
+        """A device on the school's network has shown that it lives with this key; whether this one gives way."""
         self.network_problem: Callable[[], tuple[Code, str, str] | None] = _no_problem
         self.on_change: Callable[[], None] = _nothing
         self.on_watch: Callable[[], None] = _nothing
@@ -521,8 +524,9 @@ def former_keys(folder: Path) -> list[DeviceKeys]:
         return []
 
 
-def _no_twin(_place: Twin) -> None:
+def _no_twin(_place: Twin) -> bool:
     """Nobody takes other keys."""
+    return False
 
 
 def _no_problem() -> tuple[Code, str, str] | None:

@@ -18,6 +18,7 @@ from typing import Final
 
 from protocol.clock import rfc3339
 from protocol.errors import Code, LocalFailure, NoAnswer, RelaisError
+from protocol.introduction import own_secret
 from protocol.replica.operation import JSON
 from protocol.replica.station import Contact
 from protocol.replica.unforeseen import lasting
@@ -60,7 +61,9 @@ class Lan:
         self._news = news
         self._copies = Copies(agent, self.live_devices)
         self.responder.scope = LanScope(agent, self._copies)
-        self.neighbourhood = Neighbourhood(self.responder.known_secrets, agent.entropy, self._look_around)
+        self.neighbourhood = Neighbourhood(
+            self.responder.known_secrets, own_secret(agent.keys.signing.seed), agent.entropy, self._look_around
+        )
         self.neighbourhood.gone = lambda: {address for address, link in self._links.items() if link.is_gone}
         self.neighbourhood.in_touch = lambda: bool(self.live_devices())
         self._asking: set[asyncio.Task[None]] = set()
@@ -213,12 +216,12 @@ class Lan:
         self._around.set()
 
     async def _follow(self) -> None:
-        """Keep links with those whom the neighbourhood chooses, and let go of others that it had chosen."""
+        """Keep links with those whom the neighbourhood chooses, call twins, and let go of others that it had chosen."""
         while True:
             await self._around.wait()
             self._around.clear()
             await self.responder.secrets()
-            chosen = self.neighbourhood.chosen()
+            chosen = self.neighbourhood.chosen().keys() | self.neighbourhood.twins()
             for address in [address for address in self._links if address not in chosen and address not in self._named]:
                 await self.unlink(address)
             for address in chosen:

@@ -4,6 +4,7 @@ Rules:
 - the same calls, answered by the same responder, for the spaces in common only;
 - an introduction that names a common space is answered by this device's chain; everything else from somebody who does
   not hold this device's key is answered by nothing at all;
+- who calls with this device's own key is its clone: it is told which of the two came later, and nothing else;
 - a machine with a code is let in where this device may let in who has that code; to others it says nothing either;
 - few at once: a listener is one old PC.
 
@@ -28,6 +29,9 @@ from protocol.envelope import OpenedRequest
 from protocol.errors import Code, LocalFailure, Refused
 from protocol.introduction import introduced, is_introduction, is_knock, knocked
 from protocol.limits import MAX_LAN_CALLERS
+from protocol.lives import NONCE_BYTES as LIFE_NONCE_BYTES
+from protocol.lives import Twin
+from protocol.messages import SyncAnswer, SyncRequest
 from protocol.replica.http.calls import Calls
 from protocol.replica.http.connections import Bounds, listening
 from protocol.replica.http.content import Packs
@@ -101,6 +105,21 @@ class LanResponder(Responder):
         if call is Call.SYNC and is_introduction(body):
             return await self._introduce(body)
         return await super().answer(call, body)
+
+    async def _sync(self, opened: OpenedRequest) -> bytes:
+        if opened.device == self._agent.device:
+            return self._twin(SyncRequest.parse(opened.payload)).encode()
+        return await super()._sync(opened)
+
+    def _twin(self, request: SyncRequest) -> SyncAnswer:
+        """What a process with our own key is told: the one whose nonce is greater came later, unless we give way."""
+        ours, theirs = self._agent.life.nonce, (request.life or b"")[:LIFE_NONCE_BYTES]
+        if request.life is None or theirs == ours:
+            return SyncAnswer(time_ms=self._agent.now_ms())
+        are_first = ours < theirs
+        gives_way = self._agent.on_twin_nearby(Twin.FIRST if are_first else Twin.LATER)
+        told = Twin.LATER if are_first and not gives_way else Twin.FIRST
+        return SyncAnswer(time_ms=self._agent.now_ms(), twin=told)
 
     def known_secrets(self) -> dict[bytes, bytes]:
         """`meeting.secrets_of` this device, as they were last read."""

@@ -4,6 +4,7 @@ Rules:
 - the caller introduces itself by tags that only members of a common space recognise, bound to the certificate that it
   was shown; a listener that recognises none says nothing, to nobody;
 - the listener answers with its chain: its grants in the common spaces and what they hang on, up to the root;
+- who answers with the caller's own key is its clone, or the caller itself: it is asked what process it is, no more;
 - the caller lets the chain in by the ordinary door, and talks only to a device whose grant names the certificate that
   it saw, which no revocation has cut, and which may read a space that the caller holds.
 
@@ -20,11 +21,14 @@ from protocol.entry import Entry, Kind
 from protocol.errors import Code, NoAnswer, PeerFault, Refused
 from protocol.introduction import NONCE_BYTES, introduction, noise_bytes
 from protocol.limits import MAX_CREDENTIALS
+from protocol.lives import Twin
+from protocol.messages import SyncRequest
 from protocol.replica.replica import Replica
 from protocol.rights import Authority
 from protocol.structure import SpaceRecord
 from protocol.wire import SYNC_PATH
 from sync_agent.app import Agent
+from sync_agent.peer_calls import PeerCalls
 from sync_agent.peer_transport import PeerTransport
 
 MISDIRECTED: Final = 421
@@ -107,13 +111,20 @@ async def _device_with(
             Code.WRONG_KEY, f"the device at {transport.address.authority} shows a certificate that no grant of it names"
         )
     if named[0].key == agent.device:
-        raise NoAnswer(Code.UNREACHABLE, f"{transport.address.authority} is this device itself")
+        raise await _own_key(agent, transport, named[0])
     valid = await _valid(replica, named)
     if valid is None:
         raise Refused(Code.REVOKED, f"the device at {transport.address.authority} is no longer part of this system")
     if not await common_spaces(agent, valid.key):
         raise _stranger(transport)
     return valid
+
+
+async def _own_key(agent: Agent, transport: PeerTransport, own: Authority) -> NoAnswer:
+    """Tell a clone from this process itself; a clone learns of us by being asked."""
+    answer = await PeerCalls(agent, transport, own).sync(SyncRequest(cursors=(), brief=True))
+    who = "this device itself" if answer.twin is Twin.NONE else "a copy of this device, which has the same key"
+    return NoAnswer(Code.UNREACHABLE, f"{transport.address.authority} is {who}")
 
 
 async def _valid(replica: Replica, named: Sequence[Authority]) -> Authority | None:

@@ -3,6 +3,7 @@
 Rules:
 - loopback is no network: nothing is announced there;
 - what is shown is a random name, tags for members, and whether the server was reached lately: no name, no space;
+- who shows a tag under this device's own key may be its clone, and is called, whoever else is chosen;
 - where multicast does not work, people are told what does: `--peer` with the address of a device.
 
 docs/protocol.md, "Neighbours".
@@ -28,6 +29,7 @@ from sync_agent.neighbour_choice import neighbours_of, ranking_of
 
 MAX_ANNOUNCED_TAGS: Final = 24
 NAME_BYTES: Final = 8
+MAX_TWINS: Final = 4
 LOOK_AGAIN_S: Final = 20.0
 PATIENCE_S: Final = 10.0
 LOOKS_ALONE: Final = 2
@@ -68,24 +70,41 @@ def shown_text(
 
 def member_of(instance: Instance, address: Address, secrets: Secrets) -> Member | None:
     """The member that an announcement shows, or None for a stranger's, or for one that cannot be read."""
+    tags = _tags_of(instance)
+    if tags is None:
+        return None
+    spaces = announced(tags, secrets, instance.name.encode())
+    said = instance.txt[len(_TXT) + 1]
+    reaches, fetches = bool(said & _REACHES), bool(said & _FETCHES)
+    return Member(instance.name, address, frozenset(spaces), reaches, fetches) if spaces else None
+
+
+def shows_key(instance: Instance, own: bytes) -> bool:
+    """Whether an announcement is by who holds the key of this `own` secret, or repeats one that was."""
+    tags = _tags_of(instance)
+    return tags is not None and bool(announced(tags, {own: b""}, instance.name.encode()))
+
+
+def _tags_of(instance: Instance) -> Tags | None:
     text = instance.txt
     if not text.startswith(_TXT) or len(text) < _HEAD_BYTES or text[len(_TXT)] != _VERSION:
         return None
     try:
-        tags = Tags.parse(text[_HEAD_BYTES:])
+        return Tags.parse(text[_HEAD_BYTES:])
     except PeerFault:
         return None
-    spaces = announced(tags, secrets, instance.name.encode())
-    said = text[len(_TXT) + 1]
-    reaches, fetches = bool(said & _REACHES), bool(said & _FETCHES)
-    return Member(instance.name, address, frozenset(spaces), reaches, fetches) if spaces else None
 
 
 class Neighbourhood:
     """Announces this device, and says whom to call."""
 
-    def __init__(self, secrets: Callable[[], Secrets], entropy: Entropy, on_change: Callable[[], None]) -> None:
-        """`secrets` gives those of this device as they are known now; `on_change` hears that `chosen` may differ."""
+    def __init__(
+        self, secrets: Callable[[], Secrets], own: bytes, entropy: Entropy, on_change: Callable[[], None]
+    ) -> None:
+        """`secrets` gives those of this device as they are known now, `own` is that of its key.
+
+        `on_change` hears that `chosen` or `twins` may differ.
+        """
         self.name = entropy(NAME_BYTES).hex()
         self.problem: tuple[Code, str, str] | None = None
         self.gone: Callable[[], set[Address]] = set
@@ -97,6 +116,7 @@ class Neighbourhood:
         self.may_fetch: Callable[[], bool] = lambda: True
         """Whether this device takes what is new: not while it is paused, or its disk is full."""
         self._secrets = secrets
+        self._own = own
         self._entropy = entropy
         self._on_change = on_change
         self._port = 0
@@ -138,6 +158,11 @@ class Neighbourhood:
         """The neighbours among them, by address."""
         members = self.members()
         return {members[name].address: members[name] for name in neighbours_of(self.name, members)}
+
+    def twins(self) -> set[Address]:
+        """Where somebody announces itself with this device's own key, under another name than this process."""
+        found = self._discovery.found().values() if self._port else ()
+        return set([one.address for one in found if shows_key(one.instance, self._own)][-MAX_TWINS:])
 
     def reached_server(self) -> None:
         """The server has just answered: this device may fetch for others."""
@@ -216,7 +241,7 @@ class Neighbourhood:
             self.problem = _no_multicast(self._host, "not even this device's own announcement came back")
 
     def _instance(self) -> Instance:
-        secrets = tuple(self._secrets())
+        secrets = (self._own, *self._secrets())
         reaches = self.reaches_server
         if self._shown is None or self._shown[:3] != (secrets, reaches, self._fetches):
             noise = self._entropy(noise_bytes(min(len(secrets), MAX_ANNOUNCED_TAGS)))

@@ -1,12 +1,14 @@
 """Sealed calls to another device: to the key of the grant that its certificate proved (R13, R15).
 
 A neighbour's word costs nobody a right: that another lives with this device's key is the server's to say, since any
-pupils' PC could take a teacher's laptop its rights with it (docs/protocol.md, "Clones").
+pupils' PC could take a teacher's laptop its rights with it. Who answers with that very key needs no witness
+(docs/protocol.md, "Clones").
 """
 
 from __future__ import annotations
 
 from protocol.errors import Code, PeerFault
+from protocol.lives import Twin
 from protocol.messages import SyncAnswer
 from protocol.rights import Authority
 from sync_agent.app import Agent
@@ -26,7 +28,10 @@ class PeerCalls(SealedCalls):
         return self._device
 
     def _heard(self, payload: bytes) -> SyncAnswer:
-        return SyncAnswer.parse(payload)
+        answer = SyncAnswer.parse(payload)
+        if answer.twin is not Twin.NONE and self._device.key == self._agent.device:
+            self._agent.on_twin_nearby(answer.twin)
+        return answer
 
     async def _meet(self, chain: bytes) -> None:
         """A device that does not hold the key of its grant has been set up anew: it must be met again."""

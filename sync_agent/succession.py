@@ -5,6 +5,8 @@ Rules:
   right that it had; a device with more rights only once somebody has seen that another lives with its key, since a
   laptop whose disk was moved would lose them for nothing; without a difference in hardware, the one that came later
   gives way, and only when it has been told often enough that the other would have given way by then;
+- without a server it is the twin itself that tells, on the school's network, by showing the key; on its own hardware a
+  device with more rights than a pupils' PC keeps them nevertheless: whoever stole a copy of its disk holds the key too;
 - what the old keys wrote stays written and is sent; what they could open can still be opened;
 - on other hardware the new keys follow from the old and from the hardware: a machine that forgets at each reboot, from
   an image with an enrolled agent in it, is the same device every morning, and says the same entry;
@@ -50,14 +52,14 @@ _ADDED: Final = re.compile(r" \((\w+)\)$")
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What others have said of a twin: how often, and which of the two this one is."""
+    """What others have said of a twin: how often in a row, and which of the two this one is."""
 
     times: int = 0
     place: Twin = Twin.NONE
 
     def again(self, place: Twin) -> Told:
         """Told once more."""
-        return Told(self.times + 1, place)
+        return Told(self.times + 1 if place is self.place else 1, place)
 
 
 def is_due(role: Role | None, *, elsewhere: bool, told: Told) -> bool:
@@ -91,7 +93,7 @@ class Place:
             if agent is None:
                 raise LocalFailure(Code.INTERNAL, "this machine was cloned, and its new keys do not hold")
             _log.warning("this machine was cloned; it has keys of its own now: “%s”", agent.enrolment.device_name)
-        agent.on_twin = self._hear
+        agent.on_twin, agent.on_twin_nearby = self._hear, self._hear_nearby
         return agent
 
     async def _opened(self, folder: Path, now_ms: Callable[[], int], entropy: Entropy) -> Agent | None:
@@ -111,6 +113,11 @@ class Place:
         self._told = self._told.again(place)
         if is_due(self._role, elsewhere=self._elsewhere, told=self._told):
             self.gives_way.set()
+
+    def _hear_nearby(self, place: Twin) -> bool:
+        if self._elsewhere or self._role is Role.MACHINE:
+            self._hear(place)
+        return self.gives_way.is_set()
 
 
 async def _succeed(agent: Agent, hardware: Hardware, told: Told) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import zstandard
 from blake3 import blake3
 
 from protocol.entry import Entry, Kind
-from protocol.errors import Code, PeerFault, RelaisError, TooLarge
+from protocol.errors import Code, NoAnswer, PeerFault, RelaisError, TooLarge
 from protocol.identity import AgreementKey
 from protocol.limits import MAX_REQUEST_BYTES
 from protocol.lives import Lives, Twin
@@ -157,6 +158,35 @@ async def test_a_neighbour_that_tells_of_a_twin_takes_nobodys_rights(room: Class
     role = await again.role()
     await again.close()
     assert role is Role.TEACHER
+
+
+def _believes_any_copy(place: Place, told: Twin) -> bool:
+    """A copy of the key is believed on whatever machine this is."""
+    place._hear(told)
+    return place.gives_way.is_set()
+
+
+@attack("a hostile or broken peer", off={"sync_agent.succession.Place._hear_nearby": _believes_any_copy})
+async def test_a_stolen_copy_of_a_teachers_disk_takes_the_teacher_no_right_where_no_server_answers(
+    room: Classroom,
+) -> None:
+    device = await room.teacher()
+    place, folder, now_ms = Place({}), device.agent.folder, room.territory.clock
+    room.devices.remove(device)
+    await device.way.close()
+    await device.agent.close()
+    shutil.copytree(folder, room.folder / "stolen")
+    teacher = await place.open(folder, now_ms, room.territory.entropy)
+    thief = await Place({}).open(room.folder / "stolen", now_ms, room.territory.entropy)
+    thief.life.nonce = bytes(len(thief.life.nonce))
+    for _ in range(TELLINGS):
+        for caller, called in ((thief, teacher), (teacher, thief)):
+            async with listening_device(called) as address:
+                with pytest.raises(NoAnswer, match="a copy of this device"):
+                    await exchange_once(caller, address)
+    await thief.close()
+    await teacher.close()
+    assert not place.gives_way.is_set()
 
 
 @attack("a hostile or broken peer", off={"sync_agent.meeting._device_with": _whatever_certificate})

@@ -25,7 +25,7 @@ async def test_however_many_strangers_announce_themselves_a_member_of_the_school
 ) -> None:
     monkeypatch.setattr("sync_agent.mdns.MAX_KNOWN", 4)
     random, secret = Random(1), bytes([1]) * 32
-    place = Neighbourhood(lambda: {secret: b"class"}, random.randbytes, lambda: None)
+    place = Neighbourhood(lambda: {secret: b"class"}, bytes(32), random.randbytes, lambda: None)
     place._port = 8000
     for _ in range(8):
         place._discovery.datagram_received(announced(random.randbytes(32), random)[1], ("192.168.1.9", 5353))

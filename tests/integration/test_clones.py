@@ -10,6 +10,7 @@ from random import Random
 import pytest
 
 from protocol.entry import Kind
+from protocol.errors import NoAnswer
 from protocol.lives import Twin
 from protocol.replica.private_file import write_private
 from protocol.roles import Role
@@ -17,11 +18,12 @@ from sync_agent.app import Agent
 from sync_agent.binding import Hardware, Part
 from sync_agent.copies import Copies, forgetful_devices
 from sync_agent.handing_in import list_hand_ins
+from sync_agent.peer_sync import exchange_once
 from sync_agent.session import Session
 from sync_agent.sign_in import Try
 from sync_agent.succession import NEXT_KEYS_FILE, TELLINGS, Place, Told, bind, is_due
 from tests.harness.classroom import SMALL, WORK, Classroom, Device, assignment, classroom, work_of
-from tests.harness.lan import exchange
+from tests.harness.lan import exchange, listening_device
 from tests.harness.sign_in import PICTURES, signed_class
 from tests.harness.wire import MemoryTransport
 
@@ -254,3 +256,56 @@ async def test_a_machine_that_is_started_again_and_again_is_no_clone(room: Class
             await device.session.sync()
         await stopped(room, device)
     assert not place.gives_way.is_set()
+
+
+# --- two alive at once, and no server ---------------------------------------------------------------------------------
+
+
+async def meet_in_turn(*devices: Device, times: int = TELLINGS) -> str:
+    """Each calls the next, as neighbours do that have found each other; what the last caller was told."""
+    said = ""
+    for _ in range(times):
+        for at, device in enumerate(devices):
+            async with listening_device(devices[at - 1].agent) as address:
+                with pytest.raises(NoAnswer) as nobody:
+                    await exchange_once(device.agent, address)
+                said = str(nobody.value)
+    return said
+
+
+@pytest.mark.parametrize("callers", [slice(0, 1), slice(1, 2), slice(0, 2)])
+async def test_of_two_copies_that_meet_where_no_server_answers_one_takes_keys_of_its_own(
+    room: Classroom, callers: slice
+) -> None:
+    disk = await image_of(room, await room.machine())
+    places = [Place(pc(1)), Place(pc(1))]
+    copies = [await started(room, disk, f"copy{n}", place, seed=n) for n, place in enumerate(places)]
+    for caller in copies[callers]:
+        other = next(copy for copy in copies if copy is not caller)
+        async with listening_device(other.agent) as address:
+            for _ in range(TELLINGS):
+                with pytest.raises(NoAnswer, match="a copy of this device"):
+                    await exchange_once(caller.agent, address)
+    later = max(range(2), key=lambda n: copies[n].agent.life.nonce)
+    assert [place.gives_way.is_set() for place in places] == [n == later for n in range(2)]
+    again = await started(room, await stopped(room, copies[later]), f"copy{later}", places[later], seed=7)
+    stays = copies[1 - later]
+    assert again.agent.device != stays.agent.device
+    await exchange(again.agent, stays.agent)
+    assert await stays.agent.replica.readable(again.agent.device)
+
+
+async def test_a_device_that_calls_itself_is_no_clone(room: Classroom) -> None:
+    disk = await image_of(room, await room.machine())
+    place = Place(pc(1))
+    device = await started(room, disk, "pc", place)
+    assert "this device itself" in await meet_in_turn(device)
+    assert not place.gives_way.is_set()
+
+
+async def test_a_teachers_laptop_that_moved_gives_way_at_once_when_it_meets_its_original(room: Classroom) -> None:
+    disk = await image_of(room, await room.teacher())
+    places = Place(pc(1)), Place(pc(2))
+    original, moved = [await started(room, disk, f"l{n}", place, seed=n) for n, place in enumerate(places)]
+    await meet_in_turn(original, moved, times=1)
+    assert [place.gives_way.is_set() for place in places] == [False, True]

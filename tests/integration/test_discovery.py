@@ -53,6 +53,17 @@ async def test_members_of_a_class_find_each_other_and_strangers_see_noise() -> N
         assert two.discovery.heard_itself
 
 
+async def test_a_clone_is_known_by_its_announcement_to_its_twin_alone() -> None:
+    secret, key, other_key = os.urandom(32), os.urandom(32), os.urandom(32)
+    clone = Place(1, [key, secret])
+    for own, address in ((key, {Address("192.168.1.9", 8001)}), (other_key, set())):
+        place = Neighbourhood(lambda: {secret: b"class"}, own, Random(1).randbytes, lambda: None)
+        async with place.open("https://127.0.0.1:8095", "127.0.0.1", Unforeseen(int)):
+            place._discovery.datagram_received(answer(clone.instance), ("192.168.1.9", 5353))
+            assert place.members().keys() == {clone.name}
+            assert place.twins() == address
+
+
 async def test_who_says_goodbye_is_forgotten_at_once() -> None:
     secret = os.urandom(32)
     stays, leaves = Place(1, [secret]), Place(2, [secret])
@@ -63,7 +74,7 @@ async def test_who_says_goodbye_is_forgotten_at_once() -> None:
 
 
 async def test_on_loopback_nothing_is_announced() -> None:
-    place = Neighbourhood(dict, Random(1).randbytes, lambda: None)
+    place = Neighbourhood(dict, bytes(32), Random(1).randbytes, lambda: None)
     async with place.open("https://127.0.0.1:8095", "127.0.0.1", Unforeseen(int)):
         assert not place.members()
         assert place.problem is None
@@ -72,7 +83,7 @@ async def test_on_loopback_nothing_is_announced() -> None:
 
 async def test_who_is_announced_but_does_not_answer_any_more_is_not_named() -> None:
     secret = os.urandom(32)
-    place = Neighbourhood(lambda: {secret: b"class"}, Random(1).randbytes, lambda: None)
+    place = Neighbourhood(lambda: {secret: b"class"}, bytes(32), Random(1).randbytes, lambda: None)
     async with place.open("https://127.0.0.1:8095", "127.0.0.1", Unforeseen(int)):
         other = Place(1, [secret])
         place._discovery.datagram_received(answer(other.instance), ("192.168.1.9", 5353))
@@ -86,7 +97,7 @@ async def test_who_is_announced_but_does_not_answer_any_more_is_not_named() -> N
 
 async def test_a_device_that_hears_of_news_reaches_the_server_however_quiet_it_is_unless_it_would_not_take_it() -> None:
     secret = os.urandom(32)
-    place = Neighbourhood(lambda: {secret: b"class"}, Random(1).randbytes, lambda: None)
+    place = Neighbourhood(lambda: {secret: b"class"}, bytes(32), Random(1).randbytes, lambda: None)
     assert not place.reaches_server
     place.hears = lambda: True
     assert place.reaches_server
@@ -95,7 +106,7 @@ async def test_a_device_that_hears_of_news_reaches_the_server_however_quiet_it_i
 
 
 async def test_who_finds_nobody_while_the_server_is_out_of_reach_says_what_may_be_in_the_way() -> None:
-    place = Neighbourhood(dict, Random(1).randbytes, lambda: None)
+    place = Neighbourhood(dict, bytes(32), Random(1).randbytes, lambda: None)
     place._discovery.heard_itself = True
     place._look_once()
     assert place.problem is None, "others may be on their way"

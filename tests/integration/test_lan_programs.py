@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -78,3 +79,32 @@ def test_sync_with_peers_asks_only_them_and_says_when_none_answers(school: Class
     assert result["received"] == 1
     assert has(renard, item)
     assert prof.stop() == 0
+
+
+def test_copies_of_one_disk_become_devices_of_their_own_while_no_server_answers(
+    school: Class, ended: None, tmp_path: Path
+) -> None:
+    prof, renard = school["prof"], school["renard"]
+    lesson = tmp_path / "lecon.html"
+    lesson.write_text("<h1>La mare</h1>", encoding="utf-8")
+    item = prof.ok("publish", str(lesson), "--space", school.space, "--title", "La mare", "--kind", "assignment")[
+        "item"
+    ]
+    prof.start("--lan", "127.0.0.1:0")
+    renard.ok("sync", "--peer", port_of(prof))
+    for number in (2, 3):
+        name = f"renard{number}"
+        shutil.copytree(renard.folder, tmp_path / name, ignore=shutil.ignore_patterns("run"))
+        school.devices[name] = Machine(name, tmp_path / name, "sync-agent")
+    copies = [renard, school["renard2"], school["renard3"]]
+    works = [copy.ok("hand-in", item, str(lesson), "--person", school.pupil_person)["id"] for copy in copies]
+    for number, copy in enumerate(copies):
+        others = [word for other in copies[:number] for word in ("--peer", port_of(other))]
+        copy.start("--lan", "127.0.0.1:0", "--peer", port_of(prof), *others)
+    eventually("all are devices of their own", lambda: len({copy.ok("status")["device"] for copy in copies}) == 3)
+    eventually(
+        "the teacher has the work of all",
+        lambda: {row["id"] for row in prof.ok("hand-ins") if row["files"]} == {*works},
+    )
+    names = {copy.ok("status")["device"] for copy in copies}
+    eventually("all have the teacher's news", lambda: names <= {row["device"] for row in prof.ok("status")["peers"]})
