@@ -97,7 +97,7 @@ async def test_bytes_that_are_not_those_of_the_name_change_nothing_and_good_ones
     assert error.code in {Code.BAD_HASH, Code.MALFORMED, Code.UNKNOWN_FORMAT, Code.UNREACHABLE, Code.TOO_LARGE}
     await shows_nothing_new(machine, item)
     way.change = None
-    machine.session._bad_packs.clear()  # ten minutes later
+    machine.session._moving._bad_packs.clear()  # ten minutes later
     await machine.session.sync()
     assert await machine.files(item) == NEXT
 
@@ -118,7 +118,7 @@ async def test_a_server_that_lies_about_a_size_is_not_believed(
     assert error.code in {Code.BAD_HASH, Code.MALFORMED, Code.UNKNOWN_FORMAT, Code.UNREACHABLE, Code.WRONG_OFFSET}
     await shows_nothing_new(machine, item)
     monkeypatch.setattr(responder, "_link", honest)
-    machine.session._bad_packs.clear()
+    machine.session._moving._bad_packs.clear()
     await machine.session.sync()
     assert await machine.files(item) == NEXT
 
