@@ -14,7 +14,7 @@ from protocol.coursework import HandInState
 from protocol.entry import Entry, Kind, compose
 from protocol.errors import Code, LocalFailure, RelaisError
 from protocol.identity import SigningKey
-from protocol.replica import serving
+from protocol.replica import news
 from protocol.replica.holdings import Need
 from protocol.roles import PersonRole, Role
 from protocol.structure import Grant, Invite
@@ -181,7 +181,7 @@ async def test_a_difference_is_noticed_in_a_space_that_was_not_the_last_to_arriv
         salt=bytes(16),
     )
     await machine.agent.replica.admit([note], source=bytes(32), now_ms=server.clock())
-    monkeypatch.setattr(serving, "PAGE_BYTES", 600)
+    monkeypatch.setattr(news, "PAGE_BYTES", 600)
     await machine.session.sync()
     assert await server.replica.store.present([note.id])
 
