@@ -92,10 +92,11 @@ class Session:
             if self._budget.is_paused and not routine:
                 raise held_back(Hold.PAUSED)
             before = self.transport.traffic.copy()
-            run, self._told = Run(routine=routine, told=self._told, sharing=self.sharing), False
+            run = Run(routine=routine, told=self._told, sharing=self.sharing)
             try:
                 if self._budget.is_paused:
                     return await self._say_paused()
+                self._told = False
                 await self._run(run)
                 await self._note_room()
                 if self.agent.is_disk_full and not routine:
@@ -103,6 +104,7 @@ class Session:
                 if run.failure is not None:
                     raise run.failure
             except RelaisError as error:
+                self._told = self._told or run.told
                 await self._note_failure(error)
                 raise
             finally:

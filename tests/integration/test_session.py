@@ -12,7 +12,7 @@ import pytest
 
 from protocol.coursework import HandInState
 from protocol.entry import Entry, Kind, compose
-from protocol.errors import Code, LocalFailure, RelaisError
+from protocol.errors import Code, LocalFailure, NoAnswer, RelaisError
 from protocol.identity import SigningKey
 from protocol.replica import news
 from protocol.replica.holdings import Need
@@ -82,6 +82,16 @@ async def test_what_was_asked_for_long_in_vain_is_fetched_at_once_when_the_serve
     teacher, machine = await room.teacher(), await room.machine()
     item = (await room.publish(teacher, SMALL)).item
     await teacher.session.sync()
+    need = await long_in_vain(machine)
+    await machine.session.sync(routine=True)
+    assert await machine.agent.missing() == [need], "nobody had it the last times"
+    machine.session.hear_news()
+    await machine.session.sync(routine=True)
+    assert await machine.files(item) == SMALL
+
+
+async def long_in_vain(machine: Device) -> Need:
+    """The machine fetches all there is, loses its content, and has asked for it long in vain; what it misses."""
     await machine.session.sync()
     content = machine.agent.replica.content
     await content.drop(list(await content.pack_sizes()))
@@ -89,11 +99,21 @@ async def test_what_was_asked_for_long_in_vain_is_fetched_at_once_when_the_serve
     (need,) = await machine.agent.missing()
     now_ms = machine.agent.now_ms()
     machine.session._asking._wished[need.space, need.stream] = (now_ms - 3_600_000, now_ms)
-    await machine.session.sync(routine=True)
-    assert await machine.agent.missing() == [need], "nobody had it the last times"
+    return need
+
+
+async def test_news_that_a_failed_sync_could_not_fetch_are_fetched_by_the_next_one(room: Classroom) -> None:
+    teacher, machine = await room.teacher(), await room.machine()
+    item = (await room.publish(teacher, SMALL)).item
+    await teacher.session.sync()
+    await long_in_vain(machine)
     machine.session.hear_news()
+    machine.faulty.faults.down = True
+    with pytest.raises(NoAnswer):
+        await machine.session.sync(routine=True)
+    machine.faulty.faults.down = False
     await machine.session.sync(routine=True)
-    assert await machine.files(item) == SMALL
+    assert await machine.files(item) == SMALL, "the server has said that there is something"
 
 
 async def test_a_patient_sync_may_ask_again_for_what_it_has_asked_for(room: Classroom) -> None:

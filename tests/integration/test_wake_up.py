@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from pathlib import Path
 from random import Random, uniform
 
@@ -16,6 +16,8 @@ from aiohttp import web
 from protocol.errors import Code, LocalFailure, NoAnswer, RelaisError
 from protocol.replica.background import background
 from protocol.replica.http import live
+from protocol.replica.listeners import Listener
+from protocol.replica.serving import Responder
 from protocol.roles import Role
 from protocol.wire import LIVE_PATH
 from sync_agent import hearing, http_transport
@@ -68,6 +70,47 @@ async def test_what_moves_between_two_questions_is_told_by_the_second(here: Http
         await here.room.publish(teacher, SMALL)
         await teacher.session.sync()
         assert await heard(line) is True, "nobody was listening, and it is told all the same"
+
+
+async def test_what_moves_while_a_question_runs_out_of_time_is_told(
+    here: HttpRoom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teacher, machine = await here.room.teacher(), await here.room.machine()
+    await teacher.session.sync()
+    concerns = Responder.concerns
+
+    async def later(responder: Responder, listener: Listener, spaces: frozenset[bytes]) -> bool:
+        """Whether it concerns who asks is known only when the question's time is up."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(2 * live.LONG_POLL_S):
+                await asyncio.get_running_loop().create_future()
+        return await concerns(responder, listener, spaces)
+
+    monkeypatch.setattr(live, "LONG_POLL_S", 0.02)
+    monkeypatch.setattr(Responder, "concerns", later)
+    async with aclosing(machine.way.listen(await capability_of(machine), pushed=False)) as line:
+        assert await heard(line) is True
+        await here.room.publish(teacher, SMALL)
+        await teacher.session.sync()
+        assert await heard(line) is True
+
+
+@pytest.mark.parametrize("met", [LocalFailure(Code.STORAGE_FAILED, "the disk could not be read"), ZeroDivisionError()])
+async def test_a_line_over_which_news_cannot_be_told_ends_so_that_nobody_listens_in_vain(
+    here: HttpRoom, monkeypatch: pytest.MonkeyPatch, met: Exception
+) -> None:
+    async def fails(*_: object) -> bool:
+        raise met
+
+    monkeypatch.setattr(Responder, "concerns", fails)
+    teacher, machine = await here.room.teacher(), await here.room.machine()
+    await teacher.session.sync()
+    async with aclosing(machine.way.listen(await capability_of(machine), pushed=True)) as line:
+        assert await heard(line) is False
+        await here.room.publish(teacher, SMALL)
+        await teacher.session.sync()
+        with pytest.raises(StopAsyncIteration):
+            await heard(line)
 
 
 async def test_a_question_that_waited_in_vain_is_asked_again(here: HttpRoom, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,8 @@ Rules:
 - one text frame, "moved", each time; never what;
 - a plain GET waits `LONG_POLL_S` at most: 200 when something has moved, 204 when nothing has. What moves between two
   questions is kept for the next one; who asks for the first time, or after a long while, is told at once to look;
-- the server's pings keep proxies from closing the line, and find out who is gone.
+- the server's pings keep proxies from closing the line, and find out who is gone;
+- a line over which nothing can be told any more ends: who waits at it would believe that nothing moves.
 
 docs/protocol.md, "Wake-up".
 """
@@ -13,12 +14,12 @@ docs/protocol.md, "Wake-up".
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import logging
 from typing import Final
 
 from aiohttp import WSMsgType, web
 
-from protocol.errors import Code, NoAnswer, PeerFault
+from protocol.errors import Code, NoAnswer, PeerFault, RelaisError
 from protocol.limits import CAPABILITY_LIFETIME_S
 from protocol.replica.listeners import Listener
 from protocol.replica.serving import Responder
@@ -31,6 +32,8 @@ PING_S: Final = 50.0
 MOVED: Final = "moved"
 _MAX_FRAME_BYTES: Final = 1024
 _BEARER: Final = "Bearer "
+
+_log = logging.getLogger(__name__)
 
 
 class Live:
@@ -64,20 +67,26 @@ class Live:
 
     async def _push(self, socket: web.WebSocketResponse, listener: Listener) -> web.WebSocketResponse:
         self._open.add(socket)
-        telling = asyncio.create_task(self._tell(socket, listener))
+        tasks = [asyncio.create_task(work) for work in (self._tell(socket, listener), _read(socket))]
         try:
-            async with asyncio.timeout(CAPABILITY_LIFETIME_S):
-                async for message in socket:
-                    if message.type is not WSMsgType.TEXT:
-                        break
-        except TimeoutError:
+            await asyncio.wait(tasks, timeout=CAPABILITY_LIFETIME_S, return_when=asyncio.FIRST_COMPLETED)
             await socket.close()
         finally:
             self._open.discard(socket)
-            telling.cancel()
-            with contextlib.suppress(asyncio.CancelledError, ConnectionError):
-                await telling
+            for task in tasks:
+                task.cancel()
+            ended = await asyncio.gather(*tasks, return_exceptions=True)
+        for failure in ended:
+            self._note(failure)
         return socket
+
+    def _note(self, failure: BaseException | None) -> None:
+        """What ended a line, unless whoever listened did: it can be answered to nobody any more."""
+        if isinstance(failure, RelaisError):
+            _log.error("a line for news has ended: %s (%s)", failure, failure.code)
+            self._responder.on_failure(failure)
+        elif isinstance(failure, Exception) and not isinstance(failure, ConnectionError):
+            _log.error("a line for news has ended in an unforeseen way", exc_info=failure)
 
     async def _tell(self, socket: web.WebSocketResponse, listener: Listener) -> None:
         while True:
@@ -92,8 +101,8 @@ class Live:
             self._asking[token] = (clock(), fresh)
             return web.Response(text=MOVED)
         try:
-            async with asyncio.timeout(LONG_POLL_S):
-                while not await self._responder.concerns(listener, await listener.news()):
+            async with asyncio.timeout(LONG_POLL_S) as patience:
+                while not await self._moved(listener, patience):
                     pass
         except TimeoutError:
             return web.Response(status=204)
@@ -101,7 +110,23 @@ class Live:
             self._asking[token] = (clock(), listener)
         return web.Response(text=MOVED)
 
+    async def _moved(self, listener: Listener, patience: asyncio.Timeout) -> bool:
+        """Wait for news; whether it concerns the listener. What was taken up is not dropped because time is up."""
+        spaces = await listener.news()
+        until_s = patience.when()
+        patience.reschedule(None)
+        concerned = await self._responder.concerns(listener, spaces)
+        patience.reschedule(until_s)
+        return concerned
+
     def _forget(self, before_s: float) -> None:
         """Let go of those who have not asked again."""
         while self._asking and next(iter(self._asking.values()))[0] < before_s:
             del self._asking[next(iter(self._asking))]
+
+
+async def _read(socket: web.WebSocketResponse) -> None:
+    """Until the listener leaves, or says what nobody asked; its pings are answered meanwhile."""
+    async for message in socket:
+        if message.type is not WSMsgType.TEXT:
+            return
