@@ -1,4 +1,4 @@
-"""Sets that differ from the server's, and what is done about it (R3; docs/protocol.md, "Sync", "Reconciliation").
+"""Sets that differ from the server's, and what is done about it (R3; docs/protocol.md, "Sync", "Reconcile").
 
 Rules:
 - where cursors no longer serve (a restored image, a server made anew), spaces are reconciled by ranges;
