@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from protocol.entry import Kind
-from protocol.errors import BadInput, Code, PeerFault, Refused
+from protocol.errors import BadInput, Code, Refused
 from protocol.identity import school_id
-from protocol.register import Health, RegisterKind, stored_register
 from protocol.replica.measures import (
     drill_draft,
     drill_report,
@@ -18,6 +17,7 @@ from protocol.replica.measures import (
 from protocol.replica.operation import JSON
 from protocol.rights import Authority
 from sync_agent.app import Agent
+from sync_agent.device_names import device_names
 from sync_agent.measures import schools_of
 from sync_agent.status import space_names
 
@@ -48,7 +48,7 @@ async def report_drill(agent: Agent, school: str | None) -> dict[str, JSON]:
     spaces = [each for each in await agent.spaces() if space in agent.replica.door.lineage(each)]
     report = await drill_report(agent.replica, drills[0], spaces)
     name = (await space_names(agent)).get(space, space.hex())
-    return shown_report(report, name, await _device_names(agent), agent.now_ms())
+    return shown_report(report, name, await device_names(agent), agent.now_ms())
 
 
 async def start_quarantine(agent: Agent, school: str | None) -> dict[str, JSON]:
@@ -86,18 +86,3 @@ async def _school(agent: Agent, named: str | None) -> bytes:
     if len(schools) != 1:
         raise BadInput(Code.UNKNOWN_SPACE, "say which school with --school UAI" if schools else "no such school here")
     return schools[0]
-
-
-async def _device_names(agent: Agent) -> dict[bytes, str | None]:
-    """The names that devices gave in their reports and as neighbours, as far as known here, and this device's own."""
-    names: dict[bytes, str | None] = {agent.device: agent.enrolment.device_name}
-    for near in agent.neighbours():
-        match near:
-            case {"device": str(key), "name": str(name)}:
-                names[bytes.fromhex(key)] = name
-    for row in await agent.replica.store.registers(RegisterKind.HEALTH):
-        try:
-            names.setdefault(row.device, Health.parse(stored_register(row.data).body).name)
-        except PeerFault:
-            continue
-    return names

@@ -5,7 +5,10 @@ Rules (docs: the threat model's rows on the local portal and on hostile lessons)
   so that a name that was rebound to this machine reaches nothing;
 - only navigation may come from another site; whatever is sent must come from our own pages, by its `Origin`, and bear
   the token of the visit, which a keyed hash ties to a `SameSite=Strict` cookie;
-- no script but our own file, nothing from elsewhere, never in a frame.
+- no script but our own file, nothing from elsewhere, never in a frame;
+- a browser gives a host's cookies to every program that it meets at that host, whatever the port: ours bear the port in
+  their names, so that two portals of a machine leave each other's alone. What another program there reads or sets is
+  said in docs/threat-model.md.
 """
 
 from __future__ import annotations
@@ -58,6 +61,11 @@ SAVED_FILE_POLICY: Final = "default-src 'none'; sandbox; frame-ancestors 'none'"
 """For files that a page of the portal offers to save: should a browser show one all the same, it can do nothing."""
 
 
+def cookie_name(request: web.Request, name: str) -> str:
+    """What a cookie is called that is this portal's alone."""
+    return f"{name}-{request.url.port}"
+
+
 class ExpiredPage(Refused):
     """What was sent does not bear the token of this visit: the page is older than the agent's key, or foreign."""
 
@@ -108,7 +116,7 @@ class Door:
 
     def visit_of(self, request: web.Request) -> str:
         """The visit that the browser names, or a new one."""
-        visit = request.cookies.get(VISIT_COOKIE, "")
+        visit = request.cookies.get(cookie_name(request, VISIT_COOKIE), "")
         return visit if _VISIT.fullmatch(visit) else secrets.token_urlsafe(_VISIT_BYTES)
 
     def token_of(self, visit: str) -> str:
@@ -117,8 +125,9 @@ class Door:
 
     def check_token(self, request: web.Request, given: str | None) -> None:
         """Raise `ExpiredPage` unless what was sent comes from a form of this visit."""
-        expected = self.token_of(request.cookies.get(VISIT_COOKIE, ""))
-        if VISIT_COOKIE not in request.cookies or not hmac.compare_digest((given or "").encode(), expected.encode()):
+        visit = request.cookies.get(cookie_name(request, VISIT_COOKIE))
+        expected = self.token_of(visit or "")
+        if visit is None or not hmac.compare_digest((given or "").encode(), expected.encode()):
             raise ExpiredPage(Code.USAGE, "the page has expired; load it again")
 
 

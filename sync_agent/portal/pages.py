@@ -9,11 +9,9 @@ from typing import Final
 from urllib.parse import urlencode
 
 from aiohttp import web
-from blake3 import blake3
 
 from protocol.coursework import HandInState, Item, Version, Work
 from protocol.errors import BadInput, Code, Refused
-from protocol.identity import words_of
 from protocol.manifest import ManifestEntry
 from protocol.portable_names import portable_form
 from protocol.receipt_code import proof_code
@@ -22,6 +20,7 @@ from protocol.replica.operation import JSON, Params
 from protocol.roles import Role
 from protocol.work import ContentRef, ItemKind
 from sync_agent.confirming import list_readers
+from sync_agent.device_names import key_words
 from sync_agent.drafts import Kept
 from sync_agent.health import LastSync
 from sync_agent.portal.delivery import deliver
@@ -130,7 +129,7 @@ class Pages:
         if person in visit.guarded:
             return see(f"/sign-in/{fields['person']}?{urlencode({'back': back})}")
         response = see(back)
-        remember_who(response, person)
+        remember_who(request, response, person)
         return response
 
     # --- an item ------------------------------------------------------------------------------------------------------
@@ -291,7 +290,7 @@ class Pages:
                 raise Refused(Code.NOT_SIGNED_IN, "this person is not signed in here")
             response = see(await self._desk.once(form.text(ONCE_FIELD), act))
         if chosen not in visit.guarded:
-            remember_who(response, chosen)
+            remember_who(request, response, chosen)
         return response
 
     async def draft(self, request: web.Request) -> web.Response:
@@ -382,7 +381,7 @@ class Pages:
             note_files=await self._shelf.files(None if note is None else note.content),
             answerer=visit.answerer(self._shelf, room, work),
             mine=mine,
-            machine=" ".join(words_of(blake3(work.author).digest())),
+            machine=key_words(work.author),
             done=request.query.get("done"),
         )
 

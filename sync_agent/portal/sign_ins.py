@@ -2,7 +2,8 @@
 
 Rules:
 - pictures are drawn by the machine, shown once on cards to print, and kept nowhere in clear;
-- everything here works with no network, and reaches the class's machines by whatever path comes first.
+- everything here works with no network, and reaches the class's machines by whatever path comes first;
+- a lock is a machine's word, and is shown with whose: one that locks pupils for fun is found, and cut off.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from protocol.entry import Kind
 from protocol.errors import BadInput, Code, Refused
 from protocol.replica import parameters as given
 from protocol.roster import Person
-from protocol.sign_in import Method
+from protocol.sign_in import Method, SignIn
+from sync_agent.device_names import device_names, key_words
 from sync_agent.portal.desk import Desk
 from sync_agent.portal.navigation import see
 from sync_agent.portal.shelf import Room
@@ -110,12 +112,19 @@ class ClassSignIns:
         self, visit: Visit, room: Room, *, cards: Sequence[tuple[Person, list[int]]] = (), done: str | None = None
     ) -> web.Response:
         sign_ins = await self._book.of(room.space)
+        names = await device_names(self._desk.shelf.agent)
         rows = []
         for pupil in room.pupils:
             mine = sign_ins.persons.get(pupil.id)
             method = await self._book.method(room.space, pupil.id) if mine is not None and mine.is_set else None
             known = "unset" if mine is None or not mine.is_set else "unknown" if method is None else method.name.lower()
-            rows.append({"pupil": pupil, "method": known, "locked": mine is not None and bool(mine.locked_by)})
+            rows.append({"pupil": pupil, "method": known, "locked": _where(mine, names)})
         return self._desk.page(
             visit, "sign_ins.html", room=room, on=sign_ins.on, rows=rows, cards=cards, done=done if rows else None
         )
+
+
+def _where(sign_in: SignIn | None, names: Mapping[bytes, str | None]) -> list[str]:
+    """The machines that say that somebody missed too often: each by its name, and by words that it did not choose."""
+    locked_by = () if sign_in is None else sign_in.locked_by
+    return [f"{names.get(device) or ''} ({key_words(device)})".strip() for device in locked_by]

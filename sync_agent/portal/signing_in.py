@@ -18,7 +18,7 @@ from protocol.replica import parameters as given
 from protocol.sign_in import Method
 from sync_agent.portal.desk import Desk
 from sync_agent.portal.navigation import inside, see
-from sync_agent.portal.visit import SESSION_COOKIE, Visit, remember_session
+from sync_agent.portal.visit import Visit, remember_session, session_token
 from sync_agent.sign_in import Try
 
 PICTURES: Final = tuple(range(1, SIGN_IN_PICTURES + 1))
@@ -54,15 +54,15 @@ class SigningIn:
         if tried.how is not Try.PROVEN:
             return await self._page(visit, person, back=back, problem=tried.how, wait_ms=tried.wait_ms)
         response = see(back)
-        remember_session(response, self._desk.sessions.begin(person, tried.entry))
+        remember_session(request, response, self._desk.sessions.begin(person, tried.entry))
         return response
 
     async def sign_out(self, request: web.Request) -> web.Response:
         """End the session."""
         await self._desk.fields(request)
-        self._desk.sessions.end(request.cookies.get(SESSION_COOKIE, ""))
+        self._desk.sessions.end(session_token(request))
         response = see("/who")
-        remember_session(response, None)
+        remember_session(request, response, None)
         return response
 
     def _person(self, visit: Visit, text: str) -> bytes:

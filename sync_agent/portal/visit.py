@@ -21,7 +21,7 @@ from protocol.roster import Person
 from protocol.sign_in import SignIn
 from sync_agent.own_stay import OwnStay, own_stay
 from sync_agent.past_years import past_spaces
-from sync_agent.portal.door import VISIT_COOKIE, Door
+from sync_agent.portal.door import VISIT_COOKIE, Door, cookie_name
 from sync_agent.portal.sessions import Sessions
 from sync_agent.portal.shelf import Piece, Room, Shelf, Told
 from sync_agent.portal.standing import Exchange
@@ -197,7 +197,7 @@ async def visit_of(
 
 def remember(visit: Visit, response: web.StreamResponse) -> None:
     """Set the cookies that keep what this visit was."""
-    _cookie(response, VISIT_COOKIE, visit.visit_id, None)
+    _cookie(response, cookie_name(visit.request, VISIT_COOKIE), visit.visit_id, None)
     for name, cookie, value in (
         ("lang", LANGUAGE_COOKIE, visit.say.language),
         ("register", REGISTER_COOKIE, visit.say.register.value),
@@ -205,23 +205,29 @@ def remember(visit: Visit, response: web.StreamResponse) -> None:
         if visit.request.query.get(name) == value:
             _cookie(response, cookie, value, _PREFERENCE_S)
     if visit.me is not None and not visit.teaches and not visit.signed_in:
-        remember_who(response, visit.me.id)
+        remember_who(visit.request, response, visit.me.id)
 
 
-def remember_who(response: web.StreamResponse, person: bytes | None) -> None:
+def remember_who(request: web.Request, response: web.StreamResponse, person: bytes | None) -> None:
     """Keep, or forget, who was chosen."""
-    if person is None:
-        response.del_cookie(WHO_COOKIE, path="/", httponly=True, samesite="Strict")
-    else:
-        _cookie(response, WHO_COOKIE, person.hex(), _WHO_S)
+    _keep(response, cookie_name(request, WHO_COOKIE), None if person is None else person.hex(), _WHO_S)
 
 
-def remember_session(response: web.StreamResponse, token: str | None) -> None:
+def remember_session(request: web.Request, response: web.StreamResponse, token: str | None) -> None:
     """Keep, or forget, the token of a session; it goes with the browser's."""
-    if token is None:
-        response.del_cookie(SESSION_COOKIE, path="/", httponly=True, samesite="Strict")
+    _keep(response, cookie_name(request, SESSION_COOKIE), token, None)
+
+
+def session_token(request: web.Request) -> str:
+    """The token of a session that the browser shows; empty for none."""
+    return request.cookies.get(cookie_name(request, SESSION_COOKIE), "")
+
+
+def _keep(response: web.StreamResponse, name: str, value: str | None, max_age_s: int | None) -> None:
+    if value is None:
+        response.del_cookie(name, path="/", httponly=True, samesite="Strict")
     else:
-        _cookie(response, SESSION_COOKIE, token, None)
+        _cookie(response, name, value, max_age_s)
 
 
 def _cookie(response: web.StreamResponse, name: str, value: str, max_age_s: int | None) -> None:
@@ -249,7 +255,7 @@ def register_of_classes(names: list[str]) -> Register:
 
 
 def _signed_in(request: web.Request, rooms: list[Room], sessions: Sessions, guarded: Guarded) -> Person | None:
-    session = sessions.find(request.cookies.get(SESSION_COOKIE, ""), used=_by_a_person(request))
+    session = sessions.find(session_token(request), used=_by_a_person(request))
     if session is None:
         return None
     _, proof = guarded.get(session.person, (b"", None))
@@ -263,7 +269,7 @@ def _by_a_person(request: web.Request) -> bool:
 
 def _chosen(request: web.Request, rooms: list[Room], guarded: Guarded) -> Person | None:
     try:
-        person = bytes.fromhex(request.cookies.get(WHO_COOKIE, ""))
+        person = bytes.fromhex(request.cookies.get(cookie_name(request, WHO_COOKIE), ""))
     except ValueError:
         return None
     found = _person(rooms, person) if len(person) == PERSON_BYTES else None

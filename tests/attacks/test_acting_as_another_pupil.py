@@ -32,7 +32,7 @@ async def test_who_is_signed_in_as_tom_neither_hands_in_for_lea_nor_sees_what_is
     hers = (await school.room.hand_in(school.pc, item, WORK)).hex()
     page, action = f"/item/{item.hex()}", f"/item/{item.hex()}/hand-in"
     async with portal(school.pc.agent) as surfer:
-        surfer.cookies["relais-who"] = school.lea.hex()  # a name that is merely chosen
+        surfer.cookies[surfer.cookie("relais-who")] = school.lea.hex()  # a name that is merely chosen
         sent = await surfer.send("/who", action, {"person": school.lea.hex()}, [("a.txt", b"x")])
         assert sent.status == 403
         await sign_in(surfer, school.tom, "4711")
@@ -53,11 +53,22 @@ async def test_a_session_cannot_be_made_up_or_taken_over_from_another_portal(sch
     async with portal(school.pc.agent) as surfer:
         await sign_in(surfer, school.lea, PICTURES)
         assert (await surfer.get(f"/work/{hers}")).status == 200
-        taken = dict(surfer.cookies)
+        taken = surfer.cookies[surfer.cookie("relais-signed-in")]
     async with portal(school.pc.agent) as surfer:  # after a restart
-        for token in (taken["relais-signed-in"], "", "x" * 22, school.lea.hex()):
-            surfer.cookies["relais-signed-in"] = token
+        for token in (taken, "", "x" * 22, school.lea.hex()):
+            surfer.cookies[surfer.cookie("relais-signed-in")] = token
             assert (await surfer.get(f"/work/{hers}")).status == 404
+
+
+async def test_who_signs_in_at_another_portal_of_the_machine_becomes_nobody_else_here(school: SignedClass) -> None:
+    item = await assignment(school)
+    hers = (await school.room.hand_in(school.pc, item, WORK)).hex()
+    async with portal(school.pc.agent) as here, portal(school.pc.agent) as beside:
+        beside.cookies = here.cookies  # one browser: the host is the same, and a port is no part of it
+        await sign_in(here, school.lea, PICTURES)
+        await sign_in(beside, school.tom, "4711")
+        assert (await here.get(f"/work/{hers}")).status == 200
+        assert (await beside.get(f"/work/{hers}")).status == 404
 
 
 async def test_what_a_machine_hands_in_for_somebody_is_the_machines_word_and_hides_nothing(school: SignedClass) -> None:

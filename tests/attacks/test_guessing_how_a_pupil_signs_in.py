@@ -8,10 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from protocol.entry import Kind
 from protocol.errors import PeerFault
 from protocol.identity import AgreementKey
 from protocol.limits import MAX_SIGN_IN_TRIES
+from protocol.replica.replica import Draft
 from protocol.sign_in import KINDS, SignInWraps, unwrap
+from protocol.structure import Revocation
+from sync_agent.device_names import key_words
 from sync_agent.sign_in import TRIES_MARKS, SignInBook, Try
 from sync_agent.sign_in_tries import Tries
 from tests.harness.classroom import classroom
@@ -53,6 +57,32 @@ async def test_the_tenth_miss_locks_that_pupil_and_nobody_else_until_a_teacher_u
         await surfer.send(page, f"{page}/unlock", {"person": school.lea.hex()})
     await school.agree()
     assert (await book.attempt(school.lea, PICTURES)).how is Try.PROVEN
+
+
+async def test_a_machine_that_locks_for_fun_is_named_and_its_locks_end_with_its_right(school: SignedClass) -> None:
+    hostile = await school.room.machine()
+    for device in (hostile, school.teacher, hostile):
+        await device.session.sync()
+    space, agent = school.room.space, hostile.agent
+    persons = (await school.fold_of(hostile).of(space)).persons
+    right = await agent.right(space, Kind.SIGN_IN_LOCK)
+    for person in (school.lea, school.tom):
+        await agent.write(
+            Draft(space, Kind.SIGN_IN_LOCK, right.grant, b"\x80", subject=person, target=persons[person].entry)
+        )
+    for device in (hostile, school.pc, school.teacher):
+        await device.session.sync()
+    assert (await SignInBook(school.pc.agent).attempt(school.lea, PICTURES)).how is Try.LOCKED
+    async with portal(school.teacher.agent) as surfer:
+        page = await surfer.page(f"/sign-ins/{space.hex()}")
+        assert page.count(key_words(agent.device)) == 2
+        assert key_words(school.pc.agent.device) not in page
+    await school.room.territory.say(
+        space, Kind.REVOKE, Revocation(agent.device, tuple(await agent.replica.tips(space, agent.device))).encode()
+    )
+    for device in (school.pc, school.teacher):
+        await device.session.sync()
+    assert (await SignInBook(school.pc.agent).attempt(school.lea, PICTURES)).how is Try.PROVEN
 
 
 async def test_between_tries_one_waits_and_the_right_answer_waits_as_long(school: SignedClass) -> None:

@@ -54,6 +54,10 @@ class Surfer:
         """The portal's origin."""
         return f"http://{self.authority}"
 
+    def cookie(self, name: str) -> str:
+        """What a cookie of this portal alone is called."""
+        return f"{name}-{self.url.port}"
+
     async def ask(self, method: str, path: str, data: object = None, **headers: str) -> Answer:
         """A request as it is, with the cookies; `_` in a header's name is `-`."""
         given = {name.replace("_", "-"): value for name, value in headers.items()}

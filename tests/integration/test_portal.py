@@ -414,7 +414,7 @@ async def test_only_the_portals_own_name_is_answered(room: Classroom) -> None:
         {"Origin": "own", "Sec_Fetch_Dest": "iframe"},
         {"Origin": "own", "Content_Encoding": "gzip"},
         {"Origin": "own", "Cookie": ""},
-        {"Origin": "own", "Cookie": "relais-visit=AAAAAAAAAAAAAAAAAAAAAA"},
+        {"Origin": "own", "Cookie": "relais-visit-PORT=AAAAAAAAAAAAAAAAAAAAAA"},
     ],
 )
 async def test_a_form_from_elsewhere_changes_nothing(
@@ -423,12 +423,15 @@ async def test_a_form_from_elsewhere_changes_nothing(
     _, pc, item = assignment
     async with portal(pc.agent) as surfer:
         hidden = await surfer.hidden(f"/item/{item}")
-        given = {name: surfer.origin if value == "own" else value for name, value in headers.items()}
+        port = str(surfer.url.port)
+        given = {
+            name: surfer.origin if value == "own" else value.replace("PORT", port) for name, value in headers.items()
+        }
         body = f"token={hidden['token']}&person={room.pupil_person.hex()}"
         form = {"Content_Type": "application/x-www-form-urlencoded"}
         answer = await surfer.ask("POST", "/who", body.encode(), **given, **form)
         assert answer.status in {403, 415}, answer.text
-        assert "relais-who" not in surfer.cookies
+        assert surfer.cookie("relais-who") not in surfer.cookies
 
 
 async def test_a_token_that_is_wrong_or_missing_is_refused_before_a_file_is_kept(

@@ -250,10 +250,11 @@ async def test_a_cookie_of_any_bytes_is_nobodys(school: SignedClass) -> None:
     async with portal(school.pc.agent) as surfer:
         await sign_in(surfer, school.lea, PICTURES)
         for method, cookie, status in (
-            ("GET", "relais-signed-in=\xff", 200),
-            ("POST", "relais-visit=\xff", 403),
+            ("GET", "relais-signed-in", 200),
+            ("POST", "relais-visit", 403),
         ):
-            given = {"Cookie": cookie, "Origin": surfer.origin, "Content-Type": "application/x-www-form-urlencoded"}
+            named = f"{surfer.cookie(cookie)}=\xff"
+            given = {"Cookie": named, "Origin": surfer.origin, "Content-Type": "application/x-www-form-urlencoded"}
             path = "/" if method == "GET" else "/sign-out"
             answer = await asyncio.to_thread(http_call, surfer.origin, method, path, None, given)
             assert answer.status == status

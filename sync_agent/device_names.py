@@ -1,0 +1,30 @@
+"""What other devices call themselves, as far as it is known here: their own word, and no proof of anything."""
+
+from __future__ import annotations
+
+from blake3 import blake3
+
+from protocol.errors import PeerFault
+from protocol.identity import words_of
+from protocol.register import Health, RegisterKind, stored_register
+from sync_agent.app import Agent
+
+
+def key_words(device: bytes) -> str:
+    """Three words for a device's key, which it cannot choose as it does its name."""
+    return " ".join(words_of(blake3(device).digest()))
+
+
+async def device_names(agent: Agent) -> dict[bytes, str | None]:
+    """The names that devices gave in their reports and as neighbours, as far as known here, and this device's own."""
+    names: dict[bytes, str | None] = {agent.device: agent.enrolment.device_name}
+    for near in agent.neighbours():
+        match near:
+            case {"device": str(key), "name": str(name)}:
+                names[bytes.fromhex(key)] = name
+    for row in await agent.replica.store.registers(RegisterKind.HEALTH):
+        try:
+            names.setdefault(row.device, Health.parse(stored_register(row.data).body).name)
+        except PeerFault:
+            continue
+    return names
