@@ -345,6 +345,8 @@ class _Commands:
 
     async def export_person(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
         from protocol.replica.access.export import export_person
+        from protocol.replica.catalogues import DEFAULT_LANGUAGE
+        from sync_agent.portal.wording import Register, Words
         from sync_agent.reading_key import reading_keys
 
         agent = self._agent
@@ -356,6 +358,7 @@ class _Commands:
             given.person(params, "person"),
             reading_keys(agent),
             outgoing,
+            say=Words(DEFAULT_LANGUAGE, Register.ADULT),
             territory_name=agent.enrolment.territory_name,
             now_ms=agent.now_ms(),
         )

@@ -18,6 +18,7 @@ from protocol.limits import MAX_ERASED_PER_DAY
 from protocol.replica import parameters as given
 from protocol.replica.abbreviations import whole
 from protocol.replica.access.export import export_person
+from protocol.replica.catalogues import DEFAULT_LANGUAGE
 from protocol.replica.office import grants
 from protocol.replica.office.erasures import erase_persons, take_back
 from protocol.replica.office.names import device_id, entry_id, moment_ms, person_id
@@ -34,6 +35,7 @@ from sync_server.handlers.losses import lost
 from sync_server.handlers.rewrapping import rewrap
 from sync_server.handlers.rotation import rotate_root, rotate_server
 from sync_server.handlers.waiting import list_waiting, rule
+from sync_server.web.wording import Words
 
 
 async def _revoke(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
@@ -204,6 +206,7 @@ async def _export_person(server: Server, params: Params, outgoing: Outgoing) -> 
         person_id(given.text(params, "person")),
         keys,
         outgoing,
+        say=Words(DEFAULT_LANGUAGE, server.now_ms()),
         territory_name=server.territory_name,
         now_ms=server.now_ms(),
     )

@@ -14,7 +14,9 @@ from protocol.errors import BadInput, Code, Refused
 from protocol.identity import AgreementKey
 from protocol.replica.access.archive import ZipOutlet
 from protocol.replica.access.export import export_person
+from protocol.replica.catalogues import DEFAULT_LANGUAGE
 from protocol.roles import PersonRole
+from sync_server.web.wording import Words
 from tests.harness.classroom import Classroom, Device, Given, classroom
 from tests.harness.commands import Desk, Received
 
@@ -55,6 +57,7 @@ async def exported(room: Classroom, *keys: AgreementKey) -> tuple[dict[str, byte
         room.pupil_person,
         {key.public: key for key in keys},
         got,
+        say=Words(DEFAULT_LANGUAGE, 0),
         territory_name="Cher",
         now_ms=territory.clock(),
     )

@@ -13,12 +13,14 @@ import pytest
 
 import sync_agent.portal
 from protocol.coursework import HandInState
+from protocol.roles import PersonRole
 from sync_agent.budget import OPEN, Hold, Verdict
 from sync_agent.portal.standing import Exchange, Standing
 from sync_agent.portal.visit import register_of_classes
 from sync_agent.portal.wording import CATALOGUES, Register, Words
 from sync_agent.scheduler import Outcome
 from sync_agent.transfer_progress import Moving
+from sync_server.web.wording import CATALOGUES as SERVERS
 
 PARIS = dt.timezone(dt.timedelta(hours=1))
 NOW = int(dt.datetime(2026, 11, 24, 11, 0, tzinfo=PARIS).timestamp() * 1000)
@@ -352,3 +354,17 @@ def test_without_internet_the_strip_says_how_many_machines_of_the_school_are_in_
     assert alone.sentence(french, "Mme Petit", NOW) == "Pas d'Internet. Tu peux travailler."
     assert alone.sentence(french, "Mme Petit", NOW) in replace(alone, neighbours=3).sentence(french, "Mme Petit", NOW)
     assert plain(replace(alone, neighbours=3).sentence(french, "Mme Petit", NOW)).endswith(" : 3.")
+
+
+# --- what a family is given -------------------------------------------------------------------------------------------
+
+
+def test_both_programs_give_a_family_the_same_page_with_words_for_every_state_and_role() -> None:
+    for language in CATALOGUES.languages:
+        here, there = (
+            {key: text for key, text in catalogues.texts(language).items() if key.startswith("family.")}
+            for catalogues in (CATALOGUES, SERVERS)
+        )
+        assert here == there
+        assert {f"family.state_{state}" for state in HandInState} <= here.keys()
+        assert {f"family.role_{role}" for role in PersonRole} <= here.keys()

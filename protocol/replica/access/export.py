@@ -9,7 +9,7 @@ from typing import Final
 from protocol.clock import rfc3339
 from protocol.identity import AgreementKey
 from protocol.replica.access.gathering import Gathering
-from protocol.replica.access.page import page_of
+from protocol.replica.access.page import Say, page_of
 from protocol.replica.holdings import Holdings
 from protocol.replica.operation import JSON, Outgoing
 from protocol.replica.replica import Replica
@@ -25,17 +25,21 @@ async def export_person(
     keys: Mapping[bytes, AgreementKey],
     outgoing: Outgoing,
     *,
+    say: Say,
     territory_name: str,
     now_ms: int,
 ) -> JSON:
-    """Send the files of the archive, the page last; what it counted. Raises as `Gathering.gather`."""
+    """Send the files of the archive, the page last, in the words of `say`; what it counted.
+
+    Raises as `Gathering.gather`.
+    """
     found = await Gathering(replica, holdings, keys, outgoing).gather(person)
     made = rfc3339(now_ms) or ""
     data = json.dumps(
         {"territory": territory_name, "made": made, **_mapping(found.as_json())}, ensure_ascii=False, indent=1
     ).encode()
     day = "/".join(reversed(made[:10].split("-")))
-    for name, content in ((DATA, data), (PAGE, page_of(found, territory_name, day))):
+    for name, content in ((DATA, data), (PAGE, page_of(found, say, territory_name, day, DATA))):
         await outgoing.start(name, len(content))
         await outgoing.data(content)
         await outgoing.end()

@@ -1,10 +1,13 @@
-"""The page with which a family opens what is held about a child: French, one file, no script, nothing from afar."""
+"""The page with which a family opens what is held about somebody: one file, no script, nothing from afar.
+
+Its words are the programs' (`family.…` in their catalogues): here is only what stands where.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from html import escape
-from typing import Final
+from typing import Final, Protocol
 from urllib.parse import quote
 
 from protocol.replica.access.gathering import Gathered
@@ -16,60 +19,66 @@ _STYLE: Final = (
     "th,td{text-align:left;padding:.35rem .6rem;border-bottom:1px solid #d5dedd}h2{margin-top:2rem}"
     "blockquote{margin:.4rem 0;padding:.4rem 1rem;border-left:4px solid #0b5f6b;white-space:pre-wrap}"
 )
-_ROLES: Final = {"pupil": "élève", "teacher": "enseignant", "guardian": "responsable", "admin": "administration"}
-_STATES: Final = {
-    "local": "gardé sur un poste",
-    "safe": "à l'abri",
-    "server": "arrivé et enregistré",
-    "teacher": "vu par l'enseignant",
-    "marked": "corrigé",
-    "redo": "à reprendre",
-}
+_COLUMNS: Final = ("name", "role", "class", "since")
 
 
-def page_of(found: Gathered, territory: str, made: str) -> bytes:
-    """The page. `made` is when."""
-    names = "".join(
-        f"<tr><td>{_e(row['name'])}</td><td>{_e(_ROLES.get(str(row['role']), row['role']))}</td>"
-        f"<td>{_e(row['space_name'] or '?')}</td><td>{_e(_day(row['at']))}{', parti' if row['left'] else ''}</td></tr>"
-        for row in found.names
-    )
-    works = "".join(_work(row) for row in found.works) or "<p>Aucun travail rendu.</p>"
+class Say(Protocol):
+    """The words of a program in one language."""
+
+    language: str
+
+    def __call__(self, key: str, /, **facts: object) -> str:
+        """The text of a key, with facts in place of the names in braces."""
+        ...
+
+
+def page_of(found: Gathered, say: Say, territory: str, made: str, data: str) -> bytes:
+    """The page. `made` is when, `data` the name of the file with all of it."""
     title = str(found.names[-1]["name"]) if found.names else found.person.hex()
+    heads = "".join(f"<th>{_e(say(f'family.{column}'))}</th>" for column in _COLUMNS)
+    names = "".join(_name(row, say) for row in found.names)
+    works = "".join(_work(row, say) for row in found.works) or f"<p>{_e(say('family.no_work'))}</p>"
     text = f"""<!doctype html>
-<html lang="fr"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>{_e(title)} – ce que Relais garde</title><style>{_STYLE}</style></head><body>
-<h1>Ce que Relais garde sur {_e(title)}</h1>
-<p>« {_e(territory)} », le {_e(made)}. Identifiant dans Relais : <code>{found.person.hex()}</code>.</p>
-<h2>Noms et classes</h2>
-<table><thead><tr><th>Nom</th><th>Rôle</th><th>Classe</th><th>Inscrit le</th></tr></thead><tbody>{names}</tbody></table>
-<h2>Travaux rendus</h2>
+<html lang="{_e(say.language)}"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>{_e(say("family.title", name=title))}</title><style>{_STYLE}</style></head><body>
+<h1>{_e(say("family.title", name=title))}</h1>
+<p>{_e(say("family.made", territory=territory, day=made))} <code>{found.person.hex()}</code></p>
+<h2>{_e(say("family.names"))}</h2>
+<table><thead><tr>{heads}</tr></thead><tbody>{names}</tbody></table>
+<h2>{_e(say("family.works"))}</h2>
 {works}
-<h2>Tout le reste</h2>
-<p>{len(found.entries)} enregistrements portent cet identifiant. Ils sont tous, tels qu'ils sont gardés, dans
-<a href="donnees.json">donnees.json</a> (pour un informaticien). Ce qui est dit « scellé » ne s'ouvre qu'avec la clé
-d'un enseignant de la classe ou la clé de secours du territoire.</p>
-<p>Vous pouvez demander une correction ou l'effacement à l'école ou à qui gère Relais.</p>
+<h2>{_e(say("family.rest"))}</h2>
+<p>{_e(say("family.rest_means", n=len(found.entries)))} <a href="{quote(data)}">{_e(data)}</a></p>
+<p>{_e(say("family.rights"))}</p>
 </body></html>
 """
     return text.encode()
 
 
-def _work(row: Mapping[str, JSON]) -> str:
-    parts = [f"<h3>{_e(row['title'])}</h3><p>{_e(row['space_name'] or '?')}, rendu le {_e(_day(row['at']))} : "]
-    parts.append(f"{_e(_STATES.get(str(row['state']), row['state']))}.</p>")
+def _name(row: Mapping[str, JSON], say: Say) -> str:
+    role = say(f"family.role_{row['role']}")
+    since = say("family.left", day=_day(row["at"])) if row["left"] else _day(row["at"])
+    cells = (row["name"], role, row["space_name"] or "?", since)
+    return f"<tr>{''.join(f'<td>{_e(cell)}</td>' for cell in cells)}</tr>"
+
+
+def _work(row: Mapping[str, JSON], say: Say) -> str:
+    state = say(f"family.state_{row['state']}")
+    handed_in = say("family.handed_in", space=row["space_name"] or "?", day=_day(row["at"]), state=state)
+    parts = [f"<h3>{_e(row['title'])}</h3><p>{_e(handed_in)}</p>"]
     if row["missing"] is not None:
-        parts.append("<p>Les fichiers ne sont pas sur cette machine.</p>")
+        parts.append(f"<p>{_e(say('family.not_here'))}</p>")
     elif row["files"] is None:
-        parts.append(f"<p>Scellé : {row['sealed_bytes']} octets.</p>")
+        parts.append(f"<p>{_e(say('family.sealed', n=row['sealed_bytes']))}</p>")
     else:
         parts.append(_files(row["files"]))
     note = row["feedback"]
     if isinstance(note, Mapping):
         mark = f" <strong>{_e(note['mark'])}</strong>" if note.get("mark") else ""
-        redo = " À reprendre." if note.get("redo") else ""
+        redo = f" {_e(say('family.redo'))}" if note.get("redo") else ""
         parts.append(
-            f"<p>Correction :{mark}{redo}</p><blockquote>{_e(note['text'])}</blockquote>{_files(note['files'])}"
+            f"<p>{_e(say('family.feedback'))}{mark}{redo}</p><blockquote>{_e(note['text'])}</blockquote>"
+            f"{_files(note['files'])}"
         )
     return "".join(parts)
 
