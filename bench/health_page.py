@@ -195,13 +195,14 @@ class Client:
         self._cookie = ""
 
     def sign_in(self) -> None:
-        """Keep a session's cookie."""
+        """Keep the cookies of a session."""
         form = f"name={_NAME}&passphrase={_PASSPHRASE.replace(' ', '+')}"
         headers = {"Content-Type": "application/x-www-form-urlencoded", "Origin": self._origin}
         self._connection.request("POST", "/admin/sign-in", form, headers)
         response = self._connection.getresponse()
         response.read()
-        self._cookie = (response.getheader("Set-Cookie") or "").partition(";")[0]
+        given = response.headers.get_all("Set-Cookie") or ()
+        self._cookie = "; ".join(cookie.partition(";")[0] for cookie in given)
 
     def get(self, path: str) -> Answer:
         """Fetch a page, all of it."""
