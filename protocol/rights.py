@@ -115,6 +115,7 @@ class Door:
         self._authorities: dict[bytes, Authority] = {}
         self._by_key: defaultdict[bytes, list[Authority]] = defaultdict(list)
         self._by_space: defaultdict[bytes, list[Authority]] = defaultdict(list)
+        self._origins: dict[bytes, bytes] = {}
         self._parents: dict[bytes, bytes] = {}
         self._children: defaultdict[bytes, dict[bytes, None]] = defaultdict(dict)
         self._erased: dict[bytes, set[bytes]] = {}
@@ -156,10 +157,18 @@ class Door:
             return None
         kind = entry.header.kind
         if kind in _AUTHORITY_READERS:
-            authority = _authority_in(entry.payload, entry)
+            try:
+                authority = _authority_in(entry.payload, entry)
+            except PeerFault:
+                return None  # a successor from before the new key had to agree: it gives nothing
             if kind == Kind.SUCCESSOR and (before := self.authority(entry.header.grant)) is not None:
                 authority = replace(authority, until_ms=before.until_ms)
             if entry.id not in self._authorities:
+                if authority.key not in self._origins:
+                    before_it = authority.predecessor
+                    self._origins[authority.key] = (
+                        authority.key if before_it is None else self._origins.get(before_it, before_it)
+                    )
                 self._by_key[authority.key].append(authority)
                 self._by_space[authority.space].append(authority)
             self._authorities[entry.id] = authority
@@ -238,14 +247,7 @@ class Door:
 
         What was heard first of a key counts, here: nobody makes somebody else's key one of its own afterwards.
         """
-        line = [key]
-        while (before := self._predecessor(line[-1])) is not None and before not in line:
-            line.append(before)
-        return line[-1]
-
-    def _predecessor(self, key: bytes) -> bytes | None:
-        first = next(iter(self._by_key.get(key, ())), None)
-        return None if first is None else first.predecessor
+        return self._origins.get(key, key)
 
     def authorities_in(self, space: bytes) -> Sequence[Authority]:
         """All admitted grants, certificates and successors of one space, without those of the spaces above it."""
@@ -336,6 +338,8 @@ class Door:
                 conferred = _AUTHORITY_READERS[kind].parse(entry.payload)
                 if kind == Kind.GRANT and RANK[conferred.role] >= RANK[role]:
                     return _refuse(Code.NO_RIGHT)
+                if isinstance(conferred, Successor) and not conferred.holds(entry.header.space, entry.header.author):
+                    return _refuse(Code.BAD_SIGNATURE)
             elif kind == Kind.ROOT_ROTATION:
                 if not RootRotation.parse(entry.payload).holds(self.territory, entry.header.author):
                     return _refuse(Code.BAD_SIGNATURE)

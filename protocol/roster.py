@@ -153,7 +153,7 @@ def fold_roster(
     speaking, starts = speaking_devices(voices, cut, remembered)
     unconfirmed = frozenset(_unconfirmed(roster.authorities, voices, speaking))
     kept = [entry for entry in kept if entry.header.grant not in unconfirmed]
-    spent = _spent(kept, door, cut, authorities)
+    spent = _spent(kept, door, cut, _teachers_cut_off(authorities, cut, aliases), aliases)
     keys, makers = _reading_keys(kept, door, cut, spent)
     return replace(
         roster,
@@ -261,13 +261,30 @@ def _reading_keys(
     )
 
 
+def _teachers_cut_off(
+    authorities: Iterable[Authority], cut: frozenset[bytes], aliases: Mapping[bytes, bytes]
+) -> frozenset[tuple[bytes, bytes]]:
+    """The X25519 keys of each teacher's devices that were cut off, each with the teacher.
+
+    Nothing proves whose an X25519 key is: that another machine, cut off or not, says it is its own means nothing here.
+    """
+    return frozenset(
+        (aliases.get(authority.person, authority.person), authority.agreement)
+        for authority in authorities
+        if authority.key in cut and authority.role in HAS_READING_KEYS and authority.person is not None
+    )
+
+
 def _spent(
-    entries: Sequence[Entry], door: Door, cut: frozenset[bytes], authorities: Iterable[Authority]
+    entries: Sequence[Entry],
+    door: Door,
+    cut: frozenset[bytes],
+    gone: frozenset[tuple[bytes, bytes]],
+    aliases: Mapping[bytes, bytes],
 ) -> frozenset[tuple[bytes, bytes]]:
     """The reading keys, each with its teacher, that a device which was cut off has made or has been given."""
     if not cut:
         return frozenset()
-    gone = {authority.agreement for authority in authorities if authority.key in cut}
     found = set()
     for person, entry in _by_their_own(entries, Kind.PERSON_KEY, door):
         key = _parsed(entry, PersonKey.parse)
@@ -275,7 +292,8 @@ def _spent(
             found.add((person, key.agreement))
     for person, entry in _by_their_own(entries, Kind.KEY_WRAP, door):
         given = _parsed(entry, KeyWraps.parse)
-        if given is not None and any(recipient in gone for recipient, _ in given.wraps):
+        listed = aliases.get(person, person)
+        if given is not None and any((listed, recipient) in gone for recipient, _ in given.wraps):
             found.add((person, given.agreement))
     return frozenset(found)
 

@@ -10,16 +10,17 @@ from dataclasses import dataclass
 from typing import Self
 
 from protocol.canonical import encode
-from protocol.entry import ID_BYTES, PERSON_BYTES, Entry
+from protocol.entry import ID_BYTES, PERSON_BYTES, SIGNATURE_BYTES, Entry
 from protocol.errors import Code, PeerFault
 from protocol.fields import Fields, compact
-from protocol.identity import school_id
+from protocol.identity import SigningKey, school_id, verify
 from protocol.limits import MAX_NAME_CHARS, MAX_REVOKED_HEADS, MAX_RULED_ENTRIES, MAX_SPACES_PER_INVITE
 from protocol.roles import PersonRole, Role
 
 GENERATION_BYTES = 8
 _MAX_ROLE_CHARS = 16
 _UAI_CHARS = 16
+_SUCCESSION = b"relais/0 succession"
 
 
 def _role(fields: Fields, key: str = "role") -> Role:
@@ -243,17 +244,25 @@ class Grant:
 class Successor:
     """New keys of a cloned machine, signed by the old ones: the same minimal rights at once.
 
-    They end when the grant does under which the old keys signed: that is the door's to say.
+    The new key agrees (`proof`): nobody makes somebody else's key one of their own. They end when the grant does under
+    which the old keys signed: that is the door's to say.
     """
 
     signing: bytes
     agreement: bytes
     tls_sha256: bytes | None
+    proof: bytes
 
     role = Role.MACHINE
     person = None
     invite = None
     until_ms = None
+
+    @classmethod
+    def agreed(cls, new: SigningKey, agreement: bytes, tls_sha256: bytes | None, space: bytes, before: bytes) -> Self:
+        """What the new key agrees to: to follow the key `before` in this space."""
+        proof = new.sign(_SUCCESSION, _succession(space, before, agreement, tls_sha256))
+        return cls(new.public, agreement, tls_sha256, proof)
 
     @classmethod
     def parse(cls, payload: bytes) -> Self:
@@ -263,11 +272,21 @@ class Successor:
             fields.octets("signing", ID_BYTES),
             fields.octets("agreement", ID_BYTES),
             fields.octets_or_none("tls", ID_BYTES),
+            fields.octets("proof", SIGNATURE_BYTES),
         )
 
     def encode(self) -> bytes:
         """To an entry's payload."""
-        return encode(compact(signing=self.signing, agreement=self.agreement, tls=self.tls_sha256))
+        return encode(compact(signing=self.signing, agreement=self.agreement, tls=self.tls_sha256, proof=self.proof))
+
+    def holds(self, space: bytes, before: bytes) -> bool:
+        """Whether the new key has agreed to follow the key `before` in this space."""
+        said = _succession(space, before, self.agreement, self.tls_sha256)
+        return verify(self.signing, _SUCCESSION, said, self.proof)
+
+
+def _succession(space: bytes, before: bytes, agreement: bytes, tls_sha256: bytes | None) -> bytes:
+    return space + before + agreement + (tls_sha256 or bytes(ID_BYTES))
 
 
 @dataclass(frozen=True, slots=True)

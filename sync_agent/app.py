@@ -184,7 +184,7 @@ class Agent:
         former = former_keys(folder)
         self.agreements = (keys.agreement, *(each.agreement for each in former))
         """The keys that open what was sealed to this device, the newest first."""
-        self.keyring = Keyring(replica, self.agreements)
+        self.keyring = Keyring(replica, self.agreements, (keys.signing.public,))
         self.former = frozenset(each.signing.public for each in former)
         """Keys that this device had before: what they wrote before it had its own is its own too."""
         self._taken_along: frozenset[bytes] = frozenset()

@@ -130,7 +130,7 @@ class SignInBook:
         A device that was given a key by one that proves nothing says that it has it, and nobody wraps it again.
         """
         drafts: list[Draft] = []
-        own = [key.public for key in self._agent.agreements]
+        own = (self._agent.device,)
         async with self._agent.writing:
             for space in await self._agent.spaces():
                 sign_ins = await self.of(space)

@@ -159,7 +159,6 @@ async def _entries(agent: Agent, keys: DeviceKeys) -> list[Entry]:
     """By each right of the old keys, one entry that passes on what is left of it; the same whenever it is made."""
     rights = {grant.space: grant for grant in await agent.replica.authorities(agent.device)}
     given = await agent.replica.store.get([grant.grant for grant in rights.values()])
-    payload = Successor(keys.signing.public, keys.agreement.public, keys.tls.fingerprint).encode()
     return [
         compose(
             author=agent.keys.signing,
@@ -167,7 +166,9 @@ async def _entries(agent: Agent, keys: DeviceKeys) -> list[Entry]:
             kind=Kind.SUCCESSOR,
             grant=grant.grant,
             at=given[grant.grant].header.at + 1,
-            payload=payload,
+            payload=Successor.agreed(
+                keys.signing, keys.agreement.public, keys.tls.fingerprint, space, agent.device
+            ).encode(),
             salt=_derived(keys, space)[:SALT_BYTES],
         )
         for space, grant in sorted(rights.items())

@@ -8,7 +8,7 @@ docs/protocol.md, "Space keys".
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
 from protocol.entry import Entry, Kind
@@ -34,10 +34,14 @@ _KINDS: Final = frozenset({Kind.SPACE_KEY, Kind.SPACE_WRAP})
 
 
 class Keyring:
-    """Opens keys for one machine, whose X25519 keys are `agreement`. What was opened stays in memory."""
+    """Opens keys for one machine, whose X25519 keys are `agreement`. What was opened stays in memory.
 
-    def __init__(self, replica: Replica, agreement: Sequence[AgreementKey]) -> None:
+    `signing` are its Ed25519 keys: what was said with them it believes. An office needs none, as everybody believes it.
+    """
+
+    def __init__(self, replica: Replica, agreement: Sequence[AgreementKey], signing: Collection[bytes] = ()) -> None:
         self._replica = replica
+        self._signing = frozenset(signing)
         self._own = {key.public: key for key in agreement}
         self._opened: dict[bytes, SpaceSecret] = {}
         self._read: dict[bytes, tuple[int, list[Entry], int]] = {}
@@ -104,7 +108,7 @@ class Keyring:
         roster = (await self._replica.view(space)).roster
         below = [await self.keys(child) for child in self._replica.door.children(space) if child not in roster.erased]
         wanted = recipients(roster, await recovery_keys(self._replica), below)
-        return keys.given.lacking(keys.current.commitment, wanted, self._own)
+        return keys.given.lacking(keys.current.commitment, wanted, self._signing)
 
     async def wraps_due(self, space: bytes, grant: bytes, entropy: Entropy) -> list[Draft]:
         """What a machine that can open the key in force should say under `grant`, so that all whom it is for can."""

@@ -14,20 +14,24 @@ from protocol.entry import Kind
 from protocol.errors import Refused
 from protocol.identity import territory_id
 from protocol.invitation import Invitation
+from protocol.person_keys import KeyWraps
 from protocol.replica.arrivals import note_arrivals
 from protocol.replica.eraser import Eraser
 from protocol.replica.interfaces import EntryStore
 from protocol.replica.keyring import Keyring
 from protocol.replica.memory import MemoryPacks, MemoryStore
 from protocol.replica.replica import Draft, Replica
+from protocol.rights import Authority
 from protocol.roles import Role
 from protocol.space_keys import MAX_EPOCH, SpaceSecret
-from protocol.structure import Erasure, Grant, Invite, Revocation, Successor
+from protocol.structure import Erasure, Grant, Invite, PersonKey, Revocation, Successor
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.history import NOW_MS, World, Writer
 from tests.harness.office_devices import Town, town
 from tests.harness.territory import DAY_MS, new_device
+
+TEACHER = b"t" * 16
 
 
 @pytest.fixture
@@ -44,12 +48,12 @@ async def held(world: World) -> Replica:
 def passed_on(world: World, by: Writer) -> Writer:
     """Keys of a device's own making, which its keys sign."""
     key = world.new_key()
-    payload = Successor(key.public, world.random.randbytes(32), None).encode()
+    payload = Successor.agreed(key, world.random.randbytes(32), None, by.space, by.key.public).encode()
     grant = world.say(by, by.space, Kind.SUCCESSOR, payload).id
     return Writer(key, Role.MACHINE, by.space, grant)
 
 
-@attack("a device is lost", off={"protocol.roster.voided": lambda *_: {}})
+@attack("a device is lost", off={"protocol.revocations.voided": lambda *_: {}})
 async def test_keys_that_a_thief_made_before_the_report_open_nothing_after_it(world: World) -> None:
     room = world.classes[0]
     laptop = world.enrol(Role.TEACHER, room, person=bytes(16))
@@ -62,7 +66,7 @@ async def test_keys_that_a_thief_made_before_the_report_open_nothing_after_it(wo
     assert not [writer for writer in (laptop, first, second) if roster.may_read(writer.key.public)]
 
 
-@attack("a device is lost", off={"protocol.roster.surplus": lambda *_: set()})
+@attack("a device is lost", off={"protocol.revocations.surplus": lambda *_: set()})
 async def test_one_machine_makes_itself_no_crowd(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("protocol.successions.MAX_SUCCESSORS", 3)
     machine = world.enrol(Role.MACHINE, world.classes[0])
@@ -72,6 +76,30 @@ async def test_one_machine_makes_itself_no_crowd(world: World, monkeypatch: pyte
         crowd.append(passed_on(world, world.random.choice(crowd)))
     roster = (await (await held(world)).view(world.classes[0])).roster
     assert [roster.may_read(writer.key.public) for writer in crowd] == [True] * 4 + [False] * 4
+
+
+def _by_agreement_alone(
+    authorities: Iterable[Authority], cut: frozenset[bytes], _aliases: object
+) -> frozenset[tuple[bytes, bytes]]:
+    return frozenset((TEACHER, authority.agreement) for authority in authorities if authority.key in cut)
+
+
+@attack("a machine calls somebody else's key its own", off={"protocol.roster._teachers_cut_off": _by_agreement_alone})
+async def test_a_cut_off_machine_that_calls_a_laptops_key_its_own_spends_no_key_of_the_teacher(world: World) -> None:
+    room = world.classes[0]
+    laptop, other = (world.enrol(Role.TEACHER, room, person=TEACHER) for _ in range(2))
+    given = Grant.parse(world.entries[-1].payload or b"").agreement
+    world.say(laptop, room, Kind.PERSON_KEY, PersonKey(b"k" * 32).encode(), subject=TEACHER)
+    sealed = KeyWraps(b"k" * 32, ((given, bytes(80)),)).encode()
+    world.say(laptop, room, Kind.KEY_WRAP, sealed, subject=TEACHER)
+    machine, key = world.enrol(Role.MACHINE, room), world.new_key()
+    claim = Successor.agreed(key, given, None, room, machine.key.public)
+    world.say(machine, room, Kind.SUCCESSOR, claim.encode())
+    world.say(world.server, room, Kind.REVOKE, Revocation(machine.key.public, (world.entries[-1].id,)).encode())
+    roster = (await (await held(world)).view(room)).roster
+    assert roster.reading_keys.get(TEACHER) == (b"k" * 32,)
+    world.say(world.server, room, Kind.REVOKE, Revocation(other.key.public, ()).encode())
+    assert (await (await held(world)).view(room)).roster.reading_keys == {}, "it held it, and was cut off itself"
 
 
 async def _never(*_: object) -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -23,7 +25,6 @@ from protocol.messages import SyncRequest
 from protocol.replica.holdings import Need
 from protocol.replica.interfaces import PackInfo
 from protocol.replica.outgoing import Outgoing, _Streams
-from protocol.replica.replica import Draft
 from protocol.roles import READS_HAND_INS, Role
 from protocol.structure import Successor
 from protocol.work import ContentRef, HandIn, Receipt
@@ -82,7 +83,9 @@ async def with_a_second_key(room: Classroom, device: Device) -> tuple[list[tuple
     """A device's own keys, and others that it gives itself, each with a grant; and what says so."""
     grant = (await device.agent.replica.authorities(device.agent.device))[0].grant
     other = new_device(Random(5).randbytes)
-    payload = Successor(other.signing.public, other.agreement.public, other.tls.fingerprint).encode()
+    payload = Successor.agreed(
+        other.signing, other.agreement.public, other.tls.fingerprint, room.space, device.agent.device
+    ).encode()
     said = compose(
         author=device.agent.keys.signing,
         space=room.space,
@@ -140,7 +143,9 @@ async def test_keys_that_a_machine_gave_itself_take_the_place_of_no_other_machin
             kind=Kind.SUCCESSOR,
             grant=grant,
             at=(1 << 17) + number,
-            payload=Successor(other.signing.public, other.agreement.public, other.tls.fingerprint).encode(),
+            payload=Successor.agreed(
+                other.signing, other.agreement.public, other.tls.fingerprint, room.space, liar.agent.device
+            ).encode(),
             salt=bytes(16),
         )
         await lea.agent.replica.admit([said], source=liar.agent.device, now_ms=room.territory.clock())
@@ -367,13 +372,65 @@ async def test_work_of_invented_size_keeps_no_place_from_what_is_real(room: Clas
     assert not relay.agent.is_disk_full
 
 
+def claim(room: Classroom, by: Device, grant: bytes, victim: bytes, keys: DeviceKeys, number: int = 0) -> Entry:
+    """A successor that a device writes, which gives its own agreement and TLS keys to somebody else's signing key."""
+    agreed = Successor.agreed(keys.signing, keys.agreement.public, keys.tls.fingerprint, room.space, by.agent.device)
+    return compose(
+        author=by.agent.keys.signing,
+        space=room.space,
+        kind=Kind.SUCCESSOR,
+        grant=grant,
+        at=(1 << 17) + number,
+        payload=replace(agreed, signing=victim).encode(),
+        salt=bytes(16),
+    )
+
+
+@attack("a machine calls somebody else's key its own", off={"protocol.structure.Successor.holds": lambda *_: True})
 async def test_nobody_makes_somebody_elses_key_one_of_its_own(room: Classroom) -> None:
-    thief, lea = await room.machine(), await room.machine()
-    grant = (await thief.agent.replica.authorities(thief.agent.device))[0].grant
-    payload = Successor(lea.agent.device, lea.agent.keys.agreement.public, lea.agent.keys.tls.fingerprint).encode()
-    draft = Draft(room.space, Kind.SUCCESSOR, grant, payload)
-    (said,) = await thief.agent.write(draft)
+    thief, relay = await room.machine(), await room.device(Role.RELAY)
     replica = room.territory.replica
-    await replica.admit([said], source=thief.agent.device, now_ms=room.territory.clock())
-    assert len(replica.door.authorities_of(lea.agent.device)) == 2
-    assert replica.door.origin(lea.agent.device) == lea.agent.device
+    grant = (await thief.agent.replica.authorities(thief.agent.device))[0].grant
+    claims = [
+        claim(room, thief, grant, relay.agent.device, new_device(Random(number).randbytes), number)
+        for number in range(8)
+    ]
+    admission = await replica.admit(claims, source=thief.agent.device, now_ms=room.territory.clock())
+    assert not admission.admitted
+    # it stays what it is, and the next grant is for its own keys
+    (mine,) = replica.door.authorities_of(relay.agent.device)
+    assert (mine.role, mine.agreement) == (Role.RELAY, relay.agent.keys.agreement.public)
+
+
+async def test_a_line_of_thousands_of_keys_is_no_longer_to_follow_than_one(room: Classroom) -> None:
+    thief = await room.machine()
+    grant, by = (await thief.agent.replica.authorities(thief.agent.device))[0].grant, thief.agent.keys
+    line = []
+    for number in range(600):
+        keys = new_device(Random(number).randbytes)
+        payload = Successor.agreed(keys.signing, keys.agreement.public, None, room.space, by.signing.public).encode()
+        line.append(
+            compose(
+                author=by.signing,
+                space=room.space,
+                kind=Kind.SUCCESSOR,
+                grant=grant,
+                at=(1 << 17) + number,
+                payload=payload,
+                salt=bytes(16),
+            )
+        )
+        grant, by = line[-1].id, keys
+    replica = room.territory.replica
+    assert len((await replica.admit(line, source=thief.agent.device, now_ms=room.territory.clock())).admitted) == 600
+    assert replica.door.origin(by.signing.public) == thief.agent.device
+    calls = 0
+
+    def counting(_frame: object, event: str, _about: object) -> None:
+        nonlocal calls
+        calls += event == "call"
+
+    sys.setprofile(counting)
+    replica.door.origin(by.signing.public)
+    sys.setprofile(None)
+    assert calls == 1

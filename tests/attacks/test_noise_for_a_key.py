@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
+from random import Random
 
-from protocol.entry import Kind
+from protocol.entry import Kind, compose
 from protocol.given_keys import GivenKeys
 from protocol.replica.keyring import Keyring
 from protocol.replica.replica import Draft
 from protocol.sign_in import SignInWraps
 from protocol.space_keys import SpaceWraps
+from protocol.structure import Successor
 from sync_agent.sign_in import Try
 from tests.harness.attack import attack
 from tests.harness.classroom import Classroom, Device, classroom
 from tests.harness.couriers import courier_class, know_keys, tend_keys
 from tests.harness.sign_in import PICTURES, signed_class
+from tests.harness.territory import new_device
 
 ROW = "a machine seals noise to others in a key's name"
 
@@ -89,4 +92,41 @@ async def test_once_all_have_what_they_need_nobody_says_more(tmp_path: Path) -> 
             await device.session.sync()
             await tend_keys(room)
         assert await room.territory.replica.store.spaces() == before
+        assert (await school.fold_of(new).attempt(school.lea, PICTURES)).how is Try.PROVEN
+
+
+@attack(
+    "a machine calls somebody else's key its own",
+    off={"protocol.given_keys.GivenKeys._says_so": lambda _given, _to, by, _own: bool(by)},
+)
+async def test_who_calls_anothers_agreement_key_its_own_speaks_for_nobody(tmp_path: Path) -> None:
+    async with classroom(tmp_path) as room:
+        school = await signed_class(room)
+        hostile = await room.machine()
+        for device in (hostile, school.pc, hostile):
+            await device.session.sync()
+        new = await room.machine()
+        keys = new_device(Random(9).randbytes)
+        victims = new.agent.keys.agreement.public
+        (right,) = await hostile.agent.replica.authorities(hostile.agent.device)
+        claim = Successor.agreed(keys.signing, victims, None, room.space, hostile.agent.device)
+        (claimed,) = await hostile.agent.write(Draft(room.space, Kind.SUCCESSOR, right.grant, claim.encode()))
+        names = {each.record.key or b"" for each in (await school.fold_of(hostile).of(room.space)).persons.values()}
+        noise = [
+            compose(
+                author=keys.signing,
+                space=room.space,
+                kind=Kind.SIGN_IN_WRAP,
+                grant=claimed.id,
+                at=claimed.header.at + 1,
+                payload=SignInWraps(name, ((victims, bytes(80)),)).encode(),
+                salt=bytes(16),
+            )
+            for name in names
+        ]
+        server = room.territory.replica
+        admission = await server.admit([claimed, *noise], source=hostile.agent.device, now_ms=room.territory.clock())
+        assert len(admission.admitted) == 1 + len(noise)
+        for device in (school.pc, new):
+            await device.session.sync()
         assert (await school.fold_of(new).attempt(school.lea, PICTURES)).how is Try.PROVEN

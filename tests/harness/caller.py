@@ -160,7 +160,7 @@ class Caller:
     def successor(self, space: bytes) -> tuple[Caller, Entry]:
         """The clone that this device lets in, and the entry that does."""
         keys = new_device(self.random.randbytes)
-        payload = Successor(keys.signing.public, keys.agreement.public, None).encode()
+        payload = Successor.agreed(keys.signing, keys.agreement.public, None, space, self.keys.signing.public).encode()
         entry = self.say(space, Kind.SUCCESSOR, payload)
         return Caller(self.territory, self.responder, keys, self.random, {space: entry.id}), entry
 

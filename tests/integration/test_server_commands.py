@@ -470,8 +470,10 @@ async def test_a_device_with_more_heads_than_a_revocation_names_is_cut_off_too(d
 async def clone_of(desk: Office, member: Member) -> str:
     """A device that `member`'s keys have let in, as a clone lets itself in."""
     keys = DeviceKeys.create(os.urandom(32), os.urandom(32), os.urandom(32))
-    payload = Successor(keys.signing.public, keys.agreement.public, keys.tls.fingerprint).encode()
     (grant,) = member.grants
+    payload = Successor.agreed(
+        keys.signing, keys.agreement.public, keys.tls.fingerprint, grant.header.space, member.keys.signing.public
+    ).encode()
     entry = compose(
         author=member.keys.signing,
         space=grant.header.space,

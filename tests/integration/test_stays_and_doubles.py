@@ -127,7 +127,9 @@ async def test_a_device_granted_another_class_after_its_stay_has_it_for_good(des
 async def clone_of(desk: Office, member: Member, grant: Entry) -> Entry:
     """The successor with which a copy of the member's disk lets itself in."""
     keys = DeviceKeys.create(os.urandom(32), os.urandom(32), os.urandom(32))
-    payload = Successor(keys.signing.public, keys.agreement.public, keys.tls.fingerprint).encode()
+    payload = Successor.agreed(
+        keys.signing, keys.agreement.public, keys.tls.fingerprint, grant.header.space, member.keys.signing.public
+    ).encode()
     draft = Draft(grant.header.space, Kind.SUCCESSOR, grant.id, payload)
     (entry,) = await desk.server.replica.write(
         [draft], author=member.keys.signing, now_ms=desk.clock(), entropy=os.urandom

@@ -456,7 +456,7 @@ def test_what_is_written_under_a_grant_that_is_held_back_is_held_back_with_it(ro
     revoke(room, world.server, admin)
     thief = world.enrol(Role.TEACHER, room.room, by=admin)
     forged = world.say(thief, room.room, Kind.REVISION, lesson.payload or b"")
-    successor = Successor(world.new_key().public, bytes(32), None)
+    successor = Successor.agreed(world.new_key(), bytes(32), None, room.room, thief.key.public)
     accomplice = world.say(thief, room.room, Kind.SUCCESSOR, successor.encode())
     roster, work = room.folds()
     assert set(work.items) == {lesson.id}

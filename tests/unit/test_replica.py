@@ -96,7 +96,8 @@ def successors(world: World, first: Writer, count: int) -> list[Entry]:
     made = []
     for _ in range(count):
         key = world.new_key()
-        made.append(world.say(first, first.space, Kind.SUCCESSOR, Successor(key.public, bytes(32), None).encode()))
+        payload = Successor.agreed(key, bytes(32), None, first.space, first.key.public).encode()
+        made.append(world.say(first, first.space, Kind.SUCCESSOR, payload))
         first = Writer(key, Role.MACHINE, first.space, made[-1].id)
     return made
 

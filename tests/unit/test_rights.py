@@ -180,7 +180,7 @@ def test_a_teacher_cannot_let_a_device_in(world: World) -> None:
 def test_a_successor_gets_the_minimal_rights_of_a_machine_at_once(world: World) -> None:
     teacher = world.enrol(Role.TEACHER, world.classes[0])
     key = world.new_key()
-    successor = Successor(key.public, bytes(32), None)
+    successor = Successor.agreed(key, bytes(32), None, world.classes[0], teacher.key.public)
     entry = world.say(teacher, world.classes[0], Kind.SUCCESSOR, successor.encode())
     clone = Writer(key, Role.MACHINE, world.classes[0], entry.id)
     work = world.say(clone, world.classes[0], Kind.HAND_IN, SOME_WORK)

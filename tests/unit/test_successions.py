@@ -27,7 +27,7 @@ class School:
 
     def copy_of(self, writer: Writer) -> Writer:
         key = self.world.new_key()
-        payload = Successor(key.public, self.world.random.randbytes(32), None).encode()
+        payload = Successor.agreed(key, self.world.random.randbytes(32), None, self.room, writer.key.public).encode()
         return Writer(key, Role.MACHINE, self.room, self.world.say(writer, self.room, Kind.SUCCESSOR, payload).id)
 
     def hand_in(self, writer: Writer) -> Entry:
@@ -92,7 +92,7 @@ async def test_who_comes_back_brings_no_earlier_copy_back(school: School) -> Non
 async def test_a_thief_takes_nobody_along_by_naming_their_keys(school: School) -> None:
     clone = school.copy_of(school.machine)
     thief = school.world.enrol(Role.MACHINE, school.room)
-    payload = Successor(clone.key.public, bytes(32), None).encode()
+    payload = Successor.agreed(clone.key, bytes(32), None, school.room, thief.key.public).encode()
     school.world.say(thief, school.room, Kind.SUCCESSOR, payload)
     school.cut(thief, thief)
     assert (await school.roster()).may_read(clone.key.public)
