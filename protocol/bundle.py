@@ -217,7 +217,7 @@ class BundleKeys:
 
 
 class BundleWriter:
-    """Writes one bundle in constant memory. Every method gives the bytes that have become certain, to be written.
+    """Writes one bundle in constant memory. Every method gives what has become certain, to be written in that order.
 
     `preface` are the entries that open the key; the index is known from the beginning, and what follows is exactly what
     it lists, in its order: entries, then bare ones, registers, packs.
@@ -237,7 +237,9 @@ class BundleWriter:
         plain = index.encode()
         self.head: Final = Head.compose(territory, space, commitment, nonce, preface, len(plain) + TAG_BYTES)
         self._keys = BundleKeys(bundle_key, self.head)
-        self._buffer = bytearray()
+        # one buffer for all chunks: to let each piece have new memory costs more time than to seal it
+        self._chunk = memoryview(bytearray(BUNDLE_CHUNK_BYTES))
+        self._filled = 0
         self._number = 0
         self._hash = blake3()
         self.size = 0
@@ -247,46 +249,51 @@ class BundleWriter:
         """Head and index."""
         return self._counted(self._begun)
 
-    def entries(self, entries: Sequence[Entry]) -> bytes:
+    def entries(self, entries: Sequence[Entry]) -> list[bytes]:
         """A batch of entries, at most `MAX_BUNDLE_RECORD_BYTES` of them."""
         return self._record(ENTRIES, encode([to_wire(entry) for entry in entries]))
 
-    def registers(self, registers: Sequence[bytes]) -> bytes:
+    def registers(self, registers: Sequence[bytes]) -> list[bytes]:
         """Signed registers."""
         return self._record(REGISTERS, encode(list(registers)))
 
-    def pack(self, note: PackNote) -> bytes:
+    def pack(self, note: PackNote) -> list[bytes]:
         """A pack begins; `data` brings its `size` bytes."""
         return self._sealed(_RECORD.pack(PACK, ID_BYTES + note.size) + note.hash)
 
-    def data(self, data: bytes) -> bytes:
+    def data(self, data: bytes) -> list[bytes]:
         """The next bytes of a pack."""
         return self._sealed(data)
 
     def finish(self) -> bytes:
         """The rest, and the trailer."""
-        last = self._keys.seal_chunk(self._buffer, self._number, last=True)
-        out = self._counted(last)
+        out = self._seal(last=True)
         self.size += TRAILER_BYTES
         return out + Trailer(self.size, self._hash.digest()).encode()
 
-    def _record(self, kind: int, body: bytes) -> bytes:
+    def _record(self, kind: int, body: bytes) -> list[bytes]:
         if len(body) > MAX_BUNDLE_RECORD_BYTES:
             raise ValueError("a record is larger than allowed")
         return self._sealed(_RECORD.pack(kind, len(body)) + body)
 
-    def _sealed(self, data: bytes) -> bytes:
-        self._buffer += data
+    def _sealed(self, data: bytes) -> list[bytes]:
+        """The chunks that `data` completes. The last one is never empty, so a full one waits until more comes."""
         out = []
-        at = 0
-        # the last chunk is never empty, so a full buffer waits until more comes
-        with memoryview(self._buffer) as view:
-            while len(view) - at > BUNDLE_CHUNK_BYTES:
-                out.append(self._keys.seal_chunk(view[at : at + BUNDLE_CHUNK_BYTES], self._number, last=False))
-                self._number += 1
-                at += BUNDLE_CHUNK_BYTES
-        del self._buffer[:at]
-        return self._counted(b"".join(out))
+        left = memoryview(data)
+        while left:
+            if self._filled == BUNDLE_CHUNK_BYTES:
+                out.append(self._seal(last=False))
+            taken = left[: BUNDLE_CHUNK_BYTES - self._filled]
+            self._chunk[self._filled : self._filled + len(taken)] = taken
+            self._filled += len(taken)
+            left = left[len(taken) :]
+        return out
+
+    def _seal(self, *, last: bool) -> bytes:
+        sealed = self._keys.seal_chunk(self._chunk[: self._filled], self._number, last=last)
+        self._filled = 0
+        self._number += 1
+        return self._counted(sealed)
 
     def _counted(self, data: bytes) -> bytes:
         self._hash.update(data)

@@ -223,7 +223,6 @@ class BundlesOut(Notices):
         self._disk = disk
         self._file: BinaryIO | None = None
         self._passing = disk.place
-        self._hash = blake3()
         self._size = 0
         self._end = b""
         self._writing: asyncio.Task[None] | None = None
@@ -281,17 +280,14 @@ class BundlesOut(Notices):
         if not self.names:
             self._disk.make()
         self._passing = self._disk.place / f"{secrets.token_hex(_PASSING_BYTES)}{_PASSING}"
-        self._hash, self._size, self._end = blake3(), 0, b""
+        self._size, self._end = 0, b""
         try:
             self._file = self._passing.open("xb", buffering=0)
         except OSError as reason:
             raise trouble_of(self._disk.place, reason) from reason
 
     def _append(self, data: bytes) -> None:
-        # the trailer hashes all before it, so the last bytes seen wait until more come
-        seen = self._end + data
-        self._hash.update(seen[:-TRAILER_BYTES])
-        self._end = seen[-TRAILER_BYTES:]
+        self._end = data[-TRAILER_BYTES:] if len(data) >= TRAILER_BYTES else (self._end + data)[-TRAILER_BYTES:]
         self._size += len(data)
         view = memoryview(data)
         try:
@@ -304,7 +300,7 @@ class BundlesOut(Notices):
         if self._file is None:
             raise LocalFailure(Code.INTERNAL, "a bundle ends that was not begun")
         trailer = Trailer.parse(self._end)
-        if trailer.size != self._size or trailer.hash != self._hash.digest():
+        if trailer.size != self._size:
             raise LocalFailure(Code.INTERNAL, "a bundle was not written as it was meant")
         target = self._disk.place / f"{trailer.name}{ENDING}"
         try:
@@ -336,9 +332,10 @@ def _hash_of(path: Path, size: int) -> bytes:
         if hasattr(os, "posix_fadvise"):
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         left = size - TRAILER_BYTES
-        while left > 0 and (data := file.read(min(left, _READ_BYTES))):
-            digest.update(data)
-            left -= len(data)
+        room = memoryview(bytearray(_READ_BYTES))
+        while left > 0 and (length := file.readinto(room[:left])):
+            digest.update(room[:length])
+            left -= length
     return digest.digest()
 
 

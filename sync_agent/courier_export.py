@@ -281,6 +281,6 @@ async def _write_entries(agent: Agent, ids: Sequence[bytes], writer: BundleWrite
     await _put(outgoing, writer.entries(batch))
 
 
-async def _put(outgoing: Outgoing, data: bytes) -> None:
-    if data:
-        await outgoing.data(data)
+async def _put(outgoing: Outgoing, pieces: Iterable[bytes]) -> None:
+    for piece in pieces:
+        await outgoing.data(piece)

@@ -63,12 +63,12 @@ def writer(index: Index, *, preface: tuple[Entry, ...] = (), secret: SpaceSecret
 def bundle(entries: list[Entry], packs: list[bytes], *, preface: tuple[Entry, ...] = (), piece: int = 100_000) -> bytes:
     notes = tuple(PackNote(bytes([number]) * 32, len(pack)) for number, pack in enumerate(packs))
     making = writer(Index(entries=tuple(each.id for each in entries), packs=notes), preface=preface)
-    data = making.begin() + making.entries(entries)
+    pieces = [making.begin(), *making.entries(entries)]
     for note, pack in zip(notes, packs, strict=True):
-        data += making.pack(note)
+        pieces += making.pack(note)
         for at in range(0, len(pack), piece):
-            data += making.data(pack[at : at + piece])
-    return data + making.finish()
+            pieces += making.data(pack[at : at + piece])
+    return b"".join([*pieces, making.finish()])
 
 
 def events(data: bytes, *, piece: int = 70_000, secret: SpaceSecret = SECRET) -> Iterator[Event]:
@@ -99,7 +99,8 @@ def contents(data: bytes, *, piece: int = 70_000) -> tuple[list[Entry], list[byt
 def test_the_bytes_are_those_of_the_vector() -> None:
     note = RegisterNote(bytes.fromhex(VECTOR["register_device"]), VECTOR["register_at_ms"])
     making = writer(Index(registers=(note,)))
-    data = making.begin() + making.registers([bytes.fromhex(VECTOR["register"])]) + making.finish()
+    sealed = making.registers([bytes.fromhex(VECTOR["register"])])
+    data = b"".join([making.begin(), *sealed, making.finish()])
     assert data.hex() == VECTOR["bundle"]
     assert Trailer.parse(data[-TRAILER_BYTES:]).name == VECTOR["name"]
     assert list(events(data)) == [Index(registers=(note,)), Registers((bytes.fromhex(VECTOR["register"]),))]
@@ -176,7 +177,7 @@ def test_lying_sizes_are_refused_before_any_memory_is_taken() -> None:
 def sealed_by_a_member(body: bytes) -> bytes:
     """A bundle whose body is anything: members of a class have its key."""
     making = writer(Index())
-    return making.begin() + making._sealed(body) + making.finish()
+    return b"".join([making.begin(), *making._sealed(body), making.finish()])
 
 
 @pytest.mark.parametrize(
@@ -204,7 +205,7 @@ def test_records_of_a_later_version_are_passed_over() -> None:
 def test_an_entry_that_cannot_be_read_spoils_no_other() -> None:
     making = writer(Index())
     batch = making.entries([entry(1), entry(2)])
-    data = making.begin() + batch + making.finish()
+    data = b"".join([making.begin(), *batch, making.finish()])
     assert contents(data)[0] == [entry(1), entry(2)]
     from protocol.canonical import encode  # noqa: PLC0415
     from protocol.entry import to_wire  # noqa: PLC0415
