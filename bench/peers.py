@@ -206,7 +206,8 @@ class Syncthing:
         rows = "".join(f"<{name}>{value}</{name}>" for name, value in options.items())
         (self.home / "config.xml").write_text(
             f"""<configuration version="37">
-<folder id="catalogue" path="{self.folder}" type="{kind}" rescanIntervalS="3600" fsWatcherEnabled="true">
+<folder id="catalogue" path="{self.folder}" type="{kind}" rescanIntervalS="3600"
+ fsWatcherEnabled="true" fsWatcherDelayS="10">
 <markerName>{marker}</markerName>
 <device id="{self.device}"/><device id="{partner}"/></folder>
 <device id="{self.device}"><address>dynamic</address></device>
