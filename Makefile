@@ -23,12 +23,17 @@ WORKERS ?= $(shell expr $$(nproc 2>/dev/null || echo 1) + 1)
 help: ## this list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
 
+# Both start our programs many times over: they are compiled beforehand, as pip does for what it installs.
+COMPILE := $(BIN)/python -m compileall -q protocol sync_agent sync_server
+
 .PHONY: demo
 demo: $(VENV)/.package ## a server, a teacher and two pupils' PCs: outage, hand-in, return (COURSE=folder for your own course)
+	@$(COMPILE)
 	$(BIN)/python deploy/demo/demo.py $(if $(COURSE),"$(COURSE)")
 
 .PHONY: test
 test: $(VENV)/.package $(VENV)/.development system-tools ## every test
+	@$(COMPILE) tests
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 .PHONY: simulate
