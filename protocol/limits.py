@@ -177,6 +177,7 @@ MAX_LETTERS_PER_DISK: Final = 32
 """Of each kind: chains of those who let in, requests to be let in, answers."""
 MAX_LETTER_BYTES: Final = 64 * KiB
 MAX_TERRITORIES_PER_DISK: Final = 16
+MAX_NAMES_PER_DISK_FOLDER: Final = 2_000_000  # a folder of a courier disk with more is given up
 MAX_BUNDLE_FRONTS_PER_LOOK_BYTES: Final = 256 * MiB  # heads and indexes that one look at a disk reads, short ones first
 
 # erasure

@@ -156,7 +156,8 @@ async def import_from(folder: Path, territory: bytes, run: Run, say: Callable[[s
     if wanted:
         result = _read(await run(COURIER_IMPORT, {}, BundlesIn(disk, wanted), Notices()))
         damaged += _names(result, "damaged")
-    await asyncio.to_thread(disk.set_aside, damaged)
+    closed = {found.name for found in bundles if found.closed}
+    await asyncio.to_thread(disk.set_aside, [name for name in damaged if name not in closed])
     locked = len(_names(seen, "locked"))
     if locked:
         say(f"{locked} bundles on this disk are for others; they were left as they are")
@@ -165,8 +166,8 @@ async def import_from(folder: Path, territory: bytes, run: Run, say: Callable[[s
     if damaged:
         raise LocalFailure(
             Code.DAMAGED,
-            f"{len(damaged)} bundles on this disk are damaged or were never finished; all others were taken "
-            f"({result['entries']} entries). Have it written again where it came from",
+            f"{len(damaged)} bundles on this disk are damaged, cannot be read or were never finished; all others "
+            f"were taken ({result['entries']} entries). Have it written again where it came from",
             damaged=damaged,
         )
     if locked and not seen.get("open"):

@@ -7,7 +7,7 @@ Rules:
   counts; what is not whole is left alone, and a passing file of an earlier try is removed;
 - nothing here knows a key: whether a bundle is whole is told by its size and hash;
 - a disk may come from anybody: no link on it is followed, of passing files only our own are removed, what a look reads
-  is bounded.
+  is bounded, and none of it is kept that is not ours, however much else lies there.
 
 docs/protocol.md, "Courier disks".
 """
@@ -21,8 +21,9 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, Final, Self
 
@@ -35,6 +36,7 @@ from protocol.limits import (
     MAX_BUNDLE_BYTES,
     MAX_BUNDLE_FRONTS_PER_LOOK_BYTES,
     MAX_BUNDLES_PER_DISK,
+    MAX_NAMES_PER_DISK_FOLDER,
     MiB,
 )
 from protocol.portable_names import displayable
@@ -56,12 +58,16 @@ _TERRITORY: Final = re.compile(r"[0-9a-f]{16}")
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A file with a bundle's name: its size, and how long its head and index are; `whole` if its end is there."""
+    """A file with a bundle's name: its size, and how long its head and index are; `whole` if its end is there.
+
+    `closed` if it cannot be read here, though others can.
+    """
 
     name: str
     size: int
     front_bytes: int
     whole: bool
+    closed: bool = False
 
 
 class CourierDisk:
@@ -79,16 +85,12 @@ class CourierDisk:
         found = []
         try:
             self._check_own()
-            with os.scandir(self.place) as entries:
-                for entry in entries:
-                    if _NAMED.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
-                        found.append(entry.name)
-                        if len(found) > MAX_BUNDLES_PER_DISK:
-                            raise BadInput(
-                                Code.TOO_MANY_FILES,
-                                f"{displayable(str(self.place))} holds more than {MAX_BUNDLES_PER_DISK} bundles",
-                            )
-            return [self._look(name) for name in sorted(found)]
+            for entry in entries_in(self.place):
+                if _NAMED.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
+                    found.append(entry.name)
+                    if len(found) > MAX_BUNDLES_PER_DISK:
+                        raise _too_many(self.place, f"{MAX_BUNDLES_PER_DISK} bundles")
+            return self._look_at(sorted(found))
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as reason:
@@ -102,8 +104,7 @@ class CourierDisk:
             self._check_own()
             if self.place.is_dir():
                 return
-            with os.scandir(self.folder) as entries:
-                foreign = any(_TERRITORY.fullmatch(entry.name) and entry.is_dir() for entry in entries)
+            foreign = any(_TERRITORY.fullmatch(entry.name) and entry.is_dir() for entry in entries_in(self.folder))
         except OSError as reason:
             raise trouble_of(self.folder, reason) from reason
         if foreign:
@@ -120,9 +121,8 @@ class CourierDisk:
         try:
             self._check_own()
             self.place.mkdir(parents=True, exist_ok=True)
-            with os.scandir(self.place) as entries:
-                passing = [entry.name for entry in entries if _PASSES.fullmatch(entry.name)]
-            for name in passing[:MAX_BUNDLES_PER_DISK]:
+            passing = (entry.name for entry in entries_in(self.place) if _PASSES.fullmatch(entry.name))
+            for name in list(islice(passing, MAX_BUNDLES_PER_DISK)):
                 (self.place / name).unlink(missing_ok=True)
         except OSError as reason:
             raise trouble_of(self.place, reason) from reason
@@ -148,6 +148,19 @@ class CourierDisk:
             told = self.place.lstat()
             if stat.S_ISLNK(told.st_mode) or getattr(told, "st_reparse_tag", False):
                 raise _in_the_way(self.place)
+
+    def _look_at(self, names: Sequence[str]) -> list[Found]:
+        found = []
+        failure: OSError | None = None
+        for name in names:
+            try:
+                found.append(self._look(name))
+            except OSError as reason:
+                failure = reason
+                found.append(Found(name, 0, 0, whole=False, closed=True))
+        if failure is not None and all(each.closed for each in found):
+            raise failure
+        return found
 
     def _look(self, name: str) -> Found:
         with (self.place / name).open("rb", buffering=0) as file:
@@ -181,17 +194,12 @@ class CardsIn:
 
     async def __aiter__(self) -> AsyncIterator[FileEvent]:
         """The events in order. Raises `LocalFailure(STORAGE_FAILED)`."""
+        files = _Files(self._disk.place)
         for found in self._bundles:
-            yield FileStart(found.name, found.front_bytes + TRAILER_BYTES)
-            with await asyncio.to_thread(_opened, self._disk.place / found.name) as file:
-                left = found.front_bytes
-                while left:
-                    data = await asyncio.to_thread(_read, file, self._disk.place, min(left, FILE_PIECE_BYTES))
-                    left -= len(data)
-                    yield FileData(data)
-                file.seek(found.size - TRAILER_BYTES)
-                yield FileData(await asyncio.to_thread(_read, file, self._disk.place, TRAILER_BYTES))
-            yield FileEnd()
+            end = found.size - TRAILER_BYTES
+            async for event in files.events(found.name, [(0, found.front_bytes), (end, TRAILER_BYTES)]):
+                yield event
+        files.check()
         yield Complete()
 
 
@@ -204,16 +212,70 @@ class BundlesIn:
 
     async def __aiter__(self) -> AsyncIterator[FileEvent]:
         """The events in order. Raises `LocalFailure(STORAGE_FAILED)`."""
+        files = _Files(self._disk.place)
         for found in self._bundles:
-            yield FileStart(found.name, found.size)
-            with await asyncio.to_thread(_opened, self._disk.place / found.name) as file:
-                left = found.size
-                while left:
-                    data = await asyncio.to_thread(_read, file, self._disk.place, min(left, FILE_PIECE_BYTES))
-                    left -= len(data)
-                    yield FileData(data)
-            yield FileEnd()
+            async for event in files.events(found.name, [(0, found.size)]):
+                yield event
+        files.check()
         yield Complete()
+
+
+class _Files:
+    """Files of a disk on their way into an operation. A bad sector or a closed file costs the others nothing.
+
+    What cannot be read of a file comes as zeros, which no seal takes. Only where nothing could be read after a failure
+    is it the disk that failed.
+    """
+
+    def __init__(self, place: Path) -> None:
+        self._place = place
+        self._failure: RelaisError | None = None
+
+    async def events(self, name: str, spans: Sequence[tuple[int, int]]) -> AsyncIterator[FileEvent]:
+        """Parts of a file, each from where and how much, as one. Raises `LocalFailure(CUT_OFF)`."""
+        yield FileStart(name, sum(length for _, length in spans))
+        file = await asyncio.to_thread(self._open, name)
+        try:
+            for start, length in spans:
+                at, end = start, start + length
+                while at < end:
+                    wanted = min(end - at, FILE_PIECE_BYTES)
+                    data = b"" if file is None else await asyncio.to_thread(self._read, file, at, wanted)
+                    if not data and file is not None:
+                        file.close()
+                        file = None
+                    at += len(data) or wanted
+                    yield FileData(data or bytes(wanted))
+            if file is not None:
+                self._failure = None
+        finally:
+            if file is not None:
+                file.close()
+        yield FileEnd()
+
+    def check(self) -> None:
+        """Raise what failed, if nothing could be read since."""
+        if self._failure is not None:
+            raise self._failure
+
+    def _open(self, name: str) -> BinaryIO | None:
+        try:
+            return (self._place / name).open("rb", buffering=0)
+        except OSError as reason:
+            self._failure = trouble_of(self._place, reason)
+            return None
+
+    def _read(self, file: BinaryIO, at: int, length: int) -> bytes:
+        """At least one byte; none where they cannot be read."""
+        try:
+            file.seek(at)
+            data = file.read(length)
+        except OSError as reason:
+            self._failure = trouble_of(self._place, reason)
+            return b""
+        if not data:
+            raise LocalFailure(Code.CUT_OFF, "a bundle changed while it was read; nothing of it is lost, import again")
+        return data
 
 
 class BundlesOut(Notices):
@@ -339,21 +401,13 @@ def _hash_of(path: Path, size: int) -> bytes:
     return digest.digest()
 
 
-def _opened(path: Path) -> BinaryIO:
-    try:
-        return path.open("rb", buffering=0)
-    except OSError as reason:
-        raise trouble_of(path, reason) from reason
-
-
-def _read(file: BinaryIO, place: Path, length: int) -> bytes:
-    try:
-        data = file.read(length)
-    except OSError as reason:
-        raise trouble_of(place, reason) from reason
-    if not data:
-        raise LocalFailure(Code.CUT_OFF, "a bundle changed while it was read; nothing of it is lost, import again")
-    return data
+def entries_in(place: Path) -> Iterator[os.DirEntry[str]]:
+    """What lies in a folder of a disk, one after the other. Raises `OSError`, `BadInput(TOO_MANY_FILES)`."""
+    with os.scandir(place) as entries:
+        for count, entry in enumerate(entries):
+            if count >= MAX_NAMES_PER_DISK_FOLDER:
+                raise _too_many(place, f"{MAX_NAMES_PER_DISK_FOLDER} files; use a folder with less in it")
+            yield entry
 
 
 def flush_folder(place: Path) -> None:
@@ -365,6 +419,10 @@ def flush_folder(place: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _too_many(place: Path, what: str) -> BadInput:
+    return BadInput(Code.TOO_MANY_FILES, f"{displayable(str(place))} holds more than {what}")
 
 
 def _in_the_way(place: Path) -> BadInput:
@@ -381,8 +439,14 @@ def trouble_of(place: Path, reason: OSError) -> RelaisError:
             f"the disk is full: {shown}; what was written before counts. Make room, or go on with another disk",
             path=shown,
         )
-    if reason.errno == errno.EROFS or isinstance(reason, PermissionError):
-        return LocalFailure(Code.STORAGE_FAILED, f"{shown} may not be written or read: {reason.strerror}", path=shown)
+    if reason.errno == errno.EROFS:
+        return LocalFailure(
+            Code.READ_ONLY, f"the disk may only be read: {shown}; a switch at its side, or damage, locks it", path=shown
+        )
+    if isinstance(reason, PermissionError):
+        return LocalFailure(
+            Code.STORAGE_FAILED, f"{shown} may not be written or read by this account: {reason.strerror}", path=shown
+        )
     if reason.errno in _GONE:
         return LocalFailure(
             Code.STORAGE_FAILED, f"the disk was pulled out, or cannot be read any more: {shown}", path=shown

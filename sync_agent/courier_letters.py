@@ -12,17 +12,20 @@ docs/protocol.md, "Courier disks".
 from __future__ import annotations
 
 import contextlib
+import heapq
 import os
 import re
 import secrets
+from collections.abc import Iterator
 from enum import Enum
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
 from blake3 import blake3
 
 from protocol.limits import MAX_LETTER_BYTES, MAX_LETTERS_PER_DISK, MAX_TERRITORIES_PER_DISK
-from sync_agent.courier_disk import CourierDisk, flush_folder, trouble_of
+from sync_agent.courier_disk import CourierDisk, entries_in, flush_folder, trouble_of
 
 _NAME_HEX: Final = 32
 _PASSING: Final = ".tmp"
@@ -46,23 +49,25 @@ def name_of(data: bytes) -> str:
 def read_letters(place: Path, kind: Letter, *, but: frozenset[str] = frozenset()) -> dict[str, bytes]:
     """The letters of a kind in a territory's folder, the newest first, `but` for some; no more than are allowed.
 
-    Raises `LocalFailure`.
+    Raises `LocalFailure`, `BadInput(TOO_MANY_FILES)`.
     """
-    dated = []
     try:
-        with os.scandir(place) as entries:
-            for entry in entries:
-                stem = entry.name.removesuffix(kind.value)
-                if stem + kind.value != entry.name or not _NAME.fullmatch(stem) or stem in but:
-                    continue
-                if entry.is_file(follow_symlinks=False) and entry.stat().st_size <= MAX_LETTER_BYTES:
-                    dated.append((entry.stat().st_mtime_ns, stem))
-        newest = sorted(dated, reverse=True)[:MAX_LETTERS_PER_DISK]
+        newest = heapq.nlargest(MAX_LETTERS_PER_DISK, _dated(place, kind, but))
         return {stem: _read(place / f"{stem}{kind.value}") for _, stem in newest}
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as reason:
         raise trouble_of(place, reason) from reason
+
+
+def _dated(place: Path, kind: Letter, but: frozenset[str]) -> Iterator[tuple[int, str]]:
+    """The letters of a kind, each with when it was written. Raises `OSError`, `BadInput(TOO_MANY_FILES)`."""
+    for entry in entries_in(place):
+        stem = entry.name.removesuffix(kind.value)
+        if stem + kind.value != entry.name or not _NAME.fullmatch(stem) or stem in but:
+            continue
+        if entry.is_file(follow_symlinks=False) and entry.stat().st_size <= MAX_LETTER_BYTES:
+            yield entry.stat().st_mtime_ns, stem
 
 
 def write_letter(disk: CourierDisk, kind: Letter, name: str, data: bytes) -> None:
@@ -89,17 +94,19 @@ def remove_letter(place: Path, kind: Letter, name: str) -> None:
 
 
 def territories_on(folder: Path) -> list[Path]:
-    """The folders of territories on a disk. Raises `LocalFailure`."""
+    """The folders of territories on a disk, no more than are allowed. Raises `LocalFailure`, `BadInput`."""
+    found = (
+        entry.name
+        for entry in entries_in(folder)
+        if _FOLDER.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False)
+    )
     try:
-        with os.scandir(folder) as entries:
-            names = sorted(
-                entry.name for entry in entries if _FOLDER.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False)
-            )
+        names = sorted(islice(found, MAX_TERRITORIES_PER_DISK))
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as reason:
         raise trouble_of(folder, reason) from reason
-    return [folder / name for name in names[:MAX_TERRITORIES_PER_DISK]]
+    return [folder / name for name in names]
 
 
 def _read(path: Path) -> bytes:

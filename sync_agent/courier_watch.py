@@ -2,7 +2,8 @@
 
 Rules:
 - only a disk that already has the folder is touched: whoever makes it there says what the stick is for;
-- while it stays, it is brought up to date again when something new is here, so that it can be taken at any time;
+- while it stays, it is brought up to date again when something new is here, so that it can be taken at any time; one
+  that was in a bad state is tried again now and then;
 - people are told when not to pull it out, and when they may; a disk in a bad state is said, and harms nothing else.
 
 docs/protocol.md, "Courier disks".
@@ -19,6 +20,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -31,6 +33,9 @@ FOLDER: Final = "Relais"
 AUTO: Final = "auto"
 LOOK_S: Final = 2.0
 AGAIN_S: Final = 30.0
+FAILED_AGAIN_S: Final = 120.0
+MAX_NAMES_PER_LOOK: Final = 4_096
+"""Of a folder that is named as the place where sticks appear, no more is looked at."""
 
 _FILE_SYSTEMS: Final = frozenset(
     {"vfat", "msdos", "exfat", "fuseblk", "ntfs", "ntfs3", "hfsplus", "udf", "ext2", "ext3", "ext4", "btrfs", "f2fs"}
@@ -49,6 +54,7 @@ class StickStanding(StrEnum):
     FULL = "full"
     DAMAGED = "damaged"
     FOREIGN = "foreign"
+    READ_ONLY = "read-only"
     FAILED = "failed"
 
 
@@ -56,6 +62,7 @@ _STANDINGS: Final = {
     Code.DISK_FULL: StickStanding.FULL,
     Code.DAMAGED: StickStanding.DAMAGED,
     Code.CUT_OFF: StickStanding.DAMAGED,
+    Code.READ_ONLY: StickStanding.READ_ONLY,
     Code.WRONG_TERRITORY: StickStanding.FOREIGN,
     Code.CANNOT_READ: StickStanding.FOREIGN,
 }
@@ -63,10 +70,16 @@ _STANDINGS: Final = {
 
 @dataclass(slots=True)
 class _Plugged:
-    """A stick that is in: how many entries were here when it was last brought up to date, and when that was."""
+    """A stick that is in: how many entries were here when it was last brought up to date, when that was, how it went.
+
+    `told` is what was last said of it.
+    """
 
     entries: int = -1
     looked_s: float = 0.0
+    served_s: float = 0.0
+    standing: StickStanding | None = None
+    told: str = ""
 
 
 class CourierWatch:
@@ -106,13 +119,18 @@ class CourierWatch:
             if stick is not None and self._monotonic() - stick.looked_s < AGAIN_S:
                 continue
             entries = sum((await self._agent.replica.store.spaces()).values())
-            if stick is None or entries != stick.entries:
+            if stick is None or entries != stick.entries or self._is_to_be_tried(stick):
                 self._plugged[folder] = stick = stick or _Plugged()
-                await self._serve(folder)
+                await self._serve(folder, stick)
                 stick.entries = sum((await self._agent.replica.store.spaces()).values())
+                stick.served_s = self._monotonic()
             stick.looked_s = self._monotonic()
 
-    async def _serve(self, folder: Path) -> None:
+    def _is_to_be_tried(self, stick: _Plugged) -> bool:
+        failed = stick.standing is not StickStanding.DONE
+        return failed and self._monotonic() - stick.served_s >= FAILED_AGAIN_S
+
+    async def _serve(self, folder: Path, stick: _Plugged) -> None:
         self._agent.stick = StickStanding.BUSY
         standing = StickStanding.DONE
         territory = self._agent.replica.territory
@@ -122,16 +140,19 @@ class CourierWatch:
             except RelaisError as error:
                 # An empty folder, or another territory's, is a stick that is to be filled.
                 if error.code not in (Code.MISSING_FILE, Code.WRONG_TERRITORY, Code.CANNOT_READ):
-                    standing = self._told(folder, error)
+                    standing = self._told(folder, stick, error)
             await export_to(folder, territory, self._run, _quiet)
         except RelaisError as error:
-            standing = self._told(folder, error)
-        self._agent.stick = standing
+            standing = self._told(folder, stick, error)
+        self._agent.stick = stick.standing = standing
         if standing is StickStanding.DONE:
+            stick.told = ""
             self._say(f"{folder}: everything is on the stick and was read back; it may be removed")
 
-    def _told(self, folder: Path, error: RelaisError) -> StickStanding:
-        self._say(f"{folder}: {error}")
+    def _told(self, folder: Path, stick: _Plugged, error: RelaisError) -> StickStanding:
+        if stick.told != str(error):
+            stick.told = str(error)
+            self._say(f"{folder}: {error}")
         return _STANDINGS.get(error.code, StickStanding.FAILED)
 
     async def _run(self, name: str, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
@@ -181,7 +202,8 @@ def _read_mounts() -> str:
 def _folders_in(place: Path) -> list[Path]:
     try:
         with os.scandir(place) as entries:
-            return sorted(Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False))
+            some = islice(entries, MAX_NAMES_PER_LOOK)
+            return sorted(Path(entry.path) for entry in some if entry.is_dir(follow_symlinks=False))
     except OSError:
         return []
 

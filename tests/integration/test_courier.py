@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
+import tracemalloc
 from collections.abc import AsyncIterator
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from protocol.coursework import HandInState
 from protocol.entry import Kind
 from protocol.errors import Code, LocalFailure, Refused, RelaisError
+from protocol.limits import MAX_LETTERS_PER_DISK
 from protocol.register import Health, RegisterKind, stored_register
 from protocol.roles import Role
 from protocol.structure import Erasure, Revocation
 from protocol.work import ItemKind
 from sync_agent import courier_disk, courier_export
 from sync_agent.asking import Asking, Said
+from sync_agent.courier_letters import Letter, read_letters
 from sync_agent.courier_watch import CourierWatch, disks_of
 from sync_agent.erasing import destroy_erased
 from sync_agent.operations import table
@@ -227,6 +233,43 @@ async def test_a_damaged_byte_costs_its_bundle_and_is_made_good(room: Classroom,
     assert (await one.files(item)).keys() == {"bruit.bin"}
 
 
+async def test_a_bundle_with_a_bad_sector_or_closed_to_the_account_costs_no_other(
+    room: Classroom, disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teacher, one, _ = await a_class(room)
+    items = []
+    for number in range(3):
+        items.append((await room.publish(teacher, {"bruit.bin": Random(number).randbytes(300_000)})).item)
+        await export(teacher, disk)
+    first, second, third = sorted(bundles(disk), key=lambda path: path.stat().st_size)[-3:]
+    read, look = courier_disk._Files._read, courier_disk.CourierDisk._look
+
+    def read_but(files: Any, file: Any, at: int, length: int) -> bytes:
+        if file.name == str(first) and at + length > 100_000:
+            file = SimpleNamespace(seek=failing, name=file.name)
+        return read(files, file, at, length)
+
+    def failing(_at: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    def look_but(self: Any, name: str) -> Any:
+        if name == second.name:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return look(self, name)
+
+    monkeypatch.setattr(courier_disk._Files, "_read", read_but)
+    monkeypatch.setattr(courier_disk.CourierDisk, "_look", look_but)
+    assert await code_of(bring(one, disk)) is Code.DAMAGED
+    shown = (await one.agent.replica.view(room.space)).coursework.items
+    assert (len(shown), len(await one.agent.missing())) == (3, 2)
+    assert (first.exists(), second.exists(), third.exists()) == (False, True, True), "what others may read stays"
+    monkeypatch.undo()
+    await export(teacher, disk)
+    await bring(one, disk)
+    for item in items:
+        assert (await one.files(item)).keys() == {"bruit.bin"}
+
+
 async def test_a_disk_with_very_much_else_on_it_is_as_good_as_any(room: Classroom, disk: Path) -> None:
     teacher, one, _ = await a_class(room)
     await export(teacher, disk)
@@ -237,6 +280,35 @@ async def test_a_disk_with_very_much_else_on_it_is_as_good_as_any(room: Classroo
     (bundles(disk)[0].parent / f"{'a' * 32}.rls").mkdir()
     assert await bring(one, disk) is not None
     assert (await export(one, disk))["bytes"] > 0
+
+
+async def test_a_folder_with_more_names_than_a_person_ever_has_is_given_up(
+    room: Classroom, disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teacher, one, _ = await a_class(room)
+    await export(teacher, disk)
+    monkeypatch.setattr("sync_agent.courier_disk.MAX_NAMES_PER_DISK_FOLDER", 500)
+    for number in range(600):
+        (disk / f"vacances {number}.jpg").touch()
+    assert await bring(one, disk) is not None, "beside our folder nothing is looked at"
+    for number in range(600):
+        (bundles(disk)[0].parent / f"{number}.jpg").touch()
+    assert await code_of(bring(one, disk)) is Code.TOO_MANY_FILES
+    assert await code_of(export(one, disk)) is Code.TOO_MANY_FILES
+
+
+async def test_of_very_many_letters_on_a_disk_the_newest_few_are_kept_in_mind(room: Classroom, disk: Path) -> None:
+    teacher, _, _ = await a_class(room)
+    await export(teacher, disk)
+    place = bundles(disk)[0].parent
+    for number in range(5_000):
+        (place / f"{number:032x}.ask").touch()
+    tracemalloc.start()
+    found = read_letters(place, Letter.ASK)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(found) == MAX_LETTERS_PER_DISK
+    assert most < 200_000
 
 
 async def test_a_full_disk_holds_what_matters_most_and_a_larger_one_the_rest(
@@ -370,6 +442,26 @@ async def test_a_stick_is_served_when_it_is_plugged_in_and_again_when_something_
     await at_teachers.look()
     assert await teacher.agent.missing() == []
     assert (await work_of(teacher, room, hand_in)).person == room.pupil_person
+
+
+async def test_a_stick_that_failed_is_tried_again_and_told_once(room: Classroom, tmp_path: Path) -> None:
+    teacher, one, _ = await a_class(room)
+    item = (await room.publish(teacher, SMALL)).item
+    media, clock = tmp_path / "media", [0.0]
+    await export(teacher, media / "usb" / "Relais")
+    (place,) = (media / "usb" / "Relais").iterdir()
+    place.rename(tmp_path / "away")
+    place.touch()
+    watch, said = watch_over(one, media, clock)
+    for _ in range(3):
+        await watch.look()
+        clock[0] += 200
+    assert (one.agent.stick, len(said)) == ("failed", 1)
+    place.unlink()
+    (tmp_path / "away").rename(place)
+    await watch.look()
+    assert one.agent.stick == "done"
+    assert await one.files(item) == SMALL
 
 
 async def test_a_stick_in_a_bad_state_is_told_and_harms_nothing(room: Classroom, tmp_path: Path) -> None:

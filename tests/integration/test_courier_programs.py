@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -81,3 +84,38 @@ def test_an_export_killed_at_any_moment_leaves_a_disk_that_holds_no_lie(here: Sc
     assert not list(stick.rglob("*.tmp"))
     for agent in (teacher, renard):
         assert agent.ok("verify") == {"ok": True, "problems": []}
+
+
+LOCKED = "mount --bind '{0}' '{0}' && mount -o remount,bind,ro '{0}' && exec \"$@\""
+"""Runs a command where a folder may only be read."""
+
+
+def run_locked(folder: Path, command: list[str]) -> tuple[int, Any]:
+    """A command's exit status and its JSON, while `folder` is on a disk with its switch at "lock"."""
+    inside = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", LOCKED.format(folder), "sh", *command]
+    done = subprocess.run(inside, capture_output=True, check=False, env=environment(), timeout=120)
+    return done.returncode, json.loads(done.stdout or b"null")
+
+
+def may_mount() -> bool:
+    """Whether this account may do so in a namespace of its own."""
+    if sys.platform != "linux":
+        return False
+    words = ["unshare", "--user", "--map-root-user", "--mount", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]
+    return subprocess.run(words, capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.skipif(not may_mount(), reason="needs a namespace of its own for mounts")
+def test_a_write_protected_stick_is_read_and_what_it_cannot_take_is_said(here: School, tmp_path: Path) -> None:
+    teacher, renard = here.enrol("laptop", "teacher"), here.enrol("renard")
+    note = tmp_path / "lecon.txt"
+    note.write_text("Les volcans")
+    teacher.ok("publish", str(note), "--space", here.space, "--title", "Volcans")
+    stick = tmp_path / "stick"
+    teacher.ok("courier", "export", str(stick))
+    status, result = run_locked(stick, [*renard.command("courier", "import", str(stick)), "--json"])
+    assert (status, result["entries"] > 0) == (0, True)
+    assert [found["complete"] for found in renard.ok("items")] == [True]
+    teacher.ok("publish", str(note), "--space", here.space, "--title", "Encore")
+    status, result = run_locked(stick, [*teacher.command("courier", "export", str(stick)), "--json"])
+    assert (status, result["error"]["code"]) == (1, "read-only")
