@@ -34,8 +34,10 @@ from protocol.delta import (
 from protocol.limits import MAX_PACK_BYTES, MAX_PACK_INDEX_BYTES
 
 LEVEL: Final = 19
-_THRIFTY_CHAIN_LOG: Final = 22
-_THRIFTY_HASH_LOG: Final = 20
+# of trees (two numbers for each byte that is reached) and of the hashes that lead to them
+_THRIFTY_LOGS: Final = (22, 20)
+# beside a dictionary zstd keeps its tables twice
+_THRIFTY_TREE_LOGS_BESIDE_DICTIONARY: Final = (21, 19)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,27 +130,31 @@ class DeltaWriter:
 def compress(plain: bytes, dictionary: bytes, level: int, *, thrifty: bool = False) -> bytes:
     """One zstd frame that declares its size, with the whole dictionary within reach.
 
-    The strongest levels take 180 MB for their tables; `thrifty` ones 40, which look at the nearest two megabytes.
+    The strongest levels take 180 MB for their tables; `thrifty` ones 25, which look at the nearest megabyte or two.
     """
     # Nothing is further away than this; the reader takes the window from the content's size.
     window_log = min(max((len(plain) + len(dictionary)).bit_length(), 10), 27)
     usual = zstandard.ZstdCompressionParameters.from_level(
         level, source_size=len(plain), dict_size=len(dictionary), window_log=window_log
     )
+    has_trees = usual.strategy >= zstandard.STRATEGY_BTLAZY2
+    chain_log, hash_log = _THRIFTY_TREE_LOGS_BESIDE_DICTIONARY if dictionary and has_trees else _THRIFTY_LOGS
     parameters = zstandard.ZstdCompressionParameters.from_level(
         level,
         source_size=len(plain),
         dict_size=len(dictionary),
         window_log=window_log,
-        chain_log=min(usual.chain_log, _THRIFTY_CHAIN_LOG) if thrifty else usual.chain_log,
-        hash_log=min(usual.hash_log, _THRIFTY_HASH_LOG) if thrifty else usual.hash_log,
+        chain_log=min(usual.chain_log, chain_log) if thrifty else usual.chain_log,
+        hash_log=min(usual.hash_log, hash_log) if thrifty else usual.hash_log,
         write_content_size=True,
         write_checksum=False,
         write_dict_id=False,
     )
-    return zstandard.ZstdCompressor(
+    made = zstandard.ZstdCompressor(
         compression_params=parameters, dict_data=raw_dictionary(dictionary) if dictionary else None
     ).compress(plain)
+    # what the library gives keeps the room of the worst case
+    return bytes(memoryview(made))
 
 
 def _frame_row(frame: DeltaFrame) -> list[Value]:

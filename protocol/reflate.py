@@ -16,9 +16,9 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from io import BytesIO
-from typing import Final
+from typing import Final, Protocol
 
 from protocol.byte_source import ByteSource, in_pieces
 from protocol.deflate_parameters import Parameters, Profile, Search, deflate
@@ -52,13 +52,30 @@ _FIRST_BEST_LEVEL: Final = 7
 _MIN_SAVED_BYTES_PER_S: Final = 64 * KiB
 
 
+class Sink(Protocol):
+    """What an image is written to."""
+
+    def write(self, data: bytes | memoryview, /) -> object:
+        """Let these bytes follow."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
-class Unfolded:
-    """A file seen from inside: `fold(image, recipe)` gives it back.
+class Seen:
+    """What is known of a file seen from inside beside its image.
 
     `stream_bytes` of the file were deflate streams that became plain, on the outermost level; an old PC needs about
     `fold_ms` to bring them back.
     """
+
+    recipe: bytes
+    stream_bytes: int
+    fold_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unfolded:
+    """A file seen from inside: `fold(image, recipe)` gives it back. The rest is that of `Seen`."""
 
     image: bytes
     recipe: bytes
@@ -111,23 +128,33 @@ def _cost_ns(sequence: Sequence) -> int:
 def unfold(
     data: bytes | memoryview, *, allowed: Profile, max_image_bytes: int = MAX_REFLATE_IMAGE_BYTES
 ) -> Unfolded | None:
-    """The image and recipe of a file, for receivers that reproduce the levels in `allowed`; None if nothing is found.
+    """The image and recipe of a file; see `unfold_into`. Memory: the file, its image and the largest stream twice."""
+    image = BytesIO()
+    seen = unfold_into(image, data, allowed=allowed, max_image_bytes=max_image_bytes)
+    return None if seen is None else Unfolded(image.getvalue(), *astuple(seen))
 
-    Streams for which `max_image_bytes` leave no room stay compressed. Deterministic for one version of zlib. A file of
-    more than `MAX_REFLATE_FILE_BYTES` is left as it is. Memory: the file, its image and the largest stream twice.
+
+def unfold_into(
+    image: Sink, data: bytes | memoryview, *, allowed: Profile, max_image_bytes: int = MAX_REFLATE_IMAGE_BYTES
+) -> Seen | None:
+    """Write the image of a file, and give its recipe, for receivers that reproduce the levels in `allowed`.
+
+    None if nothing is found; what was written is then worthless. Streams for which `max_image_bytes` leave no room stay
+    compressed. Deterministic for one version of zlib. A file of more than `MAX_REFLATE_FILE_BYTES` is left as it is.
+    Memory: the file and the largest stream twice.
     """
     room = min(max_image_bytes, MAX_REFLATE_IMAGE_BYTES) - len(data)
     if not allowed or room < 0 or len(data) > MAX_REFLATE_FILE_BYTES:
         return None
     work = _Unfolding(len(data), allowed, room)
-    made = work.sequence(bytes(data), depth=1)
+    made = work.sequence(bytes(data), image, depth=1)
     if made is None:
         return None
-    image, sequence, stream_bytes = made
+    sequence, stream_bytes = made
     recipe = encode_recipe(sequence)
     if len(recipe) > min(MAX_RECIPE_BYTES, stream_bytes):
         return None
-    return Unfolded(image, recipe, stream_bytes, fold_cost_ms(sequence))
+    return Seen(recipe, stream_bytes, fold_cost_ms(sequence))
 
 
 class _Unfolding:
@@ -142,9 +169,8 @@ class _Unfolding:
         self._used: set[Parameters] = set()
         self._image_bytes_left = room_bytes
 
-    def sequence(self, data: bytes, depth: int) -> tuple[bytes, Sequence, int] | None:
-        """Image, steps, and how many bytes of `data` became plain; None where no stream did."""
-        image = BytesIO()
+    def sequence(self, data: bytes, image: Sink, depth: int) -> tuple[Sequence, int] | None:
+        """Steps, and how many bytes of `data` became plain, whose image is written; None where no stream did."""
         steps: list[Step] = []
         view, passed, stream_bytes = memoryview(data), 0, 0
         for stream in find_streams(data, self._effort):
@@ -158,8 +184,9 @@ class _Unfolding:
             self._used.add(parameters)
             self._streams_left -= 1
             self._image_bytes_left -= len(stream.plain)
-            inner = self.sequence(stream.plain, depth + 1) if depth < MAX_REFLATE_DEPTH else None
-            plain, content = (inner[0], inner[1]) if inner else (stream.plain, len(stream.plain))
+            inside = BytesIO()
+            inner = self.sequence(stream.plain, inside, depth + 1) if depth < MAX_REFLATE_DEPTH else None
+            plain, content = (inside.getvalue(), inner[0]) if inner else (stream.plain, len(stream.plain))
             for part in (view[passed : stream.start], stream.header, plain):
                 image.write(part)
             sizes = _repeating(stream.chunk_bytes)
@@ -169,7 +196,7 @@ class _Unfolding:
         if not steps:
             return None
         image.write(view[passed:])
-        return image.getvalue(), Sequence(tuple(steps), len(data) - passed), stream_bytes
+        return Sequence(tuple(steps), len(data) - passed), stream_bytes
 
 
 def _repeating(sizes: tuple[int, ...]) -> tuple[int, ...]:

@@ -16,9 +16,11 @@ from typing import Final
 from blake3 import blake3
 from pyfastcdc import FastCDC
 
-from protocol.limits import KiB
+from protocol.image import Ranged
+from protocol.limits import KiB, MiB
 
 _BLOCK_BYTES: Final = 4096
+_WINDOW_BYTES: Final = MiB
 _COARSE_BYTES: Final = 64 * KiB
 _FINE_BYTES: Final = KiB
 _FINE_FROM_BYTES: Final = 4096
@@ -41,20 +43,20 @@ class Span:
     near: tuple[int, int] = (0, 0)
 
 
-def spans(old: bytes, new: bytes) -> list[Span]:
-    """The new version as spans of the old one and new bytes, in order."""
+def spans(old: Ranged, new: Ranged) -> list[Span]:
+    """The new version as spans of the old one and new bytes, in order. Memory: a few windows of a megabyte."""
     found: list[Span] = []
     copies = _common_chunks(_places(old, _COARSE_BYTES), _pieces(new, _COARSE_BYTES))
     for span in _narrowed(old, new, copies, (0, len(old))):
         first, last = span.near
         if span.old is None and span.length >= _FINE_FROM_BYTES and last - first >= _FINE_FROM_BYTES:
-            found += _finer(span, old[first:last], new[span.at : span.at + span.length])
+            found += _finer(span, _part(old, first, last), _part(new, span.at, span.at + span.length))
         else:
             found.append(span)
     return _gathered(found, old, new)
 
 
-def _gathered(found: list[Span], old: bytes, new: bytes) -> list[Span]:
+def _gathered(found: list[Span], old: Ranged, new: Ranged) -> list[Span]:
     """The same, where much is new looked for in all of the old version."""
     if not old or not any(span.old is None and span.length >= _SCATTERED_FROM_BYTES for span in found):
         return found
@@ -64,14 +66,14 @@ def _gathered(found: list[Span], old: bytes, new: bytes) -> list[Span]:
         if span.old is not None or span.length < _SCATTERED_FROM_BYTES:
             gathered.append(span)
             continue
-        part = new[span.at : span.at + span.length]
+        part = _part(new, span.at, span.at + span.length)
         copies = _common_chunks(places, _pieces(part, _SCATTERED_BYTES))
         within = _narrowed(old, part, copies, span.near)
         gathered += [Span(some.at + span.at, some.length, some.old, some.near) for some in within]
     return gathered
 
 
-def _finer(span: Span, old: bytes, new: bytes) -> Iterator[Span]:
+def _finer(span: Span, old: Ranged, new: Ranged) -> Iterator[Span]:
     """New bytes once more, beside what they stand for, by chunks of a kilobyte."""
     start = span.near[0]
     copies = _common_chunks(_places(old, _FINE_BYTES), _pieces(new, _FINE_BYTES))
@@ -80,14 +82,45 @@ def _finer(span: Span, old: bytes, new: bytes) -> Iterator[Span]:
         yield Span(part.at + span.at, part.length, place, (part.near[0] + start, part.near[1] + start))
 
 
-def _pieces(data: bytes, around_bytes: int) -> Iterator[memoryview]:
-    """`data`, never copied, in pieces cut by its content."""
-    rules = FastCDC(around_bytes, min_size=around_bytes // 4, max_size=around_bytes * 4)
-    for piece in rules.cut_buf(data):
-        yield piece.data
+class _Part:
+    """A range of something larger, which is not copied."""
+
+    __slots__ = ("_end", "_start", "_whole")
+
+    def __init__(self, whole: Ranged, start: int, end: int) -> None:
+        self._whole, self._start, self._end = whole, start, end
+
+    def __len__(self) -> int:
+        return self._end - self._start
+
+    def __getitem__(self, place: slice, /) -> bytes:
+        start, stop, _ = place.indices(len(self))
+        return self._whole[self._start + start : self._start + max(start, stop)]
 
 
-def _places(data: bytes, around_bytes: int) -> dict[bytes, int]:
+def _part(whole: Ranged, start: int, end: int) -> Ranged:
+    return whole[start:end] if end - start <= _WINDOW_BYTES else _Part(whole, start, end)
+
+
+def _pieces(data: Ranged, around_bytes: int) -> Iterator[memoryview]:
+    """`data` in pieces cut by its content; where its windows end changes nothing."""
+    most_bytes = around_bytes * 4
+    rules = FastCDC(around_bytes, min_size=around_bytes // 4, max_size=most_bytes)
+    rest = b""
+    for start in range(0, len(data), _WINDOW_BYTES):
+        window = rest + data[start : start + _WINDOW_BYTES]
+        # with fewer at hand, later bytes could still move the cut
+        needed = most_bytes if start + _WINDOW_BYTES < len(data) else 1
+        at = 0
+        cuts = iter(rules.cut_buf(window))
+        while len(window) - at >= needed:
+            piece = next(cuts).data
+            yield piece
+            at += len(piece)
+        rest = window[at:]
+
+
+def _places(data: Ranged, around_bytes: int) -> dict[bytes, int]:
     """Where each piece of `data` stands first, by its hash."""
     places: dict[bytes, int] = {}
     at = 0
@@ -113,7 +146,7 @@ def _common_chunks(places: Mapping[bytes, int], new: Iterable[memoryview]) -> It
         yield run
 
 
-def _narrowed(old: bytes, new: bytes, copies: Iterable[Span], across: tuple[int, int]) -> Iterator[Span]:
+def _narrowed(old: Ranged, new: Ranged, copies: Iterable[Span], across: tuple[int, int]) -> Iterator[Span]:
     """The copies with what lies between them, narrowed from both ends; `new` stands for `across` in the old version."""
     at, old_at = 0, across[0]
     for copy in [*copies, Span(len(new), 0, across[1])]:
@@ -123,7 +156,7 @@ def _narrowed(old: bytes, new: bytes, copies: Iterable[Span], across: tuple[int,
         at, old_at = copy.at + copy.length, (copy.old or 0) + copy.length
 
 
-def _gap(old: bytes, new: bytes, gap: tuple[int, int], across: tuple[int, int]) -> Iterator[Span]:
+def _gap(old: Ranged, new: Ranged, gap: tuple[int, int], across: tuple[int, int]) -> Iterator[Span]:
     """The bytes of the new version in `gap`, whose neighbours stand at both ends of `across` in the old one.
 
     Where these are in the other order, what follows the one and what precedes the other are looked at alike.
@@ -131,11 +164,11 @@ def _gap(old: bytes, new: bytes, gap: tuple[int, int], across: tuple[int, int]) 
     start, end = gap
     first, last = across
     moved = last < first
-    room = end - start if moved else min(end - start, last - first)
-    head = common_prefix(new[start:end], old[first : first + room])
+    room = min(end - start, (len(old) if moved else last) - first)
+    head = common_prefix(new, start, old, first, room)
     head = head if head >= _MIN_COPY_BYTES else 0
     from_ = max(0, last - (end - start - head)) if moved else first + head
-    tail = common_suffix(new[start + head : end], old[from_:last] if last > from_ else b"")
+    tail = common_suffix(new, end, old, last, min(end - start - head, max(0, last - from_)))
     tail = tail if tail >= _MIN_COPY_BYTES else 0
     if head:
         yield Span(start, head, first)
@@ -146,24 +179,21 @@ def _gap(old: bytes, new: bytes, gap: tuple[int, int], across: tuple[int, int]) 
         yield Span(end - tail, tail, last - tail)
 
 
-def common_prefix(one: bytes, other: bytes) -> int:
-    """How many bytes two strings have in common at their beginning."""
-    most = min(len(one), len(other))
-    at = 0
-    while at < most and one[at : at + _BLOCK_BYTES] == other[at : at + _BLOCK_BYTES]:
-        at += _BLOCK_BYTES
-    if at >= most:
-        return most
-    return next((place for place in range(at, most) if one[place] != other[place]), most)
+def common_prefix(one: Ranged, at: int, other: Ranged, other_at: int, most: int) -> int:
+    """How many bytes, up to `most`, are the same from two places on."""
+    for same in range(0, most, _BLOCK_BYTES):
+        size = min(_BLOCK_BYTES, most - same)
+        mine, others = one[at + same : at + same + size], other[other_at + same : other_at + same + size]
+        if mine != others:
+            return same + next(place for place in range(size) if mine[place] != others[place])
+    return most
 
 
-def common_suffix(one: bytes, other: bytes) -> int:
-    """How many bytes two strings have in common at their end."""
-    most = min(len(one), len(other))
-    at = 0
-    while at + _BLOCK_BYTES <= most:
-        mine, others = len(one) - at, len(other) - at
-        if one[mine - _BLOCK_BYTES : mine] != other[others - _BLOCK_BYTES : others]:
-            break
-        at += _BLOCK_BYTES
-    return next((place for place in range(at, most) if one[-1 - place] != other[-1 - place]), most)
+def common_suffix(one: Ranged, end: int, other: Ranged, other_end: int, most: int) -> int:
+    """How many bytes, up to `most`, are the same before two places."""
+    for same in range(0, most, _BLOCK_BYTES):
+        size = min(_BLOCK_BYTES, most - same)
+        mine, others = one[end - same - size : end - same], other[other_end - same - size : other_end - same]
+        if mine != others:
+            return same + next(place for place in range(size) if mine[-1 - place] != others[-1 - place])
+    return most

@@ -50,7 +50,7 @@ class Likeness:
 class Source:
     """A file to send: where it lies, the path that it gets, and what it was when it was found."""
 
-    place: Path
+    place: str
     path: str
     likeness: Likeness
 
@@ -153,7 +153,7 @@ class Intake:
 
 
 class _ChangedError(Exception):
-    def __init__(self, place: Path) -> None:
+    def __init__(self, place: str) -> None:
         super().__init__(place)
         self.place = place
 
@@ -197,7 +197,7 @@ def _open(source: Source) -> BinaryIO:
     return file
 
 
-def _piece(file: BinaryIO, place: Path) -> bytes:
+def _piece(file: BinaryIO, place: str) -> bytes:
     try:
         return file.read(FILE_PIECE_BYTES)
     except OSError as reason:
@@ -207,7 +207,7 @@ def _piece(file: BinaryIO, place: Path) -> bytes:
 def _is_unchanged(file: BinaryIO, source: Source) -> bool:
     """Whether the file that was read, and the one that now has its name, are what was found."""
     try:
-        seen = (os.fstat(file.fileno()), source.place.stat())
+        seen = (os.fstat(file.fileno()), os.stat(source.place))  # noqa: PTH116 — of many thousands only the text is kept
     except OSError:
         return False
     return all(_likeness(state) == source.likeness for state in seen)
@@ -301,10 +301,10 @@ def _source(place: Path, path: str, state: os.stat_result) -> Source:
         )
     if not os.access(place, os.R_OK):
         raise BadInput(Code.UNREADABLE_FILE, f"{_shown(place)} may not be read by this account", path=_shown(place))
-    return Source(place, path, _likeness(state))
+    return Source(str(place), path, _likeness(state))
 
 
-def _refusal(place: Path, reason: OSError | ValueError) -> BadInput:
+def _refusal(place: Path | str, reason: OSError | ValueError) -> BadInput:
     shown = _shown(place)
     match reason:
         case FileNotFoundError() | NotADirectoryError():
@@ -317,5 +317,5 @@ def _refusal(place: Path, reason: OSError | ValueError) -> BadInput:
             return BadInput(Code.UNREADABLE_FILE, f"{shown} cannot be read: {reason.strerror}", path=shown)
 
 
-def _shown(place: Path) -> str:
+def _shown(place: Path | str) -> str:
     return displayable(str(place))

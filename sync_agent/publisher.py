@@ -333,4 +333,7 @@ class _Shelf:
         build = await self._building()
         stream = await build.stream(tuple(self._chunks))
         self.packs = await build.finish()
-        return ContentRef(stream, sum(file.size for file in self._files), len(self._files))
+        content = ContentRef(stream, sum(file.size for file in self._files), len(self._files))
+        # saying it as a delta needs the room
+        self._files, self._build = [], None
+        return content

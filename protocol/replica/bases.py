@@ -10,12 +10,14 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 
+from protocol.byte_source import in_pieces
 from protocol.chunking import ChunkList, ChunkRef, chunks_before
 from protocol.delta import Source
 from protocol.errors import Code, LocalFailure, PeerFault
+from protocol.image import Image
 from protocol.limits import MAX_IMAGE_BYTES, MAX_MANIFEST_BYTES, MAX_SPLICED_BYTES
 from protocol.manifest import ManifestEntry, decode_manifest
-from protocol.reflate import reopen
+from protocol.reflate import reopen_pieces
 from protocol.replica.interfaces import ContentStore
 
 
@@ -36,7 +38,7 @@ class Bases:
         self._manifests: dict[int, bytes] = {}
         self._files: dict[int, tuple[ManifestEntry, ...]] = {}
         self._lists: dict[bytes, ChunkList] = {}
-        self._image: tuple[tuple[int, int], bytes] = ((-1, -1), b"")
+        self._image: tuple[tuple[int, int], Image] = ((-1, -1), Image())
 
     async def manifest(self, base: int) -> bytes:
         """The bytes of a base."""
@@ -96,15 +98,15 @@ class Bases:
         """A whole file that is small enough to be unfolded."""
         return await self.range_of((await self.file(base, record)).stream, 0, None, most=MAX_SPLICED_BYTES)
 
-    async def image(self, base: int, record: int) -> bytes:
+    async def image(self, base: int, record: int) -> Image:
         """The image of a file whose recipe is known; the last one is remembered."""
         if self._image[0] != (base, record):
             data = await self.whole(base, record)
-            image = await asyncio.to_thread(reopen, data, self._recipes[base, record], max_bytes=MAX_IMAGE_BYTES)
+            image = await asyncio.to_thread(_reopened, data, self._recipes[base, record])
             self._image = ((base, record), image)
         return self._image[1]
 
-    def remember_image(self, base: int, record: int, image: bytes) -> None:
+    def remember_image(self, base: int, record: int, image: Image) -> None:
         """The image of a file of a base has just been made."""
         self._image = ((base, record), image)
 
@@ -119,6 +121,13 @@ class Bases:
         return await read_range(
             self._content, stream, start, sum(c.length for c in chunks) if length is None else length
         )
+
+
+def _reopened(data: bytes, recipe: bytes) -> Image:
+    image = Image()
+    for piece in reopen_pieces(in_pieces(data), recipe, max_bytes=MAX_IMAGE_BYTES):
+        image.write(piece)
+    return image
 
 
 async def read_range(content: ContentStore, stream: bytes, start: int, length: int) -> bytes:

@@ -23,6 +23,7 @@ from protocol.deflate_parameters import ALL_LEVELS, Profile, profile
 from protocol.delta import Chunked, Copy, Source, Spliced, Tree
 from protocol.delta_writer import LEVEL, DeltaWriter, FinishedDelta, compress
 from protocol.errors import RelaisError
+from protocol.image import Image, Ranged
 from protocol.limits import (
     MAX_DELTA_BASES,
     MAX_IMAGE_BYTES,
@@ -32,7 +33,7 @@ from protocol.limits import (
 )
 from protocol.manifest import ManifestEntry, without_streams
 from protocol.pack import FinishedPack
-from protocol.reflate import Unfolded, unfold
+from protocol.reflate import unfold_into
 from protocol.replica.bases import Bases, read_range
 from protocol.replica.interfaces import ContentStore, DeltaInfo
 from protocol.splicing import Span, spans
@@ -93,6 +94,13 @@ class _Piece:
     @property
     def new_bytes(self) -> int:
         return sum(length for _, length in self.new)
+
+
+class _Inside(NamedTuple):
+    """A file seen from inside."""
+
+    image: Image
+    recipe: bytes
 
 
 async def keep_as_delta(
@@ -224,7 +232,7 @@ class _Build:
         for start, length in piece.new:
             data = await read_range(self._content, file.stream, start, length)
             sources = [] if origin is None else await self._neighbours(origin, file, start, length)
-            await self._write(data, sources)
+            await self._write(data, 0, len(data), sources)
         await self._flush()
         self._level = usual
         return self._writer.add_target(Chunked(piece.parts))
@@ -284,33 +292,36 @@ class _Build:
         before = None
         if origin is not None and (await self._bases.file(origin.base, origin.record)).size <= MAX_SPLICED_BYTES:
             before = await self._bases.whole(origin.base, origin.record)
-        unfolded = await self._unfold(data)
-        if unfolded is not None and (before is not None or piece.is_all_new):
-            enough_bytes = min(len(unfolded.recipe), _PLAIN_ENOUGH_BYTES)
+        inside = await self._unfold(data) if before is not None or piece.is_all_new else None
+        if inside is not None:
+            enough_bytes = min(len(inside.recipe), _PLAIN_ENOUGH_BYTES)
             if before is not None and await asyncio.to_thread(_new_bytes, before, data) <= enough_bytes:
                 # said as it is in less than recipes take, and nobody has to compress anything again
                 return await self._splice(data, before, origin, b"")
             image = await self._image_of(origin, before)
             if image is not None or piece.is_all_new:
-                return await self._splice(unfolded.image, image, origin, unfolded.recipe)
+                # the files need not lie beside their images while a compressor takes its room
+                data, before = b"", None
+                return await self._splice(inside.image, image, origin, inside.recipe)
+        inside = None
         if before is None:
             return await self._splice(data, None, None, b"") if piece.is_all_new else None
         return await self._splice(data, before, origin, b"", most_new=piece.new_bytes)
 
-    async def _image_of(self, origin: _Found | None, before: bytes | None) -> bytes | None:
+    async def _image_of(self, origin: _Found | None, before: bytes | None) -> Image | None:
         """The image of a file of a base, if it has one; its recipe goes into the index."""
         if origin is None or before is None:
             return None
-        unfolded = await self._unfold(before)
-        if unfolded is None:
+        inside = await self._unfold(before)
+        if inside is None:
             return None
-        self._recipes[origin.base, origin.record] = unfolded.recipe
-        self._bases.remember_image(origin.base, origin.record, unfolded.image)
-        self._writer.add_image(origin.base, origin.record, unfolded.recipe)
-        return unfolded.image
+        self._recipes[origin.base, origin.record] = inside.recipe
+        self._bases.remember_image(origin.base, origin.record, inside.image)
+        self._writer.add_image(origin.base, origin.record, inside.recipe)
+        return inside.image
 
     async def _splice(
-        self, data: bytes, before: bytes | None, origin: _Found | None, recipe: bytes, *, most_new: int | None = None
+        self, data: Ranged, before: Ranged | None, origin: _Found | None, recipe: bytes, *, most_new: int | None = None
     ) -> Spliced | None:
         """Write what `data` does not share with `before`; None if that is more than `most_new`."""
         found = await asyncio.to_thread(spans, before or b"", data)
@@ -318,21 +329,23 @@ class _Build:
             return None
         if before and origin is not None and await asyncio.to_thread(_says_it_shorter, before, data, found):
             await self._flush()
-            await self._write(data, (Source(origin.base, origin.record, 0, len(before), bool(recipe)),))
+            await self._write(data, 0, len(data), (Source(origin.base, origin.record, 0, len(before), bool(recipe)),))
             await self._flush()
             return Spliced((len(data),), recipe)
         parts: list[Source | int] = []
         for span in found:
             if span.old is None:
                 near = () if origin is None else _near(span, len(before or b""), origin, unfolded=bool(recipe))
-                await self._write(data[span.at : span.at + span.length], near)
+                await self._write(data, span.at, span.length, near)
                 parts.append(span.length)
             elif origin is not None:
                 parts.append(Source(origin.base, origin.record, span.old, span.length, bool(recipe)))
         return Spliced(tuple(parts), recipe)
 
-    async def _unfold(self, data: bytes) -> Unfolded | None:
-        return await asyncio.to_thread(unfold, data, allowed=self._allowed, max_image_bytes=MAX_IMAGE_BYTES)
+    async def _unfold(self, data: bytes) -> _Inside | None:
+        image = Image()
+        seen = await asyncio.to_thread(unfold_into, image, data, allowed=self._allowed, max_image_bytes=MAX_IMAGE_BYTES)
+        return None if seen is None else _Inside(image, seen.recipe)
 
     async def _add_tree(self, files: Sequence[ManifestEntry], numbers: dict[bytes, int]) -> None:
         holes = tuple((record, numbers[file.stream]) for record, file in enumerate(files) if file.stream in numbers)
@@ -340,15 +353,15 @@ class _Build:
         data = await asyncio.to_thread(without_streams, whole, frozenset(record for record, _ in holes))
         sizes = [len(await self._bases.manifest(base)) for base in range(self._count)]
         for start in range(0, len(data), _FRAME_BYTES):
-            part = data[start : start + _FRAME_BYTES]
-            await self._write(part, _beside(start / len(data), len(part) / len(data), sizes))
+            length = min(_FRAME_BYTES, len(data) - start)
+            await self._write(data, start, length, _beside(start / len(data), length / len(data), sizes))
         await self._flush()
         self._writer.add_target(Tree(len(data), holes))
 
-    async def _write(self, data: bytes, sources: Sequence[Source]) -> None:
-        """Let plain bytes follow, with what they are likely made of within reach of their frame."""
-        for start in range(0, len(data), _FRAME_BYTES):
-            part = data[start : start + _FRAME_BYTES]
+    async def _write(self, data: Ranged, at: int, length: int, sources: Sequence[Source]) -> None:
+        """Let a range of plain bytes follow, with what they are likely made of within reach of their frame."""
+        for start in range(at, at + length, _FRAME_BYTES):
+            part = data[start : min(start + _FRAME_BYTES, at + length)]
             dictionary = sum(source.length for source in {**self._sources, **dict.fromkeys(sources)})
             if self._plain_bytes + len(part) > _FRAME_BYTES or dictionary > _DICTIONARY_BYTES:
                 await self._flush()
@@ -372,11 +385,11 @@ def _new_bytes(before: bytes, data: bytes) -> int:
     return sum(span.length for span in spans(before, data) if span.old is None)
 
 
-def _says_it_shorter(before: bytes, data: bytes, found: Sequence[Span]) -> bool:
+def _says_it_shorter(before: Ranged, data: Ranged, found: Sequence[Span]) -> bool:
     """Whether a compressor that has read all of the old version says the new one in less than its many spans take."""
     if len(found) < _MANY_SPANS or len(before) > _DICTIONARY_BYTES or len(data) > _FRAME_BYTES:
         return False
-    return len(compress(data, before, LEVEL, thrifty=True)) < len(found) * _BYTES_PER_SPAN
+    return len(compress(data[:], before[:], LEVEL, thrifty=True)) < len(found) * _BYTES_PER_SPAN
 
 
 def is_archive(file: ManifestEntry) -> bool:

@@ -1,6 +1,6 @@
 """Deltas become packs: what a delta says is rebuilt from its frames and from content of its space (R17, R8).
 
-Frame by frame, in constant memory: a dictionary, a frame, and one image or one gathered megabyte. Everything becomes
+Frame by frame, in constant memory: a dictionary, a frame or two, one image, one gathered megabyte. Everything becomes
 visible together at the end, or nothing does. docs/protocol.md, "Deltas".
 """
 
@@ -10,14 +10,16 @@ import asyncio
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import accumulate
+from itertools import accumulate, chain
 from typing import Final, TypeAlias
 
-from protocol.chunking import ChunkRef, check_chunk_list, cut, stream_bytes
+from protocol.byte_source import PIECE_BYTES
+from protocol.chunking import ChunkRef, Cutter, check_chunk_list, stream_bytes
 from protocol.deflate_parameters import profile
 from protocol.delta import TRAILER_BYTES, Chunked, Copy, DeltaIndex, Own, Source, Spliced, Target, Tree
 from protocol.delta_reader import decode_delta_index, open_delta_frame, read_delta_trailer
 from protocol.errors import Code, PeerFault, TooLarge
+from protocol.image import Image
 from protocol.limits import (
     INLINE_PACK_BYTES,
     MAX_DELTA_MADE_BYTES,
@@ -32,6 +34,7 @@ from protocol.replica.bases import Bases
 from protocol.replica.interfaces import ContentStore, DeltaInfo, Making, PackBuild
 
 _KEPT_BYTES: Final = 16 * MiB
+_GATHERED_BYTES: Final = MiB
 
 Read: TypeAlias = Callable[[int, int], bytes]
 """The bytes at a place (start, length) of the delta; fewer at its end. Called in a thread."""
@@ -91,10 +94,11 @@ class _Frames:
             taken.append(frame[span])
         return taken[0] if len(taken) == 1 else b"".join(taken)
 
-    def now(self, start: int, length: int) -> Iterator[memoryview]:
-        """The same in a thread, piece by piece, where no frame has a dictionary."""
+    def now(self, start: int, length: int) -> Iterator[bytes]:
+        """The same in a thread, piece by piece, where no frame has a dictionary; no piece holds on to its frame."""
         for number, span in self._within(start, length):
-            yield memoryview(self._frame(number, b""))[span]
+            for at in range(span.start, span.stop, PIECE_BYTES):
+                yield self._frame(number, b"")[at : min(at + PIECE_BYTES, span.stop)]
 
     def _within(self, start: int, length: int) -> Iterator[tuple[int, slice]]:
         """The frames that hold a range, and what of each."""
@@ -109,10 +113,10 @@ class _Frames:
         plain = self._opened.pop(number, None)
         if plain is None:
             frame = self._index.frames[number]
+            while self._opened and frame.plain_bytes + sum(map(len, self._opened.values())) > _KEPT_BYTES:
+                self._opened.popitem(last=False)
             plain = open_delta_frame(frame, self._read(frame.offset, frame.stored_bytes), dictionary)
         self._opened[number] = plain
-        while len(self._opened) > 1 and sum(map(len, self._opened.values())) > _KEPT_BYTES:
-            self._opened.popitem(last=False)
         return plain
 
 
@@ -143,7 +147,7 @@ class _Expansion:
                 data = with_streams(await self._take(plain_bytes), {record: ids[number] for record, number in holes})
                 if len(data) > MAX_MANIFEST_BYTES:
                     raise TooLarge(Code.TOO_LARGE, "a list of files is larger than allowed", size=len(data))
-                return await self._add(build, data)
+                return await self._add(build, [data])
 
     async def _chunked(self, build: PackBuild, target: Chunked) -> bytes:
         chunks: list[ChunkRef] = []
@@ -165,20 +169,27 @@ class _Expansion:
         check_chunk_list(listed)
         return await build.stream(listed)
 
-    async def _spliced(self, target: Spliced) -> bytes:
+    async def _spliced(self, target: Spliced) -> Iterable[bytes | memoryview]:
+        """The file, piece by piece, since an image is many times what the file is."""
         if not self._index.bases:
-            # piece by piece, since an image is many times what the file is
             at, self._at = self._at, self._at + target.plain_bytes
-            return await asyncio.to_thread(_made, self._pieces(target, at), target.recipe)
-        made = []
+            return _file(self._pieces(target, at), target.recipe)
+        made: list[Iterable[bytes | memoryview]] = []
+        image: Image | None = None
         for part in target.parts:
-            if isinstance(part, Source):
-                made.append(await self._bases.source(part))
-            elif isinstance(part, int):
-                made.append(await self._take(part))
-        return await asyncio.to_thread(_made, made, target.recipe)
+            if isinstance(part, int):
+                made.append([await self._take(part)])
+            elif isinstance(part, Source) and part.unfolded and part.record is not None:
+                found = await self._bases.image(part.base, part.record)
+                image = found if image is None else image
+                # a file has one origin, whose image is read as it is needed; of more none is kept
+                lazily = found is image and part.start + part.length <= len(image)
+                made.append(image.pieces(part.start, part.length) if lazily else [await self._bases.source(part)])
+            elif isinstance(part, Source):
+                made.append([await self._bases.source(part)])
+        return _file(chain.from_iterable(made), target.recipe)
 
-    def _pieces(self, target: Spliced, at: int) -> Iterator[memoryview]:
+    def _pieces(self, target: Spliced, at: int) -> Iterator[bytes]:
         """The plain bytes of a file that is made of the delta alone."""
         for part in target.parts:
             if isinstance(part, int):
@@ -187,11 +198,15 @@ class _Expansion:
             elif isinstance(part, Own):
                 yield from self._frames.now(part.start, part.length)
 
-    async def _add(self, build: PackBuild, data: bytes) -> bytes:
-        """Cut bytes and add them as a stream."""
-        self._making.add(len(data))
-        chunks = await asyncio.to_thread(cut, data)
-        return await build.stream(tuple([ChunkRef(await build.chunk(chunk), len(chunk)) for chunk in chunks]))
+    async def _add(self, build: PackBuild, pieces: Iterable[bytes | memoryview]) -> bytes:
+        """Cut bytes as they come and add them as a stream."""
+        coming, cutter, listed = iter(pieces), Cutter(), []
+        more = True
+        while more:
+            chunks, more = await asyncio.to_thread(_next_chunks, coming, cutter)
+            self._making.add(sum(map(len, chunks)))
+            listed += [ChunkRef(await build.chunk(chunk), len(chunk)) for chunk in chunks]
+        return await build.stream(tuple(listed))
 
     async def _take(self, length: int) -> bytes:
         """The next plain bytes; frames are opened as they are needed."""
@@ -199,10 +214,16 @@ class _Expansion:
         return await self._frames.take(at, length) if length else b""
 
 
-def _made(image: Iterable[bytes | memoryview], recipe: bytes) -> bytes:
+def _file(image: Iterable[bytes | memoryview], recipe: bytes) -> Iterable[bytes | memoryview]:
     """The file of these plain bytes."""
-    made = bytearray()
-    # one piece at a time: each holds on to the frame that it is a part of
-    for piece in fold_pieces(image, recipe, max_bytes=MAX_SPLICED_BYTES) if recipe else image:
-        made += piece
-    return bytes(made)
+    return fold_pieces(image, recipe, max_bytes=MAX_SPLICED_BYTES) if recipe else image
+
+
+def _next_chunks(coming: Iterator[bytes | memoryview], cutter: Cutter) -> tuple[list[bytes], bool]:
+    """The chunks of about the next megabyte, and whether more may follow."""
+    gathered = bytearray()
+    for piece in coming:
+        gathered += piece
+        if len(gathered) >= _GATHERED_BYTES:
+            return cutter.feed(gathered), True
+    return cutter.feed(gathered) + cutter.finish(), False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
 import zlib
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -30,7 +31,7 @@ from protocol.replica.interfaces import ContentStore, DeltaInfo
 from protocol.replica.memory import MemoryPacks
 from protocol.replica.packs import DELTA_BUDGET_BYTES, PackFolder
 from protocol.replica.sqlite import SqliteStore
-from tests.harness.edited_lesson import AFTER, BEFORE, Files, noise
+from tests.harness.edited_lesson import AFTER, BEFORE, Files, archive, noise
 from tests.harness.entries import OTHER_SPACE, SPACE
 
 
@@ -442,3 +443,26 @@ async def test_where_recipes_would_weigh_more_than_what_is_new_a_file_is_compare
     assert delta[0].size < 500
     await two.taker.ingest(SPACE, delta[1])
     assert await read(two.taker, name_of(after["cours.pdf"])) == after["cours.pdf"]
+
+
+async def test_a_document_that_is_large_inside_is_compared_and_made_in_little_memory(two: Two) -> None:
+    pages = {f"{n}.xml": b"".join(b"<p>%d %d</p>" % (n, at * at % 9_973) for at in range(60_000)) for n in range(20)}
+    corrected = {**pages, "7.xml": pages["7.xml"].replace(b"<p>7 1</p>", b"<p>7 one</p>", 1)}
+    before, after = {"cours.odt": archive(pages)}, {"cours.odt": archive(corrected)}
+    assert sum(map(len, pages.values())) > 14 * MiB
+    base = await both_have(two, before)
+    tree, _ = await put(two.maker, after)
+    tracemalloc.start()
+    try:
+        made = await build_delta(two.maker, SPACE, tree, [base])
+        making_bytes = tracemalloc.get_traced_memory()[1]
+        assert made is not None
+        tracemalloc.reset_peak()
+        await two.taker.ingest(SPACE, made[1])
+        taking_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert await read(two.taker, name_of(after["cours.odt"])) == after["cours.odt"]
+    assert len(made[1]) < 2_000
+    assert making_bytes < 18 * MiB
+    assert taking_bytes < 18 * MiB

@@ -199,7 +199,7 @@ def test_a_file_that_is_saved_once_more_while_it_is_handed_in_is_handed_in_as_it
     read = intake._piece
     saved: list[int] = []
 
-    def while_it_is_saved(file: BinaryIO, place: Path) -> bytes:
+    def while_it_is_saved(file: BinaryIO, place: str) -> bytes:
         if not saved:
             saved.append(work.write_bytes(b"Il etait une fois"))
         return read(file, place)
@@ -223,7 +223,7 @@ def test_a_file_that_never_stops_changing_is_named_and_nothing_is_handed_in(
     work.write_bytes(b"x")
     read = intake._piece
 
-    def while_it_is_saved(file: BinaryIO, place: Path) -> bytes:
+    def while_it_is_saved(file: BinaryIO, place: str) -> bytes:
         work.write_bytes(work.read_bytes() + b"x")
         return read(file, place)
 

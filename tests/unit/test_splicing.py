@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from random import Random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from protocol.image import Image
 from protocol.splicing import Span, common_prefix, common_suffix, spans
 
 
@@ -62,14 +64,13 @@ def test_nothing_in_common_is_one_new_span_beside_all_of_the_old_one() -> None:
 
 @given(st.binary(max_size=9_000), st.binary(max_size=40), st.binary(max_size=40))
 def test_prefixes_and_suffixes_are_counted_to_the_byte(common: bytes, one: bytes, other: bytes) -> None:
-    prefix = common_prefix(common + one, common + other)
+    first, second = common + one, common + other
+    most = min(len(first), len(second))
+    prefix = common_prefix(b"x" + first, 1, second, 0, most)
     assert prefix >= len(common)
-    assert (common + one)[:prefix] == (common + other)[:prefix]
-    assert (common + one)[prefix : prefix + 1] != (common + other)[prefix : prefix + 1] or prefix in (
-        len(common + one),
-        len(common + other),
-    )
-    assert common_suffix((common + one)[::-1], (common + other)[::-1]) == prefix
+    assert first[:prefix] == second[:prefix]
+    assert prefix == most or first[prefix] != second[prefix]
+    assert common_suffix(first[::-1] + b"x", len(first), second[::-1], len(second), most) == prefix
 
 
 def test_what_was_written_in_another_order_is_found_wherever_it_stood() -> None:
@@ -81,3 +82,23 @@ def test_what_was_written_in_another_order_is_found_wherever_it_stood() -> None:
     new = b"".join([*after[30:], picture, *after[:30]])
     assert new_bytes(spans(old, new)) < len(new) // 50
     assert rebuilt(old, new) == new
+
+
+def image_of(data: bytes) -> Image:
+    image = Image()
+    image.write(data)
+    return image
+
+
+def test_images_have_the_same_in_common_as_the_bytes_that_they_hold() -> None:
+    old = noise(3_000_000, 1) + b"a" * 700_000 + noise(1_500_000, 2)
+    new = old[2_000_000:] + noise(50_000, 3) + old[:1_900_000] + noise(1_300_000, 4)
+    assert spans(image_of(old), image_of(new)) == spans(old, new)
+
+
+def test_pieces_do_not_depend_on_the_windows_in_which_they_are_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    old = noise(900_000, 1)
+    new = old[400_000:] + noise(30_000, 5) + old[:400_000]
+    found = spans(old, new)
+    monkeypatch.setattr("protocol.splicing._WINDOW_BYTES", 300_000)
+    assert spans(old, new) == found
