@@ -26,7 +26,7 @@ from protocol.lives import NONCE_BYTES, Life, Twin
 from protocol.replica.holdings import Holdings, Need
 from protocol.replica.keyring import Keyring
 from protocol.replica.operation import JSON
-from protocol.replica.private_file import write_private
+from protocol.replica.private_file import read_private, write_private
 from protocol.replica.rebuild import open_or_rebuild
 from protocol.replica.replica import Draft, Entropy, Replica
 from protocol.replica.second_copy import MAX_FILE_BYTES, SecondCopy
@@ -133,9 +133,9 @@ class Enrolment:
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        """What DIR says. Raises `BadInput(NOT_ENROLLED)`, `LocalFailure(DAMAGED)`."""
+        """What DIR says. Raises `BadInput(NOT_ENROLLED)`, `LocalFailure` (DAMAGED, STORAGE_FAILED)."""
         try:
-            found = json.loads((folder / ENROLMENT_FILE).read_text(encoding="utf-8"))
+            found = json.loads(read_private(folder / ENROLMENT_FILE))
             return cls(found["server"], bytes.fromhex(found["root"]), found["territory"], found["name"])
         except FileNotFoundError:
             raise BadInput(
@@ -504,7 +504,7 @@ def stays(mark: str) -> bool:
 
 def _device_keys(path: Path) -> DeviceKeys:
     try:
-        data = path.read_bytes()
+        data = read_private(path)
     except OSError as reason:
         raise LocalFailure(
             Code.DAMAGED, f"this device's keys cannot be read: {path}: {reason.strerror}", path=str(path)

@@ -153,17 +153,41 @@ class Brake:
         return not self.let_through
 
 
+@dataclass(frozen=True, slots=True)
+class Hindered:
+    """What a teacher is told of watched folders: the brake while it holds, and the titles that are not published."""
+
+    brake: Brake | None = None
+    titles: tuple[Title, ...] = ()
+
+    @property
+    def stamp(self) -> int:
+        """Changes when what is told does."""
+        return hash((self.brake, tuple((title.shown, title.obstacle) for title in self.titles)))
+
+
+NOTHING_HINDERED: Final = Hindered()
+
+
+async def hindered(store: EntryStore) -> Hindered:
+    """What keeps something from being published now, in the order of folders and names."""
+    brake = await Brake.read(store)
+    found = [title for title in (await titles(store)).values() if title.obstacle is not None]
+    found.sort(key=lambda title: (title.folder, title.name))
+    return Hindered(brake if brake is not None and brake.holds else None, tuple(found))
+
+
 async def watch_status(store: EntryStore) -> Mapping[str, JSON]:
     """What `status` says of watched folders: whether publishing is paused, and what cannot be published."""
-    brake = await Brake.read(store)
+    now = await hindered(store)
     paused: JSON = None
-    if brake is not None and brake.holds:
-        paused = {"at": rfc3339(brake.at_ms), "files": brake.files, "titles": list(brake.names)}
+    if now.brake is not None:
+        paused = {"at": rfc3339(now.brake.at_ms), "files": now.brake.files, "titles": list(now.brake.names)}
     return {
         "paused": paused,
         "problems": [
             {"title": title.shown, "path": title.obstacle.path, "problem": title.obstacle.sentence}
-            for title in sorted((await titles(store)).values(), key=lambda title: (title.folder, title.name))
+            for title in now.titles
             if title.obstacle is not None
         ],
     }

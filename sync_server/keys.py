@@ -16,7 +16,7 @@ from protocol import canonical
 from protocol.errors import Code, LocalFailure, PeerFault
 from protocol.identity import SEED_BYTES, AgreementKey, SigningKey, TlsKey, tagged
 from protocol.limits import MAX_DEVICE_KEYS_BYTES
-from protocol.replica.private_file import make_private_folder, write_private
+from protocol.replica.private_file import make_private_folder, read_private, write_private
 from protocol.server_tls import bound_tls_key
 from protocol.structure import GENERATION_BYTES
 from sync_server.data_folder import KEYS_FILE, KEYS_FOLDER, TERRITORY_FILE, not_initialised
@@ -64,9 +64,9 @@ class ServerKeys:
 
     @classmethod
     def read(cls, folder: Path, name: str = KEYS_FILE) -> Self:
-        """What `write` wrote. Raises `LocalFailure(DAMAGED)`."""
+        """What `write` wrote. Raises `LocalFailure` (DAMAGED, STORAGE_FAILED)."""
         try:
-            fields = canonical.decode((folder / name).read_bytes(), max_bytes=MAX_DEVICE_KEYS_BYTES)
+            fields = canonical.decode(read_private(folder / name), max_bytes=MAX_DEVICE_KEYS_BYTES)
         except (OSError, PeerFault) as reason:
             raise LocalFailure(
                 Code.DAMAGED,
@@ -106,10 +106,10 @@ class Territory:
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        """What DIR says. Raises `BadInput(NOT_INITIALISED)`, `LocalFailure(DAMAGED)`."""
+        """What DIR says. Raises `BadInput(NOT_INITIALISED)`, `LocalFailure` (DAMAGED, STORAGE_FAILED)."""
         path = folder / TERRITORY_FILE
         try:
-            document = json.loads(path.read_bytes())
+            document = json.loads(read_private(path))
             found = cls(
                 str(document["name"]),
                 *(bytes.fromhex(document[key]) for key in ("root", "certificate", "generation")),

@@ -38,6 +38,19 @@ def write_private(path: Path, data: bytes) -> None:
         _flush_folder(path.parent)
 
 
+def read_private(path: Path) -> bytes:
+    """What lies at `path`. Raises `OSError`, but `LocalFailure(STORAGE_FAILED)` where only another account may read it.
+
+    Whoever is told that a file is damaged gives it up, and this one is in order.
+    """
+    try:
+        return path.read_bytes()
+    except PermissionError as reason:
+        raise LocalFailure(
+            Code.STORAGE_FAILED, f"this account may not read {path}: {reason.strerror}", path=str(path)
+        ) from reason
+
+
 def remove_private(path: Path) -> None:
     """Remove a file, durably; again is no error. Raises `LocalFailure`."""
     with _named(path):

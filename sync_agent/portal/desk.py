@@ -116,13 +116,12 @@ class Desk:
         return visit.me.id.hex() if visit.me is not None and visit.signed_in else ""
 
     def stamp(self, visit: Visit) -> str:
-        """Changes when what pages show has changed: sets, content, exchange, day."""
+        """Changes when what pages show has changed: sets, content, exchange, own folders, day."""
         exchange = visit.exchange
         sets = [count for room in visit.rooms for count in (room.basis.own, *room.basis.above)]
         day = visit.say.moment(visit.now_ms).date().toordinal()
-        return "-".join(
-            map(str, (exchange.waiting, exchange.missing, exchange.refused, exchange.held.hold or 0, *sets, day))
-        )
+        told = (exchange.waiting, exchange.missing, exchange.refused, exchange.held.hold or 0, visit.hindered.stamp)
+        return "-".join(map(str, (*told, *sets, day)))
 
     def lesson_origin(self, name: bytes) -> str:
         """Where an item's (or a version's) files are served."""

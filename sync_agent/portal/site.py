@@ -22,6 +22,8 @@ from sync_agent.portal.desk import Desk
 from sync_agent.portal.door import HEADERS, Door
 from sync_agent.portal.drills import Drills
 from sync_agent.portal.lessons import ORIGIN_DIGITS, Lessons
+from sync_agent.portal.own_folders import ADDRESS as FOLDERS
+from sync_agent.portal.own_folders import OwnFolders
 from sync_agent.portal.pages import Pages
 from sync_agent.portal.readers import ADDRESS as READERS
 from sync_agent.portal.readers import Readers
@@ -114,6 +116,9 @@ def _pages_app(desk: Desk, table: Table) -> web.Application:
     readers = Readers(desk)
     get(READERS, teachers(readers.show))
     post(f"{READERS}/{{act}}", teachers(readers.act))
+    own_folders = OwnFolders(desk)
+    get(FOLDERS, teachers(own_folders.show))
+    post(f"{FOLDERS}/resume", teachers(own_folders.resume))
     get("/sign-ins/{space}", teachers(sign_ins.show))
     post("/sign-ins/{space}/switch", teachers(sign_ins.switch))
     post("/sign-ins/{space}/draw", teachers(sign_ins.draw))

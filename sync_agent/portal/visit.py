@@ -27,6 +27,7 @@ from sync_agent.portal.shelf import Piece, Room, Shelf, Told
 from sync_agent.portal.standing import Exchange
 from sync_agent.portal.wording import CATALOGUES, Register, Words
 from sync_agent.scheduler import Outcome
+from sync_agent.watched_titles import NOTHING_HINDERED, Hindered, hindered
 from sync_agent.withdrawn import ended_names
 
 LANGUAGE_COOKIE: Final = "relais-language"
@@ -67,9 +68,10 @@ class Visit:
     """How many classes of past years are here and not shown."""
     guarded: frozenset[bytes] = frozenset()
     """Whose own things this machine shows to themselves only, once they have signed in."""
-
     adults: tuple[Person, ...] = ()
     """Adults of the classes who may sign in here."""
+    hindered: Hindered = NOTHING_HINDERED
+    """What of the teacher's own folders is not published."""
 
     @property
     def signed_in(self) -> bool:
@@ -185,6 +187,7 @@ async def visit_of(
         stay=await own_stay(shelf.agent, is_refused=outcome is Outcome.REFUSED),
         past_classes=len(await past_spaces(shelf.agent)),
         guarded=frozenset(guarded),
+        hindered=await hindered(shelf.agent.replica.store) if teaches else NOTHING_HINDERED,
         adults=tuple(
             found
             for person, (_, proof) in guarded.items()

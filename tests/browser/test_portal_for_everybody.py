@@ -9,7 +9,10 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
+from protocol.errors import Code
 from sync_agent.scheduler import Outcome
+from sync_agent.watched_files import Obstacle
+from sync_agent.watched_titles import Brake, Title
 from tests.harness.browser import accessibility_faults, chromium, visitor
 from tests.harness.classroom import SMALL, WORK, Files, assignment, classroom
 from tests.harness.portal import portal
@@ -42,7 +45,7 @@ class Pages:
         """Every page that people see in a week."""
         seen = ["/", f"/item/{self.item}", f"/item/{self.task}", "/work", f"/work/{self.work}", "/state"]
         pupils = [*seen, f"/work/{self.work}/receipt", "/who"]
-        teachers = [*seen, "/publish", f"/item/{self.item}/publish"]
+        teachers = [*seen, "/publish", "/folders", f"/item/{self.item}/publish"]
         return [*(self.pupil + path for path in pupils), *(self.teacher + path for path in teachers)]
 
 
@@ -63,6 +66,9 @@ async def pages(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pages
         work = await room.hand_in(pc, task, WORK)
         await pc.session.sync()
         await teacher.session.sync()
+        store = teacher.agent.replica.store
+        await store.set_marks(Title("f", "Le " * 20, obstacle=Obstacle(Code.BAD_NAME, "x" * 120, "too long")).mark())
+        await store.set_marks(Brake(teacher.agent.now_ms(), 12, ("Volcans", "Anticonstitutionnellement" * 3)).mark())
         async with portal(pc.agent) as at_pc, portal(teacher.agent, Outcome.NO_ANSWER) as at_teacher:
             yield Pages(at_pc.origin, at_teacher.origin, item.hex(), task.hex(), work.hex())
 

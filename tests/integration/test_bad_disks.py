@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import AsyncIterator
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 from typing import NoReturn
@@ -17,9 +19,13 @@ from protocol.replica import disk
 from protocol.replica.interfaces import EntryStore
 from protocol.replica.packs import PackFolder
 from protocol.replica.sqlite import SqliteStore
-from sync_agent.app import Agent
+from protocol.structure import GENERATION_BYTES
+from sync_agent.app import DEVICE_KEYS_FILE, ENROLMENT_FILE, Agent, Enrolment, _device_keys
 from sync_agent.scheduler import Outcome, outcome_of
 from sync_agent.session import Session
+from sync_server.data_folder import KEYS_FILE, TERRITORY_FILE
+from sync_server.keys import ServerKeys
+from sync_server.keys import Territory as ServerTerritory
 from tests.harness.classroom import LARGE, SMALL, Classroom, Device, assignment, classroom, work_of
 from tests.harness.commands import Desk
 
@@ -189,6 +195,41 @@ async def test_a_device_without_its_keys_says_so_and_keeps_everything(room: Clas
     (machine.agent.folder / "enrolment.json").write_bytes(enrolment)
     await reopened(room, machine)
     await machine.session.sync()
+
+
+@contextmanager
+def as_another_account(file: Path) -> Iterator[None]:
+    """What runs inside may not read the file, whoever runs the tests."""
+    mode, is_root = file.stat().st_mode, os.geteuid() == 0
+    file.chmod(0)
+    if is_root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if is_root:
+            os.seteuid(0)
+        file.chmod(mode)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="rights are given otherwise there")
+async def test_files_that_another_account_owns_are_not_called_damaged(room: Classroom, tmp_path: Path) -> None:
+    agent, server = (await room.machine()).agent.folder, tmp_path / "another-server"
+    server.mkdir()
+    ServerKeys.create(bytes(32), bytes(32), bytes(32)).write(server)
+    ServerTerritory("Cher", bytes(32), bytes(32), bytes(GENERATION_BYTES)).write(server)
+    readers: list[tuple[Path, Callable[[], object]]] = [
+        (agent / ENROLMENT_FILE, lambda: Enrolment.read(agent)),
+        (agent / DEVICE_KEYS_FILE, lambda: _device_keys(agent / DEVICE_KEYS_FILE)),
+        (server / TERRITORY_FILE, lambda: ServerTerritory.read(server)),
+        (server / KEYS_FILE, lambda: ServerKeys.read(server)),
+    ]
+    for file, read in readers:
+        with as_another_account(file), pytest.raises(LocalFailure) as caught:
+            read()
+        assert caught.value.code is Code.STORAGE_FAILED, file
+        assert "Permission denied" in str(caught.value)
+        assert read()
 
 
 def remove(place: Path) -> None:

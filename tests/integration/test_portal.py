@@ -22,6 +22,8 @@ from sync_agent.operations import table
 from sync_agent.portal.site import serve_portal
 from sync_agent.publisher import withdraw
 from sync_agent.scheduler import Outcome
+from sync_agent.watched_files import Obstacle
+from sync_agent.watched_titles import Brake, Title, hindered
 from tests.harness.classroom import Classroom, Device, classroom
 from tests.harness.commands import Desk
 from tests.harness.portal import Surfer, portal
@@ -98,6 +100,49 @@ async def test_what_was_withdrawn_is_hidden_from_pupils_and_offered_to_teachers(
         assert "1 élément retiré" in await surfer.page("/")
         assert (await surfer.send(f"/item/{item.hex()}", f"/item/{item.hex()}/restore", {})).status == 303
         assert "élément retiré" not in await surfer.page("/")
+
+
+async def test_a_teacher_is_told_what_of_the_folders_is_not_published_and_why(room: Classroom) -> None:
+    teacher, pc = await room.teacher(), await room.machine()
+    store = teacher.agent.replica.store
+    for title in (
+        Title("f", "Volcans", obstacle=Obstacle(Code.UNREADABLE_FILE, "carte.png", "this is a link")),
+        Title("f", "Marées", obstacle=Obstacle(Code.BAD_NAME, "CON.txt", "Windows reserves this name")),
+        Title("f", "Publié", item=bytes(32)),
+    ):
+        await store.set_marks(title.mark())
+    async with portal(teacher.agent) as surfer:
+        before = json.loads((await surfer.get("/live")).body)["stamp"]
+        assert "2 titres de vos dossiers ne sont pas publiés" in await surfer.page("/")
+        assert "/folders" in await surfer.page("/publish")
+        page = await surfer.page("/folders")
+        for words in ("Volcans", "carte.png", "c&#39;est un raccourci", "Marées", "CON.txt", "Renommez-le"):
+            assert words in page
+        assert "Publié</h3>" not in page
+        await store.set_marks(Title("f", "Volcans").mark())
+        assert json.loads((await surfer.get("/live")).body)["stamp"] != before, "an open page shows it by itself"
+        assert "« Marées » n&#39;est pas publié" in await surfer.page("/")
+    async with portal(pc.agent) as surfer:
+        assert (await surfer.get("/folders")).status == 404
+
+
+async def test_the_brake_asks_on_the_teachers_pages_and_an_answer_lets_go_of_it(room: Classroom) -> None:
+    teacher = await room.teacher()
+    store = teacher.agent.replica.store
+    await store.set_marks(Brake(teacher.agent.now_ms(), 12, ("Volcans", "Marées")).mark())
+    watched: list[None] = []
+    teacher.agent.on_watch = lambda: watched.append(None)
+    async with portal(teacher.agent) as surfer:
+        assert "La publication depuis vos dossiers est en pause" in await surfer.page("/")
+        page = await surfer.page("/folders")
+        assert "12 fichiers déjà publiés" in page
+        assert "Volcans, Marées" in page
+        assert (await surfer.ask("POST", "/folders/resume", {"token": "false"}, Origin=surfer.origin)).status == 403
+        assert (await hindered(store)).brake is not None
+        assert (await surfer.send("/folders", "/folders/resume", {})).status == 303
+        assert "en pause" not in await surfer.page("/")
+    assert (await hindered(store)).brake is None
+    assert watched
 
 
 async def test_an_item_whose_files_have_not_all_come_is_arriving(room: Classroom) -> None:
