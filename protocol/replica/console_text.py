@@ -2,7 +2,7 @@
 
 Rules:
 - a table fits the terminal: ids are shortened to a beginning that commands take as well, times are this machine's and
-  to the minute, columns in which nothing stands are left out, and the widest give way;
+  to the minute, columns in which nothing stands are left out unless "no" is the news, and the widest give way;
 - problems are sentences with what to do about each, and are never cut;
 - one fact alone, as a command prints for copying, is whole;
 - whoever wants everything asks for JSON.
@@ -27,6 +27,8 @@ _GAP: Final = "  "
 _CUT: Final = "…"
 _NARROWEST_CHARS: Final = 10
 _NOTHING: Final = frozenset({"-", "no", ""})
+_NO_IS_NEWS: Final = frozenset({"complete"})
+"""Columns that say "yes" where all is well."""
 
 
 def readable(result: JSON, width_chars: int = DEFAULT_WIDTH_CHARS, columns: Collection[str] | None = None) -> str:
@@ -60,7 +62,11 @@ def _table(rows: Sequence[Mapping[str, JSON]], width: int, wanted: Collection[st
     known = list(dict.fromkeys(key for row in rows for key in row))
     columns = [key for key in known if wanted is None or key in wanted] or known
     grid = [[_brief(row.get(column)) for column in columns] for row in rows]
-    filled = [index for index in range(len(columns)) if any(line[index] not in _NOTHING for line in grid)]
+    filled = [
+        index
+        for index, column in enumerate(columns)
+        if column in _NO_IS_NEWS or any(line[index] not in _NOTHING for line in grid)
+    ]
     shown = filled or list(range(len(columns)))
     lines = [[line[index] for index in shown] for line in ([displayable(column) for column in columns], *grid)]
     widths = _fitted([max(len(line[index]) for line in lines) for index in range(len(shown))], width)

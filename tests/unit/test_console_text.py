@@ -40,6 +40,11 @@ def test_a_table_shortens_ids_and_leaves_out_columns_in_which_nothing_stands() -
     assert line.split() == [ITEM[:12], "Eau", "yes", "1", "1"]
 
 
+def test_a_table_says_so_when_nothing_in_it_is_complete() -> None:
+    rows: JSON = [{"title": "Eau", "complete": False, "withdrawn": False}]
+    assert readable(rows).split() == ["title", "complete", "Eau", "no"]
+
+
 def test_a_table_shows_people_only_the_columns_that_are_for_them() -> None:
     assert readable([row("Eau")], columns=("item", "title")).splitlines()[0].split() == ["item", "title"]
 
