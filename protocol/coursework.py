@@ -128,6 +128,8 @@ class Work:
     given: frozenset[bytes] = frozenset()
     wrapped_by: Mapping[bytes, frozenset[bytes]] = field(default_factory=dict)
     """The devices that wrapped the content key for each reader; a root of the territory among them."""
+    meant_for: frozenset[bytes] = frozenset()
+    """Whom its author sealed it to first: the readers that there were when it was handed in."""
 
     @property
     def state(self) -> HandInState:
@@ -162,7 +164,7 @@ def fold_coursework(space: bytes, entries: Iterable[Entry], roster: Roster) -> C
         header = entry.header
         if entry.payload is None or header.kind not in _KINDS or roster.hides(entry):
             continue
-        if header.kind in _A_TEACHERS_WORDS and header.grant in roster.unconfirmed:
+        if header.kind in _A_TEACHERS_WORDS and not roster.speaks(header.grant):
             continue
         if header.kind == Kind.REVISION:
             by_item[header.target or entry.id].append(entry)
@@ -275,6 +277,7 @@ def _work(entry: Entry, about: Sequence[Entry], items: Mapping[bytes, Item], ros
         readers=readers,
         given=given,
         wrapped_by=wrapped_by,
+        meant_for=_first_readers(header.author, of_kind[Kind.WRAP]),
         copies=frozenset(other.header.author for other in safe),
         at_server=bool(server),
         opened=bool(teacher),
@@ -327,9 +330,16 @@ def _readers(
     )
 
 
+def _first_readers(author: bytes, wraps: Iterable[Entry]) -> frozenset[bytes]:
+    by_author = [entry for entry in wraps if entry.header.author == author]
+    first = min(by_author, key=lambda entry: (entry.header.at, entry.id), default=None)
+    record = None if first is None else _parsed(first, Wraps.parse)
+    return frozenset() if record is None else frozenset(reader for reader, _ in record.wraps)
+
+
 def _is_a_readers(key: bytes, roster: Roster) -> bool:
     authority = roster.authority_of(key)
-    return authority is not None and authority.role in HAS_READING_KEYS and authority.grant not in roster.unconfirmed
+    return authority is not None and authority.role in HAS_READING_KEYS and roster.speaks(authority.grant)
 
 
 def _note(notes: Sequence[Entry]) -> FeedbackNote | None:

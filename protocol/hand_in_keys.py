@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 
-from protocol.coursework import Work
+from protocol.coursework import HandInState, Work
 from protocol.errors import PeerFault
 from protocol.identity import AgreementKey
 from protocol.roles import HAS_READING_KEYS, PersonRole
 from protocol.roster import Roster
 from protocol.sealing import unwrap_key, wrap_info, wrap_key
+from protocol.vouching import Device
 from protocol.work import Wraps
 
 
@@ -37,6 +38,25 @@ def teachers_keys(roster: Roster, *, now_ms: int | None = None, for_good: bool =
 def is_given(work: Work, keys: Iterable[bytes], trusted: Collection[bytes]) -> bool:
     """Whether a device whose word counts has wrapped a work for one of these keys: what others wrap might not open."""
     return any(not work.wrapped_by.get(key, frozenset()).isdisjoint(trusted) for key in keys)
+
+
+def is_opened_for_good(work: Work, roster: Roster, recovery: Collection[bytes]) -> bool:
+    """Whether a hand-in was opened by whom it was meant for: what keeps it alive may let go of it.
+
+    By a teacher who read there when it was handed in, or by whom one of theirs has confirmed. Whoever has the server
+    names as many teachers as they like, who say that they have opened everything. Where there was no teacher yet,
+    anyone counts who came.
+    """
+    keys = work.meant_for.difference(recovery)
+    if not work.opened or not keys:
+        return work.opened
+    devices: set[Device] = set()
+    for person in {person for key in keys for person in roster.whose_keys.get(key, ())}:
+        for start in roster.starts.get(person, ()):
+            circle = roster.voices.circle(person, start)
+            devices |= circle.own | circle.others
+    signers = {key for key, _ in devices}
+    return any(said.says is HandInState.TEACHER and said.by in signers for said in work.witnesses)
 
 
 def _ends(roster: Roster) -> dict[bytes, int | None]:

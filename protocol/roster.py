@@ -33,7 +33,7 @@ from protocol.errors import PeerFault
 from protocol.person_keys import KeyWraps, PhraseKey
 from protocol.revocations import ABOVE_ROOTS, cuts_of, without_right
 from protocol.rights import Authority, Door
-from protocol.roles import HAS_READING_KEYS, PersonRole
+from protocol.roles import HAS_READING_KEYS, PersonRole, Role
 from protocol.structure import Erasure, PersonKey, PersonRecord, Ruling
 from protocol.vouching import Device, Voices, voices_of
 
@@ -85,13 +85,22 @@ class Roster:
     starts: Mapping[bytes, tuple[Device, ...]] = field(default_factory=dict)
     """From which devices that starts: those that this replica saw first."""
     unconfirmed: frozenset[bytes] = frozenset()
-    """The grants of devices that stand for such a person and that no device of theirs has confirmed."""
+    """The grants of teachers' devices that speak for nobody: no device of their person's has confirmed them, or none
+    has said a reading key; or, but for a head's, they name no person at all."""
+    nameless: frozenset[bytes] = frozenset()
+    """The grants of heads that name no person: they run a school, and are no teacher to anybody's work."""
     makers: Mapping[bytes, frozenset[Device]] = field(default_factory=dict)
     """The devices that made each reading key in use."""
+    whose_keys: Mapping[bytes, frozenset[bytes]] = field(default_factory=dict)
+    """Whose each reading key is that was ever said, under the one id under which somebody is listed."""
 
     def who(self, person: bytes) -> bytes:
         """The one id under which a person is listed."""
         return self.aliases.get(person, person)
+
+    def speaks(self, grant: bytes | None) -> bool:
+        """Whether what is written under a teacher's or head's grant is a teacher's word."""
+        return grant not in self.unconfirmed and grant not in self.nameless
 
     def may_read(self, key: bytes) -> bool:
         """Whether a device with this key may read the space."""
@@ -161,12 +170,14 @@ def fold_roster(
         aliases=aliases,
         reading_keys=keys,
         makers=makers,
+        whose_keys=_whose_keys(kept, door, aliases),
         spent=spent,
         phrases=_phrases(kept, door, cut),
         voices=voices,
         speaking=speaking,
         starts=starts,
         unconfirmed=unconfirmed,
+        nameless=frozenset(each.grant for each in roster.authorities if each.role is Role.HEAD and each.person is None),
     )
 
 
@@ -200,13 +211,17 @@ def speaking_devices(
 def _unconfirmed(
     authorities: Iterable[Authority], voices: Voices, speaking: Mapping[bytes, frozenset[Device]]
 ) -> Iterable[bytes]:
+    """Those of devices that are nobody's, or whose person no device of theirs has said so of.
+
+    Where a person's devices have said no key yet, none of them speaks: whoever has the server grants what it likes.
+    """
     for authority in authorities:
-        device = (authority.key, authority.agreement)
-        person = (
-            voices.persons.get(device) if authority.role in HAS_READING_KEYS and authority.person is not None else None
-        )
-        if person is not None and device not in speaking.get(person, (device,)):
-            yield authority.grant
+        if authority.role in HAS_READING_KEYS:
+            device = (authority.key, authority.agreement)
+            person = None if authority.person is None else voices.persons.get(device)
+            is_nameless_head = authority.person is None and authority.role is Role.HEAD
+            if device not in speaking.get(person or b"", ()) and not is_nameless_head:
+                yield authority.grant
 
 
 def _persons(entries: Iterable[Entry]) -> tuple[dict[bytes, Person], dict[bytes, bytes]]:
@@ -259,6 +274,14 @@ def _reading_keys(
         {person: tuple(keys) for person, keys in found.items() if keys},
         {key: frozenset(devices) for key, devices in makers.items()},
     )
+
+
+def _whose_keys(entries: Iterable[Entry], door: Door, aliases: Mapping[bytes, bytes]) -> dict[bytes, frozenset[bytes]]:
+    found: defaultdict[bytes, set[bytes]] = defaultdict(set)
+    for person, entry in _by_their_own(entries, Kind.PERSON_KEY, door):
+        if (key := _parsed(entry, PersonKey.parse)) is not None:
+            found[key.agreement].add(aliases.get(person, person))
+    return {key: frozenset(persons) for key, persons in found.items()}
 
 
 def _teachers_cut_off(

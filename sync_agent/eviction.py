@@ -5,8 +5,9 @@ Rules:
 - what is `KEPT` never goes: what this device wrote (a hand-in until its teacher's receipt), what is not sent yet, and
   every hand-in whose receipts are awaited, whoever made it;
 - what people are shown goes only for something that was used later, so that content never pushes itself out in turns;
-- a hand-in of this device's goes like one that its teacher has opened once the server's receipt is thirty days old and
-  the server has been backed up since: two places hold it then. Both times are the server's own (R6);
+- a hand-in of this device's goes like one that its teacher has opened once it has known of the server's receipt for
+  thirty days, by its own clock and by the server's time, and the server has been backed up since: two places hold it
+  then. What time a receipt says of itself proves nothing;
 - packs go whole. One goes once nothing of what it holds is to stay.
 """
 
@@ -92,14 +93,23 @@ def plan(sizes: Mapping[bytes, int], pieces: Collection[Piece], wanted_bytes: in
     return Plan(tuple(packs), freed, tuple(piece for piece in left if not piece.packs.isdisjoint(gone)))
 
 
-def is_safe_elsewhere(receipts_ms: Iterable[int], backup_ms: int | None, server_ms: int | None) -> bool:
-    """Whether a hand-in is in a backup of the server that gave one of these receipts, thirty days ago at least.
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """When this device first knew of the server's receipt for a hand-in: by its own clock, and by the server's time."""
+
+    own_ms: int
+    server_ms: int
+
+
+def is_safe_elsewhere(seen: Seen | None, backup_ms: int | None, *, own_ms: int, server_ms: int | None) -> bool:
+    """Whether the server has kept a hand-in for thirty days, and a backup of it holds it too.
 
     `backup_ms` is when the newest backup was begun, `server_ms` the server's time as it was last proven.
     """
-    if backup_ms is None or server_ms is None:
+    if seen is None or backup_ms is None or server_ms is None:
         return False
-    return any(at_ms <= backup_ms and server_ms - at_ms >= RECEIPT_PROOF_MS for at_ms in receipts_ms)
+    waited_ms = min(own_ms - seen.own_ms, server_ms - seen.server_ms)
+    return seen.server_ms <= backup_ms and waited_ms >= RECEIPT_PROOF_MS
 
 
 def is_past(year: str | None, today: dt.date) -> bool:

@@ -20,13 +20,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from protocol.coursework import Coursework, HandInState, Item, Version, Work
+from protocol.coursework import Item, Version, Work
+from protocol.hand_in_keys import is_opened_for_good
 from protocol.limits import MiB
 from protocol.replica.holdings import Need
+from protocol.replica.keyring import recovery_keys
 from protocol.replica.space_names import made_spaces
+from protocol.replica.views import SpaceView
 from sync_agent.app import Agent
 from sync_agent.eviction import Piece, Worth, is_past, is_safe_elsewhere, plan
 from sync_agent.reading import need_of, with_ancestors
+from sync_agent.wraps import Kept, mark_of
 
 RESERVE_BYTES: Final = 128 * MiB
 AGAIN_MS: Final = 60_000
@@ -175,11 +179,12 @@ class Room:
         ended = set(await self._agent.ended_classes())
         today = dt.datetime.fromtimestamp(self._agent.now_ms() / 1000, dt.UTC).date()
         for space in await self._agent.replica.store.spaces():
-            coursework = (await self._agent.replica.view(space)).coursework
+            view = await self._agent.replica.view(space)
+            coursework = view.coursework
             past = space in ended or is_past(years.get(space), today)
             for item in coursework.items.values():
                 found += await self._pieces_of(item, past=past)
-            found += await self._works_of(space, coursework, past=past)
+            found += await self._works_of(space, view, past=past)
         return [piece for piece in found if piece.packs]
 
     async def _pieces_of(self, item: Item, *, past: bool) -> list[Piece]:
@@ -206,14 +211,16 @@ class Room:
                 return version.id
         return None
 
-    async def _works_of(self, space: bytes, coursework: Coursework, *, past: bool) -> list[Piece]:
+    async def _works_of(self, space: bytes, view: SpaceView, *, past: bool) -> list[Piece]:
         pieces = []
-        for work in coursework.hand_ins.values():
+        recovery = await recovery_keys(self._agent.replica)
+        for work in view.coursework.hand_ins.values():
             mine = self._agent.made(work)
             worth = Worth.PAST_YEAR if past else Worth.SHOWN
-            if mine and (work.opened or self._is_safe_elsewhere(work)):
+            opened = is_opened_for_good(work, view.roster, recovery)
+            if mine and (opened or await self._is_safe_elsewhere(work)):
                 worth = Worth.RECEIVED
-            elif not work.opened:
+            elif not opened:
                 worth = Worth.KEPT
             pieces.append(await self._piece(Need(space, work.record.content.stream, sealed=True), worth, work.at_ms))
             note = work.feedback
@@ -224,9 +231,11 @@ class Room:
                 pieces.append(await self._piece(need, worth, note.at_ms))
         return pieces
 
-    def _is_safe_elsewhere(self, work: Work) -> bool:
-        receipts_ms = (witness.at_ms for witness in work.witnesses if witness.says is HandInState.SERVER)
-        return is_safe_elsewhere(receipts_ms, self._agent.backup_ms, self._agent.replica.proven_ms)
+    async def _is_safe_elsewhere(self, work: Work) -> bool:
+        agent = self._agent
+        mark = await agent.replica.store.mark(mark_of(work.id)) if work.at_server else None
+        seen = None if mark is None else Kept.parse(mark).seen
+        return is_safe_elsewhere(seen, agent.backup_ms, own_ms=agent.now_ms(), server_ms=agent.replica.proven_ms)
 
     async def _piece(self, need: Need, worth: Worth, at_ms: int) -> Piece:
         packs = frozenset(pack.hash for pack in await self._agent.holdings.packs(need))

@@ -3,7 +3,7 @@
 Rules:
 - readers are the reading keys of the space's teachers, and the territory's recovery key;
 - until a teacher has opened a hand-in, the machine that made it keeps the content key, and wraps it for every reader
-  who came later; the receipt frees it of the key, the names of the files stay;
+  who came later; the receipt of a reader for whom it was meant frees it of the key, the names of the files stay;
 - only this device's own wraps count as done: another's might not open;
 - what has been opened is wrapped for teachers who come later by the devices of those who can open it, once these have
   confirmed them, or a head teacher's device has that they confirmed (`confirming`): the server's word is not enough;
@@ -13,7 +13,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import Final, Self
 
@@ -22,7 +22,7 @@ from protocol.coursework import Work
 from protocol.entry import Entry, Kind
 from protocol.errors import Code, LocalFailure, PeerFault
 from protocol.fields import Fields
-from protocol.hand_in_keys import content_key_of, info_of, is_given, teachers_keys, wraps_for
+from protocol.hand_in_keys import content_key_of, info_of, is_given, is_opened_for_good, teachers_keys, wraps_for
 from protocol.limits import MAX_FILE_BYTES, MAX_FILES_PER_REVISION, MAX_READERS_PER_HAND_IN, MAX_SEALED_MANIFEST_BYTES
 from protocol.replica.keyring import recovery_keys
 from protocol.replica.replica import Draft, Replica
@@ -32,6 +32,7 @@ from protocol.vouching import Circle
 from protocol.work import Wraps
 from sync_agent.app import HAND_IN_MARKS, Agent
 from sync_agent.confirming import circle_of, own_grant, own_grants
+from sync_agent.eviction import Seen
 from sync_agent.reading_key import reading_keys
 
 _MAX_MARK_BYTES: Final = 2 * MAX_SEALED_MANIFEST_BYTES
@@ -40,10 +41,14 @@ _PASSED_ON_AT_ONCE: Final = 256
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What a device keeps of a hand-in that it made: the content key until it is freed, path and size of each file."""
+    """What a device keeps of a hand-in that it made: the content key until it is freed, path and size of each file.
+
+    `seen` is when it first knew that the server has it.
+    """
 
     content_key: bytes | None
     files: tuple[tuple[str, int], ...]
+    seen: Seen | None = None
 
     @classmethod
     def parse(cls, mark: bytes) -> Self:
@@ -51,13 +56,18 @@ class Kept:
         try:
             fields = Fields(decode(mark, max_bytes=_MAX_MARK_BYTES), "what is kept of a hand-in")
             key = fields.octets_or_none("key", CONTENT_KEY_BYTES)
-            return cls(key, tuple(_file(row) for row in fields.rows("files", MAX_FILES_PER_REVISION)))
+            files = tuple(_file(row) for row in fields.rows("files", MAX_FILES_PER_REVISION))
+            own_ms, server_ms = fields.count_or_none("seen"), fields.count_or_none("proven")
+            return cls(key, files, None if own_ms is None or server_ms is None else Seen(own_ms, server_ms))
         except PeerFault as fault:
             raise LocalFailure(Code.DAMAGED, "what this device noted of a hand-in cannot be read") from fault
 
     def encode(self) -> bytes:
         """For the store."""
-        return encode({"key": self.content_key, "files": [[path, size] for path, size in self.files]})
+        said: dict[str, Value] = {"key": self.content_key, "files": [[path, size] for path, size in self.files]}
+        if self.seen is not None:
+            said |= {"seen": self.seen.own_ms, "proven": self.seen.server_ms}
+        return encode(said)
 
 
 def mark_of(hand_in: bytes) -> str:
@@ -134,19 +144,24 @@ async def _tend_own(agent: Agent) -> int:
     open_keys = {hand_in: kept[hand_in] for hand_in in kept if kept[hand_in].content_key is not None}
     if not open_keys:
         return 0
-    freed: dict[str, bytes | None] = {}
+    noted: dict[str, bytes | None] = {}
     drafts = []
+    recovery = await recovery_keys(agent.replica)
     for entry in (await agent.replica.store.get(list(open_keys))).values():
-        work = (await agent.replica.view(entry.header.space)).coursework.hand_ins.get(entry.id)
+        view = await agent.replica.view(entry.header.space)
+        work = view.coursework.hand_ins.get(entry.id)
         if work is None:
             continue
         mine = open_keys[entry.id]
-        if work.opened:
-            freed[mark_of(work.id)] = Kept(None, mine.files).encode()
-        elif mine.content_key is not None:
+        if is_opened_for_good(work, view.roster, recovery):
+            noted[mark_of(work.id)] = Kept(None, mine.files).encode()
+            continue
+        if work.at_server and mine.seen is None and agent.replica.proven_ms is not None:
+            noted[mark_of(work.id)] = replace(mine, seen=Seen(agent.now_ms(), agent.replica.proven_ms)).encode()
+        if mine.content_key is not None:
             drafts += await _late_wrap(agent, work, mine.content_key)
-    if freed:
-        await agent.replica.store.set_marks(freed)
+    if noted:
+        await agent.replica.store.set_marks(noted)
     if drafts:
         await agent.write(*drafts)
     return len(drafts)

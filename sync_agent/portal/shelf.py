@@ -160,7 +160,7 @@ class Shelf:
     def is_unconfirmed(self, key: bytes, room: Room) -> bool:
         """Whether a device stands for a teacher without that anybody of theirs has said so."""
         grants = self.agent.replica.door.authorities_of(key)
-        return any(grant.grant in room.roster.unconfirmed for grant in grants)
+        return any(grant.grant in room.roster.unconfirmed and grant.person is not None for grant in grants)
 
     async def may_publish(self, room: Room) -> bool:
         """Whether this device may write coursework in a space."""

@@ -1,6 +1,7 @@
 """Devices as rows of CSV (RFC 4180, with a byte order mark, which spreadsheets need) and JSON: the same facts in both.
 
-A name is whatever a device calls itself: in CSV, one that a spreadsheet would take for a formula gets an apostrophe.
+A name is whatever a device calls itself. In CSV, one that a spreadsheet would take for a formula gets an apostrophe,
+and none holds what parts cells: a French spreadsheet opens this file with semicolons between them.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from sync_server.handlers.devices import Device, remarks_on
 from sync_server.handlers.survey import Snapshot
 
 ROWS_AT_ONCE: Final = 500
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA: Final = ("=", "+", "-", "@", "＝", "＋", "－", "＠")  # noqa: RUF001  (some read wide signs as the narrow ones)
+_PARTS_CELLS: Final = str.maketrans({";": ",", "\t": " ", "\r": " ", "\n": " "})
 _MARK: Final = "\N{ZERO WIDTH NO-BREAK SPACE}"
 
 Fact: TypeAlias = Callable[[Device, Snapshot], JSON]
@@ -91,6 +93,7 @@ def _cell(value: JSON) -> str | int | float:
         case bool() | int() | float():
             return value
         case str():
-            return f"'{value}" if value.startswith(_FORMULA) else value
+            text = value.translate(_PARTS_CELLS).strip()
+            return f"'{text}" if text.startswith(_FORMULA) else text
         case _:
-            return _cell(";".join(str(part) for part in value))
+            return ";".join(str(_cell(str(part))) for part in value)

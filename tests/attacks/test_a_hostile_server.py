@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -14,18 +14,22 @@ from protocol.hand_in_keys import content_key_of
 from protocol.identity import AgreementKey, DeviceKeys
 from protocol.kit import Argon2Cost
 from protocol.person_keys import KeyWraps, PhraseKey, open_reading_key
+from protocol.replica.holdings import Need
+from protocol.rights import Authority
 from protocol.roles import PersonRole, Role
 from protocol.sign_in import Method, SignInKey, SignInRecord, Verifier
 from protocol.structure import PersonKey
 from protocol.vouching import Circle, Voices, Vouch
-from protocol.work import Feedback
+from protocol.work import Feedback, Receipt
+from sync_agent.app import RoomLimits
 from sync_agent.sign_in import SignInBook, Try
+from sync_agent.wraps import Kept, mark_of
 from tests.harness.attack import attack
-from tests.harness.classroom import WORK, Classroom, Device, assignment, classroom
+from tests.harness.classroom import WORK, Classroom, Device, assignment, classroom, work_of
 from tests.harness.commands import Desk
 from tests.harness.portal import portal
 from tests.harness.sign_in import PICTURES
-from tests.harness.territory import new_device
+from tests.harness.territory import DAY_MS, new_device
 
 ROW = "a server's operator names a device of their own as a teacher's"
 
@@ -204,3 +208,83 @@ async def test_what_an_unconfirmed_device_says_changes_no_pupils_way_to_sign_in(
     assert sign_ins.on
     assert (await SignInBook(here.machine.agent).attempt(pupil, PICTURES)).how is Try.PROVEN
     assert all(here.spy.agreement.public not in sign_ins.given.of(name) for name in sign_ins.given.seals)
+
+
+def _taken_for_a_teacher(authorities: Iterable[Authority], *_: object) -> Iterable[bytes]:
+    """Only who stands beside somebody is asked about: what nobody's list shows is believed."""
+    return ()
+
+
+@attack(ROW, off={"protocol.roster._unconfirmed": _taken_for_a_teacher})
+@pytest.mark.parametrize("names_a_person", [False, True])
+async def test_a_teacher_whom_nobodys_page_shows_opens_and_answers_nothing(here: Here, names_a_person: bool) -> None:
+    room = here.room
+    person = await room.territory.person("M. Personne", PersonRole.TEACHER, room.space) if names_a_person else None
+    work = await room.hand_in(here.machine, here.item, {"autre.odt": b"autre"})
+    await here.sync()
+    (grant,) = await room.territory.let_in(here.spy, Role.TEACHER, room.space, person=person)
+    here.grant = grant.id
+    record = (await work_of(here.machine, room, work)).record
+    receipt, words = Receipt(record.content.stream), Feedback("Travail nul.", "0/20", False, None)
+    await here.say(Kind.RECEIPT_TEACHER, receipt.encode(), room.pupil_person, target=work)
+    await here.say(Kind.FEEDBACK, words.encode(), room.pupil_person, target=work)
+    await here.sync()
+    await here.sync()
+    found = await work_of(here.machine, room, work)
+    assert not found.opened
+    assert found.feedback is None
+    kept = await here.machine.agent.replica.store.mark(mark_of(work))
+    assert Kept.parse(kept or b"").content_key is not None, "its key is here until a teacher has opened it"
+
+
+@attack(ROW, off={"sync_agent.wraps.is_opened_for_good": lambda work, *_: work.opened})
+async def test_who_only_the_server_names_frees_no_key_of_a_work_by_saying_that_it_was_opened(here: Here) -> None:
+    room = here.room
+    work = await room.hand_in(here.machine, here.item, {"autre.odt": b"autre"})
+    await here.sync()
+    await here.name_the_spy(await room.territory.person("M. Personne", PersonRole.TEACHER, room.space))
+    record = (await work_of(here.machine, room, work)).record
+    receipt = Receipt(record.content.stream).encode()
+    await here.say(Kind.RECEIPT_TEACHER, receipt, room.pupil_person, target=work)
+    await here.sync()
+    await here.sync()
+    found = await work_of(here.machine, room, work)
+    assert found.opened, "it is a teacher's word, as far as anybody can see"
+    kept = await here.machine.agent.replica.store.mark(mark_of(work))
+    assert Kept.parse(kept or b"").content_key is not None
+    await Desk(here.teacher.agent).ask("confirm-opened", id=work.hex())
+    await here.sync(here.teacher, here.machine)
+    kept = await here.machine.agent.replica.store.mark(mark_of(work))
+    assert Kept.parse(kept or b"").content_key is None
+
+
+def _by_the_servers_dates(_seen: object, backup_ms: int | None, *, own_ms: int, server_ms: int | None) -> bool:
+    return backup_ms is not None and server_ms is not None and own_ms > 0
+
+
+@attack(ROW, off={"sync_agent.room.is_safe_elsewhere": _by_the_servers_dates})
+async def test_a_server_that_dates_its_receipt_a_month_back_takes_no_work_from_its_author(here: Here) -> None:
+    room, machine = here.room, here.machine
+    work = await room.hand_in(machine, here.item, {"a.odt": Random(3).randbytes(300_000)})
+    await machine.session.sync()
+    territory = room.territory
+    record = (await work_of(machine, room, work)).record
+    receipt = compose(
+        author=territory.keys.signing,
+        space=room.space,
+        kind=Kind.RECEIPT_SERVER,
+        grant=territory.certificate.id,
+        at=(territory.clock() - 31 * DAY_MS) << 16,
+        payload=Receipt(record.content.stream).encode(),
+        salt=bytes(16),
+        subject=room.pupil_person,
+        target=work,
+    )
+    await territory.replica.admit([receipt], source=territory.keys.signing.public, now_ms=territory.clock())
+    room.frontage.responder.backup_ms = territory.clock()
+    await machine.session.sync()
+    _, _, taken = await machine.agent.replica.content.totals()
+    machine.agent.room_limits = RoomLimits(taken + 50_000, 0)
+    await room.publish(here.teacher, {"film.bin": Random(9).randbytes(250_000)})
+    await here.sync(here.teacher, machine)
+    assert await machine.agent.holdings.is_complete(Need(room.space, record.content.stream, sealed=True))

@@ -59,7 +59,17 @@ def test_a_name_that_a_spreadsheet_would_run_is_only_a_name() -> None:
     found = snapshot(*(device(number, name=name) for number, name in enumerate(names)))
     text = "".join(as_csv(list(found.devices), found))
     rows = list(csv.DictReader(io.StringIO(text.removeprefix("\ufeff"))))
-    assert [row["name"] for row in rows] == [f"'{name}" for name in names[:4]] + names[4:]
+    assert [row["name"] for row in rows] == [f"'{name}" for name in names[:4]] + [names[4].replace("\n", " ")]
+
+
+@pytest.mark.parametrize("separator", [",", ";"])
+def test_no_spreadsheet_of_any_country_finds_a_formula_within_a_name(separator: str) -> None:
+    names = ["PC du fond;=cmd|' /C calc'!A0;", "a\t=1", "＝1", 'x"\n=1', "a;+1"]  # noqa: RUF001  (a wide sign)
+    found = snapshot(*(device(number, name=name) for number, name in enumerate(names)))
+    text = "".join(as_csv(list(found.devices), found)).removeprefix("\ufeff")
+    cells = [cell for row in csv.reader(io.StringIO(text), delimiter=separator) for cell in row]
+    assert len(cells) > len(names)
+    assert not [cell for cell in cells if cell.startswith(("=", "+", "@", "＝"))]  # noqa: RUF001
 
 
 def test_no_rows_are_still_a_table_and_an_array() -> None:

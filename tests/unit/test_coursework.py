@@ -32,6 +32,11 @@ class ClassRoom:
         self.teacher.skew_ms = self.machine.skew_ms = 0
         self.pupil = self.world.person(self.room, PersonRole.PUPIL, "Léa")
 
+    def say_key(self) -> None:
+        """The teacher's device says a reading key, and from then on speaks for her."""
+        key = PersonKey(bytes(32)).encode()
+        self.world.say(self.teacher, self.room, Kind.PERSON_KEY, key, subject=self.adult)
+
     def revision(
         self, title: str, item: bytes | None = None, parents: Parents = (), due_ms: int | None = None
     ) -> Entry:
@@ -127,6 +132,7 @@ def test_a_child_older_than_its_parent_makes_the_time_doubtful(room: ClassRoom) 
 
 
 def test_a_hand_in_rises_only_on_signed_statements_about_its_very_content(room: ClassRoom) -> None:
+    room.say_key()
     first = room.revision("devoir")
     work = room.hand_in(first.id)
 
@@ -193,7 +199,8 @@ def test_of_thousands_of_wraps_for_one_reader_a_few_are_ever_tried(room: ClassRo
     work = room.hand_in(room.revision("devoir").id)
     reader, good = bytes([1]) * 32, bytes([9]) * 80
     flood = Wraps(tuple((reader, bytes([8]) * 80) for _ in range(50))).encode()
-    intruder, helper = (room.world.enrol(role, room.room) for role in (Role.MACHINE, Role.TEACHER))
+    intruder, helper = room.world.enrol(Role.MACHINE, room.room), room.teacher
+    room.say_key()
     for writer in (intruder, room.machine):
         for _ in range(3):
             room.about(writer, Kind.WRAP, flood, work)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from protocol.limits import RECEIPT_PROOF_MS
 from protocol.replica.holdings import Need
-from sync_agent.eviction import Piece, Worth, is_past, is_safe_elsewhere, plan
+from sync_agent.eviction import Piece, Seen, Worth, is_past, is_safe_elsewhere, plan
 
 LATE = (Worth.KEPT, 0)
 
@@ -102,20 +102,22 @@ def test_a_school_year_is_over_in_the_middle_of_august(year: str | None, today: 
     assert is_past(year, today) is past
 
 
+MONTH = RECEIPT_PROOF_MS
+
+
 @pytest.mark.parametrize(
-    ("receipts", "backup", "server", "safe"),
+    ("seen", "backup", "own", "server", "safe"),
     [
-        ([1_000], 1_000, 1_000 + RECEIPT_PROOF_MS, True),
-        ([1_000], 999, 1_000 + RECEIPT_PROOF_MS, False),
-        ([1_000], 5_000, 999 + RECEIPT_PROOF_MS, False),
-        ([1_000, 9_000], 5_000, 1_000 + RECEIPT_PROOF_MS, True),
-        ([9_000], 5_000, 9_000 + RECEIPT_PROOF_MS, False),
-        ([], 5_000, 10**15, False),
-        ([1_000], None, 10**15, False),
-        ([1_000], 5_000, None, False),
+        (Seen(500, 1_000), 1_000, 500 + MONTH, 1_000 + MONTH, True),
+        (Seen(500, 1_000), 999, 500 + MONTH, 1_000 + MONTH, False),
+        (Seen(500, 1_000), 5_000, 500 + MONTH, 999 + MONTH, False),
+        (Seen(500, 1_000), 5_000, 499 + MONTH, 10**15, False),
+        (None, 5_000, 10**15, 10**15, False),
+        (Seen(500, 1_000), None, 10**15, 10**15, False),
+        (Seen(500, 1_000), 5_000, 10**15, None, False),
     ],
 )
-def test_a_hand_in_may_go_thirty_days_after_a_receipt_that_a_later_backup_holds(
-    receipts: list[int], backup: int | None, server: int | None, safe: bool
+def test_a_hand_in_may_go_a_month_after_its_receipt_was_seen_by_both_clocks_and_a_later_backup_was_made(
+    seen: Seen | None, backup: int | None, own: int, server: int | None, safe: bool
 ) -> None:
-    assert is_safe_elsewhere(receipts, backup, server) is safe
+    assert is_safe_elsewhere(seen, backup, own_ms=own, server_ms=server) is safe

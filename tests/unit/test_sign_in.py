@@ -11,7 +11,6 @@ import pytest
 from protocol.canonical import encode
 from protocol.entry import Entry, Kind
 from protocol.errors import Code, PeerFault
-from protocol.given_keys import GivenKeys
 from protocol.identity import AgreementKey
 from protocol.limits import MAX_SIGN_IN_TRIES
 from protocol.roles import Role
@@ -29,6 +28,7 @@ from protocol.sign_in import (
     normal,
     unwrap,
 )
+from protocol.structure import PersonKey
 from sync_agent.sign_in import drawn_pictures
 from sync_agent.sign_in_tries import Tries
 from tests.harness.history import World
@@ -144,7 +144,9 @@ class Room:
     def __init__(self) -> None:
         self.world = World(Random(3))
         self.space = self.world.classes[0]
-        self.teacher = self.world.enrol(Role.TEACHER, self.space)
+        adult = bytes(16)
+        self.teacher = self.world.enrol(Role.TEACHER, self.space, person=adult)
+        self.world.say(self.teacher, self.space, Kind.PERSON_KEY, PersonKey(bytes(32)).encode(), subject=adult)
         self.machine = self.world.enrol(Role.MACHINE, self.space)
 
     def set(self, person: bytes | None, *parents: bytes, on: bool = False) -> Entry:
@@ -200,7 +202,8 @@ def test_what_cannot_be_read_is_passed_over() -> None:
     room = Room()
     room.world.say(room.teacher, room.space, Kind.SIGN_IN, b"\xff", subject=LEA)
     room.world.say(room.machine, room.space, Kind.SIGN_IN_WRAP, b"\x81\xa5wraps\x90")
-    assert room.fold() == SignIns(on=False, switch=(), persons={}, given=GivenKeys())
+    found = room.fold()
+    assert (found.on, found.switch, found.persons, found.given.seals) == (False, (), {}, {})
 
 
 def test_a_key_is_for_the_schools_own_devices_and_not_for_server_or_administrator() -> None:
@@ -210,7 +213,8 @@ def test_a_key_is_for_the_schools_own_devices_and_not_for_server_or_administrato
     head = world.enrol(Role.HEAD, world.school)
     admin = world.enrol(Role.ADMIN, world.school)
     door = opened(world)
-    roster = fold_roster(room.space, [], world.entries, door)
+    own = world.in_space(room.space)
+    roster = fold_roster(room.space, own, [entry for entry in world.entries if entry not in own], door)
     wanted = set(holders(roster, world.territory))
     agreement = {authority.key: authority.agreement for authority in door.authorities()}
     for writer in (room.teacher, room.machine, relay, head):
