@@ -48,6 +48,7 @@ SLOWEST_BYTES_PER_S: Final = 100
 MAX_CONNECTIONS: Final = 8
 LIVE_PING_S: Final = 15.0
 LIVE_PROOF_S: Final = 10.0
+LIVE_PONG_PAUSE_S: Final = 0.05
 LIVE_SLOWEST_S: Final = 1.0
 HASTY_POLLS: Final = 3
 """After so many quick answers in a row there is a pause before each question; what moves meanwhile is kept."""
@@ -361,6 +362,7 @@ class HttpTransport:
             while message.type in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.PING, aiohttp.WSMsgType.PONG):
                 if message.type is aiohttp.WSMsgType.PING:
                     await socket.pong(message.data)
+                    await asyncio.sleep(LIVE_PONG_PAUSE_S)
                 elif not stands:
                     stands = True
                     yield False

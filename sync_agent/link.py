@@ -4,6 +4,8 @@ Rules:
 - the side that dials does the exchanging; it is woken by its own news and by the neighbour's, so that a link named by
   one side serves both;
 - where both sides have dialled, the link of the smaller key stays and the other rests;
+- a neighbour that tells of news and has none, again and again, is asked seldom; words are read no faster than they are
+  heeded;
 - who does not answer is tried again with full jitter; who breaks the protocol is put aside, longer each time; so is one
   over which we stumble ourselves, and that is said (`protocol.replica.unforeseen`).
 
@@ -16,6 +18,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
@@ -38,6 +41,9 @@ AWAY_BOUND_S: Final = 30.0
 AFTER_FALL_S: Final = 0.5
 ASIDE_FIRST_S: Final = 60.0
 ASIDE_BOUND_S: Final = 1800.0
+VAIN_AT_ONCE: Final = 60
+VAIN_PER_S: Final = 2.0
+"""So many exchanges that bring nothing are made without a pause, and so many a second for good."""
 _MOST_DOUBLINGS: Final = 10
 
 _log = logging.getLogger(__name__)
@@ -74,6 +80,19 @@ def pause_s(state: LinkState, failures: int, draw: Draw) -> float:
     return draw(bound / 2, bound)
 
 
+@dataclass(frozen=True, slots=True)
+class Vain:
+    """How many exchanges in vain there may still be without a pause, as it stood at `at_s` of a monotonic clock."""
+
+    left: float = VAIN_AT_ONCE
+    at_s: float = 0.0
+
+    def again(self, now_s: float) -> tuple[Vain, float]:
+        """After one more, and how many seconds the next one waits."""
+        left = min(VAIN_AT_ONCE, self.left + max(0.0, now_s - self.at_s) * VAIN_PER_S) - 1
+        return Vain(left, now_s), max(0.0, -left / VAIN_PER_S)
+
+
 class Link:
     """One neighbour by its address. `run` goes on until it is cancelled."""
 
@@ -106,6 +125,7 @@ class Link:
         self._draw = draw
         self._dial = dial
         self._wanted = asyncio.Event()
+        self._vain = Vain()
         self._session: PeerSession | None = None
 
     async def run(self) -> None:
@@ -171,9 +191,12 @@ class Link:
             if self._wanted.is_set():
                 await asyncio.sleep(self._draw(0, MOMENT_S))
             self._wanted.clear()
-            await self._exchange(session)
+            done = await self._exchange(session)
             if self._is_second():
                 return
+            if not (done.received or done.sent):
+                self._vain, pause = self._vain.again(asyncio.get_running_loop().time())
+                await asyncio.sleep(pause)
 
     async def _rest_while_called(self) -> None:
         while self._is_second():
@@ -206,6 +229,7 @@ class Link:
             async for _ in line:
                 # The first word says that the line stands: what moved just before it was not told.
                 self._wanted.set()
+                await asyncio.sleep(self._draw(0, MOMENT_S))
         raise NoAnswer(Code.UNREACHABLE, "the device has closed the line")
 
 

@@ -3,26 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import tracemalloc
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 import pytest
+from aiohttp import web
 
 from protocol.checkpoint import Checkpoint
 from protocol.entry import Entry, Kind, compose
 from protocol.envelope import OpenedRequest
 from protocol.errors import NoAnswer, PeerFault, RelaisError
+from protocol.limits import MAX_ANSWER_BYTES
 from protocol.message_parts import InlinePack, SpacePage
 from protocol.messages import SyncAnswer
+from protocol.replica.byte_range import Span
+from protocol.replica.http.content import Packs
+from protocol.wire import CONTENT_TYPE, SYNC_PATH
 from protocol.work import ContentRef, ItemKind, Revision
 from sync_agent.addresses import Address
 from sync_agent.app import Agent
 from sync_agent.copies import Copies
 from sync_agent.lan_listener import LanResponder
 from sync_agent.lan_tls import listener_context
-from sync_agent.link import Link, LinkState, state_after
+from sync_agent.link import VAIN_AT_ONCE, VAIN_PER_S, Link, LinkState, Vain, state_after
 from sync_agent.peer_sync import exchange_once
+from sync_agent.peer_transport import PeerTransport
 from tests.harness.classroom import SMALL, Classroom, classroom
 from tests.harness.lan import exchange, listening_device
 
@@ -159,3 +169,138 @@ async def test_a_line_that_fell_is_no_reason_to_think_a_neighbour_gone_until_it_
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     assert link.seen.index((LinkState.AWAY, False)) < link.seen.index((LinkState.AWAY, True))
+
+
+def test_exchanges_in_vain_are_free_at_first_and_few_in_the_long_run() -> None:
+    vain, now_s, pauses = Vain(), 1_000.0, []
+    for _ in range(VAIN_AT_ONCE + 100):
+        vain, pause = vain.again(now_s)
+        now_s += pause
+        pauses.append(pause)
+    assert pauses[:VAIN_AT_ONCE] == [0.0] * VAIN_AT_ONCE
+    assert pauses[VAIN_AT_ONCE:] == pytest.approx([1 / VAIN_PER_S] * 100)
+    assert Vain(-3, now_s).again(now_s + 3_600)[1] == 0.0
+
+
+async def test_a_neighbour_that_always_tells_of_news_and_has_none_is_asked_seldom(
+    room: Classroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sync_agent.link.VAIN_PER_S", 0.001)
+    one, hostile, teacher = await room.machine(), await room.machine(), await room.teacher()
+    await exchange(one.agent, teacher.agent)
+    await exchange(hostile.agent, teacher.agent)
+    asked, tireless = 0, asyncio.Event()
+
+    def news_again(answer: SyncAnswer) -> SyncAnswer:
+        nonlocal asked
+        asked += 1
+        responder.listeners.tell(frozenset([room.space]), teacher.agent.device)
+        if asked > 20:
+            tireless.set()
+        return answer
+
+    responder = Twisting(hostile.agent, news_again)
+    async with listening_device(hostile.agent, responder) as address:
+        link = Link(one.agent, LanResponder(one.agent), address, Copies(one.agent, set), print, print, draw=min)
+        link._vain = Vain(5.0, asyncio.get_running_loop().time())
+        running = asyncio.create_task(link.run())
+        try:
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(5):
+                    await tireless.wait()
+            assert asked > 5
+            assert link.state is LinkState.LIVE, "and its word still comes"
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+
+
+class Raw:
+    """A device with its own certificate that answers the first calls as it should, and then as `misbehave` says."""
+
+    def __init__(self, hostile: Agent, misbehave: Callable[[asyncio.StreamWriter], AsyncIterator[bytes]]) -> None:
+        self._hostile = hostile
+        self._misbehave = misbehave
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[Address]:
+        tls = listener_context(self._hostile.keys.tls, self._hostile.folder)
+        server = await asyncio.start_server(self._answer, "127.0.0.1", 0, ssl=tls)
+        async with server:
+            yield Address("127.0.0.1", server.sockets[0].getsockname()[1])
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            await reader.readuntil(b"\r\n\r\n")
+            async for piece in self._misbehave(writer):
+                writer.write(piece)
+                await writer.drain()
+                await asyncio.sleep(0)
+                if writer.is_closing():
+                    break
+        writer.close()
+
+
+async def endless(_writer: asyncio.StreamWriter) -> AsyncIterator[bytes]:
+    yield b"HTTP/1.1 200 OK\r\nContent-Type: " + CONTENT_TYPE.encode() + b"\r\nTransfer-Encoding: chunked\r\n\r\n"
+    while True:
+        yield b"10000\r\n" + bytes(65_536) + b"\r\n"
+
+
+async def endless_head(_writer: asyncio.StreamWriter) -> AsyncIterator[bytes]:
+    yield b"HTTP/1.1 200 OK\r\n"
+    while True:
+        yield b"X-Noise: " + b"x" * 4_000 + b"\r\n"
+
+
+@pytest.mark.parametrize("misbehave", [endless, endless_head])
+async def test_an_answer_without_end_is_left_at_its_bound_and_costs_little_memory(
+    room: Classroom, misbehave: Callable[[asyncio.StreamWriter], AsyncIterator[bytes]]
+) -> None:
+    machine, hostile, teacher = await room.machine(), await room.machine(), await room.teacher()
+    item = (await room.publish(teacher, SMALL)).item
+    async with Raw(hostile.agent, misbehave).open() as address:
+        transport = PeerTransport(address)
+        tracemalloc.start()
+        with pytest.raises(RelaisError):
+            await transport.post(SYNC_PATH, b"x")
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        await transport.close()
+        with pytest.raises(RelaisError):
+            await exchange_once(machine.agent, address)
+    assert most < 4 * MAX_ANSWER_BYTES
+    await exchange(machine.agent, teacher.agent)
+    assert await machine.files(item) == SMALL
+
+
+async def test_a_neighbour_that_stops_in_the_middle_of_content_is_left_and_another_goes_on_from_there(
+    room: Classroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sync_agent.peer_transport.READ_IDLE_S", 0.3)
+    teacher, machine, hostile = await room.teacher(), await room.machine(), await room.machine()
+    item = (await room.publish(teacher, film := {"film.bin": Random(5).randbytes(3_000_000)})).item
+    await exchange(hostile.agent, teacher.agent)
+    responder = LanResponder(hostile.agent)
+    send, never = Packs._send, asyncio.Event()
+
+    async def stops(
+        packs: Packs, request: web.Request, answer: web.StreamResponse, pack: bytes, span: Span
+    ) -> web.StreamResponse:
+        if packs._responder is not responder:
+            return await send(packs, request, answer, pack, span)
+        answer.content_length = span.length
+        await answer.prepare(request)
+        await answer.write(await hostile.agent.replica.content.read_pack(pack, span.start, span.length // 2))
+        await never.wait()
+        return answer
+
+    monkeypatch.setattr(Packs, "_send", stops)
+    async with listening_device(hostile.agent, responder) as address:
+        with pytest.raises(NoAnswer) as raised:
+            await exchange_once(machine.agent, address)
+        assert state_after(raised.value) is LinkState.AWAY
+        done = await exchange(machine.agent, teacher.agent)
+        never.set()
+    assert 0 < done.bytes_in < len(film["film.bin"]) // 2
+    assert await machine.files(item) == film
