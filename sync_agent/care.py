@@ -231,9 +231,18 @@ def _clock(agent: Agent, skew_ms: int) -> Iterator[Problem]:
     if wrong_s > MAX_SKEW_S:
         yield _problem(
             Code.BAD_DATE,
-            f"this machine's clock is wrong by about {wrong_s} s",
+            f"this machine's clock is wrong by about {how_long(wrong_s)}",
             "set date and time; nothing is refused meanwhile, but times are shown as doubtful",
         )
+
+
+def how_long(seconds: int) -> str:
+    """A span as people say it, in the largest unit of which there are two: 17 years, 3 hours."""
+    found = f"{seconds} s"
+    for name, unit_s in (("minutes", 60), ("hours", 3600), ("days", 86_400), ("years", 365 * 86_400)):
+        if seconds >= 2 * unit_s:
+            found = f"{seconds // unit_s} {name}"
+    return found
 
 
 def _keys(agent: Agent) -> Iterator[Problem]:

@@ -113,7 +113,14 @@ async def finish(agent: Agent, server_url: str, code: str, sync: Callable[[], Aw
             f"{agent.folder} is enrolled already, in “{agent.enrolment.territory_name}”; choose another folder",
             territory=agent.replica.territory.hex(),
         )
-    await sync()
+    try:
+        await sync()
+    except LocalFailure as failure:
+        raise LocalFailure(
+            failure.code,
+            f"this device is enrolled, but its first sync could not come to its end: {failure.message}",
+            **failure.facts,
+        ) from failure
     grants = await agent.replica.authorities(agent.device)
     covers = agent.replica.door.covers
     opened = [space for space in await agent.spaces() if any(covers(grant, space) for grant in grants)]

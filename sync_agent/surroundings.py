@@ -26,6 +26,8 @@ _REMEDIES: Final[Mapping[Code, str]] = {
     Code.DAMAGED: "try `sync-agent repair`; if that does not help, keep a copy of the folder, ask for a new code and "
     "enrol in an empty one: the server and the other machines hold what was handed in",
     Code.DISK_FULL: "make room on this disk: delete what is not needed, then try again",
+    Code.READ_ONLY: "start this machine again; if the disk stays locked, have it checked: systems lock one that they "
+    "no longer trust",
     Code.STORE_LOCKED: "another agent works in this folder: see `sync-agent service status`, end one of the two, or "
     "give each a folder of its own (--data)",
     Code.STORAGE_FAILED: "look whose files these are (ls -l) and run the command as that account, or with sudo; if the "

@@ -79,7 +79,7 @@ def acquire(data_dir: Path, *, create: bool = False) -> Ownership | None:
     """The ownership of `data_dir`, or None while another process (or another part of this one) holds it.
 
     Makes `DIR/run` where it is missing, and DIR too if `create`. Raises `BadInput` (NOT_INITIALISED, with `create`
-    USAGE) if DIR is no folder, `LocalFailure(STORAGE_FAILED or DISK_FULL)` if the lock file cannot be made.
+    USAGE) if DIR is no folder, `LocalFailure` (STORAGE_FAILED, DISK_FULL, READ_ONLY) if the lock file cannot be made.
     """
     run = data_dir / RUN_FOLDER
     try:
@@ -209,6 +209,8 @@ def _clear_drafts(run: Path) -> None:
 def _unusable(data_dir: Path, reason: OSError) -> RelaisError:
     if reason.errno in (errno.ENOSPC, errno.EDQUOT):
         return LocalFailure(Code.DISK_FULL, f"the disk that holds {data_dir} is full", data_dir=str(data_dir))
+    if reason.errno == errno.EROFS:
+        return LocalFailure(Code.READ_ONLY, f"the disk that holds {data_dir} may only be read", data_dir=str(data_dir))
     return LocalFailure(
         Code.STORAGE_FAILED,
         f"this account cannot use the data folder {data_dir}: {reason.strerror}",

@@ -23,7 +23,7 @@ _EXCLUSIVE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY
 def write_private(path: Path, data: bytes) -> None:
     """Write `data` to `path` (0600), durably, in a folder of its own (0700) if there is none yet.
 
-    Raises `LocalFailure(DISK_FULL | STORAGE_FAILED)`.
+    Raises `LocalFailure` (DISK_FULL, READ_ONLY, STORAGE_FAILED).
     """
     passing = path.with_name(path.name + _PASSING)
     with _named(path):
@@ -84,6 +84,8 @@ def _named(path: Path) -> Iterator[None]:
     except OSError as reason:
         if reason.errno in _FULL:
             raise LocalFailure(Code.DISK_FULL, f"the disk is full: {path} could not be written") from reason
+        if reason.errno == errno.EROFS:
+            raise LocalFailure(Code.READ_ONLY, f"the disk may only be read: {path} could not be written") from reason
         raise LocalFailure(
             Code.STORAGE_FAILED, f"{path} cannot be written: {reason.strerror}", path=str(path)
         ) from reason

@@ -189,3 +189,4 @@ async def test_a_clock_that_stands_before_what_the_server_proved_is_noticed(desk
     room.territory.clock.advance(-17 * 365 * 24 * 3600 * 1000)
     (problem,) = (await desk.ask("doctor"))["problems"]
     assert problem["code"] == "bad-date"
+    assert "wrong by about 17 years" in problem["message"]

@@ -9,15 +9,16 @@ from random import Random
 
 import pytest
 
-from protocol.errors import BadInput, Code, NoAnswer, PeerFault, Refused, RelaisError
+from protocol.errors import BadInput, Code, LocalFailure, NoAnswer, PeerFault, Refused, RelaisError
 from protocol.invitation import Invitation
+from protocol.replica import disk
 from protocol.replica.serving import Responder
 from protocol.roles import PersonRole, Role
 from sync_agent.app import DEVICE_KEYS_FILE, ENROLMENT_FILE, PERSON_KEY_FILE, Agent
 from sync_agent.enrollment import Enrolled, enroll
 from sync_agent.http_transport import HttpTransport
 from sync_agent.transport import Transport
-from tests.harness.classroom import Classroom, classroom
+from tests.harness.classroom import SMALL, Classroom, classroom
 from tests.harness.territory import DAY_MS, Territory
 from tests.harness.wire import Faults, Faulty, Frontage, MemoryTransport, serve
 
@@ -90,6 +91,21 @@ async def test_the_same_folder_may_repeat_and_says_the_same(room: Classroom, tmp
     position = await room.territory.replica.position(room.space)
     assert await let_in(room, tmp_path / "a", code, seed=6) == first
     assert await room.territory.replica.position(room.space) == position
+
+
+async def test_a_disk_that_is_too_full_for_the_lessons_does_not_look_like_a_code_that_failed(
+    room: Classroom, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teacher = await room.teacher()
+    await room.publish(teacher, SMALL)
+    await teacher.session.sync()
+    code = await room.territory.invite(Role.MACHINE, room.space)
+    with monkeypatch.context() as full:
+        full.setattr(disk.Disk, "free_bytes", lambda _: 0)
+        with pytest.raises(LocalFailure, match="this device is enrolled, but its first sync could not") as raised:
+            await let_in(room, tmp_path / "a", code)
+    assert raised.value.code is Code.DISK_FULL
+    assert (await let_in(room, tmp_path / "a", code)).spaces == (room.space,), "the same command ends it"
 
 
 async def test_a_relay_is_let_into_its_school_and_all_classes_of_it(room: Classroom, tmp_path: Path) -> None:

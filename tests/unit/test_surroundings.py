@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from protocol.errors import Code, LocalFailure
 from protocol.replica.ownership import acquire
+from protocol.replica.private_file import write_private
 from protocol.replica.service.definition import AGENT, Scope, ServiceDefinition
 from protocol.replica.service.installation import Ran, System, install
 from sync_agent.surroundings import problems_around, problems_of_service, why_not_opened, with_more
@@ -63,11 +66,28 @@ def test_a_service_that_does_not_run_is_told(folder: Path) -> None:
     assert problems_of_service(folder.parent, system) == [], "it is the service of another folder"
 
 
-@pytest.mark.parametrize("code", [Code.DAMAGED, Code.DISK_FULL, Code.STORE_LOCKED, Code.STORAGE_FAILED, Code.INTERNAL])
+@pytest.mark.parametrize(
+    "code", [Code.DAMAGED, Code.DISK_FULL, Code.READ_ONLY, Code.STORE_LOCKED, Code.STORAGE_FAILED, Code.INTERNAL]
+)
 def test_a_store_that_does_not_open_is_a_problem_with_a_remedy(code: Code) -> None:
     verdict = with_more({"ok": True, "problems": []}, [why_not_opened(LocalFailure(code, "it does not open"))])
     assert verdict["ok"] is False
     assert verdict["problems"][0]["remedy"]  # type: ignore[index,call-overload]
+
+
+def test_a_disk_that_may_only_be_read_is_not_called_somebody_elses(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_only(*_: object, **__: object) -> NoReturn:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr("os.open", read_only)
+    with pytest.raises(LocalFailure, match="may only be read") as raised:
+        acquire(folder)
+    assert raised.value.code is Code.READ_ONLY
+    assert "disk" in why_not_opened(raised.value)["remedy"]
+    with pytest.raises(LocalFailure, match="may only be read"):
+        write_private(folder / "key", b"")
 
 
 def test_what_root_makes_in_anothers_folder_is_its_owners(folder: Path) -> None:
