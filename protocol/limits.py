@@ -133,6 +133,9 @@ MAX_INLINE_PACKS: Final = 256
 MAX_LISTED_IDS: Final = 10_000
 MAX_HELD_NAMES: Final = 65_536
 MAX_BATCH_BYTES: Final = 64 * MiB
+MAX_BATCHED_BYTES_PER_PERIOD: Final = 256 * MiB
+"""What is read and compressed of batches for one device, its copies included, in `BATCH_PERIOD_MS`."""
+BATCH_PERIOD_MS: Final = 60 * 60 * 1000
 CURSOR_HASH_BYTES: Final = 8
 STANDING_BYTES: Final = 16
 

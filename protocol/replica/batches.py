@@ -7,6 +7,8 @@ Rules:
 - a batch is an ordinary pack whose streams name far chunks; it lies among the deltas, in their budget, and who lacks
   the same gets the same;
 - it is made while the caller waits, one at a time, of a bounded size; where it is not clearly less, packs go out;
+- nobody waits for another's batch, and what one device lets be made in an hour is bounded, its copies included: packs
+  bring the same, and who asks a little differently each time keeps nobody from being answered;
 - it holds nothing of content that the caller may not read: what may be asked for was decided before.
 """
 
@@ -14,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Final
@@ -24,7 +26,7 @@ from blake3 import blake3
 from protocol.chunking import ChunkList, ChunkRef, stream_bytes
 from protocol.errors import LocalFailure, PeerFault
 from protocol.held_names import HeldNames
-from protocol.limits import MAX_BATCH_BYTES, MiB
+from protocol.limits import BATCH_PERIOD_MS, MAX_BATCH_BYTES, MAX_BATCHED_BYTES_PER_PERIOD, MiB
 from protocol.pack import PackWriter
 from protocol.replica.bases import read_range
 from protocol.replica.holdings import Holdings, Need
@@ -50,16 +52,22 @@ class _Run:
 
 
 class Batches:
-    """Makes batches from one replica's content, and remembers which it has made."""
+    """Makes batches from one replica's content, and remembers which it has made. `now_ms` only tells hours apart."""
 
-    def __init__(self, content: ContentStore, holdings: Holdings) -> None:
+    def __init__(self, content: ContentStore, holdings: Holdings, *, now_ms: Callable[[], int]) -> None:
         self._content = content
         self._holdings = holdings
-        self._one_at_a_time = asyncio.Lock()
+        self._now_ms = now_ms
+        self._is_making = False
         self._made: OrderedDict[bytes, tuple[bytes, ...]] = OrderedDict()
+        self._period = -1
+        self._spent: dict[bytes, int] = {}
 
-    async def lacking(self, need: Need, held: HeldNames, packs_bytes: int) -> list[PackInfo]:
-        """Packs of what is not `held` of some content; none where packs, of so many bytes, are as good."""
+    async def lacking(self, need: Need, held: HeldNames, packs_bytes: int, *, line: bytes) -> list[PackInfo]:
+        """Packs of what is not `held` of some content; none where packs, of so many bytes, are as good.
+
+        None either while one is being made, or when `line`, the device that asks with its copies, has had its share.
+        """
         lists = await self._holdings.lists(need)
         if lists is None:
             return []
@@ -71,12 +79,28 @@ class Batches:
         named = blake3(need.space)
         for name in sorted({chunk.hash for run in runs for chunk in run.chunks} | fresh.keys()):
             named.update(name)
-        async with self._one_at_a_time:
-            made = await self._kept(need.space, named.digest())
-            if not made:
+        made = await self._kept(need.space, named.digest())
+        if not made:
+            if self._is_making or not self._take_share(line, sum(run.length for run in runs)):
+                return []
+            self._is_making = True
+            try:
                 made = await self._make(need.space, fresh, runs)
-                self._remember(named.digest(), made)
+            finally:
+                self._is_making = False
+            self._remember(named.digest(), made)
         return made if sum(pack.size for pack in made) <= _WORTH * packs_bytes else []
+
+    def _take_share(self, line: bytes, size: int) -> bool:
+        """Count so many bytes as read and compressed for a device; whether its share of this hour has room for them."""
+        period = self._now_ms() // BATCH_PERIOD_MS
+        if period != self._period:
+            self._period, self._spent = period, {}
+        spent = self._spent.get(line, 0) + size
+        if spent > MAX_BATCHED_BYTES_PER_PERIOD:
+            return False
+        self._spent[line] = spent
+        return True
 
     async def _kept(self, space: bytes, name: bytes) -> list[PackInfo]:
         found = [await self._content.pack(batch, space) for batch in self._made.get(name, ())]

@@ -200,7 +200,8 @@ class Outgoing:
         packs = await self._holdings.packs(need)
         batch = []
         if held is not None and self._batches is not None:
-            batch = await self._batches.lacking(need, held, _total(packs))
+            line = self._replica.door.origin(self._device)
+            batch = await self._batches.lacking(need, held, _total(packs), line=line)
         await self._put(sorted(batch or packs, key=lambda pack: pack.size))
 
     async def _add(self, need: Need) -> None:

@@ -36,7 +36,7 @@ from protocol.register import Register, RegisterKind, parse_register
 from protocol.replica.allowances import Allowance, Allowances
 from protocol.replica.bare_entries import Rounds, page_of
 from protocol.replica.batches import Batches
-from protocol.replica.holdings import Holdings
+from protocol.replica.holdings import Holdings, Need
 from protocol.replica.interfaces import PackInfo, RegisterRow
 from protocol.replica.listeners import Listener, Listeners
 from protocol.replica.named_cursors import NamedCursors, names_of
@@ -82,6 +82,7 @@ class Responder:
         self.allowances = Allowances(replica, holdings)
         self._news = News(replica)
         self._rounds = Rounds()
+        self._asked_up_to: dict[bytes, int] = {}
         replica.on_news = self.listeners.tell
         self.backup_ms: int | None = None
         """When the newest backup of this store that was read back was begun; for a server to say."""
@@ -94,7 +95,7 @@ class Responder:
         self._entropy = entropy
         self.pen = asyncio.Lock()
         """Held while something is written as the station, and while another takes its place."""
-        self._batches = Batches(replica.content, holdings)
+        self._batches = Batches(replica.content, holdings, now_ms=now_ms)
         self._receipting = asyncio.Lock()
         # in the others a hand-in may have become durable just before the power went, and its receipt not
         self._receipted: set[bytes] = set()
@@ -207,7 +208,7 @@ class Responder:
         await content.add_wanted(request.want)
         for space in readable:
             await content.add_entrusted(space, await self.scope.entrusted(space, opened.device))
-        lacks = await self._lacks(readable)
+        lacks = await self._lacks(opened.device, readable)
         closed = self._closed(cursors, readable)
         self.on_contact(
             Contact(
@@ -350,14 +351,38 @@ class Responder:
         if kept:
             self.listeners.tell(frozenset(kept), device)
 
-    async def _lacks(self, readable: Mapping[bytes, Authority]) -> list[Wanted]:
-        """Content that this replica should hold and does not, in the spaces that the caller reads."""
-        lacks: list[Wanted] = []
-        for space in readable:
-            needs = await self.scope.needs(space)
-            missing = await self.holdings.incomplete(needs, most=_MAX_LACKS - len(lacks))
-            lacks += [Wanted(need.space, need.stream) for need in missing]
-        return lacks
+    async def _lacks(self, device: bytes, readable: Mapping[bytes, Authority]) -> list[Wanted]:
+        """Content that this replica should hold and does not, in the spaces that the caller reads.
+
+        Where that is more than an answer names, the caller's own work comes first, and the rest in turn: nobody keeps
+        the work of others from being asked for by naming what does not exist.
+        """
+        needs = [need for space in readable for need in await self.scope.needs(space)]
+        missing = await self.holdings.incomplete(needs, most=_MAX_LACKS + 1)
+        if len(missing) > _MAX_LACKS:
+            own = await self._work_of(device, readable)
+            first = self._asked_up_to.get(device, 0) % len(needs)
+            in_turn = [*needs[first:], *needs[:first]]
+            missing = await self.holdings.incomplete([need for need in needs if need in own], most=_MAX_LACKS // 2)
+            others = await self.holdings.incomplete(
+                [need for need in in_turn if need not in own], most=_MAX_LACKS - len(missing)
+            )
+            if others:
+                self._asked_up_to[device] = first + in_turn.index(others[-1]) + 1
+            missing += others
+        else:
+            self._asked_up_to.pop(device, None)
+        return [Wanted(need.space, need.stream) for need in missing]
+
+    async def _work_of(self, device: bytes, spaces: Iterable[bytes]) -> set[Need]:
+        """The work that a device, or one that it was copied from, has handed in."""
+        origin = self.replica.door.origin
+        return {
+            Need(space, work.record.content.stream, sealed=True)
+            for space in spaces
+            for work in (await self.replica.view(space)).coursework.hand_ins.values()
+            if origin(work.author) == origin(device)
+        }
 
     async def _uploads(
         self, offers: Sequence[Offer], device: bytes, readable: Mapping[bytes, Authority], now_ms: int

@@ -11,6 +11,7 @@ from aiohttp import web
 
 from protocol.errors import LocalFailure
 from protocol.replica.http.connections import listening
+from protocol.replica.serving import Responder
 from sync_agent.http_transport import HttpTransport
 from sync_server.api.health import Health
 from sync_server.api.routes import Traffic, application
@@ -24,6 +25,7 @@ class HttpRoom:
 
     room: Classroom
     url: str
+    responder: Responder
     failures: list[LocalFailure] = field(default_factory=list)
 
     def way(self, _frontage: object = None) -> HttpTransport:
@@ -38,12 +40,11 @@ async def http_room(
     """See `HttpRoom`; `change` may add to the server's routes. Devices of the room go over HTTP."""
     failures: list[LocalFailure] = []
     async with classroom(folder) as room:
-        app = application(
-            room.territory.responder(), Counters(), Health(_no_problems, _no_families), Traffic(), failures.append
-        )
+        responder = room.territory.responder()
+        app = application(responder, Counters(), Health(_no_problems, _no_families), Traffic(), failures.append)
         change(app)
         async with listening(app, "127.0.0.1", 0, grace_s=1) as url:
-            found = HttpRoom(room, url, failures)
+            found = HttpRoom(room, url, responder, failures)
             room.way = found.way
             yield found
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Final
 
 from aiohttp import web
@@ -37,11 +38,11 @@ def _remote(request: web.Request) -> str:
 class Calls:
     """Handlers of the sealed calls.
 
-    Few are answered at once, because each may hold some MiB; some hundred wait, as long as their bodies together stay
-    within a bound, and not all of one address (an empty one is nobody's: it is not bounded); beyond that a caller is
-    asked to come back. Bodies on their way take no place among those who wait, and when they are too many, or too large
-    together, the one that lingers makes room: who sends a little and falls silent keeps nobody out. The wait is short:
-    the store has one writer anyway.
+    Few are answered at once, because each may hold some MiB, and the last place is not for an address that has all the
+    others; some hundred wait, as long as their bodies together stay within a bound, and not all of one address (an
+    empty one is nobody's: it is not bounded); beyond that a caller is asked to come back. Bodies on their way take no
+    place among those who wait, and when they are too many, or too large together, the one that lingers makes room: who
+    sends a little and falls silent keeps nobody out. The wait is short: the store has one writer anyway.
     """
 
     def __init__(self, responder: Responder, meter: Meter, *, asker_of: Callable[[web.Request], str] = _remote) -> None:
@@ -50,6 +51,7 @@ class Calls:
         self._asker_of = asker_of
         self._slots = asyncio.Semaphore(CALLS_AT_ONCE)
         self._waiting: Counter[str] = Counter()
+        self._turns: dict[str, asyncio.Semaphore] = {}
         self._waiting_calls = 0
         self._waiting_bytes = 0
         # bodies on their way, in the order in which they began
@@ -66,27 +68,33 @@ class Calls:
             self._waiting[asker] += 1
             try:
                 await self._read(request, call, body)
-                reply = await self._in_turn(call, bytes(body))
+                reply = await self._in_turn(asker, call, bytes(body))
             finally:
                 self._waiting_bytes -= len(body)
                 self._waiting[asker] -= 1
                 if not self._waiting[asker]:
                     del self._waiting[asker]
+                    self._turns.pop(asker, None)
             self._count(call, len(body), reply)
             return web.Response(body=reply.body, status=reply.status, headers={"Content-Type": reply.content_type})
 
         return handle
 
-    async def _in_turn(self, call: Call, body: bytes) -> Reply:
-        """The answer to a whole body, once a slot is free."""
+    async def _in_turn(self, asker: str, call: Call, body: bytes) -> Reply:
+        """The answer to a whole body, once it is its address's turn and a slot is free."""
         if self._waiting_calls >= MAX_WAITING_CALLS:
             raise self._busy(call)
         self._waiting_calls += 1
         try:
-            async with self._slots:
+            async with self._turn_of(asker), self._slots:
                 return await self._answer(call, body)
         finally:
             self._waiting_calls -= 1
+
+    def _turn_of(self, asker: str) -> AbstractAsyncContextManager[None]:
+        if not asker:
+            return nullcontext()
+        return self._turns.setdefault(asker, asyncio.Semaphore(CALLS_AT_ONCE - 1))
 
     async def _read(self, request: web.Request, call: Call, body: bytearray) -> None:
         """Read a body to its end. Raises `NoAnswer(BUSY)` where it has to make room, and as `pieces`."""

@@ -1,0 +1,185 @@
+"""One signed-in pupils' PC keeps the server busy with what costs the PC nothing (docs/threat-model.md)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import closing, nullcontext
+from http.client import HTTPConnection
+from pathlib import Path
+from random import Random
+from urllib.parse import urlsplit
+
+import pytest
+import pytest_asyncio
+
+from protocol.entry import Entry, Kind, compose
+from protocol.envelope import seal_request
+from protocol.held_names import HeldNames
+from protocol.identity import AgreementKey
+from protocol.message_parts import Held, Wanted
+from protocol.messages import SyncRequest
+from protocol.replica import batches
+from protocol.replica.holdings import Need
+from protocol.replica.http.calls import CALLS_AT_ONCE
+from protocol.replica.serving import Responder
+from protocol.rights import Authority
+from protocol.wire import ENROLL_PATH, RECONCILE_PATH, Call
+from protocol.work import ContentRef, HandIn
+from sync_agent.sealed_calls import SealedCalls
+from tests.harness.attack import attack
+from tests.harness.classroom import Classroom, Device, assignment, classroom, work_of
+from tests.harness.http_room import http_room
+
+PATIENCE_S = 5.0
+FILES = {f"{number}.bin": Random(number).randbytes(90_000) for number in range(10)}
+
+
+@pytest_asyncio.fixture
+async def room(tmp_path: Path) -> AsyncIterator[Classroom]:
+    async with classroom(tmp_path) as made:
+        yield made
+
+
+# --- batches ----------------------------------------------------------------------------------------------------------
+
+
+async def lesson_and_its_names(room: Classroom) -> tuple[bytes, list[list[bytes]]]:
+    """The stream of a lesson at the server; of each of its files the names of what holds it."""
+    teacher = await room.teacher()
+    item = (await room.publish(teacher, FILES)).item
+    await teacher.session.sync()
+    stream = (await room.territory.replica.view(room.space)).coursework.items[item].shown.record.content.stream
+    lists = await room.territory.holdings.lists(Need(room.space, stream, sealed=False))
+    assert lists is not None
+    return stream, [[name, *(chunk.hash for chunk in chunks)] for name, chunks in lists.items()]
+
+
+async def ask_without(room: Classroom, thief: Device, stream: bytes, names: list[list[bytes]], left: int) -> None:
+    """Wish for the lesson as somebody who holds all of it but one file."""
+    held = HeldNames.of([name for number, some in enumerate(names) if number != left for name in some])
+    calls = SealedCalls(thief.agent, thief.way)
+    await calls.sync(SyncRequest(want=(Wanted(room.space, stream),), held=(Held(room.space, held),)))
+
+
+@attack(
+    "one machine keeps the server busy",
+    off={"protocol.replica.batches.Batches._take_share": lambda *_: True},
+)
+async def test_who_asks_a_little_differently_each_time_has_few_batches_made(
+    room: Classroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "MAX_BATCHED_BYTES_PER_PERIOD", 250_000)
+    stream, names = await lesson_and_its_names(room)
+    thief = await room.machine()
+    files = [number for number, some in enumerate(names) if some[0] != stream]
+    for left in files[:4]:
+        await ask_without(room, thief, stream, names, left)
+    assert len(await room.territory.replica.content.deltas(room.space)) == 2
+
+
+async def test_nobody_waits_for_the_batch_of_another(room: Classroom) -> None:
+    stream, names = await lesson_and_its_names(room)
+    one, other = await room.machine(), await room.machine()
+    files = [number for number, some in enumerate(names) if some[0] != stream]
+    await asyncio.gather(
+        ask_without(room, one, stream, names, files[0]), ask_without(room, other, stream, names, files[1])
+    )
+    assert len(await room.territory.replica.content.deltas(room.space)) == 1
+
+
+# --- places among those who are answered ------------------------------------------------------------------------------
+
+
+THIEF, SOMEBODY = "127.0.0.66", "127.0.0.1"
+
+
+def post(url: str, path: str, body: bytes, address: str) -> int:
+    """The status of a call from an address of this machine."""
+    parts = urlsplit(url)
+    connection = HTTPConnection(parts.hostname or "", parts.port, timeout=30, source_address=(address, 0))
+    with closing(connection):
+        connection.request("POST", path, body)
+        return connection.getresponse().status
+
+
+@attack(
+    "one machine keeps the server busy",
+    off={"protocol.replica.http.calls.Calls._turn_of": lambda *_: nullcontext()},
+)
+async def test_the_last_place_is_not_for_an_address_that_has_all_the_others(tmp_path: Path) -> None:
+    release, at_work = asyncio.Event(), asyncio.Semaphore(0)
+
+    async def long_work(_request: object) -> bytes:
+        at_work.release()
+        await release.wait()
+        return b""
+
+    async with http_room(tmp_path) as made:
+        thief, server = await made.room.machine(), made.room.territory.keys
+        made.responder.add_handler(Call.RECONCILE, long_work)
+        random = Random(1)
+        body = seal_request(
+            Call.RECONCILE,
+            b"",
+            device=thief.agent.keys.signing,
+            recipient_public=server.agreement.public,
+            reply=AgreementKey(random.randbytes(32)),
+            ephemeral=random.randbytes(32),
+        )
+        calls = [
+            asyncio.create_task(asyncio.to_thread(post, made.url, RECONCILE_PATH, body, THIEF))
+            for _ in range(CALLS_AT_ONCE)
+        ]
+        for _ in range(CALLS_AT_ONCE - 1):
+            await at_work.acquire()
+        good = asyncio.create_task(asyncio.to_thread(post, made.url, ENROLL_PATH, b"", SOMEBODY))
+        answered, _ = await asyncio.wait([good], timeout=PATIENCE_S)
+        release.set()
+        await asyncio.gather(good, *calls)
+        assert answered, "a good client was kept waiting"
+
+
+# --- what the server lacks --------------------------------------------------------------------------------------------
+
+
+def invented(room: Classroom, thief: Device, grant: bytes, task: bytes, number: int) -> Entry:
+    """A hand-in whose content there is not."""
+    payload = HandIn(ContentRef(number.to_bytes(32, "big"), 5_000, 0), None).encode()
+    return compose(
+        author=thief.agent.keys.signing,
+        space=room.space,
+        kind=Kind.HAND_IN,
+        grant=grant,
+        at=(1 << 40) + number,
+        payload=payload,
+        salt=bytes(16),
+        subject=room.pupil_person,
+        target=task,
+    )
+
+
+async def always_the_first(answering: Responder, _device: bytes, readable: Mapping[bytes, Authority]) -> list[Wanted]:
+    needs = [need for space in readable for need in await answering.scope.needs(space)]
+    return [Wanted(need.space, need.stream) for need in await answering.holdings.incomplete(needs, most=200)]
+
+
+@attack("one machine keeps the server busy", off={"protocol.replica.serving.Responder._lacks": always_the_first})
+async def test_invented_work_keeps_the_server_from_asking_for_nothing_that_it_has_lost(room: Classroom) -> None:
+    teacher, lea, thief = await room.teacher(), await room.machine(), await room.machine()
+    task = await assignment(room, teacher, lea, thief)
+    grant = (await thief.agent.replica.authorities(thief.agent.device))[0].grant
+    false = [invented(room, thief, grant, task, number) for number in range(250)]
+    await room.territory.replica.admit(false, source=thief.agent.device, now_ms=room.territory.clock())
+    work = await room.hand_in(lea, task, {"a.odt": Random(8).randbytes(90_000)})
+    await lea.session.sync()
+    await lea.session.sync()
+    need = Need(room.space, (await work_of(lea, room, work)).record.content.stream, sealed=True)
+    content, holdings = room.territory.replica.content, room.territory.holdings
+    assert await holdings.is_complete(need)
+    await content.drop([pack.hash for pack in await holdings.packs(need)])
+    await holdings.forget()
+    for _ in range(3):
+        await lea.session.sync()
+        await teacher.session.sync()
+    assert await holdings.is_complete(need)
