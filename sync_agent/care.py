@@ -132,8 +132,10 @@ async def _state(agent: Agent) -> AsyncIterator[Problem]:
     if last is not None and (last.seen is not None or not last.reachable):
         url, seen = agent.enrolment.server_url, last.seen or Seen(Trouble.OTHER)
         yield _problem(
-            Code.UNREACHABLE,
-            f"the server did not answer the last time: {url}: {seen.sentence()}",
+            Code.BUSY if seen.trouble is Trouble.SERVER else Code.UNREACHABLE,
+            f"the server did not take anything the last time: {url}: {seen.sentence()}"
+            if seen.trouble is Trouble.SERVER
+            else f"the server did not answer the last time: {url}: {seen.sentence()}",
             f"{seen.remedy(url)}; then `sync-agent sync`",
         )
     now = agent.budget.verdict

@@ -22,7 +22,7 @@ from contextlib import AsyncExitStack
 from typing import Final
 
 from protocol.deflate_parameters import profile
-from protocol.errors import LocalFailure, RelaisError
+from protocol.errors import Code, LocalFailure, RelaisError
 from protocol.limits import MAX_ASKING_PER_ADDRESS, MAX_CONNECTIONS
 from protocol.replica.arrivals import NOTE_INTERVAL_S, note_arrivals
 from protocol.replica.background import background
@@ -67,6 +67,8 @@ GRACE_S: Final = 10.0
 LAST_GRACE_S: Final = 1.0
 SPACE_KEYS_INTERVAL_S: Final = 15.0
 PREPARE_INTERVAL_S: Final = 20.0
+SAY_AGAIN_S: Final = 600.0
+"""What keeps failing is said in the log so often."""
 OTHER_DESCRIPTORS: Final = 256
 """Files of the store, packs that are read, the control channel."""
 
@@ -152,12 +154,22 @@ class Service:
         self._traffic = Traffic()
         self._counters = Counters()
         self._survey = Survey(server, time.monotonic)
+        self._said_s: dict[Code, float] = {}
+
+    def _failed(self, error: RelaisError) -> None:
+        """This machine failed while a call was answered: the caller is told under seal, the log now and then."""
+        if isinstance(error, LocalFailure):
+            now_s = time.monotonic()
+            if now_s - self._said_s.get(error.code, -SAY_AGAIN_S) >= SAY_AGAIN_S:
+                self._said_s[error.code] = now_s
+                _log.error("devices are told to come later, and keep what they have: %s (%s)", error, error.code)
+        self._stop.watch(error)
 
     async def serve(self, config: RunConfig, notifier: Notifier) -> None:
         """Listen, say so, wait, and stop in good order."""
         server = self._server
         server.responder.add_handler(Call.ENROLL, Enrolment(server, server.contacts.note_enrolment).answer)
-        server.responder.on_failure = self._stop.watch
+        server.responder.on_failure = self._failed
         server.responder.levels = await asyncio.to_thread(profile)
         server.contacts.observe_lag = self._counters.lag
         await tell_devices(server)

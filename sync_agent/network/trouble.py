@@ -19,6 +19,7 @@ from protocol.portable_names import displayable
 
 _TITLE: Final = re.compile(rb"<title[^>]*>([^<]{1,400})", re.IGNORECASE)
 _BEGINNING_BYTES: Final = 16 * 1024
+_SERVERS_OWN: Final = frozenset({Code.DISK_FULL, Code.READ_ONLY, Code.STORAGE_FAILED, Code.INTERNAL, Code.DAMAGED})
 _ALTERED: Final = frozenset({Code.BAD_SEAL, Code.MALFORMED, Code.NOT_CANONICAL})
 
 
@@ -46,6 +47,7 @@ class Trouble(StrEnum):
     PROXY_REFUSES = "proxy-refuses"
     PROXY_KIND = "proxy-kind"
     DRILL = "drill"
+    SERVER = "server-trouble"
     OTHER = "other"
 
 
@@ -135,6 +137,10 @@ WORDS: Final[Mapping[Trouble, Words]] = {
         "the school rehearses an outage until {about}",
         "nothing is wrong; it ends by itself, and everything is sent then",
     ),
+    Trouble.SERVER: Words(
+        "it answers, and can take nothing now ({about})",
+        "tell who runs the server; all work is kept here, and goes by itself once that is mended",
+    ),
     Trouble.OTHER: Words("the network gives an error", _WAIT),
 }
 
@@ -165,6 +171,8 @@ def seen_in(error: BaseException | None) -> Seen | None:
     """The trouble that an error carries, if it does. What cannot be opened was changed on the way."""
     if isinstance(error, PeerFault) and error.code in _ALTERED:
         return Seen(Trouble.ALTERED)
+    if isinstance(error, NoAnswer) and error.code in _SERVERS_OWN:
+        return Seen(Trouble.SERVER, error.code)
     found = error.facts.get("seen") if isinstance(error, NoAnswer) else None
     return found if isinstance(found, Seen) else None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import sys
@@ -14,10 +15,11 @@ from typing import NoReturn
 import pytest
 
 from protocol.coursework import HandInState
-from protocol.errors import BadInput, Code, LocalFailure, NoAnswer
+from protocol.errors import BadInput, Code, LocalFailure, NoAnswer, Refused
 from protocol.replica import disk
 from protocol.replica.interfaces import EntryStore
 from protocol.replica.packs import PackFolder
+from protocol.replica.sole_runner import own
 from protocol.replica.sqlite import SqliteStore
 from protocol.structure import GENERATION_BYTES
 from sync_agent.app import DEVICE_KEYS_FILE, ENROLMENT_FILE, Agent, Enrolment, _device_keys
@@ -26,8 +28,11 @@ from sync_agent.session import Session
 from sync_server.data_folder import KEYS_FILE, TERRITORY_FILE
 from sync_server.keys import ServerKeys
 from sync_server.keys import Territory as ServerTerritory
+from sync_server.service import Service, Stop
 from tests.harness.classroom import LARGE, SMALL, Classroom, Device, assignment, classroom, work_of
 from tests.harness.commands import Desk
+from tests.harness.portal import portal
+from tests.harness.server_in_process import office
 
 
 @pytest.fixture
@@ -86,9 +91,29 @@ async def test_while_the_servers_disk_takes_nothing_work_is_kept_and_goes_once_i
     assert caught.value.code is code
     # it is the server's trouble, and nobody is told that there is no Internet
     assert outcome_of(caught.value) is Outcome.FAILED
+    (problem,) = (await Desk(machine.agent).ask("doctor"))["problems"]
+    assert f"can take nothing now ({code})" in problem["message"]
+    assert "who runs the server" in problem["remedy"]
+    assert (await Desk(machine.agent).ask("status"))["server"]["problem"]["code"] == "server-trouble"
+    async with portal(machine.agent, Outcome.FAILED) as surfer:
+        assert "Le serveur ne peut rien prendre pour l&#39;instant. Ce que tu rends" in await surfer.page("/")
     await sql(store, mend_it)
     await machine.session.sync()
+    assert (await Desk(machine.agent).ask("doctor"))["problems"] == []
     assert (await work_of(machine, room, hand_in)).state is HandInState.SERVER
+
+
+async def test_a_server_whose_disk_takes_nothing_says_so_in_its_log_once_in_a_while(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with office(tmp_path / "office") as desk:
+        with await own(desk.server.folder, asyncio.Event()) as owner:
+            service = Service(desk.server, owner, Stop())
+            for _ in range(3):
+                service._failed(LocalFailure(Code.DISK_FULL, "the disk is full"))
+                service._failed(Refused(Code.NO_RIGHT, "not this one's fault"))
+    (said,) = [record.getMessage() for record in caplog.records if record.name == "sync_server.service"]
+    assert "the disk is full (disk-full)" in said
 
 
 # --- the machine's disk -----------------------------------------------------------------------------------------------
