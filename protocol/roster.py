@@ -13,6 +13,8 @@ Rules:
 - of those who stand for a person, the devices that the person's own have confirmed count (`protocol.vouching`): their
   keys are sealed to, their words are the person's; what the others say waits;
 - a grant that is held back gives no right to read, and what was written under it is held back with it;
+- who came back is no teacher's voice, and holds none of a teacher's keys in use, before another device of theirs has
+  confirmed it again, if there is another;
 - a device that was let go comes back by a grant that names the revocations in `parents`, itself or through earlier
   grants, written by at least their rank: what it writes under that grant counts, and its earlier grants are held back.
 
@@ -158,11 +160,13 @@ def fold_roster(
     )
     kept = [entry for entry in own if entry.header.kind in _NAMES and not roster.hides(entry)]
     persons, aliases = _persons(kept)
-    voices = voices_of(kept, roster.authorities, door, aliases)
+    came_back = frozenset(revocations.values()) - cut
+    voices = voices_of(kept, roster.authorities, door, aliases, cut=cut, came_back=came_back)
     speaking, starts = speaking_devices(voices, cut, remembered)
-    unconfirmed = frozenset(_unconfirmed(roster.authorities, voices, speaking))
+    unconfirmed = frozenset(_unconfirmed(roster.authorities, aliases, speaking))
     kept = [entry for entry in kept if entry.header.grant not in unconfirmed]
-    spent = _spent(kept, door, cut, _teachers_cut_off(authorities, cut, aliases), aliases)
+    away = cut | {key for key, _ in voices.let_back}
+    spent = _spent(kept, door, away, _teachers_cut_off(authorities, away, aliases), aliases)
     keys, makers = _reading_keys(kept, door, cut, spent)
     return replace(
         roster,
@@ -199,17 +203,17 @@ def speaking_devices(
         for start in begun:
             speaking |= voices.circle(person, start).own
         for start in firsts:
-            if any(device[0] not in cut and voices.persons.get(device) == person for device in speaking):
+            if any(device[0] not in cut and (device, person) in voices.standings for device in speaking):
                 break
             begun.append(start)
             speaking |= voices.circle(person, start).own
-        found[person] = frozenset(speaking)
+        found[person] = frozenset(speaking - voices.let_back)
         starts[person] = tuple(dict.fromkeys(begun))
     return found, starts
 
 
 def _unconfirmed(
-    authorities: Iterable[Authority], voices: Voices, speaking: Mapping[bytes, frozenset[Device]]
+    authorities: Iterable[Authority], aliases: Mapping[bytes, bytes], speaking: Mapping[bytes, frozenset[Device]]
 ) -> Iterable[bytes]:
     """Those of devices that are nobody's, or whose person no device of theirs has said so of.
 
@@ -218,7 +222,7 @@ def _unconfirmed(
     for authority in authorities:
         if authority.role in HAS_READING_KEYS:
             device = (authority.key, authority.agreement)
-            person = None if authority.person is None else voices.persons.get(device)
+            person = None if authority.person is None else aliases.get(authority.person, authority.person)
             is_nameless_head = authority.person is None and authority.role is Role.HEAD
             if device not in speaking.get(person or b"", ()) and not is_nameless_head:
                 yield authority.grant

@@ -10,14 +10,17 @@ Rules:
   such a memory it is the earliest that says a reading key and leads to one that is not cut;
 - a head teacher's device speaks about others' devices for whom it was confirmed by, and for itself; it has confirmed
   what it granted;
-- a device is its pair of keys: another grant with other keys is another device.
+- a device is its pair of keys: another grant with other keys is another device;
+- a word is about a device *as somebody's*: that of the grant at which it points. Another grant of the same keys, for
+  another person, is another matter; and a word ends with its grant, so that who was cut off and let in again is asked
+  about again.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Container, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Final, Self, TypeAlias
 
@@ -36,6 +39,8 @@ from protocol.words import WORDS
 
 Device: TypeAlias = tuple[bytes, bytes]
 """A device's Ed25519 and X25519 keys."""
+Standing: TypeAlias = tuple[Device, bytes]
+"""A device as a person's."""
 
 _PROOF: Final = b"relais/0 phrase proof"
 _WORDS: Final = b"relais/0 device words"
@@ -80,13 +85,13 @@ def phrase_signer(seed: bytes) -> SigningKey:
     return SigningKey(blake3(tagged(_PROOF, seed)).digest())
 
 
-def prove(signer: SigningKey, person: bytes, device: Device) -> Vouch:
-    """That who knows the phrase uses this device."""
-    return Vouch(signer.sign(_PROOF, _message(person, device)))
+def prove(signer: SigningKey, person: bytes, device: Device, grant: bytes) -> Vouch:
+    """That who knows the phrase uses this device, which was let in by this grant: another takes another proof."""
+    return Vouch(signer.sign(_PROOF, _message(person, device, grant)))
 
 
-def _message(person: bytes, device: Device) -> bytes:
-    return person + device[0] + device[1]
+def _message(person: bytes, device: Device, grant: bytes) -> bytes:
+    return person + device[0] + device[1] + grant
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,48 +106,60 @@ class Circle:
 class Voices:
     """Who was confirmed by whom in a space.
 
-    `persons` says whose a device is, under the one id under which somebody is listed; `firsts` are each person's
-    devices that say a reading key, the earliest first; `words` are who confirmed whom.
+    `standings` are the devices as whose they are granted, persons under the one id under which they are listed; `heads`
+    are those of head teachers; `firsts` are each person's devices that say a reading key, the earliest first; `words`
+    are who confirmed whom, as whose.
     """
 
-    persons: Mapping[Device, bytes] = field(default_factory=dict)
+    standings: frozenset[Standing] = frozenset()
     heads: frozenset[Device] = frozenset()
+    let_back: frozenset[Device] = frozenset()
+    """Those that were cut off, were let in again, and that no other device of their person has confirmed since."""
     firsts: Mapping[bytes, tuple[Device, ...]] = field(default_factory=dict)
-    words: Mapping[Device, frozenset[Device]] = field(default_factory=dict)
+    words: Mapping[Device, frozenset[Standing]] = field(default_factory=dict)
 
     def circle(self, person: bytes, start: Device) -> Circle:
         """Whom a person's device leads to."""
-        own, others, pending = {start}, set[Device](), [start]
+        found, pending = {(start, person)}, [(start, person)]
         while pending:
-            voice = pending.pop()
-            speaks_for_others = voice in own or voice in self.heads
+            voice, whose = pending.pop()
+            speaks_for_others = whose == person or voice in self.heads
             for named in self.words.get(voice, ()):
-                whose = self.persons.get(named)
-                if not speaks_for_others and whose != self.persons.get(voice):
-                    continue
-                into = own if whose == person else others
-                if named not in into:
-                    into.add(named)
+                if named not in found and (speaks_for_others or named[1] == whose):
+                    found.add(named)
                     pending.append(named)
-        return Circle(frozenset(own), frozenset(others - own))
+        own = frozenset(device for device, whose in found if whose == person)
+        return Circle(own, frozenset(device for device, _ in found) - own)
 
 
 def voices_of(
-    entries: Iterable[Entry], authorities: Iterable[Authority], door: Door, aliases: Mapping[bytes, bytes]
+    entries: Iterable[Entry],
+    authorities: Iterable[Authority],
+    door: Door,
+    aliases: Mapping[bytes, bytes],
+    *,
+    cut: Container[bytes] = (),
+    came_back: Container[bytes] = (),
 ) -> Voices:
-    """From the entries of a space that count, and the grants that hold there."""
-    persons: dict[Device, bytes] = {}
-    heads: dict[bytes, Device] = {}
-    words: defaultdict[Device, set[Device]] = defaultdict(set)
-    granted = [authority for authority in authorities if authority.role in HAS_READING_KEYS]
-    for authority in granted:
-        if authority.person is not None:
-            persons[_device(authority)] = aliases.get(authority.person, authority.person)
-        if authority.role is Role.HEAD:
-            heads[authority.key] = _device(authority)
-    for authority in granted:
-        if authority.author in heads:
-            words[heads[authority.author]].add(_device(authority))
+    """From the entries of a space that count, and the grants that hold there.
+
+    `cut` are the keys that are cut off, `came_back` those that were and have been let in again.
+    """
+    granted = {authority.grant: authority for authority in authorities if authority.role in HAS_READING_KEYS}
+    words: defaultdict[Device, set[Standing]] = defaultdict(set)
+    since: defaultdict[Device, set[Standing]] = defaultdict(set)
+    ever: defaultdict[Device, set[Standing]] = defaultdict(set)
+
+    def standing(authority: Authority | None) -> Standing | None:
+        if authority is None or authority.person is None:
+            return None
+        return _device(authority), aliases.get(authority.person, authority.person)
+
+    for authority in granted.values():
+        # who wrote a grant is the pair of keys of the grant under which that was done
+        by, named = granted.get(authority.under or b""), standing(authority)
+        if by is not None and by.role is Role.HEAD and named is not None:
+            words[_device(by)].add(named)
     said = [
         (entry, author)
         for entry in sorted(entries, key=lambda entry: (entry.header.at, entry.id))
@@ -159,16 +176,50 @@ def voices_of(
         elif entry.header.kind == Kind.PHRASE and (signing := _signing_of(entry)) is not None:
             phrases[person].append((_device(author), signing))
     for entry, author in said:
-        named = _speaker(door, entry.header.target)
-        if entry.header.kind == Kind.VOUCH and named is not None:
-            for voice in _voices(entry, author, named, phrases):
-                words[voice].add(_device(named))
-    return Voices(
-        persons,
-        frozenset(heads.values()),
+        target = _speaker(door, entry.header.target)
+        named = standing(target)
+        if entry.header.kind == Kind.VOUCH and target is not None and named is not None:
+            is_since = author.key in came_back and author.grant in granted
+            into = ever if target.grant not in granted else since if is_since else words
+            for voice in _voices(entry, author, target, phrases):
+                into[voice].add(named)
+    voices = Voices(
+        frozenset(found for authority in granted.values() if (found := standing(authority)) is not None),
+        frozenset(_device(authority) for authority in granted.values() if authority.role is Role.HEAD),
+        frozenset(_device(authority) for authority in granted.values() if authority.key in came_back),
         {person: tuple(devices) for person, devices in firsts.items()},
         {voice: frozenset(named) for voice, named in words.items()},
     )
+    return _with_confirmed_again(voices, since, ever, cut)
+
+
+_Words: TypeAlias = Mapping[Device, set[Standing]]
+
+
+def _with_confirmed_again(voices: Voices, since: _Words, ever: _Words, cut: Container[bytes]) -> Voices:
+    """What those say who came back counts once another device of theirs has confirmed them, or if there is no other.
+
+    `since` is what they said after they came back, `ever` what was said of grants that are no more.
+    """
+    while True:
+        again = {device for device in voices.let_back if _is_confirmed_again(voices, device, ever, cut)}
+        if not again:
+            return voices
+        words = {**voices.words, **{one: voices.words.get(one, frozenset()) | since.get(one, set()) for one in again}}
+        voices = replace(voices, let_back=voices.let_back - again, words=words)
+
+
+def _is_confirmed_again(voices: Voices, device: Device, ever: _Words, cut: Container[bytes]) -> bool:
+    """Whether a device of theirs, or a head whom one confirmed, says so; or whether there is no such device in use."""
+    for _, person in (standing for standing in voices.standings if standing[0] == device):
+        # others of theirs: those that it leads to, and those that confirmed it before; nobody else's grant makes one
+        linked = {*voices.circle(person, device).own, *(by for by, named in ever.items() if (device, person) in named)}
+        others = {one for one in linked - {device} - voices.let_back if one[0] not in cut}
+        circles = [voices.circle(person, one) for one in others if (one, person) in voices.standings]
+        speakers = {one for circle in circles for one in (*circle.own, *(circle.others & voices.heads))}
+        if circles and not any((device, person) in voices.words.get(one, ()) for one in speakers - {device}):
+            return False
+    return True
 
 
 _Phrase: TypeAlias = tuple[Device, bytes]
@@ -187,7 +238,7 @@ def _voices(
         yield _device(author)
     elif named.person is not None:
         for voice, signing in phrases.get(named.person, ()):
-            if verify(signing, _PROOF, _message(named.person, _device(named)), said.proof):
+            if verify(signing, _PROOF, _message(named.person, _device(named), named.grant), said.proof):
                 yield voice
 
 

@@ -119,10 +119,11 @@ async def list_readers(agent: Agent) -> list[Reader]:
         roster = (await agent.replica.view(space)).roster
         circle = circle_of(agent, roster, mine.person)
         said = await _first_keys(agent, space)
-        for device, grant in _speakers(roster).items():
+        for device, grant in _speakers(roster):
             key = said.get(device)
             if key is None or grant.person is None or grant.key in roster.cut:
                 continue
+            is_mine = roster.who(grant.person) == roster.who(mine.person)
             found.append(
                 Reader(
                     id=device_id(device),
@@ -134,8 +135,8 @@ async def list_readers(agent: Agent) -> list[Reader]:
                     since_ms=milliseconds_of(key.header.at),
                     named_by=_named_by(agent, grant),
                     is_this=device == own_device(agent),
-                    mine=roster.who(grant.person) == roster.who(mine.person),
-                    confirmed=device in circle.own or device in circle.others,
+                    mine=is_mine,
+                    confirmed=device in (circle.own if is_mine else circle.others),
                     speaks=grant.grant not in roster.unconfirmed,
                     is_news=_mark(KNOWN_READER_MARKS, space, device_id(device)) not in seen,
                 )
@@ -175,16 +176,22 @@ async def confirm(agent: Agent, reader: bytes) -> int:
     if not grants:
         raise Refused(Code.NO_RIGHT, "this device stands for no teacher, and confirms no other")
     async with agent.writing:
-        known, drafts = False, []
+        known, drafts, whose = False, list[Draft](), set[bytes]()
         for space in await agent.spaces():
             mine = own_grant(agent, grants, space)
             roster = (await agent.replica.view(space)).roster
             if mine is None:
                 continue
-            for named, grant in _speakers(roster).items():
+            for named, grant in _speakers(roster):
                 if device_id(named) == reader and named != own_device(agent):
                     known = True
+                    whose.add(roster.who(grant.person or b""))
                     drafts += _word(agent, roster, mine, named, grant, space)
+        if len(whose) > 1:
+            raise BadInput(
+                Code.UNKNOWN_DEVICE,
+                "this device is granted as several people's: ask who runs the system which is right",
+            )
         if not known:
             raise BadInput(Code.UNKNOWN_DEVICE, "no such device teaches in a class of this one", reader=reader.hex())
         if drafts:
@@ -205,25 +212,28 @@ def confirmations_due(agent: Agent, places: Sequence[tuple[bytes, Authority, Ros
     said = {named for _, _, roster in places for named in roster.voices.words.get(own_device(agent), ())}
     drafts = []
     for space, mine, roster in places:
-        for named, grant in _speakers(roster).items():
-            if named in said and grant.person == mine.person:
+        for named, grant in _speakers(roster):
+            if (named, roster.who(grant.person or b"")) in said and grant.person == mine.person:
                 drafts += _word(agent, roster, mine, named, grant, space)
     return drafts
 
 
 def _word(agent: Agent, roster: Roster, mine: Authority, named: Device, grant: Authority, space: bytes) -> list[Draft]:
-    if named in roster.voices.words.get(own_device(agent), ()) or grant.key in roster.cut or grant.person is None:
+    if grant.person is None or grant.key in roster.cut:
+        return []
+    if (named, roster.who(grant.person)) in roster.voices.words.get(own_device(agent), ()):
         return []
     return [Draft(space, Kind.VOUCH, mine.grant, Vouch().encode(), subject=grant.person, target=grant.grant)]
 
 
-def _speakers(roster: Roster) -> dict[Device, Authority]:
-    """Who stands for a teacher in a space, each with the grant that says so."""
-    return {
-        (grant.key, grant.agreement): grant
+def _speakers(roster: Roster) -> list[tuple[Device, Authority]]:
+    """Who stands for a teacher in a space, as whose, each with the grant that says so."""
+    found = {
+        (grant.key, grant.agreement, roster.who(grant.person)): grant
         for grant in roster.authorities
         if grant.role in HAS_READING_KEYS and grant.person is not None
     }
+    return [((key, agreement), grant) for (key, agreement, _), grant in found.items()]
 
 
 async def _first_keys(agent: Agent, space: bytes) -> dict[Device, Entry]:

@@ -268,8 +268,9 @@ def _opened(
 def _seals_due(agent: Agent, place: _Place) -> list[Draft]:
     """Every key of the teacher for each confirmed device of the teacher, and for their latest phrase, that lacks it."""
     own, cut = circle_of(agent, place.roster, place.person).own, place.roster.cut
-    granted = {(each.key, each.agreement) for each in place.roster.authorities if each.role in HAS_READING_KEYS}
-    wanted = {device[1] for device in own & granted if device[0] not in cut} - {agent.keys.agreement.public}
+    person, standings = place.roster.who(place.person), place.roster.voices.standings
+    granted = {device for device in own if device[0] not in cut and (device, person) in standings}
+    wanted = {device[1] for device in granted} - {agent.keys.agreement.public}
     phrases = [phrase for author, phrase in place.roster.phrases.get(place.person, ()) if author in own]
     wanted |= {phrase.agreement for phrase in phrases[-1:]}
     keys = reading_keys(agent)
@@ -311,10 +312,11 @@ def _seals(agent: Agent, place: _Place, wanted: dict[bytes, dict[bytes, Agreemen
 def _proofs(agent: Agent, place: _Place, key: AgreementKey) -> list[Draft]:
     """That who knows the phrase uses this device, for the teacher's others; and that its drawer is the teacher's."""
     signer, mine = phrase_signer(key.seed), own_device(agent)
-    proof = prove(signer, place.person, mine).encode()
+    proof = prove(signer, place.person, mine, place.grant.grant).encode()
     words = place.roster.voices.words
-    theirs = place.roster.voices.firsts.get(place.roster.who(place.person), ())
-    is_known = any(mine in words.get(device, ()) for device in theirs if device != mine)
+    person = place.roster.who(place.person)
+    theirs = place.roster.voices.firsts.get(person, ())
+    is_known = any((mine, person) in words.get(device, ()) for device in theirs if device != mine)
     drafts = [] if is_known else [_draft(place, Kind.VOUCH, proof, place.grant.grant)]
     drawers = {
         device
@@ -323,7 +325,8 @@ def _proofs(agent: Agent, place: _Place, key: AgreementKey) -> list[Draft]:
     }
     for each in place.roster.authorities:
         device = (each.key, each.agreement)
-        if device in drawers and device not in words.get(mine, ()):
+        is_theirs = each.person is not None and place.roster.who(each.person) == person
+        if device in drawers and is_theirs and (device, person) not in words.get(mine, ()):
             drafts.append(_draft(place, Kind.VOUCH, Vouch().encode(), each.grant))
             drawers.discard(device)
     return drafts

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 
@@ -15,13 +15,17 @@ from protocol.identity import AgreementKey, DeviceKeys
 from protocol.kit import Argon2Cost
 from protocol.person_keys import KeyWraps, PhraseKey, open_reading_key
 from protocol.replica.holdings import Need
+from protocol.replica.replica import Draft
 from protocol.rights import Authority
 from protocol.roles import PersonRole, Role
 from protocol.sign_in import Method, SignInKey, SignInRecord, Verifier
-from protocol.structure import PersonKey
-from protocol.vouching import Circle, Voices, Vouch
+from protocol.structure import Grant, PersonKey, Revocation
+from protocol.vouching import Circle, Standing, Voices, Vouch, device_id
+from protocol.vouching import Device as VouchedDevice
 from protocol.work import Feedback, Receipt
 from sync_agent.app import RoomLimits
+from sync_agent.confirming import confirm, own_device
+from sync_agent.reading_key import reading_keys
 from sync_agent.sign_in import SignInBook, Try
 from sync_agent.wraps import Kept, mark_of
 from tests.harness.attack import attack
@@ -36,9 +40,8 @@ ROW = "a server's operator names a device of their own as a teacher's"
 
 def _everybody(voices: Voices, person: bytes, _start: object) -> Circle:
     """Belief in the server: whom it names as somebody's is theirs."""
-    devices = frozenset(voices.persons)
-    own = frozenset(device for device in devices if voices.persons[device] == person)
-    return Circle(own, devices - own)
+    own = frozenset(device for device, whose in voices.standings if whose == person)
+    return Circle(own, frozenset(device for device, _ in voices.standings) - own)
 
 
 SERVER_BELIEVED: dict[str, object] = {"protocol.vouching.Voices.circle": _everybody}
@@ -288,3 +291,79 @@ async def test_a_server_that_dates_its_receipt_a_month_back_takes_no_work_from_i
     await room.publish(here.teacher, {"film.bin": Random(9).randbytes(250_000)})
     await here.sync(here.teacher, machine)
     assert await machine.agent.holdings.is_complete(Need(room.space, record.content.stream, sealed=True))
+
+
+async def second_laptop(here: Here) -> Device:
+    """Another computer of the teacher's, confirmed by her first."""
+    laptop = await here.room.teacher()
+    await here.sync(laptop, here.teacher)
+    await confirm(here.teacher.agent, device_id(own_device(laptop.agent)))
+    await here.sync(here.teacher, laptop, here.machine)
+    return laptop
+
+
+def _by_keys_alone(voices: Voices, person: bytes, start: VouchedDevice) -> Circle:
+    """A word about a device is about its keys, whoever they are granted to afterwards."""
+    found, pending = {start}, [start]
+    while pending:
+        for named, _ in voices.words.get(pending.pop(), ()):
+            if named not in found:
+                found.add(named)
+                pending.append(named)
+    own = frozenset(device for device in found if (device, person) in voices.standings or device == start)
+    return Circle(own, frozenset(found) - own)
+
+
+@attack(ROW, off={"protocol.vouching.Voices.circle": _by_keys_alone})
+async def test_a_colleague_whom_a_teacher_confirmed_becomes_not_herself_by_another_grant(here: Here) -> None:
+    await here.name_the_spy(await here.room.territory.person("M. X", PersonRole.TEACHER, here.room.space))
+    await here.sync()
+    spy = here.spy.signing.public, here.spy.agreement.public
+    await confirm(here.teacher.agent, device_id(spy))
+    await here.sync()
+    await here.room.territory.let_in(here.spy, Role.TEACHER, here.room.space, person=here.room.teacher_person)
+    for _ in range(3):
+        await here.sync()
+    wraps = await here.room.territory.replica.store.scan_kinds([Kind.KEY_WRAP])
+    sealed = [KeyWraps.parse(entry.payload or b"").wraps for entry in wraps]
+    assert not [to for each in sealed for to, _ in each if to == here.spy.agreement.public]
+
+
+def _confirmed_for_ever(voices: Voices, since: Mapping[VouchedDevice, set[Standing]], *_: object) -> Voices:
+    everybody = {device: voices.words.get(device, frozenset()) | words for device, words in since.items()}
+    named = {(device, person) for device, person in voices.standings}
+    words = {device: frozenset(named) for device, _ in voices.standings}
+    return replace(voices, let_back=frozenset(), words={**words, **everybody})
+
+
+@attack(ROW, off={"protocol.vouching._with_confirmed_again": _confirmed_for_ever})
+async def test_a_lost_laptop_that_the_server_lets_in_again_opens_nothing_new_until_somebody_confirms_it(
+    here: Here,
+) -> None:
+    room, territory = here.room, here.room.territory
+    lost = await second_laptop(here)
+    heads = tuple(await territory.replica.tips(room.space, lost.agent.device))
+    cut = await territory.say(room.space, Kind.REVOKE, Revocation(lost.agent.device, heads).encode())
+    for _ in range(3):
+        await here.sync()
+    meanwhile = await room.hand_in(here.machine, here.item, {"b.odt": b"bonjour"})
+    await here.sync()
+    keys = lost.agent.keys
+    again = Grant(
+        keys.signing.public, keys.agreement.public, keys.tls.fingerprint, Role.TEACHER, room.teacher_person, None
+    )
+    draft = Draft(room.space, Kind.GRANT, territory.certificate.id, again.encode(), parents=(cut.id,))
+    await territory.replica.write(
+        [draft], author=territory.keys.signing, now_ms=territory.clock(), entropy=territory.entropy, unsent=False
+    )
+    for _ in range(2):
+        await here.sync(here.teacher, lost, here.machine)
+    afterwards = await room.hand_in(here.machine, here.item, {"c.odt": b"bonsoir"})
+    for _ in range(2):
+        await here.sync(here.machine, here.teacher, lost)
+    works = (await territory.replica.view(room.space)).coursework.hand_ins
+    opened = [content_key_of(works[work], reading_keys(lost.agent)) is not None for work in (meanwhile, afterwards)]
+    assert opened == [False, False]
+    await confirm(here.teacher.agent, device_id(own_device(lost.agent)))
+    await here.sync(here.teacher, lost)
+    assert content_key_of(works[meanwhile], reading_keys(lost.agent)) is not None

@@ -55,3 +55,25 @@ async def test_which_reading_keys_are_spent_does_not_hang_on_another_class() -> 
     for entries in (world.entries, here):
         roster = (await (await holding(world, entries)).view(room)).roster
         assert roster.reading_keys == {bytes(16): (mine.public,)}
+
+
+async def test_whose_word_a_heads_grant_is_does_not_hang_on_which_of_her_own_grants_came_first() -> None:
+    world = World(Random(23))
+    room, director, teacher = world.classes[0], b"d" * 16, b"t" * 16
+    head = world.enrol(Role.HEAD, world.school, person=director)
+    first = world.entries[-1]
+    again = Grant(head.key.public, b"x" * 32, None, Role.HEAD, director, None)
+    second = world.say(world.server, world.school, Kind.GRANT, again.encode())
+    laptop = world.enrol(Role.TEACHER, room, by=head, person=teacher)
+    world.say(laptop, room, Kind.PERSON_KEY, PersonKey(b"k" * 32).encode(), subject=teacher)
+    others = [entry for entry in world.entries if entry.id not in (first.id, second.id)]
+    at = next(place for place, entry in enumerate(others) if entry.header.author == head.key.public)
+    found = []
+    for grants in ([first, second], [second, first]):
+        replica = await Replica.open(world.root.key.public, MemoryStore(), MemoryPacks())
+        await replica.admit([*others[:at], *grants, *others[at:]], source=b"x", now_ms=NOW_MS)
+        found.append((await replica.view(room)).roster.voices)
+    assert found[0] == found[1]
+    assert {by for by, named in found[0].words.items() if named} == {
+        (head.key.public, Grant.parse(first.payload or b"").agreement)
+    }
