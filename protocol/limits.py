@@ -97,6 +97,7 @@ MAX_DELTA_DICTIONARY_BYTES: Final = 16 * MiB
 MAX_DELTA_IMAGES: Final = 4_096
 MAX_DELTA_TARGETS: Final = 131_072
 MAX_DELTA_MADE_BYTES: Final = 4 * GiB
+MAX_DELTA_WORK_BYTES: Final = 4 * GiB  # opened, read and compressed again, for one delta
 MAX_SPLICED_BYTES: Final = 8 * MiB
 MAX_IMAGE_BYTES: Final = 32 * MiB
 

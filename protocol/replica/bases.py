@@ -7,22 +7,30 @@ space that its maker may not read.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
+from typing import ParamSpec, TypeVar
 
 from protocol.byte_source import in_pieces
-from protocol.chunking import ChunkList, ChunkRef, chunks_before
+from protocol.chunking import ChunkList, ChunkRef, chunks_before, stream_bytes
 from protocol.delta import Source
 from protocol.errors import Code, LocalFailure, PeerFault
 from protocol.image import Image
 from protocol.limits import MAX_IMAGE_BYTES, MAX_MANIFEST_BYTES, MAX_SPLICED_BYTES
 from protocol.manifest import ManifestEntry, decode_manifest
 from protocol.reflate import reopen_pieces
+from protocol.replica.expansion_cost import BLOCK_BYTES, LISTED_BYTES, PART_BYTES, READ_BYTES, Work, apart
 from protocol.replica.interfaces import ContentStore
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Bases:
-    """The bases of one delta. Raises `PeerFault(MISSING_BASE)` for what is not here, MALFORMED for what cannot be."""
+    """The bases of one delta; `work` counts what is done for somebody else's.
+
+    Raises `PeerFault(MISSING_BASE)` for what is not here, MALFORMED for what cannot be, and `TooLarge`.
+    """
 
     def __init__(
         self,
@@ -30,8 +38,10 @@ class Bases:
         space: bytes,
         bases: Sequence[bytes],
         recipes: Mapping[tuple[int, int], bytes],
+        work: Work | None = None,
     ) -> None:
         self._content = content
+        self._work = work
         self._space = space
         self._bases = bases
         self._recipes = recipes
@@ -51,7 +61,7 @@ class Bases:
         """The files of a base."""
         found = self._files.get(base)
         if found is None:
-            found = await asyncio.to_thread(decode_manifest, await self.manifest(base))
+            found = await self._heavy(decode_manifest, await self.manifest(base))
             self._files[base] = found
         return found
 
@@ -78,6 +88,7 @@ class Bases:
 
     async def source(self, source: Source) -> bytes:
         """The bytes that a source names."""
+        self._count((BLOCK_BYTES if source.unfolded else PART_BYTES) + source.length)
         if source.record is None:
             data = (await self.manifest(source.base))[source.start : source.start + source.length]
         elif source.unfolded:
@@ -102,9 +113,20 @@ class Bases:
         """The image of a file whose recipe is known; the last one is remembered."""
         if self._image[0] != (base, record):
             data = await self.whole(base, record)
-            image = await asyncio.to_thread(_reopened, data, self._recipes[base, record])
+            image = await self._heavy(_reopened, data, self._recipes[base, record])
+            self._count(len(image))
             self._image = ((base, record), image)
         return self._image[1]
+
+    async def _heavy(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Do work in a thread."""
+        run = asyncio.to_thread if self._work is None else apart
+        return await run(work, *args, **kwargs)
+
+    def _count(self, size: int) -> None:
+        """Note work, where somebody else's word asks for it."""
+        if self._work is not None:
+            self._work.add(size)
 
     def remember_image(self, base: int, record: int, image: Image) -> None:
         """The image of a file of a base has just been made."""
@@ -115,6 +137,7 @@ class Bases:
         chunks = await self.chunks(stream)
         if most is not None and sum(chunk.length for chunk in chunks) > most:
             raise PeerFault(Code.MALFORMED, "a delta is made of a file that is too large for it", stream=stream.hex())
+        self._count(READ_BYTES + len(chunks) * LISTED_BYTES + (stream_bytes(chunks) if length is None else 0))
         needed = chunks if length is None else _within(chunks, start, length)
         if await self._content.missing_chunks(self._space, [chunk.hash for chunk in needed]):
             raise missing_base(stream)

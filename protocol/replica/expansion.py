@@ -2,20 +2,21 @@
 
 Frame by frame, in constant memory: a dictionary, a frame or two, one image, one gathered megabyte. Everything becomes
 visible together at the end, or nothing does. docs/protocol.md, "Deltas".
+
+A delta is somebody's word, and costs as much as that somebody likes up to `MAX_DELTA_WORK_BYTES`: all of them are
+rebuilt in one thread of their own, so that disks and hashes of others never wait for it.
 """
 
 from __future__ import annotations
 
-import asyncio
 from bisect import bisect_right
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate, chain
 from typing import Final, TypeAlias
 
 from protocol.byte_source import PIECE_BYTES
 from protocol.chunking import ChunkRef, Cutter, check_chunk_list, stream_bytes
-from protocol.deflate_parameters import profile
+from protocol.deflate_parameters import Profile, profile
 from protocol.delta import TRAILER_BYTES, Chunked, Copy, DeltaIndex, Own, Source, Spliced, Target, Tree
 from protocol.delta_reader import decode_delta_index, open_delta_frame, read_delta_trailer
 from protocol.errors import Code, PeerFault, TooLarge
@@ -31,9 +32,9 @@ from protocol.limits import (
 from protocol.manifest import with_streams
 from protocol.reflate import fold_pieces
 from protocol.replica.bases import Bases
+from protocol.replica.expansion_cost import BLOCK_BYTES, FOLD_FACTOR, PART_BYTES, Kept, Work, apart
 from protocol.replica.interfaces import ContentStore, DeltaInfo, Making, PackBuild
 
-_KEPT_BYTES: Final = 16 * MiB
 _GATHERED_BYTES: Final = MiB
 
 Read: TypeAlias = Callable[[int, int], bytes]
@@ -53,8 +54,7 @@ async def expand_delta(
     The caller has checked the hash; `making` bounds what is made. Raises `PeerFault` (MISSING_BASE, MALFORMED,
     BAD_HASH …), `TooLarge`, `LocalFailure`; then nothing has changed.
     """
-    index = await asyncio.to_thread(_index, read, size)
-    levels = index.levels()
+    index, levels = await apart(_index, read, size)
     if levels & ~profile():
         raise PeerFault(Code.MISSING_BASE, "a delta needs a zlib like the one of who made it")
     work = _Expansion(content, space, index, read, making or Making(MAX_DELTA_MADE_BYTES))
@@ -68,20 +68,24 @@ async def expand_delta(
     return DeltaInfo(delta, size, space, trees, index.bases, levels=levels)
 
 
-def _index(read: Read, size: int) -> DeltaIndex:
+def _index(read: Read, size: int) -> tuple[DeltaIndex, Profile]:
+    """What the delta says, and which levels of deflate its recipes need."""
     place = read_delta_trailer(read(max(0, size - TRAILER_BYTES), TRAILER_BYTES), delta_bytes=size)
-    return decode_delta_index(read(place.offset, place.stored_bytes), place)
+    index = decode_delta_index(read(place.offset, place.stored_bytes), place)
+    return index, index.levels()
 
 
 class _Frames:
     """The plain bytes of a delta's frames, one behind the other; the last few that were opened are kept."""
 
-    def __init__(self, index: DeltaIndex, read: Read, bases: Bases) -> None:
+    def __init__(self, index: DeltaIndex, read: Read, bases: Bases, work: Work) -> None:
         self._index = index
         self._read = read
         self._bases = bases
+        self._work = work
         self._starts = [0, *accumulate(frame.plain_bytes for frame in index.frames)]
-        self._opened: OrderedDict[int, bytes] = OrderedDict()
+        self._kept = Kept()
+        self._opened: dict[int, bytes] = {}
 
     async def take(self, start: int, length: int) -> bytes:
         """A range of them."""
@@ -90,7 +94,7 @@ class _Frames:
             dictionary = b""
             if number not in self._opened:
                 dictionary = await self._bases.dictionary(self._index.frames[number].sources)
-            frame = await asyncio.to_thread(self._frame, number, dictionary)
+            frame = await apart(self._frame, number, dictionary)
             taken.append(frame[span])
         return taken[0] if len(taken) == 1 else b"".join(taken)
 
@@ -110,13 +114,16 @@ class _Frames:
             number, start, length = number + 1, start + some, length - some
 
     def _frame(self, number: int, dictionary: bytes) -> bytes:
-        plain = self._opened.pop(number, None)
+        frame = self._index.frames[number]
+        plain = self._opened.get(number)
         if plain is None:
-            frame = self._index.frames[number]
-            while self._opened and frame.plain_bytes + sum(map(len, self._opened.values())) > _KEPT_BYTES:
-                self._opened.popitem(last=False)
+            for gone in self._kept.use(number, frame.plain_bytes):
+                del self._opened[gone]
+            self._work.add(frame.plain_bytes)
             plain = open_delta_frame(frame, self._read(frame.offset, frame.stored_bytes), dictionary)
-        self._opened[number] = plain
+            self._opened[number] = plain
+        else:
+            self._kept.use(number, frame.plain_bytes)
         return plain
 
 
@@ -126,8 +133,9 @@ class _Expansion:
     def __init__(self, content: ContentStore, space: bytes, index: DeltaIndex, read: Read, making: Making) -> None:
         self._index = index
         self._making = making
-        self._bases = Bases(content, space, index.bases, index.images)
-        self._frames = _Frames(index, read, self._bases)
+        self._work = Work()
+        self._bases = Bases(content, space, index.bases, index.images, self._work)
+        self._frames = _Frames(index, read, self._bases, self._work)
         self._at = 0
 
     async def run(self, build: PackBuild) -> tuple[bytes, ...]:
@@ -150,6 +158,7 @@ class _Expansion:
                 return await self._add(build, [data])
 
     async def _chunked(self, build: PackBuild, target: Chunked) -> bytes:
+        self._work.add(len(target.parts) * PART_BYTES)
         chunks: list[ChunkRef] = []
         for part in target.parts:
             if isinstance(part, Copy):
@@ -171,6 +180,7 @@ class _Expansion:
 
     async def _spliced(self, target: Spliced) -> Iterable[bytes | memoryview]:
         """The file, piece by piece, since an image is many times what the file is."""
+        self._work.add(len(target.parts) * PART_BYTES + (target.image_bytes * FOLD_FACTOR if target.recipe else 0))
         if not self._index.bases:
             at, self._at = self._at, self._at + target.plain_bytes
             return _file(self._pieces(target, at), target.recipe)
@@ -184,6 +194,7 @@ class _Expansion:
                 image = found if image is None else image
                 # a file has one origin, whose image is read as it is needed; of more none is kept
                 lazily = found is image and part.start + part.length <= len(image)
+                self._work.add(BLOCK_BYTES if lazily else 0)
                 made.append(image.pieces(part.start, part.length) if lazily else [await self._bases.source(part)])
             elif isinstance(part, Source):
                 made.append([await self._bases.source(part)])
@@ -203,7 +214,7 @@ class _Expansion:
         coming, cutter, listed = iter(pieces), Cutter(), []
         more = True
         while more:
-            chunks, more = await asyncio.to_thread(_next_chunks, coming, cutter)
+            chunks, more = await apart(_next_chunks, coming, cutter)
             self._making.add(sum(map(len, chunks)))
             listed += [ChunkRef(await build.chunk(chunk), len(chunk)) for chunk in chunks]
         return await build.stream(tuple(listed))

@@ -19,9 +19,10 @@ from typing import Final, Protocol
 
 from protocol.delta import Chunked, Own, Spliced, Tree
 from protocol.delta_writer import LEVEL, DeltaWriter, FinishedDelta
-from protocol.limits import MAX_PACK_BYTES, MAX_SPLICED_BYTES, MiB
+from protocol.limits import MAX_DELTA_WORK_BYTES, MAX_PACK_BYTES, MAX_SPLICED_BYTES, MiB
 from protocol.manifest import ManifestEntry, without_streams
 from protocol.replica.bases import Bases, read_range
+from protocol.replica.expansion_cost import Foreseen
 from protocol.replica.interfaces import ContentStore
 
 CONTAINER_BYTES: Final = 24 * MiB
@@ -45,6 +46,9 @@ _BY_NAME: Final = frozenset({_OTHER})
 _ROUND_BYTES: Final = 8 * MiB
 # an index holds no more values than a message may
 _MAX_PARTS: Final = 50_000
+# a container ends before its readers have too much to do
+_ENOUGH_WORK_BYTES: Final = MAX_DELTA_WORK_BYTES // 2
+_MOST_WORK_BYTES: Final = MAX_DELTA_WORK_BYTES // 4 * 3
 # with what stands before it in a container, it must stay a delta of allowed size
 MAX_FILE_BYTES: Final = 40 * MiB
 
@@ -98,6 +102,8 @@ class _Build:
         self._told_parts = 0
         self._anew = True
         self._level = LEVEL
+        self._foreseen = Foreseen(_FRAME_BYTES)
+        self._work_bytes = 0
 
     async def run(self) -> AsyncIterator[tuple[FinishedDelta, bytes]]:
         files: dict[bytes, ManifestEntry] = {}
@@ -112,7 +118,11 @@ class _Build:
             if self._writer.written_bytes > most:
                 yield await self._finish()
             await self._add(file)
-            if self._writer.written_bytes >= CONTAINER_BYTES or self._told_parts >= _MAX_PARTS:
+            if (
+                self._writer.written_bytes >= CONTAINER_BYTES
+                or self._told_parts >= _MAX_PARTS
+                or self._work_bytes >= _ENOUGH_WORK_BYTES
+            ):
                 yield await self._finish()
         for number in range(len(self._trees)):
             await self._add_tree(number)
@@ -131,6 +141,12 @@ class _Build:
         if data:
             recipe, parts, new = await self._effort.tell(data, self._told_bytes, anew=self._anew)
             self._anew = False
+            cost = self._foreseen.file(parts, self._told_bytes, folded=bool(recipe))
+            if self._work_bytes + cost > _MOST_WORK_BYTES:
+                # said from so many places that no reader would follow; what was told of it is no place to refer to
+                recipe, parts, new, self._anew = b"", (len(data),), data, True
+                cost = len(data)
+            self._work_bytes += cost
             self._told_parts += len(parts)
         for start in range(0, len(new), MiB):
             await self._write(new[start : start + MiB])
@@ -157,6 +173,7 @@ class _Build:
         if self._plain:
             plain = b"".join(self._plain)
             self._plain, self._plain_bytes = [], 0
+            self._foreseen.frame(len(plain))
             self._writer.add_frame(plain, (), b"", stored=await self._effort.compress(plain, self._level))
 
     async def _finish(self) -> tuple[FinishedDelta, bytes]:
@@ -165,4 +182,5 @@ class _Build:
         data = self._writer.take()
         self._writer, self._numbers, self._anew = DeltaWriter(), {}, True
         self._told_bytes, self._told_parts = 0, 0
+        self._foreseen, self._work_bytes = Foreseen(_FRAME_BYTES), 0
         return finished, data

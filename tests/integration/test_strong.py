@@ -17,10 +17,10 @@ from protocol.chunking import chunk_list, cut, stream_id
 from protocol.delta import Own, Spliced
 from protocol.delta_writer import LEVEL, DeltaWriter, compress
 from protocol.errors import Code, LocalFailure
-from protocol.limits import MiB
+from protocol.limits import KiB, MiB
 from protocol.manifest import ManifestEntry
 from protocol.reflate import fold
-from protocol.replica import expansion, strong_build, strong_worker
+from protocol.replica import expansion, expansion_cost, strong_build, strong_worker
 from protocol.replica.bases import read_range
 from protocol.replica.memory import MemoryPacks
 from protocol.replica.strong_build import reading_order
@@ -342,7 +342,7 @@ async def test_a_job_that_is_given_up_leaves_no_worker_that_would_answer_it_late
 async def test_a_file_said_from_many_places_keeps_few_of_the_frames_that_it_is_said_from(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(expansion, "_KEPT_BYTES", 2 * MiB)
+    monkeypatch.setattr(expansion_cost, "KEPT_BYTES", 2 * MiB)
     writer = DeltaWriter()
     frames = [Random(number).randbytes(MiB) for number in range(6)]
     for frame in frames:
@@ -364,3 +364,33 @@ async def test_a_file_said_from_many_places_keeps_few_of_the_frames_that_it_is_s
     made = b"".join(b"".join(frames)[place.start : place.start + place.length] for place in places) + b"!"
     assert await read_range(content, stream_id(chunk_list(cut(made))), 0, len(made)) == made
     assert peak_bytes < 80 * MiB
+
+
+async def test_a_file_that_would_cost_its_readers_too_much_is_sent_as_it_is(
+    room: Classroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(strong_build, "_MOST_WORK_BYTES", 0)
+    _, items = await catalogue(room)
+    await prepare(room)
+    kept = [delta for delta in await room.territory.replica.content.deltas(room.space) if delta.strong]
+    assert kept
+    assert not any(delta.levels for delta in kept)
+    await fetched(room, await thin(room), items)
+
+
+async def test_what_a_container_costs_its_readers_is_foreseen(monkeypatch: pytest.MonkeyPatch) -> None:
+    work = expansion_cost.Work()
+    monkeypatch.setattr(expansion, "Work", lambda: work)
+    writer, foreseen = DeltaWriter(), expansion_cost.Foreseen(8 * MiB)
+    foreseen_bytes = 0
+    for number in range(3):
+        writer.add_frame(Random(number).randbytes(100 * KiB) + bytes(8 * MiB - 100 * KiB), (), b"")
+        writer.add_target(Spliced((8 * MiB,)))
+        foreseen_bytes += foreseen.file((8 * MiB,), number * 8 * MiB, folded=False)
+        foreseen.frame(8 * MiB)
+    parts = tuple(Own(turn % 3 * 8 * MiB + turn, 1) for turn in range(20))
+    writer.add_target(Spliced(parts))
+    foreseen_bytes += foreseen.file(parts, 24 * MiB, folded=False)
+    writer.finish()
+    await MemoryPacks().ingest(bytes(32), writer.take())
+    assert work.done_bytes <= foreseen_bytes <= work.done_bytes + 8 * MiB
