@@ -48,6 +48,8 @@ class ServiceManager:
     stop_after: Callable[[Any], None] | None = None
     ended_with: BaseException | None = None
     told_states: list[int] = field(default_factory=list)
+    rights: dict[str, int] = field(default_factory=dict)
+    """What the handle of each service that was opened last is good for."""
 
     # win32service
 
@@ -62,11 +64,13 @@ class ServiceManager:
         if name in self.services:
             raise Win32Error(SERVICE_EXISTS, "CreateService", "The specified service already exists.")
         self.services[name] = Service(rest)
+        self.rights[name] = rest[1]
         self.open_handles += 1
         return name
 
-    def open(self, manager: str, name: str, _access: int) -> str:
+    def open(self, manager: str, name: str, access: int) -> str:
         assert manager == "manager"
+        self.rights[name] = access
         self._of(name, "OpenService")
         self.open_handles += 1
         return name
@@ -78,6 +82,9 @@ class ServiceManager:
         self.services[name].config[level] = value
 
     def config_of(self, name: str, level: int) -> Any:
+        # the right to read the configuration, which the one to ask for the state does not bring
+        if not self.rights[name] & 1:
+            raise Win32Error(ACCESS_DENIED, "QueryServiceConfig2", "Access is denied.")
         return self.services[name].config.get(level)
 
     def start(self, name: str, _arguments: None) -> None:
@@ -122,6 +129,10 @@ class ServiceManager:
         class ServiceFramework:
             def ReportServiceStatus(self, state: int, **_how: Any) -> None:  # noqa: N802  (pywin32's name)
                 told.append(state)
+
+            def GetAcceptedControls(self) -> int:  # noqa: N802  (pywin32's name)
+                # winsvc.h: STOP and SHUTDOWN, as pywin32 finds them by the methods that there are
+                return 1 | 4
 
         parts: dict[str, dict[str, Any]] = {
             "pywintypes": {"error": Win32Error},

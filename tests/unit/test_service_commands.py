@@ -30,10 +30,11 @@ class Machine:
     booted: bool = True
     answers: dict[str, Ran] = field(default_factory=dict)
     ran: list[str] = field(default_factory=list)
+    pauses: list[float] = field(default_factory=list)
 
     @property
     def system(self) -> System:
-        return System(self.platform, self.root, self.root / "home", 1000, self._run, self.booted)
+        return System(self.platform, self.root, self.root / "home", 1000, self._run, self.booted, self.pauses.append)
 
     def _run(self, words: Sequence[str]) -> Ran:
         line = " ".join(words)
@@ -144,7 +145,26 @@ def test_on_a_mac_a_service_that_ended_says_with_what(console: Console) -> None:
     found = console.run("service", "status", "--user")[1]
     assert (found["running"], found["status"]) == (False, "it ended with 78")
     assert console.run("service", "uninstall", "--user")[0] == 0
-    assert console.machine.ran[-1] == "launchctl bootout gui/1000/fr.relais.relais-agent"
+    assert "launchctl bootout gui/1000/fr.relais.relais-agent" in console.machine.ran[-100:]
+    assert len(console.machine.pauses) < 100, "it does not wait for ever for one that does not go"
+
+
+def test_on_a_mac_a_service_is_begun_anew_once_launchd_has_let_go_of_it(
+    console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    going = [Ran(0, "state = running\n", ""), Ran(0, "state = running\n", ""), Ran(113, "", "Could not find service")]
+
+    def ran(words: Sequence[str]) -> Ran:
+        console.machine.ran.append(" ".join(words[:2]))
+        if words[1] == "bootstrap" and going:
+            return Ran(5, "", "Bootstrap failed: 5: Input/output error")
+        return going.pop(0) if words[1] == "print" else Ran(0, "", "")
+
+    console.machine.platform = "darwin"
+    monkeypatch.setattr(console.machine, "_run", ran)
+    assert console.run("service", "install")[0] == 0
+    assert console.machine.ran == ["launchctl bootout", *["launchctl print"] * 3, "launchctl bootstrap"]
+    assert len(console.machine.pauses) == 2
 
 
 def test_on_windows_the_manager_is_asked_and_it_starts_our_host(

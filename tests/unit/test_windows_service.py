@@ -6,6 +6,7 @@ import asyncio
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path, PureWindowsPath
+from typing import Any
 
 import pytest
 
@@ -162,6 +163,17 @@ def test_asked_to_stop_the_program_ends_as_from_a_signal(manager: ServiceManager
     assert manager.told_states == [STOPPING]
     assert manager.ended_with is None
     assert manager.events == ["relais-agent has started.", "relais-agent has stopped."]
+
+
+def test_it_is_told_of_a_shutdown_early_enough_to_end_in_good_order(manager: ServiceManager) -> None:
+    def shut_down(service: Any) -> None:
+        assert service.GetAcceptedControls() == 1 | 4 | windows.ACCEPT_PRESHUTDOWN, "Windows asks only who listens"
+        service.SvcOtherEx(windows.CONTROL_PRESHUTDOWN, 0, None)
+
+    manager.stop_after = shut_down
+    windows.host("relais-agent", lambda: asyncio.run(_runs_until_it_is_asked_to_stop()))
+    assert manager.told_states == [STOPPING]
+    assert manager.events[-1] == "relais-agent has stopped."
 
 
 def test_a_stop_from_another_thread_reaches_a_program_that_waits(manager: ServiceManager) -> None:

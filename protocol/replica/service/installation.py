@@ -13,6 +13,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from xml.sax.saxutils import unescape
 from protocol.errors import BadInput, Code, LocalFailure, Refused
 from protocol.replica.operation import JSON
 from protocol.replica.service import launchd, systemd, windows
-from protocol.replica.service.definition import Nature, Scope, ServiceDefinition
+from protocol.replica.service.definition import STOP_S, Nature, Scope, ServiceDefinition
 
 Tell: TypeAlias = Callable[[str], None]
 
@@ -37,6 +38,7 @@ _SHOWN: Final = (
     "Result",
 )
 _COMMAND_PATIENCE_S: Final = 60.0
+_LOOK_AGAIN_S: Final = 0.5
 _FOLDER_MODE: Final = 0o755
 _FILE_MODE: Final = 0o644
 
@@ -63,6 +65,7 @@ class System:
     user: int
     run: Run
     booted: bool
+    pause: Callable[[float], None] = time.sleep
 
 
 def this_system() -> System:
@@ -156,7 +159,7 @@ def uninstall(nature: Nature, name: str, scope: Scope, system: System) -> JSON:
     if system.platform == "linux":
         _systemctl(system, scope, *(("disable", "--now") if system.booted else ("disable",)), systemd.unit_name(name))
     else:
-        system.run(["launchctl", "bootout", f"{launchd.domain(scope, system.user)}/{launchd.label(name)}"])
+        _leave_launchd(f"{launchd.domain(scope, system.user)}/{launchd.label(name)}", system)
     _remove(file)
     if system.platform == "linux" and system.booted:
         _systemctl(system, scope, "daemon-reload")
@@ -270,8 +273,17 @@ def _start_systemd(service: ServiceDefinition, system: System, tell: Tell) -> No
 
 def _start_launchd(service: ServiceDefinition, system: System, file: Path) -> None:
     domain = launchd.domain(service.scope, system.user)
-    system.run(["launchctl", "bootout", f"{domain}/{launchd.label(service.name)}"])
+    _leave_launchd(f"{domain}/{launchd.label(service.name)}", system)
     _checked(system.run(["launchctl", "bootstrap", domain, str(file)]), "launchctl bootstrap")
+
+
+def _leave_launchd(target: str, system: System) -> None:
+    """Have launchd let go of a service, and wait until it has: it takes none of that name before (error 5)."""
+    system.run(["launchctl", "bootout", target])
+    for _ in range(round((STOP_S + 1) / _LOOK_AGAIN_S)):
+        if system.run(["launchctl", "print", target]).status:
+            return
+        system.pause(_LOOK_AGAIN_S)
 
 
 def _status_systemd(name: str, scope: Scope, system: System, file: Path) -> dict[str, JSON]:

@@ -32,7 +32,8 @@ AUTO_START: Final = 2
 ERROR_NORMAL: Final = 1
 ACTION_RESTART: Final = 1
 MAY_DO_EVERYTHING: Final = 0xF01FF
-MAY_ASK: Final = 0x0004
+MAY_READ_CONFIG: Final = 0x0001
+MANAGER_MAY_CONNECT: Final = 0x0001
 MANAGER_MAY_CREATE: Final = 0x0003
 CONFIG_DESCRIPTION: Final = 1
 CONFIG_FAILURE_ACTIONS: Final = 2
@@ -41,6 +42,8 @@ CONFIG_SERVICE_SID: Final = 5
 CONFIG_PRIVILEGES: Final = 6
 CONFIG_PRESHUTDOWN: Final = 7
 SID_UNRESTRICTED: Final = 1
+ACCEPT_PRESHUTDOWN: Final = 0x100
+CONTROL_PRESHUTDOWN: Final = 15
 STATE_STOPPING: Final = 3
 STATE_RUNNING: Final = 4
 NO_SUCH_SERVICE: Final = 1060
@@ -208,9 +211,9 @@ def description_of(name: str) -> str:
 
 def _description_of(name: str) -> str:
     api = _library("win32service")
-    manager = api.OpenSCManager(None, None, MAY_ASK)
+    manager = api.OpenSCManager(None, None, MANAGER_MAY_CONNECT)
     try:
-        handle = api.OpenService(manager, name, MAY_ASK)
+        handle = api.OpenService(manager, name, MAY_READ_CONFIG)
         try:
             return str(api.QueryServiceConfig2(handle, CONFIG_DESCRIPTION) or "")
         finally:
@@ -239,11 +242,16 @@ def host(name: str, program: Callable[[], int]) -> None:
         service.ReportServiceStatus(STATE_STOPPING, waitHint=1000 * STOP_S)
         stopper.ask_to_stop()
 
-    hosted = type(
-        "Hosted",
-        (framework,),
-        {"_svc_name_": name, "_svc_display_name_": name, "SvcDoRun": run, "SvcStop": stop, "SvcShutdown": stop},
-    )
+    def accepted(service: Any) -> int:
+        # the framework knows of no notice before a shutdown, which gives the time that was asked for, not five seconds
+        return int(framework.GetAcceptedControls(service)) | ACCEPT_PRESHUTDOWN
+
+    def other(service: Any, control: int, _kind: int, _data: Any) -> None:
+        if control == CONTROL_PRESHUTDOWN:
+            stop(service)
+
+    told = {"SvcDoRun": run, "SvcStop": stop, "SvcShutdown": stop, "SvcOtherEx": other, "GetAcceptedControls": accepted}
+    hosted = type("Hosted", (framework,), {"_svc_name_": name, "_svc_display_name_": name, **told})
     dispatcher.Initialize(name, None)
     dispatcher.PrepareToHostSingle(hosted)
     dispatcher.StartServiceCtrlDispatcher()
