@@ -1,4 +1,8 @@
-"""What a publication is told as a change of: the version it follows, and lessons that share chunks with it."""
+"""What a publication is told as a change of: the version it follows, and lessons that share much with it.
+
+A lesson that shares less than an eighth of what is to go out is no base: two dozen courses have a style sheet or the
+same few members of office documents in common, and each would be compared with another for seconds, in vain.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +24,7 @@ _log = logging.getLogger(__name__)
 MAX_LOOKED_AT: Final = 200
 MAX_SHARING: Final = 3
 MAX_ARCHIVES: Final = 8
+WORTH_IT: Final = 1 / 8
 
 
 async def say_as_delta(
@@ -31,8 +36,9 @@ async def say_as_delta(
     try:
         bases = [version.record.content.stream for version in follows]
         bases = [base for base in bases if await agent.holdings.is_complete(Need(space, base, sealed=False))]
-        bases += await _sharing(agent, space, stream, packs, bases)
-        bases += await _alike(agent, space, stream, bases)
+        worth_bytes = int(sum(pack.size for pack in packs) * WORTH_IT)
+        bases += await _sharing(agent, space, stream, packs, bases, worth_bytes)
+        bases += await _alike(agent, space, stream, bases, worth_bytes)
     except RelaisError as failure:
         _log.warning("a publication goes out as it is: %s", failure)
         return
@@ -41,11 +47,17 @@ async def say_as_delta(
 
 
 async def _sharing(
-    agent: Agent, space: bytes, stream: bytes, packs: Sequence[FinishedPack], bases: Sequence[bytes]
+    agent: Agent,
+    space: bytes,
+    stream: bytes,
+    packs: Sequence[FinishedPack],
+    bases: Sequence[bytes],
+    worth_bytes: int,
 ) -> list[bytes]:
     """The lessons of the space that hold most of what is neither new nor of `bases`."""
-    shared = set(await agent.holdings.chunks(Need(space, stream, sealed=False)) or ())
-    shared -= {chunk.hash for pack in packs for chunk in pack.chunks}
+    lists = await agent.holdings.lists(Need(space, stream, sealed=False)) or {}
+    lengths = {chunk.hash: chunk.length for chunks in lists.values() for chunk in chunks}
+    shared = set(lengths) - {chunk.hash for pack in packs for chunk in pack.chunks}
     for base in bases:
         shared.difference_update(await agent.holdings.chunks(Need(space, base, sealed=False)) or ())
     found: list[bytes] = []
@@ -56,16 +68,16 @@ async def _sharing(
         if head not in (stream, *bases)
     }
     while shared and candidates and len(found) < MAX_SHARING:
-        best = max(candidates, key=lambda head: len(candidates[head] & shared))
+        best = max(candidates, key=lambda head: sum(lengths[name] for name in candidates[head] & shared))
         gain = candidates.pop(best) & shared
-        if not gain:
+        if sum(lengths[name] for name in gain) <= worth_bytes:
             break
         shared -= gain
         found.append(best)
     return found
 
 
-async def _alike(agent: Agent, space: bytes, stream: bytes, bases: Sequence[bytes]) -> list[bytes]:
+async def _alike(agent: Agent, space: bytes, stream: bytes, bases: Sequence[bytes], worth_bytes: int) -> list[bytes]:
     """The lesson whose archives share most members with a new archive that follows no other version."""
     content, manifest = agent.replica.content, agent.holdings.manifest
     if bases:
@@ -73,7 +85,7 @@ async def _alike(agent: Agent, space: bytes, stream: bytes, bases: Sequence[byte
     wanted: dict[tuple[int, int], int] = {}
     for file in list(filter(is_archive, await manifest(stream)))[:MAX_ARCHIVES]:
         wanted.update(await directory(content, file))
-    best, most = None, 0
+    best, most = None, worth_bytes
     for head in await _heads(agent, space) if wanted else ():
         if head == stream or not await agent.holdings.is_complete(Need(space, head, sealed=False)):
             continue

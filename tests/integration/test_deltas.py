@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
 from protocol.deflate_parameters import ALL_LEVELS, NO_LEVELS, Profile
 from protocol.limits import INLINE_PACK_BYTES
-from sync_agent import deflating
+from sync_agent import deflating, delta_bases
 from sync_agent.deflating import own_levels
 from sync_agent.sync_result import SyncResult
 from tests.harness.classroom import Classroom, Device, classroom, faulty
@@ -192,3 +192,28 @@ async def test_a_new_lesson_costs_what_the_archives_of_others_do_not_have_whoeve
     up, down = await teacher.session.sync(), await machine.session.sync()
     assert await machine.files(item) == files
     assert max(cost(up), cost(down)) < 5_000
+
+
+async def test_a_lesson_that_has_little_in_common_with_others_goes_out_as_it_is(
+    room: Classroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Office documents all have the same few members: to compare each with another takes seconds, in vain."""
+    teacher = await room.teacher()
+    style = noise(4_000, 3)
+    style_sheet = noise(9_000, 4)
+    for number in (1, 2):
+        told: list[int] = []
+        monkeypatch.setattr(delta_bases, "keep_as_delta", note_bases(told))
+        document = archive({"styles.xml": style, "content.xml": noise(200_000, 10 + number)}, 9)
+        files = {"doc.odt": document, "style.css": style_sheet, "index.html": noise(90_000, 20 + number)}
+        await room.publish(teacher, files)
+        assert told == [0]
+
+
+def note_bases(told: list[int]) -> Callable[..., Awaitable[None]]:
+    async def keep(*arguments: object, **_: object) -> None:
+        bases = arguments[3]
+        assert isinstance(bases, list)
+        told.append(len(bases))
+
+    return keep
