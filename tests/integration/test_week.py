@@ -23,6 +23,7 @@ from sync_agent.config import RunConfig
 from sync_agent.daemon import run
 from sync_agent.http_transport import HttpTransport
 from sync_agent.operations import table
+from sync_agent.session import Session
 from tests.harness.classroom import Classroom, Device
 from tests.harness.http_room import http_room
 from tests.harness.portal import Surfer
@@ -143,6 +144,10 @@ async def test_a_week_on_a_bad_line_loses_nothing_and_takes_no_command(
             device.agent = await Agent.open(
                 device.agent.folder, now_ms=room.territory.clock, entropy=device.agent.entropy
             )
+            device.session = Session(device.agent, device.way)
+        for device in (*made, *made):
+            # who was switched off a moment before the last news catches up
+            await device.session.sync()
         assert await room.agree()
         assert (await made[0].agent.replica.store.unsent_totals())[0] == 0
 
