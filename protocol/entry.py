@@ -55,6 +55,7 @@ class Kind(IntEnum):
     GENERATION = 2
     ROOT_ROTATION = 3
     REWRAP = 4
+    ROOT_ACCOUNT = 5
     SPACE = 16
     INVITE = 17
     GRANT = 18

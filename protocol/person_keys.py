@@ -19,7 +19,7 @@ from protocol import hpke
 from protocol.canonical import encode
 from protocol.errors import BadInput, Code, PeerFault
 from protocol.fields import Fields, compact
-from protocol.identity import KEY_BYTES, SEED_BYTES, AgreementKey, tagged
+from protocol.identity import KEY_BYTES, SEED_BYTES, SIGNATURE_BYTES, AgreementKey, tagged
 from protocol.kit import Argon2Cost
 from protocol.limits import MAX_CODE_CHARS, MAX_WRAPS_PER_ENTRY, SALT_BYTES
 from protocol.words import WORDS
@@ -60,13 +60,15 @@ class KeyWraps:
 class PhraseKey:
     """The public half of the key that a phrase gives, and how it gives it: another recipient of reading keys.
 
-    `signing` is the Ed25519 key that signs for who knows the phrase (`protocol.vouching`).
+    `signing` is the Ed25519 key that signs for who knows the phrase (`protocol.vouching`); `proof` is what it signed:
+    which device drew the phrase, for whom and where. Without it the phrase opens keys, and is nobody's.
     """
 
     agreement: bytes
     salt: bytes
     cost: Argon2Cost
     signing: bytes | None = None
+    proof: bytes | None = None
 
     @classmethod
     def parse(cls, payload: bytes) -> Self:
@@ -80,6 +82,7 @@ class PhraseKey:
             fields.octets("salt", SALT_BYTES),
             cost,
             fields.octets_or_none("signing", KEY_BYTES),
+            fields.octets_or_none("proof", SIGNATURE_BYTES),
         )
 
     def encode(self) -> bytes:
@@ -92,6 +95,7 @@ class PhraseKey:
                 passes=self.cost.passes,
                 lanes=self.cost.lanes,
                 signing=self.signing,
+                proof=self.proof,
             )
         )
 

@@ -10,17 +10,21 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeAlias
 
 from protocol.ancestry import ancestors
 from protocol.entry import Entry, Kind
 from protocol.errors import PeerFault
 from protocol.rights import Authority, Door
 from protocol.roles import RANK, Role
-from protocol.root_rotation import RootRotation
+from protocol.root_rotation import RootRotation, accounted
 from protocol.structure import Revocation
 from protocol.successions import confirmed_keys, surplus, voided
 
+_Written: TypeAlias = Mapping[bytes, Mapping[bytes, Entry]]
+"""What each author has written, by id."""
+
+_CUTTING: Final = frozenset({Kind.REVOKE, Kind.ROOT_ROTATION})
 ABOVE_ROOTS: Final = RANK[Role.ROOT] + 1
 
 
@@ -54,13 +58,17 @@ def without_right(authorities: Sequence[Authority], cuts: Cuts) -> set[bytes]:
 
 def cuts_of(entries: Sequence[Entry], authorities: Sequence[Authority], door: Door) -> Cuts:
     """What the revocations among `entries` do. Highest ranks first: only a higher rank can undo a revocation."""
-    cuts = sorted((*_rotations(entries, door), *_revocations(entries, door)), key=lambda cut: cut.rank, reverse=True)
-    if not cuts:
+    if not any(entry.header.kind in _CUTTING for entry in entries):
         return Cuts()
     by_author: defaultdict[bytes, dict[bytes, Entry]] = defaultdict(dict)
-    under: defaultdict[bytes | None, list[bytes]] = defaultdict(list)
     for entry in entries:
         by_author[entry.header.author][entry.id] = entry
+    found = (*_rotations(entries, door, by_author), *_revocations(entries, door))
+    cuts = sorted(found, key=lambda cut: cut.rank, reverse=True)
+    if not cuts:
+        return Cuts()
+    under: defaultdict[bytes | None, list[bytes]] = defaultdict(list)
+    for entry in entries:
         under[entry.header.grant].append(entry.id)
     ranks = _ranks_of_keys(authorities)
     grants: defaultdict[bytes, list[Entry]] = defaultdict(list)
@@ -130,7 +138,7 @@ def _spread(
             pending.extend(under.get(entry_id, ()))
 
 
-def _rotations(entries: Iterable[Entry], door: Door) -> Iterable[_Cut]:
+def _rotations(entries: Iterable[Entry], door: Door, by_author: _Written) -> Iterable[_Cut]:
     """Each root that was replaced is cut off, but for what the rotation names, and for the rotation itself."""
     for entry in entries:
         if entry.header.kind == Kind.ROOT_ROTATION and door.is_followed(entry.id):
@@ -138,7 +146,8 @@ def _rotations(entries: Iterable[Entry], door: Door) -> Iterable[_Cut]:
                 rotation = RootRotation.parse(entry.payload or b"")
             except PeerFault:
                 continue
-            yield _Cut(entry.id, ABOVE_ROOTS, entry.header.author, (*rotation.heads, entry.id))
+            named = accounted(rotation.heads, by_author[entry.header.author])
+            yield _Cut(entry.id, ABOVE_ROOTS, entry.header.author, (*named, entry.id))
 
 
 def _revocations(entries: Iterable[Entry], door: Door) -> Iterable[_Cut]:

@@ -2,13 +2,15 @@
 
 Rules:
 - the old root signs the entry, the new one what it says: neither can be put into the other's place;
-- it names the old root's latest entries: whatever else turns up under the old key is held back;
+- it names the old root's entries: whatever else turns up under the old key is held back; where they are many, it
+  names *accounts* of them, entries that the old root signs just before, so that nothing is too much to be named;
 - versions count up; the territory keeps its id, which is the hash of its first root.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Self
 
@@ -17,7 +19,7 @@ from protocol.entry import ID_BYTES, SIGNATURE_BYTES, Entry, Kind, signature_hol
 from protocol.errors import PeerFault
 from protocol.fields import Fields, compact
 from protocol.identity import SigningKey, verify
-from protocol.limits import MAX_ROTATION_HEADS
+from protocol.limits import MAX_ROOT_ACCOUNT_IDS, MAX_ROTATION_HEADS
 
 _DOMAIN = b"relais/0 root rotation"
 
@@ -55,6 +57,33 @@ class RootRotation:
     def holds(self, territory: bytes, old: bytes) -> bool:
         """Whether the new root has agreed to take over from the `old` one in this territory."""
         return verify(self.root, _DOMAIN, _said(territory, old, self.version, self.heads), self.proof)
+
+
+@dataclass(frozen=True, slots=True)
+class RootAccount:
+    """Some of what a root has signed. It means nothing until a rotation of that root names it."""
+
+    ids: tuple[bytes, ...]
+
+    @classmethod
+    def parse(cls, payload: bytes) -> Self:
+        """From an entry's payload."""
+        fields = Fields.of_payload(payload, "an account of what the root signed")
+        return cls(fields.all_octets("ids", ID_BYTES, MAX_ROOT_ACCOUNT_IDS))
+
+    def encode(self) -> bytes:
+        """To an entry's payload."""
+        return encode(compact(ids=list(self.ids)))
+
+
+def accounted(heads: Iterable[bytes], written: Mapping[bytes, Entry]) -> Iterator[bytes]:
+    """What a rotation with these heads names, of what its author has `written`: its heads, and what accounts list."""
+    for head in heads:
+        yield head
+        entry = written.get(head)
+        if entry is not None and entry.header.kind == Kind.ROOT_ACCOUNT:
+            with suppress(PeerFault):
+                yield from RootAccount.parse(entry.payload or b"").ids
 
 
 def rotations_in(entries: Iterable[Entry]) -> list[tuple[Entry, RootRotation]]:

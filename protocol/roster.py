@@ -37,7 +37,7 @@ from protocol.revocations import ABOVE_ROOTS, cuts_of, without_right
 from protocol.rights import Authority, Door
 from protocol.roles import HAS_READING_KEYS, PersonRole, Role
 from protocol.structure import Erasure, PersonKey, PersonRecord, Ruling
-from protocol.vouching import Device, Voices, voices_of
+from protocol.vouching import Device, Voices, is_drawn_by, voices_of
 
 T = TypeVar("T")
 
@@ -333,8 +333,9 @@ def _phrases(
     for person, entry in _by_their_own(entries, Kind.PHRASE, door):
         phrase = None if entry.header.author in cut else _parsed(entry, PhraseKey.parse)
         author = door.authority(entry.header.grant)
-        if phrase is not None and author is not None:
-            found[person].append(((author.key, author.agreement), phrase))
+        device = None if author is None else (author.key, author.agreement)
+        if phrase is not None and device is not None and is_drawn_by(phrase, person, device, entry.header.space):
+            found[person].append((device, phrase))
     return {person: tuple(drawn) for person, drawn in found.items()}
 
 

@@ -43,6 +43,7 @@ Standing: TypeAlias = tuple[Device, bytes]
 """A device as a person's."""
 
 _PROOF: Final = b"relais/0 phrase proof"
+_DRAWN: Final = b"relais/0 phrase drawn"
 _WORDS: Final = b"relais/0 device words"
 
 
@@ -90,8 +91,20 @@ def prove(signer: SigningKey, person: bytes, device: Device, grant: bytes) -> Vo
     return Vouch(signer.sign(_PROOF, _message(person, device, grant)))
 
 
-def _message(person: bytes, device: Device, grant: bytes) -> bytes:
-    return person + device[0] + device[1] + grant
+def drawn_by(signer: SigningKey, person: bytes, device: Device, space: bytes) -> bytes:
+    """That who knows the phrase drew it on this device, for this person and space: a copy of the entry is nobody's."""
+    return signer.sign(_DRAWN, _message(person, device, space))
+
+
+def is_drawn_by(phrase: PhraseKey, person: bytes, device: Device, space: bytes) -> bool:
+    """Whether a phrase's own key says that this device drew it."""
+    if phrase.signing is None or phrase.proof is None:
+        return False
+    return verify(phrase.signing, _DRAWN, _message(person, device, space), phrase.proof)
+
+
+def _message(person: bytes, device: Device, name: bytes) -> bytes:
+    return person + device[0] + device[1] + name
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +186,7 @@ def voices_of(
             continue
         if entry.header.kind == Kind.PERSON_KEY:
             firsts[aliases.get(person, person)].setdefault(_device(author))
-        elif entry.header.kind == Kind.PHRASE and (signing := _signing_of(entry)) is not None:
+        elif entry.header.kind == Kind.PHRASE and (signing := _signing_of(entry, person, _device(author))) is not None:
             phrases[person].append((_device(author), signing))
     for entry, author in said:
         target = _speaker(door, entry.header.target)
@@ -242,11 +255,13 @@ def _voices(
                 yield voice
 
 
-def _signing_of(entry: Entry) -> bytes | None:
+def _signing_of(entry: Entry, person: bytes, device: Device) -> bytes | None:
+    """The key of a phrase that this device drew."""
     try:
-        return PhraseKey.parse(entry.payload or b"").signing
+        phrase = PhraseKey.parse(entry.payload or b"")
     except PeerFault:
         return None
+    return phrase.signing if is_drawn_by(phrase, person, device, entry.header.space) else None
 
 
 def _speaker(door: Door, grant: bytes | None) -> Authority | None:

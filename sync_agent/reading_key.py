@@ -36,7 +36,7 @@ from protocol.rights import Authority
 from protocol.roles import HAS_READING_KEYS
 from protocol.roster import Roster
 from protocol.structure import PersonKey
-from protocol.vouching import Vouch, phrase_signer, prove
+from protocol.vouching import Vouch, drawn_by, phrase_signer, prove
 from sync_agent.app import Agent
 from sync_agent.confirming import circle_of, confirmations_due, own_device, remember_firsts
 
@@ -101,8 +101,10 @@ async def new_phrase(agent: Agent, cost: Argon2Cost | None = None) -> str:
         drafts = []
         for place in places:
             key = derived[place.person, cost, salt]
-            public, signing = key.public, phrase_signer(key.seed).public
-            drafts.append(_draft(place, Kind.PHRASE, PhraseKey(public, salt, cost, signing).encode()))
+            public, signer = key.public, phrase_signer(key.seed)
+            proof = drawn_by(signer, place.person, (agent.device, place.grant.agreement), place.space)
+            said = PhraseKey(public, salt, cost, signer.public, proof)
+            drafts.append(_draft(place, Kind.PHRASE, said.encode()))
             drafts += _seals(agent, place, {public: reading_keys(agent)})
         await agent.write(*drafts)
     return phrase_of(drawn)

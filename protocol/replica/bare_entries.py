@@ -22,7 +22,7 @@ from protocol.replica.interfaces import EntryStore
 from protocol.replica.views import Views
 from protocol.rights import Door, erasable_names
 
-_WEIGHTY: Final = frozenset({Kind.ERASE, Kind.REVOKE, Kind.RULING, Kind.ROOT_ROTATION})
+_WEIGHTY: Final = frozenset({Kind.ERASE, Kind.REVOKE, Kind.RULING, Kind.ROOT_ROTATION, Kind.ROOT_ACCOUNT})
 """What may put an erasure out of force, or into it."""
 
 

@@ -27,10 +27,19 @@ KEPT_ENTRIES: Final = 50_000
 
 _EMPTY_WEIGHT: Final = 8
 _HEEDED_ABOVE: Final = frozenset(
-    {Kind.CERTIFICATE, Kind.GRANT, Kind.SUCCESSOR, Kind.REVOKE, Kind.ROOT_ROTATION, Kind.ERASE, Kind.RULING}
+    {
+        Kind.CERTIFICATE,
+        Kind.GRANT,
+        Kind.SUCCESSOR,
+        Kind.REVOKE,
+        Kind.ROOT_ROTATION,
+        Kind.ROOT_ACCOUNT,
+        Kind.ERASE,
+        Kind.RULING,
+    }
 )
 _ALONE: Final = frozenset({Kind.ERASE, Kind.RULING})
-_CUTTING: Final = frozenset({Kind.REVOKE, Kind.ROOT_ROTATION})
+_CUTTING: Final = frozenset({Kind.REVOKE, Kind.ROOT_ROTATION, Kind.ROOT_ACCOUNT})
 
 
 @dataclass(frozen=True, slots=True)

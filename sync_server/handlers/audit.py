@@ -20,6 +20,7 @@ _ABOUT: Final[Mapping[int, Callable[[bytes], str]]] = MappingProxyType(
         Kind.CERTIFICATE: lambda _: "",
         Kind.GENERATION: lambda _: "",
         Kind.ROOT_ROTATION: lambda _: "",
+        Kind.ROOT_ACCOUNT: lambda _: "",
         Kind.RECOVERY_KEY: lambda _: "",
         Kind.SPACE: lambda _: "",
         Kind.REWRAP: lambda payload: _rewrapped(Rewrap.parse(payload)),

@@ -7,29 +7,36 @@ Rules:
   signed by it between the moment at which its heads are read and the one from which the new key is used;
 - the keys of servers before this one (one that burnt, one that a backup was made of) are cut off with it;
 - devices meet the new certificate at their next call, and never believe an older one again;
+- nothing that the old root has signed, and no flood of it, keeps another root from taking over;
 - another root is said by the old one and agreed to by the new one, which certifies the server again in the same
   transaction; what else turns up under the old root is held back, and codes that were made before are refused.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
+from itertools import zip_longest
+from typing import Final
 
 from protocol.enrollment_messages import encode_chain
 from protocol.entry import Kind
-from protocol.errors import BadInput, Code
 from protocol.identity import SEED_BYTES
 from protocol.kit import Kit
-from protocol.limits import MAX_ROTATION_HEADS
+from protocol.limits import MAX_ROOT_ACCOUNT_IDS, MAX_ROTATION_HEADS
 from protocol.replica.office.heads import heads_of
 from protocol.replica.replica import Draft, Tips
 from protocol.roles import Role
-from protocol.root_rotation import RootRotation
+from protocol.root_rotation import RootAccount, RootRotation
 from protocol.structure import Certificate, RecoveryKey, Revocation
 from sync_server.app import Server
 from sync_server.data_folder import NEXT_KEYS_FILE
 from sync_server.handlers.as_root import check_kit, write_as_root
 from sync_server.keys import CAPABILITY_KEY_BYTES, ServerKeys
+
+_PROOFS: Final = frozenset({Kind.CERTIFICATE, Kind.RECOVERY_KEY, Kind.GENERATION, Kind.ROOT_ROTATION})
+_NAMED_BY_ITSELF: Final = MAX_ROTATION_HEADS // 2
+"""How many entries of the old root a rotation names, where the others stand in accounts."""
 
 
 async def rotate_server(server: Server, kit: Kit) -> bytes:
@@ -72,22 +79,48 @@ async def rotate_root(server: Server, old: Kit, new: Kit) -> bytes:
     if replica.door.root_now != new.root.public:
         check_kit(server, old)
         async with server.changing_keys():
-            await write_as_root(server, old, partial(_succession, server, old, new))
+            accounts = await write_as_root(server, old, partial(_accounts, server, old))
+            named = [entry.id for entry in accounts]
+            await write_as_root(server, old, partial(_succession, server, old, new, named))
             await server.take_certificate()
         await server.space_keeper.tend(replica.door.spaces())
     chain = await replica.credentials([server.grant])
     return encode_chain([entry for entry in chain if entry.header.kind == Kind.ROOT_ROTATION])
 
 
-async def _succession(server: Server, old: Kit, new: Kit, tips: Tips) -> list[Draft]:
-    """The old root names the new one, which certifies the server: in one transaction, so that no server is without."""
+async def _accounts(server: Server, old: Kit, tips: Tips) -> list[Draft]:
+    """What the old root has signed, where that is more than a rotation names by itself."""
+    named = await _signed(server, old, tips)
+    rest = named[_NAMED_BY_ITSELF:] if len(named) > MAX_ROTATION_HEADS else []
+    lists = [rest[start : start + MAX_ROOT_ACCOUNT_IDS] for start in range(0, len(rest), MAX_ROOT_ACCOUNT_IDS)]
+    territory = server.replica.territory
+    return [
+        Draft(territory, Kind.ROOT_ACCOUNT, None, RootAccount(tuple(listed)).encode())
+        for listed in lists[: MAX_ROTATION_HEADS - _NAMED_BY_ITSELF]
+    ]
+
+
+async def _signed(server: Server, old: Kit, tips: Tips) -> list[bytes]:
+    """What the old root has signed: first what proves servers and roots, then the rest, what came first before others.
+
+    So whoever stole the kit and signs without end crowds out nothing that was there.
+    """
     replica = server.replica
     # all of them where rights begin: a server that is made anew gets these one by one, and in no order
-    said = [entry.id for entry in await server.store.authored(replica.territory, old.root.public)]
+    said = await server.store.authored(replica.territory, old.root.public)
+    first = [entry.id for entry in said if entry.header.kind in _PROOFS][:_NAMED_BY_ITSELF]
     below = [space for space in replica.door.spaces() if space != replica.territory]
-    heads = (*said, *[tip for space in below for tip in await tips(space, old.root.public)])
-    if len(heads) > MAX_ROTATION_HEADS:
-        raise BadInput(Code.USAGE, f"the old root has signed too much for this version: {len(heads)} things")
+    latest = [await tips(space, old.root.public) for space in below]
+    in_turn = [tip for some in zip_longest(*latest) for tip in some if tip is not None]
+    rest = [name for some in zip_longest((entry.id for entry in said), in_turn) for name in some if name is not None]
+    return list(dict.fromkeys((*first, *rest)))
+
+
+async def _succession(server: Server, old: Kit, new: Kit, accounts: Sequence[bytes], tips: Tips) -> list[Draft]:
+    """The old root names the new one, which certifies the server: in one transaction, so that no server is without."""
+    replica = server.replica
+    signed = [name for name in await _signed(server, old, tips) if name not in accounts]
+    heads = (*accounts, *(signed[:_NAMED_BY_ITSELF] if accounts else signed))
     rotation = RootRotation.agreed(new.root, replica.territory, old.root.public, len(replica.door.roots), heads)
     certificate = Certificate(server.keys.signing.public, server.keys.agreement.public)
     recovery = RecoveryKey(new.recovery.public)

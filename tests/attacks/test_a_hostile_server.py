@@ -20,12 +20,12 @@ from protocol.rights import Authority
 from protocol.roles import PersonRole, Role
 from protocol.sign_in import Method, SignInKey, SignInRecord, Verifier
 from protocol.structure import Grant, PersonKey, Revocation
-from protocol.vouching import Circle, Standing, Voices, Vouch, device_id
+from protocol.vouching import Circle, Standing, Voices, Vouch, device_id, drawn_by
 from protocol.vouching import Device as VouchedDevice
 from protocol.work import Feedback, Receipt
 from sync_agent.app import RoomLimits
 from sync_agent.confirming import confirm, own_device
-from sync_agent.reading_key import reading_keys
+from sync_agent.reading_key import new_phrase, open_with_phrase, reading_keys
 from sync_agent.sign_in import SignInBook, Try
 from sync_agent.wraps import Kept, mark_of
 from tests.harness.attack import attack
@@ -170,11 +170,41 @@ async def test_a_head_whom_only_the_server_names_confirms_nobody_for_a_teacher(h
 @attack(ROW, off=SERVER_BELIEVED)
 async def test_a_phrase_of_an_unconfirmed_device_is_given_no_key(here: Here) -> None:
     await here.name_the_spy(here.room.teacher_person)
-    phrase = PhraseKey(here.spy.agreement.public, bytes(16), Argon2Cost(8, 1, 1), here.spy.signing.public)
+    spy = here.spy
+    proof = drawn_by(spy.signing, here.room.teacher_person, own_keys(spy), here.room.space)
+    phrase = PhraseKey(spy.agreement.public, bytes(16), Argon2Cost(8, 1, 1), spy.signing.public, proof)
     await here.say(Kind.PHRASE, phrase.encode(), here.room.teacher_person)
     await here.sync()
     await here.sync()
     assert not await here.opens(here.work)
+
+
+def _whoever_says_it(*_: object) -> bool:
+    """Belief that who says a phrase drew it."""
+    return True
+
+
+@attack(
+    ROW,
+    off={"protocol.vouching.is_drawn_by": _whoever_says_it, "protocol.roster.is_drawn_by": _whoever_says_it},
+)
+async def test_a_copied_phrase_makes_nobody_the_one_who_drew_it(here: Here) -> None:
+    words = await new_phrase(here.teacher.agent, Argon2Cost(64, 1, 1))
+    await here.sync(here.teacher)
+    (hers,) = await here.room.territory.replica.store.scan_kinds([Kind.PHRASE])
+    await here.name_the_spy(here.room.teacher_person)
+    await here.say(Kind.PHRASE, hers.payload or b"", here.room.teacher_person, back_ms=10**9)
+    # her laptop is lost; on a new one, which remembers nothing, she types what stands on her paper
+    other = await here.room.teacher()
+    await here.sync(other)
+    assert await open_with_phrase(other.agent, words)
+    await here.sync(other)
+    await here.sync(other)
+    assert not await here.opens(here.work)
+
+
+def own_keys(keys: DeviceKeys) -> VouchedDevice:
+    return keys.signing.public, keys.agreement.public
 
 
 @attack(ROW, off={"protocol.roster._unconfirmed": lambda *_: ()})

@@ -10,15 +10,18 @@ from random import Random
 import pytest
 
 from protocol.clock import at_from, milliseconds_of
-from protocol.entry import Kind, compose
+from protocol.entry import Entry, Kind, compose
 from protocol.errors import PeerFault
 from protocol.hand_in_keys import content_key_of
 from protocol.identity import AgreementKey, SigningKey
+from protocol.limits import MAX_ROTATION_HEADS
 from protocol.replica.memory import MemoryPacks, MemoryStore
+from protocol.replica.office.erasures import erase_persons
 from protocol.replica.replica import Replica
 from protocol.revocations import Cuts
 from protocol.rights import Authority
 from protocol.roles import Role
+from protocol.root_rotation import RootAccount, accounted
 from protocol.structure import Certificate, Revocation
 from protocol.work import ContentRef, ItemKind, Revision
 from sync_agent.reading_key import reading_keys
@@ -157,3 +160,61 @@ async def test_who_has_the_old_kit_makes_no_server_and_no_administrator_any_more
             assert (await newest_server(replica))[0].key == server.keys.signing.public
             assert thief.public not in {each.key for each in await replica.authorities(thief.public)}
             assert forged.id in (await replica.view(replica.territory)).roster.held_back
+
+
+@attack("root compromise", off={"protocol.revocations.accounted": lambda heads, _written: heads})
+async def test_a_thief_who_signs_without_end_keeps_no_other_root_from_taking_over(tmp_path: Path) -> None:
+    async with town(tmp_path) as here:
+        machine = await here.device("machine")
+        stolen = kit_in(tmp_path / "server" / "kit", None)
+        replica = here.office.server.replica
+        pupils = [bytes.fromhex(await here.office.add_person(f"Élève {number}", "pupil")) for number in range(3)]
+        await erase_persons(here.office.server, pupils, stolen)
+        honest = {entry.id for entry in await replica.store.authored(replica.territory, stolen.root.public)}
+
+        def noise(number: int) -> Entry:
+            return compose(
+                author=stolen.root,
+                space=replica.territory,
+                kind=Kind.REWRAP,
+                grant=None,
+                at=at_from(1, number),
+                payload=b"\x80",
+                salt=bytes(16),
+            )
+
+        flood = [noise(number) for number in range(2 * MAX_ROTATION_HEADS)]
+        await replica.admit(flood, source=machine.agent.device, now_ms=here.office.clock())
+        here.office.clock.advance(60_000)
+        made = NewKit(tmp_path / "server" / "kit", None, tmp_path / "kit-2", None, os.urandom)
+        keys = {"root": stolen.root.seed.hex(), "recovery": stolen.recovery.seed.hex()}
+        await here.office.do("rotate root", **keys, **made.params())
+        later = noise(MAX_ROTATION_HEADS * 3)
+        await replica.admit([later], source=machine.agent.device, now_ms=here.office.clock())
+        await here.sync(machine)
+        for each in (replica, machine.agent.replica):
+            assert each.door.root_now != stolen.root.public
+            held_back = (await each.view(each.territory)).roster.held_back
+            assert not held_back & {*honest, *(entry.id for entry in flood)}
+        assert later.id in (await replica.view(replica.territory)).roster.held_back
+
+
+async def test_an_account_lists_for_a_rotation_that_names_it_and_for_no_other() -> None:
+    old = SigningKey(os.urandom(32))
+
+    def account(ids: tuple[bytes, ...]) -> Entry:
+        payload = RootAccount(ids).encode()
+        return compose(
+            author=old,
+            space=bytes(32),
+            kind=Kind.ROOT_ACCOUNT,
+            grant=None,
+            at=1,
+            payload=payload,
+            salt=bytes(16),
+        )
+
+    inner = account((b"a" * 32,))
+    outer, other = account((inner.id, b"b" * 32)), account((b"c" * 32,))
+    written = {entry.id: entry for entry in (inner, outer, other)}
+    assert list(accounted([outer.id, b"d" * 32], written)) == [outer.id, inner.id, b"b" * 32, b"d" * 32]
