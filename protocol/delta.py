@@ -54,6 +54,11 @@ class Source:
     length: int
     unfolded: bool = False
 
+    @property
+    def end(self) -> int:
+        """Where it ends."""
+        return self.start + self.length
+
 
 @dataclass(frozen=True, slots=True)
 class DeltaFrame:

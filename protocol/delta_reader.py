@@ -5,6 +5,7 @@ Every size is checked against `protocol.limits` before memory is taken for it, a
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from itertools import accumulate, pairwise
 from typing import cast
 
@@ -211,9 +212,9 @@ def _source(row: Value, bases: int) -> Source:
 def _target(row: Value, number: int, bases: int) -> Target:
     match row:
         case [0, list(parts)]:
-            return Chunked(tuple(_part(part, bases) for part in parts))
+            return Chunked(tuple(_parts(parts, bases)))
         case [1, list(rows), bytes(recipe)]:
-            spliced = Spliced(tuple(_splice(part, bases) for part in rows), recipe)
+            spliced = Spliced(tuple(_splices(rows, bases)), recipe)
             if spliced.image_bytes > (MAX_IMAGE_BYTES if recipe else MAX_SPLICED_BYTES):
                 raise TooLarge(Code.TOO_LARGE, "a file is larger than a delta may make", size=spliced.image_bytes)
             return spliced
@@ -224,6 +225,37 @@ def _target(row: Value, number: int, bases: int) -> Target:
             return Tree(plain, holes)
         case _:
             raise _malformed("a target")
+
+
+def _parts(rows: Sequence[Value], bases: int) -> Iterator[Copy | int]:
+    """Runs of chunks; one of two numbers goes on in the file of the run before it."""
+    last: Copy | None = None
+    for row in rows:
+        part = _part(row if last is None else _expanded(row, [last.base, last.record], last.first + last.count), bases)
+        last = part if isinstance(part, Copy) else last
+        yield part
+
+
+def _splices(rows: Sequence[Value], bases: int) -> Iterator[Source | Own | int]:
+    """The parts of a spliced file; a source of two numbers goes on in the file or image of the source before it."""
+    last: Source | None = None
+    for row in rows:
+        part = _splice(row if last is None else _expanded(row, _place_of(last), last.end), bases)
+        last = part if isinstance(part, Source) else last
+        yield part
+
+
+def _place_of(source: Source) -> list[int]:
+    place = 0 if source.record is None else source.record + 1
+    return [source.base, -place if source.unfolded else place]
+
+
+def _expanded(row: Value, where: list[int], end: int) -> Value:
+    match row:
+        case [int(skipped), int(length)]:
+            return [*where, end + skipped, length]
+        case _:
+            return row
 
 
 def _part(part: Value, bases: int) -> Copy | int:

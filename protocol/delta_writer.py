@@ -169,22 +169,42 @@ def _source_row(source: Source) -> list[Value]:
 def _target_row(target: Target) -> list[Value]:
     match target:
         case Chunked(parts):
-            return [0, list(map(_part_row, parts))]
+            return [0, _part_rows(parts)]
         case Spliced(parts, recipe):
-            return [1, list(map(_splice_row, parts)), recipe]
+            return [1, _splice_rows(parts), recipe]
         case Tree(plain_bytes, holes):
             return [2, plain_bytes, [[record, number] for record, number in holes]]
 
 
-def _splice_row(part: Source | Own | int) -> Value:
-    match part:
-        case Own(start, length):
-            return [-1, 0, start, length]
-        case Source():
-            return _source_row(part)
-        case _:
-            return part
+def _splice_rows(parts: Sequence[Source | Own | int]) -> list[Value]:
+    """Parts as they stand in the index; a source that goes on in the same file says what it leaves out only."""
+    rows: list[Value] = []
+    last: Source | None = None
+    for part in parts:
+        if isinstance(part, Own):
+            rows.append([-1, 0, part.start, part.length])
+        elif isinstance(part, int):
+            rows.append(part)
+        else:
+            row = _source_row(part)
+            rows.append(
+                row if last is None or row[:2] != _source_row(last)[:2] else [part.start - last.end, part.length]
+            )
+            last = part
+    return rows
 
 
-def _part_row(part: Copy | int) -> Value:
-    return part if isinstance(part, int) else [part.base, part.record, part.first, part.count]
+def _part_rows(parts: Sequence[Copy | int]) -> list[Value]:
+    """The same of copied chunks."""
+    rows: list[Value] = []
+    last: Copy | None = None
+    for part in parts:
+        if isinstance(part, int):
+            rows.append(part)
+        elif last is not None and (last.base, last.record) == (part.base, part.record):
+            rows.append([part.first - last.first - last.count, part.count])
+            last = part
+        else:
+            rows.append([part.base, part.record, part.first, part.count])
+            last = part
+    return rows

@@ -33,6 +33,7 @@ from protocol.limits import (
 )
 from protocol.manifest import ManifestEntry, without_streams
 from protocol.pack import FinishedPack
+from protocol.places import Places
 from protocol.reflate import unfold_into
 from protocol.replica.bases import Bases, read_range
 from protocol.replica.interfaces import ContentStore, DeltaInfo
@@ -43,6 +44,7 @@ MAX_NEW_BYTES: Final = 48 * MiB
 MAX_BASELESS_BYTES: Final = 2 * MiB
 PATIENCE_S: Final = 30.0
 _WORTH_IT: Final = 0.9
+_MOSTLY_NEW: Final = 0.75
 # plain bytes and dictionary of a frame: what a compressor of little memory reaches
 _FRAME_BYTES: Final = 2 * MiB
 _DICTIONARY_BYTES: Final = 2 * MiB
@@ -63,6 +65,12 @@ _FAST_LEVEL: Final = 9
 # so much may be compressed, what is read beforehand included, at the strongest level: a document that another program
 # has written again is new in a hundred places, each with its surroundings
 _STRONGEST_BYTES: Final = 16 * MiB
+# what was written again elsewhere in a large file is looked for in all of it, from so many new bytes on, and compressed
+# in parts that its compressor reaches together with what it found
+_IN_PLACE: Final = 0.05
+_SCATTERED_FROM_BYTES: Final = 512 * KiB
+_SCATTERED_FRAME_BYTES: Final = 256 * KiB
+_SCATTERED_DICTIONARY_BYTES: Final = MiB
 # a table that was corrected in every hundredth line: places cost more than a compressor needs to find them
 _MANY_SPANS: Final = 32
 _BYTES_PER_SPAN: Final = 4
@@ -229,10 +237,13 @@ class _Build:
                 return self._writer.add_target(target)
         await self._flush()
         usual, self._level = self._level, min(self._level, _LARGE_LEVEL)
+        places = await self._places(origin, piece)
         for start, length in piece.new:
-            data = await read_range(self._content, file.stream, start, length)
-            sources = [] if origin is None else await self._neighbours(origin, file, start, length)
-            await self._write(data, 0, len(data), sources)
+            for at in range(start, start + length, _FRAME_BYTES if places is None else _SCATTERED_FRAME_BYTES):
+                most_bytes = _FRAME_BYTES if places is None else _SCATTERED_FRAME_BYTES
+                data = await read_range(self._content, file.stream, at, min(most_bytes, start + length - at))
+                sources = await self._beside(origin, places, file, at, data)
+                await self._write(data, 0, len(data), sources)
         await self._flush()
         self._level = usual
         return self._writer.add_target(Chunked(piece.parts))
@@ -269,6 +280,34 @@ class _Build:
                         best, most = _Found(base, record), shared
         return best
 
+    async def _places(self, origin: _Found | None, piece: _Piece) -> Places | None:
+        """Where what is new in a large file may have stood in its origin, if much is new."""
+        if origin is None or piece.new_bytes < _SCATTERED_FROM_BYTES:
+            return None
+        size = (await self._bases.file(origin.base, origin.record)).size
+        if size > MAX_NEW_BYTES:
+            return None
+        places = Places(size)
+        for start in range(0, size, MiB):
+            source = Source(origin.base, origin.record, start, min(MiB, size - start))
+            await asyncio.to_thread(places.learn, await self._bases.source(source))
+        return places
+
+    async def _beside(
+        self, origin: _Found | None, places: Places | None, file: ManifestEntry, start: int, data: bytes
+    ) -> list[Source]:
+        """What to compress a part of a large file against: what stood in its place, or where its pieces stood."""
+        if origin is None:
+            return []
+        near = await self._neighbours(origin, file, start, len(data))
+        found = [] if places is None else await asyncio.to_thread(places.around, data, _SCATTERED_DICTIONARY_BYTES)
+        elsewhere_bytes = sum(
+            end - first for first, end in found if not any(first >= one.start and end <= one.end for one in near)
+        )
+        if elsewhere_bytes <= len(data) * _IN_PLACE:
+            return near
+        return [Source(origin.base, origin.record, first, end - first) for first, end in found]
+
     async def _neighbours(self, origin: _Found, file: ManifestEntry, start: int, length: int) -> list[Source]:
         """The part of the origin that stands where this range stands in the new file; all of it if it is small."""
         size = (await self._bases.file(origin.base, origin.record)).size
@@ -278,7 +317,8 @@ class _Build:
             return [Source(origin.base, origin.record, 0, size)]
         # what was inserted or removed elsewhere moves the place by as much, at most
         slack = abs(file.size - size) + _NEIGHBOUR_BYTES
-        first = max(0, min(start, size) - slack)
+        start = min(start, size)
+        first = max(0, start - slack)
         last = min(size, start + length + slack)
         if last <= first:
             return []
@@ -299,6 +339,8 @@ class _Build:
                 # said as it is in less than recipes take, and nobody has to compress anything again
                 return await self._splice(data, before, origin, b"")
             image = await self._image_of(origin, before)
+            if image is None and before is not None and piece.is_all_new and await self._holds(before, data):
+                return await self._splice(data, before, origin, b"")
             if image is not None or piece.is_all_new:
                 # the files need not lie beside their images while a compressor takes its room
                 data, before = b"", None
@@ -307,6 +349,10 @@ class _Build:
         if before is None:
             return await self._splice(data, None, None, b"") if piece.is_all_new else None
         return await self._splice(data, before, origin, b"", most_new=piece.new_bytes)
+
+    async def _holds(self, before: bytes, data: bytes) -> bool:
+        """Whether a version that has no image has a part of a new one that has: a picture was put into a sound."""
+        return await asyncio.to_thread(_new_bytes, before, data) <= len(data) * _MOSTLY_NEW
 
     async def _image_of(self, origin: _Found | None, before: bytes | None) -> Image | None:
         """The image of a file of a base, if it has one; its recipe goes into the index."""
@@ -354,7 +400,7 @@ class _Build:
         sizes = [len(await self._bases.manifest(base)) for base in range(self._count)]
         for start in range(0, len(data), _FRAME_BYTES):
             length = min(_FRAME_BYTES, len(data) - start)
-            await self._write(data, start, length, _beside(start / len(data), length / len(data), sizes))
+            await self._write(data, start, length, _stands_beside(start / len(data), length / len(data), sizes))
         await self._flush()
         self._writer.add_target(Tree(len(data), holes))
 
@@ -423,7 +469,7 @@ def _near(span: Span, size: int, origin: _Found, *, unfolded: bool) -> tuple[Sou
     return (Source(origin.base, origin.record, first, length, unfolded),) if length > 0 else ()
 
 
-def _beside(start: float, length: float, sizes: Sequence[int]) -> list[Source]:
+def _stands_beside(start: float, length: float, sizes: Sequence[int]) -> list[Source]:
     """The parts of older lists of files that stand where a part of the new one stands, as fractions of it."""
     found = []
     for base, size in enumerate(sizes):

@@ -466,3 +466,31 @@ async def test_a_document_that_is_large_inside_is_compared_and_made_in_little_me
     assert len(made[1]) < 2_000
     assert making_bytes < 18 * MiB
     assert taking_bytes < 18 * MiB
+
+
+async def test_a_large_document_whose_parts_were_moved_and_renumbered_costs_a_part_of_its_packs(two: Two) -> None:
+    streams = [noise(3_000, number) for number in range(3_200)]
+    before = {"manuel.pdf": b"".join(b"%d 0 obj" % number + data for number, data in enumerate(streams))}
+    moved = [*range(1_600, 3_200), *range(1_600)]
+    after = {"manuel.pdf": b"".join(b"%d 0 obj" % (9 * number) + streams[number] for number in moved)}
+    assert len(after["manuel.pdf"]) > MAX_SPLICED_BYTES
+    base = await both_have(two, before)
+    tree, packs = await put(two.maker, after)
+    made = await build_delta(two.maker, SPACE, tree, [base])
+    assert made is not None
+    assert len(made[1]) < sum(pack.size for pack in packs) / 2
+    await two.taker.ingest(SPACE, made[1])
+    assert await read(two.taker, name_of(after["manuel.pdf"])) == after["manuel.pdf"]
+
+
+async def test_a_picture_put_into_a_sound_costs_the_picture(two: Two) -> None:
+    sound = noise(117_000, 1)
+    picture = archive({"pochette.raw": b"".join(noise(40, n % 50) for n in range(2_000)) + noise(30_000, 2)})
+    before, after = {"chant.mp3": b"ID3" + sound}, {"chant.mp3": b"ID3" + picture + sound}
+    base = await both_have(two, before)
+    tree, _ = await put(two.maker, after)
+    made = await build_delta(two.maker, SPACE, tree, [base])
+    assert made is not None
+    assert len(made[1]) < len(picture) + 1_000
+    await two.taker.ingest(SPACE, made[1])
+    assert await read(two.taker, name_of(after["chant.mp3"])) == after["chant.mp3"]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 import pytest
+import zstandard
 from blake3 import blake3
 
 from protocol.canonical import decode, encode
@@ -17,6 +18,7 @@ from protocol.delta import (
     TRAILER_BYTES,
     Chunked,
     Copy,
+    IndexPlace,
     Own,
     Source,
     Spliced,
@@ -24,7 +26,7 @@ from protocol.delta import (
     frame_digest,
     is_delta,
 )
-from protocol.delta_reader import open_delta_frame, read_delta_index
+from protocol.delta_reader import decode_delta_index, open_delta_frame, read_delta_index, read_delta_trailer
 from protocol.delta_writer import DeltaWriter, compress
 from protocol.errors import Code, PeerFault, TooLarge
 from protocol.limits import (
@@ -297,3 +299,39 @@ def test_what_is_no_manifest_takes_no_ids(data: bytes) -> None:
 def test_an_id_for_a_file_that_is_not_there_is_refused() -> None:
     with pytest.raises(PeerFault):
         with_streams(TREE, {5: bytes(32)})
+
+
+def test_what_goes_on_in_the_same_file_is_said_by_what_it_leaves_out() -> None:
+    sources = (
+        Source(0, 3, 10, 90),
+        4,
+        Source(0, 3, 104, 50),
+        Source(0, 3, 20, 5),
+        Source(0, 3, 0, 9, unfolded=True),
+        2,
+    )
+    copies = (Copy(0, 1, 5, 2), 6, Copy(0, 1, 8, 1), Copy(0, 1, 0, 4), Copy(0, 2, 4, 1))
+    writer = DeltaWriter([BASE])
+    writer.add_image(0, 3, b"recipe")
+    writer.add_frame(b"123456abcdef", [], b"")
+    writer.add_target(Spliced(sources))
+    writer.add_target(Chunked(copies))
+    writer.finish()
+    delta = writer.take()
+    assert [target.parts for target in read_delta_index(delta).targets] == [sources, copies]  # type: ignore[union-attr]
+    place = read_delta_trailer(delta, delta_bytes=len(delta))
+    stored = delta[place.offset : place.offset + place.stored_bytes]
+    plain = stored if len(stored) == place.plain_bytes else zstandard.decompress(stored)
+    rows = cast("list[Any]", decode(plain, max_bytes=MiB))[3]
+    assert rows[0][1] == [[0, 4, 10, 90], 4, [4, 50], [-134, 5], [0, -4, 0, 9], 2]
+    assert rows[1][1] == [[0, 1, 5, 2], 6, [1, 1], [-9, 4], [0, 2, 4, 1]]
+
+
+@pytest.mark.parametrize("row", [[4, 50], [-1, 5], [1, 2, 3], [2**60, 1], [0, 0]])
+def test_what_goes_on_from_nowhere_or_leads_out_of_a_file_is_refused(row: list[int]) -> None:
+    first = [] if row == [4, 50] else [[0, 4, 0, 9]] if row != [-1, 5] else [[0, 4, 0, 0]]
+    plain = encode([[BASE], [], [], [[1, [*first, row], b""]]])
+    digest = blake3(struct.pack(">II", len(plain), len(plain)) + plain).digest(length=16)
+    place = IndexPlace(len(DELTA_MAGIC), len(plain), len(plain), digest)
+    with pytest.raises(PeerFault):
+        decode_delta_index(plain, place)
