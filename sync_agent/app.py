@@ -23,6 +23,7 @@ from protocol.fields import Fields
 from protocol.identity import KEY_BYTES, SEED_BYTES, AgreementKey, DeviceKeys
 from protocol.limits import MAX_DEVICE_KEYS_BYTES, MAX_FORMER_KEYS, MAX_NAME_CHARS, KiB
 from protocol.lives import NONCE_BYTES, Life, Twin
+from protocol.replica.allowances import Allowances
 from protocol.replica.holdings import Holdings, Need
 from protocol.replica.keyring import Keyring
 from protocol.replica.operation import JSON
@@ -181,6 +182,8 @@ class Agent:
         self.keys = keys
         self.replica = replica
         self.holdings = holdings
+        self.carried = Allowances(replica, holdings)
+        """How much content sticks may still bring."""
         former = former_keys(folder)
         self.agreements = (keys.agreement, *(each.agreement for each in former))
         """The keys that open what was sealed to this device, the newest first."""

@@ -55,6 +55,8 @@ async def survey_here(agent: Agent, incoming: Incoming) -> JSON:
     # the territory first, then schools, then classes: what comes can be judged at once
     for space, cards in sorted(found.by_space().items(), key=lambda each: len(agent.replica.door.lineage(each[0]))):
         wishes = await Wishes.of(agent, space)
+        # … and what names content before the content
+        cards.sort(key=lambda card: not (card.index.entries or card.index.bare))
         wanted += [card.name for card in cards if await has_news(agent, card, wishes, keeps=keeps)]
     return {
         "wanted": wanted,
@@ -77,6 +79,7 @@ async def import_here(agent: Agent, incoming: Incoming) -> JSON:
         "reports": taken.reports,
         "damaged": taken.damaged,
         "unheld": taken.unheld,
+        "left": list(dict.fromkeys(taken.left)),
     }
 
 
@@ -156,6 +159,10 @@ async def import_from(folder: Path, territory: bytes, run: Run, say: Callable[[s
     if wanted:
         result = _read(await run(COURIER_IMPORT, {}, BundlesIn(disk, wanted), Notices()))
         damaged += _names(result, "damaged")
+        left = _names(result, "left") if result["entries"] else []
+        if left:
+            # what asks for content may have waited for an entry of a bundle behind it
+            await run(COURIER_IMPORT, {}, BundlesIn(disk, [whole[name] for name in left]), Notices())
     closed = {found.name for found in bundles if found.closed}
     await asyncio.to_thread(disk.set_aside, [name for name in damaged if name not in closed])
     locked = len(_names(seen, "locked"))

@@ -5,8 +5,8 @@ Rules:
 - what is urgent goes first, for all spaces: entries, health, pupils' sealed work, feedback; then coursework. A disk
   that gets full holds what matters most;
 - content goes along while it is of use: coursework and feedback in force, a hand-in until its teacher has opened it;
-- a bundle that holds what was erased, or nearly nothing that is of use any more, is written anew and then removed, but
-  never while the disk knows more of its space than this device.
+- a bundle of which nearly nothing is of use any more is written anew and then removed, but never while the disk knows
+  more of its space than this device; one that holds what was erased, as soon as all that it names is here.
 
 docs/protocol.md, "Courier disks".
 """
@@ -105,8 +105,9 @@ async def _plan(agent: Agent, part: _Part, cards: Sequence[Card]) -> list[str]:
     urgent, course = await _content(agent, part.space)
     of_use = {pack.hash for pack in (*urgent, *course)}
     here = set(order)
-    ahead = any(name not in here for card in cards for name in (*card.index.entries, *card.index.bare))
-    stale = [] if ahead else [card for card in cards if _is_stale(card, of_use, bare)]
+    stale = [card for card in cards if _is_read(card, here) and not bare.isdisjoint(card.index.entries)]
+    if all(_is_read(card, here) for card in cards):
+        stale += [card for card in cards if card not in stale and _is_waste(card, of_use)]
     staying = [card for card in cards if card not in stale]
     known = {name for card in staying for name in (*card.index.entries, *card.index.bare)}
     packs = {pack.hash for card in staying for pack in card.index.packs}
@@ -117,10 +118,13 @@ async def _plan(agent: Agent, part: _Part, cards: Sequence[Card]) -> list[str]:
     return [card.name for card in stale]
 
 
-def _is_stale(card: Card, of_use: set[bytes], bare: set[bytes]) -> bool:
-    """Whether a bundle holds payloads that were erased, or little but content that is of no use any more."""
-    if not bare.isdisjoint(card.index.entries):
-        return True
+def _is_read(card: Card, here: set[bytes]) -> bool:
+    """Whether all entries that a bundle names are here."""
+    return here.issuperset((*card.index.entries, *card.index.bare))
+
+
+def _is_waste(card: Card, of_use: set[bytes]) -> bool:
+    """Whether a bundle holds little but content that is of no use any more."""
     waste = sum(pack.size for pack in card.index.packs if pack.hash not in of_use)
     total = sum(pack.size for pack in card.index.packs)
     return waste >= _WASTE_BYTES and (total - waste) * _WASTE_SHARE < total

@@ -31,7 +31,8 @@ from protocol.entry import Entry
 from protocol.errors import Code, PeerFault
 from protocol.limits import MAX_CLOCK_LEAD_MS
 from protocol.register import RegisterKind, parse_register
-from protocol.replica.interfaces import RegisterRow
+from protocol.replica.allowances import Allowance
+from protocol.replica.interfaces import Making, RegisterRow
 from protocol.replica.operation import FileData, FileEnd, FileStart, Incoming, Restart
 from sync_agent.app import Agent
 from sync_agent.courier_erasures import Erased
@@ -54,6 +55,8 @@ class Taken:
     damaged: list[str] = field(default_factory=list)
     locked: list[str] = field(default_factory=list)
     unheld: int = 0
+    left: list[str] = field(default_factory=list)
+    """Bundles of which packs were left, since no entry that is here asks for them."""
 
     @property
     def is_news(self) -> bool:
@@ -106,6 +109,7 @@ class _Bundle:
         self._over = False
         self._notes: dict[bytes, PackNote] = {}
         self._wishes: Wishes | None = None
+        self._room = Allowance(0, 0, 0)
         self._pack: PackStart | None = None
         self._at = 0
 
@@ -208,6 +212,11 @@ class _Bundle:
             raise PeerFault(Code.MALFORMED, "a bundle brings a pack that its index does not name")
         if self._wishes is None:
             self._wishes = await Wishes.of(self._agent, self._space)
+            self._room = await self._agent.carried.of(self._space, COURIER)
+        if not self._room.lacking or pack.size > self._room.left:
+            # nothing asks for it: a stick fills no disk
+            self._taken.left.append(self._name)
+            return
         content = self._agent.replica.content
         if not self._wishes.wants(note) or await content.pack(pack.hash, self._space) is not None:
             return
@@ -228,5 +237,16 @@ class _Bundle:
         if pack is None:
             return
         content = self._agent.replica.content
-        await content.finish_part(self._space, pack.hash, pack.size, unsent=True)
+        making = Making(self._room.most)
+        try:
+            await content.finish_part(self._space, pack.hash, pack.size, unsent=True, making=making)
+        except PeerFault as fault:
+            if fault.code is not Code.OVER_QUOTA:
+                raise
+            await content.drop_part(pack.hash)
+            _log.warning("bundle %s: %s", self._name, fault)
+            return
+        came = max(pack.size, making.made_bytes)
+        self._room.left -= came
+        self._agent.carried.note(self._space, COURIER, came, lacking=came)
         self._taken.packs += 1

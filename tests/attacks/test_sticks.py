@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
+from collections.abc import Awaitable, Sequence
 from pathlib import Path
+from random import Random
 
-from protocol.bundle import TRAILER_BYTES, Head, Trailer
+from blake3 import blake3
+
+from protocol.bundle import NONCE_BYTES, TRAILER_BYTES, BundleWriter, Head, Index, PackNote, Trailer
+from protocol.entry import Kind
 from protocol.limits import MAX_BUNDLE_FRONTS_PER_LOOK_BYTES, MAX_BUNDLE_INDEX_BYTES, MiB
+from protocol.replica.allowances import Allowance, Allowances
 from protocol.replica.operation import FileData, FileStart
+from protocol.replica.replica import Draft
+from protocol.structure import Erasure
 from sync_agent.courier_disk import CardsIn, CourierDisk
+from sync_agent.courier_survey import survey
 from sync_agent.courier_watch import CourierWatch, disks_of
+from sync_agent.erasing import destroy_erased
 from sync_agent.operations import table
 from tests.harness.attack import attack
-from tests.harness.classroom import SMALL, classroom
+from tests.harness.caller import pack_files
+from tests.harness.classroom import SMALL, Classroom, Device, classroom
+from tests.harness.couriers import bring, courier_class, export, know_keys
 
 TERRITORY = bytes(range(32))
 
@@ -62,3 +75,80 @@ async def test_a_stick_full_of_large_fronts_is_given_up_after_the_small_ones(tmp
             read += len(event.data)
     assert first < MiB
     assert read <= MAX_BUNDLE_FRONTS_PER_LOOK_BYTES
+
+
+async def put_bundle(thief: Device, room: Classroom, stick: Path, index: Index, packs: Sequence[bytes] = ()) -> None:
+    """A bundle that opens with the class's key, on the stick."""
+    agent = thief.agent
+    secret = await agent.keyring.current(room.space)
+    assert secret is not None
+    writer = BundleWriter(
+        secret.bundle,
+        territory=room.territory.id,
+        space=room.space,
+        commitment=secret.commitment,
+        nonce=os.urandom(NONCE_BYTES),
+        preface=(),
+        index=index,
+    )
+    pieces = [writer.begin()]
+    for note, pack in zip(index.packs, packs, strict=True):
+        pieces += [*writer.pack(note), *writer.data(pack)]
+    pieces.append(writer.finish())
+    data = b"".join(pieces)
+    disk = CourierDisk(stick, room.territory.id)
+    disk.make()
+    (disk.place / f"{Trailer.parse(data[-TRAILER_BYTES:]).name}.rls").write_bytes(data)
+
+
+def everything(allowances: Allowances, space: bytes, device: bytes) -> Awaitable[Allowance]:
+    del allowances, space, device
+    return asyncio.sleep(0, Allowance(2**40, 2**40, 2**40))
+
+
+@attack("a hostile stick", off={"protocol.replica.allowances.Allowances.of": everything})
+async def test_a_stick_of_the_class_brings_nothing_that_nobody_asked_for(tmp_path: Path) -> None:
+    async with courier_class(tmp_path / "room") as room:
+        thief, lea = await room.machine(), await room.machine()
+        await know_keys(room, thief, lea)
+        junk_packs = [(await pack_files({"rien.bin": Random(number).randbytes(500_000)})).packs[0] for number in (1, 2)]
+        notes = tuple(PackNote(blake3(pack).digest(), len(pack)) for pack in junk_packs)
+        await put_bundle(thief, room, tmp_path / "stick", Index(packs=notes), junk_packs)
+        await bring(lea, tmp_path / "stick")
+        assert await lea.agent.replica.content.unsent_packs() == []
+
+
+async def erase_the_pupil(room: Classroom, lea: Device) -> None:
+    """By the kit; eight days later nothing of it is left at `lea`."""
+    territory = room.territory
+    await territory.replica.write(
+        [Draft(territory.id, Kind.ERASE, None, Erasure(room.pupil_person).encode())],
+        author=territory.keys.root,
+        now_ms=territory.clock(),
+        entropy=territory.entropy,
+        unsent=False,
+    )
+    await lea.session.sync()
+    await destroy_erased(lea.agent)
+    territory.clock.advance(8 * 86_400_000)
+    await destroy_erased(lea.agent)
+    await lea.session.sync()
+
+
+@attack("a hostile stick", off={"sync_agent.courier_export._is_read": lambda *_: False})
+async def test_an_id_that_somebody_made_up_keeps_nothing_erased_on_a_stick(tmp_path: Path) -> None:
+    stick = tmp_path / "stick"
+    async with courier_class(tmp_path / "room") as room:
+        teacher, thief, lea = await room.teacher(), await room.machine(), await room.machine()
+        await know_keys(room, teacher, thief, lea)
+        stick.mkdir()
+        await export(lea, stick)
+        await put_bundle(thief, room, stick, Index(entries=(os.urandom(32),)))
+        await erase_the_pupil(room, lea)
+        await export(lea, stick)
+        disk = CourierDisk(stick, room.territory.id)
+        found = await survey(lea.agent, CardsIn(disk, disk.bundles()))
+        told = await room.territory.replica.store.scan_kinds([Kind.PERSON])
+        names = {entry.id for entry in told if entry.header.subject == room.pupil_person}
+        assert names
+        assert all(names.isdisjoint(card.index.entries) for card in found.cards)
