@@ -189,15 +189,18 @@ def _add_keys(program: Program, run: Run) -> None:
         *,
         kit: KitFile,
         passphrase_file: KitPassphrase = None,
-        person: Annotated[
-            str | None, Option("--person", metavar="ID", help="The person's id, from `person list`.")
+        person: Annotated[str, Option("--person", metavar="ID", help="The teacher's id, from `person list`.")],
+        words: Annotated[
+            str | None,
+            Option("--words", metavar="WORDS", help="The six words of the teacher's new device, from its own screen."),
         ] = None,
         space: Annotated[
             list[str] | None, Option("--space", metavar="ID", help="Only in these spaces: ids, or a school's UAI.")
         ] = None,
     ) -> JSON:
-        """Open pupils' work to teachers who have lost every key, by the recovery key; `audit` shows each time."""
-        params = _with_kit({"person": person, "space": list(space or [])}, call, kit, passphrase_file)
+        """Open pupils' work to a teacher who has lost every key, by the recovery key; `audit` shows each time."""
+        asked: dict[str, JSON] = {"person": person, "words": words, "space": list(space or [])}
+        params = _with_kit(asked, call, kit, passphrase_file)
         return await run(call, "rewrap", params, lasting=True)
 
     @program.command("rotate server")

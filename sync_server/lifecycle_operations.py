@@ -160,9 +160,10 @@ async def _lost(server: Server, params: Params, outgoing: Outgoing) -> JSON:
 
 
 async def _rewrap(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
-    person = given.text_or_none(params, "person")
+    person = person_id(given.text(params, "person"))
     spaces = [space_named(server, text) for text in given.texts(params, "space")]
-    return {"hand_ins": await rewrap(server, _kit(params), None if person is None else person_id(person), spaces)}
+    words = given.text_or_none(params, "words")
+    return {"hand_ins": await rewrap(server, _kit(params), person, words, spaces)}
 
 
 async def _rotate_server(server: Server, params: Params, outgoing: Outgoing) -> JSON:

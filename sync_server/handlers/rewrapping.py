@@ -1,46 +1,62 @@
-"""The recovery key opens hand-ins to teachers who have lost every key: by the kit, in memory, and never unseen.
+"""The recovery key opens hand-ins to a teacher who has lost every key: by the kit, in memory, and never unseen.
 
 Rules:
 - the kit's private keys are an argument and nowhere else: not in DIR, not in a log;
+- for whom is said by six words that a human has read on the teacher's own screen: whoever had the server may have named
+  a device as hers and dated its key before hers, and what a server believes is no reason to open earlier work;
 - what is written is wraps, signed by the root; the work itself stays sealed;
 - each use is said by an entry of the territory, before anything else of it can be seen.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Final
 
+from protocol.clock import milliseconds_of, rfc3339
 from protocol.entry import Kind
-from protocol.errors import BadInput, Code
-from protocol.hand_in_keys import content_key_of, info_of, teachers_keys, wraps_for
+from protocol.errors import BadInput, Code, PeerFault
+from protocol.hand_in_keys import content_key_of, info_of, wraps_for
 from protocol.kit import Kit
-from protocol.limits import MAX_READERS_PER_HAND_IN
 from protocol.replica.replica import Draft
-from protocol.structure import Rewrap
+from protocol.rights import Authority
+from protocol.roles import HAS_READING_KEYS
+from protocol.structure import PersonKey, Rewrap
+from protocol.vouching import Device, device_words
 from sync_server.app import Server
 from sync_server.handlers.as_root import check_kit, write_as_root
 
-_AT_ONCE = 256
+_AT_ONCE: Final = 256
 
 
-async def rewrap(server: Server, kit: Kit, person: bytes | None, spaces: Sequence[bytes]) -> int:
-    """Wrap for the teachers of `spaces` (none: of all), or for one of them, what they have no wrap of; how many works.
+async def rewrap(server: Server, kit: Kit, person: bytes, words: str | None, spaces: Sequence[bytes]) -> int:
+    """Wrap, in `spaces` (none: in all), for the device of a teacher with these six words, what it has no wrap of.
 
-    Raises `BadInput(BAD_KIT)` for another territory's kit, `BadInput(UNKNOWN_PERSON)` for somebody without a key there.
+    How many works. Raises `BadInput`: BAD_KIT for another territory's kit, UNKNOWN_PERSON for somebody without a key
+    there, USAGE, which lists the person's devices, for no words or for those of none.
     """
     check_kit(server, kit)
-    opened, seen = 0, False
-    for space in spaces or server.replica.door.spaces():
+    found = [
+        (space, device)
+        for space in spaces or server.replica.door.spaces()
+        for device in await _devices(server, space, person)
+    ]
+    if not found:
+        raise BadInput(
+            Code.UNKNOWN_PERSON, "this person has no reading key there: enrol their new device, let it sync, try again"
+        )
+    chosen = [(space, key) for space, (grant, key) in found if is_shown(words, _pair(grant))]
+    if not chosen:
+        raise BadInput(Code.USAGE, _which(grant for _, (grant, _) in found))
+    opened = 0
+    for space, key in chosen:
         view = await server.replica.view(space)
-        theirs = teachers_keys(view.roster)
-        keys = list(theirs.values()) if person is None else [theirs[person]] if person in theirs else []
-        seen = seen or bool(keys)
         drafts = []
         for work in view.coursework.hand_ins.values():
-            lacking = [key for each in keys if work.given.isdisjoint(each) for key in each]
-            content_key = content_key_of(work, {kit.recovery.public: kit.recovery}) if lacking else None
+            is_done = not work.wrapped_by.get(key, frozenset()).isdisjoint(server.replica.door.roots)
+            content_key = None if is_done else content_key_of(work, {kit.recovery.public: kit.recovery})
             if content_key is not None:
-                wraps = wraps_for(lacking[:MAX_READERS_PER_HAND_IN], content_key, info_of(work), server.entropy)
+                wraps = wraps_for([key], content_key, info_of(work), server.entropy)
                 drafts.append(Draft(space, Kind.WRAP, None, wraps.encode(), subject=work.person, target=work.id))
         if drafts:
             said = Rewrap(space, person, len(drafts)).encode()
@@ -48,8 +64,49 @@ async def rewrap(server: Server, kit: Kit, person: bytes | None, spaces: Sequenc
             for start in range(0, len(drafts), _AT_ONCE):
                 await write_as_root(server, kit, drafts[start : start + _AT_ONCE])
             opened += len(drafts)
-    if person is not None and not seen:
-        raise BadInput(
-            Code.UNKNOWN_PERSON, "this person has no reading key there: enrol their new device, let it sync, try again"
-        )
     return opened
+
+
+def is_shown(words: str | None, device: Device) -> bool:
+    """Whether these are the words that a device shows, as somebody types them."""
+    return (words or "").casefold().split() == device_words(device).split()
+
+
+async def _devices(server: Server, space: bytes, person: bytes) -> list[tuple[Authority, bytes]]:
+    """The devices that were let in as a person's in a space, each with the latest reading key that it made there."""
+    roster = (await server.replica.view(space)).roster
+    latest: dict[bytes, tuple[Authority, bytes]] = {}
+    said = [entry for entry in await server.store.scan_kinds([Kind.PERSON_KEY]) if entry.header.space == space]
+    theirs = {
+        grant.grant: grant
+        for grant in roster.authorities
+        if grant.role in HAS_READING_KEYS
+        and grant.person is not None
+        and roster.who(grant.person) == roster.who(person)
+        and grant.key not in roster.cut
+    }
+    for entry in sorted(said, key=lambda entry: (entry.header.at, entry.id)):
+        grant = theirs.get(entry.header.grant or b"")
+        if grant is not None and entry.header.subject == grant.person:
+            try:
+                latest[grant.key] = grant, PersonKey.parse(entry.payload or b"").agreement
+            except PeerFault:
+                continue
+    return list(latest.values())
+
+
+def _pair(grant: Authority) -> Device:
+    return grant.key, grant.agreement
+
+
+def _which(grants: Iterable[Authority]) -> str:
+    """The devices between which a human decides, by the words that stand on their screens."""
+    since: dict[Device, int] = {}
+    for grant in grants:
+        at_ms = milliseconds_of(grant.at)
+        since[_pair(grant)] = min(at_ms, since.get(_pair(grant), at_ms))
+    devices = "; ".join(f"{device_words(pair)} (let in {rfc3339(at_ms)})" for pair, at_ms in since.items())
+    return (
+        "say for which device, by the six words that the teacher reads to you from its own screen (sync-agent key "
+        f"readers): --words. Named as this person's, rightly or not, are: {devices}"
+    )

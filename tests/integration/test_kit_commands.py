@@ -15,7 +15,9 @@ from protocol.entry import Kind
 from protocol.errors import BadInput, Code, PeerFault, Refused, RelaisError
 from protocol.identity import AgreementKey, SigningKey
 from protocol.kit import Kit
+from protocol.vouching import device_words
 from sync_agent.addresses import Address
+from sync_agent.confirming import own_device
 from sync_agent.copies import Copies
 from sync_agent.lan_listener import LanResponder
 from sync_agent.link import Link, LinkState
@@ -83,21 +85,27 @@ async def test_the_kit_opens_earlier_work_to_a_teacher_who_has_lost_every_key(sc
     await scene.office.do("revoke", device=scene.teacher.agent.device.hex())
     laptop = await scene.here.device("teacher", scene.person)
     assert not await opens(laptop, work)
-    assert await scene.with_kit("rewrap", person=scene.person, space=[]) == {"hand_ins": 1}
+    words = device_words(own_device(laptop.agent))
+    with pytest.raises(BadInput) as caught:
+        await scene.with_kit("rewrap", person=scene.person, space=[])
+    assert caught.value.code is Code.USAGE
+    assert words in caught.value.message
+    assert await scene.with_kit("rewrap", person=scene.person, words=words.upper(), space=[]) == {"hand_ins": 1}
     await scene.here.sync(laptop)
     assert await opens(laptop, work)
-    assert await scene.with_kit("rewrap", person=scene.person, space=[scene.office.space]) == {"hand_ins": 0}
+    again = await scene.with_kit("rewrap", person=scene.person, words=words, space=[scene.office.space])
+    assert again == {"hand_ins": 0}
 
 
 async def test_each_use_of_the_recovery_key_is_in_the_trail(scene: Scene) -> None:
     await scene.opened_work()
     await scene.office.do("revoke", device=scene.teacher.agent.device.hex())
-    await scene.here.device("teacher", scene.person)
-    await scene.with_kit("rewrap", person=None, space=[])
+    laptop = await scene.here.device("teacher", scene.person)
+    await scene.with_kit("rewrap", person=scene.person, words=device_words(own_device(laptop.agent)), space=[])
     trail = await scene.office.do("audit")
     (used,) = [row for row in trail if row["what"] == "rewrap"]
     assert (used["by"], used["key"]) == ("root", scene.kit.root.public.hex())
-    assert used["about"] == f"all 1 {scene.office.space}"
+    assert used["about"] == f"{scene.person} 1 {scene.office.space}"
     assert {"space", "invite", "grant", "revoke", "certificate"} <= {row["what"] for row in trail}
     assert not any("Petit" in str(row) or "Léa" in str(row) for row in trail)
 
@@ -105,8 +113,8 @@ async def test_each_use_of_the_recovery_key_is_in_the_trail(scene: Scene) -> Non
 async def test_the_kits_keys_are_written_nowhere(scene: Scene, tmp_path: Path) -> None:
     await scene.opened_work()
     await scene.office.do("revoke", device=scene.teacher.agent.device.hex())
-    await scene.here.device("teacher", scene.person)
-    await scene.with_kit("rewrap", person=None, space=[])
+    laptop = await scene.here.device("teacher", scene.person)
+    await scene.with_kit("rewrap", person=scene.person, words=device_words(own_device(laptop.agent)), space=[])
     await scene.with_kit("rotate server")
     for path in (tmp_path / "server").rglob("*"):
         if path.is_file() and path.name != "kit":
@@ -120,7 +128,7 @@ async def test_the_kits_keys_are_written_nowhere(scene: Scene, tmp_path: Path) -
 async def test_the_kit_of_another_territory_does_nothing(scene: Scene, command: str) -> None:
     counts = await scene.office.server.store.spaces()
     with pytest.raises(BadInput) as caught:
-        await scene.with_kit(command, new_kit("ailleurs", os.urandom), person=None, space=[])
+        await scene.with_kit(command, new_kit("ailleurs", os.urandom), person=scene.person, space=[])
     assert caught.value.code is Code.BAD_KIT
     assert await scene.office.server.store.spaces() == counts
 

@@ -127,7 +127,7 @@ async def test_the_old_kit_does_nothing_any_more(scene: Rotated) -> None:
     keys = {"root": scene.old.root.seed.hex(), "recovery": scene.old.recovery.seed.hex()}
     for command in ("rewrap", "rotate server"):
         with pytest.raises(BadInput) as caught:
-            await scene.here.office.do(command, **keys, person=None, space=[])
+            await scene.here.office.do(command, **keys, person=scene.person, space=[])
         assert caught.value.code is Code.BAD_KIT
 
 
