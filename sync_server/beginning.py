@@ -20,7 +20,7 @@ from sync_server.handlers.territory import begin_territory, kit_in, new_kit, pas
 
 async def begin(
     folder: Path,
-    name: str,
+    name: str | None,
     *,
     kit: Path | None,
     passphrase_file: Path | None,
@@ -29,15 +29,21 @@ async def begin(
     entropy: Entropy,
     tell: Callable[[str], None],
 ) -> JSON:
-    """Begin a territory in DIR, new or from a kit; the keys of the contract. Raises `BadInput`, `LocalFailure`."""
+    """Begin a territory in DIR, new or from a kit; the keys of the contract. Raises `BadInput`, `LocalFailure`.
+
+    Without a name one that is begun again is called what its kit says.
+    """
     check_folder(folder)
-    name = name_of(name, "a territory")
+    if name is None and recover is None:
+        raise BadInput(Code.USAGE, "a new territory needs a name: --name NAME")
+    given = None if name is None else name_of(name, "a territory")
     passphrase = None if passphrase_file is None else passphrase_in(passphrase_file)
+    place: Path | None
     if recover is None:
-        known = new_kit(name, entropy)
-        place: Path | None = folder / DEFAULT_KIT if kit is None else kit
+        known, place = new_kit(given or "", entropy), folder / DEFAULT_KIT if kit is None else kit
     else:
-        known, place = replace(kit_in(recover, passphrase), name=name), kit
+        known, place = kit_in(recover, passphrase), kit
+        known = known if given is None else replace(known, name=given)
     make_folder(folder)
 
     async def operate(_params: Params, _incoming: Incoming, _outgoing: Outgoing) -> JSON:

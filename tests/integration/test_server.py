@@ -70,6 +70,14 @@ def test_a_territory_begins_with_a_kit_and_keys_that_only_their_owner_reads(tmp_
     assert (status["territory"], status["entries"], status["spaces"]) == (made["territory"], 3, [])
 
 
+def test_who_begins_again_with_a_kit_need_not_say_the_name_that_stands_on_it(server: Machine, tmp_path: Path) -> None:
+    again, another = server_in(tmp_path / "again"), server_in(tmp_path / "another")
+    made = again.ok("init", "--recover", str(tmp_path / "kit"))
+    assert made["territory"] == server.ok("status")["territory"]
+    refused(another.run("init"), 2, Code.USAGE)
+    assert not another.folder.exists()
+
+
 def test_a_folder_that_is_initialised_or_holds_something_else_is_left_alone(server: Machine, tmp_path: Path) -> None:
     before = {path: path.read_bytes() for path in server.folder.rglob("*") if path.is_file()}
     refused(server.run("init", "--name", "Nièvre"), 2, Code.ALREADY_INITIALISED)
