@@ -3,10 +3,11 @@
 Rules:
 - `is_due` is the rule, and pure: a pupils' PC that finds itself on other hardware does so at once, since it keeps every
   right that it had; a device with more rights only once somebody has seen that another lives with its key, since a
-  laptop whose disk was moved would lose them for nothing; without a difference in hardware, the one that came later
-  gives way, and only when it has been told often enough that the other would have given way by then;
-- without a server it is the twin itself that tells, on the school's network, by showing the key; on its own hardware a
-  device with more rights than a pupils' PC keeps them nevertheless: whoever stole a copy of its disk holds the key too;
+  laptop whose disk was moved would lose them for nothing; without a difference in hardware, of pupils' PCs the one that
+  came later gives way, and only when it has been told often enough that the other would have given way by then. Whoever
+  has more rights keeps them there, whatever a server says: in wrong hands it would say so to every teacher;
+- without a server it is the twin itself that tells, on the school's network, by showing the key: whoever stole a copy
+  of a disk holds it too;
 - what the old keys wrote stays written and is sent; what they could open can still be opened;
 - on other hardware the new keys follow from the old and from the hardware: a machine that forgets at each reboot, from
   an image with an enrolled agent in it, is the same device every morning, and says the same entry;
@@ -68,7 +69,7 @@ def is_due(role: Role | None, *, elsewhere: bool, told: Told) -> bool:
         return False
     if elsewhere:
         return role is Role.MACHINE or told.times > 0
-    return told.place is Twin.LATER and told.times >= TELLINGS
+    return role is Role.MACHINE and told.place is Twin.LATER and told.times >= TELLINGS
 
 
 class Place:
@@ -225,5 +226,6 @@ def _begun(folder: Path) -> DeviceKeys | None:
 
 def _keep_former(folder: Path, keys: DeviceKeys) -> None:
     rows = [former.to_bytes() for former in former_keys(folder) if former.signing.public != keys.signing.public]
-    kept = [*rows, keys.to_bytes()][-MAX_FORMER_KEYS:]
+    # the first ones were sealed to for years; of those that followed, the newest
+    kept = [*rows[:1], *[*rows[1:], keys.to_bytes()][1 - MAX_FORMER_KEYS :]]
     write_private(folder / FORMER_KEYS_FILE, canonical.encode({"keys": [*kept]}))

@@ -13,6 +13,7 @@ from protocol.entry import Entry, Kind, compose
 from protocol.hand_in_keys import content_key_of
 from protocol.identity import AgreementKey, DeviceKeys
 from protocol.kit import Argon2Cost
+from protocol.lives import Twin
 from protocol.person_keys import KeyWraps, PhraseKey, open_reading_key
 from protocol.replica.holdings import Need
 from protocol.replica.replica import Draft
@@ -27,6 +28,7 @@ from sync_agent.app import RoomLimits
 from sync_agent.confirming import confirm, own_device
 from sync_agent.reading_key import new_phrase, open_with_phrase, reading_keys
 from sync_agent.sign_in import SignInBook, Try
+from sync_agent.succession import TELLINGS, Place, Told
 from sync_agent.wraps import Kept, mark_of
 from tests.harness.attack import attack
 from tests.harness.classroom import WORK, Classroom, Device, assignment, classroom, work_of
@@ -321,6 +323,28 @@ async def test_a_server_that_dates_its_receipt_a_month_back_takes_no_work_from_i
     await room.publish(here.teacher, {"film.bin": Random(9).randbytes(250_000)})
     await here.sync(here.teacher, machine)
     assert await machine.agent.holdings.is_complete(Need(room.space, record.content.stream, sealed=True))
+
+
+def _due_when_told(role: Role | None, *, elsewhere: bool, told: Told) -> bool:
+    return role is not None and (elsewhere or told.times >= TELLINGS)
+
+
+@attack("a hostile or broken peer", off={"sync_agent.succession.is_due": _due_when_told})
+async def test_a_server_that_tells_of_a_twin_takes_no_teacher_a_right(tmp_path: Path) -> None:
+    async with classroom(tmp_path) as room:
+        teacher = await room.teacher()
+        await teacher.session.sync()
+        folder, entropy, device = teacher.agent.folder, teacher.agent.entropy, teacher.agent.device
+        await teacher.agent.close()
+        place = Place({})
+        teacher.agent = await place.open(folder, room.territory.clock, entropy)
+        for _ in range(TELLINGS):
+            teacher.agent.on_twin(Twin.LATER)
+        if place.gives_way.is_set():
+            await teacher.agent.close()
+            teacher.agent = await place.open(folder, room.territory.clock, entropy)
+        assert teacher.agent.device == device
+        assert await teacher.agent.role() is Role.TEACHER
 
 
 async def second_laptop(here: Here) -> Device:
