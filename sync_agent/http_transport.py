@@ -2,7 +2,9 @@
 
 Rules:
 - a sealed call goes to exactly the address that was given; no redirect is followed, no cookie kept;
-- content may come from elsewhere (a cache in front may redirect): its hash decides, not its origin;
+- content may come from elsewhere (a cache in front may redirect): its hash decides, not its origin; but from another
+  origin by HTTPS only, where nothing is asked before a certificate holds for it: no server sends the machines of a
+  school to the boxes of the school's own network;
 - a body is read up to its bound and refused at the first byte too many;
 - whatever does not speak this protocol is named for what it is (`answers`), and never taken for the server's word;
 - nothing waits for ever: connecting, silence and crawling each have their bound, and what was cut is gone on with;
@@ -21,7 +23,7 @@ import ssl
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import aiohttp
 from aiohttp.abc import AbstractResolver
@@ -61,6 +63,7 @@ SILENT_S: Final = 20.0
 _KEEP_ALIVE_S: Final = 60.0
 _MAX_NOTICE_BYTES: Final = 64 * KiB
 _MAX_REDIRECTS: Final = 3
+_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _FETCH_PIECE_BYTES: Final = 256 * KiB
 _SENT_AT_ONCE_BYTES: Final = 64 * KiB
 _FIRST_RANGE_BYTES: Final = MiB
@@ -151,7 +154,7 @@ class HttpTransport:
                 most = min(end - start, most or end - start)
             try:
                 ranged = _range(start, most)
-                async with self._asked("get", address, headers=ranged, max_redirects=_MAX_REDIRECTS) as answer:
+                async with self._followed(address, ranged) as answer:
                     if answer.status == _BEYOND and start:
                         return
                     if answer.status not in (_OK, _PARTIAL):
@@ -312,6 +315,17 @@ class HttpTransport:
             method, address, proxy=None if proxy is None else proxy.url, proxy_headers=_login(proxy), **options
         ) as answer:
             yield answer
+
+    @contextlib.asynccontextmanager
+    async def _followed(self, address: str, headers: dict[str, str]) -> AsyncIterator[aiohttp.ClientResponse]:
+        """A GET, and where it leads: a few steps on."""
+        for left in range(_MAX_REDIRECTS, -1, -1):
+            async with self._asked("get", address, headers=headers, allow_redirects=False) as answer:
+                further = _further(self.url, address, answer) if left else None
+                if further is None:
+                    yield answer
+                    return
+                address = further
 
     async def _session(self) -> aiohttp.ClientSession:
         is_secure = urlsplit(self.url).scheme == "https"
@@ -535,6 +549,17 @@ def _socket(place: Any) -> socket.socket:
     if option is not None:
         made.setsockopt(socket.IPPROTO_TCP, option, int(SILENT_S * 1000))
     return made
+
+
+def _further(home: str, address: str, answer: aiohttp.ClientResponse) -> str | None:
+    """Where an answer says that the content is, if that may be followed: at home, or elsewhere by HTTPS."""
+    place = answer.headers.get("Location") if answer.status in _REDIRECTS else None
+    if place is None:
+        return None
+    further = urljoin(address, place)
+    there, here = urlsplit(further), urlsplit(home)
+    is_home = (there.scheme, there.netloc) == (here.scheme, here.netloc)
+    return further if is_home or there.scheme == "https" else None
 
 
 def _range(start: int, most: int | None) -> dict[str, str]:
