@@ -167,6 +167,7 @@ CAPABILITY_LIFETIME_S: Final = 3600
 
 # registers
 MAX_REGISTER_BYTES: Final = 8 * KiB
+MAX_HEALTH_BYTES: Final = 2 * KiB
 
 # bundles
 BUNDLE_CHUNK_BYTES: Final = 256 * KiB

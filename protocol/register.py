@@ -16,7 +16,7 @@ from protocol.canonical import decode, encode
 from protocol.errors import Code, PeerFault
 from protocol.fields import Fields, compact
 from protocol.identity import SigningKey, verify
-from protocol.limits import MAX_NAME_CHARS, MAX_REGISTER_BYTES
+from protocol.limits import MAX_HEALTH_BYTES, MAX_NAME_CHARS, MAX_REGISTER_BYTES
 
 DOMAIN: Final = b"relais/0 register"
 _VERSION_CHARS: Final = 64
@@ -110,6 +110,19 @@ def parse_register(data: bytes) -> Register:
 def stored_register(data: bytes) -> Register:
     """The register in `data`, whose signature was verified before it was stored. Raises `PeerFault` or `TooLarge`."""
     return _taken_apart(data)[0]
+
+
+def is_report(register: Register) -> bool:
+    """Whether this is what its kind is about, and reads as such: a device's own health. No other kind is kept."""
+    if register.kind != RegisterKind.HEALTH or register.subject != register.device:
+        return False
+    if len(register.body) > MAX_HEALTH_BYTES:
+        return False
+    try:
+        Health.parse(register.body)
+    except PeerFault:
+        return False
+    return True
 
 
 def _taken_apart(data: bytes) -> tuple[Register, bytes, bytes]:

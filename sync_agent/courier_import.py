@@ -30,7 +30,7 @@ from protocol.bundle import (
 from protocol.entry import Entry
 from protocol.errors import Code, PeerFault
 from protocol.limits import MAX_CLOCK_LEAD_MS
-from protocol.register import RegisterKind, parse_register
+from protocol.register import is_report, parse_register
 from protocol.replica.allowances import Allowance
 from protocol.replica.interfaces import Making, RegisterRow
 from protocol.replica.operation import FileData, FileEnd, FileStart, Incoming, Restart
@@ -197,10 +197,9 @@ class _Bundle:
                 register = parse_register(data)
             except PeerFault:
                 continue
-            known = self._agent.replica.door.authorities_of(register.device)
             own = register.device == self._agent.device
-            about_itself = register.kind == RegisterKind.HEALTH and register.subject == register.device
-            if known and about_itself and not own and register.at_ms <= now_ms + MAX_CLOCK_LEAD_MS:
+            is_fit = not own and register.at_ms <= now_ms + MAX_CLOCK_LEAD_MS and is_report(register)
+            if is_fit and await self._agent.replica.readable(register.device):
                 rows.append(RegisterRow(register.kind, register.subject, register.device, register.at_ms, data))
         self._taken.reports += len(await self._agent.replica.store.put_registers(rows))
 

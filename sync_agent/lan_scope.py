@@ -20,6 +20,7 @@ from protocol.limits import GiB
 from protocol.replica.holdings import Need
 from protocol.replica.scope import Scope
 from protocol.rights import Authority
+from protocol.roles import KEEPS_REPORTS
 from sync_agent.app import Agent
 from sync_agent.copies import Copies, note_forgotten
 from sync_agent.peer_news import news_marks
@@ -67,6 +68,10 @@ class LanScope(Scope):
         if await self._agent.holdings.incomplete(await self.needs(space), most=1):
             return True
         return await self._copies.may_keep(space, size)
+
+    async def keeps_reports(self) -> bool:
+        """A teacher's device or a relay does: it passes them on."""
+        return await self._agent.role() in KEEPS_REPORTS
 
     async def lets_send(self, pack: bytes, sender: bytes) -> bool:
         """While it does not come from elsewhere; but nobody keeps others away for long by sending little."""

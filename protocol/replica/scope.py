@@ -49,6 +49,10 @@ class Scope:
         del pack, sender
         return True
 
+    async def keeps_reports(self) -> bool:
+        """Whether reports of how devices are end here, or are passed on from here."""
+        return True
+
     async def let_in(self, entries: Sequence[Entry]) -> None:
         """These have come in from a caller."""
         del entries

@@ -32,7 +32,7 @@ from protocol.message_errors import encode_error
 from protocol.message_parts import InlinePack, Link, Offer, Refusal, Upload, Wanted
 from protocol.messages import ReconcileAnswer, ReconcileRequest, SyncAnswer, SyncRequest
 from protocol.reconcile import fingerprint_of, respond
-from protocol.register import Register, RegisterKind, parse_register
+from protocol.register import is_report, parse_register
 from protocol.replica.allowances import Allowance, Allowances
 from protocol.replica.bare_entries import Rounds, page_of
 from protocol.replica.batches import Batches
@@ -313,7 +313,12 @@ class Responder:
         return (await self.replica.credentials(found))[:MAX_CREDENTIALS] if found else ()
 
     async def _keep_registers(self, carrier: bytes, registers: Sequence[bytes], now_ms: int) -> None:
-        """Registers count from devices that have a grant here, whoever carries them; a bad one spoils no other."""
+        """Reports count from devices that may read here, whoever carries them; a bad one spoils no other.
+
+        Nobody fills a store with them: what reads as no report, or comes under a key that gives nothing, is not kept.
+        """
+        if not registers or not await self.scope.keeps_reports():
+            return
         rows = []
         for number, data in enumerate(registers):
             if number % _REGISTERS_AT_ONCE == 0:
@@ -322,19 +327,11 @@ class Responder:
                 register = parse_register(data)
             except PeerFault:
                 continue
-            if register.at_ms <= now_ms + MAX_CLOCK_LEAD_MS and self._may_say(register):
+            is_ahead = register.at_ms > now_ms + MAX_CLOCK_LEAD_MS
+            if not is_ahead and is_report(register) and await self.replica.readable(register.device):
                 rows.append(RegisterRow(register.kind, register.subject, register.device, register.at_ms, data))
         for row in await self.replica.store.put_registers(rows):
             self.on_report(Report(row, carrier, now_ms))
-
-    def _may_say(self, register: Register) -> bool:
-        """Whether it speaks of what this kind of register is about, so that nobody fills the store with others."""
-        door = self.replica.door
-        if not door.authorities_of(register.device):
-            return False
-        if register.kind == RegisterKind.HEALTH:
-            return register.subject == register.device
-        return register.kind == RegisterKind.ARRIVED and door.knows_space(register.subject)
 
     async def _keep_packs(
         self, device: bytes, packs: Sequence[InlinePack], readable: Mapping[bytes, Authority]

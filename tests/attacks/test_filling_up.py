@@ -19,9 +19,18 @@ from protocol.delta_writer import DeltaWriter
 from protocol.entry import Entry, Kind, compose
 from protocol.errors import Code, PeerFault
 from protocol.identity import DeviceKeys, SigningKey
-from protocol.limits import MAX_LACKING_BYTES_PER_DEVICE, MAX_PACK_BYTES, SPARE_CONTENT_BYTES, GiB, KiB, MiB
+from protocol.limits import (
+    MAX_HEALTH_BYTES,
+    MAX_LACKING_BYTES_PER_DEVICE,
+    MAX_PACK_BYTES,
+    SPARE_CONTENT_BYTES,
+    GiB,
+    KiB,
+    MiB,
+)
 from protocol.message_parts import InlinePack, Offer, Wanted
 from protocol.messages import SyncRequest
+from protocol.register import RegisterKind, compose_register
 from protocol.replica.holdings import Need
 from protocol.replica.interfaces import PackInfo
 from protocol.replica.outgoing import Outgoing, _Streams
@@ -310,6 +319,30 @@ async def test_keys_that_a_machine_gave_itself_share_one_place_in_quarantine(
         waiting = [receipt(room, key.signing, bytes([9]) * 32, SOME_RECEIPT, number * 4 + other) for other in range(4)]
         await replica.admit(waiting, source=key.signing.public, now_ms=now_ms)
     assert len(await replica.store.held()) == 4
+
+
+@attack(
+    "one machine fills a store with reports",
+    off={"protocol.replica.serving.is_report": lambda _register: True},
+)
+async def test_keys_that_a_machine_gave_itself_and_noise_fill_no_store_with_reports(
+    room: Classroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("protocol.successions.MAX_SUCCESSORS", 1)
+    thief = await room.machine()
+    keys, successor = await with_a_second_key(room, thief)
+    now_ms, territory = room.territory.clock(), room.territory
+    await territory.replica.admit([successor], source=thief.agent.device, now_ms=now_ms)
+    rows = [
+        compose_register(key.signing, kind, subject, now_ms + 1, bytes(7_000)).data
+        for key, _ in keys
+        for kind, subject in (
+            (RegisterKind.HEALTH, key.signing.public),
+            *((RegisterKind.ARRIVED, space) for space in territory.replica.door.lineage(room.space)),
+        )
+    ]
+    await SealedCalls(thief.agent, thief.way).sync(SyncRequest(registers=tuple(rows)))
+    assert sum(len(row.data) for row in await territory.replica.store.registers()) <= len(keys) * MAX_HEALTH_BYTES
 
 
 def only_a_sole_author(outgoing: Outgoing, _streams: _Streams, sealed: Wanted) -> bool:

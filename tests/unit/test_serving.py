@@ -441,13 +441,14 @@ async def test_registers_are_kept_from_known_devices_about_what_they_may_speak_o
     huge = encode([0, 2**64 - 1, desk.machine.id, desk.machine.id, now_ms, HEALTH])
     bad = (
         register(RegisterKind.HEALTH, bytes(32)),
-        register(RegisterKind.ARRIVED, bytes(32)),
+        register(RegisterKind.ARRIVED, desk.room),
+        compose_register(signing, RegisterKind.HEALTH, desk.machine.id, now_ms + 1, bytes(7_000)).data,
         register(7, desk.machine.id),
         register(RegisterKind.HEALTH, desk.machine.id, now_ms + 25 * 3600 * 1000),
         register(RegisterKind.HEALTH, stranger.id, key=stranger.keys.signing),
         encode([huge, signing.sign(DOMAIN, huge)]),
     )
-    good = (register(RegisterKind.HEALTH, desk.machine.id), register(RegisterKind.ARRIVED, desk.room))
+    good = (register(RegisterKind.HEALTH, desk.machine.id),)
     await desk.teacher.sync(SyncRequest(registers=bad + good))
     assert {row.data for row in await desk.territory.replica.store.registers()} == set(good)
     older = register(RegisterKind.HEALTH, desk.machine.id, now_ms - 1)
