@@ -8,6 +8,8 @@ Rules:
   comes back when somebody opens it;
 - of hand-ins whose content is missing, what one device claims beyond a fair share comes last, lets nothing make way and
   fills no disk: it may be that nothing stands behind it;
+- what is hidden (erased, or held back) is not worthless: work stays, and what was shown goes like what is, until the
+  erasure destroys it, seven days after and five people a day;
 - what is wished for and finds no room within the budget is noted as if it had made way.
 """
 
@@ -16,17 +18,21 @@ from __future__ import annotations
 import datetime as dt
 import logging
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 from protocol.coursework import Item, Version, Work
+from protocol.entry import Entry, Kind
+from protocol.errors import PeerFault
 from protocol.hand_in_keys import is_opened_for_good
 from protocol.limits import MiB
 from protocol.replica.holdings import Need
 from protocol.replica.keyring import recovery_keys
 from protocol.replica.space_names import made_spaces
 from protocol.replica.views import SpaceView
+from protocol.work import ContentRef, Feedback, HandIn, Revision
 from sync_agent.app import Agent
 from sync_agent.eviction import Piece, Worth, is_past, is_safe_elsewhere, plan
 from sync_agent.reading import need_of, with_ancestors
@@ -37,6 +43,11 @@ AGAIN_MS: Final = 60_000
 FAIR_SHARE_BYTES: Final = 512 * MiB
 RESERVE_SHARE: Final = 20
 """Of a small disk only so much is kept free: its size divided by this."""
+
+_NAMING: Final[Mapping[int, Callable[[bytes], HandIn | Revision | Feedback]]] = MappingProxyType(
+    {Kind.HAND_IN: HandIn.parse, Kind.REVISION: Revision.parse, Kind.FEEDBACK: Feedback.parse}
+)
+"""What names content."""
 
 _log = logging.getLogger(__name__)
 
@@ -178,6 +189,7 @@ class Room:
         years = await self._years()
         ended = set(await self._agent.ended_classes())
         today = dt.datetime.fromtimestamp(self._agent.now_ms() / 1000, dt.UTC).date()
+        named = await self._agent.replica.store.scan_kinds(list(_NAMING))
         for space in await self._agent.replica.store.spaces():
             view = await self._agent.replica.view(space)
             coursework = view.coursework
@@ -185,6 +197,7 @@ class Room:
             for item in coursework.items.values():
                 found += await self._pieces_of(item, past=past)
             found += await self._works_of(space, view, past=past)
+            found += await self._hidden(view, [entry for entry in named if entry.header.space == space])
         return [piece for piece in found if piece.packs]
 
     async def _pieces_of(self, item: Item, *, past: bool) -> list[Piece]:
@@ -231,6 +244,18 @@ class Room:
                 pieces.append(await self._piece(need, worth, note.at_ms))
         return pieces
 
+    async def _hidden(self, view: SpaceView, named: Iterable[Entry]) -> list[Piece]:
+        """What entries name that the fold passes over: an erasure, or a report, may be taken back tomorrow."""
+        pieces = []
+        for entry in named:
+            if view.roster.hides(entry) and (content := _content_in(entry)) is not None:
+                header = entry.header
+                is_work = header.kind == Kind.HAND_IN
+                is_kept = is_work or header.author == self._agent.device
+                need = Need(header.space, content.stream, sealed=is_work)
+                pieces.append(await self._piece(need, Worth.KEPT if is_kept else Worth.SHOWN, entry.timestamp_ms))
+        return pieces
+
     async def _is_safe_elsewhere(self, work: Work) -> bool:
         agent = self._agent
         mark = await agent.replica.store.mark(mark_of(work.id)) if work.at_server else None
@@ -243,3 +268,13 @@ class Room:
 
     async def _years(self) -> dict[bytes, str | None]:
         return {space: record.year for space, record in (await made_spaces(self._agent.replica)).items()}
+
+
+def _content_in(entry: Entry) -> ContentRef | None:
+    """The content that an entry names, while its payload is here."""
+    if entry.payload is None:
+        return None
+    try:
+        return _NAMING[entry.header.kind](entry.payload).content
+    except PeerFault:
+        return None

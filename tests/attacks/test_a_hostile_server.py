@@ -20,7 +20,7 @@ from protocol.replica.replica import Draft
 from protocol.rights import Authority
 from protocol.roles import PersonRole, Role
 from protocol.sign_in import Method, SignInKey, SignInRecord, Verifier
-from protocol.structure import Grant, PersonKey, Revocation
+from protocol.structure import Erasure, Grant, PersonKey, Revocation
 from protocol.vouching import Circle, Standing, Voices, Vouch, device_id, drawn_by
 from protocol.vouching import Device as VouchedDevice
 from protocol.work import Feedback, Receipt
@@ -323,6 +323,38 @@ async def test_a_server_that_dates_its_receipt_a_month_back_takes_no_work_from_i
     await room.publish(here.teacher, {"film.bin": Random(9).randbytes(250_000)})
     await here.sync(here.teacher, machine)
     assert await machine.agent.holdings.is_complete(Need(room.space, record.content.stream, sealed=True))
+
+
+async def _nothing(*_: object) -> list[object]:
+    return []
+
+
+@attack("a stolen server wipes schools", off={"sync_agent.room.Room._hidden": _nothing})
+async def test_what_is_only_hidden_makes_no_way_for_anything(here: Here) -> None:
+    room, territory, machine = here.room, here.room.territory, here.machine
+    work = await room.hand_in(machine, here.item, {"b.odt": Random(3).randbytes(300_000)})
+    await here.sync(machine, here.teacher)
+    need = Need(room.space, (await work_of(machine, room, work)).record.content.stream, sealed=True)
+    devices = (machine, here.teacher)
+    assert all([await device.agent.holdings.is_complete(need) for device in devices])
+    payload = Erasure(room.pupil_person).encode()
+    await territory.replica.write(
+        [Draft(territory.id, Kind.ERASE, territory.certificate.id, payload)],
+        author=territory.keys.signing,
+        now_ms=territory.clock(),
+        entropy=territory.entropy,
+        unsent=False,
+    )
+    await here.sync()
+    for device in devices:
+        _, _, taken = await device.agent.replica.content.totals()
+        device.agent.room_limits = RoomLimits(taken + 50_000, 0)
+    other = await room.teacher()
+    await here.sync(other)
+    await room.publish(other, {"film.bin": Random(9).randbytes(250_000)})
+    await here.sync(other, *devices)
+    missing = [await device.agent.replica.content.missing_streams(room.space, [need.stream]) for device in devices]
+    assert not any(missing)
 
 
 def _due_when_told(role: Role | None, *, elsewhere: bool, told: Told) -> bool:
