@@ -162,7 +162,7 @@ def fold_roster(
     persons, aliases = _persons(kept)
     came_back = frozenset(revocations.values()) - cut
     voices = voices_of(kept, roster.authorities, door, aliases, cut=cut, came_back=came_back)
-    speaking, starts = speaking_devices(voices, cut, remembered)
+    speaking, starts = speaking_devices(voices, cut, _joined(remembered, aliases))
     unconfirmed = frozenset(_unconfirmed(roster.authorities, aliases, speaking))
     kept = [entry for entry in kept if entry.header.grant not in unconfirmed]
     away = cut | {key for key, _ in voices.let_back}
@@ -186,6 +186,17 @@ def fold_roster(
 
 
 _NAMES: Final = frozenset({Kind.PERSON, Kind.PERSON_KEY, Kind.KEY_WRAP, Kind.PHRASE, Kind.VOUCH})
+
+
+def _joined(remembered: Remembered, aliases: Mapping[bytes, bytes]) -> Remembered:
+    """Those that were seen first, of who was added twice under the one id under which they are listed now.
+
+    Whoever has the server lists a teacher as the same as somebody else: that moves no memory out of the way.
+    """
+    found: defaultdict[bytes, dict[Device, None]] = defaultdict(dict)
+    for person in sorted(remembered):
+        found[aliases.get(person, person)].update(dict.fromkeys(remembered[person]))
+    return {person: tuple(devices) for person, devices in found.items()}
 
 
 def speaking_devices(

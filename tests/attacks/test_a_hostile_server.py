@@ -20,7 +20,7 @@ from protocol.replica.replica import Draft
 from protocol.rights import Authority
 from protocol.roles import PersonRole, Role
 from protocol.sign_in import Method, SignInKey, SignInRecord, Verifier
-from protocol.structure import Erasure, Grant, PersonKey, Revocation
+from protocol.structure import Erasure, Grant, PersonKey, PersonRecord, Revocation
 from protocol.vouching import Circle, Standing, Voices, Vouch, device_id, drawn_by
 from protocol.vouching import Device as VouchedDevice
 from protocol.work import Feedback, Receipt
@@ -323,6 +323,40 @@ async def test_a_server_that_dates_its_receipt_a_month_back_takes_no_work_from_i
     await room.publish(here.teacher, {"film.bin": Random(9).randbytes(250_000)})
     await here.sync(here.teacher, machine)
     assert await machine.agent.holdings.is_complete(Need(room.space, record.content.stream, sealed=True))
+
+
+@attack(ROW, off={"protocol.roster._joined": lambda remembered, _aliases: remembered})
+async def test_whoever_is_listed_as_the_same_person_later_is_no_first_of_theirs(here: Here) -> None:
+    room, territory = here.room, here.room.territory
+    other = await territory.person("Mme Petit", PersonRole.TEACHER, room.space)
+    persons = await territory.replica.store.scan_kinds([Kind.PERSON])
+    (hers,) = [entry for entry in persons if entry.header.subject == room.teacher_person]
+    record = PersonRecord("Mme Petit", PersonRole.TEACHER, same_as=other)
+    merged = Draft(
+        room.space,
+        Kind.PERSON,
+        territory.certificate.id,
+        record.encode(),
+        subject=room.teacher_person,
+        parents=(hers.id,),
+    )
+    await territory.replica.write(
+        [merged], author=territory.keys.signing, now_ms=territory.clock(), entropy=territory.entropy, unsent=False
+    )
+    await here.name_the_spy(other, back_ms=40 * DAY_MS)
+    await here.sync()
+    await here.sync()
+    later = await room.hand_in(here.machine, here.item, WORK)
+    words = Feedback("Travail nul. Viens me voir.", "0/20", False, None).encode()
+    await here.say(Kind.FEEDBACK, words, room.pupil_person, target=here.work)
+    for _ in range(3):
+        await here.sync(here.machine, here.teacher)
+    assert not await here.opens(later)
+    work = (await territory.replica.view(room.space)).coursework.hand_ins[later]
+    assert content_key_of(work, reading_keys(here.teacher.agent)) is not None
+    async with portal(here.machine.agent) as surfer:
+        await surfer.send("/who", "/who", {"person": room.pupil_person.hex(), "back": "/"})
+        assert "Travail nul" not in await surfer.page(f"/work/{here.work.hex()}")
 
 
 async def _nothing(*_: object) -> list[object]:
