@@ -49,6 +49,16 @@ async def verify_entries(database: Database) -> list[Damage]:
     return damages + await database.write(lambda connection: _put_right(connection, faults))
 
 
+async def move_aside(database: Database, why: Mapping[bytes, str]) -> list[Damage]:
+    """Treat these entries as bad, each with the reason. Raises `LocalFailure`."""
+
+    def work(connection: sqlite3.Connection) -> list[Damage]:
+        rows = (connection.execute("SELECT seq, id FROM entry WHERE id = ?", (name,)).fetchone() for name in why)
+        return _put_right(connection, {seq: Damage("entry", name, why[name]) for seq, name in filter(None, rows)})
+
+    return await database.write(work) if why else []
+
+
 def _check_structure(connection: sqlite3.Connection) -> list[Damage]:
     problems = [row[0] for row in connection.execute("PRAGMA integrity_check(20)")]
     return [] if problems == ["ok"] else [Damage("database", b"", "; ".join(problems))]

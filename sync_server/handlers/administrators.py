@@ -20,6 +20,7 @@ from protocol.canonical import decode, encode
 from protocol.errors import BadInput, Code, PeerFault
 from protocol.fields import Fields
 from protocol.limits import MAX_NAME_CHARS
+from protocol.replica.interfaces import EntryStore
 from protocol.replica.office.names import name_of
 from sync_server.app import Server
 
@@ -109,7 +110,12 @@ async def remove_administrator(server: Server, name: str) -> None:
 
 async def list_administrators(server: Server) -> list[Administrator]:
     """All accounts, by name."""
-    found = (_read(data) for data in (await server.store.marks(_MARKS)).values())
+    return await accounts_in(server.store)
+
+
+async def accounts_in(store: EntryStore) -> list[Administrator]:
+    """All accounts of a server's store, by name."""
+    found = (_read(data) for data in (await store.marks(_MARKS)).values())
     return sorted((each for each in found if each is not None), key=lambda each: each.name.casefold())
 
 
