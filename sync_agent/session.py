@@ -22,7 +22,6 @@ from sync_agent.app import (
     DISK_FULL_MARK,
     HEALTH_MARK,
     PROVEN_MARKS,
-    REFUSED_MARKS,
     Agent,
 )
 from sync_agent.asking import Asked, Asking
@@ -159,6 +158,7 @@ class Session:
 
     async def _run(self, run: Run) -> None:
         run.received += await self._payloads.ask()
+        await self._repair.ask_again()
         asked = await self._compose(run)
         for _ in range(MAX_REQUESTS):
             run.again = False
@@ -276,14 +276,15 @@ class Session:
         push = asked.request.push
         if not push:
             return
-        # A quarantine that is full says that the grant is missing: that is no refusal for good.
-        waiting = {*answer.waiting, *(refusal.id for refusal in answer.refused if refusal.code is Code.MISSING_GRANT)}
+        # A quarantine that is full says that the grant is missing, a quota that there is no room: not for good.
+        passing = (Code.MISSING_GRANT, Code.OVER_QUOTA)
+        waiting = {*answer.waiting, *(refusal.id for refusal in answer.refused if refusal.code in passing)}
         codes = {refusal.id: refusal.code for refusal in answer.refused if refusal.id not in waiting}
         refused = [entry.id for entry in push if entry.id in codes]
         taken = [entry.id for entry in push if entry.id not in codes and entry.id not in waiting]
         if refused:
             _log.warning("the server refused %d entries of this device for good", len(refused))
-            await self._store.set_marks({f"{REFUSED_MARKS}{lost.hex()}": codes[lost].encode() for lost in refused})
+            await self._repair.note_refusals({lost: codes[lost] for lost in refused})
         await self._store.mark_sent([*taken, *refused])
         parked = self._asking.parked
         parked.drop([*taken, *refused])

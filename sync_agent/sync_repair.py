@@ -4,13 +4,14 @@ Rules:
 - where cursors no longer serve (a restored image, a server made anew), spaces are reconciled by ranges;
 - a set that differs from the server's although cursors say otherwise is noticed by its fingerprint, looked at once
   more, then reconciled;
+- what a server refused for good is offered to another one (other keys, or another store) again;
 - new cursors are kept together and at the end: an interruption leaves the old ones, which are stale again.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from protocol.errors import Code, Refused
 from protocol.limits import MAX_PUSHED_BYTES
@@ -18,7 +19,7 @@ from protocol.message_parts import SpacePage, Wanted
 from protocol.messages import SyncAnswer
 from protocol.reconcile import fingerprint_of
 from protocol.sorted_records import SortedRecords
-from sync_agent.app import GENERATION_MARK, HEALTH_MARK, REFUSED_MARKS, Agent
+from sync_agent.app import GENERATION_MARK, HEALTH_MARK, REFUSED_MARKS, REFUSER_MARK, Agent
 from sync_agent.asking import Asking
 from sync_agent.cursors import cursor_marks, read_cursors
 from sync_agent.peer_news import settle, unproven, unsettled
@@ -34,9 +35,25 @@ class SyncRepair:
 
     def __init__(self, agent: Agent, calls: SealedCalls, asking: Asking) -> None:
         self._agent = agent
+        self._calls = calls
         self._asking = asking
         self._store = agent.replica.store
         self._reconciling = Reconciling(agent, calls)
+
+    async def note_refusals(self, codes: Mapping[bytes, Code]) -> None:
+        """The server refuses these for good. That is this server's word, and no other's."""
+        marks = {f"{REFUSED_MARKS}{lost.hex()}": code.encode() for lost, code in codes.items()}
+        await self._store.set_marks({**marks, REFUSER_MARK: await self._refuser()})
+
+    async def ask_again(self) -> None:
+        """What another server refused (other keys, another store: the one before may have lied) is sent once more."""
+        refused = await self._store.marks(REFUSED_MARKS)
+        if refused and await self._store.mark(REFUSER_MARK) != await self._refuser():
+            await self._store.mark_unsent([bytes.fromhex(name.removeprefix(REFUSED_MARKS)) for name in refused])
+            await self._store.set_marks({**dict.fromkeys(refused), REFUSER_MARK: None})
+
+    async def _refuser(self) -> bytes:
+        return (await self._calls.server()).key + (await self._store.mark(GENERATION_MARK) or b"")
 
     async def compare(self, run: Run, page: SpacePage) -> None:
         """Note a space whose set differs from the server's although nothing of it is on its way any more."""
