@@ -359,14 +359,12 @@ class Responder:
         if len(missing) > _MAX_LACKS:
             own = await self._work_of(device, readable)
             first = self._asked_up_to.get(device, 0) % len(needs)
-            in_turn = [*needs[first:], *needs[:first]]
-            missing = await self.holdings.incomplete([need for need in needs if need in own], most=_MAX_LACKS // 2)
-            others = await self.holdings.incomplete(
-                [need for need in in_turn if need not in own], most=_MAX_LACKS - len(missing)
-            )
+            in_turn = [need for need in (*needs[first:], *needs[:first]) if need not in own]
+            mine = await self.holdings.incomplete([need for need in needs if need in own], most=_MAX_LACKS)
+            others = await self.holdings.incomplete(in_turn, most=max(_MAX_LACKS // 2, _MAX_LACKS - len(mine)))
             if others:
-                self._asked_up_to[device] = first + in_turn.index(others[-1]) + 1
-            missing += others
+                self._asked_up_to[device] = needs.index(others[-1]) + 1
+            missing = [*mine[: _MAX_LACKS - len(others)], *others]
         else:
             self._asked_up_to.pop(device, None)
         return [Wanted(need.space, need.stream) for need in missing]

@@ -31,7 +31,7 @@ from protocol.replica.serving import Responder
 from protocol.replica.station import Contact
 from protocol.roles import PersonRole, Role
 from protocol.sorted_records import SortedRecords
-from protocol.structure import Erasure, PersonRecord, Revocation
+from protocol.structure import Erasure, PersonKey, PersonRecord, Revocation
 from protocol.wire import Call, Capability
 from protocol.work import ContentRef, Receipt
 from tests.harness.caller import Caller, Packed, caller, cursor_of, pack_files, pack_sealed
@@ -50,6 +50,7 @@ class Desk:
     responder: Responder
     room: bytes
     pupil: bytes
+    adult: bytes
     teacher: Caller
     machine: Caller
     contacts: list[Contact]
@@ -107,7 +108,7 @@ async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
     responder.on_contact = contacts.append
     teacher = await caller(territory, responder, Role.TEACHER, room, seed=1, person=adult)
     machine = await caller(territory, responder, Role.MACHINE, room, seed=2)
-    yield Desk(territory, responder, room, pupil, teacher, machine, contacts)
+    yield Desk(territory, responder, room, pupil, adult, teacher, machine, contacts)
     await territory.close()
 
 
@@ -619,6 +620,9 @@ async def test_feedback_brings_its_files_to_the_class(desk: Desk) -> None:
     item, _ = await desk.publish()
     work, _ = await desk.hand_in(item)
     packed = await pack_files({"corrigé.txt": b"Bien"})
+    # a teacher's words count from a device that has a reading key
+    key = PersonKey(b"k" * 32).encode()
+    await desk.push(desk.teacher, desk.teacher.say(desk.room, Kind.PERSON_KEY, key, subject=desk.adult))
     await desk.push(desk.teacher, desk.teacher.feedback(work, packed.ref), packs=packed.packs)
     other = await desk.device(Role.MACHINE, desk.room, seed=6)
     for request in (SyncRequest(), SyncRequest(want=(Wanted(desk.room, packed.ref.stream),))):
