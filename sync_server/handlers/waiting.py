@@ -5,6 +5,8 @@ Rules:
 - a hand-in is ruled on together with its wraps, which nobody could judge alone;
 - what lets in, cuts off, forgets or names is accepted by being said again, by the server: only its own word gives
   rights;
+- of a device as a whole only its work is accepted: what it said of rights, names and erasures is accepted one by one,
+  each by its own id, since a thief's stands beside the owner's;
 - keys are never accepted: who was cut off comes back by a grant.
 """
 
@@ -55,7 +57,7 @@ async def list_waiting(server: Server, *, refused: bool = False) -> list[Waiting
 
 
 async def rule(server: Server, named: Sequence[bytes], *, accept: bool) -> int:
-    """Accept or refuse entries, or all that waits of a device; how many that were.
+    """Accept or refuse entries, or all that waits of a device (accepted is its work alone); how many that were.
 
     Raises `BadInput(UNKNOWN_HAND_IN)` for what neither waits nor was ruled on.
     """
@@ -64,8 +66,11 @@ async def rule(server: Server, named: Sequence[bytes], *, accept: bool) -> int:
     left = set(named)
     for space, entries in (await _held(server)).items():
         refused = (await server.replica.view(space)).roster.refused
+        of_device = {entry.id for entry in entries if entry.header.author in left and entry.id not in refused}
         chosen = [
-            entry for entry in entries if entry.id in left or (entry.header.author in left and entry.id not in refused)
+            entry
+            for entry in entries
+            if entry.id in left or (entry.id in of_device and (not accept or goes_with_all(entry)))
         ]
         left -= {entry.id for entry in chosen} | {entry.header.author for entry in chosen}
         ids = [entry.id for entry in _with_wraps(chosen, entries)]
@@ -80,10 +85,19 @@ async def rule(server: Server, named: Sequence[bytes], *, accept: bool) -> int:
             ruling = Ruling(counting, tuple(one for one in part if one not in counting))
             drafts.append(Draft(space, Kind.RULING, server.grant, ruling.encode()))
     if left:
-        raise BadInput(Code.UNKNOWN_HAND_IN, f"nothing of {min(left).hex()} waits; `waiting` shows what does")
+        raise BadInput(
+            Code.UNKNOWN_HAND_IN,
+            f"nothing of {min(left).hex()} waits; `waiting` shows what does. Rights, names and erasures are accepted "
+            "one by one, by their own id",
+        )
     if drafts:
         await server.write(drafts)
     return ruled
+
+
+def goes_with_all(entry: Entry) -> bool:
+    """Whether one word for all of a device's covers this entry."""
+    return entry.header.kind not in _SAID_AGAIN
 
 
 _SAID_AGAIN: Final = frozenset(

@@ -10,9 +10,10 @@ from random import Random
 
 import pytest
 
-from protocol.entry import Kind
+from protocol.clock import at_from
+from protocol.entry import Kind, compose
 from protocol.errors import Refused
-from protocol.identity import territory_id
+from protocol.identity import DeviceKeys, territory_id
 from protocol.invitation import Invitation
 from protocol.person_keys import KeyWraps
 from protocol.replica.arrivals import note_arrivals
@@ -25,10 +26,12 @@ from protocol.rights import Authority
 from protocol.roles import Role
 from protocol.space_keys import MAX_EPOCH, SpaceSecret
 from protocol.structure import Erasure, Grant, Invite, PersonKey, Revocation, Successor
+from protocol.work import ContentRef, ItemKind, Revision
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.history import NOW_MS, World, Writer
 from tests.harness.office_devices import Town, town
+from tests.harness.server_in_process import office
 from tests.harness.territory import DAY_MS, new_device
 
 TEACHER = b"t" * 16
@@ -204,3 +207,47 @@ async def say(here: Town, device: Device, *drafts: Draft) -> None:
     said = [replace(draft, grant=grant) for draft in drafts]
     await replica.write(said, author=device.agent.keys.signing, now_ms=here.office.clock(), entropy=os.urandom)
     await here.sync(device)
+
+
+@attack("a device is lost", off={"sync_server.handlers.waiting.goes_with_all": lambda _entry: True})
+async def test_one_word_for_all_of_a_stolen_laptops_work_accepts_no_right_and_no_erasure(tmp_path: Path) -> None:
+    async with office(tmp_path / "server") as here:
+        server, space = here.server, bytes.fromhex(here.space)
+        person = bytes.fromhex(await here.add_person("Mme Dir", "teacher"))
+        lea = bytes.fromhex(await here.add_person("Léa", "pupil"))
+        school = server.replica.door.parent(space)
+        assert school is not None
+        head, spy = new_device(os.urandom), new_device(os.urandom)
+
+        def let_in(keys: DeviceKeys, role: Role) -> bytes:
+            return Grant(keys.signing.public, keys.agreement.public, keys.tls.fingerprint, role, person, None).encode()
+
+        (grant,) = await server.write([Draft(school, Kind.GRANT, server.grant, let_in(head, Role.HEAD))])
+        content = ContentRef(os.urandom(32), 10, 1)
+        said = [
+            compose(
+                author=head.signing,
+                space=space,
+                kind=kind,
+                grant=grant.id,
+                at=at_from(here.clock(), number),
+                payload=payload,
+                salt=bytes(16),
+            )
+            for number, (kind, payload) in enumerate(
+                (
+                    (Kind.REVISION, Revision(ItemKind.LESSON, "Leçon", None, None, content).encode()),
+                    (Kind.GRANT, let_in(spy, Role.TEACHER)),
+                    (Kind.ERASE, Erasure(lea).encode()),
+                )
+            )
+        ]
+        await server.replica.admit(said, source=b"a device", now_ms=here.clock())
+        revoked = Revocation(head.signing.public, ()).encode()
+        await server.write([Draft(school, Kind.REVOKE, server.grant, revoked)])
+        accepted = await here.do("accept", named=[head.signing.public.hex()])
+        roster = (await server.replica.view(space)).roster
+        assert said[0].id not in roster.held_back
+        assert not roster.may_read(spy.signing.public)
+        assert lea not in roster.erased
+        assert accepted == {"accepted": 1}
