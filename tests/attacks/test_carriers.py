@@ -29,7 +29,7 @@ from sync_agent.lan_listener import LanResponder
 from sync_agent.peer_sync import exchange_once
 from sync_agent.sealed_calls import SealedCalls
 from sync_agent.session import Session
-from sync_agent.succession import TELLINGS, Place
+from sync_agent.succession import TELLINGS, Place, Told
 from tests.harness.attack import attack
 from tests.harness.caller import pack_files
 from tests.harness.classroom import SMALL, Classroom, classroom
@@ -140,7 +140,18 @@ class TellsOfATwin(Lives):
         return Twin.LATER
 
 
-@attack("a hostile or broken peer", off={"sync_agent.peer_calls.PeerCalls._heard": SealedCalls._heard})
+def _due_when_told(role: Role | None, *, elsewhere: bool, told: Told) -> bool:
+    """Whoever has rights gives their keys up when told so often enough."""
+    return role is not None and (elsewhere or told.times >= TELLINGS)
+
+
+@attack(
+    "a hostile or broken peer",
+    off={
+        "sync_agent.peer_calls.PeerCalls._heard": SealedCalls._heard,
+        "sync_agent.succession.is_due": _due_when_told,
+    },
+)
 async def test_a_neighbour_that_tells_of_a_twin_takes_nobodys_rights(room: Classroom) -> None:
     teacher, evil = await room.teacher(), await room.machine()
     place, folder, now_ms = Place({}), teacher.agent.folder, room.territory.clock
@@ -166,7 +177,13 @@ def _believes_any_copy(place: Place, told: Twin) -> bool:
     return place.gives_way.is_set()
 
 
-@attack("a hostile or broken peer", off={"sync_agent.succession.Place._hear_nearby": _believes_any_copy})
+@attack(
+    "a hostile or broken peer",
+    off={
+        "sync_agent.succession.Place._hear_nearby": _believes_any_copy,
+        "sync_agent.succession.is_due": _due_when_told,
+    },
+)
 async def test_a_stolen_copy_of_a_teachers_disk_takes_the_teacher_no_right_where_no_server_answers(
     room: Classroom,
 ) -> None:
