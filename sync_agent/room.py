@@ -32,6 +32,7 @@ from protocol.replica.holdings import Need
 from protocol.replica.keyring import recovery_keys
 from protocol.replica.space_names import made_spaces
 from protocol.replica.views import SpaceView
+from protocol.roster import Roster
 from protocol.work import ContentRef, Feedback, HandIn, Revision
 from sync_agent.app import Agent
 from sync_agent.eviction import Piece, Worth, is_past, is_safe_elsewhere, plan
@@ -189,7 +190,7 @@ class Room:
         years = await self._years()
         ended = set(await self._agent.ended_classes())
         today = dt.datetime.fromtimestamp(self._agent.now_ms() / 1000, dt.UTC).date()
-        named = await self._agent.replica.store.scan_kinds(list(_NAMING))
+        hiding: dict[bytes, Roster] = {}
         for space in await self._agent.replica.store.spaces():
             view = await self._agent.replica.view(space)
             coursework = view.coursework
@@ -197,7 +198,10 @@ class Room:
             for item in coursework.items.values():
                 found += await self._pieces_of(item, past=past)
             found += await self._works_of(space, view, past=past)
-            found += await self._hidden(view, [entry for entry in named if entry.header.space == space])
+            if view.roster.held_back or view.roster.erased:
+                hiding[space] = view.roster
+        if hiding:
+            found += await self._hidden(hiding)
         return [piece for piece in found if piece.packs]
 
     async def _pieces_of(self, item: Item, *, past: bool) -> list[Piece]:
@@ -244,12 +248,13 @@ class Room:
                 pieces.append(await self._piece(need, worth, note.at_ms))
         return pieces
 
-    async def _hidden(self, view: SpaceView, named: Iterable[Entry]) -> list[Piece]:
-        """What entries name that the fold passes over: an erasure, or a report, may be taken back tomorrow."""
+    async def _hidden(self, rosters: Mapping[bytes, Roster]) -> list[Piece]:
+        """What entries name that the folds pass over: an erasure, or a report, may be taken back tomorrow."""
         pieces = []
-        for entry in named:
-            if view.roster.hides(entry) and (content := _content_in(entry)) is not None:
-                header = entry.header
+        for entry in await self._agent.replica.store.scan_kinds(list(_NAMING)):
+            header = entry.header
+            roster = rosters.get(header.space)
+            if roster is not None and roster.hides(entry) and (content := _content_in(entry)) is not None:
                 is_work = header.kind == Kind.HAND_IN
                 is_kept = is_work or header.author == self._agent.device
                 need = Need(header.space, content.stream, sealed=is_work)
