@@ -3,7 +3,8 @@
 Rules:
 - a passphrase first, then a code or a passkey where the account has one;
 - every try is counted before it is judged, under the browser where the account knows it, else under name and address;
-- an unknown name costs as much time as a known one.
+- an unknown name costs as much time as a known one;
+- browsers that the account knows have a queue of their own, which strangers with many addresses cannot fill.
 """
 
 from __future__ import annotations
@@ -31,8 +32,30 @@ from sync_server.web.signing_in import Throttle, Tickets
 _log = logging.getLogger(__name__)
 
 SIGN_INS_AT_ONCE: Final = 2
+KNOWN_SIGN_INS_AT_ONCE: Final = 1
 MAX_WAITING_SIGN_INS: Final = 16
 HANDLE_BYTES: Final = 16
+
+
+class _Queue:
+    """Those whose passphrases are being proven, and those who wait for that."""
+
+    def __init__(self, at_once: int) -> None:
+        self._proving = asyncio.Semaphore(at_once)
+        self._waiting = 0
+
+    @property
+    def is_full(self) -> bool:
+        return self._waiting >= MAX_WAITING_SIGN_INS
+
+    async def proven(self, verifier: str, passphrase: str) -> bool:
+        """Whether the passphrase is the one, when its turn has come."""
+        self._waiting += 1
+        try:
+            async with self._proving:
+                return await asyncio.to_thread(opens, verifier, passphrase)
+        finally:
+            self._waiting -= 1
 
 
 class SignInPages:
@@ -44,8 +67,8 @@ class SignInPages:
         self._entropy = entropy
         self._tickets = Tickets(entropy, clock_s)
         self._throttle = Throttle(clock_s)
-        self._proving = asyncio.Semaphore(SIGN_INS_AT_ONCE)
-        self._waiting_sign_ins = 0
+        self._of_strangers = _Queue(SIGN_INS_AT_ONCE)
+        self._of_known = _Queue(KNOWN_SIGN_INS_AT_ONCE)
 
     def add_to(self, app: web.Application) -> None:
         """Let the listener serve these pages."""
@@ -72,17 +95,14 @@ class SignInPages:
         account = await administrator(self._server, name)
         who = self._counted_as(visit, name, account)
         wait_s = self._throttle.wait_s(who)
-        if wait_s > 0 or self._waiting_sign_ins >= MAX_WAITING_SIGN_INS:
+        queue = self._queue_of(visit, account)
+        if wait_s > 0 or queue.is_full:
             return self._wait_page(visit, onward, name, max(int(wait_s) + 1, 2))
         # counted before anything else happens, so that many attempts at once are not all free
         self._throttle.failed(who)
-        self._waiting_sign_ins += 1
-        try:
-            async with self._proving:
-                verifier = UNKNOWN_VERIFIER if account is None else account.verifier
-                proven = await asyncio.to_thread(opens, verifier, form.get("passphrase", ""))
-        finally:
-            self._waiting_sign_ins -= 1
+        proven = await queue.proven(
+            UNKNOWN_VERIFIER if account is None else account.verifier, form.get("passphrase", "")
+        )
         if account is None or not proven:
             _log.warning("a sign-in to the administrators' pages failed, from %s", who[-1])
             wrong = visit.words("sign_in.wrong")
@@ -120,12 +140,17 @@ class SignInPages:
 
     def _counted_as(self, visit: Visit, name: str, account: Administrator | None) -> tuple[str, ...]:
         """Under what tries are counted: the browser, where the account has signed in before; else name and address."""
-        known = known_as(
-            visit.request.cookies.get(self._reception.door.known_cookie), account, self._server.keys.signing.seed
-        )
+        known = self._known_as(visit, account)
         if known is not None:
             return (f"browser {known}",)
         return (f"name {folded(name)}", f"address {self._reception.door.address_of(visit.request)}")
+
+    def _queue_of(self, visit: Visit, account: Administrator | None) -> _Queue:
+        return self._of_strangers if self._known_as(visit, account) is None else self._of_known
+
+    def _known_as(self, visit: Visit, account: Administrator | None) -> str | None:
+        cookie = visit.request.cookies.get(self._reception.door.known_cookie)
+        return known_as(cookie, account, self._server.keys.signing.seed)
 
     def _let_in(self, visit: Visit, onward: str, account: Administrator, who: tuple[str, ...]) -> web.StreamResponse:
         self._throttle.succeeded(who)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import count
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -13,6 +15,7 @@ from aiohttp import web
 
 from sync_server.handlers.administrators import add_administrator, remove_administrator, verifier_of
 from sync_server.web.door import Door
+from sync_server.web.sign_in_pages import MAX_WAITING_SIGN_INS, SignInPages
 from sync_server.web.signing_in import FREE_FAILURES
 from tests.harness.attack import attack
 from tests.harness.fleet import ADMINISTRATOR, PASSPHRASE, pages_over
@@ -97,3 +100,42 @@ async def test_strangers_who_guess_all_day_keep_no_administrator_out_of_a_browse
         for _ in range(FREE_FAILURES):
             await ask(url, "/admin/sign-in", wrong, {"Origin": url, "Cookie": known})
         assert (await ask(url, "/admin/sign-in", right, {"Origin": url, "Cookie": known})).status == 429
+
+
+def one_queue(self: SignInPages, *_: object) -> object:
+    """Everybody waits in one queue, known or not."""
+    return self._of_strangers
+
+
+@attack(
+    "administrators kept out by strangers who guess",
+    off={"sync_server.web.sign_in_pages.SignInPages._queue_of": one_queue},
+)
+async def test_strangers_with_many_addresses_fill_no_queue_of_a_browser_that_is_known(tmp_path: Path) -> None:
+    numbers = count(1)
+    right = {"name": ADMINISTRATOR, "passphrase": PASSPHRASE}
+    told: list[int] = []
+    with ThreadPoolExecutor(2 * MAX_WAITING_SIGN_INS) as callers:
+
+        async def post(url: str, form: Mapping[str, str], network: int, cookie: str = "") -> Answer:
+            headers = {"Host": "relais.example.org", "Origin": "https://relais.example.org", "Cookie": cookie}
+            headers["X-Forwarded-For"] = f"2001:db8:0:{network:x}::1"
+            call = partial(http_call, url, "POST", "/admin/sign-in", urlencode(form).encode(), headers)
+            return await asyncio.get_running_loop().run_in_executor(callers, call)
+
+        async def guess(url: str, is_full: asyncio.Event, is_over: asyncio.Event) -> None:
+            while not is_over.is_set():
+                number = next(numbers)
+                if (await post(url, {"name": f"x{number}", "passphrase": "a guess"}, number)).status == 429:
+                    is_full.set()
+
+        async with office(tmp_path / "server") as made, pages_over(made, behind_proxy=True) as (url, _):
+            await add_administrator(made.server, ADMINISTRATOR, verifier_of(PASSPHRASE, os.urandom(16)))
+            known = "; ".join((await post(url, right, 0)).cookies)
+            is_full, is_over = asyncio.Event(), asyncio.Event()
+            crowd = [asyncio.create_task(guess(url, is_full, is_over)) for _ in range(MAX_WAITING_SIGN_INS + 8)]
+            await is_full.wait()
+            told = [(await post(url, right, 0, known)).status for _ in range(4)]
+            is_over.set()
+            await asyncio.gather(*crowd)
+    assert told == [303] * 4
