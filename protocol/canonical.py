@@ -106,11 +106,11 @@ def _ordered(value: Value, depth: int) -> object:
         if not _INT_MIN <= value <= _INT_MAX:
             raise ValueError("integer out of range")
         return value
+    if isinstance(value, (list, tuple)):
+        return [_ordered(part, depth + 1) for part in value]
     if isinstance(value, Mapping):
         keys = sorted(value, key=str.encode)
         return {key: _ordered(value[key], depth + 1) for key in keys}
-    if isinstance(value, (list, tuple)):
-        return [_ordered(part, depth + 1) for part in value]
     raise TypeError(f"cannot encode {type(value).__name__}")
 
 

@@ -31,7 +31,7 @@ from protocol.replica.pack_cover import smallest_cover
 class _Space:
     """Arrivals in order, and the chain after each (`chains[0]` is the one before the first)."""
 
-    entries: list[Entry] = field(default_factory=list)
+    entries: list[Stored] = field(default_factory=list)
     chains: list[bytes] = field(default_factory=lambda: [CHAIN_START])
 
 
@@ -64,9 +64,9 @@ class MemoryStore:
                 continue
             self._entries[entry.id] = entry
             space = self._spaces.setdefault(entry.header.space, _Space())
-            space.entries.append(entry)
+            space.entries.append(Stored(len(space.entries) + 1, entry))
             space.chains.append(next_chain(space.chains[-1], entry.id))
-            stored.append(Stored(len(space.entries), entry))
+            stored.append(space.entries[-1])
         if unsent:
             self._unsent.update(one.entry.id for one in stored)
         await self.set_marks(marks or {})
@@ -110,7 +110,7 @@ class MemoryStore:
 
     async def written(self, space: bytes, classes: Collection[int]) -> dict[bytes, tuple[int, int]]:
         found: dict[bytes, tuple[int, int]] = {}
-        for entry in self._spaces.get(space, _NOTHING).entries:
+        for entry in (stored.entry for stored in self._after(space, 0)):
             if class_of(entry.header.kind) in classes:
                 count, size = found.get(entry.header.author, (0, 0))
                 found[entry.header.author] = count + 1, size + len(entry.payload or b"")
@@ -165,7 +165,7 @@ class MemoryStore:
         return self._marks.get(key)
 
     async def marks(self, prefix: str) -> dict[str, bytes]:
-        return {key: value for key, value in sorted(self._marks.items()) if key.startswith(prefix)}
+        return {key: self._marks[key] for key in sorted(key for key in self._marks if key.startswith(prefix))}
 
     async def set_marks(self, marks: Mapping[str, bytes | None]) -> None:
         for key, value in marks.items():
@@ -191,7 +191,8 @@ class MemoryStore:
         """Put an entry in the place of another copy of itself."""
         self._entries[entry.id] = entry
         here = self._spaces[entry.header.space].entries
-        here[next(place for place, other in enumerate(here) if other.id == entry.id)] = entry
+        place = next(place for place, other in enumerate(here) if other.entry.id == entry.id)
+        here[place] = Stored(place + 1, entry)
 
     async def put_registers(self, rows: Sequence[RegisterRow]) -> list[RegisterRow]:
         kept = []
@@ -214,8 +215,7 @@ class MemoryStore:
         return
 
     def _after(self, space: bytes, after: int) -> Iterator[Stored]:
-        entries = self._spaces.get(space, _NOTHING).entries
-        return (Stored(arrival, entry) for arrival, entry in enumerate(islice(entries, after, None), after + 1))
+        return islice(self._spaces.get(space, _NOTHING).entries, after, None)
 
     def _count_held(self, held: Held, by: int) -> None:
         count, size = self._held_totals.get(held.source, (0, 0))

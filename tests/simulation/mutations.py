@@ -134,7 +134,7 @@ def acknowledges_before_the_flush() -> AbstractContextManager[object]:
             name = next(reversed([name for name in self.store._entries if name in unsent]))
             space = self.store._spaces[self.store._entries.pop(name).header.space]
             unsent.discard(name)
-            if space.entries[-1].id == name:
+            if space.entries[-1].entry.id == name:
                 space.entries.pop()
                 space.chains.pop()
 

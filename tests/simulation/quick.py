@@ -4,6 +4,7 @@
   for one key, one message and one purpose only, and show every bit that was flipped; they are made of one hash instead
   of curves, which would take half of the time. The real ones have their own tests and golden bytes.
 - Sticks are real folders; that what is written there reaches the medium is not waited for.
+- What compresses is made once for each level, not for each message.
 - Whether a signature holds and what a payload means are pure questions, which every replica asks of every entry. What a
   set folds to, and what it lets somebody read, is asked again only once the set has grown.
 """
@@ -12,16 +13,17 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
-from functools import lru_cache
+from collections.abc import Iterator, Mapping
+from functools import cache, lru_cache
 from types import ModuleType
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 from unittest import mock
 
+import zstandard
 from blake3 import blake3
 from cryptography.exceptions import InvalidSignature
 
-from protocol import hpke, identity, space_keys, structure, work
+from protocol import envelope, hpke, identity, pack, space_keys, structure, work
 from protocol.entry import Entry, signature_holds
 from protocol.errors import Code, PeerFault
 from protocol.identity import AgreementKey, SigningKey, check_agreement, tagged
@@ -29,7 +31,8 @@ from protocol.replica import replica
 from protocol.replica.memory import MemoryStore
 from protocol.replica.replica import Replica
 from protocol.replica.views import SpaceView, Views
-from protocol.rights import Authority, Door
+from protocol.rights import Authority
+from protocol.roster import Remembered
 
 REMEMBERED: Final = 20_000
 
@@ -115,26 +118,35 @@ def _signature_holds(entry: Entry) -> bool:
     return signature_holds(entry)
 
 
-def _grown(store: object, door: Door) -> tuple[int, int, int] | None:
-    """What grows whenever a set, or what the door knows of it, does; None for a store that does not tell."""
-    inner = getattr(store, "inner", None)
+_Grown: TypeAlias = tuple[int, int, int, int]
+
+
+def _grown(views: Views) -> _Grown | None:
+    """What grows whenever a set, what is whole of it, or what the door knows of it does; None where nobody can tell."""
+    inner = getattr(views._store, "inner", None)
     if not isinstance(inner, MemoryStore):
         return None
-    return len(inner._entries), len(door._parents), len(door._authorities)
+    door = views._door
+    return len(inner._entries), len(door._parents), len(door._authorities), views._filled.total()
 
 
 async def _view(self: Views, space: bytes) -> SpaceView:
-    seen: dict[bytes, tuple[object, SpaceView]] = self.__dict__.setdefault("seen", {})
-    grown, remembered = _grown(self._store, self._door), dict(self._remembered.get(space, {}))
+    seen: dict[bytes, tuple[_Grown | None, SpaceView]] = self.__dict__.setdefault("seen", {})
+    grown = _grown(self)
     known = seen.get(space)
-    if known is None or grown is None or known[0] != (grown, remembered):
-        known = seen[space] = ((grown, remembered), await _PLAIN_VIEW(self, space))
+    if known is None or grown is None or known[0] != grown:
+        known = seen[space] = (grown, await _PLAIN_VIEW(self, space))
     return known[1]
 
 
+def _remember(self: Views, remembered: Mapping[bytes, Remembered]) -> None:
+    self.__dict__.pop("seen", None)
+    _PLAIN_REMEMBER(self, remembered)
+
+
 async def _readable(self: Replica, key: bytes) -> dict[bytes, Authority]:
-    seen: dict[bytes, tuple[object, dict[bytes, Authority]]] = self.__dict__.setdefault("seen", {})
-    grown = _grown(self.store, self.door)
+    seen: dict[bytes, tuple[_Grown | None, dict[bytes, Authority]]] = self.__dict__.setdefault("seen", {})
+    grown = _grown(self._views)
     known = seen.get(key)
     if known is None or grown is None or known[0] != grown:
         known = seen[key] = (grown, await _PLAIN_READABLE(self, key))
@@ -142,7 +154,21 @@ async def _readable(self: Replica, key: bytes) -> dict[bytes, Authority]:
 
 
 _PLAIN_VIEW: Final = Views.view
+_PLAIN_REMEMBER: Final = Views.remember
 _PLAIN_READABLE: Final = Replica.readable
+
+
+# --- what is made once ------------------------------------------------------------------------------------------------
+
+
+class _Zstandard:
+    """The module `zstandard`, whose compressors and decompressors are made once. Only one thread uses them."""
+
+    ZstdCompressor = staticmethod(cache(zstandard.ZstdCompressor))
+    ZstdDecompressor = staticmethod(cache(zstandard.ZstdDecompressor))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(zstandard, name)
 
 
 def _parsers(*modules: ModuleType) -> Iterator[tuple[object, str, object]]:
@@ -161,7 +187,10 @@ _PATCHES: Final[tuple[tuple[Any, str, object], ...]] = (
     (hpke, "open_", _open),
     (replica, "signature_holds", _signature_holds),
     (Views, "view", _view),
+    (Views, "remember", _remember),
     (Replica, "readable", _readable),
+    (envelope, "zstandard", _Zstandard()),
+    (pack, "zstandard", _Zstandard()),
     (os, "fsync", lambda _descriptor: None),
     *_parsers(space_keys, structure, work),
 )
