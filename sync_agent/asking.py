@@ -74,7 +74,8 @@ class Said:
     budget holds large content back, except that of hand-ins; `strong_wishes` what was asked for in the fewest bytes,
     and `strong_settled` that what came of it has been looked at; `held_of` the spaces of which it is to be said what is
     held, because a part of what is missing is here; `patient` that nobody waits for this sync; `by_name` that the
-    server asked for the cursors themselves; `worth` what a patient sync has asked for, and may ask for again.
+    server asked for the cursors themselves; `worth` what a patient sync has asked for, and may ask for again;
+    `returning` the spaces that the server sends although this device knows them as closed to it, as they came.
     """
 
     requests: int = 0
@@ -91,6 +92,7 @@ class Said:
     patient: bool = False
     by_name: bool = False
     worth: set[tuple[bytes, bytes]] = field(default_factory=set)
+    returning: dict[bytes, None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +149,9 @@ class Asking:
         stands = standing(spaces, known, said.complete) if quiet else None
         request = SyncRequest(
             generation=await store.mark(GENERATION_MARK),
-            cursors=shown_cursors(spaces, known, said.complete) if stands is None else (),
+            cursors=shown_cursors(list(dict.fromkeys((*spaces, *said.returning))), known, said.complete)
+            if stands is None
+            else (),
             standing=stands,
             push=tuple(push),
             packs=tuple([await self._inline(pack) for pack in inline]),

@@ -7,7 +7,9 @@ pupils' PC could take a teacher's laptop its rights with it. Who answers with th
 
 from __future__ import annotations
 
+from protocol.entry import Entry
 from protocol.errors import Code, PeerFault
+from protocol.limits import MAX_CREDENTIALS
 from protocol.lives import Twin
 from protocol.messages import SyncAnswer
 from protocol.rights import Authority
@@ -26,6 +28,20 @@ class PeerCalls(SealedCalls):
     async def server(self) -> Authority:
         """The device that answers."""
         return self._device
+
+    async def _credentials(self, first: bytes | None) -> tuple[Entry, ...]:
+        """This device's grants; before them those that open `first` to the other one, which may not know them yet."""
+        own = await super()._credentials(first)
+        if first is None:
+            return own
+        replica = self._agent.replica
+        theirs = [
+            authority.grant
+            for authority in await replica.authorities(self._device.key)
+            if replica.door.covers(authority, first)
+        ]
+        shown = {entry.id: entry for entry in (*await replica.credentials(theirs), *own)}
+        return tuple(shown.values())[:MAX_CREDENTIALS]
 
     def _heard(self, payload: bytes) -> SyncAnswer:
         answer = SyncAnswer.parse(payload)

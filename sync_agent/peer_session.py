@@ -21,7 +21,7 @@ from typing import Final
 from blake3 import blake3
 
 from protocol.checkpoint import Cursor
-from protocol.entry import Entry
+from protocol.entry import Entry, Kind
 from protocol.errors import Code, NoAnswer, PeerFault, Refused, RelaisError
 from protocol.limits import CURSOR_HASH_BYTES, INLINE_PACK_BYTES, INLINE_TOTAL_BYTES, MAX_INLINE_PACKS, MAX_PUSHED_BYTES
 from protocol.message_parts import InlinePack, Link, Offer, Upload, Wanted
@@ -32,6 +32,7 @@ from protocol.replica.holdings import Need
 from protocol.replica.interfaces import Making, PackInfo, Position
 from protocol.rights import Authority
 from protocol.roles import KEEPS_REPORTS, READS_HAND_INS
+from protocol.structure import Grant
 from sync_agent.app import Agent
 from sync_agent.copies import Copies, note_forgotten
 from sync_agent.cursors import shown_cursors
@@ -287,15 +288,29 @@ class PeerSession:
         await take_withdrawals(self.agent, answer.withdrawn, self.device.key)
         moved = False
         for page in answer.pages:
-            moved = await self._take_page(done, page.checkpoint.space, page.entries) or moved
-            self._cursors[page.checkpoint.space] = Position(page.checkpoint.count, page.checkpoint.chain)
+            space = page.checkpoint.space
+            if space not in await self.agent.spaces():
+                # a class that the other one knows to be open to this device: it is reconciled once it is known here
+                moved = await self._take_own_grants(space, page.entries) or moved
+                continue
+            moved = await self._take_page(done, space, page.entries) or moved
+            self._cursors[space] = Position(page.checkpoint.count, page.checkpoint.chain)
         for pack in answer.packs:
             moved = await self._take_pack(done, pack) or moved
         return moved
 
+    async def _take_own_grants(self, space: bytes, entries: Sequence[Entry]) -> bool:
+        """Take what lets this device into a space, and nothing else of it; whether it may read it now."""
+        mine = [entry for entry in entries if entry.header.space == space and _lets_in(entry, self.agent.device)]
+        if not mine:
+            return False
+        replica = self.agent.replica
+        await replica.admit(mine, source=self.device.key, now_ms=self.agent.now_ms(), hold=False, bounded=True)
+        return space in await self.agent.spaces()
+
     async def _take_page(self, done: _Exchange, space: bytes, entries: Sequence[Entry]) -> bool:
         entries = [entry for entry in entries if entry.header.space == space]
-        if not entries or space not in await self.agent.spaces():
+        if not entries:
             return False
         replica = self.agent.replica
         before = (await replica.position(space)).count
@@ -388,6 +403,16 @@ class PeerSession:
         if theirs is None or not (theirs.role in READS_HAND_INS or authors[0] == self.device.key):
             return []
         return await self.agent.holdings.packs(Need(lack.space, lack.stream, sealed=True))
+
+
+def _lets_in(entry: Entry, device: bytes) -> bool:
+    """Whether an entry is a grant for a device."""
+    if entry.header.kind != Kind.GRANT:
+        return False
+    try:
+        return Grant.parse(entry.payload or b"").signing == device
+    except PeerFault:
+        return False
 
 
 def _others_send_it(sent: Moved) -> bool:

@@ -242,8 +242,13 @@ class Session:
             return
         server = await self._calls.server()
         cursors = await read_cursors(self._store)
+        mine = await self.agent.spaces()
         for page in answer.pages:
             space = page.checkpoint.space
+            if space not in mine and space not in run.said.returning:
+                # What lets it in again may be on a later page. It had asked for none: pages begin at the first entry.
+                cursors.pop(space, None)
+                run.said.returning[space] = None
             admission = await self.agent.replica.admit(
                 page.entries, source=server.key, now_ms=self.agent.now_ms(), marks=cursor_marks(page.checkpoint)
             )

@@ -105,6 +105,24 @@ async def test_a_class_its_pupils_its_teacher_and_its_pc_come_to_be_without_any_
         assert await room.territory.replica.fingerprint(each) == await head.agent.replica.fingerprint(each)
 
 
+@pytest.mark.parametrize("who_calls", ["the head teacher's device", "the other one"])
+async def test_a_machine_of_the_school_is_let_into_a_new_class_over_the_schools_network(
+    room: Classroom, who_calls: str
+) -> None:
+    head, pc = await head_of(room), await room.device(Role.MACHINE)
+    await pc.session.sync()
+    space = await room.territory.classroom("CE2", room.territory.replica.door.parent(room.space))
+    await room.territory.person("zoe", PersonRole.PUPIL, space)
+    await room.territory.let_in(pc.agent.keys, Role.MACHINE, space)
+    await head.session.sync()
+    # from here on the PC reaches the head teacher's device only
+    pair = (head.agent, pc.agent) if who_calls.startswith("the head") else (pc.agent, head.agent)
+    await exchange(*pair)
+    assert space in await pc.agent.spaces()
+    for each in pc.agent.replica.door.lineage(space):
+        assert await pc.agent.replica.fingerprint(each) == await head.agent.replica.fingerprint(each)
+
+
 async def test_a_school_that_two_people_began_offline_is_one_and_both_their_classes_are_in_it(room: Classroom) -> None:
     one, other = [await room.device(Role.ADMIN, room.territory.replica.territory) for _ in range(2)]
     for admin in (one, other):

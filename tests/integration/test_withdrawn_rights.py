@@ -91,6 +91,24 @@ async def test_a_device_that_may_do_nothing_any_more_knows_it_and_why(scene: Sce
     assert await scene.listed(scene.machine) == {scene.office.space}
 
 
+async def test_a_device_comes_back_to_a_class_that_takes_more_than_one_page(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = scene.machine.agent.device.hex()
+    await scene.office.do("revoke", device=device)
+    with pytest.raises(Refused):
+        await scene.machine.session.sync()
+    for number in range(8):
+        await scene.office.add_person(f"Élève {number}", "pupil", scene.office.space)
+    await scene.office.do("grant", device=device, space=[scene.office.space])
+    monkeypatch.setattr("protocol.replica.news.PAGE_BYTES", 2_000)
+    await scene.here.sync(scene.machine)
+    assert await scene.listed(scene.machine) == {scene.office.space}
+    before = scene.machine.way.traffic.round_trips
+    await scene.here.sync(scene.machine)
+    assert scene.machine.way.traffic.round_trips == before + 1, "nothing is left to be asked for"
+
+
 async def test_who_was_let_in_by_somebody_who_had_been_let_go_is_shown_that_revocation(scene: Scene) -> None:
     office, server = scene.office, scene.office.server
     head = await office.enrol(await office.invite("head", "0180001D"))
