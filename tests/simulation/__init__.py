@@ -7,5 +7,7 @@ What is real: replicas, the door, the folds, holdings, sessions, transfers, the 
 server's handlers and its responder. What is simulated: the event loop's time (`virtual_time`), the disks (`disk`, over
 the memory replica that the contract suite holds to the same rules as the durable one), the lines (`lines`), ciphers
 (`quick`). Neighbours (`neighbours`) and sticks (`sticks`, real folders) are worked by the agent's own code.
+People, schools, thieves and impostors act through the functions behind the commands (`people`, `school`, `theft`,
+`devices`, `signing_in`, `malware`); what the world remembers of them is in `trust`.
 `plan` draws a history, `world` lives it, `ledger` remembers what was acknowledged, `invariants` judges the end.
 """

@@ -17,7 +17,7 @@ import sys
 import time
 from contextlib import nullcontext
 
-from tests.simulation.mutations import BROKEN_RULES
+from tests.simulation.broken_rules import BROKEN_RULES
 from tests.simulation.run import Break, Lived, live
 
 SEEDS_FOR_A_RULE = 100

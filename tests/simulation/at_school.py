@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from itertools import pairwise
 from random import Random
@@ -9,10 +11,13 @@ from typing import TYPE_CHECKING, Final
 
 from protocol.errors import BadInput, Code, LocalFailure, NoAnswer, PeerFault, Refused, RelaisError
 from protocol.limits import ERASURE_DELAY_MS
-from protocol.replica.eraser import Eraser
-from protocol.replica.office.erasures import erase_persons
-from protocol.roles import PersonRole
+from protocol.replica.eraser import Eraser, is_in_doubt
+from protocol.replica.office.erasures import in_force
+from protocol.replica.office.stays import end_stays
+from protocol.replica.replica import Replica
 from sync_agent.erasing import destroy_erased
+from sync_agent.office import end_what_is_over
+from sync_server.handlers.erasures import confirm_destroyed
 from tests.simulation.lines import CALM, Weather
 from tests.simulation.machine import Machine
 from tests.simulation.sticks import STICKS
@@ -22,7 +27,6 @@ if TYPE_CHECKING:
 
 DAY_MS: Final = 24 * 3600 * 1000
 LINK_LASTS_S: Final = (5.0, 90.0)
-MOST_ERASED: Final = 3
 LAN_ROUNDS: Final = 5
 
 Event = Callable[["World", Machine, Random], Awaitable[str]]
@@ -46,12 +50,14 @@ async def link(world: World, machine: Machine, random: Random) -> str:
     if other is None:
         return "-"
     lasts_s = random.uniform(*LINK_LASTS_S)
+    world.trust.met.add(frozenset((machine.device, other.device)))
     machine.spawn(world.neighbours.live(machine, other, machine.line.weather, lasts_s))
     return f"{machine.name} to {other.name} for {lasts_s:.0f} s"
 
 
 async def exchange(world: World, machine: Machine, other: Machine, weather: Weather) -> bool:
     """One exchange; whether it brought both to agree. What may go wrong on the way is no surprise."""
+    world.trust.met.add(frozenset((machine.device, other.device)))
     try:
         result = await world.neighbours.exchange(machine, other, weather)
     except (NoAnswer, Refused) as error:
@@ -79,7 +85,7 @@ async def agree_without_server(world: World) -> None:
     machines = list({machine.device: machine for machine in world.machines if not machine.revoked}.values())
     for _ in range(LAN_ROUNDS):
         before = _held(world)
-        for space in world.founding.spaces:
+        for space in world.spaces:
             members = [one for one in machines if one.agent is not None and space in await one.agent.spaces()]
             world.neighbours.random.shuffle(members)
             for one, other in (*pairwise(members), *pairwise(reversed(members))):
@@ -90,7 +96,7 @@ async def agree_without_server(world: World) -> None:
             # what the last ones of a round sign for one another, the next round carries
             break
     if not world.doubtful:
-        for space in world.founding.spaces:
+        for space in world.spaces:
             await _check_agreement(world, machines, space)
 
 
@@ -115,9 +121,14 @@ async def export(world: World, machine: Machine, random: Random) -> str:
     """A stick is filled; the power may go meanwhile."""
     if machine.agent is None or machine.revoked:
         return "-"
-    number = random.randrange(1 << 16)
-    machine.spawn(_at_stick(world, machine, "export", world.sticks.export(machine.agent, number)))
+    machine.spawn(export_stick(world, machine, random.randrange(1 << 16)))
     return machine.name
+
+
+async def export_stick(world: World, machine: Machine, number: int) -> None:
+    """The same, to its end."""
+    if machine.agent is not None and not machine.revoked:
+        await _at_stick(world, machine, "export", world.sticks.export(machine.agent, number))
 
 
 async def bring(world: World, machine: Machine, random: Random) -> str:
@@ -167,71 +178,86 @@ _STICK_TROUBLE: Final = frozenset(
 # --- erasing ----------------------------------------------------------------------------------------------------------
 
 
-async def erase(world: World, _machine: Machine, random: Random) -> str:
-    """A pupil is to be forgotten."""
-    server = world.office.server
-    if server is None or len(world.erased) >= MOST_ERASED:
-        return "-"
-    space = random.choice(world.founding.spaces)
-    if not server.replica.door.knows_space(space):
-        return "-"
-    persons = (await server.replica.view(space)).roster.persons.values()
-    pupils = sorted(person.id for person in persons if person.role is PersonRole.PUPIL)
-    if not pupils:
-        return "-"
-    pupil = random.choice(pupils)
-    world.erased.add(pupil)
-    return f"{pupil.hex()[:8]} {await world.at_server(erase_persons, [pupil])}"
-
-
 async def days(world: World, _machine: Machine, random: Random) -> str:
     """Nobody is there for some days; who is on destroys what is due then."""
     count = random.choice((1, 3, 8))
-    world.ahead_ms += count * DAY_MS
-    for machine in world.machines:
-        machine.spawn(sweep(machine))
-    world.office.spawn(sweep_server(world))
+    await a_while(world, count)
     return f"{count}"
 
 
-async def sweep(machine: Machine) -> None:
+async def a_while(world: World, days_count: int) -> None:
+    """So many days, at whose beginning and end everybody who is on looks what is due."""
+    for passing_days in (0, days_count):
+        world.pass_ms(passing_days * DAY_MS)
+        sweeping = [machine.spawn(sweep(world, machine)) for machine in world.machines]
+        sweeping.append(world.office.spawn(sweep_server(world)))
+        await asyncio.wait(sweeping)
+
+
+async def sweep(world: World, machine: Machine) -> None:
     """What the daemon does every hour."""
-    if machine.agent is not None:
-        destroyed = await destroy_erased(machine.agent)
+    agent = machine.agent
+    if agent is not None:
+        with contextlib.suppress(Refused):
+            await end_what_is_over(agent)
+        destroyed = await destroy_erased(agent)
         if destroyed.entries:
             machine.note(f"destroyed {len(destroyed.entries)} entries")
+        await _note_destroyed(world, machine.name, agent.replica, destroyed.entries)
 
 
 async def sweep_server(world: World) -> None:
     """The same at the server."""
     server = world.office.server
     if server is not None:
-        await Eraser(server.replica, server.holdings).sweep(server.now_ms())
+        await end_stays(server)
+        destroyed = await Eraser(server.replica, server.holdings).sweep(server.now_ms())
+        await _note_destroyed(world, "server", server.replica, destroyed.entries)
+        await confirm_destroyed(server)
+
+
+async def _note_destroyed(world: World, who: str, replica: Replica, entries: Sequence[bytes]) -> None:
+    """Once a theft is known, and everybody has heard of it, the thief's word destroys nothing any more."""
+    held = (await replica.store.get(list(entries))).values()
+    gone = {entry.header.subject for entry in held if entry.header.subject is not None}
+    for person in (gone & world.trust.erased_by_thief) - world.trust.destroyed if world.healing else ():
+        world.problem(f"{who} destroys what a thief has erased: {person.hex()[:8]}")
+    world.trust.destroyed |= gone
 
 
 async def sweep_all(world: World) -> None:
     """Everywhere."""
     await sweep_server(world)
     for machine in world.machines:
-        await sweep(machine)
+        if not machine.revoked:
+            await sweep(world, machine)
 
 
 async def a_week_later(world: World) -> bool:
     """All that is erased is due, and is destroyed; then sticks turn up again everywhere. Whether anything moved."""
     held = _held(world)
-    if world.erased:
+    substitutes = any(machine.birth.until_ms is not None for machine in world.machines)
+    if world.erased or substitutes:
         await sweep_all(world)
-        world.ahead_ms += ERASURE_DELAY_MS + DAY_MS
+        world.pass_ms(ERASURE_DELAY_MS + DAY_MS)
+        await sweep_all(world)
+        # no more than a few are destroyed in a day
+        world.pass_ms(DAY_MS)
         await sweep_all(world)
         if (server := world.office.server) is not None:
             # an erasure that only a stick still knows begins to count when it comes back
-            world.due = world.erased & (await server.replica.view(server.replica.territory)).roster.erased
+            world.due = world.erased & set(await sure_erasures(server.replica))
     if world.sticks.used:
         for machine in world.machines:
             for number in range(STICKS) if not machine.revoked else ():
                 if world.sticks.files(number):
                     await bring_stick(world, machine, number)
-    return bool(world.erased) or _held(world) != held
+    return bool(world.erased) or substitutes or _held(world) != held
+
+
+async def sure_erasures(replica: Replica) -> list[bytes]:
+    """Who is to be forgotten by the word of somebody who was not cut off since."""
+    return [covers for entry, covers in await in_force(replica) if not await is_in_doubt(replica, entry)]
 
 
 def _held(world: World) -> list[tuple[int, ...]]:
@@ -247,6 +273,5 @@ EVENTS: Final[Mapping[str, Event]] = {
     "import": bring,
     "tear stick": tear,
     "copy stick": copy,
-    "erase": erase,
     "days": days,
 }

@@ -47,6 +47,13 @@ class Disk:
     store: MemoryStore = field(default_factory=MemoryStore)
     packs: MemoryPacks = field(default_factory=MemoryPacks)
     files: dict[str, bytes] = field(default_factory=dict)
+    noted: tuple[tuple[int, int], ...] = ()
+    """At a server: the times at which what is here was noted, and how much that was."""
+
+    def held_by(self, when_ms: int) -> set[bytes]:
+        """The entries that were noted by a time."""
+        count = max((count for at_ms, count in self.noted if at_ms <= when_ms), default=0)
+        return set(list(self.store._entries)[:count])
 
     def image(self) -> Disk:
         """The disk as it is now, to be put into a machine later. Entries and chunks never change and are shared."""
@@ -60,7 +67,7 @@ class Disk:
         }
         packs._packs = {name: replace(pack, spaces=copy(pack.spaces)) for name, pack in self.packs._packs.items()}
         packs._deltas = {name: copy(delta) for name, delta in self.packs._deltas.items()}
-        return Disk(store, packs, copy(self.files))
+        return Disk(store, packs, copy(self.files), self.noted)
 
     def lose_unflushed(self, random: Random) -> None:
         """What a power cut does to downloads under way: their ends, which were not flushed, are gone or torn."""

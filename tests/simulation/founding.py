@@ -17,6 +17,7 @@ from protocol.entry import Kind
 from protocol.envelope import OpenedRequest
 from protocol.identity import AgreementKey, DeviceKeys, SigningKey
 from protocol.invitation import parse_code
+from protocol.replica.office.bureau import Office
 from protocol.replica.office.enrolment import Enrolment
 from protocol.replica.office.invitations import Wanted, invite
 from protocol.replica.office.people import add_person
@@ -25,7 +26,6 @@ from protocol.replica.replica import Draft, Entropy, Replica
 from protocol.roles import PersonRole, Role
 from protocol.structure import Certificate, Generation, RecoveryKey
 from protocol.wire import Call
-from sync_server.app import Server
 from sync_server.keys import ServerKeys, Territory
 from tests.simulation.disk import Disk
 from tests.simulation.ledger import Files
@@ -50,6 +50,7 @@ _MACHINES: Final = (
     ("far", Role.TEACHER, (CE1,), 2),
     ("pc-5", Role.MACHINE, (CE1,), None),
     ("pc-6", Role.MACHINE, (CM1,), None),
+    ("head", Role.HEAD, (), 3),
 )
 
 
@@ -62,6 +63,8 @@ class Birth:
     root: bytes
     keys: DeviceKeys
     disk: Disk
+    until_ms: int | None = None
+    """When its access is meant to end."""
 
 
 @dataclass(frozen=True)
@@ -138,31 +141,35 @@ async def _found(entropy: Entropy) -> Founding:
         )
         for space in spaces
     }
-    school = server.replica.door.parent(spaces[CM1])
+    school = server.replica.door.parent(spaces[CM1]) or b""
+    teachers.append(await add_person(server, "Mme Directrice", PersonRole.TEACHER, [school]))
     machines = []
     for name, role, classes, teacher in _MACHINES:
-        opened = [spaces[number] for number in classes] or [school or b""]
+        opened = [spaces[number] for number in classes] or [school]
         person = None if teacher is None else teachers[teacher]
         invited = await invite(server, Wanted(role, opened, person, 1, _WEEK_MS))
-        machines.append(await enrol(server, name, role, invited.code, NOW_MS, entropy))
+        machines.append(await enrol(server, server.keys.agreement, server.grant, name, role, invited.code))
     return Founding(kit, birth, tuple(machines), spaces, pupils)
 
 
-async def enrol(server: Server, name: str, role: Role, code: str, now_ms: int, entropy: Entropy) -> Birth:
-    """A new machine that has used a code."""
+async def enrol(office: Office, agreement: AgreementKey, grant: bytes, name: str, role: Role, code: str) -> Birth:
+    """A new machine that has used a code at an office, whose X25519 key and own grant these are.
+
+    Raises as `Enrolment.answer`.
+    """
+    entropy, now_ms, root = office.entropy, office.now_ms(), office.replica.door.root
     keys = DeviceKeys.create(entropy(32), entropy(32), entropy(32))
     request = EnrollRequest(parse_code(code).secret, keys.agreement.public, keys.tls.fingerprint, name)
-    opened = OpenedRequest(
-        keys.signing.public,
-        AgreementKey(entropy(32)).public,
-        Call.ENROLL,
-        request.encode(),
-        entropy(32),
-        server.keys.agreement,
-    )
-    answer = EnrollAnswer.parse(await Enrolment(server, server.contacts.note_enrolment).answer(opened))
+    asker = AgreementKey(entropy(32)).public
+    opened = OpenedRequest(keys.signing.public, asker, Call.ENROLL, request.encode(), entropy(32), agreement)
+    answer = EnrollAnswer.parse(await Enrolment(office, _nobody_notes).answer(opened))
     disk = Disk()
-    replica = await Replica.open(server.territory.root, disk.store, disk.packs)
-    chain = server.responder.station.chain
-    await replica.admit((*chain, *answer.entries), source=server.keys.signing.public, now_ms=now_ms)
-    return Birth(name, role, server.territory.root, keys, disk)
+    replica = await Replica.open(root, disk.store, disk.packs)
+    chain = await office.replica.credentials([grant])
+    await replica.admit((*chain, *answer.entries), source=keys.signing.public, now_ms=now_ms)
+    until_ms = next((each.until_ms for each in replica.door.authorities_of(keys.signing.public)), None)
+    return Birth(name, role, root, keys, disk, until_ms)
+
+
+def _nobody_notes(_device: bytes, _name: str, _now_ms: int) -> None:
+    """Names of devices come with their health."""

@@ -25,14 +25,16 @@ from protocol.replica.holdings import Need
 from protocol.replica.replica import Replica
 from protocol.replica.views import SpaceView, Views
 from protocol.rights import Authority, is_erasable
-from protocol.roles import Role
+from protocol.roles import HAS_READING_KEYS
 from protocol.roster import Roster
 from sync_agent.reading import need_of
 from sync_agent.wraps import Kept, mark_of, readers_of
 from tests.simulation.ledger import BrokenError, gone_with, holds
-from tests.simulation.machine import Machine, SimAgent
-from tests.simulation.office import Office
+from tests.simulation.machine import SimAgent
 from tests.simulation.people import STATE_RANK, can_open, check_item, opened
+from tests.simulation.school_invariants import SCHOOL
+from tests.simulation.sound import server_of, sound
+from tests.simulation.trust_invariants import TRUST
 from tests.simulation.world import World
 
 QUIET_BYTES: Final = 1_000
@@ -43,6 +45,7 @@ _SHOWN_TO_NEIGHBOURS: Final = {Kind.GRANT, Kind.SUCCESSOR}
 async def judge(world: World) -> None:
     """Check all of them; each that does not hold becomes a problem of the world."""
     for check in (
+        TRUST[0],
         _sets_and_folds,
         _acknowledged,
         _content,
@@ -51,6 +54,8 @@ async def judge(world: World) -> None:
         _chains,
         _discretion,
         _erased,
+        *TRUST[1:],
+        *SCHOOL,
         _quiet,
     ):
         try:
@@ -61,20 +66,9 @@ async def judge(world: World) -> None:
             world.problem(f"{check.__name__.strip('_')}: {type(error).__name__} {error.code}: {error}")
 
 
-def _sound(world: World) -> list[tuple[Machine, SimAgent]]:
-    """The machines whose rights were never in doubt."""
-    return [(machine, machine.agent) for machine in world.machines if machine.agent and not machine.revoked]
-
-
-def _server(office: Office) -> Replica:
-    if office.server is None:
-        raise BrokenError("the server is off")
-    return office.server.replica
-
-
 async def _sets_and_folds(world: World) -> None:
-    server = _server(world.office)
-    for machine, agent in _sound(world):
+    server = server_of(world.office)
+    for machine, agent in sound(world):
         for space in await agent.spaces():
             ours, theirs = await server.fingerprint(space), await agent.replica.fingerprint(space)
             if ours != theirs:
@@ -112,7 +106,7 @@ async def _acknowledged(world: World) -> None:
 
 
 async def _content(world: World) -> None:
-    for machine, agent in _sound(world):
+    for machine, agent in sound(world):
         missing = [need for need in await agent.missing() if not await _is_burnt(world, agent, need)]
         if missing:
             raise BrokenError(f"{machine.name} lacks content {[need.stream.hex()[:8] for need in missing]}")
@@ -142,17 +136,19 @@ async def _is_burnt(world: World, agent: SimAgent, need: Need) -> bool:
 
 
 async def _hand_ins(world: World) -> None:
-    server = _server(world.office)
+    server = server_of(world.office)
     works: dict[bytes, Work] = {}
-    erased = (await server.view(server.territory)).roster.erased
-    for space in world.founding.spaces:
+    erased: dict[bytes, frozenset[bytes]] = {}
+    for space in world.spaces:
         if server.door.knows_space(space):
-            works.update((await server.view(space)).coursework.hand_ins)
+            view = await server.view(space)
+            works.update(view.coursework.hand_ins)
+            erased[space] = view.roster.erased
     for name, entry in world.ledger.kept.items():
         if entry.header.kind != Kind.HAND_IN or entry.header.author in world.doubtful:
             # what somebody who was let go had made, and the server had not, waits for a human
             continue
-        if entry.header.subject in erased:
+        if entry.header.subject in erased.get(entry.header.space, ()):
             continue
         work = works.get(name)
         if work is None:
@@ -166,7 +162,7 @@ async def _hand_ins(world: World) -> None:
 
 async def _readers(world: World, work: Work) -> None:
     """Whoever should read it can."""
-    for machine, agent in _sound(world):
+    for machine, agent in sound(world):
         if work.space not in await agent.spaces():
             continue
         mark = await agent.replica.store.mark(mark_of(work.id))
@@ -174,14 +170,14 @@ async def _readers(world: World, work: Work) -> None:
             lacking = set(await readers_of(agent.replica, work.space)) - work.readers.keys()
             if lacking and not work.opened:
                 raise BrokenError(f"hand-in {work.id.hex()[:8]} is not sealed to {len(lacking)} of its readers")
-        if machine.birth.role is Role.TEACHER and can_open(agent, work):
+        if machine.birth.role in HAS_READING_KEYS and can_open(agent, work):
             await opened(agent, work, world.ledger)
 
 
 async def _quarantine(world: World) -> None:
     for who, store in (
         ("server", world.office.disk.store),
-        *((machine.name, machine.disk.store) for machine, _ in _sound(world)),
+        *((machine.name, machine.disk.store) for machine, _ in sound(world)),
     ):
         for held in await store.held():
             if held.missing is not None and holds(store, held.missing):
@@ -189,8 +185,8 @@ async def _quarantine(world: World) -> None:
 
 
 async def _chains(world: World) -> None:
-    server = _server(world.office)
-    for machine, _ in _sound(world):
+    server = server_of(world.office)
+    for machine, _ in sound(world):
         if machine.remembers:
             for space in await server.readable(machine.device):
                 tips = await server.tips(space, machine.device)
@@ -199,7 +195,7 @@ async def _chains(world: World) -> None:
 
 
 async def _discretion(world: World) -> None:
-    for machine, agent in _sound(world):
+    for machine, agent in sound(world):
         door = agent.replica.door
         opened = {
             space
@@ -213,26 +209,30 @@ async def _discretion(world: World) -> None:
 
 
 async def _erased(world: World) -> None:
-    server = _server(world.office)
-    gone = (await server.view(server.territory)).roster.erased & world.erased
+    server = server_of(world.office)
     replicas = [("server", server, world.due)]
-    for machine, agent in _sound(world):
+    for machine, agent in sound(world):
         # each destroys by its own clock: one that was set back waits until it says so again
         replicas.append((machine.name, agent.replica, world.due if machine.keeps_time else set()))
-    for who, replica, due in replicas if gone else ():
-        for space in await replica.store.spaces():
-            for stored in await replica.store.scan(space):
-                entry = stored.entry
-                if entry.header.subject in gone & due and is_erasable(entry.header) and entry.payload is not None:
-                    kind = Kind(entry.header.kind).name
-                    raise BrokenError(f"{who} still has the payload of {kind} {entry.id.hex()[:8]}")
-            view = await replica.view(space)
-            if gone & view.roster.persons.keys() or any(w.person in gone for w in view.coursework.hand_ins.values()):
-                raise BrokenError(f"{who} still shows who was erased in {space.hex()[:8]}")
+    for space in server.door.spaces() if world.erased else ():
+        gone = (await server.view(space)).roster.erased & world.erased
+        for who, replica, due in replicas if gone else ():
+            await _check_erased(who, replica, space, gone, due)
+
+
+async def _check_erased(who: str, replica: Replica, space: bytes, gone: frozenset[bytes], due: set[bytes]) -> None:
+    for stored in await replica.store.scan(space):
+        entry = stored.entry
+        if entry.header.subject in gone & due and is_erasable(entry.header) and entry.payload is not None:
+            kind = Kind(entry.header.kind).name
+            raise BrokenError(f"{who} still has the payload of {kind} {entry.id.hex()[:8]}")
+    view = await replica.view(space)
+    if gone & view.roster.persons.keys() or any(w.person in gone for w in view.coursework.hand_ins.values()):
+        raise BrokenError(f"{who} still shows who was erased in {space.hex()[:8]}")
 
 
 async def _quiet(world: World) -> None:
-    for machine, agent in _sound(world):
+    for machine, agent in sound(world):
         if machine.session is None:
             raise BrokenError(f"{machine.name} is off")
         most = QUIET_BYTES + LACKING_BYTES * len(await agent.missing())

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from random import Random
 from typing import Any, TypeVar, cast
 
 from protocol.entry import Entry
 from protocol.errors import Code, LocalFailure, RelaisError
-from protocol.identity import SEED_BYTES, AgreementKey
+from protocol.identity import SEED_BYTES, AgreementKey, DeviceKeys
+from protocol.replica.keyring import Keyring
 from protocol.replica.replica import Draft, Replica
 from protocol.replica.second_copy import SecondCopy
-from sync_agent.app import PERSON_KEY_FILE, Agent, Enrolment
+from sync_agent.app import DEVICE_KEYS_FILE, FORMER_KEYS_FILE, HAND_IN_MARKS, PERSON_KEY_FILE, Agent, Enrolment
 from sync_agent.hearing import listening
 from sync_agent.reading import Manifests
 from sync_agent.scheduler import Scheduler
@@ -43,6 +45,14 @@ class SimAgent(Agent):
     def keep_person_key(self, key: AgreementKey) -> None:
         self.files[PERSON_KEY_FILE] = b"".join(each.seed for each in (key, *self.own_person_keys()))
 
+    async def take_former(self, former: Sequence[DeviceKeys]) -> None:
+        """What a folder says of the keys that the device had before."""
+        self.agreements = (self.keys.agreement, *(each.agreement for each in former))
+        self.keyring = Keyring(self.replica, self.agreements, (self.device,))
+        self.former = frozenset(each.signing.public for each in former)
+        names = await self.replica.store.marks(HAND_IN_MARKS)
+        self._taken_along = frozenset(bytes.fromhex(name.removeprefix(HAND_IN_MARKS)) for name in names)
+
     async def write(
         self,
         *drafts: Draft,
@@ -51,6 +61,11 @@ class SimAgent(Agent):
         entries = await super().write(*drafts, marks=marks)
         self.told.acknowledged(entries)
         return entries
+
+
+@lru_cache(maxsize=64)
+def _keys_in(held: bytes) -> DeviceKeys:
+    return DeviceKeys.from_bytes(held)
 
 
 class _NoCopy:
@@ -108,8 +123,23 @@ class Machine:
         return max(0, self._true_ms() + self.skew_ms)
 
     @property
+    def keys(self) -> DeviceKeys:
+        """Those that it has now: a clone has taken others than it was enrolled with."""
+        held = self.disk.files.get(DEVICE_KEYS_FILE)
+        return self.birth.keys if held is None else _keys_in(held)
+
+    def take_keys(self, keys: DeviceKeys) -> None:
+        """Be another device from the next start on."""
+        self.disk.files[f"{FORMER_KEYS_FILE}/{self.device.hex()}"] = self.keys.to_bytes()
+        self.disk.files[DEVICE_KEYS_FILE] = keys.to_bytes()
+
+    def _former(self) -> list[DeviceKeys]:
+        prefix = f"{FORMER_KEYS_FILE}/"
+        return [_keys_in(held) for name, held in self.disk.files.items() if name.startswith(prefix)]
+
+    @property
     def device(self) -> bytes:
-        return self.birth.keys.signing.public
+        return self.keys.signing.public
 
     def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Let the machine do something, for as long as it has power."""
@@ -123,9 +153,9 @@ class Machine:
         entropy = Random(self._random.random()).randbytes
         enrolment = Enrolment(URL, self.birth.root, "Cher", self.birth.name)
         replica = await Replica.open(self.birth.root, store, content)
-        agent = await SimAgent.over(
-            Path(self.name), enrolment, self.birth.keys, replica, now_ms=self.now_ms, entropy=entropy
-        )
+        agent = await SimAgent.over(Path(self.name), enrolment, self.keys, replica, now_ms=self.now_ms, entropy=entropy)
+        if former := self._former():
+            await agent.take_former(former)
         agent._introduction = agent._outbox = cast("SecondCopy", _NoCopy())
         agent.files, agent.told = self.disk.files, self.told
         if self.power is not power or not power.on:

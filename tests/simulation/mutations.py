@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from random import Random
-from typing import Any, Final
+from typing import Any
 from unittest import mock
 
 from protocol.ancestry import heads
@@ -26,6 +26,7 @@ from sync_agent.courier_survey import COURIER
 from sync_agent.lan_scope import LanScope
 from sync_agent.peer_session import PeerSession
 from sync_agent.session import Session
+from sync_agent.sync_repair import SyncRepair
 from tests.simulation.disk import Disk
 
 
@@ -74,7 +75,7 @@ def never_reconciles() -> AbstractContextManager[object]:
     async def nothing(*_args: object, **_kwargs: object) -> None:
         return
 
-    return mock.patch.object(Session, "_reconcile_if_needed", nothing)
+    return mock.patch.object(SyncRepair, "reconcile_if_needed", nothing)
 
 
 def takes_waiting_for_taken() -> AbstractContextManager[object]:
@@ -213,33 +214,3 @@ def takes_what_a_stick_brought_as_sent() -> AbstractContextManager[object]:
 def destroys_nothing() -> AbstractContextManager[object]:
     """What is erased is hidden for ever, and never destroyed."""
     return mock.patch("protocol.replica.eraser.due", return_value=[])
-
-
-@dataclass(frozen=True)
-class BrokenRule:
-    """A rule, and the first seed that shows that it is broken: `python -m tests.simulation --broken NAME` finds it."""
-
-    breaks: Callable[[], AbstractContextManager[object]]
-    shown_by: int
-
-
-BROKEN_RULES: Final = {
-    rule.breaks.__name__: rule
-    for rule in (
-        BrokenRule(forgets_prev, 0),
-        BrokenRule(counts_what_was_tried_as_sent, 4),
-        BrokenRule(folds_by_arrival, 38),
-        BrokenRule(believes_the_manifest, 57),
-        BrokenRule(never_reconciles, 15),
-        BrokenRule(takes_waiting_for_taken, 27),
-        BrokenRule(signs_receipts_unseen, 15),
-        BrokenRule(names_packs_for_chunks_only, 141),
-        BrokenRule(acknowledges_before_the_flush, 3),
-        BrokenRule(lets_everybody_read, 0),
-        BrokenRule(signs_for_copies_unseen, 44),
-        BrokenRule(exchanges_no_content_with_neighbours, 156),
-        BrokenRule(shows_neighbours_everything, 25),
-        BrokenRule(takes_what_a_stick_brought_as_sent, 9796),
-        BrokenRule(destroys_nothing, 7),
-    )
-}

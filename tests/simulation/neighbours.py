@@ -76,7 +76,7 @@ class PeerLine(Line):
         """The fingerprint of whoever listens there."""
         await self._way()
         self._frontage()
-        return self.ear.machine.birth.keys.tls.fingerprint
+        return self.ear.machine.keys.tls.fingerprint
 
 
 class Neighbours:

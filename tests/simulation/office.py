@@ -10,6 +10,7 @@ from typing import Any, Final, Protocol, TypeVar, cast
 
 from protocol.entry import Entry
 from protocol.errors import RelaisError
+from protocol.replica.arrivals import NOTE_INTERVAL_S, note_arrivals
 from protocol.replica.interfaces import ContentStore, EntryStore
 from protocol.replica.office.enrolment import Enrolment
 from protocol.replica.replica import Draft, Entropy, Replica
@@ -133,7 +134,16 @@ class Office:
         """What `run` does beside answering."""
         while True:
             await server.space_keeper.tend_grown()
+            await self._note(server)
             await asyncio.sleep(TEND_S)
+
+    async def _note(self, server: Server) -> None:
+        """What is here now, every few minutes."""
+        now_ms, noted = self.now_ms(), self.disk.noted
+        if not noted or now_ms - noted[-1][0] >= NOTE_INTERVAL_S * 1000:
+            count = len(self.disk.store._entries)
+            await note_arrivals(server.store, now_ms)
+            self.disk.noted = (*noted, (now_ms, count))
 
     def _power_went(self) -> None:
         self.server = None

@@ -8,7 +8,7 @@ from typing import Final
 
 from protocol.coursework import HandInState, Item, Work
 from protocol.errors import Code, LocalFailure
-from protocol.roles import Role
+from protocol.roles import HAS_READING_KEYS
 from protocol.work import ItemKind
 from sync_agent import handing_in, publisher, reading
 from sync_agent.publisher import Wish
@@ -56,8 +56,8 @@ class Shelf:
 
 async def publish(machine: Machine, agent: SimAgent, random: Random, ledger: Ledger, number: int) -> str:
     """A new lesson or assignment."""
-    spaces = await _own_spaces(agent)
-    if machine.birth.role is not Role.TEACHER or not spaces:
+    spaces = await own_spaces(agent)
+    if machine.birth.role not in HAS_READING_KEYS or not spaces:
         return "-"
     title = f"title {number} {machine.name}"
     kind = random.choice((ItemKind.LESSON, ItemKind.ASSIGNMENT, ItemKind.ASSIGNMENT))
@@ -73,7 +73,7 @@ async def publish(machine: Machine, agent: SimAgent, random: Random, ledger: Led
 async def revise(machine: Machine, agent: SimAgent, random: Random, ledger: Ledger, number: int) -> str:
     """Another version of an item, whose files change a little."""
     items = await _items(agent)
-    if machine.birth.role is not Role.TEACHER or not items:
+    if machine.birth.role not in HAS_READING_KEYS or not items:
         return "-"
     return await _revise(machine, agent, random, ledger, number, random.choice(items))
 
@@ -81,7 +81,7 @@ async def revise(machine: Machine, agent: SimAgent, random: Random, ledger: Ledg
 async def revise_first(machine: Machine, agent: SimAgent, random: Random, ledger: Ledger, number: int) -> str:
     """Another version of the item that everybody would choose."""
     items = await _items(agent)
-    if machine.birth.role is not Role.TEACHER or not items:
+    if machine.birth.role not in HAS_READING_KEYS or not items:
         return "-"
     return await _revise(machine, agent, random, ledger, number, min(items, key=lambda item: item.id))
 
@@ -99,7 +99,7 @@ async def _revise(machine: Machine, agent: SimAgent, random: Random, ledger: Led
 async def switch(machine: Machine, agent: SimAgent, random: Random, ledger: Ledger, number: int) -> str:
     """Withdraw an item, or bring it back."""
     items = await _items(agent)
-    if machine.birth.role is not Role.TEACHER or not items:
+    if machine.birth.role not in HAS_READING_KEYS or not items:
         return "-"
     item = random.choice(items)
     await (publisher.restore if item.withdrawn else publisher.withdraw)(agent, item.id)
@@ -109,7 +109,7 @@ async def switch(machine: Machine, agent: SimAgent, random: Random, ledger: Ledg
 async def settle(machine: Machine, agent: SimAgent, random: Random, ledger: Ledger, number: int) -> str:
     """End a conflict."""
     items = [item for item in await _items(agent) if item.conflict]
-    if machine.birth.role is not Role.TEACHER or not items:
+    if machine.birth.role not in HAS_READING_KEYS or not items:
         return "-"
     item = random.choice(items)
     await publisher.settle(agent, item.id, random.choice(item.heads).id)
@@ -119,7 +119,7 @@ async def settle(machine: Machine, agent: SimAgent, random: Random, ledger: Ledg
 async def hand_in(machine: Machine, agent: SimAgent, random: Random, ledger: Ledger, number: int) -> str:
     """A pupil's work for an assignment."""
     tasks = [item for item in await _items(agent) if item.shown.record.kind is ItemKind.ASSIGNMENT]
-    if machine.birth.role is Role.TEACHER or not tasks:
+    if machine.birth.role in HAS_READING_KEYS or not tasks:
         return "-"
     task = random.choice(tasks)
     persons = (await agent.replica.view(task.space)).roster.persons.values()
@@ -137,7 +137,7 @@ async def hand_in(machine: Machine, agent: SimAgent, random: Random, ledger: Led
 async def open_work(machine: Machine, agent: SimAgent, random: Random, ledger: Ledger, number: int) -> str:
     """The teacher opens a hand-in."""
     works = [work for work in await works_of(agent) if can_open(agent, work)]
-    if machine.birth.role is not Role.TEACHER or not works:
+    if machine.birth.role not in HAS_READING_KEYS or not works:
         return "-"
     work = random.choice(works)
     await opened(agent, work, ledger)
@@ -148,7 +148,7 @@ async def open_work(machine: Machine, agent: SimAgent, random: Random, ledger: L
 async def feedback(machine: Machine, agent: SimAgent, random: Random, ledger: Ledger, number: int) -> str:
     """The teacher says something of a hand-in."""
     works = await works_of(agent)
-    if machine.birth.role is not Role.TEACHER or not works:
+    if machine.birth.role not in HAS_READING_KEYS or not works:
         return "-"
     work = random.choice(works)
     files = _files(random) if random.random() < 0.3 else {}
@@ -222,12 +222,12 @@ async def works_of(agent: SimAgent) -> list[Work]:
     """The hand-ins of the classes of this machine."""
     return [
         work
-        for space in await _own_spaces(agent)
+        for space in await own_spaces(agent)
         for work in (await agent.replica.view(space)).coursework.hand_ins.values()
     ]
 
 
-async def _own_spaces(agent: SimAgent) -> list[bytes]:
+async def own_spaces(agent: SimAgent) -> list[bytes]:
     """The classes in which the machine has a right of its own, those below a school's included."""
     door = agent.replica.door
     grants = await agent.replica.authorities(agent.device)
@@ -241,7 +241,7 @@ async def _own_spaces(agent: SimAgent) -> list[bytes]:
 async def _items(agent: SimAgent) -> list[Item]:
     return [
         item
-        for space in await _own_spaces(agent)
+        for space in await own_spaces(agent)
         for item in (await agent.replica.view(space)).coursework.items.values()
     ]
 

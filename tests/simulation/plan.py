@@ -13,7 +13,8 @@ from typing import Final
 
 from tests.simulation.lines import CALM, Weather
 
-MACHINES_TO_CHOOSE_FROM: Final = 11
+MACHINES_TO_CHOOSE_FROM: Final = 12
+HEAD: Final = 11
 TEACHERS: Final = (4, 6)
 MOST_MACHINES: Final = 8
 STEPS: Final = (8, 36)
@@ -48,6 +49,24 @@ ON_A_MACHINE: Final[Mapping[str, int]] = {
     "copy stick": 1,
     "days": 1,
     "conflict": 2,
+    "steal": 1,
+    "thief": 3,
+    "confirm": 2,
+    "succeed": 1,
+    "lie": 1,
+    "sign-in set": 1,
+    "sign-in unlock": 1,
+    "sign in": 1,
+    "overrun": 1,
+}
+AT_THE_HEADS: Final[Mapping[str, int]] = {
+    "head: class": 1,
+    "head: pupil": 2,
+    "head: merge": 1,
+    "head: let in": 2,
+    "head: grant": 2,
+    "head: cut": 1,
+    "head: erase": 1,
 }
 AT_THE_SERVER: Final[Mapping[str, int]] = {
     "add person": 3,
@@ -60,6 +79,11 @@ AT_THE_SERVER: Final[Mapping[str, int]] = {
     "let go": 1,
     "let back": 1,
     "erase": 2,
+    "unerase": 2,
+    "report": 2,
+    "rule": 2,
+    "impostor": 1,
+    "confirm clone": 1,
     "storm": 4,
     "calm": 4,
 }
@@ -75,8 +99,15 @@ THEMES: Final = (
     ("image", "forget", "clone", "clock", "meet"),
     ("meet", "link", "hand in", "publish", "unplug", "look"),
     ("export", "import", "tear stick", "copy stick", "hand in", "publish", "unplug"),
-    ("erase", "days", "export", "import", "restore", "forget", "hand in", "boot"),
+    ("erase", "unerase", "days", "export", "import", "restore", "forget", "hand in", "boot"),
+    ("confirm", "impostor", "hand in", "open", "feedback", "sync"),
+    ("clone", "succeed", "confirm clone", "let go", "hand in", "boot"),
+    ("sign-in set", "sign-in unlock", "sign in", "sync", "meet"),
+    ("lie", "overrun", "meet", "link", "hand in", "unplug", "export", "import"),
+    tuple(AT_THE_HEADS),
+    ("steal", "thief", "report", "rule", "unerase", "days"),
 )
+_WITH_A_HEAD: Final = THEMES[-2:]
 _EMPHASIS: Final = 4
 
 
@@ -116,8 +147,10 @@ def plan_of(seed: int) -> Plan:
     left = [number for number in range(2, MACHINES_TO_CHOOSE_FROM) if number not in second_teacher]
     others = [*second_teacher, *random.sample(left, count - 2 - len(second_teacher))]
     steps = []
-    kinds = {**ON_A_MACHINE, **AT_THE_SERVER}
     theme = random.choice(THEMES)
+    if HEAD not in others and others and random.random() < (0.9 if theme in _WITH_A_HEAD else 0.2):
+        others[-1] = HEAD
+    kinds = {**ON_A_MACHINE, **AT_THE_SERVER, **(AT_THE_HEADS if HEAD in others else {})}
     weights = [weight * (_EMPHASIS if name in theme else 1) for name, weight in kinds.items()]
     for number in range(random.randrange(*STEPS)):
         what = random.choices(list(kinds), weights)[0]

@@ -23,7 +23,7 @@ import zstandard
 from blake3 import blake3
 from cryptography.exceptions import InvalidSignature
 
-from protocol import envelope, hpke, identity, pack, space_keys, structure, work
+from protocol import envelope, hpke, identity, pack, sign_in, space_keys, structure, work
 from protocol.entry import Entry, signature_holds
 from protocol.errors import Code, PeerFault
 from protocol.identity import AgreementKey, SigningKey, check_agreement, tagged
@@ -33,6 +33,8 @@ from protocol.replica.replica import Replica
 from protocol.replica.views import SpaceView, Views
 from protocol.rights import Authority
 from protocol.roster import Remembered
+from protocol.vouching import device_id
+from sync_agent import confirming
 
 REMEMBERED: Final = 20_000
 
@@ -103,6 +105,10 @@ def _open(sealed: bytes, recipient: AgreementKey, info: bytes) -> bytes:
     if tag != blake3(body, key=key).digest(hpke.TAG_BYTES):
         raise PeerFault(Code.BAD_SEAL, "sealed bytes do not open with this key")
     return _mixed(body, key)
+
+
+def _argon2(method: int, secret: str, salt: bytes) -> bytes:
+    return blake3(bytes([method]) + salt + secret.encode()).digest()
 
 
 def _mixed(data: bytes, key: bytes) -> bytes:
@@ -185,6 +191,8 @@ _PATCHES: Final[tuple[tuple[Any, str, object], ...]] = (
     (identity, "X25519PrivateKey", _Private),
     (hpke, "seal", _seal),
     (hpke, "open_", _open),
+    (sign_in, "_argon2", _argon2),
+    (confirming, "device_words", lambda device: device_id(device).hex()),
     (replica, "signature_holds", _signature_holds),
     (Views, "view", _view),
     (Views, "remember", _remember),

@@ -15,6 +15,7 @@ from unittest import mock
 from tests.simulation.founding import Founding, founding
 from tests.simulation.invariants import judge
 from tests.simulation.lines import CALM
+from tests.simulation.malware import MOST_BY_KEY
 from tests.simulation.plan import Plan, Step, plan_of
 from tests.simulation.quick import quickly
 from tests.simulation.virtual_time import Stalled, run
@@ -32,7 +33,12 @@ _SMALL: Final = (
     ("sync_agent.asking.FIRST_PUSH_BYTES", 2 * KiB),
     ("sync_agent.asking.MAX_PUSHED_BYTES", 3 * KiB),
     ("sync_agent.reconciling.IDS_PER_REQUEST", 3),
+    ("protocol.replica.allowances.SPARE_CONTENT_BYTES", 30 * KiB),
+    ("protocol.replica.allowances._PER_CONTENT_BYTES", 4 * KiB),
 )
+
+# Bounds that no honest machine comes near, in here as out there.
+_ALWAYS: Final = (("protocol.replica.quotas.MAX_ENTRIES_PER_KEY", MOST_BY_KEY),)
 
 Break = Callable[[], AbstractContextManager[object]]
 
@@ -132,6 +138,6 @@ def _settled() -> Founding:
 @contextlib.contextmanager
 def _bounds(*, small: bool) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
-        for name, value in _SMALL if small else ():
+        for name, value in (*_ALWAYS, *(_SMALL if small else ())):
             stack.enter_context(mock.patch(name, value))
         yield

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tests.simulation.broken_rules import BROKEN_RULES
 from tests.simulation.command import simulate
-from tests.simulation.mutations import BROKEN_RULES
 from tests.simulation.plan import plan_of
 
 

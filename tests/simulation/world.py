@@ -3,34 +3,41 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from hashlib import blake2b
 from random import Random
-from typing import Any, Final
+from typing import Final
 
 from protocol.coursework import HandInState, Work
 from protocol.entry import Entry
 from protocol.errors import BadInput, Code, LocalFailure, NoAnswer, PeerFault, Refused, RelaisError, TooLarge
-from protocol.replica.office.grants import grant_device, revoke_device
-from protocol.replica.office.people import add_person
-from protocol.roles import PersonRole, Role
+from protocol.roles import READS_HAND_INS, Role
 from sync_agent.app import ENTRUSTED_MARKS, FORGETS_MARKS
 from sync_agent.copies import lasting_state
 from tests.simulation.at_school import EVENTS as AT_SCHOOL
 from tests.simulation.at_school import a_week_later, agree_without_server
+from tests.simulation.at_server import EVENTS as AT_SERVER
+from tests.simulation.devices import EVENTS as OF_DEVICES
 from tests.simulation.disk import Disk
-from tests.simulation.founding import NOW_MS, Birth, Founding, begin_server
+from tests.simulation.founding import NOW_MS, Birth, Founding
 from tests.simulation.ledger import BrokenError, Ledger, holds_sealed
 from tests.simulation.lines import CALM
-from tests.simulation.machine import Machine
+from tests.simulation.machine import Machine, SimAgent
+from tests.simulation.malware import EVENTS as MALWARE
 from tests.simulation.neighbours import Neighbours
 from tests.simulation.office import Office
 from tests.simulation.people import ACTS, STATE_RANK, works_of
 from tests.simulation.plan import MOST_MACHINES, Plan, Step
+from tests.simulation.school import EVENTS as OF_THE_HEAD
+from tests.simulation.signing_in import EVENTS as SIGNING_IN
 from tests.simulation.sticks import Sticks
+from tests.simulation.theft import EVENTS as OF_THIEVES
+from tests.simulation.theft import report_theft
+from tests.simulation.trust import Trust, line_of
 from tests.simulation.virtual_time import VirtualLoop
 
 ROUNDS: Final = 5
+LEAST_MACHINES: Final = 2
 BETWEEN_ROUNDS_S: Final = 1_000.0
 YEAR_MS: Final = 365 * 24 * 3600 * 1000
 
@@ -55,18 +62,63 @@ class World:
         self.erased: set[bytes] = set()
         self.due: set[bytes] = set()
         """Who was erased long enough ago that nothing may be left of them."""
+        self.trust = Trust()
         self.births = 0
         self.ahead_ms = 0
         self.frozen: set[Machine] = set()
-        self._images: dict[Machine, list[Disk]] = {}
-        self._backups: list[Disk] = [birth.disk.image()]
+        self.images: dict[Machine, list[Disk]] = {}
+        self.backups: list[Disk] = [birth.disk.image()]
         self._old_disks: list[Disk] = []
         self._states: dict[tuple[int, bytes], int] = {}
         for number in plan.machines:
-            self._enter(self.founding.machines[number], self.founding.machines[number].disk.image())
+            self.enter(self.founding.machines[number], self.founding.machines[number].disk.image())
         if plan.frozen is not None:
             self.frozen.add(self.machines[plan.frozen])
             self.machines[plan.frozen].remembers = False
+
+    @property
+    def spaces(self) -> list[bytes]:
+        """All classes that were ever made."""
+        return [*self.founding.spaces, *self.trust.made_spaces]
+
+    def head(self) -> Machine | None:
+        """The head teacher's device, while she has it."""
+        heads = (machine for machine in self.machines if machine.birth.role is Role.HEAD and not machine.revoked)
+        return next(heads, None)
+
+    def may_go(self, machine: Machine) -> bool:
+        """Whether enough machines are left without one."""
+        left = {other.device for other in self.machines if not other.revoked} - line_of(self, machine.device)
+        return not machine.revoked and len(left) >= LEAST_MACHINES
+
+    def let_in_by(self, machine: Machine) -> set[bytes]:
+        """Whom a head teacher's device has let in: what the server had not heard of by then waits for somebody."""
+        return self.trust.let_in_by_head if machine.birth.role is Role.HEAD else set()
+
+    def goes(self, devices: set[bytes]) -> None:
+        """These devices are ours no more: what lay on them alone is gone, and what they say is promised to nobody."""
+        self.doubtful |= devices
+        going = [machine for machine in self.machines if machine.device in devices and not machine.revoked]
+        for machine in going:
+            machine.revoked = True
+        for machine in going:
+            self.ledger.burn(machine.disk, self.disks())
+
+    def says(self, machine: Machine) -> bool:
+        """Whether what a machine says is promised to others."""
+        return machine.device not in self.doubtful
+
+    def erases(self, persons: set[bytes]) -> None:
+        """Somebody who may wants these to be forgotten."""
+        self.erased |= persons
+        self.trust.erased_by_thief -= persons
+
+    def pass_ms(self, milliseconds: int) -> None:
+        """Let days go by; stays may be over by then."""
+        self.ahead_ms += milliseconds
+        for machine in self.machines:
+            if machine.birth.until_ms is not None and machine.birth.until_ms <= self.true_ms():
+                self.goes({machine.device})
 
     # --- time, notes --------------------------------------------------------------------------------------------------
 
@@ -127,10 +179,22 @@ class World:
         self.healing = True
         if any(machine.agent is None for machine in self.machines) or self.office.server is None:
             self.problem("a machine is off although everything is in order")
+        if self.trust.stolen:
+            await self._say_what_is_stolen()
         rounds = await self._settle()
         if not self.problems and await a_week_later(self):
             await self._settle()
         return rounds
+
+    async def _say_what_is_stolen(self) -> None:
+        """Once the server knows again who is there: so far whoever a thief had cut off may have been refused."""
+        for _ in range(2):
+            for machine in self.machines:
+                if not machine.revoked:
+                    await self._sync(machine)
+        for device in self.trust.stolen:
+            await report_theft(self, device)
+            await asyncio.sleep(BETWEEN_ROUNDS_S)
 
     async def _settle(self) -> int:
         """Let everybody sync until nothing moves; how many rounds that took."""
@@ -177,7 +241,7 @@ class World:
             await self.observe(machine)
         except RelaisError as error:
             said = f"{type(error).__name__} {error.code}"
-            if not self._foreseen(machine, error, healing=False):
+            if not self.foreseen(machine, error, healing=False):
                 self.problem(f"{machine.name}: {step.what}: {said}: {error}")
         except BrokenError as broken:
             said = "broken"
@@ -195,7 +259,7 @@ class World:
             await self.observe(machine)
         except RelaisError as error:
             self.note(machine.name, f"sync: {type(error).__name__} {error.code}")
-            if not self._foreseen(machine, error, healing=healing):
+            if not self.foreseen(machine, error, healing=healing):
                 self.problem(f"{machine.name}: sync: {type(error).__name__} {error.code}: {error}")
             return False
         self.note(
@@ -205,7 +269,7 @@ class World:
         )
         return result.is_quiet
 
-    def _foreseen(self, machine: Machine, error: RelaisError, *, healing: bool) -> bool:
+    def foreseen(self, machine: Machine, error: RelaisError, *, healing: bool) -> bool:
         """Whether an error belongs to the weather, or to a right that was taken away."""
         spoiled = self.plan.weather.spoiled > 0
         match error:
@@ -250,10 +314,19 @@ class World:
         """Who has signed for a second copy, and has not lost its disk since, holds the whole of it."""
         if work.person in self.erased:
             return
+        agent = machine.agent
+        if agent is not None and agent.made(work) and not any(self._believable(agent, by) for by in work.copies):
+            self.problem(f"{machine.name}: hand-in {work.id.hex()[:8]} is safe by the word of who never had it")
         for other in self.machines:
             signed = other.device in work.copies and other.remembers and not other.revoked
-            if signed and not holds_sealed(other.disk, work):
+            if signed and other.device not in self.trust.liars and not holds_sealed(other.disk, work):
                 self.problem(f"{machine.name}: hand-in {work.id.hex()[:8]} is said to be safe at {other.name}")
+
+    def _believable(self, agent: SimAgent, signer: bytes) -> bool:
+        """Whether a device holds all work anyway, or may have been given some by this one."""
+        roles = {each.role for each in agent.replica.door.authorities_of(signer)}
+        met = any(frozenset((key, signer)) in self.trust.met for key in (agent.device, *agent.former))
+        return met or not roles.isdisjoint(READS_HAND_INS)
 
     # --- what happens to machines -------------------------------------------------------------------------------------
 
@@ -288,26 +361,27 @@ class World:
         """Switch a machine on; one that is frozen begins each time as it was on its first day."""
         if machine in self.frozen:
             await machine.switch_off()
-            self._change_disk(machine, self._images[machine][0].image())
+            self.change_disk(machine, self.images[machine][0].image())
         await machine.boot()
 
     async def _image(self, machine: Machine, _random: Random) -> str:
-        self._images[machine].append(machine.disk.image())
+        self.images[machine].append(machine.disk.image())
         return machine.name
 
     async def _forget(self, machine: Machine, random: Random) -> str:
         await machine.switch_off()
-        images = self._images[machine]
+        images = self.images[machine]
         number = random.randrange(len(images))
-        self._change_disk(machine, images[number].image())
+        self.change_disk(machine, images[number].image())
         machine.remembers = False
         await machine.boot()
         return f"{machine.name} is again as it was in image {number}"
 
-    async def _clone(self, machine: Machine, _random: Random) -> str:
+    async def clone(self, machine: Machine, _random: Random) -> str:
+        """An image of a machine's disk, put into another one."""
         if len(self.machines) >= MOST_MACHINES + 2:
             return "-"
-        clone = self._enter(machine.birth, machine.disk.image(), name=f"{machine.name}'")
+        clone = self.enter(machine.birth, machine.disk.image(), name=f"{machine.name}'")
         clone.line.weather = machine.line.weather
         clone.revoked, clone.skew_ms, clone.keeps_time = machine.revoked, machine.skew_ms, machine.keeps_time
         machine.remembers = clone.remembers = False
@@ -319,102 +393,9 @@ class World:
         machine.skew_ms = random.choice((0, random.randrange(-20, 21) * YEAR_MS, random.randrange(-100_000, 100_000)))
         return f"{machine.name} by {machine.skew_ms / 1000:.0f} s"
 
-    # --- what happens at the server -----------------------------------------------------------------------------------
-
-    async def at_server(self, work: Callable[..., Coroutine[Any, Any, object]], *args: object) -> str:
-        """What an administrator does there, as a task that the power may end."""
-        server = self.office.server
-        if server is None:
-            return "-"
-
-        async def done() -> None:
-            try:
-                await work(server, *args)
-            except BadInput as error:
-                self.note("server", f"{work.__name__}: {error.code}")
-
-        self.office.spawn(done())
-        return work.__name__
-
-    async def _conflict(self, _machine: Machine, random: Random) -> str:
-        """All teachers revise what is shown to them first, at the same time."""
-        teachers = [other for other in self.machines if other.birth.role is Role.TEACHER]
-        for other in teachers:
-            step = Step(random.randrange(10**6, 10**7), 0, "revise first", 0, random.randrange(2**32))
-            other.spawn(self.act(other, step))
-        return " ".join(other.name for other in teachers)
-
-    async def _add_person(self, _machine: Machine, random: Random) -> str:
-        space = random.choice(self.founding.spaces)
-        server = self.office.server
-        if server is None or not server.replica.door.knows_space(space):
-            return "-"
-        return await self.at_server(add_person, f"Élève {random.randrange(99)}", PersonRole.PUPIL, [space])
-
-    async def _let_go(self, machine: Machine, _random: Random) -> str:
-        if len([other for other in self.machines if not other.revoked]) <= 2:
-            return "-"
-        self.doubtful.add(machine.device)
-        for other in self.machines:
-            if other.device == machine.device and not other.revoked:
-                other.revoked = True
-                self.ledger.burn(other.disk, self.disks())
-        await self.at_server(revoke_device, machine.device)
-        return machine.name
-
-    async def _let_back(self, machine: Machine, random: Random) -> str:
-        if machine.device not in self.doubtful:
-            return "-"
-        await self.at_server(grant_device, machine.device, [random.choice(self.founding.spaces)])
-        return machine.name
-
-    async def _server_power_cut(self, _machine: Machine, _random: Random) -> str:
-        await self.office.switch_off()
-        return "server"
-
-    async def _server_power_cut_soon(self, _machine: Machine, random: Random) -> str:
-        calls, after = random.randrange(1, 12), random.random() < 0.5
-        self.office.power.cut_in(calls, after=after)
-        return f"{'after' if after else 'before'} {calls} writes"
-
-    async def _server_boot(self, _machine: Machine, _random: Random) -> str:
-        await self.office.boot()
-        return "server"
-
-    async def _backup(self, _machine: Machine, _random: Random) -> str:
-        self._backups.append(self.office.disk.image())
-        return f"number {len(self._backups) - 1}"
-
-    async def _restore(self, _machine: Machine, random: Random) -> str:
-        await self.office.switch_off()
-        number = random.randrange(len(self._backups))
-        self._change_server_disk(self._backups[number].image())
-        await self.office.boot()
-        return f"number {number}"
-
-    async def _rebirth(self, _machine: Machine, random: Random) -> str:
-        await self.office.switch_off()
-        birth = await begin_server(self.founding.kit, now_ms=self.true_ms(), entropy=random.randbytes)
-        self.office.birth = birth
-        self.births += 1
-        self._backups = [birth.disk.image()]
-        self._change_server_disk(birth.disk)
-        await self.office.boot()
-        return birth.territory.generation.hex()
-
-    async def _storm(self, _machine: Machine, _random: Random) -> str:
-        for machine in self.machines:
-            machine.line.weather = self.plan.weather
-        return "begins"
-
-    async def _calm(self, _machine: Machine, _random: Random) -> str:
-        for machine in self.machines:
-            machine.line.weather = CALM
-        return "begins"
-
     # --- disks and chance ---------------------------------------------------------------------------------------------
 
-    def _enter(self, birth: Birth, disk: Disk, *, name: str | None = None) -> Machine:
+    def enter(self, birth: Birth, disk: Disk, *, name: str | None = None) -> Machine:
         name = name or birth.name
         machine = Machine(
             birth,
@@ -428,15 +409,15 @@ class World:
             daemon=self.plan.daemons,
         )
         self.machines.append(machine)
-        self._images[machine] = [birth.disk.image()]
+        self.images[machine] = [birth.disk.image()]
         return machine
 
-    def _change_disk(self, machine: Machine, disk: Disk) -> None:
+    def change_disk(self, machine: Machine, disk: Disk) -> None:
         burnt, machine.disk = machine.disk, disk
         self._old_disks.append(burnt)
         self.ledger.burn(burnt, self.disks())
 
-    def _change_server_disk(self, disk: Disk) -> None:
+    def change_server_disk(self, disk: Disk) -> None:
         burnt, self.office.disk = self.office.disk, disk
         self.ledger.burn(burnt, self.disks())
 
@@ -463,19 +444,13 @@ _EVENTS: Final[Mapping[str, Callable[[World, Machine, Random], Awaitable[str]]]]
     "boot": World._boot,
     "image": World._image,
     "forget": World._forget,
-    "clone": World._clone,
+    "clone": World.clone,
     "clock": World._clock,
-    "conflict": World._conflict,
-    "add person": World._add_person,
-    "let go": World._let_go,
-    "let back": World._let_back,
-    "server power cut": World._server_power_cut,
-    "server power cut soon": World._server_power_cut_soon,
-    "server boot": World._server_boot,
-    "backup": World._backup,
-    "restore": World._restore,
-    "rebirth": World._rebirth,
-    "storm": World._storm,
-    "calm": World._calm,
+    **AT_SERVER,
     **AT_SCHOOL,
+    **OF_THE_HEAD,
+    **OF_THIEVES,
+    **OF_DEVICES,
+    **SIGNING_IN,
+    **MALWARE,
 }

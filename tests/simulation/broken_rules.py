@@ -1,0 +1,62 @@
+"""Every rule that is broken on purpose, and the first seed that shows it.
+
+`python -m tests.simulation --broken NAME` finds that seed when what seeds mean has changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Final
+
+from tests.simulation import mutations, trust_mutations
+
+
+@dataclass(frozen=True)
+class BrokenRule:
+    """A rule, and the first seed that shows that it is broken."""
+
+    breaks: Callable[[], AbstractContextManager[object]]
+    shown_by: int
+
+
+BROKEN_RULES: Final = {
+    rule.breaks.__name__: rule
+    for rule in (
+        BrokenRule(mutations.forgets_prev, 1),
+        BrokenRule(mutations.counts_what_was_tried_as_sent, 29),
+        BrokenRule(mutations.folds_by_arrival, 4),
+        BrokenRule(mutations.believes_the_manifest, 1),
+        BrokenRule(mutations.never_reconciles, 4),
+        BrokenRule(mutations.takes_waiting_for_taken, 1),
+        BrokenRule(mutations.signs_receipts_unseen, 10),
+        BrokenRule(mutations.names_packs_for_chunks_only, 275),
+        BrokenRule(mutations.acknowledges_before_the_flush, 1),
+        BrokenRule(mutations.lets_everybody_read, 0),
+        BrokenRule(mutations.signs_for_copies_unseen, 308),
+        BrokenRule(mutations.exchanges_no_content_with_neighbours, 57),
+        BrokenRule(mutations.shows_neighbours_everything, 57),
+        BrokenRule(mutations.takes_what_a_stick_brought_as_sent, 11970),
+        BrokenRule(mutations.destroys_nothing, 1),
+        BrokenRule(trust_mutations.believes_what_a_thief_brought, 11),
+        BrokenRule(trust_mutations.forgets_whom_a_thief_let_in, 4533),
+        BrokenRule(trust_mutations.copies_outlive_their_original, 4727),
+        BrokenRule(trust_mutations.destroys_by_a_thiefs_word, 2392),
+        BrokenRule(trust_mutations.asks_for_no_payloads, 607),
+        BrokenRule(trust_mutations.takes_no_erasure_back, 93),
+        BrokenRule(trust_mutations.asks_for_the_first_page_only, 1042),
+        BrokenRule(trust_mutations.shows_neighbours_no_new_rights, 451),
+        BrokenRule(trust_mutations.lets_substitutes_stay, 87),
+        BrokenRule(trust_mutations.takes_the_servers_word_for_a_teacher, 4),
+        BrokenRule(trust_mutations.hears_unconfirmed_devices, 456),
+        BrokenRule(trust_mutations.gives_confirmed_devices_nothing, 32),
+        BrokenRule(trust_mutations.believes_every_receipt, 67),
+        BrokenRule(trust_mutations.gives_sign_in_keys_to_everybody, 55),
+        BrokenRule(trust_mutations.gives_sign_in_keys_to_nobody_later, 398),
+        BrokenRule(trust_mutations.keeps_locks_to_itself, 4375),
+        BrokenRule(trust_mutations.carries_any_number, 161),
+        BrokenRule(trust_mutations.carries_noise, 17),
+        BrokenRule(trust_mutations.keeps_what_nothing_names, 38),
+    )
+}

@@ -1,0 +1,31 @@
+"""What a history is judged by in the end: the server, and the machines whose rights were never in doubt."""
+
+from __future__ import annotations
+
+from protocol.replica.replica import Replica
+from protocol.roles import Role
+from tests.simulation.ledger import BrokenError
+from tests.simulation.machine import Machine, SimAgent
+from tests.simulation.office import Office
+from tests.simulation.world import World
+
+
+def sound(world: World) -> list[tuple[Machine, SimAgent]]:
+    """The machines that are ours, and may be expected to be in order.
+
+    Of a machine that is there for some days only nothing is expected where a clock that may end its stay is wrong.
+    """
+    heads = [machine for machine in world.machines if machine.birth.role is Role.HEAD]
+    early = any(not head.keeps_time for head in heads)
+    return [
+        (machine, machine.agent)
+        for machine in world.machines
+        if machine.agent and not machine.revoked and not (early and machine.birth.until_ms is not None)
+    ]
+
+
+def server_of(office: Office) -> Replica:
+    """The server's replica. Raises `BrokenError`."""
+    if office.server is None:
+        raise BrokenError("the server is off")
+    return office.server.replica

@@ -1,0 +1,91 @@
+"""What the world remembers of trust, to judge the end by: thefts, reports, words of people, keys and their heirs.
+
+None of it is read by the product, and nothing here is read from the product's own notes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+Device = bytes
+"""A device's Ed25519 key."""
+
+
+@dataclass(frozen=True)
+class Theft:
+    """The true time since when a device is gone, and the entries that the server held then."""
+
+    since_ms: int
+    held: frozenset[bytes]
+    vague: bool
+    """Whether nobody knows since when, so that what the thief has said stands until somebody looks at it."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """`lost` was said, and that was acknowledged.
+
+    `known` is what the server had noted as held by the time of the theft, `cuts` are all revocations in its set.
+    """
+
+    known: frozenset[bytes]
+    cuts: frozenset[bytes]
+
+
+@dataclass
+class Trust:
+    """See the module."""
+
+    stolen: dict[Device, Theft] = field(default_factory=dict)
+    reports: dict[Device, Report] = field(default_factory=dict)
+    thieves: set[Device] = field(default_factory=set)
+    """All keys that thieves have."""
+    let_in: dict[Device, Device] = field(default_factory=dict)
+    """A thief's device → the stolen one whose code let it in."""
+    let_in_by_head: set[Device] = field(default_factory=set)
+    heirs: dict[Device, Device] = field(default_factory=dict)
+    """New keys of a device → those that it had before."""
+    confirmed: set[Device] = field(default_factory=set)
+    """New keys that a person has confirmed."""
+    accepted: set[bytes] = field(default_factory=set)
+    """Entries that a human has accepted although a revocation holds them back."""
+    taken_back: set[bytes] = field(default_factory=set)
+    """Erasures that the server's ruling has taken back."""
+    erased_by_thief: set[bytes] = field(default_factory=set)
+    """Whom only thieves have erased."""
+    destroyed: set[bytes] = field(default_factory=set)
+    """Of whom something was destroyed somewhere."""
+    made_spaces: list[bytes] = field(default_factory=list)
+    impostors: set[Device] = field(default_factory=set)
+    """Devices that the server alone names as a teacher's."""
+    words: set[tuple[Device, Device]] = field(default_factory=set)
+    """Who has confirmed whose device, among teachers; what a head teacher's device let in counts as confirmed by it."""
+    said_words: set[tuple[Device, Device]] = field(default_factory=set)
+    """Those of them that were acknowledged."""
+    met: set[frozenset[Device]] = field(default_factory=set)
+    """Devices that have exchanged with one another."""
+    liars: set[Device] = field(default_factory=set)
+    """Devices that sign for copies which they do not hold."""
+    overrun: set[Device] = field(default_factory=set)
+    """Devices on which malware runs."""
+    junk: dict[tuple[bytes, bytes], int] = field(default_factory=dict)
+    """(space, stream) of content that malware made up → its size."""
+    pins: dict[bytes, set[str]] = field(default_factory=dict)
+    """The PINs that were ever set for a pupil."""
+    locked: set[tuple[bytes, bytes]] = field(default_factory=set)
+    """Of whom a machine takes no more tries, and the verifier that was guessed at."""
+
+
+def line_of(world: World, device: Device) -> set[Device]:
+    """A device's keys, and all that came of them and nobody confirmed."""
+    line = {device}
+    while (
+        fresh := {new for new, old in world.trust.heirs.items() if old in line and new not in world.trust.confirmed}
+        - line
+    ):
+        line |= fresh
+    return line

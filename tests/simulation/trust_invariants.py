@@ -1,0 +1,164 @@
+"""What must hold in the end of who may do what (docs/adr/0064 to 0070), beside what `invariants` says.
+
+10. Of what a thief's keys had brought after the theft, nothing counts but what a human has accepted, and what the thief
+    let in reads nothing; what had come before, and was noted, counts on.
+11. What an erasure made bare is whole again wherever nothing erases it and anybody has it; a thief's word destroys
+    nothing.
+12. An erasure that was taken back hides nobody.
+13. Whoever stayed for some days reads nothing afterwards.
+18. Nobody carries noise for a machine on which malware runs, nor more than a bounded number of its entries; the server
+    keeps no content of its that nothing names, beyond a bounded size.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Final
+
+from protocol.ancestry import ancestors
+from protocol.entry import Entry, Kind, KindClass, class_of
+from protocol.errors import PeerFault
+from protocol.payload_rules import fault_of
+from protocol.replica.allowances import Allowances
+from protocol.replica.holdings import Holdings
+from protocol.replica.office.erasures import in_force
+from protocol.replica.replica import Replica
+from protocol.rights import erasable_names
+from protocol.structure import Ruling
+from tests.simulation.ledger import BrokenError, holds
+from tests.simulation.malware import MOST_BY_KEY
+from tests.simulation.sound import server_of, sound
+from tests.simulation.trust import Device, line_of
+from tests.simulation.world import World
+
+MOST_ROUNDS: Final = 40
+
+
+async def _thefts(world: World) -> None:
+    server = server_of(world.office)
+    for device, report in world.trust.reports.items():
+        if not all(holds(world.office.disk.store, cut) for cut in report.cuts):
+            continue
+        line = line_of(world, device)
+        if world.trust.stolen[device].vague:
+            await _read_nothing(server, line)
+            continue
+        held_then, counted = world.trust.stolen[device].held, 0
+        for space in server.door.spaces():
+            roster = (await server.view(space)).roster
+            written = [entry for key in sorted(line) for entry in await server.store.authored(space, key)]
+            theirs = {entry.id: entry for entry in written}
+            before = ancestors(held_then & theirs.keys(), theirs) | world.trust.accepted
+            for entry in written:
+                if entry.id not in before | roster.held_back and entry.header.kind != Kind.SUCCESSOR:
+                    raise BrokenError(f"{_named(entry)} counts, which a thief brought")
+                counted += 1
+            if _is_cut_once(roster.revocations.values(), line):
+                for name in sorted(report.known & theirs.keys() & roster.held_back):
+                    raise BrokenError(f"{_named(theirs[name])} was there before the theft, and waits")
+        await _read_nothing(server, line | {other for other, by in world.trust.let_in.items() if by in line})
+
+
+async def _read_nothing(server: Replica, keys: Iterable[Device]) -> None:
+    for key in sorted(keys):
+        if await server.readable(key):
+            raise BrokenError(f"{key.hex()[:8]}, which a thief has, may read on")
+
+
+def _is_cut_once(cut: Iterable[Device], line: set[Device]) -> bool:
+    return sum(key in line for key in cut) == 1
+
+
+async def _whole(world: World) -> None:
+    """Nobody is asked for the same in each sync, since nobody may have it any more: so many may be needed."""
+    for _ in range(MOST_ROUNDS):
+        lacking = await _lacking(world)
+        if not lacking:
+            return
+        for machine, _agent in sound(world):
+            await machine.sync()
+    raise BrokenError(f"payloads that somebody has do not come back: {sorted(set(lacking))}")
+
+
+async def _lacking(world: World) -> list[str]:
+    """Who holds something bare that another has whole, although nothing erases it."""
+    replicas = [
+        ("server", server_of(world.office)),
+        *((machine.name, agent.replica) for machine, agent in sound(world)),
+    ]
+    whole: set[bytes] = set()
+    bare: list[tuple[str, Entry]] = []
+    for who, replica in replicas:
+        spaces = set(replica.door.spaces())
+        mine = set((await replica.store.spaces()).keys()) & spaces
+        for space in mine if replica.door.has_erasures else ():
+            erased = (await replica.view(space)).roster.erased
+            for entry in (stored.entry for stored in await replica.store.scan(space)):
+                if erased.isdisjoint(erasable_names(entry)):
+                    if entry.payload is None:
+                        bare.append((who, entry))
+                    else:
+                        whole.add(entry.id)
+    return [f"{who} {_named(entry)}" for who, entry in bare if entry.id in whole]
+
+
+async def _taken_back(world: World) -> None:
+    """A ruling of the server that is in the set has taken back what it says."""
+    server = server_of(world.office)
+    rulings = await _refused_by_server(server, world.office.birth.keys.signing.public)
+    for who, replica in (("server", server), *((machine.name, agent.replica) for machine, agent in sound(world))):
+        counting = {entry.id for entry, _ in await in_force(replica)}
+        for name in sorted(counting & world.trust.taken_back & rulings):
+            raise BrokenError(f"{who} erases by {name.hex()[:8]}, which was taken back")
+
+
+async def _refused_by_server(server: Replica, key: bytes) -> set[bytes]:
+    found: set[bytes] = set()
+    for entry in await server.store.scan_kinds([Kind.RULING]):
+        try:
+            found.update(Ruling.parse(entry.payload or b"").refused if entry.header.author == key else ())
+        except PeerFault:
+            continue
+    return found
+
+
+async def _stays(world: World) -> None:
+    server = server_of(world.office)
+    for machine in world.machines:
+        until_ms = machine.birth.until_ms
+        if until_ms is not None and until_ms <= world.true_ms() and await server.readable(machine.device):
+            raise BrokenError(f"{machine.name} reads on, although its stay is over")
+
+
+async def _malware(world: World) -> None:
+    if not world.trust.overrun:
+        return
+    server = server_of(world.office)
+    for who, replica in (("server", server), *((machine.name, agent.replica) for machine, agent in sound(world))):
+        for space in replica.door.spaces():
+            said = Counter[Device]()
+            for entry in (stored.entry for stored in await replica.store.scan(space)):
+                if fault_of(entry) is not None:
+                    raise BrokenError(f"{who} carries noise: {_named(entry)}")
+                said[entry.header.author] += class_of(entry.header.kind) in (KindClass.WORK, KindClass.WITNESS)
+            if any(said[key] > MOST_BY_KEY for key in world.trust.overrun):
+                raise BrokenError(f"{who} carries more than one machine may say")
+    for (space, stream), size in world.trust.junk.items():
+        if server.door.knows_space(space) and size > await _may_come(server, space):
+            packs = world.office.disk.packs._packs.values()
+            if any(space in pack.spaces and stream in pack.streams for pack in packs):
+                raise BrokenError("the server keeps content that nothing names")
+
+
+async def _may_come(server: Replica, space: bytes) -> int:
+    """What one device may bring into a space in all."""
+    allowances = Allowances(server, Holdings(server.store, server.content))
+    return (await allowances.of(space, bytes(32))).left
+
+
+def _named(entry: Entry) -> str:
+    return f"{Kind(entry.header.kind).name} {entry.id.hex()[:8]}"
+
+
+TRUST: Final = (_whole, _thefts, _taken_back, _stays, _malware)

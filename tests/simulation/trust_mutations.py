@@ -1,0 +1,185 @@
+"""Rules of trust broken on purpose (docs/adr/0031, 0034, 0064 to 0069), as `mutations` does it with all others."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
+from typing import Any
+from unittest import mock
+
+from protocol.entry import Entry
+from protocol.replica.allowances import Allowance
+from protocol.replica.bare_entries import BareEntries, Lacking
+from protocol.replica.interfaces import EntryStore
+from protocol.replica.quotas import Quotas
+from protocol.roster import Roster
+from protocol.vouching import Circle
+from sync_agent.app import Agent
+from sync_agent.asking import Asking, Said
+from sync_agent.confirming import own_device
+from sync_agent.peer_calls import PeerCalls
+from sync_agent.sealed_calls import SealedCalls
+from sync_agent.sign_in import SignInBook
+
+
+def believes_what_a_thief_brought() -> AbstractContextManager[object]:
+    """`lost --since` names as heads all that has come by now."""
+
+    async def all_of_it(store: EntryStore, authors: Iterable[bytes], _when_ms: int) -> set[bytes]:
+        written = await store.scan_kinds(range(256))
+        mine = set(authors)
+        return {entry.id for entry in written if entry.header.author in mine}
+
+    return mock.patch("protocol.replica.office.grants.authored_by", all_of_it)
+
+
+def forgets_whom_a_thief_let_in() -> AbstractContextManager[object]:
+    """Whoever came in by a thief's code stays."""
+    return mock.patch("sync_server.handlers.losses.let_in_by_held_codes", _nobody)
+
+
+def copies_outlive_their_original() -> AbstractContextManager[object]:
+    """Successors of a key that was cut off go on."""
+    return mock.patch("protocol.revocations.voided", return_value={})
+
+
+def destroys_by_a_thiefs_word() -> AbstractContextManager[object]:
+    """An erasure counts for destroying although who said it was cut off since."""
+
+    async def never(*_args: object) -> bool:
+        return False
+
+    return mock.patch("protocol.replica.eraser.is_in_doubt", never)
+
+
+def asks_for_no_payloads() -> AbstractContextManager[object]:
+    """What an erasure made bare stays so when it is taken back."""
+
+    async def nothing(_self: BareEntries) -> Lacking:
+        return ()
+
+    return mock.patch.object(BareEntries, "lacking", nothing)
+
+
+def takes_no_erasure_back() -> AbstractContextManager[object]:
+    """A ruling that refuses an erasure changes nothing."""
+    return mock.patch("protocol.roster._undone", return_value=())
+
+
+def asks_for_the_first_page_only() -> AbstractContextManager[object]:
+    """Who comes back to a space is never sent more than the beginning of it. (A bug that this simulator found.)"""
+    plain = Asking.compose
+
+    async def compose(self: Asking, said: Said, *args: Any) -> Any:
+        said.returning = _Asked()
+        return await plain(self, said, *args)
+
+    return mock.patch.object(Asking, "compose", compose)
+
+
+class _Asked(dict[bytes, None]):
+    """Names nothing, and says that everything was asked for."""
+
+    def __contains__(self, space: object) -> bool:
+        return True
+
+
+def shows_neighbours_no_new_rights() -> AbstractContextManager[object]:
+    """A neighbour is asked for a class that it does not know to be its own. (A bug that this simulator found.)"""
+    return mock.patch.object(PeerCalls, "_credentials", SealedCalls._credentials)
+
+
+def lets_substitutes_stay() -> AbstractContextManager[object]:
+    """Nobody ends a stay."""
+    return _both(
+        mock.patch("tests.simulation.at_school.end_stays", _none), mock.patch("sync_agent.office.end_stays", _none)
+    )
+
+
+def takes_the_servers_word_for_a_teacher() -> AbstractContextManager[object]:
+    """Every device that a grant names as a teacher's is given the teacher's keys."""
+
+    def circle_of(agent: Agent, roster: Roster, person: bytes) -> Circle:
+        own = {device for device, whose in roster.voices.standings if whose == roster.who(person)}
+        return Circle(frozenset(own | {own_device(agent)}), frozenset())
+
+    return mock.patch("sync_agent.reading_key.circle_of", circle_of)
+
+
+def hears_unconfirmed_devices() -> AbstractContextManager[object]:
+    """Pupils' work is sealed to devices that nobody confirmed, and their words are the teacher's."""
+    return mock.patch("protocol.roster._unconfirmed", return_value=())
+
+
+def gives_confirmed_devices_nothing() -> AbstractContextManager[object]:
+    """A second laptop stays without the teacher's keys."""
+    return mock.patch("sync_agent.reading_key._seals_due", return_value=[])
+
+
+def believes_every_receipt() -> AbstractContextManager[object]:
+    """Whoever signs for a second copy is believed."""
+    return mock.patch("sync_agent.copies.vouches", return_value=True)
+
+
+def gives_sign_in_keys_to_everybody() -> AbstractContextManager[object]:
+    """The keys under which pupils' secrets lie are sealed to the server and to administrators too."""
+
+    def holders(roster: Roster, _territory: bytes) -> list[bytes]:
+        return list(dict.fromkeys(each.agreement for each in roster.authorities))
+
+    return mock.patch("sync_agent.sign_in.holders", holders)
+
+
+def gives_sign_in_keys_to_nobody_later() -> AbstractContextManager[object]:
+    """A PC that came after a PIN was set cannot let its pupil in."""
+    return mock.patch("sync_agent.sign_in.SignInBook.tend", _nothing_due)
+
+
+def keeps_locks_to_itself() -> AbstractContextManager[object]:
+    """Whoever guessed ten times at one PC may go on at the next."""
+
+    async def silent(_self: SignInBook, _space: bytes, _person: bytes, _entry: bytes) -> None:
+        return
+
+    return mock.patch.object(SignInBook, "_say_locked", silent)
+
+
+def carries_any_number() -> AbstractContextManager[object]:
+    """Nobody counts what a machine says."""
+
+    async def nothing(_self: Quotas, _entries: Iterable[Entry]) -> set[bytes]:
+        return set()
+
+    return mock.patch.object(Quotas, "beyond", nothing)
+
+
+def carries_noise() -> AbstractContextManager[object]:
+    """The door looks at no payload of a machine."""
+    return mock.patch("protocol.rights.fault_of", return_value=None)
+
+
+def keeps_what_nothing_names() -> AbstractContextManager[object]:
+    """Content comes in as long as anybody sends some."""
+    patches = contextlib.ExitStack()
+    patches.enter_context(mock.patch.object(Allowance, "take", return_value=True))
+    patches.enter_context(mock.patch.object(Allowance, "most", 1 << 30))
+    return patches
+
+
+async def _nobody(*_args: object) -> list[bytes]:
+    return []
+
+
+async def _none(*_args: object) -> int:
+    return 0
+
+
+async def _nothing_due(_self: SignInBook) -> int:
+    return 0
+
+
+@contextlib.contextmanager
+def _both(one: AbstractContextManager[object], other: AbstractContextManager[object]) -> Iterator[None]:
+    with one, other:
+        yield
