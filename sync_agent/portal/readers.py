@@ -14,7 +14,7 @@ from aiohttp import web
 
 from protocol.errors import BadInput, Code
 from protocol.replica import parameters as given
-from sync_agent.confirming import Reader, acknowledge, list_readers
+from sync_agent.confirming import Reader, acknowledge, list_readers, own_grants
 from sync_agent.portal.desk import Desk
 from sync_agent.portal.navigation import see
 from sync_agent.portal.visit import Visit
@@ -65,6 +65,7 @@ class Readers:
             visit,
             "readers.html",
             mine=[each for each in devices if each.reader.mine],
+            teaches=bool(await own_grants(self._agent)),
             others=[each for each in devices if not each.reader.mine],
             done=request.query.get("done"),
         )

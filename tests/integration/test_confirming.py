@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -157,3 +158,13 @@ async def test_a_machine_confirms_nobody_and_nobody_confirms_a_machine(room: Cla
         await Desk(laptop.agent).ask("key-confirm", reader=machine.agent.device.hex())
     assert caught.value.code is Code.UNKNOWN_DEVICE
     assert await Desk(machine.agent).ask("key-readers") == []
+
+
+async def test_a_head_teachers_computer_that_is_nobodys_says_so_and_not_that_nobody_reads(room: Classroom) -> None:
+    teacher = await room.teacher()
+    head = await room.device(Role.HEAD, room.territory.schools[0])
+    await sync(teacher, head)
+    async with portal(head.agent) as surfer:
+        page = await surfer.page("/readers")
+    assert "Personne d'autre ne lit" not in html.unescape(page)
+    assert "n'est celui d'aucun enseignant" in html.unescape(page)
