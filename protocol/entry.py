@@ -20,7 +20,7 @@ from typing import Final, cast
 
 from blake3 import blake3
 
-from protocol.canonical import Value, decode, encode
+from protocol.canonical import Value, decode, decode_known, encode
 from protocol.clock import MAX_AT, milliseconds_of
 from protocol.errors import Code, PeerFault, TooLarge
 from protocol.identity import SigningKey, verify
@@ -195,7 +195,10 @@ def encode_header(header: Header) -> bytes:
 
 def decode_header(data: bytes) -> Header:
     """The header in `data`. Raises `PeerFault` (malformed, not canonical, unknown format) or `TooLarge`."""
-    fields = decode(data, max_bytes=MAX_HEADER_BYTES)
+    return _header(decode(data, max_bytes=MAX_HEADER_BYTES))
+
+
+def _header(fields: Value) -> Header:
     if not isinstance(fields, list) or not fields:
         raise PeerFault(Code.MALFORMED, "an entry's header is not a list")
     if fields[0] != FORMAT or isinstance(fields[0], bool):
@@ -258,8 +261,13 @@ def from_wire(value: Value) -> Entry:
 
 
 def restore(data: bytes, signature: bytes, salt: bytes | None, payload: bytes | None) -> Entry:
-    """An entry from its stored parts, whose commitment was checked when they came in."""
+    """An entry from its parts; that the payload is the one that was signed is the caller's to check."""
     return Entry(decode_header(data), data, blake3(data).digest(), signature, salt, payload)
+
+
+def restore_known(data: bytes, signature: bytes, salt: bytes | None, payload: bytes | None) -> Entry:
+    """As `restore`, where the hash of `data` is the id of an entry that was let in: its encoding was judged then."""
+    return Entry(_header(decode_known(data)), data, blake3(data).digest(), signature, salt, payload)
 
 
 def signature_holds(entry: Entry) -> bool:

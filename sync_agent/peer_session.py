@@ -154,16 +154,19 @@ class PeerSession:
             await self._take(done, answer)
         await self._reconcile_strange(done)
         done.received += await self._payloads.ask()
+        composed = await self._compose(done)
         for _ in range(MAX_REQUESTS):
-            request, sending, packs = await self._compose(done)
+            request, sending, packs = composed
             answer = await self._calls.sync(replace(request, registers=await self._reports()))
             self._note_sent(done, request, sending, answer)
             for entry in request.push:
                 done.owed.pop(entry.id, None)
-            moved = await self._take(done, answer)
-            moved |= await self._work_off(done, answer, packs)
-            moved |= await self._reconcile_strange(done)
-            if not (moved or request.push or request.packs or answer.more) and not await self._has_more(done):
+            await self._take(done, answer)
+            uploaded = await self._work_off(done, answer, packs)
+            is_strange = await self._reconcile_strange(done)
+            composed = await self._compose(done)
+            # what the peer lacks after entries and packs of a request, its answer has said; after an upload it has not
+            if not (uploaded or is_strange or answer.more or _asks(composed[0])):
                 return
         raise PeerFault(Code.MALFORMED, "a device always has more to say; the exchange was ended")
 
@@ -172,10 +175,6 @@ class PeerSession:
         if not common:
             raise Refused(Code.REVOKED, "that device is no longer part of this system")
         return common
-
-    async def _has_more(self, done: _Exchange) -> bool:
-        request, _, _ = await self._compose(done)
-        return bool(request.push or request.packs or request.offers or request.want)
 
     async def _reconcile_strange(self, done: _Exchange) -> bool:
         """Reconcile the spaces in common whose state at the peer is not known; whether there were any."""
@@ -275,8 +274,8 @@ class PeerSession:
         done.offered.update(blake3(pack.data).digest() for pack in request.packs)
         done.offered.update(offer.pack for offer in request.offers)
 
-    async def _take(self, done: _Exchange, answer: SyncAnswer) -> bool:
-        """Entries and small packs of an answer; whether it brought any."""
+    async def _take(self, done: _Exchange, answer: SyncAnswer) -> None:
+        """Entries and small packs of an answer."""
         done.owed |= {entry.id: entry for entry in await self._payloads.owed(answer)}
         if answer.live is not None:
             self.live = answer.live
@@ -286,32 +285,28 @@ class PeerSession:
         for space in answer.stale:
             self._cursors.pop(space, None)
         await take_withdrawals(self.agent, answer.withdrawn, self.device.key)
-        moved = False
         for page in answer.pages:
             space = page.checkpoint.space
             if space not in await self.agent.spaces():
                 # a class that the other one knows to be open to this device: it is reconciled once it is known here
-                moved = await self._take_own_grants(space, page.entries) or moved
+                await self._take_own_grants(space, page.entries)
                 continue
-            moved = await self._take_page(done, space, page.entries) or moved
+            await self._take_page(done, space, page.entries)
             self._cursors[space] = Position(page.checkpoint.count, page.checkpoint.chain)
         for pack in answer.packs:
-            moved = await self._take_pack(done, pack) or moved
-        return moved
+            await self._take_pack(done, pack)
 
-    async def _take_own_grants(self, space: bytes, entries: Sequence[Entry]) -> bool:
-        """Take what lets this device into a space, and nothing else of it; whether it may read it now."""
+    async def _take_own_grants(self, space: bytes, entries: Sequence[Entry]) -> None:
+        """Take what lets this device into a space, and nothing else of it."""
         mine = [entry for entry in entries if entry.header.space == space and _lets_in(entry, self.agent.device)]
-        if not mine:
-            return False
-        replica = self.agent.replica
-        await replica.admit(mine, source=self.device.key, now_ms=self.agent.now_ms(), hold=False, bounded=True)
-        return space in await self.agent.spaces()
+        if mine:
+            now_ms = self.agent.now_ms()
+            await self.agent.replica.admit(mine, source=self.device.key, now_ms=now_ms, hold=False, bounded=True)
 
-    async def _take_page(self, done: _Exchange, space: bytes, entries: Sequence[Entry]) -> bool:
+    async def _take_page(self, done: _Exchange, space: bytes, entries: Sequence[Entry]) -> None:
         entries = [entry for entry in entries if entry.header.space == space]
         if not entries:
-            return False
+            return
         replica = self.agent.replica
         before = (await replica.position(space)).count
         admission = await replica.admit(
@@ -326,26 +321,22 @@ class PeerSession:
         after = (await replica.position(space)).count
         if self._known.get(space, 0) == before and after - before == len(admission.admitted):
             self._known[space] = after
-        return bool(admission.admitted)
 
-    async def _take_pack(self, done: _Exchange, pack: InlinePack) -> bool:
+    async def _take_pack(self, done: _Exchange, pack: InlinePack) -> None:
         content = self.agent.replica.content
         try:
             if pack.space not in await self.agent.spaces():
-                return False
+                return
             if await content.pack(blake3(pack.data).digest(), pack.space) is not None:
-                return False
+                return
             allowance = await self._allowances.of(pack.space, self.device.key)
-            if not await self._allowances.ingest(pack.space, self.device.key, pack.data, allowance):
-                return False
+            if await self._allowances.ingest(pack.space, self.device.key, pack.data, allowance):
+                done.fetched.add(pack.space)
         except PeerFault as fault:
             done.failure = done.failure or fault
-            return False
-        done.fetched.add(pack.space)
-        return True
 
     async def _work_off(self, done: _Exchange, answer: SyncAnswer, packs: Mapping[bytes, PackInfo]) -> bool:
-        """Send and fetch what an answer names; whether anything got there."""
+        """Send and fetch what an answer names; whether anything was sent."""
         uploads = [(upload, packs[upload.pack]) for upload in answer.uploads if upload.pack in packs]
         sent = await self._transfer.send([pair for pair in uploads if not _is_held(*pair)])
         mine = await self.agent.spaces()
@@ -358,7 +349,7 @@ class PeerSession:
         self._conclude(done, fetched)
         await self._find_lacking(done, answer.lacks)
         await self._find_entrusted(done)
-        return bool(sent.packs or fetched.packs)
+        return bool(sent.packs)
 
     async def _wanted_links(self, links: Sequence[Link]) -> list[Link]:
         """Those that bring no more than what is lacking here."""
@@ -413,6 +404,11 @@ def _lets_in(entry: Entry, device: bytes) -> bool:
         return Grant.parse(entry.payload or b"").signing == device
     except PeerFault:
         return False
+
+
+def _asks(request: SyncRequest) -> bool:
+    """Whether a request brings or wants anything."""
+    return bool(request.push or request.packs or request.offers or request.want)
 
 
 def _others_send_it(sent: Moved) -> bool:

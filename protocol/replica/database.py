@@ -74,6 +74,8 @@ class Database:
 
     def __init__(self, connection: _Connection, file: Path) -> None:
         self._connection = connection
+        self.commits = 0
+        """What was read is as it was for as long as this stands: it grows with each write, and when one has failed."""
         self._suspect = file.with_name(f"{file.name}{SUSPECT}")
         self._failed = False
 
@@ -106,7 +108,13 @@ class Database:
 
     async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """What `work` returns, once all that it changed is durable; if it raises, nothing has changed."""
-        return await self._guarded(lambda connection: _transact(connection, work))
+
+        def transact(connection: sqlite3.Connection) -> T:
+            result = _transact(connection, work)
+            self.commits += 1
+            return result
+
+        return await self._guarded(transact)
 
     async def copy_to(self, file: Path) -> None:
         """Write all that is committed into a new database, which is not made durable; nothing else runs meanwhile."""
@@ -125,6 +133,7 @@ class Database:
         """The failure that a bad page is, found by looking: nothing more is asked of this connection."""
         await self._suspect_it()
         self._failed = True
+        self.commits += 1
         return LocalFailure(Code.DAMAGED, DAMAGED_DATABASE, sqlite=why[:200])
 
     async def _look_closer(self) -> None:
@@ -163,6 +172,7 @@ class Database:
         if failure.code is Code.DAMAGED:
             await self._suspect_it()
         self._failed = failure.code in (Code.STORAGE_FAILED, Code.DAMAGED)
+        self.commits += self._failed
 
 
 class _Connection(aiosqlite.Connection):

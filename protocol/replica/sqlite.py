@@ -31,6 +31,8 @@ class SqliteStore:
 
     def __init__(self, database: Database) -> None:
         self.database = database
+        self._positions: dict[bytes, tuple[int, Position]] = {}
+        """Where spaces stood after so many commits."""
 
     @classmethod
     async def open(cls, folder: Path) -> SqliteStore:
@@ -69,12 +71,20 @@ class SqliteStore:
         return await self.database.run(work)
 
     async def position(self, space: bytes) -> Position:
-        def work(connection: sqlite3.Connection) -> Position:
+        # every fold and every answer asks for it: the way to the connection's thread and back costs more than the rest
+        kept = self._positions.get(space)
+        if kept is not None and kept[0] == self.database.commits:
+            return kept[1]
+
+        def work(connection: sqlite3.Connection) -> tuple[int, Position]:
             row = connection.execute("SELECT count, chain FROM space WHERE id = ?", (space,)).fetchone()
             count, chain = row or (0, CHAIN_START)
-            return Position(count, chain[:CURSOR_HASH_BYTES])
+            return self.database.commits, Position(count, chain[:CURSOR_HASH_BYTES])
 
-        return await self.database.run(work)
+        kept = await self.database.run(work)
+        if kept[1].count:
+            self._positions[space] = kept
+        return kept[1]
 
     async def chain_at(self, space: bytes, count: int) -> bytes | None:
         if count == 0:

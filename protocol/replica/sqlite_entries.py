@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, cast
 
 from protocol.checkpoint import next_chain
-from protocol.entry import Entry, commitment, restore
+from protocol.entry import Entry, commitment, restore, restore_known
 from protocol.errors import Code, LocalFailure, PeerFault
 from protocol.limits import CURSOR_HASH_BYTES
 from protocol.replica.database import Cell, insert, select_in
@@ -26,11 +26,14 @@ _HOLD: Final = """INSERT INTO held (id, header, signature, salt, payload, source
 # --- rows and entries -------------------------------------------------------------------------------------------------
 
 
-def entry_of(row: Sequence[Cell]) -> Entry:
-    """The entry in a row that begins with the columns `ENTRY`. Raises `LocalFailure(DAMAGED)`."""
+def entry_of(row: Sequence[Cell], *, anew: bool = False) -> Entry:
+    """The entry in a row that begins with the columns `ENTRY`; `anew` judges its encoding once more.
+
+    Raises `LocalFailure(DAMAGED)`.
+    """
     entry_id, header, signature, salt, payload = cast("tuple[bytes, bytes, bytes, bytes | None, bytes | None]", row[:5])
     try:
-        entry = restore(header, signature, salt, payload)
+        entry = (restore if anew else restore_known)(header, signature, salt, payload)
     except PeerFault as reason:
         raise _damaged(entry_id, "its header cannot be read") from reason
     if entry.id != entry_id:

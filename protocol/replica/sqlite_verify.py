@@ -79,7 +79,7 @@ def _drop_what_cannot_be_read(connection: sqlite3.Connection) -> None:
 
 def _is_unreadable(row: Row) -> bool:
     try:
-        entry_of(row)
+        entry_of(row, anew=True)
     except LocalFailure:
         return True
     return False
@@ -104,7 +104,7 @@ def _faults(rows: Sequence[Row]) -> Faults:
 
 def _fault(row: Row) -> str | None:
     try:
-        entry = entry_of(row)
+        entry = entry_of(row, anew=True)
     except LocalFailure as failure:
         return str(failure.facts["why"])
     if not signature_holds(entry):

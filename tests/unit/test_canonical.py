@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from protocol.canonical import Value, decode, encode
+from protocol.canonical import Value, decode, decode_known, encode
 from protocol.errors import Code, PeerFault, TooLarge
 from protocol.limits import MAX_DEPTH_LEVELS, MAX_MESSAGE_BYTES, MAX_VALUES_PER_MESSAGE, MiB
 
@@ -38,6 +38,11 @@ def nested(levels: int) -> Value:
 @given(values)
 def test_what_is_encoded_is_decoded_again(value: Value) -> None:
     assert decode(encode(value), max_bytes=MAX_BYTES) == value
+
+
+@given(values)
+def test_what_was_judged_before_is_read_as_it_was(value: Value) -> None:
+    assert decode_known(encode(value)) == value
 
 
 @given(st.dictionaries(st.text(max_size=8), scalars, min_size=2, max_size=12), st.randoms(use_true_random=False))
