@@ -1,8 +1,8 @@
 """The process that does the heavy part of a strong container.
 
-It compresses with great effort, looks into files, and knows what a container has said already. Run as
-`python -m protocol.replica.strong_worker` by `StrongWorker`, at the lowest priority, beside a server that goes on
-answering; what it takes of memory is gone with it. On its input stand jobs, on its output their results:
+It compresses with great effort, looks into files, and knows what a container has said already. Run by
+`StrongWorker` in a process of its own (`own_process`), at the lowest priority, beside a server that goes on answering;
+what it takes of memory is gone with it. On its input stand jobs, on its output their results:
 
     job    = kind (1: compress, 2: tell, 3: tell anew) ‖ size (4) ‖ level, or place in the container (4) ‖ bytes
     result = size of the recipe (4) ‖ number of parts (4) ‖ size of the rest (4) ‖ recipe ‖ parts ‖ rest
@@ -27,7 +27,9 @@ from protocol.errors import Code, LocalFailure
 from protocol.limits import MAX_IMAGE_BYTES
 from protocol.reflate import pays, unfold
 from protocol.repeats import Repeats, Told
+from protocol.replica.own_process import STANDS_IN, starting
 
+_MODULE: Final = "protocol.replica.strong_worker"
 _JOB: Final = struct.Struct(">BII")
 _RESULT: Final = struct.Struct(">III")
 _PART: Final = struct.Struct(">II")
@@ -81,12 +83,10 @@ class StrongWorker:
     async def _exchange(self, kind: int, data: bytes, at: int) -> tuple[bytes, tuple[Own | int, ...], bytes]:
         if self._process is None:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                __name__,
+                *starting(_MODULE),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+                cwd=STANDS_IN,
             )
         into, out = self._process.stdin, self._process.stdout
         if into is None or out is None:

@@ -1,15 +1,15 @@
 """A proxy script (PAC): fetched directly, run in a process of its own, its answer turned into proxies to try (R15).
 
-Every step is bounded: size, time, memory. A script that cannot be had or does not run is told to the caller, who goes
-the direct way, as browsers do.
+Every step is bounded: size, time, memory; and the process knows nothing that is ours (`pac_program`). A script that
+cannot be had or does not run is told to the caller, who goes the direct way, as browsers do.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
@@ -18,6 +18,7 @@ from urllib.request import url2pathname
 import aiohttp
 
 from protocol.limits import MAX_PROXY_SCRIPT_BYTES
+from protocol.replica.own_process import STANDS_IN, bare_environment, starting
 from sync_agent.network.proxies import Proxy, script_choices
 
 FETCH_S: Final = 10.0
@@ -40,7 +41,7 @@ async def _fetched(address: str) -> str:
     parts = urlsplit(address)
     try:
         if parts.scheme == "file":
-            data = await asyncio.to_thread(_read, Path(url2pathname(unquote(parts.path))))
+            data = await asyncio.to_thread(_read, url2pathname(unquote(parts.path)))
         else:
             data = await _download(address)
     except (OSError, aiohttp.ClientError, TimeoutError, ValueError) as reason:
@@ -53,8 +54,11 @@ async def _fetched(address: str) -> str:
     return text
 
 
-def _read(path: Path) -> bytes:
-    with path.open("rb") as file:
+def _read(path: str) -> bytes:
+    if path.startswith(("//", "\\\\")):
+        # Windows would tell whoever has that machine who we are
+        raise ValueError("it lies on another machine")
+    with Path(path).open("rb") as file:
         return file.read(MAX_PROXY_SCRIPT_BYTES + 1)
 
 
@@ -73,10 +77,12 @@ def _run(script: str, url: str) -> str:
     asked = json.dumps({"script": script, "url": _shortened(url), "host": urlsplit(url).hostname or ""})
     try:
         done = subprocess.run(  # noqa: S603  (ourselves)
-            [sys.executable, "-m", _PROGRAM],
+            starting(_PROGRAM),
             input=asked.encode(),
             capture_output=True,
             timeout=RUN_S,
+            cwd=STANDS_IN,
+            env=bare_environment(os.environ),
             check=False,
             creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
         )

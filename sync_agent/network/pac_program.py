@@ -1,8 +1,10 @@
 """The process in which a proxy script runs: JSON on stdin, JSON on stdout, gone after one answer.
 
-A script comes from the network and may loop or eat memory; here it costs a process that its parent ends, and an agent
-at rest keeps no JavaScript engine in memory. The engine is QuickJS (dukpy); it sees no files and no network but the
-functions of `pac_functions`.
+A script comes from whoever answers on the network. It may loop or eat memory: here it costs a process that its parent
+ends, and an agent at rest keeps no JavaScript engine in memory. It may look for what it can read: the engine (QuickJS,
+by dukpy) has of itself functions that read files and the environment; they are taken away before the script is seen,
+and the process knows nothing that would be worth reading (`pac`). What is left are the functions of `pac_functions`, of
+which two ask the system for addresses.
 """
 
 from __future__ import annotations
@@ -12,13 +14,17 @@ import datetime as dt
 import json
 import socket
 import sys
-from typing import Final
+from typing import Any, Final
 
 from sync_agent.network.pac_functions import functions
 
 _MEMORY_BYTES: Final = 512 * 1024 * 1024
 _SECONDS: Final = 10
 _CALL: Final = "function {0}() {{ return call_python.apply(null, ['{0}'].concat([].slice.call(arguments))); }}"
+_TAKE_AWAY: Final = """
+    for (const name of ["process", "require", "_dukpy_cjs_source_compiles", "_dukpy_eval_cjs_source"])
+        delete globalThis[name];
+"""
 _ASK: Final = "(typeof FindProxyForURLEx === 'function' ? FindProxyForURLEx : FindProxyForURL)(dukpy.url, dukpy.host)"
 
 
@@ -38,6 +44,7 @@ def answer(script: str, url: str, host: str) -> str:
     import dukpy  # noqa: PLC0415 — the one place that needs it
 
     engine = dukpy.JSInterpreter()
+    _strip(engine)
     offered = functions(_resolve, _own_address(), dt.datetime.now().astimezone())
     for name, function in offered.items():
         engine.export_function(name, function)
@@ -45,6 +52,34 @@ def answer(script: str, url: str, host: str) -> str:
     engine.evaljs(script)
     found = engine.evaljs(_ASK, url=url, host=host)
     return found if isinstance(found, str) else ""
+
+
+class _NoModules:
+    """Stands where the engine asks for files of code: there are none."""
+
+    def load(self, _name: str) -> tuple[None, None, None]:
+        """What `JSModuleLoader.load` says of a module that there is not."""
+        return None, None, None
+
+    def lookup(self, _name: str) -> tuple[None, None]:
+        """What `JSModuleLoader.lookup` says of it."""
+        return None, None
+
+
+def _strip(engine: Any) -> None:
+    """Take away all that the engine offers by itself: modules (any file), the environment, the program's log."""
+    engine._funcs.clear()  # noqa: SLF001  (there is no other way to take one back)
+    modules = _NoModules()
+    engine._loader = modules  # noqa: SLF001
+    if engine.loader is not modules:
+        raise RuntimeError("this engine finds files in a way that is not known here")
+    for level in ("info", "warn", "error"):
+        engine.export_function(f"dukpy.log.{level}", _unheard)
+    engine.evaljs(_TAKE_AWAY)
+
+
+def _unheard(*_words: object) -> None:
+    """Where what a script tells its author goes."""
 
 
 def _confine() -> None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from protocol.errors import BadInput
+from sync_agent.network import pac
 from sync_agent.network.pac_functions import functions, in_dates, in_times, in_weekdays, matches
 from sync_agent.network.pac_program import answer
 from sync_agent.network.platform_settings import gnome_settings, kde_settings, macos_settings
@@ -197,6 +198,11 @@ def test_what_a_script_returns_is_tried_in_its_order() -> None:
     assert script_choices("HTTPS s.lan:443;PROXY proxy.lan:3128") == (Proxy("https", "s.lan", 443), PROXY)
     assert script_choices("") == (None,)
     assert script_choices("NONSENSE x; ; PROXY proxy.lan:3128;PROXY proxy.lan:3128") == (PROXY,)
+
+
+async def test_a_script_is_not_fetched_from_another_machines_share() -> None:
+    with pytest.raises(pac.ScriptFailed, match="another machine"):
+        await pac.choices("file:////files.lan/share/proxy.pac", URL)
 
 
 def test_patterns_of_scripts_are_shell_patterns() -> None:

@@ -215,7 +215,9 @@ def test_a_manager_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatc
 
 def test_a_program_is_started_by_its_script_or_else_as_a_module() -> None:
     assert command_of("sync-agent") == (str(Path(sys.executable).parent / "sync-agent"),)
-    assert command_of("sync-other") == (sys.executable, "-m", "sync_other.cli")
+    assert command_of("sync-other") == (sys.executable, "-P", "-m", "sync_other.cli"), (
+        "whatever lies in the folder it is started in"
+    )
 
 
 def test_a_persons_own_service_needs_no_account_and_a_machines_has_the_folders_owner(tmp_path: Path) -> None:

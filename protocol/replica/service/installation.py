@@ -79,7 +79,7 @@ def command_of(program: str) -> tuple[str, ...]:
     script = Path(sys.executable).parent / (f"{program}.exe" if sys.platform == "win32" else program)
     if script.is_file():
         return (str(script),)
-    return (sys.executable, "-m", f"{program.replace('-', '_')}.cli")
+    return (sys.executable, "-P", "-m", f"{program.replace('-', '_')}.cli")
 
 
 def defined(nature: Nature, name: str, scope: Scope, command: Sequence[str], data_dir: Path) -> ServiceDefinition:

@@ -15,8 +15,10 @@ test holds (tests/harness/windows.py), never on Windows.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import importlib
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
@@ -50,6 +52,8 @@ NO_SUCH_SERVICE: Final = 1060
 ACCESS_DENIED: Final = 5
 WALK_FOLDERS: Final = "SeChangeNotifyPrivilege"
 _DAY_S: Final = 24 * 3600
+_USUAL_SYSTEM_FOLDER: Final = r"C:\Windows\System32"
+_MAX_PATH_CHARS: Final = 260
 _SYSTEM: Final = "S-1-5-18"
 _ADMINISTRATORS: Final = "S-1-5-32-544"
 
@@ -90,10 +94,28 @@ def rights_command(service: ServiceDefinition) -> list[str]:
     """How DIR is given, with all below it, to the service's account, the system and administrators, and to nobody else.
 
     Folders under ProgramData are readable by every account of the PC until inheritance ends; keys lie in DIR. Groups
-    are named by their SIDs, which no language of Windows translates.
+    are named by their SIDs, which no language of Windows translates. The program is named by its place: a bare name
+    is looked for in the current folder first, and who installs a service may do everything.
     """
     accounts = (f"{account_of(service.name)}:(OI)(CI)M", *(f"*{sid}:(OI)(CI)F" for sid in (_SYSTEM, _ADMINISTRATORS)))
-    return ["icacls", str(service.data_dir), "/inheritance:r", "/grant:r", *accounts, "/T", "/Q"]
+    return [
+        str(PureWindowsPath(system_folder(), "icacls.exe")),
+        str(service.data_dir),
+        "/inheritance:r",
+        "/grant:r",
+        *accounts,
+        "/T",
+        "/Q",
+    ]
+
+
+def system_folder() -> str:
+    """Where Windows keeps its own programs, as it says itself: no variable that somebody may have set."""
+    if sys.platform != "win32":
+        return _USUAL_SYSTEM_FOLDER
+    buffer = ctypes.create_unicode_buffer(_MAX_PATH_CHARS)
+    ctypes.windll.kernel32.GetSystemDirectoryW(buffer, len(buffer))
+    return buffer.value or _USUAL_SYSTEM_FOLDER
 
 
 def log_file(data_dir: PureWindowsPath | Path, name: str) -> str:
