@@ -7,7 +7,7 @@ Rules:
 - the server that it makes has keys of its own: those in the backup may have been replaced since, and devices believe
   none that is older than what they have seen (docs/adr/0043);
 - what an interrupted `restore` left is thrown away by the next;
-- a backup lies where others may write: each entry goes through the door again, and who may sign in is told.
+- a backup lies where others may write: what of it counts, `foreign_backup` says; who could sign in is told.
 """
 
 from __future__ import annotations
@@ -25,25 +25,21 @@ from protocol.entry import Kind
 from protocol.errors import BadInput, Code, LocalFailure, Refused
 from protocol.identity import SEED_BYTES, territory_id
 from protocol.kit import Kit
-from protocol.limits import PAGE_BYTES
 from protocol.replica.command import run_command
 from protocol.replica.console import Notices
 from protocol.replica.disk import Disk
-from protocol.replica.interfaces import COMPLETE_MARKS
 from protocol.replica.keyring import Keyring, recovery_keys
-from protocol.replica.memory import MemoryPacks, MemoryStore
 from protocol.replica.operation import JSON, NO_FILES, Incoming, Outgoing, Params, Table
 from protocol.replica.pack_files import PACKS
 from protocol.replica.packs import PackFolder
 from protocol.replica.private_file import make_private_folder, remove_private
 from protocol.replica.replica import Draft, Entropy, Replica
 from protocol.replica.sqlite import SqliteStore
-from protocol.replica.sqlite_verify import move_aside
 from protocol.structure import GENERATION_BYTES, Certificate, Generation, RecoveryKey
 from sync_server.archive import HEAD, Head, read_head, read_whole
 from sync_server.beginning import check_folder, make_folder
 from sync_server.data_folder import KEYS_FOLDER, UNFINISHED_FILE
-from sync_server.handlers.administrators import accounts_in
+from sync_server.foreign_backup import check_made_by_us, keep_what_is_proven
 from sync_server.handlers.territory import kit_in, make_room, note_unfinished, passphrase_in
 from sync_server.keys import CAPABILITY_KEY_BYTES, ServerKeys, Territory
 
@@ -152,7 +148,9 @@ async def restore(
         note_unfinished(folder)
         await asyncio.to_thread(_unpack, file, folder)
         for account in await _begin_generation(folder, head, kit, now_ms=now_ms, entropy=entropy):
-            tell(f"may sign in, by this backup: {account}; if nobody knows it, `sync-server administrator remove` it")
+            tell(
+                f"signs in no more: {account}. A backup proves no passphrase; `sync-server administrator add` it again"
+            )
         return {}
 
     @asynccontextmanager
@@ -182,13 +180,14 @@ def _unpack(file: Path, folder: Path) -> None:
 async def _begin_generation(
     folder: Path, head: Head, kit: Kit, *, now_ms: Callable[[], int], entropy: Entropy
 ) -> list[str]:
-    """Make what was unpacked a server of its own; the names of its administrators."""
+    """Make what was unpacked a server of its own; the names of those who were its administrators."""
     generation = entropy(GENERATION_BYTES)
     before = ServerKeys.read(folder)
     keys = ServerKeys.create(entropy(SEED_BYTES), entropy(SEED_BYTES), entropy(CAPABILITY_KEY_BYTES))
+    await check_made_by_us(folder)
     store = await SqliteStore.open(folder)
     try:
-        await _keep_what_the_door_lets_in(store, head.root, kit, now_ms)
+        accounts = await keep_what_is_proven(store, head.root, kit, now_ms)
         replica = await Replica.open(head.root, store, await PackFolder.open(folder, store))
         if kit.chain:
             await replica.admit(parse_chain(kit.chain), source=kit.root.public, now_ms=now_ms())
@@ -205,42 +204,12 @@ async def _begin_generation(
         for space in reversed(replica.door.spaces()):
             if wraps := await keyring.wraps_due(space, certificate.id, entropy):
                 await replica.write(wraps, author=keys.signing, now_ms=now_ms(), entropy=entropy, unsent=False)
-        accounts = [account.name for account in await accounts_in(store)]
     finally:
         await store.close()
     keys.write(folder)
     Territory(head.name, head.root, certificate.id, generation).write(folder)
     remove_private(folder / UNFINISHED_FILE)
     return accounts
-
-
-async def _keep_what_the_door_lets_in(store: SqliteStore, root: bytes, kit: Kit, now_ms: Callable[[], int]) -> None:
-    """Move aside what bears no signature, or nobody's who might say it: a backup lies where others may write.
-
-    Everything goes through the door of a second replica, in memory; of a server's own backup it lets all in.
-    """
-    damages = await store.verify()
-    judge = await Replica.open(root, MemoryStore(), MemoryPacks())
-    if kit.chain:
-        await judge.admit(parse_chain(kit.chain), source=root, now_ms=now_ms())
-    listed = await store.spaces()
-    left = set(listed)
-    while left:
-        # the territory, then its schools, then their classes, as each becomes known
-        ready = sorted(left & set(judge.door.spaces())) or sorted(left)
-        for space in ready:
-            after = 0
-            while page := await store.page(space, after, PAGE_BYTES):
-                after = page[-1].arrival
-                await judge.admit([stored.entry for stored in page], source=root, now_ms=now_ms())
-        left.difference_update(ready)
-    why: dict[bytes, str] = {}
-    for space in listed:
-        names = [stored.entry.id for stored in await store.scan(space)]
-        why |= dict.fromkeys(set(names) - await judge.store.present(names), "nobody who may say it has signed it")
-    damages += await move_aside(store.database, why)
-    if damages:
-        await store.set_marks(dict.fromkeys(await store.marks(COMPLETE_MARKS)))
 
 
 def _check_in_force(replica: Replica, kit: Kit) -> None:

@@ -44,6 +44,8 @@ DAMAGED_DATABASE: Final = (
 SUSPECT: Final = ".suspect"
 """Ending of a file beside the database: a bad page was met, so that the next opening looks at every page."""
 
+_VERSIONS: Final = 65_536
+
 # Python lets other threads run at every step of a statement, and getting back in can take 5 ms when one of them
 # computes: so one step takes many rows.
 _ROWS_PER_STEP: Final = 50
@@ -143,7 +145,7 @@ class Database:
         rows = await self.run(lambda connection: connection.execute("PRAGMA quick_check(1)").fetchall())
         if rows != [("ok",)]:
             raise LocalFailure(Code.DAMAGED, DAMAGED_DATABASE, sqlite=str(rows[0][0])[:200])
-        if not await self.run(_has_our_schema):
+        if not await self.run(_is_made_like_ours):
             raise LocalFailure(Code.DAMAGED, DAMAGED_DATABASE, sqlite="another schema")
         await asyncio.to_thread(self._suspect.unlink, missing_ok=True)
 
@@ -282,19 +284,40 @@ def migrations() -> list[tuple[int, int, str]]:
     return sorted(steps)
 
 
-def _has_our_schema(connection: sqlite3.Connection) -> bool:
-    ours = sqlite3.connect(":memory:", isolation_level=None)
+def is_made_like_ours(file: Path) -> bool:
+    """Whether a file that nobody has open holds tables and indexes as this program makes them, and nothing else.
+
+    A trigger or a view of somebody else's would go on working in the database. Raises `LocalFailure`.
+    """
     try:
-        _migrate(ours)
-        sql = "SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY name"
-        return ours.execute(sql).fetchall() == connection.execute(sql).fetchall()
-    finally:
-        ours.close()
+        with contextlib.closing(sqlite3.connect(file, timeout=0, isolation_level=None)) as connection:
+            connection.execute("PRAGMA trusted_schema = OFF")
+            return _is_made_like_ours(connection)
+    except (sqlite3.Error, UnicodeDecodeError) as error:
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:
+            return False
+        raise failure_of(error) from error
 
 
-def _migrate(connection: sqlite3.Connection) -> None:
+def _is_made_like_ours(connection: sqlite3.Connection) -> bool:
     (stored,) = connection.execute("PRAGMA user_version").fetchone()
-    compat, version = divmod(stored, 65536)
+    with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as ours:
+        _migrate(ours, up_to=stored % _VERSIONS)
+        return _schema_of(ours) == _schema_of(connection)
+
+
+def _schema_of(connection: sqlite3.Connection) -> list[tuple[str, str, str, str]]:
+    """What a database is made of, without remarks and spaces."""
+    rows = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_schema WHERE sql IS NOT NULL")
+    made = (tuple(map(str, row)) for row in rows)
+    return sorted(
+        (kind, name, table, " ".join(re.sub(r"--[^\n]*", "", sql).split())) for kind, name, table, sql in made
+    )
+
+
+def _migrate(connection: sqlite3.Connection, up_to: int | None = None) -> None:
+    (stored,) = connection.execute("PRAGMA user_version").fetchone()
+    compat, version = divmod(stored, _VERSIONS)
     steps = migrations()
     newest = steps[-1][0]
     if compat > newest:
@@ -302,8 +325,8 @@ def _migrate(connection: sqlite3.Connection) -> None:
             Code.UNKNOWN_FORMAT, "a newer version of this program wrote this folder", schema=version, known=newest
         )
     for step, oldest, sql in steps:
-        if step > version:
+        if step > version and (up_to is None or step <= up_to):
             connection.executescript(
                 f"BEGIN IMMEDIATE;\n{sql}\nPRAGMA application_id = {APPLICATION_ID};\n"
-                f"PRAGMA user_version = {oldest * 65536 + step};\nCOMMIT;"
+                f"PRAGMA user_version = {oldest * _VERSIONS + step};\nCOMMIT;"
             )

@@ -108,6 +108,7 @@ class Replica:
         self._proven_ms: int | None = None
         self._tips: dict[tuple[bytes, bytes], list[bytes]] = {}
         self._awaited: set[bytes] = set()
+        self._checked_waiting: set[tuple[bytes, bytes]] = set()
         self._behind = False
         self._epoch = 0
         self._views = Views(store, self.door)
@@ -360,6 +361,7 @@ class Replica:
         proven = await self.store.mark(_PROVEN_MARK)
         self.door = door
         self._awaited = {name for one in held for name in names_awaited(door, one)}
+        self._checked_waiting.clear()
         self._last_at = int.from_bytes(last or b"", "big")
         self._proven_ms = None if proven is None else int.from_bytes(proven, "big")
         self._tips.clear()
@@ -445,8 +447,9 @@ class Replica:
         if passage.learned.isdisjoint(self._awaited):
             return {}
         before = {held.entry.id: held for held in await self.store.held()}
-        for held in before.values():
-            passage.judge(held, signed=True)
+        for held, signed in await self._checked_again(list(before.values())):
+            passage.judge(held, signed=signed)
+        self._checked_waiting &= {(held.entry.id, held.entry.signature) for held in before.values()}
         self._awaited = {
             name
             for held in passage.waiting.values()
@@ -472,6 +475,7 @@ class Replica:
         unheld = set(await self.store.hold(kept, max_entries=MAX_WAITING_ENTRIES, max_bytes=MAX_WAITING_BYTES))
         for held in kept:
             if held.entry.id not in unheld:
+                self._checked_waiting.add((held.entry.id, held.entry.signature))
                 self._awaited.update(names_awaited(self.door, held))
         return unheld
 
@@ -494,6 +498,15 @@ class Replica:
             checked += [(held, signature_holds(held.entry)) for held in candidates[start : start + _SLICE_ENTRIES]]
             await asyncio.sleep(0)
         return checked
+
+    async def _checked_again(self, waiting: Sequence[Held]) -> list[tuple[Held, bool]]:
+        """What comes out of quarantine, as `_checked`: the store may be one that somebody else has written.
+
+        What this replica itself has put there since it read the store was checked then.
+        """
+        unknown = [held for held in waiting if (held.entry.id, held.entry.signature) not in self._checked_waiting]
+        checked = {held.entry.id: signed for held, signed in await self._checked(unknown)}
+        return [(held, checked.get(held.entry.id, True)) for held in waiting]
 
     def _observe(self, entries: Iterable[Entry], now_ms: int) -> None:
         reference_ms = now_ms if self._proven_ms is None else self._proven_ms

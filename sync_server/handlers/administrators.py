@@ -33,7 +33,9 @@ SECOND_FACTOR_MARKS: Final = "second-factor/"
 PASSKEY_MARKS: Final = "passkeys/"
 """+ folded name → the passkeys of an account (`passkeys`); gone with it too."""
 
-_MARKS: Final = "administrator/"
+ACCOUNT_MARKS: Final = "administrator/"
+"""+ folded name → an account."""
+
 _MEMORY_KIB: Final = 19 * 1024
 _PASSES: Final = 2
 _LANES: Final = 1
@@ -115,7 +117,7 @@ async def list_administrators(server: Server) -> list[Administrator]:
 
 async def accounts_in(store: EntryStore) -> list[Administrator]:
     """All accounts of a server's store, by name."""
-    found = (_read(data) for data in (await store.marks(_MARKS)).values())
+    found = (_read(data) for data in (await store.marks(ACCOUNT_MARKS)).values())
     return sorted((each for each in found if each is not None), key=lambda each: each.name.casefold())
 
 
@@ -137,7 +139,7 @@ def folded(name: str) -> str:
 
 
 def _mark(name: str) -> str:
-    return _MARKS + folded(name)
+    return ACCOUNT_MARKS + folded(name)
 
 
 def _secret(passphrase: str) -> bytes:

@@ -3,39 +3,85 @@
 from __future__ import annotations
 
 import os
+import sqlite3
+import tarfile
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+import pytest
+from blake3 import blake3
 
 from protocol.canonical import encode
 from protocol.clock import at_from
 from protocol.entry import Entry, Kind, compose
 from protocol.entry import restore as restored
-from protocol.identity import SigningKey
-from protocol.kit import write_kit
+from protocol.errors import Code, LocalFailure
+from protocol.identity import SigningKey, school_id, territory_id
+from protocol.invitation import Invitation
+from protocol.kit import Kit, write_kit
+from protocol.register import RegisterKind, compose_register
+from protocol.replica.interfaces import Held, RegisterRow
+from protocol.replica.replica import Replica
+from protocol.replica.sqlite import DATABASE
 from protocol.roles import Role
-from protocol.structure import Erasure, Grant
+from protocol.structure import Erasure, Grant, Invite
+from sync_server import archive
 from sync_server.app import opened
 from sync_server.backing_up import BackupFile, restore
-from sync_server.handlers.administrators import add_administrator, verifier_of
-from sync_server.handlers.backups import back_up
+from sync_server.handlers.administrators import add_administrator, list_administrators, verifier_of
+from sync_server.handlers.backups import back_up, note_kept
+from sync_server.handlers.figures import BACKUP_MARK
 from sync_server.handlers.territory import new_kit
 from tests.harness.attack import attack
 from tests.harness.server_in_process import Office, office
-from tests.harness.territory import new_device
+from tests.harness.territory import SimClock, new_device
+
+ANOTHER_SCHOOL = "0180002A"
 
 
-def erasure_by(root: bytes, space: bytes, at: int) -> Entry:
-    """A class is forgotten, says the root; nobody signed it."""
+@dataclass
+class Case:
+    """A territory, its kit, and a folder for its servers and backups."""
+
+    folder: Path
+    kit: Kit = field(default_factory=lambda: new_kit("Cher", os.urandom))
+    said: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        (self.folder / "kit").write_text(write_kit(self.kit, passphrase=None, salt=os.urandom(16)), encoding="utf-8")
+
+    async def keep(self, desk: Office) -> None:
+        """Make a backup."""
+        with BackupFile(self.folder / "backup") as target:
+            await back_up(desk.server, "0", target)
+            target.keep()
+
+    async def restore(self, clock: SimClock) -> None:
+        """Make a server of it, in the folder `new`."""
+        await restore(
+            self.folder / "new",
+            self.folder / "backup",
+            self.folder / "kit",
+            None,
+            now_ms=clock,
+            entropy=os.urandom,
+            tell=self.said.append,
+        )
+
+
+@pytest.fixture
+def case(tmp_path: Path) -> Case:
+    return Case(tmp_path)
+
+
+def unsigned(root: bytes, space: bytes, kind: Kind, at: int, payload: bytes) -> Entry:
+    """What the root is made to say; nobody signed it."""
     signed = compose(
-        author=SigningKey(os.urandom(32)),
-        space=space,
-        kind=Kind.ERASE,
-        grant=None,
-        at=at,
-        payload=Erasure(space).encode(),
-        salt=bytes(16),
+        author=SigningKey(os.urandom(32)), space=space, kind=kind, grant=None, at=at, payload=payload, salt=bytes(16)
     )
     header = signed.header
-    data = encode([0, space, int(Kind.ERASE), root, None, None, at, None, [], [], header.commitment, header.size])
+    data = encode([0, space, int(kind), root, None, None, at, None, [], [], header.commitment, header.size])
     return restored(data, bytes(64), signed.salt, signed.payload)
 
 
@@ -55,42 +101,166 @@ def grant_by_a_stranger(space: bytes, at: int) -> tuple[bytes, Entry]:
     return keys[0], entry
 
 
-async def keep_backup(desk: Office, file: Path) -> None:
-    with BackupFile(file) as target:
-        await back_up(desk.server, "0", target)
-        target.keep()
-
-
 async def believed(*_: object) -> None:
     """The database of a backup is taken as it is."""
 
 
-@attack("a backup that somebody else has written", off={"sync_server.backing_up._keep_what_the_door_lets_in": believed})
-async def test_what_stands_in_a_backup_counts_only_as_far_as_somebody_who_may_has_signed_it(tmp_path: Path) -> None:
-    kit = new_kit("Cher", os.urandom)
-    (tmp_path / "kit").write_text(write_kit(kit, passphrase=None, salt=os.urandom(16)), encoding="utf-8")
-    async with office(tmp_path / "server", kit=kit) as desk:
+async def everybody_stays(*_: object) -> list[str]:
+    """Who could sign in still can."""
+    return []
+
+
+async def signed_all_of_it(_replica: Replica, waiting: list[Held]) -> list[tuple[Held, bool]]:
+    """What waits was checked once, by whomever."""
+    return [(held, True) for held in waiting]
+
+
+@attack(
+    "a backup that somebody else has written",
+    off={"sync_server.foreign_backup._keep_what_the_door_lets_in": believed},
+)
+async def test_what_stands_in_a_backup_counts_only_as_far_as_somebody_who_may_has_signed_it(case: Case) -> None:
+    async with office(case.folder / "server", kit=case.kit) as desk:
         space, at = bytes.fromhex(desk.space), at_from(desk.clock())
         lea = bytes.fromhex(await desk.add_person("Léa", "pupil"))
-        await add_administrator(desk.server, "Mallory", verifier_of("a passphrase of a thief", os.urandom(16)))
         stranger, grant = grant_by_a_stranger(space, at)
+        forgotten = unsigned(case.kit.root.public, space, Kind.ERASE, at, Erasure(space).encode())
         # beside the door, as into a file
-        await desk.server.store.append([erasure_by(kit.root.public, space, at), grant])
-        await keep_backup(desk, tmp_path / "backup")
-        clock = desk.clock
-    said: list[str] = []
-    await restore(
-        tmp_path / "new",
-        tmp_path / "backup",
-        tmp_path / "kit",
-        None,
-        now_ms=clock,
-        entropy=os.urandom,
-        tell=said.append,
-    )
-    async with opened(tmp_path / "new", now_ms=clock, entropy=os.urandom) as server:
+        await desk.server.store.append([forgotten, grant])
+        await case.keep(desk)
+    await case.restore(desk.clock)
+    async with opened(case.folder / "new", now_ms=desk.clock, entropy=os.urandom) as server:
         roster = (await server.replica.view(space)).roster
         assert space not in roster.erased
         assert not server.replica.door.authorities_of(stranger)
         assert lea in roster.persons
-    assert any("Mallory" in line for line in said)
+
+
+@attack(
+    "a backup that somebody else has written",
+    off={
+        "sync_server.foreign_backup._forget_what_waits": believed,
+        "protocol.replica.replica.Replica._checked_again": signed_all_of_it,
+    },
+)
+async def test_what_waits_in_a_backup_lets_nobody_in_later(case: Case) -> None:
+    async with office(case.folder / "server", kit=case.kit) as desk:
+        space, now = bytes.fromhex(desk.space), desk.clock()
+        teacher = bytes.fromhex(await desk.add_person("Mme Petit", "teacher"))
+        code = Invitation.create(territory_id(case.kit.root.public), os.urandom(10))
+        invite = Invite(code.secret_hash, Role.TEACHER, (space,), teacher, 1, now + 10**12)
+        forged = unsigned(case.kit.root.public, space, Kind.INVITE, at_from(now), invite.encode())
+        # it waits for what an ordinary day will bring
+        awaited = school_id(desk.server.replica.territory, ANOTHER_SCHOOL)
+        await desk.server.store.hold([Held(b"x" * 32, forged, awaited)], max_entries=10, max_bytes=10**6)
+        await case.keep(desk)
+    await case.restore(desk.clock)
+    async with opened(case.folder / "new", now_ms=desk.clock, entropy=os.urandom) as server:
+        await Office(server, desk.clock, desk.space).do("space add", name="CM2", school=ANOTHER_SCHOOL)
+        assert not await server.store.present([forged.id])
+
+
+@attack(
+    "a backup that somebody else has written",
+    off={"protocol.replica.replica.Replica._checked_again": signed_all_of_it},
+)
+async def test_what_waits_in_a_store_that_somebody_else_wrote_is_checked_when_its_time_comes(case: Case) -> None:
+    async with office(case.folder / "server", kit=case.kit) as desk:
+        space, at = bytes.fromhex(desk.space), at_from(desk.clock())
+        forged = unsigned(case.kit.root.public, space, Kind.ERASE, at, Erasure(space).encode())
+        awaited = school_id(desk.server.replica.territory, ANOTHER_SCHOOL)
+        await desk.server.store.hold([Held(b"x" * 32, forged, awaited)], max_entries=10, max_bytes=10**6)
+        await desk.server.replica.reload()
+        await desk.do("space add", name="CM2", school=ANOTHER_SCHOOL)
+        assert not await desk.server.store.present([forged.id])
+        assert not await desk.server.store.held(), "what nobody signed waits no longer"
+
+
+def taken(archived: tarfile.TarFile, info: tarfile.TarInfo) -> bytes:
+    file = archived.extractfile(info)
+    assert file is not None
+    return file.read()
+
+
+def rewritten(backup: Path, sql: str) -> None:
+    """The backup, after somebody has had its database for a minute; every hash in it is right."""
+    with tarfile.open(backup) as archived:
+        members = [(info.name, taken(archived, info)) for info in archived]
+    database = backup.with_name("somebodys.db")
+    database.write_bytes(dict(members)[DATABASE])
+    with closing(sqlite3.connect(database, isolation_level=None)) as connection:
+        connection.executescript(sql)
+    data = database.read_bytes()
+    head = replace(
+        archive.Head.parse(dict(members)[archive.HEAD]), database_bytes=len(data), database_hash=blake3(data).digest()
+    )
+    changed = {archive.HEAD: head.encode(), DATABASE: data}
+    with backup.open("wb") as file:
+        for name, before in members:
+            after = changed.get(name, before)
+            file.write(archive.header(name, len(after), head.made_ms) + after + archive.padding(len(after)))
+        file.write(archive.END)
+
+
+@attack("a backup that somebody else has written", off={"sync_server.backing_up.check_made_by_us": believed})
+@pytest.mark.parametrize(
+    "sql",
+    [
+        pytest.param(
+            "CREATE TRIGGER swallow BEFORE INSERT ON entry WHEN NEW.kind IN (19, 22) BEGIN SELECT RAISE(IGNORE); END;",
+            id="revocations and erasures vanish",
+        ),
+        pytest.param(
+            "CREATE TRIGGER later AFTER INSERT ON entry WHEN NEW.kind = 20 BEGIN "
+            "INSERT OR REPLACE INTO mark VALUES ('administrator/eve', x'80'); END;",
+            id="an account appears later",
+        ),
+        pytest.param(
+            "CREATE VIEW spare AS SELECT value FROM mark;",
+            id="a view",
+        ),
+    ],
+)
+async def test_a_database_that_does_things_of_its_own_is_not_restored(case: Case, sql: str) -> None:
+    async with office(case.folder / "server", kit=case.kit) as desk:
+        await case.keep(desk)
+    rewritten(case.folder / "backup", sql)
+    with pytest.raises(LocalFailure) as raised:
+        await case.restore(desk.clock)
+    assert raised.value.code is Code.DAMAGED
+
+
+@attack(
+    "a backup that somebody else has written",
+    off={"sync_server.foreign_backup._forget_who_signs_in": everybody_stays},
+)
+async def test_nobody_signs_in_by_a_backup_and_nothing_counts_as_backed_up(case: Case) -> None:
+    async with office(case.folder / "server", kit=case.kit) as desk:
+        await add_administrator(desk.server, "Anne", verifier_of("a passphrase of a thief", os.urandom(16)))
+        await note_kept(desk.server, desk.clock() + 10**12)
+        await case.keep(desk)
+    await case.restore(desk.clock)
+    async with opened(case.folder / "new", now_ms=desk.clock, entropy=os.urandom) as server:
+        assert not await list_administrators(server)
+        assert await server.store.mark(BACKUP_MARK) is None, "on its word machines let go of work"
+    assert any("Anne" in line for line in case.said), "who runs the server is told whom to let in again"
+
+
+@attack(
+    "a backup that somebody else has written",
+    off={"sync_server.foreign_backup._keep_reports_of_devices": believed},
+)
+async def test_a_report_that_its_device_did_not_sign_is_left_behind(case: Case) -> None:
+    async with office(case.folder / "server", kit=case.kit) as desk:
+        keys = [new_device(os.urandom).signing for _ in range(2)]
+        own, others = (compose_register(key, RegisterKind.HEALTH, key.public, desk.clock(), b"\x80") for key in keys)
+        rows = [
+            RegisterRow(own.kind, own.subject, own.device, own.at_ms, own.data),
+            # signed by one device, put under the other's name
+            RegisterRow(own.kind, others.subject, others.device, own.at_ms, own.data),
+        ]
+        await desk.server.store.put_registers(rows)
+        await case.keep(desk)
+    await case.restore(desk.clock)
+    async with opened(case.folder / "new", now_ms=desk.clock, entropy=os.urandom) as server:
+        assert await server.store.registers() == rows[:1]

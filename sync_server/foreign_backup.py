@@ -1,0 +1,106 @@
+"""A database that somebody else may have written: what of it a restored server goes on from (docs/adr/0102).
+
+Rules:
+- its tables and indexes are those that this program makes, and there is nothing else: a trigger or a view of somebody
+  else's would go on working in the server, and swallow revocations say;
+- each entry goes through the door again, its signature and right; what does not pass is moved aside;
+- what waited in quarantine is let go: others bring it again;
+- reports of devices count as far as their devices have signed them;
+- what gives a right by merely standing there is let go: who may sign in, whom the command names, and that there is a
+  backup, on whose word machines let go of work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from protocol.enrollment_messages import parse_chain
+from protocol.errors import Code, LocalFailure, PeerFault
+from protocol.kit import Kit
+from protocol.limits import PAGE_BYTES
+from protocol.register import parse_register
+from protocol.replica.database import is_made_like_ours
+from protocol.replica.interfaces import COMPLETE_MARKS, RegisterRow
+from protocol.replica.memory import MemoryPacks, MemoryStore
+from protocol.replica.replica import Replica
+from protocol.replica.sqlite import DATABASE, SqliteStore
+from protocol.replica.sqlite_verify import move_aside
+from sync_server.handlers.administrators import ACCOUNT_MARKS, PASSKEY_MARKS, SECOND_FACTOR_MARKS, accounts_in
+from sync_server.handlers.figures import BACKUP_MARK
+
+_GIVE_RIGHTS: Final = (ACCOUNT_MARKS, SECOND_FACTOR_MARKS, PASSKEY_MARKS, BACKUP_MARK)
+
+
+async def check_made_by_us(folder: Path) -> None:
+    """Raise `LocalFailure(DAMAGED)` for an unpacked database that holds more, or less, than ours do."""
+    if not await asyncio.to_thread(is_made_like_ours, folder / DATABASE):
+        raise LocalFailure(
+            Code.DAMAGED,
+            "the database in this backup has parts that no server of this version makes: somebody else has written it, "
+            "or a newer version; use another backup",
+        )
+
+
+async def keep_what_is_proven(store: SqliteStore, root: bytes, kit: Kit, now_ms: Callable[[], int]) -> list[str]:
+    """Let go of all that nobody has signed who may say it; the names of those who could sign in."""
+    await _keep_what_the_door_lets_in(store, root, kit, now_ms)
+    await _forget_what_waits(store)
+    await _keep_reports_of_devices(store)
+    return await _forget_who_signs_in(store)
+
+
+async def _keep_what_the_door_lets_in(store: SqliteStore, root: bytes, kit: Kit, now_ms: Callable[[], int]) -> None:
+    """Move aside what bears no signature, or nobody's who might say it.
+
+    Everything goes through the door of a second replica, in memory; of a server's own backup it lets all in.
+    """
+    damages = await store.verify()
+    judge = await Replica.open(root, MemoryStore(), MemoryPacks())
+    if kit.chain:
+        await judge.admit(parse_chain(kit.chain), source=root, now_ms=now_ms())
+    listed = await store.spaces()
+    left = set(listed)
+    while left:
+        # the territory, then its schools, then their classes, as each becomes known
+        ready = sorted(left & set(judge.door.spaces())) or sorted(left)
+        for space in ready:
+            after = 0
+            while page := await store.page(space, after, PAGE_BYTES):
+                after = page[-1].arrival
+                await judge.admit([stored.entry for stored in page], source=root, now_ms=now_ms())
+        left.difference_update(ready)
+    why: dict[bytes, str] = {}
+    for space in listed:
+        names = [stored.entry.id for stored in await store.scan(space)]
+        why |= dict.fromkeys(set(names) - await judge.store.present(names), "nobody who may say it has signed it")
+    damages += await move_aside(store.database, why)
+    if damages:
+        await store.set_marks(dict.fromkeys(await store.marks(COMPLETE_MARKS)))
+
+
+async def _forget_what_waits(store: SqliteStore) -> None:
+    await store.database.write(lambda connection: connection.execute("DELETE FROM held").close())
+
+
+async def _keep_reports_of_devices(store: SqliteStore) -> None:
+    rows = await store.registers()
+    await store.database.write(lambda connection: connection.execute("DELETE FROM register").close())
+    await store.put_registers([row for row in rows if _is_signed(row)])
+
+
+def _is_signed(row: RegisterRow) -> bool:
+    try:
+        said = parse_register(row.data)
+    except (PeerFault, TypeError):
+        return False
+    return (said.kind, said.subject, said.device, said.at_ms) == (row.kind, row.subject, row.device, row.at_ms)
+
+
+async def _forget_who_signs_in(store: SqliteStore) -> list[str]:
+    names = [account.name for account in await accounts_in(store)]
+    marks = [mark for prefix in _GIVE_RIGHTS for mark in await store.marks(prefix)]
+    await store.set_marks(dict.fromkeys(marks))
+    return names
