@@ -160,7 +160,10 @@ MAX_SUCCESSORS: Final = 512  # keys that count by one grant, without a person's 
 MAX_HARDWARE_IDS: Final = 64
 
 # measures
-MAX_DRILL_MINUTES: Final = 180
+MAX_DRILL_MINUTES: Final = 180  # of one drill, and of all that a machine plays in a day
+MIN_DRILL_COUNTED_MINUTES: Final = 30  # of a day, by each drill that began
+MAX_DRILL_LEAD_MS: Final = 3 * 3600 * 1000
+DRILL_DAY_MS: Final = 24 * 3600 * 1000
 
 # capabilities
 CAPABILITY_LIFETIME_S: Final = 3600

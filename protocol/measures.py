@@ -5,7 +5,8 @@ another pure function, of that machine's clock.
 
 Rules:
 - a drill ends by itself: `minutes` after it began, or after it reached a machine whose clock is behind; a machine that
-  hears of it too late does not begin;
+  hears of it too late, or long before it is to begin, does not begin;
+- whoever may order a drill can order any number: what one machine plays within a day is bounded by its own count;
 - a quarantine lasts until it is lifted, by somebody of no lower rank than who ordered it.
 """
 
@@ -20,7 +21,7 @@ from protocol.clock import milliseconds_of
 from protocol.entry import Entry, Kind
 from protocol.errors import PeerFault
 from protocol.fields import Fields, compact
-from protocol.limits import MAX_CLOCK_LEAD_MS, MAX_DRILL_MINUTES
+from protocol.limits import DRILL_DAY_MS, MAX_DRILL_LEAD_MS, MAX_DRILL_MINUTES, MIN_DRILL_COUNTED_MINUTES
 from protocol.rights import Door
 from protocol.roster import Roster
 
@@ -82,9 +83,47 @@ class Drill:
 
     def runs(self, seen_ms: int, now_ms: int) -> bool:
         """Whether it is running on a machine that has known of it since `seen_ms`; a clock set back ends it."""
-        if self.stopped_ms is not None or self.start_ms > seen_ms + MAX_CLOCK_LEAD_MS:
+        if self.stopped_ms is not None or self.start_ms > seen_ms + MAX_DRILL_LEAD_MS:
             return False
         return seen_ms <= now_ms < self.end_here_ms(seen_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """A drill that began on this machine.
+
+    `seen_ms` is when it was heard of, by the clock as the server last set it right; `began_ms` the same by the clock of
+    the machine itself, which no server moves.
+    """
+
+    id: bytes
+    seen_ms: int
+    began_ms: int
+    minutes: int
+
+    def lasts(self, own_ms: int) -> bool:
+        """Whether it may still run by the machine's own clock."""
+        return own_ms < self.began_ms + self.minutes * MINUTE_MS
+
+
+def of_last_day(played: Iterable[Played], own_ms: int) -> tuple[Played, ...]:
+    """Those that began within a day of now by the machine's own clock; one that was set back forgets none of them."""
+    return tuple(one for one in played if one.began_ms > own_ms - DRILL_DAY_MS)
+
+
+def may_begin(drill: Drill, played: Iterable[Played], own_ms: int) -> bool:
+    """Whether a machine may begin this one too: drills take from it no more than `MAX_DRILL_MINUTES` of a day."""
+    return fit_a_day([drill.minutes, *(one.minutes for one in of_last_day(played, own_ms))])
+
+
+def fit_a_day(minutes: Iterable[int]) -> bool:
+    """Whether drills of these lengths are no more than a machine plays in a day."""
+    return sum(map(_counted, minutes)) <= MAX_DRILL_MINUTES
+
+
+def _counted(minutes: int) -> int:
+    """What a drill counts of a day, however soon it is over: many short ones tear as much as a long one."""
+    return max(minutes, MIN_DRILL_COUNTED_MINUTES)
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,7 +113,6 @@ def is_safe_elsewhere(seen: Seen | None, backup_ms: int | None, *, own_ms: int, 
 
 
 def is_past(year: str | None, today: dt.date) -> bool:
-    """Whether a school year (`2026-2027`) is over."""
-    if year is None or not year[-4:].isdecimal():
-        return False
-    return today >= dt.date(int(year[-4:]), *_SCHOOL_YEAR_BEGINS)
+    """Whether a school year (`2026-2027`) is over; never one that is no year, whatever whoever made the class wrote."""
+    ends = int(year[-4:]) if year is not None and year[-4:].isdecimal() else 0
+    return ends >= dt.MINYEAR and today >= dt.date(ends, *_SCHOOL_YEAR_BEGINS)

@@ -3,7 +3,10 @@
 Rules:
 - while a drill runs, the server is as good as out of reach: nothing goes there and nothing comes from there, and people
   are told why; it ends by itself, by this machine's clock as the server last set it right;
-- under quarantine the school's network and sticks are off; reading, printing and the server go on;
+- drills take three hours of a day at most, whatever is ordered: who has a stolen key must not keep from machines for
+  good that it was cut off (docs/adr/0103);
+- under quarantine the school's network and sticks are off; reading, printing and the server go on, and no drill runs:
+  one of both ways is always open;
 - who hears of a quarantine passes it on for a moment before it falls silent.
 
 docs/protocol.md, "Measures".
@@ -16,14 +19,15 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final
 
 from protocol import canonical
 from protocol.errors import Code, PeerFault, Refused, RelaisError
-from protocol.measures import Drill, Measures
+from protocol.limits import MAX_DRILL_MINUTES
+from protocol.measures import Drill, Measures, Played, may_begin, of_last_day
 from protocol.replica.measures import measures_of
 from sync_agent.answers import Response
 from sync_agent.app import DRILL_MARK, Agent
@@ -36,7 +40,7 @@ _log = logging.getLogger(__name__)
 
 PASS_ON_S: Final = 5.0
 _LONGEST_WAIT_S: Final = 60.0
-_MAX_MARK_BYTES: Final = 256
+_MAX_MARK_BYTES: Final = 4_096
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,35 +61,57 @@ async def schools_of(agent: Agent) -> list[bytes]:
 async def ordered(agent: Agent) -> Ordered:
     """What is in force here now; notes when a drill was first heard of."""
     found = [await measures_of(agent.replica, school) for school in await schools_of(agent)]
-    quarantined = any(measures.quarantines for measures in found)
+    if any(measures.quarantines for measures in found):
+        return Ordered(quarantined=True)
     last = await LastSync.read(agent.replica.store)
     skew_ms = 0 if last is None else last.skew_ms
-    drill = await _running(agent, found, agent.now_ms() - skew_ms)
+    drill = await _running(agent, found, agent.now_ms(), skew_ms)
     if drill is None:
-        return Ordered(quarantined)
-    return Ordered(quarantined, drill[0], drill[0].end_here_ms(drill[1]) + skew_ms)
+        return Ordered()
+    return Ordered(drill=drill[0], ends_ms=drill[0].end_here_ms(drill[1]) + skew_ms)
 
 
-async def _running(agent: Agent, found: list[Measures], now_ms: int) -> tuple[Drill, int] | None:
+async def _running(agent: Agent, found: list[Measures], own_ms: int, skew_ms: int) -> tuple[Drill, int] | None:
     """The drill that runs here, and since when it is known."""
-    known = await _known(agent)
-    for drill in (drill for measures in found for drill in measures.drills):
-        seen_ms = known.get(drill.id, now_ms)
-        if drill.runs(seen_ms, now_ms):
-            if drill.id not in known:
-                await agent.replica.store.set_marks({DRILL_MARK: canonical.encode([drill.id, now_ms])})
-            return drill, seen_ms
+    now_ms = own_ms - skew_ms
+    played = await _played(agent)
+    noted = {one.id: one for one in played}
+    ordered_here = [drill for each in found for drill in each.drills]
+    for drill in ordered_here:
+        one = noted.get(drill.id)
+        if one is not None and one.lasts(own_ms) and drill.runs(one.seen_ms, now_ms):
+            return drill, one.seen_ms
+    for drill in ordered_here:
+        if drill.id not in noted and drill.runs(now_ms, now_ms) and may_begin(drill, played, own_ms):
+            await _note(agent, (*of_last_day(played, own_ms), Played(drill.id, now_ms, own_ms, drill.minutes)))
+            return drill, now_ms
     return None
 
 
-async def _known(agent: Agent) -> dict[bytes, int]:
+async def _note(agent: Agent, played: Iterable[Played]) -> None:
+    rows: list[canonical.Value] = [[one.id, one.seen_ms, one.began_ms, one.minutes] for one in played]
+    await agent.replica.store.set_marks({DRILL_MARK: canonical.encode(rows)})
+
+
+async def _played(agent: Agent) -> list[Played]:
+    """The drills that began here, as far as they were noted."""
     try:
-        match canonical.decode(await agent.replica.store.mark(DRILL_MARK) or b"", max_bytes=_MAX_MARK_BYTES):
-            case [bytes(name), int(seen_ms)]:
-                return {name: seen_ms}
+        noted = canonical.decode(await agent.replica.store.mark(DRILL_MARK) or b"", max_bytes=_MAX_MARK_BYTES)
     except PeerFault:
-        pass
-    return {}
+        return []
+    match noted:
+        case [bytes(name), int(seen_ms)]:  # as it was noted when one was remembered
+            return [Played(name, seen_ms, seen_ms, MAX_DRILL_MINUTES)]
+        case [*rows]:
+            return [one for one in map(_noted, rows) if one is not None]
+    return []
+
+
+def _noted(row: object) -> Played | None:
+    match row:
+        case [bytes(name), int(seen_ms), int(began_ms), int(minutes)]:
+            return Played(name, seen_ms, began_ms, minutes)
+    return None
 
 
 async def check_open(agent: Agent) -> None:

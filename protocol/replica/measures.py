@@ -13,8 +13,8 @@ from protocol.clock import rfc3339
 from protocol.coursework import HandInState, Work
 from protocol.entry import Kind
 from protocol.errors import BadInput, Code, Refused
-from protocol.limits import MAX_DRILL_MINUTES, MAX_PARENTS
-from protocol.measures import Drill, DrillOrder, Measures, QuarantineOrder
+from protocol.limits import DRILL_DAY_MS, MAX_DRILL_MINUTES, MAX_PARENTS
+from protocol.measures import Drill, DrillOrder, Measures, QuarantineOrder, fit_a_day
 from protocol.replica.operation import JSON
 from protocol.replica.replica import Draft, Replica
 
@@ -27,11 +27,17 @@ async def measures_of(replica: Replica, school: bytes) -> Measures:
 
 
 def drill_draft(measures: Measures, school: bytes, grant: bytes, minutes: int, now_ms: int) -> Draft:
-    """The order that begins a drill. Raises `BadInput(USAGE)` for a length that no drill has, or while one is on."""
+    """The order that begins a drill.
+
+    Raises `BadInput(USAGE)` for a length that no drill has, while one is on, and where machines play no more today.
+    """
     if not 1 <= minutes <= MAX_DRILL_MINUTES:
         raise BadInput(Code.USAGE, f"a drill lasts 1 to {MAX_DRILL_MINUTES} minutes")
     if current_drill(measures, now_ms) is not None:
         raise BadInput(Code.USAGE, "a drill is running already; stop it first")
+    today = [drill.minutes for drill in measures.drills if now_ms - DRILL_DAY_MS < drill.start_ms <= now_ms]
+    if not fit_a_day([minutes, *today]):
+        raise BadInput(Code.USAGE, f"machines rehearse {MAX_DRILL_MINUTES} minutes of a day at most; go on tomorrow")
     return Draft(school, Kind.DRILL, grant, DrillOrder(minutes).encode())
 
 

@@ -9,12 +9,13 @@ from typing import Any, cast
 
 import pytest
 
+from protocol.canonical import encode
 from protocol.errors import BadInput, Code, LocalFailure, NoAnswer, RelaisError
 from protocol.identity import school_id
 from protocol.replica.measures import lift_drafts, measures_of, quarantine_drafts
 from protocol.roles import RANK, Role
 from sync_agent import measure_commands
-from sync_agent.app import Agent
+from sync_agent.app import DRILL_MARK, Agent
 from sync_agent.copies import Copies
 from sync_agent.courier_commands import survey_here
 from sync_agent.measures import DrillTransport, Heeding, Ordered, ordered
@@ -142,6 +143,54 @@ async def test_under_quarantine_sticks_are_off_and_reading_and_the_server_go_on(
     await measure_commands.stop_quarantine(head.agent, None)
     await learn(head, machine)
     assert await survey_here(machine.agent, Given({}))
+
+
+async def test_under_quarantine_no_drill_takes_the_server_away_too(room: Classroom) -> None:
+    head, machine = await head_of(room), await room.machine()
+    await measure_commands.start_drill(head.agent, None, 30)
+    await learn(head, machine)
+    way = rehearsing(machine)
+    await heed(machine, way)
+    assert way.ends_ms is not None
+    await measure_commands.start_quarantine(head.agent, None)
+    await exchange(machine.agent, head.agent)
+    await heed(machine, way)
+    await machine.session.sync()
+    assert (await ordered(machine.agent)) == Ordered(quarantined=True)
+
+
+async def test_drills_of_one_day_are_three_hours_and_each_machine_counts_by_itself(room: Classroom) -> None:
+    head, machine = await head_of(room), await room.machine()
+    for minutes in (90, 1, 1):
+        await measure_commands.start_drill(head.agent, None, minutes)
+        await learn(head, machine)
+        assert (await ordered(machine.agent)).drill is not None
+        await measure_commands.stop_drill(head.agent, None)
+        await learn(head, machine)
+        room.territory.clock.advance(MINUTE)
+    with pytest.raises(BadInput, match="of a day"):
+        await measure_commands.start_drill(head.agent, None, 60)
+    await measure_commands.start_drill(head.agent, None, 30)
+    await learn(head, machine)
+    assert (await ordered(machine.agent)).drill is not None
+    room.territory.clock.advance(24 * 60 * MINUTE)
+    await measure_commands.start_drill(head.agent, None, 60)
+    await learn(head, machine)
+    assert (await ordered(machine.agent)).drill is not None
+
+
+async def test_a_drill_that_was_noted_by_an_older_version_goes_on(room: Classroom) -> None:
+    head, machine = await head_of(room), await room.machine()
+    await measure_commands.start_drill(head.agent, None, 30)
+    await learn(head, machine)
+    drill = (await ordered(machine.agent)).drill
+    assert drill is not None
+    noted = encode([drill.id, room.territory.clock()])
+    await machine.agent.replica.store.set_marks({DRILL_MARK: noted})
+    assert (await ordered(machine.agent)).drill == drill
+    for nonsense in (b"", b"\xc1", encode([[1, 2], 3]), encode({"x": 1})):
+        await machine.agent.replica.store.set_marks({DRILL_MARK: nonsense})
+        assert (await ordered(machine.agent)).drill == drill
 
 
 async def test_a_head_teacher_cannot_lift_what_the_server_has_imposed(room: Classroom) -> None:

@@ -96,6 +96,9 @@ def test_no_plan_takes_a_pack_of_something_worth_more_than_what_stays(
         ("2025-2026", dt.date(2026, 8, 15), True),
         ("2026-2027", dt.date(2026, 11, 24), False),
         (None, dt.date(2040, 1, 1), False),
+        ("2026-0000", dt.date(2040, 1, 1), False),
+        ("2026-\u0662\u0660\u0662\u0667", dt.date(2026, 11, 24), False),
+        ("?", dt.date(2040, 1, 1), False),
     ],
 )
 def test_a_school_year_is_over_in_the_middle_of_august(year: str | None, today: dt.date, past: bool) -> None:

@@ -1,0 +1,69 @@
+"""A stolen key orders without end what a school may be told to do for a while (docs/protocol.md, "Measures")."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from protocol.clock import at_from
+from protocol.entry import Entry, Kind, compose
+from protocol.measures import DrillOrder
+from protocol.roles import Role
+from protocol.structure import Revocation
+from sync_agent.measures import ordered
+from tests.harness.attack import attack
+from tests.harness.classroom import Classroom, Device, classroom
+
+HOUR_MS = 3_600_000
+LOOK_MS = HOUR_MS // 2
+DAY_LOOKS = 48
+
+
+@pytest.fixture
+async def room(tmp_path: Path) -> AsyncIterator[Classroom]:
+    async with classroom(tmp_path) as made:
+        yield made
+
+
+async def orders(room: Classroom, thief: Device, school: bytes, *, days: int) -> list[Entry]:
+    """A drill of three hours every three hours, for days to come."""
+    grant = (await thief.agent.right(school, Kind.DRILL)).grant
+    return [
+        compose(
+            author=thief.agent.keys.signing,
+            space=school,
+            kind=Kind.DRILL,
+            grant=grant,
+            at=at_from(room.territory.clock() + hour * HOUR_MS),
+            payload=DrillOrder(180).encode(),
+            salt=bytes(16),
+        )
+        for hour in range(0, 24 * days, 3)
+    ]
+
+
+@attack("drills without end", off={"sync_agent.measures.may_begin": lambda *_: True})
+async def test_whatever_a_thief_orders_machines_hear_the_same_day_that_the_thief_was_cut_off(room: Classroom) -> None:
+    territory = room.territory
+    school = territory.replica.door.parent(room.space)
+    assert school is not None
+    thief, machine = await room.device(Role.HEAD, school, person=room.teacher_person), await room.machine()
+    await thief.session.sync()
+    flood = await orders(room, thief, school, days=4)
+    admission = await territory.replica.admit(flood, source=thief.agent.device, now_ms=territory.clock())
+    assert len(admission.admitted) == len(flood)
+    await machine.session.sync()
+    await territory.say(school, Kind.REVOKE, Revocation(thief.agent.device, ()).encode())
+    cut = []
+    for _ in range(3 * DAY_LOOKS):
+        cut.append((await ordered(machine.agent)).drill is not None)
+        territory.clock.advance(LOOK_MS)
+    by_day = [sum(cut[start : start + DAY_LOOKS]) for start in range(2 * DAY_LOOKS)]
+    assert max(by_day) * LOOK_MS <= 3 * HOUR_MS
+    # the way is open, and the word comes by it
+    await machine.session.sync()
+    for _ in range(DAY_LOOKS):
+        assert (await ordered(machine.agent)).drill is None
+        territory.clock.advance(LOOK_MS)
