@@ -1,32 +1,48 @@
-"""How much one machine may say in a space before others carry no more of it (docs/protocol.md, "Admission").
+"""How much one device may say in a space before others carry no more of it (docs/protocol.md, "Admission").
 
 Rules:
-- entries of classes 4 and 5 by machines count: those of one key, and those of all keys of one line of successors;
+- what one key says counts, and what all keys of one line of successors say: of machines their classes 4 and 5, of
+  relays, teachers, heads and administrators, who may be robbed of a laptop, all that they may write;
 - what is beyond the quota is refused where it is brought by anybody but a server, with `over-quota`: a bound on what a
   flood costs everybody, no part of the door, whose verdicts agree everywhere;
-- what a server holds is taken, so that its set and those of its devices agree.
+- what a server holds is taken, so that its set and those of its devices agree; not from one that was cut off.
 
-No honest machine comes near: the quota is what a whole class hands in, in years, from one room of cloned PCs.
+No honest device comes near: a machine's quota is what a whole class hands in, in years, from one room of cloned PCs; a
+teacher's more than twice what one who has thirty pupils alone opens and answers in a year, five works a day of each.
 """
 
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, NamedTuple
 
 from protocol.entry import Entry, KindClass, class_of
-from protocol.limits import MAX_ENTRIES_PER_DEVICE, MAX_ENTRIES_PER_KEY, MAX_ENTRY_BYTES_PER_DEVICE
+from protocol.limits import (
+    MAX_ENTRIES_PER_DEVICE,
+    MAX_ENTRIES_PER_KEY,
+    MAX_ENTRY_BYTES_PER_DEVICE,
+    MAX_STAFF_ENTRIES_PER_DEVICE,
+    MAX_STAFF_ENTRY_BYTES_PER_DEVICE,
+)
 from protocol.replica.interfaces import EntryStore
 from protocol.rights import Door
 from protocol.roles import Role
 
-_CLASSES: Final = (KindClass.WORK, KindClass.WITNESS)
+_CLASSES: Final = (KindClass.STRUCTURE, KindClass.COURSE, KindClass.ANSWER, KindClass.WORK, KindClass.WITNESS)
 _KEPT_SPACES: Final = 64
 
 
+class _Quota(NamedTuple):
+    """How many entries of one key, of one line of keys, and how many bytes of these."""
+
+    by_key: int
+    by_line: int
+    bytes_by_line: int
+
+
 class Quotas:
-    """What machines have said in the spaces of one store, counted when it is first asked for."""
+    """What devices have said in the spaces of one store, counted when it is first asked for."""
 
     def __init__(self, store: EntryStore, door: Door) -> None:
         self._store = store
@@ -44,11 +60,11 @@ class Quotas:
             if space not in lines:
                 lines[space] = await self._totals(space)
             keys, numbers, sizes = lines[space]
-            origin = self._door.origin(author)
+            origin, quota = self._door.origin(author), self._quota_of(entry)
             if (
-                keys[author] >= MAX_ENTRIES_PER_KEY
-                or numbers[origin] >= MAX_ENTRIES_PER_DEVICE
-                or sizes[origin] + entry.header.size > MAX_ENTRY_BYTES_PER_DEVICE
+                keys[author] >= quota.by_key
+                or numbers[origin] >= quota.by_line
+                or sizes[origin] + entry.header.size > quota.bytes_by_line
             ):
                 found.add(entry.id)
                 continue
@@ -68,8 +84,18 @@ class Quotas:
     def _counts(self, entry: Entry) -> bool:
         if class_of(entry.header.kind) not in _CLASSES:
             return False
+        role = self._role_of(entry)
+        return role is not None and role is not Role.SERVER
+
+    def _quota_of(self, entry: Entry) -> _Quota:
+        if self._role_of(entry) is Role.MACHINE:
+            return _Quota(MAX_ENTRIES_PER_KEY, MAX_ENTRIES_PER_DEVICE, MAX_ENTRY_BYTES_PER_DEVICE)
+        return _Quota(MAX_STAFF_ENTRIES_PER_DEVICE, MAX_STAFF_ENTRIES_PER_DEVICE, MAX_STAFF_ENTRY_BYTES_PER_DEVICE)
+
+    def _role_of(self, entry: Entry) -> Role | None:
+        """With which role it was written; None for a root, and where the grant is not known."""
         authority = self._door.authority(entry.header.grant)
-        return authority is not None and authority.role is Role.MACHINE
+        return None if authority is None else authority.role
 
     async def _totals(self, space: bytes) -> tuple[Counter[bytes], Counter[bytes], Counter[bytes]]:
         """Entries by key, entries by line, bytes by line."""

@@ -150,7 +150,7 @@ class Replica:
         What waits is kept in quarantine under `source` (a key, or any name of 32 bytes at most; the keys that a device
         gave itself are one source) and tried again
         whenever something is admitted that it may have waited for, unless `hold` is false. `unsent` puts what is new
-        into the outbox. `bounded` refuses what is beyond a machine's quota, unless a server brings it.
+        into the outbox. `bounded` refuses what is beyond a device's quota, unless a server brings it.
         """
         async with self._admitting:
             admission = await self._admit(
@@ -428,9 +428,13 @@ class Replica:
 
     async def _beyond_quota(self, entries: Iterable[Entry], source: bytes) -> set[bytes]:
         """Those that nobody but a server may bring."""
-        if any(authority.role is Role.SERVER for authority in self.door.authorities_of(source)):
-            return set()
-        return await self._quotas.beyond(entries)
+        return set() if await self._is_server(source) else await self._quotas.beyond(entries)
+
+    async def _is_server(self, source: bytes) -> bool:
+        """Whether this is a server's key that nobody has cut off."""
+        if not any(authority.role is Role.SERVER for authority in self.door.authorities_of(source)):
+            return False
+        return any(authority.role is Role.SERVER for authority in await self.authorities(source))
 
     async def _fresh(self, entries: Sequence[Entry]) -> dict[bytes, Entry]:
         """Those that are not in the set, each once, with its payload if any copy has it."""
