@@ -5,6 +5,7 @@ Built and parsed as the others of `protocol.messages` are.
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -13,6 +14,7 @@ from protocol.canonical import decode, encode
 from protocol.entry import Entry
 from protocol.errors import Code, PeerFault
 from protocol.fields import Fields, compact
+from protocol.invitation import invitation_hash, veiled
 from protocol.limits import MAX_CREDENTIALS, MAX_MESSAGE_BYTES, MAX_NAME_CHARS, MAX_URL_CHARS
 from protocol.message_errors import answered
 from protocol.message_parts import MAX_ENTRIES, read_entries, wire_rows
@@ -22,26 +24,39 @@ _SECRET_BYTES: Final = 10
 
 @dataclass(frozen=True, slots=True)
 class EnrollRequest:
-    """A device asks to be let in. Its Ed25519 key is the one that signs the envelope."""
+    """A device asks to be let in. Its Ed25519 key is the one that signs the envelope.
+
+    `secret` is the code's as it was told: veiled (`protocol.invitation`), or, by devices of earlier versions,
+    `in_clear`.
+    """
 
     secret: bytes
     agreement: bytes
     tls_sha256: bytes
     name: str
+    in_clear: bool = False
 
     def encode(self) -> bytes:
         """The message's bytes."""
-        return encode({"secret": self.secret, "agreement": self.agreement, "tls": self.tls_sha256, "name": self.name})
+        told = "secret" if self.in_clear else "veiled"
+        return encode({told: self.secret, "agreement": self.agreement, "tls": self.tls_sha256, "name": self.name})
+
+    def tells(self, secret_hash: bytes, device: bytes) -> bool:
+        """Whether `device`, which signed the envelope, shows the code whose secret has this hash."""
+        secret = self.secret if self.in_clear else veiled(self.secret, secret_hash, device)
+        return hmac.compare_digest(invitation_hash(secret), secret_hash)
 
     @classmethod
     def parse(cls, data: bytes) -> EnrollRequest:
         """The message in `data`."""
         fields = Fields(decode(data, max_bytes=MAX_MESSAGE_BYTES), "an enrolment")
+        in_clear = not fields.has("veiled")
         return cls(
-            fields.octets("secret", _SECRET_BYTES),
+            fields.octets("secret" if in_clear else "veiled", _SECRET_BYTES),
             fields.octets("agreement", 32),
             fields.octets("tls", 32),
             fields.text("name", MAX_NAME_CHARS),
+            in_clear,
         )
 
 

@@ -22,6 +22,7 @@ SECRET_BYTES: Final = 10
 
 _DOMAIN: Final = b"relais/0 invitation"
 _CHECK: Final = b"relais/0 code check"
+_VEIL: Final = b"relais/0 code told"
 _VERSION: Final = 0
 _CHARS: Final = 36
 _CHECK_CHARS: Final = 3
@@ -66,6 +67,16 @@ class Invitation:
 def invitation_hash(secret: bytes) -> bytes:
     """The hash under which an `invite` entry keeps a code's secret."""
     return blake3(tagged(_DOMAIN, secret)).digest()
+
+
+def veiled(secret: bytes, secret_hash: bytes, device: bytes) -> bytes:
+    """The secret as a device (by its Ed25519 key) tells it: readable only to who knows the hash; and, done again, back.
+
+    Only who reads the space of an `invite` knows its hash. A key that was cut off before the code was made does not,
+    and what it is told lets nobody in.
+    """
+    veil = blake3(tagged(_VEIL, device), key=secret_hash).digest(length=SECRET_BYTES)
+    return bytes(one ^ other for one, other in zip(secret, veil, strict=True))
 
 
 def parse_code(text: str) -> Invitation:

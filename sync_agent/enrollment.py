@@ -2,6 +2,8 @@
 
 Rules:
 - nothing is given to a server before it has shown a certificate under the very root that the code names;
+- a key that was cut off shows such a chain as well: the code's secret is told so that only who has its `invite` can
+  read it, and only who shows that entry is believed;
 - the device's keys are durable before the server hears of them: a lost answer is asked for again with the same key, and
   the server answers the same;
 - `enrolment.json` comes last, when everything that it promises is here; it makes DIR enrolled;
@@ -11,7 +13,8 @@ Rules:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import contextlib
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -22,13 +25,13 @@ from protocol.entry import Entry, Kind
 from protocol.envelope import open_answer, seal_request
 from protocol.errors import BadInput, Code, LocalFailure, PeerFault, Refused
 from protocol.identity import AgreementKey, DeviceKeys, territory_id
-from protocol.invitation import Invitation, parse_code
+from protocol.invitation import Invitation, parse_code, veiled
 from protocol.limits import MAX_NAME_CHARS
 from protocol.replica.packs import PackFolder
 from protocol.replica.private_file import make_private_folder, remove_private, write_private
 from protocol.replica.replica import Entropy, Replica
 from protocol.replica.sqlite import SqliteStore
-from protocol.structure import Certificate
+from protocol.structure import Certificate, Invite
 from protocol.wire import ENROLL_PATH, Call
 from sync_agent.answers import error_in
 from sync_agent.app import BINDING_FILE, DEVICE_KEYS_FILE, ENROLMENT_FILE, Agent, Enrolment
@@ -182,8 +185,12 @@ async def let_in(
 def sealed_ask(
     keys: DeviceKeys, host: Host, invitation: Invitation, name: str, entropy: Entropy
 ) -> tuple[bytes, AgreementKey]:
-    """The request to be let in, which only the host opens, and the key that its answer is sealed to."""
-    request = EnrollRequest(invitation.secret, keys.agreement.public, keys.tls.fingerprint, name)
+    """The request to be let in, which only the host opens, and the key that its answer is sealed to.
+
+    The host may have been cut off since: only who has the code's `invite` reads the secret in it.
+    """
+    secret = veiled(invitation.secret, invitation.secret_hash, keys.signing.public)
+    request = EnrollRequest(secret, keys.agreement.public, keys.tls.fingerprint, name)
     reply = AgreementKey(entropy(_SEED_BYTES))
     sealed = seal_request(
         Call.ENROLL,
@@ -207,7 +214,12 @@ async def take_in(
     *,
     url: str | None,
 ) -> Enrolment:
-    """Take the grants in, durably. Without `url`, the host says where the server is, and its time proves nothing."""
+    """Take the grants in, durably. Without `url`, the host says where the server is, and its time proves nothing.
+
+    Raises `PeerFault(WRONG_KEY)` for a host that cannot show the code's `invite`: it may have been cut off long ago.
+    """
+    if not _shows_invite(answer.entries, invitation):
+        raise PeerFault(Code.WRONG_KEY, "who answered does not know of this code; nothing that it said was believed")
     server_url = normal_url(answer.server_url or "") if url is None else url
     store = await SqliteStore.open(folder)
     try:
@@ -226,6 +238,15 @@ async def take_in(
     finally:
         await store.close()
     return Enrolment(server_url, host.root, answer.territory_name, name)
+
+
+def _shows_invite(entries: Iterable[Entry], invitation: Invitation) -> bool:
+    for entry in entries:
+        if entry.header.kind == Kind.INVITE:
+            with contextlib.suppress(PeerFault):
+                if Invite.parse(entry.payload or b"").secret_hash == invitation.secret_hash:
+                    return True
+    return False
 
 
 async def _check_free(folder: Path, replica: Replica) -> None:

@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
-from protocol.errors import NoAnswer, Refused, RelaisError
+from protocol.canonical import encode
+from protocol.enrollment_messages import EnrollAnswer, EnrollRequest
+from protocol.entry import Kind
+from protocol.envelope import OpenedRequest, open_request, seal_answer
+from protocol.errors import NoAnswer, PeerFault, Refused, RelaisError
+from protocol.replica.replica import Draft
+from protocol.roles import Role
+from protocol.structure import Grant
+from protocol.wire import Call
+from sync_agent.courier_disk import CourierDisk
+from sync_agent.courier_letters import Letter, name_of, write_letter
 from sync_agent.enrollment_by_stick import enroll_by_stick
 from tests.harness.attack import attack
+from tests.harness.classroom import Device
 from tests.harness.couriers import export, silent
-from tests.harness.office_devices import town
-from tests.harness.server_in_process import Office
+from tests.harness.office_devices import Town, town
+from tests.harness.server_in_process import Office, opened_request
 from tests.harness.server_in_process import office as new_office
-from tests.harness.territory import DAY_MS
+from tests.harness.territory import DAY_MS, new_device
+from tests.harness.wire import URL
 
 OPEN_FOR_EVER = {"protocol.replica.office.enrolment.Enrolment._check_open": lambda *_: None}
 
@@ -70,3 +84,74 @@ async def test_a_false_chain_on_a_stick_is_told_no_code(tmp_path: Path) -> None:
                 tmp_path / "pc", stick, code, "Merle", now_ms=ours.office.clock, entropy=os.urandom, say=silent
             )
     assert not list(stick.rglob("*.ask")), "nothing was sealed to who is of another root"
+
+
+# --- told by a stick to whom was let go long ago ----------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def thief_on_a_stick(folder: Path) -> AsyncIterator[tuple[Town, Device, Path]]:
+    """A head teacher's laptop, stolen and cut off long ago, whose chain lies on a stick: no newcomer can know."""
+    stick = folder / "stick"
+    async with town(folder) as here:
+        school = here.office.server.replica.door.parent(here.space)
+        assert school is not None
+        thief = await here.device("head", None, school.hex())
+        await export(thief, stick)
+        await here.office.do("revoke", device=thief.agent.device.hex())
+        yield here, thief, stick
+
+
+async def asks(here: Town, stick: Path, folder: Path, code: str) -> None:
+    """Somebody tries a code with the stick."""
+    await enroll_by_stick(folder, stick, code, "Merle", now_ms=here.office.clock, entropy=os.urandom, say=silent)
+
+
+def opened_by(thief: Device, stick: Path) -> tuple[bytes, OpenedRequest]:
+    """What on the stick is sealed to the thief."""
+    for letter in sorted(stick.rglob("*.ask")):
+        with contextlib.suppress(PeerFault):
+            return letter.read_bytes(), open_request(letter.read_bytes(), [thief.agent.keys.agreement])
+    raise AssertionError("nothing was asked of the thief")
+
+
+@attack("stolen enrolment code", off={"sync_agent.enrollment.veiled": lambda secret, *_: secret})
+async def test_what_a_key_that_was_cut_off_is_told_of_a_code_lets_nobody_in(tmp_path: Path) -> None:
+    async with thief_on_a_stick(tmp_path) as (here, thief, stick):
+        person = await here.office.add_person("Mme Petit", "teacher")
+        code = await here.office.invite("teacher", person=person)
+        with pytest.raises(NoAnswer):
+            await asks(here, stick, tmp_path / "pc", code)
+        told = EnrollRequest.parse(opened_by(thief, stick)[1].payload).secret
+        spy = new_device(os.urandom)
+        for in_clear in (True, False):
+            request = EnrollRequest(told, spy.agreement.public, spy.tls.fingerprint, "Voleur", in_clear)
+            with pytest.raises(Refused):
+                await here.office.enrolment.answer(
+                    opened_request(here.office.server, spy, Call.ENROLL, request.encode())
+                )
+
+
+@attack("stolen enrolment code", off={"sync_agent.enrollment._shows_invite": lambda *_: True})
+async def test_whom_a_key_that_was_cut_off_lets_in_believes_nothing_of_it(tmp_path: Path) -> None:
+    async with thief_on_a_stick(tmp_path) as (here, thief, stick):
+        code, folder, agent = await here.office.invite("machine"), tmp_path / "pc", thief.agent
+        with pytest.raises(NoAnswer):
+            await asks(here, stick, folder, code)
+        letter, opened = opened_by(thief, stick)
+        request = EnrollRequest.parse(opened.payload)
+        grant = Grant(opened.device, request.agreement, request.tls_sha256, Role.MACHINE, None, None).encode()
+        own = max(agent.replica.door.authorities_of(agent.device), key=lambda each: each.rank)
+        (said,) = await agent.replica.write(
+            [Draft(here.space, Kind.GRANT, own.grant, grant)],
+            author=agent.keys.signing,
+            now_ms=here.office.clock(),
+            entropy=os.urandom,
+        )
+        entries = await agent.replica.credentials([said.id])
+        payload = EnrollAnswer(here.office.clock(), "Cher", entries, URL).encode()
+        answer = seal_answer(payload, opened, server=agent.keys.signing, ephemeral=os.urandom(32))
+        disk = CourierDisk(stick, agent.replica.territory)
+        write_letter(disk, Letter.ANSWER, name_of(letter), encode({"answer": answer}))
+        with pytest.raises(PeerFault):
+            await asks(here, stick, folder, code)

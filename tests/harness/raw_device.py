@@ -135,7 +135,7 @@ class RawDevice:
         """Use a code. Raises what the server refuses with."""
         self.meet()
         request = EnrollRequest(
-            parse_code(code).secret, self.keys.agreement.public, self.keys.tls.fingerprint, self.name
+            parse_code(code).secret, self.keys.agreement.public, self.keys.tls.fingerprint, self.name, in_clear=True
         )
         answer = EnrollAnswer.parse(self.call(ENROLL_PATH, Call.ENROLL, request.encode()))
         for entry in answer.entries:

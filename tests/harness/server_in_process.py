@@ -79,7 +79,8 @@ class Office:
     async def enrol(self, code: str, keys: DeviceKeys | None = None, name: str = "Renard") -> Member:
         """A device that has used the code. Raises what the server refuses with."""
         device = keys or DeviceKeys.create(os.urandom(32), os.urandom(32), os.urandom(32))
-        request = EnrollRequest(parse_code(code).secret, device.agreement.public, device.tls.fingerprint, name)
+        secret = parse_code(code).secret
+        request = EnrollRequest(secret, device.agreement.public, device.tls.fingerprint, name, in_clear=True)
         answer = await self.enrolment.answer(opened_request(self.server, device, Call.ENROLL, request.encode()))
         return Member(self, device, EnrollAnswer.parse(answer))
 

@@ -18,7 +18,7 @@ from protocol.entry import Entry, Kind
 from protocol.envelope import OpenedRequest
 from protocol.errors import Code, Refused
 from protocol.identity import AgreementKey, DeviceKeys, SigningKey, school_id, territory_id
-from protocol.invitation import Invitation, invitation_hash
+from protocol.invitation import Invitation
 from protocol.replica.holdings import Holdings
 from protocol.replica.packs import PackFolder
 from protocol.replica.replica import Draft, Entropy, Replica
@@ -227,7 +227,7 @@ class Territory:
         request = EnrollRequest.parse(opened.payload)
         invites = await self.replica.store.scan_kinds([Kind.INVITE])
         found = [(entry, Invite.parse(entry.payload or b"")) for entry in invites]
-        known = [pair for pair in found if pair[1].secret_hash == invitation_hash(request.secret)]
+        known = [pair for pair in found if request.tells(pair[1].secret_hash, opened.device)]
         if not known:
             raise Refused(Code.CODE_WRONG, "this code is not known here")
         entry, invite = known[0]

@@ -159,7 +159,7 @@ async def enrol(office: Office, agreement: AgreementKey, grant: bytes, name: str
     """
     entropy, now_ms, root = office.entropy, office.now_ms(), office.replica.door.root
     keys = DeviceKeys.create(entropy(32), entropy(32), entropy(32))
-    request = EnrollRequest(parse_code(code).secret, keys.agreement.public, keys.tls.fingerprint, name)
+    request = EnrollRequest(parse_code(code).secret, keys.agreement.public, keys.tls.fingerprint, name, in_clear=True)
     asker = AgreementKey(entropy(32)).public
     opened = OpenedRequest(keys.signing.public, asker, Call.ENROLL, request.encode(), entropy(32), agreement)
     answer = EnrollAnswer.parse(await Enrolment(office, _nobody_notes).answer(opened))

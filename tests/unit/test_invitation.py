@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol import invitation
+from protocol.enrollment_messages import EnrollRequest
 from protocol.errors import Code, Refused
-from protocol.invitation import ALPHABET, Invitation, from_base32, invitation_hash, parse_code, to_base32
+from protocol.invitation import ALPHABET, Invitation, from_base32, invitation_hash, parse_code, to_base32, veiled
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "invitation.json").read_text(encoding="utf-8"))
 TERRITORY = bytes(range(100, 132))
@@ -31,6 +32,21 @@ def test_a_code_is_that_of_the_vectors() -> None:
     assert known.code() == VECTORS["code"]
     assert known.secret_hash.hex() == VECTORS["secret_hash"]
     assert known.secret_hash == invitation_hash(known.secret)
+
+
+def test_a_secret_that_is_told_is_read_by_who_holds_the_invitation_and_from_that_device_alone() -> None:
+    secret, device = bytes.fromhex(VECTORS["secret"]), bytes.fromhex(VECTORS["device"])
+    known = invitation_hash(secret)
+    told = veiled(secret, known, device)
+    assert told.hex() == VECTORS["veiled"]
+    assert veiled(told, known, device) == secret
+    for request in (
+        EnrollRequest(told, bytes(32), bytes(32), "Renard"),
+        EnrollRequest(secret, bytes(32), bytes(32), "Renard", in_clear=True),
+    ):
+        assert request.tells(known, device)
+        assert not request.tells(bytes(32), device)
+    assert not EnrollRequest(told, bytes(32), bytes(32), "Renard").tells(known, bytes(32))
 
 
 @given(ten_bytes, ten_bytes)

@@ -21,7 +21,6 @@ from protocol.entry import Entry, Kind
 from protocol.envelope import OpenedRequest
 from protocol.errors import Code, PeerFault, Refused
 from protocol.identity import check_agreement
-from protocol.invitation import invitation_hash
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.names import distinct
 from protocol.replica.replica import Draft
@@ -78,7 +77,7 @@ class Enrolment:
         check_agreement(request.agreement)
         office = self._office
         async with self._one_at_a_time:
-            entry, invite = await self._invitation(request.secret)
+            entry, invite = await self._invitation(request, opened.device)
             granted = self._granted(entry.id)
             grants = [authority.grant for authority in granted if authority.key == opened.device]
             if not grants:
@@ -90,14 +89,13 @@ class Enrolment:
         entries = await office.replica.credentials([*grants, entry.id])
         return EnrollAnswer(now_ms, office.territory_name, entries, self._server_url).encode()
 
-    async def _invitation(self, secret: bytes) -> tuple[Entry, Invite]:
-        wanted = invitation_hash(secret)
+    async def _invitation(self, request: EnrollRequest, device: bytes) -> tuple[Entry, Invite]:
         for entry in await self._office.replica.store.scan_kinds([Kind.INVITE]):
             try:
                 invite = Invite.parse(entry.payload or b"")
             except PeerFault:
                 continue
-            if invite.secret_hash == wanted and await self._counts(entry, invite):
+            if request.tells(invite.secret_hash, device) and await self._counts(entry, invite):
                 return entry, invite
         raise Refused(Code.CODE_WRONG, "this code opens nothing here; ask for a new one")
 
