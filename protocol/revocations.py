@@ -8,7 +8,7 @@ docs/protocol.md, "Roster".
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
@@ -70,7 +70,9 @@ def cuts_of(entries: Sequence[Entry], authorities: Sequence[Authority], door: Do
     under: defaultdict[bytes | None, list[bytes]] = defaultdict(list)
     for entry in entries:
         under[entry.header.grant].append(entry.id)
-    ranks = _ranks_of_keys(authorities)
+    held_by: defaultdict[bytes, list[Authority]] = defaultdict(list)
+    for each in authorities:
+        held_by[each.key].append(each)
     grants: defaultdict[bytes, list[Entry]] = defaultdict(list)
     for entry in entries:
         authority = door.authority(entry.id)
@@ -84,7 +86,7 @@ def cuts_of(entries: Sequence[Entry], authorities: Sequence[Authority], door: Do
     in_force: dict[bytes, bytes] = {}
     named = {key: _named_by(grants[key]) for key in {cut.key for cut in cuts}}
     for cut in cuts:
-        if cut.entry in held or cut.rank <= ranks.get(cut.key, 0):
+        if cut.entry in held or cut.rank <= _rank_left(held_by[cut.key], held, back.get(cut.key)):
             continue
         in_force[cut.entry] = cut.key
         returning = {
@@ -95,8 +97,11 @@ def cuts_of(entries: Sequence[Entry], authorities: Sequence[Authority], door: Do
         back[cut.key] = back.get(cut.key, returning) & returning
         written = by_author[cut.key]
         beyond = written.keys() - ancestors(cut.heads, written)
-        # A grant is of a lower rank than its author's, so this reaches only revocations that are still to come.
-        _spread((one for one in beyond if written[one].header.grant not in returning), under, held, cut.rank)
+        # Nobody takes back what a key wrote under a right of their own rank that was withdrawn since; and as a grant is
+        # of a lower rank than its author's, this reaches only revocations that are still to come, and no grant that
+        # decides whether another of the same rank counts.
+        reached = (one for one in beyond if door.rank_of(written[one].header) < cut.rank)
+        _spread((one for one in reached if written[one].header.grant not in returning), under, held, cut.rank)
     returned = {key for key, returning in back.items() if returning - held.keys()}
     held.update((grant.id, 0) for key in returned for grant in grants[key] if grant.id not in back[key])
     void = voided(authorities, back, confirmed_keys(authorities, held))
@@ -160,8 +165,10 @@ def _revocations(entries: Iterable[Entry], door: Door) -> Iterable[_Cut]:
             yield _Cut(entry.id, door.rank_of(entry.header), revocation.key, revocation.heads)
 
 
-def _ranks_of_keys(authorities: Iterable[Authority]) -> dict[bytes, int]:
-    ranks: dict[bytes, int] = {}
-    for authority in authorities:
-        ranks[authority.key] = max(ranks.get(authority.key, 0), authority.rank)
-    return ranks
+def _rank_left(authorities: Iterable[Authority], held: Container[bytes], back: Container[bytes] | None) -> int:
+    """The highest rank that a key still has, once all higher revocations have been weighed; 0 for none.
+
+    Of a key that was cut off, by the grants alone that let it back in.
+    """
+    left = (each for each in authorities if each.grant not in held and (back is None or each.grant in back))
+    return max((each.rank for each in left), default=0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from random import Random
 
@@ -22,7 +23,7 @@ from protocol.revocations import Cuts
 from protocol.rights import Authority
 from protocol.roles import Role
 from protocol.root_rotation import RootAccount, accounted
-from protocol.structure import Certificate, Revocation
+from protocol.structure import Certificate, Grant, Revocation
 from protocol.work import ContentRef, ItemKind, Revision
 from sync_agent.reading_key import reading_keys
 from sync_agent.sealed_calls import newest_server
@@ -70,7 +71,7 @@ async def test_what_a_dismissed_teacher_dates_a_year_back_is_held_back(world: Wo
     assert forged.id in (await replica.view(room)).roster.held_back
 
 
-@attack("two administrators revoke each other", off={"protocol.revocations._ranks_of_keys": lambda _authorities: {}})
+@attack("two administrators revoke each other", off={"protocol.revocations._rank_left": lambda *_: 0})
 async def test_of_two_administrators_neither_can_cut_the_other_off(world: World) -> None:
     one, other = (world.enrol(Role.ADMIN, world.school) for _ in range(2))
     revoke(world, one, other)
@@ -79,6 +80,53 @@ async def test_of_two_administrators_neither_can_cut_the_other_off(world: World)
     assert roster.cut == frozenset()
     assert roster.may_read(one.key.public)
     assert roster.may_read(other.key.public)
+
+
+def _every_grant_counts(authorities: Iterable[Authority], _held: object, _back: object) -> int:
+    return max((each.rank for each in authorities), default=0)
+
+
+@attack(
+    "a right that was withdrawn shields from revocation", off={"protocol.revocations._rank_left": _every_grant_counts}
+)
+async def test_a_grant_by_a_stolen_servers_key_keeps_no_laptop_from_being_cut_off(world: World) -> None:
+    room = world.classes[0]
+    head, laptop = world.enrol(Role.HEAD, world.school), world.enrol(Role.TEACHER, room)
+    before = [tip for space in (world.territory, world.school, room) for tip in tips(world, space, world.server)]
+    shield = Grant(laptop.key.public, bytes(32), bytes(32), Role.ADMIN, None, None).encode()
+    given = world.say(world.server, world.school, Kind.GRANT, shield)
+    world.say(world.root, world.territory, Kind.REVOKE, Revocation(world.server.key.public, tuple(before)).encode())
+    world.say(head, world.school, Kind.REVOKE, Revocation(laptop.key.public, ()).encode())
+    roster = (await (await held(world)).view(room)).roster
+    assert given.id in roster.held_back
+    assert not roster.may_read(laptop.key.public)
+    assert roster.may_read(head.key.public)
+
+
+@attack(
+    "a right that was withdrawn shields from revocation", off={"protocol.revocations._rank_left": _every_grant_counts}
+)
+async def test_who_was_an_administrator_once_is_cut_off_as_the_teacher_that_they_are(world: World) -> None:
+    room = world.classes[0]
+    head, device = world.enrol(Role.HEAD, world.school), world.enrol(Role.ADMIN, world.school)
+    colleague = world.enrol(Role.HEAD, world.school, by=device)
+    published = world.say(device, room, Kind.REVISION, lesson("d'avant"))
+    heads = tuple(tip for space in (world.school, room) for tip in tips(world, space, device))
+    cut = world.say(world.server, world.school, Kind.REVOKE, Revocation(device.key.public, heads).encode())
+    again = Grant(device.key.public, bytes(32), bytes(32), Role.TEACHER, None, None).encode()
+    device.grant = world.say(world.server, room, Kind.GRANT, again, parents=(cut.id,)).id
+    stolen = world.say(device, room, Kind.REVISION, lesson("du voleur"))
+    assert (await (await held(world)).view(room)).roster.may_read(device.key.public)
+    world.say(head, world.school, Kind.REVOKE, Revocation(device.key.public, ()).encode())
+    roster = (await (await held(world)).view(room)).roster
+    assert not roster.may_read(device.key.public)
+    assert stolen.id in roster.held_back
+    assert published.id not in roster.held_back, "a head teacher takes nothing back that was said above her"
+    assert roster.may_read(colleague.key.public), "and nobody's right who has it from there"
+
+
+def tips(world: World, space: bytes, writer: Writer) -> list[bytes]:
+    return world.tips.get((space, writer.key.public), [])[:1]
 
 
 @attack("a device is lost", off=NOTHING_CUT)

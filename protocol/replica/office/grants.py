@@ -19,7 +19,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 
 from protocol.entry import Kind
-from protocol.errors import BadInput, Code
+from protocol.errors import BadInput, Code, Refused
 from protocol.limits import MAX_PARENTS
 from protocol.replica.arrivals import authored_by
 from protocol.replica.office.bureau import Office
@@ -82,9 +82,10 @@ async def is_listed_but_revoked(office: Office, device: bytes) -> bool:
 
 
 async def ungrant_device(office: Office, device: bytes, spaces: Sequence[bytes]) -> None:
-    """Cut a device off in some spaces. Raises `BadInput(UNKNOWN_DEVICE)`."""
+    """Cut a device off in some spaces. Raises as `revoke_device` does."""
     known = _grants_of(office, device)
     covered = [space for space in spaces if any(office.replica.door.covers(grant, space) for grant in known)]
+    await _check_outranked(office, device, covered)
     await _write(office, await _cut_drafts(office, device, covered))
 
 
@@ -121,9 +122,14 @@ async def revoke_device(
     """Cut a device off wherever it was granted anything that this office `governs`.
 
     With `since_ms`, of what it brought only that counts which was here by then; said of a device that was cut off
-    before, this takes back what it had brought since. Raises `BadInput(UNKNOWN_DEVICE)`.
+    before, this takes back what it had brought since. Raises `BadInput(UNKNOWN_DEVICE)`, and `Refused(NO_RIGHT)` where
+    it would count for nothing.
     """
     spaces = dict.fromkeys(grant.space for grant in _grants_of(office, device) if governs(grant.space))
+    if not spaces:
+        shown = device.hex()
+        raise Refused(Code.NO_RIGHT, f"{shown} has no right here that could be taken from it", device=shown)
+    await _check_outranked(office, device, spaces)
     await _write(office, await _cut_drafts(office, device, list(spaces), since_ms))
 
 
@@ -148,6 +154,19 @@ async def _named_grant(office: Office, successor: Authority) -> bytes | None:
     """The grant under which the old keys signed a successor."""
     entry = (await office.replica.store.get([successor.grant])).get(successor.grant)
     return None if entry is None else entry.header.grant
+
+
+async def _check_outranked(office: Office, device: bytes, spaces: Collection[bytes]) -> None:
+    """Nobody is to believe that a device is cut off which keeps its right. Raises `Refused(NO_RIGHT)`."""
+    for space in spaces:
+        held = (await office.replica.view(space)).roster.authority_of(device)
+        if held is not None and held.rank >= office.rank:
+            raise Refused(
+                Code.NO_RIGHT,
+                f"this does not cut {device.hex()} off: as {held.role} it is not below who says it here; "
+                "ask who runs the server, or somebody of a higher role",
+                device=device.hex(),
+            )
 
 
 async def _write(office: Office, drafts: Sequence[Draft]) -> None:
