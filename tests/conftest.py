@@ -6,11 +6,11 @@ import compileall
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 PROGRAMS = ("protocol", "sync_agent", "sync_server")
 
-settings.register_profile("relais", deadline=None)
+settings.register_profile("relais", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("relais")
 
 

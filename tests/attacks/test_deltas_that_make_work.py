@@ -122,7 +122,7 @@ async def test_while_deltas_are_rebuilt_all_other_work_goes_on(monkeypatch: pyte
 
     def long_work(frame: DeltaFrame, data: bytes, dictionary: bytes) -> bytes:
         loop.call_soon_threadsafe(begun.set)
-        in_time.append(others_went_on.wait(2.0))
+        in_time.append(others_went_on.wait(5.0))
         return open_delta_frame(frame, data, dictionary)
 
     monkeypatch.setattr(expansion, "open_delta_frame", long_work)

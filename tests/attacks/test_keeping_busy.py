@@ -31,7 +31,7 @@ from tests.harness.attack import attack
 from tests.harness.classroom import Classroom, Device, assignment, classroom, work_of
 from tests.harness.http_room import http_room
 
-PATIENCE_S = 5.0
+PATIENCE_S = 10.0
 FILES = {f"{number}.bin": Random(number).randbytes(90_000) for number in range(10)}
 
 
@@ -97,7 +97,7 @@ THIEF, SOMEBODY = "127.0.0.66", "127.0.0.1"
 def post(url: str, path: str, body: bytes, address: str) -> int:
     """The status of a call from an address of this machine."""
     parts = urlsplit(url)
-    connection = HTTPConnection(parts.hostname or "", parts.port, timeout=30, source_address=(address, 0))
+    connection = HTTPConnection(parts.hostname or "", parts.port, timeout=60, source_address=(address, 0))
     with closing(connection):
         connection.request("POST", path, body)
         return connection.getresponse().status

@@ -49,6 +49,7 @@ async def sign_in(page: Page, url: str, language: str = "fr", onward: str = "/ad
     await page.get_by_label(words["passphrase"]).fill(PASSPHRASE)
     await page.get_by_role("button", name=words["submit"]).click()
     await expect(page).to_have_url(url + onward)
+    await page.wait_for_load_state()
 
 
 async def rows_of(page: Page) -> dict[str, list[str]]:
@@ -98,6 +99,7 @@ async def test_the_overview_names_what_to_look_at_first_and_what_to_do(browser: 
         assert "Hibou" in cards[0]
         assert "Libérez de la place" in cards[0]
         await page.get_by_role("link", name=f"Voir les {len(needing)} postes à regarder").click()
+        await expect(page.locator("tbody tr")).to_have_count(len(needing))
         assert (await rows_of(page)).keys() == {machine.name for machine in needing}
 
 
@@ -174,17 +176,20 @@ async def test_filters_sorting_and_paging_are_addresses_and_need_no_script(brows
         await page.get_by_label("École", exact=True).select_option("0180002E")
         await page.get_by_label("Rechercher").fill("LEROT ce1")
         await page.get_by_role("button", name="Filtrer").click()
-        assert [*await page.locator("tbody th a").all_inner_texts()] == ["Lérot"]
+        await expect(page.locator("tbody th a")).to_have_text(["Lérot"])
         await page.get_by_role("link", name="Tout afficher").click()
+        await expect(page.locator("tbody tr")).to_have_count(len(MACHINES))
         await page.get_by_role("link", name="Poste", exact=True).click()
+        await expect(page).to_have_url(re.compile("sort=name"))
+        await expect(page.locator("th[aria-sort]")).to_have_attribute("aria-sort", "ascending")
+        await page.wait_for_load_state()
         names = await page.locator("tbody th a").all_inner_texts()
         assert names[:3] == ["Belette", "Biche", "Blaireau"]
         assert names[10:14] == ["Hibou", "Lérot", "Loir", "Loutre"], "accents do not change the order"
         assert "sans nom" in names[-1], "what is not known comes last"
-        await expect(page.locator("th[aria-sort]")).to_have_attribute("aria-sort", "ascending")
         await page.get_by_role("link", name="Poste", exact=True).click()
         await expect(page.locator("th[aria-sort]")).to_have_attribute("aria-sort", "descending")
-        assert (await page.locator("tbody th a").all_inner_texts())[0] == "Renard"
+        await expect(page.locator("tbody th a").first).to_have_text("Renard")
         await page.goto(f"{machines.url}/admin/devices?rows=25&page=9")
         await expect(page.locator(".paging")).to_contain_text("Lignes 1 à 20 sur 20")
 
@@ -228,6 +233,7 @@ async def test_everything_is_reached_by_keyboard(browser: Browser, machines: Fle
         await keys.type(PASSPHRASE)
         await keys.press("Enter")
         await expect(page.locator(".tiles")).to_be_visible()
+        await page.wait_for_load_state()
         await keys.press("Tab")
         await expect(page.get_by_role("link", name="Aller au contenu")).to_be_focused()
         await keys.press("Enter")
@@ -236,6 +242,7 @@ async def test_everything_is_reached_by_keyboard(browser: Browser, machines: Fle
         await keys.press("Tab")
         await keys.press("Enter")
         await expect(page).to_have_url(f"{machines.url}/admin/devices?state=disk-full")
+        await page.wait_for_load_state()
         for _ in range(60):
             await keys.press("Tab")
             if await page.evaluate("document.activeElement.innerText") == "Hibou":
@@ -350,7 +357,8 @@ async def test_real_programs_are_seen_as_they_are(browser: Browser, tmp_path: Pa
             await expect(page.locator(".live")).to_have_text("En direct")
             second = found.enrol("Hibou")
             await expect(row).to_have_count(2)
-            assert second.name in await page.locator("tbody").inner_text()
+            # its name comes with its first sync, after its row
+            await expect(page.locator("tbody")).to_contain_text(second.name)
             device = next(each["device"] for each in found.server.ok("devices") if each["name"] == "Hibou")
             found.server.ok("revoke", device)
             await expect(page.locator("tbody tr", has_text="Hibou").locator(".state")).to_have_text("Retiré")
@@ -404,6 +412,7 @@ async def test_a_passkey_is_made_and_used_in_a_browser(browser: Browser, tmp_pat
             await expect(page).to_have_url(f"{url}/admin/passkeys?added=1")
             assert await accessibility_faults(page) == []
             await page.get_by_role("button", name=sign_out).click()
+            await expect(page.get_by_label(WORDS[language]["passphrase"])).to_be_visible()
             await page.goto(f"{url}/admin/schools")
             await page.get_by_label(WORDS[language]["name"]).fill(ADMINISTRATOR)
             await page.get_by_label(WORDS[language]["passphrase"]).fill(PASSPHRASE)

@@ -10,15 +10,17 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
 from tests.harness.browser import Visitor, accessibility_faults, chromium, visitor
 from tests.harness.machines import Machine, School, school
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 COURSE = Path(__file__).parents[2] / "deploy" / "demo" / "course"
 TASK = Path(__file__).parents[2] / "deploy" / "demo" / "devoir"
 HAND_IN = Path(__file__).parents[2] / "deploy" / "demo" / "copie-eleve"
-PATIENCE_MS = 40_000
 
 
 @pytest.fixture
@@ -29,7 +31,7 @@ def town(tmp_path: Path) -> Iterator[School]:
         yield made
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def browser() -> AsyncIterator[Browser]:
     async with chromium() as found:
         yield found
@@ -74,11 +76,11 @@ async def test_a_class_works_through_an_outage_and_everything_arrives(
     adult_url, pupil_url = open_portal(teacher), open_portal(pc)
     async with at(browser) as (_, pupil), at(browser) as (_, adult):
         await pupil.goto(pupil_url)
-        await expect(pupil.get_by_text("Tout est à jour")).to_be_visible(timeout=PATIENCE_MS)
-        await expect(pupil.get_by_role("link", name="Le cycle de l'eau")).to_be_visible(timeout=PATIENCE_MS)
+        await expect(pupil.get_by_text("Tout est à jour")).to_be_visible()
+        await expect(pupil.get_by_role("link", name="Le cycle de l'eau")).to_be_visible()
 
         town.server.kill()
-        await expect(pupil.get_by_text("Pas d'Internet. Tu peux travailler.")).to_be_visible(timeout=PATIENCE_MS)
+        await expect(pupil.get_by_text("Pas d'Internet. Tu peux travailler.")).to_be_visible()
         await faultless(pupil)
 
         # the teacher publishes from the form, and the paper reaches the PC by hand of the server later
@@ -103,17 +105,18 @@ async def test_a_class_works_through_an_outage_and_everything_arrives(
 
         town.restart_server()
         await pupil.get_by_role("link", name="Accueil").first.click()
-        await expect(pupil.get_by_role("link", name="Raconte le voyage")).to_be_visible(timeout=PATIENCE_MS)
+        await expect(pupil.get_by_role("link", name="Raconte le voyage")).to_be_visible()
         town.server.kill()
-        await expect(pupil.get_by_text("Pas d'Internet. Tu peux travailler.")).to_be_visible(timeout=PATIENCE_MS)
+        await expect(pupil.get_by_text("Pas d'Internet. Tu peux travailler.")).to_be_visible()
 
         await pupil.get_by_role("link", name="Choisir mon prénom").click()
+        await expect(pupil.get_by_role("button", name="Léa")).to_be_visible()
         await faultless(pupil)
         await pupil.get_by_role("button", name="Léa").click()
         await expect(pupil.get_by_role("heading", name="Bonjour Léa")).to_be_visible()
         await pupil.get_by_role("link", name="Raconte le voyage").click()
-        await faultless(pupil)
         await expect(pupil.get_by_label("Ton prénom")).to_have_value(town.pupil)
+        await faultless(pupil)
         await pupil.get_by_label("Tes fichiers").set_input_files(
             [HAND_IN / "dessin.png", HAND_IN / "voyage-de-lea.odt"]
         )
@@ -124,25 +127,26 @@ async def test_a_class_works_through_an_outage_and_everything_arrives(
 
         # the pages keep themselves current
         town.restart_server()
-        await expect(pupil.get_by_text("À l'abri")).to_be_visible(timeout=PATIENCE_MS)
+        await expect(pupil.get_by_text("À l'abri")).to_be_visible()
         await adult.goto(f"{adult_url}/work")
-        await expect(adult.get_by_text("Rendu, à ouvrir")).to_be_visible(timeout=PATIENCE_MS)
+        await expect(adult.get_by_text("Rendu, à ouvrir")).to_be_visible()
         await faultless(adult)
         await adult.get_by_role("link", name="Voir le travail de Léa").click()
+        await expect(adult.get_by_role("button", name="Tout enregistrer")).to_be_visible()
         await faultless(adult)
         async with adult.expect_download() as saving:
             await adult.get_by_role("button", name="Tout enregistrer").click()
         await (await saving.value).save_as(tmp_path / "copie.zip")
         with zipfile.ZipFile(tmp_path / "copie.zip") as archive:
             assert archive.read("dessin.png") == (HAND_IN / "dessin.png").read_bytes()
-        await expect(pupil.get_by_text("Mme Petit l'a vu")).to_be_visible(timeout=PATIENCE_MS)
+        await expect(pupil.get_by_text("Mme Petit l'a vu")).to_be_visible()
 
         await adult.get_by_label("Ce que lira l'élève").fill("Très bien raconté !")
         await adult.get_by_label("Objectifs atteints").check()
         await adult.get_by_role("button", name="Envoyer la correction").click()
         await expect(adult.get_by_text("Correction enregistrée")).to_be_visible()
         await faultless(adult)
-        await expect(pupil.get_by_text("Regarde ta correction")).to_be_visible(timeout=PATIENCE_MS)
+        await expect(pupil.get_by_text("Regarde ta correction")).to_be_visible()
         await pupil.reload()
         await expect(pupil.get_by_text("Très bien raconté !")).to_be_visible()
         await faultless(pupil)
@@ -296,7 +300,7 @@ const picture = (address) => new Promise((resolve, reject) => {
     inner.name = form.target = "inner";
     form.method = "post"; form.action = portal + "/item/ITEM/withdraw";
     document.body.append(inner, form); form.submit();
-    setTimeout(() => resolve("sent"), 1500);
+    setTimeout(() => resolve("sent"), 60000);
   }));
   if (parent !== window) {
     await attempt("lead the browser away", async () => {
@@ -352,5 +356,5 @@ async def test_a_hostile_lesson_reaches_neither_the_portal_nor_another_lesson(
 
 
 async def _log(place: object) -> dict[str, str]:
-    await expect(place).not_to_be_empty(timeout=PATIENCE_MS)  # type: ignore[call-overload]
+    await expect(place).not_to_be_empty()  # type: ignore[call-overload]
     return dict(json.loads(await place.inner_text()))  # type: ignore[attr-defined]

@@ -353,7 +353,9 @@ POOL = [POOL_MAKER.entry(space) for space in (SPACE, OTHER_SPACE) * 5]
 
 
 @given(batches=st.lists(st.tuples(st.lists(st.sampled_from(POOL), max_size=6), st.booleans()), max_size=6))
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
 async def test_disk_and_memory_agree_after_any_appends(
     batches: list[tuple[list[Entry], bool]], tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -9,7 +9,9 @@ from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
 from axe_playwright_python.async_playwright import Axe
-from playwright.async_api import Browser, BrowserContext, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
+
+from tests.harness.patience import PATIENCE_S
 
 _CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or "/usr/bin/chromium"
 _ARGUMENTS = (
@@ -22,14 +24,17 @@ _ARGUMENTS = (
     "--no-first-run",
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost, EXCLUDE *.localhost",
 )
-_PATIENCE_MS = 20_000
+_PATIENCE_MS = PATIENCE_S * 1000
+
+# what is expected of a page may take as long as on a busy machine: five seconds, which is usual, are too few there
+expect.set_options(timeout=_PATIENCE_MS)
 
 
 @asynccontextmanager
 async def chromium() -> AsyncIterator[Browser]:
     """A browser for as long as the context lasts."""
     async with async_playwright() as driver:
-        browser = await driver.chromium.launch(executable_path=_CHROMIUM, args=_ARGUMENTS)
+        browser = await driver.chromium.launch(executable_path=_CHROMIUM, args=_ARGUMENTS, timeout=_PATIENCE_MS)
         try:
             yield browser
         finally:
@@ -68,7 +73,8 @@ async def visitor(
 
 
 async def accessibility_faults(page: Page) -> list[str]:
-    """What axe-core finds wrong: the rule, and where."""
+    """What axe-core finds wrong in the page, once it is there as a whole: the rule, and where."""
+    await page.wait_for_load_state()
     results = await Axe().run(page, options={"resultTypes": ["violations"]})
     return [
         f"{violation['id']}: {node['target']} {node['html'][:200]}"

@@ -42,7 +42,7 @@ ALL_CALLS: Final = (*WRITES, *FLUSHES, *NAMES)
 
 KILL: Final = "signal=SIGKILL"
 _KILLED_STATUS: Final = (-9, 128 + 9)
-_RUN_LIMIT_S: Final = 60
+_RUN_LIMIT_S: Final = 240
 _CALL: Final = re.compile(r"^(\d+) +(\w+)\((?:\d+<([^>]+)>|(?:AT_FDCWD[^,]*, )?\"([^\"]*)\")")
 
 

@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal
 
+from tests.harness.ports import free_port
 from tests.harness.weather_kinds import Weather
 
 Direction = Literal["up", "down"]
@@ -44,8 +45,8 @@ class Line:
             await self._shut()
             self._abort()
         elif self._server is None:
+            self.port = self.port or free_port(self.host)
             self._server = await asyncio.start_server(self._connect, self.host, self.port)
-            self.port = self._server.sockets[0].getsockname()[1]
 
     async def close(self) -> None:
         """End everything."""

@@ -14,9 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tests.harness.patience import PATIENCE_S
+from tests.harness.ports import free_port
+
 T = TypeVar("T")
 
-PATIENCE_S = 60.0
+COMMAND_PATIENCE_S = 300.0
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,9 @@ class Machine:
     def run(self, *words: str, raw: bool = False, cwd: Path | None = None, **env: str) -> Done:
         """Run a command to its end."""
         argv = self.command(*words) + ([] if raw else ["--json"])
-        done = subprocess.run(argv, capture_output=True, check=False, cwd=cwd, env=environment(**env), timeout=300)
+        done = subprocess.run(
+            argv, capture_output=True, check=False, cwd=cwd, env=environment(**env), timeout=COMMAND_PATIENCE_S
+        )
         value = None
         if not raw and done.stdout.strip():
             value = json.loads(done.stdout)
@@ -103,7 +108,7 @@ class Machine:
         """A clean stop; the exit status."""
         assert self.daemon is not None
         self.daemon.send_signal(signal.SIGTERM)
-        status = self.daemon.wait(30)
+        status = self.daemon.wait(PATIENCE_S)
         self.daemon = None
         return status
 
@@ -164,7 +169,7 @@ def school(folder: Path) -> Iterator[School]:
     space = server.ok("space", "add", "CM1", "--school", "0180001X")["space"]
     teacher = server.ok("person", "add", "Mme Petit", "--role", "teacher", "--space", space)["person"]
     pupil = server.ok("person", "add", "Léa", "--role", "pupil", "--space", space)["person"]
-    line = server.start("--listen", "127.0.0.1:0")
+    line = server.start("--listen", f"127.0.0.1:{free_port()}")
     url = next(word.rstrip(".,/") for word in line.split() if word.startswith("http://"))
     found = School(folder, server, url, space, teacher, pupil)
     try:

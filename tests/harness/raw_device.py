@@ -25,7 +25,7 @@ from protocol.structure import Certificate, Grant
 from protocol.wire import CONTENT_TYPE, ENROLL_PATH, PACKS_PATH, RECONCILE_PATH, SYNC_PATH, Call
 
 NOW_MS = 1_795_000_000_000
-TIMEOUT_S = 30
+TIMEOUT_S = 120
 
 
 @dataclass(frozen=True)

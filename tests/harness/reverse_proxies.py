@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from tests.harness.patience import PATIENCE_S
+from tests.harness.ports import free_port
+
 PROXY_FOLDER = Path(__file__).parents[2] / "deploy" / "proxy"
-_PATIENCE_S = 30.0
 
 
 def nginx(folder: Path, port: int, server: str, certificate: str, key: str) -> list[str]:
@@ -66,14 +67,13 @@ def replaced(name: str, places: Mapping[str, str]) -> str:
 async def running(kind: str, folder: Path, url: str, certificate: str, key: str) -> AsyncIterator[str]:
     """A proxy before the server at `url`, for as long as the context lasts; its own URL."""
     folder.mkdir()  # noqa: ASYNC240  (once, before anything serves)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     command = PROXIES[kind](folder, port, urlsplit(url).netloc, certificate, key)
     environment = {**os.environ, "XDG_DATA_HOME": str(folder), "XDG_CONFIG_HOME": str(folder), "HOME": str(folder)}
     log = open(folder / "log", "wb")  # noqa: ASYNC230, PTH123, SIM115  (the process writes into it until the end)
     process = await asyncio.create_subprocess_exec(*command, stdout=log, stderr=log, env=environment)
     try:
-        async with asyncio.timeout(_PATIENCE_S):
+        async with asyncio.timeout(PATIENCE_S):
             while not await _accepts(port):
                 assert process.returncode is None, (folder / "log").read_text()[-2000:]
                 await asyncio.sleep(0.05)

@@ -14,8 +14,7 @@ from pathlib import Path
 from protocol.replica.service.notify import Notifier
 from sync_server.config import RunConfig
 from sync_server.service import run_server
-
-_PATIENCE_S = 60.0
+from tests.harness.patience import PATIENCE_S
 
 
 @contextmanager
@@ -28,7 +27,7 @@ def running_server(data_dir: Path) -> Iterator[str]:
     # a name that lies in no folder: a test's own may be longer than such an address may be
     address = f"@relais-test-{os.getpid()}-{id(loop)}"
     manager.bind(f"\0{address[1:]}")
-    manager.settimeout(_PATIENCE_S)
+    manager.settimeout(PATIENCE_S)
 
     def serve() -> None:
         config = RunConfig(data_dir, "127.0.0.1", 0, behind_proxy=False)

@@ -30,6 +30,7 @@ from urllib.parse import urlsplit
 from tests.harness.certificates import Authority
 from tests.harness.line import Line
 from tests.harness.middlebox import PORTAL_HOST, Middlebox
+from tests.harness.patience import PATIENCE_S
 from tests.harness.weather_kinds import CAPTIVE, CLEAR, DOWN, SATELLITE, STALLED, Portal, Shown, Sockets, Weather
 
 __all__ = [
@@ -104,7 +105,7 @@ class Relay:
         self._loop.close()
 
     def _do(self, work: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE_S)
 
     async def _open(self, target_host: str, target_port: int, ports: tuple[int, int, int]) -> tuple[int, int, int]:
         names: dict[tuple[str, int], int] = {}

@@ -20,6 +20,7 @@ from sync_server.web.signing_in import FREE_FAILURES
 from tests.harness.administration import NAME, ask, cookie_of, sign_in, ticket_in, with_account
 from tests.harness.fleet import PASSPHRASE, pages_over
 from tests.harness.machines import Machine, eventually
+from tests.harness.patience import PATIENCE_S
 from tests.harness.raw_device import Answer, http_call
 from tests.harness.server_in_process import Office, office
 
@@ -385,5 +386,5 @@ def test_a_server_that_stops_sends_those_away_who_watch(tmp_path: Path) -> None:
         writer.close()
         return begun
 
-    assert b"text/event-stream" in asyncio.run(asyncio.wait_for(watch(), 30))
+    assert b"text/event-stream" in asyncio.run(asyncio.wait_for(watch(), PATIENCE_S))
     eventually("the log", lambda: "Traceback" not in server.log.read_text(encoding="utf-8"))

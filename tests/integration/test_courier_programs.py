@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.harness.machines import School, environment, eventually, school, space_row
+from tests.harness.patience import PATIENCE_S
 
 
 @pytest.fixture
@@ -33,25 +34,23 @@ def test_running_agents_without_a_network_learn_by_a_stick_and_the_server_hears_
     teacher.start()
     media = tmp_path / "media"
     renard.start("--courier", str(media))
-    (media / "usb").mkdir(parents=True)
-    stick = media / "usb" / "Relais"
-    assert teacher.ok("courier", "export", str(stick))["entries"] > 0
-    # a stick that is seen half written is looked at again half a minute later
-    eventually(
-        "the lesson is there",
-        lambda: [found for found in renard.ok("items") if found["complete"]],
-        patience_s=180.0,
-    )
+    # written elsewhere, and plugged in whole: one that is seen half written is looked at again half a minute later
+    (tmp_path / "usb").mkdir()
+    assert teacher.ok("courier", "export", str(tmp_path / "usb" / "Relais"))["entries"] > 0
+    media.mkdir()
+    stick = (tmp_path / "usb").rename(media / "usb") / "Relais"
+    eventually("the lesson is there", lambda: [found for found in renard.ok("items") if found["complete"]])
     eventually("and as files", lambda: list((renard.folder / "coursework").rglob("lecon.txt")))
     work = renard.ok("hand-in", task, str(note), "--person", here.pupil)["id"]
-    assert renard.ok("courier", "export", str(stick))["bytes"] > 0
+    # by hand too, whatever its own watch has just done
+    renard.ok("courier", "export", str(stick))
     assert renard.ok("hand-ins")[0]["state"] == "carried"
     assert teacher.ok("courier", "import", str(stick))["entries"] > 0
     teacher.ok("open-hand-in", work, str(tmp_path / "copie"))
     assert (tmp_path / "copie" / "lecon.txt").read_text() == "Les volcans"
     teacher.ok("feedback", work, "--text", "Très bien")
     assert teacher.ok("courier", "export", str(stick))["entries"] == 2
-    assert renard.ok("courier", "import", str(stick))["entries"] == 2
+    renard.ok("courier", "import", str(stick))
     assert renard.ok("hand-ins")[0]["feedback"]["text"] == "Très bien"
     renard.stop()
     here.restart_server()
@@ -93,7 +92,7 @@ LOCKED = "mount --bind '{0}' '{0}' && mount -o remount,bind,ro '{0}' && exec \"$
 def run_locked(folder: Path, command: list[str]) -> tuple[int, Any]:
     """A command's exit status and its JSON, while `folder` is on a disk with its switch at "lock"."""
     inside = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", LOCKED.format(folder), "sh", *command]
-    done = subprocess.run(inside, capture_output=True, check=False, env=environment(), timeout=120)
+    done = subprocess.run(inside, capture_output=True, check=False, env=environment(), timeout=PATIENCE_S)
     return done.returncode, json.loads(done.stdout or b"null")
 
 

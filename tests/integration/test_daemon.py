@@ -29,6 +29,7 @@ from sync_agent.daemon import run
 from sync_agent.enrollment import enroll
 from sync_agent.operations import table
 from tests.harness.classroom import Classroom, Device, classroom
+from tests.harness.patience import PATIENCE_S, until
 from tests.harness.territory import SimClock
 from tests.harness.wire import URL, Faults, Faulty, MemoryTransport
 
@@ -93,13 +94,6 @@ async def running(
         await found.ended
 
 
-async def until(holds: Callable[[], bool]) -> None:
-    """Return when it holds; the test's own patience is the only clock."""
-    async with asyncio.timeout(20):
-        while not holds():  # noqa: ASYNC110  (what another task, or another thread, brings about)
-            await asyncio.sleep(0.005)
-
-
 async def test_a_command_to_the_running_agent_syncs_and_says_what_the_contract_says(room: Classroom) -> None:
     device = await stopped_device(room)
     async with running(room, device) as agent:
@@ -131,7 +125,7 @@ async def test_what_is_written_here_leaves_without_waiting_for_the_next_poll(roo
         before = (await room.territory.replica.position(room.space)).count
         await agent.do("say")
         arrived = room.territory.replica.position
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             while (await arrived(room.space)).count == before:  # noqa: ASYNC110  (what the agent brings about)
                 await asyncio.sleep(0.005)
 
@@ -200,7 +194,7 @@ async def test_a_sync_that_hangs_does_not_keep_the_agent_from_ending(
             raise AssertionError(path, body)
 
     device.way = cast("Faulty", Hanging(room.frontage))
-    async with asyncio.timeout(20), running(room, device):
+    async with asyncio.timeout(PATIENCE_S), running(room, device):
         await hanging.wait()
 
 
@@ -252,7 +246,7 @@ async def test_a_clock_that_jumps_while_the_agent_runs_keeps_nothing_from_arrivi
             clock.ms = int(datetime(year, 1, 1, tzinfo=UTC).timestamp() * 1000)
             name = f"Pupil {number}"
             await room.territory.person(name, PersonRole.PUPIL, room.space)
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE_S):
                 while name not in str(await agent.do("people", {"space": room.space.hex()})):  # noqa: ASYNC110
                     await asyncio.sleep(0.005)
         await agent.do("sync")

@@ -13,6 +13,7 @@ from sync_agent.addresses import Address
 from sync_agent.mdns import Discovery
 from sync_agent.mdns_messages import Instance, answer
 from sync_agent.neighbourhood import Neighbourhood, member_of, shown_text
+from tests.harness import patience
 
 
 class Place:
@@ -28,7 +29,7 @@ class Place:
 
 
 async def until(place: Place, holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(patience.PATIENCE_S):
         while not holds():
             await place.changed.wait()
             place.changed.clear()
@@ -50,7 +51,7 @@ async def test_members_of_a_class_find_each_other_and_strangers_see_noise() -> N
             True,
         )
         assert member_of(found[stranger.name].instance, found[stranger.name].address, {secret: b"class"}) is None
-        assert two.discovery.heard_itself
+        await patience.until(lambda: two.discovery.heard_itself)
 
 
 async def test_a_clone_is_known_by_its_announcement_to_its_twin_alone() -> None:

@@ -13,6 +13,7 @@ from protocol.limits import ERASURE_DELAY_MS
 from protocol.replica.eraser import SEEN_MARKS
 from protocol.replica.sqlite import DATABASE
 from tests.harness.machines import Machine, School, eventually, school
+from tests.harness.ports import free_port
 
 
 @pytest.fixture
@@ -75,7 +76,7 @@ def aged(server: Machine) -> bool:
         seen = connection.execute("UPDATE mark SET value = ? WHERE key GLOB ?", (week_ago, f"{SEEN_MARKS}*")).rowcount
     connection.close()
     if not seen:
-        server.start()
+        server.start("--listen", f"127.0.0.1:{free_port()}")
     return bool(seen)
 
 

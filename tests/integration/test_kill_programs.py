@@ -155,7 +155,7 @@ def test_a_server_killed_anywhere_in_a_sync_has_what_it_acknowledged_and_takes_t
     def run(folder: Path, label: str, strace: list[str]) -> subprocess.CompletedProcess[str]:
         agent = shutil.copytree(teacher.folder, tmp_path / f"agent-{label}")
         argv = ["strace", "-f", "-qq", *strace, sys.executable, str(driver), str(folder), str(agent), address]
-        return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=120, env=environment())
+        return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=240, env=environment())
 
     class Serving:
         """A program in the sense of the harness: server and agent together, watched in the server's folder."""

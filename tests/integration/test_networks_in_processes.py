@@ -41,10 +41,10 @@ class Place:
         """Whether the machine shows an item, complete."""
         return any(row["item"] == item and row["complete"] for row in self.machine.ok("items"))
 
-    def arrives(self, patience_s: float = 30.0) -> None:
+    def arrives(self) -> None:
         """News reaches the machine with no command given."""
         item = self.publish()
-        eventually(f"{item} on the machine", lambda: self.has(item) or None, patience_s)
+        eventually(f"{item} on the machine", lambda: self.has(item))
 
     def problem(self) -> str | None:
         """What the machine says is in the way."""
@@ -94,14 +94,14 @@ def test_a_sign_in_page_is_named_while_it_stands_and_forgotten_after(place: Plac
     before = place.relay.weather
     place.relay.weather = DOWN
     place.relay.weather = replace(before, portal=CAPTIVE.portal)
-    eventually("the page is named", lambda: place.problem() == "sign-in-page" or None)
+    eventually("the page is named", lambda: place.problem() == "sign-in-page")
     (problem,) = [row for row in place.machine.run("doctor").json["problems"] if row["code"] == "unreachable"]
     assert "wifi.ecole.test" in problem["message"]
     assert "browser" in problem["remedy"]
     place.relay.weather = before
-    eventually("the page is forgotten", lambda: place.problem() is None or None)
+    eventually("the page is forgotten", lambda: place.problem() is None)
     place.arrives()
-    assert "reached again" in place.machine.log.read_text(encoding="utf-8")
+    eventually("that is said", lambda: "reached again" in place.machine.log.read_text(encoding="utf-8"))
 
 
 def test_a_stopped_process_and_a_line_that_stood_still_go_on_where_they_were(place: Place) -> None:
@@ -113,5 +113,5 @@ def test_a_stopped_process_and_a_line_that_stood_still_go_on_where_they_were(pla
     os.kill(place.machine.daemon.pid, signal.SIGCONT)
     place.relay.weather = DOWN
     place.relay.weather = before
-    eventually("news after all that", lambda: place.has(item) or None, 30.0)
-    assert space_row(place.machine, place.school.space)["complete"]
+    eventually("news after all that", lambda: place.has(item))
+    eventually("all of it", lambda: space_row(place.machine, place.school.space)["complete"])

@@ -22,6 +22,8 @@ from protocol.message_parts import Offer
 from protocol.messages import SyncRequest
 from protocol.wire import PACKS_PATH, SYNC_PATH, Call
 from tests.harness.machines import Done, Machine, environment, eventually, program
+from tests.harness.patience import PATIENCE_S
+from tests.harness.ports import free_port
 from tests.harness.raw_device import RawDevice, http_call
 
 UAI = "0180001D"
@@ -252,11 +254,11 @@ def test_many_commands_at_once_all_take_effect(server: Machine) -> None:
 
 def test_a_server_says_where_it_listens_serves_and_stops_in_good_order(server: Machine) -> None:
     for host, number in (("127.0.0.1", signal.SIGTERM), ("localhost", signal.SIGINT)):
-        url = url_in(server.start("--listen", f"{host}:0"))
+        url = url_in(server.start("--listen", f"{host}:{free_port()}"))
         assert http_call(url, "GET", "/readyz").status == 200
         assert server.daemon is not None
         server.daemon.send_signal(number)
-        assert server.daemon.wait(30) == 0
+        assert server.daemon.wait(PATIENCE_S) == 0
         server.daemon = None
         assert not (server.folder / "run" / "control.json").exists()
         with pytest.raises(OSError, match="refused"):
@@ -361,7 +363,7 @@ def test_at_the_end_readiness_fails_first_and_calls_under_way_are_finished(serve
     request, _ = device.sealed(Call.SYNC, SyncRequest().encode())
     head = f"POST {SYNC_PATH} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(request)}\r\n\r\n".encode()
     host, port = urlsplit(url).hostname or "", urlsplit(url).port
-    with socket.create_connection((host, port), timeout=30) as slow:
+    with socket.create_connection((host, port), timeout=PATIENCE_S) as slow:
         slow.sendall(head + request[:10])
         eventually("the call is under way", lambda: http_call(url, "GET", "/livez").status == 200)
         assert server.daemon is not None
@@ -372,7 +374,7 @@ def test_at_the_end_readiness_fails_first_and_calls_under_way_are_finished(serve
         assert int(answer.headers["retry-after"]) > 0
         slow.sendall(request[10:])
         assert slow.recv(13) == b"HTTP/1.1 200 "
-    assert server.daemon.wait(30) == 0
+    assert server.daemon.wait(PATIENCE_S) == 0
     server.daemon = None
     assert [row["last_seen"] is not None for row in server.ok("devices")] == [True]
 
@@ -380,14 +382,14 @@ def test_at_the_end_readiness_fails_first_and_calls_under_way_are_finished(serve
 def test_asked_twice_a_server_does_not_wait_for_slow_calls(server: Machine) -> None:
     url = url_in(server.start("--listen", "127.0.0.1:0"))
     host, port = urlsplit(url).hostname or "", urlsplit(url).port
-    with socket.create_connection((host, port), timeout=30) as slow:
+    with socket.create_connection((host, port), timeout=PATIENCE_S) as slow:
         slow.sendall(f"POST {SYNC_PATH} HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n".encode())
         assert server.daemon is not None
         server.daemon.send_signal(signal.SIGTERM)
         eventually("readiness fails", lambda: http_call(url, "GET", "/readyz").status == 503)
         begun = time.monotonic()
         server.daemon.send_signal(signal.SIGTERM)
-        assert server.daemon.wait(30) == 0
+        assert server.daemon.wait(PATIENCE_S) == 0
         assert time.monotonic() - begun < 30
     server.daemon = None
 
@@ -424,7 +426,7 @@ def test_a_disk_that_fails_ends_the_server_which_then_starts_as_if_nothing_had_h
     done = server.run("space", "add", "CM1", "--school", UAI)
     assert done.status == 1
     assert done.code == Code.STORAGE_FAILED
-    assert server.daemon.wait(30) == 1
+    assert server.daemon.wait(PATIENCE_S) == 1
     server.daemon = None
     server.start("--listen", "127.0.0.1:0")
     assert server.ok("space", "list") == before

@@ -27,6 +27,7 @@ from protocol.pack import FinishedPack, PackWriter
 from protocol.wire import CONTENT_TYPE, ENROLL_PATH, PACKS_PATH, RECONCILE_PATH, SYNC_PATH, Call
 from protocol.work import ContentRef, HandIn
 from tests.harness.machines import Machine, eventually
+from tests.harness.patience import PATIENCE_S
 from tests.harness.raw_device import Answer, RawDevice, http_call, raw_call
 from tests.harness.server_thread import running_server
 
@@ -65,7 +66,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
 
 def connected(desk: Desk) -> socket.socket:
     parts = urlsplit(desk.url)
-    return socket.create_connection((parts.hostname or "", parts.port or 0), timeout=30)
+    return socket.create_connection((parts.hostname or "", parts.port or 0), timeout=PATIENCE_S)
 
 
 def error_code(answer: Answer) -> str:

@@ -17,6 +17,7 @@ from protocol.errors import BadInput, Code, LocalFailure, Refused
 from protocol.replica.service.definition import AGENT, SERVER, Scope, ServiceDefinition
 from protocol.replica.service.installation import Ran, System, account_for, install, status, uninstall
 from tests.harness.machines import Machine, School, environment, eventually, school
+from tests.harness.patience import PATIENCE_S
 
 WATCHDOG_US = 300_000
 
@@ -28,7 +29,7 @@ class Manager:
         self.address = str(folder / "notify")
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(self.address)
-        self._socket.settimeout(30)
+        self._socket.settimeout(PATIENCE_S)
 
     def told(self) -> dict[str, str]:
         """The next message; fails when none comes for long."""
@@ -72,7 +73,7 @@ def test_an_agent_tells_its_manager_ready_how_it_goes_signs_of_life_and_its_end(
         manager.waits_for("STATUS", lambda value: "cannot be reached" in value)
         process.send_signal(signal.SIGTERM)
         manager.waits_for("STOPPING", lambda value: value == "1")
-        assert process.wait(10) == 0
+        assert process.wait(PATIENCE_S) == 0
 
 
 def test_what_works_behind_peoples_backs_steps_aside_and_what_answers_them_does_not(
@@ -97,6 +98,7 @@ def test_an_agent_whose_loop_hangs_gives_no_sign_of_life(cm1: School, tmp_path: 
         with pytest.raises(TimeoutError):
             manager.waits_for("WATCHDOG", lambda _: False)
         process.send_signal(signal.SIGCONT)
+        manager._socket.settimeout(PATIENCE_S)
         assert manager.waits_for("WATCHDOG") == "1"
 
 
@@ -107,7 +109,7 @@ def test_a_server_tells_its_manager_ready_signs_of_life_and_its_end(cm1: School,
         assert manager.waits_for("WATCHDOG") == "1"
         process.send_signal(signal.SIGTERM)
         manager.waits_for("STOPPING")
-        assert process.wait(10) == 0
+        assert process.wait(PATIENCE_S) == 0
 
 
 def test_a_log_file_tells_when_trouble_began_and_that_it_is_over(cm1: School) -> None:

@@ -31,6 +31,7 @@ from tests.harness.certificates import Authority
 from tests.harness.fleet import pages_over
 from tests.harness.machines import Machine
 from tests.harness.office_way import enrol_by, sync_by
+from tests.harness.patience import PATIENCE_S
 from tests.harness.raw_device import http_call
 from tests.harness.server_in_process import Office, office
 
@@ -104,7 +105,7 @@ async def test_two_calls_that_find_an_official_certificate_at_once_both_follow(m
         way = FailsTogether(f"https://localhost:{urlsplit(url).port}", Network(authorities=authority.file.read_text()))
         way.hold_to(lambda _: False)
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE_S):
                 answers = await asyncio.gather(*(way.post(SYNC_PATH, b"") for _ in range(2)))
             assert answers[0].status == answers[1].status
         finally:

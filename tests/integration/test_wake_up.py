@@ -27,6 +27,7 @@ from sync_agent.scheduler import Scheduler
 from sync_agent.sync_result import SyncResult
 from tests.harness.classroom import SMALL, Device
 from tests.harness.http_room import HttpRoom, http_room
+from tests.harness.patience import PATIENCE_S
 from tests.harness.weather import Sockets, Weather, impairing_relay
 
 
@@ -45,7 +46,7 @@ async def capability_of(device: Device) -> str:
 
 
 async def heard(line: AsyncGenerator[bool, None]) -> bool:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_S):
         return await anext(line)
 
 
@@ -146,7 +147,7 @@ async def test_a_listener_that_says_what_nobody_asked_is_let_go(here: HttpRoom) 
     async with aiohttp.ClientSession() as session, session.ws_connect(here.url + LIVE_PATH, headers=headers) as line:
         await line.send_str("words are ignored")
         await line.send_bytes(b"bytes are not")
-        assert (await line.receive(30)).type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED)
+        assert (await line.receive(PATIENCE_S)).type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED)
 
 
 @pytest.mark.parametrize("bearer", ["", "Bearer ", "Bearer nonsense", "Basic abc"])
@@ -205,7 +206,7 @@ async def test_news_wakes_an_agent_at_once_whatever_the_box_on_the_way_does_to_w
         async with (
             background(scheduler.run_forever()),
             listening(machine.session, machine.way, scheduler),
-            asyncio.timeout(60),
+            asyncio.timeout(PATIENCE_S),
         ):
             for number in range(3):
                 item = (await here.room.publish(teacher, {"page.html": f"v{number}".encode()})).item

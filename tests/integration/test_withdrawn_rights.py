@@ -23,6 +23,7 @@ from sync_server.handlers.backups import back_up
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
 from tests.harness.office_devices import Town, town
+from tests.harness.patience import PATIENCE_S
 from tests.harness.server_in_process import Member
 
 
@@ -147,7 +148,7 @@ async def test_a_server_that_was_restored_and_has_forgotten_the_revocation_hears
     )
     async with opened(tmp_path / "restored", now_ms=clock, entropy=os.urandom) as server:
         scene.here.frontage.responder = server.responder
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             await scene.here.sync(scene.teacher)
             await scene.here.sync(scene.teacher)
         assert await scene.listed(scene.teacher) == {scene.other}

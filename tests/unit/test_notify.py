@@ -12,6 +12,7 @@ import pytest
 
 from protocol.replica.service import notify
 from protocol.replica.service.notify import Notifier
+from tests.harness.patience import PATIENCE_S
 
 
 class Manager:
@@ -23,7 +24,7 @@ class Manager:
         self._socket.setblocking(False)
 
     async def told(self) -> list[str]:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_S):
             return (await asyncio.get_running_loop().sock_recv(self._socket, 4096)).decode().splitlines()
 
     def close(self) -> None:

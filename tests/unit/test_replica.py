@@ -37,6 +37,7 @@ class Store(MemoryStore):
         super().__init__()
         self.failure: BaseException | None = None
         self.gate: asyncio.Event | None = None
+        self.waiting = asyncio.Event()
         self.held_at_append: list[int] = []
 
     async def append(
@@ -49,6 +50,7 @@ class Store(MemoryStore):
     ) -> list[Stored]:
         self.held_at_append.append(len(self._held))
         if self.gate is not None:
+            self.waiting.set()
             await self.gate.wait()
         if self.failure is not None:
             failure, self.failure = self.failure, None
@@ -309,7 +311,7 @@ async def test_a_view_made_while_a_save_fails_is_not_kept(world: World) -> None:
     store.gate = asyncio.Event()
     store.failure = LocalFailure(Code.DISK_FULL, "full")
     saving = asyncio.create_task(admit(replica, grant))
-    await asyncio.sleep(0.01)
+    await store.waiting.wait()
     await replica.view(room)
     store.gate.set()
     with pytest.raises(LocalFailure):

@@ -16,6 +16,7 @@ from sync_agent.config import POLL_FIRST_S, POLL_LAST_S, RunConfig
 from sync_agent.http_transport import CONNECT_S
 from sync_agent.scheduler import JITTER_AFTER_BUSY_S, Draw, Outcome, Pace, Scheduler, next_pause, outcome_of, wait
 from sync_agent.sync_result import SyncResult
+from tests.harness.patience import PATIENCE_S
 
 POLL = (POLL_FIRST_S, POLL_LAST_S)
 UNREACHABLE = NoAnswer(Code.UNREACHABLE, "nobody")
@@ -191,7 +192,7 @@ async def test_a_local_write_ends_the_pause_at_once() -> None:
             scheduler.stop()
             return
         scheduler.wake()
-        await asyncio.wait_for(event.wait(), 5)
+        await asyncio.wait_for(event.wait(), PATIENCE_S)
 
     stage.on_pause = on_pause
     await scheduler.run_forever()
@@ -279,4 +280,4 @@ async def test_a_pause_ends_with_its_event_or_its_time() -> None:
     event = asyncio.Event()
     await wait(event, 0)
     asyncio.get_running_loop().call_soon(event.set)
-    await asyncio.wait_for(wait(event, 3_600), 5)
+    await asyncio.wait_for(wait(event, 3_600), PATIENCE_S)

@@ -25,7 +25,9 @@ def test_what_was_appended_is_read_again_in_order(tmp_path: Path) -> None:
     assert copy.read().entries == ()
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
 @given(st.integers(0, 2**32), st.sampled_from(["hole", "cut", "insert"]))
 def test_damage_costs_the_records_that_it_lies_in_and_no_others(tmp_path: Path, seed: int, kind: str) -> None:
     file = tmp_path / f"outbox-{seed}-{kind}"

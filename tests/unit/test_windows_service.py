@@ -16,6 +16,7 @@ from protocol.replica.service import windows
 from protocol.replica.service.definition import AGENT, SERVER, Scope, ServiceDefinition
 from protocol.replica.service.hosting import asked_by_host
 from protocol.replica.service.installation import Ran, System, install, status, uninstall
+from tests.harness.patience import PATIENCE_S
 from tests.harness.windows import ACCESS_DENIED, RUNNING, STOPPING, ServiceManager, Win32Error
 
 DIR = r"C:\ProgramData\Relais"
@@ -152,7 +153,7 @@ def test_a_pc_without_pywin32_is_told_what_is_missing(monkeypatch: pytest.Monkey
 
 
 async def _runs_until_it_is_asked_to_stop() -> int:
-    await asyncio.wait_for(asked_by_host().wait(), 30)
+    await asyncio.wait_for(asked_by_host().wait(), PATIENCE_S)
     return 0
 
 
