@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from tests.harness.patience import PATIENCE_S
 from tests.harness.ports import free_port
+from tests.harness.prepared import run_prepared
 
 T = TypeVar("T")
 
@@ -66,11 +67,16 @@ class Machine:
         return [*program(self.program), *words, "--data", str(self.folder)]
 
     def run(self, *words: str, raw: bool = False, cwd: Path | None = None, **env: str) -> Done:
-        """Run a command to its end."""
-        argv = self.command(*words) + ([] if raw else ["--json"])
-        done = subprocess.run(
-            argv, capture_output=True, check=False, cwd=cwd, env=environment(**env), timeout=COMMAND_PATIENCE_S
-        )
+        """Run a command to its end. A daemon, or what refuses to be one, is started as it is out there."""
+        argv = [*words, "--data", str(self.folder), *([] if raw else ["--json"])]
+        done: subprocess.CompletedProcess[bytes]
+        if words[0] == "run":
+            argv = [*program(self.program), *argv]
+            done = subprocess.run(
+                argv, capture_output=True, check=False, cwd=cwd, env=environment(**env), timeout=COMMAND_PATIENCE_S
+            )
+        else:
+            done = run_prepared(self.program, argv, cwd=cwd, env=environment(**env), timeout_s=COMMAND_PATIENCE_S)
         value = None
         if not raw and done.stdout.strip():
             value = json.loads(done.stdout)
