@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
 from protocol.work import ItemKind
@@ -14,14 +15,16 @@ from tests.harness.classroom import classroom
 from tests.harness.portal import portal
 from tests.harness.sign_in import SignedClass, signed_class
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-@pytest.fixture
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def browser() -> AsyncIterator[Browser]:
     async with chromium() as found:
         yield found
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def school(tmp_path: Path) -> AsyncIterator[SignedClass]:
     async with classroom(tmp_path) as room:
         yield await signed_class(room)
@@ -41,14 +44,16 @@ async def test_a_pupil_touches_three_pictures_and_is_signed_out_by_the_page_itse
         await page.get_by_role("button", name="Léa").click()
         await expect(page.get_by_role("heading", name="Tu es Léa ?")).to_be_visible()
         await faultless(page)
-        for picture in ("étoile", "chat"):
+        for number, picture in enumerate(("étoile", "chat"), 1):
             await page.get_by_role("button", name=picture).click()
-        await expect(page.get_by_text("2 sur 3")).to_be_visible()
+            await expect(page.get_by_text(f"{number} sur 3")).to_be_visible()
         await faultless(page)
         await page.get_by_role("button", name="soleil").click()
         await expect(page.get_by_role("alert")).to_contain_text("Ce ne sont pas tes images")
-        for picture in ("étoile", "chat", "bateau"):
+        for number, picture in enumerate(("étoile", "chat"), 1):
             await page.get_by_role("button", name=picture).click()
+            await expect(page.get_by_text(f"{number} sur 3")).to_be_visible()
+        await page.get_by_role("button", name="bateau").click()
         await expect(page.get_by_role("heading", name="Bonjour Léa")).to_be_visible()
         await faultless(page)
         # something else is set: the open page notices by itself
@@ -87,10 +92,11 @@ async def test_a_teacher_prints_cards_without_any_script(school: SignedClass, br
         await page.get_by_role("link", name="Connexion des élèves").click()
         await page.get_by_role("button", name="Nouvelles images pour Tom").click()
         await expect(page.get_by_role("heading", name="Cartes à imprimer")).to_be_visible()
-        assert await page.locator(".sign-cards li li").count() == 3
+        await expect(page.locator(".sign-cards li li")).to_have_count(3)
     async with portal(school.teacher.agent) as surfer, visitor(browser) as somebody:
         page = await somebody.page()
         await page.goto(f"{surfer.origin}/sign-ins/{school.room.space.hex()}")
         await faultless(page)
         await page.get_by_role("button", name="Nouvelles images pour Tom").click()
+        await expect(page.get_by_role("heading", name="Cartes à imprimer")).to_be_visible()
         await faultless(page)
