@@ -2,6 +2,7 @@
 
 It is taken when somebody asks, and kept for as long as taking it anew would cost too much: at most a twentieth of the
 server's time goes into it, however often it is asked for. A large one is taken in slices, so that no sync waits for it.
+A device of which nothing new is known is judged again after ten seconds only: time alone moves states by the minute.
 """
 
 from __future__ import annotations
@@ -14,15 +15,18 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from protocol.errors import RelaisError
+from protocol.register import Health
 from sync_server.app import Server
+from sync_server.contacts import Heard
 from sync_server.handlers.awaited import Awaited, Waiting
-from sync_server.handlers.devices import Device, DeviceState, device_of, needs_somebody
+from sync_server.handlers.devices import Device, DeviceState, Member, device_of, needs_somebody
 from sync_server.handlers.members import Members
 from sync_server.handlers.places import NOWHERE, Places, places_of
 
 SHARE_OF_TIME: Final = 20
 LONGEST_KEPT_S: Final = 30.0
 LOOKING_S: Final = 0.05
+JUDGED_FOR_MS: Final = 10_000
 _SLICE_DEVICES: Final = 1_000
 
 _log = logging.getLogger(__name__)
@@ -67,6 +71,30 @@ class Snapshot:
     mark: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """A device as it was judged at `at_ms`, from these very objects, and what follows for the whole."""
+
+    member: Member
+    heard: Heard
+    health: Health | None
+    pending_ms: int | None
+    at_ms: int
+    device: Device
+    needs: bool
+    mark: int
+
+    def holds(self, member: Member, heard: Heard, health: Health | None, pending_ms: int | None, now_ms: int) -> bool:
+        """Whether it would be judged the same from these, but for the seconds that have passed."""
+        return (
+            member is self.member
+            and heard is self.heard
+            and health is self.health
+            and pending_ms == self.pending_ms
+            and 0 <= now_ms - self.at_ms < JUDGED_FOR_MS
+        )
+
+
 class Survey:
     """Takes snapshots of a server. `clock_s` is a monotonic clock."""
 
@@ -79,6 +107,7 @@ class Survey:
         self._waiting = Waiting(server)
         self._places = NOWHERE
         self._known_spaces = 0
+        self._judged: dict[bytes, _Judged] = {}
         self._latest: Snapshot | None = None
         self._keep_until_s = 0.0
         self._one_at_a_time = asyncio.Lock()
@@ -131,14 +160,13 @@ class Survey:
         groups: defaultdict[tuple[bytes, ...], Group] = defaultdict(Group)
         mark = hash((known_spaces, *(hash((each.hand_ins, each.conflicts)) for each in awaited.values())))
         for number, member in enumerate(members, 1):
-            key = member.id
-            device = device_of(member, server.contacts.of(key), server.reports.of(key), now_ms, pending.get(key))
+            judged = self._judge(member, now_ms, pending.get(member.id))
+            device = judged.device
             devices.append(device)
-            needs = needs_somebody(device, now_ms)
-            if needs:
+            if judged.needs:
                 needing.append(device)
-            groups[device.spaces].add(device, needing=needs)
-            mark ^= _mark_of(device)
+            groups[device.spaces].add(device, needing=judged.needs)
+            mark ^= judged.mark
             if number % _SLICE_DEVICES == 0:
                 await asyncio.sleep(0)
         return Snapshot(
@@ -152,6 +180,18 @@ class Survey:
             whole=whole,
             mark=mark,
         )
+
+    def _judge(self, member: Member, now_ms: int, pending_ms: int | None) -> _Judged:
+        key = member.id
+        heard, health = self.server.contacts.of(key), self.server.reports.of(key)
+        before = self._judged.get(key)
+        if before is not None and before.holds(member, heard, health, pending_ms, now_ms):
+            return before
+        device = device_of(member, heard, health, now_ms, pending_ms)
+        needs = needs_somebody(device, now_ms)
+        judged = _Judged(member, heard, health, pending_ms, now_ms, device, needs, _mark_of(device))
+        self._judged[key] = judged
+        return judged
 
     async def _look(self, counts: Mapping[bytes, int], until_s: float | None) -> bool:
         """Look at the classes that have changed, until then; whether all have been looked at."""
