@@ -4,7 +4,7 @@ Rules:
 - a manifest lists every file of a revision once: path, size, stream id; folders exist through their files;
 - one tree has one encoding: a magic, then one record per file in ascending order of the paths' UTF-8 bytes;
 - a manifest is itself a stream: it is cut, named, packed and fetched like a file;
-- every path obeys `protocol.portable_names`, when it is written and again when it is read.
+- every path obeys `protocol.portable_names`, when it is written and again when it is first read.
 
 There is no count and no front coding: a record's bytes depend on that record alone, so a change leaves the bytes of
 all others, and thereby their chunks, as they were. zstd removes the repeated folder names; front coding would only put
@@ -68,22 +68,35 @@ def encode_manifest(entries: Iterable[ManifestEntry]) -> bytes:
     return data
 
 
-def decode_manifest(data: bytes) -> tuple[ManifestEntry, ...]:
+def decode_manifest(data: bytes, *, like: Iterable[ManifestEntry] = ()) -> tuple[ManifestEntry, ...]:
     """The tree that `data` encodes, in ascending order of the paths' UTF-8 bytes.
+
+    The names of `like`, a tree that was decoded before, are not looked at again if there are no others: a part of what
+    is portable is portable.
 
     Raises `TooLarge`, or `PeerFault`: MALFORMED, NOT_CANONICAL (order), BAD_NAME (facts: `path`, `why`).
     """
-    if len(data) > MAX_MANIFEST_BYTES:
-        raise TooLarge(Code.TOO_LARGE, "a list of files is larger than allowed", size=len(data), max=MAX_MANIFEST_BYTES)
-    if not data.startswith(MANIFEST_MAGIC):
-        raise PeerFault(Code.UNKNOWN_FORMAT, "what should be a list of files is something else")
-    entries = _decode_records(data)
+    entries = read_manifest(data)
+    if {entry.path for entry in entries} <= {entry.path for entry in like}:
+        return entries
     for path in (entry.path for entry in entries):
         if not is_portable_form(path):
             raise _bad_name(Problem(displayable(path), Why.NOT_NORMALISED))
     for problem in portability_problems((entry.path for entry in entries), known_characters_only=False):
         raise _bad_name(problem)
     return entries
+
+
+def read_manifest(data: bytes) -> tuple[ManifestEntry, ...]:
+    """The same without a look at the names: for who has looked at this very list before, or writes nothing by them.
+
+    Raises as `decode_manifest`, but for BAD_NAME.
+    """
+    if len(data) > MAX_MANIFEST_BYTES:
+        raise TooLarge(Code.TOO_LARGE, "a list of files is larger than allowed", size=len(data), max=MAX_MANIFEST_BYTES)
+    if not data.startswith(MANIFEST_MAGIC):
+        raise PeerFault(Code.UNKNOWN_FORMAT, "what should be a list of files is something else")
+    return _decode_records(data)
 
 
 def without_streams(manifest: bytes, records: frozenset[int]) -> bytes:

@@ -15,9 +15,10 @@ Rules:
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import astuple, dataclass
 from io import BytesIO
+from types import MappingProxyType
 from typing import Final, Protocol
 
 from protocol.byte_source import ByteSource, in_pieces
@@ -50,6 +51,7 @@ _NS_PER_STREAM: Final = 100_000
 _FIRST_BEST_LEVEL: Final = 7
 # Half of what a village line of 1 Mbit/s brings in a second: below that, fetching is faster than compressing.
 _MIN_SAVED_BYTES_PER_S: Final = 64 * KiB
+_NOTHING: Final[Mapping[int, bytes | memoryview]] = MappingProxyType({})
 
 
 class Sink(Protocol):
@@ -71,6 +73,21 @@ class Seen:
     recipe: bytes
     stream_bytes: int
     fold_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """Where a file holds what one step of its recipe, on the outermost level, makes of the image.
+
+    Bytes `start`…`end` of the file are the step's output, in its wrapping; `image_start`…`image_end` of the image is
+    what it compresses (with the zlib header before it, where the wrapping is IDAT).
+    """
+
+    step: Step
+    start: int
+    end: int
+    image_start: int
+    image_end: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,8 +233,17 @@ def fold(image: bytes | memoryview, recipe: bytes, *, max_bytes: int) -> bytes:
     return b"".join(fold_pieces(in_pieces(image), recipe, max_bytes=max_bytes))
 
 
-def fold_pieces(image: Iterable[bytes | memoryview], recipe: bytes, *, max_bytes: int) -> Iterator[bytes | memoryview]:
+def fold_pieces(
+    image: Iterable[bytes | memoryview],
+    recipe: bytes,
+    *,
+    max_bytes: int,
+    untouched: Mapping[int, bytes | memoryview] = _NOTHING,
+) -> Iterator[bytes | memoryview]:
     """The same for an image that arrives in pieces: the file in pieces.
+
+    `untouched` are steps of the recipe, by their number, whose output is at hand: it is taken as it is, and the image
+    comes without the bytes that these steps would compress.
 
     Memory: a piece, zlib's 256 KiB per level of nesting, and one IDAT chunk. Raises `TooLarge` at the first byte beyond
     `max_bytes`, and `PeerFault` for a recipe that is none, or an image that is shorter or longer than it says; what was
@@ -225,7 +251,7 @@ def fold_pieces(image: Iterable[bytes | memoryview], recipe: bytes, *, max_bytes
     """
     source = ByteSource(image)
     made = 0
-    for piece in _make(decode_recipe(recipe), source):
+    for piece in _make(decode_recipe(recipe), source, untouched):
         made += len(piece)
         if made > max_bytes:
             raise TooLarge(Code.TOO_LARGE, "a recipe makes a larger file than was announced", max=max_bytes)
@@ -233,9 +259,14 @@ def fold_pieces(image: Iterable[bytes | memoryview], recipe: bytes, *, max_bytes
     source.expect_end()
 
 
-def _make(sequence: Sequence, source: ByteSource) -> Iterator[bytes | memoryview]:
-    for step in sequence.steps:
+def _make(
+    sequence: Sequence, source: ByteSource, untouched: Mapping[int, bytes | memoryview] = _NOTHING
+) -> Iterator[bytes | memoryview]:
+    for number, step in enumerate(sequence.steps):
         yield from source.take(step.gap_bytes)
+        if number in untouched:
+            yield from in_pieces(untouched[number])
+            continue
         header = source.read(ZLIB_HEADER_BYTES) if step.wrapping is Wrapping.IDAT else b""
         plain = _make(step.content, source) if isinstance(step.content, Sequence) else source.take(step.content)
         wrapped = _wrap(plain, step, header)
@@ -304,8 +335,16 @@ def reopen(data: bytes | memoryview, recipe: bytes, *, max_bytes: int) -> bytes:
     return b"".join(reopen_pieces(in_pieces(data), recipe, max_bytes=max_bytes))
 
 
-def reopen_pieces(data: Iterable[bytes | memoryview], recipe: bytes, *, max_bytes: int) -> Iterator[bytes | memoryview]:
+def reopen_pieces(
+    data: Iterable[bytes | memoryview],
+    recipe: bytes,
+    *,
+    max_bytes: int,
+    note: Callable[[Packed], object] | None = None,
+) -> Iterator[bytes | memoryview]:
     """The same for a file that arrives in pieces: the image in pieces, equal on every machine, at inflate's speed.
+
+    `note` is told where each stream lay once it has passed.
 
     Memory: a few pieces and zlib's 32 KiB per level of nesting. Raises `TooLarge` before the first byte if the image is
     larger than `max_bytes`, and `PeerFault` for a recipe that is none or that does not fit the file; what was given
@@ -316,7 +355,7 @@ def reopen_pieces(data: Iterable[bytes | memoryview], recipe: bytes, *, max_byte
         raise TooLarge(Code.TOO_LARGE, "an image is larger than allowed", max=max_bytes)
     source = ByteSource(data)
     try:
-        yield from _Opening().sequence(sequence, source)
+        yield from _Opening(note).sequence(sequence, source)
     except zlib.error as reason:
         raise _misfit() from reason
     source.expect_end()
@@ -325,20 +364,28 @@ def reopen_pieces(data: Iterable[bytes | memoryview], recipe: bytes, *, max_byte
 class _Opening:
     """One call of `reopen_pieces`, and what it may still inflate."""
 
-    __slots__ = ("_left_bytes",)
+    __slots__ = ("_left_bytes", "_note")
 
-    def __init__(self) -> None:
+    def __init__(self, note: Callable[[Packed], object] | None) -> None:
         self._left_bytes = MAX_REFLATE_IMAGE_BYTES
+        self._note = note
 
     def sequence(self, sequence: Sequence, source: ByteSource) -> Iterator[bytes | memoryview]:
+        image_at = 0
+        # inside a stream nobody looks for others
+        note, self._note = self._note, None
         for step in sequence.steps:
             yield from source.take(step.gap_bytes)
+            start = source.taken_bytes
             if step.wrapping is Wrapping.IDAT:
                 chunks = _IdatReader(source)
                 yield from self._step(step, ByteSource(chunks.parts()))
                 chunks.expect_end()
             else:
                 yield from self._step(step, source)
+            image_start, image_at = image_at + step.gap_bytes, image_at + step.image_bytes
+            if note is not None:
+                note(Packed(step, start, source.taken_bytes, image_start, image_at))
         yield from source.take(sequence.tail_bytes)
 
     def _step(self, step: Step, source: ByteSource) -> Iterator[bytes | memoryview]:

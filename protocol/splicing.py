@@ -53,7 +53,21 @@ def spans(old: Ranged, new: Ranged) -> list[Span]:
             found += _finer(span, _part(old, first, last), _part(new, span.at, span.at + span.length))
         else:
             found.append(span)
-    return _gathered(found, old, new)
+    return list(_joined(_gathered(found, old, new)))
+
+
+def _joined(found: Iterable[Span]) -> Iterator[Span]:
+    """The same, where copies that go on in each other are one."""
+    last: Span | None = None
+    for span in found:
+        if last is not None and last.old is not None and span.old == last.old + last.length:
+            last = Span(last.at, last.length + span.length, last.old)
+            continue
+        if last is not None:
+            yield last
+        last = span
+    if last is not None:
+        yield last
 
 
 def _gathered(found: list[Span], old: Ranged, new: Ranged) -> list[Span]:
@@ -150,14 +164,20 @@ def _narrowed(old: Ranged, new: Ranged, copies: Iterable[Span], across: tuple[in
     """The copies with what lies between them, narrowed from both ends; `new` stands for `across` in the old version."""
     at, old_at = 0, across[0]
     for copy in [*copies, Span(len(new), 0, across[1])]:
-        yield from _gap(old, new, (at, copy.at), (old_at, copy.old or 0))
+        # what goes on in a copy beside it costs nothing to say
+        beside = (0 if at else _MIN_COPY_BYTES, 0 if copy.length else _MIN_COPY_BYTES)
+        yield from _gap(old, new, (at, copy.at), (old_at, copy.old or 0), beside)
         if copy.length:
             yield copy
         at, old_at = copy.at + copy.length, (copy.old or 0) + copy.length
 
 
-def _gap(old: Ranged, new: Ranged, gap: tuple[int, int], across: tuple[int, int]) -> Iterator[Span]:
+def _gap(
+    old: Ranged, new: Ranged, gap: tuple[int, int], across: tuple[int, int], least: tuple[int, int]
+) -> Iterator[Span]:
     """The bytes of the new version in `gap`, whose neighbours stand at both ends of `across` in the old one.
+
+    At either end a copy is of so many bytes at `least`.
 
     Where these are in the other order, what follows the one and what precedes the other are looked at alike.
     """
@@ -166,10 +186,10 @@ def _gap(old: Ranged, new: Ranged, gap: tuple[int, int], across: tuple[int, int]
     moved = last < first
     room = min(end - start, (len(old) if moved else last) - first)
     head = common_prefix(new, start, old, first, room)
-    head = head if head >= _MIN_COPY_BYTES else 0
+    head = head if head >= least[0] else 0
     from_ = max(0, last - (end - start - head)) if moved else first + head
     tail = common_suffix(new, end, old, last, min(end - start - head, max(0, last - from_)))
-    tail = tail if tail >= _MIN_COPY_BYTES else 0
+    tail = tail if tail >= least[1] else 0
     if head:
         yield Span(start, head, first)
     if start + head < end - tail:

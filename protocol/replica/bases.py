@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
-from typing import ParamSpec, TypeVar
+from types import MappingProxyType
+from typing import NamedTuple, ParamSpec, TypeVar
 
 from protocol.byte_source import in_pieces
 from protocol.chunking import ChunkList, ChunkRef, chunks_before, stream_bytes
@@ -17,13 +18,21 @@ from protocol.delta import Source
 from protocol.errors import Code, LocalFailure, PeerFault
 from protocol.image import Image
 from protocol.limits import MAX_IMAGE_BYTES, MAX_MANIFEST_BYTES, MAX_SPLICED_BYTES
-from protocol.manifest import ManifestEntry, decode_manifest
-from protocol.reflate import reopen_pieces
+from protocol.manifest import ManifestEntry, read_manifest
+from protocol.reflate import Packed, reopen_pieces
 from protocol.replica.expansion_cost import BLOCK_BYTES, LISTED_BYTES, PART_BYTES, READ_BYTES, Work, apart
 from protocol.replica.interfaces import ContentStore
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+class Inside(NamedTuple):
+    """A file of a base seen from inside: its image, and, for who rebuilds, the file with where its streams lie."""
+
+    image: Image
+    data: bytes = b""
+    packed: Mapping[int, Packed] = MappingProxyType({})
 
 
 class Bases:
@@ -48,7 +57,7 @@ class Bases:
         self._manifests: dict[int, bytes] = {}
         self._files: dict[int, tuple[ManifestEntry, ...]] = {}
         self._lists: dict[bytes, ChunkList] = {}
-        self._image: tuple[tuple[int, int], Image] = ((-1, -1), Image())
+        self._inside: tuple[tuple[int, int], Inside] = ((-1, -1), Inside(Image()))
 
     async def manifest(self, base: int) -> bytes:
         """The bytes of a base."""
@@ -61,7 +70,7 @@ class Bases:
         """The files of a base."""
         found = self._files.get(base)
         if found is None:
-            found = await self._heavy(decode_manifest, await self.manifest(base))
+            found = await self._heavy(read_manifest, await self.manifest(base))
             self._files[base] = found
         return found
 
@@ -110,13 +119,18 @@ class Bases:
         return await self.range_of((await self.file(base, record)).stream, 0, None, most=MAX_SPLICED_BYTES)
 
     async def image(self, base: int, record: int) -> Image:
-        """The image of a file whose recipe is known; the last one is remembered."""
-        if self._image[0] != (base, record):
+        """The image of a file whose recipe is known."""
+        return (await self.inside(base, record)).image
+
+    async def inside(self, base: int, record: int) -> Inside:
+        """A file whose recipe is known, seen from inside; the last one is remembered."""
+        if self._inside[0] != (base, record):
             data = await self.whole(base, record)
-            image = await self._heavy(_reopened, data, self._recipes[base, record])
-            self._count(len(image))
-            self._image = ((base, record), image)
-        return self._image[1]
+            found = await self._heavy(_reopened, data, self._recipes[base, record])
+            self._count(len(found.image))
+            # who makes deltas has files beside images already
+            self._inside = ((base, record), found if self._work is not None else Inside(found.image))
+        return self._inside[1]
 
     async def _heavy(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Do work in a thread."""
@@ -130,7 +144,7 @@ class Bases:
 
     def remember_image(self, base: int, record: int, image: Image) -> None:
         """The image of a file of a base has just been made."""
-        self._image = ((base, record), image)
+        self._inside = ((base, record), Inside(image))
 
     async def range_of(self, stream: bytes, start: int, length: int | None, *, most: int | None = None) -> bytes:
         """Bytes of a stream, from `start` on, all of them if `length` is None; of more than `most` none are read."""
@@ -146,11 +160,16 @@ class Bases:
         )
 
 
-def _reopened(data: bytes, recipe: bytes) -> Image:
+def _reopened(data: bytes, recipe: bytes) -> Inside:
     image = Image()
-    for piece in reopen_pieces(in_pieces(data), recipe, max_bytes=MAX_IMAGE_BYTES):
+    packed: dict[int, Packed] = {}
+
+    def note(stream: Packed) -> None:
+        packed[stream.image_start] = stream
+
+    for piece in reopen_pieces(in_pieces(data), recipe, max_bytes=MAX_IMAGE_BYTES, note=note):
         image.write(piece)
-    return image
+    return Inside(image, data, packed)
 
 
 async def read_range(content: ContentStore, stream: bytes, start: int, length: int) -> bytes:

@@ -1,7 +1,8 @@
 """Deltas become packs: what a delta says is rebuilt from its frames and from content of its space (R17, R8).
 
-Frame by frame, in constant memory: a dictionary, a frame or two, one image, one gathered megabyte. Everything becomes
-visible together at the end, or nothing does. docs/protocol.md, "Deltas".
+Frame by frame, in constant memory: a dictionary, a frame or two, one file with its image, one gathered megabyte.
+Streams of that file which the new one has as well are not compressed again. Everything becomes visible together at the
+end, or nothing does. docs/protocol.md, "Deltas".
 
 A delta is somebody's word, and costs as much as that somebody likes up to `MAX_DELTA_WORK_BYTES`: all of them are
 rebuilt in one thread of their own, so that disks and hashes of others never wait for it.
@@ -10,7 +11,7 @@ rebuilt in one thread of their own, so that disks and hashes of others never wai
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, chain
 from typing import Final, TypeAlias
 
@@ -34,6 +35,7 @@ from protocol.reflate import fold_pieces
 from protocol.replica.bases import Bases
 from protocol.replica.expansion_cost import BLOCK_BYTES, FOLD_FACTOR, PART_BYTES, Kept, Work, apart
 from protocol.replica.interfaces import ContentStore, DeltaInfo, Making, PackBuild
+from protocol.untouched import Untouched, untouched_streams
 
 _GATHERED_BYTES: Final = MiB
 
@@ -184,21 +186,29 @@ class _Expansion:
         if not self._index.bases:
             at, self._at = self._at, self._at + target.plain_bytes
             return _file(self._pieces(target, at), target.recipe)
-        made: list[Iterable[bytes | memoryview]] = []
-        image: Image | None = None
-        for part in target.parts:
-            if isinstance(part, int):
-                made.append([await self._take(part)])
-            elif isinstance(part, Source) and part.unfolded and part.record is not None:
-                found = await self._bases.image(part.base, part.record)
-                image = found if image is None else image
-                # a file has one origin, whose image is read as it is needed; of more none is kept
-                lazily = found is image and part.start + part.length <= len(image)
-                self._work.add(BLOCK_BYTES if lazily else 0)
-                made.append(image.pieces(part.start, part.length) if lazily else [await self._bases.source(part)])
-            elif isinstance(part, Source):
-                made.append([await self._bases.source(part)])
-        return _file(chain.from_iterable(made), target.recipe)
+        origin = next((part for part in target.parts if isinstance(part, Source) and part.unfolded), None)
+        if origin is None or origin.record is None:
+            return _file(chain.from_iterable([await self._made_of(part, None) for part in target.parts]), target.recipe)
+        # a file has one origin, whose image is read as it is needed; of more none is kept
+        place = origin.base, origin.record
+        inside = await self._bases.inside(*place)
+        kept = Untouched(target.parts, {})
+        if target.recipe:
+            kept = await apart(untouched_streams, target, *place, inside.packed)
+        self._work.add(BLOCK_BYTES * sum(_is_from(part, place) for part in target.parts))
+        made = [await self._made_of(part, inside.image if _is_from(part, place) else None) for part in kept.parts]
+        streams = {number: memoryview(inside.data)[where] for number, where in kept.streams.items()}
+        return _file(chain.from_iterable(made), target.recipe, streams)
+
+    async def _made_of(self, part: Source | Own | int, image: Image | None) -> Iterable[bytes | memoryview]:
+        """The bytes of a part; those of a range of `image` as they are asked for."""
+        if isinstance(part, int):
+            return [await self._take(part)]
+        if isinstance(part, Own):
+            return ()
+        if image is not None and part.end <= len(image):
+            return image.pieces(part.start, part.length)
+        return [await self._bases.source(part)]
 
     def _pieces(self, target: Spliced, at: int) -> Iterator[bytes]:
         """The plain bytes of a file that is made of the delta alone."""
@@ -225,9 +235,16 @@ class _Expansion:
         return await self._frames.take(at, length) if length else b""
 
 
-def _file(image: Iterable[bytes | memoryview], recipe: bytes) -> Iterable[bytes | memoryview]:
-    """The file of these plain bytes."""
-    return fold_pieces(image, recipe, max_bytes=MAX_SPLICED_BYTES) if recipe else image
+def _file(
+    image: Iterable[bytes | memoryview], recipe: bytes, streams: Mapping[int, memoryview] | None = None
+) -> Iterable[bytes | memoryview]:
+    """The file of these plain bytes, and of streams that are taken as they are."""
+    return fold_pieces(image, recipe, max_bytes=MAX_SPLICED_BYTES, untouched=streams or {}) if recipe else image
+
+
+def _is_from(part: Source | Own | int, place: tuple[int, int]) -> bool:
+    """Whether a part is a range of this image."""
+    return isinstance(part, Source) and part.unfolded and (part.base, part.record) == place
 
 
 def _next_chunks(coming: Iterator[bytes | memoryview], cutter: Cutter) -> tuple[list[bytes], bool]:

@@ -17,7 +17,6 @@ from protocol.delta import DeltaFrame, Own, Source, Spliced
 from protocol.delta_reader import open_delta_frame
 from protocol.delta_writer import DeltaWriter
 from protocol.errors import TooLarge
-from protocol.image import Image
 from protocol.limits import KiB, MiB
 from protocol.manifest import ManifestEntry, encode_manifest
 from protocol.reflate import unfold
@@ -65,10 +64,10 @@ async def test_a_delta_that_asks_for_the_same_frames_again_and_again_is_given_up
     assert sum(opened_bytes) <= MOST_BYTES
 
 
-async def with_two_documents(content: MemoryPacks) -> tuple[bytes, bytes]:
-    """A manifest of two documents, which is here; and a delta that turns from the inside of one to the other's."""
+async def with_three_documents(content: MemoryPacks) -> tuple[bytes, bytes]:
+    """A manifest of documents, which is here; and a delta that turns from the inside of one to another's."""
     build = await content.build(SPACE, unsent=False)
-    texts = (" ".join(map(str, range(number, 30_000 + number))).encode() for number in (0, 7))
+    texts = (" ".join(map(str, range(number, 30_000 + number))).encode() for number in (0, 7, 14))
     documents = [archive({"content.xml": text}) for text in texts]
     listed: list[ManifestEntry] = []
     for number, data in enumerate([*documents, b""]):
@@ -84,7 +83,7 @@ async def with_two_documents(content: MemoryPacks) -> tuple[bytes, bytes]:
         unfolded = unfold(data, allowed=ALL_LEVELS)
         assert unfolded is not None
         writer.add_image(0, number, unfolded.recipe)
-    writer.add_target(Spliced(tuple(Source(0, turn % 2, turn, 1, unfolded=True) for turn in range(200))))
+    writer.add_target(Spliced(tuple(Source(0, turn % 3, turn, 1, unfolded=True) for turn in range(400))))
     return stream, finished(writer)
 
 
@@ -96,15 +95,15 @@ async def test_a_delta_that_asks_for_the_same_documents_again_and_again_is_given
 
     reopened = bases._reopened
 
-    def noting(data: bytes, recipe: bytes) -> Image:
-        image = reopened(data, recipe)
-        made_bytes.append(len(image))
-        return image
+    def noting(data: bytes, recipe: bytes) -> bases.Inside:
+        inside = reopened(data, recipe)
+        made_bytes.append(len(inside.image))
+        return inside
 
     monkeypatch.setattr(bases, "_reopened", noting)
     monkeypatch.setattr("protocol.replica.expansion_cost.MAX_DELTA_WORK_BYTES", MOST_BYTES)
     content = MemoryPacks()
-    _, delta = await with_two_documents(content)
+    _, delta = await with_three_documents(content)
     with suppress(TooLarge):
         await content.ingest(SPACE, delta)
     assert made_bytes

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import tracemalloc
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 from blake3 import blake3
 
+from protocol import reflate
 from protocol.chunking import chunk_list, cut, stream_id
-from protocol.deflate_parameters import ALL_LEVELS, NO_LEVELS, Parameters, Profile
+from protocol.deflate_parameters import ALL_LEVELS, NO_LEVELS, Parameters, Profile, deflate
 from protocol.deflate_streams import Wrapping
 from protocol.delta import Chunked, Copy, Source, Spliced, Tree
 from protocol.delta_writer import LEVEL, DeltaWriter, compress
@@ -359,6 +360,33 @@ async def test_a_recipe_that_makes_more_than_a_file_may_be_is_refused_and_nothin
     before = await two.taker.totals()
     assert await code_of(two.taker, writer.take()) is Code.TOO_LARGE
     assert await two.taker.totals() == before
+
+
+async def test_what_did_not_change_in_a_document_is_not_compressed_again(
+    two: Two, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawings = {f"{number}.svg": noise(40_000, number).hex().encode() for number in range(5)}
+    text = " ".join(f"<p>Phrase {number}</p>" for number in range(3_000)).encode()
+    inner = {"plus.zip": archive({f"{number}.svg": noise(20_000, number).hex().encode() for number in range(5, 9)})}
+    before = archive({"content.xml": text, **drawings, **inner})
+    after = archive({"content.xml": text.replace(b"1500", b"1500 (sic)"), **drawings, **inner})
+    base = await both_have(two, {"cours.odt": before})
+    tree, _ = await put(two.maker, {"cours.odt": after})
+    delta = await build_delta(two.maker, SPACE, tree, [base])
+    assert delta is not None
+    assert delta[0].index.images
+    compressed = 0
+
+    def counted(plain: Iterable[bytes | memoryview], parameters: Parameters) -> Iterator[bytes]:
+        nonlocal compressed
+        pieces = list(plain)
+        compressed += sum(map(len, pieces))
+        return deflate(pieces, parameters)
+
+    monkeypatch.setattr(reflate, "deflate", counted)
+    await two.taker.ingest(SPACE, delta[1])
+    assert await read(two.taker, name_of(after)) == after
+    assert compressed == len(text) + len(" (sic)")
 
 
 # --- what is kept for others ------------------------------------------------------------------------------------------

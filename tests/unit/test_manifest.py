@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,12 @@ from blake3 import blake3
 from hypothesis import given
 from hypothesis import strategies as st
 
+from protocol import manifest
 from protocol.chunking import chunk_list, cut, stream_id
 from protocol.errors import BadInput, Code, PeerFault, TooLarge
 from protocol.limits import MAX_FILE_BYTES, MAX_FILES_PER_REVISION, MAX_MANIFEST_BYTES
-from protocol.manifest import MANIFEST_MAGIC, ManifestEntry, decode_manifest, encode_manifest
-from protocol.portable_names import Why, check_portable, portable_form
+from protocol.manifest import MANIFEST_MAGIC, ManifestEntry, decode_manifest, encode_manifest, read_manifest
+from protocol.portable_names import Problem, Why, check_portable, portability_problems, portable_form
 
 VECTORS: dict[str, Any] = json.loads((Path(__file__).parents[1] / "vectors" / "manifest.json").read_text("utf-8"))
 
@@ -147,3 +149,42 @@ def test_a_stream_id_of_another_length_is_our_own_mistake() -> None:
 def test_a_reader_with_an_older_unicode_reads_a_newer_name() -> None:
     path = "a\U000a0000".encode()
     assert decode_manifest(MANIFEST_MAGIC + record(path))[0].path == path.decode()
+
+
+# --- names that were looked at before ---
+
+
+def test_of_a_list_like_one_that_was_read_the_names_are_not_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = decode_manifest(encode_manifest([entry("a/b.txt"), entry("c.txt", 1), entry("d.txt")]))
+    after = encode_manifest([entry("a/b.txt", 7), entry("c.txt", 1)])
+    looked: list[str] = []
+    problems = portability_problems
+
+    def noted(paths: Iterable[str], *, known_characters_only: bool) -> Iterable[Problem]:
+        looked.extend(paths)
+        return problems(looked, known_characters_only=known_characters_only)
+
+    monkeypatch.setattr(manifest, "portability_problems", noted)
+    assert [file.size for file in decode_manifest(after, like=before)] == [7, 1]
+    assert looked == []
+    decode_manifest(encode_manifest([entry("c.txt", 1), entry("neuf.txt")]), like=before)
+    assert looked == ["c.txt", "neuf.txt"]
+
+
+@pytest.mark.parametrize("path", [b"../a.txt", b"A.txt", b"nul", b"a.txt/b"])
+def test_a_name_too_many_is_refused_however_many_are_known(path: bytes) -> None:
+    before = decode_manifest(MANIFEST_MAGIC + record(b"a.txt"))
+    data = MANIFEST_MAGIC + b"".join(map(record, sorted([b"a.txt", path])))
+    assert len(read_manifest(data)) == 2
+    for like in ((), before):
+        with pytest.raises(PeerFault) as caught:
+            decode_manifest(data, like=like)
+        assert caught.value.code is Code.BAD_NAME
+
+
+def test_without_a_look_at_names_a_list_is_checked_like_any_other() -> None:
+    for data in (b"no list", MANIFEST_MAGIC + record(b"b") + record(b"a"), MANIFEST_MAGIC + record(b"a")[:-1]):
+        with pytest.raises(PeerFault):
+            read_manifest(data)
+    with pytest.raises(TooLarge):
+        read_manifest(bytes(MAX_MANIFEST_BYTES + 1))
