@@ -5,21 +5,27 @@ Rules:
   in packs of its own space: what only another space brought cannot be handed on in this one;
 - a manifest that gives a file another size than its stream has is never complete;
 - a hand-in is complete when its sealed stream is; nobody but its readers needs to look inside;
-- "complete" is one mark in the store, set after the check, taken back when content turns out to be damaged.
+- "complete" is one mark in the store, set after the check, taken back when content turns out to be damaged;
+- a long list of files that was made from one that is complete is looked at where it differs: the rest is here;
+- names are looked at once: a list of files is its content, and the mark says that its names were found portable.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from protocol.chunking import ChunkList, stream_bytes
 from protocol.errors import Code, LocalFailure, PeerFault
-from protocol.limits import MAX_MANIFEST_BYTES
-from protocol.manifest import ManifestEntry, decode_manifest
+from protocol.limits import MAX_MANIFEST_BYTES, KiB
+from protocol.manifest import ManifestEntry, decode_manifest, read_manifest
 from protocol.replica.interfaces import COMPLETE_MARKS, ContentStore, EntryStore, PackInfo
 
 _NEEDS_AT_ONCE = 500
+_LONG_LIST_BYTES = 32 * KiB
+_HERE = b"\x01"
+_HERE_AND_PORTABLE = b"\x02"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +37,14 @@ class Need:
     sealed: bool
 
 
+class _Parts(NamedTuple):
+    """The streams and the chunks that content consists of, but for what a manifest `before` it names as well."""
+
+    streams: list[bytes]
+    chunks: list[bytes]
+    before: bytes | None = None
+
+
 class Holdings:
     """Answers about completeness, with what was found out before kept in memory and in the store."""
 
@@ -39,37 +53,42 @@ class Holdings:
         self._store = store
         self._content = content
         self._complete: set[tuple[bytes, bytes]] = set()
+        self._portable: set[bytes] = set()
 
     async def load(self) -> None:
         """Read the marks of what is complete."""
-        self._complete = {
-            (bytes.fromhex(key[len(COMPLETE_MARKS) : len(COMPLETE_MARKS) + 64]), bytes.fromhex(key[-64:]))
-            for key in await self._store.marks(COMPLETE_MARKS)
-        }
+        marks = await self._store.marks(COMPLETE_MARKS)
+        self._complete = set(map(_content_of, marks))
+        self._portable = {_content_of(key)[1] for key, value in marks.items() if value == _HERE_AND_PORTABLE}
 
     async def is_complete(self, need: Need) -> bool:
         """Whether all of it is here."""
         if (need.space, need.stream) in self._complete:
             return True
         known = self._complete
-        parts = await self._parts(need)
+        parts = await self._parts(need, all_of_it=False)
         if parts is None:
             return False
-        streams, chunks = parts
+        streams, chunks, before = parts
         if await self._content.missing_chunks(need.space, chunks):
             return False
         if await self._content.missing_streams(need.space, streams):
             return False
-        if known is not self._complete:
+        if known is not self._complete or (before is not None and not await self._is_marked(need.space, before)):
             # All was taken back while this was looked at: what was seen may be gone.
             return await self.is_complete(need)
         known.add((need.space, need.stream))
-        await self._store.set_marks({f"{COMPLETE_MARKS}{need.space.hex()}/{need.stream.hex()}": b"\x01"})
+        mark = _HERE if need.sealed else _HERE_AND_PORTABLE
+        await self._store.set_marks({_mark_of(need.space, need.stream): mark})
         return True
+
+    def doubtful(self, needs: Iterable[Need]) -> list[Need]:
+        """Those of `needs` that were not found complete before."""
+        return [need for need in needs if (need.space, need.stream) not in self._complete]
 
     async def incomplete(self, needs: Iterable[Need], most: int | None = None) -> list[Need]:
         """Those of `needs` that are not all here, at most `most` of them."""
-        unknown = [need for need in needs if (need.space, need.stream) not in self._complete]
+        unknown = self.doubtful(needs)
         missing: list[Need] = []
         for start in range(0, len(unknown), _NEEDS_AT_ONCE):
             some = unknown[start : start + _NEEDS_AT_ONCE]
@@ -89,22 +108,31 @@ class Holdings:
 
     async def manifest(self, stream: bytes) -> tuple[ManifestEntry, ...]:
         """The tree of a revision whose manifest is here. Raises `LocalFailure(INCOMPLETE | DAMAGED)`."""
+        return self._decoded(stream, await self._read(stream))
+
+    async def _read(self, stream: bytes) -> bytes:
         data = bytearray()
         async for piece in self._content.read_stream(stream):
             data += piece
             if len(data) > MAX_MANIFEST_BYTES:
                 raise LocalFailure(Code.DAMAGED, "a list of files is larger than allowed", stream=stream.hex())
+        return bytes(data)
+
+    def _decoded(self, stream: bytes, data: bytes, like: Sequence[ManifestEntry] = ()) -> tuple[ManifestEntry, ...]:
+        """The tree of a manifest, whose names are looked at unless they were before. Raises `LocalFailure(DAMAGED)`."""
         try:
-            return decode_manifest(bytes(data))
+            files = read_manifest(data) if stream in self._portable else decode_manifest(data, like=like)
         except PeerFault as fault:
             raise LocalFailure(
                 Code.DAMAGED, "a list of files cannot be read", stream=stream.hex(), reason=fault.code
             ) from fault
+        self._portable.add(stream)
+        return files
 
     async def chunks(self, need: Need) -> list[bytes] | None:
         """Every chunk that the content consists of, or None while a list of them is missing."""
         parts = await self._parts(need)
-        return None if parts is None else parts[1]
+        return None if parts is None else parts.chunks
 
     async def lists(self, need: Need) -> dict[bytes, ChunkList] | None:
         """Every stream that the content consists of with its chunks, or None while not all of it is here."""
@@ -120,36 +148,64 @@ class Holdings:
         """The packs that hold this content, without those only needed for what lies in `beyond` too."""
         parts = await self._parts(need)
         if parts is None:
-            parts = [need.stream], [ref.hash for ref in await self._content.chunk_list(need.stream) or ()]
-        streams, chunks = parts
+            parts = _Parts([need.stream], [ref.hash for ref in await self._content.chunk_list(need.stream) or ()])
+        streams, chunks, _ = parts
         for known in beyond:
-            there = {name for names in await self._parts(known) or () for name in names}
+            others = await self._parts(known)
+            there = set() if others is None else {*others.streams, *others.chunks}
             streams = [stream for stream in streams if stream not in there]
             chunks = [chunk for chunk in chunks if chunk not in there]
         return await self._content.packs_holding(need.space, chunks, streams)
 
-    async def _parts(self, need: Need) -> tuple[list[bytes], list[bytes]] | None:
-        """The streams and the chunks that the content consists of, or None while a list of them is missing."""
+    async def _before(self, need: Need) -> bytes | None:
+        """The manifest of a version that is here as a whole, and of which this one was made, if that is known."""
+        for delta in reversed(await self._content.deltas(need.space)):
+            for base in delta.bases if need.stream in delta.trees else ():
+                if base in self._portable and await self._is_marked(need.space, base):
+                    return base
+        return None
+
+    async def _is_marked(self, space: bytes, stream: bytes) -> bool:
+        """Whether the store says so still: it takes such marks back together with content that is lost."""
+        return await self._store.mark(_mark_of(space, stream)) == _HERE_AND_PORTABLE
+
+    async def _parts(self, need: Need, *, all_of_it: bool = True) -> _Parts | None:
+        """What content consists of, or, of a long list of files, what is new in it; None while a list is missing."""
         outer = await self._content.chunk_list(need.stream)
         if outer is None:
             return None
         found = dict.fromkeys(ref.hash for ref in outer)
         if need.sealed:
-            return [need.stream], list(found)
+            return _Parts([need.stream], list(found))
         if await self._content.missing_chunks(need.space, list(found)):
             return None
         try:
-            files = await self.manifest(need.stream)
+            data = await self._read(need.stream)
+            before = None if all_of_it or len(data) < _LONG_LIST_BYTES else await self._before(need)
+            known = () if before is None else await self.manifest(before)
+            files = self._decoded(need.stream, data, known)
         except LocalFailure:
             return None
         # A manifest may name one stream for many files: each is looked at once.
         sizes = {file.stream: file.size for file in files}
         if any(sizes[file.stream] != file.size for file in files):
             return None
+        here = {file.stream: file.size for file in known}
+        sizes = {stream: size for stream, size in sizes.items() if here.get(stream) != size}
         lists = await self._content.chunk_lists(list(sizes))
         for stream, size in sizes.items():
             chunks = lists.get(stream)
             if chunks is None or stream_bytes(chunks) != size:
                 return None
             found.update(dict.fromkeys(ref.hash for ref in chunks))
-        return [need.stream, *sizes], list(found)
+        return _Parts([need.stream, *sizes], list(found), before)
+
+
+def _mark_of(space: bytes, stream: bytes) -> str:
+    return f"{COMPLETE_MARKS}{space.hex()}/{stream.hex()}"
+
+
+def _content_of(mark: str) -> tuple[bytes, bytes]:
+    """The space and the stream that a mark is about."""
+    start = len(COMPLETE_MARKS)
+    return bytes.fromhex(mark[start : start + 64]), bytes.fromhex(mark[-64:])

@@ -10,13 +10,17 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from protocol.chunking import chunk_list, cut, stream_id
 from protocol.errors import RelaisError
-from protocol.manifest import ManifestEntry, decode_manifest, encode_manifest
+from protocol.manifest import MANIFEST_MAGIC, ManifestEntry, decode_manifest, encode_manifest
+from protocol.replica.holdings import Holdings, Need
+from protocol.replica.memory import MemoryPacks, MemoryStore
 from sync_agent.coursework_rules import wanted_files
 from sync_agent.watch_brake import Change, is_burst, is_scrambled
 from tests.harness.attack import attack
 from tests.harness.browser import chromium, visitor
 from tests.harness.classroom import Classroom, classroom
+from tests.harness.entries import SPACE
 from tests.harness.portal import portal
 
 LEADS_OUT = """<!doctype html><button id="b">Commencer</button><script>
@@ -122,6 +126,24 @@ async def test_a_list_of_files_that_leads_out_of_its_folder_is_refused_by_who_wr
             encode_manifest([ManifestEntry(name, 1, bytes(32))])
         with pytest.raises(RelaisError):
             decode_manifest(data)
+
+
+@attack("mangling file names", off={"protocol.replica.holdings._HERE": b"\x02"})
+async def test_a_list_of_files_that_was_handed_in_as_sealed_work_leads_nobody_out_of_a_folder() -> None:
+    """A sealed work is complete with nobody looking inside; what is complete is read without a look at its names."""
+    name = b"../../.profile"
+    data = MANIFEST_MAGIC + len(name).to_bytes(2, "big") + bytes(4) + name + stream_id(())
+    store, content = MemoryStore(), MemoryPacks()
+    build = await content.build(SPACE, unsent=False)
+    for chunk in cut(data):
+        await build.chunk(chunk)
+    stream = await build.stream(chunk_list(cut(data)))
+    await build.finish()
+    assert await Holdings(store, content).is_complete(Need(SPACE, stream, sealed=True))
+    restarted = Holdings(store, content)
+    await restarted.load()
+    with pytest.raises(RelaisError):
+        await restarted.manifest(stream)
 
 
 @attack("ransomware in a watched folder", off={"sync_agent.watch_brake.THRESHOLDS": ()})

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from random import Random
 
 import pytest
+from blake3 import blake3
 
-from protocol.chunking import chunk_list, cut, stream_id
+from protocol import manifest
+from protocol.chunking import ChunkList, chunk_list, cut, stream_id
 from protocol.errors import Code, LocalFailure
 from protocol.manifest import ManifestEntry, encode_manifest
+from protocol.portable_names import portability_problems
 from protocol.replica.holdings import Holdings, Need
+from protocol.replica.interfaces import DeltaInfo
 from protocol.replica.memory import MemoryPacks, MemoryStore
 from protocol.replica.pack_files import PACKS
 from protocol.replica.packs import PackFolder
@@ -197,3 +201,95 @@ async def test_content_whose_file_went_away_is_not_called_complete_for_ever(tmp_
     found = await holdings.incomplete([need])
     await store.close()
     assert found == [need]
+
+
+# --- lists of files that were looked at before ------------------------------------------------------------------------
+
+
+def rows(count: int, stream: bytes) -> list[tuple[str, int, bytes]]:
+    return [(f"dossier/page {number}.html", 4, stream) for number in range(count)]
+
+
+async def made_from(content: MemoryPacks, base: Need, *listed: tuple[str, int, bytes]) -> Need:
+    """A manifest that a delta has made of another one."""
+    need = await revision(content, *listed)
+    data = b"delta of " + need.stream
+    await content.keep_delta(DeltaInfo(blake3(data).digest(), len(data), SPACE, (need.stream,), (base.stream,)), data)
+    return need
+
+
+@pytest.fixture
+def names_looked_at(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    looked: list[str] = []
+    problems = portability_problems
+
+    def noted(paths: Iterable[str], *, known_characters_only: bool) -> Iterable[object]:
+        given = list(paths)
+        looked.extend(given)
+        return problems(given, known_characters_only=known_characters_only)
+
+    monkeypatch.setattr(manifest, "portability_problems", noted)
+    return looked
+
+
+async def test_names_are_looked_at_once_whatever_process_reads_the_list_next(
+    store: MemoryStore, content: MemoryPacks, holdings: Holdings, names_looked_at: list[str]
+) -> None:
+    (here,) = await put(content, b"here")
+    need = await revision(content, ("a", 4, here), ("b", 4, here))
+    assert await holdings.is_complete(need)
+    assert names_looked_at == ["a", "b"]
+    again = Holdings(store, content)
+    await again.load()
+    for one in (holdings, again):
+        assert [file.path for file in await one.manifest(need.stream)] == ["a", "b"]
+    assert names_looked_at == ["a", "b"]
+
+
+async def test_of_a_long_list_made_from_a_complete_one_only_what_differs_is_looked_up(
+    content: MemoryPacks, holdings: Holdings, monkeypatch: pytest.MonkeyPatch, names_looked_at: list[str]
+) -> None:
+    streams = await put(content, *(b"%4d" % number for number in range(1_000)))
+    listed = [(f"dossier/page {number}.html", 4, stream) for number, stream in enumerate(streams)]
+    base = await revision(content, *listed)
+    assert await holdings.is_complete(base)
+    (new,) = await put(content, b"neuf!")
+    changed = await made_from(content, base, *listed[:-1], ("dossier/page 999.html", 5, new))
+    looked: list[int] = []
+    chunk_lists = content.chunk_lists
+
+    async def counted(wanted: Sequence[bytes]) -> dict[bytes, ChunkList]:
+        looked.append(len(wanted))
+        return await chunk_lists(wanted)
+
+    monkeypatch.setattr(content, "chunk_lists", counted)
+    names_looked_at.clear()
+    assert await holdings.is_complete(changed)
+    assert max(looked) == 1
+    assert names_looked_at == []
+
+
+async def test_what_differs_in_a_long_list_is_looked_at_as_ever(content: MemoryPacks, holdings: Holdings) -> None:
+    (here,) = await put(content, b"here")
+    listed = rows(1_000, here)
+    base = await revision(content, *listed)
+    assert await holdings.is_complete(base)
+    absent = stream_id(chunk_list([b"absent"]))
+    for more in (("neuf.html", 6, absent), ("neuf.html", 5, here)):
+        assert not await holdings.is_complete(await made_from(content, base, *listed, more)), more
+    assert await holdings.is_complete(await made_from(content, base, *listed, ("neuf.html", 4, here)))
+
+
+async def test_a_long_list_is_looked_at_as_a_whole_where_the_one_before_is_not_complete_any_more(
+    store: MemoryStore, content: MemoryPacks, holdings: Holdings
+) -> None:
+    (here,) = await put(content, b"here")
+    listed = rows(1_000, here)
+    base = await revision(content, *listed)
+    assert await holdings.is_complete(base)
+    changed = await made_from(content, base, *listed[:-1])
+    for name in [name for name, pack in content._packs.items() if here in pack.streams]:
+        await content.drop([name])
+    # the store has taken its marks back; what this object remembers has not
+    await store.set_marks(dict.fromkeys(await store.marks("complete/")))
+    assert not await holdings.is_complete(changed)
