@@ -5,7 +5,8 @@ Rules:
 - what is left to other devices of the school is theirs to fetch, but not what only some may read;
 - where a part of a space's content is here, what is held is said once, and a batch made for it is fetched;
 - on a line that turns out to be thin strong containers are asked for; what they do not bring, as packs;
-- what the server lacks and is here goes to it; the same offer is not made twice in an hour;
+- what the server lacks and is here goes to it; the same offer is not made twice in an hour, and what it lacked before a
+  delta went up is not what it lacks after;
 - a pack that came with the wrong bytes twice is left alone for a while.
 """
 
@@ -184,13 +185,14 @@ class SyncContent:
     async def answer_lacks(self, run: Run, asked: Asked, answer: SyncAnswer) -> None:
         """What the server lacks and is here goes to it with the next request."""
         now_ms = self._agent.now_ms()
+        spoken_of = {*asked.packs, *await self._covered_by(asked.offered)} if answer.lacks else set()
         for lack in answer.lacks:
             packs = {pack.hash: pack for pack in await self._content_of(lack)}
             if packs and run.sharing is not None and not run.sharing.is_mine(lack):
                 continue
             run.said.wishes.add((lack.space, lack.stream))
             key = (lack.space, lack.stream)
-            if not packs or key in run.lacks_answered or not packs.keys().isdisjoint(asked.packs):
+            if not packs or key in run.lacks_answered or not packs.keys().isdisjoint(spoken_of):
                 continue
             before, at_ms = self._answered_lacks.get(key, (frozenset(), 0))
             if before == packs.keys() and 0 <= now_ms - at_ms < LACK_AGAIN_MS:
@@ -202,6 +204,13 @@ class SyncContent:
             run.said.packs.difference_update(packs)
         if not answer.lacks:
             self._answered_lacks.clear()
+
+    async def _covered_by(self, offered: Sequence[PackInfo]) -> set[bytes]:
+        """The packs in whose place deltas were offered, and have been sent since."""
+        names = {pack.hash for pack in offered}
+        spaces = dict.fromkeys(pack.space for pack in offered)
+        deltas = [delta for space in spaces for delta in await self._content.deltas(space)]
+        return {pack for delta in deltas if delta.hash in names for pack in delta.covers}
 
     async def _content_of(self, lack: Wanted) -> list[PackInfo]:
         """The packs that are here of a stream that the server lacks."""

@@ -8,7 +8,8 @@ Rules:
 - a caller that has all content of its cursor gets only what a revision does not share with its parents, as a delta if
   there is one, or a chain of them, that is smaller;
 - a caller that says what it holds of a space gets what remains of a wish in a batch, where that is clearly less;
-- whoever does not reproduce the levels of deflate that a delta needs gets packs.
+- whoever does not reproduce the levels of deflate that a delta needs gets one without recipes, if that can be made, or
+  packs.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from protocol.message_parts import Held, Wanted
 from protocol.replica.batches import Batches
 from protocol.replica.holdings import Holdings, Need
 from protocol.replica.interfaces import DeltaInfo, PackInfo
+from protocol.replica.plain_deltas import PlainDeltas
 from protocol.replica.replica import Replica
 from protocol.rights import Authority
 from protocol.roles import READS_HAND_INS
@@ -48,8 +50,9 @@ class Outgoing:
         levels: Profile = ALL_LEVELS,
         batches: Batches | None = None,
         held: Iterable[Held] = (),
+        plain: PlainDeltas | None = None,
     ) -> None:
-        """`batches` makes what a caller lacks who names what it has `held`."""
+        """`batches` makes what a caller lacks who names what it has `held`, `plain` deltas for other kinds of zlib."""
         self.inline: list[tuple[PackInfo, bytes]] = []
         self.linked: dict[tuple[bytes, bytes], PackInfo] = {}
         self._replica = replica
@@ -59,6 +62,7 @@ class Outgoing:
         self._thin = thin
         self._levels = levels
         self._batches = batches
+        self._plain = plain
         self._held = {one.space: one.names for one in held}
         self._inline_bytes = 0
         self._seen: set[tuple[bytes, bytes]] = set()
@@ -110,7 +114,7 @@ class Outgoing:
     async def _strong(self, space: bytes, wanted: Sequence[bytes]) -> tuple[set[bytes], list[PackInfo]]:
         """Which of the wanted manifests strong containers bring in fewer bytes than packs, and all that it takes."""
         kept = {delta.hash: delta for delta in await self._deltas(space)}
-        deltas = {tree: delta for delta in kept.values() if not delta.strong for tree in delta.trees}
+        deltas = _by_tree(kept.values())
         sets = [delta for delta in kept.values() if delta.strong and delta.trees and kept.keys() >= set(delta.parts)]
         for lead in reversed(sets):
             chosen = {part: _info(kept[part]) for part in (*lead.parts, lead.hash)}
@@ -134,7 +138,10 @@ class Outgoing:
 
     async def _deltas(self, space: bytes) -> list[DeltaInfo]:
         """Those of a space that the caller can take."""
-        return [delta for delta in await self._replica.content.deltas(space) if not delta.levels & ~self._levels]
+        return list(filter(self._can_take, await self._replica.content.deltas(space)))
+
+    def _can_take(self, delta: DeltaInfo) -> bool:
+        return not delta.levels & ~self._levels
 
     async def _add_revisions(self, space: bytes, item: Item, news: set[bytes], *, complete: bool) -> None:
         for version in () if item.withdrawn else item.heads:
@@ -145,15 +152,20 @@ class Outgoing:
         """What brings a head to a caller who holds all content but that of the `news`; None says nothing of the caller.
 
         Packs of what it does not share with versions that are held; or deltas that lead to it; or deltas that lead to
-        a version before it, and packs of what changed since.
+        a version before it, and packs of what changed since. One small delta is taken unseen: it was kept because it is
+        less than packs, and to say which these are means to read two lists of all files with their chunks.
         """
+        kept = await self._replica.content.deltas(space)
+        deltas = _by_tree(filter(self._can_take, kept))
+        known = await self._known(space, news) if kept else set()
+        stream = head.record.content.stream
+        chain = [] if stream in known else delta_chain(stream, deltas, known)
+        if len(chain) == 1 and chain[0].size <= INLINE_PACK_BYTES:
+            return chain
         packs = await self._beyond(space, head, _held_before(item, head, news))
         best: Sequence[PackInfo] = sorted(packs, key=lambda pack: pack.size)
         if not best:
             return ()
-        kept = await self._deltas(space)
-        deltas = {tree: delta for delta in kept if not delta.strong for tree in delta.trees}
-        known = await self._known(space, news) if deltas else set()
         for version in _newest(item, head, news):
             stream = version.record.content.stream
             chain = delta_chain(stream, deltas, known)
@@ -161,7 +173,17 @@ class Outgoing:
                 rest = [] if version is head else await self._beyond(space, head, [version])
                 if _total(chain) + _total(rest) < _total(best):
                     best = [*chain, *sorted(rest, key=lambda pack: pack.size)]
-        return best
+        return await self._said_plainly(_by_tree(kept).get(head.record.content.stream), head, known, best)
+
+    async def _said_plainly(
+        self, delta: DeltaInfo | None, head: Version, known: set[bytes], best: Sequence[PackInfo]
+    ) -> Sequence[PackInfo]:
+        """A delta without recipes for who has no use for the one that there is, if it can be made; one in an answer."""
+        if self._plain is None or delta is None or self._can_take(delta) or not delta.bases or set(delta.bases) - known:
+            return best
+        plain, self._plain = self._plain, None
+        made = await plain.made_like(delta, head.record.content.stream, _total(best))
+        return best if made is None else [made]
 
     async def _beyond(self, space: bytes, head: Version, held: Sequence[Version]) -> list[PackInfo]:
         """The packs of a version, without what it shares with others."""
@@ -261,6 +283,16 @@ def delta_chain(stream: bytes, deltas: Mapping[bytes, DeltaInfo], known: set[byt
         chosen = {delta.hash: _info(delta), **chosen}
         pending += [base for base in delta.bases if base not in known and base not in pending]
     return list(chosen.values())
+
+
+def _by_tree(deltas: Iterable[DeltaInfo]) -> dict[bytes, DeltaInfo]:
+    """The smallest delta for each manifest."""
+    found: dict[bytes, DeltaInfo] = {}
+    for delta in deltas:
+        for tree in () if delta.strong else delta.trees:
+            if tree not in found or delta.size < found[tree].size:
+                found[tree] = delta
+    return found
 
 
 def _info(delta: DeltaInfo) -> PackInfo:

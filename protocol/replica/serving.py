@@ -42,6 +42,7 @@ from protocol.replica.listeners import Listener, Listeners
 from protocol.replica.named_cursors import NamedCursors, names_of
 from protocol.replica.news import News
 from protocol.replica.outgoing import Outgoing
+from protocol.replica.plain_deltas import PlainDeltas
 from protocol.replica.receipts import receipts_due
 from protocol.replica.replica import Admission, Draft, Entropy, Replica
 from protocol.replica.scope import Scope
@@ -96,6 +97,7 @@ class Responder:
         self.pen = asyncio.Lock()
         """Held while something is written as the station, and while another takes its place."""
         self._batches = Batches(replica.content, holdings, now_ms=now_ms)
+        self._plain = PlainDeltas(replica.content)
         self._receipting = asyncio.Lock()
         # in the others a hand-in may have become durable just before the power went, and its receipt not
         self._receipted: set[bytes] = set()
@@ -201,6 +203,8 @@ class Responder:
             levels=request.levels,
             batches=self._batches,
             held=request.held,
+            # between neighbours a school's own network is not what is scarce
+            plain=self._plain if self.station.writes_receipts else None,
         )
         for page in () if request.brief else pages:
             space = page.checkpoint.space
@@ -355,19 +359,26 @@ class Responder:
         the work of others from being asked for by naming what does not exist.
         """
         needs = [need for space in readable for need in await self.scope.needs(space)]
-        missing = await self.holdings.incomplete(needs, most=_MAX_LACKS + 1)
-        if len(missing) > _MAX_LACKS:
-            own = await self._work_of(device, readable)
-            first = self._asked_up_to.get(device, 0) % len(needs)
-            in_turn = [need for need in (*needs[first:], *needs[:first]) if need not in own]
-            mine = await self.holdings.incomplete([need for need in needs if need in own], most=_MAX_LACKS)
-            others = await self.holdings.incomplete(in_turn, most=max(_MAX_LACKS // 2, _MAX_LACKS - len(mine)))
-            if others:
-                self._asked_up_to[device] = needs.index(others[-1]) + 1
-            missing = [*mine[: _MAX_LACKS - len(others)], *others]
+        doubtful = self.holdings.doubtful(needs)
+        if len(doubtful) <= _MAX_LACKS:
+            missing = await self.holdings.incomplete(doubtful)
+            self._asked_up_to.pop(device, None)
+        else:
+            missing = await self._lacks_in_turn(device, needs, await self._work_of(device, readable))
+        return [Wanted(need.space, need.stream) for need in missing]
+
+    async def _lacks_in_turn(self, device: bytes, needs: Sequence[Need], own: set[Need]) -> list[Need]:
+        """As much as an answer names of what is missing; each need is looked up once at most."""
+        first = self._asked_up_to.get(device, 0) % len(needs)
+        in_turn = [need for need in (*needs[first:], *needs[:first]) if need not in own]
+        mine = await self.holdings.incomplete([need for need in needs if need in own], most=_MAX_LACKS)
+        most = max(_MAX_LACKS // 2, _MAX_LACKS - len(mine))
+        others = await self.holdings.incomplete(in_turn, most=most)
+        if len(others) == most:
+            self._asked_up_to[device] = needs.index(others[-1]) + 1
         else:
             self._asked_up_to.pop(device, None)
-        return [Wanted(need.space, need.stream) for need in missing]
+        return [*mine[: _MAX_LACKS - len(others)], *others]
 
     async def _work_of(self, device: bytes, spaces: Iterable[bytes]) -> set[Need]:
         """The work that a device, or one that it was copied from, has handed in."""

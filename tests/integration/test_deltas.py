@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from protocol.deflate_parameters import ALL_LEVELS, NO_LEVELS, Profile
 from protocol.limits import INLINE_PACK_BYTES
+from protocol.replica import plain_deltas
 from sync_agent import deflating, delta_bases
 from sync_agent.deflating import own_levels
 from sync_agent.sync_result import SyncResult
@@ -55,6 +57,27 @@ async def test_an_edit_costs_a_few_kilobytes_and_one_round_trip_up_and_down(room
     assert await room.agree()
     assert (up.round_trips, down.round_trips) == (1, 1)
     assert max(cost(up), cost(down)) < 5_000
+
+
+async def test_an_edit_that_a_small_delta_brings_costs_the_server_no_look_at_lists_of_files(
+    room: Classroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teacher, machine = await room.teacher(), await room.machine()
+    item = await shared(room, teacher, machine)
+    await room.publish(teacher, AFTER, item=item)
+    await teacher.session.sync()
+    holdings = room.frontage.responder.holdings
+    looked: list[bytes] = []
+    read = holdings._read
+
+    async def counted(stream: bytes) -> bytes:
+        looked.append(stream)
+        return await read(stream)
+
+    monkeypatch.setattr(holdings, "_read", counted)
+    assert (await machine.session.sync()).round_trips == 1
+    assert await machine.files(item) == AFTER
+    assert looked == []
 
 
 async def test_several_edits_reach_a_machine_that_was_away_as_a_chain(room: Classroom) -> None:
@@ -120,6 +143,25 @@ async def test_a_delta_too_large_for_a_message_goes_up_and_down_by_links(room: C
     assert [kept.hash for kept in await machine.agent.replica.content.deltas(room.space)] == [delta.hash]
 
 
+async def test_a_delta_that_goes_up_by_a_link_brings_nothing_else_along(room: Classroom) -> None:
+    """What the server said that it lacked before the delta had come is not what it lacks after."""
+    teacher, machine = await room.teacher(), await room.machine()
+    item = await shared(room, teacher, machine)
+    earlier = {**BEFORE, "memo.bin": noise(INLINE_PACK_BYTES // 2, 6)}
+    await room.publish(teacher, earlier, item=item)
+    await teacher.session.sync()
+    files = {**earlier, "image.png": noise(2 * INLINE_PACK_BYTES, 7), "cours.odt": AFTER["cours.odt"]}
+    await room.publish(teacher, files, item=item)
+    (delta,) = await teacher.agent.replica.content.unsent_deltas()
+    assert delta.size > INLINE_PACK_BYTES
+    up = await teacher.session.sync()
+    assert up.bytes_out < delta.size + 3_000
+    assert await teacher.agent.replica.content.unsent_packs() == []
+    await machine.session.sync()
+    assert await machine.files(item) == files
+    assert await room.agree()
+
+
 async def test_a_large_delta_that_the_server_cannot_use_is_followed_by_packs_in_the_same_sync(room: Classroom) -> None:
     teacher, machine = await room.teacher(), await room.machine()
     item = await shared(room, teacher, machine)
@@ -132,19 +174,61 @@ async def test_a_large_delta_that_the_server_cannot_use_is_followed_by_packs_in_
     assert await room.agree()
 
 
-async def test_a_machine_whose_zlib_differs_says_so_and_is_given_packs_at_once(room: Classroom) -> None:
-    teacher, machine, other = await room.teacher(), await room.machine(), await room.machine()
+async def test_a_machine_whose_zlib_differs_says_so_and_is_given_a_delta_without_recipes(room: Classroom) -> None:
+    teacher, machine, other, late = [await room.teacher(), *[await room.machine() for _ in range(3)]]
+    for one in (machine, late):
+        one.agent.levels = Profile(ALL_LEVELS & ~LEVEL_SIX)
+    item = await shared(room, teacher, machine, other, late)
+    await room.publish(teacher, AFTER, item=item)
+    published = sum(pack.size for pack in await teacher.agent.replica.content.unsent_packs())
+    await teacher.session.sync()
+    results = [await device.session.sync() for device in (machine, other, late)]
+    for device in (machine, other, late):
+        assert await device.files(item) == AFTER
+        assert [kept.levels for kept in await device.agent.replica.content.deltas(room.space)] == [
+            LEVEL_SIX if device is other else NO_LEVELS
+        ]
+    assert [result.round_trips for result in results] == [1, 1, 1]
+    assert cost(results[1]) < cost(results[0]) < published / 2
+    # what was made for the first is there for the next
+    assert len(await room.territory.replica.content.deltas(room.space)) == 2
+
+
+async def test_where_a_delta_without_recipes_is_no_gain_a_machine_whose_zlib_differs_gets_packs_at_once(
+    room: Classroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plain_deltas, "_WORTH", 0.0)
+    teacher, machine = await room.teacher(), await room.machine()
     machine.agent.levels = Profile(ALL_LEVELS & ~LEVEL_SIX)
-    item = await shared(room, teacher, machine, other)
+    item = await shared(room, teacher, machine)
     await room.publish(teacher, AFTER, item=item)
     await teacher.session.sync()
-    results = [await device.session.sync() for device in (machine, other)]
-    for device in (machine, other):
-        assert await device.files(item) == AFTER
-    assert [kept.levels for kept in await other.agent.replica.content.deltas(room.space)] == [LEVEL_SIX]
-    assert await machine.agent.replica.content.deltas(room.space) == []
     # the news, its packs, whether that was all: no request for what a delta of no use should have brought
-    assert [result.round_trips for result in results] == [3, 1]
+    assert (await machine.session.sync()).round_trips == 3
+    assert await machine.files(item) == AFTER
+    assert await machine.agent.replica.content.deltas(room.space) == []
+
+
+async def test_a_delta_without_recipes_that_takes_too_long_keeps_nobody_waiting(
+    room: Classroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[bytes] = []
+
+    async def endless(*_: object, **__: object) -> None:
+        tried.append(b"")
+        await asyncio.Event().wait()
+
+    teacher, machine, late = await room.teacher(), await room.machine(), await room.machine()
+    item = await shared(room, teacher, machine, late)
+    await room.publish(teacher, AFTER, item=item)
+    await teacher.session.sync()
+    monkeypatch.setattr(plain_deltas, "PATIENCE_S", 0.0)
+    monkeypatch.setattr("protocol.replica.delta_build.build_delta", endless)
+    for one in (machine, late):
+        one.agent.levels = NO_LEVELS
+        await one.session.sync()
+        assert await one.files(item) == AFTER
+    assert len(tried) == 1
 
 
 async def test_what_goes_to_a_server_whose_zlib_differs_is_made_for_it(room: Classroom) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
@@ -694,6 +695,38 @@ async def test_thousands_of_empty_promises_cost_a_call_little(desk: Desk, monkey
     answer = await desk.machine.sync(quiet)
     assert len(answer.lacks) == 200
     assert asked < 20
+
+
+async def test_what_is_lacking_is_looked_up_once_in_a_call(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = Random(9)
+    item = desk.teacher.lesson(desk.room, ContentRef(made.randbytes(32), 1, 1))
+    await desk.push(desk.teacher, item)
+    other = await desk.device(Role.MACHINE, desk.room, seed=3)
+    works = [
+        who.hand_in(desk.room, item.id, desk.pupil, ContentRef(made.randbytes(32), 1, 0))
+        for who in (desk.machine, other)
+        for _ in range(300)
+    ]
+    await desk.territory.replica.admit(works, source=b"test", now_ms=desk.territory.clock())
+    quiet = await desk.standing(desk.machine)
+    content = desk.territory.replica.content
+    looked_up: Counter[bytes] = Counter()
+    known_streams = content.known_streams
+
+    async def counted(streams: Sequence[bytes]) -> set[bytes]:
+        looked_up.update(streams)
+        return await known_streams(streams)
+
+    monkeypatch.setattr(content, "known_streams", counted)
+    named: set[bytes] = set()
+    for _ in range(4):
+        looked_up.clear()
+        answer = await desk.machine.sync(quiet)
+        assert len({lack.stream for lack in answer.lacks}) == 200
+        assert set(looked_up.values()) == {1}
+        named |= {lack.stream for lack in answer.lacks}
+    # the caller's own come first, those of others in turn
+    assert len(named) > 400
 
 
 async def test_offers_are_taken_up_with_a_capability_to_send_from_where_the_last_try_ended(desk: Desk) -> None:
