@@ -17,7 +17,7 @@ from protocol.replica.command import run_command
 from protocol.replica.console import Call, Notices, Program, installed_version
 from protocol.replica.console_options import Argument
 from protocol.replica.operation import JSON, NO_FILES, Incoming, Outgoing, Params, Table
-from sync_agent.network.command_line import connecting, network_of
+from sync_agent.network.command_line import Connecting, network_of
 
 PROGRAM: Final = Program(
     "sync-agent",
@@ -58,11 +58,16 @@ async def run_here(
         from sync_agent.operations import opened  # noqa: PLC0415
 
         keep_little()
-        connect = None
-        if name == "sync":
-            connect = connecting(network_of(call.data_dir, proxy, ca))
-        async with opened(call.data_dir, now_ms=now_ms, entropy=secrets.token_bytes, connect=connect) as table:
-            yield table
+        connect = Connecting(network_of(call.data_dir, proxy, ca)) if name == "sync" else None
+        begin = None if connect is None or (params or {}).get("peers") else connect.begin
+        try:
+            async with opened(
+                call.data_dir, now_ms=now_ms, entropy=secrets.token_bytes, connect=connect, begin=begin
+            ) as table:
+                yield table
+        finally:
+            if connect is not None:
+                await connect.close()
 
     check_enrolled(call.data_dir)
     return await run_command(

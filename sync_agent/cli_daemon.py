@@ -17,7 +17,7 @@ from protocol.replica.console import Call, Notices
 from protocol.replica.console_options import Option
 from protocol.replica.operation import JSON, NO_FILES, Params, Table
 from sync_agent.cli_calls import PROGRAM, check_enrolled, now_ms, run_here
-from sync_agent.network.command_line import CaOption, ProxyOption, connecting, network_of
+from sync_agent.network.command_line import CaOption, Connecting, ProxyOption, network_of
 
 LogFile = Annotated[
     str | None, Option(metavar="FILE", help="Log to this file, bounded by rotation, instead of stderr.")
@@ -56,7 +56,7 @@ async def enroll(
         network = network_of(call.data_dir, proxy, ca)
         keep = None if proxy is None and ca is None else network.write
         yield before_enrolment(
-            call.data_dir, now_ms=now_ms, entropy=secrets.token_bytes, connect=connecting(network), keep=keep
+            call.data_dir, now_ms=now_ms, entropy=secrets.token_bytes, connect=Connecting(network), keep=keep
         )
 
     if sum(way is not None for way in (server if stick is None else None, peer, stick)) != 1:
@@ -139,7 +139,7 @@ async def run(
         disk_budget=disk_budget,
         disk_reserve=disk_reserve,
     )
-    connect = connecting(network_of(call.data_dir, proxy, ca))
+    connect = Connecting(network_of(call.data_dir, proxy, ca))
     notifier = Notifier.taken_from(os.environ, os.getpid())
     with logging_to(log_file, os.environ.get("JOURNAL_STREAM")):
         await serve(

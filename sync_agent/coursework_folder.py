@@ -46,12 +46,36 @@ class Lying:
     changed_ns: int
     stream: bytes | None
 
+    @property
+    def folder(self) -> str:
+        """The folder that it lies in, as `folders_above` names them."""
+        return _folder(self.path)
+
 
 # --- what lies there --------------------------------------------------------------------------------------------------
 
 
-def look_through(place: Path, known: Sequence[Notes], wanted: Mapping[str, Wanted]) -> dict[str, Lying]:
+def folders_above(paths: Iterable[str]) -> frozenset[str]:
+    """The folders on the way to these paths, from a title's own on, which is "": `a/` and `a/b/` for `a/b/c`."""
+    found = {""}
+    for path in paths:
+        folder = _folder(path)
+        while folder:
+            found.add(folder)
+            folder = _folder(folder[:-1])
+    return frozenset(found)
+
+
+def _folder(path: str) -> str:
+    return path[: path.rfind("/") + 1]
+
+
+def look_through(
+    place: Path, known: Sequence[Notes], wanted: Mapping[str, Wanted], within: frozenset[str] | None = None
+) -> dict[str, Lying]:
     """Everything below `place` but folders, by path in portable form: ours by `known`, or by its content.
+
+    With `within` only what lies in these folders itself, which are on the way to each other.
 
     An empty file where we had written more is ours as well: what a power cut left, not a person's work.
     """
@@ -64,7 +88,8 @@ def look_through(place: Path, known: Sequence[Notes], wanted: Mapping[str, Wante
                 state = os.lstat(entry.path)
                 below = portable_form(path + entry.name)
                 if stat.S_ISDIR(state.st_mode) and not is_reparse_point(state):
-                    pending.append((entry.path, f"{below}/"))
+                    if within is None or f"{below}/" in within:
+                        pending.append((entry.path, f"{below}/"))
                 else:
                     stream = _stream(entry.path, below, state, known, wanted)
                     found[below] = Lying(entry.path, below, state.st_size, state.st_mtime_ns, stream)

@@ -76,8 +76,10 @@ def is_denied(path: str) -> bool:
 
 def wanted_files(manifest: Sequence[ManifestEntry]) -> dict[str, Wanted]:
     """What the folder of a revision with this manifest is to hold, by path."""
-    wanted = {file.path: Wanted(file.path, file.size, file.stream) for file in manifest if not is_denied(file.path)}
-    denied = [file.path for file in manifest if is_denied(file.path)]
+    wanted = {file.path: Wanted(file.path, file.size, file.stream) for file in manifest}
+    denied = [path for path in wanted if is_denied(path)]
+    for path in denied:
+        del wanted[path]
     if denied:
         data = notice(denied)
         path = free_name(NOTICE_NAME, {file.path.partition("/")[0] for file in manifest}, is_file=True)

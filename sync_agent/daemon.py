@@ -141,13 +141,20 @@ def sync_alone(agent: Agent, connect: Connect = HttpTransport) -> Operation:
         async with turn:
             url = agent.enrolment.server_url
             transport = DrillTransport(PacedTransport(connect(url), agent.budget), url)
+            tree = Materializer(agent, once=True)
+            looking: list[asyncio.Task[None]] = []
+
+            def look() -> None:
+                looking.append(asyncio.create_task(tree.ahead()))
+
             try:
                 now = await ordered(agent)
                 transport.ends_ms = now.ends_ms if now.drill else None
-                return await Session(agent, transport).sync()
+                return await Session(agent, transport, meanwhile=look).sync()
             finally:
                 await transport.close()
-                await Materializer(agent).refresh(thorough=True, set_aside=True)
+                await asyncio.gather(*looking, return_exceptions=True)
+                await tree.refresh(thorough=True, set_aside=True)
 
     async def exchange(addresses: Sequence[Address], tell: Tell) -> SyncResult:
         async with turn:

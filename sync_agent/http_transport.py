@@ -32,6 +32,7 @@ from protocol.errors import Code, NoAnswer, PeerFault, Refused, TooLarge
 from protocol.limits import MAX_ANSWER_BYTES, KiB, MiB
 from protocol.wire import CONTENT_TYPE, LIVE_PATH, LIVENESS_PATH, OFFSET_HEADER, PACK_TYPE, PACKS_PATH
 from sync_agent.answers import Response, error_in, portal_in, recognised, unreachable
+from sync_agent.network.early import Early, alert_socket
 from sync_agent.network.names import SteadyResolver
 from sync_agent.network.own_certificate import AnotherTerritoryError, OwnCertificateContext
 from sync_agent.network.proxies import Proxy
@@ -58,7 +59,6 @@ MAX_HASTY_POLLS: Final = 30
 """More than that is no news but a cache on the way, which gives an old answer again and again."""
 LOOK_AGAIN_S: Final = 60.0
 LOOK_S: Final = 8.0
-SILENT_S: Final = 20.0
 
 _KEEP_ALIVE_S: Final = 60.0
 _MAX_NOTICE_BYTES: Final = 64 * KiB
@@ -90,13 +90,21 @@ class HttpTransport:
     """See `Transport`. To be made and used inside one event loop."""
 
     def __init__(
-        self, url: str, network: Network | None = None, *, resolver: Callable[[], AbstractResolver] | None = None
+        self,
+        url: str,
+        network: Network | None = None,
+        *,
+        resolver: Callable[[], AbstractResolver] | None = None,
+        early: Early | None = None,
     ) -> None:
-        """`url` is what `normal_url` gave; `resolver` looks names up instead of the system."""
+        """`url` is what `normal_url` gave; `resolver` looks names up instead of the system; `early` began the way."""
         self.url: Final = url
         self.traffic = Traffic()
         self._network = network or Network()
-        self.route: Final = Route(url, self._network.wish, self._network.read_system, time.monotonic)
+        self._early = early
+        self.route: Final = (
+            Route(url, self._network.wish, self._network.read_system, time.monotonic) if early is None else early.route
+        )
         self._proxy: Proxy | None = None
         self._names: Final = SteadyResolver(resolver or aiohttp.ThreadedResolver)
         self._opened: aiohttp.ClientSession | None = None
@@ -236,6 +244,9 @@ class HttpTransport:
         if opened is not None:
             await opened.close()
             await self._names.close()
+        early, self._early = self._early, None
+        if early is not None:
+            await early.close()
 
     # --- one request --------------------------------------------------------------------------------------------------
 
@@ -338,7 +349,7 @@ class HttpTransport:
                     ssl=True if context is None else context,
                     resolver=self._names,
                     use_dns_cache=False,
-                    socket_factory=_socket,
+                    socket_factory=self._socket,
                 ),
                 timeout=aiohttp.ClientTimeout(
                     total=None, connect=CONNECT_THROUGH_S, sock_connect=CONNECT_S, sock_read=READ_IDLE_S
@@ -348,6 +359,11 @@ class HttpTransport:
                 auto_decompress=False,
             )
         return self._opened
+
+    def _socket(self, place: Any) -> socket.socket:
+        """The connection that was begun to this place, or else a new one."""
+        begun = None if self._early is None else self._early.take(place)
+        return alert_socket(place) if begun is None else begun
 
     async def _trust(self) -> ssl.SSLContext:
         if self._is_ours is None or self._asks_authorities:
@@ -539,16 +555,6 @@ def _login(proxy: Proxy | None) -> dict[str, str] | None:
     if proxy is None or proxy.name is None:
         return None
     return {"Authorization": aiohttp.encode_basic_auth(proxy.name, proxy.password, encoding="utf-8")}
-
-
-def _socket(place: Any) -> socket.socket:
-    """A socket that notices a dead line: what is sent and not confirmed for `SILENT_S` ends the connection."""
-    family, kind, protocol, *_ = place
-    made = socket.socket(family, kind, protocol)
-    option = getattr(socket, "TCP_USER_TIMEOUT", None)
-    if option is not None:
-        made.setsockopt(socket.IPPROTO_TCP, option, int(SILENT_S * 1000))
-    return made
 
 
 def _further(home: str, address: str, answer: aiohttp.ClientResponse) -> str | None:

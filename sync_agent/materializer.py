@@ -4,8 +4,8 @@ Rules (docs/adr/0014):
 - a title shows the newest revision that is here as a whole, of a conflict the head that is shown everywhere; withdrawn
   items are not there;
 - news are looked for in the store alone; the disk is looked through when `run` starts, now and then after, and by a
-  one-shot `sync`. What lies there and a note of what was written decide together, so that a crash at any moment, or a
-  copied DIR, leads to the same tree;
+  one-shot `sync`, while it waits for the server. What lies there and a note of what was written decide together, so
+  that a crash at any moment, or a copied DIR, leads to the same tree;
 - files that two revisions share are not written again;
 - what a person wrote there stays, under a dated name where it stands in the way of what is published, and is never
   published from there. A fresh edit is left in peace until a new revision comes;
@@ -37,6 +37,7 @@ from sync_agent.coursework_folder import (
     Notes,
     TitleFolder,
     clear_ours,
+    folders_above,
     is_real_folder,
     look_through,
     make_durable,
@@ -60,6 +61,7 @@ _MOST_REST_S: Final = 5.0
 _AT_ONCE_BYTES: Final = MiB
 _AT_ONCE_FILES: Final = 128
 _MARKED_FILES: Final = 256
+_SEEN_FILES: Final = 20_000
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _DAY_MS: Final = 24 * 3600 * 1000
 _NEXT: Final = "/next"
@@ -130,10 +132,23 @@ class _Title:
         return found is not None and found.stream == file.stream
 
 
-class Materializer:
-    """See the module. `run` is its task; `wake` may be called from anywhere in the loop."""
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """How a title was found: all as it was noted."""
 
-    def __init__(self, agent: Agent, *, reserve_bytes: int = RESERVE_BYTES) -> None:
+    shown: Shown
+    known: list[Notes]
+    lying: Mapping[str, Lying]
+
+
+class Materializer:
+    """See the module. `run` is its task; `wake` may be called from anywhere in the loop.
+
+    For one command (`once`) no title is looked through twice unless it has changed, and where one file of it changes
+    its folder only.
+    """
+
+    def __init__(self, agent: Agent, *, reserve_bytes: int = RESERVE_BYTES, once: bool = False) -> None:
         self._agent = agent
         self._store = agent.replica.store
         self._root = agent.folder.absolute() / COURSEWORK_FOLDER
@@ -143,6 +158,8 @@ class Materializer:
         self._trouble: tuple[Code, str] | None = None
         self._marks: dict[str, bytes | None] = {}
         self._places: list[Path] = []
+        self._in_step: dict[bytes, Shown] | None = {} if once else None
+        self._seen: dict[bytes, _Seen] = {}
 
     def wake(self) -> None:
         """Something may have arrived."""
@@ -181,6 +198,15 @@ class Materializer:
             await asyncio.to_thread(remove_ours, self._root)
             await self._tell()
 
+    async def ahead(self) -> None:
+        """Look through what is known before a sync brings more, edits set aside; `refresh` then does the rest.
+
+        Not before each space has its folder: the names of others may be on their way.
+        """
+        named = {key.removeprefix(SPACE_FOLDER_MARKS) for key in await self._store.marks(SPACE_FOLDER_MARKS)}
+        if named.issuperset(space.hex() for space in await self._agent.spaces()):
+            await self.refresh(thorough=True, set_aside=True)
+
     # --- all titles ---------------------------------------------------------------------------------------------------
 
     async def _refresh(self, *, thorough: bool, set_aside: bool) -> None:
@@ -204,7 +230,8 @@ class Materializer:
             if version is None or item.id not in fits:
                 continue
             before, now = shown.get(item.id), _named(item, version, shown)
-            if thorough or before != now:
+            was_seen = self._in_step is not None and self._in_step.get(item.id) == now
+            if before != now or (thorough and not was_seen):
                 shown[item.id] = now
                 place = self._root / spaces[item.space] / now.folder
                 await self._guarded(self._bring(item, version, before, now, place, set_aside=set_aside))
@@ -276,17 +303,25 @@ class Materializer:
         """Bring one title in step with a version."""
         now_ms = self._agent.now_ms()
         at_ms = version.at_ms if version.at_ms < now_ms + _DAY_MS else now_ms
-        title = _Title(
-            item.id, TitleFolder(self._root, place, item.id.hex()[:16]), await self._known(item.id), at_ms * 10**6
-        )
+        seen = self._seen.pop(item.id, None)
+        if seen is not None and (
+            seen.shown != before or (seen.shown.space, seen.shown.folder) != (now.space, now.folder)
+        ):
+            seen = None
+        known = await self._known(item.id) if seen is None else seen.known
+        title = _Title(item.id, TitleFolder(self._root, place, item.id.hex()[:16]), known, at_ms * 10**6)
         if before is not None and (before.space, before.folder) != (now.space, now.folder):
             await asyncio.to_thread(title.folder.move_from, await self._place(before))
         await asyncio.to_thread(title.folder.tidy, title.known, {}, back=True)
-        await self._look(title)
-        if before == now and title.is_as_noted():
-            return
+        if before == now:
+            await self._look(title)
+            if title.is_as_noted():
+                self._note_in_step(item.id, now)
+                self._note_seen(item.id, _Seen(now, title.known, title.lying))
+                return
         title.wanted = wanted_files(await self._agent.holdings.manifest(now.stream))
-        await self._look(title)
+        if seen is None or not await self._look_at_one(title, seen.lying):
+            await self._look(title)
         same = before is not None and before.stream == now.stream
         if (same and title.fresh()) or len(title.stale()) + len(title.extra()) <= 1:
             await self._in_place(title, leave_after_ms=now_ms - EDIT_QUIET_MS if same and not set_aside else None)
@@ -299,13 +334,38 @@ class Materializer:
             keys: encode_notes(title.notes.values()),
             keys + _NEXT: None,
         }
+        self._note_in_step(item.id, now)
         if len(self._places) >= _MARKED_FILES:
             await self._settle()
 
-    async def _look(self, title: _Title) -> None:
+    def _note_in_step(self, item: bytes, now: Shown) -> None:
+        if self._in_step is not None:
+            self._in_step[item] = now
+
+    def _note_seen(self, item: bytes, seen: _Seen) -> None:
+        """Remember how a title was found, for as long as a command lasts and as far as that is little."""
+        if self._in_step is not None and sum(len(one.lying) for one in self._seen.values()) < _SEEN_FILES:
+            self._seen[item] = seen
+
+    async def _look_at_one(self, title: _Title, lying: Mapping[str, Lying]) -> bool:
+        """Where a single file is to change of what lay there a moment ago, look at its folder; False for more."""
+        title.lying = lying
+        touched = [*(file.path for file in title.stale()), *(file.path for file in title.extra())]
+        if len(touched) > 1:
+            return False
+        await self._look(title, folders_above(touched))
+        return len(title.stale()) + len(title.extra()) <= 1
+
+    async def _look(self, title: _Title, within: frozenset[str] | None = None) -> None:
         place = title.folder.place
         if await asyncio.to_thread(is_real_folder, place):
-            title.lying = await asyncio.to_thread(look_through, place, title.known, title.wanted)
+            found = await asyncio.to_thread(look_through, place, title.known, title.wanted, within)
+            others = (
+                {} if within is None else {path: one for path, one in title.lying.items() if one.folder not in within}
+            )
+            title.lying = others | found
+        else:
+            title.lying = {}
 
     async def _in_place(self, title: _Title, leave_after_ms: int | None) -> None:
         """Change single files where they lie. Edits made after `leave_after_ms` are left for now."""
@@ -349,8 +409,9 @@ class Materializer:
 
     async def _foretell(self, title: _Title) -> None:
         """Note what is about to lie there beside what lies there, so that a crash in between makes nobody's edits."""
-        if title.known[0]:
-            notes = encode_notes(title.notes.values())
+        before = title.known[0]
+        if before:
+            notes = encode_notes(note for path, note in title.notes.items() if before.get(path) != note)
             await self._store.set_marks({f"{TREE_FILES_MARKS}{title.item.hex()}{_NEXT}": notes})
 
     async def _remove(self, item: bytes, shown: Shown) -> None:

@@ -22,19 +22,21 @@ import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from protocol import canonical
 from protocol.errors import Code, PeerFault, Refused, RelaisError
 from protocol.limits import MAX_DRILL_MINUTES
 from protocol.measures import Drill, Measures, Played, may_begin, of_last_day
 from protocol.replica.measures import measures_of
-from sync_agent.answers import Response
 from sync_agent.app import DRILL_MARK, Agent
 from sync_agent.health import LastSync
 from sync_agent.network.trouble import Seen, Trouble, no_answer
-from sync_agent.server_chain import IsOurs
-from sync_agent.transport import Transport
+
+if TYPE_CHECKING:
+    from sync_agent.answers import Response
+    from sync_agent.server_chain import IsOurs
+    from sync_agent.transport import Transport
 
 _log = logging.getLogger(__name__)
 

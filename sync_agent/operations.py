@@ -8,7 +8,7 @@ needs when it is first asked for: a daemon at rest keeps none of it in memory.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -27,25 +27,36 @@ from sync_agent.app import ENROLMENT_FILE, Agent
 from sync_agent.command_names import COURIER_LET_IN
 from sync_agent.device_operations import device_operations
 from sync_agent.few_threads import use_few_threads
+from sync_agent.measures import ordered
 from sync_agent.transfer_progress import telling
-from sync_agent.transport import Transport
 from sync_agent.withdrawn import ended_names
 
 if TYPE_CHECKING:
     from sync_agent.handing_in import SealedLists
     from sync_agent.publisher import Wish
+    from sync_agent.transport import Transport
 
-Connect: TypeAlias = Callable[[str], Transport]
+Connect: TypeAlias = "Callable[[str], Transport]"
 
 
 @asynccontextmanager
 async def opened(
-    folder: Path, *, now_ms: Callable[[], int], entropy: Entropy, connect: Connect | None = None
+    folder: Path,
+    *,
+    now_ms: Callable[[], int],
+    entropy: Entropy,
+    connect: Connect | None = None,
+    begin: Callable[[str], Awaitable[None]] | None = None,
 ) -> AsyncIterator[Table]:
-    """The table over the agent of DIR, whose lock the caller holds; it syncs by `connect`. Raises as `Agent.open`."""
+    """The table over the agent of DIR, whose lock the caller holds; it syncs by `connect`. Raises as `Agent.open`.
+
+    `begin` is told where the server is as soon as it is known that it may be asked, while all else is loaded.
+    """
     use_few_threads()
     agent = await Agent.open(folder, now_ms=now_ms, entropy=entropy)
     try:
+        if begin is not None and not agent.budget.is_paused and (await ordered(agent)).drill is None:
+            await begin(agent.enrolment.server_url)
         yield table(agent, connect)
     finally:
         await agent.close()

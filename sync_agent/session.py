@@ -57,8 +57,10 @@ _log = logging.getLogger(__name__)
 class Session:
     """Syncs of one agent with its server, one at a time. Made once; what it remembers between syncs saves requests."""
 
-    def __init__(self, agent: Agent, transport: Transport) -> None:
+    def __init__(self, agent: Agent, transport: Transport, meanwhile: Callable[[], object] | None = None) -> None:
+        """`meanwhile` begins what can be done while the first question is on its way."""
         self.agent = agent
+        self._meanwhile = meanwhile
         self.transport = transport
         transport.hold_to(agent.replica.territory.__eq__)
         self._store = agent.replica.store
@@ -162,6 +164,9 @@ class Session:
         asked = await self._compose(run)
         for _ in range(MAX_REQUESTS):
             run.again = False
+            meanwhile, self._meanwhile = self._meanwhile, None
+            if meanwhile is not None:
+                meanwhile()
             answer = await self._calls.sync(asked.request)
             if answer.unlike:
                 run.said.by_name = True

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit, urlunsplit
 
 from protocol.errors import BadInput, Code
 from sync_agent.addresses import is_loopback
-from sync_agent.answers import Response
-from sync_agent.server_chain import IsOurs
+
+if TYPE_CHECKING:
+    from sync_agent.answers import Response
+    from sync_agent.server_chain import IsOurs
 
 
 @dataclass(slots=True)

@@ -1,12 +1,15 @@
 """How a command finds its operation: here if the store is free, else in the process that owns it.
 
 A command that finds the store locked while nobody answers (its owner is starting or stopping) asks again until its
-patience ends. The channel's libraries are loaded only when they are needed.
+patience ends. The channel's libraries are loaded only when they are needed: a command that may last answers others once
+it does.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
@@ -18,8 +21,12 @@ from protocol.replica.operation import JSON, Incoming, Outgoing, Params, Table
 from protocol.replica.ownership import Ownership, acquire, read_control
 
 PATIENCE_S: Final = 30.0
+LASTS_S: Final = 0.5
+"""A command that takes longer than this answers others meanwhile."""
 _FIRST_PAUSE_S: Final = 0.02
 _LONGEST_PAUSE_S: Final = 0.5
+
+_log = logging.getLogger(__name__)
 
 Opener: TypeAlias = Callable[[], AbstractAsyncContextManager[Table]]
 
@@ -83,7 +90,25 @@ async def _run_here(
     async with open_in_process() as table:
         if not serve_others:
             return await table[name](params, incoming, outgoing)
-        from protocol.replica.control import serve_control  # noqa: PLC0415 — loaded only when needed
-
-        async with serve_control(table, owner):
+        done = asyncio.Event()
+        serving = asyncio.create_task(_serve_others(table, owner, done))
+        try:
             return await table[name](params, incoming, outgoing)
+        finally:
+            done.set()
+            await serving
+
+
+async def _serve_others(table: Table, owner: Ownership, done: asyncio.Event) -> None:
+    """Answer other commands from a moment on until one is `done`."""
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(done.wait(), LASTS_S)
+    if done.is_set():
+        return
+    from protocol.replica.control import serve_control  # noqa: PLC0415 — loaded only when needed
+
+    try:
+        async with serve_control(table, owner):
+            await done.wait()
+    except LocalFailure as failure:
+        _log.warning("other commands have to wait until this one is done: %s", failure)

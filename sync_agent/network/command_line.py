@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from protocol.replica.console_options import Option
 
 if TYPE_CHECKING:
+    from sync_agent.network.early import Early
     from sync_agent.network.settings import Network
     from sync_agent.transport import Transport
 
@@ -37,8 +37,29 @@ def network_of(folder: Path, proxy: str | None, ca: str | None) -> Network:
     return Network.chosen(folder, proxy, ca, dict(os.environ), Path(os.environ.get("HOME", "")))
 
 
-def connecting(network: Network) -> Callable[[str], Transport]:
-    """Ways to servers over HTTP, by this network."""
-    from sync_agent.http_transport import HttpTransport  # noqa: PLC0415
+class Connecting:
+    """Ways to servers over HTTP, by one network. The way to one of them may be begun before it is asked for."""
 
-    return lambda url: HttpTransport(url, network)
+    def __init__(self, network: Network) -> None:
+        self._network = network
+        self._early: Early | None = None
+
+    def __call__(self, url: str) -> Transport:
+        """The way to a server."""
+        from sync_agent.http_transport import HttpTransport  # noqa: PLC0415
+
+        early, self._early = self._early, None
+        return HttpTransport(url, self._network, early=early)
+
+    async def begin(self, url: str) -> None:
+        """Begin the way to the server that is asked next."""
+        from sync_agent.network.early import Early  # noqa: PLC0415
+
+        self._early = Early(url, self._network)
+        await self._early.begin()
+
+    async def close(self) -> None:
+        """Let go of what was begun and not asked for."""
+        early, self._early = self._early, None
+        if early is not None:
+            await early.close()

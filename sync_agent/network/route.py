@@ -16,7 +16,6 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from sync_agent.addresses import is_loopback
-from sync_agent.network import pac
 from sync_agent.network.proxies import Proxy, Settings, Wish, excepted, fixed_choices
 
 HOLDS_S: Final = 600.0
@@ -97,6 +96,8 @@ class Route:
         return Way(_with_direct(fixed_choices(settings, self._url)), settings.source)
 
     async def _by_script(self, script: str) -> tuple[Proxy | None, ...]:
+        from sync_agent.network import pac  # noqa: PLC0415 — few networks have a script
+
         try:
             return await pac.choices(script, self._url)
         except pac.ScriptFailed as reason:

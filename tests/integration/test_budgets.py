@@ -12,15 +12,21 @@ import pytest
 from protocol.coursework import HandInState
 from protocol.errors import Code, LocalFailure
 from protocol.register import Health, stored_register
+from protocol.replica.console import Notices
+from protocol.replica.operation import NO_FILES, Params
+from protocol.roles import Role
 from sync_agent import paced
 from sync_agent.app import Agent
 from sync_agent.budget import Hold, Limits, Metered, windows_of
+from sync_agent.cli_calls import now_ms
+from sync_agent.operations import opened
 from sync_agent.paced import PacedTransport
 from sync_agent.session import Session
 from sync_agent.spending import Budget
 from sync_agent.status import status
 from tests.harness.classroom import LARGE, SMALL, Classroom, Device, Files, assignment, classroom, work_of
 from tests.harness.commands import Desk
+from tests.harness.enrolled import NOBODY, enrolled_class
 from tests.harness.wire import Frontage, MemoryTransport
 
 ALWAYS = Limits(quiet=windows_of(["00:00-24:00"]))
@@ -247,3 +253,23 @@ async def test_at_full_speed_nobody_asks_how_the_line_is(room: Classroom) -> Non
     machine.session = Session(machine.agent, PacedTransport(way, machine.agent.budget, way.question))
     await machine.session.sync()
     assert way.asked == 0
+
+
+async def test_the_way_to_the_server_is_begun_only_where_it_may_be_asked(tmp_path: Path) -> None:
+    machine = (await enrolled_class(tmp_path, {"renard": Role.MACHINE}))["renard"]
+    begun: list[str] = []
+
+    async def begin(url: str) -> None:
+        begun.append(url)
+
+    async def ask(name: str | None = None, params: Params | None = None) -> None:
+        async with opened(machine.folder, now_ms=now_ms, entropy=Random(1).randbytes, begin=begin) as table:
+            if name is not None:
+                await table[name](params or {}, NO_FILES, Notices())
+
+    await ask("pause", {"for_ms": None})
+    assert begun == [NOBODY]
+    await ask("resume")
+    assert begun == [NOBODY]
+    await ask()
+    assert begun == [NOBODY, NOBODY]

@@ -302,6 +302,42 @@ async def test_a_long_command_answers_others_meanwhile(tmp_path: Path) -> None:
     assert not (tmp_path / "run" / "control.json").exists()
 
 
+async def test_a_command_that_is_over_in_a_moment_opens_no_channel(tmp_path: Path) -> None:
+    async def look(params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        return {"published": (tmp_path / "run" / "control.json").exists()}
+
+    @contextlib.asynccontextmanager
+    async def opened() -> AsyncIterator[Table]:
+        yield {"look": look}
+
+    for _ in range(2):
+        result = await run_command(tmp_path, "look", {}, NO_FILES, Counting(), opened, serve_others=True)
+        assert result == {"published": False}
+
+
+async def test_a_long_command_is_done_also_where_others_cannot_be_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = asyncio.Event()
+
+    @contextlib.asynccontextmanager
+    async def no_port(*_: object) -> AsyncIterator[None]:
+        tried.set()
+        raise LocalFailure(Code.ADDRESS_IN_USE, "no port")
+        yield
+
+    async def last(params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        await tried.wait()
+        return {"done": True}
+
+    @contextlib.asynccontextmanager
+    async def opened() -> AsyncIterator[Table]:
+        yield {"last": last}
+
+    monkeypatch.setattr("protocol.replica.control.serve_control", no_port)
+    assert await run_command(tmp_path, "last", {}, NO_FILES, Counting(), opened, serve_others=True) == {"done": True}
+
+
 # --- the lock and the control file ------------------------------------------------------------------------------------
 
 

@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,9 @@ from typing import Any
 import pytest
 
 from protocol.roles import Role
-from sync_agent.app import TREE_FILES_MARKS, TREE_MARKS, TREE_TROUBLE_MARK, Agent, RoomLimits
+from sync_agent import materializer
+from sync_agent.app import SPACE_FOLDER_MARKS, TREE_FILES_MARKS, TREE_MARKS, TREE_TROUBLE_MARK, Agent, RoomLimits
+from sync_agent.coursework_folder import look_through
 from sync_agent.coursework_rules import NOTICE_NAME
 from sync_agent.materializer import Materializer
 from sync_agent.status import coursework_status
@@ -435,6 +437,147 @@ async def test_a_device_without_rights_keeps_what_it_has(pair: Pair, monkeypatch
         monkeypatch.setattr(agent, "spaces", none)
         await Materializer(agent).refresh(thorough=True)
     assert files_of(pair.cm1 / "Eau") == LESSON
+
+
+# --- for one command --------------------------------------------------------------------------------------------------
+
+
+async def bring(pair: Pair, teacher: Agent, pupil: Agent) -> None:
+    """What the teacher has published reaches a pupils' device that is open."""
+    entries = [stored.entry for stored in await teacher.replica.store.scan(bytes.fromhex(pair.room.space))]
+    await pupil.replica.admit(entries, source=b"x", now_ms=pupil.now_ms())
+    for _ in range(2):  # the list of files, then the files
+        for need in await pupil.missing():
+            for pack in await teacher.holdings.packs(need):
+                data = await teacher.replica.content.read_pack(pack.hash, 0, pack.size)
+                await pupil.replica.content.ingest(need.space, data)
+
+
+async def test_for_one_command_only_what_changed_is_looked_through_again(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await pair.publish(LESSON)
+    other = (await pair.publish({"a.txt": b"un"}, title="Autre"))["item"]
+    await pair.refresh()
+    looked: list[str] = []
+
+    def noted(place: Path, *rest: Any) -> Any:
+        looked.append(place.name)
+        return look_through(place, *rest)
+
+    monkeypatch.setattr(materializer, "look_through", noted)
+    async with opened(pair.room, "petit") as teacher, opened(pair.room, "renard") as pupil:
+        tree = Materializer(pupil, reserve_bytes=0, once=True)
+        await tree.ahead()
+        assert sorted(looked) == ["Autre", "Eau"]
+        looked.clear()
+        await Desk(teacher).publish({"a.txt": b"deux"}, item=other)
+        await bring(pair, teacher, pupil)
+        await tree.refresh(thorough=True, set_aside=True)
+    assert looked == ["Autre"]
+    assert files_of(pair.cm1) == {**{f"Eau/{path}": data for path, data in LESSON.items()}, "Autre/a.txt": b"deux"}
+
+
+async def test_an_edit_made_before_a_sync_keeps_its_dated_name_whatever_the_sync_brings(pair: Pair) -> None:
+    item = (await pair.publish(LESSON))["item"]
+    await pair.refresh()
+    edit(pair.cm1 / "Eau" / "exercice.odt", b"le travail de Lea")
+    async with opened(pair.room, "renard") as pupil:
+        await Materializer(pupil, reserve_bytes=0, once=True).ahead()
+    assert files_of(pair.cm1 / "Eau") == {**LESSON, DATED: b"le travail de Lea"}
+    await pair.publish({**LESSON, "exercice.odt": b"deux"}, item=item)
+    await pair.refresh(set_aside=True)
+    assert files_of(pair.cm1 / "Eau") == {**LESSON, "exercice.odt": b"deux", DATED: b"le travail de Lea"}
+
+
+async def test_before_the_names_of_spaces_have_come_no_folder_is_named(pair: Pair) -> None:
+    await pair.publish(LESSON)
+    async with opened(pair.room, "renard") as pupil:
+        await Materializer(pupil, reserve_bytes=0, once=True).ahead()
+        assert await pupil.replica.store.marks(SPACE_FOLDER_MARKS) == {}
+    assert not pair.tree.exists()
+
+
+MANY: Files = {f"{folder}/{number}.html": b"page %d" % number for folder in ("a", "b", "b/c") for number in range(4)}
+
+
+async def changed_meanwhile(pair: Pair, item: str, after: Files, meanwhile: Callable[[Path], None]) -> None:
+    """One command: the tree is looked through, a person is at work, and a new version comes."""
+    async with opened(pair.room, "petit") as teacher, opened(pair.room, "renard") as pupil:
+        tree = Materializer(pupil, reserve_bytes=0, once=True)
+        await tree.ahead()
+        meanwhile(pair.cm1 / "Eau")
+        await Desk(teacher).publish(after, item=item)
+        await bring(pair, teacher, pupil)
+        await tree.refresh(thorough=True, set_aside=True)
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "kept"),
+    [
+        (lambda _: None, {}),
+        (lambda eau: edit(eau / "b/c/1.html", b"a moi"), {b"a moi"}),
+        (lambda eau: edit(eau / "b/c/notes.txt", b"a moi"), {b"a moi"}),
+        (lambda eau: (eau / "b/c/1.html").unlink(), {}),
+        (lambda eau: shutil.rmtree(eau / "b"), {}),
+        (shutil.rmtree, {}),
+    ],
+    ids=["nobody", "the same file", "a file beside it", "deleted", "its folder deleted", "all deleted"],
+)
+async def test_what_a_person_does_while_a_sync_waits_is_seen_where_a_file_changes(
+    pair: Pair, meanwhile: Callable[[Path], None], kept: set[bytes]
+) -> None:
+    item = (await pair.publish(MANY))["item"]
+    await pair.refresh()
+    after = {**MANY, "b/c/1.html": b"corrige"}
+    await changed_meanwhile(pair, item, after, meanwhile)
+    found = files_of(pair.cm1 / "Eau")
+    assert found["b/c/1.html"] == b"corrige"
+    assert {data for path, data in found.items() if path not in after} == set(kept)
+    await pair.refresh(set_aside=True)
+    found = files_of(pair.cm1 / "Eau")
+    assert {path: found[path] for path in after} == after
+    assert {data for path, data in found.items() if path not in after} == set(kept)
+
+
+async def test_a_link_that_takes_a_folders_place_while_a_sync_waits_is_not_followed(pair: Pair, tmp_path: Path) -> None:
+    item = (await pair.publish(MANY))["item"]
+    await pair.refresh()
+    outside = tmp_path / "outside"
+    shutil.copytree(pair.cm1 / "Eau" / "b", outside)
+    before = files_of(outside)
+
+    def linked(eau: Path) -> None:
+        shutil.rmtree(eau / "b")
+        (eau / "b").symlink_to(outside)
+
+    after = {**MANY, "b/c/1.html": b"corrige"}
+    await changed_meanwhile(pair, item, after, linked)
+    assert files_of(outside) == before
+    await pair.refresh(set_aside=True)
+    assert files_of(outside) == before
+    assert files_of(pair.cm1 / "Eau") == after
+
+
+async def test_for_one_changed_file_only_its_folder_is_looked_at_again(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    item = (await pair.publish(MANY))["item"]
+    await pair.refresh()
+    scanned: list[str] = []
+    scandir = os.scandir
+
+    def noted(place: str) -> Any:
+        if str(place).startswith(str(pair.cm1)):
+            scanned.append(Path(place).name)
+        return scandir(place)
+
+    def from_now_on(_: Path) -> None:
+        monkeypatch.setattr(os, "scandir", noted)
+
+    await changed_meanwhile(pair, item, {**MANY, "b/1.html": b"corrige"}, from_now_on)
+    monkeypatch.undo()
+    assert sorted(scanned) == ["Eau", "b"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs strace")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from random import Random
 
@@ -16,6 +17,9 @@ from protocol.limits import MAX_ANSWER_BYTES
 from protocol.wire import CONTENT_TYPE, ENROLL_PATH, SYNC_PATH
 from sync_agent import yielding
 from sync_agent.http_transport import HttpTransport
+from sync_agent.network.early import Early
+from sync_agent.network.proxies import wish_of
+from sync_agent.network.settings import Network
 from sync_agent.paced import PacedTransport
 from sync_agent.transport import normal_url
 from sync_agent.yielding import Line
@@ -251,3 +255,81 @@ async def test_an_expired_link_is_told_from_a_server_that_is_gone(tmp_path: Path
             assert (await transport.post(ENROLL_PATH, b"")).is_ours
         finally:
             await transport.close()
+
+
+# --- a way that was begun early ---------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def counting(port: int = 0) -> AsyncIterator[tuple[str, list[asyncio.StreamWriter]]]:
+    """A server that answers every call, and the connections that it has been given."""
+    taken: list[asyncio.StreamWriter] = []
+
+    async def serve_one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        taken.append(writer)
+        with suppress(OSError, EOFError):
+            while await reader.readuntil(b"\r\n\r\n"):
+                await reader.readexactly(1)
+                writer.write(
+                    b"HTTP/1.1 200 OK\r\nContent-Type: %s\r\nContent-Length: 2\r\n\r\nok" % CONTENT_TYPE.encode()
+                )
+        writer.close()
+
+    server = await asyncio.start_server(serve_one, "127.0.0.1", port)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", taken
+    finally:
+        server.close()
+        for writer in taken:
+            writer.close()
+
+
+async def until(said: Callable[[], bool]) -> None:
+    async with asyncio.timeout(60):
+        while not said():  # noqa: ASYNC110 — what is waited for happens in another task
+            await asyncio.sleep(0.01)
+
+
+async def test_a_connection_that_was_begun_early_is_the_one_that_is_used() -> None:
+    async with counting() as (url, taken):
+        early = Early(url, Network())
+        await early.begin()
+        await until(lambda: len(taken) == 1)
+        transport = HttpTransport(url, early=early)
+        for _ in range(3):
+            assert (await transport.post(SYNC_PATH, b"x")).body == b"ok"
+        assert len(taken) == 1
+        await transport.close()
+
+
+async def test_a_connection_that_was_begun_and_has_failed_is_asked_for_once_more() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+    early = Early(f"http://127.0.0.1:{port}", Network())
+    await early.begin()
+    async with counting(port) as (url, connections):
+        transport = HttpTransport(url, early=early)
+        assert (await transport.post(SYNC_PATH, b"x")).body == b"ok"
+        assert len(connections) == 1
+        await transport.close()
+
+
+async def test_no_way_is_begun_past_a_proxy_that_was_given() -> None:
+    async with counting() as (url, taken):
+        early = Early(url, Network(wish_of("http://127.0.0.1:9")))
+        await early.begin()
+        transport = HttpTransport(url, Network(wish_of("direct")))
+        await transport.post(SYNC_PATH, b"x")
+        await transport.close()
+        await early.close()
+        assert len(taken) == 1
+
+
+async def test_a_way_that_nobody_takes_is_let_go_of() -> None:
+    async with counting() as (url, taken):
+        early = Early(url, Network())
+        await early.begin()
+        await until(lambda: len(taken) == 1)
+        await early.close()
+        await until(taken[0].is_closing)

@@ -46,3 +46,11 @@ def test_an_agent_at_rest_has_loaded_nothing_that_it_seldom_needs(more: str, abs
         [sys.executable, "-c", listing], cwd=ROOT, env=begun_anew, capture_output=True, text=True, check=True
     )
     assert absent & set(done.stdout.split()) == set()
+
+
+def test_a_command_opens_its_store_and_begins_its_way_before_it_loads_what_speaks_http() -> None:
+    listing = "import sys, sync_agent.cli, sync_agent.operations, sync_agent.network.early; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", listing], cwd=ROOT, capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert "sync_agent.app" in loaded
+    assert {"aiohttp", "sync_agent.daemon", "protocol.replica.control"} & loaded == set()
