@@ -22,6 +22,7 @@ _ABBREVIATED: Final[Mapping[str, tuple[int, Code, str]]] = {
     "keep": (ID_BYTES, Code.UNKNOWN_REVISION, "revision"),
     "person": (PERSON_BYTES, Code.UNKNOWN_PERSON, "person"),
     "reader": (ID_BYTES, Code.UNKNOWN_DEVICE, "device"),
+    "device": (ID_BYTES, Code.UNKNOWN_DEVICE, "device"),
 }
 
 
@@ -57,6 +58,8 @@ def _whole_space(given: JSON, known: Iterable[bytes]) -> JSON:
 async def _known(agent: Agent, key: str) -> Iterable[bytes]:
     if key == "reader":
         return dict.fromkeys(reader.id for reader in await list_readers(agent))
+    if key == "device":
+        return dict.fromkeys(authority.key for authority in agent.replica.door.authorities())
     spaces = await agent.spaces()
     if key in {"space", "from", "to"}:
         return spaces

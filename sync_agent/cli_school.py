@@ -163,6 +163,22 @@ def _add_rights(program: Program, run: Run) -> None:
             call, "invite", {"role": role, "space": space, "person": person, "uses": uses, "ttl": ttl, "for": stay}
         )
 
+    @program.command("devices", columns=("device", "name", "role", "spaces"))
+    async def devices(call: Call) -> JSON:
+        """Every device of the school: what it calls itself, its role, whose it is, the classes that it reads."""
+        return await run(call, "devices", {})
+
+    @program.command("grant", said="let in; the devices learn it with their next exchange, by whatever path")
+    async def grant(
+        call: Call,
+        *,
+        device: Annotated[str | None, Option(metavar="ID", help="The device's id, from `devices`.")] = None,
+        person: Annotated[str | None, Option(metavar="ID", help="The person's id.")] = None,
+        space: ClassSpaces,
+    ) -> JSON:
+        """Let a known device, or somebody and their devices, into more classes; no server is needed."""
+        return await run(call, "grant", {"device": device, "person": person, "space": space})
+
     @program.command("ungrant", said="withdrawn; the devices learn it with their next sync")
     async def ungrant(
         call: Call,

@@ -65,6 +65,11 @@ class SchoolOffice:
         return cls(agent, min(held, key=lambda grant: (len(door.lineage(grant.space)), -grant.rank, grant.grant)))
 
     @property
+    def agent(self) -> Agent:
+        """The device itself."""
+        return self._agent
+
+    @property
     def replica(self) -> Replica:
         """What is known here."""
         return self._agent.replica

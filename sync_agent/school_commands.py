@@ -22,6 +22,7 @@ from protocol.replica.operation import JSON, Outgoing, Params
 from protocol.roles import RANK
 from sync_agent.app import Agent
 from sync_agent.office import SchoolOffice
+from sync_agent.school_devices import check_may_let_in, school_devices
 
 Command: TypeAlias = Callable[[SchoolOffice, Params, Outgoing], Awaitable[JSON]]
 
@@ -111,16 +112,44 @@ async def _invite(office: SchoolOffice, params: Params, _outgoing: Outgoing) -> 
     return {"code": made.code, "expires": rfc3339(made.expires_ms)}
 
 
+async def _grant(office: SchoolOffice, params: Params, outgoing: Outgoing) -> JSON:
+    spaces = spaces_named(office, given.texts(params, "space"))
+    device, person = _device_or_person(params)
+    if not all(map(office.governs, spaces)):
+        raise Refused(Code.NO_RIGHT, "this device lets others into its own school only")
+    if device is not None:
+        await check_may_let_in(office, device, spaces)
+        await grants.grant_device(office, device, spaces)
+    if person is not None:
+        for revoked in await grants.grant_person(office, person, spaces):
+            await outgoing.progress(
+                f"the device {revoked.hex()} was cut off and stays out; to let it back in: "
+                f"`sync-agent grant --device {revoked.hex()} --space …`"
+            )
+    return {}
+
+
 async def _ungrant(office: SchoolOffice, params: Params, _outgoing: Outgoing) -> JSON:
     spaces = spaces_named(office, given.texts(params, "space"))
-    device, person = given.text_or_none(params, "device"), given.text_or_none(params, "person")
-    if (device is None) == (person is None):
-        raise BadInput(Code.USAGE, "one of --device and --person is needed, and not both")
+    device, person = _device_or_person(params)
     if device is not None:
-        await grants.ungrant_device(office, device_id(device), spaces)
+        await grants.ungrant_device(office, device, spaces)
     if person is not None:
-        await grants.ungrant_person(office, person_id(person), spaces)
+        await grants.ungrant_person(office, person, spaces)
     return {}
+
+
+async def _devices(office: SchoolOffice, _params: Params, _outgoing: Outgoing) -> JSON:
+    return [
+        {
+            "device": row.key.hex(),
+            "name": row.name,
+            "role": row.role.value,
+            "person": None if row.person is None else row.person.hex(),
+            "spaces": [space.hex() for space in row.spaces],
+        }
+        for row in await school_devices(office)
+    ]
 
 
 async def _revoke(office: SchoolOffice, params: Params, _outgoing: Outgoing) -> JSON:
@@ -155,8 +184,17 @@ COMMANDS: Final[dict[str, Command]] = {
     "person doubles": _doubles,
     "person merge": _merge,
     "invite": _invite,
+    "devices": _devices,
+    "grant": _grant,
     "ungrant": _ungrant,
     "revoke": _revoke,
     "stays": _stays,
     "erase": _erase,
 }
+
+
+def _device_or_person(params: Params) -> tuple[bytes | None, bytes | None]:
+    device, person = given.text_or_none(params, "device"), given.text_or_none(params, "person")
+    if (device is None) == (person is None):
+        raise BadInput(Code.USAGE, "one of --device and --person is needed, and not both")
+    return None if device is None else device_id(device), None if person is None else person_id(person)

@@ -19,12 +19,14 @@ from protocol.replica.office.people import probable_duplicates
 from protocol.replica.office.stays import stays_of
 from protocol.replica.operation import JSON
 from protocol.roles import PersonRole
+from sync_agent.device_names import key_words
 from sync_agent.office import SchoolOffice
 from sync_agent.portal.desk import Desk
 from sync_agent.portal.navigation import see
 from sync_agent.portal.shelf import Room
 from sync_agent.portal.visit import Visit
 from sync_agent.proof import picture_of
+from sync_agent.school_devices import LET_IN, SchoolDevice, school_devices
 
 _ROLES: Final = (PersonRole.PUPIL, PersonRole.TEACHER, PersonRole.GUARDIAN)
 _STAYS: Final = ("", "15d", "30d", "90d")
@@ -50,6 +52,7 @@ class SchoolPages:
             ("POST", "/school/{space}/leave", self.leave),
             ("POST", "/school/{space}/erase", self.erase),
             ("POST", "/school/{space}/code", self.code),
+            ("POST", "/school/{space}/let-in", self.let_in),
         ]
 
     async def show(self, request: web.Request) -> web.Response:
@@ -78,7 +81,7 @@ class SchoolPages:
     async def show_class(self, request: web.Request) -> web.Response:
         """A class: its people, who was added twice, codes."""
         visit, office = await self._enter(request)
-        return self._class_page(visit, self._room(visit, office, request), done=request.query.get("done"))
+        return await self._class_page(visit, office, self._room(visit, office, request), done=request.query.get("done"))
 
     async def add_person(self, request: web.Request) -> web.Response:
         """Somebody more."""
@@ -107,6 +110,15 @@ class SchoolPages:
         await self._desk.do("erase", {"person": fields.get("person", "")})
         return see(f"/school/{room.space.hex()}?done=erased")
 
+    async def let_in(self, request: web.Request) -> web.Response:
+        """A computer, or a teacher with theirs, of another class of the school."""
+        fields, _, room = await self._form(request)
+        what, _, whom = fields.get("who", "").partition(":")
+        if what not in ("device", "person"):
+            raise BadInput(Code.USAGE, "choose who is let in")
+        await self._desk.do("grant", {what: whom, "space": [room.space.hex()]})
+        return see(f"/school/{room.space.hex()}?done=let_in")
+
     async def code(self, request: web.Request) -> web.Response:
         """A code for a PC, or for a teacher's laptop, for good or for a while."""
         fields, visit, room = await self._form(request)
@@ -121,8 +133,9 @@ class SchoolPages:
             "for": stay if stay in _STAYS and stay else None,
         }
         made = await self._desk.do("invite", wanted)
-        return self._class_page(
+        return await self._class_page(
             visit,
+            await SchoolOffice.of(self._desk.shelf.agent),
             room,
             code=str(made["code"]),
             whom=bytes.fromhex(person) if person else None,
@@ -157,9 +170,10 @@ class SchoolPages:
             (room for room in visit.classes if office.governs(room.space)), key=lambda room: room.name.casefold()
         )
 
-    def _class_page(
+    async def _class_page(
         self,
         visit: Visit,
+        office: SchoolOffice,
         room: Room,
         *,
         code: str | None = None,
@@ -168,6 +182,13 @@ class SchoolPages:
         done: str | None,
     ) -> web.Response:
         say, named = visit.say, room.name_of(whom)
+        devices = [device for device in await school_devices(office) if device.role in LET_IN]
+        elsewhere = {
+            person.id: person
+            for other in self._rooms(visit, office)
+            for person in other.teachers
+            if person.id not in room.roster.persons
+        }
         persons = room.roster.persons.values()
         people = [
             (role.value, sorted((each for each in persons if each.role is role), key=lambda each: each.name.casefold()))
@@ -180,6 +201,11 @@ class SchoolPages:
             people=[(role, listed) for role, listed in people if listed],
             doubles=probable_duplicates(persons),
             teachers=room.teachers,
+            devices=[(device, self._called(visit, device)) for device in devices if room.space in device.spaces],
+            other_devices=[
+                (device, self._called(visit, device)) for device in devices if room.space not in device.spaces
+            ],
+            other_teachers=sorted(elsewhere.values(), key=lambda each: each.name.casefold()),
             roles=[role.value for role in _ROLES],
             stays=_STAYS,
             code=code,
@@ -189,6 +215,11 @@ class SchoolPages:
             address=self._desk.shelf.agent.listens_at,
             done=done,
         )
+
+    def _called(self, visit: Visit, device: SchoolDevice) -> str:
+        """What people know a device by: its own name, else words of its key; and whose it is."""
+        name = device.name or key_words(device.key)
+        return name if device.person is None else f"{name} ({self._name(visit, device.person)})"
 
     def _name(self, visit: Visit, person: bytes | None) -> str:
         names = (room.name_of(person) for room in visit.rooms)

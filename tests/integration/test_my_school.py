@@ -133,3 +133,23 @@ async def test_a_substitutes_laptop_says_that_its_access_will_end_that_it_is_ove
         page = html.unescape(await surfer.page("/"))
     assert "l'école l'a retiré" in page
     assert "pas encore de classe" not in page
+
+
+async def test_she_lets_a_known_computer_and_a_teacher_of_another_class_into_a_class(room: Classroom) -> None:
+    head, teacher, pc = await head_of(room), await room.teacher(), await room.machine()
+    for device in (teacher, pc, head):
+        await device.session.sync()
+    async with portal(head.agent) as surfer:
+        made = await surfer.send("/school", "/school", {"name": "CE2", "year": "2026-2027"})
+        place = made.headers["Location"].partition("?")[0]
+        page = await surfer.page(place)
+        assert "0 ordinateur dans cette classe" in page
+        assert f'value="device:{pc.agent.device.hex()}"' in page
+        for who in (f"device:{pc.agent.device.hex()}", f"person:{room.teacher_person.hex()}"):
+            assert (await surfer.send(place, f"{place}/let-in", {"who": who})).status == 303
+        page = await surfer.page(f"{place}?done=let_in")
+        assert "2 ordinateurs dans cette classe" in page
+        assert "(Mme Petit)" in page
+        assert "Enseignants (1)" in page
+        assert "Faire entrer quelqu" not in page, "nobody is left to let in"
+        assert (await surfer.send(place, f"{place}/let-in", {"who": "nobody"})).status == 400

@@ -16,7 +16,7 @@ from protocol.introduction import knock
 from protocol.invitation import parse_code
 from protocol.roles import PersonRole, Role
 from protocol.sign_in import Method
-from protocol.structure import Grant
+from protocol.structure import Grant, Revocation
 from protocol.wire import ENROLL_PATH
 from sync_agent.addresses import Address
 from sync_agent.app import Agent
@@ -261,3 +261,51 @@ async def test_a_device_that_is_no_head_teachers_any_more_lets_nobody_in(room: C
     assert not office.governs(room.territory.replica.territory)
     with pytest.raises(Refused):
         await SchoolOffice.of((await room.machine()).agent)
+
+
+# --- another class ----------------------------------------------------------------------------------------------------
+
+
+async def test_a_known_pc_and_a_teacher_with_her_laptop_are_let_into_another_class_without_any_server(
+    room: Classroom,
+) -> None:
+    head, teacher, pc = await head_of(room), await room.teacher(), await room.machine()
+    for device in (teacher, pc, head):
+        await device.session.sync()
+    desk = Desk(head.agent)
+    space = (await desk.ask("space add", name="CE2", year="2026-2027"))["space"]
+    rows = {row["device"]: row for row in await desk.ask("devices")}
+    assert rows[pc.agent.device.hex()]["spaces"] == [room.space.hex()]
+    assert (rows[teacher.agent.device.hex()]["role"], rows[teacher.agent.device.hex()]["person"]) == (
+        "teacher",
+        room.teacher_person.hex(),
+    )
+    await desk.ask("grant", device=pc.agent.device.hex()[:12], space=[space])
+    await desk.ask("grant", person=room.teacher_person.hex(), space=[space])
+    await exchange(pc.agent, head.agent)
+    await exchange(teacher.agent, head.agent)
+    wanted = bytes.fromhex(space)
+    assert wanted in await pc.agent.spaces()
+    assert wanted in await teacher.agent.spaces()
+    item = (await Desk(teacher.agent).publish(SMALL, space=space, title="Eau", kind="lesson"))["item"]
+    await exchange(pc.agent, teacher.agent)
+    assert await pc.files(bytes.fromhex(item)) == SMALL
+    rows = {row["device"]: row for row in await desk.ask("devices")}
+    assert set(rows[pc.agent.device.hex()]["spaces"]) == {room.space.hex(), space}
+
+
+async def test_she_lets_in_neither_her_equals_nor_who_was_cut_off_by_who_runs_the_system(room: Classroom) -> None:
+    head, other, pc = await head_of(room), await head_of(room), await room.machine()
+    for device in (pc, other):
+        await device.session.sync()
+    cut = Revocation(pc.agent.device, ()).encode()
+    await room.territory.say(room.space, Kind.REVOKE, cut)
+    await head.session.sync()
+    desk = Desk(head.agent)
+    space = (await desk.ask("space add", name="CE2", year="2026-2027"))["space"]
+    for refused in (pc, other):
+        with pytest.raises(Refused) as raised:
+            await desk.ask("grant", device=refused.agent.device.hex(), space=[room.space.hex()])
+        assert raised.value.code is Code.NO_RIGHT
+    with pytest.raises(BadInput):
+        await desk.ask("grant", device=pc.agent.device.hex(), person=room.teacher_person.hex(), space=[space])

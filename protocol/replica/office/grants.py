@@ -56,6 +56,8 @@ async def grant_person(office: Office, person: bytes, spaces: Sequence[bytes]) -
     drafts = await _listing_drafts(office, person, spaces)
     for device in _devices_of(office, person):
         known = _grants_of(office, device)
+        if _latest(known).rank >= office.rank:
+            continue  # a head teacher's own device, say: it has the school already, and is not hers to let in
         if not await _is_revoked(office, person, known, spaces):
             like = replace(_latest(known), until_ms=await _end_of(office, known))
             drafts += await _grant_drafts(office, like, spaces)
