@@ -6,7 +6,8 @@ usage: drill_day.py [FOLDER]
 
 A head teacher begins a drill; the machines hear of it, act as if the server were gone, and a lesson spreads by the
 school's network. She ends it; they come back. Then a quarantine closes the network and the sticks, which she cannot
-lift, and the server lifts it. Each step is printed with its seconds; exit code 1 if one does not come about.
+lift, and the server lifts it; then one of her own, which ends by a stick once the server is gone. Each step is printed
+with its seconds; exit code 1 if one does not come about.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -32,6 +34,7 @@ _NET: Final = "10.93.0."
 _PORT: Final = 8095
 _INSIDE: Final = "RELAIS_INSIDE"
 _PCS: Final = ("pc1", "pc2")
+_ALL: Final = range(1, len(_PCS) + 2)
 
 
 def main() -> int:
@@ -50,15 +53,19 @@ def _day(folder: Path) -> None:
     school = School.found(folder)
     space = school.add_class("CM1")
     person = str(school.tell_server("person", "add", "Mme Petit", "--role", "teacher", "--space", UAI)["person"])
-    with school.serving(), contextlib.ExitStack() as running:
-        school.tell("head", *school.enrolment("head", [UAI], person))
-        for name in _PCS:
-            school.tell(name, *school.enrolment("machine", [space]))
-        for number, name in enumerate(("head", *_PCS), 1):
-            running.enter_context(school.running(name, "--lan", f"{_NET}{number}:{_PORT}"))
-        _step("neighbours", lambda: all(_linked(school, name) for name in _PCS))
-        _drill(school, space)
-        _quarantine(school)
+    with contextlib.ExitStack() as running:
+        with school.serving():
+            school.tell("head", *school.enrolment("head", [UAI], person))
+            for name in _PCS:
+                school.tell(name, *school.enrolment("machine", [space]))
+            for number, name in enumerate(("head", *_PCS), 1):
+                running.enter_context(school.running(name, "--lan", f"{_NET}{number}:{_PORT}"))
+            _step("neighbours", lambda: all(_linked(school, name) for name in _PCS))
+            _drill(school, space)
+            _quarantine(school)
+            school.tell("head", "quarantine", "start")
+            _step("she closes it", lambda: not any(_listens(number) for number in _ALL))
+        _by_stick(school)
 
 
 def _drill(school: School, space: str) -> None:
@@ -74,16 +81,30 @@ def _drill(school: School, space: str) -> None:
     print("report:", school.tell("head", "drill", "report"), flush=True)
 
 
+def _by_stick(school: School) -> None:
+    """The server is gone: what she lifts reaches the machines by a stick."""
+    stick = str(school.folder / "stick")
+    school.tell("head", "quarantine", "stop")
+    _step("her own computer is open again", lambda: _listens(1))
+    school.tell("head", "courier", "export", stick)
+    for number, name in enumerate(_PCS, 2):
+        if _listens(number):
+            raise SystemExit(f"{name} has heard of it without a stick")
+        # what hears of the end opens everything anew, and may cut its own command off
+        with contextlib.suppress(CommandFailed):
+            school.tell(name, "courier", "import", stick)
+        _step(f"{name} is open again by a stick", partial(_listens, number))
+
+
 def _quarantine(school: School) -> None:
-    listeners = range(1, len(_PCS) + 2)
     school.tell_server("quarantine", "start", "--school", UAI)
-    _step("the school's network is closed", lambda: not any(_listens(number) for number in listeners))
+    _step("the school's network is closed", lambda: not any(_listens(number) for number in _ALL))
     for words in (("courier", "export", str(school.folder / "stick")), ("quarantine", "stop")):
         with contextlib.suppress(CommandFailed):
             school.tell("head", *words)
             raise SystemExit(f"{words} was not refused")
     school.tell_server("quarantine", "stop", "--school", UAI)
-    _step("it is open again", lambda: all(_listens(number) for number in listeners))
+    _step("it is open again", lambda: all(_listens(number) for number in _ALL))
 
 
 def _step(what: str, true: Callable[[], bool]) -> None:

@@ -8,7 +8,8 @@ A teacher's laptop has a lesson, the server is gone, and a PC of the class is so
 - in another range of addresses, behind a router: found by its address;
 - on a switch that drops multicast: found by its address, and `doctor` says what is in the way;
 - on a network with IPv6 only: found by itself;
-- on a Wi-Fi that keeps its devices apart: `doctor` says so, and a stick carries the lesson.
+- on a Wi-Fi that keeps its devices apart: `doctor` says so, and a stick carries the lesson;
+- where announcements pass and calls do not (client isolation with an mDNS helper, a firewall): `doctor` says that too.
 Each step is printed with its seconds; it ends with an error if one does not come about.
 """
 
@@ -35,7 +36,7 @@ from bench.relais import ROOT, School
 _INSIDE: Final = "RELAIS_INSIDE"
 _PORT: Final = 8095
 _TITLE: Final = "Pendant"
-_PATIENCE_S: Final = 180.0
+_PATIENCE_S: Final = 300.0
 _SWITCH: Final = (
     "link add name br0 type bridge",
     "link set br0 up",
@@ -53,7 +54,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="relais-segments-") as spare:
         model = Path(spare) / "model"
         _found(model)
-        for story in (_two_ranges, _no_multicast, _ipv6_only, _kept_apart):
+        for story in (_two_ranges, _no_multicast, _ipv6_only, _kept_apart, _announced_only):
             _ip("netns add a", "netns add b")
             for name in ("a", "b"):
                 _ip(f"-n {name} link set lo up")
@@ -126,6 +127,14 @@ def _kept_apart(school: School) -> None:
         _step("the lesson comes by a stick", lambda: shown(school, "pc", _TITLE))
 
 
+def _announced_only(school: School) -> None:
+    _switch("10.94.5.2/24", "10.94.5.3/24")
+    for name, other in (("a", "10.94.5.3"), ("b", "10.94.5.2")):
+        _ip(f"-n {name} route add blackhole {other}/32")
+    with _running(school, "10.94.5.2", "10.94.5.3"):
+        _step("doctor says that the network keeps them apart", lambda: _is_told(school, "devices-apart", "cable"))
+
+
 def _switch(first: str, second: str, port: str | None = None) -> None:
     """Both on one switch, whose ports are as they are told to be."""
     _ip(*_SWITCH)
@@ -165,9 +174,9 @@ def _tell(school: School, place: str, agent: str, *words: str) -> Any:
     return json.loads(done.stdout)
 
 
-def _is_told(school: School) -> bool:
+def _is_told(school: School, code: str = "no-multicast", remedy: str = "--peer") -> bool:
     problems = _tell(school, "b", "pc", "doctor").get("problems", [])
-    return any(row["code"] == "no-multicast" and "--peer" in row["remedy"] for row in problems)
+    return any(row["code"] == code and remedy in row["remedy"] for row in problems)
 
 
 def _step(what: str, true: Callable[[], bool]) -> None:

@@ -68,6 +68,7 @@ class Code(StrEnum):
     ADDRESS_IN_USE = "address-in-use"
     INTERRUPTED = "interrupted"
     NO_MULTICAST = "no-multicast"
+    DEVICES_APART = "devices-apart"
     PAUSED = "paused"
     INTERNAL = "internal"
     # what another machine sent

@@ -35,6 +35,7 @@ from protocol.replica.unforeseen import Unforeseen
 from protocol.rights import WRITERS, Authority
 from protocol.roles import READS_HAND_INS, Role
 from protocol.vouching import Device
+from sync_agent.around import Around
 from sync_agent.fetching import Fetching
 from sync_agent.spending import Budget
 from sync_agent.transfer_progress import TransferProgress
@@ -93,12 +94,16 @@ BRAKE_MARK: Final = "publishing-paused"
 """→ canonical: whether publishing from watched folders is paused, and why (`watched_titles.Brake`)."""
 CARRIED_MARKS: Final = "carried/"
 """+ hand-in in hex → 8 bytes of ms: when it was last written onto a courier disk."""
+BROUGHT_MARKS: Final = "brought/"
+"""+ hand-in in hex → 8 bytes of ms: when a courier disk brought it here."""
 FORGETS_MARKS: Final = "forgets/"
 """+ device in hex → 1 byte: somebody else had to bring it back what it had written itself."""
 ENTRUSTED_MARKS: Final = "entrusted/"
 """+ hand-in / device, in hex → 1 byte: this device asked that one to keep a second copy, and gave it the content."""
 DRILL_MARK: Final = "drill"
 """→ canonical [drill, ms]: when the drill that ran last was first heard of here, by the server's clock."""
+DRILL_SEEN_MARK: Final = "drill-seen"
+"""→ canonical [drill, n, n]: how many devices its leader saw that had heard of it, and that held what was published."""
 REPORT_SENT_MARKS: Final = "report-sent/"
 """+ device in hex → 8 bytes of ms: the time of its newest health report that this device passed on to the server."""
 TREE_MARKS: Final = "coursework/"
@@ -226,6 +231,8 @@ class Agent:
         self.levels: Profile | None = None
         """Those of deflate that this machine reproduces (`deflating`); None until somebody has asked."""
         self.neighbours: Callable[[], list[JSON]] = list
+        self.around = Around()
+        """Who is on the school's network, once `run` is there too."""
         self.life = Life(entropy(NONCE_BYTES))
         """The process that speaks, as others tell it from a clone's."""
         self.on_twin: Callable[[Twin], object] = _no_twin

@@ -16,12 +16,12 @@ from protocol.replica.console import Notices, tell
 from protocol.replica.operation import JSON, NO_FILES, Incoming, Outgoing, Params
 from sync_agent.app import Agent
 from sync_agent.command_names import COURIER_EXPORT, COURIER_IMPORT, COURIER_LET_IN, COURIER_SURVEY
-from sync_agent.courier_disk import BundlesIn, BundlesOut, CardsIn, CourierDisk
+from sync_agent.courier_disk import BundlesIn, BundlesOut, CardsIn, CourierDisk, Found
 from sync_agent.courier_export import write_bundles
 from sync_agent.courier_import import take_bundles
 from sync_agent.courier_letters import Letter, name_of, read_letters, write_letter
-from sync_agent.courier_survey import Wishes, has_news, keeps_reports, survey
-from sync_agent.measures import check_open
+from sync_agent.courier_survey import Wishes, has_news, hear_orders, keeps_reports, survey
+from sync_agent.measures import check_open, ordered
 
 if TYPE_CHECKING:
     from sync_agent.letting_in import Post
@@ -48,7 +48,11 @@ async def export_here(agent: Agent, incoming: Incoming, outgoing: Outgoing) -> J
 
 async def survey_here(agent: Agent, incoming: Incoming) -> JSON:
     """The operation `courier-survey`: cards in, the names of the bundles that bring news out."""
-    await check_open(agent)
+    if (await ordered(agent)).quarantined:
+        names = await hear_orders(agent, incoming)
+        await check_open(agent)
+        # it has been lifted: all of them are worth a look now
+        return {"wanted": [], "open": 0, "locked": names, "foreign": [], "damaged": [], "learned": True}
     found = await survey(agent, incoming)
     keeps = await keeps_reports(agent)
     wanted = []
@@ -147,22 +151,15 @@ async def import_from(folder: Path, territory: bytes, run: Run, say: Callable[[s
     bundles = await asyncio.to_thread(disk.bundles)
     whole = {found.name: found for found in bundles if found.whole}
     damaged = [found.name for found in bundles if not found.whole]
-    seen = _read(await run(COURIER_SURVEY, {}, CardsIn(disk, list(whole.values())), Notices()))
-    for _ in range(_LOOKS_AGAIN):
-        # what opens a bundle may stand in the front of one that was looked at after it
-        if not (seen.get("learned") and _names(seen, "locked")):
-            break
-        seen = _read(await run(COURIER_SURVEY, {}, CardsIn(disk, list(whole.values())), Notices()))
-    damaged += _names(seen, "damaged")
-    result: Mapping[str, JSON] = {"entries": 0, "bytes": 0, "damaged": []}
-    wanted = [whole[name] for name in _names(seen, "wanted") if name in whole]
-    if wanted:
-        result = _read(await run(COURIER_IMPORT, {}, BundlesIn(disk, wanted), Notices()))
-        damaged += _names(result, "damaged")
-        left = _names(result, "left") if result["entries"] else []
-        if left:
-            # what asks for content may have waited for an entry of a bundle behind it
-            await run(COURIER_IMPORT, {}, BundlesIn(disk, [whole[name] for name in left]), Notices())
+    seen, result = await _take(disk, whole, run)
+    damaged += [*_names(seen, "damaged"), *_names(result, "damaged")]
+    if result["entries"] and (names := _names(seen, "locked")):
+        # a school's bundle may tell of a class that this device was let into
+        again, more = await _take(disk, {name: whole[name] for name in names}, run)
+        if more["bytes"]:
+            seen = {**seen, "locked": again["locked"]}
+            result = {**result, **{key: _count(result, key) + _count(more, key) for key in ("entries", "bytes")}}
+            damaged += [*_names(again, "damaged"), *_names(more, "damaged")]
     closed = {found.name for found in bundles if found.closed}
     await asyncio.to_thread(disk.set_aside, [name for name in damaged if name not in closed])
     locked = len(_names(seen, "locked"))
@@ -180,6 +177,32 @@ async def import_from(folder: Path, territory: bytes, run: Run, say: Callable[[s
     if locked and not seen.get("open"):
         raise Refused(Code.CANNOT_READ, "nothing on this disk is for this device")
     return {"entries": result["entries"], "bytes": result["bytes"]}
+
+
+async def _take(
+    disk: CourierDisk, whole: Mapping[str, Found], run: Run
+) -> tuple[Mapping[str, JSON], Mapping[str, JSON]]:
+    """Look at these bundles and take in what they bring; what was seen, and what came of it."""
+    seen = _read(await run(COURIER_SURVEY, {}, CardsIn(disk, list(whole.values())), Notices()))
+    for _ in range(_LOOKS_AGAIN):
+        # what opens a bundle may stand in the front of one that was looked at after it
+        if not (seen.get("learned") and _names(seen, "locked")):
+            break
+        seen = _read(await run(COURIER_SURVEY, {}, CardsIn(disk, list(whole.values())), Notices()))
+    result: Mapping[str, JSON] = {"entries": 0, "bytes": 0, "damaged": []}
+    wanted = [whole[name] for name in _names(seen, "wanted") if name in whole]
+    if wanted:
+        result = _read(await run(COURIER_IMPORT, {}, BundlesIn(disk, wanted), Notices()))
+        left = _names(result, "left") if result["entries"] else []
+        if left:
+            # what asks for content may have waited for an entry of a bundle behind it
+            await run(COURIER_IMPORT, {}, BundlesIn(disk, [whole[name] for name in left]), Notices())
+    return seen, result
+
+
+def _count(result: Mapping[str, JSON], key: str) -> int:
+    found = result[key]
+    return found if isinstance(found, int) else 0
 
 
 def _read(result: JSON) -> Mapping[str, JSON]:

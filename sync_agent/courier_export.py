@@ -38,9 +38,20 @@ _ENTRIES_PER_BUNDLE: Final = 8192
 _WASTE_BYTES: Final = 16 * MiB
 _WASTE_SHARE: Final = 4
 _IN_CLEAR: Final = frozenset(
-    {Kind.ROOT_ROTATION, Kind.CERTIFICATE, Kind.GRANT, Kind.SUCCESSOR, Kind.SPACE_KEY, Kind.SPACE_WRAP}
+    {
+        Kind.ROOT_ROTATION,
+        Kind.CERTIFICATE,
+        Kind.GRANT,
+        Kind.SUCCESSOR,
+        Kind.SPACE_KEY,
+        Kind.SPACE_WRAP,
+        Kind.QUARANTINE,
+    }
 )
 """What may stand in a bundle's preface: keys and ids. A `space` entry has a name."""
+_HEARD_OUTSIDE: Final = frozenset({Kind.GRANT, Kind.QUARANTINE})
+"""What a bundle brings that must be heard by who cannot open it yet, or may not now (docs/adr/0097)."""
+_HEARD_AT_MOST: Final = 2_048
 
 
 @dataclass(slots=True)
@@ -62,6 +73,7 @@ class _Part:
     preface: tuple[Entry, ...]
     ids: list[bytes] = field(default_factory=list)
     bare: list[bytes] = field(default_factory=list)
+    heard: set[bytes] = field(default_factory=set)
     registers: list[RegisterRow] = field(default_factory=list)
     urgent: list[PackNote] = field(default_factory=list)
     course: list[PackNote] = field(default_factory=list)
@@ -101,7 +113,7 @@ async def write_bundles(agent: Agent, incoming: Incoming, outgoing: Outgoing) ->
 
 async def _plan(agent: Agent, part: _Part, cards: Sequence[Card]) -> list[str]:
     """Fill in what the disk lacks; the names of the bundles that are to be removed afterwards."""
-    order, bare = await _arrivals(agent, part.space)
+    order, bare, part.heard = await _arrivals(agent, part.space)
     urgent, course = await _content(agent, part.space)
     of_use = {pack.hash for pack in (*urgent, *course)}
     here = set(order)
@@ -130,10 +142,11 @@ def _is_waste(card: Card, of_use: set[bytes]) -> bool:
     return waste >= _WASTE_BYTES and (total - waste) * _WASTE_SHARE < total
 
 
-async def _arrivals(agent: Agent, space: bytes) -> tuple[list[bytes], set[bytes]]:
-    """The ids of a space's entries in their order of arrival, and which of them go as bare headers."""
+async def _arrivals(agent: Agent, space: bytes) -> tuple[list[bytes], set[bytes], set[bytes]]:
+    """The ids of a space's entries in their order of arrival; which go as bare headers, and which in clear as well."""
     order: list[bytes] = []
     bare: set[bytes] = set()
+    heard: set[bytes] = set()
     after = 0
     while page := await agent.replica.store.page(space, after, PAGE_BYTES):
         after = page[-1].arrival
@@ -141,7 +154,9 @@ async def _arrivals(agent: Agent, space: bytes) -> tuple[list[bytes], set[bytes]
             order.append(stored.entry.id)
             if stored.entry.payload is None:
                 bare.add(stored.entry.id)
-    return order, bare
+            elif stored.entry.header.kind in _HEARD_OUTSIDE:
+                heard.add(stored.entry.id)
+    return order, bare, heard
 
 
 async def _content(agent: Agent, space: bytes) -> tuple[list[PackNote], list[PackNote]]:
@@ -176,6 +191,15 @@ async def _preface(agent: Agent, space: bytes, secret: SpaceSecret) -> tuple[Ent
     """What opens the key to who lawfully has it: the entry that names it, its seals, and what those hang on."""
     found = [entry.id for entry in await agent.keyring.entries_of(space, secret.commitment)]
     return tuple(entry for entry in await agent.replica.credentials(found) if entry.header.kind in _IN_CLEAR)
+
+
+async def _with_heard(agent: Agent, part: _Part, index: Index) -> tuple[Entry, ...]:
+    """The preface of one bundle: what it brings of rights and orders stands there too, with what proves it."""
+    heard = [name for name in index.entries if name in part.heard][:_HEARD_AT_MOST]
+    if not heard:
+        return part.preface
+    proofs = [entry for entry in await agent.replica.credentials(heard) if entry.header.kind in _IN_CLEAR]
+    return tuple({entry.id: entry for entry in (*part.preface, *proofs)}.values())
 
 
 async def _reports(agent: Agent, cards: Iterable[Card]) -> dict[bytes, list[RegisterRow]]:
@@ -247,7 +271,7 @@ async def _write(agent: Agent, part: _Part, index: Index, outgoing: Outgoing, wr
         space=part.space,
         commitment=part.secret.commitment,
         nonce=agent.entropy(NONCE_BYTES),
-        preface=part.preface,
+        preface=await _with_heard(agent, part, index),
         index=index,
     )
     await outgoing.start("bundle", None)

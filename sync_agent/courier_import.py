@@ -27,14 +27,14 @@ from protocol.bundle import (
     head_size,
     parse_head,
 )
-from protocol.entry import Entry
+from protocol.entry import Entry, Kind
 from protocol.errors import Code, PeerFault
 from protocol.limits import MAX_CLOCK_LEAD_MS
 from protocol.register import is_report, parse_register
 from protocol.replica.allowances import Allowance
 from protocol.replica.interfaces import Making, RegisterRow
 from protocol.replica.operation import FileData, FileEnd, FileStart, Incoming, Restart
-from sync_agent.app import Agent
+from sync_agent.app import BROUGHT_MARKS, Agent
 from sync_agent.courier_erasures import Erased
 from sync_agent.courier_survey import COURIER, Wishes, keeps_reports, key_of
 from sync_agent.sign_in import tend_sign_in
@@ -183,6 +183,10 @@ class _Bundle:
         admission = await agent.replica.admit(mine, source=COURIER, now_ms=agent.now_ms(), unsent=True, bounded=True)
         self._taken.entries += len(admission.admitted) + len(admission.released)
         self._taken.unheld += len(admission.unheld)
+        works = [entry for entry in (*admission.admitted, *admission.released) if entry.header.kind == Kind.HAND_IN]
+        if works:
+            now = agent.now_ms().to_bytes(8, "big")
+            await agent.replica.store.set_marks({f"{BROUGHT_MARKS}{work.id.hex()}": now for work in works})
         self._wishes = None
         if admission.refused:
             _log.warning("bundle %s: %d entries that the door refuses", self._name, len(admission.refused))

@@ -24,12 +24,14 @@ from protocol.bundle import (
     parse_head,
 )
 from protocol.coursework import Work
+from protocol.entry import Kind
 from protocol.errors import Code, PeerFault, TooLarge
 from protocol.limits import MAX_BUNDLE_INDEX_BYTES, MAX_BUNDLE_PREFACE_BYTES
 from protocol.replica.operation import FileData, FileEnd, FileStart, Incoming, Restart
 from protocol.roles import KEEPS_REPORTS, READS_HAND_INS
 from protocol.space_keys import SpaceSecret
 from sync_agent.app import Agent
+from sync_agent.withdrawn import lets_in
 
 COURIER: Final = b"courier"
 """Under this name the quarantine keeps what a disk brought too early."""
@@ -98,13 +100,45 @@ async def survey(agent: Agent, incoming: Incoming) -> Survey:
 
 async def key_of(agent: Agent, head: Head) -> SpaceSecret | None:
     """The key that opens a bundle, if this device may have it; what the preface says of it is let in first."""
-    if head.space not in await agent.spaces():
+    if head.space not in await agent.spaces() and not await _is_let_in(agent, head):
         return None
     secret = await agent.keyring.secret(head.space, head.commitment)
     if secret is None and head.preface:
         await agent.replica.admit(head.preface, source=COURIER, now_ms=agent.now_ms(), unsent=True)
         secret = await agent.keyring.secret(head.space, head.commitment)
     return secret
+
+
+async def _is_let_in(agent: Agent, head: Head) -> bool:
+    """Whether the preface of a space that is not open to this device brings the grant that opens it."""
+    if not any(lets_in(entry, agent.device) for entry in head.preface):
+        return False
+    await agent.replica.admit(
+        head.preface, source=COURIER, now_ms=agent.now_ms(), unsent=True, hold=False, bounded=True
+    )
+    return head.space in await agent.spaces()
+
+
+async def hear_orders(agent: Agent, incoming: Incoming) -> list[str]:
+    """Of the cards that come in take the orders to this device's schools, and nothing else; the names of the bundles.
+
+    A school under quarantine hears so of its end (docs/adr/0097). Raises `LocalFailure`.
+    """
+    names = []
+    mine = await agent.spaces()
+    async for name, data in _cards(incoming):
+        names.append(name)
+        try:
+            head = parse_head(data[: head_size(data)])
+        except PeerFault:
+            continue
+        ordered = any(entry.header.kind == Kind.QUARANTINE for entry in head.preface)
+        if ordered and head.territory == agent.replica.territory and head.space in mine:
+            await agent.replica.admit(
+                head.preface, source=COURIER, now_ms=agent.now_ms(), unsent=True, hold=False, bounded=True
+            )
+            agent.on_change()
+    return names
 
 
 async def keeps_reports(agent: Agent) -> bool:

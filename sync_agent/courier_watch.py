@@ -138,11 +138,17 @@ class CourierWatch:
             try:
                 await import_from(folder, territory, self._run, _quiet)
             except RelaisError as error:
+                if error.code is Code.QUARANTINED:
+                    raise
                 # An empty folder, or another territory's, is a stick that is to be filled.
                 if error.code not in (Code.MISSING_FILE, Code.WRONG_TERRITORY, Code.CANNOT_READ):
                     standing = self._told(folder, stick, error)
             await export_to(folder, territory, self._run, _quiet)
         except RelaisError as error:
+            if error.code is Code.QUARANTINED:
+                # it was looked at for the end of the quarantine; all pages say that sticks are off
+                self._agent.stick, stick.standing = None, None
+                return
             standing = self._told(folder, stick, error)
         self._agent.stick = stick.standing = standing
         if standing is StickStanding.DONE:

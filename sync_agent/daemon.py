@@ -387,7 +387,7 @@ async def _school(
         heeding.look()
 
     lan = Lan(agent, news=news, draw=random.uniform)
-    agent.neighbours = lan.rows
+    agent.neighbours, agent.around = lan.rows, lan
     agent.network_problem = lambda: lan.neighbourhood.problem
     reached.tell = lan.neighbourhood
     lan.neighbourhood.hears = lambda: scheduler.hears
@@ -408,9 +408,8 @@ async def _school(
 
 @contextlib.asynccontextmanager
 async def _sticks(agent: Agent, table: Table, config: RunConfig) -> AsyncIterator[None]:
-    """Serve courier disks as they are plugged in, if that is asked for."""
-    if config.courier is None or agent.is_quarantined:
-        agent.stick = "quarantine" if agent.is_quarantined else None
+    """Serve courier disks as they are plugged in, if that is asked for; under quarantine they may bring its end."""
+    if config.courier is None:
         yield
         return
     from sync_agent.courier_watch import CourierWatch, disks_of  # noqa: PLC0415 — loaded only when needed

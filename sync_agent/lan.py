@@ -24,6 +24,7 @@ from protocol.replica.station import Contact
 from protocol.replica.unforeseen import lasting
 from sync_agent.addresses import Address
 from sync_agent.app import Agent
+from sync_agent.around import Around
 from sync_agent.copies import Copies
 from sync_agent.deflating import own_levels
 from sync_agent.lan_listener import LanResponder, serving
@@ -48,7 +49,7 @@ _MORE_THAN_WORDS_BYTES: Final = 16_384
 _log = logging.getLogger(__name__)
 
 
-class Lan:
+class Lan(Around):
     """Made by `run`; `open` starts what it was asked for."""
 
     def __init__(self, agent: Agent, *, news: Callable[[], None], draw: Draw) -> None:
@@ -64,6 +65,7 @@ class Lan:
         self.neighbourhood = Neighbourhood(
             self.responder.known_secrets, own_secret(agent.keys.signing.seed), agent.entropy, self._look_around
         )
+        self.neighbourhood.recognises = self.responder.recognised_secrets
         self.neighbourhood.gone = lambda: {address for address, link in self._links.items() if link.is_gone}
         self.neighbourhood.in_touch = lambda: bool(self.live_devices())
         self._asking: set[asyncio.Task[None]] = set()
@@ -72,7 +74,7 @@ class Lan:
         self._links: dict[Address, Link] = {}
         self._tasks: dict[Address, asyncio.Task[None]] = {}
         self._called: dict[bytes, Contact] = {}
-        self.responder.on_contact = self._note_caller
+        self.responder.told = self._note_caller
 
     @contextlib.asynccontextmanager
     async def open(self, listen: Address | None, peers: Sequence[Address]) -> AsyncIterator[None]:
@@ -182,6 +184,20 @@ class Lan:
         """The devices with which a link stands, whoever dialled."""
         standing = [link.device for link in self._links.values() if link.state is LinkState.LIVE]
         return {device for device in standing if device is not None} | self.responder.live_callers()
+
+    def found(self) -> int:
+        """As `Around.found`."""
+        return len(self.neighbourhood.members())
+
+    def cut(self) -> int:
+        """As `Around.cut`."""
+        return sum(not member.reaches_server for member in self.neighbourhood.members().values())
+
+    def holding(self, space: bytes, arrived: int, stream: bytes) -> set[bytes]:
+        """As `Around.holding`."""
+        live = self.live_devices()
+        shown = {link.device for link in self._links.values() if link.holds(space, arrived, stream)}
+        return {device for device in live if device in shown or self.responder.agreed_with(device, space) >= arrived}
 
     def _note_caller(self, contact: Contact) -> None:
         before = self._called.pop(contact.device, None)

@@ -17,7 +17,7 @@ import asyncio
 import contextlib
 import logging
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Final
 from weakref import WeakSet
 
@@ -41,12 +41,13 @@ from protocol.replica.http.problems import Problems
 from protocol.replica.listeners import Listener
 from protocol.replica.office.enrolment import Enrolment, OpenCodes
 from protocol.replica.serving import Responder
-from protocol.replica.station import Reply, Station
+from protocol.replica.station import Contact, Reply, Station
+from protocol.roles import Role
 from protocol.wire import ENROLL_PATH, LIVE_PATH, PACKS_PATH, RECONCILE_PATH, SYNC_PATH, Call
 from sync_agent.addresses import Address
 from sync_agent.app import Agent
 from sync_agent.lan_scope import LanScope
-from sync_agent.meeting import MISDIRECTED, chain_for, secrets_of
+from sync_agent.meeting import MISDIRECTED, chain_for, known_secrets_of, secrets_of
 from sync_agent.office import SchoolOffice
 
 SECRETS_KEPT_S: Final = 5.0
@@ -83,9 +84,15 @@ class LanResponder(Responder):
         )
         self._agent = agent
         self._secrets: dict[bytes, bytes] = {}
+        self._recognised: dict[bytes, bytes] = {}
         self._secrets_until_s = 0.0
         self._codes = OpenCodes()
         self._callers: WeakSet[Listener] = WeakSet()
+        self.told: Callable[[Contact], None] = lambda _contact: None
+        """Hears who has called."""
+        self._current: dict[bytes, bool] = {}
+        self._agreed: dict[bytes, dict[bytes, int]] = {}
+        self.on_contact = self._note_contact
         self.add_handler(Call.ENROLL, self._enrol)
 
     def listener(self, text: str) -> Listener:
@@ -109,7 +116,28 @@ class LanResponder(Responder):
     async def _sync(self, opened: OpenedRequest) -> bytes:
         if opened.device == self._agent.device:
             return self._twin(SyncRequest.parse(opened.payload)).encode()
-        return await super()._sync(opened)
+        held = await self._held()
+        answer = await super()._sync(opened)
+        if self._current.pop(opened.device, False):
+            self._agreed.pop(opened.device, None)
+            self._agreed[opened.device] = held
+            while len(self._agreed) > MAX_LAN_CALLERS:
+                self._agreed.pop(next(iter(self._agreed)))
+        return answer
+
+    def agreed_with(self, device: bytes, space: bytes) -> int:
+        """How many of this device's entries of a space a caller had, with all that they name, when it last asked."""
+        return self._agreed.get(device, {}).get(space, 0)
+
+    async def _held(self) -> dict[bytes, int]:
+        """How many entries of each space are here; only on a device whose person leads drills, who alone asks."""
+        if await self._agent.role() is not Role.HEAD:
+            return {}
+        return {space: (await self.replica.position(space)).count for space in await self._agent.spaces()}
+
+    def _note_contact(self, contact: Contact) -> None:
+        self._current[contact.device] = contact.current
+        self.told(contact)
 
     def _twin(self, request: SyncRequest) -> SyncAnswer:
         """What a process with our own key is told: the one whose nonce is greater came later, unless we give way."""
@@ -122,14 +150,19 @@ class LanResponder(Responder):
         return SyncAnswer(time_ms=self._agent.now_ms(), twin=told)
 
     def known_secrets(self) -> dict[bytes, bytes]:
-        """`meeting.secrets_of` this device, as they were last read."""
+        """`meeting.secrets_of` this device, as they were last read: what it announces."""
         return self._secrets
+
+    def recognised_secrets(self) -> dict[bytes, bytes]:
+        """`meeting.known_secrets_of` this device, as they were last read: by which it knows what others announce."""
+        return self._recognised
 
     async def secrets(self) -> dict[bytes, bytes]:
         """`meeting.secrets_of` this device, as it was a moment ago at most."""
         now_s = asyncio.get_running_loop().time()
         if now_s >= self._secrets_until_s:
             self._secrets = await secrets_of(self._agent)
+            self._recognised = self._secrets or await known_secrets_of(self._agent)
             self._secrets_until_s = now_s + SECRETS_KEPT_S
         return self._secrets
 

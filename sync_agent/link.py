@@ -28,7 +28,7 @@ from sync_agent.addresses import Address
 from sync_agent.app import Agent
 from sync_agent.copies import Copies
 from sync_agent.lan_listener import LanResponder
-from sync_agent.meeting import meet
+from sync_agent.meeting import closed_spaces, meet
 from sync_agent.peer_session import PeerSession
 from sync_agent.peer_transport import PeerTransport
 from sync_agent.scheduler import Draw, wait
@@ -41,6 +41,8 @@ AWAY_BOUND_S: Final = 30.0
 AFTER_FALL_S: Final = 0.5
 ASIDE_FIRST_S: Final = 60.0
 ASIDE_BOUND_S: Final = 1800.0
+CLOSED_BOUND_S: Final = 120.0
+"""A device to which nothing is open any more asks a neighbour so often at least whether something is again."""
 VAIN_AT_ONCE: Final = 60
 VAIN_PER_S: Final = 2.0
 """So many exchanges that bring nothing are made without a pause, and so many a second for good."""
@@ -158,13 +160,26 @@ class Link:
                 self.trouble = LocalFailure(Code.INTERNAL, f"unforeseen: {type(bug).__name__}; the log says where")
                 self._fell()
             self._session = None
-            pause = pause_s(self.state, max(failures, 1), self._draw) if self.is_gone else self._draw(0, AFTER_FALL_S)
-            await wait(asyncio.Event(), pause)
+            await wait(asyncio.Event(), await self._pause_s(max(failures, 1)))
+
+    async def _pause_s(self, failures: int) -> float:
+        """How long to leave the neighbour alone now."""
+        if not self.is_gone:
+            return self._draw(0, AFTER_FALL_S)
+        pause = pause_s(self.state, failures, self._draw)
+        with contextlib.suppress(RelaisError):
+            if self.state is LinkState.REFUSED and await closed_spaces(self._agent):
+                return min(pause, self._draw(ASIDE_FIRST_S, CLOSED_BOUND_S))
+        return pause
 
     async def exchange(self) -> SyncResult | None:
         """Exchange now, for a command; None while the link does not stand."""
         session = self._session
         return None if session is None else await self._exchange(session)
+
+    def holds(self, space: bytes, arrived: int, stream: bytes) -> bool:
+        """Whether the neighbour has shown that it holds content of a space (`Around.holding`)."""
+        return self._session is not None and self._session.holds(space, arrived, stream)
 
     async def _live(self) -> None:
         """Meet, agree, and stay in step until something fails."""

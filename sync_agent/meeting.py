@@ -5,6 +5,7 @@ Rules:
   was shown; a listener that recognises none says nothing, to nobody;
 - the listener answers with its chain: its grants in the common spaces and what they hang on, up to the root;
 - who answers with the caller's own key is its clone, or the caller itself: it is asked what process it is, no more;
+- who has no space left that is open to it introduces itself by those that were: what opens one may be known there;
 - the caller lets the chain in by the ordinary door, and talks only to a device whose grant names the certificate that
   it saw, which no revocation has cut, and which may read a space that the caller holds.
 
@@ -36,7 +37,25 @@ MISDIRECTED: Final = 421
 
 async def secrets_of(agent: Agent) -> dict[bytes, bytes]:
     """The secret of each space of this device that is more than the territory → the space; schools come first."""
-    spaces = await agent.spaces()
+    return await _secrets(agent, list(await agent.spaces()))
+
+
+async def known_secrets_of(agent: Agent) -> dict[bytes, bytes]:
+    """By which this device knows others: its own, or, while nothing is open to it, those of what was."""
+    return await secrets_of(agent) or await _secrets(agent, await closed_spaces(agent))
+
+
+async def closed_spaces(agent: Agent) -> list[bytes]:
+    """The spaces that were open to this device, schools before classes, if none but the territory is now; else none."""
+    door = agent.replica.door
+    if set(await agent.spaces()) - {door.territory}:
+        return []
+    granted = {space for each in door.authorities_of(agent.device) for space in door.below(each.space)}
+    found = {above for space in granted for above in door.lineage(space)} - {door.territory}
+    return sorted(found, key=lambda space: (len(door.lineage(space)), space))
+
+
+async def _secrets(agent: Agent, spaces: Sequence[bytes]) -> dict[bytes, bytes]:
     territory = agent.replica.territory
     found: dict[bytes, bytes] = {}
     for entry in await agent.replica.store.scan_kinds([Kind.SPACE]):
@@ -46,8 +65,7 @@ async def secrets_of(agent: Agent) -> dict[bytes, bytes]:
             continue
         if space in spaces:
             found[entry.id] = space
-    order = list(spaces)
-    return dict(sorted(found.items(), key=lambda pair: (order.index(pair[1]), pair[0])))
+    return dict(sorted(found.items(), key=lambda pair: (spaces.index(pair[1]), pair[0])))
 
 
 async def chain_for(agent: Agent, common: Collection[bytes]) -> tuple[Entry, ...]:
@@ -75,7 +93,7 @@ async def meet(agent: Agent, transport: PeerTransport) -> Authority:
     Raises `NoAnswer` if nobody is there, or nobody who knows us; `Refused(REVOKED)` for a device that was let go,
     `PeerFault` for what is not as it should be.
     """
-    secrets = await secrets_of(agent)
+    secrets = await known_secrets_of(agent)
     certificate = await transport.certificate()
     noise = agent.entropy(noise_bytes(len(secrets)))
     hello = introduction(list(secrets), certificate, agent.entropy(NONCE_BYTES), noise)
@@ -116,7 +134,9 @@ async def _device_with(
     if valid is None:
         raise Refused(Code.REVOKED, f"the device at {transport.address.authority} is no longer part of this system")
     if not await common_spaces(agent, valid.key):
-        raise _stranger(transport)
+        theirs = await replica.readable(valid.key)
+        if not any(space in theirs for space in await closed_spaces(agent)):
+            raise _stranger(transport)
     return valid
 
 

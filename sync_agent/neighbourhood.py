@@ -4,7 +4,8 @@ Rules:
 - loopback is no network: nothing is announced there;
 - what is shown is a random name, tags for members, and whether the server was reached lately: no name, no space;
 - who shows a tag under this device's own key may be its clone, and is called, whoever else is chosen;
-- where multicast does not work, people are told what does: `--peer` with the address of a device.
+- where multicast does not work, people are told what does: `--peer` with the address of a device; where others are
+  announced and none can be called, that the network keeps them apart.
 
 docs/protocol.md, "Neighbours".
 """
@@ -34,6 +35,8 @@ LOOK_AGAIN_S: Final = 20.0
 PATIENCE_S: Final = 10.0
 LOOKS_ALONE: Final = 2
 """So many looks in a row that find nobody, while the server is out of reach, are told to people."""
+LOOKS_APART: Final = 7
+"""So many looks in a row that find devices and reach none: one that was switched off is announced for less long."""
 REACHED_LATELY_S: Final = 90.0
 LOOKS_S: Final = 2.0
 """After so long who is there has answered."""
@@ -107,6 +110,8 @@ class Neighbourhood:
         """
         self.name = entropy(NAME_BYTES).hex()
         self.problem: tuple[Code, str, str] | None = None
+        self.recognises = secrets
+        """The secrets by which others are known: more than are announced by a device to which nothing is open."""
         self.gone: Callable[[], set[Address]] = set
         """The addresses at which nobody answers any more, though they were announced a moment ago."""
         self.in_touch: Callable[[], bool] = lambda: False
@@ -124,6 +129,7 @@ class Neighbourhood:
         self._reached_until_s = 0.0
         self._looks_until_s = 0.0
         self._looks_alone = 0
+        self._looks_apart = 0
         self._fetches = False
         self._shown: tuple[tuple[bytes, ...], bool, bool, bytes] | None = None
         self._discovery = Discovery(self._instance, on_change, self._is_member)
@@ -146,13 +152,13 @@ class Neighbourhood:
 
     def members(self) -> dict[str, Member]:
         """The devices that were found and have a space in common with this one, by name."""
-        secrets = self._secrets()
+        secrets = self.recognises()
         found = self._discovery.found() if self._port else {}
         members = {name: member_of(one.instance, one.address, secrets) for name, one in found.items()}
         return {name: member for name, member in members.items() if member is not None}
 
     def _is_member(self, found: Found) -> bool:
-        return member_of(found.instance, found.address, self._secrets()) is not None
+        return member_of(found.instance, found.address, self.recognises()) is not None
 
     def chosen(self) -> dict[Address, Member]:
         """The neighbours among them, by address."""
@@ -235,10 +241,18 @@ class Neighbourhood:
     def _look_once(self) -> None:
         is_alone = not (self.reaches_server or self.members() or self.in_touch())
         self._looks_alone = self._looks_alone + 1 if is_alone else 0
-        if self._discovery.heard_itself:
+        self._looks_apart = self._looks_apart + 1 if self._calls_in_vain() else 0
+        if self._looks_apart >= LOOKS_APART:
+            self.problem = _kept_apart(self._host, len(self.members()))
+        elif self._discovery.heard_itself:
             self.problem = _nobody_found(self._host) if self._looks_alone >= LOOKS_ALONE else None
-        elif self.problem is None:
+        elif self.problem is None or self.problem[0] is Code.DEVICES_APART:
             self.problem = _no_multicast(self._host, "not even this device's own announcement came back")
+
+    def _calls_in_vain(self) -> bool:
+        """Whether devices are announced, and every one that this one called did not answer, nor has any called it."""
+        chosen = self.chosen().keys()
+        return bool(chosen) and chosen <= self.gone() and not self.in_touch()
 
     def _instance(self) -> Instance:
         secrets = (self._own, *self._secrets())
@@ -265,6 +279,16 @@ def _nobody_found(host: str) -> tuple[Code, str, str]:
         f"the server is out of reach, and no other device of the school was found on the network of {host}: {why}",
         "name one with --peer HOST:PORT; where the network keeps devices apart, a cable or a stick (courier) helps",
     )
+
+
+def _kept_apart(host: str, found: int) -> tuple[Code, str, str]:
+    many = f"{found} devices of the school are" if found > 1 else "a device of the school is"
+    seen = f"{many} announced on the network of {host}, and none can be reached"
+    why = (
+        "the network keeps its devices apart (a Wi-Fi with “client isolation”), or a firewall closes the port of --lan"
+    )
+    remedy = "ask who looks after the network to let the school's devices reach each other"
+    return Code.DEVICES_APART, f"{seen}: {why}", f"{remedy}; until then a cable helps, or a stick (courier)"
 
 
 def _no_multicast(host: str, why: str) -> tuple[Code, str, str]:

@@ -21,7 +21,7 @@ from typing import Final
 from blake3 import blake3
 
 from protocol.checkpoint import Cursor
-from protocol.entry import Entry, Kind
+from protocol.entry import Entry
 from protocol.errors import Code, NoAnswer, PeerFault, Refused, RelaisError
 from protocol.limits import CURSOR_HASH_BYTES, INLINE_PACK_BYTES, INLINE_TOTAL_BYTES, MAX_INLINE_PACKS, MAX_PUSHED_BYTES
 from protocol.message_parts import InlinePack, Link, Offer, Upload, Wanted
@@ -32,13 +32,12 @@ from protocol.replica.holdings import Need
 from protocol.replica.interfaces import Making, PackInfo, Position
 from protocol.rights import Authority
 from protocol.roles import KEEPS_REPORTS, READS_HAND_INS
-from protocol.structure import Grant
 from sync_agent.app import Agent
 from sync_agent.copies import Copies, note_forgotten
 from sync_agent.cursors import shown_cursors
 from sync_agent.deflating import own_levels
 from sync_agent.health import REPORT_AGE_MS, LastSync, own_report
-from sync_agent.meeting import common_spaces
+from sync_agent.meeting import closed_spaces, common_spaces
 from sync_agent.payloads import Payloads
 from sync_agent.peer_calls import PeerCalls
 from sync_agent.peer_news import news_marks
@@ -47,11 +46,13 @@ from sync_agent.room import Room
 from sync_agent.sync_result import SyncResult
 from sync_agent.transfer import Moved, Transfer
 from sync_agent.transport import Transport
-from sync_agent.withdrawn import take_withdrawals
+from sync_agent.withdrawn import lets_in, take_withdrawals, take_withdrawals_with
 
 MAX_REQUESTS: Final = 2_000
 MAX_WANTED: Final = 500
 MAX_OFFERS: Final = 500
+_MANY_LACKS: Final = 200
+"""Whoever lacks so much may not have named all of it."""
 
 _log = logging.getLogger(__name__)
 
@@ -122,6 +123,7 @@ class PeerSession:
         self._generation: bytes | None = None
         self._cursors: dict[bytes, Position] = {}
         self._known: dict[bytes, int] = {}
+        self._lacking: frozenset[Wanted] | None = None
         self._reported_ms: int | None = None
         self._turn = asyncio.Lock()
 
@@ -133,7 +135,11 @@ class PeerSession:
         async with self._turn:
             before = self.transport.traffic.copy()
             done = _Exchange()
-            await self._run(done)
+            try:
+                await self._run(done)
+            except Refused as refusal:
+                await take_withdrawals_with(self.agent, refusal, self.device.key)
+                raise
             if done.fetched:
                 self.agent.replica.on_news(frozenset(done.fetched), self.device.key)
             if done.failure is not None:
@@ -141,9 +147,17 @@ class PeerSession:
             traffic = self.transport.traffic.since(before)
             return SyncResult(done.received, done.sent, traffic.bytes_in, traffic.bytes_out, traffic.round_trips)
 
+    def holds(self, space: bytes, arrived: int, stream: bytes) -> bool:
+        """Whether the device holds content that the entry names which arrived here as number `arrived` of a space."""
+        if self._lacking is None or space not in self._cursors:
+            return False
+        return self._known.get(space, 0) >= arrived and Wanted(space, stream) not in self._lacking
+
     # --- the course of an exchange ------------------------------------------------------------------------------------
 
     async def _run(self, done: _Exchange) -> None:
+        if closed := await closed_spaces(self.agent):
+            await self._ask_back(done, closed)
         if self._generation is None:
             # Cursors that fit no store: the answer names the store, and what lies in it comes by ranges.
             unknown = Cursor(self.agent.replica.territory, 1, bytes(CURSOR_HASH_BYTES), complete=False)
@@ -159,6 +173,7 @@ class PeerSession:
             request, sending, packs = composed
             answer = await self._calls.sync(replace(request, registers=await self._reports()))
             self._note_sent(done, request, sending, answer)
+            self._lacking = frozenset(answer.lacks) if len(answer.lacks) < _MANY_LACKS else None
             for entry in request.push:
                 done.owed.pop(entry.id, None)
             await self._take(done, answer)
@@ -169,6 +184,26 @@ class PeerSession:
             if not (uploaded or is_strange or answer.more or _asks(composed[0])):
                 return
         raise PeerFault(Code.MALFORMED, "a device always has more to say; the exchange was ended")
+
+    async def _ask_back(self, done: _Exchange, closed: Sequence[bytes]) -> None:
+        """Nothing is open to this device any more: take the pages of what the other one knows as open to it again.
+
+        What lets it in may be on any of them: a grant, or a revocation of who had cut it off. Raises `Refused` while
+        the other one knows of none either.
+        """
+        generation: bytes | None = None
+        cursors: dict[bytes, Position] = {}
+        for _ in range(MAX_REQUESTS):
+            shown = shown_cursors(list(cursors), cursors, ())
+            answer = await self._calls.sync(SyncRequest(generation=generation, cursors=shown))
+            generation = answer.generation or generation
+            for page in answer.pages:
+                space = page.checkpoint.space
+                cursors[space] = Position(page.checkpoint.count, page.checkpoint.chain)
+                if space in closed or space == self.agent.replica.territory:
+                    await self._take_page(done, space, page.entries)
+            if not answer.more or await common_spaces(self.agent, self.device.key):
+                return
 
     async def _common(self) -> list[bytes]:
         common = await common_spaces(self.agent, self.device.key)
@@ -298,7 +333,7 @@ class PeerSession:
 
     async def _take_own_grants(self, space: bytes, entries: Sequence[Entry]) -> None:
         """Take what lets this device into a space, and nothing else of it."""
-        mine = [entry for entry in entries if entry.header.space == space and _lets_in(entry, self.agent.device)]
+        mine = [entry for entry in entries if entry.header.space == space and lets_in(entry, self.agent.device)]
         if mine:
             now_ms = self.agent.now_ms()
             await self.agent.replica.admit(mine, source=self.device.key, now_ms=now_ms, hold=False, bounded=True)
@@ -394,16 +429,6 @@ class PeerSession:
         if theirs is None or not (theirs.role in READS_HAND_INS or authors[0] == self.device.key):
             return []
         return await self.agent.holdings.packs(Need(lack.space, lack.stream, sealed=True))
-
-
-def _lets_in(entry: Entry, device: bytes) -> bool:
-    """Whether an entry is a grant for a device."""
-    if entry.header.kind != Kind.GRANT:
-        return False
-    try:
-        return Grant.parse(entry.payload or b"").signing == device
-    except PeerFault:
-        return False
 
 
 def _asks(request: SyncRequest) -> bool:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from protocol.entry import Entry
-from protocol.errors import RelaisError
+from protocol.entry import Entry, Kind
+from protocol.errors import PeerFault, RelaisError
+from protocol.structure import Grant
 from sync_agent.app import Agent
 from sync_agent.status import space_names
 
@@ -26,6 +27,16 @@ async def take_withdrawals_with(agent: Agent, refusal: RelaisError, source: byte
     proofs = refusal.facts.get("withdrawn")
     if isinstance(proofs, tuple):
         await take_withdrawals(agent, proofs, source)
+
+
+def lets_in(entry: Entry, device: bytes) -> bool:
+    """Whether an entry is a grant for a device."""
+    if entry.header.kind != Kind.GRANT:
+        return False
+    try:
+        return Grant.parse(entry.payload or b"").signing == device
+    except PeerFault:
+        return False
 
 
 async def ended_names(agent: Agent) -> list[str]:

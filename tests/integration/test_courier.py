@@ -26,8 +26,11 @@ from sync_agent.asking import Asking, Said
 from sync_agent.courier_letters import Letter, read_letters
 from sync_agent.courier_watch import CourierWatch, disks_of
 from sync_agent.erasing import destroy_erased
+from sync_agent.measure_commands import start_quarantine, stop_quarantine
+from sync_agent.measures import ordered
 from sync_agent.operations import table
 from tests.harness.classroom import LARGE, SMALL, WORK, Classroom, Device, work_of
+from tests.harness.commands import Desk
 from tests.harness.couriers import (
     bring,
     bundles,
@@ -474,3 +477,87 @@ async def test_a_stick_in_a_bad_state_is_told_and_harms_nothing(room: Classroom,
     await watch.look()
     assert one.agent.stick == "damaged"
     assert "damaged" in said[0]
+
+
+# --- what must be heard by who cannot open a bundle -------------------------------------------------------------------
+
+
+async def head_of(room: Classroom) -> Device:
+    school = room.territory.replica.door.parent(room.space)
+    assert school is not None
+    return await room.device(Role.HEAD, school)
+
+
+async def test_a_pc_that_no_network_reaches_is_let_into_another_class_by_a_stick(room: Classroom, disk: Path) -> None:
+    head, pc = await head_of(room), await room.machine()
+    await know_keys(room, head, pc)
+    desk = Desk(head.agent)
+    space = (await desk.ask("space add", name="CE2", year="2026-2027"))["space"]
+    await desk.ask("person add", name="Zoé", role="pupil", space=[space])
+    item = (await desk.publish(SMALL, space=space, title="Eau", kind="lesson"))["item"]
+    await export(head, disk)
+    await bring(pc, disk)
+    assert bytes.fromhex(space) not in await pc.agent.spaces()
+    for path in bundles(disk):
+        assert "Zoé".encode() not in path.read_bytes()
+    await desk.ask("grant", device=pc.agent.device.hex(), space=[space])
+    await export(head, disk)
+    await bring(pc, disk)
+    assert bytes.fromhex(space) in await pc.agent.spaces()
+    assert await pc.files(bytes.fromhex(item)) == SMALL
+    for path in bundles(disk):
+        assert "Zoé".encode() not in path.read_bytes(), "no name stands in clear"
+
+
+async def test_a_pc_to_which_nothing_was_open_any_more_is_let_back_in_by_a_stick(room: Classroom, disk: Path) -> None:
+    head, pc = await head_of(room), await room.machine()
+    await know_keys(room, head, pc)
+    await Desk(head.agent).ask("revoke", device=pc.agent.device.hex())
+    await head.session.sync()
+    with pytest.raises(Refused):
+        await pc.session.sync()
+    await export(head, disk)
+    assert await code_of(bring(pc, disk)) is Code.CANNOT_READ
+    await Desk(head.agent).ask("grant", device=pc.agent.device.hex(), space=[room.space.hex()])
+    await export(head, disk)
+    await bring(pc, disk)
+    assert room.space in await pc.agent.spaces()
+
+
+async def test_a_quarantine_that_was_lifted_where_no_server_answers_ends_by_a_stick(
+    room: Classroom, disk: Path
+) -> None:
+    head, pc = await head_of(room), await room.machine()
+    await know_keys(room, head, pc)
+    await start_quarantine(head.agent, None)
+    for device in (head, pc):
+        await device.session.sync()
+    item = (await room.publish(head, SMALL)).item
+    assert await code_of(export(head, disk)) is Code.QUARANTINED
+    await stop_quarantine(head.agent, None)
+    # from here on the PC reaches nobody
+    await export(head, disk)
+    await bring(pc, disk)
+    assert not (await ordered(pc.agent)).quarantined
+    assert await pc.files(item) == SMALL
+
+
+async def test_under_quarantine_of_a_stick_nothing_is_taken_but_orders_and_nothing_is_written_onto_it(
+    room: Classroom, tmp_path: Path
+) -> None:
+    head, pc = await head_of(room), await room.machine()
+    await know_keys(room, head, pc)
+    await room.publish(head, SMALL)
+    place = tmp_path / "media"
+    await export(head, place / "usb" / "Relais")
+    await start_quarantine(head.agent, None)
+    await head.session.sync()
+    await pc.session.sync()
+    before = {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}
+    held = await pc.agent.replica.store.spaces()
+    watch, said = watch_over(pc, place, [0.0])
+    await watch.look()
+    assert pc.agent.stick is None
+    assert said == []
+    assert {path: path.read_bytes() for path in place.rglob("*") if path.is_file()} == before
+    assert await pc.agent.replica.store.spaces() == held

@@ -8,11 +8,12 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from random import Random
 
+from protocol.errors import Code
 from protocol.replica.unforeseen import Unforeseen
 from sync_agent.addresses import Address
 from sync_agent.mdns import Discovery
 from sync_agent.mdns_messages import Instance, answer
-from sync_agent.neighbourhood import Neighbourhood, member_of, shown_text
+from sync_agent.neighbourhood import LOOKS_APART, Neighbourhood, member_of, shown_text
 from tests.harness import patience
 
 
@@ -120,3 +121,38 @@ async def test_who_finds_nobody_while_the_server_is_out_of_reach_says_what_may_b
         place._look_once()
         assert place.problem is None
         setattr(place, touched, lambda: False)
+
+
+async def test_who_finds_others_and_can_call_none_of_them_says_that_the_network_keeps_them_apart() -> None:
+    secret = os.urandom(32)
+    place = Neighbourhood(lambda: {secret: b"class"}, bytes(32), Random(1).randbytes, lambda: None)
+    place.reached_server()
+    async with place.open("https://127.0.0.1:8095", "127.0.0.1", Unforeseen(int)):
+        place._discovery.heard_itself = True
+        place._discovery.datagram_received(answer(Place(1, [secret]).instance), ("192.168.1.9", 5353))
+        for _ in range(LOOKS_APART):
+            place._look_once()
+        assert place.problem is None, "nobody has called anybody yet"
+        place.gone = lambda: {Address("192.168.1.9", 8001)}
+        for _ in range(LOOKS_APART - 1):
+            place._look_once()
+        assert place.problem is None, "one that was switched off is announced for a while"
+        place._look_once()
+        assert place.problem is not None
+        assert place.problem[0] is Code.DEVICES_APART
+        assert "isolation" in place.problem[1]
+        assert "stick" in place.problem[2]
+        place.in_touch = lambda: True
+        place._look_once()
+        assert place.problem is None, "somebody has reached this one"
+
+
+async def test_a_device_to_which_nothing_is_open_knows_its_neighbours_and_shows_them_nothing() -> None:
+    secret = os.urandom(32)
+    place = Neighbourhood(dict, bytes(32), Random(1).randbytes, lambda: None)
+    place.recognises = lambda: {secret: b"class"}
+    member = Place(1, [secret])
+    async with place.open("https://127.0.0.1:8095", "127.0.0.1", Unforeseen(int)):
+        place._discovery.datagram_received(answer(member.instance), ("192.168.1.9", 5353))
+        assert place.members().keys() == {member.name}
+        assert member_of(place._instance(), Address("192.168.1.7", 8095), {secret: b"class"}) is None

@@ -11,20 +11,24 @@ import pytest
 
 from protocol.enrollment_messages import EnrollAnswer
 from protocol.entry import Kind
-from protocol.errors import BadInput, Code, Refused
+from protocol.errors import BadInput, Code, NoAnswer, Refused
 from protocol.identity import DeviceKeys
+from protocol.replica.arrivals import note_arrivals
 from protocol.replica.replica import Draft
 from protocol.roles import Role
 from protocol.structure import Grant, Revocation
+from sync_agent.meeting import secrets_of
 from sync_agent.withdrawn import ended_names
 from sync_server.app import opened
 from sync_server.backing_up import BackupFile, restore
 from sync_server.handlers.backups import back_up
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
+from tests.harness.lan import exchange
 from tests.harness.office_devices import Town, town
 from tests.harness.patience import PATIENCE_S
 from tests.harness.server_in_process import Member
+from tests.harness.territory import DAY_MS
 
 
 class Scene:
@@ -157,3 +161,55 @@ async def test_a_server_that_was_restored_and_has_forgotten_the_revocation_hears
         before = scene.teacher.way.traffic.round_trips
         await scene.here.sync(scene.teacher)
         assert scene.teacher.way.traffic.round_trips == before + 1
+
+
+# --- and no server ----------------------------------------------------------------------------------------------------
+
+
+async def test_a_device_to_which_nothing_is_open_any_more_learns_from_a_neighbour_that_it_was_let_back_in(
+    scene: Scene,
+) -> None:
+    head = await scene.here.device("head", space="0180001D")
+    desk, device = Desk(head.agent), scene.machine.agent.device.hex()
+    await desk.ask("revoke", device=device)
+    with pytest.raises(Refused):
+        await exchange(scene.machine.agent, head.agent)
+    assert await scene.listed(scene.machine) == set()
+    line = head.agent.replica.door.lineage(scene.here.space)
+    held = [await scene.machine.agent.replica.fingerprint(space) for space in line]
+    await scene.here.sync(head, scene.teacher)
+    with pytest.raises(Refused, match="withdrawn"):
+        await exchange(scene.machine.agent, scene.teacher.agent)
+    with pytest.raises(NoAnswer):
+        await exchange(scene.teacher.agent, scene.machine.agent)
+    now = [await scene.machine.agent.replica.fingerprint(space) for space in line]
+    assert now == held, "who is kept out is shown nothing"
+    # the head teacher thinks better of it, and no server answers anybody
+    await desk.ask("grant", device=device, space=[scene.office.space])
+    await exchange(scene.teacher.agent, head.agent)
+    await exchange(scene.machine.agent, scene.teacher.agent)
+    assert await scene.listed(scene.machine) == {scene.office.space}
+    for space in await scene.machine.agent.spaces():
+        found = await scene.machine.agent.replica.fingerprint(space)
+        assert found == await scene.teacher.agent.replica.fingerprint(space)
+    assert await secrets_of(scene.machine.agent)
+
+
+async def test_what_a_thief_closed_is_open_again_by_the_word_of_a_neighbour_that_knows_of_the_thief(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    thief, clock = await scene.here.device("head", space="0180001D"), scene.office.clock
+    await note_arrivals(scene.office.server.store, clock())
+    clock.advance(DAY_MS)
+    await Desk(thief.agent).ask("revoke", device=scene.machine.agent.device.hex())
+    await scene.here.sync(thief)
+    with pytest.raises(Refused):
+        await scene.machine.session.sync()
+    for number in range(8):
+        await scene.office.add_person(f"Élève {number}", "pupil", scene.office.space)
+    await scene.office.do("lost", device=thief.agent.device.hex(), since="12h")
+    await scene.here.sync(scene.teacher)
+    # from here on the machine reaches the teacher's laptop alone, and what it needs lies on several pages
+    monkeypatch.setattr("protocol.replica.news.PAGE_BYTES", 2_000)
+    await exchange(scene.machine.agent, scene.teacher.agent)
+    assert await scene.listed(scene.machine) == {scene.office.space}
