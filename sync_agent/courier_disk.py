@@ -50,6 +50,8 @@ _PASSING_BYTES: Final = 8
 _FOLDER_BYTES: Final = 8
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _GONE: Final = frozenset({errno.ENOENT, errno.ENODEV, errno.EIO, errno.ENXIO, errno.ESTALE})
+_NO_SUCH_FLUSH: Final = frozenset({errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EISDIR})
+"""What a file system answers that cannot flush, or open, a folder."""
 _READ_BYTES: Final = MiB
 _NAMED: Final = re.compile(rf"[0-9a-f]{{32}}{re.escape(ENDING)}")
 _PASSES: Final = re.compile(rf"[0-9a-f]{{{2 * _PASSING_BYTES}}}{re.escape(_PASSING)}")
@@ -411,14 +413,22 @@ def entries_in(place: Path) -> Iterator[os.DirEntry[str]]:
 
 
 def flush_folder(place: Path) -> None:
-    """Let renames in a folder be durable, where the system can."""
+    """Let renames in a folder be durable, where the system can.
+
+    Some file systems of sticks have no such call for folders: there all that the system holds back is written out.
+    """
     if os.name == "nt":
         return
-    descriptor = os.open(place, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        descriptor = os.open(place, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as reason:
+        if reason.errno not in _NO_SUCH_FLUSH:
+            raise
+        os.sync()
 
 
 def _too_many(place: Path, what: str) -> BadInput:
