@@ -23,6 +23,7 @@ from protocol.errors import PeerFault
 from protocol.fields import Fields, compact
 from protocol.limits import DRILL_DAY_MS, MAX_DRILL_LEAD_MS, MAX_DRILL_MINUTES, MIN_DRILL_COUNTED_MINUTES
 from protocol.rights import Door
+from protocol.roles import RANK, Role
 from protocol.roster import Roster
 
 MINUTE_MS: Final = 60_000
@@ -72,10 +73,15 @@ class Drill:
     stopped_ms: int | None
 
     @property
+    def planned_ms(self) -> int:
+        """When it was to be over, and is wherever nobody hears that it was stopped."""
+        return self.start_ms + self.minutes * MINUTE_MS
+
+    @property
     def end_ms(self) -> int:
         """When it is over, by the time of who ordered it."""
-        planned = self.start_ms + self.minutes * MINUTE_MS
-        return planned if self.stopped_ms is None else min(planned, max(self.stopped_ms, self.start_ms))
+        planned_ms, stopped_ms = self.planned_ms, self.stopped_ms
+        return planned_ms if stopped_ms is None else min(planned_ms, max(stopped_ms, self.start_ms))
 
     def end_here_ms(self, seen_ms: int) -> int:
         """When it is over on a machine that has known of it since `seen_ms`."""
@@ -134,6 +140,11 @@ class Quarantine:
     by: bytes
     at_ms: int
     rank: int
+
+    @property
+    def is_by_head(self) -> bool:
+        """Whether the school itself ordered it, and not who runs the system."""
+        return self.rank <= RANK[Role.HEAD]
 
 
 @dataclass(frozen=True, slots=True)

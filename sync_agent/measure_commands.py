@@ -12,7 +12,9 @@ from protocol.replica.measures import (
     lift_drafts,
     measures_of,
     quarantine_drafts,
+    running_drills,
     shown_report,
+    shown_stop,
 )
 from protocol.replica.operation import JSON
 from protocol.rights import Authority
@@ -31,12 +33,12 @@ async def start_drill(agent: Agent, school: str | None, minutes: int) -> dict[st
 
 
 async def stop_drill(agent: Agent, school: str | None) -> dict[str, JSON]:
-    """End those that run."""
+    """End those that run; until when machines stay in them that do not hear of it."""
     space, right = await _led(agent, school)
-    drafts = end_drafts(await measures_of(agent.replica, space), space, right.grant, agent.now_ms())
-    if drafts:
-        await agent.write(*drafts)
-    return {}
+    drills = running_drills(await measures_of(agent.replica, space), agent.now_ms())
+    if drills:
+        await agent.write(*end_drafts(drills, space, right.grant))
+    return shown_stop(drills)
 
 
 async def report_drill(agent: Agent, school: str | None) -> dict[str, JSON]:

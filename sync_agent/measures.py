@@ -6,7 +6,7 @@ Rules:
 - drills take three hours of a day at most, whatever is ordered: who has a stolen key must not keep from machines for
   good that it was cut off (docs/adr/0103);
 - under quarantine the school's network and sticks are off; reading, printing and the server go on, and no drill runs:
-  one of both ways is always open;
+  one of both ways is always open; of a stick nothing is heard but orders, and so of its end (`hear_orders`);
 - who hears of a quarantine passes it on for a moment before it falls silent.
 
 docs/protocol.md, "Measures".
@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Final
 from protocol import canonical
 from protocol.errors import Code, PeerFault, Refused, RelaisError
 from protocol.limits import MAX_DRILL_MINUTES
-from protocol.measures import Drill, Measures, Played, may_begin, of_last_day
+from protocol.measures import Drill, Measures, Played, Quarantine, may_begin, of_last_day
 from protocol.replica.measures import measures_of
 from sync_agent.app import DRILL_MARK, Agent
 from sync_agent.health import LastSync
@@ -47,11 +47,24 @@ _MAX_MARK_BYTES: Final = 4_096
 
 @dataclass(frozen=True, slots=True)
 class Ordered:
-    """What is in force here: whether the school is under quarantine, the drill that runs, when it ends by our clock."""
+    """What is in force here: the quarantines, oldest first; the drill that runs, and when it ends by our clock."""
 
-    quarantined: bool = False
+    quarantines: tuple[Quarantine, ...] = ()
     drill: Drill | None = None
     ends_ms: int = 0
+
+    @property
+    def quarantined(self) -> bool:
+        """Whether the school is under quarantine."""
+        return bool(self.quarantines)
+
+    @property
+    def is_liftable(self) -> bool:
+        """Whether the head teacher can lift what is in force: she cannot lift what who runs the system has imposed."""
+        return all(each.is_by_head for each in self.quarantines)
+
+
+NOTHING_ORDERED: Final = Ordered()
 
 
 async def schools_of(agent: Agent) -> list[bytes]:
@@ -63,8 +76,9 @@ async def schools_of(agent: Agent) -> list[bytes]:
 async def ordered(agent: Agent) -> Ordered:
     """What is in force here now; notes when a drill was first heard of."""
     found = [await measures_of(agent.replica, school) for school in await schools_of(agent)]
-    if any(measures.quarantines for measures in found):
-        return Ordered(quarantined=True)
+    quarantines = tuple(each for measures in found for each in measures.quarantines)
+    if quarantines:
+        return Ordered(quarantines)
     last = await LastSync.read(agent.replica.store)
     skew_ms = 0 if last is None else last.skew_ms
     drill = await _running(agent, found, agent.now_ms(), skew_ms)

@@ -213,8 +213,7 @@ async def _drill_start(server: Server, params: Params, _outgoing: Outgoing) -> J
 
 
 async def _drill_stop(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
-    await measures.stop_drill(server, _school(server, params))
-    return {}
+    return await measures.stop_drill(server, _school(server, params))
 
 
 async def _drill_report(server: Server, params: Params, _outgoing: Outgoing) -> JSON:

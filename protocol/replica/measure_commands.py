@@ -7,6 +7,7 @@ from typing import Annotated
 
 from protocol.replica.console import Call, Program
 from protocol.replica.console_options import Option
+from protocol.replica.drill_words import report_in_words, stop_in_words
 from protocol.replica.operation import JSON, Params
 
 Run = Callable[[Call, str, Params], Awaitable[JSON]]
@@ -26,22 +27,26 @@ def add_measure_commands(program: Program, run: Run) -> None:
         """Rehearse an outage: the machines of a school act as if the server were out of reach."""
         return await run(call, "drill start", {"school": school, "minutes": minutes})
 
-    @program.command("drill stop", said="the drill is over where this is heard; elsewhere it ends by itself")
+    @program.command("drill stop")
     async def drill_stop(call: Call, *, school: School = None) -> JSON:
-        """End the drill before its time. A machine without neighbours hears of it when its time is over."""
-        return await run(call, "drill stop", {"school": school})
+        """End the drill before its time. A machine that hears nothing of it ends it alone, when its time is over."""
+        stopped = await run(call, "drill stop", {"school": school})
+        return stopped if call.json else stop_in_words(stopped)
 
     @program.command("drill report")
     async def drill_report(call: Call, *, school: School = None) -> JSON:
         """What the last drill has shown: who published, what was handed in, what was safe and how soon."""
-        return await run(call, "drill report", {"school": school})
+        report = await run(call, "drill report", {"school": school})
+        return report if call.json else report_in_words(report)
 
     @program.command("quarantine start", said="the school's network and sticks are off wherever this is heard")
     async def quarantine_start(call: Call, *, school: School = None) -> JSON:
         """Switch off exchange over the school's network and by sticks; reading, printing and the server go on."""
         return await run(call, "quarantine start", {"school": school})
 
-    @program.command("quarantine stop", said="lifted; each machine hears of it from the server")
+    @program.command(
+        "quarantine stop", said="lifted; each machine hears of it from the server, or by a stick that was written since"
+    )
     async def quarantine_stop(call: Call, *, school: School = None) -> JSON:
         """Lift the quarantine."""
         return await run(call, "quarantine stop", {"school": school})

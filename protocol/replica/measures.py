@@ -41,18 +41,30 @@ def drill_draft(measures: Measures, school: bytes, grant: bytes, minutes: int, n
     return Draft(school, Kind.DRILL, grant, DrillOrder(minutes).encode())
 
 
-def end_drafts(measures: Measures, school: bytes, grant: bytes, now_ms: int) -> list[Draft]:
-    """The orders that end the drills that are running."""
-    return [
-        Draft(school, Kind.DRILL, grant, DrillOrder().encode(), target=drill.id)
-        for drill in measures.drills
-        if _is_on(drill, now_ms)
-    ]
+def running_drills(measures: Measures, now_ms: int) -> list[Drill]:
+    """The drills that are running by this clock."""
+    return [drill for drill in measures.drills if _is_on(drill, now_ms)]
+
+
+def end_drafts(drills: Iterable[Drill], school: bytes, grant: bytes) -> list[Draft]:
+    """The orders that end these drills before their time."""
+    return [Draft(school, Kind.DRILL, grant, DrillOrder().encode(), target=drill.id) for drill in drills]
+
+
+def shown_stop(drills: Iterable[Drill]) -> dict[str, JSON]:
+    """What both programs say of drills that were just stopped: the one that lasts longest where nobody hears of that.
+
+    `until` is when every machine has ended it, whatever it hears.
+    """
+    last = max(drills, key=lambda drill: drill.planned_ms, default=None)
+    if last is None:
+        return {"drill": None, "until": None}
+    return {"drill": last.id.hex(), "until": rfc3339(last.planned_ms)}
 
 
 def current_drill(measures: Measures, now_ms: int) -> Drill | None:
     """The drill that is running by this clock, if one is."""
-    return next((drill for drill in measures.drills if _is_on(drill, now_ms)), None)
+    return next(iter(running_drills(measures, now_ms)), None)
 
 
 def quarantine_drafts(measures: Measures, school: bytes, grant: bytes) -> list[Draft]:
@@ -154,6 +166,8 @@ def shown_report(report: DrillReport, school: str, names: Mapping[bytes, str | N
         "by": drill.by.hex(),
         "started": rfc3339(drill.start_ms),
         "ends": rfc3339(drill.end_ms),
+        "planned_end": rfc3339(drill.planned_ms),
+        "stopped": drill.end_ms < drill.planned_ms,
         "running": _is_on(drill, now_ms),
         "minutes": drill.minutes,
         "published": report.published,

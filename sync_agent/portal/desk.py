@@ -121,7 +121,9 @@ class Desk:
         sets = [count for room in visit.rooms for count in (room.basis.own, *room.basis.above)]
         day = visit.say.moment(visit.now_ms).date().toordinal()
         told = (exchange.waiting, exchange.missing, exchange.refused, exchange.held.hold or 0, visit.hindered.stamp)
-        return "-".join(map(str, (*told, *sets, day)))
+        isolated = exchange.standing.value if visit.ordered.quarantined else 0
+        ordered = (isolated, int(visit.ordered.drill is not None), visit.pulse, visit.apart or 0)
+        return "-".join(map(str, (*told, *ordered, *sets, day)))
 
     def lesson_origin(self, name: bytes) -> str:
         """Where an item's (or a version's) files are served."""

@@ -1,4 +1,9 @@
-"""“Exercice de coupure”: the head teacher begins it, ends it, and reads what it has shown; and the quarantine."""
+"""“Exercice de coupure”: the head teacher begins it, is led through it, prints what it has shown; and the quarantine.
+
+Rules:
+- the page says what to do now, what has been seen so far, and how long it still lasts; it needs no manual;
+- what changes by itself keeps itself current (`pulse`), what a person presses stays where it is.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +11,20 @@ from typing import Final
 
 from aiohttp import web
 
-from protocol.errors import BadInput
-from protocol.replica.measures import USUAL_MINUTES
+from protocol.measures import MINUTE_MS, Drill
+from protocol.replica.measures import USUAL_MINUTES, measures_of
 from protocol.roles import Role
-from sync_agent.measures import ordered
+from sync_agent.measures import schools_of
 from sync_agent.portal.desk import Desk
 from sync_agent.portal.door import Handler
+from sync_agent.portal.drill_steps import Watcher, steps_of
 from sync_agent.portal.navigation import see
+from sync_agent.portal.visit import Visit
 
 ADDRESS: Final = "/drill"
 LENGTHS: Final = (15, USUAL_MINUTES, 60)
+SHOWN_FOR_MS: Final = 24 * 60 * MINUTE_MS
+"""So long the page goes on with the last drill, whose work may still be on its way."""
 
 
 class Drills:
@@ -23,29 +32,67 @@ class Drills:
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
+        self._agent = desk.shelf.agent
+        self._watcher = Watcher(desk.shelf.agent)
 
     def add_to(self, app: web.Application) -> None:
         """Let the listener serve them."""
         app.router.add_get(ADDRESS, self._only_heads(self.show))
+        app.router.add_get(f"{ADDRESS}/report", self._only_heads(self.report))
         app.router.add_post(f"{ADDRESS}/{{act}}", self._only_heads(self.act))
 
     def _only_heads(self, handler: Handler) -> Handler:
         async def guarded(request: web.Request) -> web.StreamResponse:
-            if await self._desk.shelf.agent.role() is not Role.HEAD:
+            if await self._agent.role() is not Role.HEAD:
                 raise web.HTTPNotFound
             return await handler(request)
 
         return guarded
 
     async def show(self, request: web.Request) -> web.StreamResponse:
-        """What is ordered now, and the report of the last drill."""
+        """What to do now, what has been seen, and, once it is over, what still goes on."""
         visit = await self._desk.visit(request)
-        now = await ordered(self._desk.shelf.agent)
-        try:
-            report = await self._desk.do("drill report", {})
-        except BadInput:
-            report = {}
-        return self._desk.page(visit, "drill.html", now=now, report=report, lengths=LENGTHS, usual=USUAL_MINUTES)
+        now, drill = visit.ordered, await self._last(visit)
+        is_over = drill is not None and now.drill is None
+        steps = None
+        if drill is not None:
+            steps = steps_of(await self._watcher.observe(drill, running=not is_over), visit.say, is_over=is_over)
+        elsewhere_ms = None
+        if drill is not None and is_over and drill.end_ms < drill.planned_ms and visit.now_ms < drill.planned_ms:
+            elsewhere_ms = drill.planned_ms
+        return self._desk.page(
+            visit,
+            "drill.html",
+            phase="before" if drill is None else "after" if is_over else "during",
+            now=now,
+            drill=drill,
+            steps=steps,
+            left=max(0, -(-(now.ends_ms - visit.now_ms) // MINUTE_MS)),
+            elsewhere_ms=elsewhere_ms,
+            listens=self._agent.listens_at is not None,
+            near=max(self._agent.around.found(), self._agent.live_neighbours()),
+            lengths=LENGTHS,
+            usual=USUAL_MINUTES,
+        )
+
+    async def report(self, request: web.Request) -> web.StreamResponse:
+        """What the last drill has shown, to print and to sign."""
+        visit = await self._desk.visit(request)
+        drills = await self._drills()
+        if not drills:
+            raise web.HTTPNotFound
+        drill = drills[0]
+        is_over = visit.ordered.drill is None or visit.ordered.drill.id != drill.id
+        seen = await self._watcher.observe(drill, running=not is_over)
+        return self._desk.page(
+            visit,
+            "drill_report.html",
+            drill=drill,
+            report=await self._desk.do("drill report", {}),
+            steps=steps_of(seen, visit.say, is_over=True),
+            is_over=is_over,
+            leader=self._leader(visit, drill),
+        )
 
     async def act(self, request: web.Request) -> web.StreamResponse:
         """Begin or end one of the two."""
@@ -64,3 +111,24 @@ class Drills:
             case _:
                 raise web.HTTPNotFound
         return see(ADDRESS)
+
+    async def _drills(self) -> list[Drill]:
+        """The drills of this device's schools, the newest first."""
+        found = [drill for school in await schools_of(self._agent) for drill in await self._of(school)]
+        return sorted(found, key=lambda drill: drill.start_ms, reverse=True)
+
+    async def _of(self, school: bytes) -> tuple[Drill, ...]:
+        return (await measures_of(self._agent.replica, school)).drills
+
+    async def _last(self, visit: Visit) -> Drill | None:
+        """The drill that runs here, or that was over a short while ago."""
+        if visit.ordered.drill is not None:
+            return visit.ordered.drill
+        recent = [drill for drill in await self._drills() if visit.now_ms - drill.end_ms < SHOWN_FOR_MS]
+        return next(iter(recent), None)
+
+    def _leader(self, visit: Visit, drill: Drill) -> str | None:
+        """Who began it, by name; None for the server."""
+        names = (self._desk.shelf.author_of(drill.by, room) for room in visit.rooms)
+        found = next((name for name in names if name is not None), None)
+        return visit.device_name if found is None and drill.by == self._agent.device else found

@@ -5,6 +5,7 @@ Lessons are HTML from anywhere, run by a browser. Rules:
   never handed out, so that what a lesson stores or breaks stays with that lesson;
 - every answer is sandboxed and may load only what lies in the same item; what runs is shown in a frame of the portal,
   whose policy keeps it at its origin: a lesson opens no other page, neither the portal's, another item's nor a site's;
+- a file is printed from a page of ours at the same origin, which is shown in the portal's frame as lessons are;
 - names that browsers do not resolve to this machine by themselves reach nothing: any other `Host` is refused;
 - a teacher's device also serves the versions of a conflict, at the origin of the version's own digits.
 """
@@ -36,6 +37,7 @@ _HOST: Final = re.compile(rf"([0-9a-f]{{{ORIGIN_DIGITS}}})\.localhost:(\d+)")
 _ALLOWED: Final = "allow-downloads allow-forms allow-modals allow-pointer-lock allow-same-origin allow-scripts"
 _RUNS: Final = frozenset({"text/html", "application/xhtml+xml", "application/xml", "text/xml", "image/svg+xml"})
 
+_PRINT: Final = "relais-print"
 _PDF: Final = "application/pdf"
 _LOAD_FROM_HERE: Final = (
     "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; form-action 'self'; base-uri 'self'"
@@ -62,6 +64,16 @@ def address_in(origin: str, path: str) -> str:
 def large_address(digits: str, path: str) -> str:
     """The address, in the portal, of the page that shows a lesson's file in a frame of the size of the window."""
     return f"/large/{digits}/{quote(path)}"
+
+
+def print_address(digits: str, path: str) -> str:
+    """The address, in the portal, of the page that shows a lesson's file and has the browser print it."""
+    return f"/print/{digits}/{quote(path)}"
+
+
+def printed(address: str) -> str:
+    """The address of a file at its origin, to be printed: a frame that prints what is in it, all of its pages."""
+    return f"{address}?{_PRINT}"
 
 
 def frame_permissions() -> str:
@@ -113,8 +125,12 @@ class Lessons:
             return self._plain(HTTPStatus.NOT_FOUND)
         path = portable_form(request.match_info["path"])
         file = _file_at(files, path)
+        prints = file is not None and _PRINT in request.query and media_of(file.path).type in _RUNS
         if file is not None and self._would_run_unframed(request, media_of(file.path).type):
-            return self._framed(request.headers.get("Host", "")[:ORIGIN_DIGITS], file.path)
+            lead = print_address if prints else large_address
+            return self._framed(lead(request.headers.get("Host", "")[:ORIGIN_DIGITS], file.path))
+        if file is not None and prints:
+            return self._printing(request, file.path)
         if file is not None:
             headers = self._headers(media_of(file.path).type)
             return await deliver(request, self._shelf.agent, file, headers, save=False)
@@ -131,9 +147,15 @@ class Lessons:
         """Whether this is opened in a tab of its own, where no page of ours keeps it from leading elsewhere."""
         return request.headers.get("Sec-Fetch-Dest") == "document" and media_type in _RUNS
 
-    def _framed(self, digits: str, path: str) -> web.Response:
-        location = f"{self.portal_origin}{large_address(digits, path)}"
+    def _framed(self, address: str) -> web.Response:
+        location = f"{self.portal_origin}{address}"
         return web.Response(status=HTTPStatus.FOUND, headers={**self._headers(), "Location": location})
+
+    def _printing(self, request: web.Request, path: str) -> web.Response:
+        """A page around a file, of the same origin: a page of the portal could show it, and not print it as a whole."""
+        say = _words_for(request)
+        text = self._render("printing.html", say=say, path=path, address=f"/{quote(path)}")
+        return web.Response(text=text, content_type="text/html", headers=self._headers())
 
     async def _files(self, digits: str) -> Sequence[ManifestEntry] | None:
         """The files of the item (or, for teachers, the version) with these first digits, if it may be read here."""
@@ -161,7 +183,7 @@ class Lessons:
 
     def _listing(self, request: web.Request, folder: str, files: Sequence[ManifestEntry]) -> web.Response:
         """A page with the names in a folder."""
-        say = Words(CATALOGUES.preferred(request.headers.get("Accept-Language", "")), Register.TEEN)
+        say = _words_for(request)
         names: dict[str, int | None] = {}
         for file in files:
             name, slash, _ = file.path.removeprefix(folder).partition("/")
@@ -175,6 +197,10 @@ class Lessons:
     def _plain(self, status: HTTPStatus) -> web.Response:
         text = None if status is HTTPStatus.NO_CONTENT else f"{status.phrase}\n"
         return web.Response(status=status, text=text, headers=self._headers())
+
+
+def _words_for(request: web.Request) -> Words:
+    return Words(CATALOGUES.preferred(request.headers.get("Accept-Language", "")), Register.TEEN)
 
 
 def _file_at(files: Sequence[ManifestEntry], path: str) -> ManifestEntry | None:

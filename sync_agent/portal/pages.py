@@ -17,7 +17,6 @@ from protocol.portable_names import portable_form
 from protocol.receipt_code import proof_code
 from protocol.replica import parameters as given
 from protocol.replica.operation import JSON, Params
-from protocol.roles import Role
 from protocol.work import ContentRef, ItemKind
 from sync_agent.confirming import list_readers
 from sync_agent.device_names import key_words
@@ -26,7 +25,7 @@ from sync_agent.health import LastSync
 from sync_agent.portal.delivery import deliver
 from sync_agent.portal.desk import ONCE_FIELD, Desk
 from sync_agent.portal.door import SAVED_FILE_POLICY
-from sync_agent.portal.lessons import ORIGIN_DIGITS, address_in, large_address
+from sync_agent.portal.lessons import ORIGIN_DIGITS, address_in, large_address, print_address, printed
 from sync_agent.portal.navigation import inside, see
 from sync_agent.portal.readers import shown as shown_devices
 from sync_agent.portal.shelf import Piece, Told, by_due, entry_page, newest_first
@@ -160,6 +159,7 @@ class Pages:
             more_files=max(0, len(files) - MAX_LISTED_FILES),
             address=lambda path: self._desk.lesson_address(piece.item.id, path),
             large=lambda path: large_address(piece.item.id.hex()[:ORIGIN_DIGITS], path),
+            printing=lambda path: print_address(piece.item.id.hex()[:ORIGIN_DIGITS], path),
             entry=entry,
             works=[(told, visit.state(self._shelf, piece.room, told)) for told in works],
             versions=await self._versions(visit, piece),
@@ -175,6 +175,13 @@ class Pages:
         digits, path = request.match_info["digits"], request.match_info["path"]
         origin = self._desk.lesson_origin(bytes.fromhex(digits))
         return self._desk.page(visit, "large.html", frame=origin, path=path, address=address_in(origin, path))
+
+    async def printing(self, request: web.Request) -> web.Response:
+        """As `large`, of a page that has the browser print the file."""
+        visit = await self._desk.visit(request)
+        digits, path = request.match_info["digits"], request.match_info["path"]
+        origin = self._desk.lesson_origin(bytes.fromhex(digits))
+        return self._desk.page(visit, "large.html", frame=origin, path=path, address=printed(address_in(origin, path)))
 
     async def _draft_of(self, visit: Visit, piece: Piece) -> Kept | None:
         """What the person at this machine has begun for it."""
@@ -430,7 +437,6 @@ class Pages:
             free=await agent.replica.content.free_bytes(),
             content=content_bytes,
             budget=agent.budget.shown(),
-            leads=await agent.role() is Role.HEAD,
         )
 
     async def live(self, request: web.Request) -> web.Response:

@@ -92,6 +92,7 @@ def _pages_app(desk: Desk, table: Table) -> web.Application:
     get("/item/{item}", pages.item)
     get("/item/{item}/file/{path:.+}", pages.save)
     get(f"/large/{{digits:[0-9a-f]{{{ORIGIN_DIGITS}}}}}/{{path:.*}}", pages.large)
+    get(f"/print/{{digits:[0-9a-f]{{{ORIGIN_DIGITS}}}}}/{{path:.*}}", pages.printing)
     post("/item/{item}/hand-in", pages.hand_in)
     post("/item/{item}/draft", pages.draft)
     post("/item/{item}/fetch", pages.fetch)

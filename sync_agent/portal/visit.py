@@ -16,9 +16,12 @@ from aiohttp import web
 
 from protocol.coursework import HandInState, Work
 from protocol.entry import PERSON_BYTES
-from protocol.roles import RUNS_A_SCHOOL, PersonRole
+from protocol.errors import Code, LocalFailure
+from protocol.roles import RUNS_A_SCHOOL, PersonRole, Role
 from protocol.roster import Person
 from protocol.sign_in import SignIn
+from sync_agent.app import Agent
+from sync_agent.measures import NOTHING_ORDERED, Ordered, ordered
 from sync_agent.own_stay import OwnStay, own_stay
 from sync_agent.past_years import past_spaces
 from sync_agent.portal.door import VISIT_COOKIE, Door, cookie_name
@@ -36,6 +39,7 @@ WHO_COOKIE: Final = "relais-who"
 SESSION_COOKIE: Final = "relais-signed-in"
 Guarded: TypeAlias = Mapping[bytes, tuple[bytes, SignIn | None]]
 
+PULSE_MS: Final = 8_000
 _PREFERENCE_S: Final = 365 * 86_400
 _WHO_S: Final = 2 * 3_600
 _SECONDARY: Final = re.compile(
@@ -72,6 +76,17 @@ class Visit:
     """Adults of the classes who may sign in here."""
     hindered: Hindered = NOTHING_HINDERED
     """What of the teacher's own folders is not published."""
+    ordered: Ordered = NOTHING_ORDERED
+    """The drill and the quarantines that are in force here."""
+    leads: bool = False
+    """Whether this is a head teacher's device, which leads drills."""
+    apart: Code | None = None
+    """What keeps this device from the others of the school, by its stable name."""
+
+    @property
+    def pulse(self) -> int:
+        """Changes every few seconds on the device from which a running drill is led: what it sees around it does."""
+        return self.now_ms // PULSE_MS if self.leads and self.ordered.drill is not None else 0
 
     @property
     def signed_in(self) -> bool:
@@ -169,7 +184,7 @@ async def visit_of(
         me = _person(rooms, await shelf.own_person())
     else:
         me = _signed_in(request, rooms, sessions, guarded) or _chosen(request, rooms, guarded)
-    language = _language(request)
+    language, role = _language(request), await shelf.agent.role()
     visit_id = door.visit_of(request)
     return Visit(
         request=request,
@@ -183,7 +198,10 @@ async def visit_of(
         exchange=await shelf.exchange(outcome, rooms),
         now_ms=shelf.agent.now_ms(),
         ended=tuple(await ended_names(shelf.agent)),
-        runs_school=await shelf.agent.role() in RUNS_A_SCHOOL,
+        runs_school=role in RUNS_A_SCHOOL,
+        ordered=await _ordered(shelf.agent),
+        leads=role is Role.HEAD,
+        apart=None if (problem := shelf.agent.network_problem()) is None else problem[0],
         stay=await own_stay(shelf.agent, is_refused=outcome is Outcome.REFUSED),
         past_classes=len(await past_spaces(shelf.agent)),
         guarded=frozenset(guarded),
@@ -196,6 +214,14 @@ async def visit_of(
             and found.role is not PersonRole.PUPIL
         ),
     )
+
+
+async def _ordered(agent: Agent) -> Ordered:
+    """What is in force here; that a full disk lets nothing be noted keeps nobody from reading."""
+    try:
+        return await ordered(agent)
+    except LocalFailure:
+        return NOTHING_ORDERED
 
 
 def remember(visit: Visit, response: web.StreamResponse) -> None:

@@ -10,7 +10,9 @@ from protocol.replica.measures import (
     lift_drafts,
     measures_of,
     quarantine_drafts,
+    running_drills,
     shown_report,
+    shown_stop,
 )
 from protocol.replica.operation import JSON
 from protocol.roles import RANK, Role
@@ -24,11 +26,12 @@ async def start_drill(server: Server, school: bytes, minutes: int) -> bytes:
     return entry.id
 
 
-async def stop_drill(server: Server, school: bytes) -> None:
-    """End the drills that run."""
-    drafts = end_drafts(await measures_of(server.replica, school), school, server.grant, server.now_ms())
-    if drafts:
-        await server.write(drafts)
+async def stop_drill(server: Server, school: bytes) -> dict[str, JSON]:
+    """End the drills that run; until when machines stay in them that do not hear of it."""
+    drills = running_drills(await measures_of(server.replica, school), server.now_ms())
+    if drills:
+        await server.write(end_drafts(drills, school, server.grant))
+    return shown_stop(drills)
 
 
 async def report_drill(server: Server, school: bytes, name: str) -> dict[str, JSON]:

@@ -135,10 +135,17 @@ class Territory:
         return territory_id(self.keys.root.public)
 
     async def say(
-        self, space: bytes, kind: Kind, payload: bytes, *, subject: bytes | None = None, target: bytes | None = None
+        self,
+        space: bytes,
+        kind: Kind,
+        payload: bytes,
+        *,
+        subject: bytes | None = None,
+        target: bytes | None = None,
+        parents: tuple[bytes, ...] = (),
     ) -> Entry:
         """An entry by the server."""
-        draft = Draft(space, kind, self.certificate.id, payload, subject=subject, target=target)
+        draft = Draft(space, kind, self.certificate.id, payload, subject=subject, target=target, parents=parents)
         entries = await self.replica.write(
             [draft], author=self.keys.signing, now_ms=self.clock(), entropy=self.entropy, unsent=False
         )

@@ -310,3 +310,39 @@ async def test_a_teachers_laptop_that_moved_gives_way_at_once_when_it_meets_its_
     original, moved = [await started(room, disk, f"l{n}", place, seed=n) for n, place in enumerate(places)]
     await meet_in_turn(original, moved, times=1)
     assert [place.gives_way.is_set() for place in places] == [False, True]
+
+
+# --- two alive at once, no network in common, and a server that each reaches seldom -----------------------------------
+
+
+async def test_two_copies_that_reach_the_server_once_a_day_each_are_told_apart_within_a_week(room: Classroom) -> None:
+    disk = await image_of(room, await room.machine())
+    places = Place(pc(1)), Place(pc(1))
+    one, other = [await started(room, disk, f"copy{n}", place, seed=n) for n, place in enumerate(places)]
+    days = 0
+    while not places[1].gives_way.is_set():
+        for device in (one, other):
+            await device.session.sync()
+        days += 1
+        assert days <= 7
+    assert not places[0].gives_way.is_set()
+
+
+async def test_two_copies_that_are_started_anew_before_each_contact_stay_one_device_and_lose_nothing(
+    room: Classroom,
+) -> None:
+    teacher, machine = await room.teacher(), await room.machine()
+    item = await assignment(room, teacher, machine)
+    disk = await image_of(room, machine)
+    places, works = (Place(pc(1)), Place(pc(1))), []
+    for day in range(4):
+        for number, place in enumerate(places):
+            copy = await started(room, disk, f"copy{number}", place, seed=10 * day + number)
+            works.append(await room.hand_in(copy, item, {"reponse.txt": bytes([day, number])}))
+            await copy.session.sync()
+            await stopped(room, copy)
+    assert not any(place.gives_way.is_set() for place in places), "nothing tells them from one that is started often"
+    await teacher.session.sync()
+    assert not await teacher.agent.missing()
+    for work in works:
+        assert (await work_of(teacher, room, work)).at_server

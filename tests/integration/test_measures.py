@@ -3,28 +3,40 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import html
+import re
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
+from random import Random
 from typing import Any, cast
 
 import pytest
 
 from protocol.canonical import encode
+from protocol.clock import rfc3339
 from protocol.errors import BadInput, Code, LocalFailure, NoAnswer, RelaisError
 from protocol.identity import school_id
+from protocol.replica.drill_words import report_in_words, stop_in_words
 from protocol.replica.measures import lift_drafts, measures_of, quarantine_drafts
 from protocol.roles import RANK, Role
+from protocol.work import ItemKind
 from sync_agent import measure_commands
+from sync_agent.addresses import Address, address_of
 from sync_agent.app import DRILL_MARK, Agent
+from sync_agent.around import Around
 from sync_agent.copies import Copies
 from sync_agent.courier_commands import survey_here
+from sync_agent.lan import Lan
 from sync_agent.measures import DrillTransport, Heeding, Ordered, ordered
 from sync_agent.network.trouble import Trouble, seen_in
+from sync_agent.scheduler import Outcome
 from sync_agent.session import Session
 from sync_agent.status import status
 from tests.harness.classroom import SMALL, WORK, Classroom, Device, Given, assignment, classroom
+from tests.harness.couriers import bring, export, know_keys
 from tests.harness.lan import exchange
-from tests.harness.portal import portal
+from tests.harness.portal import Surfer, portal
 from tests.harness.server_in_process import office
 
 MINUTE = 60_000
@@ -156,7 +168,8 @@ async def test_under_quarantine_no_drill_takes_the_server_away_too(room: Classro
     await exchange(machine.agent, head.agent)
     await heed(machine, way)
     await machine.session.sync()
-    assert (await ordered(machine.agent)) == Ordered(quarantined=True)
+    now = await ordered(machine.agent)
+    assert (now.quarantined, now.drill) == (True, None)
 
 
 async def test_drills_of_one_day_are_three_hours_and_each_machine_counts_by_itself(room: Classroom) -> None:
@@ -273,13 +286,17 @@ async def test_the_head_teachers_portal_leads_a_drill_and_others_have_no_such_pa
     await teacher.session.sync()
     async with portal(head.agent) as surfer:
         assert "/drill" in await surfer.page("/state")
+        assert 'href="/drill"' in await surfer.page("/school")
         assert "Commencer" in await surfer.page("/drill")
+        assert (await surfer.get("/drill/report")).status == 404
         await surfer.send("/drill", "/drill/start", {"minutes": "15"})
+        assert "Un exercice est en cours" in await surfer.page("/school")
         running = await surfer.page("/drill")
         assert "en cours" in running
-        assert "Ce que le dernier exercice" in running
+        assert "Encore 15 minutes." in running
         await surfer.send("/drill", "/drill/stop", {})
-        assert "Commencer" in await surfer.page("/drill")
+        assert "Commencer un autre exercice" in await surfer.page("/drill")
+        assert "Nom et signature" in await surfer.page("/drill/report")
         await surfer.send("/drill", "/drill/isolate", {})
         assert "Lever la quarantaine" in await surfer.page("/drill")
         await surfer.send("/drill", "/drill/rejoin", {})
@@ -287,3 +304,160 @@ async def test_the_head_teachers_portal_leads_a_drill_and_others_have_no_such_pa
         assert (await surfer.send("/drill", "/drill/nonsense", {})).status == 404
     async with portal(teacher.agent) as surfer:
         assert (await surfer.get("/drill")).status == 404
+
+
+NOW = "À faire maintenant"
+
+
+def to_do(page: str) -> str:
+    """The heading of the step that is next."""
+    found = re.search(rf"{NOW}</p>\s*<h3>([^<]+)", html.unescape(page))
+    return "" if found is None else found[1].strip()
+
+
+async def test_a_head_teacher_is_led_through_a_drill_by_what_her_device_sees_of_it(
+    room: Classroom, tmp_path: Path
+) -> None:
+    head, teacher, pc = await head_of(room), await room.teacher(), await room.machine()
+    await know_keys(room, head, teacher, pc)
+    stick = tmp_path / "stick" / "Relais"
+    async with portal(head.agent) as surfer:
+        before = await surfer.page("/drill")
+        assert "n'écoute pas le réseau" in html.unescape(before)
+        assert "Aucun autre poste" in before
+        await surfer.send("/drill", "/drill/start", {"minutes": "30"})
+        await learn(teacher, pc)
+        lan = Lan(head.agent, news=lambda: None, draw=Random(1).uniform)
+        head.agent.around, head.agent.neighbours = lan, lan.rows
+        async with lan.open(Address("127.0.0.1", 0), ()):
+            assert lan.url is not None
+            address = address_of(lan.url.removeprefix("https://"), "url")
+            assert to_do(await surfer.page("/drill")) == "Les postes sont coupés du serveur"
+            async with linked(pc.agent, address), linked(teacher.agent, address):
+                await seen(surfer, lambda page: to_do(page) == "Publier un travail à rendre")
+                room.territory.clock.advance(2 * MINUTE)
+                task = (await room.publish(teacher, SMALL, kind=ItemKind.ASSIGNMENT)).item
+                page = await seen(surfer, lambda page: to_do(page) == "Rendre ce travail depuis un poste d'élève")
+                assert "« Leçon » est publié." in html.unescape(page)
+                assert "Encore 28 minutes." in page
+                page = await seen(surfer, lambda page: "sur 2 postes en lien" in page)
+                room.territory.clock.advance(MINUTE)
+                await room.hand_in(pc, task, WORK)
+                await seen(surfer, lambda page: to_do(page) == "Porter un travail par clé USB")
+        head.agent.around, head.agent.neighbours = Around(), list
+        await room.hand_in(pc, task, {"autre.txt": b"par la cle"})
+        await export(pc, stick)
+        await bring(head, stick)
+        page = await surfer.page("/drill")
+        assert "1 travail a voyagé par clé." in page
+        assert "1 sur 2 à l'abri." in html.unescape(page)
+        room.territory.clock.advance(MINUTE)
+        await surfer.send("/drill", "/drill/stop", {})
+        page = html.unescape(await surfer.page("/drill"))
+        assert "finissent tout seuls" in page
+        assert to_do(page) == "Tout est arrivé au serveur"
+        assert "0 sur 2 au serveur." in page
+        await learn(pc, teacher, head)
+        await learn(head)
+        assert to_do(await surfer.page("/drill")) == ""
+        report = html.unescape(await surfer.page("/drill/report"))
+        for words in ("2 sur 2 au serveur.", "sur 2 postes en lien", "30 minutes prévues", "Mme Petit"):
+            assert words in report
+        assert "Outage drill" in await surfer.page("/drill?lang=en")
+
+
+@asynccontextmanager
+async def linked(agent: Agent, address: Address) -> AsyncIterator[None]:
+    """A device that keeps a link with the one at an address while the context lasts."""
+    lan = Lan(agent, news=lambda: None, draw=Random(2).uniform)
+    async with lan.open(None, (address,)):
+        yield
+
+
+async def seen(surfer: Surfer, holds: Callable[[str], bool]) -> str:
+    """The page, once it says so."""
+    async with asyncio.timeout(150):
+        while not holds(page := html.unescape(await surfer.page("/drill"))):  # noqa: ASYNC110  (others bring it about)
+            await asyncio.sleep(0.05)
+    return page
+
+
+# --- quarantine, as it is lived ---------------------------------------------------------------------------------------
+
+
+async def test_under_quarantine_pages_say_why_and_a_lesson_is_read_printed_and_handed_in_for(room: Classroom) -> None:
+    teacher, pc = await room.teacher(), await room.machine()
+    item = (await room.publish(teacher, SMALL, kind=ItemKind.ASSIGNMENT)).item
+    await learn(teacher, pc)
+    await impose(room)
+    await learn(pc, teacher)
+    async with portal(pc.agent, Outcome.NO_ANSWER) as surfer:
+        for path in ("/", f"/item/{item.hex()}", "/work", "/state"):
+            page = html.unescape(await surfer.page(path))
+            assert "École en quarantaine" in page
+            assert "N'utilise pas de clé USB" in page
+            assert "reste bien gardé sur cet ordinateur" in page
+        assert "quarantine" in html.unescape(await surfer.page("/?lang=en"))
+        assert (await surfer.lesson(item.hex(), "/lecon.html")).body == SMALL["lecon.html"]
+        page = await surfer.page(f"/item/{item.hex()}")
+        printing = re.search(r'href="(/print/[^"]+)"', page)
+        assert printing is not None
+        assert "?relais-print" in await surfer.page(printing[1])
+        around = (await surfer.lesson(item.hex(), "/lecon.html?relais-print")).text
+        assert 'src="/lecon.html"' in around
+        assert "contentWindow.print()" in around
+        form = {"person": room.pupil_person.hex()}
+        done = await surfer.send(f"/item/{item.hex()}", f"/item/{item.hex()}/hand-in", form, [("a.txt", b"texte")])
+        assert done.status == 303
+    async with portal(teacher.agent) as surfer:
+        page = html.unescape(await surfer.page("/"))
+        assert "par la personne qui gère Relais" in page
+        assert "publier et rendre continuent" in page
+
+
+async def test_a_machine_that_was_away_goes_on_as_before_until_it_hears_and_comes_back_once_the_server_says_so(
+    room: Classroom,
+) -> None:
+    near, away = await room.machine(), await room.machine()
+    await know_keys(room, near, away)
+    school = await impose(room)
+    await learn(near)
+    assert [(await ordered(device.agent)).quarantined for device in (near, away)] == [True, False]
+    assert await survey_here(away.agent, Given({})), "who has not heard of it does not know that sticks are off"
+    with pytest.raises(RelaisError) as raised:
+        await survey_here(near.agent, Given({}))
+    assert raised.value.code is Code.QUARANTINED
+    # a machine of the school passes it on in the moment before it falls silent
+    await exchange(near.agent, away.agent)
+    assert (await ordered(away.agent)).quarantined
+    measures = await measures_of(room.territory.replica, school)
+    for draft in lift_drafts(measures, school, room.territory.certificate.id, RANK[Role.SERVER]):
+        await room.territory.say(school, draft.kind, draft.payload, parents=draft.parents)
+    await learn(near)
+    assert [(await ordered(device.agent)).quarantined for device in (near, away)] == [False, True]
+    await learn(away)
+    assert not (await ordered(away.agent)).quarantined
+
+
+async def impose(room: Classroom) -> bytes:
+    """The server puts the school under quarantine; the school."""
+    replica = room.territory.replica
+    school = replica.door.parent(room.space) or b""
+    for draft in quarantine_drafts(await measures_of(replica, school), school, room.territory.certificate.id):
+        await room.territory.say(school, draft.kind, draft.payload)
+    return school
+
+
+async def test_who_stops_a_drill_is_told_until_when_others_stay_in_it(tmp_path: Path) -> None:
+    async with office(tmp_path / "server") as desk:
+        uai = next(row["school"] for row in await desk.do("space list"))
+        assert stop_in_words(await desk.do("drill stop", school=uai)) == ["no drill was running"]
+        began_ms = desk.clock()
+        drill = (await desk.do("drill start", school=uai, minutes=30))["drill"]
+        desk.clock.advance(10 * MINUTE)
+        stopped = await desk.do("drill stop", school=uai)
+        assert stopped == {"drill": drill, "until": rfc3339(began_ms + 30 * MINUTE)}
+        assert "at the latest" in stop_in_words(stopped)[1]
+        report = report_in_words(await desk.do("drill report", school=uai))
+        assert any("was stopped" in line for line in report)
+        assert any("no device has done anything" in line for line in report)

@@ -21,6 +21,8 @@
     const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
     if (!answer.ok || answer.redirected) return location.reload();
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    // what begins or ends changes what may be pressed, not only what is said
+    if (page.body.dataset.phase !== body.dataset.phase) return location.reload();
     for (const old of document.querySelectorAll("[data-live]")) {
       const made = page.getElementById(old.id);
       if (!made || made.innerHTML === old.innerHTML) continue;
@@ -87,6 +89,11 @@
       // afterwards: a button that is disabled now would not be sent with the form
       setTimeout(() => { for (const button of form.querySelectorAll("button")) button.disabled = true; });
     });
+  }
+
+  for (const button of document.querySelectorAll("[data-print]")) {
+    button.hidden = false;
+    button.addEventListener("click", () => print());
   }
 
   // Back to a page that was left: its form can be sent again.
