@@ -89,12 +89,17 @@ async def run_with(call: Call, name: str, params: Params, incoming: Incoming) ->
     return await run_here(call, name, params, incoming, lasting=total > LASTING_BYTES)
 
 
-async def run_into(call: Call, folder: str, name: str, params: Params, *, keep_edits: bool = False) -> JSON:
-    """Run a command whose files go into `folder`; with `keep_edits` what somebody wrote there stays beside them."""
+async def run_into(
+    call: Call, folder: str, name: str, params: Params, *, keep_edits: bool = False, from_others: bool = False
+) -> JSON:
+    """Run a command whose files go into `folder`; with `keep_edits` what somebody wrote there stays beside them.
+
+    `from_others` says that pupils have made them, who may be anybody.
+    """
     from sync_agent.outlet import FolderOutlet  # noqa: PLC0415 — loaded only when needed
 
     place = Path(folder)
-    with FolderOutlet(place, set_aside=_aside if keep_edits else None) as outlet:
+    with FolderOutlet(place, set_aside=_aside if keep_edits else None, from_others=from_others) as outlet:
         result = await run_here(call, name, params, outgoing=outlet, lasting=True)
     await asyncio.to_thread(place.mkdir, parents=True, exist_ok=True)
     return result

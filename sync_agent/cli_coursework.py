@@ -143,7 +143,7 @@ async def hand_ins(
 @PROGRAM.command("open-hand-in", said="opened; the pupil will see that you did")
 async def open_hand_in(call: Call, hand_in: HandInId, folder: Folder) -> JSON:
     """Unseal a pupil's work into DIR, and let the pupil know that it was opened."""
-    await run_into(call, folder, "open-hand-in", {"id": hand_in}, keep_edits=True)
+    await run_into(call, folder, "open-hand-in", {"id": hand_in}, keep_edits=True, from_others=True)
     return await run_here(call, "confirm-opened", {"id": hand_in})
 
 
@@ -214,4 +214,4 @@ async def portfolio(
     person: Annotated[str | None, Option(metavar="ID", help="One pupil only, from `people`.")] = None,
 ) -> JSON:
     """Write pupils' work and what was said of it into DIR, a folder for each pupil, for families to keep."""
-    return await run_into(call, folder, "portfolio", {"space": space, "person": person})
+    return await run_into(call, folder, "portfolio", {"space": space, "person": person}, from_others=True)

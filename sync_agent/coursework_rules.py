@@ -20,19 +20,23 @@ from sync_agent.space_folders import free_name, with_suffix
 
 _PROGRAMS: Final = """
     exe com scr pif bat cmd msi msp mst msix msixbundle appx appxbundle appinstaller cpl dll ocx sys drv gadget jar
-    jnlp application appref-ms app command run appimage deb rpm pkg dmg apk pyw pyz pyzw
+    jnlp application appref-ms app command run appimage deb rpm pkg dmg apk pyw pyz pyzw terminal tool action workflow
 """
 _SCRIPTS: Final = """
     js jse vbs vbe vb ws wsf wsh wsc sct hta ps1 ps1xml ps2 psc1 psd1 psm1 msh sh bash csh zsh ksh
 """
 _LINKS_AND_SETTINGS: Final = """
-    lnk url scf desktop webloc inf reg settingcontent-ms library-ms search-ms searchconnector-ms theme themepack
-    iso img vhd vhdx chm hlp xbap diagcab msc
+    lnk url website scf desktop webloc fileloc inetloc inf reg settingcontent-ms library-ms search-ms searchconnector-ms
+    theme themepack rdp wsb iso img vhd vhdx chm hlp xbap diagcab msc mht mhtml
 """
 _MACROS: Final = """
     docm dotm xlsm xltm xlam xlsb xll pptm potm ppam ppsm sldm mdb mde accdb accde ade adp oxt odb
+    slk iqy oqy rqy dqy one
 """
 DENIED_EXTENSIONS: Final = frozenset(f"{_PROGRAMS}{_SCRIPTS}{_LINKS_AND_SETTINGS}{_MACROS}".split())
+
+DENIED_NAMES: Final = frozenset({"desktop.ini"})
+"""Explorer obeys it as soon as the folder is shown."""
 
 NOTICE_NAME: Final = "Fichiers non copiés.txt"
 _BOM: Final = "\ufeff"  # old editors of Windows need it
@@ -71,7 +75,8 @@ def fitting(sizes: Mapping[bytes, int], used_ms: Mapping[bytes, int], room_bytes
 def is_denied(path: str) -> bool:
     """Whether a file is left out of the tree."""
     name = path.rpartition("/")[2]
-    return "." in name and name.rpartition(".")[2].lower() in DENIED_EXTENSIONS
+    ending = name.rpartition(".")[2].lower() if "." in name else ""
+    return ending in DENIED_EXTENSIONS or name.lower() in DENIED_NAMES
 
 
 def wanted_files(manifest: Sequence[ManifestEntry]) -> dict[str, Wanted]:

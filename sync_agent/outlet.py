@@ -4,12 +4,15 @@ Rules:
 - the folder is made when the first file comes, so that a command that fails changes nothing;
 - paths stay inside it: no "..", nothing absolute, and no link that lies in it is followed;
 - a file appears whole or not at all, and takes the place of an older one in one step; where people write into what
-  they were given (a teacher's corrections), what they wrote is set aside under a dated name.
+  they were given (a teacher's corrections), what they wrote is set aside under a dated name;
+- what others made is marked so where the system knows such a mark (Windows asks before it opens it), and what a file
+  manager acts upon by merely showing its folder gets a name that it does not.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import filecmp
 import os
@@ -28,15 +31,28 @@ from protocol.replica.console import Notices
 _DRAFT_PREFIX: Final = ".relais-"
 _EXCLUSIVE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_HAS_STREAMS: Final = os.name == "nt"
+_ZONE_STREAM: Final = ":Zone.Identifier"
+_FROM_ELSEWHERE: Final = b"[ZoneTransfer]\r\nZoneId=3\r\n"
+_ACTED_UPON_NAMES: Final = frozenset({"desktop.ini", "autorun.inf"})
+_ACTED_UPON: Final = frozenset(
+    ["lnk", "scf", "url", "website", "library-ms", "search-ms", "searchconnector-ms", "theme", "themepack"]
+)
+"""Endings: Explorer asks for icons, and tells who we are, at places that such files name."""
+_HARMLESS: Final = ".txt"
 
 
 class FolderOutlet(Notices):
     """Writes files into `folder`. A context: a file that was not finished is gone at its end."""
 
-    def __init__(self, folder: Path, *, set_aside: Callable[[], str] | None = None) -> None:
-        """With `set_aside`, a file that is there and differs is kept under a name that holds what it returns."""
+    def __init__(self, folder: Path, *, set_aside: Callable[[], str] | None = None, from_others: bool = False) -> None:
+        """With `set_aside`, a file that is there and differs is kept under a name that holds what it returns.
+
+        `from_others` says that who opens the files has not made them.
+        """
         self._folder = folder
         self._set_aside = set_aside
+        self._from_others = from_others
         self._known: set[Path] = set()
         self._file: BinaryIO | None = None
         self._draft = folder
@@ -56,7 +72,11 @@ class FolderOutlet(Notices):
     async def start(self, path: str, size: int | None) -> None:
         """Begin `path`. Raises `PeerFault(BAD_NAME)` for an unsafe path, else as the other methods do."""
         del size
-        await asyncio.to_thread(self._begin, _safe_parts(path))
+        parts = _safe_parts(path)
+        if self._from_others and is_acted_upon(parts[-1]):
+            await self.progress(f"{path}: systems act upon files of this name; written with {_HARMLESS} behind it")
+            parts[-1] += _HARMLESS
+        await asyncio.to_thread(self._begin, parts)
 
     async def data(self, data: bytes) -> None:
         """Add bytes. Raises `LocalFailure(DISK_FULL or STORAGE_FAILED)`."""
@@ -88,6 +108,8 @@ class FolderOutlet(Notices):
             return
         try:
             self._file.close()
+            if self._from_others and _HAS_STREAMS:
+                _mark(self._draft)
             if self._set_aside is not None and _differs(self._target, self._draft):
                 kept = f"{self._target.stem} ({self._set_aside()}){self._target.suffix}"
                 self._target.replace(self._target.with_name(kept))
@@ -142,6 +164,18 @@ class StdoutOutlet(Notices):
             raise
         except OSError as reason:
             raise _trouble(Path("stdout"), reason) from reason
+
+
+def is_acted_upon(name: str) -> bool:
+    """Whether some file manager does something at the sight of a file of this name."""
+    whole = name.lower()
+    return whole in _ACTED_UPON_NAMES or ("." in whole and whole.rpartition(".")[2] in _ACTED_UPON)
+
+
+def _mark(file: Path) -> None:
+    """Say that a file came from elsewhere; a disk that keeps no such marks is none the worse."""
+    with contextlib.suppress(OSError):
+        Path(f"{file}{_ZONE_STREAM}").write_bytes(_FROM_ELSEWHERE)
 
 
 def _differs(there: Path, fresh: Path) -> bool:

@@ -93,7 +93,7 @@ class Place:
             agent = await self._opened(folder, now_ms, entropy)
             if agent is None:
                 raise LocalFailure(Code.INTERNAL, "this machine was cloned, and its new keys do not hold")
-            _log.warning("this machine was cloned; it has keys of its own now: “%s”", agent.enrolment.device_name)
+            _log.warning("this machine was cloned; it has keys of its own now")
         agent.on_twin, agent.on_twin_nearby = self._hear, self._hear_nearby
         return agent
 

@@ -10,7 +10,7 @@ Rules:
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
 from protocol.coursework import Item, Work
@@ -21,12 +21,14 @@ from protocol.portable_names import portable_name
 from protocol.replica.holdings import Need
 from protocol.replica.operation import Complete, FileData, FileEnd, FileEvent, FileStart, Outgoing
 from protocol.roles import PersonRole
+from protocol.sealing import SealedFile
 from protocol.work import ItemKind
 from sync_agent.app import Agent
 from sync_agent.handing_in import unsealed
 from sync_agent.publisher import Wish, publish
 from sync_agent.reading import need_of, read_checked
 from sync_agent.reading_key import open_given_keys, reading_keys
+from sync_agent.space_folders import compared, free_name
 
 SAID_FILE: Final = "correction.txt"
 
@@ -125,7 +127,7 @@ async def _give(agent: Agent, work: Work, folder: str, outgoing: Outgoing) -> bo
             if begun >= 0:
                 await outgoing.end()
             begun += 1
-            await outgoing.start(f"{folder}/{files[begun].path}", files[begun].size)
+            await outgoing.start(f"{folder}/{_beside_what_is_said(files[begun].path, files)}", files[begun].size)
         if piece:
             await outgoing.data(piece)
     if begun >= 0:
@@ -137,6 +139,15 @@ async def _give(agent: Agent, work: Work, folder: str, outgoing: Outgoing) -> bo
         await outgoing.data(said.encode())
         await outgoing.end()
     return True
+
+
+def _beside_what_is_said(path: str, files: Sequence[SealedFile]) -> str:
+    """The path of a pupil's file: a word of the teacher's is never somebody else's."""
+    first, slash, rest = path.partition("/")
+    if compared(first) != compared(SAID_FILE):
+        return path
+    taken = {file.path.partition("/")[0] for file in files}
+    return f"{free_name(first, taken, is_file=not slash)}{slash}{rest}"
 
 
 def _named(name: str, one: bytes) -> str:

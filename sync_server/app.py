@@ -30,7 +30,7 @@ from protocol.replica.unforeseen import Unforeseen
 from protocol.roles import RANK, Role
 from protocol.structure import Certificate
 from sync_server.contacts import Contacts
-from sync_server.data_folder import INTRODUCTION_FILE, NEXT_KEYS_FILE
+from sync_server.data_folder import COPY_FILE, INTRODUCTION_FILE, NEXT_KEYS_FILE
 from sync_server.keys import ServerKeys, Territory
 from sync_server.reports import Reports
 from sync_server.strong import BUDGET_BYTES
@@ -118,6 +118,9 @@ class Server:
         """The server of DIR, whose lock the caller holds. Raises `BadInput(NOT_INITIALISED)`, `LocalFailure`."""
         territory = Territory.read(folder)
         keys = ServerKeys.read(folder)
+        # what a backup that was cut off has left: all that was erased since is in it
+        with contextlib.suppress(OSError):
+            await asyncio.to_thread((folder / COPY_FILE).unlink, missing_ok=True)
         introduction = SecondCopy(folder / INTRODUCTION_FILE)
         opened = await open_or_rebuild(
             folder, territory.root, beside=(introduction,), keep_mark=_stays, unsent=False, now_ms=now_ms

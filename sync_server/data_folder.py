@@ -15,6 +15,8 @@ INTRODUCTION_FILE: Final = "keys/introduction"
 """A second copy of the server's certificate: with it and the keys a server is one, whatever became of its database."""
 TERRITORY_FILE: Final = "territory.json"
 UNFINISHED_FILE: Final = "init-unfinished"
+COPY_FILE: Final = "backup-passing.db"
+"""The copy of the database that a backup is made of, while it is made."""
 DEFAULT_KIT: Final = "recovery-kit"
 
 

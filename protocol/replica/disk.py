@@ -29,6 +29,7 @@ from typing import BinaryIO, Final
 from protocol.errors import Code, LocalFailure
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_OWN: Final = 0o700
 
 
 class Disk:
@@ -39,9 +40,9 @@ class Disk:
         self._failed = False
 
     def make_folder(self, name: str) -> None:
-        """Make a folder, durably, unless it is there."""
+        """Make a folder that no other account enters, durably, unless it is there."""
         with self._writing():
-            make_folder(self.root / name)
+            make_folder(self.root / name, mode=_OWN)
 
     def create(self, name: str) -> BinaryIO:
         """A new empty file for `write`, instead of what may have this name."""
@@ -82,7 +83,7 @@ class Disk:
         for old, new in names:
             source, target = self.root / old, self.root / new
             with self._writing():
-                make_folder(target.parent)
+                make_folder(target.parent, mode=_OWN)
                 source.replace(target)
             if sys.platform == "win32":
                 self.flush_by_name(new)
@@ -168,12 +169,12 @@ class Disk:
             raise failure from error
 
 
-def make_folder(path: Path) -> None:
+def make_folder(path: Path, *, mode: int = 0o777) -> None:
     """Make a folder and those above it, durably, unless they are there. Raises `OSError`."""
     if path.is_dir():
         return
-    make_folder(path.parent)
-    path.mkdir(exist_ok=True)
+    make_folder(path.parent, mode=mode)
+    path.mkdir(mode=mode, exist_ok=True)
     _flush_folder(path.parent)
 
 

@@ -7,7 +7,7 @@ Rules:
   whole, readable by its owner alone, and means something only while the lock is held: a new owner removes what an
   old one left before anything else;
 - what root's command made in another account's DIR is given to that account before the lock is: the service, which
-  is not root, could not write it else;
+  is not root, could not write it else; nothing that this account has slipped in meanwhile is;
 - nothing here knows where DIR lies: it may be copied or moved.
 """
 
@@ -18,6 +18,7 @@ import errno
 import json
 import os
 import secrets
+import stat
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,7 @@ else:
 RUN_FOLDER: Final = "run"
 LOCK_FILE: Final = "lock"
 CONTROL_FILE: Final = "control.json"
+_ROOT: Final = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,30 +146,52 @@ def read_control(data_dir: Path) -> Control | None:
 
 def _make(data_dir: Path) -> None:
     try:
-        data_dir.mkdir(parents=True, exist_ok=True)
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
         raise BadInput(Code.USAGE, f"{data_dir} is not a folder", data_dir=str(data_dir)) from None
 
 
 def _give_back(data_dir: Path) -> None:
-    """Let DIR's owner own what root has made below it; links are not followed."""
+    """Let DIR's owner own what root has made below it.
+
+    That account may change names while we look: what is given away is what was opened, never what a name leads to by
+    then. No link is followed, and of what has a second name, which may lie anywhere, nothing is given away.
+    """
     if sys.platform == "win32" or os.geteuid() != 0:
         return
     with contextlib.suppress(OSError):
-        owner = data_dir.stat()
-        if owner.st_uid == 0:
-            return
-        for here, folders, files in os.walk(data_dir):
-            for name in (*folders, *files):
-                path = os.path.join(here, name)  # noqa: PTH118  (tens of thousands of packs)
-                if os.lstat(path).st_uid == 0:
-                    os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
+        top = os.open(data_dir, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            owner = os.fstat(top)
+            if owner.st_uid == _ROOT:
+                return
+            for _, folders, files, here in os.fwalk(".", dir_fd=top, follow_symlinks=False):
+                for name in (*folders, *files):
+                    with contextlib.suppress(OSError):
+                        _give(name, here, owner)
+        finally:
+            os.close(top)
+
+
+def _give(name: str, here: int, owner: os.stat_result) -> None:
+    """Give one name of an open folder away. Raises `OSError` for a link."""
+    if sys.platform == "win32":
+        return
+    # without O_NONBLOCK a pipe that somebody has put there would keep us waiting
+    opened = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=here)
+    try:
+        found = os.fstat(opened)
+        is_whole = stat.S_ISDIR(found.st_mode) or (stat.S_ISREG(found.st_mode) and found.st_nlink == 1)
+        if found.st_uid == _ROOT and is_whole:
+            os.fchown(opened, owner.st_uid, owner.st_gid)
+    finally:
+        os.close(opened)
 
 
 def _lock(path: Path) -> int | None:
     """A descriptor that holds the lock on `path`, or None if it is taken."""
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
         try:
             if not _try_lock(descriptor):
                 os.close(descriptor)

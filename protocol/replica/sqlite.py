@@ -8,6 +8,8 @@ BLAKE3-256(chain before ‖ id) from 32 zeros; its first `CURSOR_HASH_BYTES` are
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -24,6 +26,8 @@ from protocol.replica.sqlite_entries import ENTRY, entry_of, stored_of
 from protocol.replica.sqlite_verify import verify_entries
 
 DATABASE: Final = "replica.db"
+_OWN: Final = 0o600
+_OTHERS: Final = 0o077
 
 
 class SqliteStore:
@@ -38,6 +42,7 @@ class SqliteStore:
     async def open(cls, folder: Path) -> SqliteStore:
         """Open or create the store in `folder`. Raises `LocalFailure` as `Database.open` does."""
         await asyncio.to_thread(Disk(folder).make_folder, ".")
+        await asyncio.to_thread(_keep_from_others, folder / DATABASE)
         return cls(await Database.open(folder / DATABASE))
 
     async def append(
@@ -262,6 +267,20 @@ class SqliteStore:
 
     async def close(self) -> None:
         await self.database.close()
+
+
+def _keep_from_others(file: Path) -> None:
+    """Names and keys stand in it: no other account of the machine reads it. SQLite gives its log the same rights."""
+    if os.name != "posix":
+        return
+    # what is not ours to change, or cannot be opened, is for whoever opens it next to say
+    with contextlib.suppress(OSError):
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT, _OWN)
+        try:
+            if os.fstat(descriptor).st_mode & _OTHERS:
+                os.fchmod(descriptor, _OWN)
+        finally:
+            os.close(descriptor)
 
 
 def _entries(sql: str, parameters: Sequence[Cell]) -> Callable[[sqlite3.Connection], list[Entry]]:

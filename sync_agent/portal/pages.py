@@ -29,7 +29,7 @@ from sync_agent.portal.lessons import ORIGIN_DIGITS, address_in, large_address, 
 from sync_agent.portal.navigation import inside, see
 from sync_agent.portal.readers import shown as shown_devices
 from sync_agent.portal.shelf import Piece, Told, by_due, entry_page, newest_first
-from sync_agent.portal.uploads import form_with_files
+from sync_agent.portal.uploads import KeptFiles, form_with_files
 from sync_agent.portal.visit import Visit, remember_who
 from sync_agent.portal.wording import Words
 from sync_agent.proof import picture_of
@@ -281,8 +281,7 @@ class Pages:
             if not form.files.files:
                 raise BadInput(Code.NOTHING_TO_SEND, "there is no file to hand in")
             if form.text("later"):
-                wanted = given.identifier(request.match_info, "item", Code.UNKNOWN_ITEM, "item")
-                await self._shelf.drafts.keep(chosen, wanted, form.files.sizes, form.files)
+                await self._keep_draft(await self.visible(visit, request), chosen, form.files)
                 return f"/item/{item}?done=begun"
             sizes: list[JSON] = [[path, size] for path, size in form.files.sizes]
             done = await self._desk.do("hand-in", {"item": item, "person": person, "files": sizes}, form.files)
@@ -299,6 +298,15 @@ class Pages:
         if chosen not in visit.guarded:
             remember_who(request, response, chosen)
         return response
+
+    async def _keep_draft(self, piece: Piece, person: bytes, files: KeptFiles) -> None:
+        """Keep what was begun: for a pupil of the class, and for an assignment, as there are only so many places."""
+        persons = (await self._shelf.agent.replica.view(piece.item.space)).roster.persons
+        if not piece.is_assignment:
+            raise BadInput(Code.NOT_AN_ASSIGNMENT, "this is no assignment; nothing can be handed in for it")
+        if person not in persons:
+            raise BadInput(Code.UNKNOWN_PERSON, "nobody of that name is on this class list", person=person.hex())
+        await self._shelf.drafts.keep(person, piece.item.id, files.sizes, files)
 
     async def draft(self, request: web.Request) -> web.Response:
         """Hand in what was kept for later, or put it away."""

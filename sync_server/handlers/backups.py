@@ -4,12 +4,16 @@ Rules:
 - the database is copied in one transaction, so that it says what was true at one moment; packs do not change, so they
   are read after it, at leisure;
 - a pack that has gone or rotted since is left out and said; agents bring it back;
+- the copy is removed when it has been sent, and at the next start where the program ended first: nothing that is erased
+  is erased in it;
 - a backup counts once the caller has it on disk and has read it back: only then is its time noted.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import sqlite3
 from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass
@@ -25,10 +29,9 @@ from protocol.replica.operation import Outgoing
 from protocol.replica.sqlite import DATABASE
 from sync_server import archive
 from sync_server.app import Server
-from sync_server.data_folder import KEYS_FILE
+from sync_server.data_folder import COPY_FILE, KEYS_FILE
 from sync_server.handlers.figures import BACKUP_MARK
 
-COPY_FILE: Final = "backup-passing.db"
 PART_BYTES: Final = GiB
 """A backup leaves the server as files of at most so many bytes, which the caller puts together again."""
 
@@ -49,6 +52,7 @@ async def back_up(server: Server, version: str, outgoing: Outgoing) -> archive.H
         copy = server.folder / COPY_FILE
         await asyncio.to_thread(copy.unlink, missing_ok=True)
         try:
+            await asyncio.to_thread(_begin_private, copy)
             await server.store.database.copy_to(copy)
             found = await asyncio.to_thread(_look_at, copy)
             readable = [(pack, size) for pack, size in found.packs if await _is_whole(server, pack, size)]
@@ -91,6 +95,15 @@ def _head(server: Server, version: str, found: _Copy, packs: list[tuple[bytes, i
         packs=len(packs),
         pack_bytes=sum(size for _, size in packs),
     )
+
+
+def _begin_private(copy: Path) -> None:
+    """An empty file that no other account reads: the copy is written into it. Raises `LocalFailure`."""
+    try:
+        os.close(os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    except OSError as reason:
+        code = Code.DISK_FULL if reason.errno in (errno.ENOSPC, errno.EDQUOT) else Code.STORAGE_FAILED
+        raise LocalFailure(code, f"{copy} cannot be written: {reason.strerror}") from reason
 
 
 def _look_at(copy: Path) -> _Copy:

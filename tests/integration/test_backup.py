@@ -13,7 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from sync_server.handlers.backups import note_kept
+from protocol.replica.console import Notices
+from sync_server.app import opened
+from sync_server.data_folder import COPY_FILE
+from sync_server.handlers.backups import back_up, note_kept
 from tests.harness.machines import Machine, School, eventually, school
 from tests.harness.server_in_process import office
 
@@ -201,3 +204,33 @@ async def test_devices_are_told_when_the_newest_backup_that_was_read_back_was_be
         assert (await renard.sync()).backup_ms is None
         await note_kept(desk.server, 1_795_000_000_000)
         assert (await renard.sync()).backup_ms == 1_795_000_000_000
+
+
+class Looks(Notices):
+    """Takes a backup, and looks at the copy of the database meanwhile."""
+
+    def __init__(self, copy: Path) -> None:
+        self.copy = copy
+        self.modes: list[int] = []
+
+    async def start(self, path: str, size: int | None) -> None:
+        del path, size
+        self.modes.append(stat.S_IMODE(self.copy.stat().st_mode))
+
+
+async def test_what_a_backup_is_made_of_is_nobody_elses_to_read_and_does_not_outlive_the_next_start(
+    tmp_path: Path,
+) -> None:
+    umask = os.umask(0o022)
+    try:
+        async with office(tmp_path / "server") as desk:
+            folder, clock = desk.server.folder, desk.clock
+            looks = Looks(folder / COPY_FILE)
+            await back_up(desk.server, "0", looks)
+            assert set(looks.modes) == {0o600}
+    finally:
+        os.umask(umask)
+    # a backup that was cut off, by `kill -9` say, has left what nobody erases anything in
+    (folder / COPY_FILE).write_bytes(b"Camille")
+    async with opened(folder, now_ms=clock, entropy=os.urandom):
+        assert not (folder / COPY_FILE).exists()

@@ -72,6 +72,22 @@ async def test_what_is_begun_is_kept_for_its_pupil_and_handed_in_later(school: S
     assert await Desk(school.teacher.agent).files("open-hand-in", id=work) == BEGUN
 
 
+async def test_drafts_are_kept_for_who_is_there_and_for_what_can_be_handed_in_and_take_no_other_place(
+    school: SignedClass,
+) -> None:
+    item = await assignment(school)
+    lesson = (await school.room.publish(school.teacher, {"b.html": b"<p>b"})).item
+    await school.agree()
+    page, files = f"/item/{item.hex()}", [("a.txt", b"a")]
+    async with portal(school.pc.agent) as surfer:
+        await sign_in(surfer, school.lea, PICTURES)
+        lea, nobody = school.lea.hex(), "ab" * 16
+        for wanted, person in ((item.hex(), nobody), (lesson.hex(), lea), ("cd" * 32, lea)):
+            sent = await surfer.send(page, f"/item/{wanted}/hand-in", {"person": person, "later": "yes"}, files)
+            assert sent.status in (400, 404), (wanted, person)
+    assert on_disk(school) == []
+
+
 async def test_the_last_draft_takes_the_place_of_the_one_before_and_bytes_on_the_disk_are_sealed(
     school: SignedClass,
 ) -> None:

@@ -187,3 +187,35 @@ async def test_what_a_teacher_wrote_into_a_copy_is_set_aside_when_the_work_is_op
         (tmp_path / "copie.odt").write_bytes(corrected)
     assert (tmp_path / "copie (kept 2026).odt").read_bytes() == b"corrected"
     assert (tmp_path / "copie.odt").read_bytes() == b"work"
+
+
+async def test_what_a_file_manager_acts_upon_at_its_sight_comes_under_a_name_that_it_does_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ("Desktop.ini", "photos/vacances.SCF", "copie.odt", "jeu.py", "lnk")
+    for folder, from_others in (("own", False), ("theirs", True)):
+        with FolderOutlet(tmp_path / folder, from_others=from_others) as outlet:
+            for name in names:
+                await write(outlet, name, b"x")
+    assert set(tree(tmp_path / "own")) == set(names)
+    assert set(tree(tmp_path / "theirs")) == {
+        "Desktop.ini.txt",
+        "photos/vacances.SCF.txt",
+        "copie.odt",
+        "jeu.py",
+        "lnk",
+    }
+    assert "photos/vacances.SCF" in capsys.readouterr().err
+
+
+async def test_where_the_system_knows_it_a_mark_says_that_pupils_made_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sync_agent.outlet._HAS_STREAMS", True)
+    for from_others in (False, True):
+        marks = tmp_path / str(from_others)
+        with FolderOutlet(marks, from_others=from_others) as outlet:
+            await write(outlet, "copie.odt", b"x")
+        # elsewhere than on Windows a stream is a file beside it
+        found = [path.read_bytes() for path in marks.glob("*:Zone.Identifier")]
+        assert found == ([b"[ZoneTransfer]\r\nZoneId=3\r\n"] if from_others else [])
