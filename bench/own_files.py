@@ -1,11 +1,12 @@
 """Edits of files that nobody chose for us: other containers, other writers, other changes than the eight of `edits`.
 
 Each has a file before and after a change that people make. What is not in the standard library is made by programs of
-the distribution (qpdf, ghostscript, librsvg) and left out where they are not installed.
+the distribution (qpdf, ghostscript, librsvg, LibreOffice) and left out where they are not installed.
 """
 
 from __future__ import annotations
 
+import base64
 import gzip
 import io
 import json
@@ -25,7 +26,19 @@ from typing import Final
 _DATE: Final = (2026, 10, 5, 8, 0, 0)
 _CHANGED_LINE: Final = 90
 _LINES_PER_PAGE: Final = 60
+_PHOTOS: Final = 4
+_PHOTO_PIXELS: Final = 340
+_NAMES: Final = (("office", "office"), ("text", "text"), ("draw", "drawing"), ("svg", "svg-compatible"))
+_FLAT: Final = (
+    '<?xml version="1.0" encoding="UTF-8"?><office:document office:version="1.3" '
+    + " ".join(f'xmlns:{short}="urn:oasis:names:tc:opendocument:xmlns:{name}:1.0"' for short, name in _NAMES)
+    + ' office:mimetype="application/vnd.oasis.opendocument.text">'
+)
 _WORDS: Final = ["".join(random.Random(n).choices("abcdefghijklmnopqrstuvwxyz", k=3 + n * 7 % 8)) for n in range(3_000)]
+
+
+BY_LIBREOFFICE: Final = frozenset({"libreoffice.odt", "libreoffice.docx"})
+"""Documents of 1.5 MB in which a paragraph has changed, exported again."""
 
 
 def pairs() -> Iterator[tuple[str, bytes, bytes]]:
@@ -36,6 +49,7 @@ def pairs() -> Iterator[tuple[str, bytes, bytes]]:
     yield from _plain()
     with tempfile.TemporaryDirectory() as folder:
         yield from _printed(Path(folder))
+        yield from _written(Path(folder))
 
 
 def _text(words: int, seed: int) -> str:
@@ -141,6 +155,40 @@ def _by_cairo(folder: Path, word: str) -> bytes:
     source = folder / "page.svg"
     source.write_text(f'<svg xmlns="http://www.w3.org/2000/svg" width="800" height="1100">{"".join(lines)}</svg>')
     return subprocess.run(["rsvg-convert", "-f", "pdf", source], check=True, capture_output=True).stdout
+
+
+def _written(folder: Path) -> Iterator[tuple[str, bytes, bytes]]:
+    """Documents by an office program, which writes all of them anew."""
+    for name in sorted(BY_LIBREOFFICE) if shutil.which("soffice") else ():
+        yield name, _by_libreoffice(folder, name, "lundi"), _by_libreoffice(folder, name, "mardi prochain")
+
+
+def _by_libreoffice(folder: Path, name: str, word: str) -> bytes:
+    suffix = name.rpartition(".")[2]
+    paragraphs = [f"<text:p>{_text(60, n) if n != _CHANGED_LINE else word}</text:p>" for n in range(400)]
+    for number in range(_PHOTOS):
+        photo = base64.b64encode(_photo(number)).decode()
+        paragraphs.insert(
+            number * 90,
+            f'<text:p><draw:frame draw:name="photo {number}" text:anchor-type="as-char" '
+            'svg:width="9cm" svg:height="9cm">'
+            f"<draw:image><office:binary-data>{photo}</office:binary-data></draw:image></draw:frame></text:p>",
+        )
+    source = folder / "cours.fodt"
+    body = f"<office:body><office:text>{''.join(paragraphs)}</office:text></office:body>"
+    source.write_text(f"{_FLAT}{body}</office:document>")
+    quietly = ["soffice", "--headless", f"-env:UserInstallation={(folder / 'profile').as_uri()}"]
+    subprocess.run(
+        [*quietly, "--convert-to", suffix, "--outdir", folder, source], check=True, capture_output=True, timeout=300
+    )
+    return (folder / f"cours.{suffix}").read_bytes()
+
+
+def _photo(number: int) -> bytes:
+    """Noise, as photographs are to a compressor."""
+    noise = random.Random(number)
+    rows = [noise.randbytes(3 * _PHOTO_PIXELS) for _ in range(_PHOTO_PIXELS)]
+    return _png(_PHOTO_PIXELS, rows, 6, filtered=False, idat_bytes=65_536)
 
 
 def _zip(members: Mapping[str, bytes], level: int) -> bytes:
