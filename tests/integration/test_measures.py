@@ -461,3 +461,17 @@ async def test_who_stops_a_drill_is_told_until_when_others_stay_in_it(tmp_path: 
         report = report_in_words(await desk.do("drill report", school=uai))
         assert any("was stopped" in line for line in report)
         assert any("no device has done anything" in line for line in report)
+
+
+async def test_a_head_teacher_is_shown_the_way_to_lift_what_is_hers_and_no_drill_meanwhile(room: Classroom) -> None:
+    head = await head_of(room)
+    async with portal(head.agent) as surfer:
+        await surfer.send("/drill", "/drill/isolate", {})
+        assert ' <a href="/drill#quarantine-end">' in await surfer.page("/")
+        page = html.unescape(await surfer.page("/drill"))
+        assert "Levez d'abord la quarantaine" in page
+        assert "n'écoute pas le réseau" not in page, "the network is off, whatever this computer was started with"
+        await surfer.send("/drill", "/drill/rejoin", {})
+        await impose(room)
+        await learn(head)
+        assert "#quarantine-end" not in await surfer.page("/"), "it is not hers to lift"
