@@ -15,6 +15,8 @@ Rules:
 - a grant that is held back gives no right to read, and what was written under it is held back with it;
 - who came back is no teacher's voice, and holds none of a teacher's keys in use, before another device of theirs has
   confirmed it again, if there is another;
+- an erasure counts unless it is held back or taken back; what this replica has destroyed stays erased here all the same,
+  until the root lets go of it;
 - a device that was let go comes back by a grant that names the revocations in `parents`, itself or through earlier
   grants, written by at least their rank: what it writes under that grant counts, and its earlier grants are held back.
 
@@ -35,7 +37,7 @@ from protocol.errors import PeerFault
 from protocol.person_keys import KeyWraps, PhraseKey
 from protocol.revocations import ABOVE_ROOTS, cuts_of, without_right
 from protocol.rights import Authority, Door
-from protocol.roles import HAS_READING_KEYS, PersonRole, Role
+from protocol.roles import HAS_READING_KEYS, RANK, PersonRole, Role
 from protocol.structure import Erasure, PersonKey, PersonRecord, Ruling
 from protocol.vouching import Device, Voices, is_drawn_by, voices_of
 
@@ -125,6 +127,7 @@ Remembered: TypeAlias = Mapping[bytes, Sequence[Device]]
 """The devices that a replica saw first for each person, and believes whatever comes later."""
 
 _NOTHING: Final[Remembered] = MappingProxyType({})
+_BY_ROOT: Final = RANK[Role.ROOT]
 
 
 def fold_roster(
@@ -133,8 +136,13 @@ def fold_roster(
     above: Sequence[Entry],
     door: Door,
     remembered: Remembered = _NOTHING,
+    destroyed: frozenset[bytes] = frozenset(),
 ) -> Roster:
-    """The roster of `space` from its `own` entries and those of the spaces `above` it."""
+    """The roster of `space` from its `own` entries and those of the spaces `above` it.
+
+    `remembered` and `destroyed` are what this replica has seen first, and what it has destroyed: without them, the set
+    alone decides.
+    """
     line = door.lineage(space)
     authorities = [authority for member in line for authority in door.authorities_in(member)]
     cuts = cuts_of([*above, *own], authorities, door)
@@ -145,6 +153,7 @@ def fold_roster(
     accepted, refused = _ruled([*above, *own], held, door)
     held_back = frozenset(held) - accepted
     undone = frozenset(_undone([*above, *own], held_back, door))
+    erased = {*_erased([*above, *own], held_back | undone), *_carried_out([*above, *own], destroyed, held, door)}
     roster = Roster(
         space=space,
         persons={},
@@ -153,7 +162,7 @@ def fold_roster(
         cut=cut,
         held_back=held_back,
         refused=frozenset(refused),
-        erased=frozenset(_erased([*above, *own], held_back | undone)),
+        erased=frozenset(erased),
         undone=undone,
         void=frozenset(gone - held.keys()),
         revocations=revocations,
@@ -370,15 +379,29 @@ def _parsed(entry: Entry, parse: Callable[[bytes], T]) -> T | None:
         return None
 
 
-def _undone(entries: Sequence[Entry], held_back: frozenset[bytes], door: Door) -> Iterable[bytes]:
-    """The erasures that the latest ruling of at least their authors' rank refuses."""
-    ranks = {entry.id: door.rank_of(entry.header) for entry in entries if entry.header.kind == Kind.ERASE}
+def _undone(entries: Sequence[Entry], held: Container[bytes], door: Door, least: int = 0) -> Iterable[bytes]:
+    """The erasures that the latest ruling of at least their authors' rank, and of `least`, refuses."""
+    ranks = {one.id: max(least, door.rank_of(one.header)) for one in entries if one.header.kind == Kind.ERASE}
     said: dict[bytes, bool] = {}
-    for entry, ruling in _rulings(entries, held_back) if ranks else ():
+    for entry, ruling in _rulings(entries, held) if ranks else ():
         rank = door.rank_of(entry.header)
         said |= {one: False for one in ruling.accepted if rank >= ranks.get(one, ABOVE_ROOTS)}
         said |= {one: True for one in ruling.refused if rank >= ranks.get(one, ABOVE_ROOTS)}
     return (one for one, undone in said.items() if undone)
+
+
+def _carried_out(
+    entries: Sequence[Entry], destroyed: frozenset[bytes], held: Mapping[bytes, int], door: Door
+) -> Iterable[bytes]:
+    """What this replica has destroyed: it stays erased here until the root lets go of every erasure of it.
+
+    Whoever has the server takes back what the server said, and cuts off who said anything else.
+    """
+    if not destroyed:
+        return ()
+    let_go = {name for name, rank in held.items() if rank >= _BY_ROOT}
+    let_go.update(_undone(entries, held, door, least=_BY_ROOT))
+    return (covers for covers in _erased(entries, let_go) if covers in destroyed)
 
 
 def _rulings(entries: Iterable[Entry], held: Container[bytes]) -> Iterable[tuple[Entry, Ruling]]:
@@ -390,7 +413,7 @@ def _rulings(entries: Iterable[Entry], held: Container[bytes]) -> Iterable[tuple
                 yield entry, ruling
 
 
-def _erased(entries: Iterable[Entry], without: frozenset[bytes]) -> Iterable[bytes]:
+def _erased(entries: Iterable[Entry], without: Container[bytes]) -> Iterable[bytes]:
     for entry in entries:
         if entry.header.kind == Kind.ERASE and entry.payload is not None and entry.id not in without:
             try:

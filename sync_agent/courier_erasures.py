@@ -13,7 +13,7 @@ from dataclasses import replace
 from protocol.entry import Entry, Kind
 from protocol.erasing import is_destroyed_by
 from protocol.errors import PeerFault
-from protocol.replica.eraser import DONE_MARKS
+from protocol.replica.destroyed import destroyed_names
 from protocol.rights import Door
 from protocol.structure import Erasure
 from sync_agent.app import Agent
@@ -32,7 +32,7 @@ class Erased:
         """As things stand once what is due has been destroyed. Raises `LocalFailure`."""
         await destroy_erased(agent)
         store = agent.replica.store
-        done = {bytes.fromhex(key.removeprefix(DONE_MARKS)) for key in await store.marks(DONE_MARKS)}
+        done = await destroyed_names(store)
         names: defaultdict[bytes, set[bytes]] = defaultdict(set)
         for entry in await store.scan_kinds([Kind.ERASE]) if done else ():
             try:

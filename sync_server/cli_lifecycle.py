@@ -153,10 +153,19 @@ def _add_names_and_ends(program: Program, run: Run) -> None:
 
     @program.command("unerase", said="shown again wherever this arrives")
     async def unerase(
-        call: Call, covers: Annotated[str, Argument(metavar="ID", help="What `erasures` says is covered.")]
+        call: Call,
+        covers: Annotated[str, Argument(metavar="ID", help="What `erasures` says is covered.")],
+        *,
+        kit: Annotated[
+            str | None, Option(metavar="KIT", help="The recovery kit, for what has been destroyed somewhere.")
+        ] = None,
+        passphrase_file: KitPassphrase = None,
     ) -> JSON:
-        """Take an erasure back, before it is destroyed: within a week, or while it waits."""
-        return await run(call, "unerase", {"covers": covers})
+        """Take an erasure back: within a week, or while it waits; afterwards with the kit, as far as anybody has it."""
+        params: Params = {"covers": covers}
+        if kit is not None:
+            params = _with_kit(params, call, kit, passphrase_file)
+        return await run(call, "unerase", params)
 
     @program.command("export-person")
     async def export_person(

@@ -20,7 +20,7 @@ from protocol.replica.abbreviations import whole
 from protocol.replica.access.export import export_person
 from protocol.replica.catalogues import DEFAULT_LANGUAGE
 from protocol.replica.office import grants
-from protocol.replica.office.erasures import erase_persons, take_back
+from protocol.replica.office.erasures import erase_persons, ever_said, in_force, take_back
 from protocol.replica.office.names import device_id, entry_id, moment_ms, person_id
 from protocol.replica.office.people import rename_person
 from protocol.replica.office.spaces import rename_space, space_named
@@ -242,12 +242,15 @@ async def _erasures(server: Server, _params: Params, _outgoing: Outgoing) -> JSO
 
 async def _unerase(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
     text = given.text(params, "covers")
-    known = {each.covers for each in await list_erasures(server)}
+    kit = _kit(params) if "root" in params else None
+    if kit is not None:
+        check_kit(server, kit)
+    known = {covers for _, covers in await (in_force if kit is None else ever_said)(server.replica)}
     full = whole(text, known, Code.UNKNOWN_PERSON, "erasure")
     covers = next((one for one in known if one.hex() == full), None)
     if covers is None:
         raise BadInput(Code.UNKNOWN_PERSON, f"nothing that “{text}” names is erased; `erasures` shows what is")
-    return {"covers": covers.hex(), "taken_back": await take_back(server, covers)}
+    return {"covers": covers.hex(), "taken_back": await take_back(server, covers, kit)}
 
 
 COMMANDS: Final[Mapping[str, Command]] = {

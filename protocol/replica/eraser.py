@@ -2,6 +2,7 @@
 
 Rules:
 - an erasure counts while the fold of the space in which it lies does not hold it back, and no ruling takes it back;
+- what was destroyed goes again whenever it comes, whoever takes the erasure back, until the root does;
 - while its author is cut off there, it hides and destroys nothing: somebody else must say it too;
 - it reaches its space and all below: one in the territory's reaches every class;
 - payload and salt go, the header stays: the set, its fingerprint and its signatures are what they were;
@@ -23,8 +24,8 @@ from protocol.entry import PERSON_BYTES, Entry, Kind
 from protocol.erasing import Order, due, is_destroyed_by
 from protocol.errors import LocalFailure, PeerFault
 from protocol.limits import HELD_MS
+from protocol.replica.destroyed import DONE_MARKS, destroyed_days
 from protocol.replica.holdings import Holdings
-from protocol.replica.interfaces import EntryStore
 from protocol.replica.replica import Replica
 from protocol.rights import erasable_names
 from protocol.structure import Erasure
@@ -34,8 +35,6 @@ SWEEP_INTERVAL_S: Final = 3600.0
 
 SEEN_MARKS: Final = "erasure-seen/"
 """+ erasure in hex → 8 bytes of ms: when this replica first saw it."""
-DONE_MARKS: Final = "erased/"
-"""+ what was destroyed in hex → 4 bytes: the local day; 0 if the kit had signed."""
 READ_MARKS: Final = "erasure-read/"
 """+ space in hex → canonical 8 bytes: how many entries had been looked at for what is in `DONE_MARKS`."""
 HELD_MARK: Final = "held-since"
@@ -63,11 +62,11 @@ class Eraser:
     async def sweep(self, now_ms: int) -> Destroyed:
         """Destroy what is due at `now_ms`. Raises `LocalFailure`. May be repeated, and cut off anywhere."""
         await self._let_go_of_old(now_ms)
-        erasures = await self._in_force()
-        if not erasures:
+        done = await destroyed_days(self._store)
+        erasures, lifted = await self._in_force(done)
+        if not erasures and not lifted:
             return Destroyed()
         orders = await self._orders(erasures, now_ms)
-        done = await self._done()
         today = _day(now_ms)
         covers = due(orders.values(), done, now_ms, sum(day == today for day in done.values()))
         fresh = [name for name in covers if name not in done]
@@ -78,22 +77,30 @@ class Eraser:
             if names:
                 destroyed += await self._sweep_space(space, names, anew=not names.isdisjoint(fresh))
         await self._sweep_quarantine(covers)
-        marks = {DONE_MARKS + name.hex(): (0 if orders[name].by_kit else today).to_bytes(4, "big") for name in fresh}
+        marks: dict[str, bytes | None] = {DONE_MARKS + name.hex(): None for name in lifted}
+        marks |= {DONE_MARKS + name.hex(): (0 if orders[name].by_kit else today).to_bytes(4, "big") for name in fresh}
         await self._store.set_marks(marks)
+        self._replica.note_destroyed({*done, *fresh} - lifted)
         return Destroyed(len(fresh), tuple(destroyed))
 
-    async def _in_force(self) -> dict[bytes, list[Entry]]:
-        """The erasures that no fold holds back and nobody has taken back, by what they cover."""
+    async def _in_force(self, done: Collection[bytes]) -> tuple[dict[bytes, list[Entry]], set[bytes]]:
+        """The erasures that no fold holds back and nobody has taken back, by what they cover.
+
+        What is `done` stays so, unless the root lets go of all that covers it: those names come second.
+        """
+        named: set[bytes] = set()
         found: defaultdict[bytes, list[Entry]] = defaultdict(list)
         for entry in await self._store.scan_kinds([Kind.ERASE]):
             try:
                 covers = Erasure.parse(entry.payload or b"").covers
             except PeerFault:
                 continue
+            named.add(covers)
             roster = (await self._replica.view(entry.header.space)).roster
-            if entry.id not in roster.held_back and entry.id not in roster.undone:
+            counts = entry.id not in roster.held_back and entry.id not in roster.undone
+            if counts or (covers in done and covers in roster.erased):
                 found[covers].append(entry)
-        return found
+        return found, (named & set(done)) - found.keys()
 
     async def _orders(self, erasures: dict[bytes, list[Entry]], now_ms: int) -> dict[bytes, Order]:
         seen = {
@@ -113,12 +120,6 @@ class Eraser:
                 in_doubt=all([await is_in_doubt(self._replica, entry) for entry in entries]),
             )
             for covers, entries in erasures.items()
-        }
-
-    async def _done(self) -> dict[bytes, int]:
-        return {
-            bytes.fromhex(key.removeprefix(DONE_MARKS)): int.from_bytes(day, "big")
-            for key, day in (await self._store.marks(DONE_MARKS)).items()
         }
 
     async def _sweep_space(self, space: bytes, covers: Collection[bytes], *, anew: bool) -> list[bytes]:
@@ -180,11 +181,6 @@ async def is_in_doubt(replica: Replica, erasure: Entry) -> bool:
     if erasure.header.grant is None:
         return False
     return erasure.header.author in (await replica.view(erasure.header.space)).roster.cut
-
-
-async def destroyed_names(store: EntryStore) -> set[bytes]:
-    """Whom and what this replica has destroyed by now."""
-    return {bytes.fromhex(key.removeprefix(DONE_MARKS)) for key in await store.marks(DONE_MARKS)}
 
 
 def _contents(entries: Iterable[Entry]) -> Iterable[tuple[int, ContentRef]]:

@@ -94,6 +94,7 @@ class Views:
         self._above: dict[bytes, _Above] = {}
         self._filled: Counter[bytes] = Counter()
         self._remembered: dict[bytes, Remembered] = {}
+        self._destroyed: frozenset[bytes] = frozenset()
 
     def note_filled(self, spaces: Iterable[bytes]) -> None:
         """Entries of these spaces, which count as they did, hold more than they did."""
@@ -106,6 +107,13 @@ class Views:
                 dropped = self._kept.pop(space, None)
                 self._kept_entries -= 0 if dropped is None else _weight(dropped)
         self._remembered = dict(remembered)
+
+    def note_destroyed(self, names: frozenset[bytes]) -> None:
+        """Fold from now on with all that this replica has destroyed: it stays erased here."""
+        if names != self._destroyed:
+            self._destroyed = names
+            self._kept.clear()
+            self._kept_entries = 0
 
     def filled(self, space: bytes) -> int:
         """How often that has happened in a space."""
@@ -139,7 +147,8 @@ class Views:
             sets = [[stored.entry for stored in await self._store.scan(member)] for member in line]
             counts = tuple(map(len, sets))
         remembered = self._remembered.get(space, {})
-        roster = fold_roster(space, own, [entry for entries in sets for entry in entries], self._door, remembered)
+        above_own = [entry for entries in sets for entry in entries]
+        roster = fold_roster(space, own, above_own, self._door, remembered, self._destroyed)
         return SpaceView(
             roster,
             fold_coursework(space, own, roster),

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from protocol.entry import Entry, Kind
-from protocol.replica.eraser import destroyed_names, is_in_doubt
+from protocol.replica.destroyed import destroyed_names
+from protocol.replica.eraser import is_in_doubt
 from protocol.replica.office.erasures import in_force
 from protocol.replica.replica import Draft
 from protocol.structure import Erasure

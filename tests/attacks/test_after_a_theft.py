@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable
 from dataclasses import replace
@@ -12,7 +13,7 @@ import pytest
 
 from protocol.clock import at_from
 from protocol.entry import Kind, compose
-from protocol.errors import Refused
+from protocol.errors import BadInput, Refused
 from protocol.identity import DeviceKeys, territory_id
 from protocol.invitation import Invitation
 from protocol.person_keys import KeyWraps
@@ -183,7 +184,8 @@ async def test_what_a_thief_ordered_to_be_forgotten_is_destroyed_nowhere(tmp_pat
         await here.office.do("lost", device=head.agent.device.hex())
         clock.advance(30 * DAY_MS)
         await eraser.sweep(clock())
-        await here.office.do("unerase", covers=lea)
+        with contextlib.suppress(BadInput):
+            await here.office.do("unerase", covers=lea)
         assert bytes.fromhex(lea) in (await server.replica.view(here.space)).roster.persons
 
 

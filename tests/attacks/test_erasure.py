@@ -14,7 +14,7 @@ from protocol.replica.eraser import Eraser
 from protocol.replica.replica import Draft
 from protocol.rights import is_erasable
 from protocol.roles import PersonRole
-from protocol.structure import Erasure, PersonRecord, Revocation
+from protocol.structure import Erasure, PersonRecord, Revocation, Ruling
 from protocol.work import Feedback
 from tests.harness.attack import attack
 from tests.harness.classroom import Classroom, assignment, classroom
@@ -127,6 +127,33 @@ async def test_bare_headers_that_somebody_pushes_after_the_kits_word_blind_nobod
     shown = [(await device.agent.replica.view(room.space)) for device in (teacher, victim)]
     assert shown[0].coursework.items.keys() == shown[1].coursework.items.keys() != set()
     assert shown[0].roster.persons == shown[1].roster.persons
+
+
+def _nothing_stays(*_: object) -> tuple[bytes, ...]:
+    return ()
+
+
+@attack("a server shows again who was forgotten", off={"protocol.roster._carried_out": _nothing_stays})
+async def test_who_has_the_server_and_an_old_backup_brings_nobody_back_where_they_were_forgotten(
+    room: Classroom,
+) -> None:
+    territory, machine = room.territory, await room.machine()
+    person = await territory.person("Camille", PersonRole.PUPIL, room.space)
+    await machine.session.sync()
+    erasure = await territory.say(territory.id, Kind.ERASE, Erasure(person).encode())
+    await machine.session.sync()
+    eraser = Eraser(machine.agent.replica, machine.agent.holdings)
+    await eraser.sweep(territory.clock())
+    territory.clock.advance(8 * DAY_MS)
+    assert (await eraser.sweep(territory.clock())).entries
+    # the server still has all payloads, as from a backup, and says that the erasure was a mistake
+    await territory.say(territory.id, Kind.RULING, Ruling((), (erasure.id,)).encode())
+    for _ in range(3):
+        await machine.session.sync()
+    assert erasure.id in (await machine.agent.replica.view(room.space)).roster.undone
+    kept = [stored.entry for stored in await machine.agent.replica.store.scan(room.space)]
+    assert not any(entry.payload for entry in kept if entry.header.subject == person)
+    assert person not in (await machine.agent.replica.view(room.space)).roster.persons
 
 
 async def nothing(*_told: object) -> None:

@@ -223,6 +223,7 @@ async def _note_destroyed(world: World, who: str, replica: Replica, entries: Seq
     for person in (gone & world.trust.erased_by_thief) - world.trust.destroyed if world.healing else ():
         world.problem(f"{who} destroys what a thief has erased: {person.hex()[:8]}")
     world.trust.destroyed |= gone
+    world.trust.destroyed_at.setdefault(who, set()).update(gone)
 
 
 async def sweep_all(world: World) -> None:

@@ -6,12 +6,16 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
+from protocol.entry import Kind
 from protocol.errors import BadInput
+from protocol.replica.destroyed import destroyed_names
 from protocol.replica.office.bureau import Office as Bureau
 from protocol.replica.office.erasures import doubles_of, erase_persons, in_force, take_back
 from protocol.replica.office.grants import grant_device, revoke_device
 from protocol.replica.office.people import add_person
+from protocol.replica.replica import Draft
 from protocol.roles import PersonRole, Role
+from protocol.structure import Ruling
 from tests.simulation.at_school import a_while
 from tests.simulation.founding import begin_server
 from tests.simulation.lines import CALM
@@ -113,7 +117,7 @@ async def some_pupil(world: World, office: Bureau, random: Random) -> bytes | No
 
 
 async def unerase(world: World, _machine: Machine, random: Random) -> str:
-    """Somebody was erased by mistake, and is to be shown again."""
+    """Somebody was erased by mistake, and is to be shown again; or whoever has the server says so, after a week too."""
     if not world.erased:
         return "-"
     pupil = random.choice(sorted(world.erased))
@@ -122,7 +126,11 @@ async def unerase(world: World, _machine: Machine, random: Random) -> str:
 
     async def taken_back(server: Server) -> None:
         said = [entry.id for entry, covers in await in_force(server.replica) if covers == pupil]
-        await take_back(server, pupil)
+        if pupil in await destroyed_names(server.store):
+            ruling = Ruling((), tuple(said)).encode()
+            await server.write([Draft(server.replica.territory, Kind.RULING, server.grant, ruling)])
+        else:
+            await take_back(server, pupil)
         world.trust.taken_back.update(said)
 
     return await at_server(world, f"unerase {pupil.hex()[:8]}", taken_back)

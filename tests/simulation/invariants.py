@@ -15,12 +15,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
 from protocol.coursework import HandInState, Work
 from protocol.entry import Entry, Kind
 from protocol.errors import LocalFailure, RelaisError
+from protocol.replica.destroyed import destroyed_names
 from protocol.replica.holdings import Need
 from protocol.replica.replica import Replica
 from protocol.replica.views import SpaceView, Views
@@ -79,10 +81,22 @@ async def _sets_and_folds(world: World) -> None:
                 raise BrokenError(f"{machine.name} and the server differ in {space.hex()[:8]} by {kinds}")
             one, other = await server.view(space), await agent.replica.view(space)
             if _differ(one, other):
-                # what each believes of a person's devices begins with what it saw first (docs/adr/0064): without that
-                one, other = [await Views(each.store, each.door).view(space) for each in (server, agent.replica)]
+                # what each believes of a person's devices begins with what it saw first (docs/adr/0064), and what it
+                # has destroyed stays so (docs/adr/0093): without the one, and with the same of the other
+                one, other = await _alike([server, agent.replica], space)
             if _differ(one, other):
                 raise BrokenError(f"{machine.name} folds {space.hex()[:8]} to something else than the server")
+
+
+async def _alike(replicas: Sequence[Replica], space: bytes) -> list[SpaceView]:
+    """What each would fold if all remembered nothing, and had destroyed what any of them has."""
+    destroyed = frozenset[bytes]().union(*[await destroyed_names(each.store) for each in replicas])
+    found = []
+    for each in replicas:
+        views = Views(each.store, each.door)
+        views.note_destroyed(destroyed)
+        found.append(await views.view(space))
+    return found
 
 
 async def _entries(replica: Replica, space: bytes) -> dict[bytes, Entry]:
@@ -105,9 +119,20 @@ async def _acknowledged(world: World) -> None:
             raise BrokenError(f"{Kind(entry.header.kind).name} {name.hex()[:8]} was acknowledged and is lost")
 
 
+async def _work_of_the_destroyed(world: World, agent: SimAgent) -> set[bytes]:
+    """What is shown here of whom the server has destroyed: it does not hand on what belongs to it."""
+    gone = await destroyed_names(server_of(world.office).store)
+    views = [await agent.replica.view(space) for space in await agent.spaces()] if gone else []
+    works = [work for view in views for work in view.coursework.hand_ins.values() if work.person in gone]
+    notes = [work.feedback.record.content for work in works if work.feedback is not None]
+    return {content.stream for content in (*notes, *(work.record.content for work in works)) if content is not None}
+
+
 async def _content(world: World) -> None:
     for machine, agent in sound(world):
-        missing = [need for need in await agent.missing() if not await _is_burnt(world, agent, need)]
+        theirs = await _work_of_the_destroyed(world, agent)
+        lacking = [need for need in await agent.missing() if need.stream not in theirs]
+        missing = [need for need in lacking if not await _is_burnt(world, agent, need)]
         if missing:
             raise BrokenError(f"{machine.name} lacks content {[need.stream.hex()[:8] for need in missing]}")
         for space in await agent.spaces():
@@ -170,7 +195,8 @@ async def _readers(world: World, work: Work) -> None:
             lacking = set(await readers_of(agent.replica, work.space)) - work.readers.keys()
             if lacking and not work.opened:
                 raise BrokenError(f"hand-in {work.id.hex()[:8]} is not sealed to {len(lacking)} of its readers")
-        if machine.birth.role in HAS_READING_KEYS and can_open(agent, work):
+        shown = (await agent.replica.view(work.space)).coursework.hand_ins
+        if machine.birth.role in HAS_READING_KEYS and can_open(agent, work) and work.id in shown:
             await opened(agent, work, world.ledger)
 
 
@@ -215,7 +241,8 @@ async def _erased(world: World) -> None:
         # each destroys by its own clock: one that was set back waits until it says so again
         replicas.append((machine.name, agent.replica, world.due if machine.keeps_time else set()))
     for space in server.door.spaces() if world.erased else ():
-        gone = (await server.view(space)).roster.erased & world.erased
+        # by the set alone: what the server itself has destroyed another may still have, and show
+        gone = (await Views(server.store, server.door).view(space)).roster.erased & world.erased
         for who, replica, due in replicas if gone else ():
             await _check_erased(who, replica, space, gone, due)
 

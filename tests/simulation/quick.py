@@ -150,6 +150,11 @@ def _remember(self: Views, remembered: Mapping[bytes, Remembered]) -> None:
     _PLAIN_REMEMBER(self, remembered)
 
 
+def _note_destroyed(self: Views, names: frozenset[bytes]) -> None:
+    self.__dict__.pop("seen", None)
+    _PLAIN_NOTE_DESTROYED(self, names)
+
+
 async def _readable(self: Replica, key: bytes) -> dict[bytes, Authority]:
     seen: dict[bytes, tuple[_Grown | None, dict[bytes, Authority]]] = self.__dict__.setdefault("seen", {})
     grown = _grown(self._views)
@@ -161,6 +166,7 @@ async def _readable(self: Replica, key: bytes) -> dict[bytes, Authority]:
 
 _PLAIN_VIEW: Final = Views.view
 _PLAIN_REMEMBER: Final = Views.remember
+_PLAIN_NOTE_DESTROYED: Final = Views.note_destroyed
 _PLAIN_READABLE: Final = Replica.readable
 
 
@@ -196,6 +202,7 @@ _PATCHES: Final[tuple[tuple[Any, str, object], ...]] = (
     (replica, "signature_holds", _signature_holds),
     (Views, "view", _view),
     (Views, "remember", _remember),
+    (Views, "note_destroyed", _note_destroyed),
     (Replica, "readable", _readable),
     (envelope, "zstandard", _Zstandard()),
     (pack, "zstandard", _Zstandard()),

@@ -59,6 +59,8 @@ class Trust:
     """Whom only thieves have erased."""
     destroyed: set[bytes] = field(default_factory=set)
     """Of whom something was destroyed somewhere."""
+    destroyed_at: dict[str, set[bytes]] = field(default_factory=dict)
+    """The same by machine."""
     made_spaces: list[bytes] = field(default_factory=list)
     impostors: set[Device] = field(default_factory=set)
     """Devices that the server alone names as a teacher's."""

@@ -1,4 +1,4 @@
-"""What must hold in the end of who may do what (docs/adr/0064 to 0070), beside what `invariants` says.
+"""What must hold in the end of who may do what (docs/adr/0064 to 0070, 0093), beside what `invariants` says.
 
 10. Of what a thief's keys had brought after the theft, nothing counts but what a human has accepted, and what the thief
     let in reads nothing; what had come before, and was noted, counts on.
@@ -8,6 +8,7 @@
 13. Whoever stayed for some days reads nothing afterwards.
 18. Nobody carries noise for a machine on which malware runs, nor more than a bounded number of its entries; the server
     keeps no content of its that nothing names, beyond a bounded size.
+19. What a machine has destroyed it does not show again, whoever takes the erasure back, until the root does.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ from protocol.entry import Entry, Kind, KindClass, class_of
 from protocol.errors import PeerFault
 from protocol.payload_rules import fault_of
 from protocol.replica.allowances import Allowances
+from protocol.replica.destroyed import destroyed_names
 from protocol.replica.holdings import Holdings
-from protocol.replica.office.erasures import in_force
+from protocol.replica.office.erasures import ever_said, in_force
 from protocol.replica.replica import Replica
 from protocol.rights import erasable_names
 from protocol.structure import Ruling
@@ -82,7 +84,11 @@ async def _whole(world: World) -> None:
 
 
 async def _lacking(world: World) -> list[str]:
-    """Who holds something bare that another has whole, although nothing erases it."""
+    """Who holds something bare that another has whole, although nothing erases it, nor has the server destroyed it.
+
+    What the server has destroyed it does not hand on, whoever takes the erasure back.
+    """
+    gone = await destroyed_names(server_of(world.office).store)
     replicas = [
         ("server", server_of(world.office)),
         *((machine.name, agent.replica) for machine, agent in sound(world)),
@@ -95,7 +101,7 @@ async def _lacking(world: World) -> list[str]:
         for space in mine if replica.door.has_erasures else ():
             erased = (await replica.view(space)).roster.erased
             for entry in (stored.entry for stored in await replica.store.scan(space)):
-                if erased.isdisjoint(erasable_names(entry)):
+                if (erased | gone).isdisjoint(erasable_names(entry)):
                     if entry.payload is None:
                         bare.append((who, entry))
                     else:
@@ -111,6 +117,17 @@ async def _taken_back(world: World) -> None:
         counting = {entry.id for entry, _ in await in_force(replica)}
         for name in sorted(counting & world.trust.taken_back & rulings):
             raise BrokenError(f"{who} erases by {name.hex()[:8]}, which was taken back")
+
+
+async def _forgotten(world: World) -> None:
+    """Nothing here speaks as the root but what makes a server anew: that may hold an erasure back."""
+    for machine, agent in sound(world):
+        gone = world.trust.destroyed_at.get(machine.name, set()) if machine.remembers else set()
+        for entry, covers in await ever_said(agent.replica) if gone else ():
+            for space in agent.replica.door.below(entry.header.space) if covers in gone else ():
+                roster = (await agent.replica.view(space)).roster
+                if covers in roster.persons and entry.id not in roster.held_back:
+                    raise BrokenError(f"{machine.name} shows {covers.hex()[:8]} again, whom it had destroyed")
 
 
 async def _refused_by_server(server: Replica, key: bytes) -> set[bytes]:
@@ -161,4 +178,4 @@ def _named(entry: Entry) -> str:
     return f"{Kind(entry.header.kind).name} {entry.id.hex()[:8]}"
 
 
-TRUST: Final = (_whole, _thefts, _taken_back, _stays, _malware)
+TRUST: Final = (_whole, _thefts, _taken_back, _forgotten, _stays, _malware)

@@ -10,7 +10,6 @@ from unittest import mock
 
 from protocol.entry import Entry
 from protocol.replica.allowances import Allowance
-from protocol.replica.bare_entries import BareEntries, Lacking
 from protocol.replica.interfaces import EntryStore
 from protocol.replica.quotas import Quotas
 from protocol.roster import Roster
@@ -53,18 +52,14 @@ def destroys_by_a_thiefs_word() -> AbstractContextManager[object]:
     return mock.patch("protocol.replica.eraser.is_in_doubt", never)
 
 
-def asks_for_no_payloads() -> AbstractContextManager[object]:
-    """What an erasure made bare stays so when it is taken back."""
-
-    async def nothing(_self: BareEntries) -> Lacking:
-        return ()
-
-    return mock.patch.object(BareEntries, "lacking", nothing)
-
-
 def takes_no_erasure_back() -> AbstractContextManager[object]:
     """A ruling that refuses an erasure changes nothing."""
     return mock.patch("protocol.roster._undone", return_value=())
+
+
+def brings_back_what_it_destroyed() -> AbstractContextManager[object]:
+    """Whoever takes an erasure back brings back what a replica had destroyed."""
+    return mock.patch("protocol.roster._carried_out", return_value=())
 
 
 def asks_for_the_first_page_only() -> AbstractContextManager[object]:

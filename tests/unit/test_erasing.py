@@ -18,7 +18,7 @@ from protocol.replica.holdings import Holdings
 from protocol.replica.memory import MemoryPacks, MemoryStore
 from protocol.replica.replica import Replica
 from protocol.roles import PersonRole, Role
-from protocol.structure import Erasure, Revocation
+from protocol.structure import Erasure, PersonRecord, Revocation, Ruling
 from protocol.work import ContentRef, Feedback, HandIn, ItemKind, Revision
 from tests.harness.history import NOW_MS, World, Writer, random_history
 
@@ -206,6 +206,83 @@ async def test_the_kit_undoes_a_thiefs_erasures_before_anything_is_destroyed(roo
     await room.bring()
     assert await room.sweep(ERASURE_DELAY_MS) == ()
     assert all(entry.payload for entry in await room.about(lea))
+
+
+async def shows(room: Class, pupil: bytes) -> bool:
+    return pupil in (await room.replica.view(room.room)).roster.persons
+
+
+async def refuse(room: Class, erasure: Entry, by: Writer) -> None:
+    """A ruling that takes an erasure back comes, and with it, from an old backup, all that was ever said."""
+    room.world.say(by, room.world.territory, Kind.RULING, Ruling((), (erasure.id,)).encode())
+    await room.bring()
+    await room.bring()
+
+
+async def test_what_was_destroyed_here_stays_so_when_who_erased_it_takes_that_back(room: Class) -> None:
+    lea = room.pupils[0]
+    erasure = await room.erase(lea)
+    await room.sweep(0)
+    await room.sweep(ERASURE_DELAY_MS)
+    await refuse(room, erasure, room.world.server)
+    assert not await shows(room, lea)
+    assert await room.replica.bare.lacking() == ()
+    assert not any(entry.payload for entry in await room.about(lea))
+    listed = PersonRecord("Léa", PersonRole.PUPIL).encode()
+    room.world.say(room.world.server, room.room, Kind.PERSON, listed, subject=lea)
+    await room.bring()
+    assert not await shows(room, lea)
+    await room.sweep(ERASURE_DELAY_MS + 1)
+    assert not any(entry.payload for entry in await room.about(lea))
+
+
+async def test_what_was_only_hidden_is_shown_again_by_whoever_may_take_it_back(room: Class) -> None:
+    lea = room.pupils[0]
+    erasure = await room.erase(lea)
+    await room.sweep(ERASURE_DELAY_MS - 1)
+    await refuse(room, erasure, room.world.server)
+    assert await shows(room, lea)
+
+
+async def test_a_replica_that_is_opened_anew_knows_what_it_has_destroyed(room: Class) -> None:
+    lea = room.pupils[0]
+    erasure = await room.erase(lea)
+    await room.sweep(0)
+    await room.sweep(ERASURE_DELAY_MS)
+    room.replica = await Replica.open(room.world.root.key.public, room.store, room.content)
+    await refuse(room, erasure, room.world.server)
+    assert not await shows(room, lea)
+
+
+async def test_cutting_off_who_erased_somebody_brings_nobody_back_unless_the_kit_does_it(room: Class) -> None:
+    lea, world = room.pupils[0], room.world
+    head = world.enrol(Role.HEAD, world.school)
+    erasure = world.say(head, world.school, Kind.ERASE, Erasure(lea).encode())
+    await room.bring()
+    await room.sweep(0)
+    await room.sweep(ERASURE_DELAY_MS)
+    world.say(world.server, world.school, Kind.REVOKE, Revocation(head.key.public, ()).encode())
+    await room.bring()
+    await room.bring()
+    assert erasure.id in (await room.replica.view(room.room)).roster.held_back
+    assert not await shows(room, lea)
+    world.say(world.root, world.school, Kind.REVOKE, Revocation(head.key.public, ()).encode())
+    await room.bring()
+    await room.bring()
+    assert await shows(room, lea)
+
+
+async def test_after_the_kits_word_another_erasure_waits_its_week_again(room: Class) -> None:
+    lea = room.pupils[0]
+    erasure = await room.erase(lea)
+    await room.sweep(0)
+    await room.sweep(ERASURE_DELAY_MS)
+    await refuse(room, erasure, room.world.root)
+    assert await shows(room, lea)
+    await room.sweep(ERASURE_DELAY_MS + 1)
+    await room.erase(lea)
+    assert await room.sweep(ERASURE_DELAY_MS + 2) == ()
+    assert await room.sweep(2 * ERASURE_DELAY_MS + 2)
 
 
 @pytest.mark.parametrize("seed", range(20))

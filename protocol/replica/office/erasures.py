@@ -4,7 +4,7 @@ The server's lies in the territory's space, a head teacher's in the school's, wh
 
 Everywhere it arrives, the folds pass over all that is about the person at once; each replica destroys it a week later
 (`protocol.erasing`). The entry names a pseudonymous id and nothing else. Within that week it can be taken back, by a
-ruling that refuses it.
+ruling that refuses it; afterwards by the kit alone, where a payload is left.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ from collections.abc import Sequence
 from protocol.entry import Entry, Kind
 from protocol.errors import BadInput, Code, PeerFault
 from protocol.kit import Kit
+from protocol.replica.destroyed import destroyed_names
 from protocol.replica.eraser import is_in_doubt
 from protocol.replica.office.bureau import Office
 from protocol.replica.replica import Draft, Replica
+from protocol.roles import RANK, Role
 from protocol.structure import Erasure, Ruling
 
 
@@ -38,10 +40,8 @@ async def erase_persons(office: Office, persons: Sequence[bytes], kit: Kit | Non
     said = await _said(replica, home, by_kit=kit is not None)
     wanted = [person for person in dict.fromkeys([*persons, *sorted(doubles)]) if person not in said]
     drafts = [Draft(home, Kind.ERASE, None, Erasure(person).encode()) for person in wanted]
-    if drafts and kit is None:
-        await office.say(drafts)
-    elif drafts and kit is not None:
-        await replica.write(drafts, author=kit.root, now_ms=office.now_ms(), entropy=office.entropy, unsent=False)
+    if drafts:
+        await _say(office, drafts, kit)
     return len(drafts)
 
 
@@ -67,27 +67,54 @@ async def _said(replica: Replica, home: bytes, *, by_kit: bool) -> set[bytes]:
 async def in_force(replica: Replica) -> list[tuple[Entry, bytes]]:
     """Every erasure that nothing holds back or has taken back, with what it covers, in order of arrival."""
     found = []
-    for entry in await replica.store.scan_kinds([Kind.ERASE]):
+    for entry, covers in await ever_said(replica):
         roster = (await replica.view(entry.header.space)).roster
         if entry.id not in roster.held_back and entry.id not in roster.undone:
-            with contextlib.suppress(PeerFault):
-                found.append((entry, Erasure.parse(entry.payload or b"").covers))
+            found.append((entry, covers))
     return found
 
 
-async def take_back(office: Office, covers: bytes) -> int:
+async def take_back(office: Office, covers: bytes, kit: Kit | None = None) -> int:
     """Have somebody or something shown again that was erased; how many erasures that takes back.
 
-    What has been destroyed stays so. Raises `BadInput(UNKNOWN_PERSON)` if nothing that this office may take back covers
-    it: the kit's own word stands.
+    What has been destroyed stays so, and what comes of it later is destroyed too, unless the kit says otherwise: then
+    it comes back from whoever still has it. Raises `BadInput(UNKNOWN_PERSON)` if nothing that may be taken back covers
+    it, `BadInput(NOT_YET)` if it takes the kit.
     """
     replica = office.replica
+    if kit is None and covers in await destroyed_names(replica.store):
+        raise BadInput(
+            Code.NOT_YET,
+            f"{covers.hex()} has been destroyed here, and only the recovery kit takes that back (--kit); "
+            "or put the person on the list again, as somebody new",
+        )
+    said = await in_force(replica) if kit is None else await ever_said(replica)
+    rank = office.rank if kit is None else RANK[Role.ROOT]
     drafts = [
         Draft(entry.header.space, Kind.RULING, None, Ruling((), (entry.id,)).encode())
-        for entry, covered in await in_force(replica)
-        if covered == covers and replica.door.rank_of(entry.header) <= office.rank
+        for entry, covered in said
+        if covered == covers and replica.door.rank_of(entry.header) <= rank
     ]
     if not drafts:
         raise BadInput(Code.UNKNOWN_PERSON, f"no erasure of {covers.hex()} can be taken back; `erasures` shows them")
-    await office.say(drafts)
+    await _say(office, drafts, kit)
     return len(drafts)
+
+
+async def _say(office: Office, drafts: Sequence[Draft], kit: Kit | None) -> None:
+    """As this office, or as the root."""
+    if kit is None:
+        await office.say(drafts)
+    else:
+        await office.replica.write(
+            drafts, author=kit.root, now_ms=office.now_ms(), entropy=office.entropy, unsent=False
+        )
+
+
+async def ever_said(replica: Replica) -> list[tuple[Entry, bytes]]:
+    """Every erasure, with what it covers, in order of arrival."""
+    found = []
+    for entry in await replica.store.scan_kinds([Kind.ERASE]):
+        with contextlib.suppress(PeerFault):
+            found.append((entry, Erasure.parse(entry.payload or b"").covers))
+    return found
