@@ -5,7 +5,8 @@ Rules:
   guess an id, which hashes a random salt. (A school's own id is no secret: it is made of a public UAI.)
 - a *tag* is a keyed hash of a fresh nonce under a secret: it names a space to those who have it, noise to others;
 - a caller introduces itself with tags bound to the certificate that it was shown, so that a machine in between cannot
-  pass them on; what is announced on the network carries tags of another kind, so that they cannot be passed on either;
+  pass them on; what is announced on the network carries tags of another kind, bound to where the machine says it is, so
+  that nobody announces it elsewhere;
 - one tag of an announcement is made under the device's own key: a clone, which holds it too, knows its twin by it;
 - the number of tags is rounded up with noise;
 - who has no space yet, but a code, knocks with a tag under the code's hash: only who could let it in knows that one.
@@ -33,6 +34,7 @@ _VERSION: Final = b"\x01"
 _KNOCK: Final = b"\x02"
 _INTRODUCTION: Final = b"relais/0 introduction\x00"
 _ANNOUNCEMENT: Final = b"relais/0 announcement\x00"
+_PLACED: Final = b"relais/0 placed announcement\x00"
 _ENROLMENT: Final = b"relais/0 enrolment\x00"
 _OWN: Final = b"relais/0 own announcement\x00"
 
@@ -60,6 +62,22 @@ class Tags:
         """The spaces of `secrets` (secret → space) that one of the tags names."""
         shown = set(self.tags)
         return {space for secret, space in secrets.items() if _tag(secret, self.nonce, context) in shown}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a machine says that it listens: its name, IP address (4 or 16 bytes) and port, and what else it says."""
+
+    instance: bytes
+    address: bytes
+    port: int
+    said: bytes
+
+    @property
+    def context(self) -> bytes:
+        """What its tags are bound to."""
+        parts = (self.instance, self.address, self.port.to_bytes(2, "big"), self.said)
+        return _PLACED + b"".join(bytes([len(part)]) + part for part in parts)
 
 
 def introduction(secrets: Sequence[bytes], certificate_sha256: bytes, nonce: bytes, noise: bytes) -> bytes:
@@ -106,6 +124,11 @@ def announcement(secrets: Sequence[bytes], instance: bytes, nonce: bytes, noise:
     return _tags(secrets, _ANNOUNCEMENT + instance, nonce, noise)
 
 
+def announcement_at(secrets: Sequence[bytes], place: Place, nonce: bytes, noise: bytes) -> Tags:
+    """The same by a machine that knows where it is: repeated from elsewhere, it names nothing."""
+    return _tags(secrets, place.context, nonce, noise)
+
+
 def own_secret(signing_seed: bytes) -> bytes:
     """The secret of the tag by which a device knows its own key in an announcement; to all others it is noise."""
     return blake3(_OWN, key=signing_seed).digest()
@@ -114,6 +137,11 @@ def own_secret(signing_seed: bytes) -> bytes:
 def announced(tags: Tags, secrets: Mapping[bytes, bytes], instance: bytes) -> set[bytes]:
     """The spaces that the machine announced as `instance` has in common with the holder of `secrets`."""
     return tags.common(secrets, _ANNOUNCEMENT + instance)
+
+
+def announced_at(tags: Tags, secrets: Mapping[bytes, bytes], place: Place) -> set[bytes]:
+    """The spaces that the machine which announced itself for this place has in common with the holder of `secrets`."""
+    return tags.common(secrets, place.context)
 
 
 def noise_bytes(count: int) -> int:

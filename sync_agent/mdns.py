@@ -1,10 +1,11 @@
 """Finding the devices of the school on the network of one address, by multicast (R15; docs/protocol.md, "Neighbours").
 
 Rules:
-- a device is announced under a random name, drawn anew at each start, with tags that members of its spaces recognise;
+- a device is announced under a random name, drawn anew at each start, with tags that members of its spaces recognise
+  where it is: a name that is heard from several places is kept for each; `sync_agent.announcement` tells which counts;
 - asking comes often at first, then seldom; who leaves says goodbye; who falls silent is forgotten after a while;
 - what comes over the group is anybody's word: it is a reason to dial, nothing more; where there are too many, who shows
-  that it belongs to the school takes the place of who does not.
+  that it belongs to the school takes the place of who does not; what a member said nobody else replaces or takes back.
 
 Written here rather than taken from a library: see docs/adr.
 """
@@ -21,11 +22,21 @@ import struct
 import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
-from typing import Final, cast
+from typing import Final, Protocol, cast
 
 from protocol.errors import PeerFault
 from sync_agent.addresses import Address
-from sync_agent.mdns_messages import MAX_MESSAGE_BYTES, PORT, TTL_S, Instance, answer, asks_for_us, instances, question
+from sync_agent.mdns_messages import (
+    MAX_MESSAGE_BYTES,
+    PORT,
+    TTL_S,
+    Instance,
+    Ip,
+    answer,
+    asks_for_us,
+    instances,
+    question,
+)
 
 GROUP_4: Final = "224.0.0.251"
 GROUP_6: Final = "ff02::fb"
@@ -49,26 +60,34 @@ class Found:
     heard_s: float
 
 
+class Judge(Protocol):
+    """Who knows what announcements show; `sync_agent.neighbourhood`."""
+
+    def is_member(self, found: Found) -> bool:
+        """Whether it shows that it belongs to the school: strangers make room for those."""
+        ...
+
+    def replaces(self, found: Found, before: Found) -> bool:
+        """Whether it counts instead of what was heard before under the same name, from the same place."""
+        ...
+
+    def takes_back(self, goodbye: Found, before: Found, source: str) -> bool:
+        """Whether a goodbye, which came from `source`, ends what was heard before."""
+        ...
+
+
 class Discovery(asyncio.DatagramProtocol):
     """Announces one instance and knows the others. `on_change` is called when somebody came, went or said otherwise."""
 
-    def __init__(
-        self,
-        own: Callable[[], Instance],
-        on_change: Callable[[], None],
-        is_member: Callable[[Found], bool] = lambda _found: True,
-    ) -> None:
-        """`own` gives what is to be announced now; None of it is remembered here.
-
-        `is_member` tells whose announcement shows that it belongs to the school: strangers make room for those.
-        """
-        self._is_member = is_member
+    def __init__(self, own: Callable[[], Instance], on_change: Callable[[], None], judge: Judge) -> None:
+        """`own` gives what is to be announced now; None of it is remembered here."""
+        self._judge = judge
         self.heard_itself = False
         self._own = own
         self._on_change = on_change
         self._transport: asyncio.DatagramTransport | None = None
         self._group: tuple[str, int] = (GROUP_4, PORT)
-        self._known: dict[str, Found] = {}
+        self._known: dict[tuple[str, Address], Found] = {}
         self._answering = False
         self._gone = asyncio.Event()
 
@@ -90,11 +109,11 @@ class Discovery(asyncio.DatagramProtocol):
                 self._transport.close()
             await self._gone.wait()
 
-    def found(self) -> dict[str, Found]:
-        """The devices that were heard of lately, by name, without this one."""
+    def found(self) -> list[Found]:
+        """What was heard lately from each place, in the order in which it was heard first, without this device."""
         since_s = asyncio.get_running_loop().time() - TTL_S
-        self._known = {name: found for name, found in self._known.items() if found.heard_s >= since_s}
-        return dict(self._known)
+        self._known = {place: found for place, found in self._known.items() if found.heard_s >= since_s}
+        return list(self._known.values())
 
     def announce(self) -> None:
         """Say again who we are: something of it has changed."""
@@ -137,23 +156,30 @@ class Discovery(asyncio.DatagramProtocol):
         if instance.name == self._own().name:
             self.heard_itself = True
             return False
-        before = self._known.get(instance.name)
-        if instance.ttl_s == 0:
-            return self._known.pop(instance.name, None) is not None
         host = source if instance.address is None else str(instance.address)
         if host.startswith("fe80"):
             host = source
-        now = Found(instance, Address(host, instance.port), asyncio.get_running_loop().time())
-        if before is None and len(self._known) >= MAX_KNOWN and not self._make_room(now):
+        now_s = asyncio.get_running_loop().time()
+        now = Found(instance, Address(host, instance.port), now_s)
+        place = instance.name, now.address
+        before = self._known.get(place)
+        if before is not None and before.heard_s < now_s - TTL_S:
+            before = None
+        if instance.ttl_s == 0:
+            is_over = before is not None and self._judge.takes_back(now, before, source)
+            return is_over and self._known.pop(place, None) is not None
+        if before is not None and not self._judge.replaces(now, before):
             return False
-        self._known[instance.name] = now
-        return before is None or (before.instance, before.address) != (now.instance, now.address)
+        if place not in self._known and len(self._known) >= MAX_KNOWN and not self._make_room(now):
+            return False
+        self._known[place] = now
+        return before is None or before.instance != now.instance
 
     def _make_room(self, found: Found) -> bool:
         """Whether a stranger has made room for a member of the school."""
-        if not self._is_member(found):
+        if not self._judge.is_member(found):
             return False
-        stranger = next((name for name, known in self._known.items() if not self._is_member(known)), None)
+        stranger = next((place for place, known in self._known.items() if not self._judge.is_member(known)), None)
         return stranger is not None and self._known.pop(stranger, None) is not None
 
     # --- what goes out ------------------------------------------------------------------------------------------------
@@ -190,13 +216,27 @@ class Discovery(asyncio.DatagramProtocol):
                 self._transport.sendto(message, self._group)
 
 
-def announced_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """The address to announce for a listener at `host`; None where the packet's source says it better."""
+def own_address(host: str) -> Ip | None:
+    """The address at which a listener at `host` is announced; None where nobody here can tell.
+
+    One that listens everywhere is reached where it speaks to the group. Nothing is sent; names are looked up.
+    """
     try:
-        found = ipaddress.ip_address(host)
-    except ValueError:
+        family, _, _, _, address = socket.getaddrinfo(host, PORT, type=socket.SOCK_DGRAM)[0]
+        found = ipaddress.ip_address(str(address[0]).partition("%")[0])
+        if not found.is_unspecified:
+            return found
+        with socket.socket(family, socket.SOCK_DGRAM) as speaker:
+            speaker.connect((GROUP_4 if family == socket.AF_INET else GROUP_6, PORT))
+            found = ipaddress.ip_address(str(speaker.getsockname()[0]).partition("%")[0])
+    except (OSError, ValueError):
         return None
-    return None if found.is_unspecified or found.is_link_local else found
+    return None if found.is_unspecified else found
+
+
+def shown_address(address: Ip | None) -> Ip | None:
+    """The address that stands in an announcement; None where its source says it better, with the interface."""
+    return None if address is None or (address.version == 6 and address.is_link_local) else address  # noqa: PLR2004
 
 
 def _member(host: str) -> tuple[socket.socket, tuple[str, int]]:

@@ -2,7 +2,7 @@
 
 Rules:
 - loopback is no network: nothing is announced there;
-- what is shown is a random name, tags for members, and whether the server was reached lately: no name, no space;
+- of a name that is heard from several places the one counts whose announcement weighs most (`sync_agent.announcement`);
 - who shows a tag under this device's own key may be its clone, and is called, whoever else is chosen;
 - where multicast does not work, people are told what does: `--peer` with the address of a device; where others are
   announced and none can be called, that the network keeps them apart.
@@ -15,20 +15,29 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
-from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from typing import Final
 
-from protocol.errors import Code, PeerFault
-from protocol.introduction import NONCE_BYTES, Tags, announced, announcement, noise_bytes
+from protocol.errors import Code
+from protocol.introduction import NONCE_BYTES, noise_bytes
 from protocol.replica.replica import Entropy
 from protocol.replica.unforeseen import Unforeseen, lasting
 from sync_agent.addresses import Address
-from sync_agent.mdns import Discovery, Found, announced_address
-from sync_agent.mdns_messages import Instance
+from sync_agent.announcement import (
+    MAX_ANNOUNCED_TAGS,
+    Member,
+    Members,
+    Secrets,
+    State,
+    hint_text,
+    placed_text,
+    shows_key,
+)
+from sync_agent.mdns import Discovery, own_address, shown_address
+from sync_agent.mdns_messages import Instance, Ip
 from sync_agent.neighbour_choice import neighbours_of, ranking_of
 
-MAX_ANNOUNCED_TAGS: Final = 24
 NAME_BYTES: Final = 8
 MAX_TWINS: Final = 4
 LOOK_AGAIN_S: Final = 20.0
@@ -40,62 +49,6 @@ LOOKS_APART: Final = 7
 REACHED_LATELY_S: Final = 90.0
 LOOKS_S: Final = 2.0
 """After so long who is there has answered."""
-_TXT: Final = b"r="
-_VERSION: Final = 0
-_REACHES: Final = 1
-_FETCHES: Final = 2
-_HEAD_BYTES: Final = len(_TXT) + 2
-
-Secrets = Mapping[bytes, bytes]
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """A device with which a space is common: where it listens, and whether it says that it reaches the server.
-
-    `fetches`: that it is fetching much from there at this moment.
-    """
-
-    name: str
-    address: Address
-    spaces: frozenset[bytes]
-    reaches_server: bool
-    fetches: bool = False
-
-
-def shown_text(
-    secrets: list[bytes], name: str, nonce: bytes, noise: bytes, *, reaches_server: bool, fetches: bool = False
-) -> bytes:
-    """The TXT string of an announcement."""
-    tags = announcement(secrets[:MAX_ANNOUNCED_TAGS], name.encode(), nonce, noise)
-    return _TXT + bytes([_VERSION, _REACHES * reaches_server | _FETCHES * fetches]) + tags.encode()
-
-
-def member_of(instance: Instance, address: Address, secrets: Secrets) -> Member | None:
-    """The member that an announcement shows, or None for a stranger's, or for one that cannot be read."""
-    tags = _tags_of(instance)
-    if tags is None:
-        return None
-    spaces = announced(tags, secrets, instance.name.encode())
-    said = instance.txt[len(_TXT) + 1]
-    reaches, fetches = bool(said & _REACHES), bool(said & _FETCHES)
-    return Member(instance.name, address, frozenset(spaces), reaches, fetches) if spaces else None
-
-
-def shows_key(instance: Instance, own: bytes) -> bool:
-    """Whether an announcement is by who holds the key of this `own` secret, or repeats one that was."""
-    tags = _tags_of(instance)
-    return tags is not None and bool(announced(tags, {own: b""}, instance.name.encode()))
-
-
-def _tags_of(instance: Instance) -> Tags | None:
-    text = instance.txt
-    if not text.startswith(_TXT) or len(text) < _HEAD_BYTES or text[len(_TXT)] != _VERSION:
-        return None
-    try:
-        return Tags.parse(text[_HEAD_BYTES:])
-    except PeerFault:
-        return None
 
 
 class Neighbourhood:
@@ -131,8 +84,12 @@ class Neighbourhood:
         self._looks_alone = 0
         self._looks_apart = 0
         self._fetches = False
-        self._shown: tuple[tuple[bytes, ...], bool, bool, bytes] | None = None
-        self._discovery = Discovery(self._instance, on_change, self._is_member)
+        self._address: Ip | None = None
+        self._leaves = False
+        self._count = 0
+        self._shown: tuple[tuple[bytes, ...], State, Ip | None, bytes] | None = None
+        self._judge = Members(self._recognised)
+        self._discovery = Discovery(self._instance, on_change, self._judge)
 
     @contextlib.asynccontextmanager
     async def open(self, url: str, host: str, unforeseen: Unforeseen) -> AsyncIterator[None]:
@@ -141,9 +98,11 @@ class Neighbourhood:
         if _is_loopback(host):
             yield
             return
+        await self._find_address()
         async with contextlib.AsyncExitStack() as stack:
             try:
                 await stack.enter_async_context(self._discovery.open(host))
+                stack.callback(self._leave)
             except OSError as reason:
                 self.problem = _no_multicast(host, str(reason.strerror or reason))
             self._looks_until_s = asyncio.get_running_loop().time() + LOOKS_S
@@ -152,13 +111,18 @@ class Neighbourhood:
 
     def members(self) -> dict[str, Member]:
         """The devices that were found and have a space in common with this one, by name."""
-        secrets = self.recognises()
-        found = self._discovery.found() if self._port else {}
-        members = {name: member_of(one.instance, one.address, secrets) for name, one in found.items()}
-        return {name: member for name, member in members.items() if member is not None}
+        gone = self.gone()
+        members: dict[str, Member] = {}
+        for found in self._discovery.found() if self._port else ():
+            member = self._judge.shown(found)
+            if member is not None:
+                before = members.setdefault(member.name, member)
+                if _weight(member, gone) > _weight(before, gone):
+                    members[member.name] = member
+        return members
 
-    def _is_member(self, found: Found) -> bool:
-        return member_of(found.instance, found.address, self.recognises()) is not None
+    def _recognised(self) -> Secrets:
+        return self.recognises()
 
     def chosen(self) -> dict[Address, Member]:
         """The neighbours among them, by address."""
@@ -167,8 +131,8 @@ class Neighbourhood:
 
     def twins(self) -> set[Address]:
         """Where somebody announces itself with this device's own key, under another name than this process."""
-        found = self._discovery.found().values() if self._port else ()
-        return set([one.address for one in found if shows_key(one.instance, self._own)][-MAX_TWINS:])
+        found = self._discovery.found() if self._port else ()
+        return set([one.address for one in found if shows_key(one.instance, one.address, self._own)][-MAX_TWINS:])
 
     def reached_server(self) -> None:
         """The server has just answered: this device may fetch for others."""
@@ -217,8 +181,8 @@ class Neighbourhood:
         return None if member is None else member.address
 
     def _announce_if_changed(self) -> None:
-        shown = self._shown is not None and self._shown[1:3]
-        if (self.reaches_server, self._fetches) != shown and self._port and not _is_loopback(self._host):
+        is_new = self._shown is None or self._shown[1:3] != (self._state(), self._address)
+        if is_new and self._port and not _is_loopback(self._host):
             self._discovery.announce()
 
     def _reaching(self, space: bytes) -> list[Member]:
@@ -237,6 +201,8 @@ class Neighbourhood:
             self._look_once()
             self._on_change()
             await asyncio.sleep(LOOK_AGAIN_S)
+            await self._find_address()
+            self._announce_if_changed()
 
     def _look_once(self) -> None:
         is_alone = not (self.reaches_server or self.members() or self.in_touch())
@@ -254,15 +220,35 @@ class Neighbourhood:
         chosen = self.chosen().keys()
         return bool(chosen) and chosen <= self.gone() and not self.in_touch()
 
+    async def _find_address(self) -> None:
+        """Where this device is: a network may give it another address at any time."""
+        self._address = await asyncio.get_running_loop().run_in_executor(None, own_address, self._host)
+
+    def _leave(self) -> None:
+        self._leaves = True
+
+    def _state(self) -> State:
+        return State(self.reaches_server, self._fetches, self._leaves)
+
     def _instance(self) -> Instance:
-        secrets = (self._own, *self._secrets())
-        reaches = self.reaches_server
-        if self._shown is None or self._shown[:3] != (secrets, reaches, self._fetches):
+        secrets, state, address = (self._own, *self._secrets()), self._state(), self._address
+        plain = Instance(self.name, self._port, shown_address(address), b"")
+        if self._shown is None or self._shown[:3] != (secrets, state, address):
             noise = self._entropy(noise_bytes(min(len(secrets), MAX_ANNOUNCED_TAGS)))
             nonce = self._entropy(NONCE_BYTES)
-            text = shown_text(list(secrets), self.name, nonce, noise, reaches_server=reaches, fetches=self._fetches)
-            self._shown = (secrets, reaches, self._fetches, text)
-        return Instance(self.name, self._port, announced_address(self._host), self._shown[3])
+            self._count += 1
+            text = (
+                hint_text(secrets, self.name, nonce, noise, state)
+                if address is None
+                else placed_text(secrets, plain, address, nonce, noise, state, self._count)
+            )
+            self._shown = (secrets, state, address, text)
+        return replace(plain, txt=self._shown[3])
+
+
+def _weight(member: Member, gone: set[Address]) -> tuple[bool, int, bool]:
+    """What is bound to a place before hints, then the latest, then one at which somebody answers."""
+    return (*member.standing, member.address not in gone)
 
 
 def _is_loopback(host: str) -> bool:

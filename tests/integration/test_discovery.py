@@ -3,30 +3,45 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import os
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from random import Random
+
+import pytest
 
 from protocol.errors import Code
 from protocol.replica.unforeseen import Unforeseen
 from sync_agent.addresses import Address
-from sync_agent.mdns import Discovery
+from sync_agent.announcement import Members, State, hint_text, member_of, placed_text
+from sync_agent.mdns import Discovery, Found, own_address, shown_address
 from sync_agent.mdns_messages import Instance, answer
-from sync_agent.neighbourhood import LOOKS_APART, Neighbourhood, member_of, shown_text
+from sync_agent.neighbourhood import LOOKS_APART, Neighbourhood
 from tests.harness import patience
 
 
 class Place:
-    """A device that announces itself on loopback."""
+    """A device that announces itself on loopback, as one that stands at `host`."""
 
-    def __init__(self, number: int, secrets: list[bytes]) -> None:
-        self.name = os.urandom(8).hex()
+    def __init__(self, number: int, secrets: list[bytes], host: str = "127.0.0.1") -> None:
+        self.name, self.secrets, self.count = os.urandom(8).hex(), secrets, 0
         self.changed = asyncio.Event()
-        noise = os.urandom(-len(secrets) % 8 * 8)
-        text = shown_text(secrets, self.name, os.urandom(16), noise, reaches_server=number == 1)
-        self.instance = Instance(self.name, 8000 + number, None, text)
-        self.discovery = Discovery(lambda: self.instance, self.changed.set)
+        self.plain = Instance(self.name, 8000 + number, ipaddress.ip_address(host), b"")
+        self.says(State(reaches_server=number == 1))
+        members = Members(lambda: dict.fromkeys(secrets, b"class"))
+        self.discovery = Discovery(lambda: self.instance, self.changed.set, members)
+
+    def says(self, state: State) -> None:
+        assert self.plain.address is not None
+        self.count += 1
+        noise = os.urandom(-len(self.secrets) % 8 * 8)
+        text = placed_text(self.secrets, self.plain, self.plain.address, os.urandom(16), noise, state, self.count)
+        self.instance = replace(self.plain, txt=text)
+
+    def heard(self) -> dict[str, Found]:
+        return {found.instance.name: found for found in self.discovery.found()}
 
 
 async def until(place: Place, holds: Callable[[], bool]) -> None:
@@ -42,8 +57,8 @@ async def test_members_of_a_class_find_each_other_and_strangers_see_noise() -> N
     async with AsyncExitStack() as stack:
         for place in (one, two, stranger):
             await stack.enter_async_context(place.discovery.open("127.0.0.1"))
-        await until(two, lambda: {one.name, stranger.name} <= two.discovery.found().keys())
-        found = two.discovery.found()
+        await until(two, lambda: {one.name, stranger.name} <= two.heard().keys())
+        found = two.heard()
         member = member_of(found[one.name].instance, found[one.name].address, {secret: b"class"})
         assert member is not None
         assert (member.address, member.spaces, member.reaches_server) == (
@@ -57,7 +72,7 @@ async def test_members_of_a_class_find_each_other_and_strangers_see_noise() -> N
 
 async def test_a_clone_is_known_by_its_announcement_to_its_twin_alone() -> None:
     secret, key, other_key = os.urandom(32), os.urandom(32), os.urandom(32)
-    clone = Place(1, [key, secret])
+    clone = Place(1, [key, secret], "192.168.1.9")
     for own, address in ((key, {Address("192.168.1.9", 8001)}), (other_key, set())):
         place = Neighbourhood(lambda: {secret: b"class"}, own, Random(1).randbytes, lambda: None)
         async with place.open("https://127.0.0.1:8095", "127.0.0.1", Unforeseen(int)):
@@ -71,8 +86,9 @@ async def test_who_says_goodbye_is_forgotten_at_once() -> None:
     stays, leaves = Place(1, [secret]), Place(2, [secret])
     async with stays.discovery.open("127.0.0.1"):
         async with leaves.discovery.open("127.0.0.1"):
-            await until(stays, lambda: leaves.name in stays.discovery.found())
-        await until(stays, lambda: leaves.name not in stays.discovery.found())
+            await until(stays, lambda: leaves.name in stays.heard())
+            leaves.says(State(leaves=True))
+        await until(stays, lambda: leaves.name not in stays.heard())
 
 
 async def test_on_loopback_nothing_is_announced() -> None:
@@ -87,7 +103,7 @@ async def test_who_is_announced_but_does_not_answer_any_more_is_not_named() -> N
     secret = os.urandom(32)
     place = Neighbourhood(lambda: {secret: b"class"}, bytes(32), Random(1).randbytes, lambda: None)
     async with place.open("https://127.0.0.1:8095", "127.0.0.1", Unforeseen(int)):
-        other = Place(1, [secret])
+        other = Place(1, [secret], "192.168.1.9")
         place._discovery.datagram_received(answer(other.instance), ("192.168.1.9", 5353))
         assert place.ranking(b"class") == [other.name], "this device does not reach the server itself"
         assert not place.ranking(b"another class")
@@ -129,7 +145,7 @@ async def test_who_finds_others_and_can_call_none_of_them_says_that_the_network_
     place.reached_server()
     async with place.open("https://127.0.0.1:8095", "127.0.0.1", Unforeseen(int)):
         place._discovery.heard_itself = True
-        place._discovery.datagram_received(answer(Place(1, [secret]).instance), ("192.168.1.9", 5353))
+        place._discovery.datagram_received(answer(Place(1, [secret], "192.168.1.9").instance), ("192.168.1.9", 5353))
         for _ in range(LOOKS_APART):
             place._look_once()
         assert place.problem is None, "nobody has called anybody yet"
@@ -151,8 +167,62 @@ async def test_a_device_to_which_nothing_is_open_knows_its_neighbours_and_shows_
     secret = os.urandom(32)
     place = Neighbourhood(dict, bytes(32), Random(1).randbytes, lambda: None)
     place.recognises = lambda: {secret: b"class"}
-    member = Place(1, [secret])
+    member = Place(1, [secret], "192.168.1.9")
     async with place.open("https://127.0.0.1:8095", "127.0.0.1", Unforeseen(int)):
         place._discovery.datagram_received(answer(member.instance), ("192.168.1.9", 5353))
         assert place.members().keys() == {member.name}
         assert member_of(place._instance(), Address("192.168.1.7", 8095), {secret: b"class"}) is None
+
+
+NOISE = bytes(56)
+
+
+def at(place: Neighbourhood, host: str, *, port: int = 8000) -> bytes:
+    """What a machine of the class says at an address."""
+    place._port, place._address = port, ipaddress.ip_address(host)
+    return answer(place._instance())
+
+
+async def test_a_machine_that_moves_to_another_address_is_called_there() -> None:
+    secret = os.urandom(32)
+    one, other = (Neighbourhood(lambda: {secret: b"class"}, os.urandom(32), os.urandom, lambda: None) for _ in range(2))
+    one._port = 8001
+    for host in ("192.168.1.7", "192.168.1.8", "192.168.1.7"):
+        one._discovery.datagram_received(at(other, host), (host, 5353))
+        assert {member.address for member in one.members().values()} == {Address(host, 8000)}
+
+
+@pytest.mark.parametrize(
+    ("host", "source"),
+    [("192.168.1.7", "192.168.1.7"), ("fe80::7", "fe80::7%eth0"), ("2001:db8::7", "fe80::7%eth0")],
+)
+async def test_addresses_of_both_kinds_are_bound_with_or_without_an_interface(host: str, source: str) -> None:
+    secret = os.urandom(32)
+    one, other = (Neighbourhood(lambda: {secret: b"class"}, os.urandom(32), os.urandom, lambda: None) for _ in range(2))
+    one._port = 8001
+    one._discovery.datagram_received(at(other, host), (source, 5353, 0, 2))
+    (member,) = one.members().values()
+    assert member.address == Address(source if host.startswith("fe80") else host, 8000)
+    assert member.standing == (True, 1)
+
+
+async def test_a_program_from_before_is_found_by_a_hint_that_gives_way_to_every_placed_word() -> None:
+    secret = os.urandom(32)
+    place = Neighbourhood(lambda: {secret: b"class"}, bytes(32), os.urandom, lambda: None)
+    place._port = 8001
+    hint = hint_text([secret], "name", os.urandom(16), NOISE, State())
+    bound = Instance("name", 9, ipaddress.ip_address("192.168.1.7"), b"")
+    text = placed_text([secret], bound, ipaddress.ip_address("192.168.1.7"), os.urandom(16), NOISE, State(), 1)
+    place._discovery.datagram_received(answer(replace(bound, txt=hint, address=None)), ("192.168.1.66", 5353))
+    assert {member.address.host for member in place.members().values()} == {"192.168.1.66"}
+    place._discovery.datagram_received(answer(replace(bound, txt=text)), ("192.168.1.7", 5353))
+    assert {member.address.host for member in place.members().values()} == {"192.168.1.7"}
+
+
+def test_a_listener_is_announced_where_it_is_and_one_for_everybody_where_it_speaks_to_the_group() -> None:
+    assert own_address("192.168.1.7") == ipaddress.ip_address("192.168.1.7")
+    assert own_address("fe80::7") == ipaddress.ip_address("fe80::7")
+    everywhere = own_address("0.0.0.0")  # noqa: S104  (nothing is opened)
+    assert everywhere is None or not everywhere.is_unspecified
+    assert shown_address(ipaddress.ip_address("fe80::7")) is None
+    assert shown_address(ipaddress.ip_address("169.254.1.7")) is not None

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,9 +13,12 @@ from protocol.introduction import (
     MAX_INTRODUCTION_BYTES,
     TAG_BYTES,
     TAGS_ROUNDED_TO,
+    Place,
     Tags,
     announced,
+    announced_at,
     announcement,
+    announcement_at,
     introduced,
     introduction,
     is_introduction,
@@ -72,3 +77,21 @@ def test_what_is_no_introduction_is_refused(data: bytes) -> None:
 
 def test_a_sealed_request_is_no_introduction() -> None:
     assert not is_introduction(b"\x00" + bytes(200))
+
+
+@pytest.mark.parametrize(
+    "elsewhere",
+    [{"instance": b"another!"}, {"address": bytes(16)}, {"address": b"\x0a\0\0\2"}, {"port": 2}, {"said": b"r=\1\1"}],
+    ids=lambda changed: next(iter(changed)),
+)
+def test_an_announcement_names_its_spaces_where_it_was_made_and_nowhere_else(elsewhere: dict[str, Any]) -> None:
+    secret, here = os.urandom(32), Place(INSTANCE, b"\x0a\0\0\1", 1, b"r=\1\0")
+    tags = announcement_at([secret], here, NONCE, b"")
+    assert announced_at(tags, {secret: b"class"}, here) == {b"class"}
+    assert not announced_at(tags, {secret: b"class"}, replace(here, **elsewhere))
+    assert not announced(tags, {secret: b"class"}, INSTANCE), "nor as a hint"
+
+
+def test_parts_of_a_place_do_not_run_into_each_other() -> None:
+    places = [Place(b"ab", b"cdef", 1, b"x"), Place(b"abc", b"defx", 1, b""), Place(b"ab", b"cdef", 256, b"x")]
+    assert len({place.context for place in places}) == 3
