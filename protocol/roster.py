@@ -15,7 +15,7 @@ Rules:
 - a grant that is held back gives no right to read, and what was written under it is held back with it;
 - who came back is no teacher's voice, and holds none of a teacher's keys in use, before another device of theirs has
   confirmed it again, if there is another;
-- an erasure counts unless it is held back or taken back; what this replica has destroyed stays erased here all the same,
+- an erasure counts unless it is held back or taken back; what this replica has destroyed stays erased here even then,
   until the root lets go of it;
 - a device that was let go comes back by a grant that names the revocations in `parents`, itself or through earlier
   grants, written by at least their rank: what it writes under that grant counts, and its earlier grants are held back.
@@ -25,7 +25,7 @@ docs/protocol.md, "Roster".
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -34,6 +34,7 @@ from typing import Final, TypeAlias, TypeVar
 from protocol.ancestry import heads
 from protocol.entry import Entry, Kind
 from protocol.errors import PeerFault
+from protocol.limits import MAX_READING_KEYS_PER_DEVICE
 from protocol.person_keys import KeyWraps, PhraseKey
 from protocol.revocations import ABOVE_ROOTS, cuts_of, without_right
 from protocol.rights import Authority, Door
@@ -283,21 +284,29 @@ def _last_of(subject: bytes, same: Mapping[bytes, bytes]) -> bytes:
 def _reading_keys(
     entries: Iterable[Entry], door: Door, cut: frozenset[bytes], spent: frozenset[tuple[bytes, bytes]]
 ) -> tuple[dict[bytes, tuple[bytes, ...]], dict[bytes, frozenset[Device]]]:
-    """Whom hand-ins are sealed to: each teacher's keys, oldest first; and which devices made each."""
-    found: defaultdict[bytes, list[bytes]] = defaultdict(list)
-    makers: defaultdict[bytes, set[Device]] = defaultdict(set)
+    """Whom hand-ins are sealed to: each teacher's keys, oldest first; and which devices made each.
+
+    Of one device the latest `MAX_READING_KEYS_PER_DEVICE` count: an honest one makes another where one is spent.
+    """
+    said: defaultdict[bytes, dict[bytes, set[Device]]] = defaultdict(dict)
     for person, entry in _by_their_own(entries, Kind.PERSON_KEY, door):
         key = None if entry.header.author in cut else _parsed(entry, PersonKey.parse)
         if key is None or (person, key.agreement) in spent:
             continue
-        if key.agreement not in found[person]:
-            found[person].append(key.agreement)
         if (author := door.authority(entry.header.grant)) is not None:
-            makers[key.agreement].add((author.key, author.agreement))
-    return (
-        {person: tuple(keys) for person, keys in found.items() if keys},
-        {key: frozenset(devices) for key, devices in makers.items()},
-    )
+            said[person].setdefault(key.agreement, set()).add((author.key, author.agreement))
+    found: dict[bytes, tuple[bytes, ...]] = {}
+    makers: defaultdict[bytes, set[Device]] = defaultdict(set)
+    for person, keys in said.items():
+        counted: Counter[Device] = Counter()
+        kept = []
+        for agreement, devices in reversed(keys.items()):
+            counted.update(devices)
+            if min(counted[device] for device in devices) <= MAX_READING_KEYS_PER_DEVICE:
+                kept.append(agreement)
+                makers[agreement] |= devices
+        found[person] = tuple(reversed(kept))
+    return found, {key: frozenset(devices) for key, devices in makers.items()}
 
 
 def _whose_keys(entries: Iterable[Entry], door: Door, aliases: Mapping[bytes, bytes]) -> dict[bytes, frozenset[bytes]]:

@@ -118,7 +118,7 @@ async def list_readers(agent: Agent) -> list[Reader]:
             continue
         roster = (await agent.replica.view(space)).roster
         circle = circle_of(agent, roster, mine.person)
-        said = await _first_keys(agent, space)
+        said = await _first_keys(agent, space, roster)
         for device, grant in _speakers(roster):
             key = said.get(device)
             if key is None or grant.person is None or grant.key in roster.cut:
@@ -236,12 +236,11 @@ def _speakers(roster: Roster) -> list[tuple[Device, Authority]]:
     return [((key, agreement), grant) for (key, agreement, _), grant in found.items()]
 
 
-async def _first_keys(agent: Agent, space: bytes) -> dict[Device, Entry]:
-    """The first entry by which each device said a reading key in a space."""
+async def _first_keys(agent: Agent, space: bytes, roster: Roster) -> dict[Device, Entry]:
+    """The first entry by which each device said a reading key in a space, of those that nothing holds back."""
     found: dict[Device, Entry] = {}
-    entries = [
-        entry for entry in await agent.replica.store.scan_kinds([Kind.PERSON_KEY]) if entry.header.space == space
-    ]
+    said = await agent.replica.store.scan_kinds([Kind.PERSON_KEY])
+    entries = [entry for entry in said if entry.header.space == space and not roster.hides(entry)]
     for entry in sorted(entries, key=lambda entry: (entry.header.at, entry.id)):
         grant = agent.replica.door.authority(entry.header.grant)
         try:

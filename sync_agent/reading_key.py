@@ -20,7 +20,7 @@ from protocol.entry import Entry, Kind
 from protocol.errors import Code, PeerFault, Refused
 from protocol.identity import AgreementKey
 from protocol.kit import Argon2Cost
-from protocol.limits import MAX_WRAPS_PER_ENTRY, SALT_BYTES
+from protocol.limits import MAX_GIVEN_READING_KEYS, MAX_WRAPS_PER_ENTRY, SALT_BYTES
 from protocol.person_keys import (
     PHRASE_WORDS,
     KeyWraps,
@@ -158,8 +158,9 @@ async def open_given_keys(agent: Agent) -> None:
             record = KeyWraps.parse(entry.payload or b"")
         except PeerFault:
             continue
-        if record.agreement not in agent.given_person_keys:
-            agent.given_person_keys |= _opened(person, [record], {mine.public: mine})
+        given = agent.given_person_keys
+        if record.agreement not in given and len(given) < MAX_GIVEN_READING_KEYS:
+            given |= _opened(person, [record], {mine.public: mine})
 
 
 # --- what is said in a space ------------------------------------------------------------------------------------------
@@ -187,7 +188,7 @@ async def _place(agent: Agent, space: bytes, grant: Authority, person: bytes) ->
     written = await agent.replica.store.authored(space, agent.device)
     roster = (await agent.replica.view(space)).roster
     wraps = []
-    for entry in await _about(agent, space, Kind.KEY_WRAP, person):
+    for entry in await _about(agent, space, Kind.KEY_WRAP, person, roster):
         try:
             wraps.append((entry, KeyWraps.parse(entry.payload or b"")))
         except PeerFault:
@@ -208,7 +209,7 @@ def _said(written: Iterable[Entry]) -> Iterable[bytes]:
 async def _phrases_said(agent: Agent, place: _Place) -> list[PhraseKey]:
     """Every phrase that was ever drawn: what an older one opened, it opens still."""
     found = []
-    for entry in await _about(agent, place.space, Kind.PHRASE, place.person):
+    for entry in await _about(agent, place.space, Kind.PHRASE, place.person, place.roster):
         try:
             found.append(PhraseKey.parse(entry.payload or b""))
         except PeerFault:
@@ -238,13 +239,15 @@ async def _derive(derived: _Derived, drawn: bytes, wanted: Iterable[tuple[bytes,
             derived[at] = await asyncio.to_thread(phrase_key, drawn, person, salt, cost)
 
 
-async def _about(agent: Agent, space: bytes, kind: Kind, person: bytes) -> list[Entry]:
+async def _about(agent: Agent, space: bytes, kind: Kind, person: bytes, roster: Roster) -> list[Entry]:
+    """What a teacher's devices have said of a kind, without what is held back: it moves nothing."""
     door = agent.replica.door
     return [
         entry
         for entry in await agent.replica.store.scan_kinds([kind])
         if entry.header.space == space
         and entry.header.subject == person
+        and not roster.hides(entry)
         and (authority := door.authority(entry.header.grant)) is not None
         and authority.person == person
     ]

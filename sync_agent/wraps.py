@@ -3,7 +3,8 @@
 Rules:
 - readers are the reading keys of the space's teachers, and the territory's recovery key;
 - until a teacher has opened a hand-in, the machine that made it keeps the content key, and wraps it for every reader
-  who came later; the receipt of a reader for whom it was meant frees it of the key, the names of the files stay;
+  who came later, for so many keys of one teacher; the receipt of a reader for whom it was meant frees it of the key,
+  the names of the files stay;
 - only this device's own wraps count as done: another's might not open;
 - what has been opened is wrapped for teachers who come later by the devices of those who can open it, once these have
   confirmed them, or a head teacher's device has that they confirmed (`confirming`): the server's word is not enough;
@@ -12,6 +13,7 @@ Rules:
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
@@ -23,7 +25,13 @@ from protocol.entry import Entry, Kind
 from protocol.errors import Code, LocalFailure, PeerFault
 from protocol.fields import Fields
 from protocol.hand_in_keys import content_key_of, info_of, is_given, is_opened_for_good, teachers_keys, wraps_for
-from protocol.limits import MAX_FILE_BYTES, MAX_FILES_PER_REVISION, MAX_READERS_PER_HAND_IN, MAX_SEALED_MANIFEST_BYTES
+from protocol.limits import (
+    MAX_FILE_BYTES,
+    MAX_FILES_PER_REVISION,
+    MAX_LATE_WRAPS_PER_TEACHER,
+    MAX_READERS_PER_HAND_IN,
+    MAX_SEALED_MANIFEST_BYTES,
+)
 from protocol.replica.keyring import recovery_keys
 from protocol.replica.replica import Draft, Replica
 from protocol.roster import Roster
@@ -172,12 +180,25 @@ async def _late_wrap(agent: Agent, work: Work, content_key: bytes) -> list[Draft
         entry for key in (agent.device, *agent.former) for entry in await agent.replica.store.authored(work.space, key)
     ]
     done = set(_wrapped(written, work.id))
-    readers = [reader for reader in await readers_of(agent.replica, work.space, agent.now_ms()) if reader not in done]
+    wanted = [reader for reader in await readers_of(agent.replica, work.space, agent.now_ms()) if reader not in done]
+    readers = _as_many_as_bounded(wanted, done, (await agent.replica.view(work.space)).roster)
     wraps = wraps_for(readers, content_key, info_of(work), agent.entropy)
     if not wraps.wraps:
         return []
     right = await agent.right(work.space, Kind.WRAP)
     return [Draft(work.space, Kind.WRAP, right.grant, wraps.encode(), subject=work.person, target=work.id)]
+
+
+def _as_many_as_bounded(wanted: Sequence[bytes], done: Iterable[bytes], roster: Roster) -> list[bytes]:
+    """Those of the keys whose teacher has not had too many of this work: a laptop could make new ones without end."""
+    had = Counter(person for key in done for person in roster.whose_keys.get(key, ()))
+    found = []
+    for key in wanted:
+        persons = roster.whose_keys.get(key, frozenset())
+        if not persons or any(had[person] < MAX_LATE_WRAPS_PER_TEACHER for person in persons):
+            found.append(key)
+            had.update(persons)
+    return found
 
 
 def _wrapped(written: Sequence[Entry], hand_in: bytes) -> Iterable[bytes]:

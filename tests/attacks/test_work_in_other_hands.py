@@ -16,17 +16,21 @@ from random import Random
 from protocol.entry import Kind
 from protocol.errors import RelaisError
 from protocol.hand_in_keys import info_of, wraps_for
+from protocol.identity import AgreementKey
+from protocol.limits import MAX_LATE_WRAPS_PER_TEACHER, MAX_READING_KEYS_PER_DEVICE
 from protocol.replica.console import Notices
 from protocol.replica.holdings import Need
 from protocol.replica.replica import Draft
 from protocol.roles import PersonRole, Role
+from protocol.structure import PersonKey
 from protocol.vouching import device_id
 from sync_agent.addresses import Address
 from sync_agent.answers import Response
 from sync_agent.confirming import confirm, own_device
 from sync_agent.peer_sync import sync_with
+from sync_agent.wraps import tend_hand_ins
 from tests.harness.attack import attack
-from tests.harness.classroom import Classroom, Device, assignment, classroom
+from tests.harness.classroom import Classroom, Device, assignment, classroom, work_of
 from tests.harness.commands import Desk
 from tests.harness.couriers import export, know_keys
 from tests.harness.lan import listening_device
@@ -197,3 +201,36 @@ async def test_a_false_key_from_a_classmates_machine_keeps_no_new_teacher_out(tm
         with contextlib.suppress(RelaisError):
             opened = await Desk(colleague.agent).files("open-hand-in", id=hand_in.hex())
         assert opened == FILES
+
+
+async def another_reading_key(room: Classroom, laptop: Device, hearer: Device) -> None:
+    """A laptop in wrong hands says a reading key more of its teacher's; a pupils' PC hears of it."""
+    grant = (await laptop.agent.right(room.space, Kind.PERSON_KEY)).grant
+    key = PersonKey(AgreementKey(laptop.agent.entropy(32)).public).encode()
+    said = await laptop.agent.write(Draft(room.space, Kind.PERSON_KEY, grant, key, subject=room.teacher_person))
+    await hearer.agent.replica.admit(said, source=laptop.agent.device, now_ms=room.territory.clock())
+    await tend_hand_ins(hearer.agent)
+
+
+@attack("one laptop makes reading keys without end", off={"protocol.roster.MAX_READING_KEYS_PER_DEVICE": 1_000})
+async def test_work_is_sealed_to_few_of_the_keys_that_one_laptop_makes(tmp_path: Path) -> None:
+    async with classroom(tmp_path) as room:
+        teacher, author = await room.teacher(), await room.machine()
+        item = await assignment(room, teacher, author)
+        for _ in range(12):
+            await another_reading_key(room, teacher, author)
+        hand_in = await room.hand_in(author, item, FILES)
+        readers = (await work_of(author, room, hand_in)).readers
+        assert len(readers.keys() - {room.territory.keys.recovery.public}) == MAX_READING_KEYS_PER_DEVICE
+
+
+@attack("one laptop makes reading keys without end", off={"sync_agent.wraps.MAX_LATE_WRAPS_PER_TEACHER": 1_000})
+async def test_work_that_waits_is_not_sealed_again_for_each_key_that_a_laptop_makes(tmp_path: Path) -> None:
+    async with classroom(tmp_path) as room:
+        teacher, author = await room.teacher(), await room.machine()
+        item = await assignment(room, teacher, author)
+        hand_in = await room.hand_in(author, item, FILES)
+        for _ in range(MAX_LATE_WRAPS_PER_TEACHER + 4):
+            await another_reading_key(room, teacher, author)
+        readers = (await work_of(author, room, hand_in)).readers
+        assert len(readers.keys() - {room.territory.keys.recovery.public}) == MAX_LATE_WRAPS_PER_TEACHER

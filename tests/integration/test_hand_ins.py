@@ -13,7 +13,7 @@ from protocol.entry import Kind
 from protocol.errors import Code, LocalFailure, Refused, RelaisError
 from protocol.hand_in_keys import wraps_for
 from protocol.identity import AgreementKey
-from protocol.limits import MAX_READERS_PER_HAND_IN, SEALED_CHUNK_BYTES
+from protocol.limits import MAX_READING_KEYS_PER_DEVICE, SEALED_CHUNK_BYTES
 from protocol.replica.operation import JSON, NO_FILES, Complete, FileData, FileEnd, FileStart
 from protocol.replica.replica import Draft
 from protocol.roles import PersonRole, Role
@@ -345,11 +345,14 @@ async def test_a_teacher_who_comes_later_can_open_the_work_too(here: Room) -> No
     assert await Desk(later.agent).files("open-hand-in", id=work) == WORK
 
 
-async def test_of_too_many_readers_every_teachers_newest_key_comes_first(here: Room) -> None:
+async def test_of_too_many_readers_every_teachers_newest_key_comes_first(
+    here: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sync_agent.wraps.MAX_READERS_PER_HAND_IN", MAX_READING_KEYS_PER_DEVICE)
     territory, space = here.room.territory, here.room.space
     agent = here.teacher.agent
     grant = (await agent.right(space, Kind.PERSON_KEY)).grant
-    for number in range(MAX_READERS_PER_HAND_IN):
+    for number in range(MAX_READING_KEYS_PER_DEVICE):
         payload = PersonKey(AgreementKey(number.to_bytes(32, "big")).public).encode()
         await agent.write(Draft(space, Kind.PERSON_KEY, grant, payload, subject=here.room.teacher_person))
     other = await territory.person("M. Durand", PersonRole.TEACHER, space)
@@ -359,8 +362,8 @@ async def test_of_too_many_readers_every_teachers_newest_key_comes_first(here: R
     key = newcomer.agent.person_key()
     assert key is not None
     readers = await readers_of(here.pupils.agent.replica, space)
-    newest = AgreementKey((MAX_READERS_PER_HAND_IN - 1).to_bytes(32, "big")).public
-    assert len(readers) == MAX_READERS_PER_HAND_IN + 1
+    newest = AgreementKey((MAX_READING_KEYS_PER_DEVICE - 1).to_bytes(32, "big")).public
+    assert len(readers) == MAX_READING_KEYS_PER_DEVICE + 1
     assert {key.public, newest} <= set(readers[:2])
     assert readers[-1] == territory.keys.recovery.public
 

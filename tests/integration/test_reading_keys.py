@@ -10,11 +10,12 @@ from random import Random
 import pytest
 
 from protocol.bundle import PackNote
-from protocol.entry import Kind
+from protocol.entry import Entry, Kind
 from protocol.errors import Code, Refused
 from protocol.identity import AgreementKey
 from protocol.kit import Argon2Cost
-from protocol.person_keys import phrase_key
+from protocol.person_keys import KeyWraps, phrase_key
+from protocol.replica.replica import Draft
 from protocol.roles import PersonRole, Role
 from protocol.structure import Grant, Revocation
 from protocol.vouching import device_id
@@ -57,6 +58,16 @@ class Class:
         heads = await territory.replica.tips(self.room.space, device.agent.device)
         payload = Revocation(device.agent.device, tuple(heads)).encode()
         await territory.say(self.room.space, Kind.REVOKE, payload)
+
+    async def let_back(self, device: Device, cut: Entry) -> None:
+        """The server lets a device in again that was cut off."""
+        territory, keys = self.room.territory, device.agent.keys
+        public = (keys.signing.public, keys.agreement.public, keys.tls.fingerprint)
+        grant = Grant(*public, Role.TEACHER, self.room.teacher_person, None)
+        draft = Draft(self.room.space, Kind.GRANT, territory.certificate.id, grant.encode(), parents=(cut.id,))
+        await territory.replica.write(
+            [draft], author=territory.keys.signing, now_ms=territory.clock(), entropy=territory.entropy, unsent=False
+        )
 
     async def confirm(self, *devices: Device) -> None:
         """A human says on the first of them that the others are their teachers'."""
@@ -224,9 +235,6 @@ async def test_a_colleague_who_comes_later_is_given_what_was_opened_before_by_th
 
 
 async def test_what_another_teacher_says_of_keys_that_are_not_theirs_spends_none(here: Class) -> None:
-    from protocol.person_keys import KeyWraps  # noqa: PLC0415
-    from protocol.replica.replica import Draft  # noqa: PLC0415
-
     person = await here.room.territory.person("M. Durand", PersonRole.TEACHER, here.room.space)
     colleague = await here.room.device(Role.TEACHER, person=person)
     await here.sync(colleague)
@@ -305,3 +313,24 @@ async def test_a_substitute_reads_what_is_handed_in_until_the_end_of_the_stay_an
     await here.sync(here.machine, substitute)
     assert not await here.can_open(substitute, after)
     assert await here.can_open(here.teacher, after)
+
+
+async def test_what_is_held_back_of_a_laptop_that_came_back_keeps_no_other_from_being_given_a_key(here: Class) -> None:
+    room, territory = here.room, here.room.territory
+    work = await here.work()
+    laptop, third = await room.teacher(), await room.teacher()
+    await here.sync(laptop, third, here.teacher)
+    await here.confirm(here.teacher, laptop)
+    await here.sync(here.teacher, laptop)
+    key = here.teacher.agent.person_key()
+    assert key is not None
+    noise = KeyWraps(key.public, ((third.agent.keys.agreement.public, bytes(80)),)).encode()
+    grant = (await laptop.agent.right(room.space, Kind.KEY_WRAP)).grant
+    await laptop.agent.write(Draft(room.space, Kind.KEY_WRAP, grant, noise, subject=room.teacher_person))
+    await here.sync(laptop)
+    cut = await territory.say(room.space, Kind.REVOKE, Revocation(laptop.agent.device, ()).encode())
+    await here.let_back(laptop, cut)
+    await here.sync(here.teacher)
+    await here.confirm(here.teacher, laptop, third)
+    await here.sync(here.teacher, third)
+    assert await here.can_open(third, work)
