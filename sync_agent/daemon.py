@@ -47,7 +47,7 @@ from sync_agent.http_transport import HttpTransport
 from sync_agent.materializer import Materializer
 from sync_agent.measures import DrillTransport, Heeding, check_open, ordered
 from sync_agent.metered import is_metered
-from sync_agent.office import ending_stays
+from sync_agent.office import ending_stays, noting_arrivals
 from sync_agent.paced import PacedTransport
 from sync_agent.peer_sync import NoSchool, School, Tell, peer_addresses, sync_with
 from sync_agent.scheduler import Outcome, Scheduler, wait
@@ -320,6 +320,7 @@ async def _serve(
                     lasting("giving memory back", giving_back, agent.unforeseen),
                     destroying(agent),
                     ending_stays(agent),
+                    noting_arrivals(agent),
                     _sticks(agent, table, config),
                     wakeful(woken, agent.unforeseen, now_ms=now_ms, monotonic=time.monotonic),
                 ):

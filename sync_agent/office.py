@@ -3,7 +3,8 @@
 Rules:
 - what is written is written under the device's grant of rank head or more in the school, and reaches nothing beyond;
 - keys of the school's spaces are made and given out here as the server would; both may do so, and agree when they meet;
-- access that has come to its end is ended here too, by this device's clock.
+- access that has come to its end is ended here too, by this device's clock;
+- what has come when is noted here as at the server, so that `lost --since` can tell what a thief has brought.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from dataclasses import replace
 from typing import Final, Self
 
 from protocol.entry import Entry
-from protocol.errors import BadInput, Code, Refused, RelaisError
+from protocol.errors import BadInput, Code, LocalFailure, Refused, RelaisError
+from protocol.register import RegisterKind, stored_register
+from protocol.replica.arrivals import NOTE_INTERVAL_S, note_arrivals
 from protocol.replica.office.space_keeper import SpaceKeeper
 from protocol.replica.office.stays import end_stays
 from protocol.replica.replica import Draft, Entropy, Replica
@@ -24,6 +27,7 @@ from protocol.replica.unforeseen import lasting
 from protocol.rights import Authority
 from protocol.roles import RUNS_A_SCHOOL
 from sync_agent.app import Agent
+from sync_agent.device_names import device_names
 
 STAYS_INTERVAL_S: Final = 300.0
 
@@ -111,6 +115,15 @@ class SchoolOffice:
             raise Refused(Code.NO_RIGHT, "this device may do that in its own school only")
         return await self._agent.write(*[replace(draft, grant=self.authority.grant) for draft in drafts])
 
+    async def device_names(self) -> dict[bytes, str | None]:
+        """What devices call themselves, as far as this one knows."""
+        return await device_names(self._agent)
+
+    async def last_report_ms(self, device: bytes) -> int | None:
+        """The time of a device's last report that has come here, by its own clock."""
+        rows = await self._agent.replica.store.registers(RegisterKind.HEALTH)
+        return max((stored_register(row.data).at_ms for row in rows if row.device == device), default=None)
+
     async def tend_keys(self, spaces: Iterable[bytes], *, let_in: bool = False) -> None:
         """As `Office.tend_keys`."""
         await self._keeper.tend(spaces, let_in=let_in)
@@ -129,6 +142,23 @@ async def ending_stays(agent: Agent) -> AsyncIterator[None]:
     """Look at once, and every few minutes while the context lasts."""
     async with lasting("ending stays", lambda: _look(agent), agent.unforeseen):
         yield
+
+
+@contextlib.asynccontextmanager
+async def noting_arrivals(agent: Agent) -> AsyncIterator[None]:
+    """Note now and then what is here, where this device runs a school, while the context lasts."""
+    async with lasting("noting what has come when", lambda: _note(agent), agent.unforeseen):
+        yield
+
+
+async def _note(agent: Agent) -> None:
+    while True:
+        try:
+            if await agent.role() in RUNS_A_SCHOOL:
+                await note_arrivals(agent.replica.store, agent.now_ms())
+        except LocalFailure as failure:
+            _log.error("what has come when cannot be noted: %s", failure)
+        await asyncio.sleep(NOTE_INTERVAL_S)
 
 
 async def _look(agent: Agent) -> None:

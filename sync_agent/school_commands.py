@@ -14,7 +14,8 @@ from protocol.replica import parameters as given
 from protocol.replica.office import grants
 from protocol.replica.office.erasures import erase_persons
 from protocol.replica.office.invitations import Wanted, invite
-from protocol.replica.office.names import device_id, invited_role, lifetime_ms, person_id, person_role
+from protocol.replica.office.losses import NEW_KEYS, lost
+from protocol.replica.office.names import device_id, invited_role, lifetime_ms, moment_ms, person_id, person_role
 from protocol.replica.office.people import add_person, list_persons, merge_persons, probable_duplicates
 from protocol.replica.office.spaces import add_space, list_spaces, space_named, spaces_named, uai_of
 from protocol.replica.office.stays import stays_of
@@ -157,6 +158,21 @@ async def _revoke(office: SchoolOffice, params: Params, _outgoing: Outgoing) -> 
     return {}
 
 
+async def _lost(office: SchoolOffice, params: Params, outgoing: Outgoing) -> JSON:
+    cut = params.get("dry_run") is not True
+    text = given.text_or_none(params, "since")
+    since_ms = None if text is None else moment_ms(text, office.now_ms())
+    device = device_id(given.text(params, "device"))
+    names = await office.device_names()
+    loss = await lost(office, device, cut=cut, since_ms=since_ms, name_of=names.get, governs=office.governs)
+    if loss.teaches and cut:
+        await outgoing.progress(NEW_KEYS)
+    if cut and since_ms is not None:
+        await outgoing.progress("what had not reached this computer by then waits too; the server lists it (`waiting`)")
+    seen = rfc3339(await office.last_report_ms(device))
+    return {"device": device.hex(), "name": names.get(device), "last_seen": seen, "revoked": cut, **loss.rows()}
+
+
 async def _stays(office: SchoolOffice, _params: Params, _outgoing: Outgoing) -> JSON:
     return [
         {
@@ -188,6 +204,7 @@ COMMANDS: Final[dict[str, Command]] = {
     "grant": _grant,
     "ungrant": _ungrant,
     "revoke": _revoke,
+    "lost": _lost,
     "stays": _stays,
     "erase": _erase,
 }

@@ -21,6 +21,7 @@ from protocol.replica.access.export import export_person
 from protocol.replica.catalogues import DEFAULT_LANGUAGE
 from protocol.replica.office import grants
 from protocol.replica.office.erasures import erase_persons, ever_said, in_force, take_back
+from protocol.replica.office.losses import NEW_KEYS, lost
 from protocol.replica.office.names import device_id, entry_id, moment_ms, person_id
 from protocol.replica.office.people import rename_person
 from protocol.replica.office.spaces import rename_space, space_named
@@ -31,7 +32,7 @@ from sync_server.handlers.as_root import check_kit
 from sync_server.handlers.audit import trail
 from sync_server.handlers.closing import close_space
 from sync_server.handlers.erasures import list_erasures
-from sync_server.handlers.losses import lost
+from sync_server.handlers.members import list_devices
 from sync_server.handlers.rewrapping import rewrap
 from sync_server.handlers.rotation import rotate_root, rotate_server
 from sync_server.handlers.waiting import list_waiting, rule
@@ -123,40 +124,13 @@ async def _lost(server: Server, params: Params, outgoing: Outgoing) -> JSON:
     cut = params.get("dry_run") is not True
     text = given.text_or_none(params, "since")
     since_ms = None if text is None else moment_ms(text, server.now_ms())
-    loss = await lost(server, device_id(given.text(params, "device")), cut=cut, since_ms=since_ms)
+    device = device_id(given.text(params, "device"))
+    loss = await lost(server, device, cut=cut, since_ms=since_ms, name_of=lambda key: server.contacts.of(key).name)
     if loss.teaches and cut:
-        await outgoing.progress(
-            "what is handed in from now on is sealed to new keys, which the teacher's other devices make"
-        )
-    return {
-        "device": loss.device.id.hex(),
-        "name": loss.device.name,
-        "role": loss.device.role.value,
-        "person": loss.person,
-        "last_seen": rfc3339(loss.device.heard.seen_ms),
-        "revoked": cut,
-        "held": [
-            {
-                "space": each.space.hex(),
-                "name": each.name,
-                "people": each.people,
-                "items": each.items,
-                "hand_ins_made": each.made,
-                "hand_ins_readable": each.opened,
-            }
-            for each in loss.spaces
-        ],
-        "said": [
-            {
-                "id": each.entry.id.hex(),
-                "kind": _kind(each.entry),
-                "at": rfc3339(each.entry.timestamp_ms),
-                "about": each.about,
-                "counts": each.counts,
-            }
-            for each in loss.said
-        ],
-    }
+        await outgoing.progress(NEW_KEYS)
+    known = next(each for each in await list_devices(server) if each.id == device)
+    seen = rfc3339(known.heard.seen_ms)
+    return {"device": device.hex(), "name": known.name, "last_seen": seen, "revoked": cut, **loss.rows()}
 
 
 async def _rewrap(server: Server, params: Params, _outgoing: Outgoing) -> JSON:

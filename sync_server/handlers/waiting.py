@@ -19,12 +19,12 @@ from typing import Final
 from protocol.entry import Entry, Kind
 from protocol.errors import BadInput, Code, PeerFault
 from protocol.limits import MAX_RULED_ENTRIES
+from protocol.replica.office.words_of_office import about
 from protocol.replica.replica import Draft
 from protocol.roster import Roster, is_acceptable
 from protocol.structure import Ruling
 from protocol.work import Revision
 from sync_server.app import Server
-from sync_server.handlers.words_of_office import about
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,10 @@ class Waiting:
 async def list_waiting(server: Server, *, refused: bool = False) -> list[Waiting]:
     """All that waits, oldest first; with `refused`, what was refused instead."""
     found = []
+
+    def named(device: bytes) -> str | None:
+        return server.contacts.of(device).name
+
     for space, entries in (await _held(server)).items():
         view = await server.replica.view(space)
         for entry in entries:
@@ -51,7 +55,7 @@ async def list_waiting(server: Server, *, refused: bool = False) -> list[Waiting
             subject, target = entry.header.subject, entry.header.target
             person = None if subject is None else view.roster.persons.get(subject)
             item = None if target is None else view.coursework.items.get(target)
-            title = item.shown.record.title if item is not None else _title(entry) or await about(server, entry)
+            title = item.shown.record.title if item is not None else _title(entry) or await about(server, entry, named)
             found.append(Waiting(entry, None if person is None else person.name, title, refused))
     return sorted(found, key=lambda waiting: (waiting.entry.header.at, waiting.entry.id))
 

@@ -14,6 +14,8 @@ from protocol.errors import BadInput, Code, NoAnswer, Refused
 from protocol.identity import school_id
 from protocol.introduction import knock
 from protocol.invitation import parse_code
+from protocol.replica.arrivals import note_arrivals
+from protocol.replica.office.losses import NEW_KEYS
 from protocol.roles import PersonRole, Role
 from protocol.sign_in import Method
 from protocol.structure import Grant, Revocation
@@ -207,6 +209,63 @@ async def test_she_resets_a_pupils_pictures_and_forgets_a_pupil_in_her_school(ro
     assert room.pupil_person not in (await pc.agent.replica.view(room.space)).roster.persons
     await head.session.sync()
     assert room.pupil_person not in (await room.territory.replica.view(room.space)).roster.persons
+
+
+async def test_a_stolen_laptop_is_reported_at_the_head_teachers_computer_without_any_server(room: Classroom) -> None:
+    head, teacher = await head_of(room), await room.teacher()
+    await teacher.session.sync()
+    before = (await room.publish(teacher, SMALL)).item
+    await exchange(teacher.agent, head.agent)
+    clock, desk, device = room.territory.clock, Desk(head.agent), teacher.agent.device.hex()
+    await note_arrivals(head.agent.replica.store, clock())
+    clock.advance(DAY_MS)
+    false = (await room.publish(teacher, SMALL)).item
+    await exchange(teacher.agent, head.agent)
+    await note_arrivals(head.agent.replica.store, clock())
+    told = await desk.ask("lost", device=device, dry_run=True)
+    (held,) = told["held"]
+    assert (told["role"], told["person"], told["revoked"]) == ("teacher", "Mme Petit", False)
+    assert (held["space"], held["people"], held["items"]) == (room.space.hex(), 2, 2)
+    assert (await head.agent.replica.view(room.space)).roster.may_read(teacher.agent.device)
+    assert (await desk.ask("lost", device=device, since="12h"))["revoked"] is True
+    assert NEW_KEYS in desk.told
+    for _ in range(2):
+        view = await head.agent.replica.view(room.space)
+        assert not view.roster.may_read(teacher.agent.device)
+        assert before in view.coursework.items
+        assert false not in view.coursework.items
+        # the server hears of it, and comes to the same
+        await head.session.sync()
+        assert (await room.territory.replica.view(room.space)).coursework == view.coursework
+
+
+async def test_what_a_device_has_said_to_others_stands_in_the_report(room: Classroom) -> None:
+    head, machine = await head_of(room), await room.machine()
+    await machine.session.sync()
+    await head.session.sync()
+    told = await Desk(head.agent).ask("lost", device=machine.agent.device.hex(), since=None)
+    assert told["said"] == []
+    assert told["last_seen"] is None, "no report of it has come here"
+    with pytest.raises(BadInput) as unknown:
+        await Desk(head.agent).ask("lost", device="ab" * 32)
+    assert unknown.value.code is Code.UNKNOWN_DEVICE
+    with pytest.raises(BadInput) as never:
+        await Desk(head.agent).ask("lost", device=machine.agent.device.hex(), since="2099-01-01")
+    assert never.value.code is Code.BAD_DATE
+
+
+async def test_she_reports_no_device_of_her_own_rank_or_above_and_cuts_off_none(room: Classroom) -> None:
+    head = await head_of(room)
+    other, admin = await head_of(room), await room.device(Role.ADMIN, room.territory.replica.territory)
+    await admin.session.sync()
+    await head.session.sync()
+    for device in (head, other, admin):
+        counts = await head.agent.replica.store.spaces()
+        with pytest.raises(Refused) as refused:
+            await Desk(head.agent).ask("lost", device=device.agent.device.hex())
+        assert refused.value.code is Code.NO_RIGHT
+        assert await head.agent.replica.store.spaces() == counts
+        assert (await Desk(head.agent).ask("lost", device=device.agent.device.hex(), dry_run=True))["held"]
 
 
 # --- what she may not -------------------------------------------------------------------------------------------------

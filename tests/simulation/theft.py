@@ -17,12 +17,12 @@ from protocol.identity import DeviceKeys
 from protocol.replica.office.erasures import erase_persons
 from protocol.replica.office.grants import revoke_device
 from protocol.replica.office.invitations import Wanted, invite
+from protocol.replica.office.losses import lost
 from protocol.replica.office.people import add_person
 from protocol.roles import PersonRole, Role
 from sync_agent.office import SchoolOffice
 from sync_agent.succession import _entries
 from sync_server.app import Server
-from sync_server.handlers.losses import lost
 from sync_server.handlers.waiting import list_waiting, rule
 from tests.simulation.at_school import a_while
 from tests.simulation.at_server import at_server, some_pupil

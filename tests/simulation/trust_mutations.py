@@ -35,7 +35,7 @@ def believes_what_a_thief_brought() -> AbstractContextManager[object]:
 
 def forgets_whom_a_thief_let_in() -> AbstractContextManager[object]:
     """Whoever came in by a thief's code stays."""
-    return mock.patch("sync_server.handlers.losses.let_in_by_held_codes", _nobody)
+    return mock.patch("protocol.replica.office.losses.let_in_by_held_codes", _nobody)
 
 
 def copies_outlive_their_original() -> AbstractContextManager[object]:

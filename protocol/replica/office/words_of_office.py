@@ -8,15 +8,20 @@ Rules:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from protocol.entry import Entry, Kind
 from protocol.errors import PeerFault
+from protocol.replica.office.bureau import Office
 from protocol.replica.office.spaces import space_records
 from protocol.replica.replica import Replica
 from protocol.structure import Erasure, Grant, Invite, PersonRecord, Revocation, SpaceChange, SpaceRecord
 from protocol.successions import successors_of
-from sync_server.app import Server
+
+NameOf: TypeAlias = Callable[[bytes], str | None]
+"""What a device calls itself, as far as this office knows."""
 
 KINDS = (
     Kind.GRANT,
@@ -41,22 +46,24 @@ class Said:
     counts: bool
 
 
-async def words_of_office(server: Server, device: bytes) -> tuple[Said, ...]:
+async def words_of_office(office: Office, device: bytes, name_of: NameOf) -> tuple[Said, ...]:
     """All that a device and its successors have said of this kind, the latest arrival first."""
-    replica = server.replica
+    replica = office.replica
     line = {device, *successors_of(device, replica.door.authorities())}
-    entries = await server.store.scan_kinds(KINDS)
+    entries = await replica.store.scan_kinds(KINDS)
     codes = {entry.id for entry in entries if entry.header.kind == Kind.INVITE and entry.header.author in line}
     invited = {grant.grant for grant in replica.door.authorities() if grant.invite in codes}
     chosen = [entry for entry in entries if entry.header.author in line or entry.id in invited]
-    return tuple([Said(entry, await about(server, entry), await counts(replica, entry)) for entry in reversed(chosen)])
+    return tuple(
+        [Said(entry, await about(office, entry, name_of), await counts(replica, entry)) for entry in reversed(chosen)]
+    )
 
 
-async def let_in_by_held_codes(server: Server, device: bytes) -> list[bytes]:
+async def let_in_by_held_codes(office: Office, device: bytes) -> list[bytes]:
     """The devices that came in by a code of this device, or of its successors, which a revocation holds back."""
-    replica = server.replica
+    replica = office.replica
     line = {device, *successors_of(device, replica.door.authorities())}
-    made = [entry for entry in await server.store.scan_kinds([Kind.INVITE]) if entry.header.author in line]
+    made = [entry for entry in await replica.store.scan_kinds([Kind.INVITE]) if entry.header.author in line]
     held = {entry.id for entry in made if entry.id in (await replica.view(entry.header.space)).roster.held_back}
     return list(dict.fromkeys(grant.key for grant in replica.door.authorities() if grant.invite in held))
 
@@ -70,20 +77,20 @@ async def counts(replica: Replica, entry: Entry) -> bool:
     return granted is None or granted.key not in roster.cut
 
 
-async def about(server: Server, entry: Entry) -> str | None:
+async def about(office: Office, entry: Entry, name_of: NameOf) -> str | None:
     """Whom or what an entry of `KINDS` concerns: a name where one is known, else an id; of a grant or code the role."""
     payload = entry.payload or b""
     try:
         match entry.header.kind:
             case Kind.GRANT:
                 given = Grant.parse(payload)
-                return f"{given.role.value} {_device(server, given.signing)}"
+                return f"{given.role.value} {_device(given.signing, name_of)}"
             case Kind.INVITE:
                 return Invite.parse(payload).role.value
             case Kind.REVOKE:
-                return _device(server, Revocation.parse(payload).key)
+                return _device(Revocation.parse(payload).key, name_of)
             case Kind.ERASE:
-                return await _covered(server, entry.header.space, Erasure.parse(payload).covers)
+                return await _covered(office, entry.header.space, Erasure.parse(payload).covers)
             case Kind.PERSON:
                 return PersonRecord.parse(payload).name
             case Kind.SPACE:
@@ -95,16 +102,16 @@ async def about(server: Server, entry: Entry) -> str | None:
     return None
 
 
-def _device(server: Server, key: bytes) -> str:
-    return server.contacts.of(key).name or key.hex()
+def _device(key: bytes, name_of: NameOf) -> str:
+    return name_of(key) or key.hex()
 
 
-async def _covered(server: Server, space: bytes, covers: bytes) -> str:
+async def _covered(office: Office, space: bytes, covers: bytes) -> str:
     """The name of whom, or of what space, an erasure covers, while it is shown."""
-    for below in server.replica.door.below(space):
-        if below == covers and (record := (await space_records(server)).get(below)) is not None:
+    for below in office.replica.door.below(space):
+        if below == covers and (record := (await space_records(office)).get(below)) is not None:
             return record.name
-        person = (await server.replica.view(below)).roster.persons.get(covers)
+        person = (await office.replica.view(below)).roster.persons.get(covers)
         if person is not None:
             return person.name
     return covers.hex()

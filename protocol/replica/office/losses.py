@@ -1,0 +1,175 @@
+"""A device is lost: what did it hold, what has it said, and it is cut off (§5); at the server or a head teacher's.
+
+Rules:
+- only spaces of this office count, and only a device of lower rank is cut off here;
+- what came by a given time is what had arrived at *this* replica by then (`protocol.replica.arrivals`): a head
+  teacher's device knows less of it than the server, and then more of what is good waits, never more counts;
+- a second report takes back what a first one had let stand, wherever it is made: revocations intersect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from protocol.clock import rfc3339
+from protocol.entry import Kind
+from protocol.errors import BadInput, Code, PeerFault, Refused
+from protocol.person_keys import KeyWraps
+from protocol.replica.office.bureau import Office
+from protocol.replica.office.grants import revoke_device
+from protocol.replica.office.spaces import space_records
+from protocol.replica.office.words_of_office import NameOf, Said, let_in_by_held_codes, words_of_office
+from protocol.replica.operation import JSON
+from protocol.replica.replica import Replica
+from protocol.roles import DEVICES, HAS_READING_KEYS, Role
+from protocol.roster import Roster
+from protocol.structure import PersonKey
+
+NEW_KEYS: Final = "what is handed in from now on is sealed to new keys, which the teacher's other devices make"
+"""What people are told when a teacher's device was cut off."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeldSpace:
+    """What a device could read in one space, as far as this office knows.
+
+    `people` are the names on the list; `made` the hand-ins that were made on it: the names of their files are there;
+    `opened` those that can be read with it, by its teacher's keys, or because it made them and keeps their keys until a
+    teacher has opened them.
+    """
+
+    space: bytes
+    name: str
+    people: int
+    items: int
+    made: int
+    opened: int
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """What somebody who has the device, and gets past its own locks, can read; and what it has said."""
+
+    role: Role
+    person: str | None
+    spaces: tuple[HeldSpace, ...]
+    said: tuple[Said, ...]
+
+    @property
+    def teaches(self) -> bool:
+        """Whether it held a key that opens pupils' work."""
+        return self.role in HAS_READING_KEYS
+
+    def rows(self) -> dict[str, JSON]:
+        """As commands say it."""
+        return {
+            "role": self.role.value,
+            "person": self.person,
+            "held": [
+                {
+                    "space": each.space.hex(),
+                    "name": each.name,
+                    "people": each.people,
+                    "items": each.items,
+                    "hand_ins_made": each.made,
+                    "hand_ins_readable": each.opened,
+                }
+                for each in self.spaces
+            ],
+            "said": [
+                {
+                    "id": each.entry.id.hex(),
+                    "kind": Kind(each.entry.header.kind).name.lower().replace("_", "-"),
+                    "at": rfc3339(each.entry.timestamp_ms),
+                    "about": each.about,
+                    "counts": each.counts,
+                }
+                for each in self.said
+            ],
+        }
+
+
+def _nameless(_device: bytes) -> str | None:
+    return None
+
+
+def _everywhere(_space: bytes) -> bool:
+    return True
+
+
+async def lost(
+    office: Office,
+    device: bytes,
+    *,
+    cut: bool,
+    since_ms: int | None = None,
+    name_of: NameOf = _nameless,
+    governs: Callable[[bytes], bool] = _everywhere,
+) -> Loss:
+    """What the device held, and what it has said that others are bound by; with `cut` it is revoked as well.
+
+    With `since_ms`, what it has brought since then counts no more either, and whoever came in by a code that it made
+    since is cut off too. Raises `BadInput(UNKNOWN_DEVICE)`, `Refused(NO_RIGHT)` for a device that this office may not
+    cut off.
+    """
+    replica = office.replica
+    grants = [
+        grant
+        for grant in replica.door.authorities_of(device)
+        if grant.role in DEVICES and any(map(governs, replica.door.below(grant.space)))
+    ]
+    if not grants:
+        raise BadInput(Code.UNKNOWN_DEVICE, f"there is no device {device.hex()}; `devices` shows those that there are")
+    is_ours = any(governs(grant.space) for grant in grants) and max(grant.rank for grant in grants) < office.rank
+    if cut and not is_ours:
+        raise Refused(Code.NO_RIGHT, "this device may not cut that one off; the server may: tell who runs the system")
+    records = await space_records(office)
+    persons = {grant.person for grant in grants if grant.person is not None}
+    names = []
+    spaces = []
+    within = dict.fromkeys(space for grant in grants for space in replica.door.below(grant.space) if governs(space))
+    agreements = {grant.agreement for grant in grants}
+    for space in within:
+        view = await replica.view(space)
+        names += [view.roster.persons[person].name for person in persons if person in view.roster.persons]
+        keys = await _keys_held(replica, space, device, agreements, view.roster)
+        works = view.coursework.hand_ins.values()
+        spaces.append(
+            HeldSpace(
+                space,
+                records[space].name if space in records else "",
+                len(view.roster.persons),
+                sum(not item.withdrawn for item in view.coursework.items.values()),
+                sum(work.author == device for work in works),
+                sum(not keys.isdisjoint(work.readers) or (work.author == device and not work.opened) for work in works),
+            )
+        )
+    if cut:
+        await revoke_device(office, device, governs, since_ms=since_ms)
+        for other in await let_in_by_held_codes(office, device):
+            await revoke_device(office, other, governs)
+    role = max(grants, key=lambda grant: grant.rank).role
+    return Loss(role, next(iter(names), None), tuple(spaces), await words_of_office(office, device, name_of))
+
+
+async def _keys_held(
+    replica: Replica, space: bytes, device: bytes, agreements: set[bytes], roster: Roster
+) -> set[bytes]:
+    """The reading keys that the device made, or was given, in a space."""
+    found = set()
+    for entry in await replica.store.scan_kinds([Kind.PERSON_KEY, Kind.KEY_WRAP]):
+        if entry.header.space != space or roster.hides(entry):
+            continue
+        try:
+            if entry.header.kind == Kind.PERSON_KEY:
+                if entry.header.author == device:
+                    found.add(PersonKey.parse(entry.payload or b"").agreement)
+            else:
+                wrap = KeyWraps.parse(entry.payload or b"")
+                if any(recipient in agreements for recipient, _ in wrap.wraps):
+                    found.add(wrap.agreement)
+        except PeerFault:
+            continue
+    return found
