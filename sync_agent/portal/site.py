@@ -22,6 +22,7 @@ from sync_agent.portal.desk import Desk
 from sync_agent.portal.door import HEADERS, Door
 from sync_agent.portal.drills import Drills
 from sync_agent.portal.lessons import ORIGIN_DIGITS, Lessons
+from sync_agent.portal.losses import Losses
 from sync_agent.portal.own_folders import ADDRESS as FOLDERS
 from sync_agent.portal.own_folders import OwnFolders
 from sync_agent.portal.pages import Pages
@@ -112,7 +113,7 @@ def _pages_app(desk: Desk, table: Table) -> web.Application:
     post("/item/{item}/settle", teachers(teaching.settle))
     post("/work/{work}/open", teachers(teaching.open))
     post("/work/{work}/feedback", teachers(teaching.feedback))
-    for method, path, handler in SchoolPages(desk).routes():
+    for method, path, handler in (*SchoolPages(desk).routes(), *Losses(desk).routes()):
         app.router.add_route(method, path, teachers(handler))
     readers = Readers(desk)
     get(READERS, teachers(readers.show))

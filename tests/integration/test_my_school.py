@@ -153,3 +153,28 @@ async def test_she_lets_a_known_computer_and_a_teacher_of_another_class_into_a_c
         assert "Enseignants (1)" in page
         assert "Faire entrer quelqu" not in page, "nobody is left to let in"
         assert (await surfer.send(place, f"{place}/let-in", {"who": "nobody"})).status == 400
+
+
+async def test_she_reports_a_stolen_laptop_and_reads_what_it_held(room: Classroom) -> None:
+    head, laptop, pc = await head_of(room), await room.teacher(), await room.machine()
+    for device in (laptop, pc, laptop, head):
+        await device.session.sync()
+    async with portal(head.agent) as surfer:
+        assert 'href="/lost"' in await surfer.page("/school")
+        page = await surfer.page("/lost")
+        assert set(re.findall(r'name="device" value="([0-9a-f]{64})"', page)) == {
+            device.agent.device.hex() for device in (laptop, pc)
+        }
+        assert "Mme Petit" in page
+        stolen = {"device": laptop.agent.device.hex(), "since": "3d"}
+        assert (await surfer.send("/lost", "/lost", stolen)).status == 400
+        assert laptop.agent.device.hex() in await surfer.page("/lost"), "it has to be meant"
+        report = html.unescape((await surfer.send("/lost", "/lost", {**stolen, "meant": "yes"})).text)
+        assert "2 noms" in report
+        assert "clé de lecture" in report
+        assert "Rien : ni accès donné" in report
+        assert laptop.agent.device.hex() not in await surfer.page("/lost")
+        assert (await surfer.send("/lost", "/lost", {"device": "ab" * 32, "meant": "yes"})).status == 400
+    assert not (await head.agent.replica.view(room.space)).roster.may_read(laptop.agent.device)
+    async with portal(pc.agent) as surfer:
+        assert (await surfer.get("/lost")).status == 404

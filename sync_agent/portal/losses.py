@@ -1,0 +1,98 @@
+"""“Un poste est perdu ou volé”, on a head teacher's device: what it held, what it has said, and it is cut off.
+
+Rules:
+- the form is the command `lost`, with the same checks; with or without a server;
+- what cuts somebody off asks to be meant: a box to tick beside the button;
+- shown are the devices of the school that this one may cut off, by what they call themselves and by three words of
+  their key, which they cannot choose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+from aiohttp import web
+
+from protocol.errors import BadInput, Code, Refused
+from protocol.roles import DEVICES
+from sync_agent.device_names import key_words
+from sync_agent.office import SchoolOffice
+from sync_agent.portal.desk import Desk
+from sync_agent.portal.visit import Visit
+
+ADDRESS: Final = "/lost"
+_SINCE: Final = ("", "24h", "3d", "7d", "30d")
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A device of the school: what it calls itself, three words of its key, whose it is, where, when it last said so."""
+
+    id: str
+    name: str | None
+    words: str
+    role: str
+    person: str | None
+    rooms: tuple[str, ...]
+    seen: str | None
+
+
+class Losses:
+    """Handlers; where this device runs no school, there are no such pages."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    def routes(self) -> list[tuple[str, str, Handler]]:
+        """Method, address, handler."""
+        return [("GET", ADDRESS, self.show), ("POST", ADDRESS, self.report)]
+
+    async def show(self, request: web.Request) -> web.Response:
+        """The school's devices."""
+        visit, office = await self._enter(request)
+        return self._desk.page(visit, "lost.html", devices=await self._devices(visit, office), since=_SINCE)
+
+    async def report(self, request: web.Request) -> web.Response:
+        """One of them is lost."""
+        fields = await self._desk.fields(request)
+        visit, _ = await self._enter(request)
+        if fields.get("meant") != "yes":
+            raise BadInput(Code.USAGE, "what cannot be undone must be meant: tick the box")
+        since = fields.get("since", "")
+        since = since if since in _SINCE else ""
+        told = await self._desk.do("lost", {"device": fields.get("device", ""), "since": since or None})
+        words = key_words(bytes.fromhex(str(told["device"])))
+        return self._desk.page(visit, "lost_report.html", told=told, words=words, since=since)
+
+    async def _enter(self, request: web.Request) -> tuple[Visit, SchoolOffice]:
+        """Raises `HTTPNotFound` where this device runs no school."""
+        try:
+            office = await SchoolOffice.of(self._desk.shelf.agent)
+        except Refused:
+            raise web.HTTPNotFound from None
+        return await self._desk.visit(request), office
+
+    async def _devices(self, visit: Visit, office: SchoolOffice) -> list[Shown]:
+        """Those of lower rank that are not cut off, by their names."""
+        names = await office.device_names()
+        rooms: dict[bytes, dict[str, None]] = {}
+        facts: dict[bytes, tuple[str, str | None]] = {}
+        for grant in office.replica.door.authorities():
+            if grant.role not in DEVICES or not office.governs(grant.space) or grant.rank >= office.rank:
+                continue
+            roster = (await office.replica.view(grant.space)).roster
+            if not roster.may_read(grant.key):
+                continue
+            room = next((room for room in visit.rooms if room.space == grant.space), None)
+            person = None if grant.person is None or room is None else room.name_of(grant.person)
+            rooms.setdefault(grant.key, {}).update({} if room is None else {room.name: None})
+            facts[grant.key] = grant.role.value, person or facts.get(grant.key, ("", None))[1]
+        found = []
+        for key, (role, person) in facts.items():
+            seen_ms = await office.last_report_ms(key)
+            seen = None if seen_ms is None else visit.say.when(seen_ms, visit.now_ms)
+            found.append(Shown(key.hex(), names.get(key), key_words(key), role, person, tuple(rooms[key]), seen))
+        return sorted(found, key=lambda each: (each.person or "", each.name or "", each.id))

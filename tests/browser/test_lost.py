@@ -1,0 +1,45 @@
+"""A stolen laptop, reported in a real browser on the head teacher's computer, with no server in reach."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Browser, expect
+
+from protocol.roles import Role
+from tests.harness.browser import accessibility_faults, chromium, visitor
+from tests.harness.classroom import classroom
+from tests.harness.portal import portal
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    async with chromium() as found:
+        yield found
+
+
+@pytest.mark.parametrize("width", [1360, 360])
+async def test_she_finds_the_laptop_says_since_when_and_is_told_what_it_held(
+    tmp_path: Path, browser: Browser, width: int
+) -> None:
+    async with classroom(tmp_path) as room:
+        school = room.territory.replica.door.parent(room.space)
+        assert school is not None
+        head, laptop, pc = await room.device(Role.HEAD, school), await room.teacher(), await room.machine()
+        for device in (laptop, pc, laptop, head):
+            await device.session.sync()
+        async with portal(head.agent) as surfer, visitor(browser, width=width) as somebody:
+            page = await somebody.page()
+            await page.goto(f"{surfer.origin}/school")
+            await page.get_by_role("link", name="Un poste est perdu ou volé").click()
+            row = page.get_by_role("listitem").filter(has_text="Mme Petit")
+            await row.get_by_text("Perdu ou volé…").click()
+            assert await accessibility_faults(page) == []
+            await row.get_by_label("Entre de bonnes mains jusqu'à").select_option("il y a trois jours")
+            await row.get_by_label("Oui, ce poste ne doit plus rien recevoir").check()
+            await row.get_by_role("button", name="Lui retirer ses droits").click()
+            await expect(page.get_by_role("heading", name="Ce que contenait le poste")).to_be_visible()
+            assert await accessibility_faults(page) == []
+            assert somebody.complaints == []
