@@ -85,6 +85,7 @@ MAX_MANIFEST_BYTES: Final = 32 * MiB
 SPARE_CONTENT_BYTES: Final = 8 * MiB  # from one device into one space, before entries name it
 MAX_LACKING_BYTES_PER_DEVICE: Final = 8 * GiB  # of its hand-ins, what counts as lacking in a space
 MAX_HAND_IN_BYTES_PER_DEVICE: Final = 64 * GiB  # of its hand-ins, what counts in a space at all
+ALLOWANCE_PERIOD_MS: Final = 30 * 24 * 3600 * 1000  # for which a server keeps what a device has brought
 FRAME_TARGET_BYTES: Final = 2 * MiB
 MAX_FRAME_BYTES: Final = 16 * MiB
 MAX_PACK_BYTES: Final = 64 * MiB

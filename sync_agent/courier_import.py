@@ -251,5 +251,5 @@ class _Bundle:
             return
         came = max(pack.size, making.made_bytes)
         self._room.left -= came
-        self._agent.carried.note(self._space, COURIER, came, lacking=came)
+        await self._agent.carried.note(self._space, COURIER, came, lacking=came)
         self._taken.packs += 1

@@ -395,7 +395,7 @@ class PeerSession:
                 open_to[link.space] = await self._allowances.of(link.space, self.device.key)
             lacking = open_to[link.space].lacking
             if open_to[link.space].take(link.size):
-                self._allowances.note(link.space, self.device.key, link.size, lacking=lacking)
+                await self._allowances.note(link.space, self.device.key, link.size, lacking=lacking)
                 found.append(link)
         return found
 

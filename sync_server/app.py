@@ -17,6 +17,7 @@ from typing import Self
 
 from protocol.entry import Entry, Kind
 from protocol.errors import Code, LocalFailure
+from protocol.replica.allowances import Allowances
 from protocol.replica.holdings import Holdings
 from protocol.replica.office.space_keeper import SpaceKeeper
 from protocol.replica.private_file import remove_private
@@ -75,6 +76,7 @@ class Server:
         self.reports = Reports(store)
         self.space_keeper = SpaceKeeper(replica, keys.agreement, self.grant, self.write, entropy=entropy)
         self.responder = Responder(replica, holdings, self._station(chain), now_ms=now_ms, entropy=entropy)
+        self.responder.allowances = Allowances(replica, holdings, now_ms)
         self.responder.on_contact = self.contacts.note
         self.responder.on_report = self._note_report
 

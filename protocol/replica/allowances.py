@@ -7,24 +7,30 @@ Rules:
 - what a delta makes counts, not what it weighs, and no more is made than may be brought;
 - of hand-ins by one device so much counts as lacking, and so much in all, as a class's busiest PC may ever need: sizes
   that somebody invents open no door;
-- the keys that a device gave itself share one account; accounts lie in memory and begin anew with the program.
+- the keys that a device gave itself share one account; where it is kept (at a server) it counts for a month, whatever
+  restarts, but for the last `_SAVED_BYTES`; elsewhere it lies in memory and begins anew with the program, as machines
+  that make room fetch the same again.
 
 docs/protocol.md, "Content".
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter, OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final, Self, TypeVar
 
 from protocol.coursework import Coursework
-from protocol.errors import Code, PeerFault, TooLarge
+from protocol.errors import Code, LocalFailure, PeerFault, TooLarge
 from protocol.limits import (
+    ALLOWANCE_PERIOD_MS,
     MAX_HAND_IN_BYTES_PER_DEVICE,
     MAX_LACKING_BYTES_PER_DEVICE,
     SPARE_CONTENT_BYTES,
     KiB,
+    MiB,
 )
 from protocol.replica.holdings import Holdings, Need
 from protocol.replica.interfaces import ContentStore, Making
@@ -35,6 +41,10 @@ from protocol.work import ContentRef
 K = TypeVar("K")
 V = TypeVar("V")
 
+ACCOUNT_MARKS: Final = "brought/"
+"""+ space in hex / first key of a line in hex → when the account was begun, what has come, what nobody asked for."""
+_SAVED_BYTES: Final = MiB
+_NUMBER_BYTES: Final = 8
 _KEPT_ACCOUNTS: Final = 100_000
 _KEPT_SPACES: Final = 64
 _PER_FILE_BYTES: Final = 2 * KiB
@@ -78,14 +88,34 @@ class _Named:
 
 @dataclass(slots=True)
 class _Account:
+    """What has come since a time, in bytes, and what of it nothing had asked for; `saved` is as much as was kept."""
+
+    since_ms: int
     came: int = 0
     spared: int = 0
+    saved: int = 0
+
+    @classmethod
+    def parse(cls, mark: bytes | None, now_ms: int) -> Self:
+        """From the store, or a new one."""
+        if mark is None or len(mark) != 3 * _NUMBER_BYTES:
+            return cls(now_ms)
+        since_ms, came, spared = (
+            int.from_bytes(mark[at : at + _NUMBER_BYTES], "big") for at in range(0, len(mark), _NUMBER_BYTES)
+        )
+        return cls(since_ms, came, spared, came)
+
+    def encode(self) -> bytes:
+        """For the store."""
+        return b"".join(each.to_bytes(_NUMBER_BYTES, "big") for each in (self.since_ms, self.came, self.spared))
 
 
 class Allowances:
     """The accounts of the devices that call one replica."""
 
-    def __init__(self, replica: Replica, holdings: Holdings) -> None:
+    def __init__(self, replica: Replica, holdings: Holdings, now_ms: Callable[[], int] | None = None) -> None:
+        """With a clock accounts are kept in the store, and begin anew each `ALLOWANCE_PERIOD_MS`."""
+        self._now_ms = now_ms
         self._replica = replica
         self._holdings = holdings
         self._accounts: OrderedDict[tuple[bytes, bytes], _Account] = OrderedDict()
@@ -97,21 +127,36 @@ class Allowances:
         named, declared = await self._content(space)
         lacking = set(await self._holdings.incomplete([each.need for each in named]))
         awaited = _sum([each for each in named if each.need in lacking], MAX_LACKING_BYTES_PER_DEVICE)
-        account = self._accounts.get((space, self._whose(device)), _Account())
+        account = await self._account((space, self._whose(device)))
         return Allowance(
             lacking=awaited,
             spare=SPARE_CONTENT_BYTES - account.spared,
             left=_TIMES * declared + SPARE_CONTENT_BYTES - account.came,
         )
 
-    def note(self, space: bytes, device: bytes, size: int, *, lacking: int) -> None:
+    async def note(self, space: bytes, device: bytes, size: int, *, lacking: int) -> None:
         """So much has come from a device, while so much was lacking."""
         key = space, self._whose(device)
-        account = self._accounts.setdefault(key, _Account())
+        account = await self._account(key)
         account.came += size
         if size > lacking:
             account.spared += size
+        if self._now_ms is not None and account.came - account.saved >= _SAVED_BYTES:
+            # what does not get to a full disk is counted all the same while the program runs
+            with contextlib.suppress(LocalFailure):
+                came = account.came
+                await self._replica.store.set_marks({_mark(key): account.encode()})
+                account.saved = came
+
+    async def _account(self, key: tuple[bytes, bytes]) -> _Account:
+        now_ms = 0 if self._now_ms is None else self._now_ms()
+        if key not in self._accounts:
+            kept = None if self._now_ms is None else await self._replica.store.mark(_mark(key))
+            self._accounts.setdefault(key, _Account.parse(kept, now_ms))
+        if not 0 <= now_ms - self._accounts[key].since_ms < ALLOWANCE_PERIOD_MS:
+            self._accounts[key] = _Account(now_ms)
         _shorten(self._accounts, key, _KEPT_ACCOUNTS)
+        return self._accounts[key]
 
     async def ingest(self, space: bytes, device: bytes, data: bytes, allowance: Allowance) -> bool:
         """Take in a pack that came inside a message, if it may come. Raises as `ContentStore.ingest`."""
@@ -119,7 +164,7 @@ class Allowances:
         if not allowance.take(len(data)):
             return False
         await self._replica.content.ingest(space, data, making=making)
-        self.note(space, device, max(len(data), making.made_bytes), lacking=lacking)
+        await self.note(space, device, max(len(data), making.made_bytes), lacking=lacking)
         return True
 
     async def finish(self, may: Capability) -> None:
@@ -138,7 +183,7 @@ class Allowances:
             # a delta whose base is not here is of no use later either
             await content.drop_part(may.pack, may.sender)
             raise
-        self.note(may.space, may.sender, max(may.size, making.made_bytes), lacking=allowance.lacking)
+        await self.note(may.space, may.sender, max(may.size, making.made_bytes), lacking=allowance.lacking)
 
     def _whose(self, device: bytes) -> bytes:
         """The account of a device: that of the first key of its line, where its key is known as a whole."""
@@ -175,6 +220,11 @@ class Allowances:
             add(work.record.content, self._replica.door.origin(work.author))
             add(None if work.feedback is None else work.feedback.record.content)
         return list(named.values())
+
+
+def _mark(key: tuple[bytes, bytes]) -> str:
+    space, whose = key
+    return f"{ACCOUNT_MARKS}{space.hex()}/{whose.hex()}"
 
 
 def over_quota() -> TooLarge:

@@ -20,6 +20,7 @@ from protocol.entry import Entry, Kind, compose
 from protocol.errors import Code, PeerFault
 from protocol.identity import DeviceKeys, SigningKey
 from protocol.limits import (
+    ALLOWANCE_PERIOD_MS,
     MAX_HEALTH_BYTES,
     MAX_LACKING_BYTES_PER_DEVICE,
     MAX_PACK_BYTES,
@@ -31,6 +32,7 @@ from protocol.limits import (
 from protocol.message_parts import InlinePack, Offer, Wanted
 from protocol.messages import SyncRequest
 from protocol.register import RegisterKind, compose_register
+from protocol.replica.allowances import Allowances
 from protocol.replica.holdings import Need
 from protocol.replica.interfaces import PackInfo
 from protocol.replica.outgoing import Outgoing, _Streams
@@ -185,12 +187,27 @@ async def test_who_has_brought_what_nobody_asked_for_brings_no_more_of_it_with_a
     await room.territory.replica.admit([successor], source=thief.agent.device, now_ms=now_ms)
     other = Successor.parse(successor.payload or b"").signing
     allowances = room.frontage.responder.allowances
-    allowances.note(room.space, other, SPARE_CONTENT_BYTES - 1_000, lacking=0)
+    await allowances.note(room.space, other, SPARE_CONTENT_BYTES - 1_000, lacking=0)
     packed = await pack_files({"rien.bin": Random(2).randbytes(20_000)})
     calls = SealedCalls(thief.agent, thief.way)
     before = await room.territory.replica.content.totals()
     await calls.sync(SyncRequest(packs=(InlinePack(room.space, packed.packs[0]),)))
     assert await room.territory.replica.content.totals() == before
+
+
+@attack("content that nobody asked for", off={"protocol.replica.allowances._SAVED_BYTES": 1 << 60})
+async def test_what_a_machine_has_brought_counts_for_a_month_however_often_the_server_starts(room: Classroom) -> None:
+    territory, device = room.territory, (await room.machine()).agent.device
+
+    def begun() -> Allowances:
+        return Allowances(territory.replica, territory.holdings, territory.clock)
+
+    full = await begun().of(room.space, device)
+    for _ in range(4):
+        await begun().note(room.space, device, SPARE_CONTENT_BYTES // 4, lacking=0)
+    assert (await begun().of(room.space, device)).most == 0
+    territory.clock.advance(ALLOWANCE_PERIOD_MS)
+    assert (await begun().of(room.space, device)).most == full.most
 
 
 @attack("content that nobody asked for", off=UNBOUNDED)
