@@ -4,7 +4,8 @@ Rules:
 - a draft never leaves the machine, and is no entry; the last one kept takes the place of the one before;
 - its bytes lie in DIR/drafts under a name drawn at random, sealed with a key that is a mark of the store; without the
   mark they are noise, and go at the next look;
-- bounded in bytes and in number; handing in, and an erasure of its pupil, take it away.
+- bounded in bytes and in number; handing in takes it away, and an erasure of its pupil, of what it is for, or of the
+  class, once that is carried out.
 """
 
 from __future__ import annotations
@@ -146,7 +147,7 @@ class Drafts:
         yield Complete()
 
     async def sweep(self) -> None:
-        """Take away the drafts of who has been destroyed, and bytes that no mark knows.
+        """Take away the drafts of who, or for what, has been destroyed, and bytes that no mark knows.
 
         Not of who is only hidden: that may be a thief's word, and be taken back.
         """
@@ -155,7 +156,10 @@ class Drafts:
         lying = set(await asyncio.to_thread(self._lying)) - _BEING_WRITTEN
         marks = await store.marks(DRAFT_MARKS)
         destroyed = await destroyed_names(store)
-        gone = [key for key in marks if bytes.fromhex(key.removeprefix(DRAFT_MARKS).partition("/")[0]) in destroyed]
+        whose = {key: _named(key) for key in marks}
+        items = await store.get([item for _, item in whose.values()])
+        bare = {name for name, item in items.items() if item.payload is None}
+        gone = [key for key, (person, item) in whose.items() if person in destroyed or item in bare]
         await store.set_marks(dict.fromkeys(gone))
         known = {kept.name for key, mark in marks.items() if key not in gone and (kept := Kept.parse(mark))}
         await asyncio.to_thread(self._remove, lying - known)
@@ -211,6 +215,12 @@ def _next(file: IO[bytes]) -> bytes:
 
 def _mark(person: bytes, item: bytes) -> str:
     return f"{DRAFT_MARKS}{person.hex()}/{item.hex()}"
+
+
+def _named(key: str) -> tuple[bytes, bytes]:
+    """The person and the item of a mark."""
+    person, _, item = key.removeprefix(DRAFT_MARKS).partition("/")
+    return bytes.fromhex(person), bytes.fromhex(item)
 
 
 def _file(row: Value) -> tuple[str, int]:

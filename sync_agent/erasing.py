@@ -11,8 +11,10 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator
 
+from protocol.entry import Kind
 from protocol.errors import LocalFailure
 from protocol.replica.eraser import SWEEP_INTERVAL_S, Destroyed, Eraser
+from protocol.replica.interfaces import EntryStore
 from protocol.replica.unforeseen import lasting
 from sync_agent.app import HAND_IN_MARKS, Agent
 from sync_agent.drafts import Drafts
@@ -32,10 +34,17 @@ async def destroy_erased(agent: Agent) -> Destroyed:
     await store.set_marks({kept[name]: None for name, work in works.items() if work.payload is None})
     await Drafts(agent).sweep()
     tries = await store.marks(TRIES_MARKS)
-    erased = (await agent.replica.view(agent.replica.territory)).roster.erased
-    gone = [key for key in tries if bytes.fromhex(key.removeprefix(TRIES_MARKS)) in erased]
+    forgotten = await _forgotten(store) if tries else set()
+    gone = [key for key in tries if bytes.fromhex(key.removeprefix(TRIES_MARKS)) in forgotten]
     await store.set_marks(dict.fromkeys(gone))
     return destroyed
+
+
+async def _forgotten(store: EntryStore) -> set[bytes]:
+    """Of whom no name is left here. Who is only hidden keeps the count of their misses: they may come back."""
+    said = await store.scan_kinds([Kind.PERSON])
+    named = {entry.header.subject for entry in said if entry.payload is not None}
+    return {person for entry in said if (person := entry.header.subject) is not None and person not in named}
 
 
 @contextlib.asynccontextmanager

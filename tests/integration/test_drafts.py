@@ -11,6 +11,7 @@ import pytest
 from protocol.entry import Kind
 from protocol.errors import BadInput, Code, LocalFailure
 from protocol.replica.operation import FileEvent
+from protocol.replica.replica import Draft
 from protocol.structure import Erasure
 from protocol.work import ItemKind
 from sync_agent import drafts as module
@@ -143,6 +144,27 @@ async def test_an_erased_pupils_draft_and_bytes_that_nobody_knows_go(school: Sig
         f"{DRAFT_MARKS}{school.tom.hex()}/{item.hex()}"
     ]
     assert len(on_disk(school)) == 1
+
+
+async def test_drafts_of_a_closed_class_go_with_it(school: SignedClass) -> None:
+    item, drafts, territory = await assignment(school), Drafts(school.pc.agent), school.room.territory
+    await drafts.keep(school.lea, item, [("a", 1)], Given({"a": b"a"}))
+    above = territory.replica.door.parent(school.room.space)
+    assert above is not None
+    await territory.replica.write(
+        [Draft(above, Kind.ERASE, None, Erasure(school.room.space).encode())],
+        author=territory.keys.root,
+        now_ms=territory.clock(),
+        entropy=territory.entropy,
+        unsent=False,
+    )
+    await school.pc.session.sync()
+    await destroy_erased(school.pc.agent)
+    assert await school.pc.agent.replica.store.marks(DRAFT_MARKS)
+    territory.clock.advance(8 * DAY_MS)
+    await destroy_erased(school.pc.agent)
+    assert not await school.pc.agent.replica.store.marks(DRAFT_MARKS)
+    assert not on_disk(school)
 
 
 async def test_what_is_kept_while_bytes_are_swept_stays(school: SignedClass, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -122,11 +122,13 @@ async def test_what_an_old_stick_or_a_late_neighbour_brings_is_hidden_at_once_an
     assert await payloads(machine.agent.replica.store, room) == 0
 
 
-async def test_how_often_somebody_missed_goes_with_them(room: Classroom) -> None:
+async def test_how_often_somebody_missed_goes_with_them_and_not_before(room: Classroom) -> None:
     _, machine, _ = await told(room)
     mark = f"{TRIES_MARKS}{room.pupil_person.hex()}"
     await machine.agent.replica.store.set_marks({mark: b"x", f"{TRIES_MARKS}{'ab' * 16}": b"x"})
     await destroy_erased(machine.agent)
+    assert mark in await machine.agent.replica.store.marks(TRIES_MARKS), "who is shown again has no ten new tries"
+    await after_a_week(room, machine)
     assert list(await machine.agent.replica.store.marks(TRIES_MARKS)) == [f"{TRIES_MARKS}{'ab' * 16}"]
 
 
