@@ -169,7 +169,7 @@ async def _lost(office: SchoolOffice, params: Params, outgoing: Outgoing) -> JSO
         await outgoing.progress(NEW_KEYS)
     if cut and since_ms is not None:
         await outgoing.progress("what had not reached this computer by then waits too; the server lists it (`waiting`)")
-    seen = rfc3339(await office.last_report_ms(device))
+    seen = rfc3339((await office.reports_ms()).get(device))
     return {"device": device.hex(), "name": names.get(device), "last_seen": seen, "revoked": cut, **loss.rows()}
 
 

@@ -29,7 +29,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A device of the school: what it calls itself, three words of its key, whose it is, where, when it last said so."""
+    """A device of the school: its name for itself, three words of its key, whose it is, where, when it last spoke."""
 
     id: str
     name: str | None
@@ -77,7 +77,7 @@ class Losses:
 
     async def _devices(self, visit: Visit, office: SchoolOffice) -> list[Shown]:
         """Those of lower rank that are not cut off, by their names."""
-        names = await office.device_names()
+        names, reports = await office.device_names(), await office.reports_ms()
         rooms: dict[bytes, dict[str, None]] = {}
         facts: dict[bytes, tuple[str, str | None]] = {}
         for grant in office.replica.door.authorities():
@@ -92,7 +92,7 @@ class Losses:
             facts[grant.key] = grant.role.value, person or facts.get(grant.key, ("", None))[1]
         found = []
         for key, (role, person) in facts.items():
-            seen_ms = await office.last_report_ms(key)
+            seen_ms = reports.get(key)
             seen = None if seen_ms is None else visit.say.when(seen_ms, visit.now_ms)
             found.append(Shown(key.hex(), names.get(key), key_words(key), role, person, tuple(rooms[key]), seen))
         return sorted(found, key=lambda each: (each.person or "", each.name or "", each.id))
