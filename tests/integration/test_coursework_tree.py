@@ -79,7 +79,7 @@ def watching(place: Path) -> Iterator[list[frozenset[tuple[str, bytes]]]]:
     over = threading.Event()
 
     def look() -> None:
-        while not over.is_set():
+        while not over.wait(0.001):
             found = files_of(place)
             state = frozenset((found or {}).items())
             if not seen or seen[-1] != state:
