@@ -4,28 +4,35 @@ Hiding is the fold's, at once, and ends if the erasure is revoked. Destroying is
 whoever steals a server can hide a school, which the kit undoes, but cannot wipe it.
 
 Rules:
+- an order is an erasure of one name in one space; the same name in a wider space, or erased anew after an erasure was
+  taken back, is another order, which waits and is counted like any other;
 - nothing is destroyed before `ERASURE_DELAY_MS` after the erasure arrived at this replica;
 - of persons and items whose erasure the kit has not signed, at most `MAX_ERASED_PER_DAY` a day, the oldest first;
 - a whole space is destroyed only if the kit signed;
 - what was ordered only by devices that were cut off since waits until somebody else orders it too;
-- what was destroyed once is destroyed again whenever it comes back, without being counted.
+- what an order destroyed once is destroyed again whenever it comes back, without being counted;
+- time over which the clock was set, and did not run, is no time that anything has waited.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from typing import Final
 
 from protocol.entry import Entry
 from protocol.limits import ERASURE_DELAY_MS, MAX_ERASED_PER_DAY
 from protocol.rights import erasable_names, is_erasable
 
+_LEAP_MS: Final = 3600 * 1000
+
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """An erasure in force: what it covers, when this replica first saw it, who signed, whether it names a space.
+    """The erasures in force of one name that reach one space, by the first that this replica saw, and who signed.
 
-    `in_doubt` says that whoever ordered it has been cut off since.
+    `by` are those that lie in the space itself, `reached_by` those above it as well; `is_done` says that one of these
+    was obeyed before, `in_doubt` that whoever ordered it has been cut off since, every one of them.
     """
 
     covers: bytes
@@ -33,31 +40,49 @@ class Order:
     by_kit: bool
     of_space: bool
     in_doubt: bool = False
+    space: bytes = b""
+    by: frozenset[bytes] = frozenset()
+    reached_by: frozenset[bytes] = frozenset()
+    is_done: bool = False
+
+    @property
+    def ready_ms(self) -> int:
+        """From when on it may be obeyed."""
+        return self.seen_ms + ERASURE_DELAY_MS
 
 
-def due(orders: Iterable[Order], done: Collection[bytes], now_ms: int, done_today: int) -> list[bytes]:
-    """What may be destroyed now, in order: all of `done`, and what has waited long enough, within the day's number.
+def due(orders: Iterable[Order], now_ms: int, today: Collection[bytes]) -> list[Order]:
+    """What may be destroyed now, in order: all that was before, and what has waited, within the day's number.
 
-    `done` are the names destroyed before and `done_today` how many of them today, those that the kit signed left out.
-    A clock that jumps back destroys nothing earlier; `now_ms` is this replica's own time.
+    `today` are the names destroyed today, those that the kit signed left out: they take no second place. A clock that
+    jumps back destroys nothing earlier; `now_ms` is this replica's own time.
     """
     found = []
-    room = max(0, MAX_ERASED_PER_DAY - done_today)
-    for order in sorted(orders, key=lambda order: (order.seen_ms, order.covers)):
-        if order.covers in done:
-            found.append(order.covers)
-        elif now_ms - order.seen_ms < ERASURE_DELAY_MS or (order.of_space and not order.by_kit) or order.in_doubt:
+    counted = set(today)
+    for order in sorted(orders, key=lambda order: (order.seen_ms, order.covers, order.space)):
+        if order.is_done:
+            found.append(order)
+        elif now_ms < order.ready_ms or (order.of_space and not order.by_kit) or order.in_doubt:
             continue
         elif order.by_kit:
-            found.append(order.covers)
-        elif room:
-            room -= 1
-            found.append(order.covers)
-    return list(dict.fromkeys(found))
+            found.append(order)
+        elif order.covers in counted or len(counted) < MAX_ERASED_PER_DAY:
+            counted.add(order.covers)
+            found.append(order)
+    return found
 
 
 def is_destroyed_by(entry: Entry, covers: Collection[bytes]) -> bool:
     """Whether the payload of `entry` goes with what is in `covers`."""
-    if entry.payload is None or not is_erasable(entry.header):
-        return False
-    return any(name in covers for name in erasable_names(entry))
+    return entry.payload is not None and is_covered(entry, covers)
+
+
+def is_covered(entry: Entry, covers: Collection[bytes]) -> bool:
+    """Whether what is in `covers` leaves of `entry` a bare header."""
+    return is_erasable(entry.header) and any(name in covers for name in erasable_names(entry))
+
+
+def leap_ms(wall_ms: int, steady_ms: int) -> int:
+    """By how much the clock was set ahead while so much passed by it, and by one that nobody sets; 0 for no leap."""
+    leapt = wall_ms - steady_ms
+    return leapt if leapt >= _LEAP_MS else 0

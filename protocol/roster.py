@@ -76,6 +76,8 @@ class Roster:
     refused: frozenset[bytes] = frozenset()
     undone: frozenset[bytes] = frozenset()
     """Erasures that a ruling has taken back."""
+    carried_out: frozenset[bytes] = field(default=frozenset(), compare=False)
+    """Erasures that this replica has obeyed, and that hold here whoever takes them back but the root."""
     void: frozenset[bytes] = frozenset()
     """Successors that give no right: their key was cut, or there are too many."""
     spent: frozenset[tuple[bytes, bytes]] = frozenset()
@@ -154,7 +156,8 @@ def fold_roster(
     accepted, refused = _ruled([*above, *own], held, door)
     held_back = frozenset(held) - accepted
     undone = frozenset(_undone([*above, *own], held_back, door))
-    erased = {*_erased([*above, *own], held_back | undone), *_carried_out([*above, *own], destroyed, held, door)}
+    carried_out = dict(_carried_out([*above, *own], destroyed, held, door))
+    erased = {*_erased([*above, *own], held_back | undone), *carried_out.values()}
     roster = Roster(
         space=space,
         persons={},
@@ -165,6 +168,7 @@ def fold_roster(
         refused=frozenset(refused),
         erased=frozenset(erased),
         undone=undone,
+        carried_out=frozenset(carried_out),
         void=frozenset(gone - held.keys()),
         revocations=revocations,
     )
@@ -401,16 +405,20 @@ def _undone(entries: Sequence[Entry], held: Container[bytes], door: Door, least:
 
 def _carried_out(
     entries: Sequence[Entry], destroyed: frozenset[bytes], held: Mapping[bytes, int], door: Door
-) -> Iterable[bytes]:
-    """What this replica has destroyed: it stays erased here until the root lets go of every erasure of it.
+) -> Iterable[tuple[bytes, bytes]]:
+    """The erasures that this replica has obeyed, with what they cover: it stays erased here until the root lets go.
 
     Whoever has the server takes back what the server said, and cuts off who said anything else.
     """
     if not destroyed:
-        return ()
+        return
     let_go = {name for name, rank in held.items() if rank >= _BY_ROOT}
     let_go.update(_undone(entries, held, door, least=_BY_ROOT))
-    return (covers for covers in _erased(entries, let_go) if covers in destroyed)
+    for entry in entries:
+        if entry.header.kind == Kind.ERASE and entry.payload is not None and entry.id not in let_go:
+            erasure = _parsed(entry, Erasure.parse)
+            if erasure is not None and (entry.id in destroyed or erasure.covers in destroyed):
+                yield entry.id, erasure.covers
 
 
 def _rulings(entries: Iterable[Entry], held: Container[bytes]) -> Iterable[tuple[Entry, Ruling]]:

@@ -6,7 +6,8 @@ Rules:
   that gets full holds what matters most;
 - content goes along while it is of use: coursework and feedback in force, a hand-in until its teacher has opened it;
 - a bundle of which nearly nothing is of use any more is written anew and then removed, but never while the disk knows
-  more of its space than this device; one that holds what was erased, as soon as all that it names is here.
+  more of its space than this device; one that holds what was destroyed here, as soon as all that it names
+  is here; no other that may be the last to hold what is merely bare here.
 
 docs/protocol.md, "Courier disks".
 """
@@ -27,8 +28,8 @@ from protocol.replica.interfaces import PackInfo, RegisterRow
 from protocol.replica.operation import Incoming, Outgoing
 from protocol.space_keys import SpaceSecret
 from sync_agent.app import CARRIED_MARKS, Agent
+from sync_agent.courier_erasures import Erased
 from sync_agent.courier_survey import Card, keeps_reports, survey
-from sync_agent.erasing import destroy_erased
 from sync_agent.health import REPORT_AGE_MS, own_report
 
 _READ_BYTES: Final = MiB
@@ -84,7 +85,7 @@ async def write_bundles(agent: Agent, incoming: Incoming, outgoing: Outgoing) ->
     written = Written()
     there = (await survey(agent, incoming)).by_space()
     reports = await _reports(agent, [card for cards in there.values() for card in cards])
-    await destroy_erased(agent)
+    gone = await Erased.of(agent)
     parts = []
     for space in await agent.spaces():
         secret = await agent.keyring.current(space)
@@ -93,7 +94,7 @@ async def write_bundles(agent: Agent, incoming: Incoming, outgoing: Outgoing) ->
             continue
         part = _Part(space, secret, await _preface(agent, space, secret))
         part.registers = reports.pop(space, [])
-        written.replaced += await _plan(agent, part, there.get(space, []))
+        written.replaced += await _plan(agent, part, there.get(space, []), gone)
         parts.append(part)
     carried: list[bytes] = []
     for part in parts:
@@ -111,15 +112,18 @@ async def write_bundles(agent: Agent, incoming: Incoming, outgoing: Outgoing) ->
 # --- planning ---------------------------------------------------------------------------------------------------------
 
 
-async def _plan(agent: Agent, part: _Part, cards: Sequence[Card]) -> list[str]:
+async def _plan(agent: Agent, part: _Part, cards: Sequence[Card], gone: Erased) -> list[str]:
     """Fill in what the disk lacks; the names of the bundles that are to be removed afterwards."""
     order, bare, part.heard = await _arrivals(agent, part.space)
+    erased = await _erased(agent, bare, gone)
     urgent, course = await _content(agent, part.space)
     of_use = {pack.hash for pack in (*urgent, *course)}
     here = set(order)
-    stale = [card for card in cards if _is_read(card, here) and not bare.isdisjoint(card.index.entries)]
+    stale = [card for card in cards if _is_read(card, here) and not erased.isdisjoint(card.index.entries)]
     if all(_is_read(card, here) for card in cards):
-        stale += [card for card in cards if card not in stale and _is_waste(card, of_use)]
+        kept_there = bare - erased
+        waste = [card for card in cards if _is_waste(card, of_use) and kept_there.isdisjoint(card.index.entries)]
+        stale += [card for card in waste if card not in stale]
     staying = [card for card in cards if card not in stale]
     known = {name for card in staying for name in (*card.index.entries, *card.index.bare)}
     packs = {pack.hash for card in staying for pack in card.index.packs}
@@ -157,6 +161,11 @@ async def _arrivals(agent: Agent, space: bytes) -> tuple[list[bytes], set[bytes]
             elif stored.entry.header.kind in _HEARD_OUTSIDE:
                 heard.add(stored.entry.id)
     return order, bare, heard
+
+
+async def _erased(agent: Agent, bare: set[bytes], gone: Erased) -> set[bytes]:
+    """Those of the bare headers that stay so: of others the disk may hold the whole entry, and nobody else."""
+    return {name for name, entry in (await agent.replica.store.get(list(bare))).items() if gone.covers(entry)}
 
 
 async def _content(agent: Agent, space: bytes) -> tuple[list[PackNote], list[PackNote]]:

@@ -181,6 +181,9 @@ async def has_news(agent: Agent, card: Card, wishes: Wishes, *, keeps: bool) -> 
     ids = [*card.index.entries, *card.index.bare]
     if len(await store.present(ids)) < len(set(ids)):
         return True
+    lacking = {name for _, name in await agent.replica.bare.lacking()}
+    if not lacking.isdisjoint(card.index.entries):
+        return True
     for pack in card.index.packs:
         if wishes.wants(pack) and await content.pack(pack.hash, card.space) is None:
             return True

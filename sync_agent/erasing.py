@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator
 
 from protocol.entry import Kind
 from protocol.errors import LocalFailure
-from protocol.replica.eraser import SWEEP_INTERVAL_S, Destroyed, Eraser
+from protocol.replica.eraser import SWEEP_INTERVAL_S, Destroyed, Eraser, Pace, steady_ms
 from protocol.replica.interfaces import EntryStore
 from protocol.replica.unforeseen import lasting
 from sync_agent.app import HAND_IN_MARKS, Agent
@@ -55,8 +55,10 @@ async def destroying(agent: Agent) -> AsyncIterator[None]:
 
 
 async def _sweep(agent: Agent) -> None:
+    pace = Pace(lambda: (agent.now_ms(), steady_ms()))
     while True:
         try:
+            await pace.next(Eraser(agent.replica, agent.holdings))
             if (destroyed := await destroy_erased(agent)).entries:
                 _log.info("%d erased entries have been destroyed", len(destroyed.entries))
         except LocalFailure as failure:

@@ -29,7 +29,7 @@ from protocol.replica.background import background
 from protocol.replica.console import installed_version
 from protocol.replica.control import serve_control
 from protocol.replica.database import must_open_again
-from protocol.replica.eraser import SWEEP_INTERVAL_S, Eraser
+from protocol.replica.eraser import SWEEP_INTERVAL_S, Eraser, Pace, steady_ms
 from protocol.replica.http.connections import Bounds, listening
 from protocol.replica.native_memory import giving_back, keep_little
 from protocol.replica.office.enrolment import Enrolment
@@ -275,9 +275,10 @@ class Service:
     async def _destroy_erased(self) -> None:
         """What erasures cover goes when it is due."""
         eraser = Eraser(self._server.replica, self._server.holdings)
+        pace = Pace(lambda: (self._server.now_ms(), steady_ms()))
         while True:
             try:
-                if (destroyed := await eraser.sweep(self._server.now_ms())).entries:
+                if (destroyed := await eraser.sweep(await pace.next(eraser))).entries:
                     _log.info("%d erased entries have been destroyed", len(destroyed.entries))
                 if confirmed := await confirm_destroyed(self._server):
                     _log.info("%d erasures of devices that were cut off since are the server's word now", confirmed)

@@ -18,7 +18,7 @@ from typing import Final
 from protocol.entry import Entry, Kind, commitment
 from protocol.limits import MAX_BARE_IDS, PAGE_BYTES
 from protocol.payload_rules import fault_of
-from protocol.replica.interfaces import EntryStore
+from protocol.replica.interfaces import ERASURE_READ_MARKS, EntryStore
 from protocol.replica.views import Views
 from protocol.rights import Door, erasable_names
 
@@ -82,8 +82,10 @@ class BareEntries:
         """Take the payloads that belong to entries which are lacking them, for good; those entries."""
         found = await fitting(entries, self._store, self._views) if self._door.has_erasures else []
         if found:
-            await self._store.fill(found)
-            self._views.note_filled({entry.header.space for entry in found})
+            spaces = {entry.header.space for entry in found}
+            # an erasure yet to come has more to destroy there than what arrives from now on
+            await self._store.fill(found, {ERASURE_READ_MARKS + space.hex(): None for space in spaces})
+            self._views.note_filled(spaces)
             self._lacking = None
         return found
 

@@ -3,25 +3,61 @@
 Rules:
 - what was destroyed once stays destroyed: it is neither shown nor asked for nor kept again here, whoever takes the
   erasure back, until the root itself does (`protocol.roster`);
-- so a server in wrong hands brings nobody back where they had been forgotten, whatever backup it has.
+- so a server in wrong hands brings nobody back where they had been forgotten, whatever backup it has;
+- it was destroyed for the erasures that were obeyed, as far as they reach, and for no other: one that reaches further,
+  or comes after the root's word, is another order (docs/adr/0105).
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 from protocol.replica.interfaces import EntryStore
 
 DONE_MARKS: Final = "erased/"
-"""+ what was destroyed in hex → 4 bytes: the local day; 0 if the kit had signed."""
+"""+ what was destroyed in hex → `Done`."""
+_DAY_BYTES: Final = 4
+_ID_BYTES: Final = 32
 
 
-async def destroyed_days(store: EntryStore) -> dict[bytes, int]:
-    """Each name that was destroyed, with the local day; 0 for those that the kit had signed."""
+@dataclass(frozen=True, slots=True)
+class Done:
+    """On which local day a name was destroyed last (0: by the kit's word alone), and the erasures obeyed for it.
+
+    Written as 4 bytes of the day, a byte 0, the ids. Marks of earlier versions have the day alone: `by` is None.
+    """
+
+    day: int
+    by: frozenset[bytes] | None
+
+    def encode(self) -> bytes:
+        """To a mark."""
+        return self.day.to_bytes(_DAY_BYTES, "big") + b"\0" + b"".join(sorted(self.by or ()))
+
+    @classmethod
+    def parse(cls, data: bytes) -> Done:
+        """What `encode` wrote, or an earlier version."""
+        day, ids = int.from_bytes(data[:_DAY_BYTES], "big"), data[_DAY_BYTES + 1 :]
+        if len(data) <= _DAY_BYTES:
+            return cls(day, None)
+        return cls(day, frozenset(ids[at : at + _ID_BYTES] for at in range(0, len(ids), _ID_BYTES)))
+
+
+async def destroyed(store: EntryStore) -> dict[bytes, Done]:
+    """Each name that was destroyed."""
     marks = await store.marks(DONE_MARKS)
-    return {bytes.fromhex(key.removeprefix(DONE_MARKS)): int.from_bytes(day, "big") for key, day in marks.items()}
+    return {bytes.fromhex(key.removeprefix(DONE_MARKS)): Done.parse(mark) for key, mark in marks.items()}
 
 
 async def destroyed_names(store: EntryStore) -> frozenset[bytes]:
     """Whom and what this replica has destroyed by now."""
-    return frozenset(await destroyed_days(store))
+    return frozenset(await destroyed(store))
+
+
+async def carried_out(store: EntryStore) -> frozenset[bytes]:
+    """What a fold is told: the erasures that were obeyed here, and names of which an earlier version noted no more."""
+    found: set[bytes] = set()
+    for name, record in (await destroyed(store)).items():
+        found |= {name} if record.by is None else record.by
+    return frozenset(found)

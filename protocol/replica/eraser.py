@@ -6,7 +6,9 @@ Rules:
 - while its author is cut off there, it hides and destroys nothing: somebody else must say it too;
 - it reaches its space and all below: one in the territory's reaches every class;
 - payload and salt go, the header stays: the set, its fingerprint and its signatures are what they were;
-- when an erasure was first seen, and what was destroyed when, are marks of this replica, and no part of any set;
+- when an erasure was first seen, and what was destroyed for which, are marks of this replica, and no part of any set;
+- a space is looked through to its end, and then only what comes; from its beginning as soon as other names are looked
+  for, its arrivals are numbered anew, or payloads have come for what was bare;
 - what waits in quarantine goes too, and by itself once it has waited for `HELD_MS`;
 - content that only erased entries named is given up first, so that a sweep that was cut off finds it again.
 """
@@ -15,17 +17,21 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import time
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
+from blake3 import blake3
+
 from protocol.entry import PERSON_BYTES, Entry, Kind
-from protocol.erasing import Order, due, is_destroyed_by
+from protocol.erasing import Order, due, is_destroyed_by, leap_ms
 from protocol.errors import LocalFailure, PeerFault
-from protocol.limits import HELD_MS
-from protocol.replica.destroyed import DONE_MARKS, destroyed_days
+from protocol.limits import CURSOR_HASH_BYTES, HELD_MS
+from protocol.replica.destroyed import DONE_MARKS, Done, carried_out, destroyed
 from protocol.replica.holdings import Holdings
+from protocol.replica.interfaces import ERASURE_READ_MARKS
 from protocol.replica.replica import Replica
 from protocol.rights import erasable_names
 from protocol.structure import Erasure
@@ -35,16 +41,16 @@ SWEEP_INTERVAL_S: Final = 3600.0
 
 SEEN_MARKS: Final = "erasure-seen/"
 """+ erasure in hex → 8 bytes of ms: when this replica first saw it."""
-READ_MARKS: Final = "erasure-read/"
-"""+ space in hex → canonical 8 bytes: how many entries had been looked at for what is in `DONE_MARKS`."""
 HELD_MARK: Final = "held-since"
 """→ for each entry in quarantine, 8 bytes of ms when a sweep first saw it and the first 8 bytes of its id."""
 _HELD_ROW_BYTES: Final = 16
+_LATER_DAYS: Final = 2
+"""What was destroyed on a day that is still to come counts for today, if it is so near: the clock was set back."""
 
 
 @dataclass(frozen=True, slots=True)
 class Destroyed:
-    """What a sweep did: how many names it destroyed for the first time, and the entries whose payloads went."""
+    """What a sweep did: how many names it destroyed anew, and the entries whose payloads went."""
 
     names: int = 0
     entries: tuple[bytes, ...] = ()
@@ -62,78 +68,103 @@ class Eraser:
     async def sweep(self, now_ms: int) -> Destroyed:
         """Destroy what is due at `now_ms`. Raises `LocalFailure`. May be repeated, and cut off anywhere."""
         await self._let_go_of_old(now_ms)
-        done = await destroyed_days(self._store)
-        erasures, lifted = await self._in_force(done)
-        if not erasures and not lifted:
+        done = await destroyed(self._store)
+        read = await self._store.marks(ERASURE_READ_MARKS)
+        erasures, ended = await _sorted(self._replica)
+        orders = await self._orders(erasures, done, now_ms)
+        if not orders and not done and not read:
             return Destroyed()
-        orders = await self._orders(erasures, now_ms)
         today = _day(now_ms)
-        covers = due(orders.values(), done, now_ms, sum(day == today for day in done.values()))
-        fresh = [name for name in covers if name not in done]
-        destroyed: list[bytes] = []
+        destroyed_today = {name for name, record in done.items() if 0 <= record.day - today <= _LATER_DAYS}
+        obeyed = due(orders, now_ms, destroyed_today)
+        gone: list[bytes] = []
         for space in self._replica.door.spaces():
             line = self._replica.door.lineage(space)
-            names = {name for name in covers if any(entry.header.space in line for entry in erasures[name])}
-            if names:
-                destroyed += await self._sweep_space(space, names, anew=not names.isdisjoint(fresh))
-        await self._sweep_quarantine(covers)
-        marks: dict[str, bytes | None] = {DONE_MARKS + name.hex(): None for name in lifted}
-        marks |= {DONE_MARKS + name.hex(): (0 if orders[name].by_kit else today).to_bytes(4, "big") for name in fresh}
+            names = {order.covers for order in obeyed if order.space in line}
+            gone += await self._sweep_space(space, names, read.get(ERASURE_READ_MARKS + space.hex()))
+        await self._sweep_quarantine({order.covers for order in obeyed})
+        fresh = [order for order in obeyed if not order.is_done]
+        noted = _noting(done, obeyed, today, ended)
+        marks = {DONE_MARKS + name.hex(): None if one is None else one.encode() for name, one in noted.items()}
         await self._store.set_marks(marks)
-        self._replica.note_destroyed({*done, *fresh} - lifted)
-        return Destroyed(len(fresh), tuple(destroyed))
+        self._replica.note_destroyed(await carried_out(self._store))
+        return Destroyed(len({order.covers for order in fresh}), tuple(gone))
 
-    async def _in_force(self, done: Collection[bytes]) -> tuple[dict[bytes, list[Entry]], set[bytes]]:
-        """The erasures that no fold holds back and nobody has taken back, by what they cover.
+    async def note_leap(self, before_ms: int, by_ms: int) -> None:
+        """The clock, which said `before_ms`, was set ahead: nothing has waited meanwhile, and no day has passed."""
+        seen = await self._seen()
+        marks = {
+            SEEN_MARKS + name.hex(): (at + by_ms).to_bytes(8, "big") for name, at in seen.items() if at <= before_ms
+        }
+        days = _day(before_ms), _day(before_ms + by_ms)
+        moved = {
+            DONE_MARKS + name.hex(): replace(record, day=days[1]).encode()
+            for name, record in (await destroyed(self._store)).items()
+            if record.day == days[0] and record.by is not None
+        }
+        await self._store.set_marks(marks | moved)
 
-        What is `done` stays so, unless the root lets go of all that covers it: those names come second.
-        """
-        named: set[bytes] = set()
-        found: defaultdict[bytes, list[Entry]] = defaultdict(list)
-        for entry in await self._store.scan_kinds([Kind.ERASE]):
-            try:
-                covers = Erasure.parse(entry.payload or b"").covers
-            except PeerFault:
-                continue
-            named.add(covers)
-            roster = (await self._replica.view(entry.header.space)).roster
-            counts = entry.id not in roster.held_back and entry.id not in roster.undone
-            if counts or (covers in done and covers in roster.erased):
-                found[covers].append(entry)
-        return found, (named & set(done)) - found.keys()
+    async def _orders(
+        self, erasures: Sequence[tuple[Entry, bytes]], done: Mapping[bytes, Done], now_ms: int
+    ) -> list[Order]:
+        """What is to be destroyed: each name once in each space that holds an erasure of it."""
+        seen = await self._seen()
+        fresh = {entry.id: now_ms for entry, _ in erasures if entry.id not in seen}
+        await self._store.set_marks({SEEN_MARKS + name.hex(): at.to_bytes(8, "big") for name, at in fresh.items()})
+        seen |= fresh
+        doubtful = {entry.id for entry, _ in erasures if await is_in_doubt(self._replica, entry)}
+        known = set(self._replica.door.spaces())
+        by_name: defaultdict[bytes, list[Entry]] = defaultdict(list)
+        for entry, covers in erasures:
+            by_name[covers].append(entry)
+        orders = []
+        for covers, said in by_name.items():
+            for space in {entry.header.space for entry in said}:
+                reaching = _reaching(self._replica, said, space)
+                order = Order(
+                    covers,
+                    seen_ms=min(seen[entry.id] for entry in reaching),
+                    by_kit=any(entry.header.grant is None for entry in reaching),
+                    of_space=len(covers) != PERSON_BYTES and covers in known,
+                    in_doubt=all(entry.id in doubtful for entry in reaching),
+                    space=space,
+                    by=frozenset(entry.id for entry in reaching if entry.header.space == space),
+                    reached_by=frozenset(entry.id for entry in reaching),
+                )
+                orders.append(replace(order, is_done=_is_done(order, done.get(covers), now_ms)))
+        return orders
 
-    async def _orders(self, erasures: dict[bytes, list[Entry]], now_ms: int) -> dict[bytes, Order]:
-        seen = {
+    async def _seen(self) -> dict[bytes, int]:
+        return {
             bytes.fromhex(key.removeprefix(SEEN_MARKS)): int.from_bytes(at, "big")
             for key, at in (await self._store.marks(SEEN_MARKS)).items()
         }
-        fresh = {entry.id: now_ms for entries in erasures.values() for entry in entries if entry.id not in seen}
-        await self._store.set_marks({SEEN_MARKS + name.hex(): at.to_bytes(8, "big") for name, at in fresh.items()})
-        seen |= fresh
-        spaces = set(self._replica.door.spaces())
-        return {
-            covers: Order(
-                covers,
-                seen_ms=min(seen[entry.id] for entry in entries),
-                by_kit=any(entry.header.grant is None for entry in entries),
-                of_space=len(covers) != PERSON_BYTES and covers in spaces,
-                in_doubt=all([await is_in_doubt(self._replica, entry) for entry in entries]),
-            )
-            for covers, entries in erasures.items()
-        }
 
-    async def _sweep_space(self, space: bytes, covers: Collection[bytes], *, anew: bool) -> list[bytes]:
-        """Destroy what is covered in a space; only what has come since the last look, unless there is more to find."""
-        mark = READ_MARKS + space.hex()
-        after = 0 if anew else int.from_bytes(await self._store.mark(mark) or b"", "big")
-        arrived = await self._store.scan(space, after)
+    async def _sweep_space(self, space: bytes, covers: Collection[bytes], noted: bytes | None) -> list[bytes]:
+        """Destroy what is covered in a space: what has come since it was last looked through for just that."""
+        mark = ERASURE_READ_MARKS + space.hex()
+        if not covers:
+            if noted is not None:
+                await self._store.set_marks({mark: None})
+            return []
+        sought = blake3(b"".join(sorted(covers))).digest()
+        arrived = await self._store.scan(space, await self._looked_at(space, sought, noted))
         if not arrived:
             return []
         gone = [stored.entry for stored in arrived if is_destroyed_by(stored.entry, covers)]
         if gone:
             await self._give_up_content(space, gone)
-        await self._store.erase([entry.id for entry in gone], {mark: arrived[-1].arrival.to_bytes(8, "big")})
+        last = arrived[-1].arrival
+        chain = await self._store.chain_at(space, last) or b""
+        await self._store.erase([entry.id for entry in gone], {mark: last.to_bytes(8, "big") + chain + sought})
         return [entry.id for entry in gone]
+
+    async def _looked_at(self, space: bytes, sought: bytes, noted: bytes | None) -> int:
+        """How many entries need no other look. The mark holds that number, the chain there, and what was sought."""
+        if noted is None or noted[8 + CURSOR_HASH_BYTES :] != sought:
+            return 0
+        count = int.from_bytes(noted[:8], "big")
+        return count if await self._store.chain_at(space, count) == noted[8 : 8 + CURSOR_HASH_BYTES] else 0
 
     async def _sweep_quarantine(self, covers: Collection[bytes]) -> None:
         """What waits for its right is no part of a set, and has words and names in it all the same."""
@@ -176,11 +207,109 @@ class Eraser:
         return found
 
 
+class Pace:
+    """The time of one sweep after another, of a program that goes on running: where the clock was set is noted."""
+
+    def __init__(self, clocks: Callable[[], tuple[int, int]]) -> None:
+        """`clocks` reads in ms this machine's own clock, and one that nobody sets."""
+        self._clocks = clocks
+        self._last: tuple[int, int] | None = None
+
+    async def next(self, eraser: Eraser) -> int:
+        """The own time, in ms, once what has waited knows of a leap since the last one. Raises `LocalFailure`."""
+        (wall_ms, steady_ms), last = self._clocks(), self._last
+        if last is not None and (leapt := leap_ms(wall_ms - last[0], steady_ms - last[1])):
+            await eraser.note_leap(last[0], leapt)
+        self._last = wall_ms, steady_ms
+        return wall_ms
+
+
+def steady_ms() -> int:
+    """A clock that nobody sets, and that goes on while the machine sleeps where the system has such a one."""
+    read = getattr(time, "clock_gettime", None)
+    which = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", 0))
+    return int((time.monotonic() if read is None else read(which)) * 1000)
+
+
+async def _sorted(replica: Replica) -> tuple[list[tuple[Entry, bytes]], dict[bytes, bytes]]:
+    """The erasures that hold here, with what they cover, in order of arrival; and the others → what they cover.
+
+    Those hold that no fold holds back and nobody has taken back, and what was obeyed here, until the root lets go.
+    """
+    found: list[tuple[Entry, bytes]] = []
+    ended: dict[bytes, bytes] = {}
+    for entry in await replica.store.scan_kinds([Kind.ERASE]):
+        try:
+            covers = Erasure.parse(entry.payload or b"").covers
+        except PeerFault:
+            continue
+        roster = (await replica.view(entry.header.space)).roster
+        counts = entry.id not in roster.held_back and entry.id not in roster.undone
+        if counts or entry.id in roster.carried_out:
+            found.append((entry, covers))
+        else:
+            ended[entry.id] = covers
+    return found, ended
+
+
 async def is_in_doubt(replica: Replica, erasure: Entry) -> bool:
     """Whether who said an erasure has been cut off since: a thief may have said it. The kit's word is in no doubt."""
     if erasure.header.grant is None:
         return False
     return erasure.header.author in (await replica.view(erasure.header.space)).roster.cut
+
+
+async def destroyed_in(replica: Replica) -> dict[bytes, set[bytes]]:
+    """Whom and what this replica has destroyed and would again, by the spaces in which (and below which) it does.
+
+    What the root has let go of since is not among it.
+    """
+    done = await destroyed(replica.store)
+    found: defaultdict[bytes, set[bytes]] = defaultdict(set)
+    for entry, covers in (await _sorted(replica))[0] if done else ():
+        record = done.get(covers)
+        if record is not None and (record.by is None or entry.id in record.by):
+            found[entry.header.space].add(covers)
+    return found
+
+
+def _reaching(replica: Replica, erasures: Iterable[Entry], space: bytes) -> list[Entry]:
+    """Those that lie in a space or above it."""
+    line = replica.door.lineage(space)
+    return [entry for entry in erasures if entry.header.space in line]
+
+
+def _is_done(order: Order, record: Done | None, now_ms: int) -> bool:
+    """Whether an order was obeyed before. Of what an earlier version destroyed, whatever had waited for long enough."""
+    if record is None:
+        return False
+    return now_ms >= order.ready_ms if record.by is None else not record.by.isdisjoint(order.reached_by)
+
+
+def _noting(
+    done: Mapping[bytes, Done], obeyed: Iterable[Order], today: int, ended: Mapping[bytes, bytes]
+) -> dict[bytes, Done | None]:
+    """What to note of names that were destroyed now or before; None of one that the root has let go of.
+
+    `ended` are the erasures that do not hold; of one that is not here any more nothing is known.
+    """
+    by: defaultdict[bytes, frozenset[bytes]] = defaultdict(frozenset)
+    counted = set()
+    for order in obeyed:
+        by[order.covers] |= order.by
+        if not (order.is_done or order.by_kit):
+            counted.add(order.covers)
+    found: dict[bytes, Done | None] = {}
+    for name in {*done, *by}:
+        before = done.get(name, Done(0, frozenset()))
+        ids = by[name] | ((before.by or frozenset()) - ended.keys())
+        if ids:
+            record = Done(today if name in counted else before.day, ids)
+            if record != before:
+                found[name] = record
+        elif before.by is not None or name in ended.values():
+            found[name] = None
+    return found
 
 
 def _contents(entries: Iterable[Entry]) -> Iterable[tuple[int, ContentRef]]:

@@ -27,6 +27,8 @@ from protocol.replica.byte_range import Span
 
 COMPLETE_MARKS: Final = "complete/"
 """+ space in hex / stream in hex → the content of this stream was found to be here, all of it."""
+ERASURE_READ_MARKS: Final = "erasure-read/"
+"""+ space in hex → how far a space was looked through for what is to be destroyed, and for what (`eraser`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,8 +249,11 @@ class EntryStore(Protocol):
         """All entries of which the header alone is here, in order of arrival."""
         ...
 
-    async def fill(self, entries: Sequence[Entry]) -> None:
-        """Give entries that are held bare their salt and payload, which the caller has checked."""
+    async def fill(self, entries: Sequence[Entry], marks: Mapping[str, bytes | None] | None = None) -> None:
+        """Give entries that are held bare their salt and payload, which the caller has checked.
+
+        `marks` are set in the same transaction.
+        """
         ...
 
     async def put_registers(self, rows: Sequence[RegisterRow]) -> list[RegisterRow]:

@@ -182,10 +182,11 @@ class MemoryStore:
     async def bare(self) -> list[Entry]:
         return [entry for entry in self._entries.values() if entry.payload is None]
 
-    async def fill(self, entries: Sequence[Entry]) -> None:
+    async def fill(self, entries: Sequence[Entry], marks: Mapping[str, bytes | None] | None = None) -> None:
         for entry in entries:
             if (held := self._entries.get(entry.id)) is not None and held.payload is None:
                 self._replace(replace(held, salt=entry.salt, payload=entry.payload))
+        await self.set_marks(marks or {})
 
     def _replace(self, entry: Entry) -> None:
         """Put an entry in the place of another copy of itself."""

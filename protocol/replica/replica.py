@@ -22,7 +22,7 @@ from protocol.limits import MAX_PREV, MAX_WAITING_BYTES, MAX_WAITING_ENTRIES, SA
 from protocol.message_parts import Refusal
 from protocol.reconcile import Record, fingerprint_of
 from protocol.replica.bare_entries import BareEntries
-from protocol.replica.destroyed import destroyed_names
+from protocol.replica.destroyed import carried_out
 from protocol.replica.interfaces import ContentStore, EntryStore, Held, Position
 from protocol.replica.passage import Passage, names_awaited
 from protocol.replica.quotas import Quotas
@@ -227,9 +227,9 @@ class Replica:
         """The folds of a space, made anew when what they heed has grown."""
         return await self._views.view(space)
 
-    def note_destroyed(self, names: Iterable[bytes]) -> None:
-        """All that this replica has destroyed by now: it shows none of it again, whoever takes the erasure back."""
-        self._views.note_destroyed(frozenset(names))
+    def note_destroyed(self, obeyed: frozenset[bytes]) -> None:
+        """All erasures that this replica has obeyed by now: it shows nothing of it again, whoever takes them back."""
+        self._views.note_destroyed(obeyed)
 
     def remember(self, remembered: Mapping[bytes, Remembered]) -> None:
         """Believe from now on, in each space, the devices that this replica saw first for each person."""
@@ -364,7 +364,7 @@ class Replica:
         held = await self.store.held()
         last = await self.store.mark(_CLOCK_MARK)
         proven = await self.store.mark(_PROVEN_MARK)
-        destroyed = await destroyed_names(self.store)
+        obeyed = await carried_out(self.store)
         self.door = door
         self._awaited = {name for one in held for name in names_awaited(door, one)}
         self._checked_waiting.clear()
@@ -373,7 +373,7 @@ class Replica:
         self._tips.clear()
         self._views = Views(self.store, door)
         self._quotas = Quotas(self.store, door)
-        self._views.note_destroyed(destroyed)
+        self._views.note_destroyed(obeyed)
         self._views.remember(self._remembered)
         self.bare = BareEntries(self.store, door, self._views)
         self._records.clear()

@@ -202,6 +202,7 @@ class SqliteStore:
         listed = list(ids)
         if listed:
             await self.database.write(lambda connection: statements.drop_held(connection, listed))
+            await self._checkpoint()
 
     async def mark(self, key: str) -> bytes | None:
         sql = "SELECT value FROM mark WHERE key = ?"
@@ -236,16 +237,20 @@ class SqliteStore:
         if gone or marks:
             await self.database.write(work)
         if gone:
-            # until a checkpoint the file still has the old pages, and the log the new ones
-            await self.database.run(lambda connection: connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall())
+            await self._checkpoint()
 
     async def bare(self) -> list[Entry]:
         return await self.database.run(_entries(f"SELECT {ENTRY} FROM entry WHERE payload IS NULL ORDER BY seq", ()))  # noqa: S608
 
-    async def fill(self, entries: Sequence[Entry]) -> None:
+    async def fill(self, entries: Sequence[Entry], marks: Mapping[str, bytes | None] | None = None) -> None:
         sql = "UPDATE entry SET salt = ?, payload = ? WHERE id = ? AND payload IS NULL"
         rows = [(entry.salt, entry.payload, entry.id) for entry in entries if entry.payload is not None]
-        await self.database.write(lambda connection: connection.executemany(sql, rows))
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.executemany(sql, rows)
+            statements.set_marks(connection, marks or {})
+
+        await self.database.write(work)
 
     async def put_registers(self, rows: Sequence[RegisterRow]) -> list[RegisterRow]:
         def work(connection: sqlite3.Connection) -> list[RegisterRow]:
@@ -267,6 +272,10 @@ class SqliteStore:
 
     async def close(self) -> None:
         await self.database.close()
+
+    async def _checkpoint(self) -> None:
+        """Until then the file still has the old pages, and the log the new ones."""
+        await self.database.run(lambda connection: connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall())
 
 
 def _keep_from_others(file: Path) -> None:

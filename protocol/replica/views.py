@@ -108,10 +108,10 @@ class Views:
                 self._kept_entries -= 0 if dropped is None else _weight(dropped)
         self._remembered = dict(remembered)
 
-    def note_destroyed(self, names: frozenset[bytes]) -> None:
-        """Fold from now on with all that this replica has destroyed: it stays erased here."""
-        if names != self._destroyed:
-            self._destroyed = names
+    def note_destroyed(self, obeyed: frozenset[bytes]) -> None:
+        """Fold from now on with all erasures that this replica has obeyed: what they cover stays erased here."""
+        if obeyed != self._destroyed:
+            self._destroyed = obeyed
             self._kept.clear()
             self._kept_entries = 0
 

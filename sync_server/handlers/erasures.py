@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from protocol.entry import Entry, Kind
-from protocol.replica.destroyed import destroyed_names
-from protocol.replica.eraser import is_in_doubt
+from protocol.replica.eraser import destroyed_in, is_in_doubt
 from protocol.replica.office.erasures import in_force
 from protocol.replica.replica import Draft
 from protocol.structure import Erasure
@@ -25,9 +24,13 @@ class Forgetting:
 
 async def list_erasures(server: Server) -> list[Forgetting]:
     """Every erasure that counts, in order of arrival."""
-    done = await destroyed_names(server.store)
+    done = await destroyed_in(server.replica)
+
+    def is_done(entry: Entry, covers: bytes) -> bool:
+        return any(covers in done.get(space, ()) for space in server.replica.door.lineage(entry.header.space))
+
     return [
-        Forgetting(entry, covers, covers in done, await is_in_doubt(server.replica, entry))
+        Forgetting(entry, covers, is_done(entry, covers), await is_in_doubt(server.replica, entry))
         for entry, covers in await in_force(server.replica)
     ]
 
@@ -38,9 +41,12 @@ async def confirm_destroyed(server: Server) -> int:
     The week in which somebody could have seen that it was wrong is over, and machines that come later must forget too.
     """
     erasures = await list_erasures(server)
-    sure = {each.covers for each in erasures if not each.in_doubt}
+    sure = {(each.entry.header.space, each.covers) for each in erasures if not each.in_doubt}
     left = {
-        (each.entry.header.space, each.covers): None for each in erasures if each.destroyed and each.covers not in sure
+        (each.entry.header.space, each.covers): None
+        for each in erasures
+        if each.destroyed
+        and sure.isdisjoint((space, each.covers) for space in server.replica.door.lineage(each.entry.header.space))
     }
     drafts = [Draft(space, Kind.ERASE, server.grant, Erasure(covers).encode()) for space, covers in left]
     if drafts:

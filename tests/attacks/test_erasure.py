@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,8 +11,9 @@ import pytest
 
 from protocol.entry import Entry, Kind, commitment, compose
 from protocol.identity import SigningKey
-from protocol.replica.eraser import Eraser
+from protocol.replica.eraser import Eraser, Pace
 from protocol.replica.replica import Draft
+from protocol.replica.sqlite import DATABASE
 from protocol.rights import is_erasable
 from protocol.roles import PersonRole
 from protocol.structure import Erasure, PersonRecord, Revocation, Ruling
@@ -19,6 +21,7 @@ from protocol.work import Feedback
 from tests.harness.attack import attack
 from tests.harness.classroom import Classroom, assignment, classroom
 from tests.harness.lan import exchange
+from tests.harness.territory import Territory
 
 DAY_MS = 24 * 3600 * 1000
 NAMES = ("Camille", "Karim", "Léa", "Noé", "Zoé")
@@ -188,6 +191,8 @@ async def test_what_waits_about_an_erased_person_is_destroyed_with_the_rest(room
     assert await territory.replica.store.held(), "it can still be undone"
     await sweep(room, 5)
     assert not await territory.replica.store.held()
+    kept = b"".join(file.read_bytes() for file in (room.folder / "server").glob(f"{DATABASE}*"))
+    assert b"dyslexique" not in kept, "nor in the log of the database"
 
 
 @attack("words that wait outlive their erasure", off={"protocol.replica.eraser.HELD_MS": 1 << 60})
@@ -197,3 +202,98 @@ async def test_nothing_waits_for_ever(room: Classroom) -> None:
     assert await room.territory.replica.store.held()
     await sweep(room, 2)
     assert not await room.territory.replica.store.held()
+
+
+# --- erased before, or elsewhere --------------------------------------------------------------------------------------
+
+
+async def left(territory: Territory, space: bytes, person: bytes) -> int:
+    """How many payloads about somebody a class still holds at the server."""
+    arrived = await territory.replica.store.scan(space)
+    return sum(one.entry.header.subject == person and one.entry.payload is not None for one in arrived)
+
+
+@asynccontextmanager
+async def erased_in_one_of_two_schools(folder: Path) -> AsyncIterator[tuple[Territory, Eraser, bytes, bytes]]:
+    """Léa is in two schools: in the first she is destroyed, and in the other somebody else is."""
+    territory = await Territory.create(folder / "server")
+    one, other = await territory.school("A", "0180001X"), await territory.school("B", "0180002A")
+    classes = await territory.classroom("CM1 A", one), await territory.classroom("CM1 B", other)
+    lea, tom = [await territory.person(name, PersonRole.PUPIL, *classes) for name in ("Léa", "Tom")]
+    eraser = Eraser(territory.replica, territory.holdings)
+    await territory.say(one, Kind.ERASE, Erasure(lea).encode())
+    await territory.say(territory.id, Kind.ERASE, Erasure(tom).encode())
+    for _ in range(2):
+        await eraser.sweep(territory.clock())
+        territory.clock.advance(8 * DAY_MS)
+    assert await left(territory, classes[0], lea) == 0
+    try:
+        yield territory, eraser, lea, classes[1]
+    finally:
+        await territory.close()
+
+
+async def _no_second_look(_eraser: Eraser, _space: bytes, _sought: bytes, noted: bytes | None) -> int:
+    return int.from_bytes((noted or b"")[:8], "big")
+
+
+def _done_is_done(_order: object, record: object, _now_ms: int) -> bool:
+    return record is not None
+
+
+@attack("who was erased before", off={"protocol.replica.eraser.Eraser._looked_at": _no_second_look})
+async def test_who_is_erased_in_one_school_and_then_everywhere_is_destroyed_everywhere(tmp_path: Path) -> None:
+    async with erased_in_one_of_two_schools(tmp_path) as (territory, eraser, lea, elsewhere):
+        await territory.say(territory.id, Kind.ERASE, Erasure(lea).encode())
+        await eraser.sweep(territory.clock())
+        territory.clock.advance(8 * DAY_MS)
+        await eraser.sweep(territory.clock())
+        assert await left(territory, elsewhere, lea) == 0
+
+
+@attack("who was erased before", off={"protocol.replica.eraser._is_done": _done_is_done})
+async def test_a_thief_who_erases_more_widely_who_was_erased_in_a_school_waits_the_seven_days(tmp_path: Path) -> None:
+    async with erased_in_one_of_two_schools(tmp_path) as (territory, eraser, lea, elsewhere):
+        await territory.say(territory.id, Kind.ERASE, Erasure(lea).encode())
+        for _ in range(6):
+            await eraser.sweep(territory.clock())
+            territory.clock.advance(DAY_MS)
+        assert await left(territory, elsewhere, lea) == 1
+
+
+@attack("who was erased before", off={"protocol.replica.eraser._is_done": _done_is_done})
+async def test_who_is_shown_again_and_erased_again_is_destroyed_after_another_week(room: Classroom) -> None:
+    territory, person = room.territory, room.pupil_person
+    eraser = Eraser(territory.replica, territory.holdings)
+    erasure = await territory.say(territory.id, Kind.ERASE, Erasure(person).encode())
+    await sweep(room, 8)
+    await territory.replica.write(
+        [Draft(territory.id, Kind.RULING, None, Ruling((), (erasure.id,)).encode())],
+        author=territory.keys.root,
+        now_ms=territory.clock(),
+        entropy=territory.entropy,
+        unsent=False,
+    )
+    listed = PersonRecord("Léa", PersonRole.PUPIL).encode()
+    await territory.say(room.space, Kind.PERSON, listed, subject=person)
+    await territory.say(territory.id, Kind.ERASE, Erasure(person).encode())
+    for days in (6, 2):
+        await eraser.sweep(territory.clock())
+        territory.clock.advance(days * DAY_MS)
+        assert await left(territory, room.space, person) == 1
+    await eraser.sweep(territory.clock())
+    assert await left(territory, room.space, person) == 0
+
+
+@attack("a wrong clock ends the wait of an erasure", off={"protocol.erasing._LEAP_MS": 1 << 62})
+async def test_a_clock_that_is_set_right_ends_no_week(room: Classroom) -> None:
+    territory, person = room.territory, room.pupil_person
+    eraser = Eraser(territory.replica, territory.holdings)
+    await territory.say(territory.id, Kind.ERASE, Erasure(person).encode())
+    dead_battery_ms = 1_230_768_000_000
+    now_ms = territory.clock()
+    clocks = iter([(dead_battery_ms, 0), (now_ms, 60_000), (now_ms + DAY_MS, DAY_MS)])
+    pace = Pace(lambda: next(clocks))
+    for _ in range(3):
+        await eraser.sweep(await pace.next(eraser))
+        assert await left(territory, room.space, person) == 1

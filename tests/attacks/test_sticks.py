@@ -17,7 +17,8 @@ from protocol.limits import MAX_BUNDLE_FRONTS_PER_LOOK_BYTES, MAX_BUNDLE_INDEX_B
 from protocol.replica.allowances import Allowance, Allowances
 from protocol.replica.operation import FileData, FileStart
 from protocol.replica.replica import Draft
-from protocol.structure import Erasure
+from protocol.roles import Role
+from protocol.structure import Erasure, Revocation
 from sync_agent.courier_disk import CardsIn, CourierDisk
 from sync_agent.courier_survey import survey
 from sync_agent.courier_watch import CourierWatch, disks_of
@@ -152,3 +153,33 @@ async def test_an_id_that_somebody_made_up_keeps_nothing_erased_on_a_stick(tmp_p
         names = {entry.id for entry in told if entry.header.subject == room.pupil_person}
         assert names
         assert all(names.isdisjoint(card.index.entries) for card in found.cards)
+
+
+@attack("a hostile stick", off={"sync_agent.courier_erasures.Erased.covers": lambda _erased, _entry: True})
+async def test_what_a_thief_had_erased_stays_on_a_stick_that_has_it_and_comes_back_from_there(tmp_path: Path) -> None:
+    stick = tmp_path / "stick"
+    stick.mkdir()
+    async with courier_class(tmp_path / "room") as room:
+        territory, school = room.territory, room.territory.schools[0]
+        teacher, late, thief = await room.teacher(), await room.machine(), await room.device(Role.HEAD, school)
+        await know_keys(room, teacher, late, thief)
+        await export(teacher, stick)
+        replica, theirs = late.agent.replica, thief.agent.replica
+        (grant,) = await theirs.authorities(thief.agent.device)
+        said = await theirs.write(
+            [Draft(school, Kind.ERASE, grant.grant, Erasure(room.pupil_person).encode())],
+            author=thief.agent.keys.signing,
+            now_ms=territory.clock(),
+            entropy=territory.entropy,
+        )
+        await replica.admit(said, source=b"the thief", now_ms=territory.clock())
+        # all others have destroyed it, and this machine has come to hold the headers alone
+        about = [one.entry for one in await replica.store.scan(room.space)]
+        await replica.store.erase([entry.id for entry in about if entry.header.subject == room.pupil_person])
+        await replica.reload()
+        cut = await territory.say(school, Kind.REVOKE, Revocation(thief.agent.device, ()).encode())
+        await replica.admit([cut], source=b"the server", now_ms=territory.clock())
+        assert room.pupil_person not in (await replica.view(room.space)).roster.persons
+        await export(late, stick)
+        await bring(late, stick)
+        assert room.pupil_person in (await replica.view(room.space)).roster.persons

@@ -75,7 +75,9 @@ async def test_an_entry_that_was_bare_gets_its_payload_and_keeps_its_place(store
     first, second = make.entry(), make.entry()
     await store.append([bare(first), second])
     assert await store.bare() == [bare(first)]
-    await store.fill([first, second])
+    await store.set_marks({"gone": b"1"})
+    await store.fill([first, second], {"gone": None, "came": b"2"})
+    assert (await store.mark("gone"), await store.mark("came")) == (None, b"2")
     assert [(one.arrival, one.entry) for one in await store.scan(SPACE)] == [(1, first), (2, second)]
     assert await store.bare() == []
 

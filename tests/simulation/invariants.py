@@ -22,7 +22,7 @@ from typing import Final
 from protocol.coursework import HandInState, Work
 from protocol.entry import Entry, Kind
 from protocol.errors import LocalFailure, RelaisError
-from protocol.replica.destroyed import destroyed_names
+from protocol.replica.destroyed import carried_out, destroyed_names
 from protocol.replica.holdings import Need
 from protocol.replica.replica import Replica
 from protocol.replica.views import SpaceView, Views
@@ -90,7 +90,7 @@ async def _sets_and_folds(world: World) -> None:
 
 async def _alike(replicas: Sequence[Replica], space: bytes) -> list[SpaceView]:
     """What each would fold if all remembered nothing, and had destroyed what any of them has."""
-    destroyed = frozenset[bytes]().union(*[await destroyed_names(each.store) for each in replicas])
+    destroyed = frozenset[bytes]().union(*[await carried_out(each.store) for each in replicas])
     found = []
     for each in replicas:
         views = Views(each.store, each.door)

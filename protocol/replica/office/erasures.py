@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from protocol.entry import Entry, Kind
 from protocol.errors import BadInput, Code, PeerFault
 from protocol.kit import Kit
-from protocol.replica.destroyed import destroyed_names
+from protocol.replica.destroyed import carried_out, destroyed_names
 from protocol.replica.eraser import is_in_doubt
 from protocol.replica.office.bureau import Office
 from protocol.replica.replica import Draft, Replica
@@ -82,13 +82,17 @@ async def take_back(office: Office, covers: bytes, kit: Kit | None = None) -> in
     it, `BadInput(NOT_YET)` if it takes the kit.
     """
     replica = office.replica
-    if kit is None and covers in await destroyed_names(replica.store):
+    said = await ever_said(replica)
+    if kit is None:
+        obeyed = await carried_out(replica.store)
+        said = [(one, of) for one, of in await in_force(replica) if one.id not in obeyed and of not in obeyed]
+    is_left = any(covered == covers for _, covered in said)
+    if kit is None and not is_left and covers in await destroyed_names(replica.store):
         raise BadInput(
             Code.NOT_YET,
             f"{covers.hex()} has been destroyed here, and only the recovery kit takes that back (--kit); "
             "or put the person on the list again, as somebody new",
         )
-    said = await in_force(replica) if kit is None else await ever_said(replica)
     rank = office.rank if kit is None else RANK[Role.ROOT]
     drafts = [
         Draft(entry.header.space, Kind.RULING, None, Ruling((), (entry.id,)).encode())
