@@ -40,16 +40,22 @@ async def publish(
         str | None, Option(metavar="ID", help="Publish a new version of this item; what is not given stays.")
     ] = None,
 ) -> JSON:
-    """Publish files and folders as a lesson, an assignment or an announcement."""
+    """Publish files, folders or a text as a lesson, an assignment or an announcement."""
     from sync_agent.dates import due_ms  # noqa: PLC0415 — loaded only when needed
     from sync_agent.intake import files_of  # noqa: PLC0415
+    text: Annotated[
+        str | None, Option(help="A text to read at once, with or without files: it becomes the file mot.txt.")
+    ] = None,
 
     params: dict[str, JSON] = {"space": space, "title": title, "kind": kind, "item": item}
     if subject is not None:
         params["subject"] = subject or None
     if due is not None:
         params["due_ms"] = due_ms(due) if due else None
-    return await run_with(call, "publish", params, files_of(paths or [], required=item is None, data_dir=call.data_dir))
+    if text is not None:
+        params["text"] = text
+    required = item is None and not text
+    return await run_with(call, "publish", params, files_of(paths or [], required=required, data_dir=call.data_dir))
 
 
 @PROGRAM.command("withdraw", said="withdrawn; it disappears from every device with its next sync")

@@ -6,6 +6,8 @@ Rules:
   repeated;
 - a `Restart` throws away what came before it;
 - with an item given, what is not given stays as the shown head has it, and that head is the only parent;
+- a text without a file is a file as well, `TEXT_FILE`, so that every version of every agent has it, and any program
+  opens it (docs/adr/0099);
 - what changes nothing is written only once: the same files and words again give the revision that is there already;
 - what it changes is said as a delta as well, before the entry, so that neither this line nor anybody's pays for more;
 - every right is checked before a file is read.
@@ -23,7 +25,7 @@ from protocol.chunking import ChunkRef, Cutter, cut
 from protocol.coursework import Item, Version
 from protocol.entry import Kind
 from protocol.errors import BadInput, Code, LocalFailure
-from protocol.limits import MAX_NAME_CHARS, MAX_PARENTS
+from protocol.limits import MAX_NAME_CHARS, MAX_PARENTS, MAX_TEXT_CHARS
 from protocol.manifest import ManifestEntry, encode_manifest
 from protocol.pack import FinishedPack
 from protocol.replica.interfaces import PackBuild
@@ -41,7 +43,8 @@ from protocol.replica.replica import Draft
 from protocol.work import EMPTY_PAYLOAD, ContentRef, ItemKind, Revision
 from sync_agent.app import Agent
 from sync_agent.delta_bases import say_as_delta
-from sync_agent.reading import find_item, need_of
+from sync_agent.reading import Manifests, find_item, need_of
+from sync_agent.texts import TEXT_FILE, bytes_of
 
 
 class Keep(Enum):
@@ -55,7 +58,11 @@ TextOrKeep: TypeAlias = "str | Keep | None"
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What a person wants published. `Keep` and None for `kind` and `title` leave what an existing item has."""
+    """What a person wants published. `Keep` and None for `kind` and `title` leave what an existing item has.
+
+    `text` is published as one more file: beside those that come, or without any beside those that the item has. An
+    empty one takes it away. New files without a text leave none.
+    """
 
     space: bytes | None
     item: bytes | None
@@ -63,6 +70,7 @@ class Wish:
     title: str | None
     subject: TextOrKeep = Keep.AS_IT_IS
     due_ms: int | Keep | None = Keep.AS_IT_IS
+    text: str | Keep = Keep.AS_IT_IS
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +103,8 @@ async def publish(
     if before is None and wish.title is None:
         raise BadInput(Code.USAGE, "a new item needs a title")
     _check_words(wish)
-    content = await store_files(agent, space, incoming, kept, bases=() if before is None else (before.shown,))
+    bases = () if before is None else (before.shown,)
+    content = await store_files(agent, space, incoming, kept, bases=bases, said=_said(wish, before))
     async with agent.writing:
         item = None if before is None else await find_item(agent, before.id)
         record = _record(wish, item, content)
@@ -213,6 +222,14 @@ def _check_words(wish: Wish) -> None:
             raise BadInput(Code.BAD_NAME, "the title is empty")
     if isinstance(wish.subject, str):
         check_text(wish.subject, "subject", MAX_NAME_CHARS, code=Code.BAD_NAME)
+    if isinstance(wish.text, str):
+        check_text(wish.text, "text", MAX_TEXT_CHARS)
+
+
+def _said(wish: Wish, before: Item | None) -> Said | None:
+    if isinstance(wish.text, Keep):
+        return None
+    return Said(bytes_of(wish.text), None if before is None else before.shown.record.content)
 
 
 def _space(wish: Wish, before: Item | None) -> bytes:
@@ -229,7 +246,7 @@ def _record(wish: Wish, item: Item | None, content: ContentRef | None) -> Revisi
     """The whole revision: what is wished, and for the rest what the shown head says."""
     if item is None:
         if content is None:
-            raise BadInput(Code.NOTHING_TO_SEND, "there is no file to publish")
+            raise BadInput(Code.NOTHING_TO_SEND, "there is no file and no text to publish")
         subject = None if isinstance(wish.subject, Keep) else wish.subject
         due = None if isinstance(wish.due_ms, Keep) else wish.due_ms
         return Revision(wish.kind or ItemKind.LESSON, wish.title or "", subject or None, due, content)
@@ -243,6 +260,14 @@ def _record(wish: Wish, item: Item | None, content: ContentRef | None) -> Revisi
 # --- files ------------------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A text to publish as one more file, and the content beside whose files it stands if no other file comes."""
+
+    data: bytes
+    beside: ContentRef | None
+
+
 async def store_files(
     agent: Agent,
     space: bytes,
@@ -250,14 +275,16 @@ async def store_files(
     kept: Sequence[ManifestEntry] = (),
     *,
     bases: Sequence[Version] | None = None,
+    said: Said | None = None,
 ) -> ContentRef | None:
     """Cut, pack and make durable the files that come, and the manifest that lists them with those that are `kept`.
 
-    None if there is no file. With `bases`, the versions that it follows, the whole is said as a delta too.
+    None if there is no file. With `bases`, the versions that it follows, the whole is said as a delta too; with `said`,
+    a text is among the files.
 
     Raises what `incoming` raises, `BadInput` for names that no manifest holds, `LocalFailure`.
     """
-    shelf = _Shelf(agent, space, kept)
+    shelf = _Shelf(agent, space, kept, said)
     try:
         async for event in incoming:
             content = await shelf.take(event)
@@ -275,10 +302,11 @@ async def store_files(
 class _Shelf:
     """The files of one publication as they arrive."""
 
-    def __init__(self, agent: Agent, space: bytes, kept: Sequence[ManifestEntry]) -> None:
+    def __init__(self, agent: Agent, space: bytes, kept: Sequence[ManifestEntry], said: Said | None) -> None:
         self._agent = agent
         self._space = space
         self._kept = kept
+        self._said = said
         self._build: PackBuild | None = None
         self._files = [*kept]
         self._path = ""
@@ -302,6 +330,8 @@ class _Shelf:
             case Restart():
                 await self.drop()
             case Complete():
+                if self._said is not None:
+                    await self._say(self._said)
                 content = await self._finish()
                 self.complete = True
                 return content
@@ -313,6 +343,31 @@ class _Shelf:
         if self._build is not None:
             build, self._build = self._build, None
             await build.abort()
+
+    async def _say(self, said: Said) -> None:
+        """Put the text among the files that came, or in the place of the one that the item has."""
+        if not self._files:
+            self._files += await self._others(said.beside)
+        if any(file.path == TEXT_FILE for file in self._files):
+            raise BadInput(Code.BAD_NAME, f"{TEXT_FILE}: a text is kept under this name; leave one out", path=TEXT_FILE)
+        if said.data:
+            await self.take(FileStart(TEXT_FILE, len(said.data)))
+            await self.take(FileData(said.data))
+            await self.take(FileEnd())
+        elif not self._files:
+            raise BadInput(Code.NOTHING_TO_SEND, "without its text nothing would be left; `withdraw` takes it away")
+
+    async def _others(self, content: ContentRef | None) -> list[ManifestEntry]:
+        """All files of some content but its text."""
+        if content is None:
+            return []
+        files = await Manifests().of(self._agent, content.stream)
+        if files is None:
+            raise LocalFailure(
+                Code.INCOMPLETE,
+                "the files beside this text have not all arrived on this device yet; sync and try again",
+            )
+        return [file for file in files if file.path != TEXT_FILE]
 
     async def _building(self) -> PackBuild:
         if self._build is None:

@@ -33,11 +33,13 @@ from sync_agent.portal.uploads import KeptFiles, form_with_files
 from sync_agent.portal.visit import Visit, remember_who
 from sync_agent.portal.wording import Words
 from sync_agent.proof import picture_of
+from sync_agent.texts import TEXT_FILE
 
 SAVED_FILE: Final = {"Content-Security-Policy": SAVED_FILE_POLICY}
 MAX_LISTED_FILES: Final = 500
 
 
+MAX_CARD_CHARS: Final = 300
 @dataclass(frozen=True, slots=True)
 class Card:
     """A piece on the home page; for an assignment, how far the chosen person's last hand-in has come."""
@@ -52,6 +54,8 @@ class Card:
     unread: bool
 
     @property
+    text: str = ""
+    """What a word says, or its beginning."""
     def is_done(self) -> bool:
         """Whether the person has handed in, and is not asked to do it again."""
         return self.told is not None and self.told.state is not HandInState.REDO
@@ -74,7 +78,7 @@ class Pages:
         withdrawn: list[Piece] = []
         for piece in by_due(await self._shelf.pieces(visit.rooms)):
             if not piece.item.withdrawn:
-                shown[piece.item.shown.record.kind].append(self._card(visit, piece, refusals))
+                shown[piece.item.shown.record.kind].append(await self._card(visit, piece, refusals))
             elif visit.teaches:
                 withdrawn.append(piece)
         assignments = shown[ItemKind.ASSIGNMENT]
@@ -92,14 +96,17 @@ class Pages:
             devices=shown_devices(visit, await list_readers(self._shelf.agent)) if visit.teaches else (),
         )
 
-    def _card(self, visit: Visit, piece: Piece, refusals: Mapping[str, bytes]) -> Card:
+    async def _card(self, visit: Visit, piece: Piece, refusals: Mapping[str, bytes]) -> Card:
         told = None
         works = piece.works_of(None) if piece.is_assignment else []
         if visit.me is not None and not visit.teaches:
+        text = ""
             mine = [work for work in works if visit.is_mine(work)]
             told = self._shelf.told(mine[0], refusals) if mine else None
         return Card(
             piece=piece,
+        if piece.readable is not None and piece.item.shown.record.kind is ItemKind.ANNOUNCEMENT:
+            text = await self._shelf.text(piece.room.space, piece.readable.record.content)
             due=visit.due(piece),
             near=visit.is_near(piece),
             state=None if told is None else visit.state(self._shelf, piece.room, told),
@@ -109,6 +116,7 @@ class Pages:
             unread=told is not None and told.state in {HandInState.MARKED, HandInState.REDO},
         )
 
+            text=_beginning(text),
     # --- who ----------------------------------------------------------------------------------------------------------
 
     async def who(self, request: web.Request) -> web.Response:
@@ -137,10 +145,14 @@ class Pages:
         """An item: its content in a frame, its files, and for an assignment the way to hand in."""
         visit = await self._desk.visit(request)
         piece = await self.visible(visit, request)
-        files = await self._shelf.files(None if piece.readable is None else piece.readable.record.content)
+        content = None if piece.readable is None else piece.readable.record.content
+        files = await self._shelf.files(content)
         entry = entry_page(files)
         refusals = await self._shelf.refusals()
         works = [
+        text = await self._shelf.text(piece.room.space, content)
+        if text:
+            files = [file for file in files if file.path != TEXT_FILE]
             self._shelf.told(work, refusals)
             for work in (piece.works_of(None if visit.me is None else visit.me.id) if not visit.teaches else [])
         ]
@@ -156,6 +168,7 @@ class Pages:
             due=visit.due(piece),
             late=piece.due_ms is not None and piece.due_ms < visit.now_ms,
             files=files[:MAX_LISTED_FILES],
+            text=text,
             more_files=max(0, len(files) - MAX_LISTED_FILES),
             address=lambda path: self._desk.lesson_address(piece.item.id, path),
             large=lambda path: large_address(piece.item.id.hex()[:ORIGIN_DIGITS], path),
@@ -458,6 +471,14 @@ class Pages:
             "freshness": exchange.freshness(visit.say, visit.now_ms),
             "stick": self._desk.stick(visit),
             "who": self._desk.who(visit),
+def _beginning(text: str) -> str:
+    """As much of a text as a card holds, whole words."""
+    if len(text) <= MAX_CARD_CHARS:
+        return text
+    cut = text[:MAX_CARD_CHARS]
+    return (cut.rpartition(" ")[0] or cut) + " …"
+
+
         }
         return web.json_response(facts, headers={"Cache-Control": "no-store"})
 

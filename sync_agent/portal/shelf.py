@@ -9,13 +9,15 @@ Rules:
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final
 
 from protocol.coursework import Coursework, HandInState, Item, Version, Work
 from protocol.entry import Kind
-from protocol.errors import BadInput, Code, Refused
+from protocol.errors import BadInput, Code, LocalFailure, Refused
 from protocol.manifest import ManifestEntry
 from protocol.replica.holdings import Need
 from protocol.replica.views import Basis
@@ -29,14 +31,16 @@ from sync_agent.handing_in import SealedLists, fate_marks, state_of
 from sync_agent.health import LastSync
 from sync_agent.past_years import past_spaces
 from sync_agent.portal.standing import Exchange
-from sync_agent.reading import Manifests, need_of, with_ancestors
+from sync_agent.reading import Manifests, need_of, read_checked, with_ancestors
 from sync_agent.scheduler import Outcome
 from sync_agent.sign_in import SignInBook
 from sync_agent.status import space_names
+from sync_agent.texts import text_file, text_of
 
 _INDEXES: Final = ("index.html", "index.htm", "index.xhtml")
 _PAGE_ENDINGS: Final = (".html", ".htm", ".xhtml")
 _FAR_MS: Final = 1 << 62
+_REMEMBERED_TEXTS: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +135,7 @@ class Shelf:
         door = self.agent.replica.door
         names = await space_names(self.agent)
         rooms = []
+        self._texts: OrderedDict[bytes, str] = OrderedDict()
         past = await past_spaces(self.agent)
         for space in await self.agent.spaces():
             if space in past:
@@ -204,6 +209,25 @@ class Shelf:
         """One hand-in. Raises `BadInput(UNKNOWN_HAND_IN)`."""
         for room in rooms:
             work = room.coursework.hand_ins.get(wanted)
+    async def text(self, space: bytes, content: ContentRef | None) -> str:
+        """The text that a teacher wrote instead of a file, or beside some; empty without one, and until all is here."""
+        file = text_file(await self.files(content))
+        if content is None or file is None or not await self.is_here(space, content):
+            return ""
+        found = self._texts.get(file.stream)
+        if found is None:
+            try:
+                async with aclosing(read_checked(self.agent, file.stream)) as pieces:
+                    found = text_of(b"".join([piece async for piece in pieces]))
+            except LocalFailure as failure:
+                if failure.code not in (Code.INCOMPLETE, Code.DAMAGED):
+                    raise
+                return ""
+            self._texts[file.stream] = found
+            while len(self._texts) > _REMEMBERED_TEXTS:
+                self._texts.popitem(last=False)
+        return found
+
             if work is not None:
                 return room, work
         raise BadInput(Code.UNKNOWN_HAND_IN, f"there is no hand-in “{wanted.hex()}” here")

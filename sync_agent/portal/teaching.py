@@ -51,12 +51,16 @@ class Teaching:
         visit = await self._desk.visit(request)
         piece = await self._pages.visible(visit, request) if "item" in request.match_info else None
         rooms = [room for room in visit.rooms if await self._shelf.may_publish(room)]
-        due = None if piece is None or piece.due_ms is None else visit.say.moment(piece.due_ms).date().isoformat()
+        due, text = None, ""
+        if piece is not None:
+            due = None if piece.due_ms is None else visit.say.moment(piece.due_ms).date().isoformat()
+            text = await self._shelf.text(piece.room.space, piece.item.shown.record.content)
         return self._desk.page(
             visit,
             "publish.html",
             piece=piece,
             record=None if piece is None else piece.item.shown.record,
+            text=text,
             due=due,
             # classes first: that is where nearly everything is published
             choices=sorted(rooms, key=lambda room: not room.is_class),
@@ -160,6 +164,9 @@ def _wish(form: Form, item: str | None) -> dict[str, JSON]:
         "subject": form.text("subject") or None,
         "due_ms": due_ms(due) if due else None,
     }
+    text = form.fields.get("text", "").strip()
+    if text or form.text("had_text"):
+        params["text"] = text
     if item is None:
         params["space"] = form.text("space")
     return params

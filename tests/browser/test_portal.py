@@ -95,6 +95,15 @@ async def test_a_class_works_through_an_outage_and_everything_arrives(
         await expect(adult.get_by_text("Publié. Les postes")).to_be_visible()
         await faultless(adult)
 
+        # a word needs no file
+        await adult.goto(f"{adult_url}/publish")
+        await adult.get_by_label("Mot", exact=True).check()
+        await adult.get_by_label("Titre").fill("Piscine")
+        await adult.get_by_label("Texte").fill("Jeudi, piscine.\nApportez <un bonnet>.")
+        await adult.get_by_role("button", name="Publier").click()
+        await expect(adult.get_by_text("Apportez <un bonnet>.")).to_be_visible()
+        await faultless(adult)
+
         # what is here already opens without any server
         await pupil.get_by_role("link", name="Le cycle de l'eau").click()
         lesson = pupil.frame_locator("iframe")
@@ -108,6 +117,9 @@ async def test_a_class_works_through_an_outage_and_everything_arrives(
         await expect(pupil.get_by_role("link", name="Raconte le voyage")).to_be_visible()
         town.server.kill()
         await expect(pupil.get_by_text("Pas d'Internet. Tu peux travailler.")).to_be_visible()
+        await pupil.get_by_role("link", name="Piscine").click()
+        await expect(pupil.get_by_text("Apportez <un bonnet>.")).to_be_visible()
+        await pupil.get_by_role("link", name="Accueil").first.click()
 
         await pupil.get_by_role("link", name="Choisir mon prénom").click()
         await expect(pupil.get_by_role("button", name="Léa")).to_be_visible()
