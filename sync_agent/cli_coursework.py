@@ -12,10 +12,14 @@ from protocol.replica.console_options import Argument, Option
 from protocol.replica.operation import JSON, Params
 from sync_agent.cli_calls import PROGRAM, Folder, HandInId, Item, Paths, run_here, run_into, run_with
 
-ITEM_COLUMNS: Final = (
-    "item", "title", "kind", "subject", "due", "at", "complete", "conflict", "withdrawn", "files",
-)  # fmt: skip
-HAND_IN_COLUMNS: Final = ("id", "item", "person", "state", "at", "files", "feedback")
+ITEM_COLUMNS: Final = {
+    "item": "item", "title": "title", "kind": "kind", "subject": "subject", "due": "due", "at": "published",
+    "complete": "complete", "conflict": "conflict", "withdrawn": "withdrawn", "files": "files",
+}  # fmt: skip
+HAND_IN_COLUMNS: Final = {
+    "id": "hand-in", "title": "for", "name": "pupil", "state": "state", "at": "handed in", "late": "late",
+    "files": "files", "feedback": "feedback",
+}  # fmt: skip
 PAGE_LANGUAGES: Final = ("fr", "en")
 HAND_IN_TRIES: Final = 3
 
@@ -39,13 +43,13 @@ async def publish(
     item: Annotated[
         str | None, Option(metavar="ID", help="Publish a new version of this item; what is not given stays.")
     ] = None,
+    text: Annotated[
+        str | None, Option(help="A text to read at once, with or without files: it becomes the file mot.txt.")
+    ] = None,
 ) -> JSON:
     """Publish files, folders or a text as a lesson, an assignment or an announcement."""
     from sync_agent.dates import due_ms  # noqa: PLC0415 — loaded only when needed
     from sync_agent.intake import files_of  # noqa: PLC0415
-    text: Annotated[
-        str | None, Option(help="A text to read at once, with or without files: it becomes the file mot.txt.")
-    ] = None,
 
     params: dict[str, JSON] = {"space": space, "title": title, "kind": kind, "item": item}
     if subject is not None:

@@ -17,6 +17,9 @@ from sync_agent.cli_calls import PROGRAM, Folder, check_enrolled, run_here
 
 REPAIR_TRIES: Final = 6
 REPAIR_PAUSE_S: Final = 2.0
+READER_COLUMNS: Final = {
+    "id": "device", "teacher": "teacher", "name": "called", "space": "class", "state": "state", "words": "words",
+}  # fmt: skip
 
 WatchedFolder = Annotated[str, Argument(metavar="FOLDER", help="A folder on this machine, outside DIR.")]
 Titles = Annotated[list[str], Argument(metavar="TITLE…", help="Names from `watch list`, or paths.")]
@@ -94,7 +97,7 @@ async def key_open(
     return await run_here(call, "key-open", {"phrase": _text_in(phrase_file)})
 
 
-@PROGRAM.command("key readers", columns=("id", "teacher", "name", "space", "state", "words"))
+@PROGRAM.command("key readers", columns=READER_COLUMNS)
 async def key_readers(call: Call) -> JSON:
     """Whose devices read your classes' work, which of them you confirmed, and the six words that each shows."""
     return await run_here(call, "key-readers")

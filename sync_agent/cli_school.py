@@ -163,7 +163,7 @@ def _add_rights(program: Program, run: Run) -> None:
             call, "invite", {"role": role, "space": space, "person": person, "uses": uses, "ttl": ttl, "for": stay}
         )
 
-    @program.command("devices", columns=("device", "name", "role", "spaces"))
+    @program.command("devices", columns={"device": "device", "name": "called", "role": "role", "spaces": "classes"})
     async def devices(call: Call) -> JSON:
         """Every device of the school: what it calls itself, its role, whose it is, the classes that it reads."""
         return await run(call, "devices", {})

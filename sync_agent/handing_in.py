@@ -366,12 +366,17 @@ async def _work_row(
 ) -> dict[str, JSON]:
     state = state_of(agent, work, refused)
     note = None if work.feedback is None else work.feedback.record
+    view = await agent.replica.view(work.space)
+    person = view.roster.persons.get(view.roster.who(work.person))
+    item = view.coursework.items.get(work.item)
     return {
         "id": work.id.hex(),
         "item": work.item.hex(),
         "person": work.person.hex(),
         "state": state.value,
         "at": rfc3339(work.at_ms),
+        "title": None if item is None else item.shown.record.title,
+        "name": None if person is None else person.name,
         "late": work.late,
         "files": [{"path": path, "size": size} for path, size in await sealed_lists.of(agent, work)],
         "feedback": None

@@ -30,6 +30,14 @@ IMPORTED_KINDS: Final = (
     "auto", "entcore", "be1d", "aaf", "oneroster", "cartridge", "scorm", "h5p", "epub", "moodle", "folder",
 )  # fmt: skip
 EXPORTED_KINDS: Final = ("entcore", "cartridge", "folder")
+DEVICE_COLUMNS: Final = {
+    "device": "device", "name": "called", "role": "role", "state": "state", "last_seen": "last seen",
+    "last_full_sync": "had everything", "via": "heard of", "backlog": "to send", "version": "version",
+    "clone_of": "copy of", "confirmed": "confirmed",
+}  # fmt: skip
+HAND_IN_COLUMNS: Final = {
+    "id": "hand-in", "title": "for", "name": "pupil", "state": "state", "at": "handed in",
+}  # fmt: skip
 
 PROGRAM: Final = Program(
     "sync-server", "The server of a territory: where schools meet, and where nothing is kept alone.", installed_version
@@ -305,13 +313,13 @@ async def status(call: Call) -> JSON:
     return await _run(call, "status", {})
 
 
-@PROGRAM.command("devices")
+@PROGRAM.command("devices", columns=DEVICE_COLUMNS)
 async def devices(call: Call) -> JSON:
     """Every device: how it is, when it was last seen, what it has still to send."""
     return await _run(call, "devices", {})
 
 
-@PROGRAM.command("hand-ins")
+@PROGRAM.command("hand-ins", columns=HAND_IN_COLUMNS)
 async def hand_ins(call: Call, *, space: Space) -> JSON:
     """The hand-ins of a class: whose, when, how far. Their content is sealed to the teachers."""
     return await _run(call, "hand-ins", {"space": space})

@@ -162,13 +162,15 @@ async def _hand_ins(server: Server, params: Params, _outgoing: Outgoing) -> JSON
     space = space_named(server, given.text(params, "space"))
     return [
         {
-            "id": work.id.hex(),
-            "item": work.item.hex(),
-            "person": work.person.hex(),
-            "state": work.state.value,
-            "at": rfc3339(work.at_ms),
+            "id": each.work.id.hex(),
+            "item": each.work.item.hex(),
+            "person": each.work.person.hex(),
+            "state": each.work.state.value,
+            "at": rfc3339(each.work.at_ms),
+            "name": each.name,
+            "title": each.title,
         }
-        for work in await list_hand_ins(server, space)
+        for each in await list_hand_ins(server, space)
     ]
 
 

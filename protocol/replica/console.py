@@ -18,8 +18,9 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, TextIO, TypeAlias, TypeVar, cast
@@ -59,7 +60,7 @@ class Command:
     raw: bool
     lasting: bool
     said: str | None
-    columns: tuple[str, ...] | None
+    columns: Mapping[str, str] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +107,7 @@ class Program:
         raw: bool = False,
         lasting: bool = False,
         said: str | None = None,
-        columns: tuple[str, ...] | None = None,
+        columns: Mapping[str, str] | None = None,
     ) -> Callable[[_H], _H]:
         """Enter a function as the command `name` (`"items"`, `"space add"`).
 
@@ -114,7 +115,7 @@ class Program:
         itself and its result is not shown. `lasting`: once its options are parsed the command begins anew in the same
         process without what parsing has loaded, which a daemon would keep in memory for weeks. `said`: one line for
         people once it is done, where there is no result to show. `columns`: those that people see of a result that is a
-        table.
+        table, with their headings.
         """
 
         def enter(handler: _H) -> _H:
@@ -250,7 +251,8 @@ def _perform(parsed: Parsed) -> int:
         result = asyncio.run(cast("Coroutine[Any, Any, JSON]", result))
     if not parsed.command.raw:
         width = shutil.get_terminal_size((DEFAULT_WIDTH_CHARS, 24)).columns
-        text = _document(result) if parsed.call.json else readable(result, width, parsed.command.columns)
+        now = datetime.now(UTC)
+        text = _document(result) if parsed.call.json else readable(result, width, parsed.command.columns, now)
         _write(text)
     if parsed.command.said is not None and not parsed.call.json:
         tell(parsed.command.said)

@@ -1,17 +1,18 @@
 """Results for people: plain text, no colour, nothing that a terminal would obey.
 
 Rules:
-- a table fits the terminal: ids are shortened to a beginning that commands take as well, times are this machine's and
-  to the minute, columns in which nothing stands are left out unless "no" is the news, and the widest give way;
+- a table fits the terminal: ids are shortened to a beginning that commands take as well, times are this machine's, to
+  the minute, and said in words, columns in which nothing stands are left out unless "no" is the news, and the widest
+  give way;
 - problems are sentences with what to do about each, and are never cut;
-- one fact alone, as a command prints for copying, is whole;
+- one fact alone, as a command prints for copying, is whole; a time stands behind the words for it;
 - whoever wants everything asks for JSON.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Final, TypeGuard
 
@@ -29,21 +30,30 @@ _NARROWEST_CHARS: Final = 10
 _NOTHING: Final = frozenset({"-", "no", ""})
 _NO_IS_NEWS: Final = frozenset({"complete"})
 """Columns that say "yes" where all is well."""
+_NEAR: Final = {-1: "yesterday", 0: "today", 1: "tomorrow"}
+_WEEKDAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
-def readable(result: JSON, width_chars: int = DEFAULT_WIDTH_CHARS, columns: Collection[str] | None = None) -> str:
+def readable(
+    result: JSON,
+    width_chars: int = DEFAULT_WIDTH_CHARS,
+    columns: Mapping[str, str] | None = None,
+    now: datetime | None = None,
+) -> str:
     """`result` as lines: a table for a list of objects, one line per key for an object. An empty object is no line.
 
-    `columns` are those that a table shows to people; all if it is None.
+    `columns` are the keys that a table shows to people, with their headings; all by their own names if it is None.
+    `now` is what "today" means, and whose year need not be said.
     """
-    return "".join(f"{line}\n" for line in _lines(result, width_chars, columns))
+    return "".join(f"{line}\n" for line in _lines(result, width_chars, columns, now))
 
 
-def _lines(value: JSON, width: int, columns: Collection[str] | None = None) -> Iterator[str]:
+def _lines(value: JSON, width: int, columns: Mapping[str, str] | None, now: datetime | None) -> Iterator[str]:
     if _is_table(value):
-        yield from _problems(value) if "message" in value[0] else _table(value, width, columns)
+        yield from _problems(value) if "message" in value[0] else _table(value, width, columns, now)
     elif isinstance(value, Mapping):
-        yield from _record(value, width)
+        yield from _record(value, width, now)
     elif isinstance(value, Sequence) and not isinstance(value, str):
         yield from ([_cell(part) for part in value] or ["(none)"])
     else:
@@ -58,17 +68,22 @@ def _problems(rows: Sequence[Mapping[str, JSON]]) -> Iterator[str]:
             yield f"  → {_cell(row['remedy'])}"
 
 
-def _table(rows: Sequence[Mapping[str, JSON]], width: int, wanted: Collection[str] | None) -> Iterator[str]:
+def _table(
+    rows: Sequence[Mapping[str, JSON]], width: int, wanted: Mapping[str, str] | None, now: datetime | None
+) -> Iterator[str]:
     known = list(dict.fromkeys(key for row in rows for key in row))
-    columns = [key for key in known if wanted is None or key in wanted] or known
-    grid = [[_brief(row.get(column)) for column in columns] for row in rows]
+    headings = {key: key for key in known}
+    if wanted is not None:
+        headings = {key: heading for key, heading in wanted.items() if key in headings} or headings
+    columns = list(headings)
+    grid = [[_brief(row.get(column), now) for column in columns] for row in rows]
     filled = [
         index
         for index, column in enumerate(columns)
         if column in _NO_IS_NEWS or any(line[index] not in _NOTHING for line in grid)
     ]
     shown = filled or list(range(len(columns)))
-    lines = [[line[index] for index in shown] for line in ([displayable(column) for column in columns], *grid)]
+    lines = [[line[index] for index in shown] for line in ([displayable(headings[key]) for key in columns], *grid)]
     widths = _fitted([max(len(line[index]) for line in lines) for index in range(len(shown))], width)
     for line in lines:
         cells = (_shortened(cell, room).ljust(room) for cell, room in zip(line, widths, strict=True))
@@ -88,28 +103,36 @@ def _shortened(cell: str, room: int) -> str:
     return cell if len(cell) <= room else cell[: room - 1] + _CUT
 
 
-def _record(record: Mapping[str, JSON], width: int) -> Iterator[str]:
+def _record(record: Mapping[str, JSON], width: int, now: datetime | None) -> Iterator[str]:
     key_width = max((len(displayable(key)) for key in record), default=0)
     for key, value in record.items():
         if _is_table(value) or (isinstance(value, Mapping) and any(_is_deep(part) for part in value.values())):
             yield displayable(key)
-            yield from _indented(_lines(value, width - len(_GAP)))
+            yield from _indented(_lines(value, width - len(_GAP), None, now))
         else:
-            yield f"{displayable(key).ljust(key_width)}{_GAP}{_cell(value)}".rstrip()
+            yield f"{displayable(key).ljust(key_width)}{_GAP}{_fact(value, now)}".rstrip()
+
+
+def _fact(value: JSON, now: datetime | None) -> str:
+    """A value that stands alone."""
+    if now is not None and isinstance(value, str) and _TIME.fullmatch(value):
+        return f"{local_time(value, now)} ({value})"
+    return _cell(value)
 
 
 def _indented(lines: Iterable[str]) -> Iterator[str]:
     return (f"{_GAP}{line}" for line in lines)
 
 
-def _brief(value: JSON) -> str:
+def _brief(value: JSON, now: datetime | None) -> str:
     """A cell of a table."""
     if isinstance(value, str):
         if _ID.fullmatch(value):
             return value[:ID_CHARS]
-        return _local(value) if _TIME.fullmatch(value) else displayable(value)
+        return local_time(value, now) if _TIME.fullmatch(value) else displayable(value)
     if isinstance(value, Mapping):
-        return " ".join(f"{displayable(key)}={_brief(part)}" for key, part in value.items()) or "-"
+        parts = {key: _brief(part, now) for key, part in value.items() if part}
+        return " ".join(f"{displayable(key)}={part}" for key, part in parts.items()) or "-"
     if isinstance(value, Sequence):
         return _cell(value) if not value or all(_is_short(part) for part in value) else str(len(value))
     return _cell(value)
@@ -119,12 +142,22 @@ def _is_short(value: JSON) -> bool:
     return not _is_deep(value) and not (isinstance(value, str) and _ID.fullmatch(value))
 
 
-def _local(time: str) -> str:
-    """A time as this machine's clock shows it, to the minute."""
+def local_time(time: str, now: datetime | None = None) -> str:
+    """A time of RFC 3339 by this machine's clock, to the minute: today 10:12, Fri 4 Dec 18:00, 4 Dec 2027 18:00.
+
+    Without `now` it is said in full.
+    """
     try:
-        return datetime.fromisoformat(time).astimezone().strftime("%Y-%m-%d %H:%M")
+        when = datetime.fromisoformat(time).astimezone()
+        today = None if now is None else now.astimezone().date()
     except (ValueError, OverflowError, OSError):
         return time
+    if today is not None and (near := _NEAR.get((when.date() - today).days)) is not None:
+        return f"{near} {when:%H:%M}"
+    day = f"{when.day} {_MONTHS[when.month - 1]}"
+    if today is not None and when.year == today.year:
+        return f"{_WEEKDAYS[when.weekday()]} {day} {when:%H:%M}"
+    return f"{day} {when.year} {when:%H:%M}"
 
 
 def _cell(value: JSON) -> str:

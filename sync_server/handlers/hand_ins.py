@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from protocol.coursework import Work
 from sync_server.app import Server
 
 
-async def list_hand_ins(server: Server, space: bytes) -> list[Work]:
+@dataclass(frozen=True, slots=True)
+class ListedWork:
+    """A hand-in, the pupil's name and the title of the assignment, where they are known."""
+
+    work: Work
+    name: str | None
+    title: str | None
+
+
+async def list_hand_ins(server: Server, space: bytes) -> list[ListedWork]:
     """The hand-ins of a space, the oldest first."""
-    works = (await server.replica.view(space)).coursework.hand_ins.values()
-    return sorted(works, key=lambda work: (work.at_ms, work.id))
+    view = await server.replica.view(space)
+    listed = []
+    for work in sorted(view.coursework.hand_ins.values(), key=lambda work: (work.at_ms, work.id)):
+        person = view.roster.persons.get(view.roster.who(work.person))
+        item = view.coursework.items.get(work.item)
+        listed.append(
+            ListedWork(work, None if person is None else person.name, None if item is None else item.shown.record.title)
+        )
+    return listed

@@ -86,6 +86,8 @@ async def test_work_handed_in_is_opened_by_the_teacher_byte_for_byte_and_the_pup
         "person": here.pupil,
         "state": "local",
         "at": row["at"],
+        "title": "Rédaction",
+        "name": "Léa",
         "late": False,
         "files": listed,
         "feedback": None,

@@ -408,8 +408,8 @@ async def test_revoking_keeps_what_the_device_had_brought_and_holds_back_what_tu
     await desk.do("revoke", device=member.id)
     await hand_in(desk, member, pupil, item)
     rows = await desk.do("hand-ins", space=desk.space)
-    assert [(row["id"], row["item"], row["person"], row["state"]) for row in rows] == [
-        (before, item.hex(), pupil, "local")
+    assert [(row["id"], row["item"], row["person"], row["name"], row["title"], row["state"]) for row in rows] == [
+        (before, item.hex(), pupil, "Léa", None, "local")
     ]
     assert await member.spaces() == set()
     assert await refusal(member.sync()) is Code.REVOKED

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
 from protocol.errors import BadInput, Code
@@ -46,7 +48,9 @@ def test_a_table_says_so_when_nothing_in_it_is_complete() -> None:
 
 
 def test_a_table_shows_people_only_the_columns_that_are_for_them() -> None:
-    assert readable([row("Eau")], columns=("item", "title")).splitlines()[0].split() == ["item", "title"]
+    head, line = readable([row("Eau")], columns={"title": "lesson", "item": "id"}).splitlines()
+    assert head.split() == ["lesson", "id"], "in their order, under their own headings"
+    assert line.split() == ["Eau", ITEM[:12]]
 
 
 def test_a_problem_is_told_whole_with_what_to_do() -> None:
@@ -61,10 +65,39 @@ def test_a_fact_that_is_there_to_be_copied_is_whole() -> None:
     assert ITEM in readable({"item": ITEM, "revision": OTHER})
 
 
-def test_a_time_in_a_table_is_to_the_minute() -> None:
-    line = readable([{"at": "2026-11-24T19:33:21.123Z", "name": "x"}]).splitlines()[1]
-    assert len(line.split("  ")[0]) == len("2026-11-24 19:33")
-    assert "T" not in line
+NOW = datetime(2026, 11, 27, 12, tzinfo=UTC).astimezone().replace(hour=12)
+
+
+@pytest.mark.parametrize(
+    ("at", "said"),
+    [
+        (NOW, "today 12:00"),
+        (NOW - timedelta(hours=13), "yesterday 23:00"),
+        (NOW + timedelta(days=1, minutes=5), "tomorrow 12:05"),
+        (NOW + timedelta(days=7), "Fri 4 Dec 12:00"),
+        (NOW + timedelta(days=60), "26 Jan 2027 12:00"),
+    ],
+)
+def test_a_time_in_a_table_is_said_in_words_to_the_minute(at: datetime, said: str) -> None:
+    written = f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%S.123Z}"
+    head, line = readable([{"at": written, "name": "x"}], now=NOW).splitlines()
+    assert head.split() == ["at", "name"]
+    assert line.split("  ")[0] == said
+
+
+def test_without_knowing_what_today_is_a_time_has_its_year() -> None:
+    written = f"{NOW.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    assert readable([{"at": written}]).splitlines()[1] == "27 Nov 2026 12:00"
+
+
+def test_a_time_alone_is_said_in_words_and_whole() -> None:
+    written = f"{NOW.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    assert readable({"expires": written}, now=NOW) == f"expires  today 12:00 ({written})\n"
+
+
+def test_a_part_in_which_nothing_stands_is_left_out_of_a_cell() -> None:
+    rows: JSON = [{"backlog": {"entries": 3, "bytes": 0}}, {"backlog": {"entries": None, "bytes": None}}]
+    assert readable(rows).splitlines()[1:] == ["entries=3", "-"]
 
 
 def test_the_beginning_of_an_id_is_enough_where_only_one_has_it() -> None:
