@@ -112,21 +112,25 @@ class Revision:
 
 @dataclass(frozen=True, slots=True)
 class HandIn:
-    """A pupil's sealed work: the stream of its ciphertext, and the revision that the pupil had before them."""
+    """A pupil's sealed work: the stream of its ciphertext, and the revision that the pupil had before them.
+
+    `machine` is what people called the device on which it was handed in: that device's own word.
+    """
 
     content: ContentRef
     revision: bytes | None
+    machine: str | None = None
 
     @classmethod
     def parse(cls, payload: bytes) -> Self:
         """From an entry's payload."""
         fields = Fields.of_payload(payload, "a hand-in")
         content = _required(ContentRef.from_fields(fields.inner("content")), "a hand-in")
-        return cls(content, fields.octets_or_none("revision", ID_BYTES))
+        return cls(content, fields.octets_or_none("revision", ID_BYTES), fields.text_or_none("machine", MAX_NAME_CHARS))
 
     def encode(self) -> bytes:
         """To an entry's payload."""
-        return encode(compact(content=self.content.value(), revision=self.revision))
+        return encode(compact(content=self.content.value(), revision=self.revision, machine=self.machine))
 
 
 @dataclass(frozen=True, slots=True)

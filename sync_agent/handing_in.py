@@ -80,7 +80,7 @@ async def hand_in(
     async with agent.writing:
         readers = await readers_of(agent.replica, item.space, agent.now_ms())
         info = wrap_info(space=item.space, item=item.id, person=person, author=agent.device, commitment=content.stream)
-        record = HandIn(content, item.shown.id)
+        record = HandIn(content, item.shown.id, agent.enrolment.device_name)
         hand_in_draft = Draft(
             item.space, Kind.HAND_IN, authority.grant, record.encode(), subject=person, target=item.id
         )

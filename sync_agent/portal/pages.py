@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 
-from protocol.coursework import HandInState, Item, Version, Work
+from protocol.coursework import HandInState, Item, Version
 from protocol.errors import BadInput, Code, Refused
 from protocol.manifest import ManifestEntry
 from protocol.portable_names import portable_form
@@ -19,9 +19,10 @@ from protocol.replica import parameters as given
 from protocol.replica.operation import JSON, Params
 from protocol.work import ContentRef, ItemKind
 from sync_agent.confirming import list_readers
-from sync_agent.device_names import key_words
+from sync_agent.device_names import machine_of
 from sync_agent.drafts import Kept
 from sync_agent.health import LastSync
+from sync_agent.portal.class_work import rows_of, teacher_key
 from sync_agent.portal.delivery import deliver
 from sync_agent.portal.desk import ONCE_FIELD, Desk
 from sync_agent.portal.door import SAVED_FILE_POLICY
@@ -91,7 +92,7 @@ class Pages:
             subjects=_by_subject(visit.say, shown[ItemKind.LESSON]),
             announcements=_newest(shown[ItemKind.ANNOUNCEMENT]),
             withdrawn=newest_first(withdrawn),
-            unopened=sum(card.unopened for card in assignments),
+            unopened=sum(card.unopened for card in assignments) if visit.reads else 0,
             many_rooms=len(visit.classes) > 1,
             devices=shown_devices(visit, await list_readers(self._shelf.agent)) if visit.teaches else (),
         )
@@ -112,7 +113,7 @@ class Pages:
             state=None if told is None else visit.state(self._shelf, piece.room, told),
             told=told,
             handed=len({visit.owner(work) for work in works}),
-            unopened=sum(not work.opened for work in works),
+            unopened=sum(not work.opened for work in works) if visit.reads else 0,
             unread=told is not None and told.state in {HandInState.MARKED, HandInState.REDO},
         )
 
@@ -177,7 +178,7 @@ class Pages:
             works=[(told, visit.state(self._shelf, piece.room, told)) for told in works],
             versions=await self._versions(visit, piece),
             may_publish=visit.teaches and await self._shelf.may_publish(piece.room),
-            rows=await self._rows(visit, piece),
+            rows=await rows_of(visit, self._shelf, piece),
             done=request.query.get("done"),
             draft=await self._draft_of(visit, piece),
         )
@@ -235,35 +236,6 @@ class Pages:
             "files": len(files),
             "address": self._desk.lesson_address(head.id, "") if here else None,
         }
-
-    async def _rows(self, visit: Visit, piece: Piece) -> list[dict[str, object]]:
-        """Who has handed in, for a teacher."""
-        if not (visit.teaches and piece.is_assignment):
-            return []
-        persons = {person.id: person.name for person in piece.room.pupils}
-        by_person: defaultdict[bytes, list[Work]] = defaultdict(list)
-        for work in piece.works_of(None):
-            by_person[visit.owner(work)].append(work)
-        unknown = [person for person in by_person if person not in persons]
-        rows = [(persons[person], by_person.get(person, [])) for person in persons]
-        rows += [(piece.room.name_of(person) or visit.say("unknown.person"), by_person[person]) for person in unknown]
-        return [
-            {
-                "name": name,
-                "work": works[0] if works else None,
-                "earlier": len(works) - 1,
-                "key": await self.teacher_key(works[0]) if works else "not_handed",
-            }
-            for name, works in rows
-        ]
-
-    async def teacher_key(self, work: Work) -> str:
-        """The key `teach.…` of what a hand-in is for a teacher at this device."""
-        if work.feedback is not None:
-            return "redo" if work.feedback.record.redo else "marked"
-        if work.opened:
-            return "opened"
-        return "new" if await self._shelf.is_here(work.space, work.record.content, sealed=True) else "coming"
 
     async def save(self, request: web.Request) -> web.StreamResponse:
         """A file of an item, to save."""
@@ -367,6 +339,7 @@ class Pages:
                 "state": visit.state(self._shelf, room, one),
                 "title": _title(room.coursework.items.get(one.work.item), visit.say),
                 "name": room.name_of(one.work.person) or visit.say("unknown.person"),
+                "older": room.versions_of(one.work)[0].id != one.work.id,
             }
             for room, one in told
         ]
@@ -375,7 +348,7 @@ class Pages:
     async def _overview(self, visit: Visit) -> web.Response:
         pieces = [piece for piece in await self._shelf.pieces(visit.rooms) if piece.is_assignment]
         tables = [
-            (piece, visit.due(piece), await self._rows(visit, piece))
+            (piece, visit.due(piece), await rows_of(visit, self._shelf, piece))
             for piece in newest_first(pieces)
             if not piece.item.withdrawn or piece.works_of(None)
         ]
@@ -385,6 +358,7 @@ class Pages:
         """One hand-in: where it is, what was said of it; for a teacher, its files and the way to answer."""
         visit = await self._desk.visit(request)
         wanted = given.identifier(request.match_info, "work", Code.UNKNOWN_HAND_IN, "hand-in")
+        agent = self._shelf.agent
         room, work = await self._shelf.work(visit.rooms, wanted)
         told = self._shelf.told(work, await self._shelf.refusals())
         mine = visit.is_mine(work)
@@ -393,6 +367,7 @@ class Pages:
         note = None if work.feedback is None or not mine else work.feedback.record
         item = room.coursework.items.get(work.item)
         return self._desk.page(
+        versions = [each for each in room.versions_of(work) if visit.sees(each, made_here=agent.made(each))]
             visit,
             "work.html",
             room=room,
@@ -403,13 +378,15 @@ class Pages:
             name=room.name_of(work.person) or visit.say("unknown.person"),
             state=visit.state(self._shelf, room, told),
             hint=visit.hint(self._shelf, room, told),
-            key=await self.teacher_key(work) if visit.teaches else told.state.value,
+            key=await teacher_key(visit, self._shelf, work) if visit.teaches else told.state.value,
             files=await self._shelf.sealed_files(work) if mine else (),
             note=note,
             note_files=await self._shelf.files(None if note is None else note.content),
             answerer=visit.answerer(self._shelf, room, work),
             mine=mine,
-            machine=key_words(work.author),
+            newest=versions[0],
+            others=[each for each in versions if each.id != work.id],
+            machine=await machine_of(agent, work),
             done=request.query.get("done"),
         )
 

@@ -67,6 +67,16 @@ class Room:
         """Who teaches here, by name."""
         return _by_name(person for person in self.roster.persons.values() if person.role is PersonRole.TEACHER)
 
+    def versions_of(self, work: Work) -> list[Work]:
+        """All that the same pupil handed in for the same assignment, newest first."""
+        owner = self.roster.who(work.person)
+        found = [
+            other
+            for other in self.coursework.hand_ins.values()
+            if other.item == work.item and self.roster.who(other.person) == owner
+        ]
+        return sorted(found, key=lambda other: (other.at_ms, other.id), reverse=True)
+
     def name_of(self, person: bytes | None) -> str | None:
         """A name from the class list, if it has one."""
         found = None if person is None else self.roster.persons.get(self.roster.who(person))
@@ -125,6 +135,7 @@ class Shelf:
         self.agent = agent
         self._manifests = Manifests()
         self._sealed_lists = SealedLists()
+        self._texts: OrderedDict[bytes, str] = OrderedDict()
         self.sign_in = SignInBook(agent)
         self.drafts = Drafts(agent)
 
@@ -135,7 +146,6 @@ class Shelf:
         door = self.agent.replica.door
         names = await space_names(self.agent)
         rooms = []
-        self._texts: OrderedDict[bytes, str] = OrderedDict()
         past = await past_spaces(self.agent)
         for space in await self.agent.spaces():
             if space in past:
@@ -199,16 +209,6 @@ class Shelf:
         """The files of a version or of feedback; nothing while their list is not here."""
         return () if content is None else await self._manifests.of(self.agent, content.stream) or ()
 
-    async def is_here(self, space: bytes, content: ContentRef, *, sealed: bool = False) -> bool:
-        """Whether all of some content is here."""
-        return await self.agent.holdings.is_complete(Need(space, content.stream, sealed=sealed))
-
-    # --- hand-ins -----------------------------------------------------------------------------------------------------
-
-    async def work(self, rooms: Iterable[Room], wanted: bytes) -> tuple[Room, Work]:
-        """One hand-in. Raises `BadInput(UNKNOWN_HAND_IN)`."""
-        for room in rooms:
-            work = room.coursework.hand_ins.get(wanted)
     async def text(self, space: bytes, content: ContentRef | None) -> str:
         """The text that a teacher wrote instead of a file, or beside some; empty without one, and until all is here."""
         file = text_file(await self.files(content))
@@ -228,6 +228,16 @@ class Shelf:
                 self._texts.popitem(last=False)
         return found
 
+    async def is_here(self, space: bytes, content: ContentRef, *, sealed: bool = False) -> bool:
+        """Whether all of some content is here."""
+        return await self.agent.holdings.is_complete(Need(space, content.stream, sealed=sealed))
+
+    # --- hand-ins -----------------------------------------------------------------------------------------------------
+
+    async def work(self, rooms: Iterable[Room], wanted: bytes) -> tuple[Room, Work]:
+        """One hand-in. Raises `BadInput(UNKNOWN_HAND_IN)`."""
+        for room in rooms:
+            work = room.coursework.hand_ins.get(wanted)
             if work is not None:
                 return room, work
         raise BadInput(Code.UNKNOWN_HAND_IN, f"there is no hand-in “{wanted.hex()}” here")

@@ -21,6 +21,7 @@ from protocol.roles import RUNS_A_SCHOOL, PersonRole, Role
 from protocol.roster import Person
 from protocol.sign_in import SignIn
 from sync_agent.app import Agent
+from sync_agent.confirming import own_grants
 from sync_agent.measures import NOTHING_ORDERED, Ordered, ordered
 from sync_agent.own_stay import OwnStay, own_stay
 from sync_agent.past_years import past_spaces
@@ -62,6 +63,8 @@ class Visit:
     token: str
     exchange: Exchange
     now_ms: int
+    reads: bool = False
+    """Whether this is the device of somebody who reads pupils' work."""
     ended: tuple[str, ...] = ()
     """The classes that this device has lost."""
     runs_school: bool = False
@@ -197,6 +200,7 @@ async def visit_of(
         token=door.token_of(visit_id),
         exchange=await shelf.exchange(outcome, rooms),
         now_ms=shelf.agent.now_ms(),
+        reads=teaches and bool(await own_grants(shelf.agent)),
         ended=tuple(await ended_names(shelf.agent)),
         runs_school=role in RUNS_A_SCHOOL,
         ordered=await _ordered(shelf.agent),

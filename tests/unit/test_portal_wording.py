@@ -218,7 +218,7 @@ def test_freshness_is_a_time_of_day_and_further_back_a_day() -> None:
     assert plain(exchange().freshness(french, NOW)) == "vérifié à 10 h 12"
     assert exchange().freshness(english, NOW) == "checked at 10:12"
     assert plain(exchange().freshness(french, NOW + DAY)) == "vérifié hier à 10 h 12"
-    assert plain(exchange().freshness(french, NOW + 3 * DAY)) == "vérifié mardi 24 novembre à 10 h 12"
+    assert plain(exchange().freshness(french, NOW + 3 * DAY)) == "vérifié le mardi 24 novembre à 10 h 12"
     assert Exchange(Outcome.DONE, 0, 0, 0, None).freshness(french, NOW) == "pas encore vérifié"
 
 
@@ -231,9 +231,9 @@ def test_freshness_is_a_time_of_day_and_further_back_a_day() -> None:
         (0, "aujourd'hui", "today"),
         (1, "demain", "tomorrow"),
         (-1, "hier", "yesterday"),
-        (7, "mardi 1er décembre", "Tuesday 1 December"),
-        (17, "vendredi 11 décembre", "Friday 11 December"),
-        (60, "samedi 23 janvier 2027", "Saturday 23 January 2027"),
+        (7, "le mardi 1er décembre", "Tuesday 1 December"),
+        (17, "le vendredi 11 décembre", "Friday 11 December"),
+        (60, "le samedi 23 janvier 2027", "Saturday 23 January 2027"),
     ],
 )
 def test_a_day_is_near_or_has_a_name(days: int, french: str, english: str) -> None:
