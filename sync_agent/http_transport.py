@@ -39,7 +39,7 @@ from sync_agent.network.proxies import Proxy
 from sync_agent.network.route import Route
 from sync_agent.network.settings import Network
 from sync_agent.network.trouble import Seen, Trouble, no_answer, seen_in
-from sync_agent.network.trust import who_vouches
+from sync_agent.network.trust import speaks_tls, who_vouches
 from sync_agent.server_chain import IsOurs
 from sync_agent.transport import Traffic
 
@@ -80,10 +80,12 @@ _MAX_LIVE_BYTES: Final = 1024
 _LIVE_WAIT: Final = aiohttp.ClientWSTimeout(ws_receive=None, ws_close=5.0)
 _CONFLICT: Final = 409
 _HTTPS_PORT: Final = 443
+_HTTP_PORT: Final = 80
 _NETWORK_ERRORS: Final = (aiohttp.ClientError, OSError, TimeoutError)
 _BY_ANOTHER_WAY: Final = frozenset({Trouble.PROXY_GONE, Trouble.PROXY_KIND})
 _MISLED: Final = frozenset({Trouble.SIGN_IN, Trouble.STRANGER, Trouble.CERTIFICATE, Trouble.INSPECTED})
 _LOOK_CLOSER: Final = frozenset({Trouble.CERTIFICATE, Trouble.INSPECTED, Trouble.SILENT, Trouble.CUT})
+_NOT_UNDERSTOOD: Final = frozenset({Trouble.CUT, Trouble.STRANGER, Trouble.OTHER})
 
 
 class HttpTransport:
@@ -111,6 +113,7 @@ class HttpTransport:
         self._range_bytes: int | None = None
         self._ignores_ranges = False
         self._looked: tuple[float, Seen | None] | None = None
+        self._was_answered = False
         self._is_ours: IsOurs | None = None
         self._asks_authorities = False
 
@@ -131,6 +134,7 @@ class HttpTransport:
                 self._doubt(seen)
                 raise
             self._proxy = proxy
+            self._was_answered = True
             self.route.worked(proxy)
             self._names.trust()
             return response
@@ -491,11 +495,13 @@ class HttpTransport:
         error = unreachable(self.url, reason, proxy)
         seen = seen_in(error) or Seen(Trouble.OTHER)
         parts = urlsplit(self.url)
-        host, port = parts.hostname or "", parts.port or _HTTPS_PORT
+        host, port = parts.hostname or "", parts.port or (_HTTPS_PORT if parts.scheme == "https" else _HTTP_PORT)
         if isinstance(reason, aiohttp.ClientConnectorCertificateError):
             refused = reason.certificate_error
             if isinstance(refused, ssl.SSLCertVerificationError):
                 seen = await who_vouches(host, port, proxy, refused)
+        if parts.scheme == "http" and proxy is None and seen.trouble in _NOT_UNDERSTOOD and not self._was_answered:
+            seen = Seen(Trouble.SECURE, f"https://{parts.netloc}") if await speaks_tls(host, port) else seen
         if parts.scheme == "https" and port == _HTTPS_PORT and seen.trouble in _LOOK_CLOSER:
             seen = await self._sign_in_page(host, proxy) or seen
         return no_answer(self.url, seen, reason=repr(reason))

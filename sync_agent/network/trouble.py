@@ -37,6 +37,7 @@ class Trouble(StrEnum):
     BLOCKED = "blocked"
     STRANGER = "another-program"
     MOVED = "moved"
+    SECURE = "secure-only"
     ALTERED = "altered"
     CERTIFICATE = "certificate"
     INSPECTED = "inspected"
@@ -96,6 +97,11 @@ WORDS: Final[Mapping[Trouble, Words]] = {
     Trouble.MOVED: Words(
         "it says that it has moved to {about}",
         "ask who runs the server for its address; if that is the new one, enrol in another folder with a new code",
+    ),
+    Trouble.SECURE: Words(
+        "what answers there takes secure connections only: try https:// ({about})",
+        "give the address with https:// ({about}); a device that is enrolled already enrols in another folder, with a "
+        "new code",
     ),
     Trouble.ALTERED: Words(
         "what it answers was changed on the way, by a filter, an antivirus or a cache",

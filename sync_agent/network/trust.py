@@ -80,6 +80,15 @@ async def who_vouches(host: str, port: int, proxy: Proxy | None, refused: ssl.SS
     return Seen(Trouble.CERTIFICATE, subject) if mismatch else Seen(Trouble.INSPECTED, issuer)
 
 
+async def speaks_tls(host: str, port: int) -> bool:
+    """Whether a secure connection is answered there. Nothing is said over it, and nobody is trusted for it."""
+    try:
+        async with asyncio.timeout(LOOK_S):
+            return bool(await _shown(host, port, None))
+    except (OSError, TimeoutError, ValueError, EOFError):
+        return False
+
+
 async def _shown(host: str, port: int, proxy: Proxy | None) -> bytes:
     """The certificate that is shown at `host`, unchecked. Raises `OSError`, `EOFError`."""
     seeing = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

@@ -216,7 +216,13 @@ def test_the_programs_speak_tls_by_themselves(tmp_path: Path) -> None:
     try:
         url = server.start("--listen", "127.0.0.1:0", "--tls").rpartition(" ")[2]
         agent = Machine("Renard", tmp_path / "agent", "sync-agent")
-        assert agent.ok("enroll", "--server", url, "--code", code, "--name", "Renard")["spaces"] == [space]
+        plain = agent.run("enroll", "--server", url.replace("https://", "http://"), "--code", code, "--name", "Renard")
+        assert plain.status == 3
+        assert f"try https:// ({url})" in plain.err
+        assert "the code is still good" in plain.err
+        enrolled = agent.ok("enroll", "--server", url, "--code", code, "--name", "Renard")
+        assert enrolled["spaces"] == [space]
+        assert enrolled["fingerprint"] == server.ok("status")["fingerprint"] == agent.ok("status")["fingerprint"]
         assert "SHA-256" in server.log.read_text(), "what a browser shows can be compared"
     finally:
         if server.daemon is not None:
