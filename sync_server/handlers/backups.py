@@ -30,7 +30,7 @@ from protocol.replica.sqlite import DATABASE
 from sync_server import archive
 from sync_server.app import Server
 from sync_server.data_folder import COPY_FILE, KEYS_FILE
-from sync_server.handlers.figures import BACKUP_MARK
+from sync_server.handlers.figures import BACKUP_MARK, last_backup_ms
 
 PART_BYTES: Final = GiB
 """A backup leaves the server as files of at most so many bytes, which the caller puts together again."""
@@ -76,8 +76,7 @@ async def note_kept(server: Server, made_ms: int) -> None:
 
 async def tell_devices(server: Server) -> None:
     """Have answers say when the newest backup was begun: what devices received before is in it (R8)."""
-    made = await server.store.mark(BACKUP_MARK)
-    server.responder.backup_ms = None if made is None else int.from_bytes(made, "big")
+    server.responder.backup_ms = await last_backup_ms(server)
 
 
 def _head(server: Server, version: str, found: _Copy, packs: list[tuple[bytes, int]]) -> archive.Head:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Final
 
+from sync_server.app import Server
 from sync_server.handlers.survey import Snapshot, Survey
 from sync_server.metrics import Family, Sample
 
@@ -13,12 +14,17 @@ BACKUP_MARK: Final = "last-backup"
 """→ 8 bytes of ms: when a backup was last made and read back."""
 
 
+async def last_backup_ms(server: Server) -> int | None:
+    """When the newest backup was begun that was read back; None if none ever was."""
+    made = await server.store.mark(BACKUP_MARK)
+    return None if made is None else int.from_bytes(made, "big")
+
+
 async def store_families(survey: Survey, version: str, *, per_device: bool = False) -> list[Family]:
     """The gauges, taken now; series of single devices only on request, because there may be a hundred thousand."""
     server = survey.server
     found = await survey.snapshot(whole=True)
-    backup = await server.store.mark(BACKUP_MARK)
-    backup_s = 0.0 if backup is None else int.from_bytes(backup, "big") / 1000
+    backup_s = (await last_backup_ms(server) or 0) / 1000
     return [
         Family("relais_build_info", "gauge", "The program", [Sample({"version": version}, 1)]),
         Family("relais_devices", "gauge", "Devices by school and state", list(_devices(found))),

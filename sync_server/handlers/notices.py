@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from sync_server.app import Server
+
+NONE_MADE_AFTER_MS: Final = 24 * 3600 * 1000
+"""That there is no backup is said so long after the first device has come."""
+OLD_AFTER_MS: Final = 2 * NONE_MADE_AFTER_MS
+"""A backup is made every night; one may fail."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,3 +34,12 @@ def notices(server: Server) -> list[Notice]:
         met = server.unforeseen.rows()[0]
         found.append(Notice("unforeseen", {"count": count, "work": met.work, "what": met.what, "where": met.where}))
     return found
+
+
+def backup_notices(backup_ms: int | None, first_ms: int | None, now_ms: int) -> list[Notice]:
+    """What there is to say about backups: none, or an old one. `first_ms` is when the first device came."""
+    if first_ms is None:
+        return []
+    if backup_ms is None:
+        return [Notice("no-backup")] if now_ms - first_ms >= NONE_MADE_AFTER_MS else []
+    return [Notice("old-backup", {"at_ms": backup_ms})] if now_ms - backup_ms >= OLD_AFTER_MS else []

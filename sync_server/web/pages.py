@@ -21,7 +21,8 @@ from protocol.replica.replica import Entropy
 from sync_server.config import RunConfig
 from sync_server.handlers.device_query import matching, select, tally, versions_of, worst
 from sync_server.handlers.devices import Device, DeviceState
-from sync_server.handlers.notices import notices
+from sync_server.handlers.figures import last_backup_ms
+from sync_server.handlers.notices import backup_notices, notices
 from sync_server.handlers.schools import SchoolQuery, class_rows, school_rows, select_schools
 from sync_server.handlers.survey import Snapshot, Survey
 from sync_server.handlers.waiting import list_waiting, rule
@@ -32,7 +33,7 @@ from sync_server.web.live import Live
 from sync_server.web.reception import LANGUAGE_COOKIE, Reception, Visit, form_of, guarded, leads_to, mark_of
 from sync_server.web.sign_in_pages import SignInPages
 from sync_server.web.signing_in import Sessions
-from sync_server.web.views import DeviceView, WaitingView, class_views, notice_of, school_name, school_views
+from sync_server.web.views import DeviceView, WaitingView, class_views, moment, notice_of, school_name, school_views
 from sync_server.web.wording import CATALOGUES, Words
 
 MANY_DEVICES: Final = 10_000
@@ -97,6 +98,9 @@ class Pages:
         found = await self._survey.snapshot()
         rows = await _apart(found, school_rows, found)
         schools = select_schools([row for row in rows if row.standing.needing], SchoolQuery())
+        backup_ms = await last_backup_ms(self._server)
+        came = [device.heard.enrolled_ms for device in found.devices if device.heard.enrolled_ms is not None]
+        said = [*notices(self._server), *backup_notices(backup_ms, min(came, default=None), self._server.now_ms())]
         return self._reception.html(
             visit,
             "overview.html",
@@ -107,7 +111,8 @@ class Pages:
             needing=len(found.needing),
             first=_device_views(await _apart(found, worst, found, FIRST_DEVICES), found, visit.words),
             schools=school_views(schools.rows[:FIRST_SCHOOLS], visit.words),
-            notices=[notice_of(visit.words, notice) for notice in notices(self._server)],
+            notices=[notice_of(visit.words, notice) for notice in said],
+            backup=moment(visit.words, backup_ms),
             free=visit.words.size(await self._server.replica.content.free_bytes()),
             pending=sum(len(awaited.hand_ins) for awaited in found.awaited.values()),
             conflicts=sum(awaited.conflicts for awaited in found.awaited.values()),

@@ -259,7 +259,9 @@ def class_views(rows: Sequence[ClassRow], words: Words) -> list[ClassView]:
 def notice_of(words: Words, notice: Notice) -> Problem:
     """What concerns the server itself, in words."""
     topic = f"notice.{notice.topic}"
-    return Problem(words(f"{topic}.title", **notice.facts), words(f"{topic}.remedy", **notice.facts))
+    at_ms = notice.facts.get("at_ms")
+    facts = {**notice.facts, "when": words.ago(at_ms)} if isinstance(at_ms, int) else notice.facts
+    return Problem(words(f"{topic}.title", **facts), words(f"{topic}.remedy", **facts))
 
 
 def problem_of(words: Words, code: str) -> Problem:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import html
 import json
 from base64 import b32decode
 from collections.abc import AsyncIterator
@@ -15,6 +16,7 @@ import pytest
 from sync_server.app import Server
 from sync_server.handlers import second_factor
 from sync_server.handlers.administrators import remove_administrator
+from sync_server.handlers.backups import note_kept
 from sync_server.handlers.second_factor import STEP_S, code_at, use_second_factor
 from sync_server.web.signing_in import FREE_FAILURES
 from tests.harness.administration import NAME, ask, cookie_of, sign_in, ticket_in, with_account
@@ -23,6 +25,7 @@ from tests.harness.machines import Machine, eventually
 from tests.harness.patience import PATIENCE_S
 from tests.harness.raw_device import Answer, http_call
 from tests.harness.server_in_process import Office, office
+from tests.harness.territory import DAY_MS
 
 COOKIE = "relais-administrator"
 
@@ -315,6 +318,28 @@ async def test_what_concerns_the_server_itself_is_said_first_in_both_languages(m
             assert "X-Forwarded-For" in page
             assert not any(well in page for well in ("Tout va bien", "All is well"))
             assert "ZeroDivisionError" in page
+
+
+async def test_the_overview_says_that_no_backup_was_made_and_how_old_the_last_one_is(made: Office) -> None:
+    await with_account(made)
+    await (await made.enrol(await made.invite("machine"))).sync()
+    async with pages_over(made, clock_s=standing_still) as (url, _):
+        cookie = cookie_of(await sign_in(url))
+
+        async def overview() -> str:
+            page = (await ask(url, "/admin/", Cookie=cookie, Accept_Language="fr")).body.decode()
+            return html.unescape(page).replace("\N{NO-BREAK SPACE}", " ")
+
+        assert "<dt>Dernière sauvegarde</dt><dd>aucune</dd>" in await overview()
+        assert "Aucune sauvegarde n'a encore été faite" not in await overview(), "the first night is still to come"
+        made.clock.advance(DAY_MS)
+        assert "Aucune sauvegarde n'a encore été faite" in await overview()
+        await note_kept(made.server, made.clock())
+        page = await overview()
+        assert "Aucune sauvegarde" not in page
+        assert ">à l'instant</time>" in page
+        made.clock.advance(2 * DAY_MS)
+        assert "Dernière sauvegarde : il y a 2 jours" in await overview()
 
 
 async def test_metrics_hold_every_family_and_single_devices_on_request_only(made: Office) -> None:
