@@ -92,6 +92,15 @@ def _add_people(program: Program, run: Run) -> None:
         """Every class of the school: id, name, school, how many entries, and the fingerprint of their set."""
         return await run(call, "space list", {})
 
+    @program.command("space rename", said="renamed; the devices learn it with their next sync")
+    async def space_rename(
+        call: Call,
+        space: Annotated[str, Argument(metavar="ID", help="The class: its id.")],
+        name: Annotated[str, Argument(help="The new name.")],
+    ) -> JSON:
+        """Call a class of the school something else; its id, and folders that have its name, stay."""
+        return await run(call, "space rename", {"space": space, "name": name})
+
     @program.command("person add")
     async def person_add(
         call: Call,
@@ -124,9 +133,14 @@ def _add_people(program: Program, run: Run) -> None:
         return await run(call, "person merge", {"person": person, "into": into})
 
     @program.command("erase")
-    async def erase(call: Call, *, person: ClassPerson) -> JSON:
+    async def erase(
+        call: Call,
+        *,
+        person: ClassPerson,
+        dry_run: Annotated[bool, Option(help="Only say who that is.")] = False,
+    ) -> JSON:
         """Forget a pupil in the whole school: hidden at once; each machine destroys it seven days later."""
-        return await run(call, "erase", {"person": person})
+        return await run(call, "erase", {"person": person, "dry_run": dry_run})
 
     @program.command("export-person")
     async def export_person(

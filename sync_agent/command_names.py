@@ -9,7 +9,7 @@ COURIER_SURVEY: Final = "courier-survey"
 COURIER_IMPORT: Final = "courier-import"
 COURIER_LET_IN: Final = "courier-let-in"
 SCHOOL: Final = (
-    "space add", "space list", "person add", "person list", "person doubles", "person merge", "invite", "devices",
-    "grant", "ungrant", "revoke", "lost", "stays", "erase",
+    "space add", "space list", "space rename", "person add", "person list", "person doubles", "person merge", "invite",
+    "devices", "grant", "ungrant", "revoke", "lost", "stays", "erase",
 )  # fmt: skip
 """What a head teacher's device does for its school (`school_commands`)."""

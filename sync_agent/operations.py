@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from protocol.errors import BadInput, Code, LocalFailure, NoAnswer, Refused
+from protocol.identity import words_of
+from protocol.invitation import parse_code
 from protocol.replica import parameters as given
 from protocol.replica.console import tell
 from protocol.replica.operation import JSON, NO_FILES, Incoming, Operation, Outgoing, Params, Table
@@ -106,6 +108,7 @@ def before_enrolment(
         return {
             "device": enrolled.device.hex(),
             "territory": enrolled.territory.hex(),
+            "fingerprint": " ".join(words_of(parse_code(code).fingerprint)),
             "spaces": [space.hex() for space in enrolled.spaces],
         }
 
@@ -397,5 +400,5 @@ def _wish(params: Params) -> Wish:
         title=given.text_or_none(params, "title"),
         subject=given.text_or_none(params, "subject") if "subject" in params else Keep.AS_IT_IS,
         due_ms=given.count_or_none(params, "due_ms") if "due_ms" in params else Keep.AS_IT_IS,
-    )
         text=given.text(params, "text") if params.get("text") is not None else Keep.AS_IT_IS,
+    )

@@ -10,14 +10,16 @@ from typing import Final, TypeAlias
 
 from protocol.clock import rfc3339
 from protocol.errors import BadInput, Code, Refused
+from protocol.limits import ERASURE_DELAY_MS
 from protocol.replica import parameters as given
+from protocol.replica.console_text import local_time
 from protocol.replica.office import grants
-from protocol.replica.office.erasures import erase_persons
+from protocol.replica.office.erasures import check_known, erase_persons
 from protocol.replica.office.invitations import Wanted, invite
 from protocol.replica.office.losses import NEW_KEYS, lost
 from protocol.replica.office.names import device_id, invited_role, lifetime_ms, moment_ms, person_id, person_role
-from protocol.replica.office.people import add_person, list_persons, merge_persons, probable_duplicates
-from protocol.replica.office.spaces import add_space, list_spaces, space_named, spaces_named, uai_of
+from protocol.replica.office.people import add_person, described, list_persons, merge_persons, probable_duplicates
+from protocol.replica.office.spaces import add_space, list_spaces, rename_space, space_named, spaces_named, uai_of
 from protocol.replica.office.stays import stays_of
 from protocol.replica.operation import JSON, Outgoing, Params
 from protocol.roles import RANK
@@ -39,8 +41,8 @@ async def _space_add(office: SchoolOffice, params: Params, outgoing: Outgoing) -
     if school is None:
         raise BadInput(Code.USAGE, "give the school's UAI as --school")
     added = await add_space(office, given.text(params, "name"), school, given.text_or_none(params, "year"))
-    if added.warning is not None:
-        await outgoing.progress(f"warning: {added.warning}")
+    for warning in added.warnings:
+        await outgoing.progress(f"warning: {warning}")
     return {"space": added.id.hex()}
 
 
@@ -56,6 +58,11 @@ async def _space_list(office: SchoolOffice, _params: Params, _outgoing: Outgoing
         for space in await list_spaces(office)
         if office.governs(space.id)
     ]
+
+
+async def _space_rename(office: SchoolOffice, params: Params, _outgoing: Outgoing) -> JSON:
+    await rename_space(office, space_named(office, given.text(params, "space")), given.text(params, "name"))
+    return {}
 
 
 async def _person_add(office: SchoolOffice, params: Params, outgoing: Outgoing) -> JSON:
@@ -110,7 +117,7 @@ async def _invite(office: SchoolOffice, params: Params, _outgoing: Outgoing) -> 
         stay_ms=None if stay is None else lifetime_ms(stay),
     )
     made = await invite(office, wanted)
-    return {"code": made.code, "expires": rfc3339(made.expires_ms)}
+    return {"code": made.code, "expires": rfc3339(made.expires_ms), "fingerprint": made.fingerprint}
 
 
 async def _grant(office: SchoolOffice, params: Params, outgoing: Outgoing) -> JSON:
@@ -187,14 +194,24 @@ async def _stays(office: SchoolOffice, _params: Params, _outgoing: Outgoing) -> 
 
 
 async def _erase(office: SchoolOffice, params: Params, outgoing: Outgoing) -> JSON:
-    await erase_persons(office, [person_id(given.text(params, "person"))])
+    person = person_id(given.text(params, "person"))
+    await check_known(office, [person])
+    await outgoing.progress(f"to be forgotten: {await described(office, person)}")
+    if params.get("dry_run") is True:
+        return {}
+    await erase_persons(office, [person])
     await outgoing.progress("hidden wherever this arrives, at once; destroyed there seven days later")
+    until = local_time(rfc3339(office.now_ms() + ERASURE_DELAY_MS) or "")
+    await outgoing.progress(
+        f"until {until} who runs the server takes it back: `sync-server unerase`, with the ids of `erasures`"
+    )
     return {}
 
 
 COMMANDS: Final[dict[str, Command]] = {
     "space add": _space_add,
     "space list": _space_list,
+    "space rename": _space_rename,
     "person add": _person_add,
     "person list": _person_list,
     "person doubles": _doubles,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from protocol.clock import rfc3339
+from protocol.identity import territory_id, words_of
 from protocol.replica.interfaces import EntryStore
 from protocol.replica.operation import JSON
 from protocol.replica.space_names import changed_names, made_spaces
@@ -22,6 +23,8 @@ async def status(agent: Agent) -> dict[str, JSON]:
     return {
         "device": agent.device.hex(),
         "role": None if role is None else role.value,
+        "territory": agent.replica.territory.hex(),
+        "fingerprint": fingerprint_words(agent),
         "server": {
             "url": agent.enrolment.server_url,
             "reachable": None if last is None else last.reachable,
@@ -42,6 +45,11 @@ async def status(agent: Agent) -> dict[str, JSON]:
         "unforeseen": [met.shown() for met in agent.unforeseen.rows()],
         "clock_skew_s": None if last is None or last.at_ms is None else last.skew_ms / 1000,
     }
+
+
+def fingerprint_words(agent: Agent) -> str:
+    """The three words of the territory's root, by which people make sure that they speak of the same one."""
+    return " ".join(words_of(territory_id(agent.replica.door.root_now)))
 
 
 def _problem(last: LastSync | None, url: str) -> JSON:

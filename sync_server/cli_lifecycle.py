@@ -139,9 +139,10 @@ def _add_names_and_ends(program: Program, run: Run) -> None:
             str | None, Option(metavar="KIT", help="The recovery kit, for more than five persons a day.")
         ] = None,
         passphrase_file: KitPassphrase = None,
+        dry_run: Annotated[bool, Option(help="Only say who that is.")] = False,
     ) -> JSON:
         """Forget people everywhere: names, work, feedback. Hidden at once; each machine destroys it a week later."""
-        params: Params = {"person": list(person)}
+        params: Params = {"person": list(person), "dry_run": dry_run}
         if kit is not None:
             params = _with_kit(params, call, kit, passphrase_file)
         return await run(call, "erase", params)

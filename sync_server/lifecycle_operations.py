@@ -14,16 +14,17 @@ from protocol.entry import Entry, Kind
 from protocol.errors import BadInput, Code
 from protocol.identity import AgreementKey, SigningKey
 from protocol.kit import Kit
-from protocol.limits import MAX_ERASED_PER_DAY
+from protocol.limits import ERASURE_DELAY_MS, MAX_ERASED_PER_DAY
 from protocol.replica import parameters as given
 from protocol.replica.abbreviations import whole
 from protocol.replica.access.export import export_person
 from protocol.replica.catalogues import DEFAULT_LANGUAGE
+from protocol.replica.console_text import local_time
 from protocol.replica.office import grants
-from protocol.replica.office.erasures import erase_persons, ever_said, in_force, take_back
+from protocol.replica.office.erasures import check_known, erase_persons, ever_said, in_force, take_back
 from protocol.replica.office.losses import NEW_KEYS, lost
 from protocol.replica.office.names import device_id, entry_id, moment_ms, person_id
-from protocol.replica.office.people import rename_person
+from protocol.replica.office.people import described, rename_person
 from protocol.replica.office.spaces import rename_space, space_named
 from protocol.replica.operation import JSON, Outgoing, Params
 from sync_server.app import Server
@@ -128,6 +129,12 @@ async def _lost(server: Server, params: Params, outgoing: Outgoing) -> JSON:
     loss = await lost(server, device, cut=cut, since_ms=since_ms, name_of=lambda key: server.contacts.of(key).name)
     if loss.teaches and cut:
         await outgoing.progress(NEW_KEYS)
+    if cut:
+        since = "what turns up of it from now on" if since_ms is None else f"what it said since {_local(since_ms)}"
+        await outgoing.progress(
+            f"{since} counts for nothing, and waits for somebody's word: `sync-server waiting` lists it, `accept ID` "
+            "lets it count after all, `refuse ID` takes it off the list"
+        )
     known = next(each for each in await list_devices(server) if each.id == device)
     seen = rfc3339(known.heard.seen_ms)
     return {"device": device.hex(), "name": known.name, "last_seen": seen, "revoked": cut, **loss.rows()}
@@ -198,11 +205,26 @@ async def _erase(server: Server, params: Params, outgoing: Outgoing) -> JSON:
     kit = _kit(params) if "root" in params else None
     if kit is not None:
         check_kit(server, kit)
+    await check_known(server, persons)
+    for person in persons:
+        await outgoing.progress(f"to be forgotten: {await described(server, person)}")
+    if params.get("dry_run") is True:
+        return {}
     await erase_persons(server, persons, kit)
     if kit is None and len(persons) > MAX_ERASED_PER_DAY:
         await outgoing.progress(f"without --kit, each machine destroys {MAX_ERASED_PER_DAY} persons a day")
     await outgoing.progress("hidden wherever this arrives, at once; destroyed there seven days later")
+    if kit is None:
+        until = _local(server.now_ms() + ERASURE_DELAY_MS)
+        await outgoing.progress(f"until {until} `sync-server unerase ID` takes it back, with the ids of `erasures`")
+    else:
+        await outgoing.progress("nothing takes that back: the kit said it")
     return {}
+
+
+def _local(at_ms: int) -> str:
+    """A time for the operator."""
+    return local_time(rfc3339(at_ms) or "")
 
 
 async def _erasures(server: Server, _params: Params, _outgoing: Outgoing) -> JSON:

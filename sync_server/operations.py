@@ -12,6 +12,7 @@ from typing import Final
 
 from protocol.clock import rfc3339
 from protocol.errors import BadInput, Code
+from protocol.identity import territory_id, words_of
 from protocol.replica import parameters as given
 from protocol.replica.console import installed_version
 from protocol.replica.office import grants
@@ -49,8 +50,8 @@ async def _operate(command: Command, server: Server, params: Params, incoming: I
 async def _space_add(server: Server, params: Params, outgoing: Outgoing) -> JSON:
     name, school = given.text(params, "name"), given.text(params, "school")
     added = await add_space(server, name, school, given.text_or_none(params, "year"))
-    if added.warning is not None:
-        await outgoing.progress(f"warning: {added.warning}")
+    for warning in added.warnings:
+        await outgoing.progress(f"warning: {warning}")
     return {"space": added.id.hex()}
 
 
@@ -116,13 +117,14 @@ async def _invite(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
         stay_ms=None if (stay := given.text_or_none(params, "for")) is None else lifetime_ms(stay),
     )
     made = await invite(server, wanted)
-    return {"code": made.code, "expires": rfc3339(made.expires_ms)}
+    return {"code": made.code, "expires": rfc3339(made.expires_ms), "fingerprint": made.fingerprint}
 
 
 async def _status(server: Server, params: Params, outgoing: Outgoing) -> JSON:
     held = await totals(server)
     return {
         "territory": server.replica.territory.hex(),
+        "fingerprint": " ".join(words_of(territory_id(server.replica.door.root_now))),
         "generation": server.territory.generation.hex(),
         "spaces": await _space_list(server, params, outgoing),
         "devices": len(await list_devices(server)),

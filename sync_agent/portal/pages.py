@@ -34,13 +34,14 @@ from sync_agent.portal.uploads import KeptFiles, form_with_files
 from sync_agent.portal.visit import Visit, remember_who
 from sync_agent.portal.wording import Words
 from sync_agent.proof import picture_of
+from sync_agent.status import fingerprint_words
 from sync_agent.texts import TEXT_FILE
 
 SAVED_FILE: Final = {"Content-Security-Policy": SAVED_FILE_POLICY}
 MAX_LISTED_FILES: Final = 500
-
-
 MAX_CARD_CHARS: Final = 300
+
+
 @dataclass(frozen=True, slots=True)
 class Card:
     """A piece on the home page; for an assignment, how far the chosen person's last hand-in has come."""
@@ -53,10 +54,10 @@ class Card:
     handed: int
     unopened: int
     unread: bool
-
-    @property
     text: str = ""
     """What a word says, or its beginning."""
+
+    @property
     def is_done(self) -> bool:
         """Whether the person has handed in, and is not asked to do it again."""
         return self.told is not None and self.told.state is not HandInState.REDO
@@ -99,15 +100,15 @@ class Pages:
 
     async def _card(self, visit: Visit, piece: Piece, refusals: Mapping[str, bytes]) -> Card:
         told = None
+        text = ""
         works = piece.works_of(None) if piece.is_assignment else []
         if visit.me is not None and not visit.teaches:
-        text = ""
             mine = [work for work in works if visit.is_mine(work)]
             told = self._shelf.told(mine[0], refusals) if mine else None
-        return Card(
-            piece=piece,
         if piece.readable is not None and piece.item.shown.record.kind is ItemKind.ANNOUNCEMENT:
             text = await self._shelf.text(piece.room.space, piece.readable.record.content)
+        return Card(
+            piece=piece,
             due=visit.due(piece),
             near=visit.is_near(piece),
             state=None if told is None else visit.state(self._shelf, piece.room, told),
@@ -115,9 +116,9 @@ class Pages:
             handed=len({visit.owner(work) for work in works}),
             unopened=sum(not work.opened for work in works) if visit.reads else 0,
             unread=told is not None and told.state in {HandInState.MARKED, HandInState.REDO},
+            text=_beginning(text),
         )
 
-            text=_beginning(text),
     # --- who ----------------------------------------------------------------------------------------------------------
 
     async def who(self, request: web.Request) -> web.Response:
@@ -149,11 +150,11 @@ class Pages:
         content = None if piece.readable is None else piece.readable.record.content
         files = await self._shelf.files(content)
         entry = entry_page(files)
-        refusals = await self._shelf.refusals()
-        works = [
         text = await self._shelf.text(piece.room.space, content)
         if text:
             files = [file for file in files if file.path != TEXT_FILE]
+        refusals = await self._shelf.refusals()
+        works = [
             self._shelf.told(work, refusals)
             for work in (piece.works_of(None if visit.me is None else visit.me.id) if not visit.teaches else [])
         ]
@@ -167,9 +168,9 @@ class Pages:
             record=piece.item.shown.record,
             author=self._author(visit, piece, piece.item.shown.author),
             due=visit.due(piece),
+            text=text,
             late=piece.due_ms is not None and piece.due_ms < visit.now_ms,
             files=files[:MAX_LISTED_FILES],
-            text=text,
             more_files=max(0, len(files) - MAX_LISTED_FILES),
             address=lambda path: self._desk.lesson_address(piece.item.id, path),
             large=lambda path: large_address(piece.item.id.hex()[:ORIGIN_DIGITS], path),
@@ -338,8 +339,8 @@ class Pages:
                 "told": one,
                 "state": visit.state(self._shelf, room, one),
                 "title": _title(room.coursework.items.get(one.work.item), visit.say),
-                "name": room.name_of(one.work.person) or visit.say("unknown.person"),
                 "older": room.versions_of(one.work)[0].id != one.work.id,
+                "name": room.name_of(one.work.person) or visit.say("unknown.person"),
             }
             for room, one in told
         ]
@@ -357,8 +358,8 @@ class Pages:
     async def work(self, request: web.Request) -> web.Response:
         """One hand-in: where it is, what was said of it; for a teacher, its files and the way to answer."""
         visit = await self._desk.visit(request)
-        wanted = given.identifier(request.match_info, "work", Code.UNKNOWN_HAND_IN, "hand-in")
         agent = self._shelf.agent
+        wanted = given.identifier(request.match_info, "work", Code.UNKNOWN_HAND_IN, "hand-in")
         room, work = await self._shelf.work(visit.rooms, wanted)
         told = self._shelf.told(work, await self._shelf.refusals())
         mine = visit.is_mine(work)
@@ -366,8 +367,8 @@ class Pages:
             raise BadInput(Code.UNKNOWN_HAND_IN, "this is the work of somebody else")
         note = None if work.feedback is None or not mine else work.feedback.record
         item = room.coursework.items.get(work.item)
-        return self._desk.page(
         versions = [each for each in room.versions_of(work) if visit.sees(each, made_here=agent.made(each))]
+        return self._desk.page(
             visit,
             "work.html",
             room=room,
@@ -432,6 +433,8 @@ class Pages:
             "state.html",
             rows=[(room, room.space in missing, await self._shelf.proven_ms(room)) for room in visit.classes],
             last_ms=None if last is None else last.at_ms,
+            territory=agent.enrolment.territory_name,
+            fingerprint=fingerprint_words(agent),
             free=await agent.replica.content.free_bytes(),
             content=content_bytes,
             budget=agent.budget.shown(),
@@ -448,14 +451,6 @@ class Pages:
             "freshness": exchange.freshness(visit.say, visit.now_ms),
             "stick": self._desk.stick(visit),
             "who": self._desk.who(visit),
-def _beginning(text: str) -> str:
-    """As much of a text as a card holds, whole words."""
-    if len(text) <= MAX_CARD_CHARS:
-        return text
-    cut = text[:MAX_CARD_CHARS]
-    return (cut.rpartition(" ")[0] or cut) + " …"
-
-
         }
         return web.json_response(facts, headers={"Cache-Control": "no-store"})
 
@@ -474,6 +469,14 @@ def _by_subject(say: Words, cards: Sequence[Card]) -> list[tuple[str | None, lis
 
 def _newest(cards: Sequence[Card]) -> list[Card]:
     return sorted(cards, key=lambda card: (card.piece.item.shown.at_ms, card.piece.item.id), reverse=True)
+
+
+def _beginning(text: str) -> str:
+    """As much of a text as a card holds, whole words."""
+    if len(text) <= MAX_CARD_CHARS:
+        return text
+    cut = text[:MAX_CARD_CHARS]
+    return (cut.rpartition(" ")[0] or cut) + " …"
 
 
 def _title(item: Item | None, say: Words) -> str:

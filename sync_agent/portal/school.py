@@ -14,8 +14,10 @@ from typing import Final
 from aiohttp import web
 
 from protocol.errors import BadInput, Code, Refused
+from protocol.limits import ERASURE_DELAY_MS
 from protocol.replica import parameters as given
 from protocol.replica.office.people import probable_duplicates
+from protocol.replica.office.spaces import twin_of
 from protocol.replica.office.stays import stays_of
 from protocol.replica.operation import JSON
 from protocol.roles import PersonRole
@@ -47,6 +49,7 @@ class SchoolPages:
             ("GET", "/school", self.show),
             ("POST", "/school", self.add_class),
             ("GET", "/school/{space}", self.show_class),
+            ("POST", "/school/{space}/rename", self.rename),
             ("POST", "/school/{space}/person", self.add_person),
             ("POST", "/school/{space}/merge", self.merge),
             ("POST", "/school/{space}/leave", self.leave),
@@ -73,15 +76,22 @@ class SchoolPages:
     async def add_class(self, request: web.Request) -> web.Response:
         """A class more."""
         fields = await self._desk.fields(request)
-        await self._enter(request)
-        year = fields.get("year", "").strip() or None
-        made = await self._desk.do("space add", {"name": fields.get("name", ""), "year": year})
-        return see(f"/school/{made['space']}?done=class")
+        _, office = await self._enter(request)
+        name, year = fields.get("name", ""), fields.get("year", "").strip() or None
+        twin = await twin_of(office, name, year, office.home)
+        made = await self._desk.do("space add", {"name": name, "year": year})
+        return see(f"/school/{made['space']}?done={'class' if twin is None else 'twin'}")
 
     async def show_class(self, request: web.Request) -> web.Response:
         """A class: its people, who was added twice, codes."""
         visit, office = await self._enter(request)
         return await self._class_page(visit, office, self._room(visit, office, request), done=request.query.get("done"))
+
+    async def rename(self, request: web.Request) -> web.Response:
+        """Another name for it."""
+        fields, _, room = await self._form(request)
+        await self._desk.do("space rename", {"space": room.space.hex(), "name": fields.get("name", "")})
+        return see(f"/school/{room.space.hex()}?done=renamed")
 
     async def add_person(self, request: web.Request) -> web.Response:
         """Somebody more."""
@@ -138,6 +148,7 @@ class SchoolPages:
             await SchoolOffice.of(self._desk.shelf.agent),
             room,
             code=str(made["code"]),
+            fingerprint=str(made["fingerprint"]),
             whom=bytes.fromhex(person) if person else None,
             uses=wanted["uses"],
             done="code",
@@ -177,6 +188,7 @@ class SchoolPages:
         room: Room,
         *,
         code: str | None = None,
+        fingerprint: str | None = None,
         whom: bytes | None = None,
         uses: JSON = 1,
         done: str | None,
@@ -209,10 +221,13 @@ class SchoolPages:
             roles=[role.value for role in _ROLES],
             stays=_STAYS,
             code=code,
+            fingerprint=fingerprint,
             picture=None if code is None else picture_of(code),
             whom=say("school.code_laptop", name=named) if named else say.count("school.code_pcs", _number(str(uses))),
             until=say.when(visit.now_ms + _CODE_LASTS_MS, visit.now_ms),
+            back_until=say.day(visit.now_ms + ERASURE_DELAY_MS, visit.now_ms),
             address=self._desk.shelf.agent.listens_at,
+            server=self._desk.shelf.agent.enrolment.server_url,
             done=done,
         )
 

@@ -41,6 +41,16 @@ async def test_she_makes_a_class_adds_people_and_gives_codes(room: Classroom) ->
         assert "Mon école" in await surfer.page("/")
         made = await surfer.send("/school", "/school", {"name": "CE2", "year": "2026-2027"})
         place = made.headers["Location"].partition("?")[0]
+        assert made.headers["Location"].endswith("?done=class")
+        again = await surfer.send("/school", "/school", {"name": " ce2", "year": ""})
+        assert "L'école en a déjà une de ce nom" in html.unescape(await surfer.page(again.headers["Location"]))
+        other_year = await surfer.send("/school", "/school", {"name": "CE2", "year": "2027-2028"})
+        assert other_year.headers["Location"].endswith("?done=twin"), "one of the two has no year"
+        twin = again.headers["Location"].partition("?")[0]
+        renamed = await surfer.send(twin, f"{twin}/rename", {"name": "CE2 des Hirondelles"})
+        assert (renamed.status, renamed.headers["Location"]) == (303, f"{twin}?done=renamed")
+        assert "<h1>CE2 des Hirondelles</h1>" in await surfer.page(twin)
+        assert (await surfer.send(twin, f"{twin}/rename", {"name": " "})).status == 400
         for name, role in (("Zoé", "pupil"), ("zoe", "pupil"), ("M. Roux", "teacher")):
             assert (await surfer.send(place, f"{place}/person", {"name": name, "role": role})).status == 303
         page = await surfer.page(place)
@@ -54,6 +64,12 @@ async def test_she_makes_a_class_adds_people_and_gives_codes(room: Classroom) ->
         assert "CE2" in code
         assert "Le portable de M. Roux" in code
         assert "enroll --stick" in code
+        (given,) = set(re.findall(r"(?:[0-9A-Z]{4}-){8}[0-9A-Z]{4}", code))
+        assert f"sync-agent enroll --server {head.agent.enrolment.server_url} --code {given}" in code
+        words = (await status(head.agent))["fingerprint"]
+        assert len(str(words).split()) == 3
+        assert str(words) in html.unescape(code), "what the new computer shows too"
+        assert str(words) in html.unescape(await surfer.page("/state"))
         assert re.search(r"(?:[0-9A-Z]{4}-){8}", await surfer.page(place)) is None  # shown once
         assert "CE2" in await surfer.page("/school")
 
@@ -66,6 +82,8 @@ async def test_she_makes_doubles_one_takes_somebody_off_and_forgets_only_what_is
         (other,) = set(re.findall(r'/erase.*?value="([0-9a-f]{32})"', await surfer.page(place), re.DOTALL)) - {lea}
         assert (await surfer.send(place, f"{place}/merge", {"person": other, "into": lea})).status == 303
         assert "Élèves (1)" in await surfer.page(place)
+        page = html.unescape(await surfer.page(place))
+        assert re.search(r"Avant le \w+ (?:1er|\d+) \w+.*peut encore revenir en arrière", page)
         assert (await surfer.send(place, f"{place}/erase", {"person": lea})).status == 400
         assert "Léa" in await surfer.page(place)
         assert (await surfer.send(place, f"{place}/erase", {"person": lea, "meant": "yes"})).status == 303

@@ -599,6 +599,7 @@ async def test_the_status_adds_up(desk: Office) -> None:
     status = await desk.do("status")
     assert set(status) == {
         "territory",
+        "fingerprint",
         "generation",
         "spaces",
         "devices",

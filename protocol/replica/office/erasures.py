@@ -23,6 +23,16 @@ from protocol.roles import RANK, Role
 from protocol.structure import Erasure, Ruling
 
 
+async def check_known(office: Office, persons: Sequence[bytes]) -> None:
+    """Raise `BadInput(UNKNOWN_PERSON)` for an id that nothing here is about."""
+    known = {entry.header.subject for entry in await office.replica.store.scan_kinds([Kind.PERSON, Kind.HAND_IN])}
+    for person in persons:
+        if person not in known:
+            raise BadInput(
+                Code.UNKNOWN_PERSON, f"there is no person {person.hex()}; `person list` shows those of a space"
+            )
+
+
 async def erase_persons(office: Office, persons: Sequence[bytes], kit: Kit | None = None) -> int:
     """Have these people forgotten everywhere; said again, it changes nothing; how many erasures that made.
 
@@ -30,12 +40,7 @@ async def erase_persons(office: Office, persons: Sequence[bytes], kit: Kit | Non
     `BadInput(UNKNOWN_PERSON)`, before anything is said.
     """
     replica, home = office.replica, office.home
-    known = {entry.header.subject for entry in await replica.store.scan_kinds([Kind.PERSON, Kind.HAND_IN])}
-    for person in persons:
-        if person not in known:
-            raise BadInput(
-                Code.UNKNOWN_PERSON, f"there is no person {person.hex()}; `person list` shows those of a space"
-            )
+    await check_known(office, persons)
     doubles = {other for person in persons for other in await doubles_of(replica, person)}
     said = await _said(replica, home, by_kit=kit is not None)
     wanted = [person for person in dict.fromkeys([*persons, *sorted(doubles)]) if person not in said]

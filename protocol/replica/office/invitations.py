@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from protocol.entry import Kind
 from protocol.errors import BadInput, Code
-from protocol.identity import territory_id
+from protocol.identity import territory_id, words_of
 from protocol.invitation import SECRET_BYTES, Invitation
 from protocol.limits import MAX_INVITED_DEVICES, MAX_SPACES_PER_INVITE
 from protocol.replica.office.bureau import Office
@@ -34,10 +34,14 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Invited:
-    """The code, to be handed over, and the time in ms when it ends."""
+    """The code, to be handed over, and the time in ms when it ends.
+
+    `fingerprint` are the three words of the territory, which the device shows too once it is in.
+    """
 
     code: str
     expires_ms: int
+    fingerprint: str
 
 
 async def invite(office: Office, wanted: Wanted) -> Invited:
@@ -62,7 +66,7 @@ async def invite(office: Office, wanted: Wanted) -> Invited:
     )
     home = smallest_cover(office.replica.door, wanted.spaces)
     await office.say([Draft(home, Kind.INVITE, None, record.encode())])
-    return Invited(invitation.code(), expires_ms)
+    return Invited(invitation.code(), expires_ms, " ".join(words_of(invitation.fingerprint)))
 
 
 async def _check_person(office: Office, wanted: Wanted) -> None:

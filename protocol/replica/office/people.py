@@ -12,6 +12,7 @@ from protocol.entry import PERSON_BYTES, Entry, Kind
 from protocol.errors import BadInput, Code, PeerFault
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.names import name_of
+from protocol.replica.office.spaces import space_records
 from protocol.replica.replica import Draft
 from protocol.roles import PersonRole
 from protocol.roster import Person
@@ -111,6 +112,18 @@ async def listings(office: Office, person: bytes) -> dict[bytes, Listing]:
     if not found:
         raise BadInput(Code.UNKNOWN_PERSON, f"there is no person {person.hex()}; `person list` shows those of a space")
     return found
+
+
+async def described(office: Office, person: bytes) -> str:
+    """Somebody as people know them: “Léa”, pupil, CM1-CM2. Without a name here, the id."""
+    try:
+        found = await listings(office, person)
+    except BadInput:
+        return f"{person.hex()}, whose name is on no list here"
+    records = await space_records(office)
+    listed = next((each for each in found.values() if not each.left), next(iter(found.values())))
+    places = [records[space].name for space in found if space in records]
+    return ", ".join([f"“{listed.name}”", listed.role.value, *sorted(places)])
 
 
 def list_draft(person: bytes, record: PersonRecord, space: bytes, replaced: Sequence[bytes] = ()) -> Draft:

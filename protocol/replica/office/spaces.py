@@ -36,16 +36,17 @@ class ListedSpace:
 
 @dataclass(frozen=True, slots=True)
 class AddedSpace:
-    """A class that was made; `warning` is a sentence about the school's code, if it looks mistyped."""
+    """A class that was made; `warnings` are sentences about what looks like a mistake."""
 
     id: bytes
-    warning: str | None
+    warnings: tuple[str, ...]
 
 
 async def add_space(office: Office, name: str, school: str, year: str | None = None) -> AddedSpace:
     """Make a class in the school of this UAI, and the school too if it is not there.
 
-    Raises `BadInput` (BAD_NAME, BAD_DATE, USAGE for what cannot be a UAI at all).
+    A second class of a name is warned about, never refused. Raises `BadInput` (BAD_NAME, BAD_DATE, USAGE for what
+    cannot be a UAI at all).
     """
     record = SpaceRecord(name_of(name, "a space"), year=school_year(year))
     uai = normal_uai(name_of(school, "a school"))
@@ -53,12 +54,29 @@ async def add_space(office: Office, name: str, school: str, year: str | None = N
         raise BadInput(Code.USAGE, f"“{uai}” is too long for the UAI of a school")
     territory = office.replica.territory
     above = school_id(territory, uai)
+    twin = await twin_of(office, record.name, record.year, above)
     drafts = [Draft(above, Kind.SPACE, None, record.encode())]
     if not office.replica.door.knows_space(above):
         drafts.insert(0, Draft(territory, Kind.SPACE, None, SpaceRecord(uai, uai=uai).encode()))
     *_, made = await office.say(drafts)
     await office.tend_keys([made.id])
-    return AddedSpace(made.id, uai_warning(uai))
+    warnings = [] if (mistyped := uai_warning(uai)) is None else [mistyped]
+    if twin is not None:
+        warnings.append(
+            f"this school has a class “{record.name}” already ({twin.hex()}): two of a name are easily taken for one "
+            "another; `space rename` gives one of them another name"
+        )
+    return AddedSpace(made.id, tuple(warnings))
+
+
+async def twin_of(office: Office, name: str, year: str | None, school: bytes) -> bytes | None:
+    """A class in the school that is called the same already, unless it is known to be of another year."""
+    for space, other in (await space_records(office)).items():
+        same_year = year is None or other.year is None or year == other.year
+        is_there = office.replica.door.parent(space) == school
+        if is_there and same_year and other.name.strip().casefold() == name.strip().casefold():
+            return space
+    return None
 
 
 async def list_spaces(office: Office) -> list[ListedSpace]:

@@ -1,0 +1,86 @@
+"""What people at a command line are told besides the result: about whom, until when, and what comes next."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from protocol.errors import BadInput, Code
+from protocol.identity import territory_id, words_of
+from protocol.limits import ERASURE_DELAY_MS
+from tests.harness.classroom import classroom
+from tests.harness.commands import Desk
+from tests.harness.server_in_process import Office, office
+
+
+@pytest.fixture
+async def desk(tmp_path: Path) -> AsyncIterator[Office]:
+    async with office(tmp_path / "server") as made:
+        yield made
+
+
+async def test_erasing_says_first_who_that_is_and_then_until_when_it_can_be_taken_back(desk: Office) -> None:
+    lea = await desk.add_person("Léa", "pupil")
+    before = await desk.do("status")
+    assert await desk.do("erase", person=[lea], dry_run=True) == {}
+    assert desk.said.lines == ["to be forgotten: “Léa”, pupil, CM2 B"]
+    assert (await desk.do("status"))["entries"] == before["entries"], "a dry run forgets nobody"
+    desk.said.lines.clear()
+    assert await desk.do("erase", person=[lea]) == {}
+    who, *rest = desk.said.lines
+    assert who == "to be forgotten: “Léa”, pupil, CM2 B"
+    until = datetime.fromtimestamp((desk.clock() + ERASURE_DELAY_MS) / 1000, UTC).astimezone()
+    assert any(f"until {until.day} Nov {until.year} {until:%H:%M} `sync-server unerase" in line for line in rest)
+    assert (await desk.do("unerase", covers=lea))["taken_back"] == 1
+    assert [row["name"] for row in await desk.do("person list", space=desk.space)] == ["Léa"]
+
+
+async def test_nobody_is_said_to_be_forgotten_who_is_not_there(desk: Office) -> None:
+    for dry_run in (True, False):
+        with pytest.raises(BadInput) as caught:
+            await desk.do("erase", person=[os.urandom(16).hex()], dry_run=dry_run)
+        assert caught.value.code is Code.UNKNOWN_PERSON
+    assert desk.said.lines == []
+
+
+async def test_a_lost_device_is_reported_with_what_waiting_means(desk: Office) -> None:
+    member = await desk.enrol(await desk.invite("machine"))
+    await desk.do("lost", device=member.id, dry_run=True)
+    assert desk.said.lines == []
+    await desk.do("lost", device=member.id, since="2h")
+    told = "\n".join(desk.said.lines)
+    assert "counts for nothing, and waits for somebody's word" in told
+    for word in ("what it said since", "`sync-server waiting`", "`accept ID`", "`refuse ID`"):
+        assert word in told
+
+
+async def test_a_second_class_of_one_name_in_a_school_is_made_and_warned_about(desk: Office) -> None:
+    for name, school, year, warned in (
+        ("CE1", "0180001A", "2026-2027", False),
+        ("CE1", "0180002Y", "2026-2027", False),
+        ("CE1", "0180001A", "2027-2028", False),
+        ("ce1", "0180001A", "2026-2027", True),
+        ("CE1", "0180001A", None, True),
+    ):
+        desk.said.lines.clear()
+        made = await desk.do("space add", name=name, school=school, year=year)
+        assert made["space"] in {row["space"] for row in await desk.do("space list")}
+        assert any("has a class" in line for line in desk.said.lines) is warned, (name, school, year)
+
+
+async def test_a_code_and_the_device_that_used_it_show_the_words_of_the_territory(desk: Office, tmp_path: Path) -> None:
+    words = " ".join(words_of(desk.server.replica.territory))
+    assert (await desk.do("status"))["fingerprint"] == words
+    assert (await desk.do("invite", role="machine", space=[desk.space], person=None, uses=1, ttl="24h"))[
+        "fingerprint"
+    ] == words
+    async with classroom(tmp_path / "class") as room:
+        pc = await room.machine()
+        status = await Desk(pc.agent).ask("status")
+        root = room.territory.keys.root.public
+        assert status["territory"] == territory_id(root).hex()
+        assert status["fingerprint"] == " ".join(words_of(territory_id(root)))
