@@ -311,8 +311,13 @@ def _readers(
             return 0
         return 1 if entry.header.grant is None or _is_a_readers(entry.header.author, roster) else 2
 
-    placed = [(distance(entry), entry.id, entry) for entry in wraps]
-    for place, _, entry in sorted(placed, key=lambda each: each[:2]):
+    def turn(entry: Entry) -> tuple[int, int, bytes]:
+        """The author's own in the order in which they were said: the first came with the work."""
+        place = distance(entry)
+        return place, entry.header.at if place == 0 else 0, entry.id
+
+    placed = [(turn(entry), entry) for entry in wraps]
+    for (place, *_), entry in sorted(placed, key=lambda each: each[0]):
         by = entry.header.author if place <= 1 else None
         record = _parsed(entry, Wraps.parse)
         for reader, sealed in () if record is None else record.wraps:
