@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 
-from protocol.coursework import HandInState, Item, Version
+from protocol.coursework import HandInState, Item, Version, Work
 from protocol.errors import BadInput, Code, Refused
 from protocol.manifest import ManifestEntry
 from protocol.portable_names import portable_form
@@ -114,7 +114,7 @@ class Pages:
             state=None if told is None else visit.state(self._shelf, piece.room, told),
             told=told,
             handed=len({visit.owner(work) for work in works}),
-            unopened=sum(not work.opened for work in works) if visit.reads else 0,
+            unopened=_to_open(visit, works) if visit.reads else 0,
             unread=told is not None and told.state in {HandInState.MARKED, HandInState.REDO},
             text=_beginning(text),
         )
@@ -469,6 +469,12 @@ def _by_subject(say: Words, cards: Sequence[Card]) -> list[tuple[str | None, lis
 
 def _newest(cards: Sequence[Card]) -> list[Card]:
     return sorted(cards, key=lambda card: (card.piece.item.shown.at_ms, card.piece.item.id), reverse=True)
+
+
+def _to_open(visit: Visit, works: Sequence[Work]) -> int:
+    """How many pupils' last work, of these with the newest first, nobody has opened or answered yet."""
+    last = {visit.owner(work): work for work in reversed(works)}
+    return sum(not work.opened and work.feedback is None for work in last.values())
 
 
 def _beginning(text: str) -> str:

@@ -115,6 +115,7 @@ async def test_a_class_works_through_an_outage_and_everything_arrives(
         town.restart_server()
         await pupil.get_by_role("link", name="Accueil").first.click()
         await expect(pupil.get_by_role("link", name="Raconte le voyage")).to_be_visible()
+        await expect(pupil.get_by_text("Apportez <un bonnet>.")).to_be_visible()
         town.server.kill()
         await expect(pupil.get_by_text("Pas d'Internet. Tu peux travailler.")).to_be_visible()
         await pupil.get_by_role("link", name="Piscine").click()

@@ -80,6 +80,10 @@ async def test_an_earlier_version_is_called_so_and_leads_to_the_last_one(
         rows = await adult.page(f"/item/{item.hex()}")
         assert rows.count("version précédente, rendue") == 3
         assert "et 2 versions encore avant" in rows
+        assert "1 travail à ouvrir" in await adult.page("/"), "of six versions one is to be read"
+    await Desk(teacher.agent).ask("feedback", id=last, text="Bien")
+    async with portal(teacher.agent) as adult:
+        assert "à ouvrir" not in await adult.page("/")
     async with portal(pc.agent) as child:
         await child.send("/who", "/who", {"person": room.pupil_person.hex()})
         assert (await child.page("/work")).count("version précédente") == 5
