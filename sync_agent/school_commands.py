@@ -13,13 +13,12 @@ from protocol.errors import BadInput, Code, Refused
 from protocol.limits import ERASURE_DELAY_MS
 from protocol.replica import parameters as given
 from protocol.replica.console_text import local_time
-from protocol.replica.office import grants
+from protocol.replica.office import commands, grants
 from protocol.replica.office.erasures import check_known, erase_persons
-from protocol.replica.office.invitations import Wanted, invite
 from protocol.replica.office.losses import NEW_KEYS, lost
-from protocol.replica.office.names import device_id, invited_role, lifetime_ms, moment_ms, person_id, person_role
+from protocol.replica.office.names import device_id, invited_role, moment_ms, person_id, person_role
 from protocol.replica.office.people import add_person, described, list_persons, merge_persons, probable_duplicates
-from protocol.replica.office.spaces import add_space, list_spaces, rename_space, space_named, spaces_named, uai_of
+from protocol.replica.office.spaces import list_spaces, space_named, spaces_named, uai_of
 from protocol.replica.office.stays import stays_of
 from protocol.replica.operation import JSON, Outgoing, Params
 from protocol.roles import RANK
@@ -40,29 +39,11 @@ async def _space_add(office: SchoolOffice, params: Params, outgoing: Outgoing) -
     school = given.text_or_none(params, "school") or await uai_of(office, office.home)
     if school is None:
         raise BadInput(Code.USAGE, "give the school's UAI as --school")
-    added = await add_space(office, given.text(params, "name"), school, given.text_or_none(params, "year"))
-    for warning in added.warnings:
-        await outgoing.progress(f"warning: {warning}")
-    return {"space": added.id.hex()}
+    return await commands.new_space(office, params, school, outgoing)
 
 
 async def _space_list(office: SchoolOffice, _params: Params, _outgoing: Outgoing) -> JSON:
-    return [
-        {
-            "space": space.id.hex(),
-            "name": space.name,
-            "school": space.school,
-            "entries": space.entries,
-            "fingerprint": space.fingerprint.hex(),
-        }
-        for space in await list_spaces(office)
-        if office.governs(space.id)
-    ]
-
-
-async def _space_rename(office: SchoolOffice, params: Params, _outgoing: Outgoing) -> JSON:
-    await rename_space(office, space_named(office, given.text(params, "space")), given.text(params, "name"))
-    return {}
+    return commands.space_rows(space for space in await list_spaces(office) if office.governs(space.id))
 
 
 async def _person_add(office: SchoolOffice, params: Params, outgoing: Outgoing) -> JSON:
@@ -79,14 +60,6 @@ async def _person_add(office: SchoolOffice, params: Params, outgoing: Outgoing) 
             await outgoing.progress("somebody of that name is on this list already; `person merge` makes them one")
             break
     return {"person": person.hex()}
-
-
-async def _person_list(office: SchoolOffice, params: Params, _outgoing: Outgoing) -> JSON:
-    space = space_named(office, given.text(params, "space"))
-    return [
-        {"person": person.id.hex(), "name": person.name, "role": person.role.value}
-        for person in await list_persons(office, space)
-    ]
 
 
 async def _doubles(office: SchoolOffice, params: Params, _outgoing: Outgoing) -> JSON:
@@ -107,22 +80,12 @@ async def _invite(office: SchoolOffice, params: Params, _outgoing: Outgoing) -> 
     role = invited_role(given.text(params, "role"))
     if RANK[role] >= office.authority.rank:
         raise Refused(Code.NO_RIGHT, f"this device may not let a {role} in")
-    person, stay = given.text_or_none(params, "person"), given.text_or_none(params, "for")
-    wanted = Wanted(
-        role=role,
-        spaces=spaces_named(office, given.texts(params, "space")),
-        person=None if person is None else person_id(person),
-        uses=given.count_or_none(params, "uses") or 0,
-        lifetime_ms=lifetime_ms(given.text(params, "ttl")),
-        stay_ms=None if stay is None else lifetime_ms(stay),
-    )
-    made = await invite(office, wanted)
-    return {"code": made.code, "expires": rfc3339(made.expires_ms), "fingerprint": made.fingerprint}
+    return await commands.new_code(office, params, role)
 
 
 async def _grant(office: SchoolOffice, params: Params, outgoing: Outgoing) -> JSON:
     spaces = spaces_named(office, given.texts(params, "space"))
-    device, person = _device_or_person(params)
+    device, person = commands.device_or_person(params)
     if not all(map(office.governs, spaces)):
         raise Refused(Code.NO_RIGHT, "this device lets others into its own school only")
     if device is not None:
@@ -134,16 +97,6 @@ async def _grant(office: SchoolOffice, params: Params, outgoing: Outgoing) -> JS
                 f"the device {revoked.hex()} was cut off and stays out; to let it back in: "
                 f"`sync-agent grant --device {revoked.hex()} --space …`"
             )
-    return {}
-
-
-async def _ungrant(office: SchoolOffice, params: Params, _outgoing: Outgoing) -> JSON:
-    spaces = spaces_named(office, given.texts(params, "space"))
-    device, person = _device_or_person(params)
-    if device is not None:
-        await grants.ungrant_device(office, device, spaces)
-    if person is not None:
-        await grants.ungrant_person(office, person, spaces)
     return {}
 
 
@@ -211,24 +164,17 @@ async def _erase(office: SchoolOffice, params: Params, outgoing: Outgoing) -> JS
 COMMANDS: Final[dict[str, Command]] = {
     "space add": _space_add,
     "space list": _space_list,
-    "space rename": _space_rename,
+    "space rename": commands.space_rename,
     "person add": _person_add,
-    "person list": _person_list,
+    "person list": commands.person_list,
     "person doubles": _doubles,
     "person merge": _merge,
     "invite": _invite,
     "devices": _devices,
     "grant": _grant,
-    "ungrant": _ungrant,
+    "ungrant": commands.ungrant,
     "revoke": _revoke,
     "lost": _lost,
     "stays": _stays,
     "erase": _erase,
 }
-
-
-def _device_or_person(params: Params) -> tuple[bytes | None, bytes | None]:
-    device, person = given.text_or_none(params, "device"), given.text_or_none(params, "person")
-    if (device is None) == (person is None):
-        raise BadInput(Code.USAGE, "one of --device and --person is needed, and not both")
-    return None if device is None else device_id(device), None if person is None else person_id(person)

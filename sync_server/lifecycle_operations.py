@@ -20,12 +20,12 @@ from protocol.replica.abbreviations import whole
 from protocol.replica.access.export import export_person
 from protocol.replica.catalogues import DEFAULT_LANGUAGE
 from protocol.replica.console_text import local_time
-from protocol.replica.office import grants
+from protocol.replica.office import commands, grants
 from protocol.replica.office.erasures import check_known, erase_persons, ever_said, in_force, take_back
 from protocol.replica.office.losses import NEW_KEYS, lost
 from protocol.replica.office.names import device_id, entry_id, moment_ms, person_id
 from protocol.replica.office.people import described, rename_person
-from protocol.replica.office.spaces import rename_space, space_named
+from protocol.replica.office.spaces import space_named
 from protocol.replica.operation import JSON, Outgoing, Params
 from sync_server.app import Server
 from sync_server.command import Command
@@ -98,11 +98,6 @@ async def _person_rename(server: Server, params: Params, _outgoing: Outgoing) ->
 
 async def _person_retire(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
     await grants.retire_person(server, person_id(given.text(params, "person")))
-    return {}
-
-
-async def _space_rename(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
-    await rename_space(server, space_named(server, given.text(params, "space")), given.text(params, "name"))
     return {}
 
 
@@ -257,7 +252,7 @@ COMMANDS: Final[Mapping[str, Command]] = {
     "refuse": _refuse,
     "person rename": _person_rename,
     "person retire": _person_retire,
-    "space rename": _space_rename,
+    "space rename": commands.space_rename,
     "space close": _space_close,
     "lost": _lost,
     "rewrap": _rewrap,

@@ -15,11 +15,10 @@ from protocol.errors import BadInput, Code
 from protocol.identity import territory_id, words_of
 from protocol.replica import parameters as given
 from protocol.replica.console import installed_version
-from protocol.replica.office import grants
-from protocol.replica.office.invitations import Wanted, invite
-from protocol.replica.office.names import device_id, invited_role, lifetime_ms, person_id, person_role
-from protocol.replica.office.people import add_person, list_persons
-from protocol.replica.office.spaces import add_space, list_spaces, space_named, spaces_named
+from protocol.replica.office import commands, grants
+from protocol.replica.office.names import invited_role, person_role
+from protocol.replica.office.people import add_person
+from protocol.replica.office.spaces import list_spaces, space_named, spaces_named
 from protocol.replica.operation import JSON, Incoming, Outgoing, Params, Table
 from sync_server import lifecycle_operations
 from sync_server.abbreviated import with_whole_ids
@@ -48,24 +47,11 @@ async def _operate(command: Command, server: Server, params: Params, incoming: I
 
 
 async def _space_add(server: Server, params: Params, outgoing: Outgoing) -> JSON:
-    name, school = given.text(params, "name"), given.text(params, "school")
-    added = await add_space(server, name, school, given.text_or_none(params, "year"))
-    for warning in added.warnings:
-        await outgoing.progress(f"warning: {warning}")
-    return {"space": added.id.hex()}
+    return await commands.new_space(server, params, given.text(params, "school"), outgoing)
 
 
 async def _space_list(server: Server, _params: Params, _outgoing: Outgoing) -> JSON:
-    return [
-        {
-            "space": space.id.hex(),
-            "name": space.name,
-            "school": space.school,
-            "entries": space.entries,
-            "fingerprint": space.fingerprint.hex(),
-        }
-        for space in await list_spaces(server)
-    ]
+    return commands.space_rows(await list_spaces(server))
 
 
 async def _person_add(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
@@ -74,17 +60,9 @@ async def _person_add(server: Server, params: Params, _outgoing: Outgoing) -> JS
     return {"person": (await add_person(server, given.text(params, "name"), role, spaces)).hex()}
 
 
-async def _person_list(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
-    space = space_named(server, given.text(params, "space"))
-    return [
-        {"person": person.id.hex(), "name": person.name, "role": person.role.value}
-        for person in await list_persons(server, space)
-    ]
-
-
 async def _grant(server: Server, params: Params, outgoing: Outgoing) -> JSON:
     spaces = spaces_named(server, given.texts(params, "space"))
-    device, person = _device_or_person(params)
+    device, person = commands.device_or_person(params)
     if device is not None:
         await grants.grant_device(server, device, spaces)
     if person is not None:
@@ -96,28 +74,8 @@ async def _grant(server: Server, params: Params, outgoing: Outgoing) -> JSON:
     return {}
 
 
-async def _ungrant(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
-    spaces = spaces_named(server, given.texts(params, "space"))
-    device, person = _device_or_person(params)
-    if device is not None:
-        await grants.ungrant_device(server, device, spaces)
-    if person is not None:
-        await grants.ungrant_person(server, person, spaces)
-    return {}
-
-
 async def _invite(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
-    person = given.text_or_none(params, "person")
-    wanted = Wanted(
-        role=invited_role(given.text(params, "role")),
-        spaces=spaces_named(server, given.texts(params, "space")),
-        person=None if person is None else person_id(person),
-        uses=given.count(params, "uses"),
-        lifetime_ms=lifetime_ms(given.text(params, "ttl")),
-        stay_ms=None if (stay := given.text_or_none(params, "for")) is None else lifetime_ms(stay),
-    )
-    made = await invite(server, wanted)
-    return {"code": made.code, "expires": rfc3339(made.expires_ms), "fingerprint": made.fingerprint}
+    return await commands.new_code(server, params, invited_role(given.text(params, "role")))
 
 
 async def _status(server: Server, params: Params, outgoing: Outgoing) -> JSON:
@@ -308,9 +266,9 @@ _COMMANDS: Final[Mapping[str, Command]] = {
     "space add": _space_add,
     "space list": _space_list,
     "person add": _person_add,
-    "person list": _person_list,
+    "person list": commands.person_list,
     "grant": _grant,
-    "ungrant": _ungrant,
+    "ungrant": commands.ungrant,
     "invite": _invite,
     "status": _status,
     "devices": _devices,
@@ -332,13 +290,3 @@ _COMMANDS: Final[Mapping[str, Command]] = {
     "verify": _verify,
     "repair": _repair,
 }
-
-
-def _device_or_person(params: Params) -> tuple[bytes | None, bytes | None]:
-    device, person = given.text_or_none(params, "device"), given.text_or_none(params, "person")
-    if (device is None) == (person is None):
-        raise BadInput(Code.USAGE, "one of --device and --person is needed, and not both")
-    return (
-        None if device is None else device_id(device),
-        None if person is None else person_id(person),
-    )
