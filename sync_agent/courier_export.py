@@ -29,7 +29,7 @@ from protocol.replica.operation import Incoming, Outgoing
 from protocol.space_keys import SpaceSecret
 from sync_agent.app import CARRIED_MARKS, Agent
 from sync_agent.courier_erasures import Erased
-from sync_agent.courier_survey import Card, keeps_reports, survey
+from sync_agent.courier_survey import IN_CLEAR, Card, keeps_reports, survey
 from sync_agent.health import REPORT_AGE_MS, own_report
 
 _READ_BYTES: Final = MiB
@@ -38,18 +38,6 @@ _REGISTERS_AT_ONCE: Final = 128
 _ENTRIES_PER_BUNDLE: Final = 8192
 _WASTE_BYTES: Final = 16 * MiB
 _WASTE_SHARE: Final = 4
-_IN_CLEAR: Final = frozenset(
-    {
-        Kind.ROOT_ROTATION,
-        Kind.CERTIFICATE,
-        Kind.GRANT,
-        Kind.SUCCESSOR,
-        Kind.SPACE_KEY,
-        Kind.SPACE_WRAP,
-        Kind.QUARANTINE,
-    }
-)
-"""What may stand in a bundle's preface: keys and ids. A `space` entry has a name."""
 _HEARD_OUTSIDE: Final = frozenset({Kind.GRANT, Kind.QUARANTINE})
 """What a bundle brings that must be heard by who cannot open it yet, or may not now (docs/adr/0097)."""
 _HEARD_AT_MOST: Final = 2_048
@@ -199,7 +187,7 @@ def _smallest_first(packs: list[PackNote]) -> list[PackNote]:
 async def _preface(agent: Agent, space: bytes, secret: SpaceSecret) -> tuple[Entry, ...]:
     """What opens the key to who lawfully has it: the entry that names it, its seals, and what those hang on."""
     found = [entry.id for entry in await agent.keyring.entries_of(space, secret.commitment)]
-    return tuple(entry for entry in await agent.replica.credentials(found) if entry.header.kind in _IN_CLEAR)
+    return tuple(entry for entry in await agent.replica.credentials(found) if entry.header.kind in IN_CLEAR)
 
 
 async def _with_heard(agent: Agent, part: _Part, index: Index) -> tuple[Entry, ...]:
@@ -207,7 +195,7 @@ async def _with_heard(agent: Agent, part: _Part, index: Index) -> tuple[Entry, .
     heard = [name for name in index.entries if name in part.heard][:_HEARD_AT_MOST]
     if not heard:
         return part.preface
-    proofs = [entry for entry in await agent.replica.credentials(heard) if entry.header.kind in _IN_CLEAR]
+    proofs = [entry for entry in await agent.replica.credentials(heard) if entry.header.kind in IN_CLEAR]
     return tuple({entry.id: entry for entry in (*part.preface, *proofs)}.values())
 
 

@@ -34,6 +34,18 @@ from sync_agent.app import Agent
 from sync_agent.withdrawn import lets_in
 
 COURIER: Final = b"courier"
+IN_CLEAR: Final = frozenset(
+    {
+        Kind.ROOT_ROTATION,
+        Kind.CERTIFICATE,
+        Kind.GRANT,
+        Kind.SUCCESSOR,
+        Kind.SPACE_KEY,
+        Kind.SPACE_WRAP,
+        Kind.QUARANTINE,
+    }
+)
+"""What may stand in a bundle's preface, and is taken from one: keys and ids. A `space` entry has a name."""
 """Under this name the quarantine keeps what a disk brought too early."""
 
 _MAX_CARD_BYTES: Final = HEAD_BYTES + MAX_BUNDLE_PREFACE_BYTES + MAX_BUNDLE_INDEX_BYTES + 16 + TRAILER_BYTES
@@ -104,7 +116,8 @@ async def key_of(agent: Agent, head: Head) -> SpaceSecret | None:
         return None
     secret = await agent.keyring.secret(head.space, head.commitment)
     if secret is None and head.preface:
-        await agent.replica.admit(head.preface, source=COURIER, now_ms=agent.now_ms(), unsent=True)
+        opening = [entry for entry in head.preface if entry.header.kind in IN_CLEAR]
+        await agent.replica.admit(opening, source=COURIER, now_ms=agent.now_ms(), unsent=True, bounded=True)
         secret = await agent.keyring.secret(head.space, head.commitment)
     return secret
 

@@ -17,19 +17,10 @@ def key_words(device: bytes) -> str:
 
 
 async def machine_of(agent: Agent, work: Work) -> str:
-    """What people called the machine on which something was handed in, by that machine's own word.
-
-    Where it has no name, or another is called the same here, the words of its key tell it apart.
-    """
-    known = await device_names(agent)
-    works = (await agent.replica.view(work.space)).coursework.hand_ins.values()
-    names = [(key, name) for key, name in known.items() if name]
-    names += [(other.author, other.record.machine) for other in works if other.record.machine]
-    name = work.record.machine or known.get(work.author)
-    if not name:
-        return key_words(work.author)
-    is_alone = all(key == work.author for key, other in names if other.casefold() == name.casefold())
-    return name if is_alone else f"{name} ({key_words(work.author)})"
+    """What people called the machine on which something was handed in, by its own word, and the words of its key."""
+    words = key_words(work.author)
+    name = work.record.machine or (await device_names(agent)).get(work.author)
+    return f"{name} ({words})" if name else words
 
 
 async def device_names(agent: Agent) -> dict[bytes, str | None]:

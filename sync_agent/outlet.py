@@ -40,6 +40,7 @@ _ACTED_UPON: Final = frozenset(
 )
 """Endings: Explorer asks for icons, and tells who we are, at places that such files name."""
 _HARMLESS: Final = ".txt"
+_MOST_NAME_BYTES: Final = 255
 
 
 class FolderOutlet(Notices):
@@ -54,6 +55,7 @@ class FolderOutlet(Notices):
         self._set_aside = set_aside
         self._from_others = from_others
         self._known: set[Path] = set()
+        self._written: set[str] = set()
         self._file: BinaryIO | None = None
         self._draft = folder
         self._target = folder
@@ -75,7 +77,10 @@ class FolderOutlet(Notices):
         parts = _safe_parts(path)
         if self._from_others and is_acted_upon(parts[-1]):
             await self.progress(f"{path}: systems act upon files of this name; written with {_HARMLESS} behind it")
-            parts[-1] += _HARMLESS
+            parts[-1] = _longer(parts[-1], after=_HARMLESS)
+        while (written := "/".join(parts).casefold()) in self._written:
+            parts[-1] = _longer(parts[-1], before="_")
+        self._written.add(written)
         await asyncio.to_thread(self._begin, parts)
 
     async def data(self, data: bytes) -> None:
@@ -164,6 +169,13 @@ class StdoutOutlet(Notices):
             raise
         except OSError as reason:
             raise _trouble(Path("stdout"), reason) from reason
+
+
+def _longer(name: str, *, before: str = "", after: str = "") -> str:
+    """A name with more around it, cut where no file system would take it."""
+    while len(f"{before}{name}{after}".encode()) > _MOST_NAME_BYTES:
+        name = name[:-1]
+    return f"{before}{name}{after}"
 
 
 def is_acted_upon(name: str) -> bool:

@@ -9,10 +9,10 @@ Rules:
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
+from protocol.clock import rfc3339
 from protocol.coursework import Item, Work
 from protocol.errors import BadInput, Code
 from protocol.hand_in_keys import content_key_of
@@ -156,4 +156,4 @@ def _named(name: str, one: bytes) -> str:
 
 
 def _day(at_ms: int) -> str:
-    return dt.datetime.fromtimestamp(at_ms / 1000, dt.UTC).date().isoformat()
+    return (rfc3339(at_ms) or "")[: len("2026-11-27")]

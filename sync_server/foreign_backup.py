@@ -7,7 +7,10 @@ Rules:
 - what waited in quarantine is let go: others bring it again;
 - reports of devices count as far as their devices have signed them;
 - what gives a right by merely standing there is let go: who may sign in, whom the command names, and that there is a
-  backup, on whose word machines let go of work.
+  backup, on whose word machines let go of work;
+- so is what the store remembers of itself and nobody can check: which content is complete, which is looked at anew; who
+  was destroyed, and since when that was meant to be, for which an erasure in force has its week again; and who has
+  brought how much.
 """
 
 from __future__ import annotations
@@ -22,8 +25,11 @@ from protocol.errors import Code, LocalFailure, PeerFault
 from protocol.kit import Kit
 from protocol.limits import PAGE_BYTES
 from protocol.register import parse_register
+from protocol.replica.allowances import ACCOUNT_MARKS as BROUGHT_MARKS
 from protocol.replica.database import is_made_like_ours
-from protocol.replica.interfaces import COMPLETE_MARKS, RegisterRow
+from protocol.replica.destroyed import DONE_MARKS
+from protocol.replica.eraser import SEEN_MARKS
+from protocol.replica.interfaces import COMPLETE_MARKS, ERASURE_READ_MARKS, RegisterRow
 from protocol.replica.memory import MemoryPacks, MemoryStore
 from protocol.replica.replica import Replica
 from protocol.replica.sqlite import DATABASE, SqliteStore
@@ -32,6 +38,7 @@ from sync_server.handlers.administrators import ACCOUNT_MARKS, PASSKEY_MARKS, SE
 from sync_server.handlers.figures import BACKUP_MARK
 
 _GIVE_RIGHTS: Final = (ACCOUNT_MARKS, SECOND_FACTOR_MARKS, PASSKEY_MARKS, BACKUP_MARK)
+_MEMORIES: Final = (COMPLETE_MARKS, DONE_MARKS, SEEN_MARKS, ERASURE_READ_MARKS, BROUGHT_MARKS)
 
 
 async def check_made_by_us(folder: Path) -> None:
@@ -57,7 +64,7 @@ async def _keep_what_the_door_lets_in(store: SqliteStore, root: bytes, kit: Kit,
 
     Everything goes through the door of a second replica, in memory; of a server's own backup it lets all in.
     """
-    damages = await store.verify()
+    await store.verify()
     judge = await Replica.open(root, MemoryStore(), MemoryPacks())
     if kit.chain:
         await judge.admit(parse_chain(kit.chain), source=root, now_ms=now_ms())
@@ -76,9 +83,7 @@ async def _keep_what_the_door_lets_in(store: SqliteStore, root: bytes, kit: Kit,
     for space in listed:
         names = [stored.entry.id for stored in await store.scan(space)]
         why |= dict.fromkeys(set(names) - await judge.store.present(names), "nobody who may say it has signed it")
-    damages += await move_aside(store.database, why)
-    if damages:
-        await store.set_marks(dict.fromkeys(await store.marks(COMPLETE_MARKS)))
+    await move_aside(store.database, why)
 
 
 async def _forget_what_waits(store: SqliteStore) -> None:
@@ -101,6 +106,6 @@ def _is_signed(row: RegisterRow) -> bool:
 
 async def _forget_who_signs_in(store: SqliteStore) -> list[str]:
     names = [account.name for account in await accounts_in(store)]
-    marks = [mark for prefix in _GIVE_RIGHTS for mark in await store.marks(prefix)]
+    marks = [mark for prefix in (*_GIVE_RIGHTS, *_MEMORIES) for mark in await store.marks(prefix)]
     await store.set_marks(dict.fromkeys(marks))
     return names

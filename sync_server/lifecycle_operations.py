@@ -213,7 +213,9 @@ async def _erase(server: Server, params: Params, outgoing: Outgoing) -> JSON:
         until = _local(server.now_ms() + ERASURE_DELAY_MS)
         await outgoing.progress(f"until {until} `sync-server unerase ID` takes it back, with the ids of `erasures`")
     else:
-        await outgoing.progress("nothing takes that back: the kit said it")
+        await outgoing.progress(
+            "only `sync-server unerase ID --kit KIT` takes that back, with the ids of `erasures`: the kit said it"
+        )
     return {}
 
 

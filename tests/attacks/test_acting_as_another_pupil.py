@@ -86,4 +86,6 @@ async def test_what_a_machine_hands_in_for_somebody_is_the_machines_word_and_hid
         for work, machine in ((hers, school.pc), (false, other)):
             page = await surfer.page(f"/work/{work.hex()}")
             words = " ".join(words_of(blake3(machine.agent.device).digest()))
-            assert f"Rendu sur le poste {words} : c&#39;est le poste qui l&#39;atteste, pas l&#39;élève." in page
+            name = machine.agent.enrolment.device_name
+            said = f"Rendu sur le poste {name} ({words}) : c&#39;est le poste qui l&#39;atteste, pas l&#39;élève."
+            assert said in page, "its own name, which any machine can take, and words that it cannot choose"

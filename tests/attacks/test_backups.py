@@ -264,3 +264,16 @@ async def test_a_report_that_its_device_did_not_sign_is_left_behind(case: Case) 
     await case.restore(desk.clock)
     async with opened(case.folder / "new", now_ms=desk.clock, entropy=os.urandom) as server:
         assert await server.store.registers() == rows[:1]
+
+
+@attack("a backup that somebody else has written", off={"sync_server.foreign_backup._MEMORIES": ()})
+async def test_what_a_backup_remembers_of_itself_is_forgotten(case: Case) -> None:
+    names = ("complete/" + "0" * 64 + "/", "erased/", "erasure-seen/", "erasure-read/", "brought/")
+    forged = [name + "0" * 64 for name in names]
+    async with office(case.folder / "server", kit=case.kit) as desk:
+        await desk.server.store.set_marks(dict.fromkeys(forged, b"\x02"))
+        await case.keep(desk)
+    await case.restore(desk.clock)
+    async with opened(case.folder / "new", now_ms=desk.clock, entropy=os.urandom) as server:
+        left = [mark for mark in forged if await server.store.marks(mark)]
+    assert left == []

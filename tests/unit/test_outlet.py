@@ -208,6 +208,16 @@ async def test_what_a_file_manager_acts_upon_at_its_sight_comes_under_a_name_tha
     assert "photos/vacances.SCF" in capsys.readouterr().err
 
 
+async def test_a_name_that_is_made_harmless_stays_a_name_and_takes_nobodys_place(tmp_path: Path) -> None:
+    longest = "x" * 251 + ".lnk"
+    with FolderOutlet(tmp_path, from_others=True) as outlet:
+        for name, data in (("a.lnk", b"1"), ("a.lnk.txt", b"2"), (longest, b"3")):
+            await write(outlet, name, data)
+    written = tree(tmp_path)
+    assert sorted(written.values()) == [b"1", b"2", b"3"]
+    assert not [name for name in written if name.endswith(".lnk")]
+
+
 async def test_where_the_system_knows_it_a_mark_says_that_pupils_made_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
