@@ -15,11 +15,12 @@ from typing import Final
 
 from aiohttp import web
 
-from protocol.errors import BadInput, Code, Refused
+from protocol.errors import BadInput, Code
 from protocol.roles import DEVICES
 from sync_agent.device_names import key_words
 from sync_agent.office import SchoolOffice
 from sync_agent.portal.desk import Desk
+from sync_agent.portal.school import enter_school
 from sync_agent.portal.visit import Visit
 
 ADDRESS: Final = "/lost"
@@ -52,13 +53,13 @@ class Losses:
 
     async def show(self, request: web.Request) -> web.Response:
         """The school's devices."""
-        visit, office = await self._enter(request)
+        visit, office = await enter_school(self._desk, request)
         return self._desk.page(visit, "lost.html", devices=await self._devices(visit, office), since=_SINCE)
 
     async def report(self, request: web.Request) -> web.Response:
         """One of them is lost."""
         fields = await self._desk.fields(request)
-        visit, _ = await self._enter(request)
+        visit, _ = await enter_school(self._desk, request)
         if fields.get("meant") != "yes":
             raise BadInput(Code.USAGE, "what cannot be undone must be meant: tick the box")
         since = fields.get("since", "")
@@ -66,14 +67,6 @@ class Losses:
         told = await self._desk.do("lost", {"device": fields.get("device", ""), "since": since or None})
         words = key_words(bytes.fromhex(str(told["device"])))
         return self._desk.page(visit, "lost_report.html", told=told, words=words, since=since)
-
-    async def _enter(self, request: web.Request) -> tuple[Visit, SchoolOffice]:
-        """Raises `HTTPNotFound` where this device runs no school."""
-        try:
-            office = await SchoolOffice.of(self._desk.shelf.agent)
-        except Refused:
-            raise web.HTTPNotFound from None
-        return await self._desk.visit(request), office
 
     async def _devices(self, visit: Visit, office: SchoolOffice) -> list[Shown]:
         """Those of lower rank that are not cut off, by their names."""

@@ -60,7 +60,7 @@ class SchoolPages:
 
     async def show(self, request: web.Request) -> web.Response:
         """The school: its classes, and whose access ends when."""
-        visit, office = await self._enter(request)
+        visit, office = await enter_school(self._desk, request)
         rooms = self._rooms(visit, office)
         stays = [
             {
@@ -76,7 +76,7 @@ class SchoolPages:
     async def add_class(self, request: web.Request) -> web.Response:
         """A class more."""
         fields = await self._desk.fields(request)
-        _, office = await self._enter(request)
+        _, office = await enter_school(self._desk, request)
         name, year = fields.get("name", ""), fields.get("year", "").strip() or None
         twin = await twin_of(office, name, year, office.home)
         made = await self._desk.do("space add", {"name": name, "year": year})
@@ -84,7 +84,7 @@ class SchoolPages:
 
     async def show_class(self, request: web.Request) -> web.Response:
         """A class: its people, who was added twice, codes."""
-        visit, office = await self._enter(request)
+        visit, office = await enter_school(self._desk, request)
         return await self._class_page(visit, office, self._room(visit, office, request), done=request.query.get("done"))
 
     async def rename(self, request: web.Request) -> web.Response:
@@ -156,17 +156,9 @@ class SchoolPages:
 
     # --- what they share ----------------------------------------------------------------------------------------------
 
-    async def _enter(self, request: web.Request) -> tuple[Visit, SchoolOffice]:
-        """Raises `HTTPNotFound` where this device runs no school."""
-        try:
-            office = await SchoolOffice.of(self._desk.shelf.agent)
-        except Refused:
-            raise web.HTTPNotFound from None
-        return await self._desk.visit(request), office
-
     async def _form(self, request: web.Request) -> tuple[dict[str, str], Visit, Room]:
         fields = await self._desk.fields(request)
-        visit, office = await self._enter(request)
+        visit, office = await enter_school(self._desk, request)
         return fields, visit, self._room(visit, office, request)
 
     def _room(self, visit: Visit, office: SchoolOffice, request: web.Request) -> Room:
@@ -243,3 +235,12 @@ class SchoolPages:
 
 def _number(text: str) -> int:
     return int(text) if text.isascii() and text.isdecimal() and len(text) <= 5 else 0  # noqa: PLR2004  (digits)
+
+
+async def enter_school(desk: Desk, request: web.Request) -> tuple[Visit, SchoolOffice]:
+    """Raises `HTTPNotFound` where this device runs no school."""
+    try:
+        office = await SchoolOffice.of(desk.shelf.agent)
+    except Refused:
+        raise web.HTTPNotFound from None
+    return await desk.visit(request), office
