@@ -9,6 +9,7 @@ from typing import Annotated, Protocol
 
 from protocol.replica.console import Call, Program
 from protocol.replica.console_options import Argument, Option
+from protocol.replica.loss_command import add_loss_command
 from protocol.replica.operation import JSON, Outgoing, Params
 
 ClassSpace = Annotated[str, Option("--space", metavar="ID", help="The space, from `status`.")]
@@ -209,19 +210,7 @@ def _add_rights(program: Program, run: Run) -> None:
         """Cut a device off in the whole school: what it had brought stays, what turns up later is held back."""
         return await run(call, "revoke", {"device": device})
 
-    @program.command("lost")
-    async def lost(
-        call: Call,
-        device: Annotated[str, Argument(help="The device's id.")],
-        *,
-        dry_run: Annotated[bool, Option(help="Only say what it holds.")] = False,
-        since: Annotated[
-            str | None,
-            Option(help="When it was last in good hands (2026-11-20T14:30, or 36h ago): what it said since waits."),
-        ] = None,
-    ) -> JSON:
-        """A device of the school was lost or stolen: say what it held, and cut it off; no server is needed."""
-        return await run(call, "lost", {"device": device, "dry_run": dry_run, "since": since})
+    add_loss_command(program, run)
 
     @program.command("stays")
     async def stays(call: Call) -> JSON:

@@ -15,8 +15,7 @@ from protocol.replica import parameters as given
 from protocol.replica.console_text import local_time
 from protocol.replica.office import commands, grants
 from protocol.replica.office.erasures import check_known, erase_persons
-from protocol.replica.office.losses import NEW_KEYS, lost
-from protocol.replica.office.names import device_id, invited_role, moment_ms, person_id, person_role
+from protocol.replica.office.names import device_id, invited_role, person_id, person_role
 from protocol.replica.office.people import add_person, described, list_persons, merge_persons, probable_duplicates
 from protocol.replica.office.spaces import list_spaces, space_named, spaces_named, uai_of
 from protocol.replica.office.stays import stays_of
@@ -113,24 +112,15 @@ async def _devices(office: SchoolOffice, _params: Params, _outgoing: Outgoing) -
     ]
 
 
-async def _revoke(office: SchoolOffice, params: Params, _outgoing: Outgoing) -> JSON:
-    await grants.revoke_device(office, device_id(given.text(params, "device")), office.governs)
-    return {}
+async def _revoke(office: SchoolOffice, params: Params, outgoing: Outgoing) -> JSON:
+    kept = await grants.revoke_device(office, device_id(given.text(params, "device")), office.governs)
+    return await commands.told_of_kept(kept, outgoing)
 
 
 async def _lost(office: SchoolOffice, params: Params, outgoing: Outgoing) -> JSON:
-    cut = params.get("dry_run") is not True
-    text = given.text_or_none(params, "since")
-    since_ms = None if text is None else moment_ms(text, office.now_ms())
-    device = device_id(given.text(params, "device"))
-    names = await office.device_names()
-    loss = await lost(office, device, cut=cut, since_ms=since_ms, name_of=names.get, governs=office.governs)
-    if loss.teaches and cut:
-        await outgoing.progress(NEW_KEYS)
-    if cut and since_ms is not None:
-        await outgoing.progress("what had not reached this computer by then waits too; the server lists it (`waiting`)")
-    seen = rfc3339((await office.reports_ms()).get(device))
-    return {"device": device.hex(), "name": names.get(device), "last_seen": seen, "revoked": cut, **loss.rows()}
+    names, reports = await office.device_names(), await office.reports_ms()
+    seen = {key: commands.Seen(names.get(key), reports.get(key)) for key in {*names, *reports}}
+    return await commands.report_loss(office, params, outgoing, seen, office.governs)
 
 
 async def _stays(office: SchoolOffice, _params: Params, _outgoing: Outgoing) -> JSON:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from protocol.errors import Code, Refused
+from protocol.replica.office.grants import standing_grants
 from protocol.roles import RANK, Role
 from sync_agent.device_names import device_names
 from sync_agent.office import SchoolOffice
@@ -55,8 +56,7 @@ async def school_devices(office: SchoolOffice) -> list[SchoolDevice]:
 async def check_may_let_in(office: SchoolOffice, device: bytes, spaces: Sequence[bytes]) -> None:
     """Raise `Refused(NO_RIGHT)` where this office's grant would give a device nothing."""
     replica = office.replica
-    granted = replica.door.authorities_of(device)
-    if any(RANK[grant.role] >= office.rank for grant in granted):
+    if any(RANK[grant.role] >= office.rank for grant in await standing_grants(office, device)):
         raise Refused(Code.NO_RIGHT, "this device lets in teachers' laptops, relays and PCs, nobody of its own rank")
     for space in spaces:
         for near in replica.door.lineage(space):

@@ -14,6 +14,7 @@ from typing import Annotated, Protocol
 from protocol.errors import BadInput
 from protocol.replica.console import Call, Program
 from protocol.replica.console_options import Argument, Option
+from protocol.replica.loss_command import add_loss_command
 from protocol.replica.operation import JSON, Outgoing, Params
 from sync_server.data_folder import check_initialised
 
@@ -63,19 +64,7 @@ def _add_who_is_cut_off(program: Program, run: Run) -> None:
         """Say that a cloned machine, which took keys of its own, belongs here. `revoke` says that it does not."""
         return await run(call, "confirm", {"device": device, "restore": restore})
 
-    @program.command("lost")
-    async def lost(
-        call: Call,
-        device: DeviceId,
-        *,
-        dry_run: Annotated[bool, Option(help="Only say what it holds.")] = False,
-        since: Annotated[
-            str | None,
-            Option(help="When it was last in good hands (2026-11-20T14:30, or 36h ago): what it said since waits."),
-        ] = None,
-    ) -> JSON:
-        """A device was lost or stolen: say what it held, and cut it off; with `--since`, what it said since, too."""
-        return await run(call, "lost", {"device": device, "dry_run": dry_run, "since": since})
+    add_loss_command(program, run)
 
     @program.command("waiting")
     async def waiting(

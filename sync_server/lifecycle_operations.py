@@ -22,8 +22,7 @@ from protocol.replica.catalogues import DEFAULT_LANGUAGE
 from protocol.replica.console_text import local_time
 from protocol.replica.office import commands, grants
 from protocol.replica.office.erasures import check_known, erase_persons, ever_said, in_force, take_back
-from protocol.replica.office.losses import NEW_KEYS, lost
-from protocol.replica.office.names import device_id, entry_id, moment_ms, person_id
+from protocol.replica.office.names import device_id, entry_id, person_id
 from protocol.replica.office.people import described, rename_person
 from protocol.replica.office.spaces import space_named
 from protocol.replica.operation import JSON, Outgoing, Params
@@ -40,9 +39,9 @@ from sync_server.handlers.waiting import list_waiting, rule
 from sync_server.web.wording import Words
 
 
-async def _revoke(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
-    await grants.revoke_device(server, device_id(given.text(params, "device")))
-    return {}
+async def _revoke(server: Server, params: Params, outgoing: Outgoing) -> JSON:
+    kept = await grants.revoke_device(server, device_id(given.text(params, "device")))
+    return await commands.told_of_kept(kept, outgoing)
 
 
 async def _confirm(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
@@ -96,9 +95,9 @@ async def _person_rename(server: Server, params: Params, _outgoing: Outgoing) ->
     return {}
 
 
-async def _person_retire(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
-    await grants.retire_person(server, person_id(given.text(params, "person")))
-    return {}
+async def _person_retire(server: Server, params: Params, outgoing: Outgoing) -> JSON:
+    kept = await grants.retire_person(server, person_id(given.text(params, "person")))
+    return await commands.told_of_kept(kept, outgoing)
 
 
 async def _space_close(server: Server, params: Params, outgoing: Outgoing) -> JSON:
@@ -117,22 +116,8 @@ async def _space_close(server: Server, params: Params, outgoing: Outgoing) -> JS
 
 
 async def _lost(server: Server, params: Params, outgoing: Outgoing) -> JSON:
-    cut = params.get("dry_run") is not True
-    text = given.text_or_none(params, "since")
-    since_ms = None if text is None else moment_ms(text, server.now_ms())
-    device = device_id(given.text(params, "device"))
-    loss = await lost(server, device, cut=cut, since_ms=since_ms, name_of=lambda key: server.contacts.of(key).name)
-    if loss.teaches and cut:
-        await outgoing.progress(NEW_KEYS)
-    if cut:
-        since = "what turns up of it from now on" if since_ms is None else f"what it said since {_local(since_ms)}"
-        await outgoing.progress(
-            f"{since} counts for nothing, and waits for somebody's word: `sync-server waiting` lists it, `accept ID` "
-            "lets it count after all, `refuse ID` takes it off the list"
-        )
-    known = next(each for each in await list_devices(server) if each.id == device)
-    seen = rfc3339(known.heard.seen_ms)
-    return {"device": device.hex(), "name": known.name, "last_seen": seen, "revoked": cut, **loss.rows()}
+    seen = {each.id: commands.Seen(each.name, each.heard.seen_ms) for each in await list_devices(server)}
+    return await commands.report_loss(server, params, outgoing, seen)
 
 
 async def _rewrap(server: Server, params: Params, _outgoing: Outgoing) -> JSON:

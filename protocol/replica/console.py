@@ -114,8 +114,8 @@ class Program:
         `verdict`: the exit status is 1 if the result's `ok`, or `valid`, is false. `raw`: the command writes stdout
         itself and its result is not shown. `lasting`: once its options are parsed the command begins anew in the same
         process without what parsing has loaded, which a daemon would keep in memory for weeks. `said`: one line for
-        people once it is done, where there is no result to show. `columns`: those that people see of a result that is a
-        table, with their headings.
+        people once it is done, where there is no result to show; not where a part of it could not be (`remains`).
+        `columns`: those that people see of a result that is a table, with their headings.
         """
 
         def enter(handler: _H) -> _H:
@@ -254,7 +254,8 @@ def _perform(parsed: Parsed) -> int:
         now = datetime.now(UTC)
         text = _document(result) if parsed.call.json else readable(result, width, parsed.command.columns, now)
         _write(text)
-    if parsed.command.said is not None and not parsed.call.json:
+    remains = isinstance(result, dict) and result.get("remains")
+    if parsed.command.said is not None and not parsed.call.json and not remains:
         tell(parsed.command.said)
     return 1 if parsed.command.verdict and not result.get("ok", result.get("valid")) else 0
 

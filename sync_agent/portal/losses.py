@@ -73,10 +73,13 @@ class Losses:
         names, reports = await office.device_names(), await office.reports_ms()
         rooms: dict[bytes, dict[str, None]] = {}
         facts: dict[bytes, tuple[str, str | None]] = {}
-        for grant in office.replica.door.authorities():
-            if grant.role not in DEVICES or not office.governs(grant.space) or grant.rank >= office.rank:
+        door = office.replica.door
+        for grant in door.authorities():
+            # who has a right from further up is cut off in the whole school
+            here = grant.space if office.governs(grant.space) else office.home
+            if grant.role not in DEVICES or not door.covers(grant, here) or grant.rank >= office.rank:
                 continue
-            roster = (await office.replica.view(grant.space)).roster
+            roster = (await office.replica.view(here)).roster
             if not roster.may_read(grant.key):
                 continue
             room = next((room for room in visit.rooms if room.space == grant.space), None)

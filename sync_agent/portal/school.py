@@ -109,8 +109,8 @@ class SchoolPages:
     async def leave(self, request: web.Request) -> web.Response:
         """Off this list; what they made stays."""
         fields, _, room = await self._form(request)
-        await self._desk.do("ungrant", {"person": fields.get("person", ""), "space": [room.space.hex()]})
-        return see(f"/school/{room.space.hex()}?done=left")
+        done = await self._desk.do("ungrant", {"person": fields.get("person", ""), "space": [room.space.hex()]})
+        return see(f"/school/{room.space.hex()}?done={'left_kept' if done.get('remains') else 'left'}")
 
     async def erase(self, request: web.Request) -> web.Response:
         """Forget somebody, if it is meant."""

@@ -73,8 +73,9 @@ def _members(authorities: Iterable[Authority], closed: set[bytes]) -> tuple[Memb
     members = []
     for key, held in grants.items():
         spaces = tuple(dict.fromkeys(grant.space for grant in held))
-        role = max(held, key=lambda grant: grant.rank).role
-        cut = all(grant.grant in closed for grant in held)
+        standing = [grant for grant in held if grant.grant not in closed]
+        role = max(standing or held, key=lambda grant: grant.rank).role
+        cut = not standing
         clone_of = next((grant.predecessor for grant in held if grant.predecessor is not None), None)
         confirmed = any(grant.predecessor is None for grant in held)
         members.append(Member(key, role, shared.setdefault(spaces, spaces), cut, clone_of, confirmed))

@@ -17,22 +17,26 @@ from protocol.hand_in_keys import content_key_of
 from protocol.identity import AgreementKey, SigningKey
 from protocol.limits import MAX_ROTATION_HEADS
 from protocol.replica.memory import MemoryPacks, MemoryStore
+from protocol.replica.office.bureau import Office
 from protocol.replica.office.erasures import erase_persons
-from protocol.replica.replica import Replica
+from protocol.replica.replica import Draft, Replica
 from protocol.revocations import Cuts
 from protocol.rights import Authority
 from protocol.roles import Role
 from protocol.root_rotation import RootAccount, accounted
 from protocol.structure import Certificate, Grant, Revocation
 from protocol.work import ContentRef, ItemKind, Revision
+from sync_agent.office import end_what_is_over
 from sync_agent.reading_key import reading_keys
 from sync_agent.sealed_calls import newest_server
 from sync_server.app import opened
 from sync_server.handlers.territory import kit_in
 from sync_server.new_root import NewKit
 from tests.harness.attack import attack
+from tests.harness.classroom import classroom
 from tests.harness.history import NOW_MS, YEAR_MS, World, Writer
 from tests.harness.office_devices import town
+from tests.harness.territory import DAY_MS
 
 NOTHING_CUT: dict[str, object] = {"protocol.roster.cuts_of": lambda *_: Cuts()}
 
@@ -123,6 +127,78 @@ async def test_who_was_an_administrator_once_is_cut_off_as_the_teacher_that_they
     assert stolen.id in roster.held_back
     assert published.id not in roster.held_back, "a head teacher takes nothing back that was said above her"
     assert roster.may_read(colleague.key.public), "and nobody's right who has it from there"
+
+
+async def _whatever_was_granted(office: Office, device: bytes) -> list[Authority]:
+    return list(office.replica.door.authorities_of(device))
+
+
+@attack(
+    "a right that was withdrawn shields from revocation",
+    off={"protocol.replica.office.grants.standing_grants": _whatever_was_granted},
+)
+async def test_a_laptop_that_is_let_back_in_has_no_role_that_a_thief_gave_it(tmp_path: Path) -> None:
+    async with town(tmp_path) as here:
+        server, person = here.office.server, await here.office.add_person("Mme Petit", "teacher")
+        laptop = await here.device("teacher", person)
+        stolen, certificate, keys = server.keys.signing, server.grant, laptop.agent.keys
+        kit = kit_in(tmp_path / "server" / "kit", None)
+        await here.office.do("rotate server", root=kit.root.seed.hex(), recovery=kit.recovery.seed.hex())
+        shield = Grant(keys.signing.public, keys.agreement.public, keys.tls.fingerprint, Role.ADMIN, None, None)
+        forged = compose(
+            author=stolen,
+            space=here.space,
+            kind=Kind.GRANT,
+            grant=certificate,
+            at=at_from(here.office.clock(), 0),
+            payload=shield.encode(),
+            salt=bytes(16),
+        )
+        await server.replica.admit([forged], source=b"a carrier", now_ms=here.office.clock())
+        device = laptop.agent.device
+        await here.office.do("revoke", device=device.hex())
+        await here.office.do("grant", device=device.hex(), space=[here.office.space])
+        back = (await server.replica.view(here.space)).roster.authority_of(device)
+        assert back is not None
+        assert (back.role, back.person) == (Role.TEACHER, bytes.fromhex(person))
+
+
+async def _ever_outranked(office: Office, device: bytes, space: bytes) -> bool:
+    door = office.replica.door
+    return any(each.rank >= office.rank for each in door.authorities_of(device) if door.covers(each, space))
+
+
+@attack(
+    "a right that was withdrawn shields from revocation",
+    off={"protocol.replica.office.grants._outranks": _ever_outranked},
+)
+async def test_a_substitute_for_whom_a_thief_signed_a_right_leaves_after_the_last_day(tmp_path: Path) -> None:
+    async with classroom(tmp_path) as room:
+        territory = room.territory
+        school = territory.replica.door.parent(room.space)
+        assert school is not None
+        end_ms = territory.clock() + 15 * DAY_MS
+        substitute = await room.device(Role.TEACHER, person=room.teacher_person, until_ms=end_ms)
+        head = await room.device(Role.HEAD, school)
+        await head.session.sync()
+        honest = [
+            tip
+            for space in territory.replica.door.spaces()
+            for tip in await territory.replica.tips(space, territory.keys.signing.public)
+        ]
+        given = await territory.let_in(substitute.agent.keys, Role.HEAD, school)
+        cut = Revocation(territory.keys.signing.public, tuple(honest)).encode()
+        found = await territory.replica.write(
+            [Draft(territory.id, Kind.REVOKE, None, cut)],
+            author=territory.keys.root,
+            now_ms=territory.clock(),
+            entropy=territory.entropy,
+        )
+        await head.agent.replica.admit([*given, *found], source=b"a stick", now_ms=territory.clock())
+        territory.clock.advance(15 * DAY_MS)
+        assert await end_what_is_over(head.agent) == 1
+        roster = (await head.agent.replica.view(room.space)).roster
+        assert not roster.may_read(substitute.agent.device)
 
 
 def tips(world: World, space: bytes, writer: Writer) -> list[bytes]:

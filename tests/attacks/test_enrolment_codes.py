@@ -69,6 +69,22 @@ async def test_a_device_that_was_let_go_does_not_come_back_with_its_old_key(offi
         await office.enrol(await office.invite("machine"), member.keys)
 
 
+async def listed_for_ever(*_: object) -> bool:
+    return True
+
+
+@attack("stolen enrolment code", off={"protocol.replica.office.enrolment.Enrolment._is_listed": listed_for_ever})
+@pytest.mark.parametrize("command", ["person retire", "ungrant"])
+async def test_who_was_let_go_comes_back_by_no_code_from_before(office: Office, command: str) -> None:
+    person = await office.add_person("M. Gris", "teacher")
+    code = await office.invite("teacher", person=person, uses=2, ttl="30d")
+    laptop = await office.enrol(code)
+    await office.do(command, person=person, space=[office.space])
+    assert await laptop.spaces() == set()
+    with pytest.raises(Refused):
+        await office.enrol(code, name="Clone")
+
+
 @attack("stolen enrolment code", off={"protocol.invitation.Invitation.matches": lambda *_: True})
 async def test_a_false_chain_on_a_stick_is_told_no_code(tmp_path: Path) -> None:
     theirs = tmp_path / "theirs"

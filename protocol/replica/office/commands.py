@@ -5,19 +5,35 @@ What one of them does besides (whom it may let in, what it warns of) is said bes
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
 
 from protocol.clock import rfc3339
 from protocol.errors import BadInput, Code
 from protocol.replica import parameters as given
+from protocol.replica.console_text import local_time
 from protocol.replica.office import grants
 from protocol.replica.office.bureau import Office
+from protocol.replica.office.grants import Kept
 from protocol.replica.office.invitations import Wanted, invite
-from protocol.replica.office.names import device_id, lifetime_ms, person_id
+from protocol.replica.office.losses import NEW_KEYS, lost
+from protocol.replica.office.names import device_id, lifetime_ms, moment_ms, person_id
 from protocol.replica.office.people import list_persons
 from protocol.replica.office.spaces import ListedSpace, add_space, rename_space, space_named, spaces_named
 from protocol.replica.operation import JSON, Outgoing, Params
 from protocol.roles import Role
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a program knows of a device: what it calls itself, and when it was last heard of."""
+
+    name: str | None = None
+    at_ms: int | None = None
+
+
+UNSEEN: Final = Seen()
 
 
 async def new_space(office: Office, params: Params, school: str, outgoing: Outgoing) -> JSON:
@@ -72,15 +88,64 @@ async def new_code(office: Office, params: Params, role: Role) -> JSON:
     return {"code": made.code, "expires": rfc3339(made.expires_ms), "fingerprint": made.fingerprint}
 
 
-async def ungrant(office: Office, params: Params, _outgoing: Outgoing) -> JSON:
+async def ungrant(office: Office, params: Params, outgoing: Outgoing) -> JSON:
     """`ungrant`."""
     spaces = spaces_named(office, given.texts(params, "space"))
     device, person = device_or_person(params)
+    kept: list[Kept] = []
     if device is not None:
-        await grants.ungrant_device(office, device, spaces)
+        kept += await grants.ungrant_device(office, device, spaces)
     if person is not None:
-        await grants.ungrant_person(office, person, spaces)
-    return {}
+        kept += await grants.ungrant_person(office, person, spaces)
+    return await told_of_kept(kept, outgoing)
+
+
+async def told_of_kept(kept: Sequence[Kept], outgoing: Outgoing) -> dict[str, JSON]:
+    """What a withdrawal has left, as commands say it and tell people: nothing where it took all."""
+    for each in kept:
+        await outgoing.progress(
+            f"not done: the device {each.device.hex()} still reads “{each.name}”, as {each.role}, which is not this "
+            f"computer's to take; who runs the server can: `sync-server revoke {each.device.hex()}`"
+        )
+    return {"remains": [each.row() for each in kept]} if kept else {}
+
+
+async def report_loss(
+    office: Office,
+    params: Params,
+    outgoing: Outgoing,
+    seen: Mapping[bytes, Seen],
+    governs: Callable[[bytes], bool] = lambda _: True,
+) -> JSON:
+    """`lost`, with what the program knows of devices; `governs` as of `revoke_device`."""
+    cut = params.get("dry_run") is not True
+    text = given.text_or_none(params, "since")
+    since_ms = None if text is None else moment_ms(text, office.now_ms())
+    device = device_id(given.text(params, "device"))
+
+    def named(key: bytes) -> str | None:
+        return seen.get(key, UNSEEN).name
+
+    loss = await lost(office, device, cut=cut, since_ms=since_ms, name_of=named, governs=governs)
+    if loss.teaches and cut:
+        await outgoing.progress(NEW_KEYS)
+    if cut:
+        await outgoing.progress(_waits(since_ms))
+        await told_of_kept(loss.remains, outgoing)
+    last_seen = rfc3339(seen.get(device, UNSEEN).at_ms)
+    return {"device": device.hex(), "name": named(device), "last_seen": last_seen, "revoked": cut, **loss.rows()}
+
+
+def _waits(since_ms: int | None) -> str:
+    """What is told of what a lost device has said: where it waits, and whose word it waits for."""
+    if since_ms is None:
+        what = "what turns up of it from now on"
+    else:
+        what = f"what it said since {local_time(rfc3339(since_ms) or '')}, and all that had not come here by then,"
+    return (
+        f"{what} counts for nothing, and waits for somebody's word: who runs the server lists it with "
+        "`sync-server waiting`; `accept ID` lets it count after all, `refuse ID` takes it off the list"
+    )
 
 
 def device_or_person(params: Params) -> tuple[bytes | None, bytes | None]:

@@ -1,8 +1,8 @@
 """Enrolment: a device shows a code's secret and gets the grants that the code's invitation promises.
 
 Rules:
-- an invitation counts if the fold holds it, its author outranks the role and is not cut off, and its author's grant
-  holds in every space;
+- an invitation counts if the fold holds it, its author outranks the role and is not cut off, its author's grant
+  holds in every space, and whom it is for is still on the list of each: who was let go comes back by no older code;
 - it ends by this office's clock; its uses are the devices whose grants name it, so that a reborn server knows them;
 - all grants are one durable transaction; the same device key asking again gets the same answer.
 
@@ -106,7 +106,7 @@ class Enrolment:
             return False
         if await self._is_void(entry, invite):
             return False
-        if door.rank_of(entry.header) <= RANK[invite.role]:
+        if door.rank_of(entry.header) <= RANK[invite.role] or not await self._is_listed(invite):
             return False
         author = door.authority(entry.header.grant)
         return all(
@@ -120,6 +120,13 @@ class Enrolment:
             return False
         views = [await self._office.replica.view(space) for space in (entry.header.space, *invite.spaces)]
         return any(author.key in view.roster.cut for view in views)
+
+    async def _is_listed(self, invite: Invite) -> bool:
+        """Whether whom a code is for, if it is for somebody, has left none of its spaces since."""
+        if invite.person is None:
+            return True
+        rosters = [(await self._office.replica.view(space)).roster for space in invite.spaces]
+        return all(roster.who(invite.person) in roster.persons for roster in rosters)
 
     def _granted(self, invite: bytes) -> list[Authority]:
         return [authority for authority in self._office.replica.door.authorities() if authority.invite == invite]

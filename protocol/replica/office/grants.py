@@ -8,28 +8,56 @@ Rules:
 - who is cut takes along what came of it by successors, but for those that were confirmed;
 - a device that comes back gets a grant that names the revocations which it overcomes (`protocol.roster`);
 - only a grant to the device itself overcomes a revocation: granting a person lets no stolen laptop back in;
+- a further grant gives the role that the device has by right: what a thief gave it, and is held back, is none;
 - further grants end when those end that the device has, unless it has one for good; after the end, a grant to the
   device takes it up again for good;
-- somebody who is let go leaves the lists of those spaces, and the devices whose grants name them are cut there.
+- somebody who is let go leaves the lists of those spaces, under whatever id they were added, and the devices whose
+  grants name them are cut there;
+- what may be done is done, and what a device keeps all the same is said (`Kept`); that is a refusal only where nothing
+  could be done. The server outranks every device: who runs it can always finish (docs/adr/0113).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from protocol.entry import Kind
-from protocol.errors import BadInput, Code, Refused
+from protocol.entry import Entry, Kind
+from protocol.errors import BadInput, Code, PeerFault, Refused
 from protocol.limits import MAX_PARENTS
 from protocol.replica.arrivals import authored_by
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.heads import heads_by_then, heads_of
-from protocol.replica.office.people import list_draft, listings
+from protocol.replica.office.people import Listing, list_draft, listings
+from protocol.replica.office.spaces import space_records
+from protocol.replica.operation import JSON
 from protocol.replica.replica import Draft
 from protocol.rights import Authority
-from protocol.roles import DEVICES
+from protocol.roles import DEVICES, RANK, Role
 from protocol.structure import Grant, PersonRecord, Revocation
 from protocol.successions import successors_of
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A right that a withdrawal left, as it is not this office's to take: a device reads a space, as `role`.
+
+    `name` is what people call the space.
+    """
+
+    device: bytes
+    space: bytes
+    name: str
+    role: Role
+
+    def row(self) -> JSON:
+        """As commands say it."""
+        return {
+            "device": self.device.hex(),
+            "space": self.space.hex(),
+            "name": self.name,
+            "role": self.role.value,
+        }
 
 
 async def grant_device(office: Office, device: bytes, spaces: Sequence[bytes]) -> None:
@@ -37,7 +65,7 @@ async def grant_device(office: Office, device: bytes, spaces: Sequence[bytes]) -
 
     Raises `BadInput(UNKNOWN_DEVICE)`.
     """
-    known = _grants_of(office, device)
+    known = await standing_grants(office, device)
     person = _latest(known).person
     drafts = [] if person is None else await _listing_drafts(office, person, spaces)
     until_ms = await _end_of(office, known)
@@ -54,8 +82,8 @@ async def grant_person(office: Office, person: bytes, spaces: Sequence[bytes]) -
     """
     stay_out = []
     drafts = await _listing_drafts(office, person, spaces)
-    for device in _devices_of(office, person):
-        known = _grants_of(office, device)
+    for device in _devices_of(office, [person]):
+        known = await standing_grants(office, device)
         if _latest(known).rank >= office.rank:
             continue  # a head teacher's own device, say: it has the school already, and is not hers to let in
         if not await _is_revoked(office, person, known, spaces):
@@ -72,7 +100,7 @@ async def is_listed_but_revoked(office: Office, device: bytes) -> bool:
 
     Raises `BadInput(UNKNOWN_DEVICE)`.
     """
-    known = _grants_of(office, device)
+    known = await standing_grants(office, device)
     person = _latest(known).person
     if person is None:
         return False
@@ -83,56 +111,69 @@ async def is_listed_but_revoked(office: Office, device: bytes) -> bool:
     return any(not each.left for each in listed.values()) and await _is_revoked(office, person, known, ())
 
 
-async def ungrant_device(office: Office, device: bytes, spaces: Sequence[bytes]) -> None:
-    """Cut a device off in some spaces. Raises as `revoke_device` does."""
+async def ungrant_device(office: Office, device: bytes, spaces: Sequence[bytes]) -> list[Kept]:
+    """Cut a device off in some spaces; what it keeps there. Raises as `revoke_device` does."""
     known = _grants_of(office, device)
     covered = [space for space in spaces if any(office.replica.door.covers(grant, space) for grant in known)]
-    await _check_outranked(office, device, covered)
-    await _write(office, await _cut_drafts(office, device, covered))
+    return await _cut(office, device, covered)
 
 
-async def ungrant_person(office: Office, person: bytes, spaces: Sequence[bytes]) -> None:
+async def ungrant_person(office: Office, person: bytes, spaces: Sequence[bytes]) -> list[Kept]:
     """Take somebody off the lists of some spaces, and cut off there the devices whose grants name them.
 
-    Raises `BadInput(UNKNOWN_PERSON)`.
+    Who runs a school goes on reading its classes: that, and what else their devices keep there, is returned. Raises
+    `BadInput(UNKNOWN_PERSON)`.
     """
+    lists = await _lists_of(office, person)
     drafts = [
-        list_draft(person, PersonRecord(listed.name, listed.role, left=True), space, [listed.entry])
-        for space, listed in (await listings(office, person)).items()
+        list_draft(one, PersonRecord(listed.name, listed.role, left=True), space, [listed.entry])
+        for one, shown in lists.items()
+        for space, listed in shown.items()
         if space in spaces and not listed.left
     ]
-    for device in _devices_of(office, person):
-        theirs = [grant for grant in _grants_of(office, device) if grant.person == person]
-        covered = [space for space in spaces if any(grant.space == space for grant in theirs)]
-        drafts += await _cut_drafts(office, device, covered)
+    read = []
+    for device in _devices_of(office, lists):
+        theirs = [grant for grant in _grants_of(office, device) if grant.person in lists]
+        covered = [space for space in spaces if any(_teaches_by(office, grant, space) for grant in theirs)]
+        drafts += await _cut_drafts(office, device, [s for s in covered if not await _outranks(office, device, s)])
+        read += [(device, s) for s in spaces if any(office.replica.door.covers(grant, s) for grant in theirs)]
     await _write(office, drafts)
+    return await _kept(office, read)
 
 
-async def retire_person(office: Office, person: bytes) -> None:
+async def retire_person(office: Office, person: bytes) -> list[Kept]:
     """Somebody leaves: off every list, and every device whose grants name them is cut off there.
 
-    What they made stays. Raises `BadInput(UNKNOWN_PERSON)`.
+    What they made stays. What their devices keep is returned. Raises `BadInput(UNKNOWN_PERSON)`.
     """
-    listed = await listings(office, person)
-    granted = [grant.space for grant in office.replica.door.authorities() if grant.person == person]
-    await ungrant_person(office, person, list(dict.fromkeys([*listed, *granted])))
+    lists = await _lists_of(office, person)
+    listed = [space for shown in lists.values() for space in shown]
+    granted = [grant.space for grant in office.replica.door.authorities() if grant.person in lists]
+    return await ungrant_person(office, person, list(dict.fromkeys([*listed, *granted])))
 
 
 async def revoke_device(
     office: Office, device: bytes, governs: Callable[[bytes], bool] = lambda _: True, *, since_ms: int | None = None
-) -> None:
-    """Cut a device off wherever it was granted anything that this office `governs`.
+) -> list[Kept]:
+    """Cut a device off wherever this office `governs` what it was granted; what it keeps all the same.
 
     With `since_ms`, of what it brought only that counts which was here by then; said of a device that was cut off
     before, this takes back what it had brought since. Raises `BadInput(UNKNOWN_DEVICE)`, and `Refused(NO_RIGHT)` where
-    it would count for nothing.
+    it would count for nothing anywhere.
     """
-    spaces = dict.fromkeys(grant.space for grant in _grants_of(office, device) if governs(grant.space))
-    if not spaces:
+    here, above = _reach(office, device, governs)
+    if not here:
         shown = device.hex()
         raise Refused(Code.NO_RIGHT, f"{shown} has no right here that could be taken from it", device=shown)
-    await _check_outranked(office, device, spaces)
-    await _write(office, await _cut_drafts(office, device, list(spaces), since_ms))
+    kept = await _cut(office, device, here, since_ms)
+    return [*kept, *await _kept(office, [(device, space) for space in above])]
+
+
+async def rights_beyond(office: Office, device: bytes, governs: Callable[[bytes], bool] = lambda _: True) -> list[Kept]:
+    """What `revoke_device` would leave to a device. Raises `BadInput(UNKNOWN_DEVICE)`."""
+    here, above = _reach(office, device, governs)
+    outranking = [space for space in here if await _outranks(office, device, space)]
+    return await _kept(office, [(device, space) for space in (*outranking, *above)])
 
 
 async def confirm_clone(office: Office, device: bytes, *, restore: bool = False) -> None:
@@ -158,17 +199,64 @@ async def _named_grant(office: Office, successor: Authority) -> bytes | None:
     return None if entry is None else entry.header.grant
 
 
-async def _check_outranked(office: Office, device: bytes, spaces: Collection[bytes]) -> None:
-    """Nobody is to believe that a device is cut off which keeps its right. Raises `Refused(NO_RIGHT)`."""
-    for space in spaces:
+async def standing_grants(office: Office, device: bytes) -> list[Authority]:
+    """A device's grants, without those that are held back, as a thief's are; all of them if all are.
+
+    Raises `BadInput(UNKNOWN_DEVICE)`.
+    """
+    known = _grants_of(office, device)
+    views = {space: await office.replica.view(space) for space in {grant.space for grant in known}}
+    return [grant for grant in known if grant.grant not in views[grant.space].roster.held_back] or known
+
+
+def _reach(office: Office, device: bytes, governs: Callable[[bytes], bool]) -> tuple[list[bytes], list[bytes]]:
+    """Where this office may cut a device off, and the spaces above in which it has rights besides.
+
+    What was granted further up holds here too: that is taken from it in the widest space of this office.
+    """
+    door, known = office.replica.door, _grants_of(office, device)
+    here = dict.fromkeys(grant.space for grant in known if governs(grant.space))
+    above = [grant.space for grant in known if not governs(grant.space) and door.covers(grant, office.home)]
+    if above:
+        here[office.home] = None
+    return list(here), list(dict.fromkeys(above))
+
+
+async def _cut(office: Office, device: bytes, spaces: Sequence[bytes], since_ms: int | None = None) -> list[Kept]:
+    """Cut a device off in those of the spaces in which that counts; what it keeps in the others.
+
+    Nobody is to believe that a device is cut off which keeps its right: raises `Refused(NO_RIGHT)` if that is all.
+    """
+    outranking = [space for space in spaces if await _outranks(office, device, space)]
+    drafts = await _cut_drafts(office, device, [space for space in spaces if space not in outranking], since_ms)
+    kept = await _kept(office, [(device, space) for space in outranking])
+    if kept and not drafts:
+        role = max((each.role for each in kept), key=lambda role: RANK[role])
+        raise Refused(
+            Code.NO_RIGHT,
+            f"this does not cut {device.hex()} off: as {role} it is not below who says it here; "
+            "ask who runs the server, or somebody of a higher role",
+            device=device.hex(),
+        )
+    await _write(office, drafts)
+    return kept
+
+
+async def _outranks(office: Office, device: bytes, space: bytes) -> bool:
+    """Whether a device has a right in a space that no revocation by this office takes."""
+    held = (await office.replica.view(space)).roster.authority_of(device)
+    return held is not None and held.rank >= office.rank
+
+
+async def _kept(office: Office, places: Iterable[tuple[bytes, bytes]]) -> list[Kept]:
+    """The rights that devices have now, each in a space."""
+    found = []
+    for device, space in dict.fromkeys(places):
         held = (await office.replica.view(space)).roster.authority_of(device)
-        if held is not None and held.rank >= office.rank:
-            raise Refused(
-                Code.NO_RIGHT,
-                f"this does not cut {device.hex()} off: as {held.role} it is not below who says it here; "
-                "ask who runs the server, or somebody of a higher role",
-                device=device.hex(),
-            )
+        if held is not None:
+            record = (await space_records(office)).get(space)
+            found.append(Kept(device, space, office.territory_name if record is None else record.name, held.role))
+    return found
 
 
 async def _write(office: Office, drafts: Sequence[Draft]) -> None:
@@ -188,9 +276,41 @@ def _grants_of(office: Office, device: bytes) -> list[Authority]:
     return found
 
 
-def _devices_of(office: Office, person: bytes) -> list[bytes]:
+def _devices_of(office: Office, ids: Collection[bytes]) -> list[bytes]:
+    """The devices whose grants name somebody with one of these ids."""
     authorities = office.replica.door.authorities()
-    return list(dict.fromkeys(authority.key for authority in authorities if authority.person == person))
+    return list(dict.fromkeys(authority.key for authority in authorities if authority.person in ids))
+
+
+async def _lists_of(office: Office, person: bytes) -> dict[bytes, dict[bytes, Listing]]:
+    """What lists say of somebody, under every id under which they were added: who is one is let go as one.
+
+    Raises `BadInput(UNKNOWN_PERSON)`.
+    """
+    lists = {person: await listings(office, person)}
+    said = await office.replica.store.scan_kinds([Kind.PERSON])
+    for space in {entry.header.space for entry in said if person in (entry.header.subject, _same_as(entry))}:
+        roster = (await office.replica.view(space)).roster
+        one = roster.who(person)
+        for other in (one, *(alias for alias, listed in roster.aliases.items() if listed == one)):
+            if other not in lists:
+                try:
+                    lists[other] = await listings(office, other)
+                except BadInput:  # who has been erased is on no list
+                    lists[other] = {}
+    return lists
+
+
+def _same_as(entry: Entry) -> bytes | None:
+    try:
+        return PersonRecord.parse(entry.payload or b"").same_as
+    except PeerFault:
+        return None
+
+
+def _teaches_by(office: Office, grant: Authority, space: bytes) -> bool:
+    """Whether a grant makes somebody one of a space: in it, or as a teacher of the whole school."""
+    return grant.space == space or (grant.role is Role.TEACHER and office.replica.door.covers(grant, space))
 
 
 def _latest(grants: Sequence[Authority]) -> Authority:

@@ -1,7 +1,7 @@
 """A device is lost: what did it hold, what has it said, and it is cut off (§5); at the server or a head teacher's.
 
 Rules:
-- only spaces of this office count, and only a device of lower rank is cut off here;
+- only spaces of this office count, and a device is cut off where it is of lower rank; what it keeps is said;
 - what came by a given time is what had arrived at *this* replica by then (`protocol.replica.arrivals`): a head
   teacher's device knows less of it than the server, and then more of what is good waits, never more counts;
 - a second report takes back what a first one had let stand, wherever it is made: revocations intersect.
@@ -9,7 +9,6 @@ Rules:
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -19,7 +18,7 @@ from protocol.entry import Kind
 from protocol.errors import BadInput, Code, PeerFault, Refused
 from protocol.person_keys import KeyWraps
 from protocol.replica.office.bureau import Office
-from protocol.replica.office.grants import revoke_device
+from protocol.replica.office.grants import Kept, revoke_device, rights_beyond, standing_grants
 from protocol.replica.office.spaces import space_records
 from protocol.replica.office.words_of_office import NameOf, Said, let_in_by_held_codes, words_of_office
 from protocol.replica.operation import JSON
@@ -51,12 +50,16 @@ class HeldSpace:
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """What somebody who has the device, and gets past its own locks, can read; and what it has said."""
+    """What somebody who has the device, and gets past its own locks, can read; what it has said, and what it keeps.
+
+    `remains` are rights that were not this office's to take, of it and of whoever came in by its codes.
+    """
 
     role: Role
     person: str | None
     spaces: tuple[HeldSpace, ...]
     said: tuple[Said, ...]
+    remains: tuple[Kept, ...]
 
     @property
     def teaches(self) -> bool:
@@ -89,6 +92,7 @@ class Loss:
                 }
                 for each in self.said
             ],
+            "remains": [each.row() for each in self.remains],
         }
 
 
@@ -123,8 +127,6 @@ async def lost(
     ]
     if not grants:
         raise BadInput(Code.UNKNOWN_DEVICE, f"there is no device {device.hex()}; `devices` shows those that there are")
-    if cut and not any(governs(grant.space) for grant in grants):
-        raise Refused(Code.NO_RIGHT, "this device may not cut that one off; the server may: tell who runs the system")
     records = await space_records(office)
     persons = {grant.person for grant in grants if grant.person is not None}
     names = []
@@ -146,13 +148,24 @@ async def lost(
                 sum(not keys.isdisjoint(work.readers) or (work.author == device and not work.opened) for work in works),
             )
         )
+    kept = await rights_beyond(office, device, governs)
     if cut:
-        await revoke_device(office, device, governs, since_ms=since_ms)
-        for other in await let_in_by_held_codes(office, device):
-            with contextlib.suppress(Refused):  # elsewhere, or above: it is listed
-                await revoke_device(office, other, governs)
-    role = max(grants, key=lambda grant: grant.rank).role
-    return Loss(role, next(iter(names), None), tuple(spaces), await words_of_office(office, device, name_of))
+        kept = await revoke_device(office, device, governs, since_ms=since_ms)
+        kept += await _cut_off_with_it(office, device, governs)
+    role = max(await standing_grants(office, device), key=lambda grant: grant.rank).role
+    said = await words_of_office(office, device, name_of)
+    return Loss(role, next(iter(names), None), tuple(spaces), said, tuple(kept))
+
+
+async def _cut_off_with_it(office: Office, device: bytes, governs: Callable[[bytes], bool]) -> list[Kept]:
+    """Cut off whoever came in by its codes, as far as those are held back; what they keep."""
+    kept = []
+    for other in await let_in_by_held_codes(office, device):
+        try:
+            kept += await revoke_device(office, other, governs)
+        except Refused:  # elsewhere, or not below this office
+            kept += await rights_beyond(office, other, governs)
+    return kept
 
 
 async def _keys_held(
