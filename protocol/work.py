@@ -6,12 +6,13 @@ they mean together is the fold's business (`protocol.coursework`).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Self
+from typing import Final, Self
 
 from protocol.canonical import Value, encode
-from protocol.entry import ID_BYTES
+from protocol.entry import ID_BYTES, Entry, Kind
 from protocol.errors import Code, PeerFault
 from protocol.fields import Fields, compact
 from protocol.limits import (
@@ -204,3 +205,21 @@ class Feedback:
 
 EMPTY_PAYLOAD = encode({})
 """What `withdraw` and `restore` carry: their meaning is in their header."""
+
+
+def content_of(entry: Entry) -> ContentRef | None:
+    """The content that an entry names: None where it names none, was erased, or is beyond this version."""
+    record = _NAMING_CONTENT.get(entry.header.kind)
+    if record is None or entry.payload is None:
+        return None
+    try:
+        return record.parse(entry.payload).content
+    except PeerFault:
+        return None
+
+
+_NAMING_CONTENT: Final[Mapping[int, type[Revision | HandIn | Feedback]]] = {
+    Kind.REVISION: Revision,
+    Kind.HAND_IN: HandIn,
+    Kind.FEEDBACK: Feedback,
+}

@@ -136,6 +136,8 @@ def read_whole(path: Path, into: Path | None) -> Head:
         try:
             for info, file in members:
                 expected = _expected(info, head)
+                if info.name in seen:
+                    raise _no_backup()
                 digest = _copy(file, info.size, None if into is None else into / info.name)
                 if expected is not None and digest != expected:
                     raise _damaged(path, f"{info.name} is not what it was")
@@ -150,7 +152,7 @@ def read_whole(path: Path, into: Path | None) -> Head:
 def _expected(info: tarfile.TarInfo, head: Head) -> bytes | None:
     """The hash that a member must have. Raises `BadInput(BAD_BACKUP)` for one that no backup has."""
     pack = _PACK.fullmatch(info.name)
-    if pack is not None and info.size <= MAX_PACK_BYTES:
+    if pack is not None and info.size <= MAX_PACK_BYTES and info.name == pack_member(bytes.fromhex(pack[1])):
         return bytes.fromhex(pack[1])
     if info.name == DATABASE and info.size == head.database_bytes:
         return head.database_hash

@@ -31,7 +31,6 @@ from protocol.replica.disk import Disk
 from protocol.replica.keyring import Keyring, recovery_keys
 from protocol.replica.operation import JSON, NO_FILES, Incoming, Outgoing, Params, Table
 from protocol.replica.pack_files import PACKS
-from protocol.replica.packs import PackFolder
 from protocol.replica.private_file import make_private_folder, remove_private
 from protocol.replica.replica import Draft, Entropy, Replica
 from protocol.replica.sqlite import SqliteStore
@@ -39,7 +38,7 @@ from protocol.structure import GENERATION_BYTES, Certificate, Generation, Recove
 from sync_server.archive import HEAD, Head, read_head, read_whole
 from sync_server.beginning import check_folder, make_folder
 from sync_server.data_folder import KEYS_FOLDER, UNFINISHED_FILE
-from sync_server.foreign_backup import check_made_by_us, keep_what_is_proven
+from sync_server.foreign_backup import check_made_by_us, keep_what_is_proven, packs_read_anew
 from sync_server.handlers.territory import kit_in, make_room, note_unfinished, passphrase_in
 from sync_server.keys import CAPABILITY_KEY_BYTES, ServerKeys, Territory
 
@@ -147,7 +146,7 @@ async def restore(
         make_room(folder)
         note_unfinished(folder)
         await asyncio.to_thread(_unpack, file, folder)
-        for account in await _begin_generation(folder, head, kit, now_ms=now_ms, entropy=entropy):
+        for account in await _begin_generation(folder, head, kit, now_ms=now_ms, entropy=entropy, tell=tell):
             tell(
                 f"signs in no more: {account}. A backup proves no passphrase; `sync-server administrator add` it again"
             )
@@ -178,7 +177,7 @@ def _unpack(file: Path, folder: Path) -> None:
 
 
 async def _begin_generation(
-    folder: Path, head: Head, kit: Kit, *, now_ms: Callable[[], int], entropy: Entropy
+    folder: Path, head: Head, kit: Kit, *, now_ms: Callable[[], int], entropy: Entropy, tell: Callable[[str], None]
 ) -> list[str]:
     """Make what was unpacked a server of its own; the names of those who were its administrators."""
     generation = entropy(GENERATION_BYTES)
@@ -188,7 +187,7 @@ async def _begin_generation(
     store = await SqliteStore.open(folder)
     try:
         accounts = await keep_what_is_proven(store, head.root, kit, now_ms)
-        replica = await Replica.open(head.root, store, await PackFolder.open(folder, store))
+        replica = await Replica.open(head.root, store, await packs_read_anew(folder, store, tell))
         if kit.chain:
             await replica.admit(parse_chain(kit.chain), source=kit.root.public, now_ms=now_ms())
         _check_in_force(replica, kit)

@@ -10,7 +10,9 @@ Rules:
   backup, on whose word machines let go of work;
 - so is what the store remembers of itself and nobody can check: which content is complete, which is looked at anew; who
   was destroyed, and since when that was meant to be, for which an erasure in force has its week again; and who has
-  brought how much.
+  brought how much;
+- what packs hold is read out of the packs, and to which spaces they belong counts as far as entries bear it out: the
+  index of a backup proves nothing, and what no pack holds is lacking, and asked for (docs/adr/0108).
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from typing import Final
 from protocol.enrollment_messages import parse_chain
 from protocol.errors import Code, LocalFailure, PeerFault
 from protocol.kit import Kit
-from protocol.limits import PAGE_BYTES
+from protocol.limits import PAGE_BYTES, GiB
 from protocol.register import parse_register
 from protocol.replica.allowances import ACCOUNT_MARKS as BROUGHT_MARKS
 from protocol.replica.database import is_made_like_ours
@@ -31,13 +33,16 @@ from protocol.replica.destroyed import DONE_MARKS
 from protocol.replica.eraser import SEEN_MARKS
 from protocol.replica.interfaces import COMPLETE_MARKS, ERASURE_READ_MARKS, RegisterRow
 from protocol.replica.memory import MemoryPacks, MemoryStore
+from protocol.replica.packs import PackFolder
 from protocol.replica.replica import Replica
 from protocol.replica.sqlite import DATABASE, SqliteStore
+from protocol.replica.sqlite_rebuild import RebuiltRows
 from protocol.replica.sqlite_verify import move_aside
 from sync_server.handlers.administrators import ACCOUNT_MARKS, PASSKEY_MARKS, SECOND_FACTOR_MARKS, accounts_in
 from sync_server.handlers.figures import BACKUP_MARK
 
 _GIVE_RIGHTS: Final = (ACCOUNT_MARKS, SECOND_FACTOR_MARKS, PASSKEY_MARKS, BACKUP_MARK)
+_TELL_EACH_BYTES: Final = GiB
 _MEMORIES: Final = (COMPLETE_MARKS, DONE_MARKS, SEEN_MARKS, ERASURE_READ_MARKS, BROUGHT_MARKS)
 
 
@@ -57,6 +62,35 @@ async def keep_what_is_proven(store: SqliteStore, root: bytes, kit: Kit, now_ms:
     await _forget_what_waits(store)
     await _keep_reports_of_devices(store)
     return await _forget_who_signs_in(store)
+
+
+async def packs_read_anew(folder: Path, store: SqliteStore, tell: Callable[[str], None]) -> PackFolder:
+    """The packs of an unpacked backup, opened, with an index that was read out of them. Raises `LocalFailure`."""
+    rows = RebuiltRows(store.database)
+    named = len(await rows.sizes())
+    # before anything else is asked of them: of rows that nobody wrote, few are found by their pack
+    await rows.forget_content()
+    content = await PackFolder.open(folder, store)
+    rebuild = content.rebuild()
+    lacking = named - len(await rows.sizes()) + await rebuild.read_anew(_Progress(tell))
+    await rebuild.look_at_entries(store, content)
+    await rebuild.keep_homes()
+    if lacking:
+        tell(f"{lacking} packs that the backup names are missing in it or bad; what they held is asked of the agents")
+    return content
+
+
+class _Progress:
+    """Says how far it is, now and then."""
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self._tell = tell
+        self._told = 0
+
+    def __call__(self, done: int, total: int) -> None:
+        if done - self._told >= _TELL_EACH_BYTES:
+            self._told = done
+            self._tell(f"packs are read: {done / GiB:.0f} of {total / GiB:.0f} GiB")
 
 
 async def _keep_what_the_door_lets_in(store: SqliteStore, root: bytes, kit: Kit, now_ms: Callable[[], int]) -> None:

@@ -35,7 +35,7 @@ from protocol.replica.interfaces import ERASURE_READ_MARKS
 from protocol.replica.replica import Replica
 from protocol.rights import erasable_names
 from protocol.structure import Erasure
-from protocol.work import ContentRef, Feedback, HandIn, Revision
+from protocol.work import content_of
 
 SWEEP_INTERVAL_S: Final = 3600.0
 
@@ -199,9 +199,12 @@ class Eraser:
     async def _streams(self, entries: Iterable[Entry]) -> set[bytes]:
         """All streams that entries name, those that a manifest names included, as far as it is here."""
         found: set[bytes] = set()
-        for kind, content in _contents(entries):
+        for entry in entries:
+            content = content_of(entry)
+            if content is None:
+                continue
             found.add(content.stream)
-            if kind != Kind.HAND_IN:
+            if entry.header.kind != Kind.HAND_IN:
                 with contextlib.suppress(LocalFailure):
                     found.update(file.stream for file in await self._holdings.manifest(content.stream))
         return found
@@ -310,26 +313,6 @@ def _noting(
         elif before.by is not None or name in ended.values():
             found[name] = None
     return found
-
-
-def _contents(entries: Iterable[Entry]) -> Iterable[tuple[int, ContentRef]]:
-    for entry in entries:
-        reader = _NAMING_CONTENT.get(entry.header.kind)
-        if reader is None or entry.payload is None:
-            continue
-        try:
-            content = reader.parse(entry.payload).content
-        except PeerFault:
-            continue
-        if content is not None:
-            yield entry.header.kind, content
-
-
-_NAMING_CONTENT: Final[dict[int, type[Revision | HandIn | Feedback]]] = {
-    Kind.REVISION: Revision,
-    Kind.HAND_IN: HandIn,
-    Kind.FEEDBACK: Feedback,
-}
 
 
 def _day(now_ms: int) -> int:

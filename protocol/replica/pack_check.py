@@ -12,7 +12,7 @@ from typing import Final, TypeAlias
 from blake3 import blake3
 
 from protocol.chunking import ChunkRef, chunk_ref, stream_id
-from protocol.errors import Code, PeerFault
+from protocol.errors import Code, LocalFailure, PeerFault
 from protocol.limits import MiB
 from protocol.pack import (
     TRAILER_BYTES,
@@ -53,3 +53,9 @@ def check_pack_bytes(data: bytes) -> FinishedPack:
 def not_the_pack(have: int, size: int) -> PeerFault:
     """A part that is not, or no longer, as long as whoever finishes it believes."""
     return PeerFault(Code.WRONG_OFFSET, "a pack has not arrived as a whole", size=have, expected=size)
+
+
+def raise_unless_damage(fault: PeerFault | LocalFailure) -> None:
+    """Go on only if it is the pack that is bad: too many open files, or a virus scanner at work, say nothing of it."""
+    if isinstance(fault, LocalFailure) and fault.code is not Code.DAMAGED:
+        raise fault

@@ -78,15 +78,13 @@ class PackFiles:
                 self.disk.remove(name)
         return [delta for delta in known if delta not in here]
 
-    def whole_parts(self) -> list[FinishedPack]:
-        """The packs that lie whole among the parts."""
+    def parts(self) -> list[tuple[bytes, int]]:
+        """The packs of which at least the beginning lies among the parts, and how much of each."""
         found = []
-        for name, facts in list(self.disk.files(PARTS)):
+        for name, facts in self.disk.files(PARTS):
             named = re.fullmatch(rf"{PARTS}/([0-9a-f]{{64}}){re.escape(_PART)}", name)
-            if named is None:
-                continue
-            with contextlib.suppress(PeerFault):
-                found.append(self.check(name, bytes.fromhex(named[1]), facts.st_size))
+            if named is not None:
+                found.append((bytes.fromhex(named[1]), facts.st_size))
         return found
 
     def write_whole(self, name: str, data: bytes) -> None:

@@ -35,7 +35,7 @@ from protocol.replica.interfaces import Damage, DeltaInfo, Making, PackInfo
 from protocol.replica.lost_packs import note_lost, tell_lost
 from protocol.replica.mending import bad_spans
 from protocol.replica.pack_build import FolderBuild
-from protocol.replica.pack_check import check_pack_bytes, not_the_pack
+from protocol.replica.pack_check import check_pack_bytes, not_the_pack, raise_unless_damage
 from protocol.replica.pack_cover import smallest_cover
 from protocol.replica.pack_files import (
     DAMAGED,
@@ -47,9 +47,11 @@ from protocol.replica.pack_files import (
     pack_name,
     part_name,
 )
+from protocol.replica.pack_rebuild import PackRebuild
 from protocol.replica.sqlite import SqliteStore
 from protocol.replica.sqlite_content import CHUNKS_AT_ONCE, ContentIndex, Place
 from protocol.replica.sqlite_deltas import DeltaRows
+from protocol.replica.sqlite_rebuild import RebuiltRows
 
 T = TypeVar("T")
 
@@ -274,14 +276,14 @@ class PackFolder:
             try:
                 await asyncio.to_thread(self._files.check, pack_name(pack), pack, size)
             except (PeerFault, LocalFailure) as fault:
-                _raise_unless_damage(fault)
+                raise_unless_damage(fault)
                 await self._set_aside(pack)
                 damages.append(Damage("pack", pack, fault.message))
         return damages
 
-    async def whole_parts(self) -> list[FinishedPack]:
-        """The packs that lie whole among the parts: those that were visible under a database that is lost."""
-        return await asyncio.to_thread(self._files.whole_parts)
+    def rebuild(self) -> PackRebuild:
+        """What makes the index of these packs anew, before anybody asks for content."""
+        return PackRebuild(self._disk, RebuiltRows(self._store.database))
 
     async def free_bytes(self) -> int:
         return self._disk.free_bytes()
@@ -424,7 +426,7 @@ class PackFolder:
             try:
                 frame = await self._open_frame(place)
             except (PeerFault, LocalFailure) as fault:
-                _raise_unless_damage(fault)
+                raise_unless_damage(fault)
                 frame = b""
             data = frame[place.start : place.start + place.length]
             if len(data) == chunk.length and blake3(data).digest() == chunk.hash:
@@ -449,9 +451,3 @@ class PackFolder:
     def _read_frame(self, place: Place) -> bytes:
         data = self._disk.read(pack_name(place.pack), place.frame.offset, place.frame.stored_bytes)
         return open_frame(place.frame, data)[0]
-
-
-def _raise_unless_damage(fault: PeerFault | LocalFailure) -> None:
-    """Go on only if it is the pack that is bad: too many open files, or a virus scanner at work, say nothing of it."""
-    if isinstance(fault, LocalFailure) and fault.code is not Code.DAMAGED:
-        raise fault

@@ -17,19 +17,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from protocol.coursework import live_content, sealed_content
 from protocol.entry import Entry
 from protocol.errors import Code, LocalFailure
-from protocol.pack import FinishedPack
 from protocol.replica.database import SUSPECT
 from protocol.replica.disk import Disk
-from protocol.replica.holdings import Holdings, Need
 from protocol.replica.interfaces import COMPLETE_MARKS, Damage, EntryStore
 from protocol.replica.pack_files import DAMAGED
 from protocol.replica.packs import PackFolder
@@ -204,68 +201,9 @@ async def _admit(replica: Replica, entries: tuple[Entry, ...], now_ms: int, *, u
     return count
 
 
-# --- packs ------------------------------------------------------------------------------------------------------------
-
-
 async def _take_back_packs(opened: Opened, *, unsent: bool) -> None:
     """Make whole packs visible in the spaces whose entries, lists of files and chunks name what they hold."""
-    left = {pack.hash: pack for pack in await opened.content.whole_parts()}
-    holdings = Holdings(opened.store, opened.content)
-    needs = await _needs(opened.replica, await opened.store.spaces())
-    homes: dict[bytes, set[bytes]] = {}
-    moved = True
-    while moved:
-        moved = False
-        # what one pack brings, a list of files or of chunks, tells of others
-        named = {space: await _named(holdings, opened.content, some) for space, some in needs.items()}
-        for pack in left.values():
-            for space, names in named.items():
-                if space not in homes.setdefault(pack.hash, set()) and not _holds(pack).isdisjoint(names):
-                    homes[pack.hash].add(space)
-                    await _make_visible(opened.content, pack, space, unsent=unsent)
-                    moved = True
-
-
-async def _make_visible(content: PackFolder, pack: FinishedPack, space: bytes, *, unsent: bool) -> None:
-    if await content.pack(pack.hash) is None:
-        await content.finish_part(space, pack.hash, pack.size, unsent=unsent)
-    else:
-        await content.share(pack.hash, space)
-
-
-def _holds(pack: FinishedPack) -> set[bytes]:
-    return {*pack.stream_ids, *(chunk.hash for chunk in pack.chunks)}
-
-
-async def _needs(replica: Replica, spaces: Iterable[bytes]) -> Mapping[bytes, list[Need]]:
-    """All content that entries of each space name: what is shown, what was shown before, pupils' work."""
-    found: dict[bytes, list[Need]] = {}
-    for space in spaces:
-        coursework = (await replica.view(space)).coursework
-        versions = [version.record.content for item in coursework.items.values() for version in item.versions.values()]
-        streams = {ref.stream for ref in (*live_content(coursework), *versions)}
-        sealed = {ref.stream for ref in sealed_content(coursework)}
-        found[space] = [Need(space, stream, sealed=stream in sealed) for stream in streams | sealed]
-    return found
-
-
-async def _named(holdings: Holdings, content: PackFolder, needs: Iterable[Need]) -> set[bytes]:
-    """Streams and chunks that these needs consist of, as far as is known."""
-    names: set[bytes] = set()
-    for need in needs:
-        names.add(need.stream)
-        outer = await content.chunk_list(need.stream)
-        if outer is None:
-            continue
-        names.update(chunk.hash for chunk in outer)
-        if need.sealed:
-            continue
-        try:
-            files = await holdings.manifest(need.stream)
-        except LocalFailure:
-            continue
-        streams = {file.stream for file in files}
-        names |= streams
-        for chunks in (await content.chunk_lists(list(streams))).values():
-            names.update(chunk.hash for chunk in chunks)
-    return names
+    rebuild = opened.content.rebuild()
+    await rebuild.take_in_parts()
+    await rebuild.look_at_entries(opened.store, opened.content)
+    await rebuild.give_homes(unsent=unsent)

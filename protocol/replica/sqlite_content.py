@@ -22,6 +22,7 @@ Rows: TypeAlias = "list[tuple[Cell, ...]]"
 
 CHUNKS_AT_ONCE: Final = 64
 _ROWS_AT_ONCE: Final = 5_000
+_PACKS_AT_ONCE: Final = 500
 
 _SPACE: Final = "(SELECT number FROM space WHERE id = ?)"
 _INFO: Final = """SELECT pack.hash, pack.size, space.id
@@ -87,8 +88,7 @@ class ContentIndex:
         """Forget packs and all that only they hold."""
 
         def work(connection: sqlite3.Connection) -> None:
-            for pack in packs:
-                _remove(connection, pack)
+            _remove(connection, packs)
             connection.execute("DELETE FROM mark WHERE key GLOB ?", (f"{COMPLETE_MARKS}*",))
 
         if packs:
@@ -255,14 +255,15 @@ def _add(connection: sqlite3.Connection, space: int, pack: FinishedPack, *, unse
     if row is None:
         sql = "INSERT INTO pack (hash, size) VALUES (?, ?) RETURNING number"
         row = connection.execute(sql, (pack.hash, pack.size)).fetchone()
-        _add_content(connection, cast("int", row[0]), pack)
+        add_content(connection, cast("int", row[0]), pack)
     # once the server is known to hold it, hearing of it from elsewhere does not change that
     sql = """INSERT INTO pack_space (pack, space, unsent) VALUES (?, ?, ?)
              ON CONFLICT DO UPDATE SET unsent = min(unsent, excluded.unsent)"""
     connection.execute(sql, (row[0], space, int(unsent)))
 
 
-def _add_content(connection: sqlite3.Connection, number: int, pack: FinishedPack) -> None:
+def add_content(connection: sqlite3.Connection, number: int, pack: FinishedPack) -> None:
+    """What a pack holds, as rows, under its number."""
     frames: Rows = []
     chunks: Rows = []
     names = iter(pack.chunks)
@@ -290,9 +291,13 @@ def _stream_rows(number: int, pack: FinishedPack) -> Iterator[Rows]:
     yield rows
 
 
-def _remove(connection: sqlite3.Connection, pack: bytes) -> None:
-    row = connection.execute("SELECT number FROM pack WHERE hash = ?", (pack,)).fetchone()
-    if row is not None:
+def _remove(connection: sqlite3.Connection, packs: Sequence[bytes]) -> None:
+    """Of chunks and streams no index tells the pack: they are looked through once for many."""
+    rows = select_in(connection, "SELECT number FROM pack WHERE hash IN ({keys})", packs)
+    numbers = [cast("int", row[0]) for row in rows]
+    for start in range(0, len(numbers), _PACKS_AT_ONCE):
+        some = numbers[start : start + _PACKS_AT_ONCE]
+        places = ", ".join("?" * len(some))
         for table in ("stream", "chunk", "frame", "pack_space"):
-            connection.execute(f"DELETE FROM {table} WHERE pack = ?", row)  # noqa: S608
-        connection.execute("DELETE FROM pack WHERE number = ?", row)
+            connection.execute(f"DELETE FROM {table} WHERE pack IN ({places})", some)  # noqa: S608
+        connection.execute(f"DELETE FROM pack WHERE number IN ({places})", some)  # noqa: S608

@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import os
-import sqlite3
-import tarfile
-from contextlib import closing
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
-from blake3 import blake3
 
 from protocol.canonical import encode
 from protocol.clock import at_from
@@ -19,55 +14,21 @@ from protocol.entry import restore as restored
 from protocol.errors import Code, LocalFailure
 from protocol.identity import SigningKey, school_id, territory_id
 from protocol.invitation import Invitation
-from protocol.kit import Kit, write_kit
 from protocol.register import RegisterKind, compose_register
 from protocol.replica.interfaces import Held, RegisterRow
 from protocol.replica.replica import Replica
-from protocol.replica.sqlite import DATABASE
 from protocol.roles import Role
 from protocol.structure import Erasure, Grant, Invite
-from sync_server import archive
 from sync_server.app import opened
-from sync_server.backing_up import BackupFile, restore
 from sync_server.handlers.administrators import add_administrator, list_administrators, verifier_of
-from sync_server.handlers.backups import back_up, note_kept
+from sync_server.handlers.backups import note_kept
 from sync_server.handlers.figures import BACKUP_MARK
-from sync_server.handlers.territory import new_kit
 from tests.harness.attack import attack
+from tests.harness.backups import Case, rewritten
 from tests.harness.server_in_process import Office, office
-from tests.harness.territory import SimClock, new_device
+from tests.harness.territory import new_device
 
 ANOTHER_SCHOOL = "0180002A"
-
-
-@dataclass
-class Case:
-    """A territory, its kit, and a folder for its servers and backups."""
-
-    folder: Path
-    kit: Kit = field(default_factory=lambda: new_kit("Cher", os.urandom))
-    said: list[str] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        (self.folder / "kit").write_text(write_kit(self.kit, passphrase=None, salt=os.urandom(16)), encoding="utf-8")
-
-    async def keep(self, desk: Office) -> None:
-        """Make a backup."""
-        with BackupFile(self.folder / "backup") as target:
-            await back_up(desk.server, "0", target)
-            target.keep()
-
-    async def restore(self, clock: SimClock) -> None:
-        """Make a server of it, in the folder `new`."""
-        await restore(
-            self.folder / "new",
-            self.folder / "backup",
-            self.folder / "kit",
-            None,
-            now_ms=clock,
-            entropy=os.urandom,
-            tell=self.said.append,
-        )
 
 
 @pytest.fixture
@@ -176,32 +137,6 @@ async def test_what_waits_in_a_store_that_somebody_else_wrote_is_checked_when_it
         assert not await desk.server.store.held(), "what nobody signed waits no longer"
 
 
-def taken(archived: tarfile.TarFile, info: tarfile.TarInfo) -> bytes:
-    file = archived.extractfile(info)
-    assert file is not None
-    return file.read()
-
-
-def rewritten(backup: Path, sql: str) -> None:
-    """The backup, after somebody has had its database for a minute; every hash in it is right."""
-    with tarfile.open(backup) as archived:
-        members = [(info.name, taken(archived, info)) for info in archived]
-    database = backup.with_name("somebodys.db")
-    database.write_bytes(dict(members)[DATABASE])
-    with closing(sqlite3.connect(database, isolation_level=None)) as connection:
-        connection.executescript(sql)
-    data = database.read_bytes()
-    head = replace(
-        archive.Head.parse(dict(members)[archive.HEAD]), database_bytes=len(data), database_hash=blake3(data).digest()
-    )
-    changed = {archive.HEAD: head.encode(), DATABASE: data}
-    with backup.open("wb") as file:
-        for name, before in members:
-            after = changed.get(name, before)
-            file.write(archive.header(name, len(after), head.made_ms) + after + archive.padding(len(after)))
-        file.write(archive.END)
-
-
 @attack("a backup that somebody else has written", off={"sync_server.backing_up.check_made_by_us": believed})
 @pytest.mark.parametrize(
     "sql",
@@ -224,7 +159,7 @@ def rewritten(backup: Path, sql: str) -> None:
 async def test_a_database_that_does_things_of_its_own_is_not_restored(case: Case, sql: str) -> None:
     async with office(case.folder / "server", kit=case.kit) as desk:
         await case.keep(desk)
-    rewritten(case.folder / "backup", sql)
+    rewritten(case.backup, sql)
     with pytest.raises(LocalFailure) as raised:
         await case.restore(desk.clock)
     assert raised.value.code is Code.DAMAGED

@@ -1,23 +1,36 @@
 """Backup and restore: a server goes on from an old backup, and nothing that anybody was promised is lost."""
 
+# ruff: noqa: S608  (what a forger writes)
+
 from __future__ import annotations
 
 import io
 import os
+import signal
+import sqlite3
 import stat
+import subprocess
+import sys
 import tarfile
 import urllib.request
 from collections.abc import Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
 import pytest
 
+from protocol.clock import at_from
+from protocol.limits import ERASURE_DELAY_MS
+from protocol.message_parts import InlinePack
+from protocol.messages import SyncRequest
 from protocol.replica.console import Notices
+from protocol.replica.eraser import Eraser
 from sync_server.app import opened
 from sync_server.data_folder import COPY_FILE
 from sync_server.handlers.backups import back_up, note_kept
-from tests.harness.machines import Machine, School, eventually, school
+from tests.harness.backups import Case, handed_in, members_of, noise, rewritten
+from tests.harness.machines import Machine, School, environment, eventually, school
 from tests.harness.server_in_process import office
 
 
@@ -234,3 +247,110 @@ async def test_what_a_backup_is_made_of_is_nobody_elses_to_read_and_does_not_out
     (folder / COPY_FILE).write_bytes(b"Camille")
     async with opened(folder, now_ms=clock, entropy=os.urandom):
         assert not (folder / COPY_FILE).exists()
+
+
+def rows_of(agent: Machine, table: str, pack: str) -> list[str]:
+    """What an agent knows of the pack of its newest hand-in, as somebody would write it into another's database."""
+    with closing(sqlite3.connect(agent.folder / "replica.db")) as connection:
+        (number,) = connection.execute("SELECT max(number) FROM pack").fetchone()
+        found = connection.execute(f"SELECT * FROM {table} WHERE pack = ?", (number,)).fetchall()
+        names = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
+    rows = []
+    for row in found:
+        cells = [f"X'{cell.hex()}'" if isinstance(cell, bytes) else str(cell) for cell in row]
+        cells[names.index("pack")] = pack
+        rows.append(f"INSERT INTO {table} VALUES ({', '.join(cells)});")
+    return rows
+
+
+def forget_unsent_packs(agent: Machine) -> None:
+    """As if a server, the one that burnt say, had taken them."""
+    with closing(sqlite3.connect(agent.folder / "replica.db")) as connection, connection:
+        connection.execute("UPDATE pack_space SET unsent = 0")
+
+
+def test_a_restored_server_asks_for_what_only_the_index_of_its_backup_has(here: School, tmp_path: Path) -> None:
+    teacher, renard = here.enrol("laptop", "teacher"), here.enrol("renard")
+    lesson = publish(here, teacher, "Leçon")
+    task = publish(here, teacher, "Devoir", "--kind", "assignment")
+    teacher.ok("sync")
+    renard.ok("sync")
+    here.server.kill()
+    backup = tmp_path / "relais.tar"
+    here.server.ok("backup", str(backup))
+    work = tmp_path / "rédaction.txt"
+    work.write_bytes(os.urandom(700_000))
+    handed = renard.ok("hand-in", task, str(work), "--person", here.pupil)["id"]
+    # somebody takes a pack of lessons out of the backup, and says that what remains holds all of that, and the work
+    (lost, kept) = sorted(name for name in members_of(backup) if name.endswith(".pack"))
+    number = f"(SELECT number FROM pack WHERE hash = X'{Path(kept).stem}')"
+    forged = [f"UPDATE OR IGNORE {table} SET pack = {number};" for table in ("stream", "chunk", "pack_space")]
+    forged += [*rows_of(renard, "stream", number), *rows_of(renard, "chunk", number)]
+    forged.append(f"DELETE FROM pack WHERE number != {number};")
+    rewritten(backup, "\n".join(forged), without={bytes.fromhex(Path(lost).stem)})
+    forget_unsent_packs(renard)
+
+    here.server = restored(here, backup)
+    here.restart_server()
+    renard.ok("sync")
+    assert [row["state"] for row in renard.ok("hand-ins")] == ["server"]
+    teacher.ok("sync")
+    opened = tmp_path / "opened"
+    teacher.ok("open-hand-in", handed, str(opened))
+    assert (opened / work.name).read_bytes() == work.read_bytes(), "the receipt says what is true"
+    fresh = here.enrol("nouveau")
+    assert has(fresh, lesson, task), "what was taken out came back from who had it"
+    assert here.server.ok("verify")["ok"]
+
+
+KILLED_AT = """
+import os, signal, sys
+from protocol.replica.sqlite_rebuild import RebuiltRows
+
+async def killed(*_args, **_options):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+setattr(RebuiltRows, sys.argv.pop(1), killed)
+from sync_server.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize("moment", ["forget_content", "put", "bear_out", "keep_homes", "end"])
+def test_a_restore_that_is_killed_while_it_reads_the_packs_is_none_and_the_next_begins_anew(
+    here: School, backup: Path, tmp_path: Path, moment: str
+) -> None:
+    machine = Machine("again", tmp_path / "again", "sync-server")
+    words = ["restore", str(backup), "--kit", str(tmp_path / "kit"), "--data", str(machine.folder)]
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED_AT, moment, *words], check=False, capture_output=True, env=environment()
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert machine.run("status").status == 2, "half a server is none"
+    machine.ok("restore", str(backup), "--kit", str(tmp_path / "kit"))
+    assert machine.ok("verify")["ok"]
+    packs = [sorted(path.name for path in each.glob("packs/*/*.pack")) for each in (machine.folder, here.server.folder)]
+    assert packs[0] == packs[1]
+    assert not list(machine.folder.glob("parts/*"))
+
+
+async def test_what_an_erasure_hides_is_destroyed_in_its_time_after_a_restore(tmp_path: Path) -> None:
+    case, work = Case(tmp_path), noise(1)
+    async with office(tmp_path / "server", kit=case.kit) as desk:
+        space = bytes.fromhex(desk.space)
+        lea = await desk.add_person("Léa", "pupil")
+        renard = await desk.enrol(await desk.invite("machine"))
+        said = handed_in(renard, lea, space, work, at_from(desk.clock()))
+        await renard.sync(SyncRequest(push=(said,), packs=(InlinePack(space, work.pack),)))
+        await desk.do("erase", person=[lea])
+        await case.keep(desk)
+    await case.restore(desk.clock)
+    folder = tmp_path / "new"
+    async with opened(folder, now_ms=desk.clock, entropy=os.urandom) as server:
+        eraser = Eraser(server.replica, server.holdings)
+        await eraser.sweep(desk.clock())
+        assert await server.replica.content.read_pack(work.finished.hash, 0, len(work.pack)) == work.pack, "for a week"
+        desk.clock.advance(ERASURE_DELAY_MS + 1_000)
+        await eraser.sweep(desk.clock())
+        left = [path for path in folder.rglob("*") if path.is_file() and work.data[:500] in path.read_bytes()]
+        assert left == []

@@ -1,0 +1,146 @@
+"""Backups of a server, and what somebody does to them who can write where they lie: every hash in them stays right."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import tarfile
+from collections.abc import Container, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from random import Random
+
+from blake3 import blake3
+
+from protocol.chunking import ChunkList, chunk_list, cut, stream_id
+from protocol.entry import Entry, Kind, compose
+from protocol.kit import Kit, write_kit
+from protocol.pack import FinishedPack, PackWriter
+from protocol.replica.sqlite import DATABASE
+from protocol.work import ContentRef, HandIn
+from sync_server import archive
+from sync_server.backing_up import BackupFile, restore
+from sync_server.handlers.backups import back_up
+from sync_server.handlers.territory import new_kit
+from tests.harness.server_in_process import Member, Office
+from tests.harness.territory import SimClock
+
+
+@dataclass
+class Case:
+    """A territory, its kit, and a folder for its servers and backups."""
+
+    folder: Path
+    kit: Kit = field(default_factory=lambda: new_kit("Cher", os.urandom))
+    said: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        (self.folder / "kit").write_text(write_kit(self.kit, passphrase=None, salt=os.urandom(16)), encoding="utf-8")
+
+    @property
+    def backup(self) -> Path:
+        """Where the backup lies."""
+        return self.folder / "backup"
+
+    async def keep(self, desk: Office) -> None:
+        """Make a backup."""
+        with BackupFile(self.backup) as target:
+            await back_up(desk.server, "0", target)
+            target.keep()
+
+    async def restore(self, clock: SimClock) -> None:
+        """Make a server of it, in the folder `new`."""
+        await restore(
+            self.folder / "new",
+            self.backup,
+            self.folder / "kit",
+            None,
+            now_ms=clock,
+            entropy=os.urandom,
+            tell=self.said.append,
+        )
+
+
+@dataclass(frozen=True)
+class Content:
+    """A stream as it lies in a pack of its own."""
+
+    data: bytes
+    chunks: ChunkList
+    pack: bytes
+    finished: FinishedPack
+
+    @property
+    def stream(self) -> bytes:
+        """Its name."""
+        return stream_id(self.chunks)
+
+
+def noise(seed: int) -> Content:
+    """Some, which does not get smaller."""
+    data = Random(seed).randbytes(50_000)
+    pieces = cut(data)
+    writer = PackWriter()
+    for piece in pieces:
+        writer.add_chunk(piece)
+    writer.add_stream(chunk_list(pieces))
+    finished = writer.finish()
+    return Content(data, chunk_list(pieces), writer.take(), finished)
+
+
+def handed_in(member: Member, person: str, space: bytes, work: Content, at: int) -> Entry:
+    """What a machine says when a pupil hands in; the work itself stays on it for now."""
+    return compose(
+        author=member.keys.signing,
+        space=space,
+        kind=Kind.HAND_IN,
+        grant=member.grants[0].id,
+        at=at,
+        payload=HandIn(ContentRef(work.stream, len(work.data), 0), None).encode(),
+        salt=bytes(16),
+        subject=bytes.fromhex(person),
+        target=bytes(32),
+    )
+
+
+def members_of(backup: Path) -> dict[str, bytes]:
+    """What a backup consists of."""
+    with tarfile.open(backup) as archived:
+        return {info.name: _taken(archived, info) for info in archived}
+
+
+def rewritten(
+    backup: Path, sql: str, *, without: Container[bytes] = (), files: Mapping[bytes, bytes] | None = None
+) -> None:
+    """Somebody has had the database for a minute, taken these packs out, and put such files in."""
+    members = members_of(backup)
+    database = backup.with_name("somebodys.db")
+    database.write_bytes(members[DATABASE])
+    with closing(sqlite3.connect(database, isolation_level=None)) as connection:
+        connection.executescript(sql)
+    members[DATABASE] = data = database.read_bytes()
+    packs = {name: pack for name, pack in members.items() if name.endswith(".pack")}
+    for name in packs:
+        if bytes.fromhex(Path(name).stem) in without:
+            del members[name]
+    members |= {archive.pack_member(name): data for name, data in (files or {}).items()}
+    left = [pack for name, pack in members.items() if name.endswith(".pack")]
+    head = replace(
+        archive.Head.parse(members[archive.HEAD]),
+        database_bytes=len(data),
+        database_hash=blake3(data).digest(),
+        packs=len(left),
+        pack_bytes=sum(map(len, left)),
+    )
+    members[archive.HEAD] = head.encode()
+    with backup.open("wb") as file:
+        for name, member in members.items():
+            file.write(archive.header(name, len(member), head.made_ms) + member + archive.padding(len(member)))
+        file.write(archive.END)
+
+
+def _taken(archived: tarfile.TarFile, info: tarfile.TarInfo) -> bytes:
+    file = archived.extractfile(info)
+    assert file is not None
+    return file.read()
