@@ -6,9 +6,11 @@ whoever steals a server can hide a school, which the kit undoes, but cannot wipe
 Rules:
 - an order is an erasure of one name in one space; the same name in a wider space, or erased anew after an erasure was
   taken back, is another order, which waits and is counted like any other;
-- nothing is destroyed before `ERASURE_DELAY_MS` after the erasure arrived at this replica;
-- of persons and items whose erasure the kit has not signed, at most `MAX_ERASED_PER_DAY` a day, the oldest first;
-- a whole space is destroyed only if the kit signed;
+- nothing is destroyed before `ERASURE_DELAY_MS` after an erasure in no doubt arrived at this replica: that somebody who
+  was cut off since said it earlier, or said it without the signature that it takes, shortens nobody's week;
+- of persons whose erasure the kit has not signed, at most `MAX_ERASED_PER_DAY` a day, the oldest first; one of whom
+  nothing is here takes no place among them;
+- all else (items, works, spaces) is destroyed only if the kit signed;
 - what was ordered only by devices that were cut off since waits until somebody else orders it too;
 - what an order destroyed once is destroyed again whenever it comes back, without being counted;
 - time over which the clock was set, and did not run, is no time that anything has waited.
@@ -20,7 +22,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from protocol.entry import Entry
+from protocol.entry import PERSON_BYTES, Entry
 from protocol.limits import ERASURE_DELAY_MS, MAX_ERASED_PER_DAY
 from protocol.rights import erasable_names, is_erasable
 
@@ -29,26 +31,40 @@ _LEAP_MS: Final = 3600 * 1000
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """The erasures in force of one name that reach one space, by the first that this replica saw, and who signed.
+    """The erasures in force of one name that reach one space.
 
-    `by` are those that lie in the space itself, `reached_by` those above it as well; `is_done` says that one of these
-    was obeyed before, `in_doubt` that whoever ordered it has been cut off since, every one of them.
+    `seen_ms` is when this replica saw the first of them that is in no doubt, `kit_seen_ms` the first that the kit has
+    signed; None: there is none such. `by` are those that lie in the space itself and have waited for long enough,
+    `reached_by` all, those above it as well; `is_done` says that one of these was obeyed before, `is_here` that there
+    is anything to destroy.
     """
 
     covers: bytes
-    seen_ms: int
-    by_kit: bool
-    of_space: bool
-    in_doubt: bool = False
+    seen_ms: int | None
+    kit_seen_ms: int | None = None
     space: bytes = b""
     by: frozenset[bytes] = frozenset()
     reached_by: frozenset[bytes] = frozenset()
     is_done: bool = False
+    is_here: bool = True
 
     @property
-    def ready_ms(self) -> int:
-        """From when on it may be obeyed."""
-        return self.seen_ms + ERASURE_DELAY_MS
+    def of_person(self) -> bool:
+        """Whether it covers a person: all other names are longer."""
+        return len(self.covers) == PERSON_BYTES
+
+    def is_signed(self, now_ms: int) -> bool:
+        """Whether the kit's word has waited for long enough."""
+        return has_waited(self.kit_seen_ms, now_ms)
+
+    def is_ready(self, now_ms: int) -> bool:
+        """Whether it may be obeyed."""
+        return self.is_signed(now_ms) or (self.of_person and has_waited(self.seen_ms, now_ms))
+
+
+def has_waited(seen_ms: int | None, now_ms: int) -> bool:
+    """Whether what was seen then has waited for long enough."""
+    return seen_ms is not None and now_ms >= seen_ms + ERASURE_DELAY_MS
 
 
 def due(orders: Iterable[Order], now_ms: int, today: Collection[bytes]) -> list[Order]:
@@ -59,13 +75,11 @@ def due(orders: Iterable[Order], now_ms: int, today: Collection[bytes]) -> list[
     """
     found = []
     counted = set(today)
-    for order in sorted(orders, key=lambda order: (order.seen_ms, order.covers, order.space)):
-        if order.is_done:
+    for order in sorted(orders, key=lambda order: (order.seen_ms or 0, order.covers, order.space)):
+        if order.is_done or order.is_signed(now_ms):
             found.append(order)
-        elif now_ms < order.ready_ms or (order.of_space and not order.by_kit) or order.in_doubt:
+        elif not (order.is_ready(now_ms) and order.is_here):
             continue
-        elif order.by_kit:
-            found.append(order)
         elif order.covers in counted or len(counted) < MAX_ERASED_PER_DAY:
             counted.add(order.covers)
             found.append(order)

@@ -200,7 +200,7 @@ RECEIPT_PROOF_MS: Final = 30 * 24 * 3600 * 1000
 """How long an author keeps a hand-in after the server's receipt, where its teacher has not opened it (R8)."""
 ERASURE_DELAY_MS: Final = 7 * 24 * 3600 * 1000
 MAX_BARE_IDS: Final = 256  # payloads that are asked for at once
-MAX_ERASED_PER_DAY: Final = 5  # persons and items, without the kit's signature
+MAX_ERASED_PER_DAY: Final = 5  # persons, without the kit's signature; nothing else is destroyed without it
 
 # keys, kit, invitation
 MAX_CACHED_KEYS: Final = 4_096

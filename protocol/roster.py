@@ -415,9 +415,9 @@ def _carried_out(
     let_go = {name for name, rank in held.items() if rank >= _BY_ROOT}
     let_go.update(_undone(entries, held, door, least=_BY_ROOT))
     for entry in entries:
-        if entry.header.kind == Kind.ERASE and entry.payload is not None and entry.id not in let_go:
+        if entry.header.kind == Kind.ERASE and entry.id in destroyed and entry.id not in let_go:
             erasure = _parsed(entry, Erasure.parse)
-            if erasure is not None and (entry.id in destroyed or erasure.covers in destroyed):
+            if erasure is not None:
                 yield entry.id, erasure.covers
 
 

@@ -5,7 +5,9 @@ Rules:
   erasure back, until the root itself does (`protocol.roster`);
 - so a server in wrong hands brings nobody back where they had been forgotten, whatever backup it has;
 - it was destroyed for the erasures that were obeyed, as far as they reach, and for no other: one that reaches further,
-  or comes after the root's word, is another order (docs/adr/0105).
+  or comes after the root's word, is another order (docs/adr/0105);
+- a mark of an earlier version does not say for which: the first sweep makes it one that does, where nothing speaks
+  against it, or lets it go (docs/adr/0110). Until then no fold heeds it.
 """
 
 from __future__ import annotations
@@ -56,8 +58,8 @@ async def destroyed_names(store: EntryStore) -> frozenset[bytes]:
 
 
 async def carried_out(store: EntryStore) -> frozenset[bytes]:
-    """What a fold is told: the erasures that were obeyed here, and names of which an earlier version noted no more."""
+    """What a fold is told: the erasures that were obeyed here."""
     found: set[bytes] = set()
-    for name, record in (await destroyed(store)).items():
-        found |= {name} if record.by is None else record.by
+    for record in (await destroyed(store)).values():
+        found |= record.by or frozenset()
     return frozenset(found)

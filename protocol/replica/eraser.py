@@ -3,10 +3,14 @@
 Rules:
 - an erasure counts while the fold of the space in which it lies does not hold it back, and no ruling takes it back;
 - what was destroyed goes again whenever it comes, whoever takes the erasure back, until the root does;
-- while its author is cut off there, it hides and destroys nothing: somebody else must say it too;
+- while its author is cut off there, it hides and destroys nothing: somebody else must say it too, and theirs waits;
+- its week is the time for which it holds, in no doubt, without a break: what was taken back and is meant again waits;
 - it reaches its space and all below: one in the territory's reaches every class;
 - payload and salt go, the header stays: the set, its fingerprint and its signatures are what they were;
 - when an erasure was first seen, and what was destroyed for which, are marks of this replica, and no part of any set;
+- a mark of an earlier version, which does not say for which, spares a name its place in the day's count, and nothing
+  else: not where an erasure of the name has been let go of, and not its week;
+- who is named and is not here, invented or of another school, is passed over until something of theirs comes;
 - a space is looked through to its end, and then only what comes; from its beginning as soon as other names are looked
   for, its arrivals are numbered anew, or payloads have come for what was bare;
 - what waits in quarantine goes too, and by itself once it has waited for `HELD_MS`;
@@ -25,13 +29,13 @@ from typing import Final
 
 from blake3 import blake3
 
-from protocol.entry import PERSON_BYTES, Entry, Kind
-from protocol.erasing import Order, due, is_destroyed_by, leap_ms
+from protocol.entry import Entry, Kind
+from protocol.erasing import Order, due, has_waited, is_destroyed_by, leap_ms
 from protocol.errors import LocalFailure, PeerFault
 from protocol.limits import CURSOR_HASH_BYTES, HELD_MS
 from protocol.replica.destroyed import DONE_MARKS, Done, carried_out, destroyed
 from protocol.replica.holdings import Holdings
-from protocol.replica.interfaces import ERASURE_READ_MARKS
+from protocol.replica.interfaces import ERASURE_READ_MARKS, EntryStore
 from protocol.replica.replica import Replica
 from protocol.rights import erasable_names
 from protocol.structure import Erasure
@@ -40,7 +44,7 @@ from protocol.work import content_of
 SWEEP_INTERVAL_S: Final = 3600.0
 
 SEEN_MARKS: Final = "erasure-seen/"
-"""+ erasure in hex → 8 bytes of ms: when this replica first saw it."""
+"""+ erasure in hex → 8 bytes of ms: since when this replica has seen it hold, in no doubt, without a break."""
 HELD_MARK: Final = "held-since"
 """→ for each entry in quarantine, 8 bytes of ms when a sweep first saw it and the first 8 bytes of its id."""
 _HELD_ROW_BYTES: Final = 16
@@ -64,6 +68,7 @@ class Eraser:
         self._replica = replica
         self._store = replica.store
         self._holdings = holdings
+        self._found: dict[bytes, _Found] = {}
 
     async def sweep(self, now_ms: int) -> Destroyed:
         """Destroy what is due at `now_ms`. Raises `LocalFailure`. May be repeated, and cut off anywhere."""
@@ -71,7 +76,7 @@ class Eraser:
         done = await destroyed(self._store)
         read = await self._store.marks(ERASURE_READ_MARKS)
         erasures, ended = await _sorted(self._replica)
-        orders = await self._orders(erasures, done, now_ms)
+        orders = await self._orders(erasures, _that_hold(done, ended), now_ms)
         if not orders and not done and not read:
             return Destroyed()
         today = _day(now_ms)
@@ -84,7 +89,7 @@ class Eraser:
             gone += await self._sweep_space(space, names, read.get(ERASURE_READ_MARKS + space.hex()))
         await self._sweep_quarantine({order.covers for order in obeyed})
         fresh = [order for order in obeyed if not order.is_done]
-        noted = _noting(done, obeyed, today, ended)
+        noted = _noting(done, obeyed, now_ms, ended)
         marks = {DONE_MARKS + name.hex(): None if one is None else one.encode() for name, one in noted.items()}
         await self._store.set_marks(marks)
         self._replica.note_destroyed(await carried_out(self._store))
@@ -108,12 +113,8 @@ class Eraser:
         self, erasures: Sequence[tuple[Entry, bytes]], done: Mapping[bytes, Done], now_ms: int
     ) -> list[Order]:
         """What is to be destroyed: each name once in each space that holds an erasure of it."""
-        seen = await self._seen()
-        fresh = {entry.id: now_ms for entry, _ in erasures if entry.id not in seen}
-        await self._store.set_marks({SEEN_MARKS + name.hex(): at.to_bytes(8, "big") for name, at in fresh.items()})
-        seen |= fresh
         doubtful = {entry.id for entry, _ in erasures if await is_in_doubt(self._replica, entry)}
-        known = set(self._replica.door.spaces())
+        seen = await self._since({entry.id for entry, _ in erasures} - doubtful, now_ms)
         by_name: defaultdict[bytes, list[Entry]] = defaultdict(list)
         for entry, covers in erasures:
             by_name[covers].append(entry)
@@ -121,18 +122,61 @@ class Eraser:
         for covers, said in by_name.items():
             for space in {entry.header.space for entry in said}:
                 reaching = _reaching(self._replica, said, space)
+                sure = [entry for entry in reaching if entry.id not in doubtful]
+                signed = [entry for entry in sure if entry.header.grant is None]
                 order = Order(
                     covers,
-                    seen_ms=min(seen[entry.id] for entry in reaching),
-                    by_kit=any(entry.header.grant is None for entry in reaching),
-                    of_space=len(covers) != PERSON_BYTES and covers in known,
-                    in_doubt=all(entry.id in doubtful for entry in reaching),
+                    seen_ms=min((seen[entry.id] for entry in sure), default=None),
+                    kit_seen_ms=min((seen[entry.id] for entry in signed), default=None),
                     space=space,
-                    by=frozenset(entry.id for entry in reaching if entry.header.space == space),
                     reached_by=frozenset(entry.id for entry in reaching),
                 )
-                orders.append(replace(order, is_done=_is_done(order, done.get(covers), now_ms)))
-        return orders
+                heard = sure if order.of_person else signed
+                waited = (one for one in heard if one.header.space == space and has_waited(seen[one.id], now_ms))
+                orders.append(replace(order, by=frozenset(one.id for one in waited)))
+        orders = [replace(order, is_done=_is_done(order, done.get(order.covers), now_ms)) for order in orders]
+        return await self._with_presence(orders, now_ms)
+
+    async def _with_presence(self, orders: list[Order], now_ms: int) -> list[Order]:
+        """Which of those that may be obeyed for the first time, within the day's number, concern anybody here."""
+        asked = [order for order in orders if order.is_ready(now_ms)]
+        asked = [order for order in asked if not (order.is_done or order.is_signed(now_ms))]
+        if not asked:
+            return orders
+        door = self._replica.door
+        here: defaultdict[bytes, set[bytes]] = defaultdict(set)
+        for space in door.spaces():
+            line = door.lineage(space)
+            if sought := frozenset(order.covers for order in asked if order.space in line):
+                names = await self._named_in(space, sought)
+                for above in line:
+                    here[above] |= names
+        waiting = {name for one in await self._store.held() for name in erasable_names(one.entry)}
+        absent = {order for order in asked if order.covers not in here[order.space] | waiting}
+        return [replace(order, is_here=order not in absent) for order in orders]
+
+    async def _named_in(self, space: bytes, sought: frozenset[bytes]) -> frozenset[bytes]:
+        """Those names that entries of a space bear, bare ones too; what was looked at before is not read again."""
+        found = self._found.get(space)
+        if found is None or not await found.holds(self._store, space, sought):
+            found = _Found(sought)
+        arrived = await self._store.scan(space, found.count)
+        names = {name for stored in arrived for name in erasable_names(stored.entry)} & found.sought
+        position = await self._store.position(space) if arrived else None
+        if position is not None and position.count == arrived[-1].arrival:
+            found = replace(found, count=position.count, chain=position.chain)
+        found = replace(found, names=found.names | names)
+        self._found[space] = found
+        return found.names & sought
+
+    async def _since(self, holding: Collection[bytes], now_ms: int) -> dict[bytes, int]:
+        """Since when these erasures, which hold and are in no doubt, do so here without a break; noted from now on."""
+        noted = await self._seen()
+        seen = {name: min(noted.get(name, now_ms), now_ms) for name in holding}
+        marks = {SEEN_MARKS + name.hex(): at.to_bytes(8, "big") for name, at in seen.items() if noted.get(name) != at}
+        ended = {SEEN_MARKS + name.hex(): None for name in noted.keys() - seen.keys()}
+        await self._store.set_marks({**marks, **ended})
+        return seen
 
     async def _seen(self) -> dict[bytes, int]:
         return {
@@ -210,6 +254,20 @@ class Eraser:
         return found
 
 
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """Which of the names `sought` the first `count` arrivals of a space bear; `chain` is theirs."""
+
+    sought: frozenset[bytes]
+    count: int = 0
+    chain: bytes = b""
+    names: frozenset[bytes] = frozenset()
+
+    async def holds(self, store: EntryStore, space: bytes, sought: frozenset[bytes]) -> bool:
+        """Whether it says so of these names as well, and of the arrivals as they are numbered now."""
+        return sought <= self.sought and (not self.count or await store.chain_at(space, self.count) == self.chain)
+
+
 class Pace:
     """The time of one sweep after another, of a program that goes on running: where the clock was set is noted."""
 
@@ -271,7 +329,7 @@ async def destroyed_in(replica: Replica) -> dict[bytes, set[bytes]]:
     found: defaultdict[bytes, set[bytes]] = defaultdict(set)
     for entry, covers in (await _sorted(replica))[0] if done else ():
         record = done.get(covers)
-        if record is not None and (record.by is None or entry.id in record.by):
+        if record is not None and record.by is not None and entry.id in record.by:
             found[entry.header.space].add(covers)
     return found
 
@@ -283,35 +341,38 @@ def _reaching(replica: Replica, erasures: Iterable[Entry], space: bytes) -> list
 
 
 def _is_done(order: Order, record: Done | None, now_ms: int) -> bool:
-    """Whether an order was obeyed before. Of what an earlier version destroyed, whatever had waited for long enough."""
+    """Whether an order was obeyed before. Of what an earlier version destroyed, whatever may be obeyed by now."""
     if record is None:
         return False
-    return now_ms >= order.ready_ms if record.by is None else not record.by.isdisjoint(order.reached_by)
+    return order.is_ready(now_ms) if record.by is None else not record.by.isdisjoint(order.reached_by)
+
+
+def _that_hold(done: Mapping[bytes, Done], ended: Mapping[bytes, bytes]) -> dict[bytes, Done]:
+    """Without the marks of earlier versions of whom somebody has brought back: which erasure was obeyed, nobody knows.
+
+    `ended` are the erasures that do not hold → what they cover.
+    """
+    let_go = set(ended.values())
+    return {name: record for name, record in done.items() if record.by is not None or name not in let_go}
 
 
 def _noting(
-    done: Mapping[bytes, Done], obeyed: Iterable[Order], today: int, ended: Mapping[bytes, bytes]
+    done: Mapping[bytes, Done], obeyed: Iterable[Order], now_ms: int, ended: Mapping[bytes, bytes]
 ) -> dict[bytes, Done | None]:
-    """What to note of names that were destroyed now or before; None of one that the root has let go of.
-
-    `ended` are the erasures that do not hold; of one that is not here any more nothing is known.
-    """
+    """What to note of names that were destroyed now or before; None of one of which no obeyed erasure holds."""
     by: defaultdict[bytes, frozenset[bytes]] = defaultdict(frozenset)
     counted = set()
     for order in obeyed:
         by[order.covers] |= order.by
-        if not (order.is_done or order.by_kit):
+        if not (order.is_done or order.is_signed(now_ms)):
             counted.add(order.covers)
     found: dict[bytes, Done | None] = {}
     for name in {*done, *by}:
         before = done.get(name, Done(0, frozenset()))
         ids = by[name] | ((before.by or frozenset()) - ended.keys())
-        if ids:
-            record = Done(today if name in counted else before.day, ids)
-            if record != before:
-                found[name] = record
-        elif before.by is not None or name in ended.values():
-            found[name] = None
+        record = Done(_day(now_ms) if name in counted else before.day, ids) if ids else None
+        if record != done.get(name):
+            found[name] = record
     return found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -10,16 +10,19 @@ from pathlib import Path
 import pytest
 
 from protocol.entry import Entry, Kind, commitment, compose
+from protocol.erasing import Order
 from protocol.identity import SigningKey
+from protocol.replica.destroyed import DONE_MARKS, destroyed
 from protocol.replica.eraser import Eraser, Pace
+from protocol.replica.interfaces import EntryStore
 from protocol.replica.replica import Draft
 from protocol.replica.sqlite import DATABASE
 from protocol.rights import is_erasable
-from protocol.roles import PersonRole
+from protocol.roles import PersonRole, Role
 from protocol.structure import Erasure, PersonRecord, Revocation, Ruling
 from protocol.work import Feedback
 from tests.harness.attack import attack
-from tests.harness.classroom import Classroom, assignment, classroom
+from tests.harness.classroom import WORK, Classroom, Device, assignment, classroom
 from tests.harness.lan import exchange
 from tests.harness.territory import Territory
 
@@ -204,6 +207,39 @@ async def test_nothing_waits_for_ever(room: Classroom) -> None:
     assert not await room.territory.replica.store.held()
 
 
+# --- without the kit --------------------------------------------------------------------------------------------------
+
+
+@attack("a stolen server wipes schools", off={"protocol.erasing.PERSON_BYTES": 32})
+async def test_a_thief_destroys_no_assignment_with_all_that_was_handed_in_for_it(room: Classroom) -> None:
+    territory = room.territory
+    teacher, machine = await room.teacher(), await room.machine()
+    item = await assignment(room, teacher, machine)
+    work = await room.hand_in(machine, item, WORK)
+    for device in (machine, teacher):
+        await device.session.sync()
+    for covers in (item, work):
+        await territory.say(territory.id, Kind.ERASE, Erasure(covers).encode())
+    await sweep(room, 60)
+    held = await territory.replica.store.get([item, work])
+    assert all(entry.payload for entry in held.values())
+
+
+async def _all_are_here(_eraser: Eraser, orders: list[Order], _now_ms: int) -> list[Order]:
+    return orders
+
+
+@attack("erasures of nobody, without end", off={"protocol.replica.eraser.Eraser._with_presence": _all_are_here})
+async def test_erasures_of_people_who_are_not_here_keep_nobody_from_being_forgotten(room: Classroom) -> None:
+    territory = room.territory
+    for number in range(40):
+        await territory.say(territory.id, Kind.ERASE, Erasure(bytes([number]) * 16).encode())
+    await sweep(room, 1)
+    await territory.say(territory.schools[0], Kind.ERASE, Erasure(room.pupil_person).encode())
+    await sweep(room, 7)
+    assert await left(territory, room.space, room.pupil_person) == 0
+
+
 # --- erased before, or elsewhere --------------------------------------------------------------------------------------
 
 
@@ -211,6 +247,24 @@ async def left(territory: Territory, space: bytes, person: bytes) -> int:
     """How many payloads about somebody a class still holds at the server."""
     arrived = await territory.replica.store.scan(space)
     return sum(one.entry.header.subject == person and one.entry.payload is not None for one in arrived)
+
+
+async def _nothing_is_in_doubt(*_: object) -> bool:
+    return False
+
+
+async def said_by(room: Classroom, head: Device, payload: bytes) -> Entry:
+    """An erasure by a head teacher's computer, which the server hears of."""
+    replica, school = head.agent.replica, room.territory.schools[0]
+    (grant,) = await replica.authorities(head.agent.device)
+    (said,) = await replica.write(
+        [Draft(school, Kind.ERASE, grant.grant, payload)],
+        author=head.agent.keys.signing,
+        now_ms=room.territory.clock(),
+        entropy=room.territory.entropy,
+    )
+    await room.territory.replica.admit([said], source=head.agent.device, now_ms=room.territory.clock())
+    return said
 
 
 @asynccontextmanager
@@ -282,6 +336,63 @@ async def test_who_is_shown_again_and_erased_again_is_destroyed_after_another_we
         territory.clock.advance(days * DAY_MS)
         assert await left(territory, room.space, person) == 1
     await eraser.sweep(territory.clock())
+    assert await left(territory, room.space, person) == 0
+
+
+async def _names_too(store: EntryStore) -> frozenset[bytes]:
+    """As it was: what an earlier version had noted counted by the name alone, for whatever erasure."""
+    found: set[bytes] = set()
+    for name, record in (await destroyed(store)).items():
+        found |= {name} if record.by is None else record.by
+    return frozenset(found)
+
+
+def _by_name(entries: Sequence[Entry], done: frozenset[bytes], *_: object) -> Iterator[tuple[bytes, bytes]]:
+    for entry in entries:
+        if entry.header.kind == Kind.ERASE:
+            covers = Erasure.parse(entry.payload or b"").covers
+            if entry.id in done or covers in done:
+                yield entry.id, covers
+
+
+@attack(
+    "who was erased before",
+    off={
+        "protocol.replica.replica.carried_out": _names_too,
+        "protocol.roster._carried_out": _by_name,
+        "protocol.replica.eraser._that_hold": lambda done, _ended: dict(done),
+    },
+)
+async def test_whom_a_thief_had_erased_and_somebody_brought_back_no_upgrade_destroys(room: Classroom) -> None:
+    territory, person = room.territory, room.pupil_person
+    erasure = await territory.say(territory.id, Kind.ERASE, Erasure(person).encode())
+    await sweep(room, 3)
+    await territory.say(territory.id, Kind.RULING, Ruling((), (erasure.id,)).encode())
+    # as after an earlier version: it had destroyed, and taken back from others, and noted the name alone
+    store = territory.replica.store
+    await store.set_marks({f"{DONE_MARKS}{person.hex()}": (700_000).to_bytes(4, "big")})
+    await territory.replica.reload()
+    kept = await left(territory, room.space, person)
+    assert kept
+    territory.clock.advance(8 * DAY_MS)
+    await sweep(room, 1)
+    assert await left(territory, room.space, person) == kept
+
+
+@attack("who was erased before", off={"protocol.replica.eraser.is_in_doubt": _nothing_is_in_doubt})
+async def test_what_a_thief_ordered_before_the_report_ends_no_week_of_an_honest_word(room: Classroom) -> None:
+    territory, person = room.territory, room.pupil_person
+    thief = await room.device(Role.HEAD, territory.schools[0])
+    erasure = await said_by(room, thief, Erasure(person).encode())
+    await sweep(room, 3)
+    cut = Revocation(thief.agent.device, (erasure.id,)).encode()
+    await territory.say(territory.schools[0], Kind.REVOKE, cut)
+    kept = await left(territory, room.space, person)
+    await sweep(room, 3)
+    await territory.say(territory.schools[0], Kind.ERASE, Erasure(person).encode())
+    await sweep(room, 6)
+    assert await left(territory, room.space, person) == kept, "somebody may still see that it is wrong"
+    await sweep(room, 2)
     assert await left(territory, room.space, person) == 0
 
 

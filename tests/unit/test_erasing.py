@@ -27,14 +27,15 @@ from tests.harness.history import NOW_MS, World, Writer, random_history
 
 DAY_MS = 24 * 3600 * 1000
 names = st.binary(min_size=16, max_size=16)
-orders_st = st.builds(Order, names, st.integers(0, 20 * DAY_MS), st.booleans(), st.booleans())
+when = st.none() | st.integers(0, 20 * DAY_MS)
+orders_st = st.builds(Order, names | st.binary(min_size=32, max_size=32), when, when)
 
 
 # --- the rule ---------------------------------------------------------------------------------------------------------
 
 
-def order(name: int, seen_ms: int = 0, *, by_kit: bool = False, of_space: bool = False, is_done: bool = False) -> Order:
-    return Order(bytes([name]) * 16, seen_ms, by_kit, of_space, is_done=is_done)
+def order(name: int, seen_ms: int = 0, *, by_kit: bool = False, is_done: bool = False, length: int = 16) -> Order:
+    return Order(bytes([name]) * length, seen_ms, seen_ms if by_kit else None, is_done=is_done)
 
 
 def test_nothing_is_destroyed_before_a_week_has_passed_here_whoever_signed() -> None:
@@ -43,8 +44,8 @@ def test_nothing_is_destroyed_before_a_week_has_passed_here_whoever_signed() -> 
     assert due(orders, ERASURE_DELAY_MS, ()) == orders
 
 
-def test_a_stolen_server_destroys_five_persons_a_day_and_no_space() -> None:
-    orders = [order(name, seen_ms=name) for name in range(12)] + [order(99, of_space=True)]
+def test_a_stolen_server_destroys_five_persons_a_day_and_nothing_else() -> None:
+    orders = [order(name, seen_ms=name) for name in range(12)] + [order(99, length=32)]
     first = due(orders, 2 * ERASURE_DELAY_MS, ())
     assert first == orders[:MAX_ERASED_PER_DAY]
     names = [each.covers for each in first]
@@ -62,16 +63,32 @@ def test_a_name_that_is_erased_more_widely_waits_again_and_takes_one_place_of_th
 
 
 def test_the_kit_may_erase_many_and_a_whole_space() -> None:
-    orders = [*(order(name, by_kit=True) for name in range(40)), order(99, by_kit=True, of_space=True)]
+    orders = [*(order(name, by_kit=True) for name in range(40)), order(99, by_kit=True, length=32)]
     assert len(due(orders, ERASURE_DELAY_MS, [bytes([name]) for name in range(MAX_ERASED_PER_DAY)])) == 41
+
+
+def test_the_kits_word_waits_a_week_of_its_own_whatever_was_said_before() -> None:
+    of_space, of_person = order(99, length=32), order(1)
+    signed = [replace(each, kit_seen_ms=DAY_MS) for each in (of_space, of_person)]
+    crowd = [order(name) for name in range(2, 2 + MAX_ERASED_PER_DAY)]
+    today = {each.covers for each in crowd}
+    assert due(signed, ERASURE_DELAY_MS, today) == []
+    assert due(signed, ERASURE_DELAY_MS, ()) == [signed[1]], "a person may go by the server's word, which has waited"
+    assert due(signed, ERASURE_DELAY_MS + DAY_MS, today) == [signed[1], signed[0]]
+
+
+def test_who_is_not_here_takes_no_place_of_the_day() -> None:
+    elsewhere = [replace(order(name), is_here=False) for name in range(20)]
+    assert due([*elsewhere, order(99)], ERASURE_DELAY_MS, ()) == [order(99)]
 
 
 @given(st.lists(orders_st, max_size=30), st.integers(0, 40 * DAY_MS), st.integers(0, 9))
 def test_without_the_kit_no_more_than_the_days_number_is_ever_new(orders: list[Order], now_ms: int, done: int) -> None:
     found = due(orders, now_ms, [bytes([number]) for number in range(done)])
-    new = {each.covers for each in found if not each.by_kit}
-    assert len(new) <= max(0, MAX_ERASED_PER_DAY - done)
-    assert all(each.seen_ms + ERASURE_DELAY_MS <= now_ms for each in found)
+    unsigned = [each for each in found if each.kit_seen_ms is None or each.kit_seen_ms + ERASURE_DELAY_MS > now_ms]
+    assert len({each.covers for each in unsigned}) <= max(0, MAX_ERASED_PER_DAY - done)
+    assert all(each.seen_ms is not None and each.seen_ms + ERASURE_DELAY_MS <= now_ms for each in unsigned)
+    assert all(each.of_person for each in unsigned)
 
 
 @pytest.mark.parametrize(
@@ -366,3 +383,126 @@ async def test_sweeping_never_changes_a_set_nor_what_anybody_is_shown(seed: int)
         again = await replica.view(space)
         assert again.coursework == view.coursework
         assert again.roster == view.roster
+
+
+# --- what is no order, or another one ---------------------------------------------------------------------------------
+
+
+async def with_an_old_mark(room: Class, pupil: bytes) -> None:
+    """The replica is that of a version which noted no more than that the pupil was destroyed."""
+    await room.store.set_marks({DONE_MARKS + pupil.hex(): (700_000).to_bytes(4, "big")})
+    await room.replica.reload()
+
+
+@pytest.mark.parametrize("how", ["taken back", "held back"])
+async def test_who_was_brought_back_before_an_upgrade_stays_whatever_an_old_mark_says(room: Class, how: str) -> None:
+    lea, world = room.pupils[0], room.world
+    head = world.enrol(Role.HEAD, world.school)
+    await room.sweep(0)
+    erasure = world.say(head, world.school, Kind.ERASE, Erasure(lea).encode())
+    await room.bring()
+    await room.sweep(0)
+    if how == "taken back":
+        world.say(head, world.school, Kind.RULING, Ruling((), (erasure.id,)).encode())
+    else:
+        world.say(world.server, world.school, Kind.REVOKE, Revocation(head.key.public, ()).encode())
+    await room.bring()
+    await with_an_old_mark(room, lea)
+    assert await shows(room, lea)
+    for days in (8, 9):
+        assert await room.sweep(days * DAY_MS) == ()
+    assert await shows(room, lea)
+    assert await room.store.marks(DONE_MARKS) == {}
+
+
+async def test_an_old_mark_carries_out_nothing_that_is_in_doubt(room: Class) -> None:
+    lea, world = room.pupils[0], room.world
+    head = world.enrol(Role.HEAD, world.school)
+    erasure = world.say(head, world.school, Kind.ERASE, Erasure(lea).encode())
+    await room.bring()
+    await room.sweep(0)
+    world.say(world.server, world.school, Kind.REVOKE, Revocation(head.key.public, (erasure.id,)).encode())
+    await room.bring()
+    await with_an_old_mark(room, lea)
+    assert await room.sweep(8 * DAY_MS) == ()
+
+
+async def test_an_old_mark_ends_no_week(room: Class) -> None:
+    lea = room.pupils[0]
+    await with_an_old_mark(room, lea)
+    await room.erase(lea)
+    for days in (0, 6):
+        assert await room.sweep(days * DAY_MS) == ()
+    assert await room.sweep(7 * DAY_MS)
+
+
+async def test_what_a_thief_ordered_long_ago_shortens_nobodys_week(room: Class) -> None:
+    lea, world = room.pupils[0], room.world
+    head = world.enrol(Role.HEAD, world.school)
+    erasure = world.say(head, world.school, Kind.ERASE, Erasure(lea).encode())
+    await room.bring()
+    await room.sweep(0)
+    world.say(world.server, world.school, Kind.REVOKE, Revocation(head.key.public, (erasure.id,)).encode())
+    await room.bring()
+    assert await room.sweep(20 * DAY_MS) == ()
+    world.say(world.server, world.school, Kind.ERASE, Erasure(lea).encode())
+    await room.bring()
+    for days in (20, 26):
+        assert await room.sweep(days * DAY_MS) == ()
+    assert await room.sweep(27 * DAY_MS)
+
+
+async def test_an_erasure_that_was_taken_back_and_is_meant_again_waits_again(room: Class) -> None:
+    lea, world = room.pupils[0], room.world
+    erasure = await room.erase(lea)
+    await room.sweep(0)
+    await refuse(room, erasure, world.server)
+    await room.sweep(DAY_MS)
+    world.say(world.server, world.territory, Kind.RULING, Ruling((erasure.id,), ()).encode())
+    await room.bring()
+    assert not await shows(room, lea)
+    for days in (8, 14):
+        assert await room.sweep(days * DAY_MS) == ()
+    assert await room.sweep(15 * DAY_MS)
+
+
+async def test_an_erasure_that_comes_when_all_is_destroyed_waits_too_once_the_root_lets_go_of_the_first(
+    room: Class,
+) -> None:
+    lea, world = room.pupils[0], room.world
+    erasure = await room.erase(lea)
+    await room.sweep(0)
+    await room.sweep(7 * DAY_MS)
+    await room.erase(lea)
+    await room.sweep(8 * DAY_MS)
+    await refuse(room, erasure, world.root)
+    late = await room.hand_in(lea)
+    await room.bring()
+    for days in (9, 14):
+        assert await room.sweep(days * DAY_MS) == ()
+    assert late.id in await room.sweep(15 * DAY_MS)
+
+
+async def test_who_comes_to_be_here_after_the_week_takes_a_place_of_the_day_then(room: Class) -> None:
+    stranger = bytes(16)
+    await room.erase(stranger)
+    await room.sweep(0)
+    assert (await Eraser(room.replica, room.holdings).sweep(NOW_MS + 8 * DAY_MS)).names == 0
+    listed = PersonRecord("Zoé", PersonRole.PUPIL).encode()
+    room.world.say(room.world.server, room.room, Kind.PERSON, listed, subject=stranger)
+    await room.bring()
+    swept = await Eraser(room.replica, room.holdings).sweep(NOW_MS + 8 * DAY_MS)
+    assert (swept.names, len(swept.entries)) == (1, 1)
+
+
+async def test_one_eraser_finds_who_comes_later_as_another_would(room: Class) -> None:
+    eraser, strangers = Eraser(room.replica, room.holdings), [bytes([number]) * 16 for number in range(3)]
+    for stranger in strangers:
+        await room.erase(stranger)
+    await eraser.sweep(NOW_MS)
+    assert (await eraser.sweep(NOW_MS + 8 * DAY_MS)).names == 0
+    for stranger in strangers[:2]:
+        listed = PersonRecord("Zoé", PersonRole.PUPIL).encode()
+        room.world.say(room.world.server, room.room, Kind.PERSON, listed, subject=stranger)
+        await room.bring()
+        assert (await eraser.sweep(NOW_MS + 8 * DAY_MS)).names == 1

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from protocol.entry import Entry, Kind
 from protocol.errors import BadInput, Code, PeerFault
 from protocol.kit import Kit
-from protocol.replica.destroyed import carried_out, destroyed_names
+from protocol.replica.destroyed import destroyed, destroyed_names
 from protocol.replica.eraser import is_in_doubt
 from protocol.replica.office.bureau import Office
 from protocol.replica.replica import Draft, Replica
@@ -89,8 +89,8 @@ async def take_back(office: Office, covers: bytes, kit: Kit | None = None) -> in
     replica = office.replica
     said = await ever_said(replica)
     if kit is None:
-        obeyed = await carried_out(replica.store)
-        said = [(one, of) for one, of in await in_force(replica) if one.id not in obeyed and of not in obeyed]
+        done = await _done_at(replica, said)
+        said = [(one, of) for one, of in await in_force(replica) if (one.header.space, of) not in done]
     is_left = any(covered == covers for _, covered in said)
     if kit is None and not is_left and covers in await destroyed_names(replica.store):
         raise BadInput(
@@ -108,6 +108,20 @@ async def take_back(office: Office, covers: bytes, kit: Kit | None = None) -> in
         raise BadInput(Code.UNKNOWN_PERSON, f"no erasure of {covers.hex()} can be taken back; `erasures` shows them")
     await _say(office, drafts, kit)
     return len(drafts)
+
+
+async def _done_at(replica: Replica, said: Sequence[tuple[Entry, bytes]]) -> set[tuple[bytes, bytes]]:
+    """In which spaces this replica has destroyed which names: what else is said of them there is of no use any more.
+
+    Of what an earlier version has destroyed nobody knows where: everywhere.
+    """
+    done = await destroyed(replica.store)
+    pairs = ((entry, covers, done.get(covers)) for entry, covers in said)
+    return {
+        (entry.header.space, covers)
+        for entry, covers, record in pairs
+        if record is not None and (record.by is None or entry.id in record.by)
+    }
 
 
 async def _say(office: Office, drafts: Sequence[Draft], kit: Kit | None) -> None:
