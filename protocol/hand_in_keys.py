@@ -5,7 +5,8 @@ docs/protocol.md, "Sealed hand-ins".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from protocol.coursework import HandInState, Work
 from protocol.errors import PeerFault
@@ -18,7 +19,7 @@ from protocol.work import Wraps
 
 
 def teachers_keys(roster: Roster, *, now_ms: int | None = None, for_good: bool = False) -> dict[bytes, list[bytes]]:
-    """The reading keys of each teacher of a space, by person, newest first.
+    """The reading keys of each teacher of a space, by person: the newest of each of their devices, then the others.
 
     Without those whose stay was meant to end before `now_ms`; with `for_good`, without all whose stay is meant to end.
     """
@@ -31,8 +32,19 @@ def teachers_keys(roster: Roster, *, now_ms: int | None = None, for_good: bool =
         # who teaches in the whole school stands on the school's list, not on the class's
         listed = roster.persons.get(person)
         if listed is None or listed.role is PersonRole.TEACHER:
-            found[person] = list(reversed(keys))
+            found[person] = _in_turn(list(reversed(keys)), roster.makers)
     return found
+
+
+def _in_turn(keys: Sequence[bytes], makers: Mapping[bytes, Iterable[Device]]) -> list[bytes]:
+    """The first key of each device that made some, then the second ones, each in the order given."""
+    had: Counter[Device] = Counter()
+    turns = {}
+    for key in keys:
+        devices = list(makers.get(key, ()))
+        turns[key] = min((had[device] for device in devices), default=0)
+        had.update(devices)
+    return sorted(keys, key=lambda key: turns[key])
 
 
 def is_given(work: Work, keys: Iterable[bytes], trusted: Collection[bytes]) -> bool:

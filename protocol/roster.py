@@ -100,6 +100,8 @@ class Roster:
     """The devices that made each reading key in use."""
     whose_keys: Mapping[bytes, frozenset[bytes]] = field(default_factory=dict)
     """Whose each reading key is that was ever said, under the one id under which somebody is listed."""
+    said_by: Mapping[bytes, frozenset[Device]] = field(default_factory=dict)
+    """The devices that ever said each reading key, those that were cut off since included; the earliest first."""
 
     def who(self, person: bytes) -> bytes:
         """The one id under which a person is listed."""
@@ -189,6 +191,7 @@ def fold_roster(
         reading_keys=keys,
         makers=makers,
         whose_keys=_whose_keys(kept, door, aliases),
+        said_by=_said_by(kept, door),
         spent=spent,
         phrases=_phrases(kept, door, cut),
         voices=voices,
@@ -319,6 +322,15 @@ def _whose_keys(entries: Iterable[Entry], door: Door, aliases: Mapping[bytes, by
         if (key := _parsed(entry, PersonKey.parse)) is not None:
             found[key.agreement].add(aliases.get(person, person))
     return {key: frozenset(persons) for key, persons in found.items()}
+
+
+def _said_by(entries: Iterable[Entry], door: Door) -> dict[bytes, frozenset[Device]]:
+    found: defaultdict[bytes, set[Device]] = defaultdict(set)
+    for _, entry in _by_their_own(entries, Kind.PERSON_KEY, door):
+        author, key = door.authority(entry.header.grant), _parsed(entry, PersonKey.parse)
+        if author is not None and key is not None:
+            found[key.agreement].add((author.key, author.agreement))
+    return {key: frozenset(devices) for key, devices in found.items()}
 
 
 def _teachers_cut_off(

@@ -12,8 +12,10 @@ Rules:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import TypeAlias
 
 from protocol.entry import Entry, Kind
@@ -36,7 +38,7 @@ from protocol.rights import Authority
 from protocol.roles import HAS_READING_KEYS
 from protocol.roster import Roster
 from protocol.structure import PersonKey
-from protocol.vouching import Vouch, drawn_by, phrase_signer, prove
+from protocol.vouching import Device, Vouch, drawn_by, phrase_signer, prove
 from sync_agent.app import Agent
 from sync_agent.confirming import circle_of, confirmations_due, own_device, remember_firsts
 
@@ -145,11 +147,12 @@ async def open_with_phrase(agent: Agent, phrase: str) -> int:
 
 
 async def open_given_keys(agent: Agent) -> None:
-    """Open what other devices of this teacher have sealed to this one since the last time."""
+    """Open what other devices of this teacher have sealed to this one, of the keys that are kept (`_kept_of`)."""
     persons = {
         grant.person for grant in await agent.replica.authorities(agent.device) if grant.role in HAS_READING_KEYS
     }
     mine = agent.keys.agreement
+    sealed: dict[bytes, list[tuple[bytes, KeyWraps]]] = {}
     for entry in await agent.replica.store.scan_kinds([Kind.KEY_WRAP]) if persons else ():
         person = entry.header.subject
         if person is None or person not in persons:
@@ -158,9 +161,42 @@ async def open_given_keys(agent: Agent) -> None:
             record = KeyWraps.parse(entry.payload or b"")
         except PeerFault:
             continue
-        given = agent.given_person_keys
-        if record.agreement not in given and len(given) < MAX_GIVEN_READING_KEYS:
-            given |= _opened(person, [record], {mine.public: mine})
+        if any(recipient == mine.public for recipient, _ in record.wraps):
+            sealed.setdefault(record.agreement, []).append((person, record))
+    kept = await _kept_of(agent, sealed) if sealed else set()
+    found = {name: key for name, key in agent.given_person_keys.items() if name in kept or name not in sealed}
+    for name in kept - found.keys():
+        for person, record in sealed[name]:
+            if name not in found:
+                found |= _opened(person, [record], {mine.public: mine})
+    agent.given_person_keys = found
+
+
+async def _kept_of(agent: Agent, names: Collection[bytes]) -> set[bytes]:
+    """Which of the keys that are sealed to this device it keeps; that follows from the set alone.
+
+    So many of those that devices have said whose right holds, each device's in turn, the earliest first; and so many of
+    all others: what whoever was cut off since has made takes no place from these.
+    """
+    said: defaultdict[Device, dict[bytes, None]] = defaultdict(dict)
+    holding: set[Device] = set()
+    for space in sorted(await agent.spaces()):
+        roster = (await agent.replica.view(space)).roster
+        for name, devices in roster.said_by.items():
+            for device in devices if name in names else ():
+                said[device][name] = None
+                if device[0] not in roster.cut:
+                    holding.add(device)
+    first = _in_turn(said[device] for device in sorted(holding))[:MAX_GIVEN_READING_KEYS]
+    others = [said[device] for device in sorted(said.keys() - holding)]
+    unsaid = sorted(set(names).difference(*said.values()))
+    rest = [name for name in _in_turn([*others, unsaid]) if name not in first]
+    return {*first, *rest[:MAX_GIVEN_READING_KEYS]}
+
+
+def _in_turn(lists: Iterable[Iterable[bytes]]) -> list[bytes]:
+    """The first of each, then the second ones."""
+    return list(dict.fromkeys(name for turn in zip_longest(*lists) for name in turn if name is not None))
 
 
 # --- what is said in a space ------------------------------------------------------------------------------------------

@@ -3,8 +3,9 @@
 Rules:
 - readers are the reading keys of the space's teachers, and the territory's recovery key;
 - until a teacher has opened a hand-in, the machine that made it keeps the content key, and wraps it for every reader
-  who came later, for so many keys of one teacher; the receipt of a reader for whom it was meant frees it of the key,
-  the names of the files stay;
+  who came later, for so many keys of one device: who makes keys without end takes their own place alone, and those of
+  whoever was cut off count no more; the receipt of a reader for whom it was meant frees it of the key, the names of the
+  files stay;
 - only this device's own wraps count as done: another's might not open;
 - what has been opened is wrapped for teachers who come later by the devices of those who can open it, once these have
   confirmed them, or a head teacher's device has that they confirmed (`confirming`): the server's word is not enough;
@@ -28,7 +29,7 @@ from protocol.hand_in_keys import content_key_of, info_of, is_given, is_opened_f
 from protocol.limits import (
     MAX_FILE_BYTES,
     MAX_FILES_PER_REVISION,
-    MAX_LATE_WRAPS_PER_TEACHER,
+    MAX_LATE_WRAPS_PER_DEVICE,
     MAX_READERS_PER_HAND_IN,
     MAX_SEALED_MANIFEST_BYTES,
 )
@@ -36,7 +37,7 @@ from protocol.replica.keyring import recovery_keys
 from protocol.replica.replica import Draft, Replica
 from protocol.roster import Roster
 from protocol.sealing import CONTENT_KEY_BYTES
-from protocol.vouching import Circle
+from protocol.vouching import Circle, Device
 from protocol.work import Wraps
 from sync_agent.app import HAND_IN_MARKS, Agent
 from sync_agent.confirming import circle_of, own_grant, own_grants
@@ -190,15 +191,20 @@ async def _late_wrap(agent: Agent, work: Work, content_key: bytes) -> list[Draft
 
 
 def _as_many_as_bounded(wanted: Sequence[bytes], done: Iterable[bytes], roster: Roster) -> list[bytes]:
-    """Those of the keys whose teacher has not had too many of this work: a laptop could make new ones without end."""
-    had = Counter(person for key in done for person in roster.whose_keys.get(key, ()))
+    """Those of the keys of a device that has not had too many of this work: it could make new ones without end."""
+    had = Counter(device for key in done for device in _who_said(key, roster))
     found = []
     for key in wanted:
-        persons = roster.whose_keys.get(key, frozenset())
-        if not persons or any(had[person] < MAX_LATE_WRAPS_PER_TEACHER for person in persons):
+        devices = _who_said(key, roster)
+        if not devices or any(had[device] < MAX_LATE_WRAPS_PER_DEVICE for device in devices):
             found.append(key)
-            had.update(persons)
+            had.update(devices)
     return found
+
+
+def _who_said(key: bytes, roster: Roster) -> set[Device]:
+    """The devices whose reading key this is, as far as their right holds."""
+    return {device for device in roster.said_by.get(key, ()) if device[0] not in roster.cut}
 
 
 def _wrapped(written: Sequence[Entry], hand_in: bytes) -> Iterable[bytes]:

@@ -8,21 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
+
+import pytest
 
 from protocol.entry import Kind
 from protocol.errors import RelaisError
 from protocol.hand_in_keys import info_of, wraps_for
 from protocol.identity import AgreementKey
-from protocol.limits import MAX_LATE_WRAPS_PER_TEACHER, MAX_READING_KEYS_PER_DEVICE
+from protocol.limits import MAX_LATE_WRAPS_PER_DEVICE, MAX_READING_KEYS_PER_DEVICE
+from protocol.person_keys import KeyWraps
 from protocol.replica.console import Notices
 from protocol.replica.holdings import Need
 from protocol.replica.replica import Draft
 from protocol.roles import PersonRole, Role
-from protocol.structure import PersonKey
+from protocol.structure import PersonKey, Revocation
 from protocol.vouching import device_id
 from sync_agent.addresses import Address
 from sync_agent.answers import Response
@@ -224,13 +227,90 @@ async def test_work_is_sealed_to_few_of_the_keys_that_one_laptop_makes(tmp_path:
         assert len(readers.keys() - {room.territory.keys.recovery.public}) == MAX_READING_KEYS_PER_DEVICE
 
 
-@attack("one laptop makes reading keys without end", off={"sync_agent.wraps.MAX_LATE_WRAPS_PER_TEACHER": 1_000})
+@attack("one laptop makes reading keys without end", off={"sync_agent.wraps.MAX_LATE_WRAPS_PER_DEVICE": 1_000})
 async def test_work_that_waits_is_not_sealed_again_for_each_key_that_a_laptop_makes(tmp_path: Path) -> None:
     async with classroom(tmp_path) as room:
         teacher, author = await room.teacher(), await room.machine()
         item = await assignment(room, teacher, author)
         hand_in = await room.hand_in(author, item, FILES)
-        for _ in range(MAX_LATE_WRAPS_PER_TEACHER + 4):
+        for _ in range(MAX_LATE_WRAPS_PER_DEVICE + 4):
             await another_reading_key(room, teacher, author)
         readers = (await work_of(author, room, hand_in)).readers
-        assert len(readers.keys() - {room.territory.keys.recovery.public}) == MAX_LATE_WRAPS_PER_TEACHER
+        assert len(readers.keys() - {room.territory.keys.recovery.public}) == MAX_LATE_WRAPS_PER_DEVICE
+
+
+async def second_laptop(room: Classroom, teacher: Device, *others: Device) -> Device:
+    """Another computer of the teacher's, which the first one has confirmed."""
+    laptop = await room.teacher()
+    await synced(room, laptop, teacher)
+    await confirm(teacher.agent, device_id(own_device(laptop.agent)))
+    await synced(room, teacher, laptop, teacher, *others)
+    return laptop
+
+
+async def cut_off(room: Classroom, laptop: Device) -> None:
+    """The server lets a laptop go; what it had said by then stays."""
+    heads = await room.territory.replica.tips(room.space, laptop.agent.device)
+    await room.territory.say(room.space, Kind.REVOKE, Revocation(laptop.agent.device, tuple(heads)).encode())
+
+
+@attack(
+    "one laptop makes reading keys without end",
+    off={"sync_agent.wraps._who_said": lambda key, roster: roster.whose_keys.get(key, frozenset())},
+)
+async def test_the_keys_of_a_lost_laptop_keep_waiting_work_from_no_other_of_its_teacher(tmp_path: Path) -> None:
+    async with classroom(tmp_path) as room:
+        lost, author = await room.teacher(), await room.machine()
+        item = await assignment(room, lost, author)
+        hand_in = await room.hand_in(author, item, FILES)
+        for _ in range(MAX_LATE_WRAPS_PER_DEVICE):
+            await another_reading_key(room, lost, author)
+        await synced(room, author, lost)
+        await cut_off(room, lost)
+        new = await room.teacher()
+        await synced(room, new, author, new)
+        key = new.agent.person_key()
+        assert key is not None
+        assert key.public in (await work_of(author, room, hand_in)).readers
+
+
+async def _first_come(_agent: object, names: Collection[bytes]) -> set[bytes]:
+    return set(list(names)[:4])
+
+
+@attack(
+    "one laptop makes reading keys without end",
+    off={"sync_agent.reading_key._kept_of": _first_come},
+)
+async def test_the_keys_that_a_lost_laptop_gave_take_no_place_from_those_of_the_teachers_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sync_agent.reading_key.MAX_GIVEN_READING_KEYS", 4)
+    async with classroom(tmp_path) as room:
+        lost, author = await room.teacher(), await room.machine()
+        item = await assignment(room, lost, author)
+        kept, new = await second_laptop(room, lost, author), await second_laptop(room, lost, author)
+        await synced(room, kept)
+        for other in (lost, new):
+            await confirm(kept.agent, device_id(own_device(other.agent)))
+        await synced(room, kept, new, lost)
+        for _ in range(8):
+            await another_reading_key(room, lost, author)
+            said = (await lost.agent.replica.store.authored(room.space, lost.agent.device))[-1]
+            false = KeyWraps(
+                PersonKey.parse(said.payload or b"").agreement, ((new.agent.keys.agreement.public, bytes(80)),)
+            )
+            right = await lost.agent.right(room.space, Kind.KEY_WRAP)
+            await lost.agent.write(
+                Draft(room.space, Kind.KEY_WRAP, right.grant, false.encode(), subject=room.teacher_person)
+            )
+        await synced(room, lost, new)
+        await cut_off(room, lost)
+        await synced(room, kept, new, author, kept)
+        # to the other laptop's new key alone: the new laptop was off
+        hand_in = await room.hand_in(author, item, FILES)
+        await synced(room, author, kept, new)
+        key = kept.agent.person_key()
+        assert key is not None
+        assert key.public in new.agent.given_person_keys
+        assert await Desk(new.agent).files("open-hand-in", id=hand_in.hex()) == FILES
