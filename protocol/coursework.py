@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TypeVar
 
@@ -154,48 +154,85 @@ class Coursework:
     hand_ins: Mapping[bytes, Work]
 
 
-def fold_coursework(space: bytes, entries: Iterable[Entry], roster: Roster) -> Coursework:
-    """The coursework of a space from its entries and its roster."""
-    by_item: defaultdict[bytes, list[Entry]] = defaultdict(list)
-    switches: defaultdict[bytes, list[Entry]] = defaultdict(list)
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """Entries that count, by the item or the hand-in that they are about, and hand-ins themselves, as they came."""
+
+    items: Mapping[bytes, Sequence[Entry]]
+    works: Mapping[bytes, Sequence[Entry]]
+    handed_in: Sequence[Entry]
+
+
+def topics_of(entries: Iterable[Entry], roster: Roster) -> Topics:
+    """The entries of a space that make its coursework, sorted by what they are about; each is about one thing."""
+    items: defaultdict[bytes, list[Entry]] = defaultdict(list)
+    works: defaultdict[bytes, list[Entry]] = defaultdict(list)
     handed_in: list[Entry] = []
-    about: defaultdict[bytes, list[Entry]] = defaultdict(list)
     for entry in entries:
         header = entry.header
         if entry.payload is None or header.kind not in _KINDS or roster.hides(entry):
             continue
         if header.kind in _A_TEACHERS_WORDS and not roster.speaks(header.grant):
             continue
-        if header.kind == Kind.REVISION:
-            by_item[header.target or entry.id].append(entry)
-        elif header.kind == Kind.HAND_IN:
-            handed_in.append(entry)
-        elif header.target is not None:
-            (switches if header.kind in _SWITCHES else about)[header.target].append(entry)
-    items = {}
-    for item_id, versions in by_item.items():
-        item = _item(item_id, space, versions, switches.get(item_id, []))
+        if (item := item_named(entry)) is not None:
+            items[item].append(entry)
+        elif (work := work_named(entry)) is not None:
+            works[work].append(entry)
+            if header.kind == Kind.HAND_IN:
+                handed_in.append(entry)
+    return Topics(items, works, handed_in)
+
+
+def item_named(entry: Entry) -> bytes | None:
+    """The item that an entry makes or is about, if it is about one."""
+    header = entry.header
+    if header.kind == Kind.REVISION:
+        return header.target or entry.id
+    return header.target if header.kind in _SWITCHES else None
+
+
+def work_named(entry: Entry) -> bytes | None:
+    """The hand-in that an entry is, or is about."""
+    header = entry.header
+    if header.kind == Kind.HAND_IN:
+        return entry.id
+    return header.target if header.kind in _ABOUT_WORK else None
+
+
+def fold_coursework(space: bytes, entries: Iterable[Entry], roster: Roster) -> Coursework:
+    """The coursework of a space from its entries and its roster."""
+    return with_topics(Coursework({}, {}), space, topics_of(entries, roster), roster)
+
+
+def with_topics(before: Coursework, space: bytes, topics: Topics, roster: Roster) -> Coursework:
+    """Coursework in which the items and hand-ins of `topics` are what these entries make of them; all others stand.
+
+    `topics` holds all entries about each of them. The roster may have changed since `before`, but for nothing that
+    bears on the others.
+    """
+    items = dict(before.items)
+    for item_id, about in topics.items.items():
+        item = _item(item_id, space, about)
         if item is not None:
             items[item_id] = item
-    hand_ins = {}
-    for entry in handed_in:
-        work = _work(entry, about.get(entry.id, []), items, roster)
-        if work is not None:
-            hand_ins[work.id] = work
+        else:
+            items.pop(item_id, None)
+    hand_ins = dict(before.hand_ins)
+    moved = {name for name in topics.items if _due_ms(items.get(name)) != _due_ms(before.items.get(name))}
+    for work in before.hand_ins.values() if moved else ():
+        if work.item in moved:
+            hand_ins[work.id] = replace(work, late=_is_late(work.at_ms, items.get(work.item)))
+    for entry in topics.handed_in:
+        made = _work(entry, topics.works[entry.id], items, roster)
+        if made is not None:
+            hand_ins[made.id] = made
     return Coursework(items, hand_ins)
 
 
 _SWITCHES = frozenset({Kind.WITHDRAW, Kind.RESTORE})
 _A_TEACHERS_WORDS = frozenset({Kind.FEEDBACK, Kind.RECEIPT_TEACHER})
-_KINDS = _SWITCHES | {
-    Kind.REVISION,
-    Kind.HAND_IN,
-    Kind.WRAP,
-    Kind.FEEDBACK,
-    Kind.RECEIPT_SAFE,
-    Kind.RECEIPT_SERVER,
-    Kind.RECEIPT_TEACHER,
-}
+_ABOUT_WORK = _A_TEACHERS_WORDS | {Kind.WRAP, Kind.RECEIPT_SAFE, Kind.RECEIPT_SERVER}
+_KINDS = _SWITCHES | _ABOUT_WORK | {Kind.REVISION, Kind.HAND_IN}
 
 
 _SAYS: Mapping[int, HandInState] = {
@@ -213,9 +250,10 @@ def _parsed(entry: Entry, parse: Callable[[bytes], T]) -> T | None:
         return None
 
 
-def _item(item_id: bytes, space: bytes, entries: Sequence[Entry], switches: Sequence[Entry]) -> Item | None:
-    records = {entry.id: record for entry in entries if (record := _parsed(entry, Revision.parse)) is not None}
-    readable = [entry for entry in entries if entry.id in records]
+def _item(item_id: bytes, space: bytes, about: Sequence[Entry]) -> Item | None:
+    revisions = [entry for entry in about if entry.header.kind == Kind.REVISION]
+    records = {entry.id: record for entry in revisions if (record := _parsed(entry, Revision.parse)) is not None}
+    readable = [entry for entry in revisions if entry.id in records]
     if not readable:
         return None
     versions = {
@@ -224,7 +262,7 @@ def _item(item_id: bytes, space: bytes, entries: Sequence[Entry], switches: Sequ
         )
         for entry in readable
     }
-    newest = heads(switches)
+    newest = heads(entry for entry in about if entry.header.kind in _SWITCHES)
     return Item(
         id=item_id,
         space=space,
@@ -262,8 +300,6 @@ def _work(entry: Entry, about: Sequence[Entry], items: Mapping[bytes, Item], ros
     safe = [other for other in receipts(Kind.RECEIPT_SAFE) if other.header.author != header.author]
     teacher = receipts(Kind.RECEIPT_TEACHER)
     notes = [other for other in of_kind[Kind.FEEDBACK] if _parsed(other, Feedback.parse) is not None]
-    item = items.get(header.target)
-    due_ms = None if item is None else item.shown.record.due_ms
     at_ms = milliseconds_of(header.at)
     readers, given, wrapped_by = _readers(header.author, of_kind[Kind.WRAP], roster)
     return Work(
@@ -283,13 +319,22 @@ def _work(entry: Entry, about: Sequence[Entry], items: Mapping[bytes, Item], ros
         opened=bool(teacher),
         feedback=_note(notes),
         feedback_ids=tuple(other.id for other in heads(notes)),
-        late=due_ms is not None and at_ms > due_ms,
+        late=_is_late(at_ms, items.get(header.target)),
         clock_doubtful=any(at_ms > milliseconds_of(other.header.at) + MAX_CLOCK_LEAD_MS for other in server),
         witnesses=tuple(
             Witness(_SAYS[other.header.kind], other.header.author, milliseconds_of(other.header.at))
             for other in sorted((*safe, *server, *teacher), key=lambda other: (other.header.at, other.id))
         ),
     )
+
+
+def _due_ms(item: Item | None) -> int | None:
+    return None if item is None else item.shown.record.due_ms
+
+
+def _is_late(at_ms: int, item: Item | None) -> bool:
+    due_ms = _due_ms(item)
+    return due_ms is not None and at_ms > due_ms
 
 
 def _readers(

@@ -148,8 +148,7 @@ def fold_roster(
     `remembered` and `destroyed` are what this replica has seen first, and what it has destroyed: without them, the set
     alone decides.
     """
-    line = door.lineage(space)
-    authorities = [authority for member in line for authority in door.authorities_in(member)]
+    authorities = authorities_over(space, door)
     cuts = cuts_of([*above, *own], authorities, door)
     held, revocations = cuts.held, cuts.in_force
     gone = without_right(authorities, cuts)
@@ -175,19 +174,29 @@ def fold_roster(
         revocations=revocations,
     )
     kept = [entry for entry in own if entry.header.kind in _NAMES and not roster.hides(entry)]
-    persons, aliases = _persons(kept)
-    came_back = frozenset(revocations.values()) - cut
-    voices = voices_of(kept, roster.authorities, door, aliases, cut=cut, came_back=came_back)
+    persons, aliases = persons_of(kept)
+    said = [entry for entry in kept if entry.header.kind in OF_KEYS]
+    return with_voices(replace(roster, persons=persons, aliases=aliases), said, door, remembered)
+
+
+def with_voices(roster: Roster, said: Sequence[Entry], door: Door, remembered: Remembered = _NOTHING) -> Roster:
+    """The roster with what hangs on its grants and on what is `said` of keys: who speaks for whom, whose keys count.
+
+    `said` are the entries of the kinds `OF_KEYS` that the roster does not hide. Persons, and what is cut, held back or
+    erased, stand.
+    """
+    cut, aliases = roster.cut, roster.aliases
+    came_back = frozenset(roster.revocations.values()) - cut
+    voices = voices_of(said, roster.authorities, door, aliases, cut=cut, came_back=came_back)
     speaking, starts = speaking_devices(voices, cut, _joined(remembered, aliases))
     unconfirmed = frozenset(_unconfirmed(roster.authorities, aliases, speaking))
-    kept = [entry for entry in kept if entry.header.grant not in unconfirmed]
+    kept = [entry for entry in said if entry.header.grant not in unconfirmed]
     away = cut | {key for key, _ in voices.let_back}
-    spent = _spent(kept, door, away, _teachers_cut_off(authorities, away, aliases), aliases)
+    gone = _teachers_cut_off(authorities_over(roster.space, door), away, aliases)
+    spent = _spent(kept, door, away, gone, aliases)
     keys, makers = _reading_keys(kept, door, cut, spent)
     return replace(
         roster,
-        persons=persons,
-        aliases=aliases,
         reading_keys=keys,
         makers=makers,
         whose_keys=_whose_keys(kept, door, aliases),
@@ -202,7 +211,14 @@ def fold_roster(
     )
 
 
-_NAMES: Final = frozenset({Kind.PERSON, Kind.PERSON_KEY, Kind.KEY_WRAP, Kind.PHRASE, Kind.VOUCH})
+def authorities_over(space: bytes, door: Door) -> list[Authority]:
+    """The grants of a space and of those above it, those that give nothing any more included."""
+    return [authority for member in door.lineage(space) for authority in door.authorities_in(member)]
+
+
+OF_KEYS: Final = frozenset({Kind.PERSON_KEY, Kind.KEY_WRAP, Kind.PHRASE, Kind.VOUCH})
+"""What is said of keys, and of whose devices are whose."""
+_NAMES: Final = OF_KEYS | {Kind.PERSON}
 
 
 def _joined(remembered: Remembered, aliases: Mapping[bytes, bytes]) -> Remembered:
@@ -256,7 +272,7 @@ def _unconfirmed(
                 yield authority.grant
 
 
-def _persons(entries: Iterable[Entry]) -> tuple[dict[bytes, Person], dict[bytes, bytes]]:
+def persons_of(entries: Iterable[Entry]) -> tuple[dict[bytes, Person], dict[bytes, bytes]]:
     """Who is listed, and who was added twice and is somebody else of the list."""
     by_subject: defaultdict[bytes, list[Entry]] = defaultdict(list)
     records: dict[bytes, PersonRecord] = {}
@@ -435,11 +451,10 @@ def _carried_out(
 
 def _rulings(entries: Iterable[Entry], held: Container[bytes]) -> Iterable[tuple[Entry, Ruling]]:
     """The rulings that count, oldest first."""
-    for entry in sorted(entries, key=lambda entry: (entry.header.at, entry.id)):
-        if entry.header.kind == Kind.RULING and entry.id not in held:
-            ruling = _parsed(entry, Ruling.parse)
-            if ruling is not None:
-                yield entry, ruling
+    rulings = [entry for entry in entries if entry.header.kind == Kind.RULING and entry.id not in held]
+    for entry in sorted(rulings, key=lambda entry: (entry.header.at, entry.id)):
+        if (ruling := _parsed(entry, Ruling.parse)) is not None:
+            yield entry, ruling
 
 
 def _erased(entries: Iterable[Entry], without: Container[bytes]) -> Iterable[bytes]:

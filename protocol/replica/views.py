@@ -4,8 +4,9 @@ Rules:
 - a fold reads the whole set of its own space; of the spaces above it only what it heeds: grants, erasures and rulings,
   and all of them as soon as a revocation has to be weighed;
 - so a new school in the territory, or a name in the staff's list, makes no class be folded again;
+- a fold that is kept grows by what has come, where it can (`protocol.growth`): only else is the whole set read;
 - what lies above is read once; afterwards only what has come since;
-- how many folds are kept is bounded by the entries that went into them; the least used go first.
+- how many folds are kept is bounded by the room that they take; the least used go first.
 """
 
 from __future__ import annotations
@@ -15,17 +16,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from protocol.coursework import Coursework, fold_coursework
+from protocol.coursework import Coursework
 from protocol.entry import Entry, Kind
-from protocol.measures import Measures, fold_measures
+from protocol.growth import Heard, SpaceFold, fold_space, grown, growth_of
+from protocol.measures import Measures
 from protocol.replica.interfaces import EntryStore
 from protocol.rights import Door
-from protocol.roster import Remembered, Roster, fold_roster
+from protocol.roster import Remembered, Roster
 
-KEPT_ENTRIES: Final = 50_000
-"""Folds of so many entries are kept: some 60 MB at most, where a server has many large classes."""
+KEPT_BYTES: Final = 60_000_000
+"""So much room folds may take, by a rough count, where a server has many large classes."""
 
-_EMPTY_WEIGHT: Final = 8
+_EMPTY_BYTES: Final = 8_000
+_INDEXED_BYTES: Final = 120
+_FOLDED_BYTES: Final[Mapping[int, int]] = {Kind.PERSON: 400, Kind.REVISION: 1_500, Kind.HAND_IN: 1_500, Kind.WRAP: 400}
 _HEEDED_ABOVE: Final = frozenset(
     {
         Kind.CERTIFICATE,
@@ -58,26 +62,40 @@ class Basis:
 
 @dataclass(frozen=True, slots=True)
 class SpaceView:
-    """The folds of a space, and what they were made from."""
+    """The folds of a space, what they were made from, and the room that they take, by a rough count."""
 
-    roster: Roster
-    coursework: Coursework
-    measures: Measures
+    fold: SpaceFold
     basis: Basis
+    weight_bytes: int
+
+    @property
+    def roster(self) -> Roster:
+        """Rights and names."""
+        return self.fold.roster
+
+    @property
+    def coursework(self) -> Coursework:
+        """Items and hand-ins."""
+        return self.fold.coursework
+
+    @property
+    def measures(self) -> Measures:
+        """Orders to a school."""
+        return self.fold.measures
 
 
 @dataclass(slots=True)
 class _Above:
-    """What has been read of a space above others: of `count` entries how many are heeded, and which count alone."""
+    """What has been read of a space above others: of `count` entries those that are heeded, and those that alone do."""
 
     count: int = 0
-    heeded: int = 0
+    heeded: list[Heard] = field(default_factory=list)
     revokes: bool = False
     erasures: list[Entry] = field(default_factory=list)
 
     def add(self, entries: Sequence[Entry]) -> None:
         self.count += len(entries)
-        self.heeded += sum(entry.header.kind in _HEEDED_ABOVE for entry in entries)
+        self.heeded += [Heard.of(entry) for entry in entries if entry.header.kind in _HEEDED_ABOVE]
         self.revokes = self.revokes or any(entry.header.kind in _CUTTING for entry in entries)
         self.erasures += [entry for entry in entries if entry.header.kind in _ALONE]
 
@@ -90,11 +108,13 @@ class Views:
         self._store = store
         self._door = door
         self._kept: OrderedDict[bytes, SpaceView] = OrderedDict()
-        self._kept_entries = 0
+        self._kept_bytes = 0
         self._above: dict[bytes, _Above] = {}
         self._filled: Counter[bytes] = Counter()
         self._remembered: dict[bytes, Remembered] = {}
         self._destroyed: frozenset[bytes] = frozenset()
+        self._era = 0
+        """Counts how often something else than sets, which folds hang on, has changed."""
 
     def note_filled(self, spaces: Iterable[bytes]) -> None:
         """Entries of these spaces, which count as they did, hold more than they did."""
@@ -102,18 +122,19 @@ class Views:
 
     def remember(self, remembered: Mapping[bytes, Remembered]) -> None:
         """Fold from now on with what this replica has seen first, by space."""
+        self._era += 1
         for space in {*remembered, *self._remembered}:
             if remembered.get(space) != self._remembered.get(space):
-                dropped = self._kept.pop(space, None)
-                self._kept_entries -= 0 if dropped is None else _weight(dropped)
+                self._drop(space)
         self._remembered = dict(remembered)
 
     def note_destroyed(self, obeyed: frozenset[bytes]) -> None:
         """Fold from now on with all erasures that this replica has obeyed: what they cover stays erased here."""
         if obeyed != self._destroyed:
+            self._era += 1
             self._destroyed = obeyed
             self._kept.clear()
-            self._kept_entries = 0
+            self._kept_bytes = 0
 
     def filled(self, space: bytes) -> int:
         """How often that has happened in a space."""
@@ -139,6 +160,11 @@ class Views:
         filled = self._filled[space]
         if basis is not None and basis == Basis(count, _counts(above, weighs=basis.weighs), basis.weighs, filled):
             return None
+        kept = self._kept.get(space)
+        if kept is not None and kept.basis.filled == filled and len(kept.basis.above) == len(line):
+            view = await self._grown(space, kept, line, above)
+            if view is not None:
+                return view
         own = [stored.entry for stored in await self._store.scan(space)]
         weighs = any(each.revokes for each in above) or any(entry.header.kind in _CUTTING for entry in own)
         sets = [each.erasures for each in above]
@@ -148,13 +174,34 @@ class Views:
             counts = tuple(map(len, sets))
         remembered = self._remembered.get(space, {})
         above_own = [entry for entries in sets for entry in entries]
-        roster = fold_roster(space, own, above_own, self._door, remembered, self._destroyed)
-        return SpaceView(
-            roster,
-            fold_coursework(space, own, roster),
-            fold_measures(own, roster, self._door),
-            Basis(len(own), counts, weighs, filled),
-        )
+        fold = fold_space(space, own, above_own, self._door, remembered, self._destroyed)
+        return SpaceView(fold, Basis(len(own), counts, weighs, filled), _EMPTY_BYTES + _weight_bytes(own))
+
+    async def _grown(
+        self, space: bytes, kept: SpaceView, line: Sequence[bytes], above: Sequence[_Above]
+    ) -> SpaceView | None:
+        """A fold that is kept, with what has come since, if it can grow by that."""
+        basis, era = kept.basis, self._era
+        counts = _counts(above, weighs=False)
+        heard = [one for each, first in zip(above, basis.above, strict=True) for one in each.heeded[first:]]
+        if basis.weighs:
+            sets = [
+                await self._store.scan(member, after=first) for member, first in zip(line, basis.above, strict=True)
+            ]
+            counts = tuple(first + len(later) for first, later in zip(basis.above, sets, strict=True))
+            heard = [Heard.of(stored.entry) for later in sets for stored in later]
+        fresh = [stored.entry for stored in await self._store.scan(space, after=basis.own)]
+        growth = growth_of(kept.fold, fresh, heard, self._door)
+        if growth is None:
+            return None
+        older = await self._store.get(growth.older) if growth.older else {}
+        if era != self._era:
+            return None
+        fold = grown(kept.fold, growth, older, self._door, self._remembered.get(space, {}))
+        if fold is None:
+            return None
+        reached = Basis(basis.own + len(fresh), counts, basis.weighs, basis.filled)
+        return SpaceView(fold, reached, kept.weight_bytes + _weight_bytes(fresh))
 
     async def _read_above(self, space: bytes) -> _Above:
         count = (await self._store.position(space)).count
@@ -166,18 +213,23 @@ class Views:
         return above
 
     def _keep(self, space: bytes, view: SpaceView) -> None:
-        replaced = self._kept.pop(space, None)
-        self._kept_entries += _weight(view) - (0 if replaced is None else _weight(replaced))
+        self._drop(space)
+        self._kept_bytes += view.weight_bytes
         self._kept[space] = view
-        while self._kept_entries > KEPT_ENTRIES and len(self._kept) > 1:
-            _, dropped = self._kept.popitem(last=False)
-            self._kept_entries -= _weight(dropped)
+        while self._kept_bytes > KEPT_BYTES and len(self._kept) > 1:
+            self._drop(next(iter(self._kept)))
+
+    def _drop(self, space: bytes) -> None:
+        dropped = self._kept.pop(space, None)
+        self._kept_bytes -= 0 if dropped is None else dropped.weight_bytes
 
 
-def _weight(view: SpaceView) -> int:
-    """What a fold counts among `KEPT_ENTRIES`: one of nothing takes room as well."""
-    return view.basis.own + _EMPTY_WEIGHT
+def _weight_bytes(entries: Iterable[Entry]) -> int:
+    """The room that entries take in a fold: roughly what they say, with what Python needs to hold it."""
+    return sum(
+        _INDEXED_BYTES + _FOLDED_BYTES.get(entry.header.kind, 0) + len(entry.payload or b"") for entry in entries
+    )
 
 
 def _counts(above: Sequence[_Above], *, weighs: bool) -> tuple[int, ...]:
-    return tuple(each.count if weighs else each.heeded for each in above)
+    return tuple(each.count if weighs else len(each.heeded) for each in above)

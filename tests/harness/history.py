@@ -129,13 +129,13 @@ class World:
 def random_history(seed: int, steps: int = 30) -> World:
     """A world in which a class has been at work."""
     world = World(Random(seed))
-    work = _Work(world)
+    work = AtWork(world)
     for _ in range(steps):
         world.random.choice(work.acts)()
     return world
 
 
-class _Work:
+class AtWork:
     """What the people of one class may do next."""
 
     def __init__(self, world: World) -> None:

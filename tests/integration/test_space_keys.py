@@ -142,8 +142,8 @@ async def test_who_enrols_in_a_class_does_not_wait_for_the_other_classes_of_a_la
         folded.append(space)
         return fold_roster(space, *rest)
 
-    monkeypatch.setattr("protocol.replica.views.KEPT_ENTRIES", 1)
-    monkeypatch.setattr("protocol.replica.views.fold_roster", fold)
+    monkeypatch.setattr("protocol.replica.views.KEPT_BYTES", 1)
+    monkeypatch.setattr("protocol.growth.fold_roster", fold)
     member = await here.enrol(code)
     others = set(here.server.replica.door.children(line(here)[1])) - {bytes.fromhex(here.space)}
     assert len(others) == 3

@@ -1,0 +1,191 @@
+"""Folds that are kept grow by what comes in: to what the whole set gives, and reading only what is touched."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from random import Random
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from protocol.entry import Entry, Kind
+from protocol.replica.interfaces import Stored
+from protocol.replica.memory import MemoryPacks, MemoryStore
+from protocol.replica.replica import Replica
+from protocol.replica.views import SpaceView, Views
+from protocol.roles import PersonRole, Role
+from protocol.structure import PersonKey, PersonRecord
+from protocol.vouching import Vouch
+from protocol.work import ContentRef, Feedback, HandIn, ItemKind, Receipt, Revision
+from tests.harness.history import NOW_MS, World, Writer
+from tests.harness.long_year import long_year
+
+MANY = settings(max_examples=40, deadline=None)
+
+
+class CountingStore(MemoryStore):
+    """A store that counts how many entries are read."""
+
+    read = 0
+
+    async def scan(self, space: bytes, after: int = 0) -> list[Stored]:
+        found = await super().scan(space, after)
+        self.read += len(found)
+        return found
+
+    async def get(self, ids: Sequence[bytes]) -> dict[bytes, Entry]:
+        found = await super().get(ids)
+        self.read += len(found)
+        return found
+
+
+async def opened(world: World, store: MemoryStore | None = None) -> Replica:
+    return await Replica.open(world.root.key.public, store or MemoryStore(), MemoryPacks())
+
+
+async def bring(replica: Replica, *entries: Entry) -> None:
+    await replica.admit(entries, source=b"somebody", now_ms=NOW_MS)
+
+
+async def assert_like_the_whole_set(replica: Replica, space: bytes, view: SpaceView) -> None:
+    anew = await Views(replica.store, replica.door).view(space)
+    assert view.roster == anew.roster
+    assert view.coursework == anew.coursework
+    assert view.measures == anew.measures
+    assert view.basis == anew.basis
+    assert list(view.coursework.hand_ins) == list(anew.coursework.hand_ins), "whose work was here first"
+
+
+@given(seed=st.integers(0, 2**32), sizes=st.lists(st.integers(1, 12), min_size=1, max_size=40), shuffled=st.booleans())
+@MANY
+async def test_a_fold_grows_to_what_the_whole_set_gives_whatever_the_order_and_the_pieces(
+    seed: int, sizes: list[int], shuffled: bool
+) -> None:
+    world = long_year(seed)
+    pending = list(world.entries)
+    if shuffled:
+        Random(seed).shuffle(pending)
+    replica = await opened(world)
+    for size in [*sizes, len(pending)]:
+        batch, pending = pending[:size], pending[size:]
+        await bring(replica, *batch)
+        for space in replica.door.spaces():
+            await assert_like_the_whole_set(replica, space, await replica.view(space))
+
+
+@given(seed=st.integers(0, 2**32), last=st.integers(1, 30))
+@MANY
+async def test_what_comes_one_by_one_after_a_busy_year_grows_like_the_rest(seed: int, last: int) -> None:
+    world = long_year(seed, steps=80)
+    replica = await opened(world)
+    await bring(replica, *world.entries[:-last])
+    for entry in world.entries[-last:]:
+        for space in (world.territory, world.school, *world.classes):
+            await replica.view(space)
+        await bring(replica, entry)
+        for space in (world.territory, world.school, *world.classes):
+            await assert_like_the_whole_set(replica, space, await replica.view(space))
+
+
+class BusyClass:
+    """A class with many names, an assignment and work that was handed in, whose folds are kept."""
+
+    def __init__(self) -> None:
+        self.world = World(Random(7))
+        self.room = self.world.classes[0]
+        self.adult = self.world.person(self.room, PersonRole.TEACHER, "Mme Petit")
+        self.teacher = self.world.enrol(Role.TEACHER, self.room, person=self.adult)
+        self.machine = self.world.enrol(Role.MACHINE, self.room)
+        key = PersonKey(bytes(32)).encode()
+        self.world.say(self.teacher, self.room, Kind.PERSON_KEY, key, subject=self.adult)
+        self.pupils = [self.world.person(self.room, PersonRole.PUPIL, f"Élève {number}") for number in range(60)]
+        content = ContentRef(bytes(32), 10, 1)
+        revision = Revision(ItemKind.ASSIGNMENT, "Devoir", None, None, content).encode()
+        self.item = self.world.say(self.teacher, self.room, Kind.REVISION, revision).id
+        self.works = [self.hand_in(pupil) for pupil in self.pupils]
+        self.store = CountingStore()
+
+    def hand_in(self, pupil: bytes) -> Entry:
+        payload = HandIn(ContentRef(self.world.random.randbytes(32), 100, 0), None).encode()
+        return self.world.say(self.machine, self.room, Kind.HAND_IN, payload, subject=pupil, target=self.item)
+
+    def about(self, writer: Writer, kind: Kind, payload: bytes, work: Entry) -> Entry:
+        return self.world.say(writer, self.room, kind, payload, subject=work.header.subject, target=work.id)
+
+    async def replica(self) -> Replica:
+        """One that holds it all and has folded it."""
+        replica = await opened(self.world, self.store)
+        await bring(replica, *self.world.entries)
+        await replica.view(self.room)
+        return replica
+
+    async def reads(self, replica: Replica, *entries: Entry) -> int:
+        """How many entries a replica reads for its folds once these have come in."""
+        await bring(replica, *entries)
+        before = self.store.read
+        await replica.view(self.room)
+        return self.store.read - before
+
+
+async def test_an_answer_to_one_pupil_reads_what_is_about_that_work_and_nothing_else() -> None:
+    busy = BusyClass()
+    replica = await busy.replica()
+    work = busy.works[30]
+    stream = HandIn.parse(work.payload or b"").content.stream
+    receipt = busy.about(busy.teacher, Kind.RECEIPT_TEACHER, Receipt(stream).encode(), work)
+    assert await busy.reads(replica, receipt) == 2  # the receipt, the hand-in
+    note = Feedback("Très bien", "A", redo=False, content=None).encode()
+    marked = busy.about(busy.teacher, Kind.FEEDBACK, note, work)
+    assert await busy.reads(replica, marked) == 3
+    shown = (await replica.view(busy.room)).coursework.hand_ins[work.id]
+    assert shown.opened
+    assert shown.feedback is not None
+    assert shown.feedback.record.text == "Très bien"
+
+
+async def test_a_name_more_on_a_long_list_reads_that_name_alone() -> None:
+    busy = BusyClass()
+    replica = await busy.replica()
+    name = PersonRecord("Nadia", PersonRole.PUPIL).encode()
+    said = busy.world.say(busy.world.server, busy.room, Kind.PERSON, name, subject=b"n" * 16)
+    assert await busy.reads(replica, said) == 1
+    corrected = PersonRecord("Nadia B.", PersonRole.PUPIL).encode()
+    again = busy.world.say(busy.world.server, busy.room, Kind.PERSON, corrected, subject=b"n" * 16, parents=(said.id,))
+    assert await busy.reads(replica, again) == 2
+    assert (await replica.view(busy.room)).roster.persons[b"n" * 16].name == "Nadia B."
+
+
+async def test_a_due_date_that_moves_is_heeded_by_all_work_that_was_handed_in_though_none_is_read_again() -> None:
+    busy = BusyClass()
+    replica = await busy.replica()
+    assert not any(work.late for work in (await replica.view(busy.room)).coursework.hand_ins.values())
+    earlier = Revision(ItemKind.ASSIGNMENT, "Devoir", None, 1, ContentRef(bytes(32), 10, 1)).encode()
+    moved = busy.world.say(busy.teacher, busy.room, Kind.REVISION, earlier, target=busy.item, parents=(busy.item,))
+    assert await busy.reads(replica, moved) == 2
+    assert all(work.late for work in (await replica.view(busy.room)).coursework.hand_ins.values())
+
+
+async def test_a_device_that_is_let_in_above_makes_no_class_be_read_again() -> None:
+    busy = BusyClass()
+    replica = await busy.replica()
+    relay = busy.world.enrol(Role.RELAY, busy.world.school)
+    # the grant itself, and the teacher's one word about a key
+    assert await busy.reads(replica, busy.world.entries[-1]) == 2
+    assert (await replica.view(busy.room)).roster.may_read(relay.key.public)
+
+
+async def test_a_teacher_who_is_confirmed_is_heard_at_once_also_in_what_was_said_before() -> None:
+    busy = BusyClass()
+    second = busy.world.enrol(Role.TEACHER, busy.room, person=busy.adult)
+    work = busy.works[0]
+    note = Feedback("Vu", None, redo=False, content=None).encode()
+    busy.about(second, Kind.FEEDBACK, note, work)
+    replica = await busy.replica()
+    assert (await replica.view(busy.room)).coursework.hand_ins[work.id].feedback is None
+    word = busy.world.say(
+        busy.teacher, busy.room, Kind.VOUCH, Vouch().encode(), subject=busy.adult, target=second.grant
+    )
+    await bring(replica, word)
+    found = (await replica.view(busy.room)).coursework.hand_ins[work.id].feedback
+    assert found is not None
+    assert found.record.text == "Vu"
