@@ -1,7 +1,7 @@
 """What erasures cover goes from this machine when it is due, with the keys that were kept for it.
 
 It is hidden as soon as the erasure arrives, whatever else happens; a machine that was off for months destroys at its
-next start what has waited long enough. docs/protocol.md, "Erasure".
+next start what has waited long enough. What sticks did is forgotten on the way. docs/protocol.md, "Erasure".
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from protocol.replica.unforeseen import lasting
 from sync_agent.app import HAND_IN_MARKS, Agent
 from sync_agent.drafts import Drafts
 from sync_agent.sign_in import TRIES_MARKS
+from sync_agent.stick_marks import tidy_stick_marks
 
 _log = logging.getLogger(__name__)
 
@@ -37,6 +38,7 @@ async def destroy_erased(agent: Agent) -> Destroyed:
     forgotten = await _forgotten(store) if tries else set()
     gone = [key for key in tries if bytes.fromhex(key.removeprefix(TRIES_MARKS)) in forgotten]
     await store.set_marks(dict.fromkeys(gone))
+    await tidy_stick_marks(agent)
     return destroyed
 
 
