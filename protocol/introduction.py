@@ -8,6 +8,8 @@ Rules:
   pass them on; what is announced on the network carries tags of another kind, bound to where the machine says it is, so
   that nobody announces it elsewhere;
 - one tag of an announcement is made under the device's own key: a clone, which holds it too, knows its twin by it;
+- members all have the tags' secrets: that an announcement is by who has its *name*, a signature says, by a key that is
+  drawn with the name and named by it, and tells strangers nothing (docs/adr/0114);
 - the number of tags is rounded up with noise;
 - who has no space yet, but a code, knocks with a tag under the code's hash: only who could let it in knows that one.
 
@@ -18,11 +20,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from blake3 import blake3
 
 from protocol.errors import Code, PeerFault
+from protocol.identity import KEY_BYTES, SIGNATURE_BYTES, SigningKey, tagged, verify
 from protocol.limits import MAX_INTRODUCTION_TAGS
 
 NONCE_BYTES: Final = 16
@@ -37,6 +41,8 @@ _ANNOUNCEMENT: Final = b"relais/0 announcement\x00"
 _PLACED: Final = b"relais/0 placed announcement\x00"
 _ENROLMENT: Final = b"relais/0 enrolment\x00"
 _OWN: Final = b"relais/0 own announcement\x00"
+_NAME: Final = b"relais/0 announced name"
+_NAME_BYTES: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +133,25 @@ def announcement(secrets: Sequence[bytes], instance: bytes, nonce: bytes, noise:
 def announcement_at(secrets: Sequence[bytes], place: Place, nonce: bytes, noise: bytes) -> Tags:
     """The same by a machine that knows where it is: repeated from elsewhere, it names nothing."""
     return _tags(secrets, place.context, nonce, noise)
+
+
+def announced_name(key: bytes) -> str:
+    """The name under which a machine with this Ed25519 key, drawn for it at each start, is announced."""
+    return blake3(tagged(_NAME, key)).digest(_NAME_BYTES).hex()
+
+
+def name_seal(signer: SigningKey, place: Place) -> bytes:
+    """Key ‖ signature: that this was said at this place by who has the name."""
+    return signer.public + signer.sign(_NAME, place.context)
+
+
+@lru_cache(maxsize=1_024)
+def is_by_its_name(seal: bytes, place: Place) -> bool:
+    """Whether what was said at a place was said by who has the name there. What is heard again is not checked again."""
+    key, signature = seal[:KEY_BYTES], seal[KEY_BYTES:]
+    if len(signature) != SIGNATURE_BYTES or place.instance != announced_name(key).encode():
+        return False
+    return verify(key, _NAME, place.context, signature)
 
 
 def own_secret(signing_seed: bytes) -> bytes:

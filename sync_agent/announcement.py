@@ -4,6 +4,8 @@ Rules:
 - what is shown is a random name, tags for members, and whether the server was reached lately: no name, no space;
 - tags hold for one name, address and port, one set of flags and one number, which grows with each change: what somebody
   repeats from elsewhere, or after it was taken back, is a stranger's;
+- a name is made of a key, which signs what is said under it: another member, who could make the tags, is not believed
+  beside whoever has the name;
 - who cannot tell its own address, and programs from before, are shown by their name alone: a hint, which makes way for
   everything that is bound to a place.
 """
@@ -12,11 +14,21 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from protocol.errors import PeerFault
-from protocol.introduction import Place, Tags, announced, announced_at, announcement, announcement_at
+from protocol.identity import SigningKey
+from protocol.introduction import (
+    Place,
+    Tags,
+    announced,
+    announced_at,
+    announcement,
+    announcement_at,
+    is_by_its_name,
+    name_seal,
+)
 from sync_agent.addresses import Address
 from sync_agent.mdns import Found
 from sync_agent.mdns_messages import Instance, Ip
@@ -59,15 +71,15 @@ class State:
 class Member:
     """A device with which a space is common: where it listens, and what it says.
 
-    `standing` is what an announcement weighs against another under the same name: one that is bound to its place more
-    than a hint, a later one more than an earlier.
+    `standing` is what an announcement weighs against another under the same name: one by who has the name more than any
+    other, one that is bound to its place more than a hint, a later one more than an earlier.
     """
 
     name: str
     address: Address
     spaces: frozenset[bytes]
     state: State
-    standing: tuple[bool, int]
+    standing: tuple[int, int]
 
     @property
     def reaches_server(self) -> bool:
@@ -125,8 +137,21 @@ def member_of(instance: Instance, address: Address, secrets: Secrets) -> Member 
     shown = _shown(instance.txt)
     if shown is None or not (spaces := shown.common(instance, address.host, secrets)):
         return None
-    standing = shown.count is not None, shown.count or 0
+    standing = _rank(shown, instance, address.host), shown.count or 0
     return Member(instance.name, address, frozenset(spaces), State.of(shown.flags), standing)
+
+
+def _rank(shown: _Shown, instance: Instance, host: str) -> int:
+    """0 for a hint, 1 for what is bound to its place, 2 for what is by who has the name besides."""
+    address = ip_of(host)
+    if shown.count is None or address is None:
+        return 0
+    return 1 + is_by_its_name(instance.seal, _place(instance.name, address, instance.port, instance.txt))
+
+
+def sealed(instance: Instance, address: Ip, signer: SigningKey) -> Instance:
+    """The same, said by who has its name: the key of which that is made."""
+    return replace(instance, seal=name_seal(signer, _place(instance.name, address, instance.port, instance.txt)))
 
 
 def shows_key(instance: Instance, address: Address, own: bytes) -> bool:
@@ -160,8 +185,8 @@ class Members:
         known, now = self.shown(before), self.shown(goodbye)
         if known is None or now is None or now.standing < known.standing:
             return known is None
-        is_placed, _ = now.standing
-        return now.state.leaves if is_placed else source == before.address.host
+        rank, _ = now.standing
+        return now.state.leaves if rank else source == before.address.host
 
 
 def ip_of(host: str) -> Ip | None:

@@ -30,7 +30,8 @@ from sync_agent.deflating import own_levels
 from sync_agent.lan_listener import LanResponder, serving
 from sync_agent.lan_scope import LanScope
 from sync_agent.lan_tls import listener_context
-from sync_agent.link import Link, LinkState
+from sync_agent.link import STANDING, Link, LinkState
+from sync_agent.neighbour_choice import kept_besides
 from sync_agent.neighbourhood import Neighbourhood
 from sync_agent.peer_sync import Tell, exchange_once, sync_with
 from sync_agent.scheduler import Draw
@@ -100,7 +101,7 @@ class Lan(Around):
     def link(self, address: Address) -> None:
         """Keep a link with the device at an address."""
         if address not in self._links:
-            link = Link(self._agent, self.responder, address, self._copies, self._fail, self._news, draw=self._draw)
+            link = Link(self._agent, self.responder, address, self._copies, self._fail, self._fell, draw=self._draw)
             self._links[address] = link
             self._tasks[address] = asyncio.create_task(link.run())
 
@@ -228,6 +229,11 @@ class Lan(Around):
             except RelaisError as error:
                 _log.info("second copies: %s", error)
 
+    def _fell(self) -> None:
+        """Nobody answers at an address any more: others are told, and others are called."""
+        self._news()
+        self._look_around()
+
     def _look_around(self) -> None:
         self._around.set()
 
@@ -238,7 +244,9 @@ class Lan(Around):
             self._around.clear()
             await self.responder.secrets()
             chosen = self.neighbourhood.chosen().keys() | self.neighbourhood.twins()
-            for address in [address for address in self._links if address not in chosen and address not in self._named]:
+            standing = [address for address, link in self._links.items() if link.state in STANDING]
+            kept = {*chosen, *self._named, *kept_besides(chosen, standing)}
+            for address in [address for address in self._links if address not in kept]:
                 await self.unlink(address)
             for address in chosen:
                 self.link(address)

@@ -62,6 +62,10 @@ class LinkState(StrEnum):
     REFUSED = "refused"
 
 
+STANDING: Final = frozenset({LinkState.LIVE, LinkState.RESTING})
+"""A conversation with the neighbour stands, whoever has dialled."""
+
+
 def state_after(error: RelaisError) -> LinkState:
     """What a failed link becomes: who is not there may come back at any moment, who misbehaves is left alone."""
     match error:

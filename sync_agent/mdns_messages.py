@@ -1,7 +1,7 @@
 """DNS-SD over multicast DNS, as little of it as finding the school's devices takes (RFC 1035, 6762, 6763).
 
-One service type; a device is an instance with one address, one port and one TXT string. Everything else that comes over
-the group is passed over. Pure: bytes in, bytes out.
+One service type; a device is an instance with one address, one port, one TXT string and perhaps a second one, its seal.
+Everything else that comes over the group is passed over. Pure: bytes in, bytes out.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ TTL_S: Final = 120
 MAX_MESSAGE_BYTES: Final = 9_000
 MAX_TXT_BYTES: Final = 255
 
+_SEAL: Final = b"k="
 _RESPONSE: Final = 0x8400
 _MAX_RECORDS: Final = 256
 _MAX_JUMPS: Final = 32
@@ -33,13 +34,17 @@ Ip = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """A device as it is announced: a random name, where it listens, and what it shows; `ttl_s` 0 says goodbye."""
+    """A device as it is announced: a random name, where it listens, and what it shows; `ttl_s` 0 says goodbye.
+
+    `seal` says that this is by who has the name (`protocol.introduction`); programs from before pass it over.
+    """
 
     name: str
     port: int
     address: Ip | None
     txt: bytes
     ttl_s: int = TTL_S
+    seal: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +69,7 @@ def answer(instance: Instance) -> bytes:
     records = [
         _record(SERVICE, _PTR, ttl_s, _encoded(full), flush=False),
         _record(full, _SRV, ttl_s, _short(0) + _short(0) + _short(instance.port) + _encoded(host)),
-        _record(full, _TXT, ttl_s, bytes([len(instance.txt)]) + instance.txt),
+        _record(full, _TXT, ttl_s, _string(instance.txt) + (_string(_SEAL + instance.seal) if instance.seal else b"")),
     ]
     if instance.address is not None:
         kind = _A if instance.address.version == 4 else _AAAA  # noqa: PLR2004  (IPv4)
@@ -106,14 +111,15 @@ def instances(data: bytes) -> list[Instance]:
             continue
         service = services[full]
         packed = hosts.get(service.target)
-        txt = texts.get(full, b"\0")
+        txt, *more = _strings(texts.get(full, b""))
         found.append(
             Instance(
                 full[0],
                 int.from_bytes(service.data[4:6], "big"),
                 None if packed is None else ipaddress.ip_address(packed),
-                txt[1 : 1 + txt[0]] if txt else b"",
+                txt,
                 record.ttl_s,
+                next((string[len(_SEAL) :] for string in more if string.startswith(_SEAL)), b""),
             )
         )
     return found
@@ -134,6 +140,19 @@ def _record(name: Name, kind: int, ttl_s: int, data: bytes, *, flush: bool = Tru
 def _encoded(name: Sequence[str]) -> bytes:
     labels = [label.encode() for label in name]
     return b"".join(bytes([len(label)]) + label for label in labels) + b"\0"
+
+
+def _string(text: bytes) -> bytes:
+    return bytes([len(text)]) + text
+
+
+def _strings(data: bytes) -> list[bytes]:
+    """The strings of a TXT record, an empty one at least."""
+    found, at = [], 0
+    while at < len(data):
+        found.append(data[at + 1 : at + 1 + data[at]])
+        at += 1 + data[at]
+    return found or [b""]
 
 
 def _short(number: int) -> bytes:

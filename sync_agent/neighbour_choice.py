@@ -5,17 +5,20 @@ Rules:
   graph hangs together, whatever else is chosen;
 - beyond that two devices become neighbours when each is among the other's favourites by rendezvous hashing: a score per
   pair that both sides compute alike;
-- when one device comes or goes, only links near it change.
+- when one device comes or goes, only links near it change;
+- a link that stands is let go for one that stands, not for somebody who was only announced.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Collection, Iterable
+from typing import Final, TypeVar
 
 from blake3 import blake3
 
 from protocol.limits import MAX_NEIGHBOURS
+
+T = TypeVar("T")
 
 _RING: Final = 2
 _PAIR: Final = b"relais/0 neighbours\x00"
@@ -31,6 +34,13 @@ def neighbours_of(own: str, others: Iterable[str], most: int = MAX_NEIGHBOURS) -
     ring = {everyone[place - 1], everyone[(place + 1) % len(everyone)]}
     mine = _favourites(own, everyone, most - _RING)
     return ring | {other for other in mine if own in _favourites(other, everyone, most - _RING)}
+
+
+def kept_besides(chosen: Collection[T], standing: Collection[T], most: int = MAX_NEIGHBOURS) -> list[T]:
+    """Which links that stand are kept besides those to the chosen ones: as many as of those do not stand."""
+    others = [one for one in standing if one not in chosen]
+    lacking = sum(one not in standing for one in chosen)
+    return others[: min(lacking, most)]
 
 
 def ranking_of(piece: bytes, candidates: Iterable[str]) -> list[str]:

@@ -4,6 +4,8 @@ Rules:
 - loopback is no network: nothing is announced there;
 - of a name that is heard from several places the one counts whose announcement weighs most (`sync_agent.announcement`);
 - who shows a tag under this device's own key may be its clone, and is called, whoever else is chosen;
+- a member can announce machines that there are not: beside those who are chosen of all, those are called who would be
+  chosen without whoever has lately not answered;
 - where multicast does not work, people are told what does: `--peer` with the address of a device; where others are
   announced and none can be called, that the network keeps them apart.
 
@@ -20,7 +22,8 @@ from dataclasses import replace
 from typing import Final
 
 from protocol.errors import Code
-from protocol.introduction import NONCE_BYTES, noise_bytes
+from protocol.identity import SEED_BYTES, SigningKey
+from protocol.introduction import NONCE_BYTES, announced_name, noise_bytes
 from protocol.replica.replica import Entropy
 from protocol.replica.unforeseen import Unforeseen, lasting
 from sync_agent.addresses import Address
@@ -32,13 +35,15 @@ from sync_agent.announcement import (
     State,
     hint_text,
     placed_text,
+    sealed,
     shows_key,
 )
-from sync_agent.mdns import Discovery, own_address, shown_address
+from sync_agent.mdns import MAX_KNOWN, Discovery, own_address, shown_address
 from sync_agent.mdns_messages import Instance, Ip
 from sync_agent.neighbour_choice import neighbours_of, ranking_of
 
-NAME_BYTES: Final = 8
+SILENT_S: Final = 1_800.0
+"""For so long who did not answer is not counted upon."""
 MAX_TWINS: Final = 4
 LOOK_AGAIN_S: Final = 20.0
 PATIENCE_S: Final = 10.0
@@ -61,7 +66,8 @@ class Neighbourhood:
 
         `on_change` hears that `chosen` or `twins` may differ.
         """
-        self.name = entropy(NAME_BYTES).hex()
+        self._signer = SigningKey(entropy(SEED_BYTES))
+        self.name = announced_name(self._signer.public)
         self.problem: tuple[Code, str, str] | None = None
         self.recognises = secrets
         """The secrets by which others are known: more than are announced by a device to which nothing is open."""
@@ -81,13 +87,14 @@ class Neighbourhood:
         self._host = ""
         self._reached_until_s = 0.0
         self._looks_until_s = 0.0
+        self._silent_until_s: dict[Address, float] = {}
         self._looks_alone = 0
         self._looks_apart = 0
         self._fetches = False
         self._address: Ip | None = None
         self._leaves = False
         self._count = 0
-        self._shown: tuple[tuple[bytes, ...], State, Ip | None, bytes] | None = None
+        self._shown: tuple[tuple[bytes, ...], State, Ip | None, Instance] | None = None
         self._judge = Members(self._recognised)
         self._discovery = Discovery(self._instance, on_change, self._judge)
 
@@ -127,7 +134,18 @@ class Neighbourhood:
     def chosen(self) -> dict[Address, Member]:
         """The neighbours among them, by address."""
         members = self.members()
-        return {members[name].address: members[name] for name in neighbours_of(self.name, members)}
+        silent = self._silent()
+        answering = [name for name, member in members.items() if member.address not in silent]
+        names = neighbours_of(self.name, members) | neighbours_of(self.name, answering)
+        return {members[name].address: members[name] for name in names}
+
+    def _silent(self) -> set[Address]:
+        """Where somebody was called in vain lately, also if they are called no more."""
+        now_s = asyncio.get_running_loop().time()
+        known = {address: until_s for address, until_s in self._silent_until_s.items() if until_s > now_s}
+        known |= dict.fromkeys(self.gone(), now_s + SILENT_S)
+        self._silent_until_s = dict(list(known.items())[-MAX_KNOWN:])
+        return set(self._silent_until_s)
 
     def twins(self) -> set[Address]:
         """Where somebody announces itself with this device's own key, under another name than this process."""
@@ -242,12 +260,13 @@ class Neighbourhood:
                 if address is None
                 else placed_text(secrets, plain, address, nonce, noise, state, self._count)
             )
-            self._shown = (secrets, state, address, text)
-        return replace(plain, txt=self._shown[3])
+            said = replace(plain, txt=text)
+            self._shown = (secrets, state, address, said if address is None else sealed(said, address, self._signer))
+        return self._shown[3]
 
 
-def _weight(member: Member, gone: set[Address]) -> tuple[bool, int, bool]:
-    """What is bound to a place before hints, then the latest, then one at which somebody answers."""
+def _weight(member: Member, gone: set[Address]) -> tuple[int, int, bool]:
+    """What is by who has the name, then what is bound to a place, then the latest, then one that answers."""
     return (*member.standing, member.address not in gone)
 
 

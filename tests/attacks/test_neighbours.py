@@ -1,4 +1,4 @@
-"""What strangers on the school's network may try (docs/threat-model.md)."""
+"""What strangers on the school's network may try, and whoever has a PC of the class (docs/threat-model.md)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from random import Random
 
 import pytest
 
-from sync_agent.announcement import State, hint_text
+from protocol.identity import SigningKey
+from protocol.limits import MAX_NEIGHBOURS
+from sync_agent.addresses import Address
+from sync_agent.announcement import State, hint_text, placed_text, sealed
 from sync_agent.mdns_messages import Instance, answer, instances
 from sync_agent.neighbourhood import Neighbourhood
 from tests.harness.attack import attack
@@ -103,3 +106,67 @@ async def test_nobody_says_goodbye_in_a_neighbours_name() -> None:
     other._leave()
     here._discovery.datagram_received(repeated(said_by(other), ttl_s=0), (HERE, 5353))
     assert not where(here)
+
+
+MEMBER = "a member announces a neighbour elsewhere"
+
+
+def forged(victim: Neighbourhood, host: str, state: State, ttl_s: int = 120) -> bytes:
+    """What another machine of the class, which has its secret, says in a neighbour's name, with a key of its own."""
+    address = ipaddress.ip_address(host)
+    plain = Instance(victim.name, victim._port, address, b"", ttl_s)
+    text = placed_text([SECRET], plain, address, bytes(16), bytes(56), state, 1_000_000)
+    return answer(sealed(replace(plain, txt=text), address, SigningKey(bytes(32))))
+
+
+def copied(message: bytes, original: bytes) -> bytes:
+    """The same with the seal of another announcement."""
+    (told,), (whole,) = instances(message), instances(original)
+    return answer(replace(told, seal=whole.seal))
+
+
+@attack(MEMBER, off={"sync_agent.announcement.is_by_its_name": lambda *_: True})
+async def test_a_classmates_pc_leads_nobody_who_looks_for_a_neighbour_elsewhere() -> None:
+    here, other = machine(1), machine(2)
+    false = forged(other, ELSEWHERE, State(reaches_server=True))
+    for message in (false, said_by(other), false, copied(false, said_by(other))):
+        here._discovery.datagram_received(message, (ELSEWHERE, 5353))
+    assert where(here) == {f"{HERE}:8002"}
+
+
+@attack(MEMBER, off={"sync_agent.announcement.is_by_its_name": lambda *_: True})
+async def test_a_classmates_pc_neither_ends_nor_changes_what_a_neighbour_says() -> None:
+    here, other = machine(1), machine(2)
+    here._discovery.datagram_received(said_by(other), (HERE, 5353))
+    here._discovery.datagram_received(forged(other, HERE, State(leaves=True), ttl_s=0), (HERE, 5353))
+    assert where(here) == {f"{HERE}:8002"}
+    here._discovery.datagram_received(forged(other, HERE, State(reaches_server=True)), (HERE, 5353))
+    (member,) = here.members().values()
+    assert not member.reaches_server
+
+
+def crowd(here: Neighbourhood, count: int) -> list[Address]:
+    """Machines of the class are announced that there are not, each by a name and a key of its own."""
+    found = []
+    for number in range(count):
+        false = machine(100 + number, ELSEWHERE)
+        here._discovery.datagram_received(said_by(false), (ELSEWHERE, 5353))
+        found.append(Address(ELSEWHERE, false._port))
+    return found
+
+
+@attack(
+    "a member announces machines that there are not",
+    off={"sync_agent.neighbourhood.Neighbourhood._silent": lambda *_: set()},
+)
+async def test_however_many_machines_a_classmates_pc_invents_some_are_called_that_answer() -> None:
+    here, others = machine(1), [machine(2 + number) for number in range(3)]
+    for other in others:
+        here._discovery.datagram_received(said_by(other), (HERE, 5353))
+    false = set(crowd(here, 60))
+    called: set[Address] = set()
+    here.gone = lambda: called & false
+    for _ in false:
+        called = set(here.chosen())
+    assert len(called & {Address(HERE, other._port) for other in others}) >= 2, "one before it and one after it"
+    assert len(called) <= 2 * MAX_NEIGHBOURS

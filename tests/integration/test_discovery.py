@@ -203,7 +203,7 @@ async def test_addresses_of_both_kinds_are_bound_with_or_without_an_interface(ho
     one._discovery.datagram_received(at(other, host), (source, 5353, 0, 2))
     (member,) = one.members().values()
     assert member.address == Address(source if host.startswith("fe80") else host, 8000)
-    assert member.standing == (True, 1)
+    assert member.standing == (2, 1), "bound to its place, by who has the name"
 
 
 async def test_a_program_from_before_is_found_by_a_hint_that_gives_way_to_every_placed_word() -> None:
@@ -226,3 +226,9 @@ def test_a_listener_is_announced_where_it_is_and_one_for_everybody_where_it_spea
     assert everywhere is None or not everywhere.is_unspecified
     assert shown_address(ipaddress.ip_address("fe80::7")) is None
     assert shown_address(ipaddress.ip_address("169.254.1.7")) is not None
+
+
+async def test_an_announcement_fits_into_a_packet_that_every_network_passes_whole() -> None:
+    secrets = {os.urandom(32): b"class" for _ in range(200)}
+    place = Neighbourhood(lambda: secrets, os.urandom(32), os.urandom, lambda: None)
+    assert len(at(place, "2001:db8::7")) < 1_232, "IPv6 passes 1,280 bytes with their headers"

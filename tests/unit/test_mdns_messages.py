@@ -14,10 +14,12 @@ ADDRESSES = st.one_of(st.none(), st.ip_addresses())
 
 
 @given(name=st.text("0123456789abcdef", min_size=1, max_size=63), port=st.integers(1, 65_535), address=ADDRESSES,
-       txt=st.binary(max_size=255), ttl_s=st.integers(0, 4500))  # fmt: skip
-def test_what_is_announced_is_what_is_heard(name: str, port: int, address: object, txt: bytes, ttl_s: int) -> None:
+       txt=st.binary(max_size=255), ttl_s=st.integers(0, 4500), seal=st.binary(max_size=96))  # fmt: skip
+def test_what_is_announced_is_what_is_heard(
+    name: str, port: int, address: object, txt: bytes, ttl_s: int, seal: bytes
+) -> None:
     assert address is None or isinstance(address, (ipaddress.IPv4Address, ipaddress.IPv6Address))
-    told = Instance(name, port, address, txt, ttl_s)
+    told = Instance(name, port, address, txt, ttl_s, seal)
     assert instances(answer(told)) == [told]
     assert not asks_for_us(answer(told))
 

@@ -6,7 +6,7 @@ from random import Random
 import pytest
 
 from protocol.limits import MAX_NEIGHBOURS
-from sync_agent.neighbour_choice import neighbours_of, ranking_of
+from sync_agent.neighbour_choice import kept_besides, neighbours_of, ranking_of
 
 
 def names(count: int, seed: int = 1) -> list[str]:
@@ -62,3 +62,12 @@ def test_each_piece_has_one_fetcher_and_the_work_is_shared() -> None:
     assert len(counts) == 10
     assert max(counts.values()) < 50
     assert not ranking_of(b"", [])
+
+
+def test_a_link_that_stands_is_given_up_for_one_that_stands_and_not_for_who_was_only_announced() -> None:
+    standing = ["a", "b", "c"]
+    assert kept_besides(["x", "y"], standing) == ["a", "b"], "as many as of the chosen ones are not there yet"
+    assert kept_besides(["x", "a"], standing) == ["b"]
+    assert kept_besides(["a", "b"], standing) == []
+    crowd = [f"invented {number}" for number in range(100)]
+    assert len(kept_besides(crowd, [f"true {number}" for number in range(30)])) == MAX_NEIGHBOURS
