@@ -31,7 +31,7 @@ from protocol.replica.disk import Disk
 from protocol.replica.keyring import Keyring, recovery_keys
 from protocol.replica.operation import JSON, NO_FILES, Incoming, Outgoing, Params, Table
 from protocol.replica.pack_files import PACKS
-from protocol.replica.private_file import make_private_folder, remove_private
+from protocol.replica.private_file import create_private, make_private_folder, remove_private
 from protocol.replica.replica import Draft, Entropy, Replica
 from protocol.replica.sqlite import SqliteStore
 from protocol.structure import GENERATION_BYTES, Certificate, Generation, RecoveryKey
@@ -43,7 +43,6 @@ from sync_server.handlers.territory import kit_in, make_room, note_unfinished, p
 from sync_server.keys import CAPABILITY_KEY_BYTES, ServerKeys, Territory
 
 _PASSING: Final = ".passing"
-_EXCLUSIVE: Final = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
 _LOOK_BYTES: Final = 512
 
 
@@ -59,7 +58,7 @@ class BackupFile(Notices):
 
     def __enter__(self) -> Self:
         try:
-            self._file = os.open(self._passing, _EXCLUSIVE, 0o600)
+            self._file = create_private(self._passing)
         except OSError as reason:
             raise self._failed(reason) from reason
         return self

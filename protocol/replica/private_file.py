@@ -17,7 +17,7 @@ from protocol.errors import Code, LocalFailure
 
 _PASSING: Final = ".new"
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-_EXCLUSIVE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+_EXCLUSIVE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
 
 
 def write_private(path: Path, data: bytes) -> None:
@@ -28,14 +28,22 @@ def write_private(path: Path, data: bytes) -> None:
     passing = path.with_name(path.name + _PASSING)
     with _named(path):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        passing.unlink(missing_ok=True)
-        descriptor = os.open(passing, _EXCLUSIVE, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
+        with os.fdopen(create_private(passing), "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         passing.replace(path)
         _flush_folder(path.parent)
+
+
+def create_private(path: Path) -> int:
+    """An empty file at `path` that is this account's alone (0600), open for writing; what lay there is gone.
+
+    For folders in which other accounts may write, too: a file that one of them laid there would stay theirs to read,
+    and a link would lead elsewhere. Raises `OSError`.
+    """
+    path.unlink(missing_ok=True)
+    return os.open(path, _EXCLUSIVE, 0o600)
 
 
 def read_private(path: Path) -> bytes:

@@ -10,6 +10,7 @@ from typing import IO, Final, Self
 
 from protocol.errors import BadInput, Code, LocalFailure
 from protocol.replica.console import Notices
+from protocol.replica.private_file import create_private
 
 _PASSING: Final = ".passing"
 _DATE: Final = (1980, 1, 1, 0, 0, 0)
@@ -30,8 +31,7 @@ class ZipOutlet(Notices):
 
     def __enter__(self) -> Self:
         try:
-            handle = os.open(self._passing, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), 0o600)
-            self._raw = os.fdopen(handle, "wb")
+            self._raw = os.fdopen(create_private(self._passing), "wb")
             self._zip = zipfile.ZipFile(self._raw, "w", zipfile.ZIP_DEFLATED)
         except OSError as reason:
             raise self._failed(reason) from reason
