@@ -18,12 +18,13 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter, OrderedDict
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final, Self, TypeVar
 
 from protocol.coursework import Coursework
-from protocol.errors import Code, LocalFailure, PeerFault, TooLarge
+from protocol.errors import LocalFailure, PeerFault
 from protocol.limits import (
     ALLOWANCE_PERIOD_MS,
     MAX_HAND_IN_BYTES_PER_DEVICE,
@@ -34,6 +35,7 @@ from protocol.limits import (
 )
 from protocol.replica.holdings import Holdings, Need
 from protocol.replica.interfaces import ContentStore, Making
+from protocol.replica.open_parts import OpenParts, over_quota
 from protocol.replica.replica import Replica
 from protocol.wire import Capability
 from protocol.work import ContentRef
@@ -121,6 +123,7 @@ class Allowances:
         self._accounts: OrderedDict[tuple[bytes, bytes], _Account] = OrderedDict()
         self._named: OrderedDict[bytes, tuple[Coursework, list[_Named], int]] = OrderedDict()
         self._devices: OrderedDict[bytes, bytes] = OrderedDict()
+        self.open_parts = OpenParts(replica.content, self._whose)
 
     async def of(self, space: bytes, device: bytes) -> Allowance:
         """What may come from a device, of which at least the beginning of the key is known."""
@@ -128,11 +131,7 @@ class Allowances:
         lacking = set(await self._holdings.incomplete([each.need for each in named]))
         awaited = _sum([each for each in named if each.need in lacking], MAX_LACKING_BYTES_PER_DEVICE)
         account = await self._account((space, self._whose(device)))
-        return Allowance(
-            lacking=awaited,
-            spare=SPARE_CONTENT_BYTES - account.spared,
-            left=_TIMES * declared + SPARE_CONTENT_BYTES - account.came,
-        )
+        return Allowance(awaited, SPARE_CONTENT_BYTES - account.spared, _left(declared, account))
 
     async def note(self, space: bytes, device: bytes, size: int, *, lacking: int) -> None:
         """So much has come from a device, while so much was lacking."""
@@ -147,6 +146,14 @@ class Allowances:
                 came = account.came
                 await self._replica.store.set_marks({_mark(key): account.encode()})
                 account.saved = came
+
+    @asynccontextmanager
+    async def receiving(self, may: Capability) -> AsyncIterator[None]:
+        """While a part arrives that was let in with a capability. Raises `TooLarge(OVER_QUOTA)`."""
+        _, declared = await self._content(may.space)
+        left = _left(declared, await self._account((may.space, self._whose(may.sender))))
+        async with self.open_parts.receiving(may, left):
+            yield
 
     async def _account(self, key: tuple[bytes, bytes]) -> _Account:
         now_ms = 0 if self._now_ms is None else self._now_ms()
@@ -222,14 +229,13 @@ class Allowances:
         return list(named.values())
 
 
+def _left(declared: int, account: _Account) -> int:
+    return _TIMES * declared + SPARE_CONTENT_BYTES - account.came
+
+
 def _mark(key: tuple[bytes, bytes]) -> str:
     space, whose = key
     return f"{ACCOUNT_MARKS}{space.hex()}/{whose.hex()}"
-
-
-def over_quota() -> TooLarge:
-    """More than anybody asked for."""
-    return TooLarge(Code.OVER_QUOTA, "this is more than this machine may bring here: nothing asks for it")
 
 
 def _sum(named: list[_Named], most_per_author: int) -> int:

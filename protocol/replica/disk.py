@@ -133,12 +133,16 @@ class Disk:
             raise _failure(error) from error
 
     def files(self, folder: str) -> Iterator[tuple[str, os.stat_result]]:
-        """Name (relative to the root) and facts of every file in a folder and in the folders in it."""
+        """Name (relative to the root) and facts of every file in a folder and in the folders in it.
+
+        What goes away meanwhile is left out.
+        """
         try:
             for path, _, names in os.walk(self.root / folder):
                 for name in sorted(names):
                     file = Path(path, name)
-                    yield file.relative_to(self.root).as_posix(), file.stat()
+                    if (facts := _facts(file)) is not None:
+                        yield file.relative_to(self.root).as_posix(), facts
         except OSError as error:
             raise _failure(error) from error
 
@@ -176,6 +180,13 @@ def make_folder(path: Path, *, mode: int = 0o777) -> None:
     make_folder(path.parent, mode=mode)
     path.mkdir(mode=mode, exist_ok=True)
     _flush_folder(path.parent)
+
+
+def _facts(file: Path) -> os.stat_result | None:
+    try:
+        return file.stat()
+    except FileNotFoundError:
+        return None
 
 
 def _failure(error: OSError) -> LocalFailure:

@@ -324,6 +324,10 @@ class ContentStore(Protocol):
         """
         ...
 
+    async def parts_sent(self) -> list[tuple[tuple[bytes, bytes], int]]:
+        """Unfinished uploads as pack and sender, with their sizes; those that lay still longest come first."""
+        ...
+
     async def append_part(self, pack: bytes, offset: int, data: bytes, sender: bytes = b"") -> int:
         """Add bytes at `offset`, which must be the part's size.
 

@@ -339,12 +339,16 @@ class MemoryPacks:
     async def part_size(self, pack: bytes, sender: bytes = b"") -> int:
         return len(self._parts.get((pack, sender), b""))
 
+    async def parts_sent(self) -> list[tuple[tuple[bytes, bytes], int]]:
+        return [(part, len(data)) for part, data in self._parts.items() if part[1]]
+
     async def append_part(self, pack: bytes, offset: int, data: bytes, sender: bytes = b"") -> int:
         if offset + len(data) > MAX_PACK_BYTES:
             raise TooLarge(Code.TOO_LARGE, "a pack is larger than allowed", max=MAX_PACK_BYTES)
         have = self._parts.get((pack, sender), b"")
         if len(have) != offset:
             raise PeerFault(Code.WRONG_OFFSET, "a pack continues at another place", offset=offset, expected=len(have))
+        self._parts.pop((pack, sender), None)  # the last to be touched stands last
         self._parts[pack, sender] = have + data
         return offset + len(data)
 

@@ -32,6 +32,8 @@ _DELTA: Final = ".delta"
 
 _DELTA_FILE: Final = rf"{DELTAS}/([0-9a-f]{{64}}){re.escape(_DELTA)}"
 
+_SENT_FILE: Final = rf"{PARTS}/([0-9a-f]{{64}})-((?:[0-9a-f]{{2}})+){re.escape(_PART)}"
+
 # a download that nobody has continued for so long is given up
 _PART_LIFETIME_S: Final = 30 * 24 * 3600
 
@@ -77,6 +79,15 @@ class PackFiles:
             else:
                 self.disk.remove(name)
         return [delta for delta in known if delta not in here]
+
+    def parts_sent(self) -> list[tuple[tuple[bytes, bytes], int]]:
+        """Unfinished uploads as pack and sender, with their sizes; those that lay still longest come first."""
+        found = [
+            (facts.st_mtime_ns, (bytes.fromhex(named[1]), bytes.fromhex(named[2])), facts.st_size)
+            for name, facts in self.disk.files(PARTS)
+            if (named := re.fullmatch(_SENT_FILE, name))
+        ]
+        return [(part, size) for _, part, size in sorted(found)]
 
     def parts(self) -> list[tuple[bytes, int]]:
         """The packs of which at least the beginning lies among the parts, and how much of each."""

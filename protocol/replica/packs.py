@@ -119,6 +119,9 @@ class PackFolder:
     async def part_size(self, pack: bytes, sender: bytes = b"") -> int:
         return self._disk.size(part_name(pack, sender)) or 0
 
+    async def parts_sent(self) -> list[tuple[tuple[bytes, bytes], int]]:
+        return await asyncio.to_thread(self._files.parts_sent)
+
     async def append_part(self, pack: bytes, offset: int, data: bytes, sender: bytes = b"") -> int:
         if offset + len(data) > MAX_PACK_BYTES:
             raise TooLarge(Code.TOO_LARGE, "a pack is larger than allowed", max=MAX_PACK_BYTES)

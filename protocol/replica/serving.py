@@ -407,6 +407,7 @@ class Responder:
             may = Capability.to_send(offer.space, offer.pack, offer.size, _expiry_s(now_ms), device)
             if not await self.scope.lets_send(offer.pack, may.sender):
                 continue
+            self.allowances.open_parts.offered(may)
             held = await self.replica.content.part_size(offer.pack, may.sender)
             yield Upload(offer.pack, held, may.issue(self.station.capability_key))
 

@@ -266,6 +266,16 @@ async def test_what_several_send_of_one_pack_does_not_mix(content: ContentStore)
     assert await content.part_size(made.hash, b"late") == 0
 
 
+async def test_uploads_are_listed_by_pack_and_sender_the_stillest_first(content: ContentStore) -> None:
+    one, two = b"1" * 32, b"2" * 32
+    await content.append_part(one, 0, b"123", b"alice")
+    await content.append_part(two, 0, b"12", b"tom")
+    await content.append_part(two, 0, b"a download")
+    assert await content.parts_sent() == [((one, b"alice"), 3), ((two, b"tom"), 2)]
+    await content.append_part(one, 3, b"4", b"alice")
+    assert await content.parts_sent() == [((two, b"tom"), 2), ((one, b"alice"), 4)]
+
+
 async def test_a_part_grows_only_at_its_end(content: ContentStore) -> None:
     await content.append_part(b"p" * 32, 0, b"12345")
     for offset in (0, 4, 6):

@@ -76,13 +76,14 @@ class Frontage:
         if offset != held:
             return Response(409, {OFFSET_HEADER.lower(): str(held)}, b"")
         try:
-            async for piece in pieces:
-                if held + len(piece) > wanted.size:
-                    raise TooLarge(Code.TOO_LARGE, "too long")
-                held = await content.append_part(wanted.pack, held, piece, wanted.sender)
-            if held < wanted.size:
-                return Response(204, {OFFSET_HEADER.lower(): str(held)}, b"")
-            await self.responder.allowances.finish(wanted)
+            async with self.responder.allowances.receiving(wanted):
+                async for piece in pieces:
+                    if held + len(piece) > wanted.size:
+                        raise TooLarge(Code.TOO_LARGE, "too long")
+                    held = await content.append_part(wanted.pack, held, piece, wanted.sender)
+                if held < wanted.size:
+                    return Response(204, {OFFSET_HEADER.lower(): str(held)}, b"")
+                await self.responder.allowances.finish(wanted)
         except PeerFault as fault:
             await content.drop_part(wanted.pack, wanted.sender)
             return _refusal(fault)

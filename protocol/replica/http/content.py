@@ -68,10 +68,11 @@ class Packs:
         if have != offset:
             fault = PeerFault(Code.WRONG_OFFSET, f"this content is to continue at byte {have}", expected=have)
             return problem(fault, headers={OFFSET_HEADER: str(have)})
-        have = await self._take(request, capability, offset)
-        if have < capability.size:
-            return _progress(HTTPStatus.NO_CONTENT, have)
-        await self._responder.allowances.finish(capability)
+        async with self._responder.allowances.receiving(capability):
+            have = await self._take(request, capability, offset)
+            if have < capability.size:
+                return _progress(HTTPStatus.NO_CONTENT, have)
+            await self._responder.allowances.finish(capability)
         await self._responder.received_pack(capability.space)
         return _progress(HTTPStatus.CREATED, capability.size)
 
