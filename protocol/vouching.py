@@ -18,8 +18,8 @@ Rules:
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Container, Iterable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Final, Self, TypeAlias
@@ -32,6 +32,7 @@ from protocol.entry import Entry, Kind
 from protocol.errors import PeerFault
 from protocol.fields import Fields, compact
 from protocol.identity import SIGNATURE_BYTES, SigningKey, tagged, verify
+from protocol.limits import MAX_PHRASES_PER_DEVICE, MAX_PROOFS_PER_GRANT
 from protocol.person_keys import PhraseKey
 from protocol.rights import Authority, Door
 from protocol.roles import HAS_READING_KEYS, Role
@@ -178,7 +179,7 @@ def voices_of(
         for entry in sorted(entries, key=lambda entry: (entry.header.at, entry.id))
         if (author := _speaker(door, entry.header.grant)) is not None
     ]
-    phrases: defaultdict[bytes, list[_Phrase]] = defaultdict(list)
+    drawn: defaultdict[tuple[bytes, Device], list[Entry]] = defaultdict(list)
     firsts: defaultdict[bytes, dict[Device, None]] = defaultdict(dict)
     for entry, author in said:
         person = author.person
@@ -186,15 +187,24 @@ def voices_of(
             continue
         if entry.header.kind == Kind.PERSON_KEY:
             firsts[aliases.get(person, person)].setdefault(_device(author))
-        elif entry.header.kind == Kind.PHRASE and (signing := _signing_of(entry, person, _device(author))) is not None:
-            phrases[person].append((_device(author), signing))
+        elif entry.header.kind == Kind.PHRASE:
+            drawn[person, _device(author)].append(entry)
+    phrases = _phrases_of(drawn)
+    proofs: Counter[tuple[bytes, bytes]] = Counter()
     for entry, author in said:
         target = _speaker(door, entry.header.target)
         named = standing(target)
         if entry.header.kind == Kind.VOUCH and target is not None and named is not None:
+            said_of = _parsed(entry)
+            if said_of is None:
+                continue
+            if said_of.proof is not None:
+                proofs[author.grant, target.grant] += 1
+                if proofs[author.grant, target.grant] > MAX_PROOFS_PER_GRANT:
+                    continue
             is_since = author.key in came_back and author.grant in granted
             into = ever if target.grant not in granted else since if is_since else words
-            for voice in _voices(entry, author, target, phrases):
+            for voice in _voices(said_of, author, target, phrases):
                 into[voice].add(named)
     voices = Voices(
         frozenset(found for authority in granted.values() if (found := standing(authority)) is not None),
@@ -240,19 +250,32 @@ _Phrase: TypeAlias = tuple[Device, bytes]
 
 
 def _voices(
-    entry: Entry, author: Authority, named: Authority, phrases: Mapping[bytes, Iterable[_Phrase]]
+    said: Vouch, author: Authority, named: Authority, phrases: Mapping[bytes, Sequence[_Phrase]]
 ) -> Iterable[Device]:
     """Whose word a confirmation is: its author's, or that of who drew the phrase by which it is proven."""
-    try:
-        said = Vouch.parse(entry.payload or b"")
-    except PeerFault:
-        return
     if said.proof is None:
         yield _device(author)
     elif named.person is not None:
         for voice, signing in phrases.get(named.person, ()):
             if verify(signing, _PROOF, _message(named.person, _device(named), named.grant), said.proof):
                 yield voice
+
+
+def _parsed(entry: Entry) -> Vouch | None:
+    try:
+        return Vouch.parse(entry.payload or b"")
+    except PeerFault:
+        return None
+
+
+def _phrases_of(drawn: Mapping[tuple[bytes, Device], Sequence[Entry]]) -> dict[bytes, list[_Phrase]]:
+    """Each person's phrases that name who drew them; of one device the latest count."""
+    phrases: defaultdict[bytes, list[_Phrase]] = defaultdict(list)
+    for (person, device), entries in drawn.items():
+        latest = entries[-MAX_PHRASES_PER_DEVICE:]
+        signing = dict.fromkeys(_signing_of(entry, person, device) for entry in latest)
+        phrases[person] += [(device, key) for key in signing if key is not None]
+    return phrases
 
 
 def _signing_of(entry: Entry, person: bytes, device: Device) -> bytes | None:

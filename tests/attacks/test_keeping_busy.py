@@ -16,18 +16,24 @@ import pytest_asyncio
 from protocol.entry import Entry, Kind, compose
 from protocol.envelope import seal_request
 from protocol.held_names import HeldNames
-from protocol.identity import AgreementKey
+from protocol.identity import AgreementKey, SigningKey, verify
+from protocol.kit import Argon2Cost
+from protocol.limits import MAX_PHRASES_PER_DEVICE, MAX_PROOFS_PER_GRANT
 from protocol.message_parts import Held, Wanted
 from protocol.messages import SyncRequest
+from protocol.person_keys import PhraseKey
 from protocol.replica import batches
 from protocol.replica.holdings import Need
 from protocol.replica.http.calls import CALLS_AT_ONCE
 from protocol.replica.serving import Responder
 from protocol.rights import Authority
+from protocol.roles import Role
+from protocol.vouching import Vouch, drawn_by
 from protocol.wire import ENROLL_PATH, RECONCILE_PATH, Call
 from protocol.work import ContentRef, HandIn
 from sync_agent.sealed_calls import SealedCalls
 from tests.harness.attack import attack
+from tests.harness.caller import caller
 from tests.harness.classroom import Classroom, Device, assignment, classroom, work_of
 from tests.harness.http_room import http_room
 
@@ -183,3 +189,40 @@ async def test_invented_work_keeps_the_server_from_asking_for_nothing_that_it_ha
         await lea.session.sync()
         await teacher.session.sync()
     assert await holdings.is_complete(need)
+
+
+# --- confirmations by a phrase ----------------------------------------------------------------------------------------
+
+
+@attack(
+    "a teacher's laptop keeps every machine of its class busy",
+    off={"protocol.vouching.MAX_PHRASES_PER_DEVICE": 1_000, "protocol.vouching.MAX_PROOFS_PER_GRANT": 1_000},
+)
+async def test_phrases_times_proofs_of_a_stolen_laptop_cost_no_more_than_a_few_signatures(
+    room: Classroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    responder, space, person, noise = room.territory.responder(), room.space, room.teacher_person, Random(7)
+    thief = await caller(room.territory, responder, Role.TEACHER, space, seed=5, person=person)
+    signer = SigningKey(noise.randbytes(32))
+    device = (thief.keys.signing.public, thief.keys.agreement.public)
+    said = []
+    for _ in range(30):
+        public = AgreementKey(noise.randbytes(32)).public
+        drawn = drawn_by(signer, person, device, space)
+        phrase = PhraseKey(public, noise.randbytes(16), Argon2Cost(), signer.public, drawn)
+        said.append(thief.say(space, Kind.PHRASE, phrase.encode(), subject=person))
+        proof = Vouch(noise.randbytes(64)).encode()
+        said.append(thief.say(space, Kind.VOUCH, proof, subject=person, target=thief.grants[space]))
+    *before, last = said
+    await thief.sync(SyncRequest(push=tuple(before)))
+    verified = 0
+
+    def counted(*signature: bytes) -> bool:
+        nonlocal verified
+        verified += 1
+        return verify(*signature)
+
+    monkeypatch.setattr("protocol.vouching.verify", counted)
+    await thief.sync(SyncRequest(push=(last,)))
+    await room.territory.replica.view(space)
+    assert 0 < verified <= 2 * (MAX_PHRASES_PER_DEVICE + MAX_PROOFS_PER_GRANT)
