@@ -129,7 +129,10 @@ async def _rewrap(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
 
 async def _rotate_server(server: Server, params: Params, outgoing: Outgoing) -> JSON:
     made = await rotate_server(server, _kit(params))
-    await outgoing.progress("devices follow at their next call; what the old key signed until now stays valid")
+    await outgoing.progress(
+        "devices follow at their next call; what the old key signed until now stays valid (after a theft, look at "
+        "`audit`), but for codes: those that were made before are refused from now on"
+    )
     return {"server": made.hex()}
 
 

@@ -24,7 +24,7 @@ from protocol.revocations import Cuts
 from protocol.rights import Authority
 from protocol.roles import Role
 from protocol.root_rotation import RootAccount, accounted
-from protocol.structure import Certificate, Grant, Revocation
+from protocol.structure import Certificate, Grant, Revocation, Successor
 from protocol.work import ContentRef, ItemKind, Revision
 from sync_agent.office import end_what_is_over
 from sync_agent.reading_key import reading_keys
@@ -36,7 +36,8 @@ from tests.harness.attack import attack
 from tests.harness.classroom import classroom
 from tests.harness.history import NOW_MS, YEAR_MS, World, Writer
 from tests.harness.office_devices import town
-from tests.harness.territory import DAY_MS
+from tests.harness.server_in_process import office as new_office
+from tests.harness.territory import DAY_MS, new_device
 
 NOTHING_CUT: dict[str, object] = {"protocol.roster.cuts_of": lambda *_: Cuts()}
 
@@ -199,6 +200,32 @@ async def test_a_substitute_for_whom_a_thief_signed_a_right_leaves_after_the_las
         assert await end_what_is_over(head.agent) == 1
         roster = (await head.agent.replica.view(room.space)).roster
         assert not roster.may_read(substitute.agent.device)
+
+
+@attack("who was dismissed goes on with a copy", off={"protocol.replica.office.grants._copies_of": lambda *_: []})
+@pytest.mark.parametrize("command", ["person retire", "ungrant"])
+async def test_a_copy_that_was_confirmed_leaves_with_the_teacher_whose_laptop_it_was(
+    tmp_path: Path, command: str
+) -> None:
+    async with new_office(tmp_path / "server") as here:
+        person = await here.add_person("M. Gris", "teacher")
+        laptop = await here.enrol(await here.invite("teacher", person=person))
+        bystander = await here.enrol(await here.invite("machine"))
+        copy, grant = new_device(os.urandom), laptop.grants[0]
+        payload = Successor.agreed(
+            copy.signing, copy.agreement.public, copy.tls.fingerprint, grant.header.space, laptop.keys.signing.public
+        )
+        await here.server.replica.write(
+            [Draft(grant.header.space, Kind.SUCCESSOR, grant.id, payload.encode())],
+            author=laptop.keys.signing,
+            now_ms=here.clock(),
+            entropy=os.urandom,
+        )
+        await here.do("confirm", device=copy.signing.public.hex())
+        assert bytes.fromhex(here.space) in await here.server.replica.readable(copy.signing.public)
+        await here.do(command, person=person, space=[here.space])
+        assert await here.server.replica.readable(copy.signing.public) == {}
+        assert here.space in await bystander.spaces()
 
 
 def tips(world: World, space: bytes, writer: Writer) -> list[bytes]:

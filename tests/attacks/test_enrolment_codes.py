@@ -13,16 +13,20 @@ import pytest_asyncio
 
 from protocol.canonical import encode
 from protocol.enrollment_messages import EnrollAnswer, EnrollRequest
-from protocol.entry import Kind
+from protocol.entry import Entry, Kind
 from protocol.envelope import OpenedRequest, open_request, seal_answer
-from protocol.errors import NoAnswer, PeerFault, Refused, RelaisError
+from protocol.errors import Code, NoAnswer, PeerFault, Refused, RelaisError
+from protocol.identity import territory_id
+from protocol.invitation import Invitation
+from protocol.replica.office.enrolment import Enrolment
 from protocol.replica.replica import Draft
 from protocol.roles import Role
-from protocol.structure import Grant
+from protocol.structure import Grant, Invite
 from protocol.wire import Call
 from sync_agent.courier_disk import CourierDisk
 from sync_agent.courier_letters import Letter, name_of, write_letter
 from sync_agent.enrollment_by_stick import enroll_by_stick
+from sync_server.handlers.territory import kit_in
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.couriers import export, silent
@@ -83,6 +87,45 @@ async def test_who_was_let_go_comes_back_by_no_code_from_before(office: Office, 
     assert await laptop.spaces() == set()
     with pytest.raises(Refused):
         await office.enrol(code, name="Clone")
+
+
+def _by_its_own_end(enrolment: Enrolment, invite: Invite, devices: set[bytes]) -> None:
+    if invite.expires_ms <= enrolment._office.now_ms() or len(devices) >= invite.uses:
+        raise Refused(Code.CODE_EXPIRED, "this code is no longer valid")
+
+
+@attack("stolen enrolment code", off={"protocol.replica.office.enrolment.Enrolment._check_open": _by_its_own_end})
+async def test_no_code_opens_a_stay_that_is_over(office: Office) -> None:
+    person = await office.add_person("M. Roux", "teacher")
+    wanted = {"role": "teacher", "space": [office.space], "person": person, "uses": 2, "ttl": "90d", "for": "15d"}
+    code = (await office.do("invite", **wanted))["code"]
+    await office.enrol(code)
+    office.clock.advance(15 * DAY_MS)
+    with pytest.raises(Refused) as refused:
+        await office.enrol(code, name="Deuxième portable")
+    assert refused.value.code is Code.CODE_EXPIRED
+
+
+async def _void_of_devices_alone(enrolment: Enrolment, entry: Entry, invite: Invite) -> bool:
+    door = enrolment._office.replica.door
+    author = door.authority(entry.header.grant)
+    views = [await enrolment._office.replica.view(space) for space in invite.spaces]
+    return author is not None and author.role is not Role.SERVER and any(author.key in v.roster.cut for v in views)
+
+
+@attack("stolen enrolment code", off={"protocol.replica.office.enrolment.Enrolment._is_void": _void_of_devices_alone})
+async def test_a_code_that_a_thief_made_with_the_servers_key_ends_with_that_key(tmp_path: Path) -> None:
+    async with new_office(tmp_path / "server") as here:
+        server = here.server
+        code = Invitation.create(territory_id(server.replica.door.root_now), os.urandom(10))
+        forever = Invite(code.secret_hash, Role.ADMIN, (bytes.fromhex(here.space),), None, 10_000, 2**62)
+        await server.write([Draft(bytes.fromhex(here.space), Kind.INVITE, server.grant, forever.encode())])
+        kit = kit_in(tmp_path / "server" / "kit", None)
+        await here.do("rotate server", root=kit.root.seed.hex(), recovery=kit.recovery.seed.hex())
+        assert "codes" in here.said.lines[-1]
+        with pytest.raises(Refused):
+            await here.enrol(code.code())
+        await here.enrol(await here.invite("machine"))
 
 
 @attack("stolen enrolment code", off={"protocol.invitation.Invitation.matches": lambda *_: True})

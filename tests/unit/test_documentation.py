@@ -46,9 +46,11 @@ def test_every_link_between_sections_and_files_leads_somewhere() -> None:
 def test_every_attack_of_the_threat_model_has_its_test_and_every_test_its_row() -> None:
     page = (ROOT / "docs" / "threat-model.md").read_text(encoding="utf-8")
     told: dict[str, str] = {}
+    rows: list[str] = []
     for line in page.splitlines():
         if line.startswith("| ") and "`test_" in line:
             attack = line.strip("|").split("|")[0].strip()
+            rows.append(attack)
             told |= dict.fromkeys(re.findall(r"`(test_\w+)`", line), attack)
     found: set[str] = set()
     for module in (ROOT / "tests" / "attacks").glob("test_*.py"):
@@ -57,3 +59,4 @@ def test_every_attack_of_the_threat_model_has_its_test_and_every_test_its_row() 
         for row, name in re.findall(r'^@attack\(\s*"([^"]+)".*?^async def (test_\w+)', text, re.MULTILINE | re.DOTALL):
             assert told.get(name) == row, (module.name, name)
     assert found == set(told)
+    assert len(rows) == len(set(rows)), "an attack stands in the table once"

@@ -3,7 +3,8 @@
 Rules:
 - an invitation counts if the fold holds it, its author outranks the role and is not cut off, its author's grant
   holds in every space, and whom it is for is still on the list of each: who was let go comes back by no older code;
-- it ends by this office's clock; its uses are the devices whose grants name it, so that a reborn server knows them;
+- it ends by this office's clock, and with the stay that it opens; its uses are the devices whose grants name it, so
+  that a reborn server knows them;
 - all grants are one durable transaction; the same device key asking again gets the same answer.
 
 docs/protocol.md, "Enrolment".
@@ -25,7 +26,7 @@ from protocol.replica.office.bureau import Office
 from protocol.replica.office.names import distinct
 from protocol.replica.replica import Draft
 from protocol.rights import Authority
-from protocol.roles import DEVICES, RANK, Role
+from protocol.roles import DEVICES, RANK
 from protocol.structure import Grant, Invite
 
 LATE_ANSWER_MS: Final = 24 * 3600 * 1000
@@ -114,9 +115,9 @@ class Enrolment:
         )
 
     async def _is_void(self, entry: Entry, invite: Invite) -> bool:
-        """Whether who made a code has been cut off since: a thief may have made it. New keys of a server void none."""
+        """Whether the key that made a code, a server's too, has been cut off since: a thief may have had it."""
         author = self._office.replica.door.authority(entry.header.grant)
-        if author is None or author.role is Role.SERVER:
+        if author is None:
             return False
         views = [await self._office.replica.view(space) for space in (entry.header.space, *invite.spaces)]
         return any(author.key in view.roster.cut for view in views)
@@ -132,7 +133,8 @@ class Enrolment:
         return [authority for authority in self._office.replica.door.authorities() if authority.invite == invite]
 
     def _check_open(self, invite: Invite, devices: set[bytes]) -> None:
-        if invite.expires_ms <= self._office.now_ms():
+        now_ms = self._office.now_ms()
+        if invite.expires_ms <= now_ms or (invite.until_ms is not None and invite.until_ms <= now_ms):
             raise Refused(Code.CODE_EXPIRED, "this code is no longer valid; ask for a new one")
         if len(devices) >= invite.uses:
             raise Refused(Code.CODE_USED, "this code has been used already; ask for a new one")

@@ -12,7 +12,7 @@ Rules:
 - further grants end when those end that the device has, unless it has one for good; after the end, a grant to the
   device takes it up again for good;
 - somebody who is let go leaves the lists of those spaces, under whatever id they were added, and the devices whose
-  grants name them are cut there;
+  grants name them are cut there, with the copies of these that somebody confirmed;
 - what may be done is done, and what a device keeps all the same is said (`Kept`); that is a refusal only where nothing
   could be done. The server outranks every device: who runs it can always finish (docs/adr/0113).
 """
@@ -132,8 +132,10 @@ async def ungrant_person(office: Office, person: bytes, spaces: Sequence[bytes])
         if space in spaces and not listed.left
     ]
     read = []
-    for device in _devices_of(office, lists):
-        theirs = [grant for grant in _grants_of(office, device) if grant.person in lists]
+    devices = _devices_of(office, lists)
+    for device in dict.fromkeys([*devices, *_copies_of(office, devices)]):
+        known = _grants_of(office, device)
+        theirs = [grant for grant in known if grant.person in lists] or [g for g in known if g.person is None]
         covered = [space for space in spaces if any(_teaches_by(office, grant, space) for grant in theirs)]
         drafts += await _cut_drafts(office, device, [s for s in covered if not await _outranks(office, device, s)])
         read += [(device, s) for s in spaces if any(office.replica.door.covers(grant, s) for grant in theirs)]
@@ -148,7 +150,9 @@ async def retire_person(office: Office, person: bytes) -> list[Kept]:
     """
     lists = await _lists_of(office, person)
     listed = [space for shown in lists.values() for space in shown]
-    granted = [grant.space for grant in office.replica.door.authorities() if grant.person in lists]
+    devices = _devices_of(office, lists)
+    line = {*devices, *_copies_of(office, devices)}
+    granted = [grant.space for grant in office.replica.door.authorities() if grant.person in lists or grant.key in line]
     return await ungrant_person(office, person, list(dict.fromkeys([*listed, *granted])))
 
 
@@ -280,6 +284,13 @@ def _devices_of(office: Office, ids: Collection[bytes]) -> list[bytes]:
     """The devices whose grants name somebody with one of these ids."""
     authorities = office.replica.door.authorities()
     return list(dict.fromkeys(authority.key for authority in authorities if authority.person in ids))
+
+
+def _copies_of(office: Office, devices: Iterable[bytes]) -> list[bytes]:
+    """The copies of these devices that somebody confirmed: devices of their own, whose grants may name nobody."""
+    door = office.replica.door
+    copies = dict.fromkeys(key for device in devices for key in successors_of(device, door.authorities()))
+    return [key for key in copies if any(grant.predecessor is None for grant in door.authorities_of(key))]
 
 
 async def _lists_of(office: Office, person: bytes) -> dict[bytes, dict[bytes, Listing]]:
