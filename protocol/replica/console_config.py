@@ -2,13 +2,15 @@
 
 Rules: a key is an option's name, with `-` or `_`; at the top it is for every command that has the option, in a table
 named like a command (`[run]`, `[space-add]`, `[space.add]`) for that one, and stronger.
-What no command knows is refused.
+What no command knows is refused. Root takes no options from a file that another account may change: the account of a
+service would steer what root does with the kit in hand.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import os
+import stat
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +21,9 @@ from protocol.errors import BadInput, Code, LocalFailure
 from protocol.limits import MAX_CONFIG_FILE_BYTES
 
 CONFIG_FILE: Final = "config.toml"
+
+_ROOT: Final = 0
+_WRITTEN_BY_OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH
 
 Setting: TypeAlias = "str | int | float | bool | list[str]"
 
@@ -31,14 +36,18 @@ class Known:
     options: Mapping[str, bool]
 
 
-def settings_for(data_dir: Path, command: str, commands: Mapping[str, Known]) -> dict[str, Setting]:
+def settings_for(
+    data_dir: Path, command: str, commands: Mapping[str, Known], *, account: int | None = None
+) -> dict[str, Setting]:
     """What `DIR/config.toml` says for `command`: option (with `_`) → value; nothing if there is no file.
+
+    `account` is the number of the account for which the command runs, where accounts have numbers.
 
     Raises `BadInput(USAGE)`, with the file and the key, for what cannot be read or no command knows;
     `LocalFailure(STORAGE_FAILED)` where this account may not enter the folder.
     """
     path = data_dir / CONFIG_FILE
-    document = _read(path)
+    document = {} if account == _ROOT and _is_of_others(path) else _read(path)
     if not document:
         return {}
     everybody: dict[str, bool] = {}
@@ -55,6 +64,15 @@ def settings_for(data_dir: Path, command: str, commands: Mapping[str, Known]) ->
         if option in own:
             general[option] = _setting(path, key, value, repeated=own[option])
     return general | special
+
+
+def _is_of_others(path: Path) -> bool:
+    """Whether another account than root owns the file, or a link in its place, or may write it; or none can tell."""
+    try:
+        facts = (path.lstat(), path.stat())
+    except OSError:
+        return True
+    return any(each.st_uid != _ROOT for each in facts) or bool(facts[1].st_mode & _WRITTEN_BY_OTHERS)
 
 
 def _table(

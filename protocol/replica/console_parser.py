@@ -7,6 +7,8 @@ described to click when somebody asks for it, so that a line costs no more as co
 from __future__ import annotations
 
 import inspect
+import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -153,7 +155,8 @@ def _command_of(parser: Parser, name: str) -> click.Command:
         if not value:
             raise BadInput(Code.USAGE, "--data names no folder")
         parameters = {part.option: part.name for part in parts} | {"json": "json"}
-        found = settings_for(Path(value), name, _KnownOptions(parser.commands))
+        account = os.geteuid() if sys.platform != "win32" else None
+        found = settings_for(Path(value), name, _KnownOptions(parser.commands), account=account)
         context.default_map = {parameters[option]: setting for option, setting in found.items()}
         return value
 

@@ -1,4 +1,4 @@
-"""An archive is written into a folder in which another account of the machine writes too."""
+"""Another account of the machine writes where root does: where archives go, in the data folder of a service."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from stat import S_IMODE
 import pytest
 
 from protocol.replica.access.archive import ZipOutlet
+from protocol.replica.console_config import CONFIG_FILE, Known, settings_for
 from sync_server.backing_up import BackupFile
 from tests.harness.attack import attack
 
@@ -62,3 +63,34 @@ async def test_what_was_laid_where_an_archive_is_written_is_neither_followed_nor
         await write(tmp_path / TARGET)
         assert kept_open.read() == b""
     assert S_IMODE((tmp_path / TARGET).stat().st_mode) == 0o600
+
+
+ERASE = {"erase": Known("erase", {"dry_run": False})}
+ROOT, NOBODY = 0, 65534
+ANYBODYS_OPTIONS = {"protocol.replica.console_config._is_of_others": lambda _: False}
+
+
+@attack(
+    "a service's account gives options to root's commands",
+    off={"protocol.replica.console_config._is_of_others": lambda _: False},
+)
+async def test_root_takes_no_options_from_a_file_of_the_services_account(tmp_path: Path) -> None:
+    config = tmp_path / CONFIG_FILE
+    config.write_text("[erase]\ndry_run = true\n")
+    if os.geteuid() == ROOT:
+        os.chown(config, NOBODY, -1)
+    assert settings_for(tmp_path, "erase", ERASE, account=ROOT) == {}
+    assert settings_for(tmp_path, "erase", ERASE, account=NOBODY) == {"dry_run": True}  # whose file it is
+
+
+@attack(
+    "a service's account gives options to root's commands",
+    off={"protocol.replica.console_config._is_of_others": lambda _: False},
+)
+async def test_root_follows_no_link_of_the_services_account_to_options(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere.toml").write_text("[erase]\ndry_run = true\n")
+    config = tmp_path / CONFIG_FILE
+    config.symlink_to(tmp_path / "elsewhere.toml")
+    if os.geteuid() == ROOT:
+        os.lchown(config, NOBODY, -1)
+    assert settings_for(tmp_path, "erase", ERASE, account=ROOT) == {}
