@@ -40,6 +40,7 @@ MAX_PHRASES_PER_DEVICE: Final = 4  # of a person; who draws another means the la
 MAX_PROOFS_PER_GRANT: Final = 4  # of phrases, by one device about another's grant
 MAX_READING_KEYS_PER_DEVICE: Final = 4  # in use; a device makes another where one is spent
 MAX_GIVEN_READING_KEYS: Final = 256  # sealed to a device that it keeps: of devices whose right holds; as many others
+MAX_TRIED_PHRASES: Final = 64  # of a teacher's, by who types one; together no dearer than so many usual ones
 MAX_LATE_WRAPS_PER_DEVICE: Final = 16  # keys of one teacher's device to which one work is sealed by its author
 MAX_WRAPS_BY_ONE: Final = 4  # of one work, for one reader, by one device; one is right
 MAX_WRAPS_BY_OTHERS: Final = 16  # … by all devices together that owe nobody a wrap of it

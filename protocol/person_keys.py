@@ -4,14 +4,17 @@ Rules:
 - a reading key travels sealed only, to the X25519 keys of devices of the same person, and to that of a phrase;
 - a seal is bound to the person and the key: what it holds must be the key that it names;
 - a phrase is drawn, never thought up: `PHRASE_WORDS` of 256 words, because its public half lies on every machine of the
-  class, where anybody may guess for years.
+  class, where anybody may guess for years;
+- who types a phrase tries a bounded number: each costs what a guess costs, and who has a teacher's grant says some.
 """
 
 from __future__ import annotations
 
 import unicodedata
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Final, Self, TypeAlias
 
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
@@ -21,10 +24,14 @@ from protocol.errors import BadInput, Code, PeerFault
 from protocol.fields import Fields, compact
 from protocol.identity import KEY_BYTES, SEED_BYTES, SIGNATURE_BYTES, AgreementKey, tagged
 from protocol.kit import Argon2Cost
-from protocol.limits import MAX_CODE_CHARS, MAX_WRAPS_PER_ENTRY, SALT_BYTES
+from protocol.limits import MAX_CODE_CHARS, MAX_TRIED_PHRASES, MAX_WRAPS_PER_ENTRY, SALT_BYTES
 from protocol.words import WORDS
 
+Derivation: TypeAlias = tuple[bytes, Argon2Cost, bytes]
+"""From what a phrase gives a key, besides its words: a person, a cost, a salt."""
+
 PHRASE_WORDS: Final = 8
+_USUAL_WORK: Final = Argon2Cost().memory_kib * Argon2Cost().passes
 
 _DOMAIN: Final = b"relais/0 key wrap"
 _PHRASE: Final = b"relais/0 phrase"
@@ -98,6 +105,55 @@ class PhraseKey:
                 proof=self.proof,
             )
         )
+
+
+@dataclass(frozen=True, slots=True)
+class SaidPhrase:
+    """A phrase as an entry says it: for whom, by which line of keys, whether that speaks for the teacher, and when."""
+
+    person: bytes
+    key: PhraseKey
+    by: bytes
+    speaks: bool
+    at: int
+    id: bytes
+
+    @property
+    def derivation(self) -> Derivation:
+        """What its key is derived from."""
+        return self.person, self.key.cost, self.key.salt
+
+    @property
+    def work(self) -> int:
+        """What that costs: KiB of memory, times passes."""
+        return self.key.cost.memory_kib * self.key.cost.passes
+
+
+def worth_trying(said: Iterable[SaidPhrase]) -> list[Derivation]:
+    """What who types a phrase derives, at most `MAX_TRIED_PHRASES`, in this order.
+
+    Each line's phrases have their turn, the newest first; of one turn come first those of lines that speak for the
+    teacher, then the cheapest. Who speaks depends on dates here, where nothing is remembered yet: that alone gives
+    nobody all turns. What would be dearer, together with those before, than so many usual ones is passed over.
+    """
+    turns: Counter[bytes] = Counter()
+    counted: set[tuple[bytes, Derivation]] = set()
+    places: dict[Derivation, tuple[int, bool, int]] = {}
+    for one in sorted(said, key=lambda one: (one.at, one.id), reverse=True):
+        # said in several spaces it is one all the same
+        if (one.by, one.derivation) not in counted:
+            counted.add((one.by, one.derivation))
+            place = (turns[one.by], not one.speaks, one.work)
+            turns[one.by] += 1
+            places[one.derivation] = min(place, places.get(one.derivation, place))
+    left = MAX_TRIED_PHRASES * _USUAL_WORK
+    found: list[Derivation] = []
+    for derivation in sorted(places, key=places.__getitem__):
+        work = places[derivation][-1]
+        if len(found) < MAX_TRIED_PHRASES and work <= left:
+            left -= work
+            found.append(derivation)
+    return found
 
 
 def seal_reading_key(key: AgreementKey, person: bytes, recipient: bytes, ephemeral: bytes) -> bytes:

@@ -25,13 +25,16 @@ from protocol.kit import Argon2Cost
 from protocol.limits import MAX_GIVEN_READING_KEYS, MAX_WRAPS_PER_ENTRY, SALT_BYTES
 from protocol.person_keys import (
     PHRASE_WORDS,
+    Derivation,
     KeyWraps,
     PhraseKey,
+    SaidPhrase,
     drawn_of,
     open_reading_key,
     phrase_key,
     phrase_of,
     seal_reading_key,
+    worth_trying,
 )
 from protocol.replica.replica import Draft
 from protocol.rights import Authority
@@ -42,7 +45,7 @@ from protocol.vouching import Device, Vouch, drawn_by, phrase_signer, prove
 from sync_agent.app import Agent
 from sync_agent.confirming import circle_of, confirmations_due, own_device, remember_firsts
 
-_Derived: TypeAlias = dict[tuple[bytes, Argon2Cost, bytes], AgreementKey]
+_Derived: TypeAlias = dict[Derivation, AgreementKey]
 """What a phrase gives for a person and a salt, at a cost."""
 
 
@@ -120,18 +123,19 @@ async def open_with_phrase(agent: Agent, phrase: str) -> int:
     """
     drawn = drawn_of(phrase)
     derived: _Derived = {}
-    await _derive(derived, drawn, [at for _, at, _ in await _phrases_at(agent, await _places_or_refuse(agent))])
+    await _derive(derived, drawn, await _to_try(agent, await _places_or_refuse(agent)))
     async with agent.writing:
         opened: dict[bytes, AgreementKey] = {}
         drafts: list[Draft] = []
         places = await _places_or_refuse(agent)
-        said = await _phrases_at(agent, places)
-        await _derive(derived, drawn, [at for _, at, _ in said])
-        for place, at, agreement in said:
-            if derived[at].public == agreement:
-                drafts += _proofs(agent, place, derived[at])
-                records = [each for _, each in place.wraps]
-                opened |= _opened(place.person, records, {agreement: derived[at]})
+        await _derive(derived, drawn, await _to_try(agent, places))
+        for place in places:
+            for said in await _phrases_said(agent, place):
+                key = derived.get(said.derivation)
+                if key is not None and key.public == said.key.agreement:
+                    drafts += _proofs(agent, place, key)
+                    records = [each for _, each in place.wraps]
+                    opened |= _opened(place.person, records, {key.public: key})
         if not opened:
             raise Refused(
                 Code.CANNOT_READ, "this phrase opens none of your keys here: compare it with the paper, or sync first"
@@ -242,29 +246,26 @@ def _said(written: Iterable[Entry]) -> Iterable[bytes]:
                 continue
 
 
-async def _phrases_said(agent: Agent, place: _Place) -> list[PhraseKey]:
+async def _phrases_said(agent: Agent, place: _Place) -> list[SaidPhrase]:
     """Every phrase that was ever drawn: what an older one opened, it opens still."""
     found = []
     for entry in await _about(agent, place.space, Kind.PHRASE, place.person, place.roster):
+        header = entry.header
         try:
-            found.append(PhraseKey.parse(entry.payload or b""))
+            key = PhraseKey.parse(entry.payload or b"")
         except PeerFault:
             continue
+        line, speaks = agent.replica.door.origin(header.author), place.roster.speaks(header.grant)
+        found.append(SaidPhrase(place.person, key, line, speaks, header.at, entry.id))
     return found
 
 
-async def _phrases_at(
-    agent: Agent, places: Iterable[_Place]
-) -> list[tuple[_Place, tuple[bytes, Argon2Cost, bytes], bytes]]:
-    """Every phrase that was drawn in these places: from what its key is derived, and the key's public half."""
-    return [
-        (place, (place.person, record.cost, record.salt), record.agreement)
-        for place in places
-        for record in await _phrases_said(agent, place)
-    ]
+async def _to_try(agent: Agent, places: Iterable[_Place]) -> list[Derivation]:
+    """What is derived of a phrase that somebody types here."""
+    return worth_trying([said for place in places for said in await _phrases_said(agent, place)])
 
 
-async def _derive(derived: _Derived, drawn: bytes, wanted: Iterable[tuple[bytes, Argon2Cost, bytes]]) -> None:
+async def _derive(derived: _Derived, drawn: bytes, wanted: Iterable[Derivation]) -> None:
     """Add what is wanted and not there yet: each costs what a guess costs, and is derived beside everything else.
 
     To be called before the store is held, and again under it for what came in between.

@@ -13,8 +13,9 @@ from protocol.entry import Entry, Kind, compose
 from protocol.hand_in_keys import content_key_of
 from protocol.identity import AgreementKey, DeviceKeys
 from protocol.kit import Argon2Cost
+from protocol.limits import MAX_TRIED_PHRASES
 from protocol.lives import Twin
-from protocol.person_keys import KeyWraps, PhraseKey, open_reading_key
+from protocol.person_keys import KeyWraps, PhraseKey, open_reading_key, phrase_key
 from protocol.replica.holdings import Need
 from protocol.replica.replica import Draft
 from protocol.rights import Authority
@@ -203,6 +204,29 @@ async def test_a_copied_phrase_makes_nobody_the_one_who_drew_it(here: Here) -> N
     await here.sync(other)
     await here.sync(other)
     assert not await here.opens(here.work)
+
+
+@attack("phrases without end, for who types one", off={"protocol.person_keys.MAX_TRIED_PHRASES": 1 << 30})
+async def test_who_types_a_phrase_computes_no_more_for_all_that_somebody_says(here: Here) -> None:
+    words = await new_phrase(here.teacher.agent, Argon2Cost(64, 1, 1))
+    await here.sync(here.teacher)
+    spy = here.spy
+    await here.name_the_spy(here.room.teacher_person)
+    for number in range(300):
+        phrase = PhraseKey(spy.agreement.public, number.to_bytes(16, "big"), Argon2Cost(8, 1, 1), spy.signing.public)
+        await here.say(Kind.PHRASE, phrase.encode(), here.room.teacher_person)
+    other = await here.room.teacher()
+    await here.sync(other)
+    tried: list[bytes] = []
+
+    def noting(drawn: bytes, person: bytes, salt: bytes, cost: Argon2Cost) -> AgreementKey:
+        tried.append(salt)
+        return phrase_key(drawn, person, salt, cost)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sync_agent.reading_key.phrase_key", noting)
+        assert await open_with_phrase(other.agent, words), "hers is among those that are tried"
+    assert len(tried) <= MAX_TRIED_PHRASES
 
 
 def own_keys(keys: DeviceKeys) -> VouchedDevice:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -12,15 +13,18 @@ from protocol.canonical import encode
 from protocol.errors import BadInput, Code, PeerFault
 from protocol.identity import AgreementKey
 from protocol.kit import Argon2Cost
+from protocol.limits import MAX_TRIED_PHRASES
 from protocol.person_keys import (
     PHRASE_WORDS,
     KeyWraps,
     PhraseKey,
+    SaidPhrase,
     drawn_of,
     open_reading_key,
     phrase_key,
     phrase_of,
     seal_reading_key,
+    worth_trying,
 )
 from protocol.words import WORDS
 
@@ -101,6 +105,45 @@ def test_malformed_wraps_are_refused(rows: list[object]) -> None:
 def test_a_phrase_that_asks_for_too_much_is_refused() -> None:
     with pytest.raises(PeerFault):
         PhraseKey.parse(PhraseKey(DEVICE.public, DRAW(16), Argon2Cost(1 << 30, 3, 4)).encode())
+
+
+USUAL = Argon2Cost()
+DEAREST = Argon2Cost(256 * 1024, 16, 4)
+
+
+def said(by: int, at: int, *, speaks: bool = True, cost: Argon2Cost = USUAL) -> SaidPhrase:
+    """A phrase of a line of keys."""
+    salt = by.to_bytes(8, "big") + at.to_bytes(8, "big")
+    return SaidPhrase(PERSON, PhraseKey(DEVICE.public, salt, cost), bytes([by]), speaks, at, salt)
+
+
+def test_of_many_phrases_a_bounded_number_is_tried_and_each_device_has_its_turn() -> None:
+    flood = [said(1, at) for at in range(10_000, 20_000)]
+    own = [said(2, at) for at in range(3)]
+    tried = worth_trying([*flood, *own])
+    assert len(tried) == MAX_TRIED_PHRASES
+    assert {one.derivation for one in own} <= set(tried)
+    assert tried[0] in {flood[-1].derivation, own[-1].derivation}, "the newest first"
+
+
+def test_the_newest_phrases_of_devices_that_speak_for_the_teacher_come_before_those_of_others() -> None:
+    others = [said(by, 1_000, speaks=False) for by in range(200)]
+    own = [said(by, at) for by in (201, 202) for at in range(10)]
+    assert set(worth_trying([*others, *own])[:2]) == {own[9].derivation, own[19].derivation}
+
+
+def test_dear_phrases_cost_no_more_together_than_so_many_usual_ones() -> None:
+    dear = [said(by, 1_000, cost=DEAREST) for by in range(100)]
+    own = said(101, 1)
+    tried = worth_trying([*dear, own])
+    assert own.derivation in tried, "the cheaper first"
+    work = sum(cost.memory_kib * cost.passes for _, cost, _ in tried)
+    assert work <= MAX_TRIED_PHRASES * USUAL.memory_kib * USUAL.passes
+
+
+def test_a_phrase_that_is_said_in_every_class_is_tried_once() -> None:
+    one = said(1, 1)
+    assert worth_trying([one, replace(one, id=b"elsewhere", at=2)]) == [one.derivation]
 
 
 def test_the_vector_of_the_specification() -> None:
