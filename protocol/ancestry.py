@@ -15,6 +15,8 @@ from protocol.entry import Entry
 def heads(entries: Iterable[Entry]) -> list[Entry]:
     """The heads among `entries`, the one to show first. Parents that are not among them count for nothing."""
     known = {entry.id: entry for entry in entries}
+    if len(known) <= 1:
+        return list(known.values())
     replaced = {parent for entry in known.values() for parent in entry.header.parents if parent != entry.id}
     depth = depths(known)
     found = [entry for entry in known.values() if entry.id not in replaced]

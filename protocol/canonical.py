@@ -12,7 +12,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final, NamedTuple, TypeAlias, cast
 
 import msgpack
@@ -138,17 +138,21 @@ def _ascending(pairs: list[tuple[object, object]]) -> dict[object, object]:
 
 
 def _check(value: object, depth: int) -> None:
-    if depth > MAX_DEPTH_LEVELS:
-        raise TooLarge(Code.TOO_LARGE, "a message is nested too deeply")
     kind = type(value)
     if kind is list:
-        for part in cast("list[object]", value):
-            _check(part, depth + 1)
+        parts: Collection[object] = cast("list[object]", value)
     elif kind is dict:
-        for part in cast("dict[str, object]", value).values():
-            _check(part, depth + 1)
-    elif kind not in _SCALARS:
+        parts = cast("dict[str, object]", value).values()
+    elif kind in _SCALARS:
+        return
+    else:
         raise PeerFault(Code.MALFORMED, "a message holds a type that the format does not know", type=kind.__name__)
+    if parts and depth >= MAX_DEPTH_LEVELS:
+        raise TooLarge(Code.TOO_LARGE, "a message is nested too deeply")
+    for part in parts:
+        # most parts are scalars: a call for each costs more than the look
+        if type(part) not in _SCALARS:
+            _check(part, depth + 1)
 
 
 _SCALARS = frozenset({int, bytes, str, bool, type(None)})

@@ -231,6 +231,8 @@ def with_topics(before: Coursework, space: bytes, topics: Topics, roster: Roster
 
 _SWITCHES = frozenset({Kind.WITHDRAW, Kind.RESTORE})
 _A_TEACHERS_WORDS = frozenset({Kind.FEEDBACK, Kind.RECEIPT_TEACHER})
+HANGS_ON_VOICES = _A_TEACHERS_WORDS | {Kind.WRAP}
+"""What counts, or counts first, by who has said it."""
 _ABOUT_WORK = _A_TEACHERS_WORDS | {Kind.WRAP, Kind.RECEIPT_SAFE, Kind.RECEIPT_SERVER}
 _KINDS = _SWITCHES | _ABOUT_WORK | {Kind.REVISION, Kind.HAND_IN}
 

@@ -284,6 +284,8 @@ def _is_count(value: object, largest: int) -> bool:
 
 
 def _are_ids(value: object, most: int) -> bool:
+    if value == []:
+        return True
     return (
         type(value) is list
         and len(value) <= most

@@ -7,8 +7,8 @@ Rules:
 - what has grown is what the whole set would give, whatever came first and in whatever pieces: a law, tried on random
   histories; where that cannot be told from the fold and from what came, there is no growth, and all is folded anew;
 - a person, an item and a hand-in hang on the entries about them, which are read again, and on the roster;
-- a newcomer's grant, and what is said of keys, may change who speaks for whom, which is weighed anew from the few
-  entries of these kinds; it changes no work but the newcomers' own, or there is no growth;
+- a grant, and what is said of keys, may change who speaks for whom, which is weighed anew from the few entries of
+  these kinds; a teacher's words and seals hang on that: if one of those heard has said such before, there is no growth;
 - no growth where rights are taken or come back, something is erased or shown again, a copy follows its original,
   somebody is listed twice, a school is told what to do, or a key that was cut off has said something.
 
@@ -22,7 +22,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple, Self
 
-from protocol.coursework import Coursework, Topics, item_named, topics_of, with_topics, work_named
+from protocol.coursework import (
+    HANGS_ON_VOICES,
+    Coursework,
+    Topics,
+    item_named,
+    topics_of,
+    with_topics,
+    work_named,
+)
 from protocol.entry import ID_BYTES, Entry, Kind
 from protocol.measures import Measures, fold_measures
 from protocol.rights import Door
@@ -53,13 +61,15 @@ class Heard(NamedTuple):
 class Index:
     """Which entries that count are about what: by person, item or hand-in their ids, one after the other; and of keys.
 
-    So that they can be read again, and need not be kept.
+    So that they can be read again, and need not be kept. `voices` are the keys of those who have said what hangs on who
+    they are, whether it counts or not.
     """
 
     persons: Mapping[bytes, bytes]
     items: Mapping[bytes, bytes]
     works: Mapping[bytes, bytes]
     keys: bytes
+    voices: frozenset[bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +87,6 @@ class Growth:
     """What came into a space, and what it touches: which persons, whether voices; `older` are to be read again."""
 
     fresh: tuple[Entry, ...]
-    newcomers: frozenset[bytes]
     persons: frozenset[bytes]
     of_keys: bool
     older: tuple[bytes, ...]
@@ -99,21 +108,27 @@ def fold_space(
         roster,
         with_topics(Coursework({}, {}), space, topics, roster),
         fold_measures(counting, roster, door),
-        Index(_joined(_by_person(counting)), _joined(topics.items), _joined(topics.works), _keys_among(counting)),
+        Index(
+            _joined(_by_person(counting)),
+            _joined(topics.items),
+            _joined(topics.works),
+            _keys_among(counting),
+            _voices_among(counting),
+        ),
     )
 
 
 def growth_of(fold: SpaceFold, fresh: Sequence[Entry], above: Iterable[Heard], door: Door) -> Growth | None:
     """How a fold grows by what came into its space, in order of arrival, and above it; None where it does not."""
     roster, index = fold.roster, fold.index
-    newcomers = _newcomers(roster, [*above, *map(Heard.of, fresh)], door)
-    if newcomers is None or any(entry.header.kind in _ORDERS for entry in fresh):
+    let_in = _let_in(roster, [*above, *map(Heard.of, fresh)], door)
+    if let_in is None or any(entry.header.kind in _ORDERS for entry in fresh):
         return None
     seen = [entry for entry in fresh if not roster.hides(entry)]
     persons = dict.fromkeys(one for entry in seen if (one := _person_named(entry)) is not None)
     items = dict.fromkeys(item for entry in seen if (item := item_named(entry)) is not None)
     works = dict.fromkeys(work for entry in seen if (work := work_named(entry)) is not None)
-    of_keys = bool(newcomers) or any(entry.header.kind in OF_KEYS for entry in seen)
+    of_keys = let_in or any(entry.header.kind in OF_KEYS for entry in seen)
     if persons and roster.aliases:
         return None
     older = [
@@ -122,7 +137,7 @@ def growth_of(fold: SpaceFold, fresh: Sequence[Entry], above: Iterable[Heard], d
         *_ids(index.works, works),
         *(_split(index.keys) if of_keys else ()),
     ]
-    return Growth(tuple(fresh), newcomers, frozenset(persons), of_keys, tuple(older))
+    return Growth(tuple(fresh), frozenset(persons), of_keys, tuple(older))
 
 
 def grown(
@@ -134,7 +149,7 @@ def grown(
     before = fold.roster
     entries = [*(older[name] for name in growth.older), *growth.fresh]
     counting = [entry for entry in entries if not before.hides(entry)]
-    roster = _grown_roster(before, growth, counting, door, remembered)
+    roster = _grown_roster(fold, growth, counting, door, remembered)
     if roster is None:
         return None
     topics = topics_of(counting, roster)
@@ -144,53 +159,57 @@ def grown(
     return SpaceFold(roster, coursework, fold.measures, _grown_index(fold.index, growth, counting, topics))
 
 
-def _newcomers(roster: Roster, heard: Sequence[Heard], door: Door) -> frozenset[bytes] | None:
-    """The grants among what was heard, all to keys that had none here; None where something heard moves anything."""
-    known = {authority.grant for authority in roster.authorities}
-    cut = frozenset(roster.revocations.values())
-    found: set[bytes] = set()
+def _let_in(roster: Roster, heard: Iterable[Heard], door: Door) -> bool | None:
+    """Whether somebody is let in by what was heard; None where something of it may move anything."""
+    revoked = frozenset(roster.revocations.values())
+    is_any = False
     for one in heard:
         if one.kind in _MOVES_ALL or one.grant in roster.held_back:
             return None
-        if one.author in cut or (cut and one.grant in roster.void):
+        if one.author in revoked or (revoked and one.grant in roster.void):
             return None
         if one.grant is None and one.author not in door.roots:
             return None
-        if one.kind in _LETS_IN and one.id not in known:
-            found.add(one.id)
-    let_in = [door.authority(grant) for grant in found]
-    if let_in:
-        others = {each.key for each in authorities_over(roster.space, door) if each.grant not in found}
-        if any(each is None or each.key in others or each.key in cut for each in let_in):
-            return None
-    return frozenset(found)
+        if one.kind in _LETS_IN:
+            given = door.authority(one.id)
+            if given is None or given.key in roster.cut or given.key in revoked:
+                return None
+            if any(each.predecessor is not None for each in door.authorities_of(given.key)):
+                # a copy that people have let in is no copy any more
+                return None
+            is_any = True
+    return is_any
 
 
 def _grown_roster(
-    before: Roster, growth: Growth, counting: Sequence[Entry], door: Door, remembered: Remembered
+    fold: SpaceFold, growth: Growth, counting: Sequence[Entry], door: Door, remembered: Remembered
 ) -> Roster | None:
-    roster = before
-    if growth.persons:
-        shown, aliases = persons_of(entry for entry in counting if entry.header.kind == Kind.PERSON)
-        if aliases:
-            return None
-        persons = dict(before.persons)
-        for subject in growth.persons - shown.keys():
-            persons.pop(subject, None)
-        roster = replace(before, persons={**persons, **shown})
-    if not growth.of_keys:
+    roster = _heard_anew(fold, counting, door, remembered) if growth.of_keys else fold.roster
+    if roster is None or not growth.persons:
         return roster
+    shown, aliases = persons_of(entry for entry in counting if entry.header.kind == Kind.PERSON)
+    if aliases:
+        return None
+    persons = dict(roster.persons)
+    for subject in growth.persons - shown.keys():
+        persons.pop(subject, None)
+    return replace(roster, persons={**persons, **shown})
+
+
+def _heard_anew(fold: SpaceFold, counting: Sequence[Entry], door: Door, remembered: Remembered) -> Roster | None:
+    """The roster with the grants that there are now; None where that bears on what somebody has said before."""
+    before = fold.roster
     living = tuple(
         each
         for each in authorities_over(before.space, door)
         if each.grant not in before.held_back and each.grant not in before.void
     )
     said = [entry for entry in counting if entry.header.kind in OF_KEYS]
-    after = with_voices(replace(roster, authorities=living), said, door, remembered)
-    # whatever else changes in who has a right or a voice may bear on work that is not looked at again
+    after = with_voices(replace(before, authorities=living), said, door, remembered)
     let_in = {each.grant for each in living} - {each.grant for each in before.authorities}
     heard = (before.unconfirmed | before.nameless) ^ (after.unconfirmed | after.nameless)
-    return after if let_in | heard <= growth.newcomers else None
+    concerned = {each.key for each in living if each.grant in let_in or each.grant in heard}
+    return after if concerned.isdisjoint(fold.index.voices) else None
 
 
 def _grown_index(index: Index, growth: Growth, counting: Sequence[Entry], topics: Topics) -> Index:
@@ -200,11 +219,16 @@ def _grown_index(index: Index, growth: Growth, counting: Sequence[Entry], topics
         {**index.items, **_joined(topics.items)} if topics.items else index.items,
         {**index.works, **_joined(topics.works)} if topics.works else index.works,
         _keys_among(counting) if growth.of_keys else index.keys,
+        index.voices | _voices_among(counting),
     )
 
 
 def _keys_among(entries: Iterable[Entry]) -> bytes:
     return b"".join(entry.id for entry in entries if entry.header.kind in OF_KEYS)
+
+
+def _voices_among(entries: Iterable[Entry]) -> frozenset[bytes]:
+    return frozenset(entry.header.author for entry in entries if entry.header.kind in HANGS_ON_VOICES)
 
 
 def _person_named(entry: Entry) -> bytes | None:

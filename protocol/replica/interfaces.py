@@ -164,6 +164,10 @@ class EntryStore(Protocol):
         """All entries of a space that arrived after number `after`, in order of arrival."""
         ...
 
+    async def of_kinds(self, space: bytes, kinds: Collection[int], after: int = 0) -> list[Stored]:
+        """Those entries of a space that are of these kinds and arrived after number `after`, in order of arrival."""
+        ...
+
     async def scan_kinds(self, kinds: Sequence[int]) -> list[Entry]:
         """All entries of these kinds in all spaces, in order of arrival."""
         ...

@@ -14,7 +14,7 @@ from typing import Final
 from protocol.entry import Entry, Kind
 from protocol.errors import Code, PeerFault
 from protocol.identity import AgreementKey
-from protocol.limits import MAX_WRAPS_PER_ENTRY, PAGE_BYTES
+from protocol.limits import MAX_WRAPS_PER_ENTRY
 from protocol.replica.replica import Draft, Entropy, Replica
 from protocol.replica.views import Basis
 from protocol.space_keys import (
@@ -46,6 +46,7 @@ class Keyring:
         self._opened: dict[bytes, SpaceSecret] = {}
         self._read: dict[bytes, tuple[int, list[Entry], int]] = {}
         self._folded: dict[bytes, tuple[list[Entry], Basis, SpaceKeys]] = {}
+        self._recovery: tuple[Basis, list[bytes]] | None = None
 
     async def keys(self, space: bytes) -> SpaceKeys:
         """What the set says of a space's keys."""
@@ -67,9 +68,13 @@ class Keyring:
         if known != filled:
             # payloads have come for entries that were read without
             after, found = 0, []
-        while page := await self._replica.store.page(space, after, PAGE_BYTES):
-            after = page[-1].arrival
-            found = [*found, *(stored.entry for stored in page if stored.entry.header.kind in _KINDS)]
+        count = (await self._replica.position(space)).count
+        if count > after:
+            later = await self._replica.store.of_kinds(space, _KINDS, after)
+            if later:
+                found = [*found, *(stored.entry for stored in later)]
+            # what came meanwhile was read as well
+            after = max(count, later[-1].arrival if later else 0)
         self._read[space] = (after, found, filled)
         return found
 
@@ -107,7 +112,7 @@ class Keyring:
             return []
         roster = (await self._replica.view(space)).roster
         below = [await self.keys(child) for child in self._replica.door.children(space) if child not in roster.erased]
-        wanted = recipients(roster, await recovery_keys(self._replica), below)
+        wanted = recipients(roster, await self._recovery_keys(), below)
         return keys.given.lacking(keys.current.commitment, wanted, self._signing)
 
     async def wraps_due(self, space: bytes, grant: bytes, entropy: Entropy) -> list[Draft]:
@@ -123,11 +128,17 @@ class Keyring:
         record = secret.record(keys.next_epoch, cuts)
         roster = (await self._replica.view(space)).roster
         below = [await self.keys(child) for child in self._replica.door.children(space) if child not in roster.erased]
-        wanted = recipients(roster, await recovery_keys(self._replica), below)
+        wanted = recipients(roster, await self._recovery_keys(), below)
         return [
             Draft(space, Kind.SPACE_KEY, grant, record.encode()),
             *_wrap_drafts(space, secret, wanted, grant, entropy),
         ]
+
+    async def _recovery_keys(self) -> list[bytes]:
+        basis = (await self._replica.view(self._replica.territory)).basis
+        if self._recovery is None or self._recovery[0] != basis:
+            self._recovery = basis, await recovery_keys(self._replica)
+        return self._recovery[1]
 
     async def _open(self, space: bytes, keys: SpaceKeys, commitment: bytes) -> SpaceSecret | None:
         if not any(record.commitment == commitment for record in keys.records):
@@ -155,10 +166,15 @@ class Keyring:
         return next((secret for secret in opened if secret is not None), None)
 
 
-async def cuts_of(replica: Replica, space: bytes) -> bytes | None:
-    """What a key of this space made now would say of the revocations in force in it, above it and below it."""
+CUTTING: Final = (Kind.REVOKE, Kind.ROOT_ROTATION)
+
+
+async def cuts_of(replica: Replica, space: bytes, revocations: Sequence[Entry]) -> bytes | None:
+    """What a key of this space made now would say of those of the `revocations` in force in it, above it and below it.
+
+    `revocations` are all entries of the kinds `CUTTING` that the replica holds.
+    """
     near = {*replica.door.lineage(space), *replica.door.below(space)}
-    revocations = await replica.store.scan_kinds([Kind.REVOKE, Kind.ROOT_ROTATION])
     places = near & {entry.header.space for entry in revocations}
     in_force = {name for place in places for name in (await replica.view(place)).roster.revocations}
     return cuts_digest(entry.id for entry in revocations if entry.header.space in near and entry.id in in_force)

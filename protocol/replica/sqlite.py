@@ -106,6 +106,11 @@ class SqliteStore:
     async def scan(self, space: bytes, after: int = 0) -> list[Stored]:
         return await self.database.run(lambda connection: list(statements.arrivals(connection, space, after)))
 
+    async def of_kinds(self, space: bytes, kinds: Collection[int], after: int = 0) -> list[Stored]:
+        return await self.database.run(
+            lambda connection: list(statements.arrivals(connection, space, after, kinds=kinds))
+        )
+
     async def scan_kinds(self, kinds: Sequence[int]) -> list[Entry]:
         wanted = [int(kind) for kind in kinds]
         places = ", ".join("?" * len(wanted))

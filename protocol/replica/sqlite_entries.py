@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Final, cast
 
 from protocol.checkpoint import next_chain
@@ -16,7 +16,7 @@ from protocol.replica.interfaces import Held, RegisterRow, Stored
 ENTRY: Final = "id, header, signature, salt, payload"
 
 _ARRIVALS: Final = f"""SELECT {ENTRY}, arrival FROM entry
-    WHERE space = (SELECT number FROM space WHERE id = ?) AND arrival > ? ORDER BY arrival"""  # noqa: S608
+    WHERE space = (SELECT number FROM space WHERE id = ?) AND arrival > ? {{only}} ORDER BY arrival"""  # noqa: S608
 _INSERT: Final = """INSERT INTO entry
     (seq, id, space, arrival, chain, kind, author, at_ms, header, signature, salt, payload)"""
 _HOLD: Final = """INSERT INTO held (id, header, signature, salt, payload, source, missing, wire_bytes)
@@ -60,9 +60,14 @@ def within(rows: Iterator[Stored], max_bytes: int) -> Iterator[Stored]:
         yield stored
 
 
-def arrivals(connection: sqlite3.Connection, space: bytes, after: int) -> Iterator[Stored]:
-    """What arrived in a space after number `after`, in order."""
-    return map(stored_of, connection.execute(_ARRIVALS, (space, after)))
+def arrivals(
+    connection: sqlite3.Connection, space: bytes, after: int, *, kinds: Collection[int] | None = None
+) -> Iterator[Stored]:
+    """What arrived in a space after number `after`, in order; of some `kinds`, or all of it."""
+    wanted = [] if kinds is None else [int(kind) for kind in kinds]
+    # by arrival, of one space: the index by kind would lead through all others (the sign keeps it out)
+    only = "" if kinds is None else f"AND +kind IN ({', '.join('?' * len(wanted))})"
+    return map(stored_of, connection.execute(_ARRIVALS.format(only=only), (space, after, *wanted)))
 
 
 def _damaged(entry_id: bytes, why: str) -> LocalFailure:

@@ -177,6 +177,23 @@ async def test_a_scan_begins_after_the_number_it_is_given(store: EntryStore, mak
     assert await store.scan(OTHER_SPACE) == []
 
 
+async def test_of_some_kinds_a_scan_gives_what_one_space_holds_in_order_of_arrival(
+    store: EntryStore, make: EntryMaker
+) -> None:
+    first, grant, second = (
+        make.entry(kind=Kind.SPACE_WRAP),
+        make.entry(kind=Kind.GRANT),
+        make.entry(kind=Kind.SPACE_KEY),
+    )
+    elsewhere = make.entry(OTHER_SPACE, kind=Kind.SPACE_WRAP)
+    await store.append([first, grant, elsewhere, second])
+    kinds = frozenset({Kind.SPACE_KEY, Kind.SPACE_WRAP})
+    found = await store.of_kinds(SPACE, kinds)
+    assert [(one.arrival, one.entry) for one in found] == [(1, first), (3, second)]
+    assert [one.entry for one in await store.of_kinds(SPACE, kinds, after=1)] == [second]
+    assert await store.of_kinds(SPACE, frozenset()) == []
+
+
 async def test_kinds_are_found_in_all_spaces_in_order_of_arrival(store: EntryStore, make: EntryMaker) -> None:
     grant, person, revision, later = (
         make.entry(kind=Kind.GRANT),

@@ -13,8 +13,10 @@ from protocol.entry import Entry, Kind
 from protocol.measures import DrillOrder, QuarantineOrder
 from protocol.person_keys import KeyWraps
 from protocol.roles import PersonRole, Role
+from protocol.root_rotation import RootRotation
 from protocol.structure import Grant, PersonKey, PersonRecord, Revocation, Ruling, Successor
 from protocol.vouching import Vouch
+from protocol.work import Wraps
 from tests.harness.history import AtWork, World, Writer
 
 
@@ -38,8 +40,10 @@ class _Year(AtWork):
         quiet = [self.publish, self.revise, self.switch, self.hand_in, self.hand_in, self.receive, self.mark]
         quiet += [self.rename, self.nonsense, self.newcomer, self.newcomer, self.say_key, self.confirm, self.give_key]
         quiet += [self.name_above]
-        rare = [self.copy, self.list_twice, self.order]
-        taken = [self.revoke, self.erase, self.rule, self.come_back]
+        rare = [self.copy, self.list_twice, self.order, self.let_in_again]
+        taken = [self.revoke, self.erase, self.erase, self.rule, self.come_back, self.copy]
+        taken += [self.replace_root, self.root_wraps]
+        self.roots = [world.root]
         self.acts = [*quiet, *quiet, *quiet, *rare, *(taken if troubled else ())]
 
     def newcomer(self) -> None:
@@ -94,6 +98,34 @@ class _Year(AtWork):
             self.world.say(self.head, where, Kind.DRILL, DrillOrder(20).encode())
         else:
             self.world.say(self.head, where, Kind.QUARANTINE, QuarantineOrder(on=True).encode())
+
+    def let_in_again(self) -> None:
+        """A device gets another grant for the keys that it has: a machine becomes a teacher's, say."""
+        whom = self.random.choice([*self.machines, *self.teachers])
+        whom.role = self.random.choice([Role.TEACHER, Role.MACHINE])
+        person = self.random.choice(self.adults) if whom.role is Role.TEACHER else None
+        grant = Grant(whom.key.public, self.random.randbytes(32), None, whom.role, person, None)
+        given = self.world.say(self.world.server, self.room, Kind.GRANT, grant.encode())
+        if self.random.random() < 0.5:
+            whom.grant, whom.person = given.id, person
+
+    def replace_root(self) -> None:
+        """The root is replaced; where somebody else has it too, twice, and then one of the new ones is none."""
+        old = self.roots[0]
+        for _ in range(self.random.choice([0, 1, 2]) if len(self.roots) == 1 else 0):
+            new = Writer(self.world.new_key(), Role.ROOT, b"", None)
+            named = tuple(one.id for one in self.world.entries if one.header.author == old.key.public)[:4]
+            said = RootRotation.agreed(new.key, self.world.territory, old.key.public, 1, named)
+            self.world.say(old, self.world.territory, Kind.ROOT_ROTATION, said.encode())
+            self.roots.append(new)
+
+    def root_wraps(self) -> None:
+        """Whoever has a root's key, or what was to be one, seals a hand-in to more readers."""
+        if self.hand_ins:
+            work = self.random.choice(self.hand_ins)
+            wraps = Wraps(((self.random.randbytes(32), self.random.randbytes(80)),)).encode()
+            root = self.random.choice(self.roots)
+            self.world.say(root, self.room, Kind.WRAP, wraps, subject=work.header.subject, target=work.id)
 
     def rule(self) -> None:
         """Somebody accepts or refuses some of what those said who were cut off, or takes an erasure back."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from protocol.entry import Kind
+from protocol.entry import Entry, Kind
 from protocol.errors import PeerFault
 from protocol.identity import AgreementKey
 from protocol.kit import Kit, parse_kit
@@ -154,6 +154,27 @@ async def test_who_enrols_in_a_class_does_not_wait_for_the_other_classes_of_a_la
     folded.clear()
     await keeper.tend([bytes.fromhex(here.space)])
     assert not others & set(folded), "nothing in them has changed"
+
+
+async def test_who_enrols_for_a_whole_school_is_given_the_keys_of_its_classes_at_once(here: Office) -> None:
+    for number in range(6):
+        await here.do("space add", name=f"CM{number}", school="0180001D", year=None)
+    code = await here.invite("relay", "0180001D")
+    keeper = here.server.space_keeper
+    await keeper.tend_grown()
+    plain, said = keeper._write, list[list[bytes]]()
+
+    async def write(drafts: Sequence[Draft]) -> list[Entry]:
+        said.append([draft.space for draft in drafts])
+        return await plain(drafts)
+
+    keeper._write = write
+    member = await here.enrol(code)
+    school = line(here)[1]
+    # all classes in one transaction, then the school
+    assert [len(spaces) for spaces in said] == [7, 1]
+    for space in here.server.replica.door.below(school):
+        assert await ring(here, member.keys.agreement).current(space) is not None
 
 
 async def test_a_crash_between_a_revocation_and_the_new_key_is_made_good(here: Office) -> None:

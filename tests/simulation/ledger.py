@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 
 from protocol.coursework import Work
 from protocol.entry import Entry
-from protocol.replica.memory import MemoryStore, _Pack
+from protocol.replica.memory import MemoryStore
+from protocol.replica.memory_packs import _Pack
 from tests.simulation.disk import Disk
 
 Files = Mapping[str, bytes]

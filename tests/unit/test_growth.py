@@ -174,6 +174,17 @@ async def test_a_device_that_is_let_in_above_makes_no_class_be_read_again() -> N
     assert (await replica.view(busy.room)).roster.may_read(relay.key.public)
 
 
+async def test_a_teacher_who_says_a_first_key_is_heard_and_no_class_is_read_again() -> None:
+    busy = BusyClass()
+    person = busy.world.person(busy.room, PersonRole.TEACHER, "M. Diallo")
+    laptop = busy.world.enrol(Role.TEACHER, busy.room, person=person)
+    replica = await busy.replica()
+    assert not (await replica.view(busy.room)).roster.speaks(laptop.grant)
+    said = busy.world.say(laptop, busy.room, Kind.PERSON_KEY, PersonKey(b"k" * 32).encode(), subject=person)
+    assert await busy.reads(replica, said) == 2  # that key, and the one of Mme Petit
+    assert (await replica.view(busy.room)).roster.speaks(laptop.grant)
+
+
 async def test_a_teacher_who_is_confirmed_is_heard_at_once_also_in_what_was_said_before() -> None:
     busy = BusyClass()
     second = busy.world.enrol(Role.TEACHER, busy.room, person=busy.adult)

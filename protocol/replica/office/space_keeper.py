@@ -12,12 +12,16 @@ docs/protocol.md, "Space keys".
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from typing import Final
 
 from protocol.entry import Entry, Kind
 from protocol.identity import AgreementKey
-from protocol.replica.keyring import Keyring, cuts_of
+from protocol.replica.keyring import CUTTING, Keyring, cuts_of
 from protocol.replica.replica import Draft, Entropy, Replica
+
+_AT_ONCE: Final = 32
+"""So many spaces are looked after in one transaction: who waits while all are looked at waits for no more."""
 
 Write = Callable[[Sequence[Draft]], Awaitable[list[Entry]]]
 
@@ -62,44 +66,53 @@ class SpaceKeeper:
         near = {other for space in asked for other in (space, *self._replica.door.below(space))}
         written: list[Entry] = []
         async with self.resting:
-            for space in self._touched(asked):
+            for beside in self._touched(asked):
                 made = {entry.header.space for entry in written if entry.header.kind == Kind.SPACE_KEY}
-                if not let_in or space in near or made.intersection(self._replica.door.children(space)):
-                    written += await self._tend(space, somebody_waits=True)
+                concerned = [
+                    space
+                    for space in beside
+                    if not let_in or space in near or made.intersection(self._replica.door.children(space))
+                ]
+                written += await self._tend(concerned, somebody_waits=True)
         return len(written)
 
     async def tend_grown(self) -> int:
         """The same for the spaces whose set has grown since the last time; who waits for `tend` comes in between."""
         counts = await self._replica.store.spaces()
         written = 0
-        for space in self._touched([space for space, count in counts.items() if self._seen.get(space) != count]):
+        for beside in self._touched([space for space, count in counts.items() if self._seen.get(space) != count]):
             async with self.resting:
-                written += len(await self._tend(space, somebody_waits=False))
+                written += len(await self._tend(beside, somebody_waits=False))
         # what has come meanwhile, and what was written here, is looked at the next time
         self._seen = counts
         return written
 
-    def _touched(self, spaces: Iterable[bytes]) -> list[bytes]:
-        """The spaces whose keys hang on these, children before parents."""
+    def _touched(self, spaces: Iterable[bytes]) -> Iterator[list[bytes]]:
+        """The spaces whose keys hang on these, children before parents, some at once that lie beside one another."""
         door = self._replica.door
         touched = {other for space in spaces for other in (*door.lineage(space), *door.below(space))}
-        return sorted(touched, key=lambda space: (-len(door.lineage(space)), space))
+        depths = {space: len(door.lineage(space)) for space in touched}
+        for depth in sorted(set(depths.values()), reverse=True):
+            beside = sorted(space for space in touched if depths[space] == depth)
+            for first in range(0, len(beside), _AT_ONCE):
+                yield beside[first : first + _AT_ONCE]
 
-    async def _tend(self, space: bytes, *, somebody_waits: bool) -> list[Entry]:
+    async def _tend(self, beside: Sequence[bytes], *, somebody_waits: bool) -> list[Entry]:
+        """What is due in spaces of which none lies in another, said in one transaction."""
         door = self._replica.door
-        # a territory without a school has nobody to seal anything to
-        if not door.knows_space(space) or not self._governs(space):
-            return []
-        if space == door.territory and not door.children(space):
-            return []
-        drafts = await self._due(space, somebody_waits=somebody_waits)
-        written = await self._write(drafts) if drafts else []
-        await asyncio.sleep(0)
-        return written
+        drafts: list[Draft] = []
+        revocations = await self._replica.store.scan_kinds(CUTTING) if beside else []
+        for space in beside:
+            # a territory without a school has nobody to seal anything to
+            is_empty = space == door.territory and not door.children(space)
+            if door.knows_space(space) and self._governs(space) and not is_empty:
+                drafts += await self._due(space, revocations, somebody_waits=somebody_waits)
+                await asyncio.sleep(0)
+        return await self._write(drafts) if drafts else []
 
-    async def _due(self, space: bytes, *, somebody_waits: bool) -> list[Draft]:
+    async def _due(self, space: bytes, revocations: Sequence[Entry], *, somebody_waits: bool) -> list[Draft]:
         keyring = self._keyring
-        cuts = await cuts_of(self._replica, space)
+        cuts = await cuts_of(self._replica, space, revocations)
         record = (await keyring.keys(space)).current
         if record is None or record.cuts != cuts:
             return await keyring.new_key(space, self._grant, cuts, self._entropy)
