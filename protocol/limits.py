@@ -159,6 +159,8 @@ MAX_RECONCILE_IDS: Final = 250_000
 # neighbours on a school's network
 MAX_INTRODUCTION_TAGS: Final = 64
 MAX_NEIGHBOURS: Final = 8
+LIKENESS_BYTES: Final = 16
+MAX_TOLD_CURSORS: Final = 24
 MAX_LAN_CALLERS: Final = 24
 
 # clones

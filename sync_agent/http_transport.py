@@ -22,7 +22,7 @@ import socket
 import ssl
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import urljoin, urlsplit
 
 import aiohttp
@@ -88,6 +88,13 @@ _LOOK_CLOSER: Final = frozenset({Trouble.CERTIFICATE, Trouble.INSPECTED, Trouble
 _NOT_UNDERSTOOD: Final = frozenset({Trouble.CUT, Trouble.STRANGER, Trouble.OTHER})
 
 
+T = TypeVar("T")
+
+
+def _ignored(_socket: aiohttp.ClientWebSocketResponse) -> None:
+    """Nobody speaks over it."""
+
+
 class HttpTransport:
     """See `Transport`. To be made and used inside one event loop."""
 
@@ -143,10 +150,16 @@ class HttpTransport:
 
     async def listen(self, capability: str, *, pushed: bool) -> AsyncGenerator[bool, None]:
         headers = {"Authorization": f"Bearer {capability}"}
-        lines = self._pushed(headers) if pushed else self._polled(headers)
+        lines: AsyncGenerator[str | bool, None] = self._pushed(headers) if pushed else self._polled(headers)
+        async with contextlib.aclosing(self._explaining(lines)) as line:
+            async for said in line:
+                yield bool(said)
+
+    async def _explaining(self, lines: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
+        """What is heard over a line; what ends it is said as what it means."""
         try:
-            async for moved in lines:
-                yield moved
+            async for said in lines:
+                yield said
         except _NETWORK_ERRORS as reason:
             if isinstance(reason, TimeoutError):
                 # The line went silent: connections that stood beside it are as dead.
@@ -376,8 +389,13 @@ class HttpTransport:
 
     # --- listening ----------------------------------------------------------------------------------------------------
 
-    async def _pushed(self, headers: dict[str, str]) -> AsyncGenerator[bool, None]:
-        """A WebSocket, which stands once something has come back over it: a box on the way may hold all frames."""
+    async def _pushed(
+        self, headers: dict[str, str], opened: Callable[[aiohttp.ClientWebSocketResponse], None] = _ignored
+    ) -> AsyncGenerator[str, None]:
+        """The texts that come over a WebSocket; before them none at all, once it stands.
+
+        It stands once something has come back over it: a box on the way may hold all frames.
+        """
         session = await self._session()
         proxy = self._proxy
         async with session.ws_connect(
@@ -390,6 +408,7 @@ class HttpTransport:
             proxy=None if proxy is None else proxy.url,
             proxy_headers=_login(proxy),
         ) as socket:
+            opened(socket)
             await socket.ping()
             message = await socket.receive(LIVE_PROOF_S)
             stands = False
@@ -399,9 +418,9 @@ class HttpTransport:
                     await asyncio.sleep(LIVE_PONG_PAUSE_S)
                 elif not stands:
                     stands = True
-                    yield False
+                    yield ""
                 if message.type is aiohttp.WSMsgType.TEXT:
-                    yield True
+                    yield message.data or " "
                 message = await socket.receive(None if stands else LIVE_PROOF_S)
             if message.type is aiohttp.WSMsgType.ERROR and stands:
                 raise TimeoutError

@@ -6,6 +6,7 @@ Rules:
   not hold this device's key is answered by nothing at all;
 - who calls with this device's own key is its clone: it is told which of the two came later, and nothing else;
 - a machine with a code is let in where this device may let in who has that code; to others it says nothing either;
+- who listens here and says where it stands is told where this device stands, whenever that differs; it comes then;
 - few at once: a listener is one old PC.
 
 docs/protocol.md, "Neighbours".
@@ -19,7 +20,7 @@ import logging
 import ssl
 from collections.abc import AsyncIterator, Callable
 from typing import Final
-from weakref import WeakSet
+from weakref import WeakKeyDictionary, WeakSet
 
 from aiohttp import web
 
@@ -28,6 +29,7 @@ from protocol.entry import Entry
 from protocol.envelope import OpenedRequest
 from protocol.errors import Code, LocalFailure, Refused
 from protocol.introduction import introduced, is_introduction, is_knock, knocked
+from protocol.likeness import MOVED, Told
 from protocol.limits import MAX_LAN_CALLERS
 from protocol.lives import NONCE_BYTES as LIFE_NONCE_BYTES
 from protocol.lives import Twin
@@ -49,6 +51,8 @@ from sync_agent.app import Agent
 from sync_agent.lan_scope import LanScope
 from sync_agent.meeting import MISDIRECTED, chain_for, known_secrets_of, secrets_of
 from sync_agent.office import SchoolOffice
+from sync_agent.standing import Standing, standing_for
+from sync_agent.turns import Turns
 
 SECRETS_KEPT_S: Final = 5.0
 BOUNDS: Final = Bounds(connections=8 * MAX_LAN_CALLERS, asking=4 * MAX_LAN_CALLERS, per_address=2 * MAX_LAN_CALLERS)
@@ -90,6 +94,11 @@ class LanResponder(Responder):
         self._callers: WeakSet[Listener] = WeakSet()
         self.told: Callable[[Contact], None] = lambda _contact: None
         """Hears who has called."""
+        self.turns = Turns()
+        """Whose turn it is to bring what neighbours tell of, whoever dialled."""
+        self._heard: WeakKeyDictionary[Listener, Told] = WeakKeyDictionary()
+        self._said: WeakKeyDictionary[Listener, bytes] = WeakKeyDictionary()
+        agent.replica.on_news = self._moved
         self._current: dict[bytes, bool] = {}
         self._agreed: dict[bytes, dict[bytes, int]] = {}
         self.on_contact = self._note_contact
@@ -105,6 +114,49 @@ class LanResponder(Responder):
         """The devices that listen here at this moment."""
         return {listener.device for listener in self._callers}
 
+    def _moved(self, spaces: frozenset[bytes], source: bytes) -> None:
+        self.turns.moved()
+        self.listeners.tell(spaces, source)
+
+    async def word(self, listener: Listener) -> str:
+        """Where this device stands, for who has said so itself; else that something has moved."""
+        if listener not in self._heard:
+            return MOVED
+        own = await self._standing(listener)
+        return MOVED if own is None else self._say(listener, own)
+
+    async def heed(self, listener: Listener, text: str) -> str | None:
+        """Somebody who listens says where it stands: asked to come where that differs, one after the other."""
+        told = Told.parse(text)
+        if told is None:
+            return None
+        self._heard[listener] = told
+        own = await self._standing(listener)
+        if own is None or not own.is_like(told):
+            await self.turns.free()
+            own = await self._standing(listener)
+        if own is None:
+            return MOVED
+        if not own.is_like(told):
+            self.turns.ask(listener.device)
+        elif self._said.get(listener) == own.likeness:
+            return None
+        return self._say(listener, own)
+
+    async def _standing(self, listener: Listener) -> Standing | None:
+        """Where this device stands for who listens; notes what is agreed with it."""
+        own = await self._standing_for(listener.device)
+        if own is not None and own.is_like(self._heard.get(listener)) and not own.lacking:
+            self._note_agreed(listener.device, {space: place.count for space, place in own.places.items()})
+        return own
+
+    async def _standing_for(self, device: bytes) -> Standing | None:
+        return await standing_for(self._agent, device, self.scope.entrusted)
+
+    def _say(self, listener: Listener, own: Standing) -> str:
+        self._said[listener] = own.likeness
+        return own.told.text
+
     async def answer(self, call: Call, body: bytes) -> Reply:
         """As any responder; an introduction comes by the path of a sync, a knock by that of an enrolment."""
         if call is Call.ENROLL and is_knock(body):
@@ -119,11 +171,15 @@ class LanResponder(Responder):
         held = await self._held()
         answer = await super()._sync(opened)
         if self._current.pop(opened.device, False):
-            self._agreed.pop(opened.device, None)
-            self._agreed[opened.device] = held
-            while len(self._agreed) > MAX_LAN_CALLERS:
-                self._agreed.pop(next(iter(self._agreed)))
+            self._note_agreed(opened.device, held)
+        self.turns.came(opened.device)
         return answer
+
+    def _note_agreed(self, device: bytes, held: dict[bytes, int]) -> None:
+        self._agreed.pop(device, None)
+        self._agreed[device] = held
+        while len(self._agreed) > MAX_LAN_CALLERS:
+            self._agreed.pop(next(iter(self._agreed)))
 
     def agreed_with(self, device: bytes, space: bytes) -> int:
         """How many of this device's entries of a space a caller had, with all that they name, when it last asked."""

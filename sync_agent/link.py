@@ -3,6 +3,9 @@
 Rules:
 - the side that dials does the exchanging; it is woken by its own news and by the neighbour's, so that a link named by
   one side serves both;
+- both say where they stand (`protocol.likeness`): where that is the same nothing is exchanged, and what several
+  neighbours tell of is fetched from one of them after the other (`turns`); a neighbour that never says so is woken for,
+  and given, everything;
 - where both sides have dialled, the link of the smaller key stays and the other rests;
 - a neighbour that tells of news and has none, again and again, is asked seldom; words are read no faster than they are
   heeded;
@@ -23,6 +26,7 @@ from enum import StrEnum
 from typing import Final
 
 from protocol.errors import Code, LocalFailure, NoAnswer, Refused, RelaisError
+from protocol.likeness import MOVED, Told
 from protocol.replica.listeners import Listener
 from sync_agent.addresses import Address
 from sync_agent.app import Agent
@@ -35,6 +39,8 @@ from sync_agent.scheduler import Draw, wait
 from sync_agent.sync_result import SyncResult
 
 MOMENT_S: Final = 0.05
+ANSWER_S: Final = 3.0
+"""A neighbour that was told of news, and says nothing, is brought them after so long."""
 ROUTINE_S: Final = (20.0, 40.0)
 FIRST_BOUND_S: Final = 2.0
 AWAY_BOUND_S: Final = 30.0
@@ -133,6 +139,13 @@ class Link:
         self._wanted = asyncio.Event()
         self._vain = Vain()
         self._session: PeerSession | None = None
+        self._told: Told | None = None
+        """Where the neighbour stood when it last said so."""
+        self._speaks = False
+        """Whether it ever has, over this line."""
+        self._offers = False
+        """Whether it was told of news that it has not been brought yet."""
+        self._answered = asyncio.Event()
 
     async def run(self) -> None:
         """Keep the link alive."""
@@ -188,6 +201,7 @@ class Link:
     async def _live(self) -> None:
         """Meet, agree, and stay in step until something fails."""
         self.state = LinkState.CONNECTING
+        self._told, self._speaks, self._offers = None, False, False
         transport = self._dial(self.address)
         try:
             device = await meet(self._agent, transport)
@@ -199,7 +213,9 @@ class Link:
             await self._exchange(session)
             self._session = session
             self.state, self.trouble = LinkState.LIVE, None
-            await _first_of(self._stay(session), self._hear_here(listener), self._hear_there(session, transport))
+            await _first_of(
+                self._stay(session), self._hear_here(listener, session, transport), self._hear_there(session, transport)
+            )
         finally:
             self._session = None
             await transport.close()
@@ -207,10 +223,16 @@ class Link:
     async def _stay(self, session: PeerSession) -> None:
         while True:
             await wait(self._wanted, self._draw(*ROUTINE_S))
-            if self._wanted.is_set():
+            is_routine = not self._wanted.is_set()
+            if not is_routine:
                 await asyncio.sleep(self._draw(0, MOMENT_S))
             self._wanted.clear()
-            done = await self._exchange(session)
+            brings, self._offers = self._offers, False
+            # news of one's own are brought to all at once, and a look now and then waits for nobody
+            async with contextlib.nullcontext() if brings or is_routine else self._responder.turns.mine():
+                if not is_routine and await session.is_like(self._told):
+                    continue
+                done = await self._exchange(session)
             if self._is_second():
                 return
             if not (done.received or done.sent):
@@ -234,19 +256,40 @@ class Link:
         self.name = session.name
         return result
 
-    async def _hear_here(self, listener: Listener) -> None:
+    async def _hear_here(self, listener: Listener, session: PeerSession, transport: PeerTransport) -> None:
         """This device's news, but for what the neighbour itself brought."""
         while True:
             if await self._responder.concerns(listener, await listener.news()):
-                self._wanted.set()
+                await self._offer(session, transport)
+
+    async def _offer(self, session: PeerSession, transport: PeerTransport) -> None:
+        """Let the neighbour know of news; it says whether it lacks them. One that does not speak is brought them."""
+        own = await session.standing() if self._speaks else None
+        if own is not None:
+            if own.is_like(self._told):
+                return
+            self._offers = True
+            self._answered.clear()
+            await transport.say(own.told.text)
+            await wait(self._answered, ANSWER_S)
+            if self._answered.is_set():
+                return
+        self._wanted.set()
 
     async def _hear_there(self, session: PeerSession, transport: PeerTransport) -> None:
         """The neighbour's news. Raises `NoAnswer` when the line falls."""
         if session.live is None:
             raise NoAnswer(Code.UNREACHABLE, "the device does not say how to listen to it")
-        async with contextlib.aclosing(transport.listen(session.live, pushed=True)) as line:
-            async for _ in line:
-                # The first word says that the line stands: what moved just before it was not told.
+        async with contextlib.aclosing(transport.hear(session.live)) as line:
+            async for text in line:
+                if not text:
+                    # The line stands. What moved just before was not told, and neither was where this device stands.
+                    own = await session.standing()
+                    await transport.say(MOVED if own is None else own.told.text)
+                else:
+                    self._told = Told.parse(text)
+                    self._speaks = self._speaks or self._told is not None
+                    self._answered.set()
                 self._wanted.set()
                 await asyncio.sleep(self._draw(0, MOMENT_S))
         raise NoAnswer(Code.UNREACHABLE, "the device has closed the line")

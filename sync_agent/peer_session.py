@@ -5,7 +5,8 @@ Rules:
   after that cursors and this device's own order of arrival tell what is new: one request when nothing is;
 - what a peer brings goes through the ordinary door, and is noted for the server, which may lack it;
 - content is asked for where it is missing, and sent where the peer says that it lacks it;
-- a pack that is being fetched from elsewhere is not fetched twice.
+- a pack that is being fetched from elsewhere is not fetched twice;
+- what is small travels with the entries that name it, both ways, and others hear of both at once.
 
 docs/protocol.md, "Neighbours".
 """
@@ -21,8 +22,9 @@ from typing import Final
 from blake3 import blake3
 
 from protocol.checkpoint import Cursor
-from protocol.entry import Entry
+from protocol.entry import Entry, Kind
 from protocol.errors import Code, NoAnswer, PeerFault, Refused, RelaisError
+from protocol.likeness import Told
 from protocol.limits import CURSOR_HASH_BYTES, INLINE_PACK_BYTES, INLINE_TOTAL_BYTES, MAX_INLINE_PACKS, MAX_PUSHED_BYTES
 from protocol.message_parts import InlinePack, Link, Offer, Upload, Wanted
 from protocol.messages import SyncAnswer, SyncRequest
@@ -43,6 +45,7 @@ from sync_agent.peer_calls import PeerCalls
 from sync_agent.peer_news import news_marks
 from sync_agent.reconciling import Reconciling
 from sync_agent.room import Room
+from sync_agent.standing import Standing, standing_for
 from sync_agent.sync_result import SyncResult
 from sync_agent.transfer import Moved, Transfer
 from sync_agent.transport import Transport
@@ -51,6 +54,7 @@ from sync_agent.withdrawn import lets_in, take_withdrawals, take_withdrawals_wit
 MAX_REQUESTS: Final = 2_000
 MAX_WANTED: Final = 500
 MAX_OFFERS: Final = 500
+_NAMES_CONTENT: Final = frozenset({Kind.REVISION, Kind.HAND_IN})
 _MANY_LACKS: Final = 200
 """Whoever lacks so much may not have named all of it."""
 
@@ -93,7 +97,8 @@ class _Exchange:
     wishes: set[tuple[bytes, bytes]] = field(default_factory=set)
     offered: set[bytes] = field(default_factory=set)
     lacks: dict[bytes, PackInfo] = field(default_factory=dict)
-    fetched: set[bytes] = field(default_factory=set)
+    grown: set[bytes] = field(default_factory=set)
+    """Spaces of which something has come that nobody was told of yet."""
     owed: dict[bytes, Entry] = field(default_factory=dict)
     """What the peer holds the header of alone, and asks for."""
     failure: RelaisError | None = None
@@ -140,12 +145,28 @@ class PeerSession:
             except Refused as refusal:
                 await take_withdrawals_with(self.agent, refusal, self.device.key)
                 raise
-            if done.fetched:
-                self.agent.replica.on_news(frozenset(done.fetched), self.device.key)
+            finally:
+                self._tell(done)
             if done.failure is not None:
                 raise done.failure
             traffic = self.transport.traffic.since(before)
             return SyncResult(done.received, done.sent, traffic.bytes_in, traffic.bytes_out, traffic.round_trips)
+
+    async def is_like(self, told: Told | None) -> bool:
+        """Whether the device stands where this one does, by what it told: each has all that the other one has."""
+        own = None if told is None else await self.standing()
+        if told is None or own is None or not own.is_like(told):
+            return False
+        self._lacking = own.lacking
+        for space, there in own.places_of(told).items():
+            if space in self._cursors:
+                self._cursors[space] = there
+                self._known[space] = max(self._known.get(space, 0), own.places[space].count)
+        return True
+
+    async def standing(self) -> Standing | None:
+        """Where this device stands for the other one (`standing_for`)."""
+        return await standing_for(self.agent, self.device.key, self._copies.entrusted)
 
     def holds(self, space: bytes, arrived: int, stream: bytes) -> bool:
         """Whether the device holds content that the entry names which arrived here as number `arrived` of a space."""
@@ -233,6 +254,7 @@ class PeerSession:
         """The next request, how far its entries lead in each space, and the packs that it speaks of."""
         spaces = await self._common()
         push, sending = await self._news(spaces)
+        await self._find_named(done, push)
         inline, offers = self._packs(done)
         content = self.agent.replica.content
         request = SyncRequest(
@@ -252,9 +274,11 @@ class PeerSession:
         now_ms = self.agent.now_ms()
         if self._reported_ms is not None and 0 <= now_ms - self._reported_ms < REPORT_AGE_MS:
             return ()
-        last = await LastSync.read(self.agent.replica.store)
         theirs = await self.agent.replica.authorities(self.device.key)
-        if (last is not None and last.reachable) or all(grant.role not in KEEPS_REPORTS for grant in theirs):
+        if all(grant.role not in KEEPS_REPORTS for grant in theirs):
+            return ()
+        last = await LastSync.read(self.agent.replica.store)
+        if last is not None and last.reachable:
             return ()
         self._reported_ms = now_ms
         return ((await own_report(self.agent)).data,)
@@ -310,7 +334,7 @@ class PeerSession:
         done.offered.update(offer.pack for offer in request.offers)
 
     async def _take(self, done: _Exchange, answer: SyncAnswer) -> None:
-        """Entries and small packs of an answer."""
+        """Entries and small packs of an answer; who listens here hears of both at once."""
         done.owed |= {entry.id: entry for entry in await self._payloads.owed(answer)}
         if answer.live is not None:
             self.live = answer.live
@@ -330,6 +354,12 @@ class PeerSession:
             self._cursors[space] = Position(page.checkpoint.count, page.checkpoint.chain)
         for pack in answer.packs:
             await self._take_pack(done, pack)
+        self._tell(done)
+
+    def _tell(self, done: _Exchange) -> None:
+        grown, done.grown = frozenset(done.grown), set()
+        if grown:
+            self.agent.replica.on_news(grown, self.device.key)
 
     async def _take_own_grants(self, space: bytes, entries: Sequence[Entry]) -> None:
         """Take what lets this device into a space, and nothing else of it."""
@@ -348,9 +378,11 @@ class PeerSession:
             entries,
             source=self.device.key,
             now_ms=self.agent.now_ms(),
-            marks=news_marks([space], self.agent.entropy),
+            news=news_marks([space], self.agent.entropy),
             bounded=True,
+            tells=False,
         )
+        done.grown.update(entry.header.space for entry in admission.let_in)
         done.received += len(admission.admitted)
         await note_forgotten(self.agent, admission.admitted, self.agent.device)
         after = (await replica.position(space)).count
@@ -366,7 +398,7 @@ class PeerSession:
                 return
             allowance = await self._allowances.of(pack.space, self.device.key)
             if await self._allowances.ingest(pack.space, self.device.key, pack.data, allowance):
-                done.fetched.add(pack.space)
+                done.grown.add(pack.space)
         except PeerFault as fault:
             done.failure = done.failure or fault
 
@@ -378,7 +410,7 @@ class PeerSession:
         links = await self._wanted_links([link for link in answer.links if link.space in mine])
         fetched = await self._transfer.fetch(links)
         if fetched.packs:
-            done.fetched.update(link.space for link in links)
+            done.grown.update(link.space for link in links)
         if not _others_send_it(sent):
             self._conclude(done, sent)
         self._conclude(done, fetched)
@@ -406,6 +438,18 @@ class PeerSession:
         if isinstance(moved.failure, NoAnswer):
             raise moved.failure
         done.failure = done.failure or moved.failure
+
+    async def _find_named(self, done: _Exchange, push: Sequence[Entry]) -> None:
+        """The packs that are here of what is small, and named by entries that the peer is brought: it lacks them."""
+        news = {entry.id for entry in push if entry.header.kind in _NAMES_CONTENT}
+        for space in {entry.header.space for entry in push if entry.id in news}:
+            coursework = (await self.agent.replica.view(space)).coursework
+            heads = [head for item in coursework.items.values() if not item.withdrawn for head in item.heads]
+            # of what is made from something earlier the peer holds a part, which it says
+            named = [head.record.content for head in heads if head.id in news and not head.parents]
+            named += [work.record.content for work in coursework.hand_ins.values() if work.id in news]
+            small = [Wanted(space, content.stream) for content in named if content.size <= INLINE_TOTAL_BYTES]
+            await self._find_lacking(done, small)
 
     async def _find_lacking(self, done: _Exchange, lacks: Iterable[Wanted]) -> None:
         """The packs that are here of what the peer lacks, unless the peer may not have them."""

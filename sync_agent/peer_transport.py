@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import AsyncGenerator
 from typing import Final
 
 import aiohttp
@@ -27,6 +29,31 @@ class PeerTransport(HttpTransport):
         super().__init__(f"https://{address.authority}", Network(Wish(direct=True)))
         self.address = address
         self.tls = tls or DiallerContext(None)
+        self._line: aiohttp.ClientWebSocketResponse | None = None
+
+    async def hear(self, capability: str) -> AsyncGenerator[str, None]:
+        """The texts that the device says over a line for news; before them an empty one, once the line stands.
+
+        Ends when the device closes the line. Raises `NoAnswer`.
+        """
+        headers = {"Authorization": f"Bearer {capability}"}
+        try:
+            async with contextlib.aclosing(self._explaining(self._pushed(headers, self._note_line))) as line:
+                async for text in line:
+                    yield text
+        finally:
+            self._line = None
+
+    async def say(self, text: str) -> None:
+        """Say something over the line that is heard, if one stands. Raises `NoAnswer`."""
+        if self._line is not None:
+            try:
+                await self._line.send_str(text)
+            except (aiohttp.ClientError, OSError) as reason:
+                raise unreachable(self.url, reason) from reason
+
+    def _note_line(self, line: aiohttp.ClientWebSocketResponse) -> None:
+        self._line = line
 
     async def certificate(self) -> bytes:
         """SHA-256 of the certificate of whoever listens there, to which every later connection is held.

@@ -76,10 +76,13 @@ class Database:
 
     def __init__(self, connection: _Connection, file: Path) -> None:
         self._connection = connection
-        self.commits = 0
-        """What was read is as it was for as long as this stands: it grows with each write, and when one has failed."""
         self._suspect = file.with_name(f"{file.name}{SUSPECT}")
         self._failed = False
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether nothing has failed that only opening it again mends: what was read before is still so until then."""
+        return not self._failed
 
     @classmethod
     async def open(cls, file: Path) -> Database:
@@ -108,12 +111,16 @@ class Database:
         """What `work` returns; it must only read."""
         return await self._guarded(work)
 
-    async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """What `work` returns, once all that it changed is durable; if it raises, nothing has changed."""
+    async def write(self, work: Callable[[sqlite3.Connection], T], then: Callable[[T], None] | None = None) -> T:
+        """What `work` returns, once all that it changed is durable; if it raises, nothing has changed.
+
+        `then` is told what it returns, in the connection's thread, before anything else is read or written.
+        """
 
         def transact(connection: sqlite3.Connection) -> T:
             result = _transact(connection, work)
-            self.commits += 1
+            if then is not None:
+                then(result)
             return result
 
         return await self._guarded(transact)
@@ -135,7 +142,6 @@ class Database:
         """The failure that a bad page is, found by looking: nothing more is asked of this connection."""
         await self._suspect_it()
         self._failed = True
-        self.commits += 1
         return LocalFailure(Code.DAMAGED, DAMAGED_DATABASE, sqlite=why[:200])
 
     async def _look_closer(self) -> None:
@@ -174,7 +180,6 @@ class Database:
         if failure.code is Code.DAMAGED:
             await self._suspect_it()
         self._failed = failure.code in (Code.STORAGE_FAILED, Code.DAMAGED)
-        self.commits += self._failed
 
 
 class _Connection(aiosqlite.Connection):

@@ -41,7 +41,9 @@ class News:
             cursor = cursors.of(space)
             after, chain = (0, EMPTY_CHAIN) if cursor is None else (cursor.count, cursor.chain)
             position = await self._replica.position(space)
-            if after and await self._replica.store.chain_at(space, after) != chain:
+            # most callers stand where we do: that is known without a look at the disk
+            there = position.chain if position.count == after else await self._replica.store.chain_at(space, after)
+            if after and there != chain:
                 stale.append(space)
                 continue
             if position.count == after:

@@ -41,6 +41,7 @@ Entropy = Callable[[int], bytes]
 
 _DOOR_KINDS = (Kind.ROOT_ROTATION, Kind.CERTIFICATE, Kind.GRANT, Kind.SUCCESSOR, Kind.SPACE, Kind.ERASE)
 _CACHED_RECORDS = 128
+_CACHED_READERS = 64
 _SLICE_ENTRIES = 128
 _CLOCK_MARK = "clock"
 _PROVEN_MARK = "proven"
@@ -112,6 +113,9 @@ class Replica:
         self._checked_waiting: set[tuple[bytes, bytes]] = set()
         self._behind = False
         self._epoch = 0
+        self._changes = 0
+        """Grows with all that may change what folds say."""
+        self._readable: OrderedDict[bytes, tuple[int, dict[bytes, Authority]]] = OrderedDict()
         self._views = Views(store, self.door)
         self._quotas = Quotas(store, self.door)
         self._remembered: Mapping[bytes, Remembered] = {}
@@ -144,9 +148,14 @@ class Replica:
         unsent: bool = False,
         hold: bool = True,
         marks: Mapping[str, bytes | None] | None = None,
+        news: Mapping[str, bytes | None] | None = None,
         bounded: bool = False,
+        tells: bool = True,
     ) -> Admission:
         """Let entries in by the door's rules, durably, with `marks` in the same transaction.
+
+        `news` are marks that are set only if any of the entries is not in the set yet. Whoever admits with `tells` off
+        calls `on_news` itself: there is more to come that belongs to it.
 
         What waits is kept in quarantine under `source` (a key, or any name of 32 bytes at most; the keys that a device
         gave itself are one source) and tried again
@@ -155,9 +164,17 @@ class Replica:
         """
         async with self._admitting:
             admission = await self._admit(
-                entries, self.door.origin(source), now_ms, unsent=unsent, hold=hold, marks=marks, bounded=bounded
+                entries,
+                self.door.origin(source),
+                now_ms,
+                unsent=unsent,
+                hold=hold,
+                marks=marks,
+                news=news,
+                bounded=bounded,
             )
-        self._tell_news(admission.let_in, source)
+        if tells:
+            self._tell_news(admission.let_in, source)
         return admission
 
     async def write(
@@ -230,11 +247,13 @@ class Replica:
     def note_destroyed(self, obeyed: frozenset[bytes]) -> None:
         """All erasures that this replica has obeyed by now: it shows nothing of it again, whoever takes them back."""
         self._views.note_destroyed(obeyed)
+        self._changes += 1
 
     def remember(self, remembered: Mapping[bytes, Remembered]) -> None:
         """Believe from now on, in each space, the devices that this replica saw first for each person."""
         self._remembered = remembered
         self._views.remember(remembered)
+        self._changes += 1
 
     async def changed_view(self, space: bytes, basis: Basis | None) -> SpaceView | None:
         """The folds of a space unless `basis` still stands: for who looks at very many spaces, and keeps little."""
@@ -253,7 +272,7 @@ class Replica:
             later = [stored.entry for stored in await self.store.scan(space, after=cached[0])]
             records = cached[1].with_added([Record(entry.timestamp_ms, entry.id) for entry in later])
         if epoch == self._epoch:
-            _keep(self._records, space, (len(records), records))
+            _keep(self._records, space, (len(records), records), _CACHED_RECORDS)
         return records
 
     async def fingerprint(self, space: bytes) -> bytes:
@@ -292,6 +311,15 @@ class Replica:
         A grant opens its space, those below it, and those above it, whose entries are needed to judge its own. One that
         holds in the space itself goes before one from below.
         """
+        changes = self._changes
+        known = self._readable.get(key)
+        if known is None or known[0] != changes:
+            # what comes while this is found out counts for the next who asks
+            known = changes, await self._find_readable(key)
+            _keep(self._readable, key, known, _CACHED_READERS)
+        return dict(known[1])
+
+    async def _find_readable(self, key: bytes) -> dict[bytes, Authority]:
         door = self.door
         grants = sorted(await self.authorities(key), key=lambda grant: (grant.rank, grant.grant))
         within = {space for grant in grants for space in door.below(grant.space)}
@@ -378,6 +406,7 @@ class Replica:
         self.bare = BareEntries(self.store, door, self._views)
         self._records.clear()
         self._epoch += 1
+        self._changes += 1
         self._behind = False
 
     async def _admit(
@@ -388,6 +417,7 @@ class Replica:
         *,
         unsent: bool,
         marks: Mapping[str, bytes | None] | None,
+        news: Mapping[str, bytes | None] | None = None,
         hold: bool = True,
         whole: bool = False,
         bounded: bool = False,
@@ -396,10 +426,12 @@ class Replica:
         if self._behind:
             await self._remember()
         filled = await self.bare.fill(entries)
+        self._changes += bool(filled)
         fresh = await self._fresh(entries)
         beyond = await self._beyond_quota(fresh.values(), source) if bounded else set()
         for name in beyond:
             del fresh[name]
+        marks = {**(marks or {}), **(news or {} if fresh or filled else {})}
         checked = await self._checked([Held(source, entry, None) for entry in fresh.values()])
         passage = Passage(self.door)
         try:
@@ -410,14 +442,16 @@ class Replica:
                 _check_all_admitted(passage, fresh)
             self._observe(passage.admitted.values(), now_ms)
             unheld = await self._keep_waiting(passage, fresh if hold else {}, before)
-            await self._append(passage, before, unsent=unsent, marks=marks or {})
+            await self._append(passage, before, unsent=unsent, marks=marks)
         except BaseException:
             # What was learned may not be in the store: until it is read again, nothing more is admitted.
+            self._changes += 1
             self._tips.clear()
             self._behind = bool(passage.learned)
             if self._behind:
                 await self._remember()
             raise
+        self._changes += bool(passage.admitted)
         for entry in passage.admitted.values():
             self._tips.pop((entry.header.space, entry.header.author), None)
         self._quotas.note(passage.admitted.values())
@@ -550,8 +584,8 @@ def _nobody_listens(_spaces: frozenset[bytes], _source: bytes) -> None:
     """Nothing waits for news."""
 
 
-def _keep(cache: OrderedDict[bytes, V], key: bytes, value: V) -> None:
+def _keep(cache: OrderedDict[bytes, V], key: bytes, value: V, most: int) -> None:
     cache[key] = value
     cache.move_to_end(key)
-    while len(cache) > _CACHED_RECORDS:
+    while len(cache) > most:
         cache.popitem(last=False)

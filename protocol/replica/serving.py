@@ -26,6 +26,7 @@ from protocol.enrollment_messages import encode_chain
 from protocol.entry import Entry, Kind
 from protocol.envelope import OpenedRequest, open_request, seal_answer
 from protocol.errors import Code, PeerFault, Refused, RelaisError
+from protocol.likeness import MOVED
 from protocol.limits import CAPABILITY_LIFETIME_S, MAX_CLOCK_LEAD_MS, MAX_CREDENTIALS
 from protocol.lives import Lives
 from protocol.message_errors import encode_error
@@ -165,22 +166,30 @@ class Responder:
         """Whether the device that listens may read one of `spaces`."""
         return not spaces.isdisjoint(await self.replica.readable(listener.device))
 
+    async def word(self, listener: Listener) -> str:
+        """What somebody who listens is told when something has moved: no more than that."""
+        del listener
+        return MOVED
+
+    async def heed(self, listener: Listener, text: str) -> str | None:
+        """What to say to somebody who listens, and says something: nothing."""
+        del listener, text
+        return None
+
     async def received_pack(self, space: bytes) -> None:
         """A pack of the space has come in by upload: hand-ins that it completes get their receipt."""
         await self._write_receipts([space])
-        self.listeners.tell(frozenset([space]), self.station.signing.public)
+        self._tell(frozenset([space]), self.station.signing.public)
 
     async def _sync(self, opened: OpenedRequest) -> bytes:
         request = SyncRequest.parse(opened.payload)
         now_ms = self._now_ms()
-        taken = await self._take_in(opened.device, request.credentials, request.push, now_ms)
-        readable = await self._readable(opened.device)
+        taken, readable = await self._bring(opened.device, request, now_ms)
         if request.bare:
             whole = await self.replica.bare.whole(request.bare, readable)
             return SyncAnswer(time_ms=now_ms, refused=taken.refused, whole=page_of(whole)).encode()
         twin = self.lives.hear(opened.device, request.life)
         await self._keep_registers(opened.device, request.registers, now_ms)
-        await self._keep_packs(opened.device, request.packs, readable)
         unseen = readable.keys() - self._receipted
         await self._write_receipts({*taken.handed_in, *(pack.space for pack in request.packs), *unseen})
         pushed = {entry.id for entry in request.push}
@@ -248,6 +257,7 @@ class Responder:
         request = ReconcileRequest.parse(opened.payload)
         now_ms = self._now_ms()
         taken = await self._take_in(opened.device, request.credentials, request.push, now_ms)
+        self._tell(taken.grown, opened.device)
         readable = await self._readable(opened.device)
         if request.space not in readable:
             raise Refused(Code.CANNOT_READ, "this device may not read that space", space=request.space.hex())
@@ -269,6 +279,24 @@ class Responder:
             refused=(*request.refused, *taken.refused),
         ).encode()
 
+    async def _bring(
+        self, device: bytes, request: SyncRequest, now_ms: int
+    ) -> tuple[_Taken, Mapping[bytes, Authority]]:
+        """Take in what a caller brings, and say what it may read; who listens hears of entries and content at once."""
+        taken = await self._take_in(device, request.credentials, request.push, now_ms)
+        grown = taken.grown
+        try:
+            readable = await self._readable(device)
+            if not request.bare:
+                grown |= await self._keep_packs(device, request.packs, readable)
+        finally:
+            self._tell(grown, device)
+        return taken, readable
+
+    def _tell(self, grown: frozenset[bytes], source: bytes) -> None:
+        if grown:
+            self.replica.on_news(grown, source)
+
     async def _take_in(self, device: bytes, credentials: Sequence[Entry], push: Sequence[Entry], now_ms: int) -> _Taken:
         """Let a caller's entries in. Somebody unknown can only prove who they are: nothing else of theirs is kept."""
         admissions = []
@@ -283,7 +311,7 @@ class Responder:
             spaces = await self.scope.wanted(push)
             wanted = [entry for entry in push if entry.header.space in spaces]
             pushed = await self.replica.admit(
-                wanted, source=device, now_ms=now_ms, marks=self.scope.marks(spaces), bounded=True
+                wanted, source=device, now_ms=now_ms, news=self.scope.marks(spaces), bounded=True, tells=False
             )
             admissions.append(pushed)
         let_in = [
@@ -294,6 +322,7 @@ class Responder:
             waiting=(*pushed.waiting, *pushed.unheld),
             refused=pushed.refused,
             handed_in=frozenset(entry.header.space for entry in let_in if entry.header.kind == Kind.HAND_IN),
+            grown=frozenset(entry.header.space for entry in pushed.let_in),
         )
 
     async def _readable(self, device: bytes) -> dict[bytes, Authority]:
@@ -339,8 +368,8 @@ class Responder:
 
     async def _keep_packs(
         self, device: bytes, packs: Sequence[InlinePack], readable: Mapping[bytes, Authority]
-    ) -> None:
-        """Store small packs; what a damaged one holds is lacking here, and named so."""
+    ) -> frozenset[bytes]:
+        """Store small packs; their spaces. What a damaged one holds is lacking here, and named so."""
         kept = set()
         open_to = _OpenTo(self.allowances, device)
         for pack in packs:
@@ -349,8 +378,7 @@ class Responder:
                 with contextlib.suppress(PeerFault):
                     if await self.allowances.ingest(pack.space, device, pack.data, allowance):
                         kept.add(pack.space)
-        if kept:
-            self.listeners.tell(frozenset(kept), device)
+        return frozenset(kept)
 
     async def _lacks(self, device: bytes, readable: Mapping[bytes, Authority]) -> list[Wanted]:
         """Content that this replica should hold and does not, in the spaces that the caller reads.
@@ -464,11 +492,12 @@ class _OpenTo:
 
 @dataclass(frozen=True, slots=True)
 class _Taken:
-    """What became of a caller's entries, and the spaces in which hand-ins came in."""
+    """What became of a caller's entries, the spaces that grew by them, and those in which hand-ins came in."""
 
     waiting: tuple[bytes, ...]
     refused: tuple[Refusal, ...]
     handed_in: frozenset[bytes]
+    grown: frozenset[bytes] = frozenset()
 
 
 def _expiry_s(now_ms: int) -> int:

@@ -35,8 +35,8 @@ class SqliteStore:
 
     def __init__(self, database: Database) -> None:
         self.database = database
-        self._positions: dict[bytes, tuple[int, Position]] = {}
-        """Where spaces stood after so many commits."""
+        self._positions: dict[bytes, Position] = {}
+        """Where spaces stand: `append` alone moves them. It and reading write here, both in the database's thread."""
 
     @classmethod
     async def open(cls, folder: Path) -> SqliteStore:
@@ -55,15 +55,17 @@ class SqliteStore:
     ) -> list[Stored]:
         released = list(release)
 
-        def work(connection: sqlite3.Connection) -> list[Stored]:
+        def work(connection: sqlite3.Connection) -> tuple[list[Stored], dict[bytes, Position]]:
             stored = statements.append(connection, entries, unsent=unsent)
             statements.set_marks(connection, marks or {})
             statements.drop_held(connection, released)
-            return stored
+            grown = {one.entry.header.space for one in stored}
+            return stored, {space: _position(connection, space) for space in grown}
 
         if not entries and not marks and not released:
             return []
-        return await self.database.write(work)
+        stored, _ = await self.database.write(work, lambda done: self._positions.update(done[1]))
+        return stored
 
     async def present(self, ids: Sequence[bytes]) -> set[bytes]:
         return await self.database.run(lambda connection: statements.present(connection, ids))
@@ -78,18 +80,16 @@ class SqliteStore:
     async def position(self, space: bytes) -> Position:
         # every fold and every answer asks for it: the way to the connection's thread and back costs more than the rest
         kept = self._positions.get(space)
-        if kept is not None and kept[0] == self.database.commits:
-            return kept[1]
+        if kept is not None and self.database.is_usable:
+            return kept
 
-        def work(connection: sqlite3.Connection) -> tuple[int, Position]:
-            row = connection.execute("SELECT count, chain FROM space WHERE id = ?", (space,)).fetchone()
-            count, chain = row or (0, CHAIN_START)
-            return self.database.commits, Position(count, chain[:CURSOR_HASH_BYTES])
+        def work(connection: sqlite3.Connection) -> Position:
+            found = _position(connection, space)
+            if found.count:
+                self._positions[space] = found
+            return found
 
-        kept = await self.database.run(work)
-        if kept[1].count:
-            self._positions[space] = kept
-        return kept[1]
+        return await self.database.run(work)
 
     async def chain_at(self, space: bytes, count: int) -> bytes | None:
         if count == 0:
@@ -273,7 +273,11 @@ class SqliteStore:
         return await self.database.run(work)
 
     async def verify(self) -> list[Damage]:
-        return await verify_entries(self.database)
+        try:
+            return await verify_entries(self.database)
+        finally:
+            # what was bad has been moved aside, and the rest counted anew
+            self._positions.clear()
 
     async def close(self) -> None:
         await self.database.close()
@@ -281,6 +285,12 @@ class SqliteStore:
     async def _checkpoint(self) -> None:
         """Until then the file still has the old pages, and the log the new ones."""
         await self.database.run(lambda connection: connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall())
+
+
+def _position(connection: sqlite3.Connection, space: bytes) -> Position:
+    row = connection.execute("SELECT count, chain FROM space WHERE id = ?", (space,)).fetchone()
+    count, chain = row or (0, CHAIN_START)
+    return Position(count, chain[:CURSOR_HASH_BYTES])
 
 
 def _keep_from_others(file: Path) -> None:

@@ -6,15 +6,18 @@ Rules:
 - so a new school in the territory, or a name in the staff's list, makes no class be folded again;
 - a fold that is kept grows by what has come, where it can (`protocol.growth`): only else is the whole set read;
 - what lies above is read once; afterwards only what has come since;
+- of many who ask for a space that has grown, one folds it, and the others wait;
 - how many folds are kept is bounded by the room that they take; the least used go first.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
+from weakref import WeakValueDictionary
 
 from protocol.coursework import Coursework
 from protocol.entry import Entry, Kind
@@ -115,6 +118,7 @@ class Views:
         self._destroyed: frozenset[bytes] = frozenset()
         self._era = 0
         """Counts how often something else than sets, which folds hang on, has changed."""
+        self._folding: WeakValueDictionary[bytes, asyncio.Lock] = WeakValueDictionary()
 
     def note_filled(self, spaces: Iterable[bytes]) -> None:
         """Entries of these spaces, which count as they did, hold more than they did."""
@@ -143,23 +147,30 @@ class Views:
     async def view(self, space: bytes) -> SpaceView:
         """The folds of a space as its store stands."""
         cached = self._kept.get(space)
+        if cached is None or not await self._stands(space, cached.basis):
+            async with self._folding.setdefault(space, asyncio.Lock()):
+                cached = await self._folded(space)
+        elif space in self._kept:
+            # others may have made it go meanwhile; it is as good for who asked
+            self._kept.move_to_end(space)
+        return cached
+
+    async def _folded(self, space: bytes) -> SpaceView:
+        """As `view`, while nobody else folds the space; whoever came first may have done it."""
+        cached = self._kept.get(space)
         view = await self.changed(space, None if cached is None else cached.basis) or cached
         assert view is not None  # noqa: S101  (there is one where there was no basis)
         if view is not cached:
             self._keep(space, view)
-        elif space in self._kept:
-            # others may have made it go meanwhile; it is as good for who asked
-            self._kept.move_to_end(space)
         return view
 
     async def changed(self, space: bytes, basis: Basis | None) -> SpaceView | None:
         """The folds of a space, unless they were made from `basis` and would be the same; nothing is kept."""
+        if basis is not None and await self._stands(space, basis):
+            return None
         line = self._door.lineage(space)[1:]
         above = [await self._read_above(member) for member in line]
-        count = (await self._store.position(space)).count
         filled = self._filled[space]
-        if basis is not None and basis == Basis(count, _counts(above, weighs=basis.weighs), basis.weighs, filled):
-            return None
         kept = self._kept.get(space)
         if kept is not None and kept.basis.filled == filled and len(kept.basis.above) == len(line):
             view = await self._grown(space, kept, line, above)
@@ -202,6 +213,12 @@ class Views:
             return None
         reached = Basis(basis.own + len(fresh), counts, basis.weighs, basis.filled)
         return SpaceView(fold, reached, kept.weight_bytes + _weight_bytes(fresh))
+
+    async def _stands(self, space: bytes, basis: Basis) -> bool:
+        """Whether folds that were made from `basis` would be the same now."""
+        above = [await self._read_above(member) for member in self._door.lineage(space)[1:]]
+        count = (await self._store.position(space)).count
+        return basis == Basis(count, _counts(above, weighs=basis.weighs), basis.weighs, self._filled[space])
 
     async def _read_above(self, space: bytes) -> _Above:
         count = (await self._store.position(space)).count

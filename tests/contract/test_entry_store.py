@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import AsyncIterator, Awaitable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from blake3 import blake3
@@ -586,6 +587,29 @@ async def test_an_index_that_lost_rows_is_reported_and_built_again(tmp_path: Pat
     assert [damage.what for damage in await store.verify()] == ["database"]
     assert await store.verify() == []
     assert len(await store.scan(SPACE)) == 3
+    await store.close()
+
+
+async def test_where_a_space_stands_is_asked_of_the_disk_only_until_it_is_known(
+    tmp_path: Path, make: EntryMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = await SqliteStore.open(tmp_path)
+    first, second = make.entries(2)
+    await store.append([first])
+    await store.set_marks({"note": b"others write all day long"})
+    asked = 0
+    run = store.database.run
+
+    async def counted(*work: Any) -> Any:
+        nonlocal asked
+        asked += 1
+        return await run(*work)
+
+    monkeypatch.setattr(store.database, "run", counted)
+    assert (await store.position(SPACE)).count == 1
+    await store.append([second])
+    assert await store.position(SPACE) == Position(2, await store.chain_at(SPACE, 2) or b"")
+    assert asked == 1, "for the chain"
     await store.close()
 
 

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from random import Random
 from typing import Any, TypeVar, cast
 
+from protocol.errors import PeerFault
+from protocol.replica.listeners import Listener
+from protocol.replica.serving import Responder
 from sync_agent.addresses import Address
 from sync_agent.copies import Copies
 from sync_agent.lan_listener import LanResponder
@@ -71,6 +74,53 @@ class PeerLine(Line):
         self.ear = ear
         self.weather = weather
         self.address = Address(ear.machine.name, PORT)
+        self._said: asyncio.Queue[str] = asyncio.Queue()
+        self._listener: Listener | None = None
+
+    async def hear(self, capability: str) -> AsyncGenerator[str, None]:
+        """What the listener says, of itself and in reply, as far as it gets here."""
+        await self._way()
+        responder = self._frontage().responder
+        try:
+            self._listener = listener = responder.listener(capability)
+        except PeerFault:
+            raise cut() from None
+        telling = asyncio.create_task(self._tell(responder, listener))
+        try:
+            yield ""
+            while self._stands(responder):
+                if telling.done():
+                    telling.result()
+                try:
+                    async with asyncio.timeout(60):
+                        said = await self._said.get()
+                except TimeoutError:
+                    continue
+                if not self._happens(self.weather.lost):
+                    yield said
+            raise cut()
+        finally:
+            self._listener = None
+            telling.cancel()
+            await asyncio.gather(telling, return_exceptions=True)
+
+    async def say(self, text: str) -> None:
+        """What the listener heeds, if it gets there."""
+        listener = self._listener
+        await self._way()
+        if listener is not None and not self._happens(self.weather.lost):
+            reply = await self._handled(self._frontage().responder.heed(listener, text))
+            if reply is not None:
+                self._said.put_nowait(reply)
+
+    async def _tell(self, responder: Responder, listener: Listener) -> None:
+        while True:
+            if await self._handled(responder.concerns(listener, await listener.news())):
+                self._said.put_nowait(await self._handled(responder.word(listener)))
+
+    def _stands(self, responder: Responder) -> bool:
+        frontage = self.far.frontage
+        return self.up and frontage is not None and frontage.responder is responder
 
     async def certificate(self) -> bytes:
         """The fingerprint of whoever listens there."""

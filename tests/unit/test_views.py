@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from random import Random
 
@@ -29,6 +30,7 @@ class CountingStore(MemoryStore):
     async def scan(self, space: bytes, after: int = 0) -> list[Stored]:
         found = await super().scan(space, after)
         self.scanned += len(found)
+        await asyncio.sleep(0)
         return found
 
 
@@ -65,6 +67,19 @@ async def test_what_is_kept_is_what_the_whole_sets_would_give_whatever_came_in_b
             roster = fold_roster(space, own, above, replica.door)
             assert view.roster == roster
             assert view.coursework == fold_coursework(space, own, roster)
+
+
+async def test_of_many_who_ask_for_a_class_that_has_grown_one_folds_it() -> None:
+    world = World(Random(1))
+    replica, store = await replica_of(world)
+    await bring(replica, world.entries)
+    (room, *_) = world.classes
+    await replica.view(room)
+    await bring(replica, [world.say(world.server, room, Kind.PERSON, PersonRecord("Léa", PersonRole.PUPIL).encode())])
+    before = store.scanned
+    views = await asyncio.gather(*[replica.view(room) for _ in range(8)])
+    assert store.scanned - before == (await replica.position(room)).count
+    assert all(view is views[0] for view in views)
 
 
 async def test_a_new_school_makes_no_class_be_folded_again() -> None:

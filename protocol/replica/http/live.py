@@ -2,7 +2,8 @@
 
 Rules:
 - the bearer is the capability of a sync answer; a connection lives no longer than that capability;
-- one text frame, "moved", each time; never what;
+- one text frame, "moved", each time; never what. Between neighbours it says where the teller stands
+  (`protocol.likeness`), and who listens says so too: texts are heeded one after the other, no faster than `HEED_S`;
 - a plain GET waits `LONG_POLL_S` at most: 200 when something has moved, 204 when nothing has. What moves between two
   questions is kept for the next one; who asks for the first time, or after a long while, is told at once to look;
 - the server's pings keep proxies from closing the line, and find out who is gone;
@@ -20,6 +21,7 @@ from typing import Final
 from aiohttp import WSMsgType, web
 
 from protocol.errors import Code, NoAnswer, PeerFault, RelaisError
+from protocol.likeness import MOVED
 from protocol.limits import CAPABILITY_LIFETIME_S
 from protocol.replica.listeners import Listener
 from protocol.replica.serving import Responder
@@ -29,7 +31,7 @@ LONG_POLL_S: Final = 25.0
 ASKS_AGAIN_S: Final = 60.0
 """How long what moves is kept for somebody who asks."""
 PING_S: Final = 50.0
-MOVED: Final = "moved"
+HEED_S: Final = 0.02
 _MAX_FRAME_BYTES: Final = 1024
 _BEARER: Final = "Bearer "
 
@@ -67,7 +69,7 @@ class Live:
 
     async def _push(self, socket: web.WebSocketResponse, listener: Listener) -> web.WebSocketResponse:
         self._open.add(socket)
-        tasks = [asyncio.create_task(work) for work in (self._tell(socket, listener), _read(socket))]
+        tasks = [asyncio.create_task(work) for work in (self._tell(socket, listener), self._read(socket, listener))]
         try:
             await asyncio.wait(tasks, timeout=CAPABILITY_LIFETIME_S, return_when=asyncio.FIRST_COMPLETED)
             await socket.close()
@@ -91,7 +93,17 @@ class Live:
     async def _tell(self, socket: web.WebSocketResponse, listener: Listener) -> None:
         while True:
             if await self._responder.concerns(listener, await listener.news()):
-                await socket.send_str(MOVED)
+                await socket.send_str(await self._responder.word(listener))
+
+    async def _read(self, socket: web.WebSocketResponse, listener: Listener) -> None:
+        """Until the listener leaves, or says what nobody asked; its pings are answered meanwhile."""
+        async for message in socket:
+            if message.type is not WSMsgType.TEXT:
+                return
+            reply = await self._responder.heed(listener, message.data)
+            if reply is not None:
+                await socket.send_str(reply)
+            await asyncio.sleep(HEED_S)
 
     async def _long_poll(self, token: str, fresh: Listener) -> web.Response:
         clock = asyncio.get_running_loop().time
@@ -123,10 +135,3 @@ class Live:
         """Let go of those who have not asked again."""
         while self._asking and next(iter(self._asking.values()))[0] < before_s:
             del self._asking[next(iter(self._asking))]
-
-
-async def _read(socket: web.WebSocketResponse) -> None:
-    """Until the listener leaves, or says what nobody asked; its pings are answered meanwhile."""
-    async for message in socket:
-        if message.type is not WSMsgType.TEXT:
-            return
