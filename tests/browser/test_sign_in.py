@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Browser, Page, Route, expect
 
 from protocol.work import ItemKind
 from tests.harness.browser import accessibility_faults, chromium, visitor
@@ -100,3 +100,50 @@ async def test_a_teacher_prints_cards_without_any_script(school: SignedClass, br
         await page.get_by_role("button", name="Nouvelles images pour Tom").click()
         await expect(page.get_by_role("heading", name="Cartes à imprimer")).to_be_visible()
         await faultless(page)
+
+
+async def looks_often(page: Page) -> None:
+    """Have a page that is loaded next ask how things stand again and again, not only every few seconds."""
+    await page.add_init_script("setInterval(() => document.dispatchEvent(new Event('visibilitychange')), 20)")
+
+
+async def hears(page: Page) -> None:
+    """Return when such a page has heard how things stand now, and heeded it: it asks again only then."""
+    for _ in range(3):
+        async with page.expect_response("**/live"):
+            pass
+
+
+async def test_a_page_that_is_being_left_does_not_bring_the_pupil_back_to_it(
+    school: SignedClass, browser: Browser
+) -> None:
+    async with portal(school.pc.agent) as surfer, visitor(browser) as somebody:
+        page = await somebody.page()
+        await looks_often(page)
+
+        async def hears_while_it_is_left(route: Route) -> None:
+            answer = await route.fetch(max_redirects=0)
+            await hears(page)
+            await route.fulfill(response=answer)
+
+        address = f"{surfer.origin}/sign-in/{school.tom.hex()}"
+        await page.goto(address)
+        await page.route(address, hears_while_it_is_left)
+        await page.get_by_label("Ton code secret").fill("4711")
+        await page.get_by_role("button", name="Oui, je suis Tom").click()
+        await expect(page.get_by_role("heading", name="Bonjour Tom")).to_be_visible()
+
+
+async def test_news_of_another_window_takes_nothing_that_a_pupil_has_begun_to_type(
+    school: SignedClass, browser: Browser
+) -> None:
+    async with portal(school.pc.agent) as surfer, visitor(browser) as somebody:
+        page, other = await somebody.page(), await somebody.page()
+        await looks_often(page)
+        for window in (page, other):
+            await window.goto(f"{surfer.origin}/sign-in/{school.tom.hex()}")
+            await window.get_by_label("Ton code secret").fill("4711")
+        await other.get_by_role("button", name="Oui, je suis Tom").click()
+        await expect(other.get_by_role("heading", name="Bonjour Tom")).to_be_visible()
+        await hears(page)
+        await expect(page.get_by_label("Ton code secret")).to_have_value("4711")

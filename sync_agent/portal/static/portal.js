@@ -12,6 +12,17 @@
   let stamp = body.dataset.stamp;
   let busy = false;
 
+  // A form that was sent leads to another page: to load this one again meanwhile would keep people from getting there.
+  const LEAVING_MS = 15000;
+  let sentMs = -LEAVING_MS;
+  let typed = false;
+  addEventListener("submit", () => { sentMs = performance.now(); });
+  addEventListener("input", () => { typed = true; });
+  const reload = ({ spares }) => {
+    if (performance.now() - sentMs < LEAVING_MS || (spares && typed)) return;
+    location.reload();
+  };
+
   const say = (element, text) => {
     if (element.textContent !== text) element.textContent = text;
   };
@@ -19,10 +30,10 @@
   // The parts marked data-live take the place of what they were; what a person is on keeps the focus.
   const renew = async () => {
     const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
-    if (!answer.ok || answer.redirected) return location.reload();
+    if (!answer.ok || answer.redirected) return reload({ spares: !answer.redirected });
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     // what begins or ends changes what may be pressed, not only what is said
-    if (page.body.dataset.phase !== body.dataset.phase) return location.reload();
+    if (page.body.dataset.phase !== body.dataset.phase) return reload({ spares: false });
     for (const old of document.querySelectorAll("[data-live]")) {
       const made = page.getElementById(old.id);
       if (!made || made.innerHTML === old.innerHTML) continue;
@@ -46,7 +57,8 @@
       say(words, now.strip);
       say(fresh, now.freshness);
       say(stick, now.stick);
-      if (now.who !== body.dataset.who) return location.reload();
+      // what somebody has typed goes with them; what was typed before anybody signed in is still to be sent
+      if (now.who !== body.dataset.who) return reload({ spares: body.dataset.who === "" });
       if (now.stamp !== stamp) await renew();
     } catch {
       strip.className = "strip strip-blocked";
