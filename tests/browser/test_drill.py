@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
-import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Browser, BrowserContext, Error, Page, expect
+from playwright.async_api import Browser, BrowserContext, Page, expect
 
 from tests.harness.browser import accessibility_faults, chromium, visitor
 from tests.harness.machines import Machine, School, school
+from tests.harness.patience import until
+from tests.harness.ports import free_port
 
 DEMO = Path(__file__).parents[2] / "deploy" / "demo"
 COURSE, TASK, HAND_IN = DEMO / "course", DEMO / "devoir", DEMO / "copie-eleve"
-PATIENCE_MS = 150_000
 UAI = "0180001X"
 PICTURES = os.environ.get("RELAIS_PICTURES")
 """A folder, for whoever wants to look at the pages."""
@@ -49,13 +48,19 @@ def head_of(town: School) -> Machine:
 def opened(machine: Machine, *options: str) -> tuple[str, str]:
     """Start an agent with its portal, listening to others; where its pages are, and where others reach it."""
     # an agent that opens everything anew comes back at the same address
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        authority = f"127.0.0.1:{free.getsockname()[1]}"
+    authority = f"127.0.0.1:{free_port()}"
     machine.start("--portal", authority, "--lan", "127.0.0.1:0", *options)
     lines = machine.log.read_text(encoding="utf-8").splitlines()
     (reached,) = [line.rpartition(" ")[2] for line in lines if "reach this one at" in line]
     return f"http://{authority}", reached
+
+
+@asynccontextmanager
+async def opening_anew(machine: Machine) -> AsyncIterator[None]:
+    """In the end the agent has opened everything anew, as it does when a quarantine begins or ends."""
+    before = machine.log.read_text(encoding="utf-8").count("ready: ")
+    yield
+    await until(lambda: machine.log.read_text(encoding="utf-8").count("ready: ") > before)
 
 
 def published(machine: Machine, town: School, *paths: Path, title: str, kind: str = "lesson") -> None:
@@ -95,37 +100,37 @@ async def test_from_her_school_to_a_report_to_sign_without_a_manual(
         await page.goto(head_url)
         await page.get_by_role("link", name="Mon école").click()
         await page.get_by_role("link", name="Ouvrir l'exercice").click()
-        await expect(page.get_by_text("autres postes de l'école sont allumés")).to_be_visible(timeout=PATIENCE_MS)
+        await expect(page.get_by_text("autres postes de l'école sont allumés")).to_be_visible()
         await faultless(page)
         await picture(page, "1-before")
         await page.get_by_role("button", name="Commencer l'exercice").click()
         await expect(page.get_by_role("heading", name="L'exercice est en cours")).to_be_visible()
         await expect(page.get_by_text(re.compile(r"Encore (30|29) minutes"))).to_be_visible()
-        await expect(page.get_by_text("ne joignent plus le serveur")).to_be_visible(timeout=PATIENCE_MS)
+        await expect(page.get_by_text("ne joignent plus le serveur")).to_be_visible()
         await faultless(page)
         await picture(page, "2-cut")
 
         # what she is told, a teacher and a pupil do
         await adult.goto(f"{teacher_url}/publish")
-        await expect(adult.get_by_text("Exercice de coupure jusqu'à")).to_be_visible(timeout=PATIENCE_MS)
+        await expect(adult.get_by_text("Exercice de coupure jusqu'à")).to_be_visible()
         await adult.get_by_label("Travail à rendre").check()
         await adult.get_by_label("Titre").fill("Raconte")
         await adult.get_by_label("Fichiers", exact=True).set_input_files(sorted(TASK.iterdir()))
         await adult.get_by_role("button", name="Publier").click()
-        await expect(page.get_by_text("« Raconte » est publié.")).to_be_visible(timeout=PATIENCE_MS)
-        await expect(page.get_by_text("sur 2 postes en lien")).to_be_visible(timeout=PATIENCE_MS)
+        await expect(page.get_by_text("« Raconte » est publié.")).to_be_visible()
+        await expect(page.get_by_text("sur 2 postes en lien")).to_be_visible()
         await expect(page.locator("[aria-current=step]")).to_contain_text("Rendre ce travail")
         await picture(page, "3-published")
         await pupil.goto(pc_url)
-        await expect(pupil.get_by_text("Exercice : on fait comme")).to_be_visible(timeout=PATIENCE_MS)
+        await expect(pupil.get_by_text("Exercice : on fait comme")).to_be_visible()
         await picture(pupil, "4-pupil")
         await pupil.get_by_role("link", name="Raconte").click()
         await pupil.get_by_label("Ton prénom").select_option(label="Léa")
         await pupil.get_by_label("Tes fichiers").set_input_files(HAND_IN / "dessin.png")
         await pupil.get_by_role("button", name="Rendre", exact=True).click()
         await expect(pupil.get_by_text("Ton travail est gardé")).to_be_visible()
-        await expect(page.get_by_text("1 travail rendu est connu ici.")).to_be_visible(timeout=PATIENCE_MS)
-        await expect(page.get_by_text("1 sur 1 à l'abri.")).to_be_visible(timeout=PATIENCE_MS)
+        await expect(page.get_by_text("1 travail rendu est connu ici.")).to_be_visible()
+        await expect(page.get_by_text("1 sur 1 à l'abri.")).to_be_visible()
         await expect(page.locator("[aria-current=step]")).to_contain_text("clé USB")
         await faultless(page)
         await picture(page, "5-safe")
@@ -133,7 +138,7 @@ async def test_from_her_school_to_a_report_to_sign_without_a_manual(
         await page.get_by_role("button", name="Arrêter maintenant").click()
         await expect(page.get_by_role("heading", name="L'exercice s'est terminé")).to_be_visible()
         await expect(page.get_by_text("finissent tout seuls")).to_be_visible()
-        await expect(page.get_by_text("1 sur 1 au serveur.")).to_be_visible(timeout=PATIENCE_MS)
+        await expect(page.get_by_text("1 sur 1 au serveur.")).to_be_visible()
         await faultless(page)
         await picture(page, "6-after")
         await page.get_by_role("link", name="Le compte rendu, à imprimer").click()
@@ -164,22 +169,23 @@ async def test_under_quarantine_a_pupil_reads_prints_and_hands_in_and_the_head_t
     async with at(browser, calm=False) as (context, pupil), at(browser, calm=False) as (_, page):
         await context.add_init_script("window.print = () => { document.documentElement.dataset.printed = 1; }")
         await pupil.goto(pc_url)
-        await expect(pupil.get_by_role("link", name="Le cycle de l'eau")).to_be_visible(timeout=PATIENCE_MS)
-        town.server.ok("quarantine", "start", "--school", UAI)
-        # the agent opens everything anew; a browser tries again
-        await load(pupil, pc_url, "École en quarantaine", shown=True)
+        await expect(pupil.get_by_role("link", name="Le cycle de l'eau")).to_be_visible()
+        async with opening_anew(head), opening_anew(pc):
+            town.server.ok("quarantine", "start", "--school", UAI)
+        await pupil.goto(pc_url)
+        await expect(pupil.get_by_text("École en quarantaine")).to_be_visible()
         await expect(pupil.get_by_text("N'utilise pas de clé USB")).to_be_visible()
         await faultless(pupil)
         await picture(pupil, "q1-pupil")
         town.server.kill()
-        await expect(pupil.get_by_text("reste bien gardé")).to_be_visible(timeout=PATIENCE_MS)
+        await expect(pupil.get_by_text("reste bien gardé")).to_be_visible()
         await pupil.get_by_role("link", name="Le cycle de l'eau").click()
         await expect(pupil.frame_locator("iframe").get_by_role("heading", name="Le cycle de l'eau")).to_be_visible()
         async with context.expect_page() as opening:
             await pupil.get_by_role("link", name="Imprimer").click()
         printing = await opening.value
         inner = printing.frame_locator("iframe").frame_locator("iframe")
-        await expect(inner.locator("html[data-printed]")).to_have_count(1, timeout=PATIENCE_MS)
+        await expect(inner.locator("html[data-printed]")).to_have_count(1)
         await expect(inner.get_by_role("heading", name="Le cycle de l'eau")).to_be_visible()
         await picture(printing, "q2-printing")
         await printing.close()
@@ -189,23 +195,15 @@ async def test_under_quarantine_a_pupil_reads_prints_and_hands_in_and_the_head_t
         await pupil.get_by_label("Tes fichiers").set_input_files(HAND_IN / "dessin.png")
         await pupil.get_by_role("button", name="Rendre", exact=True).click()
         await expect(pupil.get_by_text("Ton travail est gardé")).to_be_visible()
-        await load(page, f"{head_url}/drill", "elle seule peut la lever", shown=True)
+        await page.goto(f"{head_url}/drill")
+        await expect(page.get_by_text("elle seule peut la lever")).to_be_visible()
         await faultless(page)
         await picture(page, "q3-head")
-        town.restart_server()
-        town.server.ok("quarantine", "stop", "--school", UAI)
-        await load(pupil, pc_url, "École en quarantaine", shown=False)
+        async with opening_anew(pc):
+            town.restart_server()
+            town.server.ok("quarantine", "stop", "--school", UAI)
+        await pupil.goto(pc_url)
+        await expect(pupil.get_by_text("École en quarantaine")).not_to_be_visible()
         await expect(pupil.get_by_role("link", name="Raconte")).to_be_visible()
     (work,) = pc.ok("hand-ins")
     assert work["person"] == town.pupil
-
-
-async def load(page: Page, url: str, words: str, *, shown: bool) -> None:
-    """Load a page until it says so, or no longer: an agent that opens everything anew is away for a moment."""
-    for _ in range(PATIENCE_MS // 500):
-        with contextlib.suppress(Error):
-            await page.goto(url)
-            if (words in await page.content()) is shown:
-                return
-        await page.wait_for_timeout(500)
-    raise AssertionError((url, words, shown))

@@ -6,6 +6,7 @@ A time limit is for what never comes; nothing may depend on how quick a machine 
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Callable
 
 PATIENCE_S = 120.0
@@ -13,7 +14,13 @@ _LOOKS_APART_S = 0.005
 
 
 async def until(holds: Callable[[], object]) -> None:
-    """Return when it holds, for what another task, another thread or another program brings about and tells nobody."""
+    """Return when it holds, for what another task, another thread or another program brings about and tells nobody.
+
+    What has to be asked for is an answer to wait for: `holds` may be a coroutine function.
+    """
     async with asyncio.timeout(PATIENCE_S):
-        while not holds():  # noqa: ASYNC110  (nobody tells)
+        while True:
+            held = holds()
+            if await held if inspect.isawaitable(held) else held:
+                return
             await asyncio.sleep(_LOOKS_APART_S)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -17,7 +16,7 @@ from sync_agent.app import Agent
 from sync_agent.operations import table
 from sync_agent.portal.site import serve_portal
 from sync_agent.scheduler import Outcome
-from tests.harness.patience import PATIENCE_S
+from tests.harness.patience import until
 
 _FORM_VALUE = re.compile(r'name="(token|once)" value="([^"]+)"')
 _LESSON = re.compile(r'"http://[0-9a-f]{32}\.localhost:(\d+)/')
@@ -83,9 +82,11 @@ class Surfer:
 
     async def until(self, path: str, words: str) -> None:
         """Return when the page says so: a file has been saved a moment before its receipt is written."""
-        async with asyncio.timeout(PATIENCE_S):
-            while words not in await self.page(path):  # noqa: ASYNC110  (what the portal's own task brings about)
-                await asyncio.sleep(0.01)
+
+        async def says_so() -> bool:
+            return words in await self.page(path)
+
+        await until(says_so)
 
     async def hidden(self, path: str) -> dict[str, str]:
         """The hidden fields of the forms on a page."""

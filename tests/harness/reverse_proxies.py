@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tests.harness.patience import PATIENCE_S
+from tests.harness.patience import until
 from tests.harness.ports import free_port
 
 PROXY_FOLDER = Path(__file__).parents[2] / "deploy" / "proxy"
@@ -73,10 +73,12 @@ async def running(kind: str, folder: Path, url: str, certificate: str, key: str)
     log = open(folder / "log", "wb")  # noqa: ASYNC230, PTH123, SIM115  (the process writes into it until the end)
     process = await asyncio.create_subprocess_exec(*command, stdout=log, stderr=log, env=environment)
     try:
-        async with asyncio.timeout(PATIENCE_S):
-            while not await _accepts(port):
-                assert process.returncode is None, (folder / "log").read_text()[-2000:]
-                await asyncio.sleep(0.05)
+
+        async def is_up() -> bool:
+            assert process.returncode is None, (folder / "log").read_text()[-2000:]
+            return await _accepts(port)
+
+        await until(is_up)
         yield f"https://localhost:{port}"
     finally:
         if process.returncode is None:

@@ -7,6 +7,7 @@ fire: same root, same recovery key, new keys, new generation, nothing in its sto
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -31,6 +32,7 @@ from protocol.wire import Call
 
 NOW_MS = 1_795_000_000_000
 DAY_MS = 24 * 3600 * 1000
+_FIRST_MONTH = 8
 
 
 @dataclass
@@ -77,6 +79,13 @@ class TerritoryKeys:
             generation=entropy(8),
             capability_key=entropy(32),
         )
+
+
+def school_year(now_ms: int) -> str:
+    """The school year of this moment, as a class of it is labelled."""
+    now = dt.datetime.fromtimestamp(now_ms / 1000, dt.UTC)
+    first = now.year if now.month >= _FIRST_MONTH else now.year - 1
+    return f"{first}-{first + 1}"
 
 
 def new_device(entropy: Entropy) -> DeviceKeys:
@@ -161,7 +170,7 @@ class Territory:
         """A class's space, in the first school unless another is named."""
         if school is None:
             school = self.schools[0] if self.schools else await self.school()
-        entry = await self.say(school, Kind.SPACE, SpaceRecord(name, year="2026-2027").encode())
+        entry = await self.say(school, Kind.SPACE, SpaceRecord(name, year=school_year(self.clock())).encode())
         self.classes.append(entry.id)
         return entry.id
 

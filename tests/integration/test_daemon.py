@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import cast
@@ -124,10 +125,11 @@ async def test_what_is_written_here_leaves_without_waiting_for_the_next_poll(roo
         await agent.do("sync")
         before = (await room.territory.replica.position(room.space)).count
         await agent.do("say")
-        arrived = room.territory.replica.position
-        async with asyncio.timeout(PATIENCE_S):
-            while (await arrived(room.space)).count == before:  # noqa: ASYNC110  (what the agent brings about)
-                await asyncio.sleep(0.005)
+
+        async def arrived() -> bool:
+            return (await room.territory.replica.position(room.space)).count > before
+
+        await until(arrived)
 
 
 async def test_a_running_agent_comes_back_by_itself_after_an_outage(room: Classroom) -> None:
@@ -238,6 +240,10 @@ async def test_a_second_agent_on_a_folder_is_told_at_once_that_the_first_runs(ro
     assert raised.value.code is Code.STORE_LOCKED
 
 
+async def knows(agent: Running, space: bytes, name: str) -> bool:
+    return name in str(await agent.do("people", {"space": space.hex()}))
+
+
 async def test_a_clock_that_jumps_while_the_agent_runs_keeps_nothing_from_arriving(room: Classroom) -> None:
     device = await stopped_device(room)
     clock = SimClock()
@@ -246,9 +252,7 @@ async def test_a_clock_that_jumps_while_the_agent_runs_keeps_nothing_from_arrivi
             clock.ms = int(datetime(year, 1, 1, tzinfo=UTC).timestamp() * 1000)
             name = f"Pupil {number}"
             await room.territory.person(name, PersonRole.PUPIL, room.space)
-            async with asyncio.timeout(PATIENCE_S):
-                while name not in str(await agent.do("people", {"space": room.space.hex()})):  # noqa: ASYNC110
-                    await asyncio.sleep(0.005)
+            await until(partial(knows, agent, room.space, name))
         await agent.do("sync")
         status = await agent.do("status")
         assert cast("float", status["clock_skew_s"]) < -10 * 365 * 86_400

@@ -36,6 +36,7 @@ from sync_agent.status import status
 from tests.harness.classroom import SMALL, WORK, Classroom, Device, Given, assignment, classroom
 from tests.harness.couriers import bring, export, know_keys
 from tests.harness.lan import exchange
+from tests.harness.patience import until
 from tests.harness.portal import Surfer, portal
 from tests.harness.server_in_process import office
 
@@ -376,9 +377,14 @@ async def linked(agent: Agent, address: Address) -> AsyncIterator[None]:
 
 async def seen(surfer: Surfer, holds: Callable[[str], bool]) -> str:
     """The page, once it says so."""
-    async with asyncio.timeout(150):
-        while not holds(page := html.unescape(await surfer.page("/drill"))):  # noqa: ASYNC110  (others bring it about)
-            await asyncio.sleep(0.05)
+    page = ""
+
+    async def is_seen() -> bool:
+        nonlocal page
+        page = html.unescape(await surfer.page("/drill"))
+        return holds(page)
+
+    await until(is_seen)
     return page
 
 

@@ -18,6 +18,7 @@ from sync_agent.reading import Manifests, list_people
 from sync_agent.status import status
 from tests.harness.classroom import Classroom, Device, classroom
 from tests.harness.portal import portal
+from tests.harness.territory import school_year
 
 
 def at(text: str) -> int:
@@ -61,6 +62,11 @@ def test_a_class_is_past_three_months_after_its_years_lessons(year: str, over: s
 def test_what_names_no_year_is_never_past(year: str | None) -> None:
     assert past_from_ms(year) is None
     assert not is_past(year, now_ms=at("2090-01-01"), agreed_ms=None)
+
+
+@pytest.mark.parametrize("day", ["2026-08-01", "2026-12-31", "2027-07-31", "2031-11-27"])
+def test_what_a_test_calls_this_years_class_is_not_past_whenever_it_runs(day: str) -> None:
+    assert not is_past(school_year(at(day)), now_ms=at(day), agreed_ms=None)
 
 
 def test_what_time_it_is_follows_what_is_proven_where_the_clock_is_slow_or_years_ahead() -> None:

@@ -194,6 +194,22 @@ class Commands:
         return next((ran for part, ran in self._answers.items() if part in line), Ran(0, "", ""))
 
 
+class Launchd(Commands):
+    """A Mac's service manager: it knows a service between `bootstrap` and `bootout`."""
+
+    def __init__(self) -> None:
+        super().__init__({"print": Ran(0, "state = running\n", "")})
+        self._knows = False
+
+    def __call__(self, words: Sequence[str]) -> Ran:
+        ran = super().__call__(words)
+        if words[1] != "print":
+            self._knows = words[1] == "bootstrap"
+        elif not self._knows:
+            return Ran(113, "", "Could not find service")
+        return ran
+
+
 def system_at(folder: Path, commands: Commands, platform: str = "linux", *, booted: bool = True) -> System:
     return System(platform, folder, folder / "home", 1000, commands, booted)
 
@@ -248,8 +264,7 @@ def test_a_person_installs_a_service_of_their_own_without_the_systems_rights(tmp
 
 
 def test_on_a_mac_launchd_is_told(tmp_path: Path) -> None:
-    printed = Ran(0, "state = running\n", "")
-    commands = Commands({"print": printed})
+    commands = Launchd()
     system = system_at(tmp_path, commands, "darwin")
     install(agent_service(tmp_path), system, print)
     plist = tmp_path / "Library/LaunchDaemons/fr.relais.relais-agent.plist"

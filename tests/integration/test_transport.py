@@ -24,6 +24,7 @@ from sync_agent.paced import PacedTransport
 from sync_agent.transport import normal_url
 from sync_agent.yielding import Line
 from tests.harness.classroom import classroom
+from tests.harness.patience import until
 from tests.harness.weather import CLEAR, Weather, impairing_relay
 from tests.harness.wire import serve, served
 
@@ -282,12 +283,6 @@ async def counting(port: int = 0) -> AsyncIterator[tuple[str, list[asyncio.Strea
         server.close()
         for writer in taken:
             writer.close()
-
-
-async def until(said: Callable[[], bool]) -> None:
-    async with asyncio.timeout(60):
-        while not said():  # noqa: ASYNC110 — what is waited for happens in another task
-            await asyncio.sleep(0.01)
 
 
 async def test_a_connection_that_was_begun_early_is_the_one_that_is_used() -> None:

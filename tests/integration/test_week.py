@@ -26,7 +26,7 @@ from sync_agent.operations import table
 from sync_agent.session import Session
 from tests.harness.classroom import Classroom, Device
 from tests.harness.http_room import http_room
-from tests.harness.patience import PATIENCE_S
+from tests.harness.patience import until
 from tests.harness.portal import Surfer
 from tests.harness.weather import CAPTIVE, CLEAR, DOWN, Relay, Weather, impairing_relay
 
@@ -87,9 +87,7 @@ async def running(room: Classroom, relay: Relay, device: Device, seed: int) -> A
 
 async def comes(path: Path, data: bytes) -> None:
     """Return when a file is there with these bytes."""
-    async with asyncio.timeout(PATIENCE_S):
-        while not path.is_file() or path.read_bytes() != data:  # noqa: ASYNC110, ASYNC240  (another program)
-            await asyncio.sleep(0.02)
+    await until(lambda: path.is_file() and path.read_bytes() == data)
 
 
 async def test_a_week_on_a_bad_line_loses_nothing_and_takes_no_command(
