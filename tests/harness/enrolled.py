@@ -6,10 +6,11 @@ what one device has to another, entries and content, as any transport would.
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 
@@ -18,6 +19,7 @@ from protocol.replica.private_file import write_private
 from protocol.roles import PersonRole, Role
 from sync_agent.app import DEVICE_KEYS_FILE, Agent, Enrolment
 from sync_agent.reading_key import tend_reading_keys
+from tests.harness.beginnings import new_place
 from tests.harness.classroom import open_device
 from tests.harness.machines import Machine
 from tests.harness.territory import SimClock, Territory, new_device
@@ -41,8 +43,20 @@ class Class:
         return self.devices[name]
 
 
+_MADE: dict[tuple[tuple[str, Role], ...], Class] = {}
+
+
 async def enrolled_class(folder: Path, devices: Mapping[str, Role]) -> Class:
     """A class with one teacher and one pupil on its list, and these devices let into it; all are closed again."""
+    wanted = tuple(devices.items())
+    if wanted not in _MADE:
+        _MADE[wanted] = await _enrol(new_place(), devices)
+    made = _MADE[wanted]
+    shutil.copytree(made.folder, folder, dirs_exist_ok=True)
+    return replace(made, folder=folder, devices={name: Machine(name, folder / name, "sync-agent") for name in devices})
+
+
+async def _enrol(folder: Path, devices: Mapping[str, Role]) -> Class:
     clock = SimClock(time.time_ns() // 1_000_000)
     territory = await Territory.create(folder / "server", clock=clock)
     space = await territory.classroom("CM1")

@@ -1,8 +1,9 @@
 """A program that is started once and forked for every run, held at a gate until a tracer has come.
 
-`python -m tests.harness.forks MODULE ARGUMENT…` imports MODULE; then, for every line with a folder on its input, it
-forks a process, prints its id, waits for another line, lets the process do `MODULE.run(folder, ARGUMENT…)`, and prints
-the exit status (of a killed one, minus the signal). What the process prints goes to `FOLDER.out`.
+`python -m tests.harness.forks MODULE ARGUMENT…` imports MODULE, and lets it `prepare(ARGUMENT…)` if it can; then,
+for every line with a folder on its input, it forks a process, prints its id, waits for another line, lets the
+process do `MODULE.run(folder, ARGUMENT…)`, and prints the exit status (of a killed one, minus the signal). What the
+process prints goes to `FOLDER.out`.
 """
 
 from __future__ import annotations
@@ -82,6 +83,7 @@ def _wait_for_tracer(messages: IO[str]) -> None:
 
 def _serve(module_name: str, arguments: Sequence[str]) -> None:
     module = importlib.import_module(module_name)
+    getattr(module, "prepare", lambda *_: None)(*arguments)
     while folder := sys.stdin.readline().strip():
         gate, opener = os.pipe()
         process = os.fork()

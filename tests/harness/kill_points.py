@@ -14,10 +14,9 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +41,6 @@ ALL_CALLS: Final = (*WRITES, *FLUSHES, *NAMES)
 
 KILL: Final = "signal=SIGKILL"
 _KILLED_STATUS: Final = (-9, 128 + 9)
-_RUN_LIMIT_S: Final = 240
 _CALL: Final = re.compile(r"^(\d+) +(\w+)\((?:\d+<([^>]+)>|(?:AT_FDCWD[^,]*, )?\"([^\"]*)\")")
 
 
@@ -51,27 +49,6 @@ class Program(Protocol):
 
     def run(self, folder: Path, strace: Sequence[str]) -> tuple[int, str]:
         """One run under `strace` with these options: its exit status and what it printed."""
-
-
-class Command:
-    """A command line for each folder, traced from its very first call."""
-
-    def __init__(self, command: Callable[[Path], Sequence[str]], env: Mapping[str, str]) -> None:
-        """`command` should name the interpreter itself, no launcher: the launcher's calls would count."""
-        self._command = command
-        self._env = env
-
-    def run(self, folder: Path, strace: Sequence[str]) -> tuple[int, str]:
-        """See `Program`."""
-        done = subprocess.run(
-            ["strace", "-f", "-qq", *strace, *self._command(folder)],
-            env=self._env,
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=_RUN_LIMIT_S,
-        )
-        return done.returncode, done.stdout
 
 
 def python_environment() -> dict[str, str]:

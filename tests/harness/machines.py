@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,9 +12,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tests.harness.beginnings import new_place
 from tests.harness.patience import PATIENCE_S
 from tests.harness.ports import free_port
 from tests.harness.prepared import run_prepared
@@ -167,17 +170,36 @@ def space_row(agent: Machine, space: str) -> dict[str, Any]:
     return next(row for row in agent.ok("status")["spaces"] if row["space"] == space)
 
 
-@contextmanager
-def school(folder: Path) -> Iterator[School]:
-    """A running school; every process that is still up is killed at the end."""
+@dataclass(frozen=True)
+class _Founded:
+    """A territory that commands have made, to be copied: where it lies, and ids."""
+
+    folder: Path
+    space: str
+    teacher_person: str
+    pupil: str
+
+
+@cache
+def _founded() -> _Founded:
+    folder = new_place()
     server = Machine("server", folder / "server", "sync-server")
     server.ok("init", "--name", "Cher", "--kit", str(folder / "kit"))
     space = server.ok("space", "add", "CM1", "--school", "0180001X")["space"]
     teacher = server.ok("person", "add", "Mme Petit", "--role", "teacher", "--space", space)["person"]
     pupil = server.ok("person", "add", "Léa", "--role", "pupil", "--space", space)["person"]
+    return _Founded(folder, space, teacher, pupil)
+
+
+@contextmanager
+def school(folder: Path) -> Iterator[School]:
+    """A running school, its kit at `folder`/kit; every process that is still up is killed at the end."""
+    founded = _founded()
+    shutil.copytree(founded.folder, folder, dirs_exist_ok=True)
+    server = Machine("server", folder / "server", "sync-server")
     line = server.start("--listen", f"127.0.0.1:{free_port()}")
     url = next(word.rstrip(".,/") for word in line.split() if word.startswith("http://"))
-    found = School(folder, server, url, space, teacher, pupil)
+    found = School(folder, server, url, founded.space, founded.teacher_person, founded.pupil)
     try:
         yield found
     finally:

@@ -20,15 +20,18 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import IO, Final, NoReturn, cast
+from typing import IO, Final, NoReturn, TypeAlias, cast
 
 PROJECT: Final = Path(__file__).parents[2]
 _MAX_REQUEST_BYTES: Final = 1 << 17
 _FDS: Final = 3  # stdout, stderr, where the end is told
 _NUMBER: Final = struct.Struct(">i")
+
+Main: TypeAlias = Callable[[Sequence[str]], int]
+"""What a program does with the words after its name; its exit status, which may also come as `SystemExit`."""
 
 # what their commands load when they are first asked for
 _LOADED: Final[Mapping[str, Sequence[str]]] = {
@@ -118,8 +121,15 @@ def _prepared(program: str) -> _Prepared:
 # --- in the process that is forked from, and in those that are forked -------------------------------------------------
 
 
-def _serve(program: str, line: socket.socket) -> None:
+def loaded(program: str) -> Main:
+    """The `main` of a program, with everything that its commands need."""
     modules = [importlib.import_module(name) for name in _LOADED[program]]
+    main: Main = modules[0].PROGRAM.main
+    return main
+
+
+def _serve(program: str, line: socket.socket) -> None:
+    main = loaded(program)
     gc.freeze()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks for their ends here
     while True:
@@ -128,12 +138,12 @@ def _serve(program: str, line: socket.socket) -> None:
             return
         if os.fork() == 0:
             line.close()
-            _be(modules[0].PROGRAM.main, json.loads(request), *fds)
+            _be(main, json.loads(request), *fds)
         for fd in fds:
             os.close(fd)
 
 
-def _be(main: object, request: Mapping[str, object], out: int, err: int, end: int) -> NoReturn:
+def _be(main: Main, request: Mapping[str, object], out: int, err: int, end: int) -> NoReturn:
     """Be the program until its end."""
     status = 1
     try:
@@ -147,7 +157,7 @@ def _be(main: object, request: Mapping[str, object], out: int, err: int, end: in
         os.environ.clear()
         os.environ.update(cast("dict[str, str]", request["env"]))
         os.chdir(str(request["cwd"]))
-        status = main(request["argv"])  # type: ignore[operator]
+        status = main(cast("list[str]", request["argv"]))
     except SystemExit as ended:
         status = int(ended.code or 0)
     except BaseException:  # noqa: BLE001  (whatever it is, the loop of the process above must not go on in here)

@@ -1,9 +1,8 @@
-"""A program that brings DIR/coursework in step once: `python -m tests.harness.tree_program DIR`."""
+"""A program that brings DIR/coursework in step once, for `tests.harness.forks`."""
 
 from __future__ import annotations
 
 import asyncio
-import sys
 from pathlib import Path
 
 from sync_agent.materializer import Materializer
@@ -11,7 +10,7 @@ from tests.harness.enrolled import open_agent
 from tests.harness.machines import Machine
 
 
-async def main(folder: Path) -> None:
+async def _pass(folder: Path) -> None:
     """One pass over everything, edits set aside."""
     agent = await open_agent(Machine("tree", folder, "sync-agent"))
     try:
@@ -20,5 +19,7 @@ async def main(folder: Path) -> None:
         await agent.close()
 
 
-if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1])))
+def run(folder: Path) -> int:
+    """The pass in a process of its own."""
+    asyncio.run(_pass(folder))
+    return 0

@@ -25,7 +25,8 @@ from sync_agent.status import coursework_status
 from tests.harness.classroom import Files
 from tests.harness.commands import Desk
 from tests.harness.enrolled import Class, enrolled_class, meet, open_agent
-from tests.harness.kill_points import KILL, Command, Outcome, Point, fault_at_every_point, python_environment
+from tests.harness.forks import Forks
+from tests.harness.kill_points import KILL, Outcome, Point, fault_at_every_point, python_environment
 
 LESSON: Files = {"index.html": b"<h1>Eau</h1>", "images/carte.png": b"\x89PNG" * 1000, "exercice.odt": b"PK\x03\x04 un"}
 EDIT = (1_795_515_120, 1_795_515_120)
@@ -593,9 +594,6 @@ async def test_a_pass_killed_anywhere_leads_to_the_same_tree(pair: Pair, tmp_pat
     await pair.publish({"x.txt": b"x"}, title="Nouvelle")
     await pair.tell("withdraw", item=gone)
     template = pair.room["renard"].folder
-    program = Command(
-        lambda folder: [sys.executable, "-m", "tests.harness.tree_program", str(folder)], python_environment()
-    )
     expected = {
         **{f"CM1/L'eau/{path}": data for path, data in after.items()},
         f"CM1/L'eau/{DATED}": b"le travail de Lea",
@@ -604,18 +602,20 @@ async def test_a_pass_killed_anywhere_leads_to_the_same_tree(pair: Pair, tmp_pat
         "CM1/Retirée/a (modifié le 2026-11-24 à 10 h 12).txt": b"aussi",
     }
 
-    def after_each(folder: Path, point: Point, outcome: Outcome) -> None:
-        assert program.run(folder, ["-e", "trace=none"])[0] == 0
-        assert files_of(folder / "coursework") == expected, (point, outcome)
+    with Forks("tests.harness.tree_program", env=python_environment()) as program:
 
-    points = await asyncio.to_thread(
-        fault_at_every_point,
-        program,
-        tmp_path / "killed",
-        after_each,
-        fault=KILL,
-        calls=("rename", "renameat", "link", "linkat", "unlink", "unlinkat", "mkdir", "mkdirat", "rmdir", "write"),
-        template=template,
-        allow_hidden=True,
-    )
+        def after_each(folder: Path, point: Point, outcome: Outcome) -> None:
+            assert program.run(folder, ["-e", "trace=none"])[0] == 0
+            assert files_of(folder / "coursework") == expected, (point, outcome)
+
+        points = await asyncio.to_thread(
+            fault_at_every_point,
+            program,
+            tmp_path / "killed",
+            after_each,
+            fault=KILL,
+            calls=("rename", "renameat", "link", "linkat", "unlink", "unlinkat", "mkdir", "mkdirat", "rmdir", "write"),
+            template=template,
+            allow_hidden=True,
+        )
     assert points > 20
