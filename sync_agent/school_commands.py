@@ -16,7 +16,13 @@ from protocol.replica.console_text import local_time
 from protocol.replica.office import commands, grants
 from protocol.replica.office.erasures import check_known, erase_persons
 from protocol.replica.office.names import device_id, invited_role, person_id, person_role
-from protocol.replica.office.people import add_person, described, list_persons, merge_persons, probable_duplicates
+from protocol.replica.office.people import (
+    add_person,
+    described_with_doubles,
+    list_persons,
+    merge_persons,
+    probable_duplicates,
+)
 from protocol.replica.office.spaces import list_spaces, space_named, spaces_named, uai_of
 from protocol.replica.office.stays import stays_of
 from protocol.replica.operation import JSON, Outgoing, Params
@@ -139,7 +145,8 @@ async def _stays(office: SchoolOffice, _params: Params, _outgoing: Outgoing) -> 
 async def _erase(office: SchoolOffice, params: Params, outgoing: Outgoing) -> JSON:
     person = person_id(given.text(params, "person"))
     await check_known(office, [person])
-    await outgoing.progress(f"to be forgotten: {await described(office, person)}")
+    for line in await described_with_doubles(office, person):
+        await outgoing.progress(f"to be forgotten: {line}")
     if params.get("dry_run") is True:
         return {}
     await erase_persons(office, [person])

@@ -23,7 +23,7 @@ from protocol.replica.console_text import local_time
 from protocol.replica.office import commands, grants
 from protocol.replica.office.erasures import check_known, erase_persons, ever_said, in_force, take_back
 from protocol.replica.office.names import device_id, entry_id, person_id
-from protocol.replica.office.people import described, rename_person
+from protocol.replica.office.people import described_with_doubles, rename_person
 from protocol.replica.office.spaces import space_named
 from protocol.replica.operation import JSON, Outgoing, Params
 from sync_server.app import Server
@@ -190,7 +190,8 @@ async def _erase(server: Server, params: Params, outgoing: Outgoing) -> JSON:
         check_kit(server, kit)
     await check_known(server, persons)
     for person in persons:
-        await outgoing.progress(f"to be forgotten: {await described(server, person)}")
+        for line in await described_with_doubles(server, person):
+            await outgoing.progress(f"to be forgotten: {line}")
     if params.get("dry_run") is True:
         return {}
     await erase_persons(server, persons, kit)

@@ -15,7 +15,9 @@ from protocol.identity import SigningKey
 from protocol.replica.destroyed import DONE_MARKS, destroyed
 from protocol.replica.eraser import Eraser, Pace
 from protocol.replica.interfaces import EntryStore
-from protocol.replica.replica import Draft
+from protocol.replica.office.erasures import in_force
+from protocol.replica.office.people import Doubles, list_draft, merge_persons
+from protocol.replica.replica import Draft, Replica
 from protocol.replica.sqlite import DATABASE
 from protocol.rights import is_erasable
 from protocol.roles import PersonRole, Role
@@ -24,6 +26,7 @@ from protocol.work import Feedback
 from tests.harness.attack import attack
 from tests.harness.classroom import WORK, Classroom, Device, assignment, classroom
 from tests.harness.lan import exchange
+from tests.harness.server_in_process import office
 from tests.harness.territory import Territory
 
 DAY_MS = 24 * 3600 * 1000
@@ -408,3 +411,35 @@ async def test_a_clock_that_is_set_right_ends_no_week(room: Classroom) -> None:
     for _ in range(3):
         await eraser.sweep(await pace.next(eraser))
         assert await left(territory, room.space, person) == 1
+
+
+# --- who is said to be the same ---------------------------------------------------------------------------------------
+
+
+async def whoever_is_said_to_be(replica: Replica, person: bytes) -> Doubles:
+    """One list's word is enough."""
+    rosters = [(await replica.view(space)).roster for space in replica.door.spaces()]
+    return Doubles(frozenset(other for each in rosters for other, one in each.aliases.items() if one == person))
+
+
+@attack(
+    "others are said to be the same as who is to be forgotten",
+    off={"protocol.replica.office.erasures.doubles_of": whoever_is_said_to_be},
+)
+async def test_a_list_elsewhere_makes_no_erasure_of_one_an_erasure_of_all(tmp_path: Path) -> None:
+    async with office(tmp_path / "server") as desk:
+        lea = await desk.add_person("Léa", "pupil")
+        others = [await desk.add_person(f"Élève {number}", "pupil") for number in range(3)]
+        double = await desk.add_person("LEA", "pupil")
+        await merge_persons(desk.server, bytes.fromhex(double), bytes.fromhex(lea))
+        club = bytes.fromhex((await desk.do("space add", name="Club", school="0180001D", year=None))["space"])
+        record = PersonRecord("Élève", PersonRole.PUPIL, left=True, same_as=bytes.fromhex(lea))
+        await desk.server.say([list_draft(bytes.fromhex(other), record, club) for other in others])
+
+        await desk.do("erase", person=[lea], dry_run=True)
+        told = [line for line in desk.said.lines if "to be forgotten" in line]
+        assert [line.split(": ", 1)[1].startswith("not ") for line in told] == [False, False, True, True, True]
+        await desk.do("erase", person=[lea])
+        roster = (await desk.server.replica.view(bytes.fromhex(desk.space))).roster
+        assert {person.hex() for person in roster.persons} == set(others)
+        assert {covers.hex() for _, covers in await in_force(desk.server.replica)} == {lea, double}

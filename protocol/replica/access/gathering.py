@@ -24,7 +24,7 @@ from protocol.identity import AgreementKey
 from protocol.limits import MAX_PAYLOAD_BYTES
 from protocol.portable_names import portable_name
 from protocol.replica.holdings import Holdings
-from protocol.replica.office.erasures import doubles_of
+from protocol.replica.office.people import doubles_of
 from protocol.replica.operation import JSON, Outgoing
 from protocol.replica.replica import Replica
 from protocol.replica.space_names import made_spaces
@@ -73,7 +73,7 @@ class Gathering:
         """Raises `BadInput(UNKNOWN_PERSON)` if nothing here is about that person, `LocalFailure`."""
         await self._read_names_of_spaces()
         found = Gathered(person)
-        same = {person} | await doubles_of(self._replica, person)
+        same = {person} | (await doubles_of(self._replica, person)).same
         found.also = sorted(same - {person})
         for space in self._replica.door.spaces():
             view = await self._replica.view(space)

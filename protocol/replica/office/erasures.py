@@ -18,6 +18,7 @@ from protocol.kit import Kit
 from protocol.replica.destroyed import destroyed, destroyed_names
 from protocol.replica.eraser import is_in_doubt
 from protocol.replica.office.bureau import Office
+from protocol.replica.office.people import doubles_of
 from protocol.replica.replica import Draft, Replica
 from protocol.roles import RANK, Role
 from protocol.structure import Erasure, Ruling
@@ -41,22 +42,13 @@ async def erase_persons(office: Office, persons: Sequence[bytes], kit: Kit | Non
     """
     replica, home = office.replica, office.home
     await check_known(office, persons)
-    doubles = {other for person in persons for other in await doubles_of(replica, person)}
+    doubles = {other for person in persons for other in (await doubles_of(replica, person)).same}
     said = await _said(replica, home, by_kit=kit is not None)
     wanted = [person for person in dict.fromkeys([*persons, *sorted(doubles)]) if person not in said]
     drafts = [Draft(home, Kind.ERASE, None, Erasure(person).encode()) for person in wanted]
     if drafts:
         await _say(office, drafts, kit)
     return len(drafts)
-
-
-async def doubles_of(replica: Replica, person: bytes) -> set[bytes]:
-    """The other ids of somebody who was added more than once."""
-    found: set[bytes] = set()
-    for space in replica.door.spaces():
-        aliases = (await replica.view(space)).roster.aliases
-        found |= {other for other, one in aliases.items() if one == person}
-    return found
 
 
 async def _said(replica: Replica, home: bytes, *, by_kit: bool) -> set[bytes]:

@@ -22,13 +22,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from protocol.entry import Entry, Kind
-from protocol.errors import BadInput, Code, PeerFault, Refused
+from protocol.entry import Kind
+from protocol.errors import BadInput, Code, Refused
 from protocol.limits import MAX_PARENTS
 from protocol.replica.arrivals import authored_by
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.heads import heads_by_then, heads_of
-from protocol.replica.office.people import Listing, list_draft, listings
+from protocol.replica.office.people import Listing, ids_of, list_draft, listings
 from protocol.replica.office.spaces import space_records
 from protocol.replica.operation import JSON
 from protocol.replica.replica import Draft
@@ -105,7 +105,7 @@ async def is_listed_but_revoked(office: Office, device: bytes) -> bool:
     if person is None:
         return False
     try:
-        listed = await listings(office, person)
+        listed = await listings(office.replica, person)
     except BadInput:  # who has been erased is on no list
         return False
     return any(not each.left for each in listed.values()) and await _is_revoked(office, person, known, ())
@@ -298,25 +298,14 @@ async def _lists_of(office: Office, person: bytes) -> dict[bytes, dict[bytes, Li
 
     Raises `BadInput(UNKNOWN_PERSON)`.
     """
-    lists = {person: await listings(office, person)}
-    said = await office.replica.store.scan_kinds([Kind.PERSON])
-    for space in {entry.header.space for entry in said if person in (entry.header.subject, _same_as(entry))}:
-        roster = (await office.replica.view(space)).roster
-        one = roster.who(person)
-        for other in (one, *(alias for alias, listed in roster.aliases.items() if listed == one)):
-            if other not in lists:
-                try:
-                    lists[other] = await listings(office, other)
-                except BadInput:  # who has been erased is on no list
-                    lists[other] = {}
+    lists = {person: await listings(office.replica, person)}
+    for other in await ids_of(office.replica, person):
+        if other not in lists:
+            try:
+                lists[other] = await listings(office.replica, other)
+            except BadInput:  # who has been erased is on no list
+                lists[other] = {}
     return lists
-
-
-def _same_as(entry: Entry) -> bytes | None:
-    try:
-        return PersonRecord.parse(entry.payload or b"").same_as
-    except PeerFault:
-        return None
 
 
 def _teaches_by(office: Office, grant: Authority, space: bytes) -> bool:
@@ -334,7 +323,7 @@ async def _is_revoked(office: Office, person: bytes, known: Sequence[Authority],
     """Whether a device was cut off for its own sake: everywhere, or where its person has not left with it."""
     granted = {grant.space for grant in known}
     cut = {space for space in {*granted, *spaces} if known[0].key in (await office.replica.view(space)).roster.cut}
-    left = {space for space, listed in (await listings(office, person)).items() if listed.left}
+    left = {space for space, listed in (await listings(office.replica, person)).items() if listed.left}
     return granted <= cut or not cut <= left
 
 
@@ -352,7 +341,7 @@ async def _end_of(office: Office, known: Sequence[Authority]) -> int | None:
 
 async def _listing_drafts(office: Office, person: bytes, spaces: Iterable[bytes]) -> list[Draft]:
     """What puts somebody on the lists that they are not on, or have left."""
-    listed = await listings(office, person)
+    listed = await listings(office.replica, person)
     known = next(iter(listed.values()))
     drafts = []
     for space in spaces:

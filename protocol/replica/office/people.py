@@ -13,7 +13,7 @@ from protocol.errors import BadInput, Code, PeerFault
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.names import name_of
 from protocol.replica.office.spaces import space_records
-from protocol.replica.replica import Draft
+from protocol.replica.replica import Draft, Replica
 from protocol.roles import PersonRole
 from protocol.roster import Person
 from protocol.structure import PersonRecord
@@ -27,6 +27,15 @@ class Listing:
     role: PersonRole
     left: bool
     entry: bytes
+    same_as: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Doubles:
+    """Other ids of a person: those that are `same` on every list that ever named them, and the `doubtful` rest."""
+
+    same: frozenset[bytes] = frozenset()
+    doubtful: frozenset[bytes] = frozenset()
 
 
 async def add_person(office: Office, name: str, role: PersonRole, spaces: Sequence[bytes]) -> bytes:
@@ -44,7 +53,7 @@ async def merge_persons(office: Office, person: bytes, into: bytes) -> int:
     """
     if person == into:
         raise BadInput(Code.USAGE, "these are the same already")
-    kept, other = await listings(office, into), await listings(office, person)
+    kept, other = await listings(office.replica, into), await listings(office.replica, person)
     drafts = []
     for space, listed in other.items():
         if listed.role is not next(iter(kept.values())).role:
@@ -65,7 +74,7 @@ async def rename_person(office: Office, person: bytes, name: str) -> None:
     await office.say(
         [
             list_draft(person, PersonRecord(said, listed.role), space, [listed.entry])
-            for space, listed in (await listings(office, person)).items()
+            for space, listed in (await listings(office.replica, person)).items()
             if not listed.left and listed.name != said
         ]
     )
@@ -93,18 +102,14 @@ async def list_persons(office: Office, space: bytes) -> list[Person]:
     return sorted(roster.persons.values(), key=lambda person: (person.role.value, person.name.casefold(), person.id))
 
 
-async def listings(office: Office, person: bytes) -> dict[bytes, Listing]:
+async def listings(replica: Replica, person: bytes) -> dict[bytes, Listing]:
     """What each space's list says of somebody, those included that they have left.
 
     Raises `BadInput(UNKNOWN_PERSON)` if no list names them.
     """
-    mentions: defaultdict[bytes, list[Entry]] = defaultdict(list)
-    for entry in await office.replica.store.scan_kinds([Kind.PERSON]):
-        if entry.header.subject == person and entry.payload is not None:
-            mentions[entry.header.space].append(entry)
     found = {}
-    for space, entries in mentions.items():
-        roster = (await office.replica.view(space)).roster
+    for space, entries in (await _mentions(replica, person)).items():
+        roster = (await replica.view(space)).roster
         kept = heads([entry for entry in entries if not roster.hides(entry)])
         listing = _listing(kept[0]) if kept else None
         if listing is not None:
@@ -114,16 +119,62 @@ async def listings(office: Office, person: bytes) -> dict[bytes, Listing]:
     return found
 
 
+async def doubles_of(replica: Replica, person: bytes) -> Doubles:
+    """Under which other ids somebody was listed.
+
+    Who may write one list may say there of anybody that they are somebody else: what is done to a person is done to
+    another id where every list that ever named it says so, those that are hidden now included.
+    """
+    said: set[bytes] = set()
+    for space in replica.door.spaces():
+        said |= {other for other, one in (await replica.view(space)).roster.aliases.items() if one == person}
+    same = set()
+    for other in said:
+        lists = await _mentions(replica, other)
+        views = [(await replica.view(space)).roster for space in lists]
+        if all(roster.aliases.get(other) == person for roster in views):
+            same.add(other)
+    return Doubles(frozenset(same), frozenset(said - same))
+
+
+async def ids_of(replica: Replica, person: bytes) -> list[bytes]:
+    """Every id under which every list that names it lists this person, whichever of them is asked about."""
+    shown = {(await replica.view(space)).roster.who(person) for space in await _mentions(replica, person)}
+    one = shown.pop() if len(shown) == 1 else person
+    return [one, *sorted((await doubles_of(replica, one)).same)]
+
+
+async def _mentions(replica: Replica, person: bytes) -> dict[bytes, list[Entry]]:
+    mentions: defaultdict[bytes, list[Entry]] = defaultdict(list)
+    for entry in await replica.store.scan_kinds([Kind.PERSON]):
+        if entry.header.subject == person and entry.payload is not None:
+            mentions[entry.header.space].append(entry)
+    return mentions
+
+
 async def described(office: Office, person: bytes) -> str:
     """Somebody as people know them: “Léa”, pupil, CM1-CM2. Without a name here, the id."""
     try:
-        found = await listings(office, person)
+        found = await listings(office.replica, person)
     except BadInput:
         return f"{person.hex()}, whose name is on no list here"
     records = await space_records(office)
     listed = next((each for each in found.values() if not each.left), next(iter(found.values())))
     places = [records[space].name for space in found if space in records]
     return ", ".join([f"“{listed.name}”", listed.role.value, *sorted(places)])
+
+
+async def described_with_doubles(office: Office, person: bytes) -> list[str]:
+    """Somebody as people know them, then each other id that goes with them, then those of which that is in doubt."""
+    doubles = await doubles_of(office.replica, person)
+    lines = [await described(office, person)]
+    lines += [f"{await described(office, other)}: the same person, added twice" for other in sorted(doubles.same)]
+    lines += [
+        f"not {await described(office, other)}, {other.hex()}: one list says that this is the same person, another does"
+        " not; name that id as well if it is"
+        for other in sorted(doubles.doubtful)
+    ]
+    return lines
 
 
 def list_draft(person: bytes, record: PersonRecord, space: bytes, replaced: Sequence[bytes] = ()) -> Draft:
@@ -136,4 +187,4 @@ def _listing(entry: Entry) -> Listing | None:
         record = PersonRecord.parse(entry.payload or b"")
     except PeerFault:
         return None
-    return Listing(record.name, record.role, record.left, entry.id)
+    return Listing(record.name, record.role, record.left, entry.id, record.same_as)
