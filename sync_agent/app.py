@@ -317,10 +317,14 @@ class Agent:
             await asyncio.to_thread(self._outbox.clear)
 
     async def forget_copies(self) -> None:
-        """Hold beside the database what it holds itself, and no more: something in it has been destroyed."""
-        unsent = await self.replica.store.unsent(MAX_FILE_BYTES)
+        """Hold beside the database what it holds itself, and no more: something in it has been let go of for good."""
+        store = self.replica.store
+        unsent = await store.unsent(MAX_FILE_BYTES)
+        names = [f"{HAND_IN_MARKS}{entry.id.hex()}" for entry in unsent if entry.header.kind == Kind.HAND_IN]
+        marks = {name: mark for name in names if (mark := await store.mark(name)) is not None}
         self._outbox_used = bool(unsent)
-        await asyncio.to_thread(self._outbox.replace, unsent)
+        await asyncio.to_thread(self._outbox.replace, unsent, marks)
+        await store.scrub()
 
     async def close(self) -> None:
         """Flush and let go."""

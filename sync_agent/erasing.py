@@ -27,17 +27,18 @@ _log = logging.getLogger(__name__)
 async def destroy_erased(agent: Agent) -> Destroyed:
     """One sweep: payloads, content, and the content keys of hand-ins made here. Raises `LocalFailure`."""
     destroyed = await Eraser(agent.replica, agent.holdings).sweep(agent.now_ms())
-    if destroyed.entries:
-        await agent.forget_copies()
     store = agent.replica.store
     kept = {bytes.fromhex(key.removeprefix(HAND_IN_MARKS)): key for key in await store.marks(HAND_IN_MARKS)}
     works = await store.get(list(kept))
-    await store.set_marks({kept[name]: None for name, work in works.items() if work.payload is None})
+    over = {kept[name]: None for name, work in works.items() if work.payload is None}
+    await store.set_marks(over)
     await Drafts(agent).sweep()
     tries = await store.marks(TRIES_MARKS)
     forgotten = await _forgotten(store) if tries else set()
     gone = [key for key in tries if bytes.fromhex(key.removeprefix(TRIES_MARKS)) in forgotten]
     await store.set_marks(dict.fromkeys(gone))
+    if destroyed.entries or over or gone:
+        await agent.forget_copies()
     await tidy_stick_marks(agent)
     return destroyed
 

@@ -171,6 +171,8 @@ async def _tend_own(agent: Agent) -> int:
             drafts += await _late_wrap(agent, work, mine.content_key)
     if noted:
         await agent.replica.store.set_marks(noted)
+    if any(Kept.parse(mark).content_key is None for mark in noted.values() if mark is not None):
+        await agent.forget_copies()  # a key that was given up lies there as well
     if drafts:
         await agent.write(*drafts)
     return len(drafts)

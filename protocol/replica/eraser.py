@@ -216,6 +216,7 @@ class Eraser:
         gone = [held.entry.id for held in await self._store.held() if not names.isdisjoint(erasable_names(held.entry))]
         if gone:
             await self._store.drop_held(gone)
+            await self._store.scrub()
 
     async def _let_go_of_old(self, now_ms: int) -> None:
         """What has waited for `HELD_MS` waits in vain; whoever has it may bring it again."""

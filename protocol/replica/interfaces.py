@@ -242,6 +242,10 @@ class EntryStore(Protocol):
         """Set local values in one durable transaction; None deletes."""
         ...
 
+    async def scrub(self) -> None:
+        """Overwrite on the disk what has been deleted or replaced so far: names and keys that somebody has let go."""
+        ...
+
     async def erase(self, ids: Iterable[bytes], marks: Mapping[str, bytes | None] | None = None) -> None:
         """Forget salt and payload of these entries, for good; headers and signatures stay, and so does the set.
 

@@ -168,6 +168,9 @@ class MemoryStore:
             else:
                 self._marks[key] = value
 
+    async def scrub(self) -> None:
+        """What is let go of is gone."""
+
     async def erase(self, ids: Iterable[bytes], marks: Mapping[str, bytes | None] | None = None) -> None:
         for name in self._entries.keys() & set(ids):
             self._replace(replace(self._entries[name], salt=None, payload=None))

@@ -49,9 +49,9 @@ class SecondCopy:
                 if file.tell() < MAX_FILE_BYTES:
                     file.write(b"".join(_records(entries, marks or {})))
 
-    def replace(self, entries: Sequence[Entry]) -> None:
+    def replace(self, entries: Sequence[Entry], marks: Mapping[str, bytes] | None = None) -> None:
         """Hold exactly these, durably; nothing is written if it does already. Raises `LocalFailure`."""
-        data = b"".join(_records(entries, {}))
+        data = b"".join(_records(entries, marks or {}))
         if self._bytes() != data:
             write_private(self._file, data)
 
@@ -90,9 +90,10 @@ class SecondCopy:
 
 
 def _records(entries: Sequence[Entry], marks: Mapping[str, bytes | None]) -> Iterator[bytes]:
-    noted: dict[str, Value] = {key: value for key, value in marks.items() if value is not None}
-    for start in range(0, len(entries), _AT_ONCE):
+    kept = [(key, value) for key, value in marks.items() if value is not None]
+    for start in range(0, max(len(entries), len(kept)), _AT_ONCE):
         rows: list[Value] = [to_wire(entry) for entry in entries[start : start + _AT_ONCE]]
+        noted: dict[str, Value] = dict(kept[start : start + _AT_ONCE])
         body = canonical.encode({"entries": rows, "marks": noted})
         if len(body) > _MAX_RECORD_BYTES:
             body = canonical.encode({"entries": rows, "marks": {}})

@@ -207,7 +207,7 @@ class SqliteStore:
         listed = list(ids)
         if listed:
             await self.database.write(lambda connection: statements.drop_held(connection, listed))
-            await self._checkpoint()
+            await self.scrub()
 
     async def mark(self, key: str) -> bytes | None:
         sql = "SELECT value FROM mark WHERE key = ?"
@@ -242,7 +242,7 @@ class SqliteStore:
         if gone or marks:
             await self.database.write(work)
         if gone:
-            await self._checkpoint()
+            await self.scrub()
 
     async def bare(self) -> list[Entry]:
         return await self.database.run(_entries(f"SELECT {ENTRY} FROM entry WHERE payload IS NULL ORDER BY seq", ()))  # noqa: S608
@@ -282,7 +282,7 @@ class SqliteStore:
     async def close(self) -> None:
         await self.database.close()
 
-    async def _checkpoint(self) -> None:
+    async def scrub(self) -> None:
         """Until then the file still has the old pages, and the log the new ones."""
         await self.database.run(lambda connection: connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall())
 
