@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from protocol.entry import Kind
 from protocol.errors import Code, LocalFailure, PeerFault
@@ -77,15 +77,22 @@ class PackRebuild:
         holdings = Holdings(store, content)
         for space in await store.spaces():
             names = _Names(holdings, content)
+            streams: list[bytes] = []
+            chunks: list[bytes] = []
             after = 0
             while page := await store.page(space, after, PAGE_BYTES):
                 after = page[-1].arrival
                 for stored in page:
                     ref = content_of(stored.entry)
-                    if ref is not None:
-                        sealed = stored.entry.header.kind == Kind.HAND_IN
-                        async for streams, chunks in names.of(ref.stream, sealed=sealed):
+                    if ref is None:
+                        continue
+                    async for more in names.of(ref.stream, sealed=stored.entry.header.kind == Kind.HAND_IN):
+                        streams += more.streams
+                        chunks += more.chunks
+                        if len(streams) + len(chunks) >= _NAMES_AT_ONCE:
                             await self._rows.bear_out(space, streams, chunks)
+                            streams, chunks = [], []
+            await self._rows.bear_out(space, streams, chunks)
 
     async def give_homes(self, *, unsent: bool) -> None:
         """Let packs belong to the spaces that name them; `unsent` are they to the server."""
@@ -132,6 +139,13 @@ class PackRebuild:
         self._disk.rename_all([(part_name(pack), pack_name(pack)) for pack in packs])
 
 
+class _Named(NamedTuple):
+    """Streams and chunks that entries name, directly or through lists."""
+
+    streams: list[bytes]
+    chunks: list[bytes]
+
+
 class _Names:
     """The streams and chunks that content of one space consists of, each once."""
 
@@ -141,7 +155,7 @@ class _Names:
         self._looked_into: set[tuple[bytes, bool]] = set()
         self._told: set[bytes] = set()
 
-    async def of(self, stream: bytes, *, sealed: bool) -> AsyncIterator[tuple[Sequence[bytes], Sequence[bytes]]]:
+    async def of(self, stream: bytes, *, sealed: bool) -> AsyncIterator[_Named]:
         """Streams and chunks, as far as they are here. Raises `LocalFailure`."""
         if (stream, sealed) in self._looked_into:
             return
@@ -159,10 +173,10 @@ class _Names:
         for start in range(0, len(inner), _LISTS_AT_ONCE):
             yield await self._new(inner[start : start + _LISTS_AT_ONCE])
 
-    async def _new(self, streams: Sequence[bytes]) -> tuple[Sequence[bytes], Sequence[bytes]]:
+    async def _new(self, streams: Sequence[bytes]) -> _Named:
         fresh = self._once(streams)
         lists = await self._content.chunk_lists(fresh)
-        return fresh, self._once(chunk.hash for chunks in lists.values() for chunk in chunks)
+        return _Named(fresh, self._once(chunk.hash for chunks in lists.values() for chunk in chunks))
 
     def _once(self, names: Iterable[bytes]) -> list[bytes]:
         fresh = list(dict.fromkeys(name for name in names if name not in self._told))

@@ -275,9 +275,15 @@ class PackFolder:
     async def verify(self) -> list[Damage]:
         sizes = await self._index.sizes()
         damages = await tell_lost(self._store, sizes)
+        rows = RebuiltRows(self._store.database)
+        counts, strays = await rows.count()
+        if strays:
+            damages.append(Damage("index", b"", f"content was said to lie in {strays} packs that there are not"))
         for pack, size in sizes.items():
             try:
-                await asyncio.to_thread(self._files.check, pack_name(pack), pack, size)
+                found = await asyncio.to_thread(self._files.check, pack_name(pack), pack, size)
+                if await rows.put_right(found, counts):
+                    damages.append(Damage("index", pack, "it did not say what the pack holds"))
             except (PeerFault, LocalFailure) as fault:
                 raise_unless_damage(fault)
                 await self._set_aside(pack)

@@ -89,7 +89,7 @@ class ContentIndex:
 
         def work(connection: sqlite3.Connection) -> None:
             _remove(connection, packs)
-            connection.execute("DELETE FROM mark WHERE key GLOB ?", (f"{COMPLETE_MARKS}*",))
+            forget_complete(connection)
 
         if packs:
             await self._database.write(work)
@@ -223,6 +223,11 @@ class ContentIndex:
         return await self._database.run(lambda connection: _places(connection, chunks))
 
 
+def forget_complete(connection: sqlite3.Connection) -> None:
+    """Take back what says that content is complete."""
+    connection.execute("DELETE FROM mark WHERE key GLOB ?", (f"{COMPLETE_MARKS}*",))
+
+
 def _only_holds(connection: sqlite3.Connection, pack: Cell, streams: Collection[bytes]) -> bool:
     """Whether a pack has no other streams than these, and belongs to one space."""
     (spaces,) = connection.execute("SELECT count(*) FROM pack_space WHERE pack = ?", (pack,)).fetchone()
@@ -264,6 +269,15 @@ def _add(connection: sqlite3.Connection, space: int, pack: FinishedPack, *, unse
 
 def add_content(connection: sqlite3.Connection, number: int, pack: FinishedPack) -> None:
     """What a pack holds, as rows, under its number."""
+    frames, chunks = places_in(number, pack)
+    insert(connection, "INSERT INTO frame (pack, number, start, stored_bytes, plain_bytes, codec, digest)", frames)
+    insert(connection, "INSERT OR IGNORE INTO chunk (hash, pack, frame, start, length)", chunks)
+    for part in streams_in(number, pack):
+        insert(connection, "INSERT OR IGNORE INTO stream (id, pack, chunks)", part)
+
+
+def places_in(number: int, pack: FinishedPack) -> tuple[Rows, Rows]:
+    """The rows of a pack's frames, and of its chunks: in the order of their key, so that neighbours share a page."""
     frames: Rows = []
     chunks: Rows = []
     names = iter(pack.chunks)
@@ -274,14 +288,11 @@ def add_content(connection: sqlite3.Connection, number: int, pack: FinishedPack)
         for length in frame.chunk_lengths:
             chunks.append((next(names).hash, number, frame_number, start, length))
             start += length
-    insert(connection, "INSERT INTO frame (pack, number, start, stored_bytes, plain_bytes, codec, digest)", frames)
-    # in the order of the key, so that neighbours share a page
-    insert(connection, "INSERT OR IGNORE INTO chunk (hash, pack, frame, start, length)", sorted(chunks))
-    for part in _stream_rows(number, pack):
-        insert(connection, "INSERT OR IGNORE INTO stream (id, pack, chunks)", part)
+    return frames, sorted(chunks)
 
 
-def _stream_rows(number: int, pack: FinishedPack) -> Iterator[Rows]:
+def streams_in(number: int, pack: FinishedPack) -> Iterator[Rows]:
+    """The rows of a pack's streams, some at a time."""
     rows: Rows = []
     for stream, chunks in zip(pack.stream_ids, resolve_streams(pack.index, pack.chunks), strict=True):
         rows.append((stream, number, encode_chunk_list(chunks)))

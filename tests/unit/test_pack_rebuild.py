@@ -1,7 +1,10 @@
 """The index of packs, made anew from the packs and from what entries name: which packs come back, and to whom."""
 
+# ruff: noqa: S608  (what a forger writes)
+
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,3 +155,44 @@ async def test_made_anew_twice_nothing_is_lost_or_there_twice(shelf: Shelf) -> N
     await shelf.rebuild()
     assert await shelf.packs.totals() == totals
     assert await shelf.spaces_of(pack) == {SPACE}
+
+
+RANDOM, LIST = f"X'{Random(4).randbytes(32).hex()}'", f"X'{Random(4).randbytes(32).hex()}000001'"
+FORGERIES = [
+    pytest.param(f"INSERT INTO chunk VALUES ({RANDOM}, 1, 0, 0, 10)", id="a chunk too many"),
+    pytest.param("DELETE FROM chunk WHERE pack = 1", id="no chunks"),
+    pytest.param("UPDATE chunk SET start = start + 1 WHERE pack = 1", id="other places"),
+    pytest.param(f"UPDATE stream SET chunks = {LIST} WHERE pack = 1", id="another list"),
+    pytest.param(f"INSERT INTO stream VALUES ({RANDOM}, 1, X'')", id="a stream too many"),
+    pytest.param("UPDATE frame SET start = start + 1 WHERE pack = 1", id="other frames"),
+]
+
+
+@pytest.mark.parametrize("sql", FORGERIES)
+async def test_verify_tells_and_mends_an_index_that_does_not_say_what_a_pack_holds(shelf: Shelf, sql: str) -> None:
+    pack = await shelf.publish(SPACE, exam=EXAM, sheet=SHEET)
+    other = await shelf.publish(OTHER_SPACE, sheet=SHEET)
+    assert await shelf.packs.verify() == []
+    await shelf.store.set_marks({"complete/of something": b"\x01"})
+    await shelf.store.database.write(lambda connection: connection.execute(sql).close())
+    assert [(damage.what, damage.id) for damage in await shelf.packs.verify()] == [("index", pack.hash)]
+    assert await shelf.packs.verify() == []
+    assert not await shelf.store.marks("complete/"), "content is looked at anew"
+    assert await shelf.spaces_of(pack) == {SPACE}
+    assert await shelf.spaces_of(other) == {OTHER_SPACE}
+    assert b"".join([piece async for piece in shelf.packs.read_stream(stream_id(chunk_list(cut(EXAM))))]) == EXAM
+
+
+async def test_verify_tells_and_forgets_what_is_said_to_lie_in_packs_that_there_are_not(shelf: Shelf) -> None:
+    await shelf.publish(SPACE, sheet=SHEET)
+    name = Random(5).randbytes(32)
+
+    def forge(connection: sqlite3.Connection) -> None:
+        connection.execute("INSERT INTO chunk VALUES (?, 99, 0, 0, 10)", (name,))
+        connection.execute("INSERT INTO pack_space SELECT 99, space, 0 FROM pack_space")
+
+    await shelf.store.database.write(forge)
+    assert await shelf.packs.missing_chunks(SPACE, [name]) == set(), "it is believed to be here"
+    assert [damage.what for damage in await shelf.packs.verify()] == ["index"]
+    assert await shelf.packs.missing_chunks(SPACE, [name]) == {name}
+    assert await shelf.packs.verify() == []
