@@ -19,6 +19,7 @@ from protocol.replica.replica import Draft
 from protocol.roster import Roster, fold_roster
 from protocol.space_keys import SpaceWraps, unwrap
 from protocol.structure import Revocation
+from sync_server.handlers.closing import close_space
 from tests.harness.server_in_process import Member, Office, office
 
 
@@ -105,6 +106,18 @@ async def test_nothing_is_written_when_nothing_is_due(here: Office) -> None:
     before = await here.server.store.spaces()
     assert await here.server.space_keeper.tend_grown() == 0
     assert await here.server.space_keeper.tend([bytes.fromhex(here.space)]) == 0
+    assert await here.server.store.spaces() == before
+
+
+async def test_a_class_that_was_closed_gets_no_keys_any_more(here: Office) -> None:
+    await machine(here)
+    kit = parse_kit((here.server.folder / "kit").read_text(), passphrase=None)
+    space = bytes.fromhex(here.space)
+    await close_space(here.server, kit, space, unopened_too=True)
+    await here.server.space_keeper.tend_grown()
+    before = await here.server.store.spaces()
+    assert await here.server.space_keeper.tend_grown() == 0
+    assert await here.server.space_keeper.tend([space]) == 0
     assert await here.server.store.spaces() == before
 
 

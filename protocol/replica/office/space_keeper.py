@@ -4,7 +4,8 @@ Rules:
 - what is due follows from the set, so that a crash between a revocation and the new key leaves nothing undone;
 - spaces below first: the key of a school is sealed to the keys of its classes;
 - a key that this office cannot open (a server was made anew from its kit) is awaited from the machines that can; when
-  somebody is let in meanwhile, the space gets a new one.
+  somebody is let in meanwhile, the space gets a new one;
+- a space that was closed gets none any more: what its keys were is hidden with the rest of it.
 
 docs/protocol.md, "Space keys".
 """
@@ -105,10 +106,13 @@ class SpaceKeeper:
         for space in beside:
             # a territory without a school has nobody to seal anything to
             is_empty = space == door.territory and not door.children(space)
-            if door.knows_space(space) and self._governs(space) and not is_empty:
+            if door.knows_space(space) and self._governs(space) and not (is_empty or await self._is_closed(space)):
                 drafts += await self._due(space, revocations, somebody_waits=somebody_waits)
                 await asyncio.sleep(0)
         return await self._write(drafts) if drafts else []
+
+    async def _is_closed(self, space: bytes) -> bool:
+        return space in (await self._replica.view(space)).roster.erased
 
     async def _due(self, space: bytes, revocations: Sequence[Entry], *, somebody_waits: bool) -> list[Draft]:
         keyring = self._keyring
