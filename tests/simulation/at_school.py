@@ -18,8 +18,10 @@ from protocol.replica.replica import Replica
 from sync_agent.erasing import destroy_erased
 from sync_agent.office import end_what_is_over
 from sync_server.handlers.erasures import confirm_destroyed
+from tests.simulation.ledger import BrokenError
 from tests.simulation.lines import CALM, Weather
 from tests.simulation.machine import Machine
+from tests.simulation.orders import check_silent, silent
 from tests.simulation.sticks import STICKS
 
 if TYPE_CHECKING:
@@ -58,8 +60,13 @@ async def link(world: World, machine: Machine, random: Random) -> str:
 async def exchange(world: World, machine: Machine, other: Machine, weather: Weather) -> bool:
     """One exchange; whether it brought both to agree. What may go wrong on the way is no surprise."""
     world.trust.met.add(frozenset((machine.device, other.device)))
+    quiet = silent(world, (machine, other))
     try:
         result = await world.neighbours.exchange(machine, other, weather)
+        check_silent(world, quiet)
+    except BrokenError as broken:
+        world.problem(f"{broken}")
+        return False
     except (NoAnswer, Refused) as error:
         machine.note(f"exchange with {other.name}: {error.code}")
         return False
@@ -129,6 +136,8 @@ async def export_stick(world: World, machine: Machine, number: int) -> None:
     """The same, to its end."""
     if machine.agent is not None and not machine.revoked:
         await _at_stick(world, machine, "export", world.sticks.export(machine.agent, number))
+        if lies := world.sticks.lies():
+            world.problem(f"{machine.name}: under a bundle's name a stick holds what is not whole: {sorted(lies)}")
 
 
 async def bring(world: World, machine: Machine, random: Random) -> str:
@@ -147,8 +156,13 @@ async def bring_stick(world: World, machine: Machine, number: int) -> None:
 
 
 async def _at_stick(world: World, machine: Machine, what: str, work: Awaitable[str]) -> None:
+    quiet = silent(world, [machine])
     try:
         said = await work
+        check_silent(world, quiet)
+    except BrokenError as broken:
+        said = "broken"
+        world.problem(f"{machine.name}: {what}: {broken}")
     except (BadInput, LocalFailure, Refused) as error:
         said = str(error.code)
         if error.code not in _STICK_TROUBLE:
@@ -169,9 +183,26 @@ async def copy(world: World, _machine: Machine, random: Random) -> str:
     return world.sticks.copy(random.randrange(1 << 16))
 
 
+async def full_stick(world: World, machine: Machine, random: Random) -> str:
+    """A stick is filled on which hardly anything fits any more; then there is room again."""
+    if machine.agent is None or machine.revoked:
+        return "-"
+    number, room = random.randrange(1 << 16), int(random.random() ** 2 * 6_000)
+
+    async def fill() -> None:
+        with world.sticks.nearly_full(number, room):
+            await export_stick(world, machine, number)
+
+    machine.spawn(fill())
+    return f"{machine.name}, {room} B"
+
+
 # … among it that somebody else copies onto it meanwhile, or pulls it out
 _STICK_TROUBLE: Final = frozenset(
-    {Code.MISSING_FILE, Code.DAMAGED, Code.CANNOT_READ, Code.INCOMPLETE, Code.STORAGE_FAILED, Code.CUT_OFF}
+    {
+        *(Code.MISSING_FILE, Code.DAMAGED, Code.CANNOT_READ, Code.INCOMPLETE, Code.STORAGE_FAILED, Code.CUT_OFF),
+        *(Code.DISK_FULL, Code.QUARANTINED),
+    }
 )
 
 
@@ -238,7 +269,7 @@ async def a_week_later(world: World) -> bool:
     """All that is erased is due, and is destroyed; then sticks turn up again everywhere. Whether anything moved."""
     held = _held(world)
     substitutes = any(machine.birth.until_ms is not None for machine in world.machines)
-    if world.erased or substitutes:
+    if world.erased or world.trust.closed or substitutes:
         await sweep_all(world)
         world.pass_ms(ERASURE_DELAY_MS + DAY_MS)
         await sweep_all(world)
@@ -247,13 +278,13 @@ async def a_week_later(world: World) -> bool:
         await sweep_all(world)
         if (server := world.office.server) is not None:
             # an erasure that only a stick still knows begins to count when it comes back
-            world.due = world.erased & set(await sure_erasures(server.replica))
+            world.due = (world.erased | world.trust.closed) & set(await sure_erasures(server.replica))
     if world.sticks.used:
         for machine in world.machines:
             for number in range(STICKS) if not machine.revoked else ():
                 if world.sticks.files(number):
                     await bring_stick(world, machine, number)
-    return bool(world.erased) or substitutes or _held(world) != held
+    return bool(world.erased or world.trust.closed) or substitutes or _held(world) != held
 
 
 async def sure_erasures(replica: Replica) -> list[bytes]:
@@ -271,6 +302,7 @@ EVENTS: Final[Mapping[str, Event]] = {
     "meet": meet,
     "link": link,
     "export": export,
+    "full stick": full_stick,
     "import": bring,
     "tear stick": tear,
     "copy stick": copy,

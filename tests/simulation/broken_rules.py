@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Final
 
-from tests.simulation import mutations, trust_mutations
+from tests.simulation import crisis_mutations, mutations, trust_mutations
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ BROKEN_RULES: Final = {
         BrokenRule(mutations.takes_waiting_for_taken, 1),
         BrokenRule(mutations.signs_receipts_unseen, 10),
         BrokenRule(mutations.names_packs_for_chunks_only, 275),
-        BrokenRule(mutations.acknowledges_before_the_flush, 1),
+        BrokenRule(mutations.acknowledges_before_the_flush, 3),
         BrokenRule(mutations.lets_everybody_read, 0),
         BrokenRule(mutations.signs_for_copies_unseen, 308),
         BrokenRule(mutations.exchanges_no_content_with_neighbours, 57),
@@ -50,7 +50,7 @@ BROKEN_RULES: Final = {
         BrokenRule(trust_mutations.lets_substitutes_stay, 87),
         BrokenRule(trust_mutations.takes_the_servers_word_for_a_teacher, 4),
         BrokenRule(trust_mutations.hears_unconfirmed_devices, 456),
-        BrokenRule(trust_mutations.gives_confirmed_devices_nothing, 32),
+        BrokenRule(trust_mutations.gives_confirmed_devices_nothing, 47),
         BrokenRule(trust_mutations.believes_every_receipt, 67),
         BrokenRule(trust_mutations.gives_sign_in_keys_to_everybody, 55),
         BrokenRule(trust_mutations.gives_sign_in_keys_to_nobody_later, 398),
@@ -58,5 +58,11 @@ BROKEN_RULES: Final = {
         BrokenRule(trust_mutations.carries_any_number, 161),
         BrokenRule(trust_mutations.carries_noise, 17),
         BrokenRule(trust_mutations.keeps_what_nothing_names, 38),
+        BrokenRule(crisis_mutations.keeps_what_neighbours_brought, 4),
+        BrokenRule(crisis_mutations.leaves_halves_on_sticks, 18),
+        BrokenRule(crisis_mutations.hears_no_quarantine, 10),
+        BrokenRule(crisis_mutations.rehearses_nothing, 53),
+        BrokenRule(crisis_mutations.asks_for_no_payloads, 41),
+        BrokenRule(crisis_mutations.closes_no_class, 713),
     )
 }

@@ -10,14 +10,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from copy import copy
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache
 from inspect import iscoroutinefunction
 from random import Random
 from typing import Any, Final, cast
 
 from protocol.replica.interfaces import ContentStore, EntryStore
-from protocol.replica.memory import MemoryPacks, MemoryStore
+from protocol.replica.memory import MemoryPacks, MemoryStore, _Delta, _Pack, _Space
 
 SLOW_WRITES = 0.1
 SLOWEST_S = 0.5
@@ -62,11 +62,15 @@ class Disk:
             for name, value in vars(mine).items():
                 setattr(its, name, copy(value))
         store._spaces = {
-            space: replace(held, entries=copy(held.entries), chains=copy(held.chains))
-            for space, held in self.store._spaces.items()
+            space: _Space(held.entries.copy(), held.chains.copy()) for space, held in self.store._spaces.items()
         }
-        packs._packs = {name: replace(pack, spaces=copy(pack.spaces)) for name, pack in self.packs._packs.items()}
-        packs._deltas = {name: copy(delta) for name, delta in self.packs._deltas.items()}
+        packs._packs = {
+            name: _Pack(pack.data, pack.chunks, pack.streams, pack.spaces.copy())
+            for name, pack in self.packs._packs.items()
+        }
+        packs._deltas = {
+            name: _Delta(delta.about, delta.data, delta.unsent) for name, delta in self.packs._deltas.items()
+        }
         return Disk(store, packs, copy(self.files), self.noted)
 
     def lose_unflushed(self, random: Random) -> None:

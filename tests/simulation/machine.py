@@ -17,6 +17,7 @@ from protocol.replica.replica import Draft, Replica
 from protocol.replica.second_copy import SecondCopy
 from sync_agent.app import DEVICE_KEYS_FILE, FORMER_KEYS_FILE, HAND_IN_MARKS, PERSON_KEY_FILE, Agent, Enrolment
 from sync_agent.hearing import listening
+from sync_agent.measures import DrillTransport, ordered
 from sync_agent.reading import Manifests
 from sync_agent.scheduler import Scheduler
 from sync_agent.session import Session
@@ -110,6 +111,8 @@ class Machine:
         self.remembers = True
         self.keeps_time = True
         self.daemon = daemon
+        self.heeds = False
+        """Whether anything was ever ordered that it should heed."""
         self._random = random
         self._true_ms = true_ms
         self.told = told
@@ -161,16 +164,17 @@ class Machine:
         if self.power is not power or not power.on:
             return
         self.agent, self.manifests = agent, Manifests()
-        self.session = session = Session(agent, self.line)
+        transport = DrillTransport(self.line, URL)
+        self.session = session = Session(agent, transport)
         self.scheduler = scheduler = Scheduler(
-            lambda routine: session.sync(routine=routine),
+            lambda routine: self._sync(session, transport, routine=routine),
             poll_s=POLL_S,
             monotonic=asyncio.get_running_loop().time,
             draw=self._random.uniform,
         )
         if self.daemon:
             agent.on_change = scheduler.wake
-            self.spawn(self._serve(session, scheduler))
+            self.spawn(self._serve(session, transport, scheduler))
 
     async def switch_off(self) -> None:
         """The power goes."""
@@ -185,9 +189,15 @@ class Machine:
             return SyncResult()
         return await self.scheduler.sync_now()
 
-    async def _serve(self, session: Session, scheduler: Scheduler) -> None:
+    async def _sync(self, session: Session, transport: DrillTransport, *, routine: bool) -> SyncResult:
+        if self.heeds:
+            now = await ordered(session.agent)
+            transport.ends_ms = now.ends_ms if now.drill else None
+        return await session.sync(routine=routine)
+
+    async def _serve(self, session: Session, transport: DrillTransport, scheduler: Scheduler) -> None:
         try:
-            async with listening(session, self.line, scheduler):
+            async with listening(session, transport, scheduler):
                 await scheduler.run_forever()
         except RelaisError as error:
             self.told.surprise(self.name, error)

@@ -20,6 +20,7 @@ from sync_agent.copies import Copies
 from sync_agent.lan_listener import LanResponder
 from sync_agent.lan_scope import LanScope
 from sync_agent.link import Link
+from sync_agent.measures import check_open, ordered
 from sync_agent.meeting import meet
 from sync_agent.peer_session import PeerSession
 from sync_agent.peer_transport import PeerTransport
@@ -150,6 +151,9 @@ class Neighbours:
         agent = caller.agent
         if agent is None:
             raise cut()
+        if caller.heeds:
+            await check_open(agent)
+            await _check_listens(listener)
         line = self.line(caller, listener, weather)
         device = await meet(agent, cast("PeerTransport", line))
         copies = Copies(agent, lambda: {device.key})
@@ -166,6 +170,8 @@ class Neighbours:
         copies = self.ear(caller).copies
         if agent is None or here is None or copies is None:
             return
+        if caller.heeds and (await ordered(agent)).quarantined:
+            return
         made = Link(
             agent,
             here,
@@ -179,3 +185,9 @@ class Neighbours:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(lasts_s):
                 await made.run()
+
+
+async def _check_listens(listener: Machine) -> None:
+    """Raise `NoAnswer` where the school's network is off."""
+    if listener.agent is None or (await ordered(listener.agent)).quarantined:
+        raise cut()

@@ -6,7 +6,7 @@ mean: which item a teacher revises is drawn from those that are there when the s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Final
@@ -110,6 +110,25 @@ THEMES: Final = (
 _WITH_A_HEAD: Final = THEMES[-2:]
 _EMPHASIS: Final = 4
 
+# what some histories are told beside everything else: these steps, in this order, among the others
+STORIES: Final = (
+    ("hand in", "home"),
+    ("hand in", "publish", "home", "open", "home"),
+    ("export", "full stick", "import"),
+    ("full stick", "hand in", "full stick", "import"),
+    ("quarantine", "sync", "meet", "export", "import", "lift", "sync", "meet"),
+    ("quarantine", "meet", "meet", "link", "import", "sync", "meet"),
+    ("drill", "sync", "hand in", "sync", "meet", "sync"),
+    ("drill", "sync", "publish", "home", "power cut", "sync", "boot"),
+    ("power cut", "erase", "kit: unerase", "boot"),
+    ("unplug", "erase", "sync", "kit: unerase", "erase"),
+    ("kit: close", "sync", "days", "sync", "export", "import"),
+    ("export", "power cut", "kit: close", "days", "import", "restore"),
+)
+TOLD: Final = 0.3
+_STORY_STEPS: Final = 500
+"""The numbers of their steps begin here: other histories keep theirs."""
+
 
 @dataclass(frozen=True)
 class Step:
@@ -165,8 +184,22 @@ def plan_of(seed: int) -> Plan:
         isolated=random.random() < 0.1,
         frozen=random.randrange(1, count) if random.random() < 0.15 else None,
         weather=_weather(random),
-        steps=tuple(steps),
+        steps=tuple(_with_story(seed, steps, count)),
     )
+
+
+def _with_story(seed: int, steps: Sequence[Step], count: int) -> list[Step]:
+    """The steps, and those of a story among them. Drawn apart, so that the history is what it would be without."""
+    random = Random(f"story {seed}")
+    if random.random() >= TOLD:
+        return list(steps)
+    story = random.choice(STORIES)
+    told = list(steps)
+    for order, place in enumerate(sorted(random.randrange(len(steps) + 1) for _ in story)):
+        after_s = random.choice((0.0, 2.0, random.random() * LONGEST_PAUSE_S))
+        step = Step(_STORY_STEPS + order, after_s, story[order], random.randrange(count), random.randrange(2**32))
+        told.insert(place + order, step)
+    return told
 
 
 def _weather(random: Random) -> Weather:

@@ -5,8 +5,8 @@
   of curves, which would take half of the time. The real ones have their own tests and golden bytes.
 - Sticks are real folders; that what is written there reaches the medium is not waited for.
 - What compresses is made once for each level, not for each message.
-- Whether a signature holds and what a payload means are pure questions, which every replica asks of every entry. What a
-  set folds to, and what it lets somebody read, is asked again only once the set has grown.
+- Whether a signature holds and what bytes mean are pure questions, which every replica asks of every entry. What a set
+  folds to, and what it lets somebody read, is asked again only once the set has grown.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from collections.abc import Iterator, Mapping
 from functools import cache, lru_cache
 from types import ModuleType
 from typing import Any, Final, TypeAlias
-from unittest import mock
 
 import zstandard
 from blake3 import blake3
@@ -35,17 +34,23 @@ from protocol.rights import Authority
 from protocol.roster import Remembered
 from protocol.vouching import device_id
 from sync_agent import confirming
+from sync_agent.courier_disk import BundlesOut
+from tests.simulation import recalled, sticks
 
-REMEMBERED: Final = 20_000
+REMEMBERED: Final = recalled.REMEMBERED
 
 
 @contextlib.contextmanager
 def quickly() -> Iterator[None]:
     """Everything in here is quick."""
-    with contextlib.ExitStack() as stack:
-        for target, name, value in _PATCHES:
-            stack.enter_context(mock.patch.object(target, name, value))
+    plain = [(target, name, vars(target)[name]) for target, name, _ in _PATCHES]
+    for target, name, value in _PATCHES:
+        setattr(target, name, value)
+    try:
         yield
+    finally:
+        for target, name, value in plain:
+            setattr(target, name, value)
 
 
 # --- ciphers ----------------------------------------------------------------------------------------------------------
@@ -133,7 +138,8 @@ def _grown(views: Views) -> _Grown | None:
     if not isinstance(inner, MemoryStore):
         return None
     door = views._door
-    return len(inner._entries), len(door._parents), len(door._authorities), views._filled.total()
+    filled = views._filled
+    return len(inner._entries), len(door._parents), len(door._authorities), filled.total() if filled else 0
 
 
 async def _view(self: Views, space: bytes) -> SpaceView:
@@ -207,5 +213,7 @@ _PATCHES: Final[tuple[tuple[Any, str, object], ...]] = (
     (envelope, "zstandard", _Zstandard()),
     (pack, "zstandard", _Zstandard()),
     (os, "fsync", lambda _descriptor: None),
+    (BundlesOut, "_append", sticks.append),
     *_parsers(space_keys, structure, work),
+    *recalled.PATCHES,
 )

@@ -64,16 +64,21 @@ async def _keys_given(world: World) -> None:
     for by, named in sorted(world.trust.said_words):
         giver, taker = agents.get(by), agents.get(named)
         if giver is not None and taker is not None and giver[0].remembers and taker[0].remembers:
-            await _check_taken(server, giver[1], taker[1])
+            await _check_taken(server, giver[1], taker[1], world.trust.closed)
 
 
-async def _check_taken(server: Replica, giver: SimAgent, taker: SimAgent) -> None:
-    """Whoever was confirmed as another device of the same teacher has the keys that the other made."""
+async def _check_taken(server: Replica, giver: SimAgent, taker: SimAgent, closed: set[bytes]) -> None:
+    """Whoever was confirmed as another device of the same teacher has the keys that the other made.
+
+    They lie in the teacher's classes, and go with the last of them.
+    """
     persons = [
         {each.person for each in await server.authorities(agent.device) if each.role in HAS_READING_KEYS}
         for agent in (giver, taker)
     ]
-    if not (persons[0] & persons[1]) - {None}:
+    common = ((await giver.spaces()).keys() & (await taker.spaces()).keys()) - closed
+    classes = [space for space in common if len(server.door.lineage(space)) > 2]
+    if not (persons[0] & persons[1]) - {None} or not classes:
         return
     await open_given_keys(taker)
     if {key.public for key in giver.own_person_keys()} - reading_keys(taker).keys():

@@ -1,18 +1,26 @@
 """Courier disks: real folders, which the agent's own code writes and reads, and what happens to a stick in a pocket.
 
-A stick is pulled while it is written (its machine loses power), comes back torn (a file was never flushed, so that its
-end is missing or zeros), is an old one again, or is lost. What a stick holds excuses nobody: it counts as no copy.
+A stick is pulled while it is written (its machine loses power), becomes full, comes back torn (a file was never
+flushed, so that its end is missing or zeros), is an old one again, or is lost. What a stick holds excuses nobody: it
+counts as no copy.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 from typing import Final
 
-from protocol.errors import Code, NoAnswer
+from blake3 import blake3
+
+from protocol.bundle import TRAILER_BYTES, Trailer
+from protocol.errors import Code, NoAnswer, PeerFault
 from protocol.replica.operation import JSON, Incoming, Outgoing, Params
 from sync_agent.answers import Response
 from sync_agent.command_names import COURIER_EXPORT, COURIER_LET_IN, COURIER_SURVEY
@@ -25,10 +33,25 @@ from sync_agent.courier_commands import (
     let_in_here,
     survey_here,
 )
-from sync_agent.courier_disk import ENDING
+from sync_agent.courier_disk import ENDING, BundlesOut, trouble_of
 from tests.simulation.machine import SimAgent
 
 STICKS: Final = 3
+_IN_MEMORY: Final = Path("/dev/shm")  # noqa: S108 — a folder of our own is made in it
+
+_room: Final[dict[Path, int]] = {}
+"""Sticks that are nearly full → how many bytes still fit."""
+_PLAIN_APPEND: Final = BundlesOut._append
+
+
+def append(self: BundlesOut, data: bytes) -> None:
+    """In place of how bytes are written onto a stick: as far as they fit."""
+    stick, left = self._disk.folder, _room.get(self._disk.folder, len(data))
+    _PLAIN_APPEND(self, data[:left])
+    if stick in _room:
+        _room[stick] = max(0, left - len(data))
+    if left < len(data):
+        raise trouble_of(self._disk.place, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
 
 
 class Sticks:
@@ -36,6 +59,7 @@ class Sticks:
 
     def __init__(self) -> None:
         self._folder: Path | None = None
+        self._torn: set[str] = set()
         self.used = False
         """Whether anything was ever written onto one."""
 
@@ -48,7 +72,8 @@ class Sticks:
     def folder(self, number: int) -> Path:
         """Where a stick is."""
         if self._folder is None:
-            self._folder = Path(tempfile.mkdtemp(prefix="relais-sticks-"))
+            beside = _IN_MEMORY if os.access(_IN_MEMORY, os.W_OK) else None
+            self._folder = Path(tempfile.mkdtemp(prefix="relais-sticks-", dir=beside))
         place = self._folder / str(number % STICKS)
         place.mkdir(exist_ok=True)
         return place
@@ -64,6 +89,30 @@ class Sticks:
         said = await import_from(self.folder(number), agent.replica.territory, _run(agent), _silent)
         return f"{said['entries']} entries, {said['bytes']} B"
 
+    @contextlib.contextmanager
+    def nearly_full(self, number: int, room_bytes: int) -> Iterator[None]:
+        """While the context lasts, hardly anything fits onto a stick."""
+        stick = self.folder(number)
+        _room[stick] = room_bytes
+        try:
+            yield
+        finally:
+            _room.pop(stick, None)
+
+    def lies(self) -> list[str]:
+        """What bears a bundle's name and is not whole, but for what was torn here."""
+        found = []
+        for path in [path for number in range(STICKS) for path in self.files(number)] if self.used else ():
+            data = path.read_bytes()
+            try:
+                trailer = Trailer.parse(data[-TRAILER_BYTES:])
+                whole = trailer.size == len(data) and trailer.hash == blake3(data[:-TRAILER_BYTES]).digest()
+            except PeerFault:
+                whole = False
+            if not whole and path.name not in self._torn:
+                found.append(path.name)
+        return found
+
     def files(self, number: int) -> list[Path]:
         """The bundles on a stick."""
         return sorted(self.folder(number).glob(f"*/*{ENDING}"))
@@ -74,6 +123,7 @@ class Sticks:
         if not files:
             return "-"
         path = random.choice(files)
+        self._torn.add(path.name)
         data = path.read_bytes()
         kept = random.randrange(len(data))
         match random.randrange(3):

@@ -55,6 +55,10 @@ class Trust:
     """Entries that a human has accepted although a revocation holds them back."""
     taken_back: set[bytes] = field(default_factory=set)
     """Erasures that the server's ruling has taken back."""
+    let_go_by_root: set[bytes] = field(default_factory=set)
+    """Erasures that the kit may have taken back: what was destroyed for them is shown again where anybody has it."""
+    closed: set[bytes] = field(default_factory=set)
+    """Classes at the end of their year."""
     erased_by_thief: set[bytes] = field(default_factory=set)
     """Whom only thieves have erased."""
     destroyed: set[bytes] = field(default_factory=set)

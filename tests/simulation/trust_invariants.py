@@ -22,7 +22,6 @@ from protocol.entry import Entry, Kind, KindClass, class_of
 from protocol.errors import PeerFault
 from protocol.payload_rules import fault_of
 from protocol.replica.allowances import Allowances
-from protocol.replica.destroyed import destroyed_names
 from protocol.replica.holdings import Holdings
 from protocol.replica.office.erasures import ever_said, in_force
 from protocol.replica.replica import Replica
@@ -86,22 +85,19 @@ async def _whole(world: World) -> None:
 async def _lacking(world: World) -> list[str]:
     """Who holds something bare that another has whole, although nothing erases it, nor has the server destroyed it.
 
-    What the server has destroyed it does not hand on, whoever takes the erasure back.
+    What the server has destroyed it does not hand on, whoever takes the erasure back but the root.
     """
-    gone = await destroyed_names(server_of(world.office).store)
-    replicas = [
-        ("server", server_of(world.office)),
-        *((machine.name, agent.replica) for machine, agent in sound(world)),
-    ]
+    server = server_of(world.office)
+    replicas = [("server", server), *((machine.name, agent.replica) for machine, agent in sound(world))]
     whole: set[bytes] = set()
     bare: list[tuple[str, Entry]] = []
     for who, replica in replicas:
         spaces = set(replica.door.spaces())
         mine = set((await replica.store.spaces()).keys()) & spaces
         for space in mine if replica.door.has_erasures else ():
-            erased = (await replica.view(space)).roster.erased
+            erased = (await replica.view(space)).roster.erased | (await server.view(space)).roster.erased
             for entry in (stored.entry for stored in await replica.store.scan(space)):
-                if (erased | gone).isdisjoint(erasable_names(entry)):
+                if erased.isdisjoint(erasable_names(entry)):
                     if entry.payload is None:
                         bare.append((who, entry))
                     else:
@@ -110,9 +106,10 @@ async def _lacking(world: World) -> list[str]:
 
 
 async def _taken_back(world: World) -> None:
-    """A ruling of the server that is in the set has taken back what it says."""
+    """A ruling of the server, or of the root, that is in the set has taken back what it says."""
     server = server_of(world.office)
-    rulings = await _refused_by_server(server, world.office.birth.keys.signing.public)
+    office, kit = world.office.birth.keys.signing.public, world.founding.kit.root.public
+    rulings = await _refused_by(server, {office, kit})
     for who, replica in (("server", server), *((machine.name, agent.replica) for machine, agent in sound(world))):
         counting = {entry.id for entry, _ in await in_force(replica)}
         for name in sorted(counting & world.trust.taken_back & rulings):
@@ -120,21 +117,22 @@ async def _taken_back(world: World) -> None:
 
 
 async def _forgotten(world: World) -> None:
-    """Nothing here speaks as the root but what makes a server anew: that may hold an erasure back."""
+    """The root alone lets go, by its own ruling or by what holds an erasure back when a server is made anew."""
     for machine, agent in sound(world):
         gone = world.trust.destroyed_at.get(machine.name, set()) if machine.remembers else set()
         for entry, covers in await ever_said(agent.replica) if gone else ():
             for space in agent.replica.door.below(entry.header.space) if covers in gone else ():
                 roster = (await agent.replica.view(space)).roster
-                if covers in roster.persons and entry.id not in roster.held_back:
+                counts = entry.id not in roster.held_back | world.trust.let_go_by_root
+                if covers in roster.persons and counts:
                     raise BrokenError(f"{machine.name} shows {covers.hex()[:8]} again, whom it had destroyed")
 
 
-async def _refused_by_server(server: Replica, key: bytes) -> set[bytes]:
+async def _refused_by(server: Replica, keys: set[bytes]) -> set[bytes]:
     found: set[bytes] = set()
     for entry in await server.store.scan_kinds([Kind.RULING]):
         try:
-            found.update(Ruling.parse(entry.payload or b"").refused if entry.header.author == key else ())
+            found.update(Ruling.parse(entry.payload or b"").refused if entry.header.author in keys else ())
         except PeerFault:
             continue
     return found

@@ -17,15 +17,20 @@ from sync_agent.copies import lasting_state
 from tests.simulation.at_school import EVENTS as AT_SCHOOL
 from tests.simulation.at_school import a_week_later, agree_without_server
 from tests.simulation.at_server import EVENTS as AT_SERVER
+from tests.simulation.by_kit import EVENTS as BY_KIT
 from tests.simulation.devices import EVENTS as OF_DEVICES
 from tests.simulation.disk import Disk
 from tests.simulation.founding import NOW_MS, Birth, Founding
+from tests.simulation.journeys import EVENTS as JOURNEYS
 from tests.simulation.ledger import BrokenError, Ledger, holds_sealed
 from tests.simulation.lines import CALM
 from tests.simulation.machine import Machine, SimAgent
 from tests.simulation.malware import EVENTS as MALWARE
 from tests.simulation.neighbours import Neighbours
 from tests.simulation.office import Office
+from tests.simulation.ordering import EVENTS as ORDERING
+from tests.simulation.ordering import lifted
+from tests.simulation.orders import Orders, let_drills_end, rehearses
 from tests.simulation.people import ACTS, STATE_RANK, works_of
 from tests.simulation.plan import MOST_MACHINES, Plan, Step
 from tests.simulation.school import EVENTS as OF_THE_HEAD
@@ -63,6 +68,7 @@ class World:
         self.due: set[bytes] = set()
         """Who was erased long enough ago that nothing may be left of them."""
         self.trust = Trust()
+        self.orders = Orders()
         self.births = 0
         self.ahead_ms = 0
         self.frozen: set[Machine] = set()
@@ -112,6 +118,12 @@ class World:
         """Somebody who may wants these to be forgotten."""
         self.erased |= persons
         self.trust.erased_by_thief -= persons
+
+    def heed_orders(self) -> None:
+        """Something is ordered: from now on machines look for what they should heed, as their daemons always do."""
+        self.orders.given = True
+        for machine in self.machines:
+            machine.heeds = True
 
     def pass_ms(self, milliseconds: int) -> None:
         """Let days go by; stays may be over by then."""
@@ -171,17 +183,18 @@ class World:
             machine.line.weather, machine.line.up = CALM, True
             if machine.agent is None:
                 await self._start(machine)
-        if self.plan.isolated:
+        if self.plan.isolated and not self.orders.given:
             await self.office.switch_off()
             await agree_without_server(self)
         if self.office.server is None:
             await self.office.boot()
+        await self._end_drills()
         self.healing = True
         if any(machine.agent is None for machine in self.machines) or self.office.server is None:
             self.problem("a machine is off although everything is in order")
         if self.trust.stolen:
             await self._say_what_is_stolen()
-        rounds = await self._settle()
+        rounds = await (self._settle_orders() if self.orders.given else self._settle())
         if not self.problems and await a_week_later(self):
             await self._settle()
         return rounds
@@ -195,6 +208,23 @@ class World:
         for device in self.trust.stolen:
             await report_theft(self, device)
             await asyncio.sleep(BETWEEN_ROUNDS_S)
+
+    async def _end_drills(self) -> None:
+        try:
+            if self.orders.given:
+                await let_drills_end(self)
+        except BrokenError as broken:
+            self.problem(f"{broken}")
+
+    async def _settle_orders(self) -> int:
+        """Have quarantines lifted that the server knows of, and then those that came later; drills have ended."""
+        rounds = 0
+        for _ in range(2):
+            await self._end_drills()
+            if self.office.server is not None and not self.problems:
+                await lifted(self, self.office.server)
+                rounds += await self._settle()
+        return rounds
 
     async def _settle(self) -> int:
         """Let everybody sync until nothing moves; how many rounds that took."""
@@ -253,10 +283,12 @@ class World:
         """Sync a machine; whether nothing was new."""
         if machine.agent is None:
             return True
-        healing = self.healing
+        healing, rehearsing = self.healing, rehearses(self, machine)
         try:
             result = await machine.sync()
             await self.observe(machine)
+            if rehearsing and rehearses(self, machine):
+                self.problem(f"{machine.name} reaches the server although it is in a drill")
         except RelaisError as error:
             self.note(machine.name, f"sync: {type(error).__name__} {error.code}")
             if not self.foreseen(machine, error, healing=healing):
@@ -288,9 +320,9 @@ class World:
             case Refused(code=Code.REVOKED | Code.NO_RIGHT | Code.CANNOT_READ):
                 return machine.revoked or spoiled or bool(self.doubtful)
             case BadInput(code=Code.UNKNOWN_SPACE | Code.UNKNOWN_ITEM):
-                return machine.revoked
+                return machine.revoked or bool(self.trust.closed)
             case BadInput(code=Code.UNKNOWN_HAND_IN):
-                return machine.revoked or bool(self.erased)
+                return machine.revoked or bool(self.erased or self.trust.closed)
             case LocalFailure(code=Code.INCOMPLETE):
                 return True
         return False
@@ -408,6 +440,7 @@ class World:
             lambda what: self.note(name, what),
             daemon=self.plan.daemons,
         )
+        machine.heeds = self.orders.given
         self.machines.append(machine)
         self.images[machine] = [birth.disk.image()]
         return machine
@@ -453,4 +486,7 @@ _EVENTS: Final[Mapping[str, Callable[[World, Machine, Random], Awaitable[str]]]]
     **OF_DEVICES,
     **SIGNING_IN,
     **MALWARE,
+    **JOURNEYS,
+    **ORDERING,
+    **BY_KIT,
 }

@@ -1,0 +1,84 @@
+"""Rules of an outage broken on purpose: couriers, orders of a school, the word of the kit; as `mutations` does it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from unittest import mock
+
+from protocol.entry import Entry
+from protocol.replica.bare_entries import BareEntries, Lacking
+from protocol.replica.replica import Entropy
+from protocol.roster import Roster
+from sync_agent.courier_disk import ENDING, BundlesOut
+from sync_agent.measures import NOTHING_ORDERED, DrillTransport, Ordered
+from sync_agent.sync_repair import SyncRepair
+
+
+def keeps_what_neighbours_brought() -> AbstractContextManager[object]:
+    """A laptop takes nothing home but what it says itself."""
+
+    def nothing(_spaces: Iterable[bytes], _entropy: Entropy) -> dict[str, bytes | None]:
+        return {}
+
+    async def unseen(_self: SyncRepair, _run: object, _page: object) -> None:
+        return
+
+    patches = contextlib.ExitStack()
+    for place in ("sync_agent.peer_session", "sync_agent.lan_scope"):
+        patches.enter_context(mock.patch(f"{place}.news_marks", nothing))
+    # … nor looks whether the server holds the same
+    patches.enter_context(mock.patch.object(SyncRepair, "compare", unseen))
+    return patches
+
+
+def leaves_halves_on_sticks() -> AbstractContextManager[object]:
+    """What was not finished on a stick stays there as if it were."""
+    plain = BundlesOut.__aexit__
+
+    async def leave(self: BundlesOut, *raised: object) -> None:
+        half: Path | None = None
+        if self._file is not None:
+            half = self._passing.with_name(f"{self._passing.stem * 2}{ENDING}")
+            half.write_bytes(self._passing.read_bytes())
+        await plain(self, *raised)
+
+    return mock.patch.object(BundlesOut, "__aexit__", leave)
+
+
+def hears_no_quarantine() -> AbstractContextManager[object]:
+    """Whoever is told to be silent goes on."""
+
+    async def nothing(_agent: object) -> Ordered:
+        return NOTHING_ORDERED
+
+    patches = contextlib.ExitStack()
+    for place in ("sync_agent.measures", "sync_agent.courier_commands", "tests.simulation.neighbours"):
+        patches.enter_context(mock.patch(f"{place}.ordered", nothing))
+    return patches
+
+
+def rehearses_nothing() -> AbstractContextManager[object]:
+    """A drill cuts nobody off."""
+    return mock.patch.object(DrillTransport, "_check", return_value=None)
+
+
+def asks_for_no_payloads() -> AbstractContextManager[object]:
+    """What an erasure made bare stays so when it is taken back."""
+
+    async def nothing(_self: BareEntries) -> Lacking:
+        return ()
+
+    return mock.patch.object(BareEntries, "lacking", nothing)
+
+
+def closes_no_class() -> AbstractContextManager[object]:
+    """A class goes on after the end of its year."""
+
+    def hides(self: Roster, entry: Entry) -> bool:
+        header = entry.header
+        return entry.id in self.held_back or not self.erased.isdisjoint((header.subject, header.target, entry.id))
+
+    return mock.patch.object(Roster, "hides", hides)
