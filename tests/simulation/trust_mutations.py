@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 from unittest import mock
@@ -11,6 +11,7 @@ from unittest import mock
 from protocol.entry import Entry
 from protocol.replica.allowances import Allowance
 from protocol.replica.interfaces import EntryStore
+from protocol.replica.open_parts import OpenParts
 from protocol.replica.quotas import Quotas
 from protocol.roster import Roster
 from protocol.vouching import Circle
@@ -159,7 +160,13 @@ def keeps_what_nothing_names() -> AbstractContextManager[object]:
     patches = contextlib.ExitStack()
     patches.enter_context(mock.patch.object(Allowance, "take", return_value=True))
     patches.enter_context(mock.patch.object(Allowance, "most", 1 << 30))
+    patches.enter_context(mock.patch.object(OpenParts, "receiving", _at_will))
     return patches
+
+
+@contextlib.asynccontextmanager
+async def _at_will(*_args: object) -> AsyncIterator[None]:
+    yield
 
 
 async def _nobody(*_args: object) -> list[bytes]:
