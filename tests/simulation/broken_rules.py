@@ -61,7 +61,7 @@ BROKEN_RULES: Final = {
         BrokenRule(crisis_mutations.keeps_what_neighbours_brought, 4),
         BrokenRule(crisis_mutations.leaves_halves_on_sticks, 18),
         BrokenRule(crisis_mutations.hears_no_quarantine, 10),
-        BrokenRule(crisis_mutations.rehearses_nothing, 53),
+        BrokenRule(crisis_mutations.rehearses_nothing, 5),
         BrokenRule(crisis_mutations.asks_for_no_payloads, 41),
         BrokenRule(crisis_mutations.closes_no_class, 713),
     )

@@ -17,7 +17,8 @@ from random import Random
 from typing import Any, Final, cast
 
 from protocol.replica.interfaces import ContentStore, EntryStore
-from protocol.replica.memory import MemoryPacks, MemoryStore, _Delta, _Pack, _Space
+from protocol.replica.memory import MemoryPacks, MemoryStore, _Space
+from protocol.replica.memory_packs import _Delta, _Pack
 
 SLOW_WRITES = 0.1
 SLOWEST_S = 0.5
@@ -31,7 +32,7 @@ _READS: Final = frozenset(
         *("read_pack", "chunk_list", "chunk_lists", "known_streams", "missing_chunks", "missing_streams"),
         "held_names",
         *("packs_holding", "unsent_packs", "totals", "free_bytes", "deltas", "unsent_deltas", "chunk", "stream"),
-        *("abort",),
+        *("abort", "of_kinds", "bad_spans", "disk_bytes", "pack_sizes", "parts_sent"),
     )
 )
 
