@@ -13,7 +13,8 @@ Rules:
 - all else (items, works, spaces) is destroyed only if the kit signed;
 - what was ordered only by devices that were cut off since waits until somebody else orders it too;
 - what an order destroyed once is destroyed again whenever it comes back, without being counted;
-- time over which the clock was set, and did not run, is no time that anything has waited.
+- time over which the clock was set, and did not run, is no time that anything has waited; of a time in which nobody
+  looked, `MAX_UNWATCHED_MS` counts at most.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from protocol.entry import PERSON_BYTES, Entry
-from protocol.limits import ERASURE_DELAY_MS, MAX_ERASED_PER_DAY
+from protocol.limits import ERASURE_DELAY_MS, MAX_ERASED_PER_DAY, MAX_UNWATCHED_MS
 from protocol.rights import erasable_names, is_erasable
 
 _LEAP_MS: Final = 3600 * 1000
@@ -96,7 +97,12 @@ def is_covered(entry: Entry, covers: Collection[bytes]) -> bool:
     return is_erasable(entry.header) and any(name in covers for name in erasable_names(entry))
 
 
-def leap_ms(wall_ms: int, steady_ms: int) -> int:
-    """By how much the clock was set ahead while so much passed by it, and by one that nobody sets; 0 for no leap."""
-    leapt = wall_ms - steady_ms
-    return leapt if leapt >= _LEAP_MS else 0
+def leap_ms(wall_ms: int, steady_ms: int | None) -> int:
+    """Over how much of what passed by the own clock nothing has waited; less than 0 where that was set back.
+
+    `steady_ms` is what passed by a clock that nobody sets; None where no program ran that knows. What is small is none:
+    clocks are set right all the time.
+    """
+    watched_ms = min(max(wall_ms if steady_ms is None else steady_ms, 0), MAX_UNWATCHED_MS)
+    leapt = wall_ms - watched_ms
+    return leapt if abs(leapt) >= _LEAP_MS else 0

@@ -24,9 +24,11 @@ from protocol.identity import KEY_BYTES, SEED_BYTES, AgreementKey, DeviceKeys
 from protocol.limits import MAX_DEVICE_KEYS_BYTES, MAX_FORMER_KEYS, MAX_NAME_CHARS, KiB
 from protocol.lives import NONCE_BYTES, Life, Twin
 from protocol.replica.allowances import Allowances
+from protocol.replica.eraser import Eraser
 from protocol.replica.holdings import Holdings, Need
 from protocol.replica.keyring import Keyring
 from protocol.replica.operation import JSON
+from protocol.replica.pace import Pace
 from protocol.replica.private_file import read_private, write_private
 from protocol.replica.rebuild import open_or_rebuild
 from protocol.replica.replica import Draft, Entropy, Replica
@@ -201,6 +203,10 @@ class Agent:
         """Keys that this device had before: what they wrote before it had its own is its own too."""
         self._taken_along: frozenset[bytes] = frozenset()
         self.now_ms = now_ms
+        self.steady_ms = now_ms
+        """A clock that nobody sets, where `run` goes on."""
+        self.pace = Pace(Eraser(replica, holdings), lambda: (self.now_ms(), self.steady_ms()))
+        """Through which whatever destroys here does so."""
         self.entropy = entropy
         self.budget = budget
         self._introduction = SecondCopy(folder / INTRODUCTION_FILE)

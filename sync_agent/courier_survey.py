@@ -24,29 +24,28 @@ from protocol.bundle import (
     parse_head,
 )
 from protocol.coursework import Work
-from protocol.entry import Kind
+from protocol.entry import Entry, Kind
 from protocol.errors import Code, PeerFault, TooLarge
 from protocol.limits import MAX_BUNDLE_INDEX_BYTES, MAX_BUNDLE_PREFACE_BYTES
 from protocol.replica.operation import FileData, FileEnd, FileStart, Incoming, Restart
 from protocol.roles import KEEPS_REPORTS, READS_HAND_INS
 from protocol.space_keys import SpaceSecret
 from sync_agent.app import Agent
+from sync_agent.measures import schools_of
 from sync_agent.withdrawn import lets_in
 
 COURIER: Final = b"courier"
+"""Under this name the quarantine keeps what a disk brought too early."""
+_PROVES: Final = frozenset({Kind.ROOT_ROTATION, Kind.CERTIFICATE, Kind.GRANT, Kind.SUCCESSOR})
 IN_CLEAR: Final = frozenset(
     {
-        Kind.ROOT_ROTATION,
-        Kind.CERTIFICATE,
-        Kind.GRANT,
-        Kind.SUCCESSOR,
+        *_PROVES,
         Kind.SPACE_KEY,
         Kind.SPACE_WRAP,
         Kind.QUARANTINE,
     }
 )
 """What may stand in a bundle's preface, and is taken from one: keys and ids. A `space` entry has a name."""
-"""Under this name the quarantine keeps what a disk brought too early."""
 
 _MAX_CARD_BYTES: Final = HEAD_BYTES + MAX_BUNDLE_PREFACE_BYTES + MAX_BUNDLE_INDEX_BYTES + 16 + TRAILER_BYTES
 
@@ -116,8 +115,7 @@ async def key_of(agent: Agent, head: Head) -> SpaceSecret | None:
         return None
     secret = await agent.keyring.secret(head.space, head.commitment)
     if secret is None and head.preface:
-        opening = [entry for entry in head.preface if entry.header.kind in IN_CLEAR]
-        await agent.replica.admit(opening, source=COURIER, now_ms=agent.now_ms(), unsent=True, bounded=True)
+        await agent.replica.admit(_in_clear(head), source=COURIER, now_ms=agent.now_ms(), unsent=True, bounded=True)
         secret = await agent.keyring.secret(head.space, head.commitment)
     return secret
 
@@ -127,9 +125,28 @@ async def _is_let_in(agent: Agent, head: Head) -> bool:
     if not any(lets_in(entry, agent.device) for entry in head.preface):
         return False
     await agent.replica.admit(
-        head.preface, source=COURIER, now_ms=agent.now_ms(), unsent=True, hold=False, bounded=True
+        _in_clear(head), source=COURIER, now_ms=agent.now_ms(), unsent=True, hold=False, bounded=True
     )
     return head.space in await agent.spaces()
+
+
+def _in_clear(head: Head) -> list[Entry]:
+    """What a preface may say; whatever else stands there comes, if it is worth it, sealed."""
+    return [entry for entry in head.preface if entry.header.kind in IN_CLEAR]
+
+
+def _orders_in(head: Head) -> list[Entry]:
+    """The orders to a bundle's own space that its preface brings, and what proves who gave them."""
+    said = {entry.id: entry for entry in head.preface if entry.header.kind in _PROVES}
+    orders = [entry for entry in head.preface if entry.header.kind == Kind.QUARANTINE]
+    taken = {entry.id: entry for entry in orders if entry.header.space == head.space}
+    pending = [entry.header.grant for entry in taken.values()]
+    while pending:
+        if (proof := said.get(pending.pop() or b"")) is not None and proof.id not in taken:
+            taken[proof.id] = proof
+            pending.append(proof.header.grant)
+    rotations = {name for name, entry in said.items() if taken and entry.header.kind == Kind.ROOT_ROTATION}
+    return [entry for entry in head.preface if entry.id in taken or entry.id in rotations]
 
 
 async def hear_orders(agent: Agent, incoming: Incoming) -> list[str]:
@@ -138,17 +155,18 @@ async def hear_orders(agent: Agent, incoming: Incoming) -> list[str]:
     A school under quarantine hears so of its end (docs/adr/0097). Raises `LocalFailure`.
     """
     names = []
-    mine = await agent.spaces()
+    schools = await schools_of(agent)
     async for name, data in _cards(incoming):
         names.append(name)
         try:
             head = parse_head(data[: head_size(data)])
         except PeerFault:
             continue
-        ordered = any(entry.header.kind == Kind.QUARANTINE for entry in head.preface)
-        if ordered and head.territory == agent.replica.territory and head.space in mine:
+        if head.territory != agent.replica.territory or head.space not in schools:
+            continue
+        if orders := _orders_in(head):
             await agent.replica.admit(
-                head.preface, source=COURIER, now_ms=agent.now_ms(), unsent=True, hold=False, bounded=True
+                orders, source=COURIER, now_ms=agent.now_ms(), unsent=True, hold=False, bounded=True
             )
             agent.on_change()
     return names

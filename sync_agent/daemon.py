@@ -26,6 +26,7 @@ from protocol.replica.control import serve_control
 from protocol.replica.native_memory import giving_back, keep_little
 from protocol.replica.operation import JSON, Incoming, Operation, Outgoing, Params, Table
 from protocol.replica.ownership import Ownership
+from protocol.replica.pace import steady_ms
 from protocol.replica.replica import Entropy
 from protocol.replica.service.logs import say as say_to
 from protocol.replica.service.notify import Notifier
@@ -38,7 +39,7 @@ from sync_agent.app import Agent
 from sync_agent.binding import Hardware
 from sync_agent.command_names import COURIER_IMPORT
 from sync_agent.config import RunConfig
-from sync_agent.erasing import destroying
+from sync_agent.erasing import destroy_or_say, destroying
 from sync_agent.few_threads import use_few_threads
 from sync_agent.folders import Folders
 from sync_agent.hardware import hardware
@@ -154,6 +155,7 @@ def sync_alone(agent: Agent, connect: Connect = HttpTransport) -> Operation:
             finally:
                 await transport.close()
                 await asyncio.gather(*looking, return_exceptions=True)
+                await destroy_or_say(agent)
                 await tree.refresh(thorough=True, set_aside=True)
 
     async def exchange(addresses: Sequence[Address], tell: Tell) -> SyncResult:
@@ -161,6 +163,7 @@ def sync_alone(agent: Agent, connect: Connect = HttpTransport) -> Operation:
             try:
                 return await sync_with(agent, addresses, tell)
             finally:
+                await destroy_or_say(agent)
                 await Materializer(agent).refresh(thorough=True, set_aside=True)
 
     return sync_operation(agent, sync, exchange, is_daemon=False)
@@ -260,6 +263,7 @@ async def _serve(
     agent = await place.open(folder, now_ms, entropy)
     agent.budget.limits = config.limits()
     agent.room_limits = config.room()
+    agent.steady_ms = steady_ms
     way = connect(agent.enrolment.server_url)
     if isinstance(way, HttpTransport):
         paced = PacedTransport(way, agent.budget, way.delay_s, way.takes_parts)

@@ -1,7 +1,7 @@
 """What erasures cover goes from this machine when it is due, with the keys that were kept for it.
 
-It is hidden as soon as the erasure arrives, whatever else happens; a machine that was off for months destroys at its
-next start what has waited long enough. What sticks did is forgotten on the way. docs/protocol.md, "Erasure".
+It is hidden as soon as the erasure arrives, whatever else happens. `run` looks every hour; where nobody runs it, each
+`sync` and each stick does. What sticks did is forgotten on the way. docs/protocol.md, "Erasure".
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator
 
 from protocol.entry import Kind
 from protocol.errors import LocalFailure
-from protocol.replica.eraser import SWEEP_INTERVAL_S, Destroyed, Eraser, Pace, steady_ms
+from protocol.replica.eraser import SWEEP_INTERVAL_S, Destroyed
 from protocol.replica.interfaces import EntryStore
 from protocol.replica.unforeseen import lasting
 from sync_agent.app import HAND_IN_MARKS, Agent
@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 
 async def destroy_erased(agent: Agent) -> Destroyed:
     """One sweep: payloads, content, and the content keys of hand-ins made here. Raises `LocalFailure`."""
-    destroyed = await Eraser(agent.replica, agent.holdings).sweep(agent.now_ms())
+    destroyed = await agent.pace.look()
     store = agent.replica.store
     kept = {bytes.fromhex(key.removeprefix(HAND_IN_MARKS)): key for key in await store.marks(HAND_IN_MARKS)}
     works = await store.get(list(kept))
@@ -57,13 +57,16 @@ async def destroying(agent: Agent) -> AsyncIterator[None]:
         yield
 
 
+async def destroy_or_say(agent: Agent) -> None:
+    """One sweep, for whom a failure of it is no reason to stop: it is in the log."""
+    try:
+        if (destroyed := await destroy_erased(agent)).entries:
+            _log.info("%d erased entries have been destroyed", len(destroyed.entries))
+    except LocalFailure as failure:
+        _log.error("what has been erased cannot be destroyed: %s", failure)
+
+
 async def _sweep(agent: Agent) -> None:
-    pace = Pace(lambda: (agent.now_ms(), steady_ms()))
     while True:
-        try:
-            await pace.next(Eraser(agent.replica, agent.holdings))
-            if (destroyed := await destroy_erased(agent)).entries:
-                _log.info("%d erased entries have been destroyed", len(destroyed.entries))
-        except LocalFailure as failure:
-            _log.error("what has been erased cannot be destroyed: %s", failure)
+        await destroy_or_say(agent)
         await asyncio.sleep(SWEEP_INTERVAL_S)

@@ -18,8 +18,10 @@ from typing import Self
 from protocol.entry import Entry, Kind
 from protocol.errors import Code, LocalFailure
 from protocol.replica.allowances import Allowances
+from protocol.replica.eraser import Eraser
 from protocol.replica.holdings import Holdings
 from protocol.replica.office.space_keeper import SpaceKeeper
+from protocol.replica.pace import Pace
 from protocol.replica.private_file import remove_private
 from protocol.replica.rebuild import open_or_rebuild
 from protocol.replica.replica import Draft, Entropy, Replica
@@ -63,6 +65,10 @@ class Server:
         self.replica = replica
         self.holdings = holdings
         self.now_ms = now_ms
+        self.steady_ms = now_ms
+        """A clock that nobody sets, where `run` goes on."""
+        self.pace = Pace(Eraser(replica, holdings), lambda: (self.now_ms(), self.steady_ms()))
+        """Through which whatever destroys here does so."""
         self.entropy = entropy
         self.on_new_keys: Callable[[], Awaitable[None]] = _nobody_listens
         """Called once a rotation is done, for who shows a certificate that the keys and their chain make."""

@@ -29,13 +29,14 @@ from protocol.replica.background import background
 from protocol.replica.console import installed_version
 from protocol.replica.control import serve_control
 from protocol.replica.database import must_open_again
-from protocol.replica.eraser import SWEEP_INTERVAL_S, Eraser, Pace, steady_ms
+from protocol.replica.eraser import SWEEP_INTERVAL_S
 from protocol.replica.http.connections import Bounds, listening
 from protocol.replica.native_memory import giving_back, keep_little
 from protocol.replica.office.enrolment import Enrolment
 from protocol.replica.office.stays import end_stays
 from protocol.replica.operation import JSON, Incoming, Operation, Outgoing, Params, Table
 from protocol.replica.ownership import Ownership
+from protocol.replica.pace import steady_ms
 from protocol.replica.replica import Entropy
 from protocol.replica.service.logs import say
 from protocol.replica.service.notify import Notifier
@@ -92,6 +93,7 @@ async def run_server(
             background(stop.follow(stopping)),
             opened(config.data_dir, now_ms=now_ms, entropy=entropy) as server,
         ):
+            server.steady_ms = steady_ms
             await Service(server, owner, stop).serve(config, notifier)
     if stop.failure is not None:
         raise stop.failure
@@ -274,11 +276,9 @@ class Service:
 
     async def _destroy_erased(self) -> None:
         """What erasures cover goes when it is due."""
-        eraser = Eraser(self._server.replica, self._server.holdings)
-        pace = Pace(lambda: (self._server.now_ms(), steady_ms()))
         while True:
             try:
-                if (destroyed := await eraser.sweep(await pace.next(eraser))).entries:
+                if (destroyed := await self._server.pace.look()).entries:
                     _log.info("%d erased entries have been destroyed", len(destroyed.entries))
                 if confirmed := await confirm_destroyed(self._server):
                     _log.info("%d erasures of devices that were cut off since are the server's word now", confirmed)

@@ -21,16 +21,15 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from blake3 import blake3
 
 from protocol.entry import Entry, Kind
-from protocol.erasing import Order, due, has_waited, is_destroyed_by, leap_ms
+from protocol.erasing import Order, due, has_waited, is_destroyed_by
 from protocol.errors import LocalFailure, PeerFault
 from protocol.limits import CURSOR_HASH_BYTES, HELD_MS
 from protocol.replica.destroyed import DONE_MARKS, Done, carried_out, destroyed
@@ -45,6 +44,8 @@ SWEEP_INTERVAL_S: Final = 3600.0
 
 SEEN_MARKS: Final = "erasure-seen/"
 """+ erasure in hex → 8 bytes of ms: since when this replica has seen it hold, in no doubt, without a break."""
+LOOKED_MARK: Final = "erasure-looked"
+"""→ 8 bytes of ms: what the own clock said when this replica last looked (`pace`)."""
 HELD_MARK: Final = "held-since"
 """→ for each entry in quarantine, 8 bytes of ms when a sweep first saw it and the first 8 bytes of its id."""
 _HELD_ROW_BYTES: Final = 16
@@ -95,19 +96,25 @@ class Eraser:
         self._replica.note_destroyed(await carried_out(self._store))
         return Destroyed(len({order.covers for order in fresh}), tuple(gone))
 
-    async def note_leap(self, before_ms: int, by_ms: int) -> None:
-        """The clock, which said `before_ms`, was set ahead: nothing has waited meanwhile, and no day has passed."""
-        seen = await self._seen()
-        marks = {
-            SEEN_MARKS + name.hex(): (at + by_ms).to_bytes(8, "big") for name, at in seen.items() if at <= before_ms
-        }
-        days = _day(before_ms), _day(before_ms + by_ms)
-        moved = {
-            DONE_MARKS + name.hex(): replace(record, day=days[1]).encode()
-            for name, record in (await destroyed(self._store)).items()
-            if record.day == days[0] and record.by is not None
-        }
-        await self._store.set_marks(marks | moved)
+    async def looked_ms(self) -> int | None:
+        """What the own clock said at the last look, if there was one since there are erasures."""
+        noted = await self._store.mark(LOOKED_MARK)
+        return None if noted is None else int.from_bytes(noted, "big")
+
+    async def note_look(self, now_ms: int, leapt_ms: int) -> None:
+        """A look at `now_ms`. Over so many ms since the last nothing has waited, and no day has passed."""
+        if not self._replica.door.has_erasures:
+            return
+        marks: dict[str, bytes] = {LOOKED_MARK: now_ms.to_bytes(8, "big")}
+        if leapt_ms:
+            seen = await self._seen()
+            marks |= {SEEN_MARKS + name.hex(): _since_mark(at + leapt_ms) for name, at in seen.items()}
+            marks |= {
+                DONE_MARKS + name.hex(): replace(record, day=_day(now_ms)).encode()
+                for name, record in (await destroyed(self._store)).items()
+                if record.by is not None and record.day == _day(now_ms - leapt_ms)
+            }
+        await self._store.set_marks(marks)
 
     async def _orders(
         self, erasures: Sequence[tuple[Entry, bytes]], done: Mapping[bytes, Done], now_ms: int
@@ -173,14 +180,14 @@ class Eraser:
         """Since when these erasures, which hold and are in no doubt, do so here without a break; noted from now on."""
         noted = await self._seen()
         seen = {name: min(noted.get(name, now_ms), now_ms) for name in holding}
-        marks = {SEEN_MARKS + name.hex(): at.to_bytes(8, "big") for name, at in seen.items() if noted.get(name) != at}
+        marks = {SEEN_MARKS + name.hex(): _since_mark(at) for name, at in seen.items() if noted.get(name) != at}
         ended = {SEEN_MARKS + name.hex(): None for name in noted.keys() - seen.keys()}
         await self._store.set_marks({**marks, **ended})
         return seen
 
     async def _seen(self) -> dict[bytes, int]:
         return {
-            bytes.fromhex(key.removeprefix(SEEN_MARKS)): int.from_bytes(at, "big")
+            bytes.fromhex(key.removeprefix(SEEN_MARKS)): int.from_bytes(at, "big", signed=True)
             for key, at in (await self._store.marks(SEEN_MARKS)).items()
         }
 
@@ -269,30 +276,6 @@ class _Found:
         return sought <= self.sought and (not self.count or await store.chain_at(space, self.count) == self.chain)
 
 
-class Pace:
-    """The time of one sweep after another, of a program that goes on running: where the clock was set is noted."""
-
-    def __init__(self, clocks: Callable[[], tuple[int, int]]) -> None:
-        """`clocks` reads in ms this machine's own clock, and one that nobody sets."""
-        self._clocks = clocks
-        self._last: tuple[int, int] | None = None
-
-    async def next(self, eraser: Eraser) -> int:
-        """The own time, in ms, once what has waited knows of a leap since the last one. Raises `LocalFailure`."""
-        (wall_ms, steady_ms), last = self._clocks(), self._last
-        if last is not None and (leapt := leap_ms(wall_ms - last[0], steady_ms - last[1])):
-            await eraser.note_leap(last[0], leapt)
-        self._last = wall_ms, steady_ms
-        return wall_ms
-
-
-def steady_ms() -> int:
-    """A clock that nobody sets, and that goes on while the machine sleeps where the system has such a one."""
-    read = getattr(time, "clock_gettime", None)
-    which = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", 0))
-    return int((time.monotonic() if read is None else read(which)) * 1000)
-
-
 async def _sorted(replica: Replica) -> tuple[list[tuple[Entry, bytes]], dict[bytes, bytes]]:
     """The erasures that hold here, with what they cover, in order of arrival; and the others → what they cover.
 
@@ -375,6 +358,11 @@ def _noting(
         if record != done.get(name):
             found[name] = record
     return found
+
+
+def _since_mark(at_ms: int) -> bytes:
+    """Less than 0 where the own clock is at its beginning, and something has waited for longer than that."""
+    return at_ms.to_bytes(8, "big", signed=True)
 
 
 def _day(now_ms: int) -> int:

@@ -13,18 +13,21 @@ from protocol.entry import Entry, Kind, commitment, compose
 from protocol.erasing import Order
 from protocol.identity import SigningKey
 from protocol.replica.destroyed import DONE_MARKS, destroyed
-from protocol.replica.eraser import Eraser, Pace
+from protocol.replica.eraser import Eraser
 from protocol.replica.interfaces import EntryStore
 from protocol.replica.office.erasures import in_force
 from protocol.replica.office.people import Doubles, list_draft, merge_persons
+from protocol.replica.pace import Pace
 from protocol.replica.replica import Draft, Replica
 from protocol.replica.sqlite import DATABASE
 from protocol.rights import is_erasable
 from protocol.roles import PersonRole, Role
 from protocol.structure import Erasure, PersonRecord, Revocation, Ruling
 from protocol.work import Feedback
+from sync_agent.erasing import destroy_erased
 from tests.harness.attack import attack
 from tests.harness.classroom import WORK, Classroom, Device, assignment, classroom
+from tests.harness.couriers import export, tend_keys
 from tests.harness.lan import exchange
 from tests.harness.server_in_process import office
 from tests.harness.territory import Territory
@@ -399,18 +402,70 @@ async def test_what_a_thief_ordered_before_the_report_ends_no_week_of_an_honest_
     assert await left(territory, room.space, person) == 0
 
 
-@attack("a wrong clock ends the wait of an erasure", off={"protocol.erasing._LEAP_MS": 1 << 62})
+# --- clocks -----------------------------------------------------------------------------------------------------------
+
+DEAD_BATTERY_MS = 1_230_768_000_000
+
+
+def _by_the_own_clock(_wall_ms: int, _steady_ms: int | None) -> int:
+    return 0
+
+
+@attack("a wrong clock ends the wait of an erasure", off={"protocol.replica.pace.leap_ms": _by_the_own_clock})
 async def test_a_clock_that_is_set_right_ends_no_week(room: Classroom) -> None:
     territory, person = room.territory, room.pupil_person
-    eraser = Eraser(territory.replica, territory.holdings)
     await territory.say(territory.id, Kind.ERASE, Erasure(person).encode())
-    dead_battery_ms = 1_230_768_000_000
     now_ms = territory.clock()
-    clocks = iter([(dead_battery_ms, 0), (now_ms, 60_000), (now_ms + DAY_MS, DAY_MS)])
-    pace = Pace(lambda: next(clocks))
+    clocks = iter([(DEAD_BATTERY_MS, 0), (now_ms, 60_000), (now_ms + DAY_MS, DAY_MS)])
+    pace = Pace(Eraser(territory.replica, territory.holdings), lambda: next(clocks))
     for _ in range(3):
-        await eraser.sweep(await pace.next(eraser))
+        await pace.look()
         assert await left(territory, room.space, person) == 1
+
+
+@attack("a wrong clock ends the wait of an erasure", off={"protocol.replica.pace.leap_ms": _by_the_own_clock})
+async def test_a_stick_that_comes_after_a_clock_was_set_ends_no_week(room: Classroom, tmp_path: Path) -> None:
+    machine, person, clock = await room.machine(), room.pupil_person, room.territory.clock
+    await tend_keys(room)
+    agent, since = machine.agent, clock()
+    agent.now_ms, agent.steady_ms = (lambda: clock() - since + DEAD_BATTERY_MS), (lambda: clock() - since)
+    await machine.session.sync()
+    await room.territory.say(room.territory.id, Kind.ERASE, Erasure(person).encode())
+    await machine.session.sync()
+    await destroy_erased(agent)
+    agent.now_ms = clock
+    clock.advance(60_000)
+    (tmp_path / "stick").mkdir()
+    await export(machine, tmp_path / "stick")
+    about = [one.entry for one in await agent.replica.store.scan(room.space) if one.entry.header.subject == person]
+    assert about
+    assert all(entry.payload for entry in about)
+
+
+@attack("a wrong clock ends the wait of an erasure", off={"protocol.replica.pace.leap_ms": _by_the_own_clock})
+async def test_a_clock_that_is_set_while_no_program_runs_ends_no_week(room: Classroom) -> None:
+    territory, person = room.territory, room.pupil_person
+    await territory.say(territory.id, Kind.ERASE, Erasure(person).encode())
+    for wall_ms in (DEAD_BATTERY_MS, territory.clock(), territory.clock() + DAY_MS):
+        await Pace(Eraser(territory.replica, territory.holdings), lambda at=wall_ms: (at, at)).look()  # type: ignore[misc]
+        assert await left(territory, room.space, person) == 1
+
+
+@attack("a wrong clock ends the wait of an erasure", off={"protocol.replica.pace.leap_ms": _by_the_own_clock})
+async def test_a_machine_that_was_off_for_the_holidays_hears_first_what_was_taken_back(room: Classroom) -> None:
+    machine, territory = await room.machine(), room.territory
+    await machine.session.sync()
+    erasure = await territory.say(territory.id, Kind.ERASE, Erasure(room.pupil_person).encode())
+    await machine.session.sync()
+    await destroy_erased(machine.agent)
+    await territory.say(territory.id, Kind.RULING, Ruling((), (erasure.id,)).encode())
+    territory.clock.advance(16 * DAY_MS)
+    await destroy_erased(machine.agent)
+    await machine.session.sync()
+    store = machine.agent.replica.store
+    about = [one.entry for one in await store.scan(room.space) if one.entry.header.subject == room.pupil_person]
+    assert about
+    assert all(entry.payload for entry in about)
 
 
 # --- who is said to be the same ---------------------------------------------------------------------------------------

@@ -3,31 +3,37 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
 
 from blake3 import blake3
 
 from protocol.bundle import NONCE_BYTES, TRAILER_BYTES, BundleWriter, Head, Index, PackNote, Trailer
-from protocol.entry import Kind
+from protocol.entry import Entry, Kind
+from protocol.errors import Refused
 from protocol.limits import MAX_BUNDLE_FRONTS_PER_LOOK_BYTES, MAX_BUNDLE_INDEX_BYTES, MiB
+from protocol.measures import QuarantineOrder
 from protocol.replica.allowances import Allowance, Allowances
 from protocol.replica.operation import FileData, FileStart
 from protocol.replica.replica import Draft
-from protocol.roles import Role
-from protocol.structure import Erasure, Revocation
+from protocol.roles import PersonRole, Role
+from protocol.structure import Erasure, PersonRecord, Revocation
+from sync_agent.app import Agent
 from sync_agent.courier_disk import CardsIn, CourierDisk
 from sync_agent.courier_survey import survey
 from sync_agent.courier_watch import CourierWatch, disks_of
-from sync_agent.erasing import destroy_erased
+from sync_agent.measures import ordered
 from sync_agent.operations import table
 from tests.harness.attack import attack
 from tests.harness.caller import pack_files
 from tests.harness.classroom import SMALL, Classroom, Device, classroom
 from tests.harness.couriers import bring, courier_class, export, know_keys
+from tests.harness.passing_days import pass_days
 
 TERRITORY = bytes(range(32))
 
@@ -130,9 +136,7 @@ async def erase_the_pupil(room: Classroom, lea: Device) -> None:
         unsent=False,
     )
     await lea.session.sync()
-    await destroy_erased(lea.agent)
-    territory.clock.advance(8 * 86_400_000)
-    await destroy_erased(lea.agent)
+    await pass_days(territory, 8, lea)
     await lea.session.sync()
 
 
@@ -183,3 +187,90 @@ async def test_what_a_thief_had_erased_stays_on_a_stick_that_has_it_and_comes_ba
         await export(late, stick)
         await bring(late, stick)
         assert room.pupil_person in (await replica.view(room.space)).roster.persons
+
+
+# --- what stands in clear ---------------------------------------------------------------------------------------------
+
+
+def put_preface(room: Classroom, stick: Path, space: bytes, preface: Sequence[Entry]) -> None:
+    """A bundle that nobody opens, with something in clear."""
+    writer = BundleWriter(
+        bytes(32),
+        territory=room.territory.id,
+        space=space,
+        commitment=bytes(32),
+        nonce=os.urandom(NONCE_BYTES),
+        preface=preface,
+        index=Index(entries=(bytes(32),)),
+    )
+    data = b"".join([writer.begin(), writer.finish()])
+    disk = CourierDisk(stick, room.territory.id)
+    disk.make()
+    (disk.place / f"{Trailer.parse(data[-TRAILER_BYTES:]).name}.rls").write_bytes(data)
+
+
+async def heard(device: Device, stick: Path, said: Entry) -> bool:
+    """Whether a stick that nobody can open brings an entry all the same."""
+    with contextlib.suppress(Refused):
+        await bring(device, stick)
+    return bool(await device.agent.replica.store.present([said.id]))
+
+
+async def somebody(room: Classroom, space: bytes) -> Entry:
+    """A name on a list."""
+    return await room.territory.say(
+        space, Kind.PERSON, PersonRecord("Noé", PersonRole.PUPIL).encode(), subject=bytes(range(16))
+    )
+
+
+@asynccontextmanager
+async def quarantined_class(tmp_path: Path) -> AsyncIterator[tuple[Classroom, Device, Entry, Path]]:
+    """A class whose school is under quarantine, a machine that has heard so, the order, and a stick."""
+    stick = tmp_path / "stick"
+    stick.mkdir()
+    async with courier_class(tmp_path / "room") as room:
+        lea = await room.machine()
+        await know_keys(room, lea)
+        school = room.territory.schools[0]
+        order = await room.territory.say(school, Kind.QUARANTINE, QuarantineOrder(on=True).encode())
+        await lea.session.sync()
+        assert (await ordered(lea.agent)).quarantined
+        yield room, lea, order, stick
+
+
+@attack("a hostile stick", off={"sync_agent.courier_survey._orders_in": lambda head: list(head.preface)})
+async def test_under_quarantine_a_stick_brings_an_order_and_nothing_that_stands_beside_it(tmp_path: Path) -> None:
+    async with quarantined_class(tmp_path) as (room, lea, order, stick):
+        territory, school = room.territory, room.territory.schools[0]
+        name = await somebody(room, room.space)
+        lift = await territory.say(school, Kind.QUARANTINE, QuarantineOrder(on=False).encode(), parents=(order.id,))
+        put_preface(room, stick, school, [*await territory.replica.credentials([lift.id]), name])
+        assert not await heard(lea, stick, name)
+        assert not (await ordered(lea.agent)).quarantined
+
+
+async def _every_space(agent: Agent) -> list[bytes]:
+    return list(await agent.spaces())
+
+
+@attack("a hostile stick", off={"sync_agent.courier_survey.schools_of": _every_space})
+async def test_under_quarantine_nothing_of_a_classs_bundle_is_heard(tmp_path: Path) -> None:
+    async with quarantined_class(tmp_path) as (room, lea, order, stick):
+        elsewhere = await room.territory.say(room.space, Kind.QUARANTINE, QuarantineOrder(on=True).encode())
+        put_preface(room, stick, room.space, [elsewhere])
+        assert not await heard(lea, stick, elsewhere)
+        assert [each.id for each in (await ordered(lea.agent)).quarantines] == [order.id]
+
+
+@attack("a hostile stick", off={"sync_agent.courier_survey.IN_CLEAR": frozenset(Kind)})
+async def test_a_stick_that_lets_a_machine_into_a_class_names_nobody_of_it_in_clear(tmp_path: Path) -> None:
+    stick = tmp_path / "stick"
+    stick.mkdir()
+    async with courier_class(tmp_path / "room") as room:
+        lea, other = await room.machine(), await room.territory.classroom("CM2")
+        await know_keys(room, lea)
+        (grant,) = await room.territory.let_in(lea.agent.keys, Role.MACHINE, other)
+        name = await somebody(room, other)
+        put_preface(room, stick, other, [grant, name])
+        assert not await heard(lea, stick, name)
+        assert other in await lea.agent.spaces()

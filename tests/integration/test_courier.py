@@ -43,7 +43,7 @@ from tests.harness.couriers import (
     tend_keys,
     unfinished,
 )
-from tests.harness.territory import DAY_MS
+from tests.harness.passing_days import pass_days
 
 
 @pytest.fixture
@@ -374,7 +374,7 @@ async def test_an_old_disk_brings_back_nothing_that_was_erased(room: Classroom, 
     await bring(teacher, old)
     assert hand_in not in (await teacher.agent.replica.view(room.space)).coursework.hand_ins, "hidden at once"
     await export(teacher, disk)
-    room.territory.clock.ms += 8 * DAY_MS
+    await pass_days(room.territory, 8, teacher, other)
     await bring(other, old)
     found = (await other.agent.replica.store.get([hand_in]))[hand_in]
     assert found.payload is None, "after a week not even its bytes come in"

@@ -19,9 +19,9 @@ from sync_agent.drafts import DRAFT_MARKS, Drafts, Kept
 from sync_agent.erasing import destroy_erased
 from tests.harness.classroom import Given, classroom
 from tests.harness.commands import Desk
+from tests.harness.passing_days import pass_days
 from tests.harness.portal import portal
 from tests.harness.sign_in import PICTURES, SignedClass, sign_in, signed_class
-from tests.harness.territory import DAY_MS
 
 BEGUN = {"a.txt": b"", "recit.odt": b"Il etait une fois " * 9_000}
 
@@ -138,8 +138,7 @@ async def test_an_erased_pupils_draft_and_bytes_that_nobody_knows_go(school: Sig
     await school.pc.session.sync()
     await destroy_erased(school.pc.agent)
     assert len(await school.pc.agent.replica.store.marks(DRAFT_MARKS)) == 2  # so far it may be taken back
-    territory.clock.advance(8 * DAY_MS)
-    await destroy_erased(school.pc.agent)
+    await pass_days(territory, 8, school.pc)
     assert list(await school.pc.agent.replica.store.marks(DRAFT_MARKS)) == [
         f"{DRAFT_MARKS}{school.tom.hex()}/{item.hex()}"
     ]
@@ -161,8 +160,7 @@ async def test_drafts_of_a_closed_class_go_with_it(school: SignedClass) -> None:
     await school.pc.session.sync()
     await destroy_erased(school.pc.agent)
     assert await school.pc.agent.replica.store.marks(DRAFT_MARKS)
-    territory.clock.advance(8 * DAY_MS)
-    await destroy_erased(school.pc.agent)
+    await pass_days(territory, 8, school.pc)
     assert not await school.pc.agent.replica.store.marks(DRAFT_MARKS)
     assert not on_disk(school)
 

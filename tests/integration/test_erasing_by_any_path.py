@@ -22,6 +22,7 @@ from sync_agent.sign_in import TRIES_MARKS
 from sync_server.handlers.territory import new_kit
 from tests.harness.classroom import WORK, Classroom, Device, assignment, classroom
 from tests.harness.lan import exchange
+from tests.harness.passing_days import pass_days
 from tests.harness.server_in_process import Office, office
 
 
@@ -59,15 +60,8 @@ async def payloads(store: object, room: Classroom) -> int:
 
 
 async def after_a_week(room: Classroom, *devices: Device) -> None:
-    """Every replica sweeps, now and when a week has passed."""
-    for _ in range(2):
-        for device in devices:
-            await destroy_erased(device.agent)
-        await Eraser(room.territory.replica, room.territory.holdings).sweep(room.territory.clock())
-        room.territory.clock.advance(ERASURE_DELAY_MS)
-    for device in devices:
-        await destroy_erased(device.agent)
-    await Eraser(room.territory.replica, room.territory.holdings).sweep(room.territory.clock())
+    """Every replica sweeps, now and every day of a week."""
+    await pass_days(room.territory, 7, *devices)
 
 
 async def test_a_server_made_anew_learns_of_it_from_its_devices_and_shows_nothing(

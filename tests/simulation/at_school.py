@@ -10,8 +10,8 @@ from random import Random
 from typing import TYPE_CHECKING, Final
 
 from protocol.errors import BadInput, Code, LocalFailure, NoAnswer, PeerFault, Refused, RelaisError
-from protocol.limits import ERASURE_DELAY_MS
-from protocol.replica.eraser import Eraser, is_in_doubt
+from protocol.limits import ERASURE_DELAY_MS, MAX_UNWATCHED_MS
+from protocol.replica.eraser import is_in_doubt
 from protocol.replica.office.erasures import in_force
 from protocol.replica.office.stays import end_stays
 from protocol.replica.replica import Replica
@@ -217,12 +217,18 @@ async def days(world: World, _machine: Machine, random: Random) -> str:
 
 
 async def a_while(world: World, days_count: int) -> None:
-    """So many days, at whose beginning and end everybody who is on looks what is due."""
-    for passing_days in (0, days_count):
+    """So many days, at whose beginning and end everybody who is on looks what is due, and so in between."""
+    for passing_days in (0, *in_steps(days_count)):
         world.pass_ms(passing_days * DAY_MS)
         sweeping = [machine.spawn(sweep(world, machine)) for machine in world.machines]
         sweeping.append(world.office.spawn(sweep_server(world)))
         await asyncio.wait(sweeping)
+
+
+def in_steps(days_count: int) -> list[int]:
+    """Days that pass while somebody looks: of more at once not all would count."""
+    longest = MAX_UNWATCHED_MS // DAY_MS
+    return [min(longest, days_count - begun) for begun in range(0, days_count, longest)]
 
 
 async def sweep(world: World, machine: Machine) -> None:
@@ -242,7 +248,7 @@ async def sweep_server(world: World) -> None:
     server = world.office.server
     if server is not None:
         await end_stays(server)
-        destroyed = await Eraser(server.replica, server.holdings).sweep(server.now_ms())
+        destroyed = await server.pace.look()
         await _note_destroyed(world, "server", server.replica, destroyed.entries)
         await confirm_destroyed(server)
 
@@ -271,8 +277,9 @@ async def a_week_later(world: World) -> bool:
     substitutes = any(machine.birth.until_ms is not None for machine in world.machines)
     if world.erased or world.trust.closed or substitutes:
         await sweep_all(world)
-        world.pass_ms(ERASURE_DELAY_MS + DAY_MS)
-        await sweep_all(world)
+        for passing_days in in_steps(ERASURE_DELAY_MS // DAY_MS + 1):
+            world.pass_ms(passing_days * DAY_MS)
+            await sweep_all(world)
         # no more than a few are destroyed in a day
         world.pass_ms(DAY_MS)
         await sweep_all(world)

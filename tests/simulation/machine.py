@@ -161,6 +161,7 @@ class Machine:
             await agent.take_former(former)
         agent._introduction = agent._outbox = cast("SecondCopy", _NoCopy())
         agent.files, agent.told = self.disk.files, self.told
+        agent.steady_ms = self._true_ms
         if self.power is not power or not power.on:
             return
         self.agent, self.manifests = agent, Manifests()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from random import Random
 
@@ -15,10 +16,11 @@ from protocol.erasing import Order, due, leap_ms
 from protocol.limits import ERASURE_DELAY_MS, MAX_ERASED_PER_DAY
 from protocol.manifest import ManifestEntry, encode_manifest
 from protocol.replica.destroyed import DONE_MARKS
-from protocol.replica.eraser import Eraser
+from protocol.replica.eraser import LOOKED_MARK, Eraser
 from protocol.replica.holdings import Holdings
 from protocol.replica.interfaces import ERASURE_READ_MARKS
 from protocol.replica.memory import MemoryPacks, MemoryStore
+from protocol.replica.pace import Pace
 from protocol.replica.replica import Replica
 from protocol.roles import PersonRole, Role
 from protocol.structure import Erasure, PersonRecord, Revocation, Ruling
@@ -92,13 +94,16 @@ def test_without_the_kit_no_more_than_the_days_number_is_ever_new(orders: list[O
 
 
 @pytest.mark.parametrize(
-    ("wall_h", "steady_h", "leapt_h"), [(1.0, 1.0, 0), (17.0, 1.0, 16), (-17.0, 1.0, 0), (1.5, 1.0, 0)]
-)
-def test_a_clock_that_is_set_ahead_leaps_and_one_that_runs_or_is_set_back_does_not(
-    wall_h: float, steady_h: float, leapt_h: int
+    ("wall_h", "steady_h", "leapt_h"),
+    [(1.0, 1.0, 0), (17.0, 1.0, 16), (-17.0, 1.0, -18), (1.5, 1.0, 0), (0.5, 1.0, 0), (100.0, 100.0, 28),
+     (60.0, None, 0), (100.0, None, 28), (-50.0, None, -50)],
+)  # fmt: skip
+def test_time_by_which_a_clock_was_set_or_for_which_nobody_looked_is_none(
+    wall_h: float, steady_h: float | None, leapt_h: int
 ) -> None:
     hour_ms = 3600 * 1000
-    assert leap_ms(int(wall_h * hour_ms), int(steady_h * hour_ms)) == leapt_h * hour_ms
+    passed_ms = None if steady_h is None else int(steady_h * hour_ms)
+    assert leap_ms(int(wall_h * hour_ms), passed_ms) == leapt_h * hour_ms
 
 
 # --- the sweep --------------------------------------------------------------------------------------------------------
@@ -506,3 +511,52 @@ async def test_one_eraser_finds_who_comes_later_as_another_would(room: Class) ->
         room.world.say(room.world.server, room.room, Kind.PERSON, listed, subject=stranger)
         await room.bring()
         assert (await eraser.sweep(NOW_MS + 8 * DAY_MS)).names == 1
+
+
+# --- looks, by a clock that is set ------------------------------------------------------------------------------------
+
+
+async def look_at(room: Class, *wall_days: float) -> tuple[bytes, ...]:
+    """Programs that look once each, at these days of the own clock; what the last of them destroys."""
+    gone: tuple[bytes, ...] = ()
+    for day in wall_days:
+        now_ms = NOW_MS + int(day * DAY_MS)
+        gone = (await Pace(Eraser(room.replica, room.holdings), lambda at=now_ms: (at, at)).look()).entries  # type: ignore[misc]
+    return gone
+
+
+async def test_a_clock_that_was_ahead_when_an_erasure_came_keeps_nobody_for_years(room: Class) -> None:
+    await room.erase(room.pupils[0])
+    assert await look_at(room, 5_000, *range(7)) == ()
+    assert await look_at(room, 7)
+
+
+async def test_a_clock_that_begins_at_its_first_day_every_morning_keeps_nobody_for_ever(room: Class) -> None:
+    await room.erase(room.pupils[0])
+    for day in range(40):
+        # a battery that is dead: on for some hours, of which the clock is wrong for the first minute
+        steady = iter([0, 60_000, DAY_MS // 3])
+        walls = iter([DAY_MS, NOW_MS + day * DAY_MS, NOW_MS + day * DAY_MS + DAY_MS // 3])
+        pace = Pace(Eraser(room.replica, room.holdings), lambda: (next(walls), next(steady)))  # noqa: B023
+        gone = [(await pace.look()).entries for _ in range(3)]
+        if any(gone):
+            break
+    assert 19 <= day < 24, "it was on for a third of each day, and that is what it has watched"
+
+
+async def test_of_a_long_absence_three_days_count(room: Class) -> None:
+    await room.erase(room.pupils[0])
+    assert await look_at(room, 0, 100, 103) == ()
+    assert await look_at(room, 104)
+
+
+async def test_two_looks_at_once_are_one_after_the_other(room: Class) -> None:
+    await room.erase(room.pupils[0])
+    day = iter([0, 7, 7])
+    pace = Pace(Eraser(room.replica, room.holdings), lambda: (at := NOW_MS + next(day) * DAY_MS, at))
+    await pace.look()
+    pace._last = None  # a program that begins: both would look the same up
+    await room.store.set_marks({LOOKED_MARK: (NOW_MS + 7 * DAY_MS).to_bytes(8, "big")})
+    found = await asyncio.gather(pace.look(), pace.look())
+    assert min(len(each.entries) for each in found) == 0
+    assert sum(each.names for each in found) == 1
