@@ -31,7 +31,7 @@ from sync_server.command import Command
 from sync_server.handlers.as_root import check_kit
 from sync_server.handlers.audit import trail
 from sync_server.handlers.closing import close_space
-from sync_server.handlers.erasures import list_erasures
+from sync_server.handlers.erasures import list_erasures, waiting_for_a_word
 from sync_server.handlers.members import list_devices
 from sync_server.handlers.rewrapping import rewrap
 from sync_server.handlers.rotation import rotate_root, rotate_server
@@ -133,6 +133,12 @@ async def _rotate_server(server: Server, params: Params, outgoing: Outgoing) -> 
         "devices follow at their next call; what the old key signed until now stays valid (after a theft, look at "
         "`audit`), but for codes: those that were made before are refused from now on"
     )
+    if waiting := await waiting_for_a_word(server):
+        await outgoing.progress(
+            f"whom the old key had forgotten and nobody has destroyed yet ({waiting}) stay hidden, and are destroyed "
+            "nowhere before somebody says so again: `erasures` calls them waiting; `erase` says it, `unerase` takes it "
+            "back"
+        )
     return {"server": made.hex()}
 
 

@@ -40,15 +40,26 @@ async def confirm_destroyed(server: Server) -> int:
 
     The week in which somebody could have seen that it was wrong is over, and machines that come later must forget too.
     """
-    erasures = await list_erasures(server)
-    sure = {(each.entry.header.space, each.covers) for each in erasures if not each.in_doubt}
-    left = {
-        (each.entry.header.space, each.covers): None
-        for each in erasures
-        if each.destroyed
-        and sure.isdisjoint((space, each.covers) for space in server.replica.door.lineage(each.entry.header.space))
-    }
+    doubtful = await _in_doubt_alone(server)
+    left = {(each.entry.header.space, each.covers): None for each in doubtful if each.destroyed}
     drafts = [Draft(space, Kind.ERASE, server.grant, Erasure(covers).encode()) for space, covers in left]
     if drafts:
         await server.write(drafts)
     return len(drafts)
+
+
+async def waiting_for_a_word(server: Server) -> int:
+    """How many names are hidden by the word of keys that were cut off since, and destroyed nowhere meanwhile."""
+    return len({each.covers for each in await _in_doubt_alone(server) if not each.destroyed})
+
+
+async def _in_doubt_alone(server: Server) -> list[Forgetting]:
+    """The erasures of devices that were cut off since which nobody else has said too, as far as they reach."""
+    erasures = await list_erasures(server)
+    sure = {(each.entry.header.space, each.covers) for each in erasures if not each.in_doubt}
+    lineage = server.replica.door.lineage
+    return [
+        each
+        for each in erasures
+        if each.in_doubt and sure.isdisjoint((space, each.covers) for space in lineage(each.entry.header.space))
+    ]

@@ -175,3 +175,20 @@ async def test_who_was_added_twice_is_erased_as_one(tmp_path: Path) -> None:
         await desk.do("erase", person=[one])
         erased = (await desk.server.replica.view(desk.server.replica.territory)).roster.erased
         assert {each.hex() for each in erased} == {one, double}
+
+
+async def test_who_changes_the_servers_keys_is_told_who_is_not_destroyed_before_it_is_said_again(
+    tmp_path: Path,
+) -> None:
+    kit = new_kit("Cher", Random(1).randbytes)
+    secrets = {"root": kit.root.seed.hex(), "recovery": kit.recovery.seed.hex()}
+    async with office(tmp_path / "server", kit=kit) as desk:
+        one, other = [await desk.add_person(name, "pupil") for name in ("Léa", "Tom")]
+        await desk.do("erase", person=[one])
+        await destroyed(desk)
+        await desk.do("erase", person=[other])
+        await desk.do("rotate server", **secrets)
+        assert any("nobody has destroyed yet (1)" in line for line in desk.said.lines)
+        assert await destroyed(desk) == 0
+        await desk.do("erase", person=[other])
+        assert await destroyed(desk) == 1

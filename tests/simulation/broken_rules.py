@@ -44,7 +44,7 @@ BROKEN_RULES: Final = {
         BrokenRule(trust_mutations.copies_outlive_their_original, 4727),
         BrokenRule(trust_mutations.destroys_by_a_thiefs_word, 2392),
         BrokenRule(trust_mutations.takes_no_erasure_back, 93),
-        BrokenRule(trust_mutations.brings_back_what_it_destroyed, 607),
+        BrokenRule(trust_mutations.brings_back_what_it_destroyed, 3338),
         BrokenRule(trust_mutations.asks_for_the_first_page_only, 1042),
         BrokenRule(trust_mutations.shows_neighbours_no_new_rights, 451),
         BrokenRule(trust_mutations.lets_substitutes_stay, 87),
