@@ -97,11 +97,7 @@ async def _grant(office: SchoolOffice, params: Params, outgoing: Outgoing) -> JS
         await check_may_let_in(office, device, spaces)
         await grants.grant_device(office, device, spaces)
     if person is not None:
-        for revoked in await grants.grant_person(office, person, spaces):
-            await outgoing.progress(
-                f"the device {revoked.hex()} was cut off and stays out; to let it back in: "
-                f"`sync-agent grant --device {revoked.hex()} --space …`"
-            )
+        await commands.let_in_person(office, person, spaces, "sync-agent", outgoing)
     return {}
 
 

@@ -66,11 +66,7 @@ async def _grant(server: Server, params: Params, outgoing: Outgoing) -> JSON:
     if device is not None:
         await grants.grant_device(server, device, spaces)
     if person is not None:
-        for revoked in await grants.grant_person(server, person, spaces):
-            await outgoing.progress(
-                f"the device {revoked.hex()} was revoked and stays out; to let it back in: "
-                f"`sync-server grant --device {revoked.hex()} --space …`"
-            )
+        await commands.let_in_person(server, person, spaces, "sync-server", outgoing)
     return {}
 
 

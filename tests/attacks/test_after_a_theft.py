@@ -202,6 +202,32 @@ async def test_a_thief_breaks_no_spaces_key_for_good(tmp_path: Path) -> None:
         assert await server.space_keeper.tend_grown() == 0
 
 
+async def head_of_another_school(here: Town) -> tuple[bytes, Device]:
+    """A class of another school, and the device of who runs that one."""
+    made = await here.office.do("space add", name="CP", school="0180002Y", year=None)
+    return bytes.fromhex(made["space"]), await here.device("head", None, "0180002Y")
+
+
+@attack("another school calls a laptop a teacher's", off={"protocol.replica.office.grants._has_a_say": lambda *_: True})
+async def test_a_laptop_that_another_school_calls_a_teachers_comes_into_no_class_with_the_teacher(
+    tmp_path: Path,
+) -> None:
+    async with town(tmp_path) as here:
+        petit = await here.office.add_person("Mme Petit", "teacher")
+        laptop, spy = await here.device("teacher", petit), new_device(Random(3).randbytes)
+        room, head = await head_of_another_school(here)
+        given = Grant(
+            spy.signing.public, spy.agreement.public, spy.tls.fingerprint, Role.TEACHER, bytes.fromhex(petit), None
+        )
+        await say(here, head, Draft(room, Kind.GRANT, None, given.encode()))
+        other = (await here.office.do("space add", name="CM1", school="0180001D", year=None))["space"]
+        await here.office.do("grant", person=petit, space=[other])
+        readable = here.office.server.replica.readable
+        assert bytes.fromhex(other) in await readable(laptop.agent.device)
+        assert bytes.fromhex(other) not in await readable(spy.signing.public)
+        assert f"grant --device {spy.signing.public.hex()}" in here.office.said.lines[-1]
+
+
 async def say(here: Town, device: Device, *drafts: Draft) -> None:
     """Have a device say something under the best of its rights, and bring it to the server."""
     replica = device.agent.replica

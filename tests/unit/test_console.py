@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from protocol.errors import BadInput, Code, LocalFailure, PeerFault
-from protocol.replica.console import Notices, _silence, installed_version, tell
+from protocol.replica.console import Call, Notices, Program, _silence, installed_version, tell
 from protocol.replica.console_config import Known, settings_for
 from protocol.replica.console_text import ID_CHARS, readable
 from protocol.replica.operation import JSON
@@ -488,3 +488,18 @@ def test_text_for_people_is_short_where_it_may_be_and_whole_where_it_must_be() -
     assert "a=1" in readable(rows, 200)
     assert "2026-99-24T22:33:00Z" in readable(rows, 200), "what is no time stays as it is"
     assert "…" in readable([{"title": "x" * 90, "other": "y" * 90}], 60)
+
+
+@pytest.mark.parametrize(("left", "told"), [([], True), (["a right"], False)])
+def test_what_could_be_done_in_part_only_is_not_said_to_be_done(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], left: list[JSON], *, told: bool
+) -> None:
+    program = Program("sync-agent", "a program", lambda: "1")
+
+    @program.command("revoke", said="cut off")
+    def revoke(_call: Call) -> JSON:
+        """Cut off."""
+        return {"remains": left} if left else {}
+
+    assert program.main(["revoke", "--data", str(tmp_path)]) == 0
+    assert ("cut off" in capfd.readouterr().err) is told

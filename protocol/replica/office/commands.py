@@ -88,6 +88,17 @@ async def new_code(office: Office, params: Params, role: Role) -> JSON:
     return {"code": made.code, "expires": rfc3339(made.expires_ms), "fingerprint": made.fingerprint}
 
 
+async def let_in_person(
+    office: Office, person: bytes, spaces: Sequence[bytes], program: str, outgoing: Outgoing
+) -> None:
+    """`grant --person`: which of their devices stay out is told, and what lets one in."""
+    for device in await grants.grant_person(office, person, spaces):
+        await outgoing.progress(
+            f"the device {device.hex()} stays out: it was cut off, or another school alone calls it theirs; to let it "
+            f"in all the same: `{program} grant --device {device.hex()} --space …`"
+        )
+
+
 async def ungrant(office: Office, params: Params, outgoing: Outgoing) -> JSON:
     """`ungrant`."""
     spaces = spaces_named(office, given.texts(params, "space"))

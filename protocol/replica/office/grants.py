@@ -7,7 +7,8 @@ Rules:
 - a cloned machine that took keys of its own works at once; confirming it adds the grant that it would have got;
 - who is cut takes along what came of it by successors, but for those that were confirmed;
 - a device that comes back gets a grant that names the revocations which it overcomes (`protocol.roster`);
-- only a grant to the device itself overcomes a revocation: granting a person lets no stolen laptop back in;
+- only a grant to the device itself overcomes a revocation: granting a person lets no stolen laptop back in, nor one
+  that another school calls theirs;
 - a further grant gives the role that the device has by right: what a thief gave it, and is held back, is none;
 - further grants end when those end that the device has, unless it has one for good; after the end, a grant to the
   device takes it up again for good;
@@ -76,9 +77,10 @@ async def grant_device(office: Office, device: bytes, spaces: Sequence[bytes]) -
 
 
 async def grant_person(office: Office, person: bytes, spaces: Sequence[bytes]) -> list[bytes]:
-    """Put somebody on the lists of more spaces, and let in the devices whose grants name them, but for those revoked.
+    """Put somebody on the lists of more spaces, and let in the devices whose grants name them.
 
-    Returns those, which only a grant to the device itself brings back. Raises `BadInput(UNKNOWN_PERSON)`.
+    But for those revoked, and those that nobody who has a say in these spaces has called theirs: these are returned,
+    and only a grant to the device itself lets them in. Raises `BadInput(UNKNOWN_PERSON)`.
     """
     stay_out = []
     drafts = await _listing_drafts(office, person, spaces)
@@ -86,8 +88,9 @@ async def grant_person(office: Office, person: bytes, spaces: Sequence[bytes]) -
         known = await standing_grants(office, device)
         if _latest(known).rank >= office.rank:
             continue  # a head teacher's own device, say: it has the school already, and is not hers to let in
-        if not await _is_revoked(office, person, known, spaces):
-            like = replace(_latest(known), until_ms=await _end_of(office, known))
+        named = [grant for grant in known if grant.person == person and _has_a_say(office, grant, spaces)]
+        if named and not await _is_revoked(office, person, known, spaces):
+            like = replace(_latest(named), until_ms=await _end_of(office, known))
             drafts += await _grant_drafts(office, like, spaces)
         else:
             stay_out.append(device)
@@ -339,14 +342,23 @@ async def _end_of(office: Office, known: Sequence[Authority]) -> int | None:
     return max(ends, default=None)
 
 
+def _has_a_say(office: Office, grant: Authority, spaces: Iterable[bytes]) -> bool:
+    """Whether who wrote a grant could have written it in these spaces: another school calls anybody's what it likes."""
+    author = office.replica.door.authority(grant.under)
+    return author is None or all(office.replica.door.covers(author, space) for space in spaces)
+
+
 async def _listing_drafts(office: Office, person: bytes, spaces: Iterable[bytes]) -> list[Draft]:
     """What puts somebody on the lists that they are not on, or have left."""
     listed = await listings(office.replica, person)
-    known = next(iter(listed.values()))
     drafts = []
     for space in spaces:
         here = listed.get(space)
         if here is None or here.left:
+            # as their own school calls them, if one of its lists has them
+            line = set(office.replica.door.lineage(space)) - {office.replica.territory}
+            near = (each for near, each in listed.items() if line.intersection(office.replica.door.lineage(near)))
+            known = next(near, next(iter(listed.values())))
             record = PersonRecord(known.name, known.role)
             drafts.append(list_draft(person, record, space, () if here is None else [here.entry]))
     return drafts

@@ -138,9 +138,16 @@ async def doubles_of(replica: Replica, person: bytes) -> Doubles:
 
 
 async def ids_of(replica: Replica, person: bytes) -> list[bytes]:
-    """Every id under which every list that names it lists this person, whichever of them is asked about."""
-    shown = {(await replica.view(space)).roster.who(person) for space in await _mentions(replica, person)}
+    """Every id under which every list that names it lists this person, whichever of them is asked about.
+
+    Whoever writes a list can put somebody new on it as the same as anybody: of whom that leads to, nothing is said
+    that other lists have as well.
+    """
+    lists = await _mentions(replica, person)
+    shown = {(await replica.view(space)).roster.who(person) for space in lists}
     one = shown.pop() if len(shown) == 1 else person
+    if one != person and not (await _mentions(replica, one)).keys() <= lists.keys():
+        return [person]
     return [one, *sorted((await doubles_of(replica, one)).same)]
 
 
