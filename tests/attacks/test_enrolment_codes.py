@@ -20,6 +20,7 @@ from protocol.identity import territory_id
 from protocol.invitation import Invitation
 from protocol.replica.office.enrolment import Enrolment
 from protocol.replica.replica import Draft
+from protocol.rights import Authority
 from protocol.roles import Role
 from protocol.structure import Grant, Invite
 from protocol.wire import Call
@@ -87,6 +88,41 @@ async def test_who_was_let_go_comes_back_by_no_code_from_before(office: Office, 
     assert await laptop.spaces() == set()
     with pytest.raises(Refused):
         await office.enrol(code, name="Clone")
+
+
+async def _whoever_names_it(enrolment: Enrolment, invite: bytes) -> list[Authority]:
+    return [each for each in enrolment._office.replica.door.authorities() if each.invite == invite]
+
+
+@attack("stolen enrolment code", off={"protocol.replica.office.enrolment.Enrolment._granted": _whoever_names_it})
+async def test_a_thief_who_was_cut_off_uses_up_no_code_of_others(tmp_path: Path) -> None:
+    async with town(tmp_path) as here:
+        school = here.office.server.replica.door.parent(here.space)
+        assert school is not None
+        thief = await here.device("head", None, school.hex())
+        code = await here.office.invite("machine")
+        await here.sync(thief)
+        replica = here.office.server.replica
+        invite = (await replica.store.scan_kinds([Kind.INVITE]))[-1]
+        await here.office.do("revoke", device=thief.agent.device.hex())
+        keys = new_device(os.urandom)
+        false = Grant(
+            keys.signing.public, keys.agreement.public, keys.tls.fingerprint, Role.MACHINE, None, invite.id
+        ).encode()
+        grant = thief.agent.replica.door.authorities_of(thief.agent.device)[0].grant
+        said = await thief.agent.replica.write(
+            [Draft(here.space, Kind.GRANT, grant, false)],
+            author=thief.agent.keys.signing,
+            now_ms=here.office.clock(),
+            entropy=os.urandom,
+        )
+        await replica.admit(said, source=b"a stick", now_ms=here.office.clock())
+        honest = None
+        with contextlib.suppress(Refused):
+            honest = await here.office.enrol(code)
+        assert honest is not None
+        with pytest.raises(Refused):
+            await here.office.enrol(code, name="Deuxième PC")
 
 
 def _by_its_own_end(enrolment: Enrolment, invite: Invite, devices: set[bytes]) -> None:

@@ -79,7 +79,7 @@ class Enrolment:
         office = self._office
         async with self._one_at_a_time:
             entry, invite = await self._invitation(request, opened.device)
-            granted = self._granted(entry.id)
+            granted = await self._granted(entry.id)
             grants = [authority.grant for authority in granted if authority.key == opened.device]
             if not grants:
                 self._check_open(invite, {authority.key for authority in granted})
@@ -129,8 +129,12 @@ class Enrolment:
         rosters = [(await self._office.replica.view(space)).roster for space in invite.spaces]
         return all(roster.who(invite.person) in roster.persons for roster in rosters)
 
-    def _granted(self, invite: bytes) -> list[Authority]:
-        return [authority for authority in self._office.replica.door.authorities() if authority.invite == invite]
+    async def _granted(self, invite: bytes) -> list[Authority]:
+        """What a code has let in. What is held back is no use of it: who was cut off uses up no code of others."""
+        replica = self._office.replica
+        named = [authority for authority in replica.door.authorities() if authority.invite == invite]
+        held = {space: (await replica.view(space)).roster.held_back for space in {each.space for each in named}}
+        return [each for each in named if each.grant not in held[each.space]]
 
     def _check_open(self, invite: Invite, devices: set[bytes]) -> None:
         now_ms = self._office.now_ms()

@@ -194,7 +194,9 @@ async def confirm_clone(office: Office, device: bytes, *, restore: bool = False)
     drafts = []
     for grant in passed_on:
         like = grant
-        if restore and (before := office.replica.door.authority(await _named_grant(office, grant))) is not None:
+        held_back = (await office.replica.view(grant.space)).roster.held_back
+        before = office.replica.door.authority(await _named_grant(office, grant))
+        if restore and before is not None and before.grant not in held_back:
             like = replace(grant, role=before.role, person=before.person)
         drafts += await _grant_drafts(office, like, [grant.space])
     await _write(office, drafts)
