@@ -24,9 +24,9 @@ from protocol.replica.keyring import Keyring
 from protocol.replica.memory import MemoryPacks, MemoryStore
 from protocol.replica.replica import Draft, Replica
 from protocol.rights import Authority
-from protocol.roles import Role
+from protocol.roles import PersonRole, Role
 from protocol.space_keys import MAX_EPOCH, SpaceSecret
-from protocol.structure import Erasure, Grant, Invite, PersonKey, Revocation, Successor
+from protocol.structure import Erasure, Grant, Invite, PersonKey, PersonRecord, Revocation, Successor
 from protocol.work import ContentRef, ItemKind, Revision
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
@@ -206,6 +206,26 @@ async def head_of_another_school(here: Town) -> tuple[bytes, Device]:
     """A class of another school, and the device of who runs that one."""
     made = await here.office.do("space add", name="CP", school="0180002Y", year=None)
     return bytes.fromhex(made["space"]), await here.device("head", None, "0180002Y")
+
+
+async def _whoever_it_leads_to(replica: Replica, person: bytes) -> list[bytes]:
+    rosters = [(await replica.view(space)).roster for space in replica.door.spaces()]
+    return list(dict.fromkeys([person, *(roster.who(person) for roster in rosters)]))
+
+
+@attack(
+    "others are said to be the same as who is to be forgotten",
+    off={"protocol.replica.office.grants.ids_of": _whoever_it_leads_to},
+)
+async def test_whoever_another_school_has_made_the_same_as_a_teacher_leaves_alone(tmp_path: Path) -> None:
+    async with town(tmp_path) as here:
+        petit = await here.office.add_person("Mme Petit", "teacher")
+        laptop = await here.device("teacher", petit)
+        room, head = await head_of_another_school(here)
+        record = PersonRecord("M. Gris", PersonRole.TEACHER, left=True, same_as=bytes.fromhex(petit)).encode()
+        await say(here, head, Draft(room, Kind.PERSON, None, record, subject=bytes(16)))
+        await here.office.do("person retire", person=bytes(16).hex())
+        assert (await here.office.server.replica.view(here.space)).roster.may_read(laptop.agent.device)
 
 
 @attack("another school calls a laptop a teacher's", off={"protocol.replica.office.grants._has_a_say": lambda *_: True})
