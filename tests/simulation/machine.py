@@ -75,7 +75,7 @@ class _NoCopy:
     def append(self, entries: object, marks: object = None) -> None:
         """Nothing."""
 
-    def replace(self, entries: object) -> None:
+    def replace(self, entries: object, marks: object = None) -> None:
         """Nothing."""
 
     def clear(self) -> None:
