@@ -248,27 +248,29 @@ class Session:
         server = await self._calls.server()
         cursors = await read_cursors(self._store)
         mine = await self.agent.spaces()
+        marks: dict[str, bytes | None] = {}
         for page in answer.pages:
             space = page.checkpoint.space
+            marks |= cursor_marks(page.checkpoint)
             if space not in mine and space not in run.said.returning:
                 # What lets it in again may be on a later page. It had asked for none: pages begin at the first entry.
                 cursors.pop(space, None)
                 run.said.returning[space] = None
-            admission = await self.agent.replica.admit(
-                page.entries, source=server.key, now_ms=self.agent.now_ms(), marks=cursor_marks(page.checkpoint)
-            )
-            run.received += len(admission.admitted)
-            await note_forgotten(self.agent, admission.admitted, self.agent.device)
-            # What had waited here may have come by another way, so that the server does not hold it.
-            await self._store.mark_unsent(entry.id for entry in admission.released)
-            known = cursors.get(space)
+        # in one transaction: a school's relay gets a hundred pages, and each would wait for the disk
+        came = [entry for page in answer.pages for entry in page.entries]
+        admission = await self.agent.replica.admit(came, source=server.key, now_ms=self.agent.now_ms(), marks=marks)
+        run.received += len(admission.admitted)
+        await note_forgotten(self.agent, admission.admitted, self.agent.device)
+        # What had waited here may have come by another way, so that the server does not hold it.
+        await self._store.mark_unsent(entry.id for entry in admission.released)
+        run.said.complete -= {entry.header.space for entry in admission.admitted}
+        for page in answer.pages:
+            known = cursors.get(page.checkpoint.space)
             if known is None or known.count < page.checkpoint.count:
                 run.again = run.again or _has_more(answer)
-            if admission.admitted:
-                run.said.complete.discard(space)
-            if admission.refused or page.refused:
-                _log.warning("the server sent entries of %s that the door refuses", space.hex())
-        await self._arrived(entry.id for page in answer.pages for entry in page.entries)
+        if admission.refused or any(page.refused for page in answer.pages):
+            _log.warning("the server sent entries that the door refuses")
+        await self._arrived(entry.id for entry in came)
 
     async def _arrived(self, ids: Iterable[bytes]) -> None:
         """What the server has sent, it holds: it need not be sent to it."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from random import Random
+from typing import Any
 from unittest.mock import AsyncMock
 
 import pytest
@@ -16,6 +17,7 @@ from protocol.errors import Code, LocalFailure, NoAnswer, RelaisError
 from protocol.identity import SigningKey
 from protocol.replica import news
 from protocol.replica.holdings import Need
+from protocol.replica.interfaces import Stored
 from protocol.roles import PersonRole, Role
 from protocol.structure import Grant, Invite
 from protocol.wire import SYNC_PATH
@@ -293,6 +295,25 @@ async def test_a_sync_with_nothing_new_is_one_request_below_1_kb_of_http(tmp_pat
         assert len(await machine.agent.spaces()) == classes + 2
         assert (result.received, result.sent, result.round_trips) == (0, 0, 1)
         assert result.bytes_in + result.bytes_out < 1_000
+
+
+async def test_what_one_answer_brings_of_many_classes_is_kept_in_one_transaction(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with classroom(tmp_path, spaces=20) as room:
+        relay = await room.device(Role.RELAY, *room.territory.classes)
+        await room.territory.person("Léa", PersonRole.PUPIL, *room.territory.classes)
+        store = relay.agent.replica.store
+        plain, brought = store.append, list[int]()
+
+        async def append(entries: Sequence[Entry], **rest: Any) -> list[Stored]:
+            brought.append(len({entry.header.space for entry in entries}))
+            return await plain(entries, **rest)
+
+        monkeypatch.setattr(store, "append", append)
+        await relay.session.sync()
+        assert max(brought) >= 20, brought
+        assert await room.agree([relay])
 
 
 async def test_a_device_of_many_spaces_gets_news_of_one_in_a_second_request(tmp_path: Path) -> None:
