@@ -98,7 +98,7 @@ def cut(data: bytes) -> list[bytes]:
     return cutter.feed(data) + cutter.finish()
 
 
-def chunk_ref(chunk: bytes) -> ChunkRef:
+def chunk_ref(chunk: bytes | memoryview) -> ChunkRef:
     """The name of a chunk."""
     return ChunkRef(blake3(chunk).digest(), len(chunk))
 

@@ -18,7 +18,7 @@ Rules:
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from itertools import accumulate, chain, pairwise
@@ -140,13 +140,13 @@ class PackReceiver:
         self.size = size
         self.received_bytes = 0
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: bytes | memoryview) -> None:
         """Take the next bytes. Raises `TooLarge` at the first byte too many, `PeerFault` when it is no pack."""
         self.received_bytes += len(data)
         if self.received_bytes > self.size:
             raise TooLarge(Code.TOO_LARGE, "a pack is longer than announced", max=self.size)
         if len(self._magic) < len(PACK_MAGIC):
-            self._magic += data[: len(PACK_MAGIC) - len(self._magic)]
+            self._magic += bytes(data[: len(PACK_MAGIC) - len(self._magic)])
             if not PACK_MAGIC.startswith(self._magic):
                 raise PeerFault(Code.UNKNOWN_FORMAT, "what should be a pack is something else")
         self._hash.update(data)
@@ -216,10 +216,24 @@ def open_frame(frame: Frame, data: bytes) -> list[bytes]:
 
     Safe to call from several threads; memory is twice the frame's plain size, at most 2 × `MAX_FRAME_BYTES`.
     """
+    plain = _plain(frame, data)
+    return [bytes(plain[start:end]) for start, end in _places(frame)]
+
+
+def chunk_refs(frame: Frame, data: bytes | memoryview) -> list[ChunkRef]:
+    """The names of the chunks in a frame whose stored bytes are `data`: none of them is copied. Raises `PeerFault`."""
+    plain = memoryview(_plain(frame, data))
+    return [chunk_ref(plain[start:end]) for start, end in _places(frame)]
+
+
+def _plain(frame: Frame, data: bytes | memoryview) -> bytes | memoryview:
     if len(data) != frame.stored_bytes or blake3(data).digest() != frame.digest:
         raise PeerFault(Code.BAD_HASH, "a part of a pack is damaged", offset=frame.offset)
-    plain = data if frame.codec is Codec.RAW else _decompress(data, frame.plain_bytes)
-    return [plain[start:end] for start, end in pairwise(accumulate(frame.chunk_lengths, initial=0))]
+    return data if frame.codec is Codec.RAW else _decompress(data, frame.plain_bytes)
+
+
+def _places(frame: Frame) -> Iterable[tuple[int, int]]:
+    return pairwise(accumulate(frame.chunk_lengths, initial=0))
 
 
 def resolve_streams(index: PackIndex, chunks: Sequence[ChunkRef]) -> Iterator[ChunkList]:
@@ -247,7 +261,7 @@ def _index_digest(stored: bytes, plain_bytes: int) -> bytes:
     return blake3(struct.pack(">II", len(stored), plain_bytes) + stored).digest(length=16)
 
 
-def _decompress(data: bytes, plain_bytes: int) -> bytes:
+def _decompress(data: bytes | memoryview, plain_bytes: int) -> bytes:
     """The content of exactly one zstd frame that itself declares `plain_bytes`; nothing is allocated before."""
     try:
         if zstandard.get_frame_parameters(data).content_size != plain_bytes:

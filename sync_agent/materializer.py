@@ -47,6 +47,7 @@ from sync_agent.coursework_folder import (
 from sync_agent.coursework_rules import Wanted, fitting, wanted_files
 from sync_agent.file_notes import FileNote, decode_notes, encode_notes
 from sync_agent.reading import need_of, read_checked, with_ancestors
+from sync_agent.resting import Rest
 from sync_agent.scheduler import wait
 from sync_agent.space_folders import free_name, space_folders
 
@@ -56,8 +57,6 @@ RETRY_S: Final = 60.0
 EDIT_QUIET_MS: Final = 300_000
 RESERVE_BYTES: Final = 256 * MiB
 """What this tree leaves free of the disk: the store and people's work come first."""
-_REST_SHARE: Final = 3.0
-_MOST_REST_S: Final = 5.0
 _AT_ONCE_BYTES: Final = MiB
 _AT_ONCE_FILES: Final = 128
 _MARKED_FILES: Final = 256
@@ -169,13 +168,15 @@ class Materializer:
         """Keep the tree in step until cancelled. Raises `LocalFailure` when the store must be opened again."""
         loop = asyncio.get_running_loop()
         thorough_s = loop.time()
+        rest = Rest()
         while True:
             self._wanted.clear()
             began_s = loop.time()
             thorough = began_s >= thorough_s
             await self.refresh(thorough=thorough)
             # while much arrives, one piece after another, most of the time is left to what brings it
-            await asyncio.sleep(min(_REST_SHARE * (loop.time() - began_s), _MOST_REST_S))
+            rest, pause_s = rest.after(began_s, loop.time())
+            await asyncio.sleep(pause_s)
             if thorough or self._trouble is not None:
                 thorough_s = loop.time() + (THOROUGH_S if self._trouble is None else RETRY_S)
             await wait(self._wanted, max(0.0, thorough_s - loop.time()))

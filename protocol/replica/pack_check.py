@@ -11,21 +11,21 @@ from typing import Final, TypeAlias
 
 from blake3 import blake3
 
-from protocol.chunking import ChunkRef, chunk_ref, stream_id
+from protocol.chunking import ChunkRef, stream_id
 from protocol.errors import Code, LocalFailure, PeerFault
 from protocol.limits import MiB
 from protocol.pack import (
     TRAILER_BYTES,
     FinishedPack,
     PackReceiver,
+    chunk_refs,
     decode_index,
-    open_frame,
     read_trailer,
     resolve_streams,
 )
 
-Read: TypeAlias = Callable[[int, int], bytes]
-"""The bytes at a place (start, length) of the pack; fewer at its end."""
+Read: TypeAlias = Callable[[int, int], "bytes | memoryview"]
+"""The bytes at a place (start, length) of the pack; fewer at its end. They are good until the next are read."""
 
 _PIECE_BYTES: Final = MiB
 
@@ -36,18 +36,19 @@ def check_pack(pack: bytes, size: int, read: Read) -> FinishedPack:
     for start in range(0, size, _PIECE_BYTES):
         receiver.feed(read(start, _PIECE_BYTES))
     receiver.finish()
-    place = read_trailer(read(size - TRAILER_BYTES, TRAILER_BYTES), pack_bytes=size)
-    index = decode_index(read(place.offset, place.stored_bytes), place)
+    place = read_trailer(bytes(read(size - TRAILER_BYTES, TRAILER_BYTES)), pack_bytes=size)
+    index = decode_index(bytes(read(place.offset, place.stored_bytes)), place)
     chunks: list[ChunkRef] = []
     for frame in index.frames:
-        chunks.extend(map(chunk_ref, open_frame(frame, read(frame.offset, frame.stored_bytes))))
+        chunks.extend(chunk_refs(frame, read(frame.offset, frame.stored_bytes)))
     streams = tuple(map(stream_id, resolve_streams(index, chunks)))
     return FinishedPack(pack, size, index, tuple(chunks), streams)
 
 
 def check_pack_bytes(data: bytes) -> FinishedPack:
     """What a pack that lies in memory whole holds. Raises `PeerFault`, `TooLarge`."""
-    return check_pack(blake3(data).digest(), len(data), lambda start, length: data[start : start + length])
+    view = memoryview(data)
+    return check_pack(blake3(data).digest(), len(data), lambda start, length: view[start : start + length])
 
 
 def not_the_pack(have: int, size: int) -> PeerFault:

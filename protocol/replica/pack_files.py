@@ -143,7 +143,8 @@ class PackFiles:
 
     def check(self, name: str, pack: bytes, size: int) -> FinishedPack:
         """See that a file is the pack of that name; its index. Raises `PeerFault`, `LocalFailure`."""
-        return check_pack(pack, size, lambda start, length: self.disk.read(name, start, length))
+        with self.disk.reader(name) as read:
+            return check_pack(pack, size, read)
 
 
 def pack_name(pack: bytes) -> str:
