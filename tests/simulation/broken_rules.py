@@ -64,5 +64,6 @@ BROKEN_RULES: Final = {
         BrokenRule(crisis_mutations.rehearses_nothing, 5),
         BrokenRule(crisis_mutations.asks_for_no_payloads, 41),
         BrokenRule(crisis_mutations.closes_no_class, 713),
+        BrokenRule(crisis_mutations.folds_do_not_grow, 1),
     )
 }

@@ -82,3 +82,12 @@ def closes_no_class() -> AbstractContextManager[object]:
         return entry.id in self.held_back or not self.erased.isdisjoint((header.subject, header.target, entry.id))
 
     return mock.patch.object(Roster, "hides", hides)
+
+
+def folds_do_not_grow() -> AbstractContextManager[object]:
+    """What was folded once stays as it was, whatever comes in."""
+
+    def stays(fold: object, *_heard: object) -> object:
+        return fold
+
+    return mock.patch("protocol.replica.views.grown", stays)

@@ -15,7 +15,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -28,7 +28,7 @@ from protocol.replica.replica import Replica
 from protocol.replica.views import SpaceView, Views
 from protocol.rights import Authority, is_erasable
 from protocol.roles import HAS_READING_KEYS
-from protocol.roster import Roster
+from protocol.roster import Remembered, Roster
 from sync_agent.reading import need_of
 from sync_agent.wraps import Kept, mark_of, readers_of
 from tests.simulation.crisis_invariants import CRISIS
@@ -82,6 +82,8 @@ async def _sets_and_folds(world: World) -> None:
                 kinds = sorted(Kind(entry.header.kind).name for entry in one_sided.values())
                 raise BrokenError(f"{machine.name} and the server differ in {space.hex()[:8]} by {kinds}")
             one, other = await server.view(space), await agent.replica.view(space)
+            if _differ(other, await _anew(agent.replica, space)):
+                raise BrokenError(f"at {machine.name} a fold of {space.hex()[:8]} has grown to something else")
             if _differ(one, other):
                 # what each believes of a person's devices begins with what it saw first (docs/adr/0064), and what it
                 # has destroyed stays so (docs/adr/0093): without the one, and with the same of the other
@@ -91,14 +93,26 @@ async def _sets_and_folds(world: World) -> None:
 
 
 async def _alike(replicas: Sequence[Replica], space: bytes) -> list[SpaceView]:
-    """What each would fold if all remembered nothing, and had destroyed what any of them has."""
+    """What each would fold if all remembered nothing, and had destroyed what any of them has.
+
+    Nothing else is passed over: what each folds with memories of its own was compared with what has grown there.
+    """
     destroyed = frozenset[bytes]().union(*[await carried_out(each.store) for each in replicas])
-    found = []
-    for each in replicas:
-        views = Views(each.store, each.door)
-        views.note_destroyed(destroyed)
-        found.append(await views.view(space))
-    return found
+    return [await _folded(each, space, destroyed, {}) for each in replicas]
+
+
+async def _anew(replica: Replica, space: bytes) -> SpaceView:
+    """What a replica folds that begins with its store and its memories: folds that were kept have grown to the same."""
+    return await _folded(replica, space, await carried_out(replica.store), replica._remembered)
+
+
+async def _folded(
+    replica: Replica, space: bytes, destroyed: frozenset[bytes], remembered: Mapping[bytes, Remembered]
+) -> SpaceView:
+    views = Views(replica.store, replica.door)
+    views.note_destroyed(destroyed)
+    views.remember(remembered)
+    return await views.view(space)
 
 
 async def _entries(replica: Replica, space: bytes) -> dict[bytes, Entry]:
@@ -122,10 +136,17 @@ async def _acknowledged(world: World) -> None:
 
 
 async def _work_of_the_destroyed(world: World, agent: SimAgent) -> set[bytes]:
-    """What is shown here of whom the server has destroyed: it does not hand on what belongs to it."""
-    gone = await destroyed_names(server_of(world.office).store)
-    views = [await agent.replica.view(space) for space in await agent.spaces()] if gone else []
-    works = [work for view in views for work in view.coursework.hand_ins.values() if work.person in gone]
+    """What is shown here of whom the server has destroyed: it does not hand on what belongs to it.
+
+    Where an erasure was taken back after the server had obeyed it, who had not destroyed anything shows again what it
+    holds (docs/adr/0093), and nobody is left who gives it the rest: until the root says so, and the server lets go.
+    """
+    server = server_of(world.office)
+    works: list[Work] = []
+    for space in await agent.spaces() if await destroyed_names(server.store) else ():
+        roster = (await server.view(space)).roster
+        shown = (await agent.replica.view(space)).coursework.hand_ins.values() if roster.carried_out else ()
+        works += [work for work in shown if work.person in roster.erased]
     notes = [work.feedback.record.content for work in works if work.feedback is not None]
     return {content.stream for content in (*notes, *(work.record.content for work in works)) if content is not None}
 
@@ -243,10 +264,16 @@ async def _erased(world: World) -> None:
         # each destroys by its own clock: one that was set back waits until it says so again
         replicas.append((machine.name, agent.replica, world.due if machine.keeps_time else set()))
     for space in server.door.spaces() if world.erased else ():
-        # by the set alone: what the server itself has destroyed another may still have, and show
+        # by the set alone: what the server itself has destroyed another may still have, and show (docs/adr/0093)
         gone = (await Views(server.store, server.door).view(space)).roster.erased & world.erased
-        for who, replica, due in replicas if gone else ():
-            await _check_erased(who, replica, space, gone, due)
+        for who, replica, due in replicas:
+            if gone:
+                await _check_erased(who, replica, space, gone, due)
+            # … but whoever has destroyed somebody neither shows nor has anything of them, whatever the set says now
+            erased = (await replica.view(space)).roster.erased
+            own = await destroyed_names(replica.store) & erased & world.erased
+            if own:
+                await _check_erased(who, replica, space, own, set(own))
 
 
 async def _check_erased(who: str, replica: Replica, space: bytes, gone: frozenset[bytes], due: set[bytes]) -> None:
