@@ -15,9 +15,9 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 PYTHON ?=
 COURSE ?=
 ARGS ?=
-# Many tests wait for programs that they started: one worker more than there are cores. A file's tests stay together, and
+# Many tests wait for programs that they started: two workers more than there are cores. A file's tests stay together, and
 # files keep their order: the long ones of tests/integration begin before the short ones of tests/unit.
-WORKERS ?= $(shell expr $$(nproc 2>/dev/null || echo 1) + 1)
+WORKERS ?= $(shell expr $$(nproc 2>/dev/null || echo 1) + 2)
 
 .PHONY: help
 help: ## this list
