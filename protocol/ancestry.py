@@ -7,6 +7,7 @@ of arrival.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from protocol.entry import Entry
@@ -57,4 +58,23 @@ def ancestors(starts: Iterable[bytes], known: Mapping[bytes, Entry]) -> set[byte
         if here not in found:
             found.add(here)
             stack.extend(earlier for earlier in known[here].header.prev if earlier in known)
+    return found
+
+
+def marked(marks: Mapping[bytes, int], leads_to: Mapping[bytes, Iterable[bytes]]) -> dict[bytes, int]:
+    """The bits of `marks` with which something can be reached, for all that can be: its own, and of what leads to it.
+
+    One pass over names and links, however many marks there are. There are no cycles, as ids are hashes.
+    """
+    found = dict(marks)
+    waiting = Counter(name for names in leads_to.values() for name in names)
+    pending = [name for name in leads_to if name not in waiting]
+    for here in pending:
+        mark = found.get(here, 0)
+        for name in leads_to.get(here, ()):
+            if mark:
+                found[name] = found.get(name, 0) | mark
+            waiting[name] -= 1
+            if not waiting[name]:
+                pending.append(name)
     return found

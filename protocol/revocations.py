@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from operator import itemgetter
+from typing import Final, Self, TypeAlias
 
-from protocol.ancestry import ancestors
+from protocol.ancestry import marked
 from protocol.entry import Entry, Kind
 from protocol.errors import PeerFault
 from protocol.rights import Authority, Door
@@ -26,6 +27,8 @@ _Written: TypeAlias = Mapping[bytes, Mapping[bytes, Entry]]
 
 _CUTTING: Final = frozenset({Kind.REVOKE, Kind.ROOT_ROTATION})
 ABOVE_ROOTS: Final = RANK[Role.ROOT] + 1
+_WEIGHED_AT_ONCE: Final = 2_048
+"""So many revocations are followed in one pass over what a key wrote, a bit for each: what they cost is one pass."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,78 +60,133 @@ def without_right(authorities: Sequence[Authority], cuts: Cuts) -> set[bytes]:
 
 
 def cuts_of(entries: Sequence[Entry], authorities: Sequence[Authority], door: Door) -> Cuts:
-    """What the revocations among `entries` do. Highest ranks first: only a higher rank can undo a revocation."""
+    """What the revocations among `entries` do. Highest ranks first: only a higher rank can undo a revocation.
+
+    All of one rank about one key are weighed together: no cut takes the force of another of its rank, since what it
+    reaches, and all that was let in by that, is of lower ranks.
+    """
     if not any(entry.header.kind in _CUTTING for entry in entries):
         return Cuts()
-    by_author: defaultdict[bytes, dict[bytes, Entry]] = defaultdict(dict)
-    for entry in entries:
-        by_author[entry.header.author][entry.id] = entry
-    found = (*_rotations(entries, door, by_author), *_revocations(entries, door))
-    cuts = sorted(found, key=lambda cut: cut.rank, reverse=True)
+    said = _Said.of(entries, door)
+    cuts: defaultdict[tuple[int, bytes], list[_Cut]] = defaultdict(list)
+    for cut in (*_rotations(entries, door, said.by_author), *_revocations(entries, door)):
+        cuts[cut.rank, cut.key].append(cut)
     if not cuts:
         return Cuts()
-    under: defaultdict[bytes | None, list[bytes]] = defaultdict(list)
-    for entry in entries:
-        under[entry.header.grant].append(entry.id)
     held_by: defaultdict[bytes, list[Authority]] = defaultdict(list)
     for each in authorities:
         held_by[each.key].append(each)
-    grants: defaultdict[bytes, list[Entry]] = defaultdict(list)
-    for entry in entries:
-        authority = door.authority(entry.id)
-        if authority is not None:
-            grants[authority.key].append(entry)
     held: dict[bytes, int] = {}
-    for false in (entry.id for entry in entries if door.is_false_root(entry.header)):
-        held[false] = ABOVE_ROOTS
-        _spread(under.get(false, ()), under, held, ABOVE_ROOTS)
+    _spread((one.id for one in entries if door.is_false_root(one.header)), said.under, held, ABOVE_ROOTS)
     back: dict[bytes, set[bytes]] = {}
-    in_force: dict[bytes, bytes] = {}
-    named = {key: _named_by(grants[key]) for key in {cut.key for cut in cuts}}
-    for cut in cuts:
-        if cut.entry in held or cut.rank <= _rank_left(held_by[cut.key], held, back.get(cut.key)):
+    in_force: dict[tuple[int, bytes], list[_Cut]] = {}
+    for rank, key in sorted(cuts, key=itemgetter(0), reverse=True):
+        counting = [cut for cut in cuts[rank, key] if cut.entry not in held]
+        if not counting or rank <= _rank_left(held_by[key], held, back.get(key)):
             continue
-        in_force[cut.entry] = cut.key
-        returning = {
-            grant.id
-            for grant in grants[cut.key]
-            if cut.entry in named[cut.key][grant.id] and door.rank_of(grant.header) >= cut.rank
-        }
-        back[cut.key] = back.get(cut.key, returning) & returning
-        written = by_author[cut.key]
-        beyond = written.keys() - ancestors(cut.heads, written)
-        # Nobody takes back what a key wrote under a right of their own rank that was withdrawn since; and as a grant is
-        # of a lower rank than its author's, this reaches only revocations that are still to come, and no grant that
-        # decides whether another of the same rank counts.
-        reached = (one for one in beyond if door.rank_of(written[one].header) < cut.rank)
-        _spread((one for one in reached if written[one].header.grant not in returning), under, held, cut.rank)
+        in_force[rank, key] = counting
+        beyond, returning = _weighed(counting, rank, said.by_author[key], said.grants[key], door)
+        back[key] = back.get(key, returning) & returning
+        _spread(beyond, said.under, held, rank)
     returned = {key for key, returning in back.items() if returning - held.keys()}
-    held.update((grant.id, 0) for key in returned for grant in grants[key] if grant.id not in back[key])
+    held.update((grant, 0) for key in returned for grant in said.grants[key] if grant not in back[key])
     void = voided(authorities, back, confirmed_keys(authorities, held))
-    for authority in authorities:
-        if authority.grant in void:
-            theirs = by_author[authority.key]
-            written = {name: theirs[name] for name in under[authority.grant] if name in theirs}
-            for cut in cuts:
-                if cut.entry in in_force and cut.key == void[authority.grant]:
-                    _spread(written.keys() - ancestors(cut.heads, written), under, held, cut.rank)
-    return Cuts(held, frozenset(back.keys() - returned), in_force, frozenset(void))
+    ended: defaultdict[bytes, list[bytes]] = defaultdict(list)
+    for grant, key in void.items():
+        ended[key].append(grant)
+    for (rank, key), counting in in_force.items():
+        written = {one.id: one for grant in ended.get(key, ()) for one in said.written_under(grant)}
+        _spread(_not_led_to(written, counting), said.under, held, rank)
+    forced = {cut.entry: cut.key for counting in in_force.values() for cut in counting}
+    return Cuts(held, frozenset(back.keys() - returned), forced, frozenset(void))
 
 
-def _named_by(grants: Iterable[Entry]) -> dict[bytes, set[bytes]]:
-    """What each grant of a key names, by itself and through the earlier ones that it names."""
-    known = {grant.id: grant.header.parents for grant in grants}
-    found = {}
-    for grant in known:
-        named: set[bytes] = set()
-        pending = [grant]
-        while pending:
-            for name in known.get(pending.pop(), ()):
-                if name not in named:
-                    named.add(name)
-                    pending.append(name)
-        found[grant] = named
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """Entries, by id: of each author; those that give something to a key; and the names of those under each grant."""
+
+    by_author: Mapping[bytes, Mapping[bytes, Entry]]
+    grants: Mapping[bytes, Mapping[bytes, Entry]]
+    under: Mapping[bytes | None, Sequence[bytes]]
+    by_id: Mapping[bytes, Entry]
+
+    @classmethod
+    def of(cls, entries: Iterable[Entry], door: Door) -> Self:
+        """Sort them."""
+        by_author: defaultdict[bytes, dict[bytes, Entry]] = defaultdict(dict)
+        grants: defaultdict[bytes, dict[bytes, Entry]] = defaultdict(dict)
+        under: defaultdict[bytes | None, list[bytes]] = defaultdict(list)
+        by_id = {entry.id: entry for entry in entries}
+        for entry in by_id.values():
+            by_author[entry.header.author][entry.id] = entry
+            under[entry.header.grant].append(entry.id)
+            if (authority := door.authority(entry.id)) is not None:
+                grants[authority.key][entry.id] = entry
+        return cls(by_author, grants, under, by_id)
+
+    def written_under(self, grant: bytes) -> Iterable[Entry]:
+        """The entries under a grant: all by the key to which it was given, as the door sees to."""
+        return (self.by_id[name] for name in self.under.get(grant, ()))
+
+
+def _weighed(
+    cuts: Sequence[_Cut], rank: int, written: Mapping[bytes, Entry], grants: Mapping[bytes, Entry], door: Door
+) -> tuple[set[bytes], set[bytes]]:
+    """What cuts of one rank hold back of what their key has `written`, and which of its grants overcome all of them.
+
+    A grant overcomes what it names, by itself or through the earlier grants of the key that it names.
+
+    Nobody takes back what a key wrote under a right of their own rank that was withdrawn since; and as a grant is of a
+    lower rank than its author's, this reaches only revocations that are still to come, and no grant that decides
+    whether another of the same rank counts.
+    """
+    beyond: set[bytes] = set()
+    returning = {grant.id for grant in grants.values() if door.rank_of(grant.header) >= rank}
+    able = frozenset(returning)
+    reached = [entry for entry in written.values() if door.rank_of(entry.header) < rank]
+    earlier = {entry.id: [name for name in entry.header.prev if name in written] for entry in written.values()}
+    named_by: defaultdict[bytes, list[bytes]] = defaultdict(list)
+    for grant in grants.values():
+        for name in grant.header.parents:
+            named_by[name].append(grant.id)
+    for some in _some_at_once(cuts):
+        every = (1 << len(some)) - 1
+        led_to = marked(_headed(some, written), earlier)
+        overcome = marked({cut.entry: 1 << place for place, cut in enumerate(some)}, named_by)
+        returning = {grant for grant in returning if overcome.get(grant) == every}
+        for entry in reached:
+            grant_id = entry.header.grant
+            spared = overcome.get(grant_id, 0) if grant_id is not None and grant_id in able else 0
+            if (led_to.get(entry.id, 0) | spared) != every:
+                beyond.add(entry.id)
+    return beyond, returning
+
+
+def _not_led_to(written: Mapping[bytes, Entry], cuts: Sequence[_Cut]) -> set[bytes]:
+    """What is not among the heads of each of these cuts or, through what was written under the same grant, before."""
+    earlier = {
+        one.id: [name for name in one.header.prev if name in written and written[name].header.grant == one.header.grant]
+        for one in written.values()
+    }
+    found: set[bytes] = set()
+    for some in _some_at_once(cuts) if written else ():
+        led_to = marked(_headed(some, written), earlier)
+        found.update(name for name in written if led_to.get(name) != (1 << len(some)) - 1)
     return found
+
+
+def _some_at_once(cuts: Sequence[_Cut]) -> Iterable[Sequence[_Cut]]:
+    return (cuts[first : first + _WEIGHED_AT_ONCE] for first in range(0, len(cuts), _WEIGHED_AT_ONCE))
+
+
+def _headed(cuts: Iterable[_Cut], written: Mapping[bytes, Entry]) -> dict[bytes, int]:
+    """For each head of some cuts that was written, a bit for each of these cuts."""
+    heads: defaultdict[bytes, int] = defaultdict(int)
+    for place, cut in enumerate(cuts):
+        for head in cut.heads:
+            if head in written:
+                heads[head] |= 1 << place
+    return heads
 
 
 def _spread(

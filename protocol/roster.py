@@ -285,7 +285,7 @@ def persons_of(entries: Iterable[Entry]) -> tuple[dict[bytes, Person], dict[byte
             by_subject[entry.header.subject].append(entry)
     shown = {subject: heads(versions)[0] for subject, versions in by_subject.items()}
     same = {subject: other for subject, entry in shown.items() if (other := records[entry.id].same_as) is not None}
-    aliases = {subject: one for subject in same if (one := _last_of(subject, same)) != subject}
+    aliases = {subject: one for subject, one in _ends_of(same).items() if one != subject}
     found = {}
     for subject, entry in shown.items():
         record = records[entry.id]
@@ -294,14 +294,24 @@ def persons_of(entries: Iterable[Entry]) -> tuple[dict[bytes, Person], dict[byte
     return found, aliases
 
 
-def _last_of(subject: bytes, same: Mapping[bytes, bytes]) -> bytes:
-    """Whom a chain of "the same as" ends with; of a ring, made by two people who merged both ways, the least id."""
-    seen = [subject]
-    while (after := same.get(seen[-1])) is not None:
-        if after in seen:
-            return min(seen[seen.index(after) :])
-        seen.append(after)
-    return seen[-1]
+def _ends_of(same: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
+    """Whom each chain of "the same as" ends with; of a ring, made by two people who merged both ways, the least id.
+
+    Each link is followed once: whoever may list people says chains of thousands.
+    """
+    ends: dict[bytes, bytes] = {}
+    for first in same:
+        line: dict[bytes, None] = {}
+        here = first
+        while here in same and here not in ends and here not in line:
+            line[here] = None
+            here = same[here]
+        end = ends.get(here, here)
+        if here in line:
+            passed = list(line)
+            end = min(passed[passed.index(here) :])
+        ends.update(dict.fromkeys(line, end))
+    return ends
 
 
 def _reading_keys(

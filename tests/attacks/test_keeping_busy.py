@@ -26,16 +26,20 @@ from protocol.replica import batches
 from protocol.replica.holdings import Need
 from protocol.replica.http.calls import CALLS_AT_ONCE
 from protocol.replica.serving import Responder
+from protocol.replica.views import Views
 from protocol.rights import Authority
-from protocol.roles import Role
+from protocol.roles import PersonRole, Role
+from protocol.structure import PersonRecord, Revocation
 from protocol.vouching import Vouch, drawn_by
 from protocol.wire import ENROLL_PATH, RECONCILE_PATH, Call
 from protocol.work import ContentRef, HandIn
 from sync_agent.sealed_calls import SealedCalls
 from tests.harness.attack import attack
-from tests.harness.caller import caller
+from tests.harness.caller import Caller, caller
 from tests.harness.classroom import Classroom, Device, assignment, classroom, work_of
+from tests.harness.entries import SOME_RECEIPT
 from tests.harness.http_room import http_room
+from tests.harness.work import assert_grows_as_its_entries, counted_work
 
 PATIENCE_S = 10.0
 FILES = {f"{number}.bin": Random(number).randbytes(90_000) for number in range(10)}
@@ -226,3 +230,69 @@ async def test_phrases_times_proofs_of_a_stolen_laptop_cost_no_more_than_a_few_s
     await thief.sync(SyncRequest(push=(last,)))
     await room.territory.replica.view(space)
     assert 0 < verified <= 2 * (MAX_PHRASES_PER_DEVICE + MAX_PROOFS_PER_GRANT)
+
+
+# --- words of a head teacher's stolen laptop --------------------------------------------------------------------------
+
+
+async def work_of_a_fold(room: Classroom) -> int:
+    """What the server does when it folds the class from nothing."""
+    replica = room.territory.replica
+    with counted_work() as work:
+        await Views(replica.store, replica.door).view(room.space)
+    return work.lines
+
+
+async def stolen_head(room: Classroom) -> Caller:
+    school = room.territory.replica.door.parent(room.space)
+    assert school is not None
+    return await caller(room.territory, room.territory.responder(), Role.HEAD, school, seed=4)
+
+
+@attack(
+    "a head teacher's laptop keeps every machine of its school busy",
+    off={"protocol.revocations._WEIGHED_AT_ONCE": 1},
+)
+async def test_revocations_of_a_busy_machine_without_end_cost_each_fold_what_they_are(room: Classroom) -> None:
+    head = await stolen_head(room)
+    machine = await caller(room.territory, room.territory.responder(), Role.MACHINE, room.space, seed=5)
+    said = [machine.say(room.space, Kind.RECEIPT_SAFE, SOME_RECEIPT, target=bytes(32)) for _ in range(300)]
+    await machine.sync(SyncRequest(push=tuple(said)))
+    cut = Revocation(machine.id, (said[-1].id,)).encode()
+    await head.sync(SyncRequest(push=(head.say(room.space, Kind.REVOKE, cut),)))
+    work = [await work_of_a_fold(room)]
+    for _ in range(2):
+        await head.sync(SyncRequest(push=tuple(head.say(room.space, Kind.REVOKE, cut) for _ in range(50))))
+        work.append(await work_of_a_fold(room))
+    assert work[2] < 2 * work[0]
+
+
+def one_chain_at_a_time(same: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
+    """Whom each ends with, by walking from each."""
+    ends = {}
+    for first in same:
+        seen = [first]
+        while (after := same.get(seen[-1])) is not None and after not in seen:
+            seen.append(after)
+        ends[first] = seen[-1]
+    return ends
+
+
+@attack(
+    "a head teacher's laptop keeps every machine of its school busy",
+    off={"protocol.roster._ends_of": one_chain_at_a_time},
+)
+async def test_a_chain_of_people_who_are_the_same_costs_each_fold_what_it_is(
+    room: Classroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.harness.work._COUNTED", "")
+    head, work = await stolen_head(room), [await work_of_a_fold(room)]
+    for first in (0, 200):
+        records = [
+            (n.to_bytes(16, "big"), PersonRecord("x", PersonRole.PUPIL, left=True, same_as=(n + 1).to_bytes(16, "big")))
+            for n in range(first, first + 200)
+        ]
+        said = [head.say(room.space, Kind.PERSON, record.encode(), subject=subject) for subject, record in records]
+        await head.sync(SyncRequest(push=tuple(said)))
+        work.append(await work_of_a_fold(room))
+    assert_grows_as_its_entries(*work)
