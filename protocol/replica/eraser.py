@@ -107,7 +107,7 @@ class Eraser:
             return
         marks: dict[str, bytes] = {LOOKED_MARK: now_ms.to_bytes(8, "big")}
         if leapt_ms:
-            seen = await self._seen()
+            seen = await noted_since(self._store)
             marks |= {SEEN_MARKS + name.hex(): _since_mark(at + leapt_ms) for name, at in seen.items()}
             marks |= {
                 DONE_MARKS + name.hex(): replace(record, day=_day(now_ms)).encode()
@@ -178,18 +178,12 @@ class Eraser:
 
     async def _since(self, holding: Collection[bytes], now_ms: int) -> dict[bytes, int]:
         """Since when these erasures, which hold and are in no doubt, do so here without a break; noted from now on."""
-        noted = await self._seen()
+        noted = await noted_since(self._store)
         seen = {name: min(noted.get(name, now_ms), now_ms) for name in holding}
         marks = {SEEN_MARKS + name.hex(): _since_mark(at) for name, at in seen.items() if noted.get(name) != at}
         ended = {SEEN_MARKS + name.hex(): None for name in noted.keys() - seen.keys()}
         await self._store.set_marks({**marks, **ended})
         return seen
-
-    async def _seen(self) -> dict[bytes, int]:
-        return {
-            bytes.fromhex(key.removeprefix(SEEN_MARKS)): int.from_bytes(at, "big", signed=True)
-            for key, at in (await self._store.marks(SEEN_MARKS)).items()
-        }
 
     async def _sweep_space(self, space: bytes, covers: Collection[bytes], noted: bytes | None) -> list[bytes]:
         """Destroy what is covered in a space: what has come since it was last looked through for just that."""
@@ -274,6 +268,14 @@ class _Found:
     async def holds(self, store: EntryStore, space: bytes, sought: frozenset[bytes]) -> bool:
         """Whether it says so of these names as well, and of the arrivals as they are numbered now."""
         return sought <= self.sought and (not self.count or await store.chain_at(space, self.count) == self.chain)
+
+
+async def noted_since(store: EntryStore) -> dict[bytes, int]:
+    """Since when erasures have been seen to hold here, by the own clock in ms."""
+    return {
+        bytes.fromhex(key.removeprefix(SEEN_MARKS)): int.from_bytes(at, "big", signed=True)
+        for key, at in (await store.marks(SEEN_MARKS)).items()
+    }
 
 
 async def _sorted(replica: Replica) -> tuple[list[tuple[Entry, bytes]], dict[bytes, bytes]]:

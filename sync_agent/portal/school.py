@@ -20,8 +20,9 @@ from protocol.replica.office.people import probable_duplicates
 from protocol.replica.office.spaces import twin_of
 from protocol.replica.office.stays import stays_of
 from protocol.replica.operation import JSON
-from protocol.roles import PersonRole
+from protocol.roles import PersonRole, Role
 from sync_agent.device_names import key_words
+from sync_agent.forgetting import forgettings
 from sync_agent.office import SchoolOffice
 from sync_agent.portal.desk import Desk
 from sync_agent.portal.navigation import see
@@ -71,7 +72,29 @@ class SchoolPages:
             }
             for stay in await stays_of(office)
         ]
-        return self._desk.page(visit, "school.html", rooms=rooms, stays=stays, done=request.query.get("done"))
+        return self._desk.page(
+            visit,
+            "school.html",
+            rooms=rooms,
+            stays=stays,
+            forgetting=await self._forgetting(visit, office),
+            done=request.query.get("done"),
+        )
+
+    async def _forgetting(self, visit: Visit, office: SchoolOffice) -> list[dict[str, object]]:
+        """Who is to be forgotten, at whose word, and from when on for good."""
+        agent, say = self._desk.shelf.agent, visit.say
+        rows: list[dict[str, object]] = []
+        for each in await forgettings(agent.replica, office.governs, visit.now_ms):
+            given = agent.replica.door.authority(each.grant)
+            if each.by == agent.device:
+                by = say("school.by_this")
+            elif given is None:
+                by = say("school.by_kit")
+            else:
+                by = say("school.by_server") if given.role is Role.SERVER else key_words(each.by)
+            rows.append({"by": by, "persons": each.persons, "day": say.day(each.final_ms, visit.now_ms)})
+        return rows
 
     async def add_class(self, request: web.Request) -> web.Response:
         """A class more."""

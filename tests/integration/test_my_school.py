@@ -13,10 +13,11 @@ import pytest
 from protocol.entry import Kind
 from protocol.errors import Refused
 from protocol.roles import Role
-from protocol.structure import Revocation
+from protocol.structure import Erasure, Revocation
 from sync_agent.scheduler import Outcome
 from sync_agent.status import status
 from tests.harness.classroom import Classroom, Device, classroom
+from tests.harness.passing_days import pass_days
 from tests.harness.portal import portal
 from tests.harness.territory import DAY_MS
 
@@ -72,6 +73,28 @@ async def test_she_makes_a_class_adds_people_and_gives_codes(room: Classroom) ->
         assert str(words) in html.unescape(await surfer.page("/state"))
         assert re.search(r"(?:[0-9A-Z]{4}-){8}", await surfer.page(place)) is None  # shown once
         assert "CE2" in await surfer.page("/school")
+
+
+async def test_she_sees_who_had_people_of_her_school_forgotten_while_it_can_be_undone(room: Classroom) -> None:
+    head, territory = await head_of(room), room.territory
+    async with portal(head.agent) as surfer:
+        assert "Effacements en attente" not in await surfer.page("/school")
+        for person in (room.pupil_person, room.teacher_person, bytes(16)):
+            await territory.say(territory.id, Kind.ERASE, Erasure(person).encode())
+        await head.session.sync()
+        await pass_days(territory, 0, head)
+        page = html.unescape(await surfer.page("/school"))
+        assert "2 personnes de l'école, à la demande de : le serveur" in page, "who is not of the school does not count"
+        await surfer.send(
+            f"/school/{room.space.hex()}", f"/school/{room.space.hex()}/person", {"name": "Tom", "role": "pupil"}
+        )
+        people = (await head.agent.replica.view(room.space)).roster.persons.values()
+        (tom,) = [person.id for person in people if person.name == "Tom"]
+        place = f"/school/{room.space.hex()}"
+        await surfer.send(place, f"{place}/erase", {"person": tom.hex(), "meant": "yes"})
+        assert "1 personne de l'école, à la demande de : cet ordinateur" in html.unescape(await surfer.page("/school"))
+        await pass_days(territory, 9, head)
+        assert "Effacements en attente" not in await surfer.page("/school")
 
 
 async def test_she_makes_doubles_one_takes_somebody_off_and_forgets_only_what_is_meant(room: Classroom) -> None:

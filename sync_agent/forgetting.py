@@ -1,0 +1,43 @@
+"""Who of a school is to be forgotten, at whose word, and until when that can be undone here: for its head teacher.
+
+Names are hidden already, and stay so. How many people that are, and who said so, shows a thief's word while it is time
+(docs/protocol.md, "Erasure").
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from protocol.entry import Entry, Kind
+from protocol.limits import ERASURE_DELAY_MS
+from protocol.replica.eraser import noted_since
+from protocol.replica.office.erasures import in_force
+from protocol.replica.replica import Replica
+
+
+@dataclass(frozen=True, slots=True)
+class Forgetting:
+    """At the word of one key (under no grant: the root's) so many people; the first go here for good then."""
+
+    by: bytes
+    grant: bytes | None
+    persons: int
+    final_ms: int
+
+
+async def forgettings(replica: Replica, governs: Callable[[bytes], bool], now_ms: int) -> list[Forgetting]:
+    """Those that are not over, the most urgent first; `governs` says which spaces count."""
+    said = await replica.store.scan_kinds([Kind.PERSON])
+    here = {entry.header.subject for entry in said if entry.payload is not None and governs(entry.header.space)}
+    since = await noted_since(replica.store)
+    found: defaultdict[tuple[bytes, bytes | None], dict[bytes, Entry]] = defaultdict(dict)
+    for entry, covers in await in_force(replica):
+        if covers in here:
+            found[entry.header.author, entry.header.grant][covers] = entry
+    rows = [
+        Forgetting(by, grant, len(of), min(since.get(one.id, now_ms) for one in of.values()) + ERASURE_DELAY_MS)
+        for (by, grant), of in found.items()
+    ]
+    return sorted(rows, key=lambda row: (row.final_ms, row.by))
