@@ -43,3 +43,25 @@ async def test_she_finds_the_laptop_says_since_when_and_is_told_what_it_held(
             await expect(page.get_by_role("heading", name="Ce que contenait le poste")).to_be_visible()
             assert await accessibility_faults(page) == []
             assert somebody.complaints == []
+
+
+@pytest.mark.parametrize("width", [1360, 360])
+async def test_what_a_laptop_keeps_is_shown_with_who_can_end_it(tmp_path: Path, browser: Browser, width: int) -> None:
+    async with classroom(tmp_path, spaces=2) as room:
+        school = room.territory.replica.door.parent(room.space)
+        assert school is not None
+        head, laptop = await room.device(Role.HEAD, school), await room.teacher()
+        await room.territory.let_in(laptop.agent.keys, Role.HEAD, room.territory.classes[1], person=room.teacher_person)
+        for device in (laptop, head):
+            await device.session.sync()
+        async with portal(head.agent) as surfer, visitor(browser, width=width) as somebody:
+            page = await somebody.page()
+            await page.goto(f"{surfer.origin}/lost")
+            row = page.get_by_role("listitem").filter(has_text="CM1")
+            await row.get_by_text("Perdu ou volé…").click()
+            await row.get_by_label("Oui, ce poste ne doit plus rien recevoir").check()
+            await row.get_by_role("button", name="Lui retirer ses droits").click()
+            await expect(page.get_by_role("heading", name="Ce qui lui reste")).to_be_visible()
+            assert await accessibility_faults(page) == []
+            assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "an id wraps on a phone"
+            assert somebody.complaints == []
