@@ -375,7 +375,9 @@ _AUTHORITY_READERS: Final[Mapping[int, type[Certificate | Grant | Successor]]] =
 
 def is_erasable(header: Header) -> bool:
     """Whether an erasure may take the payload: never from what the door itself needs."""
-    return class_of(header.kind) not in _NEVER_ERASED or header.kind == Kind.PERSON
+    if header.kind in (Kind.PERSON, Kind.SUCCESSOR):  # the door needs the latter, though any device may write it
+        return header.kind == Kind.PERSON
+    return class_of(header.kind) not in _NEVER_ERASED
 
 
 def erasable_names(entry: Entry) -> tuple[bytes, ...]:

@@ -20,7 +20,7 @@ from protocol.limits import MAX_BARE_IDS, PAGE_BYTES
 from protocol.payload_rules import fault_of
 from protocol.replica.interfaces import ERASURE_READ_MARKS, EntryStore
 from protocol.replica.views import Views
-from protocol.rights import Door, erasable_names
+from protocol.rights import Door, erasable_names, is_erasable
 
 _WEIGHTY: Final = frozenset({Kind.ERASE, Kind.REVOKE, Kind.RULING, Kind.ROOT_ROTATION, Kind.ROOT_ACCOUNT})
 """What may put an erasure out of force, or into it."""
@@ -128,7 +128,11 @@ def page_of(entries: Iterable[Entry]) -> tuple[Entry, ...]:
 
 
 async def _takes(entry: Entry, views: Views) -> bool:
-    if commitment(entry.salt or b"", entry.payload or b"") != entry.header.commitment or fault_of(entry) is not None:
+    is_whole = (
+        commitment(entry.salt or b"", entry.payload or b"") == entry.header.commitment and fault_of(entry) is None
+    )
+    # what the door needs it looks at itself: a payload that comes later would pass it by
+    if not is_whole or not is_erasable(entry.header):
         return False
     return not await _is_erased(entry, views)
 
