@@ -36,8 +36,8 @@ from sync_agent.intake import files_of
 from sync_agent.operations import opened
 
 AGENTS: Final = int(os.environ.get("RELAIS_BENCH_AGENTS", "50"))
-PERSONS: Final = 2_000
-LESSON_BYTES: Final = 20_000_000
+PERSONS: Final = int(os.environ.get("RELAIS_BENCH_PERSONS", "2000"))
+LESSON_BYTES: Final = int(os.environ.get("RELAIS_BENCH_LESSON_BYTES", "20000000"))
 MOST_TRIES: Final = 10
 _SIZE: Final = f"{AGENTS * PERSONS:,} entries, {AGENTS * LESSON_BYTES / 1e9:g} GB"
 _TABLE: Final = f"a server born again: {AGENTS} agents, {_SIZE}"

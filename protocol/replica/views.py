@@ -32,7 +32,7 @@ KEPT_BYTES: Final = 60_000_000
 
 _EMPTY_BYTES: Final = 8_000
 _INDEXED_BYTES: Final = 120
-_FOLDED_BYTES: Final[Mapping[int, int]] = {Kind.PERSON: 400, Kind.REVISION: 1_500, Kind.HAND_IN: 1_500, Kind.WRAP: 400}
+_FOLDED_BYTES: Final[Mapping[int, int]] = {Kind.PERSON: 150, Kind.REVISION: 1_500, Kind.HAND_IN: 2_400, Kind.WRAP: 700}
 _HEEDED_ABOVE: Final = frozenset(
     {
         Kind.CERTIFICATE,
