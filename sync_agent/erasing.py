@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator
 
 from protocol.entry import Kind
 from protocol.errors import LocalFailure
-from protocol.replica.eraser import SWEEP_INTERVAL_S, Destroyed
+from protocol.replica.eraser import LEFTOVERS_MARK, SWEEP_INTERVAL_S, Destroyed
 from protocol.replica.interfaces import EntryStore
 from protocol.replica.unforeseen import lasting
 from sync_agent.app import HAND_IN_MARKS, Agent
@@ -31,14 +31,15 @@ async def destroy_erased(agent: Agent) -> Destroyed:
     kept = {bytes.fromhex(key.removeprefix(HAND_IN_MARKS)): key for key in await store.marks(HAND_IN_MARKS)}
     works = await store.get(list(kept))
     over = {kept[name]: None for name, work in works.items() if work.payload is None}
-    await store.set_marks(over)
+    await store.set_marks({**over, LEFTOVERS_MARK: b"\1"} if over else {})
     await Drafts(agent).sweep()
     tries = await store.marks(TRIES_MARKS)
     forgotten = await _forgotten(store) if tries else set()
     gone = [key for key in tries if bytes.fromhex(key.removeprefix(TRIES_MARKS)) in forgotten]
-    await store.set_marks(dict.fromkeys(gone))
-    if destroyed.entries or over or gone:
+    await store.set_marks({**dict.fromkeys(gone), LEFTOVERS_MARK: b"\1"} if gone else {})
+    if await store.mark(LEFTOVERS_MARK) is not None:
         await agent.forget_copies()
+        await store.set_marks({LEFTOVERS_MARK: None})
     await tidy_stick_marks(agent)
     return destroyed
 

@@ -48,6 +48,8 @@ LOOKED_MARK: Final = "erasure-looked"
 """→ 8 bytes of ms: what the own clock said when this replica last looked (`pace`)."""
 HELD_MARK: Final = "held-since"
 """→ for each entry in quarantine, 8 bytes of ms when a sweep first saw it and the first 8 bytes of its id."""
+LEFTOVERS_MARK: Final = "erasure-leftovers"
+"""→ something was destroyed here, and what lies beside the database may hold it still: until that was seen to."""
 _HELD_ROW_BYTES: Final = 16
 _LATER_DAYS: Final = 2
 """What was destroyed on a day that is still to come counts for today, if it is so near: the clock was set back."""
@@ -201,7 +203,8 @@ class Eraser:
             await self._give_up_content(space, gone)
         last = arrived[-1].arrival
         chain = await self._store.chain_at(space, last) or b""
-        await self._store.erase([entry.id for entry in gone], {mark: last.to_bytes(8, "big") + chain + sought})
+        marks = {mark: last.to_bytes(8, "big") + chain + sought, **({LEFTOVERS_MARK: b"\1"} if gone else {})}
+        await self._store.erase([entry.id for entry in gone], marks)
         return [entry.id for entry in gone]
 
     async def _looked_at(self, space: bytes, sought: bytes, noted: bytes | None) -> int:
@@ -233,13 +236,16 @@ class Eraser:
             await self._store.set_marks({HELD_MARK: noting or None})
 
     async def _give_up_content(self, space: bytes, gone: Sequence[Entry]) -> None:
-        """Let go of what only the entries that go name in the space."""
-        names = {entry.id for entry in gone}
-        left = [stored.entry for stored in await self._store.scan(space) if stored.entry.id not in names]
+        """Let go of what only the entries that go name, in this space and in those that share packs with it."""
+        content = self._replica.content
         streams = await self._streams(gone)
+        spaces = {space, *await content.spaces_of(streams)}
         if streams:
-            streams -= await self._streams(left)
-        if await self._replica.content.forget(space, streams):
+            names = {entry.id for entry in gone}
+            for each in spaces:
+                left = [stored.entry for stored in await self._store.scan(each) if stored.entry.id not in names]
+                streams -= await self._streams(left)
+        if await content.forget(spaces, streams):
             await self._holdings.forget()
 
     async def _streams(self, entries: Iterable[Entry]) -> set[bytes]:

@@ -455,13 +455,17 @@ class ContentStore(Protocol):
         """Note that the server holds these packs, or that it does not; a delta that it holds counts for its packs."""
         ...
 
-    async def forget(self, space: bytes, streams: Collection[bytes]) -> list[bytes]:
-        """Give up streams of a space that nothing names any more; returns the packs that are gone.
+    async def forget(self, spaces: Collection[bytes], streams: Collection[bytes]) -> list[bytes]:
+        """Give up streams that nothing names any more in any of these spaces; returns the packs that are gone.
 
-        A pack goes if it belongs to this space alone, all streams in it are among `streams`, and no stream that another
-        pack brought has a chunk in it. Whatever else shares a pack with these streams keeps it. What was moved aside as
+        A pack goes if it belongs to no other space and holds one of `streams`. What others need of it, streams and the
+        chunks that any other stream has in it, is written into a pack of its own first. What was moved aside as
         damaged, and what is kept only to be quicker, goes as well: it may hold them.
         """
+        ...
+
+    async def spaces_of(self, streams: Collection[bytes]) -> set[bytes]:
+        """To which spaces the packs belong that hold these streams."""
         ...
 
     async def pack_sizes(self) -> dict[bytes, int]:

@@ -21,6 +21,7 @@ from protocol.replica.mending import bad_spans
 from protocol.replica.pack_build import LEVEL, SEALED_LEVEL
 from protocol.replica.pack_check import check_pack, check_pack_bytes, not_the_pack
 from protocol.replica.pack_cover import smallest_cover
+from protocol.replica.pack_remains import Rewriting
 
 
 @dataclass(slots=True)
@@ -304,20 +305,33 @@ class MemoryPacks:
             if name in self._packs:
                 self._packs[name].spaces = dict.fromkeys(self._packs[name].spaces, unsent)
 
-    async def forget(self, space: bytes, streams: Collection[bytes]) -> list[bytes]:
-        gone = []
-        for name, pack in list(self._packs.items()):
-            others = (other for key, other in self._packs.items() if key != name)
-            used = {ref.hash for other in others for refs in other.streams.values() for ref in refs}
-            if (
-                list(pack.spaces) == [space]
-                and pack.streams
-                and pack.streams.keys() <= set(streams)
-                and used.isdisjoint(pack.chunks)
-            ):
-                del self._packs[name]
-                gone.append(name)
-        return gone
+    async def forget(self, spaces: Collection[bytes], streams: Collection[bytes]) -> list[bytes]:
+        gone = {
+            name: pack
+            for name, pack in self._packs.items()
+            if pack.spaces.keys() <= set(spaces) and not pack.streams.keys().isdisjoint(streams)
+        }
+        needed = {
+            ref.hash: ref
+            for pack in self._packs.values()
+            for stream, refs in pack.streams.items()
+            if stream not in streams
+            for ref in refs
+        }
+        for name, pack in gone.items():
+            rewriting = Rewriting()
+            for chunk in needed.keys() & pack.chunks.keys():
+                rewriting.add_chunk(pack.chunks[chunk], needed[chunk])
+            rewriting.add_streams({one: refs for one, refs in pack.streams.items() if one not in streams})
+            for data, finished in rewriting.finish():
+                for space, unsent in pack.spaces.items():
+                    self.store(space, data, finished, unsent=unsent)
+            del self._packs[name]
+        return list(gone)
+
+    async def spaces_of(self, streams: Collection[bytes]) -> set[bytes]:
+        packs = (pack for pack in self._packs.values() if not pack.streams.keys().isdisjoint(streams))
+        return {space for pack in packs for space in pack.spaces}
 
     async def pack_sizes(self) -> dict[bytes, int]:
         return {name: len(pack.data) for name, pack in self._packs.items()}

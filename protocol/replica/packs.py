@@ -48,6 +48,7 @@ from protocol.replica.pack_files import (
     part_name,
 )
 from protocol.replica.pack_rebuild import PackRebuild
+from protocol.replica.pack_remains import Remains, Rewriting
 from protocol.replica.sqlite import SqliteStore
 from protocol.replica.sqlite_content import CHUNKS_AT_ONCE, ContentIndex, Place
 from protocol.replica.sqlite_deltas import DeltaRows
@@ -252,16 +253,28 @@ class PackFolder:
     async def mark_packs(self, packs: Iterable[bytes], *, unsent: bool) -> None:
         await self._index.mark(list(packs), unsent=unsent)
 
-    async def forget(self, space: bytes, streams: Collection[bytes]) -> list[bytes]:
-        async with self._install_lock:
-            gone = await self._index.holding_only(space, streams)
-            await self._index.remove(gone)
-            await asyncio.to_thread(self._remove_traces, gone)
-        for delta in await self._deltas.of_space(space):
-            await self.drop_delta(delta.hash)
+    async def forget(self, spaces: Collection[bytes], streams: Collection[bytes]) -> list[bytes]:
+        gone: list[bytes] = []
+        while True:
+            found = await self._index.given_up(spaces, streams)
+            for remains in found:
+                await self._move_out(remains)
+            async with self._install_lock:
+                # what was taken in meanwhile may need more of them
+                if await self._index.given_up(spaces, streams) == found:
+                    gone = [remains.pack for remains in found]
+                    await self._index.remove(gone)
+                    await asyncio.to_thread(self._remove_traces, gone)
+                    break
+        for space in spaces:
+            for delta in await self._deltas.of_space(space):
+                await self.drop_delta(delta.hash)
         for cached in [key for key in self._frames if key[0] in gone]:
             del self._frames[cached]
         return gone
+
+    async def spaces_of(self, streams: Collection[bytes]) -> set[bytes]:
+        return await self._index.spaces_of(streams)
 
     async def pack_sizes(self) -> dict[bytes, int]:
         return await self._index.sizes()
@@ -391,6 +404,29 @@ class PackFolder:
         for _, pack in files:
             if self._disk.size(part_name(pack.hash)) is not None:
                 await asyncio.to_thread(self._disk.remove, part_name(pack.hash))
+
+    async def _move_out(self, remains: Remains) -> None:
+        """Write what others need of a pack into packs of its own; what cannot be read any more is lacking then."""
+        rewriting = Rewriting()
+        for first in range(0, len(remains.chunks), CHUNKS_AT_ONCE):
+            part = remains.chunks[first : first + CHUNKS_AT_ONCE]
+            places = await self._index.places(part)
+            for chunk in part:
+                try:
+                    data = await self._read_chunk(chunk, places.get(chunk.hash, []))
+                except LocalFailure as failure:
+                    if failure.code not in (Code.DAMAGED, Code.INCOMPLETE):
+                        raise
+                else:
+                    await asyncio.to_thread(rewriting.add_chunk, data, chunk)
+        await asyncio.to_thread(rewriting.add_streams, remains.streams)
+        for data, pack in rewriting.finish():
+            name = self._passing_name()
+            await asyncio.to_thread(self._files.write_whole, name, data)
+            (space, unsent), *further = remains.spaces.items()
+            await self._install(space, [(name, pack)], unsent=unsent)
+            for other, is_unsent in further:
+                await self._index.add(other, [pack], unsent=is_unsent)
 
     async def _drop(self, packs: Sequence[bytes]) -> None:
         """Rows first: a file that a crash leaves without them becomes a part, and costs no download."""

@@ -15,6 +15,7 @@ from protocol.chunking import ChunkList, decode_chunk_refs, encode_chunk_list
 from protocol.pack import Codec, FinishedPack, Frame, resolve_streams
 from protocol.replica.database import Cell, Database, insert, select_in
 from protocol.replica.interfaces import COMPLETE_MARKS, PackInfo
+from protocol.replica.pack_remains import Remains, remains_of
 from protocol.replica.sqlite_deltas import sent_deltas
 from protocol.replica.sqlite_entries import space_number
 
@@ -32,8 +33,6 @@ _PLACES: Final = """SELECT chunk.hash, pack.hash, chunk.start, chunk.length,
     FROM chunk JOIN pack ON pack.number = chunk.pack
     JOIN frame ON frame.pack = chunk.pack AND frame.number = chunk.frame
     WHERE chunk.hash IN ({keys})"""
-_PACKS_OF_STREAMS: Final = f"""SELECT DISTINCT stream.pack FROM stream JOIN pack_space USING (pack)
-    WHERE pack_space.space = {_SPACE} AND stream.id IN ({{keys}})"""  # noqa: S608
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,26 +93,17 @@ class ContentIndex:
         if packs:
             await self._database.write(work)
 
-    async def holding_only(self, space: bytes, streams: Collection[bytes]) -> list[bytes]:
-        """The packs that could be given up with `streams`: see `ContentStore.forget`."""
-        wanted = set(streams)
+    async def given_up(self, spaces: Collection[bytes], streams: Collection[bytes]) -> list[Remains]:
+        """The packs that go with `streams`, and what others need of each: see `ContentStore.forget`."""
+        return await self._database.run(lambda connection: remains_of(connection, spaces, set(streams)))
 
-        def work(connection: sqlite3.Connection) -> list[bytes]:
-            numbers = {number for (number,) in select_in(connection, _PACKS_OF_STREAMS, sorted(wanted), (space,))}
-            candidates = {number: _only_holds(connection, number, wanted) for number in numbers}
-            chunks = {
-                row[0]: number
-                for number in numbers
-                if candidates[number]
-                for row in connection.execute("SELECT hash FROM chunk WHERE pack = ?", (number,))
-            }
-            for number, refs in connection.execute("SELECT pack, chunks FROM stream") if chunks else ():
-                for ref in decode_chunk_refs(refs):
-                    held_by = chunks.get(ref.hash)
-                    if held_by is not None and held_by != number:
-                        candidates[held_by] = False
-            freed = [(number,) for number, free in candidates.items() if free]
-            return [connection.execute("SELECT hash FROM pack WHERE number = ?", row).fetchone()[0] for row in freed]
+    async def spaces_of(self, streams: Collection[bytes]) -> set[bytes]:
+        """To which spaces the packs belong that hold these streams."""
+        sql = """SELECT DISTINCT space.id FROM stream JOIN pack_space USING (pack)
+                 JOIN space ON space.number = pack_space.space WHERE stream.id IN ({keys})"""
+
+        def work(connection: sqlite3.Connection) -> set[bytes]:
+            return {cast("bytes", row[0]) for row in select_in(connection, sql, sorted(streams))}
 
         return await self._database.run(work)
 
@@ -226,13 +216,6 @@ class ContentIndex:
 def forget_complete(connection: sqlite3.Connection) -> None:
     """Take back what says that content is complete."""
     connection.execute("DELETE FROM mark WHERE key GLOB ?", (f"{COMPLETE_MARKS}*",))
-
-
-def _only_holds(connection: sqlite3.Connection, pack: Cell, streams: Collection[bytes]) -> bool:
-    """Whether a pack has no other streams than these, and belongs to one space."""
-    (spaces,) = connection.execute("SELECT count(*) FROM pack_space WHERE pack = ?", (pack,)).fetchone()
-    rows = connection.execute("SELECT id FROM stream WHERE pack = ?", (pack,))
-    return spaces == 1 and all(row[0] in streams for row in rows)
 
 
 def _column(connection: sqlite3.Connection, sql: str, keys: Sequence[bytes], space: bytes) -> set[bytes]:

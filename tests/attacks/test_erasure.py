@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+import sqlite3
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from protocol.entry import Entry, Kind, commitment, compose
 from protocol.erasing import Order
+from protocol.errors import LocalFailure
 from protocol.identity import SigningKey
 from protocol.replica.destroyed import DONE_MARKS, destroyed
 from protocol.replica.eraser import Eraser
@@ -18,17 +20,21 @@ from protocol.replica.interfaces import EntryStore
 from protocol.replica.office.erasures import in_force
 from protocol.replica.office.people import Doubles, list_draft, merge_persons
 from protocol.replica.pace import Pace
+from protocol.replica.pack_remains import Remains, remains_of
 from protocol.replica.replica import Draft, Replica
 from protocol.replica.sqlite import DATABASE
 from protocol.rights import is_erasable
 from protocol.roles import PersonRole, Role
 from protocol.structure import Erasure, PersonRecord, Revocation, Ruling
 from protocol.work import Feedback
+from sync_agent.app import OUTBOX_FILE
 from sync_agent.erasing import destroy_erased
+from sync_agent.handing_in import give_feedback
 from tests.harness.attack import attack
-from tests.harness.classroom import WORK, Classroom, Device, assignment, classroom
+from tests.harness.classroom import WORK, Classroom, Device, Given, assignment, classroom, read
 from tests.harness.couriers import export, tend_keys
 from tests.harness.lan import exchange
+from tests.harness.passing_days import pass_days
 from tests.harness.server_in_process import office
 from tests.harness.territory import Territory
 
@@ -498,3 +504,78 @@ async def test_a_list_elsewhere_makes_no_erasure_of_one_an_erasure_of_all(tmp_pa
         roster = (await desk.server.replica.view(bytes.fromhex(desk.space))).roster
         assert {person.hex() for person in roster.persons} == set(others)
         assert {covers.hex() for _, covers in await in_force(desk.server.replica)} == {lea, double}
+
+
+# --- content that lies beside other content ---------------------------------------------------------------------------
+
+REMARK = b"ses parents sont convoqu\xc3\xa9s mardi " * 40
+MODEL = b"corrig\xc3\xa9 type de la classe " * 200
+
+
+def only_what_goes_whole(
+    connection: sqlite3.Connection, spaces: Collection[bytes], given_up: Collection[bytes]
+) -> list[Remains]:
+    """A pack of which others need a part stays as it is."""
+    return [old for old in remains_of(connection, spaces, given_up) if not old.streams]
+
+
+@attack(
+    "what is forgotten lies in a pack with what others were given",
+    off={"protocol.replica.sqlite_content.remains_of": only_what_goes_whole},
+)
+async def test_a_remark_goes_though_the_file_beside_it_was_given_to_another_pupil_too(room: Classroom) -> None:
+    territory, lea = room.territory, room.pupil_person
+    teacher, pc = await room.teacher(), await room.machine()
+    task = await assignment(room, teacher, pc)
+    work = await room.hand_in(pc, task, WORK)
+    room.pupil_person = await territory.person("Tom", PersonRole.PUPIL, room.space)
+    await pc.session.sync()
+    other = await room.hand_in(pc, task, {"tom.txt": b"tom"})
+    for device in (pc, teacher):
+        await device.session.sync()
+    for whose, files in ((work, {"corrige.txt": MODEL, "remarques.txt": REMARK}), (other, {"corrige.txt": MODEL})):
+        await give_feedback(teacher.agent, whose, "vu", None, redo=False, incoming=Given(files))
+    for device in (teacher, pc, teacher, pc):
+        await device.session.sync()
+    feedback = (await teacher.agent.replica.view(room.space)).coursework.hand_ins[work].feedback
+    assert feedback is not None
+    assert feedback.record.content is not None
+    tree = await teacher.agent.holdings.manifest(feedback.record.content.stream)
+    streams = {file.path: file.stream for file in tree}
+    replicas = (territory.replica, teacher.agent.replica, pc.agent.replica)
+    for replica in replicas:
+        assert await read(replica, streams["remarques.txt"]) == REMARK
+
+    await territory.say(territory.id, Kind.ERASE, Erasure(lea).encode())
+    for device in (teacher, pc):
+        await device.session.sync()
+    await pass_days(territory, 9, teacher, pc)
+    newcomer = await room.machine()
+    for _ in range(2):
+        await newcomer.session.sync()
+    for replica in (*replicas, newcomer.agent.replica):
+        assert await replica.content.known_streams([streams["remarques.txt"]]) == set()
+        assert await read(replica, streams["corrige.txt"]) == MODEL
+
+
+async def test_what_could_not_be_seen_to_when_something_was_destroyed_is_seen_to_later(room: Classroom) -> None:
+    territory, teacher, pc = room.territory, await room.teacher(), await room.machine()
+    task = await assignment(room, teacher, pc)
+    work = await room.hand_in(pc, task, WORK)
+    for device in (pc, teacher):
+        await device.session.sync()
+    text = "Léa doit refaire son devoir"
+    await give_feedback(teacher.agent, work, text, None, redo=False, incoming=Given({}))  # unsent: an outage
+    await territory.say(territory.id, Kind.ERASE, Erasure(room.pupil_person).encode())
+    said = await territory.replica.store.scan_kinds([Kind.ERASE])
+    await teacher.agent.replica.admit(said, source=territory.keys.signing.public, now_ms=territory.clock())
+    await pass_days(territory, 6, teacher)
+    outbox = teacher.agent.folder / OUTBOX_FILE
+    in_the_way = outbox.with_name(f"{OUTBOX_FILE}.new")
+    in_the_way.mkdir()
+    with pytest.raises(LocalFailure):
+        await pass_days(territory, 9, teacher)
+    assert text.encode() in outbox.read_bytes()
+    in_the_way.rmdir()
+    await destroy_erased(teacher.agent)
+    assert text.encode() not in outbox.read_bytes()

@@ -16,10 +16,11 @@ from blake3 import blake3
 from protocol.chunking import chunk_list, chunk_ref, cut, stream_id
 from protocol.errors import Code, LocalFailure, PeerFault, RelaisError, TooLarge
 from protocol.limits import MAX_PACK_BYTES, PACK_TARGET_BYTES, MiB
-from protocol.pack import FinishedPack, PackWriter
+from protocol.pack import FinishedPack, PackWriter, open_frame
 from protocol.replica import disk
 from protocol.replica.interfaces import ContentStore, PackBuild, PackInfo
 from protocol.replica.memory import MemoryPacks
+from protocol.replica.pack_check import check_pack_bytes
 from protocol.replica.packs import PackFolder
 from protocol.replica.sqlite import SqliteStore
 from protocol.replica.sqlite_content import Place
@@ -750,24 +751,65 @@ async def test_streams_that_nothing_names_any_more_go_with_their_packs(content: 
     work, lesson = noise(300_000, 1), noise(300_000, 2)
     (sealed,) = await publish(content, [work], sealed=True)
     await publish(content, [lesson])
-    assert await content.forget(SPACE, {name_of(work)}) == [sealed.hash]
+    assert await content.forget({SPACE}, {name_of(work)}) == [sealed.hash]
     assert await content.known_streams([name_of(work), name_of(lesson)]) == {name_of(lesson)}
     assert await content.pack(sealed.hash) is None
     assert await read(content, name_of(lesson)) == lesson
-    assert await content.forget(SPACE, {name_of(work)}) == []
+    assert await content.forget({SPACE}, {name_of(work)}) == []
 
 
-async def test_a_pack_that_others_need_stays(content: ContentStore) -> None:
-    shared, other = noise(300_000, 1), noise(300_000, 2)
-    await publish(content, [shared, other])
-    assert await content.forget(SPACE, {name_of(shared)}) == []
+async def bytes_of_all(content: ContentStore) -> bytes:
+    """Whatever lies in any pack, opened."""
+    found = b""
+    for pack, size in (await content.pack_sizes()).items():
+        data = await content.read_pack(pack, 0, size)
+        index = check_pack_bytes(data).index
+        found += b"".join(
+            b"".join(open_frame(frame, data[frame.offset :][: frame.stored_bytes])) for frame in index.frames
+        )
+    return found
+
+
+async def test_what_others_need_of_a_pack_moves_and_the_rest_lies_in_no_pack(content: ContentStore) -> None:
+    remark, model, lesson = noise(200_000, 1), noise(200_000, 2), noise(200_000, 3)
+    (pack,) = await publish(content, [remark, model])
+    await publish(content, [model + lesson])  # its first chunks lie in the pack before
+    assert await content.forget({SPACE}, {name_of(remark)}) == [pack.hash]
+    assert await read(content, name_of(model)) == model
+    assert await read(content, name_of(model + lesson)) == model + lesson
+    assert await content.known_streams([name_of(remark)]) == set()
+    held = await bytes_of_all(content)
+    assert remark[:1_000] not in held
+    assert model[:1_000] in held
+    assert [info.space for info in await content.unsent_packs()] == []
+
+
+async def test_what_is_unsent_stays_unsent_when_it_moves(content: ContentStore) -> None:
+    remark, model = noise(200_000, 1), noise(200_000, 2)
+    await publish(content, [remark, model], unsent=True)
+    await content.forget({SPACE}, {name_of(remark)})
+    (left,) = await content.unsent_packs()
+    assert left.space == SPACE
+    assert left.size < 210_000
+
+
+async def test_a_pack_that_belongs_to_a_space_of_which_nobody_has_spoken_stays(content: ContentStore) -> None:
     alone = noise(200_000, 3)
     (pack,) = await publish(content, [alone])
-    await publish(content, [alone + noise(200_000, 4)])  # its first chunks lie in the pack before
-    assert await content.forget(SPACE, {name_of(alone)}) == []
     await content.share(pack.hash, OTHER_SPACE)
-    assert await content.forget(SPACE, {name_of(alone)}) == []
+    assert await content.spaces_of({name_of(alone)}) == {SPACE, OTHER_SPACE}
+    assert await content.forget({SPACE}, {name_of(alone)}) == []
     assert await read(content, name_of(alone)) == alone
+    assert await content.forget({SPACE, OTHER_SPACE}, {name_of(alone)}) == [pack.hash]
+
+
+async def test_a_pack_that_moves_belongs_to_all_its_spaces_as_before(content: ContentStore) -> None:
+    remark, model = noise(200_000, 1), noise(200_000, 2)
+    (pack,) = await publish(content, [remark, model])
+    await content.share(pack.hash, OTHER_SPACE)
+    await content.forget({SPACE, OTHER_SPACE}, {name_of(remark)})
+    for space in (SPACE, OTHER_SPACE):
+        assert await content.missing_streams(space, [name_of(model)]) == set()
 
 
 def moved_aside(folder: Path) -> list[Path]:
@@ -785,7 +827,7 @@ async def test_what_was_moved_aside_goes_when_something_is_given_up(tmp_path: Pa
         spoil_packs(tmp_path)
         await packs.verify()
         assert moved_aside(tmp_path)
-        await packs.forget(SPACE, set())
+        await packs.forget({SPACE}, set())
         assert not moved_aside(tmp_path)
 
 
