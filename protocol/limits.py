@@ -143,6 +143,8 @@ INLINE_TOTAL_BYTES: Final = 256 * KiB
 MAX_INLINE_PACKS: Final = 256
 MAX_LISTED_IDS: Final = 10_000
 MAX_HELD_NAMES: Final = 65_536
+MAX_OFFERS: Final = 1_000  # of content, in one request, that are looked at
+MAX_REPORTS_OF_ONE_DEVICE: Final = 4  # in one request, the latest, that are verified; the first that holds is kept
 MAX_BATCH_BYTES: Final = 64 * MiB
 MAX_BATCHED_BYTES_PER_PERIOD: Final = 256 * MiB
 """What is read and compressed of batches for one device, its copies included, in `BATCH_PERIOD_MS`."""

@@ -20,7 +20,7 @@ from protocol.clock import milliseconds_of
 from protocol.entry import Entry, Kind
 from protocol.errors import Code
 from protocol.held_names import HeldNames
-from protocol.limits import FIRST_PUSH_BYTES, INLINE_PACK_BYTES, INLINE_TOTAL_BYTES, MAX_PUSHED_BYTES
+from protocol.limits import FIRST_PUSH_BYTES, INLINE_PACK_BYTES, INLINE_TOTAL_BYTES, MAX_OFFERS, MAX_PUSHED_BYTES
 from protocol.message_parts import Held, InlinePack, Offer, Wanted
 from protocol.messages import SyncRequest
 from protocol.register import Health, RegisterKind, compose_register
@@ -34,7 +34,6 @@ from sync_agent.health import health_of, last_health, worth_saying
 from sync_agent.room import Room
 from sync_agent.sharing import Sharing
 
-MAX_OFFERS: Final = 1_000
 MAX_WANTED: Final = 500
 MAX_INLINE_PACKS: Final = 200
 PARKED_MS: Final = 60_000

@@ -46,7 +46,7 @@ from sync_agent.coursework_folder import (
 )
 from sync_agent.coursework_rules import Wanted, fitting, wanted_files
 from sync_agent.file_notes import FileNote, decode_notes, encode_notes
-from sync_agent.reading import need_of, read_checked, with_ancestors
+from sync_agent.reading import need_of, read_checked, readable_version
 from sync_agent.resting import Rest
 from sync_agent.scheduler import wait
 from sync_agent.space_folders import free_name, space_folders
@@ -262,10 +262,9 @@ class Materializer:
             if need_of(item, item.shown) not in missing:
                 found[item.id] = item.shown
                 continue
-            for version in with_ancestors(item) if len(item.versions) > 1 else ():
-                if await self._agent.holdings.is_complete(need_of(item, version)):
-                    found[item.id] = version
-                    break
+            version = await readable_version(self._agent.holdings, item) if len(item.versions) > 1 else None
+            if version is not None:
+                found[item.id] = version
         return found
 
     async def _fitting(self, complete: Mapping[bytes, Version]) -> set[bytes]:

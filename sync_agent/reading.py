@@ -18,7 +18,7 @@ from protocol.coursework import Item, Version, Work
 from protocol.errors import BadInput, Code, LocalFailure
 from protocol.manifest import ManifestEntry
 from protocol.portable_names import portable_form
-from protocol.replica.holdings import Need
+from protocol.replica.holdings import Holdings, Need
 from protocol.replica.operation import JSON, Outgoing
 from protocol.replica.parameters import shown
 from protocol.work import ContentRef
@@ -192,13 +192,25 @@ async def _readable_version(agent: Agent, item: Item, revision: bytes | None, ou
             await agent.note_opened(version.record.content.stream)
             return version
         raise _incomplete(item.id)
-    for version in with_ancestors(item):
-        if await agent.holdings.is_complete(need_of(item, version)):
-            if version is not item.shown:
-                await outgoing.progress("the newest version has not arrived as a whole; this is the one before it")
-            await agent.note_opened(version.record.content.stream)
-            return version
-    raise _incomplete(item.id)
+    found = await readable_version(agent.holdings, item)
+    if found is None:
+        raise _incomplete(item.id)
+    if found is not item.shown:
+        await outgoing.progress("the newest version has not arrived as a whole; this is the one before it")
+    await agent.note_opened(found.record.content.stream)
+    return found
+
+
+async def readable_version(holdings: Holdings, item: Item) -> Version | None:
+    """The shown version if all of it is here, else the nearest of those that it replaces that is (R17)."""
+    shown = need_of(item, item.shown)
+    if await holdings.is_complete(shown):
+        return item.shown
+    if len(item.versions) == 1:
+        return None
+    versions = list(with_ancestors(item))
+    place = await holdings.first_complete([need_of(item, version) for version in versions])
+    return None if place is None else versions[place]
 
 
 def with_ancestors(item: Item) -> Iterable[Version]:

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from protocol.coursework import Item, Version, Work
+from protocol.coursework import Item, Work
 from protocol.entry import Entry, Kind
 from protocol.errors import PeerFault
 from protocol.hand_in_keys import is_opened_for_good
@@ -36,7 +36,7 @@ from protocol.roster import Roster
 from protocol.work import ContentRef, Feedback, HandIn, Revision
 from sync_agent.app import Agent
 from sync_agent.eviction import Piece, Worth, is_past, is_safe_elsewhere, plan
-from sync_agent.reading import need_of, with_ancestors
+from sync_agent.reading import need_of, readable_version
 from sync_agent.wraps import Kept, mark_of
 
 RESERVE_BYTES: Final = 128 * MiB
@@ -222,11 +222,8 @@ class Room:
 
     async def _readable(self, item: Item) -> bytes | None:
         """The version that people read while the newest has not arrived as a whole (R17)."""
-        version: Version
-        for version in with_ancestors(item):
-            if await self._agent.holdings.is_complete(need_of(item, version)):
-                return version.id
-        return None
+        version = await readable_version(self._agent.holdings, item)
+        return None if version is None else version.id
 
     async def _works_of(self, space: bytes, view: SpaceView, *, past: bool) -> list[Piece]:
         pieces = []

@@ -23,6 +23,7 @@ from protocol.manifest import ManifestEntry, decode_manifest, read_manifest
 from protocol.replica.interfaces import COMPLETE_MARKS, ContentStore, EntryStore, PackInfo
 
 _NEEDS_AT_ONCE = 500
+_BEGUN_LOOKED_AT = 64
 _LONG_LIST_BYTES = 32 * KiB
 _HERE = b"\x01"
 _HERE_AND_PORTABLE = b"\x02"
@@ -100,6 +101,25 @@ class Holdings:
                 if need.stream not in begun or not await self.is_complete(need):
                     missing.append(need)
         return missing
+
+    async def first_complete(self, needs: Sequence[Need]) -> int | None:
+        """The place of the first of `needs` that is all here.
+
+        Most of what is missing is missing altogether, and one look-up tells for many; of what has begun to come, so
+        much is looked at: whoever may publish says versions without end.
+        """
+        begun_left = _BEGUN_LOOKED_AT
+        for start in range(0, len(needs), _NEEDS_AT_ONCE):
+            some = needs[start : start + _NEEDS_AT_ONCE]
+            begun = await self._content.known_streams(list({need.stream for need in some}))
+            for place, need in enumerate(some, start):
+                if (need.space, need.stream) in self._complete:
+                    return place
+                if need.stream in begun and begun_left:
+                    begun_left -= 1
+                    if await self.is_complete(need):
+                        return place
+        return None
 
     async def forget(self) -> None:
         """Take back every mark: content was found damaged, and each piece is to be looked at again."""

@@ -16,8 +16,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from heapq import nlargest
 from typing import Final
 
 from protocol.checkpoint import Checkpoint
@@ -27,13 +29,19 @@ from protocol.entry import Entry, Kind
 from protocol.envelope import OpenedRequest, open_request, seal_answer
 from protocol.errors import Code, PeerFault, Refused, RelaisError
 from protocol.likeness import MOVED
-from protocol.limits import CAPABILITY_LIFETIME_S, MAX_CLOCK_LEAD_MS, MAX_CREDENTIALS
+from protocol.limits import (
+    CAPABILITY_LIFETIME_S,
+    MAX_CLOCK_LEAD_MS,
+    MAX_CREDENTIALS,
+    MAX_OFFERS,
+    MAX_REPORTS_OF_ONE_DEVICE,
+)
 from protocol.lives import Lives
 from protocol.message_errors import encode_error
 from protocol.message_parts import InlinePack, Link, Offer, Refusal, Upload, Wanted
 from protocol.messages import ReconcileAnswer, ReconcileRequest, SyncAnswer, SyncRequest
 from protocol.reconcile import fingerprint_of, respond
-from protocol.register import is_report, parse_register
+from protocol.register import is_report, parse_register, stored_register
 from protocol.replica.allowances import Allowance, Allowances
 from protocol.replica.bare_entries import Rounds, page_of
 from protocol.replica.batches import Batches
@@ -352,17 +360,26 @@ class Responder:
         """
         if not registers or not await self.scope.keeps_reports():
             return
-        rows = []
+        said: defaultdict[bytes, list[tuple[int, bytes]]] = defaultdict(list)
         for number, data in enumerate(registers):
             if number % _REGISTERS_AT_ONCE == 0:
                 await asyncio.sleep(0)
-            try:
-                register = parse_register(data)
-            except PeerFault:
-                continue
-            is_ahead = register.at_ms > now_ms + MAX_CLOCK_LEAD_MS
-            if not is_ahead and is_report(register) and await self.replica.readable(register.device):
-                rows.append(RegisterRow(register.kind, register.subject, register.device, register.at_ms, data))
+            with contextlib.suppress(PeerFault):
+                claimed = stored_register(data)
+                is_ahead = claimed.at_ms > now_ms + MAX_CLOCK_LEAD_MS
+                if not is_ahead and is_report(claimed) and self.replica.door.authorities_of(claimed.device):
+                    said[claimed.device].append((claimed.at_ms, data))
+        rows = []
+        for number, (device, claims) in enumerate(said.items()):
+            if number % _REGISTERS_AT_ONCE == 0:
+                await asyncio.sleep(0)
+            # the latest is kept; who brings thousands of one device's has few of them verified
+            for _, data in nlargest(MAX_REPORTS_OF_ONE_DEVICE, claims):
+                with contextlib.suppress(PeerFault):
+                    register = parse_register(data)
+                    if await self.replica.readable(device):
+                        rows.append(RegisterRow(register.kind, register.subject, device, register.at_ms, data))
+                        break
         for row in await self.replica.store.put_registers(rows):
             self.on_report(Report(row, carrier, now_ms))
 
@@ -422,7 +439,7 @@ class Responder:
         self, offers: Sequence[Offer], device: bytes, readable: Mapping[bytes, Authority], now_ms: int
     ) -> AsyncIterator[Upload]:
         open_to = _OpenTo(self.allowances, device)
-        for offer in offers:
+        for offer in offers[:MAX_OFFERS]:
             if offer.space not in readable:
                 continue
             if await self.replica.content.pack(offer.pack, offer.space) is not None:

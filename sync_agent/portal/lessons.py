@@ -30,7 +30,7 @@ from sync_agent.portal.media_types import media_of
 from sync_agent.portal.rendering import Rendering
 from sync_agent.portal.shelf import Shelf, entry_page
 from sync_agent.portal.wording import CATALOGUES, Register, Words
-from sync_agent.reading import need_of, with_ancestors
+from sync_agent.reading import need_of, readable_version
 
 ORIGIN_DIGITS: Final = 32
 _HOST: Final = re.compile(rf"([0-9a-f]{{{ORIGIN_DIGITS}}})\.localhost:(\d+)")
@@ -173,8 +173,8 @@ class Lessons:
             return None
         candidates: list[Version] = []
         if item.id.hex().startswith(digits):
-            candidates = list(with_ancestors(item))
-        elif teaches and item.conflict:
+            return await readable_version(self._shelf.agent.holdings, item)
+        if teaches and item.conflict:
             candidates = [head for head in item.heads if head.id.hex().startswith(digits)]
         for version in candidates:
             if await self._shelf.agent.holdings.is_complete(need_of(item, version)):

@@ -39,6 +39,7 @@ from sync_agent.texts import TEXT_FILE
 
 SAVED_FILE: Final = {"Content-Security-Policy": SAVED_FILE_POLICY}
 MAX_LISTED_FILES: Final = 500
+MAX_LISTED_WORKS: Final = 200
 MAX_CARD_CHARS: Final = 300
 
 
@@ -334,17 +335,18 @@ class Pages:
             )
         ]
         told.sort(key=lambda pair: (pair[1].work.at_ms, pair[1].work.id), reverse=True)
+        hidden = max(0, len(told) - MAX_LISTED_WORKS)
         rows = [
             {
                 "told": one,
                 "state": visit.state(self._shelf, room, one),
                 "title": _title(room.coursework.items.get(one.work.item), visit.say),
-                "older": room.versions_of(one.work)[0].id != one.work.id,
+                "older": one.work.id not in room.newest,
                 "name": room.name_of(one.work.person) or visit.say("unknown.person"),
             }
-            for room, one in told
+            for room, one in told[:MAX_LISTED_WORKS]
         ]
-        return self._desk.page(visit, "works.html", rows=rows)
+        return self._desk.page(visit, "works.html", rows=rows, hidden=hidden)
 
     async def _overview(self, visit: Visit) -> web.Response:
         pieces = [piece for piece in await self._shelf.pieces(visit.rooms) if piece.is_assignment]
@@ -386,7 +388,8 @@ class Pages:
             answerer=visit.answerer(self._shelf, room, work),
             mine=mine,
             newest=versions[0],
-            others=[each for each in versions if each.id != work.id],
+            others=[each for each in versions[: MAX_LISTED_WORKS + 1] if each.id != work.id][:MAX_LISTED_WORKS],
+            hidden=max(0, len(versions) - 1 - MAX_LISTED_WORKS),
             machine=await machine_of(agent, work),
             done=request.query.get("done"),
         )

@@ -9,10 +9,11 @@ Rules:
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 from protocol.coursework import Coursework, HandInState, Item, Version, Work
@@ -31,7 +32,7 @@ from sync_agent.handing_in import SealedLists, fate_marks, state_of
 from sync_agent.health import LastSync
 from sync_agent.past_years import past_spaces
 from sync_agent.portal.standing import Exchange
-from sync_agent.reading import Manifests, need_of, read_checked, with_ancestors
+from sync_agent.reading import Manifests, need_of, read_checked, readable_version
 from sync_agent.scheduler import Outcome
 from sync_agent.sign_in import SignInBook
 from sync_agent.status import space_names
@@ -43,7 +44,7 @@ _FAR_MS: Final = 1 << 62
 _REMEMBERED_TEXTS: Final = 64
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Room:
     """A space of this device as people see it.
 
@@ -67,15 +68,27 @@ class Room:
         """Who teaches here, by name."""
         return _by_name(person for person in self.roster.persons.values() if person.role is PersonRole.TEACHER)
 
+    @cached_property
+    def works(self) -> Mapping[bytes, Sequence[Work]]:
+        """What was handed in for each item, newest first: sorted once for a page, whoever hands in how often."""
+        found: defaultdict[bytes, list[Work]] = defaultdict(list)
+        for work in sorted(self.coursework.hand_ins.values(), key=lambda work: (work.at_ms, work.id), reverse=True):
+            found[work.item].append(work)
+        return found
+
+    @cached_property
+    def newest(self) -> frozenset[bytes]:
+        """The hand-ins that their pupil has replaced by no other for the same item."""
+        last: dict[tuple[bytes, bytes], bytes] = {}
+        for item, works in self.works.items():
+            for work in works:
+                last.setdefault((item, self.roster.who(work.person)), work.id)
+        return frozenset(last.values())
+
     def versions_of(self, work: Work) -> list[Work]:
         """All that the same pupil handed in for the same assignment, newest first."""
         owner = self.roster.who(work.person)
-        found = [
-            other
-            for other in self.coursework.hand_ins.values()
-            if other.item == work.item and self.roster.who(other.person) == owner
-        ]
-        return sorted(found, key=lambda other: (other.at_ms, other.id), reverse=True)
+        return [other for other in self.works.get(work.item, ()) if self.roster.who(other.person) == owner]
 
     def name_of(self, person: bytes | None) -> str | None:
         """A name from the class list, if it has one."""
@@ -110,12 +123,8 @@ class Piece:
 
     def works_of(self, person: bytes | None) -> list[Work]:
         """What a person handed in for it, newest first; without a person, everything."""
-        found = [
-            work
-            for work in self.room.coursework.hand_ins.values()
-            if work.item == self.item.id and (person is None or self.room.roster.who(work.person) == person)
-        ]
-        return sorted(found, key=lambda work: (work.at_ms, work.id), reverse=True)
+        works = self.room.works.get(self.item.id, ())
+        return [work for work in works if person is None or self.room.roster.who(work.person) == person]
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,10 +209,9 @@ class Shelf:
         raise BadInput(Code.UNKNOWN_ITEM, f"there is no item “{wanted.hex()}” here")
 
     async def _piece(self, room: Room, item: Item) -> Piece:
-        for version in with_ancestors(item):
-            if await self.agent.holdings.is_complete(need_of(item, version)):
-                return Piece(room, item, version)
-        return Piece(room, item, None, put_away=self.agent.comes_on_demand(need_of(item, item.shown)))
+        readable = await readable_version(self.agent.holdings, item)
+        away = readable is None and self.agent.comes_on_demand(need_of(item, item.shown))
+        return Piece(room, item, readable, put_away=away)
 
     async def files(self, content: ContentRef | None) -> Sequence[ManifestEntry]:
         """The files of a version or of feedback; nothing while their list is not here."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import closing, nullcontext
 from http.client import HTTPConnection
 from pathlib import Path
@@ -18,12 +18,13 @@ from protocol.envelope import seal_request
 from protocol.held_names import HeldNames
 from protocol.identity import AgreementKey, SigningKey, verify
 from protocol.kit import Argon2Cost
-from protocol.limits import MAX_PHRASES_PER_DEVICE, MAX_PROOFS_PER_GRANT
-from protocol.message_parts import Held, Wanted
+from protocol.limits import MAX_OFFERS, MAX_PHRASES_PER_DEVICE, MAX_PROOFS_PER_GRANT, MAX_REPORTS_OF_ONE_DEVICE
+from protocol.message_parts import Held, Offer, Wanted
 from protocol.messages import SyncRequest
 from protocol.person_keys import PhraseKey
+from protocol.register import Health, RegisterKind, compose_register
 from protocol.replica import batches
-from protocol.replica.holdings import Need
+from protocol.replica.holdings import Holdings, Need
 from protocol.replica.http.calls import CALLS_AT_ONCE
 from protocol.replica.serving import Responder
 from protocol.replica.views import Views
@@ -33,12 +34,15 @@ from protocol.structure import PersonRecord, Revocation
 from protocol.vouching import Vouch, drawn_by
 from protocol.wire import ENROLL_PATH, RECONCILE_PATH, Call
 from protocol.work import ContentRef, HandIn
+from sync_agent.portal.pages import MAX_LISTED_WORKS
+from sync_agent.reading import readable_version
 from sync_agent.sealed_calls import SealedCalls
 from tests.harness.attack import attack
 from tests.harness.caller import Caller, caller
 from tests.harness.classroom import Classroom, Device, assignment, classroom, work_of
 from tests.harness.entries import SOME_RECEIPT
 from tests.harness.http_room import http_room
+from tests.harness.portal import portal
 from tests.harness.work import assert_grows_as_its_entries, counted_work
 
 PATIENCE_S = 10.0
@@ -285,7 +289,7 @@ def one_chain_at_a_time(same: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
 async def test_a_chain_of_people_who_are_the_same_costs_each_fold_what_it_is(
     room: Classroom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tests.harness.work._COUNTED", "")
+    monkeypatch.setattr("tests.harness.work._COUNTED", ("",))
     head, work = await stolen_head(room), [await work_of_a_fold(room)]
     for first in (0, 200):
         records = [
@@ -296,3 +300,114 @@ async def test_a_chain_of_people_who_are_the_same_costs_each_fold_what_it_is(
         await head.sync(SyncRequest(push=tuple(said)))
         work.append(await work_of_a_fold(room))
     assert_grows_as_its_entries(*work)
+
+
+# --- long lists, looked at for each page and at each refresh ----------------------------------------------------------
+
+
+async def pages_work(room: Classroom, device: Device) -> tuple[int, str]:
+    """What a PC does to show a pupil what she has handed in, and the page."""
+    async with portal(device.agent) as site:
+        site.cookies[site.cookie("relais-who")] = room.pupil_person.hex()
+        await site.get("/work")
+        with counted_work() as work:
+            page = await site.get("/work")
+    return work.lines, page.body.decode()
+
+
+@attack(
+    "one machine hands in without end for one pupil",
+    off={"sync_agent.portal.pages.MAX_LISTED_WORKS": 100_000},
+)
+async def test_work_without_end_in_a_pupils_name_makes_her_page_no_slower_than_it_is_long(room: Classroom) -> None:
+    teacher, lea = await room.teacher(), await room.machine()
+    task = await assignment(room, teacher, lea)
+    thief = await caller(room.territory, room.territory.responder(), Role.MACHINE, room.space, seed=5)
+    await pages_work(room, lea)
+    seen = [await pages_work(room, lea)]
+    for first in (0, 250):
+        contents = [ContentRef(number.to_bytes(32, "big"), 5_000, 0) for number in range(first, first + 250)]
+        said = [thief.hand_in(room.space, task, room.pupil_person, content) for content in contents]
+        grant = [stored.entry for stored in await room.territory.replica.store.scan(room.space)]
+        await lea.agent.replica.admit([*grant, *said], source=thief.id, now_ms=room.territory.clock())
+        seen.append(await pages_work(room, lea))
+    assert_grows_as_its_entries(*(lines for lines, _ in seen))
+    assert seen[2][1].count('href="/work/') == MAX_LISTED_WORKS
+    assert "300 rendus plus anciens" in seen[2][1]
+
+
+async def one_after_the_other(holdings: Holdings, needs: Sequence[Need]) -> int | None:
+    for place, need in enumerate(needs):
+        if await holdings.is_complete(need):
+            return place
+    return None
+
+
+@attack(
+    "versions without end of one lesson",
+    off={"protocol.replica.holdings.Holdings.first_complete": one_after_the_other},
+)
+async def test_versions_without_end_whose_content_there_is_not_cost_one_look_and_hide_nothing(
+    room: Classroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teacher, lea = await room.teacher(), await room.machine()
+    task = await assignment(room, teacher, lea)
+    thief = await caller(room.territory, room.territory.responder(), Role.TEACHER, room.space, seed=5)
+    grant = [stored.entry for stored in await room.territory.replica.store.scan(room.space)]
+    versions = [task]
+    said = []
+    for number in range(300):
+        said.append(thief.lesson(room.space, ContentRef(number.to_bytes(32, "big"), 5_000, 1), task, versions[-1]))
+        versions.append(said[-1].id)
+    await lea.agent.replica.admit([*grant, *said], source=thief.id, now_ms=room.territory.clock())
+    item = (await lea.agent.replica.view(room.space)).coursework.items[task]
+    looked = 0
+    parts = Holdings._parts
+
+    async def counted(holdings: Holdings, need: Need, *, all_of_it: bool = True) -> object:
+        nonlocal looked
+        looked += 1
+        return await parts(holdings, need, all_of_it=all_of_it)
+
+    monkeypatch.setattr(Holdings, "_parts", counted)
+    readable = await readable_version(lea.agent.holdings, item)
+    assert readable is not None
+    assert readable.id == task
+    assert item.shown.id == versions[-1]
+    assert looked < 5
+
+
+# --- what one request lists -------------------------------------------------------------------------------------------
+
+
+@attack("one request lists thousands of things", off={"protocol.replica.serving.MAX_REPORTS_OF_ONE_DEVICE": 1_000})
+async def test_of_reports_of_one_device_few_are_verified_and_the_good_one_is_kept(
+    room: Classroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    thief = await caller(room.territory, room.territory.responder(), Role.MACHINE, room.space, seed=5)
+    other = await caller(room.territory, room.territory.responder(), Role.MACHINE, room.space, seed=6)
+    now, health = room.territory.clock(), Health("x", "1", "l", None, 0, 0, 0).encode()
+    good = compose_register(other.keys.signing, RegisterKind.HEALTH, other.id, now, health).data
+    false = [
+        compose_register(thief.keys.signing, RegisterKind.HEALTH, thief.id, now + number, health).data
+        for number in range(200)
+    ]
+    verified = 0
+
+    def counted(*signature: bytes) -> bool:
+        nonlocal verified
+        verified += 1
+        return verify(*signature)
+
+    monkeypatch.setattr("protocol.register.verify", counted)
+    await thief.sync(SyncRequest(registers=(*(data[:-1] + bytes([data[-1] ^ 1]) for data in false), good)))
+    assert verified <= 2 * MAX_REPORTS_OF_ONE_DEVICE
+    kept = await room.territory.replica.store.registers(RegisterKind.HEALTH)
+    assert [row.device for row in kept] == [other.id]
+
+
+@attack("one request lists thousands of things", off={"protocol.replica.serving.MAX_OFFERS": 10_000})
+async def test_of_offers_in_one_request_no_more_are_looked_at_than_an_agent_makes(room: Classroom) -> None:
+    thief = await caller(room.territory, room.territory.responder(), Role.MACHINE, room.space, seed=5)
+    offers = tuple(Offer(room.space, number.to_bytes(32, "big"), 700) for number in range(MAX_OFFERS + 100))
+    assert len((await thief.sync(SyncRequest(offers=offers))).uploads) <= MAX_OFFERS
