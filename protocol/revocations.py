@@ -69,7 +69,7 @@ def cuts_of(entries: Sequence[Entry], authorities: Sequence[Authority], door: Do
         return Cuts()
     said = _Said.of(entries, door)
     cuts: defaultdict[tuple[int, bytes], list[_Cut]] = defaultdict(list)
-    for cut in (*_rotations(entries, door, said.by_author), *_revocations(entries, door)):
+    for cut in (*_rotations(entries, door, said.by_author), *_revocations(entries, door, said.by_author)):
         cuts[cut.rank, cut.key].append(cut)
     if not cuts:
         return Cuts()
@@ -213,14 +213,18 @@ def _rotations(entries: Iterable[Entry], door: Door, by_author: _Written) -> Ite
             yield _Cut(entry.id, ABOVE_ROOTS, entry.header.author, (*named, entry.id))
 
 
-def _revocations(entries: Iterable[Entry], door: Door) -> Iterable[_Cut]:
+def _revocations(entries: Iterable[Entry], door: Door, by_author: _Written) -> Iterable[_Cut]:
+    """What each revocation cuts. A root's may name accounts of its own: a server has more heads than one holds."""
     for entry in entries:
         if entry.header.kind == Kind.REVOKE and entry.payload is not None:
             try:
                 revocation = Revocation.parse(entry.payload)
             except PeerFault:
                 continue
-            yield _Cut(entry.id, door.rank_of(entry.header), revocation.key, revocation.heads)
+            heads = revocation.heads
+            if entry.header.grant is None:
+                heads = tuple(accounted(heads, by_author[entry.header.author]))
+            yield _Cut(entry.id, door.rank_of(entry.header), revocation.key, heads)
 
 
 def _rank_left(authorities: Iterable[Authority], held: Container[bytes], back: Container[bytes] | None) -> int:

@@ -23,7 +23,7 @@ from protocol.enrollment_messages import encode_chain
 from protocol.entry import Kind
 from protocol.identity import SEED_BYTES
 from protocol.kit import Kit
-from protocol.limits import MAX_ROOT_ACCOUNT_IDS, MAX_ROTATION_HEADS
+from protocol.limits import MAX_REVOKED_HEADS, MAX_ROOT_ACCOUNT_IDS, MAX_ROTATION_HEADS
 from protocol.replica.office.heads import heads_of
 from protocol.replica.replica import Draft, Tips
 from protocol.roles import Role
@@ -37,6 +37,9 @@ from sync_server.keys import CAPABILITY_KEY_BYTES, ServerKeys
 _PROOFS: Final = frozenset({Kind.CERTIFICATE, Kind.RECOVERY_KEY, Kind.GENERATION, Kind.ROOT_ROTATION})
 _NAMED_BY_ITSELF: Final = MAX_ROTATION_HEADS // 2
 """How many entries of the old root a rotation names, where the others stand in accounts."""
+_MOST_LISTS: Final = 64
+_MOST_LISTED_HEADS: Final = MAX_REVOKED_HEADS - _MOST_LISTS + _MOST_LISTS * MAX_ROOT_ACCOUNT_IDS
+"""Heads of a server's key that a revocation names, the lists included: more than a territory has spaces."""
 
 
 async def rotate_server(server: Server, kit: Kit) -> bytes:
@@ -48,19 +51,42 @@ async def rotate_server(server: Server, kit: Kit) -> bytes:
     )
     certificate = Certificate(keys.signing.public, keys.agreement.public).encode()
 
-    async def succession(tips: Tips) -> list[Draft]:
-        drafts = [Draft(territory, Kind.CERTIFICATE, None, certificate)]
-        for old in await _servers(server):
-            heads = await heads_of(old, server.replica.door.spaces(), tips, server.store)
-            drafts.append(Draft(territory, Kind.REVOKE, None, Revocation(old, tuple(heads)).encode()))
-        return drafts
-
     async with server.changing_keys():
         keys.write(server.folder, NEXT_KEYS_FILE)
+        accounts = {
+            old: await write_as_root(server, kit, partial(_heads_listed, server, old)) for old in await _servers(server)
+        }
+
+        async def succession(tips: Tips) -> list[Draft]:
+            drafts = [Draft(territory, Kind.CERTIFICATE, None, certificate)]
+            for old, lists in accounts.items():
+                heads = await _heads(server, old, tips)
+                named = [*heads[: MAX_REVOKED_HEADS - len(lists)], *(listed.id for listed in lists)]
+                drafts.append(Draft(territory, Kind.REVOKE, None, Revocation(old, tuple(named)).encode()))
+            return drafts
+
         await write_as_root(server, kit, succession)
         await server.take_next_keys()
     await server.space_keeper.tend(server.replica.door.spaces())
     return keys.signing.public
+
+
+async def _heads(server: Server, old: bytes, tips: Tips) -> list[bytes]:
+    """The latest entries of a server's key, one for each space in use at least, as far as lists have room."""
+    return await heads_of(old, server.replica.door.spaces(), tips, server.store, most=_MOST_LISTED_HEADS)
+
+
+async def _heads_listed(server: Server, old: bytes, tips: Tips) -> list[Draft]:
+    """Lists of those heads for which a revocation has no room: a territory has more classes than that."""
+    heads = await _heads(server, old, tips)
+    if len(heads) <= MAX_REVOKED_HEADS:
+        return []
+    rest = heads[MAX_REVOKED_HEADS - _MOST_LISTS :]
+    lists = [rest[start : start + MAX_ROOT_ACCOUNT_IDS] for start in range(0, len(rest), MAX_ROOT_ACCOUNT_IDS)]
+    return [
+        Draft(server.replica.territory, Kind.ROOT_ACCOUNT, None, RootAccount(tuple(listed)).encode())
+        for listed in lists
+    ]
 
 
 async def _servers(server: Server) -> list[bytes]:
@@ -92,12 +118,14 @@ async def _accounts(server: Server, old: Kit, tips: Tips) -> list[Draft]:
     """What the old root has signed, where that is more than a rotation names by itself."""
     named = await _signed(server, old, tips)
     rest = named[_NAMED_BY_ITSELF:] if len(named) > MAX_ROTATION_HEADS else []
-    lists = [rest[start : start + MAX_ROOT_ACCOUNT_IDS] for start in range(0, len(rest), MAX_ROOT_ACCOUNT_IDS)]
+    return _account_drafts(server, rest)[: MAX_ROTATION_HEADS - _NAMED_BY_ITSELF]
+
+
+def _account_drafts(server: Server, names: Sequence[bytes]) -> list[Draft]:
+    """Lists of entries, each as long as one may be."""
     territory = server.replica.territory
-    return [
-        Draft(territory, Kind.ROOT_ACCOUNT, None, RootAccount(tuple(listed)).encode())
-        for listed in lists[: MAX_ROTATION_HEADS - _NAMED_BY_ITSELF]
-    ]
+    lists = [names[start : start + MAX_ROOT_ACCOUNT_IDS] for start in range(0, len(names), MAX_ROOT_ACCOUNT_IDS)]
+    return [Draft(territory, Kind.ROOT_ACCOUNT, None, RootAccount(tuple(listed)).encode()) for listed in lists]
 
 
 async def _signed(server: Server, old: Kit, tips: Tips) -> list[bytes]:

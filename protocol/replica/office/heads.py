@@ -16,7 +16,13 @@ from protocol.replica.replica import Tips
 
 
 async def heads_of(
-    key: bytes, spaces: Iterable[bytes], tips: Tips, store: EntryStore, successors: Iterable[bytes] = ()
+    key: bytes,
+    spaces: Iterable[bytes],
+    tips: Tips,
+    store: EntryStore,
+    successors: Iterable[bytes] = (),
+    *,
+    most: int = MAX_REVOKED_HEADS,
 ) -> list[bytes]:
     """The latest entries of a key in `spaces`; if there is not room for all, of each space first what most leads to.
 
@@ -25,12 +31,12 @@ async def heads_of(
     """
     authors = [key, *successors]
     found = {(space, author): await tips(space, author) for space in spaces for author in authors}
-    if sum(map(len, found.values())) > MAX_REVOKED_HEADS:
+    if sum(map(len, found.values())) > most:
         for (space, author), heads in found.items():
             written = {entry.id: entry for entry in await store.authored(space, author)}
             heads.sort(key=lambda head: len(ancestors([head], written)), reverse=True)
     by_weight = chain.from_iterable(zip_longest(*found.values()))
-    return list(islice((head for head in by_weight if head is not None), MAX_REVOKED_HEADS))
+    return list(islice((head for head in by_weight if head is not None), most))
 
 
 async def heads_by_then(
