@@ -24,6 +24,7 @@ from protocol.clock import milliseconds_of
 from protocol.entry import Entry, Kind
 from protocol.errors import PeerFault
 from protocol.limits import MAX_CLOCK_LEAD_MS, MAX_WRAPS_BY_ONE, MAX_WRAPS_BY_OTHERS
+from protocol.rights import Authority
 from protocol.roles import HAS_READING_KEYS
 from protocol.roster import Roster
 from protocol.work import ContentRef, Feedback, HandIn, Receipt, Revision, Wraps
@@ -222,8 +223,9 @@ def with_topics(before: Coursework, space: bytes, topics: Topics, roster: Roster
     for work in before.hand_ins.values() if moved else ():
         if work.item in moved:
             hand_ins[work.id] = replace(work, late=_is_late(work.at_ms, items.get(work.item)))
+    believed = _believed(roster) if topics.handed_in else frozenset()
     for entry in topics.handed_in:
-        made = _work(entry, topics.works[entry.id], items, roster)
+        made = _work(entry, topics.works[entry.id], items, believed)
         if made is not None:
             hand_ins[made.id] = made
     return Coursework(items, hand_ins)
@@ -281,7 +283,7 @@ def _item(item_id: bytes, space: bytes, about: Sequence[Entry]) -> Item | None:
     )
 
 
-def _work(entry: Entry, about: Sequence[Entry], items: Mapping[bytes, Item], roster: Roster) -> Work | None:
+def _work(entry: Entry, about: Sequence[Entry], items: Mapping[bytes, Item], believed: frozenset[bytes]) -> Work | None:
     header = entry.header
     record = _parsed(entry, HandIn.parse)
     if record is None or header.target is None or header.subject is None:
@@ -303,7 +305,7 @@ def _work(entry: Entry, about: Sequence[Entry], items: Mapping[bytes, Item], ros
     teacher = receipts(Kind.RECEIPT_TEACHER)
     notes = [other for other in of_kind[Kind.FEEDBACK] if _parsed(other, Feedback.parse) is not None]
     at_ms = milliseconds_of(header.at)
-    readers, given, wrapped_by = _readers(header.author, of_kind[Kind.WRAP], roster)
+    readers, given, wrapped_by = _readers(header.author, of_kind[Kind.WRAP], believed)
     return Work(
         id=entry.id,
         space=header.space,
@@ -340,7 +342,7 @@ def _is_late(at_ms: int, item: Item | None) -> bool:
 
 
 def _readers(
-    author: bytes, wraps: Iterable[Entry], roster: Roster
+    author: bytes, wraps: Iterable[Entry], believed: frozenset[bytes]
 ) -> tuple[dict[bytes, tuple[bytes, ...]], frozenset[bytes], dict[bytes, frozenset[bytes]]]:
     """Whose keys open it; which of them were given it by somebody to believe; and who wrapped for whom.
 
@@ -356,7 +358,7 @@ def _readers(
     def distance(entry: Entry) -> int:
         if entry.header.author == author:
             return 0
-        return 1 if entry.header.grant is None or _is_a_readers(entry.header.author, roster) else 2
+        return 1 if entry.header.grant is None or entry.header.author in believed else 2
 
     def turn(entry: Entry) -> tuple[int, int, bytes]:
         """The author's own in the order in which they were said: the first came with the work."""
@@ -389,9 +391,18 @@ def _first_readers(author: bytes, wraps: Iterable[Entry]) -> frozenset[bytes]:
     return frozenset() if record is None else frozenset(reader for reader, _ in record.wraps)
 
 
-def _is_a_readers(key: bytes, roster: Roster) -> bool:
-    authority = roster.authority_of(key)
-    return authority is not None and authority.role in HAS_READING_KEYS and roster.speaks(authority.grant)
+def _believed(roster: Roster) -> frozenset[bytes]:
+    """The keys of teachers' devices that speak for them, found once for all that was handed in."""
+    highest: dict[bytes, Authority] = {}
+    for authority in roster.authorities:
+        before = highest.get(authority.key)
+        if before is None or (before.rank, before.grant) < (authority.rank, authority.grant):
+            highest[authority.key] = authority
+    return frozenset(
+        key
+        for key, authority in highest.items()
+        if key not in roster.cut and authority.role in HAS_READING_KEYS and roster.speaks(authority.grant)
+    )
 
 
 def _note(notes: Sequence[Entry]) -> FeedbackNote | None:

@@ -32,6 +32,7 @@ from types import MappingProxyType
 from typing import Final, TypeAlias, TypeVar
 
 from protocol.ancestry import heads
+from protocol.circles import Circles
 from protocol.entry import Entry, Kind
 from protocol.errors import PeerFault
 from protocol.limits import MAX_READING_KEYS_PER_DEVICE
@@ -240,18 +241,17 @@ def speaking_devices(
     From those that are remembered, else from the earliest that leads to one in use. Those that were cut off stay among
     them: what they said before stays said.
     """
+    circles = Circles(voices)
     found, starts = {}, {}
     for person, firsts in voices.firsts.items():
-        speaking: set[Device] = set()
-        begun = list(remembered.get(person, ()))
-        for start in begun:
-            speaking |= voices.circle(person, start).own
+        circle, begun = circles.of(person), list(remembered.get(person, ()))
+        fresh = [device for start in begun for device in circle.start(start)]
         for start in firsts:
-            if any(device[0] not in cut and (device, person) in voices.standings for device in speaking):
+            if any(device[0] not in cut and (device, person) in voices.standings for device in fresh):
                 break
             begun.append(start)
-            speaking |= voices.circle(person, start).own
-        found[person] = frozenset(speaking - voices.let_back)
+            fresh = circle.start(start)
+        found[person] = frozenset(circle.own - voices.let_back)
         starts[person] = tuple(dict.fromkeys(begun))
     return found, starts
 

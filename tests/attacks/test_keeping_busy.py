@@ -30,8 +30,9 @@ from protocol.replica.serving import Responder
 from protocol.replica.views import Views
 from protocol.rights import Authority
 from protocol.roles import PersonRole, Role
-from protocol.structure import PersonRecord, Revocation
-from protocol.vouching import Vouch, drawn_by
+from protocol.structure import Grant, PersonKey, PersonRecord, Revocation
+from protocol.vouching import Device as Keys
+from protocol.vouching import Voices, Vouch, drawn_by
 from protocol.wire import ENROLL_PATH, RECONCILE_PATH, Call
 from protocol.work import ContentRef, HandIn
 from sync_agent.portal.pages import MAX_LISTED_WORKS
@@ -43,6 +44,7 @@ from tests.harness.classroom import Classroom, Device, assignment, classroom, wo
 from tests.harness.entries import SOME_RECEIPT
 from tests.harness.http_room import http_room
 from tests.harness.portal import portal
+from tests.harness.territory import new_device
 from tests.harness.work import assert_grows_as_its_entries, counted_work
 
 PATIENCE_S = 10.0
@@ -250,7 +252,8 @@ async def work_of_a_fold(room: Classroom) -> int:
 async def stolen_head(room: Classroom) -> Caller:
     school = room.territory.replica.door.parent(room.space)
     assert school is not None
-    return await caller(room.territory, room.territory.responder(), Role.HEAD, school, seed=4)
+    responder, director = room.territory.responder(), b"d" * 16
+    return await caller(room.territory, responder, Role.HEAD, school, seed=4, person=director)
 
 
 @attack(
@@ -297,6 +300,45 @@ async def test_a_chain_of_people_who_are_the_same_costs_each_fold_what_it_is(
             for n in range(first, first + 200)
         ]
         said = [head.say(room.space, Kind.PERSON, record.encode(), subject=subject) for subject, record in records]
+        await head.sync(SyncRequest(push=tuple(said)))
+        work.append(await work_of_a_fold(room))
+    assert_grows_as_its_entries(*work)
+
+
+class WalkedForEach:
+    """`Circles` that follow all words anew for each person."""
+
+    def __init__(self, voices: Voices) -> None:
+        self.voices, self.person, self.own = voices, b"", set[Keys]()
+
+    def of(self, person: bytes) -> WalkedForEach:
+        circle = WalkedForEach(self.voices)
+        circle.person = person
+        return circle
+
+    def start(self, device: Keys) -> list[Keys]:
+        fresh = list(self.voices.circle(self.person, device).own - self.own)
+        self.own.update(fresh)
+        return fresh
+
+
+@attack(
+    "a head teacher's laptop keeps every machine of its school busy",
+    off={"protocol.roster.Circles": WalkedForEach},
+)
+async def test_invented_teachers_who_all_confirm_one_another_cost_each_fold_what_they_are(room: Classroom) -> None:
+    head, noise, work = await stolen_head(room), Random(9), []
+    work.append(await work_of_a_fold(room))
+    for _ in range(2):
+        said = []
+        for _ in range(60):
+            keys, person = new_device(noise.randbytes), noise.randbytes(16)
+            given = Grant(keys.signing.public, keys.agreement.public, None, Role.TEACHER, person, None)
+            grant = head.say(room.space, Kind.GRANT, given.encode())
+            laptop = Caller(room.territory, head.responder, keys, noise, {room.space: grant.id})
+            key = PersonKey(noise.randbytes(32)).encode()
+            said += [grant, laptop.say(room.space, Kind.PERSON_KEY, key, subject=person)]
+            said.append(laptop.say(room.space, Kind.VOUCH, Vouch().encode(), target=next(iter(head.grants.values()))))
         await head.sync(SyncRequest(push=tuple(said)))
         work.append(await work_of_a_fold(room))
     assert_grows_as_its_entries(*work)

@@ -1,0 +1,38 @@
+"""Whose devices lead to whose: found for all persons at once, the same as for each by itself."""
+
+from __future__ import annotations
+
+from random import Random
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from protocol.circles import Circles
+from protocol.vouching import Device, Standing, Voices
+
+
+def some_words(random: Random) -> tuple[Voices, list[bytes], list[Device]]:
+    persons = [bytes([number]) for number in range(random.randrange(1, 6))]
+    devices = [(bytes([number]), b"") for number in range(random.randrange(1, 10))]
+    heads = frozenset(random.sample(devices, min(len(devices), random.randrange(4))))
+    words: dict[Device, frozenset[Standing]] = {}
+    for voice in random.sample(devices, random.randrange(len(devices) + 1)):
+        count = random.randrange(1, 5)
+        words[voice] = frozenset((random.choice(devices), random.choice(persons)) for _ in range(count))
+    return Voices(heads=heads, words=words), persons, devices
+
+
+@given(seed=st.integers(0, 2**32))
+@settings(max_examples=300, deadline=None)
+def test_all_circles_at_once_are_what_each_is_by_itself(seed: int) -> None:
+    random = Random(seed)
+    voices, persons, devices = some_words(random)
+    circles = Circles(voices)
+    for person in persons:
+        circle, expected = circles.of(person), set[Device]()
+        for start in random.sample(devices, random.randrange(1, len(devices) + 1)):
+            fresh = circle.start(start)
+            own = voices.circle(person, start).own
+            assert set(fresh) == own - expected
+            expected |= own
+            assert circle.own == expected

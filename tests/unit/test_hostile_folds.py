@@ -1,0 +1,164 @@
+"""Whatever a stolen device says without end, reading the class again costs what there is to read, and not its square.
+
+For each kind that a device of each role may say: as much of it as a thief likes, about one thing, about many, each
+naming those before. The work is counted (`tests.harness.work`), never timed.
+"""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from protocol.entry import Entry, Kind, class_of
+from protocol.growth import fold_space
+from protocol.limits import MAX_PARENTS
+from protocol.rights import WRITERS, Door, Outcome
+from protocol.roles import PersonRole, Role
+from protocol.sign_in import fold_sign_ins
+from protocol.space_keys import fold_space_keys
+from protocol.structure import Erasure, PersonKey, PersonRecord, Revocation
+from protocol.vouching import Vouch
+from tests.harness.history import Writer
+from tests.harness.work import assert_grows_as_its_entries, counted_work
+from tests.unit.test_held_back import ADULT, PUPIL, Place
+
+STOLEN = (Role.ADMIN, Role.HEAD, Role.TEACHER, Role.RELAY, Role.MACHINE)
+SAID = [(role, kind) for role in STOLEN for kind in Kind if role in WRITERS[class_of(kind)]]
+OF_A_PERSONS_KEYS = {Kind.PERSON_KEY, Kind.KEY_WRAP, Kind.PHRASE, Kind.VOUCH}
+
+
+class Flood:
+    """A class, a thief in it for each role, and what they say."""
+
+    def __init__(self, kind: Kind = Kind.REVISION) -> None:
+        self.place = Place(kind)
+        self.world, self.room = self.place.world, self.place.room
+        self.random = Random(5)
+        self.thieves = {
+            role: self.world.enrol(role, self.room, person=ADULT if role in (Role.HEAD, Role.TEACHER) else None)
+            for role in STOLEN
+        }
+        for role in (Role.HEAD, Role.TEACHER):
+            key = PersonKey(self.random.randbytes(32)).encode()
+            self.world.say(self.thieves[role], self.room, Kind.PERSON_KEY, key, subject=ADULT)
+        self.latest: dict[Kind, list[Entry]] = {}
+
+    def say(self, role: Role, kind: Kind, number: int) -> None:
+        """One entry more: the first of three about the same, the second about something else, the third in a line."""
+        before = self.latest.setdefault(kind, [])
+        somebody, something = self.random.randbytes(16), self.random.randbytes(32)
+        about_keys = kind in OF_A_PERSONS_KEYS
+        subject: bytes | None = ADULT if about_keys else PUPIL if number % 3 != 1 else somebody
+        target: bytes | None = self.place.work.id if number % 3 != 1 else something
+        if kind == Kind.VOUCH:
+            target = self.place.teacher.grant
+        elif kind in (Kind.HAND_IN, Kind.REVISION, Kind.WITHDRAW, Kind.RESTORE):
+            target = self.place.item.id if number % 3 != 1 else None if kind == Kind.REVISION else something
+        elif kind == Kind.SIGN_IN_LOCK:
+            target = self.place.sign_in.id
+        thief = self.place.thief = self.thieves[role]
+        payload = self.place.payload(kind)
+        if kind == Kind.PERSON:
+            subject, after = ((number + each).to_bytes(16, "big") for each in (0, 1))
+            payload = PersonRecord("x", PersonRole.PUPIL, left=True, same_as=after).encode()
+        elif kind == Kind.REVOKE:
+            one_said = self.random.choice(self.latest[Kind.RECEIPT_SAFE]).id
+            payload = Revocation(self.victim.key.public, (one_said,)).encode()
+        elif kind == Kind.ERASE:
+            payload = Erasure(somebody).encode()
+        elif kind == Kind.SUCCESSOR:
+            subject = target = None
+        parents = tuple(one.id for one in before[-MAX_PARENTS:]) if number % 3 == 2 else ()
+        before.append(self.world.say(thief, self.room, kind, payload, subject=subject, target=target, parents=parents))
+
+    @property
+    def victim(self) -> Writer:
+        """Whom revocations are about: a machine that has said much itself."""
+        return self.thieves[Role.MACHINE]
+
+    def folding(self) -> int:
+        """The work of reading all of it."""
+        door = Door(self.world.root.key.public)
+        for entry in self.world.entries:
+            assert door.examine(entry, signed=True).outcome is Outcome.ADMIT, Kind(entry.header.kind).name
+            door.learn(entry)
+        own = [entry for entry in self.world.entries if entry.header.space == self.room]
+        above = [entry for entry in self.world.entries if entry.header.space in door.lineage(self.room)[1:]]
+        with counted_work() as work:
+            fold = fold_space(self.room, own, above, door, {}, frozenset())
+            fold_sign_ins(own, fold.roster)
+            fold_space_keys(own, fold.roster)
+        return work.lines
+
+
+@pytest.mark.parametrize(("role", "kind"), SAID, ids=lambda one: one.name)
+def test_what_a_stolen_device_says_without_end_costs_no_more_than_what_it_says(role: Role, kind: Kind) -> None:
+    flood, many = Flood(kind), 120
+    for number in range(many):
+        flood.say(Role.MACHINE, Kind.RECEIPT_SAFE, number)
+    work = [flood.folding()]
+    for first in (0, many):
+        for number in range(first, first + many):
+            flood.say(role, kind, number)
+        work.append(flood.folding())
+    assert_grows_as_its_entries(*work)
+
+
+def test_thousands_of_all_kinds_together_cost_no_more_than_they_are() -> None:
+    flood, many = Flood(), 25
+    flood.say(Role.MACHINE, Kind.RECEIPT_SAFE, 0)
+    said = [(role, kind) for role, kind in SAID if kind not in (Kind.SPACE, Kind.ERASE)]
+    work = [flood.folding()]
+    for first in (0, many):
+        for number in range(first, first + many):
+            for role, kind in said:
+                flood.say(role, kind, number)
+        work.append(flood.folding())
+    assert len(flood.world.entries) > 3_000
+    assert_grows_as_its_entries(*work)
+
+
+class Laptops:
+    """What a head teacher's stolen laptop lets in: laptops of one teacher or of many, which confirm one another."""
+
+    def __init__(self) -> None:
+        self.flood = Flood()
+        self.world, self.room = self.flood.world, self.flood.room
+        self.head = self.flood.thieves[Role.HEAD]
+
+    def let_in(self, number: int, *, person: bytes, cut: bool = False) -> None:
+        laptop = self.world.enrol(Role.TEACHER, self.room, by=self.head, person=person)
+        key = PersonKey(number.to_bytes(32, "big")).encode()
+        said = self.world.say(laptop, self.room, Kind.PERSON_KEY, key, subject=person)
+        self.world.say(laptop, self.room, Kind.VOUCH, Vouch().encode(), subject=ADULT, target=self.head.grant)
+        if cut:
+            revocation = Revocation(laptop.key.public, (said.id,)).encode()
+            self.world.say(self.head, self.room, Kind.REVOKE, revocation)
+
+
+@pytest.mark.parametrize("persons", ["one", "many"])
+@pytest.mark.parametrize("cut", [False, True], ids=["in-use", "cut-off"])
+def test_laptops_without_end_that_confirm_who_let_them_in_cost_no_more_than_they_are(
+    persons: str, *, cut: bool
+) -> None:
+    laptops, many = Laptops(), 60
+    work = [laptops.flood.folding()]
+    for first in (0, many):
+        for number in range(first, first + many):
+            person = bytes(15) + b"x" if persons == "one" else number.to_bytes(16, "big")
+            laptops.let_in(number, person=person, cut=cut)
+        work.append(laptops.flood.folding())
+    assert_grows_as_its_entries(*work)
+
+
+def test_machines_without_end_that_seal_to_others_cost_no_more_than_they_are() -> None:
+    flood, many = Flood(), 100
+    work = [flood.folding()]
+    for _ in range(2):
+        for _ in range(many):
+            machine = flood.world.enrol(Role.MACHINE, flood.room, by=flood.thieves[Role.HEAD])
+            sealed = flood.place.payload(Kind.WRAP)
+            flood.world.say(machine, flood.room, Kind.WRAP, sealed, subject=PUPIL, target=flood.place.work.id)
+        work.append(flood.folding())
+    assert_grows_as_its_entries(*work)
