@@ -164,11 +164,11 @@ class Door:
             if kind == Kind.SUCCESSOR and (before := self.authority(entry.header.grant)) is not None:
                 authority = replace(authority, until_ms=before.until_ms)
             if entry.id not in self._authorities:
-                if authority.key not in self._origins:
-                    before_it = authority.predecessor
-                    self._origins[authority.key] = (
-                        authority.key if before_it is None else self._origins.get(before_it, before_it)
-                    )
+                before_it = authority.predecessor
+                if before_it is None:
+                    self._origins[authority.key] = authority.key
+                else:
+                    self._origins.setdefault(authority.key, self._origins.get(before_it, before_it))
                 self._by_key[authority.key].append(authority)
                 self._by_space[authority.space].append(authority)
             self._authorities[entry.id] = authority
@@ -245,7 +245,8 @@ class Door:
     def origin(self, key: bytes) -> bytes:
         """The first key of a device's line of successors: what a device says with several keys, it says once.
 
-        What was heard first of a key counts, here: nobody makes somebody else's key one of its own afterwards.
+        What was heard first of a key counts, here: nobody makes somebody else's key one of its own afterwards. Who is
+        granted a right, as a clone that was confirmed, is a device of its own from then on.
         """
         return self._origins.get(key, key)
 

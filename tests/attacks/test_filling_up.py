@@ -37,7 +37,7 @@ from protocol.replica.holdings import Need
 from protocol.replica.interfaces import PackInfo
 from protocol.replica.outgoing import Outgoing, _Streams
 from protocol.roles import READS_HAND_INS, Role
-from protocol.structure import Successor
+from protocol.structure import Grant, Successor
 from protocol.work import ContentRef, HandIn, Receipt
 from sync_agent.app import RoomLimits
 from sync_agent.copies import Copies
@@ -45,7 +45,7 @@ from sync_agent.handing_in import fate_marks, state_of
 from sync_agent.room import Room
 from sync_agent.sealed_calls import SealedCalls
 from tests.harness.attack import attack
-from tests.harness.caller import pack_files
+from tests.harness.caller import caller, pack_files
 from tests.harness.classroom import LARGE, Classroom, Device, assignment, classroom, work_of
 from tests.harness.entries import SOME_RECEIPT
 from tests.harness.territory import new_device
@@ -484,3 +484,33 @@ async def test_a_line_of_thousands_of_keys_is_no_longer_to_follow_than_one(room:
     replica.door.origin(by.signing.public)
     sys.setprofile(None)
     assert calls == 1
+
+
+# --- PCs that were cloned from one image ------------------------------------------------------------------------------
+
+
+@attack(
+    "one cloned PC uses up what all of its image may say", off={"protocol.rights.Door.origin": lambda *_: b"one image"}
+)
+async def test_a_clone_that_was_confirmed_has_a_quota_of_its_own(
+    room: Classroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("protocol.replica.quotas.MAX_ENTRIES_PER_DEVICE", 10)
+    territory, responder = room.territory, room.territory.responder()
+    task = await assignment(room, await room.teacher())
+    image = await caller(territory, responder, Role.MACHINE, room.space, seed=5)
+    (lea, lea_said), (thief, thief_said) = image.successor(room.space), image.successor(room.space)
+    replica, now_ms = territory.replica, territory.clock()
+    await replica.admit([lea_said, thief_said], source=image.id, now_ms=now_ms, bounded=True)
+    flood = [thief.say(room.space, Kind.RECEIPT_SAFE, SOME_RECEIPT, target=bytes(32)) for _ in range(10)]
+    await replica.admit(flood, source=thief.id, now_ms=now_ms, bounded=True)
+    content = ContentRef(bytes(32), 1, 0)
+
+    async def codes() -> list[Code]:
+        work = lea.hand_in(room.space, task, room.pupil_person, content)
+        return [no.code for no in (await replica.admit([work], source=lea.id, now_ms=now_ms, bounded=True)).refused]
+
+    assert await codes() == [Code.OVER_QUOTA]
+    right = Grant(lea.id, lea.keys.agreement.public, None, Role.MACHINE, None, None)
+    lea.grants[room.space] = (await territory.say(room.space, Kind.GRANT, right.encode())).id
+    assert await codes() == []
