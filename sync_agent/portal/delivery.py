@@ -31,7 +31,7 @@ async def deliver(
     Raises `LocalFailure(INCOMPLETE | DAMAGED)` before anything was answered.
     """
     tag = f'"{file.stream.hex()[:32]}"'
-    common = {**headers, "ETag": tag, "Accept-Ranges": "bytes", "Cache-Control": "private, no-cache"}
+    common = {"Cache-Control": "private, no-cache", **headers, "ETag": tag, "Accept-Ranges": "bytes"}
     if tag in request.headers.get("If-None-Match", ""):
         return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=common)
     media = media_of(file.path)

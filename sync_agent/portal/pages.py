@@ -38,6 +38,8 @@ from sync_agent.status import fingerprint_words
 from sync_agent.texts import TEXT_FILE
 
 SAVED_FILE: Final = {"Content-Security-Policy": SAVED_FILE_POLICY}
+PERSONAL_FILE: Final = {**SAVED_FILE, "Cache-Control": "no-store"}
+"""For work and feedback: nothing of it stays in the browser of a PC that many use."""
 MAX_LISTED_FILES: Final = 500
 MAX_LISTED_WORKS: Final = 200
 MAX_CARD_CHARS: Final = 300
@@ -246,9 +248,11 @@ class Pages:
         content = None if piece.readable is None else piece.readable.record.content
         return await self._file(request, content)
 
-    async def _file(self, request: web.Request, content: ContentRef | None) -> web.StreamResponse:
+    async def _file(
+        self, request: web.Request, content: ContentRef | None, headers: Mapping[str, str] = SAVED_FILE
+    ) -> web.StreamResponse:
         file = _named(await self._shelf.files(content), request.match_info["path"])
-        return await deliver(request, self._shelf.agent, file, SAVED_FILE, save=True)
+        return await deliver(request, self._shelf.agent, file, headers, save=True)
 
     async def fetch(self, request: web.Request) -> web.Response:
         """Bring back what made way here; the page that follows shows it."""
@@ -420,7 +424,8 @@ class Pages:
         _, work = await self._shelf.work(visit.rooms, wanted)
         if not visit.is_mine(work):
             raise BadInput(Code.UNKNOWN_HAND_IN, "this is the work of somebody else")
-        return await self._file(request, None if work.feedback is None else work.feedback.record.content)
+        content = None if work.feedback is None else work.feedback.record.content
+        return await self._file(request, content, PERSONAL_FILE)
 
     # --- the exchange -------------------------------------------------------------------------------------------------
 

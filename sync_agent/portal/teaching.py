@@ -16,7 +16,7 @@ from sync_agent.dates import due_ms
 from sync_agent.portal.desk import ONCE_FIELD, Desk
 from sync_agent.portal.door import Handler
 from sync_agent.portal.navigation import see
-from sync_agent.portal.pages import SAVED_FILE, Pages
+from sync_agent.portal.pages import PERSONAL_FILE, Pages
 from sync_agent.portal.saving import Archive, OneFile
 from sync_agent.portal.uploads import Form, form_with_files
 from sync_agent.portal.visit import Visit
@@ -108,7 +108,7 @@ class Teaching:
         wanted = given.identifier(request.match_info, "work", Code.UNKNOWN_HAND_IN, "hand-in")
         room, work = await self._shelf.work(visit.rooms, wanted)
         path = fields.get("path", "")
-        headers = {**SAVED_FILE, "Cache-Control": "no-store"}
+        headers = PERSONAL_FILE
         if path:
             one = OneFile(request, path, headers)
             await self._unseal(wanted, one)

@@ -225,6 +225,7 @@ async def test_a_pupil_hands_in_sees_that_it_is_kept_and_reads_the_answer(
             assert words in page
         saved = await surfer.get(f"/work/{work}/note/note.txt")
         assert (saved.body, saved.headers["Content-Disposition"][:10]) == (b"bravo", "attachment")
+        assert saved.headers["Cache-Control"] == "no-store"  # many use this browser
 
 
 async def test_the_proof_of_a_hand_in_is_a_page_to_print_for_who_may_see_how_far_it_has_come(
