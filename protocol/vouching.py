@@ -224,19 +224,34 @@ def _with_confirmed_again(voices: Voices, since: _Words, ever: _Words, cut: Cont
 
     `since` is what they said after they came back, `ever` what was said of grants that are no more.
     """
+    if not voices.let_back:
+        return voices
+    whose: defaultdict[Device, list[bytes]] = defaultdict(list)
+    for device, person in voices.standings:
+        whose[device].append(person)
+    before: defaultdict[Standing, list[Device]] = defaultdict(list)
+    for by, named in ever.items():
+        for standing in named:
+            before[standing].append(by)
     while True:
-        again = {device for device in voices.let_back if _is_confirmed_again(voices, device, ever, cut)}
+        again = {one for one in voices.let_back if _is_confirmed_again(voices, one, whose.get(one, ()), before, cut)}
         if not again:
             return voices
         words = {**voices.words, **{one: voices.words.get(one, frozenset()) | since.get(one, set()) for one in again}}
         voices = replace(voices, let_back=voices.let_back - again, words=words)
 
 
-def _is_confirmed_again(voices: Voices, device: Device, ever: _Words, cut: Container[bytes]) -> bool:
+def _is_confirmed_again(
+    voices: Voices,
+    device: Device,
+    whose: Iterable[bytes],
+    before: Mapping[Standing, Sequence[Device]],
+    cut: Container[bytes],
+) -> bool:
     """Whether a device of theirs, or a head whom one confirmed, says so; or whether there is no such device in use."""
-    for _, person in (standing for standing in voices.standings if standing[0] == device):
+    for person in whose:
         # others of theirs: those that it leads to, and those that confirmed it before; nobody else's grant makes one
-        linked = {*voices.circle(person, device).own, *(by for by, named in ever.items() if (device, person) in named)}
+        linked = {*voices.circle(person, device).own, *before.get((device, person), ())}
         others = {one for one in linked - {device} - voices.let_back if one[0] not in cut}
         circles = [voices.circle(person, one) for one in others if (one, person) in voices.standings]
         speakers = {one for circle in circles for one in (*circle.own, *(circle.others & voices.heads))}

@@ -17,7 +17,7 @@ from protocol.rights import WRITERS, Door, Outcome
 from protocol.roles import PersonRole, Role
 from protocol.sign_in import fold_sign_ins
 from protocol.space_keys import fold_space_keys
-from protocol.structure import Erasure, PersonKey, PersonRecord, Revocation
+from protocol.structure import Erasure, Grant, PersonKey, PersonRecord, Revocation
 from protocol.vouching import Vouch
 from tests.harness.history import Writer
 from tests.harness.work import assert_grows_as_its_entries, counted_work
@@ -148,6 +148,21 @@ def test_laptops_without_end_that_confirm_who_let_them_in_cost_no_more_than_they
         for number in range(first, first + many):
             person = bytes(15) + b"x" if persons == "one" else number.to_bytes(16, "big")
             laptops.let_in(number, person=person, cut=cut)
+        work.append(laptops.flood.folding())
+    assert_grows_as_its_entries(*work)
+
+
+def test_laptops_without_end_that_were_let_in_again_cost_no_more_than_they_are() -> None:
+    laptops, many = Laptops(), 250
+    world, room, person = laptops.world, laptops.room, bytes(15) + b"x"
+    work = [laptops.flood.folding()]
+    for first in (0, many):
+        for number in range(first, first + many):
+            laptops.let_in(number, person=person, cut=True)
+            cut = world.entries[-1]
+            key = Revocation.parse(cut.payload or b"").key
+            again = Grant(key, number.to_bytes(32, "big"), None, Role.TEACHER, person, None)
+            world.say(laptops.head, room, Kind.GRANT, again.encode(), parents=(cut.id,))
         work.append(laptops.flood.folding())
     assert_grows_as_its_entries(*work)
 
