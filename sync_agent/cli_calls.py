@@ -71,7 +71,14 @@ async def run_here(
 
     check_enrolled(call.data_dir)
     return await run_command(
-        call.data_dir, name, params or {}, incoming, outgoing or Notices(), in_process, serve_others=lasting
+        call.data_dir,
+        name,
+        params or {},
+        incoming,
+        outgoing or Notices(),
+        in_process,
+        serve_others=lasting,
+        loads=("sync_agent.operations", "sync_agent.http_transport"),
     )
 
 

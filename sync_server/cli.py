@@ -81,7 +81,14 @@ async def _run(
 
     check_initialised(call.data_dir)
     return await run_command(
-        call.data_dir, name, params, NO_FILES, outgoing or Notices(), in_process, serve_others=lasting
+        call.data_dir,
+        name,
+        params,
+        NO_FILES,
+        outgoing or Notices(),
+        in_process,
+        serve_others=lasting,
+        loads=("sync_server.app", "sync_server.operations"),
     )
 
 

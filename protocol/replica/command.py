@@ -10,15 +10,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
+import sys
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final
 
 from protocol.errors import Code, LocalFailure
 from protocol.replica.operation import JSON, Incoming, Outgoing, Params, Table
 from protocol.replica.ownership import Ownership, acquire, read_control
+from protocol.replica.stepping_down import Opener, account_of, standing_in
 
 PATIENCE_S: Final = 30.0
 LASTS_S: Final = 0.5
@@ -27,8 +29,6 @@ _FIRST_PAUSE_S: Final = 0.02
 _LONGEST_PAUSE_S: Final = 0.5
 
 _log = logging.getLogger(__name__)
-
-Opener: TypeAlias = Callable[[], AbstractAsyncContextManager[Table]]
 
 
 async def run_command(
@@ -41,6 +41,7 @@ async def run_command(
     *,
     create: bool = False,
     serve_others: bool = False,
+    loads: Sequence[str] = (),
     patience_s: float = PATIENCE_S,
     monotonic: Callable[[], float] = time.monotonic,
     pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -50,32 +51,40 @@ async def run_command(
     If the lock is free it is taken, `open_in_process()` yields the table and the operation runs here; with
     `serve_others` (for commands that may last) other commands are answered meanwhile. If a live owner holds it, the
     owner runs the operation. `create` makes DIR. Raises the operation's errors, `LocalFailure(STORE_LOCKED)` after
-    `patience_s` seconds, and what `acquire` raises.
+    `patience_s` seconds, and what `acquire` raises. Where root calls on a DIR of another account's, a process of that
+    account takes the lock instead (`stepping_down`), unless DIR is only being made; `loads` are the modules that
+    `open_in_process` needs.
     """
     deadline = monotonic() + patience_s
     pause_s = _FIRST_PAUSE_S
-    while True:
-        owner = acquire(data_dir, create=create)
-        if owner is not None:
-            with owner:
-                return await _run_here(owner, name, params, incoming, outgoing, open_in_process, serve_others)
-        control = read_control(data_dir)
-        if control is not None:
-            from protocol.replica.control import NotAccepted, forward  # noqa: PLC0415 — loaded only when needed
+    account = None if create or sys.platform == "win32" else account_of(data_dir, user=os.geteuid())
+    async with contextlib.AsyncExitStack() as stack:
+        stand_in = None
+        if account is not None:
+            stand_in = await stack.enter_async_context(standing_in(data_dir, account, open_in_process, loads))
+        while True:
+            if stand_in is not None:
+                stand_in.raise_failure()
+            elif (owner := acquire(data_dir, create=create)) is not None:
+                with owner:
+                    return await _run_here(owner, name, params, incoming, outgoing, open_in_process, serve_others)
+            control = read_control(data_dir)
+            if control is not None:
+                from protocol.replica.control import NotAccepted, forward  # noqa: PLC0415 — loaded only when needed
 
-            try:
-                return await forward(control, name, params, incoming, outgoing)
-            except NotAccepted:
-                pass  # the owner has just gone or changed: look again
-        left_s = deadline - monotonic()
-        if left_s <= 0:
-            raise LocalFailure(
-                Code.STORE_LOCKED,
-                f"another process holds {data_dir} and does not answer; wait until it has ended, or end it",
-                data_dir=str(data_dir),
-            )
-        await pause(min(pause_s, left_s))
-        pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+                try:
+                    return await forward(control, name, params, incoming, outgoing)
+                except NotAccepted:
+                    pass  # the owner has just gone or changed: look again
+            left_s = deadline - monotonic()
+            if left_s <= 0:
+                raise LocalFailure(
+                    Code.STORE_LOCKED,
+                    f"another process holds {data_dir} and does not answer; wait until it has ended, or end it",
+                    data_dir=str(data_dir),
+                )
+            await pause(min(pause_s, left_s))
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
 
 async def _run_here(
