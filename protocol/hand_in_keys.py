@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from protocol.coursework import HandInState, Work
 from protocol.errors import PeerFault
@@ -14,7 +15,7 @@ from protocol.identity import AgreementKey
 from protocol.roles import HAS_READING_KEYS, PersonRole
 from protocol.roster import Roster
 from protocol.sealing import unwrap_key, wrap_info, wrap_key
-from protocol.vouching import Device
+from protocol.vouching import Device, device_id
 from protocol.work import Wraps
 
 
@@ -52,21 +53,32 @@ def is_given(work: Work, keys: Iterable[bytes], trusted: Collection[bytes]) -> b
     return any(not work.wrapped_by.get(key, frozenset()).isdisjoint(trusted) for key in keys)
 
 
-def is_opened_for_good(work: Work, roster: Roster, recovery: Collection[bytes]) -> bool:
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The devices (`device_id`) of a class that a replica knows: since it first met the class, or for long."""
+
+    first: frozenset[bytes] = frozenset()
+    long: frozenset[bytes] = frozenset()
+
+
+def is_opened_for_good(work: Work, roster: Roster, recovery: Collection[bytes], known: Known) -> bool:
     """Whether a hand-in was opened by whom it was meant for: what keeps it alive may let go of it.
 
-    By a teacher who read there when it was handed in, or by whom one of theirs has confirmed. Whoever has the server
-    names as many teachers as they like, who say that they have opened everything. Where there was no teacher yet,
-    anyone counts who came.
+    By a teacher who read there when it was handed in, or by whom one of theirs has confirmed; and none of that by who
+    is new here. Whoever has the server names as many teachers as they like, who say that they have opened everything.
+    Where there was no teacher yet, whoever came counts once they have been known for long.
     """
     keys = work.meant_for.difference(recovery)
-    if not work.opened or not keys:
-        return work.opened
+    if not work.opened:
+        return False
+    meant = {person for key in keys for person in roster.whose_keys.get(key, ())} if keys else roster.starts.keys()
+    counting = known.first | known.long if keys else known.long
     devices: set[Device] = set()
-    for person in {person for key in keys for person in roster.whose_keys.get(key, ())}:
+    for person in meant:
         for start in roster.starts.get(person, ()):
-            circle = roster.voices.circle(person, start)
-            devices |= circle.own | circle.others
+            if device_id(start) in counting:
+                circle = roster.voices.circle(person, start)
+                devices |= circle.own | circle.others
     signers = {key for key, _ in devices}
     return any(said.says is HandInState.TEACHER and said.by in signers for said in work.witnesses)
 

@@ -35,7 +35,8 @@ SALT_BYTES: Final = 16
 MAX_NAME_CHARS: Final = 200
 MAX_TEXT_CHARS: Final = 16_000
 MAX_SPACES_PER_INVITE: Final = 64
-MAX_READERS_PER_HAND_IN: Final = 50
+MAX_READERS_PER_HAND_IN: Final = 50  # in one wrap
+MAX_READERS_OF_ONE_WORK: Final = 200  # at a time, in several wraps
 MAX_PHRASES_PER_DEVICE: Final = 4  # of a person; who draws another means the latest
 MAX_PROOFS_PER_GRANT: Final = 4  # of phrases, by one device about another's grant
 MAX_READING_KEYS_PER_DEVICE: Final = 4  # in use; a device makes another where one is spent
@@ -203,6 +204,7 @@ MAX_NAMES_PER_DISK_FOLDER: Final = 2_000_000  # a folder of a courier disk with 
 MAX_BUNDLE_FRONTS_PER_LOOK_BYTES: Final = 256 * MiB  # heads and indexes that one look at a disk reads, short ones first
 
 # erasure
+ACQUAINTANCE_MS: Final = 7 * 24 * 3600 * 1000  # after which somebody who came to teach is known
 RECEIPT_PROOF_MS: Final = 30 * 24 * 3600 * 1000
 """How long an author keeps a hand-in after the server's receipt, where its teacher has not opened it (R8)."""
 ERASURE_DELAY_MS: Final = 7 * 24 * 3600 * 1000

@@ -68,6 +68,8 @@ HAND_IN_MARKS: Final = "hand-in/"
 """+ hand-in in hex → canonical {key, files}: the content key, until the teacher's receipt, and the files' names."""
 FIRST_MARKS: Final = "first/"
 """+ space in hex / person in hex → pairs of keys: the devices that this one saw first for a person (`confirming`)."""
+MET_MARKS: Final = "met/"
+"""+ space in hex / device in hex → 8 bytes of ms: since when this one knows a device of those (`acquaintances`)."""
 KNOWN_READER_MARKS: Final = "known-reader/"
 """+ space in hex / device in hex → set once the teacher has seen that the device reads there."""
 REFUSED_MARKS: Final = "refused/"
@@ -257,6 +259,8 @@ class Agent:
         """Reading keys that the teacher's other devices sealed to this one, by public half; opened once."""
         self.remembered: dict[bytes, dict[bytes, tuple[Device, ...]]] = {}
         """By space and person: the devices that this one saw first (`confirming`)."""
+        self.met: dict[bytes, dict[bytes, int]] = {}
+        """By space and device: since when this one knows them (`acquaintances`)."""
 
     @classmethod
     async def open(cls, folder: Path, *, now_ms: Callable[[], int], entropy: Entropy) -> Self:
@@ -303,6 +307,7 @@ class Agent:
         agent = cls(folder, enrolment, keys, replica, holdings, budget, now_ms=now_ms, entropy=entropy)
         agent.remembered = remembered_in(await replica.store.marks(FIRST_MARKS))
         replica.remember(agent.remembered)
+        agent.met = met_in(await replica.store.marks(MET_MARKS))
         if agent.former:
             names = await replica.store.marks(HAND_IN_MARKS)
             agent._taken_along = frozenset(bytes.fromhex(name.removeprefix(HAND_IN_MARKS)) for name in names)
@@ -518,6 +523,15 @@ def remembered_in(marks: Mapping[str, bytes]) -> dict[bytes, dict[bytes, tuple[D
         space, person = (bytes.fromhex(part) for part in name.removeprefix(FIRST_MARKS).split("/"))
         pairs = [value[at : at + 2 * KEY_BYTES] for at in range(0, len(value), 2 * KEY_BYTES)]
         found.setdefault(space, {})[person] = tuple((pair[:KEY_BYTES], pair[KEY_BYTES:]) for pair in pairs)
+    return found
+
+
+def met_in(marks: Mapping[str, bytes]) -> dict[bytes, dict[bytes, int]]:
+    """Since when each device is known in each class, from the marks."""
+    found: dict[bytes, dict[bytes, int]] = {}
+    for name, value in marks.items():
+        space, device = (bytes.fromhex(part) for part in name.removeprefix(MET_MARKS).split("/"))
+        found.setdefault(space, {})[device] = int.from_bytes(value, "big")
     return found
 
 

@@ -22,6 +22,7 @@ from protocol.roles import HAS_READING_KEYS
 from protocol.roster import Roster
 from protocol.structure import PersonKey
 from protocol.vouching import Circle, Device, Vouch, device_id, device_words
+from sync_agent.acquaintances import meet
 from sync_agent.app import FIRST_MARKS, KNOWN_READER_MARKS, Agent
 from sync_agent.status import space_names
 
@@ -94,6 +95,7 @@ async def remember_firsts(agent: Agent) -> None:
         own = None if mine is None or mine.person is None else roster.who(mine.person)
         known = agent.remembered.setdefault(space, {})
         is_new = not known
+        before = frozenset(device for devices in known.values() for device in devices)
         for person in {*roster.starts, *([own] if own is not None else [])}:
             starts = roster.starts.get(person, ())
             believed = tuple(dict.fromkeys([*starts, *([own_device(agent)] if person == own else [])]))
@@ -102,6 +104,7 @@ async def remember_firsts(agent: Agent) -> None:
                 marks[_mark(FIRST_MARKS, space, person)] = b"".join(key + agreement for key, agreement in believed)
             if is_new and own is not None:
                 marks |= {_mark(KNOWN_READER_MARKS, space, device_id(device)): b"" for device in starts}
+        marks |= meet(agent, space, (device for devices in known.values() for device in devices), before)
     if marks:
         await agent.replica.store.set_marks(marks)
         agent.replica.remember(agent.remembered)

@@ -39,12 +39,13 @@ from protocol.replica.replica import Draft
 from protocol.roles import SEES_ALL_WORK, PersonRole
 from protocol.sealing import CONTENT_KEY_BYTES, SealedFile, SealReader, SealWriter, wrap_info
 from protocol.work import MAX_MARK_CHARS, ContentRef, Feedback, HandIn, ItemKind, Receipt
+from sync_agent.acquaintances import known_in
 from sync_agent.app import CARRIED_MARKS, ENTRUSTED_MARKS, FORGETS_MARKS, REFUSED_MARKS, Agent
 from sync_agent.copies import lasting_state
 from sync_agent.past_years import past_spaces
 from sync_agent.reading import Manifests, files_json, find_item, find_work, read_checked
 from sync_agent.reading_key import open_given_keys, reading_keys
-from sync_agent.wraps import Kept, mark_of, readers_of
+from sync_agent.wraps import Kept, first_readers_of, mark_of, wrap_for_the_rest
 
 # --- handing in -------------------------------------------------------------------------------------------------------
 
@@ -78,7 +79,7 @@ async def hand_in(
     content_key = agent.entropy(CONTENT_KEY_BYTES)
     content = await _seal(agent, item.space, content_key, files, incoming)
     async with agent.writing:
-        readers = await readers_of(agent.replica, item.space, agent.now_ms())
+        readers = await first_readers_of(agent, item.space)
         info = wrap_info(space=item.space, item=item.id, person=person, author=agent.device, commitment=content.stream)
         record = HandIn(content, item.shown.id, agent.enrolment.device_name)
         hand_in_draft = Draft(
@@ -94,6 +95,7 @@ async def hand_in(
         )
         kept = Kept(content_key, tuple(files)).encode()
         entries = await agent.write(hand_in_draft, wrap_draft, marks=lambda written: {mark_of(written[0].id): kept})
+        await wrap_for_the_rest(agent, entries[0], content_key)
     return entries[0].id
 
 
@@ -188,7 +190,8 @@ async def confirm_opened(agent: Agent, wanted: bytes) -> None:
         await _content_key(agent, work)
         roster = (await agent.replica.view(work.space)).roster
         is_said = any(said.by == agent.device and said.says is HandInState.TEACHER for said in work.witnesses)
-        if is_said or is_opened_for_good(work, roster, await recovery_keys(agent.replica)):
+        known = known_in(agent, work.space)
+        if is_said or is_opened_for_good(work, roster, await recovery_keys(agent.replica), known):
             return
         authority = await agent.right(work.space, Kind.RECEIPT_TEACHER)
         receipt = Receipt(work.record.content.stream).encode()

@@ -34,6 +34,7 @@ from protocol.replica.space_names import made_spaces
 from protocol.replica.views import SpaceView
 from protocol.roster import Roster
 from protocol.work import ContentRef, Feedback, HandIn, Revision
+from sync_agent.acquaintances import known_in
 from sync_agent.app import Agent
 from sync_agent.eviction import Piece, Worth, is_past, is_safe_elsewhere, plan
 from sync_agent.reading import need_of, readable_version
@@ -227,11 +228,11 @@ class Room:
 
     async def _works_of(self, space: bytes, view: SpaceView, *, past: bool) -> list[Piece]:
         pieces = []
-        recovery = await recovery_keys(self._agent.replica)
+        recovery, known = await recovery_keys(self._agent.replica), known_in(self._agent, space)
         for work in view.coursework.hand_ins.values():
             mine = self._agent.made(work)
             worth = Worth.PAST_YEAR if past else Worth.SHOWN
-            opened = is_opened_for_good(work, view.roster, recovery)
+            opened = is_opened_for_good(work, view.roster, recovery, known)
             if mine and (opened or await self._is_safe_elsewhere(work)):
                 worth = Worth.RECEIVED
             elif not opened:

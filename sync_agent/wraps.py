@@ -4,8 +4,10 @@ Rules:
 - readers are the reading keys of the space's teachers, and the territory's recovery key;
 - until a teacher has opened a hand-in, the machine that made it keeps the content key, and wraps it for every reader
   who came later, for so many keys of one device: who makes keys without end takes their own place alone, and those of
-  whoever was cut off count no more; the receipt of a reader for whom it was meant frees it of the key, the names of the
-  files stay;
+  whoever was cut off count no more; who has been known here for longest comes first, and whoever finds no place in one
+  wrap is given another;
+- the receipt of a reader for whom it was meant, and whom this device knows (`acquaintances`), frees it of the key; the
+  names of the files stay;
 - only this device's own wraps count as done: another's might not open;
 - what has been opened is wrapped for teachers who come later by the devices of those who can open it, once these have
   confirmed them, or a head teacher's device has that they confirmed (`confirming`): the server's word is not enough;
@@ -30,17 +32,19 @@ from protocol.limits import (
     MAX_FILE_BYTES,
     MAX_FILES_PER_REVISION,
     MAX_LATE_WRAPS_PER_DEVICE,
+    MAX_READERS_OF_ONE_WORK,
     MAX_READERS_PER_HAND_IN,
     MAX_SEALED_MANIFEST_BYTES,
 )
 from protocol.replica.keyring import recovery_keys
-from protocol.replica.replica import Draft, Replica
+from protocol.replica.replica import Draft
 from protocol.roster import Roster
 from protocol.sealing import CONTENT_KEY_BYTES
 from protocol.vouching import Circle, Device
 from protocol.work import Wraps
+from sync_agent.acquaintances import known_in, turns
 from sync_agent.app import HAND_IN_MARKS, Agent
-from sync_agent.confirming import circle_of, own_grant, own_grants
+from sync_agent.confirming import circle_of, own_grant, own_grants, remember_firsts
 from sync_agent.eviction import Seen
 from sync_agent.reading_key import reading_keys
 
@@ -84,14 +88,37 @@ def mark_of(hand_in: bytes) -> str:
     return f"{HAND_IN_MARKS}{hand_in.hex()}"
 
 
-async def readers_of(replica: Replica, space: bytes, now_ms: int | None = None) -> list[bytes]:
-    """The keys to which a hand-in of this space is wrapped now: its teachers', and recovery's at the end.
+async def readers_of(agent: Agent, space: bytes) -> list[bytes]:
+    """The keys to which a hand-in of this space is sealed now: its teachers', in their turn, and recovery's at the end.
 
-    Of more than `MAX_READERS_PER_HAND_IN`, every teacher's newest key comes before anybody's second.
+    Of more than `MAX_READERS_OF_ONE_WORK`, every teacher's newest key comes before anybody's second, and of these the
+    keys of who has been known here for longest.
     """
-    of_teachers = teachers_keys((await replica.view(space)).roster, now_ms=now_ms).values()
-    in_turn = [key for rank in zip_longest(*of_teachers) for key in rank if key is not None]
-    return [*list(dict.fromkeys(in_turn))[:MAX_READERS_PER_HAND_IN], *await recovery_keys(replica)]
+    return [*await _teachers_in_turn(agent, space), *await recovery_keys(agent.replica)]
+
+
+async def first_readers_of(agent: Agent, space: bytes) -> list[bytes]:
+    """Those for whom the wrap is that comes with a hand-in: the others are wrapped for by further ones."""
+    teachers = await _teachers_in_turn(agent, space)
+    return [*teachers[:MAX_READERS_PER_HAND_IN], *await recovery_keys(agent.replica)]
+
+
+async def _teachers_in_turn(agent: Agent, space: bytes) -> list[bytes]:
+    roster = (await agent.replica.view(space)).roster
+    turn = turns(agent, roster)
+    of_teachers = teachers_keys(roster, now_ms=agent.now_ms()).values()
+    ranks = [sorted((key for key in rank if key is not None), key=turn) for rank in zip_longest(*of_teachers)]
+    return list(dict.fromkeys(key for rank in ranks for key in rank))[:MAX_READERS_OF_ONE_WORK]
+
+
+async def wrap_for_the_rest(agent: Agent, hand_in: Entry, content_key: bytes) -> None:
+    """Seal work that was just handed in to the readers for whom there was no place in its first wrap."""
+    space = hand_in.header.space
+    readers = await readers_of(agent, space)
+    if len(readers) > len(await first_readers_of(agent, space)):
+        work = (await agent.replica.view(space)).coursework.hand_ins.get(hand_in.id)
+        if work is not None and (drafts := await _late_wraps(agent, work, content_key, readers)):
+            await agent.write(*drafts)
 
 
 async def tend_hand_ins(agent: Agent) -> int:
@@ -99,6 +126,7 @@ async def tend_hand_ins(agent: Agent) -> int:
 
     To be called after what may have brought readers or receipts.
     """
+    await remember_firsts(agent)
     async with agent.writing:
         return await _tend_own(agent) + await _pass_on(agent)
 
@@ -156,19 +184,22 @@ async def _tend_own(agent: Agent) -> int:
     noted: dict[str, bytes | None] = {}
     drafts = []
     recovery = await recovery_keys(agent.replica)
+    readers: dict[bytes, list[bytes]] = {}
     for entry in (await agent.replica.store.get(list(open_keys))).values():
         view = await agent.replica.view(entry.header.space)
         work = view.coursework.hand_ins.get(entry.id)
         if work is None:
             continue
         mine = open_keys[entry.id]
-        if is_opened_for_good(work, view.roster, recovery):
+        if is_opened_for_good(work, view.roster, recovery, known_in(agent, work.space)):
             noted[mark_of(work.id)] = Kept(None, mine.files).encode()
             continue
         if work.at_server and mine.seen is None and agent.replica.proven_ms is not None:
             noted[mark_of(work.id)] = replace(mine, seen=Seen(agent.now_ms(), agent.replica.proven_ms)).encode()
         if mine.content_key is not None:
-            drafts += await _late_wrap(agent, work, mine.content_key)
+            if work.space not in readers:
+                readers[work.space] = await readers_of(agent, work.space)
+            drafts += await _late_wraps(agent, work, mine.content_key, readers[work.space])
     if noted:
         await agent.replica.store.set_marks(noted)
     if any(Kept.parse(mark).content_key is None for mark in noted.values() if mark is not None):
@@ -178,18 +209,24 @@ async def _tend_own(agent: Agent) -> int:
     return len(drafts)
 
 
-async def _late_wrap(agent: Agent, work: Work, content_key: bytes) -> list[Draft]:
+async def _late_wraps(agent: Agent, work: Work, content_key: bytes, readers: Sequence[bytes]) -> list[Draft]:
+    """Wraps for those of the readers there are now for whom this device has written none."""
     written = [
         entry for key in (agent.device, *agent.former) for entry in await agent.replica.store.authored(work.space, key)
     ]
     done = set(_wrapped(written, work.id))
-    wanted = [reader for reader in await readers_of(agent.replica, work.space, agent.now_ms()) if reader not in done]
-    readers = _as_many_as_bounded(wanted, done, (await agent.replica.view(work.space)).roster)
-    wraps = wraps_for(readers, content_key, info_of(work), agent.entropy)
-    if not wraps.wraps:
-        return []
-    right = await agent.right(work.space, Kind.WRAP)
-    return [Draft(work.space, Kind.WRAP, right.grant, wraps.encode(), subject=work.person, target=work.id)]
+    wanted = [reader for reader in readers if reader not in done]
+    lacking = _as_many_as_bounded(wanted, done, (await agent.replica.view(work.space)).roster)
+    drafts = []
+    for start in range(0, len(lacking), MAX_READERS_PER_HAND_IN):
+        part = lacking[start : start + MAX_READERS_PER_HAND_IN]
+        wraps = wraps_for(part, content_key, info_of(work), agent.entropy)
+        if wraps.wraps:
+            right = await agent.right(work.space, Kind.WRAP)
+            drafts.append(
+                Draft(work.space, Kind.WRAP, right.grant, wraps.encode(), subject=work.person, target=work.id)
+            )
+    return drafts
 
 
 def _as_many_as_bounded(wanted: Sequence[bytes], done: Iterable[bytes], roster: Roster) -> list[bytes]:

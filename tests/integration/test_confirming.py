@@ -11,7 +11,8 @@ import pytest
 from protocol.errors import BadInput, Code, Refused
 from protocol.kit import Argon2Cost
 from protocol.roles import PersonRole, Role
-from sync_agent.app import FIRST_MARKS, remembered_in
+from protocol.vouching import device_id
+from sync_agent.app import FIRST_MARKS, MET_MARKS, met_in, remembered_in
 from sync_agent.confirming import list_readers, own_device
 from sync_agent.reading_key import new_phrase, open_with_phrase
 from tests.harness.classroom import WORK, Classroom, Device, assignment, classroom
@@ -147,6 +148,9 @@ async def test_what_was_seen_first_is_believed_after_a_restart(room: Classroom) 
     kept = remembered_in(await machine.agent.replica.store.marks(FIRST_MARKS))
     assert kept == {room.space: {room.teacher_person: (own_device(laptop.agent),)}}
     assert kept == {space: persons for space, persons in machine.agent.remembered.items() if persons}
+    assert met_in(await machine.agent.replica.store.marks(MET_MARKS)) == {
+        room.space: {device_id(own_device(laptop.agent)): room.territory.clock()}
+    }
 
 
 async def test_a_machine_confirms_nobody_and_nobody_confirms_a_machine(room: Classroom) -> None:

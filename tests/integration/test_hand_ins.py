@@ -13,12 +13,12 @@ from protocol.entry import Kind
 from protocol.errors import Code, LocalFailure, Refused, RelaisError
 from protocol.hand_in_keys import wraps_for
 from protocol.identity import AgreementKey
-from protocol.limits import MAX_READING_KEYS_PER_DEVICE, SEALED_CHUNK_BYTES
+from protocol.limits import ACQUAINTANCE_MS, MAX_READING_KEYS_PER_DEVICE, SEALED_CHUNK_BYTES
 from protocol.replica.operation import JSON, NO_FILES, Complete, FileData, FileEnd, FileStart
 from protocol.replica.replica import Draft
 from protocol.roles import PersonRole, Role
 from protocol.sealing import SealedFile, SealWriter, wrap_info
-from protocol.structure import PersonKey
+from protocol.structure import PersonKey, Revocation
 from protocol.work import ContentRef, HandIn, Wraps
 from sync_agent.app import HAND_IN_MARKS, REFUSED_MARKS
 from sync_agent.wraps import Kept, mark_of, readers_of
@@ -47,6 +47,12 @@ class Room:
     async def sync(self) -> None:
         for device in (self.machine_device, *self.room.devices, self.machine_device):
             await device.session.sync()
+
+    async def a_week_later(self) -> None:
+        """Somebody who has just been met is known by then; there is news, as there is each day."""
+        self.room.territory.clock.advance(ACQUAINTANCE_MS + 60_000)
+        await self.room.publish(self.teacher_device, TASK)
+        await self.sync()
 
 
 @pytest.fixture
@@ -281,7 +287,7 @@ async def test_work_that_was_sealed_wrongly_gives_no_file_at_all_and_no_receipt(
     await build.finish()
     item, person = bytes.fromhex(here.item), here.room.pupil_person
     info = wrap_info(space=space, item=item, person=person, author=agent.device, commitment=stream)
-    wraps = wraps_for(await readers_of(agent.replica, space), content_key, info, agent.entropy)
+    wraps = wraps_for(await readers_of(agent, space), content_key, info, agent.entropy)
     grant = (await agent.right(space, Kind.HAND_IN)).grant
     record = HandIn(ContentRef(stream, sum(map(len, sealed)), 0), None)
     written = await agent.write(
@@ -335,6 +341,50 @@ async def test_the_content_key_is_kept_until_the_teacher_has_opened_the_work(her
     assert len(await store.marks(HAND_IN_MARKS)) == 1
 
 
+async def test_the_receipt_of_a_teacher_who_has_just_come_frees_the_key_once_she_has_been_known_for_a_week(
+    here: Room,
+) -> None:
+    person = await here.room.territory.person("Mme Roux", PersonRole.TEACHER, here.room.space)
+    substitute = await here.room.device(Role.TEACHER, person=person)
+    await substitute.session.sync()
+    await here.sync()
+    work = await here.pupils.hand_in(here.item, here.pupil, WORK)
+    await here.sync()
+    await Desk(substitute.agent).ask("confirm-opened", id=work)
+    await here.sync()
+    assert (await here.pupils.work(work))["state"] == "teacher"
+    store = here.pupils.agent.replica.store
+    assert Kept.parse(await store.mark(mark_of(bytes.fromhex(work))) or b"").content_key is not None
+    await here.a_week_later()
+    assert Kept.parse(await store.mark(mark_of(bytes.fromhex(work))) or b"").content_key is None
+
+
+async def test_work_made_while_there_is_no_teacher_keeps_its_key_until_who_came_has_been_known_for_a_week(
+    here: Room,
+) -> None:
+    space, territory = here.room.space, here.room.territory
+    agent = here.teacher.agent
+    heads = await territory.replica.tips(space, agent.device)
+    await territory.say(space, Kind.REVOKE, Revocation(agent.device, tuple(heads)).encode())
+    await here.machine_device.session.sync()
+    work = await here.pupils.hand_in(here.item, here.pupil, WORK)
+    assert await readers_of(here.pupils.agent, space) == [territory.keys.recovery.public]
+    person = await territory.person("Mme Roux", PersonRole.TEACHER, space)
+    substitute = await here.room.device(Role.TEACHER, person=person)
+    here.room.devices.remove(here.teacher_device)
+    here.teacher_device = substitute
+    await here.teacher_device.session.sync()
+    await here.sync()
+    await here.sync()
+    await Desk(here.teacher_device.agent).ask("confirm-opened", id=work)
+    await here.sync()
+    assert (await here.pupils.work(work))["state"] == "teacher"
+    store = here.pupils.agent.replica.store
+    assert Kept.parse(await store.mark(mark_of(bytes.fromhex(work))) or b"").content_key is not None
+    await here.a_week_later()
+    assert Kept.parse(await store.mark(mark_of(bytes.fromhex(work))) or b"").content_key is None
+
+
 async def test_a_teacher_who_comes_later_can_open_the_work_too(here: Room) -> None:
     work = await here.pupils.hand_in(here.item, here.pupil, WORK)
     await here.sync()
@@ -350,7 +400,7 @@ async def test_a_teacher_who_comes_later_can_open_the_work_too(here: Room) -> No
 async def test_of_too_many_readers_every_teachers_newest_key_comes_first(
     here: Room, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sync_agent.wraps.MAX_READERS_PER_HAND_IN", MAX_READING_KEYS_PER_DEVICE)
+    monkeypatch.setattr("sync_agent.wraps.MAX_READERS_OF_ONE_WORK", MAX_READING_KEYS_PER_DEVICE)
     territory, space = here.room.territory, here.room.space
     agent = here.teacher.agent
     grant = (await agent.right(space, Kind.PERSON_KEY)).grant
@@ -363,7 +413,7 @@ async def test_of_too_many_readers_every_teachers_newest_key_comes_first(
     await here.sync()
     key = newcomer.agent.person_key()
     assert key is not None
-    readers = await readers_of(here.pupils.agent.replica, space)
+    readers = await readers_of(here.pupils.agent, space)
     newest = AgreementKey((MAX_READING_KEYS_PER_DEVICE - 1).to_bytes(32, "big")).public
     assert len(readers) == MAX_READING_KEYS_PER_DEVICE + 1
     assert {key.public, newest} <= set(readers[:2])

@@ -307,7 +307,7 @@ async def test_a_lost_laptop_is_cut_off_and_what_it_held_is_said(scene: Scene) -
     await scene.here.sync(scene.machine)
     key = scene.teacher.agent.person_key()
     assert key is not None
-    assert key.public not in await readers_of(scene.machine.agent.replica, scene.here.space)
+    assert key.public not in await readers_of(scene.machine.agent, scene.here.space)
 
 
 async def test_of_a_pupils_machine_it_is_said_that_it_opens_no_work(scene: Scene) -> None:

@@ -208,7 +208,7 @@ async def test_nothing_more_is_sealed_to_keys_that_a_lost_laptop_held_and_old_wo
     assert len(held) == 2
     await here.revoke(lost)
     await here.sync(here.teacher, here.machine, here.teacher)
-    readers = await readers_of(here.machine.agent.replica, here.room.space)
+    readers = await readers_of(here.machine.agent, here.room.space)
     assert held.isdisjoint(readers)
     assert len(readers) == 2  # the key that the teacher's device made instead, and recovery
     later = await here.work()
@@ -248,7 +248,7 @@ async def test_what_another_teacher_says_of_keys_that_are_not_theirs_spends_none
     await here.sync(colleague)
     await here.revoke(colleague)
     await here.sync(here.machine)
-    assert key.public in await readers_of(here.machine.agent.replica, here.room.space)
+    assert key.public in await readers_of(here.machine.agent, here.room.space)
 
 
 async def test_a_teacher_who_has_lost_every_device_and_the_paper_is_given_earlier_work_by_the_heads_device(

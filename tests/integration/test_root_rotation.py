@@ -94,7 +94,7 @@ async def test_devices_follow_and_work_goes_on(scene: Rotated) -> None:
         assert (await newest_server(replica))[0].grant == scene.here.office.server.grant
         assert await device.agent.keyring.current(scene.here.space) is not None
     assert await Desk(scene.teacher.agent).files("open-hand-in", id=work)
-    readers = await readers_of(scene.machine.agent.replica, scene.here.space)
+    readers = await readers_of(scene.machine.agent, scene.here.space)
     assert scene.new.recovery.public in readers
     assert scene.old.recovery.public not in readers
 

@@ -215,7 +215,7 @@ async def _readers(world: World, work: Work) -> None:
             continue
         mark = await agent.replica.store.mark(mark_of(work.id))
         if work.author == machine.device and mark is not None and Kept.parse(mark).content_key is not None:
-            lacking = set(await readers_of(agent.replica, work.space)) - work.readers.keys()
+            lacking = set(await readers_of(agent, work.space)) - work.readers.keys()
             if lacking and not work.opened:
                 raise BrokenError(f"hand-in {work.id.hex()[:8]} is not sealed to {len(lacking)} of its readers")
         shown = (await agent.replica.view(work.space)).coursework.hand_ins

@@ -1,0 +1,82 @@
+"""Whom this device has known, and since when: what the server names today is no old acquaintance.
+
+Rules (docs/protocol.md, "Sealed hand-ins"; docs/adr/0125):
+- counted are devices from which a person's voice starts here (`confirming`), each since it was met in a class: whoever
+  has the server chooses ids, dates, and who is the same as whom, not what this device has seen before;
+- those that were there when the class was first met are the *first*; who came since counts after a week, in which the
+  pages of the class's teachers say who came;
+- nobody met later is ever as early as somebody met before, however the clock is set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Final, TypeAlias
+
+from blake3 import blake3
+
+from protocol.hand_in_keys import Known
+from protocol.limits import ACQUAINTANCE_MS
+from protocol.roster import Roster
+from protocol.vouching import Device, device_id
+from sync_agent.app import MET_MARKS, Agent
+
+_KNOWN, _CONFIRMED, _STRANGER = range(3)
+_NEVER_MS: Final = 1 << 63
+
+Turn: TypeAlias = tuple[int, int, bytes]
+"""Where a key stands in the queue: how well who said it is known, since when, and a lot of this device's drawing."""
+
+
+def meet(agent: Agent, space: bytes, devices: Iterable[Device], remembered: frozenset[Device]) -> dict[str, bytes]:
+    """Note the devices that this one meets in a class now, all as of the same time; the marks that say so.
+
+    `remembered` are those that it knew already: since a version that noted no time.
+    """
+    met = agent.met.setdefault(space, {})
+    now_ms = max(agent.now_ms(), max(met.values(), default=-1) + 1)
+    marks = {}
+    for device in devices:
+        name = device_id(device)
+        if name not in met:
+            met[name] = 0 if device in remembered else now_ms
+            marks[f"{MET_MARKS}{space.hex()}/{name.hex()}"] = met[name].to_bytes(8, "big")
+    return marks
+
+
+def known_in(agent: Agent, space: bytes) -> Known:
+    """Whose word on a work of this class lets go of it."""
+    met, now_ms = agent.met.get(space, {}), agent.now_ms()
+    since_ms = min(met.values(), default=0)
+    return Known(
+        first=frozenset(device for device, met_ms in met.items() if met_ms == since_ms),
+        long=frozenset(device for device, met_ms in met.items() if now_ms - met_ms >= ACQUAINTANCE_MS),
+    )
+
+
+def turns(agent: Agent, roster: Roster) -> Callable[[bytes], Turn]:
+    """In which turn a reading key of a class is sealed to: of old acquaintances', of whom these confirmed, of others.
+
+    By no id and no date that others choose: among those who came at once, each device draws its own lots.
+    """
+    met = agent.met.get(roster.space, {})
+    known = known_in(agent, roster.space)
+    ranks: dict[Device, tuple[int, int]] = {}
+    for person, starts in roster.starts.items():
+        for start in starts:
+            name = device_id(start)
+            if name in known.first | known.long:
+                circle = roster.voices.circle(person, start)
+                for place, devices in ((_KNOWN, circle.own), (_CONFIRMED, circle.others)):
+                    for device in devices:
+                        ranks[device] = min(ranks.get(device, (place, met[name])), (place, met[name]))
+
+    def turn(key: bytes) -> Turn:
+        lot = blake3(agent.device + key).digest()
+        said = [
+            ranks.get(device, (_STRANGER, met.get(device_id(device), _NEVER_MS)))
+            for device in roster.makers.get(key, ())
+        ]
+        return (*min(said, default=(_STRANGER, _NEVER_MS)), lot)
+
+    return turn
