@@ -12,6 +12,7 @@ from protocol.errors import BadInput, Code, Refused
 from protocol.kit import Argon2Cost
 from protocol.roles import PersonRole, Role
 from protocol.vouching import device_id
+from sync_agent.acquaintances import known_in
 from sync_agent.app import FIRST_MARKS, MET_MARKS, met_in, remembered_in
 from sync_agent.confirming import list_readers, own_device
 from sync_agent.reading_key import new_phrase, open_with_phrase
@@ -151,6 +152,21 @@ async def test_what_was_seen_first_is_believed_after_a_restart(room: Classroom) 
     assert met_in(await machine.agent.replica.store.marks(MET_MARKS)) == {
         room.space: {device_id(own_device(laptop.agent)): room.territory.clock()}
     }
+
+
+async def test_whom_a_version_remembered_that_noted_no_time_is_known_here_before_whoever_comes_now(
+    room: Classroom,
+) -> None:
+    laptop, machine = await room.teacher(), await room.machine()
+    await sync(laptop, machine)
+    store = machine.agent.replica.store
+    await store.set_marks(dict.fromkeys(await store.marks(MET_MARKS)))
+    machine.agent.met.clear()
+    person = await room.territory.person("M. Durand", PersonRole.TEACHER, room.space)
+    colleague = await room.device(Role.TEACHER, person=person)
+    await sync(colleague, machine)
+    assert known_in(machine.agent, room.space).first == {device_id(own_device(laptop.agent))}
+    assert known_in(machine.agent, room.space).long == {device_id(own_device(laptop.agent))}
 
 
 async def test_a_machine_confirms_nobody_and_nobody_confirms_a_machine(room: Classroom) -> None:
