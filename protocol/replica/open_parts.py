@@ -5,7 +5,8 @@ What is whole is weighed in `allowances`; who stops before the end must not fill
 Rules:
 - a part counts as what it is to become while it arrives, as what has come of it afterwards, and never as less than a
   block of the disk;
-- the parts of a device (all keys that it gave itself) in a space are together no more than it may still bring there;
+- the parts of a device (all keys that it gave itself) in a space are together no more than it may still bring there,
+  and few: each upload looks through what lies here;
 - where one more does not fit, those of that device that lay still longest make way, and nobody else's: what is wanted
   is offered again, from its beginning;
 - for which space a part came is remembered in memory. After a restart what is not offered anew counts in every space.
@@ -28,6 +29,7 @@ from protocol.wire import Capability
 
 _BLOCK_BYTES: Final = 4 * KiB
 _KEPT_SPACES: Final = 16_384
+_MOST_PARTS: Final = 256
 
 _Part: TypeAlias = tuple[bytes, bytes]
 """A pack, and the beginning of the key of who sends it."""
@@ -73,11 +75,13 @@ class OpenParts:
             if part != mine and self._spaces.get(part, may.space) == may.space and self._whose(part[1]) == account
         }
         over = sum(beside.values()) + max(may.size, _BLOCK_BYTES) - left
+        surplus = len(beside) + 1 - _MOST_PARTS
         for part, size in beside.items():
-            if over > 0 and part not in arriving:
+            if max(over, surplus) > 0 and part not in arriving:
                 await self._content.drop_part(*part)
                 over -= size
-        if over > 0:
+                surplus -= 1
+        if max(over, surplus) > 0:
             raise over_quota()
 
 

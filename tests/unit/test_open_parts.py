@@ -82,6 +82,15 @@ async def test_many_small_parts_count_as_blocks_of_the_disk(parts: OpenParts, co
     assert len(await names(content)) == 25
 
 
+async def test_few_parts_of_a_device_lie_here_however_small(
+    parts: OpenParts, content: MemoryPacks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("protocol.replica.open_parts._MOST_PARTS", 3)
+    for number in range(5):
+        await begun(parts, content, may(number.to_bytes(32, "big"), 2))
+    assert await names(content) == {number.to_bytes(32, "big") for number in (2, 3, 4)}
+
+
 async def test_two_that_begin_together_are_weighed_one_after_the_other(parts: OpenParts, content: MemoryPacks) -> None:
     results = await asyncio.gather(
         *(begun(parts, content, may(pack, 90 * KiB)) for pack in (OLD, NEW)), return_exceptions=True

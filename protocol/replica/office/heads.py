@@ -1,15 +1,18 @@
 """The heads that a revocation names: what a key had said by then stays (docs/protocol.md, "Roster").
 
 A revocation that names too many counts for nothing. Whoever has the key can write on from nothing over and over, so
-that it has more heads than there is room for: it must be cut off all the same.
+that it has more heads than there is room for: it must be cut off all the same. Then those are named that lead to the
+most, each for what those before it do not lead to: a thief who wants an honest line left out has to write as many lines
+as there is room for, each longer than that one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from heapq import heapify, heappop, heapreplace
 from itertools import chain, islice, zip_longest
 
-from protocol.ancestry import ancestors
+from protocol.entry import Entry
 from protocol.limits import MAX_REVOKED_HEADS
 from protocol.replica.interfaces import EntryStore
 from protocol.replica.replica import Tips
@@ -34,19 +37,71 @@ async def heads_of(
     if sum(map(len, found.values())) > most:
         for (space, author), heads in found.items():
             written = {entry.id: entry for entry in await store.authored(space, author)}
-            heads.sort(key=lambda head: len(ancestors([head], written)), reverse=True)
-    by_weight = chain.from_iterable(zip_longest(*found.values()))
-    return list(islice((head for head in by_weight if head is not None), most))
+            found[space, author] = list(islice(by_weight(heads, written), most))
+    return _in_turn(found.values(), most)
 
 
 async def heads_by_then(
     keys: Iterable[bytes], spaces: Iterable[bytes], known: Collection[bytes], store: EntryStore
 ) -> list[bytes]:
     """The latest entries of keys in `spaces` among the `known` ones: what they had said when no more was known."""
-    authors, heads = list(keys), []
+    authors, found = list(keys), []
     for space in spaces:
         for author in authors:
-            written = [entry for entry in await store.authored(space, author) if entry.id in known]
-            named = {earlier for entry in written for earlier in entry.header.prev}
-            heads += [entry.id for entry in written if entry.id not in named]
-    return heads[:MAX_REVOKED_HEADS]
+            written = {entry.id: entry for entry in await store.authored(space, author) if entry.id in known}
+            named = {earlier for entry in written.values() for earlier in entry.header.prev}
+            heads = [entry for entry in written if entry not in named]
+            found.append(list(islice(by_weight(heads, written), MAX_REVOKED_HEADS)))
+    return _in_turn(found, MAX_REVOKED_HEADS)
+
+
+def by_weight(heads: Iterable[bytes], written: Mapping[bytes, Entry]) -> Iterator[bytes]:
+    """Heads of one author, each time the one that leads to the most of `written` that those before do not lead to."""
+    bounds = _bounds(written)
+    queue = [(-bounds.get(head, 1), place, head) for place, head in enumerate(heads)]
+    heapify(queue)
+    covered: set[bytes] = set()
+    while queue:
+        _, place, head = queue[0]
+        gain = _not_covered(head, written, covered)
+        # what was reckoned before may be less by now: another is first then
+        if len(queue) > 1 and len(gain) < -min(queue[1:3])[0]:
+            heapreplace(queue, (-len(gain), place, head))
+            continue
+        heappop(queue)
+        covered |= gain
+        yield head
+
+
+def _bounds(written: Mapping[bytes, Entry]) -> dict[bytes, int]:
+    """To how many entries each leads, at most: what two lines share is counted twice."""
+    found: dict[bytes, int] = {}
+    for start in written:
+        pending = [start]
+        while pending:
+            entry = pending[-1]
+            earlier = [name for name in written[entry].header.prev if name in written]
+            missing = [name for name in earlier if name not in found]
+            if missing:
+                pending.extend(missing)
+            else:
+                found[entry] = min(len(written), 1 + sum(found[name] for name in earlier))
+                pending.pop()
+    return found
+
+
+def _not_covered(head: bytes, written: Mapping[bytes, Entry], covered: Collection[bytes]) -> set[bytes]:
+    found: set[bytes] = set()
+    pending = [head]
+    while pending:
+        name = pending.pop()
+        if name in written and name not in found and name not in covered:
+            found.add(name)
+            pending.extend(written[name].header.prev)
+    return found
+
+
+def _in_turn(found: Iterable[Sequence[bytes]], most: int) -> list[bytes]:
+    """One of each list after the other."""
+    in_turn = chain.from_iterable(zip_longest(*found))
+    return list(islice((head for head in in_turn if head is not None), most))

@@ -1,0 +1,101 @@
+"""Who has stolen a key says more heads than a revocation names, so that the honest line is left out of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from random import Random
+
+from protocol.ancestry import ancestors
+from protocol.entry import Entry, Kind, compose
+from protocol.identity import SigningKey
+from protocol.limits import MAX_REVOKED_HEADS
+from protocol.replica.office.heads import by_weight
+from protocol.replica.replica import Draft
+from protocol.roles import PersonRole
+from protocol.structure import PersonRecord
+from tests.harness.attack import attack
+from tests.harness.server_in_process import office
+
+PUPILS = 25
+KEY = SigningKey(bytes(32))
+
+
+def by_all_that_leads_there(heads: Iterable[bytes], written: Mapping[bytes, Entry]) -> Iterator[bytes]:
+    """Each by itself, whatever the others lead to."""
+    return iter(sorted(heads, key=lambda head: len(ancestors([head], written)), reverse=True))
+
+
+@attack("more heads than a revocation names", off={"protocol.replica.office.heads.by_weight": by_all_that_leads_there})
+async def test_whoever_forks_without_end_takes_no_honest_line_out_of_the_revocation(tmp_path: Path) -> None:
+    random = Random(3)
+    async with office(tmp_path / "server") as desk:
+        server, space = desk.server, bytes.fromhex(desk.space)
+        school = server.replica.door.parent(space)
+        assert school is not None
+        head = await desk.enrol(await desk.invite("head", school.hex()), name="Portable de Mme Roux")
+        grant = head.grants[0].id
+        pupils = [
+            Draft(
+                space, Kind.PERSON, grant, PersonRecord(f"Élève {n}", PersonRole.PUPIL).encode(), random.randbytes(16)
+            )
+            for n in range(PUPILS)
+        ]
+        await server.replica.write(pupils, author=head.keys.signing, now_ms=desk.clock(), entropy=random.randbytes)
+        begun = (await server.store.get([grant]))[grant].header.at + 1_000
+
+        def said(number: int, *prev: bytes) -> Entry:
+            nobody = PersonRecord("x", PersonRole.PUPIL, left=True).encode()
+            return compose(
+                author=head.keys.signing,
+                space=space,
+                kind=Kind.PERSON,
+                grant=grant,
+                at=begun + number,
+                payload=nobody,
+                salt=random.randbytes(16),
+                subject=bytes(16),
+                prev=prev,
+            )
+
+        trunk = [said(0)]
+        for number in range(1, PUPILS + 5):
+            trunk.append(said(number, trunk[-1].id))
+        leaves = [said(1_000 + number, trunk[-1].id) for number in range(MAX_REVOKED_HEADS + 2)]
+        await server.replica.admit([*trunk, *leaves], source=b"thief", now_ms=desk.clock(), bounded=True)
+
+        await desk.do("revoke", device=head.id)
+        roster = (await server.replica.view(space)).roster
+        assert len(roster.persons) == PUPILS
+
+
+def line(length: int, first: int, *prev: bytes) -> list[Entry]:
+    entries: list[Entry] = []
+    for number in range(first, first + length):
+        entries.append(
+            compose(
+                author=KEY,
+                space=bytes(32),
+                kind=Kind.PERSON,
+                grant=bytes(32),
+                at=number,
+                payload=b"\x80",
+                salt=bytes(16),
+                subject=bytes(16),
+                prev=(entries[-1].id,) if entries else prev,
+            )
+        )
+    return entries
+
+
+def test_heads_come_by_what_each_adds() -> None:
+    long, short = line(5, 100), line(3, 200)
+    twigs = [line(1, 300 + number, long[-1].id)[0] for number in range(4)]
+    both = line(1, 400, long[2].id, short[0].id)[0]
+    written = {entry.id: entry for entry in (*long, *short, *twigs, both)}
+    heads = [*(twig.id for twig in twigs), both.id, short[-1].id]
+    found = list(by_weight(heads, written))
+    assert found[0] == twigs[0].id  # leads to six
+    assert found[1] == short[-1].id  # to three more
+    assert sorted(found) == sorted(heads)
+    assert list(by_weight([], {})) == []
