@@ -47,7 +47,7 @@ def settings_for(
     `LocalFailure(STORAGE_FAILED)` where this account may not enter the folder.
     """
     path = data_dir / CONFIG_FILE
-    document = {} if account == _ROOT and _is_of_others(path) else _read(path)
+    document = _read(path, account)
     if not document:
         return {}
     everybody: dict[str, bool] = {}
@@ -66,13 +66,11 @@ def settings_for(
     return general | special
 
 
-def _is_of_others(path: Path) -> bool:
-    """Whether another account than root owns the file, or a link in its place, or may write it; or none can tell."""
-    try:
-        facts = (path.lstat(), path.stat())
-    except OSError:
-        return True
-    return any(each.st_uid != _ROOT for each in facts) or bool(facts[1].st_mode & _WRITTEN_BY_OTHERS)
+def _is_of_others(path: Path, opened: int) -> bool:
+    """Whether another account than root owns what was opened, or a link in its place, or may write it."""
+    facts = os.fstat(opened)
+    link = path.lstat()
+    return facts.st_uid != _ROOT or link.st_uid != _ROOT or bool(facts.st_mode & _WRITTEN_BY_OTHERS)
 
 
 def _table(
@@ -101,9 +99,11 @@ def _table(
         _refuse(path, f"has a table that no command is named like: {name}")
 
 
-def _read(path: Path) -> Mapping[str, object]:
+def _read(path: Path, account: int | None) -> Mapping[str, object]:
     try:
         with path.open("rb") as file:
+            if account == _ROOT and _is_of_others(path, file.fileno()):
+                return {}
             raw = file.read(MAX_CONFIG_FILE_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError):
         return {}

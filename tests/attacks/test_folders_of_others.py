@@ -67,12 +67,12 @@ async def test_what_was_laid_where_an_archive_is_written_is_neither_followed_nor
 
 ERASE = {"erase": Known("erase", {"dry_run": False})}
 ROOT, NOBODY = 0, 65534
-ANYBODYS_OPTIONS = {"protocol.replica.console_config._is_of_others": lambda _: False}
+ANYBODYS_OPTIONS = {"protocol.replica.console_config._is_of_others": lambda *_: False}
 
 
 @attack(
     "a service's account gives options to root's commands",
-    off={"protocol.replica.console_config._is_of_others": lambda _: False},
+    off={"protocol.replica.console_config._is_of_others": lambda *_: False},
 )
 async def test_root_takes_no_options_from_a_file_of_the_services_account(tmp_path: Path) -> None:
     config = tmp_path / CONFIG_FILE
@@ -85,7 +85,7 @@ async def test_root_takes_no_options_from_a_file_of_the_services_account(tmp_pat
 
 @attack(
     "a service's account gives options to root's commands",
-    off={"protocol.replica.console_config._is_of_others": lambda _: False},
+    off={"protocol.replica.console_config._is_of_others": lambda *_: False},
 )
 async def test_root_follows_no_link_of_the_services_account_to_options(tmp_path: Path) -> None:
     (tmp_path / "elsewhere.toml").write_text("[erase]\ndry_run = true\n")
