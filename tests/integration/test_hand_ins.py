@@ -372,6 +372,8 @@ async def test_work_made_while_there_is_no_teacher_keeps_its_key_until_who_came_
     person = await territory.person("Mme Roux", PersonRole.TEACHER, space)
     substitute = await here.room.device(Role.TEACHER, person=person)
     here.room.devices.remove(here.teacher_device)
+    await here.teacher_device.way.close()
+    await agent.close()
     here.teacher_device = substitute
     await here.teacher_device.session.sync()
     await here.sync()
