@@ -263,8 +263,9 @@ class PackFolder:
                 # what was taken in meanwhile may need more of them
                 if await self._index.given_up(spaces, streams) == found:
                     gone = [remains.pack for remains in found]
-                    await self._index.remove(gone)
+                    # files first: what a crash left of them without rows would become a part, and lie there for weeks
                     await asyncio.to_thread(self._remove_traces, gone)
+                    await self._index.remove(gone)
                     break
         for space in spaces:
             for delta in await self._deltas.of_space(space):
@@ -390,7 +391,8 @@ class PackFolder:
     def _remove_traces(self, packs: Sequence[bytes]) -> None:
         """Remove packs, and all that was moved aside: it may hold the same."""
         for pack in packs:
-            self._disk.remove(pack_name(pack))
+            for name in (pack_name(pack), part_name(pack)):
+                self._disk.remove(name)
         for name, _ in list(self._disk.files(DAMAGED)):
             self._disk.remove(name)
 

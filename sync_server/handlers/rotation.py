@@ -53,15 +53,19 @@ async def rotate_server(server: Server, kit: Kit) -> bytes:
 
     async with server.changing_keys():
         keys.write(server.folder, NEXT_KEYS_FILE)
-        accounts = {
-            old: await write_as_root(server, kit, partial(_heads_listed, server, old)) for old in await _servers(server)
-        }
+        heads: dict[bytes, list[bytes]] = {}
 
-        async def succession(tips: Tips) -> list[Draft]:
+        async def lists_of(old: bytes, tips: Tips) -> list[Draft]:
+            heads[old] = await heads_of(old, server.replica.door.spaces(), tips, server.store, most=_MOST_LISTED_HEADS)
+            return _heads_listed(server, heads[old])
+
+        accounts = {old: await write_as_root(server, kit, partial(lists_of, old)) for old in await _servers(server)}
+
+        async def succession(_tips: Tips) -> list[Draft]:
             drafts = [Draft(territory, Kind.CERTIFICATE, None, certificate)]
             for old, lists in accounts.items():
-                heads = await _heads(server, old, tips)
-                named = [*heads[: MAX_REVOKED_HEADS - len(lists)], *(listed.id for listed in lists)]
+                # those of which the lists hold the rest: what the old key says meanwhile is in neither
+                named = [*heads[old][: MAX_REVOKED_HEADS - len(lists)], *(listed.id for listed in lists)]
                 drafts.append(Draft(territory, Kind.REVOKE, None, Revocation(old, tuple(named)).encode()))
             return drafts
 
@@ -71,14 +75,8 @@ async def rotate_server(server: Server, kit: Kit) -> bytes:
     return keys.signing.public
 
 
-async def _heads(server: Server, old: bytes, tips: Tips) -> list[bytes]:
-    """The latest entries of a server's key, one for each space in use at least, as far as lists have room."""
-    return await heads_of(old, server.replica.door.spaces(), tips, server.store, most=_MOST_LISTED_HEADS)
-
-
-async def _heads_listed(server: Server, old: bytes, tips: Tips) -> list[Draft]:
+def _heads_listed(server: Server, heads: Sequence[bytes]) -> list[Draft]:
     """Lists of those heads for which a revocation has no room: a territory has more classes than that."""
-    heads = await _heads(server, old, tips)
     if len(heads) <= MAX_REVOKED_HEADS:
         return []
     rest = heads[MAX_REVOKED_HEADS - _MOST_LISTS :]

@@ -10,7 +10,8 @@ from protocol.ancestry import ancestors
 from protocol.entry import Entry, Kind, compose
 from protocol.identity import SigningKey
 from protocol.limits import MAX_REVOKED_HEADS
-from protocol.replica.office.heads import by_weight
+from protocol.replica.memory import MemoryStore
+from protocol.replica.office.heads import by_weight, heads_of
 from protocol.replica.replica import Draft
 from protocol.roles import PersonRole
 from protocol.structure import PersonRecord
@@ -99,3 +100,15 @@ def test_heads_come_by_what_each_adds() -> None:
     assert found[1] == short[-1].id  # to three more
     assert sorted(found) == sorted(heads)
     assert list(by_weight([], {})) == []
+
+
+async def test_a_keys_own_heads_come_before_those_of_the_keys_that_it_made() -> None:
+    own, spaces = b"own".ljust(32), [b"school".ljust(32), b"class".ljust(32)]
+    made = [number.to_bytes(32, "big") for number in range(5)]
+
+    async def tips(space: bytes, author: bytes) -> list[bytes]:
+        return [author + space] if author == own or space == spaces[0] else []
+
+    found = await heads_of(own, spaces, tips, MemoryStore(), made, most=3)
+    assert found[:2] == [own + space for space in spaces]
+    assert len(found) == 3

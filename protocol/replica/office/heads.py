@@ -29,8 +29,8 @@ async def heads_of(
 ) -> list[bytes]:
     """The latest entries of a key in `spaces`; if there is not room for all, of each space first what most leads to.
 
-    Those of its `successors` too, which a revocation cuts with it. What leads to none of them is held back, and waits
-    for somebody.
+    Those of its `successors` too, which a revocation cuts with it, as far as its own leave room: it may have made them
+    by the thousand. What leads to none of them is held back, and waits for somebody.
     """
     authors = [key, *successors]
     found = {(space, author): await tips(space, author) for space in spaces for author in authors}
@@ -38,7 +38,9 @@ async def heads_of(
         for (space, author), heads in found.items():
             written = {entry.id: entry for entry in await store.authored(space, author)}
             found[space, author] = list(islice(by_weight(heads, written), most))
-    return _in_turn(found.values(), most)
+    own = _in_turn((heads for (_, author), heads in found.items() if author == key), most)
+    others = _in_turn((heads for (_, author), heads in found.items() if author != key), most)
+    return [*own, *others][:most]
 
 
 async def heads_by_then(
