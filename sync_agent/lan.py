@@ -35,7 +35,7 @@ from sync_agent.neighbour_choice import kept_besides
 from sync_agent.neighbourhood import Neighbourhood
 from sync_agent.peer_sync import Tell, exchange_once, sync_with
 from sync_agent.scheduler import Draw
-from sync_agent.sealed_calls import newest_server
+from sync_agent.sealed_calls import server_of
 from sync_agent.sharing import Found, Told
 from sync_agent.sign_in import tend_sign_in
 from sync_agent.space_keys import tend_space_keys
@@ -214,7 +214,7 @@ class Lan(Around):
 
     async def _attend(self) -> None:
         """After what came from elsewhere than the server: second copies, and whoever else is to be told."""
-        server, _ = await newest_server(self._agent.replica)
+        server = await server_of(self._agent.replica)
         listener = self.responder.listeners.add(server.key)
         while True:
             await listener.news()

@@ -27,7 +27,7 @@ from protocol.wire import ENROLL_PATH, Call
 from sync_agent.answers import Response
 from sync_agent.app import Agent
 from sync_agent.office import SchoolOffice
-from sync_agent.sealed_calls import newest_server
+from sync_agent.sealed_calls import server_of
 
 Post = Callable[[str, bytes], Awaitable[Response]]
 """One call to the server: path and body, its answer. Raises `NoAnswer`."""
@@ -38,7 +38,7 @@ _ANSWERED: Final = frozenset({HTTPStatus.OK, HTTPStatus.FORBIDDEN, HTTPStatus.BA
 
 async def chains(agent: Agent) -> list[bytes]:
     """The chains of those who let in, as far as this device can show them: the server's, and its own."""
-    server, _ = await newest_server(agent.replica)
+    server = await server_of(agent.replica)
     found = [encode_chain(await agent.replica.credentials([server.grant]))]
     office = await _office(agent)
     if office is not None:
@@ -48,7 +48,7 @@ async def chains(agent: Agent) -> list[bytes]:
 
 async def answers(agent: Agent, asked: Sequence[bytes], post: Post) -> tuple[list[bytes | None], bool]:
     """What is said to each request, None where nothing can be said now; and whether the server has let anybody in."""
-    server, _ = await newest_server(agent.replica)
+    server = await server_of(agent.replica)
     said: list[bytes | None] = []
     by_server = False
     is_reached = True

@@ -3,6 +3,7 @@
 Rules:
 - a call is sealed to the newest certificate under the pinned root that this replica holds, and to nobody else;
 - a server that answers 421 shows its chain: a certificate under the same root, newer than the one known, or nothing;
+- where the server that is known has been cut off, and none is known that took its place, the chain is asked for;
 - a server that does not know this device is shown its credentials, once per call;
 - only what is sealed is the server's word.
 """
@@ -24,7 +25,7 @@ from protocol.replica.replica import Replica
 from protocol.rights import Authority
 from protocol.roles import Role
 from protocol.structure import Certificate
-from protocol.wire import RECONCILE_PATH, SYNC_PATH, Call
+from protocol.wire import ENROLL_PATH, RECONCILE_PATH, SYNC_PATH, Call
 from sync_agent.answers import error_in
 from sync_agent.app import Agent
 from sync_agent.network.trouble import Seen, Trouble
@@ -67,8 +68,7 @@ class SealedCalls:
 
     async def server(self) -> Authority:
         """The server as its newest certificate names it. Raises `LocalFailure(DAMAGED)` if there is none."""
-        authority, _ = await newest_server(self._agent.replica)
-        return authority
+        return await server_of(self._agent.replica)
 
     def _heard(self, payload: bytes) -> SyncAnswer:
         answer = SyncAnswer.parse(payload)
@@ -93,6 +93,11 @@ class SealedCalls:
     async def _exchange(self, call: Call, path: str, payload: bytes) -> bytes:
         """The payload of the sealed answer to a sealed call; one 421 on the way is dealt with."""
         agent = self._agent
+        if await newest_server(agent.replica) is None:
+            shown = await self._transport.post(ENROLL_PATH, b"")
+            if not shown.is_ours:
+                raise error_in(shown, agent.enrolment.server_url)
+            await self._meet(shown.body)
         for strangers_left in (1, 0):
             server = await self.server()
             reply = AgreementKey(agent.entropy(32))
@@ -133,20 +138,30 @@ class SealedCalls:
         entries = parse_chain(chain)
         root = root_after(entries, replica.door.root_now, replica.territory)
         shown = newest_certificate(entries, root, replica.territory)
-        known, known_at = await newest_server(replica)
-        if (shown.header.at, shown.id) <= (known_at, known.grant):
+        known = await newest_server(replica)
+        if known is not None and (shown.header.at, shown.id) <= (known[1], known[0].grant):
             raise PeerFault(
                 Code.WRONG_KEY,
                 "what answers is an older server than this machine has seen; ask who runs the system",
                 shown=shown.id.hex(),
-                known=known.grant.hex(),
+                known=known[0].grant.hex(),
             )
         source = Certificate.parse(shown.payload or b"").signing
         await replica.admit(entries, source=source, now_ms=self._agent.now_ms())
 
 
-async def newest_server(replica: Replica) -> tuple[Authority, int]:
-    """The server's keys by its newest certificate that is not revoked, and that certificate's `at`."""
+async def server_of(replica: Replica) -> Authority:
+    """The server as its newest certificate names it. Raises `LocalFailure(DAMAGED)` if there is none."""
+    found = await newest_server(replica)
+    if found is None:
+        raise LocalFailure(
+            Code.DAMAGED, "the servers that this machine knows have been cut off; ask who runs the system"
+        )
+    return found[0]
+
+
+async def newest_server(replica: Replica) -> tuple[Authority, int] | None:
+    """The server's keys by its newest certificate that is not revoked, and that certificate's `at`; None if all are."""
     roster = (await replica.view(replica.territory)).roster
     servers = [
         authority
@@ -159,6 +174,6 @@ async def newest_server(replica: Replica) -> tuple[Authority, int]:
     entries = await replica.store.get([authority.grant for authority in servers])
     dated = [(entries[authority.grant].header.at, authority) for authority in servers if authority.grant in entries]
     if not dated:
-        raise LocalFailure(Code.DAMAGED, "this machine has lost the server's certificate; enrol it again")
+        return None
     at, newest = max(dated, key=lambda pair: (pair[0], pair[1].grant))
     return newest, at

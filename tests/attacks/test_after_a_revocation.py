@@ -28,7 +28,7 @@ from protocol.structure import Certificate, Grant, Revocation, Successor
 from protocol.work import ContentRef, ItemKind, Revision
 from sync_agent.office import end_what_is_over
 from sync_agent.reading_key import reading_keys
-from sync_agent.sealed_calls import newest_server
+from sync_agent.sealed_calls import server_of
 from sync_server.app import opened
 from sync_server.handlers.territory import kit_in
 from sync_server.new_root import NewKit
@@ -308,7 +308,7 @@ async def test_who_has_the_old_kit_makes_no_server_and_no_administrator_any_more
                 salt=os.urandom(16),
             )
             await replica.admit([forged], source=b"a stick", now_ms=here.office.clock())
-            assert (await newest_server(replica))[0].key == server.keys.signing.public
+            assert (await server_of(replica)).key == server.keys.signing.public
             assert thief.public not in {each.key for each in await replica.authorities(thief.public)}
             assert forged.id in (await replica.view(replica.territory)).roster.held_back
 

@@ -12,7 +12,7 @@ import pytest
 
 from protocol.errors import Code, Refused
 from protocol.kit import Kit
-from sync_agent.sealed_calls import newest_server
+from sync_agent.sealed_calls import server_of
 from sync_server.app import Server, opened
 from sync_server.backing_up import BackupFile, restore
 from sync_server.handlers.backups import back_up
@@ -82,7 +82,7 @@ class Scene:
         spaces = server.replica.door.spaces()
         for device in (self.teacher, self.machine):
             assert await device.agent.keyring.current(self.here.space) is not None
-            assert (await newest_server(device.agent.replica))[0].grant == server.grant
+            assert (await server_of(device.agent.replica)).grant == server.grant
             for space in spaces:
                 assert bool((await device.agent.replica.view(space)).roster.held_back) is held_back
         assert await Desk(self.teacher.agent).files("open-hand-in", id=work.hex())

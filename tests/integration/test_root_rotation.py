@@ -20,7 +20,7 @@ from protocol.replica.replica import Draft, Replica
 from protocol.root_rotation import RootRotation
 from protocol.wire import Call
 from sync_agent.enrollment import enroll
-from sync_agent.sealed_calls import newest_server
+from sync_agent.sealed_calls import server_of
 from sync_agent.wraps import readers_of
 from sync_server.app import opened
 from sync_server.handlers.notices import notices
@@ -91,7 +91,7 @@ async def test_devices_follow_and_work_goes_on(scene: Rotated) -> None:
     for device in (scene.machine, scene.teacher):
         replica = device.agent.replica
         assert replica.door.root_now == scene.new.root.public
-        assert (await newest_server(replica))[0].grant == scene.here.office.server.grant
+        assert (await server_of(replica)).grant == scene.here.office.server.grant
         assert await device.agent.keyring.current(scene.here.space) is not None
     assert await Desk(scene.teacher.agent).files("open-hand-in", id=work)
     readers = await readers_of(scene.machine.agent, scene.here.space)

@@ -1,0 +1,22 @@
+"""A machine hears that the server's key was cut off, and not yet which one took its place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from protocol.entry import Kind
+from sync_agent.withdrawn import take_withdrawals
+from sync_server.handlers.rotation import rotate_server
+from sync_server.handlers.territory import kit_in
+from tests.harness.office_devices import town
+
+
+async def test_a_machine_that_hears_of_the_revocation_first_asks_for_the_chain_and_goes_on(tmp_path: Path) -> None:
+    async with town(tmp_path) as here:
+        server = here.office.server
+        pc = await here.device("machine", space=here.office.space)
+        await rotate_server(server, kit_in(tmp_path / "server" / "kit", None))
+        said = [entry for entry in await server.store.scan_kinds([Kind.REVOKE]) if entry.header.grant is None]
+        await take_withdrawals(pc.agent, said, b"a neighbour")
+        await pc.session.sync()
+        assert here.space in await pc.agent.spaces()
