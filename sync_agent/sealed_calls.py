@@ -67,7 +67,17 @@ class SealedCalls:
         return ReconcileAnswer.parse(await self._exchange(Call.RECONCILE, RECONCILE_PATH, introduced.encode()))
 
     async def server(self) -> Authority:
-        """The server as its newest certificate names it. Raises `LocalFailure(DAMAGED)` if there is none."""
+        """The newest server; if all that are known are cut off, the one that answers, once it has proven itself.
+
+        Raises `LocalFailure(DAMAGED)` if there is none.
+        """
+        known = await newest_server(self._agent.replica)
+        if known is not None:
+            return known[0]
+        shown = await self._transport.post(ENROLL_PATH, b"")
+        if not shown.is_ours:
+            raise error_in(shown, self._agent.enrolment.server_url)
+        await self._meet(shown.body)
         return await server_of(self._agent.replica)
 
     def _heard(self, payload: bytes) -> SyncAnswer:
@@ -93,11 +103,6 @@ class SealedCalls:
     async def _exchange(self, call: Call, path: str, payload: bytes) -> bytes:
         """The payload of the sealed answer to a sealed call; one 421 on the way is dealt with."""
         agent = self._agent
-        if await newest_server(agent.replica) is None:
-            shown = await self._transport.post(ENROLL_PATH, b"")
-            if not shown.is_ours:
-                raise error_in(shown, agent.enrolment.server_url)
-            await self._meet(shown.body)
         for strangers_left in (1, 0):
             server = await self.server()
             reply = AgreementKey(agent.entropy(32))

@@ -5,18 +5,36 @@ from __future__ import annotations
 from pathlib import Path
 
 from protocol.entry import Kind
+from sync_agent.sealed_calls import newest_server
 from sync_agent.withdrawn import take_withdrawals
 from sync_server.handlers.rotation import rotate_server
 from sync_server.handlers.territory import kit_in
-from tests.harness.office_devices import town
+from tests.harness.classroom import Device
+from tests.harness.lan import exchange
+from tests.harness.office_devices import Town, town
+
+
+async def with_a_machine_that_heard(here: Town, folder: Path) -> Device:
+    """A machine that knows of the revocation alone."""
+    server = here.office.server
+    pc = await here.device("machine", space=here.office.space)
+    await rotate_server(server, kit_in(folder / "server" / "kit", None))
+    said = [entry for entry in await server.store.scan_kinds([Kind.REVOKE]) if entry.header.grant is None]
+    await take_withdrawals(pc.agent, said, b"a neighbour")
+    return pc
 
 
 async def test_a_machine_that_hears_of_the_revocation_first_asks_for_the_chain_and_goes_on(tmp_path: Path) -> None:
     async with town(tmp_path) as here:
-        server = here.office.server
-        pc = await here.device("machine", space=here.office.space)
-        await rotate_server(server, kit_in(tmp_path / "server" / "kit", None))
-        said = [entry for entry in await server.store.scan_kinds([Kind.REVOKE]) if entry.header.grant is None]
-        await take_withdrawals(pc.agent, said, b"a neighbour")
+        pc = await with_a_machine_that_heard(here, tmp_path)
         await pc.session.sync()
         assert here.space in await pc.agent.spaces()
+
+
+async def test_its_neighbours_are_called_as_before_and_bring_what_it_lacks(tmp_path: Path) -> None:
+    async with town(tmp_path) as here:
+        neighbour = await here.device("machine", space=here.office.space)
+        pc = await with_a_machine_that_heard(here, tmp_path)
+        await neighbour.session.sync()
+        await exchange(pc.agent, neighbour.agent)
+        assert await newest_server(pc.agent.replica) is not None
