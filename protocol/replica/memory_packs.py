@@ -21,7 +21,6 @@ from protocol.replica.mending import bad_spans
 from protocol.replica.pack_build import LEVEL, SEALED_LEVEL
 from protocol.replica.pack_check import check_pack, check_pack_bytes, not_the_pack
 from protocol.replica.pack_cover import smallest_cover
-from protocol.replica.pack_remains import Rewriting
 
 
 @dataclass(slots=True)
@@ -319,11 +318,16 @@ class MemoryPacks:
             for ref in refs
         }
         for name, pack in gone.items():
-            rewriting = Rewriting()
-            for chunk in needed.keys() & pack.chunks.keys():
-                rewriting.add_chunk(pack.chunks[chunk], needed[chunk])
-            rewriting.add_streams({one: refs for one, refs in pack.streams.items() if one not in streams})
-            for data, finished in rewriting.finish():
+            writer = PackWriter(level=LEVEL)
+            left = [refs for one, refs in pack.streams.items() if one not in streams]
+            chunks = needed.keys() & pack.chunks.keys()
+            for chunk in chunks:
+                writer.add_chunk(pack.chunks[chunk], needed[chunk])
+            for refs in left:
+                writer.add_stream(refs)
+            if left or chunks:
+                finished = writer.finish()
+                data = writer.take()
                 for space, unsent in pack.spaces.items():
                     self.store(space, data, finished, unsent=unsent)
             del self._packs[name]

@@ -11,14 +11,13 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO, Final, NamedTuple, TypeAlias
+from typing import BinaryIO, Final, NamedTuple, Protocol, TypeAlias
 
 from protocol.chunking import ChunkList, ChunkRef, chunk_ref, stream_id
 from protocol.errors import Code, LocalFailure, PeerFault
 from protocol.limits import MiB
 from protocol.pack import FinishedPack, PackWriter
 from protocol.replica.disk import Disk
-from protocol.replica.sqlite_content import ContentIndex
 
 Install: TypeAlias = Callable[[Sequence[tuple[str, FinishedPack]]], Awaitable[None]]
 """Makes flushed files with these names visible as these packs."""
@@ -31,6 +30,29 @@ LEVEL: Final = 3
 SEALED_LEVEL: Final = 1
 _GATHERED_BYTES: Final = MiB
 _GATHERED_ITEMS: Final = 1_000
+
+
+class Held(Protocol):
+    """What a space holds already: `ContentIndex`, or `NOTHING` where all is to be written again."""
+
+    async def held_chunks(self, space: bytes, chunks: Sequence[bytes]) -> set[bytes]:
+        """Those of `chunks` that need not be written."""
+        ...
+
+    async def held_streams(self, space: bytes, streams: Sequence[bytes]) -> set[bytes]:
+        """Those of `streams` that need not be written."""
+        ...
+
+
+class _Nothing:
+    async def held_chunks(self, _space: bytes, _chunks: Sequence[bytes]) -> set[bytes]:
+        return set()
+
+    async def held_streams(self, _space: bytes, _streams: Sequence[bytes]) -> set[bytes]:
+        return set()
+
+
+NOTHING: Final = _Nothing()
 
 
 class _Chunk(NamedTuple):
@@ -57,7 +79,7 @@ class FolderBuild:
         self,
         space: bytes,
         *,
-        index: ContentIndex,
+        index: Held,
         disk: Disk,
         passing_name: Callable[[], str],
         install: Install,
@@ -93,6 +115,10 @@ class FolderBuild:
         if len(await self._index.held_chunks(self._space, asked)) < len(set(asked)):
             raise PeerFault(Code.MISSING_BASE, "a delta is made of content that is not here")
         self._seen.update(asked)
+
+    def elsewhere(self, chunks: ChunkList) -> None:
+        """Streams may name these too: they lie in other packs, or are lacking."""
+        self._seen.update(chunk.hash for chunk in chunks)
 
     async def stream(self, chunks: ChunkList) -> bytes:
         """See `PackBuild`. Raises `ValueError` for a chunk that was not added."""

@@ -9,19 +9,17 @@ from __future__ import annotations
 
 import sqlite3
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Final, cast
 
 from protocol.chunking import ChunkList, ChunkRef, decode_chunk_refs
-from protocol.pack import FinishedPack, PackWriter
 from protocol.replica.database import select_in
 
 _PACKS_OF_STREAMS: Final = """SELECT DISTINCT pack.number, pack.hash FROM stream JOIN pack ON pack.number = stream.pack
     WHERE stream.id IN ({keys})"""
 _SPACES_OF_PACK: Final = """SELECT space.id, pack_space.unsent FROM pack_space
     JOIN space ON space.number = pack_space.space WHERE pack_space.pack = ?"""
-_LEVEL: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,38 +67,3 @@ def remains_of(connection: sqlite3.Connection, spaces: Collection[bytes], given_
         )
         for number, old in packs.items()
     ]
-
-
-class Rewriting:
-    """Writes what is left of a pack; when one is full, another begins."""
-
-    def __init__(self) -> None:
-        self._writer: PackWriter | None = None
-        self._finished: list[tuple[bytes, FinishedPack]] = []
-
-    def add_chunk(self, data: bytes, chunk: ChunkRef) -> None:
-        """A chunk that others need."""
-        self._open().add_chunk(data, chunk)
-        self._close_if(full=True)
-
-    def add_streams(self, streams: Mapping[bytes, ChunkList]) -> None:
-        """Lists that others need; where their chunks lie does not matter."""
-        for chunks in streams.values():
-            self._open().add_stream(chunks)
-            self._close_if(full=True)
-
-    def finish(self) -> Iterator[tuple[bytes, FinishedPack]]:
-        """The packs, each with its bytes; none if nothing is left."""
-        self._close_if(full=False)
-        yield from self._finished
-
-    def _open(self) -> PackWriter:
-        if self._writer is None:
-            self._writer = PackWriter(level=_LEVEL)
-        return self._writer
-
-    def _close_if(self, *, full: bool) -> None:
-        if self._writer is not None and (self._writer.is_full or not full):
-            finished = self._writer.finish()
-            self._finished.append((self._writer.take(), finished))
-            self._writer = None

@@ -34,7 +34,7 @@ from protocol.replica.expansion import expand_delta, worth_keeping
 from protocol.replica.interfaces import Damage, DeltaInfo, Making, PackInfo
 from protocol.replica.lost_packs import note_lost, tell_lost
 from protocol.replica.mending import bad_spans
-from protocol.replica.pack_build import FolderBuild
+from protocol.replica.pack_build import NOTHING, FolderBuild, Held, Install
 from protocol.replica.pack_check import check_pack_bytes, not_the_pack, raise_unless_damage
 from protocol.replica.pack_cover import smallest_cover
 from protocol.replica.pack_files import (
@@ -48,7 +48,7 @@ from protocol.replica.pack_files import (
     part_name,
 )
 from protocol.replica.pack_rebuild import PackRebuild
-from protocol.replica.pack_remains import Remains, Rewriting
+from protocol.replica.pack_remains import Remains
 from protocol.replica.sqlite import SqliteStore
 from protocol.replica.sqlite_content import CHUNKS_AT_ONCE, ContentIndex, Place
 from protocol.replica.sqlite_deltas import DeltaRows
@@ -96,15 +96,7 @@ class PackFolder:
         async def install(files: Sequence[tuple[str, FinishedPack]]) -> None:
             await self._install(space, files, unsent=unsent)
 
-        return FolderBuild(
-            space,
-            index=self._index,
-            disk=self._disk,
-            passing_name=self._passing_name,
-            install=install,
-            start=self._start,
-            sealed=sealed,
-        )
+        return self._build(space, self._index, install, sealed=sealed)
 
     async def ingest(
         self, space: bytes, data: bytes, *, unsent: bool = False, making: Making | None = None
@@ -320,6 +312,17 @@ class PackFolder:
 
     # --- files and rows -----------------------------------------------------------------------------------------------
 
+    def _build(self, space: bytes, held: Held, install: Install, *, sealed: bool) -> FolderBuild:
+        return FolderBuild(
+            space,
+            index=held,
+            disk=self._disk,
+            passing_name=self._passing_name,
+            install=install,
+            start=self._start,
+            sealed=sealed,
+        )
+
     def _start(self, work: Coroutine[None, None, T]) -> asyncio.Task[T]:
         """Begin work that goes on even if whoever waits for it is cancelled: a thread cannot be stopped half-way."""
         task = asyncio.create_task(work)
@@ -409,26 +412,31 @@ class PackFolder:
 
     async def _move_out(self, remains: Remains) -> None:
         """Write what others need of a pack into packs of its own; what cannot be read any more is lacking then."""
-        rewriting = Rewriting()
-        for first in range(0, len(remains.chunks), CHUNKS_AT_ONCE):
-            part = remains.chunks[first : first + CHUNKS_AT_ONCE]
-            places = await self._index.places(part)
-            for chunk in part:
-                try:
-                    data = await self._read_chunk(chunk, places.get(chunk.hash, []))
-                except LocalFailure as failure:
-                    if failure.code not in (Code.DAMAGED, Code.INCOMPLETE):
-                        raise
-                else:
-                    await asyncio.to_thread(rewriting.add_chunk, data, chunk)
-        await asyncio.to_thread(rewriting.add_streams, remains.streams)
-        for data, pack in rewriting.finish():
-            name = self._passing_name()
-            await asyncio.to_thread(self._files.write_whole, name, data)
+
+        async def install(files: Sequence[tuple[str, FinishedPack]]) -> None:
             (space, unsent), *further = remains.spaces.items()
-            await self._install(space, [(name, pack)], unsent=unsent)
+            await self._install(space, files, unsent=unsent)
             for other, is_unsent in further:
-                await self._index.add(other, [pack], unsent=is_unsent)
+                await self._index.add(other, [pack for _, pack in files], unsent=is_unsent)
+
+        build = self._build(next(iter(remains.spaces)), NOTHING, install, sealed=False)
+        try:
+            for first in range(0, len(remains.chunks), CHUNKS_AT_ONCE):
+                part = remains.chunks[first : first + CHUNKS_AT_ONCE]
+                places = await self._index.places(part)
+                for chunk in part:
+                    try:
+                        await build.chunk(await self._read_chunk(chunk, places.get(chunk.hash, [])))
+                    except LocalFailure as failure:
+                        if failure.code not in (Code.DAMAGED, Code.INCOMPLETE):
+                            raise
+            for chunks in remains.streams.values():
+                build.elsewhere(chunks)
+                await build.stream(chunks)
+            await build.finish()
+        except BaseException:
+            await build.abort()
+            raise
 
     async def _drop(self, packs: Sequence[bytes]) -> None:
         """Rows first: a file that a crash leaves without them becomes a part, and costs no download."""

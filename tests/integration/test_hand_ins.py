@@ -48,6 +48,10 @@ class Room:
         for device in (self.machine_device, *self.room.devices, self.machine_device):
             await device.session.sync()
 
+    async def kept(self, work: str) -> Kept:
+        """What the pupils' machine keeps of a work that it made."""
+        return Kept.parse(await self.pupils.agent.replica.store.mark(mark_of(bytes.fromhex(work))) or b"")
+
     async def a_week_later(self) -> None:
         """Somebody who has just been met is known by then; there is news, as there is each day."""
         self.room.territory.clock.advance(ACQUAINTANCE_MS + 60_000)
@@ -330,12 +334,12 @@ async def test_work_that_the_server_refused_is_shown_as_failed_and_kept(here: Ro
 async def test_the_content_key_is_kept_until_the_teacher_has_opened_the_work(here: Room) -> None:
     work = await here.pupils.hand_in(here.item, here.pupil, WORK)
     store = here.pupils.agent.replica.store
-    kept = Kept.parse(await store.mark(mark_of(bytes.fromhex(work))) or b"")
+    kept = await here.kept(work)
     assert kept.content_key is not None
     await here.sync()
     await here.teacher.ask("confirm-opened", id=work)
     await here.sync()
-    kept = Kept.parse(await store.mark(mark_of(bytes.fromhex(work))) or b"")
+    kept = await here.kept(work)
     assert kept.content_key is None
     assert dict(kept.files) == {path: len(data) for path, data in WORK.items()}
     assert len(await store.marks(HAND_IN_MARKS)) == 1
@@ -353,10 +357,9 @@ async def test_the_receipt_of_a_teacher_who_has_just_come_frees_the_key_once_she
     await Desk(substitute.agent).ask("confirm-opened", id=work)
     await here.sync()
     assert (await here.pupils.work(work))["state"] == "teacher"
-    store = here.pupils.agent.replica.store
-    assert Kept.parse(await store.mark(mark_of(bytes.fromhex(work))) or b"").content_key is not None
+    assert (await here.kept(work)).content_key is not None
     await here.a_week_later()
-    assert Kept.parse(await store.mark(mark_of(bytes.fromhex(work))) or b"").content_key is None
+    assert (await here.kept(work)).content_key is None
 
 
 async def test_work_made_while_there_is_no_teacher_keeps_its_key_until_who_came_has_been_known_for_a_week(
@@ -381,10 +384,9 @@ async def test_work_made_while_there_is_no_teacher_keeps_its_key_until_who_came_
     await Desk(here.teacher_device.agent).ask("confirm-opened", id=work)
     await here.sync()
     assert (await here.pupils.work(work))["state"] == "teacher"
-    store = here.pupils.agent.replica.store
-    assert Kept.parse(await store.mark(mark_of(bytes.fromhex(work))) or b"").content_key is not None
+    assert (await here.kept(work)).content_key is not None
     await here.a_week_later()
-    assert Kept.parse(await store.mark(mark_of(bytes.fromhex(work))) or b"").content_key is None
+    assert (await here.kept(work)).content_key is None
 
 
 async def test_a_teacher_who_comes_later_can_open_the_work_too(here: Room) -> None:

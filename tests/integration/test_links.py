@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from protocol.envelope import OpenedRequest
-from protocol.likeness import MOVED
 from protocol.message_parts import Wanted
 from protocol.messages import SyncRequest
 from protocol.replica.holdings import Need
 from protocol.replica.listeners import Listener
+from protocol.replica.serving import Responder
 from sync_agent.copies import Copies
 from sync_agent.lan_listener import LanResponder
 from sync_agent.link import Link
@@ -53,13 +53,8 @@ class Counting(LanResponder):
 class Silent(Counting):
     """As a version that does not know that one can say where one stands."""
 
-    async def word(self, listener: Listener) -> str:
-        del listener
-        return MOVED
-
-    async def heed(self, listener: Listener, text: str) -> str | None:
-        del listener, text
-        return None
+    word = Responder.word
+    heed = Responder.heed
 
 
 class Echoing(Counting):
@@ -105,7 +100,7 @@ async def alike(link: Link, there: Counting) -> None:
         own, theirs = await session.standing(), await there._standing_for(link._agent.device)
         return own is not None and theirs is not None and own.likeness == theirs.likeness
 
-    await eventually(holds)
+    await until(holds)
 
 
 async def has(device: Device, item: bytes) -> None:
@@ -115,13 +110,7 @@ async def has(device: Device, item: bytes) -> None:
         views = [await device.agent.replica.view(space) for space in await device.agent.spaces()]
         return any(item in view.coursework.items for view in views) and not await device.agent.missing()
 
-    await eventually(holds)
-
-
-async def eventually(holds: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(PATIENCE_S):
-        while not await holds():  # noqa: ASYNC110  (nobody tells)
-            await asyncio.sleep(0.005)
+    await until(holds)
 
 
 @pytest.mark.parametrize("made", [Counting, Silent])
@@ -191,7 +180,7 @@ async def test_nobody_is_alike_who_is_still_to_keep_a_copy_of_work(room: Classro
         assert link._session is not None
         assert await link._session.standing() is None, "no set shows that there is something to pass"
         need = Need(room.space, work.record.content.stream, sealed=True)
-        await eventually(lambda: other.agent.holdings.is_complete(need))
+        await until(lambda: other.agent.holdings.is_complete(need))
         await Copies(other.agent, set).tend()
         await alike(link, there)
         assert other.agent.device in (await work_of(one, room, work.id)).copies

@@ -13,7 +13,7 @@ from protocol.replica.views import Views
 from protocol.rights import is_erasable
 from sync_agent.measures import ordered
 from tests.simulation.ledger import BrokenError
-from tests.simulation.sound import server_of, sound
+from tests.simulation.sound import destroying, server_of, sound
 from tests.simulation.world import World
 
 
@@ -26,10 +26,7 @@ async def _orders(world: World) -> None:
 
 async def _closed(world: World) -> None:
     server = server_of(world.office)
-    replicas = [("server", server, world.due)]
-    for machine, agent in sound(world):
-        # each destroys by its own clock: one that was set back waits until it says so again
-        replicas.append((machine.name, agent.replica, world.due if machine.keeps_time else set()))
+    replicas = destroying(world)
     for space in sorted(world.trust.closed):
         if space not in (await Views(server.store, server.door).view(space)).roster.erased:
             continue

@@ -36,7 +36,7 @@ from tests.simulation.ledger import BrokenError, gone_with, holds
 from tests.simulation.machine import SimAgent
 from tests.simulation.people import STATE_RANK, can_open, check_item, opened
 from tests.simulation.school_invariants import SCHOOL
-from tests.simulation.sound import server_of, sound
+from tests.simulation.sound import destroying, server_of, sound
 from tests.simulation.trust_invariants import TRUST
 from tests.simulation.world import World
 
@@ -259,10 +259,7 @@ async def _discretion(world: World) -> None:
 
 async def _erased(world: World) -> None:
     server = server_of(world.office)
-    replicas = [("server", server, world.due)]
-    for machine, agent in sound(world):
-        # each destroys by its own clock: one that was set back waits until it says so again
-        replicas.append((machine.name, agent.replica, world.due if machine.keeps_time else set()))
+    replicas = destroying(world)
     for space in server.door.spaces() if world.erased else ():
         # by the set alone: what the server itself has destroyed another may still have, and show (docs/adr/0093)
         gone = (await Views(server.store, server.door).view(space)).roster.erased & world.erased

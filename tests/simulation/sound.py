@@ -29,3 +29,14 @@ def server_of(office: Office) -> Replica:
     if office.server is None:
         raise BrokenError("the server is off")
     return office.server.replica
+
+
+def destroying(world: World) -> list[tuple[str, Replica, set[bytes]]]:
+    """The server and each machine that is ours, by name, with what must have been destroyed there by now.
+
+    Each destroys by its own clock: one that was set back waits until it says so again.
+    """
+    machines = [
+        (machine.name, agent.replica, world.due if machine.keeps_time else set()) for machine, agent in sound(world)
+    ]
+    return [("server", server_of(world.office), world.due), *machines]
