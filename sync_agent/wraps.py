@@ -182,6 +182,7 @@ async def _tend_own(agent: Agent) -> int:
     if not open_keys:
         return 0
     noted: dict[str, bytes | None] = {}
+    freed = False
     drafts = []
     recovery = await recovery_keys(agent.replica)
     readers: dict[bytes, list[bytes]] = {}
@@ -193,6 +194,7 @@ async def _tend_own(agent: Agent) -> int:
         mine = open_keys[entry.id]
         if is_opened_for_good(work, view.roster, recovery, known_in(agent, work.space)):
             noted[mark_of(work.id)] = Kept(None, mine.files).encode()
+            freed = True
             continue
         if work.at_server and mine.seen is None and agent.replica.proven_ms is not None:
             noted[mark_of(work.id)] = replace(mine, seen=Seen(agent.now_ms(), agent.replica.proven_ms)).encode()
@@ -202,7 +204,7 @@ async def _tend_own(agent: Agent) -> int:
             drafts += await _late_wraps(agent, work, mine.content_key, readers[work.space])
     if noted:
         await agent.replica.store.set_marks(noted)
-    if any(Kept.parse(mark).content_key is None for mark in noted.values() if mark is not None):
+    if freed:
         await agent.forget_copies()  # a key that was given up lies there as well
     if drafts:
         await agent.write(*drafts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from protocol.ancestry import heads
@@ -27,7 +27,6 @@ class Listing:
     role: PersonRole
     left: bool
     entry: bytes
-    same_as: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +107,7 @@ async def listings(replica: Replica, person: bytes) -> dict[bytes, Listing]:
     Raises `BadInput(UNKNOWN_PERSON)` if no list names them.
     """
     found = {}
-    for space, entries in (await _mentions(replica, person)).items():
+    for space, entries in (await _mentions(replica, [person]))[person].items():
         roster = (await replica.view(space)).roster
         kept = heads([entry for entry in entries if not roster.hides(entry)])
         listing = _listing(kept[0]) if kept else None
@@ -129,8 +128,7 @@ async def doubles_of(replica: Replica, person: bytes) -> Doubles:
     for space in replica.door.spaces():
         said |= {other for other, one in (await replica.view(space)).roster.aliases.items() if one == person}
     same = set()
-    for other in said:
-        lists = await _mentions(replica, other)
+    for other, lists in (await _mentions(replica, said)).items():
         views = [(await replica.view(space)).roster for space in lists]
         if all(roster.aliases.get(other) == person for roster in views):
             same.add(other)
@@ -143,20 +141,22 @@ async def ids_of(replica: Replica, person: bytes) -> list[bytes]:
     Whoever writes a list can put somebody new on it as the same as anybody: of whom that leads to, nothing is said
     that other lists have as well.
     """
-    lists = await _mentions(replica, person)
+    lists = (await _mentions(replica, [person]))[person]
     shown = {(await replica.view(space)).roster.who(person) for space in lists}
     one = shown.pop() if len(shown) == 1 else person
-    if one != person and not (await _mentions(replica, one)).keys() <= lists.keys():
+    if one != person and not (await _mentions(replica, [one]))[one].keys() <= lists.keys():
         return [person]
     return [one, *sorted((await doubles_of(replica, one)).same)]
 
 
-async def _mentions(replica: Replica, person: bytes) -> dict[bytes, list[Entry]]:
-    mentions: defaultdict[bytes, list[Entry]] = defaultdict(list)
+async def _mentions(replica: Replica, persons: Collection[bytes]) -> dict[bytes, dict[bytes, list[Entry]]]:
+    """For each of these people the entries that list them, by space: all lists are looked through once."""
+    found: dict[bytes, dict[bytes, list[Entry]]] = {person: {} for person in persons}
     for entry in await replica.store.scan_kinds([Kind.PERSON]):
-        if entry.header.subject == person and entry.payload is not None:
-            mentions[entry.header.space].append(entry)
-    return mentions
+        lists = found.get(entry.header.subject or b"")
+        if lists is not None and entry.payload is not None:
+            lists.setdefault(entry.header.space, []).append(entry)
+    return found
 
 
 async def described(office: Office, person: bytes) -> str:
@@ -194,4 +194,4 @@ def _listing(entry: Entry) -> Listing | None:
         record = PersonRecord.parse(entry.payload or b"")
     except PeerFault:
         return None
-    return Listing(record.name, record.role, record.left, entry.id, record.same_as)
+    return Listing(record.name, record.role, record.left, entry.id)
