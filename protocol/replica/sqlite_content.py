@@ -239,15 +239,22 @@ def _places(connection: sqlite3.Connection, chunks: ChunkList) -> dict[bytes, li
 
 
 def _add(connection: sqlite3.Connection, space: int, pack: FinishedPack, *, unsent: bool) -> None:
-    row = connection.execute("SELECT number FROM pack WHERE hash = ?", (pack.hash,)).fetchone()
-    if row is None:
-        sql = "INSERT INTO pack (hash, size) VALUES (?, ?) RETURNING number"
-        row = connection.execute(sql, (pack.hash, pack.size)).fetchone()
-        add_content(connection, cast("int", row[0]), pack)
+    number, is_new = pack_number(connection, pack)
+    if is_new:
+        add_content(connection, number, pack)
     # once the server is known to hold it, hearing of it from elsewhere does not change that
     sql = """INSERT INTO pack_space (pack, space, unsent) VALUES (?, ?, ?)
              ON CONFLICT DO UPDATE SET unsent = min(unsent, excluded.unsent)"""
-    connection.execute(sql, (row[0], space, int(unsent)))
+    connection.execute(sql, (number, space, int(unsent)))
+
+
+def pack_number(connection: sqlite3.Connection, pack: FinishedPack) -> tuple[int, bool]:
+    """The number of a pack's row, which is made where there is none; and whether it was."""
+    sql = "SELECT number FROM pack WHERE hash = ?"
+    if (row := connection.execute(sql, (pack.hash,)).fetchone()) is not None:
+        return row[0], False
+    sql = "INSERT INTO pack (hash, size) VALUES (?, ?) RETURNING number"
+    return connection.execute(sql, (pack.hash, pack.size)).fetchone()[0], True
 
 
 def add_content(connection: sqlite3.Connection, number: int, pack: FinishedPack) -> None:

@@ -13,7 +13,14 @@ from typing import Final, TypeAlias, cast
 
 from protocol.pack import FinishedPack
 from protocol.replica.database import Cell, Database, select_in
-from protocol.replica.sqlite_content import ContentIndex, add_content, forget_complete, places_in, streams_in
+from protocol.replica.sqlite_content import (
+    ContentIndex,
+    add_content,
+    forget_complete,
+    pack_number,
+    places_in,
+    streams_in,
+)
 from protocol.replica.sqlite_entries import space_number
 
 # of what a pack holds, how many streams and chunks a space names
@@ -59,11 +66,8 @@ class RebuiltRows:
 
         def work(connection: sqlite3.Connection) -> None:
             for pack in packs:
-                row = connection.execute("SELECT number FROM pack WHERE hash = ?", (pack.hash,)).fetchone()
-                if row is None:
-                    sql = "INSERT INTO pack (hash, size) VALUES (?, ?) RETURNING number"
-                    row = connection.execute(sql, (pack.hash, pack.size)).fetchone()
-                add_content(connection, cast("int", row[0]), pack)
+                number, _ = pack_number(connection, pack)
+                add_content(connection, number, pack)
 
         await self._database.write(work)
 
