@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from sync_agent.app import BINDING_FILE
-from tests.harness.machines import Machine, eventually, school
+from tests.harness.machines import Machine, school
+from tests.harness.patience import eventually
 
 LESSON: Final = {
     "index.html": b"<h1>Le cycle de l'eau</h1>" * 400,

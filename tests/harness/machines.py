@@ -8,20 +8,18 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from tests.harness.beginnings import new_place
 from tests.harness.patience import PATIENCE_S
 from tests.harness.ports import free_port
 from tests.harness.prepared import run_prepared
-
-T = TypeVar("T")
+from tests.harness.service_manager import ServiceManager
 
 COMMAND_PATIENCE_S = 300.0
 
@@ -93,18 +91,15 @@ class Machine:
 
     def start(self, *options: str) -> str:
         """Start the daemon; the line with which it says that it is ready."""
-        with self.log.open("w", encoding="utf-8") as file:
+        with ServiceManager() as manager, self.log.open("w", encoding="utf-8") as file:
+            asked = environment(**manager.asks)
             self.daemon = subprocess.Popen(
-                self.command("run", *options), stdout=file, stderr=subprocess.STDOUT, env=environment(), text=True
+                self.command("run", *options), stdout=file, stderr=subprocess.STDOUT, env=asked, text=True
             )
-
-        def ready() -> str | None:
-            assert self.daemon is not None
-            text = self.log.read_text(encoding="utf-8")
-            assert self.daemon.poll() is None, (self.name, text[-2000:])
-            return next((line for line in text.splitlines() if "ready" in line), None)
-
-        return eventually(f"{self.name} ready", ready)
+            is_ready = manager.waits_until_ready(self.daemon)
+        text = self.log.read_text(encoding="utf-8")
+        assert is_ready, (self.name, text[-2000:])
+        return next(line for line in text.splitlines() if "ready" in line)
 
     def kill(self) -> None:
         """`kill -9`."""
@@ -120,15 +115,6 @@ class Machine:
         status = self.daemon.wait(PATIENCE_S)
         self.daemon = None
         return status
-
-
-def eventually(what: str, ask: Callable[[], T | None], patience_s: float = PATIENCE_S) -> T:
-    """Ask until the answer is true, at most `patience_s`; processes cannot tell us when."""
-    deadline = time.monotonic() + patience_s
-    while not (answer := ask()):
-        assert time.monotonic() < deadline, f"waited {patience_s} s for: {what}"
-        time.sleep(0.05)
-    return answer
 
 
 @dataclass

@@ -1,5 +1,7 @@
 """How tests wait for what must come: they look for it, and far longer than it takes, so that no busy machine fails one.
 
+Where something tells (a task that ends, a message, what a service manager hears), that is waited for. The two functions
+here are for the rest, and nothing else in the tests looks again: what another process holds, and says when it is asked.
 A time limit is for what never comes; nothing may depend on how quick a machine is.
 """
 
@@ -7,7 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import time
 from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
 
 PATIENCE_S = 120.0
 _LOOKS_APART_S = 0.005
@@ -24,3 +30,14 @@ async def until(holds: Callable[[], object]) -> None:
             if await held if inspect.isawaitable(held) else held:
                 return
             await asyncio.sleep(_LOOKS_APART_S)
+
+
+def eventually(what: str, ask: Callable[[], T | None], patience_s: float = PATIENCE_S) -> T:
+    """Ask until the answer is true, at most `patience_s`, and leave whoever is asked as much time as asking took."""
+    deadline = time.monotonic() + patience_s
+    while True:
+        asked = time.monotonic()
+        if answer := ask():
+            return answer
+        assert asked < deadline, f"waited {patience_s} s for: {what}"
+        time.sleep(max(_LOOKS_APART_S, time.monotonic() - asked))

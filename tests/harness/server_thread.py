@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ from pathlib import Path
 from protocol.replica.service.notify import Notifier
 from sync_server.config import RunConfig
 from sync_server.service import run_server
-from tests.harness.patience import PATIENCE_S
+from tests.harness.service_manager import ServiceManager
 
 
 @contextmanager
@@ -23,11 +22,7 @@ def running_server(data_dir: Path) -> Iterator[str]:
     loop = asyncio.new_event_loop()
     stopping = asyncio.Event()
     failures: list[BaseException] = []
-    manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    # a name that lies in no folder: a test's own may be longer than such an address may be
-    address = f"@relais-test-{os.getpid()}-{id(loop)}"
-    manager.bind(f"\0{address[1:]}")
-    manager.settimeout(PATIENCE_S)
+    manager = ServiceManager()
 
     def serve() -> None:
         config = RunConfig(data_dir, "127.0.0.1", 0, behind_proxy=False)
@@ -39,7 +34,7 @@ def running_server(data_dir: Path) -> Iterator[str]:
                     now_ms=lambda: time.time_ns() // 1_000_000,
                     entropy=os.urandom,
                     stopping=stopping,
-                    notifier=Notifier(address),
+                    notifier=Notifier(manager.address),
                 )
             )
         except BaseException as failure:  # noqa: BLE001  (told to the test's thread)
@@ -50,11 +45,10 @@ def running_server(data_dir: Path) -> Iterator[str]:
     thread = threading.Thread(target=serve)
     thread.start()
     try:
-        told = manager.recv(4096).decode()
-        yield told.split("serves on ")[1].split()[0]
+        with manager:
+            yield manager.told()["STATUS"].removeprefix("serves on ")
     finally:
         loop.call_soon_threadsafe(stopping.set)
         thread.join()
-        manager.close()
     if failures:
         raise failures[0]

@@ -50,6 +50,7 @@ __all__ = [
 SERVER_NAME = "relais.ecole.test"
 SERVER_NAMES = (SERVER_NAME, "localhost", "127.0.0.1", "::1")
 INSPECTOR = "Inspection du rectorat"
+_LAST_TURNS = 10
 T = TypeVar("T")
 
 
@@ -161,8 +162,8 @@ class Relay:
                 task.cancel()
             await asyncio.wait(tasks)
         # connections that were aborted, or accepted meanwhile, are closed in the next turns of the loop
-        for _ in range(10):
-            await asyncio.sleep(0.005)
+        for _ in range(_LAST_TURNS):
+            await asyncio.sleep(0)
             for task in asyncio.all_tasks() - {asyncio.current_task()}:
                 task.cancel()
 

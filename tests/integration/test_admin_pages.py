@@ -21,8 +21,8 @@ from sync_server.handlers.second_factor import STEP_S, code_at, use_second_facto
 from sync_server.web.signing_in import FREE_FAILURES
 from tests.harness.administration import NAME, ask, cookie_of, sign_in, ticket_in, with_account
 from tests.harness.fleet import PASSPHRASE, pages_over
-from tests.harness.machines import Machine, eventually
-from tests.harness.patience import PATIENCE_S
+from tests.harness.machines import Machine
+from tests.harness.patience import PATIENCE_S, eventually
 from tests.harness.raw_device import Answer, http_call
 from tests.harness.server_in_process import Office, office
 from tests.harness.territory import DAY_MS

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.harness.machines import School, environment, eventually, school, space_row
-from tests.harness.patience import PATIENCE_S
+from tests.harness.machines import School, environment, school, space_row
+from tests.harness.patience import PATIENCE_S, eventually
 
 
 @pytest.fixture

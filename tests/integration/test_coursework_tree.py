@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness.machines import Machine, School, eventually, school
+from tests.harness.machines import Machine, School, school
+from tests.harness.patience import eventually
 
 FIRST = {f"{number}.html": f"page {number}".encode() * 50 for number in range(40)}
 SECOND = {path: data + b", revue" for path, data in FIRST.items()} | {"fin.html": b"fin"}

@@ -15,7 +15,8 @@ import pytest
 
 from sync_agent.app import Enrolment
 from tests.harness.kept_formats import hashes, unpack
-from tests.harness.machines import Machine, eventually
+from tests.harness.machines import Machine
+from tests.harness.patience import eventually
 
 STORED = sorted((Path(__file__).parents[1] / "vectors" / "stored").glob("*.tar.xz"))
 

@@ -10,7 +10,8 @@ import pytest
 
 from protocol.roles import Role
 from tests.harness.enrolled import Class, enrolled_class
-from tests.harness.machines import Machine, eventually
+from tests.harness.machines import Machine
+from tests.harness.patience import eventually
 from tests.harness.ports import free_port
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from protocol.replica.listeners import Listeners
-from tests.harness.machines import Machine, School, eventually, school
+from tests.harness.machines import Machine, School, school
+from tests.harness.patience import eventually
 
 
 @pytest.fixture

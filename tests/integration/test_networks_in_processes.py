@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from tests.harness.machines import Machine, School, eventually, school, space_row
+from tests.harness.machines import Machine, School, school, space_row
+from tests.harness.patience import eventually
 from tests.harness.weather import CAPTIVE, DOWN, STALLED, Relay, Sockets, Weather, impairing_relay
 
 LOGIN = "ecole:mot de passe"

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.harness.machines import Machine, School, eventually, school
+from tests.harness.machines import Machine, School, school
+from tests.harness.patience import eventually
 
 UAI = "0180001X"
 

@@ -21,8 +21,8 @@ from protocol.errors import Code
 from protocol.message_parts import Offer
 from protocol.messages import SyncRequest
 from protocol.wire import PACKS_PATH, SYNC_PATH, Call
-from tests.harness.machines import Done, Machine, environment, eventually, program
-from tests.harness.patience import PATIENCE_S
+from tests.harness.machines import Done, Machine, environment, program
+from tests.harness.patience import PATIENCE_S, eventually
 from tests.harness.ports import free_port
 from tests.harness.raw_device import RawDevice, http_call
 

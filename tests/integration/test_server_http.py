@@ -26,8 +26,8 @@ from protocol.messages import SyncAnswer, SyncRequest
 from protocol.pack import FinishedPack, PackWriter
 from protocol.wire import CONTENT_TYPE, ENROLL_PATH, PACKS_PATH, RECONCILE_PATH, SYNC_PATH, Call
 from protocol.work import ContentRef, HandIn
-from tests.harness.machines import Machine, eventually
-from tests.harness.patience import PATIENCE_S
+from tests.harness.machines import Machine
+from tests.harness.patience import PATIENCE_S, eventually
 from tests.harness.raw_device import Answer, RawDevice, http_call, raw_call
 from tests.harness.server_thread import running_server
 

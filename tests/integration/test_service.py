@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import re
 import signal
-import socket
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,46 +15,24 @@ import pytest
 from protocol.errors import BadInput, Code, LocalFailure, Refused
 from protocol.replica.service.definition import AGENT, SERVER, Scope, ServiceDefinition
 from protocol.replica.service.installation import Ran, System, account_for, install, status, uninstall
-from tests.harness.machines import Machine, School, environment, eventually, school
-from tests.harness.patience import PATIENCE_S
+from tests.harness.machines import Machine, School, environment, school
+from tests.harness.patience import PATIENCE_S, eventually
+from tests.harness.service_manager import ServiceManager
 
 WATCHDOG_US = 300_000
 
 
-class Manager:
-    """The end of `NOTIFY_SOCKET` that a service manager listens on."""
-
-    def __init__(self, folder: Path) -> None:
-        self.address = str(folder / "notify")
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._socket.bind(self.address)
-        self._socket.settimeout(PATIENCE_S)
-
-    def told(self) -> dict[str, str]:
-        """The next message; fails when none comes for long."""
-        return dict(line.split("=", 1) for line in self._socket.recv(4096).decode().splitlines())
-
-    def waits_for(self, key: str, holds: Callable[[str], bool] = bool) -> str:
-        while not holds(value := self.told().get(key, "")):
-            pass
-        return value
-
-    def close(self) -> None:
-        self._socket.close()
-
-
 @contextmanager
-def managed(machine: Machine, folder: Path, *options: str) -> Iterator[tuple[Manager, subprocess.Popen[bytes]]]:
+def managed(machine: Machine, *options: str) -> Iterator[tuple[ServiceManager, subprocess.Popen[bytes]]]:
     """A program started as a service manager starts it, with a watchdog."""
-    manager = Manager(folder)
-    asked = {"NOTIFY_SOCKET": manager.address, "WATCHDOG_USEC": str(WATCHDOG_US)}
-    process = subprocess.Popen(machine.command("run", *options), env=environment(**asked), stderr=subprocess.DEVNULL)
-    try:
-        yield manager, process
-    finally:
-        process.kill()
-        process.wait()
-        manager.close()
+    with ServiceManager() as manager:
+        asked = environment(**manager.asks, WATCHDOG_USEC=str(WATCHDOG_US))
+        process = subprocess.Popen(machine.command("run", *options), env=asked, stderr=subprocess.DEVNULL)
+        try:
+            yield manager, process
+        finally:
+            process.kill()
+            process.wait()
 
 
 @pytest.fixture
@@ -64,8 +41,8 @@ def cm1(tmp_path: Path) -> Iterator[School]:
         yield found
 
 
-def test_an_agent_tells_its_manager_ready_how_it_goes_signs_of_life_and_its_end(cm1: School, tmp_path: Path) -> None:
-    with managed(cm1.enrol("Renard"), tmp_path) as (manager, process):
+def test_an_agent_tells_its_manager_ready_how_it_goes_signs_of_life_and_its_end(cm1: School) -> None:
+    with managed(cm1.enrol("Renard")) as (manager, process):
         manager.waits_for("READY", lambda value: value == "1")
         manager.waits_for("STATUS", lambda value: value == "in step with the server")
         assert manager.waits_for("WATCHDOG") == "1"
@@ -76,10 +53,8 @@ def test_an_agent_tells_its_manager_ready_how_it_goes_signs_of_life_and_its_end(
         assert process.wait(PATIENCE_S) == 0
 
 
-def test_what_works_behind_peoples_backs_steps_aside_and_what_answers_them_does_not(
-    cm1: School, tmp_path: Path
-) -> None:
-    with managed(cm1.enrol("Renard"), tmp_path) as (manager, process):
+def test_what_works_behind_peoples_backs_steps_aside_and_what_answers_them_does_not(cm1: School) -> None:
+    with managed(cm1.enrol("Renard")) as (manager, process):
         manager.waits_for("STATUS", lambda value: value == "in step with the server")
         own = os.getpriority(os.PRIO_PROCESS, 0)
         threads = Path(f"/proc/{process.pid}/task").iterdir()
@@ -90,21 +65,19 @@ def test_what_works_behind_peoples_backs_steps_aside_and_what_answers_them_does_
         assert max(10, own) in nice.values()
 
 
-def test_an_agent_whose_loop_hangs_gives_no_sign_of_life(cm1: School, tmp_path: Path) -> None:
-    with managed(cm1.enrol("Renard"), tmp_path) as (manager, process):
+def test_an_agent_whose_loop_hangs_gives_no_sign_of_life(cm1: School) -> None:
+    with managed(cm1.enrol("Renard")) as (manager, process):
         manager.waits_for("WATCHDOG")
         process.send_signal(signal.SIGSTOP)
-        manager._socket.settimeout(3 * WATCHDOG_US / 1_000_000)
         with pytest.raises(TimeoutError):
-            manager.waits_for("WATCHDOG", lambda _: False)
+            manager.waits_for("WATCHDOG", lambda _: False, patience_s=3 * WATCHDOG_US / 1_000_000)
         process.send_signal(signal.SIGCONT)
-        manager._socket.settimeout(PATIENCE_S)
         assert manager.waits_for("WATCHDOG") == "1"
 
 
-def test_a_server_tells_its_manager_ready_signs_of_life_and_its_end(cm1: School, tmp_path: Path) -> None:
+def test_a_server_tells_its_manager_ready_signs_of_life_and_its_end(cm1: School) -> None:
     cm1.server.stop()
-    with managed(cm1.server, tmp_path, "--listen", "127.0.0.1:0") as (manager, process):
+    with managed(cm1.server, "--listen", "127.0.0.1:0") as (manager, process):
         assert re.fullmatch(r"serves on http://127\.0\.0\.1:\d+", manager.told()["STATUS"])
         assert manager.waits_for("WATCHDOG") == "1"
         process.send_signal(signal.SIGTERM)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness.machines import Machine, School, eventually, school, space_row
+from tests.harness.machines import Machine, School, school, space_row
+from tests.harness.patience import eventually
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ import pytest
 
 from protocol.roles import Role
 from tests.harness.enrolled import Class, enrolled_class
-from tests.harness.machines import Machine, eventually, school
+from tests.harness.machines import Machine, school
+from tests.harness.patience import eventually
 
 NOISE = Random(1)
 
