@@ -154,12 +154,43 @@ def compose(
 
     Raises `TooLarge` when the payload or the references exceed the limits.
     """
+    made = unsigned(
+        author=author.public,
+        space=space,
+        kind=kind,
+        grant=grant,
+        at=at,
+        payload=payload,
+        salt=salt,
+        subject=subject,
+        target=target,
+        parents=parents,
+        prev=prev,
+    )
+    return with_signature(made, author.sign(DOMAIN, made.header_bytes))
+
+
+def unsigned(
+    *,
+    author: bytes,
+    space: bytes,
+    kind: int,
+    grant: bytes | None,
+    at: int,
+    payload: bytes,
+    salt: bytes,
+    subject: bytes | None = None,
+    target: bytes | None = None,
+    parents: Sequence[bytes] = (),
+    prev: Sequence[bytes] = (),
+) -> Entry:
+    """As `compose`, by the public key of an author who has yet to sign: its signature is zeros."""
     if len(payload) > MAX_PAYLOAD_BYTES:
         raise TooLarge(Code.TOO_LARGE, "this record is too long", size=len(payload), max=MAX_PAYLOAD_BYTES)
     header = Header(
         space=space,
         kind=int(kind),
-        author=author.public,
+        author=author,
         grant=grant,
         subject=subject,
         at=at,
@@ -170,7 +201,12 @@ def compose(
         size=len(payload),
     )
     data = encode_header(header)
-    return Entry(header, data, blake3(data).digest(), author.sign(DOMAIN, data), salt, payload)
+    return Entry(header, data, blake3(data).digest(), bytes(SIGNATURE_BYTES), salt, payload)
+
+
+def with_signature(entry: Entry, signature: bytes) -> Entry:
+    """The same with its author's signature."""
+    return Entry(entry.header, entry.header_bytes, entry.id, signature, entry.salt, entry.payload)
 
 
 def encode_header(header: Header) -> bytes:

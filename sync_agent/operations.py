@@ -34,6 +34,7 @@ from sync_agent.transfer_progress import telling
 from sync_agent.withdrawn import ended_names
 
 if TYPE_CHECKING:
+    from protocol.coursework import Work
     from sync_agent.handing_in import SealedLists
     from sync_agent.publisher import Wish
     from sync_agent.transport import Transport
@@ -358,6 +359,7 @@ class _Commands:
         await tend_hand_ins(self._agent)
 
     async def export_person(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        from protocol.hand_in_keys import content_key_of
         from protocol.replica.access.export import export_person
         from protocol.replica.catalogues import DEFAULT_LANGUAGE
         from sync_agent.portal.wording import Register, Words
@@ -366,11 +368,16 @@ class _Commands:
         agent = self._agent
         if await agent.role() not in SEES_ALL_WORK:
             raise Refused(Code.NO_RIGHT, "only a teacher's or a head teacher's device may do that")
+        keys = reading_keys(agent)
+
+        async def open_key(work: Work) -> bytes | None:
+            return content_key_of(work, keys)
+
         return await export_person(
             agent.replica,
             agent.holdings,
             given.person(params, "person"),
-            reading_keys(agent),
+            open_key,
             outgoing,
             say=Words(DEFAULT_LANGUAGE, Register.ADULT),
             territory_name=agent.enrolment.territory_name,

@@ -19,7 +19,7 @@ from protocol.replica.command import run_command
 from protocol.replica.console import Call, Notices, Program, installed_version, tell
 from protocol.replica.console_options import Argument, Option
 from protocol.replica.measure_commands import add_measure_commands
-from protocol.replica.operation import JSON, NO_FILES, Outgoing, Params, Table
+from protocol.replica.operation import JSON, NO_FILES, Incoming, Outgoing, Params, Table
 from protocol.replica.service.commands import add_service_commands
 from protocol.replica.service.definition import SERVER
 from sync_server.cli_lifecycle import add_lifecycle_commands
@@ -67,7 +67,13 @@ def now_ms() -> int:
 
 
 async def _run(
-    call: Call, name: str, params: Params, outgoing: Outgoing | None = None, *, lasting: bool = False
+    call: Call,
+    name: str,
+    params: Params,
+    outgoing: Outgoing | None = None,
+    incoming: Incoming = NO_FILES,
+    *,
+    lasting: bool = False,
 ) -> JSON:
     """Have the owner of DIR run a command: this process if nobody is."""
 
@@ -84,7 +90,7 @@ async def _run(
         call.data_dir,
         name,
         params,
-        NO_FILES,
+        incoming,
         outgoing or Notices(),
         in_process,
         serve_others=lasting,

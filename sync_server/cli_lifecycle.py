@@ -1,22 +1,26 @@
 """Commands about rights, keys and the end of things; what they do is in `lifecycle_operations`.
 
-The recovery kit is read here, by the command line: its keys go to whoever has the store open, and are written nowhere.
+The recovery kit is read here, by the command line, and its keys stay here: whoever has the store open asks for what the
+command needs, and gets signatures and seals (docs/adr/0128).
 """
 
 from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable
 from pathlib import Path
-from typing import Annotated, Protocol
+from typing import TYPE_CHECKING, Annotated, Protocol
 
 from protocol.errors import BadInput
-from protocol.replica.console import Call, Program
+from protocol.replica.console import Call, Notices, Program
 from protocol.replica.console_options import Argument, Option
 from protocol.replica.loss_command import add_loss_command
-from protocol.replica.operation import JSON, Outgoing, Params
+from protocol.replica.operation import JSON, NO_FILES, Incoming, Outgoing, Params
 from sync_server.data_folder import check_initialised
+
+if TYPE_CHECKING:
+    from protocol.kit import Kit
 
 PersonId = Annotated[str, Argument(metavar="ID", help="The person's id, from `person list`.")]
 SpaceId = Annotated[str, Argument(metavar="ID", help="The space: its id, or a school's UAI.")]
@@ -33,7 +37,15 @@ class Run(Protocol):
     """Has the owner of DIR run a command."""
 
     def __call__(
-        self, call: Call, name: str, params: Params, outgoing: Outgoing | None = None, /, *, lasting: bool = False
+        self,
+        call: Call,
+        name: str,
+        params: Params,
+        outgoing: Outgoing | None = None,
+        incoming: Incoming = NO_FILES,
+        /,
+        *,
+        lasting: bool = False,
     ) -> Awaitable[JSON]:
         """The command's result. Raises as it does."""
         ...
@@ -113,9 +125,9 @@ def _add_names_and_ends(program: Program, run: Run) -> None:
     ) -> JSON:
         """End of the year: a class and all that pupils did in it are forgotten everywhere. Carry lessons over first."""
         params: Params = {"space": space, "unopened_too": unopened_too}
-        if kit is not None:
-            params = _with_kit(params, call, kit, passphrase_file)
-        return await run(call, "space close", params)
+        if kit is None:
+            return await run(call, "space close", params)
+        return await _run_with_kit(run, call, "space close", params, _kit_in(call, kit, passphrase_file))
 
     @program.command("erase")
     async def erase(
@@ -132,9 +144,9 @@ def _add_names_and_ends(program: Program, run: Run) -> None:
     ) -> JSON:
         """Forget people everywhere: names, work, feedback. Hidden at once; each machine destroys it a week later."""
         params: Params = {"person": list(person), "dry_run": dry_run}
-        if kit is not None:
-            params = _with_kit(params, call, kit, passphrase_file)
-        return await run(call, "erase", params)
+        if kit is None:
+            return await run(call, "erase", params)
+        return await _run_with_kit(run, call, "erase", params, _kit_in(call, kit, passphrase_file))
 
     @program.command("erasures")
     async def erasures(call: Call) -> JSON:
@@ -153,9 +165,9 @@ def _add_names_and_ends(program: Program, run: Run) -> None:
     ) -> JSON:
         """Take an erasure back: within a week, or while it waits; afterwards with the kit, as far as anybody has it."""
         params: Params = {"covers": covers}
-        if kit is not None:
-            params = _with_kit(params, call, kit, passphrase_file)
-        return await run(call, "unerase", params)
+        if kit is None:
+            return await run(call, "unerase", params)
+        return await _run_with_kit(run, call, "unerase", params, _kit_in(call, kit, passphrase_file))
 
     @program.command("export-person")
     async def export_person(
@@ -172,11 +184,13 @@ def _add_names_and_ends(program: Program, run: Run) -> None:
         from protocol.replica.access.archive import ZipOutlet  # noqa: PLC0415 — loaded only when needed
 
         params: Params = {"person": person}
-        if kit is not None:
-            params = _with_kit(params, call, kit, passphrase_file)
         check_initialised(call.data_dir)
+        found = None if kit is None else _kit_in(call, kit, passphrase_file)
         with ZipOutlet(Path(file)) as archive:
-            counted = await run(call, "export-person", params, archive, lasting=True)
+            if found is None:
+                counted = await run(call, "export-person", params, archive, lasting=True)
+            else:
+                counted = await _run_with_kit(run, call, "export-person", params, found, outgoing=archive)
             await asyncio.to_thread(archive.keep)
         return counted
 
@@ -199,13 +213,12 @@ def _add_keys(program: Program, run: Run) -> None:
     ) -> JSON:
         """Open pupils' work to a teacher who has lost every key, by the recovery key; `audit` shows each time."""
         asked: dict[str, JSON] = {"person": person, "words": words, "space": list(space or [])}
-        params = _with_kit(asked, call, kit, passphrase_file)
-        return await run(call, "rewrap", params, lasting=True)
+        return await _run_with_kit(run, call, "rewrap", asked, _kit_in(call, kit, passphrase_file))
 
     @program.command("rotate server")
     async def rotate_server(call: Call, *, kit: KitFile, passphrase_file: KitPassphrase = None) -> JSON:
         """Give the server new keys, and cut the old ones off: after a theft of its disk or a backup, or once a year."""
-        return await run(call, "rotate server", _with_kit({}, call, kit, passphrase_file), lasting=True)
+        return await _run_with_kit(run, call, "rotate server", {}, _kit_in(call, kit, passphrase_file))
 
     @program.command("rotate root")
     async def rotate_root(
@@ -219,12 +232,12 @@ def _add_keys(program: Program, run: Run) -> None:
         ] = None,
     ) -> JSON:
         """Give the territory another root, after a theft of the kit. Repeatable with the same files after a cut."""
-        from sync_server.new_root import NewKit  # noqa: PLC0415 — loaded only when needed
+        from sync_server.new_root import NewKit  # noqa: PLC0415
 
-        params = _with_kit({}, call, kit, passphrase_file)
+        old = _kit_in(call, kit, passphrase_file)
         made = NewKit(Path(kit), passphrase_file, Path(new_kit), new_passphrase_file, secrets.token_bytes)
         try:
-            done = await run(call, "rotate root", {**params, **made.params()}, lasting=True)
+            done = await _run_with_kit(run, call, "rotate root", {}, old, new=made.kit)
         except BadInput:
             made.forget()
             raise
@@ -236,10 +249,28 @@ def _add_keys(program: Program, run: Run) -> None:
         return await run(call, "audit", {})
 
 
-def _with_kit(params: Mapping[str, JSON], call: Call, kit: str, passphrase_file: str | None) -> Params:
-    """The parameters with the kit's keys, for whoever has the store open; they are written nowhere."""
+def _kit_in(call: Call, kit: str, passphrase_file: str | None) -> Kit:
+    """The kit in a file. Raises `BadInput`."""
     from sync_server.handlers.territory import kit_in, passphrase_in  # noqa: PLC0415 — loaded only when needed
 
     check_initialised(call.data_dir)
-    found = kit_in(Path(kit), None if passphrase_file is None else passphrase_in(Path(passphrase_file)))
-    return {**params, "root": found.root.seed.hex(), "recovery": found.recovery.seed.hex()}
+    return kit_in(Path(kit), None if passphrase_file is None else passphrase_in(Path(passphrase_file)))
+
+
+async def _run_with_kit(
+    run: Run,
+    call: Call,
+    name: str,
+    params: Params,
+    kit: Kit,
+    *,
+    new: Kit | None = None,
+    outgoing: Outgoing | None = None,
+) -> JSON:
+    """Have whoever has the store open run a command, and sign here what it needs, and nothing else."""
+    from sync_server.errands import errand_of  # noqa: PLC0415 — loaded only when needed
+    from sync_server.kit_desk import KitDesk  # noqa: PLC0415
+
+    errand = errand_of(name, kit, params, new, secrets.token_bytes)
+    desk = KitDesk(errand, outgoing or Notices())
+    return await run(call, name, {**params, "kit": desk.keys}, desk, desk, lasting=True)

@@ -7,5 +7,8 @@ from typing import TypeAlias
 
 from protocol.replica.operation import JSON, Outgoing, Params
 from sync_server.app import Server
+from sync_server.kit_away import KitAway
 
 Command: TypeAlias = Callable[[Server, Params, Outgoing], Awaitable[JSON]]
+KitCommand: TypeAlias = Callable[[Server, Params, Outgoing, KitAway | None], Awaitable[JSON]]
+"""One that may be given the kit, which stays with who has typed it."""

@@ -1,7 +1,7 @@
 """Commands about rights, keys and the end of things: who is cut off, renamed, forgotten, and which keys take over.
 
-The same shape as `operations`, which enters them into its table. Keys of the recovery kit come as parameters, from the
-command line that read the kit, and stay in memory.
+The same shape as `operations`, which enters them into its table. The recovery kit stays with the command that has read
+it: what its root says is signed there, and what its recovery key opens is opened there (`kit_away`).
 """
 
 from __future__ import annotations
@@ -10,10 +10,9 @@ from collections.abc import Mapping
 from typing import Final
 
 from protocol.clock import rfc3339
+from protocol.coursework import Work
 from protocol.entry import Entry, Kind
 from protocol.errors import BadInput, Code
-from protocol.identity import AgreementKey, SigningKey
-from protocol.kit import Kit
 from protocol.limits import ERASURE_DELAY_MS, MAX_ERASED_PER_DAY
 from protocol.replica import parameters as given
 from protocol.replica.abbreviations import whole
@@ -27,7 +26,7 @@ from protocol.replica.office.people import described_with_doubles, rename_person
 from protocol.replica.office.spaces import space_named
 from protocol.replica.operation import JSON, Outgoing, Params
 from sync_server.app import Server
-from sync_server.command import Command
+from sync_server.command import Command, KitCommand
 from sync_server.handlers.as_root import check_kit
 from sync_server.handlers.audit import trail
 from sync_server.handlers.closing import close_space
@@ -36,6 +35,7 @@ from sync_server.handlers.members import list_devices
 from sync_server.handlers.rewrapping import rewrap
 from sync_server.handlers.rotation import rotate_root, rotate_server
 from sync_server.handlers.waiting import list_waiting, rule
+from sync_server.kit_away import KitAway
 from sync_server.web.wording import Words
 
 
@@ -100,8 +100,7 @@ async def _person_retire(server: Server, params: Params, outgoing: Outgoing) -> 
     return await commands.told_of_kept(kept, outgoing)
 
 
-async def _space_close(server: Server, params: Params, outgoing: Outgoing) -> JSON:
-    kit = _kit(params) if "root" in params else None
+async def _space_close(server: Server, params: Params, outgoing: Outgoing, kit: KitAway | None) -> JSON:
     space = space_named(server, given.text(params, "space"))
     closing = await close_space(server, kit, space, unopened_too=params.get("unopened_too") is True)
     if kit is not None:
@@ -120,15 +119,15 @@ async def _lost(server: Server, params: Params, outgoing: Outgoing) -> JSON:
     return await commands.report_loss(server, params, outgoing, seen)
 
 
-async def _rewrap(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
+async def _rewrap(server: Server, params: Params, _outgoing: Outgoing, kit: KitAway | None) -> JSON:
     person = person_id(given.text(params, "person"))
     spaces = [space_named(server, text) for text in given.texts(params, "space")]
     words = given.text_or_none(params, "words")
-    return {"hand_ins": await rewrap(server, _kit(params), person, words, spaces)}
+    return {"hand_ins": await rewrap(server, _needed(kit), person, words, spaces)}
 
 
-async def _rotate_server(server: Server, params: Params, outgoing: Outgoing) -> JSON:
-    made = await rotate_server(server, _kit(params))
+async def _rotate_server(server: Server, _params: Params, outgoing: Outgoing, kit: KitAway | None) -> JSON:
+    made = await rotate_server(server, _needed(kit))
     await outgoing.progress(
         "devices follow at their next call; what the old key signed until now stays valid (after a theft, look at "
         "`audit`), but for codes: those that were made before are refused from now on"
@@ -142,10 +141,8 @@ async def _rotate_server(server: Server, params: Params, outgoing: Outgoing) -> 
     return {"server": made.hex()}
 
 
-async def _rotate_root(server: Server, params: Params, outgoing: Outgoing) -> JSON:
-    new_root, new_recovery = (bytes.fromhex(given.text(params, key)) for key in ("new_root", "new_recovery"))
-    new = Kit("", SigningKey(new_root), AgreementKey(new_recovery))
-    chain = await rotate_root(server, _kit(params), new)
+async def _rotate_root(server: Server, _params: Params, outgoing: Outgoing, kit: KitAway | None) -> JSON:
+    chain = await rotate_root(server, _needed(kit))
     await outgoing.progress("devices follow at their next call; codes that were made before are refused from now on")
     return {"chain": chain.hex(), "version": len(server.replica.door.roots) - 1}
 
@@ -165,17 +162,18 @@ async def _audit(server: Server, _params: Params, _outgoing: Outgoing) -> JSON:
     ]
 
 
-async def _export_person(server: Server, params: Params, outgoing: Outgoing) -> JSON:
-    keys: dict[bytes, AgreementKey] = {}
-    if "recovery" in params:
-        kit = _kit(params)
+async def _export_person(server: Server, params: Params, outgoing: Outgoing, kit: KitAway | None) -> JSON:
+    if kit is not None:
         check_kit(server, kit)
-        keys[kit.recovery.public] = kit.recovery
+
+    async def open_key(work: Work) -> bytes | None:
+        return None if kit is None else await kit.content_key(work)
+
     return await export_person(
         server.replica,
         server.holdings,
         person_id(given.text(params, "person")),
-        keys,
+        open_key,
         outgoing,
         say=Words(DEFAULT_LANGUAGE, server.now_ms()),
         territory_name=server.territory_name,
@@ -183,15 +181,14 @@ async def _export_person(server: Server, params: Params, outgoing: Outgoing) -> 
     )
 
 
-def _kit(params: Params) -> Kit:
-    """The kit's keys, as the command line sends them to whoever has the store open: they stay in memory."""
-    root, recovery = (bytes.fromhex(given.text(params, key)) for key in ("root", "recovery"))
-    return Kit("", SigningKey(root), AgreementKey(recovery))
+def _needed(kit: KitAway | None) -> KitAway:
+    if kit is None:
+        raise BadInput(Code.USAGE, "this takes the recovery kit")
+    return kit
 
 
-async def _erase(server: Server, params: Params, outgoing: Outgoing) -> JSON:
+async def _erase(server: Server, params: Params, outgoing: Outgoing, kit: KitAway | None) -> JSON:
     persons = [person_id(text) for text in given.texts(params, "person")]
-    kit = _kit(params) if "root" in params else None
     if kit is not None:
         check_kit(server, kit)
     await check_known(server, persons)
@@ -228,9 +225,8 @@ async def _erasures(server: Server, _params: Params, _outgoing: Outgoing) -> JSO
     return rows
 
 
-async def _unerase(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
+async def _unerase(server: Server, params: Params, _outgoing: Outgoing, kit: KitAway | None) -> JSON:
     text = given.text(params, "covers")
-    kit = _kit(params) if "root" in params else None
     if kit is not None:
         check_kit(server, kit)
     known = {covers for _, covers in await (in_force if kit is None else ever_said)(server.replica)}
@@ -250,14 +246,17 @@ COMMANDS: Final[Mapping[str, Command]] = {
     "person rename": _person_rename,
     "person retire": _person_retire,
     "space rename": commands.space_rename,
-    "space close": _space_close,
     "lost": _lost,
+    "audit": _audit,
+    "erasures": _erasures,
+}
+
+KIT_COMMANDS: Final[Mapping[str, KitCommand]] = {
+    "space close": _space_close,
     "rewrap": _rewrap,
     "rotate server": _rotate_server,
     "rotate root": _rotate_root,
-    "audit": _audit,
     "erase": _erase,
-    "erasures": _erasures,
     "unerase": _unerase,
     "export-person": _export_person,
 }

@@ -5,7 +5,6 @@ What the file holds before is enough to go on after a cut: the same command take
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -45,9 +44,10 @@ class NewKit:
         self._kit = Kit(old.name, SigningKey(entropy(SEED_BYTES)), AgreementKey(entropy(SEED_BYTES)), b"", first)
         self._write()
 
-    def params(self) -> Mapping[str, JSON]:
-        """The new keys, for whoever has the store open."""
-        return {"new_root": self._kit.root.seed.hex(), "new_recovery": self._kit.recovery.seed.hex()}
+    @property
+    def kit(self) -> Kit:
+        """The new keys."""
+        return self._kit
 
     def forget(self) -> None:
         """Take the file away again, if it was made here: nothing names its keys."""

@@ -23,7 +23,7 @@ from protocol.replica.operation import JSON, Incoming, Outgoing, Params, Table
 from sync_server import lifecycle_operations
 from sync_server.abbreviated import with_whole_ids
 from sync_server.app import Server
-from sync_server.command import Command
+from sync_server.command import Command, KitCommand
 from sync_server.handlers import measures
 from sync_server.handlers.administrators import add_administrator, list_administrators, remove_administrator
 from sync_server.handlers.backups import back_up, note_kept
@@ -34,16 +34,27 @@ from sync_server.handlers.passkeys import let_add_passkey, passkeys_of, remove_p
 from sync_server.handlers.proofs import check_proof
 from sync_server.handlers.second_factor import drop_second_factor, set_second_factor
 from sync_server.handlers.upkeep import contested_roots, repair, totals, verify
+from sync_server.kit_away import KitAway
 
 
 def operations(server: Server) -> Table:
     """The table of commands over an opened server."""
-    return {name: partial(_operate, command, server) for name, command in _COMMANDS.items()}
+    with_kit = {
+        name: partial(_operate_with_kit, command, server) for name, command in lifecycle_operations.KIT_COMMANDS.items()
+    }
+    return {name: partial(_operate, command, server) for name, command in _COMMANDS.items()} | with_kit
 
 
 async def _operate(command: Command, server: Server, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
     del incoming
     return await command(server, await with_whole_ids(server, params), outgoing)
+
+
+async def _operate_with_kit(
+    command: KitCommand, server: Server, params: Params, incoming: Incoming, outgoing: Outgoing
+) -> JSON:
+    kit = KitAway.of(server, params.get("kit"), incoming, outgoing)
+    return await command(server, await with_whole_ids(server, params), outgoing, kit)
 
 
 async def _space_add(server: Server, params: Params, outgoing: Outgoing) -> JSON:

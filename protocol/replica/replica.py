@@ -15,9 +15,8 @@ from itertools import starmap
 from typing import TypeVar
 
 from protocol import clock
-from protocol.entry import Entry, Kind, compose, signature_holds
+from protocol.entry import Entry, Kind, signature_holds, unsigned
 from protocol.errors import Code, LocalFailure
-from protocol.identity import SigningKey
 from protocol.limits import MAX_PREV, MAX_WAITING_BYTES, MAX_WAITING_ENTRIES, SALT_BYTES
 from protocol.message_parts import Refusal
 from protocol.reconcile import Record, fingerprint_of
@@ -26,6 +25,7 @@ from protocol.replica.destroyed import carried_out
 from protocol.replica.interfaces import ContentStore, EntryStore, Held, Position
 from protocol.replica.passage import Passage, names_awaited
 from protocol.replica.quotas import Quotas
+from protocol.replica.signer import Author, with_signatures
 from protocol.replica.views import Basis, SpaceView, Views
 from protocol.rights import Authority, Door
 from protocol.roles import Role
@@ -63,7 +63,7 @@ class Draft:
     target: bytes | None = None
     parents: tuple[bytes, ...] = ()
     of_previous: bool = False
-    author: SigningKey | None = None
+    author: Author | None = None
 
 
 Tips = Callable[[bytes, bytes], Awaitable[list[bytes]]]
@@ -181,7 +181,7 @@ class Replica:
         self,
         drafts: Sequence[Draft] | Compose,
         *,
-        author: SigningKey,
+        author: Author,
         now_ms: int,
         entropy: Entropy,
         unsent: bool = True,
@@ -196,6 +196,7 @@ class Replica:
         """
         async with self._admitting:
             entries: list[Entry] = []
+            writers: list[Author] = []
             tips: dict[tuple[bytes, bytes], list[bytes]] = {}
             at = clock.believable(self._last_at, max(now_ms, self._proven_ms or 0))
             for draft in await drafts(self._own_tips) if callable(drafts) else drafts:
@@ -204,8 +205,8 @@ class Replica:
                 if place not in tips:
                     tips[place] = await self._own_tips(*place)
                 at = clock.tick(at, now_ms)
-                entry = compose(
-                    author=writer,
+                entry = unsigned(
+                    author=writer.public,
                     space=draft.space,
                     kind=draft.kind,
                     grant=draft.grant,
@@ -219,6 +220,8 @@ class Replica:
                 )
                 tips[place] = [entry.id, *tips[place][MAX_PREV:]]
                 entries.append(entry)
+                writers.append(writer)
+            entries = await with_signatures(entries, writers)
             self._last_at = at
             noted = None if marks is None else marks(entries)
             await self._admit(entries, author.public, now_ms, unsent=unsent, marks=noted, whole=True)

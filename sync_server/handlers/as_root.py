@@ -1,4 +1,4 @@
-"""What is said with the kit: its keys are an argument, in memory, and the entries are the root's (docs/adr/0036)."""
+"""What is said with the kit: the entries are the root's, who signs them elsewhere (docs/adr/0036, 0128)."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from collections.abc import Sequence
 
 from protocol.entry import Entry
 from protocol.errors import BadInput, Code
-from protocol.kit import Kit
 from protocol.replica.replica import Compose, Draft
+from protocol.replica.signer import RootKit
 from sync_server.app import Server
 
 
-def check_kit(server: Server, kit: Kit) -> None:
+def check_kit(server: Server, kit: RootKit) -> None:
     """Raise `BadInput(BAD_KIT)` unless this is the kit of the territory, with the root in force."""
     if kit.root.public != server.replica.door.root_now:
         raise BadInput(Code.BAD_KIT, "this is the kit of another territory, or one that a newer kit has replaced")
 
 
-async def write_as_root(server: Server, kit: Kit, drafts: Sequence[Draft] | Compose) -> list[Entry]:
+async def write_as_root(server: Server, kit: RootKit, drafts: Sequence[Draft] | Compose) -> list[Entry]:
     """Say something as the root: all drafts in one durable transaction."""
     return await server.replica.write(
         drafts, author=kit.root, now_ms=server.now_ms(), entropy=server.entropy, unsent=False

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from protocol.entry import Kind
 from protocol.errors import BadInput, Code
-from protocol.kit import Kit
 from protocol.replica.replica import Draft
+from protocol.replica.signer import RootKit
 from protocol.roles import PersonRole
 from protocol.structure import Erasure
 from sync_server.app import Server
@@ -31,7 +31,7 @@ class Closing:
     unopened: int
 
 
-async def close_space(server: Server, kit: Kit | None, space: bytes, *, unopened_too: bool) -> Closing:
+async def close_space(server: Server, kit: RootKit | None, space: bytes, *, unopened_too: bool) -> Closing:
     """Close a class; without a kit only say what would go.
 
     Raises `BadInput` (BAD_KIT, NOT_YET while there is work that nobody has opened, USAGE for what is no class).

@@ -1,7 +1,7 @@
-"""The recovery key opens hand-ins to a teacher who has lost every key: by the kit, in memory, and never unseen.
+"""The recovery key opens hand-ins to a teacher who has lost every key: by the kit, elsewhere, and never unseen.
 
 Rules:
-- the kit's private keys are an argument and nowhere else: not in DIR, not in a log;
+- the command that has the kit opens and seals: no content key comes here;
 - for whom is said by six words that a human has read on the teacher's own screen: whoever had the server may have named
   a device as hers and dated its key before hers, and what a server believes is no reason to open earlier work;
 - what is written is wraps, signed by the root; the work itself stays sealed;
@@ -11,25 +11,30 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Final
+from contextlib import suppress
+from typing import Final, TypeAlias
 
 from protocol.clock import milliseconds_of, rfc3339
-from protocol.entry import Kind
+from protocol.entry import Entry, Kind
 from protocol.errors import BadInput, Code, PeerFault
-from protocol.hand_in_keys import content_key_of, info_of, wraps_for
-from protocol.kit import Kit
 from protocol.replica.replica import Draft
 from protocol.rights import Authority
 from protocol.roles import HAS_READING_KEYS
 from protocol.structure import PersonKey, Rewrap
 from protocol.vouching import Device, device_words
+from protocol.work import Wraps
 from sync_server.app import Server
+from sync_server.errands import is_shown
 from sync_server.handlers.as_root import check_kit, write_as_root
+from sync_server.kit_away import KitAway
 
 _AT_ONCE: Final = 256
 
+_ReadingKey: TypeAlias = tuple[Authority, Entry]
+"""The grant of a device, and the entry in which it names its reading key."""
 
-async def rewrap(server: Server, kit: Kit, person: bytes, words: str | None, spaces: Sequence[bytes]) -> int:
+
+async def rewrap(server: Server, kit: KitAway, person: bytes, words: str | None, spaces: Sequence[bytes]) -> int:
     """Wrap, in `spaces` (none: in all), for the device of a teacher with these six words, what it has no wrap of.
 
     How many works. Raises `BadInput`: BAD_KIT for another territory's kit, UNKNOWN_PERSON for somebody without a key
@@ -45,37 +50,36 @@ async def rewrap(server: Server, kit: Kit, person: bytes, words: str | None, spa
         raise BadInput(
             Code.UNKNOWN_PERSON, "this person has no reading key there: enrol their new device, let it sync, try again"
         )
-    chosen = [(space, key) for space, (grant, key) in found if is_shown(words, _pair(grant))]
+    chosen = [(space, *device) for space, device in found if is_shown(words, _pair(device[0]))]
     if not chosen:
         raise BadInput(Code.USAGE, _which(grant for _, (grant, _) in found))
     opened = 0
-    for space, key in chosen:
-        view = await server.replica.view(space)
-        drafts = []
-        for work in view.coursework.hand_ins.values():
-            is_done = not work.wrapped_by.get(key, frozenset()).isdisjoint(server.replica.door.roots)
-            content_key = None if is_done else content_key_of(work, {kit.recovery.public: kit.recovery})
-            if content_key is not None:
-                wraps = wraps_for([key], content_key, info_of(work), server.entropy)
-                drafts.append(Draft(space, Kind.WRAP, None, wraps.encode(), subject=work.person, target=work.id))
+    for space, grant, said in chosen:
+        key = PersonKey.parse(said.payload or b"").agreement
+        works = [
+            work
+            for work in (await server.replica.view(space)).coursework.hand_ins.values()
+            if work.wrapped_by.get(key, frozenset()).isdisjoint(server.replica.door.roots)
+        ]
+        seals = await kit.rewrapped(works, _pair(grant), said)
+        drafts = [
+            Draft(space, Kind.WRAP, None, Wraps(((key, seal),)).encode(), subject=work.person, target=work.id)
+            for work, seal in zip(works, seals, strict=True)
+            if seal is not None
+        ]
         if drafts:
-            said = Rewrap(space, person, len(drafts)).encode()
-            await write_as_root(server, kit, [Draft(server.replica.territory, Kind.REWRAP, None, said)])
+            used = Rewrap(space, person, len(drafts)).encode()
+            await write_as_root(server, kit, [Draft(server.replica.territory, Kind.REWRAP, None, used)])
             for start in range(0, len(drafts), _AT_ONCE):
                 await write_as_root(server, kit, drafts[start : start + _AT_ONCE])
             opened += len(drafts)
     return opened
 
 
-def is_shown(words: str | None, device: Device) -> bool:
-    """Whether these are the words that a device shows, as somebody types them."""
-    return (words or "").casefold().split() == device_words(device).split()
-
-
-async def _devices(server: Server, space: bytes, person: bytes) -> list[tuple[Authority, bytes]]:
+async def _devices(server: Server, space: bytes, person: bytes) -> list[_ReadingKey]:
     """The devices that were let in as a person's in a space, each with the latest reading key that it made there."""
     roster = (await server.replica.view(space)).roster
-    latest: dict[bytes, tuple[Authority, bytes]] = {}
+    latest: dict[bytes, _ReadingKey] = {}
     said = [entry for entry in await server.store.scan_kinds([Kind.PERSON_KEY]) if entry.header.space == space]
     theirs = {
         grant.grant: grant
@@ -88,10 +92,9 @@ async def _devices(server: Server, space: bytes, person: bytes) -> list[tuple[Au
     for entry in sorted(said, key=lambda entry: (entry.header.at, entry.id)):
         grant = theirs.get(entry.header.grant or b"")
         if grant is not None and entry.header.subject == grant.person:
-            try:
-                latest[grant.key] = grant, PersonKey.parse(entry.payload or b"").agreement
-            except PeerFault:
-                continue
+            with suppress(PeerFault):
+                PersonKey.parse(entry.payload or b"")
+                latest[grant.key] = grant, entry
     return list(latest.values())
 
 

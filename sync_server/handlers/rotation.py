@@ -1,4 +1,4 @@
-"""New keys for the server under the same root, or another root for the territory: by the kit, in memory (§5).
+"""New keys for the server under the same root, or another root for the territory: by the kit (§5).
 
 Rules:
 - the new keys are durable beside the old before an entry names them, and take their place after it: whatever is cut
@@ -21,18 +21,20 @@ from typing import Final
 
 from protocol.enrollment_messages import encode_chain
 from protocol.entry import Kind
+from protocol.errors import BadInput, Code
 from protocol.identity import SEED_BYTES
-from protocol.kit import Kit
 from protocol.limits import MAX_REVOKED_HEADS, MAX_ROOT_ACCOUNT_IDS, MAX_ROTATION_HEADS
 from protocol.replica.office.heads import heads_of
 from protocol.replica.replica import Draft, Tips
+from protocol.replica.signer import RootKit
 from protocol.roles import Role
-from protocol.root_rotation import RootAccount, RootRotation
+from protocol.root_rotation import RootAccount
 from protocol.structure import Certificate, RecoveryKey, Revocation
 from sync_server.app import Server
 from sync_server.data_folder import NEXT_KEYS_FILE
 from sync_server.handlers.as_root import check_kit, write_as_root
 from sync_server.keys import CAPABILITY_KEY_BYTES, ServerKeys
+from sync_server.kit_away import KitAway, RootAway
 
 _PROOFS: Final = frozenset({Kind.CERTIFICATE, Kind.RECOVERY_KEY, Kind.GENERATION, Kind.ROOT_ROTATION})
 _NAMED_BY_ITSELF: Final = MAX_ROTATION_HEADS // 2
@@ -42,7 +44,7 @@ _MOST_LISTED_HEADS: Final = MAX_REVOKED_HEADS - _MOST_LISTS + _MOST_LISTS * MAX_
 """Heads of a server's key that a revocation names, the lists included: more than a territory has spaces."""
 
 
-async def rotate_server(server: Server, kit: Kit) -> bytes:
+async def rotate_server(server: Server, kit: RootKit) -> bytes:
     """New keys for the server; its new id. Raises `BadInput(BAD_KIT)`, `LocalFailure`."""
     check_kit(server, kit)
     territory = server.replica.territory
@@ -94,25 +96,29 @@ async def _servers(server: Server) -> list[bytes]:
     return [key for key in dict.fromkeys(keys) if key not in roster.cut]
 
 
-async def rotate_root(server: Server, old: Kit, new: Kit) -> bytes:
-    """The root of `new` takes over from that of `old`; the rotations so far, as they are sent, for the new kit.
+async def rotate_root(server: Server, kit: KitAway) -> bytes:
+    """The new root of `kit` takes over; the rotations so far, as they are sent, for the new kit.
 
     May be repeated after its answer was lost. Raises `BadInput(BAD_KIT | USAGE)`, `LocalFailure`.
     """
     replica = server.replica
-    if replica.door.root_now != new.root.public:
-        check_kit(server, old)
+    if kit.new_root is None or kit.new_recovery is None:
+        raise BadInput(Code.USAGE, "no root is named that takes over")
+    if replica.door.root_now != kit.new_root.public:
+        check_kit(server, kit)
+        old = kit.root.public
+        recovery = RecoveryKey(kit.new_recovery)
         async with server.changing_keys():
-            accounts = await write_as_root(server, old, partial(_accounts, server, old))
+            accounts = await write_as_root(server, kit, partial(_accounts, server, old))
             named = [entry.id for entry in accounts]
-            await write_as_root(server, old, partial(_succession, server, old, new, named))
+            await write_as_root(server, kit, partial(_succession, server, kit, kit.new_root, recovery, named))
             await server.take_certificate()
         await server.space_keeper.tend(replica.door.spaces())
     chain = await replica.credentials([server.grant])
     return encode_chain([entry for entry in chain if entry.header.kind == Kind.ROOT_ROTATION])
 
 
-async def _accounts(server: Server, old: Kit, tips: Tips) -> list[Draft]:
+async def _accounts(server: Server, old: bytes, tips: Tips) -> list[Draft]:
     """What the old root has signed, where that is more than a rotation names by itself."""
     named = await _signed(server, old, tips)
     rest = named[_NAMED_BY_ITSELF:] if len(named) > MAX_ROTATION_HEADS else []
@@ -126,32 +132,33 @@ def _account_drafts(server: Server, names: Sequence[bytes]) -> list[Draft]:
     return [Draft(territory, Kind.ROOT_ACCOUNT, None, RootAccount(tuple(listed)).encode()) for listed in lists]
 
 
-async def _signed(server: Server, old: Kit, tips: Tips) -> list[bytes]:
+async def _signed(server: Server, old: bytes, tips: Tips) -> list[bytes]:
     """What the old root has signed: first what proves servers and roots, then the rest, what came first before others.
 
     So whoever stole the kit and signs without end crowds out nothing that was there.
     """
     replica = server.replica
     # all of them where rights begin: a server that is made anew gets these one by one, and in no order
-    said = await server.store.authored(replica.territory, old.root.public)
+    said = await server.store.authored(replica.territory, old)
     first = [entry.id for entry in said if entry.header.kind in _PROOFS][:_NAMED_BY_ITSELF]
     below = [space for space in replica.door.spaces() if space != replica.territory]
-    latest = [await tips(space, old.root.public) for space in below]
+    latest = [await tips(space, old) for space in below]
     in_turn = [tip for some in zip_longest(*latest) for tip in some if tip is not None]
     rest = [name for some in zip_longest((entry.id for entry in said), in_turn) for name in some if name is not None]
     return list(dict.fromkeys((*first, *rest)))
 
 
-async def _succession(server: Server, old: Kit, new: Kit, accounts: Sequence[bytes], tips: Tips) -> list[Draft]:
+async def _succession(
+    server: Server, kit: KitAway, new: RootAway, recovery: RecoveryKey, accounts: Sequence[bytes], tips: Tips
+) -> list[Draft]:
     """The old root names the new one, which certifies the server: in one transaction, so that no server is without."""
     replica = server.replica
-    signed = [name for name in await _signed(server, old, tips) if name not in accounts]
+    signed = [name for name in await _signed(server, kit.root.public, tips) if name not in accounts]
     heads = (*accounts, *(signed[:_NAMED_BY_ITSELF] if accounts else signed))
-    rotation = RootRotation.agreed(new.root, replica.territory, old.root.public, len(replica.door.roots), heads)
+    rotation = await kit.agree(len(replica.door.roots), heads)
     certificate = Certificate(server.keys.signing.public, server.keys.agreement.public)
-    recovery = RecoveryKey(new.recovery.public)
     return [
-        Draft(replica.territory, Kind.ROOT_ROTATION, None, rotation.encode()),
-        Draft(replica.territory, Kind.CERTIFICATE, None, certificate.encode(), author=new.root),
-        Draft(replica.territory, Kind.RECOVERY_KEY, None, recovery.encode(), author=new.root),
+        Draft(replica.territory, Kind.ROOT_ROTATION, None, rotation),
+        Draft(replica.territory, Kind.CERTIFICATE, None, certificate.encode(), author=new),
+        Draft(replica.territory, Kind.RECOVERY_KEY, None, recovery.encode(), author=new),
     ]

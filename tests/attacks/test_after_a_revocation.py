@@ -144,7 +144,7 @@ async def test_a_laptop_that_is_let_back_in_has_no_role_that_a_thief_gave_it(tmp
         laptop = await here.device("teacher", person)
         stolen, certificate, keys = server.keys.signing, server.grant, laptop.agent.keys
         kit = kit_in(tmp_path / "server" / "kit", None)
-        await here.office.do("rotate server", root=kit.root.seed.hex(), recovery=kit.recovery.seed.hex())
+        await here.office.with_kit("rotate server", kit)
         shield = Grant(keys.signing.public, keys.agreement.public, keys.tls.fingerprint, Role.ADMIN, None, None)
         forged = compose(
             author=stolen,
@@ -274,7 +274,7 @@ async def test_a_server_of_yesterday_is_not_believed_by_who_has_met_todays(tmp_p
         stolen = shutil.copytree(tmp_path / "server", tmp_path / "stolen")
         here.office.clock.advance(60_000)
         kit = kit_in(tmp_path / "server" / "kit", None)
-        await here.office.do("rotate server", root=kit.root.seed.hex(), recovery=kit.recovery.seed.hex())
+        await here.office.with_kit("rotate server", kit)
         await here.sync(machine)
         async with opened(stolen, now_ms=here.office.clock, entropy=os.urandom) as yesterday:
             here.frontage.responder = yesterday.responder
@@ -290,8 +290,7 @@ async def test_who_has_the_old_kit_makes_no_server_and_no_administrator_any_more
         stolen = kit_in(tmp_path / "server" / "kit", None)
         here.office.clock.advance(60_000)
         made = NewKit(tmp_path / "server" / "kit", None, tmp_path / "kit-2", None, os.urandom)
-        keys = {"root": stolen.root.seed.hex(), "recovery": stolen.recovery.seed.hex()}
-        await here.office.do("rotate root", **keys, **made.params())
+        await here.office.with_kit("rotate root", stolen, made.kit)
         await here.sync(machine)
         # the thief signs under the old root, dated as they like, and a stick brings it
         server, replica = here.office.server, machine.agent.replica
@@ -338,8 +337,7 @@ async def test_a_thief_who_signs_without_end_keeps_no_other_root_from_taking_ove
         await replica.admit(flood, source=machine.agent.device, now_ms=here.office.clock())
         here.office.clock.advance(60_000)
         made = NewKit(tmp_path / "server" / "kit", None, tmp_path / "kit-2", None, os.urandom)
-        keys = {"root": stolen.root.seed.hex(), "recovery": stolen.recovery.seed.hex()}
-        await here.office.do("rotate root", **keys, **made.params())
+        await here.office.with_kit("rotate root", stolen, made.kit)
         later = noise(MAX_ROTATION_HEADS * 3)
         await replica.admit([later], source=machine.agent.device, now_ms=here.office.clock())
         await here.sync(machine)

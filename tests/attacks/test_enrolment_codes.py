@@ -157,7 +157,7 @@ async def test_a_code_that_a_thief_made_with_the_servers_key_ends_with_that_key(
         forever = Invite(code.secret_hash, Role.ADMIN, (bytes.fromhex(here.space),), None, 10_000, 2**62)
         await server.write([Draft(bytes.fromhex(here.space), Kind.INVITE, server.grant, forever.encode())])
         kit = kit_in(tmp_path / "server" / "kit", None)
-        await here.do("rotate server", root=kit.root.seed.hex(), recovery=kit.recovery.seed.hex())
+        await here.with_kit("rotate server", kit)
         assert "codes" in here.said.lines[-1]
         with pytest.raises(Refused):
             await here.enrol(code.code())

@@ -3,26 +3,47 @@
 from __future__ import annotations
 
 import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from protocol.clock import at_from
 from protocol.entry import Kind, compose
+from protocol.errors import BadInput, PeerFault
 from protocol.hand_in_keys import content_key_of
+from protocol.kit import Kit
+from protocol.replica.command import run_command
+from protocol.replica.control import serve_control
+from protocol.replica.operation import JSON, FileData, FileEvent, Incoming, Outgoing, Params, Table
+from protocol.replica.ownership import acquire
 from protocol.replica.replica import Draft
 from protocol.roles import Role
-from protocol.structure import Grant, PersonKey
+from protocol.structure import Erasure, Grant, PersonKey, Revocation, Ruling
 from protocol.vouching import device_words
 from sync_agent.confirming import own_device
+from sync_server.errands import errand_of
+from sync_server.handlers.as_root import write_as_root
+from sync_server.handlers.rotation import rotate_server
 from sync_server.handlers.territory import kit_in
+from sync_server.kit_away import KitAway
+from sync_server.kit_desk import KitDesk
 from tests.harness.attack import attack
 from tests.harness.commands import Desk
-from tests.harness.office_devices import town
+from tests.harness.office_devices import Town, town
 from tests.harness.territory import new_device
+
+KIT_ROW = "whoever has the store open is brought the kit"
 
 
 @attack(
     "a server's operator names a device of their own as a teacher's",
-    off={"sync_server.handlers.rewrapping.is_shown": lambda *_: True},
+    off={
+        "sync_server.handlers.rewrapping.is_shown": lambda *_: True,
+        "sync_server.errands.is_shown": lambda *_: True,
+    },
 )
 async def test_the_kit_opens_earlier_work_to_the_device_that_was_shown_and_to_no_other(tmp_path: Path) -> None:
     async with town(tmp_path) as here:
@@ -55,9 +76,146 @@ async def test_the_kit_opens_earlier_work_to_the_device_that_was_shown_and_to_no
             )
             assert (await server.replica.admit([said], source=b"x", now_ms=here.office.clock())).admitted
         words = device_words(own_device(laptop.agent))
-        keys = {"root": kit.root.seed.hex(), "recovery": kit.recovery.seed.hex()}
-        assert await here.office.do("rewrap", **keys, person=petit, words=words, space=[]) == {"hand_ins": 1}
+        assert await here.office.with_kit("rewrap", kit, person=petit, words=words, space=[]) == {"hand_ins": 1}
         found = (await server.replica.view(space)).coursework.hand_ins[work]
         assert content_key_of(found, {spy.agreement.public: spy.agreement}) is None
         await here.sync(laptop)
         assert await Desk(laptop.agent).files("open-hand-in", id=work.hex())
+
+
+# --- who has the store open is a thief, and the kit comes near it (docs/adr/0128) ------------------------------------
+
+
+class Thief:
+    """Has the store of DIR open when the command with the kit comes: it is asked what it likes."""
+
+    def __init__(self, here: Town, kit: Kit, command: str, **params: Any) -> None:
+        self._here, self._server = here, here.office.server
+        errand = errand_of(command, kit, params, None, os.urandom)
+        desk = KitDesk(errand, here.office.said)
+        self.kit = KitAway(self._server, desk.keys, desk, desk)
+
+    async def has_signed(self, *drafts: Draft) -> None:
+        """Say something as the root. Raises what the command refuses with."""
+        await write_as_root(self._server, self.kit, drafts)
+
+
+def spy_as_admin(here: Town) -> Draft:
+    spy = new_device(os.urandom)
+    given = Grant(spy.signing.public, spy.agreement.public, spy.tls.fingerprint, Role.ADMIN, None, None)
+    return Draft(here.office.server.replica.territory, Kind.GRANT, None, given.encode())
+
+
+def cutting_off(here: Town, key: bytes) -> Draft:
+    return Draft(here.office.server.replica.territory, Kind.REVOKE, None, Revocation(key, ()).encode())
+
+
+@attack(KIT_ROW, off={"sync_server.errands.RotatingServer.check": lambda *_: None})
+async def test_new_keys_for_the_server_are_no_rights_for_whoever_holds_its_folder(tmp_path: Path) -> None:
+    async with town(tmp_path) as here:
+        laptop = await here.device("teacher", await here.office.add_person("Mme Petit", "teacher"))
+        thief = Thief(here, kit_in(tmp_path / "server" / "kit", None), "rotate server")
+        for wish in (spy_as_admin(here), cutting_off(here, laptop.agent.device)):
+            with pytest.raises(PeerFault, match="does not need"):
+                await thief.has_signed(wish)
+        roster = (await here.office.server.replica.view(here.office.server.replica.territory)).roster
+        assert not any(authority.role is Role.ADMIN for authority in roster.authorities)
+        assert laptop.agent.device not in roster.cut
+
+
+def forgetting(here: Town, covers: str) -> Draft:
+    return Draft(here.office.server.replica.territory, Kind.ERASE, None, Erasure(bytes.fromhex(covers)).encode())
+
+
+@attack(KIT_ROW, off={"sync_server.errands.is_meant": lambda *_: True})
+async def test_whoever_is_to_be_forgotten_takes_nobody_else_with_them(tmp_path: Path) -> None:
+    async with town(tmp_path) as here:
+        lea, tom = [await here.office.add_person(name, "pupil") for name in ("Léa", "Tom")]
+        thief = Thief(here, kit_in(tmp_path / "server" / "kit", None), "erase", person=[lea])
+        for other in (tom, here.office.space):
+            with pytest.raises(BadInput, match="nobody has been forgotten"):
+                await thief.has_signed(forgetting(here, other))
+        await thief.has_signed(forgetting(here, lea))
+        view = await here.office.server.replica.view(here.office.server.replica.territory)
+        assert view.roster.erased == {bytes.fromhex(lea)}
+
+
+@attack(KIT_ROW, off={"sync_server.errands.is_meant": lambda *_: True})
+async def test_the_class_that_is_closed_and_the_erasure_that_is_taken_back_are_those_that_were_typed(
+    tmp_path: Path,
+) -> None:
+    async with town(tmp_path) as here:
+        kit = kit_in(tmp_path / "server" / "kit", None)
+        lea, tom = [await here.office.add_person(name, "pupil") for name in ("Léa", "Tom")]
+        other = (await here.office.do("space add", name="CM1", school="0180002A"))["space"]
+        with pytest.raises(PeerFault, match="does not need"):
+            await Thief(here, kit, "space close", space=other).has_signed(forgetting(here, here.office.space))
+        await here.office.with_kit("erase", kit, person=[lea, tom])
+        said = await here.office.server.store.scan_kinds([Kind.ERASE])
+        (about_tom,) = [each.id for each in said if Erasure.parse(each.payload or b"").covers.hex() == tom]
+        ruling = Draft(here.office.server.replica.territory, Kind.RULING, None, Ruling((), (about_tom,)).encode())
+        with pytest.raises(PeerFault, match="does not need"):
+            await Thief(here, kit, "unerase", covers=lea).has_signed(ruling)
+        assert bytes.fromhex(tom) in (await here.office.server.replica.view(here.space)).roster.erased
+
+
+@attack(KIT_ROW, off={"sync_server.errands.Exporting.opens": lambda *_: True})
+async def test_what_is_written_of_one_pupil_opens_no_other_pupils_work(tmp_path: Path) -> None:
+    async with town(tmp_path) as here:
+        petit = await here.office.add_person("Mme Petit", "teacher")
+        lea, tom = [await here.office.add_person(name, "pupil") for name in ("Léa", "Tom")]
+        laptop, machine = await here.device("teacher", petit), await here.device("machine")
+        item = await here.assignment(laptop)
+        await here.sync(machine)
+        works = [await here.work(machine, item, pupil) for pupil in (lea, tom)]
+        await here.sync(machine)
+        found = (await here.office.server.replica.view(here.space)).coursework.hand_ins
+        thief = Thief(here, kit_in(tmp_path / "server" / "kit", None), "export-person", person=lea)
+        assert [await thief.kit.content_key(found[work]) is not None for work in works] == [True, False]
+
+
+async def test_no_key_of_the_kit_leaves_the_command(tmp_path: Path) -> None:
+    async with town(tmp_path) as here:
+        kit = kit_in(tmp_path / "server" / "kit", None)
+        sent = bytearray()
+
+        async def listening(params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+            async def heard() -> AsyncIterator[FileEvent]:
+                async for event in incoming:
+                    sent.extend(event.data if isinstance(event, FileData) else b"")
+                    yield event
+
+            sent.extend(repr(params).encode())
+            away = KitAway.of(here.office.server, params["kit"], Heard(heard()), outgoing)
+            assert away is not None
+            await rotate_server(here.office.server, away)
+            return {}
+
+        data_dir = tmp_path / "held"
+        data_dir.mkdir()
+        owner = acquire(data_dir)
+        assert owner is not None
+        desk = KitDesk(errand_of("rotate server", kit, {}, None, os.urandom), here.office.said)
+        with owner:
+            async with serve_control({"rotate server": listening}, owner):
+                await run_command(data_dir, "rotate server", {"kit": desk.keys}, desk, desk, no_table)
+    for secret in (kit.root.seed, kit.recovery.seed):
+        assert secret not in sent
+        assert secret.hex().encode() not in sent
+    assert kit.root.public.hex().encode() in sent
+
+
+class Heard:
+    """An input that passes through somebody's hands."""
+
+    def __init__(self, events: AsyncIterator[FileEvent]) -> None:
+        self._events = events
+
+    def __aiter__(self) -> AsyncIterator[FileEvent]:
+        return self._events
+
+
+@asynccontextmanager
+async def no_table() -> AsyncIterator[Table]:
+    raise AssertionError("somebody else has the store open")
+    yield {}

@@ -23,7 +23,9 @@ from protocol.replica.operation import NO_FILES
 from protocol.structure import Grant
 from protocol.wire import Call
 from sync_server.app import Server, opened
+from sync_server.errands import errand_of
 from sync_server.handlers.territory import begin_territory, new_kit
+from sync_server.kit_desk import KitDesk
 from sync_server.operations import operations
 from tests.harness.territory import SimClock
 
@@ -63,6 +65,11 @@ class Office:
     async def do(self, command: str, /, **params: Any) -> Any:
         """The result of a command."""
         return await self.table[command](params, NO_FILES, self.said)
+
+    async def with_kit(self, command: str, kit: Kit, new: Kit | None = None, /, **params: Any) -> Any:
+        """The result of a command that has the kit, which looks at what it is asked for."""
+        desk = KitDesk(errand_of(command, kit, params, new, os.urandom), self.said)
+        return await self.table[command]({**params, "kit": desk.keys}, desk, desk)
 
     async def add_person(self, name: str, role: str, *spaces: str) -> str:
         """Somebody's id."""
@@ -125,6 +132,12 @@ def opened_request(server: Server, device: DeviceKeys, call: Call, payload: byte
     return OpenedRequest(
         device.signing.public, reply.public, call, payload, os.urandom(32), server.responder.station.agreement[0]
     )
+
+
+async def rotate_root(server: Server, old: Kit, new: Kit) -> None:
+    """Another root takes over, as by the command."""
+    desk = KitDesk(errand_of("rotate root", old, {}, new, os.urandom), Sayings())
+    await operations(server)["rotate root"]({"kit": desk.keys}, desk, desk)
 
 
 @asynccontextmanager

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from protocol.coursework import Work
 from protocol.errors import BadInput, Code, Refused
+from protocol.hand_in_keys import content_key_of
 from protocol.identity import AgreementKey
 from protocol.replica.access.archive import ZipOutlet
 from protocol.replica.access.export import export_person
@@ -51,11 +53,15 @@ async def a_year(room: Classroom) -> tuple[Device, Device]:
 async def exported(room: Classroom, *keys: AgreementKey) -> tuple[dict[str, bytes], dict[str, int]]:
     """What the server sends."""
     got, territory = Received(), room.territory
+
+    async def opening(work: Work) -> bytes | None:
+        return content_key_of(work, {key.public: key for key in keys})
+
     counted = await export_person(
         territory.replica,
         territory.holdings,
         room.pupil_person,
-        {key.public: key for key in keys},
+        opening,
         got,
         say=Words(DEFAULT_LANGUAGE, 0),
         territory_name="Cher",

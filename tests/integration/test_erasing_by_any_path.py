@@ -139,7 +139,6 @@ async def destroyed(desk: Office) -> int:
 
 async def test_more_than_five_people_go_on_one_day_only_by_the_kits_word(tmp_path: Path) -> None:
     kit = new_kit("Cher", Random(1).randbytes)
-    secrets = {"root": kit.root.seed.hex(), "recovery": kit.recovery.seed.hex()}
     async with office(tmp_path / "server", kit=kit) as desk:
         pupils = [await desk.add_person(f"Élève {number}", "pupil") for number in range(8)]
         await desk.do("erase", person=pupils)
@@ -148,8 +147,8 @@ async def test_more_than_five_people_go_on_one_day_only_by_the_kits_word(tmp_pat
     async with office(tmp_path / "other", kit=kit) as desk:
         pupils = [await desk.add_person(f"Élève {number}", "pupil") for number in range(8)]
         await desk.do("erase", person=pupils[:2])
-        await desk.do("erase", person=pupils, **secrets)
-        await desk.do("erase", person=pupils, **secrets)
+        await desk.with_kit("erase", kit, person=pupils)
+        await desk.with_kit("erase", kit, person=pupils)
         assert len(await desk.server.store.scan_kinds([Kind.ERASE])) == 10
         assert await destroyed(desk) == 8
 
@@ -158,9 +157,8 @@ async def test_a_kit_of_somebody_else_and_an_unknown_person_change_nothing(tmp_p
     async with office(tmp_path / "server") as desk:
         pupil = await desk.add_person("Léa", "pupil")
         other: Kit = new_kit("Autre", os.urandom)
-        wrong = {"root": other.root.seed.hex(), "recovery": other.recovery.seed.hex()}
         with pytest.raises(BadInput) as refused:
-            await desk.do("erase", person=[pupil], **wrong)
+            await desk.with_kit("erase", other, person=[pupil])
         assert refused.value.code is Code.BAD_KIT
         with pytest.raises(BadInput) as unknown:
             await desk.do("erase", person=[pupil, "ab" * 16])
@@ -181,13 +179,12 @@ async def test_who_changes_the_servers_keys_is_told_who_is_not_destroyed_before_
     tmp_path: Path,
 ) -> None:
     kit = new_kit("Cher", Random(1).randbytes)
-    secrets = {"root": kit.root.seed.hex(), "recovery": kit.recovery.seed.hex()}
     async with office(tmp_path / "server", kit=kit) as desk:
         one, other = [await desk.add_person(name, "pupil") for name in ("Léa", "Tom")]
         await desk.do("erase", person=[one])
         await destroyed(desk)
         await desk.do("erase", person=[other])
-        await desk.do("rotate server", **secrets)
+        await desk.with_kit("rotate server", kit)
         assert any("nobody has destroyed yet (1)" in line for line in desk.said.lines)
         assert await destroyed(desk) == 0
         await desk.do("erase", person=[other])

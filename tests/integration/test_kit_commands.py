@@ -57,9 +57,7 @@ class Scene:
         return work
 
     async def with_kit(self, command: str, kit: Kit | None = None, **params: Any) -> Any:
-        kit = kit or self.kit
-        keys = {"root": kit.root.seed.hex(), "recovery": kit.recovery.seed.hex()}
-        return await self.office.do(command, **keys, **params)
+        return await self.office.with_kit(command, kit or self.kit, **params)
 
 
 @pytest.fixture

@@ -39,7 +39,7 @@ class Year:
 
     async def with_kit(self, command: str, **params: Any) -> Any:
         kit = kit_in(self.folder / "server" / "kit", None)
-        return await self.do(command, root=kit.root.seed.hex(), recovery=kit.recovery.seed.hex(), **params)
+        return await self.here.office.with_kit(command, kit, **params)
 
     async def lesson(self, title: str = "L'eau") -> None:
         wish = Wish(self.here.space, None, ItemKind.LESSON, title, "Sciences")

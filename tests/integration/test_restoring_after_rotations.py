@@ -16,11 +16,12 @@ from sync_agent.sealed_calls import server_of
 from sync_server.app import Server, opened
 from sync_server.backing_up import BackupFile, restore
 from sync_server.handlers.backups import back_up
-from sync_server.handlers.rotation import rotate_root, rotate_server
+from sync_server.handlers.rotation import rotate_server
 from sync_server.handlers.territory import kit_in
 from sync_server.new_root import NewKit
 from tests.harness.commands import Desk
 from tests.harness.office_devices import Town, town
+from tests.harness.server_in_process import rotate_root
 
 
 class Scene:
@@ -53,8 +54,7 @@ class Scene:
     async def rotate_root(self, *, completed: bool = True) -> Path:
         before: Kit = kit_in(self.kit, None)
         made = NewKit(self.kit, None, self.folder / "kit-2", None, os.urandom)
-        keys = {"root": before.root.seed.hex(), "recovery": before.recovery.seed.hex()}
-        done = await self.here.office.do("rotate root", **keys, **made.params())
+        done = await self.here.office.with_kit("rotate root", before, made.kit)
         if completed:
             made.keep(done)
         self.here.office.clock.advance(60_000)

@@ -53,8 +53,7 @@ class Rotated:
         place = old or self.folder / "server" / "kit"
         before = kit_in(place, None)
         made = NewKit(place, None, self.folder / name, None, os.urandom)
-        keys = {"root": before.root.seed.hex(), "recovery": before.recovery.seed.hex()}
-        done = made.keep(await self.here.office.do("rotate root", **keys, **made.params()))
+        done = made.keep(await self.here.office.with_kit("rotate root", before, made.kit))
         self.here.office.clock.advance(60_000)
         return done
 
@@ -124,18 +123,16 @@ async def test_a_code_from_before_is_refused_and_a_new_one_lets_in(scene: Rotate
 
 async def test_the_old_kit_does_nothing_any_more(scene: Rotated) -> None:
     await scene.rotate()
-    keys = {"root": scene.old.root.seed.hex(), "recovery": scene.old.recovery.seed.hex()}
     for command in ("rewrap", "rotate server"):
         with pytest.raises(BadInput) as caught:
-            await scene.here.office.do(command, **keys, person=scene.person, space=[])
+            await scene.here.office.with_kit(command, scene.old, person=scene.person, space=[])
         assert caught.value.code is Code.BAD_KIT
 
 
 async def test_a_rotation_that_was_cut_is_taken_up_again_with_the_same_files(scene: Rotated) -> None:
     place = scene.folder / "server" / "kit"
     made = NewKit(place, None, scene.folder / "kit-2", None, os.urandom)
-    keys = {"root": scene.old.root.seed.hex(), "recovery": scene.old.recovery.seed.hex()}
-    await scene.here.office.do("rotate root", **keys, **made.params())  # and the answer is lost
+    await scene.here.office.with_kit("rotate root", scene.old, made.kit)  # and the answer is lost
     assert scene.new.chain == b""
     assert (await scene.rotate())["version"] == 1
     assert scene.new.chain

@@ -16,9 +16,9 @@ from protocol.replica.sqlite import SqliteStore
 from sync_agent.server_chain import newest_certificate, root_after
 from sync_server.app import Server, opened
 from sync_server.data_folder import NEXT_KEYS_FILE
-from sync_server.handlers.rotation import rotate_root, rotate_server
+from sync_server.handlers.rotation import rotate_server
 from sync_server.handlers.territory import kit_in
-from tests.harness.server_in_process import Office, office
+from tests.harness.server_in_process import Office, office, rotate_root
 from tests.harness.territory import SimClock
 
 

@@ -25,7 +25,7 @@ from sync_agent.http_transport import HttpTransport
 from sync_agent.network.proxies import Proxy
 from sync_agent.network.settings import Network
 from sync_agent.network.trouble import Trouble, seen_in
-from sync_server.handlers.rotation import rotate_root, rotate_server
+from sync_server.handlers.rotation import rotate_server
 from sync_server.handlers.territory import kit_in
 from tests.harness.certificates import Authority
 from tests.harness.fleet import pages_over
@@ -33,7 +33,7 @@ from tests.harness.machines import Machine
 from tests.harness.office_way import enrol_by, sync_by
 from tests.harness.patience import PATIENCE_S
 from tests.harness.raw_device import http_call
-from tests.harness.server_in_process import Office, office
+from tests.harness.server_in_process import Office, office, rotate_root
 
 
 @pytest.fixture

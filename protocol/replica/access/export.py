@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from protocol.clock import rfc3339
-from protocol.identity import AgreementKey
-from protocol.replica.access.gathering import Gathering
+from protocol.replica.access.gathering import Gathering, OpenKey
 from protocol.replica.access.page import Say, page_of
 from protocol.replica.holdings import Holdings
 from protocol.replica.operation import JSON, Outgoing
@@ -22,7 +21,7 @@ async def export_person(
     replica: Replica,
     holdings: Holdings,
     person: bytes,
-    keys: Mapping[bytes, AgreementKey],
+    open_key: OpenKey,
     outgoing: Outgoing,
     *,
     say: Say,
@@ -33,7 +32,7 @@ async def export_person(
 
     Raises as `Gathering.gather`.
     """
-    found = await Gathering(replica, holdings, keys, outgoing).gather(person)
+    found = await Gathering(replica, holdings, open_key, outgoing).gather(person)
     made = rfc3339(now_ms) or ""
     data = json.dumps(
         {"territory": territory_name, "made": made, **_mapping(found.as_json())}, ensure_ascii=False, indent=1

@@ -4,23 +4,21 @@ Rules:
 - nothing is left out: each entry whose subject the person is, with its payload as it lies there, also one of a kind
   that this version does not know, held back, or hidden by an erasure and not destroyed yet;
 - who was added twice is one;
-- work is opened only by keys that the caller brings; what stays sealed is named with its size;
+- work is opened only as far as the caller can; what stays sealed is named with its size;
 - a file that is not here, or is damaged, is named as missing; the rest goes on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeAlias
 
 from protocol.canonical import Value, decode
 from protocol.clock import rfc3339
 from protocol.coursework import Work
 from protocol.entry import Entry, Kind
 from protocol.errors import BadInput, Code, LocalFailure, PeerFault, RelaisError
-from protocol.hand_in_keys import content_key_of
-from protocol.identity import AgreementKey
 from protocol.limits import MAX_PAYLOAD_BYTES
 from protocol.portable_names import portable_name
 from protocol.replica.holdings import Holdings
@@ -33,6 +31,10 @@ from protocol.structure import PersonRecord
 
 WORK_FOLDER: Final = "travaux"
 FEEDBACK_FOLDER: Final = "corrections"
+
+
+OpenKey: TypeAlias = Callable[[Work], Awaitable[bytes | None]]
+"""The content key of a hand-in, if whoever asks can open it."""
 
 
 @dataclass(slots=True)
@@ -59,13 +61,11 @@ class Gathered:
 class Gathering:
     """Gathers for one person, writing files to `outgoing` as they are found."""
 
-    def __init__(
-        self, replica: Replica, holdings: Holdings, keys: Mapping[bytes, AgreementKey], outgoing: Outgoing
-    ) -> None:
-        """`keys` (public half → key) open work, as far as it was sealed to them."""
+    def __init__(self, replica: Replica, holdings: Holdings, open_key: OpenKey, outgoing: Outgoing) -> None:
+        """`open_key` gives the content key of a work, as far as it was sealed to the caller."""
         self._replica = replica
         self._holdings = holdings
-        self._keys = keys
+        self._open_key = open_key
         self._outgoing = outgoing
         self._spaces: dict[bytes, str] = {}
 
@@ -154,7 +154,7 @@ class Gathering:
 
     async def _open(self, work: Work, folder: str) -> list[JSON] | None:
         """The files of a hand-in, opened; None if it stays sealed to the caller."""
-        key = content_key_of(work, self._keys)
+        key = await self._open_key(work)
         if key is None:
             return None
         content = self._replica.content

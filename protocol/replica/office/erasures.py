@@ -14,12 +14,12 @@ from collections.abc import Sequence
 
 from protocol.entry import Entry, Kind
 from protocol.errors import BadInput, Code, PeerFault
-from protocol.kit import Kit
 from protocol.replica.destroyed import destroyed, destroyed_names
 from protocol.replica.eraser import is_in_doubt
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.people import doubles_of
 from protocol.replica.replica import Draft, Replica
+from protocol.replica.signer import RootKit
 from protocol.roles import RANK, Role
 from protocol.structure import Erasure, Ruling
 
@@ -34,7 +34,7 @@ async def check_known(office: Office, persons: Sequence[bytes]) -> None:
             )
 
 
-async def erase_persons(office: Office, persons: Sequence[bytes], kit: Kit | None = None) -> int:
+async def erase_persons(office: Office, persons: Sequence[bytes], kit: RootKit | None = None) -> int:
     """Have these people forgotten everywhere; said again, it changes nothing; how many erasures that made.
 
     Who was added twice goes as one. The kit's word, unlike an office's, counts for as many as it names. Raises
@@ -71,7 +71,7 @@ async def in_force(replica: Replica) -> list[tuple[Entry, bytes]]:
     return found
 
 
-async def take_back(office: Office, covers: bytes, kit: Kit | None = None) -> int:
+async def take_back(office: Office, covers: bytes, kit: RootKit | None = None) -> int:
     """Have somebody or something shown again that was erased; how many erasures that takes back.
 
     What has been destroyed stays so, and what comes of it later is destroyed too, unless the kit says otherwise: then
@@ -116,7 +116,7 @@ async def _done_at(replica: Replica, said: Sequence[tuple[Entry, bytes]]) -> set
     }
 
 
-async def _say(office: Office, drafts: Sequence[Draft], kit: Kit | None) -> None:
+async def _say(office: Office, drafts: Sequence[Draft], kit: RootKit | None) -> None:
     """As this office, or as the root."""
     if kit is None:
         await office.say(drafts)

@@ -1,0 +1,296 @@
+"""What a command may have the kit sign and open: what its own words need, and nothing else (docs/adr/0128).
+
+The program that has the store open says what is to be signed, and is not believed: it may be a thief's. Each errand
+looks at every entry before the root signs it, and at whose work is opened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+
+from protocol.enrollment_messages import parse_chain
+from protocol.entry import Entry, Kind, signature_holds
+from protocol.errors import BadInput, Code, PeerFault
+from protocol.hand_in_keys import wraps_for
+from protocol.identity import SigningKey
+from protocol.kit import Kit
+from protocol.replica import parameters as given
+from protocol.replica.abbreviations import SHORTEST_CHARS
+from protocol.replica.operation import Params
+from protocol.root_rotation import RootRotation, rotations_in
+from protocol.sealing import unwrap_key
+from protocol.structure import Certificate, Erasure, PersonKey, RecoveryKey, Revocation, Rewrap, Ruling
+from protocol.vouching import Device, device_words
+from protocol.work import Wraps
+from sync_server.kit_questions import Sealed
+
+
+class Errand:
+    """One command's need of a kit. This one needs nothing; what is not needed is refused."""
+
+    def __init__(self, kit: Kit, new: Kit | None = None) -> None:
+        self.kit = kit
+        self.new = new
+
+    def check(self, entry: Entry, evidence: Mapping[bytes, Entry]) -> None:
+        """Raise what keeps the root of the kit from signing this entry."""
+        del evidence
+        raise _uncalled_for(entry)
+
+    def check_new(self, entry: Entry) -> None:
+        """Raise what keeps the new root from signing this entry."""
+        raise _uncalled_for(entry)
+
+    def opens(self, person: bytes) -> bool:
+        """Whether somebody's work may be opened."""
+        del person
+        return False
+
+    def content_key(self, work: Sealed) -> bytes:
+        """The content key of a work, empty where nothing opens it. Raises `PeerFault` if that is no part of this."""
+        return self._opened(work) if self.opens(work.person) else b""
+
+    def rewrapped(self, device: Device, reading_key: Entry, works: Sequence[Sealed]) -> list[bytes]:
+        """The content key of each, sealed to a device's reading key; empty where nothing opens it."""
+        del device, works
+        raise _uncalled_for(reading_key)
+
+    def _opened(self, work: Sealed) -> bytes:
+        for wrap in work.wraps:
+            with suppress(PeerFault):
+                return unwrap_key(wrap, self.kit.recovery, work.info)
+        return b""
+
+
+class Erasing(Errand):
+    """`erase`: these people, by ids as they were typed."""
+
+    def __init__(self, kit: Kit, persons: Collection[str]) -> None:
+        super().__init__(kit)
+        self._persons = persons
+
+    def check(self, entry: Entry, evidence: Mapping[bytes, Entry]) -> None:
+        """An erasure of one of them. Who was added twice has to be named twice."""
+        del evidence
+        covers = _erased(entry)
+        if not any(is_meant(text, covers) for text in self._persons):
+            raise BadInput(
+                Code.USAGE,
+                f"{covers.hex()} is said to be the same person, and nobody has been forgotten yet: with the kit each "
+                f"is named by whoever asks, with one more --person {covers.hex()}",
+            )
+
+
+class Closing(Errand):
+    """`space close`: this class, by its id as it was typed."""
+
+    def __init__(self, kit: Kit, space: str) -> None:
+        super().__init__(kit)
+        self._space = space
+
+    def check(self, entry: Entry, evidence: Mapping[bytes, Entry]) -> None:
+        """An erasure of the class."""
+        del evidence
+        if not is_meant(self._space, _erased(entry)):
+            raise _uncalled_for(entry)
+
+
+class TakingBack(Errand):
+    """`unerase`: the erasures that cover this name."""
+
+    def __init__(self, kit: Kit, covers: str) -> None:
+        super().__init__(kit)
+        self._covers = covers
+
+    def check(self, entry: Entry, evidence: Mapping[bytes, Entry]) -> None:
+        """A ruling that refuses erasures of it, which are shown."""
+        _check_kind(entry, Kind.RULING)
+        ruling = Ruling.parse(entry.payload or b"")
+        refused = [evidence.get(name) for name in ruling.refused]
+        if ruling.accepted or not all(each is not None and is_meant(self._covers, _erased(each)) for each in refused):
+            raise _uncalled_for(entry)
+
+
+class Exporting(Errand):
+    """`export-person`: one person's work is opened, and nothing is signed."""
+
+    def __init__(self, kit: Kit, person: str) -> None:
+        super().__init__(kit)
+        self._person = person
+
+    def opens(self, person: bytes) -> bool:
+        """That person's."""
+        return is_meant(self._person, person)
+
+
+class Rewrapping(Errand):
+    """`rewrap`: a teacher's device with these words is sealed to; who asks sees no key."""
+
+    def __init__(self, kit: Kit, person: str, words: str | None, entropy: Callable[[int], bytes]) -> None:
+        super().__init__(kit)
+        self._person = person
+        self._words = words
+        self._entropy = entropy
+        self._made: set[tuple[bytes, bytes]] = set()
+
+    def check(self, entry: Entry, evidence: Mapping[bytes, Entry]) -> None:
+        """That the kit was used for this person, and wraps that were made here."""
+        del evidence
+        if entry.header.kind == Kind.REWRAP:
+            said = Rewrap.parse(entry.payload or b"")
+            is_fine = said.person is not None and is_meant(self._person, said.person)
+        else:
+            _check_kind(entry, Kind.WRAP)
+            is_fine = self._made.issuperset(Wraps.parse(entry.payload or b"").wraps)
+        if not is_fine:
+            raise _uncalled_for(entry)
+
+    def rewrapped(self, device: Device, reading_key: Entry, works: Sequence[Sealed]) -> list[bytes]:
+        """As above, if the words are this device's, and the reading key its own word."""
+        _check_kind(reading_key, Kind.PERSON_KEY)
+        is_its_own = reading_key.header.author == device[0] and signature_holds(reading_key)
+        if not (is_shown(self._words, device) and is_its_own):
+            raise _uncalled_for(reading_key)
+        reader = PersonKey.parse(reading_key.payload or b"").agreement
+        found = []
+        for work in works:
+            key = self._opened(work)
+            wraps = wraps_for([reader], key, work.info, self._entropy).wraps if key else ()
+            self._made.update(wraps)
+            found.append(wraps[0][1] if wraps else b"")
+        return found
+
+
+class RotatingServer(Errand):
+    """`rotate server`: one new certificate, and servers that are cut off."""
+
+    def __init__(self, kit: Kit) -> None:
+        super().__init__(kit)
+        self._certified: set[bytes] = set()
+        self._roots = {kit.root.public, *_roots_before(kit)}
+
+    def check(self, entry: Entry, evidence: Mapping[bytes, Entry]) -> None:
+        """A certificate, a list of heads, or a revocation of a key that a root of the territory has certified."""
+        match entry.header.kind:
+            case Kind.ROOT_ACCOUNT:
+                return
+            case Kind.CERTIFICATE:
+                self._certified.add(Certificate.parse(entry.payload or b"").signing)
+                is_fine = len(self._certified) == 1
+            case _:
+                _check_kind(entry, Kind.REVOKE)
+                is_fine = Revocation.parse(entry.payload or b"").key in self._servers(evidence.values())
+        if not is_fine:
+            raise _uncalled_for(entry)
+
+    def _servers(self, evidence: Collection[Entry]) -> set[bytes]:
+        return {
+            Certificate.parse(each.payload or b"").signing
+            for each in evidence
+            if each.header.kind == Kind.CERTIFICATE and each.header.author in self._roots and signature_holds(each)
+        }
+
+
+class RotatingRoot(Errand):
+    """`rotate root`: the old root names the new one, which agrees, certifies a server and names its recovery key."""
+
+    def __init__(self, kit: Kit, new: Kit) -> None:
+        super().__init__(kit, new)
+        self._new = new
+        self._certified: set[bytes] = set()
+
+    def check(self, entry: Entry, evidence: Mapping[bytes, Entry]) -> None:
+        """Accounts of what the old root has signed, and that the new one follows."""
+        del evidence
+        if entry.header.kind == Kind.ROOT_ACCOUNT:
+            return
+        _check_kind(entry, Kind.ROOT_ROTATION)
+        if RootRotation.parse(entry.payload or b"").root != self._new.root.public:
+            raise _uncalled_for(entry)
+
+    def check_new(self, entry: Entry) -> None:
+        """One server's certificate and the new recovery key."""
+        if entry.header.kind == Kind.CERTIFICATE:
+            self._certified.add(Certificate.parse(entry.payload or b"").signing)
+            is_fine = len(self._certified) == 1
+        else:
+            _check_kind(entry, Kind.RECOVERY_KEY)
+            is_fine = RecoveryKey.parse(entry.payload or b"").agreement == self._new.recovery.public
+        if not is_fine:
+            raise _uncalled_for(entry)
+
+
+def errand_of(command: str, kit: Kit, params: Params, new: Kit | None, entropy: Callable[[int], bytes]) -> Errand:
+    """What a command needs of a kit, by the parameters that were typed. Raises `BadInput`."""
+    match command:
+        case "erase":
+            return Erasing(kit, given.texts(params, "person"))
+        case "unerase":
+            return TakingBack(kit, given.text(params, "covers"))
+        case "space close":
+            return Closing(kit, given.text(params, "space"))
+        case "export-person":
+            return Exporting(kit, given.text(params, "person"))
+        case "rewrap":
+            return Rewrapping(kit, given.text(params, "person"), given.text_or_none(params, "words"), entropy)
+        case "rotate server":
+            return RotatingServer(kit)
+        case "rotate root" if new is not None:
+            return RotatingRoot(kit, new)
+        case _:
+            return Errand(kit, new)
+
+
+def agreement_of(errand: Errand, version: int, heads: tuple[bytes, ...]) -> bytes:
+    """The payload in which the new root agrees to follow that of the kit. Raises `PeerFault` where none does."""
+    if errand.new is None:
+        raise PeerFault(Code.NO_RIGHT, "no root takes over by this command")
+    kit, new = errand.kit, errand.new.root
+    return RootRotation.agreed(new, kit.territory, kit.root.public, version, heads).encode()
+
+
+def signer_of(errand: Errand, *, new: bool) -> SigningKey:
+    """The root's key, of the kit or of the new one. Raises `PeerFault` where there is no new one."""
+    kit = errand.new if new else errand.kit
+    if kit is None:
+        raise PeerFault(Code.NO_RIGHT, "no root takes over by this command")
+    return kit.root
+
+
+def is_shown(words: str | None, device: Device) -> bool:
+    """Whether these are the words that a device shows, as somebody types them."""
+    return (words or "").casefold().split() == device_words(device).split()
+
+
+def is_meant(text: str, name: bytes) -> bool:
+    """Whether an id is the one that somebody typed, whole or its beginning."""
+    return len(text) >= SHORTEST_CHARS and name.hex().startswith(text.lower())
+
+
+def _erased(entry: Entry) -> bytes:
+    _check_kind(entry, Kind.ERASE)
+    return Erasure.parse(entry.payload or b"").covers
+
+
+def _roots_before(kit: Kit) -> set[bytes]:
+    """The territory's roots before that of a kit, which holds the rotations that prove them."""
+    if kit.first_root is None:
+        return set()
+    said = rotations_in(parse_chain(kit.chain)) if kit.chain else []
+    return {kit.first_root, *(rotation.root for _, rotation in said)}
+
+
+def _check_kind(entry: Entry, kind: Kind) -> None:
+    if entry.header.kind != kind or entry.payload is None:
+        raise _uncalled_for(entry)
+
+
+def _uncalled_for(entry: Entry) -> PeerFault:
+    return PeerFault(
+        Code.NO_RIGHT,
+        "the program that has the store open asks the kit for something that this command does not need: it is not "
+        "what it was, and nothing more was signed; make the server anew on another machine (docs/operate.md, "
+        "“What to do when …”)",
+        kind=entry.header.kind,
+    )

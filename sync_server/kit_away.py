@@ -1,0 +1,150 @@
+"""The kit as the program that has the store open knows it: two public keys, and a command that can be asked.
+
+Whoever runs that program, and whatever has become of it, gets signatures under what the command that was typed needs,
+and nothing that signs or opens later (docs/adr/0128).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Self
+
+from protocol.coursework import Work
+from protocol.entry import Entry, Kind
+from protocol.errors import Code, NoAnswer, PeerFault
+from protocol.identity import KEY_BYTES
+from protocol.limits import FILE_PIECE_BYTES, KIT_ANSWER_TIMEOUT_S, MAX_KIT_ENTRIES_AT_ONCE, MAX_KIT_QUESTION_BYTES
+from protocol.replica import parameters as given
+from protocol.replica.operation import JSON, FileData, FileEnd, FileEvent, FileStart, Incoming, Outgoing
+from protocol.structure import Certificate, Revocation, Ruling
+from protocol.vouching import Device
+from sync_server.app import Server
+from sync_server.kit_questions import (
+    NAMELESS,
+    Question,
+    Sealed,
+    ToAgree,
+    ToOpen,
+    ToRewrap,
+    ToSign,
+    encode_question,
+    parse_answer,
+)
+
+
+class KitAway:
+    """See the module. `new` is the kit of the root that takes over, where one does."""
+
+    def __init__(self, server: Server, keys: Mapping[str, JSON], incoming: Incoming, outgoing: Outgoing) -> None:
+        """`keys` are the public keys that the command names; it is asked through its files."""
+        line = _Line(incoming, outgoing)
+        self.root = RootAway(server, line, _key(keys, "root"), new=False)
+        self.recovery = _key(keys, "recovery")
+        self._line = line
+        has_new = "new_root" in keys
+        self.new_root = RootAway(server, line, _key(keys, "new_root"), new=True) if has_new else None
+        self.new_recovery = _key(keys, "new_recovery") if has_new else None
+
+    @classmethod
+    def of(cls, server: Server, keys: JSON, incoming: Incoming, outgoing: Outgoing) -> Self | None:
+        """The kit that a command has, if it has one."""
+        return cls(server, keys, incoming, outgoing) if isinstance(keys, Mapping) else None
+
+    async def agree(self, version: int, heads: Sequence[bytes]) -> bytes:
+        """A rotation's payload, with the new root's word that it takes over."""
+        (payload,) = await self._line.ask(ToAgree(version, tuple(heads)), 1)
+        return payload
+
+    async def content_key(self, work: Work) -> bytes | None:
+        """The content key of a hand-in, if the recovery key opens it."""
+        sealed = Sealed.of(work, self.recovery)
+        if not sealed.wraps:
+            return None
+        (key,) = await self._line.ask(ToOpen((sealed,)), 1)
+        return key or None
+
+    async def rewrapped(self, works: Sequence[Work], device: Device, reading_key: Entry) -> list[bytes | None]:
+        """The content key of each hand-in, sealed to a device's reading key; None where the recovery key opens none."""
+        found: list[bytes | None] = []
+        for start in range(0, len(works), MAX_KIT_ENTRIES_AT_ONCE):
+            some = tuple(Sealed.of(work, self.recovery) for work in works[start : start + MAX_KIT_ENTRIES_AT_ONCE])
+            found += [seal or None for seal in await self._line.ask(ToRewrap(device, reading_key, some), len(some))]
+        return found
+
+
+class RootAway:
+    """The root's key, elsewhere (`protocol.replica.signer`)."""
+
+    def __init__(self, server: Server, line: _Line, public: bytes, *, new: bool) -> None:
+        self._server = server
+        self._line = line
+        self._public = public
+        self._new = new
+
+    @property
+    def public(self) -> bytes:
+        """The Ed25519 key under which it signs."""
+        return self._public
+
+    async def signatures(self, entries: Sequence[Entry]) -> list[bytes]:
+        """A signature for each entry. Raises what the command refuses with, `NoAnswer`."""
+        found: list[bytes] = []
+        for start in range(0, len(entries), MAX_KIT_ENTRIES_AT_ONCE):
+            some = tuple(entries[start : start + MAX_KIT_ENTRIES_AT_ONCE])
+            found += await self._line.ask(ToSign(self._new, some, await self._evidence(some)), len(some))
+        return found
+
+    async def _evidence(self, entries: Sequence[Entry]) -> tuple[Entry, ...]:
+        """What shows that entries say what was asked for: the certificates of who is cut off, the erasures refused."""
+        store = self._server.store
+        cut = {Revocation.parse(each.payload or b"").key for each in entries if each.header.kind == Kind.REVOKE}
+        shown = {each.id: each for each in await store.scan_kinds([Kind.CERTIFICATE]) if _certified(each) in cut}
+        for ruling in (Ruling.parse(each.payload or b"") for each in entries if each.header.kind == Kind.RULING):
+            shown |= await store.get(ruling.refused)
+        return tuple(shown.values())
+
+
+class _Line:
+    """Asks one question after the other."""
+
+    def __init__(self, incoming: Incoming, outgoing: Outgoing) -> None:
+        self._answers: AsyncIterator[FileEvent] = aiter(incoming)
+        self._outgoing = outgoing
+
+    async def ask(self, question: Question, count: int) -> list[bytes]:
+        """An answer of so many parts. Raises `NoAnswer` if none comes in time, `PeerFault`."""
+        data = encode_question(question)
+        try:
+            async with asyncio.timeout(KIT_ANSWER_TIMEOUT_S):
+                await self._outgoing.start(NAMELESS, len(data))
+                for start in range(0, len(data), FILE_PIECE_BYTES):
+                    await self._outgoing.data(data[start : start + FILE_PIECE_BYTES])
+                await self._outgoing.end()
+                return parse_answer(await self._read(), count)
+        except TimeoutError as reason:
+            raise NoAnswer(Code.UNREACHABLE, "the command that has the kit does not answer") from reason
+
+    async def _read(self) -> bytes:
+        data = bytearray()
+        while True:
+            match await anext(self._answers, None):
+                case FileStart(path, _) if path == NAMELESS and not data:
+                    pass
+                case FileData(piece) if len(data) + len(piece) <= MAX_KIT_QUESTION_BYTES:
+                    data += piece
+                case FileEnd():
+                    return bytes(data)
+                case _:
+                    raise PeerFault(Code.MALFORMED, "the command that has the kit answers something else")
+
+
+def _certified(entry: Entry) -> bytes | None:
+    return None if entry.payload is None else Certificate.parse(entry.payload).signing
+
+
+def _key(keys: Mapping[str, JSON], name: str) -> bytes:
+    key = bytes.fromhex(given.text(keys, name))
+    if len(key) != KEY_BYTES:
+        raise PeerFault(Code.MALFORMED, "a key of the kit has the wrong size")
+    return key

@@ -1,0 +1,101 @@
+"""The command's own end of a conversation about its kit: it looks, signs, opens, and gives nothing else away.
+
+It stands before the files that a command sends and receives: questions are files without a name, answered in turn;
+the others pass (docs/adr/0128).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+
+from protocol.entry import DOMAIN, Entry
+from protocol.errors import Code, PeerFault, TooLarge
+from protocol.limits import FILE_PIECE_BYTES, MAX_KIT_QUESTION_BYTES
+from protocol.replica.operation import JSON, FileData, FileEnd, FileEvent, FileStart, Outgoing
+from sync_server.errands import Errand, agreement_of, signer_of
+from sync_server.kit_questions import NAMELESS, ToAgree, ToOpen, ToRewrap, ToSign, encode_answer, parse_question
+
+
+class KitDesk:
+    """Both the output of a command, around that for its files, and its input, which holds the answers."""
+
+    def __init__(self, errand: Errand, outgoing: Outgoing) -> None:
+        self._errand = errand
+        self._outgoing = outgoing
+        self._question: bytearray | None = None
+        self._answers: asyncio.Queue[FileEvent] = asyncio.Queue()
+
+    @property
+    def keys(self) -> Mapping[str, JSON]:
+        """The public halves, for whoever has the store open."""
+        kit, new = self._errand.kit, self._errand.new
+        found = {"root": kit.root.public.hex(), "recovery": kit.recovery.public.hex()}
+        if new is not None:
+            found |= {"new_root": new.root.public.hex(), "new_recovery": new.recovery.public.hex()}
+        return found
+
+    async def __aiter__(self) -> AsyncIterator[FileEvent]:
+        """The answers as they are given; the conversation ends with the command's result."""
+        while True:
+            yield await self._answers.get()
+
+    async def start(self, path: str, size: int | None) -> None:
+        """Begin a question, or a file."""
+        if path == NAMELESS:
+            self._question = bytearray()
+        else:
+            await self._outgoing.start(path, size)
+
+    async def data(self, data: bytes) -> None:
+        """Bytes of it. Raises `TooLarge`."""
+        if self._question is None:
+            await self._outgoing.data(data)
+        elif len(self._question) + len(data) > MAX_KIT_QUESTION_BYTES:
+            raise TooLarge(Code.TOO_LARGE, "the program that has the store open asks for too much at once")
+        else:
+            self._question += data
+
+    async def end(self) -> None:
+        """Answer the question that is whole. Raises what the errand refuses with."""
+        if self._question is None:
+            await self._outgoing.end()
+            return
+        data, self._question = bytes(self._question), None
+        answer = encode_answer(self._answered(data))
+        self._answers.put_nowait(FileStart(NAMELESS, len(answer)))
+        for at in range(0, len(answer), FILE_PIECE_BYTES):
+            self._answers.put_nowait(FileData(answer[at : at + FILE_PIECE_BYTES]))
+        self._answers.put_nowait(FileEnd())
+
+    async def progress(self, text: str) -> None:
+        """Tell the person one line."""
+        await self._outgoing.progress(text)
+
+    def _answered(self, data: bytes) -> list[bytes]:
+        match parse_question(data):
+            case ToSign() as asked:
+                return self._signed(asked)
+            case ToAgree(version, heads):
+                return [agreement_of(self._errand, version, heads)]
+            case ToOpen(works):
+                return [self._errand.content_key(work) for work in works]
+            case ToRewrap(device, reading_key, works):
+                return self._errand.rewrapped(device, reading_key, works)
+
+    def _signed(self, asked: ToSign) -> list[bytes]:
+        """All of them, or none."""
+        key = signer_of(self._errand, new=asked.new)
+        evidence = {entry.id: entry for entry in asked.evidence}
+        for entry in asked.entries:
+            _check_author(entry, key.public)
+            if asked.new:
+                self._errand.check_new(entry)
+            else:
+                self._errand.check(entry, evidence)
+        return [key.sign(DOMAIN, entry.header_bytes) for entry in asked.entries]
+
+
+def _check_author(entry: Entry, public: bytes) -> None:
+    if entry.header.author != public or entry.header.grant is not None:
+        raise PeerFault(Code.WRONG_KEY, "the program that has the store open asks for somebody else's signature")
