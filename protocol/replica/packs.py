@@ -94,7 +94,7 @@ class PackFolder:
 
     async def build(self, space: bytes, *, unsent: bool, sealed: bool = False) -> FolderBuild:
         async def install(files: Sequence[tuple[str, FinishedPack]]) -> None:
-            await self._install(space, files, unsent=unsent)
+            await self._take_in(space, files, unsent=unsent)
 
         return self._build(space, self._index, install, sealed=sealed)
 
@@ -340,7 +340,7 @@ class PackFolder:
         finished = await asyncio.to_thread(check_pack_bytes, data)
         name = self._passing_name()
         await asyncio.to_thread(self._files.write_whole, name, data)
-        await self._install(space, [(name, finished)], unsent=unsent)
+        await self._take_in(space, [(name, finished)], unsent=unsent)
         return finished
 
     async def _append_part(self, pack: bytes, offset: int, data: bytes, sender: bytes) -> int:
@@ -362,6 +362,7 @@ class PackFolder:
                 raise
             await asyncio.to_thread(self._disk.flush_by_name, name)
             await self._install(part.space, [(name, finished)], unsent=unsent)
+            await self._drop_download(part.hash)
             return finished
 
     async def _finish_delta(self, part: PackInfo, name: str, making: Making | None, *, keep_bad: bool) -> None:
@@ -405,17 +406,25 @@ class PackFolder:
         async with self._install_lock:
             await asyncio.to_thread(self._disk.rename_all, names)
             await self._index.add(space, [pack for _, pack in files], unsent=unsent)
-        # a download of the same pack that was under way is of no use any more
+
+    async def _take_in(self, space: bytes, files: Sequence[tuple[str, FinishedPack]], *, unsent: bool) -> None:
+        """Install packs that came by another way; a download of one that is just being looked through ends first."""
+        await self._install(space, files, unsent=unsent)
         for _, pack in files:
-            if self._disk.size(part_name(pack.hash)) is not None:
-                await asyncio.to_thread(self._disk.remove, part_name(pack.hash))
+            async with self._part_lock(pack.hash):
+                await self._drop_download(pack.hash)
+
+    async def _drop_download(self, pack: bytes) -> None:
+        """Remove what was fetched of a pack that is here by now; the caller holds its lock."""
+        if self._disk.size(part_name(pack)) is not None:
+            await asyncio.to_thread(self._disk.remove, part_name(pack))
 
     async def _move_out(self, remains: Remains) -> None:
         """Write what others need of a pack into packs of its own; what cannot be read any more is lacking then."""
 
         async def install(files: Sequence[tuple[str, FinishedPack]]) -> None:
             (space, unsent), *further = remains.spaces.items()
-            await self._install(space, files, unsent=unsent)
+            await self._take_in(space, files, unsent=unsent)
             for other, is_unsent in further:
                 await self._index.add(other, [pack for _, pack in files], unsent=is_unsent)
 

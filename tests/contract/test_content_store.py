@@ -329,6 +329,18 @@ async def test_finishing_again_gives_the_same_answer(content: ContentStore) -> N
 # --- spaces [5] -------------------------------------------------------------------------------------------------------
 
 
+async def test_a_pack_that_comes_whole_while_its_download_is_finished_harms_neither(content: ContentStore) -> None:
+    """A neighbour sends inline what is fetched in parts from the server."""
+    for seed in range(20):
+        data, made = made_elsewhere([noise(30_000, seed)])
+        await content.append_part(made.hash, 0, data)
+        came = await asyncio.gather(content.finish_part(SPACE, made.hash, len(data)), content.ingest(SPACE, data))
+        assert list(came) == [made, made]
+        assert await content.part_size(made.hash) == 0
+    await publish(content, [b"more"])
+    assert await read(content, name_of(b"more")) == b"more"
+
+
 async def test_a_chunk_does_not_exist_in_a_space_that_no_pack_of_it_belongs_to(content: ContentStore) -> None:
     data = noise(100_000)
     (pack,) = await publish(content, [data])
