@@ -16,6 +16,7 @@ from protocol.replica.command import run_command
 from protocol.replica.console import Call, Notices
 from protocol.replica.console_options import Option
 from protocol.replica.operation import JSON, NO_FILES, Params, Table
+from protocol.replica.stepping_down import step_down
 from sync_agent.cli_calls import PROGRAM, check_enrolled, now_ms, run_here
 from sync_agent.network.command_line import CaOption, Connecting, ProxyOption, network_of
 
@@ -119,6 +120,7 @@ async def run(
 ) -> JSON:
     """Keep this device in sync until it is told to stop; other commands work meanwhile."""
     check_enrolled(call.data_dir)
+    step_down(call.data_dir)
     from protocol.replica.service.hosting import asked_by_host  # noqa: PLC0415 — loaded only when needed
     from protocol.replica.service.logs import logging_to  # noqa: PLC0415
     from protocol.replica.service.notify import Notifier  # noqa: PLC0415

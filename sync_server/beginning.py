@@ -14,6 +14,7 @@ from protocol.replica.console import Notices
 from protocol.replica.office.names import name_of
 from protocol.replica.operation import JSON, NO_FILES, Incoming, Outgoing, Params, Table
 from protocol.replica.replica import Entropy
+from protocol.replica.stepping_down import refuse_for_others
 from sync_server.data_folder import DEFAULT_KIT, already_initialised, is_initialised
 from sync_server.handlers.territory import begin_territory, kit_in, new_kit, passphrase_in, words_of_kit
 
@@ -64,7 +65,8 @@ async def begin(
 
 
 def check_folder(folder: Path) -> None:
-    """Raise `BadInput` for a DIR that is a server's already, or no folder."""
+    """Raise `BadInput` for a DIR that is a server's already, or no folder, or another account's where this is root."""
+    refuse_for_others(folder)
     if is_initialised(folder):
         raise already_initialised(folder)
     if folder.exists() and not folder.is_dir():

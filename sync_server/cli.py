@@ -22,6 +22,7 @@ from protocol.replica.measure_commands import add_measure_commands
 from protocol.replica.operation import JSON, NO_FILES, Incoming, Outgoing, Params, Table
 from protocol.replica.service.commands import add_service_commands
 from protocol.replica.service.definition import SERVER
+from protocol.replica.stepping_down import step_down
 from sync_server.cli_lifecycle import add_lifecycle_commands
 from sync_server.data_folder import check_initialised
 
@@ -150,6 +151,7 @@ async def run(
     from sync_server.config import run_config  # noqa: PLC0415
     from sync_server.service import run_server  # noqa: PLC0415
 
+    step_down(call.data_dir)
     config = run_config(
         call.data_dir,
         listen=listen,

@@ -20,7 +20,7 @@ from typing import Final
 from protocol.errors import Code, LocalFailure
 from protocol.replica.operation import JSON, Incoming, Outgoing, Params, Table
 from protocol.replica.ownership import Ownership, acquire, read_control
-from protocol.replica.stepping_down import Opener, account_of, standing_in
+from protocol.replica.stepping_down import Opener, account_of, refuse_for_others, standing_in
 
 PATIENCE_S: Final = 30.0
 LASTS_S: Final = 0.5
@@ -52,9 +52,11 @@ async def run_command(
     `serve_others` (for commands that may last) other commands are answered meanwhile. If a live owner holds it, the
     owner runs the operation. `create` makes DIR. Raises the operation's errors, `LocalFailure(STORE_LOCKED)` after
     `patience_s` seconds, and what `acquire` raises. Where root calls on a DIR of another account's, a process of that
-    account takes the lock instead (`stepping_down`), unless DIR is only being made; `loads` are the modules that
+    account takes the lock instead (`stepping_down`), and nothing is made; `loads` are the modules that
     `open_in_process` needs.
     """
+    if create:
+        refuse_for_others(data_dir)
     deadline = monotonic() + patience_s
     pause_s = _FIRST_PAUSE_S
     account = None if create or sys.platform == "win32" else account_of(data_dir, user=os.geteuid())

@@ -6,8 +6,7 @@ Rules:
 - `DIR/run/control.json` leads to the owner's control channel (loopback host and port, token, process id). It is written
   whole, readable by its owner alone, and means something only while the lock is held: a new owner removes what an
   old one left before anything else;
-- what root's command made in another account's DIR is given to that account before the lock is: the service, which
-  is not root, could not write it else; nothing that this account has slipped in meanwhile is;
+- root owns no other account's DIR: a process of that account does (`stepping_down`);
 - nothing here knows where DIR lies: it may be copied or moved.
 """
 
@@ -18,7 +17,6 @@ import errno
 import json
 import os
 import secrets
-import stat
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +34,6 @@ else:
 RUN_FOLDER: Final = "run"
 LOCK_FILE: Final = "lock"
 CONTROL_FILE: Final = "control.json"
-_ROOT: Final = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +66,6 @@ class Ownership:
         if self._descriptor is None:
             return
         withdraw_control(self)
-        _give_back(self.data_dir)
         descriptor, self._descriptor = self._descriptor, None
         if sys.platform == "win32":
             os.lseek(descriptor, 0, os.SEEK_SET)
@@ -149,43 +145,6 @@ def _make(data_dir: Path) -> None:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
         raise BadInput(Code.USAGE, f"{data_dir} is not a folder", data_dir=str(data_dir)) from None
-
-
-def _give_back(data_dir: Path) -> None:
-    """Let DIR's owner own what root has made below it.
-
-    That account may change names while we look: what is given away is what was opened, never what a name leads to by
-    then. No link is followed, and of what has a second name, which may lie anywhere, nothing is given away.
-    """
-    if sys.platform == "win32" or os.geteuid() != 0:
-        return
-    with contextlib.suppress(OSError):
-        top = os.open(data_dir, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            owner = os.fstat(top)
-            if owner.st_uid == _ROOT:
-                return
-            for _, folders, files, here in os.fwalk(".", dir_fd=top, follow_symlinks=False):
-                for name in (*folders, *files):
-                    with contextlib.suppress(OSError):
-                        _give(name, here, owner)
-        finally:
-            os.close(top)
-
-
-def _give(name: str, here: int, owner: os.stat_result) -> None:
-    """Give one name of an open folder away. Raises `OSError` for a link."""
-    if sys.platform == "win32":
-        return
-    # without O_NONBLOCK a pipe that somebody has put there would keep us waiting
-    opened = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=here)
-    try:
-        found = os.fstat(opened)
-        is_whole = stat.S_ISDIR(found.st_mode) or (stat.S_ISREG(found.st_mode) and found.st_nlink == 1)
-        if found.st_uid == _ROOT and is_whole:
-            os.fchown(opened, owner.st_uid, owner.st_gid)
-    finally:
-        os.close(opened)
 
 
 def _lock(path: Path) -> int | None:

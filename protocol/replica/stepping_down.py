@@ -4,33 +4,46 @@ That account may put a link in the place of any file of its DIR, at any moment: 
 elsewhere. So the store is opened by a child that has given up all rights of root's before it looks at DIR; the command
 then finds an owner and asks it, as it asks a program that runs. The files that the caller named stay with the command.
 
+Whose DIR it is, is asked of all that leads there: who owns a link or a folder on the way puts another in its place.
+
 Rules:
 - the child takes the lock as that account; where somebody holds it already, it ends, and that one is asked;
 - it lives as long as the command: a pipe between them closes, however the command ends;
-- why it could not open the store it says through another pipe.
+- why it could not open the store it says through another pipe;
+- where root has closed a folder above DIR to everybody, as systemd does for accounts that it makes, the child sees it
+  open, and nothing in it but DIR;
+- a program that runs becomes that account itself; commands that make a DIR are refused there.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import importlib
 import json
 import os
+import stat
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+import traceback
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from protocol.errors import Code, LocalFailure, RelaisError
+from protocol.errors import BadInput, Code, LocalFailure, RelaisError
 from protocol.replica.operation import Table, error_of, failure_of
 from protocol.replica.ownership import acquire
 
 _ROOT: Final = 0
 _MOST_SAID_BYTES: Final = 4_096  # a pipe takes so much at once, whole
 _FAILED: Final = 1
+_PROGRAM: Final = (__file__, os.__file__)
+_MOST_STEPS: Final = 1_000
+_NEW_MOUNTS: Final = 0x20000  # CLONE_NEWNS
+_PRIVATE: Final = 0x44000  # MS_REC | MS_PRIVATE
+_BIND: Final = 0x1000  # MS_BIND
 
 Opener: TypeAlias = Callable[[], AbstractAsyncContextManager[Table]]
 
@@ -44,14 +57,86 @@ class Account:
 
 
 def account_of(data_dir: Path, *, user: int) -> Account | None:
-    """Whose DIR this is, if `user` is root and it is somebody else's."""
+    """Whose DIR this is, if `user` is root and somebody else owns it, or a link or a folder that leads there."""
     if user != _ROOT:
         return None
+    for facts in _way_to(data_dir):
+        if facts.st_uid != _ROOT:
+            return Account(facts.st_uid, _group_of(facts))
+    return None
+
+
+def _way_to(place: Path) -> Iterator[os.stat_result]:
+    """All that leads to a place, and the place, as far as it is there: each folder and each link, as it is followed."""
+    left = list(reversed((Path.cwd() / place).parts))
+    here = Path(left.pop())
+    for _ in range(_MOST_STEPS):
+        try:
+            facts = here.lstat()
+            target = here.readlink() if stat.S_ISLNK(facts.st_mode) else None
+        except OSError:
+            return
+        yield facts
+        if target is not None:
+            left += reversed(target.parts)
+            here = here.parent
+        if not left:
+            return
+        part = left.pop()
+        here = here.parent if part == ".." else here / part
+
+
+def _group_of(facts: os.stat_result) -> int:
+    """An account's own group: that of a file may be root's still."""
+    import pwd  # noqa: PLC0415 — where there is none, nobody asks
+
     try:
-        facts = data_dir.stat()
-    except OSError:
-        return None
-    return None if facts.st_uid == _ROOT else Account(facts.st_uid, facts.st_gid)
+        return pwd.getpwuid(facts.st_uid).pw_gid
+    except KeyError:
+        return facts.st_gid if facts.st_gid != _ROOT else facts.st_uid
+
+
+def refuse_for_others(data_dir: Path) -> None:
+    """Raise `BadInput(USAGE)` where root would make a DIR in what another account may exchange."""
+    account = None if sys.platform == "win32" else account_of(data_dir, user=os.geteuid())
+    if account is not None:
+        raise BadInput(
+            Code.USAGE,
+            f"{data_dir} belongs to the account {_name_of(account)}, or lies in what does, and root makes nothing "
+            f"there: call this as that account (sudo -u {_name_of(account)} …)",
+        )
+
+
+def step_down(data_dir: Path) -> None:
+    """For a program that is to run: as root on another account's DIR it goes on as that account, for good.
+
+    Raises `LocalFailure(STORAGE_FAILED)` where that account reaches DIR by its service alone.
+    """
+    account = None if sys.platform == "win32" else account_of(data_dir, user=os.geteuid())
+    if account is None:
+        return
+    _become(account)
+    if not (os.access(data_dir, os.R_OK | os.W_OK | os.X_OK) and all(os.access(file, os.R_OK) for file in _PROGRAM)):
+        raise LocalFailure(
+            Code.STORAGE_FAILED,
+            f"{data_dir} belongs to the account {_name_of(account)}, which does not reach it, or this program, by "
+            "itself: start its service",
+        )
+
+
+def _become(account: Account) -> None:
+    os.setgroups([])
+    os.setgid(account.group)
+    os.setuid(account.user)
+
+
+def _name_of(account: Account) -> str:
+    import pwd  # noqa: PLC0415 — where there is none, nobody asks
+
+    try:
+        return pwd.getpwuid(account.user).pw_name
+    except KeyError:
+        return f"#{account.user}"
 
 
 class StandIn:
@@ -101,9 +186,8 @@ def _stand_in(  # pragma: no cover — another process
     try:
         for module in ("protocol.replica.control", *loads):
             importlib.import_module(module)
-        os.setgroups([])
-        os.setgid(account.group)
-        os.setuid(account.user)
+        _open_the_way(data_dir, account)
+        _become(account)
         asyncio.run(_own(data_dir, open_in_process, until_closed))
         status = 0
     except RelaisError as error:
@@ -112,6 +196,9 @@ def _stand_in(  # pragma: no cover — another process
         _say(saying, LocalFailure(Code.STORAGE_FAILED, f"the account of {data_dir} cannot read this program: {reason}"))
     except OSError as reason:
         _say(saying, LocalFailure(Code.STORAGE_FAILED, f"the account of {data_dir} cannot open it: {reason}"))
+    except BaseException as error:  # noqa: BLE001 — nobody else hears of it
+        traceback.print_exception(error)
+        _say(saying, LocalFailure(Code.INTERNAL, f"what {data_dir} holds could not be opened: {error!r}"))
     finally:
         sys.stderr.flush()
         os._exit(status)
@@ -119,6 +206,38 @@ def _stand_in(  # pragma: no cover — another process
 
 def _say(saying: int, error: RelaisError) -> None:  # pragma: no cover — another process
     os.write(saying, json.dumps(failure_of(error)).encode()[:_MOST_SAID_BYTES])
+
+
+def _open_the_way(data_dir: Path, account: Account) -> None:  # pragma: no cover — another process
+    """Where only root enters a folder above DIR: have this process see that folder open, and DIR alone in it.
+
+    It is what systemd does for the service itself. Others see nothing of it. Raises `OSError`.
+    """
+    place = data_dir.resolve()
+    closed = next((above for above in reversed(place.parents) if not _enters(above.stat(), account)), None)
+    if closed is None or sys.platform != "linux":
+        return
+    system = ctypes.CDLL(None, use_errno=True)
+    _done(system.unshare(_NEW_MOUNTS))
+    _done(system.mount(b"none", b"/", None, _PRIVATE, None))
+    opened = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
+    _done(system.mount(b"tmpfs", os.fsencode(closed), b"tmpfs", 0, b"mode=0755"))
+    place.mkdir(parents=True)
+    _done(system.mount(b"/proc/self/fd/%d" % opened, os.fsencode(place), None, _BIND, None))
+    os.close(opened)
+
+
+def _enters(facts: os.stat_result, account: Account) -> bool:
+    """Whether an account may enter a folder: of three sets of rights its own counts."""
+    if facts.st_uid == account.user:
+        return bool(facts.st_mode & stat.S_IXUSR)
+    return bool(facts.st_mode & (stat.S_IXGRP if facts.st_gid == account.group else stat.S_IXOTH))
+
+
+def _done(status: int) -> None:  # pragma: no cover — another process
+    if status != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
 
 
 async def _own(data_dir: Path, open_in_process: Opener, until_closed: int) -> None:  # pragma: no cover

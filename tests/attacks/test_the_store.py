@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sqlite3
 import stat
@@ -31,39 +30,6 @@ async def test_no_second_connection_gets_at_the_database_of_a_running_program(tm
                 second.execute("SELECT count(*) FROM sqlite_schema").fetchall()
         finally:
             await store.close()
-
-
-def files_given_away(data: Path) -> list[str]:
-    """What root's command would give to the account to which DIR belongs: asked as whoever runs this test."""
-    given: list[str] = []
-
-    def note(descriptor: int, _user: int, _group: int) -> None:
-        given.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
-
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("protocol.replica.ownership._ROOT", os.getuid())
-        patched.setattr("protocol.replica.ownership.os.fchown", note)
-        here = os.open(data, os.O_RDONLY)
-        try:
-            for name in sorted(path.name for path in data.iterdir()):
-                with contextlib.suppress(OSError):
-                    ownership._give(name, here, data.stat())
-        finally:
-            os.close(here)
-    return given
-
-
-@attack("root's command on another account's folder", off={"os.O_NOFOLLOW": 0})
-async def test_what_an_account_slips_into_its_folder_is_not_given_to_it(tmp_path: Path) -> None:
-    data, shadow, passwords = tmp_path / "data", tmp_path / "shadow", tmp_path / "passwords"
-    data.mkdir()
-    shadow.write_text("root's own")
-    passwords.write_text("root's own")
-    (data / "pack").write_text("made by root's command")
-    (data / "link").symlink_to(shadow)
-    (data / "second name").hardlink_to(passwords)
-    os.mkfifo(data / "pipe")
-    assert files_given_away(data) == [str(data / "pack")]
 
 
 OPEN = {"protocol.replica.sqlite._OTHERS": 0, "protocol.replica.disk._OWN": 0o755}
