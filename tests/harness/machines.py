@@ -18,7 +18,7 @@ from typing import Any
 from tests.harness.beginnings import new_place
 from tests.harness.patience import PATIENCE_S
 from tests.harness.ports import free_port
-from tests.harness.prepared import run_prepared
+from tests.harness.prepared import Forked, run_prepared
 from tests.harness.service_manager import ServiceManager
 
 COMMAND_PATIENCE_S = 300.0
@@ -57,7 +57,7 @@ class Machine:
     name: str
     folder: Path
     program: str
-    daemon: subprocess.Popen[str] | None = None
+    daemon: subprocess.Popen[str] | Forked | None = None
     log: Path = field(init=False)
 
     def __post_init__(self) -> None:
@@ -68,16 +68,9 @@ class Machine:
         return [*program(self.program), *words, "--data", str(self.folder)]
 
     def run(self, *words: str, raw: bool = False, cwd: Path | None = None, **env: str) -> Done:
-        """Run a command to its end. A daemon, or what refuses to be one, is started as it is out there."""
+        """Run a command, or what refuses to be a daemon, to its end."""
         argv = [*words, "--data", str(self.folder), *([] if raw else ["--json"])]
-        done: subprocess.CompletedProcess[bytes]
-        if words[0] == "run":
-            argv = [*program(self.program), *argv]
-            done = subprocess.run(
-                argv, capture_output=True, check=False, cwd=cwd, env=environment(**env), timeout=COMMAND_PATIENCE_S
-            )
-        else:
-            done = run_prepared(self.program, argv, cwd=cwd, env=environment(**env), timeout_s=COMMAND_PATIENCE_S)
+        done = run_prepared(self.program, argv, cwd=cwd, env=environment(**env), timeout_s=COMMAND_PATIENCE_S)
         value = None
         if not raw and done.stdout.strip():
             value = json.loads(done.stdout)
@@ -89,14 +82,18 @@ class Machine:
         assert done.status == 0, (self.name, words, done.status, done.out[-500:], done.err[-2000:])
         return done.out if raw else done.json
 
-    def start(self, *options: str) -> str:
-        """Start the daemon; the line with which it says that it is ready."""
+    def start(self, *options: str, from_nothing: bool = False) -> str:
+        """Start the daemon, with an interpreter of its own if `from_nothing`; the line that says that it is ready."""
+        argv = ["run", *options, "--data", str(self.folder)]
         with ServiceManager() as manager, self.log.open("w", encoding="utf-8") as file:
             asked = environment(**manager.asks)
-            self.daemon = subprocess.Popen(
-                self.command("run", *options), stdout=file, stderr=subprocess.STDOUT, env=asked, text=True
-            )
-            is_ready = manager.waits_until_ready(self.daemon)
+            if from_nothing:
+                self.daemon = subprocess.Popen(
+                    self.command("run", *options), stdout=file, stderr=file, env=asked, text=True
+                )
+            else:
+                self.daemon = Forked(self.program, argv, cwd=None, env=asked, out=file, err=file)
+            is_ready = manager.waits_until_ready(self.daemon.pid)
         text = self.log.read_text(encoding="utf-8")
         assert is_ready, (self.name, text[-2000:])
         return next(line for line in text.splitlines() if "ready" in line)
@@ -104,8 +101,8 @@ class Machine:
     def kill(self) -> None:
         """`kill -9`."""
         assert self.daemon is not None
-        self.daemon.kill()
-        self.daemon.wait()
+        self.daemon.send_signal(signal.SIGKILL)
+        self.daemon.wait(PATIENCE_S)
         self.daemon = None
 
     def stop(self) -> int:

@@ -1,9 +1,10 @@
-"""Commands of the two programs in processes of their own that need not start: forked from one that has loaded it all.
+"""The two programs in processes of their own that need not start: forked from one that has loaded it all.
 
-An interpreter takes a third of a second to load what a command needs, and tests ask commands by the thousand; those
-that wait for a daemon would take the processor from it. What is forked is the program when its own
-`main` begins: argv, environment, working folder, stdout and stderr are its own, and its end too. Daemons (`run`, which
-begins itself anew) and whatever a test kills, traces or measures are started as they are out there.
+An interpreter takes a third of a second to load what a command needs, a daemon a whole one, and tests ask commands by
+the thousand; those that wait for a daemon would take the processor from it. What is forked is the program when its own
+`main` begins: argv, environment, working folder, stdout and stderr are its own, and its end too. A daemon (`run`) does
+not begin itself anew then. What a test traces or measures is started as it is out there, and so are the daemons of the
+tests that are about how they begin and end.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import gc
 import importlib
 import json
 import os
+import select
 import signal
 import socket
 import struct
@@ -21,9 +23,12 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import IO, Final, NoReturn, TypeAlias, cast
+from typing import IO, Any, Final, NoReturn, TypeAlias, cast
+
+from tests.harness.patience import PATIENCE_S
 
 PROJECT: Final = Path(__file__).parents[2]
 _MAX_REQUEST_BYTES: Final = 1 << 17
@@ -47,26 +52,69 @@ _LOADED: Final[Mapping[str, Sequence[str]]] = {
 }
 
 
+class Forked:
+    """A process that is this program with `argv`: of `subprocess.Popen`, what tests need. To be waited for."""
+
+    def __init__(
+        self, program: str, argv: Sequence[str], *, cwd: Path | None, env: Mapping[str, str], out: IO[Any], err: IO[Any]
+    ) -> None:
+        self._words = [program, *argv]
+        self._status: int | None = None
+        request = json.dumps({"argv": list(argv), "cwd": str(cwd or Path.cwd()), "env": dict(env)}).encode()
+        self._line, its = socket.socketpair()
+        with its:
+            _prepared(program).ask(request, [out.fileno(), err.fileno(), its.fileno()])
+        self._line.settimeout(PATIENCE_S)
+        process = _number_from(self._line)
+        if process is None:
+            raise RuntimeError(f"what {program} is forked from has ended")
+        self.pid = process
+        self._end = _pid_fd(process)
+
+    def wait(self, timeout_s: float) -> int:
+        """The exit status, once the process has let go of all that it held. Raises `TimeoutExpired`."""
+        if self._status is None:
+            if self._end is not None and not select.select([self._end], [], [], timeout_s)[0]:
+                raise subprocess.TimeoutExpired(self._words, timeout_s)
+            told = _number_from(self._line)
+            self._status = -signal.SIGKILL if told is None else told
+            self._line.close()
+            if self._end is not None:
+                os.close(self._end)
+        return self._status
+
+    def send_signal(self, number: int) -> None:
+        """Send it a signal, unless it has ended."""
+        if self._status is None and self._end is not None:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._end, number)
+
+    def kill(self) -> None:
+        """`kill -9`."""
+        self.send_signal(signal.SIGKILL)
+
+
 def run_prepared(
     program: str, argv: Sequence[str], *, cwd: Path | None, env: Mapping[str, str], timeout_s: float
 ) -> subprocess.CompletedProcess[bytes]:
     """As `subprocess.run` of this program with `argv`, its output captured. Raises `TimeoutExpired`."""
-    request = json.dumps({"argv": list(argv), "cwd": str(cwd or Path.cwd()), "env": dict(env)}).encode()
-    mine, its = socket.socketpair()
-    with mine, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        with its:
-            _prepared(program).ask(request, [out.fileno(), err.fileno(), its.fileno()])
-        mine.settimeout(timeout_s)
-        process = _number_from(mine)
-        if process is None:
-            raise RuntimeError(f"what {program} is forked from has ended")
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        process = Forked(program, argv, cwd=cwd, env=env, out=out, err=err)
         try:
-            status = _number_from(mine)
-        except TimeoutError:
-            os.kill(process, signal.SIGKILL)
+            status = process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(PATIENCE_S)
             raise subprocess.TimeoutExpired([program, *argv], timeout_s, _all_of(out), _all_of(err)) from None
-        ended = -signal.SIGKILL if status is None else status
-        return subprocess.CompletedProcess([program, *argv], ended, _all_of(out), _all_of(err))
+        return subprocess.CompletedProcess([program, *argv], status, _all_of(out), _all_of(err))
+
+
+def _pid_fd(process: int) -> int | None:
+    """What can be read from once the process has ended; None if it is gone already."""
+    try:
+        return os.pidfd_open(process)
+    except ProcessLookupError:
+        return None
 
 
 def _number_from(line: socket.socket) -> int | None:

@@ -6,9 +6,8 @@ import itertools
 import os
 import select
 import socket
-import subprocess
 from collections.abc import Callable
-from typing import Any, Final, Self
+from typing import Final, Self
 
 from protocol.replica.service.notify import ADDRESS
 from tests.harness.patience import PATIENCE_S
@@ -49,9 +48,12 @@ class ServiceManager:
             pass
         return value
 
-    def waits_until_ready(self, process: subprocess.Popen[Any]) -> bool:
-        """Whether the process has said that it serves, and has not ended instead."""
-        end = os.pidfd_open(process.pid)
+    def waits_until_ready(self, process: int) -> bool:
+        """Whether the process of this number has said that it serves, and has not ended instead."""
+        try:
+            end = os.pidfd_open(process)
+        except ProcessLookupError:
+            return False
         try:
             said, _, _ = select.select([self._socket.fileno(), end], [], [], PATIENCE_S)
         finally:

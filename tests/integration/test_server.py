@@ -254,7 +254,7 @@ def test_many_commands_at_once_all_take_effect(server: Machine) -> None:
 
 def test_a_server_says_where_it_listens_serves_and_stops_in_good_order(server: Machine) -> None:
     for host, number in (("127.0.0.1", signal.SIGTERM), ("localhost", signal.SIGINT)):
-        url = url_in(server.start("--listen", f"{host}:{free_port()}"))
+        url = url_in(server.start("--listen", f"{host}:{free_port()}", from_nothing=True))
         assert http_call(url, "GET", "/readyz").status == 200
         assert server.daemon is not None
         server.daemon.send_signal(number)
