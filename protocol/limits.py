@@ -47,6 +47,7 @@ MAX_WRAPS_BY_ONE: Final = 4  # of one work, for one reader, by one device; one i
 MAX_WRAPS_BY_OTHERS: Final = 16  # … by all devices together that owe nobody a wrap of it
 MAX_RULED_ENTRIES: Final = 1_024
 MAX_REVOKED_HEADS: Final = 1_024
+MAX_REVOCATION_LISTS: Final = 48  # they go with it, and with what proves it, where credentials go
 MAX_ROOT_ACCOUNT_IDS: Final = 1_024  # of what a root had signed, in one entry
 MAX_ROTATION_HEADS: Final = 128  # few: every rotation is in the chain that a server's TLS certificate holds
 

@@ -214,7 +214,10 @@ def _rotations(entries: Iterable[Entry], door: Door, by_author: _Written) -> Ite
 
 
 def _revocations(entries: Iterable[Entry], door: Door, by_author: _Written) -> Iterable[_Cut]:
-    """What each revocation cuts. A root's may name accounts of its own: a server has more heads than one holds."""
+    """What each revocation cuts. A root's may name accounts of its own: a server has more heads than one holds.
+
+    Without one of those lists it would hold back what is in it: it counts once all are here.
+    """
     for entry in entries:
         if entry.header.kind == Kind.REVOKE and entry.payload is not None:
             try:
@@ -223,8 +226,15 @@ def _revocations(entries: Iterable[Entry], door: Door, by_author: _Written) -> I
                 continue
             heads = revocation.heads
             if entry.header.grant is None:
-                heads = tuple(accounted(heads, by_author[entry.header.author]))
+                said = by_author[entry.header.author]
+                if not _are_here(revocation.lists, said):
+                    continue
+                heads = tuple(accounted((*heads, *revocation.lists), said))
             yield _Cut(entry.id, door.rank_of(entry.header), revocation.key, heads)
+
+
+def _are_here(lists: Iterable[bytes], said: Mapping[bytes, Entry]) -> bool:
+    return all(name in said for name in lists)
 
 
 def _rank_left(authorities: Iterable[Authority], held: Container[bytes], back: Container[bytes] | None) -> int:

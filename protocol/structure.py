@@ -14,7 +14,13 @@ from protocol.entry import ID_BYTES, PERSON_BYTES, SIGNATURE_BYTES, Entry
 from protocol.errors import Code, PeerFault
 from protocol.fields import Fields, compact
 from protocol.identity import SigningKey, school_id, verify
-from protocol.limits import MAX_NAME_CHARS, MAX_REVOKED_HEADS, MAX_RULED_ENTRIES, MAX_SPACES_PER_INVITE
+from protocol.limits import (
+    MAX_NAME_CHARS,
+    MAX_REVOCATION_LISTS,
+    MAX_REVOKED_HEADS,
+    MAX_RULED_ENTRIES,
+    MAX_SPACES_PER_INVITE,
+)
 from protocol.roles import PersonRole, Role
 
 GENERATION_BYTES = 8
@@ -291,20 +297,28 @@ def _succession(space: bytes, before: bytes, agreement: bytes, tls_sha256: bytes
 
 @dataclass(frozen=True, slots=True)
 class Revocation:
-    """Cuts a key off: of what it wrote in this space and below, only `heads` and their ancestors stay valid."""
+    """Cuts a key off: of what it wrote in this space and below, only `heads` and their ancestors stay valid.
+
+    `lists` are `root account` entries that list more heads, for a root's revocation, which counts once all are here.
+    """
 
     key: bytes
     heads: tuple[bytes, ...]
+    lists: tuple[bytes, ...] = ()
 
     @classmethod
     def parse(cls, payload: bytes) -> Self:
         """From an entry's payload."""
         fields = Fields.of_payload(payload, "a revocation")
-        return cls(fields.octets("key", ID_BYTES), fields.all_octets("heads", ID_BYTES, MAX_REVOKED_HEADS))
+        return cls(
+            fields.octets("key", ID_BYTES),
+            fields.all_octets("heads", ID_BYTES, MAX_REVOKED_HEADS),
+            fields.all_octets("lists", ID_BYTES, MAX_REVOCATION_LISTS),
+        )
 
     def encode(self) -> bytes:
         """To an entry's payload."""
-        return encode(compact(key=self.key, heads=list(self.heads)))
+        return encode(compact(key=self.key, heads=list(self.heads), lists=list(self.lists)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ from protocol.roles import Role
 from protocol.root_rotation import rotations_in
 from protocol.roster import Remembered
 from protocol.sorted_records import SortedRecords
-from protocol.structure import SpaceRecord
+from protocol.structure import Revocation, SpaceRecord
 
 V = TypeVar("V")
 
@@ -339,7 +339,8 @@ class Replica:
     async def credentials(self, ids: Iterable[bytes]) -> tuple[Entry, ...]:
         """The entries of `ids` with all that a stranger needs to admit them, in an admissible order.
 
-        What is needed are the grants under which they were written, up to the root, and the `space` entries above them.
+        What is needed are the grants under which they were written, up to the root, the `space` entries above them, and
+        the lists without which a revocation does not count.
         """
         makers: dict[bytes, Entry] = {}
         for made in await self.store.scan_kinds([Kind.SPACE]):
@@ -360,7 +361,7 @@ class Replica:
                 continue
             above = [makers[space].id for space in reversed(self.door.lineage(entry.header.space)) if space in makers]
             grant = () if entry.header.grant is None else (entry.header.grant,)
-            needed = [name for name in (*above, *grant) if name not in found and name not in missing]
+            needed = [name for name in (*above, *grant, *_lists_of(entry)) if name not in found and name not in missing]
             if needed:
                 pending.extend(reversed(needed))
             else:
@@ -581,6 +582,12 @@ def _check_all_admitted(passage: Passage, fresh: Mapping[bytes, Entry]) -> None:
             "this device wrote something that its own rules refuse",
             refused=list(passage.refused.values()),
         )
+
+
+def _lists_of(entry: Entry) -> tuple[bytes, ...]:
+    if entry.header.kind != Kind.REVOKE or entry.header.grant is not None or entry.payload is None:
+        return ()
+    return Revocation.parse(entry.payload).lists
 
 
 def _nobody_listens(_spaces: frozenset[bytes], _source: bytes) -> None:

@@ -23,7 +23,7 @@ from protocol.enrollment_messages import encode_chain
 from protocol.entry import Kind
 from protocol.errors import BadInput, Code
 from protocol.identity import SEED_BYTES
-from protocol.limits import MAX_REVOKED_HEADS, MAX_ROOT_ACCOUNT_IDS, MAX_ROTATION_HEADS
+from protocol.limits import MAX_REVOCATION_LISTS, MAX_REVOKED_HEADS, MAX_ROOT_ACCOUNT_IDS, MAX_ROTATION_HEADS
 from protocol.replica.office.heads import heads_of
 from protocol.replica.replica import Draft, Tips
 from protocol.replica.signer import RootKit
@@ -39,9 +39,8 @@ from sync_server.kit_away import KitAway, RootAway
 _PROOFS: Final = frozenset({Kind.CERTIFICATE, Kind.RECOVERY_KEY, Kind.GENERATION, Kind.ROOT_ROTATION})
 _NAMED_BY_ITSELF: Final = MAX_ROTATION_HEADS // 2
 """How many entries of the old root a rotation names, where the others stand in accounts."""
-_MOST_LISTS: Final = 64
-_MOST_LISTED_HEADS: Final = MAX_REVOKED_HEADS - _MOST_LISTS + _MOST_LISTS * MAX_ROOT_ACCOUNT_IDS
-"""Heads of a server's key that a revocation names, the lists included: more than a territory has spaces."""
+_MOST_LISTED_HEADS: Final = MAX_REVOKED_HEADS + MAX_REVOCATION_LISTS * MAX_ROOT_ACCOUNT_IDS
+"""Heads of a server's key that a revocation names, by itself and in lists: more than a territory has spaces."""
 
 
 async def rotate_server(server: Server, kit: RootKit) -> bytes:
@@ -67,8 +66,8 @@ async def rotate_server(server: Server, kit: RootKit) -> bytes:
             drafts = [Draft(territory, Kind.CERTIFICATE, None, certificate)]
             for old, lists in accounts.items():
                 # those of which the lists hold the rest: what the old key says meanwhile is in neither
-                named = [*heads[old][: MAX_REVOKED_HEADS - len(lists)], *(listed.id for listed in lists)]
-                drafts.append(Draft(territory, Kind.REVOKE, None, Revocation(old, tuple(named)).encode()))
+                cut = Revocation(old, tuple(heads[old][:MAX_REVOKED_HEADS]), tuple(listed.id for listed in lists))
+                drafts.append(Draft(territory, Kind.REVOKE, None, cut.encode()))
             return drafts
 
         await write_as_root(server, kit, succession)
@@ -79,9 +78,7 @@ async def rotate_server(server: Server, kit: RootKit) -> bytes:
 
 def _heads_listed(server: Server, heads: Sequence[bytes]) -> list[Draft]:
     """Lists of those heads for which a revocation has no room: a territory has more classes than that."""
-    if len(heads) <= MAX_REVOKED_HEADS:
-        return []
-    rest = heads[MAX_REVOKED_HEADS - _MOST_LISTS :]
+    rest = heads[MAX_REVOKED_HEADS:]
     lists = [rest[start : start + MAX_ROOT_ACCOUNT_IDS] for start in range(0, len(rest), MAX_ROOT_ACCOUNT_IDS)]
     return [
         Draft(server.replica.territory, Kind.ROOT_ACCOUNT, None, RootAccount(tuple(listed)).encode())

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from random import Random
 
+import pytest
+
 from protocol.ancestry import ancestors
 from protocol.entry import Entry, Kind, compose
 from protocol.identity import SigningKey
@@ -15,7 +17,12 @@ from protocol.replica.office.heads import by_weight, heads_of
 from protocol.replica.replica import Draft
 from protocol.roles import PersonRole
 from protocol.structure import PersonRecord
+from sync_agent.withdrawn import take_withdrawals
+from sync_server.handlers import rotation
+from sync_server.handlers.rotation import rotate_server
+from sync_server.handlers.territory import kit_in
 from tests.harness.attack import attack
+from tests.harness.office_devices import town
 from tests.harness.server_in_process import office
 
 PUPILS = 25
@@ -68,6 +75,30 @@ async def test_whoever_forks_without_end_takes_no_honest_line_out_of_the_revocat
         await desk.do("revoke", device=head.id)
         roster = (await server.replica.view(space)).roster
         assert len(roster.persons) == PUPILS
+
+
+@attack("more heads than a revocation names", off={"protocol.revocations._are_here": lambda *_: True})
+async def test_who_shows_a_revocation_and_keeps_its_lists_back_closes_no_class(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rotation, "MAX_REVOKED_HEADS", 3)
+    monkeypatch.setattr(rotation, "_MOST_LISTED_HEADS", 3 + 1_024)
+    async with town(tmp_path) as here:
+        made = [await here.office.do("space add", name=f"Classe {number}", school="0180001D") for number in range(4)]
+        pcs = {each["space"]: await here.device("machine", space=each["space"]) for each in made}
+        server = here.office.server
+        await rotate_server(server, kit_in(tmp_path / "server" / "kit", None))
+        said = [entry for entry in await server.store.scan_kinds([Kind.REVOKE]) if entry.header.grant is None]
+        lists = await server.store.scan_kinds([Kind.ROOT_ACCOUNT])
+        assert lists, "there are more heads than it names by itself"
+        for shown in (said, [*said, *lists]):
+            for space, pc in pcs.items():
+                await take_withdrawals(pc.agent, shown, b"a neighbour")
+                assert bytes.fromhex(space) in await pc.agent.spaces()
+        roster = (await pcs[made[0]["space"]].agent.replica.view(server.replica.territory)).roster
+        assert roster.cut, "with its lists it counts"
+        shown_with_them = {entry.id for entry in await server.replica.credentials([said[0].id])}
+        assert shown_with_them.issuperset(each.id for each in lists)
 
 
 def line(length: int, first: int, *prev: bytes) -> list[Entry]:
