@@ -5,6 +5,8 @@ Rules:
 - every length and integer in its shortest form; map keys unique, in ascending order of their UTF-8 bytes;
 - depth at most `MAX_DEPTH_LEVELS`, and at most `MAX_VALUES_PER_MESSAGE` values: one byte may stand for a value that
   takes a hundred in memory, so they are counted before anything is made of them;
+- one part of a map can be read alone, without the cost of what comes after it: who nobody knows is asked who they are
+  before the rest of what they send is looked at;
 - what does not encode to the very same bytes again is refused.
 
 `protocol.canonical` is the only place that calls msgpack for signed or hashed bytes.
@@ -27,6 +29,7 @@ _INT_MAX = 2**64 - 1
 # No more than this can hold enough values to do harm.
 _UNCOUNTED_BYTES: Final = 4 * KiB
 _BUFFER_BYTES: Final = 64 * KiB
+_VALUES_PER_PAIR: Final = 2
 
 
 def encode(value: Value) -> bytes:
@@ -34,7 +37,7 @@ def encode(value: Value) -> bytes:
     return _packed(_ordered(value, 0))
 
 
-def decode(data: bytes, *, max_bytes: int) -> Value:
+def decode(data: bytes, *, max_bytes: int, max_values: int = MAX_VALUES_PER_MESSAGE) -> Value:
     """The value that `data` canonically encodes.
 
     Raises `TooLarge` above `max_bytes` or for too many values, `PeerFault(MALFORMED)` for what is not msgpack of the
@@ -43,7 +46,7 @@ def decode(data: bytes, *, max_bytes: int) -> Value:
     if len(data) > max_bytes:
         raise TooLarge(Code.TOO_LARGE, "a message is larger than allowed", size=len(data), max=max_bytes)
     if len(data) > _UNCOUNTED_BYTES:
-        _count_values(data)
+        _end_of(data, 0, max_values)
     try:
         value = msgpack.unpackb(data, raw=False, strict_map_key=True, use_list=True, object_pairs_hook=_ascending)
         _check(value, 0)
@@ -55,6 +58,30 @@ def decode(data: bytes, *, max_bytes: int) -> Value:
     if again != data:
         raise PeerFault(Code.NOT_CANONICAL, "a message is not in canonical form")
     return cast("Value", value)
+
+
+def decode_member(data: bytes, key: str, *, max_values: int) -> Value:
+    """What the map in `data` has under `key`, None if nothing. What comes after it is not looked at.
+
+    Raises as `decode`, and `TooLarge` where it takes more than `max_values` to come to the end of it.
+    """
+    head = _HEADS.get(data[0]) if data else None
+    if head is None or head.values_each != _VALUES_PER_PAIR:
+        raise PeerFault(Code.MALFORMED, "a message is not a map")
+    at = 1 + head.length_bytes
+    pairs = int.from_bytes(data[1:at], "big") if head.length_bytes else head.length
+    for _ in range(pairs):
+        middle, seen = _end_of(data, at, max_values)
+        name = decode(data[at:middle], max_bytes=_UNCOUNTED_BYTES)
+        if not isinstance(name, str) or name.encode() > key.encode():
+            return None
+        max_values -= seen
+        end, seen = _end_of(data, middle, max_values)
+        if name == key:
+            return decode(data[middle:end], max_bytes=len(data))
+        max_values -= seen
+        at = end
+    return None
 
 
 def decode_known(data: bytes) -> Value:
@@ -85,19 +112,22 @@ class _Head(NamedTuple):
 # The format's table: https://github.com/msgpack/msgpack/blob/master/spec.md, without floats and extensions.
 _HEADS: Final = {
     **dict.fromkeys((*range(0x80), *range(0xE0, 0x100), 0xC0, 0xC2, 0xC3), _Head(0)),
-    **{0x80 + pairs: _Head(0, pairs, values_each=2) for pairs in range(16)},
+    **{0x80 + pairs: _Head(0, pairs, values_each=_VALUES_PER_PAIR) for pairs in range(16)},
     **{0x90 + parts: _Head(0, parts, values_each=1) for parts in range(16)},
     **{0xA0 + size: _Head(0, size, bytes_each=1) for size in range(32)},
     **{first + power: _Head(1 << power, bytes_each=1) for first in (0xC4, 0xD9) for power in range(3)},
     **{first + power: _Head(0, 1 << power, bytes_each=1) for first in (0xCC, 0xD0) for power in range(4)},
     **{0xDC + power: _Head(2 << power, values_each=1) for power in range(2)},
-    **{0xDE + power: _Head(2 << power, values_each=2) for power in range(2)},
+    **{0xDE + power: _Head(2 << power, values_each=_VALUES_PER_PAIR) for power in range(2)},
 }
 
 
-def _count_values(data: bytes) -> None:
-    """Raise `TooLarge` if more values are announced than allowed, `PeerFault` at a type that is not allowed."""
-    announced, at = 1, 0
+def _end_of(data: bytes, at: int, most: int) -> tuple[int, int]:
+    """Where the value ends that begins at `at`, and how many values it is; beyond `data` where that is cut off.
+
+    Raises `TooLarge` if more values are announced than `most`, `PeerFault` at a type that is not allowed.
+    """
+    announced = 1
     seen = 0
     while seen < announced and at < len(data):
         head = _HEADS.get(data[at])
@@ -110,8 +140,9 @@ def _count_values(data: bytes) -> None:
         at += length * bytes_each
         announced += length * values_each
         seen += 1
-        if announced > MAX_VALUES_PER_MESSAGE:
-            raise TooLarge(Code.TOO_LARGE, "a message holds more values than allowed", max=MAX_VALUES_PER_MESSAGE)
+        if announced > most:
+            raise TooLarge(Code.TOO_LARGE, "a message holds more values than allowed", max=most)
+    return at, seen
 
 
 def _ordered(value: Value, depth: int) -> object:

@@ -15,7 +15,7 @@ from protocol.entry import Entry
 from protocol.errors import Code, PeerFault
 from protocol.fields import Fields, compact
 from protocol.invitation import invitation_hash, veiled
-from protocol.limits import MAX_CREDENTIALS, MAX_MESSAGE_BYTES, MAX_NAME_CHARS, MAX_URL_CHARS
+from protocol.limits import MAX_CREDENTIALS, MAX_ENROLMENT_BYTES, MAX_MESSAGE_BYTES, MAX_NAME_CHARS, MAX_URL_CHARS
 from protocol.message_errors import answered
 from protocol.message_parts import MAX_ENTRIES, read_entries, wire_rows
 
@@ -49,7 +49,7 @@ class EnrollRequest:
     @classmethod
     def parse(cls, data: bytes) -> EnrollRequest:
         """The message in `data`."""
-        fields = Fields(decode(data, max_bytes=MAX_MESSAGE_BYTES), "an enrolment")
+        fields = Fields(decode(data, max_bytes=MAX_ENROLMENT_BYTES), "an enrolment")
         in_clear = not fields.has("veiled")
         return cls(
             fields.octets("secret" if in_clear else "veiled", _SECRET_BYTES),

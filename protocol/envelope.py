@@ -45,6 +45,8 @@ _ZSTD: Final = 1
 _ZSTD_LEVEL: Final = 3
 # Below this, what a frame's own header costs eats what it saves.
 _MIN_COMPRESSED_BYTES: Final = 64
+# An array of five, at most: whose signature has not been looked at announces no thousands.
+_VALUES_PER_BODY: Final = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,7 @@ def open_request(data: bytes, keys: Sequence[AgreementKey]) -> OpenedRequest:
         raise PeerFault(Code.WRONG_KEY, "the request is sealed to a key that is not held here", key_id=named.hex())
     signed = hpke.open_(data[_REQUEST_HEAD_BYTES:], recipient, tagged(REQUEST, b""))
     signature, body = signed[:SIGNATURE_BYTES], signed[SIGNATURE_BYTES:]
-    match canonical.decode(body, max_bytes=MAX_REQUEST_BYTES):
+    match canonical.decode(body, max_bytes=MAX_REQUEST_BYTES, max_values=_VALUES_PER_BODY):
         case [bytes(device), bytes(reply), str(call), int(packing), bytes(packed)] if len(call) <= MAX_CALL_CHARS:
             pass
         case _:
@@ -128,7 +130,7 @@ def open_answer(data: bytes, request: bytes, *, reply: AgreementKey, server_publ
     signature, body = signed[:SIGNATURE_BYTES], signed[SIGNATURE_BYTES:]
     if not verify(server_public, ANSWER, asked + body, signature):
         raise PeerFault(Code.BAD_SIGNATURE, "the answer is not signed by the machine that was asked")
-    match canonical.decode(body, max_bytes=MAX_ANSWER_BYTES):
+    match canonical.decode(body, max_bytes=MAX_ANSWER_BYTES, max_values=_VALUES_PER_BODY):
         case [int(packing), bytes(packed)]:
             return _unpacked(packing, packed)
         case _:

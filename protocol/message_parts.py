@@ -15,8 +15,13 @@ from protocol.canonical import Value
 from protocol.checkpoint import Checkpoint, Cursor
 from protocol.entry import Entry, from_wire, to_wire
 from protocol.errors import Code, PeerFault, TooLarge
-from protocol.held_names import HeldNames
-from protocol.limits import CURSOR_HASH_BYTES, INLINE_TOTAL_BYTES, MAX_PACK_BYTES, MAX_REGISTER_BYTES
+from protocol.limits import (
+    CURSOR_HASH_BYTES,
+    INLINE_TOTAL_BYTES,
+    MAX_HELD_BYTES,
+    MAX_PACK_BYTES,
+    MAX_REGISTER_BYTES,
+)
 
 SPACE_PREFIX_BYTES: Final = 4
 MAX_CAPABILITY_CHARS: Final = 256
@@ -78,10 +83,10 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What the caller holds of a space, of whose content it misses a part."""
+    """What the caller holds of a space, of whose content it misses a part: `HeldNames`, not yet read."""
 
     space: bytes
-    names: HeldNames
+    names: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,13 +219,19 @@ def read_wanted(row: Value) -> Wanted:
             raise _malformed("a wanted stream")
 
 
-def read_held(row: Value) -> Held:
-    """What is held of a space, in a row."""
-    match row:
-        case [bytes(space), bytes(names)] if len(space) == 32:  # noqa: PLR2004  (an id)
-            return Held(space, HeldNames.parse(names))
-        case _:
-            raise _malformed("what is held of a space")
+def read_held(rows: Sequence[Value]) -> tuple[Held, ...]:
+    """What is held of spaces, in rows; those after which it would be too much are passed over: packs bring the same."""
+    held = []
+    room = MAX_HELD_BYTES
+    for row in rows:
+        match row:
+            case [bytes(space), bytes(names)] if len(space) == 32:  # noqa: PLR2004  (an id)
+                room -= len(names)
+                if room >= 0:
+                    held.append(Held(space, names))
+            case _:
+                raise _malformed("what is held of a space")
+    return tuple(held)
 
 
 def read_refusal(row: Value) -> Refusal:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from protocol.canonical import Value, decode, encode
+from protocol.canonical import Value, decode, decode_member, encode
 from protocol.checkpoint import Checkpoint, Cursor
 from protocol.deflate_parameters import ALL_LEVELS, Profile
 from protocol.entry import Entry
@@ -23,6 +23,7 @@ from protocol.limits import (
     MAX_MESSAGE_BYTES,
     MAX_NAME_CHARS,
     MAX_SPACES_PER_REQUEST,
+    MAX_STRANGER_VALUES,
     RECONCILE_FRAME_BYTES,
     STANDING_BYTES,
 )
@@ -57,6 +58,15 @@ from protocol.message_parts import (
 )
 
 _GENERATION_BYTES: Final = 8
+
+
+def credentials_in(data: bytes) -> tuple[Entry, ...]:
+    """What proves who sends a sync or reconcile request, without a look at what comes after it.
+
+    Raises `PeerFault`, `TooLarge`. What the map holds before it is passed over, and bounded with it.
+    """
+    member = decode_member(data, "credentials", max_values=MAX_STRANGER_VALUES)
+    return read_entries(Fields({"credentials": member}, "a request").rows("credentials", MAX_CREDENTIALS))[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +114,7 @@ class SyncRequest:
                 name=self.name,
                 life=self.life,
                 deflates=_levels_value(self.levels),
-                held=[[held.space, held.names.encode()] for held in self.held],
+                held=[[held.space, held.names] for held in self.held],
                 standing=self.standing,
                 bare=list(self.bare),
             )
@@ -132,7 +142,7 @@ class SyncRequest:
             name=fields.text_or_none("name", MAX_NAME_CHARS),
             life=fields.octets_or_none("life", LIFE_BYTES),
             levels=_levels(fields),
-            held=tuple(map(read_held, fields.rows("held", MAX_SPACES_PER_REQUEST))),
+            held=read_held(fields.rows("held", MAX_SPACES_PER_REQUEST)),
             standing=fields.octets_or_none("standing", STANDING_BYTES),
             bare=fields.all_octets("bare", 32, MAX_BARE_IDS),
         )

@@ -160,7 +160,7 @@ class Asking:
             live=self.wants_live and said.requests == 0,
             thin=thin,
             levels=await own_levels(agent),
-            held=tuple(Held(space, names) for space, names in said.held_of.items()),
+            held=tuple(Held(space, names.encode()) for space, names in said.held_of.items()),
             brief=sharing is not None and not said.whole and sharing.leaves_any(spaces),
         )
         return Asked(request, tuple(inline), tuple(offers), health, tuple(reports))

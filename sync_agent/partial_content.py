@@ -23,14 +23,16 @@ _TIMES: Final = 4
 async def partly_held(agent: Agent, want: Iterable[Wanted], links: Sequence[Link]) -> dict[bytes, HeldNames]:
     """The spaces of which it pays to say what is held before `links`, which answer these wishes, are followed."""
     found: dict[bytes, HeldNames] = {}
+    room = MAX_HELD_NAMES
     for space in dict.fromkeys(wish.space for wish in want):
         streams = [wish.stream for wish in want if wish.space == space]
         left = await _left_bytes(agent, [link for link in links if link.space == space])
         if left < MIN_LEFT_BYTES or not await _is_begun(agent, space, streams):
             continue
-        names = await agent.replica.content.held_names(space, MAX_HELD_NAMES)
+        names = await agent.replica.content.held_names(space, room)
         if 0 < len(names) * _BYTES_PER_NAME * _TIMES < left:
             found[space] = HeldNames.of(names)
+            room -= len(names)
     return found
 
 

@@ -20,8 +20,9 @@ from typing import Final
 from protocol.coursework import Coursework, Item, Version, Work, in_order_of_need
 from protocol.deflate_parameters import ALL_LEVELS, Profile
 from protocol.entry import Entry, Kind
+from protocol.held_names import HeldNames
 from protocol.limits import INLINE_PACK_BYTES, INLINE_TOTAL_BYTES, MAX_INLINE_PACKS
-from protocol.message_parts import Held, Wanted
+from protocol.message_parts import Wanted
 from protocol.replica.batches import Batches
 from protocol.replica.holdings import Holdings, Need
 from protocol.replica.interfaces import DeltaInfo, PackInfo
@@ -49,7 +50,7 @@ class Outgoing:
         thin: bool = False,
         levels: Profile = ALL_LEVELS,
         batches: Batches | None = None,
-        held: Iterable[Held] = (),
+        held: Mapping[bytes, HeldNames] | None = None,
         plain: PlainDeltas | None = None,
     ) -> None:
         """`batches` makes what a caller lacks who names what it has `held`, `plain` deltas for other kinds of zlib."""
@@ -63,7 +64,7 @@ class Outgoing:
         self._levels = levels
         self._batches = batches
         self._plain = plain
-        self._held = {one.space: one.names for one in held}
+        self._held = held or {}
         self._inline_bytes = 0
         self._seen: set[tuple[bytes, bytes]] = set()
         self._streams: dict[bytes, _Streams] = {}

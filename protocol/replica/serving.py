@@ -2,7 +2,9 @@
 
 Rules:
 - a request is opened, its entries go through the ordinary door, then it is answered; writing needs the door only,
-  reading needs a grant that the fold holds valid; of somebody unknown only the proof of who they are is looked at;
+  reading needs a grant that the fold holds valid;
+- of somebody unknown only the proof of who they are is read; what stands for much more than its bytes (`held`) is read
+  for who may be answered;
 - one bad entry, pack or register does not spoil what came beside it;
 - news goes out in order of arrival: territory, school, class; a page holds at most `PAGE_BYTES` of entries;
 - content that is small travels in the answer, the rest behind links; what is lacking here is named, so that any holder
@@ -20,7 +22,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from heapq import nlargest
-from typing import Final
+from typing import Final, TypeVar
 
 from protocol.checkpoint import Checkpoint
 from protocol.deflate_parameters import ALL_LEVELS, Profile
@@ -28,6 +30,7 @@ from protocol.enrollment_messages import encode_chain
 from protocol.entry import Entry, Kind
 from protocol.envelope import OpenedRequest, open_request, seal_answer
 from protocol.errors import Code, PeerFault, Refused, RelaisError
+from protocol.held_names import HeldNames
 from protocol.likeness import MOVED
 from protocol.limits import (
     CAPABILITY_LIFETIME_S,
@@ -39,7 +42,7 @@ from protocol.limits import (
 from protocol.lives import Lives
 from protocol.message_errors import encode_error
 from protocol.message_parts import InlinePack, Link, Offer, Refusal, Upload, Wanted
-from protocol.messages import ReconcileAnswer, ReconcileRequest, SyncAnswer, SyncRequest
+from protocol.messages import ReconcileAnswer, ReconcileRequest, SyncAnswer, SyncRequest, credentials_in
 from protocol.reconcile import fingerprint_of, respond
 from protocol.register import is_report, parse_register, stored_register
 from protocol.replica.allowances import Allowance, Allowances
@@ -64,6 +67,7 @@ _REGISTERS_AT_ONCE: Final = 128
 
 
 Handler = Callable[[OpenedRequest], Awaitable[bytes]]
+_Request = TypeVar("_Request", bound=SyncRequest | ReconcileRequest)
 
 
 class Responder:
@@ -190,9 +194,8 @@ class Responder:
         self._tell(frozenset([space]), self.station.signing.public)
 
     async def _sync(self, opened: OpenedRequest) -> bytes:
-        request = SyncRequest.parse(opened.payload)
         now_ms = self._now_ms()
-        taken, readable = await self._bring(opened.device, request, now_ms)
+        request, taken, readable = await self._bring(opened, now_ms)
         if request.bare:
             whole = await self.replica.bare.whole(request.bare, readable)
             return SyncAnswer(time_ms=now_ms, refused=taken.refused, whole=page_of(whole)).encode()
@@ -219,7 +222,7 @@ class Responder:
             thin=request.thin,
             levels=request.levels,
             batches=self._batches,
-            held=request.held,
+            held={held.space: HeldNames.parse(held.names) for held in request.held if held.space in readable},
             # between neighbours a school's own network is not what is scarce
             plain=self._plain if self.station.writes_receipts else None,
         )
@@ -262,9 +265,8 @@ class Responder:
         ).encode()
 
     async def _reconcile(self, opened: OpenedRequest) -> bytes:
-        request = ReconcileRequest.parse(opened.payload)
         now_ms = self._now_ms()
-        taken = await self._take_in(opened.device, request.credentials, request.push, now_ms)
+        request, taken = await self._take_in(opened, ReconcileRequest.parse, now_ms)
         self._tell(taken.grown, opened.device)
         readable = await self._readable(opened.device)
         if request.space not in readable:
@@ -287,37 +289,41 @@ class Responder:
             refused=(*request.refused, *taken.refused),
         ).encode()
 
-    async def _bring(
-        self, device: bytes, request: SyncRequest, now_ms: int
-    ) -> tuple[_Taken, Mapping[bytes, Authority]]:
+    async def _bring(self, opened: OpenedRequest, now_ms: int) -> tuple[SyncRequest, _Taken, Mapping[bytes, Authority]]:
         """Take in what a caller brings, and say what it may read; who listens hears of entries and content at once."""
-        taken = await self._take_in(device, request.credentials, request.push, now_ms)
-        grown = taken.grown
+        request, taken = await self._take_in(opened, SyncRequest.parse, now_ms)
+        device, grown = opened.device, taken.grown
         try:
             readable = await self._readable(device)
             if not request.bare:
                 grown |= await self._keep_packs(device, request.packs, readable)
         finally:
             self._tell(grown, device)
-        return taken, readable
+        return request, taken, readable
 
     def _tell(self, grown: frozenset[bytes], source: bytes) -> None:
         if grown:
             self.replica.on_news(grown, source)
 
-    async def _take_in(self, device: bytes, credentials: Sequence[Entry], push: Sequence[Entry], now_ms: int) -> _Taken:
-        """Let a caller's entries in. Somebody unknown can only prove who they are: nothing else of theirs is kept."""
+    async def _take_in(
+        self, opened: OpenedRequest, parse: Callable[[bytes], _Request], now_ms: int
+    ) -> tuple[_Request, _Taken]:
+        """Read a request and let its entries in. Somebody unknown can only prove who they are: nothing else is read."""
+        device, authorities_of = opened.device, self.replica.door.authorities_of
+        request = parse(opened.payload) if authorities_of(device) else None
+        credentials = credentials_in(opened.payload) if request is None else request.credentials
         admissions = []
         if credentials:
             admissions.append(
                 await self.replica.admit(credentials, source=device, now_ms=now_ms, hold=False, bounded=True)
             )
-        if not self.replica.door.authorities_of(device):
+        if not authorities_of(device):
             raise Refused(Code.UNKNOWN_DEVICE, "this machine is not known here")
+        request = request or parse(opened.payload)
         pushed = Admission()
-        if push:
-            spaces = await self.scope.wanted(push)
-            wanted = [entry for entry in push if entry.header.space in spaces]
+        if request.push:
+            spaces = await self.scope.wanted(request.push)
+            wanted = [entry for entry in request.push if entry.header.space in spaces]
             pushed = await self.replica.admit(
                 wanted, source=device, now_ms=now_ms, news=self.scope.marks(spaces), bounded=True, tells=False
             )
@@ -326,7 +332,7 @@ class Responder:
             entry for admission in admissions for entry in (*admission.admitted, *admission.released, *admission.filled)
         ]
         await self.scope.let_in(let_in)
-        return _Taken(
+        return request, _Taken(
             waiting=(*pushed.waiting, *pushed.unheld),
             refused=pushed.refused,
             handed_in=frozenset(entry.header.space for entry in let_in if entry.header.kind == Kind.HAND_IN),

@@ -75,7 +75,7 @@ async def ask_without(room: Classroom, thief: Device, stream: bytes, names: list
     """Wish for the lesson as somebody who holds all of it but one file."""
     held = HeldNames.of([name for number, some in enumerate(names) if number != left for name in some])
     calls = SealedCalls(thief.agent, thief.way)
-    await calls.sync(SyncRequest(want=(Wanted(room.space, stream),), held=(Held(room.space, held),)))
+    await calls.sync(SyncRequest(want=(Wanted(room.space, stream),), held=(Held(room.space, held.encode()),)))
 
 
 @attack(

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from protocol.canonical import Value, decode, decode_known, encode
+from protocol.canonical import Value, decode, decode_known, decode_member, encode
 from protocol.errors import Code, PeerFault, TooLarge
 from protocol.limits import MAX_DEPTH_LEVELS, MAX_MESSAGE_BYTES, MAX_VALUES_PER_MESSAGE, MiB
 
@@ -30,6 +30,36 @@ def nested(levels: int) -> Value:
     for _ in range(levels):
         value = [value]
     return value
+
+
+# --- a part of a map ---
+
+
+@given(st.dictionaries(st.text(max_size=8), values, max_size=20), st.text(max_size=8))
+def test_a_part_of_a_map_is_what_it_is_in_the_whole(filled: dict[str, Value], key: str) -> None:
+    for asked in {key, *filled}:
+        assert decode_member(encode(filled), asked, max_values=1_000) == filled.get(asked)
+
+
+def test_what_comes_after_the_part_that_is_asked_for_is_not_looked_at() -> None:
+    whole = encode({"a": 1, "b": [2], "c": [3] * 5_000})
+    assert decode_member(whole, "b", max_values=8) == [2]
+    assert decode_member(whole[:-4_000] + b"\xc1" * 3, "b", max_values=8) == [2]
+    assert decode_member(whole, "aa", max_values=8) is None
+
+
+@pytest.mark.parametrize("data", [b"", b"\x90", b"\xc1", encode({"b": [2]})[:-1], b"\x81\xc1"])
+def test_a_part_of_what_is_no_map_or_is_cut_off_is_refused(data: bytes) -> None:
+    with pytest.raises(PeerFault) as caught:
+        decode_member(data, "b", max_values=8)
+    assert caught.value.code is Code.MALFORMED
+
+
+def test_a_part_behind_more_values_than_are_allowed_is_refused() -> None:
+    with pytest.raises(TooLarge):
+        decode_member(encode({"a": [0] * 5_000, "b": 1}), "b", max_values=4_999)
+    with pytest.raises(TooLarge):
+        decode_member(encode({"b": [0] * 5_000}), "b", max_values=4_999)
 
 
 # --- one value, one encoding ---

@@ -227,6 +227,10 @@ def test_an_answer_of_another_shape_is_malformed() -> None:
         assert caught.value.code is Code.MALFORMED
 
 
+def test_a_body_of_thousands_of_parts_is_refused_before_they_are_read() -> None:
+    assert refused(handmade([*body(), *[0] * 5_000])) is Code.TOO_LARGE
+
+
 def test_a_packing_that_is_not_known_here_says_so() -> None:
     assert refused(handmade(body(packing=2))) is Code.UNKNOWN_FORMAT
 

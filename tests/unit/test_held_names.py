@@ -14,6 +14,10 @@ HASHES = [Random(number).randbytes(32) for number in range(5_000)]
 HELD = HeldNames.of(HASHES)
 
 
+def named(*names: int) -> HeldNames:
+    return HeldNames.of(name.to_bytes(4, "big") for name in names)
+
+
 def test_what_was_named_is_known_again_and_nothing_else() -> None:
     again = HeldNames.parse(HELD.encode())
     assert again == HELD
@@ -26,9 +30,9 @@ def test_a_name_takes_three_bytes_among_five_thousand() -> None:
 
 
 def test_the_ends_of_the_range_and_nothing_at_all_can_be_said() -> None:
-    for names in (frozenset({0, 1, 2**32 - 1}), frozenset({0}), frozenset[int]()):
-        assert HeldNames.parse(HeldNames(names).encode()) == HeldNames(names)
-    assert HeldNames(frozenset({0, 1, 130})).encode() == bytes([0, 0, 0x80, 0x01])
+    for names in ((0, 1, 2**32 - 1), (0,), ()):
+        assert HeldNames.parse(named(*names).encode()) == named(*names)
+    assert named(0, 1, 130).encode() == bytes([0, 0, 0x80, 0x01])
 
 
 @pytest.mark.parametrize(
@@ -38,7 +42,7 @@ def test_the_ends_of_the_range_and_nothing_at_all_can_be_said() -> None:
         (b"\x80\x00", Code.NOT_CANONICAL),
         (b"\x80\x80\x80\x80\x80\x01", Code.MALFORMED),
         (b"\xff\xff\xff\xff\x7f", Code.MALFORMED),
-        (HeldNames(frozenset({2**32 - 1})).encode() + b"\x00", Code.MALFORMED),
+        (named(2**32 - 1).encode() + b"\x00", Code.MALFORMED),
     ],
 )
 def test_what_is_no_set_of_names_is_refused(data: bytes, code: Code) -> None:

@@ -16,8 +16,9 @@ from protocol.deflate_parameters import NO_LEVELS, Profile
 from protocol.enrollment_messages import EnrollAnswer, EnrollRequest, encode_chain, parse_chain
 from protocol.errors import BadInput, Code, LocalFailure, NoAnswer, PeerFault, Refused, RelaisError, TooLarge
 from protocol.identity import SigningKey
+from protocol.limits import MAX_ENROLMENT_BYTES, MAX_HELD_BYTES
 from protocol.message_errors import encode_error, error_from
-from protocol.message_parts import InlinePack, Link, Offer, Refusal, SpacePage, Upload, Wanted
+from protocol.message_parts import Held, InlinePack, Link, Offer, Refusal, SpacePage, Upload, Wanted
 from protocol.messages import ReconcileAnswer, ReconcileRequest, SyncAnswer, SyncRequest
 from protocol.register import Health, RegisterKind, compose_register, parse_register
 from protocol.wire import Capability, Purpose
@@ -174,6 +175,16 @@ def test_an_answer_with_a_field_of_the_wrong_form_is_malformed(world: World, key
 def test_too_much_inline_content_is_refused() -> None:
     with pytest.raises(TooLarge):
         SyncRequest.parse(SyncRequest(packs=(InlinePack(ONE, bytes(600_000)),)).encode())
+
+
+def test_what_is_held_beyond_the_bound_of_all_spaces_together_is_passed_over() -> None:
+    rows = (Held(ONE, bytes(MAX_HELD_BYTES - 1)), Held(TWO, bytes(2)), Held(TWO, bytes(1)))
+    assert SyncRequest.parse(SyncRequest(held=rows).encode()).held == rows[:1]
+
+
+def test_an_enrolment_is_small() -> None:
+    with pytest.raises(TooLarge):
+        EnrollRequest.parse(broken(EnrollRequest(bytes(10), ONE, TWO, "PC").encode(), "x", bytes(MAX_ENROLMENT_BYTES)))
 
 
 def test_a_refusal_with_a_code_of_a_later_version_still_refuses(world: World) -> None:
