@@ -42,6 +42,7 @@ class Route:
         self._read = read
         self._monotonic = monotonic
         self._way: Way | None = None
+        self._told: Way | None = None
         self._decided_s = 0.0
         self._worked: tuple[Proxy | None, ...] = ()
         self.problem: str | None = None
@@ -57,8 +58,10 @@ class Route:
         now_s = self._monotonic()
         if self._way is None or now_s - self._decided_s > HOLDS_S:
             way = await self._decided()
-            if self._way is None or way != self._way:
-                _log.info("the way to the server: %s", _shown(way))
+            if way != self._told and not self._wish.direct:
+                # told once: an outage that lasts decides again every few seconds; what was ordered is no news
+                _log.info("the way to %s: %s", self._url, _shown(way))
+                self._told = way
             self._way, self._decided_s = way, now_s
         found = self._way.choices
         first = tuple(choice for choice in found if choice in self._worked)

@@ -19,7 +19,7 @@ from protocol.replica import parameters as given
 from protocol.replica.operation import JSON, Params
 from protocol.work import ContentRef, ItemKind
 from sync_agent.confirming import list_readers
-from sync_agent.device_names import machine_of
+from sync_agent.device_names import key_words, machine_of
 from sync_agent.drafts import Kept
 from sync_agent.health import LastSync
 from sync_agent.portal.class_work import rows_of, teacher_key
@@ -443,6 +443,7 @@ class Pages:
             last_ms=None if last is None else last.at_ms,
             territory=agent.enrolment.territory_name,
             fingerprint=fingerprint_words(agent),
+            words=key_words(agent.device),
             free=await agent.replica.content.free_bytes(),
             content=content_bytes,
             budget=agent.budget.shown(),

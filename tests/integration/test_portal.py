@@ -18,6 +18,7 @@ from protocol.work import ItemKind
 from sync_agent.addresses import Address
 from sync_agent.config import RunConfig
 from sync_agent.daemon import run
+from sync_agent.device_names import key_words
 from sync_agent.operations import table
 from sync_agent.portal.site import serve_portal
 from sync_agent.publisher import withdraw
@@ -157,6 +158,12 @@ async def test_an_item_whose_files_have_not_all_come_is_arriving(room: Classroom
         assert "Arrive bientôt" in page
         assert "<iframe" not in page
         assert (await surfer.get(f"/item/{item}/file/index.html")).status == 404
+
+
+async def test_a_machine_shows_the_words_by_which_its_head_teacher_tells_it_from_others(room: Classroom) -> None:
+    pc = await room.machine()
+    async with portal(pc.agent) as surfer:
+        assert key_words(pc.agent.device) in await surfer.page("/state")
 
 
 async def test_language_and_register_are_chosen_once(room: Classroom) -> None:
@@ -323,7 +330,10 @@ async def test_what_a_classmate_was_told_is_read_only_under_the_name_it_was_told
     await Desk(teacher.agent).ask("feedback", id=work, text="Rien que pour Léa")
     await brought(room, teacher, pc)
     async with portal(pc.agent) as surfer:
-        assert "Rien que pour" not in await surfer.page(f"/work/{work}")
+        page = await surfer.page(f"/work/{work}")
+        assert "Rien que pour" not in page
+        assert "Lis ce que dit" not in page
+        assert f'href="/who?back=%2Fwork%2F{work}"' in page
         await surfer.send("/who", "/who", {"person": tom.hex(), "back": "/"})
         assert "Bonjour Tom" in await surfer.page("/")
         assert "Rien que pour" not in (await surfer.get(f"/work/{work}")).text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import logging
 from collections.abc import Sequence
 
 import pytest
@@ -15,6 +16,7 @@ from sync_agent.network.platform_settings import gnome_settings, kde_settings, m
 from sync_agent.network.proxies import (
     Proxy,
     Settings,
+    Wish,
     excepted,
     fixed_choices,
     from_environment,
@@ -22,6 +24,7 @@ from sync_agent.network.proxies import (
     script_choices,
     wish_of,
 )
+from sync_agent.network.route import Route
 
 URL = "https://relais.example.org"
 PROXY = Proxy("http", "proxy.lan", 3128)
@@ -237,3 +240,24 @@ def test_addresses_in_scripts_are_looked_up_once_they_are_names() -> None:
     assert offered["isInNetEx"]("2001:db8::7", "2001:db8::/32") is True
     assert offered["convert_addr"]("1.2.3.4") == 0x01020304
     assert offered["isResolvable"]("nobody.lan") is False
+
+
+async def test_the_way_is_told_when_it_changes_and_not_at_every_try_of_an_outage(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    settings = Settings()
+    route = Route(URL, Wish(), lambda: settings, lambda: 0.0)
+    for _ in range(3):
+        assert await route.choices() == (None,)
+        route.failed()
+    settings = Settings({"all": PROXY}, source="GNOME")
+    assert await route.choices() == (PROXY, None)
+    told = [record.getMessage() for record in caplog.records]
+    assert told == [f"the way to {URL}: direct", f"the way to {URL}: http://proxy.lan:3128, direct (GNOME)"]
+
+
+async def test_the_way_to_a_neighbour_which_is_always_direct_is_no_news(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    assert await Route(URL, Wish(direct=True), Settings, lambda: 0.0).choices() == (None,)
+    assert caplog.records == []
