@@ -339,7 +339,7 @@ class Pages:
             )
         ]
         told.sort(key=lambda pair: (pair[1].work.at_ms, pair[1].work.id), reverse=True)
-        hidden = max(0, len(told) - MAX_LISTED_WORKS)
+        unlisted = max(0, len(told) - MAX_LISTED_WORKS)
         rows = [
             {
                 "told": one,
@@ -350,7 +350,7 @@ class Pages:
             }
             for room, one in told[:MAX_LISTED_WORKS]
         ]
-        return self._desk.page(visit, "works.html", rows=rows, hidden=hidden)
+        return self._desk.page(visit, "works.html", rows=rows, unlisted=unlisted)
 
     async def _overview(self, visit: Visit) -> web.Response:
         pieces = [piece for piece in await self._shelf.pieces(visit.rooms) if piece.is_assignment]
@@ -393,7 +393,7 @@ class Pages:
             mine=mine,
             newest=versions[0],
             others=[each for each in versions[: MAX_LISTED_WORKS + 1] if each.id != work.id][:MAX_LISTED_WORKS],
-            hidden=max(0, len(versions) - 1 - MAX_LISTED_WORKS),
+            unlisted=max(0, len(versions) - 1 - MAX_LISTED_WORKS),
             machine=await machine_of(agent, work),
             done=request.query.get("done"),
         )

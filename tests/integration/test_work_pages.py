@@ -63,6 +63,7 @@ async def test_an_earlier_version_is_called_so_and_leads_to_the_last_one(
         newest = await adult.page(f"/work/{last}")
         assert "Version précédente." not in newest
         assert "Autres versions de ce travail" in newest
+        assert "ne sont pas montrés ici" not in newest
         older = await adult.page(f"/work/{first}")
         assert "Version précédente." in older
         assert f'href="/work/{last}"' in older
