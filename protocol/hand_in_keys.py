@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from protocol.coursework import HandInState, Work
 from protocol.errors import PeerFault
 from protocol.identity import AgreementKey
-from protocol.roles import HAS_READING_KEYS, PersonRole
+from protocol.roles import HAS_READING_KEYS
 from protocol.roster import Roster
 from protocol.sealing import unwrap_key, wrap_info, wrap_key
 from protocol.vouching import Device, device_id
@@ -22,7 +22,9 @@ from protocol.work import Wraps
 def teachers_keys(roster: Roster, *, now_ms: int | None = None, for_good: bool = False) -> dict[bytes, list[bytes]]:
     """The reading keys of each teacher of a space, by person: the newest of each of their devices, then the others.
 
-    Without those whose stay was meant to end before `now_ms`; with `for_good`, without all whose stay is meant to end.
+    Whoever has a teacher's right has reading keys; what a list calls them counts for nothing here: whoever writes lists
+    would call the one teacher of a class a pupil. Without those whose stay was meant to end before `now_ms`; with
+    `for_good`, without all whose stay is meant to end.
     """
     ends = _ends(roster)
     found = {}
@@ -30,10 +32,7 @@ def teachers_keys(roster: Roster, *, now_ms: int | None = None, for_good: bool =
         end_ms = ends.get(person)
         if end_ms is not None and (for_good or (now_ms is not None and end_ms <= now_ms)):
             continue
-        # who teaches in the whole school stands on the school's list, not on the class's
-        listed = roster.persons.get(person)
-        if listed is None or listed.role is PersonRole.TEACHER:
-            found[person] = _in_turn(list(reversed(keys)), roster.makers)
+        found[person] = _in_turn(list(reversed(keys)), roster.makers)
     return found
 
 

@@ -9,11 +9,12 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
 from protocol.entry import Kind
-from protocol.hand_in_keys import Known
+from protocol.hand_in_keys import Known, teachers_keys
 from protocol.replica.holdings import Need
 from protocol.roles import PersonRole, Role
 from protocol.roster import Roster
@@ -122,6 +123,37 @@ async def test_a_colleague_whom_the_teacher_has_confirmed_comes_before_all_whom_
     key = colleague.agent.person_key()
     assert key is not None
     assert key.public in (await work_of(here.machine, here.room, work)).readers
+
+
+def _of_who_is_listed_as_one(roster: Roster, **which: Any) -> dict[bytes, list[bytes]]:
+    listed = roster.persons
+    return {
+        person: keys
+        for person, keys in teachers_keys(roster, **which).items()
+        if person not in listed or listed[person].role is PersonRole.TEACHER
+    }
+
+
+@attack(ROW, off={"sync_agent.wraps.teachers_keys": _of_who_is_listed_as_one})
+@pytest.mark.parametrize("role", [PersonRole.PUPIL, PersonRole.GUARDIAN])
+async def test_a_teacher_whom_whoever_writes_the_list_calls_something_else_reads_as_before(
+    here: Here, role: PersonRole
+) -> None:
+    room, territory = here.room, here.room.territory
+    record = PersonRecord("Mme Petit", role).encode()
+    await territory.say(room.space, Kind.PERSON, record, subject=room.teacher_person)
+    await here.name(1)
+    await here.sync(here.teacher, here.machine)
+    listed = (await here.machine.agent.replica.view(room.space)).roster.persons
+    assert listed[room.teacher_person].role is role
+    work = await here.hand_in()
+    key = here.teacher.agent.person_key()
+    assert key is not None
+    assert key.public in (await work_of(here.machine, room, work)).readers
+    await here.says_opened(here.teacher, work)
+    await here.room.publish(here.teacher, {"suite.txt": b"suite"})
+    await here.sync(here.machine)
+    assert not await here.keeps_key(work), "she has opened it: it is hers"
 
 
 @attack(ROW, off={"sync_agent.wraps.MAX_READERS_OF_ONE_WORK": 3})
