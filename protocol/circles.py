@@ -6,6 +6,7 @@ laptops in names thousands of people whose laptops all confirm one another.
 Rules:
 - outside a person's own devices only head teachers' lead back to them: so of what somebody else's device leads to,
   which heads' there are is all that matters, and that is the same for everybody; it is kept as bits;
+- a head's word of a device makes it one's own where it is shown there as who one was when one spoke for that head;
 - devices that confirm one another lead to the same.
 
 docs/protocol.md, "Confirmed devices".
@@ -14,13 +15,15 @@ docs/protocol.md, "Confirmed devices".
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Final, TypeAlias
 
 from protocol.vouching import Device, Voices
 
 _Place: TypeAlias = tuple[Device, bytes | None]
 """A device as somebody's; a head's as whoever they are."""
+_Shown: TypeAlias = tuple[bytes, bytes]
+"""A person, and as who a device of theirs was shown."""
 
 
 class Circles:
@@ -28,17 +31,21 @@ class Circles:
 
     def __init__(self, voices: Voices) -> None:
         """Follow all words once."""
-        self._named: defaultdict[Device, defaultdict[bytes, list[Device]]] = defaultdict(lambda: defaultdict(list))
+        self._words: Final = voices.words
+        self._own: defaultdict[_Place, list[Device]] = defaultdict(list)
         for voice, words in voices.words.items():
-            for device, whose in words:
-                self._named[voice][whose].append(device)
+            for word in words:
+                if word.is_own:
+                    self._own[voice, word.person].append(word.device)
         self._heads: Final = tuple(voices.heads)
         self._bits: Final = {head: 1 << place for place, head in enumerate(self._heads)}
-        self._naming: defaultdict[bytes, int] = defaultdict(int)
+        self._shown: defaultdict[_Shown, defaultdict[Device, list[Device]]] = defaultdict(lambda: defaultdict(list))
+        self._naming: defaultdict[_Shown, int] = defaultdict(int)
         for head, bit in self._bits.items():
-            for whose in self._named.get(head, ()):
-                self._naming[whose] |= bit
-        places: list[_Place] = [(device, whose) for words in voices.words.values() for device, whose in words]
+            for word in voices.words.get(head, ()):
+                self._shown[word.person, word.shown][head].append(word.device)
+                self._naming[word.person, word.shown] |= bit
+        places: list[_Place] = [(word.device, word.person) for words in voices.words.values() for word in words]
         self._led_to: Final = _bits_led_to(
             places, self._leads_to, lambda one: self._bits[one[0]] if one[1] is None else 0
         )
@@ -49,34 +56,28 @@ class Circles:
 
     def _leads_to(self, place: _Place) -> Iterable[_Place]:
         device, whose = place
-        named: Mapping[bytes, list[Device]] = self._named.get(device, {})
         if whose is None:
-            return [(other, of) for of, others in named.items() for other in others]
+            return [(word.device, word.person) for word in self._words.get(device, ())]
         if device in self._bits:
             return [(device, None)]
-        return [(other, whose) for other in named.get(whose, ())]
+        return [(other, whose) for other in self._own.get(place, ())]
 
-    def _bits_of(self, place: _Place) -> int:
-        return self._bits[place[0]] if place[1] is None else 0
+    def named_by(self, device: Device, person: bytes) -> tuple[list[Device], dict[bytes, int]]:
+        """Which of a person's devices one of theirs has confirmed; and to which heads the others that it has lead.
 
-    def named_by(self, device: Device, person: bytes) -> tuple[list[Device], int]:
-        """Which of a person's devices one of theirs has confirmed; and to which heads the others that it has lead."""
-        own: list[Device] = []
-        heads = self._bits.get(device, 0)
-        for whose, devices in self._named.get(device, {}).items():
-            if whose == person:
-                own += devices
-            else:
-                for other in devices:
-                    heads |= self._led_to.get((other, whose), 0)
-        return own, heads
+        These by as who it spoke for them.
+        """
+        heads: defaultdict[bytes, int] = defaultdict(int)
+        for word in self._words.get(device, ()):
+            if word.by is not None and not (word.is_own and word.person == person):
+                heads[word.by] |= self._led_to.get((word.device, word.person), 0)
+        return list(self._own.get((device, person), ())), heads
 
-    def named_by_heads(self, heads: int, person: bytes) -> Iterable[Device]:
-        """The devices that these heads have confirmed as a person's."""
-        heads &= self._naming.get(person, 0)
+    def named_by_heads(self, heads: int, person: bytes, shown: bytes) -> Iterable[Device]:
+        """The devices that these heads have confirmed as a person's, shown as who it is granted to."""
+        heads &= self._naming.get((person, shown), 0)
         while heads:
-            head = self._heads[(heads & -heads).bit_length() - 1]
-            yield from self._named[head][person]
+            yield from self._shown[person, shown][self._heads[(heads & -heads).bit_length() - 1]]
             heads &= heads - 1
 
 
@@ -86,7 +87,7 @@ class Circle:
     def __init__(self, circles: Circles, person: bytes) -> None:
         self._circles = circles
         self._person = person
-        self._heads = 0
+        self._heads: defaultdict[bytes, int] = defaultdict(int)
         self.own: set[Device] = set()
 
     def start(self, device: Device) -> list[Device]:
@@ -95,8 +96,9 @@ class Circle:
         self.own.update(fresh)
         for one in fresh:
             named, heads = self._circles.named_by(one, self._person)
-            named += self._circles.named_by_heads(heads & ~self._heads, self._person)
-            self._heads |= heads
+            for spoken_as, bits in heads.items():
+                named += self._circles.named_by_heads(bits & ~self._heads[spoken_as], self._person, spoken_as)
+                self._heads[spoken_as] |= bits
             later = [other for other in dict.fromkeys(named) if other not in self.own]
             self.own.update(later)
             fresh += later

@@ -13,16 +13,18 @@ Rules:
 - a device is its pair of keys: another grant with other keys is another device;
 - a word is about a device *as somebody's*: that of the grant at which it points. Another grant of the same keys, for
   another person, is another matter; and a word ends with its grant, so that who was cut off and let in again is asked
-  about again.
+  about again;
+- a word makes a device what a human was shown: a colleague's stays a colleague's, whatever lists say later of who is
+  the same as whom.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Final, Self, TypeAlias
+from typing import Final, NamedTuple, Self, TypeAlias
 
 from blake3 import blake3
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
@@ -108,6 +110,23 @@ def _message(person: bytes, device: Device, name: bytes) -> bytes:
     return person + device[0] + device[1] + name
 
 
+class Word(NamedTuple):
+    """That a device is `person`'s: the one id under which these are listed.
+
+    `shown` is as whose the device was shown to who said so, and `by` as who that was said: as they are granted.
+    """
+
+    device: Device
+    person: bytes
+    shown: bytes
+    by: bytes | None
+
+    @property
+    def is_own(self) -> bool:
+        """Whether who said so spoke of a device of their own."""
+        return self.shown == self.by
+
+
 @dataclass(frozen=True, slots=True)
 class Circle:
     """Whom some devices of a person lead to: the person's `own` devices, and `others`' that these have confirmed."""
@@ -122,7 +141,7 @@ class Voices:
 
     `standings` are the devices as whose they are granted, persons under the one id under which they are listed; `heads`
     are those of head teachers; `firsts` are each person's devices that say a reading key, the earliest first; `words`
-    are who confirmed whom, as whose.
+    are who confirmed whom, and as whose.
     """
 
     standings: frozenset[Standing] = frozenset()
@@ -130,20 +149,38 @@ class Voices:
     let_back: frozenset[Device] = frozenset()
     """Those that were cut off, were let in again, and that no other device of their person has confirmed since."""
     firsts: Mapping[bytes, tuple[Device, ...]] = field(default_factory=dict)
-    words: Mapping[Device, frozenset[Standing]] = field(default_factory=dict)
+    words: Mapping[Device, frozenset[Word]] = field(default_factory=dict)
 
-    def circle(self, person: bytes, start: Device) -> Circle:
-        """Whom a person's device leads to."""
-        found, pending = {(start, person)}, [(start, person)]
+    def circle(self, person: bytes, start: Device, *, silent: Device | None = None) -> Circle:
+        """Whom a person's device leads to; what `silent` says is passed over."""
+        begin: tuple[Device, _Place] = (start, _OWN)
+        found, pending = {begin}, [begin]
         while pending:
-            voice, whose = pending.pop()
-            speaks_for_others = whose == person or voice in self.heads
-            for named in self.words.get(voice, ()):
-                if named not in found and (speaks_for_others or named[1] == whose):
-                    found.add(named)
-                    pending.append(named)
-        own = frozenset(device for device, whose in found if whose == person)
+            voice, place = pending.pop()
+            for word in self.words.get(voice, ()) if voice != silent else ():
+                for named in _led_to(word, person, place, by_head=voice in self.heads):
+                    if named not in found:
+                        found.add(named)
+                        pending.append(named)
+        own = frozenset(device for device, place in found if place is _OWN)
         return Circle(own, frozenset(device for device, _ in found) - own)
+
+
+_Place: TypeAlias = tuple[bytes, bytes | None] | None
+"""Where a device stands in a circle: None is own; else whose it is, and as who a device of one's own spoke for it."""
+_OWN: Final = None
+
+
+def _led_to(word: Word, person: bytes, place: _Place, *, by_head: bool) -> Iterable[tuple[Device, _Place]]:
+    """Where a word of a device in a person's circle puts whom it names."""
+    if place is _OWN:
+        yield word.device, _OWN if word.is_own and word.person == person else (word.person, word.by)
+        return
+    whose, spoken_as = place
+    if by_head or (word.is_own and word.person == whose):
+        yield word.device, (word.person, spoken_as)
+    if by_head and word.person == person and word.shown == spoken_as:
+        yield word.device, _OWN
 
 
 def voices_of(
@@ -160,20 +197,18 @@ def voices_of(
     `cut` are the keys that are cut off, `came_back` those that were and have been let in again.
     """
     granted = {authority.grant: authority for authority in authorities if authority.role in HAS_READING_KEYS}
-    words: defaultdict[Device, set[Standing]] = defaultdict(set)
-    since: defaultdict[Device, set[Standing]] = defaultdict(set)
-    ever: defaultdict[Device, set[Standing]] = defaultdict(set)
+    words: defaultdict[Device, set[Word]] = defaultdict(set)
+    since: defaultdict[Device, set[Word]] = defaultdict(set)
+    ever: defaultdict[Device, set[Word]] = defaultdict(set)
 
-    def standing(authority: Authority | None) -> Standing | None:
-        if authority is None or authority.person is None:
-            return None
-        return _device(authority), aliases.get(authority.person, authority.person)
+    def who(person: bytes) -> bytes:
+        return aliases.get(person, person)
 
     for authority in granted.values():
         # who wrote a grant is the pair of keys of the grant under which that was done
-        by, named = granted.get(authority.under or b""), standing(authority)
+        by, named = granted.get(authority.under or b""), authority.person
         if by is not None and by.role is Role.HEAD and named is not None:
-            words[_device(by)].add(named)
+            words[_device(by)].add(Word(_device(authority), who(named), named, by.person))
     said = [
         (entry, author)
         for entry in sorted(entries, key=lambda entry: (entry.header.at, entry.id))
@@ -186,15 +221,14 @@ def voices_of(
         if person is None or person != entry.header.subject:
             continue
         if entry.header.kind == Kind.PERSON_KEY:
-            firsts[aliases.get(person, person)].setdefault(_device(author))
+            firsts[who(person)].setdefault(_device(author))
         elif entry.header.kind == Kind.PHRASE:
             drawn[person, _device(author)].append(entry)
     phrases = _phrases_of(drawn)
     proofs: Counter[tuple[bytes, bytes]] = Counter()
     for entry, author in said:
         target = _speaker(door, entry.header.target)
-        named = standing(target)
-        if entry.header.kind == Kind.VOUCH and target is not None and named is not None:
+        if entry.header.kind == Kind.VOUCH and target is not None and target.person is not None:
             said_of = _parsed(entry)
             if said_of is None:
                 continue
@@ -204,10 +238,16 @@ def voices_of(
                     continue
             is_since = author.key in came_back and author.grant in granted
             into = ever if target.grant not in granted else since if is_since else words
-            for voice in _voices(said_of, author, target, phrases):
-                into[voice].add(named)
+            person = who(target.person)
+            if said_of.proof is None:
+                shown = _shown(author, entry.header.subject, target.person, who)
+                if shown is not None:
+                    into[_device(author)].add(Word(_device(target), person, shown, author.person))
+                continue
+            for voice in _drawers(said_of.proof, target, phrases):
+                into[voice].add(Word(_device(target), person, target.person, target.person))
     voices = Voices(
-        frozenset(found for authority in granted.values() if (found := standing(authority)) is not None),
+        frozenset((_device(each), who(each.person)) for each in granted.values() if each.person is not None),
         frozenset(_device(authority) for authority in granted.values() if authority.role is Role.HEAD),
         frozenset(_device(authority) for authority in granted.values() if authority.key in came_back),
         {person: tuple(devices) for person, devices in firsts.items()},
@@ -216,7 +256,17 @@ def voices_of(
     return _with_confirmed_again(voices, since, ever, cut)
 
 
-_Words: TypeAlias = Mapping[Device, set[Standing]]
+def _shown(author: Authority, subject: bytes | None, named: bytes, who: Callable[[bytes], bytes]) -> bytes | None:
+    """As whose a device was shown to who confirmed it: their own, if they say so and lists do, else as it is granted.
+
+    None where it was taken for their own, and is no more.
+    """
+    if subject is None or subject != author.person:
+        return named
+    return subject if who(subject) == who(named) else None
+
+
+_Words: TypeAlias = Mapping[Device, set[Word]]
 
 
 def _with_confirmed_again(voices: Voices, since: _Words, ever: _Words, cut: Container[bytes]) -> Voices:
@@ -230,9 +280,10 @@ def _with_confirmed_again(voices: Voices, since: _Words, ever: _Words, cut: Cont
     for device, person in voices.standings:
         whose[device].append(person)
     before: defaultdict[Standing, list[Device]] = defaultdict(list)
-    for by, named in ever.items():
-        for standing in named:
-            before[standing].append(by)
+    for by, said in ever.items():
+        for word in said:
+            if word.is_own:
+                before[word.device, word.person].append(by)
     while True:
         again = {one for one in voices.let_back if _is_confirmed_again(voices, one, whose.get(one, ()), before, cut)}
         if not again:
@@ -253,9 +304,8 @@ def _is_confirmed_again(
         # others of theirs: those that it leads to, and those that confirmed it before; nobody else's grant makes one
         linked = {*voices.circle(person, device).own, *before.get((device, person), ())}
         others = {one for one in linked - {device} - voices.let_back if one[0] not in cut}
-        circles = [voices.circle(person, one) for one in others if (one, person) in voices.standings]
-        speakers = {one for circle in circles for one in (*circle.own, *(circle.others & voices.heads))}
-        if circles and not any((device, person) in voices.words.get(one, ()) for one in speakers - {device}):
+        circles = [voices.circle(person, one, silent=device) for one in others if (one, person) in voices.standings]
+        if circles and not any(device in circle.own for circle in circles):
             return False
     return True
 
@@ -264,16 +314,12 @@ _Phrase: TypeAlias = tuple[Device, bytes]
 """Which device drew a phrase, and the key that signs for who knows it."""
 
 
-def _voices(
-    said: Vouch, author: Authority, named: Authority, phrases: Mapping[bytes, Sequence[_Phrase]]
-) -> Iterable[Device]:
-    """Whose word a confirmation is: its author's, or that of who drew the phrase by which it is proven."""
-    if said.proof is None:
-        yield _device(author)
-    elif named.person is not None:
-        for voice, signing in phrases.get(named.person, ()):
-            if verify(signing, _PROOF, _message(named.person, _device(named), named.grant), said.proof):
-                yield voice
+def _drawers(proof: bytes, named: Authority, phrases: Mapping[bytes, Sequence[_Phrase]]) -> Iterable[Device]:
+    """Whose word a proven confirmation is: that of who drew the phrase."""
+    person = named.person or b""
+    for voice, signing in phrases.get(person, ()):
+        if verify(signing, _PROOF, _message(person, _device(named), named.grant), proof):
+            yield voice
 
 
 def _parsed(entry: Entry) -> Vouch | None:

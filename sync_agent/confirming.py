@@ -4,6 +4,7 @@ Rules (docs/protocol.md, "Confirmed devices"; docs/adr/0064):
 - the server's word alone gives a device none of a teacher's keys and nothing that was handed in before: one of the
   teacher's own devices says so, after a human has compared six words on both;
 - of each person a device believes for good the one that it saw first, whatever dates come later;
+- what a human confirmed is what was shown: a colleague's device becomes none of one's own because a list says so later;
 - what was confirmed in one class holds in every other that both devices teach.
 """
 
@@ -21,7 +22,7 @@ from protocol.rights import Authority
 from protocol.roles import HAS_READING_KEYS
 from protocol.roster import Roster
 from protocol.structure import PersonKey
-from protocol.vouching import Circle, Device, Vouch, device_id, device_words
+from protocol.vouching import Circle, Device, Vouch, Word, device_id, device_words
 from sync_agent.acquaintances import meet
 from sync_agent.app import FIRST_MARKS, KNOWN_READER_MARKS, Agent
 from sync_agent.status import space_names
@@ -126,7 +127,7 @@ async def list_readers(agent: Agent) -> list[Reader]:
             key = said.get(device)
             if key is None or grant.person is None or grant.key in roster.cut:
                 continue
-            is_mine = roster.who(grant.person) == roster.who(mine.person)
+            is_mine = _is_own(roster, mine, grant)
             found.append(
                 Reader(
                     id=device_id(device),
@@ -170,10 +171,13 @@ async def readers_json(agent: Agent) -> list[JSON]:
     return rows
 
 
-async def confirm(agent: Agent, reader: bytes) -> int:
+async def confirm(agent: Agent, reader: bytes, *, shown_as_own: bool | None = None) -> int:
     """Say that a device (`device_id`) is its person's, in every class in which both teach; in how many that was new.
 
-    Raises `Refused(NO_RIGHT)` on a device that stands for no teacher, `BadInput(UNKNOWN_DEVICE)`.
+    `shown_as_own` is whether it was shown as one of the teacher's own to who says so, if that is known.
+
+    Raises `Refused(NO_RIGHT)` on a device that stands for no teacher, `BadInput(UNKNOWN_DEVICE)`, also where lists say
+    by now that it is somebody else's than was shown.
     """
     grants = await own_grants(agent)
     if not grants:
@@ -189,6 +193,11 @@ async def confirm(agent: Agent, reader: bytes) -> int:
                 if device_id(named) == reader and named != own_device(agent):
                     known = True
                     whose.add(roster.who(grant.person or b""))
+                    if shown_as_own not in (None, _is_own(roster, mine, grant)):
+                        raise BadInput(
+                            Code.UNKNOWN_DEVICE,
+                            "whose this device is has changed in the lists meanwhile: look again before you confirm",
+                        )
                     drafts += _word(agent, roster, mine, named, grant, space)
         if len(whose) > 1:
             raise BadInput(
@@ -212,21 +221,33 @@ async def acknowledge(agent: Agent, reader: bytes) -> None:
 
 def confirmations_due(agent: Agent, places: Sequence[tuple[bytes, Authority, Roster]]) -> list[Draft]:
     """What this device has said of its teacher's devices in one class and not yet in another that both teach."""
-    said = {named for _, _, roster in places for named in roster.voices.words.get(own_device(agent), ())}
+    said = {
+        (word.device, word.by)
+        for _, _, roster in places
+        for word in roster.voices.words.get(own_device(agent), ())
+        if word.is_own
+    }
     drafts = []
     for space, mine, roster in places:
         for named, grant in _speakers(roster):
-            if (named, roster.who(grant.person or b"")) in said and grant.person == mine.person:
+            if (named, mine.person) in said and grant.person == mine.person:
                 drafts += _word(agent, roster, mine, named, grant, space)
     return drafts
+
+
+def _is_own(roster: Roster, mine: Authority, grant: Authority) -> bool:
+    """Whether a grant's device is shown as one of this teacher's own."""
+    return grant.person is not None and mine.person is not None and roster.who(grant.person) == roster.who(mine.person)
 
 
 def _word(agent: Agent, roster: Roster, mine: Authority, named: Device, grant: Authority, space: bytes) -> list[Draft]:
     if grant.person is None or grant.key in roster.cut:
         return []
-    if (named, roster.who(grant.person)) in roster.voices.words.get(own_device(agent), ()):
+    shown = mine.person if mine.person is not None and _is_own(roster, mine, grant) else grant.person
+    word = Word(named, roster.who(grant.person), shown, mine.person)
+    if word in roster.voices.words.get(own_device(agent), ()):
         return []
-    return [Draft(space, Kind.VOUCH, mine.grant, Vouch().encode(), subject=grant.person, target=grant.grant)]
+    return [Draft(space, Kind.VOUCH, mine.grant, Vouch().encode(), subject=shown, target=grant.grant)]
 
 
 def _speakers(roster: Roster) -> list[tuple[Device, Authority]]:

@@ -348,7 +348,8 @@ class _Commands:
         from sync_agent.confirming import confirm
 
         reader = given.identifier(params, "reader", Code.UNKNOWN_DEVICE, "device")
-        return {"spaces": await confirm(self._agent, reader)}
+        shown = given.text_or_none(params, "shown_as")
+        return {"spaces": await confirm(self._agent, reader, shown_as_own=None if shown is None else shown == "own")}
 
     async def _hand_on(self) -> None:
         """Write what whoever is to read lacks; the next sync brings it there."""

@@ -41,7 +41,7 @@ from protocol.rights import Authority
 from protocol.roles import HAS_READING_KEYS
 from protocol.roster import Roster
 from protocol.structure import PersonKey
-from protocol.vouching import Device, Vouch, drawn_by, phrase_signer, prove
+from protocol.vouching import Device, Vouch, Word, drawn_by, phrase_signer, prove
 from sync_agent.app import Agent
 from sync_agent.confirming import circle_of, confirmations_due, own_device, remember_firsts
 
@@ -358,7 +358,7 @@ def _proofs(agent: Agent, place: _Place, key: AgreementKey) -> list[Draft]:
     words = place.roster.voices.words
     person = place.roster.who(place.person)
     theirs = place.roster.voices.firsts.get(person, ())
-    is_known = any((mine, person) in words.get(device, ()) for device in theirs if device != mine)
+    is_known = any(_is_confirmed_own(words.get(device, ()), mine, person) for device in theirs if device != mine)
     drafts = [] if is_known else [_draft(place, Kind.VOUCH, proof, place.grant.grant)]
     drawers = {
         device
@@ -368,10 +368,14 @@ def _proofs(agent: Agent, place: _Place, key: AgreementKey) -> list[Draft]:
     for each in place.roster.authorities:
         device = (each.key, each.agreement)
         is_theirs = each.person is not None and place.roster.who(each.person) == person
-        if device in drawers and is_theirs and (device, person) not in words.get(mine, ()):
+        if device in drawers and is_theirs and not _is_confirmed_own(words.get(mine, ()), device, person):
             drafts.append(_draft(place, Kind.VOUCH, Vouch().encode(), each.grant))
             drawers.discard(device)
     return drafts
+
+
+def _is_confirmed_own(words: Iterable[Word], device: Device, person: bytes) -> bool:
+    return any(word.is_own and (word.device, word.person) == (device, person) for word in words)
 
 
 def _draft(place: _Place, kind: Kind, payload: bytes, target: bytes | None = None) -> Draft:

@@ -75,7 +75,8 @@ class Readers:
         fields = await self._desk.fields(request)
         match request.match_info["act"]:
             case "confirm":
-                await self._desk.do("key-confirm", {"reader": fields.get("reader", "")})
+                shown = {key: fields.get(key, "") for key in ("reader", "shown_as")}
+                await self._desk.do("key-confirm", shown)
             case "seen":
                 reader = given.identifier(fields, "reader", Code.UNKNOWN_DEVICE, "device")
                 if all(each.id != reader for each in await list_readers(self._agent)):

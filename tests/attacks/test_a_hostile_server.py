@@ -22,7 +22,7 @@ from protocol.rights import Authority
 from protocol.roles import PersonRole, Role
 from protocol.sign_in import Method, SignInKey, SignInRecord, Verifier
 from protocol.structure import Erasure, Grant, PersonKey, PersonRecord, Revocation
-from protocol.vouching import Circle, Standing, Voices, Vouch, device_id, drawn_by
+from protocol.vouching import Circle, Voices, Vouch, Word, device_id, drawn_by
 from protocol.vouching import Device as VouchedDevice
 from protocol.work import Feedback, Receipt
 from sync_agent.app import RoomLimits
@@ -450,10 +450,10 @@ def _by_keys_alone(voices: Voices, person: bytes, start: VouchedDevice) -> Circl
     """A word about a device is about its keys, whoever they are granted to afterwards."""
     found, pending = {start}, [start]
     while pending:
-        for named, _ in voices.words.get(pending.pop(), ()):
-            if named not in found:
-                found.add(named)
-                pending.append(named)
+        for word in voices.words.get(pending.pop(), ()):
+            if word.device not in found:
+                found.add(word.device)
+                pending.append(word.device)
     own = frozenset(device for device in found if (device, person) in voices.standings or device == start)
     return Circle(own, frozenset(found) - own)
 
@@ -473,9 +473,89 @@ async def test_a_colleague_whom_a_teacher_confirmed_becomes_not_herself_by_anoth
     assert not [to for each in sealed for to, _ in each if to == here.spy.agreement.public]
 
 
-def _confirmed_for_ever(voices: Voices, since: Mapping[VouchedDevice, set[Standing]], *_: object) -> Voices:
+async def all_one(here: Here, person: bytes) -> None:
+    """The server lists somebody as the same as the teacher."""
+    territory = here.room.territory
+    listed = await territory.replica.store.scan_kinds([Kind.PERSON])
+    (before,) = [entry.id for entry in listed if entry.header.subject == person]
+    record = PersonRecord("M. X", PersonRole.TEACHER, same_as=here.room.teacher_person).encode()
+    draft = Draft(here.room.space, Kind.PERSON, territory.certificate.id, record, subject=person, parents=(before,))
+    await territory.replica.write(
+        [draft], author=territory.keys.signing, now_ms=territory.clock(), entropy=territory.entropy, unsent=False
+    )
+
+
+async def sealed_to_the_spy(here: Here) -> int:
+    """How many reading keys are sealed to it."""
+    wraps = await here.room.territory.replica.store.scan_kinds([Kind.KEY_WRAP])
+    sealed = [KeyWraps.parse(entry.payload or b"").wraps for entry in wraps]
+    return sum(to == here.spy.agreement.public for each in sealed for to, _ in each)
+
+
+def _whoever_is_the_same_now(
+    word: Word, person: bytes, place: tuple[bytes, bytes | None] | None, *, by_head: bool
+) -> Iterable[tuple[VouchedDevice, tuple[bytes, bytes | None] | None]]:
+    """A word is read again under what lists say by now of who is the same as whom."""
+    if place is None or by_head or word.person == place[0]:
+        yield word.device, None if word.person == person else (word.person, word.by)
+
+
+SAME_NOW: dict[str, object] = {"protocol.vouching._led_to": _whoever_is_the_same_now}
+
+
+@attack(ROW, off=SAME_NOW)
+async def test_a_colleague_whom_a_teacher_confirmed_becomes_not_herself_by_a_list(here: Here) -> None:
+    colleague = await here.room.territory.person("M. X", PersonRole.TEACHER, here.room.space)
+    await here.name_the_spy(colleague)
+    await here.sync()
+    spy = device_id(own_keys(here.spy))
+    await confirm(here.teacher.agent, spy)
+    await here.sync()
+    await all_one(here, colleague)
+    for _ in range(3):
+        await here.sync()
+    assert not await sealed_to_the_spy(here)
+    async with portal(here.teacher.agent) as surfer:
+        assert "Est-ce bien votre nouvel ordinateur" in await surfer.page("/")
+
+
+@attack(ROW, off=SAME_NOW)
+async def test_a_colleague_whom_a_confirmed_head_let_in_becomes_not_the_teacher_by_a_list(here: Here) -> None:
+    room, territory = here.room, here.room.territory
+    director = await territory.person("Mme H", PersonRole.TEACHER, room.space)
+    head = await room.device(Role.HEAD, room.space, person=director)
+    await here.sync(head, here.teacher)
+    await confirm(here.teacher.agent, device_id(own_device(head.agent)))
+    colleague = await territory.person("M. X", PersonRole.TEACHER, room.space)
+    await here.name_the_spy(colleague)
+    await here.sync(here.teacher, head)
+    await confirm(head.agent, device_id(own_keys(here.spy)))
+    await here.sync(head, here.teacher)
+    await all_one(here, colleague)
+    for _ in range(3):
+        await here.sync(here.teacher, here.machine)
+    assert not await sealed_to_the_spy(here)
+
+
+@attack(ROW, off=SAME_NOW)
+async def test_a_colleague_whom_a_teacher_confirmed_becomes_not_herself_by_a_grant_of_her_laptop(here: Here) -> None:
+    room, territory = here.room, here.room.territory
+    colleague = await territory.person("M. X", PersonRole.TEACHER, room.space)
+    await here.name_the_spy(colleague)
+    await here.sync()
+    await confirm(here.teacher.agent, device_id(own_keys(here.spy)))
+    await here.sync()
+    for space in (room.space, *territory.classes[1:]):
+        await territory.let_in(here.teacher.agent.keys, Role.TEACHER, space, person=colleague)
+    await all_one(here, colleague)
+    for _ in range(3):
+        await here.sync()
+    assert not await sealed_to_the_spy(here)
+
+
+def _confirmed_for_ever(voices: Voices, since: Mapping[VouchedDevice, set[Word]], *_: object) -> Voices:
     everybody = {device: voices.words.get(device, frozenset()) | words for device, words in since.items()}
-    named = {(device, person) for device, person in voices.standings}
+    named = {Word(device, person, person, person) for device, person in voices.standings}
     words = {device: frozenset(named) for device, _ in voices.standings}
     return replace(voices, let_back=frozenset(), words={**words, **everybody})
 

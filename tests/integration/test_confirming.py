@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from protocol.entry import Kind
 from protocol.errors import BadInput, Code, Refused
 from protocol.kit import Argon2Cost
+from protocol.replica.replica import Draft
 from protocol.roles import PersonRole, Role
+from protocol.structure import PersonRecord
 from protocol.vouching import device_id
 from sync_agent.acquaintances import known_in
 from sync_agent.app import FIRST_MARKS, MET_MARKS, met_in, remembered_in
@@ -60,12 +63,79 @@ async def test_a_second_laptop_is_asked_about_once_and_the_same_words_stand_on_b
     async with portal(old.agent) as surfer:
         assert "Est-ce bien votre nouvel ordinateur" in await surfer.page("/")
         (asked,) = {row["id"] for row in await Desk(old.agent).ask("key-readers") if row["state"] == "yours?"}
-        page = await surfer.send("/readers", "/readers/confirm", {"reader": asked})
+        page = await surfer.send("/readers", "/readers/confirm", {"reader": asked, "shown_as": "own"})
         assert page.status == 303
         assert "Est-ce bien votre nouvel ordinateur" not in await surfer.page("/")
         assert "Confirmé" in await surfer.page("/readers")
     assert await state_of(old, new) == {"confirmed"}, "in both classes at once"
     assert await state_of(new, old) == {"yours?"}
+
+
+async def listed_again(room: Classroom, name: str, *, same_as: bytes | None = None) -> bytes:
+    """Who was added twice: a person of her own in the list, whom a later one may say to be the teacher."""
+    person = await room.territory.person(name, PersonRole.TEACHER, room.space)
+    if same_as is not None:
+        await say_same(room, person, same_as)
+    return person
+
+
+async def say_same(room: Classroom, person: bytes, other: bytes) -> None:
+    territory = room.territory
+    listed = await territory.replica.store.scan_kinds([Kind.PERSON])
+    parents = tuple(entry.id for entry in listed if entry.header.subject == person)
+    record = PersonRecord("Mme Petit", PersonRole.TEACHER, same_as=other).encode()
+    await territory.replica.write(
+        [Draft(room.space, Kind.PERSON, territory.certificate.id, record, subject=person, parents=parents)],
+        author=territory.keys.signing,
+        now_ms=territory.clock(),
+        entropy=territory.entropy,
+        unsent=False,
+    )
+
+
+async def test_who_was_added_twice_is_asked_about_each_laptop_once_by_one_of_hers(room: Classroom) -> None:
+    old = await room.teacher()
+    twice = await listed_again(room, "Mme Petit", same_as=room.teacher_person)
+    new = await room.device(Role.TEACHER, person=twice)
+    third = await room.device(Role.TEACHER, person=twice)
+    await sync(new, third, old)
+    for one, other in ((old, new), (new, third)):
+        assert await state_of(one, other) == {"yours?"}
+        await Desk(one.agent).ask("key-confirm", reader=device_id(own_device(other.agent)).hex())
+        await sync(one, other)
+    await sync(old, new, third)
+    assert await state_of(old, third) == {"confirmed"}, "by the word of the laptop that she has confirmed"
+
+
+async def test_a_laptop_that_was_taken_for_hers_is_not_confirmed_once_lists_say_that_it_is_not(room: Classroom) -> None:
+    old = await room.teacher()
+    person = await listed_again(room, "Mme Petit", same_as=room.teacher_person)
+    new = await room.device(Role.TEACHER, person=person)
+    await sync(old, new, old)
+    await Desk(old.agent).ask("key-confirm", reader=device_id(own_device(new.agent)).hex())
+    await sync(old)
+    assert await state_of(old, new) == {"confirmed"}
+    await say_same(room, person, person)
+    await sync(old)
+    assert await state_of(old, new) == {"reads new work"}
+
+
+async def test_what_was_shown_as_a_colleagues_is_not_confirmed_as_hers_when_lists_change_meanwhile(
+    room: Classroom,
+) -> None:
+    laptop = await room.teacher()
+    await sync(laptop)
+    person = await listed_again(room, "M. Durand")
+    colleague = await room.device(Role.TEACHER, person=person)
+    await sync(colleague, laptop)
+    reader = device_id(own_device(colleague.agent)).hex()
+    async with portal(laptop.agent) as surfer:
+        assert 'value="other"' in await surfer.page("/readers")
+        await say_same(room, person, room.teacher_person)
+        await sync(laptop)
+        answer = await surfer.send("/readers", "/readers/confirm", {"reader": reader, "shown_as": "other"})
+        assert answer.status == 400
+        assert await state_of(laptop, colleague) == {"yours?"}
 
 
 async def test_a_class_that_comes_later_asks_nothing_again(room: Classroom) -> None:

@@ -8,17 +8,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocol.circles import Circles
-from protocol.vouching import Device, Standing, Voices
+from protocol.vouching import Device, Voices, Word
 
 
 def some_words(random: Random) -> tuple[Voices, list[bytes], list[Device]]:
     persons = [bytes([number]) for number in range(random.randrange(1, 6))]
     devices = [(bytes([number]), b"") for number in range(random.randrange(1, 10))]
     heads = frozenset(random.sample(devices, min(len(devices), random.randrange(4))))
-    words: dict[Device, frozenset[Standing]] = {}
+    words: dict[Device, frozenset[Word]] = {}
     for voice in random.sample(devices, random.randrange(len(devices) + 1)):
         count = random.randrange(1, 5)
-        words[voice] = frozenset((random.choice(devices), random.choice(persons)) for _ in range(count))
+        words[voice] = frozenset(
+            Word(random.choice(devices), random.choice(persons), random.choice(persons), random.choice(persons))
+            for _ in range(count)
+        )
     return Voices(heads=heads, words=words), persons, devices
 
 

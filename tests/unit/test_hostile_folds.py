@@ -52,7 +52,7 @@ class Flood:
         subject: bytes | None = ADULT if about_keys else PUPIL if number % 3 != 1 else somebody
         target: bytes | None = self.place.work.id if number % 3 != 1 else something
         if kind == Kind.VOUCH:
-            target = self.place.teacher.grant
+            subject, target = somebody, self.place.teacher.grant
         elif kind in (Kind.HAND_IN, Kind.REVISION, Kind.WITHDRAW, Kind.RESTORE):
             target = self.place.item.id if number % 3 != 1 else None if kind == Kind.REVISION else something
         elif kind == Kind.SIGN_IN_LOCK:
