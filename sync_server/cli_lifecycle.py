@@ -216,9 +216,18 @@ def _add_keys(program: Program, run: Run) -> None:
         return await _run_with_kit(run, call, "rewrap", asked, _kit_in(call, kit, passphrase_file))
 
     @program.command("rotate server")
-    async def rotate_server(call: Call, *, kit: KitFile, passphrase_file: KitPassphrase = None) -> JSON:
+    async def rotate_server(
+        call: Call,
+        *,
+        kit: KitFile,
+        passphrase_file: KitPassphrase = None,
+        since: Annotated[
+            str | None,
+            Option(help="When the keys were last in good hands (2026-11-20T14:30, 36h): what they said since waits."),
+        ] = None,
+    ) -> JSON:
         """Give the server new keys, and cut the old ones off: after a theft of its disk or a backup, or once a year."""
-        return await _run_with_kit(run, call, "rotate server", {}, _kit_in(call, kit, passphrase_file))
+        return await _run_with_kit(run, call, "rotate server", {"since": since}, _kit_in(call, kit, passphrase_file))
 
     @program.command("rotate root")
     async def rotate_root(

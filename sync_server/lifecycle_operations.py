@@ -21,7 +21,7 @@ from protocol.replica.catalogues import DEFAULT_LANGUAGE
 from protocol.replica.console_text import local_time
 from protocol.replica.office import commands, grants
 from protocol.replica.office.erasures import check_known, erase_persons, ever_said, in_force, take_back
-from protocol.replica.office.names import device_id, entry_id, person_id
+from protocol.replica.office.names import device_id, entry_id, moment_ms, person_id
 from protocol.replica.office.people import described_with_doubles, rename_person
 from protocol.replica.office.spaces import space_named
 from protocol.replica.operation import JSON, Outgoing, Params
@@ -126,11 +126,19 @@ async def _rewrap(server: Server, params: Params, _outgoing: Outgoing, kit: KitA
     return {"hand_ins": await rewrap(server, _needed(kit), person, words, spaces)}
 
 
-async def _rotate_server(server: Server, _params: Params, outgoing: Outgoing, kit: KitAway | None) -> JSON:
-    made = await rotate_server(server, _needed(kit))
+async def _rotate_server(server: Server, params: Params, outgoing: Outgoing, kit: KitAway | None) -> JSON:
+    text = given.text_or_none(params, "since")
+    since_ms = None if text is None else moment_ms(text, server.now_ms())
+    made = await rotate_server(server, _needed(kit), since_ms=since_ms)
+    if since_ms is None:
+        stays = "what the old key signed until now stays valid (after a theft, look at `audit`)"
+    else:
+        stays = (
+            f"what the old key signed, and what had not come here by {_local(since_ms)}, counts for nothing and waits "
+            "(`waiting`; `accept ID` says it again)"
+        )
     await outgoing.progress(
-        "devices follow at their next call; what the old key signed until now stays valid (after a theft, look at "
-        "`audit`), but for codes: those that were made before are refused from now on"
+        f"devices follow at their next call; {stays}; codes that were made before are refused from now on"
     )
     if waiting := await waiting_for_a_word(server):
         await outgoing.progress(

@@ -14,7 +14,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import zip_longest
 from typing import Final
@@ -24,7 +24,8 @@ from protocol.entry import Kind
 from protocol.errors import BadInput, Code
 from protocol.identity import SEED_BYTES
 from protocol.limits import MAX_REVOCATION_LISTS, MAX_REVOKED_HEADS, MAX_ROOT_ACCOUNT_IDS, MAX_ROTATION_HEADS
-from protocol.replica.office.heads import heads_of
+from protocol.replica.arrivals import authored_by
+from protocol.replica.office.heads import heads_by_then, heads_of
 from protocol.replica.replica import Draft, Tips
 from protocol.replica.signer import RootKit
 from protocol.roles import Role
@@ -43,9 +44,15 @@ _MOST_LISTED_HEADS: Final = MAX_REVOKED_HEADS + MAX_REVOCATION_LISTS * MAX_ROOT_
 """Heads of a server's key that a revocation names, by itself and in lists: more than a territory has spaces."""
 
 
-async def rotate_server(server: Server, kit: RootKit) -> bytes:
-    """New keys for the server; its new id. Raises `BadInput(BAD_KIT)`, `LocalFailure`."""
+async def rotate_server(server: Server, kit: RootKit, *, since_ms: int | None = None) -> bytes:
+    """New keys for the server; its new id. With `since_ms`, of what the old ones said that stays which was here then.
+
+    Raises `BadInput` (BAD_KIT; BAD_DATE for a time of which nothing was noted; USAGE where a thief has forked an old
+    key so often that only a time tells what stays), `LocalFailure`.
+    """
     check_kit(server, kit)
+    replaced = await _servers(server)
+    by_then = await _said_by(server, replaced, since_ms)
     territory = server.replica.territory
     keys = ServerKeys.create(
         server.entropy(SEED_BYTES), server.entropy(SEED_BYTES), server.entropy(CAPABILITY_KEY_BYTES)
@@ -57,10 +64,14 @@ async def rotate_server(server: Server, kit: RootKit) -> bytes:
         heads: dict[bytes, list[bytes]] = {}
 
         async def lists_of(old: bytes, tips: Tips) -> list[Draft]:
-            heads[old] = await heads_of(old, server.replica.door.spaces(), tips, server.store, most=_MOST_LISTED_HEADS)
+            spaces = server.replica.door.spaces()
+            if by_then is None:
+                heads[old] = await heads_of(old, spaces, tips, server.store, most=_MOST_LISTED_HEADS)
+            else:
+                heads[old] = await heads_by_then([old], spaces, by_then[old], server.store, most=_MOST_LISTED_HEADS)
             return _heads_listed(server, heads[old])
 
-        accounts = {old: await write_as_root(server, kit, partial(lists_of, old)) for old in await _servers(server)}
+        accounts = {old: await write_as_root(server, kit, partial(lists_of, old)) for old in replaced}
 
         async def succession(_tips: Tips) -> list[Draft]:
             drafts = [Draft(territory, Kind.CERTIFICATE, None, certificate)]
@@ -74,6 +85,29 @@ async def rotate_server(server: Server, kit: RootKit) -> bytes:
         await server.take_next_keys()
     await server.space_keeper.tend(server.replica.door.spaces())
     return keys.signing.public
+
+
+async def _said_by(
+    server: Server, keys: Iterable[bytes], since_ms: int | None
+) -> Mapping[bytes, Collection[bytes]] | None:
+    """What each key had said by then, as far as this server noted; None where all of it stays. Raises `BadInput`."""
+    if since_ms is not None:
+        found = {key: await authored_by(server.store, [key], since_ms) for key in keys}
+        if not all(found.values()):
+            raise BadInput(
+                Code.BAD_DATE,
+                "nothing was noted at that time: this server looks back two months, and to when it was made",
+            )
+        return found
+    for key in keys:
+        count = sum([len(await server.replica.tips(space, key)) for space in server.replica.door.spaces()])
+        if count > _MOST_LISTED_HEADS:
+            raise BadInput(
+                Code.USAGE,
+                f"the old key has {count} last words, more than there is room for: somebody else has written with it. "
+                "Say when it was last in good hands (--since 36h, --since 2026-11-20): what had come by then stays",
+            )
+    return None
 
 
 def _heads_listed(server: Server, heads: Sequence[bytes]) -> list[Draft]:

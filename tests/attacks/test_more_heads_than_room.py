@@ -9,9 +9,12 @@ from random import Random
 import pytest
 
 from protocol.ancestry import ancestors
+from protocol.clock import at_from
 from protocol.entry import Entry, Kind, compose
+from protocol.errors import BadInput, Code
 from protocol.identity import SigningKey
 from protocol.limits import MAX_REVOKED_HEADS
+from protocol.replica.arrivals import note_arrivals
 from protocol.replica.memory import MemoryStore
 from protocol.replica.office.heads import by_weight, heads_of
 from protocol.replica.replica import Draft
@@ -24,6 +27,7 @@ from sync_server.handlers.territory import kit_in
 from tests.harness.attack import attack
 from tests.harness.office_devices import town
 from tests.harness.server_in_process import office
+from tests.harness.territory import DAY_MS
 
 PUPILS = 25
 KEY = SigningKey(bytes(32))
@@ -75,6 +79,68 @@ async def test_whoever_forks_without_end_takes_no_honest_line_out_of_the_revocat
         await desk.do("revoke", device=head.id)
         roster = (await server.replica.view(space)).roster
         assert len(roster.persons) == PUPILS
+
+
+async def _all_of_it(*_: object) -> None:
+    """As if nobody asked what had come when."""
+
+
+@attack("more heads than a revocation names", off={"sync_server.handlers.rotation._said_by": _all_of_it})
+async def test_whoever_writes_without_end_with_the_servers_key_takes_nothing_with_it_that_was_there_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rotation, "MAX_REVOKED_HEADS", 4)
+    monkeypatch.setattr(rotation, "_MOST_LISTED_HEADS", 4 + 16)
+    async with town(tmp_path) as here:
+        server, desk = here.office.server, here.office
+        pc = await here.device("machine")
+        names = {f"Élève {number}" for number in range(5)}
+        for name in names:
+            await desk.add_person(name, "pupil")
+        gone = await desk.add_person("Léa", "pupil")
+        await desk.do("erase", person=[gone])
+        await note_arrivals(server.store, desk.clock())
+        desk.clock.advance(DAY_MS)
+        old, grant = server.keys.signing, server.grant
+        stolen = [
+            each for space in (here.space, server.replica.territory) for each in forked(old, grant, space, desk.clock())
+        ]
+        await server.replica.admit(stolen, source=b"thief", now_ms=desk.clock(), bounded=True)
+        kit = kit_in(tmp_path / "server" / "kit", None)
+        with pytest.raises(BadInput, match="--since"):
+            await rotate_server(server, kit)
+        with pytest.raises(BadInput) as too_early:
+            await rotate_server(server, kit, since_ms=desk.clock() - 9 * DAY_MS)
+        assert too_early.value.code is Code.BAD_DATE
+        await rotate_server(server, kit, since_ms=desk.clock() - DAY_MS // 2)
+        roster = (await server.replica.view(here.space)).roster
+        assert {person.name for person in roster.persons.values()} == names
+        assert bytes.fromhex(gone) in roster.erased
+        assert roster.may_read(pc.agent.device)
+        assert {each.id for each in stolen} <= roster.held_back
+
+
+def forked(key: SigningKey, grant: bytes, space: bytes, at_ms: int) -> list[Entry]:
+    """A trunk that is longer than the honest line, and more ends on it than there is room for."""
+    nobody = PersonRecord("x", PersonRole.PUPIL, left=True).encode()
+
+    def said(number: int, prev: tuple[bytes, ...]) -> Entry:
+        return compose(
+            author=key,
+            space=space,
+            kind=Kind.PERSON,
+            grant=grant,
+            at=at_from(at_ms, number),
+            payload=nobody,
+            salt=bytes(16),
+            subject=bytes(16),
+            prev=prev,
+        )
+
+    trunk = [said(0, ())]
+    for number in range(1, 40):
+        trunk.append(said(number, (trunk[-1].id,)))
+    return [*trunk, *(said(1_000 + number, (trunk[-1].id,)) for number in range(22))]
 
 
 @attack("more heads than a revocation names", off={"protocol.revocations._are_here": lambda *_: True})

@@ -44,7 +44,12 @@ async def heads_of(
 
 
 async def heads_by_then(
-    keys: Iterable[bytes], spaces: Iterable[bytes], known: Collection[bytes], store: EntryStore
+    keys: Iterable[bytes],
+    spaces: Iterable[bytes],
+    known: Collection[bytes],
+    store: EntryStore,
+    *,
+    most: int = MAX_REVOKED_HEADS,
 ) -> list[bytes]:
     """The latest entries of keys in `spaces` among the `known` ones: what they had said when no more was known."""
     authors, found = list(keys), []
@@ -53,8 +58,8 @@ async def heads_by_then(
             written = {entry.id: entry for entry in await store.authored(space, author) if entry.id in known}
             named = {earlier for entry in written.values() for earlier in entry.header.prev}
             heads = [entry for entry in written if entry not in named]
-            found.append(list(islice(by_weight(heads, written), MAX_REVOKED_HEADS)))
-    return _in_turn(found, MAX_REVOKED_HEADS)
+            found.append(list(islice(by_weight(heads, written), most)))
+    return _in_turn(found, most)
 
 
 def by_weight(heads: Iterable[bytes], written: Mapping[bytes, Entry]) -> Iterator[bytes]:
