@@ -31,7 +31,7 @@ from protocol.replica.allowances import ACCOUNT_MARKS as BROUGHT_MARKS
 from protocol.replica.database import is_made_like_ours
 from protocol.replica.destroyed import DONE_MARKS
 from protocol.replica.eraser import LOOKED_MARK, SEEN_MARKS
-from protocol.replica.interfaces import COMPLETE_MARKS, ERASURE_READ_MARKS, RegisterRow
+from protocol.replica.interfaces import COMPLETE_MARKS, ERASURE_READ_MARKS, GIVEN_UP_MARKS, RegisterRow
 from protocol.replica.memory import MemoryPacks, MemoryStore
 from protocol.replica.packs import PackFolder
 from protocol.replica.replica import Replica
@@ -43,7 +43,15 @@ from sync_server.handlers.figures import BACKUP_MARK
 
 _GIVE_RIGHTS: Final = (ACCOUNT_MARKS, SECOND_FACTOR_MARKS, PASSKEY_MARKS, BACKUP_MARK)
 _TELL_EACH_BYTES: Final = GiB
-_MEMORIES: Final = (COMPLETE_MARKS, DONE_MARKS, SEEN_MARKS, LOOKED_MARK, ERASURE_READ_MARKS, BROUGHT_MARKS)
+_MEMORIES: Final = (
+    COMPLETE_MARKS,
+    GIVEN_UP_MARKS,
+    DONE_MARKS,
+    SEEN_MARKS,
+    LOOKED_MARK,
+    ERASURE_READ_MARKS,
+    BROUGHT_MARKS,
+)
 
 
 async def check_made_by_us(folder: Path) -> None:

@@ -14,7 +14,8 @@ Rules:
 - a space is looked through to its end, and then only what comes; from its beginning as soon as other names are looked
   for, its arrivals are numbered anew, or payloads have come for what was bare;
 - what waits in quarantine goes too, and by itself once it has waited for `HELD_MS`;
-- content that only erased entries named is given up first, so that a sweep that was cut off finds it again.
+- content that only erased entries named is given up first, so that a sweep that was cut off finds it again; no hand-in
+  keeps what is not sealed.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import contextlib
 import datetime as dt
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from blake3 import blake3
@@ -236,30 +237,56 @@ class Eraser:
             await self._store.set_marks({HELD_MARK: noting or None})
 
     async def _give_up_content(self, space: bytes, gone: Sequence[Entry]) -> None:
-        """Let go of what only the entries that go name, in this space and in those that share packs with it."""
+        """Let go of what only the entries that go name, in this space and in those that share packs with it.
+
+        What is open is kept by entries alone that name it openly: a hand-in is sealed, and any PC of a class could name
+        a remark as one. So could it name a list that repeats the remark's chunks, which goes with it.
+        """
         content = self._replica.content
-        streams = await self._streams(gone)
-        spaces = {space, *await content.spaces_of(streams)}
-        if streams:
-            names = {entry.id for entry in gone}
-            for each in spaces:
-                left = [stored.entry for stored in await self._store.scan(each) if stored.entry.id not in names]
-                streams -= await self._streams(left)
-        if await content.forget(spaces, streams):
+        going, left = await self._named(gone), _Named()
+        spaces = {space, *await content.spaces_of(going.streams)}
+        names = {entry.id for entry in gone}
+        for each in spaces if going.streams else ():
+            stored = await self._store.scan(each)
+            left.add(await self._named(one.entry for one in stored if one.entry.id not in names))
+        opened = going.open - left.open
+        opened |= await content.sharing(opened) - left.open
+        await self._holdings.give_up(opened)
+        if await content.forget(spaces, opened | (going.sealed - left.streams)):
             await self._holdings.forget()
 
-    async def _streams(self, entries: Iterable[Entry]) -> set[bytes]:
+    async def _named(self, entries: Iterable[Entry]) -> _Named:
         """All streams that entries name, those that a manifest names included, as far as it is here."""
-        found: set[bytes] = set()
+        named = _Named()
         for entry in entries:
             content = content_of(entry)
             if content is None:
                 continue
-            found.add(content.stream)
-            if entry.header.kind != Kind.HAND_IN:
-                with contextlib.suppress(LocalFailure):
-                    found.update(file.stream for file in await self._holdings.manifest(content.stream))
-        return found
+            if entry.header.kind == Kind.HAND_IN:
+                named.sealed.add(content.stream)
+                continue
+            named.open.add(content.stream)
+            with contextlib.suppress(LocalFailure):
+                named.open.update(file.stream for file in await self._holdings.manifest(content.stream))
+        return named
+
+
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """Streams that entries name: `open` ones for all who read the space, and those of hand-ins."""
+
+    open: set[bytes] = field(default_factory=set)
+    sealed: set[bytes] = field(default_factory=set)
+
+    @property
+    def streams(self) -> set[bytes]:
+        """All of them."""
+        return self.open | self.sealed
+
+    def add(self, others: _Named) -> None:
+        """These too."""
+        self.open.update(others.open)
+        self.sealed.update(others.sealed)
 
 
 @dataclass(frozen=True, slots=True)

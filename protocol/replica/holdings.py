@@ -7,6 +7,7 @@ Rules:
 - a hand-in is complete when its sealed stream is; nobody but its readers needs to look inside;
 - "complete" is one mark in the store, set after the check, taken back when content turns out to be damaged;
 - a long list of files that was made from one that is complete is looked at where it differs: the rest is here;
+- what was open to all and has been destroyed is asked for, and given, as nobody's sealed work;
 - names are looked at once: a list of files is its content, and the mark says that its names were found portable.
 """
 
@@ -20,7 +21,7 @@ from protocol.chunking import ChunkList, stream_bytes
 from protocol.errors import Code, LocalFailure, PeerFault
 from protocol.limits import MAX_MANIFEST_BYTES, KiB
 from protocol.manifest import ManifestEntry, decode_manifest, read_manifest
-from protocol.replica.interfaces import COMPLETE_MARKS, ContentStore, EntryStore, PackInfo
+from protocol.replica.interfaces import COMPLETE_MARKS, GIVEN_UP_MARKS, ContentStore, EntryStore, PackInfo
 
 _NEEDS_AT_ONCE = 500
 _BEGUN_LOOKED_AT = 64
@@ -55,9 +56,11 @@ class Holdings:
         self._content = content
         self._complete: set[tuple[bytes, bytes]] = set()
         self._portable: set[bytes] = set()
+        self._given_up: set[bytes] = set()
 
     async def load(self) -> None:
-        """Read the marks of what is complete."""
+        """Read the marks of what is complete, and of what was given up."""
+        self._given_up = {bytes.fromhex(key[len(GIVEN_UP_MARKS) :]) for key in await self._store.marks(GIVEN_UP_MARKS)}
         marks = await self._store.marks(COMPLETE_MARKS)
         self._complete = set(map(_content_of, marks))
         self._portable = {_content_of(key)[1] for key, value in marks.items() if value == _HERE_AND_PORTABLE}
@@ -66,6 +69,8 @@ class Holdings:
         """Whether all of it is here."""
         if (need.space, need.stream) in self._complete:
             return True
+        if self._is_given_up(need):
+            return False
         known = self._complete
         parts = await self._parts(need, all_of_it=False)
         if parts is None:
@@ -84,8 +89,9 @@ class Holdings:
         return True
 
     def doubtful(self, needs: Iterable[Need]) -> list[Need]:
-        """Those of `needs` that were not found complete before."""
-        return [need for need in needs if (need.space, need.stream) not in self._complete]
+        """Those of `needs` that were not found complete before, and that may be asked for."""
+        unseen = (need for need in needs if (need.space, need.stream) not in self._complete)
+        return [need for need in unseen if not self._is_given_up(need)]
 
     async def incomplete(self, needs: Iterable[Need], most: int | None = None) -> list[Need]:
         """Those of `needs` that are not all here, at most `most` of them."""
@@ -125,6 +131,15 @@ class Holdings:
         """Take back every mark: content was found damaged, and each piece is to be looked at again."""
         self._complete = set()
         await self._store.set_marks(dict.fromkeys(await self._store.marks(COMPLETE_MARKS)))
+
+    async def give_up(self, streams: Iterable[bytes]) -> None:
+        """Note open content that is to be destroyed: who hands it in as sealed work has it brought by nobody."""
+        fresh = set(streams) - self._given_up
+        await self._store.set_marks({GIVEN_UP_MARKS + stream.hex(): b"\1" for stream in fresh})
+        self._given_up |= fresh
+
+    def _is_given_up(self, need: Need) -> bool:
+        return need.sealed and need.stream in self._given_up
 
     async def manifest(self, stream: bytes) -> tuple[ManifestEntry, ...]:
         """The tree of a revision whose manifest is here. Raises `LocalFailure(INCOMPLETE | DAMAGED)`."""
@@ -166,6 +181,8 @@ class Holdings:
 
     async def packs(self, need: Need, *, beyond: Sequence[Need] = ()) -> list[PackInfo]:
         """The packs that hold this content, without those only needed for what lies in `beyond` too."""
+        if self._is_given_up(need):
+            return []
         parts = await self._parts(need)
         if parts is None:
             parts = _Parts([need.stream], [ref.hash for ref in await self._content.chunk_list(need.stream) or ()])

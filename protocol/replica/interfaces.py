@@ -26,6 +26,8 @@ from protocol.pack import FinishedPack
 from protocol.replica.byte_range import Span
 
 COMPLETE_MARKS: Final = "complete/"
+GIVEN_UP_MARKS: Final = "given-up/"
+"""+ stream in hex: it was open to all who read a space, and was destroyed; nobody asks for it as sealed work."""
 """+ space in hex / stream in hex → the content of this stream was found to be here, all of it."""
 ERASURE_READ_MARKS: Final = "erasure-read/"
 """+ space in hex → how far a space was looked through for what is to be destroyed, and for what (`eraser`)."""
@@ -462,6 +464,10 @@ class ContentStore(Protocol):
         chunks that any other stream has in it, is written into a pack of its own first. What was moved aside as
         damaged, and what is kept only to be quicker, goes as well: it may hold them.
         """
+        ...
+
+    async def sharing(self, streams: Collection[bytes]) -> set[bytes]:
+        """Other streams whose lists name a chunk that one of these has too, whatever space they belong to."""
         ...
 
     async def spaces_of(self, streams: Collection[bytes]) -> set[bytes]:

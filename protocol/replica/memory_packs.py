@@ -333,6 +333,11 @@ class MemoryPacks:
             del self._packs[name]
         return list(gone)
 
+    async def sharing(self, streams: Collection[bytes]) -> set[bytes]:
+        lists = [(name, refs) for pack in self._packs.values() for name, refs in pack.streams.items()]
+        chunks = {ref.hash for name, refs in lists if name in streams for ref in refs}
+        return {name for name, refs in lists if any(ref.hash in chunks for ref in refs)} - set(streams)
+
     async def spaces_of(self, streams: Collection[bytes]) -> set[bytes]:
         packs = (pack for pack in self._packs.values() if not pack.streams.keys().isdisjoint(streams))
         return {space for pack in packs for space in pack.spaces}

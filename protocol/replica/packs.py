@@ -266,6 +266,9 @@ class PackFolder:
             del self._frames[cached]
         return gone
 
+    async def sharing(self, streams: Collection[bytes]) -> set[bytes]:
+        return await self._index.sharing(streams)
+
     async def spaces_of(self, streams: Collection[bytes]) -> set[bytes]:
         return await self._index.spaces_of(streams)
 

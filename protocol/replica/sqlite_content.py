@@ -97,6 +97,22 @@ class ContentIndex:
         """The packs that go with `streams`, and what others need of each: see `ContentStore.forget`."""
         return await self._database.run(lambda connection: remains_of(connection, spaces, set(streams)))
 
+    async def sharing(self, streams: Collection[bytes]) -> set[bytes]:
+        """See `ContentStore`. All lists of chunks are looked through once."""
+
+        def work(connection: sqlite3.Connection) -> set[bytes]:
+            sql = "SELECT chunks FROM stream WHERE id IN ({keys})"
+            lists = [cast("bytes", row[0]) for row in select_in(connection, sql, sorted(streams))]
+            chunks = {chunk.hash for refs in lists for chunk in decode_chunk_refs(refs)}
+            everything = connection.execute("SELECT id, chunks FROM stream") if chunks else ()
+            return {
+                cast("bytes", name)
+                for name, refs in everything
+                if name not in streams and any(chunk.hash in chunks for chunk in decode_chunk_refs(refs))
+            }
+
+        return await self._database.run(work)
+
     async def spaces_of(self, streams: Collection[bytes]) -> set[bytes]:
         """To which spaces the packs belong that hold these streams."""
         sql = """SELECT DISTINCT space.id FROM stream JOIN pack_space USING (pack)

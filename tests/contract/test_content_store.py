@@ -796,6 +796,15 @@ async def test_what_others_need_of_a_pack_moves_and_the_rest_lies_in_no_pack(con
     assert [info.space for info in await content.unsent_packs()] == []
 
 
+async def test_streams_that_share_a_chunk_are_found_in_whatever_space(content: ContentStore) -> None:
+    remark, model, lesson = noise(200_000, 1), noise(200_000, 2), noise(200_000, 3)
+    await publish(content, [remark, model])
+    await publish(content, [remark + lesson])
+    assert await content.sharing({name_of(remark)}) == {name_of(remark + lesson)}
+    assert await content.sharing({name_of(model)}) == set()
+    assert await content.sharing({name_of(b"not here")}) == set()
+
+
 async def test_what_is_unsent_stays_unsent_when_it_moves(content: ContentStore) -> None:
     remark, model = noise(200_000, 1), noise(200_000, 2)
     await publish(content, [remark, model], unsent=True)
