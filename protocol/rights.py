@@ -222,6 +222,13 @@ class Door:
         """The root in force."""
         return self._roots[-1]
 
+    def place_of_root(self, key: bytes) -> int:
+        """Which of the line a root is, from 0; of a key that is none of them, as if it came next.
+
+        Of what two roots say of one thing, the later root's counts: who has the earlier one's kit dates as he likes.
+        """
+        return self._roots.index(key) if key in self._roots else len(self._roots)
+
     def is_false_root(self, header: Header) -> bool:
         """Whether an admitted entry was written as a root by a key that is none of the territory's."""
         return header.grant is None and header.author not in self._roots

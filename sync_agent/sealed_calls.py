@@ -11,7 +11,7 @@ Rules:
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Final
+from typing import Final, TypeAlias
 
 from protocol.enrollment_messages import parse_chain
 from protocol.entry import Entry
@@ -36,6 +36,9 @@ MISDIRECTED: Final = 421
 
 _SYNC_STRANGER: Final = frozenset({Code.UNKNOWN_DEVICE})
 _RECONCILE_STRANGER: Final = frozenset({Code.UNKNOWN_DEVICE, Code.CANNOT_READ})
+
+Order: TypeAlias = tuple[int, int, bytes]
+"""Which of two certificates is the newer: the root's place in the line, `at`, id."""
 
 
 class SealedCalls:
@@ -144,7 +147,7 @@ class SealedCalls:
         root = root_after(entries, replica.door.root_now, replica.territory)
         shown = newest_certificate(entries, root, replica.territory)
         known = await newest_server(replica)
-        if known is not None and (shown.header.at, shown.id) <= (known[1], known[0].grant):
+        if known is not None and _order(replica, shown) <= known[1]:
             raise PeerFault(
                 Code.WRONG_KEY,
                 "what answers is an older server than this machine has seen; ask who runs the system",
@@ -165,8 +168,8 @@ async def server_of(replica: Replica) -> Authority:
     return found[0]
 
 
-async def newest_server(replica: Replica) -> tuple[Authority, int] | None:
-    """The server's keys by its newest certificate that is not revoked, and that certificate's `at`; None if all are."""
+async def newest_server(replica: Replica) -> tuple[Authority, Order] | None:
+    """The server's keys by its newest certificate that is not revoked, and which that is; None if all are."""
     roster = (await replica.view(replica.territory)).roster
     servers = [
         authority
@@ -177,8 +180,10 @@ async def newest_server(replica: Replica) -> tuple[Authority, int] | None:
         and authority.grant not in roster.held_back
     ]
     entries = await replica.store.get([authority.grant for authority in servers])
-    dated = [(entries[authority.grant].header.at, authority) for authority in servers if authority.grant in entries]
-    if not dated:
-        return None
-    at, newest = max(dated, key=lambda pair: (pair[0], pair[1].grant))
-    return newest, at
+    orders = {entry.id: _order(replica, entry) for entry in entries.values()}
+    newest = max((each for each in servers if each.grant in orders), key=lambda each: orders[each.grant], default=None)
+    return None if newest is None else (newest, orders[newest.grant])
+
+
+def _order(replica: Replica, certificate: Entry) -> Order:
+    return replica.door.place_of_root(certificate.header.author), certificate.header.at, certificate.id

@@ -209,14 +209,15 @@ def _wrap_drafts(
 
 
 async def recovery_keys(replica: Replica) -> list[bytes]:
-    """The newest recovery key that a root in force has named, if there is one."""
+    """The newest recovery key that the latest root which named one has named, if there is one."""
     found = []
     held_back = (await replica.view(replica.territory)).roster.held_back
     for entry in await replica.store.scan_kinds([Kind.RECOVERY_KEY]):
         if entry.id in held_back:
             continue
+        place = replica.door.place_of_root(entry.header.author)
         try:
-            found.append((entry.header.at, entry.id, RecoveryKey.parse(entry.payload or b"").agreement))
+            found.append((place, entry.header.at, entry.id, RecoveryKey.parse(entry.payload or b"").agreement))
         except PeerFault:
             continue
-    return [max(found)[2]] if found else []
+    return [max(found)[-1]] if found else []

@@ -12,16 +12,16 @@ from typing import Final
 
 from protocol.entry import Entry, Kind
 from protocol.errors import PeerFault
-from protocol.structure import Erasure, Grant, Invite, Revocation, Rewrap, Ruling
+from protocol.structure import Certificate, Erasure, Grant, Invite, RecoveryKey, Revocation, Rewrap, Ruling
 from sync_server.app import Server
 
 _ABOUT: Final[Mapping[int, Callable[[bytes], str]]] = MappingProxyType(
     {
-        Kind.CERTIFICATE: lambda _: "",
+        Kind.CERTIFICATE: lambda payload: Certificate.parse(payload).signing.hex(),
         Kind.GENERATION: lambda _: "",
         Kind.ROOT_ROTATION: lambda _: "",
         Kind.ROOT_ACCOUNT: lambda _: "",
-        Kind.RECOVERY_KEY: lambda _: "",
+        Kind.RECOVERY_KEY: lambda payload: RecoveryKey.parse(payload).agreement.hex(),
         Kind.SPACE: lambda _: "",
         Kind.REWRAP: lambda payload: _rewrapped(Rewrap.parse(payload)),
         Kind.INVITE: lambda payload: Invite.parse(payload).role.value,

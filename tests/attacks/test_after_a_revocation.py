@@ -28,7 +28,7 @@ from protocol.structure import Certificate, Grant, Revocation, Successor
 from protocol.work import ContentRef, ItemKind, Revision
 from sync_agent.office import end_what_is_over
 from sync_agent.reading_key import reading_keys
-from sync_agent.sealed_calls import server_of
+from sync_agent.sealed_calls import Order, server_of
 from sync_server.app import opened
 from sync_server.handlers.territory import kit_in
 from sync_server.new_root import NewKit
@@ -260,10 +260,10 @@ async def test_a_lost_laptop_opens_nothing_that_is_handed_in_afterwards(tmp_path
 _ANSWERS: list[bytes] = []
 
 
-async def _whoever_answers(replica: Replica) -> tuple[Authority, int]:
+async def _whoever_answers(replica: Replica) -> tuple[Authority, Order]:
     """Belief without memory: the server is whoever has just shown its certificate."""
     servers = [each for each in replica.door.authorities() if each.role is Role.SERVER]
-    return next((each for each in servers if each.key in _ANSWERS), servers[-1]), 0
+    return next((each for each in servers if each.key in _ANSWERS), servers[-1]), (0, 0, b"")
 
 
 @attack("rollback", off={"sync_agent.sealed_calls.newest_server": _whoever_answers})
