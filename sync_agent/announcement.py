@@ -41,6 +41,8 @@ _PLACED: Final = 1
 _REACHES: Final = 1
 _FETCHES: Final = 2
 _LEAVES: Final = 4
+_CLAIMS: Final = 8
+_BEGINS: Final = 16
 _COUNT_BYTES: Final = 4
 _HINT_HEAD: Final = len(_TXT) + 2
 _PLACED_HEAD: Final = _HINT_HEAD + _COUNT_BYTES
@@ -50,21 +52,28 @@ Secrets = Mapping[bytes, bytes]
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What a device says of itself: that it reaches the server, fetches much from there, is leaving."""
+    """What a device says of itself: that it reaches the server, fetches much from there, is leaving.
+
+    With `fetches`, `claims` says that it is about to, and still asks whether another one is at it already. `begins`
+    says that it has just been switched on, and does not know yet whether it reaches the server.
+    """
 
     reaches_server: bool = False
     fetches: bool = False
     leaves: bool = False
+    claims: bool = False
+    begins: bool = False
 
     @property
     def flags(self) -> int:
         """As one byte."""
-        return _REACHES * self.reaches_server | _FETCHES * self.fetches | _LEAVES * self.leaves
+        flags = _REACHES * self.reaches_server | _FETCHES * self.fetches | _LEAVES * self.leaves
+        return flags | _CLAIMS * self.claims | _BEGINS * self.begins
 
     @classmethod
     def of(cls, flags: int) -> State:
         """From that byte; what later programs add means nothing here."""
-        return cls(bool(flags & _REACHES), bool(flags & _FETCHES), bool(flags & _LEAVES))
+        return cls(*(bool(flags & bit) for bit in (_REACHES, _FETCHES, _LEAVES, _CLAIMS, _BEGINS)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +96,9 @@ class Member:
         return self.state.reaches_server
 
     @property
-    def fetches(self) -> bool:
-        """Whether it says that it is fetching much from there at this moment."""
-        return self.state.fetches
+    def may_fetch(self) -> bool:
+        """Whether it may ask the server for others: it reaches it, or may do so in a moment."""
+        return self.state.reaches_server or self.state.begins
 
 
 @dataclass(frozen=True, slots=True)

@@ -396,6 +396,7 @@ async def _school(
     agent.network_problem = lambda: lan.neighbourhood.problem
     reached.tell = lan.neighbourhood
     lan.neighbourhood.hears = lambda: scheduler.hears
+    lan.neighbourhood.looked = scheduler.wake
     lan.neighbourhood.may_fetch = lambda: agent.budget.verdict.hold is None and not agent.is_disk_full
     session.sharing = Sharing(
         lan.neighbourhood,

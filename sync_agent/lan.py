@@ -23,7 +23,7 @@ from protocol.replica.operation import JSON
 from protocol.replica.station import Contact
 from protocol.replica.unforeseen import lasting
 from sync_agent.addresses import Address
-from sync_agent.app import Agent
+from sync_agent.app import NEIGHBOURS_MARK, Agent
 from sync_agent.around import Around
 from sync_agent.copies import Copies
 from sync_agent.deflating import own_levels
@@ -42,6 +42,9 @@ from sync_agent.space_keys import tend_space_keys
 from sync_agent.sync_result import SyncResult
 
 CALLED_LATELY_MS: Final = 120_000
+DAY_MS: Final = 24 * 3600 * 1000
+EXPECTED_MS: Final = 100 * DAY_MS
+"""For so long a device expects to find the others again: over the summer."""
 GATHER_S: Final = 0.03
 _MAX_CALLERS_SHOWN: Final = 64
 _MORE_THAN_WORDS_BYTES: Final = 16_384
@@ -87,6 +90,7 @@ class Lan(Around):
                 self._agent.listens_at = self.url.removeprefix("https://")
                 await self.responder.secrets()
                 self.responder.levels = await own_levels(self._agent)
+                self.neighbourhood.expects = await self._has_met(EXPECTED_MS)
                 await stack.enter_async_context(self.neighbourhood.open(self.url, listen.host, self._agent.unforeseen))
                 await stack.enter_async_context(lasting("choosing neighbours", self._follow, self._agent.unforeseen))
             stack.push_async_callback(self._unlink_all)
@@ -243,6 +247,9 @@ class Lan(Around):
             await self._around.wait()
             self._around.clear()
             await self.responder.secrets()
+            if self.neighbourhood.members() and not await self._has_met(DAY_MS):
+                now_ms = self._agent.now_ms()
+                await self._agent.replica.store.set_marks({NEIGHBOURS_MARK: now_ms.to_bytes(8, "big")})
             chosen = self.neighbourhood.chosen().keys() | self.neighbourhood.twins()
             standing = [address for address, link in self._links.items() if link.state in STANDING]
             kept = {*chosen, *self._named, *kept_besides(chosen, standing)}
@@ -250,6 +257,11 @@ class Lan(Around):
                 await self.unlink(address)
             for address in chosen:
                 self.link(address)
+
+    async def _has_met(self, within_ms: int) -> bool:
+        """Whether devices of the school were found so lately."""
+        mark = await self._agent.replica.store.mark(NEIGHBOURS_MARK)
+        return mark is not None and self._agent.now_ms() - int.from_bytes(mark, "big") < within_ms
 
     async def _unlink_all(self) -> None:
         for address in list(self._links):

@@ -4,6 +4,8 @@ Rules:
 - a device is announced under a random name, drawn anew at each start, with tags that members of its spaces recognise
   where it is: a name that is heard from several places is kept for each; `sync_agent.announcement` tells which counts;
 - asking comes often at first, then seldom; who leaves says goodbye; who falls silent is forgotten after a while;
+- answers are for everybody: who has just spoken answers a moment later, once, and who has heard somebody ask does not
+  ask the same (RFC 6762, 6 and 7.3), so that thirty machines do not ask thirty times and answer a thousand;
 - what comes over the group is anybody's word: it is a reason to dial, nothing more; where there are too many, who shows
   that it belongs to the school takes the place of who does not; what a member said nobody else replaces or takes back.
 
@@ -20,7 +22,7 @@ import random
 import socket
 import struct
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Final, Protocol, cast
 
@@ -44,6 +46,9 @@ ASK_AFTER_S: Final = (0.0, 1.0, 3.0, 9.0, 27.0)
 ASK_EVERY_S: Final = 60.0
 ANNOUNCE_EVERY_S: Final = TTL_S / 3
 ANSWER_WITHIN_S: Final = (0.02, 0.12)
+ANSWER_AFTER_S: Final = 1.0
+"""So long after it has spoken a device answers again at the earliest."""
+ASKED_LATELY_S: Final = 0.5
 MAX_KNOWN: Final = 512
 _HOPS: Final = 255
 _LINUX_MULTICAST_ALL: Final = 49
@@ -76,14 +81,24 @@ class Judge(Protocol):
         ...
 
 
+Join = Callable[[asyncio.DatagramProtocol, str], Awaitable[tuple[str, int]]]
+"""Make a protocol a member of the group on the interface of a host; where the group is. Raises `OSError`."""
+
+
 class Discovery(asyncio.DatagramProtocol):
     """Announces one instance and knows the others. `on_change` is called when somebody came, went or said otherwise."""
 
-    def __init__(self, own: Callable[[], Instance], on_change: Callable[[], None], judge: Judge) -> None:
+    def __init__(
+        self, own: Callable[[], Instance], on_change: Callable[[], None], judge: Judge, join: Join | None = None
+    ) -> None:
         """`own` gives what is to be announced now; None of it is remembered here."""
+        self._join = join or _by_socket
         self._judge = judge
         self.heard_itself = False
         self._own = own
+        self._echo: tuple[Instance, float] | None = None
+        self._spoke_s = 0.0
+        self._asked_s = 0.0
         self._on_change = on_change
         self._transport: asyncio.DatagramTransport | None = None
         self._group: tuple[str, int] = (GROUP_4, PORT)
@@ -94,9 +109,7 @@ class Discovery(asyncio.DatagramProtocol):
     @contextlib.asynccontextmanager
     async def open(self, host: str) -> AsyncIterator[None]:
         """Be part of the group on the interface of `host` while the context lasts. Raises `OSError`."""
-        loop = asyncio.get_running_loop()
-        member, self._group = await loop.run_in_executor(None, _member, host)
-        await loop.create_datagram_endpoint(lambda: self, sock=member)
+        self._group = await self._join(self, host)
         asking = asyncio.create_task(self._ask())
         announcing = asyncio.create_task(self._announce_often())
         try:
@@ -116,8 +129,18 @@ class Discovery(asyncio.DatagramProtocol):
         return list(self._known.values())
 
     def announce(self) -> None:
-        """Say again who we are: something of it has changed."""
+        """Say again who we are: something of it has changed, or somebody asks."""
+        self._spoke_s = asyncio.get_running_loop().time()
         self._say(answer(self._own()))
+
+    def ask(self) -> None:
+        """Ask who is there."""
+        self._asked_s = asyncio.get_running_loop().time()
+        self._say(question())
+
+    def echo_s(self, said: Instance) -> float | None:
+        """When what this device said last came back to it; None if it has not. What was said before has been heard."""
+        return None if self._echo is None or self._echo[0] != said else self._echo[1]
 
     # --- what comes ---------------------------------------------------------------------------------------------------
 
@@ -135,6 +158,7 @@ class Discovery(asyncio.DatagramProtocol):
         if len(data) > MAX_MESSAGE_BYTES:
             return
         if asks_for_us(data):
+            self._asked_s = asyncio.get_running_loop().time()
             self._answer_soon()
             return
         try:
@@ -155,6 +179,8 @@ class Discovery(asyncio.DatagramProtocol):
         """Note an instance; whether that is news."""
         if instance.name == self._own().name:
             self.heard_itself = True
+            if self._echo is None or self._echo[0] != instance:
+                self._echo = instance, asyncio.get_running_loop().time()
             return False
         host = source if instance.address is None else str(instance.address)
         if host.startswith("fe80"):
@@ -185,12 +211,16 @@ class Discovery(asyncio.DatagramProtocol):
     # --- what goes out ------------------------------------------------------------------------------------------------
 
     async def _ask(self) -> None:
+        clock = asyncio.get_running_loop().time
         for pause_s in ASK_AFTER_S:
             await asyncio.sleep(pause_s)
-            self._say(question())
+            if not pause_s or clock() - self._asked_s >= ASKED_LATELY_S:
+                self.ask()
         while True:
-            await asyncio.sleep(random.uniform(0.8, 1.2) * ASK_EVERY_S)  # noqa: S311  (jitter, not a secret)
-            self._say(question())
+            pause_s = random.uniform(0.8, 1.2) * ASK_EVERY_S  # noqa: S311  (jitter, not a secret)
+            await asyncio.sleep(pause_s)
+            if clock() - self._asked_s >= pause_s / 2:
+                self.ask()
 
     async def _announce_often(self) -> None:
         self.announce()
@@ -203,8 +233,9 @@ class Discovery(asyncio.DatagramProtocol):
         """One answer for all who ask within a moment."""
         if not self._answering:
             self._answering = True
-            delay_s = random.uniform(*ANSWER_WITHIN_S)  # noqa: S311  (jitter, not a secret)
-            asyncio.get_running_loop().call_later(delay_s, self._answer_now)
+            loop = asyncio.get_running_loop()
+            rest_s = max(0.0, self._spoke_s + ANSWER_AFTER_S - loop.time())
+            loop.call_later(rest_s + random.uniform(*ANSWER_WITHIN_S), self._answer_now)  # noqa: S311  (jitter, not a secret)
 
     def _answer_now(self) -> None:
         self._answering = False
@@ -237,6 +268,13 @@ def own_address(host: str) -> Ip | None:
 def shown_address(address: Ip | None) -> Ip | None:
     """The address that stands in an announcement; None where its source says it better, with the interface."""
     return None if address is None or (address.version == 6 and address.is_link_local) else address  # noqa: PLR2004
+
+
+async def _by_socket(protocol: asyncio.DatagramProtocol, host: str) -> tuple[str, int]:
+    loop = asyncio.get_running_loop()
+    member, group = await loop.run_in_executor(None, _member, host)
+    await loop.create_datagram_endpoint(lambda: protocol, sock=member)
+    return group
 
 
 def _member(host: str) -> tuple[socket.socket, tuple[str, int]]:

@@ -6,10 +6,13 @@ Rules:
 - who shows a tag under this device's own key may be its clone, and is called, whoever else is chosen;
 - a member can announce machines that there are not: beside those who are chosen of all, those are called who would be
   chosen without whoever has lately not answered;
+- whoever has just been switched on looks about itself before it asks the server for what others may be fetching, a
+  little longer where it has met others before, and until then counts among those who may ask;
+- who is about to fetch much says so, asks once more who is there, and hears all of them first;
 - where multicast does not work, people are told what does: `--peer` with the address of a device; where others are
   announced and none can be called, that the network keeps them apart.
 
-docs/protocol.md, "Neighbours".
+docs/protocol.md, "Neighbours", "One download".
 """
 
 from __future__ import annotations
@@ -38,9 +41,11 @@ from sync_agent.announcement import (
     sealed,
     shows_key,
 )
-from sync_agent.mdns import MAX_KNOWN, Discovery, own_address, shown_address
+from sync_agent.looking import in_moments
+from sync_agent.mdns import MAX_KNOWN, Discovery, Join, own_address, shown_address
 from sync_agent.mdns_messages import Instance, Ip
 from sync_agent.neighbour_choice import neighbours_of, ranking_of
+from sync_agent.sharing import Stage
 
 SILENT_S: Final = 1_800.0
 """For so long who did not answer is not counted upon."""
@@ -54,13 +59,24 @@ LOOKS_APART: Final = 7
 REACHED_LATELY_S: Final = 90.0
 LOOKS_S: Final = 2.0
 """After so long who is there has answered."""
+EXPECTS_S: Final = 10.0
+"""For so long a device that has met others looks for the first of them."""
+BEGINS_S: Final = 20.0
+"""After so long it is known whether a device that was switched on reaches the server."""
+SPEAKS_S: Final = (0.3, 5.0)
+"""So long those are waited for who are asked what they are at: until all have answered, and no longer."""
 
 
 class Neighbourhood:
     """Announces this device, and says whom to call."""
 
     def __init__(
-        self, secrets: Callable[[], Secrets], own: bytes, entropy: Entropy, on_change: Callable[[], None]
+        self,
+        secrets: Callable[[], Secrets],
+        own: bytes,
+        entropy: Entropy,
+        on_change: Callable[[], None],
+        join: Join | None = None,
     ) -> None:
         """`secrets` gives those of this device as they are known now, `own` is that of its key.
 
@@ -77,6 +93,10 @@ class Neighbourhood:
         """Whether a link stands with anybody, found or named."""
         self.hears: Callable[[], bool] = lambda: False
         """Whether the line stands on which the server tells of news: then it is reached, however quiet it is."""
+        self.expects = False
+        """Whether this device has met others before."""
+        self.looked: Callable[[], None] = lambda: None
+        """Hears that this device knows now who is there."""
         self.may_fetch: Callable[[], bool] = lambda: True
         """Whether this device takes what is new: not while it is paused, or its disk is full."""
         self._secrets = secrets
@@ -86,17 +106,19 @@ class Neighbourhood:
         self._port = 0
         self._host = ""
         self._reached_until_s = 0.0
-        self._looks_until_s = 0.0
+        self.looks = False
+        self._is_found = False
+        self._begins = True
         self._silent_until_s: dict[Address, float] = {}
         self._looks_alone = 0
         self._looks_apart = 0
-        self._fetches = False
+        self._stage = Stage.RESTS
         self._address: Ip | None = None
         self._leaves = False
         self._count = 0
         self._shown: tuple[tuple[bytes, ...], State, Ip | None, Instance] | None = None
         self._judge = Members(self._recognised)
-        self._discovery = Discovery(self._instance, on_change, self._judge)
+        self._discovery = Discovery(self._instance, on_change, self._judge, join)
 
     @contextlib.asynccontextmanager
     async def open(self, url: str, host: str, unforeseen: Unforeseen) -> AsyncIterator[None]:
@@ -112,8 +134,11 @@ class Neighbourhood:
                 stack.callback(self._leave)
             except OSError as reason:
                 self.problem = _no_multicast(host, str(reason.strerror or reason))
-            self._looks_until_s = asyncio.get_running_loop().time() + LOOKS_S
-            async with lasting("looking for neighbours", self._look, unforeseen):
+            self.looks = self._is_found = self.problem is None
+            async with (
+                lasting("looking for neighbours", self._look, unforeseen),
+                lasting("beginning to look for neighbours", self._begin, unforeseen),
+            ):
                 yield
 
     def members(self) -> dict[str, Member]:
@@ -154,44 +179,70 @@ class Neighbourhood:
 
     def reached_server(self) -> None:
         """The server has just answered: this device may fetch for others."""
+        self._begins = False
         self._reached_until_s = asyncio.get_running_loop().time() + REACHED_LATELY_S
         self._announce_if_changed()
 
     @property
     def reaches_server(self) -> bool:
-        """Whether the server answered lately, or would tell if there were news; and what it says is taken."""
+        """Whether the server answered lately, or would tell if there were news; and what it says is taken.
+
+        Who is fetching does, however long that takes.
+        """
+        if self._stage is not Stage.RESTS:
+            return True
         reached = self.hears() or asyncio.get_running_loop().time() < self._reached_until_s
         return reached and self.may_fetch()
 
     def lost_server(self) -> None:
         """The server does not answer: others had better ask."""
+        self._begins = False
         self._reached_until_s = 0.0
         self._announce_if_changed()
 
     def ranking(self, space: bytes) -> list[str]:
         """The devices that may ask the server for all who share `space`, as they are named; none if no other is there.
 
-        This one is among them while it reaches the server itself. Who is at it comes first: one that has just been
-        switched on does not begin anew what another is in the middle of.
+        This one is among them while it reaches the server itself, or may. Who is at it comes first: one that has just
+        been switched on does not begin anew what another is in the middle of; then who is about to.
         """
-        others = self._reaching(space)
-        if not others:
+        states = {member.name: member.state for member in self._may_fetch(space)}
+        if not states:
             return []
-        fetching = {member.name for member in others if member.fetches}
-        names = {member.name for member in others}
-        if self.reaches_server:
-            names.add(self.name)
-            fetching |= {self.name} if self._fetches else set()
-        return ranking_of(space, fetching) + ranking_of(space, names - fetching)
+        own = self._state()
+        if own.reaches_server or own.begins:
+            states[self.name] = own
+        at_it = {name for name, state in states.items() if state.fetches and not state.claims}
+        about_to = {name for name, state in states.items() if state.claims}
+        rest = states.keys() - at_it - about_to
+        return ranking_of(space, at_it) + ranking_of(space, about_to) + ranking_of(space, rest)
 
-    def fetches(self, *, now: bool) -> None:
-        """This device begins to fetch much from the server, or has ended."""
-        self._fetches = now
+    def is_at_it(self, name: str) -> bool:
+        """Whether a member says that it is in the middle of fetching much."""
+        member = self.members().get(name)
+        return member is not None and member.state.fetches and not member.state.claims
+
+    def fetches(self, stage: Stage) -> None:
+        """How far this device is with fetching much from the server."""
+        self._stage, self._begins = stage, False
         self._announce_if_changed()
 
-    def looks_for_s(self) -> float:
-        """How long until those who are there have answered."""
-        return max(0.0, self._looks_until_s - asyncio.get_running_loop().time())
+    async def hear_others(self) -> None:
+        """Ask those who are there what they are at, and wait for their words; who was never met is not waited for."""
+        if not self._is_found or not (self.expects or self.members()):
+            return
+        least_s, most_s = SPEAKS_S
+        self._discovery.ask()
+        await in_moments(least_s, most_s if self.members() else LOOKS_S, self._all_have_spoken)
+
+    def _all_have_spoken(self) -> bool:
+        """Whether every member has said something after what this one said last had come to all."""
+        since_s = self._discovery.echo_s(self._instance())
+        gone = self.gone()
+        there = {name for name, member in self.members().items() if member.address not in gone}
+        if since_s is None or not there:
+            return False
+        return there <= {found.instance.name for found in self._discovery.found() if found.heard_s >= since_s}
 
     def address_of(self, name: str) -> Address | None:
         """Where a member is that was named."""
@@ -203,14 +254,27 @@ class Neighbourhood:
         if is_new and self._port and not _is_loopback(self._host):
             self._discovery.announce()
 
-    def _reaching(self, space: bytes) -> list[Member]:
-        """The others that share `space` and reach the server."""
+    def _may_fetch(self, space: bytes) -> list[Member]:
+        """The others that share `space` and may ask the server."""
         gone = self.gone()
         return [
             member
             for member in self.members().values()
-            if member.reaches_server and space in member.spaces and member.address not in gone
+            if member.may_fetch and space in member.spaces and member.address not in gone
         ]
+
+    async def _begin(self) -> None:
+        """Look about until it is known who is there, then until it is known whether the server is reached."""
+        if self.looks:
+            await in_moments(LOOKS_S, EXPECTS_S if self.expects else 2 * LOOKS_S, self._has_looked)
+            self.looks = False
+            self.looked()
+        await in_moments(0.0, BEGINS_S, lambda: not self._begins)
+        self._begins = False
+        self._announce_if_changed()
+
+    def _has_looked(self) -> bool:
+        return self._discovery.heard_itself and not (self.expects and not self.members())
 
     async def _look(self) -> None:
         """Notice what no message tells: who fell silent, that multicast brings nothing back, that nobody is found."""
@@ -246,7 +310,8 @@ class Neighbourhood:
         self._leaves = True
 
     def _state(self) -> State:
-        return State(self.reaches_server, self._fetches, self._leaves)
+        fetches, claims = self._stage is not Stage.RESTS, self._stage is Stage.CLAIMS
+        return State(self.reaches_server, fetches, self._leaves, claims, self._begins)
 
     def _instance(self) -> Instance:
         secrets, state, address = (self._own, *self._secrets()), self._state(), self._address

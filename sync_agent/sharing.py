@@ -8,6 +8,9 @@ Rules:
   it has. Only that tells a slow hour from a device that is gone: who does not answer is not named for a while, who
   answers is waited for again, longer each time, and passed over for this piece once it has had nothing for some times;
 - a device that has just begun to look waits until it knows who is there;
+- who is about to fetch much says so, and hears all who are there before it begins: of several one goes on, and who is
+  in the middle of it goes before all of them;
+- the next after the one that is named looks after it more often, so that one that is switched off costs seconds;
 - with nobody else here each device asks for itself.
 
 docs/protocol.md, "One download".
@@ -15,8 +18,7 @@ docs/protocol.md, "One download".
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Container, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Container, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -29,11 +31,13 @@ from sync_agent.scheduler import Draw
 ENTRIES_PATIENCE_S: Final = (2.0, 5.0)
 CONTENT_PATIENCE_S: Final = (90.0, 150.0)
 MOST_TURNS: Final = 6
+WATCH_S: Final = (5.0, 10.0)
+"""How often the next one looks after the one that fetches content."""
 MUCH_BYTES: Final = 262_144
-HEARD_WITHIN_S: Final = 0.3
-"""What a device announces has reached the others."""
 MOST_VAIN: Final = 3
 """How often somebody that answers may have nothing."""
+MOST_VAIN_AT_IT: Final = 5
+"""How often, while it says that it is in the middle of fetching: it may do so for an hour."""
 SLOWNESS: Final = 3.0
 """An answer that took long is followed by a wait of so many times as long."""
 AWAY_S: Final = 60.0
@@ -49,6 +53,14 @@ class Found(Enum):
     SOMETHING = auto()
 
 
+class Stage(Enum):
+    """How far a device is with fetching much: not at all, about to, in the middle of it."""
+
+    RESTS = auto()
+    CLAIMS = auto()
+    FETCHES = auto()
+
+
 Told = Callable[[Found], None]
 
 
@@ -57,16 +69,25 @@ class Electing(Protocol):
 
     name: str
 
+    @property
+    def looks(self) -> bool:
+        """Whether it is not known yet who is there."""
+        ...
+
     def ranking(self, space: bytes) -> Sequence[str]:
         """The devices that may ask for all who share `space`, as they are named; none if no other is there."""
         ...
 
-    def fetches(self, *, now: bool) -> None:
-        """Tell the others that this device begins to fetch much, or has ended."""
+    def is_at_it(self, name: str) -> bool:
+        """Whether another device says that it is in the middle of fetching much."""
         ...
 
-    def looks_for_s(self) -> float:
-        """How long it will take until the others are known; 0 if they are."""
+    def fetches(self, stage: Stage) -> None:
+        """Tell the others how far this device is with fetching much."""
+        ...
+
+    async def hear_others(self) -> None:
+        """Ask who are there what they are at; return when all have said so, or after a while."""
         ...
 
 
@@ -89,6 +110,9 @@ class _Wait:
     of: str
     until_s: float
     content: bool
+    watches: bool
+    counts_s: float = 0.0
+    """From when on it is counted that the other one has nothing."""
     vain: int = 0
     passed: set[str] = field(default_factory=set)
 
@@ -105,7 +129,6 @@ class Sharing:
         call_later: Callable[[float, Callable[[], None]], object],
         wake: Callable[[], None],
         ask: Callable[[str, Told], None],
-        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         """`wake` is called when this device may have to ask for something that it had left to others.
 
@@ -117,25 +140,24 @@ class Sharing:
         self._call_later = call_later
         self._wake = wake
         self._ask = ask
-        self._pause = pause
         self._waits: dict[Wanted, _Wait] = {}
         self._asked: dict[str, set[Wanted]] = {}
-        self._unnamed_until_s: dict[str, float] = {}
-        self._is_looking = False
+        self._away_until_s: dict[str, float] = {}
+        self._idle_until_s: dict[str, float] = {}
 
     def leaves_any(self, spaces: Iterable[bytes]) -> bool:
         """Whether another device is named for any of these spaces."""
-        if self._electing.looks_for_s() > 0:
+        if self._electing.looks:
             return True
-        named = {next(iter(self._ranking(space)), None) for space in spaces}
+        named = {next(iter(self._ranking(space, content=False)), None) for space in spaces}
         return bool(named - {None, self._electing.name})
 
     def is_mine(self, piece: Wanted, *, content: bool = False) -> bool:
         """Whether this device is to exchange a piece of a space with the server now."""
-        if self._has_to_look():
+        if self._electing.looks:
             return False
         wait = self._waits.get(piece)
-        ranking = self._ranking(piece.space)
+        ranking = self._ranking(piece.space, content=content)
         named = next((name for name in ranking if wait is None or name not in wait.passed), None)
         if named is None or named == self._electing.name:
             return True
@@ -149,24 +171,25 @@ class Sharing:
     async def fetching(self, links: Sequence[Link], *, of_all: Container[bytes]) -> AsyncIterator[list[Link]]:
         """Held while content comes from the server: the others wait for this device meanwhile. Gives what to fetch.
 
-        Two that begin in the same moment, each before it heard of the other, hear of it now: one of them leaves what is
-        not in the spaces `of_all`.
+        Of several that are about to begin, each before it heard of the others, one goes on; they leave what is not in
+        the spaces `of_all`.
         """
         if sum(link.size for link in links) < MUCH_BYTES:
             yield list(links)
             return
-        # for who is switched on later, too
-        self._electing.fetches(now=True)
+        self._electing.fetches(Stage.CLAIMS)
         try:
-            if any(self._ranking(link.space) for link in links):
-                await self._pause(HEARD_WITHIN_S)
-            yield [
+            await self._electing.hear_others()
+            mine = [
                 link
                 for link in links
                 if link.space in of_all or self.is_mine(Wanted(link.space, link.pack), content=True)
             ]
+            # for who is switched on later, too
+            self._electing.fetches(Stage.FETCHES if mine else Stage.RESTS)
+            yield mine
         finally:
-            self._electing.fetches(now=False)
+            self._electing.fetches(Stage.RESTS)
 
     def has_come(self, space: bytes) -> None:
         """The server has nothing more of a space than is here."""
@@ -179,17 +202,14 @@ class Sharing:
 
     # --- waiting ------------------------------------------------------------------------------------------------------
 
-    def _ranking(self, space: bytes) -> Sequence[str]:
+    def _ranking(self, space: bytes, *, content: bool) -> Sequence[str]:
+        """Who may be named: not who is away, nor who never has what the server has, but for what it is fetching."""
         now_s = self._monotonic()
-        ranking = self._electing.ranking(space)
-        return [name for name in ranking if self._unnamed_until_s.get(name, now_s) <= now_s]
-
-    def _has_to_look(self) -> bool:
-        left_s = self._electing.looks_for_s()
-        if left_s > 0 and not self._is_looking:
-            self._is_looking = True
-            self._call_later(left_s, self._wake)
-        return left_s > 0
+        away = {name for name, until_s in self._away_until_s.items() if until_s > now_s}
+        idle = {name for name, until_s in self._idle_until_s.items() if until_s > now_s}
+        if content:
+            idle = {name for name in idle if not self._electing.is_at_it(name)}
+        return [name for name in self._electing.ranking(space) if name not in away | idle]
 
     def _begin(self, piece: Wanted, named: str, ranking: Sequence[str], *, content: bool) -> None:
         if len(self._waits) >= MAX_WAITING:
@@ -198,12 +218,18 @@ class Sharing:
         name = self._electing.name
         turn = ranking.index(name) if name in ranking else len(ranking)
         before = self._waits.get(piece)
-        wait = _Wait(named, 0.0, content, passed=set() if before is None else before.passed)
+        watches = content and turn <= 1
+        wait = _Wait(named, 0.0, content, watches, passed=set() if before is None else before.passed)
         self._waits[piece] = wait
-        self._go_on(piece, wait, min(max(turn, 1), MOST_TURNS) * self._patience_s(wait))
+        self._have_patience(piece, wait, min(max(turn, 1), MOST_TURNS) * self._patience_s(wait))
 
     def _patience_s(self, wait: _Wait) -> float:
         return self._draw(*(CONTENT_PATIENCE_S if wait.content else ENTRIES_PATIENCE_S))
+
+    def _have_patience(self, piece: Wanted, wait: _Wait, patience_s: float) -> None:
+        """Wait for so long; who watches asks before, which counts for nothing while the other one answers."""
+        wait.counts_s = self._monotonic() + patience_s
+        self._go_on(piece, wait, min(patience_s, self._draw(*WATCH_S)) if wait.watches else patience_s)
 
     def _go_on(self, piece: Wanted, wait: _Wait, patience_s: float) -> None:
         wait.until_s = self._monotonic() + patience_s
@@ -231,18 +257,25 @@ class Sharing:
         pieces = self._asked.pop(named, set())
         now_s = self._monotonic()
         if found is Found.GONE:
-            self._unnamed_until_s[named] = now_s + AWAY_S
+            self._away_until_s[named] = now_s + AWAY_S
         for piece in pieces:
             wait = self._waits.get(piece)
-            if wait is None or wait.of != named or found is Found.GONE:
-                continue
-            wait.vain = 0 if found is Found.SOMETHING else wait.vain + 1
-            if wait.vain < MOST_VAIN:
-                patience_s = self._patience_s(wait) * 2.0**wait.vain
-                self._go_on(piece, wait, max(patience_s, SLOWNESS * (now_s - asked_s)))
-                continue
-            wait.passed.add(named)
-            if not wait.content:
-                # it says that it reaches the server, which has had news for so long
-                self._unnamed_until_s[named] = now_s + IDLE_S
+            if wait is not None and wait.of == named and found is not Found.GONE:
+                self._judge(piece, wait, asked_s, found)
         self._wake()
+
+    def _judge(self, piece: Wanted, wait: _Wait, asked_s: float, found: Found) -> None:
+        """Whether to go on waiting for somebody that answers."""
+        now_s = self._monotonic()
+        slow_s = SLOWNESS * (now_s - asked_s)
+        if found is Found.NOTHING and now_s < wait.counts_s:
+            self._go_on(piece, wait, max(self._draw(*WATCH_S), slow_s))
+            return
+        wait.vain = 0 if found is Found.SOMETHING else wait.vain + 1
+        if wait.vain < (MOST_VAIN_AT_IT if wait.content and self._electing.is_at_it(wait.of) else MOST_VAIN):
+            self._have_patience(piece, wait, max(self._patience_s(wait) * 2.0**wait.vain, slow_s))
+            return
+        wait.passed.add(wait.of)
+        if not wait.content:
+            # it says that it reaches the server, which has had news for so long
+            self._idle_until_s[wait.of] = now_s + IDLE_S

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -16,10 +17,15 @@ from protocol.errors import Code
 from protocol.replica.unforeseen import Unforeseen
 from sync_agent.addresses import Address
 from sync_agent.announcement import Members, State, hint_text, member_of, placed_text
+from sync_agent.app import NEIGHBOURS_MARK
+from sync_agent.lan import Lan
 from sync_agent.mdns import Discovery, Found, own_address, shown_address
 from sync_agent.mdns_messages import Instance, answer
+from sync_agent.meeting import secrets_of
 from sync_agent.neighbourhood import LOOKS_APART, Neighbourhood
+from sync_agent.sharing import Stage
 from tests.harness import patience
+from tests.harness.classroom import classroom
 
 
 class Place:
@@ -105,6 +111,8 @@ async def test_who_is_announced_but_does_not_answer_any_more_is_not_named() -> N
     async with place.open("https://127.0.0.1:8095", "127.0.0.1", Unforeseen(int)):
         other = Place(1, [secret], "192.168.1.9")
         place._discovery.datagram_received(answer(other.instance), ("192.168.1.9", 5353))
+        assert set(place.ranking(b"class")) == {place.name, other.name}, "it has just been switched on"
+        place.lost_server()
         assert place.ranking(b"class") == [other.name], "this device does not reach the server itself"
         assert not place.ranking(b"another class")
         place.reached_server()
@@ -232,3 +240,50 @@ async def test_an_announcement_fits_into_a_packet_that_every_network_passes_whol
     secrets = {os.urandom(32): b"class" for _ in range(200)}
     place = Neighbourhood(lambda: secrets, os.urandom(32), os.urandom, lambda: None)
     assert len(at(place, "2001:db8::7")) < 1_232, "IPv6 passes 1,280 bytes with their headers"
+
+
+async def test_a_device_that_has_found_others_looks_for_them_at_its_next_start(tmp_path: Path) -> None:
+    async with classroom(tmp_path) as room:
+        device = await room.machine()
+        for has_met in (False, True):
+            lan = Lan(device.agent, news=lambda: None, draw=Random(1).uniform)
+            async with lan.open(Address("127.0.0.1", 0), ()):
+                assert lan.neighbourhood.expects is has_met
+                other = Place(1, list(await secrets_of(device.agent)))
+                lan.neighbourhood._discovery.datagram_received(answer(other.instance), ("127.0.0.1", 5353))
+                await patience.until(lambda: device.agent.replica.store.mark(NEIGHBOURS_MARK))
+
+
+async def test_who_fetches_reaches_the_server_however_long_that_takes_and_goes_before_who_is_about_to() -> None:
+    secret = os.urandom(32)
+    place = Neighbourhood(lambda: {secret: b"class"}, bytes(32), os.urandom, lambda: None)
+    async with place.open("https://127.0.0.1:8095", "127.0.0.1", Unforeseen(int)):
+        place.lost_server()
+        others = [Place(number, [secret], f"192.168.1.{number}") for number in range(2, 22)]
+
+        def ranking_when_first_says(state: State) -> list[str]:
+            others[0].says(state)
+            for other in others:
+                place._discovery.datagram_received(answer(other.instance), (str(other.plain.address), 5353))
+            return place.ranking(b"class")
+
+        for other in others:
+            other.says(State(reaches_server=True))
+        others[1].says(State(reaches_server=True, fetches=True, claims=True))
+        place.fetches(Stage.FETCHES)
+        assert ranking_when_first_says(State())[:2] == [place.name, others[1].name]
+        assert others[0].name not in place.ranking(b"class"), "it says nothing of the server"
+        place.fetches(Stage.CLAIMS)
+        claiming = {place.name, others[1].name}
+        order = ranking_when_first_says(State(reaches_server=True, fetches=True))
+        assert (order[0], set(order[1:3])) == (others[0].name, claiming)
+
+
+async def test_nobody_waits_for_others_words_who_never_met_another_device() -> None:
+    place = Neighbourhood(dict, bytes(32), os.urandom, lambda: None)
+    async with place.open("https://127.0.0.1:8095", "127.0.0.1", Unforeseen(int)):
+        place._is_found = True
+        loop = asyncio.get_running_loop()
+        hearing = loop.create_task(place.hear_others())
+        await asyncio.sleep(0)
+        assert hearing.done()

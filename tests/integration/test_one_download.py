@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sync_agent.peer_news import unsettled
-from sync_agent.sharing import CONTENT_PATIENCE_S, ENTRIES_PATIENCE_S, Found, Sharing, Told
+from sync_agent.sharing import CONTENT_PATIENCE_S, ENTRIES_PATIENCE_S, Found, Sharing, Stage, Told
 from tests.harness.classroom import LARGE, Classroom, Device, classroom
 from tests.harness.lan import exchange
 
@@ -44,16 +44,21 @@ class Named:
 class _Seen:
     name: str
     named: Named
+    looks: bool = False
 
     def ranking(self, space: bytes) -> Sequence[str]:
         del space
         return self.named.ranking
 
-    def fetches(self, *, now: bool) -> None:
+    def is_at_it(self, name: str) -> bool:
+        del name
+        return False
+
+    def fetches(self, stage: Stage) -> None:
         pass
 
-    def looks_for_s(self) -> float:
-        return 0.0
+    async def hear_others(self) -> None:
+        pass
 
 
 @pytest.fixture

@@ -19,8 +19,10 @@ SHORT_BYTES: Final = 1_000
 _PLAIN_DECODE: Final = canonical.decode
 
 
-def _decode(data: bytes, *, max_bytes: int) -> Value:
-    return _decode_short(data, max_bytes) if len(data) <= SHORT_BYTES else _PLAIN_DECODE(data, max_bytes=max_bytes)
+def _decode(data: bytes, *, max_bytes: int, **bounds: int) -> Value:
+    if len(data) <= SHORT_BYTES and not bounds:
+        return _decode_short(data, max_bytes)
+    return _PLAIN_DECODE(data, max_bytes=max_bytes, **bounds)
 
 
 @lru_cache(maxsize=REMEMBERED)

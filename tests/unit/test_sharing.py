@@ -5,7 +5,18 @@ from dataclasses import dataclass, field
 
 from protocol.message_parts import Link, Wanted
 from sync_agent.neighbour_choice import ranking_of
-from sync_agent.sharing import AWAY_S, ENTRIES_PATIENCE_S, IDLE_S, MOST_VAIN, MUCH_BYTES, Found, Sharing, Told
+from sync_agent.sharing import (
+    AWAY_S,
+    ENTRIES_PATIENCE_S,
+    IDLE_S,
+    MOST_VAIN,
+    MUCH_BYTES,
+    WATCH_S,
+    Found,
+    Sharing,
+    Stage,
+    Told,
+)
 
 SPACE = b"s" * 32
 PIECE = Wanted(SPACE, b"p" * 32)
@@ -17,10 +28,12 @@ class Room:
 
     present: set[str]
     now_s: float = 0.0
-    looks_for_s: float = 0.0
+    looks: bool = False
+    at_it: set[str] = field(default_factory=set)
+    hears: Callable[[], None] = lambda: None
     waking: list[tuple[float, Callable[[], None]]] = field(default_factory=list)
     asked: list[tuple[str, Told]] = field(default_factory=list)
-    said: list[bool] = field(default_factory=list)
+    said: list[Stage] = field(default_factory=list)
     woken: int = 0
 
     def device(self, name: str) -> Sharing:
@@ -31,7 +44,6 @@ class Room:
             call_later=lambda delay_s, call: self.waking.append((self.now_s + delay_s, call)),
             wake=self._wake,
             ask=lambda whom, told: self.asked.append((whom, told)),
-            pause=_at_once,
         )
 
     def in_order(self) -> list[str]:
@@ -55,10 +67,6 @@ class Room:
         self.woken += 1
 
 
-async def _at_once(delay_s: float) -> None:
-    del delay_s
-
-
 @dataclass
 class _Seen:
     name: str
@@ -68,11 +76,18 @@ class _Seen:
         others = self.room.present - {self.name}
         return ranking_of(space, [self.name, *others]) if others else []
 
-    def fetches(self, *, now: bool) -> None:
-        self.room.said.append(now)
+    @property
+    def looks(self) -> bool:
+        return self.room.looks
 
-    def looks_for_s(self) -> float:
-        return self.room.looks_for_s
+    def is_at_it(self, name: str) -> bool:
+        return name in self.room.at_it
+
+    def fetches(self, stage: Stage) -> None:
+        self.room.said.append(stage)
+
+    async def hear_others(self) -> None:
+        self.room.hears()
 
 
 def asks_in_vain(room: Room, sharing: Sharing, *, content: bool = False, took_s: float = 0.0) -> None:
@@ -170,15 +185,61 @@ def test_content_that_nobody_has_costs_a_device_its_turn_for_that_content_only()
 
 def test_content_is_waited_for_longer_than_entries() -> None:
     room = Room({"pc1", "pc2", "pc3"})
-    waiting = room.device(room.in_order()[1])
+    waiting = room.device(room.in_order()[2])
     assert not waiting.is_mine(PIECE, content=True)
-    room.passes(60)
+    room.passes(2 * 60)
     assert not waiting.is_mine(PIECE, content=True)
     assert not room.asked
-    room.passes(100)
+    room.passes(2 * 100)
     assert not waiting.is_mine(PIECE, content=True)
-    assert room.answer(Found.GONE)
-    assert waiting.is_mine(PIECE, content=True)
+    room.answer(Found.GONE)
+    assert not waiting.is_mine(PIECE, content=True), "now it is the second one's"
+
+
+def test_the_next_one_looks_after_who_fetches_and_takes_over_within_seconds() -> None:
+    room = Room({"pc1", "pc2", "pc3"})
+    first, second, _ = room.in_order()
+    watching = room.device(second)
+    for _ in range(5):
+        assert not watching.is_mine(PIECE, content=True)
+        room.passes(WATCH_S[1])
+        assert not watching.is_mine(PIECE, content=True)
+        assert room.answer(Found.NOTHING) == first
+    room.passes(WATCH_S[1])
+    assert not watching.is_mine(PIECE, content=True)
+    room.answer(Found.GONE)
+    assert watching.is_mine(PIECE, content=True)
+
+
+def hours_until_it_asks_itself(room: Room, watching: Sharing) -> float:
+    """How long somebody that answers, and has nothing of some content, is looked after."""
+    began_s = room.now_s
+    while not watching.is_mine(PIECE, content=True):
+        room.passes(WATCH_S[1])
+        if room.asked:
+            room.answer(Found.NOTHING)
+    return (room.now_s - began_s) / 3600
+
+
+def test_who_says_that_it_fetches_is_given_an_hour_for_it_and_no_longer() -> None:
+    room = Room({"pc1", "pc2"})
+    first, second = room.in_order()
+    idle = hours_until_it_asks_itself(room, room.device(second))
+    room.at_it = {first}
+    assert 4 * idle < hours_until_it_asks_itself(room, room.device(second)) < 1.5
+
+
+def test_news_that_somebody_does_not_ask_for_while_it_fetches_is_no_reason_to_fetch_the_same() -> None:
+    room = Room({"pc1", "pc2"})
+    first, second = room.in_order()
+    waiting = room.device(second)
+    room.at_it = {first}
+    for _ in range(MOST_VAIN):
+        asks_in_vain(room, waiting)
+    assert waiting.is_mine(PIECE), "entries are asked for"
+    assert not waiting.is_mine(Wanted(SPACE, b"c" * 32), content=True)
+    room.at_it = set()
+    assert waiting.is_mine(Wanted(SPACE, b"d" * 32), content=True)
 
 
 def test_nobody_is_woken_or_asked_for_what_has_come() -> None:
@@ -203,14 +264,12 @@ def test_one_question_serves_everything_that_is_waited_for() -> None:
 
 
 def test_a_device_that_has_just_begun_to_look_leaves_all_to_whoever_it_will_find() -> None:
-    room = Room({"pc1", "pc2"}, looks_for_s=2.0)
+    room = Room({"pc1", "pc2"}, looks=True)
     first, _ = room.in_order()
     beginning = room.device(first)
     assert beginning.leaves_any([SPACE])
     assert not beginning.is_mine(PIECE)
-    room.looks_for_s = 0.0
-    room.passes(2.0)
-    assert room.woken == 1
+    room.looks = False
     assert beginning.is_mine(PIECE)
 
 
@@ -219,9 +278,9 @@ async def test_of_two_that_begin_in_the_same_moment_one_leaves_it_to_the_other()
     first, second = room.in_order()
     links = [Link(SPACE, b"p" * 32, MUCH_BYTES, "way"), Link(b"t" * 32, b"q" * 32, 1, "way")]
     hearing = Room({second})
+    hearing.hears = lambda: hearing.present.add(first)
     late = hearing.device(second)
     assert late.is_mine(PIECE, content=True), "it has not heard of the other yet"
-    hearing.present.add(first)
     async with late.fetching(links, of_all={b"t" * 32}) as left:
         assert left == links[1:]
     async with room.device(first).fetching(links[:1], of_all=()) as taken:
@@ -235,5 +294,15 @@ async def test_who_fetches_much_says_so_though_nobody_is_there_yet() -> None:
         assert not room.said
     async with alone.fetching([Link(SPACE, b"p" * 32, MUCH_BYTES, "way")], of_all=()) as taken:
         assert taken
-        assert room.said == [True]
-    assert room.said == [True, False]
+        assert room.said == [Stage.CLAIMS, Stage.FETCHES]
+    assert room.said[2:] == [Stage.RESTS]
+
+
+async def test_who_leaves_it_to_another_fetches_nothing_and_says_so() -> None:
+    room = Room({"pc1", "pc2"})
+    first, second = room.in_order()
+    room.present.discard(first)
+    room.hears = lambda: room.present.add(first)
+    async with room.device(second).fetching([Link(SPACE, b"p" * 32, MUCH_BYTES, "way")], of_all=()) as left:
+        assert not left
+        assert room.said == [Stage.CLAIMS, Stage.RESTS]
