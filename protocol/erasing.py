@@ -97,12 +97,16 @@ def is_covered(entry: Entry, covers: Collection[bytes]) -> bool:
     return is_erasable(entry.header) and any(name in covers for name in erasable_names(entry))
 
 
+def watched_ms(wall_ms: int, steady_ms: int | None) -> int:
+    """How much of what passed between two looks counts: by a clock that nobody sets, where a program ran that knows."""
+    return min(max(wall_ms if steady_ms is None else steady_ms, 0), MAX_UNWATCHED_MS)
+
+
 def leap_ms(wall_ms: int, steady_ms: int | None) -> int:
     """Over how much of what passed by the own clock nothing has waited; less than 0 where that was set back.
 
     `steady_ms` is what passed by a clock that nobody sets; None where no program ran that knows. What is small is none:
     clocks are set right all the time.
     """
-    watched_ms = min(max(wall_ms if steady_ms is None else steady_ms, 0), MAX_UNWATCHED_MS)
-    leapt = wall_ms - watched_ms
+    leapt = wall_ms - watched_ms(wall_ms, steady_ms)
     return leapt if abs(leapt) >= _LEAP_MS else 0

@@ -5,7 +5,9 @@ Rules (docs/protocol.md, "Sealed hand-ins"; docs/adr/0125):
   has the server chooses ids, dates, and who is the same as whom, not what this device has seen before;
 - those that were there when the class was first met are the *first*; who came since counts after a week, in which the
   pages of the class's teachers say who came;
-- nobody met later is ever as early as somebody met before, however the clock is set.
+- the week is one that this device has watched (`watched`): a clock that was wrong when somebody was met shortens it by
+  nothing when it is set right;
+- nobody met later is ever as early as somebody met before.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ def meet(agent: Agent, space: bytes, devices: Iterable[Device], remembered: froz
     `remembered` are those that it knew already: since a version that noted no time.
     """
     met = agent.met.setdefault(space, {})
-    now_ms = max(agent.now_ms(), max(met.values(), default=-1) + 1)
+    now_ms = max(agent.watched.now_ms(), max(met.values(), default=-1) + 1)
     marks = {}
     for device in devices:
         name = device_id(device)
@@ -46,7 +48,7 @@ def meet(agent: Agent, space: bytes, devices: Iterable[Device], remembered: froz
 
 def known_in(agent: Agent, space: bytes) -> Known:
     """Whose word on a work of this class lets go of it."""
-    met, now_ms = agent.met.get(space, {}), agent.now_ms()
+    met, now_ms = agent.met.get(space, {}), agent.watched.now_ms()
     since_ms = min(met.values(), default=0)
     return Known(
         first=frozenset(device for device, met_ms in met.items() if met_ms == since_ms),

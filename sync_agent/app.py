@@ -41,6 +41,7 @@ from sync_agent.around import Around
 from sync_agent.fetching import Fetching
 from sync_agent.spending import Budget
 from sync_agent.transfer_progress import TransferProgress
+from sync_agent.watched import WATCHED_MARK, WatchedTime
 
 ENROLMENT_FILE: Final = "enrolment.json"
 DEVICE_KEYS_FILE: Final = "keys/device"
@@ -69,7 +70,7 @@ HAND_IN_MARKS: Final = "hand-in/"
 FIRST_MARKS: Final = "first/"
 """+ space in hex / person in hex → pairs of keys: the devices that this one saw first for a person (`confirming`)."""
 MET_MARKS: Final = "met/"
-"""+ space in hex / device in hex → 8 bytes of ms: since when this one knows a device of those (`acquaintances`)."""
+"""+ space in hex / device in hex → 8 bytes of ms as `watched` counts: since when this one knows such a device."""
 KNOWN_READER_MARKS: Final = "known-reader/"
 """+ space in hex / device in hex → set once the teacher has seen that the device reads there."""
 REFUSED_MARKS: Final = "refused/"
@@ -211,6 +212,8 @@ class Agent:
         """A clock that nobody sets, where `run` goes on."""
         self.pace = Pace(Eraser(replica, holdings), lambda: (self.now_ms(), self.steady_ms()))
         """Through which whatever destroys here does so."""
+        self.watched = WatchedTime(lambda: (self.now_ms(), self.steady_ms()))
+        """By which whom this device has met becomes known."""
         self.entropy = entropy
         self.budget = budget
         self._introduction = SecondCopy(folder / INTRODUCTION_FILE)
@@ -310,6 +313,8 @@ class Agent:
         agent.remembered = remembered_in(await replica.store.marks(FIRST_MARKS))
         replica.remember(agent.remembered)
         agent.met = met_in(await replica.store.marks(MET_MARKS))
+        latest_ms = max((met_ms for devices in agent.met.values() for met_ms in devices.values()), default=0)
+        agent.watched.resume(await replica.store.mark(WATCHED_MARK), latest_ms)
         if agent.former:
             names = await replica.store.marks(HAND_IN_MARKS)
             agent._taken_along = frozenset(bytes.fromhex(name.removeprefix(HAND_IN_MARKS)) for name in names)

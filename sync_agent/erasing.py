@@ -28,6 +28,7 @@ async def destroy_erased(agent: Agent) -> Destroyed:
     """One sweep: payloads, content, and the content keys of hand-ins made here. Raises `LocalFailure`."""
     destroyed = await agent.pace.look()
     store = agent.replica.store
+    await store.set_marks(agent.watched.marks())
     kept = {bytes.fromhex(key.removeprefix(HAND_IN_MARKS)): key for key in await store.marks(HAND_IN_MARKS)}
     works = await store.get(list(kept))
     over = {kept[name]: None for name, work in works.items() if work.payload is None}

@@ -27,6 +27,7 @@ from sync_agent.wraps import Kept, mark_of
 from tests.harness.attack import attack
 from tests.harness.classroom import Classroom, Device, assignment, classroom, work_of
 from tests.harness.commands import Desk
+from tests.harness.territory import DAY_MS
 
 ROW = "teachers who do not exist crowd out the real one"
 WORK = {"redaction.odt": Random(4).randbytes(300_000)}
@@ -199,6 +200,35 @@ async def test_the_content_of_what_somebody_new_says_was_opened_makes_no_room(he
     work = await here.hand_in()
     await here.says_opened(named[0], work)
     assert await here.keeps_content(work)
+
+
+def _by_the_own_clock(wall_ms: int, _steady_ms: int | None) -> int:
+    return wall_ms
+
+
+@attack(ROW, off={"sync_agent.watched.watched_ms": _by_the_own_clock})
+async def test_a_clock_that_was_wrong_when_somebody_came_makes_them_no_old_acquaintance(here: Here) -> None:
+    clock, agent = here.room.territory.clock, here.machine.agent
+    clock.advance(60 * DAY_MS)
+    await here.sync(here.teacher, here.machine)
+    agent.now_ms = lambda: clock() - 17 * 365 * DAY_MS
+    named = await here.name(1)
+    agent.now_ms = clock
+    clock.advance(3_600_000)
+    work = await here.hand_in()
+    await here.says_opened(named[0], work)
+    assert await here.keeps_key(work)
+    assert await here.keeps_content(work)
+
+
+@attack(ROW, off={"sync_agent.watched.watched_ms": _by_the_own_clock})
+async def test_a_clock_that_is_set_ahead_for_a_while_makes_nobody_an_old_acquaintance(here: Here) -> None:
+    clock, agent = here.room.territory.clock, here.machine.agent
+    named = await here.name(1)
+    work = await here.hand_in()
+    agent.now_ms = lambda: clock() + 30 * DAY_MS
+    await here.says_opened(named[0], work)
+    assert await here.keeps_key(work)
 
 
 def _whoever_is_there(agent: Agent, space: bytes) -> Known:

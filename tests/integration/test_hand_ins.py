@@ -24,6 +24,8 @@ from sync_agent.app import HAND_IN_MARKS, REFUSED_MARKS
 from sync_agent.wraps import Kept, mark_of, readers_of
 from tests.harness.classroom import Classroom, Device, Files, Given, classroom
 from tests.harness.commands import Desk, Events, Received, changed_once
+from tests.harness.passing_days import pass_days
+from tests.harness.territory import DAY_MS
 
 TASK: Files = {"consigne.txt": b"Racontez vos vacances."}
 WORK: Files = {
@@ -54,7 +56,8 @@ class Room:
 
     async def a_week_later(self) -> None:
         """Somebody who has just been met is known by then; there is news, as there is each day."""
-        self.room.territory.clock.advance(ACQUAINTANCE_MS + 60_000)
+        await pass_days(self.room.territory, ACQUAINTANCE_MS // DAY_MS, *self.room.devices)
+        self.room.territory.clock.advance(60_000)
         await self.room.publish(self.teacher_device, TASK)
         await self.sync()
 
