@@ -102,6 +102,7 @@ MAX_CHUNKS_PER_PACK: Final = 131_072
 MAX_STREAMS_PER_PACK: Final = 131_072
 MAX_CHUNK_REFS_PER_PACK: Final = 524_288
 RATIO_FREE_BYTES: Final = MiB
+NOTED_BYTES: Final = 100  # what counts for the row of a chunk or of a stream, beside the names in a list
 
 # deltas
 MAX_DELTA_BASES: Final = 16

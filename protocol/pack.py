@@ -51,6 +51,7 @@ from protocol.limits import (
     MAX_PACK_INDEX_BYTES,
     MAX_PACK_PLAIN_BYTES,
     MAX_STREAMS_PER_PACK,
+    NOTED_BYTES,
     PACK_TARGET_BYTES,
     RATIO_FREE_BYTES,
     MiB,
@@ -121,6 +122,12 @@ class FinishedPack:
     index: PackIndex
     chunks: ChunkList
     stream_ids: tuple[bytes, ...]
+
+    @property
+    def noted_bytes(self) -> int:
+        """What a replica notes of it beside its bytes, about: a list may say the same chunk over and over in few."""
+        refs = sum(len(run) for runs in self.index.streams for run in runs)
+        return refs * CHUNK_REF_BYTES + (len(self.chunks) + len(self.stream_ids)) * NOTED_BYTES
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------

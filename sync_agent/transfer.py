@@ -172,7 +172,8 @@ class Transfer:
         if not await self._finish(link):
             await self._content.drop_part(link.pack)
             await self._receive(link)
-            await self._content.finish_part(link.space, link.pack, link.size)
+            making = None if self._making is None else await self._making(link)
+            await self._content.finish_part(link.space, link.pack, link.size, making=making)
 
     async def _finish(self, link: Link) -> bool:
         """Make a part of full size visible, the bad frames in it fetched again; False if little of it is good.

@@ -4,7 +4,8 @@ Rules:
 - what a device brings is weighed against the declared sizes of what is lacking in the space, and all that it has ever
   brought there against twice what the space's entries name: so that nobody fills a disk with what nobody asked for;
 - `SPARE_CONTENT_BYTES` may come before the entries that name it, so that a small publication goes up in one request;
-- what a delta makes counts, not what it weighs, and no more is made than may be brought;
+- what a delta makes counts, not what it weighs, and no more is made than may be brought; of a pack what is noted of it
+  counts, where that is more: its lists may name the same chunks over and over;
 - of hand-ins by one device so much counts as lacking, and so much in all, as a class's busiest PC may ever need: sizes
   that somebody invents open no door;
 - the keys that a device gave itself share one account; where it is kept (at a server) it counts for a month, whatever
@@ -171,7 +172,9 @@ class Allowances:
         if not allowance.take(len(data)):
             return False
         await self._replica.content.ingest(space, data, making=making)
-        await self.note(space, device, max(len(data), making.made_bytes), lacking=lacking)
+        came = max(len(data), making.made_bytes)
+        allowance.take(came - len(data))
+        await self.note(space, device, came, lacking=lacking)
         return True
 
     async def finish(self, may: Capability) -> None:

@@ -16,7 +16,7 @@ from itertools import accumulate, chain
 from typing import Final, TypeAlias
 
 from protocol.byte_source import PIECE_BYTES
-from protocol.chunking import ChunkRef, Cutter, check_chunk_list, stream_bytes
+from protocol.chunking import CHUNK_REF_BYTES, ChunkRef, Cutter, check_chunk_list, stream_bytes
 from protocol.deflate_parameters import Profile, profile
 from protocol.delta import TRAILER_BYTES, Chunked, Copy, DeltaIndex, Own, Source, Spliced, Target, Tree
 from protocol.delta_reader import decode_delta_index, open_delta_frame, read_delta_trailer
@@ -169,6 +169,7 @@ class _Expansion:
                 ]
                 if len(copied) != part.count:
                     raise PeerFault(Code.MALFORMED, "a delta copies chunks that its base does not have")
+                self._making.add(len(copied) * CHUNK_REF_BYTES)
                 await build.held(copied)
                 chunks += copied
             else:

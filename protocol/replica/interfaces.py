@@ -100,7 +100,7 @@ class DeltaInfo:
 
 @dataclass(slots=True)
 class Making:
-    """How many bytes a delta may make, and has made."""
+    """How many bytes a pack or delta may make, its own beside what is noted of it, and has made."""
 
     most_bytes: int
     made_bytes: int = 0
@@ -109,7 +109,7 @@ class Making:
         """So many more. Raises `TooLarge`."""
         self.made_bytes += size
         if self.made_bytes > self.most_bytes:
-            raise TooLarge(Code.OVER_QUOTA, "a delta makes more than anybody asked for", max=self.most_bytes)
+            raise TooLarge(Code.OVER_QUOTA, "it makes more than anybody asked for", max=self.most_bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,8 +322,8 @@ class ContentStore(Protocol):
     ) -> FinishedPack | None:
         """Take in a whole pack from memory, verified, or a delta (None), whose content is then here as packs.
 
-        `making` bounds, and is told, what a delta makes. Raises `PeerFault` (MISSING_BASE if a delta is made of what
-        the space does not hold), `TooLarge`, `LocalFailure`.
+        `making` bounds, and is told, what a delta makes, and what is noted of a pack. Raises `PeerFault` (MISSING_BASE
+        if a delta is made of what the space does not hold), `TooLarge`, `LocalFailure`.
         """
         ...
 

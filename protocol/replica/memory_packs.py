@@ -124,6 +124,8 @@ class MemoryPacks:
             await self._take_delta(space, blake3(data).digest(), data, making)
             return None
         finished = check_pack_bytes(data)
+        if making is not None:
+            making.add(finished.noted_bytes)
         self.store(space, data, finished, unsent=unsent)
         return finished
 
@@ -193,6 +195,8 @@ class MemoryPacks:
             raise not_the_pack(len(part or b""), size)
         del self._parts[pack, sender]
         finished = check_pack(pack, len(part), lambda start, length: part[start : start + length])
+        if making is not None:
+            making.add(finished.noted_bytes)
         self.store(space, part, finished, unsent=unsent)
         return finished
 

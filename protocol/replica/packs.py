@@ -107,7 +107,7 @@ class PackFolder:
             if worth_keeping(about):
                 await self.keep_delta(about, data)
             return None
-        return await asyncio.shield(self._start(self._ingest(space, data, unsent=unsent)))
+        return await asyncio.shield(self._start(self._ingest(space, data, making, unsent=unsent)))
 
     async def part_size(self, pack: bytes, sender: bytes = b"") -> int:
         return self._disk.size(part_name(pack, sender)) or 0
@@ -157,7 +157,8 @@ class PackFolder:
         if self._disk.size(name) == size and await asyncio.to_thread(self._files.holds_delta, name, size):
             await asyncio.shield(self._start(self._finish_delta(part, name, making, keep_bad=keep_bad)))
             return None
-        return await asyncio.shield(self._start(self._finish_part(part, name, unsent=unsent, keep_bad=keep_bad)))
+        work = self._finish_part(part, name, making, unsent=unsent, keep_bad=keep_bad)
+        return await asyncio.shield(self._start(work))
 
     async def drop_part(self, pack: bytes, sender: bytes = b"") -> None:
         async with self._part_lock(pack):
@@ -339,8 +340,10 @@ class PackFolder:
             # looked at, since nobody may be waiting any more
             task.exception()
 
-    async def _ingest(self, space: bytes, data: bytes, *, unsent: bool) -> FinishedPack:
+    async def _ingest(self, space: bytes, data: bytes, making: Making | None, *, unsent: bool) -> FinishedPack:
         finished = await asyncio.to_thread(check_pack_bytes, data)
+        if making is not None:
+            making.add(finished.noted_bytes)
         name = self._passing_name()
         await asyncio.to_thread(self._files.write_whole, name, data)
         await self._take_in(space, [(name, finished)], unsent=unsent)
@@ -350,7 +353,9 @@ class PackFolder:
         async with self._part_lock(pack):
             return await asyncio.to_thread(self._files.extend, part_name(pack, sender), offset, data)
 
-    async def _finish_part(self, part: PackInfo, name: str, *, unsent: bool, keep_bad: bool) -> FinishedPack:
+    async def _finish_part(
+        self, part: PackInfo, name: str, making: Making | None, *, unsent: bool, keep_bad: bool
+    ) -> FinishedPack:
         async with self._part_lock(part.hash):
             have = self._disk.size(name)
             if have is None and await self._index.pack(part.hash, part.space) is not None:
@@ -359,6 +364,8 @@ class PackFolder:
                 raise not_the_pack(have or 0, part.size)
             try:
                 finished = await asyncio.to_thread(self._files.check, name, part.hash, have)
+                if making is not None:
+                    making.add(finished.noted_bytes)
             except PeerFault:
                 if not keep_bad:
                     await asyncio.to_thread(self._disk.remove, name)

@@ -1,0 +1,78 @@
+"""A pack or a delta of a few kilobytes names the same chunks over and over (docs/threat-model.md)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
+from random import Random
+
+import pytest_asyncio
+
+from protocol.chunking import CHUNK_REF_BYTES, chunk_list, cut
+from protocol.delta import Chunked, Copy
+from protocol.delta_writer import DeltaWriter
+from protocol.errors import TooLarge
+from protocol.limits import MIN_CHUNK_BYTES, SPARE_CONTENT_BYTES, MiB
+from protocol.manifest import ManifestEntry, encode_manifest
+from protocol.message_parts import InlinePack
+from protocol.messages import SyncRequest
+from protocol.pack import PackWriter
+from protocol.replica.interfaces import Making
+from protocol.replica.memory import MemoryPacks
+from protocol.roles import Role
+from tests.harness.attack import attack
+from tests.harness.caller import caller
+from tests.harness.classroom import Classroom, classroom
+
+ROW = "a small pack whose lists are long"
+SPACE = bytes(32)
+NAMED = 60_000
+
+
+@pytest_asyncio.fixture
+async def room(tmp_path: Path) -> AsyncIterator[Classroom]:
+    async with classroom(tmp_path) as made:
+        yield made
+
+
+def small_pack(number: int) -> tuple[bytes, bytes]:
+    """A pack with one chunk and one list, which names it very often; the list's name."""
+    writer = PackWriter(level=19)
+    chunk = writer.add_chunk(number.to_bytes(2, "big") + bytes(MIN_CHUNK_BYTES - 2))
+    name = writer.add_stream((chunk,) * NAMED)
+    writer.finish()
+    return writer.take(), name
+
+
+@attack(ROW, off={"protocol.pack.FinishedPack.noted_bytes": property(lambda _: 0)})
+async def test_small_packs_with_long_lists_cost_no_more_than_a_machine_may_bring(room: Classroom) -> None:
+    thief = await caller(room.territory, room.territory.responder(), Role.MACHINE, room.space, seed=5)
+    made = [small_pack(number) for number in range(8)]
+    assert sum(len(data) for data, _ in made) < MiB // 32
+    await thief.sync(SyncRequest(packs=tuple(InlinePack(room.space, data) for data, _ in made)))
+    kept = await room.territory.replica.content.known_streams([name for _, name in made])
+    assert 0 < len(kept) * NAMED * CHUNK_REF_BYTES <= SPARE_CONTENT_BYTES
+
+
+@attack(ROW, off={"protocol.replica.expansion.CHUNK_REF_BYTES": 0})
+async def test_a_delta_that_copies_the_same_chunks_over_and_over_makes_no_more_than_a_machine_may_bring() -> None:
+    content = MemoryPacks()
+    build = await content.build(SPACE, unsent=False)
+    listed: list[ManifestEntry] = []
+    for data in (Random(1).randbytes(MIN_CHUNK_BYTES), b""):
+        body = data or encode_manifest(listed)
+        chunks = cut(body)
+        for chunk in chunks:
+            await build.chunk(chunk)
+        stream = await build.stream(chunk_list(chunks))
+        listed.append(ManifestEntry("a", len(data), stream))
+    await build.finish()
+    writer = DeltaWriter([stream])
+    for target in range(4):
+        writer.add_target(Chunked((Copy(0, 0, 0, 1),) * (2_000 + target)))
+    writer.finish()
+    before, making = await content.totals(), Making(MiB // 8)
+    with suppress(TooLarge):
+        await content.ingest(SPACE, writer.take(), making=making)
+    assert await content.totals() == before
