@@ -60,9 +60,25 @@ def add_lifecycle_commands(program: Program, run: Run) -> None:
 
 def _add_who_is_cut_off(program: Program, run: Run) -> None:
     @program.command("revoke", said="cut off; what it had brought stays")
-    async def revoke(call: Call, device: DeviceId) -> JSON:
+    async def revoke(
+        call: Call,
+        device: DeviceId,
+        *,
+        kit: Annotated[
+            str | None,
+            Option(metavar="KIT", help="The recovery kit, for who has spoken in more than a thousand classes."),
+        ] = None,
+        passphrase_file: KitPassphrase = None,
+        since: Annotated[str | None, Option(help="As of `lost`: what it said since waits.")] = None,
+        anyway: Annotated[
+            bool, Option(help="Without the kit, even if the newest of such classes lose what it said there.")
+        ] = False,
+    ) -> JSON:
         """Cut a device off everywhere: what it had brought stays, what turns up later is held back."""
-        return await run(call, "revoke", {"device": device})
+        params: Params = {"device": device, "since": since, "anyway": anyway}
+        if kit is None:
+            return await run(call, "revoke", params)
+        return await _run_with_kit(run, call, "revoke", params, _kit_in(call, kit, passphrase_file))
 
     @program.command("confirm", said="confirmed")
     async def confirm(

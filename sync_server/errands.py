@@ -192,6 +192,23 @@ class RotatingServer(Errand):
         }
 
 
+class CuttingOff(Errand):
+    """`revoke`: this device, by its id as it was typed."""
+
+    def __init__(self, kit: Kit, device: str) -> None:
+        super().__init__(kit)
+        self._device = device
+
+    def check(self, entry: Entry, evidence: Mapping[bytes, Entry]) -> None:
+        """A list of heads, or a revocation of the device."""
+        del evidence
+        if entry.header.kind == Kind.ROOT_ACCOUNT:
+            return
+        _check_kind(entry, Kind.REVOKE)
+        if not is_meant(self._device, Revocation.parse(entry.payload or b"").key):
+            raise _uncalled_for(entry)
+
+
 class RotatingRoot(Errand):
     """`rotate root`: the old root names the new one, which agrees, certifies a server and names its recovery key."""
 
@@ -232,6 +249,8 @@ def errand_of(command: str, kit: Kit, params: Params, new: Kit | None, entropy: 
             return Closing(kit, given.text(params, "space"))
         case "export-person":
             return Exporting(kit, given.text(params, "person"))
+        case "revoke":
+            return CuttingOff(kit, given.text(params, "device"))
         case "rewrap":
             return Rewrapping(kit, given.text(params, "person"), given.text_or_none(params, "words"), entropy)
         case "rotate server":

@@ -39,8 +39,13 @@ from sync_server.kit_away import KitAway
 from sync_server.web.wording import Words
 
 
-async def _revoke(server: Server, params: Params, outgoing: Outgoing) -> JSON:
-    kept = await grants.revoke_device(server, device_id(given.text(params, "device")))
+async def _revoke(server: Server, params: Params, outgoing: Outgoing, kit: KitAway | None) -> JSON:
+    device, text = device_id(given.text(params, "device")), given.text_or_none(params, "since")
+    since_ms = None if text is None else moment_ms(text, server.now_ms())
+    anyway = params.get("anyway") is True
+    if kit is not None:
+        check_kit(server, kit)
+    kept = await grants.revoke_device(server, device, since_ms=since_ms, kit=kit, anyway=anyway)
     return await commands.told_of_kept(kept, outgoing)
 
 
@@ -246,7 +251,6 @@ async def _unerase(server: Server, params: Params, _outgoing: Outgoing, kit: Kit
 
 
 COMMANDS: Final[Mapping[str, Command]] = {
-    "revoke": _revoke,
     "confirm": _confirm,
     "waiting": _waiting,
     "accept": _accept,
@@ -260,6 +264,7 @@ COMMANDS: Final[Mapping[str, Command]] = {
 }
 
 KIT_COMMANDS: Final[Mapping[str, KitCommand]] = {
+    "revoke": _revoke,
     "space close": _space_close,
     "rewrap": _rewrap,
     "rotate server": _rotate_server,

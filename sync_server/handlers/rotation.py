@@ -23,14 +23,14 @@ from protocol.enrollment_messages import encode_chain
 from protocol.entry import Kind
 from protocol.errors import BadInput, Code
 from protocol.identity import SEED_BYTES
-from protocol.limits import MAX_REVOCATION_LISTS, MAX_REVOKED_HEADS, MAX_ROOT_ACCOUNT_IDS, MAX_ROTATION_HEADS
+from protocol.limits import MAX_ROOT_ACCOUNT_IDS, MAX_ROTATION_HEADS
 from protocol.replica.arrivals import authored_by
-from protocol.replica.office.heads import heads_by_then, heads_of
+from protocol.replica.office.heads import MOST_LISTED_HEADS, cut_by_root, heads_by_then, heads_of, lists_of
 from protocol.replica.replica import Draft, Tips
 from protocol.replica.signer import RootKit
 from protocol.roles import Role
 from protocol.root_rotation import RootAccount
-from protocol.structure import Certificate, RecoveryKey, Revocation
+from protocol.structure import Certificate, RecoveryKey
 from sync_server.app import Server
 from sync_server.data_folder import NEXT_KEYS_FILE
 from sync_server.handlers.as_root import check_kit, write_as_root
@@ -40,8 +40,6 @@ from sync_server.kit_away import KitAway, RootAway
 _PROOFS: Final = frozenset({Kind.CERTIFICATE, Kind.RECOVERY_KEY, Kind.GENERATION, Kind.ROOT_ROTATION})
 _NAMED_BY_ITSELF: Final = MAX_ROTATION_HEADS // 2
 """How many entries of the old root a rotation names, where the others stand in accounts."""
-_MOST_LISTED_HEADS: Final = MAX_REVOKED_HEADS + MAX_REVOCATION_LISTS * MAX_ROOT_ACCOUNT_IDS
-"""Heads of a server's key that a revocation names, by itself and in lists: more than a territory has spaces."""
 
 
 async def rotate_server(server: Server, kit: RootKit, *, since_ms: int | None = None) -> bytes:
@@ -63,22 +61,21 @@ async def rotate_server(server: Server, kit: RootKit, *, since_ms: int | None = 
         keys.write(server.folder, NEXT_KEYS_FILE)
         heads: dict[bytes, list[bytes]] = {}
 
-        async def lists_of(old: bytes, tips: Tips) -> list[Draft]:
+        async def listed(old: bytes, tips: Tips) -> list[Draft]:
             spaces = server.replica.door.spaces()
             if by_then is None:
-                heads[old] = await heads_of(old, spaces, tips, server.store, most=_MOST_LISTED_HEADS)
+                heads[old] = await heads_of(old, spaces, tips, server.store, most=MOST_LISTED_HEADS)
             else:
-                heads[old] = await heads_by_then([old], spaces, by_then[old], server.store, most=_MOST_LISTED_HEADS)
-            return _heads_listed(server, heads[old])
+                heads[old] = await heads_by_then([old], spaces, by_then[old], server.store, most=MOST_LISTED_HEADS)
+            return lists_of(territory, heads[old])
 
-        accounts = {old: await write_as_root(server, kit, partial(lists_of, old)) for old in replaced}
+        accounts = {old: await write_as_root(server, kit, partial(listed, old)) for old in replaced}
 
         async def succession(_tips: Tips) -> list[Draft]:
             drafts = [Draft(territory, Kind.CERTIFICATE, None, certificate)]
             for old, lists in accounts.items():
                 # those of which the lists hold the rest: what the old key says meanwhile is in neither
-                cut = Revocation(old, tuple(heads[old][:MAX_REVOKED_HEADS]), tuple(listed.id for listed in lists))
-                drafts.append(Draft(territory, Kind.REVOKE, None, cut.encode()))
+                drafts.append(Draft(territory, Kind.REVOKE, None, cut_by_root(old, heads[old], lists).encode()))
             return drafts
 
         await write_as_root(server, kit, succession)
@@ -101,23 +98,13 @@ async def _said_by(
         return found
     for key in keys:
         count = sum([len(await server.replica.tips(space, key)) for space in server.replica.door.spaces()])
-        if count > _MOST_LISTED_HEADS:
+        if count > MOST_LISTED_HEADS:
             raise BadInput(
                 Code.USAGE,
                 f"the old key has {count} last words, more than there is room for: somebody else has written with it. "
                 "Say when it was last in good hands (--since 36h, --since 2026-11-20): what had come by then stays",
             )
     return None
-
-
-def _heads_listed(server: Server, heads: Sequence[bytes]) -> list[Draft]:
-    """Lists of those heads for which a revocation has no room: a territory has more classes than that."""
-    rest = heads[MAX_REVOKED_HEADS:]
-    lists = [rest[start : start + MAX_ROOT_ACCOUNT_IDS] for start in range(0, len(rest), MAX_ROOT_ACCOUNT_IDS)]
-    return [
-        Draft(server.replica.territory, Kind.ROOT_ACCOUNT, None, RootAccount(tuple(listed)).encode())
-        for listed in lists
-    ]
 
 
 async def _servers(server: Server) -> list[bytes]:

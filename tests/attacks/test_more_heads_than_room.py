@@ -16,10 +16,11 @@ from protocol.identity import SigningKey
 from protocol.limits import MAX_REVOKED_HEADS
 from protocol.replica.arrivals import note_arrivals
 from protocol.replica.memory import MemoryStore
+from protocol.replica.office import grants, heads
 from protocol.replica.office.heads import by_weight, heads_of
 from protocol.replica.replica import Draft
-from protocol.roles import PersonRole
-from protocol.structure import PersonRecord
+from protocol.roles import PersonRole, Role
+from protocol.structure import Grant, PersonRecord
 from sync_agent.withdrawn import take_withdrawals
 from sync_server.handlers import rotation
 from sync_server.handlers.rotation import rotate_server
@@ -27,7 +28,7 @@ from sync_server.handlers.territory import kit_in
 from tests.harness.attack import attack
 from tests.harness.office_devices import town
 from tests.harness.server_in_process import office
-from tests.harness.territory import DAY_MS
+from tests.harness.territory import DAY_MS, new_device
 
 PUPILS = 25
 KEY = SigningKey(bytes(32))
@@ -85,12 +86,66 @@ async def _all_of_it(*_: object) -> None:
     """As if nobody asked what had come when."""
 
 
+@attack("more heads than a revocation names", off={"protocol.replica.office.grants._check_room": _all_of_it})
+async def test_an_administrator_who_spoke_in_more_classes_than_that_is_cut_off_without_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heads, "MAX_REVOKED_HEADS", 3)
+    monkeypatch.setattr(grants, "MAX_REVOKED_HEADS", 3)
+    random = Random(7)
+    async with office(tmp_path / "server") as desk:
+        server, territory = desk.server, desk.server.replica.territory
+        admin = new_device(random.randbytes)
+        given = Grant(admin.signing.public, admin.agreement.public, admin.tls.fingerprint, Role.ADMIN, None, None)
+        (grant,) = await server.say([Draft(territory, Kind.GRANT, None, given.encode())])
+        made = [await desk.do("space add", name=f"Classe {number}", school="0180001D") for number in range(6)]
+        lea = PersonRecord("Léa", PersonRole.PUPIL).encode()
+        listing = [
+            Draft(bytes.fromhex(each["space"]), Kind.PERSON, grant.id, lea, random.randbytes(16)) for each in made
+        ]
+        await server.replica.write(listing, author=admin.signing, now_ms=desk.clock(), entropy=random.randbytes)
+        with pytest.raises(BadInput, match="in 6 classes"):
+            await desk.do("revoke", device=admin.signing.public.hex())
+        kit = kit_in(tmp_path / "server" / "kit", None)
+        await desk.with_kit("revoke", kit, device=admin.signing.public.hex())
+        for each in made:
+            roster = (await server.replica.view(bytes.fromhex(each["space"]))).roster
+            assert admin.signing.public in roster.cut
+            assert [person.name for person in roster.persons.values()] == ["Léa"]
+
+
+async def test_without_the_kit_it_is_cut_off_all_the_same_if_that_is_wished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(grants, "MAX_REVOKED_HEADS", 1)
+    async with office(tmp_path / "server") as desk:
+        made = await desk.do("space add", name="CM1", school="0180001D")
+        head = await desk.enrol(await desk.invite("admin", desk.space, made["space"]), name="Poste de M. Noir")
+        for space in (desk.space, made["space"]):
+            await desk.server.replica.write(
+                [
+                    Draft(
+                        bytes.fromhex(space),
+                        Kind.PERSON,
+                        next(each.id for each in head.grants if each.header.space.hex() == space),
+                        PersonRecord("Léa", PersonRole.PUPIL).encode(),
+                        bytes(16),
+                    )
+                ],
+                author=head.keys.signing,
+                now_ms=desk.clock(),
+                entropy=Random(1).randbytes,
+            )
+        await desk.do("revoke", device=head.id, anyway=True)
+        assert head.keys.signing.public in (await desk.server.replica.view(bytes.fromhex(desk.space))).roster.cut
+
+
 @attack("more heads than a revocation names", off={"sync_server.handlers.rotation._said_by": _all_of_it})
 async def test_whoever_writes_without_end_with_the_servers_key_takes_nothing_with_it_that_was_there_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rotation, "MAX_REVOKED_HEADS", 4)
-    monkeypatch.setattr(rotation, "_MOST_LISTED_HEADS", 4 + 16)
+    monkeypatch.setattr(heads, "MAX_REVOKED_HEADS", 4)
+    monkeypatch.setattr(rotation, "MOST_LISTED_HEADS", 4 + 16)
     async with town(tmp_path) as here:
         server, desk = here.office.server, here.office
         pc = await here.device("machine")
@@ -147,8 +202,8 @@ def forked(key: SigningKey, grant: bytes, space: bytes, at_ms: int) -> list[Entr
 async def test_who_shows_a_revocation_and_keeps_its_lists_back_closes_no_class(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rotation, "MAX_REVOKED_HEADS", 3)
-    monkeypatch.setattr(rotation, "_MOST_LISTED_HEADS", 3 + 1_024)
+    monkeypatch.setattr(heads, "MAX_REVOKED_HEADS", 3)
+    monkeypatch.setattr(rotation, "MOST_LISTED_HEADS", 3 + 1_024)
     async with town(tmp_path) as here:
         made = [await here.office.do("space add", name=f"Classe {number}", school="0180001D") for number in range(4)]
         pcs = {each["space"]: await here.device("machine", space=each["space"]) for each in made}

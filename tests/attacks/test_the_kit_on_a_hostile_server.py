@@ -123,6 +123,18 @@ async def test_new_keys_for_the_server_are_no_rights_for_whoever_holds_its_folde
         assert laptop.agent.device not in roster.cut
 
 
+@attack(KIT_ROW, off={"sync_server.errands.CuttingOff.check": lambda *_: None})
+async def test_the_device_that_the_kit_cuts_off_is_the_one_that_was_typed(tmp_path: Path) -> None:
+    async with town(tmp_path) as here:
+        laptop = await here.device("teacher", await here.office.add_person("Mme Petit", "teacher"))
+        machine = await here.device("machine")
+        kit = kit_in(tmp_path / "server" / "kit", None)
+        thief = Thief(here, kit, "revoke", device=machine.agent.device.hex())
+        with pytest.raises(PeerFault, match="does not need"):
+            await thief.has_signed(cutting_off(here, laptop.agent.device))
+        await thief.has_signed(cutting_off(here, machine.agent.device))
+
+
 def forgetting(here: Town, covers: str) -> Draft:
     return Draft(here.office.server.replica.territory, Kind.ERASE, None, Erasure(bytes.fromhex(covers)).encode())
 

@@ -9,6 +9,7 @@ from random import Random
 import pytest
 
 from protocol.entry import Kind
+from protocol.replica.office import heads
 from protocol.replica.replica import Draft
 from protocol.roles import PersonRole, Role
 from protocol.structure import Grant, PersonRecord, SpaceRecord
@@ -24,9 +25,9 @@ CLASSES = 30
 @pytest.fixture(autouse=True)
 def few_heads(monkeypatch: pytest.MonkeyPatch) -> None:
     """A revocation names eight heads and two lists of sixteen."""
-    monkeypatch.setattr(rotation, "MAX_REVOKED_HEADS", 8)
-    monkeypatch.setattr(rotation, "MAX_ROOT_ACCOUNT_IDS", 16)
-    monkeypatch.setattr(rotation, "_MOST_LISTED_HEADS", 8 + 2 * 16)
+    monkeypatch.setattr(heads, "MAX_REVOKED_HEADS", 8)
+    monkeypatch.setattr(heads, "MAX_ROOT_ACCOUNT_IDS", 16)
+    monkeypatch.setattr(rotation, "MOST_LISTED_HEADS", 8 + 2 * 16)
 
 
 async def test_no_class_is_cut_off_with_the_key_that_made_it(tmp_path: Path) -> None:

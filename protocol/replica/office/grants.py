@@ -23,16 +23,17 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from protocol.entry import Kind
+from protocol.entry import Entry, Kind
 from protocol.errors import BadInput, Code, Refused
-from protocol.limits import MAX_PARENTS
+from protocol.limits import MAX_PARENTS, MAX_REVOKED_HEADS
 from protocol.replica.arrivals import authored_by
 from protocol.replica.office.bureau import Office
-from protocol.replica.office.heads import heads_by_then, heads_of
+from protocol.replica.office.heads import MOST_LISTED_HEADS, cut_by_root, heads_by_then, heads_of, lists_of
 from protocol.replica.office.people import Listing, ids_of, list_draft, listings
 from protocol.replica.office.spaces import space_records
 from protocol.replica.operation import JSON
 from protocol.replica.replica import Draft
+from protocol.replica.signer import RootKit
 from protocol.rights import Authority
 from protocol.roles import DEVICES, RANK, Role
 from protocol.structure import Grant, PersonRecord, Revocation
@@ -160,19 +161,29 @@ async def retire_person(office: Office, person: bytes) -> list[Kept]:
 
 
 async def revoke_device(
-    office: Office, device: bytes, governs: Callable[[bytes], bool] = lambda _: True, *, since_ms: int | None = None
+    office: Office,
+    device: bytes,
+    governs: Callable[[bytes], bool] = lambda _: True,
+    *,
+    since_ms: int | None = None,
+    kit: RootKit | None = None,
+    anyway: bool = False,
 ) -> list[Kept]:
     """Cut a device off wherever this office `governs` what it was granted; what it keeps all the same.
 
     With `since_ms`, of what it brought only that counts which was here by then; said of a device that was cut off
     before, this takes back what it had brought since. Raises `BadInput(UNKNOWN_DEVICE)`, and `Refused(NO_RIGHT)` where
-    it would count for nothing anywhere.
+    it would count for nothing anywhere; at the server, without the `kit` and not `anyway`, `BadInput(NOT_YET)` for a
+    device that has spoken in more classes than a revocation names.
     """
     here, above = _reach(office, device, governs)
     if not here:
         shown = device.hex()
         raise Refused(Code.NO_RIGHT, f"{shown} has no right here that could be taken from it", device=shown)
-    kept = await _cut(office, device, here, since_ms)
+    if kit is not None:
+        await _cut_by_root(office, kit, device, here, since_ms)
+        return []
+    kept = await _cut(office, device, here, since_ms, anyway=anyway)
     return [*kept, *await _kept(office, [(device, space) for space in above])]
 
 
@@ -231,13 +242,16 @@ def _reach(office: Office, device: bytes, governs: Callable[[bytes], bool]) -> t
     return list(here), list(dict.fromkeys(above))
 
 
-async def _cut(office: Office, device: bytes, spaces: Sequence[bytes], since_ms: int | None = None) -> list[Kept]:
+async def _cut(
+    office: Office, device: bytes, spaces: Sequence[bytes], since_ms: int | None = None, *, anyway: bool = False
+) -> list[Kept]:
     """Cut a device off in those of the spaces in which that counts; what it keeps in the others.
 
     Nobody is to believe that a device is cut off which keeps its right: raises `Refused(NO_RIGHT)` if that is all.
     """
     outranking = [space for space in spaces if await _outranks(office, device, space)]
-    drafts = await _cut_drafts(office, device, [space for space in spaces if space not in outranking], since_ms)
+    below = [space for space in spaces if space not in outranking]
+    drafts = await _cut_drafts(office, device, below, since_ms, anyway=anyway)
     kept = await _kept(office, [(device, space) for space in outranking])
     if kept and not drafts:
         role = max((each.role for each in kept), key=lambda role: RANK[role])
@@ -389,9 +403,25 @@ async def _overcoming(office: Office, grant: Draft, revocations: Sequence[bytes]
 
 
 async def _cut_drafts(
-    office: Office, device: bytes, spaces: Collection[bytes], since_ms: int | None = None
+    office: Office,
+    device: bytes,
+    spaces: Collection[bytes],
+    since_ms: int | None = None,
+    *,
+    anyway: bool = False,
 ) -> list[Draft]:
-    drafts = []
+    cuts = await _heads_to_name(office, device, spaces, since_ms, MAX_REVOKED_HEADS)
+    if not anyway and office.home == office.replica.territory:
+        for space in cuts:
+            await _check_room(office, device, space)
+    return [Draft(space, Kind.REVOKE, None, Revocation(device, tuple(heads)).encode()) for space, heads in cuts.items()]
+
+
+async def _heads_to_name(
+    office: Office, device: bytes, spaces: Iterable[bytes], since_ms: int | None, most: int
+) -> dict[bytes, list[bytes]]:
+    """What a revocation in each of the spaces names; those in which the device is cut off already are left out."""
+    found = {}
     replica = office.replica
     successors = successors_of(device, replica.door.authorities())
     line = [device, *successors]
@@ -399,13 +429,41 @@ async def _cut_drafts(
     for space in spaces:
         below = _below(office, space)
         if known is not None:
-            heads = await heads_by_then(line, below, known, replica.store)
-        elif device in (await replica.view(space)).roster.cut:
-            continue
-        else:
-            heads = await heads_of(device, below, replica.tips, replica.store, successors)
-        drafts.append(Draft(space, Kind.REVOKE, None, Revocation(device, tuple(heads)).encode()))
-    return drafts
+            found[space] = await heads_by_then(line, below, known, replica.store, most=most)
+        elif device not in (await replica.view(space)).roster.cut:
+            found[space] = await heads_of(device, below, replica.tips, replica.store, successors, most=most)
+    return found
+
+
+async def _check_room(office: Office, device: bytes, space: bytes) -> None:
+    """Raise `BadInput(NOT_YET)` where what a device said in some classes would go because a revocation is too short."""
+    spoken = [below for below in _below(office, space) if await office.replica.tips(below, device)]
+    if len(spoken) > MAX_REVOKED_HEADS:
+        raise BadInput(
+            Code.NOT_YET,
+            f"this device has said something in {len(spoken)} classes, and a revocation names {MAX_REVOKED_HEADS}: its "
+            "grants and names in the others would count no more. `sync-server revoke DEVICE --kit KIT` names all; "
+            "with `--anyway` it is cut off at once, and the newest of those classes lose what it said there",
+        )
+
+
+async def _cut_by_root(
+    office: Office, kit: RootKit, device: bytes, spaces: Collection[bytes], since_ms: int | None
+) -> None:
+    """The root's word: it outranks everybody, and its lists have room for every class."""
+    territory = office.replica.territory
+    for space, heads in (await _heads_to_name(office, device, spaces, since_ms, MOST_LISTED_HEADS)).items():
+        drafts = lists_of(territory, heads)
+        lists = await _say_as_root(office, kit, drafts) if drafts else []
+        cut = Draft(space, Kind.REVOKE, None, cut_by_root(device, heads, lists).encode())
+        await _say_as_root(office, kit, [cut])
+    await office.tend_keys(spaces)
+
+
+async def _say_as_root(office: Office, kit: RootKit, drafts: Sequence[Draft]) -> list[Entry]:
+    return await office.replica.write(
+        drafts, author=kit.root, now_ms=office.now_ms(), entropy=office.entropy, unsent=False
+    )
 
 
 async def _revocations(office: Office, device: bytes, space: bytes) -> list[bytes]:

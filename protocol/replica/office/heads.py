@@ -11,11 +11,17 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from heapq import heapify, heappop, heapreplace
 from itertools import chain, islice, zip_longest
+from typing import Final
 
-from protocol.entry import Entry
-from protocol.limits import MAX_REVOKED_HEADS
+from protocol.entry import Entry, Kind
+from protocol.limits import MAX_REVOCATION_LISTS, MAX_REVOKED_HEADS, MAX_ROOT_ACCOUNT_IDS
 from protocol.replica.interfaces import EntryStore
-from protocol.replica.replica import Tips
+from protocol.replica.replica import Draft, Tips
+from protocol.root_rotation import RootAccount
+from protocol.structure import Revocation
+
+MOST_LISTED_HEADS: Final = MAX_REVOKED_HEADS + MAX_REVOCATION_LISTS * MAX_ROOT_ACCOUNT_IDS
+"""Heads that a root's revocation names, by itself and in lists: more than a territory has spaces."""
 
 
 async def heads_of(
@@ -41,6 +47,18 @@ async def heads_of(
     own = _in_turn((heads for (_, author), heads in found.items() if author == key), most)
     others = _in_turn((heads for (_, author), heads in found.items() if author != key), most)
     return [*own, *others][:most]
+
+
+def lists_of(territory: bytes, heads: Sequence[bytes]) -> list[Draft]:
+    """Lists, for the root to sign, of those heads for which a revocation has no room."""
+    rest = heads[MAX_REVOKED_HEADS:]
+    lists = [rest[start : start + MAX_ROOT_ACCOUNT_IDS] for start in range(0, len(rest), MAX_ROOT_ACCOUNT_IDS)]
+    return [Draft(territory, Kind.ROOT_ACCOUNT, None, RootAccount(tuple(listed)).encode()) for listed in lists]
+
+
+def cut_by_root(key: bytes, heads: Sequence[bytes], lists: Sequence[Entry]) -> Revocation:
+    """The root's revocation of a key with so many heads: those of which `lists` hold the rest."""
+    return Revocation(key, tuple(heads[:MAX_REVOKED_HEADS]), tuple(listed.id for listed in lists))
 
 
 async def heads_by_then(
