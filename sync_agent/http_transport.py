@@ -23,15 +23,28 @@ import ssl
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any, Final, TypeVar
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 import aiohttp
 from aiohttp.abc import AbstractResolver
 
 from protocol.errors import Code, NoAnswer, PeerFault, Refused, TooLarge
-from protocol.limits import MAX_ANSWER_BYTES, KiB, MiB
+from protocol.limits import MAX_ANSWER_BYTES, KiB
 from protocol.wire import CONTENT_TYPE, LIVE_PATH, LIVENESS_PATH, OFFSET_HEADER, PACK_TYPE, PACKS_PATH
 from sync_agent.answers import Response, error_in, portal_in, recognised, unreachable
+from sync_agent.http_parts import (
+    SENT_AT_ONCE_BYTES,
+    RangeSize,
+    SentBody,
+    asked_bytes,
+    cut_up,
+    first_byte,
+    further,
+    head_bytes,
+    login_at,
+    range_from,
+    total_bytes,
+)
 from sync_agent.network.early import Early, alert_socket
 from sync_agent.network.names import SteadyResolver
 from sync_agent.network.own_certificate import AnotherTerritoryError, OwnCertificateContext
@@ -63,12 +76,7 @@ LOOK_S: Final = 8.0
 _KEEP_ALIVE_S: Final = 60.0
 _MAX_NOTICE_BYTES: Final = 64 * KiB
 _MAX_REDIRECTS: Final = 3
-_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _FETCH_PIECE_BYTES: Final = 256 * KiB
-_SENT_AT_ONCE_BYTES: Final = 64 * KiB
-_FIRST_RANGE_BYTES: Final = MiB
-_LEAST_RANGE_BYTES: Final = 64 * KiB
-_MOST_RANGE_BYTES: Final = 32 * MiB
 _SKIPPED_HEADERS: Final = ("Accept", "Accept-Encoding", "User-Agent")
 
 _OK: Final = 200
@@ -117,7 +125,7 @@ class HttpTransport:
         self._proxy: Proxy | None = None
         self._names: Final = SteadyResolver(resolver or aiohttp.ThreadedResolver)
         self._opened: aiohttp.ClientSession | None = None
-        self._range_bytes: int | None = None
+        self._range_size: Final = RangeSize()
         self._ignores_ranges = False
         self._looked: tuple[float, Seen | None] | None = None
         self._was_answered = False
@@ -174,22 +182,22 @@ class HttpTransport:
         end = None if length is None else start + length
         total = end
         while total is None or start < total:
-            most, begun_at, begun_s = self._range_bytes, start, asyncio.get_running_loop().time()
+            most, begun_at, begun_s = self._range_size.most, start, asyncio.get_running_loop().time()
             if end is not None:
                 most = min(end - start, most or end - start)
             try:
-                ranged = _range(start, most)
+                ranged = range_from(start, most)
                 async with self._followed(address, ranged) as answer:
                     if answer.status == _BEYOND and start:
                         return
                     if answer.status not in (_OK, _PARTIAL):
                         raise error_in(recognised(await self._whole(answer), self.url, self._proxy), self.url)
-                    self.traffic.bytes_in += _head_bytes(answer)
+                    self.traffic.bytes_in += head_bytes(answer)
                     whole = most is None or answer.status == _OK
                     if ranged and answer.status == _OK:
                         self._ignores_ranges = True
-                    total = end if end is not None else None if whole else _total(answer)
-                    skip = start - _first(answer)
+                    total = end if end is not None else None if whole else total_bytes(answer)
+                    skip = start - first_byte(answer)
                     if skip < 0:
                         raise no_answer(self.url, Seen(Trouble.ALTERED))
                     async for piece in self._pieces(answer):
@@ -201,13 +209,15 @@ class HttpTransport:
                         if start == end:
                             break
             except _NETWORK_ERRORS as reason:
-                self._shorten(reason, start - begun_at)
+                if isinstance(reason, TimeoutError) and start == begun_at:
+                    self._range_size.shorten()
                 raise await self._explained(reason, self._proxy) from reason
             if whole:
                 return
             if start == begun_at:
                 return
-            self._lengthen(asyncio.get_running_loop().time() - begun_s)
+            if asyncio.get_running_loop().time() - begun_s < READ_IDLE_S / 4:
+                self._range_size.lengthen()
 
     async def send(self, capability: str, offset: int, length: int, pieces: AsyncIterator[bytes]) -> Response:
         self.traffic.round_trips += 1
@@ -217,7 +227,7 @@ class HttpTransport:
             "Content-Length": str(length),
             OFFSET_HEADER: str(offset),
         }
-        body = _Body(pieces)
+        body = SentBody(pieces, SEND_IDLE_S)
         try:
             async with asyncio.timeout(SEND_IDLE_S) as patience:
                 data = body.sent(patience) if length else b""
@@ -225,7 +235,7 @@ class HttpTransport:
                     "post", self.url + PACKS_PATH, data=data, headers=headers, allow_redirects=False
                 ) as answer:
                     patience.reschedule(None)
-                    self._count_out(answer, body.sent_bytes)
+                    self.traffic.bytes_out += asked_bytes(answer) + body.sent_bytes
                     response = await self._whole(answer)
         except _NETWORK_ERRORS as reason:
             if body.failure is not None:
@@ -320,18 +330,18 @@ class HttpTransport:
         session = await self._session()
         headers = {"Content-Type": CONTENT_TYPE, "Content-Length": str(len(body))}
         async with asyncio.timeout(SEND_IDLE_S) as patience:
-            small = len(body) <= _SENT_AT_ONCE_BYTES
-            data = body if small else _Body(_cut_up(body)).sent(patience)
+            small = len(body) <= SENT_AT_ONCE_BYTES
+            data = body if small else SentBody(cut_up(body), SEND_IDLE_S).sent(patience)
             async with session.post(
                 self.url + path,
                 data=data,
                 headers=headers,
                 allow_redirects=False,
                 proxy=None if proxy is None else proxy.url,
-                proxy_headers=_login(proxy),
+                proxy_headers=login_at(proxy),
             ) as answer:
                 patience.reschedule(None)
-                self._count_out(answer, len(body))
+                self.traffic.bytes_out += asked_bytes(answer) + len(body)
                 return await self._whole(answer)
 
     @contextlib.asynccontextmanager
@@ -340,7 +350,7 @@ class HttpTransport:
         session = await self._session()
         proxy = self._proxy
         async with session.request(
-            method, address, proxy=None if proxy is None else proxy.url, proxy_headers=_login(proxy), **options
+            method, address, proxy=None if proxy is None else proxy.url, proxy_headers=login_at(proxy), **options
         ) as answer:
             yield answer
 
@@ -349,11 +359,11 @@ class HttpTransport:
         """A GET, and where it leads: a few steps on."""
         for left in range(_MAX_REDIRECTS, -1, -1):
             async with self._asked("get", address, headers=headers, allow_redirects=False) as answer:
-                further = _further(self.url, address, answer) if left else None
-                if further is None:
+                onward = further(self.url, address, answer) if left else None
+                if onward is None:
                     yield answer
                     return
-                address = further
+                address = onward
 
     async def _session(self) -> aiohttp.ClientSession:
         is_secure = urlsplit(self.url).scheme == "https"
@@ -406,7 +416,7 @@ class HttpTransport:
             timeout=_LIVE_WAIT,
             autoping=False,
             proxy=None if proxy is None else proxy.url,
-            proxy_headers=_login(proxy),
+            proxy_headers=login_at(proxy),
         ) as socket:
             opened(socket)
             await socket.ping()
@@ -456,7 +466,7 @@ class HttpTransport:
         most = MAX_ANSWER_BYTES if ours else _MAX_NOTICE_BYTES
         size = answer.content_length or 0
         body = bytearray()
-        self.traffic.bytes_in += _head_bytes(answer)
+        self.traffic.bytes_in += head_bytes(answer)
         pieces = self._pieces(answer)
         try:
             while size <= most and (piece := await anext(pieces, b"")):
@@ -484,22 +494,6 @@ class HttpTransport:
             if waited_s > READ_IDLE_S + moved / SLOWEST_BYTES_PER_S:
                 raise TimeoutError
             yield piece
-
-    def _shorten(self, reason: BaseException, came: int) -> None:
-        """A box that holds content until all of it is there looks like a line that stands still: ask for less."""
-        if isinstance(reason, TimeoutError) and not came:
-            before = self._range_bytes
-            self._range_bytes = _FIRST_RANGE_BYTES if before is None else max(_LEAST_RANGE_BYTES, before // 4)
-
-    def _lengthen(self, took_s: float) -> None:
-        if self._range_bytes is not None and took_s < READ_IDLE_S / 4:
-            self._range_bytes = 2 * self._range_bytes if self._range_bytes < _MOST_RANGE_BYTES else None
-
-    def _count_out(self, answer: aiohttp.ClientResponse, body_bytes: int) -> None:
-        asked = answer.request_info
-        line = len(f"{asked.method} {asked.url.raw_path_qs} HTTP/1.1\r\n")
-        fields = sum(len(name) + len(value) + 4 for name, value in asked.headers.items())
-        self.traffic.bytes_out += line + fields + 2 + body_bytes
 
     # --- when it fails ------------------------------------------------------------------------------------------------
 
@@ -538,82 +532,10 @@ class HttpTransport:
                     f"http://{host}/",
                     allow_redirects=False,
                     proxy=None if proxy is None else proxy.url,
-                    proxy_headers=_login(proxy),
+                    proxy_headers=login_at(proxy),
                 ) as answer:
                     found = portal_in(await self._whole(answer), f"http://{host}")
         except (*_NETWORK_ERRORS, PeerFault):
             found = None
         self._looked = (now_s, found)
         return found
-
-
-class _Body:
-    """A request's body on its way: counted; what went wrong in reading it is kept."""
-
-    def __init__(self, pieces: AsyncIterator[bytes]) -> None:
-        self._pieces = pieces
-        self.sent_bytes = 0
-        self.failure: Exception | None = None
-
-    async def sent(self, patience: asyncio.Timeout) -> AsyncIterator[bytes]:
-        """The pieces. `patience` runs while the connection has one to send, not while one is being read."""
-        clock = asyncio.get_running_loop().time
-        try:
-            async for piece in self._pieces:
-                patience.reschedule(clock() + SEND_IDLE_S)
-                yield piece
-                self.sent_bytes += len(piece)
-                patience.reschedule(None)
-            patience.reschedule(clock() + SEND_IDLE_S)
-        except Exception as failure:
-            self.failure = failure
-            raise
-
-
-async def _cut_up(body: bytes) -> AsyncIterator[bytes]:
-    for start in range(0, len(body), _SENT_AT_ONCE_BYTES):
-        yield body[start : start + _SENT_AT_ONCE_BYTES]
-
-
-def _login(proxy: Proxy | None) -> dict[str, str] | None:
-    """A proxy's name and password, where the HTTP library looks for them; it sends them to the proxy alone."""
-    if proxy is None or proxy.name is None:
-        return None
-    return {"Authorization": aiohttp.encode_basic_auth(proxy.name, proxy.password, encoding="utf-8")}
-
-
-def _further(home: str, address: str, answer: aiohttp.ClientResponse) -> str | None:
-    """Where an answer says that the content is, if that may be followed: at home, or elsewhere by HTTPS."""
-    place = answer.headers.get("Location") if answer.status in _REDIRECTS else None
-    if place is None:
-        return None
-    further = urljoin(address, place)
-    there, here = urlsplit(further), urlsplit(home)
-    is_home = (there.scheme, there.netloc) == (here.scheme, here.netloc)
-    return further if is_home or there.scheme == "https" else None
-
-
-def _range(start: int, most: int | None) -> dict[str, str]:
-    """The header that asks for the bytes from `start` on, at most so many."""
-    if most is not None:
-        return {"Range": f"bytes={start}-{start + most - 1}"}
-    return {"Range": f"bytes={start}-"} if start else {}
-
-
-def _first(answer: aiohttp.ClientResponse) -> int:
-    """The first byte that an answer brings: what was asked for may be ignored, or cut otherwise, on the way."""
-    first, dash, _ = answer.headers.get("Content-Range", "").removeprefix("bytes ").partition("-")
-    if answer.status == _OK:
-        return 0
-    return int(first) if dash and first.isascii() and first.isdecimal() and len(first) < 12 else 2**63  # noqa: PLR2004
-
-
-def _total(answer: aiohttp.ClientResponse) -> int | None:
-    """The whole size that a partial answer names."""
-    _, _, size = answer.headers.get("Content-Range", "").rpartition("/")
-    return int(size) if size.isascii() and size.isdecimal() and len(size) < 12 else None  # noqa: PLR2004
-
-
-def _head_bytes(answer: aiohttp.ClientResponse) -> int:
-    line = len(f"HTTP/1.1 {answer.status} {answer.reason or ''}\r\n")
-    return line + sum(len(name) + len(value) + 4 for name, value in answer.raw_headers) + 2

@@ -32,7 +32,7 @@ async def serving(application: web.Application) -> AsyncIterator[str]:
         await runner.cleanup()
 
 
-@attack("a server that sends machines elsewhere", off={"sync_agent.http_transport._further": anywhere})
+@attack("a server that sends machines elsewhere", off={"sync_agent.http_transport.further": anywhere})
 async def test_nobody_is_sent_to_a_box_of_the_schools_network() -> None:
     asked: list[str] = []
 

@@ -17,7 +17,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 
 from protocol.errors import Code, NoAnswer, PeerFault
 from protocol.wire import ENROLL_PATH
-from sync_agent import http_transport
+from sync_agent import http_parts, http_transport
 from sync_agent.health import LastSync
 from sync_agent.http_transport import HttpTransport
 from sync_agent.network.proxies import Wish, wish_of
@@ -244,7 +244,7 @@ async def test_content_that_a_scanner_holds_for_too_long_comes_in_smaller_parts(
     place.relay.weather = Weather(holds=True, scans_per_s=600_000)
     # only now: what comes at once may come late on a busy machine
     monkeypatch.setattr(http_transport, "READ_IDLE_S", 0.4)
-    monkeypatch.setattr(http_transport, "_FIRST_RANGE_BYTES", 262_144)
+    monkeypatch.setattr(http_parts, "_FIRST_RANGE_BYTES", 262_144)
     for _ in range(40):
         with suppress(NoAnswer):
             await machine.session.sync()

@@ -84,7 +84,7 @@ async def test_large_content_goes_up_and_comes_down_in_ranges(front: Front) -> N
         await Desk(teacher).publish({"video.mp4": LARGE}, space=front.made.space, title="Film", kind="lesson")
         await Session(teacher, up).sync()
         machine = await front.enrolled("machine", "machine")
-        down._range_bytes = MiB
+        down._range_size.most = MiB
         await Session(machine, down).sync()
         (item,) = await Desk(machine).ask("items")
         assert item["complete"]
