@@ -5,6 +5,7 @@ The rules are `protocol.replica.bare_entries`; docs/protocol.md, "Erasure".
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 from protocol.entry import Entry
@@ -41,6 +42,6 @@ class Payloads:
             taken += len(admission.filled)
         return taken
 
-    async def owed(self, answer: SyncAnswer) -> list[Entry]:
-        """The entries that an answer asks for, and that are whole here."""
-        return await self._agent.replica.bare.whole(answer.bare, await self._agent.spaces()) if answer.bare else []
+    async def owed(self, answer: SyncAnswer, spaces: Iterable[bytes]) -> list[Entry]:
+        """The entries that an answer asks for, and that are whole here, of the spaces that whoever answers may read."""
+        return await self._agent.replica.bare.whole(answer.bare, spaces) if answer.bare else []

@@ -4,7 +4,7 @@ Rules:
 - the spaces in common only, territory before school before class; each is reconciled by ranges once per connection,
   after that cursors and this device's own order of arrival tell what is new: one request when nothing is;
 - what a peer brings goes through the ordinary door, and is noted for the server, which may lack it;
-- content is asked for where it is missing, and sent where the peer says that it lacks it;
+- content is asked for where it is missing, and sent where the peer says that it lacks it and may have it;
 - a pack that is being fetched from elsewhere is not fetched twice;
 - what is small travels with the entries that name it, both ways, and others hear of both at once.
 
@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -32,8 +33,9 @@ from protocol.replica.allowances import Allowance, Allowances
 from protocol.replica.bare_entries import page_of
 from protocol.replica.holdings import Need
 from protocol.replica.interfaces import Making, PackInfo, Position
+from protocol.replica.outgoing import NamedStreams
 from protocol.rights import Authority
-from protocol.roles import KEEPS_REPORTS, READS_HAND_INS
+from protocol.roles import KEEPS_REPORTS, READS_HAND_INS, Role
 from sync_agent.app import Agent
 from sync_agent.copies import Copies, note_forgotten
 from sync_agent.cursors import shown_cursors
@@ -335,7 +337,7 @@ class PeerSession:
 
     async def _take(self, done: _Exchange, answer: SyncAnswer) -> None:
         """Entries and small packs of an answer; who listens here hears of both at once."""
-        done.owed |= {entry.id: entry for entry in await self._payloads.owed(answer)}
+        done.owed |= {entry.id: entry for entry in await self._payloads.owed(answer, await self._common())}
         if answer.live is not None:
             self.live = answer.live
         if answer.generation is not None:
@@ -451,11 +453,20 @@ class PeerSession:
             small = [Wanted(space, content.stream) for content in named if content.size <= INLINE_TOTAL_BYTES]
             await self._find_lacking(done, small)
 
-    async def _find_lacking(self, done: _Exchange, lacks: Iterable[Wanted]) -> None:
-        """The packs that are here of what the peer lacks, unless the peer may not have them."""
+    async def _find_lacking(self, done: _Exchange, lacks: Sequence[Wanted]) -> None:
+        """The packs that are here of what the peer lacks, as far as it may have them: it may name anything.
+
+        An entry of a space in common names it; a hand-in's content goes to its author, and to who reads hand-ins.
+        """
+        wanted: defaultdict[bytes, list[Wanted]] = defaultdict(list)
         for lack in lacks:
-            for pack in await self._content_of(lack):
-                done.lacks.setdefault(pack.hash, pack)
+            wanted[lack.space].append(lack)
+        theirs = await self.agent.replica.readable(self.device.key) if wanted else {}
+        for space in await self._common() if wanted else ():
+            streams = NamedStreams((await self.agent.replica.view(space)).coursework)
+            for lack in wanted[space]:
+                for pack in await self._content_of(lack, streams, theirs[space].role):
+                    done.lacks.setdefault(pack.hash, pack)
 
     async def _find_entrusted(self, done: _Exchange) -> None:
         """The packs of work of this device that the peer is asked to keep."""
@@ -464,13 +475,11 @@ class PeerSession:
                 for pack in await self.agent.holdings.packs(Need(space, stream, sealed=True)):
                     done.lacks.setdefault(pack.hash, pack)
 
-    async def _content_of(self, lack: Wanted) -> list[PackInfo]:
-        coursework = (await self.agent.replica.view(lack.space)).coursework
-        authors = [work.author for work in coursework.hand_ins.values() if work.record.content.stream == lack.stream]
-        if not authors:
+    async def _content_of(self, lack: Wanted, streams: NamedStreams, theirs: Role) -> list[PackInfo]:
+        if lack.stream in streams.open:
             return await self.agent.holdings.packs(Need(lack.space, lack.stream, sealed=False))
-        theirs = (await self.agent.replica.readable(self.device.key)).get(lack.space)
-        if theirs is None or not (theirs.role in READS_HAND_INS or authors[0] == self.device.key):
+        author = streams.authors.get(lack.stream)
+        if author is None or not (theirs in READS_HAND_INS or author == self.device.key):
             return []
         return await self.agent.holdings.packs(Need(lack.space, lack.stream, sealed=True))
 

@@ -199,7 +199,7 @@ class Session:
         await self._take_pages(run, answer)
         answer = await self._without_ended(run, answer)
         await self._mark_taken(run, asked, answer)
-        if owed := await self._payloads.owed(answer):
+        if owed := await self._payloads.owed(answer, await self.agent.spaces()):
             await self._store.mark_unsent([entry.id for entry in owed])
             run.again = True
         await self._moving.take_packs(run, answer)

@@ -67,7 +67,7 @@ class Outgoing:
         self._held = held or {}
         self._inline_bytes = 0
         self._seen: set[tuple[bytes, bytes]] = set()
-        self._streams: dict[bytes, _Streams] = {}
+        self._streams: dict[bytes, NamedStreams] = {}
 
     async def add_news(self, space: bytes, entries: Sequence[Entry], *, complete: bool) -> None:
         """The content that these entries of a space name; `complete` if the caller has all that came before them."""
@@ -208,13 +208,13 @@ class Outgoing:
         if note is not None and note.id in news and note.record.content is not None:
             await self._add(Need(space, note.record.content.stream, sealed=False))
 
-    def _may_fetch(self, streams: _Streams, sealed: Wanted) -> bool:
+    def _may_fetch(self, streams: NamedStreams, sealed: Wanted) -> bool:
         return self._readable[sealed.space].role in READS_HAND_INS or streams.authors[sealed.stream] == self._device
 
-    async def _streams_of(self, space: bytes) -> _Streams:
+    async def _streams_of(self, space: bytes) -> NamedStreams:
         found = self._streams.get(space)
         if found is None:
-            found = self._streams[space] = _Streams((await self._replica.view(space)).coursework)
+            found = self._streams[space] = NamedStreams((await self._replica.view(space)).coursework)
         return found
 
     async def _add_lacking(self, need: Need) -> None:
@@ -304,7 +304,7 @@ def _total(packs: Iterable[PackInfo]) -> int:
     return sum(pack.size for pack in packs)
 
 
-class _Streams:
+class NamedStreams:
     """The streams that a space's entries name: `open` ones for all who read it, sealed ones with who handed them in.
 
     Of several who name one sealed stream, it is whose hand-in came here first: the others have it from there.

@@ -35,7 +35,7 @@ from protocol.register import RegisterKind, compose_register
 from protocol.replica.allowances import Allowances
 from protocol.replica.holdings import Need
 from protocol.replica.interfaces import PackInfo
-from protocol.replica.outgoing import Outgoing, _Streams
+from protocol.replica.outgoing import NamedStreams, Outgoing
 from protocol.roles import READS_HAND_INS, Role
 from protocol.structure import Grant, Successor
 from protocol.work import ContentRef, HandIn, Receipt
@@ -362,7 +362,7 @@ async def test_keys_that_a_machine_gave_itself_and_noise_fill_no_store_with_repo
     assert sum(len(row.data) for row in await territory.replica.store.registers()) <= len(keys) * MAX_HEALTH_BYTES
 
 
-def only_a_sole_author(outgoing: Outgoing, _streams: _Streams, sealed: Wanted) -> bool:
+def only_a_sole_author(outgoing: Outgoing, _streams: NamedStreams, sealed: Wanted) -> bool:
     """Who fetches sealed work, if whoever names it too takes it from its author."""
     return outgoing._readable[sealed.space].role in READS_HAND_INS
 

@@ -1,0 +1,134 @@
+"""A neighbour that is called says that it lacks what it may not have (docs/threat-model.md, "chunk as an oracle")."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest_asyncio
+
+from protocol.chunking import chunk_list, cut, stream_id
+from protocol.entry import Entry, Kind
+from protocol.envelope import OpenedRequest
+from protocol.message_parts import InlinePack, Wanted
+from protocol.messages import SyncAnswer, SyncRequest
+from protocol.replica.bare_entries import Lacking, Rounds
+from protocol.replica.console import Notices
+from protocol.replica.holdings import Need
+from protocol.replica.interfaces import PackInfo
+from protocol.replica.serving import _Taken
+from protocol.rights import Authority
+from protocol.roles import Role
+from protocol.work import ItemKind
+from sync_agent.app import Agent
+from sync_agent.lan_listener import LanResponder
+from sync_agent.payloads import Payloads
+from sync_agent.peer_session import PeerSession
+from sync_agent.peer_sync import exchange_once
+from sync_agent.publisher import Wish, publish
+from tests.harness.attack import attack
+from tests.harness.classroom import Given, classroom
+from tests.harness.lan import listening_device
+
+LOGO = b"<svg>le logo de l'ecole</svg>" * 20
+TEST = b"Sujet du controle de demain : 1) ..." * 50
+
+
+class Curious(LanResponder):
+    """A neighbour that asks for what it likes, and notes what it is brought."""
+
+    def __init__(self, agent: Agent) -> None:
+        super().__init__(agent)
+        self._rounds = AsksFor()
+        self.lacking: list[Wanted] = []
+        self.packs: list[InlinePack] = []
+        self.entries: list[Entry] = []
+
+    async def _lacks(self, device: bytes, readable: Mapping[bytes, Authority]) -> list[Wanted]:
+        del device, readable
+        return self.lacking
+
+    async def _keep_packs(
+        self, device: bytes, packs: Sequence[InlinePack], readable: Mapping[bytes, Authority]
+    ) -> frozenset[bytes]:
+        del device, readable
+        self.packs += packs
+        return frozenset()
+
+    async def _bring(self, opened: OpenedRequest, now_ms: int) -> tuple[SyncRequest, _Taken, Mapping[bytes, Authority]]:
+        self.entries += SyncRequest.parse(opened.payload).push
+        return await super()._bring(opened, now_ms)
+
+
+class AsksFor(Rounds):
+    """For the payloads of just these entries, once."""
+
+    ids: tuple[bytes, ...] = ()
+
+    def next(self, asked: bytes, lacking: Lacking, spaces: Collection[bytes]) -> tuple[bytes, ...]:
+        del asked, lacking, spaces
+        ids, self.ids = self.ids, ()
+        return ids
+
+
+@dataclass
+class Here:
+    """Mme Petit teaches two classes; a PC of the first is in a thief's hands. In the other there is a test tomorrow."""
+
+    teacher: Agent
+    thief: Curious
+    other: bytes
+    test: bytes
+
+    async def exchange(self) -> None:
+        """She calls the PC."""
+        async with listening_device(self.thief._agent, self.thief) as address:
+            await exchange_once(self.teacher, address)
+
+
+@pytest_asyncio.fixture
+async def here(tmp_path: Path) -> AsyncIterator[Here]:
+    async with classroom(tmp_path, spaces=2) as room:
+        one, other = room.territory.classes[:2]
+        teacher = await room.device(Role.TEACHER, one, other, person=room.teacher_person)
+        pc = await room.device(Role.MACHINE, one)
+        for device in (teacher, pc, teacher):
+            await device.session.sync()
+        files = {"logo.svg": LOGO, "sujet.txt": TEST}
+        test = await publish(teacher.agent, Wish(other, None, ItemKind.LESSON, "Contrôle"), Given(files), Notices())
+        yield Here(teacher.agent, Curious(pc.agent), other, test.item)
+
+
+async def whatever_it_names(session: PeerSession, done: object, lacks: Sequence[Wanted]) -> None:
+    """`_find_lacking` without a look at who may have it."""
+    found: list[PackInfo] = []
+    for lack in lacks:
+        found += await session.agent.holdings.packs(Need(lack.space, lack.stream, sealed=False))
+    done.lacks.update({pack.hash: pack for pack in found})  # type: ignore[attr-defined]
+
+
+@attack("chunk as an oracle", off={"sync_agent.peer_session.PeerSession._find_lacking": whatever_it_names})
+async def test_a_neighbour_that_lacks_a_file_of_another_class_is_not_sent_the_pack_that_it_lies_in(here: Here) -> None:
+    coursework = (await here.teacher.replica.view(here.other)).coursework
+    tree = coursework.items[here.test].shown.record.content.stream
+    here.thief.lacking = [Wanted(here.other, stream) for stream in (stream_id(chunk_list(cut(LOGO))), tree)]
+    await here.exchange()
+    assert [pack for pack in here.thief.packs if pack.space == here.other] == []
+
+
+owed = Payloads.owed
+
+
+async def owed_of_all(payloads: Payloads, answer: SyncAnswer, _spaces: Sequence[bytes]) -> list[Entry]:
+    """Of whatever space of this device's."""
+    return await owed(payloads, answer, await payloads._agent.spaces())
+
+
+@attack("chunk as an oracle", off={"sync_agent.payloads.Payloads.owed": owed_of_all})
+async def test_a_neighbour_that_asks_for_the_payload_of_an_entry_of_another_class_gets_none(here: Here) -> None:
+    asks = AsksFor()
+    asks.ids = (here.test,)
+    here.thief._rounds = asks
+    await here.exchange()
+    assert [entry for entry in here.thief.entries if entry.header.kind == Kind.REVISION] == []
