@@ -93,7 +93,9 @@ def survey(paths: Sequence[str], folder: Path, keys: frozenset[Identity] = froze
                     max=MAX_FILES_PER_REVISION,
                 )
     if not found:
-        raise BadInput(Code.NOTHING_TO_SEND, "there is no file in what was named")
+        raise BadInput(
+            Code.NOTHING_TO_SEND, "nothing to send: no file was named, or the folders that were named hold none"
+        )
     problems = check_portable(source.path for source in found)
     if problems:
         others = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""

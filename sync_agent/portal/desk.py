@@ -209,6 +209,7 @@ class Desk:
 
 def _back(request: web.Request) -> str | None:
     """The page with the form that was sent."""
-    if request.method != "POST" or "/" not in request.path[1:]:
+    if request.method != "POST" or request.path == "/sign-out":
         return None
-    return request.path.rpartition("/")[0] if not request.path.endswith("/publish") else request.path
+    above, _, last = request.path.rpartition("/")
+    return above if above and last != "publish" else request.path

@@ -7,13 +7,16 @@ Rules:
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from aiohttp import web
 
 from protocol.measures import MINUTE_MS, Drill
 from protocol.replica.measures import USUAL_MINUTES, measures_of
+from protocol.replica.operation import JSON
 from protocol.roles import Role
+from sync_agent.device_names import key_words
 from sync_agent.measures import schools_of
 from sync_agent.portal.desk import Desk
 from sync_agent.portal.door import Handler
@@ -84,11 +87,13 @@ class Drills:
         drill = drills[0]
         is_over = visit.ordered.drill is None or visit.ordered.drill.id != drill.id
         seen = await self._watcher.observe(drill, running=not is_over)
+        told = await self._desk.do("drill report", {})
         return self._desk.page(
             visit,
             "drill_report.html",
             drill=drill,
-            report=await self._desk.do("drill report", {}),
+            report=told,
+            words=_words(told.get("devices")),
             steps=steps_of(seen, visit.say, is_over=True),
             is_over=is_over,
             leader=self._leader(visit, drill),
@@ -132,3 +137,10 @@ class Drills:
         names = (self._desk.shelf.author_of(drill.by, room) for room in visit.rooms)
         found = next((name for name in names if name is not None), None)
         return visit.device_name if found is None and drill.by == self._agent.device else found
+
+
+def _words(devices: JSON) -> dict[str, str]:
+    """Three words for each device of a report, by its id: for those that told nobody here their names."""
+    listed = devices if isinstance(devices, Sequence) else ()
+    named = [str(each["device"]) for each in listed if isinstance(each, Mapping)]
+    return {name: key_words(bytes.fromhex(name)) for name in named}

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Final
 
 from sync_agent.budget import OPEN, Hold, Verdict
-from sync_agent.network.trouble import Seen
+from sync_agent.network.trouble import Seen, Trouble
 from sync_agent.portal.wording import Words
 from sync_agent.scheduler import Outcome
 from sync_agent.transfer_progress import Moving
@@ -79,7 +79,7 @@ class Exchange:
             key = f"{key}_until"
         trouble = None if self.seen is None else f"trouble.{self.seen.trouble}"
         if trouble is not None and self.standing in (Standing.OFFLINE, Standing.BLOCKED) and say.has(trouble):
-            return say(trouble, teacher=teacher, about="" if self.seen is None else self.seen.about).replace(" ()", "")
+            return say(trouble, teacher=teacher, about=_about(self.seen, say)).replace(" ()", "")
         if self.standing is Standing.EXCHANGING and self.moving is not None:
             return _progress(self.moving, say)
         until = "" if self.held.until_ms is None else say.when(self.held.until_ms, now_ms)
@@ -90,6 +90,14 @@ class Exchange:
         if self.proven_ms is None:
             return say("exchange.never")
         return say("exchange.verified", when=say.when(self.proven_ms, now_ms))
+
+
+def _about(seen: Seen | None, say: Words) -> str:
+    """Who or what a trouble is about; a time of day as the pages write it."""
+    if seen is None or seen.trouble is not Trouble.DRILL:
+        return "" if seen is None else seen.about
+    hour, _, minute = seen.about.partition(":")
+    return say("time.clock", hour=int(hour), hour0=hour, minute=minute)
 
 
 def _progress(moving: Moving, say: Words) -> str:

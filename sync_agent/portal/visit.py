@@ -115,8 +115,10 @@ class Visit:
 
     @property
     def classes(self) -> list[Room]:
-        """The rooms that are classes or groups."""
-        return [room for room in self.rooms if room.is_class]
+        """The rooms that are classes or groups, by their names."""
+        return sorted(
+            (room for room in self.rooms if room.is_class), key=lambda room: (room.name.casefold(), room.space)
+        )
 
     @property
     def pupils(self) -> list[Person]:

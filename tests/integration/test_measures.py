@@ -27,6 +27,7 @@ from sync_agent.app import DRILL_MARK, Agent
 from sync_agent.around import Around
 from sync_agent.copies import Copies
 from sync_agent.courier_commands import survey_here
+from sync_agent.device_names import key_words
 from sync_agent.lan import Lan
 from sync_agent.measures import DrillTransport, Heeding, Ordered, ordered
 from sync_agent.network.trouble import Trouble, seen_in
@@ -364,6 +365,8 @@ async def test_a_head_teacher_is_led_through_a_drill_by_what_her_device_sees_of_
         report = html.unescape(await surfer.page("/drill/report"))
         for words in ("2 sur 2 au serveur.", "sur 2 postes en lien", "30 minutes prévues", "Mme Petit"):
             assert words in report
+        assert key_words(teacher.agent.device) in report, "it has not told this device its name"
+        assert teacher.agent.device.hex()[:8] not in report
         assert "Outage drill" in await surfer.page("/drill?lang=en")
 
 

@@ -48,9 +48,18 @@ async def test_she_makes_a_class_adds_people_and_gives_codes(room: Classroom) ->
         other_year = await surfer.send("/school", "/school", {"name": "CE2", "year": "2027-2028"})
         assert other_year.headers["Location"].endswith("?done=twin"), "one of the two has no year"
         twin = again.headers["Location"].partition("?")[0]
+        refused = await surfer.send("/school", "/school", {"name": "CP", "year": "26-27"})
+        assert "cette année scolaire (2026-2027)" in refused.text
+        assert 'href="/school">Retour' in refused.text
         renamed = await surfer.send(twin, f"{twin}/rename", {"name": "CE2 des Hirondelles"})
         assert (renamed.status, renamed.headers["Location"]) == (303, f"{twin}?done=renamed")
         assert "<h1>CE2 des Hirondelles</h1>" in await surfer.page(twin)
+        await surfer.send(twin, f"{twin}/rename", {"name": "ce0"})
+        listed = re.search(r'class="place">([^<]+)', await surfer.page("/"))
+        assert listed is not None
+        assert listed[1].split(", ") == sorted(listed[1].split(", "), key=str.casefold)
+        assert listed[1].startswith("ce0, CE2")
+        await surfer.send(twin, f"{twin}/rename", {"name": "CE2 des Hirondelles"})
         assert (await surfer.send(twin, f"{twin}/rename", {"name": " "})).status == 400
         for name, role in (("Zoé", "pupil"), ("zoe", "pupil"), ("M. Roux", "teacher")):
             assert (await surfer.send(place, f"{place}/person", {"name": name, "role": role})).status == 303

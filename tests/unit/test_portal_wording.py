@@ -15,6 +15,7 @@ import sync_agent.portal
 from protocol.coursework import HandInState
 from protocol.roles import PersonRole
 from sync_agent.budget import OPEN, Hold, Verdict
+from sync_agent.network.trouble import Seen, Trouble
 from sync_agent.portal.standing import Exchange, Standing
 from sync_agent.portal.visit import register_of_classes
 from sync_agent.portal.wording import CATALOGUES, Register, Words
@@ -211,6 +212,13 @@ def test_the_strip_says_in_words_how_the_exchange_stands(standing: Standing) -> 
     for register, expected in zip(Register, EXCHANGES[standing], strict=True):
         assert plain(found.sentence(say("fr", register), "Mme Petit", NOW)) == expected
         assert found.sentence(say("en", register), "Mme Petit", NOW)
+
+
+def test_a_time_of_day_is_written_alike_wherever_a_page_says_it() -> None:
+    during = replace(exchange(Outcome.NO_ANSWER), seen=Seen(Trouble.DRILL, "09:05"))
+    told = plain(during.sentence(say("fr", ADULT), "Mme Petit", NOW))
+    assert told.startswith("Exercice de coupure jusqu'à 9 h 05 :")
+    assert "09:05" in during.sentence(say("en", ADULT), "Mme Petit", NOW)
 
 
 def test_freshness_is_a_time_of_day_and_further_back_a_day() -> None:
