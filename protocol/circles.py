@@ -6,6 +6,7 @@ laptops in names thousands of people whose laptops all confirm one another.
 Rules:
 - outside a person's own devices only head teachers' lead back to them: so of what somebody else's device leads to,
   which heads' there are is all that matters, and that is the same for everybody; it is kept as bits;
+- a device speaks as a head's where all words that lead to it have shown it as one;
 - a head's word of a device makes it one's own where it is shown there as who one was when one spoke for that head;
 - devices that confirm one another lead to the same.
 
@@ -18,10 +19,10 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import Final, TypeAlias
 
-from protocol.vouching import Device, Voices
+from protocol.vouching import Device, Voices, Word
 
 _Place: TypeAlias = tuple[Device, bytes | None]
-"""A device as somebody's; a head's as whoever they are."""
+"""A device as somebody's; one that was confirmed as a head's as whoever they are."""
 _Shown: TypeAlias = tuple[bytes, bytes]
 """A person, and as who a device of theirs was shown."""
 
@@ -37,7 +38,8 @@ class Circles:
             for word in words:
                 if word.is_own:
                     self._own[voice, word.person].append(word.device)
-        self._heads: Final = tuple(voices.heads)
+        named = (word.device for words in voices.words.values() for word in words if word.head)
+        self._heads: Final = tuple(dict.fromkeys(named))
         self._bits: Final = {head: 1 << place for place, head in enumerate(self._heads)}
         self._shown: defaultdict[_Shown, defaultdict[Device, list[Device]]] = defaultdict(lambda: defaultdict(list))
         self._naming: defaultdict[_Shown, int] = defaultdict(int)
@@ -45,7 +47,7 @@ class Circles:
             for word in voices.words.get(head, ()):
                 self._shown[word.person, word.shown][head].append(word.device)
                 self._naming[word.person, word.shown] |= bit
-        places: list[_Place] = [(word.device, word.person) for words in voices.words.values() for word in words]
+        places = [_place_of(word) for words in voices.words.values() for word in words]
         self._led_to: Final = _bits_led_to(
             places, self._leads_to, lambda one: self._bits[one[0]] if one[1] is None else 0
         )
@@ -57,9 +59,7 @@ class Circles:
     def _leads_to(self, place: _Place) -> Iterable[_Place]:
         device, whose = place
         if whose is None:
-            return [(word.device, word.person) for word in self._words.get(device, ())]
-        if device in self._bits:
-            return [(device, None)]
+            return [_place_of(word) for word in self._words.get(device, ())]
         return [(other, whose) for other in self._own.get(place, ())]
 
     def named_by(self, device: Device, person: bytes) -> tuple[list[Device], dict[bytes, int]]:
@@ -70,7 +70,7 @@ class Circles:
         heads: defaultdict[bytes, int] = defaultdict(int)
         for word in self._words.get(device, ()):
             if word.by is not None and not (word.is_own and word.person == person):
-                heads[word.by] |= self._led_to.get((word.device, word.person), 0)
+                heads[word.by] |= self._led_to.get(_place_of(word), 0)
         return list(self._own.get((device, person), ())), heads
 
     def named_by_heads(self, heads: int, person: bytes, shown: bytes) -> Iterable[Device]:
@@ -79,6 +79,10 @@ class Circles:
         while heads:
             yield from self._shown[person, shown][self._heads[(heads & -heads).bit_length() - 1]]
             heads &= heads - 1
+
+
+def _place_of(word: Word) -> _Place:
+    return word.device, None if word.head else word.person
 
 
 class Circle:

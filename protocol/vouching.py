@@ -15,7 +15,7 @@ Rules:
   another person, is another matter; and a word ends with its grant, so that who was cut off and let in again is asked
   about again;
 - a word makes a device what a human was shown: a colleague's stays a colleague's, whatever lists say later of who is
-  the same as whom.
+  the same as whom, and speaks as no head teacher's when it is granted as one later.
 """
 
 from __future__ import annotations
@@ -113,13 +113,15 @@ def _message(person: bytes, device: Device, name: bytes) -> bytes:
 class Word(NamedTuple):
     """That a device is `person`'s: the one id under which these are listed.
 
-    `shown` is as whose the device was shown to who said so, and `by` as who that was said: as they are granted.
+    `shown` is as whose the device was shown to who said so, and `by` as who that was said: as they are granted. `head`
+    says that it was shown as a head teacher's.
     """
 
     device: Device
     person: bytes
     shown: bytes
     by: bytes | None
+    head: bool = False
 
     @property
     def is_own(self) -> bool:
@@ -129,23 +131,26 @@ class Word(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Circle:
-    """Whom some devices of a person lead to: the person's `own` devices, and `others`' that these have confirmed."""
+    """Whom some devices of a person lead to: the person's `own` devices, and `others`' that these have confirmed.
+
+    `heads` are those of the others that were confirmed as head teachers', and speak as such.
+    """
 
     own: frozenset[Device]
     others: frozenset[Device]
+    heads: frozenset[Device] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class Voices:
     """Who was confirmed by whom in a space.
 
-    `standings` are the devices as whose they are granted, persons under the one id under which they are listed; `heads`
-    are those of head teachers; `firsts` are each person's devices that say a reading key, the earliest first; `words`
-    are who confirmed whom, and as whose.
+    `standings` are the devices as whose they are granted, persons under the one id under which they are listed;
+    `firsts` are each person's devices that say a reading key, the earliest first; `words` are who confirmed whom, and
+    as whose.
     """
 
     standings: frozenset[Standing] = frozenset()
-    heads: frozenset[Device] = frozenset()
     let_back: frozenset[Device] = frozenset()
     """Those that were cut off, were let in again, and that no other device of their person has confirmed since."""
     firsts: Mapping[bytes, tuple[Device, ...]] = field(default_factory=dict)
@@ -158,28 +163,39 @@ class Voices:
         while pending:
             voice, place = pending.pop()
             for word in self.words.get(voice, ()) if voice != silent else ():
-                for named in _led_to(word, person, place, by_head=voice in self.heads):
+                for named in _led_to(word, person, place):
                     if named not in found:
                         found.add(named)
                         pending.append(named)
         own = frozenset(device for device, place in found if place is _OWN)
-        return Circle(own, frozenset(device for device, _ in found) - own)
+        heads = frozenset(device for device, place in found if place is not _OWN and place.is_head)
+        return Circle(own, frozenset(device for device, _ in found) - own, heads)
 
 
-_Place: TypeAlias = tuple[bytes, bytes | None] | None
-"""Where a device stands in a circle: None is own; else whose it is, and as who a device of one's own spoke for it."""
+class _Other(NamedTuple):
+    """Where somebody else's device stands in a circle.
+
+    Whose it is, as who a device of one's own spoke for it, and whether all words that led to it were of a head's.
+    """
+
+    whose: bytes
+    spoken_as: bytes | None
+    is_head: bool
+
+
+_Place: TypeAlias = _Other | None
 _OWN: Final = None
 
 
-def _led_to(word: Word, person: bytes, place: _Place, *, by_head: bool) -> Iterable[tuple[Device, _Place]]:
+def _led_to(word: Word, person: bytes, place: _Place) -> Iterable[tuple[Device, _Place]]:
     """Where a word of a device in a person's circle puts whom it names."""
     if place is _OWN:
-        yield word.device, _OWN if word.is_own and word.person == person else (word.person, word.by)
+        is_own = word.is_own and word.person == person
+        yield word.device, _OWN if is_own else _Other(word.person, word.by, word.head)
         return
-    whose, spoken_as = place
-    if by_head or (word.is_own and word.person == whose):
-        yield word.device, (word.person, spoken_as)
-    if by_head and word.person == person and word.shown == spoken_as:
+    if place.is_head or (word.is_own and word.person == place.whose):
+        yield word.device, _Other(word.person, place.spoken_as, place.is_head and word.head)
+    if place.is_head and word.person == person and word.shown == place.spoken_as:
         yield word.device, _OWN
 
 
@@ -208,7 +224,7 @@ def voices_of(
         # who wrote a grant is the pair of keys of the grant under which that was done
         by, named = granted.get(authority.under or b""), authority.person
         if by is not None and by.role is Role.HEAD and named is not None:
-            words[_device(by)].add(Word(_device(authority), who(named), named, by.person))
+            words[_device(by)].add(_word(authority, named, by.person, who))
     said = [
         (entry, author)
         for entry in sorted(entries, key=lambda entry: (entry.header.at, entry.id))
@@ -238,22 +254,24 @@ def voices_of(
                     continue
             is_since = author.key in came_back and author.grant in granted
             into = ever if target.grant not in granted else since if is_since else words
-            person = who(target.person)
             if said_of.proof is None:
                 shown = _shown(author, entry.header.subject, target.person, who)
                 if shown is not None:
-                    into[_device(author)].add(Word(_device(target), person, shown, author.person))
+                    into[_device(author)].add(_word(target, shown, author.person, who))
                 continue
             for voice in _drawers(said_of.proof, target, phrases):
-                into[voice].add(Word(_device(target), person, target.person, target.person))
+                into[voice].add(_word(target, target.person, target.person, who))
     voices = Voices(
         frozenset((_device(each), who(each.person)) for each in granted.values() if each.person is not None),
-        frozenset(_device(authority) for authority in granted.values() if authority.role is Role.HEAD),
         frozenset(_device(authority) for authority in granted.values() if authority.key in came_back),
         {person: tuple(devices) for person, devices in firsts.items()},
         {voice: frozenset(named) for voice, named in words.items()},
     )
     return _with_confirmed_again(voices, since, ever, cut)
+
+
+def _word(named: Authority, shown: bytes, by: bytes | None, who: Callable[[bytes], bytes]) -> Word:
+    return Word(_device(named), who(named.person or b""), shown, by, named.role is Role.HEAD)
 
 
 def _shown(author: Authority, subject: bytes | None, named: bytes, who: Callable[[bytes], bytes]) -> bytes | None:

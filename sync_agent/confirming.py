@@ -19,7 +19,7 @@ from protocol.errors import BadInput, Code, PeerFault, Refused
 from protocol.replica.operation import JSON
 from protocol.replica.replica import Draft
 from protocol.rights import Authority
-from protocol.roles import HAS_READING_KEYS
+from protocol.roles import HAS_READING_KEYS, Role
 from protocol.roster import Roster
 from protocol.structure import PersonKey
 from protocol.vouching import Circle, Device, Vouch, Word, device_id, device_words
@@ -33,8 +33,9 @@ class Reader:
     """A device that stands for a teacher in a class.
 
     `id` names its pair of keys; `words` are compared on both machines; `mine` says that it stands for the teacher of
-    this device, `confirmed` that this device's teacher has confirmed it, `speaks` that its words count as that
-    teacher's here; `named_by` is the role that let it in; `is_news` that nobody has looked at it here.
+    this device, `shown_as` whether it is shown as "own", as a "head" teacher's or as an "other" one's, `confirmed` that
+    this device's teacher has confirmed it as that, `speaks` that its words count as that teacher's here; `named_by` is
+    the role that let it in; `is_news` that nobody has looked at it here.
     """
 
     id: bytes
@@ -47,6 +48,7 @@ class Reader:
     named_by: str
     is_this: bool
     mine: bool
+    shown_as: str
     confirmed: bool
     speaks: bool
     is_news: bool
@@ -140,7 +142,8 @@ async def list_readers(agent: Agent) -> list[Reader]:
                     named_by=_named_by(agent, grant),
                     is_this=device == own_device(agent),
                     mine=is_mine,
-                    confirmed=device in (circle.own if is_mine else circle.others),
+                    shown_as=(shown_as := _shown_as(grant, is_own=is_mine)),
+                    confirmed=device in {"own": circle.own, "head": circle.heads, "other": circle.others}[shown_as],
                     speaks=grant.grant not in roster.unconfirmed,
                     is_news=_mark(KNOWN_READER_MARKS, space, device_id(device)) not in seen,
                 )
@@ -171,13 +174,13 @@ async def readers_json(agent: Agent) -> list[JSON]:
     return rows
 
 
-async def confirm(agent: Agent, reader: bytes, *, shown_as_own: bool | None = None) -> int:
+async def confirm(agent: Agent, reader: bytes, *, shown_as: str | None = None) -> int:
     """Say that a device (`device_id`) is its person's, in every class in which both teach; in how many that was new.
 
-    `shown_as_own` is whether it was shown as one of the teacher's own to who says so, if that is known.
+    `shown_as` is as what it was shown to who says so (`Reader.shown_as`), if that is known.
 
-    Raises `Refused(NO_RIGHT)` on a device that stands for no teacher, `BadInput(UNKNOWN_DEVICE)`, also where lists say
-    by now that it is somebody else's than was shown.
+    Raises `Refused(NO_RIGHT)` on a device that stands for no teacher, `BadInput(UNKNOWN_DEVICE)`, also where lists or
+    grants make of it by now what was not shown.
     """
     grants = await own_grants(agent)
     if not grants:
@@ -193,10 +196,10 @@ async def confirm(agent: Agent, reader: bytes, *, shown_as_own: bool | None = No
                 if device_id(named) == reader and named != own_device(agent):
                     known = True
                     whose.add(roster.who(grant.person or b""))
-                    if shown_as_own not in (None, _is_own(roster, mine, grant)):
+                    if shown_as not in (None, _shown_as(grant, is_own=_is_own(roster, mine, grant))):
                         raise BadInput(
                             Code.UNKNOWN_DEVICE,
-                            "whose this device is has changed in the lists meanwhile: look again before you confirm",
+                            "whose this device is has changed meanwhile: look again before you confirm",
                         )
                     drafts += _word(agent, roster, mine, named, grant, space)
         if len(whose) > 1:
@@ -240,21 +243,25 @@ def _is_own(roster: Roster, mine: Authority, grant: Authority) -> bool:
     return grant.person is not None and mine.person is not None and roster.who(grant.person) == roster.who(mine.person)
 
 
+def _shown_as(grant: Authority, *, is_own: bool) -> str:
+    return "own" if is_own else "head" if grant.role is Role.HEAD else "other"
+
+
 def _word(agent: Agent, roster: Roster, mine: Authority, named: Device, grant: Authority, space: bytes) -> list[Draft]:
     if grant.person is None or grant.key in roster.cut:
         return []
     shown = mine.person if mine.person is not None and _is_own(roster, mine, grant) else grant.person
-    word = Word(named, roster.who(grant.person), shown, mine.person)
+    word = Word(named, roster.who(grant.person), shown, mine.person, grant.role is Role.HEAD)
     if word in roster.voices.words.get(own_device(agent), ()):
         return []
     return [Draft(space, Kind.VOUCH, mine.grant, Vouch().encode(), subject=shown, target=grant.grant)]
 
 
 def _speakers(roster: Roster) -> list[tuple[Device, Authority]]:
-    """Who stands for a teacher in a space, as whose, each with the grant that says so."""
+    """Who stands for a teacher in a space, as whose, each with the grant of highest rank that says so."""
     found = {
         (grant.key, grant.agreement, roster.who(grant.person)): grant
-        for grant in roster.authorities
+        for grant in sorted(roster.authorities, key=lambda each: each.rank)
         if grant.role in HAS_READING_KEYS and grant.person is not None
     }
     return [((key, agreement), grant) for (key, agreement, _), grant in found.items()]

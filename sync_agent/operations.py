@@ -348,8 +348,7 @@ class _Commands:
         from sync_agent.confirming import confirm
 
         reader = given.identifier(params, "reader", Code.UNKNOWN_DEVICE, "device")
-        shown = given.text_or_none(params, "shown_as")
-        return {"spaces": await confirm(self._agent, reader, shown_as_own=None if shown is None else shown == "own")}
+        return {"spaces": await confirm(self._agent, reader, shown_as=given.text_or_none(params, "shown_as"))}
 
     async def _hand_on(self) -> None:
         """Write what whoever is to read lacks; the next sync brings it there."""

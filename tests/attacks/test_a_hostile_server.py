@@ -22,8 +22,9 @@ from protocol.rights import Authority
 from protocol.roles import PersonRole, Role
 from protocol.sign_in import Method, SignInKey, SignInRecord, Verifier
 from protocol.structure import Erasure, Grant, PersonKey, PersonRecord, Revocation
-from protocol.vouching import Circle, Voices, Vouch, Word, device_id, drawn_by
+from protocol.vouching import Circle, Voices, Vouch, Word, _led_to, device_id, drawn_by
 from protocol.vouching import Device as VouchedDevice
+from protocol.vouching import _Other as VouchedPlace
 from protocol.work import Feedback, Receipt
 from sync_agent.app import RoomLimits
 from sync_agent.confirming import confirm, own_device
@@ -493,11 +494,11 @@ async def sealed_to_the_spy(here: Here) -> int:
 
 
 def _whoever_is_the_same_now(
-    word: Word, person: bytes, place: tuple[bytes, bytes | None] | None, *, by_head: bool
-) -> Iterable[tuple[VouchedDevice, tuple[bytes, bytes | None] | None]]:
+    word: Word, person: bytes, place: VouchedPlace | None
+) -> Iterable[tuple[VouchedDevice, VouchedPlace | None]]:
     """A word is read again under what lists say by now of who is the same as whom."""
-    if place is None or by_head or word.person == place[0]:
-        yield word.device, None if word.person == person else (word.person, word.by)
+    if place is None or place.is_head or word.person == place.whose:
+        yield word.device, None if word.person == person else VouchedPlace(word.person, word.by, word.head)
 
 
 SAME_NOW: dict[str, object] = {"protocol.vouching._led_to": _whoever_is_the_same_now}
@@ -551,6 +552,41 @@ async def test_a_colleague_whom_a_teacher_confirmed_becomes_not_herself_by_a_gra
     for _ in range(3):
         await here.sync()
     assert not await sealed_to_the_spy(here)
+
+
+def _whoever_is_a_head_now(
+    word: Word, person: bytes, place: VouchedPlace | None
+) -> Iterable[tuple[VouchedDevice, VouchedPlace | None]]:
+    """Whoever is granted as a head teacher's speaks as one, as what it ever was confirmed."""
+    here = None if place is None else place._replace(is_head=True)
+    return _led_to(word, person, here)
+
+
+@attack(ROW, off={"protocol.vouching._led_to": _whoever_is_a_head_now})
+async def test_a_colleague_whom_a_teacher_confirmed_speaks_as_no_head_by_another_grant(here: Here) -> None:
+    room, territory = here.room, here.room.territory
+    colleague = await territory.person("M. X", PersonRole.TEACHER, room.space)
+    await here.name_the_spy(colleague)
+    await here.sync()
+    await confirm(here.teacher.agent, device_id(own_keys(here.spy)))
+    await here.sync()
+    (promoted,) = await territory.let_in(here.spy, Role.HEAD, room.space, person=colleague)
+    helper, accomplice = here.spy, new_device(Random(667).randbytes)
+    (own,) = await territory.let_in(accomplice, Role.TEACHER, room.space, person=room.teacher_person)
+    here.grant = promoted.id
+    await here.say(Kind.VOUCH, Vouch().encode(), room.teacher_person, target=own.id)
+    here.spy, here.grant = accomplice, own.id
+    await here.say(Kind.PERSON_KEY, PersonKey(accomplice.agreement.public).encode(), room.teacher_person)
+    for _ in range(3):
+        await here.sync()
+    assert not await sealed_to_the_spy(here)
+    here.spy = helper
+    async with portal(here.teacher.agent) as surfer:
+        assert "Est-ce bien votre nouvel ordinateur" in await surfer.page("/")
+        shown = {"reader": device_id(own_keys(helper)).hex(), "shown_as": "other"}
+        assert "Ordinateur de la direction" in await surfer.page("/readers")
+        answer = await surfer.send("/readers", "/readers/confirm", shown)
+        assert answer.status == 400, "what was shown as a colleague's is not confirmed as a head's"
 
 
 def _confirmed_for_ever(voices: Voices, since: Mapping[VouchedDevice, set[Word]], *_: object) -> Voices:

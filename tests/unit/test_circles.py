@@ -11,18 +11,19 @@ from protocol.circles import Circles
 from protocol.vouching import Device, Voices, Word
 
 
+def some_word(random: Random, persons: list[bytes], devices: list[Device]) -> Word:
+    person, shown, by = (random.choice(persons) for _ in range(3))
+    return Word(random.choice(devices), person, shown, by, head=random.random() < 0.4)
+
+
 def some_words(random: Random) -> tuple[Voices, list[bytes], list[Device]]:
     persons = [bytes([number]) for number in range(random.randrange(1, 6))]
     devices = [(bytes([number]), b"") for number in range(random.randrange(1, 10))]
-    heads = frozenset(random.sample(devices, min(len(devices), random.randrange(4))))
     words: dict[Device, frozenset[Word]] = {}
     for voice in random.sample(devices, random.randrange(len(devices) + 1)):
         count = random.randrange(1, 5)
-        words[voice] = frozenset(
-            Word(random.choice(devices), random.choice(persons), random.choice(persons), random.choice(persons))
-            for _ in range(count)
-        )
-    return Voices(heads=heads, words=words), persons, devices
+        words[voice] = frozenset(some_word(random, persons, devices) for _ in range(count))
+    return Voices(words=words), persons, devices
 
 
 @given(seed=st.integers(0, 2**32))
