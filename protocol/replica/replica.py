@@ -21,18 +21,18 @@ from protocol.limits import MAX_PREV, MAX_WAITING_BYTES, MAX_WAITING_ENTRIES, SA
 from protocol.message_parts import Refusal
 from protocol.reconcile import Record, fingerprint_of
 from protocol.replica.bare_entries import BareEntries
+from protocol.replica.credentials import credentials_of
 from protocol.replica.destroyed import carried_out
 from protocol.replica.interfaces import ContentStore, EntryStore, Held, Position
 from protocol.replica.passage import Passage, names_awaited
 from protocol.replica.quotas import Quotas
+from protocol.replica.readers import authorities_in_force, readable_by, revocations_against
 from protocol.replica.signer import Author, with_signatures
 from protocol.replica.views import Basis, SpaceView, Views
 from protocol.rights import Authority, Door
 from protocol.roles import Role
-from protocol.root_rotation import rotations_in
 from protocol.roster import Remembered
 from protocol.sorted_records import SortedRecords
-from protocol.structure import Revocation, SpaceRecord
 
 V = TypeVar("V")
 
@@ -288,25 +288,11 @@ class Replica:
 
     async def authorities(self, key: bytes) -> list[Authority]:
         """The grants of a key that no revocation cuts and nothing holds back."""
-        found = []
-        for authority in self.door.authorities_of(key):
-            roster = (await self.view(authority.space)).roster
-            if key not in roster.cut and not (authority.grant in roster.held_back or authority.grant in roster.void):
-                found.append(authority)
-        return found
+        return await authorities_in_force(self.door, self.view, key)
 
     async def revocations_against(self, device: bytes, spaces: Iterable[bytes]) -> list[bytes]:
         """The revocations in force in `spaces` of a device's key, and of those whose grants let it in."""
-        keys, pending = set[bytes](), [device]
-        while pending:
-            if (key := pending.pop()) not in keys:
-                keys.add(key)
-                pending += [authority.author for authority in self.door.authorities_of(key)]
-        found: dict[bytes, None] = {}
-        for space in spaces:
-            cuts = (await self.view(space)).roster.revocations
-            found.update({name: None for name, key in cuts.items() if key in keys})
-        return list(found)
+        return await revocations_against(self.door, self.view, device, spaces)
 
     async def readable(self, key: bytes) -> dict[bytes, Authority]:
         """The spaces that a key may read, parents before children, each with the grant of highest rank that opens it.
@@ -318,23 +304,9 @@ class Replica:
         known = self._readable.get(key)
         if known is None or known[0] != changes:
             # what comes while this is found out counts for the next who asks
-            known = changes, await self._find_readable(key)
+            known = changes, await readable_by(self.door, self.view, key)
             _keep(self._readable, key, known, _CACHED_READERS)
         return dict(known[1])
-
-    async def _find_readable(self, key: bytes) -> dict[bytes, Authority]:
-        door = self.door
-        grants = sorted(await self.authorities(key), key=lambda grant: (grant.rank, grant.grant))
-        within = {space for grant in grants for space in door.below(grant.space)}
-        from_below = {space: grant for grant in grants for space in door.lineage(grant.space)[1:]}
-        found: dict[bytes, Authority] = {}
-        for space in sorted(within | from_below.keys(), key=lambda space: (len(door.lineage(space)), space)):
-            # A grant from above does not open a space in which it is held back, or the key has been cut.
-            holding = (await self.view(space)).roster.authority_of(key) if space in within else None
-            opening = holding or from_below.get(space)
-            if opening is not None:
-                found[space] = opening
-        return found
 
     async def credentials(self, ids: Iterable[bytes]) -> tuple[Entry, ...]:
         """The entries of `ids` with all that a stranger needs to admit them, in an admissible order.
@@ -342,32 +314,7 @@ class Replica:
         What is needed are the grants under which they were written, up to the root, the `space` entries above them, and
         the lists without which a revocation does not count.
         """
-        makers: dict[bytes, Entry] = {}
-        for made in await self.store.scan_kinds([Kind.SPACE]):
-            makers.setdefault(SpaceRecord.parse(made.payload or b"").space_of(made, self.territory), made)
-        found: dict[bytes, Entry] = {}
-        if len(self.door.roots) > 1:
-            rotations = rotations_in(await self.store.scan_kinds([Kind.ROOT_ROTATION]))
-            found = {entry.id: entry for entry, said in rotations if said.root in self.door.roots}
-        missing: set[bytes] = set()
-        pending = list(ids)[::-1]
-        # Iterative, because a machine may have been cloned more often than the interpreter may recurse.
-        while pending:
-            wanted = pending[-1]
-            entry = None if wanted in found else (await self.store.get([wanted])).get(wanted)
-            if entry is None:
-                missing.add(wanted)
-                pending.pop()
-                continue
-            above = [makers[space].id for space in reversed(self.door.lineage(entry.header.space)) if space in makers]
-            grant = () if entry.header.grant is None else (entry.header.grant,)
-            needed = [name for name in (*above, *grant, *_lists_of(entry)) if name not in found and name not in missing]
-            if needed:
-                pending.extend(reversed(needed))
-            else:
-                found[wanted] = entry
-                pending.pop()
-        return tuple(found.values())
+        return await credentials_of(self.store, self.door, self.territory, ids)
 
     def filled(self, space: bytes) -> int:
         """How often entries of a space, read without payload before, have got theirs."""
@@ -582,12 +529,6 @@ def _check_all_admitted(passage: Passage, fresh: Mapping[bytes, Entry]) -> None:
             "this device wrote something that its own rules refuse",
             refused=list(passage.refused.values()),
         )
-
-
-def _lists_of(entry: Entry) -> tuple[bytes, ...]:
-    if entry.header.kind != Kind.REVOKE or entry.header.grant is not None or entry.payload is None:
-        return ()
-    return Revocation.parse(entry.payload).lists
 
 
 def _nobody_listens(_spaces: frozenset[bytes], _source: bytes) -> None:

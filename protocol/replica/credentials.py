@@ -1,0 +1,52 @@
+"""What a stranger needs to admit an entry: the chain under it, in order (R7; docs/protocol.md, "Admission").
+
+Rules:
+- what is needed are the grants under which it was written, up to the root, the `space` entries above them, the
+  rotations of the root, and the lists without which a revocation does not count;
+- nothing recursive: a machine may have been cloned more often than the interpreter may recurse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from protocol.entry import Entry, Kind
+from protocol.replica.interfaces import EntryStore
+from protocol.rights import Door
+from protocol.root_rotation import rotations_in
+from protocol.structure import Revocation, SpaceRecord
+
+
+async def credentials_of(store: EntryStore, door: Door, territory: bytes, ids: Iterable[bytes]) -> tuple[Entry, ...]:
+    """The entries of `ids` with all that a stranger needs to admit them, in an admissible order."""
+    makers: dict[bytes, Entry] = {}
+    for made in await store.scan_kinds([Kind.SPACE]):
+        makers.setdefault(SpaceRecord.parse(made.payload or b"").space_of(made, territory), made)
+    found: dict[bytes, Entry] = {}
+    if len(door.roots) > 1:
+        rotations = rotations_in(await store.scan_kinds([Kind.ROOT_ROTATION]))
+        found = {entry.id: entry for entry, said in rotations if said.root in door.roots}
+    missing: set[bytes] = set()
+    pending = list(ids)[::-1]
+    while pending:
+        wanted = pending[-1]
+        entry = None if wanted in found else (await store.get([wanted])).get(wanted)
+        if entry is None:
+            missing.add(wanted)
+            pending.pop()
+            continue
+        above = [makers[space].id for space in reversed(door.lineage(entry.header.space)) if space in makers]
+        grant = () if entry.header.grant is None else (entry.header.grant,)
+        needed = [name for name in (*above, *grant, *_lists_of(entry)) if name not in found and name not in missing]
+        if needed:
+            pending.extend(reversed(needed))
+        else:
+            found[wanted] = entry
+            pending.pop()
+    return tuple(found.values())
+
+
+def _lists_of(entry: Entry) -> tuple[bytes, ...]:
+    if entry.header.kind != Kind.REVOKE or entry.header.grant is not None or entry.payload is None:
+        return ()
+    return Revocation.parse(entry.payload).lists
