@@ -8,11 +8,14 @@ Rules:
 - "complete" is one mark in the store, set after the check, taken back when content turns out to be damaged;
 - a long list of files that was made from one that is complete is looked at where it differs: the rest is here;
 - what was open to all and has been destroyed is asked for, and given, as nobody's sealed work;
+- of what was found incomplete one part that lacks is remembered, and until it has come nothing else is looked at: a
+  list of a few hundred bytes may name hundreds of thousands of chunks, and be named by thousands of entries;
 - names are looked at once: a list of files is its content, and the mark says that its names were found portable.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -25,6 +28,7 @@ from protocol.replica.interfaces import COMPLETE_MARKS, GIVEN_UP_MARKS, ContentS
 
 _NEEDS_AT_ONCE = 500
 _BEGUN_LOOKED_AT = 64
+_LACKING_REMEMBERED = 20_000
 _LONG_LIST_BYTES = 32 * KiB
 _HERE = b"\x01"
 _HERE_AND_PORTABLE = b"\x02"
@@ -47,6 +51,13 @@ class _Parts(NamedTuple):
     before: bytes | None = None
 
 
+class _Lack(NamedTuple):
+    """A part that content lacks in its space: a chunk, or the list of a stream."""
+
+    name: bytes
+    is_stream: bool
+
+
 class Holdings:
     """Answers about completeness, with what was found out before kept in memory and in the store."""
 
@@ -56,6 +67,7 @@ class Holdings:
         self._content = content
         self._complete: set[tuple[bytes, bytes]] = set()
         self._portable: set[bytes] = set()
+        self._lacking: dict[Need, _Lack] = {}
         self._given_up: set[bytes] = set()
 
     async def load(self) -> None:
@@ -71,18 +83,19 @@ class Holdings:
             return True
         if self._is_given_up(need):
             return False
+        if await self._lack_still([need]):
+            return False
         known = self._complete
         parts = await self._parts(need, all_of_it=False)
         if parts is None:
             return False
         streams, chunks, before = parts
-        if await self._content.missing_chunks(need.space, chunks):
-            return False
-        if await self._content.missing_streams(need.space, streams):
+        if await self._lacks_any(need, chunks) or await self._lacks_any(need, streams, are_streams=True):
             return False
         if known is not self._complete or (before is not None and not await self._is_marked(need.space, before)):
             # All was taken back while this was looked at: what was seen may be gone.
             return await self.is_complete(need)
+        self._lacking.pop(need, None)
         known.add((need.space, need.stream))
         mark = _HERE if need.sealed else _HERE_AND_PORTABLE
         await self._store.set_marks({_mark_of(need.space, need.stream): mark})
@@ -94,19 +107,49 @@ class Holdings:
         return [need for need in unseen if not self._is_given_up(need)]
 
     async def incomplete(self, needs: Iterable[Need], most: int | None = None) -> list[Need]:
-        """Those of `needs` that are not all here, at most `most` of them."""
-        unknown = self.doubtful(needs)
+        """Those of `needs` that are not all here, each once, at most `most` of them."""
+        unknown = list(dict.fromkeys(self.doubtful(needs)))
         missing: list[Need] = []
         for start in range(0, len(unknown), _NEEDS_AT_ONCE):
             some = unknown[start : start + _NEEDS_AT_ONCE]
             # Most of what is missing is missing altogether: one look-up tells for many.
             begun = await self._content.known_streams([need.stream for need in some])
+            lacking = await self._lack_still(some)
             for need in some:
                 if most is not None and len(missing) >= most:
                     return missing
-                if need.stream not in begun or not await self.is_complete(need):
+                if need.stream not in begun or need in lacking or not await self.is_complete(need):
                     missing.append(need)
         return missing
+
+    async def _lack_still(self, needs: Iterable[Need]) -> set[Need]:
+        """Those of `needs` of which a part that was missing is missing still."""
+        found: set[Need] = set()
+        for are_streams in (False, True):
+            sought: defaultdict[bytes, list[tuple[bytes, Need]]] = defaultdict(list)
+            for need in needs:
+                lack = self._lacking.get(need)
+                if lack is not None and lack.is_stream == are_streams:
+                    sought[need.space].append((lack.name, need))
+            look = self._content.missing_streams if are_streams else self._content.missing_chunks
+            for space, lacks in sought.items():
+                missing = await look(space, list({name for name, _ in lacks}))
+                found |= {need for name, need in lacks if name in missing}
+        return found
+
+    async def _lacks_any(self, need: Need, names: Sequence[bytes], *, are_streams: bool = False) -> bool:
+        """Whether any of these parts is missing; one is remembered, the last: what comes in pieces comes in order."""
+        look = self._content.missing_streams if are_streams else self._content.missing_chunks
+        missing = await look(need.space, names)
+        if missing:
+            self._remember(need, _Lack(next(name for name in reversed(names) if name in missing), are_streams))
+        return bool(missing)
+
+    def _remember(self, need: Need, lack: _Lack) -> None:
+        self._lacking.pop(need, None)
+        if len(self._lacking) >= _LACKING_REMEMBERED:
+            del self._lacking[next(iter(self._lacking))]
+        self._lacking[need] = lack
 
     async def first_complete(self, needs: Sequence[Need]) -> int | None:
         """The place of the first of `needs` that is all here.
@@ -214,7 +257,7 @@ class Holdings:
         found = dict.fromkeys(ref.hash for ref in outer)
         if need.sealed:
             return _Parts([need.stream], list(found))
-        if await self._content.missing_chunks(need.space, list(found)):
+        if await self._lacks_any(need, list(found)):
             return None
         try:
             data = await self._read(need.stream)
@@ -232,6 +275,8 @@ class Holdings:
         lists = await self._content.chunk_lists(list(sizes))
         for stream, size in sizes.items():
             chunks = lists.get(stream)
+            if chunks is None:
+                self._remember(need, _Lack(stream, is_stream=True))
             if chunks is None or stream_bytes(chunks) != size:
                 return None
             found.update(dict.fromkeys(ref.hash for ref in chunks))

@@ -13,14 +13,16 @@ from urllib.parse import urlsplit
 import pytest
 import pytest_asyncio
 
+from protocol.chunking import ChunkRef, stream_id
 from protocol.entry import Entry, Kind, compose
 from protocol.envelope import seal_request
 from protocol.held_names import HeldNames
 from protocol.identity import AgreementKey, SigningKey, verify
 from protocol.kit import Argon2Cost
 from protocol.limits import MAX_OFFERS, MAX_PHRASES_PER_DEVICE, MAX_PROOFS_PER_GRANT, MAX_REPORTS_OF_ONE_DEVICE
-from protocol.message_parts import Held, Offer, Wanted
+from protocol.message_parts import Held, InlinePack, Offer, Wanted
 from protocol.messages import SyncRequest
+from protocol.pack import PackWriter
 from protocol.person_keys import PhraseKey
 from protocol.register import Health, RegisterKind, compose_register
 from protocol.replica import batches
@@ -102,6 +104,39 @@ async def test_nobody_waits_for_the_batch_of_another(room: Classroom) -> None:
         ask_without(room, one, stream, names, files[0]), ask_without(room, other, stream, names, files[1])
     )
     assert len(await room.territory.replica.content.deltas(room.space)) == 1
+
+
+# --- content that lacks a part ----------------------------------------------------------------------------------------
+
+
+async def work_of_a_quiet_sync(device: Device) -> int:
+    with counted_work() as work:
+        await device.session.sync()
+    return work.lines
+
+
+@attack("one machine keeps the server busy", off={"protocol.replica.holdings.Holdings._remember": lambda *_: None})
+async def test_a_long_list_of_what_nobody_has_is_read_once_however_many_hand_ins_name_it(room: Classroom) -> None:
+    teacher, machine = await room.teacher(), await room.machine()
+    item = await assignment(room, teacher, machine)
+    await machine.session.sync()
+    before = await work_of_a_quiet_sync(machine)
+    thief = await caller(room.territory, room.frontage.responder, Role.MACHINE, room.space, seed=9)
+    writer = PackWriter(level=3)
+    writer.add_chunk(b"x" * 100)
+    names = tuple(ChunkRef(number.to_bytes(32, "big"), 16_384) for number in range(1, 3_001))
+    writer.add_stream(names)
+    writer.finish()
+    content = ContentRef(stream_id(names), 16_384 * len(names), 0)
+    await thief.sync(SyncRequest(packs=(InlinePack(room.space, writer.take()),)))
+    said = [
+        thief.say(room.space, Kind.HAND_IN, HandIn(content, None).encode(), subject=room.pupil_person, target=item)
+        for _ in range(5)
+    ]
+    await thief.sync(SyncRequest(push=tuple(said)))
+    for _ in range(2):
+        await machine.session.sync()
+    assert await work_of_a_quiet_sync(machine) < before + len(names)
 
 
 # --- places among those who are answered ------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from protocol import manifest
 from protocol.chunking import ChunkList, chunk_list, cut, stream_id
 from protocol.errors import Code, LocalFailure
 from protocol.manifest import ManifestEntry, encode_manifest
+from protocol.pack import PackWriter
 from protocol.portable_names import portability_problems
 from protocol.replica.holdings import Holdings, Need
 from protocol.replica.interfaces import DeltaInfo
@@ -92,6 +93,47 @@ async def test_a_hand_in_is_complete_without_looking_inside(content: MemoryPacks
     await content.ingest(SPACE, sealed.packs[0])
     assert await holdings.is_complete(need)
     assert len(await holdings.packs(need)) == 1
+
+
+def in_parts(*parts: tuple[list[bytes], list[ChunkList]]) -> list[bytes]:
+    """Packs, each with some chunks and some lists."""
+    found = []
+    for chunks, lists in parts:
+        writer = PackWriter(level=1)
+        for chunk in chunks:
+            writer.add_chunk(chunk)
+        for each in lists:
+            writer.add_stream(each)
+        writer.finish()
+        found.append(writer.take())
+    return found
+
+
+async def test_what_lacked_a_part_is_complete_once_all_have_come_in_whatever_order(
+    content: MemoryPacks, holdings: Holdings
+) -> None:
+    chunks = [bytes([number]) * 20_000 for number in range(3)]
+    names = chunk_list(chunks)
+    sealed, twice = (Need(SPACE, stream_id(names), sealed=True), Need(SPACE, stream_id(names[:1]), sealed=True))
+    packs = in_parts(([], [names]), (chunks[2:], []), (chunks[:1], [names[:1]]), (chunks[1:2], []))
+    lacking = []
+    for pack in packs:
+        await content.ingest(SPACE, pack)
+        lacking.append(await holdings.incomplete([sealed, twice, sealed]))
+        assert await holdings.is_complete(sealed) is (sealed not in lacking[-1])
+    assert lacking == [[sealed, twice], [sealed, twice], [sealed], []]
+
+
+async def test_a_list_that_only_another_space_had_brought_is_looked_for_until_this_one_has_it(
+    content: MemoryPacks, holdings: Holdings
+) -> None:
+    packed = await pack_sealed(b"s" * 5_000)
+    need = Need(SPACE, packed.ref.stream, sealed=True)
+    await content.ingest(ELSEWHERE, packed.packs[0])
+    for _ in range(2):
+        assert not await holdings.is_complete(need)
+    await content.ingest(SPACE, packed.packs[0])
+    assert await holdings.is_complete(need)
 
 
 async def test_a_revision_lacks_what_its_manifest_names(content: MemoryPacks, holdings: Holdings) -> None:
