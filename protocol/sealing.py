@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from protocol import canonical, hpke
+from protocol.chunking import ChunkRef, stream_bytes
 from protocol.errors import BadInput, Code, LocalFailure, PeerFault, TooLarge
 from protocol.identity import ID_BYTES, KEY_BYTES, AgreementKey, tagged
 from protocol.limits import (
@@ -62,6 +63,16 @@ def bucket(size: int) -> int:
     hidden = exponent - exponent.bit_length()
     mask = (1 << hidden) - 1
     return (size + mask) & ~mask
+
+
+def has_sealed_form(chunks: Sequence[ChunkRef]) -> bool:
+    """Whether a stream of these chunks may be a sealed hand-in: each is cut so, and of other content hardly any."""
+    plain = stream_bytes(tuple(chunks)) - _COMMITMENT_BYTES - len(chunks) * hpke.TAG_BYTES
+    if plain <= 0 or plain != bucket(plain) or len(chunks) != -(-plain // SEALED_CHUNK_BYTES):
+        return False
+    sizes = [min(SEALED_CHUNK_BYTES, plain - at) + hpke.TAG_BYTES for at in range(0, plain, SEALED_CHUNK_BYTES)]
+    sizes[0] += _COMMITMENT_BYTES
+    return [chunk.length for chunk in chunks] == sizes
 
 
 class SealWriter:

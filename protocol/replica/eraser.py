@@ -15,7 +15,7 @@ Rules:
   for, its arrivals are numbered anew, or payloads have come for what was bare;
 - what waits in quarantine goes too, and by itself once it has waited for `HELD_MS`;
 - content that only erased entries named is given up first, so that a sweep that was cut off finds it again; no hand-in
-  keeps what is not sealed.
+  keeps what is not sealed, and nothing else takes what is.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from protocol.replica.holdings import Holdings
 from protocol.replica.interfaces import ERASURE_READ_MARKS, EntryStore
 from protocol.replica.replica import Replica
 from protocol.rights import erasable_names
+from protocol.sealing import has_sealed_form
 from protocol.structure import Erasure
 from protocol.work import content_of
 
@@ -240,7 +241,8 @@ class Eraser:
         """Let go of what only the entries that go name, in this space and in those that share packs with it.
 
         What is open is kept by entries alone that name it openly: a hand-in is sealed, and any PC of a class could name
-        a remark as one. So could it name a list that repeats the remark's chunks, which goes with it.
+        a remark as one. So could it name a list that repeats the remark's chunks, which goes with it. But whoever may
+        say feedback could name the work of others in it: what has the form of sealed work, a hand-in keeps.
         """
         content = self._replica.content
         going, left = await self._named(gone), _Named()
@@ -250,10 +252,16 @@ class Eraser:
             stored = await self._store.scan(each)
             left.add(await self._named(one.entry for one in stored if one.entry.id not in names))
         opened = going.open - left.open
-        opened |= await content.sharing(opened) - left.open
-        await self._holdings.give_up(opened)
+        opened -= left.sealed - await self._not_sealed(opened & left.sealed)
+        opened |= await self._not_sealed(await content.sharing(opened) - left.open)
+        await self._holdings.give_up(await self._not_sealed(opened))
         if await content.forget(spaces, opened | (going.sealed - left.streams)):
             await self._holdings.forget()
+
+    async def _not_sealed(self, streams: Collection[bytes]) -> set[bytes]:
+        """Those that are no sealed work, as their lists prove, which are here."""
+        lists = await self._replica.content.chunk_lists(list(streams))
+        return {name for name, chunks in lists.items() if not has_sealed_form(chunks)}
 
     async def _named(self, entries: Iterable[Entry]) -> _Named:
         """All streams that entries name, those that a manifest names included, as far as it is here."""

@@ -496,7 +496,8 @@ class PackFolder:
     async def _read_chunk(self, chunk: ChunkRef, places: Sequence[Place]) -> bytes:
         """The bytes of a chunk from the first place that has them, an opened frame before others."""
         damaged = False
-        for place in sorted(places, key=lambda place: (place.pack, place.frame.offset) not in self._frames):
+        fitting = _of_length(chunk.length, places)
+        for place in sorted(fitting, key=lambda place: (place.pack, place.frame.offset) not in self._frames):
             try:
                 frame = await self._open_frame(place)
             except (PeerFault, LocalFailure) as fault:
@@ -525,3 +526,8 @@ class PackFolder:
     def _read_frame(self, place: Place) -> bytes:
         data = self._disk.read(pack_name(place.pack), place.frame.offset, place.frame.stored_bytes)
         return open_frame(place.frame, data)[0]
+
+
+def _of_length(length: int, places: Sequence[Place]) -> list[Place]:
+    """Those where a chunk has the length that a list says: whose list is false has spoilt no pack."""
+    return [place for place in places if place.length == length]

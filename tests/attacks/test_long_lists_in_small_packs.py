@@ -7,12 +7,13 @@ from contextlib import suppress
 from pathlib import Path
 from random import Random
 
+import pytest
 import pytest_asyncio
 
-from protocol.chunking import CHUNK_REF_BYTES, chunk_list, cut
+from protocol.chunking import CHUNK_REF_BYTES, ChunkRef, chunk_list, cut
 from protocol.delta import Chunked, Copy
 from protocol.delta_writer import DeltaWriter
-from protocol.errors import TooLarge
+from protocol.errors import LocalFailure, TooLarge
 from protocol.limits import MIN_CHUNK_BYTES, SPARE_CONTENT_BYTES, MiB
 from protocol.manifest import ManifestEntry, encode_manifest
 from protocol.message_parts import InlinePack
@@ -23,7 +24,7 @@ from protocol.replica.memory import MemoryPacks
 from protocol.roles import Role
 from tests.harness.attack import attack
 from tests.harness.caller import caller
-from tests.harness.classroom import Classroom, classroom
+from tests.harness.classroom import Classroom, classroom, read
 
 ROW = "a small pack whose lists are long"
 SPACE = bytes(32)
@@ -53,6 +54,30 @@ async def test_small_packs_with_long_lists_cost_no_more_than_a_machine_may_bring
     await thief.sync(SyncRequest(packs=tuple(InlinePack(room.space, data) for data, _ in made)))
     kept = await room.territory.replica.content.known_streams([name for _, name in made])
     assert 0 < len(kept) * NAMED * CHUNK_REF_BYTES <= SPARE_CONTENT_BYTES
+
+
+@attack(
+    "a list is false about the length of others' chunks",
+    off={"protocol.replica.packs._of_length": lambda _length, places: list(places)},
+)
+async def test_a_list_that_is_false_about_a_chunk_spoils_no_pack_of_others(room: Classroom) -> None:
+    content, lesson = room.territory.replica.content, Random(1).randbytes(MIN_CHUNK_BYTES)
+    build = await content.build(room.space, unsent=False)
+    (chunk,) = chunk_list([lesson])
+    await build.chunk(lesson)
+    stream = await build.stream((chunk,))
+    await build.finish()
+    thief = await caller(room.territory, room.territory.responder(), Role.MACHINE, room.space, seed=5)
+    writer = PackWriter()
+    false = writer.add_stream((ChunkRef(chunk.hash, chunk.length + 1),))
+    writer.finish()
+    await thief.sync(SyncRequest(packs=(InlinePack(room.space, writer.take()),)))
+    assert await content.known_streams([false])
+    with pytest.raises(LocalFailure):
+        await read(room.territory.replica, false)
+    with suppress(LocalFailure):
+        assert await read(room.territory.replica, stream) == lesson
+    assert await content.missing_chunks(room.space, [chunk.hash]) == set()
 
 
 @attack(ROW, off={"protocol.replica.expansion.CHUNK_REF_BYTES": 0})

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocol import canonical, sealing
+from protocol.chunking import ChunkRef, chunk_list, cut
 from protocol.errors import BadInput, Code, LocalFailure, PeerFault, TooLarge
 from protocol.identity import LOW_ORDER_AGREEMENT_KEYS, AgreementKey
 from protocol.limits import (
@@ -20,7 +21,17 @@ from protocol.limits import (
     MIN_SEALED_BYTES,
     SEALED_CHUNK_BYTES,
 )
-from protocol.sealing import WRAP_BYTES, SealedFile, SealReader, SealWriter, bucket, unwrap_key, wrap_info, wrap_key
+from protocol.sealing import (
+    WRAP_BYTES,
+    SealedFile,
+    SealReader,
+    SealWriter,
+    bucket,
+    has_sealed_form,
+    unwrap_key,
+    wrap_info,
+    wrap_key,
+)
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "sealing.json").read_text(encoding="utf-8"))
 KEY = bytes([1]) * 32
@@ -78,6 +89,23 @@ def around(manifest: canonical.Value, content: bytes = b"", size: int = MIN_SEAL
 
 
 THREE = sealed({"a.txt": noise(70_000), "b.txt": noise(80_000)})
+
+
+# --- its form ---
+
+
+@pytest.mark.parametrize("size", [0, 1, 4_000, 5_000, 65_000, 65_536, 66_000, 131_072, 200_000, 1_000_000])
+def test_sealed_work_has_a_form_of_its_own(size: int) -> None:
+    chunks = [ChunkRef(bytes(32), len(chunk)) for chunk in sealed({"a": noise(size)})]
+    assert has_sealed_form(chunks)
+    assert not has_sealed_form([*chunks[:-1], ChunkRef(bytes(32), chunks[-1].length - 1)])
+    assert not has_sealed_form([*chunks, chunks[-1]])
+    assert not has_sealed_form([])
+
+
+def test_other_content_has_hardly_ever_the_form_of_sealed_work() -> None:
+    assert sum(has_sealed_form(chunk_list(cut(noise(size)))) for size in range(3_000, 300_000, 997)) <= 1
+    assert not any(has_sealed_form([ChunkRef(bytes(32), 65_536)] * count) for count in range(1, 9))
 
 
 # --- the work comes back ---
