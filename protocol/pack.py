@@ -102,6 +102,12 @@ class PackIndex:
         """How many chunks lie in the pack itself."""
         return sum(len(frame.chunk_lengths) for frame in self.frames)
 
+    @property
+    def noted_bytes(self) -> int:
+        """What a replica notes of it beside its bytes, about: a list may say the same chunk over and over in few."""
+        refs = sum(len(run) for runs in self.streams for run in runs)
+        return refs * CHUNK_REF_BYTES + (self.chunk_count + len(self.streams)) * NOTED_BYTES
+
 
 @dataclass(frozen=True, slots=True)
 class IndexPlace:
@@ -122,12 +128,6 @@ class FinishedPack:
     index: PackIndex
     chunks: ChunkList
     stream_ids: tuple[bytes, ...]
-
-    @property
-    def noted_bytes(self) -> int:
-        """What a replica notes of it beside its bytes, about: a list may say the same chunk over and over in few."""
-        refs = sum(len(run) for runs in self.index.streams for run in runs)
-        return refs * CHUNK_REF_BYTES + (len(self.chunks) + len(self.stream_ids)) * NOTED_BYTES
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------

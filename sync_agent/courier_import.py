@@ -249,7 +249,7 @@ class _Bundle:
             await content.drop_part(pack.hash)
             _log.warning("bundle %s: %s", self._name, fault)
             return
-        came = max(pack.size, making.made_bytes)
+        came = making.came(pack.size)
         self._room.left -= came
         await self._agent.carried.note(self._space, COURIER, came, lacking=came)
         self._taken.packs += 1

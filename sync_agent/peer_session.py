@@ -106,6 +106,15 @@ class _Exchange:
     failure: RelaisError | None = None
 
 
+@dataclass(slots=True)
+class _Made:
+    """What is made of a pack or delta behind a link, and how much of it was counted beside its size."""
+
+    link: Link
+    making: Making
+    counted: int = 0
+
+
 class PeerSession:
     """Exchanges with one device over one connection, one at a time. What it remembers is lost with the connection."""
 
@@ -123,6 +132,7 @@ class PeerSession:
         self._room = Room(agent)
         self._allowances = Allowances(agent.replica, agent.holdings)
         self._transfer = Transfer(agent.replica.content, transport, fetching=agent.fetching, making=self._may_be_made)
+        self._made: list[_Made] = []
         self._copies = copies or Copies(agent, lambda: {device.key})
         self._giving = _Given(agent, device.key)
         self._payloads = Payloads(agent, self._calls)
@@ -411,6 +421,8 @@ class PeerSession:
         mine = await self.agent.spaces()
         links = await self._wanted_links([link for link in answer.links if link.space in mine])
         fetched = await self._transfer.fetch(links)
+        await self._note_made()
+        self._made.clear()
         if fetched.packs:
             done.grown.update(link.space for link in links)
         if not _others_send_it(sent):
@@ -433,8 +445,19 @@ class PeerSession:
                 found.append(link)
         return found
 
+    async def _note_made(self) -> None:
+        """Count what packs and deltas behind links have made so far, beyond their sizes, which were counted before."""
+        for made in self._made:
+            more = made.making.came(made.link.size) - made.link.size - made.counted
+            made.counted += more
+            if more:
+                await self._allowances.note(made.link.space, self.device.key, more, lacking=more)
+
     async def _may_be_made(self, link: Link) -> Making:
-        return Making((await self._allowances.of(link.space, self.device.key)).most)
+        await self._note_made()
+        making = Making((await self._allowances.of(link.space, self.device.key)).most)
+        self._made.append(_Made(link, making))
+        return making
 
     def _conclude(self, done: _Exchange, moved: Moved) -> None:
         if isinstance(moved.failure, NoAnswer):

@@ -5,7 +5,7 @@ Rules:
   brought there against twice what the space's entries name: so that nobody fills a disk with what nobody asked for;
 - `SPARE_CONTENT_BYTES` may come before the entries that name it, so that a small publication goes up in one request;
 - what a delta makes counts, not what it weighs, and no more is made than may be brought; of a pack what is noted of it
-  counts, where that is more: its lists may name the same chunks over and over;
+  counts, where that is more: its lists may name the same chunks over and over; both count also where it is not kept;
 - of hand-ins by one device so much counts as lacking, and so much in all, as a class's busiest PC may ever need: sizes
   that somebody invents open no door;
 - the keys that a device gave itself share one account; where it is kept (at a server) it counts for a month, whatever
@@ -171,10 +171,12 @@ class Allowances:
         lacking, making = allowance.lacking, Making(allowance.most)
         if not allowance.take(len(data)):
             return False
-        await self._replica.content.ingest(space, data, making=making)
-        came = max(len(data), making.made_bytes)
-        allowance.take(came - len(data))
-        await self.note(space, device, came, lacking=lacking)
+        try:
+            await self._replica.content.ingest(space, data, making=making)
+        finally:
+            came = making.came(len(data))
+            allowance.take(came - len(data))
+            await self.note(space, device, came, lacking=lacking)
         return True
 
     async def finish(self, may: Capability) -> None:
@@ -184,16 +186,17 @@ class Allowances:
         """
         content: ContentStore = self._replica.content
         allowance = await self.of(may.space, may.sender)
+        making = Making(allowance.most)
         try:
             if may.size > allowance.most:
                 raise over_quota()
-            making = Making(allowance.most)
             await content.finish_part(may.space, may.pack, may.size, sender=may.sender, making=making)
         except PeerFault:
             # a delta whose base is not here is of no use later either
             await content.drop_part(may.pack, may.sender)
+            await self.note(may.space, may.sender, making.came(0), lacking=allowance.lacking)
             raise
-        await self.note(may.space, may.sender, max(may.size, making.made_bytes), lacking=allowance.lacking)
+        await self.note(may.space, may.sender, making.came(may.size), lacking=allowance.lacking)
 
     def _whose(self, device: bytes) -> bytes:
         """The account of a device: that of the first key of its line, where its key is known as a whole."""

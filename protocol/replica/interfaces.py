@@ -105,6 +105,10 @@ class Making:
     most_bytes: int
     made_bytes: int = 0
 
+    def came(self, size: int) -> int:
+        """What counts of something of this size by now, whether it was kept or not: no more than might be made."""
+        return max(size, min(self.made_bytes, self.most_bytes))
+
     def add(self, size: int) -> None:
         """So many more. Raises `TooLarge`."""
         self.made_bytes += size

@@ -123,9 +123,7 @@ class MemoryPacks:
         if is_delta(data):
             await self._take_delta(space, blake3(data).digest(), data, making)
             return None
-        finished = check_pack_bytes(data)
-        if making is not None:
-            making.add(finished.noted_bytes)
+        finished = check_pack_bytes(data, making)
         self.store(space, data, finished, unsent=unsent)
         return finished
 
@@ -194,9 +192,7 @@ class MemoryPacks:
         if part is None or len(part) < size:
             raise not_the_pack(len(part or b""), size)
         del self._parts[pack, sender]
-        finished = check_pack(pack, len(part), lambda start, length: part[start : start + length])
-        if making is not None:
-            making.add(finished.noted_bytes)
+        finished = check_pack(pack, len(part), lambda start, length: part[start : start + length], making)
         self.store(space, part, finished, unsent=unsent)
         return finished
 

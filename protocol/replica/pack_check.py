@@ -23,6 +23,7 @@ from protocol.pack import (
     read_trailer,
     resolve_streams,
 )
+from protocol.replica.interfaces import Making
 
 Read: TypeAlias = Callable[[int, int], "bytes | memoryview"]
 """The bytes at a place (start, length) of the pack; fewer at its end. They are good until the next are read."""
@@ -30,14 +31,19 @@ Read: TypeAlias = Callable[[int, int], "bytes | memoryview"]
 _PIECE_BYTES: Final = MiB
 
 
-def check_pack(pack: bytes, size: int, read: Read) -> FinishedPack:
-    """What the pack of this hash and size holds. Raises `PeerFault`, `TooLarge` for anything that is not that pack."""
+def check_pack(pack: bytes, size: int, read: Read, making: Making | None = None) -> FinishedPack:
+    """What the pack of this hash and size holds. Raises `PeerFault`, `TooLarge` for anything that is not that pack.
+
+    What is noted of it counts in `making` before its lists are looked through, and whether or not it is kept.
+    """
     receiver = PackReceiver(pack, size)
     for start in range(0, size, _PIECE_BYTES):
         receiver.feed(read(start, _PIECE_BYTES))
     receiver.finish()
     place = read_trailer(bytes(read(size - TRAILER_BYTES, TRAILER_BYTES)), pack_bytes=size)
     index = decode_index(bytes(read(place.offset, place.stored_bytes)), place)
+    if making is not None:
+        making.add(index.noted_bytes)
     chunks: list[ChunkRef] = []
     for frame in index.frames:
         chunks.extend(chunk_refs(frame, read(frame.offset, frame.stored_bytes)))
@@ -45,10 +51,10 @@ def check_pack(pack: bytes, size: int, read: Read) -> FinishedPack:
     return FinishedPack(pack, size, index, tuple(chunks), streams)
 
 
-def check_pack_bytes(data: bytes) -> FinishedPack:
+def check_pack_bytes(data: bytes, making: Making | None = None) -> FinishedPack:
     """What a pack that lies in memory whole holds. Raises `PeerFault`, `TooLarge`."""
     view = memoryview(data)
-    return check_pack(blake3(data).digest(), len(data), lambda start, length: view[start : start + length])
+    return check_pack(blake3(data).digest(), len(data), lambda start, length: view[start : start + length], making)
 
 
 def not_the_pack(have: int, size: int) -> PeerFault:

@@ -19,6 +19,7 @@ from protocol.errors import Code, LocalFailure, PeerFault
 from protocol.limits import MiB
 from protocol.pack import FinishedPack
 from protocol.replica.disk import Disk
+from protocol.replica.interfaces import Making
 from protocol.replica.pack_check import check_pack
 
 PACKS: Final = "packs"
@@ -141,10 +142,10 @@ class PackFiles:
                 raise
             return bytes(length)
 
-    def check(self, name: str, pack: bytes, size: int) -> FinishedPack:
+    def check(self, name: str, pack: bytes, size: int, making: Making | None = None) -> FinishedPack:
         """See that a file is the pack of that name; its index. Raises `PeerFault`, `LocalFailure`."""
         with self.disk.reader(name) as read:
-            return check_pack(pack, size, read)
+            return check_pack(pack, size, read, making)
 
 
 def pack_name(pack: bytes) -> str:

@@ -341,9 +341,7 @@ class PackFolder:
             task.exception()
 
     async def _ingest(self, space: bytes, data: bytes, making: Making | None, *, unsent: bool) -> FinishedPack:
-        finished = await asyncio.to_thread(check_pack_bytes, data)
-        if making is not None:
-            making.add(finished.noted_bytes)
+        finished = await asyncio.to_thread(check_pack_bytes, data, making)
         name = self._passing_name()
         await asyncio.to_thread(self._files.write_whole, name, data)
         await self._take_in(space, [(name, finished)], unsent=unsent)
@@ -363,9 +361,7 @@ class PackFolder:
             if have is None or have < part.size:
                 raise not_the_pack(have or 0, part.size)
             try:
-                finished = await asyncio.to_thread(self._files.check, name, part.hash, have)
-                if making is not None:
-                    making.add(finished.noted_bytes)
+                finished = await asyncio.to_thread(self._files.check, name, part.hash, have, making)
             except PeerFault:
                 if not keep_bad:
                     await asyncio.to_thread(self._disk.remove, name)

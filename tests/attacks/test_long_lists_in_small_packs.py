@@ -46,7 +46,7 @@ def small_pack(number: int) -> tuple[bytes, bytes]:
     return writer.take(), name
 
 
-@attack(ROW, off={"protocol.pack.FinishedPack.noted_bytes": property(lambda _: 0)})
+@attack(ROW, off={"protocol.pack.PackIndex.noted_bytes": property(lambda _: 0)})
 async def test_small_packs_with_long_lists_cost_no_more_than_a_machine_may_bring(room: Classroom) -> None:
     thief = await caller(room.territory, room.territory.responder(), Role.MACHINE, room.space, seed=5)
     made = [small_pack(number) for number in range(8)]

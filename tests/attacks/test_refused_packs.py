@@ -1,0 +1,73 @@
+"""Small packs with long lists, which are refused: looking at them costs their sender as much as to have them kept."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from protocol.chunking import ChunkRef
+from protocol.message_parts import InlinePack
+from protocol.messages import SyncRequest
+from protocol.pack import IndexPlace, PackIndex, PackWriter, decode_index, resolve_streams
+from protocol.roles import Role
+from tests.harness.attack import attack
+from tests.harness.caller import caller
+from tests.harness.classroom import Classroom, classroom
+
+ROW = "packs that are refused, without end"
+NAMED = 60_000
+
+
+@pytest_asyncio.fixture
+async def room(tmp_path: Path) -> AsyncIterator[Classroom]:
+    async with classroom(tmp_path) as made:
+        yield made
+
+
+def refused_pack(number: int) -> bytes:
+    """A pack of some hundred bytes whose lists name a chunk more often than a machine may bring."""
+    writer = PackWriter(level=19)
+    writer.add_chunk(number.to_bytes(2, "big"))
+    for list_number in range(5):
+        writer.add_stream((ChunkRef(b"\x07" * 32, 16_384),) * (NAMED - list_number))
+    writer.finish()
+    return writer.take()
+
+
+async def bring_refused_packs(room: Classroom) -> None:
+    thief = await caller(room.territory, room.territory.responder(), Role.MACHINE, room.space, seed=5)
+    for first in (0, 4):
+        packs = [refused_pack(number) for number in range(first, first + 4)]
+        assert sum(map(len, packs)) < 8_000
+        await thief.sync(SyncRequest(packs=tuple(InlinePack(room.space, data) for data in packs)))
+
+
+@attack(ROW, off={"protocol.replica.interfaces.Making.came": lambda _making, size: size})
+async def test_of_packs_that_are_refused_few_are_looked_at(room: Classroom, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at = 0
+
+    def counted(data: bytes, place: IndexPlace) -> PackIndex:
+        nonlocal looked_at
+        looked_at += 1
+        return decode_index(data, place)
+
+    monkeypatch.setattr("protocol.replica.pack_check.decode_index", counted)
+    await bring_refused_packs(room)
+    assert 0 < looked_at <= 2
+
+
+@attack(ROW, off={"protocol.replica.interfaces.Making.add": lambda *_: None})
+async def test_lists_that_are_too_long_are_not_looked_through(room: Classroom, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_through = 0
+
+    def counted(index: PackIndex, chunks: list[ChunkRef]) -> object:
+        nonlocal looked_through
+        looked_through += 1
+        return resolve_streams(index, chunks)
+
+    monkeypatch.setattr("protocol.replica.pack_check.resolve_streams", counted)
+    await bring_refused_packs(room)
+    assert looked_through == 0
