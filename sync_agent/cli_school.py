@@ -178,9 +178,11 @@ def _add_rights(program: Program, run: Run) -> None:
             call, "invite", {"role": role, "space": space, "person": person, "uses": uses, "ttl": ttl, "for": stay}
         )
 
-    @program.command("devices", columns={"device": "device", "name": "called", "role": "role", "spaces": "classes"})
+    @program.command(
+        "devices", columns={"device": "device", "name": "called", "words": "words", "role": "role", "spaces": "classes"}
+    )
     async def devices(call: Call) -> JSON:
-        """Every device of the school: what it calls itself, its role, whose it is, the classes that it reads."""
+        """Every device of the school: its name for itself, words of its key, its role, the classes that it reads."""
         return await run(call, "devices", {})
 
     @program.command("grant", said="let in; the devices learn it with their next exchange, by whatever path")

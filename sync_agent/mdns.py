@@ -265,6 +265,15 @@ def own_address(host: str) -> Ip | None:
     return None if found.is_unspecified else found
 
 
+def reached_at(listens_at: str) -> str | None:
+    """HOST:PORT to be typed on another machine for a listener at HOST:PORT; None where nobody here can tell."""
+    host, _, port = listens_at.rpartition(":")
+    found = own_address(host.strip("[]"))
+    if found is None:
+        return None
+    return f"[{found}]:{port}" if found.version == 6 else f"{found}:{port}"  # noqa: PLR2004
+
+
 def shown_address(address: Ip | None) -> Ip | None:
     """The address that stands in an announcement; None where its source says it better, with the interface."""
     return None if address is None or (address.version == 6 and address.is_link_local) else address  # noqa: PLR2004

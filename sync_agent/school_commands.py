@@ -28,6 +28,7 @@ from protocol.replica.office.stays import stays_of
 from protocol.replica.operation import JSON, Outgoing, Params
 from protocol.roles import RANK
 from sync_agent.app import Agent
+from sync_agent.device_names import key_words
 from sync_agent.office import SchoolOffice
 from sync_agent.school_devices import check_may_let_in, school_devices
 
@@ -106,6 +107,7 @@ async def _devices(office: SchoolOffice, _params: Params, _outgoing: Outgoing) -
         {
             "device": row.key.hex(),
             "name": row.name,
+            "words": key_words(row.key),
             "role": row.role.value,
             "person": None if row.person is None else row.person.hex(),
             "spaces": [space.hex() for space in row.spaces],

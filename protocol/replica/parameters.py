@@ -113,5 +113,5 @@ def _octets(given: str, size: int, code: Code, what: str) -> bytes:
     except ValueError:
         value = b""
     if len(value) != size:
-        raise BadInput(code, f"there is no {what} “{shown(given)}” here")
+        raise BadInput(code, f"there is no {what} “{shown(given)}” here; an id is asked for, or its first eight digits")
     return value

@@ -8,6 +8,7 @@ Rules:
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -23,6 +24,7 @@ from protocol.replica.operation import JSON
 from protocol.roles import PersonRole, Role
 from sync_agent.device_names import key_words
 from sync_agent.forgetting import forgettings
+from sync_agent.mdns import reached_at
 from sync_agent.office import SchoolOffice
 from sync_agent.portal.desk import Desk
 from sync_agent.portal.navigation import see
@@ -221,6 +223,7 @@ class SchoolPages:
             (role.value, sorted((each for each in persons if each.role is role), key=lambda each: each.name.casefold()))
             for role in (*_ROLES, PersonRole.ADMIN)
         ]
+        listens_at = self._desk.shelf.agent.listens_at
         return self._desk.page(
             visit,
             "school_class.html",
@@ -241,7 +244,7 @@ class SchoolPages:
             whom=say("school.code_laptop", name=named) if named else say.count("school.code_pcs", _number(str(uses))),
             until=say.when(visit.now_ms + _CODE_LASTS_MS, visit.now_ms),
             back_until=say.day(visit.now_ms + ERASURE_DELAY_MS, visit.now_ms),
-            address=self._desk.shelf.agent.listens_at,
+            address=None if listens_at is None else await asyncio.to_thread(reached_at, listens_at),
             server=self._desk.shelf.agent.enrolment.server_url,
             done=done,
         )

@@ -151,11 +151,13 @@ async def test_a_narrow_screen_shows_the_same(browser: Browser, machines: Fleet)
     async with visitor(browser, width=320) as somebody:
         page = await somebody.page()
         await sign_in(page, machines.url)
-        for path in ("/admin/", "/admin/devices", "/admin/schools"):
+        for path in ("/admin/", "/admin/devices", "/admin/schools", "/admin/waiting"):
             await page.goto(machines.url + path)
             assert await accessibility_faults(page) == []
             wider = await page.evaluate("document.documentElement.scrollWidth > window.innerWidth")
             assert not wider, f"{path} scrolls sideways"
+            cut = "[...document.querySelectorAll('.scroll')].some((each) => each.scrollWidth > each.clientWidth)"
+            assert not await page.evaluate(cut), f"{path} cuts a table"
 
 
 async def test_the_language_is_a_click_away_and_is_remembered(browser: Browser, machines: Fleet) -> None:

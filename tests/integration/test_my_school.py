@@ -65,6 +65,12 @@ async def test_she_makes_a_class_adds_people_and_gives_codes(room: Classroom) ->
             assert (await surfer.send(place, f"{place}/person", {"name": name, "role": role})).status == 303
         page = await surfer.page(place)
         assert "Peut-être ajoutés deux fois" in page
+        head.agent.listens_at = "0.0.0.0:8443"
+        assert "--peer 0.0.0.0" not in (await surfer.send(place, f"{place}/code", {"person": "", "uses": "1"})).text
+        head.agent.listens_at = "127.0.0.1:8443"
+        told = await surfer.send(place, f"{place}/code", {"person": "", "uses": "1"})
+        assert "--peer 127.0.0.1:8443" in told.text
+        head.agent.listens_at = None
         teacher = re.search(r'value="([0-9a-f]{32})">Le portable de M. Roux', page)
         assert teacher is not None
         code = (await surfer.send(place, f"{place}/code", {"person": teacher[1], "for": "15d"})).text

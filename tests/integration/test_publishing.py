@@ -407,3 +407,5 @@ async def test_the_beginning_of_an_id_is_enough_wherever_one_is_asked_for(room: 
         with pytest.raises(BadInput) as raised:
             await desk.publish({"a.txt": b"1"}, **{"title": "x", unknown: "ffffffff"})
         assert raised.value.code is code
+    with pytest.raises(BadInput, match="first eight digits"):
+        await desk.publish({"a.txt": b"1"}, space="CM1-CM2", title="x")

@@ -22,6 +22,7 @@ from protocol.structure import Grant, Revocation
 from protocol.wire import ENROLL_PATH
 from sync_agent.addresses import Address
 from sync_agent.app import Agent
+from sync_agent.device_names import key_words
 from sync_agent.enrollment import Enrolled
 from sync_agent.enrollment_by_peer import enroll_by_peer
 from sync_agent.office import SchoolOffice, end_what_is_over
@@ -335,6 +336,7 @@ async def test_a_known_pc_and_a_teacher_with_her_laptop_are_let_into_another_cla
     space = (await desk.ask("space add", name="CE2", year="2026-2027"))["space"]
     rows = {row["device"]: row for row in await desk.ask("devices")}
     assert rows[pc.agent.device.hex()]["spaces"] == [room.space.hex()]
+    assert rows[pc.agent.device.hex()]["words"] == key_words(pc.agent.device), "it may have told no name here"
     assert (rows[teacher.agent.device.hex()]["role"], rows[teacher.agent.device.hex()]["person"]) == (
         "teacher",
         room.teacher_person.hex(),

@@ -121,7 +121,7 @@ def distinct(values: Iterable[T]) -> list[T]:
 def _id(text: str, size: int, code: Code, what: str) -> bytes:
     found = hex_or_none(text.strip(), size)
     if found is None:
-        raise BadInput(code, f"“{text}” is not the id of {what}: {2 * size} hexadecimal digits are expected")
+        raise BadInput(code, f"“{text}” is not the id of {what}: {2 * size} hexadecimal digits, or the first eight")
     return found
 
 

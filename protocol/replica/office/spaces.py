@@ -111,7 +111,10 @@ def space_named(office: Office, text: str) -> bytes:
     door = office.replica.door
     named = hex_or_none(text.strip(), ID_BYTES) or school_id(door.territory, text)
     if not door.knows_space(named):
-        raise BadInput(Code.UNKNOWN_SPACE, f"there is no space “{text}”; `space list` shows those that there are")
+        raise BadInput(
+            Code.UNKNOWN_SPACE,
+            f"there is no space “{text}”; an id or a school's code is asked for: `space list` shows them",
+        )
     return named
 
 
