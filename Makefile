@@ -24,7 +24,7 @@ help: ## this list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
 
 # Both start our programs many times over: they are compiled beforehand, as pip does for what it installs.
-COMPILE := $(BIN)/python -m compileall -q protocol sync_agent sync_server
+COMPILE := $(BIN)/python -m compileall -q -j 0 protocol sync_agent sync_server
 
 .PHONY: demo
 demo: $(VENV)/.package ## a server, a teacher and two pupils' PCs: outage, hand-in, return (COURSE=folder for your own course)
