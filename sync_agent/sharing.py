@@ -158,7 +158,7 @@ class Sharing:
             return False
         wait = self._waits.get(piece)
         ranking = self._ranking(piece.space, content=content)
-        named = next((name for name in ranking if wait is None or name not in wait.passed), None)
+        named = _named(ranking, wait)
         if named is None or named == self._electing.name:
             return True
         if wait is None or wait.of != named:
@@ -236,8 +236,13 @@ class Sharing:
         self._call_later(patience_s, partial(self._look_again, piece))
 
     def _look_again(self, piece: Wanted) -> None:
+        """Ask the one that is waited for: what it brings is news, what it has not is no reason to ask the server."""
         wait = self._waits.get(piece)
-        if wait is not None and self._monotonic() >= wait.until_s:
+        if wait is None or self._monotonic() < wait.until_s:
+            return
+        if _named(self._ranking(piece.space, content=wait.content), wait) == wait.of:
+            self._ask_for(piece, wait.of)
+        else:
             self._wake()
 
     def _forget(self, pieces: Iterable[Wanted]) -> None:
@@ -255,27 +260,33 @@ class Sharing:
 
     def _heard(self, named: str, asked_s: float, found: Found) -> None:
         pieces = self._asked.pop(named, set())
-        now_s = self._monotonic()
         if found is Found.GONE:
-            self._away_until_s[named] = now_s + AWAY_S
-        for piece in pieces:
-            wait = self._waits.get(piece)
-            if wait is not None and wait.of == named and found is not Found.GONE:
-                self._judge(piece, wait, asked_s, found)
-        self._wake()
+            self._away_until_s[named] = self._monotonic() + AWAY_S
+            self._wake()
+            return
+        waits = [(piece, self._waits[piece]) for piece in pieces if piece in self._waits]
+        given_up = [self._gives_up(piece, wait, asked_s, found) for piece, wait in waits if wait.of == named]
+        if any(given_up):
+            self._wake()
 
-    def _judge(self, piece: Wanted, wait: _Wait, asked_s: float, found: Found) -> None:
-        """Whether to go on waiting for somebody that answers."""
+    def _gives_up(self, piece: Wanted, wait: _Wait, asked_s: float, found: Found) -> bool:
+        """Whether one waits no longer for somebody that answers."""
         now_s = self._monotonic()
         slow_s = SLOWNESS * (now_s - asked_s)
         if found is Found.NOTHING and now_s < wait.counts_s:
             self._go_on(piece, wait, max(self._draw(*WATCH_S), slow_s))
-            return
+            return False
         wait.vain = 0 if found is Found.SOMETHING else wait.vain + 1
         if wait.vain < (MOST_VAIN_AT_IT if wait.content and self._electing.is_at_it(wait.of) else MOST_VAIN):
             self._have_patience(piece, wait, max(self._patience_s(wait) * 2.0**wait.vain, slow_s))
-            return
+            return False
         wait.passed.add(wait.of)
         if not wait.content:
             # it says that it reaches the server, which has had news for so long
             self._idle_until_s[wait.of] = now_s + IDLE_S
+        return True
+
+
+def _named(ranking: Sequence[str], wait: _Wait | None) -> str | None:
+    """Who is named for a piece."""
+    return next((name for name in ranking if wait is None or name not in wait.passed), None)
