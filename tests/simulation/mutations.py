@@ -11,7 +11,7 @@ from typing import Any
 from unittest import mock
 
 from protocol.ancestry import heads
-from protocol.entry import Entry, compose
+from protocol.entry import Entry, unsigned
 from protocol.errors import RelaisError
 from protocol.message_parts import Wanted
 from protocol.messages import SyncAnswer
@@ -34,9 +34,9 @@ def forgets_prev() -> AbstractContextManager[object]:
     """An entry does not name its author's latest ones."""
 
     def without(**given: Any) -> Entry:
-        return compose(**{**given, "prev": ()})
+        return unsigned(**{**given, "prev": ()})
 
-    return mock.patch("protocol.replica.replica.compose", without)
+    return mock.patch("protocol.replica.replica.unsigned", without)
 
 
 def counts_what_was_tried_as_sent() -> AbstractContextManager[object]:
