@@ -21,6 +21,7 @@ from sync_server.data_folder import check_initialised
 
 if TYPE_CHECKING:
     from protocol.kit import Kit
+    from sync_server.kit_desk import KitDesk
 
 PersonId = Annotated[str, Argument(metavar="ID", help="The person's id, from `person list`.")]
 SpaceId = Annotated[str, Argument(metavar="ID", help="The space: its id, or a school's UAI.")]
@@ -261,11 +262,11 @@ def _add_keys(program: Program, run: Run) -> None:
 
         old = _kit_in(call, kit, passphrase_file)
         made = NewKit(Path(kit), passphrase_file, Path(new_kit), new_passphrase_file, secrets.token_bytes)
+        desk = _desk("rotate root", {}, old, new=made.kit)
         try:
-            done = await _run_with_kit(run, call, "rotate root", {}, old, new=made.kit)
-        except BadInput:
-            made.forget()
-            raise
+            done = await _run_at(run, call, "rotate root", {}, desk)
+        except BadInput as reason:
+            raise made.failed(reason, has_signed=desk.has_signed) from reason
         return made.keep(done)
 
     @program.command("audit")
@@ -283,19 +284,19 @@ def _kit_in(call: Call, kit: str, passphrase_file: str | None) -> Kit:
 
 
 async def _run_with_kit(
-    run: Run,
-    call: Call,
-    name: str,
-    params: Params,
-    kit: Kit,
-    *,
-    new: Kit | None = None,
-    outgoing: Outgoing | None = None,
+    run: Run, call: Call, name: str, params: Params, kit: Kit, *, outgoing: Outgoing | None = None
 ) -> JSON:
     """Have whoever has the store open run a command, and sign here what it needs, and nothing else."""
+    return await _run_at(run, call, name, params, _desk(name, params, kit, outgoing=outgoing))
+
+
+def _desk(name: str, params: Params, kit: Kit, *, new: Kit | None = None, outgoing: Outgoing | None = None) -> KitDesk:
+    """Where a command that has a kit signs with it."""
     from sync_server.errands import errand_of  # noqa: PLC0415 — loaded only when needed
     from sync_server.kit_desk import KitDesk  # noqa: PLC0415
 
-    errand = errand_of(name, kit, params, new, secrets.token_bytes)
-    desk = KitDesk(errand, outgoing or Notices())
+    return KitDesk(errand_of(name, kit, params, new, secrets.token_bytes), outgoing or Notices())
+
+
+async def _run_at(run: Run, call: Call, name: str, params: Params, desk: KitDesk) -> JSON:
     return await run(call, name, {**params, "kit": desk.keys}, desk, desk, lasting=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 
-from protocol.enrollment_messages import parse_chain
 from protocol.entry import Entry, Kind, signature_holds
 from protocol.errors import BadInput, Code, PeerFault
 from protocol.hand_in_keys import wraps_for
@@ -18,12 +17,13 @@ from protocol.kit import Kit
 from protocol.replica import parameters as given
 from protocol.replica.abbreviations import SHORTEST_CHARS
 from protocol.replica.operation import Params
-from protocol.root_rotation import RootRotation, rotations_in
+from protocol.root_rotation import RootRotation
 from protocol.sealing import unwrap_key
 from protocol.structure import Certificate, Erasure, PersonKey, RecoveryKey, Revocation, Rewrap, Ruling
 from protocol.vouching import Device, device_words
 from protocol.work import Wraps
 from sync_server.kit_questions import Sealed
+from sync_server.root_line import roots_in
 
 
 class Errand:
@@ -294,10 +294,7 @@ def _erased(entry: Entry) -> bytes:
 
 def _roots_before(kit: Kit) -> set[bytes]:
     """The territory's roots before that of a kit, which holds the rotations that prove them."""
-    if kit.first_root is None:
-        return set()
-    said = rotations_in(parse_chain(kit.chain)) if kit.chain else []
-    return {kit.first_root, *(rotation.root for _, rotation in said)}
+    return set() if kit.first_root is None else set(roots_in(kit.chain, kit.first_root))
 
 
 def _check_kind(entry: Entry, kind: Kind) -> None:

@@ -25,6 +25,12 @@ class KitDesk:
         self._outgoing = outgoing
         self._question: bytearray | None = None
         self._answers: asyncio.Queue[FileEvent] = asyncio.Queue()
+        self._has_signed = False
+
+    @property
+    def has_signed(self) -> bool:
+        """Whether anything was signed: whatever the command ends with, that may be in force."""
+        return self._has_signed
 
     @property
     def keys(self) -> Mapping[str, JSON]:
@@ -77,6 +83,7 @@ class KitDesk:
             case ToSign() as asked:
                 return self._signed(asked)
             case ToAgree(version, heads):
+                self._has_signed = True
                 return [agreement_of(self._errand, version, heads)]
             case ToOpen(works):
                 return [self._errand.content_key(work) for work in works]
@@ -93,6 +100,7 @@ class KitDesk:
                 self._errand.check_new(entry)
             else:
                 self._errand.check(entry, evidence)
+        self._has_signed = True
         return [key.sign(DOMAIN, entry.header_bytes) for entry in asked.entries]
 
 

@@ -1,21 +1,25 @@
 """The kit of a new root: made before the old root names it, completed with what proves it afterwards.
 
-What the file holds before is enough to go on after a cut: the same command takes it up again.
+What the file holds before is enough to go on after a cut: the same command takes it up again. It is taken away only
+where nothing was signed, and completed only with what proves the new root: who answers may be a thief (docs/adr/0128).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from protocol.errors import BadInput, Code
+from protocol.errors import BadInput, Code, PeerFault, TooLarge
 from protocol.identity import SEED_BYTES, AgreementKey, SigningKey
 from protocol.kit import Kit, write_kit
-from protocol.limits import SALT_BYTES
+from protocol.limits import MAX_KIT_BYTES, SALT_BYTES
 from protocol.replica.operation import JSON
 from protocol.replica.private_file import remove_private, write_private
 from protocol.replica.replica import Entropy
 from sync_server.handlers.territory import kit_in, passphrase_in, words_of_kit
+from sync_server.root_line import roots_in, rotations_to
 
 
 class NewKit:
@@ -34,7 +38,7 @@ class NewKit:
         self._entropy = entropy
         self._passphrase = None if passphrase_file is None else passphrase_in(Path(passphrase_file))
         old = kit_in(old_place, None if old_passphrase_file is None else passphrase_in(Path(old_passphrase_file)))
-        first = old.first_root or old.root.public
+        self._first = first = old.first_root or old.root.public
         self._made_here = not place.exists()
         if not self._made_here:
             self._kit = kit_in(place, self._passphrase)
@@ -49,19 +53,47 @@ class NewKit:
         """The new keys."""
         return self._kit
 
-    def forget(self) -> None:
-        """Take the file away again, if it was made here: nothing names its keys."""
+    def failed(self, reason: BadInput, *, has_signed: bool) -> BadInput:
+        """What to raise for a command that could not be done. The file goes if it was made here, and nothing signed.
+
+        Once the old root may have named these keys, whoever answers may say what he likes: nobody else has them.
+        """
+        if has_signed:
+            return BadInput(reason.code, f"{reason.message}; {self._stays}")
         if self._made_here:
             remove_private(self._place)
+        return reason
 
     def keep(self, done: JSON) -> JSON:
-        """Complete the file with the rotations that prove the new root."""
-        if not isinstance(done, dict):
-            raise BadInput(Code.USAGE, "the server did not say what proves the new root")
-        self._kit = replace(self._kit, chain=bytes.fromhex(str(done["chain"])))
+        """Complete the file with the rotations that prove the new root. Raises `PeerFault` where none are shown."""
+        found = self._proven(done)
+        if found is None:
+            raise PeerFault(
+                Code.MALFORMED, f"the program that has the store open does not prove the new root; {self._stays}"
+            )
+        self._kit = found
         self._write()
-        return {"kit": str(self._place), "fingerprint": " ".join(words_of_kit(self._kit)), "version": done["version"]}
+        version = len(roots_in(found.chain, self._first)) - 1
+        return {"kit": str(self._place), "fingerprint": " ".join(words_of_kit(found)), "version": version}
+
+    @property
+    def _stays(self) -> str:
+        return (
+            f"the old root may have named the new one all the same: keep {self._place} and the old kit, and call this "
+            "again with both, on a new machine if this one may be in other hands"
+        )
+
+    def _proven(self, done: JSON) -> Kit | None:
+        """The kit with a chain that leads to its root, and that still is one which can be read."""
+        chain = done.get("chain") if isinstance(done, Mapping) else None
+        with suppress(PeerFault, TooLarge, ValueError):
+            if proof := rotations_to(self._kit.root.public, bytes.fromhex(str(chain)), self._first):
+                found = replace(self._kit, chain=proof)
+                return found if len(self._text(found)) <= MAX_KIT_BYTES else None
+        return None
+
+    def _text(self, kit: Kit) -> str:
+        return write_kit(kit, passphrase=self._passphrase, salt=self._entropy(SALT_BYTES))
 
     def _write(self) -> None:
-        text = write_kit(self._kit, passphrase=self._passphrase, salt=self._entropy(SALT_BYTES))
-        write_private(self._place, text.encode())
+        write_private(self._place, self._text(self._kit).encode())

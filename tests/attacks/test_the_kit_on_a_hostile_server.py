@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from protocol.hand_in_keys import content_key_of
 from protocol.kit import Kit
 from protocol.replica.command import run_command
 from protocol.replica.control import serve_control
-from protocol.replica.operation import JSON, FileData, FileEvent, Incoming, Outgoing, Params, Table
+from protocol.replica.operation import JSON, FileData, FileEvent, Incoming, Outgoing, Params
 from protocol.replica.ownership import acquire
 from protocol.replica.replica import Draft
 from protocol.roles import Role
@@ -31,7 +30,7 @@ from sync_server.handlers.territory import kit_in
 from sync_server.kit_away import KitAway
 from sync_server.kit_desk import KitDesk
 from tests.harness.attack import attack
-from tests.harness.commands import Desk
+from tests.harness.commands import Desk, no_table
 from tests.harness.office_devices import Town, town
 from tests.harness.territory import new_device
 
@@ -225,9 +224,3 @@ class Heard:
 
     def __aiter__(self) -> AsyncIterator[FileEvent]:
         return self._events
-
-
-@asynccontextmanager
-async def no_table() -> AsyncIterator[Table]:
-    raise AssertionError("somebody else has the store open")
-    yield {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from protocol.replica.operation import (
@@ -15,6 +16,7 @@ from protocol.replica.operation import (
     FileStart,
     Incoming,
     Restart,
+    Table,
 )
 from sync_agent.app import Agent
 from sync_agent.operations import table
@@ -108,3 +110,10 @@ def changed_once(first: Files, then: Files) -> Events:
     whole = [event for path, data in then.items() for event in (FileStart(path, len(data)), FileData(data), FileEnd())]
     void = [event for path, data in first.items() for event in (FileStart(path, len(data)), FileData(data), FileEnd())]
     return Events(*void, Restart(), *whole, Complete())
+
+
+@asynccontextmanager
+async def no_table() -> AsyncIterator[Table]:
+    """For a command that finds an owner of DIR, and opens nothing itself."""
+    raise AssertionError("somebody else has the store open")
+    yield {}

@@ -1,17 +1,23 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from blake3 import blake3
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocol import kit
+from protocol.clock import at_from
+from protocol.enrollment_messages import encode_chain
+from protocol.entry import Kind, compose
 from protocol.errors import BadInput, Code
 from protocol.identity import AgreementKey, SigningKey, territory_id, words_of
 from protocol.kit import Argon2Cost, Kit, is_protected, parse_kit, write_kit
-from protocol.limits import MAX_KIT_BYTES, MAX_KIT_LANES, MAX_KIT_MEMORY_KIB, MAX_KIT_PASSES
+from protocol.limits import MAX_KIT_BYTES, MAX_KIT_LANES, MAX_KIT_MEMORY_KIB, MAX_KIT_PASSES, MAX_ROTATION_HEADS
+from protocol.root_rotation import RootRotation
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "kit.json").read_text(encoding="utf-8"))
 CHEAP = Argon2Cost(memory_kib=64, passes=1, lanes=1)
@@ -156,3 +162,23 @@ def test_any_text_gives_a_clear_refusal(text: str) -> None:
 def test_a_name_cannot_add_lines_to_the_kit() -> None:
     sly = Kit("Cher\n--- RELAIS ---\n0000", KIT.root, KIT.recovery)
     assert parse_kit(write_kit(sly, passphrase=None, salt=SALT)).name == "Cher --- RELAIS --- 0000"
+
+
+def test_a_kit_can_be_read_after_ten_rotations_that_name_as_much_as_they_may() -> None:
+    roots = [SigningKey(bytes([number]) * 32) for number in range(11)]
+    territory = territory_id(roots[0].public)
+    heads = tuple(blake3(bytes([number])).digest() for number in range(MAX_ROTATION_HEADS))
+    chain = [
+        compose(
+            author=old,
+            space=territory,
+            kind=Kind.ROOT_ROTATION,
+            grant=None,
+            at=at_from(1_800_000_000_000),
+            payload=RootRotation.agreed(new, territory, old.public, version, heads).encode(),
+            salt=SALT,
+        )
+        for version, (old, new) in enumerate(pairwise(roots), 1)
+    ]
+    last = Kit("Cher", roots[-1], KIT.recovery, encode_chain(chain), roots[0].public)
+    assert parse_kit(write_kit(last, passphrase=None, salt=SALT)).chain == last.chain

@@ -1,0 +1,147 @@
+"""Another root takes over on a machine that somebody else had: its kit is there afterwards (docs/threat-model.md)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeAlias
+
+import pytest
+
+from protocol.enrollment_messages import encode_chain, parse_chain
+from protocol.errors import BadInput, Code, PeerFault
+from protocol.replica.command import run_command
+from protocol.replica.console import Call, Program
+from protocol.replica.control import serve_control
+from protocol.replica.operation import JSON, NO_FILES, Incoming, Outgoing, Params
+from protocol.replica.ownership import acquire
+from sync_server.app import opened
+from sync_server.cli_lifecycle import add_lifecycle_commands
+from sync_server.handlers.rotation import rotate_root
+from sync_server.handlers.territory import begin_territory, kit_in
+from sync_server.kit_away import KitAway
+from sync_server.new_root import NewKit
+from tests.harness.attack import attack
+from tests.harness.commands import no_table
+from tests.harness.office_devices import Town, town
+
+ROW = "whoever has the store open is asked for another root"
+
+Answer: TypeAlias = Callable[[KitAway], Awaitable[JSON]]
+
+
+async def typed(here: Town, folder: Path, answer: Answer) -> JSON:
+    """What `rotate root` says, or raises, where a thief's process has DIR open and answers like this."""
+    held = folder / "held"
+    held.mkdir(exist_ok=True)
+    (held / "territory.json").write_text("{}")
+    owner = acquire(held)
+    assert owner is not None
+
+    async def run(
+        call: Call,
+        name: str,
+        params: Params,
+        outgoing: Outgoing | None = None,
+        incoming: Incoming = NO_FILES,
+        /,
+        *,
+        lasting: bool = False,
+    ) -> JSON:
+        del lasting
+        return await run_command(call.data_dir, name, params, incoming, outgoing or here.office.said, no_table)
+
+    async def asked(params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        away = KitAway.of(here.office.server, params["kit"], incoming, outgoing)
+        assert away is not None
+        return await answer(away)
+
+    program = Program("sync-server", "", lambda: "")
+    add_lifecycle_commands(program, run)
+    command = program._commands["rotate root"].handler
+    with owner:
+        async with serve_control({"rotate root": asked}, owner):
+            call = Call("sync-server", "rotate root", held, json=False)
+            said: JSON = await command(call, kit=str(folder / "server" / "kit"), new_kit=str(folder / "kit-2"))
+            return said
+
+
+async def honest(here: Town, away: KitAway) -> JSON:
+    chain = await rotate_root(here.office.server, away)
+    return {"chain": chain.hex(), "version": 1}
+
+
+@attack(ROW, off={"sync_server.kit_desk.KitDesk.has_signed": property(lambda _: False)})
+async def test_the_new_kit_is_kept_whatever_becomes_of_the_command_once_it_has_signed(tmp_path: Path) -> None:
+    async with town(tmp_path) as here:
+
+        async def lying(away: KitAway) -> JSON:
+            await honest(here, away)
+            raise BadInput(Code.BAD_KIT, "this is the kit of another territory")
+
+        with pytest.raises(BadInput, match="kit-2"):
+            await typed(here, tmp_path, lying)
+        assert here.office.server.replica.door.root_now != kit_in(tmp_path / "server" / "kit", None).root.public
+        assert (tmp_path / "kit-2").exists(), "the root in force is one that nobody has any more"
+        await typed(here, tmp_path, lambda away: honest(here, away))  # the same again
+        new = kit_in(tmp_path / "kit-2", None)
+        assert here.office.server.replica.door.root_now == new.root.public
+        assert parse_chain(new.chain)
+
+
+async def test_where_nothing_was_signed_no_new_kit_is_left_behind(tmp_path: Path) -> None:
+    async with town(tmp_path) as here:
+
+        async def refusing(_away: KitAway) -> JSON:
+            raise BadInput(Code.BAD_KIT, "this is the kit of another territory")
+
+        with pytest.raises(BadInput):
+            await typed(here, tmp_path, refusing)
+        assert not (tmp_path / "kit-2").exists()
+
+
+@attack(ROW, off={"sync_server.new_root.rotations_to": lambda _root, chain, _first: chain})
+async def test_the_new_kit_holds_no_chain_that_does_not_prove_it(tmp_path: Path) -> None:
+    async with town(tmp_path) as here:
+        elsewhere = tmp_path / "elsewhere"
+        elsewhere.mkdir()
+        async with town(elsewhere) as other:
+            foreign = NewKit(elsewhere / "server" / "kit", None, elsewhere / "kit-2", None, os.urandom)
+            before = kit_in(elsewhere / "server" / "kit", None)
+            shown = await other.office.with_kit("rotate root", before, foreign.kit)
+
+        async def lying(away: KitAway) -> JSON:
+            await honest(here, away)
+            return {"chain": shown["chain"], "version": 1}
+
+        with suppress(PeerFault):
+            await typed(here, tmp_path, lying)
+        assert kit_in(tmp_path / "kit-2", None).chain == b"", "what it holds makes no server"
+        await typed(here, tmp_path, lambda away: honest(here, away))
+        await rebuilt(here, tmp_path)
+
+
+async def rebuilt(here: Town, folder: Path) -> None:
+    """The new kit makes the server again, on another machine."""
+    kit = kit_in(folder / "kit-2", None)
+    made = folder / "made-anew"
+    made.mkdir()
+    clock = here.office.clock
+    await begin_territory(made, kit, kit_file=None, passphrase=None, now_ms=clock, entropy=os.urandom)
+    async with opened(made, now_ms=clock, entropy=os.urandom) as server:
+        assert server.replica.door.root_now == kit.root.public
+
+
+@pytest.mark.parametrize("said", [None, {}, {"chain": "no hex"}, {"chain": "00"}, {"chain": encode_chain([]).hex()}])
+async def test_an_answer_that_proves_nothing_is_said_and_the_new_kit_stays(tmp_path: Path, said: JSON) -> None:
+    async with town(tmp_path) as here:
+
+        async def lying(away: KitAway) -> JSON:
+            await honest(here, away)
+            return said
+
+        with pytest.raises(PeerFault, match=r"does not prove the new root.*kit-2"):
+            await typed(here, tmp_path, lying)
+        assert kit_in(tmp_path / "kit-2", None).chain == b""
