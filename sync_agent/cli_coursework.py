@@ -105,7 +105,7 @@ async def checkout(
     *,
     revision: Annotated[str | None, Option(metavar="R", help="This version instead of the shown one.")] = None,
 ) -> JSON:
-    """Write all files of an item, or of the feedback to a hand-in, into DIR."""
+    """Write all files of an item, or of the feedback to a hand-in, into DIR; what has their names there is replaced."""
     return await run_into(call, folder, "checkout", {"item": item, "revision": revision})
 
 

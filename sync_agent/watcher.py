@@ -313,7 +313,7 @@ class Watcher:
         self._published += [(now_s, key, path, change) for path, change in opened.changes.items()]
         self._blocked.pop(key, None)
         del self._open[key]
-        _log.info("published %d files of a watched folder as %s", len(look.files), (fresh.item or b"").hex()[:16])
+        _log.info("published from a watched folder: %d file(s), as %s", len(look.files), (fresh.item or b"").hex()[:16])
 
     async def _failed(self, key: str, opened: _Open, look: Look, title: Title, error: RelaisError) -> None:
         """What becomes of a title that could not be published."""
