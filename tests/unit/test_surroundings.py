@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -88,12 +87,3 @@ def test_a_disk_that_may_only_be_read_is_not_called_somebody_elses(
     assert "disk" in why_not_opened(raised.value)["remedy"]
     with pytest.raises(LocalFailure, match="may only be read"):
         write_private(folder / "key", b"")
-
-
-def test_what_root_makes_in_anothers_folder_is_its_owners(folder: Path) -> None:
-    if os.geteuid() == 0:
-        os.chown(folder, 65534, 65534)
-    owner = acquire(folder)
-    assert owner is not None
-    owner.release()
-    assert {path.lstat().st_uid for path in folder.rglob("*")} == {folder.stat().st_uid}
