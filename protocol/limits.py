@@ -46,6 +46,7 @@ MAX_LATE_WRAPS_PER_DEVICE: Final = 16  # keys of one teacher's device to which o
 MAX_WRAPS_BY_ONE: Final = 4  # of one work, for one reader, by one device; one is right
 MAX_WRAPS_BY_OTHERS: Final = 16  # … by all devices together that owe nobody a wrap of it
 MAX_RULED_ENTRIES: Final = 1_024
+MAX_CONFIRMED_AGAIN_STEPS: Final = 8  # of devices that were let in again, one by the word of the one before
 MAX_REVOKED_HEADS: Final = 1_024
 MAX_REVOCATION_LISTS: Final = 48  # they go with it, and with what proves it, where credentials go
 MAX_ROOT_ACCOUNT_IDS: Final = 1_024  # of what a root had signed, in one entry

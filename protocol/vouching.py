@@ -34,7 +34,7 @@ from protocol.entry import Entry, Kind
 from protocol.errors import PeerFault
 from protocol.fields import Fields, compact
 from protocol.identity import SIGNATURE_BYTES, SigningKey, tagged, verify
-from protocol.limits import MAX_PHRASES_PER_DEVICE, MAX_PROOFS_PER_GRANT
+from protocol.limits import MAX_CONFIRMED_AGAIN_STEPS, MAX_PHRASES_PER_DEVICE, MAX_PROOFS_PER_GRANT
 from protocol.person_keys import PhraseKey
 from protocol.rights import Authority, Door
 from protocol.roles import HAS_READING_KEYS, Role
@@ -156,10 +156,10 @@ class Voices:
     firsts: Mapping[bytes, tuple[Device, ...]] = field(default_factory=dict)
     words: Mapping[Device, frozenset[Word]] = field(default_factory=dict)
 
-    def circle(self, person: bytes, start: Device, *, silent: Device | None = None) -> Circle:
-        """Whom a person's device leads to; what `silent` says is passed over."""
-        begin: tuple[Device, _Place] = (start, _OWN)
-        found, pending = {begin}, [begin]
+    def circle(self, person: bytes, *starts: Device, silent: Device | None = None) -> Circle:
+        """Whom a person's devices lead to; what `silent` says is passed over."""
+        begin: list[tuple[Device, _Place]] = [(start, _OWN) for start in starts]
+        found, pending = set(begin), begin
         while pending:
             voice, place = pending.pop()
             for word in self.words.get(voice, ()) if voice != silent else ():
@@ -302,28 +302,50 @@ def _with_confirmed_again(voices: Voices, since: _Words, ever: _Words, cut: Cont
         for word in said:
             if word.is_own:
                 before[word.device, word.person].append(by)
-    while True:
-        again = {one for one in voices.let_back if _is_confirmed_again(voices, one, whose.get(one, ()), before, cut)}
+    for _ in range(MAX_CONFIRMED_AGAIN_STEPS):
+        round_ = _Round(voices)
+        again = {one for one in voices.let_back if _is_confirmed_again(round_, one, whose.get(one, ()), before, cut)}
         if not again:
-            return voices
+            break
         words = {**voices.words, **{one: voices.words.get(one, frozenset()) | since.get(one, set()) for one in again}}
         voices = replace(voices, let_back=voices.let_back - again, words=words)
+    return voices
+
+
+class _Round:
+    """Who is confirmed by what counts so far. Many were confirmed by the same ones before: that is followed once."""
+
+    def __init__(self, voices: Voices) -> None:
+        self.voices = voices
+        self._said = {
+            (voice, word.device, word.person) for voice, said in voices.words.items() for word in said if word.is_own
+        }
+        self._own: dict[tuple[bytes, frozenset[Device]], frozenset[Device]] = {}
+
+    def is_confirmed(self, device: Device, person: bytes, by: frozenset[Device]) -> bool:
+        """Whether some of a person's devices say, or lead to who says, that another is theirs: its own word apart."""
+        if any((voice, device, person) in self._said for voice in by):
+            return True
+        if (person, by) not in self._own:
+            self._own[person, by] = self.voices.circle(person, *by).own
+        return device in self._own[person, by] and device in self.voices.circle(person, *by, silent=device).own
 
 
 def _is_confirmed_again(
-    voices: Voices,
+    round_: _Round,
     device: Device,
     whose: Iterable[bytes],
     before: Mapping[Standing, Sequence[Device]],
     cut: Container[bytes],
 ) -> bool:
     """Whether a device of theirs, or a head whom one confirmed, says so; or whether there is no such device in use."""
+    voices = round_.voices
     for person in whose:
         # others of theirs: those that it leads to, and those that confirmed it before; nobody else's grant makes one
         linked = {*voices.circle(person, device).own, *before.get((device, person), ())}
         others = {one for one in linked - {device} - voices.let_back if one[0] not in cut}
-        circles = [voices.circle(person, one, silent=device) for one in others if (one, person) in voices.standings]
-        if circles and not any(device in circle.own for circle in circles):
+        speaking = frozenset(one for one in others if (one, person) in voices.standings)
+        if speaking and not round_.is_confirmed(device, person, speaking):
             return False
     return True
 

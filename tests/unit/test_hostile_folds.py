@@ -167,6 +167,32 @@ def test_laptops_without_end_that_were_let_in_again_cost_no_more_than_they_are()
     assert_grows_as_its_entries(*work)
 
 
+@pytest.mark.parametrize("said", ["in a line", "by one", "by none of many"])
+def test_laptops_without_end_that_confirm_one_another_again_cost_no_more_than_they_are(said: str) -> None:
+    laptops, many = Laptops(), 60
+    world, room, person = laptops.world, laptops.room, bytes(15) + b"x"
+    first = before = world.enrol(Role.TEACHER, room, by=laptops.head, person=person)
+
+    def confirms(writer: Writer, grant: bytes | None) -> None:
+        world.say(writer, room, Kind.VOUCH, Vouch().encode(), subject=person, target=grant)
+
+    work = [laptops.flood.folding()]
+    for start in (0, many):
+        for _ in range(start, start + many):
+            laptop = world.enrol(Role.TEACHER, room, by=laptops.head, person=person)
+            given = world.entries[-1].payload or b""
+            confirms(first, laptop.grant)
+            cut = world.say(laptops.head, room, Kind.REVOKE, Revocation(laptop.key.public, ()).encode())
+            laptop.grant = world.say(laptops.head, room, Kind.GRANT, given, parents=(cut.id,)).id
+            if said == "by none of many":
+                confirms(first, world.enrol(Role.TEACHER, room, by=laptops.head, person=person).grant)
+            else:
+                confirms(before, laptop.grant)
+                before = laptop if said == "in a line" else first
+        work.append(laptops.flood.folding())
+    assert_grows_as_its_entries(*work)
+
+
 def test_machines_without_end_that_seal_to_others_cost_no_more_than_they_are() -> None:
     flood, many = Flood(), 100
     work = [flood.folding()]
