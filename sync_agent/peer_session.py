@@ -484,8 +484,9 @@ class PeerSession:
         wanted: defaultdict[bytes, list[Wanted]] = defaultdict(list)
         for lack in lacks:
             wanted[lack.space].append(lack)
-        theirs = await self.agent.replica.readable(self.device.key) if wanted else {}
-        for space in await self._common() if wanted else ():
+        common = await self._common() if wanted else []
+        theirs = await self.agent.replica.readable(self.device.key)
+        for space in (each for each in common if each in wanted and each in theirs):
             streams = NamedStreams((await self.agent.replica.view(space)).coursework)
             for lack in wanted[space]:
                 for pack in await self._content_of(lack, streams, theirs[space].role):
