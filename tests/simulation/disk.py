@@ -136,24 +136,27 @@ class Power:
 
 
 class Powered:
-    """Passes calls on to `inner` while there is power."""
+    """Passes calls on to `inner` while there is power. How it does is made when a call is first asked for."""
 
     def __init__(self, inner: object, power: Power) -> None:
-        kind: Any = type(inner)
         self.inner = inner
-        for name in _methods(kind):
-            method = getattr(inner, name)
-            setattr(self, name, _reading(method, power) if name in _READS else _writing(method, power))
+        self._power = power
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        if name not in _methods(type(self.inner)):
+            raise AttributeError(name)
+        method, power = getattr(self.inner, name), self._power
+        call = _reading(method, power) if name in _READS else _writing(method, power)
+        self.__dict__[name] = call
+        return call
 
 
 class _PoweredPacks(Powered):
     def __init__(self, inner: MemoryPacks, power: Power) -> None:
         super().__init__(inner, power)
         self._inner = inner
-        self._power = power
-        self.build = self._build
 
-    async def _build(self, space: bytes, *, unsent: bool, sealed: bool = False) -> Powered:
+    async def build(self, space: bytes, *, unsent: bool, sealed: bool = False) -> Powered:
         self._power.check()
         return Powered(await self._inner.build(space, unsent=unsent, sealed=sealed), self._power)
 
@@ -186,6 +189,6 @@ def _reading(method: Callable[..., Any], power: Power) -> Callable[..., Any]:
 
 
 @cache
-def _methods(kind: type) -> tuple[str, ...]:
+def _methods(kind: type) -> frozenset[str]:
     """The names of what may be asked of a store, one answer at a time."""
-    return tuple(name for name, what in vars(kind).items() if name[0] != "_" and iscoroutinefunction(what))
+    return frozenset(name for name, what in vars(kind).items() if name[0] != "_" and iscoroutinefunction(what))
