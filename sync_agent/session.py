@@ -32,6 +32,7 @@ from sync_agent.cursors import cursor_marks, read_cursors
 from sync_agent.deflating import note_server_levels
 from sync_agent.heads import take_heads
 from sync_agent.health import LastSync
+from sync_agent.line_of_rights import LineOfRights
 from sync_agent.network.trouble import seen_in
 from sync_agent.payloads import Payloads
 from sync_agent.reading_key import tend_reading_keys
@@ -70,7 +71,8 @@ class Session:
         self._payloads = Payloads(agent, self._calls)
         self._budget = agent.budget
         self._moving = SyncContent(agent, transport, self._asking)
-        self._repair = SyncRepair(agent, self._calls, self._asking)
+        self._rights = LineOfRights(agent, self._calls)
+        self._repair = SyncRepair(agent, self._calls, self._asking, self._rights)
         self._one_at_a_time = asyncio.Lock()
         self._readers_kept = False
         self._told = False
@@ -167,7 +169,12 @@ class Session:
             meanwhile, self._meanwhile = self._meanwhile, None
             if meanwhile is not None:
                 meanwhile()
-            answer = await self._calls.sync(asked.request)
+            try:
+                answer = await self._calls.sync(asked.request)
+            except Refused as refusal:
+                if refusal.code is Code.REVOKED and await self._show_rights(refusal):
+                    continue
+                raise
             if answer.unlike:
                 run.said.by_name = True
                 asked = await self._compose(run)
@@ -184,6 +191,11 @@ class Session:
             if not (run.again or asked.has_news):
                 return
         raise PeerFault(Code.MALFORMED, "the server always has more to say; the sync was ended")
+
+    async def _show_rights(self, refusal: Refused) -> bool:
+        """Whether a server that refuses everything lacked something that shows the opposite, and was brought it."""
+        await take_withdrawals_with(self.agent, refusal, (await self._calls.server()).key)
+        return await self._rights.bring(await self.agent.spaces())
 
     async def _apply(self, run: Run, asked: Asked, answer: SyncAnswer) -> None:
         """Everything that an answer asks for."""

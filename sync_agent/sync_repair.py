@@ -5,6 +5,8 @@ Rules:
 - a set that differs from the server's although cursors say otherwise is noticed by its fingerprint, looked at once
   more, then reconciled;
 - what a server refused for good is offered to another one (other keys, or another store) again;
+- where the server's store is another, spaces that are closed to this device just then are compared when they are back:
+  half of a revocation's line, say, closes all until the rest has come;
 - new cursors are kept together and at the end: an interruption leaves the old ones, which are stale again.
 """
 
@@ -22,7 +24,8 @@ from protocol.sorted_records import SortedRecords
 from sync_agent.app import GENERATION_MARK, HEALTH_MARK, REFUSED_MARKS, REFUSER_MARK, Agent
 from sync_agent.asking import Asking
 from sync_agent.cursors import cursor_marks, read_cursors
-from sync_agent.peer_news import settle, unproven, unsettled
+from sync_agent.line_of_rights import LineOfRights
+from sync_agent.peer_news import news_marks, settle, unproven, unsettled
 from sync_agent.reconciling import Reconciled, Reconciling
 from sync_agent.sealed_calls import SealedCalls
 from sync_agent.sync_run import Run
@@ -33,10 +36,11 @@ _log = logging.getLogger(__name__)
 class SyncRepair:
     """Brings the spaces of one agent back in step with the server's."""
 
-    def __init__(self, agent: Agent, calls: SealedCalls, asking: Asking) -> None:
+    def __init__(self, agent: Agent, calls: SealedCalls, asking: Asking, rights: LineOfRights) -> None:
         self._agent = agent
         self._calls = calls
         self._asking = asking
+        self._rights = rights
         self._store = agent.replica.store
         self._reconciling = Reconciling(agent, calls)
 
@@ -101,6 +105,9 @@ class SyncRepair:
             marks[GENERATION_MARK] = answer.generation
         if all_spaces:
             marks[HEALTH_MARK] = None
+            # what lets this device into the others again may be on its way: they are compared when they are back
+            held = await self._store.spaces()
+            marks |= news_marks(sorted(held.keys() - set(spaces)), self._agent.entropy)
         for space in spaces:
             if space in due and space not in run.reconciled:
                 run.reconciled.add(space)
@@ -137,6 +144,8 @@ class SyncRepair:
         except Refused as refusal:
             if refusal.code is not Code.CANNOT_READ:
                 raise
+            if await self._rights.bring([space]):
+                return await self._reconcile(run, space)
             _log.info("the server does not let this device read %s", space.hex())
             self._asking.closed.add(space)
             return None

@@ -190,24 +190,42 @@ async def _begin_generation(
         if kit.chain:
             await replica.admit(parse_chain(kit.chain), source=kit.root.public, now_ms=now_ms())
         _check_in_force(replica, kit)
-        said = [
-            (Kind.CERTIFICATE, Certificate(keys.signing.public, keys.agreement.public).encode()),
-            (Kind.GENERATION, Generation(generation).encode()),
-        ]
-        if await recovery_keys(replica) != [kit.recovery.public]:
-            said.append((Kind.RECOVERY_KEY, RecoveryKey(kit.recovery.public).encode()))
-        drafts = [Draft(head.territory, kind, None, payload) for kind, payload in said]
-        certificate, *_ = await replica.write(drafts, author=kit.root, now_ms=now_ms(), entropy=entropy, unsent=False)
-        keyring = Keyring(replica, (before.agreement, kit.recovery))
-        for space in reversed(replica.door.spaces()):
-            if wraps := await keyring.wraps_due(space, certificate.id, entropy):
-                await replica.write(wraps, author=keys.signing, now_ms=now_ms(), entropy=entropy, unsent=False)
+        certificate = await certify(replica, kit, keys, generation, before, now_ms=now_ms, entropy=entropy)
     finally:
         await store.close()
     keys.write(folder)
-    Territory(head.name, head.root, certificate.id, generation).write(folder)
+    Territory(head.name, head.root, certificate, generation).write(folder)
     remove_private(folder / UNFINISHED_FILE)
     return accounts
+
+
+async def certify(
+    replica: Replica,
+    kit: Kit,
+    keys: ServerKeys,
+    generation: bytes,
+    before: ServerKeys,
+    *,
+    now_ms: Callable[[], int],
+    entropy: Entropy,
+) -> bytes:
+    """Make new keys those of the server, in a new generation, by the word of the kit; the certificate's id.
+
+    They are given the spaces' keys, as far as those of the server before, or recovery's, open them.
+    """
+    said = [
+        (Kind.CERTIFICATE, Certificate(keys.signing.public, keys.agreement.public).encode()),
+        (Kind.GENERATION, Generation(generation).encode()),
+    ]
+    if await recovery_keys(replica) != [kit.recovery.public]:
+        said.append((Kind.RECOVERY_KEY, RecoveryKey(kit.recovery.public).encode()))
+    drafts = [Draft(replica.territory, kind, None, payload) for kind, payload in said]
+    certificate, *_ = await replica.write(drafts, author=kit.root, now_ms=now_ms(), entropy=entropy, unsent=False)
+    keyring = Keyring(replica, (before.agreement, kit.recovery))
+    for space in reversed(replica.door.spaces()):
+        if wraps := await keyring.wraps_due(space, certificate.id, entropy):
+            await replica.write(wraps, author=keys.signing, now_ms=now_ms(), entropy=entropy, unsent=False)
+    return certificate.id
 
 
 def _check_in_force(replica: Replica, kit: Kit) -> None:

@@ -20,6 +20,7 @@ from protocol.kit import Kit
 from protocol.messages import SyncAnswer, SyncRequest
 from protocol.replica.office.enrolment import Enrolment
 from protocol.replica.operation import NO_FILES
+from protocol.replica.replica import Entropy
 from protocol.structure import Grant
 from protocol.wire import Call
 from sync_server.app import Server, opened
@@ -134,10 +135,12 @@ def opened_request(server: Server, device: DeviceKeys, call: Call, payload: byte
     )
 
 
-async def rotate_root(server: Server, old: Kit, new: Kit) -> None:
-    """Another root takes over, as by the command."""
-    desk = KitDesk(errand_of("rotate root", old, {}, new, os.urandom), Sayings())
-    await operations(server)["rotate root"]({"kit": desk.keys}, desk, desk)
+async def rotate_root(server: Server, old: Kit, new: Kit, entropy: Entropy = os.urandom) -> bytes:
+    """Another root takes over, as by the command; the rotations so far, for the new kit."""
+    desk = KitDesk(errand_of("rotate root", old, {}, new, entropy), Sayings())
+    done = await operations(server)["rotate root"]({"kit": desk.keys}, desk, desk)
+    assert isinstance(done, dict)
+    return bytes.fromhex(str(done["chain"]))
 
 
 @asynccontextmanager

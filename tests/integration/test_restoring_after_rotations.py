@@ -1,4 +1,4 @@
-"""A backup from before a rotation, restored after it: devices follow, and everything comes back."""
+"""A backup from before a rotation, or the kit alone, after it: devices follow, and everything comes back."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from protocol.kit import Kit
 from sync_agent.sealed_calls import server_of
 from sync_server.app import Server, opened
 from sync_server.backing_up import BackupFile, restore
+from sync_server.beginning import begin
 from sync_server.handlers.backups import back_up
 from sync_server.handlers.rotation import rotate_server
 from sync_server.handlers.territory import kit_in
@@ -66,6 +67,16 @@ class Scene:
         folder, clock = self.folder / "restored", self.here.office.clock
         shutil.rmtree(folder, ignore_errors=True)
         await restore(folder, backup, kit, None, now_ms=clock, entropy=os.urandom, tell=lambda _: None)
+        async with opened(folder, now_ms=clock, entropy=os.urandom) as server:
+            self.here.frontage.responder = server.responder
+            yield server
+
+    @asynccontextmanager
+    async def made_anew(self) -> AsyncIterator[Server]:
+        """The server that `init --recover` makes, answering at the address of the one that burnt."""
+        folder, clock = self.folder / "anew", self.here.office.clock
+        given = {"kit": None, "passphrase_file": None, "recover": self.kit}
+        await begin(folder, None, **given, now_ms=clock, entropy=os.urandom, tell=lambda _: None)
         async with opened(folder, now_ms=clock, entropy=os.urandom) as server:
             self.here.frontage.responder = server.responder
             yield server
@@ -155,3 +166,18 @@ async def test_what_a_stolen_backup_could_sign_is_cut_off_after_a_restore_too(sc
         roster = (await server.replica.view(server.replica.territory)).roster
         assert stolen.signing.public in roster.cut
         await scene.goes_on_with(server)
+
+
+async def test_a_server_made_anew_after_a_rotation_refuses_nobody_whom_the_one_before_had_let_in(scene: Scene) -> None:
+    space = (await scene.here.office.do("space add", name="CE1", school="0180002Y", year=None))["space"]
+    far = await scene.here.device("machine", space=space)
+    await scene.rotate_server()
+    await scene.here.office.add_person("Tom", "pupil")
+    await scene.here.sync()
+    async with scene.made_anew() as server:
+        # it hears of the rotation, and what led to that in one school, from that school's machines
+        await scene.here.sync(scene.teacher, scene.machine)
+        await scene.here.sync(far)
+        await scene.goes_on_with(server)
+        for space in await far.agent.spaces():
+            assert await server.replica.fingerprint(space) == await far.agent.replica.fingerprint(space)

@@ -9,7 +9,8 @@ the memory replica that the contract suite holds to the same rules as the durabl
 (`quick`). Neighbours (`neighbours`) and sticks (`sticks`, real folders) are worked by the agent's own code.
 People, schools, thieves and impostors act through the functions behind the commands (`people`, `school`, `theft`,
 `devices`, `signing_in`, `malware`); what the world remembers of them is in `trust`.
-What a school is told to do for a while is in `ordering` and `orders`, what the recovery kit alone says in `by_kit`, a
-laptop that goes home with the work of a class in `journeys`.
+What a school is told to do for a while is in `ordering` and `orders`, what the recovery kit alone says in `by_kit`,
+keys that are replaced and backups that the kit restores in `rotating`, a laptop that goes home with the work of a class
+in `journeys`.
 `plan` draws a history, `world` lives it, `ledger` remembers what was acknowledged, `invariants` judges the end.
 """

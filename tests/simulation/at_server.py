@@ -13,15 +13,16 @@ from protocol.replica.office.bureau import Office as Bureau
 from protocol.replica.office.erasures import erase_persons, in_force, take_back
 from protocol.replica.office.grants import grant_device, revoke_device
 from protocol.replica.office.people import add_person, doubles_of
-from protocol.replica.replica import Draft
+from protocol.replica.replica import Draft, Replica
 from protocol.roles import PersonRole, Role
-from protocol.structure import Ruling
+from protocol.structure import Revocation, Ruling
 from tests.simulation.at_school import a_while
 from tests.simulation.founding import begin_server
 from tests.simulation.lines import CALM
 from tests.simulation.machine import Machine
 from tests.simulation.plan import Step
-from tests.simulation.trust import line_of
+from tests.simulation.rotating import restore_by_kit, wait_for_the_clocks
+from tests.simulation.trust import Gone, line_of
 
 if TYPE_CHECKING:
     from sync_server.app import Server
@@ -71,8 +72,21 @@ async def let_go(world: World, machine: Machine, random: Random) -> str:
         return "-"
     world.goes(line_of(world, machine.device) | world.let_in_by(machine))
     device = machine.device
-    await at_server(world, "let go", lambda server: revoke_device(server, device))
+
+    async def gone(server: Server) -> None:
+        grants = frozenset(each.grant for each in server.replica.door.authorities_of(device))
+        await revoke_device(server, device)
+        cuts = frozenset(name for name, key in (await revocations(server.replica)).items() if key == device)
+        world.trust.gone[device] = Gone(cuts, grants)
+
+    await at_server(world, "let go", gone)
     return machine.name
+
+
+async def revocations(replica: Replica) -> dict[bytes, bytes]:
+    """All revocations in a replica's set → the keys that they name."""
+    said = await replica.store.scan_kinds([Kind.REVOKE])
+    return {entry.id: Revocation.parse(entry.payload or b"").key for entry in said}
 
 
 async def let_back(world: World, machine: Machine, random: Random) -> str:
@@ -165,20 +179,29 @@ async def backup(world: World, _machine: Machine, _random: Random) -> str:
 
 
 async def restore(world: World, _machine: Machine, random: Random) -> str:
-    """It is again as it was in an image."""
+    """It is again as it was in an image; one from before it had its keys needs the kit."""
+    if world.next_kit is not None:
+        return "-"
     await world.office.switch_off()
     number = random.randrange(len(world.backups))
-    world.change_server_disk(world.backups[number].image())
+    image = world.backups[number].image()
+    if world.office.birth.territory.certificate not in image.store._entries:
+        return await restore_by_kit(world, image, random)
+    world.change_server_disk(image)
     await world.office.boot()
     return f"number {number}"
 
 
 async def rebirth(world: World, _machine: Machine, random: Random) -> str:
     """It burnt, and is made anew from the kit."""
+    if world.next_kit is not None:
+        return "-"
     await world.office.switch_off()
-    birth = await begin_server(world.founding.kit, now_ms=world.true_ms(), entropy=random.randbytes)
-    world.office.birth = birth
+    wait_for_the_clocks(world)
+    birth = await begin_server(world.kit, now_ms=world.true_ms(), entropy=random.randbytes)
+    world.office.begin_anew(birth)
     world.births += 1
+    world.old_backups += world.backups
     world.backups = [birth.disk.image()]
     world.change_server_disk(birth.disk)
     await world.office.boot()

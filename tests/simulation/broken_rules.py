@@ -29,7 +29,7 @@ BROKEN_RULES: Final = {
         BrokenRule(mutations.folds_by_arrival, 4),
         BrokenRule(mutations.believes_the_manifest, 1),
         BrokenRule(mutations.never_reconciles, 4),
-        BrokenRule(mutations.takes_waiting_for_taken, 1),
+        BrokenRule(mutations.takes_waiting_for_taken, 4),
         BrokenRule(mutations.signs_receipts_unseen, 10),
         BrokenRule(mutations.names_packs_for_chunks_only, 275),
         BrokenRule(mutations.acknowledges_before_the_flush, 3),
@@ -65,5 +65,10 @@ BROKEN_RULES: Final = {
         BrokenRule(crisis_mutations.asks_for_no_payloads, 41),
         BrokenRule(crisis_mutations.closes_no_class, 713),
         BrokenRule(crisis_mutations.folds_do_not_grow, 1),
+        BrokenRule(crisis_mutations.cuts_no_former_server_off, 145),
+        BrokenRule(crisis_mutations.follows_no_new_root, 137),
+        BrokenRule(crisis_mutations.lets_everybody_back, 276),
+        BrokenRule(crisis_mutations.believes_every_refusal, 218),
+        BrokenRule(crisis_mutations.forgets_what_was_closed, 140),
     )
 }

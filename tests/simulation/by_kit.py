@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from random import Random
 from typing import TYPE_CHECKING, Final
 
-from protocol.kit import Kit
 from protocol.replica.office.erasures import ever_said, take_back
 from sync_server.app import Server
 from sync_server.handlers.closing import close_space
@@ -20,11 +19,6 @@ from tests.simulation.machine import Machine
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
-
-
-def kit_of(world: World) -> Kit:
-    """The territory's."""
-    return Kit("Cher", world.founding.kit.root, world.founding.kit.recovery)
 
 
 async def unerase(world: World, _machine: Machine, random: Random) -> str:
@@ -38,7 +32,7 @@ async def unerase(world: World, _machine: Machine, random: Random) -> str:
     async def taken_back(server: Server) -> None:
         said = [entry.id for entry, covers in await ever_said(server.replica) if covers == pupil]
         world.trust.let_go_by_root.update(said)
-        await take_back(server, pupil, kit_of(world))
+        await take_back(server, pupil, world.kit)
         world.trust.taken_back.update(said)
 
     return await at_server(world, f"unerase {pupil.hex()[:8]} by the kit", taken_back)
@@ -52,7 +46,7 @@ async def close(world: World, _machine: Machine, random: Random) -> str:
     world.trust.closed.add(space)
 
     async def closed(server: Server) -> None:
-        await close_space(server, kit_of(world), space, unopened_too=True)
+        await close_space(server, world.kit, space, unopened_too=True)
 
     return await at_server(world, f"close {space.hex()[:8]}", closed)
 

@@ -2,6 +2,9 @@
 
 20. Drills and quarantines that are over hold nobody back (what holds while they last is in `orders`).
 21. Of a class that was closed nothing is shown anywhere, and no payload is left a week later, whatever comes back.
+23. All who are ours know the server's keys and the root that are in force, whichever were replaced, and nobody reads
+    anything whom keys let in that had been replaced before.
+24. Who was let go reads nothing under what it held then, whichever server was born or restored since.
 """
 
 from __future__ import annotations
@@ -9,10 +12,12 @@ from __future__ import annotations
 from typing import Final
 
 from protocol.entry import Kind
+from protocol.replica.replica import Replica
 from protocol.replica.views import Views
 from protocol.rights import is_erasable
 from sync_agent.measures import ordered
-from tests.simulation.ledger import BrokenError
+from sync_agent.sealed_calls import newest_server
+from tests.simulation.ledger import BrokenError, holds
 from tests.simulation.sound import destroying, server_of, sound
 from tests.simulation.world import World
 
@@ -40,4 +45,36 @@ async def _closed(world: World) -> None:
                     raise BrokenError(f"{who} still has {kind} {entry.id.hex()[:8]} of a class that was closed")
 
 
-CRISIS: Final = (_orders, _closed)
+async def _keys(world: World) -> None:
+    server = server_of(world.office)
+    office = world.office.birth.keys.signing.public
+    if server.door.root_now != world.kit.root.public:
+        raise BrokenError("the root in force is another one than that of the kit")
+    for machine, agent in sound(world):
+        known = await newest_server(agent.replica)
+        if known is None or known[0].key != office:
+            raise BrokenError(f"{machine.name} knows other keys of the server than those that it has")
+        if agent.replica.door.root_now != world.kit.root.public:
+            raise BrokenError(f"{machine.name} knows another root than the one in force")
+    for device, former in world.trust.let_in_by_former.items():
+        if all(holds(world.office.disk.store, cut) for cut in former.cuts):
+            for who, replica in _ours(world):
+                if await replica.readable(device):
+                    raise BrokenError(f"at {who} {device.hex()[:8]} may read, whom keys let in that were replaced")
+
+
+async def _gone(world: World) -> None:
+    server = server_of(world.office)
+    for device, gone in world.trust.gone.items():
+        in_force = {name for space in server.door.spaces() for name in (await server.view(space)).roster.revocations}
+        if gone.cuts & in_force:
+            for who, replica in _ours(world):
+                if any(each.grant in gone.grants for each in (await replica.readable(device)).values()):
+                    raise BrokenError(f"at {who} {device.hex()[:8]} reads on, which was let go")
+
+
+def _ours(world: World) -> list[tuple[str, Replica]]:
+    return [("server", server_of(world.office)), *((machine.name, agent.replica) for machine, agent in sound(world))]
+
+
+CRISIS: Final = (_orders, _closed, _keys, _gone)

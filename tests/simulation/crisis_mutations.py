@@ -1,4 +1,4 @@
-"""Rules of an outage broken on purpose: couriers, orders of a school, the word of the kit; as `mutations` does it."""
+"""Rules of an outage broken on purpose: couriers, orders of a school, the kit, new keys; as `mutations` does it."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from unittest import mock
 
 from protocol.entry import Entry
 from protocol.replica.bare_entries import BareEntries, Lacking
-from protocol.replica.replica import Entropy
+from protocol.replica.replica import Entropy, Replica
+from protocol.rights import Authority
 from protocol.roster import Roster
 from sync_agent.courier_disk import ENDING, BundlesOut
+from sync_agent.line_of_rights import LineOfRights
 from sync_agent.measures import NOTHING_ORDERED, DrillTransport, Ordered
 from sync_agent.sync_repair import SyncRepair
 
@@ -91,3 +93,48 @@ def folds_do_not_grow() -> AbstractContextManager[object]:
         return fold
 
     return mock.patch("protocol.replica.views.grown", stays)
+
+
+def cuts_no_former_server_off() -> AbstractContextManager[object]:
+    """The keys that a rotation replaces are worth what they were."""
+
+    async def nobody(_server: object) -> list[bytes]:
+        return []
+
+    return mock.patch("sync_server.handlers.rotation._servers", nobody)
+
+
+def follows_no_new_root() -> AbstractContextManager[object]:
+    """A device believes for ever the root that it knew first."""
+
+    def same(_chain: object, root: bytes, _territory: bytes) -> bytes:
+        return root
+
+    return mock.patch("sync_agent.sealed_calls.root_after", same)
+
+
+def lets_everybody_back() -> AbstractContextManager[object]:
+    """Whoever was let go reads on what lies above the classes."""
+
+    async def all_of_them(self: Replica, key: bytes) -> list[Authority]:
+        return list(self.door.authorities_of(key))
+
+    return mock.patch.object(Replica, "authorities", all_of_them)
+
+
+def believes_every_refusal() -> AbstractContextManager[object]:
+    """Whom a server made anew takes for cut off brings it nothing that shows the opposite. (A bug that this found.)"""
+
+    async def nothing(_self: LineOfRights, _spaces: Iterable[bytes]) -> bool:
+        return False
+
+    return mock.patch.object(LineOfRights, "bring", nothing)
+
+
+def forgets_what_was_closed() -> AbstractContextManager[object]:
+    """What was closed when another server was met is compared with nothing afterwards. (A bug that this found.)"""
+
+    def nothing(_spaces: Iterable[bytes], _entropy: Entropy) -> dict[str, bytes | None]:
+        return {}
+
+    return mock.patch("sync_agent.sync_repair.news_marks", nothing)

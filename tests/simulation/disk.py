@@ -143,7 +143,8 @@ class Powered:
         self._power = power
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
-        if name not in _methods(type(self.inner)):
+        kind: Any = type(self.inner)
+        if name not in _methods(kind):
             raise AttributeError(name)
         method, power = getattr(self.inner, name), self._power
         call = _reading(method, power) if name in _READS else _writing(method, power)

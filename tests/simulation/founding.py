@@ -12,11 +12,12 @@ from functools import lru_cache
 from random import Random
 from typing import Final
 
-from protocol.enrollment_messages import EnrollAnswer, EnrollRequest
+from protocol.enrollment_messages import EnrollAnswer, EnrollRequest, parse_chain
 from protocol.entry import Kind
 from protocol.envelope import OpenedRequest
 from protocol.identity import AgreementKey, DeviceKeys, SigningKey
 from protocol.invitation import parse_code
+from protocol.kit import Kit
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.enrolment import Enrolment
 from protocol.replica.office.invitations import Wanted, invite
@@ -68,14 +69,6 @@ class Birth:
 
 
 @dataclass(frozen=True)
-class Kit:
-    """What can bring the territory back: kept apart, never burnt."""
-
-    root: SigningKey
-    recovery: AgreementKey
-
-
-@dataclass(frozen=True)
 class ServerBirth:
     """A server as it begins: its keys, what it knows of its territory, its disk."""
 
@@ -86,7 +79,10 @@ class ServerBirth:
 
 @dataclass(frozen=True)
 class Founding:
-    """See the module. `pupils` are by class; `published` are the files by title of what was published already."""
+    """See the module. `pupils` are by class; `published` are the files by title of what was published already.
+
+    The kit is kept apart and never burnt.
+    """
 
     kit: Kit
     server: ServerBirth
@@ -106,7 +102,10 @@ async def begin_server(kit: Kit, *, now_ms: int, entropy: Entropy) -> ServerBirt
     """A server that the kit makes: new keys, a new certificate, a new generation, an empty store but for these."""
     keys = ServerKeys.create(entropy(32), entropy(32), entropy(32))
     disk, generation = Disk(), entropy(8)
-    replica = await Replica.open(kit.root.public, disk.store, disk.packs)
+    first = kit.first_root or kit.root.public
+    replica = await Replica.open(first, disk.store, disk.packs)
+    if kit.chain:
+        await replica.admit(parse_chain(kit.chain), source=kit.root.public, now_ms=now_ms)
     payloads = (
         (Kind.CERTIFICATE, Certificate(keys.signing.public, keys.agreement.public).encode()),
         (Kind.RECOVERY_KEY, RecoveryKey(kit.recovery.public).encode()),
@@ -119,13 +118,13 @@ async def begin_server(kit: Kit, *, now_ms: int, entropy: Entropy) -> ServerBirt
         entropy=entropy,
         unsent=False,
     )
-    return ServerBirth(keys, Territory("Cher", kit.root.public, certificate.id, generation), disk)
+    return ServerBirth(keys, Territory("Cher", first, certificate.id, generation), disk)
 
 
 async def _found(entropy: Entropy) -> Founding:
     from tests.simulation.office import open_server  # noqa: PLC0415 — which uses what is made here
 
-    kit = Kit(SigningKey(entropy(32)), AgreementKey(entropy(32)))
+    kit = Kit("Cher", SigningKey(entropy(32)), AgreementKey(entropy(32)))
     birth = await begin_server(kit, now_ms=NOW_MS, entropy=entropy)
     server = await open_server(birth, birth.disk.store, birth.disk.packs, now_ms=lambda: NOW_MS, entropy=entropy)
     places = (("CM1", "0180001X"), ("CM2", "0180001X"), ("CE1", "0180002Y"))

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
+import tempfile
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any, Final, Protocol, TypeVar, cast
@@ -16,7 +19,8 @@ from protocol.replica.office.enrolment import Enrolment
 from protocol.replica.replica import Draft, Entropy, Replica
 from protocol.replica.sqlite import SqliteStore
 from protocol.wire import Call
-from sync_server.app import Server
+from sync_server.app import Server, _with_certificate, _with_next_keys
+from sync_server.keys import ServerKeys, Territory
 from tests.harness.wire import Frontage
 from tests.simulation.disk import Disk, Power, stores
 from tests.simulation.founding import ServerBirth
@@ -24,6 +28,10 @@ from tests.simulation.founding import ServerBirth
 T = TypeVar("T")
 
 TEND_S: Final = 120.0
+KEYS: Final = "keys"
+"""What a disk's image says of the keys that the server had then."""
+_IN_MEMORY: Final = Path("/dev/shm")  # noqa: S108 — a folder of our own is made in it
+_NOWHERE: Final = Path("server")
 
 
 class Told(Protocol):
@@ -49,14 +57,23 @@ class SimServer(Server):
 
 
 async def open_server(
-    birth: ServerBirth, store: EntryStore, content: ContentStore, *, now_ms: Callable[[], int], entropy: Entropy
+    birth: ServerBirth,
+    store: EntryStore,
+    content: ContentStore,
+    *,
+    now_ms: Callable[[], int],
+    entropy: Entropy,
+    folder: Path | None = None,
 ) -> SimServer:
-    """The server over these stores."""
+    """The server over these stores; in `folder` lies what a rotation of its keys, or of the root, has made durable."""
     sqlite = cast("SqliteStore", store)
     replica = await Replica.open(birth.territory.root, store, content)
-    server = await SimServer.over(
-        Path("server"), birth.territory, birth.keys, sqlite, replica, now_ms=now_ms, entropy=entropy
-    )
+    territory, keys = birth.territory, birth.keys
+    if folder is not None:
+        territory, keys = Territory.read(folder), ServerKeys.read(folder)
+        territory, keys = await _with_next_keys(folder, territory, keys, sqlite)
+        territory = await _with_certificate(folder, territory, keys, replica)
+    server = await SimServer.over(folder or _NOWHERE, territory, keys, sqlite, replica, now_ms=now_ms, entropy=entropy)
     server.responder.add_handler(Call.ENROLL, Enrolment(server, server.contacts.note_enrolment).answer)
     return server
 
@@ -105,6 +122,7 @@ class Office:
         self._random = random
         self._told = told
         self._tasks = Tasks("server", told)
+        self._folder: Path | None = None
         self.power = Power(random, self._power_went)
 
     def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
@@ -117,9 +135,10 @@ class Office:
         self.power = power = Power(self._random, self._power_went)
         store, content = stores(self.disk, power)
         entropy = Random(self._random.random()).randbytes
-        server = await open_server(self.birth, store, content, now_ms=self.now_ms, entropy=entropy)
+        server = await open_server(self.birth, store, content, now_ms=self.now_ms, entropy=entropy, folder=self._folder)
         if self.power is power and power.on:
             self.server, server.told = server, self._told
+            self.keep_keys(server)
             self.frontage = Frontage(server.responder)
             self.spawn(self._tend(server))
 
@@ -129,6 +148,30 @@ class Office:
             self.power.on = False
             self._power_went()
         await self._tasks.end()
+
+    def begin_rotation(self, server: Server) -> None:
+        """Let the keys lie in a real folder from now on, where a rotation makes new ones durable beside them."""
+        if self._folder is None:
+            self._folder = server.folder = Path(tempfile.mkdtemp(dir=_IN_MEMORY if _IN_MEMORY.is_dir() else None))
+            server.keys.write(self._folder)
+            server.territory.write(self._folder)
+
+    def keep_keys(self, server: Server) -> None:
+        """Those that the server has now are its own."""
+        self.birth = replace(self.birth, keys=server.keys, territory=server.territory)
+        signing, agreement = server.keys.signing.seed, server.keys.agreement.seed
+        self.disk.files[KEYS] = signing + agreement + server.keys.capability
+
+    def begin_anew(self, birth: ServerBirth) -> None:
+        """Be another server from the next start on."""
+        self.birth = birth
+        self.close()
+
+    def close(self) -> None:
+        """Throw the real folder away."""
+        if self._folder is not None:
+            shutil.rmtree(self._folder)
+            self._folder = None
 
     async def _tend(self, server: Server) -> None:
         """What `run` does beside answering."""

@@ -129,6 +129,21 @@ TOLD: Final = 0.3
 _STORY_STEPS: Final = 500
 """The numbers of their steps begin here: other histories keep theirs."""
 
+# … and some of these: keys are replaced, a server is made anew, while people are forgotten and machines let go
+OF_KEYS: Final = (
+    ("rotate server", "sync", "old server", "meet", "sync"),
+    ("server power cut soon", "rotate server", "server boot", "sync", "old server", "sync"),
+    ("server power cut soon", "rotate root", "server boot", "sync", "rotate root"),
+    ("rotate root", "sync", "hand in", "rebirth", "sync", "old server"),
+    ("backup", "rotate server", "rotate root", "sync", "kit: restore", "sync"),
+    ("backup", "let go", "erase", "sync", "sync", "kit: restore", "sync", "days"),
+    ("erase", "let go", "sync", "sync", "rebirth", "sync", "days"),
+    ("backup", "hand in", "let go", "erase", "sync", "sync", "rebirth", "sync", "kit: restore", "sync", "unerase"),
+    ("unplug", "rotate server", "rotate root", "old server", "meet", "plug", "sync"),
+)
+TOLD_OF_KEYS: Final = 0.1
+_STORY_OF_KEYS_STEPS: Final = 600
+
 
 @dataclass(frozen=True)
 class Step:
@@ -184,20 +199,27 @@ def plan_of(seed: int) -> Plan:
         isolated=random.random() < 0.1,
         frozen=random.randrange(1, count) if random.random() < 0.15 else None,
         weather=_weather(random),
-        steps=tuple(_with_story(seed, steps, count)),
+        steps=tuple(_with_stories(seed, steps, count)),
     )
 
 
-def _with_story(seed: int, steps: Sequence[Step], count: int) -> list[Step]:
-    """The steps, and those of a story among them. Drawn apart, so that the history is what it would be without."""
+def _with_stories(seed: int, steps: Sequence[Step], count: int) -> list[Step]:
+    """The steps, and those of stories among them. Drawn apart, so that the history is what it would be without."""
     random = Random(f"story {seed}")
-    if random.random() >= TOLD:
-        return list(steps)
-    story = random.choice(STORIES)
+    told = list(steps)
+    if random.random() < TOLD:
+        told = _with_story(random, told, random.choice(STORIES), count, _STORY_STEPS)
+    random = Random(f"story of keys {seed}")
+    if random.random() < TOLD_OF_KEYS:
+        told = _with_story(random, told, random.choice(OF_KEYS), count, _STORY_OF_KEYS_STEPS)
+    return told
+
+
+def _with_story(random: Random, steps: Sequence[Step], story: Sequence[str], count: int, first: int) -> list[Step]:
     told = list(steps)
     for order, place in enumerate(sorted(random.randrange(len(steps) + 1) for _ in story)):
         after_s = random.choice((0.0, 2.0, random.random() * LONGEST_PAUSE_S))
-        step = Step(_STORY_STEPS + order, after_s, story[order], random.randrange(count), random.randrange(2**32))
+        step = Step(first + order, after_s, story[order], random.randrange(count), random.randrange(2**32))
         told.insert(place + order, step)
     return told
 

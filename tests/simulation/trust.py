@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from sync_server.keys import ServerKeys
+
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
@@ -33,6 +35,23 @@ class Report:
     """
 
     known: frozenset[bytes]
+    cuts: frozenset[bytes]
+
+
+@dataclass(frozen=True)
+class Gone:
+    """A device was let go at the server, and that was acknowledged: by which revocations, and what it held then."""
+
+    cuts: frozenset[bytes]
+    grants: frozenset[bytes]
+
+
+@dataclass(frozen=True)
+class Former:
+    """Keys that a server had until they were replaced, and that somebody else has now; the revocations of them."""
+
+    keys: ServerKeys
+    certificate: bytes
     cuts: frozenset[bytes]
 
 
@@ -84,6 +103,10 @@ class Trust:
     """The PINs that were ever set for a pupil."""
     locked: set[tuple[bytes, bytes]] = field(default_factory=set)
     """Of whom a machine takes no more tries, and the verifier that was guessed at."""
+    gone: dict[Device, Gone] = field(default_factory=dict)
+    former: list[Former] = field(default_factory=list)
+    let_in_by_former: dict[Device, Former] = field(default_factory=dict)
+    """Devices that were let in with keys of a server that had been replaced."""
 
 
 def line_of(world: World, device: Device) -> set[Device]:

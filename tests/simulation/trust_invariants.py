@@ -108,7 +108,7 @@ async def _lacking(world: World) -> list[str]:
 async def _taken_back(world: World) -> None:
     """A ruling of the server, or of the root, that is in the set has taken back what it says."""
     server = server_of(world.office)
-    office, kit = world.office.birth.keys.signing.public, world.founding.kit.root.public
+    office, kit = world.office.birth.keys.signing.public, world.kit.root.public
     rulings = await _refused_by(server, {office, kit})
     for who, replica in (("server", server), *((machine.name, agent.replica) for machine, agent in sound(world))):
         counting = {entry.id for entry, _ in await in_force(replica)}

@@ -11,6 +11,7 @@ from typing import Final
 from protocol.coursework import HandInState, Work
 from protocol.entry import Entry
 from protocol.errors import BadInput, Code, LocalFailure, NoAnswer, PeerFault, Refused, RelaisError, TooLarge
+from protocol.kit import Kit
 from protocol.roles import READS_HAND_INS, Role
 from sync_agent.app import ENTRUSTED_MARKS, FORGETS_MARKS
 from sync_agent.copies import lasting_state
@@ -33,6 +34,8 @@ from tests.simulation.ordering import lifted
 from tests.simulation.orders import Orders, let_drills_end, rehearses
 from tests.simulation.people import ACTS, STATE_RANK, works_of
 from tests.simulation.plan import MOST_MACHINES, Plan, Step
+from tests.simulation.rotating import EVENTS as ROTATING
+from tests.simulation.rotating import finish_rotation
 from tests.simulation.school import EVENTS as OF_THE_HEAD
 from tests.simulation.signing_in import EVENTS as SIGNING_IN
 from tests.simulation.sticks import Sticks
@@ -57,6 +60,9 @@ class World:
         self.problems: list[str] = []
         self.random = Random(f"world {plan.seed}")
         self.founding = begun
+        self.kit = begun.kit
+        self.next_kit: Kit | None = None
+        """The kit of a root that takes over, as long as nothing has proved that it has."""
         self.healing = False
         self.doubtful: set[bytes] = set()
         birth = self.founding.server
@@ -74,6 +80,8 @@ class World:
         self.frozen: set[Machine] = set()
         self.images: dict[Machine, list[Disk]] = {}
         self.backups: list[Disk] = [birth.disk.image()]
+        self.old_backups: list[Disk] = []
+        """Those of servers before this one."""
         self._old_disks: list[Disk] = []
         self._states: dict[tuple[int, bytes], int] = {}
         for number in plan.machines:
@@ -189,6 +197,7 @@ class World:
         if self.office.server is None:
             await self.office.boot()
         await self._end_drills()
+        await finish_rotation(self)
         self.healing = True
         if any(machine.agent is None for machine in self.machines) or self.office.server is None:
             self.problem("a machine is off although everything is in order")
@@ -246,6 +255,7 @@ class World:
         for machine in self.machines:
             await machine.switch_off()
         await self.office.switch_off()
+        self.office.close()
         self.sticks.close()
 
     # --- steps --------------------------------------------------------------------------------------------------------
@@ -489,4 +499,5 @@ _EVENTS: Final[Mapping[str, Callable[[World, Machine, Random], Awaitable[str]]]]
     **JOURNEYS,
     **ORDERING,
     **BY_KIT,
+    **ROTATING,
 }

@@ -1,0 +1,180 @@
+"""Keys are replaced: the server's, the territory's root; a server is restored by the kit; who has the old keys goes on.
+
+- *rotate server*, *rotate root*: by the handlers behind the commands; one that the power cut short is finished at the
+  next start, or by the same command again, as its operator is told to do (docs/operate.md);
+- *kit: restore*: an old backup becomes a server with keys and a generation of its own, as `restore --kit` makes it;
+- *old server*: a thief lets a machine in with keys that were replaced, and shows that to somebody at school.
+
+Whoever replaces keys waits until the server has again all that these have said: what turns up later is held back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from random import Random
+from typing import TYPE_CHECKING, Final
+
+from protocol.enrollment_messages import parse_chain
+from protocol.entry import Kind, compose
+from protocol.identity import SEED_BYTES, AgreementKey, DeviceKeys, SigningKey
+from protocol.kit import Kit
+from protocol.limits import SALT_BYTES
+from protocol.replica.replica import Replica
+from protocol.roles import Role
+from protocol.structure import GENERATION_BYTES, Grant, Revocation
+from sync_server.app import Server
+from sync_server.backing_up import certify
+from sync_server.foreign_backup import _MEMORIES
+from sync_server.handlers import rotation
+from sync_server.keys import ServerKeys, Territory
+from tests.harness.server_in_process import rotate_root as replace_root
+from tests.simulation.disk import Disk
+from tests.simulation.doing import Event, do
+from tests.simulation.founding import ServerBirth
+from tests.simulation.ledger import holds
+from tests.simulation.machine import Machine, SimAgent
+from tests.simulation.office import KEYS
+from tests.simulation.trust import Former
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+
+async def rotate_server(world: World, _machine: Machine, _random: Random) -> str:
+    """The server takes other keys: the disk of an old one was stolen."""
+    server = world.office.server
+    if server is None:
+        return "-"
+    world.office.spawn(_rotate_server(world, server))
+    return "begins"
+
+
+async def _rotate_server(world: World, server: Server) -> None:
+    servers = {each.key for each in server.replica.door.authorities() if each.role is Role.SERVER}
+    if world.next_kit is not None or not _has_all_by(world, servers):
+        return
+    world.office.begin_rotation(server)
+    world.births += 1
+    keys, certificate = server.keys, server.grant
+    await rotation.rotate_server(server, world.kit)
+    world.office.keep_keys(server)
+    said = await server.store.scan_kinds([Kind.REVOKE])
+    cuts = [entry for entry in said if Revocation.parse(entry.payload or b"").key == keys.signing.public]
+    world.acknowledged(cuts)
+    world.trust.former.append(Former(keys, certificate, frozenset(entry.id for entry in cuts)))
+    world.note("server", f"has the keys {server.keys.signing.public.hex()[:8]}")
+
+
+async def rotate_root(world: World, _machine: Machine, random: Random) -> str:
+    """Another root takes over: the kit was stolen. Nobody makes a third kit before the second has."""
+    server = world.office.server
+    if server is None or (world.next_kit is None and not _has_all_by(world, server.replica.door.roots)):
+        return "-"
+    if world.next_kit is None:
+        keys = SigningKey(random.randbytes(SEED_BYTES)), AgreementKey(random.randbytes(SEED_BYTES))
+        world.next_kit = Kit("Cher", *keys, first_root=server.replica.door.root)
+    world.office.spawn(_rotate_root(world, server))
+    return "begins"
+
+
+async def _rotate_root(world: World, server: Server) -> None:
+    taking_over = world.next_kit
+    if taking_over is None:
+        return
+    world.office.begin_rotation(server)
+    world.births += 1
+    chain = await replace_root(server, world.kit, taking_over, server.entropy)
+    world.office.keep_keys(server)
+    world.kit, world.next_kit = replace(taking_over, chain=chain), None
+    world.acknowledged(await server.store.scan_kinds([Kind.ROOT_ROTATION]))
+    world.note("server", f"the root is {taking_over.root.public.hex()[:8]}")
+
+
+async def finish_rotation(world: World) -> None:
+    """The same command again, where nothing has come back of it."""
+    if world.next_kit is not None and world.office.server is not None:
+        await world.office.spawn(_rotate_root(world, world.office.server))
+
+
+def _has_all_by(world: World, keys: Collection[bytes]) -> bool:
+    """Whether the server holds all that these keys have said, as far as it lies on any disk."""
+    store = world.office.disk.store
+    said = (each for disk in world.disks() for each in disk.store._entries.values() if each.header.author in keys)
+    return all(holds(store, each.id) for each in said)
+
+
+def wait_for_the_clocks(world: World) -> None:
+    """Let time pass until the kit may speak: devices believe no certificate that is older than what they have seen.
+
+    One that the server made itself is dated by what it had heard, from clocks that were fast by hours as well.
+    """
+    held = (each for disk in world.disks() for each in disk.store._entries.values())
+    newest_ms = max(each.timestamp_ms for each in held if each.header.kind == Kind.CERTIFICATE)
+    if newest_ms >= world.true_ms():
+        world.pass_ms(newest_ms - world.true_ms() + 1)
+
+
+async def kit_restore(world: World, _machine: Machine, random: Random) -> str:
+    """A backup, of this server or of one before it, is restored with the kit."""
+    if world.next_kit is not None:
+        return "-"
+    await world.office.switch_off()
+    return await restore_by_kit(world, random.choice([*world.old_backups, *world.backups]).image(), random)
+
+
+async def restore_by_kit(world: World, disk: Disk, random: Random) -> str:
+    """What `restore` makes of an unpacked backup, while the server is off."""
+    kit, held, draw, root = world.kit, disk.files.get(KEYS), random.randbytes, world.office.birth.territory.root
+    keys, generation = ServerKeys.create(draw(32), draw(32), draw(32)), draw(GENERATION_BYTES)
+    before = world.office.birth.keys if held is None else ServerKeys.create(held[:32], held[32:64], held[64:])
+    store = disk.store
+    wait_for_the_clocks(world)
+    await store.set_marks(dict.fromkeys([mark for prefix in _MEMORIES for mark in await store.marks(prefix)]))
+    await store.drop_held([waiting.entry.id for waiting in await store.held()])
+    replica = await Replica.open(root, store, disk.packs)
+    if kit.chain:
+        await replica.admit(parse_chain(kit.chain), source=kit.root.public, now_ms=world.true_ms())
+    certificate = await certify(replica, kit, keys, generation, before, now_ms=world.true_ms, entropy=draw)
+    world.births += 1
+    world.office.begin_anew(ServerBirth(keys, Territory("Cher", root, certificate, generation), disk))
+    world.old_backups += world.backups
+    world.backups = [disk.image()]
+    world.change_server_disk(disk)
+    await world.office.boot()
+    return f"by the kit, {generation.hex()}"
+
+
+async def old_server(world: World, machine: Machine, random: Random) -> str:
+    """Whoever has keys that were replaced lets a machine in, and tells somebody at school."""
+    if not world.trust.former or machine.agent is None or machine.revoked:
+        return "-"
+    former, space = random.choice(world.trust.former), random.choice(world.founding.spaces)
+    keys = DeviceKeys.create(random.randbytes(32), random.randbytes(32), random.randbytes(32))
+    given = Grant(keys.signing.public, keys.agreement.public, keys.tls.fingerprint, Role.MACHINE, None, None)
+    entry = compose(
+        author=former.keys.signing,
+        space=space,
+        kind=Kind.GRANT,
+        grant=former.certificate,
+        at=machine.now_ms() << 16,
+        payload=given.encode(),
+        salt=random.randbytes(SALT_BYTES),
+    )
+    world.trust.let_in_by_former[keys.signing.public] = former
+    world.trust.thieves.add(keys.signing.public)
+
+    async def told(_world: World, _machine: Machine, agent: SimAgent, _random: Random) -> str:
+        await agent.replica.admit([entry], source=keys.signing.public, now_ms=agent.now_ms(), unsent=True)
+        return keys.signing.public.hex()[:8]
+
+    machine.spawn(do(world, machine, "old server", told, random))
+    return machine.name
+
+
+EVENTS: Final[Mapping[str, Event]] = {
+    "rotate server": rotate_server,
+    "rotate root": rotate_root,
+    "kit: restore": kit_restore,
+    "old server": old_server,
+}
