@@ -12,11 +12,14 @@ from protocol.entry import Entry
 from protocol.replica.bare_entries import BareEntries, Lacking
 from protocol.replica.replica import Entropy, Replica
 from protocol.rights import Authority
+from protocol.roles import Role
 from protocol.roster import Roster
 from sync_agent.courier_disk import ENDING, BundlesOut
 from sync_agent.line_of_rights import LineOfRights
 from sync_agent.measures import NOTHING_ORDERED, DrillTransport, Ordered
+from sync_agent.peer_session import PeerSession
 from sync_agent.sync_repair import SyncRepair
+from sync_agent.sync_result import SyncResult
 
 
 def keeps_what_neighbours_brought() -> AbstractContextManager[object]:
@@ -138,3 +141,30 @@ def forgets_what_was_closed() -> AbstractContextManager[object]:
         return {}
 
     return mock.patch("sync_agent.sync_repair.news_marks", nothing)
+
+
+def speaks_to_relays_only() -> AbstractContextManager[object]:
+    """Machines of a school exchange with a relay, and with nobody else."""
+    plain = PeerSession.exchange
+
+    async def exchange(self: PeerSession) -> SyncResult:
+        is_relay = Role.RELAY in (self.device.role, await self.agent.role())
+        return await plain(self) if is_relay else SyncResult()
+
+    return mock.patch.object(PeerSession, "exchange", exchange)
+
+
+def leaves_work_to_the_relay() -> AbstractContextManager[object]:
+    """What a relay has signed for, its author throws away."""
+    plain = PeerSession.exchange
+
+    async def exchange(self: PeerSession) -> SyncResult:
+        result = await plain(self)
+        for space in await self.agent.spaces() if self.device.role is Role.RELAY else ():
+            for work in (await self.agent.replica.view(space)).coursework.hand_ins.values():
+                if self.device.key in work.copies and self.agent.made(work):
+                    packs = await self.agent.replica.content.packs_holding(space, (), [work.record.content.stream])
+                    await self.agent.replica.content.drop([pack.hash for pack in packs])
+        return result
+
+    return mock.patch.object(PeerSession, "exchange", exchange)

@@ -7,7 +7,7 @@ handlers, and enrolment by its own call.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from random import Random
 from typing import Final
@@ -149,6 +149,20 @@ async def _found(entropy: Entropy) -> Founding:
         invited = await invite(server, Wanted(role, opened, person, 1, _WEEK_MS))
         machines.append(await enrol(server, server.keys.agreement, server.grant, name, role, invited.code))
     return Founding(kit, birth, tuple(machines), spaces, pupils)
+
+
+async def with_crowd(begun: Founding, count: int) -> Founding:
+    """So many machines more in the first class."""
+    from tests.simulation.office import open_server  # noqa: PLC0415 — which uses what is made here
+
+    entropy, disk = Random("crowd").randbytes, begun.server.disk.image()
+    server = await open_server(begun.server, disk.store, disk.packs, now_ms=lambda: NOW_MS, entropy=entropy)
+    code = (await invite(server, Wanted(Role.MACHINE, [begun.spaces[CM1]], None, count, _WEEK_MS))).code
+    crowd = [
+        await enrol(server, server.keys.agreement, server.grant, f"seat-{number}", Role.MACHINE, code)
+        for number in range(count)
+    ]
+    return replace(begun, server=replace(begun.server, disk=disk), machines=(*begun.machines, *crowd))
 
 
 async def enrol(office: Office, agreement: AgreementKey, grant: bytes, name: str, role: Role, code: str) -> Birth:

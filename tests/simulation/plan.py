@@ -145,6 +145,17 @@ TOLD_OF_KEYS: Final = 0.1
 _STORY_OF_KEYS_STEPS: Final = 600
 
 
+# a few histories are those of a whole school behind one relay
+CROWDED: Final = 0.001
+CROWD: Final = 28
+_TEACHER_AND_RELAY: Final = (0, 3)
+_BY_TEACHERS: Final = frozenset({"publish", "revise"})
+_OF_A_CROWD: Final = (
+    *("publish", "publish", "relay: gather", "hand in", "hand in", "hand in", "hand in", "hand in", "relay: gather"),
+    *("hand in", "relay: dies", "meet", "hand in", "meet", "revise", "meet", "link", "meet", "meet"),
+)
+
+
 @dataclass(frozen=True)
 class Step:
     """Something happens `after_s` after the step before it. `actor` numbers a machine, `chance` seeds the rest."""
@@ -171,10 +182,15 @@ class Plan:
     frozen: int | None
     weather: Weather
     steps: tuple[Step, ...]
+    crowd: bool = False
+    """Whether there are many more machines to choose from."""
 
 
 def plan_of(seed: int) -> Plan:
     """The history of a seed."""
+    random = Random(f"crowd {seed}")
+    if random.random() < CROWDED:
+        return _crowded(seed, random)
     random = Random(f"plan {seed}")
     count = min(random.randrange(2, MOST_MACHINES + 1), random.randrange(2, MOST_MACHINES + 1))
     second_teacher = [random.choice(TEACHERS)] if count > 2 and random.random() < 0.6 else []
@@ -200,6 +216,27 @@ def plan_of(seed: int) -> Plan:
         frozen=random.randrange(1, count) if random.random() < 0.15 else None,
         weather=_weather(random),
         steps=tuple(_with_stories(seed, steps, count)),
+    )
+
+
+def _crowded(seed: int, random: Random) -> Plan:
+    """A teacher, a relay and a crowd of machines. In the end they agree without server, and the relay is another."""
+    machines = (*_TEACHER_AND_RELAY, *range(MACHINES_TO_CHOOSE_FROM, MACHINES_TO_CHOOSE_FROM + CROWD))
+    steps = []
+    for number, what in enumerate(_OF_A_CROWD):
+        actor = 0 if what in _BY_TEACHERS else random.randrange(len(_TEACHER_AND_RELAY), len(machines))
+        steps.append(Step(number, random.random() * LONGEST_PAUSE_S, what, actor, random.randrange(2**32)))
+    return Plan(
+        seed=seed,
+        machines=machines,
+        settled=True,
+        daemons=False,
+        small_bounds=random.random() < 0.5,
+        isolated=True,
+        frozen=None,
+        weather=_weather(random),
+        steps=tuple(steps),
+        crowd=True,
     )
 
 

@@ -12,11 +12,11 @@ from functools import lru_cache
 from typing import Final
 from unittest import mock
 
-from tests.simulation.founding import Founding, founding
+from tests.simulation.founding import Founding, founding, with_crowd
 from tests.simulation.invariants import judge
 from tests.simulation.lines import CALM
 from tests.simulation.malware import MOST_BY_KEY
-from tests.simulation.plan import Plan, Step, plan_of
+from tests.simulation.plan import CROWD, Plan, Step, plan_of
 from tests.simulation.quick import quickly
 from tests.simulation.recalled import forget_folds
 from tests.simulation.virtual_time import Stalled, run
@@ -69,7 +69,7 @@ def live_plan(plan: Plan, broken: Break = nullcontext) -> Lived:
 def _lived(plan: Plan, broken: Break) -> Lived:
     world = None
     rounds = 0
-    begun = _settled() if plan.settled else founding()
+    begun = _crowded() if plan.crowd else _settled() if plan.settled else founding()
 
     async def whole() -> None:
         nonlocal world, rounds
@@ -148,6 +148,12 @@ def _settled() -> Founding:
         return replace(begun, server=server, machines=tuple(births), published=world.ledger.published)
 
     return run(settle())
+
+
+@lru_cache(maxsize=1)
+def _crowded() -> Founding:
+    """The same, and a crowd of machines that were let in since and have never synced."""
+    return run(with_crowd(_settled(), CROWD))
 
 
 @contextlib.contextmanager

@@ -34,6 +34,7 @@ from tests.simulation.ordering import lifted
 from tests.simulation.orders import Orders, let_drills_end, rehearses
 from tests.simulation.people import ACTS, STATE_RANK, works_of
 from tests.simulation.plan import MOST_MACHINES, Plan, Step
+from tests.simulation.relaying import EVENTS as RELAYING
 from tests.simulation.rotating import EVENTS as ROTATING
 from tests.simulation.rotating import finish_rotation
 from tests.simulation.school import EVENTS as OF_THE_HEAD
@@ -213,7 +214,7 @@ class World:
         for _ in range(2):
             for machine in self.machines:
                 if not machine.revoked:
-                    await self._sync(machine)
+                    await self.sync(machine)
         for device in self.trust.stolen:
             await report_theft(self, device)
             await asyncio.sleep(BETWEEN_ROUNDS_S)
@@ -243,7 +244,7 @@ class World:
             self.random.shuffle(order)
             quiet = True
             for machine in order:
-                quiet = await self._sync(machine) and quiet
+                quiet = await self.sync(machine) and quiet
             if self.problems or quiet:
                 return number
             await asyncio.sleep(BETWEEN_ROUNDS_S)
@@ -266,7 +267,7 @@ class World:
         if step.what in ACTS:
             machine.spawn(self.act(machine, step))
         elif step.what == "sync":
-            machine.spawn(self._sync(machine))
+            machine.spawn(self.sync(machine))
         else:
             what = await _EVENTS[step.what](self, machine, random)
             self.note("world", f"{step.what}: {what}")
@@ -289,7 +290,7 @@ class World:
         if said != "-":
             self.note(machine.name, f"{step.what}: {said}")
 
-    async def _sync(self, machine: Machine) -> bool:
+    async def sync(self, machine: Machine) -> bool:
         """Sync a machine; whether nothing was new."""
         if machine.agent is None:
             return True
@@ -392,7 +393,7 @@ class World:
     async def _power_cut_in_sync(self, machine: Machine, random: Random) -> str:
         calls, after = random.randrange(1, 7), random.random() < 0.5
         machine.power.cut_in(calls, after=after)
-        machine.spawn(self._sync(machine))
+        machine.spawn(self.sync(machine))
         return f"{machine.name}, {'after' if after else 'before'} {calls} writes"
 
     async def _boot(self, machine: Machine, _random: Random) -> str:
@@ -500,4 +501,5 @@ _EVENTS: Final[Mapping[str, Callable[[World, Machine, Random], Awaitable[str]]]]
     **ORDERING,
     **BY_KIT,
     **ROTATING,
+    **RELAYING,
 }
