@@ -6,6 +6,7 @@ Rules:
   (`protocol.likeness`), and who listens says so too: texts are heeded one after the other, no faster than `HEED_S`;
 - a plain GET waits `LONG_POLL_S` at most: 200 when something has moved, 204 when nothing has. What moves between two
   questions is kept for the next one; who asks for the first time, or after a long while, is told at once to look;
+- of one device few lines stand, the newest: whoever opens them by the hundred takes nobody else's place;
 - the server's pings keep proxies from closing the line, and find out who is gone;
 - a line over which nothing can be told any more ends: who waits at it would believe that nothing moves.
 
@@ -16,7 +17,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Final
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final, TypeAlias
 
 from aiohttp import WSMsgType, web
 
@@ -27,6 +30,8 @@ from protocol.replica.listeners import Listener
 from protocol.replica.serving import Responder
 
 MAX_LISTENERS: Final = 20_000
+MAX_LINES_PER_DEVICE: Final = 8
+"""A device has one, for a while others that died unnoticed; copies of one image share these until each has a key."""
 LONG_POLL_S: Final = 25.0
 ASKS_AGAIN_S: Final = 60.0
 """How long what moves is kept for somebody who asks."""
@@ -34,6 +39,8 @@ PING_S: Final = 50.0
 HEED_S: Final = 0.02
 _MAX_FRAME_BYTES: Final = 1024
 _BEARER: Final = "Bearer "
+
+_Ending: TypeAlias = "Callable[[], object]"
 
 _log = logging.getLogger(__name__)
 
@@ -45,6 +52,8 @@ class Live:
         self._responder = responder
         self._max_listeners = max_listeners
         self._open: set[web.WebSocketResponse] = set()
+        # of each device, how its lines are ended, in the order in which they came
+        self._lines: dict[bytes, list[_Ending]] = {}
         # those who ask, between two questions: by capability, in the order in which they were answered
         self._asking: dict[str, tuple[float, Listener]] = {}
 
@@ -71,7 +80,8 @@ class Live:
         self._open.add(socket)
         tasks = [asyncio.create_task(work) for work in (self._tell(socket, listener), self._read(socket, listener))]
         try:
-            await asyncio.wait(tasks, timeout=CAPABILITY_LIFETIME_S, return_when=asyncio.FIRST_COMPLETED)
+            with self._standing(listener.device, tasks[0].cancel):
+                await asyncio.wait(tasks, timeout=CAPABILITY_LIFETIME_S, return_when=asyncio.FIRST_COMPLETED)
             await socket.close()
         finally:
             self._open.discard(socket)
@@ -81,6 +91,20 @@ class Live:
         for failure in ended:
             self._note(failure)
         return socket
+
+    @contextmanager
+    def _standing(self, device: bytes, ending: _Ending) -> Iterator[None]:
+        """A line of the device stands; if it has too many now, the eldest ends."""
+        lines = self._lines.setdefault(device, [])
+        lines.append(ending)
+        if len(lines) > MAX_LINES_PER_DEVICE:
+            lines[0]()
+        try:
+            yield
+        finally:
+            lines.remove(ending)
+            if not lines:
+                del self._lines[device]
 
     def _note(self, failure: BaseException | None) -> None:
         """What ended a line, unless whoever listened did: it can be answered to nobody any more."""
@@ -114,8 +138,9 @@ class Live:
             return web.Response(text=MOVED)
         try:
             async with asyncio.timeout(LONG_POLL_S) as patience:
-                while not await self._moved(listener, patience):
-                    pass
+                with self._standing(listener.device, lambda: patience.reschedule(clock())):
+                    while not await self._moved(listener, patience):
+                        pass
         except TimeoutError:
             return web.Response(status=204)
         finally:
