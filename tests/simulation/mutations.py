@@ -66,7 +66,14 @@ def believes_the_manifest() -> AbstractContextManager[object]:
     async def is_complete(self: Holdings, need: Need) -> bool:
         return await self._content.chunk_list(need.stream) is not None
 
-    return mock.patch.object(Holdings, "is_complete", is_complete)
+    async def incomplete(self: Holdings, needs: Iterable[Need], most: int | None = None) -> list[Need]:
+        del most
+        return [need for need in dict.fromkeys(needs) if not await is_complete(self, need)]
+
+    patches = contextlib.ExitStack()
+    patches.enter_context(mock.patch.object(Holdings, "is_complete", is_complete))
+    patches.enter_context(mock.patch.object(Holdings, "incomplete", incomplete))
+    return patches
 
 
 def never_reconciles() -> AbstractContextManager[object]:
