@@ -10,8 +10,8 @@ from unittest import mock
 
 from protocol.entry import Entry
 from protocol.replica.bare_entries import BareEntries, Lacking
-from protocol.replica.replica import Entropy, Replica
-from protocol.rights import Authority
+from protocol.replica.replica import Entropy
+from protocol.rights import Authority, Door
 from protocol.roles import Role
 from protocol.roster import Roster
 from sync_agent.courier_disk import ENDING, BundlesOut
@@ -119,10 +119,10 @@ def follows_no_new_root() -> AbstractContextManager[object]:
 def lets_everybody_back() -> AbstractContextManager[object]:
     """Whoever was let go reads on what lies above the classes."""
 
-    async def all_of_them(self: Replica, key: bytes) -> list[Authority]:
-        return list(self.door.authorities_of(key))
+    async def all_of_them(door: Door, _view: object, key: bytes) -> list[Authority]:
+        return list(door.authorities_of(key))
 
-    return mock.patch.object(Replica, "authorities", all_of_them)
+    return mock.patch("protocol.replica.readers.authorities_in_force", all_of_them)
 
 
 def believes_every_refusal() -> AbstractContextManager[object]:
