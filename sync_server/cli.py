@@ -454,7 +454,7 @@ def _check_kind(kind: str, known: tuple[str, ...]) -> None:
         raise BadInput(Code.USAGE, f"there is no kind “{displayable(kind)}”; the kinds are {', '.join(known)}")
 
 
-add_lifecycle_commands(PROGRAM, _run)
+add_lifecycle_commands(PROGRAM, _run, now_ms)
 add_measure_commands(PROGRAM, _run)
 add_service_commands(PROGRAM, SERVER, "relais-server", check_initialised)
 

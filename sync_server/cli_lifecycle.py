@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Protocol
 
@@ -52,14 +53,41 @@ class Run(Protocol):
         ...
 
 
-def add_lifecycle_commands(program: Program, run: Run) -> None:
-    """Enter the commands into the server's table."""
-    _add_who_is_cut_off(program, run)
-    _add_names_and_ends(program, run)
-    _add_keys(program, run)
+@dataclass(frozen=True, slots=True)
+class _Kits:
+    """Has the owner of DIR run a command that has a kit, and signs here what it needs, and nothing else."""
+
+    ask: Run
+    now_ms: Callable[[], int]
+
+    async def run(self, call: Call, name: str, params: Params, kit: Kit, *, outgoing: Outgoing | None = None) -> JSON:
+        """The command's result. Raises as it does."""
+        return await self.run_at(call, name, params, self.desk(name, params, kit, outgoing=outgoing))
+
+    def desk(
+        self, name: str, params: Params, kit: Kit, *, new: Kit | None = None, outgoing: Outgoing | None = None
+    ) -> KitDesk:
+        """Where the command signs."""
+        from sync_server.errands import errand_of  # noqa: PLC0415 — loaded only when needed
+        from sync_server.kit_desk import KitDesk  # noqa: PLC0415
+
+        errand = errand_of(name, kit, params, new, secrets.token_bytes)
+        return KitDesk(errand, outgoing or Notices(), self.now_ms)
+
+    async def run_at(self, call: Call, name: str, params: Params, desk: KitDesk) -> JSON:
+        """The result of a command that signs there."""
+        return await self.ask(call, name, {**params, "kit": desk.keys}, desk, desk, lasting=True)
 
 
-def _add_who_is_cut_off(program: Program, run: Run) -> None:
+def add_lifecycle_commands(program: Program, run: Run, now_ms: Callable[[], int]) -> None:
+    """Enter the commands into the server's table; `now_ms` is this machine's clock."""
+    kits = _Kits(run, now_ms)
+    _add_who_is_cut_off(program, run, kits)
+    _add_names_and_ends(program, run, kits)
+    _add_keys(program, run, kits)
+
+
+def _add_who_is_cut_off(program: Program, run: Run, kits: _Kits) -> None:
     @program.command("revoke", said="cut off; what it had brought stays")
     async def revoke(
         call: Call,
@@ -79,7 +107,7 @@ def _add_who_is_cut_off(program: Program, run: Run) -> None:
         params: Params = {"device": device, "since": since, "anyway": anyway}
         if kit is None:
             return await run(call, "revoke", params)
-        return await _run_with_kit(run, call, "revoke", params, _kit_in(call, kit, passphrase_file))
+        return await kits.run(call, "revoke", params, _kit_in(call, kit, passphrase_file))
 
     @program.command("confirm", said="confirmed")
     async def confirm(
@@ -113,7 +141,7 @@ def _add_who_is_cut_off(program: Program, run: Run) -> None:
         return await run(call, "refuse", {"named": list(named)})
 
 
-def _add_names_and_ends(program: Program, run: Run) -> None:
+def _add_names_and_ends(program: Program, run: Run, kits: _Kits) -> None:
     @program.command("person rename", said="renamed, on every list")
     async def person_rename(call: Call, person: PersonId, name: Annotated[str, Argument(help="The new name.")]) -> JSON:
         """Call somebody something else, on every list that they are on."""
@@ -144,7 +172,7 @@ def _add_names_and_ends(program: Program, run: Run) -> None:
         params: Params = {"space": space, "unopened_too": unopened_too}
         if kit is None:
             return await run(call, "space close", params)
-        return await _run_with_kit(run, call, "space close", params, _kit_in(call, kit, passphrase_file))
+        return await kits.run(call, "space close", params, _kit_in(call, kit, passphrase_file))
 
     @program.command("erase")
     async def erase(
@@ -163,7 +191,7 @@ def _add_names_and_ends(program: Program, run: Run) -> None:
         params: Params = {"person": list(person), "dry_run": dry_run}
         if kit is None:
             return await run(call, "erase", params)
-        return await _run_with_kit(run, call, "erase", params, _kit_in(call, kit, passphrase_file))
+        return await kits.run(call, "erase", params, _kit_in(call, kit, passphrase_file))
 
     @program.command("erasures")
     async def erasures(call: Call) -> JSON:
@@ -184,7 +212,7 @@ def _add_names_and_ends(program: Program, run: Run) -> None:
         params: Params = {"covers": covers}
         if kit is None:
             return await run(call, "unerase", params)
-        return await _run_with_kit(run, call, "unerase", params, _kit_in(call, kit, passphrase_file))
+        return await kits.run(call, "unerase", params, _kit_in(call, kit, passphrase_file))
 
     @program.command("export-person")
     async def export_person(
@@ -207,12 +235,12 @@ def _add_names_and_ends(program: Program, run: Run) -> None:
             if found is None:
                 counted = await run(call, "export-person", params, archive, lasting=True)
             else:
-                counted = await _run_with_kit(run, call, "export-person", params, found, outgoing=archive)
+                counted = await kits.run(call, "export-person", params, found, outgoing=archive)
             await asyncio.to_thread(archive.keep)
         return counted
 
 
-def _add_keys(program: Program, run: Run) -> None:
+def _add_keys(program: Program, run: Run, kits: _Kits) -> None:
     @program.command("rewrap")
     async def rewrap(
         call: Call,
@@ -230,7 +258,7 @@ def _add_keys(program: Program, run: Run) -> None:
     ) -> JSON:
         """Open pupils' work to a teacher who has lost every key, by the recovery key; `audit` shows each time."""
         asked: dict[str, JSON] = {"person": person, "words": words, "space": list(space or [])}
-        return await _run_with_kit(run, call, "rewrap", asked, _kit_in(call, kit, passphrase_file))
+        return await kits.run(call, "rewrap", asked, _kit_in(call, kit, passphrase_file))
 
     @program.command("rotate server")
     async def rotate_server(
@@ -244,7 +272,7 @@ def _add_keys(program: Program, run: Run) -> None:
         ] = None,
     ) -> JSON:
         """Give the server new keys, and cut the old ones off: after a theft of its disk or a backup, or once a year."""
-        return await _run_with_kit(run, call, "rotate server", {"since": since}, _kit_in(call, kit, passphrase_file))
+        return await kits.run(call, "rotate server", {"since": since}, _kit_in(call, kit, passphrase_file))
 
     @program.command("rotate root")
     async def rotate_root(
@@ -262,9 +290,9 @@ def _add_keys(program: Program, run: Run) -> None:
 
         old = _kit_in(call, kit, passphrase_file)
         made = NewKit(Path(kit), passphrase_file, Path(new_kit), new_passphrase_file, secrets.token_bytes)
-        desk = _desk("rotate root", {}, old, new=made.kit)
+        desk = kits.desk("rotate root", {}, old, new=made.kit)
         try:
-            done = await _run_at(run, call, "rotate root", {}, desk)
+            done = await kits.run_at(call, "rotate root", {}, desk)
         except BadInput as reason:
             raise made.failed(reason, has_signed=desk.has_signed) from reason
         return made.keep(done)
@@ -281,22 +309,3 @@ def _kit_in(call: Call, kit: str, passphrase_file: str | None) -> Kit:
 
     check_initialised(call.data_dir)
     return kit_in(Path(kit), None if passphrase_file is None else passphrase_in(Path(passphrase_file)))
-
-
-async def _run_with_kit(
-    run: Run, call: Call, name: str, params: Params, kit: Kit, *, outgoing: Outgoing | None = None
-) -> JSON:
-    """Have whoever has the store open run a command, and sign here what it needs, and nothing else."""
-    return await _run_at(run, call, name, params, _desk(name, params, kit, outgoing=outgoing))
-
-
-def _desk(name: str, params: Params, kit: Kit, *, new: Kit | None = None, outgoing: Outgoing | None = None) -> KitDesk:
-    """Where a command that has a kit signs with it."""
-    from sync_server.errands import errand_of  # noqa: PLC0415 — loaded only when needed
-    from sync_server.kit_desk import KitDesk  # noqa: PLC0415
-
-    return KitDesk(errand_of(name, kit, params, new, secrets.token_bytes), outgoing or Notices())
-
-
-async def _run_at(run: Run, call: Call, name: str, params: Params, desk: KitDesk) -> JSON:
-    return await run(call, name, {**params, "kit": desk.keys}, desk, desk, lasting=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
+from typing import ClassVar
 
 from protocol.entry import Entry, Kind, signature_holds
 from protocol.errors import BadInput, Code, PeerFault
@@ -29,6 +30,9 @@ from sync_server.root_line import roots_in
 class Errand:
     """One command's need of a kit. This one needs nothing; what is not needed is refused."""
 
+    elsewhere: ClassVar[frozenset[Kind]] = frozenset()
+    """The kinds that it has said in other spaces than the territory's: where that is, the command need not know."""
+
     def __init__(self, kit: Kit, new: Kit | None = None) -> None:
         self.kit = kit
         self.new = new
@@ -36,11 +40,11 @@ class Errand:
     def check(self, entry: Entry, evidence: Mapping[bytes, Entry]) -> None:
         """Raise what keeps the root of the kit from signing this entry."""
         del evidence
-        raise _uncalled_for(entry)
+        raise uncalled_for(entry)
 
     def check_new(self, entry: Entry) -> None:
         """Raise what keeps the new root from signing this entry."""
-        raise _uncalled_for(entry)
+        raise uncalled_for(entry)
 
     def opens(self, person: bytes) -> bool:
         """Whether somebody's work may be opened."""
@@ -54,7 +58,7 @@ class Errand:
     def rewrapped(self, device: Device, reading_key: Entry, works: Sequence[Sealed]) -> list[bytes]:
         """The content key of each, sealed to a device's reading key; empty where nothing opens it."""
         del device, works
-        raise _uncalled_for(reading_key)
+        raise uncalled_for(reading_key)
 
     def _opened(self, work: Sealed) -> bytes:
         for wrap in work.wraps:
@@ -85,6 +89,8 @@ class Erasing(Errand):
 class Closing(Errand):
     """`space close`: this class, by its id as it was typed."""
 
+    elsewhere = frozenset({Kind.ERASE})
+
     def __init__(self, kit: Kit, space: str) -> None:
         super().__init__(kit)
         self._space = space
@@ -93,11 +99,13 @@ class Closing(Errand):
         """An erasure of the class."""
         del evidence
         if not is_meant(self._space, _erased(entry)):
-            raise _uncalled_for(entry)
+            raise uncalled_for(entry)
 
 
 class TakingBack(Errand):
     """`unerase`: the erasures that cover this name."""
+
+    elsewhere = frozenset({Kind.RULING})
 
     def __init__(self, kit: Kit, covers: str) -> None:
         super().__init__(kit)
@@ -107,9 +115,14 @@ class TakingBack(Errand):
         """A ruling that refuses erasures of it, which are shown."""
         _check_kind(entry, Kind.RULING)
         ruling = Ruling.parse(entry.payload or b"")
-        refused = [evidence.get(name) for name in ruling.refused]
-        if ruling.accepted or not all(each is not None and is_meant(self._covers, _erased(each)) for each in refused):
-            raise _uncalled_for(entry)
+        refused = [
+            each for each in map(evidence.get, ruling.refused) if each is not None and self._is_meant(each, entry)
+        ]
+        if ruling.accepted or len(refused) != len(ruling.refused):
+            raise uncalled_for(entry)
+
+    def _is_meant(self, erasure: Entry, ruling: Entry) -> bool:
+        return erasure.header.space == ruling.header.space and is_meant(self._covers, _erased(erasure))
 
 
 class Exporting(Errand):
@@ -126,6 +139,8 @@ class Exporting(Errand):
 
 class Rewrapping(Errand):
     """`rewrap`: a teacher's device with these words is sealed to; who asks sees no key."""
+
+    elsewhere = frozenset({Kind.WRAP})
 
     def __init__(self, kit: Kit, person: str, words: str | None, entropy: Callable[[int], bytes]) -> None:
         super().__init__(kit)
@@ -144,14 +159,14 @@ class Rewrapping(Errand):
             _check_kind(entry, Kind.WRAP)
             is_fine = self._made.issuperset(Wraps.parse(entry.payload or b"").wraps)
         if not is_fine:
-            raise _uncalled_for(entry)
+            raise uncalled_for(entry)
 
     def rewrapped(self, device: Device, reading_key: Entry, works: Sequence[Sealed]) -> list[bytes]:
         """As above, if the words are this device's, and the reading key its own word."""
         _check_kind(reading_key, Kind.PERSON_KEY)
         is_its_own = reading_key.header.author == device[0] and signature_holds(reading_key)
         if not (is_shown(self._words, device) and is_its_own):
-            raise _uncalled_for(reading_key)
+            raise uncalled_for(reading_key)
         reader = PersonKey.parse(reading_key.payload or b"").agreement
         found = []
         for work in works:
@@ -162,12 +177,23 @@ class Rewrapping(Errand):
         return found
 
 
+class _Once:
+    """What a command says once; a second entry of the kind is not what it was typed for."""
+
+    def __init__(self) -> None:
+        self._said: dict[int, bytes] = {}
+
+    def is_first(self, entry: Entry) -> bool:
+        """Whether this is the first of its kind, or that one again."""
+        return self._said.setdefault(entry.header.kind, entry.id) == entry.id
+
+
 class RotatingServer(Errand):
     """`rotate server`: one new certificate, and servers that are cut off."""
 
     def __init__(self, kit: Kit) -> None:
         super().__init__(kit)
-        self._certified: set[bytes] = set()
+        self._once = _Once()
         self._roots = {kit.root.public, *_roots_before(kit)}
 
     def check(self, entry: Entry, evidence: Mapping[bytes, Entry]) -> None:
@@ -176,13 +202,13 @@ class RotatingServer(Errand):
             case Kind.ROOT_ACCOUNT:
                 return
             case Kind.CERTIFICATE:
-                self._certified.add(Certificate.parse(entry.payload or b"").signing)
-                is_fine = len(self._certified) == 1
+                Certificate.parse(entry.payload or b"")
+                is_fine = self._once.is_first(entry)
             case _:
                 _check_kind(entry, Kind.REVOKE)
                 is_fine = Revocation.parse(entry.payload or b"").key in self._servers(evidence.values())
         if not is_fine:
-            raise _uncalled_for(entry)
+            raise uncalled_for(entry)
 
     def _servers(self, evidence: Collection[Entry]) -> set[bytes]:
         return {
@@ -195,6 +221,8 @@ class RotatingServer(Errand):
 class CuttingOff(Errand):
     """`revoke`: this device, by its id as it was typed."""
 
+    elsewhere = frozenset({Kind.REVOKE})
+
     def __init__(self, kit: Kit, device: str) -> None:
         super().__init__(kit)
         self._device = device
@@ -206,7 +234,7 @@ class CuttingOff(Errand):
             return
         _check_kind(entry, Kind.REVOKE)
         if not is_meant(self._device, Revocation.parse(entry.payload or b"").key):
-            raise _uncalled_for(entry)
+            raise uncalled_for(entry)
 
 
 class RotatingRoot(Errand):
@@ -215,7 +243,7 @@ class RotatingRoot(Errand):
     def __init__(self, kit: Kit, new: Kit) -> None:
         super().__init__(kit, new)
         self._new = new
-        self._certified: set[bytes] = set()
+        self._once = _Once()
 
     def check(self, entry: Entry, evidence: Mapping[bytes, Entry]) -> None:
         """Accounts of what the old root has signed, and that the new one follows."""
@@ -223,19 +251,20 @@ class RotatingRoot(Errand):
         if entry.header.kind == Kind.ROOT_ACCOUNT:
             return
         _check_kind(entry, Kind.ROOT_ROTATION)
-        if RootRotation.parse(entry.payload or b"").root != self._new.root.public:
-            raise _uncalled_for(entry)
+        is_ours = RootRotation.parse(entry.payload or b"").root == self._new.root.public
+        if not (is_ours and self._once.is_first(entry)):
+            raise uncalled_for(entry)
 
     def check_new(self, entry: Entry) -> None:
         """One server's certificate and the new recovery key."""
         if entry.header.kind == Kind.CERTIFICATE:
-            self._certified.add(Certificate.parse(entry.payload or b"").signing)
-            is_fine = len(self._certified) == 1
+            Certificate.parse(entry.payload or b"")
+            is_fine = True
         else:
             _check_kind(entry, Kind.RECOVERY_KEY)
             is_fine = RecoveryKey.parse(entry.payload or b"").agreement == self._new.recovery.public
-        if not is_fine:
-            raise _uncalled_for(entry)
+        if not (is_fine and self._once.is_first(entry)):
+            raise uncalled_for(entry)
 
 
 def errand_of(command: str, kit: Kit, params: Params, new: Kit | None, entropy: Callable[[int], bytes]) -> Errand:
@@ -299,10 +328,11 @@ def _roots_before(kit: Kit) -> set[bytes]:
 
 def _check_kind(entry: Entry, kind: Kind) -> None:
     if entry.header.kind != kind or entry.payload is None:
-        raise _uncalled_for(entry)
+        raise uncalled_for(entry)
 
 
-def _uncalled_for(entry: Entry) -> PeerFault:
+def uncalled_for(entry: Entry) -> PeerFault:
+    """What to raise for an entry that a command does not need."""
     return PeerFault(
         Code.NO_RIGHT,
         "the program that has the store open asks the kit for something that this command does not need: it is not "

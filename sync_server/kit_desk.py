@@ -7,22 +7,25 @@ the others pass (docs/adr/0128).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 
-from protocol.entry import DOMAIN, Entry
+from protocol.clock import milliseconds_of, rfc3339
+from protocol.entry import DOMAIN, Entry, Kind
 from protocol.errors import Code, PeerFault, TooLarge
-from protocol.limits import FILE_PIECE_BYTES, MAX_KIT_QUESTION_BYTES
+from protocol.limits import FILE_PIECE_BYTES, MAX_CLOCK_LEAD_MS, MAX_KIT_QUESTION_BYTES
 from protocol.replica.operation import JSON, FileData, FileEnd, FileEvent, FileStart, Outgoing
-from sync_server.errands import Errand, agreement_of, signer_of
+from sync_server.errands import Errand, agreement_of, signer_of, uncalled_for
 from sync_server.kit_questions import NAMELESS, ToAgree, ToOpen, ToRewrap, ToSign, encode_answer, parse_question
 
 
 class KitDesk:
     """Both the output of a command, around that for its files, and its input, which holds the answers."""
 
-    def __init__(self, errand: Errand, outgoing: Outgoing) -> None:
+    def __init__(self, errand: Errand, outgoing: Outgoing, now_ms: Callable[[], int]) -> None:
+        """`now_ms` is the clock of the machine on which the command was typed."""
         self._errand = errand
         self._outgoing = outgoing
+        self._now_ms = now_ms
         self._question: bytearray | None = None
         self._answers: asyncio.Queue[FileEvent] = asyncio.Queue()
         self._has_signed = False
@@ -96,6 +99,8 @@ class KitDesk:
         evidence = {entry.id: entry for entry in asked.evidence}
         for entry in asked.entries:
             _check_author(entry, key.public)
+            _check_time(entry, self._now_ms())
+            _check_place(entry, self._errand)
             if asked.new:
                 self._errand.check_new(entry)
             else:
@@ -107,3 +112,27 @@ class KitDesk:
 def _check_author(entry: Entry, public: bytes) -> None:
     if entry.header.author != public or entry.header.grant is not None:
         raise PeerFault(Code.WRONG_KEY, "the program that has the store open asks for somebody else's signature")
+
+
+def _check_time(entry: Entry, now_ms: int) -> None:
+    """Within the lead that anybody's clock may have here: of two certificates of one root the later one counts."""
+    at_ms = milliseconds_of(entry.header.at)
+    if abs(at_ms - now_ms) > MAX_CLOCK_LEAD_MS:
+        raise PeerFault(
+            Code.NO_RIGHT,
+            f"the program that has the store open dates what the root is to sign {rfc3339(at_ms)}, and here it is "
+            f"{rfc3339(now_ms)}: nothing more was signed. If this machine's clock is wrong, set it and call this "
+            "again; if it is right, make the server anew on another machine",
+        )
+
+
+def _check_place(entry: Entry, errand: Errand) -> None:
+    """In the territory, and about nothing beside what its payload says, but where the errand needs it."""
+    header = entry.header
+    is_about = header.target is not None or header.subject is not None
+    if (
+        header.parents
+        or (is_about and header.kind != Kind.WRAP)
+        or (header.space != errand.kit.territory and header.kind not in errand.elsewhere)
+    ):
+        raise uncalled_for(entry)

@@ -59,7 +59,7 @@ async def typed(here: Town, folder: Path, answer: Answer) -> JSON:
         return await answer(away)
 
     program = Program("sync-server", "", lambda: "")
-    add_lifecycle_commands(program, run)
+    add_lifecycle_commands(program, run, here.office.clock)
     command = program._commands["rotate root"].handler
     with owner:
         async with serve_control({"rotate root": asked}, owner):

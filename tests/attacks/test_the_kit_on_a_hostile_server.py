@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from protocol.clock import at_from
-from protocol.entry import Kind, compose
+from protocol.entry import Entry, Kind, compose, unsigned, with_signature
 from protocol.errors import BadInput, PeerFault
 from protocol.hand_in_keys import content_key_of
 from protocol.kit import Kit
@@ -20,13 +22,14 @@ from protocol.replica.operation import JSON, FileData, FileEvent, Incoming, Outg
 from protocol.replica.ownership import acquire
 from protocol.replica.replica import Draft
 from protocol.roles import Role
-from protocol.structure import Erasure, Grant, PersonKey, Revocation, Ruling
+from protocol.structure import Certificate, Erasure, Grant, PersonKey, RecoveryKey, Revocation, Ruling
 from protocol.vouching import device_words
 from sync_agent.confirming import own_device
+from sync_agent.sealed_calls import server_of
 from sync_server.errands import errand_of
 from sync_server.handlers.as_root import write_as_root
 from sync_server.handlers.rotation import rotate_server
-from sync_server.handlers.territory import kit_in
+from sync_server.handlers.territory import kit_in, new_kit
 from sync_server.kit_away import KitAway
 from sync_server.kit_desk import KitDesk
 from tests.harness.attack import attack
@@ -34,6 +37,7 @@ from tests.harness.commands import Desk, no_table
 from tests.harness.office_devices import Town, town
 from tests.harness.territory import new_device
 
+DAY_MS, YEAR_MS = 86_400_000, 365 * 86_400_000
 KIT_ROW = "whoever has the store open is brought the kit"
 
 
@@ -88,15 +92,34 @@ async def test_the_kit_opens_earlier_work_to_the_device_that_was_shown_and_to_no
 class Thief:
     """Has the store of DIR open when the command with the kit comes: it is asked what it likes."""
 
-    def __init__(self, here: Town, kit: Kit, command: str, **params: Any) -> None:
+    def __init__(self, here: Town, kit: Kit, command: str, new: Kit | None = None, /, **params: Any) -> None:
         self._here, self._server = here, here.office.server
-        errand = errand_of(command, kit, params, None, os.urandom)
-        desk = KitDesk(errand, here.office.said)
+        errand = errand_of(command, kit, params, new, os.urandom)
+        desk = KitDesk(errand, here.office.said, here.office.clock)
         self.kit = KitAway(self._server, desk.keys, desk, desk)
 
     async def has_signed(self, *drafts: Draft) -> None:
         """Say something as the root. Raises what the command refuses with."""
         await write_as_root(self._server, self.kit, drafts)
+
+    async def has_signed_of_a_header(self, draft: Draft, *, ahead_ms: int = 0, new: bool = False) -> Entry:
+        """The same, dated as the thief likes, and let in nowhere yet. Raises what the command refuses with."""
+        root = self.kit.new_root if new else self.kit.root
+        assert root is not None
+        wish = unsigned(
+            author=root.public,
+            space=draft.space,
+            kind=draft.kind,
+            grant=None,
+            at=at_from(self._here.office.clock() + ahead_ms),
+            payload=draft.payload,
+            salt=os.urandom(16),
+            subject=draft.subject,
+            target=draft.target,
+            parents=draft.parents,
+        )
+        (signature,) = await root.signatures([wish])
+        return with_signature(wish, signature)
 
 
 def spy_as_admin(here: Town) -> Draft:
@@ -185,6 +208,101 @@ async def test_what_is_written_of_one_pupil_opens_no_other_pupils_work(tmp_path:
         assert [await thief.kit.content_key(found[work]) is not None for work in works] == [True, False]
 
 
+def certified(here: Town) -> Draft:
+    """A server of the thief's own."""
+    own = new_device(os.urandom)
+    payload = Certificate(own.signing.public, own.agreement.public).encode()
+    return Draft(here.office.server.replica.territory, Kind.CERTIFICATE, None, payload)
+
+
+def recovering(here: Town, kit: Kit) -> Draft:
+    payload = RecoveryKey(kit.recovery.public).encode()
+    return Draft(here.office.server.replica.territory, Kind.RECOVERY_KEY, None, payload)
+
+
+@attack(KIT_ROW, off={"sync_server.kit_desk._check_time": lambda *_: None})
+async def test_a_certificate_that_a_thief_had_signed_leads_nobody_past_the_server_that_is_made_anew(
+    tmp_path: Path,
+) -> None:
+    async with town(tmp_path) as here:
+        machine = await here.device("machine")
+        await here.sync(machine)
+        kit, server = kit_in(tmp_path / "server" / "kit", None), here.office.server
+        thief = Thief(here, kit, "rotate server")
+        with suppress(PeerFault):
+            forged = await thief.has_signed_of_a_header(certified(here), ahead_ms=30 * YEAR_MS)
+            for replica in (machine.agent.replica, server.replica):  # the honest one, made anew elsewhere
+                await replica.admit([forged], source=b"x", now_ms=here.office.clock())
+        here.office.clock.advance(60_000)
+        await here.office.with_kit("rotate server", kit)
+        with suppress(PeerFault):  # "what answers is an older server than this machine has seen"
+            await here.sync(machine)
+        assert (await server_of(machine.agent.replica)).key == server.keys.signing.public
+
+
+@attack(KIT_ROW, off={"sync_server.kit_desk._check_time": lambda *_: None})
+@pytest.mark.parametrize("ahead_ms", [DAY_MS + 60_000, -DAY_MS - 60_000, 30 * YEAR_MS])
+async def test_the_root_signs_nothing_that_is_dated_further_from_its_own_clock_than_a_clock_may_be(
+    tmp_path: Path, ahead_ms: int
+) -> None:
+    async with town(tmp_path) as here:
+        kit, new = kit_in(tmp_path / "server" / "kit", None), new_kit("Cher", os.urandom)
+        with pytest.raises(PeerFault, match="clock is wrong"):
+            await Thief(here, kit, "rotate server").has_signed_of_a_header(certified(here), ahead_ms=ahead_ms)
+        for wish in (certified(here), recovering(here, new)):
+            thief = Thief(here, kit, "rotate root", new)
+            with pytest.raises(PeerFault, match="clock is wrong"):
+                await thief.has_signed_of_a_header(wish, ahead_ms=ahead_ms, new=True)
+            await thief.has_signed_of_a_header(wish, ahead_ms=ahead_ms // 100_000, new=True)
+
+
+@attack(KIT_ROW, off={"sync_server.kit_desk._check_place": lambda *_: None})
+async def test_what_the_root_signs_lies_in_the_territory_and_is_about_nothing_that_it_does_not_say(
+    tmp_path: Path,
+) -> None:
+    async with town(tmp_path) as here:
+        kit, wish = kit_in(tmp_path / "server" / "kit", None), certified(here)
+        for odd in (
+            replace(wish, space=here.space),
+            replace(wish, subject=os.urandom(16)),
+            replace(wish, target=os.urandom(32)),
+            replace(wish, parents=(os.urandom(32),)),
+        ):
+            with pytest.raises(PeerFault, match="does not need"):
+                await Thief(here, kit, "rotate server").has_signed_of_a_header(odd)
+
+
+@attack(KIT_ROW, off={"sync_server.errands._Once.is_first": lambda *_: True})
+async def test_one_command_certifies_once_and_names_another_root_once(tmp_path: Path) -> None:
+    async with town(tmp_path) as here:
+        kit, new = kit_in(tmp_path / "server" / "kit", None), new_kit("Cher", os.urandom)
+        one, other = Thief(here, kit, "rotate server"), Thief(here, kit, "rotate root", new)
+        rotation = Draft(certified(here).space, Kind.ROOT_ROTATION, None, await other.kit.agree(1, ()))
+        of_the_new_root = (certified(here), recovering(here, new))
+        for thief, wish, is_new in (
+            (one, certified(here), False),
+            (other, rotation, False),
+            *((other, wish, True) for wish in of_the_new_root),
+        ):
+            await thief.has_signed_of_a_header(wish, new=is_new)
+            with pytest.raises(PeerFault, match="does not need"):
+                await thief.has_signed_of_a_header(wish, ahead_ms=60_000, new=is_new)
+
+
+@attack(KIT_ROW, off={"sync_server.errands.TakingBack._is_meant": lambda *_: True})
+async def test_an_erasure_is_taken_back_in_its_own_space(tmp_path: Path) -> None:
+    async with town(tmp_path) as here:
+        kit = kit_in(tmp_path / "server" / "kit", None)
+        lea = await here.office.add_person("Léa", "pupil")
+        await here.office.with_kit("erase", kit, person=[lea])
+        (said,) = await here.office.server.store.scan_kinds([Kind.ERASE])
+        thief = Thief(here, kit, "unerase", covers=lea)
+        ruling = Ruling((), (said.id,)).encode()
+        with pytest.raises(PeerFault, match="does not need"):
+            await thief.has_signed_of_a_header(Draft(here.space, Kind.RULING, None, ruling))
+        await thief.has_signed_of_a_header(Draft(said.header.space, Kind.RULING, None, ruling))
+
+
 async def test_no_key_of_the_kit_leaves_the_command(tmp_path: Path) -> None:
     async with town(tmp_path) as here:
         kit = kit_in(tmp_path / "server" / "kit", None)
@@ -206,7 +324,7 @@ async def test_no_key_of_the_kit_leaves_the_command(tmp_path: Path) -> None:
         data_dir.mkdir()
         owner = acquire(data_dir)
         assert owner is not None
-        desk = KitDesk(errand_of("rotate server", kit, {}, None, os.urandom), here.office.said)
+        desk = KitDesk(errand_of("rotate server", kit, {}, None, os.urandom), here.office.said, here.office.clock)
         with owner:
             async with serve_control({"rotate server": listening}, owner):
                 await run_command(data_dir, "rotate server", {"kit": desk.keys}, desk, desk, no_table)

@@ -69,7 +69,7 @@ class Office:
 
     async def with_kit(self, command: str, kit: Kit, new: Kit | None = None, /, **params: Any) -> Any:
         """The result of a command that has the kit, which looks at what it is asked for."""
-        desk = KitDesk(errand_of(command, kit, params, new, os.urandom), self.said)
+        desk = KitDesk(errand_of(command, kit, params, new, os.urandom), self.said, self.clock)
         return await self.table[command]({**params, "kit": desk.keys}, desk, desk)
 
     async def add_person(self, name: str, role: str, *spaces: str) -> str:
@@ -137,7 +137,7 @@ def opened_request(server: Server, device: DeviceKeys, call: Call, payload: byte
 
 async def rotate_root(server: Server, old: Kit, new: Kit, entropy: Entropy = os.urandom) -> bytes:
     """Another root takes over, as by the command; the rotations so far, for the new kit."""
-    desk = KitDesk(errand_of("rotate root", old, {}, new, entropy), Sayings())
+    desk = KitDesk(errand_of("rotate root", old, {}, new, entropy), Sayings(), server.now_ms)
     done = await operations(server)["rotate root"]({"kit": desk.keys}, desk, desk)
     assert isinstance(done, dict)
     return bytes.fromhex(str(done["chain"]))
