@@ -11,7 +11,7 @@ Rules:
 - it lives as long as the command: a pipe between them closes, however the command ends;
 - why it could not open the store it says through another pipe;
 - where root has closed a folder above DIR to everybody, as systemd does for accounts that it makes, the child sees it
-  open, and nothing in it but DIR;
+  open, and nothing in it but DIR, if DIR is that account's;
 - a program that runs becomes that account itself; commands that make a DIR are refused there.
 """
 
@@ -20,6 +20,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import errno
 import importlib
 import json
 import os
@@ -211,7 +212,8 @@ def _say(saying: int, error: RelaisError) -> None:  # pragma: no cover — anoth
 def _open_the_way(data_dir: Path, account: Account) -> None:  # pragma: no cover — another process
     """Where only root enters a folder above DIR: have this process see that folder open, and DIR alone in it.
 
-    It is what systemd does for the service itself. Others see nothing of it. Raises `OSError`.
+    It is what systemd does for the service itself. Others see nothing of it. What the account does not own is not
+    opened to it so: a link of its own may lead to any folder behind a closed one. Raises `OSError`.
     """
     place = data_dir.resolve()
     closed = next((above for above in reversed(place.parents) if not _enters(above.stat(), account)), None)
@@ -221,10 +223,16 @@ def _open_the_way(data_dir: Path, account: Account) -> None:  # pragma: no cover
     _done(system.unshare(_NEW_MOUNTS))
     _done(system.mount(b"none", b"/", None, _PRIVATE, None))
     opened = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
+    if not _owns(os.fstat(opened), account):
+        raise PermissionError(errno.EACCES, f"it lies behind {closed}, and is not that account's", str(place))
     _done(system.mount(b"tmpfs", os.fsencode(closed), b"tmpfs", 0, b"mode=0755"))
     place.mkdir(parents=True)
     _done(system.mount(b"/proc/self/fd/%d" % opened, os.fsencode(place), None, _BIND, None))
     os.close(opened)
+
+
+def _owns(facts: os.stat_result, account: Account) -> bool:
+    return facts.st_uid == account.user
 
 
 def _enters(facts: os.stat_result, account: Account) -> bool:

@@ -184,6 +184,23 @@ async def test_a_folder_that_only_root_enters_is_opened_to_the_process_that_stan
     assert names_in(in_private / "..") == ["relais"], "nobody else sees what the process saw"
 
 
+@pytest.mark.skipif(not may_mount(), reason="folders are opened to a process that stands in by Linux alone")
+@attack(ROW, off={"protocol.replica.stepping_down._owns": lambda *_: True})
+async def test_a_link_of_an_account_opens_nothing_of_roots_that_lies_behind_a_closed_folder(
+    data_dir: Path, tmp_path: Path
+) -> None:
+    backup = tmp_path / "closed" / "backup"
+    backup.parent.mkdir(mode=0o700)
+    backup.mkdir()
+    backup.chmod(0o777)  # behind a closed folder its own rights say little
+    link = data_dir / "home"
+    link.symlink_to(backup)
+    os.lchown(link, NOBODY, NOBODY)
+    with suppress(LocalFailure):
+        await written(link)
+    assert names_in(backup) == []
+
+
 def nothing_is_said(_saying: int, _error: object) -> None:
     """As if the process ended without a word."""
 
