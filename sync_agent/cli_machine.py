@@ -98,9 +98,13 @@ async def key_open(
 
 
 @PROGRAM.command("key readers", columns=READER_COLUMNS)
-async def key_readers(call: Call) -> JSON:
+async def key_readers(
+    call: Call,
+    *,
+    device: Annotated[str | None, Option(metavar="ID", help="This one alone: of many, 50 have words.")] = None,
+) -> JSON:
     """Whose devices read your classes' work, which of them you confirmed, and the six words that each shows."""
-    return await run_here(call, "key-readers")
+    return await run_here(call, "key-readers", {} if device is None else {"reader": device})
 
 
 @PROGRAM.command("key confirm", said="confirmed; it is given your keys, or what you have opened, with the next sync")

@@ -5,13 +5,17 @@ Rules (docs/protocol.md, "Confirmed devices"; docs/adr/0064):
   teacher's own devices says so, after a human has compared six words on both;
 - of each person a device believes for good the one that it saw first, whatever dates come later;
 - what a human confirmed is what was shown: a colleague's device becomes none of one's own because a list says so later;
-- what was confirmed in one class holds in every other that both devices teach.
+- what was confirmed in one class holds in every other that both devices teach;
+- words are made for what is shown, and beside the loop: each takes a hundredth of a second, and whoever lets devices in
+  may invent them by the thousand.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from protocol.clock import milliseconds_of, rfc3339
 from protocol.entry import Entry, Kind
@@ -27,23 +31,26 @@ from sync_agent.acquaintances import meet
 from sync_agent.app import FIRST_MARKS, KNOWN_READER_MARKS, Agent
 from sync_agent.status import space_names
 
+MAX_LISTED_WORDS: Final = 50
+"""For so many devices a list says the words; for any other that is asked for by its id."""
+NOT_HERE: Final = "no such device teaches in a class of this one"
+
 
 @dataclass(frozen=True, slots=True)
 class Reader:
     """A device that stands for a teacher in a class.
 
-    `id` names its pair of keys; `words` are compared on both machines; `mine` says that it stands for the teacher of
+    `id` names its `pair` of keys; `mine` says that it stands for the teacher of
     this device, `shown_as` whether it is shown as "own", as a "head" teacher's or as an "other" one's, `confirmed` that
     this device's teacher has confirmed it as that, `speaks` that its words count as that teacher's here; `named_by` is
     the role that let it in; `is_news` that nobody has looked at it here.
     """
 
     id: bytes
-    device: bytes
+    pair: Device
     person: bytes
     space: bytes
     name: str | None
-    words: str
     since_ms: int | None
     named_by: str
     is_this: bool
@@ -52,6 +59,11 @@ class Reader:
     confirmed: bool
     speaks: bool
     is_news: bool
+
+    @property
+    def device(self) -> bytes:
+        """The key that signs for it."""
+        return self.pair[0]
 
     @property
     def state(self) -> str:
@@ -133,11 +145,10 @@ async def list_readers(agent: Agent) -> list[Reader]:
             found.append(
                 Reader(
                     id=device_id(device),
-                    device=grant.key,
+                    pair=device,
                     person=roster.who(grant.person),
                     space=space,
                     name=PersonKey.parse(key.payload or b"").name,
-                    words=device_words(device),
                     since_ms=milliseconds_of(key.header.at),
                     named_by=_named_by(agent, grant),
                     is_this=device == own_device(agent),
@@ -148,14 +159,29 @@ async def list_readers(agent: Agent) -> list[Reader]:
                     is_news=_mark(KNOWN_READER_MARKS, space, device_id(device)) not in seen,
                 )
             )
-    return sorted(found, key=lambda reader: (not reader.mine, not reader.is_this, reader.space, reader.since_ms or 0))
+    return sorted(found, key=_place)
 
 
-async def readers_json(agent: Agent) -> list[JSON]:
-    """The same as a command lists them."""
+def _place(reader: Reader) -> tuple[bool, bool, bool, bytes, int]:
+    """Those that a human knows first: however many are invented, they stand behind them."""
+    return not reader.mine, not reader.is_this, not reader.confirmed, reader.space, reader.since_ms or 0
+
+
+async def words_of(pairs: Iterable[Device]) -> dict[Device, str]:
+    """The six words of devices, which are compared on both machines."""
+    wanted = list(dict.fromkeys(pairs))
+    return await asyncio.to_thread(lambda: {pair: device_words(pair) for pair in wanted})
+
+
+async def readers_json(agent: Agent, reader_id: bytes | None = None) -> list[JSON]:
+    """The same as a command lists them, or one of them. Raises `BadInput(UNKNOWN_DEVICE)`."""
     names = await space_names(agent)
+    readers = [reader for reader in await list_readers(agent) if reader_id in (None, reader.id)]
+    if reader_id is not None and not readers:
+        raise BadInput(Code.UNKNOWN_DEVICE, NOT_HERE, reader=reader_id.hex())
+    words = await words_of(list(dict.fromkeys(reader.pair for reader in readers))[:MAX_LISTED_WORDS])
     rows: list[JSON] = []
-    for reader in await list_readers(agent):
+    for reader in readers:
         person = (await agent.replica.view(reader.space)).roster.persons.get(reader.person)
         rows.append(
             {
@@ -166,7 +192,7 @@ async def readers_json(agent: Agent) -> list[JSON]:
                 "teacher": None if person is None else person.name,
                 "space": names.get(reader.space),
                 "state": reader.state,
-                "words": reader.words,
+                "words": words.get(reader.pair),
                 "since": None if reader.since_ms is None else rfc3339(reader.since_ms),
                 "named_by": reader.named_by,
             }
@@ -208,7 +234,7 @@ async def confirm(agent: Agent, reader: bytes, *, shown_as: str | None = None) -
                 "this device is granted as several people's: ask who runs the system which is right",
             )
         if not known:
-            raise BadInput(Code.UNKNOWN_DEVICE, "no such device teaches in a class of this one", reader=reader.hex())
+            raise BadInput(Code.UNKNOWN_DEVICE, NOT_HERE, reader=reader.hex())
         if drafts:
             await agent.write(*drafts)
     await acknowledge(agent, reader)

@@ -342,7 +342,8 @@ class _Commands:
     async def key_readers(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
         from sync_agent.confirming import readers_json
 
-        return await readers_json(self._agent)
+        reader = given.identifier_or_none(params, "reader", Code.UNKNOWN_DEVICE, "device")
+        return await readers_json(self._agent, reader)
 
     async def key_confirm(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
         from sync_agent.confirming import confirm

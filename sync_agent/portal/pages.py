@@ -28,6 +28,7 @@ from sync_agent.portal.desk import ONCE_FIELD, Desk
 from sync_agent.portal.door import SAVED_FILE_POLICY
 from sync_agent.portal.lessons import ORIGIN_DIGITS, address_in, large_address, print_address, printed
 from sync_agent.portal.navigation import inside, see
+from sync_agent.portal.readers import notices_of
 from sync_agent.portal.readers import shown as shown_devices
 from sync_agent.portal.shelf import Piece, Told, by_due, entry_page, newest_first
 from sync_agent.portal.uploads import KeptFiles, form_with_files
@@ -98,7 +99,7 @@ class Pages:
             withdrawn=newest_first(withdrawn),
             unopened=sum(card.unopened for card in assignments) if visit.reads else 0,
             many_rooms=len(visit.classes) > 1,
-            devices=shown_devices(visit, await list_readers(self._shelf.agent)) if visit.teaches else (),
+            readers=notices_of(shown_devices(visit, await list_readers(self._shelf.agent)) if visit.teaches else ()),
         )
 
     async def _card(self, visit: Visit, piece: Piece, refusals: Mapping[str, bytes]) -> Card:

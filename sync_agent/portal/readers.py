@@ -6,6 +6,7 @@ Only a human's word, after comparing six words on both screens, gives a device k
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -14,12 +15,17 @@ from aiohttp import web
 
 from protocol.errors import BadInput, Code
 from protocol.replica import parameters as given
-from sync_agent.confirming import Reader, acknowledge, list_readers, own_grants
+from sync_agent.confirming import NOT_HERE, Reader, acknowledge, list_readers, own_grants, words_of
 from sync_agent.portal.desk import Desk
 from sync_agent.portal.navigation import see
 from sync_agent.portal.visit import Visit
 
 ADDRESS: Final = "/readers"
+MAX_SHOWN: Final = 20
+"""Devices in each list of a page: of one's own, and of others'."""
+MAX_NOTICES: Final = 10
+"""Of each kind, on the home page."""
+MAX_PLACE_DIGITS: Final = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +41,12 @@ class Shown:
 def shown(visit: Visit, readers: Sequence[Reader]) -> list[Shown]:
     """One for each device, whatever the number of classes; it counts as confirmed once it is so in all of them."""
     found = []
-    for one in dict.fromkeys(reader.id for reader in readers):
-        theirs = [reader for reader in readers if reader.id == one]
-        rooms = [room for room in visit.rooms if any(reader.space == room.space for reader in theirs)]
+    by_device: defaultdict[bytes, list[Reader]] = defaultdict(list)
+    for reader in readers:
+        by_device[reader.id].append(reader)
+    for theirs in by_device.values():
+        spaces = {reader.space for reader in theirs}
+        rooms = [room for room in visit.rooms if room.space in spaces]
         names = (room.name_of(theirs[0].person) for room in rooms)
         found.append(
             Shown(
@@ -50,6 +59,23 @@ def shown(visit: Visit, readers: Sequence[Reader]) -> list[Shown]:
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class Notices:
+    """Devices on the home page: those that may be the teacher's own, colleagues' that are new, and how many more."""
+
+    asked: Sequence[Shown]
+    news: Sequence[Shown]
+    more: int
+
+
+def notices_of(devices: Sequence[Shown]) -> Notices:
+    """The first of each kind."""
+    asked = [each for each in devices if each.reader.mine and not (each.reader.confirmed or each.reader.is_this)]
+    news = [each for each in devices if not each.reader.mine and each.is_news]
+    left = sum(max(0, len(some) - MAX_NOTICES) for some in (asked, news))
+    return Notices(asked[:MAX_NOTICES], news[:MAX_NOTICES], left)
+
+
 class Readers:
     """Handlers, all of them for teachers' devices only."""
 
@@ -58,15 +84,24 @@ class Readers:
         self._agent = desk.shelf.agent
 
     async def show(self, request: web.Request) -> web.StreamResponse:
-        """The teacher's devices, then the colleagues'."""
+        """The teacher's devices, then the colleagues': so many of each from the place that is asked for."""
         visit = await self._desk.visit(request)
         devices = shown(visit, await list_readers(self._agent))
+        mine = [each for each in devices if each.reader.mine]
+        others = [each for each in devices if not each.reader.mine]
+        start = _place(request)
+        end = start + MAX_SHOWN
         return self._desk.page(
             visit,
             "readers.html",
-            mine=[each for each in devices if each.reader.mine],
+            mine=mine[start:end],
+            has_one=len(mine) == 1,
             teaches=bool(await own_grants(self._agent)),
-            others=[each for each in devices if not each.reader.mine],
+            others=others[start:end],
+            nobody=not others,
+            more=max(0, len(mine) - end) + max(0, len(others) - end),
+            next=f"{ADDRESS}?from={end}",
+            words=await words_of(each.reader.pair for each in (*mine[start:end], *others[start:end])),
             done=request.query.get("done"),
         )
 
@@ -80,8 +115,14 @@ class Readers:
             case "seen":
                 reader = given.identifier(fields, "reader", Code.UNKNOWN_DEVICE, "device")
                 if all(each.id != reader for each in await list_readers(self._agent)):
-                    raise BadInput(Code.UNKNOWN_DEVICE, "no such device teaches in a class of this one")
+                    raise BadInput(Code.UNKNOWN_DEVICE, NOT_HERE)
                 await acknowledge(self._agent, reader)
             case _:
                 raise web.HTTPNotFound
         return see(f"{ADDRESS}?done={request.match_info['act']}")
+
+
+def _place(request: web.Request) -> int:
+    """From which device on; anything that is no place is the first."""
+    given = request.query.get("from", "")
+    return int(given) if given.isascii() and given.isdigit() and len(given) <= MAX_PLACE_DIGITS else 0

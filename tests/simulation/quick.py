@@ -32,8 +32,6 @@ from protocol.replica.replica import Replica
 from protocol.replica.views import SpaceView, Views
 from protocol.rights import Authority
 from protocol.roster import Remembered
-from protocol.vouching import device_id
-from sync_agent import confirming
 from sync_agent.courier_disk import BundlesOut
 from tests.simulation import recalled, sticks
 
@@ -204,7 +202,6 @@ _PATCHES: Final[tuple[tuple[Any, str, object], ...]] = (
     (hpke, "seal", _seal),
     (hpke, "open_", _open),
     (sign_in, "_argon2", _argon2),
-    (confirming, "device_words", lambda device: device_id(device).hex()),
     (replica, "signature_holds", _signature_holds),
     (Views, "view", _view),
     (Views, "remember", _remember),
