@@ -228,7 +228,7 @@ def failure_of(error: sqlite3.Error | UnicodeDecodeError) -> LocalFailure:
         sqlite3.SQLITE_PERM,
         sqlite3.SQLITE_PROTOCOL,
     ):
-        return LocalFailure(Code.STORAGE_FAILED, "the disk could not be read or written", sqlite=name)
+        return LocalFailure(Code.STORAGE_FAILED, f"the disk could not be read or written ({name})", sqlite=name)
     raise error
 
 

@@ -228,7 +228,8 @@ def _failure(error: OSError) -> LocalFailure:
         return LocalFailure(
             Code.STORAGE_FAILED, f"this account may not use {error.filename or 'the data folder'}", errno=error.errno
         )
-    return LocalFailure(Code.STORAGE_FAILED, "the disk could not be read or written", errno=error.errno)
+    reason = error.strerror or str(error) or type(error).__name__
+    return LocalFailure(Code.STORAGE_FAILED, f"the disk could not be read or written: {reason}", errno=error.errno)
 
 
 def _unreadable(name: str, error: OSError) -> LocalFailure:

@@ -584,6 +584,16 @@ async def test_content_that_cannot_be_read_just_now_is_not_taken_for_damaged(
         assert await content.pack(pack.hash) is not None
 
 
+async def test_a_failure_of_the_disk_says_what_the_system_calls_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(tmp_path) as content:
+        await publish(content, [b"a file"])
+        monkeypatch.setattr(Path, "open", failing(errno.EMFILE))
+        with pytest.raises(LocalFailure, match=f"could not be read or written: {os.strerror(errno.EMFILE)}"):
+            await read(content, name_of(b"a file"))
+
+
 async def test_content_that_the_disk_cannot_read_any_more_is_damaged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

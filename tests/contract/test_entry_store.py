@@ -455,7 +455,9 @@ async def test_after_a_failed_write_the_store_is_refused_until_it_is_opened_agai
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, ((tmp_path / f"{DATABASE}-wal").stat().st_size, limits[1]))
     try:
-        assert await code_of(store.append([second])) is Code.STORAGE_FAILED
+        with pytest.raises(LocalFailure, match=r"could not be read or written \(SQLITE_[A-Z_]+\)") as failed:
+            await store.append([second])
+        assert failed.value.code is Code.STORAGE_FAILED
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert await code_of(store.append([second])) is Code.STORAGE_FAILED

@@ -332,12 +332,15 @@ async def test_the_overview_says_that_no_backup_was_made_and_how_old_the_last_on
 
         assert "<dt>Dernière sauvegarde</dt><dd>aucune</dd>" in await overview()
         assert "Aucune sauvegarde n'a encore été faite" not in await overview(), "the first night is still to come"
+        assert "Les postes vont bien. Il n'y a pas encore eu de sauvegarde." in await overview()
+        assert "Tout va bien" not in await overview()
         made.clock.advance(DAY_MS)
         assert "Aucune sauvegarde n'a encore été faite" in await overview()
         await note_kept(made.server, made.clock())
         page = await overview()
         assert "Aucune sauvegarde" not in page
         assert ">à l'instant</time>" in page
+        assert "Tout va bien." in page
         made.clock.advance(2 * DAY_MS)
         assert "Dernière sauvegarde : il y a 2 jours" in await overview()
 
