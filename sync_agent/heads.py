@@ -18,6 +18,7 @@ async def take_heads(agent: Agent, sharing: Sharing | None, answer: SyncAnswer) 
     A head that shows the very set that lies here moves the cursor: others brought it all.
     """
     left: set[bytes] = set()
+    waiting: list[Wanted] = []
     due = False
     heads = [page for page in answer.pages if page.more and not page.entries]
     for head in heads:
@@ -32,4 +33,9 @@ async def take_heads(agent: Agent, sharing: Sharing | None, answer: SyncAnswer) 
             due = True
         else:
             left.add(space)
+            waiting.append(Wanted(space, fingerprint))
+    if sharing is not None and (due or sharing.held_up(waiting)):
+        due = True
+        # all of them are asked for now
+        sharing.held_up(())
     return replace(answer, pages=tuple(page for page in answer.pages if page not in heads)), left, due

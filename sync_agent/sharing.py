@@ -7,6 +7,7 @@ Rules:
 - whoever has waited in vain for a moment, drawn anew for each piece, asks the one that is named, and takes from it what
   it has. Only that tells a slow hour from a device that is gone: who does not answer is not named for a while, who
   answers is waited for again, longer each time, and passed over for this piece once it has had nothing for some times;
+- nobody is waited for without end, whatever it brings: entries ten minutes, content an hour in which none has come;
 - a device that has just begun to look waits until it knows who is there;
 - who is about to fetch much says so, and hears all who are there before it begins: of several one goes on, and who is
   in the middle of it goes before all of them;
@@ -23,6 +24,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from functools import partial
+from math import inf
 from typing import Final, Protocol
 
 from protocol.message_parts import Link, Wanted
@@ -42,6 +44,11 @@ SLOWNESS: Final = 3.0
 """An answer that took long is followed by a wait of so many times as long."""
 AWAY_S: Final = 60.0
 IDLE_S: Final = 600.0
+MOST_ENTRIES_S: Final = 600.0
+TURN_S: Final = 10.0
+"""So long entries are left to others in all, whatever these bring meanwhile, and for each turn so much longer."""
+MOST_CONTENT_S: Final = 3600.0
+"""So long content is left to one that is named while none of the space's comes; to all of them, twice as long."""
 MAX_WAITING: Final = 20_000
 
 
@@ -111,6 +118,10 @@ class _Wait:
     until_s: float
     content: bool
     watches: bool
+    ends_s: float
+    """When it is left to nobody any more."""
+    since_s: float
+    """Since when it is left to this one."""
     counts_s: float = 0.0
     """From when on it is counted that the other one has nothing."""
     vain: int = 0
@@ -144,6 +155,10 @@ class Sharing:
         self._asked: dict[str, set[Wanted]] = {}
         self._away_until_s: dict[str, float] = {}
         self._idle_until_s: dict[str, float] = {}
+        self._heads_until_s: dict[bytes, float] = {}
+        self._yields_since_s: dict[bytes, float] = {}
+        self._came_s: dict[bytes, float] = {}
+        self._missing: set[Wanted] = set()
 
     def leaves_any(self, spaces: Iterable[bytes]) -> bool:
         """Whether another device is named for any of these spaces."""
@@ -158,14 +173,28 @@ class Sharing:
             return False
         wait = self._waits.get(piece)
         ranking = self._ranking(piece.space, content=content)
+        if wait is not None and self._is_late(piece, wait):
+            wait.passed.add(wait.of)
         named = _named(ranking, wait)
         if named is None or named == self._electing.name:
+            return True
+        if wait is not None and self._is_over(piece, wait):
             return True
         if wait is None or wait.of != named:
             self._begin(piece, named, ranking, content=content)
         elif self._monotonic() >= wait.until_s:
             self._ask_for(piece, named)
         return False
+
+    def held_up(self, heads: Iterable[Wanted]) -> bool:
+        """Whether one of these spaces has had something new for too long; they are all heads that are left to others.
+
+        It is counted by space: whoever goes on saying something there makes a new head each time.
+        """
+        before = self._heads_until_s
+        waits = [(head.space, self._waits[head]) for head in heads if head in self._waits]
+        self._heads_until_s = {space: before.get(space, wait.ends_s) for space, wait in waits}
+        return any(until_s <= self._monotonic() for until_s in self._heads_until_s.values())
 
     @asynccontextmanager
     async def fetching(self, links: Sequence[Link], *, of_all: Container[bytes]) -> AsyncIterator[list[Link]]:
@@ -183,7 +212,9 @@ class Sharing:
             mine = [
                 link
                 for link in links
-                if link.space in of_all or self.is_mine(Wanted(link.space, link.pack), content=True)
+                if link.space in of_all
+                or self.is_mine(Wanted(link.space, link.pack), content=True)
+                or self._has_yielded_long(link.space)
             ]
             # for who is switched on later, too
             self._electing.fetches(Stage.FETCHES if mine else Stage.RESTS)
@@ -198,7 +229,13 @@ class Sharing:
     def still_misses(self, pieces: Iterable[Wanted]) -> None:
         """All other content has come."""
         missing = set(pieces)
-        self._forget(piece for piece, wait in self._waits.items() if wait.content and piece not in missing)
+        come = [piece for piece, wait in self._waits.items() if wait.content and piece not in missing]
+        # not packs, which are left for one sync each
+        self._came_s.update((piece.space, self._monotonic()) for piece in come if piece in self._missing)
+        self._missing = missing
+        spaces = {piece.space for piece in missing}
+        self._yields_since_s = {space: at_s for space, at_s in self._yields_since_s.items() if space in spaces}
+        self._forget(come)
 
     # --- waiting ------------------------------------------------------------------------------------------------------
 
@@ -215,13 +252,28 @@ class Sharing:
         if len(self._waits) >= MAX_WAITING:
             now_s = self._monotonic()
             self._waits = {other: wait for other, wait in self._waits.items() if wait.until_s > now_s}
-        name = self._electing.name
-        turn = ranking.index(name) if name in ranking else len(ranking)
+        turn = self._turn(ranking)
         before = self._waits.get(piece)
-        watches = content and turn <= 1
-        wait = _Wait(named, 0.0, content, watches, passed=set() if before is None else before.passed)
+        now_s = self._monotonic()
+        most_s = 2 * MOST_CONTENT_S if content else MOST_ENTRIES_S + TURN_S * turn
+        wait = _Wait(
+            named,
+            until_s=0.0,
+            content=content,
+            watches=content and turn <= 1,
+            ends_s=now_s + most_s if before is None else before.ends_s,
+            since_s=now_s,
+            passed=set() if before is None else before.passed,
+        )
         self._waits[piece] = wait
-        self._have_patience(piece, wait, min(max(turn, 1), MOST_TURNS) * self._patience_s(wait))
+        # the one that is asked may take as long as it likes
+        self._call_later(MOST_CONTENT_S if content else wait.ends_s - now_s, partial(self._look_again, piece))
+        self._have_patience(piece, wait, turn * self._patience_s(wait))
+
+    def _turn(self, ranking: Sequence[str]) -> int:
+        """How many of those that are named come before this device: it waits for so many times as long."""
+        name = self._electing.name
+        return min(max(ranking.index(name) if name in ranking else len(ranking), 1), MOST_TURNS)
 
     def _patience_s(self, wait: _Wait) -> float:
         return self._draw(*(CONTENT_PATIENCE_S if wait.content else ENTRIES_PATIENCE_S))
@@ -238,12 +290,36 @@ class Sharing:
     def _look_again(self, piece: Wanted) -> None:
         """Ask the one that is waited for: what it brings is news, what it has not is no reason to ask the server."""
         wait = self._waits.get(piece)
-        if wait is None or self._monotonic() < wait.until_s:
+        if wait is None:
+            return
+        if self._is_over(piece, wait) or self._is_late(piece, wait):
+            self._wake()
+            return
+        if self._monotonic() < wait.until_s:
             return
         if _named(self._ranking(piece.space, content=wait.content), wait) == wait.of:
             self._ask_for(piece, wait.of)
         else:
             self._wake()
+
+    def _is_over(self, piece: Wanted, wait: _Wait) -> bool:
+        """Whether a piece was left to others for so long that it is left to nobody."""
+        nearer_s = self._came_s.get(piece.space, 0.0) + 2 * MOST_CONTENT_S if wait.content else 0.0
+        return self._monotonic() >= max(wait.ends_s, nearer_s)
+
+    def _is_late(self, piece: Wanted, wait: _Wait) -> bool:
+        """Whether content was left to one for so long, and none came, that the next one is named."""
+        since_s = max(wait.since_s, self._came_s.get(piece.space, 0.0))
+        return wait.content and self._monotonic() - since_s >= MOST_CONTENT_S
+
+    def _has_yielded_long(self, space: bytes) -> bool:
+        """Whether what was about to be fetched was left to others that said so too, again and again, and none came."""
+        now_s = self._monotonic()
+        since_s = self._yields_since_s.setdefault(space, now_s)
+        if now_s - max(since_s, self._came_s.get(space, 0.0)) >= MOST_CONTENT_S:
+            # what this device then brings itself is no reason to yield again
+            self._yields_since_s[space] = since_s = -inf
+        return since_s == -inf
 
     def _forget(self, pieces: Iterable[Wanted]) -> None:
         for piece in list(pieces):
@@ -272,6 +348,8 @@ class Sharing:
     def _gives_up(self, piece: Wanted, wait: _Wait, asked_s: float, found: Found) -> bool:
         """Whether one waits no longer for somebody that answers."""
         now_s = self._monotonic()
+        if self._is_over(piece, wait) or self._is_late(piece, wait):
+            return True
         slow_s = SLOWNESS * (now_s - asked_s)
         if found is Found.NOTHING and now_s < wait.counts_s:
             self._go_on(piece, wait, max(self._draw(*WATCH_S), slow_s))

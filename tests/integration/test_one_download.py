@@ -2,63 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from sync_agent.peer_news import unsettled
-from sync_agent.sharing import CONTENT_PATIENCE_S, ENTRIES_PATIENCE_S, Found, Sharing, Stage, Told
+from sync_agent.sharing import CONTENT_PATIENCE_S, ENTRIES_PATIENCE_S, Found
 from tests.harness.classroom import LARGE, Classroom, Device, classroom
 from tests.harness.lan import exchange
-
-
-@dataclass
-class Named:
-    """Names devices for every space, in this order; the clock is the test's, and so is what comes of asking."""
-
-    ranking: list[str]
-    now_s: float = 0.0
-    woken: list[float] = field(default_factory=list)
-    asked: list[Told] = field(default_factory=list)
-
-    def sharing(self, name: str) -> Sharing:
-        return Sharing(
-            _Seen(name, self),
-            monotonic=lambda: self.now_s,
-            draw=lambda low, _high: low,
-            call_later=lambda delay_s, _call: self.woken.append(delay_s),
-            wake=lambda: None,
-            ask=lambda _name, told: self.asked.append(told),
-        )
-
-    def tell(self, found: Found) -> None:
-        """What came of the question that was asked."""
-        (told,) = self.asked
-        self.asked.clear()
-        told(found)
-
-
-@dataclass
-class _Seen:
-    name: str
-    named: Named
-    looks: bool = False
-
-    def ranking(self, space: bytes) -> Sequence[str]:
-        del space
-        return self.named.ranking
-
-    def is_at_it(self, name: str) -> bool:
-        del name
-        return False
-
-    def fetches(self, stage: Stage) -> None:
-        pass
-
-    async def hear_others(self) -> None:
-        pass
+from tests.harness.named import Named
 
 
 @pytest.fixture

@@ -93,7 +93,7 @@ class _Seen:
 def asks_in_vain(room: Room, sharing: Sharing, *, content: bool = False, took_s: float = 0.0) -> None:
     """It waits, asks who is named, and that one answers and has nothing."""
     assert not sharing.is_mine(PIECE, content=content)
-    room.passes(1_000)
+    room.passes(1_000 if content else 60)
     assert not sharing.is_mine(PIECE, content=content)
     room.passes(took_s)
     room.answer(Found.NOTHING)
@@ -140,7 +140,7 @@ def test_in_a_slow_hour_all_wait_for_who_is_named_as_long_as_it_brings_something
         waiting = room.device(other)
         for _ in range(3 * MOST_VAIN):
             assert not waiting.is_mine(PIECE)
-            room.passes(1_000)
+            room.passes(60)
             assert not waiting.is_mine(PIECE)
             assert room.answer(Found.SOMETHING) == first
             assert not room.woken
@@ -227,6 +227,98 @@ def test_who_says_that_it_fetches_is_given_an_hour_for_it_and_no_longer() -> Non
     idle = hours_until_it_asks_itself(room, room.device(second))
     room.at_it = {first}
     assert 4 * idle < hours_until_it_asks_itself(room, room.device(second)) < 1.5
+
+
+def hours_with_something(room: Room, waiting: Sharing, *, content: bool, most: float = 10.0) -> float:
+    """How long somebody that brings something each time, and never what is waited for, is waited for."""
+    began_s = room.now_s
+    while not waiting.is_mine(PIECE, content=content) and room.now_s - began_s < most * 3600:
+        room.passes(30)
+        if room.asked:
+            room.answer(Found.SOMETHING)
+        if content:
+            waiting.still_misses([PIECE])
+    return (room.now_s - began_s) / 3600
+
+
+def test_who_brings_something_each_time_and_never_what_is_waited_for_is_not_waited_for_without_end() -> None:
+    room = Room({"pc1", "pc2"})
+    first, second = room.in_order()
+    assert hours_with_something(room, room.device(second), content=False) < 0.2
+    assert hours_with_something(room, room.device(second), content=True) < 1.1
+    room.at_it = {first}
+    assert hours_with_something(room, room.device(second), content=True) < 1.1
+
+
+def test_one_that_comes_under_many_names_holds_content_back_for_two_hours_in_all() -> None:
+    room = Room({f"pc{number}" for number in range(9)})
+    last = room.in_order()[-1]
+    assert hours_with_something(room, room.device(last), content=True) < 2.1
+
+
+def test_who_is_asked_and_does_not_end_its_answer_is_not_waited_for_without_end() -> None:
+    for content, most_s in ((False, 660.0), (True, 3600.0)):
+        room = Room({"pc1", "pc2"})
+        waiting = room.device(room.in_order()[1])
+        assert not waiting.is_mine(PIECE, content=content)
+        room.passes(200)
+        assert room.asked
+        room.passes(most_s)
+        assert room.woken, "it is looked at then, though nobody has answered"
+        assert waiting.is_mine(PIECE, content=content)
+
+
+def test_as_long_as_content_comes_on_a_thin_line_whoever_brings_it_is_waited_for() -> None:
+    room = Room({"pc1", "pc2"})
+    waiting = room.device(room.in_order()[1])
+    lesson = [Wanted(SPACE, bytes([number]) * 32) for number in range(12)]
+    while lesson:
+        waiting.still_misses(lesson)
+        assert not any(waiting.is_mine(piece, content=True) for piece in lesson)
+        room.passes(3_000)
+        if room.asked:
+            room.answer(Found.SOMETHING)
+        lesson.pop()
+
+
+def test_something_new_each_minute_holds_the_news_of_a_space_back_for_ten_minutes_only() -> None:
+    room = Room({"pc1", "pc2"})
+    waiting = room.device(room.in_order()[1])
+    held_up, minutes = False, 0
+    while not held_up:
+        head = Wanted(SPACE, bytes([minutes]) * 32)
+        assert not waiting.is_mine(head)
+        held_up = waiting.held_up([head])
+        room.passes(60)
+        if room.asked:
+            room.answer(Found.SOMETHING)
+        minutes += 1
+    assert minutes <= 12
+    assert room.woken, "it looks then, and not only when it happens to"
+    assert not waiting.held_up(()), "all that was left has been asked for"
+    new = Wanted(SPACE, b"n" * 32)
+    assert not waiting.is_mine(new)
+    assert not waiting.held_up([new]), "what is new after that is counted anew"
+
+
+async def test_who_claims_to_fetch_for_ever_lets_others_begin_after_an_hour() -> None:
+    room = Room({"pc1", "pc2"})
+    first, second = room.in_order()
+    room.at_it = {first}
+    waiting, links = room.device(second), [Link(SPACE, b"q" * 32, MUCH_BYTES, "way")]
+
+    async def fetched() -> list[Link]:
+        waiting.still_misses([PIECE])
+        async with waiting.fetching(links, of_all=()) as mine:
+            return mine
+
+    assert not await fetched()
+    room.passes(1_800)
+    assert not await fetched()
+    room.passes(1_800)
+    assert await fetched() == links
+    waiting.still_misses([])
+    assert not await fetched(), "for the next lesson it is believed again"
 
 
 def test_news_that_somebody_does_not_ask_for_while_it_fetches_is_no_reason_to_fetch_the_same() -> None:

@@ -1,0 +1,70 @@
+"""Who is waited for, and brings anything but what others wait for (docs/threat-model.md)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from protocol.entry import Kind
+from protocol.structure import Revocation
+from sync_agent.sharing import MOST_CONTENT_S, MOST_ENTRIES_S, Found
+from tests.harness.attack import attack
+from tests.harness.classroom import LARGE, Device, classroom
+from tests.harness.named import Named
+
+ROW = "a machine is named to fetch for all, and fetches nothing"
+SOON_S = 60.0
+
+
+async def waits(device: Device, named: Named, duration_s: float) -> None:
+    """It looks each minute, and the one that is named has something each time that it is asked."""
+    end_s = named.now_s + duration_s
+    while named.now_s < end_s:
+        named.now_s += SOON_S
+        await device.session.sync()
+        if named.asked:
+            named.tell(Found.SOMETHING)
+
+
+@attack(
+    ROW,
+    off={
+        "sync_agent.sharing.Sharing.held_up": lambda *_: False,
+        "sync_agent.sharing.Sharing._is_over": lambda *_: False,
+    },
+)
+async def test_who_is_named_and_brings_other_things_holds_its_own_revocation_back_for_minutes(tmp_path: Path) -> None:
+    async with classroom(tmp_path) as room:
+        named = Named(["thief", "honest"])
+        teacher, thief, honest = await room.teacher(), await room.machine(), await room.machine()
+        for device in (teacher, thief, honest):
+            await device.session.sync()
+        honest.session.sharing = named.sharing("honest")
+        cut = Revocation(thief.agent.device, ()).encode()
+        await room.territory.say(room.space, Kind.REVOKE, cut)
+        await waits(honest, named, MOST_ENTRIES_S + 2 * SOON_S)
+        assert await honest.agent.replica.fingerprint(room.space) == await room.territory.replica.fingerprint(
+            room.space
+        )
+
+
+@attack(
+    ROW,
+    off={
+        "sync_agent.sharing.Sharing._is_over": lambda *_: False,
+        "sync_agent.sharing.Sharing._is_late": lambda *_: False,
+    },
+)
+async def test_who_is_named_and_brings_other_things_holds_a_lesson_back_for_an_hour_only(tmp_path: Path) -> None:
+    async with classroom(tmp_path) as room:
+        named = Named(["thief", "honest"])
+        teacher, honest = await room.teacher(), await room.machine()
+        for device in (teacher, honest):
+            await device.session.sync()
+        honest.session.sharing = named.sharing("honest")
+        item = (await room.publish(teacher, LARGE)).item
+        await teacher.session.sync()
+        news = [stored.entry for stored in await teacher.agent.replica.store.scan(room.space)]
+        await honest.agent.replica.admit(news, source=b"neighbour", now_ms=room.territory.clock())
+        await waits(honest, named, MOST_CONTENT_S + 3 * SOON_S)
+        assert not await honest.agent.missing()
+        assert await honest.files(item) == LARGE
