@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
-from protocol.entry import Entry
+from protocol.envelope import OpenedRequest
 from protocol.errors import Code
 from protocol.message_parts import Refusal
+from protocol.messages import SyncRequest
 from protocol.replica.serving import _Taken
 from sync_agent.app import REFUSED_MARKS
 from tests.harness.attack import attack
@@ -25,8 +25,10 @@ async def test_what_a_server_in_wrong_hands_refused_reaches_the_one_that_the_kit
         task = await assignment(room, teacher, lea)
         work = await room.hand_in(lea, task, WORK)
 
-        async def refusing(_device: bytes, _credentials: object, push: Sequence[Entry], _now_ms: int) -> _Taken:
-            return _Taken((), tuple(Refusal(entry.id, Code.NO_RIGHT) for entry in push), frozenset())
+        async def refusing(opened: OpenedRequest, _parse: object, _now_ms: int) -> tuple[SyncRequest, _Taken]:
+            request = SyncRequest.parse(opened.payload)
+            refused = tuple(Refusal(entry.id, Code.NO_RIGHT) for entry in request.push)
+            return request, _Taken((), refused, frozenset())
 
         room.frontage.responder._take_in = refusing  # type: ignore[assignment, method-assign]
         await lea.session.sync()
