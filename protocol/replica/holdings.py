@@ -22,13 +22,13 @@ from typing import NamedTuple
 
 from protocol.chunking import ChunkList, stream_bytes
 from protocol.errors import Code, LocalFailure, PeerFault
-from protocol.limits import MAX_MANIFEST_BYTES, KiB
+from protocol.limits import MAX_ENTRIES_PER_DEVICE, MAX_MANIFEST_BYTES, KiB
 from protocol.manifest import ManifestEntry, decode_manifest, read_manifest
 from protocol.replica.interfaces import COMPLETE_MARKS, GIVEN_UP_MARKS, ContentStore, EntryStore, PackInfo
 
 _NEEDS_AT_ONCE = 500
 _BEGUN_LOOKED_AT = 64
-_LACKING_REMEMBERED = 20_000
+_LACKING_REMEMBERED = 4 * MAX_ENTRIES_PER_DEVICE  # more than a machine can name with all of its keys
 _LONG_LIST_BYTES = 32 * KiB
 _HERE = b"\x01"
 _HERE_AND_PORTABLE = b"\x02"

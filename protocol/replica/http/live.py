@@ -94,17 +94,18 @@ class Live:
 
     @contextmanager
     def _standing(self, device: bytes, ending: _Ending) -> Iterator[None]:
-        """A line of the device stands; if it has too many now, the eldest ends."""
+        """A line of the device stands; if it has too many now, the eldest is told to end, and counts no more."""
         lines = self._lines.setdefault(device, [])
         lines.append(ending)
         if len(lines) > MAX_LINES_PER_DEVICE:
-            lines[0]()
+            lines.pop(0)()
         try:
             yield
         finally:
-            lines.remove(ending)
+            if ending in lines:
+                lines.remove(ending)
             if not lines:
-                del self._lines[device]
+                self._lines.pop(device, None)
 
     def _note(self, failure: BaseException | None) -> None:
         """What ended a line, unless whoever listened did: it can be answered to nobody any more."""
