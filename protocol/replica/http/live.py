@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final, TypeAlias
 
 from aiohttp import WSMsgType, web
@@ -139,7 +139,7 @@ class Live:
             return web.Response(text=MOVED)
         try:
             async with asyncio.timeout(LONG_POLL_S) as patience:
-                with self._standing(listener.device, lambda: patience.reschedule(clock())):
+                with self._standing(listener.device, lambda: _end(patience, clock())):
                     while not await self._moved(listener, patience):
                         pass
         except TimeoutError:
@@ -161,3 +161,9 @@ class Live:
         """Let go of those who have not asked again."""
         while self._asking and next(iter(self._asking.values()))[0] < before_s:
             del self._asking[next(iter(self._asking))]
+
+
+def _end(patience: asyncio.Timeout, now_s: float) -> None:
+    """Have somebody wait no longer; who is about to go by themselves do."""
+    with suppress(RuntimeError):
+        patience.reschedule(now_s)
