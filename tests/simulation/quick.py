@@ -5,8 +5,8 @@
   of curves, which would take half of the time. The real ones have their own tests and golden bytes.
 - Sticks are real folders; that what is written there reaches the medium is not waited for.
 - What compresses is made once for each level, not for each message.
-- Whether a signature holds, what bytes mean and what a set folds to are pure questions, which many replicas ask
-  (`recalled`). What a replica shows, and lets somebody read, is asked again only once its set has grown.
+- Whether a signature holds and what bytes mean are pure questions, which every replica asks of every entry. What a set
+  folds to, and what it lets somebody read, is asked again only once the set has grown.
 """
 
 from __future__ import annotations

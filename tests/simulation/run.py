@@ -18,7 +18,6 @@ from tests.simulation.lines import CALM
 from tests.simulation.malware import MOST_BY_KEY
 from tests.simulation.plan import CROWD, Plan, Step, plan_of
 from tests.simulation.quick import quickly
-from tests.simulation.recalled import forget_folds
 from tests.simulation.virtual_time import Stalled, run
 from tests.simulation.world import World
 
@@ -87,7 +86,7 @@ def _lived(plan: Plan, broken: Break) -> Lived:
     random.seed(plan.seed)
     logging.disable()
     try:
-        with _bounds(small=plan.small_bounds), _set_apart(broken):
+        with _bounds(small=plan.small_bounds), broken():
             run(whole())
     except Stalled as stalled:
         if world is not None:
@@ -97,20 +96,6 @@ def _lived(plan: Plan, broken: Break) -> Lived:
         logging.disable(level)
     assert world is not None
     return Lived(plan, tuple(world.problems), tuple(world.trace), world.digest(), rounds)
-
-
-@contextlib.contextmanager
-def _set_apart(broken: Break) -> Iterator[None]:
-    """With a rule broken: what is folded then is not recalled when it is whole, nor the other way round."""
-    if broken is nullcontext:
-        yield
-        return
-    forget_folds()
-    try:
-        with broken():
-            yield
-    finally:
-        forget_folds()
 
 
 @lru_cache(maxsize=1)
