@@ -20,6 +20,7 @@ from protocol.replica.access.export import export_person
 from protocol.replica.catalogues import DEFAULT_LANGUAGE
 from protocol.replica.console_text import local_time
 from protocol.replica.office import commands, grants
+from protocol.replica.office.as_root import check_kit
 from protocol.replica.office.erasures import check_known, erase_persons, ever_said, in_force, take_back
 from protocol.replica.office.names import device_id, entry_id, moment_ms, person_id
 from protocol.replica.office.people import described_with_doubles, rename_person
@@ -27,7 +28,6 @@ from protocol.replica.office.spaces import space_named
 from protocol.replica.operation import JSON, Outgoing, Params
 from sync_server.app import Server
 from sync_server.command import Command, KitCommand
-from sync_server.handlers.as_root import check_kit
 from sync_server.handlers.audit import trail
 from sync_server.handlers.closing import close_space
 from sync_server.handlers.erasures import list_erasures, waiting_for_a_word

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 
 from protocol.entry import Kind
 from protocol.errors import BadInput, Code
+from protocol.replica.office.as_root import check_kit, write_as_root
 from protocol.replica.replica import Draft
 from protocol.replica.signer import RootKit
 from protocol.roles import PersonRole
 from protocol.structure import Erasure
 from sync_server.app import Server
-from sync_server.handlers.as_root import check_kit, write_as_root
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from typing import Final, TypeAlias
 from protocol.clock import milliseconds_of, rfc3339
 from protocol.entry import Entry, Kind
 from protocol.errors import BadInput, Code, PeerFault
+from protocol.replica.office.as_root import check_kit, write_as_root
 from protocol.replica.replica import Draft
 from protocol.rights import Authority
 from protocol.roles import HAS_READING_KEYS
@@ -25,7 +26,6 @@ from protocol.vouching import Device, device_words
 from protocol.work import Wraps
 from sync_server.app import Server
 from sync_server.errands import is_shown
-from sync_server.handlers.as_root import check_kit, write_as_root
 from sync_server.kit_away import KitAway
 
 _AT_ONCE: Final = 256

@@ -23,17 +23,16 @@ from protocol.enrollment_messages import encode_chain
 from protocol.entry import Kind
 from protocol.errors import BadInput, Code
 from protocol.identity import SEED_BYTES
-from protocol.limits import MAX_ROOT_ACCOUNT_IDS, MAX_ROTATION_HEADS
+from protocol.limits import MAX_ROTATION_HEADS
 from protocol.replica.arrivals import authored_by
-from protocol.replica.office.heads import MOST_LISTED_HEADS, cut_by_root, heads_by_then, heads_of, lists_of
+from protocol.replica.office.as_root import check_kit, write_as_root
+from protocol.replica.office.heads import MOST_LISTED_HEADS, accounts_of, cut_by_root, heads_by_then, heads_of, lists_of
 from protocol.replica.replica import Draft, Tips
 from protocol.replica.signer import RootKit
 from protocol.roles import Role
-from protocol.root_rotation import RootAccount
 from protocol.structure import Certificate, RecoveryKey
 from sync_server.app import Server
 from sync_server.data_folder import NEXT_KEYS_FILE
-from sync_server.handlers.as_root import check_kit, write_as_root
 from sync_server.keys import CAPABILITY_KEY_BYTES, ServerKeys
 from sync_server.kit_away import KitAway, RootAway
 
@@ -140,14 +139,7 @@ async def _accounts(server: Server, old: bytes, tips: Tips) -> list[Draft]:
     """What the old root has signed, where that is more than a rotation names by itself."""
     named = await _signed(server, old, tips)
     rest = named[_NAMED_BY_ITSELF:] if len(named) > MAX_ROTATION_HEADS else []
-    return _account_drafts(server, rest)[: MAX_ROTATION_HEADS - _NAMED_BY_ITSELF]
-
-
-def _account_drafts(server: Server, names: Sequence[bytes]) -> list[Draft]:
-    """Lists of entries, each as long as one may be."""
-    territory = server.replica.territory
-    lists = [names[start : start + MAX_ROOT_ACCOUNT_IDS] for start in range(0, len(names), MAX_ROOT_ACCOUNT_IDS)]
-    return [Draft(territory, Kind.ROOT_ACCOUNT, None, RootAccount(tuple(listed)).encode()) for listed in lists]
+    return accounts_of(server.replica.territory, rest)[: MAX_ROTATION_HEADS - _NAMED_BY_ITSELF]
 
 
 async def _signed(server: Server, old: bytes, tips: Tips) -> list[bytes]:

@@ -18,6 +18,7 @@ from protocol.hand_in_keys import content_key_of
 from protocol.kit import Kit
 from protocol.replica.command import run_command
 from protocol.replica.control import serve_control
+from protocol.replica.office.as_root import write_as_root
 from protocol.replica.operation import JSON, FileData, FileEvent, Incoming, Outgoing, Params
 from protocol.replica.ownership import acquire
 from protocol.replica.replica import Draft
@@ -27,7 +28,6 @@ from protocol.vouching import device_words
 from sync_agent.confirming import own_device
 from sync_agent.sealed_calls import server_of
 from sync_server.errands import errand_of
-from sync_server.handlers.as_root import write_as_root
 from sync_server.handlers.rotation import rotate_server
 from sync_server.handlers.territory import kit_in, new_kit
 from sync_server.kit_away import KitAway

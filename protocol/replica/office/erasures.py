@@ -16,6 +16,7 @@ from protocol.entry import Entry, Kind
 from protocol.errors import BadInput, Code, PeerFault
 from protocol.replica.destroyed import destroyed, destroyed_names
 from protocol.replica.eraser import is_in_doubt
+from protocol.replica.office.as_root import write_as_root
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.people import doubles_of
 from protocol.replica.replica import Draft, Replica
@@ -121,9 +122,7 @@ async def _say(office: Office, drafts: Sequence[Draft], kit: RootKit | None) -> 
     if kit is None:
         await office.say(drafts)
     else:
-        await office.replica.write(
-            drafts, author=kit.root, now_ms=office.now_ms(), entropy=office.entropy, unsent=False
-        )
+        await write_as_root(office, kit, drafts)
 
 
 async def ever_said(replica: Replica) -> list[tuple[Entry, bytes]]:

@@ -23,10 +23,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from protocol.entry import Entry, Kind
+from protocol.entry import Kind
 from protocol.errors import BadInput, Code, Refused
 from protocol.limits import MAX_PARENTS, MAX_REVOKED_HEADS
 from protocol.replica.arrivals import authored_by
+from protocol.replica.office.as_root import write_as_root
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.heads import MOST_LISTED_HEADS, cut_by_root, heads_by_then, heads_of, lists_of
 from protocol.replica.office.people import Listing, ids_of, list_draft, listings
@@ -454,16 +455,10 @@ async def _cut_by_root(
     territory = office.replica.territory
     for space, heads in (await _heads_to_name(office, device, spaces, since_ms, MOST_LISTED_HEADS)).items():
         drafts = lists_of(territory, heads)
-        lists = await _say_as_root(office, kit, drafts) if drafts else []
+        lists = await write_as_root(office, kit, drafts) if drafts else []
         cut = Draft(space, Kind.REVOKE, None, cut_by_root(device, heads, lists).encode())
-        await _say_as_root(office, kit, [cut])
+        await write_as_root(office, kit, [cut])
     await office.tend_keys(spaces)
-
-
-async def _say_as_root(office: Office, kit: RootKit, drafts: Sequence[Draft]) -> list[Entry]:
-    return await office.replica.write(
-        drafts, author=kit.root, now_ms=office.now_ms(), entropy=office.entropy, unsent=False
-    )
 
 
 async def _revocations(office: Office, device: bytes, space: bytes) -> list[bytes]:

@@ -51,8 +51,12 @@ async def heads_of(
 
 def lists_of(territory: bytes, heads: Sequence[bytes]) -> list[Draft]:
     """Lists, for the root to sign, of those heads for which a revocation has no room."""
-    rest = heads[MAX_REVOKED_HEADS:]
-    lists = [rest[start : start + MAX_ROOT_ACCOUNT_IDS] for start in range(0, len(rest), MAX_ROOT_ACCOUNT_IDS)]
+    return accounts_of(territory, heads[MAX_REVOKED_HEADS:])
+
+
+def accounts_of(territory: bytes, names: Sequence[bytes]) -> list[Draft]:
+    """Lists, for the root to sign, of entries, each as long as one may be."""
+    lists = [names[start : start + MAX_ROOT_ACCOUNT_IDS] for start in range(0, len(names), MAX_ROOT_ACCOUNT_IDS)]
     return [Draft(territory, Kind.ROOT_ACCOUNT, None, RootAccount(tuple(listed)).encode()) for listed in lists]
 
 

@@ -6,19 +6,19 @@ from collections.abc import Sequence
 
 from protocol.entry import Entry
 from protocol.errors import BadInput, Code
+from protocol.replica.office.bureau import Office
 from protocol.replica.replica import Compose, Draft
 from protocol.replica.signer import RootKit
-from sync_server.app import Server
 
 
-def check_kit(server: Server, kit: RootKit) -> None:
+def check_kit(office: Office, kit: RootKit) -> None:
     """Raise `BadInput(BAD_KIT)` unless this is the kit of the territory, with the root in force."""
-    if kit.root.public != server.replica.door.root_now:
+    if kit.root.public != office.replica.door.root_now:
         raise BadInput(Code.BAD_KIT, "this is the kit of another territory, or one that a newer kit has replaced")
 
 
-async def write_as_root(server: Server, kit: RootKit, drafts: Sequence[Draft] | Compose) -> list[Entry]:
+async def write_as_root(office: Office, kit: RootKit, drafts: Sequence[Draft] | Compose) -> list[Entry]:
     """Say something as the root: all drafts in one durable transaction."""
-    return await server.replica.write(
-        drafts, author=kit.root, now_ms=server.now_ms(), entropy=server.entropy, unsent=False
+    return await office.replica.write(
+        drafts, author=kit.root, now_ms=office.now_ms(), entropy=office.entropy, unsent=False
     )
