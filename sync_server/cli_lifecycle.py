@@ -55,13 +55,24 @@ class Run(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Kits:
-    """Has the owner of DIR run a command that has a kit, and signs here what it needs, and nothing else."""
+    """Has the owner of DIR run a command that may have a kit, and signs here what it needs, and nothing else."""
 
     ask: Run
     now_ms: Callable[[], int]
 
-    async def run(self, call: Call, name: str, params: Params, kit: Kit, *, outgoing: Outgoing | None = None) -> JSON:
-        """The command's result. Raises as it does."""
+    async def run(
+        self,
+        call: Call,
+        name: str,
+        params: Params,
+        kit: Kit | None,
+        *,
+        outgoing: Outgoing | None = None,
+        lasting: bool = False,
+    ) -> JSON:
+        """The command's result. Raises as it does. With a kit it may last: each question waits for its answer."""
+        if kit is None:
+            return await self.ask(call, name, params, outgoing, lasting=lasting)
         return await self.run_at(call, name, params, self.desk(name, params, kit, outgoing=outgoing))
 
     def desk(
@@ -105,9 +116,7 @@ def _add_who_is_cut_off(program: Program, run: Run, kits: _Kits) -> None:
     ) -> JSON:
         """Cut a device off everywhere: what it had brought stays, what turns up later is held back."""
         params: Params = {"device": device, "since": since, "anyway": anyway}
-        if kit is None:
-            return await run(call, "revoke", params)
-        return await kits.run(call, "revoke", params, _kit_in(call, kit, passphrase_file))
+        return await kits.run(call, "revoke", params, _kit_or_none(call, kit, passphrase_file))
 
     @program.command("confirm", said="confirmed")
     async def confirm(
@@ -170,9 +179,7 @@ def _add_names_and_ends(program: Program, run: Run, kits: _Kits) -> None:
     ) -> JSON:
         """End of the year: a class and all that pupils did in it are forgotten everywhere. Carry lessons over first."""
         params: Params = {"space": space, "unopened_too": unopened_too}
-        if kit is None:
-            return await run(call, "space close", params)
-        return await kits.run(call, "space close", params, _kit_in(call, kit, passphrase_file))
+        return await kits.run(call, "space close", params, _kit_or_none(call, kit, passphrase_file))
 
     @program.command("erase")
     async def erase(
@@ -189,9 +196,7 @@ def _add_names_and_ends(program: Program, run: Run, kits: _Kits) -> None:
     ) -> JSON:
         """Forget people everywhere: names, work, feedback. Hidden at once; each machine destroys it a week later."""
         params: Params = {"person": list(person), "dry_run": dry_run}
-        if kit is None:
-            return await run(call, "erase", params)
-        return await kits.run(call, "erase", params, _kit_in(call, kit, passphrase_file))
+        return await kits.run(call, "erase", params, _kit_or_none(call, kit, passphrase_file))
 
     @program.command("erasures")
     async def erasures(call: Call) -> JSON:
@@ -210,9 +215,7 @@ def _add_names_and_ends(program: Program, run: Run, kits: _Kits) -> None:
     ) -> JSON:
         """Take an erasure back: within a week, or while it waits; afterwards with the kit, as far as anybody has it."""
         params: Params = {"covers": covers}
-        if kit is None:
-            return await run(call, "unerase", params)
-        return await kits.run(call, "unerase", params, _kit_in(call, kit, passphrase_file))
+        return await kits.run(call, "unerase", params, _kit_or_none(call, kit, passphrase_file))
 
     @program.command("export-person")
     async def export_person(
@@ -230,12 +233,9 @@ def _add_names_and_ends(program: Program, run: Run, kits: _Kits) -> None:
 
         params: Params = {"person": person}
         check_initialised(call.data_dir)
-        found = None if kit is None else _kit_in(call, kit, passphrase_file)
+        found = _kit_or_none(call, kit, passphrase_file)
         with ZipOutlet(Path(file)) as archive:
-            if found is None:
-                counted = await run(call, "export-person", params, archive, lasting=True)
-            else:
-                counted = await kits.run(call, "export-person", params, found, outgoing=archive)
+            counted = await kits.run(call, "export-person", params, found, outgoing=archive, lasting=True)
             await asyncio.to_thread(archive.keep)
         return counted
 
@@ -301,6 +301,11 @@ def _add_keys(program: Program, run: Run, kits: _Kits) -> None:
     async def audit(call: Call) -> JSON:
         """Who changed rights, keys and spaces, when: what the entries say, which nobody can take back."""
         return await run(call, "audit", {})
+
+
+def _kit_or_none(call: Call, kit: str | None, passphrase_file: str | None) -> Kit | None:
+    """The kit in a file, where one is named. Raises `BadInput`."""
+    return None if kit is None else _kit_in(call, kit, passphrase_file)
 
 
 def _kit_in(call: Call, kit: str, passphrase_file: str | None) -> Kit:

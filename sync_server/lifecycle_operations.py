@@ -22,7 +22,7 @@ from protocol.replica.console_text import local_time
 from protocol.replica.office import commands, grants
 from protocol.replica.office.as_root import check_kit
 from protocol.replica.office.erasures import check_known, erase_persons, ever_said, in_force, take_back
-from protocol.replica.office.names import device_id, entry_id, moment_ms, person_id
+from protocol.replica.office.names import device_id, entry_id, person_id
 from protocol.replica.office.people import described_with_doubles, rename_person
 from protocol.replica.office.spaces import space_named
 from protocol.replica.operation import JSON, Outgoing, Params
@@ -40,8 +40,7 @@ from sync_server.web.wording import Words
 
 
 async def _revoke(server: Server, params: Params, outgoing: Outgoing, kit: KitAway | None) -> JSON:
-    device, text = device_id(given.text(params, "device")), given.text_or_none(params, "since")
-    since_ms = None if text is None else moment_ms(text, server.now_ms())
+    device, since_ms = device_id(given.text(params, "device")), commands.since_of(server, params)
     anyway = params.get("anyway") is True
     if kit is not None:
         check_kit(server, kit)
@@ -132,8 +131,7 @@ async def _rewrap(server: Server, params: Params, _outgoing: Outgoing, kit: KitA
 
 
 async def _rotate_server(server: Server, params: Params, outgoing: Outgoing, kit: KitAway | None) -> JSON:
-    text = given.text_or_none(params, "since")
-    since_ms = None if text is None else moment_ms(text, server.now_ms())
+    since_ms = commands.since_of(server, params)
     made = await rotate_server(server, _needed(kit), since_ms=since_ms)
     if since_ms is None:
         stays = "what the old key signed until now stays valid (after a theft, look at `audit`)"

@@ -121,6 +121,12 @@ async def told_of_kept(kept: Sequence[Kept], outgoing: Outgoing) -> dict[str, JS
     return {"remains": [each.row() for each in kept]} if kept else {}
 
 
+def since_of(office: Office, params: Params) -> int | None:
+    """The time from which on nothing counts, where one is given. Raises `BadInput(BAD_DATE)`."""
+    text = given.text_or_none(params, "since")
+    return None if text is None else moment_ms(text, office.now_ms())
+
+
 async def report_loss(
     office: Office,
     params: Params,
@@ -130,8 +136,7 @@ async def report_loss(
 ) -> JSON:
     """`lost`, with what the program knows of devices; `governs` as of `revoke_device`."""
     cut = params.get("dry_run") is not True
-    text = given.text_or_none(params, "since")
-    since_ms = None if text is None else moment_ms(text, office.now_ms())
+    since_ms = since_of(office, params)
     device = device_id(given.text(params, "device"))
 
     def named(key: bytes) -> str | None:
