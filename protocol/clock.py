@@ -16,6 +16,7 @@ from protocol.limits import MAX_CLOCK_LEAD_MS
 
 COUNTER_BITS = 16
 MAX_AT = 2**64 - 1
+DAY_MS = 24 * 3600 * 1000
 
 
 def at_from(milliseconds: int, counter: int = 0) -> int:

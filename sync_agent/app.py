@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from protocol import canonical
+from protocol.clock import DAY_MS
 from protocol.coursework import Work, live_content, sealed_content
 from protocol.deflate_parameters import Profile
 from protocol.entry import Entry, Kind, class_of
@@ -121,8 +122,6 @@ TREE_FILES_MARKS: Final = "coursework-files/"
 """+ item in hex → the files that were written for it (`file_notes`)."""
 TREE_TROUBLE_MARK: Final = "coursework-trouble"
 """→ code and sentence, parted by a line feed: why DIR/coursework could not be kept in step the last time."""
-
-_DAY_MS: Final = 24 * 3600 * 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -515,7 +514,7 @@ class Agent:
     async def note_opened(self, stream: bytes) -> None:
         """Somebody opens this content; written once a day, so that reading stays reading."""
         now_ms = self.now_ms()
-        if not 0 <= now_ms - await self.opened_ms(stream) < _DAY_MS:
+        if not 0 <= now_ms - await self.opened_ms(stream) < DAY_MS:
             await self.replica.store.set_marks({f"{OPENED_MARKS}{stream.hex()}": now_ms.to_bytes(8, "big")})
 
 

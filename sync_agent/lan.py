@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
-from protocol.clock import rfc3339
+from protocol.clock import DAY_MS, rfc3339
 from protocol.errors import Code, LocalFailure, NoAnswer, RelaisError
 from protocol.introduction import own_secret
 from protocol.replica.operation import JSON
@@ -42,7 +42,6 @@ from sync_agent.space_keys import tend_space_keys
 from sync_agent.sync_result import SyncResult
 
 CALLED_LATELY_MS: Final = 120_000
-DAY_MS: Final = 24 * 3600 * 1000
 EXPECTED_MS: Final = 100 * DAY_MS
 """For so long a device expects to find the others again: over the summer."""
 GATHER_S: Final = 0.03

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from protocol import canonical
+from protocol.clock import DAY_MS
 from protocol.coursework import Item, Version
 from protocol.entry import ID_BYTES
 from protocol.errors import Code, LocalFailure, PeerFault
@@ -62,7 +63,6 @@ _AT_ONCE_FILES: Final = 128
 _MARKED_FILES: Final = 256
 _SEEN_FILES: Final = 20_000
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-_DAY_MS: Final = 24 * 3600 * 1000
 _NEXT: Final = "/next"
 _MAX_MARK_BYTES: Final = 4096
 
@@ -302,7 +302,7 @@ class Materializer:
     ) -> None:
         """Bring one title in step with a version."""
         now_ms = self._agent.now_ms()
-        at_ms = version.at_ms if version.at_ms < now_ms + _DAY_MS else now_ms
+        at_ms = version.at_ms if version.at_ms < now_ms + DAY_MS else now_ms
         seen = self._seen.pop(item.id, None)
         if seen is not None and (
             seen.shown != before or (seen.shown.space, seen.shown.folder) != (now.space, now.folder)

@@ -19,13 +19,12 @@ import datetime as dt
 import re
 from typing import Final
 
-from protocol.clock import milliseconds_of
+from protocol.clock import DAY_MS, milliseconds_of
 from protocol.entry import Kind
 from protocol.roles import SHARED
 from protocol.structure import SpaceRecord
 from sync_agent.app import PROVEN_MARKS, Agent
 
-DAY_MS: Final = 24 * 3600 * 1000
 TRUSTED_FOR_MS: Final = 30 * DAY_MS
 BELIEVED_LEAD_MS: Final = 5 * 366 * DAY_MS
 _YEAR: Final = re.compile(r"(\d{4})(?:\s*[-–/]\s*(\d{4}|\d{2}))?", re.ASCII)

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
+from protocol.clock import DAY_MS
 from protocol.coursework import HandInState
 from protocol.roles import Role
 from protocol.work import ItemKind
 from sync_agent.handing_in import SealedLists, list_hand_ins
-from sync_agent.past_years import BELIEVED_LEAD_MS, DAY_MS, TRUSTED_FOR_MS, day_ms, is_past, past_from_ms
+from sync_agent.past_years import BELIEVED_LEAD_MS, TRUSTED_FOR_MS, day_ms, is_past, past_from_ms
 from sync_agent.reading import Manifests, list_people
 from sync_agent.status import status
 from tests.harness.classroom import Classroom, Device, classroom
