@@ -14,7 +14,7 @@ not know a new n still admits the same set.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Final, cast
 
@@ -167,7 +167,7 @@ def compose(
         parents=parents,
         prev=prev,
     )
-    return with_signature(made, author.sign(DOMAIN, made.header_bytes))
+    return replace(made, signature=author.sign(DOMAIN, made.header_bytes))
 
 
 def unsigned(
@@ -202,11 +202,6 @@ def unsigned(
     )
     data = encode_header(header)
     return Entry(header, data, blake3(data).digest(), bytes(SIGNATURE_BYTES), salt, payload)
-
-
-def with_signature(entry: Entry, signature: bytes) -> Entry:
-    """The same with its author's signature."""
-    return Entry(entry.header, entry.header_bytes, entry.id, signature, entry.salt, entry.payload)
 
 
 def encode_header(header: Header) -> bytes:

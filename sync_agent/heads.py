@@ -17,7 +17,6 @@ async def take_heads(agent: Agent, sharing: Sharing | None, answer: SyncAnswer) 
 
     A head that shows the very set that lies here moves the cursor: others brought it all.
     """
-    left: set[bytes] = set()
     waiting: list[Wanted] = []
     due = False
     heads = [page for page in answer.pages if page.more and not page.entries]
@@ -32,10 +31,11 @@ async def take_heads(agent: Agent, sharing: Sharing | None, answer: SyncAnswer) 
         elif sharing is None or sharing.is_mine(Wanted(space, fingerprint)):
             due = True
         else:
-            left.add(space)
             waiting.append(Wanted(space, fingerprint))
-    if sharing is not None and (due or sharing.held_up(waiting)):
-        due = True
-        # all of them are asked for now
-        sharing.held_up(())
-    return replace(answer, pages=tuple(page for page in answer.pages if page not in heads)), left, due
+    if sharing is not None:
+        due = sharing.held_up(() if due else waiting) or due
+    return (
+        replace(answer, pages=tuple(page for page in answer.pages if page not in heads)),
+        {head.space for head in waiting},
+        due,
+    )

@@ -12,8 +12,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Final
+from collections.abc import Iterable, Iterator, Sequence
 
 from protocol.entry import Entry
 from protocol.errors import Code, Refused
@@ -21,9 +20,6 @@ from protocol.limits import FIRST_PUSH_BYTES
 from protocol.messages import SyncRequest
 from sync_agent.app import Agent
 from sync_agent.sealed_calls import SealedCalls
-
-_OF_ENTRY_BYTES: Final = 300
-"""A header and its signature, roughly."""
 
 
 class LineOfRights:
@@ -43,9 +39,9 @@ class LineOfRights:
         server = (await self._calls.server()).key
         due = [space for space in spaces if (server, space) not in self._brought]
         said = await self._said(due)
-        for start, end in _pages(said):
+        for page in _pages(said):
             try:
-                await self._calls.sync(SyncRequest(push=tuple(said[start:end])))
+                await self._calls.sync(SyncRequest(push=page))
             except Refused as refusal:
                 # as long as something is lacking there it says so, and has taken what it was brought
                 if refusal.code is not Code.REVOKED:
@@ -66,13 +62,15 @@ class LineOfRights:
         return said
 
 
-def _pages(entries: Sequence[Entry]) -> Iterable[tuple[int, int]]:
-    """From where to where one request takes entries."""
-    start, size = 0, 0
-    for at, entry in enumerate(entries):
-        size += _OF_ENTRY_BYTES + len(entry.payload or b"")
-        if size > FIRST_PUSH_BYTES and at > start:
-            yield start, at
-            start, size = at, _OF_ENTRY_BYTES + len(entry.payload or b"")
-    if start < len(entries):
-        yield start, len(entries)
+def _pages(entries: Iterable[Entry]) -> Iterator[tuple[Entry, ...]]:
+    """What one request takes of them, and the next."""
+    page: list[Entry] = []
+    size = 0
+    for entry in entries:
+        if page and size + entry.wire_bytes > FIRST_PUSH_BYTES:
+            yield tuple(page)
+            page, size = [], 0
+        page.append(entry)
+        size += entry.wire_bytes
+    if page:
+        yield tuple(page)

@@ -194,7 +194,10 @@ class Sharing:
         before = self._heads_until_s
         waits = [(head.space, self._waits[head]) for head in heads if head in self._waits]
         self._heads_until_s = {space: before.get(space, wait.ends_s) for space, wait in waits}
-        return any(until_s <= self._monotonic() for until_s in self._heads_until_s.values())
+        if is_over := any(until_s <= self._monotonic() for until_s in self._heads_until_s.values()):
+            # all of them are asked for now
+            self._heads_until_s = {}
+        return is_over
 
     @asynccontextmanager
     async def fetching(self, links: Sequence[Link], *, of_all: Container[bytes]) -> AsyncIterator[list[Link]]:

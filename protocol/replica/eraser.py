@@ -251,11 +251,12 @@ class Eraser:
         for each in spaces if going.streams else ():
             stored = await self._store.scan(each)
             left.add(await self._named(one.entry for one in stored if one.entry.id not in names))
-        opened = going.open - left.open
-        opened -= left.sealed - await self._not_sealed(opened & left.sealed)
-        opened |= await self._not_sealed(await content.sharing(opened) - left.open)
-        await self._holdings.give_up(await self._not_sealed(opened))
-        if await content.forget(spaces, opened | (going.sealed - left.streams)):
+        named = going.open - left.open
+        plain = await self._not_sealed(named)
+        opened = named - (left.sealed - plain)
+        sharing = await self._not_sealed(await content.sharing(opened) - left.open)
+        await self._holdings.give_up((opened & plain) | sharing)
+        if await content.forget(spaces, opened | sharing | (going.sealed - left.streams)):
             await self._holdings.forget()
 
     async def _not_sealed(self, streams: Collection[bytes]) -> set[bytes]:

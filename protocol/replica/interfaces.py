@@ -26,9 +26,9 @@ from protocol.pack import FinishedPack
 from protocol.replica.byte_range import Span
 
 COMPLETE_MARKS: Final = "complete/"
+"""+ space in hex / stream in hex → the content of this stream was found to be here, all of it."""
 GIVEN_UP_MARKS: Final = "given-up/"
 """+ stream in hex: it was open to all who read a space, and was destroyed; nobody asks for it as sealed work."""
-"""+ space in hex / stream in hex → the content of this stream was found to be here, all of it."""
 ERASURE_READ_MARKS: Final = "erasure-read/"
 """+ space in hex → how far a space was looked through for what is to be destroyed, and for what (`eraser`)."""
 

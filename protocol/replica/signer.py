@@ -6,9 +6,10 @@ The recovery kit is elsewhere: its keys stay with the command that has read it (
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Protocol, TypeAlias
 
-from protocol.entry import DOMAIN, Entry, with_signature
+from protocol.entry import DOMAIN, Entry
 from protocol.errors import Code, PeerFault
 from protocol.identity import SIGNATURE_BYTES, SigningKey
 
@@ -50,4 +51,4 @@ async def with_signatures(entries: Sequence[Entry], writers: Sequence[Author]) -
         if len(given) != len(theirs) or any(len(signature) != SIGNATURE_BYTES for signature in given):
             raise PeerFault(Code.BAD_SIGNATURE, "who was asked to sign gave something else")
         found.update(zip((entry.id for entry in theirs), given, strict=True))
-    return [with_signature(entry, found[entry.id]) for entry in entries]
+    return [replace(entry, signature=found[entry.id]) for entry in entries]

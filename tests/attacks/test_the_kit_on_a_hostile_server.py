@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from protocol.clock import at_from
-from protocol.entry import Entry, Kind, compose, unsigned, with_signature
+from protocol.entry import Entry, Kind, compose, unsigned
 from protocol.errors import BadInput, PeerFault
 from protocol.hand_in_keys import content_key_of
 from protocol.kit import Kit
@@ -119,7 +119,7 @@ class Thief:
             parents=draft.parents,
         )
         (signature,) = await root.signatures([wish])
-        return with_signature(wish, signature)
+        return replace(wish, signature=signature)
 
 
 def spy_as_admin(here: Town) -> Draft:
