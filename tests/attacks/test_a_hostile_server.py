@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
 import pytest
 
-from protocol.entry import Entry, Kind, compose
+from protocol.entry import Kind, compose
 from protocol.hand_in_keys import content_key_of
-from protocol.identity import AgreementKey, DeviceKeys
+from protocol.identity import AgreementKey
 from protocol.kit import Argon2Cost
 from protocol.limits import MAX_TRIED_PHRASES
 from protocol.lives import Twin
-from protocol.person_keys import KeyWraps, PhraseKey, open_reading_key, phrase_key
+from protocol.person_keys import PhraseKey, phrase_key
 from protocol.replica.holdings import Need
 from protocol.replica.replica import Draft
 from protocol.rights import Authority
 from protocol.roles import PersonRole, Role
 from protocol.sign_in import Method, SignInKey, SignInRecord, Verifier
-from protocol.structure import Erasure, Grant, PersonKey, PersonRecord, Revocation
-from protocol.vouching import Circle, Voices, Vouch, Word, _led_to, device_id, drawn_by
+from protocol.structure import Erasure, Grant, PersonRecord, Revocation
+from protocol.vouching import Circle, Voices, Vouch, Word, device_id, drawn_by
 from protocol.vouching import Device as VouchedDevice
-from protocol.vouching import _Other as VouchedPlace
 from protocol.work import Feedback, Receipt
 from sync_agent.app import RoomLimits
 from sync_agent.confirming import confirm, own_device
@@ -33,11 +32,13 @@ from sync_agent.sign_in import SignInBook, Try
 from sync_agent.succession import TELLINGS, Place, Told
 from sync_agent.wraps import Kept, mark_of
 from tests.harness.attack import attack
-from tests.harness.classroom import WORK, Classroom, Device, assignment, classroom, work_of
+from tests.harness.classroom import WORK, Device, classroom, work_of
 from tests.harness.commands import Desk
 from tests.harness.portal import portal
 from tests.harness.sign_in import PICTURES
-from tests.harness.territory import DAY_MS, new_device
+from tests.harness.spied_class import SpiedClass as Here
+from tests.harness.spied_class import own_keys, spied_class
+from tests.harness.territory import DAY_MS
 
 ROW = "a server's operator names a device of their own as a teacher's"
 
@@ -51,82 +52,9 @@ def _everybody(voices: Voices, person: bytes, _start: object) -> Circle:
 SERVER_BELIEVED: dict[str, object] = {"protocol.vouching.Voices.circle": _everybody}
 
 
-@dataclass
-class Here:
-    """A class at work, in which a pupil's work was handed in, opened, and answered by nobody yet."""
-
-    room: Classroom
-    teacher: Device
-    machine: Device
-    item: bytes
-    work: bytes
-    spy: DeviceKeys
-    grant: bytes = b""
-    said: int = 0
-
-    async def sync(self, *devices: Device) -> None:
-        for device in devices or (self.teacher, self.machine):
-            await device.session.sync()
-
-    async def name_the_spy(self, person: bytes, role: Role = Role.TEACHER, *, back_ms: int = 10**9) -> None:
-        """The server grants it what a teacher's device has; it says a key of its own, dated as it pleases."""
-        (grant,) = await self.room.territory.let_in(self.spy, role, self.room.space, person=person)
-        self.grant = grant.id
-        await self.say(Kind.PERSON_KEY, PersonKey(self.spy.agreement.public).encode(), person, back_ms=back_ms)
-
-    async def say(
-        self,
-        kind: Kind,
-        payload: bytes,
-        subject: bytes | None,
-        *,
-        target: bytes | None = None,
-        parents: tuple[bytes, ...] = (),
-        back_ms: int = 0,
-    ) -> Entry:
-        territory = self.room.territory
-        self.said += 1
-        entry = compose(
-            author=self.spy.signing,
-            space=self.room.space,
-            kind=kind,
-            grant=self.grant,
-            at=(max(territory.clock() - back_ms, 1) << 16) + self.said,
-            payload=payload,
-            salt=bytes(16),
-            subject=subject,
-            target=target,
-            parents=parents,
-        )
-        admission = await territory.replica.admit([entry], source=b"the operator", now_ms=territory.clock())
-        assert admission.admitted
-        return entry
-
-    async def opens(self, work: bytes) -> bool:
-        """Whether the operator opens a hand-in, with all that the set holds for the spy's keys."""
-        territory = self.room.territory
-        keys: dict[bytes, AgreementKey] = {self.spy.agreement.public: self.spy.agreement}
-        for entry in await territory.replica.store.scan_kinds([Kind.KEY_WRAP]):
-            record = KeyWraps.parse(entry.payload or b"")
-            for to, sealed in record.wraps:
-                if to == self.spy.agreement.public:
-                    key = open_reading_key(sealed, entry.header.subject or b"", record.agreement, self.spy.agreement)
-                    keys[key.public] = key
-        works = (await territory.replica.view(self.room.space)).coursework.hand_ins
-        return content_key_of(works[work], keys) is not None
-
-
 @pytest.fixture
 async def here(tmp_path: Path) -> AsyncIterator[Here]:
-    async with classroom(tmp_path) as room:
-        teacher, machine = await room.teacher(), await room.machine()
-        await teacher.session.sync()
-        item = await assignment(room, teacher, machine)
-        work = await room.hand_in(machine, item, WORK)
-        made = Here(room, teacher, machine, item, work, new_device(Random(666).randbytes))
-        await made.sync(machine, teacher)
-        await Desk(teacher.agent).ask("confirm-opened", id=work.hex())
-        await made.sync(teacher, machine)
+    async with spied_class(tmp_path) as made:
         yield made
 
 
@@ -228,10 +156,6 @@ async def test_who_types_a_phrase_computes_no_more_for_all_that_somebody_says(he
         patch.setattr("sync_agent.reading_key.phrase_key", noting)
         assert await open_with_phrase(other.agent, words), "hers is among those that are tried"
     assert len(tried) <= MAX_TRIED_PHRASES
-
-
-def own_keys(keys: DeviceKeys) -> VouchedDevice:
-    return keys.signing.public, keys.agreement.public
 
 
 @attack(ROW, off={"protocol.roster._unconfirmed": lambda *_: ()})
@@ -445,148 +369,6 @@ async def second_laptop(here: Here) -> Device:
     await confirm(here.teacher.agent, device_id(own_device(laptop.agent)))
     await here.sync(here.teacher, laptop, here.machine)
     return laptop
-
-
-def _by_keys_alone(voices: Voices, person: bytes, start: VouchedDevice) -> Circle:
-    """A word about a device is about its keys, whoever they are granted to afterwards."""
-    found, pending = {start}, [start]
-    while pending:
-        for word in voices.words.get(pending.pop(), ()):
-            if word.device not in found:
-                found.add(word.device)
-                pending.append(word.device)
-    own = frozenset(device for device in found if (device, person) in voices.standings or device == start)
-    return Circle(own, frozenset(found) - own)
-
-
-@attack(ROW, off={"protocol.vouching.Voices.circle": _by_keys_alone})
-async def test_a_colleague_whom_a_teacher_confirmed_becomes_not_herself_by_another_grant(here: Here) -> None:
-    await here.name_the_spy(await here.room.territory.person("M. X", PersonRole.TEACHER, here.room.space))
-    await here.sync()
-    spy = here.spy.signing.public, here.spy.agreement.public
-    await confirm(here.teacher.agent, device_id(spy))
-    await here.sync()
-    await here.room.territory.let_in(here.spy, Role.TEACHER, here.room.space, person=here.room.teacher_person)
-    for _ in range(3):
-        await here.sync()
-    wraps = await here.room.territory.replica.store.scan_kinds([Kind.KEY_WRAP])
-    sealed = [KeyWraps.parse(entry.payload or b"").wraps for entry in wraps]
-    assert not [to for each in sealed for to, _ in each if to == here.spy.agreement.public]
-
-
-async def all_one(here: Here, person: bytes) -> None:
-    """The server lists somebody as the same as the teacher."""
-    territory = here.room.territory
-    listed = await territory.replica.store.scan_kinds([Kind.PERSON])
-    (before,) = [entry.id for entry in listed if entry.header.subject == person]
-    record = PersonRecord("M. X", PersonRole.TEACHER, same_as=here.room.teacher_person).encode()
-    draft = Draft(here.room.space, Kind.PERSON, territory.certificate.id, record, subject=person, parents=(before,))
-    await territory.replica.write(
-        [draft], author=territory.keys.signing, now_ms=territory.clock(), entropy=territory.entropy, unsent=False
-    )
-
-
-async def sealed_to_the_spy(here: Here) -> int:
-    """How many reading keys are sealed to it."""
-    wraps = await here.room.territory.replica.store.scan_kinds([Kind.KEY_WRAP])
-    sealed = [KeyWraps.parse(entry.payload or b"").wraps for entry in wraps]
-    return sum(to == here.spy.agreement.public for each in sealed for to, _ in each)
-
-
-def _whoever_is_the_same_now(
-    word: Word, person: bytes, place: VouchedPlace | None
-) -> Iterable[tuple[VouchedDevice, VouchedPlace | None]]:
-    """A word is read again under what lists say by now of who is the same as whom."""
-    if place is None or place.is_head or word.person == place.whose:
-        yield word.device, None if word.person == person else VouchedPlace(word.person, word.by, word.head)
-
-
-SAME_NOW: dict[str, object] = {"protocol.vouching._led_to": _whoever_is_the_same_now}
-
-
-@attack(ROW, off=SAME_NOW)
-async def test_a_colleague_whom_a_teacher_confirmed_becomes_not_herself_by_a_list(here: Here) -> None:
-    colleague = await here.room.territory.person("M. X", PersonRole.TEACHER, here.room.space)
-    await here.name_the_spy(colleague)
-    await here.sync()
-    spy = device_id(own_keys(here.spy))
-    await confirm(here.teacher.agent, spy)
-    await here.sync()
-    await all_one(here, colleague)
-    for _ in range(3):
-        await here.sync()
-    assert not await sealed_to_the_spy(here)
-    async with portal(here.teacher.agent) as surfer:
-        assert "Est-ce bien votre nouvel ordinateur" in await surfer.page("/")
-
-
-@attack(ROW, off=SAME_NOW)
-async def test_a_colleague_whom_a_confirmed_head_let_in_becomes_not_the_teacher_by_a_list(here: Here) -> None:
-    room, territory = here.room, here.room.territory
-    director = await territory.person("Mme H", PersonRole.TEACHER, room.space)
-    head = await room.device(Role.HEAD, room.space, person=director)
-    await here.sync(head, here.teacher)
-    await confirm(here.teacher.agent, device_id(own_device(head.agent)))
-    colleague = await territory.person("M. X", PersonRole.TEACHER, room.space)
-    await here.name_the_spy(colleague)
-    await here.sync(here.teacher, head)
-    await confirm(head.agent, device_id(own_keys(here.spy)))
-    await here.sync(head, here.teacher)
-    await all_one(here, colleague)
-    for _ in range(3):
-        await here.sync(here.teacher, here.machine)
-    assert not await sealed_to_the_spy(here)
-
-
-@attack(ROW, off=SAME_NOW)
-async def test_a_colleague_whom_a_teacher_confirmed_becomes_not_herself_by_a_grant_of_her_laptop(here: Here) -> None:
-    room, territory = here.room, here.room.territory
-    colleague = await territory.person("M. X", PersonRole.TEACHER, room.space)
-    await here.name_the_spy(colleague)
-    await here.sync()
-    await confirm(here.teacher.agent, device_id(own_keys(here.spy)))
-    await here.sync()
-    for space in (room.space, *territory.classes[1:]):
-        await territory.let_in(here.teacher.agent.keys, Role.TEACHER, space, person=colleague)
-    await all_one(here, colleague)
-    for _ in range(3):
-        await here.sync()
-    assert not await sealed_to_the_spy(here)
-
-
-def _whoever_is_a_head_now(
-    word: Word, person: bytes, place: VouchedPlace | None
-) -> Iterable[tuple[VouchedDevice, VouchedPlace | None]]:
-    """Whoever is granted as a head teacher's speaks as one, as what it ever was confirmed."""
-    here = None if place is None else place._replace(is_head=True)
-    return _led_to(word, person, here)
-
-
-@attack(ROW, off={"protocol.vouching._led_to": _whoever_is_a_head_now})
-async def test_a_colleague_whom_a_teacher_confirmed_speaks_as_no_head_by_another_grant(here: Here) -> None:
-    room, territory = here.room, here.room.territory
-    colleague = await territory.person("M. X", PersonRole.TEACHER, room.space)
-    await here.name_the_spy(colleague)
-    await here.sync()
-    await confirm(here.teacher.agent, device_id(own_keys(here.spy)))
-    await here.sync()
-    (promoted,) = await territory.let_in(here.spy, Role.HEAD, room.space, person=colleague)
-    helper, accomplice = here.spy, new_device(Random(667).randbytes)
-    (own,) = await territory.let_in(accomplice, Role.TEACHER, room.space, person=room.teacher_person)
-    here.grant = promoted.id
-    await here.say(Kind.VOUCH, Vouch().encode(), room.teacher_person, target=own.id)
-    here.spy, here.grant = accomplice, own.id
-    await here.say(Kind.PERSON_KEY, PersonKey(accomplice.agreement.public).encode(), room.teacher_person)
-    for _ in range(3):
-        await here.sync()
-    assert not await sealed_to_the_spy(here)
-    here.spy = helper
-    async with portal(here.teacher.agent) as surfer:
-        assert "Est-ce bien votre nouvel ordinateur" in await surfer.page("/")
-        shown = {"reader": device_id(own_keys(helper)).hex(), "shown_as": "other"}
-        assert "Ordinateur de la direction" in await surfer.page("/readers")
-        answer = await surfer.send("/readers", "/readers/confirm", shown)
-        assert answer.status == 400, "what was shown as a colleague's is not confirmed as a head's"
 
 
 def _confirmed_for_ever(voices: Voices, since: Mapping[VouchedDevice, set[Word]], *_: object) -> Voices:

@@ -1,0 +1,111 @@
+"""A class whose server is in wrong hands: whoever has it has a device of its own, and lets it in as it pleases."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+from protocol.entry import Entry, Kind, compose
+from protocol.hand_in_keys import content_key_of
+from protocol.identity import AgreementKey, DeviceKeys
+from protocol.person_keys import KeyWraps, open_reading_key
+from protocol.roles import Role
+from protocol.structure import PersonKey
+from protocol.vouching import Device as VouchedDevice
+from tests.harness.classroom import WORK, Classroom, Device, assignment, classroom
+from tests.harness.commands import Desk
+from tests.harness.territory import new_device
+
+
+@dataclass
+class SpiedClass:
+    """A class at work, in which a pupil's work was handed in, opened, and answered by nobody yet."""
+
+    room: Classroom
+    teacher: Device
+    machine: Device
+    item: bytes
+    work: bytes
+    spy: DeviceKeys
+    grant: bytes = b""
+    said: int = 0
+
+    async def sync(self, *devices: Device) -> None:
+        for device in devices or (self.teacher, self.machine):
+            await device.session.sync()
+
+    async def name_the_spy(self, person: bytes, role: Role = Role.TEACHER, *, back_ms: int = 10**9) -> None:
+        """The server grants it what a teacher's device has; it says a key of its own, dated as it pleases."""
+        (grant,) = await self.room.territory.let_in(self.spy, role, self.room.space, person=person)
+        self.grant = grant.id
+        await self.say(Kind.PERSON_KEY, PersonKey(self.spy.agreement.public).encode(), person, back_ms=back_ms)
+
+    async def say(
+        self,
+        kind: Kind,
+        payload: bytes,
+        subject: bytes | None,
+        *,
+        target: bytes | None = None,
+        parents: tuple[bytes, ...] = (),
+        back_ms: int = 0,
+    ) -> Entry:
+        territory = self.room.territory
+        self.said += 1
+        entry = compose(
+            author=self.spy.signing,
+            space=self.room.space,
+            kind=kind,
+            grant=self.grant,
+            at=(max(territory.clock() - back_ms, 1) << 16) + self.said,
+            payload=payload,
+            salt=bytes(16),
+            subject=subject,
+            target=target,
+            parents=parents,
+        )
+        admission = await territory.replica.admit([entry], source=b"the operator", now_ms=territory.clock())
+        assert admission.admitted
+        return entry
+
+    async def opens(self, work: bytes) -> bool:
+        """Whether the operator opens a hand-in, with all that the set holds for the spy's keys."""
+        territory = self.room.territory
+        keys: dict[bytes, AgreementKey] = {self.spy.agreement.public: self.spy.agreement}
+        for entry in await territory.replica.store.scan_kinds([Kind.KEY_WRAP]):
+            record = KeyWraps.parse(entry.payload or b"")
+            for to, sealed in record.wraps:
+                if to == self.spy.agreement.public:
+                    key = open_reading_key(sealed, entry.header.subject or b"", record.agreement, self.spy.agreement)
+                    keys[key.public] = key
+        works = (await territory.replica.view(self.room.space)).coursework.hand_ins
+        return content_key_of(works[work], keys) is not None
+
+    async def sealed_to_the_spy(self) -> int:
+        """How many reading keys are sealed to it."""
+        wraps = await self.room.territory.replica.store.scan_kinds([Kind.KEY_WRAP])
+        sealed = [KeyWraps.parse(entry.payload or b"").wraps for entry in wraps]
+        return sum(to == self.spy.agreement.public for each in sealed for to, _ in each)
+
+
+@asynccontextmanager
+async def spied_class(folder: Path) -> AsyncIterator[SpiedClass]:
+    """See `SpiedClass`; the spy has not been let in."""
+    async with classroom(folder) as room:
+        teacher, machine = await room.teacher(), await room.machine()
+        await teacher.session.sync()
+        item = await assignment(room, teacher, machine)
+        work = await room.hand_in(machine, item, WORK)
+        made = SpiedClass(room, teacher, machine, item, work, new_device(Random(666).randbytes))
+        await made.sync(machine, teacher)
+        await Desk(teacher.agent).ask("confirm-opened", id=work.hex())
+        await made.sync(teacher, machine)
+        yield made
+
+
+def own_keys(keys: DeviceKeys) -> VouchedDevice:
+    """The pair of keys by which a device is confirmed."""
+    return keys.signing.public, keys.agreement.public
