@@ -8,11 +8,14 @@ from random import Random
 from protocol.clock import at_from
 from protocol.entry import Entry, Kind, compose
 from protocol.identity import SigningKey
-from protocol.limits import SALT_BYTES
+from protocol.limits import CURSOR_HASH_BYTES, SALT_BYTES
+from protocol.replica.interfaces import RegisterRow
 from protocol.work import ContentRef, HandIn, Receipt
 
 START_MS = 1_795_000_000_000
 SPACE = b"a space of entries for tests....".ljust(32, b".")
+NOTHING = bytes(CURSOR_HASH_BYTES)
+"""The chain of a space where nothing has arrived."""
 OTHER_SPACE = b"another space of entries........".ljust(32, b".")
 SOME_WORK = HandIn(ContentRef(bytes(32), 1, 0), None).encode()
 SOME_RECEIPT = Receipt(bytes(32)).encode()
@@ -60,3 +63,8 @@ def ids_of(entries: Iterable[Entry]) -> list[bytes]:
 def bare(entry: Entry) -> Entry:
     """The entry as it is once its payload is erased."""
     return Entry(entry.header, entry.header_bytes, entry.id, entry.signature, None, None)
+
+
+def register(at_ms: int, data: bytes = b"", *, kind: int = 1, device: bytes = b"d" * 32) -> RegisterRow:
+    """A register of a device, as a store keeps it."""
+    return RegisterRow(kind, b"subject", device, at_ms, data)

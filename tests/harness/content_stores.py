@@ -1,0 +1,77 @@
+"""Content in stores: a folder that is opened, files that are published there and read back, packs from elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from random import Random
+
+from protocol.chunking import chunk_list, cut, stream_id
+from protocol.pack import FinishedPack, PackWriter
+from protocol.replica.interfaces import ContentStore, PackBuild
+from protocol.replica.packs import PackFolder
+from protocol.replica.sqlite import SqliteStore
+from tests.harness.entries import SPACE
+
+
+@asynccontextmanager
+async def opened(folder: Path) -> AsyncIterator[PackFolder]:
+    """The store in a folder, closed afterwards."""
+    store = await SqliteStore.open(folder)
+    try:
+        packs = await PackFolder.open(folder, store)
+        yield packs
+        await packs.close()
+    finally:
+        await store.close()
+
+
+def noise(size: int, seed: int = 1) -> bytes:
+    """Bytes that nothing makes smaller, the same for each seed."""
+    return Random(seed).randbytes(size)
+
+
+async def add(build: PackBuild, data: bytes) -> bytes:
+    """Cut a file and add it to a build; its stream."""
+    chunks = cut(data)
+    for chunk in chunks:
+        await build.chunk(chunk)
+    return await build.stream(chunk_list(chunks))
+
+
+async def publish(
+    content: ContentStore, files: Iterable[bytes], space: bytes = SPACE, *, unsent: bool = False, sealed: bool = False
+) -> list[FinishedPack]:
+    """Files as packs of a space."""
+    build = await content.build(space, unsent=unsent, sealed=sealed)
+    for data in files:
+        await add(build, data)
+    return await build.finish()
+
+
+async def read(content: ContentStore, stream: bytes) -> bytes:
+    """All of a stream."""
+    return b"".join([piece async for piece in content.read_stream(stream)])
+
+
+async def whole(content: ContentStore, pack: FinishedPack) -> bytes:
+    """The bytes of a pack."""
+    return await content.read_pack(pack.hash, 0, pack.size)
+
+
+def name_of(data: bytes) -> bytes:
+    """The stream that a file becomes."""
+    return stream_id(chunk_list(cut(data)))
+
+
+def made_elsewhere(files: Iterable[bytes], level: int = 5) -> tuple[bytes, FinishedPack]:
+    """A pack as another replica would have written it."""
+    writer = PackWriter(level=level)
+    for data in files:
+        chunks = cut(data)
+        for chunk in chunks:
+            writer.add_chunk(chunk)
+        writer.add_stream(chunk_list(chunks))
+    finished = writer.finish()
+    return writer.take(), finished
