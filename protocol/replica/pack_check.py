@@ -17,6 +17,7 @@ from protocol.limits import MiB
 from protocol.pack import (
     TRAILER_BYTES,
     FinishedPack,
+    IndexPlace,
     PackReceiver,
     chunk_refs,
     decode_index,
@@ -34,16 +35,19 @@ _PIECE_BYTES: Final = MiB
 def check_pack(pack: bytes, size: int, read: Read, making: Making | None = None) -> FinishedPack:
     """What the pack of this hash and size holds. Raises `PeerFault`, `TooLarge` for anything that is not that pack.
 
-    What is noted of it counts in `making` before its lists are looked through, and whether or not it is kept.
+    What its index unfolds to counts in `making` before that is read, and what is noted of it, where it is more, before
+    its lists are looked through; both whether or not it is kept.
     """
     receiver = PackReceiver(pack, size)
     for start in range(0, size, _PIECE_BYTES):
         receiver.feed(read(start, _PIECE_BYTES))
     receiver.finish()
     place = read_trailer(bytes(read(size - TRAILER_BYTES, TRAILER_BYTES)), pack_bytes=size)
+    if making is not None:
+        making.add(_unfolded_bytes(place))
     index = decode_index(bytes(read(place.offset, place.stored_bytes)), place)
     if making is not None:
-        making.add(index.noted_bytes)
+        making.add(max(0, index.noted_bytes - _unfolded_bytes(place)))
     chunks: list[ChunkRef] = []
     for frame in index.frames:
         chunks.extend(chunk_refs(frame, read(frame.offset, frame.stored_bytes)))
@@ -55,6 +59,11 @@ def check_pack_bytes(data: bytes, making: Making | None = None) -> FinishedPack:
     """What a pack that lies in memory whole holds. Raises `PeerFault`, `TooLarge`."""
     view = memoryview(data)
     return check_pack(blake3(data).digest(), len(data), lambda start, length: view[start : start + length], making)
+
+
+def _unfolded_bytes(place: IndexPlace) -> int:
+    """What reading an index costs, whatever turns out to be wrong with it: a hundred bytes may unfold to megabytes."""
+    return place.plain_bytes
 
 
 def not_the_pack(have: int, size: int) -> PeerFault:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
+import zstandard
+from blake3 import blake3
 
 from protocol.chunking import ChunkRef
+from protocol.limits import SPARE_CONTENT_BYTES, MiB
 from protocol.message_parts import InlinePack
 from protocol.messages import SyncRequest
-from protocol.pack import IndexPlace, PackIndex, PackWriter, decode_index, resolve_streams
+from protocol.pack import PACK_END, IndexPlace, PackIndex, PackWriter, decode_index, read_trailer, resolve_streams
 from protocol.roles import Role
 from tests.harness.attack import attack
 from tests.harness.caller import caller
@@ -35,6 +39,22 @@ def refused_pack(number: int) -> bytes:
         writer.add_stream((ChunkRef(b"\x07" * 32, 16_384),) * (NAMED - list_number))
     writer.finish()
     return writer.take()
+
+
+def spoilt_at_its_end(number: int) -> bytes:
+    """A pack of some hundred bytes whose index unfolds to a megabyte, with one byte too many behind it."""
+    writer = PackWriter(level=19)
+    chunk = writer.add_chunk(number.to_bytes(2, "big"))
+    for list_number in range(2):
+        writer.add_stream((chunk,) * (NAMED - list_number))
+    writer.finish()
+    data = writer.take()
+    place = read_trailer(data, pack_bytes=len(data))
+    plain = zstandard.decompress(data[place.offset : place.offset + place.stored_bytes]) + b"\x00"
+    stored = zstandard.compress(plain, 19)
+    sizes = struct.pack(">II", len(stored), len(plain))
+    digest = blake3(sizes + stored).digest(length=16)
+    return data[: place.offset] + stored + sizes + digest + PACK_END
 
 
 async def bring_refused_packs(room: Classroom) -> None:
@@ -71,3 +91,22 @@ async def test_lists_that_are_too_long_are_not_looked_through(room: Classroom, m
     monkeypatch.setattr("protocol.replica.pack_check.resolve_streams", counted)
     await bring_refused_packs(room)
     assert looked_through == 0
+
+
+@attack(ROW, off={"protocol.replica.pack_check._unfolded_bytes": lambda _place: 0})
+async def test_an_index_that_is_bad_at_its_very_end_costs_what_reading_it_costs(
+    room: Classroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_bytes = 0
+
+    def counted(data: bytes, place: IndexPlace) -> PackIndex:
+        nonlocal read_bytes
+        read_bytes += place.plain_bytes
+        return decode_index(data, place)
+
+    monkeypatch.setattr("protocol.replica.pack_check.decode_index", counted)
+    thief = await caller(room.territory, room.territory.responder(), Role.MACHINE, room.space, seed=5)
+    packs = [spoilt_at_its_end(number) for number in range(16)]
+    assert sum(map(len, packs)) < MiB // 64
+    await thief.sync(SyncRequest(packs=tuple(InlinePack(room.space, data) for data in packs)))
+    assert SPARE_CONTENT_BYTES // 2 < read_bytes <= SPARE_CONTENT_BYTES
