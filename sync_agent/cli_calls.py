@@ -5,19 +5,23 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 from protocol.errors import BadInput, Code
 from protocol.limits import MiB
 from protocol.replica.command import run_command
-from protocol.replica.console import Call, Notices, Program, installed_version
+from protocol.replica.console import Call, Notices, Program, installed_version, tell
 from protocol.replica.console_options import Argument
 from protocol.replica.operation import JSON, NO_FILES, Incoming, Outgoing, Params, Table
+from protocol.replica.parameters import texts
+from sync_agent.command_names import ARE_OF_VERSIONS
 from sync_agent.network.command_line import Connecting, network_of
+
+if TYPE_CHECKING:
+    from sync_agent.outlet import Edit
 
 PROGRAM: Final = Program(
     "sync-agent",
@@ -27,6 +31,7 @@ PROGRAM: Final = Program(
 
 ENROLMENT_FILE: Final = "enrolment.json"
 LASTING_BYTES: Final = 64 * MiB
+_ASKED_AT_ONCE: Final = 256
 
 Item = Annotated[str, Argument(metavar="ITEM", help="The item's id, from `items`.")]
 HandInId = Annotated[str, Argument(metavar="ID", help="The hand-in's id, from `hand-ins`.")]
@@ -97,20 +102,45 @@ async def run_with(call: Call, name: str, params: Params, incoming: Incoming) ->
 
 
 async def run_into(
-    call: Call, folder: str, name: str, params: Params, *, keep_edits: bool = False, from_others: bool = False
-) -> JSON:
-    """Run a command whose files go into `folder`; with `keep_edits` what somebody wrote there stays beside them.
+    call: Call, folder: str, name: str, params: Params, *, item: str | None = None, from_others: bool = False
+) -> dict[str, JSON]:
+    """Run a command whose files go into `folder`; what lay there and was not what came is told, as `kept`.
 
-    `from_others` says that pupils have made them, who may be anybody.
+    With `item`, what an earlier version of it brought makes way unseen. `from_others` says that pupils have made the
+    files, who may be anybody.
     """
     from sync_agent.outlet import FolderOutlet  # noqa: PLC0415 — loaded only when needed
 
     place = Path(folder)
-    with FolderOutlet(place, set_aside=_aside if keep_edits else None, from_others=from_others) as outlet:
-        result = await run_here(call, name, params, outgoing=outlet, lasting=True)
+    with FolderOutlet(place, from_others=from_others) as outlet:
+        edits: Sequence[Edit] = outlet.edits
+        try:
+            result = await run_here(call, name, params, outgoing=outlet, lasting=True)
+            edits = await _by_people(call, item, outlet.edits)
+        finally:
+            for edit in edits:
+                tell(f"{edit.path} was not as it is published; what was there is kept as “{edit.kept_as}”")
     await asyncio.to_thread(place.mkdir, parents=True, exist_ok=True)
-    return result
+    told = dict(result) if isinstance(result, Mapping) else {}
+    return {**told, "kept": [{"path": edit.path, "as": edit.kept_as} for edit in edits]} if edits else told
 
 
-def _aside() -> str:
-    return f"kept {datetime.now().astimezone():%Y-%m-%d %H.%M.%S}"
+async def _by_people(call: Call, item: str | None, edits: Sequence[Edit]) -> Sequence[Edit]:
+    """The edits that people made, without files of an item's earlier versions, which are taken away."""
+    from sync_agent.watched_files import stream_of  # noqa: PLC0415 — loaded only when needed
+
+    if item is None or not edits:
+        return edits
+    held = [await asyncio.to_thread(stream_of, str(edit.place)) for edit in edits]
+    asked = sorted({stream.hex() for stream in held if stream is not None})
+    versions: set[str] = set()
+    for at in range(0, len(asked), _ASKED_AT_ONCE):
+        answer = await run_here(call, ARE_OF_VERSIONS, {"item": item, "streams": asked[at : at + _ASKED_AT_ONCE]})
+        versions.update(texts(answer, "streams") if isinstance(answer, Mapping) else ())
+    by_people = []
+    for edit, stream in zip(edits, held, strict=True):
+        if stream is not None and stream.hex() in versions:
+            edit.place.unlink(missing_ok=True)
+        else:
+            by_people.append(edit)
+    return by_people

@@ -105,8 +105,8 @@ async def checkout(
     *,
     revision: Annotated[str | None, Option(metavar="R", help="This version instead of the shown one.")] = None,
 ) -> JSON:
-    """Write all files of an item, or of the feedback to a hand-in, into DIR; what has their names there is replaced."""
-    return await run_into(call, folder, "checkout", {"item": item, "revision": revision})
+    """Write all files of an item, or of the feedback to a hand-in, into DIR; what was changed there is kept."""
+    return await run_into(call, folder, "checkout", {"item": item, "revision": revision}, item=item)
 
 
 @PROGRAM.command("people")
@@ -153,8 +153,9 @@ async def hand_ins(
 @PROGRAM.command("open-hand-in", said="opened; the pupil will see that you did")
 async def open_hand_in(call: Call, hand_in: HandInId, folder: Folder) -> JSON:
     """Unseal a pupil's work into DIR, and let the pupil know that it was opened."""
-    await run_into(call, folder, "open-hand-in", {"id": hand_in}, keep_edits=True, from_others=True)
-    return await run_here(call, "confirm-opened", {"id": hand_in})
+    written = await run_into(call, folder, "open-hand-in", {"id": hand_in}, from_others=True)
+    await run_here(call, "confirm-opened", {"id": hand_in})
+    return written
 
 
 @PROGRAM.command("feedback", said="the feedback is kept here, and goes out with the next sync")

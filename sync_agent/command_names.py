@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+ARE_OF_VERSIONS: Final = "are-of-versions"
 COURIER_EXPORT: Final = "courier-export"
 COURIER_SURVEY: Final = "courier-survey"
 COURIER_IMPORT: Final = "courier-import"

@@ -10,6 +10,7 @@ Rules:
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -96,6 +97,14 @@ def notice(paths: Iterable[str]) -> bytes:
     """The text that names what was left out."""
     lines = _NOTICE.splitlines() + [f"  - {path}" for path in sorted(paths)]
     return f"{_BOM}{chr(10).join(lines)}{chr(10)}".replace("\n", "\r\n").encode()
+
+
+_DATED: Final = re.compile(r" \(modifié le \d{4}-\d\d-\d\d à \d{1,2} h \d\d\)( \(\d+\))?(\.[^.]*)?\Z")
+
+
+def is_dated(name: str) -> bool:
+    """Whether a file has a name that `dated_name` gives."""
+    return _DATED.search(name) is not None
 
 
 def dated_name(name: str, edited: dt.datetime, taken: Iterable[str]) -> str:

@@ -26,7 +26,7 @@ from sync_agent import reading
 from sync_agent.abbreviated import with_whole_ids
 from sync_agent.addresses import address_of
 from sync_agent.app import ENROLMENT_FILE, Agent
-from sync_agent.command_names import COURIER_LET_IN
+from sync_agent.command_names import ARE_OF_VERSIONS, COURIER_LET_IN
 from sync_agent.device_operations import device_operations
 from sync_agent.few_threads import use_few_threads
 from sync_agent.measures import ordered
@@ -141,6 +141,7 @@ def table(agent: Agent, connect: Connect | None = None) -> Table:
         "cat": commands.cat,
         "fetch": commands.fetch,
         "checkout": commands.checkout,
+        ARE_OF_VERSIONS: commands.are_of_versions,
         "people": commands.people,
         "hand-in": commands.hand_in,
         "hand-ins": commands.hand_ins,
@@ -243,6 +244,11 @@ class _Commands:
         await self._fetched(_item(params), revision, outgoing)
         await reading.send_all(self._agent, _item(params), revision, outgoing)
         return {}
+
+    async def are_of_versions(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        streams = set(given.texts(params, "streams"))
+        found = await reading.files_of_versions(self._agent, self._manifests, _item(params))
+        return {"streams": sorted(streams & found)}
 
     async def people(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
         space = given.identifier(params, "space", Code.UNKNOWN_SPACE, "space")

@@ -3,8 +3,9 @@
 Rules:
 - the folder is made when the first file comes, so that a command that fails changes nothing;
 - paths stay inside it: no "..", nothing absolute, and no link that lies in it is followed;
-- a file appears whole or not at all, and takes the place of an older one in one step; where people write into what
-  they were given (a teacher's corrections), what they wrote is set aside under a dated name;
+- a file appears whole or not at all, and takes the place of an older one in one step;
+- what a person wrote there is never lost: a file that is not what comes stays, under the dated name that
+  `coursework_rules` gives to edits, and whoever asked is told;
 - what others made is marked so where the system knows such a mark (Windows asks before it opens it), and what a file
   manager acts upon by merely showing its folder gets a name that it does not.
 """
@@ -19,7 +20,7 @@ import os
 import secrets
 import stat
 import sys
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Final, Self
@@ -27,6 +28,7 @@ from typing import BinaryIO, Final, Self
 from protocol.errors import BadInput, Code, LocalFailure, PeerFault, RelaisError
 from protocol.portable_names import displayable
 from protocol.replica.console import Notices
+from sync_agent.coursework_rules import dated_name, local_time
 
 _DRAFT_PREFIX: Final = ".relais-"
 _EXCLUSIVE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
@@ -43,17 +45,32 @@ _HARMLESS: Final = ".txt"
 _MOST_NAME_BYTES: Final = 255
 
 
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """A file that was there and was not what came: its path in the folder, and where it lies now."""
+
+    path: str
+    place: Path
+
+    @property
+    def kept_as(self) -> str:
+        """Its path in the folder now."""
+        folder, slash, _ = self.path.rpartition("/")
+        return f"{folder}{slash}{self.place.name}"
+
+
 class FolderOutlet(Notices):
-    """Writes files into `folder`. A context: a file that was not finished is gone at its end."""
+    """Writes files into `folder`. A context: a file that was not finished is gone at its end.
 
-    def __init__(self, folder: Path, *, set_aside: Callable[[], str] | None = None, from_others: bool = False) -> None:
-        """With `set_aside`, a file that is there and differs is kept under a name that holds what it returns.
+    `edits` are those that had to make way.
+    """
 
-        `from_others` says that who opens the files has not made them.
-        """
+    def __init__(self, folder: Path, *, from_others: bool = False) -> None:
+        """`from_others` says that who opens the files has not made them."""
         self._folder = folder
-        self._set_aside = set_aside
+        self.edits: list[Edit] = []
         self._from_others = from_others
+        self._path = ""
         self._known: set[Path] = set()
         self._written: set[str] = set()
         self._file: BinaryIO | None = None
@@ -81,6 +98,7 @@ class FolderOutlet(Notices):
         while (written := "/".join(parts).casefold()) in self._written:
             parts[-1] = _longer(parts[-1], before="_")
         self._written.add(written)
+        self._path = "/".join(parts)
         await asyncio.to_thread(self._begin, parts)
 
     async def data(self, data: bytes) -> None:
@@ -115,9 +133,8 @@ class FolderOutlet(Notices):
             self._file.close()
             if self._from_others and _HAS_STREAMS:
                 _mark(self._draft)
-            if self._set_aside is not None and _differs(self._target, self._draft):
-                kept = f"{self._target.stem} ({self._set_aside()}){self._target.suffix}"
-                self._target.replace(self._target.with_name(kept))
+            if _differs(self._target, self._draft):
+                self.edits.append(Edit(self._path, _set_aside(self._target)))
             self._draft.replace(self._target)
         except OSError as reason:
             raise _trouble(self._target, reason) from reason
@@ -193,6 +210,14 @@ def _mark(file: Path) -> None:
 def _differs(there: Path, fresh: Path) -> bool:
     """Whether a file is there that is not what comes."""
     return there.is_file() and not there.is_symlink() and not filecmp.cmp(there, fresh, shallow=False)
+
+
+def _set_aside(file: Path) -> Path:
+    """Give a file a name of its own with the time of its last change; where it lies then."""
+    edited = local_time(file.stat().st_mtime_ns)
+    kept = file.with_name(dated_name(file.name, edited, os.listdir(file.parent)))  # noqa: PTH208
+    file.rename(kept)
+    return kept
 
 
 def _safe_parts(path: str) -> list[str]:

@@ -108,6 +108,17 @@ async def files_json(agent: Agent, manifests: Manifests, content: ContentRef | N
     return [{"path": file.path, "size": file.size} for file in files or ()]
 
 
+async def files_of_versions(agent: Agent, manifests: Manifests, wanted: bytes) -> set[str]:
+    """The streams, in hexadecimal, of all files that an item's versions are known to hold; none for a hand-in's id."""
+    found: set[str] = set()
+    for space in await agent.spaces():
+        item = (await agent.replica.view(space)).coursework.items.get(wanted)
+        for version in () if item is None else item.versions.values():
+            files = await manifests.of(agent, version.record.content.stream) or ()
+            found.update(file.stream.hex() for file in files)
+    return found
+
+
 async def _item_row(agent: Agent, manifests: Manifests, item: Item, persons: Mapping[bytes, bytes]) -> dict[str, JSON]:
     version = item.shown
     record = version.record

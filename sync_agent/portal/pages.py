@@ -22,6 +22,7 @@ from sync_agent.confirming import list_readers
 from sync_agent.device_names import key_words, machine_of
 from sync_agent.drafts import Kept
 from sync_agent.health import LastSync
+from sync_agent.kept_edits import kept_edits
 from sync_agent.portal.class_work import rows_of, teacher_key
 from sync_agent.portal.delivery import deliver
 from sync_agent.portal.desk import ONCE_FIELD, Desk
@@ -186,6 +187,7 @@ class Pages:
             rows=await rows_of(visit, self._shelf, piece),
             done=request.query.get("done"),
             draft=await self._draft_of(visit, piece),
+            edits=await kept_edits(self._shelf.agent, piece.item.id),
         )
 
     async def large(self, request: web.Request) -> web.Response:

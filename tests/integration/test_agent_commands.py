@@ -79,6 +79,32 @@ def test_paths_are_those_of_the_callers_folder_and_dir_may_be_moved(room: Class,
     assert tree(tmp_path / "sortie") == LESSON
 
 
+def test_what_a_person_changed_in_a_folder_is_kept_there_and_told_when_the_lesson_comes_into_it_again(
+    room: Class, tmp_path: Path
+) -> None:
+    laptop, there = room["laptop"], tmp_path / "sortie"
+    lesson = {"carte.txt": b"la carte", "fiches/exercice.txt": b"un", "mot.txt": b"bonjour"}
+    item = publish(laptop, room, lay(tmp_path / "cours", lesson))
+    assert laptop.ok("checkout", item, str(there)) == {}
+    lay(there, {"fiches/exercice.txt": "un, et ma réponse".encode()})
+    lay(tmp_path / "cours", {"carte.txt": b"la nouvelle carte", "fiches/exercice.txt": b"deux"})
+    laptop.ok("publish", str(tmp_path / "cours"), "--item", item)
+
+    done = laptop.run("checkout", item, str(there))
+    assert done.status == 0, done.err
+    (kept,) = done.json["kept"]
+    assert kept["path"] == "fiches/exercice.txt"
+    assert kept["as"].startswith("fiches/exercice (modifié le ")
+    assert kept["as"] in done.err
+    assert tree(there) == {
+        "carte.txt": b"la nouvelle carte",
+        "fiches/exercice.txt": b"deux",
+        kept["as"]: "un, et ma réponse".encode(),
+        "mot.txt": b"bonjour",
+    }
+    assert laptop.ok("checkout", item, str(there)) == {}, "what is published makes way unseen"
+
+
 def test_what_one_device_published_another_reads_after_they_met(room: Class, tmp_path: Path) -> None:
     laptop, renard = room["laptop"], room["renard"]
     item = publish(laptop, room, lay(tmp_path / "cours", LESSON))

@@ -12,7 +12,7 @@ from protocol.chunking import chunk_list, cut, stream_id
 from protocol.limits import MAX_PATH_COMPONENT_BYTES
 from protocol.manifest import ManifestEntry
 from protocol.portable_names import check_portable, portable_name
-from sync_agent.coursework_rules import NOTICE_NAME, dated_name, fitting, is_denied, local_time, wanted_files
+from sync_agent.coursework_rules import NOTICE_NAME, dated_name, fitting, is_dated, is_denied, local_time, wanted_files
 from sync_agent.space_folders import compared, free_name
 
 EDITED = dt.datetime(2026, 11, 24, 10, 12, tzinfo=dt.UTC)
@@ -86,6 +86,8 @@ names = st.text(min_size=1, max_size=300).map(portable_name)
 @given(names, st.lists(names, max_size=5))
 def test_a_dated_name_is_portable_and_free(name: str, taken: list[str]) -> None:
     found = dated_name(name, EDITED, [name, *taken])
+    assert is_dated(found)
+    assert not is_dated(name)
     assert not check_portable([found])
     assert len(found.encode()) <= MAX_PATH_COMPONENT_BYTES
     assert compared(found) not in {compared(other) for other in [name, *taken]}

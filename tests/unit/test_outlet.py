@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -57,7 +58,7 @@ async def test_an_older_file_stays_until_the_new_one_is_whole(tmp_path: Path) ->
         assert (tmp_path / "a.txt").read_bytes() == b"old"
         await outlet.data(b"w")
         await outlet.end()
-        assert tree(tmp_path) == {"a.txt": b"new"}
+    assert (tmp_path / "a.txt").read_bytes() == b"new"
 
 
 async def test_a_file_that_was_not_finished_is_gone(tmp_path: Path) -> None:
@@ -178,15 +179,19 @@ async def test_a_reader_that_goes_away_is_a_broken_pipe(monkeypatch: pytest.Monk
         stdout.detach()
 
 
-async def test_what_a_teacher_wrote_into_a_copy_is_set_aside_when_the_work_is_opened_again(tmp_path: Path) -> None:
-    for corrected in (b"corrected", b"work", b"work"):
-        with FolderOutlet(tmp_path, set_aside=lambda: "kept 2026") as outlet:
-            await outlet.start("copie.odt", 4)
-            await outlet.data(b"work")
-            await outlet.end()
-        (tmp_path / "copie.odt").write_bytes(corrected)
-    assert (tmp_path / "copie (kept 2026).odt").read_bytes() == b"corrected"
-    assert (tmp_path / "copie.odt").read_bytes() == b"work"
+async def test_what_a_person_wrote_there_is_set_aside_under_the_time_of_the_edit(tmp_path: Path) -> None:
+    edited_s = datetime(2026, 11, 27, 14, 5).astimezone().timestamp()
+    told = []
+    for edited in (b"corrected", b"corrected again", b"work", b"work"):
+        with FolderOutlet(tmp_path) as outlet:
+            await write(outlet, "copies/copie.odt", b"work")
+        told.append([(edit.path, edit.kept_as) for edit in outlet.edits])
+        (tmp_path / "copies" / "copie.odt").write_bytes(edited)
+        os.utime(tmp_path / "copies" / "copie.odt", (edited_s, edited_s))
+    first = "copies/copie (modifié le 2026-11-27 à 14 h 05).odt"
+    second = "copies/copie (modifié le 2026-11-27 à 14 h 05) (2).odt"
+    assert told == [[], [("copies/copie.odt", first)], [("copies/copie.odt", second)], []]
+    assert tree(tmp_path) == {"copies/copie.odt": b"work", first: b"corrected", second: b"corrected again"}
 
 
 async def test_what_a_file_manager_acts_upon_at_its_sight_comes_under_a_name_that_it_does_not(
