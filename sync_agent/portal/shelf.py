@@ -287,6 +287,7 @@ class Shelf:
             neighbours=self.agent.live_neighbours(),
             seen=None if last is None else last.seen,
             moving=self.agent.progress.moving,
+            server=self.agent.enrolment.territory_name,
         )
 
     def _held(self) -> Verdict:

@@ -1,6 +1,7 @@
 """How the exchange stands, in one word: a table over what the agent knows.
 
-Rules: what is not known yet is "checking"; nothing is called current while a part of it has failed or is missing.
+Rules: what is not known yet is "checking"; nothing is called current while a part of it has failed or is missing; that
+there is no Internet is said only where that was seen, and a server that is silent, or refuses, is named as such.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class Exchange:
     `outcome` of the last sync of this run, None before the first; `waiting` entries to send; `missing` content to
     fetch; `refused` entries that the server will never take; `proven_ms` when it was last proven that everything of
     all classes is here; `held` what the budget holds back now; `neighbours` the devices of the school in touch now;
-    `seen` what stood between this device and the server; `moving` what is on its way.
+    `seen` what stood between this device and the server; `moving` what is on its way; `server` whose it is.
     """
 
     outcome: Outcome | None
@@ -50,6 +51,7 @@ class Exchange:
     neighbours: int = 0
     seen: Seen | None = None
     moving: Moving | None = None
+    server: str = ""
 
     @property
     def standing(self) -> Standing:
@@ -70,20 +72,33 @@ class Exchange:
 
     def sentence(self, say: Words, teacher: str, now_ms: int) -> str:
         """What is said."""
+        if self.standing is Standing.OFFLINE or self.standing is Standing.BLOCKED:
+            return self._obstacle(say, teacher)
+        if self.standing is Standing.EXCHANGING and self.moving is not None:
+            return _progress(self.moving, say)
         key = f"exchange.{self.standing}"
         if self.standing is Standing.HELD:
             key = f"{key}.{self.held.hold}"
-        if self.standing is Standing.OFFLINE and self.neighbours:
-            key = f"{key}_school"
         if self.standing is Standing.PAUSED and self.held.until_ms is not None:
             key = f"{key}_until"
-        trouble = None if self.seen is None else f"trouble.{self.seen.trouble}"
-        if trouble is not None and self.standing in (Standing.OFFLINE, Standing.BLOCKED) and say.has(trouble):
-            return say(trouble, teacher=teacher, about=_about(self.seen, say)).replace(" ()", "")
-        if self.standing is Standing.EXCHANGING and self.moving is not None:
-            return _progress(self.moving, say)
         until = "" if self.held.until_ms is None else say.when(self.held.until_ms, now_ms)
-        return say(key, teacher=teacher, until=until, count=self.neighbours)
+        return say(key, teacher=teacher, until=until)
+
+    def _obstacle(self, say: Words, teacher: str) -> str:
+        """What keeps this device from the server, as far as that was seen, and who is in touch all the same."""
+        offline = self.standing is Standing.OFFLINE
+        key = f"exchange.{self.standing}"
+        trouble = None if self.seen is None else f"trouble.{self.seen.trouble}"
+        if self.outcome is Outcome.REFUSED:
+            key = "exchange.refused"
+        elif trouble is not None and say.has(trouble):
+            key = trouble
+        facts = {"teacher": teacher, "about": _about(self.seen, say), "server": self.server}
+        said = say(key, **facts).replace(" ()", "")
+        drill = self.seen is not None and self.seen.trouble is Trouble.DRILL
+        if offline and self.neighbours and not drill:
+            said = f"{said} {say('exchange.in_touch', count=self.neighbours)}"
+        return said
 
     def freshness(self, say: Words, now_ms: int) -> str:
         """When agreement was last proven: vérifié à 10 h 12."""

@@ -80,7 +80,7 @@ async def test_a_class_works_through_an_outage_and_everything_arrives(
         await expect(pupil.get_by_role("link", name="Le cycle de l'eau")).to_be_visible()
 
         town.server.kill()
-        await expect(pupil.get_by_text("Pas d'Internet. Tu peux travailler.")).to_be_visible()
+        await expect(pupil.get_by_text("Le serveur ne répond pas. Tu peux travailler.")).to_be_visible()
         await faultless(pupil)
 
         # the teacher publishes from the form, and the paper reaches the PC by hand of the server later
@@ -117,7 +117,7 @@ async def test_a_class_works_through_an_outage_and_everything_arrives(
         await expect(pupil.get_by_role("link", name="Raconte le voyage")).to_be_visible()
         await expect(pupil.get_by_text("Apportez <un bonnet>.")).to_be_visible()
         town.server.kill()
-        await expect(pupil.get_by_text("Pas d'Internet. Tu peux travailler.")).to_be_visible()
+        await expect(pupil.get_by_text("Le serveur ne répond pas. Tu peux travailler.")).to_be_visible()
         await pupil.get_by_role("link", name="Piscine").click()
         await expect(pupil.get_by_text("Apportez <un bonnet>.")).to_be_visible()
         await pupil.get_by_role("link", name="Accueil").first.click()

@@ -199,7 +199,7 @@ OF_STANDING = {
     Standing.CHECKING: exchange(None),
     Standing.OFFLINE: exchange(Outcome.NO_ANSWER),
     Standing.BUSY: exchange(Outcome.BUSY),
-    Standing.BLOCKED: exchange(Outcome.REFUSED),
+    Standing.BLOCKED: exchange(Outcome.FAILED),
     Standing.EXCHANGING: exchange(waiting=1),
     Standing.CURRENT: exchange(),
 }
@@ -362,6 +362,41 @@ def test_without_internet_the_strip_says_how_many_machines_of_the_school_are_in_
     assert alone.sentence(french, "Mme Petit", NOW) == "Pas d'Internet. Tu peux travailler."
     assert alone.sentence(french, "Mme Petit", NOW) in replace(alone, neighbours=3).sentence(french, "Mme Petit", NOW)
     assert plain(replace(alone, neighbours=3).sentence(french, "Mme Petit", NOW)).endswith(" : 3.")
+
+
+NO_INTERNET, SILENT, ANSWERS = "Pas d'Internet", "ne répond pas", "répond, mais n'accepte pas"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "trouble", "young", "adult"),
+    [
+        (Outcome.NO_ANSWER, Trouble.OFFLINE, NO_INTERNET, "sur aucun réseau"),
+        (Outcome.NO_ANSWER, Trouble.NAME_UNKNOWN, NO_INTERNET, "ce réseau ne connaît pas le serveur (Écoles du Cher)"),
+        (Outcome.NO_ANSWER, Trouble.NO_SERVER, SILENT, "Le réseau marche, le serveur (Écoles du Cher) ne répond pas"),
+        (Outcome.NO_ANSWER, Trouble.GATEWAY, SILENT, "Le réseau marche, le serveur (Écoles du Cher) ne répond pas"),
+        (Outcome.NO_ANSWER, Trouble.SILENT, SILENT, "il est arrêté, ou la ligne est coupée"),
+        (Outcome.NO_ANSWER, Trouble.STALLED, SILENT, "il est arrêté, ou la ligne est coupée"),
+        (Outcome.NO_ANSWER, Trouble.CUT, SILENT, "il est arrêté, ou la ligne est coupée"),
+        (
+            Outcome.REFUSED,
+            None,
+            "Préviens Mme Petit",
+            "Le serveur (Écoles du Cher) répond, mais n'accepte pas ce poste",
+        ),
+    ],
+)
+def test_the_strip_says_what_is_known_of_the_network_and_of_the_server(
+    outcome: Outcome, trouble: Trouble | None, young: str, adult: str
+) -> None:
+    seen = None if trouble is None else Seen(trouble)
+    found = replace(exchange(outcome), seen=seen, server="Écoles du Cher", neighbours=2)
+    told = {register: plain(found.sentence(say("fr", register), "Mme Petit", NOW)) for register in Register}
+    assert young in told[YOUNG]
+    assert adult in told[ADULT]
+    for sentence in told.values():
+        assert (NO_INTERNET in sentence) <= (trouble in {Trouble.OFFLINE, Trouble.NAME_UNKNOWN})
+        assert ("en lien avec celui-ci : 2." in sentence) is (outcome is Outcome.NO_ANSWER)
+    assert "Écoles du Cher" in found.sentence(say("en", ADULT), "Mme Petit", NOW) or trouble is Trouble.OFFLINE
 
 
 # --- what a family is given -------------------------------------------------------------------------------------------
