@@ -201,6 +201,22 @@ def _spread(
             pending.extend(under.get(entry_id, ()))
 
 
+def heads_named(cut: Entry, said: Mapping[bytes, Entry]) -> tuple[bytes, ...]:
+    """The heads that a revocation, or a root's rotation, names, and its lists of more; also what is in those of `said`.
+
+    Raises `PeerFault` for what is neither.
+    """
+    if cut.header.kind == Kind.ROOT_ROTATION:
+        return tuple(accounted(RootRotation.parse(cut.payload or b"").heads, said))
+    return _heads(cut, Revocation.parse(cut.payload or b""), said)
+
+
+def _heads(cut: Entry, revocation: Revocation, said: Mapping[bytes, Entry]) -> tuple[bytes, ...]:
+    if cut.header.grant is not None:
+        return revocation.heads
+    return tuple(accounted((*revocation.heads, *revocation.lists), said))
+
+
 def _rotations(entries: Iterable[Entry], door: Door, by_author: _Written) -> Iterable[_Cut]:
     """Each root that was replaced is cut off, but for what the rotation names, and for the rotation itself."""
     for entry in entries:
@@ -224,13 +240,10 @@ def _revocations(entries: Iterable[Entry], door: Door, by_author: _Written) -> I
                 revocation = Revocation.parse(entry.payload)
             except PeerFault:
                 continue
-            heads = revocation.heads
-            if entry.header.grant is None:
-                said = by_author[entry.header.author]
-                if not _are_here(revocation.lists, said):
-                    continue
-                heads = tuple(accounted((*heads, *revocation.lists), said))
-            yield _Cut(entry.id, door.rank_of(entry.header), revocation.key, heads)
+            said = by_author[entry.header.author]
+            if entry.header.grant is None and not _are_here(revocation.lists, said):
+                continue
+            yield _Cut(entry.id, door.rank_of(entry.header), revocation.key, _heads(entry, revocation, said))
 
 
 def _are_here(lists: Iterable[bytes], said: Mapping[bytes, Entry]) -> bool:
