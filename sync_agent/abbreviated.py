@@ -1,4 +1,8 @@
-"""Ids in the parameters of an agent's commands: a beginning that only one thing here has becomes its whole id."""
+"""What people type where an agent's commands ask for an id: its beginning, or the name of a class, person or device.
+
+A whole id is never looked up. Who is to read pupils' work (`key confirm`) is named by no name: a device gives that to
+itself.
+"""
 
 from __future__ import annotations
 
@@ -7,52 +11,70 @@ from typing import Final
 
 from protocol.entry import ID_BYTES, PERSON_BYTES
 from protocol.errors import Code
+from protocol.identity import school_id
 from protocol.replica.abbreviations import is_beginning, whole
+from protocol.replica.by_name import Named, by_name, is_whole
 from protocol.replica.operation import JSON, Incoming, Operation, Outgoing, Params
 from sync_agent.app import Agent
 from sync_agent.confirming import list_readers
+from sync_agent.device_names import device_names, key_words
 
-_ABBREVIATED: Final[Mapping[str, tuple[int, Code, str]]] = {
-    "space": (ID_BYTES, Code.UNKNOWN_SPACE, "space"),
-    "from": (ID_BYTES, Code.UNKNOWN_SPACE, "space"),
-    "to": (ID_BYTES, Code.UNKNOWN_SPACE, "space"),
+_SPACE: Final = (ID_BYTES, Code.UNKNOWN_SPACE, "space")
+_PERSON: Final = (PERSON_BYTES, Code.UNKNOWN_PERSON, "person")
+_DEVICE: Final = (ID_BYTES, Code.UNKNOWN_DEVICE, "device")
+_ASKED: Final[Mapping[str, tuple[int, Code, str]]] = {
+    "space": _SPACE,
+    "from": _SPACE,
+    "to": _SPACE,
     "item": (ID_BYTES, Code.UNKNOWN_ITEM, "item"),
     "id": (ID_BYTES, Code.UNKNOWN_HAND_IN, "hand-in"),
     "revision": (ID_BYTES, Code.UNKNOWN_REVISION, "revision"),
     "keep": (ID_BYTES, Code.UNKNOWN_REVISION, "revision"),
-    "person": (PERSON_BYTES, Code.UNKNOWN_PERSON, "person"),
-    "reader": (ID_BYTES, Code.UNKNOWN_DEVICE, "device"),
-    "device": (ID_BYTES, Code.UNKNOWN_DEVICE, "device"),
+    "person": _PERSON,
+    "into": _PERSON,
+    "reader": _DEVICE,
+    "device": _DEVICE,
 }
+"""In this order: where somebody is looked for follows from the class, or the item, that is named beside them."""
+_NAMED: Final = frozenset({"space", "from", "to", "person", "into", "device"})
 
 
 def with_whole_ids(agent: Agent, operation: Operation) -> Operation:
-    """The operation, given whole ids. Raises `BadInput` for a beginning that several things here have."""
+    """The operation, given whole ids. Raises `BadInput` for what several things here begin with, or are called."""
 
     async def operate(params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        short = {
-            key: value
-            for key, value in params.items()
-            if key in _ABBREVIATED and isinstance(value, str) and is_beginning(value, _ABBREVIATED[key][0])
-        }
-        if short:
-            found = {
-                key: whole(value, await _known(agent, key), *_ABBREVIATED[key][1:]) for key, value in short.items()
-            }
-            params = {**params, **found}
-        spaces = params.get("space")
-        if isinstance(spaces, list):
-            known = await agent.spaces()
-            params = {**params, "space": [_whole_space(each, known) for each in spaces]}
-        return await operation(params, incoming, outgoing)
+        found = dict(params)
+        for key in _ASKED:
+            match params.get(key):
+                case str(text):
+                    found[key] = await _meant(agent, key, text, found, outgoing)
+                case list(texts) if key == "space":
+                    meant = [await _meant(agent, key, each, {}, outgoing) for each in texts if isinstance(each, str)]
+                    found[key] = meant if len(meant) == len(texts) else texts
+                case _:
+                    pass
+        return await operation(found, incoming, outgoing)
 
     return operate
 
 
-def _whole_space(given: JSON, known: Iterable[bytes]) -> JSON:
-    if isinstance(given, str) and is_beginning(given, ID_BYTES):
-        return whole(given, known, Code.UNKNOWN_SPACE, "space")
-    return given
+async def _meant(agent: Agent, key: str, text: str, beside: Params, outgoing: Outgoing) -> str:
+    size, code, what = _ASKED[key]
+    if is_whole(text, size) or (what == "space" and _is_school(agent, text)):
+        return text
+    if is_beginning(text, size) and is_whole(found := whole(text, await _known(agent, key), code, what), size):
+        return found
+    if key not in _NAMED:
+        return text
+    one = await _called(agent, key, text, beside)
+    if what != "space":
+        await outgoing.progress(f"“{text}” is {one}")
+    return one.id.hex()
+
+
+def _is_school(agent: Agent, text: str) -> bool:
+    door = agent.replica.door
+    return door.knows_space(school_id(door.territory, text))
 
 
 async def _known(agent: Agent, key: str) -> Iterable[bytes]:
@@ -68,7 +90,7 @@ async def _known(agent: Agent, key: str) -> Iterable[bytes]:
         view = await agent.replica.view(space)
         coursework = view.coursework
         match key:
-            case "person":
+            case "person" | "into":
                 found += view.roster.persons
             case "id":
                 found += coursework.hand_ins
@@ -77,3 +99,57 @@ async def _known(agent: Agent, key: str) -> Iterable[bytes]:
             case _:
                 found += [version for item in coursework.items.values() for version in item.versions]
     return found
+
+
+# --- by name ----------------------------------------------------------------------------------------------------------
+
+
+async def _called(agent: Agent, key: str, text: str, beside: Params) -> Named:
+    _, code, what = _ASKED[key]
+    match what:
+        case "space":
+            return by_name(text, await _spaces(agent), code, what)
+        case "device":
+            return by_name(text, await _devices(agent), code, what)
+        case _:
+            near = await _spaces_beside(agent, beside)
+            return by_name(text, await _persons(agent, near or await agent.spaces()), code, what)
+
+
+async def _spaces(agent: Agent) -> list[Named]:
+    from sync_agent.status import space_names  # noqa: PLC0415 — only for who types a name
+
+    names, door = await space_names(agent), agent.replica.door
+    above = {space: door.parent(space) for space in await agent.spaces()}
+    return [Named(space, names.get(space), names.get(school or b"", "")) for space, school in above.items()]
+
+
+async def _devices(agent: Agent) -> list[Named]:
+    names = await device_names(agent)
+    keys = dict.fromkeys(authority.key for authority in agent.replica.door.authorities())
+    return [Named(key, names.get(key), key_words(key)) for key in keys]
+
+
+async def _persons(agent: Agent, spaces: Iterable[bytes]) -> list[Named]:
+    from sync_agent.status import space_names  # noqa: PLC0415 — only for who types a name
+
+    names = await space_names(agent)
+    found: dict[bytes, Named] = {}
+    for space in spaces:
+        roster = (await agent.replica.view(space)).roster
+        for person in roster.persons.values():
+            about = ", ".join(part for part in (person.role.value, names.get(space)) if part)
+            found.setdefault(roster.who(person.id), Named(roster.who(person.id), person.name, about))
+    return list(found.values())
+
+
+async def _spaces_beside(agent: Agent, beside: Params) -> list[bytes]:
+    """The class in which somebody is looked for first: the one that is named, or that of the item."""
+    space, item = beside.get("space"), beside.get("item")
+    spaces = await agent.spaces()
+    if isinstance(space, str) and is_whole(space, ID_BYTES):
+        return [bytes.fromhex(space)] if bytes.fromhex(space) in spaces else []
+    if isinstance(item, str) and is_whole(item, ID_BYTES):
+        wanted = bytes.fromhex(item)
+        return [each for each in spaces if wanted in (await agent.replica.view(each)).coursework.items]
+    return []

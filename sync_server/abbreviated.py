@@ -1,55 +1,102 @@
-"""Ids in the parameters of a server's commands: a beginning that only one thing here has becomes its whole id."""
+"""What people type where a server's commands ask for an id: its beginning, or the name of a class, person or device.
+
+A whole id is never looked up.
+"""
 
 from __future__ import annotations
-
-from collections.abc import Iterable
 
 from protocol.entry import ID_BYTES, PERSON_BYTES
 from protocol.errors import Code
 from protocol.identity import school_id
 from protocol.replica.abbreviations import is_beginning, whole
-from protocol.replica.operation import Params
+from protocol.replica.by_name import Named, by_name, is_whole
+from protocol.replica.office.spaces import space_records
+from protocol.replica.operation import JSON, Outgoing, Params
 from sync_server.app import Server
+from sync_server.handlers.devices import DeviceState
 from sync_server.handlers.members import list_devices
 
 
-async def with_whole_ids(server: Server, params: Params) -> Params:
-    """The parameters with whole ids. Raises `BadInput` for a beginning that several things here have.
+async def with_whole_ids(server: Server, params: Params, outgoing: Outgoing, *, names: bool) -> Params:
+    """The parameters with whole ids. Raises `BadInput` for what several things here begin with, or are called.
 
-    A school's code (UAI) is a name of its own and stays as it is.
+    Without `names` only beginnings count. A school's code (UAI) is a name of its own and stays as it is.
     """
+    typed = _Typed(server, outgoing, names=names)
     found = dict(params)
-    spaces = params.get("space")
-    if isinstance(spaces, str):
-        found["space"] = await _space(server, spaces)
-    elif isinstance(spaces, list):
-        found["space"] = [await _space(server, space) if isinstance(space, str) else space for space in spaces]
-    device, person = params.get("device"), params.get("person")
-    if isinstance(device, str) and is_beginning(device, ID_BYTES):
-        known = [one.id for one in await list_devices(server)]
-        found["device"] = whole(device, known, Code.UNKNOWN_DEVICE, "device")
-    if isinstance(person, str) and is_beginning(person, PERSON_BYTES):
-        found["person"] = whole(person, await _persons(server), Code.UNKNOWN_PERSON, "person")
-    elif isinstance(person, list):
-        known_persons = await _persons(server)
-        found["person"] = [
-            whole(each, known_persons, Code.UNKNOWN_PERSON, "person")
-            if isinstance(each, str) and is_beginning(each, PERSON_BYTES)
-            else each
-            for each in person
+    for key, read in (("space", typed.space), ("device", typed.device), ("person", typed.person)):
+        match params.get(key):
+            case str(text):
+                found[key] = await read(text)
+            case list(texts):
+                found[key] = [await read(text) if isinstance(text, str) else text for text in texts]
+            case _:
+                pass
+    return found
+
+
+class _Typed:
+    """What was typed, read one by one."""
+
+    def __init__(self, server: Server, outgoing: Outgoing, *, names: bool) -> None:
+        self._server = server
+        self._outgoing = outgoing
+        self._names = names
+
+    async def space(self, text: str) -> JSON:
+        door = self._server.replica.door
+        if is_whole(text, ID_BYTES) or door.knows_space(school_id(door.territory, text)):
+            return text
+        if is_beginning(text, ID_BYTES):
+            found = whole(text, await self._server.store.spaces(), Code.UNKNOWN_SPACE, "space")
+            if is_whole(found, ID_BYTES):
+                return found
+        if not self._names:
+            return text
+        records = await space_records(self._server)
+        schools = {space: record.uai for space, record in records.items() if record.uai is not None}
+        known = [
+            Named(space, record.name, record.uai or schools.get(door.parent(space) or b"") or "")
+            for space, record in records.items()
         ]
-    return found
+        return by_name(text, known, Code.UNKNOWN_SPACE, "space").id.hex()
 
+    async def device(self, text: str) -> JSON:
+        if is_whole(text, ID_BYTES):
+            return text
+        devices = await list_devices(self._server)
+        if is_beginning(text, ID_BYTES):
+            found = whole(text, [one.id for one in devices], Code.UNKNOWN_DEVICE, "device")
+            if is_whole(found, ID_BYTES):
+                return found
+        if not self._names:
+            return text
+        in_use = [one for one in devices if one.state is not DeviceState.RETIRED]
+        known = [Named(one.id, one.name, f"{one.role.value}, {one.state.value}") for one in in_use]
+        return await self._told(text, by_name(text, known, Code.UNKNOWN_DEVICE, "device"))
 
-async def _space(server: Server, text: str) -> str:
-    door = server.replica.door
-    if not is_beginning(text, ID_BYTES) or door.knows_space(school_id(door.territory, text)):
-        return text
-    return whole(text, await server.store.spaces(), Code.UNKNOWN_SPACE, "space")
+    async def person(self, text: str) -> JSON:
+        if is_whole(text, PERSON_BYTES):
+            return text
+        known = await self._persons()
+        if is_beginning(text, PERSON_BYTES):
+            found = whole(text, [one.id for one in known], Code.UNKNOWN_PERSON, "person")
+            if is_whole(found, PERSON_BYTES):
+                return found
+        if not self._names:
+            return text
+        return await self._told(text, by_name(text, known, Code.UNKNOWN_PERSON, "person"))
 
+    async def _told(self, text: str, one: Named) -> str:
+        await self._outgoing.progress(f"“{text}” is {one}")
+        return one.id.hex()
 
-async def _persons(server: Server) -> Iterable[bytes]:
-    found: set[bytes] = set()
-    for space in await server.store.spaces():
-        found |= (await server.replica.view(space)).roster.persons.keys()
-    return found
+    async def _persons(self) -> list[Named]:
+        found: dict[bytes, Named] = {}
+        called = {space: record.name for space, record in (await space_records(self._server)).items()}
+        for space in await self._server.store.spaces():
+            roster = (await self._server.replica.view(space)).roster
+            for person in roster.persons.values():
+                about = ", ".join(part for part in (person.role.value, called.get(space)) if part)
+                found.setdefault(person.id, Named(roster.who(person.id), person.name, about))
+        return list(found.values())

@@ -42,19 +42,23 @@ def operations(server: Server) -> Table:
     with_kit = {
         name: partial(_operate_with_kit, command, server) for name, command in lifecycle_operations.KIT_COMMANDS.items()
     }
-    return {name: partial(_operate, command, server) for name, command in _COMMANDS.items()} | with_kit
+    plain = {name: partial(_operate, command, server, name not in _BY_ID_ALONE) for name, command in _COMMANDS.items()}
+    return plain | with_kit
 
 
-async def _operate(command: Command, server: Server, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+async def _operate(
+    command: Command, server: Server, by_name: bool, params: Params, incoming: Incoming, outgoing: Outgoing
+) -> JSON:
     del incoming
-    return await command(server, await with_whole_ids(server, params), outgoing)
+    return await command(server, await with_whole_ids(server, params, outgoing, names=by_name), outgoing)
 
 
 async def _operate_with_kit(
     command: KitCommand, server: Server, params: Params, incoming: Incoming, outgoing: Outgoing
 ) -> JSON:
     kit = KitAway.of(server, params.get("kit"), incoming, outgoing)
-    return await command(server, await with_whole_ids(server, params), outgoing, kit)
+    # the kit's word is given for ids alone: names are what this store says (docs/adr/0128)
+    return await command(server, await with_whole_ids(server, params, outgoing, names=kit is None), outgoing, kit)
 
 
 async def _space_add(server: Server, params: Params, outgoing: Outgoing) -> JSON:
@@ -268,6 +272,8 @@ async def _administrator_remove(server: Server, params: Params, _outgoing: Outgo
     return {}
 
 
+_BY_ID_ALONE: Final = frozenset({"confirm"})
+"""Whose device is named by no name: a clone has that of the machine that it was made from."""
 _COMMANDS: Final[Mapping[str, Command]] = {
     **lifecycle_operations.COMMANDS,
     "space add": _space_add,

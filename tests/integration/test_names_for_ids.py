@@ -1,0 +1,58 @@
+"""Both command lines take the name of a class, a person or a device where an id is asked for, if only one has it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.harness.machines import School, school
+
+
+@pytest.fixture
+def town(tmp_path: Path) -> Iterator[School]:
+    with school(tmp_path) as found:
+        yield found
+
+
+def test_a_class_a_person_and_a_device_are_named_by_their_names(town: School, tmp_path: Path) -> None:
+    teacher, pc, server = town.enrol("Portable", "teacher"), town.enrol("Renard"), town.server
+    (tmp_path / "consigne.txt").write_text("Raconte.", encoding="utf-8")
+    task = teacher.ok(
+        "publish", str(tmp_path / "consigne.txt"), "--space", "cm1", "--title", "Raconte", "--kind", "assignment"
+    )["item"]
+    teacher.ok("sync")
+    pc.ok("sync")
+    done = pc.run("hand-in", task, str(tmp_path / "consigne.txt"), "--person", "lea")
+    assert (done.status, done.json["state"]) == (0, "local")
+    assert f"“lea” is Léa (pupil, CM1, {town.pupil[:8]})" in done.err
+    pc.ok("sync")
+
+    assert {row["name"] for row in server.ok("person", "list", "--space", "CM1")} == {"Léa", "Mme Petit"}
+    assert server.ok("invite", "--role", "teacher", "--space", "cm1", "--person", "mme petit")["code"]
+    nobody = pc.run("hand-in", task, str(tmp_path / "consigne.txt"), "--person", "Zoé")
+    assert (nobody.status, nobody.code) == (2, "unknown-person")
+    assert f"Léa (pupil, CM1, {town.pupil[:8]})" in nobody.json["error"]["message"]
+    nowhere = server.run("person", "list", "--space", "CM2")
+    assert (nowhere.status, nowhere.code) == (2, "unknown-space")
+    assert f"CM1 (0180001X, {town.space[:8]})" in nowhere.json["error"]["message"]
+
+    # two of one name: none of them is taken
+    second = server.ok("person", "add", "LÉA", "--role", "pupil", "--space", "CM1")["person"]
+    pc.ok("sync")
+    either = pc.run("hand-in", task, str(tmp_path / "consigne.txt"), "--person", "Léa")
+    assert (either.status, either.code) == (2, "unknown-person")
+    for person in (town.pupil, second):
+        assert person[:8] in either.json["error"]["message"]
+
+    # the kit's word is given for an id alone, and a clone is confirmed by none but its own
+    assert server.run("revoke", "Renard", "--kit", str(tmp_path / "kit")).code == "unknown-device"
+    assert server.run("confirm", "Renard").code == "unknown-device"
+    states = {row["name"]: row["state"] for row in server.ok("devices")}
+    assert states["Renard"] != "retired"
+    gone = server.run("revoke", "renard")
+    assert gone.status == 0, gone.err
+    assert "“renard” is Renard (" in gone.err
+    states = {row["name"]: row["state"] for row in server.ok("devices")}
+    assert (states["Renard"], states["Portable"] == "retired") == ("retired", False)
