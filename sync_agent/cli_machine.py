@@ -18,7 +18,8 @@ from sync_agent.cli_calls import PROGRAM, Folder, check_enrolled, run_here
 REPAIR_TRIES: Final = 6
 REPAIR_PAUSE_S: Final = 2.0
 READER_COLUMNS: Final = {
-    "id": "device", "teacher": "teacher", "name": "called", "space": "class", "state": "state", "words": "words",
+    "id": "device", "teacher": "teacher", "name": "called", "space": "class", "state": "state",
+    "shown_as": "shown as", "words": "words",
 }  # fmt: skip
 
 WatchedFolder = Annotated[str, Argument(metavar="FOLDER", help="A folder on this machine, outside DIR.")]
@@ -109,10 +110,16 @@ async def key_readers(
 
 @PROGRAM.command("key confirm", said="confirmed; it is given your keys, or what you have opened, with the next sync")
 async def key_confirm(
-    call: Call, device: Annotated[str, Argument(metavar="ID", help="A device, from `key readers`.")]
+    call: Call,
+    device: Annotated[str, Argument(metavar="ID", help="A device, from `key readers`.")],
+    *,
+    shown_as: Annotated[
+        str | None, Option("--as", metavar="own|other|head", help="As what `key readers` shows it; a head only so.")
+    ] = None,
+    person: Annotated[str | None, Option(metavar="ID", help="Whose, where it is granted as several people's.")] = None,
 ) -> JSON:
     """Say that a device is yours, or a colleague's, once its own screen shows the same six words."""
-    return await run_here(call, "key-confirm", {"reader": device})
+    return await run_here(call, "key-confirm", {"reader": device, "shown_as": shown_as, "person": person})
 
 
 def _text_in(path: str) -> str:

@@ -5,6 +5,7 @@ Rules (docs/protocol.md, "Confirmed devices"; docs/adr/0064):
   teacher's own devices says so, after a human has compared six words on both;
 - of each person a device believes for good the one that it saw first, whatever dates come later;
 - what a human confirmed is what was shown: a colleague's device becomes none of one's own because a list says so later;
+- where classes show a device differently, it is confirmed in those that show it as it was shown; the others are named;
 - what was confirmed in one class holds in every other that both devices teach;
 - words are made for what is shown, and beside the loop: each takes a hundredth of a second, and whoever lets devices in
   may invent them by the thousand.
@@ -13,7 +14,7 @@ Rules (docs/protocol.md, "Confirmed devices"; docs/adr/0064):
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -33,6 +34,7 @@ from sync_agent.status import space_names
 
 MAX_LISTED_WORDS: Final = 50
 """For so many devices a list says the words; for any other that is asked for by its id."""
+SHOWN_AS: Final = ("own", "head", "other")
 NOT_HERE: Final = "no such device teaches in a class of this one"
 
 
@@ -192,6 +194,7 @@ async def readers_json(agent: Agent, reader_id: bytes | None = None) -> list[JSO
                 "teacher": None if person is None else person.name,
                 "space": names.get(reader.space),
                 "state": reader.state,
+                "shown_as": reader.shown_as,
                 "words": words.get(reader.pair),
                 "since": None if reader.since_ms is None else rfc3339(reader.since_ms),
                 "named_by": reader.named_by,
@@ -200,45 +203,93 @@ async def readers_json(agent: Agent, reader_id: bytes | None = None) -> list[JSO
     return rows
 
 
-async def confirm(agent: Agent, reader: bytes, *, shown_as: str | None = None) -> int:
-    """Say that a device (`device_id`) is its person's, in every class in which both teach; in how many that was new.
+@dataclass(frozen=True, slots=True)
+class Confirmed:
+    """In how many classes a word was new, and in which others, shown there as what, the device was left alone."""
 
-    `shown_as` is as what it was shown to who says so (`Reader.shown_as`), if that is known.
+    new: int
+    left: Sequence[tuple[bytes, str]]
 
-    Raises `Refused(NO_RIGHT)` on a device that stands for no teacher, `BadInput(UNKNOWN_DEVICE)`, also where lists or
-    grants make of it by now what was not shown.
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Place:
+    """A device as it stands in one class: by which grants both are there, and as whose it is shown."""
+
+    space: bytes
+    roster: Roster
+    mine: Authority
+    named: Device
+    grant: Authority
+
+    @property
+    def shown_as(self) -> str:
+        return _shown_as(self.grant, is_own=_is_own(self.roster, self.mine, self.grant))
+
+    @property
+    def whose(self) -> bytes:
+        return self.roster.who(self.grant.person or b"")
+
+
+async def confirm(
+    agent: Agent, reader: bytes, *, shown_as: str | None = None, person: bytes | None = None
+) -> Confirmed:
+    """Say that a device (`device_id`) is its person's, in every class in which it is shown so and both teach.
+
+    `shown_as` (`Reader.shown_as`) and, of what is not this teacher's own, `person` are as what it was shown to who says
+    so. What they do not tell may not be in doubt, and a head teacher's is confirmed only as that.
+
+    Raises `Refused(NO_RIGHT)` on a device that stands for no teacher, `BadInput`: UNKNOWN_DEVICE, also where lists or
+    grants make of it by now in no class what was shown; USAGE where more has to be said.
     """
     grants = await own_grants(agent)
     if not grants:
         raise Refused(Code.NO_RIGHT, "this device stands for no teacher, and confirms no other")
+    if shown_as not in (None, *SHOWN_AS):
+        raise BadInput(Code.USAGE, f"a device is shown as one of: {', '.join(SHOWN_AS)}")
     async with agent.writing:
-        known, drafts, whose = False, list[Draft](), set[bytes]()
-        for space in await agent.spaces():
-            mine = own_grant(agent, grants, space)
-            roster = (await agent.replica.view(space)).roster
-            if mine is None:
-                continue
-            for named, grant in _speakers(roster):
-                if device_id(named) == reader and named != own_device(agent):
-                    known = True
-                    whose.add(roster.who(grant.person or b""))
-                    if shown_as not in (None, _shown_as(grant, is_own=_is_own(roster, mine, grant))):
-                        raise BadInput(
-                            Code.UNKNOWN_DEVICE,
-                            "whose this device is has changed meanwhile: look again before you confirm",
-                        )
-                    drafts += _word(agent, roster, mine, named, grant, space)
-        if len(whose) > 1:
-            raise BadInput(
-                Code.UNKNOWN_DEVICE,
-                "this device is granted as several people's: ask who runs the system which is right",
-            )
-        if not known:
+        places = [place async for place in _places(agent, grants, reader)]
+        if not places:
             raise BadInput(Code.UNKNOWN_DEVICE, NOT_HERE, reader=reader.hex())
+        meant = _meant(places, shown_as, person)
+        drafts = [each for place in meant for each in _word_at(agent, place)]
         if drafts:
             await agent.write(*drafts)
     await acknowledge(agent, reader)
-    return len(drafts)
+    return Confirmed(
+        len(drafts), list(dict.fromkeys((each.space, each.shown_as) for each in places if each not in meant))
+    )
+
+
+async def _places(agent: Agent, grants: Sequence[Authority], reader: bytes) -> AsyncIterator[_Place]:
+    for space in await agent.spaces():
+        mine = own_grant(agent, grants, space)
+        roster = (await agent.replica.view(space)).roster
+        for named, grant in () if mine is None else _speakers(roster):
+            if mine is not None and device_id(named) == reader and named != own_device(agent):
+                yield _Place(space, roster, mine, named, grant)
+
+
+def _meant(places: Sequence[_Place], shown_as: str | None, person: bytes | None) -> list[_Place]:
+    """Those of a device that are as it was shown. Raises `BadInput` where that is none, or in doubt."""
+    ways = {place.shown_as for place in places}
+    if shown_as is None and (len(ways) > 1 or "head" in ways):
+        raise BadInput(
+            Code.USAGE,
+            f"this device is shown as: {', '.join(sorted(ways))}. Look again (`key readers`), and say as what you "
+            "confirm it (--as): whoever a confirmed head teacher's device calls yours is believed",
+        )
+    like_it = [place for place in places if shown_as in (None, place.shown_as)]
+    # who was added twice has another id in a class that does not know it yet
+    meant = [place for place in like_it if person in (None, place.whose) or place.shown_as == "own"]
+    if not meant:
+        raise BadInput(Code.UNKNOWN_DEVICE, "whose this device is has changed meanwhile: look again before you confirm")
+    if len({place.whose for place in meant if place.shown_as != "own"}) > 1:
+        raise BadInput(
+            Code.USAGE,
+            "this device is granted as several people's: ask who runs the system which is right, and say whose it is "
+            "(--person)",
+        )
+    return meant
 
 
 async def acknowledge(agent: Agent, reader: bytes) -> None:
@@ -260,7 +311,7 @@ def confirmations_due(agent: Agent, places: Sequence[tuple[bytes, Authority, Ros
     for space, mine, roster in places:
         for named, grant in _speakers(roster):
             if (named, mine.person) in said and grant.person == mine.person:
-                drafts += _word(agent, roster, mine, named, grant, space)
+                drafts += _word_at(agent, _Place(space, roster, mine, named, grant))
     return drafts
 
 
@@ -273,14 +324,16 @@ def _shown_as(grant: Authority, *, is_own: bool) -> str:
     return "own" if is_own else "head" if grant.role is Role.HEAD else "other"
 
 
-def _word(agent: Agent, roster: Roster, mine: Authority, named: Device, grant: Authority, space: bytes) -> list[Draft]:
+def _word_at(agent: Agent, place: _Place) -> list[Draft]:
+    """What says that a device is its person's in a class, unless it was said."""
+    mine, grant, roster = place.mine, place.grant, place.roster
     if grant.person is None or grant.key in roster.cut:
         return []
-    shown = mine.person if mine.person is not None and _is_own(roster, mine, grant) else grant.person
-    word = Word(named, roster.who(grant.person), shown, mine.person, grant.role is Role.HEAD)
+    shown = mine.person if mine.person is not None and place.shown_as == "own" else grant.person
+    word = Word(place.named, place.whose, shown, mine.person, grant.role is Role.HEAD)
     if word in roster.voices.words.get(own_device(agent), ()):
         return []
-    return [Draft(space, Kind.VOUCH, mine.grant, Vouch().encode(), subject=shown, target=grant.grant)]
+    return [Draft(place.space, Kind.VOUCH, mine.grant, Vouch().encode(), subject=shown, target=grant.grant)]
 
 
 def _speakers(roster: Roster) -> list[tuple[Device, Authority]]:

@@ -353,9 +353,14 @@ class _Commands:
 
     async def key_confirm(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
         from sync_agent.confirming import confirm
+        from sync_agent.status import space_names
 
         reader = given.identifier(params, "reader", Code.UNKNOWN_DEVICE, "device")
-        return {"spaces": await confirm(self._agent, reader, shown_as=given.text_or_none(params, "shown_as"))}
+        person = None if params.get("person") is None else given.person(params, "person")
+        done = await confirm(self._agent, reader, shown_as=given.text_or_none(params, "shown_as"), person=person)
+        names = await space_names(self._agent) if done.left else {}
+        left: list[JSON] = [{"space": names.get(space), "shown_as": way} for space, way in done.left]
+        return {"spaces": done.new, **({"remains": left} if left else {})}
 
     async def _hand_on(self) -> None:
         """Write what whoever is to read lacks; the next sync brings it there."""

@@ -30,7 +30,7 @@ MAX_PLACE_DIGITS: Final = 6
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A device, in the classes that it reads: what is said of it, and of whom."""
+    """A device, in the classes that it reads as that: what is said of it, and of whom."""
 
     reader: Reader
     teacher: str
@@ -39,12 +39,12 @@ class Shown:
 
 
 def shown(visit: Visit, readers: Sequence[Reader]) -> list[Shown]:
-    """One for each device, whatever the number of classes; it counts as confirmed once it is so in all of them."""
+    """One for each device and as what it is shown; it counts as confirmed once it is so in all those classes."""
     found = []
-    by_device: defaultdict[bytes, list[Reader]] = defaultdict(list)
+    alike: defaultdict[tuple[bytes, str, bytes], list[Reader]] = defaultdict(list)
     for reader in readers:
-        by_device[reader.id].append(reader)
-    for theirs in by_device.values():
+        alike[reader.id, reader.shown_as, b"" if reader.mine else reader.person].append(reader)
+    for theirs in alike.values():
         spaces = {reader.space for reader in theirs}
         rooms = [room for room in visit.rooms if room.space in spaces]
         names = (room.name_of(theirs[0].person) for room in rooms)
@@ -110,7 +110,7 @@ class Readers:
         fields = await self._desk.fields(request)
         match request.match_info["act"]:
             case "confirm":
-                shown = {key: fields.get(key, "") for key in ("reader", "shown_as")}
+                shown = {key: fields[key] for key in ("reader", "shown_as", "person") if fields.get(key)}
                 await self._desk.do("key-confirm", shown)
             case "seen":
                 reader = given.identifier(fields, "reader", Code.UNKNOWN_DEVICE, "device")

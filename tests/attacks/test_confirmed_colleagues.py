@@ -9,6 +9,7 @@ from random import Random
 import pytest
 
 from protocol.entry import Kind
+from protocol.errors import BadInput
 from protocol.replica.replica import Draft
 from protocol.roles import PersonRole, Role
 from protocol.structure import PersonKey, PersonRecord
@@ -17,6 +18,7 @@ from protocol.vouching import Device as VouchedDevice
 from protocol.vouching import _Other as VouchedPlace
 from sync_agent.confirming import confirm, own_device
 from tests.harness.attack import attack
+from tests.harness.commands import Desk
 from tests.harness.portal import portal
 from tests.harness.spied_class import SpiedClass as Here
 from tests.harness.spied_class import own_keys, spied_class
@@ -102,7 +104,7 @@ async def test_a_colleague_whom_a_confirmed_head_let_in_becomes_not_the_teacher_
     director = await territory.person("Mme H", PersonRole.TEACHER, room.space)
     head = await room.device(Role.HEAD, room.space, person=director)
     await here.sync(head, here.teacher)
-    await confirm(here.teacher.agent, device_id(own_device(head.agent)))
+    await confirm(here.teacher.agent, device_id(own_device(head.agent)), shown_as="head")
     colleague = await territory.person("M. X", PersonRole.TEACHER, room.space)
     await here.name_the_spy(colleague)
     await here.sync(here.teacher, head)
@@ -155,3 +157,19 @@ async def test_a_colleague_whom_a_teacher_confirmed_speaks_as_no_head_by_another
         assert "Ordinateur de la direction" in await surfer.page("/readers")
         answer = await surfer.send("/readers", "/readers/confirm", shown)
         assert answer.status == 400, "what was shown as a colleague's is not confirmed as a head's"
+
+
+@attack(ROW, off={"sync_agent.confirming._meant": lambda places, *_: places})
+async def test_who_confirms_at_the_command_line_confirms_no_head_that_was_shown_as_a_colleague(here: Here) -> None:
+    colleague = await here.room.territory.person("M. X", PersonRole.TEACHER, here.room.space)
+    await here.name_the_spy(colleague)
+    await here.sync()
+    (seen,) = [row for row in await Desk(here.teacher.agent).ask("key-readers") if row["teacher"] == "M. X"]
+    assert seen["shown_as"] == "other"
+    await here.room.territory.let_in(here.spy, Role.HEAD, here.room.space, person=colleague)
+    await here.sync()
+    for way in ({}, {"shown_as": "other"}):
+        with pytest.raises(BadInput):
+            await Desk(here.teacher.agent).ask("key-confirm", reader=seen["id"], **way)
+    roster = (await here.teacher.agent.replica.view(here.room.space)).roster
+    assert own_device(here.teacher.agent) not in roster.voices.words

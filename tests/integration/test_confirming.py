@@ -138,6 +138,46 @@ async def test_what_was_shown_as_a_colleagues_is_not_confirmed_as_hers_when_list
         assert await state_of(laptop, colleague) == {"yours?"}
 
 
+async def test_a_device_that_classes_show_differently_is_confirmed_where_it_is_shown_so_and_the_rest_is_named(
+    room: Classroom,
+) -> None:
+    territory, classes = room.territory, room.territory.classes
+    laptop = await room.device(Role.TEACHER, *classes, person=room.teacher_person)
+    person = await territory.person("M. Durand", PersonRole.TEACHER, *classes)
+    colleague = await room.device(Role.TEACHER, *classes[:1], person=person)
+    await territory.let_in(colleague.agent.keys, Role.HEAD, classes[1], person=person)
+    await sync(colleague, laptop)
+    reader = device_id(own_device(colleague.agent)).hex()
+    rows = [row for row in await Desk(laptop.agent).ask("key-readers") if row["id"] == reader]
+    assert [row["shown_as"] for row in rows] == ["other", "head"]
+    async with portal(laptop.agent) as surfer:
+        shown = {"reader": reader, "shown_as": "other", "person": person.hex()}
+        assert (await surfer.send("/readers", "/readers/confirm", shown)).status == 303
+        assert 'value="head"' in await surfer.page("/readers"), "it is still to be confirmed as that"
+    assert await state_of(laptop, colleague) == {"confirmed", "reads new work"}
+    done = await Desk(laptop.agent).ask("key-confirm", reader=reader, shown_as="other")
+    assert done["spaces"] == 0
+    assert [left["shown_as"] for left in done["remains"]] == ["head"]
+    assert await Desk(laptop.agent).ask("key-confirm", reader=reader, shown_as="head")
+    assert await state_of(laptop, colleague) == {"confirmed"}
+
+
+async def test_a_device_that_is_granted_as_another_persons_too_is_confirmed_as_whose_it_was_shown(
+    room: Classroom,
+) -> None:
+    laptop = await room.teacher()
+    durand, other = await listed_again(room, "M. Durand"), await listed_again(room, "M. Y")
+    colleague = await room.device(Role.TEACHER, person=durand)
+    await room.territory.let_in(colleague.agent.keys, Role.TEACHER, room.space, person=other)
+    await sync(colleague, laptop)
+    reader = device_id(own_device(colleague.agent)).hex()
+    with pytest.raises(BadInput, match="several people's"):
+        await Desk(laptop.agent).ask("key-confirm", reader=reader)
+    await Desk(laptop.agent).ask("key-confirm", reader=reader, person=durand.hex())
+    words = (await laptop.agent.replica.view(room.space)).roster.voices.words[own_device(laptop.agent)]
+    assert [word.person for word in words] == [durand]
+
+
 async def test_a_class_that_comes_later_asks_nothing_again(room: Classroom) -> None:
     old, new = await room.teacher(), await room.teacher()
     await sync(old, new, old)

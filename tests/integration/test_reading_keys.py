@@ -72,7 +72,7 @@ class Class:
     async def confirm(self, *devices: Device) -> None:
         """A human says on the first of them that the others are their teachers'."""
         for other in devices[1:]:
-            assert await confirm(devices[0].agent, device_id(own_device(other.agent))) == 1
+            assert (await confirm(devices[0].agent, device_id(own_device(other.agent)))).new == 1
 
     async def can_open(self, device: Device, work: str) -> bool:
         try:

@@ -47,7 +47,7 @@ async def confirm(world: World, machine: Machine, agent: SimAgent, random: Rando
         return "-"
     reader = random.choice([each for each in asked if each.mine] or asked)
     world.trust.words.add((agent.device, reader.device))
-    await confirm_reader(agent, reader.id)
+    await confirm_reader(agent, reader.id, shown_as=reader.shown_as, person=reader.person)
     if world.says(machine):
         world.trust.said_words.add((agent.device, reader.device))
     return reader.device.hex()[:8]
