@@ -33,6 +33,8 @@ MAX_PARENTS: Final = 16
 MAX_PREV: Final = 16
 SALT_BYTES: Final = 16
 MAX_NAME_CHARS: Final = 200
+MAX_CALLED: Final = 256
+"""Names of devices beside their grants in one sync answer."""
 MAX_TEXT_CHARS: Final = 16_000
 MAX_SPACES_PER_INVITE: Final = 64
 MAX_READERS_PER_HAND_IN: Final = 50  # in one wrap

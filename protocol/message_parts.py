@@ -19,6 +19,7 @@ from protocol.limits import (
     CURSOR_HASH_BYTES,
     INLINE_TOTAL_BYTES,
     MAX_HELD_BYTES,
+    MAX_NAME_CHARS,
     MAX_PACK_BYTES,
     MAX_REGISTER_BYTES,
 )
@@ -217,6 +218,15 @@ def read_wanted(row: Value) -> Wanted:
             return Wanted(space, stream)
         case _:
             raise _malformed("a wanted stream")
+
+
+def read_called(row: Value) -> tuple[bytes, str]:
+    """A device and the name that it gave, in a row."""
+    match row:
+        case [bytes(key), str(name)] if len(key) == 32 and len(name) <= MAX_NAME_CHARS:  # noqa: PLR2004  (an id)
+            return key, name
+        case _:
+            raise _malformed("a device's name")
 
 
 def read_held(rows: Sequence[Value]) -> tuple[Held, ...]:

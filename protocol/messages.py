@@ -17,6 +17,7 @@ from protocol.entry import Entry
 from protocol.fields import Fields, compact
 from protocol.limits import (
     MAX_BARE_IDS,
+    MAX_CALLED,
     MAX_CREDENTIALS,
     MAX_INLINE_PACKS,
     MAX_LISTED_IDS,
@@ -42,6 +43,7 @@ from protocol.message_parts import (
     Wanted,
     checkpoint_row,
     page_row,
+    read_called,
     read_checkpoint,
     read_cursor,
     read_entries,
@@ -158,7 +160,8 @@ class SyncAnswer:
     recipient reproduces; `backup_ms` is when a server's newest backup that was read back was begun, by its clock.
     `unlike` says that the request's standing is not the recipient's: name the cursors, nothing else was answered.
     `withdrawn` are the revocations that close spaces to the caller, with what proves them. `whole` are entries for
-    which the request asked, `bare` those whose payloads the recipient asks for itself.
+    which the request asked, `bare` those whose payloads the recipient asks for itself. `called` are devices whose
+    grants are among the news, with the names that they gave, for who runs their school.
     """
 
     time_ms: int
@@ -182,6 +185,7 @@ class SyncAnswer:
     unlike: bool = False
     whole: tuple[Entry, ...] = ()
     bare: tuple[bytes, ...] = ()
+    called: tuple[tuple[bytes, str], ...] = ()
 
     def encode(self) -> bytes:
         """The message's bytes."""
@@ -208,6 +212,7 @@ class SyncAnswer:
                 unlike=self.unlike,
                 whole=wire_rows(self.whole),
                 bare=list(self.bare),
+                called=[[key, name] for key, name in self.called],
             )
         )
 
@@ -237,6 +242,7 @@ class SyncAnswer:
             unlike=fields.flag("unlike"),
             whole=read_entries(fields.rows("whole", MAX_ENTRIES))[0],
             bare=fields.all_octets("bare", 32, MAX_BARE_IDS),
+            called=tuple(read_called(row) for row in fields.rows("called", MAX_CALLED)),
         )
 
 

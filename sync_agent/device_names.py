@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from blake3 import blake3
 
 from protocol.coursework import Work
 from protocol.errors import PeerFault
 from protocol.identity import words_of
 from protocol.register import Health, RegisterKind, stored_register
-from sync_agent.app import Agent
+from sync_agent.app import CALLED_MARKS, Agent
 
 
 def key_words(device: bytes) -> str:
@@ -24,7 +26,7 @@ async def machine_of(agent: Agent, work: Work) -> str:
 
 
 async def device_names(agent: Agent) -> dict[bytes, str | None]:
-    """The names that devices gave in their reports and as neighbours, as far as known here, and this device's own."""
+    """The names that devices gave in reports, as neighbours, or when they were let in; this device's own."""
     names: dict[bytes, str | None] = {agent.device: agent.enrolment.device_name}
     for near in agent.neighbours():
         match near:
@@ -35,4 +37,14 @@ async def device_names(agent: Agent) -> dict[bytes, str | None]:
             names.setdefault(row.device, Health.parse(stored_register(row.data).body).name)
         except PeerFault:
             continue
+    for mark, called in (await agent.replica.store.marks(CALLED_MARKS)).items():
+        names.setdefault(bytes.fromhex(mark.removeprefix(CALLED_MARKS)), called.decode())
     return names
+
+
+async def note_called(agent: Agent, called: Iterable[tuple[bytes, str]]) -> None:
+    """Keep the names that devices gave when they were let in; only of those that were."""
+    door = agent.replica.door
+    marks = {CALLED_MARKS + key.hex(): name.encode() for key, name in called if name and door.authorities_of(key)}
+    if marks:
+        await agent.replica.store.set_marks(marks)

@@ -41,7 +41,7 @@ from protocol.replica.http.live import Live
 from protocol.replica.http.meter import Direction, Result
 from protocol.replica.http.problems import Problems
 from protocol.replica.listeners import Listener
-from protocol.replica.office.enrolment import Enrolment, OpenCodes
+from protocol.replica.office.enrolment import OpenCodes
 from protocol.replica.serving import Responder
 from protocol.replica.station import Contact, Reply, Station
 from protocol.roles import Role
@@ -49,6 +49,7 @@ from protocol.wire import ENROLL_PATH, LIVE_PATH, PACKS_PATH, RECONCILE_PATH, SY
 from sync_agent.addresses import Address
 from sync_agent.app import Agent
 from sync_agent.lan_scope import LanScope
+from sync_agent.letting_in import own_answer
 from sync_agent.meeting import MISDIRECTED, chain_for, known_secrets_of, secrets_of
 from sync_agent.office import SchoolOffice
 from sync_agent.standing import Standing, standing_for
@@ -235,7 +236,7 @@ class LanResponder(Responder):
         if office is None:
             raise Refused(Code.NO_RIGHT, "this device lets nobody in; ask the head teacher's")
         async with self._agent.writing:
-            return await Enrolment(office, _noted, self._agent.enrolment.server_url).answer(opened)
+            return await own_answer(self._agent, office, opened)
 
     async def _office(self) -> SchoolOffice | None:
         try:
@@ -281,10 +282,6 @@ async def serving(responder: LanResponder, address: Address, tls: ssl.SSLContext
     app = _application(responder)
     async with listening(app, address.host, address.port, grace_s=GRACE_S, tls=tls, bounds=BOUNDS) as url:
         yield url
-
-
-def _noted(_device: bytes, _name: str, _now_ms: int) -> None:
-    """Names of devices come with their health."""
 
 
 def _note(failure: LocalFailure) -> None:

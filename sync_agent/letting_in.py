@@ -16,7 +16,7 @@ from typing import Final
 
 from protocol.canonical import encode
 from protocol.enrollment_messages import encode_chain
-from protocol.envelope import open_request, seal_answer
+from protocol.envelope import OpenedRequest, open_request, seal_answer
 from protocol.errors import NoAnswer, PeerFault, Refused, RelaisError
 from protocol.fields import compact
 from protocol.identity import KEY_ID_BYTES, key_id
@@ -26,6 +26,7 @@ from protocol.replica.office.enrolment import Enrolment
 from protocol.wire import ENROLL_PATH, Call
 from sync_agent.answers import Response
 from sync_agent.app import Agent
+from sync_agent.device_names import note_called
 from sync_agent.office import SchoolOffice
 from sync_agent.sealed_calls import server_of
 
@@ -70,6 +71,15 @@ async def answers(agent: Agent, asked: Sequence[bytes], post: Post) -> tuple[lis
     return said, by_server
 
 
+async def own_answer(agent: Agent, office: SchoolOffice, opened: OpenedRequest) -> bytes:
+    """This device's answer to who asks to be let in, whose name is kept. Raises as `Enrolment.answer`."""
+    called: list[tuple[bytes, str]] = []
+    enrolment = Enrolment(office, lambda key, name, _: called.append((key, name)), agent.enrolment.server_url)
+    answer = await enrolment.answer(opened)
+    await note_called(agent, called)
+    return answer
+
+
 async def _own_answer(agent: Agent, ask: bytes) -> bytes | None:
     """Our answer, a refusal included; None for what is no request, or if we let nobody in."""
     office = await _office(agent)
@@ -83,7 +93,7 @@ async def _own_answer(agent: Agent, ask: bytes) -> bytes | None:
         return None
     try:
         async with agent.writing:
-            payload = await Enrolment(office, _noted, agent.enrolment.server_url).answer(opened)
+            payload = await own_answer(agent, office, opened)
     except (Refused, PeerFault) as error:
         payload = encode_error(error)
     return seal_answer(payload, opened, server=agent.keys.signing, ephemeral=agent.entropy(32))
@@ -98,7 +108,3 @@ async def _office(agent: Agent) -> SchoolOffice | None:
         return await SchoolOffice.of(agent)
     except RelaisError:
         return None
-
-
-def _noted(_device: bytes, _name: str, _now_ms: int) -> None:
-    """Names of devices come with their health."""

@@ -30,6 +30,7 @@ from sync_agent.carried_reports import sent_marks
 from sync_agent.copies import note_forgotten
 from sync_agent.cursors import cursor_marks, read_cursors
 from sync_agent.deflating import note_server_levels
+from sync_agent.device_names import note_called
 from sync_agent.heads import take_heads
 from sync_agent.health import LastSync
 from sync_agent.line_of_rights import LineOfRights
@@ -210,6 +211,7 @@ class Session:
                 run.said.whole = run.again = True
         await self._take_pages(run, answer)
         answer = await self._without_ended(run, answer)
+        await note_called(self.agent, answer.called)
         await self._mark_taken(run, asked, answer)
         if owed := await self._payloads.owed(answer, await self.agent.spaces()):
             await self._store.mark_unsent([entry.id for entry in owed])

@@ -85,6 +85,11 @@ class Server:
         self.responder.allowances = Allowances(replica, holdings, now_ms)
         self.responder.on_contact = self.contacts.note
         self.responder.on_report = self._note_report
+        self.responder.name_of = self._name_of
+
+    def _name_of(self, device: bytes) -> str | None:
+        health = self.reports.of(device)
+        return self.contacts.of(device).name if health is None else health.name
 
     def _station(self, chain: tuple[Entry, ...]) -> Station:
         return Station(

@@ -5,19 +5,41 @@ docs/protocol.md, "Sync" and "Reconcile".
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from protocol.checkpoint import EMPTY_CHAIN, Checkpoint, standing_of
-from protocol.entry import Entry
-from protocol.limits import PAGE_BYTES
+from protocol.entry import Entry, Kind
+from protocol.errors import PeerFault
+from protocol.limits import MAX_CALLED, MAX_NAME_CHARS, PAGE_BYTES
 from protocol.message_parts import SpacePage
 from protocol.reconcile import fingerprint_of
 from protocol.replica.named_cursors import NamedCursors
 from protocol.replica.replica import Replica
 from protocol.rights import Authority
+from protocol.roles import RUNS_A_SCHOOL
+from protocol.structure import Grant
 
 _ENTRIES_AT_ONCE: Final = 16
+
+
+def called_in(
+    pages: Iterable[SpacePage], readable: Mapping[bytes, Authority], name_of: Callable[[bytes], str | None]
+) -> tuple[tuple[bytes, str], ...]:
+    """The devices whose grants are in these pages, with their names, where the caller runs the school."""
+    names: dict[bytes, str] = {}
+    for page in pages:
+        authority = readable.get(page.checkpoint.space)
+        if authority is None or authority.role not in RUNS_A_SCHOOL:
+            continue
+        for entry in page.entries:
+            if entry.header.kind == Kind.GRANT and len(names) < MAX_CALLED:
+                with contextlib.suppress(PeerFault):
+                    key = Grant.parse(entry.payload or b"").signing
+                    if name := name_of(key):
+                        names[key] = name[:MAX_NAME_CHARS]
+    return tuple(names.items())
 
 
 class News:

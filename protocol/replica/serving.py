@@ -52,7 +52,7 @@ from protocol.replica.holdings import Holdings, Need
 from protocol.replica.interfaces import PackInfo, RegisterRow
 from protocol.replica.listeners import Listener, Listeners
 from protocol.replica.named_cursors import NamedCursors, names_of
-from protocol.replica.news import News
+from protocol.replica.news import News, called_in
 from protocol.replica.outgoing import Outgoing
 from protocol.replica.plain_deltas import PlainDeltas
 from protocol.replica.receipts import receipts_due
@@ -103,6 +103,8 @@ class Responder:
         self.on_contact: Callable[[Contact], None] = _ignore
         self.on_report: Callable[[Report], None] = _ignore
         self.on_failure: Callable[[RelaisError], None] = _ignore
+        self.name_of: Callable[[bytes], str | None] = _nameless
+        """What a device calls itself; for a server to say."""
         self.levels: Profile = ALL_LEVELS
         """Those of deflate that this machine reproduces, once somebody has looked."""
         self._now_ms = now_ms
@@ -262,6 +264,7 @@ class Responder:
             levels=self.levels,
             backup_ms=self.backup_ms,
             bare=self._rounds.next(opened.device, await self.replica.bare.lacking(), readable),
+            called=called_in(pages, readable, self.name_of),
         ).encode()
 
     async def _reconcile(self, opened: OpenedRequest) -> bytes:
@@ -525,6 +528,10 @@ class _Taken:
 
 def _expiry_s(now_ms: int) -> int:
     return now_ms // 1000 + CAPABILITY_LIFETIME_S
+
+
+def _nameless(_device: bytes) -> str | None:
+    return None
 
 
 def _ignore(_told: object) -> None:

@@ -7,15 +7,20 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
 
+from protocol.errors import Code, NoAnswer
 from protocol.identity import DeviceKeys
 from protocol.replica.console import Notices
+from protocol.replica.operation import JSON, Incoming, Outgoing, Params
 from protocol.replica.private_file import write_private
 from protocol.work import ItemKind
 from sync_agent.app import DEVICE_KEYS_FILE, Agent, Enrolment
+from sync_agent.courier_commands import export_to
 from sync_agent.handing_in import hand_in
+from sync_agent.operations import table
 from sync_agent.publisher import Wish, publish
 from sync_agent.session import Session
 from tests.harness.classroom import SMALL, WORK, Device, Given
+from tests.harness.couriers import silent
 from tests.harness.server_in_process import Office, office
 from tests.harness.territory import new_device
 from tests.harness.wire import URL, Frontage, MemoryTransport
@@ -53,6 +58,21 @@ class Town:
         self.devices.append(device)
         await device.session.sync()
         return device
+
+    async def write_stick(self, device: Device, stick: Path, *, online: bool) -> None:
+        """`courier export` on a device, which reaches the server or not."""
+
+        def connect(_url: str) -> MemoryTransport:
+            if not online:
+                raise NoAnswer(Code.UNREACHABLE, "the line is down")
+            return MemoryTransport(self.frontage)
+
+        operations = table(device.agent, connect)
+
+        async def run(name: str, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+            return await operations[name](params, incoming, outgoing)
+
+        await export_to(stick, device.agent.replica.territory, run, silent)
 
     async def assignment(self, teacher: Device) -> bytes:
         """Work that the teacher asks for, at the server."""

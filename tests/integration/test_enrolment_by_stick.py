@@ -13,11 +13,9 @@ from protocol.enrollment_messages import encode_chain, parse_chain
 from protocol.entry import Kind
 from protocol.errors import BadInput, Code, NoAnswer, PeerFault, RelaisError
 from protocol.limits import MAX_LETTER_BYTES, MAX_LETTERS_PER_DISK
-from protocol.replica.operation import JSON, Incoming, Outgoing, Params
 from protocol.wire import Call
 from sync_agent.app import ENROLMENT_FILE, Agent, Enrolment
 from sync_agent.binding import Hardware
-from sync_agent.courier_commands import export_to
 from sync_agent.courier_letters import Letter, name_of, read_letters
 from sync_agent.enrollment import Enrolled
 from sync_agent.enrollment_by_stick import enroll_by_stick
@@ -25,7 +23,6 @@ from sync_agent.operations import table
 from tests.harness.classroom import Device
 from tests.harness.couriers import bring, silent
 from tests.harness.office_devices import Town, town
-from tests.harness.wire import MemoryTransport
 
 SCHOOL = "0180001D"
 
@@ -43,20 +40,7 @@ def stick(tmp_path: Path) -> Path:
 
 
 async def visit(here: Town, device: Device, stick: Path, *, online: bool = True) -> None:
-    """`courier export` on a device, which reaches the server or not."""
-
-    def connect(_url: str) -> MemoryTransport:
-        return MemoryTransport(here.frontage)
-
-    def nobody(_url: str) -> MemoryTransport:
-        raise NoAnswer(Code.UNREACHABLE, "the line is down")
-
-    operations = table(device.agent, connect if online else nobody)
-
-    async def run(name: str, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-        return await operations[name](params, incoming, outgoing)
-
-    await export_to(stick, device.agent.replica.territory, run, silent)
+    await here.write_stick(device, stick, online=online)
 
 
 async def enrol(here: Town, folder: Path, stick: Path, code: str) -> Enrolled:

@@ -84,9 +84,10 @@ class Enrolment:
             if not grants:
                 self._check_open(invite, {authority.key for authority in granted})
                 await self._check_not_cut(opened.device, invite)
-                grants = await self._grant(opened.device, request, entry, invite)
-        now_ms = office.now_ms()
-        self._enrolled(opened.device, request.name, now_ms)
+            now_ms = office.now_ms()
+            # before there is a grant: who hears of that is told the name with it
+            self._enrolled(opened.device, request.name, now_ms)
+            grants = grants or await self._grant(opened.device, request, entry, invite)
         entries = await office.replica.credentials([*grants, entry.id])
         return EnrollAnswer(now_ms, office.territory_name, entries, self._server_url).encode()
 

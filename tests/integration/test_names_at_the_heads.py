@@ -1,0 +1,71 @@
+"""What a PC was called when it was let in is known at the head teacher's, whichever way it came, and nowhere else."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from protocol.errors import NoAnswer
+from protocol.wire import Call
+from sync_agent.device_names import device_names
+from sync_agent.enrollment_by_stick import enroll_by_stick
+from tests.harness.classroom import Device
+from tests.harness.commands import Desk
+from tests.harness.couriers import silent
+from tests.harness.office_devices import Town, town
+
+SCHOOL = "0180001D"
+
+
+@pytest.fixture
+async def here(tmp_path: Path) -> AsyncIterator[Town]:
+    async with town(tmp_path) as made:
+        made.office.server.responder.add_handler(Call.ENROLL, made.office.enrolment.answer)
+        yield made
+
+
+async def names_at(device: Device) -> set[str | None]:
+    return set((await device_names(device.agent)).values())
+
+
+async def test_a_pc_that_the_server_let_in_has_its_name_at_the_heads_and_at_no_pupils_pc(here: Town) -> None:
+    head, renard = await here.device("head", space=SCHOOL), await here.device("machine")
+    name = renard.agent.enrolment.device_name
+    assert name not in await names_at(head)
+    await here.sync(head)
+    assert name in await names_at(head)
+    rows = await Desk(head.agent).ask("devices")
+    assert name in {row["name"] for row in rows}
+    other = await here.device("machine")
+    await here.sync(renard)
+    assert other.agent.enrolment.device_name not in await names_at(renard)
+
+
+@pytest.mark.parametrize("who", ["the server, asked by a teacher's laptop", "the head teacher's computer"])
+async def test_a_pc_that_came_in_by_a_stick_has_its_name_at_the_heads(here: Town, tmp_path: Path, who: str) -> None:
+    head, stick = await here.device("head", space=SCHOOL), tmp_path / "stick"
+    by_server = who.startswith("the server")
+    carrier = head
+    if by_server:
+        carrier = await here.device("teacher", await here.office.add_person("Mme Petit", "teacher"))
+    await here.write_stick(carrier, stick, online=by_server)
+    code = await here.office.invite("machine", ttl="7d")
+    await here.sync(head)
+    if not by_server:
+        made = await Desk(head.agent).ask("invite", role="machine", space=[here.space.hex()], uses=1, ttl="7d")
+        code = made["code"]
+    with pytest.raises(NoAnswer):
+        await ask(here, tmp_path / "pc", stick, code)
+    await here.write_stick(carrier, stick, online=by_server)
+    if by_server:
+        await here.sync(head)
+    assert "Merle" in await names_at(head)
+
+
+async def ask(here: Town, folder: Path, stick: Path, code: str) -> None:
+    await enroll_by_stick(
+        folder, stick, code, "Merle", now_ms=here.office.clock, entropy=os.urandom, say=silent, identify=dict
+    )
