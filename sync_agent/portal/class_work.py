@@ -16,7 +16,7 @@ async def rows_of(visit: Visit, shelf: Shelf, piece: Piece) -> list[dict[str, ob
     """A row for each pupil of an assignment's class, with what they handed in last and a few versions before it."""
     if not (visit.teaches and piece.is_assignment):
         return []
-    persons = {person.id: person.name for person in piece.room.pupils}
+    persons = piece.room.whole_names
     by_person: defaultdict[bytes, list[Work]] = defaultdict(list)
     for work in piece.works_of(None):
         by_person[visit.owner(work)].append(work)

@@ -31,6 +31,7 @@ from sync_agent.drafts import Drafts
 from sync_agent.handing_in import SealedLists, fate_marks, state_of
 from sync_agent.health import LastSync
 from sync_agent.past_years import past_spaces
+from sync_agent.portal.first_names import Pupil, whole_names
 from sync_agent.portal.standing import Exchange
 from sync_agent.reading import Manifests, need_of, read_checked, readable_version
 from sync_agent.scheduler import Outcome
@@ -84,6 +85,11 @@ class Room:
             for work in works:
                 last.setdefault((item, self.roster.who(work.person)), work.id)
         return frozenset(last.values())
+
+    @cached_property
+    def whole_names(self) -> Mapping[bytes, str]:
+        """The pupils' names for who teaches them; two who share one are told apart."""
+        return whole_names(Pupil(person.id, person.name, self.name) for person in self.pupils)
 
     def versions_of(self, work: Work) -> list[Work]:
         """All that the same pupil handed in for the same assignment, newest first."""

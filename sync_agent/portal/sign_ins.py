@@ -120,7 +120,14 @@ class ClassSignIns:
             known = "unset" if mine is None or not mine.is_set else "unknown" if method is None else method.name.lower()
             rows.append({"pupil": pupil, "method": known, "locked": _where(mine, names)})
         return self._desk.page(
-            visit, "sign_ins.html", room=room, on=sign_ins.on, rows=rows, cards=cards, done=done if rows else None
+            visit,
+            "sign_ins.html",
+            room=room,
+            names=room.whole_names,
+            on=sign_ins.on,
+            rows=rows,
+            cards=cards,
+            done=done if rows else None,
         )
 
 

@@ -89,7 +89,7 @@ class SigningIn:
             visit,
             "sign_in.html",
             person=person,
-            name=name,
+            name=visit.called.get(person, name),
             method=None if method is None else method.name.lower(),
             is_open=standing.how is Try.WRONG,
             problem=None if problem is None else problem.name.lower(),

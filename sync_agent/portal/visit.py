@@ -26,6 +26,7 @@ from sync_agent.measures import NOTHING_ORDERED, Ordered, ordered
 from sync_agent.own_stay import OwnStay, own_stay
 from sync_agent.past_years import past_spaces
 from sync_agent.portal.door import VISIT_COOKIE, Door, cookie_name
+from sync_agent.portal.first_names import Pupil, told_apart
 from sync_agent.portal.sessions import Sessions
 from sync_agent.portal.shelf import Piece, Room, Shelf, Told
 from sync_agent.portal.standing import Exchange
@@ -125,6 +126,19 @@ class Visit:
         """All pupils of this device's classes, each once, by name."""
         found = {person.id: person for room in self.classes for person in room.pupils}
         return sorted(found.values(), key=lambda person: (person.name.casefold(), person.id))
+
+    @property
+    def called(self) -> Mapping[bytes, str]:
+        """What pupils are called on a machine that many use: by as little as tells them apart."""
+        listed = {one.id: Pupil(one.id, one.name, room.name) for room in self.classes for one in room.pupils}
+        return told_apart(listed.values())
+
+    @property
+    def my_name(self) -> str:
+        """What `me` is called."""
+        if self.me is None:
+            return ""
+        return self.me.name if self.teaches else self.called.get(self.me.id, self.me.name)
 
     def teacher_name(self, room: Room | None = None) -> str:
         """The teacher of a class where there is one, else who teaches in general."""
