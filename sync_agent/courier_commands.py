@@ -20,6 +20,7 @@ from sync_agent.courier_disk import BundlesIn, BundlesOut, CardsIn, CourierDisk,
 from sync_agent.courier_export import write_bundles
 from sync_agent.courier_import import take_bundles
 from sync_agent.courier_letters import Letter, name_of, read_letters, write_letter
+from sync_agent.courier_note import leave_note
 from sync_agent.courier_survey import Wishes, has_news, hear_orders, keeps_reports, survey
 from sync_agent.measures import check_open, ordered
 
@@ -128,9 +129,12 @@ async def export_to(folder: Path, territory: bytes, run: Run, say: Callable[[str
     await asyncio.to_thread(disk.make)
     await pass_on_letters(disk, run, say)
     whole = [found for found in await asyncio.to_thread(disk.bundles) if found.whole]
-    async with BundlesOut(disk) as out:
-        result = _read(await run(COURIER_EXPORT, {}, CardsIn(disk, whole), out))
-        await out.settle()
+    try:
+        async with BundlesOut(disk) as out:
+            result = _read(await run(COURIER_EXPORT, {}, CardsIn(disk, whole), out))
+            await out.settle()
+    finally:
+        await asyncio.to_thread(leave_note, disk.folder, disk.passing())
     await asyncio.to_thread(disk.remove, _names(result, "replaced"))
     if _names(result, "keyless") and not result["entries"] and not whole:
         raise Refused(

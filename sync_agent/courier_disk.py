@@ -129,6 +129,10 @@ class CourierDisk:
         except OSError as reason:
             raise trouble_of(self.place, reason) from reason
 
+    def passing(self) -> Path:
+        """A new passing name, under which a file is written before it counts."""
+        return self.place / f"{secrets.token_hex(_PASSING_BYTES)}{_PASSING}"
+
     def set_aside(self, names: Iterable[str]) -> None:
         """Give damaged bundles a name under which nobody counts on them, if the disk can be written."""
         for name in names:
@@ -343,7 +347,7 @@ class BundlesOut(Notices):
     def _begin(self) -> None:
         if not self.names:
             self._disk.make()
-        self._passing = self._disk.place / f"{secrets.token_hex(_PASSING_BYTES)}{_PASSING}"
+        self._passing = self._disk.passing()
         self._size, self._end = 0, b""
         try:
             self._file = self._passing.open("xb", buffering=0)

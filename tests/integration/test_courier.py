@@ -452,7 +452,7 @@ async def test_a_stick_that_failed_is_tried_again_and_told_once(room: Classroom,
     item = (await room.publish(teacher, SMALL)).item
     media, clock = tmp_path / "media", [0.0]
     await export(teacher, media / "usb" / "Relais")
-    (place,) = (media / "usb" / "Relais").iterdir()
+    (place,) = (path for path in (media / "usb" / "Relais").iterdir() if path.is_dir())
     place.rename(tmp_path / "away")
     place.touch()
     watch, said = watch_over(one, media, clock)
