@@ -30,11 +30,12 @@ from protocol.introduction import (
     name_seal,
 )
 from sync_agent.addresses import Address
-from sync_agent.mdns import Found
+from sync_agent.mdns import MAX_KNOWN, Found
 from sync_agent.mdns_messages import Instance, Ip
 
 MAX_ANNOUNCED_TAGS: Final = 24
 MAX_COUNT: Final = (1 << 32) - 1
+MAX_JUDGED: Final = 2 * MAX_KNOWN
 _TXT: Final = b"r="
 _HINT: Final = 0
 _PLACED: Final = 1
@@ -170,15 +171,26 @@ def shows_key(instance: Instance, address: Address, own: bytes) -> bool:
 
 
 class Members:
-    """Judges what is heard by the secrets of this device's spaces (`sync_agent.mdns.Judge`)."""
+    """Judges what is heard by the secrets of this device's spaces (`sync_agent.mdns.Judge`).
+
+    What was judged is remembered while the secrets are the same: thirty devices are looked at many times a second.
+    """
 
     def __init__(self, secrets: Callable[[], Secrets]) -> None:
         """`secrets` gives those that are known now."""
         self._secrets = secrets
+        self._judged_by: Secrets = {}
+        self._judged: dict[tuple[Instance, Address], Member | None] = {}
 
     def shown(self, found: Found) -> Member | None:
         """The member whose announcement this is."""
-        return member_of(found.instance, found.address, self._secrets())
+        secrets = self._secrets()
+        if secrets != self._judged_by or len(self._judged) >= MAX_JUDGED:
+            self._judged_by, self._judged = dict(secrets), {}
+        said = found.instance, found.address
+        if said not in self._judged:
+            self._judged[said] = member_of(*said, secrets)
+        return self._judged[said]
 
     def is_member(self, found: Found) -> bool:
         """As `Judge.is_member`."""

@@ -30,6 +30,7 @@ from protocol.errors import PeerFault
 from sync_agent.addresses import Address
 from sync_agent.mdns_messages import (
     MAX_MESSAGE_BYTES,
+    MAX_USUAL_BYTES,
     PORT,
     TTL_S,
     Instance,
@@ -38,6 +39,7 @@ from sync_agent.mdns_messages import (
     asks_for_us,
     instances,
     question,
+    usual,
 )
 
 GROUP_4: Final = "224.0.0.251"
@@ -89,9 +91,15 @@ class Discovery(asyncio.DatagramProtocol):
     """Announces one instance and knows the others. `on_change` is called when somebody came, went or said otherwise."""
 
     def __init__(
-        self, own: Callable[[], Instance], on_change: Callable[[], None], judge: Judge, join: Join | None = None
+        self,
+        name: str,
+        own: Callable[[], Instance],
+        on_change: Callable[[], None],
+        judge: Judge,
+        join: Join | None = None,
     ) -> None:
-        """`own` gives what is to be announced now; None of it is remembered here."""
+        """`own` gives what is to be announced now under `name`; nothing of it is remembered here."""
+        self._name = name
         self._join = join or _by_socket
         self._judge = judge
         self.heard_itself = False
@@ -162,7 +170,7 @@ class Discovery(asyncio.DatagramProtocol):
             self._answer_soon()
             return
         try:
-            told = instances(data)
+            told = usual(data) if len(data) <= MAX_USUAL_BYTES else instances(data)
         except PeerFault:
             return
         changed = False
@@ -177,7 +185,7 @@ class Discovery(asyncio.DatagramProtocol):
 
     def _hear(self, instance: Instance, source: str) -> bool:
         """Note an instance; whether that is news."""
-        if instance.name == self._own().name:
+        if instance.name == self._name:
             self.heard_itself = True
             if self._echo is None or self._echo[0] != instance:
                 self._echo = instance, asyncio.get_running_loop().time()
@@ -194,7 +202,7 @@ class Discovery(asyncio.DatagramProtocol):
         if instance.ttl_s == 0:
             is_over = before is not None and self._judge.takes_back(now, before, source)
             return is_over and self._known.pop(place, None) is not None
-        if before is not None and not self._judge.replaces(now, before):
+        if before is not None and before.instance != instance and not self._judge.replaces(now, before):
             return False
         if place not in self._known and len(self._known) >= MAX_KNOWN and not self._make_room(now):
             return False

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from protocol.errors import Code, PeerFault
@@ -18,6 +19,7 @@ PORT: Final = 5353
 TTL_S: Final = 120
 MAX_MESSAGE_BYTES: Final = 9_000
 MAX_TXT_BYTES: Final = 255
+MAX_USUAL_BYTES: Final = 1_024
 
 _SEAL: Final = b"k="
 _RESPONSE: Final = 0x8400
@@ -93,6 +95,12 @@ def asks_for_us(data: bytes) -> bool:
     except PeerFault:
         pass
     return False
+
+
+@lru_cache(maxsize=128)
+def usual(data: bytes) -> tuple[Instance, ...]:
+    """As `instances`, for what is no larger than a device's own words: most of these are heard many times."""
+    return tuple(instances(data))
 
 
 def instances(data: bytes) -> list[Instance]:

@@ -12,6 +12,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from functools import lru_cache
 from typing import Final, TypeVar
 
 from blake3 import blake3
@@ -27,7 +28,13 @@ _PIECE: Final = b"relais/0 fetcher\x00"
 
 def neighbours_of(own: str, others: Iterable[str], most: int = MAX_NEIGHBOURS) -> set[str]:
     """The names of at most `most` devices with which `own` keeps a link."""
-    everyone = sorted({own, *others})
+    return set(_neighbours(own, frozenset({own, *others}), most))
+
+
+@lru_cache(maxsize=4)
+def _neighbours(own: str, all_of_them: frozenset[str], most: int) -> set[str]:
+    """The same; asked again at each word that is heard, while who is there stays the same."""
+    everyone = sorted(all_of_them)
     if len(everyone) - 1 <= most:
         return {name for name in everyone if name != own}
     place = everyone.index(own)

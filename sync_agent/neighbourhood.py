@@ -118,7 +118,7 @@ class Neighbourhood:
         self._count = 0
         self._shown: tuple[tuple[bytes, ...], State, Ip | None, Instance] | None = None
         self._judge = Members(self._recognised)
-        self._discovery = Discovery(self._instance, on_change, self._judge, join)
+        self._discovery = Discovery(self.name, self._instance, on_change, self._judge, join)
 
     @contextlib.asynccontextmanager
     async def open(self, url: str, host: str, unforeseen: Unforeseen) -> AsyncIterator[None]:

@@ -37,7 +37,7 @@ class Place:
         self.plain = Instance(self.name, 8000 + number, ipaddress.ip_address(host), b"")
         self.says(State(reaches_server=number == 1))
         members = Members(lambda: dict.fromkeys(secrets, b"class"))
-        self.discovery = Discovery(lambda: self.instance, self.changed.set, members)
+        self.discovery = Discovery(self.name, lambda: self.instance, self.changed.set, members)
 
     def says(self, state: State) -> None:
         assert self.plain.address is not None
