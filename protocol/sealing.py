@@ -39,7 +39,7 @@ WRAP_BYTES: Final = CONTENT_KEY_BYTES + hpke.OVERHEAD_BYTES
 
 _CONTENT: Final = b"relais/0 hand-in"
 _WRAP: Final = b"relais/0 wrap"
-_COMMITMENT_BYTES: Final = 32
+COMMITMENT_BYTES: Final = 32
 _LENGTH_BYTES: Final = 4
 _ZEROS: Final = bytes(SEALED_CHUNK_BYTES)
 
@@ -67,11 +67,11 @@ def bucket(size: int) -> int:
 
 def has_sealed_form(chunks: Sequence[ChunkRef]) -> bool:
     """Whether a stream of these chunks may be a sealed hand-in: each is cut so, and of other content hardly any."""
-    plain = stream_bytes(tuple(chunks)) - _COMMITMENT_BYTES - len(chunks) * hpke.TAG_BYTES
+    plain = stream_bytes(tuple(chunks)) - COMMITMENT_BYTES - len(chunks) * hpke.TAG_BYTES
     if plain <= 0 or plain != bucket(plain) or len(chunks) != -(-plain // SEALED_CHUNK_BYTES):
         return False
     sizes = [min(SEALED_CHUNK_BYTES, plain - at) + hpke.TAG_BYTES for at in range(0, plain, SEALED_CHUNK_BYTES)]
-    sizes[0] += _COMMITMENT_BYTES
+    sizes[0] += COMMITMENT_BYTES
     return [chunk.length for chunk in chunks] == sizes
 
 
@@ -96,7 +96,7 @@ class SealWriter:
         self._left = bucket(total)
         self._padding = self._left - total
         chunks = -(-self._left // SEALED_CHUNK_BYTES)
-        self.sealed_bytes: Final = _COMMITMENT_BYTES + self._left + chunks * hpke.TAG_BYTES
+        self.sealed_bytes: Final = COMMITMENT_BYTES + self._left + chunks * hpke.TAG_BYTES
         self._buffer = bytearray(head)
         self._number = 0
 
@@ -229,9 +229,9 @@ class _Keys:
     __slots__ = ("_aead", "_commitment")
 
     def __init__(self, content_key: bytes) -> None:
-        both = HKDF(hashes.SHA256(), _COMMITMENT_BYTES + 32, salt=None, info=tagged(_CONTENT, b"")).derive(content_key)
-        self._commitment = both[:_COMMITMENT_BYTES]
-        self._aead = ChaCha20Poly1305(both[_COMMITMENT_BYTES:])
+        both = HKDF(hashes.SHA256(), COMMITMENT_BYTES + 32, salt=None, info=tagged(_CONTENT, b"")).derive(content_key)
+        self._commitment = both[:COMMITMENT_BYTES]
+        self._aead = ChaCha20Poly1305(both[COMMITMENT_BYTES:])
 
     def seal(self, plain: bytes, number: int, *, last: bool) -> bytes:
         sealed = self._aead.encrypt(_nonce(number, last=last), plain, None)
@@ -239,9 +239,9 @@ class _Keys:
 
     def open(self, sealed: bytes, number: int, *, last: bool) -> bytes:
         if number == 0:
-            if not hmac.compare_digest(sealed[:_COMMITMENT_BYTES], self._commitment):
+            if not hmac.compare_digest(sealed[:COMMITMENT_BYTES], self._commitment):
                 raise _bad_seal("this is not the key of this hand-in")
-            sealed = sealed[_COMMITMENT_BYTES:]
+            sealed = sealed[COMMITMENT_BYTES:]
         try:
             return self._aead.decrypt(_nonce(number, last=last), sealed, None)
         except InvalidTag as reason:

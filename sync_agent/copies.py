@@ -116,8 +116,8 @@ class Copies:
         ]
         if not works:
             return []
-        lacking = set(await agent.holdings.incomplete([_need(work) for work in works]))
-        held = [work for work in works if _need(work) not in lacking]
+        here = await agent.holdings.complete(_need(work) for work in works)
+        held = [work for work in works if _need(work) in here]
         if not held:
             return []
         try:

@@ -56,8 +56,8 @@ async def _sharing(
 ) -> list[bytes]:
     """The lessons of the space that hold most of what is neither new nor of `bases`."""
     lists = await agent.holdings.lists(Need(space, stream, sealed=False)) or {}
-    lengths = {chunk.hash: chunk.length for chunks in lists.values() for chunk in chunks}
-    shared = set(lengths) - {chunk.hash for pack in packs for chunk in pack.chunks}
+    shared = {chunk for chunks in lists.values() for chunk in chunks}
+    shared.difference_update(*(pack.chunks for pack in packs))
     for base in bases:
         shared.difference_update(await agent.holdings.chunks(Need(space, base, sealed=False)) or ())
     found: list[bytes] = []
@@ -68,9 +68,9 @@ async def _sharing(
         if head not in (stream, *bases)
     }
     while shared and candidates and len(found) < MAX_SHARING:
-        best = max(candidates, key=lambda head: sum(lengths[name] for name in candidates[head] & shared))
+        best = max(candidates, key=lambda head: sum(chunk.length for chunk in candidates[head] & shared))
         gain = candidates.pop(best) & shared
-        if sum(lengths[name] for name in gain) <= worth_bytes:
+        if sum(chunk.length for chunk in gain) <= worth_bytes:
             break
         shared -= gain
         found.append(best)

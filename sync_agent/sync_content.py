@@ -24,6 +24,7 @@ from protocol.message_parts import Link, Wanted
 from protocol.messages import SyncAnswer
 from protocol.replica.holdings import Need
 from protocol.replica.interfaces import PackInfo
+from protocol.replica.outgoing import NamedStreams
 from sync_agent.app import NO_STRONG_MARK, Agent
 from sync_agent.asking import Asked, Asking
 from sync_agent.partial_content import partly_held
@@ -186,8 +187,11 @@ class SyncContent:
         """What the server lacks and is here goes to it with the next request."""
         now_ms = self._agent.now_ms()
         spoken_of = {*asked.packs, *await self._covered_by(asked.offered)} if answer.lacks else set()
+        named: dict[bytes, NamedStreams] = {}
         for lack in answer.lacks:
-            packs = {pack.hash: pack for pack in await self._content_of(lack)}
+            if lack.space not in named:
+                named[lack.space] = NamedStreams((await self._agent.replica.view(lack.space)).coursework)
+            packs = {pack.hash: pack for pack in await self._content_of(lack, named[lack.space])}
             if packs and run.sharing is not None and not run.sharing.is_mine(lack):
                 continue
             run.said.wishes.add((lack.space, lack.stream))
@@ -212,8 +216,9 @@ class SyncContent:
         deltas = [delta for space in spaces for delta in await self._content.deltas(space)]
         return {pack for delta in deltas if delta.hash in names for pack in delta.covers}
 
-    async def _content_of(self, lack: Wanted) -> list[PackInfo]:
-        """The packs that are here of a stream that the server lacks."""
-        works = (await self._agent.replica.view(lack.space)).coursework.hand_ins.values()
-        sealed = any(work.record.content.stream == lack.stream for work in works)
+    async def _content_of(self, lack: Wanted, streams: NamedStreams) -> list[PackInfo]:
+        """The packs that are here of a stream that the server lacks, where an entry that is here names it too."""
+        if lack.stream not in streams.open and lack.stream not in streams.authors:
+            return []
+        sealed = lack.stream not in streams.open
         return await self._agent.holdings.packs(Need(lack.space, lack.stream, sealed=sealed))

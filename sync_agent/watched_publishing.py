@@ -195,9 +195,9 @@ async def _parted(
     """Files whose content is known and here, and those to be read."""
     alike = {file.path: notes[file.path].stream for file in files if file.is_like(notes.get(file.path))}
     lists = await agent.replica.content.chunk_lists(list(set(alike.values())))
-    chunks = {ref.hash for chunk_list in lists.values() for ref in chunk_list}
+    chunks = {ref for chunk_list in lists.values() for ref in chunk_list}
     missing = await agent.replica.content.missing_chunks(space, list(chunks))
-    here = {stream for stream, refs in lists.items() if not any(ref.hash in missing for ref in refs)}
+    here = {stream for stream, refs in lists.items() if missing.isdisjoint(refs)}
     kept = [ManifestEntry(file.path, file.size, alike[file.path]) for file in files if alike.get(file.path) in here]
     return kept, [file for file in files if alike.get(file.path) not in here]
 

@@ -153,7 +153,7 @@ class Bases:
             raise PeerFault(Code.MALFORMED, "a delta is made of a file that is too large for it", stream=stream.hex())
         self._count(READ_BYTES + len(chunks) * LISTED_BYTES + (stream_bytes(chunks) if length is None else 0))
         needed = chunks if length is None else _within(chunks, start, length)
-        if await self._content.missing_chunks(self._space, [chunk.hash for chunk in needed]):
+        if await self._content.missing_chunks(self._space, needed):
             raise missing_base(stream)
         return await read_range(
             self._content, stream, start, sum(c.length for c in chunks) if length is None else length

@@ -5,6 +5,8 @@ Rules:
   in packs of its own space: what only another space brought cannot be handed on in this one;
 - a manifest that gives a file another size than its stream has is never complete;
 - a hand-in is complete when its sealed stream is; nobody but its readers needs to look inside;
+- what has not the form of sealed work, as its list tells, is nobody's hand-in, whoever says so, since no reader opens
+  it: it is asked for, and given, for what names it openly alone (docs/adr/0132);
 - "complete" is one mark in the store, set after the check, taken back when content turns out to be damaged;
 - a long list of files that was made from one that is complete is looked at where it differs: the rest is here;
 - what was open to all and has been destroyed is asked for, and given, as nobody's sealed work;
@@ -18,13 +20,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
-from protocol.chunking import ChunkList, stream_bytes
+from protocol.chunking import ChunkList, ChunkRef, stream_bytes
 from protocol.errors import Code, LocalFailure, PeerFault
 from protocol.limits import MAX_ENTRIES_PER_DEVICE, MAX_MANIFEST_BYTES, KiB
 from protocol.manifest import ManifestEntry, decode_manifest, read_manifest
 from protocol.replica.interfaces import COMPLETE_MARKS, GIVEN_UP_MARKS, ContentStore, EntryStore, PackInfo
+from protocol.sealing import has_sealed_form
 
 _NEEDS_AT_ONCE = 500
 _BEGUN_LOOKED_AT = 64
@@ -47,15 +50,12 @@ class _Parts(NamedTuple):
     """The streams and the chunks that content consists of, but for what a manifest `before` it names as well."""
 
     streams: list[bytes]
-    chunks: list[bytes]
+    chunks: list[ChunkRef]
     before: bytes | None = None
 
 
-class _Lack(NamedTuple):
-    """A part that content lacks in its space: a chunk, or the list of a stream."""
-
-    name: bytes
-    is_stream: bool
+_Lack: TypeAlias = ChunkRef | bytes
+"""A part that content lacks in its space: a chunk, or the list of the stream of this name."""
 
 
 class Holdings:
@@ -69,6 +69,7 @@ class Holdings:
         self._portable: set[bytes] = set()
         self._lacking: dict[Need, _Lack] = {}
         self._given_up: set[bytes] = set()
+        self._not_sealed: dict[bytes, None] = {}
 
     async def load(self) -> None:
         """Read the marks of what is complete, and of what was given up."""
@@ -79,35 +80,39 @@ class Holdings:
 
     async def is_complete(self, need: Need) -> bool:
         """Whether all of it is here."""
-        if (need.space, need.stream) in self._complete:
+        if self._is_known(need):
             return True
-        if self._is_given_up(need):
-            return False
-        if await self._lack_still([need]):
+        if self._is_no_work(need) or await self._lack_still([need]):
             return False
         known = self._complete
         parts = await self._parts(need, all_of_it=False)
         if parts is None:
             return False
         streams, chunks, before = parts
-        if await self._lacks_any(need, chunks) or await self._lacks_any(need, streams, are_streams=True):
+        if await self._lacks_chunk(need, chunks) or await self._lacks_list(need, streams):
             return False
         if known is not self._complete or (before is not None and not await self._is_marked(need.space, before)):
             # All was taken back while this was looked at: what was seen may be gone.
             return await self.is_complete(need)
         self._lacking.pop(need, None)
         known.add((need.space, need.stream))
-        mark = _HERE if need.sealed else _HERE_AND_PORTABLE
+        mark = _HERE if need.sealed and need.stream not in self._portable else _HERE_AND_PORTABLE
         await self._store.set_marks({_mark_of(need.space, need.stream): mark})
         return True
 
     def doubtful(self, needs: Iterable[Need]) -> list[Need]:
         """Those of `needs` that were not found complete before, and that may be asked for."""
-        unseen = (need for need in needs if (need.space, need.stream) not in self._complete)
-        return [need for need in unseen if not self._is_given_up(need)]
+        unseen = (need for need in needs if not self._is_known(need))
+        return [need for need in unseen if not self._is_no_work(need)]
+
+    async def complete(self, needs: Iterable[Need]) -> set[Need]:
+        """Those of `needs` that are all here."""
+        sought = list(dict.fromkeys(needs))
+        lacking = set(await self.incomplete(sought))
+        return {need for need in sought if need not in lacking and not self._is_no_work(need)}
 
     async def incomplete(self, needs: Iterable[Need], most: int | None = None) -> list[Need]:
-        """Those of `needs` that are not all here, each once, at most `most` of them."""
+        """Those of `needs` that are not all here and may be asked for, each once, at most `most` of them."""
         unknown = list(dict.fromkeys(self.doubtful(needs)))
         missing: list[Need] = []
         for start in range(0, len(unknown), _NEEDS_AT_ONCE):
@@ -118,31 +123,41 @@ class Holdings:
             for need in some:
                 if most is not None and len(missing) >= most:
                     return missing
-                if need.stream not in begun or need in lacking or not await self.is_complete(need):
+                has_begun = need.stream in begun and need not in lacking
+                if not has_begun or not (await self.is_complete(need) or self._is_no_work(need)):
                     missing.append(need)
         return missing
 
     async def _lack_still(self, needs: Iterable[Need]) -> set[Need]:
         """Those of `needs` of which a part that was missing is missing still."""
         found: set[Need] = set()
-        for are_streams in (False, True):
-            sought: defaultdict[bytes, list[tuple[bytes, Need]]] = defaultdict(list)
-            for need in needs:
-                lack = self._lacking.get(need)
-                if lack is not None and lack.is_stream == are_streams:
-                    sought[need.space].append((lack.name, need))
-            look = self._content.missing_streams if are_streams else self._content.missing_chunks
-            for space, lacks in sought.items():
-                missing = await look(space, list({name for name, _ in lacks}))
-                found |= {need for name, need in lacks if name in missing}
+        chunks: defaultdict[bytes, dict[Need, ChunkRef]] = defaultdict(dict)
+        lists: defaultdict[bytes, dict[Need, bytes]] = defaultdict(dict)
+        for need in needs:
+            lack = self._lacking.get(need)
+            if isinstance(lack, ChunkRef):
+                chunks[need.space][need] = lack
+            elif lack is not None:
+                lists[need.space][need] = lack
+        for space, lacks in chunks.items():
+            missing = await self._content.missing_chunks(space, list(set(lacks.values())))
+            found |= {need for need, chunk in lacks.items() if chunk in missing}
+        for space, unlisted in lists.items():
+            absent = await self._content.missing_streams(space, list(set(unlisted.values())))
+            found |= {need for need, stream in unlisted.items() if stream in absent}
         return found
 
-    async def _lacks_any(self, need: Need, names: Sequence[bytes], *, are_streams: bool = False) -> bool:
-        """Whether any of these parts is missing; one is remembered, the last: what comes in pieces comes in order."""
-        look = self._content.missing_streams if are_streams else self._content.missing_chunks
-        missing = await look(need.space, names)
+    async def _lacks_chunk(self, need: Need, chunks: Sequence[ChunkRef]) -> bool:
+        """Whether any of these is missing; one is remembered, the last: what comes in pieces comes in order."""
+        missing = await self._content.missing_chunks(need.space, chunks)
         if missing:
-            self._remember(need, _Lack(next(name for name in reversed(names) if name in missing), are_streams))
+            self._remember(need, next(chunk for chunk in reversed(chunks) if chunk in missing))
+        return bool(missing)
+
+    async def _lacks_list(self, need: Need, streams: Sequence[bytes]) -> bool:
+        missing = await self._content.missing_streams(need.space, streams)
+        if missing:
+            self._remember(need, next(stream for stream in reversed(streams) if stream in missing))
         return bool(missing)
 
     def _remember(self, need: Need, lack: _Lack) -> None:
@@ -162,7 +177,7 @@ class Holdings:
             some = needs[start : start + _NEEDS_AT_ONCE]
             begun = await self._content.known_streams(list({need.stream for need in some}))
             for place, need in enumerate(some, start):
-                if (need.space, need.stream) in self._complete:
+                if self._is_known(need):
                     return place
                 if need.stream in begun and begun_left:
                     begun_left -= 1
@@ -181,8 +196,23 @@ class Holdings:
         await self._store.set_marks({GIVEN_UP_MARKS + stream.hex(): b"\1" for stream in fresh})
         self._given_up |= fresh
 
-    def _is_given_up(self, need: Need) -> bool:
-        return need.sealed and need.stream in self._given_up
+    def _is_known(self, need: Need) -> bool:
+        """Whether it was found complete before; a lesson that was is no work for that."""
+        return (need.space, need.stream) in self._complete and not (need.sealed and need.stream in self._portable)
+
+    def _is_no_work(self, need: Need) -> bool:
+        """Whether a hand-in names what is known to be none; of what is here, whoever has its list finds that out."""
+        return need.sealed and (need.stream in self._given_up or need.stream in self._not_sealed)
+
+    async def _list_of(self, need: Need) -> ChunkList | None:
+        """The list of its stream, if it is here, and no hand-in names what is none."""
+        found = await self._content.chunk_list(need.stream)
+        if found is None or not need.sealed or has_sealed_form(found):
+            return found
+        if len(self._not_sealed) >= _LACKING_REMEMBERED:
+            del self._not_sealed[next(iter(self._not_sealed))]
+        self._not_sealed[need.stream] = None
+        return None
 
     async def manifest(self, stream: bytes) -> tuple[ManifestEntry, ...]:
         """The tree of a revision whose manifest is here. Raises `LocalFailure(INCOMPLETE | DAMAGED)`."""
@@ -207,16 +237,14 @@ class Holdings:
         self._portable.add(stream)
         return files
 
-    async def chunks(self, need: Need) -> list[bytes] | None:
+    async def chunks(self, need: Need) -> list[ChunkRef] | None:
         """Every chunk that the content consists of, or None while a list of them is missing."""
         parts = await self._parts(need)
         return None if parts is None else parts.chunks
 
     async def lists(self, need: Need) -> dict[bytes, ChunkList] | None:
         """Every stream that the content consists of with its chunks, or None while not all of it is here."""
-        if not await self.is_complete(need):
-            return None
-        outer = await self._content.chunk_list(need.stream)
+        outer = await self._list_of(need) if await self.is_complete(need) else None
         if outer is None:
             return None
         files = () if need.sealed else await self.manifest(need.stream)
@@ -224,17 +252,17 @@ class Holdings:
 
     async def packs(self, need: Need, *, beyond: Sequence[Need] = ()) -> list[PackInfo]:
         """The packs that hold this content, without those only needed for what lies in `beyond` too."""
-        if self._is_given_up(need):
-            return []
         parts = await self._parts(need)
+        if self._is_no_work(need):
+            return []
         if parts is None:
-            parts = _Parts([need.stream], [ref.hash for ref in await self._content.chunk_list(need.stream) or ()])
+            parts = _Parts([need.stream], list(await self._list_of(need) or ()))
         streams, chunks, _ = parts
         for known in beyond:
             others = await self._parts(known)
-            there = set() if others is None else {*others.streams, *others.chunks}
-            streams = [stream for stream in streams if stream not in there]
-            chunks = [chunk for chunk in chunks if chunk not in there]
+            if others is not None:
+                streams = list(set(streams) - set(others.streams))
+                chunks = list(set(chunks) - set(others.chunks))
         return await self._content.packs_holding(need.space, chunks, streams)
 
     async def _before(self, need: Need) -> bytes | None:
@@ -251,13 +279,13 @@ class Holdings:
 
     async def _parts(self, need: Need, *, all_of_it: bool = True) -> _Parts | None:
         """What content consists of, or, of a long list of files, what is new in it; None while a list is missing."""
-        outer = await self._content.chunk_list(need.stream)
+        outer = await self._list_of(need)
         if outer is None:
             return None
-        found = dict.fromkeys(ref.hash for ref in outer)
+        found = dict.fromkeys(outer)
         if need.sealed:
             return _Parts([need.stream], list(found))
-        if await self._lacks_any(need, list(found)):
+        if await self._lacks_chunk(need, list(found)):
             return None
         try:
             data = await self._read(need.stream)
@@ -276,10 +304,10 @@ class Holdings:
         for stream, size in sizes.items():
             chunks = lists.get(stream)
             if chunks is None:
-                self._remember(need, _Lack(stream, is_stream=True))
+                self._remember(need, stream)
             if chunks is None or stream_bytes(chunks) != size:
                 return None
-            found.update(dict.fromkeys(ref.hash for ref in chunks))
+            found.update(dict.fromkeys(chunks))
         return _Parts([need.stream, *sizes], list(found), before)
 
 

@@ -8,6 +8,7 @@ Key invariants, held by every implementation and checked by one contract suite (
 5. A chunk belongs to the spaces of the packs that hold it; asked for in another space, it does not exist.
 6. After a failed flush the store raises `LocalFailure(STORAGE_FAILED)` until it is opened again.
 7. A content store that loses a pack takes back, in the same transaction, every mark that says that content is complete.
+8. A chunk is its hash and its length: what a list is false about is no chunk of any pack, and nothing is kept for it.
 
 Nothing here knows roles, items or networks. Ids, hashes, space ids and stream ids are 32 bytes.
 """
@@ -18,7 +19,7 @@ from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequen
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from protocol.chunking import ChunkList
+from protocol.chunking import ChunkList, ChunkRef
 from protocol.deflate_parameters import NO_LEVELS, Profile
 from protocol.entry import Entry
 from protocol.errors import Code, TooLarge
@@ -425,8 +426,8 @@ class ContentStore(Protocol):
         """Those of `streams` whose chunk list a stored pack brought."""
         ...
 
-    async def missing_chunks(self, space: bytes, chunks: Sequence[bytes]) -> set[bytes]:
-        """Those chunks that no stored pack of the space holds."""
+    async def missing_chunks(self, space: bytes, chunks: Sequence[ChunkRef]) -> set[ChunkRef]:
+        """Those chunks that no stored pack of the space holds (key 8)."""
         ...
 
     async def missing_streams(self, space: bytes, streams: Sequence[bytes]) -> set[bytes]:
@@ -438,7 +439,7 @@ class ContentStore(Protocol):
         ...
 
     async def packs_holding(
-        self, space: bytes, chunks: Iterable[bytes], streams: Iterable[bytes] = ()
+        self, space: bytes, chunks: Iterable[ChunkRef], streams: Iterable[bytes] = ()
     ) -> list[PackInfo]:
         """A set of the space's packs that together hold those of `chunks` that are here, and the lists of `streams`.
 
@@ -471,7 +472,7 @@ class ContentStore(Protocol):
         ...
 
     async def sharing(self, streams: Collection[bytes]) -> set[bytes]:
-        """Other streams whose lists name a chunk that one of these has too, whatever space they belong to."""
+        """Other streams whose lists name a chunk (key 8) that one of these has too, whatever space they belong to."""
         ...
 
     async def spaces_of(self, streams: Collection[bytes]) -> set[bytes]:

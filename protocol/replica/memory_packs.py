@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from blake3 import blake3
 
-from protocol.chunking import ChunkList, chunk_ref, chunks_before, stream_id
+from protocol.chunking import ChunkList, ChunkRef, chunk_ref, chunks_before, stream_id
 from protocol.delta import is_delta
 from protocol.errors import Code, LocalFailure, PeerFault, TooLarge
 from protocol.limits import MAX_PACK_BYTES
@@ -28,7 +28,7 @@ class _Pack:
     """A stored pack, opened: its bytes, the chunks and lists in it, and its spaces with whether it is unsent there."""
 
     data: bytes
-    chunks: dict[bytes, bytes]
+    chunks: dict[ChunkRef, bytes]
     streams: dict[bytes, ChunkList]
     spaces: dict[bytes, bool] = field(default_factory=dict)
 
@@ -50,27 +50,27 @@ class MemoryBuild:
         self._space = space
         self._unsent = unsent
         self._level = SEALED_LEVEL if sealed else LEVEL
-        self._seen: set[bytes] = set()
+        self._seen: set[bytes | ChunkRef] = set()
         self._writer: PackWriter | None = None
         self._written: list[tuple[bytes, FinishedPack]] = []
 
     async def chunk(self, data: bytes) -> bytes:
         ref = chunk_ref(data)
-        if ref.hash not in self._seen:
-            self._seen.add(ref.hash)
-            if await self._content.missing_chunks(self._space, [ref.hash]):
+        if ref not in self._seen:
+            self._seen.add(ref)
+            if await self._content.missing_chunks(self._space, [ref]):
                 self._open().add_chunk(data, ref)
                 self._close_when_full()
         return ref.hash
 
     async def held(self, chunks: ChunkList) -> None:
-        asked = [chunk.hash for chunk in chunks if chunk.hash not in self._seen]
+        asked = [chunk for chunk in chunks if chunk not in self._seen]
         if await self._content.missing_chunks(self._space, asked):
             raise PeerFault(Code.MISSING_BASE, "a delta is made of content that is not here")
         self._seen.update(asked)
 
     async def stream(self, chunks: ChunkList) -> bytes:
-        if any(chunk.hash not in self._seen for chunk in chunks):
+        if any(chunk not in self._seen for chunk in chunks):
             raise ValueError("the chunks of a stream are added before it")
         name = stream_id(chunks)
         if name not in self._seen:
@@ -251,7 +251,7 @@ class MemoryPacks:
     async def known_streams(self, streams: Sequence[bytes]) -> set[bytes]:
         return set((await self.chunk_lists(streams)).keys())
 
-    async def missing_chunks(self, space: bytes, chunks: Sequence[bytes]) -> set[bytes]:
+    async def missing_chunks(self, space: bytes, chunks: Sequence[ChunkRef]) -> set[ChunkRef]:
         here = [pack.chunks for pack in self._packs.values() if space in pack.spaces]
         return {chunk for chunk in chunks if not any(chunk in held for held in here)}
 
@@ -260,16 +260,19 @@ class MemoryPacks:
 
     async def held_names(self, space: bytes, most: int) -> list[bytes]:
         here = [pack for pack in self._packs.values() if space in pack.spaces]
-        found = {name for pack in here for name in (*pack.chunks, *pack.streams)}
+        found = {name for pack in here for name in (*(chunk.hash for chunk in pack.chunks), *pack.streams)}
         return sorted(found) if len(found) <= most else []
 
     async def packs_holding(
-        self, space: bytes, chunks: Iterable[bytes], streams: Iterable[bytes] = ()
+        self, space: bytes, chunks: Iterable[ChunkRef], streams: Iterable[bytes] = ()
     ) -> list[PackInfo]:
         wanted, lists = set(chunks), set(streams)
         return smallest_cover(
             {
-                PackInfo(name, len(pack.data), space): wanted & pack.chunks.keys() | lists & pack.streams.keys()
+                PackInfo(name, len(pack.data), space): {
+                    *(chunk.hash for chunk in wanted & pack.chunks.keys()),
+                    *(lists & pack.streams.keys()),
+                }
                 for name, pack in self._packs.items()
                 if space in pack.spaces
             }
@@ -281,7 +284,7 @@ class MemoryPacks:
             raise LocalFailure(Code.INCOMPLETE, "this content is not here", stream=stream.hex())
         skipped, offset = chunks_before(chunks, start)
         for chunk in chunks[skipped:]:
-            data = next((pack.chunks[chunk.hash] for pack in self._packs.values() if chunk.hash in pack.chunks), None)
+            data = next((pack.chunks[chunk] for pack in self._packs.values() if chunk in pack.chunks), None)
             if data is None:
                 raise LocalFailure(Code.INCOMPLETE, "this content is not here as a whole", chunk=chunk.hash.hex())
             yield data[offset:]
@@ -311,7 +314,7 @@ class MemoryPacks:
             if pack.spaces.keys() <= set(spaces) and not pack.streams.keys().isdisjoint(streams)
         }
         needed = {
-            ref.hash: ref
+            ref
             for pack in self._packs.values()
             for stream, refs in pack.streams.items()
             if stream not in streams
@@ -320,9 +323,9 @@ class MemoryPacks:
         for name, pack in gone.items():
             writer = PackWriter(level=LEVEL)
             left = [refs for one, refs in pack.streams.items() if one not in streams]
-            chunks = needed.keys() & pack.chunks.keys()
+            chunks = needed & pack.chunks.keys()
             for chunk in chunks:
-                writer.add_chunk(pack.chunks[chunk], needed[chunk])
+                writer.add_chunk(pack.chunks[chunk], chunk)
             for refs in left:
                 writer.add_stream(refs)
             if left or chunks:
@@ -335,8 +338,8 @@ class MemoryPacks:
 
     async def sharing(self, streams: Collection[bytes]) -> set[bytes]:
         lists = [(name, refs) for pack in self._packs.values() for name, refs in pack.streams.items()]
-        chunks = {ref.hash for name, refs in lists if name in streams for ref in refs}
-        return {name for name, refs in lists if any(ref.hash in chunks for ref in refs)} - set(streams)
+        chunks = {ref for name, refs in lists if name in streams for ref in refs}
+        return {name for name, refs in lists if not chunks.isdisjoint(refs)} - set(streams)
 
     async def spaces_of(self, streams: Collection[bytes]) -> set[bytes]:
         packs = (pack for pack in self._packs.values() if not pack.streams.keys().isdisjoint(streams))
@@ -378,8 +381,7 @@ class MemoryPacks:
                 for frame in finished.index.frames
                 for chunk in open_frame(frame, data[frame.offset : frame.offset + frame.stored_bytes])
             ]
-            names = [ref.hash for ref in finished.chunks]
             lists = resolve_streams(finished.index, finished.chunks)
             streams = dict(zip(finished.stream_ids, lists, strict=True))
-            stored = self._packs[finished.hash] = _Pack(data, dict(zip(names, opened, strict=True)), streams)
+            stored = self._packs[finished.hash] = _Pack(data, dict(zip(finished.chunks, opened, strict=True)), streams)
         stored.spaces[space] = unsent and stored.spaces.get(space, True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, Final, NamedTuple, Protocol, TypeAlias
 
@@ -35,7 +35,7 @@ _GATHERED_ITEMS: Final = 1_000
 class Held(Protocol):
     """What a space holds already: `ContentIndex`, or `NOTHING` where all is to be written again."""
 
-    async def held_chunks(self, space: bytes, chunks: Sequence[bytes]) -> set[bytes]:
+    async def held_chunks(self, space: bytes, chunks: Collection[ChunkRef]) -> set[ChunkRef]:
         """Those of `chunks` that need not be written."""
         ...
 
@@ -45,7 +45,7 @@ class Held(Protocol):
 
 
 class _Nothing:
-    async def held_chunks(self, _space: bytes, _chunks: Sequence[bytes]) -> set[bytes]:
+    async def held_chunks(self, _space: bytes, _chunks: Collection[ChunkRef]) -> set[ChunkRef]:
         return set()
 
     async def held_streams(self, _space: bytes, _streams: Sequence[bytes]) -> set[bytes]:
@@ -93,7 +93,7 @@ class FolderBuild:
         self._install = install
         self._start = start
         self._level = SEALED_LEVEL if sealed else LEVEL
-        self._seen: set[bytes] = set()
+        self._seen: set[bytes | ChunkRef] = set()
         self._gathered: list[_Chunk | _Stream] = []
         self._gathered_bytes = 0
         self._writing: asyncio.Task[None] | None = None
@@ -103,26 +103,26 @@ class FolderBuild:
     async def chunk(self, data: bytes) -> bytes:
         """See `PackBuild`."""
         ref = chunk_ref(data)
-        if ref.hash not in self._seen:
-            self._seen.add(ref.hash)
+        if ref not in self._seen:
+            self._seen.add(ref)
             self._gathered_bytes += len(data)
             await self._gather(_Chunk(ref, data))
         return ref.hash
 
     async def held(self, chunks: ChunkList) -> None:
         """See `PackBuild`."""
-        asked = [chunk.hash for chunk in chunks if chunk.hash not in self._seen]
-        if len(await self._index.held_chunks(self._space, asked)) < len(set(asked)):
+        asked = {chunk for chunk in chunks if chunk not in self._seen}
+        if len(await self._index.held_chunks(self._space, asked)) < len(asked):
             raise PeerFault(Code.MISSING_BASE, "a delta is made of content that is not here")
         self._seen.update(asked)
 
     def elsewhere(self, chunks: ChunkList) -> None:
         """Streams may name these too: they lie in other packs, or are lacking."""
-        self._seen.update(chunk.hash for chunk in chunks)
+        self._seen.update(chunks)
 
     async def stream(self, chunks: ChunkList) -> bytes:
         """See `PackBuild`. Raises `ValueError` for a chunk that was not added."""
-        if any(chunk.hash not in self._seen for chunk in chunks):
+        if any(chunk not in self._seen for chunk in chunks):
             raise ValueError("the chunks of a stream are added before it")
         name = stream_id(chunks)
         if name not in self._seen:
@@ -170,9 +170,10 @@ class FolderBuild:
             await asyncio.shield(self._writing)
 
     async def _write_new(self, gathered: Sequence[_Chunk | _Stream]) -> None:
-        chunks = [item.ref.hash for item in gathered if isinstance(item, _Chunk)]
+        chunks = [item.ref for item in gathered if isinstance(item, _Chunk)]
         streams = [item.id for item in gathered if isinstance(item, _Stream)]
-        held = await self._index.held_chunks(self._space, chunks) | await self._index.held_streams(self._space, streams)
+        held: set[bytes | ChunkRef] = {*await self._index.held_chunks(self._space, chunks)}
+        held |= await self._index.held_streams(self._space, streams)
         await asyncio.to_thread(self._write, gathered, held)
 
     async def _make_visible(self) -> None:
@@ -180,10 +181,10 @@ class FolderBuild:
         if self._written:
             await self._install(self._written)
 
-    def _write(self, gathered: Sequence[_Chunk | _Stream], held: set[bytes]) -> None:
+    def _write(self, gathered: Sequence[_Chunk | _Stream], held: set[bytes | ChunkRef]) -> None:
         for item in gathered:
             if isinstance(item, _Chunk):
-                if item.ref.hash in held:
+                if item.ref in held:
                     continue
                 pack = self._pack()
                 pack.writer.add_chunk(item.data, item.ref)

@@ -20,6 +20,7 @@ _PACKS_OF_STREAMS: Final = """SELECT DISTINCT pack.number, pack.hash FROM stream
     WHERE stream.id IN ({keys})"""
 _SPACES_OF_PACK: Final = """SELECT space.id, pack_space.unsent FROM pack_space
     JOIN space ON space.number = pack_space.space WHERE pack_space.pack = ?"""
+_CHUNKS_OF_PACK: Final = "SELECT hash, length FROM chunk WHERE pack = ? ORDER BY frame, start"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,26 +36,27 @@ class Remains:
 def remains_of(connection: sqlite3.Connection, spaces: Collection[bytes], given_up: Collection[bytes]) -> list[Remains]:
     """The packs that hold streams that are given up and belong to none but `spaces`; what others need of each.
 
-    All lists of chunks are looked through once, whatever the number of packs.
+    All lists of chunks are looked through once, whatever the number of packs. What a list is false about is no chunk of
+    a pack, and needed by nobody.
     """
     packs = {
         cast("int", number): Remains(cast("bytes", pack), belongs)
         for number, pack in select_in(connection, _PACKS_OF_STREAMS, sorted(given_up))
         if (belongs := dict(connection.execute(_SPACES_OF_PACK, (number,)))).keys() <= set(spaces)
     }
-    held_by: defaultdict[bytes, list[int]] = defaultdict(list)
+    held_by: defaultdict[ChunkRef, list[int]] = defaultdict(list)
     for number in packs:
-        for (chunk,) in connection.execute("SELECT hash FROM chunk WHERE pack = ? ORDER BY frame, start", (number,)):
-            held_by[chunk].append(number)
-    needed: defaultdict[int, dict[bytes, ChunkRef]] = defaultdict(dict)
+        for row in connection.execute(_CHUNKS_OF_PACK, (number,)):
+            held_by[ChunkRef(*row)].append(number)
+    needed: defaultdict[int, set[ChunkRef]] = defaultdict(set)
     streams: defaultdict[int, dict[bytes, ChunkList]] = defaultdict(dict)
     for number, stream, refs in connection.execute("SELECT pack, id, chunks FROM stream") if packs else ():
         if stream in given_up:
             continue
         chunks = decode_chunk_refs(refs)
         for chunk in chunks:
-            for holder in held_by.get(chunk.hash, ()):
-                needed[holder][chunk.hash] = chunk
+            for holder in held_by.get(chunk, ()):
+                needed[holder].add(chunk)
         if number in packs:
             streams[number][stream] = chunks
     order = {chunk: place for place, chunk in enumerate(held_by)}
@@ -62,7 +64,7 @@ def remains_of(connection: sqlite3.Connection, spaces: Collection[bytes], given_
         Remains(
             old.pack,
             old.spaces,
-            tuple(sorted(needed[number].values(), key=lambda chunk: order[chunk.hash])),
+            tuple(sorted(needed[number], key=order.__getitem__)),
             streams[number],
         )
         for number, old in packs.items()

@@ -212,7 +212,7 @@ class PackFolder:
     async def known_streams(self, streams: Sequence[bytes]) -> set[bytes]:
         return await self._index.known_streams(streams)
 
-    async def missing_chunks(self, space: bytes, chunks: Sequence[bytes]) -> set[bytes]:
+    async def missing_chunks(self, space: bytes, chunks: Sequence[ChunkRef]) -> set[ChunkRef]:
         return set(chunks) - await self._index.held_chunks(space, chunks)
 
     async def missing_streams(self, space: bytes, streams: Sequence[bytes]) -> set[bytes]:
@@ -222,9 +222,9 @@ class PackFolder:
         return await self._index.held_names(space, most)
 
     async def packs_holding(
-        self, space: bytes, chunks: Iterable[bytes], streams: Iterable[bytes] = ()
+        self, space: bytes, chunks: Iterable[ChunkRef], streams: Iterable[bytes] = ()
     ) -> list[PackInfo]:
-        return smallest_cover(await self._index.holders(space, list(set(chunks)), list(set(streams))))
+        return smallest_cover(await self._index.holders(space, chunks, streams))
 
     async def read_stream(self, stream: bytes, start: int = 0) -> AsyncIterator[bytes]:
         found = await self._index.stream_places(stream)

@@ -11,8 +11,8 @@ from protocol.work import Receipt
 async def receipts_due(replica: Replica, holdings: Holdings, space: bytes) -> list[Draft]:
     """The receipts that are due in a space."""
     works = (await replica.view(space)).coursework.hand_ins.values()
-    due = {Need(space, work.record.content.stream, sealed=True): work for work in works if not work.at_server}
-    lacking = set(await holdings.incomplete(due))
+    due = [(work, Need(space, work.record.content.stream, sealed=True)) for work in works if not work.at_server]
+    held = await holdings.complete(need for _, need in due)
     return [
         Draft(
             space=space,
@@ -22,6 +22,6 @@ async def receipts_due(replica: Replica, holdings: Holdings, space: bytes) -> li
             subject=work.person,
             target=work.id,
         )
-        for work in works
-        if not work.at_server and (need := Need(space, work.record.content.stream, sealed=True)) not in lacking
+        for work, need in due
+        if need in held
     ]

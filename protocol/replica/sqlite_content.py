@@ -7,11 +7,12 @@ transaction that makes all of the pack visible, after its file has become durabl
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple, TypeAlias, cast
 
-from protocol.chunking import ChunkList, decode_chunk_refs, encode_chunk_list
+from protocol.chunking import CHUNK_REF_BYTES, ChunkList, ChunkRef, decode_chunk_refs, encode_chunk_list
 from protocol.pack import Codec, FinishedPack, Frame, resolve_streams
 from protocol.replica.database import Cell, Database, insert, select_in
 from protocol.replica.interfaces import COMPLETE_MARKS, PackInfo
@@ -33,6 +34,11 @@ _PLACES: Final = """SELECT chunk.hash, pack.hash, chunk.start, chunk.length,
     FROM chunk JOIN pack ON pack.number = chunk.pack
     JOIN frame ON frame.pack = chunk.pack AND frame.number = chunk.frame
     WHERE chunk.hash IN ({keys})"""
+
+_HOLDERS: Final = f"""SELECT pack.hash, pack.size, {{what}} FROM {{table}} JOIN pack_space USING (pack)
+    JOIN pack ON pack.number = {{table}}.pack WHERE space = {_SPACE} AND {{table}}.{{name}} IN ({{{{keys}}}})"""  # noqa: S608
+_CHUNK_HOLDERS: Final = _HOLDERS.format(table="chunk", name="hash", what="chunk.hash, chunk.length")
+_LIST_HOLDERS: Final = _HOLDERS.format(table="stream", name="id", what="stream.id, NULL")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +109,12 @@ class ContentIndex:
         def work(connection: sqlite3.Connection) -> set[bytes]:
             sql = "SELECT chunks FROM stream WHERE id IN ({keys})"
             lists = [cast("bytes", row[0]) for row in select_in(connection, sql, sorted(streams))]
-            chunks = {chunk.hash for refs in lists for chunk in decode_chunk_refs(refs)}
+            chunks = {record for refs in lists for record in _records(refs)}
             everything = connection.execute("SELECT id, chunks FROM stream") if chunks else ()
             return {
                 cast("bytes", name)
                 for name, refs in everything
-                if name not in streams and any(chunk.hash in chunks for chunk in decode_chunk_refs(refs))
+                if name not in streams and not chunks.isdisjoint(_records(refs))
             }
 
         return await self._database.run(work)
@@ -158,17 +164,26 @@ class ContentIndex:
         row = await self._database.run(lambda connection: connection.execute(sql).fetchone())
         return cast("tuple[int, int, int]", row)
 
-    async def held_chunks(self, space: bytes, chunks: Sequence[bytes]) -> set[bytes]:
+    async def held_chunks(self, space: bytes, chunks: Collection[ChunkRef]) -> set[ChunkRef]:
         """Those of `chunks` that a pack of the space holds."""
-        sql = f"""SELECT DISTINCT hash FROM chunk JOIN pack_space USING (pack)
+        sql = f"""SELECT DISTINCT hash, length FROM chunk JOIN pack_space USING (pack)
                   WHERE space = {_SPACE} AND hash IN ({{keys}})"""  # noqa: S608
-        return await self._database.run(lambda connection: _column(connection, sql, chunks, space))
+        asked = list({chunk.hash for chunk in chunks})
+
+        def work(connection: sqlite3.Connection) -> set[ChunkRef]:
+            return {_chunk(row) for row in select_in(connection, sql, asked, (space,))}.intersection(chunks)
+
+        return await self._database.run(work)
 
     async def held_streams(self, space: bytes, streams: Sequence[bytes]) -> set[bytes]:
         """Those of `streams` whose lists a pack of the space brought."""
         sql = f"""SELECT DISTINCT id FROM stream JOIN pack_space USING (pack)
                   WHERE space = {_SPACE} AND id IN ({{keys}})"""  # noqa: S608
-        return await self._database.run(lambda connection: _column(connection, sql, streams, space))
+
+        def work(connection: sqlite3.Connection) -> set[bytes]:
+            return {cast("bytes", row[0]) for row in select_in(connection, sql, streams, (space,))}
+
+        return await self._database.run(work)
 
     async def held_names(self, space: bytes, most: int) -> list[bytes]:
         """See `ContentStore`."""
@@ -183,19 +198,21 @@ class ContentIndex:
         return found if len(found) <= most else []
 
     async def holders(
-        self, space: bytes, chunks: Sequence[bytes], streams: Sequence[bytes]
+        self, space: bytes, chunks: Iterable[ChunkRef], streams: Iterable[bytes]
     ) -> dict[PackInfo, set[bytes]]:
         """The packs of the space that hold any of `chunks`, or the list of any of `streams`, and which."""
+        lengths: defaultdict[bytes, set[int]] = defaultdict(set)
+        for chunk in chunks:
+            lengths[chunk.hash].add(chunk.length)
+        lists = list(set(streams))
 
         def work(connection: sqlite3.Connection) -> dict[PackInfo, set[bytes]]:
             found: dict[PackInfo, set[bytes]] = {}
-            for table, name, wanted in (("chunk", "hash", chunks), ("stream", "id", streams)):
-                sql = f"""SELECT pack.hash, pack.size, {table}.{name} FROM {table} JOIN pack_space USING (pack)
-                          JOIN pack ON pack.number = {table}.pack
-                          WHERE space = {_SPACE} AND {table}.{name} IN ({{keys}})"""  # noqa: S608
+            for sql, wanted in ((_CHUNK_HOLDERS, list(lengths)), (_LIST_HOLDERS, lists)):
                 for row in select_in(connection, sql, wanted, (space,)):
-                    pack, size, held = cast("tuple[bytes, int, bytes]", row)
-                    found.setdefault(PackInfo(pack, size, space), set()).add(held)
+                    pack, size, held, length = cast("tuple[bytes, int, bytes, int | None]", row)
+                    if length is None or length in lengths[held]:
+                        found.setdefault(PackInfo(pack, size, space), set()).add(held)
             return found
 
         return await self._database.run(work)
@@ -234,8 +251,13 @@ def forget_complete(connection: sqlite3.Connection) -> None:
     connection.execute("DELETE FROM mark WHERE key GLOB ?", (f"{COMPLETE_MARKS}*",))
 
 
-def _column(connection: sqlite3.Connection, sql: str, keys: Sequence[bytes], space: bytes) -> set[bytes]:
-    return {cast("bytes", row[0]) for row in select_in(connection, sql, keys, (space,))}
+def _records(refs: bytes) -> list[bytes]:
+    """The chunks of a stored list, each as it stands there."""
+    return [refs[at : at + CHUNK_REF_BYTES] for at in range(0, len(refs), CHUNK_REF_BYTES)]
+
+
+def _chunk(row: tuple[object, ...]) -> ChunkRef:
+    return ChunkRef(*cast("tuple[bytes, int]", row))
 
 
 def _chunk_lists(connection: sqlite3.Connection, streams: Sequence[bytes]) -> dict[bytes, ChunkList]:

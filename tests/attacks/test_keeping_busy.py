@@ -19,7 +19,13 @@ from protocol.envelope import seal_request
 from protocol.held_names import HeldNames
 from protocol.identity import AgreementKey, SigningKey, verify
 from protocol.kit import Argon2Cost
-from protocol.limits import MAX_OFFERS, MAX_PHRASES_PER_DEVICE, MAX_PROOFS_PER_GRANT, MAX_REPORTS_OF_ONE_DEVICE
+from protocol.limits import (
+    MAX_OFFERS,
+    MAX_PHRASES_PER_DEVICE,
+    MAX_PROOFS_PER_GRANT,
+    MAX_REPORTS_OF_ONE_DEVICE,
+    SEALED_CHUNK_BYTES,
+)
 from protocol.message_parts import Held, InlinePack, Offer, Wanted
 from protocol.messages import SyncRequest
 from protocol.pack import PackWriter
@@ -41,7 +47,7 @@ from sync_agent.portal.pages import MAX_LISTED_WORKS
 from sync_agent.reading import readable_version
 from sync_agent.sealed_calls import SealedCalls
 from tests.harness.attack import attack
-from tests.harness.caller import Caller, caller
+from tests.harness.caller import Caller, caller, sealed_sizes
 from tests.harness.classroom import Classroom, Device, assignment, classroom, work_of
 from tests.harness.entries import SOME_RECEIPT
 from tests.harness.http_room import http_room
@@ -124,10 +130,11 @@ async def test_a_long_list_of_what_nobody_has_is_read_once_however_many_hand_ins
     thief = await caller(room.territory, room.frontage.responder, Role.MACHINE, room.space, seed=9)
     writer = PackWriter(level=3)
     writer.add_chunk(b"x" * 100)
-    names = tuple(ChunkRef(number.to_bytes(32, "big"), 16_384) for number in range(1, 3_001))
+    sizes = sealed_sizes(3_000 * SEALED_CHUNK_BYTES)
+    names = tuple(ChunkRef(number.to_bytes(32, "big"), size) for number, size in enumerate(sizes))
     writer.add_stream(names)
     writer.finish()
-    content = ContentRef(stream_id(names), 16_384 * len(names), 0)
+    content = ContentRef(stream_id(names), sum(sizes), 0)
     await thief.sync(SyncRequest(packs=(InlinePack(room.space, writer.take()),)))
     said = [
         thief.say(room.space, Kind.HAND_IN, HandIn(content, None).encode(), subject=room.pupil_person, target=item)

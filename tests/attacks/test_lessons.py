@@ -19,6 +19,7 @@ from sync_agent.coursework_rules import wanted_files
 from sync_agent.watch_brake import Change, is_burst, is_scrambled
 from tests.harness.attack import attack
 from tests.harness.browser import chromium, visitor
+from tests.harness.caller import in_sealed_form
 from tests.harness.classroom import Classroom, classroom
 from tests.harness.entries import SPACE
 from tests.harness.portal import portal
@@ -131,8 +132,11 @@ async def test_a_list_of_files_that_leads_out_of_its_folder_is_refused_by_who_wr
 @attack("mangling file names", off={"protocol.replica.holdings._HERE": b"\x02"})
 async def test_a_list_of_files_that_was_handed_in_as_sealed_work_leads_nobody_out_of_a_folder() -> None:
     """A sealed work is complete with nobody looking inside; what is complete is read without a look at its names."""
-    name = b"../../.profile"
-    data = MANIFEST_MAGIC + len(name).to_bytes(2, "big") + bytes(4) + name + stream_id(())
+    # as large as the smallest sealed work
+    sizes = [*[200] * 17, len(in_sealed_form(b"")[0]) - len(MANIFEST_MAGIC) - 17 * 238 - 38]
+    names = [f"../../.profile{number:02}".encode().ljust(size, b"-") for number, size in enumerate(sizes)]
+    rows = [len(name).to_bytes(2, "big") + bytes(4) + name + stream_id(()) for name in names]
+    data = MANIFEST_MAGIC + b"".join(rows)
     store, content = MemoryStore(), MemoryPacks()
     build = await content.build(SPACE, unsent=False)
     for chunk in cut(data):

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import sqlite3
+from collections.abc import AsyncIterator, Collection
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
 import pytest
 import pytest_asyncio
 
-from protocol.chunking import CHUNK_REF_BYTES, ChunkRef, chunk_list, cut
+from protocol.chunking import CHUNK_REF_BYTES, ChunkRef, chunk_list, chunk_ref, cut, decode_chunk_refs, stream_id
 from protocol.delta import Chunked, Copy
 from protocol.delta_writer import DeltaWriter
 from protocol.errors import LocalFailure, TooLarge
@@ -21,6 +23,7 @@ from protocol.messages import SyncRequest
 from protocol.pack import PackWriter
 from protocol.replica.interfaces import Making
 from protocol.replica.memory import MemoryPacks
+from protocol.replica.pack_remains import Remains, remains_of
 from protocol.roles import Role
 from tests.harness.attack import attack
 from tests.harness.caller import caller
@@ -77,7 +80,43 @@ async def test_a_list_that_is_false_about_a_chunk_spoils_no_pack_of_others(room:
         await read(room.territory.replica, false)
     with suppress(LocalFailure):
         assert await read(room.territory.replica, stream) == lesson
-    assert await content.missing_chunks(room.space, [chunk.hash]) == set()
+    assert await content.missing_chunks(room.space, [chunk]) == set()
+
+
+def as_lists_say(
+    connection: sqlite3.Connection, spaces: Collection[bytes], given_up: Collection[bytes]
+) -> list[Remains]:
+    """What others need of packs that go, with the lengths that the last list says."""
+    lists = (decode_chunk_refs(refs) for (refs,) in connection.execute("SELECT chunks FROM stream"))
+    said = {chunk.hash: chunk for chunks in lists for chunk in chunks}
+    found = remains_of(connection, spaces, given_up)
+    return [replace(old, chunks=tuple(said[chunk.hash] for chunk in old.chunks)) for old in found]
+
+
+@attack(
+    "a list is false about the length of others' chunks",
+    off={"protocol.replica.sqlite_content.remains_of": as_lists_say},
+)
+async def test_a_list_that_is_false_about_a_chunk_has_nobody_lose_it_with_what_was_forgotten_beside_it(
+    room: Classroom,
+) -> None:
+    content = room.territory.replica.content
+    remark, lesson, more = (Random(number).randbytes(MIN_CHUNK_BYTES) for number in range(3))
+    for files in ([[remark], [lesson]], [[lesson, more]]):
+        build = await content.build(room.space, unsent=False)
+        for chunks in files:
+            for chunk in chunks:
+                await build.chunk(chunk)
+            await build.stream(chunk_list(chunks))
+        await build.finish()
+    thief = await caller(room.territory, room.territory.responder(), Role.MACHINE, room.space, seed=5)
+    writer = PackWriter()
+    for number in range(30):
+        writer.add_stream((ChunkRef(chunk_ref(lesson).hash, MIN_CHUNK_BYTES + 1 + number),))
+    writer.finish()
+    await thief.sync(SyncRequest(packs=(InlinePack(room.space, writer.take()),)))
+    await content.forget({room.space}, {stream_id(chunk_list([part])) for part in (remark, lesson)})
+    assert await content.missing_chunks(room.space, chunk_list([lesson, more])) == set()
 
 
 @attack(ROW, off={"protocol.replica.expansion.CHUNK_REF_BYTES": 0})

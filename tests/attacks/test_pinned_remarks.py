@@ -9,15 +9,27 @@ from random import Random
 
 import pytest_asyncio
 
+from protocol.chunking import ChunkList, ChunkRef
 from protocol.entry import Entry, Kind
+from protocol.limits import SEALED_CHUNK_BYTES
+from protocol.message_parts import Wanted
+from protocol.messages import SyncAnswer, SyncRequest
 from protocol.pack import PackWriter
 from protocol.replica.eraser import Eraser, _Named
+from protocol.replica.holdings import Need
+from protocol.replica.interfaces import PackInfo
 from protocol.replica.packs import PackFolder
 from protocol.replica.replica import Draft, Replica
+from protocol.replica.sqlite_content import ContentIndex
+from protocol.sealing import has_sealed_form
 from protocol.structure import Erasure
 from protocol.work import ContentRef, HandIn
+from sync_agent.asking import Asked
 from sync_agent.handing_in import give_feedback
+from sync_agent.sync_content import SyncContent
+from sync_agent.sync_run import Run
 from tests.harness.attack import attack
+from tests.harness.caller import sealed_sizes
 from tests.harness.classroom import WORK, Classroom, Device, Given, assignment, classroom, read
 from tests.harness.passing_days import pass_days
 
@@ -36,6 +48,8 @@ class Here:
     task: bytes
     remark: bytes
     """The stream of her words."""
+    chunks: ChunkList = ()
+    """What they consist of."""
 
     @property
     def reached(self) -> dict[str, Replica]:
@@ -58,8 +72,20 @@ class Here:
         )
         await self.sync(self.evil, self.teacher)
 
-    async def forget_lea(self) -> None:
-        """As the kit orders it, until the week is over."""
+    async def list_of(self, *chunks: ChunkRef, beside: Iterable[Replica] = ()) -> bytes:
+        """A list of these chunks that the thief brings, and that lies with some others already; its name."""
+        writer = PackWriter()
+        name = writer.add_stream(chunks)
+        writer.finish()
+        pack = writer.take()
+        await self.evil.agent.replica.content.ingest(self.room.space, pack, unsent=True)
+        for replica in beside:
+            await replica.content.ingest(self.room.space, pack)
+        return name
+
+    async def forget_lea(self, *on: Device) -> None:
+        """As the kit orders it, until the week is over; of the devices these are on, or all who hear of it."""
+        on = on or (self.teacher, self.evil)
         territory = self.room.territory
         await territory.replica.write(
             [Draft(territory.id, Kind.ERASE, None, Erasure(self.room.pupil_person).encode())],
@@ -68,8 +94,22 @@ class Here:
             entropy=territory.entropy,
             unsent=False,
         )
+        await self.sync(*on)
+        await pass_days(territory, 9, *on)
+
+    async def the_teacher_comes_back(self) -> None:
+        """Her laptop, which was off meanwhile: it speaks with the server before its own week is over, and after."""
+        await self.sync(self.teacher)
+        await pass_days(self.room.territory, 9, self.teacher, self.evil)
         await self.sync(self.evil, self.teacher)
-        await pass_days(territory, 9, self.teacher, self.evil)
+
+    async def keepers(self) -> list[str]:
+        """Who has any of the remark's bytes, of those who have heard."""
+        held = {
+            name: set(self.chunks) - await one.content.missing_chunks(self.room.space, self.chunks)
+            for name, one in self.reached.items()
+        }
+        return [name for name, chunks in held.items() if chunks]
 
     async def kept(self) -> list[str]:
         """Who has the remark still, of those who have heard."""
@@ -92,6 +132,7 @@ async def here(tmp_path: Path) -> AsyncIterator[Here]:
         assert feedback.record.content is not None
         (file, *_) = await teacher.agent.holdings.manifest(feedback.record.content.stream)
         made.remark = file.stream
+        made.chunks = await teacher.agent.replica.content.chunk_list(file.stream) or ()
         assert await read(late.agent.replica, made.remark) == REMARK
         yield made
 
@@ -116,33 +157,86 @@ async def nothing_shared(_packs: PackFolder, _streams: Collection[bytes]) -> set
     return set()
 
 
-async def some_bytes(replica: Replica, stream: bytes) -> bytes:
-    """What can be read of a stream."""
-    if not await replica.content.known_streams([stream]):
-        return b""
-    return await read(replica, stream)
-
-
 @attack(ROW, off={"protocol.replica.packs.PackFolder.sharing": nothing_shared})
 async def test_a_hand_in_that_names_the_chunks_of_a_remark_in_another_order_keeps_none_of_them(here: Here) -> None:
-    chunks = await here.evil.agent.replica.content.chunk_list(here.remark)
-    assert chunks is not None
-    writer = PackWriter()
-    name = writer.add_stream(tuple(reversed(chunks)))
-    finished = writer.finish()
-    pack = writer.take()
-    assert finished.size == len(pack)
-    for replica in here.reached.values():
-        await replica.content.ingest(here.room.space, pack)
-    await here.hand_in(name)
+    await here.hand_in(await here.list_of(*reversed(here.chunks), beside=here.reached.values()))
     await here.forget_lea()
-    assert {who: await some_bytes(one, name) for who, one in here.reached.items()} == dict.fromkeys(here.reached, b"")
+    assert await here.keepers() == []
 
 
-@attack(ROW, off={"protocol.replica.holdings.Holdings._is_given_up": lambda *_: False})
+ANYTHING_IS_WORK = {"protocol.replica.holdings.has_sealed_form": lambda _chunks: True}
+NOTHING_IS_REMEMBERED = {"protocol.replica.holdings.Holdings._is_no_work": lambda *_: False}
+
+
+@attack(ROW, off=ANYTHING_IS_WORK | NOTHING_IS_REMEMBERED)
 async def test_a_remark_that_is_handed_in_later_is_not_fetched_again_from_a_pc_that_was_off(here: Here) -> None:
     await here.forget_lea()
     assert await here.kept() == []
     await here.hand_in(here.remark)
     await here.sync(here.late, here.teacher)
     assert await here.kept() == []
+
+
+@attack(ROW, off=ANYTHING_IS_WORK)
+async def test_a_list_of_a_remarks_chunks_that_is_handed_in_later_has_no_laptop_that_was_off_bring_them(
+    here: Here,
+) -> None:
+    await here.forget_lea(here.evil)
+    assert await here.keepers() == ["teacher"]
+    await here.hand_in(await here.list_of(*reversed(here.chunks)))
+    await here.the_teacher_comes_back()
+    assert await here.keepers() == []
+
+
+holders = ContentIndex.holders
+
+
+async def holders_by_hash(
+    index: ContentIndex, space: bytes, chunks: Iterable[ChunkRef], streams: Iterable[bytes]
+) -> dict[PackInfo, set[bytes]]:
+    """Whatever length a list says that a chunk has."""
+    places = await index.places(tuple(chunks))
+    true = [ChunkRef(chunk, place.length) for chunk, found in places.items() for place in found]
+    return await holders(index, space, true, streams)
+
+
+async def falsely_sealed(here: Here) -> bytes:
+    """A list of the remark's chunks that looks like one of sealed work, since it is false about their lengths."""
+    sizes = sealed_sizes(len(here.chunks) * SEALED_CHUNK_BYTES)
+    listed = [ChunkRef(chunk.hash, size) for chunk, size in zip(here.chunks, sizes, strict=True)]
+    assert has_sealed_form(listed)
+    return await here.list_of(*listed)
+
+
+@attack(ROW, off={"protocol.replica.sqlite_content.ContentIndex.holders": holders_by_hash})
+async def test_a_list_that_is_false_about_a_remarks_chunks_has_no_laptop_that_was_off_bring_them(here: Here) -> None:
+    await here.hand_in(await falsely_sealed(here))
+    await here.forget_lea(here.evil)
+    assert await here.keepers() == ["teacher"]
+    await here.the_teacher_comes_back()
+    assert await here.keepers() == []
+
+
+@attack(ROW, off={"protocol.replica.sqlite_content.ContentIndex.holders": holders_by_hash})
+async def test_a_false_list_brings_a_remark_back_from_nobody_though_the_thiefs_pc_is_off(here: Here) -> None:
+    await here.hand_in(await falsely_sealed(here))
+    await here.sync(here.evil, here.teacher)
+    await here.forget_lea(here.late)
+    await here.sync(here.teacher)
+    await pass_days(here.room.territory, 9, here.teacher)
+    await here.sync(here.teacher)
+    assert await here.keepers() == ["the thief's PC"]
+
+
+async def as_if_it_were_a_lesson(content: SyncContent, lack: Wanted, _streams: object) -> list[PackInfo]:
+    return await content._agent.holdings.packs(Need(lack.space, lack.stream, sealed=False))
+
+
+@attack(ROW, off={"sync_agent.sync_content.SyncContent._content_of": as_if_it_were_a_lesson})
+async def test_a_laptop_gives_the_server_nothing_for_a_list_that_no_entry_which_it_knows_names(here: Here) -> None:
+    """It lay there already when its hand-in had not come yet."""
+    name = await here.list_of(*reversed(here.chunks), beside=[here.teacher.agent.replica])
+    run = Run()
+    answer = SyncAnswer(time_ms=here.room.territory.clock(), lacks=(Wanted(here.room.space, name),))
+    await here.teacher.session._moving.answer_lacks(run, Asked(SyncRequest(), (), (), None), answer)
+    assert run.said.due == {}

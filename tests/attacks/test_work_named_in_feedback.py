@@ -10,6 +10,7 @@ import pytest_asyncio
 
 from protocol.chunking import ChunkRef
 from protocol.entry import Entry, Kind
+from protocol.limits import MIN_CHUNK_BYTES
 from protocol.message_parts import InlinePack
 from protocol.messages import SyncRequest
 from protocol.pack import PackWriter
@@ -92,11 +93,14 @@ async def test_an_erasure_of_nobody_takes_no_work_that_feedback_about_nobody_nam
 @attack(ROW, off=OFF)
 async def test_an_erasure_of_nobody_takes_no_work_of_which_feedback_about_nobody_names_the_chunks(here: Here) -> None:
     writer = PackWriter()
-    for stream in here.works.values():
-        chunks = await here.room.territory.replica.content.chunk_list(stream)
-        assert chunks is not None
-        listed = writer.add_stream(tuple(ChunkRef(chunk.hash, 65_536) for chunk in chunks))
-        await here.thief.sync(SyncRequest(push=(here.feedback(listed),)))
+    lists = (await here.room.territory.replica.content.chunk_lists(list(here.works.values()))).values()
+    large = [chunk for chunks in lists for chunk in chunks if chunk.length >= MIN_CHUNK_BYTES]
+    for chunks in lists:
+        # in an order in which nobody handed them in; only the last of a file may be short
+        mixed = (*reversed(large), chunks[-1])
+        false = tuple(ChunkRef(chunk.hash, MIN_CHUNK_BYTES) for chunk in chunks)
+        named = [here.feedback(writer.add_stream(listed)) for listed in (mixed, false)]
+        await here.thief.sync(SyncRequest(push=tuple(named)))
     writer.finish()
     pack = writer.take()
     await here.thief.sync(SyncRequest(packs=(InlinePack(here.room.space, pack),)))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from blake3 import blake3
 
-from protocol.chunking import chunk_list, chunk_ref, cut, stream_id
+from protocol.chunking import ChunkRef, chunk_list, chunk_ref, cut, stream_id
 from protocol.errors import Code, LocalFailure, PeerFault, TooLarge
 from protocol.limits import MAX_PACK_BYTES, PACK_TARGET_BYTES, MiB
 from protocol.pack import PackWriter, open_frame
@@ -68,7 +68,7 @@ async def test_nothing_is_visible_before_a_build_is_finished(content: ContentSto
     build = await content.build(SPACE, unsent=True)
     data = noise(3_000_000)
     stream = await add(build, data)
-    chunks = [chunk.hash for chunk in chunk_list(cut(data))]
+    chunks = chunk_list(cut(data))
     assert await content.chunk_list(stream) is None
     assert await content.missing_chunks(SPACE, chunks) == set(chunks)
     assert await content.totals() == (0, 0, 0)
@@ -291,7 +291,7 @@ async def test_a_pack_that_comes_whole_while_its_download_is_finished_harms_neit
 async def test_a_chunk_does_not_exist_in_a_space_that_no_pack_of_it_belongs_to(content: ContentStore) -> None:
     data = noise(100_000)
     (pack,) = await publish(content, [data])
-    chunks = [chunk.hash for chunk in chunk_list(cut(data))]
+    chunks = chunk_list(cut(data))
     assert await content.missing_chunks(OTHER_SPACE, chunks) == set(chunks)
     assert await content.packs_holding(OTHER_SPACE, chunks) == []
     with pytest.raises(PeerFault):
@@ -321,7 +321,7 @@ async def test_a_pack_is_not_named_for_chunks_that_a_better_one_brings(content: 
     packs = [made_elsewhere([parts[number] for number in numbers]) for numbers in ((0, 1, 2), (1, 2), (2, 3, 4))]
     for data, _ in packs:
         await content.ingest(SPACE, data)
-    chunks = [chunk.hash for part in parts for chunk in chunk_list(cut(part))]
+    chunks = [chunk for part in parts for chunk in chunk_list(cut(part))]
     named = {pack.hash for pack in await content.packs_holding(SPACE, chunks)}
     assert named == {packs[0][1].hash, packs[2][1].hash}
 
@@ -331,20 +331,20 @@ async def test_few_packs_are_named_for_many_chunks(content: ContentStore) -> Non
     (one,) = await publish(content, parts[:1])
     (two,) = await publish(content, parts[1:3])
     everything, made = made_elsewhere(parts[:3])
-    chunks = [chunk.hash for part in parts for chunk in chunk_list(cut(part))]
+    chunks = [chunk for part in parts for chunk in chunk_list(cut(part))]
     assert {pack.hash for pack in await content.packs_holding(SPACE, chunks)} == {one.hash, two.hash}
     await content.ingest(SPACE, everything)
     assert [pack.hash for pack in await content.packs_holding(SPACE, chunks)] == [made.hash]
-    only_first = [chunk.hash for chunk in chunk_list(cut(parts[0]))]
+    only_first = chunk_list(cut(parts[0]))
     assert [pack.hash for pack in await content.packs_holding(SPACE, only_first)] == [one.hash]
-    assert await content.missing_chunks(SPACE, chunks) == {chunk.hash for chunk in chunk_list(cut(parts[3]))}
+    assert await content.missing_chunks(SPACE, chunks) == set(chunk_list(cut(parts[3])))
 
 
 async def test_the_pack_that_brought_a_list_is_named_though_no_chunk_is_taken_from_it(content: ContentStore) -> None:
     first, second = noise(20_000, 1), noise(20_000, 2)
     (one,) = await publish(content, [b"", first])
     (two,) = await publish(content, [b"", second])
-    chunks = [chunk.hash for chunk in chunk_list(cut(second))]
+    chunks = chunk_list(cut(second))
     streams = [stream_id(chunk_list(cut(second))), stream_id(())]
     assert {pack.hash for pack in await content.packs_holding(SPACE, chunks)} == {two.hash}
     assert {pack.hash for pack in await content.packs_holding(SPACE, chunks, streams)} == {one.hash, two.hash}
@@ -416,9 +416,7 @@ async def test_a_stream_whose_chunks_lie_in_a_pack_that_has_not_come_is_incomple
     with pytest.raises(LocalFailure) as failed:
         await read(content, stream)
     assert failed.value.code is Code.INCOMPLETE
-    assert await content.missing_chunks(SPACE, [chunk.hash for chunk in chunk_list([near, far])]) == {
-        chunk_ref(far).hash
-    }
+    assert await content.missing_chunks(SPACE, chunk_list([near, far])) == {chunk_ref(far)}
     await publish(content, [far])
     assert await read(content, stream) == near + far
 
@@ -474,6 +472,45 @@ async def test_streams_that_share_a_chunk_are_found_in_whatever_space(content: C
     assert await content.sharing({name_of(remark)}) == {name_of(remark + lesson)}
     assert await content.sharing({name_of(model)}) == set()
     assert await content.sharing({name_of(b"not here")}) == set()
+
+
+def falsely(data: bytes, lists: int = 30) -> bytes:
+    """A pack of lists that name the chunks of `data`, each with other lengths than they have."""
+    writer = PackWriter()
+    for number in range(lists):
+        writer.add_stream(tuple(ChunkRef(chunk.hash, chunk.length + number + 1) for chunk in chunk_list(cut(data))))
+    writer.finish()
+    return writer.take()
+
+
+async def test_what_a_list_is_false_about_is_no_chunk_that_is_here(content: ContentStore) -> None:
+    data = noise(200_000)
+    (pack,) = await publish(content, [data])
+    await content.ingest(SPACE, falsely(data))
+    true = chunk_list(cut(data))
+    false = [ChunkRef(chunk.hash, chunk.length + 1) for chunk in true]
+    assert await content.missing_chunks(SPACE, [*true, *false]) == set(false)
+    assert await content.packs_holding(SPACE, false) == []
+    assert await content.packs_holding(SPACE, [*false, *true]) == [PackInfo(pack.hash, pack.size, SPACE)]
+    assert await content.sharing({name_of(data)}) == set()
+    with pytest.raises(LocalFailure) as failed:
+        await read(content, stream_id(tuple(false)))
+    assert failed.value.code is Code.INCOMPLETE
+    assert await read(content, name_of(data)) == data
+
+
+async def test_a_false_list_keeps_nothing_that_is_given_up_and_costs_nobody_what_others_need(
+    content: ContentStore,
+) -> None:
+    remark, model, lesson = noise(200_000, 1), noise(200_000, 2), noise(200_000, 3)
+    await publish(content, [remark, model])
+    await publish(content, [model + lesson])  # its first chunks lie in the pack before
+    for data in (remark, model):
+        await content.ingest(SPACE, falsely(data))
+    await content.forget({SPACE}, {name_of(remark), name_of(model)})
+    assert await read(content, name_of(model + lesson)) == model + lesson
+    assert remark[:1_000] not in await bytes_of_all(content)
+    assert await content.missing_chunks(SPACE, chunk_list(cut(remark))) == set(chunk_list(cut(remark)))
 
 
 async def test_what_is_unsent_stays_unsent_when_it_moves(content: ContentStore) -> None:

@@ -91,7 +91,7 @@ async def test_damaged_content_is_noticed_at_reading_and_counts_as_missing(tmp_p
             await read(content, name_of(damaged))
         assert failed.value.code is Code.INCOMPLETE
         assert await content.pack(bad.hash) is None
-        chunks = [chunk.hash for chunk in chunk_list(cut(damaged))]
+        chunks = chunk_list(cut(damaged))
         assert await content.missing_chunks(SPACE, chunks) == set(chunks)
         assert await read(content, name_of(sound)) == sound
         (again,) = await publish(content, [damaged])

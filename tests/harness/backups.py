@@ -13,7 +13,7 @@ from random import Random
 
 from blake3 import blake3
 
-from protocol.chunking import ChunkList, chunk_list, cut, stream_id
+from protocol.chunking import ChunkList, chunk_list, stream_id
 from protocol.entry import Entry, Kind, compose
 from protocol.kit import Kit, write_kit
 from protocol.pack import FinishedPack, PackWriter
@@ -23,6 +23,7 @@ from sync_server import archive
 from sync_server.backing_up import BackupFile, restore
 from sync_server.handlers.backups import back_up
 from sync_server.handlers.territory import new_kit
+from tests.harness.caller import in_sealed_form
 from tests.harness.server_in_process import Member, Office
 from tests.harness.territory import SimClock
 
@@ -78,15 +79,14 @@ class Content:
 
 
 def noise(seed: int) -> Content:
-    """Some, which does not get smaller."""
-    data = Random(seed).randbytes(50_000)
-    pieces = cut(data)
+    """Some of the form of sealed work."""
+    pieces = in_sealed_form(Random(seed).randbytes(50_000))
     writer = PackWriter()
     for piece in pieces:
         writer.add_chunk(piece)
     writer.add_stream(chunk_list(pieces))
     finished = writer.finish()
-    return Content(data, chunk_list(pieces), writer.take(), finished)
+    return Content(b"".join(pieces), chunk_list(pieces), writer.take(), finished)
 
 
 def handed_in(member: Member, person: str, space: bytes, work: Content, at: int) -> Entry:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from io import BytesIO
 from random import Random
 
 from protocol.checkpoint import Cursor
@@ -14,13 +15,16 @@ from protocol.chunking import chunk_list, cut
 from protocol.clock import at_from
 from protocol.entry import Entry, Kind, compose
 from protocol.envelope import open_answer, seal_request
+from protocol.hpke import TAG_BYTES
 from protocol.identity import AgreementKey, DeviceKeys
+from protocol.limits import SEALED_CHUNK_BYTES
 from protocol.manifest import ManifestEntry, encode_manifest
 from protocol.message_parts import SpacePage
 from protocol.messages import ReconcileAnswer, ReconcileRequest, SyncAnswer, SyncRequest
 from protocol.replica.memory import MemoryPacks
 from protocol.replica.serving import Responder
 from protocol.roles import Role
+from protocol.sealing import COMMITMENT_BYTES, bucket
 from protocol.structure import Successor
 from protocol.wire import Call
 from protocol.work import ContentRef, Feedback, HandIn, ItemKind, Revision
@@ -200,12 +204,26 @@ async def pack_files(files: Files, known: MemoryPacks | None = None, space: byte
 
 
 async def pack_sealed(data: bytes) -> Packed:
-    """The content of a hand-in, sealed already: one chunk after another of at most 64 KiB."""
+    """The content of a hand-in, as `in_sealed_form`."""
     content = MemoryPacks()
     build = await content.build(bytes(32), unsent=True, sealed=True)
-    chunks = [data[start : start + 65_536] for start in range(0, len(data), 65_536)]
+    chunks = in_sealed_form(data)
     for chunk in chunks:
         await build.chunk(chunk)
     stream = await build.stream(chunk_list(chunks))
     packs = [await content.read_pack(pack.hash, 0, pack.size) for pack in await build.finish()]
-    return Packed(ContentRef(stream, len(data), 0), packs)
+    return Packed(ContentRef(stream, sum(map(len, chunks)), 0), packs)
+
+
+def in_sealed_form(data: bytes) -> list[bytes]:
+    """Bytes that nobody has sealed, padded and cut as sealed work is."""
+    sizes = sealed_sizes(len(data))
+    padded = BytesIO(data.ljust(sum(sizes), b"\0"))
+    return [padded.read(size) for size in sizes]
+
+
+def sealed_sizes(size: int) -> list[int]:
+    """Of the chunks of sealed work of so many bytes."""
+    plain = bucket(size)
+    sizes = [min(SEALED_CHUNK_BYTES, plain - at) + TAG_BYTES for at in range(0, plain, SEALED_CHUNK_BYTES)]
+    return [sizes[0] + COMMITMENT_BYTES, *sizes[1:]]

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from protocol.checkpoint import Cursor
-from protocol.chunking import chunk_list, cut
+from protocol.chunking import chunk_list
 from protocol.entry import Kind
 from protocol.errors import Code, Refused, RelaisError
 from protocol.identity import AgreementKey
@@ -26,6 +26,7 @@ from protocol.messages import SyncAnswer, SyncRequest
 from protocol.pack import FinishedPack, PackWriter
 from protocol.wire import CONTENT_TYPE, ENROLL_PATH, PACKS_PATH, RECONCILE_PATH, SYNC_PATH, Call
 from protocol.work import ContentRef, HandIn
+from tests.harness.caller import in_sealed_form
 from tests.harness.machines import Machine
 from tests.harness.patience import PATIENCE_S, eventually
 from tests.harness.raw_device import Answer, RawDevice, http_call, raw_call
@@ -272,7 +273,7 @@ class Sealed:
 
 def sealed_content(size: int = PACK_BYTES) -> Sealed:
     writer = PackWriter()
-    chunks = cut(os.urandom(size))
+    chunks = in_sealed_form(os.urandom(size))
     for chunk in chunks:
         writer.add_chunk(chunk)
     stream = writer.add_stream(chunk_list(chunks))

@@ -18,9 +18,11 @@ from protocol.identity import SigningKey
 from protocol.replica import news
 from protocol.replica.holdings import Need
 from protocol.replica.interfaces import Stored
+from protocol.replica.replica import Draft
 from protocol.roles import PersonRole, Role
 from protocol.structure import Grant, Invite
 from protocol.wire import SYNC_PATH
+from protocol.work import HandIn
 from sync_agent.app import REFUSED_MARKS
 from sync_agent.asking import Said
 from sync_agent.health import LastSync
@@ -230,6 +232,29 @@ async def test_a_large_hand_in_gets_its_receipt_in_the_same_sync(room: Classroom
     await teacher.session.sync()
     stream = (await work_of(teacher, room, hand_in)).record.content.stream
     assert await teacher.agent.holdings.is_complete(Need(room.space, stream, sealed=True))
+
+
+async def test_a_lesson_that_somebody_handed_in_is_given_to_a_server_that_lost_it_with_its_files(
+    room: Classroom,
+) -> None:
+    teacher, machine = await room.teacher(), await room.machine()
+    task = await assignment(room, teacher, machine)
+    item = (await room.publish(teacher, LARGE)).item
+    for device in (teacher, machine):
+        await device.session.sync()
+    coursework = (await machine.agent.replica.view(room.space)).coursework
+    content = coursework.items[item].shown.record.content
+    right = await machine.agent.right(room.space, Kind.HAND_IN)
+    said = HandIn(content, None).encode()
+    await machine.agent.write(Draft(room.space, Kind.HAND_IN, right.grant, said, subject=b"t" * 16, target=task))
+    for device in (machine, teacher):
+        await device.session.sync()
+    server = room.territory
+    await server.replica.content.drop(list(await server.replica.content.pack_sizes()))
+    await server.holdings.forget()
+    for _ in range(2):
+        await teacher.session.sync()
+    assert await server.holdings.is_complete(Need(room.space, content.stream, sealed=False))
 
 
 async def test_another_pupils_machine_gets_the_hand_in_but_not_its_content(room: Classroom) -> None:

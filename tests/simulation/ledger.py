@@ -29,7 +29,7 @@ class _Held:
         for pack in packs:
             for space in pack.spaces:
                 self.streams.update((space, stream) for stream in pack.streams)
-                self.chunks.update((space, chunk) for chunk in pack.chunks)
+                self.chunks.update((space, chunk.hash) for chunk in pack.chunks)
 
 
 class BrokenError(AssertionError):
@@ -85,7 +85,7 @@ def holds_sealed(disk: Disk, work: Work) -> bool:
     packs = [pack for pack in disk.packs._packs.values() if work.space in pack.spaces]
     stream = work.record.content.stream
     chunks = next((pack.streams[stream] for pack in packs if stream in pack.streams), None)
-    return chunks is not None and all(any(ref.hash in pack.chunks for pack in packs) for ref in chunks)
+    return chunks is not None and all(any(ref in pack.chunks for pack in packs) for ref in chunks)
 
 
 def holds(store: MemoryStore, name: bytes) -> bool:

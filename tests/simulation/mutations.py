@@ -11,6 +11,7 @@ from typing import Any
 from unittest import mock
 
 from protocol.ancestry import heads
+from protocol.chunking import ChunkRef
 from protocol.entry import Entry, unsigned
 from protocol.errors import RelaisError
 from protocol.message_parts import Wanted
@@ -126,7 +127,7 @@ class _ChunksOnly:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
-    async def packs_holding(self, space: bytes, chunks: Iterable[bytes], streams: Iterable[bytes] = ()) -> list[Any]:
+    async def packs_holding(self, space: bytes, chunks: Iterable[ChunkRef], streams: Iterable[bytes] = ()) -> list[Any]:
         del streams
         return await self._inner.packs_holding(space, chunks)
 

@@ -10,7 +10,7 @@ import pytest
 from blake3 import blake3
 
 from protocol import manifest
-from protocol.chunking import ChunkList, chunk_list, cut, stream_id
+from protocol.chunking import ChunkList, ChunkRef, chunk_list, cut, stream_id
 from protocol.errors import Code, LocalFailure
 from protocol.manifest import ManifestEntry, encode_manifest
 from protocol.pack import PackWriter
@@ -21,7 +21,7 @@ from protocol.replica.memory import MemoryPacks, MemoryStore
 from protocol.replica.pack_files import PACKS
 from protocol.replica.packs import PackFolder
 from protocol.replica.sqlite import SqliteStore
-from tests.harness.caller import pack_files, pack_sealed
+from tests.harness.caller import in_sealed_form, pack_files, pack_sealed
 
 SPACE, ELSEWHERE = bytes([1]) * 32, bytes([2]) * 32
 FILES = {"a": b"a" * 100, "b/c": Random(1).randbytes(40_000)}
@@ -95,6 +95,50 @@ async def test_a_hand_in_is_complete_without_looking_inside(content: MemoryPacks
     assert len(await holdings.packs(need)) == 1
 
 
+async def test_what_has_not_the_form_of_sealed_work_is_nobodys_hand_in_and_stays_what_it_is_to_the_class(
+    content: MemoryPacks, holdings: Holdings
+) -> None:
+    packed = await pack_files({"remarque.txt": Random(1).randbytes(150_000)})
+    lesson, claimed = (Need(SPACE, packed.ref.stream, sealed) for sealed in (False, True))
+    assert await holdings.incomplete([claimed]) == [claimed], "of what is not here nobody can tell"
+    await content.ingest(SPACE, packed.packs[0])
+    for _ in range(2):
+        assert await holdings.incomplete([claimed]) == []
+        assert await holdings.complete([claimed]) == set()
+        assert await holdings.packs(claimed) == []
+        assert await holdings.chunks(claimed) is None
+    assert holdings.doubtful([claimed, lesson]) == [lesson]
+    assert await holdings.complete([claimed, lesson]) == {lesson}
+    assert len(await holdings.packs(lesson)) == 1
+    assert await holdings.packs(claimed) == []
+    assert await holdings.lists(claimed) is None
+
+
+async def test_of_what_is_claimed_to_be_work_only_so_much_is_remembered(
+    content: MemoryPacks, holdings: Holdings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("protocol.replica.holdings._LACKING_REMEMBERED", 2)
+    claimed = [Need(SPACE, stream, sealed=True) for stream in await put(content, b"a", b"b", b"c")]
+    for _ in range(2):
+        assert await holdings.incomplete(claimed) == []
+    assert len(holdings.doubtful(claimed)) == 1
+
+
+async def test_a_list_that_is_false_about_chunks_that_are_here_brings_and_gives_nothing(
+    content: MemoryPacks, holdings: Holdings
+) -> None:
+    sealed = await pack_sealed(Random(1).randbytes(150_000))
+    await content.ingest(SPACE, sealed.packs[0])
+    first, *others = await content.chunk_list(sealed.ref.stream) or ()
+    writer = PackWriter()
+    false = writer.add_stream((ChunkRef(others[0].hash, first.length), *others))
+    writer.finish()
+    await content.ingest(SPACE, writer.take())
+    need = Need(SPACE, false, sealed=True)
+    assert await holdings.incomplete([need]) == [need]
+    assert await holdings.packs(Need(SPACE, sealed.ref.stream, sealed=True)) != await holdings.packs(need)
+
+
 def in_parts(*parts: tuple[list[bytes], list[ChunkList]]) -> list[bytes]:
     """Packs, each with some chunks and some lists."""
     found = []
@@ -112,7 +156,7 @@ def in_parts(*parts: tuple[list[bytes], list[ChunkList]]) -> list[bytes]:
 async def test_what_lacked_a_part_is_complete_once_all_have_come_in_whatever_order(
     content: MemoryPacks, holdings: Holdings
 ) -> None:
-    chunks = [bytes([number]) * 20_000 for number in range(3)]
+    chunks = in_sealed_form(Random(2).randbytes(150_000))
     names = chunk_list(chunks)
     sealed, twice = (Need(SPACE, stream_id(names), sealed=True), Need(SPACE, stream_id(names[:1]), sealed=True))
     packs = in_parts(([], [names]), (chunks[2:], []), (chunks[:1], [names[:1]]), (chunks[1:2], []))
@@ -216,7 +260,7 @@ async def test_what_was_looked_at_while_all_was_taken_back_is_looked_at_again(
     await content.ingest(SPACE, sealed.packs[0])
     missing_chunks = content.missing_chunks
 
-    async def lost_meanwhile(space: bytes, chunks: Sequence[bytes]) -> set[bytes]:
+    async def lost_meanwhile(space: bytes, chunks: Sequence[ChunkRef]) -> set[ChunkRef]:
         missing = await missing_chunks(space, chunks)
         content._packs.clear()
         await holdings.forget()

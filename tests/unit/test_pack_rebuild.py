@@ -12,7 +12,7 @@ from random import Random
 
 import pytest
 
-from protocol.chunking import chunk_list, cut, stream_id
+from protocol.chunking import ChunkRef, chunk_list, cut, stream_id
 from protocol.entry import Kind
 from protocol.manifest import ManifestEntry, encode_manifest
 from protocol.pack import FinishedPack
@@ -185,14 +185,14 @@ async def test_verify_tells_and_mends_an_index_that_does_not_say_what_a_pack_hol
 
 async def test_verify_tells_and_forgets_what_is_said_to_lie_in_packs_that_there_are_not(shelf: Shelf) -> None:
     await shelf.publish(SPACE, sheet=SHEET)
-    name = Random(5).randbytes(32)
+    chunk = ChunkRef(Random(5).randbytes(32), 10)
 
     def forge(connection: sqlite3.Connection) -> None:
-        connection.execute("INSERT INTO chunk VALUES (?, 99, 0, 0, 10)", (name,))
+        connection.execute("INSERT INTO chunk VALUES (?, 99, 0, 0, ?)", chunk)
         connection.execute("INSERT INTO pack_space SELECT 99, space, 0 FROM pack_space")
 
     await shelf.store.database.write(forge)
-    assert await shelf.packs.missing_chunks(SPACE, [name]) == set(), "it is believed to be here"
+    assert await shelf.packs.missing_chunks(SPACE, [chunk]) == set(), "it is believed to be here"
     assert [damage.what for damage in await shelf.packs.verify()] == ["index"]
-    assert await shelf.packs.missing_chunks(SPACE, [name]) == {name}
+    assert await shelf.packs.missing_chunks(SPACE, [chunk]) == {chunk}
     assert await shelf.packs.verify() == []

@@ -480,6 +480,17 @@ async def test_a_hand_in_that_fits_gets_its_receipt_in_the_same_answer(desk: Des
     assert Receipt.parse(receipt.payload or b"").stream == packed.ref.stream
 
 
+async def test_a_lesson_that_is_handed_in_gets_no_receipt_and_stays_a_lesson(desk: Desk) -> None:
+    item, packed = await desk.publish()
+    assert (await desk.teacher.sync(SyncRequest())).lacks == ()
+    answer = await desk.push(desk.machine, desk.machine.hand_in(desk.room, item.id, desk.pupil, packed.ref))
+    assert await desk.of_kind(Kind.RECEIPT_SERVER) == []
+    assert answer.lacks == ()
+    await desk.territory.replica.content.drop([blake3(pack).digest() for pack in packed.packs])
+    await desk.responder.holdings.forget()
+    assert [wanted.stream for wanted in (await desk.teacher.sync(SyncRequest())).lacks] == [packed.ref.stream]
+
+
 async def test_the_same_call_twice_at_once_gets_one_receipt(desk: Desk) -> None:
     item, _ = await desk.publish()
     packed = await pack_sealed(b"s" * 4096)
