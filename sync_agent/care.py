@@ -19,6 +19,7 @@ from typing import Final, TypeAlias
 from protocol.clock import rfc3339
 from protocol.errors import Code
 from protocol.limits import GiB
+from protocol.replica.console_text import local_time
 from protocol.replica.interfaces import Damage
 from protocol.replica.operation import JSON, Outgoing
 from protocol.replica.rebuild import REBUILT_MARK, put_right
@@ -39,6 +40,11 @@ _SAFE_SQLITE: Final = (3, 51, 3)
 _KEYS_FOLDER: Final = Path(DEVICE_KEYS_FILE).parent
 _BACK: Final = "it was moved aside; `sync-agent sync` brings it back from whoever holds it"
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
+
+
+def _local(at_ms: int) -> str:
+    """A time in a sentence, by this machine's clock."""
+    return local_time(rfc3339(at_ms) or "")
 
 
 async def verify(agent: Agent, outgoing: Outgoing) -> dict[str, JSON]:
@@ -70,7 +76,7 @@ async def doctor(agent: Agent, outgoing: Outgoing) -> dict[str, JSON]:
     rebuilt = await agent.replica.store.mark(REBUILT_MARK)
     if rebuilt is not None:
         await outgoing.progress(
-            f"the database was found damaged and made anew on {rfc3339(int.from_bytes(rebuilt, 'big'))}; what "
+            f"the database was found damaged and made anew on {_local(int.from_bytes(rebuilt, 'big'))}; what "
             "could not be read of it came back from the server, or will; the old one lies in the folder “damaged”"
         )
     if agent.evicted:
@@ -95,7 +101,7 @@ def budget_sentence(agent: Agent) -> str | None:
     now = agent.budget.verdict
     if now.hold is None or now.hold is Hold.PAUSED:
         return None
-    until = "" if now.until_ms is None else f" until {rfc3339(now.until_ms)}"
+    until = "" if now.until_ms is None else f" until {_local(now.until_ms)}"
     return f"large content waits{until} ({now.hold.value.replace('-', ' ')}); entries and hand-ins go"
 
 
@@ -140,7 +146,7 @@ async def _state(agent: Agent) -> AsyncIterator[Problem]:
         )
     now = agent.budget.verdict
     if now.hold is Hold.PAUSED:
-        until = "until somebody resumes it" if now.until_ms is None else f"until {rfc3339(now.until_ms)}"
+        until = "until somebody resumes it" if now.until_ms is None else f"until {_local(now.until_ms)}"
         yield _problem(
             Code.PAUSED,
             f"the exchange of this device is paused {until}; work is kept here meanwhile, and reaches nobody",
@@ -150,7 +156,7 @@ async def _state(agent: Agent) -> AsyncIterator[Problem]:
         yield _problem(
             Code.INTERNAL,
             f"{met.work} met {met.what} at {met.where}, {met.count} times since the start, the last on "
-            f"{rfc3339(met.last_ms)}",
+            f"{_local(met.last_ms)}",
             "it goes on by itself; report this with the log",
         )
     found = agent.network_problem()

@@ -5,7 +5,8 @@ Rules:
   the minute, and said in words, columns in which nothing stands are left out unless "no" is the news, and the widest
   give way;
 - problems are sentences with what to do about each, and are never cut;
-- one fact alone, as a command prints for copying, is whole; a time stands behind the words for it;
+- one fact alone, as a command prints for copying, is whole; a time stands behind the words for it, and among other
+  facts, as in `status`, is said in words only, wherever it stands;
 - whoever wants everything asks for JSON.
 """
 
@@ -49,11 +50,14 @@ def readable(
     return "".join(f"{line}\n" for line in _lines(result, width_chars, columns, now))
 
 
-def _lines(value: JSON, width: int, columns: Mapping[str, str] | None, now: datetime | None) -> Iterator[str]:
+def _lines(
+    value: JSON, width: int, columns: Mapping[str, str] | None, now: datetime | None, *, within: bool = False
+) -> Iterator[str]:
+    """`within` says that it is a part of something."""
     if _is_table(value):
         yield from _problems(value) if "message" in value[0] else _table(value, width, columns, now)
     elif isinstance(value, Mapping):
-        yield from _record(value, width, now)
+        yield from _record(value, width, now, within=within)
     elif isinstance(value, Sequence) and not isinstance(value, str):
         yield from ([_cell(part) for part in value] or ["(none)"])
     else:
@@ -103,20 +107,22 @@ def _shortened(cell: str, room: int) -> str:
     return cell if len(cell) <= room else cell[: room - 1] + _CUT
 
 
-def _record(record: Mapping[str, JSON], width: int, now: datetime | None) -> Iterator[str]:
+def _record(record: Mapping[str, JSON], width: int, now: datetime | None, *, within: bool) -> Iterator[str]:
     key_width = max((len(displayable(key)) for key in record), default=0)
     for key, value in record.items():
         if _is_table(value) or (isinstance(value, Mapping) and any(_is_deep(part) for part in value.values())):
             yield displayable(key)
-            yield from _indented(_lines(value, width - len(_GAP), None, now))
+            yield from _indented(_lines(value, width - len(_GAP), None, now, within=True))
         else:
-            yield f"{displayable(key).ljust(key_width)}{_GAP}{_fact(value, now)}".rstrip()
+            yield f"{displayable(key).ljust(key_width)}{_GAP}{_fact(value, now, within=within)}".rstrip()
 
 
-def _fact(value: JSON, now: datetime | None) -> str:
-    """A value that stands alone."""
+def _fact(value: JSON, now: datetime | None, *, within: bool) -> str:
+    """A value that stands alone in its line, or `within` others."""
     if now is not None and isinstance(value, str) and _TIME.fullmatch(value):
-        return f"{local_time(value, now)} ({value})"
+        return local_time(value, now) if within else f"{local_time(value, now)} ({value})"
+    if isinstance(value, Mapping):
+        return " ".join(f"{displayable(key)}={_fact(part, now, within=True)}" for key, part in value.items()) or "-"
     return _cell(value)
 
 

@@ -108,6 +108,7 @@ class Pages:
             found,
             counts=tally(found),
             total=len(found.devices),
+            school_count=len(rows),
             needing=len(found.needing),
             first=_device_views(await _apart(found, worst, found, FIRST_DEVICES), found, visit.words),
             schools=school_views(schools.rows[:FIRST_SCHOOLS], visit.words),

@@ -19,6 +19,7 @@ from sync_server.handlers.administrators import remove_administrator
 from sync_server.handlers.backups import note_kept
 from sync_server.handlers.second_factor import STEP_S, code_at, use_second_factor
 from sync_server.web.signing_in import FREE_FAILURES
+from sync_server.web.wording import Words
 from tests.harness.administration import NAME, ask, cookie_of, sign_in, ticket_in, with_account
 from tests.harness.fleet import PASSPHRASE, pages_over
 from tests.harness.machines import Machine
@@ -341,6 +342,11 @@ async def test_the_overview_says_that_no_backup_was_made_and_how_old_the_last_on
         assert "Aucune sauvegarde" not in page
         assert ">à l'instant</time>" in page
         assert "Tout va bien." in page
+        clock = Words("fr", made.clock()).clock(made.clock())
+        looked = (
+            f"Regardé à {clock} : 1 poste, 1 école ; de ce serveur, les clés, la sauvegarde et les erreurs imprévues."
+        )
+        assert looked in page.replace("\N{NARROW NO-BREAK SPACE}", " ")
         made.clock.advance(2 * DAY_MS)
         assert "Dernière sauvegarde : il y a 2 jours" in await overview()
 

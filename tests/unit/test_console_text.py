@@ -90,6 +90,28 @@ def test_without_knowing_what_today_is_a_time_has_its_year() -> None:
     assert readable([{"at": written}]).splitlines()[1] == "27 Nov 2026 12:00"
 
 
+def test_among_other_facts_every_time_is_said_in_words_and_alike() -> None:
+    written = f"{NOW.astimezone(UTC):%Y-%m-%dT%H:%M:%S.123Z}"
+    shown = readable(
+        {
+            "server": {"reachable": True, "last_sync": written},
+            "budget": {"until": written, "held": {"fetch": 0}},
+            "spaces": [{"name": "CM1", "proven_at": written}],
+        },
+        now=NOW,
+    )
+    assert written not in shown
+    assert shown.splitlines() == [
+        "server  reachable=yes last_sync=today 12:00",
+        "budget",
+        "  until  today 12:00",
+        "  held   fetch=0",
+        "spaces",
+        "  name  proven_at",
+        "  CM1   today 12:00",
+    ]
+
+
 def test_a_time_alone_is_said_in_words_and_whole() -> None:
     written = f"{NOW.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
     assert readable({"expires": written}, now=NOW) == f"expires  today 12:00 ({written})\n"
