@@ -24,6 +24,7 @@ LONG: Files = {
     "compte-rendu_de_la_sortie_au_barrage_hydroelectrique_du_mardi_12_octobre_version_definitive.html": b"<h1>Eau</h1>"
 }
 NARROW_PX = 320
+PHONE_PX = 360
 ZOOMED_PX = 640
 """A screen of 1,280 dots at 200 %."""
 DATE_PARTS = 4
@@ -93,6 +94,18 @@ async def test_no_page_scrolls_sideways_on_a_small_screen_or_with_large_letters(
                 assert await accessibility_faults(page) == [], address
 
 
+async def test_on_a_phone_what_a_table_holds_says_what_it_is_and_the_head_is_two_rows(
+    browser: Browser, pages: Pages
+) -> None:
+    async with visitor(browser, width=PHONE_PX) as somebody:
+        page = await somebody.page()
+        for path in (f"/item/{pages.task}", "/state"):
+            await show(page, f"{pages.teacher}{path}")
+            assert await page.evaluate(_CELLS) > 0, path
+            assert await page.evaluate(_BARE_CELLS) == [], path
+            assert await page.evaluate(_ROWS_OF_HEAD) <= 2, path
+
+
 async def test_the_keyboard_reaches_everything_in_the_order_of_the_page_and_shows_where_it_is(
     browser: Browser, pages: Pages
 ) -> None:
@@ -139,6 +152,11 @@ async def test_on_paper_there_is_what_was_said_and_nothing_to_press(browser: Bro
         assert len(await page.pdf()) > 1_000
 
 
+_CELLS = "() => document.querySelectorAll('.rows td[data-label]').length"
+_BARE_CELLS = """() => [...document.querySelectorAll('.rows td')].filter((cell) =>
+  cell.innerText.trim() && !cell.querySelector('.state, a') && getComputedStyle(cell, '::before').content === 'none')
+  .map((cell) => cell.innerText)"""
+_ROWS_OF_HEAD = "() => new Set([...document.querySelectorAll('.pages li')].map((item) => item.offsetTop)).size"
 _REACHABLE = """() => [...document.querySelectorAll(
   'a[href], button, input:not([type=hidden]), select, textarea, summary, [tabindex="0"]')].filter((part) =>
   !part.disabled && part.checkVisibility({ visibilityProperty: true }) &&
