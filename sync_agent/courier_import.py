@@ -32,7 +32,7 @@ from protocol.errors import Code, PeerFault
 from protocol.limits import MAX_CLOCK_LEAD_MS
 from protocol.register import is_report, parse_register
 from protocol.replica.allowances import Allowance
-from protocol.replica.interfaces import Making, RegisterRow
+from protocol.replica.interfaces import RegisterRow
 from protocol.replica.operation import FileData, FileEnd, FileStart, Incoming, Restart
 from sync_agent.app import BROUGHT_MARKS, Agent
 from sync_agent.courier_erasures import Erased
@@ -109,7 +109,7 @@ class _Bundle:
         self._over = False
         self._notes: dict[bytes, PackNote] = {}
         self._wishes: Wishes | None = None
-        self._room = Allowance(0, 0, 0)
+        self._room = Allowance(0, 0, 0, 0)
         self._pack: PackStart | None = None
         self._at = 0
 
@@ -240,16 +240,20 @@ class _Bundle:
         if pack is None:
             return
         content = self._agent.replica.content
-        making = Making(self._room.most)
+        making = self._room.making()
         try:
             await content.finish_part(self._space, pack.hash, pack.size, unsent=True, making=making)
         except PeerFault as fault:
             if fault.code is not Code.OVER_QUOTA:
                 raise
             await content.drop_part(pack.hash)
+            await self._count(0, making.noted)
             _log.warning("bundle %s: %s", self._name, fault)
             return
-        came = making.came(pack.size)
-        self._room.left -= came
-        await self._agent.carried.note(self._space, COURIER, came, lacking=came)
+        await self._count(making.came(pack.size), making.noted)
         self._taken.packs += 1
+
+    async def _count(self, came: int, noted: int) -> None:
+        self._room.left -= came
+        self._room.noted -= noted
+        await self._agent.carried.note(self._space, COURIER, came, lacking=came, noted=noted)

@@ -113,6 +113,7 @@ class _Made:
     link: Link
     making: Making
     counted: int = 0
+    noted: int = 0
 
 
 class PeerSession:
@@ -449,13 +450,14 @@ class PeerSession:
         """Count what packs and deltas behind links have made so far, beyond their sizes, which were counted before."""
         for made in self._made:
             more = made.making.came(made.link.size) - made.link.size - made.counted
-            made.counted += more
-            if more:
-                await self._allowances.note(made.link.space, self.device.key, more, lacking=more)
+            noted = made.making.noted - made.noted
+            made.counted, made.noted = made.counted + more, made.noted + noted
+            if more or noted:
+                await self._allowances.note(made.link.space, self.device.key, more, lacking=more, noted=noted)
 
     async def _may_be_made(self, link: Link) -> Making:
         await self._note_made()
-        making = Making((await self._allowances.of(link.space, self.device.key)).most)
+        making = (await self._allowances.of(link.space, self.device.key)).making()
         self._made.append(_Made(link, making))
         return making
 

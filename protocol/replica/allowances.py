@@ -4,8 +4,9 @@ Rules:
 - what a device brings is weighed against the declared sizes of what is lacking in the space, and all that it has ever
   brought there against twice what the space's entries name: so that nobody fills a disk with what nobody asked for;
 - `SPARE_CONTENT_BYTES` may come before the entries that name it, so that a small publication goes up in one request;
-- what a delta makes counts, not what it weighs, and no more is made than may be brought; of a pack what is noted of it
-  counts, where that is more: its lists may name the same chunks over and over; both count also where it is not kept;
+- what a delta makes counts, not what it weighs, and no more is made than may be brought, whether it is kept or not;
+- what is noted of packs beyond their sizes, kept or not, has an account of its own: their lists may name chunks over
+  and over, and who made them is not who carries them. Once it is spent, packs come that weigh what is noted of them;
 - of hand-ins by one device so much counts as lacking, and so much in all, as a class's busiest PC may ever need: sizes
   that somebody invents open no door;
 - the keys that a device gave itself share one account; where it is kept (at a server) it counts for a month, whatever
@@ -45,7 +46,8 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 ACCOUNT_MARKS: Final = "brought/"
-"""+ space in hex / first key of a line in hex → when the account was begun, what has come, what nobody asked for."""
+"""+ space in hex / first key of a line in hex → when the account was begun, what has come, what nobody asked for, what
+was noted beyond that (not in those of earlier versions)."""
 _SAVED_BYTES: Final = MiB
 _NUMBER_BYTES: Final = 8
 _KEPT_ACCOUNTS: Final = 100_000
@@ -53,20 +55,30 @@ _KEPT_SPACES: Final = 64
 _PER_FILE_BYTES: Final = 2 * KiB
 _PER_CONTENT_BYTES: Final = 64 * KiB
 _TIMES: Final = 2
+_NOTED_SHARE: Final = 8
+"""What is noted of packs beyond their sizes may be the spare, and one part in so many of what entries name."""
 
 
 @dataclass(slots=True)
 class Allowance:
-    """What a device may bring into a space at this moment, in bytes: `lacking` there, `spare`, and `left` in all."""
+    """What a device may bring into a space at this moment, in bytes: `lacking` there, `spare`, and `left` in all.
+
+    `noted` is what may be noted of packs beyond that.
+    """
 
     lacking: int
     spare: int
     left: int
+    noted: int
 
     @property
     def most(self) -> int:
         """The largest thing that may come."""
         return max(0, min(self.left, max(self.lacking, self.spare)))
+
+    def making(self) -> Making:
+        """For the next thing that comes."""
+        return Making(self.most, max(0, self.noted))
 
     def take(self, size: int) -> bool:
         """Whether `size` bytes may come; what is left is less by them."""
@@ -91,26 +103,36 @@ class _Named:
 
 @dataclass(slots=True)
 class _Account:
-    """What has come since a time, in bytes, and what of it nothing had asked for; `saved` is as much as was kept."""
+    """What has come since a time, in bytes, what of it nothing had asked for, and what was noted beyond it.
+
+    `saved` is as much of that as was kept.
+    """
 
     since_ms: int
     came: int = 0
     spared: int = 0
+    noted: int = 0
     saved: int = 0
 
     @classmethod
     def parse(cls, mark: bytes | None, now_ms: int) -> Self:
         """From the store, or a new one."""
-        if mark is None or len(mark) != 3 * _NUMBER_BYTES:
+        if mark is None or len(mark) not in (3 * _NUMBER_BYTES, 4 * _NUMBER_BYTES):
             return cls(now_ms)
-        since_ms, came, spared = (
-            int.from_bytes(mark[at : at + _NUMBER_BYTES], "big") for at in range(0, len(mark), _NUMBER_BYTES)
-        )
-        return cls(since_ms, came, spared, came)
+        numbers = [int.from_bytes(mark[at : at + _NUMBER_BYTES], "big") for at in range(0, len(mark), _NUMBER_BYTES)]
+        account = cls(*numbers)
+        account.saved = account.total
+        return account
+
+    @property
+    def total(self) -> int:
+        """What has come and was noted, together."""
+        return self.came + self.noted
 
     def encode(self) -> bytes:
         """For the store."""
-        return b"".join(each.to_bytes(_NUMBER_BYTES, "big") for each in (self.since_ms, self.came, self.spared))
+        numbers = (self.since_ms, self.came, self.spared, self.noted)
+        return b"".join(each.to_bytes(_NUMBER_BYTES, "big") for each in numbers)
 
 
 class Allowances:
@@ -132,21 +154,23 @@ class Allowances:
         lacking = set(await self._holdings.incomplete([each.need for each in named]))
         awaited = _sum([each for each in named if each.need in lacking], MAX_LACKING_BYTES_PER_DEVICE)
         account = await self._account((space, self._whose(device)))
-        return Allowance(awaited, SPARE_CONTENT_BYTES - account.spared, _left(declared, account))
+        noted = SPARE_CONTENT_BYTES + declared // _NOTED_SHARE - account.noted
+        return Allowance(awaited, SPARE_CONTENT_BYTES - account.spared, _left(declared, account), noted)
 
-    async def note(self, space: bytes, device: bytes, size: int, *, lacking: int) -> None:
-        """So much has come from a device, while so much was lacking."""
+    async def note(self, space: bytes, device: bytes, size: int, *, lacking: int, noted: int = 0) -> None:
+        """So much has come from a device, while so much was lacking; `noted` was noted beyond that."""
         key = space, self._whose(device)
         account = await self._account(key)
         account.came += size
+        account.noted += noted
         if size > lacking:
             account.spared += size
-        if self._now_ms is not None and account.came - account.saved >= _SAVED_BYTES:
+        if self._now_ms is not None and account.total - account.saved >= _SAVED_BYTES:
             # what does not get to a full disk is counted all the same while the program runs
             with contextlib.suppress(LocalFailure):
-                came = account.came
+                total = account.total
                 await self._replica.store.set_marks({_mark(key): account.encode()})
-                account.saved = came
+                account.saved = total
 
     @asynccontextmanager
     async def receiving(self, may: Capability) -> AsyncIterator[None]:
@@ -168,7 +192,7 @@ class Allowances:
 
     async def ingest(self, space: bytes, device: bytes, data: bytes, allowance: Allowance) -> bool:
         """Take in a pack that came inside a message, if it may come. Raises as `ContentStore.ingest`."""
-        lacking, making = allowance.lacking, Making(allowance.most)
+        lacking, making = allowance.lacking, allowance.making()
         if not allowance.take(len(data)):
             return False
         try:
@@ -176,7 +200,8 @@ class Allowances:
         finally:
             came = making.came(len(data))
             allowance.take(came - len(data))
-            await self.note(space, device, came, lacking=lacking)
+            allowance.noted -= making.noted
+            await self.note(space, device, came, lacking=lacking, noted=making.noted)
         return True
 
     async def finish(self, may: Capability) -> None:
@@ -186,7 +211,7 @@ class Allowances:
         """
         content: ContentStore = self._replica.content
         allowance = await self.of(may.space, may.sender)
-        making = Making(allowance.most)
+        making = allowance.making()
         try:
             if may.size > allowance.most:
                 raise over_quota()
@@ -194,9 +219,13 @@ class Allowances:
         except PeerFault:
             # a delta whose base is not here is of no use later either
             await content.drop_part(may.pack, may.sender)
-            await self.note(may.space, may.sender, making.came(0), lacking=allowance.lacking)
+            await self._note_made(may, making, 0, allowance)
             raise
-        await self.note(may.space, may.sender, making.came(may.size), lacking=allowance.lacking)
+        await self._note_made(may, making, may.size, allowance)
+
+    async def _note_made(self, may: Capability, making: Making, size: int, allowance: Allowance) -> None:
+        came, lacking = making.came(size), allowance.lacking
+        await self.note(may.space, may.sender, came, lacking=lacking, noted=making.noted)
 
     def _whose(self, device: bytes) -> bytes:
         """The account of a device: that of the first key of its line, where its key is known as a whole."""

@@ -59,7 +59,7 @@ async def expand_delta(
     index, levels = await apart(_index, read, size)
     if levels & ~profile():
         raise PeerFault(Code.MISSING_BASE, "a delta needs a zlib like the one of who made it")
-    work = _Expansion(content, space, index, read, making or Making(MAX_DELTA_MADE_BYTES))
+    work = _Expansion(content, space, index, read, making or Making(MAX_DELTA_MADE_BYTES, 0))
     build = await content.build(space, unsent=False)
     try:
         trees = await work.run(build)

@@ -35,19 +35,20 @@ _PIECE_BYTES: Final = MiB
 def check_pack(pack: bytes, size: int, read: Read, making: Making | None = None) -> FinishedPack:
     """What the pack of this hash and size holds. Raises `PeerFault`, `TooLarge` for anything that is not that pack.
 
-    What its index unfolds to counts in `making` before that is read, and what is noted of it, where it is more, before
-    its lists are looked through; both whether or not it is kept.
+    What its index unfolds to beyond its size counts in `making` before that is read, and what is noted of it, where it
+    is more, before its lists are looked through; both whether or not it is kept.
     """
     receiver = PackReceiver(pack, size)
     for start in range(0, size, _PIECE_BYTES):
         receiver.feed(read(start, _PIECE_BYTES))
     receiver.finish()
     place = read_trailer(bytes(read(size - TRAILER_BYTES, TRAILER_BYTES)), pack_bytes=size)
+    counted = max(size, _unfolded_bytes(place))
     if making is not None:
-        making.add(_unfolded_bytes(place))
+        making.note(counted - size)
     index = decode_index(bytes(read(place.offset, place.stored_bytes)), place)
     if making is not None:
-        making.add(max(0, index.noted_bytes - _unfolded_bytes(place)))
+        making.note(max(0, index.noted_bytes - counted))
     chunks: list[ChunkRef] = []
     for frame in index.frames:
         chunks.extend(chunk_refs(frame, read(frame.offset, frame.stored_bytes)))

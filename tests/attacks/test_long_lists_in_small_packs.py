@@ -26,8 +26,8 @@ from protocol.replica.memory import MemoryPacks
 from protocol.replica.pack_remains import Remains, remains_of
 from protocol.roles import Role
 from tests.harness.attack import attack
-from tests.harness.caller import caller
-from tests.harness.classroom import Classroom, classroom, read
+from tests.harness.caller import caller, pack_sealed
+from tests.harness.classroom import Classroom, assignment, classroom, read
 
 ROW = "a small pack whose lists are long"
 SPACE = bytes(32)
@@ -57,6 +57,22 @@ async def test_small_packs_with_long_lists_cost_no_more_than_a_machine_may_bring
     await thief.sync(SyncRequest(packs=tuple(InlinePack(room.space, data) for data, _ in made)))
     kept = await room.territory.replica.content.known_streams([name for _, name in made])
     assert 0 < len(kept) * NAMED * CHUNK_REF_BYTES <= SPARE_CONTENT_BYTES
+
+
+@attack("a PC's long lists are brought by somebody else", off={"protocol.replica.interfaces.Making.note": Making.add})
+async def test_long_lists_that_a_relay_brings_for_a_pc_take_none_of_its_room_for_work(room: Classroom) -> None:
+    teacher, responder = await room.teacher(), room.territory.responder()
+    lesson = await assignment(room, teacher)
+    relay = await caller(room.territory, responder, Role.RELAY, room.space, seed=5)
+    pupil = await caller(room.territory, responder, Role.MACHINE, room.space, seed=6)
+    works = [await pack_sealed(Random(number).randbytes(200_000)) for number in range(2)]
+    handed_in = [pupil.hand_in(room.space, lesson, room.pupil_person, work.ref) for work in works]
+    await pupil.sync(SyncRequest(push=tuple(handed_in)))
+    made = [small_pack(number)[0] for number in range(16)]
+    for packs in (made[:8], made[8:12], made[12:], *(work.packs for work in works)):
+        await relay.sync(SyncRequest(packs=tuple(InlinePack(room.space, data) for data in packs)))
+    streams = [work.ref.stream for work in works]
+    assert await room.territory.replica.content.known_streams(streams) == set(streams)
 
 
 @attack(
@@ -136,7 +152,7 @@ async def test_a_delta_that_copies_the_same_chunks_over_and_over_makes_no_more_t
     for target in range(4):
         writer.add_target(Chunked((Copy(0, 0, 0, 1),) * (2_000 + target)))
     writer.finish()
-    before, making = await content.totals(), Making(MiB // 8)
+    before, making = await content.totals(), Making(MiB // 8, 0)
     with suppress(TooLarge):
         await content.ingest(SPACE, writer.take(), making=making)
     assert await content.totals() == before

@@ -110,7 +110,7 @@ async def put_bundle(thief: Device, room: Classroom, stick: Path, index: Index, 
 
 def everything(allowances: Allowances, space: bytes, device: bytes) -> Awaitable[Allowance]:
     del allowances, space, device
-    return asyncio.sleep(0, Allowance(2**40, 2**40, 2**40))
+    return asyncio.sleep(0, Allowance(2**40, 2**40, 2**40, 2**40))
 
 
 @attack("a hostile stick", off={"protocol.replica.allowances.Allowances.of": everything})
