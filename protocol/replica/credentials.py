@@ -37,7 +37,7 @@ async def credentials_of(store: EntryStore, door: Door, territory: bytes, ids: I
             continue
         above = [makers[space].id for space in reversed(door.lineage(entry.header.space)) if space in makers]
         grant = () if entry.header.grant is None else (entry.header.grant,)
-        needed = [name for name in (*above, *grant, *_lists_of(entry)) if name not in found and name not in missing]
+        needed = [name for name in (*above, *grant, *lists_of(entry)) if name not in found and name not in missing]
         if needed:
             pending.extend(reversed(needed))
         else:
@@ -46,7 +46,8 @@ async def credentials_of(store: EntryStore, door: Door, territory: bytes, ids: I
     return tuple(found.values())
 
 
-def _lists_of(entry: Entry) -> tuple[bytes, ...]:
+def lists_of(entry: Entry) -> tuple[bytes, ...]:
+    """The lists without which a root's revocation does not count; none for any other entry."""
     if entry.header.kind != Kind.REVOKE or entry.header.grant is not None or entry.payload is None:
         return ()
     return Revocation.parse(entry.payload).lists

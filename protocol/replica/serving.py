@@ -48,6 +48,7 @@ from protocol.register import is_report, parse_register, stored_register
 from protocol.replica.allowances import Allowance, Allowances
 from protocol.replica.bare_entries import Rounds, page_of
 from protocol.replica.batches import Batches
+from protocol.replica.credentials import lists_of
 from protocol.replica.holdings import Holdings, Need
 from protocol.replica.interfaces import PackInfo, RegisterRow
 from protocol.replica.listeners import Listener, Listeners
@@ -359,8 +360,11 @@ class Responder:
     async def _withdrawals(self, device: bytes, spaces: Iterable[bytes]) -> tuple[Entry, ...]:
         """The revocations in force in `spaces` of a device, and of those who let it in, with what proves them."""
         found = await self.replica.revocations_against(device, spaces)
+        # one with many lists, which counts as a whole only, keeps no other out
+        entries = await self.replica.store.get(found)
+        first = sorted(entries, key=lambda name: len(lists_of(entries[name])))
         # in an admissible order, so that as much as fits is of use
-        return (await self.replica.credentials(found))[:MAX_CREDENTIALS] if found else ()
+        return (await self.replica.credentials(first))[:MAX_CREDENTIALS] if first else ()
 
     async def _keep_registers(self, carrier: bytes, registers: Sequence[bytes], now_ms: int) -> None:
         """Reports count from devices that may read here, whoever carries them; a bad one spoils no other.

@@ -11,7 +11,7 @@ import pytest
 from protocol.ancestry import ancestors
 from protocol.clock import at_from
 from protocol.entry import Entry, Kind, compose
-from protocol.errors import BadInput, Code
+from protocol.errors import BadInput, Code, Refused
 from protocol.identity import SigningKey
 from protocol.limits import MAX_REVOKED_HEADS
 from protocol.replica.arrivals import note_arrivals
@@ -20,12 +20,15 @@ from protocol.replica.office import grants, heads
 from protocol.replica.office.heads import by_weight, heads_of
 from protocol.replica.replica import Draft
 from protocol.roles import PersonRole, Role
-from protocol.structure import Grant, PersonRecord
+from protocol.root_rotation import RootAccount
+from protocol.structure import Grant, PersonRecord, Revocation
 from sync_agent.withdrawn import take_withdrawals
 from sync_server.handlers import rotation
 from sync_server.handlers.rotation import rotate_server
 from sync_server.handlers.territory import kit_in
 from tests.harness.attack import attack
+from tests.harness.caller import caller
+from tests.harness.classroom import classroom
 from tests.harness.office_devices import town
 from tests.harness.server_in_process import office
 from tests.harness.territory import DAY_MS, new_device
@@ -220,6 +223,34 @@ async def test_who_shows_a_revocation_and_keeps_its_lists_back_closes_no_class(
         assert roster.cut, "with its lists it counts"
         shown_with_them = {entry.id for entry in await server.replica.credentials([said[0].id])}
         assert shown_with_them.issuperset(each.id for each in lists)
+
+
+@attack("more heads than a revocation names", off={"protocol.replica.serving.lists_of": lambda _entry: ()})
+async def test_a_revocation_with_many_lists_keeps_no_other_from_who_is_cut_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("protocol.replica.serving.MAX_CREDENTIALS", 8)
+    async with classroom(tmp_path) as room:
+        territory, thief = (
+            room.territory,
+            await caller(room.territory, room.territory.responder(), Role.MACHINE, room.space, seed=5),
+        )
+
+        async def as_root(*drafts: Draft) -> list[bytes]:
+            written = await territory.replica.write(
+                list(drafts), author=territory.keys.root, now_ms=territory.clock(), entropy=territory.entropy
+            )
+            return [entry.id for entry in written]
+
+        account = Draft(territory.id, Kind.ROOT_ACCOUNT, None, RootAccount((bytes(32),)).encode())
+        lists = await as_root(*[account] * 10)
+        await as_root(Draft(territory.id, Kind.REVOKE, None, Revocation(thief.id, (), tuple(lists)).encode()))
+        (short,) = await as_root(Draft(room.space, Kind.REVOKE, None, Revocation(thief.id, ()).encode()))
+        with pytest.raises(Refused) as caught:
+            await thief.sync()
+        shown = caught.value.facts["withdrawn"]
+        assert isinstance(shown, tuple)
+        assert short in {entry.id for entry in shown}
 
 
 def line(length: int, first: int, *prev: bytes) -> list[Entry]:

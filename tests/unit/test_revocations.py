@@ -12,9 +12,12 @@ from hypothesis import strategies as st
 
 from protocol.ancestry import ancestors
 from protocol.entry import Entry, Kind
+from protocol.limits import MAX_REVOCATION_LISTS, MAX_REVOKED_HEADS
+from protocol.replica.office.heads import MOST_LISTED_HEADS, cut_by_root, lists_of
 from protocol.revocations import ABOVE_ROOTS, Cuts, cuts_of
 from protocol.rights import Authority, Door, Outcome
 from protocol.roles import Role
+from protocol.root_rotation import accounted
 from protocol.roster import authorities_over
 from protocol.structure import Grant, Revocation, Successor
 from protocol.successions import confirmed_keys, voided
@@ -218,3 +221,21 @@ def weighing(world: World) -> int:
     with counted_work() as work:
         assert cuts_of(world.entries, authorities, door).in_force
     return work.lines
+
+
+def test_a_program_from_before_lists_finds_them_among_a_roots_heads() -> None:
+    world = World(Random(1))
+    heads = [number.to_bytes(32, "big") for number in range(3 * MAX_REVOKED_HEADS)]
+    drafts = lists_of(world.territory, heads)
+    lists = [world.say(world.root, world.territory, Kind.ROOT_ACCOUNT, draft.payload) for draft in drafts]
+    revocation = Revocation.parse(cut_by_root(bytes(32), heads, lists).encode())
+    assert len(revocation.heads) <= MAX_REVOKED_HEADS
+    named = set(accounted(revocation.heads, {entry.id: entry for entry in lists}))
+    assert named >= set(heads)
+    assert set(revocation.lists) == {entry.id for entry in lists}
+
+
+def test_a_root_names_all_that_it_may_in_no_more_lists_than_there_may_be() -> None:
+    heads = [number.to_bytes(32, "big") for number in range(MOST_LISTED_HEADS)]
+    assert len(lists_of(bytes(32), heads)) == MAX_REVOCATION_LISTS
+    assert lists_of(bytes(32), heads[:MAX_REVOKED_HEADS]) == []

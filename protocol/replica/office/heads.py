@@ -20,7 +20,7 @@ from protocol.replica.replica import Draft, Tips
 from protocol.root_rotation import RootAccount
 from protocol.structure import Revocation
 
-MOST_LISTED_HEADS: Final = MAX_REVOKED_HEADS + MAX_REVOCATION_LISTS * MAX_ROOT_ACCOUNT_IDS
+MOST_LISTED_HEADS: Final = MAX_REVOKED_HEADS + MAX_REVOCATION_LISTS * (MAX_ROOT_ACCOUNT_IDS - 1)
 """Heads that a root's revocation names, by itself and in lists: more than a territory has spaces."""
 
 
@@ -51,7 +51,7 @@ async def heads_of(
 
 def lists_of(territory: bytes, heads: Sequence[bytes]) -> list[Draft]:
     """Lists, for the root to sign, of those heads for which a revocation has no room."""
-    return accounts_of(territory, heads[MAX_REVOKED_HEADS:])
+    return accounts_of(territory, heads[_named_by_itself(heads) :])
 
 
 def accounts_of(territory: bytes, names: Sequence[bytes]) -> list[Draft]:
@@ -61,8 +61,17 @@ def accounts_of(territory: bytes, names: Sequence[bytes]) -> list[Draft]:
 
 
 def cut_by_root(key: bytes, heads: Sequence[bytes], lists: Sequence[Entry]) -> Revocation:
-    """The root's revocation of a key with so many heads: those of which `lists` hold the rest."""
-    return Revocation(key, tuple(heads[:MAX_REVOKED_HEADS]), tuple(listed.id for listed in lists))
+    """The root's revocation of a key with so many heads: those of which `lists` hold the rest.
+
+    The lists stand among its heads too: earlier programs look for them there alone.
+    """
+    named = tuple(listed.id for listed in lists)
+    return Revocation(key, (*heads[: _named_by_itself(heads)], *named), named)
+
+
+def _named_by_itself(heads: Sequence[bytes]) -> int:
+    """How many heads a root's revocation names by itself: where there are lists, they take the places of some."""
+    return len(heads) if len(heads) <= MAX_REVOKED_HEADS else max(0, MAX_REVOKED_HEADS - MAX_REVOCATION_LISTS)
 
 
 async def heads_by_then(
