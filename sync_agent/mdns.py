@@ -60,11 +60,12 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A device that was announced, and when it was last heard of (monotonic seconds)."""
+    """A device that was announced, when it was last heard of (monotonic seconds), and the how-manieth word that was."""
 
     instance: Instance
     address: Address
     heard_s: float
+    number: int = 0
 
 
 class Judge(Protocol):
@@ -104,7 +105,8 @@ class Discovery(asyncio.DatagramProtocol):
         self._judge = judge
         self.heard_itself = False
         self._own = own
-        self._echo: tuple[Instance, float] | None = None
+        self._echo: Found | None = None
+        self._words = 0
         self._spoke_s = 0.0
         self._asked_s = 0.0
         self._on_change = on_change
@@ -146,9 +148,12 @@ class Discovery(asyncio.DatagramProtocol):
         self._asked_s = asyncio.get_running_loop().time()
         self._say(question())
 
-    def echo_s(self, said: Instance) -> float | None:
-        """When what this device said last came back to it; None if it has not. What was said before has been heard."""
-        return None if self._echo is None or self._echo[0] != said else self._echo[1]
+    def echo(self, said: Instance) -> Found | None:
+        """What this device said last, as it came back to it; None if it has not. What was said before has been heard.
+
+        What others said after it has greater numbers: of words that lie there together all have the same time.
+        """
+        return self._echo if self._echo is not None and self._echo.instance == said else None
 
     # --- what comes ---------------------------------------------------------------------------------------------------
 
@@ -185,16 +190,17 @@ class Discovery(asyncio.DatagramProtocol):
 
     def _hear(self, instance: Instance, source: str) -> bool:
         """Note an instance; whether that is news."""
-        if instance.name == self._name:
-            self.heard_itself = True
-            if self._echo is None or self._echo[0] != instance:
-                self._echo = instance, asyncio.get_running_loop().time()
-            return False
         host = source if instance.address is None else str(instance.address)
         if host.startswith("fe80"):
             host = source
+        self._words += 1
         now_s = asyncio.get_running_loop().time()
-        now = Found(instance, Address(host, instance.port), now_s)
+        now = Found(instance, Address(host, instance.port), now_s, self._words)
+        if instance.name == self._name:
+            self.heard_itself = True
+            if self._echo is None or self._echo.instance != instance:
+                self._echo = now
+            return False
         place = instance.name, now.address
         before = self._known.get(place)
         if before is not None and before.heard_s < now_s - TTL_S:

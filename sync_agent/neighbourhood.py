@@ -64,7 +64,9 @@ EXPECTS_S: Final = 10.0
 BEGINS_S: Final = 20.0
 """After so long it is known whether a device that was switched on reaches the server."""
 SPEAKS_S: Final = (0.3, 5.0)
-"""So long those are waited for who are asked what they are at: until all have answered, and no longer."""
+"""So long those are waited for who are asked what they are at: until all have answered, and no longer ..."""
+LATENESS: Final = 3.0
+"""... but so many times as long as its own word took to come back to it: others hear and are heard as late."""
 
 
 class Neighbourhood:
@@ -232,17 +234,22 @@ class Neighbourhood:
         if not self._is_found or not (self.expects or self.members()):
             return
         least_s, most_s = SPEAKS_S
+        asked_s = asyncio.get_running_loop().time()
         self._discovery.ask()
         await in_moments(least_s, most_s if self.members() else LOOKS_S, self._all_have_spoken)
+        echo = self._discovery.echo(self._instance())
+        if echo is not None:
+            late_s = echo.heard_s - asked_s
+            await in_moments(0.0, LATENESS * late_s, self._all_have_spoken)
 
     def _all_have_spoken(self) -> bool:
         """Whether every member has said something after what this one said last had come to all."""
-        since_s = self._discovery.echo_s(self._instance())
+        echo = self._discovery.echo(self._instance())
         gone = self.gone()
         there = {name for name, member in self.members().items() if member.address not in gone}
-        if since_s is None or not there:
+        if echo is None or not there:
             return False
-        return there <= {found.instance.name for found in self._discovery.found() if found.heard_s >= since_s}
+        return there <= {found.instance.name for found in self._discovery.found() if found.number > echo.number}
 
     def address_of(self, name: str) -> Address | None:
         """Where a member is that was named."""

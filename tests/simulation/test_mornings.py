@@ -48,7 +48,8 @@ def test_machines_that_are_switched_on_together_bring_what_one_machine_brings(sl
     lived(together, machines=8, slow_s=slow_s, seed=seed)
 
 
-def test_who_is_switched_on_while_another_fetches_takes_it_from_there() -> None:
+@pytest.mark.parametrize("seed", [0, 29])
+def test_who_is_switched_on_while_another_fetches_takes_it_from_there(seed: int) -> None:
     async def one_after_the_other(morning: Morning) -> None:
         before = morning.brought()
         for desk in morning.desks:
@@ -57,7 +58,7 @@ def test_who_is_switched_on_while_another_fetches_takes_it_from_there() -> None:
         await morning.all_have_it()
         assert morning.brought() - before <= 1.05 * CONTENT_BYTES
 
-    lived(one_after_the_other, machines=5, slow_s=BUSY)
+    lived(one_after_the_other, machines=5, slow_s=BUSY, seed=seed)
 
 
 def test_when_who_fetches_is_switched_off_in_the_middle_another_goes_on_within_seconds() -> None:
