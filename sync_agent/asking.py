@@ -31,7 +31,7 @@ from sync_agent.carried_reports import reports_due
 from sync_agent.cursors import read_cursors, shown_cursors, standing
 from sync_agent.deflating import own_levels
 from sync_agent.health import health_of, last_health, worth_saying
-from sync_agent.room import Room
+from sync_agent.room import Room, named_sizes
 from sync_agent.sharing import Sharing
 
 MAX_WANTED: Final = 500
@@ -188,7 +188,10 @@ class Asking:
         self._wished = {wish: self._wished[wish] for wish in wished if wish in self._wished}
         due = [wish for wish in dict.fromkeys(wished) if wish not in said.wishes]
         if sharing is not None:
-            sharing.still_misses(Wanted(need.space, need.stream) for need in missing)
+            sizes = await named_sizes(self._agent, {need.space for need in missing})
+            sharing.still_misses(
+                {Wanted(need.space, need.stream): sizes.get((need.space, need.stream), 0) for need in missing}
+            )
             sealed = {need.stream for need in missing if need.sealed}
             due = [wish for wish in due if wish[1] in sealed or sharing.is_mine(Wanted(*wish), content=True)]
         if said.patient:

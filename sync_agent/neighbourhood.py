@@ -224,6 +224,11 @@ class Neighbourhood:
         member = self.members().get(name)
         return member is not None and member.state.fetches and not member.state.claims
 
+    def says_it_fetches(self, name: str) -> bool:
+        """Whether a member says that it is fetching much, or about to."""
+        member = self.members().get(name)
+        return member is not None and member.state.fetches
+
     def fetches(self, stage: Stage) -> None:
         """How far this device is with fetching much from the server."""
         self._stage, self._begins = stage, False

@@ -7,7 +7,8 @@ Rules:
 - whoever has waited in vain for a moment, drawn anew for each piece, asks the one that is named, and takes from it what
   it has. Only that tells a slow hour from a device that is gone: who does not answer is not named for a while, who
   answers is waited for again, longer each time, and passed over for this piece once it has had nothing for some times;
-- nobody is waited for without end, whatever it brings: entries ten minutes, content an hour in which none has come;
+- nobody is waited for without end, whatever it brings: entries ten minutes, content as long as it takes on a thin line;
+- who says that it fetches, and brings nothing in that time, is believed less the next time, and for a while not at all;
 - a device that has just begun to look waits until it knows who is there;
 - who is about to fetch much says so, and hears all who are there before it begins: of several one goes on, and who is
   in the middle of it goes before all of them;
@@ -19,7 +20,8 @@ docs/protocol.md, "One download".
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Container, Iterable, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Container, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -47,8 +49,16 @@ IDLE_S: Final = 600.0
 MOST_ENTRIES_S: Final = 600.0
 TURN_S: Final = 10.0
 """So long entries are left to others in all, whatever these bring meanwhile, and for each turn so much longer."""
+LEAST_CONTENT_S: Final = 300.0
+SLOWEST_BYTES_S: Final = 65_536.0
+"""So long, and as long as all that is missing takes at this rate, content is left to the first that is named while none
+of the space's comes; to the next one twice as long, so that on a line that is thinner few fetch the same."""
 MOST_CONTENT_S: Final = 3600.0
-"""So long content is left to one that is named while none of the space's comes; to all of them, twice as long."""
+"""No longer than this to one of them, and twice as long to all."""
+DISBELIEF_S: Final = 1200.0
+"""So long nothing is left to who said that it fetches and brought nothing, twice as long each time."""
+MOST_DISBELIEF_S: Final = 86_400.0
+MAX_DISBELIEVED: Final = 512
 MAX_WAITING: Final = 20_000
 
 
@@ -89,6 +99,10 @@ class Electing(Protocol):
         """Whether another device says that it is in the middle of fetching much."""
         ...
 
+    def says_it_fetches(self, name: str) -> bool:
+        """Whether another device says that it is fetching much, or about to."""
+        ...
+
     def fetches(self, stage: Stage) -> None:
         """Tell the others how far this device is with fetching much."""
         ...
@@ -126,6 +140,17 @@ class _Wait:
     """From when on it is counted that the other one has nothing."""
     vain: int = 0
     passed: set[str] = field(default_factory=set)
+    late: int = 0
+    """How many have let it wait for too long before."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Disbelief:
+    """How often in a row somebody said that it fetches and brought nothing; when that was seen last, and its end."""
+
+    times: int
+    since_s: float
+    until_s: float
 
 
 class Sharing:
@@ -159,6 +184,8 @@ class Sharing:
         self._yields_since_s: dict[bytes, float] = {}
         self._came_s: dict[bytes, float] = {}
         self._missing: set[Wanted] = set()
+        self._missing_bytes: Counter[bytes] = Counter()
+        self._disbelieved: dict[str, _Disbelief] = {}
 
     def leaves_any(self, spaces: Iterable[bytes]) -> bool:
         """Whether another device is named for any of these spaces."""
@@ -174,7 +201,8 @@ class Sharing:
         wait = self._waits.get(piece)
         ranking = self._ranking(piece.space, content=content)
         if wait is not None and self._is_late(piece, wait):
-            wait.passed.add(wait.of)
+            self._pass_over(wait)
+            ranking = self._ranking(piece.space, content=content)
         named = _named(ranking, wait)
         if named is None or named == self._electing.name:
             return True
@@ -229,13 +257,20 @@ class Sharing:
         """The server has nothing more of a space than is here."""
         self._forget(piece for piece, wait in self._waits.items() if piece.space == space and not wait.content)
 
-    def still_misses(self, pieces: Iterable[Wanted]) -> None:
-        """All other content has come."""
-        missing = set(pieces)
+    def still_misses(self, sizes: Mapping[Wanted, int]) -> None:
+        """All other content has come; `sizes` are the bytes of what has not, as far as they are known."""
+        missing = set(sizes)
         come = [piece for piece, wait in self._waits.items() if wait.content and piece not in missing]
         # not packs, which are left for one sync each
         self._came_s.update((piece.space, self._monotonic()) for piece in come if piece in self._missing)
+        for wait in (self._waits[piece] for piece in come if piece in self._missing):
+            if wait.of not in wait.passed:
+                # it was waited for with reason
+                self._disbelieved.pop(wait.of, None)
         self._missing = missing
+        self._missing_bytes = Counter()
+        for piece, size in sizes.items():
+            self._missing_bytes[piece.space] += size
         spaces = {piece.space for piece in missing}
         self._yields_since_s = {space: at_s for space, at_s in self._yields_since_s.items() if space in spaces}
         self._forget(come)
@@ -249,6 +284,7 @@ class Sharing:
         idle = {name for name, until_s in self._idle_until_s.items() if until_s > now_s}
         if content:
             idle = {name for name in idle if not self._electing.is_at_it(name)}
+            idle |= {name for name, disbelief in self._disbelieved.items() if disbelief.until_s > now_s}
         return [name for name in self._electing.ranking(space) if name not in away | idle]
 
     def _begin(self, piece: Wanted, named: str, ranking: Sequence[str], *, content: bool) -> None:
@@ -267,10 +303,12 @@ class Sharing:
             ends_s=now_s + most_s if before is None else before.ends_s,
             since_s=now_s,
             passed=set() if before is None else before.passed,
+            late=0 if before is None else before.late,
         )
         self._waits[piece] = wait
         # the one that is asked may take as long as it likes
-        self._call_later(MOST_CONTENT_S if content else wait.ends_s - now_s, partial(self._look_again, piece))
+        most_s = self._content_s(piece.space, wait) if content else wait.ends_s - now_s
+        self._call_later(most_s, partial(self._look_again, piece))
         self._have_patience(piece, wait, turn * self._patience_s(wait))
 
     def _turn(self, ranking: Sequence[str]) -> int:
@@ -313,13 +351,35 @@ class Sharing:
     def _is_late(self, piece: Wanted, wait: _Wait) -> bool:
         """Whether content was left to one for so long, and none came, that the next one is named."""
         since_s = max(wait.since_s, self._came_s.get(piece.space, 0.0))
-        return wait.content and self._monotonic() - since_s >= MOST_CONTENT_S
+        return wait.content and self._monotonic() - since_s >= self._content_s(piece.space, wait)
+
+    def _content_s(self, space: bytes, wait: _Wait | None = None) -> float:
+        """How long content of a space is left to one of those that are named."""
+        disbelief = None if wait is None else self._disbelieved.get(wait.of)
+        doublings = (0 if wait is None else wait.late) - (0 if disbelief is None else disbelief.times)
+        thin_s = LEAST_CONTENT_S + self._missing_bytes[space] / SLOWEST_BYTES_S
+        return min(thin_s * 2.0**doublings, MOST_CONTENT_S)
+
+    def _pass_over(self, wait: _Wait) -> None:
+        """Somebody was waited for for too long. One that said that it fetches is not believed for a while."""
+        wait.passed.add(wait.of)
+        wait.late += 1
+        if not self._electing.says_it_fetches(wait.of):
+            return
+        now_s = self._monotonic()
+        before = self._disbelieved.pop(wait.of, _Disbelief(0, 0.0, 0.0))
+        # of many pieces that were left to it at the same time one counts
+        times = before.times + (wait.since_s >= before.since_s)
+        lasts_s = min(DISBELIEF_S * 2.0 ** (times - 1), MOST_DISBELIEF_S)
+        self._disbelieved[wait.of] = _Disbelief(times, now_s, now_s + lasts_s)
+        while len(self._disbelieved) > MAX_DISBELIEVED:
+            del self._disbelieved[next(iter(self._disbelieved))]
 
     def _has_yielded_long(self, space: bytes) -> bool:
         """Whether what was about to be fetched was left to others that said so too, again and again, and none came."""
         now_s = self._monotonic()
         since_s = self._yields_since_s.setdefault(space, now_s)
-        if now_s - max(since_s, self._came_s.get(space, 0.0)) >= MOST_CONTENT_S:
+        if now_s - max(since_s, self._came_s.get(space, 0.0)) >= min(2 * self._content_s(space), MOST_CONTENT_S):
             # what this device then brings itself is no reason to yield again
             self._yields_since_s[space] = since_s = -inf
         return since_s == -inf

@@ -16,6 +16,8 @@ class Named:
     now_s: float = 0.0
     woken: list[float] = field(default_factory=list)
     asked: list[Told] = field(default_factory=list)
+    at_it: set[str] = field(default_factory=set)
+    """Who says that it fetches."""
 
     def sharing(self, name: str) -> Sharing:
         return Sharing(
@@ -45,8 +47,10 @@ class _Seen:
         return self.named.ranking
 
     def is_at_it(self, name: str) -> bool:
-        del name
-        return False
+        return name in self.named.at_it
+
+    def says_it_fetches(self, name: str) -> bool:
+        return name in self.named.at_it
 
     def fetches(self, stage: Stage) -> None:
         pass

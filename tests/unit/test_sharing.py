@@ -20,6 +20,7 @@ from sync_agent.sharing import (
 
 SPACE = b"s" * 32
 PIECE = Wanted(SPACE, b"p" * 32)
+LESSON_BYTES, FILM_BYTES = 20_000_000, 1 << 30
 
 
 @dataclass
@@ -36,8 +37,8 @@ class Room:
     said: list[Stage] = field(default_factory=list)
     woken: int = 0
 
-    def device(self, name: str) -> Sharing:
-        return Sharing(
+    def device(self, name: str, missing_bytes: int = FILM_BYTES) -> Sharing:
+        sharing = Sharing(
             _Seen(name, self),
             monotonic=lambda: self.now_s,
             draw=lambda low, high: (low + high) / 2,
@@ -45,6 +46,8 @@ class Room:
             wake=self._wake,
             ask=lambda whom, told: self.asked.append((whom, told)),
         )
+        sharing.still_misses({PIECE: missing_bytes})
+        return sharing
 
     def in_order(self) -> list[str]:
         return ranking_of(SPACE, self.present)
@@ -81,6 +84,9 @@ class _Seen:
         return self.room.looks
 
     def is_at_it(self, name: str) -> bool:
+        return name in self.room.at_it
+
+    def says_it_fetches(self, name: str) -> bool:
         return name in self.room.at_it
 
     def fetches(self, stage: Stage) -> None:
@@ -229,7 +235,9 @@ def test_who_says_that_it_fetches_is_given_an_hour_for_it_and_no_longer() -> Non
     assert 4 * idle < hours_until_it_asks_itself(room, room.device(second)) < 1.5
 
 
-def hours_with_something(room: Room, waiting: Sharing, *, content: bool, most: float = 10.0) -> float:
+def hours_with_something(
+    room: Room, waiting: Sharing, *, content: bool, most: float = 10.0, size: int = FILM_BYTES
+) -> float:
     """How long somebody that brings something each time, and never what is waited for, is waited for."""
     began_s = room.now_s
     while not waiting.is_mine(PIECE, content=content) and room.now_s - began_s < most * 3600:
@@ -237,7 +245,7 @@ def hours_with_something(room: Room, waiting: Sharing, *, content: bool, most: f
         if room.asked:
             room.answer(Found.SOMETHING)
         if content:
-            waiting.still_misses([PIECE])
+            waiting.still_misses({PIECE: size})
     return (room.now_s - began_s) / 3600
 
 
@@ -254,6 +262,59 @@ def test_one_that_comes_under_many_names_holds_content_back_for_two_hours_in_all
     room = Room({f"pc{number}" for number in range(9)})
     last = room.in_order()[-1]
     assert hours_with_something(room, room.device(last), content=True) < 2.1
+
+
+def test_who_says_that_it_fetches_and_never_does_holds_a_lesson_back_for_minutes_and_the_next_one_for_less() -> None:
+    room = Room({"pc1", "pc2"})
+    liar, second = room.in_order()
+    room.at_it = {liar}
+    waiting, held_s = room.device(second, LESSON_BYTES), []
+    for _ in range(4):
+        held_s.append(hours_with_something(room, waiting, content=True, size=LESSON_BYTES) * 3600)
+        assert waiting.is_mine(Wanted(SPACE, b"n" * 32), content=True), "nor is the next lesson left to it at once"
+        waiting.still_misses({})
+        room.passes(86_400)
+    assert held_s == sorted(held_s, reverse=True)
+    assert held_s[0] < 700
+    assert held_s[-1] < 120
+
+
+def test_who_brings_what_it_said_that_it_fetches_is_believed_as_before() -> None:
+    room = Room({"pc1", "pc2"})
+    slow, second = room.in_order()
+    room.at_it = {slow}
+    waiting, held_s = room.device(second, LESSON_BYTES), []
+    for _ in range(2):
+        held_s.append(hours_with_something(room, waiting, content=True, size=LESSON_BYTES))
+        room.passes(86_400)
+        waiting.still_misses({})
+        waiting.still_misses({PIECE: LESSON_BYTES})
+        assert not waiting.is_mine(PIECE, content=True)
+        room.passes(60)
+        waiting.still_misses({})
+        waiting.still_misses({PIECE: LESSON_BYTES})
+    assert held_s[0] == held_s[1]
+
+
+def test_on_a_thin_line_of_those_that_wait_few_fetch_the_same() -> None:
+    room = Room({f"pc{number}" for number in range(30)})
+    order = room.in_order()
+    room.at_it = set(order[:1])
+    devices = {name: room.device(name, LESSON_BYTES) for name in order[1:]}
+    begun_s: dict[str, float] = {}
+    while room.now_s < 3_000:
+        room.passes(30)
+        for name, device in devices.items():
+            if name not in begun_s and device.is_mine(PIECE, content=True):
+                begun_s[name] = room.now_s
+                room.at_it.add(name)
+        while room.asked:
+            _, told = room.asked.pop()
+            told(Found.NOTHING)
+        for name, device in devices.items():
+            if name not in begun_s:
+                device.still_misses({PIECE: LESSON_BYTES})
+    assert len(begun_s) <= 3
 
 
 def test_who_is_asked_and_does_not_end_its_answer_is_not_waited_for_without_end() -> None:
@@ -273,7 +334,7 @@ def test_as_long_as_content_comes_on_a_thin_line_whoever_brings_it_is_waited_for
     waiting = room.device(room.in_order()[1])
     lesson = [Wanted(SPACE, bytes([number]) * 32) for number in range(12)]
     while lesson:
-        waiting.still_misses(lesson)
+        waiting.still_misses(dict.fromkeys(lesson, FILM_BYTES))
         assert not any(waiting.is_mine(piece, content=True) for piece in lesson)
         room.passes(3_000)
         if room.asked:
@@ -308,7 +369,7 @@ async def test_who_claims_to_fetch_for_ever_lets_others_begin_after_an_hour() ->
     waiting, links = room.device(second), [Link(SPACE, b"q" * 32, MUCH_BYTES, "way")]
 
     async def fetched() -> list[Link]:
-        waiting.still_misses([PIECE])
+        waiting.still_misses({PIECE: FILM_BYTES})
         async with waiting.fetching(links, of_all=()) as mine:
             return mine
 
@@ -317,7 +378,7 @@ async def test_who_claims_to_fetch_for_ever_lets_others_begin_after_an_hour() ->
     assert not await fetched()
     room.passes(1_800)
     assert await fetched() == links
-    waiting.still_misses([])
+    waiting.still_misses({})
     assert not await fetched(), "for the next lesson it is believed again"
 
 
@@ -340,7 +401,7 @@ def test_nobody_is_woken_or_asked_for_what_has_come() -> None:
     assert not waiting.is_mine(PIECE)
     assert not waiting.is_mine(Wanted(SPACE, b"c" * 32), content=True)
     waiting.has_come(SPACE)
-    waiting.still_misses([])
+    waiting.still_misses({})
     room.passes(1_000)
     assert not room.woken
 
