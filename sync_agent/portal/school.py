@@ -250,9 +250,11 @@ class SchoolPages:
         )
 
     def _called(self, visit: Visit, device: SchoolDevice) -> str:
-        """What people know a device by: its own name, else words of its key; and whose it is."""
-        name = device.name or key_words(device.key)
-        return name if device.person is None else f"{name} ({self._name(visit, device.person)})"
+        """What people know a device by: the name that it gives itself, whose it is, and words that it cannot choose."""
+        words = key_words(device.key)
+        beside = [] if device.person is None else [self._name(visit, device.person)]
+        beside += [] if device.name is None else [words]
+        return f"{device.name or words} ({' · '.join(beside)})" if beside else words
 
     def _name(self, visit: Visit, person: bytes | None) -> str:
         names = (room.name_of(person) for room in visit.rooms)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,12 +11,13 @@ import pytest
 
 from protocol.errors import NoAnswer
 from protocol.wire import Call
-from sync_agent.device_names import device_names
+from sync_agent.device_names import device_names, key_words
 from sync_agent.enrollment_by_stick import enroll_by_stick
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
 from tests.harness.couriers import silent
 from tests.harness.office_devices import Town, town
+from tests.harness.portal import portal
 
 SCHOOL = "0180001D"
 
@@ -39,6 +41,11 @@ async def test_a_pc_that_the_server_let_in_has_its_name_at_the_heads_and_at_no_p
     assert name in await names_at(head)
     rows = await Desk(head.agent).ask("devices")
     assert name in {row["name"] for row in rows}
+    async with portal(head.agent) as surfer:
+        told = f"{name} ({key_words(renard.agent.device)})"
+        assert told in html.unescape(await surfer.page(f"/school/{here.space.hex()}")), (
+            "what it cannot choose stands beside"
+        )
     other = await here.device("machine")
     await here.sync(renard)
     assert other.agent.enrolment.device_name not in await names_at(renard)
