@@ -60,6 +60,8 @@ from protocol.message_parts import (
 )
 
 _GENERATION_BYTES: Final = 8
+WITHDRAWN_BYTES: Final = 8
+"""So much of the id of a revocation says that it need not be shown again."""
 
 
 def credentials_in(data: bytes) -> tuple[Entry, ...]:
@@ -76,7 +78,7 @@ class SyncRequest:
     """What a replica has and wants. All fields may be empty; a quiet one holds cursors only.
 
     A caller that has all content of many spaces says their `standing` instead. `bare` are entries whose payloads it
-    asks for: nothing else is answered then.
+    asks for: nothing else is answered then. `withdrawn` are the beginnings of revocations that it has been shown.
     """
 
     generation: bytes | None = None
@@ -97,6 +99,7 @@ class SyncRequest:
     held: tuple[Held, ...] = ()
     standing: bytes | None = None
     bare: tuple[bytes, ...] = ()
+    withdrawn: tuple[bytes, ...] = ()
 
     def encode(self) -> bytes:
         """The message's bytes."""
@@ -119,6 +122,7 @@ class SyncRequest:
                 held=[[held.space, held.names] for held in self.held],
                 standing=self.standing,
                 bare=list(self.bare),
+                withdrawn=list(self.withdrawn),
             )
         )
 
@@ -147,6 +151,7 @@ class SyncRequest:
             held=read_held(fields.rows("held", MAX_SPACES_PER_REQUEST)),
             standing=fields.octets_or_none("standing", STANDING_BYTES),
             bare=fields.all_octets("bare", 32, MAX_BARE_IDS),
+            withdrawn=fields.all_octets("withdrawn", WITHDRAWN_BYTES, MAX_CREDENTIALS),
         )
 
 

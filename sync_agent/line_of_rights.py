@@ -28,7 +28,7 @@ from protocol.messages import SyncRequest
 from protocol.replica.interfaces import Stored
 from protocol.revocations import heads_named
 from sync_agent.app import LINE_MARKS, Agent
-from sync_agent.sealed_calls import SealedCalls
+from sync_agent.sealed_calls import SealedCalls, beginnings_of
 
 _COUNT_BYTES: Final = 8
 
@@ -44,6 +44,7 @@ class _Line:
     keys: Collection[bytes]
     held_back: Collection[bytes]
     on_the_way: Collection[bytes]
+    shown: tuple[bytes, ...]
     mark: str
 
     def leads_through(self, entry: Entry) -> bool:
@@ -88,7 +89,8 @@ class LineOfRights:
             if here:
                 # another server, or another revocation, begins anew
                 about = blake3(b"".join([server, space, *sorted(here)])).hexdigest()
-                line = _Line(space, frozenset(here.values()), roster.held_back, frozenset(), f"{LINE_MARKS}{about}")
+                keys, mark = frozenset(here.values()), f"{LINE_MARKS}{about}"
+                line = _Line(space, keys, roster.held_back, frozenset(), beginnings_of(cuts), mark)
                 lines.append(replace(line, on_the_way=await self._on_the_way(line, here)))
         return lines
 
@@ -113,7 +115,7 @@ class LineOfRights:
         begun = after = await self._brought_up_to(line)
         async for page, after in self._pages(line, begun):
             try:
-                await self._calls.sync(SyncRequest(push=page))
+                await self._calls.sync(SyncRequest(push=page, withdrawn=line.shown))
             except Refused as refusal:
                 # as long as something is lacking there it says so, and has taken what it was brought
                 if refusal.code is not Code.REVOKED:

@@ -10,6 +10,7 @@ Rules:
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final, TypeAlias
 
@@ -20,7 +21,7 @@ from protocol.errors import Code, LocalFailure, PeerFault, Refused
 from protocol.identity import AgreementKey
 from protocol.limits import MAX_CREDENTIALS
 from protocol.lives import Twin
-from protocol.messages import ReconcileAnswer, ReconcileRequest, SyncAnswer, SyncRequest
+from protocol.messages import WITHDRAWN_BYTES, ReconcileAnswer, ReconcileRequest, SyncAnswer, SyncRequest
 from protocol.replica.replica import Replica
 from protocol.rights import Authority
 from protocol.roles import Role
@@ -37,6 +38,12 @@ MISDIRECTED: Final = 421
 _SYNC_STRANGER: Final = frozenset({Code.UNKNOWN_DEVICE})
 _RECONCILE_STRANGER: Final = frozenset({Code.UNKNOWN_DEVICE, Code.CANNOT_READ})
 
+
+def beginnings_of(revocations: Iterable[bytes]) -> tuple[bytes, ...]:
+    """Revocations, as a request says that they were shown."""
+    return tuple(sorted(each[:WITHDRAWN_BYTES] for each in revocations)[:MAX_CREDENTIALS])
+
+
 Order: TypeAlias = tuple[int, int, bytes]
 """Which of two certificates is the newer: the root's place in the line, `at`, id."""
 
@@ -50,7 +57,8 @@ class SealedCalls:
 
     async def sync(self, request: SyncRequest) -> SyncAnswer:
         """The answer to one sync request, which says what process asks; that another lives with its key is heard."""
-        request = replace(request, life=self._agent.life.next())
+        shown = request.withdrawn or await self._shown()
+        request = replace(request, life=self._agent.life.next(), withdrawn=shown)
         try:
             return self._heard(await self._exchange(Call.SYNC, SYNC_PATH, request.encode()))
         except Refused as refusal:
@@ -82,6 +90,13 @@ class SealedCalls:
             raise error_in(shown, self._agent.enrolment.server_url)
         await self._meet(shown.body)
         return await server_of(self._agent.replica)
+
+    async def _shown(self) -> tuple[bytes, ...]:
+        """The revocations that have closed spaces to this device, as it knows: nobody need show them again."""
+        agent = self._agent
+        granted = {each.space for each in agent.replica.door.authorities_of(agent.device)}
+        closed = granted - (await agent.spaces()).keys()
+        return beginnings_of(await agent.replica.revocations_against(agent.device, closed)) if closed else ()
 
     def _heard(self, payload: bytes) -> SyncAnswer:
         answer = SyncAnswer.parse(payload)

@@ -42,7 +42,14 @@ from protocol.limits import (
 from protocol.lives import Lives
 from protocol.message_errors import encode_error
 from protocol.message_parts import InlinePack, Link, Offer, Refusal, Upload, Wanted
-from protocol.messages import ReconcileAnswer, ReconcileRequest, SyncAnswer, SyncRequest, credentials_in
+from protocol.messages import (
+    WITHDRAWN_BYTES,
+    ReconcileAnswer,
+    ReconcileRequest,
+    SyncAnswer,
+    SyncRequest,
+    credentials_in,
+)
 from protocol.reconcile import fingerprint_of, respond
 from protocol.register import is_report, parse_register, stored_register
 from protocol.replica.allowances import Allowance, Allowances
@@ -251,7 +258,7 @@ class Responder:
             pages=tuple(pages),
             stale=tuple(stale),
             closed=closed,
-            withdrawn=await self._withdrawals(opened.device, closed),
+            withdrawn=await self._withdrawals(opened.device, closed, request.withdrawn),
             packs=tuple(InlinePack(pack.space, data) for pack, data in content.inline),
             links=tuple(self._link(pack, now_ms) for pack in content.linked.values()),
             lacks=tuple(lacks),
@@ -298,7 +305,7 @@ class Responder:
         request, taken = await self._take_in(opened, SyncRequest.parse, now_ms)
         device, grown = opened.device, taken.grown
         try:
-            readable = await self._readable(device)
+            readable = await self._readable(device, request.withdrawn)
             if not request.bare:
                 grown |= await self._keep_packs(device, request.packs, readable)
         finally:
@@ -343,23 +350,27 @@ class Responder:
             grown=frozenset(entry.header.space for entry in pushed.let_in),
         )
 
-    async def _readable(self, device: bytes) -> dict[bytes, Authority]:
+    async def _readable(self, device: bytes, shown: Collection[bytes] = ()) -> dict[bytes, Authority]:
         readable = await self.replica.readable(device)
         if not readable:
             granted = dict.fromkeys(each.space for each in self.replica.door.authorities_of(device))
             raise Refused(
                 Code.REVOKED,
                 "this machine's access has been withdrawn; ask who runs the system",
-                withdrawn=await self._withdrawals(device, granted),
+                withdrawn=await self._withdrawals(device, granted, shown),
             )
         shared = await self.scope.shared(readable)
         if not shared:
             raise Refused(Code.CANNOT_READ, "this machine and the one that answers have no class in common")
         return shared
 
-    async def _withdrawals(self, device: bytes, spaces: Iterable[bytes]) -> tuple[Entry, ...]:
-        """The revocations in force in `spaces` of a device, and of those who let it in, with what proves them."""
+    async def _withdrawals(self, device: bytes, spaces: Iterable[bytes], shown: Collection[bytes]) -> tuple[Entry, ...]:
+        """The revocations in force in `spaces` of a device, and of those who let it in, with what proves them.
+
+        But for those that were `shown` to it: a call that is refused over and over draws them once.
+        """
         found = await self.replica.revocations_against(device, spaces)
+        found = [each for each in found if each[:WITHDRAWN_BYTES] not in shown]
         # one with many lists, which counts as a whole only, keeps no other out
         entries = await self.replica.store.get(found)
         first = sorted(entries, key=lambda name: len(lists_of(entries[name])))

@@ -13,7 +13,7 @@ from protocol.clock import at_from
 from protocol.entry import Entry, Kind, compose
 from protocol.errors import BadInput, Code, Refused
 from protocol.identity import SigningKey
-from protocol.limits import MAX_REVOKED_HEADS
+from protocol.limits import MAX_REVOKED_HEADS, MAX_ROOT_ACCOUNT_IDS, KiB
 from protocol.replica.arrivals import note_arrivals
 from protocol.replica.memory import MemoryStore
 from protocol.replica.office import grants, heads
@@ -31,7 +31,7 @@ from tests.harness.caller import caller
 from tests.harness.classroom import classroom
 from tests.harness.office_devices import town
 from tests.harness.server_in_process import office
-from tests.harness.territory import DAY_MS, new_device
+from tests.harness.territory import DAY_MS, Territory, new_device
 
 PUPILS = 25
 KEY = SigningKey(bytes(32))
@@ -225,32 +225,55 @@ async def test_who_shows_a_revocation_and_keeps_its_lists_back_closes_no_class(
         assert shown_with_them.issuperset(each.id for each in lists)
 
 
+async def as_root(territory: Territory, *drafts: Draft) -> list[bytes]:
+    written = await territory.replica.write(
+        list(drafts), author=territory.keys.root, now_ms=territory.clock(), entropy=territory.entropy
+    )
+    return [entry.id for entry in written]
+
+
+async def cut_off_with_lists(territory: Territory, device: bytes) -> None:
+    """By the root, with ten lists of heads."""
+    listed = [tuple(territory.entropy(32) for _ in range(MAX_ROOT_ACCOUNT_IDS)) for _ in range(10)]
+    lists = await as_root(
+        territory, *(Draft(territory.id, Kind.ROOT_ACCOUNT, None, RootAccount(ids).encode()) for ids in listed)
+    )
+    await as_root(territory, Draft(territory.id, Kind.REVOKE, None, Revocation(device, (), tuple(lists)).encode()))
+
+
 @attack("more heads than a revocation names", off={"protocol.replica.serving.lists_of": lambda _entry: ()})
 async def test_a_revocation_with_many_lists_keeps_no_other_from_who_is_cut_off(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("protocol.replica.serving.MAX_CREDENTIALS", 8)
     async with classroom(tmp_path) as room:
-        territory, thief = (
-            room.territory,
-            await caller(room.territory, room.territory.responder(), Role.MACHINE, room.space, seed=5),
-        )
-
-        async def as_root(*drafts: Draft) -> list[bytes]:
-            written = await territory.replica.write(
-                list(drafts), author=territory.keys.root, now_ms=territory.clock(), entropy=territory.entropy
-            )
-            return [entry.id for entry in written]
-
-        account = Draft(territory.id, Kind.ROOT_ACCOUNT, None, RootAccount((bytes(32),)).encode())
-        lists = await as_root(*[account] * 10)
-        await as_root(Draft(territory.id, Kind.REVOKE, None, Revocation(thief.id, (), tuple(lists)).encode()))
-        (short,) = await as_root(Draft(room.space, Kind.REVOKE, None, Revocation(thief.id, ()).encode()))
+        territory = room.territory
+        thief = await caller(territory, territory.responder(), Role.MACHINE, room.space, seed=5)
+        await cut_off_with_lists(territory, thief.id)
+        cut = Draft(room.space, Kind.REVOKE, None, Revocation(thief.id, ()).encode())
+        (short,) = await as_root(territory, cut)
         with pytest.raises(Refused) as caught:
             await thief.sync()
         shown = caught.value.facts["withdrawn"]
         assert isinstance(shown, tuple)
         assert short in {entry.id for entry in shown}
+
+
+@attack("who is cut off calls on", off={"sync_agent.sealed_calls.beginnings_of": lambda _revocations: ()})
+async def test_who_is_cut_off_is_shown_that_once(tmp_path: Path) -> None:
+    async with classroom(tmp_path) as room:
+        machine = await room.machine()
+        await machine.session.sync()
+        await cut_off_with_lists(room.territory, machine.agent.device)
+        costs = []
+        for _ in range(3):
+            before = machine.way.traffic.bytes_in
+            with pytest.raises(Refused):
+                await machine.session.sync()
+            costs.append(machine.way.traffic.bytes_in - before)
+        assert costs[0] > 10 * MAX_ROOT_ACCOUNT_IDS * 32
+        assert costs[1] < KiB
+        assert costs[2] < KiB
 
 
 def line(length: int, first: int, *prev: bytes) -> list[Entry]:
