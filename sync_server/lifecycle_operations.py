@@ -100,8 +100,8 @@ async def _person_rename(server: Server, params: Params, _outgoing: Outgoing) ->
 
 
 async def _person_retire(server: Server, params: Params, outgoing: Outgoing) -> JSON:
-    kept = await grants.retire_person(server, person_id(given.text(params, "person")))
-    return await commands.told_of_kept(kept, outgoing)
+    withdrawn = await grants.retire_person(server, person_id(given.text(params, "person")))
+    return await commands.told_of(withdrawn, outgoing)
 
 
 async def _space_close(server: Server, params: Params, outgoing: Outgoing, kit: KitAway | None) -> JSON:

@@ -143,6 +143,35 @@ async def test_without_the_kit_it_is_cut_off_all_the_same_if_that_is_wished(
         assert head.keys.signing.public in (await desk.server.replica.view(bytes.fromhex(desk.space))).roster.cut
 
 
+async def test_nobody_stays_on_the_lists_by_what_a_device_of_theirs_has_said_in_more_classes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(grants, "MAX_REVOKED_HEADS", 1)
+    async with office(tmp_path / "server") as desk:
+        replica, person = desk.server.replica, await desk.add_person("M. Noir", "admin")
+        made = await desk.do("space add", name="CM1", school="0180001D")
+        admin = new_device(Random(7).randbytes)
+        given = Grant(
+            admin.signing.public,
+            admin.agreement.public,
+            admin.tls.fingerprint,
+            Role.ADMIN,
+            bytes.fromhex(person),
+            None,
+        )
+        (grant,) = await desk.server.say([Draft(replica.territory, Kind.GRANT, None, given.encode())])
+        lea = PersonRecord("Léa", PersonRole.PUPIL).encode()
+        spoken = [
+            Draft(bytes.fromhex(space), Kind.PERSON, grant.id, lea, bytes(16)) for space in (desk.space, made["space"])
+        ]
+        await replica.write(spoken, author=admin.signing, now_ms=desk.clock(), entropy=Random(1).randbytes)
+        done = await desk.do("person retire", person=person)
+        assert done["cut_short"] == [{"device": admin.signing.public.hex(), "classes": 2}]
+        assert any("waits" in line for line in desk.said.lines)
+        assert admin.signing.public in (await replica.view(replica.territory)).roster.cut
+        assert "M. Noir" not in {row["name"] for row in await desk.do("person list", space=desk.space)}
+
+
 @attack("more heads than a revocation names", off={"sync_server.handlers.rotation._said_by": _all_of_it})
 async def test_whoever_writes_without_end_with_the_servers_key_takes_nothing_with_it_that_was_there_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

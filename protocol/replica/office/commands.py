@@ -15,7 +15,7 @@ from protocol.replica import parameters as given
 from protocol.replica.console_text import local_time
 from protocol.replica.office import grants
 from protocol.replica.office.bureau import Office
-from protocol.replica.office.grants import Kept
+from protocol.replica.office.grants import Kept, Withdrawn
 from protocol.replica.office.invitations import Wanted, invite
 from protocol.replica.office.losses import NEW_KEYS, lost
 from protocol.replica.office.names import device_id, lifetime_ms, moment_ms, person_id
@@ -103,12 +103,25 @@ async def ungrant(office: Office, params: Params, outgoing: Outgoing) -> JSON:
     """`ungrant`."""
     spaces = spaces_named(office, given.texts(params, "space"))
     device, person = device_or_person(params)
-    kept: list[Kept] = []
+    told: dict[str, JSON] = {}
     if device is not None:
-        kept += await grants.ungrant_device(office, device, spaces)
+        told |= await told_of(await grants.ungrant_device(office, device, spaces), outgoing)
     if person is not None:
-        kept += await grants.ungrant_person(office, person, spaces)
-    return await told_of_kept(kept, outgoing)
+        told |= await told_of(await grants.ungrant_person(office, person, spaces), outgoing)
+    return told
+
+
+async def told_of(withdrawn: Withdrawn, outgoing: Outgoing) -> dict[str, JSON]:
+    """What a withdrawal has left, and what of what was said waits now, as commands say it and tell people."""
+    for device, classes in withdrawn.cut_short.items():
+        await outgoing.progress(
+            f"the device {device.hex()} has spoken in {classes} classes, and a revocation has not room for all: "
+            "what it said in the newest counts no more, and waits. `sync-server waiting` lists it; `accept ID` lets it "
+            "count after all"
+        )
+    cut_short: list[JSON] = [{"device": key.hex(), "classes": count} for key, count in withdrawn.cut_short.items()]
+    told = await told_of_kept(withdrawn.kept, outgoing)
+    return {**told, "cut_short": cut_short} if cut_short else told
 
 
 async def told_of_kept(kept: Sequence[Kept], outgoing: Outgoing) -> dict[str, JSON]:

@@ -20,8 +20,8 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from protocol.entry import Kind
 from protocol.errors import BadInput, Code, Refused
@@ -61,6 +61,14 @@ class Kept:
             "name": self.name,
             "role": self.role.value,
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawn:
+    """What a withdrawal has left to devices, and for which it was too short: in how many classes they had spoken."""
+
+    kept: Sequence[Kept] = ()
+    cut_short: Mapping[bytes, int] = field(default_factory=dict)
 
 
 async def grant_device(office: Office, device: bytes, spaces: Sequence[bytes]) -> None:
@@ -116,18 +124,19 @@ async def is_listed_but_revoked(office: Office, device: bytes) -> bool:
     return any(not each.left for each in listed.values()) and await _is_revoked(office, person, known, ())
 
 
-async def ungrant_device(office: Office, device: bytes, spaces: Sequence[bytes]) -> list[Kept]:
-    """Cut a device off in some spaces; what it keeps there. Raises as `revoke_device` does."""
+async def ungrant_device(office: Office, device: bytes, spaces: Sequence[bytes]) -> Withdrawn:
+    """Cut a device off in some spaces; what it keeps there. Raises as `revoke_device` does, but for NOT_YET."""
     known = _grants_of(office, device)
     covered = [space for space in spaces if any(office.replica.door.covers(grant, space) for grant in known)]
-    return await _cut(office, device, covered)
+    return await _cut(office, device, covered, anyway=True)
 
 
-async def ungrant_person(office: Office, person: bytes, spaces: Sequence[bytes]) -> list[Kept]:
+async def ungrant_person(office: Office, person: bytes, spaces: Sequence[bytes]) -> Withdrawn:
     """Take somebody off the lists of some spaces, and cut off there the devices whose grants name them.
 
-    Who runs a school goes on reading its classes: that, and what else their devices keep there, is returned. Raises
-    `BadInput(UNKNOWN_PERSON)`.
+    Who runs a school goes on reading its classes: that, and what else their devices keep there, is returned. No device
+    keeps anybody on the lists by what it has said in more classes than a revocation names: what it said in the others
+    waits for a word. Raises `BadInput(UNKNOWN_PERSON)`.
     """
     lists = await _lists_of(office, person)
     drafts = [
@@ -136,19 +145,22 @@ async def ungrant_person(office: Office, person: bytes, spaces: Sequence[bytes])
         for space, listed in shown.items()
         if space in spaces and not listed.left
     ]
-    read = []
+    read, cut_short = [], dict[bytes, int]()
     devices = _devices_of(office, lists)
     for device in dict.fromkeys([*devices, *_copies_of(office, devices)]):
         known = _grants_of(office, device)
         theirs = [grant for grant in known if grant.person in lists] or [g for g in known if g.person is None]
         covered = [space for space in spaces if any(_teaches_by(office, grant, space) for grant in theirs)]
-        drafts += await _cut_drafts(office, device, [s for s in covered if not await _outranks(office, device, s)])
+        here = [space for space in covered if not await _outranks(office, device, space)]
+        cuts = await _cut_drafts(office, device, here, anyway=True)
+        cut_short |= await _cut_short(office, device, [cut.space for cut in cuts])
+        drafts += cuts
         read += [(device, s) for s in spaces if any(office.replica.door.covers(grant, s) for grant in theirs)]
     await _write(office, drafts)
-    return await _kept(office, read)
+    return Withdrawn(await _kept(office, read), cut_short)
 
 
-async def retire_person(office: Office, person: bytes) -> list[Kept]:
+async def retire_person(office: Office, person: bytes) -> Withdrawn:
     """Somebody leaves: off every list, and every device whose grants name them is cut off there.
 
     What they made stays. What their devices keep is returned. Raises `BadInput(UNKNOWN_PERSON)`.
@@ -184,7 +196,7 @@ async def revoke_device(
     if kit is not None:
         await _cut_by_root(office, kit, device, here, since_ms)
         return []
-    kept = await _cut(office, device, here, since_ms, anyway=anyway)
+    kept = (await _cut(office, device, here, since_ms, anyway=anyway)).kept
     return [*kept, *await _kept(office, [(device, space) for space in above])]
 
 
@@ -245,7 +257,7 @@ def _reach(office: Office, device: bytes, governs: Callable[[bytes], bool]) -> t
 
 async def _cut(
     office: Office, device: bytes, spaces: Sequence[bytes], since_ms: int | None = None, *, anyway: bool = False
-) -> list[Kept]:
+) -> Withdrawn:
     """Cut a device off in those of the spaces in which that counts; what it keeps in the others.
 
     Nobody is to believe that a device is cut off which keeps its right: raises `Refused(NO_RIGHT)` if that is all.
@@ -262,8 +274,9 @@ async def _cut(
             "ask who runs the server, or somebody of a higher role",
             device=device.hex(),
         )
+    cut_short = await _cut_short(office, device, [draft.space for draft in drafts])
     await _write(office, drafts)
-    return kept
+    return Withdrawn(kept, cut_short)
 
 
 async def _outranks(office: Office, device: bytes, space: bytes) -> bool:
@@ -412,7 +425,7 @@ async def _cut_drafts(
     anyway: bool = False,
 ) -> list[Draft]:
     cuts = await _heads_to_name(office, device, spaces, since_ms, MAX_REVOKED_HEADS)
-    if not anyway and office.home == office.replica.territory:
+    if not anyway:
         for space in cuts:
             await _check_room(office, device, space)
     return [Draft(space, Kind.REVOKE, None, Revocation(device, tuple(heads)).encode()) for space, heads in cuts.items()]
@@ -438,14 +451,23 @@ async def _heads_to_name(
 
 async def _check_room(office: Office, device: bytes, space: bytes) -> None:
     """Raise `BadInput(NOT_YET)` where what a device said in some classes would go because a revocation is too short."""
-    spoken = [below for below in _below(office, space) if await office.replica.tips(below, device)]
-    if len(spoken) > MAX_REVOKED_HEADS:
+    classes = (await _cut_short(office, device, [space])).get(device)
+    if classes is not None:
         raise BadInput(
             Code.NOT_YET,
-            f"this device has said something in {len(spoken)} classes, and a revocation names {MAX_REVOKED_HEADS}: its "
+            f"this device has said something in {classes} classes, and a revocation names {MAX_REVOKED_HEADS}: its "
             "grants and names in the others would count no more. `sync-server revoke DEVICE --kit KIT` names all; "
             "with `--anyway` it is cut off at once, and the newest of those classes lose what it said there",
         )
+
+
+async def _cut_short(office: Office, device: bytes, spaces: Iterable[bytes]) -> dict[bytes, int]:
+    """In how many classes a device has spoken, where a revocation in one of the spaces has no room: at the server."""
+    most = 0
+    for space in spaces if office.home == office.replica.territory else ():
+        spoken = [below for below in _below(office, space) if await office.replica.tips(below, device)]
+        most = max(most, len(spoken))
+    return {device: most} if most > MAX_REVOKED_HEADS else {}
 
 
 async def _cut_by_root(
