@@ -22,7 +22,7 @@ from functools import partial
 from typing import Final, TypeAlias
 
 from protocol.errors import Code, LocalFailure, NoAnswer, PeerFault, RelaisError
-from protocol.limits import INLINE_PACK_BYTES, KiB, MiB
+from protocol.limits import INLINE_PACK_BYTES, KiB
 from protocol.message_parts import Link, Upload
 from protocol.replica.byte_range import Span
 from protocol.replica.interfaces import ContentStore, Making, PackInfo
@@ -33,7 +33,7 @@ from sync_agent.transport import Transport
 
 PACKS_AT_ONCE: Final = 2
 SMALL_PACKS_AT_ONCE: Final = 4
-PIECE_BYTES: Final = MiB
+PIECE_BYTES: Final = 512 * KiB
 SENT_PIECE_BYTES: Final = 64 * KiB
 MAX_CUTS_PER_PACK: Final = 3
 MAX_MENDINGS: Final = 3
@@ -241,17 +241,20 @@ class Transfer:
 
     async def _append(self, link: Link, held: int) -> int:
         """Add what one request brings. Raises `NoAnswer` at a cut, with what came before it kept."""
-        buffer = bytearray()
+        # pieces as they came: what grows is copied again and again
+        gathered: list[bytes] = []
+        size = 0
         cut: NoAnswer | LocalFailure | None = None
         async with aclosing(self._transport.fetch(link.capability, held)) as pieces:
             try:
                 async for piece in pieces:
-                    if held + len(buffer) + len(piece) > link.size:
+                    if held + size + len(piece) > link.size:
                         raise PeerFault(Code.BAD_HASH, "a pack is longer than was announced", pack=link.pack.hex())
-                    if len(buffer) + len(piece) > PIECE_BYTES:
-                        held = await self._content.append_part(link.pack, held, bytes(buffer))
-                        buffer.clear()
-                    buffer += piece
+                    if size + len(piece) > PIECE_BYTES:
+                        held = await self._content.append_part(link.pack, held, b"".join(gathered))
+                        gathered, size = [], 0
+                    gathered.append(piece)
+                    size += len(piece)
                     now_s = get_running_loop().time()
                     self._progress.note(len(piece), now_s)
                     if self._gauge is not None and self._gauge.note(len(piece), now_s):
@@ -259,8 +262,8 @@ class Transfer:
                         break
             except NoAnswer as reason:
                 cut = reason
-        if buffer:
-            held = await self._content.append_part(link.pack, held, bytes(buffer))
+        if gathered:
+            held = await self._content.append_part(link.pack, held, b"".join(gathered))
         if cut is None and held < link.size:
             cut = NoAnswer(Code.UNREACHABLE, "the connection was cut in the middle of some content; the work is kept")
         if cut is not None and held < link.size:

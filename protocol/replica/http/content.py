@@ -9,7 +9,7 @@ from typing import Final
 from aiohttp import web
 
 from protocol.errors import BadInput, Code, PeerFault, RelaisError
-from protocol.limits import FILE_PIECE_BYTES, MAX_PACK_BYTES
+from protocol.limits import FILE_PIECE_BYTES, MAX_PACK_BYTES, KiB
 from protocol.replica.byte_range import NotSatisfiable, Span, asked_span
 from protocol.replica.http.bodies import pieces
 from protocol.replica.http.meter import Direction, Meter
@@ -20,6 +20,8 @@ from protocol.wire import OFFSET_HEADER, PACK_TYPE, Capability
 
 _log = logging.getLogger(__name__)
 
+SENT_PIECE_BYTES: Final = 64 * KiB
+"""What TLS gets at once: larger blocks are memory that the system hands out anew each time (`native_memory`)."""
 _BEARER: Final = "bearer "
 _STOPPED: Final = frozenset({Code.CUT_OFF, Code.TOO_SLOW})
 
@@ -96,7 +98,8 @@ class Packs:
         await response.prepare(request)
         at, end = span.start, span.start + span.length
         while data:
-            await response.write(data)
+            for start in range(0, len(data), SENT_PIECE_BYTES):
+                await response.write(data[start : start + SENT_PIECE_BYTES])
             self._meter.moved(Direction.OUT, len(data))
             at += len(data)
             data = await self._piece(pack, at, min(end - at, FILE_PIECE_BYTES))
