@@ -194,7 +194,7 @@ WRONG_WORDS: list[tuple[tuple[str, ...], Code]] = [
     (("export", "cours.zip", "--space", UAI), Code.USAGE),
     (("space", "add", "CM2"), Code.USAGE),
     (("space", "add", "", "--school", UAI), Code.BAD_NAME),
-    (("person", "add", "Léa", "--role", "elf", "--space", UAI), Code.UNKNOWN_ROLE),
+    (("person", "add", "Léa", "--role", "teacher", "--space", UAI), Code.UNKNOWN_SPACE),
     (("invite", "--role", "teacher", "--space", UAI), Code.UNKNOWN_SPACE),
     (("invite", "--role", "machine", "--space", UAI, "--uses", "many"), Code.USAGE),
     (("revoke", "ab" * 32), Code.UNKNOWN_DEVICE),
@@ -207,6 +207,11 @@ def test_wrong_words_exit_2_with_a_code_and_a_sentence(server: Machine) -> None:
     for words, code in WRONG_WORDS:
         refused(server.run(*words), 2, code)
     assert server.ok("status")["entries"] == 3
+
+
+def test_a_role_that_there_is_not_exits_2(server: Machine) -> None:
+    space = server.ok("space", "add", "CM2 B", "--school", "0180001A")["space"]
+    refused(server.run("person", "add", "Léa", "--role", "elf", "--space", space), 2, Code.UNKNOWN_ROLE)
 
 
 def test_the_same_commands_give_the_same_results_with_and_without_a_running_server(server: Machine) -> None:
