@@ -1,7 +1,10 @@
 """What people type where an agent's commands ask for an id: its beginning, or the name of a class, person or device.
 
-A whole id is never looked up. Who is to read pupils' work (`key confirm`) is named by no name: a device gives that to
-itself.
+Rules (docs/adr/0141):
+- a whole id is never looked up;
+- who is to read pupils' work (`key confirm`), and what is let in (`grant --device`), is named by no name: a device
+  gives that to itself, or the server does;
+- what a device is called by others, the server too, is shown and not taken: only its own signed word is.
 """
 
 from __future__ import annotations
@@ -10,14 +13,15 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from protocol.entry import ID_BYTES, PERSON_BYTES
-from protocol.errors import Code
+from protocol.errors import BadInput, Code
 from protocol.identity import school_id
 from protocol.replica.abbreviations import is_beginning, whole
 from protocol.replica.by_name import Named, by_name, is_whole
 from protocol.replica.operation import JSON, Incoming, Operation, Outgoing, Params
+from protocol.replica.parameters import shown
 from sync_agent.app import Agent
 from sync_agent.confirming import list_readers
-from sync_agent.device_names import device_names, key_words
+from sync_agent.device_names import device_names, key_words, signed_names
 
 _SPACE: Final = (ID_BYTES, Code.UNKNOWN_SPACE, "space")
 _PERSON: Final = (PERSON_BYTES, Code.UNKNOWN_PERSON, "person")
@@ -37,19 +41,25 @@ _ASKED: Final[Mapping[str, tuple[int, Code, str]]] = {
 }
 """In this order: where somebody is looked for follows from the class, or the item, that is named beside them."""
 _NAMED: Final = frozenset({"space", "from", "to", "person", "into", "device"})
+_BY_ID_ALONE: Final[Mapping[str, str]] = {"grant": "device", "erase": "person"}
+"""What is named by no name: what would be let in gives it to itself, and who is to be forgotten has left the lists."""
 
 
-def with_whole_ids(agent: Agent, operation: Operation) -> Operation:
-    """The operation, given whole ids. Raises `BadInput` for what several things here begin with, or are called."""
+def with_whole_ids(agent: Agent, name: str, operation: Operation) -> Operation:
+    """The operation of this name, given whole ids.
+
+    Raises `BadInput` for what several things here begin with, or are called, and for names that do not count.
+    """
 
     async def operate(params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
         found = dict(params)
         for key in _ASKED:
             match params.get(key):
                 case str(text):
-                    found[key] = await _meant(agent, key, text, found, outgoing)
+                    found[key] = await _meant(agent, name, key, text, found, outgoing)
                 case list(texts) if key == "space":
-                    meant = [await _meant(agent, key, each, {}, outgoing) for each in texts if isinstance(each, str)]
+                    named = [each for each in texts if isinstance(each, str)]
+                    meant = [await _meant(agent, name, key, each, {}, outgoing) for each in named]
                     found[key] = meant if len(meant) == len(texts) else texts
                 case _:
                     pass
@@ -58,7 +68,7 @@ def with_whole_ids(agent: Agent, operation: Operation) -> Operation:
     return operate
 
 
-async def _meant(agent: Agent, key: str, text: str, beside: Params, outgoing: Outgoing) -> str:
+async def _meant(agent: Agent, name: str, key: str, text: str, beside: Params, outgoing: Outgoing) -> str:
     size, code, what = _ASKED[key]
     if is_whole(text, size) or (what == "space" and _is_school(agent, text)):
         return text
@@ -66,7 +76,7 @@ async def _meant(agent: Agent, key: str, text: str, beside: Params, outgoing: Ou
         return found
     if key not in _NAMED:
         return text
-    one = await _called(agent, key, text, beside)
+    one = await _called(agent, name, key, text, beside)
     if what != "space":
         await outgoing.progress(f"“{text}” is {one}")
     return one.id.hex()
@@ -104,14 +114,26 @@ async def _known(agent: Agent, key: str) -> Iterable[bytes]:
 # --- by name ----------------------------------------------------------------------------------------------------------
 
 
-async def _called(agent: Agent, key: str, text: str, beside: Params) -> Named:
+async def _called(agent: Agent, name: str, key: str, text: str, beside: Params) -> Named:
     _, code, what = _ASKED[key]
     match what:
         case "space":
             return by_name(text, await _spaces(agent), code, what)
         case "device":
-            return by_name(text, await _devices(agent), code, what)
+            one = by_name(text, await _devices(agent), code, what)
+            if _BY_ID_ALONE.get(name) != key and (await signed_names(agent)).get(one.id) == one.name:
+                return one
+            raise BadInput(
+                code,
+                f"a name is no proof of which device that is, and is not enough here: {one} is called so; compare the "
+                "words with those on its own screen, and give the first eight digits of its id",
+                device=one.id.hex(),
+            )
         case _:
+            if _BY_ID_ALONE.get(name) == key:
+                raise BadInput(
+                    code, f"“{shown(text)}” may be somebody else's name too; give the id, from `person list`"
+                )
             near = await _spaces_beside(agent, beside)
             return by_name(text, await _persons(agent, near or await agent.spaces()), code, what)
 

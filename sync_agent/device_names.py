@@ -10,6 +10,7 @@ from protocol.coursework import Work
 from protocol.errors import PeerFault
 from protocol.identity import words_of
 from protocol.register import Health, RegisterKind, stored_register
+from protocol.roles import RUNS_A_SCHOOL
 from sync_agent.app import CALLED_MARKS, Agent
 
 
@@ -26,7 +27,18 @@ async def machine_of(agent: Agent, work: Work) -> str:
 
 
 async def device_names(agent: Agent) -> dict[bytes, str | None]:
-    """The names that devices gave in reports, as neighbours, or when they were let in; this device's own."""
+    """The names that devices gave in reports, as neighbours, or when they were let in; this device's own.
+
+    The last is what others say of them, the server too: to be shown, with words of the key where anything hangs on it.
+    """
+    names = await signed_names(agent)
+    for mark, called in (await agent.replica.store.marks(CALLED_MARKS)).items():
+        names.setdefault(bytes.fromhex(mark.removeprefix(CALLED_MARKS)), called.decode())
+    return names
+
+
+async def signed_names(agent: Agent) -> dict[bytes, str | None]:
+    """Those alone that devices gave themselves, in reports and as neighbours; this device's own."""
     names: dict[bytes, str | None] = {agent.device: agent.enrolment.device_name}
     for near in agent.neighbours():
         match near:
@@ -37,13 +49,13 @@ async def device_names(agent: Agent) -> dict[bytes, str | None]:
             names.setdefault(row.device, Health.parse(stored_register(row.data).body).name)
         except PeerFault:
             continue
-    for mark, called in (await agent.replica.store.marks(CALLED_MARKS)).items():
-        names.setdefault(bytes.fromhex(mark.removeprefix(CALLED_MARKS)), called.decode())
     return names
 
 
 async def note_called(agent: Agent, called: Iterable[tuple[bytes, str]]) -> None:
-    """Keep the names that devices gave when they were let in; only of those that were."""
+    """Keep the names that devices gave when they were let in, where this one runs a school; only of those that were."""
+    if await agent.role() not in RUNS_A_SCHOOL:
+        return
     door = agent.replica.door
     marks = {CALLED_MARKS + key.hex(): name.encode() for key, name in called if name and door.authorities_of(key)}
     if marks:

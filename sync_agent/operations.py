@@ -159,7 +159,7 @@ def table(agent: Agent, connect: Connect | None = None) -> Table:
         "export-person": commands.export_person,
         **device_operations(agent),
     }
-    return {name: with_whole_ids(agent, operation) for name, operation in offered.items()}
+    return {name: with_whole_ids(agent, name, operation) for name, operation in offered.items()}
 
 
 class _Commands:

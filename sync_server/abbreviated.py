@@ -1,9 +1,12 @@
 """What people type where a server's commands ask for an id: its beginning, or the name of a class, person or device.
 
-A whole id is never looked up.
+A whole id is never looked up. A device gives its name to itself; people and classes have that which the server, an
+administrator or a head teacher wrote last: what a command must not mistake is named by no name (docs/adr/0141).
 """
 
 from __future__ import annotations
+
+from collections.abc import Collection
 
 from protocol.entry import ID_BYTES, PERSON_BYTES
 from protocol.errors import Code
@@ -17,12 +20,13 @@ from sync_server.handlers.devices import DeviceState
 from sync_server.handlers.members import list_devices
 
 
-async def with_whole_ids(server: Server, params: Params, outgoing: Outgoing, *, names: bool) -> Params:
+async def with_whole_ids(server: Server, params: Params, outgoing: Outgoing, *, named: Collection[str]) -> Params:
     """The parameters with whole ids. Raises `BadInput` for what several things here begin with, or are called.
 
-    Without `names` only beginnings count. A school's code (UAI) is a name of its own and stays as it is.
+    Of parameters that are not `named` only beginnings count. A school's code (UAI) is a name of its own and stays as it
+    is.
     """
-    typed = _Typed(server, outgoing, names=names)
+    typed = _Typed(server, outgoing, named)
     found = dict(params)
     for key, read in (("space", typed.space), ("device", typed.device), ("person", typed.person)):
         match params.get(key):
@@ -38,10 +42,10 @@ async def with_whole_ids(server: Server, params: Params, outgoing: Outgoing, *, 
 class _Typed:
     """What was typed, read one by one."""
 
-    def __init__(self, server: Server, outgoing: Outgoing, *, names: bool) -> None:
+    def __init__(self, server: Server, outgoing: Outgoing, named: Collection[str]) -> None:
         self._server = server
         self._outgoing = outgoing
-        self._names = names
+        self._named = named
 
     async def space(self, text: str) -> JSON:
         door = self._server.replica.door
@@ -51,7 +55,7 @@ class _Typed:
             found = whole(text, await self._server.store.spaces(), Code.UNKNOWN_SPACE, "space")
             if is_whole(found, ID_BYTES):
                 return found
-        if not self._names:
+        if "space" not in self._named:
             return text
         records = await space_records(self._server)
         schools = {space: record.uai for space, record in records.items() if record.uai is not None}
@@ -69,7 +73,7 @@ class _Typed:
             found = whole(text, [one.id for one in devices], Code.UNKNOWN_DEVICE, "device")
             if is_whole(found, ID_BYTES):
                 return found
-        if not self._names:
+        if "device" not in self._named:
             return text
         in_use = [one for one in devices if one.state is not DeviceState.RETIRED]
         known = [Named(one.id, one.name, f"{one.role.value}, {one.state.value}") for one in in_use]
@@ -83,7 +87,7 @@ class _Typed:
             found = whole(text, [one.id for one in known], Code.UNKNOWN_PERSON, "person")
             if is_whole(found, PERSON_BYTES):
                 return found
-        if not self._names:
+        if "person" not in self._named:
             return text
         return await self._told(text, by_name(text, known, Code.UNKNOWN_PERSON, "person"))
 

@@ -40,25 +40,28 @@ from sync_server.kit_away import KitAway
 def operations(server: Server) -> Table:
     """The table of commands over an opened server."""
     with_kit = {
-        name: partial(_operate_with_kit, command, server) for name, command in lifecycle_operations.KIT_COMMANDS.items()
+        name: partial(_operate_with_kit, command, server, _named(name))
+        for name, command in lifecycle_operations.KIT_COMMANDS.items()
     }
-    plain = {name: partial(_operate, command, server, name not in _BY_ID_ALONE) for name, command in _COMMANDS.items()}
+    plain = {name: partial(_operate, command, server, _named(name)) for name, command in _COMMANDS.items()}
     return plain | with_kit
 
 
 async def _operate(
-    command: Command, server: Server, by_name: bool, params: Params, incoming: Incoming, outgoing: Outgoing
+    command: Command, server: Server, named: frozenset[str], params: Params, incoming: Incoming, outgoing: Outgoing
 ) -> JSON:
     del incoming
-    return await command(server, await with_whole_ids(server, params, outgoing, names=by_name), outgoing)
+    return await command(server, await with_whole_ids(server, params, outgoing, named=named), outgoing)
 
 
 async def _operate_with_kit(
-    command: KitCommand, server: Server, params: Params, incoming: Incoming, outgoing: Outgoing
+    command: KitCommand, server: Server, named: frozenset[str], params: Params, incoming: Incoming, outgoing: Outgoing
 ) -> JSON:
     kit = KitAway.of(server, params.get("kit"), incoming, outgoing)
     # the kit's word is given for ids alone: names are what this store says (docs/adr/0128)
-    return await command(server, await with_whole_ids(server, params, outgoing, names=kit is None), outgoing, kit)
+    return await command(
+        server, await with_whole_ids(server, params, outgoing, named=named if kit is None else ()), outgoing, kit
+    )
 
 
 async def _space_add(server: Server, params: Params, outgoing: Outgoing) -> JSON:
@@ -272,8 +275,21 @@ async def _administrator_remove(server: Server, params: Params, _outgoing: Outgo
     return {}
 
 
-_BY_ID_ALONE: Final = frozenset({"confirm"})
-"""Whose device is named by no name: a clone has that of the machine that it was made from."""
+def _named(command: str) -> frozenset[str]:
+    """What a command takes by its name too."""
+    return frozenset({"space", "device", "person"}) - _BY_ID_ALONE.get(command, frozenset())
+
+
+_BY_ID_ALONE: Final[Mapping[str, frozenset[str]]] = {
+    "confirm": frozenset({"device"}),
+    "grant": frozenset({"device"}),
+    "space close": frozenset({"space"}),
+    "erase": frozenset({"person"}),
+    "person retire": frozenset({"person"}),
+}
+"""What is named by no name (docs/adr/0141): a clone has that of the machine that it was made from, who is to
+be let in gives it to itself, a stolen head teacher's laptop gives one class the name of another, and whoever is meant
+may have left the lists on which somebody else of that name stands."""
 _COMMANDS: Final[Mapping[str, Command]] = {
     **lifecycle_operations.COMMANDS,
     "space add": _space_add,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from protocol.errors import NoAnswer
+from protocol.errors import BadInput, Code, NoAnswer
 from protocol.wire import Call
 from sync_agent.device_names import device_names, key_words
 from sync_agent.enrollment_by_stick import enroll_by_stick
@@ -70,6 +70,16 @@ async def test_a_pc_that_came_in_by_a_stick_has_its_name_at_the_heads(here: Town
     if by_server:
         await here.sync(head)
     assert "Merle" in await names_at(head)
+
+
+async def test_nobody_is_forgotten_by_a_name_which_may_be_that_of_another_who_is_there_yet(here: Town) -> None:
+    pupil = await here.office.add_person("Léa", "pupil")
+    desk = Desk((await here.device("head", space=SCHOOL)).agent)
+    with pytest.raises(BadInput) as refused:
+        await desk.ask("erase", person="Léa")
+    assert refused.value.code is Code.UNKNOWN_PERSON
+    listed = await desk.ask("person list", space=here.space.hex())
+    assert pupil in {row["person"] for row in listed}
 
 
 async def ask(here: Town, folder: Path, stick: Path, code: str) -> None:

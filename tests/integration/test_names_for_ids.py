@@ -49,6 +49,13 @@ def test_a_class_a_person_and_a_device_are_named_by_their_names(town: School, tm
     # the kit's word is given for an id alone, and a clone is confirmed by none but its own
     assert server.run("revoke", "Renard", "--kit", str(tmp_path / "kit")).code == "unknown-device"
     assert server.run("confirm", "Renard").code == "unknown-device"
+    # nobody is forgotten by a name: whoever is meant has often left, and somebody else has it
+    for command in (("erase", "--person", "mme petit"), ("person", "retire", "mme petit")):
+        assert server.run(*command).status == 2
+    assert "Mme Petit" in {row["name"] for row in server.ok("person", "list", "--space", "CM1")}
+    # nor is anything let in by the name that it gives itself, nor a class closed by one that a thief may have written
+    assert server.run("grant", "--device", "Renard", "--space", "CM1").code == "unknown-device"
+    assert server.run("space", "close", "CM1").code == "unknown-space"
     states = {row["name"]: row["state"] for row in server.ok("devices")}
     assert states["Renard"] != "retired"
     gone = server.run("revoke", "renard")

@@ -1,0 +1,100 @@
+"""What a device is called leads nobody's command to another one (docs/threat-model.md)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from protocol.errors import BadInput
+from protocol.roles import PersonRole, Role
+from sync_agent.device_names import device_names, key_words
+from tests.harness.attack import attack
+from tests.harness.classroom import Device
+from tests.harness.commands import Desk
+from tests.harness.portal import portal
+from tests.harness.spied_class import SpiedClass as Here
+from tests.harness.spied_class import spied_class
+
+ROW = "a device that is called like another one"
+CALLED = "Portable Petit"
+BELIEVED: dict[str, object] = {"sync_agent.abbreviated.signed_names": device_names}
+
+
+@pytest.fixture
+async def here(tmp_path: Path) -> AsyncIterator[Here]:
+    async with spied_class(tmp_path) as made:
+        yield made
+
+
+async def head_who_is_told(here: Here, key: bytes) -> Device:
+    """A head teacher's computer, to which the server calls this device, and no other, `CALLED`."""
+    room = here.room
+    school = room.territory.replica.door.parent(room.space)
+    assert school is not None
+    person = await room.territory.person("Mme H", PersonRole.TEACHER, room.space)
+    head = await room.device(Role.HEAD, school, person=person)
+    room.frontage.responder.name_of = lambda each: CALLED if each == key else None
+    await here.sync(here.teacher, head)
+    assert (await device_names(head.agent)).get(key) == CALLED
+    return head
+
+
+@attack(ROW, off={**BELIEVED, "sync_agent.abbreviated._BY_ID_ALONE": {}})
+async def test_what_the_server_calls_a_device_lets_it_in_nowhere(here: Here) -> None:
+    await here.name_the_spy(here.room.teacher_person)
+    spy = here.spy.signing.public
+    desk = Desk((await head_who_is_told(here, spy)).agent)
+    space = (await desk.ask("space add", name="CE2", year="2026-2027"))["space"]
+    with pytest.raises(BadInput) as refused:
+        await desk.ask("grant", device="portable petit", space=[space])
+    assert key_words(spy) in refused.value.message, "whoever is asked about is told by what nobody chooses"
+    assert not any(space in row["spaces"] for row in await desk.ask("devices") if row["device"] == spy.hex())
+
+
+@attack(ROW, off={"sync_agent.abbreviated._BY_ID_ALONE": {}})
+async def test_what_a_device_calls_itself_lets_it_in_nowhere(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    teacher = here.teacher.agent
+    desk = Desk((await head_who_is_told(here, here.machine.agent.device)).agent)
+    monkeypatch.setattr(
+        desk.agent, "neighbours", lambda: [{"device": teacher.device.hex(), "name": "Ordinateur de M. X"}]
+    )
+    space = (await desk.ask("space add", name="CE2", year="2026-2027"))["space"]
+    with pytest.raises(BadInput):
+        await desk.ask("grant", device="ordinateur de m. x", space=[space])
+
+
+@attack(ROW, off=BELIEVED)
+async def test_what_the_server_calls_a_device_cuts_no_teacher_off(here: Here) -> None:
+    hers = here.teacher.agent.device
+    desk = Desk((await head_who_is_told(here, hers)).agent)
+    for command in ("revoke", "lost"):
+        with pytest.raises(BadInput):
+            await desk.ask(command, device="PORTABLE  PETIT")
+    with pytest.raises(BadInput):
+        await desk.ask("ungrant", device="portable petit", space=[here.room.space.hex()])
+    assert hers.hex() in {row["device"] for row in await desk.ask("devices")}
+
+
+@attack(ROW, off={"sync_agent.device_names.RUNS_A_SCHOOL": frozenset(Role)})
+async def test_a_teachers_laptop_keeps_no_name_that_the_server_says(
+    here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("protocol.replica.news.RUNS_A_SCHOOL", frozenset(Role))
+    here.room.frontage.responder.name_of = lambda _: CALLED
+    await here.room.machine()
+    await here.sync(here.teacher)
+    assert CALLED not in (await device_names(here.teacher.agent)).values()
+
+
+@attack(ROW, off={"sync_agent.portal.school.key_words": lambda _: "…"})
+async def test_who_is_to_choose_a_device_on_the_page_sees_words_that_nobody_chose(here: Here) -> None:
+    await here.name_the_spy(here.room.teacher_person)
+    spy = here.spy.signing.public
+    desk = Desk((await head_who_is_told(here, spy)).agent)
+    space = (await desk.ask("space add", name="CE2", year="2026-2027"))["space"]
+    async with portal(desk.agent) as surfer:
+        page = await surfer.page(f"/school/{space}")
+    assert re.search(rf"{CALLED} \([^)]*{key_words(spy)}\)", page)
