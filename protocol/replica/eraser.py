@@ -15,7 +15,7 @@ Rules:
   for, its arrivals are numbered anew, or payloads have come for what was bare;
 - what waits in quarantine goes too, and by itself once it has waited for `HELD_MS`;
 - content that only erased entries named is given up first, so that a sweep that was cut off finds it again; no hand-in
-  keeps what is not sealed, and nothing else takes what is.
+  keeps what is not sealed, and nothing else takes what is; what comes again goes at the next look.
 """
 
 from __future__ import annotations
@@ -29,12 +29,13 @@ from typing import Final
 
 from blake3 import blake3
 
+from protocol.coursework import live_content
 from protocol.entry import Entry, Kind
 from protocol.erasing import Order, due, has_waited, is_destroyed_by
 from protocol.errors import LocalFailure, PeerFault
 from protocol.limits import CURSOR_HASH_BYTES, HELD_MS
 from protocol.replica.destroyed import DONE_MARKS, Done, carried_out, destroyed
-from protocol.replica.holdings import Holdings
+from protocol.replica.holdings import Holdings, Need
 from protocol.replica.interfaces import ERASURE_READ_MARKS, EntryStore
 from protocol.replica.replica import Replica
 from protocol.rights import erasable_names
@@ -93,6 +94,7 @@ class Eraser:
             names = {order.covers for order in obeyed if order.space in line}
             gone += await self._sweep_space(space, names, read.get(ERASURE_READ_MARKS + space.hex()))
         await self._sweep_quarantine({order.covers for order in obeyed})
+        await self._give_up_again()
         fresh = [order for order in obeyed if not order.is_done]
         noted = _noting(done, obeyed, now_ms, ended)
         marks = {DONE_MARKS + name.hex(): None if one is None else one.encode() for name, one in noted.items()}
@@ -244,13 +246,33 @@ class Eraser:
         a remark as one. So could it name a list that repeats the remark's chunks, which goes with it. But whoever may
         say feedback could name the work of others in it: what has the form of sealed work, a hand-in keeps.
         """
-        content = self._replica.content
-        going, left = await self._named(gone), _Named()
-        spaces = {space, *await content.spaces_of(going.streams)}
-        names = {entry.id for entry in gone}
+        going = await self._named(gone)
+        spaces = {space, *await self._replica.content.spaces_of(going.streams)}
+        await self._let_go_of(going, spaces, {entry.id for entry in gone})
+
+    async def _give_up_again(self) -> None:
+        """Let go of what was given up and has come again with some pack, unless an entry names it openly by now.
+
+        Not while one may follow, since something is on its way from here, or name it in a list that is still to come.
+        """
+        content, streams = self._replica.content, await self._holdings.come_again()
+        if not streams or await content.unsent_packs():
+            return
+        spaces = await content.spaces_of(streams)
+        for space in spaces:
+            coursework = (await self._replica.view(space)).coursework
+            needs = [Need(space, ref.stream, sealed=False) for ref in live_content(coursework)]
+            if await self._holdings.incomplete(needs, most=1):
+                return
+        await self._let_go_of(_Named(open=streams), spaces)
+
+    async def _let_go_of(self, going: _Named, spaces: Collection[bytes], names: Collection[bytes] = ()) -> None:
+        """Give up streams of these spaces that none of their entries keeps; those of these `names` go."""
+        content, left = self._replica.content, _Named()
         for each in spaces if going.streams else ():
             stored = await self._store.scan(each)
             left.add(await self._named(one.entry for one in stored if one.entry.id not in names))
+        await self._holdings.take_back(going.open & left.open)
         named = going.open - left.open
         plain = await self._not_sealed(named)
         opened = named - (left.sealed - plain)

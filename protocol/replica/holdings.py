@@ -196,6 +196,16 @@ class Holdings:
         await self._store.set_marks({GIVEN_UP_MARKS + stream.hex(): b"\1" for stream in fresh})
         self._given_up |= fresh
 
+    async def take_back(self, streams: Iterable[bytes]) -> None:
+        """Note that this is given up no more: somebody has given it again."""
+        named = self._given_up.intersection(streams)
+        await self._store.set_marks({GIVEN_UP_MARKS + stream.hex(): None for stream in named})
+        self._given_up -= named
+
+    async def come_again(self) -> set[bytes]:
+        """What was given up and is here all the same."""
+        return await self._content.known_streams(list(self._given_up)) if self._given_up else set()
+
     def _is_known(self, need: Need) -> bool:
         """Whether it was found complete before; a lesson that was is no work for that."""
         return (need.space, need.stream) in self._complete and not (need.sealed and need.stream in self._portable)

@@ -16,7 +16,7 @@ from protocol.message_parts import Wanted
 from protocol.messages import SyncAnswer, SyncRequest
 from protocol.pack import PackWriter
 from protocol.replica.eraser import Eraser, _Named
-from protocol.replica.holdings import Need
+from protocol.replica.holdings import Holdings, Need
 from protocol.replica.interfaces import PackInfo
 from protocol.replica.packs import PackFolder
 from protocol.replica.replica import Draft, Replica
@@ -164,11 +164,16 @@ async def test_a_hand_in_that_names_the_chunks_of_a_remark_in_another_order_keep
     assert await here.keepers() == []
 
 
-ANYTHING_IS_WORK = {"protocol.replica.holdings.has_sealed_form": lambda _chunks: True}
+async def nothing_comes_again(_holdings: Holdings) -> set[bytes]:
+    return set()
+
+
+NO_OTHER_LOOK: dict[str, object] = {"protocol.replica.holdings.Holdings.come_again": nothing_comes_again}
+ANYTHING_IS_WORK = {"protocol.replica.holdings.has_sealed_form": lambda _chunks: True} | NO_OTHER_LOOK
 NOTHING_IS_REMEMBERED = {"protocol.replica.holdings.Holdings._is_no_work": lambda *_: False}
 
 
-@attack(ROW, off=ANYTHING_IS_WORK | NOTHING_IS_REMEMBERED)
+@attack(ROW, off={**ANYTHING_IS_WORK, **NOTHING_IS_REMEMBERED})
 async def test_a_remark_that_is_handed_in_later_is_not_fetched_again_from_a_pc_that_was_off(here: Here) -> None:
     await here.forget_lea()
     assert await here.kept() == []
@@ -208,7 +213,7 @@ async def falsely_sealed(here: Here) -> bytes:
     return await here.list_of(*listed)
 
 
-@attack(ROW, off={"protocol.replica.sqlite_content.ContentIndex.holders": holders_by_hash})
+@attack(ROW, off=NO_OTHER_LOOK | {"protocol.replica.sqlite_content.ContentIndex.holders": holders_by_hash})
 async def test_a_list_that_is_false_about_a_remarks_chunks_has_no_laptop_that_was_off_bring_them(here: Here) -> None:
     await here.hand_in(await falsely_sealed(here))
     await here.forget_lea(here.evil)
@@ -217,7 +222,7 @@ async def test_a_list_that_is_false_about_a_remarks_chunks_has_no_laptop_that_wa
     assert await here.keepers() == []
 
 
-@attack(ROW, off={"protocol.replica.sqlite_content.ContentIndex.holders": holders_by_hash})
+@attack(ROW, off=NO_OTHER_LOOK | {"protocol.replica.sqlite_content.ContentIndex.holders": holders_by_hash})
 async def test_a_false_list_brings_a_remark_back_from_nobody_though_the_thiefs_pc_is_off(here: Here) -> None:
     await here.hand_in(await falsely_sealed(here))
     await here.sync(here.evil, here.teacher)
@@ -240,3 +245,20 @@ async def test_a_laptop_gives_the_server_nothing_for_a_list_that_no_entry_which_
     answer = SyncAnswer(time_ms=here.room.territory.clock(), lacks=(Wanted(here.room.space, name),))
     await here.teacher.session._moving.answer_lacks(run, Asked(SyncRequest(), (), (), None), answer)
     assert run.said.due == {}
+
+
+@attack(ROW, off=NO_OTHER_LOOK)
+async def test_the_pack_of_a_remark_that_somebody_brings_again_goes_at_the_next_look(here: Here) -> None:
+    """A stick, or a machine with an earlier version, has it still."""
+    content = here.late.agent.replica.content
+    packs = await content.packs_holding(here.room.space, here.chunks, [here.remark])
+    whole = [await content.read_pack(pack.hash, 0, pack.size) for pack in packs]
+    await here.forget_lea()
+    assert await here.keepers() == []
+    for replica in here.reached.values():
+        for pack in whole:
+            await replica.content.ingest(here.room.space, pack)
+    assert await here.keepers() == list(here.reached)
+    await pass_days(here.room.territory, 1, here.teacher, here.evil)
+    assert await here.keepers() == []
+    assert await here.kept() == []

@@ -133,7 +133,7 @@ class School:
         self.lea, karim = (world.person(self.room, PersonRole.PUPIL, name) for name in ("Léa", "Karim"))
         self.teacher, self.machine = (world.enrol(role, self.room) for role in (Role.TEACHER, Role.MACHINE))
         self.lesson = await pack_files({"lecon.bin": GIVEN_BACK})
-        remark = await pack_files({"corrige.bin": GIVEN_BACK, "remarque.bin": REMARK})
+        self.remark = remark = await pack_files({"corrige.bin": GIVEN_BACK, "remarque.bin": REMARK})
         self.works = [await pack_sealed(work) for work in WORKS]
         said = Revision(ItemKind.ASSIGNMENT, "Volcans", None, None, self.lesson.ref)
         self.item = world.say(self.teacher, self.room, Kind.REVISION, said.encode()).id
@@ -221,6 +221,9 @@ class School:
             await self.meet(0, 1, 2)
             await self.look(0, 1, 2)
             self.now_ms += ERASURE_DELAY_MS
+        await self.look(0, 1, 2)
+        for holder in self.holders:
+            await holder.take(self.room, self.remark.packs)
         await self.look(0, 1, 2)
         for _ in range(2):
             await self.meet(0, 1, 2)
