@@ -5,22 +5,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from protocol.enrollment_messages import EnrollAnswer, EnrollRequest
 from protocol.entry import Entry, Kind
 from protocol.envelope import OpenedRequest
+from protocol.errors import Code, RelaisError
 from protocol.identity import AgreementKey, DeviceKeys
 from protocol.invitation import parse_code
 from protocol.kit import Kit
 from protocol.messages import SyncAnswer, SyncRequest
 from protocol.replica.office.enrolment import Enrolment
 from protocol.replica.operation import NO_FILES
-from protocol.replica.replica import Entropy
+from protocol.replica.replica import Draft, Entropy
 from protocol.structure import Grant
 from protocol.wire import Call
 from sync_server.app import Server, opened
@@ -96,6 +99,10 @@ class Office:
         """A device as the operator sees it."""
         return next(row for row in await self.do("devices") if row["device"] == member.id)
 
+    async def counts(self) -> dict[bytes, int]:
+        """How many entries each space has."""
+        return await self.server.store.spaces()
+
 
 @dataclass
 class Member:
@@ -125,6 +132,24 @@ class Member:
         server = self.office.server
         opened = opened_request(server, self.keys, Call.SYNC, (request or SyncRequest()).encode())
         return SyncAnswer.parse(await server.responder._sync(opened))
+
+    async def write(self, kind: Kind, payload: bytes) -> None:
+        """Something in its name, at the server: as somebody does who has its key."""
+        grant = self.grants[0]
+        await self.office.server.replica.write(
+            [Draft(grant.header.space, kind, grant.id, payload)],
+            author=self.keys.signing,
+            now_ms=self.office.clock(),
+            entropy=os.urandom,
+            unsent=False,
+        )
+
+
+async def refusal(awaitable: Awaitable[object]) -> Code:
+    """The code with which it is refused."""
+    with pytest.raises(RelaisError) as raised:
+        await awaitable
+    return raised.value.code
 
 
 def opened_request(server: Server, device: DeviceKeys, call: Call, payload: bytes) -> OpenedRequest:
