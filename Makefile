@@ -16,7 +16,7 @@ PYTHON ?=
 COURSE ?=
 ARGS ?=
 # Many tests wait for programs that they started: two workers more than there are cores. A file's tests stay together, and
-# files keep their order: the long ones of tests/integration begin before the short ones of tests/unit.
+# files keep their order: the simulator's histories first (tests/conftest.py), the short ones of tests/unit last.
 WORKERS ?= $(shell expr $$(nproc 2>/dev/null || echo 1) + 2)
 
 .PHONY: help

@@ -1,32 +1,50 @@
 """What all tests share: no law is judged by how fast a busy machine checks it; programs start as installed ones do.
 
-Branches are counted where tests aim at them. The ones below go over the same branches thousands of times, which takes
-twice as long when each is counted: the other tests must reach them (ADR 0122).
+Branches are counted where tests aim at them (ADR 0122, ADR 0140). What goes over the same branches thousands of times
+takes twice as long when each is counted: what counts must reach them without it.
 """
 
 from __future__ import annotations
 
 import compileall
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from _pytest.assertion import rewrite
 from coverage import Coverage
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, is_hypothesis_test, settings
 
 PROGRAMS = ("protocol", "sync_agent", "sync_server")
 TESTS = Path(__file__).parent
-UNCOUNTED = (
-    TESTS / "simulation",
-    TESTS / "browser",
-    TESTS / "integration" / "test_interruptions.py",
-    TESTS / "integration" / "test_kill_points.py",
-    TESTS / "integration" / "test_kill_programs.py",
-    TESTS / "integration" / "test_power_loss.py",
-    TESTS / "integration" / "test_week.py",
+COUNTED = (
+    *(TESTS / folder for folder in ("unit", "contract", "attacks")),
+    *(
+        TESTS / "integration" / f"test_{topic}.py"
+        for topic in (
+            "access",
+            "bad_disks",
+            "control",
+            "control_channel",
+            "control_door",
+            "control_lock",
+            "measures",
+            "rebuild",
+            "server_codes",
+            "server_commands",
+            "server_http",
+            "server_rights",
+            "strong",
+            "tls",
+        )
+    ),
 )
+UNCOUNTED = (TESTS / "attacks" / "test_refused_packs.py", TESTS / "unit" / "test_hostile_folds.py")
+"""Few calls, each of which looks through hundreds of thousands of chunks, or folds what a thief says without end."""
+EXAMPLES_COUNTED = 10
 
 settings.register_profile("relais", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("relais")
@@ -37,6 +55,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
     Tests start them a thousand times, and each would compile some three hundred modules anew: a quarter of a second.
     """
+    if missing := [str(place) for place in (*COUNTED, *UNCOUNTED) if not place.exists()]:
+        raise pytest.UsageError(f"branches are to be counted in what is not there: {missing}")
     if not hasattr(config, "workerinput"):
         for program in PROGRAMS:
             compileall.compile_dir(Path(__file__).parents[1] / program, quiet=1)
@@ -58,14 +78,61 @@ def pytest_sessionstart(session: pytest.Session) -> None:
             rewrite._write_pyc(session.config.stash[rewrite.assertstate_key], code, source, kept)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let random histories come first: each file of them is one test of minutes, and nothing else may wait for its end.
+
+    Whoever hands out files gives each process two to begin with, and the next when only two tests are left.
+    """
+    items.sort(key=lambda item: item.path.parent != TESTS / "simulation")
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Count no branches while a test of `UNCOUNTED` runs, its fixtures included."""
+    """Count branches while a test runs for which they count, its fixtures included."""
     counting = Coverage.current()
-    if counting is None or not any(item.path.is_relative_to(place) for place in UNCOUNTED):
+    if counting is None:
         return (yield)
-    counting.stop()
+    if not _counts(item):
+        counting.stop()
+        try:
+            return (yield)
+        finally:
+            counting.start()
+    law: Any = getattr(item, "obj", None)
+    if not is_hypothesis_test(law):
+        return (yield)
+    with _first_examples(counting, law.hypothesis):
+        return (yield)
+
+
+def _counts(item: pytest.Item) -> bool:
+    """An attack without its defence goes where it goes with it, as far as it comes."""
+    parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+    return (
+        any(item.path.is_relative_to(place) for place in COUNTED)
+        and item.path not in UNCOUNTED
+        and parameters.get("defence") is not False
+    )
+
+
+@contextmanager
+def _first_examples(counting: Coverage, law: Any) -> Iterator[None]:
+    """Count no more branches once a law has been tried `EXAMPLES_COUNTED` times."""
+    plain: Callable[..., object] = law.inner_test
+    tried = 0
+
+    def tried_again(*values: object, **named: object) -> object:
+        nonlocal tried
+        tried += 1
+        if tried == EXAMPLES_COUNTED + 1:
+            counting.stop()
+        return plain(*values, **named)
+
+    law.inner_test = tried_again
     try:
-        return (yield)
+        yield
     finally:
-        counting.start()
+        law.inner_test = plain
+        if tried > EXAMPLES_COUNTED:
+            counting.start()

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -27,6 +28,7 @@ class _Space:
 
 
 _NOTHING: Final = _Space()
+_BEHIND_ALL: Final = "\U0010ffff"
 
 
 class MemoryStore:
@@ -39,6 +41,8 @@ class MemoryStore:
         self._held: dict[bytes, Held] = {}
         self._held_totals: dict[bytes, tuple[int, int]] = {}
         self._marks: dict[str, bytes] = {}
+        self._mark_names: list[str] = []
+        """Sorted, as a disk's index has them."""
         self._registers: dict[tuple[int, bytes, bytes], RegisterRow] = {}
 
     async def append(
@@ -159,14 +163,19 @@ class MemoryStore:
         return self._marks.get(key)
 
     async def marks(self, prefix: str) -> dict[str, bytes]:
-        return {key: self._marks[key] for key in sorted(key for key in self._marks if key.startswith(prefix))}
+        names = self._mark_names
+        first, end = bisect_left(names, prefix), bisect_left(names, prefix + _BEHIND_ALL)
+        return {name: self._marks[name] for name in names[first:end]}
 
     async def set_marks(self, marks: Mapping[str, bytes | None]) -> None:
         for key, value in marks.items():
             if value is None:
-                self._marks.pop(key, None)
-            else:
-                self._marks[key] = value
+                if self._marks.pop(key, None) is not None:
+                    del self._mark_names[bisect_left(self._mark_names, key)]
+                continue
+            if key not in self._marks:
+                insort(self._mark_names, key)
+            self._marks[key] = value
 
     async def scrub(self) -> None:
         """What is let go of is gone."""

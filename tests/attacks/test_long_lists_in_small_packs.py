@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import AsyncIterator, Collection
 from contextlib import suppress
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from random import Random
 
@@ -40,6 +41,7 @@ async def room(tmp_path: Path) -> AsyncIterator[Classroom]:
         yield made
 
 
+@cache
 def small_pack(number: int) -> tuple[bytes, bytes]:
     """A pack with one chunk and one list, which names it very often; the list's name."""
     writer = PackWriter(level=19)

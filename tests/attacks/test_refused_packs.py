@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import AsyncIterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,7 @@ async def room(tmp_path: Path) -> AsyncIterator[Classroom]:
         yield made
 
 
+@cache
 def refused_pack(number: int) -> bytes:
     """A pack of some hundred bytes whose lists name a chunk more often than a machine may bring."""
     writer = PackWriter(level=19)
@@ -41,6 +43,7 @@ def refused_pack(number: int) -> bytes:
     return writer.take()
 
 
+@cache
 def spoilt_at_its_end(number: int) -> bytes:
     """A pack of some hundred bytes whose index unfolds to a megabyte, with one byte too many behind it."""
     writer = PackWriter(level=19)

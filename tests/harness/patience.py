@@ -17,6 +17,9 @@ T = TypeVar("T")
 
 PATIENCE_S = 120.0
 _LOOKS_APART_S = 0.005
+_PAUSES = 6
+"""Asking is a command, whose process takes the processor from what is waited for: pauses are so many times as long."""
+_LONGEST_PAUSE_S = 0.5
 
 
 async def until(holds: Callable[[], object]) -> None:
@@ -33,11 +36,12 @@ async def until(holds: Callable[[], object]) -> None:
 
 
 def eventually(what: str, ask: Callable[[], T | None], patience_s: float = PATIENCE_S) -> T:
-    """Ask until the answer is true, at most `patience_s`, and leave whoever is asked as much time as asking took."""
+    """Ask until the answer is true, at most `patience_s`; whoever is asked has most of the time for what it does."""
     deadline = time.monotonic() + patience_s
     while True:
         asked = time.monotonic()
         if answer := ask():
             return answer
         assert asked < deadline, f"waited {patience_s} s for: {what}"
-        time.sleep(max(_LOOKS_APART_S, time.monotonic() - asked))
+        took_s = time.monotonic() - asked
+        time.sleep(max(_LOOKS_APART_S, took_s, min(_PAUSES * took_s, _LONGEST_PAUSE_S)))

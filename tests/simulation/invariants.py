@@ -120,7 +120,8 @@ async def _entries(replica: Replica, space: bytes) -> dict[bytes, Entry]:
 
 
 def _differ(one: SpaceView, other: SpaceView) -> bool:
-    return _unordered(one.roster) != _unordered(other.roster) or one.coursework != other.coursework
+    alike = one.roster == other.roster or _unordered(one.roster) == _unordered(other.roster)
+    return not alike or one.coursework != other.coursework
 
 
 def _unordered(roster: Roster) -> tuple[Roster, frozenset[Authority]]:
