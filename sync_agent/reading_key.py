@@ -153,13 +153,19 @@ async def open_with_phrase(agent: Agent, phrase: str) -> int:
 async def open_given_keys(agent: Agent) -> None:
     """Open what other devices of this teacher have sealed to this one, of the keys that are kept (`_kept_of`)."""
     persons = {
-        grant.person for grant in await agent.replica.authorities(agent.device) if grant.role in HAS_READING_KEYS
+        grant.person
+        for grant in await agent.replica.authorities(agent.device)
+        if grant.role in HAS_READING_KEYS and grant.person is not None
     }
     mine = agent.keys.agreement
+    rosters: dict[bytes, Roster] = {}
     sealed: dict[bytes, list[tuple[bytes, KeyWraps]]] = {}
     for entry in await agent.replica.store.scan_kinds([Kind.KEY_WRAP]) if persons else ():
-        person = entry.header.subject
-        if person is None or person not in persons:
+        person, space = entry.header.subject, entry.header.space
+        if space not in rosters:
+            rosters[space] = (await agent.replica.view(space)).roster
+        # who was added twice has laptops under either id; it is who seals that must have confirmed this one
+        if person is None or rosters[space].who(person) not in map(rosters[space].who, persons):
             continue
         try:
             record = KeyWraps.parse(entry.payload or b"")

@@ -107,6 +107,29 @@ async def test_who_was_added_twice_is_asked_about_each_laptop_once_by_one_of_her
     assert await state_of(old, third) == {"confirmed"}, "by the word of the laptop that she has confirmed"
 
 
+@pytest.mark.parametrize("is_known_first", [True, False])
+async def test_who_was_added_twice_opens_on_a_confirmed_laptop_what_the_other_has_opened(
+    room: Classroom, *, is_known_first: bool
+) -> None:
+    old, machine = await room.teacher(), await room.machine()
+    item = await assignment(room, old, machine)
+    work = (await room.hand_in(machine, item, WORK)).hex()
+    await sync(machine, old)
+    await Desk(old.agent).ask("confirm-opened", id=work)
+    await sync(old, machine)
+    twice = await listed_again(room, "Mme Petit", same_as=room.teacher_person if is_known_first else None)
+    new = await room.device(Role.TEACHER, person=twice)
+    await sync(new, old)
+    if not is_known_first:
+        await say_same(room, twice, room.teacher_person)
+        await sync(new, old)
+    with pytest.raises(Refused):
+        await Desk(new.agent).files("open-hand-in", id=work)
+    await Desk(old.agent).ask("key-confirm", reader=device_id(own_device(new.agent)).hex(), shown_as="own")
+    await sync(old, new)
+    assert await Desk(new.agent).files("open-hand-in", id=work) == WORK
+
+
 async def test_a_laptop_that_was_taken_for_hers_is_not_confirmed_once_lists_say_that_it_is_not(room: Classroom) -> None:
     old = await room.teacher()
     person = await listed_again(room, "Mme Petit", same_as=room.teacher_person)
