@@ -478,9 +478,9 @@ class ContentStore(Protocol):
     async def forget(self, spaces: Collection[bytes], streams: Collection[bytes]) -> list[bytes]:
         """Give up streams that nothing names any more in any of these spaces; returns the packs that are gone.
 
-        A pack goes if it belongs to no other space and holds one of `streams`. What others need of it, streams and the
-        chunks that any other stream has in it, is written into a pack of its own first. What was moved aside as
-        damaged, and what is kept only to be quicker, goes as well: it may hold them.
+        A pack goes if it belongs to no other space and holds one of `streams`, or a chunk (key 8) that they alone name.
+        What else it holds, streams and chunks, is written into a pack of its own first: what none names may be
+        arriving. What was moved aside as damaged, and what is kept only to be quicker, goes as well: it may hold them.
         """
         ...
 

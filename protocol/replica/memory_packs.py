@@ -308,31 +308,18 @@ class MemoryPacks:
                 self._packs[name].spaces = dict.fromkeys(self._packs[name].spaces, unsent)
 
     async def forget(self, spaces: Collection[bytes], streams: Collection[bytes]) -> list[bytes]:
+        lists = [(name, refs) for pack in self._packs.values() for name, refs in pack.streams.items()]
+        needed = {ref for name, refs in lists if name not in streams for ref in refs}
+        alone = {ref for name, refs in lists if name in streams for ref in refs} - needed
         gone = {
             name: pack
             for name, pack in self._packs.items()
-            if pack.spaces.keys() <= set(spaces) and not pack.streams.keys().isdisjoint(streams)
-        }
-        needed = {
-            ref
-            for pack in self._packs.values()
-            for stream, refs in pack.streams.items()
-            if stream not in streams
-            for ref in refs
+            if pack.spaces.keys() <= set(spaces)
+            and not (pack.streams.keys().isdisjoint(streams) and alone.isdisjoint(pack.chunks))
         }
         for name, pack in gone.items():
-            writer = PackWriter(level=LEVEL)
             left = [refs for one, refs in pack.streams.items() if one not in streams]
-            chunks = needed & pack.chunks.keys()
-            for chunk in chunks:
-                writer.add_chunk(pack.chunks[chunk], chunk)
-            for refs in left:
-                writer.add_stream(refs)
-            if left or chunks:
-                finished = writer.finish()
-                data = writer.take()
-                for space, unsent in pack.spaces.items():
-                    self.store(space, data, finished, unsent=unsent)
+            self._move_out(pack, [chunk for chunk in pack.chunks if chunk not in alone], left)
             del self._packs[name]
         return list(gone)
 
@@ -371,6 +358,19 @@ class MemoryPacks:
     def brought(self, space: bytes, stream: bytes) -> bool:
         """Whether a pack of the space carries this stream's list."""
         return any(stream in pack.streams for pack in self._packs.values() if space in pack.spaces)
+
+    def _move_out(self, pack: _Pack, chunks: Collection[ChunkRef], lists: Collection[ChunkList]) -> None:
+        """What is left of a pack, as one of its own."""
+        writer = PackWriter(level=LEVEL)
+        for chunk in chunks:
+            writer.add_chunk(pack.chunks[chunk], chunk)
+        for refs in lists:
+            writer.add_stream(refs)
+        if chunks or lists:
+            finished = writer.finish()
+            data = writer.take()
+            for space, unsent in pack.spaces.items():
+                self.store(space, data, finished, unsent=unsent)
 
     def store(self, space: bytes, data: bytes, finished: FinishedPack, *, unsent: bool) -> None:
         """Make a verified pack visible in a space."""

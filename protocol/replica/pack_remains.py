@@ -3,6 +3,12 @@
 A pack holds what was published together. When one file of it is to be destroyed and another is still named, the other
 moves: its chunks and its list are written anew, and the old pack goes as a whole. What is forgotten then lies nowhere,
 and is served to nobody with what lay beside it. docs/protocol.md, "Erasure".
+
+Rules:
+- a large file fills packs that hold no list: a pack goes for a list that is given up, and for each chunk that only such
+  lists name;
+- a pack of which every chunk is needed stays as it is, so that no word makes machines write lessons anew;
+- what no list names may be arriving, and its list lie in a pack that comes later: it moves with what is needed.
 """
 
 from __future__ import annotations
@@ -13,14 +19,16 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Final, cast
 
-from protocol.chunking import ChunkList, ChunkRef, decode_chunk_refs
+from protocol.chunking import CHUNK_REF_BYTES, LENGTH_BYTES, ChunkList, ChunkRef, decode_chunk_refs
 from protocol.replica.database import select_in
 
-_PACKS_OF_STREAMS: Final = """SELECT DISTINCT pack.number, pack.hash FROM stream JOIN pack ON pack.number = stream.pack
-    WHERE stream.id IN ({keys})"""
+_PACKS_OF_STREAMS: Final = "SELECT DISTINCT pack FROM stream WHERE id IN ({keys})"
+_PACKS_OF_CHUNKS: Final = "SELECT pack, hash, length FROM chunk WHERE hash IN ({keys})"
 _SPACES_OF_PACK: Final = """SELECT space.id, pack_space.unsent FROM pack_space
     JOIN space ON space.number = pack_space.space WHERE pack_space.pack = ?"""
-_CHUNKS_OF_PACK: Final = "SELECT hash, length FROM chunk WHERE pack = ? ORDER BY frame, start"
+_CHUNKS_OF_PACKS: Final = "SELECT pack, hash, length FROM chunk WHERE pack IN ({keys}) ORDER BY pack, frame, start"
+_STREAMS_OF_PACKS: Final = "SELECT pack, id, chunks FROM stream WHERE pack IN ({keys})"
+_PACKS_AT_ONCE: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,38 +42,60 @@ class Remains:
 
 
 def remains_of(connection: sqlite3.Connection, spaces: Collection[bytes], given_up: Collection[bytes]) -> list[Remains]:
-    """The packs that hold streams that are given up and belong to none but `spaces`; what others need of each.
+    """The packs that hold streams that are given up, or chunks of theirs alone, and belong to none but `spaces`.
 
-    All lists of chunks are looked through once, whatever the number of packs. What a list is false about is no chunk of
-    a pack, and needed by nobody.
+    And what is left of each. All lists of chunks are looked through once, whatever the number of packs. What a list is
+    false about is no chunk of a pack, and needed by nobody.
     """
-    packs = {
-        cast("int", number): Remains(cast("bytes", pack), belongs)
-        for number, pack in select_in(connection, _PACKS_OF_STREAMS, sorted(given_up))
-        if (belongs := dict(connection.execute(_SPACES_OF_PACK, (number,)))).keys() <= set(spaces)
-    }
-    held_by: defaultdict[ChunkRef, list[int]] = defaultdict(list)
-    for number in packs:
-        for row in connection.execute(_CHUNKS_OF_PACK, (number,)):
-            held_by[ChunkRef(*row)].append(number)
-    needed: defaultdict[int, set[ChunkRef]] = defaultdict(set)
+    streams = sorted(given_up)
+    sql = "SELECT chunks FROM stream WHERE id IN ({keys})"
+    lists = [cast("bytes", row[0]) for row in select_in(connection, sql, streams)]
+    gone = {record for refs in lists for record in records(refs)}
+    for name, refs in connection.execute("SELECT id, chunks FROM stream") if gone else ():
+        if name not in given_up:
+            gone.difference_update(records(refs))
+    packs = {cast("int", row[0]) for row in select_in(connection, _PACKS_OF_STREAMS, streams)}
+    hashes = sorted({record[:-LENGTH_BYTES] for record in gone})
+    for pack, chunk, length in select_in(connection, _PACKS_OF_CHUNKS, hashes):
+        if _record(cast("bytes", chunk), cast("int", length)) in gone:
+            packs.add(cast("int", pack))
+    return _without(connection, packs, gone, given_up, spaces)
+
+
+def _without(
+    connection: sqlite3.Connection,
+    numbers: Collection[int],
+    gone: Collection[bytes],
+    given_up: Collection[bytes],
+    spaces: Collection[bytes],
+) -> list[Remains]:
+    """What is left of these packs without the chunks of these records and these streams, if `spaces` are all theirs."""
+    packs: dict[int, Remains] = {}
+    for number in sorted(numbers):
+        belongs = dict(connection.execute(_SPACES_OF_PACK, (number,)))
+        if belongs.keys() <= set(spaces):
+            (name,) = connection.execute("SELECT hash FROM pack WHERE number = ?", (number,)).fetchone()
+            packs[number] = Remains(name, belongs)
+    chunks: defaultdict[int, list[ChunkRef]] = defaultdict(list)
     streams: defaultdict[int, dict[bytes, ChunkList]] = defaultdict(dict)
-    for number, stream, refs in connection.execute("SELECT pack, id, chunks FROM stream") if packs else ():
-        if stream in given_up:
-            continue
-        chunks = decode_chunk_refs(refs)
-        for chunk in chunks:
-            for holder in held_by.get(chunk, ()):
-                needed[holder].add(chunk)
-        if number in packs:
-            streams[number][stream] = chunks
-    order = {chunk: place for place, chunk in enumerate(held_by)}
-    return [
-        Remains(
-            old.pack,
-            old.spaces,
-            tuple(sorted(needed[number], key=order.__getitem__)),
-            streams[number],
-        )
-        for number, old in packs.items()
-    ]
+    found = list(packs)
+    for start in range(0, len(found), _PACKS_AT_ONCE):
+        # no index tells them by their packs: they are looked through once for many
+        some = found[start : start + _PACKS_AT_ONCE]
+        keys = ", ".join("?" * len(some))
+        for number, chunk, length in connection.execute(_CHUNKS_OF_PACKS.format(keys=keys), some):
+            if _record(chunk, length) not in gone:
+                chunks[number].append(ChunkRef(chunk, length))
+        for number, name, refs in connection.execute(_STREAMS_OF_PACKS.format(keys=keys), some):
+            if name not in given_up:
+                streams[number][name] = decode_chunk_refs(refs)
+    return [Remains(old.pack, old.spaces, tuple(chunks[at]), streams[at]) for at, old in packs.items()]
+
+
+def records(refs: bytes) -> list[bytes]:
+    """The chunks of a stored list, each as it stands there."""
+    return [refs[at : at + CHUNK_REF_BYTES] for at in range(0, len(refs), CHUNK_REF_BYTES)]
+
+
+def _record(chunk: bytes, length: int) -> bytes:
+    return chunk + length.to_bytes(LENGTH_BYTES, "big")

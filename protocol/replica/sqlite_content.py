@@ -12,11 +12,11 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple, TypeAlias, cast
 
-from protocol.chunking import CHUNK_REF_BYTES, ChunkList, ChunkRef, decode_chunk_refs, encode_chunk_list
+from protocol.chunking import ChunkList, ChunkRef, decode_chunk_refs, encode_chunk_list
 from protocol.pack import Codec, FinishedPack, Frame, resolve_streams
 from protocol.replica.database import Cell, Database, insert, select_in
 from protocol.replica.interfaces import COMPLETE_MARKS, PackInfo
-from protocol.replica.pack_remains import Remains, remains_of
+from protocol.replica.pack_remains import Remains, records, remains_of
 from protocol.replica.sqlite_deltas import sent_deltas
 from protocol.replica.sqlite_entries import space_number
 
@@ -109,12 +109,12 @@ class ContentIndex:
         def work(connection: sqlite3.Connection) -> set[bytes]:
             sql = "SELECT chunks FROM stream WHERE id IN ({keys})"
             lists = [cast("bytes", row[0]) for row in select_in(connection, sql, sorted(streams))]
-            chunks = {record for refs in lists for record in _records(refs)}
+            chunks = {record for refs in lists for record in records(refs)}
             everything = connection.execute("SELECT id, chunks FROM stream") if chunks else ()
             return {
                 cast("bytes", name)
                 for name, refs in everything
-                if name not in streams and not chunks.isdisjoint(_records(refs))
+                if name not in streams and not chunks.isdisjoint(records(refs))
             }
 
         return await self._database.run(work)
@@ -249,11 +249,6 @@ class ContentIndex:
 def forget_complete(connection: sqlite3.Connection) -> None:
     """Take back what says that content is complete."""
     connection.execute("DELETE FROM mark WHERE key GLOB ?", (f"{COMPLETE_MARKS}*",))
-
-
-def _records(refs: bytes) -> list[bytes]:
-    """The chunks of a stored list, each as it stands there."""
-    return [refs[at : at + CHUNK_REF_BYTES] for at in range(0, len(refs), CHUNK_REF_BYTES)]
 
 
 def _chunk(row: tuple[object, ...]) -> ChunkRef:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Iterable
+import sqlite3
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
+import pytest
 import pytest_asyncio
 
 from protocol.chunking import ChunkList, ChunkRef
@@ -18,6 +20,7 @@ from protocol.pack import PackWriter
 from protocol.replica.eraser import Eraser, _Named
 from protocol.replica.holdings import Holdings, Need
 from protocol.replica.interfaces import PackInfo
+from protocol.replica.pack_remains import Remains, remains_of
 from protocol.replica.packs import PackFolder
 from protocol.replica.replica import Draft, Replica
 from protocol.replica.sqlite_content import ContentIndex
@@ -262,3 +265,31 @@ async def test_the_pack_of_a_remark_that_somebody_brings_again_goes_at_the_next_
     await pass_days(here.room.territory, 1, here.teacher, here.evil)
     assert await here.keepers() == []
     assert await here.kept() == []
+
+
+@pytest.fixture
+def small_packs() -> Iterator[None]:
+    """A pack is full when it holds so much: the remark fills some that hold no list of it, as a film does of others."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("protocol.pack.PACK_TARGET_BYTES", len(REMARK) // 4)
+        yield
+
+
+def packs_that_hold_a_list(
+    connection: sqlite3.Connection, spaces: Collection[bytes], given_up: Collection[bytes]
+) -> list[Remains]:
+    """Of what is given up, and no others."""
+    rows = connection.execute("SELECT stream.id, hash FROM stream JOIN pack ON pack.number = stream.pack")
+    listed = {pack for name, pack in rows if name in given_up}
+    return [one for one in remains_of(connection, spaces, given_up) if one.pack in listed]
+
+
+@pytest.mark.usefixtures("small_packs")
+@attack(
+    "what is forgotten fills packs that hold no list",
+    off={"protocol.replica.sqlite_content.remains_of": packs_that_hold_a_list},
+)
+async def test_of_a_remark_that_fills_packs_no_byte_lies_on_any_disk_once_it_is_forgotten(here: Here) -> None:
+    assert len(await here.reached["server"].content.packs_holding(here.room.space, here.chunks)) > 1
+    await here.forget_lea()
+    assert await here.keepers() == []

@@ -465,6 +465,68 @@ async def test_what_others_need_of_a_pack_moves_and_the_rest_lies_in_no_pack(con
     assert [info.space for info in await content.unsent_packs()] == []
 
 
+SMALL = 100_000
+"""A pack is full when it has so much of it: some two chunks."""
+
+
+async def test_of_a_large_file_the_packs_that_hold_no_list_go_too(
+    content: ContentStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("protocol.pack.PACK_TARGET_BYTES", SMALL)
+    remark, lesson = noise(MiB, 1), noise(MiB, 2)
+    packs = await publish(content, [remark])
+    await publish(content, [lesson])
+    assert [bool(pack.stream_ids) for pack in packs].count(True) == 1 < len(packs)
+    assert set(await content.forget({SPACE}, {name_of(remark)})) == {pack.hash for pack in packs}
+    assert await content.missing_chunks(SPACE, chunk_list(cut(remark))) == set(chunk_list(cut(remark)))
+    assert await read(content, name_of(lesson)) == lesson
+
+
+async def test_of_packs_without_a_list_what_others_need_stays_where_it_is(
+    content: ContentStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What shares the most with a remark is a lesson: its packs are not written anew for each that is given up."""
+    monkeypatch.setattr("protocol.pack.PACK_TARGET_BYTES", SMALL)
+    remark, lesson = noise(MiB, 1), noise(MiB, 1) + noise(MiB, 2)
+    first = await publish(content, [remark])
+    await publish(content, [lesson])
+    listed = [pack.hash for pack in first if pack.stream_ids]
+    needed = set(chunk_list(cut(lesson)))
+    partly = [pack.hash for pack in first if not needed.issuperset(pack.chunks)]
+    assert set(await content.forget({SPACE}, {name_of(remark)})) == {*listed, *partly}
+    assert await read(content, name_of(lesson)) == lesson
+    alone = set(chunk_list(cut(remark))) - needed
+    assert await content.missing_chunks(SPACE, list(alone)) == alone
+
+
+async def test_what_was_moved_out_for_others_goes_with_the_last_of_them(content: ContentStore) -> None:
+    remark, model, lesson = noise(200_000, 1), noise(200_000, 2), noise(200_000, 3)
+    await publish(content, [remark, model])
+    await publish(content, [model + lesson])
+    await content.forget({SPACE}, {name_of(remark), name_of(model)})
+    assert await read(content, name_of(model + lesson)) == model + lesson
+    await content.forget({SPACE}, {name_of(model + lesson)})
+    assert await content.totals() == (0, 0, 0)
+
+
+async def test_what_arrives_before_its_list_is_not_taken_with_what_lay_beside_it(content: ContentStore) -> None:
+    remark, lesson = noise(200_000, 1), noise(200_000, 2)
+    writer = PackWriter()
+    for data in (*cut(remark), *cut(lesson)):
+        writer.add_chunk(data)
+    writer.finish()
+    await content.ingest(SPACE, writer.take())
+    for data in (remark, lesson):
+        writer = PackWriter()
+        writer.add_stream(chunk_list(cut(data)))
+        writer.finish()
+        if data is lesson:
+            await content.forget({SPACE}, {name_of(remark)})
+            assert await content.missing_chunks(SPACE, chunk_list(cut(remark))) == set(chunk_list(cut(remark)))
+        await content.ingest(SPACE, writer.take())
+    assert await read(content, name_of(lesson)) == lesson
+
+
 async def test_streams_that_share_a_chunk_are_found_in_whatever_space(content: ContentStore) -> None:
     remark, model, lesson = noise(200_000, 1), noise(200_000, 2), noise(200_000, 3)
     await publish(content, [remark, model])
