@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from protocol.limits import MAX_NAME_CHARS
 from protocol.replica.by_name import compared
+from sync_agent.portal import first_names
 from sync_agent.portal.first_names import Pupil, first_and_family, told_apart, whole_names
 
 
@@ -23,7 +25,10 @@ def pupils(*names: str, room: str = "CM1") -> list[Pupil]:
         (["MARTIN Léa", "Léa DURAND"], ["Léa M.", "Léa D."]),
         (["Léa Martin", "Léa Marchand"], ["Léa Mart.", "Léa Marc."]),
         (["Léa Martin", "Léa Martinez"], ["Léa Martin", "Léa Martinez"]),
+        (["Léa Martin", "Léa Martinez", "Léa Martinet"], ["Léa Martin", "Léa Martinez", "Léa Martinet"]),
+        (["Léa Martin", "Léa Martin", "Léa Durand"], ["Léa Martin (1)", "Léa Martin (2)", "Léa D."]),
         (["Léa", "Léa Martin"], ["Léa", "Léa M."]),
+        (["DURAND Léa m.", "Léa Martin", "Léa Roy"], ["Léa m. DURAND", "Léa Martin", "Léa R."]),
         (["Léa", "Léa"], ["Léa (1)", "Léa (2)"]),
         (["Léa Martin", "Léa Martin", "Tom"], ["Léa Martin (1)", "Léa Martin (2)", "Tom"]),
         (["Jean-Paul Petit", "Zoé de La Tour", "Zoé Dupont"], ["Jean-Paul", "Zoé De.", "Zoé Du."]),
@@ -56,3 +61,26 @@ def test_no_two_are_called_alike_and_the_order_of_the_list_changes_nothing(names
     called = told_apart(listed)
     assert len({compared(name) for name in called.values()}) == len(listed)
     assert told_apart([listed[number] for number in order if number < len(listed)]) == called
+
+
+_LONG = "A " + "é" * (MAX_NAME_CHARS - 2)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [[_LONG] * 2_000, [_LONG[:-3] + f"{number:03}" for number in range(200)], [_LONG[:end] for end in range(3, 200)]],
+    ids=["equal", "alike but for the end", "each as another begins"],
+)
+def test_a_list_of_long_names_is_read_once_a_name_and_not_once_a_letter(
+    names: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+
+    def counted(name: str) -> str:
+        read.append(name)
+        return compared(name)
+
+    monkeypatch.setattr(first_names, "compared", counted)
+    listed = [Pupil(number.to_bytes(16), name, "CM1") for number, name in enumerate(names)]
+    assert len(set(told_apart(listed).values())) == len(names)
+    assert len(read) <= 3 * len(names)  # a first name, a family name, what is made of them
