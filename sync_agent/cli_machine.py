@@ -114,7 +114,10 @@ async def key_confirm(
     device: Annotated[str, Argument(metavar="ID", help="A device, from `key readers`.")],
     *,
     shown_as: Annotated[
-        str | None, Option("--as", metavar="own|other|head", help="As what `key readers` shows it; a head only so.")
+        str | None,
+        Option(
+            "--as", metavar="own|other|head", help="As what `key readers` shows it; `own` and `head` have to be said."
+        ),
     ] = None,
     person: Annotated[str | None, Option(metavar="ID", help="Whose, where it is granted as several people's.")] = None,
 ) -> JSON:

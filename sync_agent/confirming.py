@@ -236,7 +236,8 @@ async def confirm(
     """Say that a device (`device_id`) is its person's, in every class in which it is shown so and both teach.
 
     `shown_as` (`Reader.shown_as`) and, of what is not this teacher's own, `person` are as what it was shown to who says
-    so. What they do not tell may not be in doubt, and a head teacher's is confirmed only as that.
+    so. Without them it may not be in doubt that it is one colleague's: a head teacher's, and one of this teacher's own,
+    are confirmed only as that.
 
     Raises `Refused(NO_RIGHT)` on a device that stands for no teacher, `BadInput`: UNKNOWN_DEVICE, also where lists or
     grants make of it by now in no class what was shown; USAGE where more has to be said.
@@ -272,11 +273,12 @@ async def _places(agent: Agent, grants: Sequence[Authority], reader: bytes) -> A
 def _meant(places: Sequence[_Place], shown_as: str | None, person: bytes | None) -> list[_Place]:
     """Those of a device that are as it was shown. Raises `BadInput` where that is none, or in doubt."""
     ways = {place.shown_as for place in places}
-    if shown_as is None and (len(ways) > 1 or "head" in ways):
+    if shown_as is None and ways != {"other"}:
         raise BadInput(
             Code.USAGE,
             f"this device is shown as: {', '.join(sorted(ways))}. Look again (`key readers`), and say as what you "
-            "confirm it (--as): whoever a confirmed head teacher's device calls yours is believed",
+            "confirm it (--as): one of your own is given all your keys, and whoever a confirmed head teacher's device "
+            "calls yours is believed",
         )
     like_it = [place for place in places if shown_as in (None, place.shown_as)]
     # who was added twice has another id in a class that does not know it yet

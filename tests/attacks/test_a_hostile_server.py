@@ -366,7 +366,7 @@ async def second_laptop(here: Here) -> Device:
     """Another computer of the teacher's, confirmed by her first."""
     laptop = await here.room.teacher()
     await here.sync(laptop, here.teacher)
-    await confirm(here.teacher.agent, device_id(own_device(laptop.agent)))
+    await confirm(here.teacher.agent, device_id(own_device(laptop.agent)), shown_as="own")
     await here.sync(here.teacher, laptop, here.machine)
     return laptop
 
@@ -406,6 +406,6 @@ async def test_a_lost_laptop_that_the_server_lets_in_again_opens_nothing_new_unt
     works = (await territory.replica.view(room.space)).coursework.hand_ins
     opened = [content_key_of(works[work], reading_keys(lost.agent)) is not None for work in (meanwhile, afterwards)]
     assert opened == [False, False]
-    await confirm(here.teacher.agent, device_id(own_device(lost.agent)))
+    await confirm(here.teacher.agent, device_id(own_device(lost.agent)), shown_as="own")
     await here.sync(here.teacher, lost)
     assert content_key_of(works[meanwhile], reading_keys(lost.agent)) is not None

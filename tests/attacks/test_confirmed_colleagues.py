@@ -173,3 +173,19 @@ async def test_who_confirms_at_the_command_line_confirms_no_head_that_was_shown_
             await Desk(here.teacher.agent).ask("key-confirm", reader=seen["id"], **way)
     roster = (await here.teacher.agent.replica.view(here.room.space)).roster
     assert own_device(here.teacher.agent) not in roster.voices.words
+
+
+@attack(ROW, off={"sync_agent.confirming._meant": lambda places, *_: places})
+async def test_who_confirms_at_the_command_line_makes_nobody_her_own_without_saying_so(here: Here) -> None:
+    colleague = await here.room.territory.person("M. X", PersonRole.TEACHER, here.room.space)
+    await here.name_the_spy(colleague)
+    await here.sync()
+    (seen,) = [row for row in await Desk(here.teacher.agent).ask("key-readers") if row["teacher"] == "M. X"]
+    assert seen["shown_as"] == "other"
+    await all_one(here, colleague)
+    await here.sync()
+    for way in ({}, {"shown_as": "other"}):
+        with pytest.raises(BadInput):
+            await Desk(here.teacher.agent).ask("key-confirm", reader=seen["id"], **way)
+    await here.sync()
+    assert await here.sealed_to_the_spy() == 0

@@ -245,7 +245,7 @@ async def second_laptop(room: Classroom, teacher: Device, *others: Device) -> De
     """Another computer of the teacher's, which the first one has confirmed."""
     laptop = await room.teacher()
     await synced(room, laptop, teacher)
-    await confirm(teacher.agent, device_id(own_device(laptop.agent)))
+    await confirm(teacher.agent, device_id(own_device(laptop.agent)), shown_as="own")
     await synced(room, teacher, laptop, teacher, *others)
     return laptop
 
@@ -294,7 +294,7 @@ async def test_the_keys_that_a_lost_laptop_gave_take_no_place_from_those_of_the_
         kept, new = await second_laptop(room, lost, author), await second_laptop(room, lost, author)
         await synced(room, kept)
         for other in (lost, new):
-            await confirm(kept.agent, device_id(own_device(other.agent)))
+            await confirm(kept.agent, device_id(own_device(other.agent)), shown_as="own")
         await synced(room, kept, new, lost)
         for _ in range(8):
             await another_reading_key(room, lost, author)

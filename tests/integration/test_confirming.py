@@ -101,7 +101,7 @@ async def test_who_was_added_twice_is_asked_about_each_laptop_once_by_one_of_her
     await sync(new, third, old)
     for one, other in ((old, new), (new, third)):
         assert await state_of(one, other) == {"yours?"}
-        await Desk(one.agent).ask("key-confirm", reader=device_id(own_device(other.agent)).hex())
+        await Desk(one.agent).ask("key-confirm", reader=device_id(own_device(other.agent)).hex(), shown_as="own")
         await sync(one, other)
     await sync(old, new, third)
     assert await state_of(old, third) == {"confirmed"}, "by the word of the laptop that she has confirmed"
@@ -135,7 +135,7 @@ async def test_a_laptop_that_was_taken_for_hers_is_not_confirmed_once_lists_say_
     person = await listed_again(room, "Mme Petit", same_as=room.teacher_person)
     new = await room.device(Role.TEACHER, person=person)
     await sync(old, new, old)
-    await Desk(old.agent).ask("key-confirm", reader=device_id(own_device(new.agent)).hex())
+    await Desk(old.agent).ask("key-confirm", reader=device_id(own_device(new.agent)).hex(), shown_as="own")
     await sync(old)
     assert await state_of(old, new) == {"confirmed"}
     await say_same(room, person, person)
@@ -204,7 +204,7 @@ async def test_a_device_that_is_granted_as_another_persons_too_is_confirmed_as_w
 async def test_a_class_that_comes_later_asks_nothing_again(room: Classroom) -> None:
     old, new = await room.teacher(), await room.teacher()
     await sync(old, new, old)
-    await Desk(old.agent).ask("key-confirm", reader=(await list_readers(old.agent))[-1].id.hex())
+    await Desk(old.agent).ask("key-confirm", reader=(await list_readers(old.agent))[-1].id.hex(), shown_as="own")
     other = room.territory.classes[1]
     for device in (old, new):
         await room.territory.let_in(device.agent.keys, Role.TEACHER, other, person=room.teacher_person)
@@ -252,7 +252,7 @@ async def test_feedback_of_an_unconfirmed_laptop_waits_and_is_there_once_it_is_c
     assert await said(machine) is None
     assert await said(new) is not None
     (asked,) = [row for row in await list_readers(old.agent) if row.device == new.agent.device]
-    await Desk(old.agent).ask("key-confirm", reader=asked.id.hex()[:12])
+    await Desk(old.agent).ask("key-confirm", reader=asked.id.hex()[:12], shown_as="own")
     await sync(old, machine)
     assert await said(machine) is not None
 

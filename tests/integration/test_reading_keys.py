@@ -69,10 +69,11 @@ class Class:
             [draft], author=territory.keys.signing, now_ms=territory.clock(), entropy=territory.entropy, unsent=False
         )
 
-    async def confirm(self, *devices: Device) -> None:
+    async def confirm(self, *devices: Device, shown_as: str = "own") -> None:
         """A human says on the first of them that the others are their teachers'."""
         for other in devices[1:]:
-            assert (await confirm(devices[0].agent, device_id(own_device(other.agent)))).new == 1
+            reader = device_id(own_device(other.agent))
+            assert (await confirm(devices[0].agent, reader, shown_as=shown_as)).new == 1
 
     async def can_open(self, device: Device, work: str) -> bool:
         try:
@@ -226,7 +227,7 @@ async def test_a_colleague_who_comes_later_is_given_what_was_opened_before_by_th
     assert not await here.can_open(colleague, work)  # the pupil's machine has no key any more
     await here.sync(here.teacher, colleague)
     assert not await here.can_open(colleague, work), "the server alone has said who this is"
-    await here.confirm(here.teacher, colleague)
+    await here.confirm(here.teacher, colleague, shown_as="other")
     await here.sync(here.teacher, colleague)
     assert await here.can_open(colleague, work)
     counts = await here.room.territory.replica.store.spaces()
