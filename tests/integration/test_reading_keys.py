@@ -266,7 +266,7 @@ async def test_a_teacher_who_has_lost_every_device_and_the_paper_is_given_earlie
     assert not await here.can_open(laptop, work)
     await here.sync(head, laptop)
     assert not await here.can_open(laptop, work)
-    await here.confirm(head, laptop)
+    await here.confirm(head, laptop, shown_as="other")
     await here.sync(head, laptop)
     assert await here.can_open(laptop, work)
     said = [entry for entry in await territory.replica.store.scan_kinds([Kind.WRAP]) if entry.header.target]
