@@ -38,6 +38,7 @@ from protocol.replica.destroyed import DONE_MARKS, Done, carried_out, destroyed
 from protocol.replica.holdings import Holdings, Need
 from protocol.replica.interfaces import ERASURE_READ_MARKS, EntryStore
 from protocol.replica.replica import Replica
+from protocol.replica.unnamed import let_go_of_unnamed, waited_less
 from protocol.rights import erasable_names
 from protocol.sealing import has_sealed_form
 from protocol.structure import Erasure
@@ -100,6 +101,8 @@ class Eraser:
         marks = {DONE_MARKS + name.hex(): None if one is None else one.encode() for name, one in noted.items()}
         await self._store.set_marks(marks)
         self._replica.note_destroyed(await carried_out(self._store))
+        if done:
+            await let_go_of_unnamed(self._store, self._replica.content, now_ms)
         return Destroyed(len({order.covers for order in fresh}), tuple(gone))
 
     async def looked_ms(self) -> int | None:
@@ -120,6 +123,7 @@ class Eraser:
                 for name, record in (await destroyed(self._store)).items()
                 if record.by is not None and record.day == _day(now_ms - leapt_ms)
             }
+            marks |= await waited_less(self._store, leapt_ms)
         await self._store.set_marks(marks)
 
     async def _orders(

@@ -484,6 +484,14 @@ class ContentStore(Protocol):
         """
         ...
 
+    async def unnamed(self, most: int) -> list[bytes]:
+        """At most so many packs that hold a chunk (key 8) which no stream here names, in whatever space."""
+        ...
+
+    async def forget_unnamed(self, packs: Collection[bytes]) -> list[bytes]:
+        """Give up, in these packs, each chunk that no stream names; returns those that are gone, as `forget` does."""
+        ...
+
     async def sharing(self, streams: Collection[bytes]) -> set[bytes]:
         """Other streams whose lists name a chunk (key 8) that one of these has too, whatever space they belong to."""
         ...

@@ -323,6 +323,18 @@ class MemoryPacks:
             del self._packs[name]
         return list(gone)
 
+    async def unnamed(self, most: int) -> list[bytes]:
+        named = self._named()
+        return [name for name, pack in self._packs.items() if not named.issuperset(pack.chunks)][:most]
+
+    async def forget_unnamed(self, packs: Collection[bytes]) -> list[bytes]:
+        named = self._named()
+        gone = [name for name in await self.unnamed(len(self._packs)) if name in packs]
+        for name in gone:
+            pack = self._packs.pop(name)
+            self._move_out(pack, [chunk for chunk in pack.chunks if chunk in named], list(pack.streams.values()))
+        return gone
+
     async def sharing(self, streams: Collection[bytes]) -> set[bytes]:
         lists = [(name, refs) for pack in self._packs.values() for name, refs in pack.streams.items()]
         chunks = {ref for name, refs in lists if name in streams for ref in refs}
@@ -358,6 +370,10 @@ class MemoryPacks:
     def brought(self, space: bytes, stream: bytes) -> bool:
         """Whether a pack of the space carries this stream's list."""
         return any(stream in pack.streams for pack in self._packs.values() if space in pack.spaces)
+
+    def _named(self) -> set[ChunkRef]:
+        """Every chunk that a list names."""
+        return {ref for pack in self._packs.values() for refs in pack.streams.values() for ref in refs}
 
     def _move_out(self, pack: _Pack, chunks: Collection[ChunkRef], lists: Collection[ChunkList]) -> None:
         """What is left of a pack, as one of its own."""

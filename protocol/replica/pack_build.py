@@ -99,6 +99,8 @@ class FolderBuild:
         self._writing: asyncio.Task[None] | None = None
         self._open: _OpenPack | None = None
         self._written: list[tuple[str, FinishedPack]] = []
+        self.is_open = True
+        """Until it has been finished, or given up."""
 
     async def chunk(self, data: bytes) -> bytes:
         """See `PackBuild`."""
@@ -137,10 +139,12 @@ class FolderBuild:
         self._writing = self._start(self._make_visible())
         await self._settle()
         written, self._written = self._written, []
+        self.is_open = False
         return [pack for _, pack in written]
 
     async def abort(self) -> None:
         """See `PackBuild`."""
+        self.is_open = False
         self._gathered = []
         # what cannot be removed now is removed when the folder is opened again
         with contextlib.suppress(LocalFailure):

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, cast
 
@@ -28,7 +28,9 @@ _SPACES_OF_PACK: Final = """SELECT space.id, pack_space.unsent FROM pack_space
     JOIN space ON space.number = pack_space.space WHERE pack_space.pack = ?"""
 _CHUNKS_OF_PACKS: Final = "SELECT pack, hash, length FROM chunk WHERE pack IN ({keys}) ORDER BY pack, frame, start"
 _STREAMS_OF_PACKS: Final = "SELECT pack, id, chunks FROM stream WHERE pack IN ({keys})"
+_CHUNKS_FROM: Final = "SELECT hash, pack, length FROM chunk WHERE (hash, pack) > (?, ?) ORDER BY hash, pack LIMIT ?"
 _PACKS_AT_ONCE: Final = 500
+_CHUNKS_AT_ONCE: Final = 32_768
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +53,7 @@ def remains_of(connection: sqlite3.Connection, spaces: Collection[bytes], given_
     sql = "SELECT chunks FROM stream WHERE id IN ({keys})"
     lists = [cast("bytes", row[0]) for row in select_in(connection, sql, streams)]
     gone = {record for refs in lists for record in records(refs)}
-    for name, refs in connection.execute("SELECT id, chunks FROM stream") if gone else ():
-        if name not in given_up:
-            gone.difference_update(records(refs))
+    _take_named(connection, gone, given_up)
     packs = {cast("int", row[0]) for row in select_in(connection, _PACKS_OF_STREAMS, streams)}
     hashes = sorted({record[:-LENGTH_BYTES] for record in gone})
     for pack, chunk, length in select_in(connection, _PACKS_OF_CHUNKS, hashes):
@@ -62,34 +62,74 @@ def remains_of(connection: sqlite3.Connection, spaces: Collection[bytes], given_
     return _without(connection, packs, gone, given_up, spaces)
 
 
+def unnamed_after(
+    connection: sqlite3.Connection, place: tuple[bytes, int]
+) -> tuple[set[int], tuple[bytes, int] | None]:
+    """Of some thousands of chunks after a place, the packs of those that no list names; and where to go on.
+
+    All lists are looked through once.
+    """
+    rows = connection.execute(_CHUNKS_FROM, (*place, _CHUNKS_AT_ONCE)).fetchall()
+    found = {_record(chunk, length) for chunk, _, length in rows}
+    _take_named(connection, found)
+    packs = {pack for chunk, pack, length in rows if _record(chunk, length) in found}
+    return packs, (rows[-1][0], rows[-1][1]) if len(rows) == _CHUNKS_AT_ONCE else None
+
+
+def without_unnamed(connection: sqlite3.Connection, packs: Collection[bytes]) -> list[Remains]:
+    """Of these packs, those that hold a chunk that no list names; and what is left of each without such chunks."""
+    sql = "SELECT number FROM pack WHERE hash IN ({keys})"
+    numbers = [cast("int", row[0]) for row in select_in(connection, sql, sorted(packs))]
+    chunks = [
+        row for some in _some(numbers) for row in connection.execute(_CHUNKS_OF_PACKS.format(keys=_keys(some)), some)
+    ]
+    found = {_record(chunk, length) for _, chunk, length in chunks}
+    _take_named(connection, found)
+    holders = {pack for pack, chunk, length in chunks if _record(chunk, length) in found}
+    return _without(connection, holders, found, ())
+
+
+def _take_named(connection: sqlite3.Connection, found: set[bytes], but: Collection[bytes] = ()) -> None:
+    """Take out of these records what any list names, but for those of some streams."""
+    for name, refs in connection.execute("SELECT id, chunks FROM stream") if found else ():
+        if name not in but:
+            found.difference_update(records(refs))
+
+
 def _without(
     connection: sqlite3.Connection,
     numbers: Collection[int],
     gone: Collection[bytes],
     given_up: Collection[bytes],
-    spaces: Collection[bytes],
+    spaces: Collection[bytes] | None = None,
 ) -> list[Remains]:
     """What is left of these packs without the chunks of these records and these streams, if `spaces` are all theirs."""
     packs: dict[int, Remains] = {}
     for number in sorted(numbers):
         belongs = dict(connection.execute(_SPACES_OF_PACK, (number,)))
-        if belongs.keys() <= set(spaces):
+        if spaces is None or belongs.keys() <= set(spaces):
             (name,) = connection.execute("SELECT hash FROM pack WHERE number = ?", (number,)).fetchone()
             packs[number] = Remains(name, belongs)
     chunks: defaultdict[int, list[ChunkRef]] = defaultdict(list)
     streams: defaultdict[int, dict[bytes, ChunkList]] = defaultdict(dict)
-    found = list(packs)
-    for start in range(0, len(found), _PACKS_AT_ONCE):
-        # no index tells them by their packs: they are looked through once for many
-        some = found[start : start + _PACKS_AT_ONCE]
-        keys = ", ".join("?" * len(some))
-        for number, chunk, length in connection.execute(_CHUNKS_OF_PACKS.format(keys=keys), some):
+    for some in _some(list(packs)):
+        for number, chunk, length in connection.execute(_CHUNKS_OF_PACKS.format(keys=_keys(some)), some):
             if _record(chunk, length) not in gone:
                 chunks[number].append(ChunkRef(chunk, length))
-        for number, name, refs in connection.execute(_STREAMS_OF_PACKS.format(keys=keys), some):
+        for number, name, refs in connection.execute(_STREAMS_OF_PACKS.format(keys=_keys(some)), some):
             if name not in given_up:
                 streams[number][name] = decode_chunk_refs(refs)
     return [Remains(old.pack, old.spaces, tuple(chunks[at]), streams[at]) for at, old in packs.items()]
+
+
+def _some(numbers: list[int]) -> Iterator[list[int]]:
+    """Some at a time: no index tells chunks and streams by their packs, they are looked through once for many."""
+    for start in range(0, len(numbers), _PACKS_AT_ONCE):
+        yield numbers[start : start + _PACKS_AT_ONCE]
+
+
+def _keys(numbers: list[int]) -> str:
+    return ", ".join("?" * len(numbers))
 
 
 def records(refs: bytes) -> list[bytes]:

@@ -15,11 +15,11 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Collection, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
-from weakref import WeakValueDictionary
+from weakref import WeakSet, WeakValueDictionary
 
 from blake3 import blake3
 
@@ -72,6 +72,7 @@ class PackFolder:
         self.delta_budget_bytes = delta_budget_bytes
         """How much room deltas may take; those that were used longest ago make way."""
         self._frames: OrderedDict[tuple[bytes, int], bytes] = OrderedDict()
+        self._builds: WeakSet[FolderBuild] = WeakSet()
         self._passing = itertools.count(1)
         # a part grows by one writer at a time; files and rows of packs change together
         self._part_locks: WeakValueDictionary[bytes, asyncio.Lock] = WeakValueDictionary()
@@ -247,25 +248,22 @@ class PackFolder:
         await self._index.mark(list(packs), unsent=unsent)
 
     async def forget(self, spaces: Collection[bytes], streams: Collection[bytes]) -> list[bytes]:
-        gone: list[bytes] = []
-        while True:
-            found = await self._index.given_up(spaces, streams)
-            for remains in found:
-                await self._move_out(remains)
-            async with self._install_lock:
-                # what was taken in meanwhile may need more of them
-                if await self._index.given_up(spaces, streams) == found:
-                    gone = [remains.pack for remains in found]
-                    # files first: what a crash left of them without rows would become a part, and lie there for weeks
-                    await asyncio.to_thread(self._remove_traces, gone)
-                    await self._index.remove(gone)
-                    break
+        gone = await self._give_up(lambda: self._index.given_up(spaces, streams))
         for space in spaces:
             for delta in await self._deltas.of_space(space):
                 await self.drop_delta(delta.hash)
-        for cached in [key for key in self._frames if key[0] in gone]:
-            del self._frames[cached]
         return gone
+
+    async def unnamed(self, most: int) -> list[bytes]:
+        return await self._index.unnamed(most)
+
+    async def forget_unnamed(self, packs: Collection[bytes]) -> list[bytes]:
+        async def found() -> list[Remains]:
+            # what is being built may name what lay there already, and nobody sees its lists yet
+            is_building = any(build.is_open for build in self._builds)
+            return [] if is_building else await self._index.without_unnamed(packs)
+
+        return await self._give_up(found)
 
     async def sharing(self, streams: Collection[bytes]) -> set[bytes]:
         return await self._index.sharing(streams)
@@ -317,7 +315,7 @@ class PackFolder:
     # --- files and rows -----------------------------------------------------------------------------------------------
 
     def _build(self, space: bytes, held: Held, install: Install, *, sealed: bool) -> FolderBuild:
-        return FolderBuild(
+        build = FolderBuild(
             space,
             index=held,
             disk=self._disk,
@@ -326,6 +324,8 @@ class PackFolder:
             start=self._start,
             sealed=sealed,
         )
+        self._builds.add(build)
+        return build
 
     def _start(self, work: Coroutine[None, None, T]) -> asyncio.Task[T]:
         """Begin work that goes on even if whoever waits for it is cancelled: a thread cannot be stopped half-way."""
@@ -424,6 +424,24 @@ class PackFolder:
         """Remove what was fetched of a pack that is here by now; the caller holds its lock."""
         if self._disk.size(part_name(pack)) is not None:
             await asyncio.to_thread(self._disk.remove, part_name(pack))
+
+    async def _give_up(self, find: Callable[[], Awaitable[list[Remains]]]) -> list[bytes]:
+        """Move what is left out of the packs that are found, then let these go."""
+        while True:
+            found = await find()
+            for remains in found:
+                await self._move_out(remains)
+            async with self._install_lock:
+                # what was taken in meanwhile may need more of them
+                if await find() == found:
+                    gone = [remains.pack for remains in found]
+                    # files first: what a crash left of them without rows would become a part, and lie there for weeks
+                    await asyncio.to_thread(self._remove_traces, gone)
+                    await self._index.remove(gone)
+                    break
+        for cached in [key for key in self._frames if key[0] in gone]:
+            del self._frames[cached]
+        return gone
 
     async def _move_out(self, remains: Remains) -> None:
         """Write what others need of a pack into packs of its own; what cannot be read any more is lacking then."""

@@ -10,13 +10,14 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, NamedTuple, TypeAlias, cast
 
 from protocol.chunking import ChunkList, ChunkRef, decode_chunk_refs, encode_chunk_list
 from protocol.pack import Codec, FinishedPack, Frame, resolve_streams
 from protocol.replica.database import Cell, Database, insert, select_in
 from protocol.replica.interfaces import COMPLETE_MARKS, PackInfo
-from protocol.replica.pack_remains import Remains, records, remains_of
+from protocol.replica.pack_remains import Remains, records, remains_of, unnamed_after, without_unnamed
 from protocol.replica.sqlite_deltas import sent_deltas
 from protocol.replica.sqlite_entries import space_number
 
@@ -102,6 +103,25 @@ class ContentIndex:
     async def given_up(self, spaces: Collection[bytes], streams: Collection[bytes]) -> list[Remains]:
         """The packs that go with `streams`, and what others need of each: see `ContentStore.forget`."""
         return await self._database.run(lambda connection: remains_of(connection, spaces, set(streams)))
+
+    async def unnamed(self, most: int) -> list[bytes]:
+        """See `ContentStore`. Some thousands of chunks at a time, and other work of the database in between."""
+        found: set[int] = set()
+        place: tuple[bytes, int] | None = (b"", 0)
+        while place is not None:
+            packs, place = await self._database.run(partial(unnamed_after, place=place))
+            found |= packs
+        sql = "SELECT hash FROM pack WHERE number = ?"
+
+        def work(connection: sqlite3.Connection) -> list[bytes]:
+            rows = (connection.execute(sql, (number,)).fetchone() for number in sorted(found)[:most])
+            return [row[0] for row in rows if row is not None]
+
+        return await self._database.run(work)
+
+    async def without_unnamed(self, packs: Collection[bytes]) -> list[Remains]:
+        """The packs that go with such chunks, of these, and what is left of each."""
+        return await self._database.run(lambda connection: without_unnamed(connection, packs))
 
     async def sharing(self, streams: Collection[bytes]) -> set[bytes]:
         """See `ContentStore`. All lists of chunks are looked through once."""

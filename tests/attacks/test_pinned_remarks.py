@@ -293,3 +293,24 @@ async def test_of_a_remark_that_fills_packs_no_byte_lies_on_any_disk_once_it_is_
     assert len(await here.reached["server"].content.packs_holding(here.room.space, here.chunks)) > 1
     await here.forget_lea()
     assert await here.keepers() == []
+
+
+async def never_looked(_store: object, _content: object, _now_ms: int) -> None:
+    """What an earlier version did with chunks of which it has no list."""
+
+
+@pytest.mark.usefixtures("small_packs")
+@attack(
+    "nobody can say whose the chunks are that lie here",
+    off={"protocol.replica.eraser.let_go_of_unnamed": never_looked},
+)
+async def test_of_a_remark_of_which_only_chunks_ever_came_none_lies_here_two_weeks_after_it_was_forgotten(
+    here: Here,
+) -> None:
+    server = here.reached["server"].content
+    lists = await server.packs_holding(here.room.space, (), [here.remark])
+    await server.drop([pack.hash for pack in lists])
+    await here.forget_lea()
+    assert await here.keepers() == ["server"]
+    await pass_days(here.room.territory, 15)
+    assert await here.keepers() == []

@@ -527,6 +527,55 @@ async def test_what_arrives_before_its_list_is_not_taken_with_what_lay_beside_it
     assert await read(content, name_of(lesson)) == lesson
 
 
+def in_parts(data: bytes) -> tuple[bytes, bytes]:
+    """A pack of its chunks, and one of its list."""
+    chunks, listed = PackWriter(), PackWriter()
+    for chunk in cut(data):
+        chunks.add_chunk(chunk)
+    listed.add_stream(chunk_list(cut(data)))
+    for writer in (chunks, listed):
+        writer.finish()
+    return chunks.take(), listed.take()
+
+
+async def test_chunks_that_no_list_names_are_found_and_go_without_what_is_named(content: ContentStore) -> None:
+    lost, kept = noise(200_000, 1), noise(200_000, 2)
+    await publish(content, [noise(200_000, 3)])
+    writer = PackWriter()
+    for chunk in (*cut(lost), *cut(kept)):
+        writer.add_chunk(chunk)
+    pack = writer.finish()
+    await content.ingest(SPACE, writer.take())
+    await content.ingest(OTHER_SPACE, in_parts(kept)[1])
+    assert await content.unnamed(10) == [pack.hash]
+    assert await content.unnamed(0) == []
+    assert await content.forget_unnamed([pack.hash, bytes(32)]) == [pack.hash]
+    assert await read(content, name_of(kept)) == kept
+    assert await content.missing_chunks(SPACE, chunk_list(cut(lost))) == set(chunk_list(cut(lost)))
+    assert await content.missing_chunks(SPACE, chunk_list(cut(kept))) == set()
+    assert await content.unnamed(10) == []
+
+
+async def test_what_is_false_about_the_length_of_a_chunk_names_none(content: ContentStore) -> None:
+    data = noise(200_000)
+    chunks, _ = in_parts(data)
+    await content.ingest(SPACE, chunks)
+    await content.ingest(SPACE, falsely(data))
+    (pack,) = await content.unnamed(10)
+    assert await content.forget_unnamed([pack]) == [pack]
+    assert await content.missing_chunks(SPACE, chunk_list(cut(data))) == set(chunk_list(cut(data)))
+
+
+async def test_what_a_list_names_by_now_goes_with_nothing(content: ContentStore) -> None:
+    data = noise(200_000)
+    chunks, listed = in_parts(data)
+    await content.ingest(SPACE, chunks)
+    found = await content.unnamed(10)
+    await content.ingest(OTHER_SPACE, listed)
+    assert await content.forget_unnamed(found) == []
+    assert await read(content, name_of(data)) == data
+
+
 async def test_streams_that_share_a_chunk_are_found_in_whatever_space(content: ContentStore) -> None:
     remark, model, lesson = noise(200_000, 1), noise(200_000, 2), noise(200_000, 3)
     await publish(content, [remark, model])

@@ -12,6 +12,7 @@ import pytest
 from protocol.chunking import chunk_list, cut
 from protocol.errors import Code, LocalFailure
 from protocol.limits import PACK_TARGET_BYTES, MiB
+from protocol.pack import PackWriter
 from protocol.replica import disk
 from protocol.replica.interfaces import PackBuild, PackInfo
 from protocol.replica.packs import PackFolder
@@ -330,6 +331,39 @@ async def test_what_was_moved_aside_goes_when_something_is_given_up(tmp_path: Pa
         assert moved_aside(tmp_path)
         await packs.forget({SPACE}, set())
         assert not moved_aside(tmp_path)
+
+
+async def test_while_something_is_built_no_chunk_goes_that_it_may_name(tmp_path: Path) -> None:
+    data = noise(70_000)
+    async with opened(tmp_path) as packs:
+        writer = PackWriter()
+        for chunk in cut(data):
+            writer.add_chunk(chunk)
+        pack = writer.finish()
+        await packs.ingest(SPACE, writer.take())
+        build = await packs.build(SPACE, unsent=True)
+        await add(build, data)
+        assert await packs.forget_unnamed([pack.hash]) == []
+        await build.finish()
+        assert await packs.forget_unnamed([pack.hash]) == []
+        assert await read(packs, name_of(data)) == data
+
+
+async def test_chunks_that_no_list_names_are_found_however_many_are_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("protocol.replica.pack_remains._CHUNKS_AT_ONCE", 3)
+    async with opened(tmp_path) as packs:
+        lost = []
+        for seed in range(4):
+            writer = PackWriter()
+            for chunk in cut(noise(300_000, seed)):
+                writer.add_chunk(chunk)
+            lost.append(writer.finish().hash)
+            await packs.ingest(SPACE, writer.take())
+            await publish(packs, [noise(300_000, 10 + seed)])
+        assert await packs.unnamed(10) == lost
+        assert await packs.unnamed(2) == lost[:2]
 
 
 async def test_the_file_of_a_dropped_pack_is_gone(tmp_path: Path) -> None:

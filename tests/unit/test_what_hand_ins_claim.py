@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Final, Literal
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -273,3 +274,13 @@ PERMUTED: Final = tuple(("remark", number) for number in (2, 1, 0))
 @example([Claim(PERMUTED, "true", "feedback about nobody", stream=4)])
 def test_whatever_is_claimed_of_content_what_was_forgotten_goes_and_no_work_does(claimed: list[Claim]) -> None:
     asyncio.run(story(claimed))
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.lists(claims, max_size=3))
+@example([])
+@example([Claim(PERMUTED, "true", "hand-in", later=True)])
+def test_the_same_holds_of_what_fills_packs_without_lists(claimed: list[Claim]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("protocol.pack.PACK_TARGET_BYTES", MIN_CHUNK_BYTES)
+        asyncio.run(story(claimed))
