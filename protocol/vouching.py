@@ -8,8 +8,8 @@ Rules:
   itself by the phrase as well, that one of theirs has drawn;
 - of which device everything starts is an argument: a device starts from itself and from what it saw first; without
   such a memory it is the earliest that says a reading key and leads to one that is not cut;
-- a head teacher's device speaks about others' devices for whom it was confirmed by, and for itself; it has confirmed
-  what it granted;
+- a head teacher's device speaks about others' devices for whom it was confirmed by, and for itself;
+- a grant is nobody's word, whoever wrote it: nobody compared anything when it was written;
 - a device is its pair of keys: another grant with other keys is another device;
 - a word is about a device *as somebody's*: that of the grant at which it points. Another grant of the same keys, for
   another person, is another matter; and a word ends with its grant, so that who was cut off and let in again is asked
@@ -220,11 +220,6 @@ def voices_of(
     def who(person: bytes) -> bytes:
         return aliases.get(person, person)
 
-    for authority in granted.values():
-        # who wrote a grant is the pair of keys of the grant under which that was done
-        by, named = granted.get(authority.under or b""), authority.person
-        if by is not None and by.role is Role.HEAD and named is not None:
-            words[_device(by)].add(_word(authority, named, by.person, who))
     said = [
         (entry, author)
         for entry in sorted(entries, key=lambda entry: (entry.header.at, entry.id))

@@ -5,6 +5,7 @@ A space is named by its id, a school by its UAI too, as at the server.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeAlias
 
@@ -26,7 +27,8 @@ from protocol.replica.office.people import (
 from protocol.replica.office.spaces import list_spaces, space_named, spaces_named, uai_of
 from protocol.replica.office.stays import stays_of
 from protocol.replica.operation import JSON, Outgoing, Params
-from protocol.roles import RANK
+from protocol.roles import HAS_READING_KEYS, RANK
+from protocol.vouching import device_words
 from sync_agent.app import Agent
 from sync_agent.device_names import key_words
 from sync_agent.office import SchoolOffice
@@ -96,10 +98,26 @@ async def _grant(office: SchoolOffice, params: Params, outgoing: Outgoing) -> JS
         raise Refused(Code.NO_RIGHT, "this device lets others into its own school only")
     if device is not None:
         await check_may_let_in(office, device, spaces)
+        await _say_what_it_shows(office, device, outgoing)
         await grants.grant_device(office, device, spaces)
     if person is not None:
         await commands.let_in_person(office, person, spaces, "sync-agent", outgoing)
     return {}
+
+
+async def _say_what_it_shows(office: SchoolOffice, device: bytes, outgoing: Outgoing) -> None:
+    """By which words a teacher's device is known from any other, before it is let in: no grant confirms it."""
+    for pair, person in dict.fromkeys(
+        ((each.key, each.agreement), each.person)
+        for each in await grants.standing_grants(office, device)
+        if each.role in HAS_READING_KEYS
+    ):
+        words = await asyncio.to_thread(device_words, pair)
+        whose = "nobody's" if person is None else f"of {person.hex()[:8]}"
+        await outgoing.progress(
+            f"a teacher's computer, {whose}: its own page « Qui lit les travaux » has to show “{words}”; it is given "
+            "no earlier work, and is not heard beside others of theirs, before `key confirm` says that it does"
+        )
 
 
 async def _devices(office: SchoolOffice, _params: Params, _outgoing: Outgoing) -> JSON:

@@ -46,7 +46,6 @@ async def new_class(world: World, _head: Machine, office: SchoolOffice, random: 
         known = _devices(office, role)
         if known:
             device = random.choice(known)
-            world.trust.words.add((office._agent.device, device))
             await grant_device(office, device, [added.id])
     return added.id.hex()[:8]
 
@@ -97,7 +96,6 @@ async def grant(world: World, _head: Machine, office: SchoolOffice, random: Rand
     if not known:
         return "-"
     device = random.choice(known)
-    world.trust.words.add((office._agent.device, device))
     await grant_device(office, device, [random_class(world, office, random)])
     return device.hex()[:8]
 

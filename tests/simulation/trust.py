@@ -88,7 +88,7 @@ class Trust:
     impostors: set[Device] = field(default_factory=set)
     """Devices that the server alone names as a teacher's."""
     words: set[tuple[Device, Device]] = field(default_factory=set)
-    """Who has confirmed whose device, among teachers; what a head teacher's device let in counts as confirmed by it."""
+    """Who has confirmed whose device, among teachers; a grant is no such word, a head teacher's neither."""
     said_words: set[tuple[Device, Device]] = field(default_factory=set)
     """Those of them that were acknowledged."""
     met: set[frozenset[Device]] = field(default_factory=set)

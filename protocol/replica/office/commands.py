@@ -5,6 +5,7 @@ What one of them does besides (whom it may let in, what it warns of) is said bes
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -23,6 +24,7 @@ from protocol.replica.office.people import list_persons
 from protocol.replica.office.spaces import ListedSpace, add_space, rename_space, space_named, spaces_named
 from protocol.replica.operation import JSON, Outgoing, Params
 from protocol.roles import Role
+from protocol.vouching import device_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +94,15 @@ async def let_in_person(
     office: Office, person: bytes, spaces: Sequence[bytes], program: str, outgoing: Outgoing
 ) -> None:
     """`grant --person`: which of their devices stay out is told, and what lets one in."""
-    for device in await grants.grant_person(office, person, spaces):
+    for each in await grants.grant_person(office, person, spaces):
+        device = each.device[0].hex()
+        why = "it was cut off, or another school alone calls it theirs"
+        if each.is_unknown:
+            words = await asyncio.to_thread(device_words, each.device)
+            why = f"no computer of this person's has confirmed it; the page on its own screen has to show “{words}”"
         await outgoing.progress(
-            f"the device {device.hex()} stays out: it was cut off, or another school alone calls it theirs; to let it "
-            f"in all the same: `{program} grant --device {device.hex()} --space …`"
+            f"the device {device} stays out: {why}; to let it in all the same: "
+            f"`{program} grant --device {device} --space …`"
         )
 
 

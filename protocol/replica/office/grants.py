@@ -32,6 +32,7 @@ from protocol.replica.office.bureau import Office
 from protocol.replica.office.heads import MOST_LISTED_HEADS, cut_by_root, heads_by_then, heads_of, lists_of
 from protocol.replica.office.people import Listing, ids_of, list_draft, listings
 from protocol.replica.office.spaces import space_records
+from protocol.replica.office.spoken_for import is_spoken_for
 from protocol.replica.operation import JSON
 from protocol.replica.replica import Draft
 from protocol.replica.signer import RootKit
@@ -39,6 +40,7 @@ from protocol.rights import Authority
 from protocol.roles import DEVICES, RANK, Role
 from protocol.structure import Grant, PersonRecord, Revocation
 from protocol.successions import successors_of
+from protocol.vouching import Device
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +88,20 @@ async def grant_device(office: Office, device: bytes, spaces: Sequence[bytes]) -
     await _write(office, drafts)
 
 
-async def grant_person(office: Office, person: bytes, spaces: Sequence[bytes]) -> list[bytes]:
+@dataclass(frozen=True, slots=True)
+class StaysOut:
+    """A device (its pair of keys) that `grant_person` has left out; `is_unknown` since it speaks for nobody."""
+
+    device: Device
+    is_unknown: bool
+
+
+async def grant_person(office: Office, person: bytes, spaces: Sequence[bytes]) -> list[StaysOut]:
     """Put somebody on the lists of more spaces, and let in the devices whose grants name them.
 
-    But for those revoked, and those that nobody who has a say in these spaces has called theirs: these are returned,
-    and only a grant to the device itself lets them in. Raises `BadInput(UNKNOWN_PERSON)`.
+    But for those revoked, those that nobody who has a say in these spaces has called theirs, and, on a device that runs
+    a school, those of a teacher that none of the teacher's own has confirmed, where some speak: these are returned, and
+    only a grant to the device itself lets them in. Raises `BadInput(UNKNOWN_PERSON)`.
     """
     stay_out = []
     drafts = await _listing_drafts(office, person, spaces)
@@ -99,11 +110,15 @@ async def grant_person(office: Office, person: bytes, spaces: Sequence[bytes]) -
         if _latest(known).rank >= office.rank:
             continue  # a head teacher's own device, say: it has the school already, and is not hers to let in
         named = [grant for grant in known if grant.person == person and _has_a_say(office, grant, spaces)]
-        if named and not await _is_revoked(office, person, known, spaces):
+        latest = _latest(known)
+        pair = (latest.key, latest.agreement)
+        if not named or await _is_revoked(office, person, known, spaces):
+            stay_out.append(StaysOut(pair, is_unknown=False))
+        elif not await is_spoken_for(office, person, pair, known):
+            stay_out.append(StaysOut(pair, is_unknown=True))
+        else:
             like = replace(_latest(named), until_ms=await _end_of(office, known))
             drafts += await _grant_drafts(office, like, spaces)
-        else:
-            stay_out.append(device)
     await _write(office, drafts)
     return stay_out
 

@@ -1,0 +1,125 @@
+"""What a head teacher's computer lets in, by itself or told to, is confirmed by nobody (docs/threat-model.md)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from protocol.roles import PersonRole, Role
+from protocol.vouching import device_id, device_words
+from sync_agent.confirming import confirm, own_device
+from sync_agent.session import Session
+from tests.harness.attack import attack
+from tests.harness.classroom import WORK, Device
+from tests.harness.commands import Desk
+from tests.harness.granted_words import voices_with_granted_words
+from tests.harness.lan import listening_device
+from tests.harness.portal import portal
+from tests.harness.spied_class import SpiedClass as Here
+from tests.harness.spied_class import own_keys, spied_class
+from tests.harness.wire import MemoryTransport
+from tests.integration.test_school_without_server import enrol, opened
+
+ROW = "a head teacher's computer lets a server's device in as a teacher's"
+A_GRANT_IS_A_WORD: dict[str, object] = {"protocol.roster.voices_of": voices_with_granted_words}
+
+
+@pytest.fixture
+async def here(tmp_path: Path) -> AsyncIterator[Here]:
+    async with spied_class(tmp_path) as made:
+        yield made
+
+
+async def confirmed_head(here: Here) -> tuple[Device, bytes]:
+    """A head teacher's computer, which the teacher rightly confirmed as one; and who the head teacher is."""
+    room = here.room
+    school = room.territory.replica.door.parent(room.space)
+    assert school is not None
+    person = await room.territory.person("Mme H", PersonRole.TEACHER, room.space)
+    head = await room.device(Role.HEAD, school, person=person)
+    await here.sync(head, here.teacher, here.machine)
+    await confirm(here.teacher.agent, device_id(own_device(head.agent)), shown_as="head")
+    await here.sync(here.teacher, head)
+    return head, person
+
+
+async def let_in_at_the_head(here: Here, head: Device, person: bytes, folder: Path) -> None:
+    """By a code that the server's key made for this person, and that the head's computer honours by itself."""
+    room = here.room
+    code = await room.territory.invite(Role.TEACHER, room.space, person=person)
+    await here.sync(head)
+    async with listening_device(head.agent) as address:
+        await enrol(folder, address, code, room, "x")
+    spy = await opened(folder, room)
+    here.spy = spy.keys
+    for _ in range(2):
+        await here.sync(head)
+        await Session(spy, MemoryTransport(room.frontage)).sync()
+        await here.sync()
+    await spy.close()
+
+
+@attack(ROW, off=A_GRANT_IS_A_WORD)
+async def test_a_servers_code_that_a_heads_computer_honours_makes_no_device_the_teachers(
+    here: Here, tmp_path: Path
+) -> None:
+    head, _ = await confirmed_head(here)
+    await let_in_at_the_head(here, head, here.room.teacher_person, tmp_path / "spy")
+    assert not await here.sealed_to_the_spy()
+    assert not await here.opens(here.work)
+    async with portal(here.teacher.agent) as surfer:
+        assert "Est-ce bien votre nouvel ordinateur" in await surfer.page("/")
+
+
+@attack(ROW, off=A_GRANT_IS_A_WORD)
+async def test_a_servers_code_that_a_heads_computer_honours_makes_no_device_the_heads_own(
+    here: Here, tmp_path: Path
+) -> None:
+    head, director = await confirmed_head(here)
+    work = await here.room.hand_in(here.machine, here.item, WORK)
+    await here.sync(here.machine, here.teacher, head)
+    await Desk(here.teacher.agent).ask("confirm-opened", id=work.hex())
+    await here.sync(here.teacher, here.machine, head)
+    await let_in_at_the_head(here, head, director, tmp_path / "spy")
+    assert not await here.sealed_to_the_spy()
+    assert not await here.opens(work)
+
+
+@attack(ROW, off=A_GRANT_IS_A_WORD)
+async def test_a_device_that_a_head_lets_into_one_class_more_is_no_more_the_teachers_than_before(here: Here) -> None:
+    head, _ = await confirmed_head(here)
+    await here.name_the_spy(here.room.teacher_person)
+    await here.sync(here.teacher, here.machine, head)
+    desk, spy = Desk(head.agent), here.spy.signing.public.hex()
+    space = (await desk.ask("space add", name="CE2", year="2026-2027"))["space"]
+    for device in (here.teacher.agent.device.hex(), spy):
+        await desk.ask("grant", device=device, space=[space])
+    assert device_words(own_keys(here.spy)) in "".join(desk.told), "whoever lets it in is told what it has to show"
+    await here.sync(head, here.teacher)
+    await confirm(here.teacher.agent, device_id(own_device(head.agent)), shown_as="head")
+    for _ in range(3):
+        await here.sync(here.teacher, head)
+    assert not await here.sealed_to_the_spy()
+
+
+async def _everybody(*_: object) -> bool:
+    """Whatever grants call somebody's is."""
+    return True
+
+
+@attack(ROW, off={"protocol.replica.office.grants.is_spoken_for": _everybody})
+async def test_who_lets_a_teacher_into_a_class_takes_along_no_device_that_none_of_hers_confirmed(here: Here) -> None:
+    head, _ = await confirmed_head(here)
+    await here.name_the_spy(here.room.teacher_person)
+    await here.sync(here.teacher, here.machine, head)
+    desk, spy = Desk(head.agent), here.spy.signing.public
+    space = (await desk.ask("space add", name="CE2", year="2026-2027"))["space"]
+    await desk.ask("grant", person=here.room.teacher_person.hex(), space=[space])
+    inside = {each.key for each in head.agent.replica.door.authorities() if each.space.hex() == space}
+    assert here.teacher.agent.device in inside
+    assert spy not in inside
+    (told,) = desk.told
+    assert spy.hex() in told
+    assert device_words(own_keys(here.spy)) in told

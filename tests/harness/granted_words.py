@@ -1,0 +1,35 @@
+"""Voices as they would be if a head teacher's grant were her word that the device is its person's: the defence off."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Mapping
+from dataclasses import replace
+
+from protocol.entry import Entry
+from protocol.rights import Authority, Door
+from protocol.roles import HAS_READING_KEYS, Role
+from protocol.vouching import Device, Voices, Word, voices_of
+
+
+def voices_with_granted_words(
+    entries: Iterable[Entry],
+    authorities: Iterable[Authority],
+    door: Door,
+    aliases: Mapping[bytes, bytes],
+    *,
+    cut: Container[bytes] = (),
+    came_back: Container[bytes] = (),
+) -> Voices:
+    """As `voices_of`, with a word for each grant that a head teacher's device has written."""
+    holding = list(authorities)
+    voices = voices_of(entries, holding, door, aliases, cut=cut, came_back=came_back)
+    granted = {each.grant: each for each in holding if each.role in HAS_READING_KEYS}
+    words: dict[Device, frozenset[Word]] = dict(voices.words)
+    for each in granted.values():
+        by = granted.get(each.under or b"")
+        if by is not None and by.role is Role.HEAD and each.person is not None:
+            device = (each.key, each.agreement)
+            word = Word(device, aliases.get(each.person, each.person), each.person, by.person, each.role is Role.HEAD)
+            voice = (by.key, by.agreement)
+            words[voice] = words.get(voice, frozenset()) | {word}
+    return replace(voices, words=words)
