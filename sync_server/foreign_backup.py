@@ -38,6 +38,7 @@ from protocol.replica.replica import Replica
 from protocol.replica.sqlite import DATABASE, SqliteStore
 from protocol.replica.sqlite_rebuild import RebuiltRows
 from protocol.replica.sqlite_verify import move_aside
+from protocol.replica.unnamed import UNNAMED_MARK
 from sync_server.handlers.administrators import ACCOUNT_MARKS, PASSKEY_MARKS, SECOND_FACTOR_MARKS, accounts_in
 from sync_server.handlers.figures import BACKUP_MARK
 
@@ -50,6 +51,7 @@ _MEMORIES: Final = (
     SEEN_MARKS,
     LOOKED_MARK,
     ERASURE_READ_MARKS,
+    UNNAMED_MARK,
     BROUGHT_MARKS,
 )
 

@@ -203,7 +203,7 @@ async def test_a_report_that_its_device_did_not_sign_is_left_behind(case: Case) 
 
 @attack("a backup that somebody else has written", off={"sync_server.foreign_backup._MEMORIES": ()})
 async def test_what_a_backup_remembers_of_itself_is_forgotten(case: Case) -> None:
-    names = ("complete/" + "0" * 64 + "/", "erased/", "erasure-seen/", "erasure-read/", "brought/")
+    names = ("complete/" + "0" * 64 + "/", "erased/", "erasure-seen/", "erasure-read/", "unnamed-chunks", "brought/")
     forged = [name + "0" * 64 for name in names]
     async with office(case.folder / "server", kit=case.kit) as desk:
         await desk.server.store.set_marks(dict.fromkeys(forged, b"\x02"))
