@@ -164,7 +164,7 @@ def _let_in(roster: Roster, heard: Iterable[Heard], door: Door) -> bool | None:
     revoked = frozenset(roster.revocations.values())
     is_any = False
     for one in heard:
-        if one.kind in _MOVES_ALL or one.grant in roster.held_back:
+        if one.kind in _MOVES_ALL or one.grant in roster.held_back or one.id in roster.awaited:
             return None
         if one.author in revoked or (revoked and one.grant in roster.void):
             return None

@@ -50,6 +50,7 @@ MAX_WRAPS_BY_OTHERS: Final = 16  # … by all devices together that owe nobody a
 MAX_RULED_ENTRIES: Final = 1_024
 MAX_CONFIRMED_AGAIN_STEPS: Final = 8  # of devices that were let in again, one by the word of the one before
 MAX_REVOKED_HEADS: Final = 1_024
+MAX_ENDED_GRANTS: Final = 32  # of one device in one space: of more, a person says that they are over
 MAX_REVOCATION_LISTS: Final = 48  # they go with it, and with what proves it, where credentials go
 MAX_ROOT_ACCOUNT_IDS: Final = 1_024  # of what a root had signed, in one entry
 MAX_ROTATION_HEADS: Final = 128  # few: every rotation is in the chain that a server's TLS certificate holds

@@ -2,6 +2,9 @@
 
 A pure function of the sets of a space and of the spaces above it; its rules stand with those of the roster.
 
+A revocation with a target ends that grant alone, and counts as long as the grant does: whoever carries out what a
+grant says of its own end says nothing once nobody has said it (docs/adr/0144).
+
 docs/protocol.md, "Roster".
 """
 
@@ -10,8 +13,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from operator import itemgetter
-from typing import Final, Self, TypeAlias
+from typing import Final, NamedTuple, Self, TypeAlias
 
 from protocol.ancestry import marked
 from protocol.entry import Entry, Kind
@@ -33,27 +35,45 @@ _WEIGHED_AT_ONCE: Final = 2_048
 
 @dataclass(frozen=True, slots=True)
 class _Cut:
+    """`ends` is the one grant of the key that it ends; None for what cuts the key off."""
+
     entry: bytes
     rank: int
     key: bytes
     heads: tuple[bytes, ...]
+    ends: bytes | None = None
+
+
+class _Place(NamedTuple):
+    """When cuts of a key are weighed, the highest first: those that cut it off, or those that end grants of it.
+
+    A cut reaches what was written with less than its rank; an end, what was written under the grant: so it has the
+    level of that, and comes before the cuts of that rank, which it may reach.
+    """
+
+    level: int
+    is_end: bool
+    rank: int
+    key: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Cuts:
     """What revocations do: what they hold back, with their rank; the keys that they cut; those in force → their key.
 
-    `void` are the successors that give nothing any more, since the key that wrote them, or one before it, was cut.
+    `void` are the grants that were ended, and the successors that give nothing any more, since the key that wrote them,
+    or one before it, was cut; `awaited` are the grants that are not here and are to end.
     """
 
     held: Mapping[bytes, int] = field(default_factory=dict)
     keys: frozenset[bytes] = frozenset()
     in_force: Mapping[bytes, bytes] = field(default_factory=dict)
     void: frozenset[bytes] = frozenset()
+    awaited: frozenset[bytes] = frozenset()
 
 
 def without_right(authorities: Sequence[Authority], cuts: Cuts) -> set[bytes]:
-    """The grants that let nobody read: held back, or successors that are void or too many."""
+    """The grants that let nobody read: held back, ended, or successors that are void or too many."""
     gone = {*cuts.held, *cuts.void}
     left = [authority for authority in authorities if authority.grant not in gone]
     return gone | surplus(left, confirmed_keys(left, gone))
@@ -68,37 +88,82 @@ def cuts_of(entries: Sequence[Entry], authorities: Sequence[Authority], door: Do
     if not any(entry.header.kind in _CUTTING for entry in entries):
         return Cuts()
     said = _Said.of(entries, door)
-    cuts: defaultdict[tuple[int, bytes], list[_Cut]] = defaultdict(list)
-    for cut in (*_rotations(entries, door, said.by_author), *_revocations(entries, door, said.by_author)):
-        cuts[cut.rank, cut.key].append(cut)
-    if not cuts:
-        return Cuts()
+    cuts = (*_rotations(entries, door, said.by_author), *_revocations(entries, door, said.by_author))
+    places, awaited = _placed(cuts, authorities)
+    if not places:
+        return Cuts(awaited=awaited)
     held_by: defaultdict[bytes, list[Authority]] = defaultdict(list)
     for each in authorities:
         held_by[each.key].append(each)
     held: dict[bytes, int] = {}
     _spread((one.id for one in entries if door.is_false_root(one.header)), said.under, held, ABOVE_ROOTS)
     back: dict[bytes, set[bytes]] = {}
-    in_force: dict[tuple[int, bytes], list[_Cut]] = {}
-    for rank, key in sorted(cuts, key=itemgetter(0), reverse=True):
-        counting = [cut for cut in cuts[rank, key] if cut.entry not in held]
-        if not counting or rank <= _rank_left(held_by[key], held, back.get(key)):
+    over: set[bytes] = set()
+    in_force: dict[_Place, list[_Cut]] = {}
+    for place in sorted(places, reverse=True):
+        counting = [cut for cut in places[place] if cut.entry not in held and cut.ends not in held]
+        key, rank = place.key, place.rank
+        if not counting:
             continue
-        in_force[rank, key] = counting
-        beyond, returning = _weighed(counting, rank, said.by_author[key], said.grants[key], door)
-        back[key] = back.get(key, returning) & returning
+        if place.is_end:
+            over.update(cut.ends for cut in counting if cut.ends is not None)
+            held_by[key] = [each for each in held_by[key] if each.grant not in over]
+            beyond = _after_the_end(counting, said.by_author[key], said)
+        elif rank <= _rank_left(held_by[key], held, back.get(key)):
+            continue
+        else:
+            beyond, returning = _weighed(counting, rank, said.by_author[key], said.grants[key], door)
+            back[key] = back.get(key, returning) & returning
+        in_force[place] = counting
         _spread(beyond, said.under, held, rank)
-    returned = {key for key, returning in back.items() if returning - held.keys()}
+    returned = {key for key, returning in back.items() if returning - held.keys() - over}
     held.update((grant, 0) for key in returned for grant in said.grants[key] if grant not in back[key])
-    void = voided(authorities, back, confirmed_keys(authorities, held))
-    ended: defaultdict[bytes, list[bytes]] = defaultdict(list)
-    for grant, key in void.items():
-        ended[key].append(grant)
-    for (rank, key), counting in in_force.items():
-        written = {one.id: one for grant in ended.get(key, ()) for one in said.written_under(grant)}
-        _spread(_not_led_to(written, counting), said.under, held, rank)
+    void = _end_of_successors(authorities, said, in_force, back, held_by, held)
     forced = {cut.entry: cut.key for counting in in_force.values() for cut in counting}
-    return Cuts(held, frozenset(back.keys() - returned), forced, frozenset(void))
+    return Cuts(held, frozenset(back.keys() - returned), forced, frozenset(void | over), awaited)
+
+
+def _placed(
+    cuts: Iterable[_Cut], authorities: Iterable[Authority]
+) -> tuple[Mapping[_Place, Sequence[_Cut]], frozenset[bytes]]:
+    """When each cut is weighed, and the grants that are to end and are not here."""
+    grants = {each.grant: each for each in authorities}
+    found: defaultdict[_Place, list[_Cut]] = defaultdict(list)
+    awaited = set()
+    for cut in cuts:
+        if cut.ends is None:
+            found[_Place(cut.rank, False, cut.rank, cut.key)].append(cut)
+        elif (ended := grants.get(cut.ends)) is None:
+            awaited.add(cut.ends)
+        elif ended.key == cut.key and ended.rank < cut.rank:
+            found[_Place(ended.rank, True, cut.rank, cut.key)].append(cut)
+    return found, frozenset(awaited)
+
+
+def _end_of_successors(
+    authorities: Sequence[Authority],
+    said: _Said,
+    in_force: Mapping[_Place, Sequence[_Cut]],
+    back: Mapping[bytes, Container[bytes]],
+    left: Mapping[bytes, Sequence[Authority]],
+    held: dict[bytes, int],
+) -> set[bytes]:
+    """The successors that end with who wrote them, or with the grant under which that was; `held` grows by theirs.
+
+    `left` are the grants of each key that were not ended.
+    """
+    confirmed = confirmed_keys((each for some in left.values() for each in some), held)
+    lasting = {place.key: {each.grant for each in left[place.key]} for place in in_force if place.is_end}
+    void = {False: voided(authorities, back, confirmed), True: voided(authorities, lasting, confirmed)}
+    ended: defaultdict[tuple[bool, bytes], list[bytes]] = defaultdict(list)
+    for is_end, grants in void.items():
+        for grant, key in grants.items():
+            ended[is_end, key].append(grant)
+    for place, counting in in_force.items():
+        theirs = ended.get((place.is_end, place.key), ())
+        written = {one.id: one for grant in theirs for one in said.written_under(grant)}
+        _spread(_not_led_to(written, counting), said.under, held, place.rank)
+    return void[False].keys() | void[True].keys()
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +225,21 @@ def _weighed(
             if (led_to.get(entry.id, 0) | spared) != every:
                 beyond.add(entry.id)
     return beyond, returning
+
+
+def _after_the_end(cuts: Sequence[_Cut], written: Mapping[bytes, Entry], said: _Said) -> set[bytes]:
+    """What their key has `written` under the grants that these cuts end, and their heads do not lead to."""
+    earlier = {one.id: [name for name in one.header.prev if name in written] for one in written.values()}
+    found: set[bytes] = set()
+    for some in _some_at_once(cuts):
+        led_to = marked(_headed(some, written), earlier)
+        every: defaultdict[bytes | None, int] = defaultdict(int)
+        for place, cut in enumerate(some):
+            every[cut.ends] |= 1 << place
+        for grant, ends in every.items():
+            under = said.under.get(grant, ())
+            found.update(name for name in under if led_to.get(name, 0) & ends != ends)
+    return found
 
 
 def _not_led_to(written: Mapping[bytes, Entry], cuts: Sequence[_Cut]) -> set[bytes]:
@@ -243,7 +323,8 @@ def _revocations(entries: Iterable[Entry], door: Door, by_author: _Written) -> I
             said = by_author[entry.header.author]
             if entry.header.grant is None and not _are_here(revocation.lists, said):
                 continue
-            yield _Cut(entry.id, door.rank_of(entry.header), revocation.key, _heads(entry, revocation, said))
+            heads = _heads(entry, revocation, said)
+            yield _Cut(entry.id, door.rank_of(entry.header), revocation.key, heads, entry.header.target)
 
 
 def _are_here(lists: Iterable[bytes], said: Mapping[bytes, Entry]) -> bool:

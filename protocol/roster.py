@@ -7,6 +7,7 @@ Rules:
   else;
 - a revocation counts when its author's rank is strictly above every rank that the key it cuts has in these spaces, and
   it is not held back itself;
+- a revocation of one grant (its target) ends that alone, and counts for nothing once the grant is held back;
 - of a cut key only the named heads and their ancestors stay; several cuts intersect; the rest is held back, never
   dropped, until a human of at least the revocation's rank accepts it;
 - who cuts a key cuts what came of it by successors, for the same heads, but for keys that have a grant of their own;
@@ -80,7 +81,9 @@ class Roster:
     carried_out: frozenset[bytes] = field(default=frozenset(), compare=False)
     """Erasures that this replica has obeyed, and that hold here whoever takes them back but the root."""
     void: frozenset[bytes] = frozenset()
-    """Successors that give no right: their key was cut, or there are too many."""
+    """Grants that were ended, and successors that give no right: their key was cut, or there are too many."""
+    awaited: frozenset[bytes] = frozenset()
+    """Grants that are not here, and that a revocation ends."""
     spent: frozenset[tuple[bytes, bytes]] = frozenset()
     phrases: Mapping[bytes, tuple[tuple[Device, PhraseKey], ...]] = field(default_factory=dict)
     aliases: Mapping[bytes, bytes] = field(default_factory=dict)
@@ -172,6 +175,7 @@ def fold_roster(
         undone=undone,
         carried_out=frozenset(carried_out),
         void=frozenset(gone - held.keys()),
+        awaited=cuts.awaited,
         revocations=revocations,
     )
     kept = [entry for entry in own if entry.header.kind in _NAMES and not roster.hides(entry)]

@@ -2,7 +2,7 @@
 
 Rules:
 - what is needed are the grants under which it was written, up to the root, the `space` entries above them, the
-  rotations of the root, and the lists without which a revocation does not count;
+  rotations of the root, and the lists, or the grant that it ends, without which a revocation does not count;
 - nothing recursive: a machine may have been cloned more often than the interpreter may recurse.
 """
 
@@ -37,7 +37,8 @@ async def credentials_of(store: EntryStore, door: Door, territory: bytes, ids: I
             continue
         above = [makers[space].id for space in reversed(door.lineage(entry.header.space)) if space in makers]
         grant = () if entry.header.grant is None else (entry.header.grant,)
-        needed = [name for name in (*above, *grant, *lists_of(entry)) if name not in found and name not in missing]
+        led_by = (*above, *grant, *lists_of(entry), *_ended_by(entry, door))
+        needed = [name for name in led_by if name not in found and name not in missing]
         if needed:
             pending.extend(reversed(needed))
         else:
@@ -51,3 +52,9 @@ def lists_of(entry: Entry) -> tuple[bytes, ...]:
     if entry.header.kind != Kind.REVOKE or entry.header.grant is not None or entry.payload is None:
         return ()
     return Revocation.parse(entry.payload).lists
+
+
+def _ended_by(entry: Entry, door: Door) -> tuple[bytes, ...]:
+    """The grant that a revocation ends, if it is one."""
+    target = entry.header.target if entry.header.kind == Kind.REVOKE else None
+    return () if target is None or door.authority(target) is None else (target,)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -19,8 +20,9 @@ from protocol.limits import MAX_ROTATION_HEADS
 from protocol.replica.memory import MemoryPacks, MemoryStore
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.erasures import erase_persons
+from protocol.replica.office.stays import Stay, _end_drafts
 from protocol.replica.replica import Draft, Replica
-from protocol.revocations import Cuts
+from protocol.revocations import Cuts, _Cut, _Place, _placed
 from protocol.rights import Authority
 from protocol.roles import Role
 from protocol.root_rotation import RootAccount, accounted
@@ -164,15 +166,11 @@ async def test_a_laptop_that_is_let_back_in_has_no_role_that_a_thief_gave_it(tmp
         assert (back.role, back.person) == (Role.TEACHER, bytes.fromhex(person))
 
 
-async def _ever_outranked(office: Office, device: bytes, space: bytes) -> bool:
-    door = office.replica.door
-    return any(each.rank >= office.rank for each in door.authorities_of(device) if door.covers(each, space))
+def _ended_alone(_authorities: object, cuts: Cuts) -> set[bytes]:
+    return {*cuts.void}
 
 
-@attack(
-    "a right that was withdrawn shields from revocation",
-    off={"protocol.replica.office.grants._outranks": _ever_outranked},
-)
+@attack("a right that was withdrawn shields from revocation", off={"protocol.roster.without_right": _ended_alone})
 async def test_a_substitute_for_whom_a_thief_signed_a_right_leaves_after_the_last_day(tmp_path: Path) -> None:
     async with classroom(tmp_path) as room:
         territory = room.territory
@@ -200,6 +198,75 @@ async def test_a_substitute_for_whom_a_thief_signed_a_right_leaves_after_the_las
         assert await end_what_is_over(head.agent) == 1
         roster = (await head.agent.replica.view(room.space)).roster
         assert not roster.may_read(substitute.agent.device)
+
+
+async def _in_its_own_name(office: Office, stay: Stay) -> list[Draft]:
+    """The word of an office that takes a right away for good, whoever said that it would end."""
+    return [replace(draft, target=None) for draft in await _end_drafts(office, stay)]
+
+
+@attack("a thief has others cut people off", off={"protocol.replica.office.stays._end_drafts": _in_its_own_name})
+async def test_an_end_that_a_stolen_server_says_is_over_once_the_kit_has_cut_it_off(tmp_path: Path) -> None:
+    async with classroom(tmp_path) as room:
+        territory = room.territory
+        school = territory.replica.door.parent(room.space)
+        assert school is not None
+        head, petit, pc = await room.device(Role.HEAD, school), await room.teacher(), await room.machine()
+        for device in (head, petit, pc):
+            await device.session.sync()
+        thief = territory.keys.signing.public
+        honest = [
+            tip for space in territory.replica.door.spaces() for tip in await territory.replica.tips(space, thief)
+        ]
+        for device, role, person in ((petit, Role.TEACHER, room.teacher_person), (pc, Role.MACHINE, None)):
+            keys = device.agent.keys
+            tips_of = tuple(await territory.replica.tips(room.space, device.agent.device))
+            cut = await territory.say(room.space, Kind.REVOKE, Revocation(device.agent.device, tips_of).encode())
+            given = Grant(
+                keys.signing.public,
+                keys.agreement.public,
+                keys.tls.fingerprint,
+                role,
+                person,
+                None,
+                territory.clock() - 1_000,
+            )
+            await territory.say(room.space, Kind.GRANT, given.encode(), parents=(cut.id,))
+        await head.session.sync()
+        assert await end_what_is_over(head.agent) == 2
+        assert not (await head.agent.replica.view(room.space)).roster.may_read(pc.agent.device)
+        await head.session.sync()
+        await territory.replica.write(
+            [Draft(territory.id, Kind.REVOKE, None, Revocation(thief, tuple(honest)).encode())],
+            author=territory.keys.root,
+            now_ms=territory.clock(),
+            entropy=territory.entropy,
+            unsent=False,
+        )
+        roster = (await territory.replica.view(room.space)).roster
+        assert roster.may_read(petit.agent.device)
+        assert roster.may_read(pc.agent.device)
+        assert roster.spent == frozenset()
+
+
+def _for_good(
+    cuts: Iterable[_Cut], authorities: Iterable[Authority]
+) -> tuple[Mapping[_Place, Sequence[_Cut]], frozenset[bytes]]:
+    """As programs read an end that do not know ends of one grant."""
+    return _placed([replace(cut, ends=None) for cut in cuts], authorities)
+
+
+@attack("a thief has others cut people off", off={"protocol.revocations._placed": _for_good})
+async def test_an_end_that_a_stolen_head_teachers_laptop_says_is_over_once_that_is_cut_off(world: World) -> None:
+    room = world.classes[0]
+    head, pc = world.enrol(Role.HEAD, world.school), world.enrol(Role.MACHINE, room)
+    cut = world.say(head, room, Kind.REVOKE, Revocation(pc.key.public, ()).encode())
+    payload = Grant(pc.key.public, bytes(32), bytes(32), Role.MACHINE, None, None, 1).encode()
+    given = world.say(head, room, Kind.GRANT, payload, parents=(cut.id,))
+    world.say(world.server, room, Kind.REVOKE, Revocation(pc.key.public, ()).encode(), target=given.id)
+    assert not (await (await held(world)).view(room)).roster.may_read(pc.key.public)
+    world.say(world.server, world.school, Kind.REVOKE, Revocation(head.key.public, ()).encode())
+    assert (await (await held(world)).view(room)).roster.may_read(pc.key.public)
 
 
 @attack("who was dismissed goes on with a copy", off={"protocol.replica.office.grants._copies_of": lambda *_: []})

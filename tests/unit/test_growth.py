@@ -14,7 +14,7 @@ from protocol.replica.memory import MemoryPacks, MemoryStore
 from protocol.replica.replica import Replica
 from protocol.replica.views import SpaceView, Views
 from protocol.roles import PersonRole, Role
-from protocol.structure import PersonKey, PersonRecord
+from protocol.structure import PersonKey, PersonRecord, Revocation
 from protocol.vouching import Vouch
 from protocol.work import ContentRef, Feedback, HandIn, ItemKind, Receipt, Revision
 from tests.harness.history import NOW_MS, World, Writer
@@ -85,6 +85,23 @@ async def test_what_comes_one_by_one_after_a_busy_year_grows_like_the_rest(seed:
         await bring(replica, entry)
         for space in (world.territory, world.school, *world.classes):
             await assert_like_the_whole_set(replica, space, await replica.view(space))
+
+
+async def test_an_end_that_came_before_the_grant_that_it_ends_is_carried_out_when_that_comes() -> None:
+    world = World(Random(4))
+    room = world.classes[0]
+    head = world.enrol(Role.HEAD, world.school)
+    substitute = world.enrol(Role.TEACHER, room)
+    end = Revocation(substitute.key.public, ()).encode()
+    ended = world.say(head, room, Kind.REVOKE, end, target=substitute.grant)
+    replica = await opened(world)
+    await bring(replica, *(entry for entry in world.entries if entry.id != substitute.grant))
+    assert not (await replica.view(room)).roster.revocations
+    await bring(replica, *(entry for entry in world.entries if entry.id == substitute.grant))
+    view = await replica.view(room)
+    assert view.roster.revocations.keys() == {ended.id}
+    assert not view.roster.may_read(substitute.key.public)
+    await assert_like_the_whole_set(replica, room, view)
 
 
 class BusyClass:

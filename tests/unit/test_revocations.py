@@ -18,12 +18,13 @@ from protocol.revocations import ABOVE_ROOTS, Cuts, cuts_of
 from protocol.rights import Authority, Door, Outcome
 from protocol.roles import Role
 from protocol.root_rotation import accounted
-from protocol.roster import authorities_over
+from protocol.roster import Roster, authorities_over
 from protocol.structure import Grant, Revocation, Successor
 from protocol.successions import confirmed_keys, voided
 from tests.harness.entries import SOME_RECEIPT
 from tests.harness.history import World, Writer
 from tests.harness.work import assert_grows_as_its_entries, counted_work
+from tests.unit.test_arrival_order import folds
 from tests.unit.test_rights import opened
 
 
@@ -37,7 +38,17 @@ class _Trouble:
         admin, head = world.enrol(Role.ADMIN, world.school), world.enrol(Role.HEAD, world.school)
         roles = [Role.ADMIN, Role.HEAD, Role.TEACHER, Role.MACHINE, Role.MACHINE]
         self.devices = [admin, head, *(world.enrol(role, self.room) for role in roles)]
-        self.acts = [self.write, self.write, self.write, self.cut, self.cut, self.let_back, self.copy, self.let_in]
+        self.acts = [
+            self.write,
+            self.write,
+            self.write,
+            self.cut,
+            self.cut,
+            self.let_back,
+            self.copy,
+            self.let_in,
+            self.end,
+        ]
 
     def live(self, steps: int) -> World:
         for _ in range(steps):
@@ -56,6 +67,13 @@ class _Trouble:
         said = [one.id for one in self.world.entries if one.header.author == whom]
         heads = tuple(self.random.sample(said, min(len(said), self.random.choice([0, 1, 1, 2, 4]))))
         self.world.say(who, self._place(who), Kind.REVOKE, Revocation(whom, heads).encode())
+
+    def end(self) -> None:
+        who, ended = self.random.choice(self._mighty()), self.random.choice(self._said(Kind.GRANT))
+        key = Grant.parse(ended.payload or b"").signing
+        said = [one.id for one in self.world.entries if one.header.author == key]
+        heads = tuple(self.random.sample(said, min(len(said), self.random.choice([0, 1, 2]))))
+        self.world.say(who, self._place(who), Kind.REVOKE, Revocation(key, heads).encode(), target=ended.id)
 
     def let_back(self) -> None:
         who, whom = self.random.choice(self._mighty()), self.random.choice(self.devices)
@@ -105,19 +123,35 @@ def weighed_one_by_one(entries: Sequence[Entry], authorities: Sequence[Authority
         under[entry.header.grant].append(entry.id)
         if (given := door.authority(entry.id)) is not None:
             grants[given.key][entry.id] = entry
-    cuts = [
-        (door.rank_of(entry.header), entry.id, Revocation.parse(entry.payload or b""))
-        for entry in entries
-        if entry.header.kind == Kind.REVOKE
-    ]
-    cuts.sort(key=lambda cut: cut[0], reverse=True)
+    given_here = {each.grant: each for each in authorities}
+    cuts: list[tuple[int, bool, int, bytes, Revocation, bytes | None]] = []
+    awaited = set()
+    for entry in entries:
+        if entry.header.kind == Kind.REVOKE:
+            rank, cut, ends = door.rank_of(entry.header), Revocation.parse(entry.payload or b""), entry.header.target
+            if ends is None:
+                cuts.append((rank, False, rank, entry.id, cut, ends))
+            elif ends not in given_here:
+                awaited.add(ends)
+            elif given_here[ends].key == cut.key and given_here[ends].rank < rank:
+                cuts.append((given_here[ends].rank, True, rank, entry.id, cut, ends))
+    cuts.sort(key=lambda cut: cut[:3], reverse=True)
     held: dict[bytes, int] = {}
     back: dict[bytes, set[bytes]] = {}
+    over: dict[bytes, bytes] = {}
     in_force: dict[bytes, bytes] = {}
-    for rank, name, cut in cuts:
-        left = [each for each in authorities if each.key == cut.key and each.grant not in held]
+    for _, _, rank, name, cut, ends in cuts:
+        written = by_author[cut.key]
+        if name in held or ends in held:
+            continue
+        if ends is not None:
+            in_force[name] = over[ends] = cut.key
+            for one in {*under[ends]} - ancestors(cut.heads, written):
+                _hold(one, under, held, rank)
+            continue
+        left = [each for each in authorities if each.key == cut.key and each.grant not in {*held, *over}]
         left = [each for each in left if cut.key not in back or each.grant in back[cut.key]]
-        if name in held or rank <= max((each.rank for each in left), default=0):
+        if rank <= max((each.rank for each in left), default=0):
             continue
         in_force[name] = cut.key
         returning = {
@@ -126,22 +160,24 @@ def weighed_one_by_one(entries: Sequence[Entry], authorities: Sequence[Authority
             if name in _named(one, grants[cut.key]) and door.rank_of(one.header) >= rank
         }
         back[cut.key] = back.get(cut.key, returning) & returning
-        written = by_author[cut.key]
         for one in written.keys() - ancestors(cut.heads, written):
             if door.rank_of(written[one].header) < rank and written[one].header.grant not in returning:
                 _hold(one, under, held, rank)
-    returned = {key for key, returning in back.items() if returning - held.keys()}
+    returned = {key for key, returning in back.items() if returning - held.keys() - over.keys()}
     held.update((grant, 0) for key in returned for grant in grants[key] if grant not in back[key])
-    void = voided(authorities, back, confirmed_keys(authorities, held))
-    for rank, name, cut in cuts:
+    confirmed = confirmed_keys(authorities, {*held, *over})
+    lasting = {key: {each.grant for each in authorities if each.key == key} - over.keys() for key in over.values()}
+    voids = {False: voided(authorities, back, confirmed), True: voided(authorities, lasting, confirmed)}
+    for _, is_end, rank, name, cut, _ in cuts:
         for authority in authorities if name in in_force else ():
-            if void.get(authority.grant) == cut.key:
+            if voids[is_end].get(authority.grant) == cut.key:
                 theirs = by_author[authority.key]
                 written = {one: theirs[one] for one in under[authority.grant] if one in theirs}
                 for one in written.keys() - ancestors(cut.heads, written):
                     _hold(one, under, held, rank)
     assert ABOVE_ROOTS not in held.values()
-    return Cuts(held, frozenset(back.keys() - returned), in_force, frozenset(void))
+    void = frozenset({*voids[False], *voids[True], *over})
+    return Cuts(held, frozenset(back.keys() - returned), in_force, void, frozenset(awaited))
 
 
 def _named(grant: Entry, grants: Mapping[bytes, Entry]) -> set[bytes]:
@@ -199,6 +235,22 @@ def test_revocations_without_end_of_a_machine_that_has_said_much_cost_what_they_
     assert_grows_as_its_entries(*work)
 
 
+def test_ends_without_end_of_a_machine_that_has_said_much_cost_what_they_are() -> None:
+    world = World(Random(3))
+    room = world.classes[0]
+    head, machine = world.enrol(Role.HEAD, world.school), world.enrol(Role.MACHINE, room)
+    said = [world.say(machine, room, Kind.RECEIPT_SAFE, SOME_RECEIPT, target=bytes(32)) for _ in range(400)]
+    payload = Grant(machine.key.public, bytes(32), None, Role.MACHINE, None, None, 1).encode()
+    cut = Revocation(machine.key.public, (said[-1].id,)).encode()
+    work = []
+    for _ in range(3):
+        for _ in range(200):
+            given = world.say(world.server, room, Kind.GRANT, payload)
+            world.say(head, room, Kind.REVOKE, cut, target=given.id)
+        work.append(weighing(world))
+    assert_grows_as_its_entries(*work)
+
+
 def test_grants_that_name_one_another_without_end_cost_what_they_are() -> None:
     world = World(Random(3))
     room = world.classes[0]
@@ -239,3 +291,64 @@ def test_a_root_names_all_that_it_may_in_no_more_lists_than_there_may_be() -> No
     heads = [number.to_bytes(32, "big") for number in range(MOST_LISTED_HEADS)]
     assert len(lists_of(bytes(32), heads)) == MAX_REVOCATION_LISTS
     assert lists_of(bytes(32), heads[:MAX_REVOKED_HEADS]) == []
+
+
+class _Ends:
+    """A laptop that was let in twice, and a head teacher who ends the first right."""
+
+    def __init__(self) -> None:
+        self.world = world = World(Random(5))
+        self.room = world.classes[0]
+        self.head = world.enrol(Role.HEAD, world.school)
+        self.laptop = world.enrol(Role.TEACHER, self.room)
+        self.first = self.laptop.grant or b""
+
+    def also_let_in(self) -> bytes:
+        payload = Grant(self.laptop.key.public, bytes(32), None, Role.MACHINE, None, None).encode()
+        return self.world.say(self.world.server, self.room, Kind.GRANT, payload).id
+
+    def write(self) -> bytes:
+        return self.world.say(self.laptop, self.room, Kind.RECEIPT_SAFE, SOME_RECEIPT, target=bytes(32)).id
+
+    def end(self, *heads: bytes, of: bytes | None = None, key: bytes | None = None, by: Writer | None = None) -> bytes:
+        payload = Revocation(key or self.laptop.key.public, heads).encode()
+        return self.world.say(by or self.head, self.room, Kind.REVOKE, payload, target=of or self.first).id
+
+    def roster(self) -> Roster:
+        return folds(self.world, self.world.entries, self.room)[0]
+
+
+def test_an_end_ends_the_grant_that_it_names_and_no_other_of_the_key() -> None:
+    ends = _Ends()
+    second = ends.also_let_in()
+    ends.end()
+    assert ends.roster().may_read(ends.laptop.key.public)
+    assert {each.grant for each in ends.roster().authorities if each.key == ends.laptop.key.public} == {second}
+    ends.end(of=second)
+    assert not ends.roster().may_read(ends.laptop.key.public)
+
+
+def test_what_was_said_before_the_end_stays_and_what_comes_later_waits() -> None:
+    ends = _Ends()
+    before = ends.write()
+    ends.end(before)
+    after = ends.write()
+    assert ends.roster().held_back == {after}
+
+
+def test_an_end_that_names_another_keys_grant_or_comes_from_nobody_higher_counts_for_nothing() -> None:
+    ends = _Ends()
+    colleague = ends.world.enrol(Role.HEAD, ends.world.school)
+    ends.end(key=colleague.key.public)
+    ends.end(of=colleague.grant, key=colleague.key.public)
+    assert not ends.roster().revocations
+    assert ends.roster().may_read(ends.laptop.key.public)
+    assert ends.roster().may_read(colleague.key.public)
+
+
+def test_who_is_let_in_again_after_the_end_is_in() -> None:
+    ends = _Ends()
+    ends.end()
+    assert not ends.roster().may_read(ends.laptop.key.public)
+    ends.also_let_in()
+    assert ends.roster().may_read(ends.laptop.key.public)

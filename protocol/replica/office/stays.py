@@ -1,30 +1,39 @@
 """Access with an end: who is overdue, and the revocations that end it (docs/adr/0031).
 
 A date refuses nothing, because clocks are not trusted: whoever may revoke carries it out when their own clock has
-passed it.
+passed it. The revocation names the grant that said so, and ends that alone: it counts for nothing once the grant is
+held back, as what a thief says with a server's key is, and no office says more in its own name (docs/adr/0144).
 """
 
 from __future__ import annotations
 
-import contextlib
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from protocol.errors import Refused
+from protocol.entry import Kind
+from protocol.limits import MAX_ENDED_GRANTS
 from protocol.replica.office.bureau import Office
-from protocol.replica.office.grants import ungrant_device
+from protocol.replica.office.heads import heads_of
+from protocol.replica.replica import Draft
 from protocol.rights import Authority
+from protocol.structure import Revocation
+from protocol.successions import successors_of
 
 
 @dataclass(frozen=True, slots=True)
 class Stay:
-    """A key whose every grant in a space is meant to end; `until_ms` is when the last of them does."""
+    """A key whose every grant in a space, these, is meant to end; `until_ms` is when the last of them does."""
 
     key: bytes
     space: bytes
-    person: bytes | None
+    grants: tuple[Authority, ...]
     until_ms: int
+
+    @property
+    def person(self) -> bytes | None:
+        """Whom a grant names."""
+        return next((grant.person for grant in self.grants if grant.person is not None), None)
 
 
 def stays(authorities: Iterable[Authority]) -> list[Stay]:
@@ -36,8 +45,7 @@ def stays(authorities: Iterable[Authority]) -> list[Stay]:
     for (key, space), grants in by_place.items():
         ends = [grant.until_ms for grant in grants if grant.until_ms is not None]
         if len(ends) == len(grants):
-            person = next((grant.person for grant in grants if grant.person is not None), None)
-            found.append(Stay(key, space, person, max(ends)))
+            found.append(Stay(key, space, tuple(grants), max(ends)))
     return sorted(found, key=lambda stay: (stay.until_ms, stay.key, stay.space))
 
 
@@ -56,12 +64,23 @@ async def stays_of(office: Office) -> list[Stay]:
 async def end_stays(office: Office) -> int:
     """Revoke what is over by this office's clock, as far as it may; how many stays that ended.
 
-    What it may not take it leaves to who may: a revocation that counts for nothing would be written at every look.
+    What it may not take it leaves to who may: a revocation that counts for nothing would be written at every look. So
+    it does with a device that somebody has let in without end: nobody's laptop says as much as a thief likes.
     """
     ended = 0
     for stay in await stays_of(office):
-        if stay.until_ms <= office.now_ms():
-            with contextlib.suppress(Refused):
-                await ungrant_device(office, stay.key, [stay.space])
-                ended += 1
+        is_theirs_to_end = all(grant.rank < office.rank for grant in stay.grants)
+        if stay.until_ms <= office.now_ms() and is_theirs_to_end and len(stay.grants) <= MAX_ENDED_GRANTS:
+            await office.say(await _end_drafts(office, stay))
+            await office.tend_keys([stay.space])
+            ended += 1
     return ended
+
+
+async def _end_drafts(office: Office, stay: Stay) -> list[Draft]:
+    replica = office.replica
+    below = replica.door.below(stay.space)
+    successors = successors_of(stay.key, replica.door.authorities())
+    heads = await heads_of(stay.key, below, replica.tips, replica.store, successors)
+    payload = Revocation(stay.key, tuple(heads)).encode()
+    return [Draft(stay.space, Kind.REVOKE, None, payload, target=grant.grant) for grant in stay.grants]
