@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from protocol.errors import BadInput, Code, LocalFailure, NoAnswer, PeerFault, Refused, RelaisError
 from protocol.limits import ERASURE_DELAY_MS, MAX_UNWATCHED_MS
 from protocol.replica.eraser import is_in_doubt
+from protocol.replica.holdings import Need
 from protocol.replica.office.erasures import in_force
 from protocol.replica.office.stays import end_stays
 from protocol.replica.replica import Replica
@@ -115,9 +116,10 @@ async def _check_agreement(world: World, machines: Sequence[Machine], space: byt
         name: {need for need in await agent.missing() if need.space == space and not need.sealed}
         for name, agent in agents.items()
     }
+    evicted = {name: {Need(*content, sealed=False) for content in agent.evicted} for name, agent in agents.items()}
     for name, missing in lacking.items():
         for need in missing:
-            if holder := next((other for other in agents if need not in lacking[other]), None):
+            if holder := next((other for other in agents if need not in lacking[other] | evicted[other]), None):
                 world.problem(f"without a server {name} lacks a lesson that {holder} has: {need.stream.hex()[:8]}")
 
 

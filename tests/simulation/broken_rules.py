@@ -72,5 +72,6 @@ BROKEN_RULES: Final = {
         BrokenRule(crisis_mutations.forgets_what_was_closed, 140),
         BrokenRule(crisis_mutations.speaks_to_relays_only, 944),
         BrokenRule(crisis_mutations.leaves_work_to_the_relay, 5871),
+        BrokenRule(crisis_mutations.lets_everything_make_way, 75),
     )
 }

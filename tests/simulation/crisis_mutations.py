@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
@@ -15,6 +16,7 @@ from protocol.rights import Authority, Door
 from protocol.roles import Role
 from protocol.roster import Roster
 from sync_agent.courier_disk import ENDING, BundlesOut
+from sync_agent.eviction import Piece, Plan, Worth, plan
 from sync_agent.line_of_rights import LineOfRights
 from sync_agent.measures import NOTHING_ORDERED, DrillTransport, Ordered
 from sync_agent.peer_session import PeerSession
@@ -168,3 +170,15 @@ def leaves_work_to_the_relay() -> AbstractContextManager[object]:
         return result
 
     return mock.patch.object(PeerSession, "exchange", exchange)
+
+
+def lets_everything_make_way() -> AbstractContextManager[object]:
+    """Where a disk is full what a device made goes as what it was given does."""
+
+    def lax(
+        sizes: Mapping[bytes, int], pieces: Collection[Piece], wanted_bytes: int, before: tuple[Worth, int]
+    ) -> Plan:
+        worthless = [replace(piece, worth=min(piece.worth, Worth.SUPERSEDED)) for piece in pieces]
+        return plan(sizes, worthless, wanted_bytes, before)
+
+    return mock.patch("sync_agent.room.plan", lax)

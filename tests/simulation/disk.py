@@ -8,7 +8,7 @@ passes through any more, whatever the machine's tasks still try on their way out
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from functools import cache
@@ -50,6 +50,10 @@ class Disk:
     files: dict[str, bytes] = field(default_factory=dict)
     noted: tuple[tuple[int, int], ...] = ()
     """At a server: the times at which what is here was noted, and how much that was."""
+    room_bytes: int | None = None
+    """How much content finds room, where others' files fill the disk."""
+    made_way: dict[bytes, _Pack] = field(default_factory=dict)
+    """Packs that went to make room, until somebody has looked at them (`full_disks`)."""
 
     def held_by(self, when_ms: int) -> set[bytes]:
         """The entries that were noted by a time."""
@@ -153,9 +157,28 @@ class Powered:
 
 
 class _PoweredPacks(Powered):
-    def __init__(self, inner: MemoryPacks, power: Power) -> None:
-        super().__init__(inner, power)
-        self._inner = inner
+    def __init__(self, disk: Disk, power: Power) -> None:
+        super().__init__(disk.packs, power)
+        self._disk = disk
+        self._inner = disk.packs
+
+    async def free_bytes(self) -> int:
+        self._power.check()
+        _, _, taken = await self._inner.totals()
+        room = self._disk.room_bytes
+        return await self._inner.free_bytes() if room is None else max(0, room - taken)
+
+    async def disk_bytes(self) -> int:
+        self._power.check()
+        room = self._disk.room_bytes
+        return await self._inner.disk_bytes() if room is None else room
+
+    async def drop(self, packs: Sequence[bytes]) -> None:
+        held = {name: self._inner._packs[name] for name in packs if name in self._inner._packs}
+        try:
+            await self._power.write(self._inner.drop, (packs,), {})
+        finally:
+            self._disk.made_way.update({name: pack for name, pack in held.items() if name not in self._inner._packs})
 
     async def build(self, space: bytes, *, unsent: bool, sealed: bool = False) -> Powered:
         self._power.check()
@@ -170,7 +193,7 @@ class _PoweredPacks(Powered):
 def stores(disk: Disk, power: Power) -> tuple[EntryStore, ContentStore]:
     """The two halves of a replica on `disk`, for as long as there is `power`."""
     store = cast("EntryStore", Powered(disk.store, power))
-    return store, cast("ContentStore", _PoweredPacks(disk.packs, power))
+    return store, cast("ContentStore", _PoweredPacks(disk, power))
 
 
 def _writing(method: Callable[..., Any], power: Power) -> Callable[..., Any]:

@@ -161,9 +161,10 @@ async def _content(world: World) -> None:
             raise BrokenError(f"{machine.name} lacks content {[need.stream.hex()[:8] for need in missing]}")
         for space in await agent.spaces():
             for item in (await agent.replica.view(space)).coursework.items.values():
-                burnt = await _is_burnt(world, agent, need_of(item, item.shown))
+                need = need_of(item, item.shown)
+                gone = await _is_burnt(world, agent, need) or (need.space, need.stream) in agent.evicted
                 if not item.withdrawn:
-                    complete = None if burnt else item.shown.id.hex()
+                    complete = None if gone else item.shown.id.hex()
                     await check_item(agent, item, world.ledger, complete=complete)
 
 
@@ -220,7 +221,8 @@ async def _readers(world: World, work: Work) -> None:
             if lacking and not work.opened:
                 raise BrokenError(f"hand-in {work.id.hex()[:8]} is not sealed to {len(lacking)} of its readers")
         shown = (await agent.replica.view(work.space)).coursework.hand_ins
-        if machine.birth.role in HAS_READING_KEYS and can_open(agent, work) and work.id in shown:
+        made_way = (work.space, work.record.content.stream) in agent.evicted
+        if machine.birth.role in HAS_READING_KEYS and can_open(agent, work) and work.id in shown and not made_way:
             await opened(agent, work, world.ledger)
 
 

@@ -144,6 +144,15 @@ OF_KEYS: Final = (
 TOLD_OF_KEYS: Final = 0.1
 _STORY_OF_KEYS_STEPS: Final = 600
 
+# … and some of full disks
+OF_FULL_DISKS: Final = (
+    ("hand in", "disk fills", "sync", "open", "disk fills", "look", "disk empties", "sync"),
+    ("disk fills", "publish", "meet", "revise", "sync", "disk fills", "switch", "sync"),
+    ("backup", "disk fills", "sync", "restore", "sync", "disk fills", "hand in", "sync"),
+    ("disk fills", "power cut in sync", "boot", "sync", "disk fills", "power cut in sync", "boot", "disk empties"),
+)
+TOLD_OF_FULL_DISKS: Final = 0.06
+_STORY_OF_FULL_DISKS_STEPS: Final = 700
 
 # a few histories are those of a whole school behind one relay
 CROWDED: Final = 0.001
@@ -249,6 +258,9 @@ def _with_stories(seed: int, steps: Sequence[Step], count: int) -> list[Step]:
     random = Random(f"story of keys {seed}")
     if random.random() < TOLD_OF_KEYS:
         told = _with_story(random, told, random.choice(OF_KEYS), count, _STORY_OF_KEYS_STEPS)
+    random = Random(f"story of full disks {seed}")
+    if random.random() < TOLD_OF_FULL_DISKS:
+        told = _with_story(random, told, random.choice(OF_FULL_DISKS), count, _STORY_OF_FULL_DISKS_STEPS)
     return told
 
 

@@ -22,6 +22,8 @@ from tests.simulation.by_kit import EVENTS as BY_KIT
 from tests.simulation.devices import EVENTS as OF_DEVICES
 from tests.simulation.disk import Disk
 from tests.simulation.founding import NOW_MS, Birth, Founding
+from tests.simulation.full_disks import EVENTS as OF_FULL_DISKS
+from tests.simulation.full_disks import check_made_way
 from tests.simulation.journeys import EVENTS as JOURNEYS
 from tests.simulation.ledger import BrokenError, Ledger, holds_sealed
 from tests.simulation.lines import CALM
@@ -189,7 +191,7 @@ class World:
         for power in (self.office.power, *(machine.power for machine in self.machines)):
             power.cut_never()
         for machine in self.machines:
-            machine.line.weather, machine.line.up = CALM, True
+            machine.line.weather, machine.line.up, machine.disk.room_bytes = CALM, True, None
             if machine.agent is None:
                 await self._start(machine)
         if self.plan.isolated and not self.orders.given:
@@ -336,6 +338,8 @@ class World:
                 return machine.revoked or bool(self.erased or self.trust.closed)
             case LocalFailure(code=Code.INCOMPLETE):
                 return True
+            case LocalFailure(code=Code.DISK_FULL):
+                return not healing
         return False
 
     async def observe(self, machine: Machine) -> None:
@@ -343,6 +347,7 @@ class World:
         agent = machine.agent
         if agent is None:
             return
+        await check_made_way(self, machine, agent)
         store = agent.replica.store
         marks = {**await store.marks(FORGETS_MARKS), **await store.marks(ENTRUSTED_MARKS)}
         for work in await works_of(agent):
@@ -502,4 +507,5 @@ _EVENTS: Final[Mapping[str, Callable[[World, Machine, Random], Awaitable[str]]]]
     **BY_KIT,
     **ROTATING,
     **RELAYING,
+    **OF_FULL_DISKS,
 }
