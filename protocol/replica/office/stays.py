@@ -69,8 +69,10 @@ async def end_stays(office: Office) -> int:
     """
     ended = 0
     for stay in await stays_of(office):
-        is_theirs_to_end = all(grant.rank < office.rank for grant in stay.grants)
-        if stay.until_ms <= office.now_ms() and is_theirs_to_end and len(stay.grants) <= MAX_ENDED_GRANTS:
+        if stay.until_ms > office.now_ms() or len(stay.grants) > MAX_ENDED_GRANTS:
+            continue
+        held = (await office.replica.view(stay.space)).roster.authority_of(stay.key)
+        if held is not None and held.rank < office.rank:
             await office.say(await _end_drafts(office, stay))
             await office.tend_keys([stay.space])
             ended += 1
