@@ -256,10 +256,10 @@ class Materializer:
     async def _complete(self, items: Iterable[Item]) -> dict[bytes, Version]:
         """The newest version of each item that is here as a whole; items that have none are not in it."""
         items = list(items)
-        missing = set(await self._agent.holdings.incomplete([need_of(item, item.shown) for item in items]))
+        here = await self._agent.holdings.complete([need_of(item, item.shown) for item in items])
         found: dict[bytes, Version] = {}
         for item in items:
-            if need_of(item, item.shown) not in missing:
+            if need_of(item, item.shown) in here:
                 found[item.id] = item.shown
                 continue
             version = await readable_version(self._agent.holdings, item) if len(item.versions) > 1 else None

@@ -73,9 +73,12 @@ class StrongKeeper:
         leads = [delta for delta in await self._replica.content.deltas(space) if delta.strong and delta.trees]
         if leads and await self._beyond(space, leads, shown.values()) < total * _AGAIN_FROM:
             return []
-        if await self._holdings.incomplete([Need(space, stream, sealed=False) for stream in shown], most=1):
+        needs = [Need(space, stream, sealed=False) for stream in shown]
+        if await self._holdings.incomplete(needs, most=1):
             return None
-        return [content for content in shown.values() if await self._is_fit(content)]
+        # what is no list of files is not on its way, and has nothing to be prepared
+        here = await self._holdings.complete(needs)
+        return [shown[need.stream] for need in needs if need in here and await self._is_fit(shown[need.stream])]
 
     async def _beyond(self, space: bytes, leads: Sequence[DeltaInfo], shown: Iterable[ContentRef]) -> int:
         """What was not prepared: deltas that bring something on top of it by their size, the rest by its own."""

@@ -4,6 +4,8 @@ Rules:
 - a revision is complete when its manifest, the chunk list of each of its files and all their chunks are here, verified,
   in packs of its own space: what only another space brought cannot be handed on in this one;
 - a manifest that gives a file another size than its stream has is never complete;
+- what is here and is no list of files, or one of a false size, is so for ever, since its name binds it: it is asked for
+  no more, nor read again, though it is passed on, to whoever knows a format that this program does not;
 - a hand-in is complete when its sealed stream is; nobody but its readers needs to look inside;
 - what has not the form of sealed work, as its list tells, is nobody's hand-in, whoever says so, since no reader opens
   it: it is asked for, and given, for what names it openly alone (docs/adr/0132);
@@ -70,6 +72,7 @@ class Holdings:
         self._lacking: dict[Need, _Lack] = {}
         self._given_up: set[bytes] = set()
         self._not_sealed: dict[bytes, None] = {}
+        self._no_manifest: dict[bytes, None] = {}
 
     async def load(self) -> None:
         """Read the marks of what is complete, and of what was given up."""
@@ -82,7 +85,7 @@ class Holdings:
         """Whether all of it is here."""
         if self._is_known(need):
             return True
-        if self._is_no_work(need) or await self._lack_still([need]):
+        if self._is_nothing(need) or await self._lack_still([need]):
             return False
         known = self._complete
         parts = await self._parts(need, all_of_it=False)
@@ -103,13 +106,13 @@ class Holdings:
     def doubtful(self, needs: Iterable[Need]) -> list[Need]:
         """Those of `needs` that were not found complete before, and that may be asked for."""
         unseen = (need for need in needs if not self._is_known(need))
-        return [need for need in unseen if not self._is_no_work(need)]
+        return [need for need in unseen if not self._is_nothing(need)]
 
     async def complete(self, needs: Iterable[Need]) -> set[Need]:
         """Those of `needs` that are all here."""
         sought = list(dict.fromkeys(needs))
         lacking = set(await self.incomplete(sought))
-        return {need for need in sought if need not in lacking and not self._is_no_work(need)}
+        return {need for need in sought if need not in lacking and not self._is_nothing(need)}
 
     async def incomplete(self, needs: Iterable[Need], most: int | None = None) -> list[Need]:
         """Those of `needs` that are not all here and may be asked for, each once, at most `most` of them."""
@@ -124,7 +127,7 @@ class Holdings:
                 if most is not None and len(missing) >= most:
                     return missing
                 has_begun = need.stream in begun and need not in lacking
-                if not has_begun or not (await self.is_complete(need) or self._is_no_work(need)):
+                if not has_begun or not (await self.is_complete(need) or self._is_nothing(need)):
                     missing.append(need)
         return missing
 
@@ -214,14 +217,16 @@ class Holdings:
         """Whether a hand-in names what is known to be none; of what is here, whoever has its list finds that out."""
         return need.sealed and (need.stream in self._given_up or need.stream in self._not_sealed)
 
+    def _is_nothing(self, need: Need) -> bool:
+        """Whether it is known that this will never be complete, whatever comes."""
+        return self._is_no_work(need) or (not need.sealed and need.stream in self._no_manifest)
+
     async def _list_of(self, need: Need) -> ChunkList | None:
         """The list of its stream, if it is here, and no hand-in names what is none."""
         found = await self._content.chunk_list(need.stream)
         if found is None or not need.sealed or has_sealed_form(found):
             return found
-        if len(self._not_sealed) >= _LACKING_REMEMBERED:
-            del self._not_sealed[next(iter(self._not_sealed))]
-        self._not_sealed[need.stream] = None
+        _note(self._not_sealed, need.stream)
         return None
 
     async def manifest(self, stream: bytes) -> tuple[ManifestEntry, ...]:
@@ -295,18 +300,27 @@ class Holdings:
         found = dict.fromkeys(outer)
         if need.sealed:
             return _Parts([need.stream], list(found))
-        if await self._lacks_chunk(need, list(found)):
+        if need.stream in self._no_manifest or await self._lacks_chunk(need, list(found)):
+            return None
+        if stream_bytes(outer) > MAX_MANIFEST_BYTES:
+            _note(self._no_manifest, need.stream)
             return None
         try:
+            # what the disk gives back was compared with its hash: whatever fails here may succeed another time
             data = await self._read(need.stream)
             before = None if all_of_it or len(data) < _LONG_LIST_BYTES else await self._before(need)
             known = () if before is None else await self.manifest(before)
+        except LocalFailure:
+            return None
+        try:
             files = self._decoded(need.stream, data, known)
         except LocalFailure:
+            _note(self._no_manifest, need.stream)
             return None
         # A manifest may name one stream for many files: each is looked at once.
         sizes = {file.stream: file.size for file in files}
         if any(sizes[file.stream] != file.size for file in files):
+            _note(self._no_manifest, need.stream)
             return None
         here = {file.stream: file.size for file in known}
         sizes = {stream: size for stream, size in sizes.items() if here.get(stream) != size}
@@ -315,10 +329,19 @@ class Holdings:
             chunks = lists.get(stream)
             if chunks is None:
                 self._remember(need, stream)
-            if chunks is None or stream_bytes(chunks) != size:
+                return None
+            if stream_bytes(chunks) != size:
+                _note(self._no_manifest, need.stream)
                 return None
             found.update(dict.fromkeys(chunks))
         return _Parts([need.stream, *sizes], list(found), before)
+
+
+def _note(remembered: dict[bytes, None], stream: bytes) -> None:
+    """Remember one more; the eldest makes way, where there are more than a machine can name."""
+    if len(remembered) >= _LACKING_REMEMBERED:
+        del remembered[next(iter(remembered))]
+    remembered[stream] = None
 
 
 def _mark_of(space: bytes, stream: bytes) -> str:

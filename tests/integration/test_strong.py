@@ -209,6 +209,16 @@ async def test_a_space_whose_content_is_still_on_its_way_is_looked_at_again(room
     assert [await keeper.tend(Here()) for _ in range(3)].count([room.space]) == 1
 
 
+async def test_a_lesson_that_is_no_list_of_files_keeps_a_class_from_no_preparation(
+    room: Classroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teacher, _ = await catalogue(room)
+    monkeypatch.setattr("sync_agent.publisher.encode_manifest", lambda _: b"no list of files")
+    await room.publish(teacher, OTHER)
+    await teacher.session.sync()
+    assert await prepare(room) == [room.space]
+
+
 async def test_what_two_documents_share_is_said_once_however_far_apart_they_stand(
     room: Classroom, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -202,6 +202,55 @@ async def test_a_manifest_that_cannot_be_read_is_never_complete(content: MemoryP
     assert caught.value.code is Code.DAMAGED
 
 
+@pytest.mark.parametrize("why", ["no list of files", "too long", "a wrong size", "two sizes of one file"])
+async def test_what_is_here_and_is_no_list_of_files_is_read_once_and_not_asked_for(
+    content: MemoryPacks, holdings: Holdings, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    (file,) = await put(content, b"here")
+    listed = {"a wrong size": [("a", 5, file)], "two sizes of one file": [("a", 5, file), ("b", 4, file)]}.get(why)
+    if listed is None:
+        (stream,) = await put(content, b"no list of files" if why != "too long" else b"x" * 60)
+        need = Need(SPACE, stream, sealed=False)
+        monkeypatch.setattr("protocol.replica.holdings.MAX_MANIFEST_BYTES", 50)
+    else:
+        need = await revision(content, *listed)
+    assert await holdings.incomplete([need]) == []
+    monkeypatch.setattr(content, "read_stream", None)
+    for _ in range(2):
+        assert await holdings.incomplete([need]) == []
+        assert holdings.doubtful([need]) == []
+        assert await holdings.complete([need]) == set()
+    assert not await holdings.is_complete(need)
+    assert len(await holdings.packs(need)) == 1, "it is passed on all the same"
+
+
+async def test_what_a_disk_did_not_give_back_is_a_list_of_files_all_the_same(tmp_path: Path) -> None:
+    packed = await pack_files(FILES)
+    need = Need(SPACE, packed.ref.stream, sealed=False)
+    store = await SqliteStore.open(tmp_path)
+    content = await PackFolder.open(tmp_path, store)
+    await content.ingest(SPACE, packed.packs[0])
+    (file,) = (tmp_path / PACKS).rglob("*.pack")
+    whole = file.read_bytes()
+    file.write_bytes(bytes(len(whole)))
+    holdings = Holdings(store, content)
+    assert await holdings.incomplete([need]) == [need]
+    file.write_bytes(whole)
+    await content.ingest(SPACE, packed.packs[0])
+    found = await holdings.complete([need])
+    await store.close()
+    assert found == {need}
+
+
+async def test_of_what_is_no_list_of_files_only_so_much_is_remembered(
+    content: MemoryPacks, holdings: Holdings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("protocol.replica.holdings._LACKING_REMEMBERED", 2)
+    named = [Need(SPACE, stream, sealed=False) for stream in await put(content, b"a", b"b", b"c")]
+    assert await holdings.incomplete(named) == []
+    assert len(holdings.doubtful(named)) == 1
+
+
 async def test_a_manifest_beyond_the_limit_is_not_read_to_its_end(
     content: MemoryPacks, holdings: Holdings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -237,7 +286,7 @@ async def test_one_stream_under_a_thousand_names_is_looked_at_once(
 
     monkeypatch.setattr("protocol.replica.holdings.stream_bytes", counted)
     assert await holdings.is_complete(need)
-    assert len(looked) == 1
+    assert len(looked) == 2, "once the list's own size, once that of the file"
 
 
 async def test_packs_beyond_what_is_known_are_those_of_the_change(content: MemoryPacks, holdings: Holdings) -> None:
