@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 from blake3 import blake3
 
@@ -60,3 +60,20 @@ async def note_called(agent: Agent, called: Iterable[tuple[bytes, str]]) -> None
     marks = {CALLED_MARKS + key.hex(): name.encode() for key, name in called if name and door.authorities_of(key)}
     if marks:
         await agent.replica.store.set_marks(marks)
+
+
+async def names_to_drop(agent: Agent, forgotten: Container[bytes]) -> list[str]:
+    """The marks of names that are kept in vain: the device has told its own, has no right left, or is of the forgotten.
+
+    "Portable de Léa" says who somebody was, as her name does.
+    """
+    marks = await agent.replica.store.marks(CALLED_MARKS)
+    told = await signed_names(agent) if marks else {}
+    gone = []
+    for mark in marks:
+        key = bytes.fromhex(mark.removeprefix(CALLED_MARKS))
+        named = {grant.person for grant in agent.replica.door.authorities_of(key)}
+        is_over = any(person in forgotten for person in named if person is not None)
+        if is_over or told.get(key) or not await agent.replica.authorities(key):
+            gone.append(mark)
+    return gone

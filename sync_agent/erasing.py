@@ -17,6 +17,7 @@ from protocol.replica.eraser import LEFTOVERS_MARK, SWEEP_INTERVAL_S, Destroyed
 from protocol.replica.interfaces import EntryStore
 from protocol.replica.unforeseen import lasting
 from sync_agent.app import HAND_IN_MARKS, Agent
+from sync_agent.device_names import names_to_drop
 from sync_agent.drafts import Drafts
 from sync_agent.sign_in import TRIES_MARKS
 from sync_agent.stick_marks import tidy_stick_marks
@@ -35,8 +36,9 @@ async def destroy_erased(agent: Agent) -> Destroyed:
     await store.set_marks({**over, LEFTOVERS_MARK: b"\1"} if over else {})
     await Drafts(agent).sweep()
     tries = await store.marks(TRIES_MARKS)
-    forgotten = await _forgotten(store) if tries else set()
+    forgotten = await _forgotten(store)
     gone = [key for key in tries if bytes.fromhex(key.removeprefix(TRIES_MARKS)) in forgotten]
+    gone += await names_to_drop(agent, forgotten)
     await store.set_marks({**dict.fromkeys(gone), LEFTOVERS_MARK: b"\1"} if gone else {})
     if await store.mark(LEFTOVERS_MARK) is not None:
         await agent.forget_copies()

@@ -8,9 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from protocol.entry import Kind
 from protocol.errors import BadInput
+from protocol.replica.eraser import Eraser
 from protocol.roles import PersonRole, Role
+from protocol.structure import Erasure
+from sync_agent.app import CALLED_MARKS
 from sync_agent.device_names import device_names, key_words
+from sync_agent.erasing import destroy_erased
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
@@ -20,7 +25,13 @@ from tests.harness.spied_class import spied_class
 
 ROW = "a device that is called like another one"
 CALLED = "Portable Petit"
+DAY_MS = 24 * 3600 * 1000
 BELIEVED: dict[str, object] = {"sync_agent.abbreviated.signed_names": device_names}
+
+
+async def nobodys(*_told: object) -> list[str]:
+    """No name goes."""
+    return []
 
 
 @pytest.fixture
@@ -98,3 +109,20 @@ async def test_who_is_to_choose_a_device_on_the_page_sees_words_that_nobody_chos
     async with portal(desk.agent) as surfer:
         page = await surfer.page(f"/school/{space}")
     assert re.search(rf"{CALLED} \([^)]*{key_words(spy)}\)", page)
+
+
+@attack("a lent laptop's name outlives who had it", off={"sync_agent.erasing.names_to_drop": nobodys})
+async def test_a_laptops_name_goes_with_the_person_of_whom_it_tells(here: Here) -> None:
+    room, territory = here.room, here.room.territory
+    person = await territory.person("Léa", PersonRole.TEACHER, room.space)
+    await here.name_the_spy(person)
+    head = await head_who_is_told(here, here.spy.signing.public)
+    await territory.say(territory.id, Kind.ERASE, Erasure(person).encode())
+    await here.sync(head)
+    eraser = Eraser(head.agent.replica, head.agent.holdings)
+    await eraser.sweep(territory.clock())
+    for days, remain in ((3, True), (5, False)):
+        territory.clock.advance(days * DAY_MS)
+        await eraser.sweep(territory.clock())
+        await destroy_erased(head.agent)
+        assert bool(await head.agent.replica.store.marks(CALLED_MARKS)) is remain

@@ -11,8 +11,10 @@ import pytest
 
 from protocol.errors import BadInput, Code, NoAnswer
 from protocol.wire import Call
+from sync_agent.app import CALLED_MARKS
 from sync_agent.device_names import device_names, key_words
 from sync_agent.enrollment_by_stick import enroll_by_stick
+from sync_agent.erasing import destroy_erased
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
 from tests.harness.couriers import silent
@@ -70,6 +72,23 @@ async def test_a_pc_that_came_in_by_a_stick_has_its_name_at_the_heads(here: Town
     if by_server:
         await here.sync(head)
     assert "Merle" in await names_at(head)
+
+
+@pytest.mark.parametrize("why", ["it has told its own", "it was cut off"])
+async def test_the_name_of_a_pc_is_kept_no_longer_than_it_is_needed(
+    here: Town, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    head, renard = await here.device("head", space=SCHOOL), await here.device("machine")
+    await here.sync(head)
+    key, desk, store = renard.agent.device, Desk(head.agent), head.agent.replica.store
+    await destroy_erased(head.agent)
+    assert CALLED_MARKS + key.hex() in await store.marks(CALLED_MARKS)
+    if why == "it was cut off":
+        await desk.ask("revoke", device=key.hex())
+    else:
+        monkeypatch.setattr(head.agent, "neighbours", lambda: [{"device": key.hex(), "name": "Renard"}])
+    await destroy_erased(head.agent)
+    assert CALLED_MARKS + key.hex() not in await store.marks(CALLED_MARKS)
 
 
 async def test_nobody_is_forgotten_by_a_name_which_may_be_that_of_another_who_is_there_yet(here: Town) -> None:
