@@ -17,7 +17,7 @@ from protocol.message_parts import SpacePage
 from protocol.reconcile import fingerprint_of
 from protocol.replica.named_cursors import NamedCursors
 from protocol.replica.replica import Replica
-from protocol.rights import Authority
+from protocol.rights import Authority, Door
 from protocol.roles import RUNS_A_SCHOOL
 from protocol.structure import Grant
 
@@ -25,21 +25,32 @@ _ENTRIES_AT_ONCE: Final = 16
 
 
 def called_in(
-    pages: Iterable[SpacePage], readable: Mapping[bytes, Authority], name_of: Callable[[bytes], str | None]
+    pages: Iterable[SpacePage], readable: Mapping[bytes, Authority], door: Door, name_of: Callable[[bytes], str | None]
 ) -> tuple[tuple[bytes, str], ...]:
-    """The devices whose grants are in these pages, with their names, where the caller runs the school."""
+    """The devices whose grants are in these pages, with their names, where the caller runs the school.
+
+    Not where it only reads what lies above its school, and not for keys that it named itself, which may be anybody's.
+    """
     names: dict[bytes, str] = {}
     for page in pages:
         authority = readable.get(page.checkpoint.space)
-        if authority is None or authority.role not in RUNS_A_SCHOOL:
+        if authority is None or not _runs(authority, page.checkpoint.space, door):
             continue
         for entry in page.entries:
-            if entry.header.kind == Kind.GRANT and len(names) < MAX_CALLED:
+            if _is_anothers_grant(entry, authority) and len(names) < MAX_CALLED:
                 with contextlib.suppress(PeerFault):
                     key = Grant.parse(entry.payload or b"").signing
                     if name := name_of(key):
                         names[key] = name[:MAX_NAME_CHARS]
     return tuple(names.items())
+
+
+def _runs(authority: Authority, space: bytes, door: Door) -> bool:
+    return authority.role in RUNS_A_SCHOOL and authority.space in door.lineage(space)
+
+
+def _is_anothers_grant(entry: Entry, authority: Authority) -> bool:
+    return entry.header.kind == Kind.GRANT and entry.header.author != authority.key
 
 
 class News:

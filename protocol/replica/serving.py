@@ -272,7 +272,7 @@ class Responder:
             levels=self.levels,
             backup_ms=self.backup_ms,
             bare=self._rounds.next(opened.device, await self.replica.bare.lacking(), readable),
-            called=called_in(pages, readable, self.name_of),
+            called=called_in(pages, readable, self.replica.door, self.name_of),
         ).encode()
 
     async def _reconcile(self, opened: OpenedRequest) -> bytes:

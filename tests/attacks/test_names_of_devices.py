@@ -5,13 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
+from random import Random
 
 import pytest
 
+from protocol.checkpoint import EMPTY_CHAIN, Checkpoint
 from protocol.entry import Kind
 from protocol.errors import BadInput
+from protocol.message_parts import SpacePage
 from protocol.replica.eraser import Eraser
-from protocol.roles import PersonRole, Role
+from protocol.replica.news import called_in
+from protocol.roles import RUNS_A_SCHOOL, PersonRole, Role
 from protocol.structure import Erasure
 from sync_agent.app import CALLED_MARKS
 from sync_agent.device_names import device_names, key_words
@@ -22,8 +26,10 @@ from tests.harness.commands import Desk
 from tests.harness.portal import portal
 from tests.harness.spied_class import SpiedClass as Here
 from tests.harness.spied_class import spied_class
+from tests.harness.territory import new_device
 
 ROW = "a device that is called like another one"
+ASKS = "a head teacher's laptop asks what devices of others are called"
 CALLED = "Portable Petit"
 DAY_MS = 24 * 3600 * 1000
 BELIEVED: dict[str, object] = {"sync_agent.abbreviated.signed_names": device_names}
@@ -126,3 +132,37 @@ async def test_a_laptops_name_goes_with_the_person_of_whom_it_tells(here: Here) 
         await eraser.sweep(territory.clock())
         await destroy_erased(head.agent)
         assert bool(await head.agent.replica.store.marks(CALLED_MARKS)) is remain
+
+
+async def named_to(here: Here, head: Device, space: bytes) -> set[bytes]:
+    """The devices whose names a server says with all entries of a space, if it knows every name."""
+    replica = here.room.territory.replica
+    readable = await replica.readable(head.agent.device)
+    assert space in readable
+    entries = tuple(stored.entry for stored in await replica.store.scan(space))
+    page = SpacePage(
+        Checkpoint(space, len(entries), EMPTY_CHAIN, await replica.fingerprint(space)), entries, (), more=False
+    )
+    return {key for key, _ in called_in([page], readable, replica.door, lambda _: CALLED)}
+
+
+@attack(ASKS, off={"protocol.replica.news._is_anothers_grant": lambda entry, _: entry.header.kind == Kind.GRANT})
+async def test_a_head_hears_no_name_of_a_key_that_they_named_themselves(here: Here) -> None:
+    await here.name_the_spy(here.room.teacher_person)
+    spy = here.spy.signing.public
+    head = await head_who_is_told(here, spy)
+    desk = Desk(head.agent)
+    space = (await desk.ask("space add", name="CE2", year="2026-2027"))["space"]
+    await desk.ask("grant", device=spy.hex(), space=[space])
+    await here.sync(head)
+    assert here.room.territory.replica.door.authorities_in(bytes.fromhex(space))
+    assert spy in await named_to(here, head, here.room.space), "the server let it in there"
+    assert spy not in await named_to(here, head, bytes.fromhex(space))
+
+
+@attack(ASKS, off={"protocol.replica.news._runs": lambda authority, *_: authority.role in RUNS_A_SCHOOL})
+async def test_a_head_hears_no_name_of_those_who_run_the_territory(here: Here) -> None:
+    territory, operator = here.room.territory, new_device(Random(7).randbytes)
+    await territory.let_in(operator, Role.ADMIN, territory.id)
+    head = await head_who_is_told(here, here.teacher.agent.device)
+    assert operator.signing.public not in await named_to(here, head, territory.id)
