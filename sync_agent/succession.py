@@ -11,7 +11,9 @@ Rules:
 - what the old keys wrote stays written and is sent; what they could open can still be opened;
 - on other hardware the new keys follow from the old and from the hardware: a machine that forgets at each reboot, from
   an image with an enrolled agent in it, is the same device every morning, and says the same entry;
-- it may be cut at any moment: `keys/next` holds what was begun, and beginning again does the same.
+- it may be cut at any moment: `keys/next` holds what was begun, and beginning again does the same;
+- who says "twin" again and again, a server in wrong hands, uses nothing up: a machine gives way to words once a week,
+  and one whose grant has had as many successors as may be keeps the keys that it has, and goes on.
 """
 
 from __future__ import annotations
@@ -21,12 +23,14 @@ import logging
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from enum import Enum, auto
 from pathlib import Path
 from typing import Final
 
 from blake3 import blake3
 
 from protocol import canonical
+from protocol.clock import DAY_MS
 from protocol.entry import Entry, Kind, compose
 from protocol.errors import Code, LocalFailure
 from protocol.identity import DeviceKeys, tagged, words_of
@@ -37,12 +41,21 @@ from protocol.replica.replica import Entropy
 from protocol.roles import Role
 from protocol.structure import Successor
 from protocol.words import WORDS
-from sync_agent.app import BINDING_FILE, DEVICE_KEYS_FILE, FORMER_KEYS_FILE, HEALTH_MARK, Agent, former_keys
+from sync_agent.app import (
+    BINDING_FILE,
+    DEVICE_KEYS_FILE,
+    FORMER_KEYS_FILE,
+    HEALTH_MARK,
+    NEW_KEYS_MARK,
+    Agent,
+    former_keys,
+)
 from sync_agent.binding import SALT_BYTES as BINDING_SALT_BYTES
 from sync_agent.binding import Binding, Hardware, machine_name
 
 NEXT_KEYS_FILE: Final = "keys/next"
 TELLINGS: Final = 3
+BETWEEN_NEW_KEYS_MS: Final = 7 * DAY_MS
 
 _log = logging.getLogger(__name__)
 
@@ -63,13 +76,25 @@ class Told:
         return Told(self.times + 1 if place is self.place else 1, place)
 
 
-def is_due(role: Role | None, *, elsewhere: bool, told: Told) -> bool:
-    """Whether a device is to take keys of its own. Without any right left it has nothing to pass on."""
+def is_due(role: Role | None, *, elsewhere: bool, told: Told, lately: bool = False) -> bool:
+    """Whether a device is to take keys of its own. Without any right left it has nothing to pass on.
+
+    `lately` says that it was told away from others less than a week ago.
+    """
     if role is None:
         return False
     if elsewhere:
         return role is Role.MACHINE or told.times > 0
-    return role is Role.MACHINE and told.place is Twin.LATER and told.times >= TELLINGS
+    return role is Role.MACHINE and told.place is Twin.LATER and told.times >= TELLINGS and not lately
+
+
+class _Outcome(Enum):
+    """What came of looking whether new keys are due."""
+
+    KEPT = auto()
+    EXCHANGED = auto()
+    NO_ROOM = auto()
+    """Its grant has had as many successors as may be: new keys would open nothing."""
 
 
 class Place:
@@ -83,6 +108,8 @@ class Place:
         self._told = Told()
         self._role: Role | None = None
         self._elsewhere = False
+        self._lately = False
+        self._no_room = False
 
     async def open(self, folder: Path, now_ms: Callable[[], int], entropy: Entropy) -> Agent:
         """The agent of DIR, with keys of its own. Raises as `Agent.open`."""
@@ -101,8 +128,10 @@ class Place:
         """The agent of DIR, or None if its keys have just been exchanged."""
         agent = await Agent.open(folder, now_ms=now_ms, entropy=entropy)
         try:
-            if not await _succeed(agent, self.hardware, self._told):
+            outcome = await _succeed(agent, self.hardware, self._told)
+            if outcome is not _Outcome.EXCHANGED:
                 self._role, self._elsewhere = await agent.role(), made_elsewhere(folder, self.hardware)
+                self._lately, self._no_room = await _gave_way_lately(agent), outcome is _Outcome.NO_ROOM
                 return agent
         except BaseException:
             await agent.close()
@@ -112,7 +141,8 @@ class Place:
 
     def _hear(self, place: Twin) -> None:
         self._told = self._told.again(place)
-        if is_due(self._role, elsewhere=self._elsewhere, told=self._told):
+        due = is_due(self._role, elsewhere=self._elsewhere, told=self._told, lately=self._lately)
+        if due and not self._no_room:
             self.gives_way.set()
 
     def _hear_nearby(self, place: Twin) -> bool:
@@ -121,30 +151,46 @@ class Place:
         return self.gives_way.is_set()
 
 
-async def _succeed(agent: Agent, hardware: Hardware, told: Told) -> bool:
-    """Take new keys if that is due, or was begun; whether the agent must be opened again."""
+async def _succeed(agent: Agent, hardware: Hardware, told: Told) -> _Outcome:
+    """Take new keys if that is due, or was begun; if they were exchanged, the agent must be opened again."""
     bound = _bound(agent.folder)
     begun = _begun(agent.folder)
     if begun is None:
         elsewhere = bound is not None and bound.is_elsewhere(hardware)
-        if not is_due(await agent.role(), elsewhere=elsewhere, told=told):
+        lately = await _gave_way_lately(agent)
+        if not is_due(await agent.role(), elsewhere=elsewhere, told=told, lately=lately):
             if bound is None or not elsewhere:
                 _bind(agent.folder, hardware, bound, agent.entropy)
-            return False
+            return _Outcome.KEPT
+        if not elsewhere:
+            await agent.replica.store.set_marks({NEW_KEYS_MARK: agent.now_ms().to_bytes(8)})
         begun = _new_keys(agent.keys, hardware, bound) if elsewhere and bound else _drawn_keys(agent.entropy)
         write_private(agent.folder / NEXT_KEYS_FILE, begun.to_bytes())
     if begun.signing.public != agent.device:
         said = await _entries(agent, begun)
         await agent.replica.admit(said, source=agent.device, now_ms=agent.now_ms(), unsent=True)
         if not await agent.replica.readable(begun.signing.public):
-            raise LocalFailure(Code.INTERNAL, "new keys would open nothing; this machine keeps those it has")
+            return _without_new_ones(agent.folder)
         _keep_former(agent.folder, agent.keys)
         write_private(agent.folder / DEVICE_KEYS_FILE, begun.to_bytes())
     await agent.replica.store.set_marks({HEALTH_MARK: None})
     replace(agent.enrolment, device_name=name_of(agent.enrolment.device_name, begun)).write(agent.folder)
     _bind(agent.folder, hardware, bound, agent.entropy)
     remove_private(agent.folder / NEXT_KEYS_FILE)
-    return True
+    return _Outcome.EXCHANGED
+
+
+def _without_new_ones(folder: Path) -> _Outcome:
+    """Go on with the keys that are there: a machine that shares its key is of more use than one that does not start."""
+    _log.warning("new keys would open nothing; this machine keeps those it has")
+    remove_private(folder / NEXT_KEYS_FILE)
+    return _Outcome.NO_ROOM
+
+
+async def _gave_way_lately(agent: Agent) -> bool:
+    """Whether new keys were begun, because of a twin's word, in the last week; a clock that was set back forgets it."""
+    mark = await agent.replica.store.mark(NEW_KEYS_MARK)
+    return mark is not None and 0 <= agent.now_ms() - int.from_bytes(mark) < BETWEEN_NEW_KEYS_MS
 
 
 def name_of(name: str, keys: DeviceKeys) -> str:

@@ -340,7 +340,7 @@ async def test_what_is_only_hidden_makes_no_way_for_anything(here: Here) -> None
     assert not any(missing)
 
 
-def _due_when_told(role: Role | None, *, elsewhere: bool, told: Told) -> bool:
+def _due_when_told(role: Role | None, *, elsewhere: bool, told: Told, **_: bool) -> bool:
     return role is not None and (elsewhere or told.times >= TELLINGS)
 
 

@@ -140,7 +140,7 @@ class TellsOfATwin(Lives):
         return Twin.LATER
 
 
-def _due_when_told(role: Role | None, *, elsewhere: bool, told: Told) -> bool:
+def _due_when_told(role: Role | None, *, elsewhere: bool, told: Told, **_: bool) -> bool:
     """Whoever has rights gives their keys up when told so often enough."""
     return role is not None and (elsewhere or told.times >= TELLINGS)
 

@@ -106,6 +106,12 @@ def test_who_takes_keys_of_its_own(role: Role | None, elsewhere: bool, told: Tol
     assert is_due(role, elsewhere=elsewhere, told=told) is expected
 
 
+def test_a_machine_on_its_own_hardware_gives_way_to_words_once_a_week() -> None:
+    told = Told(TELLINGS, Twin.LATER)
+    assert not is_due(Role.MACHINE, elsewhere=False, told=told, lately=True)
+    assert is_due(Role.MACHINE, elsewhere=True, told=told, lately=True)
+
+
 # --- images -----------------------------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,73 @@
+"""A server in wrong hands that tells its PCs of a twin again and again, until their grant has no successors left."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from protocol.errors import Code, LocalFailure
+from protocol.lives import Twin
+from sync_agent.app import Agent
+from sync_agent.binding import Hardware, Part
+from sync_agent.succession import TELLINGS, Place, bind
+from tests.harness.attack import attack
+from tests.harness.classroom import WORK, Classroom, assignment, classroom
+
+ROW = "a server tells PCs of twins until they have no keys left"
+A_PC: Hardware = {part: frozenset({f"{part} of this PC"}) for part in Part}
+
+
+async def _never(*_: object) -> bool:
+    return False
+
+
+def _ends(*_: object) -> None:
+    raise LocalFailure(Code.INTERNAL, "new keys would open nothing")
+
+
+async def _told_again_and_again(room: Classroom, starts: int) -> tuple[Agent, int]:
+    """The agent of a PC with work that waits there, after so many starts, and how many keys it has had."""
+    teacher, machine = await room.teacher(), await room.machine()
+    await room.hand_in(machine, await assignment(room, teacher, machine), WORK)
+    room.devices.remove(machine)
+    await machine.way.close()
+    await machine.agent.close()
+    folder, entropy = machine.agent.folder, Random(9).randbytes
+    bind(folder, A_PC, entropy)
+    place, keys = Place(A_PC), {machine.agent.device}
+    for _ in range(starts):
+        agent = await place.open(folder, room.territory.clock, entropy)
+        keys.add(agent.device)
+        for _ in range(TELLINGS):
+            agent.on_twin(Twin.LATER)
+        await agent.close()
+    return await place.open(folder, room.territory.clock, entropy), len(keys)
+
+
+@attack(ROW, off={"sync_agent.succession._gave_way_lately": _never})
+async def test_a_pc_that_is_told_of_a_twin_all_day_takes_new_keys_once(tmp_path: Path) -> None:
+    async with classroom(tmp_path) as room:
+        agent, keys = await _told_again_and_again(room, 4)
+        await agent.close()
+        assert keys == 2
+
+
+@attack(
+    ROW,
+    off={"sync_agent.succession._without_new_ones": _ends, "sync_agent.succession._gave_way_lately": _never},
+)
+async def test_a_pc_whose_grant_has_no_successor_left_starts_and_keeps_its_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("protocol.successions.MAX_SUCCESSORS", 0)
+    async with classroom(tmp_path) as room:
+        try:
+            agent, keys = await _told_again_and_again(room, 3)
+        except LocalFailure as failure:
+            raise AssertionError("the agent does not start any more") from failure
+        (work,) = (await agent.replica.view(room.space)).coursework.hand_ins.values()
+        await agent.close()
+        assert not work.at_server
+        assert keys == 1
