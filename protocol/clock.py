@@ -16,6 +16,8 @@ from protocol.limits import MAX_CLOCK_LEAD_MS
 
 COUNTER_BITS = 16
 MAX_AT = 2**64 - 1
+MAX_TIME_MS = MAX_AT >> COUNTER_BITS
+"""The latest time that an entry can say; nobody's clock is beyond it."""
 DAY_MS = 24 * 3600 * 1000
 
 

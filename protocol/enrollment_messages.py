@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from protocol.canonical import decode, encode
+from protocol.clock import MAX_TIME_MS
 from protocol.entry import Entry
 from protocol.errors import Code, PeerFault
 from protocol.fields import Fields, compact
@@ -83,7 +84,7 @@ class EnrollAnswer:
         if bad:
             raise PeerFault(Code.MALFORMED, "an enrolment's answer holds an entry that cannot be read")
         server = fields.text_or_none("server", MAX_URL_CHARS)
-        return cls(fields.count("time"), fields.text("name", MAX_NAME_CHARS), entries, server)
+        return cls(fields.count("time", MAX_TIME_MS), fields.text("name", MAX_NAME_CHARS), entries, server)
 
 
 def encode_chain(entries: Sequence[Entry]) -> bytes:

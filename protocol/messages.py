@@ -12,6 +12,7 @@ from typing import Final
 
 from protocol.canonical import Value, decode, decode_member, encode
 from protocol.checkpoint import Checkpoint, Cursor
+from protocol.clock import MAX_TIME_MS
 from protocol.deflate_parameters import ALL_LEVELS, Profile
 from protocol.entry import Entry
 from protocol.fields import Fields, compact
@@ -226,7 +227,7 @@ class SyncAnswer:
         """The message in `data`. Raises the `RelaisError` that the recipient sent instead of an answer, if it did."""
         fields = answered(data, "a sync answer")
         return cls(
-            time_ms=fields.count("time"),
+            time_ms=fields.count("time", MAX_TIME_MS),
             generation=fields.octets_or_none("generation", _GENERATION_BYTES),
             pages=tuple(read_page(row) for row in fields.rows("pages", MAX_SPACES_PER_REQUEST)),
             stale=fields.all_octets("stale", 32, MAX_SPACES_PER_REQUEST),
@@ -328,7 +329,7 @@ class ReconcileAnswer:
         fields = answered(data, "a reconcile answer")
         entries, bad = read_entries(fields.rows("entries", MAX_ENTRIES))
         return cls(
-            fields.count("time"),
+            fields.count("time", MAX_TIME_MS),
             _negentropy(fields),
             read_checkpoint(fields.rows("checkpoint", 4)),
             entries,

@@ -8,9 +8,9 @@ Rules:
 - a past class shows neither people nor work on a machine or relay, unless the server has proven within 30 days that
   this is all that it holds: then whoever runs the territory wants the class to be there;
 - nothing is destroyed, and nothing held back: work that waits goes up, a hand-in that somebody makes is kept;
-- the time is the later of this machine's clock and of what a server proved. A clock that leads what is proven by more
-  than five years is wrong, and hides nothing; one that is slow hides nothing either. Whoever sets it right sees again
-  what belongs to the day.
+- the time is that of this machine's clock. One that leads what a server proved by more than five years is wrong, and
+  hides nothing; one that is slow hides nothing either. Whoever sets it right sees again what belongs to the day;
+- what a server says makes no class past by itself: in wrong hands it would say a late year once, and be silent.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def past_from_ms(year: str | None) -> int | None:
 
 def day_ms(own_ms: int, proven_ms: int) -> int:
     """What time it is, as far as a machine can tell whose clock may be wrong."""
-    return proven_ms if own_ms > proven_ms + BELIEVED_LEAD_MS else max(own_ms, proven_ms)
+    return proven_ms if own_ms > proven_ms + BELIEVED_LEAD_MS else own_ms
 
 
 def is_past(year: str | None, *, now_ms: int, agreed_ms: int | None) -> bool:

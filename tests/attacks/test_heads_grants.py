@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
+from protocol.clock import at_from
+from protocol.entry import Kind, compose
+from protocol.limits import SALT_BYTES
 from protocol.roles import PersonRole, Role
+from protocol.structure import PersonKey, SpaceRecord
 from protocol.vouching import device_id, device_words
 from sync_agent.confirming import confirm, own_device
 from sync_agent.session import Session
@@ -109,9 +113,41 @@ async def _everybody(*_: object) -> bool:
     return True
 
 
+async def _nothing(_: Here) -> None:
+    """The server calls its device hers, and no more."""
+
+
+async def _as_a_pc_first(here: Here) -> None:
+    await here.room.territory.let_in(here.spy, Role.MACHINE, here.room.space)
+
+
+async def _in_a_class_of_its_own(here: Here) -> None:
+    """Where the device is the first that says a key for her, and says that hers are its own."""
+    territory, person = here.room.territory, here.room.teacher_person
+    school = territory.replica.door.parent(here.room.space)
+    assert school is not None
+    made = await territory.say(school, Kind.SPACE, SpaceRecord("Groupe", year="2026-2027").encode())
+    (granted,) = await territory.let_in(here.spy, Role.TEACHER, made.id, person=person)
+    key = compose(
+        author=here.spy.signing,
+        space=made.id,
+        kind=Kind.PERSON_KEY,
+        grant=granted.id,
+        at=at_from(territory.clock()),
+        payload=PersonKey(here.spy.agreement.public).encode(),
+        salt=bytes(SALT_BYTES),
+        subject=person,
+    )
+    assert (await territory.replica.admit([key], source=b"the spy", now_ms=territory.clock())).admitted
+
+
+@pytest.mark.parametrize("lead_in", [_nothing, _as_a_pc_first])
 @attack(ROW, off={"protocol.replica.office.grants.is_spoken_for": _everybody})
-async def test_who_lets_a_teacher_into_a_class_takes_along_no_device_that_none_of_hers_confirmed(here: Here) -> None:
+async def test_who_lets_a_teacher_into_a_class_takes_along_no_device_that_none_of_hers_confirmed(
+    here: Here, lead_in: Callable[[Here], Awaitable[None]]
+) -> None:
     head, _ = await confirmed_head(here)
+    await lead_in(here)
     await here.name_the_spy(here.room.teacher_person)
     await here.sync(here.teacher, here.machine, head)
     desk, spy = Desk(head.agent), here.spy.signing.public
@@ -123,3 +159,19 @@ async def test_who_lets_a_teacher_into_a_class_takes_along_no_device_that_none_o
     (told,) = desk.told
     assert spy.hex() in told
     assert device_words(own_keys(here.spy)) in told
+
+
+@attack(ROW, off={"protocol.replica.office.grants.is_spoken_for": _everybody})
+async def test_a_device_that_speaks_for_a_teacher_in_a_class_of_the_servers_own_is_taken_along_to_no_other(
+    here: Here,
+) -> None:
+    head, _ = await confirmed_head(here)
+    await _in_a_class_of_its_own(here)
+    await here.name_the_spy(here.room.teacher_person)
+    await here.sync(here.teacher, here.machine, head)
+    await here.sync(head)
+    desk, spy = Desk(head.agent), here.spy.signing.public
+    space = (await desk.ask("space add", name="CE2", year="2026-2027"))["space"]
+    await desk.ask("grant", person=here.room.teacher_person.hex(), space=[space])
+    inside = {each.key for each in head.agent.replica.door.authorities() if each.space.hex() == space}
+    assert spy not in inside

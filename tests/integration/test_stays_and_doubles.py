@@ -23,7 +23,7 @@ from protocol.replica.office.people import (
 from protocol.replica.office.stays import end_stays, stays_of
 from protocol.replica.replica import Draft
 from protocol.replica.sole_runner import own
-from protocol.roles import PersonRole
+from protocol.roles import PersonRole, Role
 from protocol.structure import PersonRecord, Successor
 from sync_server.app import Server
 from sync_server.service import Service, Stop
@@ -247,3 +247,19 @@ async def test_a_stay_that_cannot_be_ended_does_not_end_the_care_for_keys(
         for task in (tending, asked):
             task.cancel()
     assert again.is_set()
+
+
+async def test_who_was_a_head_for_a_time_comes_into_another_class_as_the_teacher_that_is_left(desk: Office) -> None:
+    school = desk.server.replica.door.parent(bytes.fromhex(desk.space))
+    assert school is not None
+    teaches = {"name": "Mme Roux", "role": "teacher", "space": [desk.space, school.hex()]}
+    person = (await desk.do("person add", **teaches))["person"]
+    roux = await desk.enrol(await desk.invite("teacher", person=person))
+    wanted = {"role": "head", "space": [school.hex()], "person": person, "uses": 1, "ttl": "40d", "for": "15d"}
+    await desk.enrol((await desk.do("invite", **wanted))["code"], keys=roux.keys)
+    desk.clock.advance(15 * DAY_MS)
+    assert await end_stays(desk.server) == 1
+    other = (await desk.do("space add", name="CM1", school="0180001D", year=None))["space"]
+    await desk.do("grant", device=roux.id, space=[other])
+    authorities = (await desk.server.replica.view(bytes.fromhex(other))).roster.authorities
+    assert {each.role for each in authorities if each.key == roux.keys.signing.public} == {Role.TEACHER}

@@ -156,6 +156,7 @@ def test_a_request_with_a_field_of_the_wrong_form_is_malformed(world: World, key
     ("key", "value"),
     [
         ("time", None),
+        ("time", 2**48),
         ("pages", [[ONE, 1, bytes(8), bytes(16), [], 1]]),
         ("pages", [[ONE, 1, bytes(8), bytes(15), [], True]]),
         ("pages", [[ONE, 2**63, bytes(8), bytes(16), [], True]]),

@@ -248,13 +248,14 @@ async def _named_grant(office: Office, successor: Authority) -> bytes | None:
 
 
 async def standing_grants(office: Office, device: bytes) -> list[Authority]:
-    """A device's grants, without those that are held back, as a thief's are; all of them if all are.
+    """A device's grants, without those that are held back, as a thief's are, or have ended; all of them if all are.
 
     Raises `BadInput(UNKNOWN_DEVICE)`.
     """
     known = _grants_of(office, device)
     views = {space: await office.replica.view(space) for space in {grant.space for grant in known}}
-    return [grant for grant in known if grant.grant not in views[grant.space].roster.held_back] or known
+    gone = {space: view.roster.held_back | view.roster.void for space, view in views.items()}
+    return [grant for grant in known if grant.grant not in gone[grant.space]] or known
 
 
 def _reach(office: Office, device: bytes, governs: Callable[[bytes], bool]) -> tuple[list[bytes], list[bytes]]:

@@ -5,7 +5,8 @@ docs/protocol.md, "Confirmed devices".
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
 
 from protocol.replica.office.bureau import Office
 from protocol.rights import Authority
@@ -14,17 +15,30 @@ from protocol.vouching import Device
 
 
 async def is_spoken_for(office: Office, person: bytes, device: Device, known: Sequence[Authority]) -> bool:
-    """Whether a device speaks for its person somewhere, or none does yet: the server calls any device anybody's.
+    """Whether all devices that speak for its person, in whatever class, lead to it: the server calls any anybody's.
+
+    In a class that the server made, a device of its own speaks for whom it likes, and says of theirs that they are its
+    own; but they say nothing of it. A PC that is called a teacher's besides comes in as the teacher's.
 
     The server asks nobody: what it says itself it need not doubt, and what it lets in is believed by nobody for that.
     """
-    if office.rank >= RANK[Role.SERVER] or known[0].role not in HAS_READING_KEYS:
+    if office.rank >= RANK[Role.SERVER] or not any(grant.role in HAS_READING_KEYS for grant in known):
         return True
-    does_any = False
-    for space in dict.fromkeys(below for grant in known for below in office.replica.door.below(grant.space)):
+    others: set[Device] = set()
+    said: defaultdict[Device, set[Device]] = defaultdict(set)
+    for space in office.replica.door.spaces():
         roster = (await office.replica.view(space)).roster
-        speaking = roster.speaking.get(roster.who(person), frozenset())
-        if device in speaking:
-            return True
-        does_any = does_any or bool(speaking)
-    return not does_any
+        others |= roster.speaking.get(roster.who(person), frozenset()) - {device}
+        for by, words in roster.voices.words.items():
+            said[by] |= {word.device for word in words if word.is_own}
+    return all(device in _led_to(other, said) for other in others)
+
+
+def _led_to(first: Device, said: Mapping[Device, Collection[Device]]) -> set[Device]:
+    """The devices to which words of confirmation lead from one."""
+    found, new = {first}, [first]
+    while new:
+        fresh = set(said.get(new.pop(), ())) - found
+        found |= fresh
+        new += fresh
+    return found
