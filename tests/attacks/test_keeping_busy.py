@@ -381,6 +381,7 @@ async def test_invented_teachers_who_all_confirm_one_another_cost_each_fold_what
             key = PersonKey(noise.randbytes(32)).encode()
             said += [grant, laptop.say(room.space, Kind.PERSON_KEY, key, subject=person)]
             said.append(laptop.say(room.space, Kind.VOUCH, Vouch().encode(), target=next(iter(head.grants.values()))))
+            said.append(head.say(room.space, Kind.VOUCH, Vouch().encode(), target=grant.id))
         await head.sync(SyncRequest(push=tuple(said)))
         work.append(await work_of_a_fold(room))
     assert_grows_as_its_entries(*work)

@@ -220,7 +220,7 @@ async def test_work_goes_to_an_assignment_of_this_class_for_a_pupil_on_its_list(
     cases: list[tuple[str, str, JSON, Code]] = [
         (lesson["item"], here.pupil, files, Code.NOT_AN_ASSIGNMENT),
         (here.item, "ab" * 16, files, Code.UNKNOWN_PERSON),
-        (here.item, "Léa", files, Code.UNKNOWN_PERSON),
+        (here.item, "Zoé", files, Code.UNKNOWN_PERSON),
         ("ab" * 32, here.pupil, files, Code.UNKNOWN_ITEM),
         (here.item, here.pupil, [], Code.NOTHING_TO_SEND),
         (here.item, here.pupil, [["../a", 1]], Code.BAD_NAME),
