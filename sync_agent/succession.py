@@ -128,10 +128,11 @@ class Place:
         """The agent of DIR, or None if its keys have just been exchanged."""
         agent = await Agent.open(folder, now_ms=now_ms, entropy=entropy)
         try:
-            outcome = await _succeed(agent, self.hardware, self._told)
+            self._lately = await _gave_way_lately(agent)
+            outcome = await _succeed(agent, self.hardware, self._told, lately=self._lately)
             if outcome is not _Outcome.EXCHANGED:
                 self._role, self._elsewhere = await agent.role(), made_elsewhere(folder, self.hardware)
-                self._lately, self._no_room = await _gave_way_lately(agent), outcome is _Outcome.NO_ROOM
+                self._no_room = outcome is _Outcome.NO_ROOM
                 return agent
         except BaseException:
             await agent.close()
@@ -151,13 +152,12 @@ class Place:
         return self.gives_way.is_set()
 
 
-async def _succeed(agent: Agent, hardware: Hardware, told: Told) -> _Outcome:
+async def _succeed(agent: Agent, hardware: Hardware, told: Told, *, lately: bool) -> _Outcome:
     """Take new keys if that is due, or was begun; if they were exchanged, the agent must be opened again."""
     bound = _bound(agent.folder)
     begun = _begun(agent.folder)
     if begun is None:
         elsewhere = bound is not None and bound.is_elsewhere(hardware)
-        lately = await _gave_way_lately(agent)
         if not is_due(await agent.role(), elsewhere=elsewhere, told=told, lately=lately):
             if bound is None or not elsewhere:
                 _bind(agent.folder, hardware, bound, agent.entropy)

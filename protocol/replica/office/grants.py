@@ -107,10 +107,10 @@ async def grant_person(office: Office, person: bytes, spaces: Sequence[bytes]) -
     drafts = await _listing_drafts(office, person, spaces)
     for device in _devices_of(office, [person]):
         known = await standing_grants(office, device)
-        if _latest(known).rank >= office.rank:
+        latest = _latest(known)
+        if latest.rank >= office.rank:
             continue  # a head teacher's own device, say: it has the school already, and is not hers to let in
         named = [grant for grant in known if grant.person == person and _has_a_say(office, grant, spaces)]
-        latest = _latest(known)
         pair = (latest.key, latest.agreement)
         if not named or await _is_revoked(office, person, known, spaces):
             stay_out.append(StaysOut(pair, is_unknown=False))

@@ -25,20 +25,22 @@ async def is_spoken_for(office: Office, person: bytes, device: Device, known: Se
     if office.rank >= RANK[Role.SERVER] or not any(grant.role in HAS_READING_KEYS for grant in known):
         return True
     others: set[Device] = set()
-    said: defaultdict[Device, set[Device]] = defaultdict(set)
+    confirmed_by: defaultdict[Device, set[Device]] = defaultdict(set)
     for space in office.replica.door.spaces():
         roster = (await office.replica.view(space)).roster
         others |= roster.speaking.get(roster.who(person), frozenset()) - {device}
         for by, words in roster.voices.words.items():
-            said[by] |= {word.device for word in words if word.is_own}
-    return all(device in _led_to(other, said) for other in others)
+            for word in words:
+                if word.is_own:
+                    confirmed_by[word.device].add(by)
+    return others <= _leading_to(device, confirmed_by)
 
 
-def _led_to(first: Device, said: Mapping[Device, Collection[Device]]) -> set[Device]:
-    """The devices to which words of confirmation lead from one."""
-    found, new = {first}, [first]
+def _leading_to(last: Device, confirmed_by: Mapping[Device, Collection[Device]]) -> set[Device]:
+    """The devices from which words of confirmation lead to one."""
+    found, new = {last}, [last]
     while new:
-        fresh = set(said.get(new.pop(), ())) - found
+        fresh = set(confirmed_by.get(new.pop(), ())) - found
         found |= fresh
         new += fresh
     return found
