@@ -9,6 +9,7 @@ from random import Random
 
 import pytest
 
+from protocol.clock import DAY_MS
 from protocol.entry import Kind, compose
 from protocol.hand_in_keys import content_key_of
 from protocol.identity import AgreementKey
@@ -38,7 +39,6 @@ from tests.harness.portal import portal
 from tests.harness.sign_in import PICTURES
 from tests.harness.spied_class import SpiedClass as Here
 from tests.harness.spied_class import own_keys, spied_class
-from tests.harness.territory import DAY_MS
 
 ROW = "a server's operator names a device of their own as a teacher's"
 

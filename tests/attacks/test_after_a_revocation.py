@@ -11,7 +11,7 @@ from random import Random
 
 import pytest
 
-from protocol.clock import at_from, milliseconds_of
+from protocol.clock import DAY_MS, at_from, milliseconds_of
 from protocol.entry import Entry, Kind, compose
 from protocol.errors import PeerFault
 from protocol.hand_in_keys import content_key_of
@@ -39,7 +39,7 @@ from tests.harness.classroom import classroom
 from tests.harness.history import NOW_MS, YEAR_MS, World, Writer
 from tests.harness.office_devices import town
 from tests.harness.server_in_process import office as new_office
-from tests.harness.territory import DAY_MS, new_device
+from tests.harness.territory import new_device
 
 NOTHING_CUT: dict[str, object] = {"protocol.roster.cuts_of": lambda *_: Cuts()}
 

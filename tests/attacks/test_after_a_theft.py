@@ -11,7 +11,7 @@ from random import Random
 
 import pytest
 
-from protocol.clock import at_from
+from protocol.clock import DAY_MS, at_from
 from protocol.entry import Kind, compose
 from protocol.errors import BadInput, Refused
 from protocol.identity import DeviceKeys, territory_id
@@ -33,7 +33,7 @@ from tests.harness.classroom import Device
 from tests.harness.history import NOW_MS, World, Writer
 from tests.harness.office_devices import Town, town
 from tests.harness.server_in_process import office
-from tests.harness.territory import DAY_MS, new_device
+from tests.harness.territory import new_device
 
 TEACHER = b"t" * 16
 

@@ -12,6 +12,7 @@ import pytest_asyncio
 import zstandard
 from blake3 import blake3
 
+from protocol.clock import DAY_MS
 from protocol.entry import Entry, Kind
 from protocol.errors import Code, NoAnswer, PeerFault, RelaisError, TooLarge
 from protocol.identity import AgreementKey
@@ -34,7 +35,6 @@ from tests.harness.attack import attack
 from tests.harness.caller import pack_files
 from tests.harness.classroom import SMALL, Classroom, classroom
 from tests.harness.lan import exchange, listening_device
-from tests.harness.territory import DAY_MS
 from tests.harness.wire import MemoryTransport
 
 

@@ -12,6 +12,7 @@ import pytest
 import pytest_asyncio
 
 from protocol.canonical import encode
+from protocol.clock import DAY_MS
 from protocol.enrollment_messages import EnrollAnswer, EnrollRequest
 from protocol.entry import Entry, Kind
 from protocol.envelope import OpenedRequest, open_request, seal_answer
@@ -34,7 +35,7 @@ from tests.harness.couriers import export, silent
 from tests.harness.office_devices import Town, town
 from tests.harness.server_in_process import Office, opened_request
 from tests.harness.server_in_process import office as new_office
-from tests.harness.territory import DAY_MS, new_device
+from tests.harness.territory import new_device
 from tests.harness.wire import URL
 
 OPEN_FOR_EVER = {"protocol.replica.office.enrolment.Enrolment._check_open": lambda *_: None}

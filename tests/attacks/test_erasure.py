@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from protocol.clock import DAY_MS
 from protocol.entry import Entry, Kind, commitment, compose
 from protocol.erasing import Order
 from protocol.errors import LocalFailure
@@ -38,7 +39,6 @@ from tests.harness.passing_days import pass_days
 from tests.harness.server_in_process import office
 from tests.harness.territory import Territory
 
-DAY_MS = 24 * 3600 * 1000
 NAMES = ("Camille", "Karim", "Léa", "Noé", "Zoé")
 
 

@@ -9,7 +9,7 @@ from random import Random
 import pytest
 
 from protocol.ancestry import ancestors
-from protocol.clock import at_from
+from protocol.clock import DAY_MS, at_from
 from protocol.entry import Entry, Kind, compose
 from protocol.errors import BadInput, Code, Refused
 from protocol.identity import SigningKey
@@ -31,7 +31,7 @@ from tests.harness.caller import caller
 from tests.harness.classroom import classroom
 from tests.harness.office_devices import town
 from tests.harness.server_in_process import office
-from tests.harness.territory import DAY_MS, Territory, new_device
+from tests.harness.territory import Territory, new_device
 
 PUPILS = 25
 KEY = SigningKey(bytes(32))

@@ -10,6 +10,7 @@ from random import Random
 import pytest
 
 from protocol.checkpoint import EMPTY_CHAIN, Checkpoint
+from protocol.clock import DAY_MS
 from protocol.entry import Kind
 from protocol.errors import BadInput
 from protocol.message_parts import SpacePage
@@ -31,7 +32,6 @@ from tests.harness.territory import new_device
 ROW = "a device that is called like another one"
 ASKS = "a head teacher's laptop asks what devices of others are called"
 CALLED = "Portable Petit"
-DAY_MS = 24 * 3600 * 1000
 BELIEVED: dict[str, object] = {"sync_agent.abbreviated.signed_names": device_names}
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from protocol.clock import DAY_MS
 from protocol.entry import Kind
 from protocol.hand_in_keys import Known, teachers_keys
 from protocol.replica.holdings import Need
@@ -27,7 +28,6 @@ from sync_agent.wraps import Kept, mark_of
 from tests.harness.attack import attack
 from tests.harness.classroom import Classroom, Device, assignment, classroom, work_of
 from tests.harness.commands import Desk
-from tests.harness.territory import DAY_MS
 
 ROW = "teachers who do not exist crowd out the real one"
 WORK = {"redaction.odt": Random(4).randbytes(300_000)}

@@ -17,6 +17,7 @@ from protocol.replica.interfaces import ContentStore, PackInfo
 from protocol.replica.memory import MemoryPacks
 from protocol.replica.pack_check import check_pack_bytes
 from tests.harness.content_stores import (
+    FILES,
     add,
     made_elsewhere,
     name_of,
@@ -36,9 +37,6 @@ async def content(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
     else:
         async with opened(tmp_path) as packs:
             yield packs
-
-
-FILES = [b"", b"a", noise(100), noise(700_000), b"text " * 50_000, noise(3_000_000, 2)]
 
 
 # --- building ---------------------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from protocol.replica.interfaces import PackBuild, PackInfo
 from protocol.replica.packs import PackFolder
 from protocol.replica.sqlite_content import Place
 from tests.harness.content_stores import (
+    FILES,
     add,
     made_elsewhere,
     name_of,
@@ -29,9 +30,6 @@ from tests.harness.content_stores import (
 )
 from tests.harness.entries import OTHER_SPACE, SPACE
 from tests.harness.failures import code_of
-
-FILES = [b"", b"a", noise(100), noise(700_000), b"text " * 50_000, noise(3_000_000, 2)]
-
 
 # --- what only a folder can show --------------------------------------------------------------------------------------
 

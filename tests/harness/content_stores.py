@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
+from typing import Final
 
 from protocol.chunking import chunk_list, cut, stream_id
 from protocol.pack import FinishedPack, PackWriter
@@ -30,6 +31,10 @@ async def opened(folder: Path) -> AsyncIterator[PackFolder]:
 def noise(size: int, seed: int = 1) -> bytes:
     """Bytes that nothing makes smaller, the same for each seed."""
     return Random(seed).randbytes(size)
+
+
+FILES: Final = [b"", b"a", noise(100), noise(700_000), b"text " * 50_000, noise(3_000_000, 2)]
+"""Nothing, a byte, few and many that nothing makes smaller, and what is made smaller."""
 
 
 async def add(build: PackBuild, data: bytes) -> bytes:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from protocol.clock import at_from
+from protocol.clock import DAY_MS, at_from
 from protocol.entry import Kind, compose
 from protocol.identity import DeviceKeys
 from protocol.message_parts import Offer
@@ -36,7 +36,7 @@ from sync_server.listener_tls import listener_tls
 from sync_server.metrics import Counters, Family
 from sync_server.web.pages import Pages
 from tests.harness.server_in_process import Member, Office, office
-from tests.harness.territory import DAY_MS, SimClock
+from tests.harness.territory import SimClock
 
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS

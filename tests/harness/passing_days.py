@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from protocol.clock import DAY_MS
 from protocol.replica.eraser import Eraser
 from sync_agent.erasing import destroy_erased
 from tests.harness.classroom import Device
-from tests.harness.territory import DAY_MS, Territory
+from tests.harness.territory import Territory
 
 
 async def pass_days(territory: Territory, count: int, *devices: Device) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from random import Random
 from typing import Self
 
+from protocol.clock import DAY_MS
 from protocol.enrollment_messages import EnrollAnswer, EnrollRequest
 from protocol.entry import Entry, Kind
 from protocol.envelope import OpenedRequest
@@ -31,7 +32,6 @@ from protocol.structure import Certificate, Generation, Grant, Invite, PersonRec
 from protocol.wire import Call
 
 NOW_MS = 1_795_000_000_000
-DAY_MS = 24 * 3600 * 1000
 _FIRST_MONTH = 8
 
 

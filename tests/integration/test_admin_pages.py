@@ -13,6 +13,7 @@ from urllib.parse import urlencode, urlsplit
 
 import pytest
 
+from protocol.clock import DAY_MS
 from sync_server.app import Server
 from sync_server.handlers import second_factor
 from sync_server.handlers.administrators import remove_administrator
@@ -26,7 +27,6 @@ from tests.harness.machines import Machine
 from tests.harness.patience import PATIENCE_S, eventually
 from tests.harness.raw_device import Answer, http_call
 from tests.harness.server_in_process import Office, office
-from tests.harness.territory import DAY_MS
 
 COOKIE = "relais-administrator"
 

@@ -9,6 +9,7 @@ from random import Random
 
 import pytest
 
+from protocol.clock import DAY_MS
 from protocol.errors import BadInput, Code, LocalFailure, NoAnswer, PeerFault, Refused, RelaisError
 from protocol.invitation import Invitation
 from protocol.replica import disk
@@ -19,7 +20,7 @@ from sync_agent.enrollment import Enrolled, enroll
 from sync_agent.http_transport import HttpTransport
 from sync_agent.transport import Transport
 from tests.harness.classroom import SMALL, Classroom, classroom
-from tests.harness.territory import DAY_MS, Territory
+from tests.harness.territory import Territory
 from tests.harness.wire import Faults, Faulty, Frontage, MemoryTransport, serve
 
 URL = "http://server.test"

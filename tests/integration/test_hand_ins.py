@@ -9,6 +9,7 @@ from random import Random
 import pytest
 
 from protocol.chunking import ChunkRef
+from protocol.clock import DAY_MS
 from protocol.entry import Kind
 from protocol.errors import Code, LocalFailure, Refused, RelaisError
 from protocol.hand_in_keys import wraps_for
@@ -25,7 +26,6 @@ from sync_agent.wraps import Kept, mark_of, readers_of
 from tests.harness.classroom import Classroom, Device, Files, Given, classroom
 from tests.harness.commands import Desk, Events, Received, changed_once
 from tests.harness.passing_days import pass_days
-from tests.harness.territory import DAY_MS
 
 TASK: Files = {"consigne.txt": b"Racontez vos vacances."}
 WORK: Files = {

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from protocol.clock import DAY_MS
 from protocol.entry import Kind
 from protocol.errors import BadInput, Code
 from protocol.identity import territory_id
@@ -24,7 +25,6 @@ from tests.harness.administration import NAME, ask, cookie_of, sign_in
 from tests.harness.classroom import Device
 from tests.harness.fleet import PASSPHRASE, pages_over
 from tests.harness.office_devices import Town, town
-from tests.harness.territory import DAY_MS
 
 NOE = bytes(15) + b"\1"
 

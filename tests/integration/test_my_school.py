@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from protocol.clock import DAY_MS
 from protocol.entry import Kind
 from protocol.errors import Refused
 from protocol.roles import Role
@@ -19,7 +20,6 @@ from sync_agent.status import status
 from tests.harness.classroom import Classroom, Device, classroom
 from tests.harness.passing_days import pass_days
 from tests.harness.portal import portal
-from tests.harness.territory import DAY_MS
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from random import Random
 
 import pytest
 
+from protocol.clock import DAY_MS
 from protocol.coursework import HandInState
 from protocol.errors import Code, LocalFailure, NoAnswer
 from protocol.register import Health, stored_register
@@ -16,7 +17,6 @@ from sync_agent.app import Agent, RoomLimits
 from sync_agent.session import Session
 from tests.harness.classroom import SMALL, Classroom, Device, Files, assignment, classroom, work_of
 from tests.harness.commands import Desk
-from tests.harness.territory import DAY_MS
 
 MB = 1_000_000
 

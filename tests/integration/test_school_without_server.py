@@ -8,6 +8,7 @@ from random import Random
 
 import pytest
 
+from protocol.clock import DAY_MS
 from protocol.enrollment_messages import parse_chain
 from protocol.entry import Kind
 from protocol.errors import BadInput, Code, NoAnswer, Refused
@@ -34,7 +35,6 @@ from tests.harness.lan import exchange, listening_device
 from tests.harness.territory import new_device
 from tests.harness.wire import URL
 
-DAY_MS = 24 * 3600 * 1000
 UAI = "0180001X"
 
 

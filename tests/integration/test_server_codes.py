@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from protocol.clock import DAY_MS
 from protocol.entry import Kind
 from protocol.errors import Code, Refused
 from protocol.identity import DeviceKeys, school_id
@@ -17,9 +18,7 @@ from protocol.roles import Role
 from protocol.structure import Invite
 from tests.harness.server_in_process import Member, Office, office, refusal
 
-DAY_MS = 24 * 3600 * 1000
 UNKNOWN_ID = "ab" * 32
-UNKNOWN_PERSON = "ab" * 16
 
 
 @pytest.fixture

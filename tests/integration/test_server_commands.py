@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from protocol.checkpoint import Cursor
+from protocol.clock import DAY_MS
 from protocol.entry import Entry, Kind
 from protocol.errors import BadInput, Code
 from protocol.identity import DeviceKeys, school_id
@@ -23,7 +24,6 @@ from sync_server.app import opened
 from tests.harness.server_in_process import Member, Office, office
 from tests.harness.territory import SimClock
 
-DAY_MS = 24 * 3600 * 1000
 UNKNOWN_ID = "ab" * 32
 UNKNOWN_PERSON = "ab" * 16
 

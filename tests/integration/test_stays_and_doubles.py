@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from protocol.clock import DAY_MS
 from protocol.entry import Entry, Kind
 from protocol.errors import BadInput, Code, Refused
 from protocol.identity import DeviceKeys
@@ -28,8 +29,6 @@ from protocol.structure import PersonRecord, Successor
 from sync_server.app import Server
 from sync_server.service import Service, Stop
 from tests.harness.server_in_process import Member, Office, office
-
-DAY_MS = 24 * 3600 * 1000
 
 
 @pytest.fixture

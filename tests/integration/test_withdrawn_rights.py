@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from protocol.clock import DAY_MS
 from protocol.enrollment_messages import EnrollAnswer
 from protocol.entry import Kind
 from protocol.errors import BadInput, Code, NoAnswer, Refused
@@ -28,7 +29,6 @@ from tests.harness.lan import exchange
 from tests.harness.office_devices import Town, town
 from tests.harness.patience import PATIENCE_S
 from tests.harness.server_in_process import Member
-from tests.harness.territory import DAY_MS
 
 
 class Scene:

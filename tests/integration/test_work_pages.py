@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from protocol.clock import DAY_MS
 from protocol.roles import Role
 from protocol.work import ItemKind
 from sync_agent.device_names import key_words
 from tests.harness.classroom import SMALL, WORK, Classroom, Device, classroom
 from tests.harness.commands import Desk
 from tests.harness.portal import portal
-from tests.harness.territory import DAY_MS
 
 MINUTE_MS = 60_000
 

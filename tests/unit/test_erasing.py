@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.chunking import chunk_list, cut
+from protocol.clock import DAY_MS
 from protocol.entry import Entry, Kind
 from protocol.erasing import Order, due, leap_ms
 from protocol.limits import ERASURE_DELAY_MS, MAX_ERASED_PER_DAY
@@ -27,7 +28,6 @@ from protocol.structure import Erasure, PersonRecord, Revocation, Ruling
 from protocol.work import ContentRef, Feedback, HandIn, ItemKind, Revision
 from tests.harness.history import NOW_MS, World, Writer, random_history
 
-DAY_MS = 24 * 3600 * 1000
 names = st.binary(min_size=16, max_size=16)
 when = st.none() | st.integers(0, 20 * DAY_MS)
 orders_st = st.builds(Order, names | st.binary(min_size=32, max_size=32), when, when)
