@@ -67,16 +67,19 @@ async def end_stays(office: Office) -> int:
     What it may not take it leaves to who may: a revocation that counts for nothing would be written at every look. So
     it does with a device that somebody has let in without end: nobody's laptop says as much as a thief likes.
     """
-    ended = 0
-    for stay in await stays_of(office):
-        if stay.until_ms > office.now_ms() or len(stay.grants) > MAX_ENDED_GRANTS:
-            continue
-        held = (await office.replica.view(stay.space)).roster.authority_of(stay.key)
-        if held is not None and held.rank < office.rank:
-            await office.say(await _end_drafts(office, stay))
-            await office.tend_keys([stay.space])
-            ended += 1
-    return ended
+    # which are over is looked up before any is ended: with one goes what its copies have, and theirs are ended as well
+    over = [stay for stay in await stays_of(office) if await _may_end(office, stay)]
+    for stay in over:
+        await office.say(await _end_drafts(office, stay))
+        await office.tend_keys([stay.space])
+    return len(over)
+
+
+async def _may_end(office: Office, stay: Stay) -> bool:
+    if stay.until_ms > office.now_ms() or len(stay.grants) > MAX_ENDED_GRANTS:
+        return False
+    held = (await office.replica.view(stay.space)).roster.authority_of(stay.key)
+    return held is not None and held.rank < office.rank
 
 
 async def _end_drafts(office: Office, stay: Stay) -> list[Draft]:
