@@ -21,7 +21,8 @@ from protocol.hand_in_keys import Known
 from protocol.limits import ACQUAINTANCE_MS
 from protocol.roster import Roster
 from protocol.vouching import Device, device_id
-from sync_agent.app import MET_MARKS, Agent
+from sync_agent.app import Agent
+from sync_agent.marks import MET_MARKS
 
 _KNOWN, _CONFIRMED, _STRANGER = range(3)
 _NEVER_MS: Final = 1 << 63

@@ -1,28 +1,24 @@
-"""An enrolled agent, opened: its keys, its replica, and where things lie in DIR.
+"""An enrolled agent, opened: its keys, its replica, and what it may do and lacks.
 
-DIR never holds its own path, so it may be copied or moved. Private keys lie in DIR/keys (0700, files 0600) and never
-leave it. Everything else that the agent remembers besides entries and packs is a mark in the store, named here once.
+What enrolling left in DIR is `enrolled`; the notes that it makes in its store are `marks`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, Self
+from typing import Self
 
-from protocol import canonical
 from protocol.clock import DAY_MS
 from protocol.coursework import Work, live_content, sealed_content
 from protocol.deflate_parameters import Profile
 from protocol.entry import Entry, Kind, class_of
-from protocol.errors import BadInput, Code, LocalFailure, Refused, RelaisError
-from protocol.fields import Fields
-from protocol.identity import KEY_BYTES, SEED_BYTES, AgreementKey, DeviceKeys
-from protocol.limits import MAX_DEVICE_KEYS_BYTES, MAX_FORMER_KEYS, MAX_NAME_CHARS, KiB
+from protocol.errors import BadInput, Code, LocalFailure, Refused
+from protocol.identity import SEED_BYTES, AgreementKey, DeviceKeys
+from protocol.limits import MAX_NAME_CHARS
 from protocol.lives import NONCE_BYTES, Life, Twin
 from protocol.replica.allowances import Allowances
 from protocol.replica.eraser import Eraser
@@ -30,7 +26,7 @@ from protocol.replica.holdings import Holdings, Need
 from protocol.replica.keyring import Keyring
 from protocol.replica.operation import JSON
 from protocol.replica.pace import Pace
-from protocol.replica.private_file import read_private, write_private
+from protocol.replica.private_file import write_private
 from protocol.replica.rebuild import open_or_rebuild
 from protocol.replica.replica import Draft, Entropy, Replica
 from protocol.replica.second_copy import MAX_FILE_BYTES, SecondCopy
@@ -39,134 +35,32 @@ from protocol.rights import WRITERS, Authority
 from protocol.roles import READS_HAND_INS, Role
 from protocol.vouching import Device
 from sync_agent.around import Around
+from sync_agent.enrolled import (
+    DEVICE_KEYS_FILE,
+    INTRODUCTION_FILE,
+    OUTBOX_FILE,
+    PERSON_KEY_FILE,
+    Enrolment,
+    device_keys,
+    former_keys,
+)
 from sync_agent.fetching import Fetching
+from sync_agent.marks import (
+    BACKUP_MARK,
+    DISK_FULL_MARK,
+    EVICTED_MARKS,
+    FIRST_MARKS,
+    HAND_IN_MARKS,
+    MET_MARKS,
+    OPENED_MARKS,
+    evicted_mark,
+    met_in,
+    remembered_in,
+    stays,
+)
 from sync_agent.spending import Budget
 from sync_agent.transfer_progress import TransferProgress
 from sync_agent.watched import WATCHED_MARK, WatchedTime
-
-ENROLMENT_FILE: Final = "enrolment.json"
-DEVICE_KEYS_FILE: Final = "keys/device"
-PERSON_KEY_FILE: Final = "keys/person"
-FORMER_KEYS_FILE: Final = "keys/former"
-"""The keys that this device had before it found itself cloned (`succession`)."""
-BINDING_FILE: Final = "keys/binding"
-"""The machine on which the keys were made (`binding`)."""
-INTRODUCTION_FILE: Final = "keys/introduction"
-"""A second copy of this device's grants, up to the root."""
-EVICTED_MARKS: Final = "evicted/"
-"""+ space in hex / stream in hex → content that made way for other, and is not fetched until somebody opens it."""
-OPENED_MARKS: Final = "opened/"
-"""+ stream in hex → 8 bytes of ms: when content was last opened here, to the day."""
-OUTBOX_FILE: Final = "outbox"
-"""A second copy of what this device has written and the server may not hold yet."""
-
-# Marks in the store.
-GENERATION_MARK: Final = "generation"
-CURSOR_MARKS: Final = "cursor/"
-"""+ space in hex → canonical [count, chain]: what the server's store was seen to hold."""
-PROVEN_MARKS: Final = "proven-at/"
-"""+ space in hex → 8 bytes of ms: when the server last proved that we hold all that it holds."""
-HAND_IN_MARKS: Final = "hand-in/"
-"""+ hand-in in hex → canonical {key, files}: the content key, until the teacher's receipt, and the files' names."""
-FIRST_MARKS: Final = "first/"
-"""+ space in hex / person in hex → pairs of keys: the devices that this one saw first for a person (`confirming`)."""
-MET_MARKS: Final = "met/"
-"""+ space in hex / device in hex → 8 bytes of ms as `watched` counts: since when this one knows such a device."""
-KNOWN_READER_MARKS: Final = "known-reader/"
-"""+ space in hex / device in hex → set once the teacher has seen that the device reads there."""
-REFUSED_MARKS: Final = "refused/"
-"""+ entry in hex → the code with which the server refused it for good."""
-REFUSER_MARK: Final = "refuser"
-"""→ the server's key and its store's generation when it last refused something: another is asked again."""
-NEIGHBOURS_MARK: Final = "neighbours"
-"""→ 8 bytes of ms: when devices of the school were last found on a network, to the day."""
-LAST_SYNC_MARK: Final = "last-sync"
-"""→ canonical {at, reachable, skew}: how the last attempt went."""
-HEALTH_MARK: Final = "health"
-"""→ the body of the health register that the server last took."""
-BACKUP_MARK: Final = "server-backup"
-"""→ when the server's newest proven backup was begun, by its clock (ms)."""
-DISK_FULL_MARK: Final = "disk-full"
-"""→ set while the last sync found no room on the disk for content that is missing."""
-NO_STRONG_MARK: Final = "no-strong"
-"""→ set once strong containers did not bring what they should here: this machine asks for packs."""
-SPACE_FOLDER_MARKS: Final = "space-folder/"
-"""+ space in hex → the name of its folder in DIR/publish and DIR/coursework."""
-WATCHED_FOLDER_MARKS: Final = "watched-folder/"
-"""+ folder id → canonical {path, space}: a folder of the teacher's own that is watched (`watched_titles`)."""
-WATCHED_TITLE_MARKS: Final = "watched-title/"
-"""+ folder id / name's hash → what is remembered of a title (`watched_titles.Title`)."""
-WATCHED_FILES_MARKS: Final = "watched-files/"
-"""+ the same → the files of a title as they were published (`file_notes`)."""
-BRAKE_MARK: Final = "publishing-paused"
-"""→ canonical: whether publishing from watched folders is paused, and why (`watched_titles.Brake`)."""
-CARRIED_MARKS: Final = "carried/"
-"""+ hand-in in hex → 8 bytes of ms: when it was last written onto a courier disk."""
-BROUGHT_MARKS: Final = "by-stick/"
-"""+ hand-in in hex → 8 bytes of ms: when a courier disk brought it here."""
-FORMER_BROUGHT_MARKS: Final = "brought/"
-"""What these were called once; a server's accounts (`allowances`) are called so still."""
-LINE_MARKS: Final = "line-of-rights/"
-"""+ hash of a server, a space and its revocations → 8 bytes, chain: up to which arrival that line has been brought."""
-FORGETS_MARKS: Final = "forgets/"
-"""+ device in hex → 1 byte: somebody else had to bring it back what it had written itself."""
-ENTRUSTED_MARKS: Final = "entrusted/"
-"""+ hand-in / device, in hex → 1 byte: this device asked that one to keep a second copy, and gave it the content."""
-DRILL_MARK: Final = "drill"
-"""→ canonical [drill, ms]: when the drill that ran last was first heard of here, by the server's clock."""
-DRILL_SEEN_MARK: Final = "drill-seen"
-"""→ canonical [drill, n, n]: how many devices its leader saw that had heard of it, and that held what was published."""
-REPORT_SENT_MARKS: Final = "report-sent/"
-"""+ device in hex → 8 bytes of ms: the time of its newest health report that this device passed on to the server."""
-NEW_KEYS_MARK: Final = "new-keys"
-"""→ 8 bytes of ms: when this machine last took keys of its own because it was told of a twin (`succession`)."""
-CALLED_MARKS: Final = "called/"
-"""+ device in hex → the name that it gave when it was let in, on a device that runs its school (`device_names`)."""
-TREE_MARKS: Final = "coursework/"
-"""+ item in hex → canonical {folder, stream}: what DIR/coursework shows of an item."""
-TREE_FILES_MARKS: Final = "coursework-files/"
-"""+ item in hex → the files that were written for it (`file_notes`)."""
-TREE_TROUBLE_MARK: Final = "coursework-trouble"
-"""→ code and sentence, parted by a line feed: why DIR/coursework could not be kept in step the last time."""
-
-
-@dataclass(frozen=True, slots=True)
-class Enrolment:
-    """What enrolling settled: where the server is, whom to trust, what this device is called."""
-
-    server_url: str
-    root: bytes
-    territory_name: str
-    device_name: str
-
-    def write(self, folder: Path) -> None:
-        """Make it durable in DIR."""
-        text = json.dumps(
-            {
-                "server": self.server_url,
-                "root": self.root.hex(),
-                "territory": self.territory_name,
-                "name": self.device_name,
-            },
-            ensure_ascii=False,
-            indent=1,
-        )
-        write_private(folder / ENROLMENT_FILE, text.encode())
-
-    @classmethod
-    def read(cls, folder: Path) -> Self:
-        """What DIR says. Raises `BadInput(NOT_ENROLLED)`, `LocalFailure` (DAMAGED, STORAGE_FAILED)."""
-        try:
-            found = json.loads(read_private(folder / ENROLMENT_FILE))
-            return cls(found["server"], bytes.fromhex(found["root"]), found["territory"], found["name"])
-        except FileNotFoundError:
-            raise BadInput(
-                Code.NOT_ENROLLED, f"{folder} is not enrolled yet; use `sync-agent enroll` with a code"
-            ) from None
-        except (ValueError, KeyError, TypeError) as reason:
-            raise LocalFailure(
-                Code.DAMAGED, f"{folder / ENROLMENT_FILE} cannot be read", reason=str(reason)
-            ) from reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,7 +170,7 @@ class Agent:
     async def open(cls, folder: Path, *, now_ms: Callable[[], int], entropy: Entropy) -> Self:
         """The agent of DIR, whose lock the caller holds. Raises `BadInput(NOT_ENROLLED)`, `LocalFailure`."""
         enrolment = Enrolment.read(folder)
-        keys = _device_keys(folder / DEVICE_KEYS_FILE)
+        keys = device_keys(folder / DEVICE_KEYS_FILE)
         beside = [SecondCopy(folder / name) for name in (INTRODUCTION_FILE, OUTBOX_FILE)]
         opened = await open_or_rebuild(
             folder, enrolment.root, beside=beside, keep_mark=stays, unsent=True, now_ms=now_ms
@@ -490,14 +384,14 @@ class Agent:
     async def put_away(self, contents: Collection[tuple[bytes, bytes]]) -> None:
         """Note content of (space, stream) that is not to be fetched again by itself."""
         if contents:
-            await self.replica.store.set_marks(dict.fromkeys(map(_evicted_mark, contents), b"\x01"))
+            await self.replica.store.set_marks(dict.fromkeys(map(evicted_mark, contents), b"\x01"))
             self.evicted.update(contents)
 
     async def ask_for(self, need: Need) -> None:
         """Fetch this with the next sync, although it made way, or is no content that every device holds."""
         wanted = (need.space, need.stream)
         if wanted in self.evicted:
-            await self.replica.store.set_marks({_evicted_mark(wanted): None})
+            await self.replica.store.set_marks({evicted_mark(wanted): None})
             self.evicted.discard(wanted)
         self._asked[wanted] = need
         await self.note_opened(need.stream)
@@ -522,56 +416,6 @@ class Agent:
         now_ms = self.now_ms()
         if not 0 <= now_ms - await self.opened_ms(stream) < DAY_MS:
             await self.replica.store.set_marks({f"{OPENED_MARKS}{stream.hex()}": now_ms.to_bytes(8, "big")})
-
-
-def _evicted_mark(content: tuple[bytes, bytes]) -> str:
-    return f"{EVICTED_MARKS}{content[0].hex()}/{content[1].hex()}"
-
-
-def remembered_in(marks: Mapping[str, bytes]) -> dict[bytes, dict[bytes, tuple[Device, ...]]]:
-    """The devices that were seen first, from their marks."""
-    found: dict[bytes, dict[bytes, tuple[Device, ...]]] = {}
-    for name, value in marks.items():
-        space, person = (bytes.fromhex(part) for part in name.removeprefix(FIRST_MARKS).split("/"))
-        pairs = [value[at : at + 2 * KEY_BYTES] for at in range(0, len(value), 2 * KEY_BYTES)]
-        found.setdefault(space, {})[person] = tuple((pair[:KEY_BYTES], pair[KEY_BYTES:]) for pair in pairs)
-    return found
-
-
-def met_in(marks: Mapping[str, bytes]) -> dict[bytes, dict[bytes, int]]:
-    """Since when each device is known in each class, from the marks."""
-    found: dict[bytes, dict[bytes, int]] = {}
-    for name, value in marks.items():
-        space, device = (bytes.fromhex(part) for part in name.removeprefix(MET_MARKS).split("/"))
-        found.setdefault(space, {})[device] = int.from_bytes(value, "big")
-    return found
-
-
-def stays(mark: str) -> bool:
-    """Whether a mark is still true when the set was put together anew from what could be read."""
-    return not mark.startswith((CURSOR_MARKS, PROVEN_MARKS)) and mark not in (GENERATION_MARK, HEALTH_MARK)
-
-
-def _device_keys(path: Path) -> DeviceKeys:
-    try:
-        data = read_private(path)
-    except OSError as reason:
-        raise LocalFailure(
-            Code.DAMAGED, f"this device's keys cannot be read: {path}: {reason.strerror}", path=str(path)
-        ) from reason
-    return DeviceKeys.from_bytes(data)
-
-
-def former_keys(folder: Path) -> list[DeviceKeys]:
-    """The keys that the device of DIR had before, the oldest first; what cannot be read has nothing to say."""
-    try:
-        data = (folder / FORMER_KEYS_FILE).read_bytes()
-        rows = Fields(
-            canonical.decode(data, max_bytes=MAX_FORMER_KEYS * MAX_DEVICE_KEYS_BYTES + KiB), "former keys"
-        ).rows("keys", MAX_FORMER_KEYS)
-        return [DeviceKeys.from_bytes(row) for row in rows if isinstance(row, bytes)]
-    except (OSError, RelaisError):
-        return []
 
 
 def _no_twin(_place: Twin) -> bool:

@@ -25,12 +25,13 @@ from protocol.message_parts import Held, InlinePack, Offer, Wanted
 from protocol.messages import SyncRequest
 from protocol.register import Health, RegisterKind, compose_register
 from protocol.replica.interfaces import PackInfo, RegisterRow
-from sync_agent.app import GENERATION_MARK, NO_STRONG_MARK, Agent
+from sync_agent.app import Agent
 from sync_agent.budget import is_metered
 from sync_agent.carried_reports import reports_due
 from sync_agent.cursors import read_cursors, shown_cursors, standing
 from sync_agent.deflating import own_levels
 from sync_agent.health import health_of, last_health, worth_saying
+from sync_agent.marks import GENERATION_MARK, NO_STRONG_MARK
 from sync_agent.room import Room, named_sizes
 from sync_agent.sharing import Sharing
 

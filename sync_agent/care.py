@@ -24,9 +24,11 @@ from protocol.replica.interfaces import Damage
 from protocol.replica.operation import JSON, Outgoing
 from protocol.replica.rebuild import REBUILT_MARK, put_right
 from protocol.roles import Role
-from sync_agent.app import DEVICE_KEYS_FILE, REFUSED_MARKS, TREE_TROUBLE_MARK, Agent, stays
+from sync_agent.app import Agent
 from sync_agent.budget import Hold
+from sync_agent.enrolled import DEVICE_KEYS_FILE
 from sync_agent.health import LastSync
+from sync_agent.marks import REFUSED_MARKS, TREE_TROUBLE_MARK, stays
 from sync_agent.network.trouble import Seen, Trouble
 from sync_agent.watched_titles import Brake, titles
 from sync_agent.withdrawn import ended_names

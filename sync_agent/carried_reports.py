@@ -10,7 +10,8 @@ from typing import Final
 
 from protocol.register import RegisterKind
 from protocol.replica.interfaces import RegisterRow
-from sync_agent.app import REPORT_SENT_MARKS, Agent
+from sync_agent.app import Agent
+from sync_agent.marks import REPORT_SENT_MARKS
 
 MAX_AT_ONCE: Final = 64
 

@@ -242,6 +242,6 @@ def _territory(folder: Path) -> bytes:
     """The territory of DIR."""
     check_enrolled(folder)
     from protocol.identity import territory_id  # noqa: PLC0415 — loaded only when needed
-    from sync_agent.app import Enrolment  # noqa: PLC0415
+    from sync_agent.enrolled import Enrolment  # noqa: PLC0415
 
     return territory_id(Enrolment.read(folder).root)

@@ -29,7 +29,8 @@ from protocol.roster import Roster
 from protocol.structure import PersonKey
 from protocol.vouching import Circle, Device, Vouch, Word, device_id, device_words
 from sync_agent.acquaintances import meet
-from sync_agent.app import FIRST_MARKS, KNOWN_READER_MARKS, Agent
+from sync_agent.app import Agent
+from sync_agent.marks import FIRST_MARKS, KNOWN_READER_MARKS
 from sync_agent.status import space_names
 
 MAX_LISTED_WORDS: Final = 50

@@ -29,7 +29,8 @@ from protocol.replica.holdings import Need
 from protocol.replica.replica import Draft
 from protocol.roles import READS_HAND_INS
 from protocol.work import Receipt
-from sync_agent.app import ENTRUSTED_MARKS, FORGETS_MARKS, Agent
+from sync_agent.app import Agent
+from sync_agent.marks import ENTRUSTED_MARKS, FORGETS_MARKS
 
 CARRIERS: Final = 2
 _SLACK_BYTES: Final = 64 * KiB

@@ -27,10 +27,11 @@ from protocol.replica.holdings import Need
 from protocol.replica.interfaces import PackInfo, RegisterRow
 from protocol.replica.operation import Incoming, Outgoing
 from protocol.space_keys import SpaceSecret
-from sync_agent.app import CARRIED_MARKS, Agent
+from sync_agent.app import Agent
 from sync_agent.courier_erasures import Erased
 from sync_agent.courier_survey import IN_CLEAR, Card, keeps_reports, survey
 from sync_agent.health import REPORT_AGE_MS, own_report
+from sync_agent.marks import CARRIED_MARKS
 
 _READ_BYTES: Final = MiB
 _ENTRIES_AT_ONCE: Final = 256

@@ -34,9 +34,10 @@ from protocol.register import is_report, parse_register
 from protocol.replica.allowances import Allowance
 from protocol.replica.interfaces import RegisterRow
 from protocol.replica.operation import FileData, FileEnd, FileStart, Incoming, Restart
-from sync_agent.app import BROUGHT_MARKS, Agent
+from sync_agent.app import Agent
 from sync_agent.courier_erasures import Erased
 from sync_agent.courier_survey import COURIER, Wishes, keeps_reports, key_of
+from sync_agent.marks import BROUGHT_MARKS
 from sync_agent.sign_in import tend_sign_in
 from sync_agent.space_keys import tend_space_keys
 from sync_agent.wraps import tend_hand_ins

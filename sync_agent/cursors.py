@@ -14,7 +14,7 @@ from protocol.errors import PeerFault
 from protocol.limits import CURSOR_HASH_BYTES
 from protocol.message_parts import SPACE_PREFIX_BYTES
 from protocol.replica.interfaces import EntryStore, Position
-from sync_agent.app import CURSOR_MARKS
+from sync_agent.marks import CURSOR_MARKS
 
 STANDING_FROM_SPACES: Final = 16
 """From so many spaces on their cursors are more than all the rest of a quiet sync."""

@@ -11,7 +11,8 @@ from protocol.errors import PeerFault
 from protocol.identity import words_of
 from protocol.register import Health, RegisterKind, stored_register
 from protocol.roles import RUNS_A_SCHOOL
-from sync_agent.app import CALLED_MARKS, Agent
+from sync_agent.app import Agent
+from sync_agent.marks import CALLED_MARKS
 
 
 def key_words(device: bytes) -> str:

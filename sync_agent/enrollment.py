@@ -34,8 +34,9 @@ from protocol.replica.sqlite import SqliteStore
 from protocol.structure import Certificate, Invite
 from protocol.wire import ENROLL_PATH, Call
 from sync_agent.answers import error_in
-from sync_agent.app import BINDING_FILE, DEVICE_KEYS_FILE, ENROLMENT_FILE, Agent, Enrolment
+from sync_agent.app import Agent
 from sync_agent.binding import Hardware
+from sync_agent.enrolled import BINDING_FILE, DEVICE_KEYS_FILE, ENROLMENT_FILE, Enrolment
 from sync_agent.hardware import hardware
 from sync_agent.http_transport import HttpTransport
 from sync_agent.server_chain import newest_certificate, roots_in

@@ -23,8 +23,9 @@ from protocol.rights import Door, Outcome
 from protocol.roles import RUNS_A_SCHOOL
 from protocol.wire import ENROLL_PATH
 from sync_agent.addresses import Address
-from sync_agent.app import ENROLMENT_FILE, Agent
+from sync_agent.app import Agent
 from sync_agent.binding import Hardware
+from sync_agent.enrolled import ENROLMENT_FILE
 from sync_agent.enrollment import Enrolled, Host, check_name, finish, let_in
 from sync_agent.hardware import hardware
 from sync_agent.meeting import MISDIRECTED

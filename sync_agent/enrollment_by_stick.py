@@ -33,11 +33,12 @@ from protocol.replica.replica import Entropy
 from protocol.rights import Door, Outcome
 from protocol.roles import RUNS_A_SCHOOL
 from protocol.structure import Certificate
-from sync_agent.app import ENROLMENT_FILE, Agent
+from sync_agent.app import Agent
 from sync_agent.binding import Hardware
 from sync_agent.courier_commands import export_to, import_from
 from sync_agent.courier_disk import CourierDisk
 from sync_agent.courier_letters import Letter, name_of, read_letters, remove_letter, territories_on, write_letter
+from sync_agent.enrolled import ENROLMENT_FILE
 from sync_agent.enrollment import Enrolled, Host, check_name, device_keys, finish, sealed_ask, take_in
 from sync_agent.hardware import hardware
 from sync_agent.reading_key import tend_reading_keys

@@ -16,9 +16,10 @@ from protocol.errors import LocalFailure
 from protocol.replica.eraser import LEFTOVERS_MARK, SWEEP_INTERVAL_S, Destroyed
 from protocol.replica.interfaces import EntryStore
 from protocol.replica.unforeseen import lasting
-from sync_agent.app import HAND_IN_MARKS, Agent
+from sync_agent.app import Agent
 from sync_agent.device_names import names_to_drop
 from sync_agent.drafts import Drafts
+from sync_agent.marks import HAND_IN_MARKS
 from sync_agent.sign_in import TRIES_MARKS
 from sync_agent.stick_marks import tidy_stick_marks
 

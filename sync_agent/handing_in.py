@@ -40,8 +40,9 @@ from protocol.roles import SEES_ALL_WORK, PersonRole
 from protocol.sealing import CONTENT_KEY_BYTES, SealedFile, SealReader, SealWriter, wrap_info
 from protocol.work import MAX_MARK_CHARS, ContentRef, Feedback, HandIn, ItemKind, Receipt
 from sync_agent.acquaintances import known_in
-from sync_agent.app import CARRIED_MARKS, ENTRUSTED_MARKS, FORGETS_MARKS, REFUSED_MARKS, Agent
+from sync_agent.app import Agent
 from sync_agent.copies import lasting_state
+from sync_agent.marks import CARRIED_MARKS, ENTRUSTED_MARKS, FORGETS_MARKS, REFUSED_MARKS
 from sync_agent.past_years import past_spaces
 from sync_agent.reading import Manifests, files_json, find_item, find_work, read_checked
 from sync_agent.reading_key import open_given_keys, reading_keys

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Final
 
 from protocol.portable_names import displayable
-from sync_agent.app import SPACE_FOLDER_MARKS, TREE_MARKS, Agent
+from sync_agent.app import Agent
 from sync_agent.coursework_rules import is_dated
+from sync_agent.marks import SPACE_FOLDER_MARKS, TREE_MARKS
 from sync_agent.materializer import COURSEWORK_FOLDER, Shown
 
 MOST_SHOWN: Final = 20

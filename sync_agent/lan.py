@@ -23,7 +23,7 @@ from protocol.replica.operation import JSON
 from protocol.replica.station import Contact
 from protocol.replica.unforeseen import lasting
 from sync_agent.addresses import Address
-from sync_agent.app import NEIGHBOURS_MARK, Agent
+from sync_agent.app import Agent
 from sync_agent.around import Around
 from sync_agent.copies import Copies
 from sync_agent.deflating import own_levels
@@ -31,6 +31,7 @@ from sync_agent.lan_listener import LanResponder, serving
 from sync_agent.lan_scope import LanScope
 from sync_agent.lan_tls import listener_context
 from sync_agent.link import STANDING, Link, LinkState
+from sync_agent.marks import NEIGHBOURS_MARK
 from sync_agent.neighbour_choice import kept_besides
 from sync_agent.neighbourhood import Neighbourhood
 from sync_agent.peer_sync import Tell, exchange_once, sync_with

@@ -27,7 +27,8 @@ from protocol.limits import FIRST_PUSH_BYTES
 from protocol.messages import SyncRequest
 from protocol.replica.interfaces import Stored
 from protocol.revocations import heads_named
-from sync_agent.app import LINE_MARKS, Agent
+from sync_agent.app import Agent
+from sync_agent.marks import LINE_MARKS
 from sync_agent.sealed_calls import SealedCalls, beginnings_of
 
 _COUNT_BYTES: Final = 8

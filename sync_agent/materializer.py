@@ -31,7 +31,7 @@ from protocol.errors import Code, LocalFailure, PeerFault
 from protocol.fields import Fields
 from protocol.limits import MiB
 from protocol.portable_names import portable_name
-from sync_agent.app import SPACE_FOLDER_MARKS, TREE_FILES_MARKS, TREE_MARKS, TREE_TROUBLE_MARK, Agent
+from sync_agent.app import Agent
 from sync_agent.coursework_folder import (
     Lying,
     NewFile,
@@ -47,6 +47,7 @@ from sync_agent.coursework_folder import (
 )
 from sync_agent.coursework_rules import Wanted, fitting, wanted_files
 from sync_agent.file_notes import FileNote, decode_notes, encode_notes
+from sync_agent.marks import SPACE_FOLDER_MARKS, TREE_FILES_MARKS, TREE_MARKS, TREE_TROUBLE_MARK
 from sync_agent.reading import need_of, read_checked, readable_version
 from sync_agent.resting import Rest
 from sync_agent.scheduler import wait

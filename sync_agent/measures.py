@@ -29,8 +29,9 @@ from protocol.errors import Code, PeerFault, Refused, RelaisError
 from protocol.limits import MAX_DRILL_MINUTES
 from protocol.measures import Drill, Measures, Played, Quarantine, may_begin, of_last_day
 from protocol.replica.measures import measures_of
-from sync_agent.app import DRILL_MARK, Agent
+from sync_agent.app import Agent
 from sync_agent.health import LastSync
+from sync_agent.marks import DRILL_MARK
 from sync_agent.network.trouble import Seen, Trouble, no_answer
 
 if TYPE_CHECKING:

@@ -25,9 +25,10 @@ from protocol.work import ItemKind
 from sync_agent import reading
 from sync_agent.abbreviated import with_whole_ids
 from sync_agent.addresses import address_of
-from sync_agent.app import ENROLMENT_FILE, Agent
+from sync_agent.app import Agent
 from sync_agent.command_names import ARE_OF_VERSIONS, COURIER_LET_IN
 from sync_agent.device_operations import device_operations
+from sync_agent.enrolled import ENROLMENT_FILE
 from sync_agent.few_threads import use_few_threads
 from sync_agent.measures import ordered
 from sync_agent.transfer_progress import telling

@@ -23,7 +23,8 @@ from protocol.clock import DAY_MS, milliseconds_of
 from protocol.entry import Kind
 from protocol.roles import SHARED
 from protocol.structure import SpaceRecord
-from sync_agent.app import PROVEN_MARKS, Agent
+from sync_agent.app import Agent
+from sync_agent.marks import PROVEN_MARKS
 
 TRUSTED_FOR_MS: Final = 30 * DAY_MS
 BELIEVED_LEAD_MS: Final = 5 * 366 * DAY_MS

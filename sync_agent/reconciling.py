@@ -23,8 +23,9 @@ from protocol.errors import Code, PeerFault
 from protocol.messages import ReconcileAnswer, ReconcileRequest
 from protocol.reconcile import Initiator
 from protocol.replica.interfaces import EntryStore
-from sync_agent.app import REFUSED_MARKS, Agent
+from sync_agent.app import Agent
 from sync_agent.copies import note_forgotten
+from sync_agent.marks import REFUSED_MARKS
 from sync_agent.sealed_calls import SealedCalls
 
 IDS_PER_REQUEST: Final = 4_000

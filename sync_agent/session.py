@@ -18,12 +18,7 @@ from typing import Final
 
 from protocol.errors import BadInput, Code, LocalFailure, NoAnswer, PeerFault, Refused, RelaisError
 from protocol.messages import SyncAnswer
-from sync_agent.app import (
-    DISK_FULL_MARK,
-    HEALTH_MARK,
-    PROVEN_MARKS,
-    Agent,
-)
+from sync_agent.app import Agent
 from sync_agent.asking import Asked, Asking
 from sync_agent.budget import Hold
 from sync_agent.carried_reports import sent_marks
@@ -34,6 +29,7 @@ from sync_agent.device_names import note_called
 from sync_agent.heads import take_heads
 from sync_agent.health import LastSync
 from sync_agent.line_of_rights import LineOfRights
+from sync_agent.marks import DISK_FULL_MARK, HEALTH_MARK, PROVEN_MARKS
 from sync_agent.network.trouble import seen_in
 from sync_agent.payloads import Payloads
 from sync_agent.reading_key import tend_reading_keys

@@ -11,7 +11,8 @@ from typing import Final
 
 from protocol.limits import MAX_PATH_COMPONENT_BYTES
 from protocol.portable_names import portable_form, portable_name
-from sync_agent.app import SPACE_FOLDER_MARKS, Agent
+from sync_agent.app import Agent
+from sync_agent.marks import SPACE_FOLDER_MARKS
 from sync_agent.status import space_names
 
 OUR_FOLDER: Final = ".relais"

@@ -7,8 +7,9 @@ from protocol.identity import territory_id, words_of
 from protocol.replica.interfaces import EntryStore
 from protocol.replica.operation import JSON
 from protocol.replica.space_names import changed_names, made_spaces
-from sync_agent.app import PROVEN_MARKS, TREE_TROUBLE_MARK, Agent
+from sync_agent.app import Agent
 from sync_agent.health import LastSync
+from sync_agent.marks import PROVEN_MARKS, TREE_TROUBLE_MARK
 from sync_agent.measures import ordered
 from sync_agent.own_stay import stay_status
 from sync_agent.past_years import past_spaces

@@ -13,7 +13,8 @@ from typing import Final
 
 from protocol.coursework import Work
 from protocol.replica.interfaces import EntryStore
-from sync_agent.app import BROUGHT_MARKS, CARRIED_MARKS, FORMER_BROUGHT_MARKS, Agent
+from sync_agent.app import Agent
+from sync_agent.marks import BROUGHT_MARKS, CARRIED_MARKS, FORMER_BROUGHT_MARKS
 
 REPORT_MS: Final = 30 * 24 * 3600 * 1000
 _ID_DIGITS: Final = 64

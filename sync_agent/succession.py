@@ -41,17 +41,11 @@ from protocol.replica.replica import Entropy
 from protocol.roles import Role
 from protocol.structure import Successor
 from protocol.words import WORDS
-from sync_agent.app import (
-    BINDING_FILE,
-    DEVICE_KEYS_FILE,
-    FORMER_KEYS_FILE,
-    HEALTH_MARK,
-    NEW_KEYS_MARK,
-    Agent,
-    former_keys,
-)
+from sync_agent.app import Agent
 from sync_agent.binding import SALT_BYTES as BINDING_SALT_BYTES
 from sync_agent.binding import Binding, Hardware, machine_name
+from sync_agent.enrolled import BINDING_FILE, DEVICE_KEYS_FILE, FORMER_KEYS_FILE, former_keys
+from sync_agent.marks import HEALTH_MARK, NEW_KEYS_MARK
 
 NEXT_KEYS_FILE: Final = "keys/next"
 TELLINGS: Final = 3

@@ -25,8 +25,9 @@ from protocol.messages import SyncAnswer
 from protocol.replica.holdings import Need
 from protocol.replica.interfaces import PackInfo
 from protocol.replica.outgoing import NamedStreams
-from sync_agent.app import NO_STRONG_MARK, Agent
+from sync_agent.app import Agent
 from sync_agent.asking import Asked, Asking
+from sync_agent.marks import NO_STRONG_MARK
 from sync_agent.partial_content import partly_held
 from sync_agent.room import Room
 from sync_agent.sync_run import Run

@@ -21,10 +21,11 @@ from protocol.message_parts import SpacePage, Wanted
 from protocol.messages import SyncAnswer
 from protocol.reconcile import fingerprint_of
 from protocol.sorted_records import SortedRecords
-from sync_agent.app import GENERATION_MARK, HEALTH_MARK, REFUSED_MARKS, REFUSER_MARK, Agent
+from sync_agent.app import Agent
 from sync_agent.asking import Asking
 from sync_agent.cursors import cursor_marks, read_cursors
 from sync_agent.line_of_rights import LineOfRights
+from sync_agent.marks import GENERATION_MARK, HEALTH_MARK, REFUSED_MARKS, REFUSER_MARK
 from sync_agent.peer_news import news_marks, settle, unproven, unsettled
 from sync_agent.reconciling import Reconciled, Reconciling
 from sync_agent.sealed_calls import SealedCalls

@@ -18,7 +18,8 @@ from protocol.entry import Kind
 from protocol.errors import BadInput, Code
 from protocol.portable_names import displayable, portable_form
 from protocol.replica.operation import JSON, Outgoing
-from sync_agent.app import WATCHED_FOLDER_MARKS, Agent
+from sync_agent.app import Agent
+from sync_agent.marks import WATCHED_FOLDER_MARKS
 from sync_agent.watch_rules import title_of
 from sync_agent.watched_folders import WatchedFolder, added_folders, entries_of, publishing_folders
 from sync_agent.watched_titles import Brake, Title, titles

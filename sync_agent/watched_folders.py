@@ -18,7 +18,8 @@ from protocol.entry import ID_BYTES, Kind
 from protocol.errors import BadInput, PeerFault, Refused
 from protocol.fields import Fields
 from protocol.replica.interfaces import EntryStore
-from sync_agent.app import WATCHED_FOLDER_MARKS, Agent
+from sync_agent.app import Agent
+from sync_agent.marks import WATCHED_FOLDER_MARKS
 from sync_agent.space_folders import space_folders
 from sync_agent.watch_rules import may_be_a_title
 

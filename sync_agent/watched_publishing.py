@@ -23,8 +23,9 @@ from protocol.portable_names import portable_form
 from protocol.replica.console import Notices
 from protocol.work import ItemKind
 from sync_agent import publisher
-from sync_agent.app import WATCHED_FILES_MARKS, Agent
+from sync_agent.app import Agent
 from sync_agent.file_notes import FileNote, decode_notes, encode_notes
+from sync_agent.marks import WATCHED_FILES_MARKS
 from sync_agent.publisher import Wish
 from sync_agent.reading import find_item
 from sync_agent.watch_brake import HEAD_BYTES, Change, is_scrambled

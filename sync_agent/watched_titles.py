@@ -21,7 +21,7 @@ from protocol.fields import Fields
 from protocol.portable_names import displayable, portable_form
 from protocol.replica.interfaces import EntryStore
 from protocol.replica.operation import JSON
-from sync_agent.app import BRAKE_MARK, WATCHED_FILES_MARKS, WATCHED_TITLE_MARKS
+from sync_agent.marks import BRAKE_MARK, WATCHED_FILES_MARKS, WATCHED_TITLE_MARKS
 from sync_agent.watch_rules import title_of
 from sync_agent.watched_files import Obstacle
 

@@ -24,8 +24,9 @@ from typing import TYPE_CHECKING, Final
 
 from protocol.errors import BadInput, Code, LocalFailure, RelaisError
 from protocol.replica.disk import make_folder
-from sync_agent.app import BRAKE_MARK, Agent
+from sync_agent.app import Agent
 from sync_agent.file_notes import FileNote
+from sync_agent.marks import BRAKE_MARK
 from sync_agent.scheduler import wait
 from sync_agent.watch_brake import WINDOW_S, Change, is_burst, is_disguise, looks_harmed
 from sync_agent.watch_rules import (

@@ -43,9 +43,10 @@ from protocol.sealing import CONTENT_KEY_BYTES
 from protocol.vouching import Circle, Device
 from protocol.work import Wraps
 from sync_agent.acquaintances import known_in, turns
-from sync_agent.app import HAND_IN_MARKS, Agent
+from sync_agent.app import Agent
 from sync_agent.confirming import circle_of, own_grant, own_grants, remember_firsts
 from sync_agent.eviction import Seen
+from sync_agent.marks import HAND_IN_MARKS
 from sync_agent.reading_key import reading_keys
 
 _MAX_MARK_BYTES: Final = 2 * MAX_SEALED_MANIFEST_BYTES

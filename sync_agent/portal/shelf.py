@@ -25,11 +25,12 @@ from protocol.replica.views import Basis
 from protocol.roles import SEES_ALL_WORK, PersonRole
 from protocol.roster import Person, Roster
 from protocol.work import ContentRef, ItemKind
-from sync_agent.app import PROVEN_MARKS, REFUSED_MARKS, Agent
+from sync_agent.app import Agent
 from sync_agent.budget import Hold, Verdict
 from sync_agent.drafts import Drafts
 from sync_agent.handing_in import SealedLists, fate_marks, state_of
 from sync_agent.health import LastSync
+from sync_agent.marks import PROVEN_MARKS, REFUSED_MARKS
 from sync_agent.past_years import past_spaces
 from sync_agent.portal.first_names import Pupil, whole_names
 from sync_agent.portal.standing import Exchange

@@ -28,7 +28,7 @@ from protocol.rights import is_erasable
 from protocol.roles import PersonRole, Role
 from protocol.structure import Erasure, PersonRecord, Revocation, Ruling
 from protocol.work import Feedback
-from sync_agent.app import OUTBOX_FILE
+from sync_agent.enrolled import OUTBOX_FILE
 from sync_agent.erasing import destroy_erased
 from sync_agent.handing_in import give_feedback
 from tests.harness.attack import attack

@@ -18,9 +18,9 @@ from protocol.replica.eraser import Eraser
 from protocol.replica.news import called_in
 from protocol.roles import RUNS_A_SCHOOL, PersonRole, Role
 from protocol.structure import Erasure
-from sync_agent.app import CALLED_MARKS
 from sync_agent.device_names import device_names, key_words
 from sync_agent.erasing import destroy_erased
+from sync_agent.marks import CALLED_MARKS
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk

@@ -9,7 +9,7 @@ from protocol.errors import Code
 from protocol.message_parts import Refusal
 from protocol.messages import SyncRequest
 from protocol.replica.serving import _Taken
-from sync_agent.app import REFUSED_MARKS
+from sync_agent.marks import REFUSED_MARKS
 from tests.harness.attack import attack
 from tests.harness.classroom import WORK, assignment, classroom
 

@@ -18,7 +18,8 @@ from protocol.replica.private_file import write_private
 from protocol.replica.replica import Replica
 from protocol.roles import PersonRole, Role
 from protocol.work import ItemKind
-from sync_agent.app import DEVICE_KEYS_FILE, Agent, Enrolment
+from sync_agent.app import Agent
+from sync_agent.enrolled import DEVICE_KEYS_FILE, Enrolment
 from sync_agent.handing_in import hand_in
 from sync_agent.publisher import Published, Wish, publish
 from sync_agent.session import Session

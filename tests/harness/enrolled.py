@@ -17,7 +17,8 @@ from random import Random
 from protocol.entry import Entry
 from protocol.replica.private_file import write_private
 from protocol.roles import PersonRole, Role
-from sync_agent.app import DEVICE_KEYS_FILE, Agent, Enrolment
+from sync_agent.app import Agent
+from sync_agent.enrolled import DEVICE_KEYS_FILE, Enrolment
 from sync_agent.reading_key import tend_reading_keys
 from tests.harness.beginnings import new_place
 from tests.harness.classroom import open_device

@@ -13,8 +13,9 @@ from protocol.replica.console import Notices
 from protocol.replica.operation import JSON, Incoming, Outgoing, Params
 from protocol.replica.private_file import write_private
 from protocol.work import ItemKind
-from sync_agent.app import DEVICE_KEYS_FILE, Agent, Enrolment
+from sync_agent.app import Agent
 from sync_agent.courier_commands import export_to
+from sync_agent.enrolled import DEVICE_KEYS_FILE, Enrolment
 from sync_agent.handing_in import hand_in
 from sync_agent.operations import table
 from sync_agent.publisher import Wish, publish

@@ -22,7 +22,8 @@ from protocol.replica.packs import PackFolder
 from protocol.replica.sole_runner import own
 from protocol.replica.sqlite import SqliteStore
 from protocol.structure import GENERATION_BYTES
-from sync_agent.app import DEVICE_KEYS_FILE, ENROLMENT_FILE, Agent, Enrolment, _device_keys
+from sync_agent.app import Agent
+from sync_agent.enrolled import DEVICE_KEYS_FILE, ENROLMENT_FILE, Enrolment, device_keys
 from sync_agent.scheduler import Outcome, outcome_of
 from sync_agent.session import Session
 from sync_server.data_folder import KEYS_FILE, TERRITORY_FILE
@@ -245,7 +246,7 @@ async def test_files_that_another_account_owns_are_not_called_damaged(room: Clas
     ServerTerritory("Cher", bytes(32), bytes(32), bytes(GENERATION_BYTES)).write(server)
     readers: list[tuple[Path, Callable[[], object]]] = [
         (agent / ENROLMENT_FILE, lambda: Enrolment.read(agent)),
-        (agent / DEVICE_KEYS_FILE, lambda: _device_keys(agent / DEVICE_KEYS_FILE)),
+        (agent / DEVICE_KEYS_FILE, lambda: device_keys(agent / DEVICE_KEYS_FILE)),
         (server / TERRITORY_FILE, lambda: ServerTerritory.read(server)),
         (server / KEYS_FILE, lambda: ServerKeys.read(server)),
     ]

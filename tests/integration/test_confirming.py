@@ -16,8 +16,8 @@ from protocol.roles import PersonRole, Role
 from protocol.structure import PersonRecord
 from protocol.vouching import device_id
 from sync_agent.acquaintances import known_in
-from sync_agent.app import FIRST_MARKS, MET_MARKS, met_in, remembered_in
 from sync_agent.confirming import list_readers, own_device
+from sync_agent.marks import FIRST_MARKS, MET_MARKS, met_in, remembered_in
 from sync_agent.reading_key import new_phrase, open_with_phrase
 from tests.harness.classroom import WORK, Classroom, Device, assignment, classroom
 from tests.harness.commands import Desk

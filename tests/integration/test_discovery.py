@@ -17,8 +17,8 @@ from protocol.errors import Code
 from protocol.replica.unforeseen import Unforeseen
 from sync_agent.addresses import Address
 from sync_agent.announcement import Members, State, hint_text, member_of, placed_text
-from sync_agent.app import NEIGHBOURS_MARK
 from sync_agent.lan import Lan
+from sync_agent.marks import NEIGHBOURS_MARK
 from sync_agent.mdns import Discovery, Found, own_address, shown_address
 from sync_agent.mdns_messages import Instance, answer
 from sync_agent.meeting import secrets_of

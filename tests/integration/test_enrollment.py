@@ -15,7 +15,8 @@ from protocol.invitation import Invitation
 from protocol.replica import disk
 from protocol.replica.serving import Responder
 from protocol.roles import PersonRole, Role
-from sync_agent.app import DEVICE_KEYS_FILE, ENROLMENT_FILE, PERSON_KEY_FILE, Agent
+from sync_agent.app import Agent
+from sync_agent.enrolled import DEVICE_KEYS_FILE, ENROLMENT_FILE, PERSON_KEY_FILE
 from sync_agent.enrollment import Enrolled, enroll
 from sync_agent.http_transport import HttpTransport
 from sync_agent.transport import Transport

@@ -14,9 +14,10 @@ from protocol.entry import Kind
 from protocol.errors import BadInput, Code, NoAnswer, PeerFault, RelaisError
 from protocol.limits import MAX_LETTER_BYTES, MAX_LETTERS_PER_DISK
 from protocol.wire import Call
-from sync_agent.app import ENROLMENT_FILE, Agent, Enrolment
+from sync_agent.app import Agent
 from sync_agent.binding import Hardware
 from sync_agent.courier_letters import Letter, name_of, read_letters
+from sync_agent.enrolled import ENROLMENT_FILE, Enrolment
 from sync_agent.enrollment import Enrolled
 from sync_agent.enrollment_by_stick import enroll_by_stick
 from sync_agent.operations import table

@@ -21,7 +21,7 @@ from protocol.roles import PersonRole, Role
 from protocol.sealing import SealedFile, SealWriter, wrap_info
 from protocol.structure import PersonKey, Revocation
 from protocol.work import ContentRef, HandIn, Wraps
-from sync_agent.app import HAND_IN_MARKS, REFUSED_MARKS
+from sync_agent.marks import HAND_IN_MARKS, REFUSED_MARKS
 from sync_agent.wraps import Kept, mark_of, readers_of
 from tests.harness.classroom import Classroom, Device, Files, Given, classroom
 from tests.harness.commands import Desk, Events, Received, changed_once

@@ -17,9 +17,10 @@ import pytest
 
 from protocol.roles import Role
 from sync_agent import materializer
-from sync_agent.app import SPACE_FOLDER_MARKS, TREE_FILES_MARKS, TREE_MARKS, TREE_TROUBLE_MARK, Agent, RoomLimits
+from sync_agent.app import Agent, RoomLimits
 from sync_agent.coursework_folder import look_through
 from sync_agent.coursework_rules import NOTICE_NAME
+from sync_agent.marks import SPACE_FOLDER_MARKS, TREE_FILES_MARKS, TREE_MARKS, TREE_TROUBLE_MARK
 from sync_agent.materializer import Materializer
 from sync_agent.status import coursework_status
 from tests.harness.classroom import Files

@@ -23,12 +23,13 @@ from protocol.roles import RANK, Role
 from protocol.work import ItemKind
 from sync_agent import measure_commands
 from sync_agent.addresses import Address, address_of
-from sync_agent.app import DRILL_MARK, Agent
+from sync_agent.app import Agent
 from sync_agent.around import Around
 from sync_agent.copies import Copies
 from sync_agent.courier_commands import survey_here
 from sync_agent.device_names import key_words
 from sync_agent.lan import Lan
+from sync_agent.marks import DRILL_MARK
 from sync_agent.measures import DrillTransport, Heeding, Ordered, ordered
 from sync_agent.network.trouble import Trouble, seen_in
 from sync_agent.scheduler import Outcome

@@ -23,10 +23,10 @@ from protocol.roles import PersonRole, Role
 from protocol.structure import Grant, Invite
 from protocol.wire import SYNC_PATH
 from protocol.work import HandIn
-from sync_agent.app import REFUSED_MARKS
 from sync_agent.asking import Said
 from sync_agent.health import LastSync
 from sync_agent.http_transport import HttpTransport
+from sync_agent.marks import REFUSED_MARKS
 from sync_agent.publisher import withdraw
 from sync_agent.session import Session
 from tests.harness.classroom import (

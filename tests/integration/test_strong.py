@@ -27,8 +27,8 @@ from protocol.replica.strong_build import reading_order
 from protocol.replica.strong_worker import StrongWorker, Teller
 from protocol.wire import SYNC_PATH
 from sync_agent import line_rate
-from sync_agent.app import NO_STRONG_MARK
 from sync_agent.line_rate import MEASURED_S, THIN_BYTES_PER_S, Gauge
+from sync_agent.marks import NO_STRONG_MARK
 from sync_server import strong
 from sync_server.strong import StrongKeeper
 from tests.harness.classroom import Classroom, Device, Files, classroom, faulty, syncs

@@ -15,8 +15,10 @@ from protocol.identity import SEED_BYTES, AgreementKey, DeviceKeys
 from protocol.replica.keyring import Keyring
 from protocol.replica.replica import Draft, Replica
 from protocol.replica.second_copy import SecondCopy
-from sync_agent.app import DEVICE_KEYS_FILE, FORMER_KEYS_FILE, HAND_IN_MARKS, PERSON_KEY_FILE, Agent, Enrolment
+from sync_agent.app import Agent
+from sync_agent.enrolled import DEVICE_KEYS_FILE, FORMER_KEYS_FILE, PERSON_KEY_FILE, Enrolment
 from sync_agent.hearing import listening
+from sync_agent.marks import HAND_IN_MARKS
 from sync_agent.measures import DrillTransport, ordered
 from sync_agent.reading import Manifests
 from sync_agent.scheduler import Scheduler

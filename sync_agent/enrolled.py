@@ -1,0 +1,93 @@
+"""What enrolling left in DIR: who this device is, where its server is, and whom it trusts.
+
+DIR never holds its own path, so it may be copied or moved. Private keys lie in DIR/keys (0700, files 0600) and never
+leave it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
+
+from protocol import canonical
+from protocol.errors import BadInput, Code, LocalFailure, RelaisError
+from protocol.fields import Fields
+from protocol.identity import DeviceKeys
+from protocol.limits import MAX_DEVICE_KEYS_BYTES, MAX_FORMER_KEYS, KiB
+from protocol.replica.private_file import read_private, write_private
+
+ENROLMENT_FILE: Final = "enrolment.json"
+DEVICE_KEYS_FILE: Final = "keys/device"
+PERSON_KEY_FILE: Final = "keys/person"
+FORMER_KEYS_FILE: Final = "keys/former"
+"""The keys that this device had before it found itself cloned (`succession`)."""
+BINDING_FILE: Final = "keys/binding"
+"""The machine on which the keys were made (`binding`)."""
+INTRODUCTION_FILE: Final = "keys/introduction"
+"""A second copy of this device's grants, up to the root."""
+OUTBOX_FILE: Final = "outbox"
+"""A second copy of what this device has written and the server may not hold yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolment:
+    """What enrolling settled: where the server is, whom to trust, what this device is called."""
+
+    server_url: str
+    root: bytes
+    territory_name: str
+    device_name: str
+
+    def write(self, folder: Path) -> None:
+        """Make it durable in DIR."""
+        text = json.dumps(
+            {
+                "server": self.server_url,
+                "root": self.root.hex(),
+                "territory": self.territory_name,
+                "name": self.device_name,
+            },
+            ensure_ascii=False,
+            indent=1,
+        )
+        write_private(folder / ENROLMENT_FILE, text.encode())
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """What DIR says. Raises `BadInput(NOT_ENROLLED)`, `LocalFailure` (DAMAGED, STORAGE_FAILED)."""
+        try:
+            found = json.loads(read_private(folder / ENROLMENT_FILE))
+            return cls(found["server"], bytes.fromhex(found["root"]), found["territory"], found["name"])
+        except FileNotFoundError:
+            raise BadInput(
+                Code.NOT_ENROLLED, f"{folder} is not enrolled yet; use `sync-agent enroll` with a code"
+            ) from None
+        except (ValueError, KeyError, TypeError) as reason:
+            raise LocalFailure(
+                Code.DAMAGED, f"{folder / ENROLMENT_FILE} cannot be read", reason=str(reason)
+            ) from reason
+
+
+def device_keys(path: Path) -> DeviceKeys:
+    """The device's own keys. Raises `LocalFailure(DAMAGED)` where they cannot be read."""
+    try:
+        data = read_private(path)
+    except OSError as reason:
+        raise LocalFailure(
+            Code.DAMAGED, f"this device's keys cannot be read: {path}: {reason.strerror}", path=str(path)
+        ) from reason
+    return DeviceKeys.from_bytes(data)
+
+
+def former_keys(folder: Path) -> list[DeviceKeys]:
+    """The keys that the device of DIR had before, the oldest first; what cannot be read has nothing to say."""
+    try:
+        data = (folder / FORMER_KEYS_FILE).read_bytes()
+        rows = Fields(
+            canonical.decode(data, max_bytes=MAX_FORMER_KEYS * MAX_DEVICE_KEYS_BYTES + KiB), "former keys"
+        ).rows("keys", MAX_FORMER_KEYS)
+        return [DeviceKeys.from_bytes(row) for row in rows if isinstance(row, bytes)]
+    except (OSError, RelaisError):
+        return []

@@ -1,0 +1,114 @@
+"""What an agent remembers besides entries and packs: marks in its store, named here once.
+
+A mark is a name and some bytes; where a name ends in a slash, more follows it, as each line says. A mark is this
+machine's own note: it is never said to anybody, and what hangs on one can be found out again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from protocol.identity import KEY_BYTES
+from protocol.vouching import Device
+
+EVICTED_MARKS: Final = "evicted/"
+"""+ space in hex / stream in hex → content that made way for other, and is not fetched until somebody opens it."""
+OPENED_MARKS: Final = "opened/"
+"""+ stream in hex → 8 bytes of ms: when content was last opened here, to the day."""
+GENERATION_MARK: Final = "generation"
+CURSOR_MARKS: Final = "cursor/"
+"""+ space in hex → canonical [count, chain]: what the server's store was seen to hold."""
+PROVEN_MARKS: Final = "proven-at/"
+"""+ space in hex → 8 bytes of ms: when the server last proved that we hold all that it holds."""
+HAND_IN_MARKS: Final = "hand-in/"
+"""+ hand-in in hex → canonical {key, files}: the content key, until the teacher's receipt, and the files' names."""
+FIRST_MARKS: Final = "first/"
+"""+ space in hex / person in hex → pairs of keys: the devices that this one saw first for a person (`confirming`)."""
+MET_MARKS: Final = "met/"
+"""+ space in hex / device in hex → 8 bytes of ms as `watched` counts: since when this one knows such a device."""
+KNOWN_READER_MARKS: Final = "known-reader/"
+"""+ space in hex / device in hex → set once the teacher has seen that the device reads there."""
+REFUSED_MARKS: Final = "refused/"
+"""+ entry in hex → the code with which the server refused it for good."""
+REFUSER_MARK: Final = "refuser"
+"""→ the server's key and its store's generation when it last refused something: another is asked again."""
+NEIGHBOURS_MARK: Final = "neighbours"
+"""→ 8 bytes of ms: when devices of the school were last found on a network, to the day."""
+LAST_SYNC_MARK: Final = "last-sync"
+"""→ canonical {at, reachable, skew}: how the last attempt went."""
+HEALTH_MARK: Final = "health"
+"""→ the body of the health register that the server last took."""
+BACKUP_MARK: Final = "server-backup"
+"""→ when the server's newest proven backup was begun, by its clock (ms)."""
+DISK_FULL_MARK: Final = "disk-full"
+"""→ set while the last sync found no room on the disk for content that is missing."""
+NO_STRONG_MARK: Final = "no-strong"
+"""→ set once strong containers did not bring what they should here: this machine asks for packs."""
+SPACE_FOLDER_MARKS: Final = "space-folder/"
+"""+ space in hex → the name of its folder in DIR/publish and DIR/coursework."""
+WATCHED_FOLDER_MARKS: Final = "watched-folder/"
+"""+ folder id → canonical {path, space}: a folder of the teacher's own that is watched (`watched_titles`)."""
+WATCHED_TITLE_MARKS: Final = "watched-title/"
+"""+ folder id / name's hash → what is remembered of a title (`watched_titles.Title`)."""
+WATCHED_FILES_MARKS: Final = "watched-files/"
+"""+ the same → the files of a title as they were published (`file_notes`)."""
+BRAKE_MARK: Final = "publishing-paused"
+"""→ canonical: whether publishing from watched folders is paused, and why (`watched_titles.Brake`)."""
+CARRIED_MARKS: Final = "carried/"
+"""+ hand-in in hex → 8 bytes of ms: when it was last written onto a courier disk."""
+BROUGHT_MARKS: Final = "by-stick/"
+"""+ hand-in in hex → 8 bytes of ms: when a courier disk brought it here."""
+FORMER_BROUGHT_MARKS: Final = "brought/"
+"""What these were called once; a server's accounts (`allowances`) are called so still."""
+LINE_MARKS: Final = "line-of-rights/"
+"""+ hash of a server, a space and its revocations → 8 bytes, chain: up to which arrival that line has been brought."""
+FORGETS_MARKS: Final = "forgets/"
+"""+ device in hex → 1 byte: somebody else had to bring it back what it had written itself."""
+ENTRUSTED_MARKS: Final = "entrusted/"
+"""+ hand-in / device, in hex → 1 byte: this device asked that one to keep a second copy, and gave it the content."""
+DRILL_MARK: Final = "drill"
+"""→ canonical [drill, ms]: when the drill that ran last was first heard of here, by the server's clock."""
+DRILL_SEEN_MARK: Final = "drill-seen"
+"""→ canonical [drill, n, n]: how many devices its leader saw that had heard of it, and that held what was published."""
+REPORT_SENT_MARKS: Final = "report-sent/"
+"""+ device in hex → 8 bytes of ms: the time of its newest health report that this device passed on to the server."""
+NEW_KEYS_MARK: Final = "new-keys"
+"""→ 8 bytes of ms: when this machine last took keys of its own because it was told of a twin (`succession`)."""
+CALLED_MARKS: Final = "called/"
+"""+ device in hex → the name that it gave when it was let in, on a device that runs its school (`device_names`)."""
+TREE_MARKS: Final = "coursework/"
+"""+ item in hex → canonical {folder, stream}: what DIR/coursework shows of an item."""
+TREE_FILES_MARKS: Final = "coursework-files/"
+"""+ item in hex → the files that were written for it (`file_notes`)."""
+TREE_TROUBLE_MARK: Final = "coursework-trouble"
+"""→ code and sentence, parted by a line feed: why DIR/coursework could not be kept in step the last time."""
+
+
+def evicted_mark(content: tuple[bytes, bytes]) -> str:
+    """The mark of (space, stream) that made way."""
+    return f"{EVICTED_MARKS}{content[0].hex()}/{content[1].hex()}"
+
+
+def remembered_in(marks: Mapping[str, bytes]) -> dict[bytes, dict[bytes, tuple[Device, ...]]]:
+    """The devices that were seen first, from their marks."""
+    found: dict[bytes, dict[bytes, tuple[Device, ...]]] = {}
+    for name, value in marks.items():
+        space, person = (bytes.fromhex(part) for part in name.removeprefix(FIRST_MARKS).split("/"))
+        pairs = [value[at : at + 2 * KEY_BYTES] for at in range(0, len(value), 2 * KEY_BYTES)]
+        found.setdefault(space, {})[person] = tuple((pair[:KEY_BYTES], pair[KEY_BYTES:]) for pair in pairs)
+    return found
+
+
+def met_in(marks: Mapping[str, bytes]) -> dict[bytes, dict[bytes, int]]:
+    """Since when each device is known in each class, from the marks."""
+    found: dict[bytes, dict[bytes, int]] = {}
+    for name, value in marks.items():
+        space, device = (bytes.fromhex(part) for part in name.removeprefix(MET_MARKS).split("/"))
+        found.setdefault(space, {})[device] = int.from_bytes(value, "big")
+    return found
+
+
+def stays(mark: str) -> bool:
+    """Whether a mark is still true when the set was put together anew from what could be read."""
+    return not mark.startswith((CURSOR_MARKS, PROVEN_MARKS)) and mark not in (GENERATION_MARK, HEALTH_MARK)
