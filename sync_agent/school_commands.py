@@ -14,7 +14,7 @@ from protocol.errors import BadInput, Code, Refused
 from protocol.limits import ERASURE_DELAY_MS
 from protocol.replica import parameters as given
 from protocol.replica.console_text import local_time
-from protocol.replica.office import commands, grants
+from protocol.replica.office import commands, grants, withdrawals
 from protocol.replica.office.erasures import check_known, erase_persons
 from protocol.replica.office.names import device_id, invited_role, person_id, person_role
 from protocol.replica.office.people import (
@@ -135,7 +135,7 @@ async def _devices(office: SchoolOffice, _params: Params, _outgoing: Outgoing) -
 
 
 async def _revoke(office: SchoolOffice, params: Params, outgoing: Outgoing) -> JSON:
-    kept = await grants.revoke_device(office, device_id(given.text(params, "device")), office.governs)
+    kept = await withdrawals.revoke_device(office, device_id(given.text(params, "device")), office.governs)
     return await commands.told_of_kept(kept, outgoing)
 
 

@@ -19,7 +19,7 @@ from protocol.replica.abbreviations import whole
 from protocol.replica.access.export import export_person
 from protocol.replica.catalogues import DEFAULT_LANGUAGE
 from protocol.replica.console_text import local_time
-from protocol.replica.office import commands, grants
+from protocol.replica.office import commands, grants, withdrawals
 from protocol.replica.office.as_root import check_kit
 from protocol.replica.office.erasures import check_known, erase_persons, ever_said, in_force, take_back
 from protocol.replica.office.names import device_id, entry_id, person_id
@@ -44,7 +44,7 @@ async def _revoke(server: Server, params: Params, outgoing: Outgoing, kit: KitAw
     anyway = params.get("anyway") is True
     if kit is not None:
         check_kit(server, kit)
-    kept = await grants.revoke_device(server, device, since_ms=since_ms, kit=kit, anyway=anyway)
+    kept = await withdrawals.revoke_device(server, device, since_ms=since_ms, kit=kit, anyway=anyway)
     return await commands.told_of_kept(kept, outgoing)
 
 
@@ -100,7 +100,7 @@ async def _person_rename(server: Server, params: Params, _outgoing: Outgoing) ->
 
 
 async def _person_retire(server: Server, params: Params, outgoing: Outgoing) -> JSON:
-    withdrawn = await grants.retire_person(server, person_id(given.text(params, "person")))
+    withdrawn = await withdrawals.retire_person(server, person_id(given.text(params, "person")))
     return await commands.told_of(withdrawn, outgoing)
 
 

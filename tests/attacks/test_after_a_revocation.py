@@ -269,7 +269,7 @@ async def test_an_end_that_a_stolen_head_teachers_laptop_says_is_over_once_that_
     assert (await (await held(world)).view(room)).roster.may_read(pc.key.public)
 
 
-@attack("who was dismissed goes on with a copy", off={"protocol.replica.office.grants._copies_of": lambda *_: []})
+@attack("who was dismissed goes on with a copy", off={"protocol.replica.office.withdrawals._copies_of": lambda *_: []})
 @pytest.mark.parametrize("command", ["person retire", "ungrant"])
 async def test_a_copy_that_was_confirmed_leaves_with_the_teacher_whose_laptop_it_was(
     tmp_path: Path, command: str

@@ -137,7 +137,7 @@ async def _whatever_was_brought(store: EntryStore, authors: Iterable[bytes], _wh
     return {one for author in authors for one in await store.authored_by_then(author, latest)}
 
 
-@attack("a device is lost", off={"protocol.replica.office.grants.authored_by": _whatever_was_brought})
+@attack("a device is lost", off={"protocol.replica.office.withdrawals.authored_by": _whatever_was_brought})
 async def test_what_a_thief_did_with_a_head_teachers_laptop_counts_no_more_than_the_thief(tmp_path: Path) -> None:
     async with town(tmp_path) as here:
         server, clock = here.office.server, here.office.clock
@@ -215,7 +215,7 @@ async def _whoever_it_leads_to(replica: Replica, person: bytes) -> list[bytes]:
 
 @attack(
     "others are said to be the same as who is to be forgotten",
-    off={"protocol.replica.office.grants.ids_of": _whoever_it_leads_to},
+    off={"protocol.replica.office.withdrawals.ids_of": _whoever_it_leads_to},
 )
 async def test_whoever_another_school_has_made_the_same_as_a_teacher_leaves_alone(tmp_path: Path) -> None:
     async with town(tmp_path) as here:

@@ -16,7 +16,7 @@ from protocol.identity import SigningKey
 from protocol.limits import MAX_REVOKED_HEADS, MAX_ROOT_ACCOUNT_IDS, KiB
 from protocol.replica.arrivals import note_arrivals
 from protocol.replica.memory import MemoryStore
-from protocol.replica.office import grants, heads
+from protocol.replica.office import heads, withdrawals
 from protocol.replica.office.heads import by_weight, heads_of
 from protocol.replica.replica import Draft
 from protocol.roles import PersonRole, Role
@@ -89,12 +89,12 @@ async def _all_of_it(*_: object) -> None:
     """As if nobody asked what had come when."""
 
 
-@attack("more heads than a revocation names", off={"protocol.replica.office.grants._check_room": _all_of_it})
+@attack("more heads than a revocation names", off={"protocol.replica.office.withdrawals._check_room": _all_of_it})
 async def test_an_administrator_who_spoke_in_more_classes_than_that_is_cut_off_without_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(heads, "MAX_REVOKED_HEADS", 3)
-    monkeypatch.setattr(grants, "MAX_REVOKED_HEADS", 3)
+    monkeypatch.setattr(withdrawals, "MAX_REVOKED_HEADS", 3)
     random = Random(7)
     async with office(tmp_path / "server") as desk:
         server, territory = desk.server, desk.server.replica.territory
@@ -120,7 +120,7 @@ async def test_an_administrator_who_spoke_in_more_classes_than_that_is_cut_off_w
 async def test_without_the_kit_it_is_cut_off_all_the_same_if_that_is_wished(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(grants, "MAX_REVOKED_HEADS", 1)
+    monkeypatch.setattr(withdrawals, "MAX_REVOKED_HEADS", 1)
     async with office(tmp_path / "server") as desk:
         made = await desk.do("space add", name="CM1", school="0180001D")
         head = await desk.enrol(await desk.invite("admin", desk.space, made["space"]), name="Poste de M. Noir")
@@ -146,7 +146,7 @@ async def test_without_the_kit_it_is_cut_off_all_the_same_if_that_is_wished(
 async def test_nobody_stays_on_the_lists_by_what_a_device_of_theirs_has_said_in_more_classes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(grants, "MAX_REVOKED_HEADS", 1)
+    monkeypatch.setattr(withdrawals, "MAX_REVOKED_HEADS", 1)
     async with office(tmp_path / "server") as desk:
         replica, person = desk.server.replica, await desk.add_person("M. Noir", "admin")
         made = await desk.do("space add", name="CM1", school="0180001D")

@@ -11,8 +11,9 @@ from protocol.errors import BadInput
 from protocol.replica.destroyed import destroyed_names
 from protocol.replica.office.bureau import Office as Bureau
 from protocol.replica.office.erasures import erase_persons, in_force, take_back
-from protocol.replica.office.grants import grant_device, revoke_device
+from protocol.replica.office.grants import grant_device
 from protocol.replica.office.people import add_person, doubles_of
+from protocol.replica.office.withdrawals import revoke_device
 from protocol.replica.replica import Draft, Replica
 from protocol.roles import PersonRole, Role
 from protocol.structure import Revocation, Ruling

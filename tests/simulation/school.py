@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Final
 
 from protocol.errors import BadInput, Code, Refused
 from protocol.replica.office.erasures import erase_persons
-from protocol.replica.office.grants import grant_device, revoke_device
+from protocol.replica.office.grants import grant_device
 from protocol.replica.office.invitations import Wanted, invite
 from protocol.replica.office.people import add_person, doubles_of, merge_persons
 from protocol.replica.office.spaces import add_space
+from protocol.replica.office.withdrawals import revoke_device
 from protocol.roles import PersonRole, Role
 from sync_agent.office import SchoolOffice
 from tests.simulation.at_server import some_pupil

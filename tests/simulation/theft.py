@@ -15,10 +15,10 @@ from protocol.entry import Kind
 from protocol.errors import RelaisError
 from protocol.identity import DeviceKeys
 from protocol.replica.office.erasures import erase_persons
-from protocol.replica.office.grants import revoke_device
 from protocol.replica.office.invitations import Wanted, invite
 from protocol.replica.office.losses import lost
 from protocol.replica.office.people import add_person
+from protocol.replica.office.withdrawals import revoke_device
 from protocol.roles import PersonRole, Role
 from sync_agent.office import SchoolOffice
 from sync_agent.succession import _entries

@@ -31,7 +31,7 @@ def believes_what_a_thief_brought() -> AbstractContextManager[object]:
         mine = set(authors)
         return {entry.id for entry in written if entry.header.author in mine}
 
-    return mock.patch("protocol.replica.office.grants.authored_by", all_of_it)
+    return mock.patch("protocol.replica.office.withdrawals.authored_by", all_of_it)
 
 
 def forgets_whom_a_thief_let_in() -> AbstractContextManager[object]:

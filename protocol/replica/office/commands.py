@@ -14,14 +14,14 @@ from protocol.clock import rfc3339
 from protocol.errors import BadInput, Code
 from protocol.replica import parameters as given
 from protocol.replica.console_text import local_time
-from protocol.replica.office import grants
+from protocol.replica.office import grants, withdrawals
 from protocol.replica.office.bureau import Office
-from protocol.replica.office.grants import Kept, Withdrawn
 from protocol.replica.office.invitations import Wanted, invite
 from protocol.replica.office.losses import NEW_KEYS, lost
 from protocol.replica.office.names import device_id, lifetime_ms, moment_ms, person_id
 from protocol.replica.office.people import list_persons
 from protocol.replica.office.spaces import ListedSpace, add_space, rename_space, space_named, spaces_named
+from protocol.replica.office.withdrawals import Kept, Withdrawn
 from protocol.replica.operation import JSON, Outgoing, Params
 from protocol.roles import Role
 from protocol.vouching import device_words
@@ -112,9 +112,9 @@ async def ungrant(office: Office, params: Params, outgoing: Outgoing) -> JSON:
     device, person = device_or_person(params)
     told: dict[str, JSON] = {}
     if device is not None:
-        told |= await told_of(await grants.ungrant_device(office, device, spaces), outgoing)
+        told |= await told_of(await withdrawals.ungrant_device(office, device, spaces), outgoing)
     if person is not None:
-        told |= await told_of(await grants.ungrant_person(office, person, spaces), outgoing)
+        told |= await told_of(await withdrawals.ungrant_person(office, person, spaces), outgoing)
     return told
 
 

@@ -1,0 +1,296 @@
+"""Who leaves where: rights that are withdrawn, people who are let go, devices that are cut off (R7).
+
+Rules:
+- a revocation names the key's heads as this office knows them, in the space and in all below it: what the device had
+  brought by then stays, what turns up later waits for a human;
+- `revoke` does so in every space that the device was granted, `ungrant` in the named ones; both may be repeated;
+- who is cut takes along what came of it by successors, but for those that were confirmed;
+- somebody who is let go leaves the lists of those spaces, under whatever id they were added, and the devices whose
+  grants name them are cut there, with the copies of these that somebody confirmed;
+- what may be done is done, and what a device keeps all the same is said (`Kept`); that is a refusal only where nothing
+  could be done. The server outranks every device: who runs it can always finish (docs/adr/0113).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from protocol.entry import Kind
+from protocol.errors import BadInput, Code, Refused
+from protocol.limits import MAX_REVOKED_HEADS
+from protocol.replica.arrivals import authored_by
+from protocol.replica.office.as_root import write_as_root
+from protocol.replica.office.bureau import Office
+from protocol.replica.office.grants import devices_of, grants_of, with_below, write_and_tend
+from protocol.replica.office.heads import MOST_LISTED_HEADS, cut_by_root, heads_by_then, heads_of, lists_of
+from protocol.replica.office.people import Listing, ids_of, list_draft, listings
+from protocol.replica.office.spaces import space_records
+from protocol.replica.operation import JSON
+from protocol.replica.replica import Draft
+from protocol.replica.signer import RootKit
+from protocol.rights import Authority
+from protocol.roles import RANK, Role
+from protocol.structure import PersonRecord, Revocation
+from protocol.successions import successors_of
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A right that a withdrawal left, as it is not this office's to take: a device reads a space, as `role`.
+
+    `name` is what people call the space.
+    """
+
+    device: bytes
+    space: bytes
+    name: str
+    role: Role
+
+    def row(self) -> JSON:
+        """As commands say it."""
+        return {
+            "device": self.device.hex(),
+            "space": self.space.hex(),
+            "name": self.name,
+            "role": self.role.value,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawn:
+    """What a withdrawal has left to devices, and for which it was too short: in how many classes they had spoken."""
+
+    kept: Sequence[Kept] = ()
+    cut_short: Mapping[bytes, int] = field(default_factory=dict)
+
+
+async def ungrant_device(office: Office, device: bytes, spaces: Sequence[bytes]) -> Withdrawn:
+    """Cut a device off in some spaces; what it keeps there. Raises as `revoke_device` does, but for NOT_YET."""
+    known = grants_of(office, device)
+    covered = [space for space in spaces if any(office.replica.door.covers(grant, space) for grant in known)]
+    return await _cut(office, device, covered, anyway=True)
+
+
+async def ungrant_person(office: Office, person: bytes, spaces: Sequence[bytes]) -> Withdrawn:
+    """Take somebody off the lists of some spaces, and cut off there the devices whose grants name them.
+
+    Who runs a school goes on reading its classes: that, and what else their devices keep there, is returned. No device
+    keeps anybody on the lists by what it has said in more classes than a revocation names: what it said in the others
+    waits for a word. Raises `BadInput(UNKNOWN_PERSON)`.
+    """
+    lists = await _lists_of(office, person)
+    drafts = [
+        list_draft(one, PersonRecord(listed.name, listed.role, left=True), space, [listed.entry])
+        for one, shown in lists.items()
+        for space, listed in shown.items()
+        if space in spaces and not listed.left
+    ]
+    read, cut_short = [], dict[bytes, int]()
+    devices = devices_of(office, lists)
+    for device in dict.fromkeys([*devices, *_copies_of(office, devices)]):
+        known = grants_of(office, device)
+        theirs = [grant for grant in known if grant.person in lists] or [g for g in known if g.person is None]
+        covered = [space for space in spaces if any(_teaches_by(office, grant, space) for grant in theirs)]
+        here = [space for space in covered if not await _outranks(office, device, space)]
+        cuts = await _cut_drafts(office, device, here, anyway=True)
+        cut_short |= await _cut_short(office, device, [cut.space for cut in cuts])
+        drafts += cuts
+        read += [(device, s) for s in spaces if any(office.replica.door.covers(grant, s) for grant in theirs)]
+    await write_and_tend(office, drafts)
+    return Withdrawn(await _kept(office, read), cut_short)
+
+
+async def retire_person(office: Office, person: bytes) -> Withdrawn:
+    """Somebody leaves: off every list, and every device whose grants name them is cut off there.
+
+    What they made stays. What their devices keep is returned. Raises `BadInput(UNKNOWN_PERSON)`.
+    """
+    lists = await _lists_of(office, person)
+    listed = [space for shown in lists.values() for space in shown]
+    devices = devices_of(office, lists)
+    line = {*devices, *_copies_of(office, devices)}
+    granted = [grant.space for grant in office.replica.door.authorities() if grant.person in lists or grant.key in line]
+    return await ungrant_person(office, person, list(dict.fromkeys([*listed, *granted])))
+
+
+async def revoke_device(
+    office: Office,
+    device: bytes,
+    governs: Callable[[bytes], bool] = lambda _: True,
+    *,
+    since_ms: int | None = None,
+    kit: RootKit | None = None,
+    anyway: bool = False,
+) -> list[Kept]:
+    """Cut a device off wherever this office `governs` what it was granted; what it keeps all the same.
+
+    With `since_ms`, of what it brought only that counts which was here by then; said of a device that was cut off
+    before, this takes back what it had brought since. Raises `BadInput(UNKNOWN_DEVICE)`, and `Refused(NO_RIGHT)` where
+    it would count for nothing anywhere; at the server, without the `kit` and not `anyway`, `BadInput(NOT_YET)` for a
+    device that has spoken in more classes than a revocation names.
+    """
+    here, above = _reach(office, device, governs)
+    if not here:
+        shown = device.hex()
+        raise Refused(Code.NO_RIGHT, f"{shown} has no right here that could be taken from it", device=shown)
+    if kit is not None:
+        await _cut_by_root(office, kit, device, here, since_ms)
+        return []
+    kept = (await _cut(office, device, here, since_ms, anyway=anyway)).kept
+    return [*kept, *await _kept(office, [(device, space) for space in above])]
+
+
+async def rights_beyond(office: Office, device: bytes, governs: Callable[[bytes], bool] = lambda _: True) -> list[Kept]:
+    """What `revoke_device` would leave to a device. Raises `BadInput(UNKNOWN_DEVICE)`."""
+    here, above = _reach(office, device, governs)
+    outranking = [space for space in here if await _outranks(office, device, space)]
+    return await _kept(office, [(device, space) for space in (*outranking, *above)])
+
+
+def _reach(office: Office, device: bytes, governs: Callable[[bytes], bool]) -> tuple[list[bytes], list[bytes]]:
+    """Where this office may cut a device off, and the spaces above in which it has rights besides.
+
+    What was granted further up holds here too: that is taken from it in the widest space of this office.
+    """
+    door, known = office.replica.door, grants_of(office, device)
+    here = dict.fromkeys(grant.space for grant in known if governs(grant.space))
+    above = [grant.space for grant in known if not governs(grant.space) and door.covers(grant, office.home)]
+    if above:
+        here[office.home] = None
+    return list(here), list(dict.fromkeys(above))
+
+
+async def _cut(
+    office: Office, device: bytes, spaces: Sequence[bytes], since_ms: int | None = None, *, anyway: bool = False
+) -> Withdrawn:
+    """Cut a device off in those of the spaces in which that counts; what it keeps in the others.
+
+    Nobody is to believe that a device is cut off which keeps its right: raises `Refused(NO_RIGHT)` if that is all.
+    """
+    outranking = [space for space in spaces if await _outranks(office, device, space)]
+    below = [space for space in spaces if space not in outranking]
+    drafts = await _cut_drafts(office, device, below, since_ms, anyway=anyway)
+    kept = await _kept(office, [(device, space) for space in outranking])
+    if kept and not drafts:
+        role = max((each.role for each in kept), key=lambda role: RANK[role])
+        raise Refused(
+            Code.NO_RIGHT,
+            f"this does not cut {device.hex()} off: as {role} it is not below who says it here; "
+            "ask who runs the server, or somebody of a higher role",
+            device=device.hex(),
+        )
+    cut_short = await _cut_short(office, device, [draft.space for draft in drafts])
+    await write_and_tend(office, drafts)
+    return Withdrawn(kept, cut_short)
+
+
+async def _outranks(office: Office, device: bytes, space: bytes) -> bool:
+    """Whether a device has a right in a space that no revocation by this office takes."""
+    held = (await office.replica.view(space)).roster.authority_of(device)
+    return held is not None and held.rank >= office.rank
+
+
+async def _kept(office: Office, places: Iterable[tuple[bytes, bytes]]) -> list[Kept]:
+    """The rights that devices have now, each in a space."""
+    found = []
+    for device, space in dict.fromkeys(places):
+        held = (await office.replica.view(space)).roster.authority_of(device)
+        if held is not None:
+            record = (await space_records(office)).get(space)
+            found.append(Kept(device, space, office.territory_name if record is None else record.name, held.role))
+    return found
+
+
+def _copies_of(office: Office, devices: Iterable[bytes]) -> list[bytes]:
+    """The copies of these devices that somebody confirmed: devices of their own, whose grants may name nobody."""
+    door = office.replica.door
+    copies = dict.fromkeys(key for device in devices for key in successors_of(device, door.authorities()))
+    return [key for key in copies if any(grant.predecessor is None for grant in door.authorities_of(key))]
+
+
+async def _lists_of(office: Office, person: bytes) -> dict[bytes, dict[bytes, Listing]]:
+    """What lists say of somebody, under every id under which they were added: who is one is let go as one.
+
+    Raises `BadInput(UNKNOWN_PERSON)`.
+    """
+    lists = {person: await listings(office.replica, person)}
+    for other in await ids_of(office.replica, person):
+        if other not in lists:
+            try:
+                lists[other] = await listings(office.replica, other)
+            except BadInput:  # who has been erased is on no list
+                lists[other] = {}
+    return lists
+
+
+def _teaches_by(office: Office, grant: Authority, space: bytes) -> bool:
+    """Whether a grant makes somebody one of a space: in it, or as a teacher of the whole school."""
+    return grant.space == space or (grant.role is Role.TEACHER and office.replica.door.covers(grant, space))
+
+
+async def _cut_drafts(
+    office: Office,
+    device: bytes,
+    spaces: Collection[bytes],
+    since_ms: int | None = None,
+    *,
+    anyway: bool = False,
+) -> list[Draft]:
+    cuts = await _heads_to_name(office, device, spaces, since_ms, MAX_REVOKED_HEADS)
+    if not anyway:
+        for space in cuts:
+            await _check_room(office, device, space)
+    return [Draft(space, Kind.REVOKE, None, Revocation(device, tuple(heads)).encode()) for space, heads in cuts.items()]
+
+
+async def _heads_to_name(
+    office: Office, device: bytes, spaces: Iterable[bytes], since_ms: int | None, most: int
+) -> dict[bytes, list[bytes]]:
+    """What a revocation in each of the spaces names; those in which the device is cut off already are left out."""
+    found = {}
+    replica = office.replica
+    successors = successors_of(device, replica.door.authorities())
+    line = [device, *successors]
+    known = None if since_ms is None else await authored_by(replica.store, line, since_ms)
+    for space in spaces:
+        below = with_below(office, space)
+        if known is not None:
+            found[space] = await heads_by_then(line, below, known, replica.store, most=most)
+        elif device not in (await replica.view(space)).roster.cut:
+            found[space] = await heads_of(device, below, replica.tips, replica.store, successors, most=most)
+    return found
+
+
+async def _check_room(office: Office, device: bytes, space: bytes) -> None:
+    """Raise `BadInput(NOT_YET)` where what a device said in some classes would go because a revocation is too short."""
+    classes = (await _cut_short(office, device, [space])).get(device)
+    if classes is not None:
+        raise BadInput(
+            Code.NOT_YET,
+            f"this device has said something in {classes} classes, and a revocation names {MAX_REVOKED_HEADS}: its "
+            "grants and names in the others would count no more. `sync-server revoke DEVICE --kit KIT` names all; "
+            "with `--anyway` it is cut off at once, and the newest of those classes lose what it said there",
+        )
+
+
+async def _cut_short(office: Office, device: bytes, spaces: Iterable[bytes]) -> dict[bytes, int]:
+    """In how many classes a device has spoken, where a revocation in one of the spaces has no room: at the server."""
+    most = 0
+    for space in spaces if office.home == office.replica.territory else ():
+        spoken = [below for below in with_below(office, space) if await office.replica.tips(below, device)]
+        most = max(most, len(spoken))
+    return {device: most} if most > MAX_REVOKED_HEADS else {}
+
+
+async def _cut_by_root(
+    office: Office, kit: RootKit, device: bytes, spaces: Collection[bytes], since_ms: int | None
+) -> None:
+    """The root's word: it outranks everybody, and its lists have room for every class."""
+    territory = office.replica.territory
+    for space, heads in (await _heads_to_name(office, device, spaces, since_ms, MOST_LISTED_HEADS)).items():
+        drafts = lists_of(territory, heads)
+        lists = await write_as_root(office, kit, drafts) if drafts else []
+        cut = Draft(space, Kind.REVOKE, None, cut_by_root(device, heads, lists).encode())
+        await write_as_root(office, kit, [cut])
+    await office.tend_keys(spaces)
