@@ -111,7 +111,8 @@ def _add_who_is_cut_off(program: Program, run: Run, kits: _Kits) -> None:
         passphrase_file: KitPassphrase = None,
         since: Annotated[str | None, Option(help="As of `lost`: what it said since waits.")] = None,
         anyway: Annotated[
-            bool, Option(help="Without the kit, even if the newest of such classes lose what it said there.")
+            bool,
+            Option(help="Even if all that it has ever said, or said in the newest of very many classes, waits then."),
         ] = False,
     ) -> JSON:
         """Cut a device off everywhere: what it had brought stays, what turns up later is held back."""

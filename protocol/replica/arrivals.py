@@ -1,16 +1,23 @@
 """What this replica held when: noted now and then, to tell later what a device had brought by a given time.
 
 Times in entries are their authors' word, and a thief's word may be any. What counts here is this replica's own clock
-when an entry had arrived. Rounded down: what came between two notes counts as having come with the later one, and of a
-time before the first note, or of a store that was made anew since, nothing is known to have come.
+when an entry had arrived. Rounded down: what came between two notes counts as having come with the later one.
+
+Rules:
+- of a time before the first note, or of a store that was made anew since, nothing is known: that is said, and is not
+  the same as that nothing had come;
+- a clock is wrong at times, for one look after a start or for months: notes never go because another one contradicts
+  them. Of those that cannot all be true, the longest run counts in which later arrivals are not dated earlier; and
+  none that is ahead of the clock of whoever asks.
 
 Notes are marks of this replica, and no part of any set. docs/protocol.md, "Roster".
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Final
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
 
 from protocol.limits import MAX_ARRIVAL_NOTES
 from protocol.replica.interfaces import EntryStore
@@ -20,28 +27,73 @@ _MARKS: Final = "arrivals/"
 _TIME_DIGITS: Final = 20
 
 
+class _Note(NamedTuple):
+    """What `EntryStore.latest` said, and when: in the order of arrival."""
+
+    latest: tuple[int, bytes]
+    at_ms: int
+
+    @property
+    def mark(self) -> str:
+        return f"{_MARKS}{self.at_ms:0{_TIME_DIGITS}}"
+
+
 async def note_arrivals(store: EntryStore, now_ms: int) -> None:
     """Note what is here now, unless that is what was noted last. Keeps the latest `MAX_ARRIVAL_NOTES`."""
     latest = await store.latest()
     if latest is None:
         return
-    noted = await store.marks(_MARKS)
-    value = latest[0].to_bytes(8, "big") + latest[1]
-    key = f"{_MARKS}{now_ms:0{_TIME_DIGITS}}"
-    # a clock that was set back must not make later notes count as earlier: those ahead of it go
-    ahead = [other for other in noted if other > key]
-    known = sorted(noted.keys() - set(ahead))
-    if not ahead and known and noted[known[-1]] == value:
+    notes = await _notes(store)
+    if notes and notes[-1].latest == latest:
         return
-    gone = [*ahead, *known[: max(0, len(known) + 1 - MAX_ARRIVAL_NOTES)]]
-    await store.set_marks({**dict.fromkeys(gone), key: value})
+    gone = [note.mark for note in notes[: max(0, len(notes) + 1 - MAX_ARRIVAL_NOTES)]]
+    value = latest[0].to_bytes(8, "big") + latest[1]
+    await store.set_marks({**dict.fromkeys(gone), _Note(latest, max(0, now_ms)).mark: value})
 
 
-async def authored_by(store: EntryStore, authors: Iterable[bytes], when_ms: int) -> set[bytes]:
-    """The ids of what these keys had brought by `when_ms`, as far as this replica knows."""
-    key = f"{_MARKS}{when_ms:0{_TIME_DIGITS}}"
-    earlier = [value for at, value in sorted((await store.marks(_MARKS)).items()) if at <= key]
-    if not earlier:
-        return set()
-    latest = int.from_bytes(earlier[-1][:8], "big"), earlier[-1][8:]
-    return {entry_id for author in authors for entry_id in await store.authored_by_then(author, latest)}
+async def authored_by(store: EntryStore, authors: Iterable[bytes], when_ms: int, now_ms: int) -> set[bytes] | None:
+    """The ids of what these keys had brought by `when_ms`, as far as this replica noted; None if it knows nothing."""
+    by_then = [note for note in await _believed(store, now_ms) if note.at_ms <= when_ms]
+    if not by_then:
+        return None
+    found: set[bytes] = set()
+    for author in authors:
+        written = await store.authored_by_then(author, by_then[-1].latest)
+        if written is None:
+            return None
+        found |= written
+    return found
+
+
+async def noted_since_ms(store: EntryStore, now_ms: int) -> int | None:
+    """The time of the first note that counts: of what was before, nothing is known."""
+    return next((note.at_ms for note in await _believed(store, now_ms)), None)
+
+
+async def _notes(store: EntryStore) -> list[_Note]:
+    found = (
+        _Note((int.from_bytes(value[:8], "big"), value[8:]), int(mark.removeprefix(_MARKS)))
+        for mark, value in (await store.marks(_MARKS)).items()
+    )
+    return sorted(found)
+
+
+async def _believed(store: EntryStore, now_ms: int) -> list[_Note]:
+    return _longest_run([note for note in await _notes(store) if note.at_ms <= now_ms])
+
+
+def _longest_run(notes: Sequence[_Note]) -> list[_Note]:
+    """The most notes of which none is dated before an earlier one; of several such runs the one that says the least."""
+    begins: list[int] = []  # by length, the note with which a run to the end begins, as late as may be
+    negated: list[int] = []  # their times, negated, so that they ascend
+    follows: dict[int, int] = {}
+    for index in reversed(range(len(notes))):
+        place = bisect_right(negated, -notes[index].at_ms)
+        if place:
+            follows[index] = begins[place - 1]
+        begins[place : place + 1] = [index]
+        negated[place : place + 1] = [-notes[index].at_ms]
+    run = begins[-1:]
+    while run and run[-1] in follows:
+        run.append(follows[run[-1]])
+    return [notes[index] for index in run]

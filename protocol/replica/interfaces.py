@@ -200,10 +200,10 @@ class EntryStore(Protocol):
         """The last arrival over all spaces: its number, which only grows, and its id; None if there is none."""
         ...
 
-    async def authored_by_then(self, author: bytes, latest: tuple[int, bytes]) -> set[bytes]:
+    async def authored_by_then(self, author: bytes, latest: tuple[int, bytes]) -> set[bytes] | None:
         """The ids of an author's entries that had arrived when that was what `latest` said.
 
-        None of them, if the store has been made anew since: it does not know any more.
+        None, if the store has been made anew since: it does not know any more.
         """
         ...
 

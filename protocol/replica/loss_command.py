@@ -26,6 +26,10 @@ def add_loss_command(program: Program, run: Run) -> None:
             str | None,
             Option(help="When it was last in good hands (2026-11-20T14:30, or 36h ago): what it said since waits."),
         ] = None,
+        anyway: Annotated[
+            bool,
+            Option(help="Even if all that it has ever said, or said in the newest of very many classes, waits then."),
+        ] = False,
     ) -> JSON:
         """A device was lost or stolen: say what it held, and cut it off; with `--since`, what it said since, too."""
-        return await run(call, "lost", {"device": device, "dry_run": dry_run, "since": since})
+        return await run(call, "lost", {"device": device, "dry_run": dry_run, "since": since, "anyway": anyway})

@@ -100,10 +100,10 @@ class MemoryStore:
     async def latest(self) -> tuple[int, bytes] | None:
         return (len(self._entries), next(reversed(self._entries))) if self._entries else None
 
-    async def authored_by_then(self, author: bytes, latest: tuple[int, bytes]) -> set[bytes]:
+    async def authored_by_then(self, author: bytes, latest: tuple[int, bytes]) -> set[bytes] | None:
         until = list(self._entries.values())[: latest[0]]
         if not until or until[-1].id != latest[1]:
-            return set()
+            return None
         return {entry.id for entry in until if entry.header.author == author}
 
     async def written(self, space: bytes, classes: Collection[int]) -> dict[bytes, tuple[int, int]]:

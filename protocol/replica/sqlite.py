@@ -128,11 +128,16 @@ class SqliteStore:
         sql = "SELECT seq, id FROM entry ORDER BY seq DESC LIMIT 1"
         return await self.database.run(lambda connection: connection.execute(sql).fetchone())
 
-    async def authored_by_then(self, author: bytes, latest: tuple[int, bytes]) -> set[bytes]:
-        sql = """SELECT id FROM entry WHERE author = (SELECT number FROM author WHERE key = ?1) AND seq <= ?2
-                 AND EXISTS (SELECT 1 FROM entry WHERE seq = ?2 AND id = ?3)"""
-        found = await self.database.run(lambda connection: connection.execute(sql, (author, *latest)).fetchall())
-        return {row[0] for row in found}
+    async def authored_by_then(self, author: bytes, latest: tuple[int, bytes]) -> set[bytes] | None:
+        known = "SELECT 1 FROM entry WHERE seq = ? AND id = ?"
+        sql = "SELECT id FROM entry WHERE author = (SELECT number FROM author WHERE key = ?) AND seq <= ?"
+
+        def query(connection: sqlite3.Connection) -> set[bytes] | None:
+            if connection.execute(known, latest).fetchone() is None:
+                return None
+            return {row[0] for row in connection.execute(sql, (author, latest[0]))}
+
+        return await self.database.run(query)
 
     async def written(self, space: bytes, classes: Collection[int]) -> dict[bytes, tuple[int, int]]:
         places = ", ".join("?" * len(classes))

@@ -3,6 +3,8 @@
 Rules:
 - the form is the command `lost`, with the same checks; with or without a server;
 - what cuts somebody off asks to be meant: a box to tick beside the button;
+- of the times since when it may have been in wrong hands those are offered of which something was noted here; of an
+  earlier one the command alone takes all that a device ever said, and says so (`--anyway`);
 - shown are the devices of the school that this one may cut off, by what they call themselves and by three words of
   their key, which they cannot choose.
 """
@@ -11,11 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Final
 
 from aiohttp import web
 
+from protocol.clock import DAY_MS
 from protocol.errors import BadInput, Code
+from protocol.replica.arrivals import noted_since_ms
 from protocol.roles import DEVICES
 from sync_agent.device_names import key_words
 from sync_agent.office import SchoolOffice
@@ -24,7 +29,7 @@ from sync_agent.portal.school import enter_school
 from sync_agent.portal.visit import Visit
 
 ADDRESS: Final = "/lost"
-_SINCE: Final = ("", "24h", "3d", "7d", "30d")
+_SINCE: Final = {"24h": DAY_MS, "3d": 3 * DAY_MS, "7d": 7 * DAY_MS, "30d": 30 * DAY_MS}
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -54,17 +59,36 @@ class Losses:
     async def show(self, request: web.Request) -> web.Response:
         """The school's devices."""
         visit, office = await enter_school(self._desk, request)
-        return self._desk.page(visit, "lost.html", devices=await self._devices(visit, office), since=_SINCE)
+        return await self._list(visit, office)
+
+    async def _list(self, visit: Visit, office: SchoolOffice, *, too_early: bool = False) -> web.Response:
+        noted_ms = await noted_since_ms(office.replica.store, office.now_ms())
+        offered = [] if noted_ms is None else [one for one, ago in _SINCE.items() if office.now_ms() - ago >= noted_ms]
+        return self._desk.page(
+            visit,
+            "lost.html",
+            status=HTTPStatus.BAD_REQUEST if too_early else HTTPStatus.OK,
+            devices=await self._devices(visit, office),
+            since=["", *offered],
+            noted=None if noted_ms is None else visit.say.day(noted_ms, visit.now_ms),
+            too_early=too_early,
+            is_short=len(offered) < len(_SINCE),
+        )
 
     async def report(self, request: web.Request) -> web.Response:
         """One of them is lost."""
         fields = await self._desk.fields(request)
-        visit, _ = await enter_school(self._desk, request)
+        visit, office = await enter_school(self._desk, request)
         if fields.get("meant") != "yes":
             raise BadInput(Code.USAGE, "what cannot be undone must be meant: tick the box")
         since = fields.get("since", "")
         since = since if since in _SINCE else ""
-        told = await self._desk.do("lost", {"device": fields.get("device", ""), "since": since or None})
+        try:
+            told = await self._desk.do("lost", {"device": fields.get("device", ""), "since": since or None})
+        except BadInput as refusal:
+            if refusal.code is not Code.BAD_DATE:
+                raise
+            return await self._list(visit, office, too_early=True)
         words = key_words(bytes.fromhex(str(told["device"])))
         return self._desk.page(visit, "lost_report.html", told=told, words=words, since=since)
 

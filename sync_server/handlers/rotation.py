@@ -88,7 +88,9 @@ async def _said_by(
 ) -> Mapping[bytes, Collection[bytes]] | None:
     """What each key had said by then, as far as this server noted; None where all of it stays. Raises `BadInput`."""
     if since_ms is not None:
-        found = {key: await authored_by(server.store, [key], since_ms) for key in keys}
+        found = {}
+        for key in keys:
+            found[key] = await authored_by(server.store, [key], since_ms, server.now_ms()) or set()
         if not all(found.values()):
             raise BadInput(
                 Code.BAD_DATE,

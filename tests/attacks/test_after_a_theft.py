@@ -131,10 +131,10 @@ async def head_of(here: Town) -> tuple[bytes, Device]:
     return school, await here.device("head", None, school.hex())
 
 
-async def _whatever_was_brought(store: EntryStore, authors: Iterable[bytes], _when_ms: int) -> set[bytes]:
+async def _whatever_was_brought(store: EntryStore, authors: Iterable[bytes], *_times_ms: int) -> set[bytes]:
     latest = await store.latest()
     assert latest is not None
-    return {one for author in authors for one in await store.authored_by_then(author, latest)}
+    return {one for author in authors for one in await store.authored_by_then(author, latest) or ()}
 
 
 @attack("a device is lost", off={"protocol.replica.office.withdrawals.authored_by": _whatever_was_brought})

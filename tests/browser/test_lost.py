@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Browser, expect
 
+from protocol.clock import DAY_MS
+from protocol.replica.arrivals import note_arrivals
 from protocol.roles import Role
 from tests.harness.browser import accessibility_faults, chromium, visitor
 from tests.harness.classroom import classroom
@@ -30,6 +32,8 @@ async def test_she_finds_the_laptop_says_since_when_and_is_told_what_it_held(
         head, laptop, pc = await room.device(Role.HEAD, school), await room.teacher(), await room.machine()
         for device in (laptop, pc, laptop, head):
             await device.session.sync()
+        await note_arrivals(head.agent.replica.store, room.territory.clock())
+        room.territory.clock.advance(4 * DAY_MS)
         async with portal(head.agent) as surfer, visitor(browser, width=width) as somebody:
             page = await somebody.page()
             await page.goto(f"{surfer.origin}/school")

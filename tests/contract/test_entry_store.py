@@ -61,7 +61,7 @@ async def test_what_an_author_had_brought_by_then_is_known_unless_the_order_is_a
     await store.append([make.entry()])
     assert await store.authored_by_then(author, then) == {early.id, elsewhere.id}
     assert await store.authored_by_then(bytes(32), then) == set()
-    assert await store.authored_by_then(author, (then[0], early.id)) == set()
+    assert await store.authored_by_then(author, (then[0], early.id)) is None
 
 
 async def test_an_entry_that_was_bare_gets_its_payload_and_keeps_its_place(store: EntryStore, make: EntryMaker) -> None:

@@ -27,6 +27,7 @@ from tests.harness.fleet import PASSPHRASE, pages_over
 from tests.harness.office_devices import Town, town
 
 NOE = bytes(15) + b"\1"
+ZOE = bytes(15) + b"\2"
 
 
 class Theft:
@@ -43,6 +44,11 @@ class Theft:
         keys = self.head.agent.keys.signing
         await replica.write(said, author=keys, now_ms=self.office.clock(), entropy=os.urandom)
         await self.here.sync(self.head)
+
+    async def forgets_what_came_when(self) -> None:
+        """As a server that was made anew has."""
+        store = self.office.server.store
+        await store.set_marks(dict.fromkeys(await store.marks("arrivals/")))
 
     async def listed(self) -> set[str]:
         return {row["name"] for row in await self.office.do("person list", space=self.office.space)}
@@ -181,6 +187,41 @@ async def test_a_time_that_has_not_been_is_refused(theft: Theft, text: str) -> N
         await theft.office.do("lost", device=theft.device, since=text)
     assert refusal.value.code is Code.BAD_DATE
     assert (await theft.office.do("lost", device=theft.device, dry_run=True, since="2026-01-01T08:30"))["held"]
+
+
+async def test_where_nothing_was_noted_by_then_nothing_is_taken_that_it_ever_said(theft: Theft) -> None:
+    with pytest.raises(BadInput) as refusal:
+        await theft.office.do("lost", device=theft.device, since="60d")
+    assert refusal.value.code is Code.BAD_DATE
+    assert "--anyway" in str(refusal.value)
+    assert await theft.listed() == {"Noé"}, "nothing was done"
+    await theft.forgets_what_came_when()
+    with pytest.raises(BadInput):
+        await theft.office.do("lost", device=theft.device, since="36h")
+    with pytest.raises(BadInput):
+        await theft.office.do("revoke", device=theft.device, since="36h")
+    assert await theft.listed() == {"Noé"}
+
+
+async def test_who_means_it_takes_all_that_a_device_ever_said(theft: Theft) -> None:
+    await theft.forgets_what_came_when()
+    await theft.office.do("lost", device=theft.device, since="36h", anyway=True)
+    assert await theft.listed() == {"Léa"}
+    assert (await theft.waiting()).keys() == {"person", "erase"}
+
+
+async def test_a_device_that_came_since_is_taken_at_its_word_or_not_at_all(theft: Theft) -> None:
+    """What came when is known: that it had said nothing by then is no lack of notes."""
+    clock = theft.office.clock
+    clock.advance(DAY_MS)
+    await note_arrivals(theft.office.server.store, clock())
+    clock.advance(DAY_MS)
+    other = Theft(theft.here, await theft.here.device("head", None, theft.school.hex()), theft.school, theft.lea)
+    zoe = PersonRecord("Zoé", PersonRole.PUPIL).encode()
+    await other.say(Draft(theft.here.space, Kind.PERSON, None, zoe, subject=ZOE))
+    assert await other.listed() == {"Noé", "Zoé"}
+    await other.office.do("lost", device=other.device, since="36h")
+    assert await other.listed() == {"Noé"}
 
 
 async def test_an_administrator_decides_on_a_page_about_what_waits(theft: Theft) -> None:

@@ -13,11 +13,12 @@ import pytest
 from protocol.clock import DAY_MS
 from protocol.entry import Kind
 from protocol.errors import Refused
+from protocol.replica.arrivals import note_arrivals
 from protocol.roles import Role
 from protocol.structure import Erasure, Revocation
 from sync_agent.scheduler import Outcome
 from sync_agent.status import status
-from tests.harness.classroom import Classroom, Device, classroom
+from tests.harness.classroom import SMALL, Classroom, Device, classroom
 from tests.harness.passing_days import pass_days
 from tests.harness.portal import portal
 
@@ -211,6 +212,29 @@ async def test_she_lets_a_known_computer_and_a_teacher_of_another_class_into_a_c
         assert (await surfer.send(place, f"{place}/let-in", {"who": "nobody"})).status == 400
 
 
+async def test_she_is_offered_the_times_of_which_her_computer_knows_what_had_come(room: Classroom) -> None:
+    head, laptop = await head_of(room), await room.teacher()
+    await laptop.session.sync()
+    lesson = (await room.publish(laptop, SMALL)).item
+    await laptop.session.sync()
+    await head.session.sync()
+    clock = room.territory.clock
+    await note_arrivals(head.agent.replica.store, clock())
+    clock.advance(4 * DAY_MS)
+    async with portal(head.agent) as surfer:
+        page = await surfer.page("/lost")
+        assert set(re.findall(r'<option value="([0-9a-z]*)"', page)) == {"", "24h", "3d"}
+        form = {"device": laptop.agent.device.hex(), "meant": "yes"}
+        refused = await surfer.send("/lost", "/lost", {**form, "since": "7d"})
+        assert refused.status == 400
+        assert "Rien n'a été fait" in html.unescape(refused.text)
+        assert (await head.agent.replica.view(room.space)).roster.may_read(laptop.agent.device)
+        assert (await surfer.send("/lost", "/lost", {**form, "since": "3d"})).status == 200
+    view = await head.agent.replica.view(room.space)
+    assert not view.roster.may_read(laptop.agent.device)
+    assert lesson in view.coursework.items
+
+
 async def test_she_reports_a_stolen_laptop_and_reads_what_it_held(room: Classroom) -> None:
     head, laptop, pc = await head_of(room), await room.teacher(), await room.machine()
     for device in (laptop, pc, laptop, head):
@@ -222,7 +246,9 @@ async def test_she_reports_a_stolen_laptop_and_reads_what_it_held(room: Classroo
             device.agent.device.hex() for device in (laptop, pc)
         }
         assert "Mme Petit" in page
-        stolen = {"device": laptop.agent.device.hex(), "since": "3d"}
+        assert set(re.findall(r'<option value="([0-9a-z]*)"', page)) == {""}, "she has noted nothing yet"
+        assert "n'a encore rien noté" in html.unescape(page)
+        stolen = {"device": laptop.agent.device.hex(), "since": ""}
         assert (await surfer.send("/lost", "/lost", stolen)).status == 400
         assert laptop.agent.device.hex() in await surfer.page("/lost"), "it has to be meant"
         report = html.unescape((await surfer.send("/lost", "/lost", {**stolen, "meant": "yes"})).text)

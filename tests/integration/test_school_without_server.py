@@ -240,6 +240,25 @@ async def test_a_stolen_laptop_is_reported_at_the_head_teachers_computer_without
         assert (await room.territory.replica.view(room.space)).coursework == view.coursework
 
 
+async def test_of_a_time_before_her_computer_noted_anything_she_is_told_so_and_nothing_is_taken(
+    room: Classroom,
+) -> None:
+    head, teacher = await head_of(room), await room.teacher()
+    await teacher.session.sync()
+    lesson = (await room.publish(teacher, SMALL)).item
+    await exchange(teacher.agent, head.agent)
+    await note_arrivals(head.agent.replica.store, room.territory.clock())
+    desk, device = Desk(head.agent), teacher.agent.device.hex()
+    with pytest.raises(BadInput) as refused:
+        await desk.ask("lost", device=device, since="12h")
+    assert refused.value.code is Code.BAD_DATE
+    view = await head.agent.replica.view(room.space)
+    assert view.roster.may_read(teacher.agent.device)
+    assert lesson in view.coursework.items
+    assert (await desk.ask("lost", device=device, since="12h", anyway=True))["revoked"] is True
+    assert lesson not in (await head.agent.replica.view(room.space)).coursework.items
+
+
 async def test_what_a_device_has_said_to_others_stands_in_the_report(room: Classroom) -> None:
     head, machine = await head_of(room), await room.machine()
     await machine.session.sync()

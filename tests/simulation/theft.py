@@ -185,7 +185,8 @@ async def report_theft(world: World, device: bytes) -> str:
     async def reported(server: Server) -> None:
         theft = world.trust.stolen[device]
         known = world.office.disk.held_by(theft.since_ms)
-        await lost(server, device, cut=True, since_ms=None if theft.vague else theft.since_ms)
+        # of a server that was made anew nothing else is known: whoever says so is warned, and says it all the same
+        await lost(server, device, cut=True, since_ms=None if theft.vague else theft.since_ms, anyway=True)
         world.trust.reports[device] = Report(frozenset(known), frozenset(await _cuts(server)))
 
     return await at_server(world, f"lost {device.hex()[:8]}", reported)

@@ -26,7 +26,7 @@ from sync_agent.sign_in import SignInBook
 def believes_what_a_thief_brought() -> AbstractContextManager[object]:
     """`lost --since` names as heads all that has come by now."""
 
-    async def all_of_it(store: EntryStore, authors: Iterable[bytes], _when_ms: int) -> set[bytes]:
+    async def all_of_it(store: EntryStore, authors: Iterable[bytes], *_times_ms: int) -> set[bytes]:
         written = await store.scan_kinds(range(256))
         mine = set(authors)
         return {entry.id for entry in written if entry.header.author in mine}

@@ -157,12 +157,12 @@ async def report_loss(
     """`lost`, with what the program knows of devices; `governs` as of `revoke_device`."""
     cut = params.get("dry_run") is not True
     since_ms = since_of(office, params)
-    device = device_id(given.text(params, "device"))
+    device, anyway = device_id(given.text(params, "device")), params.get("anyway") is True
 
     def named(key: bytes) -> str | None:
         return seen.get(key, UNSEEN).name
 
-    loss = await lost(office, device, cut=cut, since_ms=since_ms, name_of=named, governs=governs)
+    loss = await lost(office, device, cut=cut, since_ms=since_ms, anyway=anyway, name_of=named, governs=governs)
     if loss.teaches and cut:
         await outgoing.progress(NEW_KEYS)
     if cut:

@@ -111,6 +111,7 @@ async def lost(
     *,
     cut: bool,
     since_ms: int | None = None,
+    anyway: bool = False,
     name_of: NameOf = _nameless,
     governs: Callable[[bytes], bool] = _everywhere,
 ) -> Loss:
@@ -118,7 +119,7 @@ async def lost(
 
     With `since_ms`, what it has brought since then counts no more either, and whoever came in by a code that it made
     since is cut off too. Raises `BadInput(UNKNOWN_DEVICE)`, `Refused(NO_RIGHT)` for a device that this office may not
-    cut off.
+    cut off, and, if not `anyway`, as `revoke_device` does.
     """
     replica = office.replica
     grants = [
@@ -151,7 +152,7 @@ async def lost(
         )
     kept = await rights_beyond(office, device, governs)
     if cut:
-        kept = await revoke_device(office, device, governs, since_ms=since_ms)
+        kept = await revoke_device(office, device, governs, since_ms=since_ms, anyway=anyway)
         kept += await _cut_off_with_it(office, device, governs)
     role = max(await standing_grants(office, device), key=lambda grant: grant.rank).role
     said = await words_of_office(office, device, name_of)

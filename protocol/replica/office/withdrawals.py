@@ -16,10 +16,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from protocol.clock import rfc3339
 from protocol.entry import Kind
 from protocol.errors import BadInput, Code, Refused
 from protocol.limits import MAX_REVOKED_HEADS
-from protocol.replica.arrivals import authored_by
+from protocol.replica.arrivals import authored_by, noted_since_ms
+from protocol.replica.console_text import local_time
 from protocol.replica.office.as_root import write_as_root
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.grants import devices_of, grants_of, with_below, write_and_tend
@@ -127,15 +129,16 @@ async def revoke_device(
 
     With `since_ms`, of what it brought only that counts which was here by then; said of a device that was cut off
     before, this takes back what it had brought since. Raises `BadInput(UNKNOWN_DEVICE)`, and `Refused(NO_RIGHT)` where
-    it would count for nothing anywhere; at the server, without the `kit` and not `anyway`, `BadInput(NOT_YET)` for a
-    device that has spoken in more classes than a revocation names.
+    it would count for nothing anywhere; if not `anyway`, `BadInput(BAD_DATE)` where nothing was noted by then, so that
+    all that it ever said would count no more, and at the server, without the `kit`, `BadInput(NOT_YET)` for a device
+    that has spoken in more classes than a revocation names.
     """
     here, above = _reach(office, device, governs)
     if not here:
         shown = device.hex()
         raise Refused(Code.NO_RIGHT, f"{shown} has no right here that could be taken from it", device=shown)
     if kit is not None:
-        await _cut_by_root(office, kit, device, here, since_ms)
+        await _cut_by_root(office, kit, device, here, since_ms, anyway=anyway)
         return []
     kept = (await _cut(office, device, here, since_ms, anyway=anyway)).kept
     return [*kept, *await _kept(office, [(device, space) for space in above])]
@@ -237,7 +240,7 @@ async def _cut_drafts(
     *,
     anyway: bool = False,
 ) -> list[Draft]:
-    cuts = await _heads_to_name(office, device, spaces, since_ms, MAX_REVOKED_HEADS)
+    cuts = await _heads_to_name(office, device, spaces, since_ms, MAX_REVOKED_HEADS, anyway=anyway)
     if not anyway:
         for space in cuts:
             await _check_room(office, device, space)
@@ -245,14 +248,14 @@ async def _cut_drafts(
 
 
 async def _heads_to_name(
-    office: Office, device: bytes, spaces: Iterable[bytes], since_ms: int | None, most: int
+    office: Office, device: bytes, spaces: Iterable[bytes], since_ms: int | None, most: int, *, anyway: bool
 ) -> dict[bytes, list[bytes]]:
     """What a revocation in each of the spaces names; those in which the device is cut off already are left out."""
     found = {}
     replica = office.replica
     successors = successors_of(device, replica.door.authorities())
     line = [device, *successors]
-    known = None if since_ms is None else await authored_by(replica.store, line, since_ms)
+    known = None if since_ms is None else await _brought_by(office, line, since_ms, anyway=anyway)
     for space in spaces:
         below = with_below(office, space)
         if known is not None:
@@ -260,6 +263,24 @@ async def _heads_to_name(
         elif device not in (await replica.view(space)).roster.cut:
             found[space] = await heads_of(device, below, replica.tips, replica.store, successors, most=most)
     return found
+
+
+async def _brought_by(office: Office, line: Sequence[bytes], since_ms: int, *, anyway: bool) -> set[bytes]:
+    """What these keys had brought by then. Raises `BadInput(BAD_DATE)` where nobody noted, and they have spoken."""
+    replica = office.replica
+    known = await authored_by(replica.store, line, since_ms, office.now_ms())
+    if known is not None:
+        return known
+    if not anyway and any([await replica.tips(space, key) for space in replica.door.spaces() for key in line]):
+        first_ms = await noted_since_ms(replica.store, office.now_ms())
+        first = local_time(rfc3339(first_ms) or "") if first_ms is not None else "none yet"
+        raise BadInput(
+            Code.BAD_DATE,
+            "nothing was noted at that time: what has come when is known here for two months at most, and not from "
+            f"before the store was made (the first note: {first}). Give a later time, or none; with `--anyway`, all "
+            "that the device has ever said counts no more, and waits",
+        )
+    return set()
 
 
 async def _check_room(office: Office, device: bytes, space: bytes) -> None:
@@ -284,11 +305,13 @@ async def _cut_short(office: Office, device: bytes, spaces: Iterable[bytes]) -> 
 
 
 async def _cut_by_root(
-    office: Office, kit: RootKit, device: bytes, spaces: Collection[bytes], since_ms: int | None
+    office: Office, kit: RootKit, device: bytes, spaces: Collection[bytes], since_ms: int | None, *, anyway: bool
 ) -> None:
     """The root's word: it outranks everybody, and its lists have room for every class."""
     territory = office.replica.territory
-    for space, heads in (await _heads_to_name(office, device, spaces, since_ms, MOST_LISTED_HEADS)).items():
+    for space, heads in (
+        await _heads_to_name(office, device, spaces, since_ms, MOST_LISTED_HEADS, anyway=anyway)
+    ).items():
         drafts = lists_of(territory, heads)
         lists = await write_as_root(office, kit, drafts) if drafts else []
         cut = Draft(space, Kind.REVOKE, None, cut_by_root(device, heads, lists).encode())
