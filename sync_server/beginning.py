@@ -16,7 +16,7 @@ from protocol.replica.operation import JSON, NO_FILES, Incoming, Outgoing, Param
 from protocol.replica.replica import Entropy
 from protocol.replica.stepping_down import refuse_for_others
 from sync_server.data_folder import DEFAULT_KIT, already_initialised, is_initialised
-from sync_server.handlers.territory import begin_territory, kit_in, new_kit, passphrase_in, words_of_kit
+from sync_server.handlers.territory import begin_territory, check_place, kit_in, new_kit, passphrase_in, words_of_kit
 
 
 async def begin(
@@ -45,6 +45,8 @@ async def begin(
     else:
         known, place = kit_in(recover, passphrase), kit
         known = known if given is None else replace(known, name=given)
+    if kit is not None:
+        _check_kit(folder, kit)
     make_folder(folder)
 
     async def operate(_params: Params, _incoming: Incoming, _outgoing: Outgoing) -> JSON:
@@ -77,6 +79,12 @@ def make_folder(folder: Path) -> None:
     """Make DIR so that only its owner enters: names of pupils will lie in it. Who takes the lock says what is wrong."""
     with contextlib.suppress(OSError):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def _check_kit(folder: Path, kit: Path) -> None:
+    """Raise `BadInput` for a kit's place outside DIR before DIR is made: what is refused leaves nothing."""
+    if not kit.absolute().is_relative_to(folder.absolute()):
+        check_place(folder, kit)
 
 
 def _advice(place: Path, *, protected: bool) -> str:

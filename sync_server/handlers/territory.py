@@ -119,10 +119,7 @@ def make_room(folder: Path, place: Path | None = None) -> None:
     if left is None and any((folder / name).exists() for name in (DATABASE, KEYS_FOLDER, PACKS)):
         raise BadInput(Code.ALREADY_INITIALISED, f"{folder} holds the data of something else; choose an empty folder")
     if place is not None:
-        if place.is_dir() or not place.parent.is_dir():
-            raise BadInput(Code.USAGE, f"the recovery kit cannot be written to {place}")
-        if place.exists() and (left is None or blake3(place.read_bytes()).hexdigest() != left):
-            raise BadInput(Code.USAGE, f"{place} exists already; move it to a safe place, or choose another with --kit")
+        check_place(folder, place)
     if left is not None:
         for name in (*_DATABASE_FILES, KEYS_FILE):
             (folder / name).unlink(missing_ok=True)
@@ -130,6 +127,14 @@ def make_room(folder: Path, place: Path | None = None) -> None:
             place.unlink(missing_ok=True)
         for name in (PACKS, PARTS, DAMAGED):
             shutil.rmtree(folder / name, ignore_errors=True)
+
+
+def check_place(folder: Path, place: Path) -> None:
+    """Raise `BadInput` where the kit of DIR's territory cannot be written to `place`, or another file lies there."""
+    if place.is_dir() or not place.parent.is_dir():
+        raise BadInput(Code.USAGE, f"the recovery kit cannot be written to {place}")
+    if place.exists() and blake3(place.read_bytes()).hexdigest() != _unfinished_kit(folder):
+        raise BadInput(Code.USAGE, f"{place} exists already; move it to a safe place, or choose another with --kit")
 
 
 def note_unfinished(folder: Path, kit: bytes | None = None) -> None:

@@ -101,6 +101,14 @@ def test_a_kit_is_never_written_over_another_file(server: Machine, tmp_path: Pat
     assert other.ok("init", "--name", "Nièvre", "--kit", str(tmp_path / "kit2"))
 
 
+def test_an_init_whose_kit_has_no_place_makes_no_folder(server: Machine, tmp_path: Path) -> None:
+    other = server_in(tmp_path / "data" / "other")
+    for place in (tmp_path / "missing" / "kit", tmp_path / "kit", tmp_path):
+        refused(other.run("init", "--name", "Nièvre", "--kit", str(place)), 2, Code.USAGE)
+        assert not other.folder.parent.exists()
+    assert other.ok("init", "--name", "Nièvre", "--kit", str(other.folder / "a-kit"))
+
+
 def test_an_init_that_was_killed_can_be_repeated(tmp_path: Path) -> None:
     for number, pause_s in enumerate((0.05, 0.15, 0.2, 0.25, 0.3, 0.35)):
         server = server_in(tmp_path / str(number))
