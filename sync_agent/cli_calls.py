@@ -101,6 +101,13 @@ async def run_with(call: Call, name: str, params: Params, incoming: Incoming) ->
     return await run_here(call, name, params, incoming, lasting=total > LASTING_BYTES)
 
 
+def folder_named(text: str) -> Path:
+    """The folder that an argument names. Raises `BadInput` for none: it would be the one that the caller is in."""
+    if not text:
+        raise BadInput(Code.USAGE, "DIR is empty: name a folder; “.” is the one that you are in")
+    return Path(text)
+
+
 async def run_into(
     call: Call, folder: str, name: str, params: Params, *, item: str | None = None, from_others: bool = False
 ) -> dict[str, JSON]:
@@ -111,7 +118,7 @@ async def run_into(
     """
     from sync_agent.outlet import FolderOutlet  # noqa: PLC0415 — loaded only when needed
 
-    place = Path(folder)
+    place = folder_named(folder)
     with FolderOutlet(place, from_others=from_others) as outlet:
         edits: Sequence[Edit] = outlet.edits
         try:

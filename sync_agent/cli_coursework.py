@@ -55,7 +55,7 @@ async def publish(
     if subject is not None:
         params["subject"] = subject or None
     if due is not None:
-        params["due_ms"] = due_ms(due) if due else None
+        params["due_ms"] = due_ms(due) if due or item is None else None
     if text is not None:
         params["text"] = text
     required = item is None and not text

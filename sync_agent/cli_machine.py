@@ -13,7 +13,7 @@ from protocol.limits import MAX_CONTROL_FILE_BYTES
 from protocol.replica.console import Call, tell
 from protocol.replica.console_options import Argument, Option
 from protocol.replica.operation import JSON, Incoming, Outgoing, Params
-from sync_agent.cli_calls import PROGRAM, Folder, check_enrolled, run_here
+from sync_agent.cli_calls import PROGRAM, Folder, check_enrolled, folder_named, run_here
 
 REPAIR_TRIES: Final = 6
 REPAIR_PAUSE_S: Final = 2.0
@@ -218,7 +218,7 @@ async def courier_export(call: Call, folder: Folder) -> JSON:
     """Bring onto a stick what it lacks of this device's spaces, sealed; say when it may be removed."""
     from sync_agent.courier_commands import export_to  # noqa: PLC0415 — loaded only when needed
 
-    return await export_to(Path(folder), _territory(call.data_dir), _runner(call))
+    return await export_to(folder_named(folder), _territory(call.data_dir), _runner(call))
 
 
 @PROGRAM.command("courier import")
@@ -228,7 +228,7 @@ async def courier_import(
     """Take what a stick brings; the next sync passes it on."""
     from sync_agent.courier_commands import import_from  # noqa: PLC0415 — loaded only when needed
 
-    return await import_from(Path(folder), _territory(call.data_dir), _runner(call))
+    return await import_from(folder_named(folder), _territory(call.data_dir), _runner(call))
 
 
 def _runner(call: Call) -> Callable[[str, Params, Incoming, Outgoing], Awaitable[JSON]]:

@@ -279,6 +279,8 @@ async def give_feedback(
     check_text(words, "text", MAX_TEXT_CHARS)
     check_text(mark or "", "mark", MAX_MARK_CHARS)
     content = await store_files(agent, work.space, incoming)
+    if content is None and not (words.strip() or mark or redo):
+        raise BadInput(Code.USAGE, "feedback says something: a text, a mark, another try, or files")
     async with agent.writing:
         work = await find_work(agent, wanted)
         record = Feedback(words, mark or None, redo, content)

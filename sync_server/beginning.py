@@ -52,7 +52,7 @@ async def begin(
     async def operate(_params: Params, _incoming: Incoming, _outgoing: Outgoing) -> JSON:
         await begin_territory(folder, known, kit_file=place, passphrase=passphrase, now_ms=now_ms, entropy=entropy)
         if place is not None:
-            tell(_advice(place, protected=passphrase is not None))
+            tell(kit_advice(place, protected=passphrase is not None))
         return {
             "territory": known.territory.hex(),
             "fingerprint": " ".join(words_of_kit(known)),
@@ -87,7 +87,8 @@ def _check_kit(folder: Path, kit: Path) -> None:
         check_place(folder, kit)
 
 
-def _advice(place: Path, *, protected: bool) -> str:
+def kit_advice(place: Path, *, protected: bool) -> str:
+    """What to do with a kit that has just been written."""
     bare = "" if protected else " It has no passphrase: whoever reads it can do both."
     return (
         f"The recovery kit {place} can rebuild this territory, and erase it.{bare} "

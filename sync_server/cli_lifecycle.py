@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Protocol
 
 from protocol.errors import BadInput
-from protocol.replica.console import Call, Notices, Program
+from protocol.replica.console import Call, Notices, Program, tell
 from protocol.replica.console_options import Argument, Option
 from protocol.replica.loss_command import add_loss_command
 from protocol.replica.operation import JSON, NO_FILES, Incoming, Outgoing, Params
@@ -287,6 +287,7 @@ def _add_keys(program: Program, run: Run, kits: _Kits) -> None:
         ] = None,
     ) -> JSON:
         """Give the territory another root, after a theft of the kit. Repeatable with the same files after a cut."""
+        from sync_server.beginning import kit_advice  # noqa: PLC0415
         from sync_server.new_root import NewKit  # noqa: PLC0415
 
         old = _kit_in(call, kit, passphrase_file)
@@ -296,7 +297,9 @@ def _add_keys(program: Program, run: Run, kits: _Kits) -> None:
             done = await kits.run_at(call, "rotate root", {}, desk)
         except BadInput as reason:
             raise made.failed(reason, has_signed=desk.has_signed) from reason
-        return made.keep(done)
+        kept = made.keep(done)
+        tell(kit_advice(Path(new_kit), protected=new_passphrase_file is not None))
+        return kept
 
     @program.command("audit")
     async def audit(call: Call) -> JSON:

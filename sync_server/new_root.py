@@ -40,6 +40,8 @@ class NewKit:
         old = kit_in(old_place, None if old_passphrase_file is None else passphrase_in(Path(old_passphrase_file)))
         self._first = first = old.first_root or old.root.public
         self._made_here = not place.exists()
+        if place.is_dir() or not place.parent.is_dir():
+            raise BadInput(Code.USAGE, f"the new kit cannot be written to {place}")
         if not self._made_here:
             self._kit = kit_in(place, self._passphrase)
             if self._kit.first_root != first or self._kit.root.public == old.root.public:

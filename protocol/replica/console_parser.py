@@ -92,7 +92,15 @@ class _Group(click.Group):
 
 
 class _Command(click.Command):
-    """A command whose help speaks of its arguments too."""
+    """A command whose help speaks of its arguments too, and that is takes once what is one."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Refuse what click would take the last of: `--person A --person B` is not meant for B alone."""
+        told = self.make_parser(ctx).parse_args(list(args))[2]
+        for part in told:
+            if isinstance(part, click.Option) and not (part.multiple or part.is_flag) and told.count(part) > 1:
+                raise click.UsageError(f"{part.opts[0]} is given twice; it takes one", ctx)
+        return super().parse_args(ctx, args)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the arguments before the options."""

@@ -69,7 +69,10 @@ def account_of(data_dir: Path, *, user: int) -> Account | None:
 
 def _way_to(place: Path) -> Iterator[os.stat_result]:
     """All that leads to a place, and the place, as far as it is there: each folder and each link, as it is followed."""
-    left = list(reversed((Path.cwd() / place).parts))
+    try:
+        left = list(reversed(place.absolute().parts))
+    except FileNotFoundError:  # the caller's folder is gone: nothing lies there, and nothing can be made there
+        return
     here = Path(left.pop())
     for _ in range(_MOST_STEPS):
         try:

@@ -17,7 +17,7 @@ from protocol.roles import Role
 from sync_agent import intake
 from sync_agent.cli import PROGRAM
 from tests.harness.enrolled import Class, enrolled_class, meet
-from tests.harness.machines import Done, Machine, environment
+from tests.harness.machines import COMMAND_PATIENCE_S, Done, Machine, environment
 
 LESSON = {
     "index.html": b"<h1>Le cycle de l'eau</h1>" * 200,
@@ -126,6 +126,7 @@ def test_work_goes_to_the_teacher_and_feedback_comes_back(room: Class, tmp_path:
     assert tree(tmp_path / "ouvert") == LESSON
     lay(tmp_path, {"corrigé.txt": b"Bien"})
     corrected = str(tmp_path / "corrigé.txt")
+    check(laptop.run("feedback", handed["id"], "--text", " "), 2, "usage")  # it would say nothing, and mark the work
     assert laptop.ok("feedback", handed["id"], corrected, "--text", "À reprendre", "--mark", "B", "--redo") == {}
     asyncio.run(meet(laptop, renard))
     (row,) = renard.ok("hand-ins", "--item", task)
@@ -295,6 +296,7 @@ def test_what_cannot_be_is_refused_with_its_code_and_changes_nothing(room: Class
         (["publish", "a.txt", "--title", "Eau"], 2, "usage"),
         (["publish", "a.txt", *there, "--kind", "poem"], 2, "usage"),
         (["publish", "a.txt", *there, "--due", "demain"], 2, "bad-date"),
+        (["publish", "a.txt", *there, "--due", ""], 2, "bad-date"),
         (["publish", "a.txt", "--space", nothing, "--title", "Eau"], 2, "unknown-space"),
         (["publish", "a.txt", "--space", room.other_space, "--title", "Eau"], 2, "unknown-space"),
         (["publish", "a.txt", "--item", nothing], 2, "unknown-item"),
@@ -310,13 +312,17 @@ def test_what_cannot_be_is_refused_with_its_code_and_changes_nothing(room: Class
         (["checkout", lesson, "sortie", "--revision", nothing], 2, "unknown-revision"),
         (["checkout", nothing, "sortie"], 2, "unknown-item"),
         (["checkout", lesson, "a.txt"], 2, "bad-name"),
+        (["checkout", lesson, ""], 2, "usage"),
         (["people", "--space", room.other_space], 2, "unknown-space"),
         (["hand-in", lesson, "a.txt", "--person", room.pupil_person], 2, "not-an-assignment"),
         (["hand-in", task, "a.txt", "--person", nobody], 2, "unknown-person"),
         (["hand-in", task, "--person", room.pupil_person], 2, "nothing-to-send"),
         (["open-hand-in", nothing, "sortie"], 2, "unknown-hand-in"),
+        (["open-hand-in", nothing, ""], 2, "usage"),
         (["feedback", nothing, "--text", "Bien"], 2, "unknown-hand-in"),
         (["courier", "import", "sortie"], 2, "missing-file"),
+        (["courier", "import", ""], 2, "usage"),
+        (["courier", "export", ""], 2, "usage"),
         (["sync", "--peer", "127.0.0.1:9"], 3, "unreachable"),
         (["sync"], 3, "unreachable"),
         (["nonsense"], 2, "usage"),
@@ -324,6 +330,19 @@ def test_what_cannot_be_is_refused_with_its_code_and_changes_nothing(room: Class
         check(laptop.run(*words, cwd=tmp_path), status, code)
     assert laptop.ok("status")["spaces"] == before
     assert not (tmp_path / "sortie").exists()
+
+
+def test_a_command_in_a_folder_that_is_gone_goes_on_with_what_lies_elsewhere(room: Class, tmp_path: Path) -> None:
+    gone, laptop = tmp_path / "gone", room["laptop"]
+    publish(laptop, room, lay(tmp_path / "leçon", LESSON))
+    for words, status in ((("items",), 0), (("checkout", "0" * 64, "x"), 2), (("publish", "x", "--title", "Eau"), 2)):
+        gone.mkdir()
+        called = ["sh", "-c", 'rmdir "$PWD" && exec "$@"', "sh", *laptop.command(*words)]
+        done = subprocess.run(
+            called, cwd=gone, env=environment(), capture_output=True, check=False, timeout=COMMAND_PATIENCE_S
+        )
+        assert done.returncode == status, done.stderr
+        assert b"unforeseen" not in done.stderr
 
 
 def test_a_pupils_machine_has_the_rights_of_a_machine(room: Class, tmp_path: Path) -> None:

@@ -129,6 +129,15 @@ async def test_the_old_kit_does_nothing_any_more(scene: Rotated) -> None:
         assert caught.value.code is Code.BAD_KIT
 
 
+async def test_the_new_kit_goes_where_a_folder_is(scene: Rotated) -> None:
+    stick = scene.folder / "stick"  # it is not plugged in
+    for place in (stick / "kit-2", scene.folder):
+        with pytest.raises(BadInput) as caught:
+            NewKit(scene.folder / "server" / "kit", None, place, None, os.urandom)
+        assert caught.value.code is Code.USAGE
+    assert not stick.exists()
+
+
 async def test_a_rotation_that_was_cut_is_taken_up_again_with_the_same_files(scene: Rotated) -> None:
     place = scene.folder / "server" / "kit"
     made = NewKit(place, None, scene.folder / "kit-2", None, os.urandom)

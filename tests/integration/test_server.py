@@ -109,6 +109,17 @@ def test_an_init_whose_kit_has_no_place_makes_no_folder(server: Machine, tmp_pat
     assert other.ok("init", "--name", "Nièvre", "--kit", str(other.folder / "a-kit"))
 
 
+def test_a_kit_without_a_passphrase_is_said_to_be_one(server: Machine, tmp_path: Path) -> None:
+    secret, kit, newer = tmp_path / "secret", tmp_path / "kit-2", tmp_path / "kit-3"
+    secret.write_text("une phrase que personne ne devine\n")
+    begun = ("rotate", "root", "--kit", str(tmp_path / "kit"), "--new-kit", str(kit))
+    assert "no passphrase" not in server.run(*begun, "--new-passphrase-file", str(secret)).err
+    again = ("rotate", "root", "--kit", str(kit), "--passphrase-file", str(secret), "--new-kit", str(newer))
+    done = server.run(*again)
+    assert done.status == 0
+    assert f"{newer} can rebuild this territory, and erase it. It has no passphrase" in done.err
+
+
 def test_an_init_that_was_killed_can_be_repeated(tmp_path: Path) -> None:
     for number, pause_s in enumerate((0.05, 0.15, 0.2, 0.25, 0.3, 0.35)):
         server = server_in(tmp_path / str(number))

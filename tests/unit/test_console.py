@@ -168,6 +168,8 @@ def test_an_unforeseen_error_shows_its_trace_only_when_asked(
         ["publish", "a", "--space", "s", "--data", "d", "--uses", "many"],
         ["publish", "a", "--space", "s", "--data", "d", "--uses", "0"],
         ["publish", "a", "--space", "s", "--data", "d", "--nonsense"],
+        ["publish", "a", "--space", "s", "--data", "d", "--space", "t"],
+        ["publish", "a", "--space", "s", "--data", "d", "--data", "e"],
         ["publish", "a", "--space", "s", "--data", "d", "--behind-proxy=1"],
         ["publish", "a", "--space", "s", "--data", "d", "--no-behind-proxy"],
         ["verify", "extra", "--data", "d"],
@@ -180,6 +182,14 @@ def test_wrong_usage_is_2_with_a_sentence_and_a_document(terminal: Terminal, arg
     assert terminal.err.startswith("sync-agent")
     assert terminal.run_bare(*argv, "--json") == 2
     assert terminal.document()["error"]["code"] == "usage"
+
+
+def test_an_option_that_repeats_and_a_switch_may_be_given_twice(terminal: Terminal) -> None:
+    once = ("publish", "a", "--space", "s", "--peer", "p:1", "--behind-proxy", "--json")
+    assert terminal.run(*once, "--peer", "q:2", "--behind-proxy", "--json") == 0
+    assert terminal.document()["peer"] == ["p:1", "q:2"]
+    assert terminal.run(*once, "--space", "t") == 2
+    assert "--space is given twice" in terminal.document()["error"]["message"]
 
 
 def test_json_before_the_command_is_wrong_usage_told_as_json(terminal: Terminal) -> None:
