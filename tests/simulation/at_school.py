@@ -28,7 +28,8 @@ from tests.simulation.sticks import STICKS
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
-DAY_MS: Final = 24 * 3600 * 1000
+_HOUR_MS: Final = 3600 * 1000
+DAY_MS: Final = 24 * _HOUR_MS
 LINK_LASTS_S: Final = (5.0, 90.0)
 LAN_ROUNDS: Final = 5
 
@@ -242,7 +243,7 @@ async def sweep(world: World, machine: Machine) -> None:
         destroyed = await destroy_erased(agent)
         if destroyed.entries:
             machine.note(f"destroyed {len(destroyed.entries)} entries")
-        await _note_destroyed(world, machine.name, agent.replica, destroyed.entries)
+        await _note_destroyed(world, machine.name, agent.replica, destroyed.entries, by_right_clock=machine.keeps_time)
 
 
 async def sweep_server(world: World) -> None:
@@ -251,13 +252,20 @@ async def sweep_server(world: World) -> None:
     if server is not None:
         await end_stays(server)
         destroyed = await server.pace.look()
-        await _note_destroyed(world, "server", server.replica, destroyed.entries)
+        await _note_destroyed(world, "server", server.replica, destroyed.entries, by_right_clock=True)
         await confirm_destroyed(server)
 
 
-async def _note_destroyed(world: World, who: str, replica: Replica, entries: Sequence[bytes]) -> None:
-    """Once a theft is known, and everybody has heard of it, the thief's word destroys nothing any more."""
+async def _note_destroyed(
+    world: World, who: str, replica: Replica, entries: Sequence[bytes], *, by_right_clock: bool
+) -> None:
+    """Nothing goes before its week is over, where no clock was set, and by no word of a thief that everybody knows."""
     held = (await replica.store.get(list(entries))).values()
+    for entry in held if by_right_clock else ():
+        said_ms = [world.trust.erased_ms.get(name or b"") for name in (entry.header.subject, entry.header.space)]
+        first_ms = min((at_ms for at_ms in said_ms if at_ms is not None), default=0)
+        if world.true_ms() < first_ms + ERASURE_DELAY_MS - _HOUR_MS:
+            world.problem(f"{who} destroys {entry.id.hex()[:8]} before its week is over")
     gone = {entry.header.subject for entry in held if entry.header.subject is not None}
     for person in (gone & world.trust.erased_by_thief) - world.trust.destroyed if world.healing else ():
         world.problem(f"{who} destroys what a thief has erased: {person.hex()[:8]}")
@@ -278,6 +286,9 @@ async def a_week_later(world: World) -> bool:
     held = _held(world)
     substitutes = any(machine.birth.until_ms is not None for machine in world.machines)
     if world.erased or world.trust.closed or substitutes:
+        await sweep_all(world)
+        # what the server destroyed by a thief's word it says again now: that has a week of its own at each machine
+        await world.settle()
         await sweep_all(world)
         for passing_days in in_steps(ERASURE_DELAY_MS // DAY_MS + 1):
             world.pass_ms(passing_days * DAY_MS)

@@ -186,7 +186,7 @@ async def restore(world: World, _machine: Machine, random: Random) -> str:
     await world.office.switch_off()
     number = random.randrange(len(world.backups))
     image = world.backups[number].image()
-    if world.office.birth.territory.certificate not in image.store._entries:
+    if world.office.certificate not in image.store._entries:
         return await restore_by_kit(world, image, random)
     world.change_server_disk(image)
     await world.office.boot()

@@ -39,6 +39,7 @@ BROKEN_RULES: Final = {
         BrokenRule(mutations.shows_neighbours_everything, 57),
         BrokenRule(mutations.takes_what_a_stick_brought_as_sent, 11970),
         BrokenRule(mutations.destroys_nothing, 1),
+        BrokenRule(mutations.destroys_too_early, 1),
         BrokenRule(trust_mutations.believes_what_a_thief_brought, 11),
         BrokenRule(trust_mutations.forgets_whom_a_thief_let_in, 4533),
         BrokenRule(trust_mutations.copies_outlive_their_original, 4727),

@@ -44,6 +44,7 @@ async def close(world: World, _machine: Machine, random: Random) -> str:
     if world.trust.closed:
         return "-"
     world.trust.closed.add(space)
+    world.trust.erased_ms[space] = world.true_ms()
 
     async def closed(server: Server) -> None:
         await close_space(server, world.kit, space, unopened_too=True)

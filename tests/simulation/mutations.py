@@ -219,6 +219,11 @@ def takes_what_a_stick_brought_as_sent() -> AbstractContextManager[object]:
     return mock.patch.object(Replica, "admit", admit)
 
 
+def destroys_too_early() -> AbstractContextManager[object]:
+    """What is erased goes after five days: who sees within the week that it was wrong finds it gone."""
+    return mock.patch("protocol.erasing.ERASURE_DELAY_MS", 5 * 24 * 3600 * 1000)
+
+
 def destroys_nothing() -> AbstractContextManager[object]:
     """What is erased is hidden for ever, and never destroyed."""
     return mock.patch("protocol.replica.eraser.due", return_value=[])

@@ -129,6 +129,11 @@ class Office:
         """Let the server do something, for as long as it has power."""
         return self._tasks.spawn(work)
 
+    @property
+    def certificate(self) -> bytes:
+        """The one under which it will open: where the power cut a rotation short, its real folder says which."""
+        return (self.birth.territory if self._folder is None else Territory.read(self._folder)).certificate
+
     async def boot(self) -> None:
         """Open what lies on the disk, and answer."""
         await self.switch_off()

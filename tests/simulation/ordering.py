@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from random import Random
 from typing import TYPE_CHECKING, Final
 
+from protocol.entry import Kind
+from protocol.errors import Refused
 from protocol.measures import MINUTE_MS
 from protocol.replica.operation import JSON
 from sync_agent import measure_commands
@@ -77,13 +79,25 @@ def school_of(world: World, server: Server) -> bytes | None:
 
 
 def _at_head(world: World, head: Machine, what: str, command: Command) -> str:
-    async def said(_world: World, _machine: Machine, agent: SimAgent, _random: Random) -> str:
-        async with agent.writing:
-            await command(agent, None)
+    async def said(_world: World, machine: Machine, agent: SimAgent, _random: Random) -> str:
+        try:
+            async with agent.writing:
+                await command(agent, None)
+        except Refused:
+            # she lifts what her school has imposed, and nothing else
+            if not _is_under_others(machine):
+                raise
+            return "refused"
         return "ordered"
 
     head.spawn(do(world, head, what, said, Random(0)))
     return f"by {head.name}"
+
+
+def _is_under_others(head: Machine) -> bool:
+    """Whether she has heard of a quarantine that she has not imposed herself."""
+    held = head.disk.store._entries.values()
+    return any(entry.header.kind == Kind.QUARANTINE and entry.header.author != head.device for entry in held)
 
 
 EVENTS: Final[Mapping[str, Event]] = {"quarantine": quarantine, "lift": lift, "drill": drill}

@@ -120,7 +120,7 @@ async def _erase(world: World, _machine: Machine, agent: SimAgent, random: Rando
             return "nobody"
         if pupil not in world.erased:
             world.trust.erased_by_thief.add(pupil)
-        world.erased.add(pupil)
+        world.note_erased({pupil})
         await erase_persons(office, [pupil])
     return pupil.hex()[:8]
 

@@ -80,6 +80,8 @@ class Trust:
     """Classes at the end of their year."""
     erased_by_thief: set[bytes] = field(default_factory=set)
     """Whom only thieves have erased."""
+    erased_ms: dict[bytes, int] = field(default_factory=dict)
+    """Since when somebody, or a class, is to be forgotten by anybody's word, by the true time."""
     destroyed: set[bytes] = field(default_factory=set)
     """Of whom something was destroyed somewhere."""
     destroyed_at: dict[str, set[bytes]] = field(default_factory=dict)

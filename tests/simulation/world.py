@@ -127,8 +127,14 @@ class World:
 
     def erases(self, persons: set[bytes]) -> None:
         """Somebody who may wants these to be forgotten."""
-        self.erased |= persons
+        self.note_erased(persons)
         self.trust.erased_by_thief -= persons
+
+    def note_erased(self, persons: set[bytes]) -> None:
+        """Somebody wants these to be forgotten."""
+        self.erased |= persons
+        for person in persons:
+            self.trust.erased_ms.setdefault(person, self.true_ms())
 
     def heed_orders(self) -> None:
         """Something is ordered: from now on machines look for what they should heed, as their daemons always do."""
@@ -206,9 +212,9 @@ class World:
             self.problem("a machine is off although everything is in order")
         if self.trust.stolen:
             await self._say_what_is_stolen()
-        rounds = await (self._settle_orders() if self.orders.given else self._settle())
+        rounds = await (self._settle_orders() if self.orders.given else self.settle())
         if not self.problems and await a_week_later(self):
-            await self._settle()
+            await self.settle()
         return rounds
 
     async def _say_what_is_stolen(self) -> None:
@@ -235,10 +241,10 @@ class World:
             await self._end_drills()
             if self.office.server is not None and not self.problems:
                 await lifted(self, self.office.server)
-                rounds += await self._settle()
+                rounds += await self.settle()
         return rounds
 
-    async def _settle(self) -> int:
+    async def settle(self) -> int:
         """Let everybody sync until nothing moves; how many rounds that took."""
         await asyncio.sleep(BETWEEN_ROUNDS_S)
         for number in range(1, ROUNDS + 1):
