@@ -307,12 +307,15 @@ class Agent:
     async def right(self, space: bytes, kind: Kind) -> Authority:
         """The grant under which this device may write `kind` in `space`.
 
-        Raises `BadInput(UNKNOWN_SPACE)` for a space that it does not have, `Refused(NO_RIGHT)`.
+        Raises `BadInput(UNKNOWN_SPACE)` for a space that it does not have, `Refused(NO_RIGHT)`. Nothing is published in
+        a closed class: nobody would be shown it.
         """
         await self.check_space(space)
         writers = WRITERS[class_of(kind)]
         for grant in await self.replica.authorities(self.device):
             if grant.role in writers and self.replica.door.covers(grant, space):
+                if kind is Kind.REVISION and space in (await self.replica.view(space)).roster.erased:
+                    raise BadInput(Code.UNKNOWN_SPACE, f"that class has been closed: {space.hex()}", space=space.hex())
                 return grant
         raise Refused(
             Code.NO_RIGHT, "this device does not have the right to do that here", space=space.hex(), kind=kind.name

@@ -24,7 +24,7 @@ from protocol.replica.office.people import (
     merge_persons,
     probable_duplicates,
 )
-from protocol.replica.office.spaces import list_spaces, space_named, spaces_named, uai_of
+from protocol.replica.office.spaces import list_spaces, open_spaces_named, space_named, uai_of
 from protocol.replica.office.stays import stays_of
 from protocol.replica.operation import JSON, Outgoing, Params
 from protocol.roles import HAS_READING_KEYS, RANK
@@ -55,7 +55,7 @@ async def _space_list(office: SchoolOffice, _params: Params, _outgoing: Outgoing
 
 
 async def _person_add(office: SchoolOffice, params: Params, outgoing: Outgoing) -> JSON:
-    spaces = spaces_named(office, given.texts(params, "space"))
+    spaces = await open_spaces_named(office, given.texts(params, "space"))
     name, role = given.text(params, "name"), person_role(given.text(params, "role"))
     person = await add_person(office, name, role, spaces)
     for space in spaces:
@@ -92,7 +92,7 @@ async def _invite(office: SchoolOffice, params: Params, _outgoing: Outgoing) -> 
 
 
 async def _grant(office: SchoolOffice, params: Params, outgoing: Outgoing) -> JSON:
-    spaces = spaces_named(office, given.texts(params, "space"))
+    spaces = await open_spaces_named(office, given.texts(params, "space"))
     device, person = commands.device_or_person(params)
     if not all(map(office.governs, spaces)):
         raise Refused(Code.NO_RIGHT, "this device lets others into its own school only")

@@ -18,7 +18,7 @@ from protocol.replica.console import installed_version
 from protocol.replica.office import commands, grants
 from protocol.replica.office.names import invited_role, person_role
 from protocol.replica.office.people import add_person
-from protocol.replica.office.spaces import list_spaces, space_named, spaces_named
+from protocol.replica.office.spaces import list_spaces, open_spaces_named, space_named
 from protocol.replica.operation import JSON, Incoming, Outgoing, Params, Table
 from sync_server import lifecycle_operations
 from sync_server.abbreviated import with_whole_ids
@@ -74,12 +74,12 @@ async def _space_list(server: Server, _params: Params, _outgoing: Outgoing) -> J
 
 async def _person_add(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
     role = person_role(given.text(params, "role"))
-    spaces = spaces_named(server, given.texts(params, "space"))
+    spaces = await open_spaces_named(server, given.texts(params, "space"))
     return {"person": (await add_person(server, given.text(params, "name"), role, spaces)).hex()}
 
 
 async def _grant(server: Server, params: Params, outgoing: Outgoing) -> JSON:
-    spaces = spaces_named(server, given.texts(params, "space"))
+    spaces = await open_spaces_named(server, given.texts(params, "space"))
     device, person = commands.device_or_person(params)
     if device is not None:
         await grants.grant_device(server, device, spaces)

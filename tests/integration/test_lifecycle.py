@@ -16,6 +16,7 @@ from protocol.replica.console import Notices
 from protocol.replica.eraser import Eraser
 from protocol.work import ItemKind
 from sync_agent.publisher import Wish, publish
+from sync_agent.watched_folders import publishing_folders
 from sync_server.handlers.territory import kit_in
 from tests.harness.classroom import SMALL, WORK, Device, Given
 from tests.harness.commands import Desk
@@ -180,6 +181,27 @@ async def test_a_closed_class_is_hidden_at_the_next_contact_and_destroyed_a_week
     assert (await eraser.sweep(year.here.office.clock())).entries
     kept = [stored.entry for stored in await agent.replica.store.scan(year.here.space)]
     assert not any(entry.payload for entry in kept if entry.header.kind in {Kind.PERSON, Kind.HAND_IN, Kind.REVISION})
+
+
+async def test_in_a_closed_class_nothing_is_done_that_nobody_would_be_shown(year: Year) -> None:
+    space = year.here.office.space
+    await year.with_kit("space close", space=space)
+    await year.here.sync(year.teacher)
+    with pytest.raises(BadInput) as caught:
+        await publish(
+            year.teacher.agent, Wish(year.here.space, None, ItemKind.LESSON, "L'eau"), Given(SMALL), Notices()
+        )
+    assert caught.value.code is Code.UNKNOWN_SPACE
+    assert [folder.space for folder in await publishing_folders(year.teacher.agent)] == []
+    for command, params in (
+        ("person add", {"name": "Tom", "role": "pupil"}),
+        ("invite", {"role": "machine", "ttl": "24h", "uses": 1}),
+        ("grant", {"device": year.machine.agent.device.hex()}),
+    ):
+        with pytest.raises(BadInput) as caught:
+            await year.do(command, space=[space], **params)
+        assert caught.value.code is Code.UNKNOWN_SPACE
+    assert await year.do("ungrant", space=[space], device=year.machine.agent.device.hex()) is not None
 
 
 async def test_a_class_with_work_that_nobody_has_opened_is_not_closed_unless_that_is_wished(year: Year) -> None:

@@ -20,7 +20,14 @@ from protocol.replica.office.invitations import Wanted, invite
 from protocol.replica.office.losses import NEW_KEYS, lost
 from protocol.replica.office.names import device_id, lifetime_ms, moment_ms, person_id
 from protocol.replica.office.people import list_persons
-from protocol.replica.office.spaces import ListedSpace, add_space, rename_space, space_named, spaces_named
+from protocol.replica.office.spaces import (
+    ListedSpace,
+    add_space,
+    open_spaces_named,
+    rename_space,
+    space_named,
+    spaces_named,
+)
 from protocol.replica.office.withdrawals import Kept, Withdrawn
 from protocol.replica.operation import JSON, Outgoing, Params
 from protocol.roles import Role
@@ -80,7 +87,7 @@ async def new_code(office: Office, params: Params, role: Role) -> JSON:
     person, stay = given.text_or_none(params, "person"), given.text_or_none(params, "for")
     wanted = Wanted(
         role=role,
-        spaces=spaces_named(office, given.texts(params, "space")),
+        spaces=await open_spaces_named(office, given.texts(params, "space")),
         person=None if person is None else person_id(person),
         uses=given.count_or_none(params, "uses") or 0,
         lifetime_ms=lifetime_ms(given.text(params, "ttl")),

@@ -126,6 +126,18 @@ def spaces_named(office: Office, texts: Iterable[str]) -> list[bytes]:
     return named
 
 
+async def open_spaces_named(office: Office, texts: Iterable[str]) -> list[bytes]:
+    """As `spaces_named`, for what is to be said there. Raises `BadInput(UNKNOWN_SPACE)` for a closed class too."""
+    named, door = spaces_named(office, texts), office.replica.door
+    for space in named:
+        is_class = door.parent(space) not in (None, door.territory)
+        if is_class and space in (await office.replica.view(space)).roster.erased:
+            raise BadInput(
+                Code.UNKNOWN_SPACE, f"the class {space.hex()} has been closed: nothing that is said there is shown"
+            )
+    return named
+
+
 def smallest_cover(door: Door, spaces: Iterable[bytes]) -> bytes:
     """The smallest space that is above, or is, all of `spaces`."""
     lines = [door.lineage(space) for space in spaces]
