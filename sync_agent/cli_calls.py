@@ -108,6 +108,16 @@ def folder_named(text: str) -> Path:
     return Path(text)
 
 
+def _check_outside(place: Path, data_dir: Path) -> None:
+    """Raise `BadInput` for a folder in DIR: a lesson, or a pupil, may call a file as the store or a key is called."""
+    try:
+        inside = place.resolve().is_relative_to(data_dir.resolve())
+    except OSError:  # the caller's folder is gone: who writes says so
+        return
+    if inside:
+        raise BadInput(Code.USAGE, f"{place} lies in the data folder of this device; choose a folder outside")
+
+
 async def run_into(
     call: Call, folder: str, name: str, params: Params, *, item: str | None = None, from_others: bool = False
 ) -> dict[str, JSON]:
@@ -119,6 +129,7 @@ async def run_into(
     from sync_agent.outlet import FolderOutlet  # noqa: PLC0415 — loaded only when needed
 
     place = folder_named(folder)
+    _check_outside(place, call.data_dir)
     with FolderOutlet(place, from_others=from_others) as outlet:
         edits: Sequence[Edit] = outlet.edits
         try:
