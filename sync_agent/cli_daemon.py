@@ -69,7 +69,20 @@ async def enroll(
         "code": code,
         "name": platform.node() or "PC" if name is None else name,
     }
+    _check_given(str(params["name"]), code, server)
     return await run_command(call.data_dir, "enroll", params, NO_FILES, Notices(), in_process, create=True)
+
+
+def _check_given(name: str, code: str, server: str | None) -> None:
+    """Raise `BadInput`, or `Refused(CODE_WRONG)`, for what can be seen to be wrong: before DIR is made."""
+    from protocol.invitation import parse_code  # noqa: PLC0415 — loaded only when needed
+    from sync_agent.enrollment import check_name  # noqa: PLC0415
+    from sync_agent.transport import normal_url  # noqa: PLC0415
+
+    parse_code(code)
+    check_name(name)
+    if server is not None:
+        normal_url(server)
 
 
 @PROGRAM.command("run", lasting=True)

@@ -12,6 +12,7 @@ from typing import BinaryIO
 
 import pytest
 
+from protocol.invitation import FINGERPRINT_BYTES, SECRET_BYTES, Invitation
 from protocol.limits import MAX_CHUNK_BYTES
 from protocol.roles import Role
 from sync_agent import intake
@@ -278,6 +279,18 @@ def test_a_folder_that_is_not_enrolled_is_said_to_be_so_and_left_as_it_is(tmp_pa
             check(machine.run(*words, cwd=tmp_path), 2, "missing-file" if "x" in words else "not-enrolled")
     assert list(tmp_path.iterdir()) == [tmp_path / "empty"]
     assert not list((tmp_path / "empty").iterdir())
+
+
+def test_an_enrolment_that_is_mistyped_makes_no_folder(tmp_path: Path) -> None:
+    machine = Machine("pc", tmp_path / "data", "sync-agent")
+    code = Invitation(bytes(FINGERPRINT_BYTES), bytes(SECRET_BYTES)).code()
+    for name, server, given, status, why in (
+        ("", "http://127.0.0.1:9", code, 2, "bad-name"),
+        ("PC", "ftp://127.0.0.1", code, 2, "usage"),
+        ("PC", "http://127.0.0.1:9", "bonjour", 5, "code-wrong"),
+    ):
+        check(machine.run("enroll", "--name", name, "--server", server, "--code", given), status, why)
+        assert not machine.folder.exists()
 
 
 def test_what_cannot_be_is_refused_with_its_code_and_changes_nothing(room: Class, tmp_path: Path) -> None:
