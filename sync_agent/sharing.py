@@ -278,12 +278,15 @@ class Sharing:
     # --- waiting ------------------------------------------------------------------------------------------------------
 
     def _ranking(self, space: bytes, *, content: bool) -> Sequence[str]:
-        """Who may be named: not who is away, nor who never has what the server has, but for what it is fetching."""
+        """Who may be named: not who is away, nor who never has what the server has, but for what it is fetching.
+
+        That it had nothing is what this device alone has seen: of two that are about to fetch, both must see the same.
+        """
         now_s = self._monotonic()
         away = {name for name, until_s in self._away_until_s.items() if until_s > now_s}
         idle = {name for name, until_s in self._idle_until_s.items() if until_s > now_s}
         if content:
-            idle = {name for name in idle if not self._electing.is_at_it(name)}
+            idle = {name for name in idle if not self._electing.says_it_fetches(name)}
             idle |= {name for name, disbelief in self._disbelieved.items() if disbelief.until_s > now_s}
         return [name for name in self._electing.ranking(space) if name not in away | idle]
 

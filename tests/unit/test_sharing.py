@@ -31,6 +31,7 @@ class Room:
     now_s: float = 0.0
     looks: bool = False
     at_it: set[str] = field(default_factory=set)
+    about_to: set[str] = field(default_factory=set)
     hears: Callable[[], None] = lambda: None
     waking: list[tuple[float, Callable[[], None]]] = field(default_factory=list)
     asked: list[tuple[str, Told]] = field(default_factory=list)
@@ -87,7 +88,7 @@ class _Seen:
         return name in self.room.at_it
 
     def says_it_fetches(self, name: str) -> bool:
-        return name in self.room.at_it
+        return name in self.room.at_it | self.room.about_to
 
     def fetches(self, stage: Stage) -> None:
         self.room.said.append(stage)
@@ -393,6 +394,23 @@ def test_news_that_somebody_does_not_ask_for_while_it_fetches_is_no_reason_to_fe
     assert not waiting.is_mine(Wanted(SPACE, b"c" * 32), content=True)
     room.at_it = set()
     assert waiting.is_mine(Wanted(SPACE, b"d" * 32), content=True)
+
+
+async def test_of_two_that_claim_at_once_one_fetches_though_it_had_no_news_when_it_was_asked_in_the_morning() -> None:
+    room = Room({"pc1", "pc2"})
+    first, second = room.in_order()
+    watching, links = room.device(second), [Link(SPACE, b"q" * 32, MUCH_BYTES, "way")]
+    for _ in range(MOST_VAIN):
+        asks_in_vain(room, watching)
+    assert watching.is_mine(Wanted(SPACE, b"q" * 32), content=True), "nobody else says that it is about to"
+    room.about_to = {first, second}
+    async with room.device(first).fetching(links, of_all=()) as of_first:
+        assert of_first == links
+    async with watching.fetching(links, of_all=()) as of_second:
+        assert of_second == []
+    room.about_to = {second}
+    async with watching.fetching(links, of_all=()) as of_second:
+        assert of_second == links
 
 
 def test_nobody_is_woken_or_asked_for_what_has_come() -> None:
