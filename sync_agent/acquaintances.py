@@ -31,13 +31,20 @@ Turn: TypeAlias = tuple[int, int, bytes]
 """Where a key stands in the queue: how well who said it is known, since when, and a lot of this device's drawing."""
 
 
-def meet(agent: Agent, space: bytes, devices: Iterable[Device], remembered: frozenset[Device]) -> dict[str, bytes]:
-    """Note the devices that this one meets in a class now, all as of the same time; the marks that say so.
+def meeting_ms(agent: Agent) -> int:
+    """The time of whom this one meets now: later than that of whoever it has met, in whatever class."""
+    latest_ms = max((met_ms for met in agent.met.values() for met_ms in met.values()), default=-1)
+    return max(agent.watched.now_ms(), latest_ms + 1)
+
+
+def meet(
+    agent: Agent, space: bytes, devices: Iterable[Device], remembered: frozenset[Device], now_ms: int
+) -> dict[str, bytes]:
+    """Note the devices that this one meets in a class now, at `meeting_ms`; the marks that say so.
 
     `remembered` are those that it knew already: since a version that noted no time.
     """
     met = agent.met.setdefault(space, {})
-    now_ms = max(agent.watched.now_ms(), max(met.values(), default=-1) + 1)
     marks = {}
     for device in devices:
         name = device_id(device)
@@ -45,6 +52,20 @@ def meet(agent: Agent, space: bytes, devices: Iterable[Device], remembered: froz
             met[name] = 0 if device in remembered else now_ms
             marks[f"{MET_MARKS}{space.hex()}/{name.hex()}"] = met[name].to_bytes(8, "big")
     return marks
+
+
+def met_first(agent: Agent, person: bytes) -> frozenset[Device]:
+    """Of the devices from which the voice of this id starts, in whatever class, those met before the others.
+
+    By the id alone: who is the same as whom, others say.
+    """
+    met: dict[Device, int] = {}
+    for space, starts in agent.remembered.items():
+        for device in starts.get(person, ()):
+            since_ms = agent.met.get(space, {}).get(device_id(device), _NEVER_MS)
+            met[device] = min(since_ms, met.get(device, _NEVER_MS))
+    first_ms = min(met.values(), default=_NEVER_MS)
+    return frozenset(device for device, since_ms in met.items() if since_ms == first_ms)
 
 
 def known_in(agent: Agent, space: bytes) -> Known:

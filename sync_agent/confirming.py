@@ -28,7 +28,7 @@ from protocol.roles import HAS_READING_KEYS, Role
 from protocol.roster import Roster
 from protocol.structure import PersonKey
 from protocol.vouching import Circle, Device, Vouch, Word, device_id, device_words
-from sync_agent.acquaintances import meet
+from sync_agent.acquaintances import meet, meeting_ms
 from sync_agent.app import Agent
 from sync_agent.marks import FIRST_MARKS, KNOWN_READER_MARKS
 from sync_agent.status import space_names
@@ -107,6 +107,7 @@ async def remember_firsts(agent: Agent) -> None:
     """Note whom this device believes of each person: those that it saw first, and itself."""
     grants = await own_grants(agent)
     marks: dict[str, bytes | None] = {}
+    now_ms = meeting_ms(agent)
     for space in await agent.spaces():
         roster = (await agent.replica.view(space)).roster
         mine = own_grant(agent, grants, space)
@@ -122,7 +123,7 @@ async def remember_firsts(agent: Agent) -> None:
                 marks[_mark(FIRST_MARKS, space, person)] = b"".join(key + agreement for key, agreement in believed)
             if is_new and own is not None:
                 marks |= {_mark(KNOWN_READER_MARKS, space, device_id(device)): b"" for device in starts}
-        marks |= meet(agent, space, (device for devices in known.values() for device in devices), before)
+        marks |= meet(agent, space, (device for devices in known.values() for device in devices), before, now_ms)
     if marks:
         await agent.replica.store.set_marks(marks)
         agent.replica.remember(agent.remembered)

@@ -26,6 +26,8 @@ from protocol.replica.replica import Draft, Entropy, Replica
 from protocol.replica.unforeseen import lasting
 from protocol.rights import Authority
 from protocol.roles import RUNS_A_SCHOOL
+from protocol.vouching import Device
+from sync_agent.acquaintances import met_first
 from sync_agent.app import Agent
 from sync_agent.device_names import device_names
 
@@ -102,6 +104,15 @@ class SchoolOffice:
     def rank(self) -> int:
         """That of the grant."""
         return self.authority.rank
+
+    @property
+    def own_device(self) -> Device:
+        """This device's keys."""
+        return self._agent.device, self._agent.keys.agreement.public
+
+    def met_first(self, person: bytes) -> frozenset[Device]:
+        """As `Office.met_first`."""
+        return met_first(self._agent, person)
 
     def governs(self, space: bytes) -> bool:
         """Whether a space is the school, or lies in it."""

@@ -101,8 +101,8 @@ async def _grant(office: SchoolOffice, params: Params, outgoing: Outgoing) -> JS
         await _say_what_it_shows(office, device, outgoing)
         await grants.grant_device(office, device, spaces)
     if person is not None:
-        await commands.let_in_person(office, person, spaces, "sync-agent", outgoing)
-    return {}
+        return await commands.let_in_person(office, person, spaces, "sync-agent", outgoing)
+    return {commands.LOOK_AT: []}
 
 
 async def _say_what_it_shows(office: SchoolOffice, device: bytes, outgoing: Outgoing) -> None:

@@ -32,6 +32,7 @@ from protocol.replica.station import Report, Station
 from protocol.replica.unforeseen import Unforeseen
 from protocol.roles import RANK, Role
 from protocol.structure import Certificate
+from protocol.vouching import Device
 from sync_server.contacts import Contacts
 from sync_server.data_folder import COPY_FILE, INTRODUCTION_FILE, NEXT_KEYS_FILE
 from sync_server.keys import ServerKeys, Territory
@@ -205,6 +206,15 @@ class Server:
     def rank(self) -> int:
         """A server's."""
         return RANK[Role.SERVER]
+
+    @property
+    def own_device(self) -> Device:
+        """This server's keys."""
+        return self.keys.signing.public, self.keys.agreement.public
+
+    def met_first(self, _person: bytes) -> frozenset[Device]:
+        """Nobody: a server doubts none of what it says."""
+        return frozenset()
 
     def note_unknown_caller(self) -> None:
         """The proxy in front does not say whose a request is: people are told, once in the log."""

@@ -3,13 +3,15 @@
 Rules:
 - every form is the command of the same name, with the same checks;
 - a code is shown once, on the page that answers;
-- what forgets somebody asks to be meant: a box to tick beside the button.
+- what forgets somebody asks to be meant: a box to tick beside the button;
+- a teacher's computer comes in once somebody has seen its six words, unless it is known here as hers.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from aiohttp import web
@@ -17,11 +19,15 @@ from aiohttp import web
 from protocol.errors import BadInput, Code, Refused
 from protocol.limits import ERASURE_DELAY_MS
 from protocol.replica import parameters as given
+from protocol.replica.office.commands import LOOK_AT
+from protocol.replica.office.grants import standing_grants
+from protocol.replica.office.names import device_id
 from protocol.replica.office.people import probable_duplicates
 from protocol.replica.office.spaces import twin_of
 from protocol.replica.office.stays import stays_of
 from protocol.replica.operation import JSON
-from protocol.roles import PersonRole, Role
+from protocol.roles import HAS_READING_KEYS, PersonRole, Role
+from sync_agent.confirming import words_of
 from sync_agent.device_names import key_words
 from sync_agent.forgetting import forgettings
 from sync_agent.mdns import reached_at
@@ -38,6 +44,16 @@ _STAYS: Final = ("", "15d", "30d", "90d")
 _CODE_LASTS: Final = "72h"
 _CODE_LASTS_MS: Final = 72 * 3600 * 1000
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """A computer at which somebody has to look: its words, unless none would let it in, and whether it came in."""
+
+    device: bytes
+    called: str
+    words: str | None
+    is_in: bool
 
 
 class SchoolPages:
@@ -147,12 +163,42 @@ class SchoolPages:
 
     async def let_in(self, request: web.Request) -> web.Response:
         """A computer, or a teacher with theirs, of another class of the school."""
-        fields, _, room = await self._form(request)
+        fields, visit, room = await self._form(request)
         what, _, whom = fields.get("who", "").partition(":")
         if what not in ("device", "person"):
             raise BadInput(Code.USAGE, "choose who is let in")
-        await self._desk.do("grant", {what: whom, "space": [room.space.hex()]})
-        return see(f"/school/{room.space.hex()}?done=let_in")
+        shown = await self._to_be_seen(visit, whom) if what == "device" and not fields.get("seen") else []
+        if not shown:
+            answered = await self._desk.do("grant", {what: whom, "space": [room.space.hex()]})
+            shown = await self._looked_at(visit, answered)
+            if not shown:
+                return see(f"/school/{room.space.hex()}?done=let_in")
+        office = await SchoolOffice.of(self._desk.shelf.agent)
+        return await self._class_page(visit, office, room, looked=shown, done=None)
+
+    async def _to_be_seen(self, visit: Visit, whom: str) -> list[Looked]:
+        """The words by which a teacher's computer is known from any other: nothing else says which one this is."""
+        office = await SchoolOffice.of(self._desk.shelf.agent)
+        device = device_id(whom)
+        pairs = dict.fromkeys(
+            (each.key, each.agreement)
+            for each in await standing_grants(office, device)
+            if each.role in HAS_READING_KEYS
+        )
+        words = await words_of(pairs)
+        return [Looked(device, await self._called_by_key(visit, office, device), words[pair], False) for pair in pairs]
+
+    async def _looked_at(self, visit: Visit, answered: Mapping[str, JSON]) -> list[Looked]:
+        """What `grant` says that people should look at."""
+        office = await SchoolOffice.of(self._desk.shelf.agent)
+        rows = answered[LOOK_AT]
+        found = []
+        for row in rows if isinstance(rows, list) else ():
+            assert isinstance(row, dict)  # noqa: S101  (as `let_in_person` answers)
+            device, words = bytes.fromhex(str(row["device"])), row["words"]
+            name = await self._called_by_key(visit, office, device)
+            found.append(Looked(device, name, None if words is None else str(words), bool(row["comes_along"])))
+        return found
 
     async def code(self, request: web.Request) -> web.Response:
         """A code for a PC, or for a teacher's laptop, for good or for a while."""
@@ -208,6 +254,7 @@ class SchoolPages:
         fingerprint: str | None = None,
         whom: bytes | None = None,
         uses: JSON = 1,
+        looked: Sequence[Looked] = (),
         done: str | None,
     ) -> web.Response:
         say, named = visit.say, room.name_of(whom)
@@ -228,6 +275,7 @@ class SchoolPages:
             visit,
             "school_class.html",
             room=room,
+            looked=looked,
             people=[(role, listed) for role, listed in people if listed],
             doubles=probable_duplicates(persons),
             teachers=room.teachers,
@@ -248,6 +296,10 @@ class SchoolPages:
             server=self._desk.shelf.agent.enrolment.server_url,
             done=done,
         )
+
+    async def _called_by_key(self, visit: Visit, office: SchoolOffice, device: bytes) -> str:
+        devices = {each.key: each for each in await school_devices(office)}
+        return self._called(visit, devices[device]) if device in devices else key_words(device)
 
     def _called(self, visit: Visit, device: SchoolDevice) -> str:
         """What people know a device by: the name that it gives itself, whose it is, and words that it cannot choose."""

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from random import Random
 
 import pytest
 
 from protocol.clock import at_from
 from protocol.entry import Kind, compose
 from protocol.limits import SALT_BYTES
+from protocol.replica.office.acquaintance import Acquaintance
 from protocol.roles import PersonRole, Role
-from protocol.structure import PersonKey, SpaceRecord
+from protocol.structure import Grant, PersonKey, Revocation, SpaceRecord
 from protocol.vouching import device_id, device_words
 from sync_agent.confirming import confirm, own_device
 from sync_agent.session import Session
@@ -23,6 +25,7 @@ from tests.harness.lan import listening_device
 from tests.harness.portal import portal
 from tests.harness.spied_class import SpiedClass as Here
 from tests.harness.spied_class import own_keys, spied_class
+from tests.harness.territory import new_device
 from tests.harness.wire import MemoryTransport
 from tests.integration.test_school_without_server import enrol, opened
 
@@ -108,9 +111,17 @@ async def test_a_device_that_a_head_lets_into_one_class_more_is_no_more_the_teac
     assert not await here.sealed_to_the_spy()
 
 
-async def _everybody(*_: object) -> bool:
+async def let_into_another_class(head: Device, person: bytes) -> tuple[set[bytes], str]:
+    """Who is in it once the head's computer has let somebody in, and what it told."""
+    desk = Desk(head.agent)
+    space = (await desk.ask("space add", name="CE2", year="2026-2027"))["space"]
+    await desk.ask("grant", person=person.hex(), space=[space])
+    return {each.key for each in head.agent.replica.door.authorities() if each.space.hex() == space}, "".join(desk.told)
+
+
+async def _everybody(*_: object) -> Acquaintance:
     """Whatever grants call somebody's is."""
-    return True
+    return Acquaintance.KNOWN
 
 
 async def _nothing(_: Here) -> None:
@@ -142,7 +153,7 @@ async def _in_a_class_of_its_own(here: Here) -> None:
 
 
 @pytest.mark.parametrize("lead_in", [_nothing, _as_a_pc_first])
-@attack(ROW, off={"protocol.replica.office.grants.is_spoken_for": _everybody})
+@attack(ROW, off={"protocol.replica.office.grants.acquaintance_with": _everybody})
 async def test_who_lets_a_teacher_into_a_class_takes_along_no_device_that_none_of_hers_confirmed(
     here: Here, lead_in: Callable[[Here], Awaitable[None]]
 ) -> None:
@@ -150,18 +161,14 @@ async def test_who_lets_a_teacher_into_a_class_takes_along_no_device_that_none_o
     await lead_in(here)
     await here.name_the_spy(here.room.teacher_person)
     await here.sync(here.teacher, here.machine, head)
-    desk, spy = Desk(head.agent), here.spy.signing.public
-    space = (await desk.ask("space add", name="CE2", year="2026-2027"))["space"]
-    await desk.ask("grant", person=here.room.teacher_person.hex(), space=[space])
-    inside = {each.key for each in head.agent.replica.door.authorities() if each.space.hex() == space}
+    inside, told = await let_into_another_class(head, here.room.teacher_person)
     assert here.teacher.agent.device in inside
-    assert spy not in inside
-    (told,) = desk.told
-    assert spy.hex() in told
+    assert here.spy.signing.public not in inside
+    assert here.spy.signing.public.hex() in told
     assert device_words(own_keys(here.spy)) in told
 
 
-@attack(ROW, off={"protocol.replica.office.grants.is_spoken_for": _everybody})
+@attack(ROW, off={"protocol.replica.office.grants.acquaintance_with": _everybody})
 async def test_a_device_that_speaks_for_a_teacher_in_a_class_of_the_servers_own_is_taken_along_to_no_other(
     here: Here,
 ) -> None:
@@ -170,8 +177,68 @@ async def test_a_device_that_speaks_for_a_teacher_in_a_class_of_the_servers_own_
     await here.name_the_spy(here.room.teacher_person)
     await here.sync(here.teacher, here.machine, head)
     await here.sync(head)
-    desk, spy = Desk(head.agent), here.spy.signing.public
-    space = (await desk.ask("space add", name="CE2", year="2026-2027"))["space"]
-    await desk.ask("grant", person=here.room.teacher_person.hex(), space=[space])
-    inside = {each.key for each in head.agent.replica.door.authorities() if each.space.hex() == space}
-    assert spy not in inside
+    inside, _ = await let_into_another_class(head, here.room.teacher_person)
+    assert here.spy.signing.public not in inside
+    assert here.teacher.agent.device in inside, "nor does the server keep hers out"
+
+
+@attack(ROW, off={"protocol.replica.office.grants.acquaintance_with": _everybody})
+async def test_who_is_made_silent_on_the_heads_computer_alone_is_still_whom_it_met_first(here: Here) -> None:
+    head, _ = await confirmed_head(here)
+    territory, person, keys = here.room.territory, here.room.teacher_person, here.teacher.agent.keys
+    await territory.let_in(here.spy, Role.TEACHER, here.room.space, person=person)
+    pair = keys.signing.public, keys.agreement.public
+    cut = await territory.say(here.room.space, Kind.REVOKE, Revocation(pair[0], ()).encode())
+    again = Grant(*pair, keys.tls.fingerprint, Role.TEACHER, person, None, None).encode()
+    await territory.say(here.room.space, Kind.GRANT, again, parents=(cut.id,))
+    await here.sync(head)
+    roster = (await head.agent.replica.view(here.room.space)).roster
+    assert not roster.speaking.get(person), "to nobody else was any of it shown"
+    inside, told = await let_into_another_class(head, person)
+    assert here.spy.signing.public not in inside
+    assert device_words(own_keys(here.spy)) in told
+
+
+@attack(ROW, off={"protocol.replica.office.grants.acquaintance_with": _everybody})
+async def test_of_two_devices_of_somebody_new_none_comes_along_before_a_human_has_looked(here: Here) -> None:
+    head, _ = await confirmed_head(here)
+    new = await here.room.territory.person("Mme Neuve", PersonRole.TEACHER, here.room.space)
+    hers, spy = new_device(Random(5).randbytes), here.spy
+    for keys in (hers, spy):
+        await here.room.territory.let_in(keys, Role.TEACHER, here.room.space, person=new)
+    await here.sync(head)
+    inside, told = await let_into_another_class(head, new)
+    assert not inside & {hers.signing.public, spy.signing.public}
+    assert all(device_words(own_keys(keys)) in told for keys in (hers, spy))
+
+
+async def test_the_only_device_of_somebody_new_comes_along_and_is_told_with_its_words(here: Here) -> None:
+    head, _ = await confirmed_head(here)
+    new = await here.room.territory.person("Mme Neuve", PersonRole.TEACHER, here.room.space)
+    hers = new_device(Random(5).randbytes)
+    await here.room.territory.let_in(hers, Role.TEACHER, here.room.space, person=new)
+    await here.sync(head)
+    inside, told = await let_into_another_class(head, new)
+    assert hers.signing.public in inside
+    assert device_words(own_keys(hers)) in told
+
+
+async def test_a_second_laptop_that_the_first_has_confirmed_comes_along_and_nothing_is_told(here: Here) -> None:
+    head, _ = await confirmed_head(here)
+    second = await here.room.device(Role.TEACHER, here.room.space, person=here.room.teacher_person)
+    await here.sync(second, here.teacher)
+    await confirm(here.teacher.agent, device_id(own_device(second.agent)), shown_as="own")
+    await here.sync(here.teacher, head)
+    inside, told = await let_into_another_class(head, here.room.teacher_person)
+    assert {here.teacher.agent.device, second.agent.device} <= inside
+    assert not told
+
+
+async def test_a_laptop_that_was_confirmed_on_the_heads_own_computer_comes_along(here: Here) -> None:
+    head, _ = await confirmed_head(here)
+    second = await here.room.device(Role.TEACHER, here.room.space, person=here.room.teacher_person)
+    await here.sync(second, head)
+    await confirm(head.agent, device_id(own_device(second.agent)), shown_as="other")
+    inside, told = await let_into_another_class(head, here.room.teacher_person)
+    assert second.agent.device in inside
+    assert not told

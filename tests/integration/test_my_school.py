@@ -16,11 +16,13 @@ from protocol.errors import Refused
 from protocol.replica.arrivals import note_arrivals
 from protocol.roles import Role
 from protocol.structure import Erasure, Revocation
+from protocol.vouching import device_words
+from sync_agent.confirming import own_device
 from sync_agent.scheduler import Outcome
 from sync_agent.status import status
 from tests.harness.classroom import SMALL, Classroom, Device, classroom
 from tests.harness.passing_days import pass_days
-from tests.harness.portal import portal
+from tests.harness.portal import Surfer, portal
 
 
 @pytest.fixture
@@ -197,8 +199,7 @@ async def test_she_lets_a_known_computer_and_a_teacher_of_another_class_into_a_c
     for device in (teacher, pc, head):
         await device.session.sync()
     async with portal(head.agent) as surfer:
-        made = await surfer.send("/school", "/school", {"name": "CE2", "year": "2026-2027"})
-        place = made.headers["Location"].partition("?")[0]
+        place = await a_class_more(surfer)
         page = await surfer.page(place)
         assert "0 ordinateur dans cette classe" in page
         assert f'value="device:{pc.agent.device.hex()}"' in page
@@ -233,6 +234,42 @@ async def test_she_is_offered_the_times_of_which_her_computer_knows_what_had_com
     view = await head.agent.replica.view(room.space)
     assert not view.roster.may_read(laptop.agent.device)
     assert lesson in view.coursework.items
+
+
+async def test_a_teachers_computer_comes_in_from_the_list_once_its_six_words_were_seen(room: Classroom) -> None:
+    head, teacher = await head_of(room), await room.teacher()
+    for device in (teacher, head):
+        await device.session.sync()
+    who = {"who": f"device:{teacher.agent.device.hex()}"}
+    async with portal(head.agent) as surfer:
+        place = await a_class_more(surfer)
+        page = (await surfer.send(place, f"{place}/let-in", who)).text
+        assert device_words(own_device(teacher.agent)) in page
+        assert "0 ordinateur dans cette classe" in page
+        assert (await surfer.send(place, f"{place}/let-in", who | {"seen": "yes"})).status == 303
+        assert "1 ordinateur dans cette classe" in await surfer.page(place)
+
+
+async def test_she_is_told_which_of_a_teachers_computers_have_not_come_in_with_her(room: Classroom) -> None:
+    head, teacher = await head_of(room), await room.teacher()
+    for device in (teacher, head):
+        await device.session.sync()
+    other = await room.device(Role.TEACHER, room.space, person=room.teacher_person)
+    for device in (other, head):
+        await device.session.sync()
+    async with portal(head.agent) as surfer:
+        place = await a_class_more(surfer)
+        page = (await surfer.send(place, f"{place}/let-in", {"who": f"person:{room.teacher_person.hex()}"})).text
+        assert "1 ordinateur dans cette classe" in page
+        assert device_words(own_device(other.agent)) in page
+        assert "Il n'est pas entré" in html.unescape(page)
+        assert device_words(own_device(teacher.agent)) not in page, "she was met before"
+
+
+async def a_class_more(surfer: Surfer) -> str:
+    """The address of its page."""
+    made = await surfer.send("/school", "/school", {"name": "CE2", "year": "2026-2027"})
+    return made.headers["Location"].partition("?")[0]
 
 
 async def test_she_reports_a_stolen_laptop_and_reads_what_it_held(room: Classroom) -> None:

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from protocol.entry import Entry
 from protocol.replica.replica import Draft, Entropy, Replica
+from protocol.vouching import Device
 
 
 class Office(Protocol):
@@ -44,6 +45,15 @@ class Office(Protocol):
     @property
     def rank(self) -> int:
         """The rank of the grants under which it writes: a revocation cuts off lower ones only."""
+        ...
+
+    @property
+    def own_device(self) -> Device:
+        """The keys of the machine that holds it."""
+        ...
+
+    def met_first(self, person: bytes) -> frozenset[Device]:
+        """Of the devices from which a person's voice starts here, those that this machine met before the others."""
         ...
 
     async def say(self, drafts: Sequence[Draft]) -> list[Entry]:

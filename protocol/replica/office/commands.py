@@ -15,6 +15,7 @@ from protocol.errors import BadInput, Code
 from protocol.replica import parameters as given
 from protocol.replica.console_text import local_time
 from protocol.replica.office import grants, withdrawals
+from protocol.replica.office.acquaintance import Acquaintance
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.invitations import Wanted, invite
 from protocol.replica.office.losses import NEW_KEYS, lost
@@ -43,6 +44,8 @@ class Seen:
 
 
 UNSEEN: Final = Seen()
+LOOK_AT: Final = "look_at"
+"""Which devices people should look at, in what `grant` answers: each with its words, and whether it came along."""
 
 
 async def new_space(office: Office, params: Params, school: str, outgoing: Outgoing) -> JSON:
@@ -99,18 +102,26 @@ async def new_code(office: Office, params: Params, role: Role) -> JSON:
 
 async def let_in_person(
     office: Office, person: bytes, spaces: Sequence[bytes], program: str, outgoing: Outgoing
-) -> None:
-    """`grant --person`: which of their devices stay out is told, and what lets one in."""
+) -> dict[str, JSON]:
+    """`grant --person`: which of their devices stay out is told, and what lets one in; and which is new here."""
+    rows: list[JSON] = []
     for each in await grants.grant_person(office, person, spaces):
         device = each.device[0].hex()
         why = "it was cut off, or another school alone calls it theirs"
-        if each.is_unknown:
-            words = await asyncio.to_thread(device_words, each.device)
-            why = f"no computer of this person's has confirmed it; the page on its own screen has to show “{words}”"
+        comes_along = each.acquaintance is Acquaintance.NEW
+        words = None if each.acquaintance is None else await asyncio.to_thread(device_words, each.device)
+        rows.append({"device": device, "comes_along": comes_along, "words": words})
+        if words is not None:
+            shows = f"the page on its own screen has to show “{words}”"
+            if comes_along:
+                await outgoing.progress(f"the device {device} comes along, and is new here: {shows}")
+                continue
+            why = f"nothing here says that it is this person's; {shows}"
         await outgoing.progress(
             f"the device {device} stays out: {why}; to let it in all the same: "
             f"`{program} grant --device {device} --space …`"
         )
+    return {LOOK_AT: rows}
 
 
 async def ungrant(office: Office, params: Params, outgoing: Outgoing) -> JSON:

@@ -18,9 +18,9 @@ from dataclasses import dataclass, replace
 from protocol.entry import Kind
 from protocol.errors import BadInput, Code
 from protocol.limits import MAX_PARENTS
+from protocol.replica.office.acquaintance import Acquaintance, acquaintance_with
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.people import list_draft, listings
-from protocol.replica.office.spoken_for import is_spoken_for
 from protocol.replica.replica import Draft
 from protocol.rights import Authority
 from protocol.roles import DEVICES
@@ -44,21 +44,25 @@ async def grant_device(office: Office, device: bytes, spaces: Sequence[bytes]) -
 
 
 @dataclass(frozen=True, slots=True)
-class StaysOut:
-    """A device (its pair of keys) that `grant_person` has left out; `is_unknown` since it speaks for nobody."""
+class Looked:
+    """A device (its pair of keys) at which people should look.
+
+    `grant_person` has left it out, as `acquaintance` says or, where that is None, since it was cut off or nobody with a
+    say in these spaces has called it theirs; or it came along as the only one of somebody who is new here.
+    """
 
     device: Device
-    is_unknown: bool
+    acquaintance: Acquaintance | None
 
 
-async def grant_person(office: Office, person: bytes, spaces: Sequence[bytes]) -> list[StaysOut]:
+async def grant_person(office: Office, person: bytes, spaces: Sequence[bytes]) -> list[Looked]:
     """Put somebody on the lists of more spaces, and let in the devices whose grants name them.
 
     But for those revoked, those that nobody who has a say in these spaces has called theirs, and, on a device that runs
-    a school, those of a teacher that none of the teacher's own has confirmed, where some speak: these are returned, and
-    only a grant to the device itself lets them in. Raises `BadInput(UNKNOWN_PERSON)`.
+    a school, those of a teacher that it does not know as the teacher's: only a grant to the device itself lets them in.
+    What people should look at is returned. Raises `BadInput(UNKNOWN_PERSON)`.
     """
-    stay_out = []
+    looked = []
     drafts = await _listing_drafts(office, person, spaces)
     for device in devices_of(office, [person]):
         known = await standing_grants(office, device)
@@ -68,14 +72,16 @@ async def grant_person(office: Office, person: bytes, spaces: Sequence[bytes]) -
         named = [grant for grant in known if grant.person == person and _has_a_say(office, grant, spaces)]
         pair = (latest.key, latest.agreement)
         if not named or await _is_revoked(office, person, known, spaces):
-            stay_out.append(StaysOut(pair, is_unknown=False))
-        elif not await is_spoken_for(office, person, pair, known):
-            stay_out.append(StaysOut(pair, is_unknown=True))
-        else:
+            looked.append(Looked(pair, None))
+            continue
+        acquaintance = await acquaintance_with(office, person, pair, known)
+        if acquaintance is not Acquaintance.KNOWN:
+            looked.append(Looked(pair, acquaintance))
+        if acquaintance is not Acquaintance.UNKNOWN:
             like = replace(_latest(named), until_ms=await _end_of(office, known))
             drafts += await _grant_drafts(office, like, spaces)
     await write_and_tend(office, drafts)
-    return stay_out
+    return looked
 
 
 async def is_listed_but_revoked(office: Office, device: bytes) -> bool:
