@@ -12,7 +12,7 @@ Rules (docs/protocol.md, "Sealed hand-ins"; docs/adr/0125):
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Final, TypeAlias
 
 from blake3 import blake3
@@ -54,14 +54,14 @@ def meet(
     return marks
 
 
-def met_first(agent: Agent, person: bytes) -> frozenset[Device]:
+def met_first(agent: Agent, person: bytes, without: Collection[bytes]) -> frozenset[Device]:
     """Of the devices from which the voice of this id starts, in whatever class, those met before the others.
 
-    By the id alone: who is the same as whom, others say.
+    But for those with these signing keys. By the id alone: who is the same as whom, others say.
     """
     met: dict[Device, int] = {}
     for space, starts in agent.remembered.items():
-        for device in starts.get(person, ()):
+        for device in (each for each in starts.get(person, ()) if each[0] not in without):
             since_ms = agent.met.get(space, {}).get(device_id(device), _NEVER_MS)
             met[device] = min(since_ms, met.get(device, _NEVER_MS))
     first_ms = min(met.values(), default=_NEVER_MS)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import Final, Self
 
@@ -110,9 +110,9 @@ class SchoolOffice:
         """This device's keys."""
         return self._agent.device, self._agent.keys.agreement.public
 
-    def met_first(self, person: bytes) -> frozenset[Device]:
+    def met_first(self, person: bytes, without: Collection[bytes]) -> frozenset[Device]:
         """As `Office.met_first`."""
-        return met_first(self._agent, person)
+        return met_first(self._agent, person, without)
 
     def governs(self, space: bytes) -> bool:
         """Whether a space is the school, or lies in it."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -212,7 +212,7 @@ class Server:
         """This server's keys."""
         return self.keys.signing.public, self.keys.agreement.public
 
-    def met_first(self, _person: bytes) -> frozenset[Device]:
+    def met_first(self, _person: bytes, _without: Collection[bytes]) -> frozenset[Device]:
         """Nobody: a server doubts none of what it says."""
         return frozenset()
 

@@ -21,6 +21,7 @@ from tests.harness.attack import attack
 from tests.harness.classroom import WORK, Device
 from tests.harness.commands import Desk
 from tests.harness.granted_words import voices_with_granted_words
+from tests.harness.head_at_work import confirmed_head, let_into_another_class
 from tests.harness.lan import listening_device
 from tests.harness.portal import portal
 from tests.harness.spied_class import SpiedClass as Here
@@ -37,19 +38,6 @@ A_GRANT_IS_A_WORD: dict[str, object] = {"protocol.roster.voices_of": voices_with
 async def here(tmp_path: Path) -> AsyncIterator[Here]:
     async with spied_class(tmp_path) as made:
         yield made
-
-
-async def confirmed_head(here: Here) -> tuple[Device, bytes]:
-    """A head teacher's computer, which the teacher rightly confirmed as one; and who the head teacher is."""
-    room = here.room
-    school = room.territory.replica.door.parent(room.space)
-    assert school is not None
-    person = await room.territory.person("Mme H", PersonRole.TEACHER, room.space)
-    head = await room.device(Role.HEAD, school, person=person)
-    await here.sync(head, here.teacher, here.machine)
-    await confirm(here.teacher.agent, device_id(own_device(head.agent)), shown_as="head")
-    await here.sync(here.teacher, head)
-    return head, person
 
 
 async def let_in_at_the_head(here: Here, head: Device, person: bytes, folder: Path) -> None:
@@ -109,14 +97,6 @@ async def test_a_device_that_a_head_lets_into_one_class_more_is_no_more_the_teac
     for _ in range(3):
         await here.sync(here.teacher, head)
     assert not await here.sealed_to_the_spy()
-
-
-async def let_into_another_class(head: Device, person: bytes) -> tuple[set[bytes], str]:
-    """Who is in it once the head's computer has let somebody in, and what it told."""
-    desk = Desk(head.agent)
-    space = (await desk.ask("space add", name="CE2", year="2026-2027"))["space"]
-    await desk.ask("grant", person=person.hex(), space=[space])
-    return {each.key for each in head.agent.replica.door.authorities() if each.space.hex() == space}, "".join(desk.told)
 
 
 async def _everybody(*_: object) -> Acquaintance:
@@ -210,35 +190,3 @@ async def test_of_two_devices_of_somebody_new_none_comes_along_before_a_human_ha
     inside, told = await let_into_another_class(head, new)
     assert not inside & {hers.signing.public, spy.signing.public}
     assert all(device_words(own_keys(keys)) in told for keys in (hers, spy))
-
-
-async def test_the_only_device_of_somebody_new_comes_along_and_is_told_with_its_words(here: Here) -> None:
-    head, _ = await confirmed_head(here)
-    new = await here.room.territory.person("Mme Neuve", PersonRole.TEACHER, here.room.space)
-    hers = new_device(Random(5).randbytes)
-    await here.room.territory.let_in(hers, Role.TEACHER, here.room.space, person=new)
-    await here.sync(head)
-    inside, told = await let_into_another_class(head, new)
-    assert hers.signing.public in inside
-    assert device_words(own_keys(hers)) in told
-
-
-async def test_a_second_laptop_that_the_first_has_confirmed_comes_along_and_nothing_is_told(here: Here) -> None:
-    head, _ = await confirmed_head(here)
-    second = await here.room.device(Role.TEACHER, here.room.space, person=here.room.teacher_person)
-    await here.sync(second, here.teacher)
-    await confirm(here.teacher.agent, device_id(own_device(second.agent)), shown_as="own")
-    await here.sync(here.teacher, head)
-    inside, told = await let_into_another_class(head, here.room.teacher_person)
-    assert {here.teacher.agent.device, second.agent.device} <= inside
-    assert not told
-
-
-async def test_a_laptop_that_was_confirmed_on_the_heads_own_computer_comes_along(here: Here) -> None:
-    head, _ = await confirmed_head(here)
-    second = await here.room.device(Role.TEACHER, here.room.space, person=here.room.teacher_person)
-    await here.sync(second, head)
-    await confirm(head.agent, device_id(own_device(second.agent)), shown_as="other")
-    inside, told = await let_into_another_class(head, here.room.teacher_person)
-    assert second.agent.device in inside
-    assert not told

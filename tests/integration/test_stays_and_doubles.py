@@ -25,7 +25,7 @@ from protocol.replica.office.stays import end_stays, stays_of
 from protocol.replica.replica import Draft
 from protocol.replica.sole_runner import own
 from protocol.roles import PersonRole, Role
-from protocol.structure import PersonRecord, Successor
+from protocol.structure import Grant, PersonRecord, Revocation, Successor
 from sync_server.app import Server
 from sync_server.service import Service, Stop
 from tests.harness.server_in_process import Member, Office, office
@@ -257,6 +257,23 @@ async def test_who_was_a_head_for_a_time_comes_into_another_class_as_the_teacher
     wanted = {"role": "head", "space": [school.hex()], "person": person, "uses": 1, "ttl": "40d", "for": "15d"}
     await desk.enrol((await desk.do("invite", **wanted))["code"], keys=roux.keys)
     desk.clock.advance(15 * DAY_MS)
+    assert await end_stays(desk.server) == 1
+    other = (await desk.do("space add", name="CM1", school="0180001D", year=None))["space"]
+    await desk.do("grant", device=roux.id, space=[other])
+    authorities = (await desk.server.replica.view(bytes.fromhex(other))).roster.authorities
+    assert {each.role for each in authorities if each.key == roux.keys.signing.public} == {Role.TEACHER}
+
+
+async def test_whom_a_thief_made_a_head_comes_in_after_the_end_as_the_teacher_that_was_left(desk: Office) -> None:
+    school = desk.server.replica.door.parent(bytes.fromhex(desk.space))
+    assert school is not None
+    roux = await substitute(desk)
+    stolen = await desk.enrol(await desk.invite("admin", school.hex()))
+    pair = roux.keys.signing.public, roux.keys.agreement.public
+    await stolen.write(Kind.GRANT, Grant(*pair, roux.keys.tls.fingerprint, Role.HEAD, None, None, None).encode())
+    cut = Revocation(stolen.keys.signing.public, ()).encode()
+    await desk.server.say([Draft(school, Kind.REVOKE, None, cut)])
+    desk.clock.advance(16 * DAY_MS)
     assert await end_stays(desk.server) == 1
     other = (await desk.do("space add", name="CM1", school="0180001D", year=None))["space"]
     await desk.do("grant", device=roux.id, space=[other])

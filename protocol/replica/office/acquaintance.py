@@ -1,4 +1,4 @@
-"""How well an office knows a device that grants call somebody's, before it takes it along (docs/adr/0145).
+"""How well an office knows a device that grants call somebody's, before it takes it along (docs/adr/0163).
 
 Whoever runs the server calls any device anybody's, cuts off and lets back in, and shows an office what it likes. What
 an office has met before, and what a human confirmed on it, stays: from there words of confirmation lead on.
@@ -20,7 +20,7 @@ from protocol.vouching import Device
 
 
 class Acquaintance(Enum):
-    """`KNOWN` comes along; `NEW`, the only one of somebody of whom nothing was met, does and is told; `UNKNOWN` not."""
+    """`KNOWN` comes along, `UNKNOWN` does not; `NEW` does, and is told: somebody begins anew here with it."""
 
     KNOWN = "known"
     NEW = "new"
@@ -32,7 +32,8 @@ async def acquaintance_with(office: Office, person: bytes, device: Device, known
 
     Known is what was confirmed as this person's on the office's own machine, and what that leads to. Besides, what
     every device leads to that was met first for this id: the id as granted, for lists may call anybody the same as
-    anybody. What was said by who is held back leads nowhere: in doubt a device stays out, and a human is told.
+    anybody. What was said by who is held back leads nowhere: in doubt a device stays out, and a human is told. Where
+    this machine or the root has cut off who was met before, as a lost laptop, it begins anew with who was met next.
 
     The server asks nobody: what it says itself it need not doubt, and what it lets in is believed by nobody for that.
     A PC that is called a teacher's besides comes in as the teacher's.
@@ -41,10 +42,27 @@ async def acquaintance_with(office: Office, person: bytes, device: Device, known
         return Acquaintance.KNOWN
     rosters = [(await office.replica.view(space)).roster for space in office.replica.door.spaces()]
     leading = _leading_to(device, _own_words(rosters))
-    met = office.met_first(person)
-    if leading & _confirmed_by(office.own_device, person, rosters) or (met and met <= leading):
+    if leading & _confirmed_by(office.own_device, person, rosters):
         return Acquaintance.KNOWN
-    return Acquaintance.UNKNOWN if met or _called(office, person) != {device} else Acquaintance.NEW
+    called = _called(office, person)
+    gone = await _cut_off_here(office, {key for key, _ in called}, rosters)
+    met = office.met_first(person, gone)
+    if met and met <= leading:
+        return Acquaintance.NEW if gone else Acquaintance.KNOWN
+    if not met and {each for each in called if each[0] not in gone} == {device}:
+        return Acquaintance.NEW
+    return Acquaintance.UNKNOWN
+
+
+async def _cut_off_here(office: Office, keys: Collection[bytes], rosters: Sequence[Roster]) -> set[bytes]:
+    """The keys of these that this office itself, or the root, has cut off: others may cut off what is in their way."""
+    orders = {name: key for roster in rosters for name, key in roster.revocations.items() if key in keys}
+    found = await office.replica.store.get(list(orders))
+    return {
+        orders[name]
+        for name, order in found.items()
+        if order.header.author == office.own_device[0] or office.replica.door.rank_of(order.header) == RANK[Role.ROOT]
+    }
 
 
 def _called(office: Office, person: bytes) -> set[Device]:

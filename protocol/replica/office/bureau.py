@@ -6,7 +6,7 @@ under which it may (docs/adr/0031).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Protocol
 
 from protocol.entry import Entry
@@ -52,8 +52,11 @@ class Office(Protocol):
         """The keys of the machine that holds it."""
         ...
 
-    def met_first(self, person: bytes) -> frozenset[Device]:
-        """Of the devices from which a person's voice starts here, those that this machine met before the others."""
+    def met_first(self, person: bytes, without: Collection[bytes]) -> frozenset[Device]:
+        """Of the devices from which a person's voice starts here, but for those `without`, those met before the others.
+
+        `without` are signing keys.
+        """
         ...
 
     async def say(self, drafts: Sequence[Draft]) -> list[Entry]:

@@ -126,14 +126,15 @@ async def _named_grant(office: Office, successor: Authority) -> bytes | None:
 
 
 async def standing_grants(office: Office, device: bytes) -> list[Authority]:
-    """A device's grants, without those that are held back, as a thief's are, or have ended; all of them if all are.
+    """A device's grants, without those that are held back, as a thief's are, or have ended.
 
-    Raises `BadInput(UNKNOWN_DEVICE)`.
+    Where all have ended, those that are not held back; where nothing else is left, all. Raises
+    `BadInput(UNKNOWN_DEVICE)`.
     """
     known = grants_of(office, device)
-    views = {space: await office.replica.view(space) for space in {grant.space for grant in known}}
-    gone = {space: view.roster.held_back | view.roster.void for space, view in views.items()}
-    return [grant for grant in known if grant.grant not in gone[grant.space]] or known
+    rosters = {space: (await office.replica.view(space)).roster for space in {grant.space for grant in known}}
+    honest = [grant for grant in known if grant.grant not in rosters[grant.space].held_back]
+    return [grant for grant in honest if grant.grant not in rosters[grant.space].void] or honest or known
 
 
 async def write_and_tend(office: Office, drafts: Sequence[Draft]) -> None:

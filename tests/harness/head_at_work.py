@@ -1,0 +1,31 @@
+"""A head teacher's computer, and what she does on it, in a class whose server may be in wrong hands."""
+
+from __future__ import annotations
+
+from protocol.roles import PersonRole, Role
+from protocol.vouching import device_id
+from sync_agent.confirming import confirm, own_device
+from tests.harness.classroom import Device
+from tests.harness.commands import Desk
+from tests.harness.spied_class import SpiedClass as Here
+
+
+async def confirmed_head(here: Here) -> tuple[Device, bytes]:
+    """A head teacher's computer, which the teacher rightly confirmed as one; and who the head teacher is."""
+    room = here.room
+    school = room.territory.replica.door.parent(room.space)
+    assert school is not None
+    person = await room.territory.person("Mme H", PersonRole.TEACHER, room.space)
+    head = await room.device(Role.HEAD, school, person=person)
+    await here.sync(head, here.teacher, here.machine)
+    await confirm(here.teacher.agent, device_id(own_device(head.agent)), shown_as="head")
+    await here.sync(here.teacher, head)
+    return head, person
+
+
+async def let_into_another_class(head: Device, person: bytes) -> tuple[set[bytes], str]:
+    """Who is in it once the head's computer has let somebody in, and what it told."""
+    desk = Desk(head.agent)
+    space = (await desk.ask("space add", name="CE2", year="2026-2027"))["space"]
+    await desk.ask("grant", person=person.hex(), space=[space])
+    return {each.key for each in head.agent.replica.door.authorities() if each.space.hex() == space}, "".join(desk.told)

@@ -1,0 +1,67 @@
+"""Which of a teacher's computers come along when a head teacher's lets the teacher into a class (docs/adr/0163)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from protocol.roles import PersonRole, Role
+from protocol.vouching import device_id, device_words
+from sync_agent.confirming import confirm, own_device
+from tests.harness.commands import Desk
+from tests.harness.head_at_work import confirmed_head, let_into_another_class
+from tests.harness.spied_class import SpiedClass as Here
+from tests.harness.spied_class import own_keys, spied_class
+from tests.harness.territory import new_device
+
+
+@pytest.fixture
+async def here(tmp_path: Path) -> AsyncIterator[Here]:
+    async with spied_class(tmp_path) as made:
+        yield made
+
+
+async def test_the_only_device_of_somebody_new_comes_along_and_is_told_with_its_words(here: Here) -> None:
+    head, _ = await confirmed_head(here)
+    new = await here.room.territory.person("Mme Neuve", PersonRole.TEACHER, here.room.space)
+    hers = new_device(Random(5).randbytes)
+    await here.room.territory.let_in(hers, Role.TEACHER, here.room.space, person=new)
+    await here.sync(head)
+    inside, told = await let_into_another_class(head, new)
+    assert hers.signing.public in inside
+    assert device_words(own_keys(hers)) in told
+
+
+async def test_who_has_lost_a_laptop_comes_along_with_the_next_which_is_told_with_its_words(here: Here) -> None:
+    head, _ = await confirmed_head(here)
+    await Desk(head.agent).ask("lost", device=here.teacher.agent.device.hex())
+    following = await here.room.device(Role.TEACHER, here.room.space, person=here.room.teacher_person)
+    await here.sync(head, following, head)
+    inside, told = await let_into_another_class(head, here.room.teacher_person)
+    assert following.agent.device in inside
+    assert here.teacher.agent.device not in inside
+    assert device_words(own_device(following.agent)) in told
+
+
+async def test_a_second_laptop_that_the_first_has_confirmed_comes_along_and_nothing_is_told(here: Here) -> None:
+    head, _ = await confirmed_head(here)
+    second = await here.room.device(Role.TEACHER, here.room.space, person=here.room.teacher_person)
+    await here.sync(second, here.teacher)
+    await confirm(here.teacher.agent, device_id(own_device(second.agent)), shown_as="own")
+    await here.sync(here.teacher, head)
+    inside, told = await let_into_another_class(head, here.room.teacher_person)
+    assert {here.teacher.agent.device, second.agent.device} <= inside
+    assert not told
+
+
+async def test_a_laptop_that_was_confirmed_on_the_heads_own_computer_comes_along(here: Here) -> None:
+    head, _ = await confirmed_head(here)
+    second = await here.room.device(Role.TEACHER, here.room.space, person=here.room.teacher_person)
+    await here.sync(second, head)
+    await confirm(head.agent, device_id(own_device(second.agent)), shown_as="other")
+    inside, told = await let_into_another_class(head, here.room.teacher_person)
+    assert second.agent.device in inside
+    assert not told
