@@ -1,0 +1,52 @@
+"""“Mon école” in a real browser, on a head teacher's computer."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Browser, expect
+
+from protocol.roles import Role
+from protocol.vouching import device_words
+from sync_agent.confirming import own_device
+from tests.harness.browser import accessibility_faults, chromium, visitor
+from tests.harness.classroom import classroom
+from tests.harness.portal import portal
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    async with chromium() as found:
+        yield found
+
+
+@pytest.mark.parametrize("width", [1360, 360])
+async def test_she_compares_six_words_before_a_computer_that_nobody_confirmed_comes_in(
+    tmp_path: Path, browser: Browser, width: int
+) -> None:
+    async with classroom(tmp_path) as room:
+        school = room.territory.replica.door.parent(room.space)
+        assert school is not None
+        head, teacher = await room.device(Role.HEAD, school), await room.teacher()
+        for device in (teacher, head):
+            await device.session.sync()
+        other = await room.device(Role.TEACHER, room.space, person=room.teacher_person)
+        for device in (other, head):
+            await device.session.sync()
+        async with portal(head.agent) as surfer, visitor(browser, width=width) as somebody:
+            page = await somebody.page()
+            await page.goto(f"{surfer.origin}/school")
+            await page.get_by_label("Nom de la classe").fill("CE2")
+            await page.get_by_label("Année scolaire").fill("2026-2027")
+            await page.get_by_role("button", name="Ajouter", exact=True).click()
+            await page.get_by_label("Faire entrer quelqu'un de l'école").select_option("Mme Petit")
+            await page.get_by_role("button", name="Faire entrer", exact=True).click()
+            await expect(page.get_by_role("heading", name="À comparer sur son écran")).to_be_visible()
+            await expect(page.get_by_text(device_words(own_device(other.agent)))).to_be_visible()
+            assert await accessibility_faults(page) == []
+            assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+            await page.get_by_role("button", name="Faire entrer quand même").click()
+            await expect(page.get_by_text("2 ordinateurs dans cette classe")).to_be_visible()
+            assert somebody.complaints == []
