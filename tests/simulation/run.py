@@ -54,6 +54,12 @@ class Lived:
     rounds: int
 
 
+def prepare() -> None:
+    """Make what all histories begin with, which copies of this process find done."""
+    with quickly():
+        _crowded()
+
+
 def live(seed: int, broken: Break = nullcontext) -> Lived:
     """The history of a seed, with a rule broken on purpose if one is given."""
     return live_plan(plan_of(seed), broken)
