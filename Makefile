@@ -70,6 +70,9 @@ ifneq ($(shell $(BIN)/python -c 'print("ok")' 2>&1),ok)
 .PHONY: $(VENV)/.runtime
 endif
 
+.PHONY: environment
+environment: $(VENV)/.package $(VENV)/.development system-tools
+
 $(VENV)/.runtime: constraints.txt
 	@for python in $(or $(PYTHON),python3 python3.13 python3.12 python3.11); do \
 	  if "$$python" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then break; fi; \
