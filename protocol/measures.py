@@ -89,9 +89,14 @@ class Drill:
 
     def runs(self, seen_ms: int, now_ms: int) -> bool:
         """Whether it is running on a machine that has known of it since `seen_ms`; a clock set back ends it."""
-        if self.stopped_ms is not None or self.start_ms > seen_ms + MAX_DRILL_LEAD_MS:
+        if self.stopped_ms is not None or is_early(self, seen_ms):
             return False
         return seen_ms <= now_ms < self.end_here_ms(seen_ms)
+
+
+def is_early(drill: Drill, now_ms: int) -> bool:
+    """Whether whoever hears of a drill now hears of it too long before its time to begin it, then or later."""
+    return drill.start_ms > now_ms + MAX_DRILL_LEAD_MS
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ Rules:
   are told why; it ends by itself, by this machine's clock as the server last set it right;
 - drills take three hours of a day at most, whatever is ordered: who has a stolen key must not keep from machines for
   good that it was cut off (docs/adr/0103);
+- a drill that is heard of hours before its time never begins: it was meant for then, and a clock was ahead;
 - under quarantine the school's network and sticks are off; reading, printing and the server go on, and no drill runs:
   one of both ways is always open; of a stick nothing is heard but orders, and so of its end (`hear_orders`);
 - who hears of a quarantine passes it on for a moment before it falls silent.
@@ -27,11 +28,11 @@ from typing import TYPE_CHECKING, Final
 from protocol import canonical
 from protocol.errors import Code, PeerFault, Refused, RelaisError
 from protocol.limits import MAX_DRILL_MINUTES
-from protocol.measures import Drill, Measures, Played, Quarantine, may_begin, of_last_day
+from protocol.measures import Drill, Measures, Played, Quarantine, is_early, may_begin, of_last_day
 from protocol.replica.measures import measures_of
 from sync_agent.app import Agent
 from sync_agent.health import LastSync
-from sync_agent.marks import DRILL_MARK
+from sync_agent.marks import DRILL_MARK, EARLY_DRILLS_MARK
 from sync_agent.network.trouble import Seen, Trouble, no_answer
 
 if TYPE_CHECKING:
@@ -44,6 +45,9 @@ _log = logging.getLogger(__name__)
 PASS_ON_S: Final = 5.0
 _LONGEST_WAIT_S: Final = 60.0
 _MAX_MARK_BYTES: Final = 4_096
+_ID_BYTES: Final = 32
+_MOST_EARLY: Final = 16
+"""How many drills of those that were heard of too early are remembered: the next in time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,15 +98,29 @@ async def _running(agent: Agent, found: list[Measures], own_ms: int, skew_ms: in
     played = await _played(agent)
     noted = {one.id: one for one in played}
     ordered_here = [drill for each in found for drill in each.drills]
+    early = await _heard_early(agent, ordered_here, now_ms)
     for drill in ordered_here:
         one = noted.get(drill.id)
         if one is not None and one.lasts(own_ms) and drill.runs(one.seen_ms, now_ms):
             return drill, one.seen_ms
     for drill in ordered_here:
-        if drill.id not in noted and drill.runs(now_ms, now_ms) and may_begin(drill, played, own_ms):
+        if drill.id not in noted.keys() | early and drill.runs(now_ms, now_ms) and may_begin(drill, played, own_ms):
             await _note(agent, (*of_last_day(played, own_ms), Played(drill.id, now_ms, own_ms, drill.minutes)))
             return drill, now_ms
     return None
+
+
+async def _heard_early(agent: Agent, drills: Iterable[Drill], now_ms: int) -> set[bytes]:
+    """Those that were heard of so long before their time that they do not begin here; noted until that is over."""
+    store = agent.replica.store
+    mark = await store.mark(EARLY_DRILLS_MARK) or b""
+    before = {mark[at : at + _ID_BYTES] for at in range(0, len(mark), _ID_BYTES)}
+    early = [drill for drill in drills if is_early(drill, now_ms) or (drill.id in before and now_ms < drill.planned_ms)]
+    early = sorted(early, key=lambda drill: (drill.start_ms, drill.id))[:_MOST_EARLY]
+    noted = b"".join(drill.id for drill in early)
+    if noted != mark:
+        await store.set_marks({EARLY_DRILLS_MARK: noted or None})
+    return {drill.id for drill in early}
 
 
 async def _note(agent: Agent, played: Iterable[Played]) -> None:

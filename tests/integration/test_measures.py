@@ -29,8 +29,8 @@ from sync_agent.copies import Copies
 from sync_agent.courier_commands import survey_here
 from sync_agent.device_names import key_words
 from sync_agent.lan import Lan
-from sync_agent.marks import DRILL_MARK
-from sync_agent.measures import DrillTransport, Heeding, Ordered, ordered
+from sync_agent.marks import DRILL_MARK, EARLY_DRILLS_MARK
+from sync_agent.measures import DrillTransport, Heeding, Ordered, ordered, schools_of
 from sync_agent.network.trouble import Trouble, seen_in
 from sync_agent.scheduler import Outcome
 from sync_agent.session import Session
@@ -58,6 +58,11 @@ async def head_of(room: Classroom) -> Device:
     head = await room.device(Role.HEAD, school, person=room.teacher_person)
     await head.session.sync()
     return head
+
+
+async def school_of(device: Device) -> bytes:
+    (school,) = await schools_of(device.agent)
+    return school
 
 
 async def learn(*devices: Device) -> None:
@@ -191,6 +196,24 @@ async def test_drills_of_one_day_are_three_hours_and_each_machine_counts_by_itse
     assert (await ordered(machine.agent)).drill is not None
     room.territory.clock.advance(24 * 60 * MINUTE)
     await measure_commands.start_drill(head.agent, None, 60)
+    await learn(head, machine)
+    assert (await ordered(machine.agent)).drill is not None
+
+
+async def test_a_drill_that_was_heard_of_hours_before_its_time_never_begins(room: Classroom) -> None:
+    head, machine = await head_of(room), await room.machine()
+    clock = room.territory.clock
+    clock.advance(5 * 60 * MINUTE)
+    await measure_commands.start_drill(head.agent, None, 30)
+    await learn(head)
+    clock.advance(-5 * 60 * MINUTE)
+    await learn(machine)
+    assert (await measures_of(machine.agent.replica, await school_of(machine))).drills
+    for _ in range(12):
+        assert (await ordered(machine.agent)).drill is None
+        clock.advance(30 * MINUTE)
+    assert await machine.agent.replica.store.mark(EARLY_DRILLS_MARK) is None
+    await measure_commands.start_drill(head.agent, None, 30)
     await learn(head, machine)
     assert (await ordered(machine.agent)).drill is not None
 
