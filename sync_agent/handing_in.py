@@ -280,7 +280,7 @@ async def give_feedback(
     check_text(mark or "", "mark", MAX_MARK_CHARS)
     content = await store_files(agent, work.space, incoming)
     if content is None and not (words.strip() or mark or redo):
-        raise BadInput(Code.USAGE, "feedback says something: a text, a mark, another try, or files")
+        raise BadInput(Code.NOTHING_TO_SEND, "feedback says something: a text, a mark, another try, or files")
     async with agent.writing:
         work = await find_work(agent, wanted)
         record = Feedback(words, mark or None, redo, content)

@@ -127,7 +127,7 @@ def test_work_goes_to_the_teacher_and_feedback_comes_back(room: Class, tmp_path:
     assert tree(tmp_path / "ouvert") == LESSON
     lay(tmp_path, {"corrigé.txt": b"Bien"})
     corrected = str(tmp_path / "corrigé.txt")
-    check(laptop.run("feedback", handed["id"], "--text", " "), 2, "usage")  # it would say nothing, and mark the work
+    check(laptop.run("feedback", handed["id"], "--text", " "), 2, "nothing-to-send")  # it would mark the work
     assert laptop.ok("feedback", handed["id"], corrected, "--text", "À reprendre", "--mark", "B", "--redo") == {}
     asyncio.run(meet(laptop, renard))
     (row,) = renard.ok("hand-ins", "--item", task)
