@@ -67,12 +67,32 @@ def voided(
 
 def surplus(authorities: Collection[Authority], confirmed: Container[bytes]) -> set[bytes]:
     """The successors beyond `MAX_SUCCESSORS` that came of one grant, and what came of them."""
-    by_grant = {authority.grant: authority for authority in authorities}
-    first: dict[bytes, bytes] = {}
-    lines: defaultdict[bytes, list[Authority]] = defaultdict(list)
     successors = [each for each in authorities if each.predecessor is not None and each.key not in confirmed]
     if len(successors) <= MAX_SUCCESSORS:
         return set()
+    found: set[bytes] = set()
+    for of_one in _lines(successors, authorities).values():
+        of_one.sort(key=lambda successor: (successor.at, successor.grant))
+        found.update(successor.grant for successor in of_one[MAX_SUCCESSORS:])
+    return found
+
+
+def has_room_for_words(grant: bytes, authorities: Collection[Authority]) -> bool:
+    """Whether less than half of the successors that may be have come of the grant from which this one came.
+
+    The other half is for machines that find themselves copied: who says "twin" does not use that up.
+    """
+    successors = [each for each in authorities if each.predecessor is not None]
+    lines = _lines(successors, authorities)
+    own = (line for begin, line in lines.items() if grant in {begin, *(each.grant for each in line)})
+    return all(len(line) < MAX_SUCCESSORS // 2 for line in own)
+
+
+def _lines(successors: Iterable[Authority], authorities: Iterable[Authority]) -> dict[bytes, list[Authority]]:
+    """What came of one grant by successors, by that grant."""
+    by_grant = {authority.grant: authority for authority in authorities}
+    first: dict[bytes, bytes] = {}
+    lines: defaultdict[bytes, list[Authority]] = defaultdict(list)
     for successor in successors:
         line, here = [], successor
         while here.grant not in first and here.predecessor is not None and here.under in by_grant:
@@ -81,8 +101,4 @@ def surplus(authorities: Collection[Authority], confirmed: Container[bytes]) -> 
         begin = first.get(here.grant, here.grant)
         first.update(dict.fromkeys(line, begin))
         lines[begin].append(successor)
-    found: set[bytes] = set()
-    for of_one in lines.values():
-        of_one.sort(key=lambda successor: (successor.at, successor.grant))
-        found.update(successor.grant for successor in of_one[MAX_SUCCESSORS:])
-    return found
+    return lines

@@ -239,13 +239,13 @@ async def _place(agent: Agent, space: bytes, grant: Authority, person: bytes) ->
             wraps.append((entry, KeyWraps.parse(entry.payload or b"")))
         except PeerFault:
             continue
-    return _Place(space, grant, person, roster, frozenset(_said(written)), tuple(wraps))
+    return _Place(space, grant, person, roster, frozenset(_said(written, roster)), tuple(wraps))
 
 
-def _said(written: Iterable[Entry]) -> Iterable[bytes]:
-    """The keys that this device has written down here, whatever the fold makes of it."""
+def _said(written: Iterable[Entry], roster: Roster) -> Iterable[bytes]:
+    """The keys that this device has written down here; what is held back is said again by who was let back in."""
     for entry in written:
-        if entry.header.kind == Kind.PERSON_KEY:
+        if entry.header.kind == Kind.PERSON_KEY and entry.id not in roster.held_back:
             try:
                 yield PersonKey.parse(entry.payload or b"").agreement
             except PeerFault:

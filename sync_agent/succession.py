@@ -13,7 +13,8 @@ Rules:
   an image with an enrolled agent in it, is the same device every morning, and says the same entry;
 - it may be cut at any moment: `keys/next` holds what was begun, and beginning again does the same;
 - who says "twin" again and again, a server in wrong hands, uses nothing up: a machine gives way to words once a week,
-  and one whose grant has had as many successors as may be keeps the keys that it has, and goes on.
+  and only as long as half of the successors that its grant may have is left to machines that find themselves copied;
+  one whose grant has had all of them keeps the keys that it has, and goes on.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from protocol.replica.private_file import remove_private, write_private
 from protocol.replica.replica import Entropy
 from protocol.roles import Role
 from protocol.structure import Successor
+from protocol.successions import has_room_for_words
 from protocol.words import WORDS
 from sync_agent.app import Agent
 from sync_agent.binding import SALT_BYTES as BINDING_SALT_BYTES
@@ -156,6 +158,8 @@ async def _succeed(agent: Agent, hardware: Hardware, told: Told, *, lately: bool
             if bound is None or not elsewhere:
                 _bind(agent.folder, hardware, bound, agent.entropy)
             return _Outcome.KEPT
+        if not elsewhere and not await _has_room_for_words(agent):
+            return _without_new_ones(agent.folder)
         if not elsewhere:
             await agent.replica.store.set_marks({NEW_KEYS_MARK: agent.now_ms().to_bytes(8)})
         begun = _new_keys(agent.keys, hardware, bound) if elsewhere and bound else _drawn_keys(agent.entropy)
@@ -179,6 +183,13 @@ def _without_new_ones(folder: Path) -> _Outcome:
     _log.warning("new keys would open nothing; this machine keeps those it has")
     remove_private(folder / NEXT_KEYS_FILE)
     return _Outcome.NO_ROOM
+
+
+async def _has_room_for_words(agent: Agent) -> bool:
+    """Whether, of all its grants, words alone may draw one successor more."""
+    authorities = list(agent.replica.door.authorities())
+    rights = await agent.replica.authorities(agent.device)
+    return all(has_room_for_words(grant.grant, authorities) for grant in rights)
 
 
 async def _gave_way_lately(agent: Agent) -> bool:

@@ -10,7 +10,7 @@ from random import Random
 import pytest
 
 from protocol.clock import DAY_MS
-from protocol.entry import Kind, compose
+from protocol.entry import Entry, Kind, compose
 from protocol.hand_in_keys import content_key_of
 from protocol.identity import AgreementKey
 from protocol.kit import Argon2Cost
@@ -21,8 +21,9 @@ from protocol.replica.holdings import Need
 from protocol.replica.replica import Draft
 from protocol.rights import Authority
 from protocol.roles import PersonRole, Role
+from protocol.roster import Roster
 from protocol.sign_in import Method, SignInKey, SignInRecord, Verifier
-from protocol.structure import Erasure, Grant, PersonRecord, Revocation
+from protocol.structure import Erasure, Grant, PersonKey, PersonRecord, Revocation
 from protocol.vouching import Circle, Voices, Vouch, Word, device_id, drawn_by
 from protocol.vouching import Device as VouchedDevice
 from protocol.work import Feedback, Receipt
@@ -33,7 +34,7 @@ from sync_agent.sign_in import SignInBook, Try
 from sync_agent.succession import TELLINGS, Place, Told
 from sync_agent.wraps import Kept, mark_of
 from tests.harness.attack import attack
-from tests.harness.classroom import WORK, Device, classroom, work_of
+from tests.harness.classroom import WORK, Device, assignment, classroom, work_of
 from tests.harness.commands import Desk
 from tests.harness.portal import portal
 from tests.harness.sign_in import PICTURES
@@ -409,3 +410,28 @@ async def test_a_lost_laptop_that_the_server_lets_in_again_opens_nothing_new_unt
     await confirm(here.teacher.agent, device_id(own_device(lost.agent)), shown_as="own")
     await here.sync(here.teacher, lost)
     assert content_key_of(works[meanwhile], reading_keys(lost.agent)) is not None
+
+
+def _all_that_was_said(written: Iterable[Entry], _roster: Roster) -> Iterable[bytes]:
+    return (
+        PersonKey.parse(entry.payload or b"").agreement for entry in written if entry.header.kind == Kind.PERSON_KEY
+    )
+
+
+@attack(
+    "a thief cuts a teacher off, and lets her back in as one who says nothing",
+    off={"sync_agent.reading_key._said": _all_that_was_said},
+)
+async def test_who_was_cut_off_with_all_that_she_said_and_let_back_in_says_her_key_again(here: Here) -> None:
+    territory, keys = here.room.territory, here.teacher.agent.keys
+    pair = keys.signing.public, keys.agreement.public
+    cut = await territory.say(here.room.space, Kind.REVOKE, Revocation(pair[0], ()).encode())
+    again = Grant(*pair, keys.tls.fingerprint, Role.TEACHER, here.room.teacher_person, None, None).encode()
+    await territory.say(here.room.space, Kind.GRANT, again, parents=(cut.id,))
+    for _ in range(2):
+        await here.sync(here.teacher, here.machine)
+    item = await assignment(here.room, here.teacher, here.machine)
+    work = await here.room.hand_in(here.machine, item, WORK)
+    await here.sync(here.machine, here.teacher)
+    sealed = (await here.teacher.agent.replica.view(here.room.space)).coursework.hand_ins[work]
+    assert content_key_of(sealed, reading_keys(here.teacher.agent)) is not None

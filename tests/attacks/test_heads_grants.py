@@ -10,8 +10,10 @@ import pytest
 
 from protocol.clock import at_from
 from protocol.entry import Kind, compose
+from protocol.errors import Code, Refused
 from protocol.limits import SALT_BYTES
 from protocol.replica.office.acquaintance import Acquaintance
+from protocol.rights import Authority
 from protocol.roles import PersonRole, Role
 from protocol.structure import Grant, PersonKey, Revocation, SpaceRecord
 from protocol.vouching import device_id, device_words
@@ -104,6 +106,10 @@ async def _everybody(*_: object) -> Acquaintance:
     return Acquaintance.KNOWN
 
 
+def _names(grant: Authority, person: bytes) -> bool:
+    return grant.person == person
+
+
 async def _nothing(_: Here) -> None:
     """The server calls its device hers, and no more."""
 
@@ -190,3 +196,36 @@ async def test_of_two_devices_of_somebody_new_none_comes_along_before_a_human_ha
     inside, told = await let_into_another_class(head, new)
     assert not inside & {hers.signing.public, spy.signing.public}
     assert all(device_words(own_keys(keys)) in told for keys in (hers, spy))
+
+
+@attack(
+    ROW,
+    off={
+        "protocol.replica.office.grants._stands_for": _names,
+        "protocol.replica.office.grants.acquaintance_with": _everybody,
+    },
+)
+async def test_a_pc_that_the_server_calls_a_teachers_does_not_come_along_with_her(here: Here) -> None:
+    head, _ = await confirmed_head(here)
+    await here.room.territory.let_in(here.spy, Role.MACHINE, here.room.space, person=here.room.teacher_person)
+    await here.sync(head)
+    inside, told = await let_into_another_class(head, here.room.teacher_person)
+    assert here.spy.signing.public not in inside
+    assert here.spy.signing.public.hex() in told
+
+
+@attack(ROW, off={"protocol.replica.office.grants._have_one_pair": bool})
+async def test_a_computer_that_the_server_names_with_other_keys_is_given_nothing_more(here: Here) -> None:
+    head, _ = await confirmed_head(here)
+    pc, spy = here.machine.agent, here.spy
+    false = Grant(pc.device, spy.agreement.public, spy.tls.fingerprint, Role.MACHINE, None, None, None).encode()
+    await here.room.territory.say(here.room.space, Kind.GRANT, false)
+    await here.sync(head)
+    desk = Desk(head.agent)
+    space = (await desk.ask("space add", name="CE2", year="2026-2027"))["space"]
+    try:
+        await desk.ask("grant", device=pc.device.hex(), space=[space])
+    except Refused as refused:
+        assert refused.code is Code.WRONG_KEY  # noqa: PT017  (with the defence off nothing is raised)
+    keys = {each.agreement for each in head.agent.replica.door.authorities() if each.space.hex() == space}
+    assert spy.agreement.public not in keys

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from random import Random
 
 import pytest
 
-from protocol.errors import Code, LocalFailure
+from protocol.errors import Code, LocalFailure, Refused
 from protocol.lives import Twin
 from sync_agent.app import Agent
 from sync_agent.binding import Hardware, Part
+from sync_agent.session import Session
 from sync_agent.succession import TELLINGS, Place, bind
 from tests.harness.attack import attack
 from tests.harness.classroom import WORK, Classroom, assignment, classroom
+from tests.harness.wire import MemoryTransport
+from tests.integration.test_clones import pc, stopped
 
 ROW = "a server tells PCs of twins until they have no keys left"
 A_PC: Hardware = {part: frozenset({f"{part} of this PC"}) for part in Part}
@@ -21,6 +25,10 @@ A_PC: Hardware = {part: frozenset({f"{part} of this PC"}) for part in Part}
 
 async def _never(*_: object) -> bool:
     return False
+
+
+async def _always(*_: object) -> bool:
+    return True
 
 
 def _ends(*_: object) -> None:
@@ -71,3 +79,33 @@ async def test_a_pc_whose_grant_has_no_successor_left_starts_and_keeps_its_work(
         await agent.close()
         assert not work.at_server
         assert keys == 1
+
+
+@attack(ROW, off={"sync_agent.succession._has_room_for_words": _always})
+async def test_words_leave_the_copies_of_an_image_their_half_of_the_successors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("protocol.successions.MAX_SUCCESSORS", 2)
+    async with classroom(tmp_path) as room:
+        image = await stopped(room, await room.machine())
+        entropy, clock = Random(9).randbytes, room.territory.clock
+        bind(image, pc(1), entropy)
+        folders = [tmp_path / name for name in ("a", "b")]
+        for folder in folders:
+            shutil.copytree(image, folder)
+        first = Place(pc(2))
+        for _ in range(2):
+            agent = await first.open(folders[0], clock, entropy)
+            await Session(agent, MemoryTransport(room.frontage)).sync()
+            for _ in range(TELLINGS):
+                agent.on_twin(Twin.LATER)
+            await agent.close()
+        agent, other = await first.open(folders[0], clock, entropy), await Place(pc(3)).open(folders[1], clock, entropy)
+        try:
+            for each in (other, agent):
+                await Session(each, MemoryTransport(room.frontage)).sync()
+        except Refused as refused:
+            raise AssertionError("who was told came after the next copy, and is out") from refused
+        finally:
+            await agent.close()
+            await other.close()

@@ -13,7 +13,6 @@ from collections.abc import Collection, Mapping, Sequence
 from enum import Enum
 
 from protocol.replica.office.bureau import Office
-from protocol.rights import Authority
 from protocol.roles import HAS_READING_KEYS, RANK, Role
 from protocol.roster import Roster
 from protocol.vouching import Device
@@ -27,8 +26,8 @@ class Acquaintance(Enum):
     UNKNOWN = "unknown"
 
 
-async def acquaintance_with(office: Office, person: bytes, device: Device, known: Sequence[Authority]) -> Acquaintance:
-    """How well an office knows a device with these grants as a person's.
+async def acquaintance_with(office: Office, person: bytes, device: Device) -> Acquaintance:
+    """How well an office knows a device as a person's.
 
     Known is what was confirmed as this person's on the office's own machine, and what that leads to. Besides, what
     every device leads to that was met first for this id: the id as granted, for lists may call anybody the same as
@@ -36,9 +35,8 @@ async def acquaintance_with(office: Office, person: bytes, device: Device, known
     this machine or the root has cut off who was met before, as a lost laptop, it begins anew with who was met next.
 
     The server asks nobody: what it says itself it need not doubt, and what it lets in is believed by nobody for that.
-    A PC that is called a teacher's besides comes in as the teacher's.
     """
-    if office.rank >= RANK[Role.SERVER] or not any(grant.role in HAS_READING_KEYS for grant in known):
+    if office.rank >= RANK[Role.SERVER]:
         return Acquaintance.KNOWN
     rosters = [(await office.replica.view(space)).roster for space in office.replica.door.spaces()]
     leading = _leading_to(device, _own_words(rosters))

@@ -107,7 +107,7 @@ async def let_in_person(
     rows: list[JSON] = []
     for each in await grants.grant_person(office, person, spaces):
         device = each.device[0].hex()
-        why = "it was cut off, or another school alone calls it theirs"
+        why = "it was cut off, another school alone calls it theirs, or it stands for no teacher"
         comes_along = each.acquaintance is Acquaintance.NEW
         words = None if each.acquaintance is None else await asyncio.to_thread(device_words, each.device)
         rows.append({"device": device, "comes_along": comes_along, "words": words})
