@@ -14,6 +14,7 @@ from typing import Final, Self
 
 from protocol import canonical
 from protocol.canonical import Value
+from protocol.clock import MAX_TIME_MS
 from protocol.errors import Code, PeerFault
 from protocol.fields import Fields
 from protocol.limits import MAX_NAME_CHARS, MAX_SEEN_CHARS
@@ -107,6 +108,8 @@ class LastSync:
             trouble = fields.text_or_none("trouble", MAX_SEEN_CHARS)
             seen = None if trouble is None else seen_as(trouble, fields.text_or_none("about", MAX_SEEN_CHARS) or "")
             at_ms, skew_ms = fields.count_or_none("at"), fields.signed_or_none("skew") or 0
+            # an earlier version may have noted what no clock shows, and no report has room for
+            skew_ms = max(-MAX_TIME_MS, min(skew_ms, MAX_TIME_MS))
             return cls(at_ms, fields.flag("reachable"), skew_ms, seen)
         except PeerFault:
             return None

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from protocol.register import Health
-from sync_agent.health import worth_saying
+from protocol.register import Health, parse_register
+from sync_agent.health import LastSync, own_report, worth_saying
+from tests.harness.classroom import classroom
 
 LAST = Health("Renard", "0.1.0", "Linux", None, 0, 0, 80_000_000_000)
 MINUTE_MS = 60_000
@@ -36,3 +38,12 @@ def test_a_clock_that_was_set_is_worth_saying_and_what_else_is_new_goes_with_it(
 
 def test_work_that_waits_is_worth_saying() -> None:
     assert worth_saying(replace(LAST, backlog_entries=2, oldest_ms=1), LAST) is not None
+
+
+async def test_what_an_earlier_version_noted_of_the_clock_beyond_all_bounds_keeps_no_report_back(
+    tmp_path: Path,
+) -> None:
+    async with classroom(tmp_path) as room:
+        agent = (await room.machine()).agent
+        await agent.replica.store.set_marks(LastSync(None, reachable=False, skew_ms=-(2**63)).marks())
+        assert parse_register((await own_report(agent)).data).device == agent.device
