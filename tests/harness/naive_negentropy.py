@@ -128,10 +128,11 @@ def reply(
     unsent_from: Item = (0, b"")
 
     def inside(low: Item, high: Item) -> list[Item]:
-        return [item for item in items if _full(low) <= item < _full(high)]
+        first, beyond = _full(low), _full(high)
+        return [item for item in items if first <= item < beyond]
 
-    def too_long(ranges: list[Range], extra: int = 0) -> bool:
-        return len(encode(ranges)) + extra > frame - 200
+    def too_long(ranges: list[Range]) -> bool:
+        return len(encode(ranges)) > frame - 200
 
     for upper, mode, theirs in decode(message):
         mine = inside(below, upper)
@@ -155,8 +156,9 @@ def reply(
         else:
             names = []
             end = upper
+            so_far = len(encode(out))
             for when, name in mine:
-                if too_long(out, 32 * len(names)):
+                if so_far + 32 * len(names) > frame - 200:
                     end = (when, name)
                     break
                 names.append(name)
