@@ -57,7 +57,7 @@ def with_whole_ids(agent: Agent, name: str, operation: Operation) -> Operation:
             match params.get(key):
                 case str(text):
                     found[key] = await _meant(agent, name, key, text, found, outgoing)
-                case list(texts) if key == "space":
+                case list(texts) if key in {"space", "person"}:
                     named = [each for each in texts if isinstance(each, str)]
                     meant = [await _meant(agent, name, key, each, {}, outgoing) for each in named]
                     found[key] = meant if len(meant) == len(texts) else texts

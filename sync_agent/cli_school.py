@@ -137,11 +137,14 @@ def _add_people(program: Program, run: Run) -> None:
     async def erase(
         call: Call,
         *,
-        person: ClassPerson,
+        person: Annotated[
+            list[str], Option("--person", metavar="ID", help="Who: an id from `people`; may be repeated.")
+        ],
+        alone: Annotated[bool, Option(help="Nobody but whom you name, whoever is listed as the same person.")] = False,
         dry_run: Annotated[bool, Option(help="Only say who that is.")] = False,
     ) -> JSON:
         """Forget a pupil in the whole school: hidden at once; each machine destroys it seven days later."""
-        return await run(call, "erase", {"person": person, "dry_run": dry_run})
+        return await run(call, "erase", {"person": list(person), "alone": alone, "dry_run": dry_run})
 
     @program.command("export-person")
     async def export_person(

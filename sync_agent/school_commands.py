@@ -15,11 +15,11 @@ from protocol.limits import ERASURE_DELAY_MS
 from protocol.replica import parameters as given
 from protocol.replica.console_text import local_time
 from protocol.replica.office import commands, grants, withdrawals
-from protocol.replica.office.erasures import check_known, erase_persons
+from protocol.replica.office.erasures import check_known, erase_persons, with_doubles
 from protocol.replica.office.names import device_id, invited_role, person_id, person_role
 from protocol.replica.office.people import (
     add_person,
-    described_with_doubles,
+    described_alone,
     list_persons,
     merge_persons,
     probable_duplicates,
@@ -159,13 +159,20 @@ async def _stays(office: SchoolOffice, _params: Params, _outgoing: Outgoing) -> 
 
 
 async def _erase(office: SchoolOffice, params: Params, outgoing: Outgoing) -> JSON:
-    person = person_id(given.text(params, "person"))
-    await check_known(office, [person])
-    for line in await described_with_doubles(office, person):
+    """Nobody goes whom who asks has not named: the lists of her school come from the server too (docs/adr/0160)."""
+    persons = [person_id(text) for text in given.texts(params, "person")]
+    await check_known(office, persons)
+    for line in await described_alone(office, persons):
         await outgoing.progress(f"to be forgotten: {line}")
     if params.get("dry_run") is True:
         return {}
-    await erase_persons(office, [person])
+    if params.get("alone") is not True and set(await with_doubles(office.replica, persons)) != set(persons):
+        raise BadInput(
+            Code.USAGE,
+            "others are listed as the same person, and nobody has been forgotten yet: name each who is, with one more "
+            "--person ID, and say --alone if that is all",
+        )
+    await erase_persons(office, persons)
     await outgoing.progress("hidden wherever this arrives, at once; destroyed there seven days later")
     until = local_time(rfc3339(office.now_ms() + ERASURE_DELAY_MS) or "")
     await outgoing.progress(

@@ -21,7 +21,7 @@ from protocol.replica.catalogues import DEFAULT_LANGUAGE
 from protocol.replica.console_text import local_time
 from protocol.replica.office import commands, grants, withdrawals
 from protocol.replica.office.as_root import check_kit
-from protocol.replica.office.erasures import check_known, erase_persons, ever_said, in_force, take_back
+from protocol.replica.office.erasures import check_known, erase_persons, ever_said, in_force, take_back, with_doubles
 from protocol.replica.office.names import device_id, entry_id, person_id
 from protocol.replica.office.people import described_with_doubles, rename_person
 from protocol.replica.office.spaces import space_named
@@ -208,7 +208,7 @@ async def _erase(server: Server, params: Params, outgoing: Outgoing, kit: KitAwa
             await outgoing.progress(f"to be forgotten: {line}")
     if params.get("dry_run") is True:
         return {}
-    await erase_persons(server, persons, kit)
+    await erase_persons(server, await with_doubles(server.replica, persons), kit)
     if kit is None and len(persons) > MAX_ERASED_PER_DAY:
         await outgoing.progress(f"without --kit, each machine destroys {MAX_ERASED_PER_DAY} persons a day")
     await outgoing.progress("hidden wherever this arrives, at once; destroyed there seven days later")

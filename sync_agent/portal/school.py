@@ -3,7 +3,8 @@
 Rules:
 - every form is the command of the same name, with the same checks;
 - a code is shown once, on the page that answers;
-- what forgets somebody asks to be meant: a box to tick beside the button;
+- what forgets somebody asks to be meant: a box to tick beside the button; and so does each other id that lists call
+  the same person's, with all names that it ever had (docs/adr/0160);
 - a teacher's computer comes in once somebody has seen its six words, unless it is known here as hers.
 """
 
@@ -22,7 +23,7 @@ from protocol.replica import parameters as given
 from protocol.replica.office.commands import LOOK_AT
 from protocol.replica.office.grants import standing_grants
 from protocol.replica.office.names import device_id
-from protocol.replica.office.people import probable_duplicates
+from protocol.replica.office.people import MAX_NAMES_SHOWN, doubles_of, mentioned, probable_duplicates
 from protocol.replica.office.spaces import twin_of
 from protocol.replica.office.stays import stays_of
 from protocol.replica.operation import JSON
@@ -41,6 +42,8 @@ from sync_agent.school_devices import LET_IN, SchoolDevice, school_devices
 
 _ROLES: Final = (PersonRole.PUPIL, PersonRole.TEACHER, PersonRole.GUARDIAN)
 _STAYS: Final = ("", "15d", "30d", "90d")
+_ALSO: Final = "also-"
+MAX_ASKED_ABOUT: Final = 20
 _CODE_LASTS: Final = "72h"
 _CODE_LASTS_MS: Final = 72 * 3600 * 1000
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -154,12 +157,39 @@ class SchoolPages:
         return see(f"/school/{room.space.hex()}?done={'left_kept' if done.get('remains') else 'left'}")
 
     async def erase(self, request: web.Request) -> web.Response:
-        """Forget somebody, if it is meant."""
-        fields, _, room = await self._form(request)
+        """Forget somebody, if it is meant; of whom lists call the same, those who are ticked."""
+        fields, visit, room = await self._form(request)
         if fields.get("meant") != "yes":
             raise BadInput(Code.USAGE, "what cannot be undone must be meant: tick the box")
-        await self._desk.do("erase", {"person": fields.get("person", "")})
+        person, asked = given.person(fields, "person"), fields.get("asked") == "yes"
+        if not asked and (others := await self._said_to_be(visit, person)):
+            return self._desk.page(
+                visit,
+                "school_erase.html",
+                room=room,
+                person=person,
+                name=self._name(visit, person),
+                others=others[:MAX_ASKED_ABOUT],
+                unlisted=max(0, len(others) - MAX_ASKED_ABOUT),
+                back_until=visit.say.day(visit.now_ms + ERASURE_DELAY_MS, visit.now_ms),
+            )
+        also: list[JSON] = [field.removeprefix(_ALSO) for field in fields if field.startswith(_ALSO)]
+        await self._desk.do("erase", {"person": [person.hex(), *also], "alone": asked})
         return see(f"/school/{room.space.hex()}?done=erased")
+
+    async def _said_to_be(self, visit: Visit, person: bytes) -> list[dict[str, object]]:
+        """Whom all lists call the same person: what each was ever called, the first that was heard first, and where."""
+        replica = self._desk.shelf.agent.replica
+        named = await mentioned(replica, sorted((await doubles_of(replica, person)).same))
+        places = {room.space: room.name for room in visit.classes}
+        return [
+            {
+                "field": f"{_ALSO}{other.hex()}",
+                "names": list(each.names[:MAX_NAMES_SHOWN]),
+                "rooms": [places[space] for space in each.spaces if space in places],
+            }
+            for other, each in named.items()
+        ]
 
     async def let_in(self, request: web.Request) -> web.Response:
         """A computer, or a teacher with theirs, of another class of the school."""

@@ -14,6 +14,7 @@ from protocol.clock import DAY_MS
 from protocol.entry import Kind
 from protocol.errors import Refused
 from protocol.replica.arrivals import note_arrivals
+from protocol.replica.office.erasures import in_force
 from protocol.roles import Role
 from protocol.structure import Erasure, Revocation
 from protocol.vouching import device_words
@@ -127,7 +128,13 @@ async def test_she_makes_doubles_one_takes_somebody_off_and_forgets_only_what_is
         assert re.search(r"Avant le \w+ (?:1er|\d+) \w+.*peut encore revenir en arrière", page)
         assert (await surfer.send(place, f"{place}/erase", {"person": lea})).status == 400
         assert "Léa" in await surfer.page(place)
-        assert (await surfer.send(place, f"{place}/erase", {"person": lea, "meant": "yes"})).status == 303
+        asked = await surfer.send(place, f"{place}/erase", {"person": lea, "meant": "yes"})
+        assert "Est-ce une seule personne" in asked.text
+        assert "LEA · CM1" in asked.text
+        assert "Léa" in await surfer.page(place), "nobody is forgotten yet"
+        answer = {"person": lea, "meant": "yes", "asked": "yes", f"also-{other}": "yes"}
+        assert (await surfer.send(place, f"{place}/erase", answer)).status == 303
+        assert {covers.hex() for _, covers in await in_force(head.agent.replica)} == {lea, other}
         assert "Léa" not in await surfer.page(place)
         petit = room.teacher_person.hex()
         assert (await surfer.send(place, f"{place}/leave", {"person": petit})).status == 303

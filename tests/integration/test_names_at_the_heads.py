@@ -95,7 +95,7 @@ async def test_nobody_is_forgotten_by_a_name_which_may_be_that_of_another_who_is
     pupil = await here.office.add_person("Léa", "pupil")
     desk = Desk((await here.device("head", space=SCHOOL)).agent)
     with pytest.raises(BadInput) as refused:
-        await desk.ask("erase", person="Léa")
+        await desk.ask("erase", person=["Léa"])
     assert refused.value.code is Code.UNKNOWN_PERSON
     listed = await desk.ask("person list", space=here.space.hex())
     assert pupil in {row["person"] for row in listed}

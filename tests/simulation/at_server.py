@@ -10,9 +10,9 @@ from protocol.entry import Kind
 from protocol.errors import BadInput
 from protocol.replica.destroyed import destroyed_names
 from protocol.replica.office.bureau import Office as Bureau
-from protocol.replica.office.erasures import erase_persons, in_force, take_back
+from protocol.replica.office.erasures import erase_persons, in_force, take_back, with_doubles
 from protocol.replica.office.grants import grant_device
-from protocol.replica.office.people import add_person, doubles_of
+from protocol.replica.office.people import add_person
 from protocol.replica.office.withdrawals import revoke_device
 from protocol.replica.replica import Draft, Replica
 from protocol.roles import PersonRole, Role
@@ -117,8 +117,9 @@ async def erase(world: World, _machine: Machine, random: Random) -> str:
     pupil = None if server is None else await some_pupil(world, server, random)
     if server is None or pupil is None:
         return "-"
-    world.erases({pupil, *(await doubles_of(server.replica, pupil)).same})
-    return await at_server(world, f"erase {pupil.hex()[:8]}", lambda server: erase_persons(server, [pupil]))
+    named = await with_doubles(server.replica, [pupil])
+    world.erases(set(named))
+    return await at_server(world, f"erase {pupil.hex()[:8]}", lambda server: erase_persons(server, named))
 
 
 async def some_pupil(world: World, office: Bureau, random: Random) -> bytes | None:

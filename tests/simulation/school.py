@@ -11,10 +11,10 @@ from random import Random
 from typing import TYPE_CHECKING, Final
 
 from protocol.errors import BadInput, Code, Refused
-from protocol.replica.office.erasures import erase_persons
+from protocol.replica.office.erasures import erase_persons, with_doubles
 from protocol.replica.office.grants import grant_device
 from protocol.replica.office.invitations import Wanted, invite
-from protocol.replica.office.people import add_person, doubles_of, merge_persons
+from protocol.replica.office.people import add_person, merge_persons
 from protocol.replica.office.spaces import add_space
 from protocol.replica.office.withdrawals import revoke_device
 from protocol.roles import PersonRole, Role
@@ -118,8 +118,9 @@ async def erase(world: World, _head: Machine, office: SchoolOffice, random: Rand
     pupil = await some_pupil(world, office, random)
     if pupil is None:
         return "-"
-    world.erases({pupil, *(await doubles_of(office.replica, pupil)).same})
-    await erase_persons(office, [pupil])
+    named = await with_doubles(office.replica, [pupil])
+    world.erases(set(named))
+    await erase_persons(office, named)
     return pupil.hex()[:8]
 
 

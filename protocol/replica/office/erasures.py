@@ -36,20 +36,25 @@ async def check_known(office: Office, persons: Sequence[bytes]) -> None:
 
 
 async def erase_persons(office: Office, persons: Sequence[bytes], kit: RootKit | None = None) -> int:
-    """Have these people forgotten everywhere; said again, it changes nothing; how many erasures that made.
+    """Have these people forgotten everywhere, and nobody else; how many erasures that made: said again, it makes none.
 
-    Who was added twice goes as one. The kit's word, unlike an office's, counts for as many as it names. Raises
-    `BadInput(UNKNOWN_PERSON)`, before anything is said.
+    The kit's word, unlike an office's, counts for as many as it names. Raises `BadInput(UNKNOWN_PERSON)`, before
+    anything is said.
     """
     replica, home = office.replica, office.home
     await check_known(office, persons)
-    doubles = {other for person in persons for other in (await doubles_of(replica, person)).same}
     said = await _said(replica, home, by_kit=kit is not None)
-    wanted = [person for person in dict.fromkeys([*persons, *sorted(doubles)]) if person not in said]
+    wanted = [person for person in dict.fromkeys(persons) if person not in said]
     drafts = [Draft(home, Kind.ERASE, None, Erasure(person).encode()) for person in wanted]
     if drafts:
         await _say(office, drafts, kit)
     return len(drafts)
+
+
+async def with_doubles(replica: Replica, persons: Sequence[bytes]) -> list[bytes]:
+    """These people, and the other ids under which all lists say that they were added."""
+    doubles = {other for person in persons for other in (await doubles_of(replica, person)).same}
+    return list(dict.fromkeys([*persons, *sorted(doubles)]))
 
 
 async def _said(replica: Replica, home: bytes, *, by_kit: bool) -> set[bytes]:

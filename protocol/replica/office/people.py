@@ -6,6 +6,7 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from protocol.ancestry import heads
 from protocol.entry import PERSON_BYTES, Entry, Kind
@@ -35,6 +36,21 @@ class Doubles:
 
     same: frozenset[bytes] = frozenset()
     doubtful: frozenset[bytes] = frozenset()
+
+
+MAX_NAMES_SHOWN: Final = 4
+"""Of all that somebody was ever called: the first that came here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mentioned:
+    """What lists ever called somebody, in the order in which that came here, and which lists.
+
+    Whoever writes a list chooses what somebody is called now, and dates it as they please; not what was here before.
+    """
+
+    names: tuple[str, ...] = ()
+    spaces: tuple[bytes, ...] = ()
 
 
 async def add_person(office: Office, name: str, role: PersonRole, spaces: Sequence[bytes]) -> bytes:
@@ -159,6 +175,18 @@ async def _mentions(replica: Replica, persons: Collection[bytes]) -> dict[bytes,
     return found
 
 
+async def mentioned(replica: Replica, persons: Collection[bytes]) -> dict[bytes, Mentioned]:
+    """What each of these people was ever called, and where."""
+    names: dict[bytes, dict[str, None]] = {person: {} for person in persons}
+    spaces: dict[bytes, dict[bytes, None]] = {person: {} for person in persons}
+    for entry in await replica.store.scan_kinds([Kind.PERSON]):
+        person, listing = entry.header.subject or b"", _listing(entry)
+        if person in names and listing is not None:
+            names[person].setdefault(listing.name)
+            spaces[person].setdefault(entry.header.space)
+    return {person: Mentioned(tuple(names[person]), tuple(spaces[person])) for person in persons}
+
+
 async def described(office: Office, person: bytes) -> str:
     """Somebody as people know them: “Léa”, pupil, CM1-CM2. Without a name here, the id."""
     try:
@@ -176,12 +204,31 @@ async def described_with_doubles(office: Office, person: bytes) -> list[str]:
     doubles = await doubles_of(office.replica, person)
     lines = [await described(office, person)]
     lines += [f"{await described(office, other)}: the same person, added twice" for other in sorted(doubles.same)]
-    lines += [
+    return lines + await _in_doubt(office, doubles.doubtful)
+
+
+async def described_alone(office: Office, persons: Sequence[bytes]) -> list[str]:
+    """These people, then who is said to be one of them and is not named: who says so may be a server in wrong hands."""
+    doubles = [await doubles_of(office.replica, person) for person in persons]
+    same = sorted({other for each in doubles for other in each.same}.difference(persons))
+    doubtful = {other for each in doubles for other in each.doubtful}.difference(persons, same)
+    lines = [await described(office, person) for person in persons]
+    for other, each in (await mentioned(office.replica, same)).items():
+        called = ", then ".join(f"“{name}”" for name in each.names[:MAX_NAMES_SHOWN]) or "somebody without a name here"
+        lines.append(
+            f"not {called}, {other.hex()}: all lists say that this is the same person, added twice; name that id as "
+            "well if it is"
+        )
+    return lines + await _in_doubt(office, doubtful)
+
+
+async def _in_doubt(office: Office, doubtful: Collection[bytes]) -> list[str]:
+    """Who is the same person by one list and not by another, and stays."""
+    return [
         f"not {await described(office, other)}, {other.hex()}: one list says that this is the same person, another does"
         " not; name that id as well if it is"
-        for other in sorted(doubles.doubtful)
+        for other in sorted(doubtful)
     ]
-    return lines
 
 
 def list_draft(person: bytes, record: PersonRecord, space: bytes, replaced: Sequence[bytes] = ()) -> Draft:

@@ -1,0 +1,115 @@
+"""Whoever has the server's key shows one computer alone lists that call pupils the same (docs/threat-model.md)."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import AsyncIterator, Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from protocol.entry import Kind, compose
+from protocol.errors import BadInput
+from protocol.replica.office import erasures, people
+from protocol.replica.office.bureau import Office
+from protocol.replica.office.people import Mentioned
+from protocol.replica.replica import Replica
+from protocol.roles import PersonRole
+from protocol.structure import PersonRecord
+from tests.attacks.test_heads_grants import confirmed_head
+from tests.harness.attack import attack
+from tests.harness.classroom import Device
+from tests.harness.commands import Desk
+from tests.harness.portal import portal
+from tests.harness.spied_class import SpiedClass, spied_class
+
+ROW = "others are said to be the same as who is to be forgotten"
+
+
+@dataclass
+class Lists:
+    """A head teacher's computer, to which the server says of pupils that they are the same as one who has left."""
+
+    here: SpiedClass
+    head: Device
+    leaver: bytes
+    others: list[bytes]
+
+    async def forgotten(self) -> set[bytes]:
+        """Whom her computer has ordered to be forgotten."""
+        return {covers for _, covers in await erasures.ever_said(self.head.agent.replica)}
+
+
+@pytest.fixture
+async def lists(tmp_path: Path) -> AsyncIterator[Lists]:
+    async with spied_class(tmp_path) as here:
+        room, territory = here.room, here.room.territory
+        others = [await territory.person(f"Tom {number}", PersonRole.PUPIL, room.space) for number in range(3)]
+        leaver = await territory.person("Zoé", PersonRole.PUPIL, room.space)
+        head, _ = await confirmed_head(here)
+        listed = {entry.header.subject: entry for entry in await territory.replica.store.scan_kinds([Kind.PERSON])}
+        shown = [
+            compose(
+                author=territory.keys.signing,
+                space=room.space,
+                kind=Kind.PERSON,
+                grant=territory.certificate.id,
+                at=(territory.clock() << 16) + number,
+                subject=other,
+                parents=(listed[other].id,),
+                payload=PersonRecord("ZOE", PersonRole.PUPIL, left=True, same_as=leaver).encode(),
+                salt=bytes(16),
+            )
+            for number, other in enumerate(others)
+        ]
+        taken = await head.agent.replica.admit(shown, source=b"the operator", now_ms=territory.clock())
+        assert len(taken.admitted) == len(others)
+        yield Lists(here, head, leaver, others)
+
+
+async def _with_all_who_are_said_to_be(office: Office, persons: Sequence[bytes]) -> int:
+    """Whom all lists call the same goes as one."""
+    return await erasures.erase_persons(office, await erasures.with_doubles(office.replica, persons))
+
+
+async def _called_now(replica: Replica, persons: Collection[bytes]) -> dict[bytes, Mentioned]:
+    """What the lists say today."""
+    found = await people.mentioned(replica, persons)
+    return {person: Mentioned(each.names[-1:], each.spaces) for person, each in found.items()}
+
+
+@attack(ROW, off={"sync_agent.school_commands.erase_persons": _with_all_who_are_said_to_be})
+async def test_a_head_who_forgets_one_pupil_on_her_page_forgets_nobody_whom_she_did_not_tick(lists: Lists) -> None:
+    place = f"/school/{lists.here.room.space.hex()}"
+    async with portal(lists.head.agent) as surfer:
+        await surfer.send(place, f"{place}/erase", {"person": lists.leaver.hex(), "meant": "yes"})
+        assert not await lists.forgotten(), "she is asked first"
+        answer = {"person": lists.leaver.hex(), "meant": "yes", "asked": "yes"}
+        await surfer.send(place, f"{place}/erase", answer)
+    assert await lists.forgotten() == {lists.leaver}
+
+
+@attack(ROW, off={"sync_agent.school_commands.erase_persons": _with_all_who_are_said_to_be})
+async def test_a_head_who_forgets_one_pupil_at_the_command_line_forgets_nobody_whom_she_did_not_name(
+    lists: Lists,
+) -> None:
+    desk, leaver = Desk(lists.head.agent), lists.leaver.hex()
+    with pytest.raises(BadInput, match="nobody has been forgotten yet"):
+        await desk.ask("erase", person=[leaver])
+    await desk.ask("erase", person=[leaver], dry_run=True)
+    told = [line for line in desk.told if "all lists say that this is the same person" in line]
+    assert {line.split(", ")[0] for line in told} == {f"to be forgotten: not “Tom {number}”" for number in range(3)}
+    await desk.ask("erase", person=[leaver], alone=True)
+    assert await lists.forgotten() == {lists.leaver}
+
+
+@attack(ROW, off={"sync_agent.portal.school.mentioned": _called_now})
+async def test_who_is_asked_about_is_called_what_they_were_called_before_the_server_said_otherwise(
+    lists: Lists,
+) -> None:
+    place = f"/school/{lists.here.room.space.hex()}"
+    async with portal(lists.head.agent) as surfer:
+        page = await surfer.send(place, f"{place}/erase", {"person": lists.leaver.hex(), "meant": "yes"})
+    for number in range(len(lists.others)):
+        assert f"Tom {number} (ensuite : ZOE)" in html.unescape(page.text)

@@ -1,0 +1,53 @@
+"""A pupil who was added twice is forgotten in a real browser, on the head teacher's computer, without a server."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Browser, expect
+
+from protocol.replica.office.erasures import in_force
+from protocol.replica.office.people import add_person, merge_persons
+from protocol.roles import PersonRole, Role
+from sync_agent.office import SchoolOffice
+from tests.harness.browser import accessibility_faults, chromium, visitor
+from tests.harness.classroom import classroom
+from tests.harness.portal import portal
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    async with chromium() as found:
+        yield found
+
+
+@pytest.mark.parametrize("width", [1360, 360])
+async def test_she_ticks_who_is_the_same_person_and_nobody_else_is_forgotten(
+    tmp_path: Path, browser: Browser, width: int
+) -> None:
+    async with classroom(tmp_path) as room:
+        school = room.territory.replica.door.parent(room.space)
+        assert school is not None
+        head, lea = await room.device(Role.HEAD, school), room.pupil_person
+        await head.session.sync()
+        office = await SchoolOffice.of(head.agent)
+        doubles = [await add_person(office, name, PersonRole.PUPIL, [room.space]) for name in ("LEA", "Tom")]
+        for double in doubles:
+            await merge_persons(office, double, lea)
+        async with portal(head.agent) as surfer, visitor(browser, width=width) as somebody:
+            page = await somebody.page()
+            await page.goto(f"{surfer.origin}/school/{room.space.hex()}")
+            row = page.get_by_role("listitem").filter(has_text="Léa")
+            await row.get_by_text("Effacer…").click()
+            await row.get_by_label("Oui, c'est bien ce que je veux").check()
+            await row.get_by_role("button", name="Effacer Léa").click()
+            await expect(page.get_by_role("heading", name="Est-ce une seule personne ?")).to_be_visible()
+            assert await accessibility_faults(page) == []
+            assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+            await page.get_by_label("LEA").check()
+            await page.get_by_role("button", name="Effacer Léa").click()
+            await expect(page.get_by_text("Effacé ici, et partout au prochain échange.")).to_be_visible()
+            assert somebody.complaints == []
+        assert {covers for _, covers in await in_force(head.agent.replica)} == {lea, doubles[0]}
