@@ -50,13 +50,14 @@ class HandInState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """A revision: its id, who wrote it, when, and what it says."""
+    """A revision: its id, who wrote it, when, what it says, and the grant under which that was written."""
 
     id: bytes
     author: bytes
     at_ms: int
     record: Revision
     parents: tuple[bytes, ...]
+    grant: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +85,13 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class FeedbackNote:
-    """The feedback in force: its entry, author, time and words."""
+    """The feedback in force: its entry, author, time and words, and the grant under which it was given."""
 
     id: bytes
     author: bytes
     at_ms: int
     record: Feedback
+    grant: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,7 +264,12 @@ def _item(item_id: bytes, space: bytes, about: Sequence[Entry]) -> Item | None:
         return None
     versions = {
         entry.id: Version(
-            entry.id, entry.header.author, milliseconds_of(entry.header.at), records[entry.id], entry.header.parents
+            entry.id,
+            entry.header.author,
+            milliseconds_of(entry.header.at),
+            records[entry.id],
+            entry.header.parents,
+            entry.header.grant,
         )
         for entry in readable
     }
@@ -410,7 +417,11 @@ def _note(notes: Sequence[Entry]) -> FeedbackNote | None:
         return None
     shown = heads(notes)[0]
     return FeedbackNote(
-        shown.id, shown.header.author, milliseconds_of(shown.header.at), Feedback.parse(shown.payload or b"")
+        shown.id,
+        shown.header.author,
+        milliseconds_of(shown.header.at),
+        Feedback.parse(shown.payload or b""),
+        shown.header.grant,
     )
 
 

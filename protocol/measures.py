@@ -63,7 +63,7 @@ class QuarantineOrder:
 
 @dataclass(frozen=True, slots=True)
 class Drill:
-    """A drill: who ordered it, when, for how long, and when it was ended before its time, if it was."""
+    """A drill: who ordered it, under which grant, when, for how long, and when it was ended before its time, if so."""
 
     id: bytes
     space: bytes
@@ -71,6 +71,7 @@ class Drill:
     start_ms: int
     minutes: int
     stopped_ms: int | None
+    grant: bytes | None = None
 
     @property
     def planned_ms(self) -> int:
@@ -195,6 +196,7 @@ def _drills(orders: Iterable[Entry]) -> tuple[Drill, ...]:
             milliseconds_of(entry.header.at),
             minutes,
             stopped.get(entry.id),
+            entry.header.grant,
         )
         for entry, minutes in begun
     )

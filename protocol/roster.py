@@ -115,6 +115,12 @@ class Roster:
         """Whether what is written under a teacher's or head's grant is a teacher's word."""
         return grant not in self.unconfirmed and grant not in self.nameless
 
+    def spoken_as(self, given: Authority | None) -> bytes | None:
+        """The person whose word it is that is written under a grant; None where nobody of theirs said that it is."""
+        if given is None or given.role not in HAS_READING_KEYS or not self.speaks(given.grant):
+            return None
+        return None if given.person is None else self.who(given.person)
+
     def may_read(self, key: bytes) -> bool:
         """Whether a device with this key may read the space."""
         return key not in self.cut and any(authority.key == key for authority in self.authorities)

@@ -10,7 +10,7 @@ Rules:
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from typing import Final
 
 from protocol.clock import rfc3339
@@ -82,11 +82,10 @@ async def find_work(agent: Agent, wanted: bytes) -> Work:
 async def list_items(agent: Agent, manifests: Manifests) -> list[JSON]:
     """Every item of this device's spaces, parents before children, in each space oldest first."""
     rows: list[JSON] = []
-    persons = _persons_of_keys(agent)
     for space in await agent.spaces():
-        items = (await agent.replica.view(space)).coursework.items.values()
-        oldest_first = sorted(items, key=lambda item: (item.shown.at_ms, item.id))
-        rows.extend([await _item_row(agent, manifests, item, persons) for item in oldest_first])
+        view = await agent.replica.view(space)
+        oldest_first = sorted(view.coursework.items.values(), key=lambda item: (item.shown.at_ms, item.id))
+        rows.extend([await _item_row(agent, manifests, item) for item in oldest_first])
     return rows
 
 
@@ -119,9 +118,12 @@ async def files_of_versions(agent: Agent, manifests: Manifests, wanted: bytes) -
     return found
 
 
-async def _item_row(agent: Agent, manifests: Manifests, item: Item, persons: Mapping[bytes, bytes]) -> dict[str, JSON]:
+async def _item_row(agent: Agent, manifests: Manifests, item: Item) -> dict[str, JSON]:
+    """The author is whom the grant of this very entry names, the same on all machines, else the device."""
     version = item.shown
     record = version.record
+    given = agent.replica.door.authority(version.grant)
+    person = None if given is None else given.person
     return {
         "item": item.id.hex(),
         "space": item.space.hex(),
@@ -130,22 +132,13 @@ async def _item_row(agent: Agent, manifests: Manifests, item: Item, persons: Map
         "subject": record.subject,
         "due": rfc3339(record.due_ms),
         "revision": version.id.hex(),
-        "author": persons.get(version.author, version.author).hex(),
+        "author": (person or version.author).hex(),
         "at": rfc3339(version.at_ms),
         "complete": await agent.holdings.is_complete(need_of(item, version)),
         "withdrawn": item.withdrawn,
         "conflict": item.conflict,
         "heads": [head.id.hex() for head in item.heads],
         "files": await files_json(agent, manifests, record.content),
-    }
-
-
-def _persons_of_keys(agent: Agent) -> dict[bytes, bytes]:
-    """The person whom a device's grants name: what is shown as the author instead of the device."""
-    return {
-        authority.key: authority.person
-        for authority in agent.replica.door.authorities()
-        if authority.person is not None
     }
 
 

@@ -133,10 +133,13 @@ class Drills:
         return next(iter(recent), None)
 
     def _leader(self, visit: Visit, drill: Drill) -> str | None:
-        """Who began it, by name; None for the server."""
-        names = (self._desk.shelf.author_of(drill.by, room) for room in visit.rooms)
-        found = next((name for name in names if name is not None), None)
-        return visit.device_name if found is None and drill.by == self._agent.device else found
+        """Who began it, by name; None for who runs the system."""
+        if drill.by == self._agent.device:
+            return visit.device_name if visit.me is None else visit.me.name
+        if any(self._desk.shelf.is_unconfirmed(drill.grant, room) for room in visit.rooms):
+            return visit.say("unknown.unconfirmed")
+        names = (self._desk.shelf.author_of(drill.grant, room) for room in visit.rooms)
+        return next((name for name in names if name is not None), None)
 
 
 def _words(devices: JSON) -> dict[str, str]:

@@ -171,7 +171,7 @@ class Pages:
             frame=None if entry is None else self._desk.lesson_origin(piece.item.id),
             piece=piece,
             record=piece.item.shown.record,
-            author=self._author(visit, piece, piece.item.shown.author),
+            author=self._author(visit, piece, piece.item.shown),
             due=visit.due(piece),
             text=text,
             late=piece.due_ms is not None and piece.due_ms < visit.now_ms,
@@ -224,11 +224,11 @@ class Pages:
             return []
         return [await self._version(visit, piece, head) for head in piece.item.heads]
 
-    def _author(self, visit: Visit, piece: Piece, key: bytes) -> str | None:
+    def _author(self, visit: Visit, piece: Piece, version: Version) -> str | None:
         """Who wrote something; a device that nobody of theirs confirmed is named as such, not by the person."""
-        if self._shelf.is_unconfirmed(key, piece.room):
+        if self._shelf.is_unconfirmed(version.grant, piece.room):
             return visit.say("unknown.unconfirmed")
-        return self._shelf.author_of(key, piece.room)
+        return self._shelf.author_of(version.grant, piece.room)
 
     async def _version(self, visit: Visit, piece: Piece, head: Version) -> dict[str, object]:
         files = await self._shelf.files(head.record.content)
@@ -237,7 +237,7 @@ class Pages:
             "id": head.id.hex(),
             "title": head.record.title,
             "shown": head is piece.item.shown,
-            "author": self._author(visit, piece, head.author) or visit.say("unknown.person"),
+            "author": self._author(visit, piece, head) or visit.say("unknown.person"),
             "when": visit.say.when(head.at_ms, visit.now_ms),
             "size": head.record.content.size,
             "files": len(files),

@@ -22,7 +22,7 @@ from protocol.errors import BadInput, Code, LocalFailure, Refused
 from protocol.manifest import ManifestEntry
 from protocol.replica.holdings import Need
 from protocol.replica.views import Basis
-from protocol.roles import SEES_ALL_WORK, PersonRole
+from protocol.roles import HAS_READING_KEYS, SEES_ALL_WORK, PersonRole
 from protocol.roster import Person, Roster
 from protocol.work import ContentRef, ItemKind
 from sync_agent.app import Agent
@@ -180,18 +180,19 @@ class Shelf:
         grants = await self.agent.replica.authorities(self.agent.device)
         return next((grant.person for grant in grants if grant.person is not None), None)
 
-    def author_of(self, key: bytes, room: Room) -> str | None:
-        """The name of the person whose device wrote something."""
-        for grant in self.agent.replica.door.authorities_of(key):
-            name = room.name_of(grant.person)
-            if name is not None:
-                return name
-        return None
+    def author_of(self, grant: bytes | None, room: Room) -> str | None:
+        """The name of the person whose word is what was written under a grant, if a list has one.
 
-    def is_unconfirmed(self, key: bytes, room: Room) -> bool:
-        """Whether a device stands for a teacher without that anybody of theirs has said so."""
-        grants = self.agent.replica.door.authorities_of(key)
-        return any(grant.grant in room.roster.unconfirmed and grant.person is not None for grant in grants)
+        Other grants of the same device say nothing of it: whoever has the server writes as many as they like.
+        """
+        return room.name_of(room.roster.spoken_as(self.agent.replica.door.authority(grant)))
+
+    def is_unconfirmed(self, grant: bytes | None, room: Room) -> bool:
+        """Whether a teacher's grant names a person, without that anybody of theirs has said so."""
+        given = self.agent.replica.door.authority(grant)
+        if given is None or given.person is None or given.role not in HAS_READING_KEYS:
+            return False
+        return room.roster.spoken_as(given) is None
 
     async def may_publish(self, room: Room) -> bool:
         """Whether this device may write coursework in a space."""

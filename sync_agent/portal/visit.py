@@ -187,9 +187,10 @@ class Visit:
         return self.say(f"states.hint.{key}", teacher=self.answerer(shelf, room, told.work))
 
     def answerer(self, shelf: Shelf, room: Room, work: Work) -> str:
-        """Who gave feedback to a hand-in, else the teacher of the class."""
-        author = None if work.feedback is None else shelf.author_of(work.feedback.author, room)
-        return author or self.teacher_name(room)
+        """Who gave feedback to a hand-in: somebody, where no list has a name for them; without any, who may give it."""
+        if work.feedback is None:
+            return self.teacher_name(room)
+        return shelf.author_of(work.feedback.grant, room) or self.say("unknown.somebody")
 
 
 async def visit_of(

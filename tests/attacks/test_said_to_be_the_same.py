@@ -17,10 +17,10 @@ from protocol.replica.office.people import Mentioned
 from protocol.replica.replica import Replica
 from protocol.roles import PersonRole
 from protocol.structure import PersonRecord
-from tests.attacks.test_heads_grants import confirmed_head
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
+from tests.harness.head_at_work import confirmed_head
 from tests.harness.portal import portal
 from tests.harness.spied_class import SpiedClass, spied_class
 

@@ -1,0 +1,118 @@
+"""Whoever has the server's key writes grants that name a teacher, for devices of others (docs/threat-model.md)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from protocol.entry import Kind
+from protocol.rights import Authority
+from protocol.roles import PersonRole, Role
+from protocol.roster import Roster
+from protocol.structure import Grant
+from protocol.work import Feedback, ItemKind
+from sync_agent.portal.shelf import Room, Shelf
+from sync_agent.portal.visit import Visit
+from tests.harness.attack import attack
+from tests.harness.commands import Desk
+from tests.harness.portal import portal
+from tests.harness.spied_class import SpiedClass, spied_class
+
+ROW = "a device answers or publishes in a teacher's name by a grant that lets it do neither"
+WORDS = "Viens me voir ce soir."
+
+
+@pytest.fixture
+async def here(tmp_path: Path) -> AsyncIterator[SpiedClass]:
+    async with spied_class(tmp_path) as made:
+        yield made
+
+
+def _whomever_a_grant_names(self: Shelf, grant: bytes | None, room: Room) -> str | None:
+    """By the device: the first of all its grants that names somebody of the list."""
+    door = self.agent.replica.door
+    given = door.authority(grant)
+    named = [] if given is None else [room.name_of(each.person) for each in door.authorities_of(given.key)]
+    return next((name for name in named if name is not None), None)
+
+
+def _everybody_speaks(self: Roster, given: Authority | None) -> bytes | None:
+    """What a grant says."""
+    return None if given is None else given.person
+
+
+def _else_the_teacher_of_the_class(self: Visit, shelf: Shelf, room: Room, _work: object) -> str:
+    """Whoever it was."""
+    return self.teacher_name(room)
+
+
+async def _heading(here: SpiedClass) -> str:
+    """What stands above the words on the pupil's page."""
+    pupil = here.room.pupil_person
+    await here.say(Kind.FEEDBACK, Feedback(WORDS, None, False, None).encode(), pupil, target=here.work)
+    for _ in range(2):
+        await here.sync()
+    async with portal(here.machine.agent) as surfer:
+        await surfer.send("/who", "/who", {"person": pupil.hex(), "back": "/"})
+        page = await surfer.page(f"/work/{here.work.hex()}")
+    assert WORDS in page
+    return page.partition('id="h-note">')[2].partition("</h2>")[0]
+
+
+@attack(ROW, off={"sync_agent.portal.shelf.Shelf.author_of": _whomever_a_grant_names})
+async def test_a_grant_to_a_pc_that_names_a_teacher_makes_no_others_answer_hers(here: SpiedClass) -> None:
+    territory, space = here.room.territory, here.room.space
+    other = await territory.person("M. X", PersonRole.TEACHER, space)
+    await territory.let_in(here.spy, Role.MACHINE, space, person=here.room.teacher_person)
+    await here.name_the_spy(other)
+    heading = await _heading(here)
+    assert "M. X" in heading
+    assert "Mme Petit" not in heading
+
+
+@attack(ROW, off={"sync_agent.portal.visit.Visit.answerer": _else_the_teacher_of_the_class})
+async def test_the_answer_of_somebody_whom_no_list_names_is_not_the_teachers_of_the_class(here: SpiedClass) -> None:
+    await here.name_the_spy(bytes([7] * 16))
+    assert "Mme Petit" not in await _heading(here)
+
+
+@attack(
+    ROW,
+    off={
+        "sync_agent.portal.shelf.Shelf.author_of": _whomever_a_grant_names,
+        "protocol.roster.Roster.spoken_as": _everybody_speaks,
+    },
+)
+async def test_a_grant_to_the_servers_own_key_makes_none_of_its_announcements_a_teachers(here: SpiedClass) -> None:
+    territory, space, petit = here.room.territory, here.room.space, here.room.teacher_person
+    keys = territory.keys
+    grant = Grant(keys.signing.public, keys.agreement.public, None, Role.MACHINE, petit, None, None)
+    await territory.say(space, Kind.GRANT, grant.encode())
+    shown = (await here.machine.agent.replica.view(space)).coursework.items[here.item].shown
+    record = replace(shown.record, kind=ItemKind.ANNOUNCEMENT, title="Sortie annulée")
+    made = await territory.say(space, Kind.REVISION, record.encode())
+    for _ in range(2):
+        await here.sync()
+    async with portal(here.machine.agent) as surfer:
+        page = await surfer.page(f"/item/{made.id.hex()}")
+    (row,) = [each for each in await Desk(here.machine.agent).ask("items") if each["item"] == made.id.hex()]
+    assert row["author"] == keys.signing.public.hex()
+    assert "Sortie annulée" in page
+    assert "Publié par" not in page
+
+
+@attack(ROW, off={"protocol.roster.Roster.spoken_as": _everybody_speaks})
+async def test_what_a_device_publishes_that_none_of_hers_confirmed_is_nowhere_said_to_be_a_teachers(
+    here: SpiedClass,
+) -> None:
+    petit = here.room.teacher_person
+    await here.name_the_spy(petit)
+    shown = (await here.machine.agent.replica.view(here.room.space)).coursework.items[here.item].shown
+    made = await here.say(Kind.REVISION, replace(shown.record, title="Sortie annulée").encode(), None)
+    for _ in range(2):
+        await here.sync()
+    async with portal(here.machine.agent) as surfer:
+        assert "Publié par un appareil non confirmé" in await surfer.page(f"/item/{made.id.hex()}")
