@@ -34,7 +34,8 @@ from protocol.coursework import (
 from protocol.entry import ID_BYTES, Entry, Kind
 from protocol.measures import Measures, fold_measures
 from protocol.rights import Door
-from protocol.roster import OF_KEYS, Remembered, Roster, authorities_over, fold_roster, persons_of, with_voices
+from protocol.roster import OF_KEYS, Roster, authorities_over, fold_roster, persons_of, with_voices
+from protocol.speaking import Remembered
 
 _LETS_IN: Final = frozenset({Kind.CERTIFICATE, Kind.GRANT})
 _MOVES_ALL: Final = frozenset(
@@ -199,16 +200,13 @@ def _grown_roster(
 def _heard_anew(fold: SpaceFold, counting: Sequence[Entry], door: Door, remembered: Remembered) -> Roster | None:
     """The roster with the grants that there are now; None where that bears on what somebody has said before."""
     before = fold.roster
-    living = tuple(
-        each
-        for each in authorities_over(before.space, door)
-        if each.grant not in before.held_back and each.grant not in before.void
-    )
+    ever = authorities_over(before.space, door)
+    living = tuple(each for each in ever if each.grant not in before.held_back and each.grant not in before.void)
     said = [entry for entry in counting if entry.header.kind in OF_KEYS]
     after = with_voices(replace(before, authorities=living), said, door, remembered)
     let_in = {each.grant for each in living} - {each.grant for each in before.authorities}
     heard = (before.unconfirmed | before.nameless) ^ (after.unconfirmed | after.nameless)
-    concerned = {each.key for each in living if each.grant in let_in or each.grant in heard}
+    concerned = {each.key for each in ever if each.grant in let_in or each.grant in heard}
     return after if concerned.isdisjoint(fold.index.voices) else None
 
 

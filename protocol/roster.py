@@ -30,10 +30,9 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Final, TypeAlias, TypeVar
+from typing import Final, TypeVar
 
 from protocol.ancestry import heads
-from protocol.circles import Circles
 from protocol.entry import Entry, Kind
 from protocol.errors import PeerFault
 from protocol.limits import MAX_READING_KEYS_PER_DEVICE
@@ -41,6 +40,7 @@ from protocol.person_keys import KeyWraps, PhraseKey
 from protocol.revocations import ABOVE_ROOTS, cuts_of, without_right
 from protocol.rights import Authority, Door
 from protocol.roles import HAS_READING_KEYS, RANK, PersonRole, Role
+from protocol.speaking import Remembered, joined, once_led_to, over, speaking_devices, unconfirmed
 from protocol.structure import Erasure, PersonKey, PersonRecord, Ruling
 from protocol.vouching import Device, Voices, is_drawn_by, voices_of
 
@@ -138,9 +138,6 @@ class Roster:
         )
 
 
-Remembered: TypeAlias = Mapping[bytes, Sequence[Device]]
-"""The devices that a replica saw first for each person, and believes whatever comes later."""
-
 _NOTHING: Final[Remembered] = MappingProxyType({})
 _BY_ROOT: Final = RANK[Role.ROOT]
 
@@ -199,13 +196,17 @@ def with_voices(roster: Roster, said: Sequence[Entry], door: Door, remembered: R
     cut, aliases = roster.cut, roster.aliases
     came_back = frozenset(roster.revocations.values()) - cut
     voices = voices_of(said, roster.authorities, door, aliases, cut=cut, came_back=came_back)
-    speaking, starts = speaking_devices(voices, cut, _joined(remembered, aliases))
-    unconfirmed = frozenset(_unconfirmed(roster.authorities, aliases, speaking))
-    kept = [entry for entry in said if entry.header.grant not in unconfirmed]
+    speaking, starts = speaking_devices(voices, cut, joined(remembered, aliases))
+    ever = authorities_over(roster.space, door)
+    ended = over(ever, roster.authorities)
+    silent = unconfirmed(roster.authorities, aliases, speaking)
+    silent_since = unconfirmed(ended, aliases, once_led_to(ended, aliases, voices, starts))
+    unheard = frozenset((*silent, *silent_since))
+    kept = [entry for entry in said if entry.header.grant not in unheard]
     away = cut | {key for key, _ in voices.let_back}
-    gone = _teachers_cut_off(authorities_over(roster.space, door), away, aliases)
+    gone = _teachers_cut_off(ever, away, aliases)
     spent = _spent(kept, door, away, gone, aliases)
-    keys, makers = _reading_keys(kept, door, cut, spent)
+    keys, makers = _reading_keys([entry for entry in kept if _stands(entry, door, voices, aliases)], door, cut, spent)
     return replace(
         roster,
         reading_keys=keys,
@@ -217,8 +218,8 @@ def with_voices(roster: Roster, said: Sequence[Entry], door: Door, remembered: R
         voices=voices,
         speaking=speaking,
         starts=starts,
-        unconfirmed=unconfirmed,
-        nameless=frozenset(each.grant for each in roster.authorities if each.role is Role.HEAD and each.person is None),
+        unconfirmed=unheard,
+        nameless=frozenset(each.grant for each in ever if each.role is Role.HEAD and each.person is None),
     )
 
 
@@ -232,54 +233,10 @@ OF_KEYS: Final = frozenset({Kind.PERSON_KEY, Kind.KEY_WRAP, Kind.PHRASE, Kind.VO
 _NAMES: Final = OF_KEYS | {Kind.PERSON}
 
 
-def _joined(remembered: Remembered, aliases: Mapping[bytes, bytes]) -> Remembered:
-    """Those that were seen first, of who was added twice under the one id under which they are listed now.
-
-    Whoever has the server lists a teacher as the same as somebody else: that moves no memory out of the way.
-    """
-    found: defaultdict[bytes, dict[Device, None]] = defaultdict(dict)
-    for person in sorted(remembered):
-        found[aliases.get(person, person)].update(dict.fromkeys(remembered[person]))
-    return {person: tuple(devices) for person, devices in found.items()}
-
-
-def speaking_devices(
-    voices: Voices, cut: frozenset[bytes], remembered: Remembered
-) -> tuple[dict[bytes, frozenset[Device]], dict[bytes, tuple[Device, ...]]]:
-    """Who speaks for each person, and from which devices that starts.
-
-    From those that are remembered, else from the earliest that leads to one in use. Those that were cut off stay among
-    them: what they said before stays said.
-    """
-    circles = Circles(voices)
-    found, starts = {}, {}
-    for person, firsts in voices.firsts.items():
-        circle, begun = circles.of(person), list(remembered.get(person, ()))
-        fresh = [device for start in begun for device in circle.start(start)]
-        for start in firsts:
-            if any(device[0] not in cut and (device, person) in voices.standings for device in fresh):
-                break
-            begun.append(start)
-            fresh = circle.start(start)
-        found[person] = frozenset(circle.own - voices.let_back)
-        starts[person] = tuple(dict.fromkeys(begun))
-    return found, starts
-
-
-def _unconfirmed(
-    authorities: Iterable[Authority], aliases: Mapping[bytes, bytes], speaking: Mapping[bytes, frozenset[Device]]
-) -> Iterable[bytes]:
-    """Those of devices that are nobody's, or whose person no device of theirs has said so of.
-
-    Where a person's devices have said no key yet, none of them speaks: whoever has the server grants what it likes.
-    """
-    for authority in authorities:
-        if authority.role in HAS_READING_KEYS:
-            device = (authority.key, authority.agreement)
-            person = None if authority.person is None else aliases.get(authority.person, authority.person)
-            is_nameless_head = authority.person is None and authority.role is Role.HEAD
-            if device not in speaking.get(person or b"", ()) and not is_nameless_head:
-                yield authority.grant
+def _stands(entry: Entry, door: Door, voices: Voices, aliases: Mapping[bytes, bytes]) -> bool:
+    """Whether who wrote an entry about its person still has a teacher's grant of that person."""
+    author, person = door.authority(entry.header.grant), entry.header.subject or b""
+    return author is not None and ((author.key, author.agreement), aliases.get(person, person)) in voices.standings
 
 
 def persons_of(entries: Iterable[Entry]) -> tuple[dict[bytes, Person], dict[bytes, bytes]]:

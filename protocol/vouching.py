@@ -155,6 +155,9 @@ class Voices:
     """Those that were cut off, were let in again, and that no other device of their person has confirmed since."""
     firsts: Mapping[bytes, tuple[Device, ...]] = field(default_factory=dict)
     words: Mapping[Device, frozenset[Word]] = field(default_factory=dict)
+    over: Mapping[Device, frozenset[Word]] = field(default_factory=dict)
+    """Words about grants that are over, but for those of devices that have come back: what was said under these stays
+    whose it was."""
 
     def circle(self, person: bytes, *starts: Device, silent: Device | None = None) -> Circle:
         """Whom a person's devices lead to; what `silent` says is passed over."""
@@ -216,6 +219,7 @@ def voices_of(
     words: defaultdict[Device, set[Word]] = defaultdict(set)
     since: defaultdict[Device, set[Word]] = defaultdict(set)
     ever: defaultdict[Device, set[Word]] = defaultdict(set)
+    over: defaultdict[Device, set[Word]] = defaultdict(set)
 
     def who(person: bytes) -> bytes:
         return aliases.get(person, person)
@@ -248,21 +252,39 @@ def voices_of(
                 if proofs[author.grant, target.grant] > MAX_PROOFS_PER_GRANT:
                     continue
             is_since = author.key in came_back and author.grant in granted
-            into = ever if target.grant not in granted else since if is_since else words
-            if said_of.proof is None:
-                shown = _shown(author, entry.header.subject, target.person, who)
-                if shown is not None:
-                    into[_device(author)].add(_word(target, shown, author.person, who))
-                continue
-            for voice in _drawers(said_of.proof, target, phrases):
-                into[voice].add(_word(target, target.person, target.person, who))
+            into = [ever if target.grant not in granted else since if is_since else words]
+            if target.grant not in granted and not is_since:
+                into.append(over)
+            for voice, word in _said_by(entry, author, said_of, target, phrases, who):
+                for one in into:
+                    one[voice].add(word)
     voices = Voices(
         frozenset((_device(each), who(each.person)) for each in granted.values() if each.person is not None),
         frozenset(_device(authority) for authority in granted.values() if authority.key in came_back),
         {person: tuple(devices) for person, devices in firsts.items()},
         {voice: frozenset(named) for voice, named in words.items()},
+        {voice: frozenset(named) for voice, named in over.items()},
     )
     return _with_confirmed_again(voices, since, ever, cut)
+
+
+def _said_by(
+    entry: Entry,
+    author: Authority,
+    vouch: Vouch,
+    target: Authority,
+    phrases: Mapping[bytes, Sequence[_Phrase]],
+    who: Callable[[bytes], bytes],
+) -> Iterable[tuple[Device, Word]]:
+    """Whose word a confirmation is, and what it says: the author's, or that of who drew the phrase that proves it."""
+    person = target.person or b""
+    if vouch.proof is not None:
+        for voice in _drawers(vouch.proof, target, phrases):
+            yield voice, _word(target, person, target.person, who)
+        return
+    shown = _shown(author, entry.header.subject, person, who)
+    if shown is not None:
+        yield _device(author), _word(target, shown, author.person, who)
 
 
 def _word(named: Authority, shown: bytes, by: bytes | None, who: Callable[[bytes], bytes]) -> Word:

@@ -31,8 +31,8 @@ from protocol.replica.signer import Author, with_signatures
 from protocol.replica.views import Basis, SpaceView, Views
 from protocol.rights import Authority, Door
 from protocol.roles import Role
-from protocol.roster import Remembered
 from protocol.sorted_records import SortedRecords
+from protocol.speaking import Remembered
 
 V = TypeVar("V")
 

@@ -25,7 +25,8 @@ from protocol.growth import Heard, SpaceFold, fold_space, grown, growth_of
 from protocol.measures import Measures
 from protocol.replica.interfaces import EntryStore
 from protocol.rights import Door
-from protocol.roster import Remembered, Roster
+from protocol.roster import Roster
+from protocol.speaking import Remembered
 
 KEPT_BYTES: Final = 60_000_000
 """So much room folds may take, by a rough count, where a server has many large classes."""

@@ -159,7 +159,7 @@ async def test_who_types_a_phrase_computes_no_more_for_all_that_somebody_says(he
     assert len(tried) <= MAX_TRIED_PHRASES
 
 
-@attack(ROW, off={"protocol.roster._unconfirmed": lambda *_: ()})
+@attack(ROW, off={"protocol.roster.unconfirmed": lambda *_: ()})
 async def test_what_an_unconfirmed_device_says_is_not_shown_as_the_teachers_word(here: Here) -> None:
     await here.name_the_spy(here.room.teacher_person)
     words = Feedback("Travail nul. Viens me voir.", "0/20", False, None).encode()
@@ -172,7 +172,7 @@ async def test_what_an_unconfirmed_device_says_is_not_shown_as_the_teachers_word
         assert "Est-ce bien votre nouvel ordinateur" in await surfer.page("/")
 
 
-@attack(ROW, off={"protocol.roster._unconfirmed": lambda *_: ()})
+@attack(ROW, off={"protocol.roster.unconfirmed": lambda *_: ()})
 async def test_what_an_unconfirmed_device_says_changes_no_pupils_way_to_sign_in(here: Here) -> None:
     room, pupil = here.room, here.room.pupil_person
     book = SignInBook(here.teacher.agent)
@@ -200,7 +200,7 @@ def _taken_for_a_teacher(authorities: Iterable[Authority], *_: object) -> Iterab
     return ()
 
 
-@attack(ROW, off={"protocol.roster._unconfirmed": _taken_for_a_teacher})
+@attack(ROW, off={"protocol.roster.unconfirmed": _taken_for_a_teacher})
 @pytest.mark.parametrize("names_a_person", [False, True])
 async def test_a_teacher_whom_nobodys_page_shows_opens_and_answers_nothing(here: Here, names_a_person: bool) -> None:
     room = here.room
@@ -275,7 +275,7 @@ async def test_a_server_that_dates_its_receipt_a_month_back_takes_no_work_from_i
     assert await machine.agent.holdings.is_complete(Need(room.space, record.content.stream, sealed=True))
 
 
-@attack(ROW, off={"protocol.roster._joined": lambda remembered, _aliases: remembered})
+@attack(ROW, off={"protocol.roster.joined": lambda remembered, _aliases: remembered})
 async def test_whoever_is_listed_as_the_same_person_later_is_no_first_of_theirs(here: Here) -> None:
     room, territory = here.room, here.room.territory
     other = await territory.person("Mme Petit", PersonRole.TEACHER, room.space)

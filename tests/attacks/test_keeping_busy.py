@@ -366,7 +366,7 @@ class WalkedForEach:
 
 @attack(
     "a head teacher's laptop keeps every machine of its school busy",
-    off={"protocol.roster.Circles": WalkedForEach},
+    off={"protocol.speaking.Circles": WalkedForEach},
 )
 async def test_invented_teachers_who_all_confirm_one_another_cost_each_fold_what_they_are(room: Classroom) -> None:
     head, noise, work = await stolen_head(room), Random(9), []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,11 +12,12 @@ from protocol.entry import Kind
 from protocol.rights import Authority
 from protocol.roles import PersonRole, Role
 from protocol.roster import Roster
-from protocol.structure import Grant
+from protocol.structure import Grant, Revocation
 from protocol.work import Feedback, ItemKind
 from sync_agent.portal.shelf import Room, Shelf
 from sync_agent.portal.visit import Visit
 from tests.harness.attack import attack
+from tests.harness.classroom import WORK
 from tests.harness.commands import Desk
 from tests.harness.portal import portal
 from tests.harness.spied_class import SpiedClass, spied_class
@@ -116,3 +117,62 @@ async def test_what_a_device_publishes_that_none_of_hers_confirmed_is_nowhere_sa
         await here.sync()
     async with portal(here.machine.agent) as surfer:
         assert "Publié par un appareil non confirmé" in await surfer.page(f"/item/{made.id.hex()}")
+
+
+async def _shown(here: SpiedClass) -> bool:
+    """Whether the pupil's PC takes what the spy said for feedback."""
+    for _ in range(2):
+        await here.sync()
+    work = (await here.machine.agent.replica.view(here.room.space)).coursework.hand_ins[here.work]
+    return work.feedback is not None
+
+
+def _nobody(*_: object) -> Iterable[bytes]:
+    """What is over is looked at no more."""
+    return ()
+
+
+OVER = "a grant that is over makes its device a teacher's"
+
+
+@pytest.mark.parametrize("end", ["its stay is over", "it was let back in"])
+@attack(OVER, off={"protocol.roster.over": _nobody})
+async def test_what_was_said_under_a_grant_that_is_over_is_no_more_a_teachers_than_before(
+    here: SpiedClass, end: str
+) -> None:
+    territory, space, petit = here.room.territory, here.room.space, here.room.teacher_person
+    await here.name_the_spy(petit)
+    said = await here.say(
+        Kind.FEEDBACK, Feedback(WORDS, None, False, None).encode(), here.room.pupil_person, target=here.work
+    )
+    assert not await _shown(here)
+    key = here.spy.signing.public
+    target = here.grant if end == "its stay is over" else None
+    over = await territory.say(space, Kind.REVOKE, Revocation(key, (said.id,)).encode(), target=target)
+    if target is None:
+        grant = Grant(key, here.spy.agreement.public, here.spy.tls.fingerprint, Role.TEACHER, petit, None, None)
+        await territory.say(space, Kind.GRANT, grant.encode(), parents=(over.id,))
+    assert not await _shown(here)
+
+
+def _always(*_: object) -> bool:
+    """Whatever grant its device has left."""
+    return True
+
+
+@attack(OVER, off={"protocol.roster.over": _nobody, "protocol.roster._stands": _always})
+async def test_a_key_said_under_a_grant_that_is_over_is_sealed_to_by_nobody(here: SpiedClass) -> None:
+    territory, space, petit = here.room.territory, here.room.space, here.room.teacher_person
+    await territory.let_in(here.spy, Role.MACHINE, space)
+    await here.name_the_spy(petit)
+    key = here.spy.signing.public
+    keys = await territory.replica.store.scan_kinds([Kind.PERSON_KEY])
+    (said,) = [entry for entry in keys if entry.header.author == key]
+    await territory.say(space, Kind.REVOKE, Revocation(key, (said.id,)).encode(), target=here.grant)
+    for _ in range(2):
+        await here.sync()
+    work = await here.room.hand_in(here.machine, here.item, WORK)
+    for _ in range(2):
+        await here.sync()
+    assert not await here.opens(work)
+    assert not await here.sealed_to_the_spy()

@@ -28,7 +28,8 @@ from protocol.replica.replica import Replica
 from protocol.replica.views import SpaceView, Views
 from protocol.rights import Authority, is_erasable
 from protocol.roles import HAS_READING_KEYS
-from protocol.roster import Remembered, Roster
+from protocol.roster import Roster
+from protocol.speaking import Remembered
 from sync_agent.reading import need_of
 from sync_agent.wraps import Kept, mark_of, readers_of
 from tests.simulation.crisis_invariants import CRISIS

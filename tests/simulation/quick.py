@@ -31,7 +31,7 @@ from protocol.replica.memory import MemoryStore
 from protocol.replica.replica import Replica
 from protocol.replica.views import SpaceView, Views
 from protocol.rights import Authority
-from protocol.roster import Remembered
+from protocol.speaking import Remembered
 from sync_agent.courier_disk import BundlesOut
 from tests.simulation import recalled, sticks
 

@@ -105,7 +105,7 @@ def takes_the_servers_word_for_a_teacher() -> AbstractContextManager[object]:
 
 def hears_unconfirmed_devices() -> AbstractContextManager[object]:
     """Pupils' work is sealed to devices that nobody confirmed, and their words are the teacher's."""
-    return mock.patch("protocol.roster._unconfirmed", return_value=())
+    return mock.patch("protocol.roster.unconfirmed", return_value=())
 
 
 def gives_confirmed_devices_nothing() -> AbstractContextManager[object]:
