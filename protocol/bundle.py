@@ -13,9 +13,9 @@ docs/protocol.md, "Bundles".
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, Self, TypeAlias
+from typing import Final, Self, TypeAlias, TypeVar
 
 from blake3 import blake3
 from cryptography.exceptions import InvalidTag
@@ -55,6 +55,10 @@ _SEALED_CHUNK_BYTES: Final = BUNDLE_CHUNK_BYTES + TAG_BYTES
 
 HEAD_BYTES: Final = _FIXED.size
 TRAILER_BYTES: Final = _TRAILER.size
+
+Draw: TypeAlias = "Callable[[memoryview], None]"
+"""Fills memory with the bytes that come next."""
+_Octets = TypeVar("_Octets", bytes, memoryview)
 
 ENTRIES: Final = 1
 REGISTERS: Final = 2
@@ -204,20 +208,25 @@ class BundleKeys:
         except InvalidTag as reason:
             raise PeerFault(Code.BAD_SEAL, "the index of a bundle is damaged, or sealed under another key") from reason
 
-    def seal_chunk(self, plain: bytes | bytearray | memoryview, number: int, *, last: bool) -> bytes:
-        """A chunk of the body."""
-        return self._body.encrypt(_nonce(number, last=last), plain, None)
+    def seal_chunk(self, plain: memoryview, number: int, into: memoryview, *, last: bool) -> None:
+        """Seal a chunk of the body into memory that is `TAG_BYTES` longer."""
+        self._body.encrypt_into(_nonce(number, last=last), plain, None, into)
 
-    def open_chunk(self, sealed: bytes | memoryview, number: int, *, last: bool) -> bytes:
-        """A chunk of the body. Raises `PeerFault(BAD_SEAL)`."""
+    def open_chunk(self, sealed: memoryview, number: int, into: memoryview, *, last: bool) -> None:
+        """Open a chunk of the body into memory that is `TAG_BYTES` shorter. Raises `PeerFault(BAD_SEAL)`."""
+        if len(sealed) < TAG_BYTES:
+            raise PeerFault(Code.BAD_SEAL, "a part of a bundle is shorter than any")
         try:
-            return self._body.decrypt(_nonce(number, last=last), sealed, None)
+            self._body.decrypt_into(_nonce(number, last=last), sealed, None, into)
         except InvalidTag as reason:
             raise PeerFault(Code.BAD_SEAL, "a part of a bundle is damaged, missing or out of place") from reason
 
 
 class BundleWriter:
     """Writes one bundle in constant memory. Every method gives what has become certain, to be written in that order.
+
+    What it gives lies in memory of its own, and is good until the next call: to let each piece have new memory costs
+    more time than to read, seal and hash it. May be called in a thread, one call after the other.
 
     `preface` are the entries that open the key; the index is known from the beginning, and what follows is exactly what
     it lists, in its order: entries, then bare ones, registers, packs.
@@ -237,9 +246,10 @@ class BundleWriter:
         plain = index.encode()
         self.head: Final = Head.compose(territory, space, commitment, nonce, preface, len(plain) + TAG_BYTES)
         self._keys = BundleKeys(bundle_key, self.head)
-        # one buffer for all chunks: to let each piece have new memory costs more time than to seal it
         self._chunk = memoryview(bytearray(BUNDLE_CHUNK_BYTES))
         self._filled = 0
+        self._ready = memoryview(bytearray(_SEALED_CHUNK_BYTES))
+        self._ready_bytes = 0
         self._number = 0
         self._hash = blake3()
         self.size = 0
@@ -249,53 +259,73 @@ class BundleWriter:
         """Head and index."""
         return self._counted(self._begun)
 
-    def entries(self, entries: Sequence[Entry]) -> list[bytes]:
+    def entries(self, entries: Sequence[Entry]) -> memoryview:
         """A batch of entries, at most `MAX_BUNDLE_RECORD_BYTES` of them."""
         return self._record(ENTRIES, encode([to_wire(entry) for entry in entries]))
 
-    def registers(self, registers: Sequence[bytes]) -> list[bytes]:
+    def registers(self, registers: Sequence[bytes]) -> memoryview:
         """Signed registers."""
         return self._record(REGISTERS, encode(list(registers)))
 
-    def pack(self, note: PackNote) -> list[bytes]:
-        """A pack begins; `data` brings its `size` bytes."""
-        return self._sealed(_RECORD.pack(PACK, ID_BYTES + note.size) + note.hash)
+    def pack(self, note: PackNote) -> memoryview:
+        """A pack begins; `data` or `drawn` brings its `size` bytes."""
+        return self.data(_RECORD.pack(PACK, ID_BYTES + note.size) + note.hash)
 
-    def data(self, data: bytes) -> list[bytes]:
+    def data(self, data: bytes) -> memoryview:
         """The next bytes of a pack."""
-        return self._sealed(data)
+        left = memoryview(data)
+
+        def copy(memory: memoryview) -> None:
+            nonlocal left
+            memory[:] = left[: len(memory)]
+            left = left[len(memory) :]
+
+        return self.drawn(len(data), copy)
+
+    def drawn(self, size: int, draw: Draw) -> memoryview:
+        """The next `size` bytes of a pack, which `draw` puts where they are sealed from: they are copied nowhere else.
+
+        Gives the chunks that they complete. The last one is never empty, so a full one waits until more comes.
+        """
+        self._ready_bytes = 0
+        self._make_room(self._filled + size)
+        while size:
+            if self._filled == BUNDLE_CHUNK_BYTES:
+                self._seal(last=False)
+            count = min(size, BUNDLE_CHUNK_BYTES - self._filled)
+            draw(self._chunk[self._filled : self._filled + count])
+            self._filled += count
+            size -= count
+        return self._ready[: self._ready_bytes]
 
     def finish(self) -> bytes:
         """The rest, and the trailer."""
-        out = self._seal(last=True)
+        self._ready_bytes = 0
+        self._seal(last=True)
         self.size += TRAILER_BYTES
-        return out + Trailer(self.size, self._hash.digest()).encode()
+        return bytes(self._ready[: self._ready_bytes]) + Trailer(self.size, self._hash.digest()).encode()
 
-    def _record(self, kind: int, body: bytes) -> list[bytes]:
+    def _record(self, kind: int, body: bytes) -> memoryview:
         if len(body) > MAX_BUNDLE_RECORD_BYTES:
             raise ValueError("a record is larger than allowed")
-        return self._sealed(_RECORD.pack(kind, len(body)) + body)
+        return self.data(_RECORD.pack(kind, len(body)) + body)
 
-    def _sealed(self, data: bytes) -> list[bytes]:
-        """The chunks that `data` completes. The last one is never empty, so a full one waits until more comes."""
-        out = []
-        left = memoryview(data)
-        while left:
-            if self._filled == BUNDLE_CHUNK_BYTES:
-                out.append(self._seal(last=False))
-            taken = left[: BUNDLE_CHUNK_BYTES - self._filled]
-            self._chunk[self._filled : self._filled + len(taken)] = taken
-            self._filled += len(taken)
-            left = left[len(taken) :]
-        return out
+    def _make_room(self, plain_bytes: int) -> None:
+        """Have memory for as many sealed chunks as so many bytes fill."""
+        needed = max(1, plain_bytes // BUNDLE_CHUNK_BYTES) * _SEALED_CHUNK_BYTES
+        if len(self._ready) < needed:
+            self._ready = memoryview(bytearray(needed))
 
-    def _seal(self, *, last: bool) -> bytes:
-        sealed = self._keys.seal_chunk(self._chunk[: self._filled], self._number, last=last)
-        self._filled = 0
+    def _seal(self, *, last: bool) -> None:
+        """Seal what fills the chunk behind what is ready, and hash it there while the processor still has it."""
+        end = self._ready_bytes + self._filled + TAG_BYTES
+        sealed = self._ready[self._ready_bytes : end]
+        self._keys.seal_chunk(self._chunk[: self._filled], self._number, sealed, last=last)
+        self._counted(sealed)
+        self._ready_bytes, self._filled = end, 0
         self._number += 1
-        return self._counted(sealed)
 
-    def _counted(self, data: bytes) -> bytes:
+    def _counted(self, data: _Octets) -> _Octets:
         self._hash.update(data)
         self.size += len(data)
         return data
@@ -326,9 +356,9 @@ class PackStart:
 
 @dataclass(frozen=True, slots=True)
 class PackData:
-    """The next bytes of the pack."""
+    """The next bytes of the pack: they lie in the reader's memory, and are good until the next event is asked for."""
 
-    data: bytes
+    data: memoryview
 
 
 @dataclass(frozen=True, slots=True)
@@ -356,7 +386,11 @@ class BundleReader:
         self._index_left = head.index_bytes
         self._size = size
         self._hash = blake3(head.data)
-        self._sealed = bytearray()
+        self._sealed = memoryview(bytearray(max(_SEALED_CHUNK_BYTES, head.index_bytes)))
+        self._sealed_bytes = 0
+        self._beyond = False
+        self._chunk = memoryview(bytearray(BUNDLE_CHUNK_BYTES))
+        self._rest = self._chunk[:0]
         self._plain = bytearray()
         self._number = 0
         self._kind = 0
@@ -365,60 +399,76 @@ class BundleReader:
 
     def feed(self, data: bytes) -> Iterator[Event]:
         """What the next bytes behind the head bring. Raises `PeerFault`, `TooLarge`."""
-        self._sealed += data
-        if self._index_left:
-            if len(self._sealed) < self._index_left:
+        left = memoryview(data)
+        while left:
+            wanted = self._index_left or min(_SEALED_CHUNK_BYTES, self._body_left) or TRAILER_BYTES
+            taken = left[: wanted - self._sealed_bytes]
+            if not taken:
+                self._beyond = True
                 return
-            yield self._keys.open_index(self._take(self._index_left))
-            self._index_left = 0
-        while self._body_left and len(self._sealed) >= min(_SEALED_CHUNK_BYTES, self._body_left):
-            sealed = self._take(min(_SEALED_CHUNK_BYTES, self._body_left))
-            self._body_left -= len(sealed)
-            self._plain += self._keys.open_chunk(sealed, self._number, last=not self._body_left)
-            self._number += 1
-            yield from self._records()
+            self._sealed[self._sealed_bytes : self._sealed_bytes + len(taken)] = taken
+            self._sealed_bytes += len(taken)
+            left = left[len(taken) :]
+            if self._sealed_bytes < wanted or not (self._index_left or self._body_left):
+                continue
+            sealed = self._sealed[:wanted]
+            self._hash.update(sealed)
+            self._sealed_bytes = 0
+            if self._index_left:
+                self._index_left = 0
+                yield self._keys.open_index(bytes(sealed))
+            else:
+                self._open(sealed)
+                yield from self._records()
 
     def finish(self) -> Trailer:
         """The trailer, once all bytes have come. Raises `PeerFault` when the end is missing or is not this bundle's."""
-        if self._body_left or len(self._sealed) != TRAILER_BYTES:
+        if self._index_left or self._body_left or self._beyond or self._sealed_bytes != TRAILER_BYTES:
             raise PeerFault(Code.CUT_OFF, "a bundle is cut off, or goes on after its end")
         if self._plain or self._record_left is not None:
             raise PeerFault(Code.MALFORMED, "the last part of a bundle is not whole")
-        trailer = Trailer.parse(bytes(self._sealed))
+        trailer = Trailer.parse(bytes(self._sealed[:TRAILER_BYTES]))
         if trailer.size != self._size or trailer.hash != self._hash.digest():
             raise PeerFault(Code.BAD_HASH, "a bundle is damaged")
         return trailer
 
-    def _take(self, count: int) -> bytes:
-        taken = bytes(self._sealed[:count])
-        del self._sealed[:count]
-        self._hash.update(taken)
-        return taken
+    def _open(self, sealed: memoryview) -> None:
+        self._body_left -= len(sealed)
+        self._rest = self._chunk[: max(0, len(sealed) - TAG_BYTES)]
+        self._keys.open_chunk(sealed, self._number, self._rest, last=not self._body_left)
+        self._number += 1
+
+    def _gather(self, count: int) -> bool:
+        """Take so many bytes together that may lie in several chunks; False while some are still to come."""
+        taken = self._rest[: count - len(self._plain)]
+        self._plain += taken
+        self._rest = self._rest[len(taken) :]
+        return len(self._plain) == count
 
     def _records(self) -> Iterator[Event]:
         while True:
             if self._record_left is None:
-                if len(self._plain) < _RECORD.size:
+                if len(self._plain) < _RECORD.size and not self._gather(_RECORD.size):
                     return
                 self._kind, size = _RECORD.unpack_from(self._plain)
                 most = ID_BYTES + MAX_PACK_BYTES if self._kind == PACK else MAX_BUNDLE_RECORD_BYTES
                 if size > most:
                     raise TooLarge(Code.TOO_LARGE, "a part of a bundle is larger than allowed", size=size)
                 if self._kind == PACK:
-                    if len(self._plain) < _RECORD.size + ID_BYTES:
+                    if not self._gather(_RECORD.size + ID_BYTES):
                         return
                     if size <= ID_BYTES:
                         raise PeerFault(Code.MALFORMED, "a pack in a bundle is empty")
-                    name = bytes(self._plain[_RECORD.size : _RECORD.size + ID_BYTES])
-                    del self._plain[: _RECORD.size + ID_BYTES]
+                    name = bytes(self._plain[_RECORD.size :])
                     self._record_left = size - ID_BYTES
-                    yield PackStart(name, size - ID_BYTES)
+                    self._plain.clear()
+                    yield PackStart(name, self._record_left)
                 else:
-                    del self._plain[: _RECORD.size]
+                    self._plain.clear()
                     self._record_left = size
             if self._kind == PACK:
-                piece = bytes(self._plain[: self._record_left])
-                del self._plain[: self._record_left]
+                piece = self._rest[: self._record_left]
+                self._rest = self._rest[len(piece) :]
                 self._record_left -= len(piece)
                 if piece:
                     yield PackData(piece)
@@ -426,11 +476,10 @@ class BundleReader:
                     return
                 yield PackEnd()
             else:
-                if len(self._plain) < self._record_left:
+                if not self._gather(self._record_left):
                     return
-                body = bytes(self._plain[: self._record_left])
-                del self._plain[: self._record_left]
-                event = _batch(self._kind, body)
+                event = _batch(self._kind, bytes(self._plain))
+                self._plain.clear()
                 if event is not None:
                     yield event
             self._record_left = None

@@ -32,11 +32,11 @@ from blake3 import blake3
 from protocol.bundle import HEAD_BYTES, TRAILER_BYTES, Trailer, head_size
 from protocol.errors import BadInput, Code, LocalFailure, PeerFault, Refused, RelaisError
 from protocol.limits import (
-    FILE_PIECE_BYTES,
     MAX_BUNDLE_BYTES,
     MAX_BUNDLE_FRONTS_PER_LOOK_BYTES,
     MAX_BUNDLES_PER_DISK,
     MAX_NAMES_PER_DISK_FOLDER,
+    KiB,
     MiB,
 )
 from protocol.portable_names import displayable
@@ -49,10 +49,19 @@ _PASSING: Final = ".tmp"
 _PASSING_BYTES: Final = 8
 _FOLDER_BYTES: Final = 8
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-_GONE: Final = frozenset({errno.ENOENT, errno.ENODEV, errno.EIO, errno.ENXIO, errno.ESTALE})
+_GONE: Final = frozenset({errno.ENOENT, errno.ENODEV, errno.EIO, errno.ENXIO, errno.ESTALE, errno.ENOTCONN})
+"""The last is what a file system outside the kernel (exFAT by FUSE) answers when it has lost its stick."""
 _NO_SUCH_FLUSH: Final = frozenset({errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EISDIR})
 """What a file system answers that cannot flush, or open, a folder."""
 _READ_BYTES: Final = MiB
+_AHEAD_BYTES: Final = MiB
+_PIECE_BYTES: Final = 96 * KiB
+"""Less than what the C library has the system map anew each time (`native_memory`): that costs more than to read it."""
+_LEAST_HELD_BYTES: Final = 256 * KiB
+_MOST_HELD_BYTES: Final = 4 * MiB
+"""What is written at once: a system writes large parts much faster than small ones."""
+_TO_THE_DISK_BYTES: Final = 8 * MiB
+"""After so much the system is told to write out what it holds back: the flush at the end has little to wait for."""
 _NAMED: Final = re.compile(rf"[0-9a-f]{{32}}{re.escape(ENDING)}")
 _PASSES: Final = re.compile(rf"[0-9a-f]{{{2 * _PASSING_BYTES}}}{re.escape(_PASSING)}")
 _TERRITORY: Final = re.compile(r"[0-9a-f]{16}")
@@ -241,20 +250,28 @@ class _Files:
         """Parts of a file, each from where and how much, as one. Raises `LocalFailure(CUT_OFF)`."""
         yield FileStart(name, sum(length for _, length in spans))
         file = await asyncio.to_thread(self._open, name)
+        reading: asyncio.Task[list[bytes]] | None = None
         try:
             for start, length in spans:
                 at, end = start, start + length
                 while at < end:
-                    wanted = min(end - at, FILE_PIECE_BYTES)
-                    data = b"" if file is None else await asyncio.to_thread(self._read, file, at, wanted)
-                    if not data and file is not None:
+                    pieces = [] if file is None else await (reading or self._begin(file, at, end))
+                    reading = None
+                    if not pieces and file is not None:
                         file.close()
                         file = None
-                    at += len(data) or wanted
-                    yield FileData(data or bytes(wanted))
+                    pieces = pieces or [bytes(min(end - at, _PIECE_BYTES))]
+                    at += sum(map(len, pieces))
+                    if file is not None and at < end:
+                        reading = self._begin(file, at, end)
+                    for piece in pieces:
+                        yield FileData(piece)
             if file is not None:
                 self._failure = None
         finally:
+            if reading is not None:
+                await asyncio.wait((reading,))
+                reading.exception()
             if file is not None:
                 file.close()
         yield FileEnd()
@@ -270,6 +287,19 @@ class _Files:
         except OSError as reason:
             self._failure = trouble_of(self._place, reason)
             return None
+
+    def _begin(self, file: BinaryIO, at: int, end: int) -> asyncio.Task[list[bytes]]:
+        """Read on while what was read before is looked at."""
+        return asyncio.create_task(asyncio.to_thread(self._read_some, file, at, end))
+
+    def _read_some(self, file: BinaryIO, at: int, end: int) -> list[bytes]:
+        """What comes next, in pieces; fewer, or none, where the disk cannot read on."""
+        pieces = []
+        end = min(end, at + _AHEAD_BYTES)
+        while at < end and (piece := self._read(file, at, min(end - at, _PIECE_BYTES))):
+            pieces.append(piece)
+            at += len(piece)
+        return pieces
 
     def _read(self, file: BinaryIO, at: int, length: int) -> bytes:
         """At least one byte; none where they cannot be read."""
@@ -291,7 +321,10 @@ class BundlesOut(Notices):
         self._disk = disk
         self._file: BinaryIO | None = None
         self._passing = disk.place
+        self._held = self._free = memoryview(b"")
+        self._held_bytes = 0
         self._size = 0
+        self._sent_bytes = 0
         self._end = b""
         self._writing: asyncio.Task[None] | None = None
         self._reading: asyncio.Task[None] | None = None
@@ -314,16 +347,23 @@ class BundlesOut(Notices):
     async def start(self, path: str, size: int | None) -> None:
         """Begin a bundle; its name follows from its hash."""
         del path, size
+        self._held_bytes = 0
         await asyncio.to_thread(self._begin)
 
     async def data(self, data: bytes) -> None:
         """Add bytes. Raises `LocalFailure(DISK_FULL or STORAGE_FAILED)`, of bytes that were added before too."""
-        await self._written()
-        # the next bytes are read and sealed meanwhile
-        self._writing = asyncio.create_task(asyncio.to_thread(self._append, data))
+        left = memoryview(data)
+        while left:
+            if self._held_bytes == len(self._held):
+                await self._write_out()
+            taken = left[: len(self._held) - self._held_bytes]
+            self._held[self._held_bytes : self._held_bytes + len(taken)] = taken
+            self._held_bytes += len(taken)
+            left = left[len(taken) :]
 
     async def end(self) -> None:
         """Let the bundle be durable under its name; it is read back while the next one is written."""
+        await self._write_out()
         await self._written()
         await self._read_back()
         target, trailer = await asyncio.to_thread(self._finish)
@@ -333,6 +373,17 @@ class BundlesOut(Notices):
         """Return when all bundles were read back. Raises `LocalFailure`."""
         await self._written()
         await self._read_back()
+
+    async def _write_out(self) -> None:
+        """Let what is held be written while more comes, which goes into other memory."""
+        await self._written()
+        full = self._held[: self._held_bytes]
+        if full:
+            self._writing = asyncio.create_task(asyncio.to_thread(self._append, full))
+        self._held, self._free, self._held_bytes = self._free, self._held, 0
+        if len(self._held) < len(self._free) or len(self._held) < _LEAST_HELD_BYTES:
+            wanted = min(max(2 * len(self._free), _LEAST_HELD_BYTES), _MOST_HELD_BYTES)
+            self._held = memoryview(bytearray(wanted))
 
     async def _written(self) -> None:
         writing, self._writing = self._writing, None
@@ -348,19 +399,22 @@ class BundlesOut(Notices):
         if not self.names:
             self._disk.make()
         self._passing = self._disk.passing()
-        self._size, self._end = 0, b""
+        self._size, self._sent_bytes, self._end = 0, 0, b""
         try:
             self._file = self._passing.open("xb", buffering=0)
         except OSError as reason:
             raise trouble_of(self._disk.place, reason) from reason
 
-    def _append(self, data: bytes) -> None:
-        self._end = data[-TRAILER_BYTES:] if len(data) >= TRAILER_BYTES else (self._end + data)[-TRAILER_BYTES:]
+    def _append(self, data: memoryview) -> None:
+        self._end = (self._end + data[-TRAILER_BYTES:])[-TRAILER_BYTES:]
         self._size += len(data)
-        view = memoryview(data)
+        left = data
         try:
-            while view and self._file is not None:
-                view = view[self._file.write(view) :]
+            while left and self._file is not None:
+                left = left[self._file.write(left) :]
+            if self._file is not None and self._size - self._sent_bytes >= _TO_THE_DISK_BYTES:
+                _begin_flush(self._file, self._sent_bytes, self._size - self._sent_bytes)
+                self._sent_bytes = self._size
         except OSError as reason:
             raise trouble_of(self._disk.place, reason) from reason
 
@@ -393,12 +447,20 @@ class BundlesOut(Notices):
             raise trouble_of(self._disk.place, reason) from reason
 
 
+def _begin_flush(file: BinaryIO, start: int, length: int) -> None:
+    """Let the system begin to write out a part of a file, where it takes such advice; nothing waits for it."""
+    if hasattr(os, "posix_fadvise"):
+        with contextlib.suppress(OSError):
+            os.posix_fadvise(file.fileno(), start, length, os.POSIX_FADV_DONTNEED)
+
+
 def _hash_of(path: Path, size: int) -> bytes:
     """BLAKE3 of a bundle without its trailer, read from the disk itself where the system can forget what it cached."""
     digest = blake3()
     with path.open("rb", buffering=0) as file:
         if hasattr(os, "posix_fadvise"):
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
         left = size - TRAILER_BYTES
         room = memoryview(bytearray(_READ_BYTES))
         while left > 0 and (length := file.readinto(room[:left])):

@@ -9,9 +9,12 @@ Rules:
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Final
 
 from protocol.bundle import (
     HEAD_BYTES,
@@ -28,11 +31,11 @@ from protocol.bundle import (
     parse_head,
 )
 from protocol.entry import Entry, Kind
-from protocol.errors import Code, PeerFault
-from protocol.limits import MAX_CLOCK_LEAD_MS
+from protocol.errors import Code, PeerFault, RelaisError
+from protocol.limits import MAX_CLOCK_LEAD_MS, MiB
 from protocol.register import is_report, parse_register
 from protocol.replica.allowances import Allowance
-from protocol.replica.interfaces import RegisterRow
+from protocol.replica.interfaces import ContentStore, RegisterRow
 from protocol.replica.operation import FileData, FileEnd, FileStart, Incoming, Restart
 from sync_agent.app import Agent
 from sync_agent.courier_erasures import Erased
@@ -41,6 +44,9 @@ from sync_agent.marks import BROUGHT_MARKS
 from sync_agent.sign_in import tend_sign_in
 from sync_agent.space_keys import tend_space_keys
 from sync_agent.wraps import tend_hand_ins
+
+_AT_ONCE_BYTES: Final = 2 * MiB
+"""So much of a pack is written at once: a system writes large parts much faster than small ones."""
 
 _log = logging.getLogger(__name__)
 
@@ -79,13 +85,15 @@ async def take_bundles(agent: Agent, incoming: Incoming) -> Taken:
                     taken.size += len(event.data)
                     await bundle.feed(event.data)
                 case FileEnd() if bundle is not None:
-                    bundle.end()
+                    await bundle.end()
                     bundle = None
                 case Restart():
                     raise PeerFault(Code.MALFORMED, "a courier disk changes while it is read")
                 case _:
                     pass
     finally:
+        if bundle is not None:
+            await bundle.leave()
         if taken.is_news:
             await tend_hand_ins(agent)
             await tend_space_keys(agent)
@@ -112,7 +120,9 @@ class _Bundle:
         self._wishes: Wishes | None = None
         self._room = Allowance(0, 0, 0, 0)
         self._pack: PackStart | None = None
-        self._at = 0
+        self._content = _PackIn(agent.replica.content)
+        self._finishing: asyncio.Task[None] | None = None
+        self._finishing_bytes = 0
 
     async def feed(self, data: bytes) -> None:
         """The next bytes of the file."""
@@ -125,24 +135,33 @@ class _Bundle:
             else:
                 await self._take(self._reader.feed(data))
         except PeerFault as fault:
-            self._fail(fault)
+            await self._fail(fault)
 
-    def end(self) -> None:
-        """All bytes have come."""
+    async def end(self) -> None:
+        """All bytes have come. Raises `LocalFailure`."""
         if self._over:
             return
         if self._reader is None:
-            self._fail(PeerFault(Code.CUT_OFF, "a bundle is cut off"))
+            await self._fail(PeerFault(Code.CUT_OFF, "a bundle is cut off"))
             return
         try:
             self._reader.finish()
+            await self._finished()
         except PeerFault as fault:
-            self._fail(fault)
+            await self._fail(fault)
 
-    def _fail(self, fault: PeerFault) -> None:
-        _log.warning("bundle %s: %s", self._name, fault)
+    async def leave(self) -> None:
+        """Keep what has come, where no more does; what fails of that now is told by what ended it."""
         self._over = True
+        with contextlib.suppress(RelaisError):
+            await self._content.settle()
+        with contextlib.suppress(RelaisError):
+            await self._finished()
+
+    async def _fail(self, fault: PeerFault) -> None:
+        _log.warning("bundle %s: %s", self._name, fault)
         self._taken.damaged.append(self._name)
+        await self.leave()
 
     async def _begin(self) -> None:
         """Once the head is there, find the key."""
@@ -172,13 +191,16 @@ class _Bundle:
                     await self._keep(event.data)
                 case PackStart():
                     await self._begin_pack(event)
+                case PackData() if self._pack is not None:
+                    await self._content.extend(event.data)
                 case PackData():
-                    await self._extend(event.data)
+                    pass
                 case PackEnd():
-                    await self._finish_pack()
+                    await self._end_pack()
 
     async def _admit(self, entries: Iterable[Entry]) -> None:
         agent = self._agent
+        await self._finished()
         # Entries name the space that they are of; a bundle of one space has no business with another.
         mine = [self._erased.spare(entry) for entry in entries if entry.header.space == self._space]
         admission = await agent.replica.admit(mine, source=COURIER, now_ms=agent.now_ms(), unsent=True, bounded=True)
@@ -217,6 +239,8 @@ class _Bundle:
         if self._wishes is None:
             self._wishes = await Wishes.of(self._agent, self._space)
             self._room = await self._agent.carried.of(self._space, COURIER)
+        if pack.size > self._room.left - self._finishing_bytes:
+            await self._finished()
         if not self._room.lacking or pack.size > self._room.left:
             # nothing asks for it: a stick fills no disk
             self._taken.left.append(self._name)
@@ -224,22 +248,29 @@ class _Bundle:
         content = self._agent.replica.content
         if not self._wishes.wants(note) or await content.pack(pack.hash, self._space) is not None:
             return
-        self._pack, self._at = pack, 0
+        self._pack = pack
+        self._content.begin(pack.hash)
 
-    async def _extend(self, data: bytes) -> None:
-        """Add what an earlier try has not left here already."""
-        if self._pack is None:
-            return
-        content = self._agent.replica.content
-        have = await content.part_size(self._pack.hash)
-        if self._at <= have < self._at + len(data):
-            await content.append_part(self._pack.hash, have, data[have - self._at :])
-        self._at += len(data)
-
-    async def _finish_pack(self) -> None:
+    async def _end_pack(self) -> None:
+        """Check a pack, and make it visible, while the next one comes."""
         pack, self._pack = self._pack, None
         if pack is None:
             return
+        await self._content.settle()
+        await self._finished()
+        self._finishing_bytes = pack.size
+        self._finishing = asyncio.create_task(self._finish_pack(pack))
+
+    async def _finished(self) -> None:
+        """Return when the pack that came before is visible. Raises `PeerFault`, `LocalFailure` where it is not."""
+        finishing, self._finishing = self._finishing, None
+        if finishing is not None:
+            try:
+                await finishing
+            finally:
+                self._finishing_bytes = 0
+
+    async def _finish_pack(self, pack: PackStart) -> None:
         content = self._agent.replica.content
         making = self._room.making()
         try:
@@ -258,3 +289,55 @@ class _Bundle:
         self._room.left -= came
         self._room.noted -= noted
         await self._agent.carried.note(self._space, COURIER, came, lacking=came, noted=noted)
+
+
+class _PackIn:
+    """A pack on its way into the store: a part of it is written while the next one is opened."""
+
+    def __init__(self, content: ContentStore) -> None:
+        self._content = content
+        self._pack = b""
+        self._held = self._free = memoryview(b"")
+        self._held_bytes = 0
+        self._start = 0
+        self._writing: asyncio.Task[None] | None = None
+
+    def begin(self, pack: bytes) -> None:
+        """All that comes is of this pack from now on."""
+        self._pack, self._start, self._held_bytes = pack, 0, 0
+
+    async def extend(self, data: memoryview) -> None:
+        """Add bytes. Raises `PeerFault`, `LocalFailure`, of bytes that were added before too."""
+        while data:
+            if self._held_bytes == len(self._held):
+                await self._write_out()
+            taken = data[: len(self._held) - self._held_bytes]
+            self._held[self._held_bytes : self._held_bytes + len(taken)] = taken
+            self._held_bytes += len(taken)
+            data = data[len(taken) :]
+
+    async def settle(self) -> None:
+        """Return when all that came is written. Raises `PeerFault`, `LocalFailure`."""
+        await self._write_out()
+        await self._written()
+
+    async def _write_out(self) -> None:
+        await self._written()
+        full = self._held[: self._held_bytes]
+        if full:
+            self._writing = asyncio.create_task(self._append(self._pack, self._start, full))
+        self._start += len(full)
+        self._held, self._free, self._held_bytes = self._free, self._held, 0
+        if not self._held:
+            self._held = memoryview(bytearray(_AT_ONCE_BYTES))
+
+    async def _written(self) -> None:
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            await writing
+
+    async def _append(self, pack: bytes, start: int, data: memoryview) -> None:
+        """Add what an earlier try has not left here already."""
+        have = await self._content.part_size(pack)
+        if start <= have < start + len(data):
+            await self._content.append_part(pack, have, data[have - start :])

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
-from typing import Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from protocol.canonical import encode
 from protocol.enrollment_messages import encode_chain
@@ -24,13 +24,15 @@ from protocol.limits import MAX_LETTERS_PER_DISK
 from protocol.message_errors import encode_error
 from protocol.replica.office.enrolment import Enrolment
 from protocol.wire import ENROLL_PATH, Call
-from sync_agent.answers import Response
 from sync_agent.app import Agent
 from sync_agent.device_names import note_called
 from sync_agent.office import SchoolOffice
 from sync_agent.sealed_calls import server_of
 
-Post = Callable[[str, bytes], Awaitable[Response]]
+if TYPE_CHECKING:
+    from sync_agent.answers import Response
+
+Post: TypeAlias = "Callable[[str, bytes], Awaitable[Response]]"
 """One call to the server: path and body, its answer. Raises `NoAnswer`."""
 
 

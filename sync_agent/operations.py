@@ -36,6 +36,7 @@ from sync_agent.withdrawn import ended_names
 
 if TYPE_CHECKING:
     from protocol.coursework import Work
+    from sync_agent.answers import Response
     from sync_agent.handing_in import SealedLists
     from sync_agent.publisher import Wish
     from sync_agent.transport import Transport
@@ -316,10 +317,13 @@ class _Commands:
 
     async def courier_let_in(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
         from sync_agent import courier_commands
-        from sync_agent.daemon import post_alone
-        from sync_agent.http_transport import HttpTransport
 
-        post = post_alone(self._agent, self._connect or HttpTransport)
+        async def post(path: str, body: bytes) -> Response:
+            from sync_agent.daemon import post_alone
+            from sync_agent.http_transport import HttpTransport
+
+            return await post_alone(self._agent, self._connect or HttpTransport)(path, body)
+
         result, by_server = await courier_commands.let_in_here(self._agent, params, post)
         if by_server:
             # the keys that the server has sealed to who came in go along with the stick

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from protocol.enrollment_messages import parse_chain
 from protocol.entry import Entry
 from protocol.envelope import open_answer, seal_request
-from protocol.errors import Code, LocalFailure, PeerFault, Refused
+from protocol.errors import Code, LocalFailure, PeerFault, Refused, RelaisError
 from protocol.identity import AgreementKey
 from protocol.limits import MAX_CREDENTIALS
 from protocol.lives import Twin
@@ -27,11 +27,13 @@ from protocol.rights import Authority
 from protocol.roles import Role
 from protocol.structure import Certificate
 from protocol.wire import ENROLL_PATH, RECONCILE_PATH, SYNC_PATH, Call
-from sync_agent.answers import error_in
 from sync_agent.app import Agent
 from sync_agent.network.trouble import Seen, Trouble
 from sync_agent.server_chain import newest_certificate, root_after
 from sync_agent.transport import Transport
+
+if TYPE_CHECKING:
+    from sync_agent.answers import Response
 
 MISDIRECTED: Final = 421
 
@@ -87,7 +89,7 @@ class SealedCalls:
             return known[0]
         shown = await self._transport.post(ENROLL_PATH, b"")
         if not shown.is_ours:
-            raise error_in(shown, self._agent.enrolment.server_url)
+            raise _error_in(shown, self._agent.enrolment.server_url)
         await self._meet(shown.body)
         return await server_of(self._agent.replica)
 
@@ -136,7 +138,7 @@ class SealedCalls:
             if response.is_ours and response.status != MISDIRECTED:
                 return self._opened(response.body, request, reply, server)
             if not response.is_ours:
-                raise error_in(response, agent.enrolment.server_url)
+                raise _error_in(response, agent.enrolment.server_url)
             if (await self.server()).grant != server.grant:
                 # a neighbour has told of a newer server since this was sealed: it is asked anew
                 continue
@@ -171,6 +173,12 @@ class SealedCalls:
             )
         source = Certificate.parse(shown.payload or b"").signing
         await replica.admit(entries, source=source, now_ms=self._agent.now_ms())
+
+
+def _error_in(response: Response, url: str) -> RelaisError:
+    from sync_agent.answers import error_in  # noqa: PLC0415 — brings what speaks HTTP: who asks for the chain goes without
+
+    return error_in(response, url)
 
 
 async def server_of(replica: Replica) -> Authority:

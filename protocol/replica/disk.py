@@ -55,7 +55,7 @@ class Disk:
         with self._writing():
             return (self.root / name).open("ab", buffering=0)
 
-    def write(self, file: BinaryIO, data: bytes) -> None:
+    def write(self, file: BinaryIO, data: bytes | memoryview) -> None:
         """Write all of `data` at the place of the file."""
         with self._writing():
             rest = memoryview(data)
@@ -130,6 +130,20 @@ class Disk:
             return b""
         except OSError as error:
             raise _unreadable(name, error) from error
+
+    def read_into(self, name: str, start: int, memory: memoryview) -> int:
+        """As `read`, into memory that the caller has; how much of it was filled."""
+        have = 0
+        try:
+            with (self.root / name).open("rb", buffering=0) as file:
+                file.seek(start)
+                while have < len(memory) and (more := file.readinto(memory[have:])):
+                    have += more
+        except FileNotFoundError:
+            return 0
+        except OSError as error:
+            raise _unreadable(name, error) from error
+        return have
 
     @contextmanager
     def reader(self, name: str) -> Iterator[Callable[[int, int], memoryview]]:

@@ -15,9 +15,9 @@ Nothing here knows roles, items or networks. Ids, hashes, space ids and stream i
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias
 
 from protocol.chunking import ChunkList, ChunkRef
 from protocol.deflate_parameters import NO_LEVELS, Profile
@@ -26,6 +26,8 @@ from protocol.errors import Code, TooLarge
 from protocol.pack import FinishedPack
 from protocol.replica.byte_range import Span
 
+ReadInto: TypeAlias = Callable[[int, memoryview], int]
+"""Puts bytes from a place on into memory, as many as it holds or there are; how many. Blocks: for a thread."""
 COMPLETE_MARKS: Final = "complete/"
 """+ space in hex / stream in hex → the content of this stream was found to be here, all of it."""
 GIVEN_UP_MARKS: Final = "given-up/"
@@ -356,7 +358,7 @@ class ContentStore(Protocol):
         """Unfinished uploads as pack and sender, with their sizes; those that lay still longest come first."""
         ...
 
-    async def append_part(self, pack: bytes, offset: int, data: bytes, sender: bytes = b"") -> int:
+    async def append_part(self, pack: bytes, offset: int, data: bytes | memoryview, sender: bytes = b"") -> int:
         """Add bytes at `offset`, which must be the part's size.
 
         Returns the new size. Raises `PeerFault(WRONG_OFFSET)`.
@@ -406,6 +408,10 @@ class ContentStore(Protocol):
 
     async def read_pack(self, pack: bytes, start: int, length: int) -> bytes:
         """Bytes of a stored pack or delta, verbatim; fewer at its end."""
+        ...
+
+    async def pack_reader(self, pack: bytes) -> ReadInto:
+        """What reads a stored pack or delta into memory that the caller has, in a thread, without asking again."""
         ...
 
     async def keep_delta(self, about: DeltaInfo, data: bytes, *, unsent: bool = False) -> None:

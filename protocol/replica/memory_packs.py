@@ -16,7 +16,7 @@ from protocol.limits import MAX_PACK_BYTES
 from protocol.pack import FinishedPack, PackWriter, open_frame, resolve_streams
 from protocol.replica.byte_range import Span
 from protocol.replica.expansion import expand_delta, worth_keeping
-from protocol.replica.interfaces import Damage, DeltaInfo, Making, PackInfo
+from protocol.replica.interfaces import Damage, DeltaInfo, Making, PackInfo, ReadInto
 from protocol.replica.mending import bad_spans
 from protocol.replica.pack_build import LEVEL, SEALED_LEVEL
 from protocol.replica.pack_check import check_pack, check_pack_bytes, not_the_pack
@@ -133,14 +133,14 @@ class MemoryPacks:
     async def parts_sent(self) -> list[tuple[tuple[bytes, bytes], int]]:
         return [(part, len(data)) for part, data in self._parts.items() if part[1]]
 
-    async def append_part(self, pack: bytes, offset: int, data: bytes, sender: bytes = b"") -> int:
+    async def append_part(self, pack: bytes, offset: int, data: bytes | memoryview, sender: bytes = b"") -> int:
         if offset + len(data) > MAX_PACK_BYTES:
             raise TooLarge(Code.TOO_LARGE, "a pack is larger than allowed", max=MAX_PACK_BYTES)
         have = self._parts.get((pack, sender), b"")
         if len(have) != offset:
             raise PeerFault(Code.WRONG_OFFSET, "a pack continues at another place", offset=offset, expected=len(have))
         self._parts.pop((pack, sender), None)  # the last to be touched stands last
-        self._parts[pack, sender] = have + data
+        self._parts[pack, sender] = have + bytes(data)
         return offset + len(data)
 
     async def resume_part(self, pack: bytes, size: int) -> int:
@@ -218,6 +218,16 @@ class MemoryPacks:
         if pack not in self._packs:
             raise LocalFailure(Code.INCOMPLETE, "this content is not here", pack=pack.hex())
         return self._packs[pack].data[start : start + length]
+
+    async def pack_reader(self, pack: bytes) -> ReadInto:
+        data = await self.read_pack(pack, 0, MAX_PACK_BYTES)
+
+        def read(start: int, memory: memoryview) -> int:
+            found = data[start : start + len(memory)]
+            memory[: len(found)] = found
+            return len(found)
+
+        return read
 
     async def keep_delta(self, about: DeltaInfo, data: bytes, *, unsent: bool = False) -> None:
         self._deltas.setdefault(about.hash, _Delta(about, data, unsent))

@@ -111,7 +111,7 @@ class PackFiles:
                 self.disk.remove(name)
             raise
 
-    def extend(self, name: str, offset: int, data: bytes) -> int:
+    def extend(self, name: str, offset: int, data: bytes | memoryview) -> int:
         """Add to a part at `offset`, which must be its end; its size then. Raises `PeerFault`, `LocalFailure`."""
         have = self.disk.size(name) or 0
         if have != offset:

@@ -31,7 +31,7 @@ from protocol.pack import FinishedPack, open_frame
 from protocol.replica.byte_range import Span
 from protocol.replica.disk import Disk
 from protocol.replica.expansion import expand_delta, worth_keeping
-from protocol.replica.interfaces import Damage, DeltaInfo, Making, PackInfo
+from protocol.replica.interfaces import Damage, DeltaInfo, Making, PackInfo, ReadInto
 from protocol.replica.lost_packs import note_lost, tell_lost
 from protocol.replica.mending import bad_spans
 from protocol.replica.pack_build import NOTHING, FolderBuild, Held, Install
@@ -116,7 +116,7 @@ class PackFolder:
     async def parts_sent(self) -> list[tuple[tuple[bytes, bytes], int]]:
         return await asyncio.to_thread(self._files.parts_sent)
 
-    async def append_part(self, pack: bytes, offset: int, data: bytes, sender: bytes = b"") -> int:
+    async def append_part(self, pack: bytes, offset: int, data: bytes | memoryview, sender: bytes = b"") -> int:
         if offset + len(data) > MAX_PACK_BYTES:
             raise TooLarge(Code.TOO_LARGE, "a pack is larger than allowed", max=MAX_PACK_BYTES)
         return await asyncio.shield(self._start(self._append_part(pack, offset, data, sender)))
@@ -179,12 +179,17 @@ class PackFolder:
         return found
 
     async def read_pack(self, pack: bytes, start: int, length: int) -> bytes:
-        name = pack_name(pack)
-        if await self._index.pack(pack, None) is None:
-            name = delta_name(pack)
-            if await self._deltas.find(pack) is None:
-                raise LocalFailure(Code.INCOMPLETE, "this content is not here", pack=pack.hex())
-        return await asyncio.to_thread(self._disk.read, name, start, length)
+        return await asyncio.to_thread(self._disk.read, await self._stored_name(pack), start, length)
+
+    async def pack_reader(self, pack: bytes) -> ReadInto:
+        return partial(self._disk.read_into, await self._stored_name(pack))
+
+    async def _stored_name(self, pack: bytes) -> str:
+        if await self._index.pack(pack, None) is not None:
+            return pack_name(pack)
+        if await self._deltas.find(pack) is not None:
+            return delta_name(pack)
+        raise LocalFailure(Code.INCOMPLETE, "this content is not here", pack=pack.hex())
 
     async def keep_delta(self, about: DeltaInfo, data: bytes, *, unsent: bool = False) -> None:
         name = self._passing_name()
@@ -347,7 +352,7 @@ class PackFolder:
         await self._take_in(space, [(name, finished)], unsent=unsent)
         return finished
 
-    async def _append_part(self, pack: bytes, offset: int, data: bytes, sender: bytes) -> int:
+    async def _append_part(self, pack: bytes, offset: int, data: bytes | memoryview, sender: bytes) -> int:
         async with self._part_lock(pack):
             return await asyncio.to_thread(self._files.extend, part_name(pack, sender), offset, data)
 

@@ -100,7 +100,7 @@ async def put_bundle(thief: Device, room: Classroom, stick: Path, index: Index, 
     )
     pieces = [writer.begin()]
     for note, pack in zip(index.packs, packs, strict=True):
-        pieces += [*writer.pack(note), *writer.data(pack)]
+        pieces += [bytes(writer.pack(note)), bytes(writer.data(pack))]
     pieces.append(writer.finish())
     data = b"".join(pieces)
     disk = CourierDisk(stick, room.territory.id)

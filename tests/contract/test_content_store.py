@@ -160,6 +160,10 @@ async def test_a_pack_is_kept_and_served_verbatim(content: ContentStore) -> None
     assert await whole(content, taken) == data
     assert await content.read_pack(taken.hash, 7, 100) == data[7:107]
     assert await content.read_pack(taken.hash, len(data) - 3, 100) == data[-3:]
+    read_into, memory = await content.pack_reader(taken.hash), bytearray(100)
+    assert (await asyncio.to_thread(read_into, 7, memoryview(memory)), bytes(memory)) == (100, data[7:107])
+    assert await asyncio.to_thread(read_into, len(data) - 3, memoryview(memory)) == 3
+    assert bytes(memory) == data[-3:] + data[10:107]
     assert await content.pack(taken.hash) == PackInfo(made.hash, len(data), SPACE)
     for file in FILES:
         assert await read(content, name_of(file)) == file
@@ -402,6 +406,8 @@ async def test_what_is_not_here_is_incomplete(content: ContentStore) -> None:
     assert failed.value.code is Code.INCOMPLETE
     with pytest.raises(LocalFailure):
         await content.read_pack(b"p" * 32, 0, 10)
+    with pytest.raises(LocalFailure):
+        await content.pack_reader(b"p" * 32)
 
 
 async def test_a_stream_whose_chunks_lie_in_a_pack_that_has_not_come_is_incomplete(content: ContentStore) -> None:

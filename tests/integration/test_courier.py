@@ -18,6 +18,7 @@ from protocol.entry import Kind
 from protocol.errors import Code, LocalFailure, Refused, RelaisError
 from protocol.limits import MAX_LETTERS_PER_DISK
 from protocol.register import Health, RegisterKind, stored_register
+from protocol.replica.pack_files import PackFiles
 from protocol.roles import Role
 from protocol.structure import Erasure, Revocation
 from protocol.work import ItemKind
@@ -231,9 +232,60 @@ async def test_a_damaged_byte_costs_its_bundle_and_is_made_good(room: Classroom,
     data[-100_000] ^= 1
     large.write_bytes(bytes(data))
     assert await code_of(bring(one, disk)) is Code.DAMAGED
+    (pack,) = (name for name, size in (await teacher.agent.replica.content.pack_sizes()).items() if size > 600_000)
+    assert await one.agent.replica.content.part_size(pack) > 500_000, "what came before the damage stays"
     await export(teacher, disk)
     await bring(one, disk)
     assert (await one.files(item)).keys() == {"bruit.bin"}
+
+
+async def test_a_disk_that_is_pulled_out_while_it_is_read_costs_what_had_not_come_yet(
+    room: Classroom, disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teacher, one, _ = await a_class(room)
+    item = (await room.publish(teacher, {"bruit.bin": Random(5).randbytes(2_000_000)})).item
+    await export(teacher, disk)
+    read = courier_disk._Files._read
+
+    def read_until(files: Any, file: Any, at: int, length: int) -> bytes:
+        if at > 1_500_000:
+            raise LocalFailure(Code.CUT_OFF, "it is gone")
+        return read(files, file, at, length)
+
+    monkeypatch.setattr(courier_disk._Files, "_read", read_until)
+    assert await code_of(bring(one, disk)) is Code.CUT_OFF
+    (pack,) = (name for name, size in (await teacher.agent.replica.content.pack_sizes()).items() if size > 2_000_000)
+    come = await one.agent.replica.content.part_size(pack)
+    assert 1_000_000 < come < 1_600_000
+    monkeypatch.undo()
+    written = []
+    append = PackFiles.extend
+
+    def extend(files: PackFiles, name: str, offset: int, data: bytes | memoryview) -> int:
+        written.append(offset)
+        return append(files, name, offset, data)
+
+    monkeypatch.setattr(PackFiles, "extend", extend)
+    await bring(one, disk)
+    assert min(written) == come
+    assert (await one.files(item)).keys() == {"bruit.bin"}
+
+
+async def test_content_that_goes_away_while_it_is_written_leaves_no_bundle_that_lacks_it(
+    room: Classroom, disk: Path
+) -> None:
+    teacher, _, _ = await a_class(room)
+    await room.publish(teacher, {"bruit.bin": Random(5).randbytes(600_000)})
+    for pack in (teacher.agent.folder / "packs").rglob("*.pack"):
+        pack.write_bytes(pack.read_bytes()[:-1])
+    assert await code_of(export(teacher, disk)) is Code.INCOMPLETE
+    assert unfinished(disk) == []
+    assert all(path.stat().st_size < 600_000 for path in bundles(disk))
+
+
+def test_a_stick_whose_file_system_is_gone_was_pulled_out() -> None:
+    for number in (errno.EIO, errno.ENODEV, errno.ENOTCONN):
+        assert "pulled out" in courier_disk.trouble_of(Path("/media/usb"), OSError(number, "it is gone")).message
 
 
 async def test_a_bundle_with_a_bad_sector_or_closed_to_the_account_costs_no_other(
@@ -325,7 +377,7 @@ async def test_a_full_disk_holds_what_matters_most_and_a_larger_one_the_rest(
     room_left = 200_000
 
     class Full(courier_disk.BundlesOut):
-        def _append(self, data: bytes) -> None:
+        def _append(self, data: memoryview) -> None:
             nonlocal room_left
             room_left -= len(data)
             if room_left < 0:

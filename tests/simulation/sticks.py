@@ -44,7 +44,7 @@ _room: Final[dict[Path, int]] = {}
 _PLAIN_APPEND: Final = BundlesOut._append
 
 
-def append(self: BundlesOut, data: bytes) -> None:
+def append(self: BundlesOut, data: memoryview) -> None:
     """In place of how bytes are written onto a stick: as far as they fit."""
     stick, left = self._disk.folder, _room.get(self._disk.folder, len(data))
     _PLAIN_APPEND(self, data[:left])

@@ -48,6 +48,14 @@ def test_an_agent_at_rest_has_loaded_nothing_that_it_seldom_needs(more: str, abs
     assert absent & set(done.stdout.split()) == set()
 
 
+def test_a_stick_on_which_nobody_asks_to_be_let_in_loads_nothing_that_calls_the_server() -> None:
+    listing = (
+        "import sys, sync_agent.operations, sync_agent.courier_commands, sync_agent.letting_in; print(*sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", listing], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert {"aiohttp", "sync_agent.daemon", "sync_agent.http_transport"} & set(done.stdout.split()) == set()
+
+
 def test_a_command_opens_its_store_and_begins_its_way_before_it_loads_what_speaks_http() -> None:
     listing = "import sys, sync_agent.cli, sync_agent.operations, sync_agent.network.early; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", listing], cwd=ROOT, capture_output=True, text=True, check=True)
