@@ -49,8 +49,10 @@ _PASSING: Final = ".tmp"
 _PASSING_BYTES: Final = 8
 _FOLDER_BYTES: Final = 8
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-_GONE: Final = frozenset({errno.ENOENT, errno.ENODEV, errno.EIO, errno.ENXIO, errno.ESTALE, errno.ENOTCONN})
-"""The last is what a file system outside the kernel (exFAT by FUSE) answers when it has lost its stick."""
+_GONE: Final = frozenset(
+    {errno.ENOENT, errno.ENODEV, errno.EIO, errno.ENXIO, errno.ESTALE, errno.ENOTCONN, errno.ECONNABORTED}
+)
+"""The last two are what a file system outside the kernel (exFAT by FUSE) answers when it has lost its stick."""
 _NO_SUCH_FLUSH: Final = frozenset({errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EISDIR})
 """What a file system answers that cannot flush, or open, a folder."""
 _READ_BYTES: Final = MiB

@@ -11,11 +11,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
 
+import pytest
 from blake3 import blake3
 
 from protocol.bundle import NONCE_BYTES, TRAILER_BYTES, BundleWriter, Head, Index, PackNote, Trailer
 from protocol.entry import Entry, Kind
-from protocol.errors import Refused
+from protocol.errors import LocalFailure, Refused
 from protocol.limits import MAX_BUNDLE_FRONTS_PER_LOOK_BYTES, MAX_BUNDLE_INDEX_BYTES, MiB
 from protocol.measures import QuarantineOrder
 from protocol.replica.allowances import Allowance, Allowances
@@ -32,7 +33,7 @@ from sync_agent.operations import table
 from tests.harness.attack import attack
 from tests.harness.caller import pack_files
 from tests.harness.classroom import SMALL, Classroom, Device, classroom
-from tests.harness.couriers import bring, courier_class, export, know_keys
+from tests.harness.couriers import bring, bundles, courier_class, export, know_keys
 from tests.harness.passing_days import pass_days
 
 TERRITORY = bytes(range(32))
@@ -123,6 +124,29 @@ async def test_a_stick_of_the_class_brings_nothing_that_nobody_asked_for(tmp_pat
         await put_bundle(thief, room, tmp_path / "stick", Index(packs=notes), junk_packs)
         await bring(lea, tmp_path / "stick")
         assert await lea.agent.replica.content.unsent_packs() == []
+
+
+@attack("a hostile stick", off={"protocol.pack.PackReceiver.finish": lambda _receiver: None})
+async def test_a_pack_under_anothers_name_is_told_before_its_bundle_ends_and_takes_no_place(tmp_path: Path) -> None:
+    stick = tmp_path / "stick"
+    async with courier_class(tmp_path / "room") as room:
+        teacher, thief, lea = await room.teacher(), await room.machine(), await room.machine()
+        await know_keys(room, teacher, thief, lea)
+        lesson = {"film.bin": Random(3).randbytes(700_000)}
+        item = (await room.publish(teacher, lesson)).item
+        ((wanted, _),) = (await teacher.agent.replica.content.pack_sizes()).items()
+        await export(teacher, stick)
+        max(bundles(stick), key=lambda path: path.stat().st_size).unlink()
+        others = [(await pack_files({"rien.bin": Random(number).randbytes(300_000)})).packs[0] for number in (1, 2)]
+        names = (wanted, blake3(others[1]).digest())
+        notes = tuple(PackNote(name, len(pack)) for name, pack in zip(names, others, strict=True))
+        await put_bundle(thief, room, stick, Index(packs=notes), others)
+        with pytest.raises(LocalFailure, match="damaged"):
+            await bring(lea, stick)
+        assert await lea.agent.replica.content.pack(wanted) is None
+        await export(teacher, stick)
+        await bring(lea, stick)
+        assert await lea.files(item) == lesson
 
 
 async def erase_the_pupil(room: Classroom, lea: Device) -> None:

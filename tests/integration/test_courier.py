@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from protocol.bundle import TRAILER_BYTES
 from protocol.coursework import HandInState
 from protocol.entry import Kind
 from protocol.errors import Code, LocalFailure, Refused, RelaisError
@@ -233,7 +234,7 @@ async def test_a_damaged_byte_costs_its_bundle_and_is_made_good(room: Classroom,
     large.write_bytes(bytes(data))
     assert await code_of(bring(one, disk)) is Code.DAMAGED
     (pack,) = (name for name, size in (await teacher.agent.replica.content.pack_sizes()).items() if size > 600_000)
-    assert await one.agent.replica.content.part_size(pack) > 500_000, "what came before the damage stays"
+    assert await one.agent.replica.content.part_size(pack) > 250_000, "what came before the damage stays"
     await export(teacher, disk)
     await bring(one, disk)
     assert (await one.files(item)).keys() == {"bruit.bin"}
@@ -248,7 +249,7 @@ async def test_a_disk_that_is_pulled_out_while_it_is_read_costs_what_had_not_com
     read = courier_disk._Files._read
 
     def read_until(files: Any, file: Any, at: int, length: int) -> bytes:
-        if at > 1_500_000:
+        if at > 1_500_000 and length > TRAILER_BYTES:
             raise LocalFailure(Code.CUT_OFF, "it is gone")
         return read(files, file, at, length)
 
@@ -256,7 +257,7 @@ async def test_a_disk_that_is_pulled_out_while_it_is_read_costs_what_had_not_com
     assert await code_of(bring(one, disk)) is Code.CUT_OFF
     (pack,) = (name for name, size in (await teacher.agent.replica.content.pack_sizes()).items() if size > 2_000_000)
     come = await one.agent.replica.content.part_size(pack)
-    assert 1_000_000 < come < 1_600_000
+    assert 700_000 < come < 1_600_000
     monkeypatch.undo()
     written = []
     append = PackFiles.extend
@@ -284,7 +285,7 @@ async def test_content_that_goes_away_while_it_is_written_leaves_no_bundle_that_
 
 
 def test_a_stick_whose_file_system_is_gone_was_pulled_out() -> None:
-    for number in (errno.EIO, errno.ENODEV, errno.ENOTCONN):
+    for number in (errno.EIO, errno.ENODEV, errno.ENOTCONN, errno.ECONNABORTED):
         assert "pulled out" in courier_disk.trouble_of(Path("/media/usb"), OSError(number, "it is gone")).message
 
 
