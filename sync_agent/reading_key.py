@@ -6,6 +6,7 @@ Rules:
 - a key is durable in DIR before an entry names it; those that were given lie in the set, sealed, and nowhere else;
 - it is said in every space where the device's grant makes its person a teacher, also in one that was added later, and
   sealed there to each confirmed device of the same person and to the latest phrase that one of these drew;
+- in a class that was closed nothing more is said;
 - when a device of the same person is cut off, the keys that it held are spent, and another is made.
 """
 
@@ -60,6 +61,11 @@ class _Place:
     said: frozenset[bytes]
     wraps: tuple[tuple[Entry, KeyWraps], ...]
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether it is a class that was closed: what is said there is destroyed everywhere at the next look."""
+        return self.space in self.roster.erased
+
 
 async def tend_reading_keys(agent: Agent) -> int:
     """Say, seal and replace reading keys where that is due; how many entries that took."""
@@ -74,6 +80,7 @@ async def tend_reading_keys(agent: Agent) -> int:
             current = AgreementKey(agent.entropy(32))
             agent.keep_person_key(current)
         drafts, name = [], agent.enrolment.device_name
+        places = [place for place in places if not place.is_closed]
         for place in places:
             if current.public not in place.said:
                 drafts.append(_draft(place, Kind.PERSON_KEY, PersonKey(current.public, name).encode()))

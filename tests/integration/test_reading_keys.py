@@ -17,7 +17,7 @@ from protocol.kit import Argon2Cost
 from protocol.person_keys import KeyWraps, phrase_key
 from protocol.replica.replica import Draft
 from protocol.roles import PersonRole, Role
-from protocol.structure import Grant, Revocation
+from protocol.structure import Erasure, Grant, Revocation
 from protocol.vouching import device_id
 from sync_agent import reading_key
 from sync_agent.confirming import confirm, own_device
@@ -128,6 +128,17 @@ async def test_keys_are_sealed_once_and_a_sync_afterwards_says_nothing_more(here
     for _ in range(2):
         await here.sync(laptop, here.teacher)
     assert await here.room.territory.replica.store.spaces() == counts
+
+
+async def test_in_a_class_that_was_closed_no_device_says_a_key_any_more(here: Class) -> None:
+    territory, space = here.room.territory, here.room.space
+    closed = Draft(territory.replica.door.parent(space) or b"", Kind.ERASE, None, Erasure(space).encode())
+    await territory.replica.write(
+        [closed], author=territory.keys.root, now_ms=territory.clock(), entropy=territory.entropy, unsent=False
+    )
+    laptop = await here.room.teacher()
+    await here.sync(laptop, here.teacher, laptop)
+    assert await laptop.agent.replica.store.authored(space, laptop.agent.device) == []
 
 
 async def test_when_the_only_laptop_is_gone_the_phrase_opens_everything_on_a_new_one(here: Class) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from protocol.replica.replica import Replica
-from protocol.roles import Role
 from tests.simulation.ledger import BrokenError
 from tests.simulation.machine import Machine, SimAgent
 from tests.simulation.office import Office
@@ -15,12 +14,10 @@ def sound(world: World) -> list[tuple[Machine, SimAgent]]:
 
     Of a machine that is there for some days only nothing is expected where a clock that may end its stay is wrong.
     """
-    heads = [machine for machine in world.machines if machine.birth.role is Role.HEAD]
-    early = any(not head.keeps_time for head in heads)
     return [
         (machine, machine.agent)
         for machine in world.machines
-        if machine.agent and not machine.revoked and not (early and machine.birth.until_ms is not None)
+        if machine.agent and not machine.revoked and not world.may_have_ended(machine)
     ]
 
 

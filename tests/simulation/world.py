@@ -108,6 +108,11 @@ class World:
         left = {other.device for other in self.machines if not other.revoked} - line_of(self, machine.device)
         return not machine.revoked and len(left) >= LEAST_MACHINES
 
+    def may_have_ended(self, machine: Machine) -> bool:
+        """Whether a stay may be over although it is not: a head teacher's device whose clock is wrong has ended it."""
+        heads = (other for other in self.machines if other.birth.role is Role.HEAD)
+        return machine.birth.until_ms is not None and any(not head.keeps_time for head in heads)
+
     def let_in_by(self, machine: Machine) -> set[bytes]:
         """Whom a head teacher's device has let in: what the server had not heard of by then waits for somebody."""
         return self.trust.let_in_by_head if machine.birth.role is Role.HEAD else set()
@@ -252,7 +257,7 @@ class World:
             self.random.shuffle(order)
             quiet = True
             for machine in order:
-                quiet = await self.sync(machine) and quiet
+                quiet = (await self.sync(machine) or self.may_have_ended(machine)) and quiet
             if self.problems or quiet:
                 return number
             await asyncio.sleep(BETWEEN_ROUNDS_S)
