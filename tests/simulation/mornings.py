@@ -17,7 +17,8 @@ from typing import Final, cast
 
 from protocol.errors import RelaisError
 from protocol.introduction import own_secret
-from protocol.replica.office.invitations import Wanted, invite
+from protocol.message_parts import Wanted
+from protocol.replica.office import invitations
 from protocol.roles import Role
 from sync_agent import publisher
 from sync_agent.measures import DrillTransport
@@ -106,7 +107,7 @@ class Awake(Machine):
         return result
 
 
-@dataclass
+@dataclass(eq=False)
 class Desk:
     """A machine on the school's network, while it is on."""
 
@@ -130,6 +131,8 @@ class Morning:
         self.desks: list[Desk] = []
         self.teachers: list[Awake] = []
         self.item = b""
+        self.has_nothing: set[Desk] = set()
+        """Who is so slow that whoever asks it gets an answer that has nothing."""
 
     # --- who is told (`office.Told`) ----------------------------------------------------------------------------------
 
@@ -160,7 +163,7 @@ class Morning:
         self.teachers.append(teacher)
         await teacher.boot()
         for number in range(machines):
-            code = (await invite(server, Wanted(Role.MACHINE, [space], None, 1, _WEEK_MS))).code
+            code = (await invitations.invite(server, invitations.Wanted(Role.MACHINE, [space], None, 1, _WEEK_MS))).code
             birth = await enrol(server, server.keys.agreement, server.grant, f"pc-{number}", Role.MACHINE, code)
             self.desks.append(Desk(self._machine(birth, birth.disk), f"10.0.0.{number + 1}"))
         for machine in (teacher, *(desk.machine for desk in self.desks)):
@@ -168,11 +171,47 @@ class Morning:
             await machine.sync()
         for desk in self.desks:
             await desk.machine.switch_off()
+        await self.publish("Nuit")
+
+    async def publish(self, title: str) -> None:
+        """The teacher publishes a lesson, which lies at the server from then on."""
+        (teacher,) = self.teachers
         assert teacher.agent is not None
         files = {"film.bin": self._chance().randbytes(CONTENT_BYTES)}
-        published = await publisher.publish(teacher.agent, Wish(space, None, None, "Nuit"), Given(files), Shelf())
-        self.item = published.item
+        wish = Wish(self.begun.spaces[CM1], None, None, title)
+        self.item = (await publisher.publish(teacher.agent, wish, Given(files), Shelf())).item
         await teacher.sync()
+
+    async def pass_over(self, desk: Desk) -> None:
+        """Who is the next after a machine asks it for news until it does that no more, as in a slow hour."""
+        space = self.begun.spaces[CM1]
+        assert desk.neighbourhood is not None
+        ranking = desk.neighbourhood.ranking(space)
+        following = self.at(ranking[ranking.index(desk.neighbourhood.name) + 1])
+        assert following is not None
+        assert following.machine.session is not None
+        sharing = following.machine.session.sharing
+        assert sharing is not None
+        self.has_nothing.add(desk)
+        for _ in range(int(ALL_S)):
+            if sharing.is_mine(Wanted(space, bytes(32))):
+                break
+            await asyncio.sleep(1.0)
+        self.has_nothing.clear()
+
+    def tell(self) -> None:
+        """The server says to all that something is new."""
+        for desk in self.desks:
+            if desk.machine.session is not None and desk.machine.scheduler is not None:
+                desk.machine.session.hear_news()
+                desk.machine.scheduler.wake()
+
+    def first(self) -> Desk:
+        """The machine that fetches for all."""
+        named = [desk.neighbourhood.ranking(self.begun.spaces[CM1])[0] for desk in self.desks if desk.neighbourhood]
+        (desk,) = {self.at(name) for name in named}
+        assert desk is not None
+        return desk
 
     def _machine(self, birth: Birth, disk: Disk) -> Awake:
         return Awake(birth, birth.name, disk, self.office, self._chance(), self.true_ms, self, _quiet, daemon=False)
@@ -257,7 +296,9 @@ class Morning:
     async def _asked(self, desk: Desk, name: str, told: Told) -> None:
         other = self.at(name)
         found = Found.GONE
-        if other is not None:
+        if other in self.has_nothing:
+            found = Found.NOTHING
+        elif other is not None:
             with contextlib.suppress(RelaisError):
                 done = await self.neighbours.exchange(desk.machine, other.machine, CALM)
                 found = Found.SOMETHING if done.received or done.bytes_in > CONTENT_BYTES else Found.NOTHING

@@ -61,6 +61,23 @@ def test_who_is_switched_on_while_another_fetches_takes_it_from_there(seed: int)
     lived(one_after_the_other, machines=5, slow_s=BUSY, seed=seed)
 
 
+@pytest.mark.parametrize("seed", [0, 2])
+def test_who_was_asked_in_vain_in_a_slow_minute_fetches_the_next_lesson_alone_all_the_same(seed: int) -> None:
+    async def by_day(morning: Morning) -> None:
+        for desk in morning.desks:
+            await morning.switch_on(desk)
+        await morning.all_have_it()
+        await asyncio.sleep(30.0)
+        await morning.pass_over(morning.first())
+        before = morning.brought()
+        await morning.publish("Jour")
+        morning.tell()
+        await morning.all_have_it()
+        assert morning.brought() - before <= 1.05 * CONTENT_BYTES
+
+    lived(by_day, machines=4, slow_s=BUSY, seed=seed)
+
+
 def test_when_who_fetches_is_switched_off_in_the_middle_another_goes_on_within_seconds() -> None:
     async def unplugged(morning: Morning) -> None:
         before = morning.brought()
