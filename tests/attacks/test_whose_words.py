@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 import pytest
 
-from protocol.entry import Kind
+from protocol.entry import Kind, compose
+from protocol.limits import SALT_BYTES
 from protocol.rights import Authority
 from protocol.roles import PersonRole, Role
 from protocol.roster import Roster
-from protocol.structure import Grant, Revocation
+from protocol.structure import Grant, PersonKey, Revocation, Ruling
 from protocol.work import Feedback, ItemKind
 from sync_agent.portal.shelf import Room, Shelf
 from sync_agent.portal.visit import Visit
@@ -21,6 +23,7 @@ from tests.harness.classroom import WORK
 from tests.harness.commands import Desk
 from tests.harness.portal import portal
 from tests.harness.spied_class import SpiedClass, spied_class
+from tests.harness.territory import new_device
 
 ROW = "a device answers or publishes in a teacher's name by a grant that lets it do neither"
 WORDS = "Viens me voir ce soir."
@@ -152,6 +155,36 @@ async def test_what_was_said_under_a_grant_that_is_over_is_no_more_a_teachers_th
     if target is None:
         grant = Grant(key, here.spy.agreement.public, here.spy.tls.fingerprint, Role.TEACHER, petit, None, None)
         await territory.say(space, Kind.GRANT, grant.encode(), parents=(over.id,))
+    assert not await _shown(here)
+
+
+@attack(OVER, off={"protocol.roster.over": _nobody})
+async def test_what_is_held_back_with_the_grant_and_accepted_by_the_server_is_no_teachers_word(
+    here: SpiedClass,
+) -> None:
+    territory, space, petit = here.room.territory, here.room.space, here.room.teacher_person
+    admin = new_device(Random(7).randbytes)
+    (right,) = await territory.let_in(admin, Role.ADMIN, territory.id)
+    keys = here.spy
+    grant = compose(
+        author=admin.signing,
+        space=space,
+        kind=Kind.GRANT,
+        grant=right.id,
+        at=territory.clock() << 16,
+        payload=Grant(
+            keys.signing.public, keys.agreement.public, keys.tls.fingerprint, Role.TEACHER, petit, None, None
+        ).encode(),
+        salt=bytes(SALT_BYTES),
+    )
+    await territory.replica.admit([grant], source=b"the operator", now_ms=territory.clock())
+    here.grant = grant.id
+    await here.say(Kind.PERSON_KEY, PersonKey(keys.agreement.public).encode(), petit)
+    words = Feedback(WORDS, None, False, None).encode()
+    said = await here.say(Kind.FEEDBACK, words, here.room.pupil_person, target=here.work)
+    assert not await _shown(here)
+    await territory.say(territory.id, Kind.REVOKE, Revocation(admin.signing.public, ()).encode())
+    await territory.say(space, Kind.RULING, Ruling((said.id,), ()).encode())
     assert not await _shown(here)
 
 
