@@ -41,7 +41,7 @@ Folder = Annotated[str, Argument(metavar="DIR", help="The folder to write into; 
 
 def now_ms() -> int:
     """This machine's clock, in ms since 1970."""
-    return time.time_ns() // 1_000_000
+    return max(0, time.time_ns() // 1_000_000)  # a clock may be set to 1969; no mark and no entry holds such a time
 
 
 async def run_here(

@@ -64,7 +64,7 @@ def main() -> int:
 
 def now_ms() -> int:
     """This machine's clock, in ms since 1970."""
-    return time.time_ns() // 1_000_000
+    return max(0, time.time_ns() // 1_000_000)  # a clock may be set to 1969; no mark and no entry holds such a time
 
 
 async def _run(

@@ -65,4 +65,7 @@ def _safety(report: Mapping[str, JSON]) -> Iterator[str]:
 
 
 def _time(told: JSON) -> str:
-    return datetime.fromisoformat(str(told)).astimezone().strftime("%Y-%m-%d %H:%M")
+    try:
+        return datetime.fromisoformat(str(told)).astimezone().strftime("%Y-%m-%d %H:%M")
+    except (ValueError, OverflowError, OSError):  # who ordered the drill said when: the last day of all years, say
+        return str(told)

@@ -16,6 +16,7 @@ import asyncio
 import itertools
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Iterable, Sequence
+from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -436,7 +437,11 @@ class PackFolder:
             found = await find()
             for remains in found:
                 await self._move_out(remains)
-            async with self._install_lock:
+            async with AsyncExitStack() as held:
+                for pack in sorted(remains.pack for remains in found):
+                    # a part of one that is being looked through stays until that is done
+                    await held.enter_async_context(self._part_lock(pack))
+                await held.enter_async_context(self._install_lock)
                 # what was taken in meanwhile may need more of them
                 if await find() == found:
                     gone = [remains.pack for remains in found]

@@ -15,6 +15,7 @@ from protocol.limits import PACK_TARGET_BYTES, MiB
 from protocol.pack import PackWriter
 from protocol.replica import disk
 from protocol.replica.interfaces import PackBuild, PackInfo
+from protocol.replica.pack_files import part_name
 from protocol.replica.packs import PackFolder
 from protocol.replica.sqlite_content import Place
 from tests.harness.content_stores import (
@@ -370,3 +371,22 @@ async def test_the_file_of_a_dropped_pack_is_gone(tmp_path: Path) -> None:
         assert await packs.free_bytes() <= await packs.disk_bytes()
         await packs.drop([pack.hash])
     assert not any(name.endswith(".pack") for _, _, names in os.walk(tmp_path) for name in names)
+
+
+async def test_no_part_is_removed_by_a_forgetting_while_somebody_may_write_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = noise(300_000, 1)
+    async with opened(tmp_path) as content:
+        (pack,) = await publish(content, [work], sealed=True)
+        is_kept_from_writers: list[bool] = []
+        remove = disk.Disk.remove
+
+        def noting(self: disk.Disk, name: str) -> None:
+            if name == part_name(pack.hash):
+                is_kept_from_writers.append(content._part_lock(pack.hash).locked())
+            remove(self, name)
+
+        monkeypatch.setattr(disk.Disk, "remove", noting)
+        await content.forget({SPACE}, {name_of(work)})
+        assert is_kept_from_writers == [True]

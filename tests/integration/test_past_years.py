@@ -9,12 +9,15 @@ from typing import Any
 
 import pytest
 
-from protocol.clock import DAY_MS
+from protocol.clock import DAY_MS, at_from
 from protocol.coursework import HandInState
+from protocol.entry import Kind, compose
+from protocol.limits import SALT_BYTES
 from protocol.roles import Role
+from protocol.structure import Revocation, SpaceRecord
 from protocol.work import ItemKind
 from sync_agent.handing_in import SealedLists, list_hand_ins
-from sync_agent.past_years import BELIEVED_LEAD_MS, TRUSTED_FOR_MS, day_ms, is_past, past_from_ms
+from sync_agent.past_years import BELIEVED_LEAD_MS, TRUSTED_FOR_MS, day_ms, is_past, past_from_ms, past_spaces
 from sync_agent.reading import Manifests, list_people
 from sync_agent.status import status
 from tests.harness.classroom import Classroom, Device, classroom
@@ -153,3 +156,33 @@ async def test_a_relay_shows_no_more_than_a_pc(room: Classroom) -> None:
     assert await names(room, relay) != []
     room.territory.clock.ms = OVER
     assert await names(room, relay) == []
+
+
+async def test_a_school_that_a_thief_called_by_a_past_year_is_shown_again_after_the_kits_word(room: Classroom) -> None:
+    territory, pc = room.territory, await room.machine()
+    server, school = territory.keys.signing.public, territory.replica.door.parent(room.space)
+    before = [tip for space in territory.replica.door.spaces() for tip in await territory.replica.tips(space, server)]
+    thiefs = compose(
+        author=territory.keys.signing,
+        space=territory.id,
+        kind=Kind.SPACE,
+        grant=territory.certificate.id,
+        at=1,
+        payload=SpaceRecord("École", "0180001X", "2010-2011").encode(),
+        salt=bytes(SALT_BYTES),
+    )
+    await pc.session.sync()
+    territory.clock.advance(TRUSTED_FOR_MS + DAY_MS)
+    await pc.agent.replica.admit([thiefs], source=b"the server", now_ms=territory.clock())
+    assert school in await past_spaces(pc.agent)
+    word = compose(
+        author=territory.keys.root,
+        space=territory.id,
+        kind=Kind.REVOKE,
+        grant=None,
+        at=at_from(territory.clock()),
+        payload=Revocation(server, tuple(before)).encode(),
+        salt=bytes(SALT_BYTES),
+    )
+    await pc.agent.replica.admit([word], source=b"a neighbour", now_ms=territory.clock())
+    assert not await past_spaces(pc.agent)
