@@ -70,6 +70,10 @@ MAX_SIGN_IN_TRIES: Final = 10
 # what had arrived when, at one replica
 MAX_ARRIVAL_NOTES: Final = 10_000  # of ten minutes each: two months without a pause
 
+# keys of spaces, at one office
+MAX_SPACE_KEYS_AT_ONCE: Final = 32  # of one space, in a day
+SPACE_KEY_PAUSE_MS: Final = 3600 * 1000  # between any two, once there were so many
+
 # clocks, R6
 MAX_CLOCK_LEAD_MS: Final = 24 * 3600 * 1000
 

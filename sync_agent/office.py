@@ -48,6 +48,7 @@ class SchoolOffice:
             agent.keys.agreement,
             authority.grant,
             self.say,
+            now_ms=agent.now_ms,
             entropy=agent.entropy,
             governs=self.governs,
         )
@@ -135,9 +136,9 @@ class SchoolOffice:
         rows = await self._agent.replica.store.registers(RegisterKind.HEALTH)
         return {row.device: stored_register(row.data).at_ms for row in rows}
 
-    async def tend_keys(self, spaces: Iterable[bytes], *, let_in: bool = False) -> None:
+    async def tend_keys(self, spaces: Iterable[bytes], *, let_in: bool = False, asked: bool = True) -> None:
         """As `Office.tend_keys`."""
-        await self._keeper.tend(spaces, let_in=let_in)
+        await self._keeper.tend(spaces, let_in=let_in, asked=asked)
 
 
 async def end_what_is_over(agent: Agent) -> int:

@@ -81,7 +81,7 @@ class Server:
         self.using_codes = asyncio.Lock()
         self.contacts = Contacts(store)
         self.reports = Reports(store)
-        self.space_keeper = SpaceKeeper(replica, keys.agreement, self.grant, self.write, entropy=entropy)
+        self.space_keeper = SpaceKeeper(replica, keys.agreement, self.grant, self.write, now_ms=now_ms, entropy=entropy)
         self.responder = Responder(replica, holdings, self._station(chain), now_ms=now_ms, entropy=entropy)
         self.responder.allowances = Allowances(replica, holdings, now_ms)
         self.responder.on_contact = self.contacts.note
@@ -188,9 +188,9 @@ class Server:
         """As `Office.say`: the certificate holds everywhere."""
         return await self.write(drafts)
 
-    async def tend_keys(self, spaces: Iterable[bytes], *, let_in: bool = False) -> None:
+    async def tend_keys(self, spaces: Iterable[bytes], *, let_in: bool = False, asked: bool = True) -> None:
         """As `Office.tend_keys`."""
-        await self.space_keeper.tend(spaces, let_in=let_in)
+        await self.space_keeper.tend(spaces, let_in=let_in, asked=asked)
 
     @property
     def territory_name(self) -> str:

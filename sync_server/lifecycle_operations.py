@@ -6,6 +6,7 @@ it: what its root says is signed there, and what its recovery key opens is opene
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Final
 
@@ -26,12 +27,14 @@ from protocol.replica.office.names import device_id, entry_id, person_id
 from protocol.replica.office.people import described_with_doubles, rename_person
 from protocol.replica.office.spaces import space_named
 from protocol.replica.operation import JSON, Outgoing, Params
+from protocol.vouching import device_words
 from sync_server.app import Server
 from sync_server.command import Command, KitCommand
 from sync_server.handlers.audit import trail
 from sync_server.handlers.closing import close_space
 from sync_server.handlers.erasures import list_erasures, waiting_for_a_word
 from sync_server.handlers.members import list_devices
+from sync_server.handlers.newcomers import came_in_elsewhere, cut_off_with_codes, old_keys
 from sync_server.handlers.rewrapping import rewrap
 from sync_server.handlers.rotation import rotate_root, rotate_server
 from sync_server.handlers.waiting import list_waiting, rule
@@ -149,7 +152,26 @@ async def _rotate_server(server: Server, params: Params, outgoing: Outgoing, kit
             "nowhere before somebody says so again: `erasures` calls them waiting; `erase` says it, `unerase` takes it "
             "back"
         )
+    await _tell_of_newcomers(server, outgoing, since_ms)
     return {"server": made.hex()}
+
+
+async def _tell_of_newcomers(server: Server, outgoing: Outgoing, since_ms: int | None) -> None:
+    """Who came in at a head teacher's computer by codes of the old keys, which end without ending that."""
+    old = old_keys(server)
+    if since_ms is not None:
+        for device in await cut_off_with_codes(server, old):
+            await outgoing.progress(
+                f"cut off: the device {device.hex()}, which came in by a code that counts no more; if the school knows "
+                f"it, `sync-server grant --device {device.hex()} --space …` lets it back in"
+            )
+        return
+    for pair in await came_in_elsewhere(server, old):
+        words = await asyncio.to_thread(device_words, pair)
+        await outgoing.progress(
+            f"the device {pair[0].hex()} (“{words}”) was let in at a head teacher's computer by a code of the old key, "
+            f"and stays; if the school does not know it: `sync-server revoke {pair[0].hex()}`"
+        )
 
 
 async def _rotate_root(server: Server, _params: Params, outgoing: Outgoing, kit: KitAway | None) -> JSON:

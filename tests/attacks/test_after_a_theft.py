@@ -27,7 +27,9 @@ from protocol.rights import Authority
 from protocol.roles import PersonRole, Role
 from protocol.space_keys import MAX_EPOCH, SpaceSecret
 from protocol.structure import Erasure, Grant, Invite, PersonKey, PersonRecord, Revocation, Successor
+from protocol.vouching import device_words
 from protocol.work import ContentRef, ItemKind, Revision
+from sync_server.handlers.territory import kit_in
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.history import NOW_MS, World, Writer
@@ -36,6 +38,7 @@ from tests.harness.server_in_process import office
 from tests.harness.territory import new_device
 
 TEACHER = b"t" * 16
+AT_THE_HEADS = "a head teacher's computer lets a server's device in as a teacher's"
 
 
 @pytest.fixture
@@ -246,6 +249,64 @@ async def test_a_laptop_that_another_school_calls_a_teachers_comes_into_no_class
         assert bytes.fromhex(other) in await readable(laptop.agent.device)
         assert bytes.fromhex(other) not in await readable(spy.signing.public)
         assert f"grant --device {spy.signing.public.hex()}" in here.office.said.lines[-1]
+
+
+async def by_code(here: Town, head: Device, person: str, seed: int) -> bytes:
+    """Who comes in at the head teacher's computer by the last code of the server's."""
+    (*_, code) = await here.office.server.store.scan_kinds([Kind.INVITE])
+    keys = new_device(Random(seed).randbytes)
+    given = Grant(
+        keys.signing.public,
+        keys.agreement.public,
+        keys.tls.fingerprint,
+        Role.TEACHER,
+        bytes.fromhex(person),
+        code.id,
+    )
+    await say(here, head, Draft(here.space, Kind.GRANT, None, given.encode()))
+    assert here.space in await here.office.server.replica.readable(keys.signing.public)
+    return keys.signing.public
+
+
+async def two_who_came_in_at_the_heads(here: Town) -> tuple[bytes, bytes]:
+    """By codes of the server's: one from a day before the theft, one since."""
+    desk = here.office
+    petit = await desk.add_person("Mme Petit", "teacher")
+    _, head = await head_of(here)
+    await desk.invite("teacher", desk.space, person=petit)
+    before = await by_code(here, head, petit, 1)
+    await note_arrivals(desk.server.store, desk.clock())
+    desk.clock.advance(DAY_MS)
+    await desk.invite("teacher", desk.space, person=petit)
+    return before, await by_code(here, head, petit, 2)
+
+
+async def _nobody_came(*_: object) -> list[bytes]:
+    return []
+
+
+@attack(AT_THE_HEADS, off={"sync_server.lifecycle_operations.cut_off_with_codes": _nobody_came})
+async def test_whom_a_heads_computer_let_in_by_a_stolen_servers_code_goes_with_the_servers_keys(tmp_path: Path) -> None:
+    async with town(tmp_path) as here:
+        before, since = await two_who_came_in_at_the_heads(here)
+        await here.office.with_kit("rotate server", kit_in(tmp_path / "server" / "kit", None), since="12h")
+        readable = here.office.server.replica.readable
+        assert here.space in await readable(before)
+        assert not await readable(since)
+        assert any(since.hex() in line and "grant --device" in line for line in here.office.said.lines)
+
+
+async def test_whoever_has_new_keys_made_is_told_by_six_words_who_came_in_by_codes_of_the_old_ones(
+    tmp_path: Path,
+) -> None:
+    async with town(tmp_path) as here:
+        came = await two_who_came_in_at_the_heads(here)
+        await here.office.with_kit("rotate server", kit_in(tmp_path / "server" / "kit", None))
+        for device in came:
+            assert here.space in await here.office.server.replica.readable(device)
+            (told,) = [line for line in here.office.said.lines if f"sync-server revoke {device.hex()}" in line]
+            (granted,) = here.office.server.replica.door.authorities_of(device)
+            assert device_words((device, granted.agreement)) in told
 
 
 async def say(here: Town, device: Device, *drafts: Draft) -> None:

@@ -54,7 +54,12 @@ async def tend_keys(room: Classroom) -> None:
         )
 
     keeper = SpaceKeeper(
-        territory.replica, territory.keys.agreement, territory.certificate.id, write, entropy=territory.entropy
+        territory.replica,
+        territory.keys.agreement,
+        territory.certificate.id,
+        write,
+        now_ms=territory.clock,
+        entropy=territory.entropy,
     )
     await keeper.tend(territory.replica.door.spaces())
 

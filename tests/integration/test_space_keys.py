@@ -194,7 +194,7 @@ async def test_a_crash_between_a_revocation_and_the_new_key_is_made_good(here: O
     lost, kept = await machine(here), await machine(here)
     keeper = here.server.space_keeper
 
-    async def crash(spaces: Iterable[bytes], *, let_in: bool = False) -> int:
+    async def crash(spaces: Iterable[bytes], *, let_in: bool = False, asked: bool = True) -> int:
         raise ConnectionError
 
     here.server.space_keeper.tend = crash  # type: ignore[method-assign]

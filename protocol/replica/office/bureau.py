@@ -63,6 +63,9 @@ class Office(Protocol):
         """Write all of it or nothing, durably, each under a grant that allows it. Raises `Refused(NO_RIGHT)`."""
         ...
 
-    async def tend_keys(self, spaces: Iterable[bytes], *, let_in: bool = False) -> None:
-        """Make, give out and replace the keys of spaces where something happened; `let_in`: somebody came in."""
+    async def tend_keys(self, spaces: Iterable[bytes], *, let_in: bool = False, asked: bool = True) -> None:
+        """Make, give out and replace the keys of spaces where something happened; `let_in`: somebody came in.
+
+        `asked` says that somebody ordered it here: what others' words make due may wait.
+        """
         ...

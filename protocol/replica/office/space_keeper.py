@@ -5,6 +5,9 @@ Rules:
 - spaces below first: the key of a school is sealed to the keys of its classes;
 - a key that this office cannot open (a server was made anew from its kit) is awaited from the machines that can; when
   somebody is let in meanwhile, the space gets a new one;
+- who may make such keys draws a new one of ours with each that is for other revocations, and with each revocation: of
+  what others' words make due so many of one space are made in a day at once, and then one an hour, so that a stolen
+  laptop costs no more (docs/adr/0151); what somebody orders here waits for nothing;
 - a space that was closed gets none any more: what its keys were is hidden with the rest of it.
 
 docs/protocol.md, "Space keys".
@@ -16,8 +19,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import Final
 
+from protocol.clock import DAY_MS
 from protocol.entry import Entry, Kind
 from protocol.identity import AgreementKey
+from protocol.limits import MAX_SPACE_KEYS_AT_ONCE, SPACE_KEY_PAUSE_MS
 from protocol.replica.keyring import CUTTING, Keyring, cuts_of
 from protocol.replica.replica import Draft, Entropy, Replica
 
@@ -40,10 +45,12 @@ class SpaceKeeper:
         grant: bytes,
         write: Write,
         *,
+        now_ms: Callable[[], int],
         entropy: Entropy,
         governs: Callable[[bytes], bool] = lambda _: True,
     ) -> None:
         self._replica = replica
+        self._now_ms = now_ms
         self.take(agreement, grant)
         self._write = write
         self._entropy = entropy
@@ -51,39 +58,42 @@ class SpaceKeeper:
         self.resting = asyncio.Lock()
         """Held during each round; who holds it has none under way."""
         self._seen: dict[bytes, int] = {}
+        self._waiting: set[bytes] = set()
+        """The spaces whose key is to be replaced, and that have had as many as may be made at once."""
 
     def take(self, agreement: AgreementKey, grant: bytes) -> None:
         """Go on with another key and grant; whoever changes them keeps this one at rest."""
         self._keyring = Keyring(self._replica, (agreement,))
         self._grant = grant
 
-    async def tend(self, spaces: Iterable[bytes], *, let_in: bool = False) -> int:
+    async def tend(self, spaces: Iterable[bytes], *, let_in: bool = False, asked: bool = True) -> int:
         """Make, give out and replace keys where something happened in `spaces`; how many entries that took.
 
         With `let_in` no more happened than that somebody came in, and waits: what lies above is looked at only where a
-        space below has a new key.
+        space below has a new key. Where it was `asked` for here, and not by who comes in, no key waits that is due.
         """
-        asked = list(spaces)
-        near = {other for space in asked for other in (space, *self._replica.door.below(space))}
+        touched = list(spaces)
+        near = {other for space in touched for other in (space, *self._replica.door.below(space))}
         written: list[Entry] = []
         async with self.resting:
-            for beside in self._touched(asked):
+            for beside in self._touched(touched):
                 made = {entry.header.space for entry in written if entry.header.kind == Kind.SPACE_KEY}
                 concerned = [
                     space
                     for space in beside
                     if not let_in or space in near or made.intersection(self._replica.door.children(space))
                 ]
-                written += await self._tend(concerned, somebody_waits=True)
+                written += await self._tend(concerned, somebody_waits=True, at_once=asked and not let_in)
         return len(written)
 
     async def tend_grown(self) -> int:
         """The same for the spaces whose set has grown since the last time; who waits for `tend` comes in between."""
         counts = await self._replica.store.spaces()
         written = 0
-        for beside in self._touched([space for space, count in counts.items() if self._seen.get(space) != count]):
+        grown = [space for space, count in counts.items() if self._seen.get(space) != count or space in self._waiting]
+        for beside in self._touched(grown):
             async with self.resting:
-                written += len(await self._tend(beside, somebody_waits=False))
+                written += len(await self._tend(beside, somebody_waits=False, at_once=False))
         # what has come meanwhile, and what was written here, is looked at the next time
         self._seen = counts
         return written
@@ -98,7 +108,7 @@ class SpaceKeeper:
             for first in range(0, len(beside), _AT_ONCE):
                 yield beside[first : first + _AT_ONCE]
 
-    async def _tend(self, beside: Sequence[bytes], *, somebody_waits: bool) -> list[Entry]:
+    async def _tend(self, beside: Sequence[bytes], *, somebody_waits: bool, at_once: bool) -> list[Entry]:
         """What is due in spaces of which none lies in another, said in one transaction."""
         door = self._replica.door
         drafts: list[Draft] = []
@@ -107,20 +117,38 @@ class SpaceKeeper:
             # a territory without a school has nobody to seal anything to
             is_empty = space == door.territory and not door.children(space)
             if door.knows_space(space) and self._governs(space) and not (is_empty or await self._is_closed(space)):
-                drafts += await self._due(space, revocations, somebody_waits=somebody_waits)
+                drafts += await self._due(space, revocations, somebody_waits=somebody_waits, at_once=at_once)
                 await asyncio.sleep(0)
         return await self._write(drafts) if drafts else []
 
     async def _is_closed(self, space: bytes) -> bool:
         return space in (await self._replica.view(space)).roster.erased
 
-    async def _due(self, space: bytes, revocations: Sequence[Entry], *, somebody_waits: bool) -> list[Draft]:
+    async def _due(
+        self, space: bytes, revocations: Sequence[Entry], *, somebody_waits: bool, at_once: bool
+    ) -> list[Draft]:
         keyring = self._keyring
         cuts = await cuts_of(self._replica, space, revocations)
         record = (await keyring.keys(space)).current
-        if record is None or record.cuts != cuts:
+        self._waiting.discard(space)
+        is_due = record is None or record.cuts != cuts
+        if not is_due and somebody_waits:
+            is_due = bool(await keyring.missing(space)) and await keyring.current(space) is None
+        if is_due and (at_once or self._may_make_one(await keyring.entries(space))):
             return await keyring.new_key(space, self._grant, cuts, self._entropy)
-        missing = await keyring.missing(space)
-        if missing and somebody_waits and await keyring.current(space) is None:
-            return await keyring.new_key(space, self._grant, cuts, self._entropy)
+        if is_due:
+            self._waiting.add(space)
         return await keyring.wraps_due(space, self._grant, self._entropy)
+
+    def _may_make_one(self, said: Sequence[Entry]) -> bool:
+        """Whether this office has made few keys of a space in the last day, or none in the last hour."""
+        own = self._replica.door.authority(self._grant)
+        now_ms = self._now_ms()
+        ages_ms = [
+            now_ms - entry.timestamp_ms
+            for entry in said
+            if entry.header.kind == Kind.SPACE_KEY and own is not None and entry.header.author == own.key
+        ]
+        # what a clock has dated more than a day ahead that was set back since says nothing of today
+        lately = [age for age in ages_ms if abs(age) < DAY_MS]
+        return len(lately) < MAX_SPACE_KEYS_AT_ONCE or min(lately) >= SPACE_KEY_PAUSE_MS

@@ -71,7 +71,8 @@ async def end_stays(office: Office) -> int:
     over = [stay for stay in await stays_of(office) if await _may_end(office, stay)]
     for stay in over:
         await office.say(await _end_drafts(office, stay))
-        await office.tend_keys([stay.space])
+    if over:
+        await office.tend_keys({stay.space for stay in over}, asked=False)
     return len(over)
 
 

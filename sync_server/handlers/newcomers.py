@@ -1,0 +1,50 @@
+"""Who came in by codes of the server's old keys where these wrote no grant: at a head teacher's computer (§5).
+
+Rules:
+- her computer honours a code by itself (docs/adr/0142): the grant is hers, and stands when the key of the code is cut
+  off;
+- what old keys had said since a time is held back, their codes with it: whoever came in by one of these is cut off as
+  well, as with `lost`, in the new server's name; a grant to the device itself lets it back in;
+- without a time nobody knows which of them a thief had let in: each is told by its words, for somebody to look at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from protocol.entry import Kind
+from protocol.replica.office.withdrawals import revoke_device
+from protocol.replica.office.words_of_office import let_in_by_held_codes
+from protocol.roles import Role
+from protocol.vouching import Device
+from sync_server.app import Server
+
+
+def old_keys(server: Server) -> list[bytes]:
+    """The keys of servers before this one."""
+    door = server.replica.door
+    keys = (each.key for each in door.authorities_in(door.territory) if each.role is Role.SERVER)
+    return [key for key in dict.fromkeys(keys) if key != server.keys.signing.public]
+
+
+async def came_in_elsewhere(server: Server, old: Collection[bytes]) -> list[Device]:
+    """The devices in use that somebody else let in by a code of these keys."""
+    door = server.replica.door
+    made = await server.store.scan_kinds([Kind.INVITE])
+    codes = {entry.id for entry in made if entry.header.author in old}
+    found: dict[Device, None] = {}
+    for grant in door.authorities():
+        author = door.authority(grant.under)
+        is_elsewhere = grant.invite in codes and author is not None and author.role is not Role.SERVER
+        if is_elsewhere and (await server.replica.view(grant.space)).roster.may_read(grant.key):
+            found[grant.key, grant.agreement] = None
+    return list(found)
+
+
+async def cut_off_with_codes(server: Server, old: Collection[bytes]) -> list[bytes]:
+    """Cut off whoever came in by a code of these keys that is held back; those that were cut off by this."""
+    held = dict.fromkeys([device for key in old for device in await let_in_by_held_codes(server, key)])
+    found = [device for device in held if await server.replica.readable(device)]
+    for device in found:
+        await revoke_device(server, device, anyway=True)
+    return found
