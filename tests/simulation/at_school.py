@@ -266,11 +266,13 @@ async def _note_destroyed(
         first_ms = min((at_ms for at_ms in said_ms if at_ms is not None), default=0)
         if world.true_ms() < first_ms + ERASURE_DELAY_MS - _HOUR_MS:
             world.problem(f"{who} destroys {entry.id.hex()[:8]} before its week is over")
-    gone = {entry.header.subject for entry in held if entry.header.subject is not None}
+    about = [(entry.header.subject, entry.header.space) for entry in held if entry.header.subject is not None]
+    # … and what goes with a class that the kit has closed goes by no thief's word
+    gone = {person for person, space in about if space not in world.trust.closed}
     for person in (gone & world.trust.erased_by_thief) - world.trust.destroyed if world.healing else ():
         world.problem(f"{who} destroys what a thief has erased: {person.hex()[:8]}")
     world.trust.destroyed |= gone
-    world.trust.destroyed_at.setdefault(who, set()).update(gone)
+    world.trust.destroyed_at.setdefault(who, set()).update(person for person, _ in about)
 
 
 async def sweep_all(world: World) -> None:

@@ -8,7 +8,7 @@
 5. What waits in quarantine waits for something that is not here.
 6. Of an author that neither forgot nor was cloned, each entry follows the one before it.
 7. Nobody holds entries of a space that no grant of theirs opens, but for the grants by which neighbours showed who they
-   are: keys and ids.
+   are, and the revocations that cut them off: keys and ids.
 8. Of who is to be forgotten nothing is shown, and no payload is left anywhere a week later, whatever came back.
 9. When nothing is new, one request says so, in less than a kilobyte; what burnt is asked for all the same.
 """
@@ -30,6 +30,7 @@ from protocol.rights import Authority, is_erasable
 from protocol.roles import HAS_READING_KEYS
 from protocol.roster import Roster
 from protocol.speaking import Remembered
+from protocol.structure import Revocation
 from sync_agent.reading import need_of
 from sync_agent.wraps import Kept, mark_of, readers_of
 from tests.simulation.crisis_invariants import CRISIS
@@ -268,9 +269,15 @@ async def _discretion(world: World) -> None:
             for space in (*door.lineage(grant.space), *door.below(grant.space))
         }
         for space in (await machine.disk.store.spaces()).keys() - opened:
-            kinds = {stored.entry.header.kind for stored in await machine.disk.store.scan(space)}
+            held = [stored.entry for stored in await machine.disk.store.scan(space)]
+            kinds = {entry.header.kind for entry in held if not _ends_right_of(entry, machine.device)}
             if kinds - _SHOWN_TO_NEIGHBOURS:
                 raise BrokenError(f"{machine.name} holds what it may not read: {kinds} of {space.hex()[:8]}")
+
+
+def _ends_right_of(entry: Entry, device: bytes) -> bool:
+    """Whether an entry was shown to a device as what cuts it off, from where it may read nothing (docs/adr/0044)."""
+    return entry.header.kind == Kind.REVOKE and Revocation.parse(entry.payload or b"").key == device
 
 
 async def _erased(world: World) -> None:
