@@ -103,6 +103,8 @@ class _Exchange:
     """Spaces of which something has come that nobody was told of yet."""
     owed: dict[bytes, Entry] = field(default_factory=dict)
     """What the peer holds the header of alone, and asks for."""
+    strange: dict[bytes, Position] = field(default_factory=dict)
+    """How far its pages have come of spaces that nothing here opens: what opens one may stand on any page."""
     failure: RelaisError | None = None
 
 
@@ -266,13 +268,14 @@ class PeerSession:
     async def _compose(self, done: _Exchange) -> tuple[SyncRequest, dict[bytes, int], dict[bytes, PackInfo]]:
         """The next request, how far its entries lead in each space, and the packs that it speaks of."""
         spaces = await self._common()
+        strange = {space: there for space, there in done.strange.items() if space not in spaces}
         push, sending = await self._news(spaces)
         await self._find_named(done, push)
         inline, offers = self._packs(done)
         content = self.agent.replica.content
         request = SyncRequest(
             generation=self._generation,
-            cursors=shown_cursors(spaces, self._cursors, ()),
+            cursors=shown_cursors([*spaces, *strange], {**self._cursors, **strange}, ()),
             push=(*push, *page_of(done.owed.values())),
             packs=tuple([InlinePack(pack.space, await content.read_pack(pack.hash, 0, pack.size)) for pack in inline]),
             offers=tuple(Offer(pack.space, pack.hash, pack.size) for pack in offers),
@@ -362,6 +365,7 @@ class PeerSession:
             if space not in await self.agent.spaces():
                 # a class that the other one knows to be open to this device: it is reconciled once it is known here
                 await self._take_own_grants(space, page.entries)
+                done.strange[space] = Position(page.checkpoint.count, page.checkpoint.chain)
                 continue
             await self._take_page(done, space, page.entries)
             self._cursors[space] = Position(page.checkpoint.count, page.checkpoint.chain)

@@ -12,6 +12,7 @@ import pytest
 from protocol.coursework import HandInState
 from protocol.errors import RelaisError
 from protocol.replica.keyring import Keyring
+from protocol.roles import Role
 from protocol.work import ItemKind
 from sync_agent.answers import Response
 from sync_agent.sync_result import SyncResult
@@ -204,3 +205,20 @@ def copy_of(folder: Path, to: Path) -> Path:
 
     shutil.copytree(folder, to)
     return to
+
+
+async def test_what_opens_a_class_to_a_machine_is_found_on_any_page_of_its_neighbour(
+    room: Classroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    territory = room.territory
+    other = await territory.classroom("CM2")
+    await territory.crowd(40, other)
+    machine, neighbour = await room.machine(), await room.device(Role.MACHINE, room.space, other)
+    await machine.session.sync()
+    await territory.let_in(machine.agent.keys, Role.MACHINE, other)
+    await neighbour.session.sync()
+    assert other not in await machine.agent.spaces()
+    monkeypatch.setattr("protocol.replica.news.PAGE_BYTES", 3_000)
+    await exchange(machine.agent, neighbour.agent)
+    theirs = [await device.agent.replica.fingerprint(other) for device in (machine, neighbour)]
+    assert theirs[0] == theirs[1] == await territory.replica.fingerprint(other)
