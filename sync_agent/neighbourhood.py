@@ -244,8 +244,10 @@ class Neighbourhood:
         await in_moments(least_s, most_s if self.members() else LOOKS_S, self._all_have_spoken)
         echo = self._discovery.echo(self._instance())
         if echo is not None:
-            late_s = echo.heard_s - asked_s
-            await in_moments(0.0, LATENESS * late_s, self._all_have_spoken)
+            await in_moments(0.0, LATENESS * (echo.heard_s - asked_s), self._all_have_spoken)
+        elif self._discovery.heard_itself and self.members():
+            # later than all that was waited: what was said before its word lies unread as well
+            await in_moments(0.0, LATENESS * most_s, self._all_have_spoken)
 
     def _all_have_spoken(self) -> bool:
         """Whether every member has said something after what this one said last had come to all."""

@@ -69,6 +69,7 @@ def heard_after(story: Callable[[Room], Awaitable[None]]) -> float:
         )
         clock = asyncio.get_running_loop().time
         async with place.open(f"https://{HERE}:8000", HERE, Unforeseen(lambda: 0)):
+            await asyncio.sleep(0.1)
             room.other_speaks()
             room.echoes()
             await asyncio.sleep(30.0)
@@ -113,3 +114,21 @@ def test_on_a_quick_network_one_that_says_nothing_costs_five_seconds() -> None:
 
     _, most_s = SPEAKS_S
     assert heard_after(prompt) < most_s + 0.2
+
+
+def test_a_word_of_its_own_that_has_not_come_back_at_all_is_waited_for_before_it_fetches() -> None:
+    async def later_than_all_patience(room: Room) -> None:
+        await asyncio.sleep(SPEAKS_S[1] + 3.0)
+        room.other_speaks()
+        room.echoes()
+        await asyncio.sleep(2.0)
+        room.other_speaks()
+
+    assert SPEAKS_S[1] + 5.0 <= heard_after(later_than_all_patience) < SPEAKS_S[1] + 6.0
+
+
+def test_a_word_of_its_own_that_never_comes_back_delays_a_fetch_by_seconds_only() -> None:
+    async def silence(_room: Room) -> None:
+        await asyncio.sleep(0)
+
+    assert heard_after(silence) < 4 * SPEAKS_S[1] + 1.0
