@@ -47,6 +47,6 @@ async def test_she_compares_six_words_before_a_computer_that_nobody_confirmed_co
             await expect(page.get_by_text(device_words(own_device(other.agent)))).to_be_visible()
             assert await accessibility_faults(page) == []
             assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-            await page.get_by_role("button", name="Faire entrer quand même").click()
+            await page.get_by_role("button", name="Mêmes mots : faire entrer").click()
             await expect(page.get_by_text("2 ordinateurs dans cette classe")).to_be_visible()
             assert somebody.complaints == []
