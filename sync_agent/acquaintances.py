@@ -19,6 +19,7 @@ from blake3 import blake3
 
 from protocol.hand_in_keys import Known
 from protocol.limits import ACQUAINTANCE_MS
+from protocol.replica.office.bureau import Met
 from protocol.roster import Roster
 from protocol.vouching import Device, device_id
 from sync_agent.app import Agent
@@ -54,18 +55,23 @@ def meet(
     return marks
 
 
-def met_first(agent: Agent, person: bytes, without: Collection[bytes]) -> frozenset[Device]:
+def met_first(agent: Agent, person: bytes, without: Collection[bytes]) -> Met:
     """Of the devices from which the voice of this id starts, in whatever class, those met before the others.
 
     But for those with these signing keys. By the id alone: who is the same as whom, others say.
     """
+    grants = agent.replica.door.authorities()
+    named = {(grant.key, grant.agreement) for grant in grants if grant.person == person}
     met: dict[Device, int] = {}
     for space, starts in agent.remembered.items():
-        for device in (each for each in starts.get(person, ()) if each[0] not in without):
+        for device in (each for each in starts.get(person, ()) if each[0] not in without and each in named):
             since_ms = agent.met.get(space, {}).get(device_id(device), _NEVER_MS)
             met[device] = min(since_ms, met.get(device, _NEVER_MS))
     first_ms = min(met.values(), default=_NEVER_MS)
-    return frozenset(device for device, since_ms in met.items() if since_ms == first_ms)
+    return Met(
+        frozenset(device for device, since_ms in met.items() if since_ms == first_ms),
+        for_long=agent.watched.now_ms() - first_ms >= ACQUAINTANCE_MS,
+    )
 
 
 def known_in(agent: Agent, space: bytes) -> Known:

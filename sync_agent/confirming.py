@@ -115,18 +115,34 @@ async def remember_firsts(agent: Agent) -> None:
         known = agent.remembered.setdefault(space, {})
         is_new = not known
         before = frozenset(device for devices in known.values() for device in devices)
-        for person in {*roster.starts, *([own] if own is not None else [])}:
-            starts = roster.starts.get(person, ())
-            believed = tuple(dict.fromkeys([*starts, *([own_device(agent)] if person == own else [])]))
-            if believed != known.get(person):
-                known[person] = believed
-                marks[_mark(FIRST_MARKS, space, person)] = b"".join(key + agreement for key, agreement in believed)
+        starts = {person: list(devices) for person, devices in roster.starts.items()}
+        if own is not None:
+            starts.setdefault(own, []).append(own_device(agent))
+        for person, devices in starts.items():
+            for name, device in _met(agent, roster, person, devices, before):
+                believed = known.get(name, ())
+                if device not in believed:
+                    known[name] = (*believed, device)
+                    marks[_mark(FIRST_MARKS, space, name)] = b"".join(map(b"".join, known[name]))
             if is_new and own is not None:
-                marks |= {_mark(KNOWN_READER_MARKS, space, device_id(device)): b"" for device in starts}
+                marks |= {_mark(KNOWN_READER_MARKS, space, device_id(device)): b"" for device in devices}
         marks |= meet(agent, space, (device for devices in known.values() for device in devices), before, now_ms)
     if marks:
         await agent.replica.store.set_marks(marks)
         agent.replica.remember(agent.remembered)
+
+
+def _met(
+    agent: Agent, roster: Roster, person: bytes, starts: Iterable[Device], before: frozenset[Device]
+) -> Iterable[tuple[bytes, Device]]:
+    """Of the devices from which a voice starts, those that are new here, by the ids under which they are granted.
+
+    A list that calls two people one makes no memory of it.
+    """
+    for device in (each for each in starts if each not in before):
+        for grant in agent.replica.door.authorities_of(device[0]):
+            if grant.person is not None and grant.agreement == device[1] and roster.who(grant.person) == person:
+                yield grant.person, device
 
 
 async def list_readers(agent: Agent) -> list[Reader]:

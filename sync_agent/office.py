@@ -20,6 +20,7 @@ from protocol.entry import Entry
 from protocol.errors import BadInput, Code, LocalFailure, Refused, RelaisError
 from protocol.register import RegisterKind, stored_register
 from protocol.replica.arrivals import NOTE_INTERVAL_S, note_arrivals
+from protocol.replica.office.bureau import Met
 from protocol.replica.office.space_keeper import SpaceKeeper
 from protocol.replica.office.stays import end_stays
 from protocol.replica.replica import Draft, Entropy, Replica
@@ -111,7 +112,7 @@ class SchoolOffice:
         """This device's keys."""
         return self._agent.device, self._agent.keys.agreement.public
 
-    def met_first(self, person: bytes, without: Collection[bytes]) -> frozenset[Device]:
+    def met_first(self, person: bytes, without: Collection[bytes]) -> Met:
         """As `Office.met_first`."""
         return met_first(self._agent, person, without)
 

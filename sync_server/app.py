@@ -20,6 +20,7 @@ from protocol.errors import Code, LocalFailure
 from protocol.replica.allowances import Allowances
 from protocol.replica.eraser import Eraser
 from protocol.replica.holdings import Holdings
+from protocol.replica.office.bureau import Met
 from protocol.replica.office.space_keeper import SpaceKeeper
 from protocol.replica.pace import Pace
 from protocol.replica.private_file import remove_private
@@ -212,9 +213,9 @@ class Server:
         """This server's keys."""
         return self.keys.signing.public, self.keys.agreement.public
 
-    def met_first(self, _person: bytes, _without: Collection[bytes]) -> frozenset[Device]:
+    def met_first(self, _person: bytes, _without: Collection[bytes]) -> Met:
         """Nobody: a server doubts none of what it says."""
-        return frozenset()
+        return Met()
 
     def note_unknown_caller(self) -> None:
         """The proxy in front does not say whose a request is: people are told, once in the log."""

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from random import Random
 
 import pytest
 
-from protocol.clock import at_from
+from protocol.clock import DAY_MS, at_from
 from protocol.entry import Kind, compose
-from protocol.errors import Code, Refused
 from protocol.limits import SALT_BYTES
 from protocol.replica.office.acquaintance import Acquaintance
 from protocol.rights import Authority
 from protocol.roles import PersonRole, Role
-from protocol.structure import Grant, PersonKey, Revocation, SpaceRecord
+from protocol.roster import Roster
+from protocol.structure import Grant, PersonKey, PersonRecord, Revocation, SpaceRecord
+from protocol.vouching import Device as VouchedDevice
 from protocol.vouching import device_id, device_words
+from sync_agent.app import Agent
 from sync_agent.confirming import confirm, own_device
 from sync_agent.session import Session
 from tests.harness.attack import attack
@@ -104,6 +106,17 @@ async def test_a_device_that_a_head_lets_into_one_class_more_is_no_more_the_teac
 async def _everybody(*_: object) -> Acquaintance:
     """Whatever grants call somebody's is."""
     return Acquaintance.KNOWN
+
+
+def _with_the_last_keys(like: Authority, _known: Sequence[Authority]) -> Authority:
+    return like
+
+
+def _all_of_them(
+    _agent: Agent, _roster: Roster, person: bytes, devices: Iterable[VouchedDevice], _before: frozenset[VouchedDevice]
+) -> Iterable[tuple[bytes, VouchedDevice]]:
+    """Under whatever id a list calls them by."""
+    return ((person, device) for device in devices)
 
 
 def _names(grant: Authority, person: bytes) -> bool:
@@ -214,8 +227,8 @@ async def test_a_pc_that_the_server_calls_a_teachers_does_not_come_along_with_he
     assert here.spy.signing.public.hex() in told
 
 
-@attack(ROW, off={"protocol.replica.office.grants._have_one_pair": bool})
-async def test_a_computer_that_the_server_names_with_other_keys_is_given_nothing_more(here: Here) -> None:
+@attack(ROW, off={"protocol.replica.office.grants._with_first_keys": _with_the_last_keys})
+async def test_a_computer_that_the_server_names_with_other_keys_is_let_in_with_those_that_it_has(here: Here) -> None:
     head, _ = await confirmed_head(here)
     pc, spy = here.machine.agent, here.spy
     false = Grant(pc.device, spy.agreement.public, spy.tls.fingerprint, Role.MACHINE, None, None, None).encode()
@@ -223,9 +236,36 @@ async def test_a_computer_that_the_server_names_with_other_keys_is_given_nothing
     await here.sync(head)
     desk = Desk(head.agent)
     space = (await desk.ask("space add", name="CE2", year="2026-2027"))["space"]
-    try:
-        await desk.ask("grant", device=pc.device.hex(), space=[space])
-    except Refused as refused:
-        assert refused.code is Code.WRONG_KEY  # noqa: PT017  (with the defence off nothing is raised)
+    await desk.ask("grant", device=pc.device.hex(), space=[space])
     keys = {each.agreement for each in head.agent.replica.door.authorities() if each.space.hex() == space}
+    assert pc.keys.agreement.public in keys
     assert spy.agreement.public not in keys
+
+
+@attack(ROW, off={"sync_agent.acquaintances.ACQUAINTANCE_MS": -DAY_MS})
+async def test_who_was_met_this_week_comes_along_with_a_line_that_says_the_words(here: Here) -> None:
+    head, _ = await confirmed_head(here)
+    twin = await here.room.territory.person("Mme Petit", PersonRole.TEACHER, here.room.space)
+    await here.name_the_spy(twin)
+    await here.sync(head)
+    _, told = await let_into_another_class(head, twin)
+    assert device_words(own_keys(here.spy)) in told
+
+
+@attack(ROW, off={"sync_agent.confirming._met": _all_of_them})
+async def test_a_list_that_calls_two_teachers_one_for_a_while_makes_no_memory_of_it(here: Here) -> None:
+    head, _ = await confirmed_head(here)
+    territory, person = here.room.territory, here.room.teacher_person
+    stranger = await territory.person("M. X", PersonRole.TEACHER, here.room.space)
+    await here.name_the_spy(stranger)
+    await here.sync(here.machine, head)
+    same = PersonRecord("M. X", PersonRole.TEACHER, left=True, same_as=person).encode()
+    await territory.say(here.room.space, Kind.PERSON, same, subject=stranger)
+    await here.sync(here.machine, head)
+    again = PersonRecord("M. X", PersonRole.TEACHER).encode()
+    await territory.say(here.room.space, Kind.PERSON, again, subject=stranger)
+    await territory.let_in(here.spy, Role.TEACHER, here.room.space, person=person)
+    await here.sync(here.machine, head)
+    for device in (here.machine, head):
+        roster = (await device.agent.replica.view(here.room.space)).roster
+        assert own_keys(here.spy) not in roster.starts[person]

@@ -205,6 +205,7 @@ async def test_she_lets_a_known_computer_and_a_teacher_of_another_class_into_a_c
     head, teacher, pc = await head_of(room), await room.teacher(), await room.machine()
     for device in (teacher, pc, head):
         await device.session.sync()
+    await pass_days(room.territory, 7, head)
     async with portal(head.agent) as surfer:
         place = await a_class_more(surfer)
         page = await surfer.page(place)
@@ -261,6 +262,7 @@ async def test_she_is_told_which_of_a_teachers_computers_have_not_come_in_with_h
     head, teacher = await head_of(room), await room.teacher()
     for device in (teacher, head):
         await device.session.sync()
+    await pass_days(room.territory, 7, head)
     other = await room.device(Role.TEACHER, room.space, person=room.teacher_person)
     for device in (other, head):
         await device.session.sync()

@@ -13,6 +13,7 @@ from protocol.vouching import device_id, device_words
 from sync_agent.confirming import confirm, own_device
 from tests.harness.commands import Desk
 from tests.harness.head_at_work import confirmed_head, let_into_another_class
+from tests.harness.passing_days import pass_days
 from tests.harness.spied_class import SpiedClass as Here
 from tests.harness.spied_class import own_keys, spied_class
 from tests.harness.territory import new_device
@@ -46,8 +47,22 @@ async def test_who_has_lost_a_laptop_comes_along_with_the_next_which_is_told_wit
     assert device_words(own_device(following.agent)) in told
 
 
+async def test_who_has_left_a_class_and_teaches_on_comes_along_into_the_next_one(here: Here) -> None:
+    head, _ = await confirmed_head(here)
+    await pass_days(here.room.territory, 7, head)
+    desk, person = Desk(head.agent), here.room.teacher_person
+    for name in ("CE1", "CM2"):
+        made = (await desk.ask("space add", name=name, year="2026-2027"))["space"]
+        await desk.ask("grant", person=person.hex(), space=[made])
+    await desk.ask("ungrant", person=person.hex(), space=[made])
+    inside, told = await let_into_another_class(head, person)
+    assert here.teacher.agent.device in inside
+    assert not told
+
+
 async def test_a_second_laptop_that_the_first_has_confirmed_comes_along_and_nothing_is_told(here: Here) -> None:
     head, _ = await confirmed_head(here)
+    await pass_days(here.room.territory, 7, head)
     second = await here.room.device(Role.TEACHER, here.room.space, person=here.room.teacher_person)
     await here.sync(second, here.teacher)
     await confirm(here.teacher.agent, device_id(own_device(second.agent)), shown_as="own")
@@ -59,6 +74,7 @@ async def test_a_second_laptop_that_the_first_has_confirmed_comes_along_and_noth
 
 async def test_a_laptop_that_was_confirmed_on_the_heads_own_computer_comes_along(here: Here) -> None:
     head, _ = await confirmed_head(here)
+    await pass_days(here.room.territory, 7, head)
     second = await here.room.device(Role.TEACHER, here.room.space, person=here.room.teacher_person)
     await here.sync(second, head)
     await confirm(head.agent, device_id(own_device(second.agent)), shown_as="other")

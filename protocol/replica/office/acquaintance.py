@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from enum import Enum
 
 from protocol.replica.office.bureau import Office
@@ -31,8 +32,9 @@ async def acquaintance_with(office: Office, person: bytes, device: Device) -> Ac
 
     Known is what was confirmed as this person's on the office's own machine, and what that leads to. Besides, what
     every device leads to that was met first for this id: the id as granted, for lists may call anybody the same as
-    anybody. What was said by who is held back leads nowhere: in doubt a device stays out, and a human is told. Where
-    this machine or the root has cut off who was met before, as a lost laptop, it begins anew with who was met next.
+    anybody. What was said by who is held back leads nowhere: in doubt a device stays out, and a human is told. Whoever
+    was met less than a week ago is new still, and so is who was met next where this machine or the root has cut off
+    whoever was met before, as a lost laptop, and nobody has let that back in.
 
     The server asks nobody: what it says itself it need not doubt, and what it lets in is believed by nobody for that.
     """
@@ -45,16 +47,18 @@ async def acquaintance_with(office: Office, person: bytes, device: Device) -> Ac
     called = _called(office, person)
     gone = await _cut_off_here(office, {key for key, _ in called}, rosters)
     met = office.met_first(person, gone)
-    if met and met <= leading:
-        return Acquaintance.NEW if gone else Acquaintance.KNOWN
-    if not met and {each for each in called if each[0] not in gone} == {device}:
+    if met.devices and met.devices <= leading:
+        return Acquaintance.KNOWN if met.for_long and not gone else Acquaintance.NEW
+    if not met.devices and {each for each in called if each[0] not in gone} == {device}:
         return Acquaintance.NEW
     return Acquaintance.UNKNOWN
 
 
-async def _cut_off_here(office: Office, keys: Collection[bytes], rosters: Sequence[Roster]) -> set[bytes]:
-    """The keys of these that this office itself, or the root, has cut off: others may cut off what is in their way."""
-    orders = {name: key for roster in rosters for name, key in roster.revocations.items() if key in keys}
+async def _cut_off_here(office: Office, keys: AbstractSet[bytes], rosters: Sequence[Roster]) -> set[bytes]:
+    """The keys of these, in use nowhere, that this office or the root cut off: others cut off what is in their way."""
+    in_use = {grant.key for roster in rosters for grant in roster.authorities if grant.key not in roster.cut}
+    gone = keys - in_use
+    orders = {name: key for roster in rosters for name, key in roster.revocations.items() if key in gone}
     found = await office.replica.store.get(list(orders))
     return {
         orders[name]

@@ -7,11 +7,18 @@ under which it may (docs/adr/0031).
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from protocol.entry import Entry
 from protocol.replica.replica import Draft, Entropy, Replica
 from protocol.vouching import Device
+
+
+class Met(NamedTuple):
+    """Devices that a machine met at one time, and whether it has known them for long: a week that it has watched."""
+
+    devices: frozenset[Device] = frozenset()
+    for_long: bool = False
 
 
 class Office(Protocol):
@@ -52,7 +59,7 @@ class Office(Protocol):
         """The keys of the machine that holds it."""
         ...
 
-    def met_first(self, person: bytes, without: Collection[bytes]) -> frozenset[Device]:
+    def met_first(self, person: bytes, without: Collection[bytes]) -> Met:
         """Of the devices from which a person's voice starts here, but for those `without`, those met before the others.
 
         `without` are signing keys.

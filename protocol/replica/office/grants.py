@@ -6,8 +6,8 @@ Rules:
 - only a grant to the device itself overcomes a revocation: granting a person lets no stolen laptop back in, nor one
   that another school calls theirs;
 - a further grant gives the role that the device has by right: what a thief gave it, and is held back, is none;
-- a device whose grants name it with different keys beside the one that signs is given nothing more: one pair is a
-  thief's, and would be given the keys of the class;
+- a further grant names a device with the keys of the first grant that came here, of those by who has a say in the
+  class: another pair of keys beside the one that signs is a thief's, and would be given the keys of the class;
 - with a teacher come the devices that stand for the teacher, not a PC that somebody calls hers;
 - further grants end when those end that the device has, unless it has one for good; after the end, a grant to the
   device takes it up again for good.
@@ -19,7 +19,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from protocol.entry import Kind
-from protocol.errors import BadInput, Code, Refused
+from protocol.errors import BadInput, Code
 from protocol.limits import MAX_PARENTS
 from protocol.replica.office.acquaintance import Acquaintance, acquaintance_with
 from protocol.replica.office.bureau import Office
@@ -34,22 +34,16 @@ from protocol.vouching import Device
 async def grant_device(office: Office, device: bytes, spaces: Sequence[bytes]) -> None:
     """Let a known device into more spaces, in the role that it has; a teacher's device brings its teacher along.
 
-    Raises `BadInput(UNKNOWN_DEVICE)`, `Refused(WRONG_KEY)`.
+    Raises `BadInput(UNKNOWN_DEVICE)`.
     """
     known = await standing_grants(office, device)
-    if not _have_one_pair(known):
-        raise Refused(
-            Code.WRONG_KEY,
-            f"{device.hex()} is named with different keys by different grants, and one of these is false; "
-            "`audit` says who wrote them",
-            device=device.hex(),
-        )
     person = _latest(known).person
     drafts = [] if person is None else await _listing_drafts(office, person, spaces)
     until_ms = await _end_of(office, known)
     if until_ms is not None and until_ms <= office.now_ms():
         until_ms = None
-    drafts += await _grant_drafts(office, replace(_latest(known), until_ms=until_ms), spaces)
+    like = _with_first_keys(_latest(known), [grant for grant in known if _has_a_say(office, grant, spaces)])
+    drafts += await _grant_drafts(office, replace(like, until_ms=until_ms), spaces)
     await write_and_tend(office, drafts)
 
 
@@ -80,18 +74,16 @@ async def grant_person(office: Office, person: bytes, spaces: Sequence[bytes]) -
         if latest.rank >= office.rank:
             continue  # a head teacher's own device, say: it has the school already, and is not hers to let in
         named = [grant for grant in known if _stands_for(grant, person) and _has_a_say(office, grant, spaces)]
-        pair = (latest.key, latest.agreement)
+        like = _with_first_keys(_latest(named or known), named)
+        pair = (like.key, like.agreement)
         if not named or await _is_revoked(office, person, known, spaces):
             looked.append(Looked(pair, None))
             continue
-        acquaintance = Acquaintance.UNKNOWN
-        if _have_one_pair(known):
-            acquaintance = await acquaintance_with(office, person, pair)
+        acquaintance = await acquaintance_with(office, person, pair)
         if acquaintance is not Acquaintance.KNOWN:
             looked.append(Looked(pair, acquaintance))
         if acquaintance is not Acquaintance.UNKNOWN:
-            like = replace(_latest(named), until_ms=await _end_of(office, known))
-            drafts += await _grant_drafts(office, like, spaces)
+            drafts += await _grant_drafts(office, replace(like, until_ms=await _end_of(office, known)), spaces)
     await write_and_tend(office, drafts)
     return looked
 
@@ -178,10 +170,9 @@ def _stands_for(grant: Authority, person: bytes) -> bool:
     return grant.person == person and grant.role in HAS_READING_KEYS
 
 
-def _have_one_pair(known: Sequence[Authority]) -> bool:
-    """Whether a device's grants name it with the same keys beside the one that signs."""
-    certificates = {grant.tls_sha256 for grant in known} - {None}
-    return len({grant.agreement for grant in known}) == 1 and len(certificates) <= 1
+def _with_first_keys(like: Authority, known: Sequence[Authority]) -> Authority:
+    """A grant with the keys by which a device was named first here."""
+    return replace(like, agreement=known[0].agreement, tls_sha256=known[0].tls_sha256) if known else like
 
 
 def _latest(grants: Sequence[Authority]) -> Authority:
