@@ -38,7 +38,7 @@ from protocol.person_keys import (
     worth_trying,
 )
 from protocol.replica.replica import Draft
-from protocol.rights import Authority
+from protocol.rights import Authority, Door
 from protocol.roles import HAS_READING_KEYS
 from protocol.roster import Roster
 from protocol.structure import PersonKey
@@ -220,14 +220,21 @@ def _in_turn(lists: Iterable[Iterable[bytes]]) -> list[bytes]:
 
 
 async def _places(agent: Agent) -> list[_Place]:
+    door = agent.replica.door
     teaching = [grant for grant in await agent.replica.authorities(agent.device) if grant.role in HAS_READING_KEYS]
     found = []
     for space in await agent.spaces() if teaching else ():
-        for grant in teaching:
-            if grant.person is not None and agent.replica.door.covers(grant, space):
+        for grant in _nearest_first(teaching, door):
+            if grant.person is not None and door.covers(grant, space):
                 found.append(await _place(agent, space, grant, grant.person))
                 break
     return found
+
+
+def _nearest_first(teaching: Iterable[Authority], door: Door) -> list[Authority]:
+    """The grant of the class before that of the school, the last before those that it may have let back in."""
+    ranked = sorted(enumerate(teaching), key=lambda each: (-len(door.lineage(each[1].space)), -each[0]))
+    return [grant for _, grant in ranked]
 
 
 async def _places_or_refuse(agent: Agent) -> list[_Place]:
@@ -246,13 +253,14 @@ async def _place(agent: Agent, space: bytes, grant: Authority, person: bytes) ->
             wraps.append((entry, KeyWraps.parse(entry.payload or b"")))
         except PeerFault:
             continue
-    return _Place(space, grant, person, roster, frozenset(_said(written, roster)), tuple(wraps))
+    return _Place(space, grant, person, roster, frozenset(_said(written, roster, grant.grant)), tuple(wraps))
 
 
-def _said(written: Iterable[Entry], roster: Roster) -> Iterable[bytes]:
-    """The keys that this device has written down here; what is held back is said again by who was let back in."""
+def _said(written: Iterable[Entry], roster: Roster, grant: bytes) -> Iterable[bytes]:
+    """The keys that this device has written down here: what is held back is said again, once under each grant."""
     for entry in written:
-        if entry.header.kind == Kind.PERSON_KEY and entry.id not in roster.held_back:
+        counts = entry.id not in roster.held_back or entry.header.grant == grant
+        if entry.header.kind == Kind.PERSON_KEY and counts:
             try:
                 yield PersonKey.parse(entry.payload or b"").agreement
             except PeerFault:

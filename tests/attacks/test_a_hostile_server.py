@@ -19,7 +19,7 @@ from protocol.lives import Twin
 from protocol.person_keys import PhraseKey, phrase_key
 from protocol.replica.holdings import Need
 from protocol.replica.replica import Draft
-from protocol.rights import Authority
+from protocol.rights import Authority, Door
 from protocol.roles import PersonRole, Role
 from protocol.roster import Roster
 from protocol.sign_in import Method, SignInKey, SignInRecord, Verifier
@@ -29,7 +29,7 @@ from protocol.vouching import Device as VouchedDevice
 from protocol.work import Feedback, Receipt
 from sync_agent.app import RoomLimits
 from sync_agent.confirming import confirm, own_device
-from sync_agent.reading_key import new_phrase, open_with_phrase, reading_keys
+from sync_agent.reading_key import new_phrase, open_with_phrase, reading_keys, tend_reading_keys
 from sync_agent.sign_in import SignInBook, Try
 from sync_agent.succession import TELLINGS, Place, Told
 from sync_agent.wraps import Kept, mark_of
@@ -412,7 +412,7 @@ async def test_a_lost_laptop_that_the_server_lets_in_again_opens_nothing_new_unt
     assert content_key_of(works[meanwhile], reading_keys(lost.agent)) is not None
 
 
-def _all_that_was_said(written: Iterable[Entry], _roster: Roster) -> Iterable[bytes]:
+def _all_that_was_said(written: Iterable[Entry], _roster: Roster, _grant: bytes) -> Iterable[bytes]:
     return (
         PersonKey.parse(entry.payload or b"").agreement for entry in written if entry.header.kind == Kind.PERSON_KEY
     )
@@ -435,3 +435,35 @@ async def test_who_was_cut_off_with_all_that_she_said_and_let_back_in_says_her_k
     await here.sync(here.machine, here.teacher)
     sealed = (await here.teacher.agent.replica.view(here.room.space)).coursework.hand_ins[work]
     assert content_key_of(sealed, reading_keys(here.teacher.agent)) is not None
+
+
+def _as_they_came(teaching: Iterable[Authority], door: Door) -> list[Authority]:
+    return sorted(teaching, key=lambda grant: len(door.lineage(grant.space)))
+
+
+def _what_counts(written: Iterable[Entry], roster: Roster, _grant: bytes) -> Iterable[bytes]:
+    keys = (entry for entry in written if entry.header.kind == Kind.PERSON_KEY and entry.id not in roster.held_back)
+    return (PersonKey.parse(entry.payload or b"").agreement for entry in keys)
+
+
+@attack(
+    "a thief cuts a teacher off, and lets her back in as one who says nothing",
+    off={"sync_agent.reading_key._said": _what_counts, "sync_agent.reading_key._nearest_first": _as_they_came},
+)
+async def test_a_key_is_said_once_under_each_grant_however_often_it_is_held_back(here: Here) -> None:
+    territory, keys, agent = here.room.territory, here.teacher.agent.keys, here.teacher.agent
+    lineage = territory.replica.door.lineage(here.room.space)
+    pair = keys.signing.public, keys.agreement.public
+    again = Grant(*pair, keys.tls.fingerprint, Role.TEACHER, here.room.teacher_person, None, None).encode()
+    await territory.say(lineage[1], Kind.GRANT, again)
+    cut = await territory.say(here.room.space, Kind.REVOKE, Revocation(pair[0], ()).encode())
+    await territory.say(here.room.space, Kind.GRANT, again, parents=(cut.id,))
+    said = []
+    for _ in range(6):
+        await here.sync(here.machine)
+        for brought in [await territory.replica.store.scan(space) for space in lineage]:
+            await agent.replica.admit([one.entry for one in brought], source=b"the server", now_ms=territory.clock())
+        await tend_reading_keys(agent)
+        written = await agent.replica.store.authored(here.room.space, agent.device)
+        said.append(sum(entry.header.kind == Kind.PERSON_KEY for entry in written))
+    assert said[-1] == said[-3]

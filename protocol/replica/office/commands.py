@@ -114,9 +114,7 @@ async def let_in_person(
         if words is not None:
             shows = f"the page on its own screen has to show “{words}”"
             if comes_along:
-                await outgoing.progress(
-                    f"the device {device} comes along, and has been known here for less than a week: {shows}"
-                )
+                await outgoing.progress(f"the device {device} comes along, and is new here for a week: {shows}")
                 continue
             why = f"nothing here says that it is this person's; {shows}"
         await outgoing.progress(
