@@ -364,8 +364,8 @@ class PeerSession:
             space = page.checkpoint.space
             if space not in await self.agent.spaces():
                 # a class that the other one knows to be open to this device: it is reconciled once it is known here
-                await self._take_own_grants(space, page.entries)
-                done.strange[space] = Position(page.checkpoint.count, page.checkpoint.chain)
+                if await self._take_own_grants(space, page.entries):
+                    done.strange[space] = Position(page.checkpoint.count, page.checkpoint.chain)
                 continue
             await self._take_page(done, space, page.entries)
             self._cursors[space] = Position(page.checkpoint.count, page.checkpoint.chain)
@@ -378,12 +378,16 @@ class PeerSession:
         if grown:
             self.agent.replica.on_news(grown, self.device.key)
 
-    async def _take_own_grants(self, space: bytes, entries: Sequence[Entry]) -> None:
-        """Take what lets this device into a space, and nothing else of it."""
+    async def _take_own_grants(self, space: bytes, entries: Sequence[Entry]) -> bool:
+        """Take what lets this device into a space, and nothing else of it; whether none of it has to come again.
+
+        What proves the right of who wrote it may still be on its way.
+        """
         mine = [entry for entry in entries if entry.header.space == space and lets_in(entry, self.agent.device)]
         if mine:
             now_ms = self.agent.now_ms()
             await self.agent.replica.admit(mine, source=self.device.key, now_ms=now_ms, hold=False, bounded=True)
+        return len(await self.agent.replica.store.present([entry.id for entry in mine])) == len(mine)
 
     async def _take_page(self, done: _Exchange, space: bytes, entries: Sequence[Entry]) -> None:
         entries = [entry for entry in entries if entry.header.space == space]
