@@ -270,6 +270,8 @@ async def give_feedback(
 ) -> None:
     """Say something about a hand-in, with files if there are any; it takes the place of what was said before.
 
+    Nothing takes back what was said to the wrong pupil.
+
     Raises `BadInput` (UNKNOWN_HAND_IN, USAGE for what is too long …), `Refused(NO_RIGHT)`, `LocalFailure`.
     """
     work = await find_work(agent, wanted)
@@ -279,7 +281,7 @@ async def give_feedback(
     check_text(words, "text", MAX_TEXT_CHARS)
     check_text(mark or "", "mark", MAX_MARK_CHARS)
     content = await store_files(agent, work.space, incoming)
-    if content is None and not (words.strip() or mark or redo):
+    if content is None and not (words.strip() or mark or redo or work.feedback):
         raise BadInput(Code.NOTHING_TO_SEND, "feedback says something: a text, a mark, another try, or files")
     async with agent.writing:
         work = await find_work(agent, wanted)

@@ -133,6 +133,10 @@ def test_work_goes_to_the_teacher_and_feedback_comes_back(room: Class, tmp_path:
     (row,) = renard.ok("hand-ins", "--item", task)
     assert (row["state"], row["feedback"]["mark"]) == ("redo", "B")
     assert renard.ok("cat", handed["id"], "corrigé.txt", raw=True) == b"Bien"
+    assert laptop.ok("feedback", handed["id"], "--text", "") == {}  # it was meant for somebody else
+    asyncio.run(meet(laptop, renard))
+    (row,) = renard.ok("hand-ins", "--item", task)
+    assert row["feedback"]["mark"] is None
 
 
 def test_two_laptops_that_changed_one_item_keep_both_versions_until_one_is_settled(tmp_path: Path) -> None:

@@ -151,4 +151,4 @@ class SpaceKeeper:
         ]
         # what a clock has dated more than a day ahead that was set back since says nothing of today
         lately = [age for age in ages_ms if abs(age) < DAY_MS]
-        return len(lately) < MAX_SPACE_KEYS_AT_ONCE or min(lately) >= SPACE_KEY_PAUSE_MS
+        return len(lately) < MAX_SPACE_KEYS_AT_ONCE or min(map(abs, lately)) >= SPACE_KEY_PAUSE_MS
