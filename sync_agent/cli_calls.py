@@ -108,14 +108,20 @@ def folder_named(text: str) -> Path:
     return Path(text)
 
 
+_OWN_NAMES: Final = frozenset(
+    (ENROLMENT_FILE, "keys", "packs", "parts", "deltas", "damaged", "drafts", "run", "publish", "coursework", "outbox")
+)
+"""What the agent keeps in DIR, besides files that no folder can take the place of."""
+
+
 def _check_outside(place: Path, data_dir: Path) -> None:
-    """Raise `BadInput` for a folder in DIR: a lesson, or a pupil, may call a file as the store or a key is called."""
+    """Raise `BadInput` for DIR, and what is the agent's in it: a lesson may call a file as a key is called."""
     try:
-        inside = place.resolve().is_relative_to(data_dir.resolve())
-    except OSError:  # the caller's folder is gone: who writes says so
+        below = place.resolve().relative_to(data_dir.resolve()).parts
+    except (ValueError, OSError):  # elsewhere; or the caller's folder is gone, and who writes says so
         return
-    if inside:
-        raise BadInput(Code.USAGE, f"{place} lies in the data folder of this device; choose a folder outside")
+    if not below or below[0].casefold() in _OWN_NAMES:
+        raise BadInput(Code.USAGE, f"{place} is where this device keeps what it needs; choose a folder outside")
 
 
 async def run_into(

@@ -14,3 +14,5 @@ SCHOOL: Final = (
     "devices", "grant", "ungrant", "revoke", "lost", "stays", "erase",
 )  # fmt: skip
 """What a head teacher's device does for its school (`school_commands`)."""
+LOOK_AT: Final = "look_at"
+"""Whether `grant` answers with the devices at which people should look: a page asks for it, commands print them."""

@@ -30,6 +30,7 @@ from protocol.replica.operation import JSON, Outgoing, Params
 from protocol.roles import HAS_READING_KEYS, RANK
 from protocol.vouching import device_words
 from sync_agent.app import Agent
+from sync_agent.command_names import LOOK_AT
 from sync_agent.device_names import key_words
 from sync_agent.office import SchoolOffice
 from sync_agent.school_devices import check_may_let_in, school_devices
@@ -101,8 +102,10 @@ async def _grant(office: SchoolOffice, params: Params, outgoing: Outgoing) -> JS
         await _say_what_it_shows(office, device, outgoing)
         await grants.grant_device(office, device, spaces)
     if person is not None:
-        return await commands.let_in_person(office, person, spaces, "sync-agent", outgoing)
-    return {commands.LOOK_AT: []}
+        rows = await commands.let_in_person(office, person, spaces, "sync-agent", outgoing)
+        if given.flag(params, LOOK_AT):
+            return {LOOK_AT: rows}
+    return {}
 
 
 async def _say_what_it_shows(office: SchoolOffice, device: bytes, outgoing: Outgoing) -> None:

@@ -84,8 +84,8 @@ async def _grant(server: Server, params: Params, outgoing: Outgoing) -> JSON:
     if device is not None:
         await grants.grant_device(server, device, spaces)
     if person is not None:
-        return await commands.let_in_person(server, person, spaces, "sync-server", outgoing)
-    return {commands.LOOK_AT: []}
+        await commands.let_in_person(server, person, spaces, "sync-server", outgoing)
+    return {}
 
 
 async def _invite(server: Server, params: Params, _outgoing: Outgoing) -> JSON:

@@ -20,7 +20,6 @@ from aiohttp import web
 from protocol.errors import BadInput, Code, Refused
 from protocol.limits import ERASURE_DELAY_MS
 from protocol.replica import parameters as given
-from protocol.replica.office.commands import LOOK_AT
 from protocol.replica.office.grants import standing_grants
 from protocol.replica.office.names import device_id
 from protocol.replica.office.people import MAX_NAMES_SHOWN, doubles_of, mentioned, probable_duplicates
@@ -28,6 +27,7 @@ from protocol.replica.office.spaces import twin_of
 from protocol.replica.office.stays import stays_of
 from protocol.replica.operation import JSON
 from protocol.roles import HAS_READING_KEYS, PersonRole, Role
+from sync_agent.command_names import LOOK_AT
 from sync_agent.confirming import words_of
 from sync_agent.device_names import key_words
 from sync_agent.forgetting import forgettings
@@ -199,7 +199,7 @@ class SchoolPages:
             raise BadInput(Code.USAGE, "choose who is let in")
         shown = await self._to_be_seen(visit, whom) if what == "device" and not fields.get("seen") else []
         if not shown:
-            answered = await self._desk.do("grant", {what: whom, "space": [room.space.hex()]})
+            answered = await self._desk.do("grant", {what: whom, "space": [room.space.hex()], LOOK_AT: True})
             shown = await self._looked_at(visit, answered)
             if not shown:
                 return see(f"/school/{room.space.hex()}?done=let_in")
@@ -221,7 +221,7 @@ class SchoolPages:
     async def _looked_at(self, visit: Visit, answered: Mapping[str, JSON]) -> list[Looked]:
         """What `grant` says that people should look at."""
         office = await SchoolOffice.of(self._desk.shelf.agent)
-        rows = answered[LOOK_AT]
+        rows = answered.get(LOOK_AT)
         found = []
         for row in rows if isinstance(rows, list) else ():
             assert isinstance(row, dict)  # noqa: S101  (as `let_in_person` answers)

@@ -44,7 +44,10 @@ async def orders(room: Classroom, thief: Device, school: bytes, *, days: int) ->
     ]
 
 
-@attack("drills without end", off={"sync_agent.measures.may_begin": lambda *_: True})
+@attack(
+    "drills without end",
+    off={"sync_agent.measures.may_begin": lambda *_: True, "sync_agent.measures.is_early": lambda *_: False},
+)
 async def test_whatever_a_thief_orders_machines_hear_the_same_day_that_the_thief_was_cut_off(room: Classroom) -> None:
     territory = room.territory
     school = territory.replica.door.parent(room.space)

@@ -332,6 +332,7 @@ def test_what_cannot_be_is_refused_with_its_code_and_changes_nothing(room: Class
         (["checkout", lesson, ""], 2, "usage"),
         (["checkout", lesson, str(laptop.folder)], 2, "usage"),
         (["checkout", lesson, str(laptop.folder / "keys" / "new")], 2, "usage"),
+        (["checkout", lesson, str(laptop.folder / "Packs")], 2, "usage"),
         (["open-hand-in", nothing, str(laptop.folder)], 2, "usage"),
         (["people", "--space", room.other_space], 2, "unknown-space"),
         (["hand-in", lesson, "a.txt", "--person", room.pupil_person], 2, "not-an-assignment"),

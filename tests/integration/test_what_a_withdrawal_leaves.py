@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
+from protocol.clock import DAY_MS
 from protocol.errors import Code, Refused
 from protocol.identity import DeviceKeys
+from protocol.replica.arrivals import note_arrivals
 from protocol.replica.office.people import merge_persons
 from protocol.roles import PersonRole, Role
-from tests.harness.classroom import Classroom, Device, classroom
+from tests.harness.classroom import SMALL, Classroom, Device, classroom
 from tests.harness.commands import Desk
 from tests.harness.portal import portal
 from tests.harness.server_in_process import Office, office
@@ -171,6 +173,12 @@ async def test_who_was_added_twice_leaves_with_the_laptops_of_both(desk: Office,
 
 @pytest.mark.parametrize("since", [None, "36h"])
 async def test_she_is_told_what_waiting_is_and_whose_word_ends_it(school: School, since: str | None) -> None:
+    if since is not None:
+        await note_arrivals(school.head.agent.replica.store, school.room.territory.clock())
+        school.room.territory.clock.advance(2 * DAY_MS)
+        await school.room.publish(school.laptop, SMALL)
+        for device in (school.laptop, school.head):
+            await device.session.sync()
     await school.desk.ask("lost", device=school.device, since=since)
     told = "\n".join(school.desk.told)
     assert "counts for nothing, and waits for somebody's word" in told

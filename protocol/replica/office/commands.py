@@ -44,8 +44,6 @@ class Seen:
 
 
 UNSEEN: Final = Seen()
-LOOK_AT: Final = "look_at"
-"""Which devices people should look at, in what `grant` answers: each with its words, and whether it came along."""
 
 
 async def new_space(office: Office, params: Params, school: str, outgoing: Outgoing) -> JSON:
@@ -102,8 +100,11 @@ async def new_code(office: Office, params: Params, role: Role) -> JSON:
 
 async def let_in_person(
     office: Office, person: bytes, spaces: Sequence[bytes], program: str, outgoing: Outgoing
-) -> dict[str, JSON]:
-    """`grant --person`: which of their devices stay out is told, and what lets one in; and which is new here."""
+) -> list[JSON]:
+    """`grant --person`: which of their devices stay out is told, and what lets one in; and which is new here.
+
+    Returned are the devices at which people should look: each with its words, and whether it came along.
+    """
     rows: list[JSON] = []
     for each in await grants.grant_person(office, person, spaces):
         device = each.device[0].hex()
@@ -121,7 +122,7 @@ async def let_in_person(
             f"the device {device} stays out: {why}; to let it in all the same: "
             f"`{program} grant --device {device} --space …`"
         )
-    return {LOOK_AT: rows}
+    return rows
 
 
 async def ungrant(office: Office, params: Params, outgoing: Outgoing) -> JSON:
