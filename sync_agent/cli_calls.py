@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 from protocol.errors import BadInput, Code, RelaisError
 from protocol.limits import MiB
 from protocol.replica.command import run_command
-from protocol.replica.console import Call, Notices, Program, installed_version, tell
+from protocol.replica.console import Call, Notices, Program, installed_version, now_ms, tell
 from protocol.replica.console_options import Argument
 from protocol.replica.operation import JSON, NO_FILES, Incoming, Outgoing, Params, Table
 from protocol.replica.parameters import texts
@@ -37,11 +36,6 @@ Item = Annotated[str, Argument(metavar="ITEM", help="The item's id, from `items`
 HandInId = Annotated[str, Argument(metavar="ID", help="The hand-in's id, from `hand-ins`.")]
 Paths = Annotated[list[str] | None, Argument(metavar="PATH…", help="Files and folders.")]
 Folder = Annotated[str, Argument(metavar="DIR", help="The folder to write into; made where it is missing.")]
-
-
-def now_ms() -> int:
-    """This machine's clock, in ms since 1970."""
-    return max(0, time.time_ns() // 1_000_000)  # a clock may be set to 1969; no mark and no entry holds such a time
 
 
 async def run_here(

@@ -13,11 +13,11 @@ from typing import Annotated
 
 from protocol.errors import BadInput, Code
 from protocol.replica.command import run_command
-from protocol.replica.console import Call, Notices
+from protocol.replica.console import Call, Notices, now_ms
 from protocol.replica.console_options import Option
 from protocol.replica.operation import JSON, NO_FILES, Params, Table
 from protocol.replica.stepping_down import step_down
-from sync_agent.cli_calls import PROGRAM, check_enrolled, now_ms, run_here
+from sync_agent.cli_calls import PROGRAM, check_enrolled, run_here
 from sync_agent.network.command_line import CaOption, Connecting, ProxyOption, network_of
 
 LogFile = Annotated[

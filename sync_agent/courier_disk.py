@@ -41,6 +41,7 @@ from protocol.limits import (
 )
 from protocol.portable_names import displayable
 from protocol.replica.console import Notices
+from protocol.replica.native_memory import REUSED_PIECE_BYTES
 from protocol.replica.operation import Complete, FileData, FileEnd, FileEvent, FileStart
 
 ENDING: Final = ".rls"
@@ -57,8 +58,6 @@ _NO_SUCH_FLUSH: Final = frozenset({errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, er
 """What a file system answers that cannot flush, or open, a folder."""
 _READ_BYTES: Final = MiB
 _AHEAD_BYTES: Final = MiB
-_PIECE_BYTES: Final = 96 * KiB
-"""Less than what the C library has the system map anew each time (`native_memory`): that costs more than to read it."""
 _LEAST_HELD_BYTES: Final = 256 * KiB
 _MOST_HELD_BYTES: Final = 4 * MiB
 """What is written at once: a system writes large parts much faster than small ones."""
@@ -262,7 +261,7 @@ class _Files:
                     if not pieces and file is not None:
                         file.close()
                         file = None
-                    pieces = pieces or [bytes(min(end - at, _PIECE_BYTES))]
+                    pieces = pieces or [bytes(min(end - at, REUSED_PIECE_BYTES))]
                     at += sum(map(len, pieces))
                     if file is not None and at < end:
                         reading = self._begin(file, at, end)
@@ -298,7 +297,7 @@ class _Files:
         """What comes next, in pieces; fewer, or none, where the disk cannot read on."""
         pieces = []
         end = min(end, at + _AHEAD_BYTES)
-        while at < end and (piece := self._read(file, at, min(end - at, _PIECE_BYTES))):
+        while at < end and (piece := self._read(file, at, min(end - at, REUSED_PIECE_BYTES))):
             pieces.append(piece)
             at += len(piece)
         return pieces

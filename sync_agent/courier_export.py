@@ -23,10 +23,11 @@ from protocol.bundle import NONCE_BYTES, BundleWriter, Draw, Index, PackNote, Re
 from protocol.coursework import HandInState, live_content
 from protocol.entry import Entry, Kind
 from protocol.errors import Code, LocalFailure
-from protocol.limits import BUNDLE_TARGET_BYTES, PAGE_BYTES, KiB, MiB
+from protocol.limits import BUNDLE_TARGET_BYTES, PAGE_BYTES, MiB
 from protocol.register import RegisterKind
 from protocol.replica.holdings import Need
 from protocol.replica.interfaces import PackInfo, ReadInto, RegisterRow
+from protocol.replica.native_memory import REUSED_PIECE_BYTES
 from protocol.replica.operation import Incoming, Outgoing
 from protocol.space_keys import SpaceSecret
 from sync_agent.app import Agent
@@ -36,8 +37,6 @@ from sync_agent.health import REPORT_AGE_MS, own_report
 from sync_agent.marks import CARRIED_MARKS
 
 _SEALED_AT_ONCE_BYTES: Final = 4 * MiB
-_PIECE_BYTES: Final = 96 * KiB
-"""Less than what the C library has the system map anew each time (`native_memory`): that costs more than to seal it."""
 _ENTRIES_AT_ONCE: Final = 256
 _REGISTERS_AT_ONCE: Final = 128
 _ENTRIES_PER_BUNDLE: Final = 8192
@@ -331,5 +330,5 @@ def _drawing(read: ReadInto, start: int) -> Draw:
 
 
 async def _put(outgoing: Outgoing, sealed: memoryview) -> None:
-    for start in range(0, len(sealed), _PIECE_BYTES):
-        await outgoing.data(bytes(sealed[start : start + _PIECE_BYTES]))
+    for start in range(0, len(sealed), REUSED_PIECE_BYTES):
+        await outgoing.data(bytes(sealed[start : start + REUSED_PIECE_BYTES]))

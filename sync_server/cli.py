@@ -7,7 +7,6 @@ import io
 import os
 import secrets
 import sys
-import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Annotated, Final
 from protocol.errors import BadInput, Code, LocalFailure
 from protocol.portable_names import displayable
 from protocol.replica.command import run_command
-from protocol.replica.console import Call, Notices, Program, installed_version, tell
+from protocol.replica.console import Call, Notices, Program, installed_version, now_ms, tell
 from protocol.replica.console_options import Argument, Option
 from protocol.replica.measure_commands import add_measure_commands
 from protocol.replica.operation import JSON, NO_FILES, Incoming, Outgoing, Params, Table
@@ -60,11 +59,6 @@ PersonOption = Annotated[str | None, Option(metavar="ID", help="The person's id,
 def main() -> int:
     """The program `sync-server`."""
     return PROGRAM.main()
-
-
-def now_ms() -> int:
-    """This machine's clock, in ms since 1970."""
-    return max(0, time.time_ns() // 1_000_000)  # a clock may be set to 1969; no mark and no entry holds such a time
 
 
 async def _run(

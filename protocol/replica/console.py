@@ -18,6 +18,7 @@ import json
 import os
 import shutil
 import sys
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -215,6 +216,11 @@ class Notices:
     async def progress(self, text: str) -> None:
         """Tell the person."""
         tell(text)
+
+
+def now_ms() -> int:
+    """This machine's clock, in ms since 1970."""
+    return max(0, time.time_ns() // 1_000_000)  # a clock may be set to 1969; no mark and no entry holds such a time
 
 
 def tell(sentence: str) -> None:

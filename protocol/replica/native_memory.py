@@ -19,6 +19,8 @@ from typing import Final
 # malloc.h; setting one of the two ends their adaptation, and the other may have grown by then
 _THRESHOLDS: Final = (-1, -3)  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD
 _THRESHOLD_BYTES: Final = 128 * 1024
+REUSED_PIECE_BYTES: Final = _THRESHOLD_BYTES * 3 // 4
+"""So much the C library takes from memory that it has: to have more mapped anew each time costs more than its use."""
 _EVERY_S: Final = 300.0
 
 

@@ -215,19 +215,24 @@ class SchoolPages:
             for each in await standing_grants(office, device)
             if each.role in HAS_READING_KEYS
         )
-        words = await words_of(pairs)
-        return [Looked(device, await self._called_by_key(visit, office, device), words[pair], False) for pair in pairs]
+        if not pairs:
+            return []
+        words, called = await words_of(pairs), await self._called_by_key(visit, office)
+        return [Looked(device, called(device), words[pair], False) for pair in pairs]
 
     async def _looked_at(self, visit: Visit, answered: Mapping[str, JSON]) -> list[Looked]:
         """What `grant` says that people should look at."""
-        office = await SchoolOffice.of(self._desk.shelf.agent)
         rows = answered.get(LOOK_AT)
+        if not isinstance(rows, list) or not rows:
+            return []
+        called = await self._called_by_key(visit, await SchoolOffice.of(self._desk.shelf.agent))
         found = []
-        for row in rows if isinstance(rows, list) else ():
+        for row in rows:
             assert isinstance(row, dict)  # noqa: S101  (as `let_in_person` answers)
             device, words = bytes.fromhex(str(row["device"])), row["words"]
-            name = await self._called_by_key(visit, office, device)
-            found.append(Looked(device, name, None if words is None else str(words), bool(row["comes_along"])))
+            found.append(
+                Looked(device, called(device), None if words is None else str(words), bool(row["comes_along"]))
+            )
         return found
 
     async def code(self, request: web.Request) -> web.Response:
@@ -327,9 +332,9 @@ class SchoolPages:
             done=done,
         )
 
-    async def _called_by_key(self, visit: Visit, office: SchoolOffice, device: bytes) -> str:
+    async def _called_by_key(self, visit: Visit, office: SchoolOffice) -> Callable[[bytes], str]:
         devices = {each.key: each for each in await school_devices(office)}
-        return self._called(visit, devices[device]) if device in devices else key_words(device)
+        return lambda key: self._called(visit, devices[key]) if key in devices else key_words(key)
 
     def _called(self, visit: Visit, device: SchoolDevice) -> str:
         """What people know a device by: the name that it gives itself, whose it is, and words that it cannot choose."""

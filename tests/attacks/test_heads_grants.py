@@ -103,9 +103,9 @@ async def test_a_device_that_a_head_lets_into_one_class_more_is_no_more_the_teac
     assert not await here.sealed_to_the_spy()
 
 
-async def _everybody(*_: object) -> Acquaintance:
+async def _everybody(*_: object) -> Callable[[VouchedDevice], Acquaintance]:
     """Whatever grants call somebody's is."""
-    return Acquaintance.KNOWN
+    return lambda _: Acquaintance.KNOWN
 
 
 def _with_the_last_keys(like: Authority, _known: Sequence[Authority]) -> Authority:
@@ -152,7 +152,7 @@ async def _in_a_class_of_its_own(here: Here) -> None:
 
 
 @pytest.mark.parametrize("lead_in", [_nothing, _as_a_pc_first])
-@attack(ROW, off={"protocol.replica.office.grants.acquaintance_with": _everybody})
+@attack(ROW, off={"protocol.replica.office.grants.acquaintances_of": _everybody})
 async def test_who_lets_a_teacher_into_a_class_takes_along_no_device_that_none_of_hers_confirmed(
     here: Here, lead_in: Callable[[Here], Awaitable[None]]
 ) -> None:
@@ -167,7 +167,7 @@ async def test_who_lets_a_teacher_into_a_class_takes_along_no_device_that_none_o
     assert device_words(own_keys(here.spy)) in told
 
 
-@attack(ROW, off={"protocol.replica.office.grants.acquaintance_with": _everybody})
+@attack(ROW, off={"protocol.replica.office.grants.acquaintances_of": _everybody})
 async def test_a_device_that_speaks_for_a_teacher_in_a_class_of_the_servers_own_is_taken_along_to_no_other(
     here: Here,
 ) -> None:
@@ -181,7 +181,7 @@ async def test_a_device_that_speaks_for_a_teacher_in_a_class_of_the_servers_own_
     assert here.teacher.agent.device in inside, "nor does the server keep hers out"
 
 
-@attack(ROW, off={"protocol.replica.office.grants.acquaintance_with": _everybody})
+@attack(ROW, off={"protocol.replica.office.grants.acquaintances_of": _everybody})
 async def test_who_is_made_silent_on_the_heads_computer_alone_is_still_whom_it_met_first(here: Here) -> None:
     head, _ = await confirmed_head(here)
     territory, person, keys = here.room.territory, here.room.teacher_person, here.teacher.agent.keys
@@ -198,7 +198,7 @@ async def test_who_is_made_silent_on_the_heads_computer_alone_is_still_whom_it_m
     assert device_words(own_keys(here.spy)) in told
 
 
-@attack(ROW, off={"protocol.replica.office.grants.acquaintance_with": _everybody})
+@attack(ROW, off={"protocol.replica.office.grants.acquaintances_of": _everybody})
 async def test_of_two_devices_of_somebody_new_none_comes_along_before_a_human_has_looked(here: Here) -> None:
     head, _ = await confirmed_head(here)
     new = await here.room.territory.person("Mme Neuve", PersonRole.TEACHER, here.room.space)
@@ -215,7 +215,7 @@ async def test_of_two_devices_of_somebody_new_none_comes_along_before_a_human_ha
     ROW,
     off={
         "protocol.replica.office.grants._stands_for": _names,
-        "protocol.replica.office.grants.acquaintance_with": _everybody,
+        "protocol.replica.office.grants.acquaintances_of": _everybody,
     },
 )
 async def test_a_pc_that_the_server_calls_a_teachers_does_not_come_along_with_her(here: Here) -> None:

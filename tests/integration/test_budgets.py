@@ -12,13 +12,12 @@ import pytest
 from protocol.coursework import HandInState
 from protocol.errors import Code, LocalFailure
 from protocol.register import Health, stored_register
-from protocol.replica.console import Notices
+from protocol.replica.console import Notices, now_ms
 from protocol.replica.operation import NO_FILES, Params
 from protocol.roles import Role
 from sync_agent import paced
 from sync_agent.app import Agent
 from sync_agent.budget import Hold, Limits, Metered, windows_of
-from sync_agent.cli_calls import now_ms
 from sync_agent.operations import opened
 from sync_agent.paced import PacedTransport
 from sync_agent.session import Session

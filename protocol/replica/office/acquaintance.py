@@ -9,7 +9,7 @@ docs/protocol.md, "Confirmed devices".
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from enum import Enum
 
@@ -27,8 +27,8 @@ class Acquaintance(Enum):
     UNKNOWN = "unknown"
 
 
-async def acquaintance_with(office: Office, person: bytes, device: Device) -> Acquaintance:
-    """How well an office knows a device as a person's.
+async def acquaintances_of(office: Office, person: bytes) -> Callable[[Device], Acquaintance]:
+    """How well an office knows each device as a person's; all that does not hang on the device is looked up once.
 
     Known is what was confirmed as this person's on the office's own machine, and what that leads to. Besides, what
     every device leads to that was met first for this id: the id as granted, for lists may call anybody the same as
@@ -39,19 +39,23 @@ async def acquaintance_with(office: Office, person: bytes, device: Device) -> Ac
     The server asks nobody: what it says itself it need not doubt, and what it lets in is believed by nobody for that.
     """
     if office.rank >= RANK[Role.SERVER]:
-        return Acquaintance.KNOWN
+        return lambda _: Acquaintance.KNOWN
     rosters = [(await office.replica.view(space)).roster for space in office.replica.door.spaces()]
-    leading = _leading_to(device, _own_words(rosters))
-    if leading & _confirmed_by(office.own_device, person, rosters):
-        return Acquaintance.KNOWN
+    words, confirmed = _own_words(rosters), _confirmed_by(office.own_device, person, rosters)
     called = _called(office, person)
     gone = await _cut_off_here(office, {key for key, _ in called}, rosters)
     met = office.met_first(person, gone)
-    if met.devices and met.devices <= leading:
-        return Acquaintance.KNOWN if met.for_long and not gone else Acquaintance.NEW
-    if not met.devices and {each for each in called if each[0] not in gone} == {device}:
-        return Acquaintance.NEW
-    return Acquaintance.UNKNOWN
+    left = {each for each in called if each[0] not in gone}
+
+    def acquaintance(device: Device) -> Acquaintance:
+        leading = _leading_to(device, words)
+        if leading & confirmed:
+            return Acquaintance.KNOWN
+        if met.devices and met.devices <= leading:
+            return Acquaintance.KNOWN if met.for_long and not gone else Acquaintance.NEW
+        return Acquaintance.NEW if not met.devices and left == {device} else Acquaintance.UNKNOWN
+
+    return acquaintance
 
 
 async def _cut_off_here(office: Office, keys: AbstractSet[bytes], rosters: Sequence[Roster]) -> set[bytes]:

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from protocol.entry import Kind
 from protocol.errors import BadInput, Code
 from protocol.limits import MAX_PARENTS
-from protocol.replica.office.acquaintance import Acquaintance, acquaintance_with
+from protocol.replica.office.acquaintance import Acquaintance, acquaintances_of
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.people import list_draft, listings
 from protocol.replica.replica import Draft
@@ -68,6 +68,7 @@ async def grant_person(office: Office, person: bytes, spaces: Sequence[bytes]) -
     """
     looked = []
     drafts = await _listing_drafts(office, person, spaces)
+    acquaintance_with = await acquaintances_of(office, person)
     for device in devices_of(office, [person]):
         known = await standing_grants(office, device)
         latest = _latest(known)
@@ -79,7 +80,7 @@ async def grant_person(office: Office, person: bytes, spaces: Sequence[bytes]) -
         if not named or await _is_revoked(office, person, known, spaces):
             looked.append(Looked(pair, None))
             continue
-        acquaintance = await acquaintance_with(office, person, pair)
+        acquaintance = acquaintance_with(pair)
         if acquaintance is not Acquaintance.KNOWN:
             looked.append(Looked(pair, acquaintance))
         if acquaintance is not Acquaintance.UNKNOWN:
