@@ -50,7 +50,7 @@ from sync_agent.addresses import Address
 from sync_agent.app import Agent
 from sync_agent.lan_scope import LanScope
 from sync_agent.letting_in import own_answer
-from sync_agent.meeting import MISDIRECTED, chain_for, known_secrets_of, secrets_of
+from sync_agent.meeting import MISDIRECTED, answering_secrets_of, chain_for, known_secrets_of, secrets_of
 from sync_agent.office import SchoolOffice
 from sync_agent.standing import Standing, standing_for
 from sync_agent.turns import Turns
@@ -90,6 +90,7 @@ class LanResponder(Responder):
         self._agent = agent
         self._secrets: dict[bytes, bytes] = {}
         self._recognised: dict[bytes, bytes] = {}
+        self._answering: dict[bytes, bytes] = {}
         self._secrets_until_s = 0.0
         self._codes = OpenCodes()
         self._callers: WeakSet[Listener] = WeakSet()
@@ -220,6 +221,7 @@ class LanResponder(Responder):
         if now_s >= self._secrets_until_s:
             self._secrets = await secrets_of(self._agent)
             self._recognised = self._secrets or await known_secrets_of(self._agent)
+            self._answering = self._secrets or await answering_secrets_of(self._agent)
             self._secrets_until_s = now_s + SECRETS_KEPT_S
         return self._secrets
 
@@ -245,7 +247,8 @@ class LanResponder(Responder):
             return None
 
     async def _introduce(self, body: bytes) -> Reply:
-        common = introduced(body, await self.secrets(), self._agent.keys.tls.fingerprint)
+        await self.secrets()
+        common = introduced(body, self._answering, self._agent.keys.tls.fingerprint)
         chain = await chain_for(self._agent, common) if common else ()
         return Reply(MISDIRECTED, encode_chain(chain))
 

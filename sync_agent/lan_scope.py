@@ -23,6 +23,7 @@ from protocol.rights import Authority
 from protocol.roles import KEEPS_REPORTS
 from sync_agent.app import Agent
 from sync_agent.copies import Copies, note_forgotten
+from sync_agent.in_doubt import spaces_in_doubt
 from sync_agent.peer_news import news_marks
 
 KEPT_FREE_BYTES: Final = GiB // 2
@@ -48,8 +49,8 @@ class LanScope(Scope):
         return common if common.keys() - {self.replica.territory} else {}
 
     async def wanted(self, entries: Iterable[Entry]) -> set[bytes]:
-        """The spaces of this device."""
-        mine = await self._agent.spaces()
+        """The spaces of this device, those included that what is brought may show to be open to it."""
+        mine = {*await self._agent.spaces(), *await spaces_in_doubt(self._agent)}
         return {entry.header.space for entry in entries if entry.header.space in mine}
 
     def marks(self, spaces: Iterable[bytes]) -> Mapping[str, bytes | None]:

@@ -1,16 +1,17 @@
-"""What this device's rights hang on, brought to a server that lacks it (R4, R7; docs/protocol.md, "Withdrawn rights").
+"""What rights hang on, brought to a server or neighbour that lacks it (R4, R7; docs/protocol.md, "Withdrawn rights").
 
 A revocation names heads: what led to them counts on. A server that was made anew may hold the revocation of the keys
 that let this device in (those of a server before it, say, which were replaced), and not yet what led to its heads here:
-then it takes the device for one that was cut off, and would never hear the rest of it.
+then it takes the device for one that was cut off, and would never hear the rest of it. So may a neighbour that has
+heard less than this device: not what a server's old keys said last, say.
 
 Rules:
 - only who may read by its own set brings anything: a device that was cut off believes the revocation that it was shown;
 - of what the revoked keys have said it brings what its own fold does not hold back, and what leads from there, or from
   a head, to that: what a thief said with them besides may be without end;
 - parents before children, page by page, whatever the answers are; what was cut short goes on where it stopped, and all
-  of it is brought once to each server;
-- what the server makes of that is its door's and its fold's to say.
+  of it is brought once to each that answers;
+- what that one makes of that is its door's and its fold's to say.
 """
 
 from __future__ import annotations
@@ -30,6 +31,9 @@ from protocol.revocations import heads_named
 from sync_agent.app import Agent
 from sync_agent.marks import LINE_MARKS
 from sync_agent.sealed_calls import SealedCalls, beginnings_of
+
+LACKS_RIGHTS: Final = frozenset({Code.REVOKED, Code.CANNOT_READ})
+"""What is said by who lacks what rights hang on: the caller's, or those of who answers."""
 
 _COUNT_BYTES: Final = 8
 
@@ -55,19 +59,21 @@ class _Line:
 
 
 class LineOfRights:
-    """Of one agent, towards its server."""
+    """Of one agent, towards its server, or a neighbour whose rights it brings too: one may lack both."""
 
-    def __init__(self, agent: Agent, calls: SealedCalls) -> None:
+    def __init__(self, agent: Agent, calls: SealedCalls, *others: bytes) -> None:
+        """Over the calls to who answers; `others` are devices beside this one whose rights are shown."""
         self._agent = agent
+        self._devices = (agent.device, *others)
         self._store = agent.replica.store
         self._calls = calls
         self._brought: set[tuple[bytes, bytes]] = set()
-        """The spaces of which it was brought, each with the key of the server."""
+        """The spaces of which it was brought, each with the key of who answered."""
 
     async def bring(self, spaces: Iterable[bytes]) -> bool:
         """Bring what led to the revocations of those who let this device into `spaces`; whether there was any.
 
-        Raises what `SealedCalls.sync` raises but for `Refused(REVOKED)`.
+        Raises what `SealedCalls.sync` raises but for `Refused(REVOKED | CANNOT_READ)`.
         """
         server = (await self._calls.server()).key
         due = [space for space in spaces if (server, space) not in self._brought]
@@ -83,7 +89,9 @@ class LineOfRights:
     async def _lines(self, spaces: Collection[bytes], server: bytes) -> list[_Line]:
         """Of these spaces, those in which keys are revoked that let this device in."""
         replica, lines = self._agent.replica, list[_Line]()
-        cuts = set(await replica.revocations_against(self._agent.device, spaces)) if spaces else set()
+        cuts = set[bytes]()
+        for device in self._devices if spaces else ():
+            cuts.update(await replica.revocations_against(device, spaces))
         for space in spaces:
             roster = (await replica.view(space)).roster
             here = {name: key for name, key in roster.revocations.items() if name in cuts}
@@ -119,7 +127,7 @@ class LineOfRights:
                 await self._calls.sync(SyncRequest(push=page, withdrawn=line.shown))
             except Refused as refusal:
                 # as long as something is lacking there it says so, and has taken what it was brought
-                if refusal.code is not Code.REVOKED:
+                if refusal.code not in LACKS_RIGHTS:
                     raise
             chain = await self._store.chain_at(line.space, after) or b""
             await self._store.set_marks({line.mark: after.to_bytes(_COUNT_BYTES, "big") + chain})

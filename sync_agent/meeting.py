@@ -6,6 +6,7 @@ Rules:
 - the listener answers with its chain: its grants in the common spaces and what they hang on, up to the root;
 - who answers with the caller's own key is its clone, or the caller itself: it is asked what process it is, no more;
 - who has no space left that is open to it introduces itself by those that were: what opens one may be known there;
+- whose rights are in doubt (`in_doubt`) is answered and talked to all the same, and given nothing;
 - the caller lets the chain in by the ordinary door, and talks only to a device whose grant names the certificate that
   it saw, which no revocation has cut, and which may read a space that the caller holds.
 
@@ -29,6 +30,7 @@ from protocol.rights import Authority
 from protocol.structure import SpaceRecord
 from protocol.wire import SYNC_PATH
 from sync_agent.app import Agent
+from sync_agent.in_doubt import grants_in_doubt, spaces_in_doubt
 from sync_agent.peer_calls import PeerCalls
 from sync_agent.peer_transport import PeerTransport
 
@@ -43,6 +45,12 @@ async def secrets_of(agent: Agent) -> dict[bytes, bytes]:
 async def known_secrets_of(agent: Agent) -> dict[bytes, bytes]:
     """By which this device knows others: its own, or, while nothing is open to it, those of what was."""
     return await secrets_of(agent) or await _secrets(agent, await closed_spaces(agent))
+
+
+async def answering_secrets_of(agent: Agent) -> dict[bytes, bytes]:
+    """By which this device knows who introduces itself: its own, or, in doubt, those of what may be open again."""
+    own = await secrets_of(agent)
+    return own or await _secrets(agent, list(await spaces_in_doubt(agent)))
 
 
 async def closed_spaces(agent: Agent) -> list[bytes]:
@@ -69,11 +77,14 @@ async def _secrets(agent: Agent, spaces: Sequence[bytes]) -> dict[bytes, bytes]:
 
 
 async def chain_for(agent: Agent, common: Collection[bytes]) -> tuple[Entry, ...]:
-    """This device's grants that hold in one of the common spaces, or below one, with what they hang on."""
+    """This device's grants that hold in one of the common spaces, or below one, with what they hang on.
+
+    Those that are in doubt here may hold for who asks.
+    """
     replica = agent.replica
     grants = [
         grant
-        for grant in await replica.authorities(agent.device)
+        for grant in (*await replica.authorities(agent.device), *await grants_in_doubt(agent, agent.device))
         if any(replica.door.covers(grant, space) or space in replica.door.lineage(grant.space) for space in common)
     ]
     # those above the common spaces say most; the caller has them, most likely
@@ -131,6 +142,8 @@ async def _device_with(
     if named[0].key == agent.device:
         raise await _own_key(agent, transport, named[0])
     valid = await _valid(replica, named)
+    if valid is None and (doubted := await _doubted(agent, named)) is not None:
+        return doubted
     if valid is None:
         raise Refused(Code.REVOKED, f"the device at {transport.address.authority} is no longer part of this system")
     if not await common_spaces(agent, valid.key):
@@ -150,6 +163,16 @@ async def _own_key(agent: Agent, transport: PeerTransport, own: Authority) -> No
 async def _valid(replica: Replica, named: Sequence[Authority]) -> Authority | None:
     for authority in named:
         if authority in await replica.authorities(authority.key):
+            return authority
+    return None
+
+
+async def _doubted(agent: Agent, named: Sequence[Authority]) -> Authority | None:
+    """Who is in doubt here, of a space of this device's: it may know what shows that its grants count."""
+    door = agent.replica.door
+    mine = {*await agent.spaces(), *await closed_spaces(agent)} - {door.territory}
+    for authority in await grants_in_doubt(agent, named[0].key):
+        if authority in named and not mine.isdisjoint((*door.below(authority.space), *door.lineage(authority.space))):
             return authority
     return None
 

@@ -6,7 +6,8 @@ Rules:
 - what a peer brings goes through the ordinary door, and is noted for the server, which may lack it;
 - content is asked for where it is missing, and sent where the peer says that it lacks it and may have it;
 - a pack that is being fetched from elsewhere is not fetched twice;
-- what is small travels with the entries that name it, both ways, and others hear of both at once.
+- what is small travels with the entries that name it, both ways, and others hear of both at once;
+- whoever lacks what rights hang on is brought it (`line_of_rights`), or asks for it (`in_doubt`).
 
 docs/protocol.md, "Neighbours".
 """
@@ -16,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -41,6 +42,8 @@ from sync_agent.copies import Copies, note_forgotten
 from sync_agent.cursors import shown_cursors
 from sync_agent.deflating import own_levels
 from sync_agent.health import REPORT_AGE_MS, LastSync, own_report
+from sync_agent.in_doubt import spaces_in_doubt, spaces_to_hear_of
+from sync_agent.line_of_rights import LACKS_RIGHTS, LineOfRights
 from sync_agent.meeting import closed_spaces, common_spaces
 from sync_agent.payloads import Payloads
 from sync_agent.peer_calls import PeerCalls
@@ -49,6 +52,7 @@ from sync_agent.reconciling import Reconciling
 from sync_agent.room import Room
 from sync_agent.standing import Standing, standing_for
 from sync_agent.sync_result import SyncResult
+from sync_agent.to_peer import ToPeer
 from sync_agent.transfer import Moved, Transfer
 from sync_agent.transport import Transport
 from sync_agent.withdrawn import lets_in, take_withdrawals, take_withdrawals_with
@@ -61,33 +65,6 @@ _MANY_LACKS: Final = 200
 """Whoever lacks so much may not have named all of it."""
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class _Given:
-    """`Giving` towards a peer: what it lacks goes with the next steps of the dialogue."""
-
-    agent: Agent
-    device: bytes
-    waiting: list[bytes] = field(default_factory=list)
-
-    async def give(self, have: Sequence[bytes]) -> None:
-        self.waiting += have
-
-    async def push(self) -> tuple[Entry, ...]:
-        """As many as a message may hold, in their order."""
-        room = MAX_PUSHED_BYTES
-        fitting: list[Entry] = []
-        while self.waiting and room > 0:
-            some, self.waiting = self.waiting[:64], self.waiting[64:]
-            for entry in (await self.agent.replica.store.get(some)).values():
-                fitting.append(entry)
-                room -= entry.wire_bytes
-        await note_forgotten(self.agent, fitting, self.device)
-        return tuple(fitting)
-
-    def marks(self, space: bytes) -> Mapping[str, bytes | None]:
-        return news_marks([space], self.agent.entropy)
 
 
 @dataclass(slots=True)
@@ -137,9 +114,10 @@ class PeerSession:
         self._transfer = Transfer(agent.replica.content, transport, fetching=agent.fetching, making=self._may_be_made)
         self._made: list[_Made] = []
         self._copies = copies or Copies(agent, lambda: {device.key})
-        self._giving = _Given(agent, device.key)
+        self._giving = ToPeer(agent, device.key)
         self._payloads = Payloads(agent, self._calls)
         self._reconciling = Reconciling(agent, self._calls, self._giving)
+        self._rights = LineOfRights(agent, self._calls, device.key)
         self._generation: bytes | None = None
         self._cursors: dict[bytes, Position] = {}
         self._known: dict[bytes, int] = {}
@@ -156,7 +134,7 @@ class PeerSession:
             before = self.transport.traffic.copy()
             done = _Exchange()
             try:
-                await self._run(done)
+                await self._run_with_rights(done)
             except Refused as refusal:
                 await take_withdrawals_with(self.agent, refusal, self.device.key)
                 raise
@@ -191,8 +169,22 @@ class PeerSession:
 
     # --- the course of an exchange ------------------------------------------------------------------------------------
 
+    async def _run_with_rights(self, done: _Exchange) -> None:
+        """Once more, where the other one lacked what shows that it may go on, and was brought it."""
+        try:
+            await self._run(done)
+        except Refused as refusal:
+            if refusal.code not in LACKS_RIGHTS:
+                raise
+            await take_withdrawals_with(self.agent, refusal, self.device.key)
+            common = await common_spaces(self.agent, self.device.key)
+            if not await self._rights.bring(common):
+                raise
+            await self._run(done)
+
     async def _run(self, done: _Exchange) -> None:
-        if closed := await closed_spaces(self.agent):
+        closed = {*await closed_spaces(self.agent), *await spaces_to_hear_of(self.agent, self.device.key)}
+        if closed and not await common_spaces(self.agent, self.device.key):
             await self._ask_back(done, closed)
         if self._generation is None:
             # Cursors that fit no store: the answer names the store, and what lies in it comes by ranges.
@@ -221,8 +213,8 @@ class PeerSession:
                 return
         raise PeerFault(Code.MALFORMED, "a device always has more to say; the exchange was ended")
 
-    async def _ask_back(self, done: _Exchange, closed: Sequence[bytes]) -> None:
-        """Nothing is open to this device any more: take the pages of what the other one knows as open to it again.
+    async def _ask_back(self, done: _Exchange, closed: Collection[bytes]) -> None:
+        """Nothing is open between both any more: take the pages of what the other one knows as open again.
 
         What lets it in may be on any of them: a grant, or a revocation of who had cut it off. Raises `Refused` while
         the other one knows of none either.
@@ -364,7 +356,10 @@ class PeerSession:
             space = page.checkpoint.space
             if space not in await self.agent.spaces():
                 # a class that the other one knows to be open to this device: it is reconciled once it is known here
-                if await self._take_own_grants(space, page.entries):
+                if space in await spaces_in_doubt(self.agent):
+                    await self._take_page(done, space, page.entries)
+                    done.strange[space] = Position(page.checkpoint.count, page.checkpoint.chain)
+                elif await self._take_own_grants(space, page.entries):
                     done.strange[space] = Position(page.checkpoint.count, page.checkpoint.chain)
                 continue
             await self._take_page(done, space, page.entries)

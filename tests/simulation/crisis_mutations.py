@@ -136,6 +136,15 @@ def believes_every_refusal() -> AbstractContextManager[object]:
     return mock.patch.object(LineOfRights, "bring", nothing)
 
 
+def hears_nobody_in_doubt() -> AbstractContextManager[object]:
+    """Who takes a neighbour for cut off because of who let it in is brought nothing by it. (A bug that this found.)"""
+
+    async def refused(self: PeerSession, done: object) -> None:
+        await self._run(done)  # type: ignore[arg-type]
+
+    return mock.patch.object(PeerSession, "_run_with_rights", refused)
+
+
 def forgets_what_was_closed() -> AbstractContextManager[object]:
     """What was closed when another server was met is compared with nothing afterwards. (A bug that this found.)"""
 
