@@ -20,14 +20,23 @@ from protocol.replica.operation import JSON
 from protocol.rights import Authority
 from sync_agent.app import Agent
 from sync_agent.device_names import device_names
-from sync_agent.measures import schools_of
+from sync_agent.measures import schools_of, true_ms
 from sync_agent.status import space_names
 
 
 async def start_drill(agent: Agent, school: str | None, minutes: int) -> dict[str, JSON]:
     """Begin one. Raises `BadInput`, `Refused(NO_RIGHT)`."""
     space, right = await _led(agent, school)
-    drill = drill_draft(await measures_of(agent.replica, space), space, right.grant, minutes, agent.now_ms())
+    measures, now_ms = await measures_of(agent.replica, space), agent.now_ms()
+    drill = drill_draft(
+        measures,
+        space,
+        right.grant,
+        minutes,
+        now_ms,
+        dated_ms=agent.replica.next_ms(now_ms),
+        true_ms=await true_ms(agent, now_ms),
+    )
     (entry,) = await agent.write(drill)
     return {"drill": entry.id.hex()}
 

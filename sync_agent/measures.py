@@ -84,12 +84,21 @@ async def ordered(agent: Agent) -> Ordered:
     quarantines = tuple(each for measures in found for each in measures.quarantines)
     if quarantines:
         return Ordered(quarantines)
-    last = await LastSync.read(agent.replica.store)
-    skew_ms = 0 if last is None else last.skew_ms
+    skew_ms = await _skew_ms(agent)
     drill = await _running(agent, found, agent.now_ms(), skew_ms)
     if drill is None:
         return Ordered()
     return Ordered(drill=drill[0], ends_ms=drill[0].end_here_ms(drill[1]) + skew_ms)
+
+
+async def true_ms(agent: Agent, own_ms: int) -> int:
+    """What the server's clock shows, as it last said, when ours shows `own_ms`."""
+    return own_ms - await _skew_ms(agent)
+
+
+async def _skew_ms(agent: Agent) -> int:
+    last = await LastSync.read(agent.replica.store)
+    return 0 if last is None else last.skew_ms
 
 
 async def _running(agent: Agent, found: list[Measures], own_ms: int, skew_ms: int) -> tuple[Drill, int] | None:

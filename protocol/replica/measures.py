@@ -13,7 +13,7 @@ from protocol.clock import rfc3339
 from protocol.coursework import HandInState, Work
 from protocol.entry import Kind
 from protocol.errors import BadInput, Code, Refused
-from protocol.limits import DRILL_DAY_MS, MAX_DRILL_MINUTES, MAX_PARENTS
+from protocol.limits import DRILL_DAY_MS, MAX_DRILL_LEAD_MS, MAX_DRILL_MINUTES, MAX_PARENTS
 from protocol.measures import Drill, DrillOrder, Measures, QuarantineOrder, fit_a_day
 from protocol.replica.operation import JSON
 from protocol.replica.replica import Draft, Replica
@@ -26,10 +26,13 @@ async def measures_of(replica: Replica, school: bytes) -> Measures:
     return (await replica.view(school)).measures
 
 
-def drill_draft(measures: Measures, school: bytes, grant: bytes, minutes: int, now_ms: int) -> Draft:
-    """The order that begins a drill.
+def drill_draft(
+    measures: Measures, school: bytes, grant: bytes, minutes: int, now_ms: int, *, dated_ms: int, true_ms: int
+) -> Draft:
+    """The order that begins a drill; `dated_ms` is how it would be dated, `true_ms` the time as the server says it.
 
-    Raises `BadInput(USAGE)` for a length that no drill has, while one is on, and where machines play no more today.
+    Raises `BadInput(USAGE)` for a length that no drill has, while one is on, where machines play no more today, and
+    where none would play it, since it would be dated too far ahead.
     """
     if not 1 <= minutes <= MAX_DRILL_MINUTES:
         raise BadInput(Code.USAGE, f"a drill lasts 1 to {MAX_DRILL_MINUTES} minutes")
@@ -38,6 +41,13 @@ def drill_draft(measures: Measures, school: bytes, grant: bytes, minutes: int, n
     today = [drill.minutes for drill in measures.drills if now_ms - DRILL_DAY_MS < drill.start_ms <= now_ms]
     if not fit_a_day([minutes, *today]):
         raise BadInput(Code.USAGE, f"machines rehearse {MAX_DRILL_MINUTES} minutes of a day at most; go on tomorrow")
+    if dated_ms > true_ms + MAX_DRILL_LEAD_MS:
+        begins_ms = now_ms + dated_ms - true_ms - MAX_DRILL_LEAD_MS
+        raise BadInput(
+            Code.USAGE,
+            "a computer whose clock is hours ahead has dated what comes after it: no machine would begin this drill; "
+            f"set that clock right, and order it after {rfc3339(begins_ms)}",
+        )
     return Draft(school, Kind.DRILL, grant, DrillOrder(minutes).encode())
 
 

@@ -198,7 +198,7 @@ class Replica:
             entries: list[Entry] = []
             writers: list[Author] = []
             tips: dict[tuple[bytes, bytes], list[bytes]] = {}
-            at = clock.believable(self._last_at, max(now_ms, self._proven_ms or 0))
+            at = self._before_now(now_ms)
             for draft in await drafts(self._own_tips) if callable(drafts) else drafts:
                 writer = draft.author or author
                 place = draft.space, writer.public
@@ -228,6 +228,13 @@ class Replica:
             self._tips.update(tips)
         self._tell_news(entries, author.public)
         return entries
+
+    def next_ms(self, now_ms: int) -> int:
+        """How an entry that is written now is dated: somebody's clock that is ahead may have moved that."""
+        return clock.milliseconds_of(clock.tick(self._before_now(now_ms), now_ms))
+
+    def _before_now(self, now_ms: int) -> int:
+        return clock.believable(self._last_at, max(now_ms, self._proven_ms or 0))
 
     def _tell_news(self, entries: Iterable[Entry], source: bytes) -> None:
         spaces = frozenset(entry.header.space for entry in entries)

@@ -22,7 +22,10 @@ from sync_server.app import Server
 async def start_drill(server: Server, school: bytes, minutes: int) -> bytes:
     """Begin a drill; its id. Raises `BadInput(USAGE)`."""
     measures = await measures_of(server.replica, school)
-    (entry,) = await server.write([drill_draft(measures, school, server.grant, minutes, server.now_ms())])
+    now_ms = server.now_ms()
+    dated_ms = server.replica.next_ms(now_ms)
+    draft = drill_draft(measures, school, server.grant, minutes, now_ms, dated_ms=dated_ms, true_ms=now_ms)
+    (entry,) = await server.write([draft])
     return entry.id
 
 

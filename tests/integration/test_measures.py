@@ -218,6 +218,35 @@ async def test_a_drill_that_was_heard_of_hours_before_its_time_never_begins(room
     assert (await ordered(machine.agent)).drill is not None
 
 
+async def test_a_drill_that_no_machine_would_begin_is_not_ordered_and_it_is_said_when_one_can_be(
+    room: Classroom,
+) -> None:
+    head, teacher, machine = await head_of(room), await room.teacher(), await room.machine()
+    clock = room.territory.clock
+    clock.advance(5 * 60 * MINUTE)
+    await room.publish(teacher, SMALL)
+    clock.advance(-5 * 60 * MINUTE)
+    await learn(teacher, head)
+    with pytest.raises(BadInput, match="hours ahead"):
+        await measure_commands.start_drill(head.agent, None, 30)
+    clock.advance(2 * 60 * MINUTE + MINUTE)
+    await measure_commands.start_drill(head.agent, None, 30)
+    await learn(head, machine)
+    assert (await ordered(machine.agent)).drill is not None
+
+
+async def test_the_server_orders_no_drill_that_no_machine_would_begin(tmp_path: Path) -> None:
+    async with office(tmp_path / "server") as desk:
+        uai = next(row["school"] for row in await desk.do("space list"))
+        desk.clock.advance(5 * 60 * MINUTE)
+        await desk.add_person("Léa", "pupil")
+        desk.clock.advance(-5 * 60 * MINUTE)
+        with pytest.raises(BadInput, match="hours ahead"):
+            await desk.do("drill start", school=uai, minutes=30)
+        desk.clock.advance(2 * 60 * MINUTE + MINUTE)
+        assert (await desk.do("drill start", school=uai, minutes=30))["drill"]
+
+
 async def test_a_drill_that_was_noted_by_an_older_version_goes_on(room: Classroom) -> None:
     head, machine = await head_of(room), await room.machine()
     await measure_commands.start_drill(head.agent, None, 30)
