@@ -29,7 +29,7 @@ from sync_agent.budget import Hold
 from sync_agent.enrolled import DEVICE_KEYS_FILE
 from sync_agent.health import LastSync
 from sync_agent.marks import REFUSED_MARKS, TREE_TROUBLE_MARK, stays
-from sync_agent.network.trouble import Seen, Trouble
+from sync_agent.network.trouble import Seen, Trouble, in_touch
 from sync_agent.watched_titles import Brake, titles
 from sync_agent.withdrawn import ended_names
 
@@ -138,7 +138,8 @@ async def _state(agent: Agent) -> AsyncIterator[Problem]:
         yield problem
     last = await LastSync.read(agent.replica.store)
     if last is not None and (last.seen is not None or not last.reachable):
-        url, seen = agent.enrolment.server_url, last.seen or Seen(Trouble.OTHER)
+        url = agent.enrolment.server_url
+        seen = in_touch(last.seen or Seen(Trouble.OTHER), agent.live_neighbours())
         yield _problem(
             Code.BUSY if seen.trouble is Trouble.SERVER else Code.UNREACHABLE,
             f"the server did not take anything the last time: {url}: {seen.sentence()}"

@@ -514,6 +514,8 @@ class HttpTransport:
             refused = reason.certificate_error
             if isinstance(refused, ssl.SSLCertVerificationError):
                 seen = await who_vouches(host, port, proxy, refused)
+        if seen.trouble is Trouble.OFFLINE and self._network.leads_out():
+            seen = Seen(Trouble.NO_WAY_OUT)  # it was a router that said so, not this machine's own system
         if parts.scheme == "http" and proxy is None and seen.trouble in _NOT_UNDERSTOOD and not self._was_answered:
             seen = Seen(Trouble.SECURE, f"https://{parts.netloc}") if await speaks_tls(host, port) else seen
         if parts.scheme == "https" and port == _HTTPS_PORT and seen.trouble in _LOOK_CLOSER:

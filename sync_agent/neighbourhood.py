@@ -305,11 +305,16 @@ class Neighbourhood:
         self._looks_alone = self._looks_alone + 1 if is_alone else 0
         self._looks_apart = self._looks_apart + 1 if self._calls_in_vain() else 0
         if self._looks_apart >= LOOKS_APART:
-            self.problem = _kept_apart(self._host, len(self.members()))
+            self.problem = _kept_apart(self._place, len(self.members()))
         elif self._discovery.heard_itself:
-            self.problem = _nobody_found(self._host) if self._looks_alone >= LOOKS_ALONE else None
+            self.problem = _nobody_found(self._place) if self._looks_alone >= LOOKS_ALONE else None
         elif self.problem is None or self.problem[0] is Code.DEVICES_APART:
-            self.problem = _no_multicast(self._host, "not even this device's own announcement came back")
+            self.problem = _no_multicast(self._place, "not even this device's own announcement came back")
+
+    @property
+    def _place(self) -> str:
+        """What people call the network that this device listens on: an address of it."""
+        return self._host if self._address is None else str(self._address)
 
     def _calls_in_vain(self) -> bool:
         """Whether devices are announced, and every one that this one called did not answer, nor has any called it."""

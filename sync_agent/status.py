@@ -11,6 +11,7 @@ from sync_agent.app import Agent
 from sync_agent.health import LastSync
 from sync_agent.marks import PROVEN_MARKS, TREE_TROUBLE_MARK
 from sync_agent.measures import ordered
+from sync_agent.network.trouble import in_touch
 from sync_agent.own_stay import stay_status
 from sync_agent.past_years import past_spaces
 
@@ -30,7 +31,7 @@ async def status(agent: Agent) -> dict[str, JSON]:
             "url": agent.enrolment.server_url,
             "reachable": None if last is None else last.reachable,
             "last_sync": None if last is None else rfc3339(last.at_ms),
-            "problem": _problem(last, agent.enrolment.server_url),
+            "problem": _problem(last, agent.enrolment.server_url, agent.live_neighbours()),
         },
         "spaces": await _spaces(agent),
         "ended": await _ended(agent),
@@ -53,11 +54,12 @@ def fingerprint_words(agent: Agent) -> str:
     return " ".join(words_of(territory_id(agent.replica.door.root_now)))
 
 
-def _problem(last: LastSync | None, url: str) -> JSON:
+def _problem(last: LastSync | None, url: str, neighbours: int) -> JSON:
     """What stood between this device and its server at the last attempt, and what to do about it."""
     if last is None or last.seen is None:
         return None
-    return {"code": last.seen.trouble.value, "message": last.seen.sentence(), "remedy": last.seen.remedy(url)}
+    seen = in_touch(last.seen, neighbours)
+    return {"code": seen.trouble.value, "message": seen.sentence(), "remedy": seen.remedy(url)}
 
 
 async def _measures(agent: Agent) -> dict[str, JSON]:

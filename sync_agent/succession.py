@@ -58,6 +58,11 @@ _log = logging.getLogger(__name__)
 _DOMAIN: Final = b"relais/0 successor"
 _SEED_BYTES: Final = 32
 _ADDED: Final = re.compile(r" \((\w+)\)$")
+_NONE_LEFT: Final = "this machine was copied too often: new keys would open nothing"
+_FOR_COPIES: Final = (
+    "another machine is said to use this one's keys, and of the new ones that may be drawn for it the rest is kept for "
+    "machines that find themselves copied"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +95,7 @@ class _Outcome(Enum):
     KEPT = auto()
     EXCHANGED = auto()
     NO_ROOM = auto()
-    """Its grant has had as many successors as may be: new keys would open nothing."""
+    """Its grant has had as many successors as may be, or as many as words may draw."""
 
 
 class Place:
@@ -159,7 +164,7 @@ async def _succeed(agent: Agent, hardware: Hardware, told: Told, *, lately: bool
                 _bind(agent.folder, hardware, bound, agent.entropy)
             return _Outcome.KEPT
         if not elsewhere and not await _has_room_for_words(agent):
-            return _without_new_ones(agent.folder)
+            return _without_new_ones(agent.folder, _FOR_COPIES)
         if not elsewhere:
             await agent.replica.store.set_marks({NEW_KEYS_MARK: agent.now_ms().to_bytes(8)})
         begun = _new_keys(agent.keys, hardware, bound) if elsewhere and bound else _drawn_keys(agent.entropy)
@@ -168,7 +173,7 @@ async def _succeed(agent: Agent, hardware: Hardware, told: Told, *, lately: bool
         said = await _entries(agent, begun)
         await agent.replica.admit(said, source=agent.device, now_ms=agent.now_ms(), unsent=True)
         if not await agent.replica.readable(begun.signing.public):
-            return _without_new_ones(agent.folder)
+            return _without_new_ones(agent.folder, _NONE_LEFT)
         _keep_former(agent.folder, agent.keys)
         write_private(agent.folder / DEVICE_KEYS_FILE, begun.to_bytes())
     await agent.replica.store.set_marks({HEALTH_MARK: None})
@@ -178,9 +183,9 @@ async def _succeed(agent: Agent, hardware: Hardware, told: Told, *, lately: bool
     return _Outcome.EXCHANGED
 
 
-def _without_new_ones(folder: Path) -> _Outcome:
+def _without_new_ones(folder: Path, why: str) -> _Outcome:
     """Go on with the keys that are there: a machine that shares its key is of more use than one that does not start."""
-    _log.warning("new keys would open nothing; this machine keeps those it has")
+    _log.warning("%s; this machine keeps the keys that it has", why)
     remove_private(folder / NEXT_KEYS_FILE)
     return _Outcome.NO_ROOM
 

@@ -18,7 +18,7 @@ from protocol.limits import MAX_KIT_BYTES, SALT_BYTES
 from protocol.replica.operation import JSON
 from protocol.replica.private_file import remove_private, write_private
 from protocol.replica.replica import Entropy
-from sync_server.handlers.territory import kit_in, passphrase_in, words_of_kit
+from sync_server.handlers.territory import check_kit_place, kit_in, passphrase_in, words_of_kit
 from sync_server.root_line import roots_in, rotations_to
 
 
@@ -38,16 +38,14 @@ class NewKit:
         self._entropy = entropy
         self._passphrase = None if passphrase_file is None else passphrase_in(Path(passphrase_file))
         old = kit_in(old_place, None if old_passphrase_file is None else passphrase_in(Path(old_passphrase_file)))
-        self._first = first = old.first_root or old.root.public
-        self._made_here = not place.exists()
-        if place.is_dir() or not place.parent.is_dir():
-            raise BadInput(Code.USAGE, f"the new kit cannot be written to {place}")
-        if not self._made_here:
-            self._kit = kit_in(place, self._passphrase)
-            if self._kit.first_root != first or self._kit.root.public == old.root.public:
-                raise BadInput(Code.USAGE, f"{place} exists already; choose another file with --new-kit")
+        self._first = old.first_root or old.root.public
+        begun = kit_in(place, self._passphrase) if place.is_file() else None
+        check_kit_place(place, "--new-kit", is_ours=lambda: begun is not None and _follows(begun, old))
+        self._made_here = begun is None
+        if begun is not None:
+            self._kit = begun
             return
-        self._kit = Kit(old.name, SigningKey(entropy(SEED_BYTES)), AgreementKey(entropy(SEED_BYTES)), b"", first)
+        self._kit = Kit(old.name, SigningKey(entropy(SEED_BYTES)), AgreementKey(entropy(SEED_BYTES)), b"", self._first)
         self._write()
 
     @property
@@ -99,3 +97,8 @@ class NewKit:
 
     def _write(self) -> None:
         write_private(self._place, self._text(self._kit).encode())
+
+
+def _follows(begun: Kit, old: Kit) -> bool:
+    """Whether a kit is of the same territory's next root, as a command that was cut has left it."""
+    return begun.first_root == (old.first_root or old.root.public) and begun.root.public != old.root.public

@@ -7,8 +7,9 @@ certificates are kept as they were, so that DIR may be copied. What `run` or `sy
 from __future__ import annotations
 
 import json
+import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Self
@@ -21,16 +22,36 @@ from sync_agent.network.proxies import Settings, Wish, wish_of
 from sync_agent.network.trust import checked_authorities, trusting
 
 NETWORK_FILE: Final = "network.json"
+_ANYWHERE: Final = ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1"))
+"""Addresses that are nobody's (RFC 5737, RFC 3849)."""
+
+
+def leads_out() -> bool:
+    """Whether this machine is on a network that is said to lead further; nothing is sent."""
+    return any(_leads_to(family, address) for family, address in _ANYWHERE)
+
+
+def _leads_to(family: socket.AddressFamily, address: str) -> bool:
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as asking:
+            asking.connect((address, 9))
+    except OSError:
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """`wish`: which proxy; `authorities`: PEM text that is trusted besides the system's; the rest is the system's."""
+    """`wish`: which proxy; `authorities`: PEM text that is trusted besides the system's; the rest is the system's.
+
+    `leads_out` tells whether this machine is on a network at all, when something on the way says that it knows none.
+    """
 
     wish: Wish = field(default_factory=Wish)
     authorities: str | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     home: Path = field(default_factory=Path)
+    leads_out: Callable[[], bool] = leads_out
 
     def read_system(self) -> Settings:
         """What the system says about proxies. Blocks."""

@@ -27,6 +27,7 @@ class Trouble(StrEnum):
     """What was seen, by its stable name."""
 
     OFFLINE = "offline"
+    NO_WAY_OUT = "no-way-out"
     NAME_UNKNOWN = "name-unknown"
     NO_SERVER = "no-server"
     GATEWAY = "gateway"
@@ -66,6 +67,11 @@ _WAIT: Final = "it goes on by itself when the line does; all work is kept meanwh
 WORDS: Final[Mapping[Trouble, Words]] = {
     Trouble.OFFLINE: Words(
         "this machine is on no network", "look at the network cable or the Wi-Fi; all work is kept meanwhile"
+    ),
+    Trouble.NO_WAY_OUT: Words(
+        "this network leads nowhere beyond itself: its line is cut, or its router is off",
+        "look at the router and its line, not at this machine; it goes on by itself when the line does; all work is "
+        "kept meanwhile",
     ),
     Trouble.NAME_UNKNOWN: Words(
         "its name is not known here: is the address right, is this machine online?",
@@ -181,6 +187,11 @@ def seen_in(error: BaseException | None) -> Seen | None:
         return Seen(Trouble.SERVER, error.code)
     found = error.facts.get("seen") if isinstance(error, NoAnswer) else None
     return found if isinstance(found, Seen) else None
+
+
+def in_touch(seen: Seen, neighbours: int) -> Seen:
+    """What was seen, for who exchanges with others at the same time: that machine is on a network."""
+    return Seen(Trouble.NO_WAY_OUT) if neighbours and seen.trouble is Trouble.OFFLINE else seen
 
 
 def seen_as(name: str, about: str) -> Seen:

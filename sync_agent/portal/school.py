@@ -50,7 +50,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @dataclass(frozen=True, slots=True)
-class Looked:
+class Inspected:
     """A computer at which somebody has to look: its words, unless none would let it in, and whether it came in."""
 
     device: bytes
@@ -206,7 +206,7 @@ class SchoolPages:
         office = await SchoolOffice.of(self._desk.shelf.agent)
         return await self._class_page(visit, office, room, looked=shown, done=None)
 
-    async def _to_be_seen(self, visit: Visit, whom: str) -> list[Looked]:
+    async def _to_be_seen(self, visit: Visit, whom: str) -> list[Inspected]:
         """The words by which a teacher's computer is known from any other: nothing else says which one this is."""
         office = await SchoolOffice.of(self._desk.shelf.agent)
         device = device_id(whom)
@@ -218,9 +218,9 @@ class SchoolPages:
         if not pairs:
             return []
         words, called = await words_of(pairs), await self._called_by_key(visit, office)
-        return [Looked(device, called(device), words[pair], False) for pair in pairs]
+        return [Inspected(device, called(device), words[pair], False) for pair in pairs]
 
-    async def _looked_at(self, visit: Visit, answered: Mapping[str, JSON]) -> list[Looked]:
+    async def _looked_at(self, visit: Visit, answered: Mapping[str, JSON]) -> list[Inspected]:
         """What `grant` says that people should look at."""
         rows = answered.get(LOOK_AT)
         if not isinstance(rows, list) or not rows:
@@ -231,7 +231,7 @@ class SchoolPages:
             assert isinstance(row, dict)  # noqa: S101  (as `let_in_person` answers)
             device, words = bytes.fromhex(str(row["device"])), row["words"]
             found.append(
-                Looked(device, called(device), None if words is None else str(words), bool(row["comes_along"]))
+                Inspected(device, called(device), None if words is None else str(words), bool(row["comes_along"]))
             )
         return found
 
@@ -289,7 +289,7 @@ class SchoolPages:
         fingerprint: str | None = None,
         whom: bytes | None = None,
         uses: JSON = 1,
-        looked: Sequence[Looked] = (),
+        looked: Sequence[Inspected] = (),
         done: str | None,
     ) -> web.Response:
         say, named = visit.say, room.name_of(whom)

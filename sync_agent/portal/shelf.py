@@ -31,6 +31,7 @@ from sync_agent.drafts import Drafts
 from sync_agent.handing_in import SealedLists, fate_marks, state_of
 from sync_agent.health import LastSync
 from sync_agent.marks import PROVEN_MARKS, REFUSED_MARKS
+from sync_agent.network.trouble import in_touch
 from sync_agent.past_years import past_spaces
 from sync_agent.portal.first_names import Pupil, whole_names
 from sync_agent.portal.standing import Exchange
@@ -293,7 +294,7 @@ class Shelf:
             proven_ms=min((at for at in proven if at is not None), default=None) if None not in proven else None,
             held=self._held(),
             neighbours=self.agent.live_neighbours(),
-            seen=None if last is None else last.seen,
+            seen=None if last is None or last.seen is None else in_touch(last.seen, self.agent.live_neighbours()),
             moving=self.agent.progress.moving,
             server=self.agent.enrolment.territory_name,
         )

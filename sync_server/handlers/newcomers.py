@@ -43,8 +43,10 @@ async def came_in_elsewhere(server: Server, old: Collection[bytes]) -> list[Devi
 
 async def cut_off_with_codes(server: Server, old: Collection[bytes]) -> list[bytes]:
     """Cut off whoever came in by a code of these keys that is held back; those that were cut off by this."""
-    held = dict.fromkeys([device for key in old for device in await let_in_by_held_codes(server, key)])
-    found = [device for device in held if await server.replica.readable(device)]
-    for device in found:
-        await revoke_device(server, device, anyway=True)
-    return found
+    found = []
+    for key in old:
+        for device, led in (await let_in_by_held_codes(server, key)).items():
+            if await server.replica.readable(device):
+                await revoke_device(server, device, anyway=True, within=led)
+                found.append(device)
+    return list(dict.fromkeys(found))

@@ -131,10 +131,17 @@ def make_room(folder: Path, place: Path | None = None) -> None:
 
 def check_place(folder: Path, place: Path) -> None:
     """Raise `BadInput` where the kit of DIR's territory cannot be written to `place`, or another file lies there."""
+    check_kit_place(place, "--kit", is_ours=lambda: blake3(_read(place)).hexdigest() == _unfinished_kit(folder))
+
+
+def check_kit_place(place: Path, option: str, *, is_ours: Callable[[], bool]) -> None:
+    """Raise `BadInput` where no kit can be written to `place`, or a file lies there that is not ours to write over."""
     if place.is_dir() or not place.parent.is_dir():
         raise BadInput(Code.USAGE, f"the recovery kit cannot be written to {place}")
-    if place.exists() and blake3(place.read_bytes()).hexdigest() != _unfinished_kit(folder):
-        raise BadInput(Code.USAGE, f"{place} exists already; move it to a safe place, or choose another with --kit")
+    if place.exists() and not is_ours():
+        raise BadInput(
+            Code.USAGE, f"{place} exists already; move it to a safe place, or choose another file with {option}"
+        )
 
 
 def note_unfinished(folder: Path, kit: bytes | None = None) -> None:

@@ -56,8 +56,8 @@ class Line:
 
     async def _shut(self) -> None:
         if self._server is not None:
-            self._server.close()
-            self._server = None
+            server, self._server = self._server, None
+            await shut(server)
 
     def _abort(self) -> None:
         for task in list(self._running):
@@ -137,6 +137,15 @@ class Line:
     async def _until_it_passes(self, age: int) -> None:
         while self.weather.stalls or age != self._age:
             await self._changed.wait()
+
+
+async def shut(server: asyncio.Server) -> None:
+    """Listen no more. What was accepted this moment begins first: it would find no server, and stay open for ever."""
+    loop = asyncio.get_running_loop()
+    for listening in server.sockets:
+        loop.remove_reader(listening.fileno())
+    await asyncio.sleep(0)
+    server.close()
 
 
 async def dial(host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import dataclasses
+import selectors
 import sys
 import tempfile
 import threading
@@ -28,9 +29,9 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from tests.harness.certificates import Authority
-from tests.harness.line import Line
+from tests.harness.line import Line, shut
 from tests.harness.middlebox import PORTAL_HOST, Middlebox
-from tests.harness.patience import PATIENCE_S
+from tests.harness.patience import PATIENCE_S, until
 from tests.harness.weather_kinds import CAPTIVE, CLEAR, DOWN, SATELLITE, STALLED, Portal, Shown, Sockets, Weather
 
 __all__ = [
@@ -50,7 +51,6 @@ __all__ = [
 SERVER_NAME = "relais.ecole.test"
 SERVER_NAMES = (SERVER_NAME, "localhost", "127.0.0.1", "::1")
 INSPECTOR = "Inspection du rectorat"
-_LAST_TURNS = 10
 T = TypeVar("T")
 
 
@@ -58,7 +58,8 @@ class Relay:
     """See the module. Lives in a thread with a loop of its own, so that it serves tests of any kind."""
 
     def __init__(self, target: str, folder: Path, *, host: str = "127.0.0.1", ports: tuple[int, int, int]) -> None:
-        self._loop = asyncio.new_event_loop()
+        self._selector = selectors.DefaultSelector()
+        self._loop = asyncio.SelectorEventLoop(self._selector)
         self._thread = threading.Thread(target=self._loop.run_forever, name="weather", daemon=True)
         self._weather = CLEAR
         self._host = host
@@ -154,18 +155,22 @@ class Relay:
 
     async def _shut(self) -> None:
         for server in self._servers:
-            server.close()
+            await shut(server)
         for line in self._lines:
             await line.close()
-        while tasks := asyncio.all_tasks() - {asyncio.current_task()}:
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
-        # connections that were aborted, or accepted meanwhile, are closed in the next turns of the loop
-        for _ in range(_LAST_TURNS):
-            await asyncio.sleep(0)
-            for task in asyncio.all_tasks() - {asyncio.current_task()}:
-                task.cancel()
+        await until(self._is_empty)
+        await asyncio.sleep(0)
+
+    async def _is_empty(self) -> bool:
+        """Whether nothing is open but what wakes the loop; whoever is here is sent away.
+
+        What was accepted this very moment has begun a turn later: a task that never began would close nothing.
+        """
+        here = asyncio.all_tasks(self._loop) - {asyncio.current_task()}
+        await asyncio.sleep(0)
+        for task in here:
+            task.cancel()
+        return not here and len(self._selector.get_map()) == 1
 
 
 @contextmanager

@@ -83,6 +83,26 @@ async def hand_ins(agent: Agent) -> set[str]:
     return {str(row["id"]) for row in rows if isinstance(row, dict)}
 
 
+@pytest.mark.parametrize(
+    ("successors", "why"),
+    [
+        (0, "this machine was copied too often: new keys would open nothing"),
+        (2, "the rest is kept for machines that find themselves copied"),
+    ],
+)
+async def test_a_machine_that_takes_no_new_keys_says_in_its_log_why(
+    room: Classroom, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, successors: int, why: str
+) -> None:
+    monkeypatch.setattr("protocol.successions.MAX_SUCCESSORS", successors)
+    place = Place(pc(2))
+    copy = await started(room, await image_of(room, await room.machine()), "copy", place)
+    for _ in range(TELLINGS):
+        copy.agent.on_twin(Twin.LATER)
+    await started(room, await stopped(room, copy), "copy", place)
+    (told,) = {text for text in caplog.messages if "keeps the keys that it has" in text}
+    assert why in told
+
+
 # --- the rule ---------------------------------------------------------------------------------------------------------
 
 

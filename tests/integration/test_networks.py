@@ -5,12 +5,15 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
+import warnings
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
+from urllib.parse import urlsplit
 
 import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -294,12 +297,17 @@ async def portal_at(host: str, port: int) -> AsyncIterator[None]:
     """A page that answers everything."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
         body = b"<title>Portail</title>"
         head = f"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
-        writer.write(head.encode() + body)
-        writer.close()
-        await writer.wait_closed()
+        try:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(head.encode() + body)
+            writer.close()
+            await writer.wait_closed()
+        except EOFError:
+            pass
+        finally:
+            writer.transport.abort()
 
     async with await asyncio.start_server(answer, host, port):
         yield
@@ -334,3 +342,19 @@ async def test_a_network_with_ipv6_only_is_one_like_others(tmp_path: Path) -> No
             ):
                 assert await passes(transport)
                 await transport.close()
+
+
+# --- the relay itself -------------------------------------------------------------------------------------------------
+
+
+def test_a_relay_that_ends_while_machines_call_leaves_nothing_open(tmp_path: Path) -> None:
+    with impairing_relay("http://127.0.0.1:9", tmp_path) as relay:
+        calling = [socket.create_connection(("127.0.0.1", urlsplit(relay.url).port or 0)) for _ in range(20)]
+    with warnings.catch_warnings(record=True) as left_open:
+        warnings.simplefilter("always")
+        gc.collect()
+    assert not left_open
+    for call in calling:
+        with suppress(ConnectionResetError):
+            assert call.recv(1) == b""
+        call.close()

@@ -138,6 +138,15 @@ async def test_the_new_kit_goes_where_a_folder_is(scene: Rotated) -> None:
     assert not stick.exists()
 
 
+async def test_the_new_kit_takes_the_place_of_no_other(scene: Rotated) -> None:
+    kit = scene.folder / "server" / "kit"
+    before = kit.read_bytes()
+    with pytest.raises(BadInput, match=r"kit exists already; move it to a safe place, .* with --new-kit") as caught:
+        NewKit(kit, None, kit, None, os.urandom)
+    assert caught.value.code is Code.USAGE
+    assert kit.read_bytes() == before
+
+
 async def test_a_rotation_that_was_cut_is_taken_up_again_with_the_same_files(scene: Rotated) -> None:
     place = scene.folder / "server" / "kit"
     made = NewKit(place, None, scene.folder / "kit-2", None, os.urandom)

@@ -20,6 +20,7 @@ from sync_agent.http_transport import HttpTransport
 from sync_agent.network.early import Early
 from sync_agent.network.proxies import wish_of
 from sync_agent.network.settings import Network
+from sync_agent.network.trouble import Seen, Trouble, seen_in
 from sync_agent.paced import PacedTransport
 from sync_agent.transport import normal_url
 from sync_agent.yielding import Line
@@ -186,6 +187,20 @@ async def test_a_server_that_is_not_there_is_named_so() -> None:
             await transport.close()
     assert raised.value.exit_status == 3
     assert "no server answers" in raised.value.message
+
+
+@pytest.mark.parametrize(("leads_out", "trouble"), [(True, Trouble.NO_WAY_OUT), (False, Trouble.OFFLINE)])
+async def test_a_router_that_knows_no_way_is_told_from_a_machine_that_is_on_no_network(
+    leads_out: bool, trouble: Trouble
+) -> None:
+    # nothing is connected to everybody's address: the system gives the number that a router's word brings too
+    transport = HttpTransport("http://255.255.255.255:9", Network(leads_out=lambda: leads_out))
+    try:
+        with pytest.raises(NoAnswer) as raised:
+            await transport.post(SYNC_PATH, b"sealed")
+    finally:
+        await transport.close()
+    assert seen_in(raised.value) == Seen(trouble)
 
 
 async def test_content_may_come_from_a_cache_that_ignores_ranges() -> None:

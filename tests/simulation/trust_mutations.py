@@ -169,8 +169,8 @@ async def _at_will(*_args: object) -> AsyncIterator[None]:
     yield
 
 
-async def _nobody(*_args: object) -> list[bytes]:
-    return []
+async def _nobody(*_args: object) -> dict[bytes, None]:
+    return {}
 
 
 async def _none(*_args: object) -> int:

@@ -15,7 +15,7 @@ import sync_agent.portal
 from protocol.coursework import HandInState
 from protocol.roles import PersonRole
 from sync_agent.budget import OPEN, Hold, Verdict
-from sync_agent.network.trouble import Seen, Trouble
+from sync_agent.network.trouble import Seen, Trouble, in_touch
 from sync_agent.portal.standing import Exchange, Standing
 from sync_agent.portal.visit import register_of_classes
 from sync_agent.portal.wording import CATALOGUES, Register, Words
@@ -371,6 +371,7 @@ NO_INTERNET, SILENT, ANSWERS = "Pas d'Internet", "ne répond pas", "répond, mai
     ("outcome", "trouble", "young", "adult"),
     [
         (Outcome.NO_ANSWER, Trouble.OFFLINE, NO_INTERNET, "sur aucun réseau"),
+        (Outcome.NO_ANSWER, Trouble.NO_WAY_OUT, NO_INTERNET, "sa ligne est coupée, ou sa box est éteinte"),
         (Outcome.NO_ANSWER, Trouble.NAME_UNKNOWN, NO_INTERNET, "ce réseau ne connaît pas le serveur (Écoles du Cher)"),
         (Outcome.NO_ANSWER, Trouble.NO_SERVER, SILENT, "Le réseau marche, le serveur (Écoles du Cher) ne répond pas"),
         (Outcome.NO_ANSWER, Trouble.GATEWAY, SILENT, "Le réseau marche, le serveur (Écoles du Cher) ne répond pas"),
@@ -390,13 +391,21 @@ def test_the_strip_says_what_is_known_of_the_network_and_of_the_server(
 ) -> None:
     seen = None if trouble is None else Seen(trouble)
     found = replace(exchange(outcome), seen=seen, server="Écoles du Cher", neighbours=2)
+    without_server = {Trouble.OFFLINE, Trouble.NO_WAY_OUT}
+    without_internet = {Trouble.OFFLINE, Trouble.NAME_UNKNOWN, Trouble.NO_WAY_OUT}
     told = {register: plain(found.sentence(say("fr", register), "Mme Petit", NOW)) for register in Register}
     assert young in told[YOUNG]
     assert adult in told[ADULT]
     for sentence in told.values():
-        assert (NO_INTERNET in sentence) <= (trouble in {Trouble.OFFLINE, Trouble.NAME_UNKNOWN})
+        assert (NO_INTERNET in sentence) <= (trouble in without_internet)
         assert ("en lien avec celui-ci : 2." in sentence) is (outcome is Outcome.NO_ANSWER)
-    assert "Écoles du Cher" in found.sentence(say("en", ADULT), "Mme Petit", NOW) or trouble is Trouble.OFFLINE
+    assert "Écoles du Cher" in found.sentence(say("en", ADULT), "Mme Petit", NOW) or trouble in without_server
+
+
+def test_nobody_who_exchanges_with_the_school_is_told_to_look_at_their_own_cable() -> None:
+    alone, line = Seen(Trouble.OFFLINE), Seen(Trouble.NO_WAY_OUT)
+    assert [in_touch(alone, count) for count in (0, 1, 8)] == [alone, line, line]
+    assert in_touch(Seen(Trouble.SIGN_IN, "Wi-Fi gratuit"), 3) == Seen(Trouble.SIGN_IN, "Wi-Fi gratuit")
 
 
 # --- what a family is given -------------------------------------------------------------------------------------------

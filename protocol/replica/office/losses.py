@@ -162,9 +162,9 @@ async def lost(
 async def _cut_off_with_it(office: Office, device: bytes, governs: Callable[[bytes], bool]) -> list[Kept]:
     """Cut off whoever came in by its codes, as far as those are held back; what they keep."""
     kept = []
-    for other in await let_in_by_held_codes(office, device):
+    for other, led in (await let_in_by_held_codes(office, device)).items():
         try:
-            kept += await revoke_device(office, other, governs)
+            kept += await revoke_device(office, other, governs, within=led)
         except Refused:  # elsewhere, or not below this office
             kept += await rights_beyond(office, other, governs)
     return kept

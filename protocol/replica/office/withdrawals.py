@@ -124,8 +124,11 @@ async def revoke_device(
     since_ms: int | None = None,
     kit: RootKit | None = None,
     anyway: bool = False,
+    within: Collection[bytes] | None = None,
 ) -> list[Kept]:
     """Cut a device off wherever this office `governs` what it was granted; what it keeps all the same.
+
+    `within` names the spaces in which it was granted something that alone are meant.
 
     With `since_ms`, of what it brought only that counts which was here by then; said of a device that was cut off
     before, this takes back what it had brought since. Raises `BadInput(UNKNOWN_DEVICE)`, and `Refused(NO_RIGHT)` where
@@ -134,6 +137,8 @@ async def revoke_device(
     that has spoken in more classes than a revocation names.
     """
     here, above = _reach(office, device, governs)
+    if within is not None:
+        here, above = [space for space in here if space in within], [space for space in above if space in within]
     if not here:
         shown = device.hex()
         raise Refused(Code.NO_RIGHT, f"{shown} has no right here that could be taken from it", device=shown)

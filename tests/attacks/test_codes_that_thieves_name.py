@@ -1,0 +1,130 @@
+"""A thief's code, named by the thief in grants for those who came in otherwise (docs/threat-model.md).
+
+Whoever writes a grant chooses the code that it names: the report of the theft is to cut off whom the code let in, and
+nobody whom the thief only says it let in.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from protocol.clock import DAY_MS
+from protocol.entry import Entry, Kind
+from protocol.identity import DeviceKeys
+from protocol.replica.arrivals import note_arrivals
+from protocol.replica.office.bureau import Office
+from protocol.replica.office.words_of_office import let_in_by_held_codes
+from protocol.replica.replica import Draft
+from protocol.roles import Role
+from protocol.structure import Grant, Invite
+from sync_server.handlers.territory import kit_in
+from tests.harness.attack import attack
+from tests.harness.classroom import Device
+from tests.harness.office_devices import Town, town
+
+AT_THE_HEADS = "a head teacher's computer lets a server's device in as a teacher's"
+
+
+async def _whoever_is_named(office: Office, device: bytes) -> dict[bytes, None]:
+    """As it was before: nobody asks whether the grant that names the code counts, nor who wrote it."""
+    door = office.replica.door
+    made = [one for one in await office.replica.store.scan_kinds([Kind.INVITE]) if one.header.author == device]
+    held = {one.id for one in made if one.id in (await office.replica.view(one.header.space)).roster.held_back}
+    return dict.fromkeys(grant.key for grant in door.authorities() if grant.invite in held)
+
+
+def code(here: Town) -> bytes:
+    """What makes a code for one machine of the class."""
+    return Invite(os.urandom(32), Role.MACHINE, (here.space,), None, 1, here.office.clock() + DAY_MS).encode()
+
+
+def named(keys: DeviceKeys, by_code: bytes) -> bytes:
+    """A machine's grant that says it was written because of a code."""
+    return Grant(keys.signing.public, keys.agreement.public, keys.tls.fingerprint, Role.MACHINE, None, by_code).encode()
+
+
+async def those_there(here: Town) -> tuple[Device, Device]:
+    """A teacher's laptop and a PC that came in by codes of the server's, a day before the theft."""
+    laptop = await here.device("teacher", await here.office.add_person("Mme Petit", "teacher"))
+    pc = await here.device("machine")
+    await note_arrivals(here.office.server.store, here.office.clock())
+    here.office.clock.advance(DAY_MS)
+    return laptop, pc
+
+
+async def a_head(here: Town) -> tuple[Device, bytes]:
+    """A head teacher's laptop, and its school."""
+    school = here.office.server.replica.door.parent(here.space)
+    assert school is not None
+    return await here.device("head", None, school.hex()), school
+
+
+@attack("a device is lost", off={"protocol.replica.office.losses.let_in_by_held_codes": _whoever_is_named})
+async def test_whoever_a_thief_says_came_in_by_its_code_stays_when_the_laptop_is_reported(tmp_path: Path) -> None:
+    async with town(tmp_path) as here:
+        head, school = await a_head(here)
+        there = await those_there(here)
+        replica, clock = head.agent.replica, here.office.clock
+        under = max(await replica.authorities(head.agent.device), key=lambda each: each.rank).grant
+
+        async def say(draft: Draft) -> Entry:
+            (said,) = await replica.write([draft], author=head.agent.keys.signing, now_ms=clock(), entropy=os.urandom)
+            return said
+
+        made = await say(Draft(school, Kind.INVITE, under, code(here)))
+        for device in there:
+            await say(Draft(here.space, Kind.GRANT, under, named(device.agent.keys, made.id)))
+        await here.sync(head)
+        await note_arrivals(here.office.server.store, clock())
+        await here.office.do("lost", device=head.agent.device.hex(), since="12h")
+        for device in there:
+            assert here.space in await here.office.server.replica.readable(device.agent.device)
+
+
+@attack("a device is lost", off={"sync_server.handlers.newcomers.let_in_by_held_codes": _whoever_is_named})
+async def test_whoever_a_stolen_server_says_came_in_by_its_code_stays_when_its_keys_are_replaced(
+    tmp_path: Path,
+) -> None:
+    async with town(tmp_path) as here:
+        head, _ = await a_head(here)
+        there = (*await those_there(here), head)
+        server = here.office.server
+        (made,) = await server.write([Draft(server.replica.door.territory, Kind.INVITE, server.grant, code(here))])
+        for device in there:
+            grant = Draft(here.space, Kind.GRANT, server.grant, named(device.agent.keys, made.id))
+            await server.write([grant])
+        await note_arrivals(server.store, here.office.clock())
+        await here.office.with_kit("rotate server", kit_in(tmp_path / "server" / "kit", None), since="12h")
+        for device in there:
+            assert here.space in await here.office.server.replica.readable(device.agent.device)
+        assert not any(line.startswith("cut off") for line in here.office.said.lines)
+
+
+async def _out_everywhere(office: Office, device: bytes) -> dict[bytes, None]:
+    return dict.fromkeys(await let_in_by_held_codes(office, device))
+
+
+@attack(AT_THE_HEADS, off={"sync_server.handlers.newcomers.let_in_by_held_codes": _out_everywhere})
+async def test_who_used_a_thiefs_code_for_one_more_class_stays_in_the_class_of_before(tmp_path: Path) -> None:
+    async with town(tmp_path) as here:
+        head, _ = await a_head(here)
+        laptop, _ = await those_there(here)
+        server = here.office.server
+        other = bytes.fromhex((await here.office.do("space add", name="CM2", school="0180001D", year=None))["space"])
+        (made,) = await server.write([Draft(server.replica.door.territory, Kind.INVITE, server.grant, code(here))])
+        await here.sync(head)
+        under = max(await head.agent.replica.authorities(head.agent.device), key=lambda each: each.rank).grant
+        await head.agent.replica.write(
+            [Draft(other, Kind.GRANT, under, named(laptop.agent.keys, made.id))],
+            author=head.agent.keys.signing,
+            now_ms=here.office.clock(),
+            entropy=os.urandom,
+        )
+        await here.sync(head)
+        await note_arrivals(server.store, here.office.clock())
+        assert other in await server.replica.readable(laptop.agent.device)
+        await here.office.with_kit("rotate server", kit_in(tmp_path / "server" / "kit", None), since="12h")
+        readable = await here.office.server.replica.readable(laptop.agent.device)
+        assert here.space in readable
+        assert other not in readable
