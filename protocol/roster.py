@@ -40,7 +40,16 @@ from protocol.person_keys import KeyWraps, PhraseKey
 from protocol.revocations import ABOVE_ROOTS, cuts_of, without_right
 from protocol.rights import Authority, Door
 from protocol.roles import HAS_READING_KEYS, RANK, PersonRole, Role
-from protocol.speaking import Remembered, joined, once_led_to, over, speaking_devices, unconfirmed
+from protocol.speaking import (
+    Remembered,
+    Said,
+    by_a_list_alone,
+    joined,
+    once_led_to,
+    over,
+    speaking_devices,
+    unconfirmed,
+)
 from protocol.structure import Erasure, PersonKey, PersonRecord, Ruling
 from protocol.vouching import Device, Voices, is_drawn_by, voices_of
 
@@ -95,6 +104,10 @@ class Roster:
     """The devices that speak for each person whose devices have said a reading key, those cut off included."""
     starts: Mapping[bytes, tuple[Device, ...]] = field(default_factory=dict)
     """From which devices that starts: those that this replica saw first."""
+    seen_first: Mapping[bytes, tuple[Device, ...]] = field(default_factory=dict)
+    """The same, under the ids alone that grants give them."""
+    by_a_list_alone: Mapping[bytes, bytes | None] = field(default_factory=dict)
+    """The grants that speak for somebody only because a list calls two ids one, each with the id whose word it is."""
     unconfirmed: frozenset[bytes] = frozenset()
     """The grants of teachers' devices that speak for nobody: no device of their person's has confirmed them, or none
     has said a reading key; or, but for a head's, they name no person at all."""
@@ -116,10 +129,13 @@ class Roster:
         return grant not in self.unconfirmed and grant not in self.nameless
 
     def spoken_as(self, given: Authority | None) -> bytes | None:
-        """The person whose word it is that is written under a grant; None where nobody of theirs said that it is."""
+        """The person whose word it is that is written under a grant; None where nobody of theirs said that it is.
+
+        Of who was added twice the id under which the device was let in, until one of the other id has confirmed it.
+        """
         if given is None or given.role not in HAS_READING_KEYS or not self.speaks(given.grant):
             return None
-        return None if given.person is None else self.who(given.person)
+        return None if given.person is None else self.by_a_list_alone.get(given.grant, self.who(given.person))
 
     def may_read(self, key: bytes) -> bool:
         """Whether a device with this key may read the space."""
@@ -196,12 +212,14 @@ def with_voices(roster: Roster, said: Sequence[Entry], door: Door, remembered: R
     cut, aliases = roster.cut, roster.aliases
     came_back = frozenset(roster.revocations.values()) - cut
     voices = voices_of(said, roster.authorities, door, aliases, cut=cut, came_back=came_back)
-    speaking, starts = speaking_devices(voices, cut, joined(remembered, aliases))
+    apart = voices_of(said, roster.authorities, door, {}, cut=cut, came_back=came_back) if aliases else voices
+    spoke = Said(voices, apart, aliases)
+    speaking, starts = speaking_devices(spoke, cut, remembered)
     ever = authorities_over(roster.space, door)
     ended = over(ever, roster.authorities)
-    silent = unconfirmed(roster.authorities, aliases, speaking)
-    silent_since = unconfirmed(ended, aliases, once_led_to(ended, aliases, voices, starts))
-    unheard = frozenset((*silent, *silent_since))
+    then = once_led_to(ended, spoke, starts)
+    silent = unconfirmed(roster.authorities, aliases, speaking.listed)
+    unheard = frozenset((*silent, *unconfirmed(ended, aliases, then.listed)))
     kept = [entry for entry in said if entry.header.grant not in unheard]
     away = cut | {key for key, _ in voices.let_back}
     gone = _teachers_cut_off(ever, away, aliases)
@@ -216,8 +234,13 @@ def with_voices(roster: Roster, said: Sequence[Entry], door: Door, remembered: R
         spent=spent,
         phrases=_phrases(kept, door, cut),
         voices=voices,
-        speaking=speaking,
-        starts=starts,
+        speaking=speaking.listed,
+        starts=joined(starts, spoke),
+        seen_first=starts,
+        by_a_list_alone={
+            **dict(by_a_list_alone(roster.authorities, aliases, speaking)),
+            **dict(by_a_list_alone(ended, aliases, then)),
+        },
         unconfirmed=unheard,
         nameless=frozenset(each.grant for each in ever if each.role is Role.HEAD and each.person is None),
     )

@@ -2,6 +2,8 @@
 
 Rules:
 - what speaks starts from the devices that this replica saw first, and goes where their words lead;
+- that lists call two ids one makes nobody silent, and nobody the other: each goes on under the name of its own id until
+  words lead from the devices of the id under which both are listed (docs/adr/0164);
 - a teacher's grant whose device is not among those says nothing; that it is over makes it no more than it was: of a
   grant that gives nothing any more, also what was said while it did leads to its device (docs/adr/0161).
 
@@ -12,8 +14,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
-from typing import TypeAlias
+from dataclasses import dataclass, replace
+from typing import Final, TypeAlias
 
 from protocol.circles import Circles
 from protocol.rights import Authority
@@ -24,38 +26,118 @@ Remembered: TypeAlias = Mapping[bytes, Sequence[Device]]
 """The devices that a replica saw first for each person, and believes whatever comes later."""
 
 
-def joined(remembered: Remembered, aliases: Mapping[bytes, bytes]) -> Remembered:
-    """Those that were seen first, of who was added twice under the one id under which they are listed now.
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """Which devices speak for whom.
 
-    Whoever has the server lists a teacher as the same as somebody else: that moves no memory out of the way.
+    `listed` are those that speak for somebody under the id under which they are listed, whichever of their ids it was
+    to which they belong; `own` are, of each id, those that speak for it without that a list has to call two ids one:
+    of one that is listed, to which its own devices lead.
     """
-    found: defaultdict[bytes, dict[Device, None]] = defaultdict(dict)
-    for person in sorted(remembered):
-        found[aliases.get(person, person)].update(dict.fromkeys(remembered[person]))
-    return {person: tuple(devices) for person, devices in found.items()}
+
+    listed: Mapping[bytes, frozenset[Device]]
+    own: Mapping[bytes, frozenset[Device]]
 
 
-def speaking_devices(
-    voices: Voices, cut: frozenset[bytes], remembered: Remembered
-) -> tuple[dict[bytes, frozenset[Device]], dict[bytes, tuple[Device, ...]]]:
+_NOBODY: Final = Spoken({}, {})
+Starts: TypeAlias = Mapping[bytes, tuple[Device, ...]]
+"""From which devices each id's voice starts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What was said of whose devices are whose: as lists have it, and `apart`, as if no list called two ids one."""
+
+    voices: Voices
+    apart: Voices
+    aliases: Mapping[bytes, bytes]
+
+    def who(self, person: bytes) -> bytes:
+        """The one id under which a person is listed."""
+        return self.aliases.get(person, person)
+
+    def by_listed(self, persons: Iterable[bytes]) -> dict[bytes, list[bytes]]:
+        """These ids, under those under which they are listed."""
+        found: defaultdict[bytes, list[bytes]] = defaultdict(list)
+        for person in sorted(set(persons)):
+            found[self.who(person)].append(person)
+        return found
+
+
+def speaking_devices(said: Said, cut: frozenset[bytes], remembered: Remembered) -> tuple[Spoken, Starts]:
     """Who speaks for each person, and from which devices that starts.
 
-    From those that are remembered, else from the earliest that leads to one in use. Those that were cut off stay among
-    them: what they said before stays said.
+    From those that are remembered of any of the person's ids, else of each id from the earliest that leads to one in
+    use. Those that were cut off stay among them: what they said before stays said.
     """
-    circles = Circles(voices)
-    found, starts = {}, {}
-    for person, firsts in voices.firsts.items():
-        circle, begun = circles.of(person), list(remembered.get(person, ()))
-        fresh = [device for start in begun for device in circle.start(start)]
-        for start in firsts:
-            if any(device[0] not in cut and (device, person) in voices.standings for device in fresh):
-                break
-            begun.append(start)
-            fresh = circle.start(start)
-        found[person] = frozenset(circle.own - voices.let_back)
-        starts[person] = tuple(dict.fromkeys(begun))
-    return found, starts
+    alone, together = _circles(said)
+    ids = said.by_listed((*said.apart.firsts, *remembered))
+    starts: dict[bytes, tuple[Device, ...]] = {}
+    for one in said.voices.firsts:
+        circle = together.of(one)
+        begun = {person: list(remembered.get(person, ())) for person in ids[one]}
+        met = [device for firsts in begun.values() for start in firsts for device in circle.start(start)]
+        if not any(device[0] not in cut and (device, one) in said.voices.standings for device in met):
+            for person in begun:
+                begun[person] += _until_one_is_in_use(said.apart, cut, alone, person)
+        starts |= {person: tuple(dict.fromkeys(firsts)) for person, firsts in begun.items()}
+    return _led_to(said, starts, alone, together), starts
+
+
+def _until_one_is_in_use(apart: Voices, cut: frozenset[bytes], alone: Circles, person: bytes) -> Iterable[Device]:
+    circle = alone.of(person)
+    for start in apart.firsts.get(person, ()):
+        yield start
+        if any(device[0] not in cut and (device, person) in apart.standings for device in circle.start(start)):
+            return
+
+
+def _circles(said: Said) -> tuple[Circles, Circles]:
+    alone = Circles(said.apart)
+    return alone, alone if said.apart is said.voices else Circles(said.voices)
+
+
+def _led_to(said: Said, starts: Starts, alone: Circles, together: Circles) -> Spoken:
+    listed, own = {}, {}
+    for one, persons in said.by_listed(starts).items():
+        circle = together.of(one)
+        for start in starts.get(one, ()):
+            circle.start(start)
+        own[one] = frozenset(circle.own - said.voices.let_back)
+        for person in persons:
+            if person != one:
+                apart = alone.of(person)
+                for start in starts[person]:
+                    circle.start(start)
+                    apart.start(start)
+                own[person] = frozenset(apart.own - said.apart.let_back)
+        listed[one] = own[one] if persons == [one] else frozenset(circle.own - said.voices.let_back)
+    return Spoken(listed, own)
+
+
+def joined(starts: Starts, said: Said) -> dict[bytes, tuple[Device, ...]]:
+    """From which devices the voice of each person starts, under the one id under which they are listed."""
+    return {
+        one: tuple(dict.fromkeys(start for person in persons for start in starts[person]))
+        for one, persons in said.by_listed(starts).items()
+    }
+
+
+def by_a_list_alone(
+    authorities: Iterable[Authority], aliases: Mapping[bytes, bytes], spoken: Spoken
+) -> Iterable[tuple[bytes, bytes | None]]:
+    """The grants whose devices speak for somebody only because a list calls two ids one, each with whose word that is.
+
+    It is that of the granted id, where the device speaks for it whatever lists say; else one cannot tell whose.
+    """
+    several = frozenset(aliases.values())
+    for each in authorities:
+        one = None if each.person is None else aliases.get(each.person, each.person)
+        if each.person is None or one not in several or each.role not in HAS_READING_KEYS:
+            continue
+        device = (each.key, each.agreement)
+        if device in spoken.listed.get(one, ()) and device not in spoken.own.get(one, ()):
+            yield each.grant, each.person if device in spoken.own.get(each.person, ()) else None
 
 
 def unconfirmed(
@@ -80,28 +162,22 @@ def over(ever: Iterable[Authority], living: Iterable[Authority]) -> list[Authori
     return [each for each in ever if each.grant not in left and each.role in HAS_READING_KEYS]
 
 
-def once_led_to(
-    over: Iterable[Authority],
-    aliases: Mapping[bytes, bytes],
-    voices: Voices,
-    starts: Mapping[bytes, Sequence[Device]],
-) -> dict[bytes, frozenset[Device]]:
+def once_led_to(over: Iterable[Authority], said: Said, starts: Starts) -> Spoken:
     """Which devices of the persons of grants that are over theirs lead to, by what was said of such grants too.
 
     A grant ends by the word of whoever has the server: that makes nothing hers that was not hers before.
     """
-    persons = {aliases.get(each.person, each.person) for each in over if each.person is not None}
+    persons = {said.who(each.person) for each in over if each.person is not None}
     if not persons:
-        return {}
+        return _NOBODY
+    apart = _with_what_is_over(said.apart)
+    ever = replace(said, apart=apart, voices=apart if said.apart is said.voices else _with_what_is_over(said.voices))
+    return _led_to(ever, {one: starts[one] for one in starts if said.who(one) in persons}, *_circles(ever))
+
+
+def _with_what_is_over(voices: Voices) -> Voices:
     none: frozenset[Word] = frozenset()
     words = {
         voice: voices.words.get(voice, none) | voices.over.get(voice, none) for voice in {*voices.words, *voices.over}
     }
-    circles = Circles(replace(voices, words=words))
-    found = {}
-    for person in persons:
-        circle = circles.of(person)
-        for start in starts.get(person, ()):
-            circle.start(start)
-        found[person] = frozenset(circle.own)
-    return found
+    return replace(voices, words=words, let_back=frozenset())

@@ -43,15 +43,16 @@ NOT_HERE: Final = "no such device teaches in a class of this one"
 class Reader:
     """A device that stands for a teacher in a class.
 
-    `id` names its `pair` of keys; `mine` says that it stands for the teacher of
-    this device, `shown_as` whether it is shown as "own", as a "head" teacher's or as an "other" one's, `confirmed` that
-    this device's teacher has confirmed it as that, `speaks` that its words count as that teacher's here; `named_by` is
-    the role that let it in; `is_news` that nobody has looked at it here.
+    `id` names its `pair` of keys; `person` is who lists say that it is, `called` whose word it is here; `mine` says
+    that it stands for the teacher of this device, `shown_as` whether it is shown as "own", as a "head" teacher's or as
+    an "other" one's, `confirmed` that this device's teacher has confirmed it as that, `speaks` that its words count as
+    that teacher's here; `named_by` is the role that let it in; `is_news` that nobody has looked at it here.
     """
 
     id: bytes
     pair: Device
     person: bytes
+    called: bytes
     space: bytes
     name: str | None
     since_ms: int | None
@@ -104,45 +105,35 @@ def own_grant(agent: Agent, grants: Sequence[Authority], space: bytes) -> Author
 
 
 async def remember_firsts(agent: Agent) -> None:
-    """Note whom this device believes of each person: those that it saw first, and itself."""
+    """Note whom this device believes of each person: those that it saw first, and itself.
+
+    By the ids under which they are granted: a list that calls two people one makes no memory of it.
+    """
     grants = await own_grants(agent)
     marks: dict[str, bytes | None] = {}
     now_ms = meeting_ms(agent)
     for space in await agent.spaces():
         roster = (await agent.replica.view(space)).roster
         mine = own_grant(agent, grants, space)
-        own = None if mine is None or mine.person is None else roster.who(mine.person)
+        own = None if mine is None else mine.person
         known = agent.remembered.setdefault(space, {})
         is_new = not known
         before = frozenset(device for devices in known.values() for device in devices)
-        starts = {person: list(devices) for person, devices in roster.starts.items()}
+        starts = {person: list(devices) for person, devices in roster.seen_first.items()}
         if own is not None:
             starts.setdefault(own, []).append(own_device(agent))
         for person, devices in starts.items():
-            for name, device in _met(agent, roster, person, devices, before):
-                believed = known.get(name, ())
+            for device in devices:
+                believed = known.get(person, ())
                 if device not in believed:
-                    known[name] = (*believed, device)
-                    marks[_mark(FIRST_MARKS, space, name)] = b"".join(map(b"".join, known[name]))
+                    known[person] = (*believed, device)
+                    marks[_mark(FIRST_MARKS, space, person)] = b"".join(map(b"".join, known[person]))
             if is_new and own is not None:
                 marks |= {_mark(KNOWN_READER_MARKS, space, device_id(device)): b"" for device in devices}
         marks |= meet(agent, space, (device for devices in known.values() for device in devices), before, now_ms)
     if marks:
         await agent.replica.store.set_marks(marks)
         agent.replica.remember(agent.remembered)
-
-
-def _met(
-    agent: Agent, roster: Roster, person: bytes, starts: Iterable[Device], before: frozenset[Device]
-) -> Iterable[tuple[bytes, Device]]:
-    """Of the devices from which a voice starts, those that are new here, by the ids under which they are granted.
-
-    A list that calls two people one makes no memory of it.
-    """
-    for device in (each for each in starts if each not in before):
-        for grant in agent.replica.door.authorities_of(device[0]):
-            if grant.person is not None and grant.agreement == device[1] and roster.who(grant.person) == person:
-                yield grant.person, device
 
 
 async def list_readers(agent: Agent) -> list[Reader]:
@@ -167,6 +158,7 @@ async def list_readers(agent: Agent) -> list[Reader]:
                     id=device_id(device),
                     pair=device,
                     person=roster.who(grant.person),
+                    called=roster.spoken_as(grant) or grant.person,
                     space=space,
                     name=PersonKey.parse(key.payload or b"").name,
                     since_ms=milliseconds_of(key.header.at),

@@ -47,7 +47,7 @@ def shown(visit: Visit, readers: Sequence[Reader]) -> list[Shown]:
     for theirs in alike.values():
         spaces = {reader.space for reader in theirs}
         rooms = [room for room in visit.rooms if room.space in spaces]
-        names = (room.name_of(theirs[0].person) for room in rooms)
+        names = (room.voice_of(theirs[0].called) for room in rooms)
         found.append(
             Shown(
                 min(theirs, key=lambda reader: reader.confirmed),

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import OrderedDict, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final
 
@@ -21,6 +21,7 @@ from protocol.entry import Kind
 from protocol.errors import BadInput, Code, LocalFailure, Refused
 from protocol.manifest import ManifestEntry
 from protocol.replica.holdings import Need
+from protocol.replica.office.people import first_names
 from protocol.replica.views import Basis
 from protocol.roles import HAS_READING_KEYS, SEES_ALL_WORK, PersonRole
 from protocol.roster import Person, Roster
@@ -60,6 +61,8 @@ class Room:
     roster: Roster
     coursework: Coursework
     basis: Basis
+    first_names: Mapping[bytes, str] = field(default_factory=dict)
+    """What teachers were called here first who are listed as somebody else by now."""
 
     @property
     def pupils(self) -> list[Person]:
@@ -102,6 +105,10 @@ class Room:
         """A name from the class list, if it has one."""
         found = None if person is None else self.roster.persons.get(self.roster.who(person))
         return None if found is None else found.name
+
+    def voice_of(self, person: bytes | None) -> str | None:
+        """The name of whose word something is (`Roster.spoken_as`): a list alone makes nobody somebody else."""
+        return self.first_names.get(person or b"") if person in self.roster.aliases else self.name_of(person)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +176,8 @@ class Shelf:
                 continue
             view = await self.agent.replica.view(space)
             is_class = door.parent(space) not in (None, door.territory)
-            rooms.append(Room(space, names.get(space, ""), is_class, view.roster, view.coursework, view.basis))
+            first = await first_names(self.agent.replica, _listed_as_others(view.roster))
+            rooms.append(Room(space, names.get(space, ""), is_class, view.roster, view.coursework, view.basis, first))
         return rooms
 
     async def teaches(self) -> bool:
@@ -186,7 +194,7 @@ class Shelf:
 
         Other grants of the same device say nothing of it: whoever has the server writes as many as they like.
         """
-        return room.name_of(room.roster.spoken_as(self.agent.replica.door.authority(grant)))
+        return room.voice_of(room.roster.spoken_as(self.agent.replica.door.authority(grant)))
 
     def is_unconfirmed(self, grant: bytes | None, room: Room) -> bool:
         """Whether a teacher's grant names a person, without that anybody of theirs has said so."""
@@ -307,6 +315,12 @@ class Shelf:
         """When it was last proven that everything of a space is here."""
         proven = await self.agent.replica.store.mark(f"{PROVEN_MARKS}{room.space.hex()}")
         return None if proven is None else int.from_bytes(proven, "big")
+
+
+def _listed_as_others(roster: Roster) -> frozenset[bytes]:
+    """Under which ids that a list calls somebody else's teachers' devices are let in, or were."""
+    granted = {grant.person for grant in roster.authorities if grant.role in HAS_READING_KEYS}
+    return frozenset(one for one in (*granted, *roster.by_a_list_alone.values()) if one in roster.aliases and one)
 
 
 def entry_page(files: Sequence[ManifestEntry]) -> str | None:

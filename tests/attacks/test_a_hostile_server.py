@@ -23,6 +23,7 @@ from protocol.rights import Authority, Door
 from protocol.roles import PersonRole, Role
 from protocol.roster import Roster
 from protocol.sign_in import Method, SignInKey, SignInRecord, Verifier
+from protocol.speaking import Remembered, Said, Spoken, Starts, speaking_devices
 from protocol.structure import Erasure, Grant, PersonKey, PersonRecord, Revocation
 from protocol.vouching import Circle, Voices, Vouch, Word, device_id, drawn_by
 from protocol.vouching import Device as VouchedDevice
@@ -275,7 +276,12 @@ async def test_a_server_that_dates_its_receipt_a_month_back_takes_no_work_from_i
     assert await machine.agent.holdings.is_complete(Need(room.space, record.content.stream, sealed=True))
 
 
-@attack(ROW, off={"protocol.roster.joined": lambda remembered, _aliases: remembered})
+def _by_the_set_alone(said: Said, cut: frozenset[bytes], _remembered: Remembered) -> tuple[Spoken, Starts]:
+    """Who has been seen first of somebody is forgotten."""
+    return speaking_devices(said, cut, {})
+
+
+@attack(ROW, off={"protocol.roster.speaking_devices": _by_the_set_alone})
 async def test_whoever_is_listed_as_the_same_person_later_is_no_first_of_theirs(here: Here) -> None:
     room, territory = here.room, here.room.territory
     other = await territory.person("Mme Petit", PersonRole.TEACHER, room.space)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from random import Random
 
@@ -14,11 +14,10 @@ from protocol.limits import SALT_BYTES
 from protocol.replica.office.acquaintance import Acquaintance
 from protocol.rights import Authority
 from protocol.roles import PersonRole, Role
-from protocol.roster import Roster
+from protocol.speaking import Remembered, Said, Spoken, Starts, joined, speaking_devices
 from protocol.structure import Grant, PersonKey, PersonRecord, Revocation, SpaceRecord
 from protocol.vouching import Device as VouchedDevice
 from protocol.vouching import device_id, device_words
-from sync_agent.app import Agent
 from sync_agent.confirming import confirm, own_device
 from sync_agent.session import Session
 from tests.harness.attack import attack
@@ -112,11 +111,10 @@ def _with_the_last_keys(like: Authority, _known: Sequence[Authority]) -> Authori
     return like
 
 
-def _all_of_them(
-    _agent: Agent, _roster: Roster, person: bytes, devices: Iterable[VouchedDevice], _before: frozenset[VouchedDevice]
-) -> Iterable[tuple[bytes, VouchedDevice]]:
+def _as_lists_have_it(said: Said, cut: frozenset[bytes], remembered: Remembered) -> tuple[Spoken, Starts]:
     """Under whatever id a list calls them by."""
-    return ((person, device) for device in devices)
+    spoken, starts = speaking_devices(said, cut, remembered)
+    return spoken, joined(starts, said)
 
 
 def _names(grant: Authority, person: bytes) -> bool:
@@ -252,7 +250,7 @@ async def test_who_was_met_this_week_comes_along_with_a_line_that_says_the_words
     assert device_words(own_keys(here.spy)) in told
 
 
-@attack(ROW, off={"sync_agent.confirming._met": _all_of_them})
+@attack(ROW, off={"protocol.roster.speaking_devices": _as_lists_have_it})
 async def test_a_list_that_calls_two_teachers_one_for_a_while_makes_no_memory_of_it(here: Here) -> None:
     head, _ = await confirmed_head(here)
     territory, person = here.room.territory, here.room.teacher_person

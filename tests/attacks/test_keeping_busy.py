@@ -364,17 +364,25 @@ class WalkedForEach:
         return fresh
 
 
+@pytest.mark.parametrize("are_one", [False, True], ids=["each is somebody", "a list calls all of them one"])
 @attack(
     "a head teacher's laptop keeps every machine of its school busy",
     off={"protocol.speaking.Circles": WalkedForEach},
 )
-async def test_invented_teachers_who_all_confirm_one_another_cost_each_fold_what_they_are(room: Classroom) -> None:
+async def test_invented_teachers_who_all_confirm_one_another_cost_each_fold_what_they_are(
+    room: Classroom, *, are_one: bool
+) -> None:
     head, noise, work = await stolen_head(room), Random(9), []
     work.append(await work_of_a_fold(room))
+    one = noise.randbytes(16)
+    last = None
     for _ in range(2):
         said = []
         for _ in range(60):
             keys, person = new_device(noise.randbytes), noise.randbytes(16)
+            if are_one:
+                record = PersonRecord("Mme Petit", PersonRole.TEACHER, left=True, same_as=one)
+                said.append(head.say(room.space, Kind.PERSON, record.encode(), subject=person))
             given = Grant(keys.signing.public, keys.agreement.public, None, Role.TEACHER, person, None)
             grant = head.say(room.space, Kind.GRANT, given.encode())
             laptop = Caller(room.territory, head.responder, keys, noise, {room.space: grant.id})
@@ -382,6 +390,9 @@ async def test_invented_teachers_who_all_confirm_one_another_cost_each_fold_what
             said += [grant, laptop.say(room.space, Kind.PERSON_KEY, key, subject=person)]
             said.append(laptop.say(room.space, Kind.VOUCH, Vouch().encode(), target=next(iter(head.grants.values()))))
             said.append(head.say(room.space, Kind.VOUCH, Vouch().encode(), target=grant.id))
+            if are_one and last is not None:
+                said.append(laptop.say(room.space, Kind.VOUCH, Vouch().encode(), target=last, subject=person))
+            last = grant.id
         await head.sync(SyncRequest(push=tuple(said)))
         work.append(await work_of_a_fold(room))
     assert_grows_as_its_entries(*work)

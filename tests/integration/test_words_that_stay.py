@@ -1,4 +1,7 @@
-"""What a teacher's computer answered stays shown as hers once its right is over (docs/adr/0161)."""
+"""What a teacher's computer answered stays hers: once its right is over, once two ids of hers are called one.
+
+docs/adr/0161, docs/adr/0164.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,12 @@ import pytest
 
 from protocol.entry import Kind
 from protocol.roles import PersonRole
-from protocol.structure import Revocation
+from protocol.structure import PersonRecord, Revocation
 from protocol.vouching import device_id
 from protocol.work import Feedback
 from sync_agent.confirming import confirm
+from tests.harness.classroom import Device
+from tests.harness.portal import portal
 from tests.harness.spied_class import SpiedClass, own_keys, spied_class
 
 
@@ -65,3 +70,80 @@ async def test_what_a_teachers_second_laptop_answered_stays_hers_once_that_is_ou
     assert await named(here) == petit
     await ends(here)
     assert await named(here) == petit
+
+
+async def merged(here: SpiedClass, person: bytes, name: str, into: bytes) -> None:
+    """The office says that who was added twice is one."""
+    territory, space = here.room.territory, here.room.space
+    (listed,) = [
+        each.id for each in await territory.replica.store.scan_kinds([Kind.PERSON]) if each.header.subject == person
+    ]
+    record = PersonRecord(name, PersonRole.TEACHER, left=True, same_as=into).encode()
+    await territory.say(space, Kind.PERSON, record, subject=person, parents=(listed,))
+    for _ in range(2):
+        await here.sync()
+
+
+async def note_on(device: Device, here: SpiedClass) -> str:
+    """Above and in the answer, as the pupil sees it at this machine."""
+    async with portal(device.agent) as surfer:
+        await surfer.send("/who", "/who", {"person": here.room.pupil_person.hex(), "back": "/"})
+        page = await surfer.page(f"/work/{here.work.hex()}")
+    return page.partition('id="h-note">')[2].partition("</section>")[0]
+
+
+async def added_twice(here: SpiedClass) -> bytes:
+    """Mme Petit, once more on the list by an import, answers from the laptop that she has by that id."""
+    twice = await here.room.territory.person("PETIT Claire", PersonRole.TEACHER, here.room.space)
+    await here.name_the_spy(twice)
+    await answers(here)
+    assert await named(here) == twice
+    return twice
+
+
+async def test_what_somebody_answered_who_was_added_twice_stays_and_is_the_ones_once_she_has_confirmed_it(
+    here: SpiedClass,
+) -> None:
+    petit, twice = here.room.teacher_person, await added_twice(here)
+    await merged(here, twice, "PETIT Claire", petit)
+    assert await named(here) == twice
+    note = await note_on(here.machine, here)
+    assert "PETIT Claire" in note
+    assert "Bien vu." in note
+    async with portal(here.teacher.agent) as surfer:
+        assert "Est-ce bien votre nouvel ordinateur" in await surfer.page("/")
+    await confirm(here.teacher.agent, device_id(own_keys(here.spy)), shown_as="own")
+    assert await named(here) == petit
+    assert "Mme Petit" in await note_on(here.machine, here)
+    async with portal(here.teacher.agent) as surfer:
+        assert "Est-ce bien votre nouvel ordinateur" not in await surfer.page("/")
+
+
+async def test_what_somebody_answered_who_was_added_twice_stands_on_a_pc_that_came_afterwards(here: SpiedClass) -> None:
+    twice = await added_twice(here)
+    await merged(here, twice, "PETIT Claire", here.room.teacher_person)
+    later = await here.room.machine()
+    await later.session.sync()
+    async with portal(later.agent) as surfer:
+        assert "Publié par Mme Petit" in await surfer.page(f"/item/{here.item.hex()}")
+    assert "PETIT Claire" in await note_on(later, here)
+
+
+@pytest.mark.parametrize("is_confirmed", [True, False])
+async def test_once_that_laptop_is_out_of_use_its_answer_is_whose_it_was(
+    here: SpiedClass, *, is_confirmed: bool
+) -> None:
+    petit, twice = here.room.teacher_person, await added_twice(here)
+    await merged(here, twice, "PETIT Claire", petit)
+    if is_confirmed:
+        await confirm(here.teacher.agent, device_id(own_keys(here.spy)), shown_as="own")
+        assert await named(here) == petit
+    await ends(here)
+    assert await named(here) == (petit if is_confirmed else twice)
+
+
+async def test_who_was_added_anew_under_an_id_without_a_computer_keeps_the_name_that_she_had(here: SpiedClass) -> None:
+    anew = await here.room.territory.person("PETIT Claire", PersonRole.TEACHER, here.room.space)
+    await merged(here, here.room.teacher_person, "Mme Petit", anew)
+    async with portal(here.machine.agent) as surfer:
+        assert "Publié par Mme Petit" in await surfer.page(f"/item/{here.item.hex()}")

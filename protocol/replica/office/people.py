@@ -187,6 +187,18 @@ async def mentioned(replica: Replica, persons: Collection[bytes]) -> dict[bytes,
     return {person: Mentioned(tuple(names[person]), tuple(spaces[person])) for person in persons}
 
 
+async def first_names(replica: Replica, persons: Collection[bytes]) -> dict[bytes, str]:
+    """What each of these people was called here first: whoever has the server calls them what it likes since."""
+    found: dict[bytes, str] = {}
+    for entry in await replica.store.scan_kinds([Kind.PERSON]) if persons else ():
+        person = entry.header.subject or b""
+        if person in persons and person not in found and entry.payload is not None:
+            listing = _listing(entry)
+            if listing is not None and not (await replica.view(entry.header.space)).roster.hides(entry):
+                found[person] = listing.name
+    return found
+
+
 async def described(office: Office, person: bytes) -> str:
     """Somebody as people know them: “Léa”, pupil, CM1-CM2. Without a name here, the id."""
     try:
