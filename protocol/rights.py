@@ -109,6 +109,7 @@ class Door:
         self.root: Final = root
         self.territory: Final = territory_id(root)
         self._roots: tuple[bytes, ...] = (root,)
+        self._replaced_at: dict[bytes, int] = {}
         self._followed: frozenset[bytes] = frozenset()
         self._known_roots: set[bytes] = {root}
         self._rotations: defaultdict[bytes, dict[bytes, _Succession]] = defaultdict(dict)
@@ -229,6 +230,14 @@ class Door:
         """
         return self._roots.index(key) if key in self._roots else len(self._roots)
 
+    def said_at(self, header: Header) -> int:
+        """The time that an admitted entry counts as said at: of what a root said, none after the next took its place.
+
+        Whoever has had the earlier one's kit has dated as they like.
+        """
+        ended = None if header.grant is not None else self._replaced_at.get(header.author)
+        return header.at if ended is None else min(header.at, ended)
+
     def is_false_root(self, header: Header) -> bool:
         """Whether an admitted entry was written as a root by a key that is none of the territory's."""
         return header.grant is None and header.author not in self._roots
@@ -308,11 +317,12 @@ class Door:
         return authority.space in self.lineage(space)
 
     def _follow_roots(self) -> None:
-        line, followed = [self.root], []
+        line, followed, replaced_at = [self.root], [], {}
         while following := [said for said in self._successions(line[-1], len(line)) if said.root not in line]:
+            replaced_at[line[-1]] = min(following).at
             line.append(min(following).root)
             followed.append(min(following).entry)
-        self._roots, self._followed = tuple(line), frozenset(followed)
+        self._roots, self._followed, self._replaced_at = tuple(line), frozenset(followed), replaced_at
 
     def _successions(self, root: bytes, version: int) -> list[_Succession]:
         return [said for said in self._rotations.get(root, {}).values() if said.version == version]

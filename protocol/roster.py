@@ -424,7 +424,7 @@ def _undone(entries: Sequence[Entry], held: Container[bytes], door: Door, least:
     """The erasures that the latest ruling of at least their authors' rank, and of `least`, refuses."""
     ranks = {one.id: max(least, door.rank_of(one.header)) for one in entries if one.header.kind == Kind.ERASE}
     said: dict[bytes, bool] = {}
-    for entry, ruling in _rulings(entries, held) if ranks else ():
+    for entry, ruling in _rulings(entries, held, door) if ranks else ():
         rank = door.rank_of(entry.header)
         said |= {one: False for one in ruling.accepted if rank >= ranks.get(one, ABOVE_ROOTS)}
         said |= {one: True for one in ruling.refused if rank >= ranks.get(one, ABOVE_ROOTS)}
@@ -449,10 +449,10 @@ def _carried_out(
                 yield entry.id, erasure.covers
 
 
-def _rulings(entries: Iterable[Entry], held: Container[bytes]) -> Iterable[tuple[Entry, Ruling]]:
+def _rulings(entries: Iterable[Entry], held: Container[bytes], door: Door) -> Iterable[tuple[Entry, Ruling]]:
     """The rulings that count, oldest first."""
     rulings = [entry for entry in entries if entry.header.kind == Kind.RULING and entry.id not in held]
-    for entry in sorted(rulings, key=lambda entry: (entry.header.at, entry.id)):
+    for entry in sorted(rulings, key=lambda entry: (door.said_at(entry.header), entry.id)):
         if (ruling := _parsed(entry, Ruling.parse)) is not None:
             yield entry, ruling
 
@@ -473,7 +473,7 @@ def _ruled(entries: Iterable[Entry], held: Mapping[bytes, int], door: Door) -> t
     """
     acceptable = {entry.id for entry in entries if entry.id in held and is_acceptable(entry.header.kind)}
     said: dict[bytes, bool] = {}
-    for entry, ruling in _rulings(entries, held) if held else ():
+    for entry, ruling in _rulings(entries, held, door) if held else ():
         rank = door.rank_of(entry.header)
         said |= {one: True for one in ruling.accepted if one in acceptable and rank >= held[one]}
         said |= {one: False for one in ruling.refused if one in held and rank >= held[one]}

@@ -16,7 +16,8 @@ from protocol.hand_in_keys import content_key_of
 from protocol.identity import AgreementKey, SigningKey
 from protocol.kit import Kit
 from protocol.replica.keyring import recovery_keys
-from protocol.structure import Certificate, RecoveryKey
+from protocol.replica.replica import Draft, Replica
+from protocol.structure import Certificate, Erasure, RecoveryKey, Ruling
 from sync_agent.sealed_calls import server_of
 from sync_server.handlers.territory import kit_in
 from sync_server.new_root import NewKit
@@ -38,11 +39,11 @@ class Stolen:
     kit: Kit
     machine: Device
 
-    def signed(self, kind: Kind, payload: bytes) -> Entry:
+    def signed(self, kind: Kind, payload: bytes, space: bytes | None = None) -> Entry:
         """What the thief says by the old root, of a day that is far ahead."""
         return compose(
             author=self.kit.root,
-            space=self.here.office.server.replica.territory,
+            space=space or self.here.office.server.replica.territory,
             kind=kind,
             grant=None,
             at=at_from(self.here.office.clock() + THIRTY_YEARS_MS, 0),
@@ -105,3 +106,24 @@ async def test_a_certificate_that_a_thief_dated_ahead_leads_nobody_to_him_after_
         assert (await server_of(replica)).key == thief.public, "the old kit was as good as any"
         await there.rotate()
         assert (await server_of(replica)).key == here.office.server.keys.signing.public
+
+
+@attack(ROW, off={"protocol.rights.Door.said_at": lambda _door, header: header.at})
+async def test_a_ruling_that_a_thief_dated_ahead_is_overruled_after_the_rotation(tmp_path: Path) -> None:
+    async with stolen(tmp_path) as there:
+        here, server = there.here, there.here.office.server
+        pupil = bytes.fromhex(await here.office.add_person("Léa", "pupil"))
+        (forgotten,) = await server.write([Draft(here.space, Kind.ERASE, server.grant, Erasure(pupil).encode())])
+
+        async def is_listed(replica: Replica) -> bool:
+            return pupil in (await replica.view(here.space)).roster.persons
+
+        assert not await is_listed(server.replica)
+        await there.bring(there.signed(Kind.RULING, Ruling((), (forgotten.id,)).encode(), here.space))
+        assert await is_listed(server.replica), "the old kit was as good as any"
+        await there.rotate()
+        ruling = Ruling((forgotten.id,), ()).encode()
+        await server.write([Draft(here.space, Kind.RULING, server.grant, ruling)])
+        await here.sync(there.machine)
+        for each in (server.replica, there.machine.agent.replica):
+            assert not await is_listed(each)
