@@ -77,15 +77,16 @@ def surplus(authorities: Collection[Authority], confirmed: Container[bytes]) -> 
     return found
 
 
-def has_room_for_words(grant: bytes, authorities: Collection[Authority]) -> bool:
+def has_room_for_words(grant: bytes, authorities: Collection[Authority], confirmed: Container[bytes]) -> bool:
     """Whether less than half of the successors that may be have come of the grant from which this one came.
 
-    The other half is for machines that find themselves copied: who says "twin" does not use that up.
+    The other half is for machines that find themselves copied: who says "twin" does not use that up. As in `surplus`,
+    those that were `confirmed` since take no place.
     """
     successors = [each for each in authorities if each.predecessor is not None]
     lines = _lines(successors, authorities)
     own = (line for begin, line in lines.items() if grant in {begin, *(each.grant for each in line)})
-    return all(len(line) < MAX_SUCCESSORS // 2 for line in own)
+    return all(sum(each.key not in confirmed for each in line) < MAX_SUCCESSORS // 2 for line in own)
 
 
 def _lines(successors: Iterable[Authority], authorities: Iterable[Authority]) -> dict[bytes, list[Authority]]:

@@ -93,6 +93,13 @@ def circle_of(agent: Agent, roster: Roster, person: bytes) -> Circle:
     return roster.voices.circle(roster.who(person), own_device(agent))
 
 
+def is_unconfirmed(roster: Roster, given: Authority | None) -> bool:
+    """Whether a teacher's grant names a person, without that anybody of theirs has said so."""
+    if given is None or given.person is None or given.role not in HAS_READING_KEYS:
+        return False
+    return roster.spoken_as(given) is None
+
+
 async def own_grants(agent: Agent) -> list[Authority]:
     """The grants that make this device a teacher's."""
     grants = await agent.replica.authorities(agent.device)

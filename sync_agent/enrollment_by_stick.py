@@ -111,14 +111,24 @@ async def _let_in(
     entropy: Entropy,
     machine: Hardware,
 ) -> None:
-    """Take an answer that has come, or leave requests. Raises `NoAnswer` after that."""
+    """Take an answer that has come, or leave requests. Raises `NoAnswer` after that.
+
+    What lies there as an answer and is none of whom was asked is taken off the stick: it keeps no other from being
+    taken, or given.
+    """
     known = [] if made_elsewhere(folder, machine) else _pending(folder, invitation)
-    hosts = _hosts_on(stick, invitation)
+    hosts, found_false = _hosts_on(stick, invitation), False
     for disk, _, _ in hosts:
         for asked in known:
             letters = read_letters(disk.place, Letter.ANSWER)
             if asked.name in letters:
-                await _take(folder, disk, asked, letters[asked.name], invitation, name, url, now_ms, entropy, machine)
+                try:
+                    said = _said(asked, letters[asked.name], invitation)
+                except PeerFault:
+                    remove_letter(disk.place, Letter.ANSWER, asked.name)
+                    found_false = True
+                    continue
+                await _take(folder, disk, asked, said, invitation, name, url, now_ms, entropy, machine)
                 return
     keys = device_keys(folder, entropy, machine)
     for _, chain, host in hosts:
@@ -130,14 +140,34 @@ async def _let_in(
         for asked in known:
             if asked.chain == chain:
                 write_letter(disk, Letter.ASK, asked.name, asked.request)
-    _wait(stick)
+    _wait(stick, found_false=found_false)
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What whoever was asked has said, and where its server is by the word of who carried that."""
+
+    host: Host
+    opened: bytes
+    hint: str | None
+
+
+def _said(asked: _Asked, letter: bytes, invitation: Invitation) -> _Said:
+    """From a letter. Raises `PeerFault` if that is not the word of whom was asked."""
+    host = _host_in(asked.chain, invitation)
+    if host is None:
+        raise PeerFault(Code.WRONG_KEY, "who was asked has no right to let anybody in")
+    fields = Fields(decode(letter, max_bytes=MAX_LETTER_BYTES), "an answer on a stick")
+    sealed, hint = fields.octets("answer", most=MAX_LETTER_BYTES), fields.text_or_none("server", MAX_URL_CHARS)
+    opened = open_answer(sealed, asked.request, reply=AgreementKey(asked.reply), server_public=host.signing)
+    return _Said(host, opened, hint)
 
 
 async def _take(
     folder: Path,
     disk: CourierDisk,
     asked: _Asked,
-    letter: bytes,
+    said: _Said,
     invitation: Invitation,
     name: str,
     url: str | None,
@@ -146,22 +176,16 @@ async def _take(
     machine: Hardware,
 ) -> None:
     """Enrol by an answer; one that refuses is taken off the stick, so that another code may ask."""
-    host = _host_in(asked.chain, invitation)
-    if host is None:
-        raise PeerFault(Code.WRONG_KEY, "who was asked has no right to let anybody in")
-    fields = Fields(decode(letter, max_bytes=MAX_LETTER_BYTES), "an answer on a stick")
-    sealed, hint = fields.octets("answer", most=MAX_LETTER_BYTES), fields.text_or_none("server", MAX_URL_CHARS)
-    opened = open_answer(sealed, asked.request, reply=AgreementKey(asked.reply), server_public=host.signing)
     try:
-        answer = EnrollAnswer.parse(opened)
+        answer = EnrollAnswer.parse(said.opened)
     except Refused:
         remove_letter(disk.place, Letter.ANSWER, asked.name)
         remove_letter(disk.place, Letter.ASK, asked.name)
         remove_private(folder / PENDING_FILE)
         raise
     keys = device_keys(folder, entropy, machine)
-    where = EnrollAnswer(answer.time_ms, answer.territory_name, answer.entries, url or answer.server_url or hint)
-    enrolment = await take_in(folder, host, invitation, name, where, keys.signing.public, now_ms, url=None)
+    where = EnrollAnswer(answer.time_ms, answer.territory_name, answer.entries, url or answer.server_url or said.hint)
+    enrolment = await take_in(folder, said.host, invitation, name, where, keys.signing.public, now_ms, url=None)
     enrolment.write(folder)
     remove_private(folder / PENDING_FILE)
     for kind in (Letter.ASK, Letter.ANSWER):
@@ -279,9 +303,10 @@ def _remember(folder: Path, invitation: Invitation, known: list[_Asked]) -> None
     write_private(folder / PENDING_FILE, encode({"code": invitation.secret_hash, "asked": rows}))
 
 
-def _wait(stick: Path) -> NoReturn:
+def _wait(stick: Path, *, found_false: bool) -> NoReturn:
+    what = "what lay there as an answer was of nobody who was asked, and is gone. " if found_false else ""
     raise NoAnswer(
         Code.UNREACHABLE,
-        f"this device's request lies on {displayable(str(stick))}: bring the stick to the head teacher's device, or to "
-        "any that reaches the server (`sync-agent courier export` there), and enrol here again with it",
+        f"{what}this device's request lies on {displayable(str(stick))}: bring the stick to the head teacher's device, "
+        "or to any that reaches the server (`sync-agent courier export` there), and enrol here again with it",
     )

@@ -339,8 +339,9 @@ class _Commands:
         from sync_agent.year_end import carry_over
 
         source, target = (given.identifier(params, key, Code.UNKNOWN_SPACE, "space") for key in ("from", "to"))
-        carried, left = await carry_over(self._agent, source, target, outgoing)
-        return {"lessons": carried, "incomplete": list(left)}
+        done = await carry_over(self._agent, source, target, outgoing)
+        left = {"incomplete": list(done.incomplete), "unconfirmed": list(done.unconfirmed)}
+        return {"lessons": done.lessons, **left}
 
     async def portfolio(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
         from sync_agent.year_end import portfolio

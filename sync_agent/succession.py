@@ -40,8 +40,9 @@ from protocol.lives import Twin
 from protocol.replica.private_file import remove_private, write_private
 from protocol.replica.replica import Entropy
 from protocol.roles import Role
+from protocol.roster import authorities_over
 from protocol.structure import Successor
-from protocol.successions import has_room_for_words
+from protocol.successions import confirmed_keys, has_room_for_words
 from protocol.words import WORDS
 from sync_agent.app import Agent
 from sync_agent.binding import SALT_BYTES as BINDING_SALT_BYTES
@@ -191,10 +192,15 @@ def _without_new_ones(folder: Path, why: str) -> _Outcome:
 
 
 async def _has_room_for_words(agent: Agent) -> bool:
-    """Whether, of all its grants, words alone may draw one successor more."""
-    authorities = list(agent.replica.door.authorities())
-    rights = await agent.replica.authorities(agent.device)
-    return all(has_room_for_words(grant.grant, authorities) for grant in rights)
+    """Whether, of all its grants, words alone may draw one successor more, wherever they hold."""
+    door, rights = agent.replica.door, await agent.replica.authorities(agent.device)
+    for space in await agent.spaces():
+        held = (await agent.replica.view(space)).roster.authorities
+        confirmed, ever = confirmed_keys(held, ()), authorities_over(space, door)
+        here = (grant.grant for grant in rights if door.covers(grant, space))
+        if not all(has_room_for_words(grant, ever, confirmed) for grant in here):
+            return False
+    return True
 
 
 async def _gave_way_lately(agent: Agent) -> bool:

@@ -2,6 +2,7 @@
 
 Rules:
 - a lesson is carried over once: the same title with the same files in the next class is left alone;
+- a lesson by a device that none of its teacher's own has confirmed is not said again in this teacher's name;
 - assignments and announcements are of their year and stay;
 - a portfolio is what a family may have: what the pupil handed in, as files, and what was said of it. It is written from
   what this device can open, which writes no receipt; what it cannot open is named.
@@ -10,6 +11,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from protocol.clock import rfc3339
@@ -24,6 +26,7 @@ from protocol.roles import PersonRole
 from protocol.sealing import SealedFile
 from protocol.work import ItemKind
 from sync_agent.app import Agent
+from sync_agent.confirming import is_unconfirmed
 from sync_agent.handing_in import unsealed
 from sync_agent.publisher import Wish, publish
 from sync_agent.reading import need_of, read_checked
@@ -36,8 +39,20 @@ SAID_FILE: Final = "correction.txt"
 # --- lessons ----------------------------------------------------------------------------------------------------------
 
 
-async def carry_over(agent: Agent, source: bytes, target: bytes, outgoing: Outgoing) -> tuple[int, list[str]]:
-    """Publish a class's lessons in another; how many, and the titles of those that are not whole on this device.
+@dataclass(frozen=True, slots=True)
+class CarriedOver:
+    """How many lessons were, and the titles of those that were left.
+
+    `incomplete` are not whole on this device; `unconfirmed` were written by a device that nobody has confirmed.
+    """
+
+    lessons: int
+    incomplete: Sequence[str]
+    unconfirmed: Sequence[str]
+
+
+async def carry_over(agent: Agent, source: bytes, target: bytes, outgoing: Outgoing) -> CarriedOver:
+    """Publish a class's lessons in another.
 
     Raises `BadInput(UNKNOWN_SPACE)`, `Refused(NO_RIGHT)`, `LocalFailure`.
     """
@@ -49,15 +64,21 @@ async def carry_over(agent: Agent, source: bytes, target: bytes, outgoing: Outgo
         (item.shown.record.title, item.shown.record.content.stream)
         for item in (await agent.replica.view(target)).coursework.items.values()
     }
+    view = await agent.replica.view(source)
     lessons = [
         item
-        for item in (await agent.replica.view(source)).coursework.items.values()
+        for item in view.coursework.items.values()
         if not item.withdrawn and item.shown.record.kind is ItemKind.LESSON
     ]
-    carried, left = 0, []
+    carried, left, strange = 0, [], []
     for item in sorted(lessons, key=lambda item: (item.shown.at_ms, item.id)):
         record = item.shown.record
         if (record.title, record.content.stream) in there:
+            continue
+        author = agent.replica.door.authority(item.shown.grant)
+        if is_unconfirmed(view.roster, author) and author is not None and author.key != agent.device:
+            strange.append(record.title)
+            await outgoing.progress(f"left, since nobody has confirmed the device that wrote it: {record.title}")
             continue
         if not await agent.holdings.is_complete(need_of(item, item.shown)):
             left.append(record.title)
@@ -66,7 +87,7 @@ async def carry_over(agent: Agent, source: bytes, target: bytes, outgoing: Outgo
         await publish(agent, wish, _Files(agent, item), outgoing)
         carried += 1
         await outgoing.progress(f"carried over: {record.title}")
-    return carried, left
+    return CarriedOver(carried, left, strange)
 
 
 class _Files:

@@ -28,6 +28,7 @@ from protocol.roster import Person, Roster
 from protocol.work import ContentRef, ItemKind
 from sync_agent.app import Agent
 from sync_agent.budget import Hold, Verdict
+from sync_agent.confirming import is_unconfirmed
 from sync_agent.drafts import Drafts
 from sync_agent.handing_in import SealedLists, fate_marks, state_of
 from sync_agent.health import LastSync
@@ -198,10 +199,7 @@ class Shelf:
 
     def is_unconfirmed(self, grant: bytes | None, room: Room) -> bool:
         """Whether a teacher's grant names a person, without that anybody of theirs has said so."""
-        given = self.agent.replica.door.authority(grant)
-        if given is None or given.person is None or given.role not in HAS_READING_KEYS:
-            return False
-        return room.roster.spoken_as(given) is None
+        return is_unconfirmed(room.roster, self.agent.replica.door.authority(grant))
 
     async def may_publish(self, room: Room) -> bool:
         """Whether this device may write coursework in a space."""

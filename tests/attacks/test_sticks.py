@@ -16,7 +16,7 @@ from blake3 import blake3
 
 from protocol.bundle import NONCE_BYTES, TRAILER_BYTES, BundleWriter, Head, Index, PackNote, Trailer
 from protocol.entry import Entry, Kind
-from protocol.errors import LocalFailure, Refused
+from protocol.errors import LocalFailure, NoAnswer, PeerFault, Refused
 from protocol.limits import MAX_BUNDLE_FRONTS_PER_LOOK_BYTES, MAX_BUNDLE_INDEX_BYTES, MiB
 from protocol.measures import QuarantineOrder
 from protocol.replica.allowances import Allowance, Allowances
@@ -24,8 +24,10 @@ from protocol.replica.operation import FileData, FileStart
 from protocol.replica.replica import Draft
 from protocol.roles import PersonRole, Role
 from protocol.structure import Erasure, PersonRecord, Revocation
+from protocol.wire import Call
 from sync_agent.app import Agent
 from sync_agent.courier_disk import CardsIn, CourierDisk
+from sync_agent.courier_letters import Letter, read_letters
 from sync_agent.courier_survey import survey
 from sync_agent.courier_watch import CourierWatch, disks_of
 from sync_agent.measures import ordered
@@ -34,7 +36,9 @@ from tests.harness.attack import attack
 from tests.harness.caller import pack_files
 from tests.harness.classroom import SMALL, Classroom, Device, classroom
 from tests.harness.couriers import bring, bundles, courier_class, export, know_keys
+from tests.harness.office_devices import town
 from tests.harness.passing_days import pass_days
+from tests.integration.test_enrolment_by_stick import enrol, place_of
 
 TERRITORY = bytes(range(32))
 
@@ -298,3 +302,34 @@ async def test_a_stick_that_lets_a_machine_into_a_class_names_nobody_of_it_in_cl
         put_preface(room, stick, other, [grant, name])
         assert not await heard(lea, stick, name)
         assert other in await lea.agent.spaces()
+
+
+class _NeverRaised(Exception):
+    """What is caught in place of what is wrong."""
+
+
+@attack("a hostile stick", off={"sync_agent.enrollment_by_stick.PeerFault": _NeverRaised})
+async def test_a_false_answer_on_a_stick_keeps_nobody_from_being_let_in_by_the_right_one(tmp_path: Path) -> None:
+    stick, pc = tmp_path / "stick" / "Relais", tmp_path / "pc"
+    async with town(tmp_path) as here:
+        here.office.server.responder.add_handler(Call.ENROLL, here.office.enrolment.answer)
+        head = await here.device("head", space="0180001D")
+        teacher = await here.device("teacher", await here.office.add_person("Mme Petit", "teacher"))
+        await here.assignment(teacher)
+        for carrier in (teacher, head):
+            await here.sync(carrier)
+            await here.write_stick(carrier, stick, online=False)
+        code, place = await here.office.invite("machine", ttl="7d"), place_of(here, stick)
+        with pytest.raises(NoAnswer):
+            await enrol(here, pc, stick, code)
+        asked = read_letters(place, Letter.ASK)
+        assert len(asked) == 2, "of the server, and of the head teacher's computer"
+        await here.write_stick(teacher, stick, online=True)
+        answered = read_letters(place, Letter.ANSWER)
+        for name in asked.keys() - answered.keys():
+            (place / f"{name}.ans").write_bytes(b"no")
+        try:
+            enrolled = await enrol(here, pc, stick, code)
+        except PeerFault as fault:
+            raise AssertionError("the false one keeps it out") from fault
+        assert here.space in enrolled.spaces

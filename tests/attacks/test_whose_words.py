@@ -122,6 +122,26 @@ async def test_what_a_device_publishes_that_none_of_hers_confirmed_is_nowhere_sa
         assert "Publié par un appareil non confirmé" in await surfer.page(f"/item/{made.id.hex()}")
 
 
+@attack(ROW, off={"sync_agent.year_end.is_unconfirmed": lambda *_: False})
+async def test_a_lesson_by_a_device_that_none_of_hers_confirmed_is_not_said_again_in_her_name(
+    here: SpiedClass,
+) -> None:
+    territory, petit = here.room.territory, here.room.teacher_person
+    following = await territory.classroom("CM2")
+    await territory.let_in(here.teacher.agent.keys, Role.TEACHER, following, person=petit)
+    own = await here.room.publish(here.teacher, {"eau.txt": b"L'eau"})
+    await here.name_the_spy(petit)
+    shown = (await here.teacher.agent.replica.view(here.room.space)).coursework.items[own.item].shown
+    await here.say(Kind.REVISION, replace(shown.record, title="Sortie annulée").encode(), None)
+    for _ in range(2):
+        await here.sync()
+    known = {"from": here.room.space.hex(), "to": following.hex()}
+    done = await Desk(here.teacher.agent).ask("carry-over", **known)
+    assert done == {"lessons": 1, "incomplete": [], "unconfirmed": ["Sortie annulée"]}
+    items = (await here.teacher.agent.replica.view(following)).coursework.items.values()
+    assert [item.shown.record.title for item in items] == ["Leçon"]
+
+
 async def _shown(here: SpiedClass) -> bool:
     """Whether the pupil's PC takes what the spy said for feedback."""
     for _ in range(2):

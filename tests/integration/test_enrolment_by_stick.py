@@ -11,7 +11,7 @@ import pytest
 from protocol.canonical import decode, encode
 from protocol.enrollment_messages import encode_chain, parse_chain
 from protocol.entry import Kind
-from protocol.errors import BadInput, Code, NoAnswer, PeerFault, RelaisError
+from protocol.errors import BadInput, Code, NoAnswer, RelaisError
 from protocol.limits import MAX_LETTER_BYTES, MAX_LETTERS_PER_DISK
 from protocol.wire import Call
 from sync_agent.app import Agent
@@ -198,9 +198,11 @@ async def test_letters_that_are_damaged_changed_or_too_many_harm_nobody(
     forged = encode({**fields, "answer": bytes(fields["answer"])[:-1] + b"\x00"})
     for wrong in (b"", forged, right[:-1]):
         (place / f"{name}.ans").write_bytes(wrong)
-        with pytest.raises(PeerFault):
+        with pytest.raises(NoAnswer, match="was of nobody who was asked"):
             await enrol(here, pc, stick, code)
         assert not (pc / ENROLMENT_FILE).exists()
+        assert read_letters(place, Letter.ANSWER) == {}, "so that whoever was asked answers anew"
+        assert name in read_letters(place, Letter.ASK)
     (place / f"{name}.ans").write_bytes(right)
     assert here.space in (await enrol(here, pc, stick, code)).spaces
 

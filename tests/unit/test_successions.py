@@ -12,7 +12,7 @@ from protocol.replica.replica import Replica
 from protocol.roles import Role
 from protocol.roster import Roster
 from protocol.structure import Grant, Revocation, Successor
-from protocol.successions import successors_of
+from protocol.successions import confirmed_keys, has_room_for_words, successors_of
 from protocol.work import ContentRef, HandIn
 from tests.harness.history import NOW_MS, World, Writer
 
@@ -117,3 +117,19 @@ async def test_the_line_of_a_key_is_found_to_its_end(school: School) -> None:
     second = school.copy_of(first)
     line = successors_of(school.machine.key.public, (await school.replica()).door.authorities())
     assert line == [first.key.public, second.key.public]
+
+
+async def test_copies_that_somebody_confirmed_take_no_room_from_who_is_told_of_a_twin(
+    school: School, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("protocol.successions.MAX_SUCCESSORS", 4)
+    copies = [school.copy_of(school.machine) for _ in range(2)]
+
+    async def has_room() -> bool:
+        replica = await school.replica()
+        confirmed = confirmed_keys((await replica.view(school.room)).roster.authorities, ())
+        return has_room_for_words(school.machine.grant or b"", list(replica.door.authorities()), confirmed)
+
+    assert not await has_room()
+    school.grant(copies[0])
+    assert await has_room()
