@@ -15,4 +15,4 @@ SCHOOL: Final = (
 )  # fmt: skip
 """What a head teacher's device does for its school (`school_commands`)."""
 LOOK_AT: Final = "look_at"
-"""Whether `grant` answers with the devices at which people should look: a page asks for it, commands print them."""
+"""Whether `grant` and `ungrant` answer with the devices at which people should look: pages ask, commands print them."""

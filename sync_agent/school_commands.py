@@ -20,9 +20,8 @@ from protocol.replica.office.names import device_id, invited_role, person_id, pe
 from protocol.replica.office.people import (
     add_person,
     described_alone,
-    list_persons,
+    duplicates_in,
     merge_persons,
-    probable_duplicates,
 )
 from protocol.replica.office.spaces import list_spaces, open_spaces_named, space_named, uai_of
 from protocol.replica.office.stays import stays_of
@@ -60,11 +59,7 @@ async def _person_add(office: SchoolOffice, params: Params, outgoing: Outgoing) 
     name, role = given.text(params, "name"), person_role(given.text(params, "role"))
     person = await add_person(office, name, role, spaces)
     for space in spaces:
-        alike = [
-            group
-            for group in probable_duplicates(await list_persons(office, space))
-            if person in {each.id for each in group}
-        ]
+        alike = [group for group in await duplicates_in(office.replica, space) if person in {each.id for each in group}]
         if alike:
             await outgoing.progress("somebody of that name is on this list already; `person merge` makes them one")
             break
@@ -75,7 +70,7 @@ async def _doubles(office: SchoolOffice, params: Params, _outgoing: Outgoing) ->
     space = space_named(office, given.text(params, "space"))
     return [
         {"person": person.id.hex(), "name": person.name, "role": person.role.value, "like": group[0].id.hex()}
-        for group in probable_duplicates(await list_persons(office, space))
+        for group in await duplicates_in(office.replica, space)
         for person in group
     ]
 
@@ -106,6 +101,10 @@ async def _grant(office: SchoolOffice, params: Params, outgoing: Outgoing) -> JS
         if given.flag(params, LOOK_AT):
             return {LOOK_AT: rows}
     return {}
+
+
+async def _ungrant(office: SchoolOffice, params: Params, outgoing: Outgoing) -> JSON:
+    return await commands.ungrant(office, params, outgoing, looked=given.flag(params, LOOK_AT))
 
 
 async def _say_what_it_shows(office: SchoolOffice, device: bytes, outgoing: Outgoing) -> None:
@@ -195,7 +194,7 @@ COMMANDS: Final[dict[str, Command]] = {
     "invite": _invite,
     "devices": _devices,
     "grant": _grant,
-    "ungrant": commands.ungrant,
+    "ungrant": _ungrant,
     "revoke": _revoke,
     "lost": _lost,
     "stays": _stays,

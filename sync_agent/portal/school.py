@@ -20,9 +20,10 @@ from aiohttp import web
 from protocol.errors import BadInput, Code, Refused
 from protocol.limits import ERASURE_DELAY_MS
 from protocol.replica import parameters as given
+from protocol.replica.office.commands import STRANGE
 from protocol.replica.office.grants import standing_grants
 from protocol.replica.office.names import device_id
-from protocol.replica.office.people import MAX_NAMES_SHOWN, doubles_of, mentioned, probable_duplicates
+from protocol.replica.office.people import MAX_NAMES_SHOWN, doubles_of, duplicates_in, mentioned
 from protocol.replica.office.spaces import twin_of
 from protocol.replica.office.stays import stays_of
 from protocol.replica.operation import JSON
@@ -153,8 +154,10 @@ class SchoolPages:
     async def leave(self, request: web.Request) -> web.Response:
         """Off this list; what they made stays."""
         fields, _, room = await self._form(request)
-        done = await self._desk.do("ungrant", {"person": fields.get("person", ""), "space": [room.space.hex()]})
-        return see(f"/school/{room.space.hex()}?done={'left_kept' if done.get('remains') else 'left'}")
+        whom: dict[str, JSON] = {"person": fields.get("person", ""), "space": [room.space.hex()], LOOK_AT: True}
+        done = await self._desk.do("ungrant", whom)
+        left = "left_kept" if done.get("remains") else "left_strange" if done.get(STRANGE) else "left"
+        return see(f"/school/{room.space.hex()}?done={left}")
 
     async def erase(self, request: web.Request) -> web.Response:
         """Forget somebody, if it is meant; of whom lists call the same, those who are ticked."""
@@ -312,7 +315,7 @@ class SchoolPages:
             room=room,
             looked=looked,
             people=[(role, listed) for role, listed in people if listed],
-            doubles=probable_duplicates(persons),
+            doubles=await duplicates_in(self._desk.shelf.agent.replica, room.space),
             teachers=room.teachers,
             devices=[(device, self._called(visit, device)) for device in devices if room.space in device.spaces],
             other_devices=[

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+import html
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from pathlib import Path
 from random import Random
 
@@ -12,6 +13,7 @@ from protocol.clock import DAY_MS, at_from
 from protocol.entry import Kind, compose
 from protocol.limits import SALT_BYTES
 from protocol.replica.office.acquaintance import Acquaintance
+from protocol.replica.office.bureau import Office
 from protocol.rights import Authority
 from protocol.roles import PersonRole, Role
 from protocol.speaking import Remembered, Said, Spoken, Starts, joined, speaking_devices
@@ -34,6 +36,7 @@ from tests.harness.wire import MemoryTransport
 from tests.integration.test_school_without_server import enrol, opened
 
 ROW = "a head teacher's computer lets a server's device in as a teacher's"
+CUT_BY_OTHERS = "a thief has others cut people off"
 A_GRANT_IS_A_WORD: dict[str, object] = {"protocol.roster.voices_of": voices_with_granted_words}
 
 
@@ -267,3 +270,41 @@ async def test_a_list_that_calls_two_teachers_one_for_a_while_makes_no_memory_of
     for device in (here.machine, head):
         roster = (await device.agent.replica.view(here.room.space)).roster
         assert own_keys(here.spy) not in roster.starts[person]
+
+
+async def _whoever_a_grant_names(office: Office, persons: Collection[bytes]) -> set[VouchedDevice]:
+    """A grant is a word."""
+    return {(each.key, each.agreement) for each in office.replica.door.authorities() if each.person in persons}
+
+
+@pytest.mark.parametrize("at", ["the command", "the page"])
+@attack(CUT_BY_OTHERS, off={"protocol.replica.office.withdrawals._speaking_for": _whoever_a_grant_names})
+async def test_who_takes_a_teacher_off_a_class_is_told_which_computer_may_be_somebody_elses(
+    here: Here, at: str
+) -> None:
+    head, _ = await confirmed_head(here)
+    room, petit = here.room, here.room.teacher_person
+    durand = await room.territory.person("Mme Durand", PersonRole.TEACHER, room.space)
+    hers = await room.device(Role.TEACHER, person=durand)
+    await here.sync(hers)
+    await room.territory.let_in(hers.agent.keys, Role.TEACHER, room.space, person=petit)
+    await here.sync(head, hers, head)
+    if at == "the page":
+        place = f"/school/{room.space.hex()}"
+        async with portal(head.agent) as surfer:
+            answer = await surfer.send(place, f"{place}/leave", {"person": petit.hex()})
+            page = await surfer.page(answer.headers["Location"])
+        assert "aucun des siens n'a confirmé" in html.unescape(page)
+        return
+    desk = Desk(head.agent)
+    await desk.ask("ungrant", person=petit.hex(), space=[room.space.hex()])
+    told = {
+        key: line
+        for line in desk.told
+        for key in (hers.agent.device.hex(), here.teacher.agent.device.hex())
+        if key in line
+    }
+    words = device_words(own_device(hers.agent))
+    assert words in told[hers.agent.device.hex()]
+    assert "somebody else's" in told[hers.agent.device.hex()]
+    assert "somebody else's" not in told[here.teacher.agent.device.hex()]

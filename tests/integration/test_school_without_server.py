@@ -17,6 +17,7 @@ from protocol.introduction import knock
 from protocol.invitation import parse_code
 from protocol.replica.arrivals import note_arrivals
 from protocol.replica.office.losses import NEW_KEYS
+from protocol.replica.office.people import duplicates_in
 from protocol.roles import PersonRole, Role
 from protocol.sign_in import Method
 from protocol.structure import Grant, Revocation
@@ -137,6 +138,15 @@ async def test_a_school_that_two_people_began_offline_is_one_and_both_their_clas
     assert len(rows) == 2
     school = school_id(room.territory.id, "0180999Z")
     assert len(room.territory.replica.door.children(school)) == 2
+
+
+@pytest.mark.parametrize("which", [0, 1])
+async def test_of_a_teacher_who_was_added_twice_the_one_is_kept_who_has_a_computer(room: Classroom, which: int) -> None:
+    territory, names = room.territory, ("M. Roux", "ROUX M.")
+    ids = sorted([await territory.person(name, PersonRole.TEACHER, room.space) for name in names])
+    await room.device(Role.TEACHER, person=ids[which])
+    (group,) = await duplicates_in(territory.replica, room.space)
+    assert [person.id for person in group] == [ids[which], ids[1 - which]]
 
 
 async def test_a_pupil_who_was_added_twice_by_two_people_is_shown_and_merged(room: Classroom) -> None:

@@ -44,6 +44,9 @@ class Seen:
 
 
 UNSEEN: Final = Seen()
+STRANGE: Final = "strange"
+MAX_TOLD_DEVICES: Final = 20
+"""Of so many devices the words are told: each set takes a hundredth of a second, and a thief names thousands."""
 
 
 async def new_space(office: Office, params: Params, school: str, outgoing: Outgoing) -> JSON:
@@ -125,15 +128,18 @@ async def let_in_person(
     return rows
 
 
-async def ungrant(office: Office, params: Params, outgoing: Outgoing) -> JSON:
-    """`ungrant`."""
+async def ungrant(office: Office, params: Params, outgoing: Outgoing, *, looked: bool = False) -> JSON:
+    """`ungrant`; if somebody `looked` at it, with the devices that may be somebody else's (`STRANGE`)."""
     spaces = spaces_named(office, given.texts(params, "space"))
     device, person = device_or_person(params)
     told: dict[str, JSON] = {}
     if device is not None:
         told |= await told_of(await withdrawals.ungrant_device(office, device, spaces), outgoing)
     if person is not None:
-        told |= await told_of(await withdrawals.ungrant_person(office, person, spaces), outgoing)
+        withdrawn = await withdrawals.ungrant_person(office, person, spaces)
+        told |= await told_of(withdrawn, outgoing)
+        if looked and withdrawn.strange:
+            told[STRANGE] = [key.hex() for key, _ in withdrawn.strange]
     return told
 
 
@@ -147,7 +153,24 @@ async def told_of(withdrawn: Withdrawn, outgoing: Outgoing) -> dict[str, JSON]:
         )
     cut_short: list[JSON] = [{"device": key.hex(), "classes": count} for key, count in withdrawn.cut_short.items()]
     told = await told_of_kept(withdrawn.kept, outgoing)
+    await _tell_of_gone(withdrawn, outgoing)
     return {**told, "cut_short": cut_short} if cut_short else told
+
+
+async def _tell_of_gone(withdrawn: Withdrawn, outgoing: Outgoing) -> None:
+    """Which devices somebody's leaving took along, each with its words: those first that may be somebody else's."""
+    for number, device in enumerate([*withdrawn.strange, *withdrawn.led][:MAX_TOLD_DEVICES]):
+        key, words = device[0].hex(), await asyncio.to_thread(device_words, device)
+        line = f"cut off: the device {key}, “{words}”"
+        if number < len(withdrawn.strange):
+            line += (
+                ", though no device of this person's leads to it: if it is somebody else's, whose screen shows these "
+                f"words, `grant --device {key} --space …` lets it back in"
+            )
+        await outgoing.progress(line)
+    more = len(withdrawn.strange) + len(withdrawn.led) - MAX_TOLD_DEVICES
+    if more > 0:
+        await outgoing.progress(f"and {more} more; `devices` lists all")
 
 
 async def told_of_kept(kept: Sequence[Kept], outgoing: Outgoing) -> dict[str, JSON]:

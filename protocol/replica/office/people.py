@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import unicodedata
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 from protocol.ancestry import heads
+from protocol.coursework import Coursework
 from protocol.entry import PERSON_BYTES, Entry, Kind
 from protocol.errors import BadInput, Code, PeerFault
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.names import name_of
 from protocol.replica.office.spaces import space_records
 from protocol.replica.replica import Draft, Replica
+from protocol.rights import Door
 from protocol.roles import PersonRole
 from protocol.roster import Person
 from protocol.structure import PersonRecord
@@ -38,6 +41,7 @@ class Doubles:
     doubtful: frozenset[bytes] = frozenset()
 
 
+_NONE: Final[Mapping[bytes, int]] = MappingProxyType({})
 MAX_NAMES_SHOWN: Final = 4
 """Of all that somebody was ever called: the first that came here."""
 
@@ -95,12 +99,33 @@ async def rename_person(office: Office, person: bytes, name: str) -> None:
     )
 
 
-def probable_duplicates(persons: Iterable[Person]) -> list[list[Person]]:
-    """Persons of one list who may be one: the same role, and names that differ in nothing that a person would say."""
+def uses_of(door: Door, coursework: Coursework) -> Counter[bytes]:
+    """How much hangs on each id: rights of devices, and work that was handed in."""
+    uses = Counter(grant.person for grant in door.authorities() if grant.person is not None)
+    uses.update(work.person for work in coursework.hand_ins.values())
+    return uses
+
+
+async def duplicates_in(replica: Replica, space: bytes) -> list[list[Person]]:
+    """`probable_duplicates` of a space's list, the one first on whom the most hangs."""
+    view = await replica.view(space)
+    return probable_duplicates(view.roster.persons.values(), uses_of(replica.door, view.coursework))
+
+
+def probable_duplicates(persons: Iterable[Person], uses: Mapping[bytes, int] = _NONE) -> list[list[Person]]:
+    """Persons of one list who may be one: the same role, and names that differ in nothing that a person would say.
+
+    Of those who may be one the first is the one to keep: on whose id the most hangs, so that the others' names, and
+    what is theirs, go where devices and work are.
+    """
     alike: defaultdict[tuple[str, str], list[Person]] = defaultdict(list)
     for person in persons:
         alike[person.role.value, spoken(person.name)].append(person)
-    groups = [sorted(group, key=lambda person: person.id) for group in alike.values() if len(group) > 1]
+    groups = [
+        sorted(group, key=lambda person: (-uses.get(person.id, 0), person.id))
+        for group in alike.values()
+        if len(group) > 1
+    ]
     return sorted(groups, key=lambda group: (group[0].name.casefold(), group[0].id))
 
 

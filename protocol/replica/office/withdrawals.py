@@ -7,6 +7,8 @@ Rules:
 - who is cut takes along what came of it by successors, but for those that were confirmed;
 - somebody who is let go leaves the lists of those spaces, under whatever id they were added, and the devices whose
   grants name them are cut there, with the copies of these that somebody confirmed;
+- grants say whose a device is, and whoever has the server writes grants: whom a human's word never led to goes as well,
+  and is said by its words, for it may be somebody else's;
 - what may be done is done, and what a device keeps all the same is said (`Kept`); that is a refusal only where nothing
   could be done. The server outranks every device: who runs it can always finish (docs/adr/0113).
 """
@@ -35,6 +37,7 @@ from protocol.rights import Authority
 from protocol.roles import RANK, Role
 from protocol.structure import PersonRecord, Revocation
 from protocol.successions import successors_of
+from protocol.vouching import Device as VouchedDevice
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +64,17 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Withdrawn:
-    """What a withdrawal has left to devices, and for which it was too short: in how many classes they had spoken."""
+    """What a withdrawal has left to devices, and for which it was too short: in how many classes they had spoken.
+
+    Of the devices that somebody's leaving took along, `led` are those to which that person's own lead, or with which
+    these began, their copies, and an administrator's, which nobody confirms; of all others (`strange`) a grant alone
+    says that they are theirs.
+    """
 
     kept: Sequence[Kept] = ()
     cut_short: Mapping[bytes, int] = field(default_factory=dict)
+    led: Sequence[VouchedDevice] = ()
+    strange: Sequence[VouchedDevice] = ()
 
 
 async def ungrant_device(office: Office, device: bytes, spaces: Sequence[bytes]) -> Withdrawn:
@@ -88,9 +98,10 @@ async def ungrant_person(office: Office, person: bytes, spaces: Sequence[bytes])
         for space, listed in shown.items()
         if space in spaces and not listed.left
     ]
-    read, cut_short = [], dict[bytes, int]()
+    read, cut_short, gone = [], dict[bytes, int](), dict[VouchedDevice, bool]()
     devices = devices_of(office, lists)
-    for device in dict.fromkeys([*devices, *_copies_of(office, devices)]):
+    copies, speaking = _copies_of(office, devices), await _speaking_for(office, lists)
+    for device in dict.fromkeys([*devices, *copies]):
         known = grants_of(office, device)
         theirs = [grant for grant in known if grant.person in lists] or [g for g in known if g.person is None]
         covered = [space for space in spaces if any(_teaches_by(office, grant, space) for grant in theirs)]
@@ -98,9 +109,24 @@ async def ungrant_person(office: Office, person: bytes, spaces: Sequence[bytes])
         cuts = await _cut_drafts(office, device, here, anyway=True)
         cut_short |= await _cut_short(office, device, [cut.space for cut in cuts])
         drafts += cuts
+        if cuts:
+            pairs = {(grant.key, grant.agreement) for grant in theirs}
+            is_led = device in copies or any(grant.role is Role.ADMIN for grant in theirs)
+            gone |= {pair: is_led or pair in speaking for pair in sorted(pairs)}
         read += [(device, s) for s in spaces if any(office.replica.door.covers(grant, s) for grant in theirs)]
     await write_and_tend(office, drafts)
-    return Withdrawn(await _kept(office, read), cut_short)
+    led, strange = ([pair for pair, is_led in gone.items() if is_led is wanted] for wanted in (True, False))
+    return Withdrawn(await _kept(office, read), cut_short, led, strange)
+
+
+async def _speaking_for(office: Office, persons: Collection[bytes]) -> set[VouchedDevice]:
+    """The devices that speak for one of these ids somewhere, as far as this office knows, those cut off included."""
+    found = set[VouchedDevice]()
+    for space in office.replica.door.spaces():
+        roster = (await office.replica.view(space)).roster
+        for person in persons:
+            found |= roster.speaking.get(roster.who(person), frozenset())
+    return found
 
 
 async def retire_person(office: Office, person: bytes) -> Withdrawn:
