@@ -16,17 +16,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import logging
 import random
-import socket
-import struct
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Final, Protocol, cast
 
 from protocol.errors import PeerFault
+from sync_agent import multicast
 from sync_agent.addresses import Address
 from sync_agent.mdns_messages import (
     MAX_MESSAGE_BYTES,
@@ -34,7 +31,6 @@ from sync_agent.mdns_messages import (
     PORT,
     TTL_S,
     Instance,
-    Ip,
     answer,
     asks_for_us,
     instances,
@@ -42,8 +38,6 @@ from sync_agent.mdns_messages import (
     usual,
 )
 
-GROUP_4: Final = "224.0.0.251"
-GROUP_6: Final = "ff02::fb"
 ASK_AFTER_S: Final = (0.0, 1.0, 3.0, 9.0, 27.0)
 ASK_EVERY_S: Final = 60.0
 ANNOUNCE_EVERY_S: Final = TTL_S / 3
@@ -52,8 +46,6 @@ ANSWER_AFTER_S: Final = 1.0
 """So long after it has spoken a device answers again at the earliest."""
 ASKED_LATELY_S: Final = 0.5
 MAX_KNOWN: Final = 512
-_HOPS: Final = 255
-_LINUX_MULTICAST_ALL: Final = 49
 
 _log = logging.getLogger(__name__)
 
@@ -101,7 +93,7 @@ class Discovery(asyncio.DatagramProtocol):
     ) -> None:
         """`own` gives what is to be announced now under `name`; nothing of it is remembered here."""
         self._name = name
-        self._join = join or _by_socket
+        self._join = join or multicast.join
         self._judge = judge
         self.heard_itself = False
         self._own = own
@@ -111,14 +103,16 @@ class Discovery(asyncio.DatagramProtocol):
         self._asked_s = 0.0
         self._on_change = on_change
         self._transport: asyncio.DatagramTransport | None = None
-        self._group: tuple[str, int] = (GROUP_4, PORT)
+        self._group: tuple[str, int] = (multicast.GROUP_4, PORT)
         self._known: dict[tuple[str, Address], Found] = {}
         self._answering = False
         self._gone = asyncio.Event()
 
     @contextlib.asynccontextmanager
     async def open(self, host: str) -> AsyncIterator[None]:
-        """Be part of the group on the interface of `host` while the context lasts. Raises `OSError`."""
+        """Be part of the group on the interface of `host` while the context lasts; again after it. Raises `OSError`."""
+        self._gone.clear()
+        self.heard_itself = False
         self._group = await self._join(self, host)
         asking = asyncio.create_task(self._ask())
         announcing = asyncio.create_task(self._announce_often())
@@ -180,7 +174,7 @@ class Discovery(asyncio.DatagramProtocol):
             return
         changed = False
         for instance in told:
-            changed = self._hear(instance, str(addr[0])) or changed
+            changed = self._hear(instance, multicast.source_of(addr)) or changed
         if changed:
             self._on_change()
 
@@ -259,75 +253,3 @@ class Discovery(asyncio.DatagramProtocol):
         if self._transport is not None and not self._transport.is_closing():
             with contextlib.suppress(OSError):
                 self._transport.sendto(message, self._group)
-
-
-def own_address(host: str) -> Ip | None:
-    """The address at which a listener at `host` is announced; None where nobody here can tell.
-
-    One that listens everywhere is reached where it speaks to the group. Nothing is sent; names are looked up.
-    """
-    try:
-        family, _, _, _, address = socket.getaddrinfo(host, PORT, type=socket.SOCK_DGRAM)[0]
-        found = ipaddress.ip_address(str(address[0]).partition("%")[0])
-        if not found.is_unspecified:
-            return found
-        with socket.socket(family, socket.SOCK_DGRAM) as speaker:
-            speaker.connect((GROUP_4 if family == socket.AF_INET else GROUP_6, PORT))
-            found = ipaddress.ip_address(str(speaker.getsockname()[0]).partition("%")[0])
-    except (OSError, ValueError):
-        return None
-    return None if found.is_unspecified else found
-
-
-def reached_at(listens_at: str) -> str | None:
-    """HOST:PORT to be typed on another machine for a listener at HOST:PORT; None where nobody here can tell."""
-    host, _, port = listens_at.rpartition(":")
-    found = own_address(host.strip("[]"))
-    if found is None:
-        return None
-    return f"[{found}]:{port}" if found.version == 6 else f"{found}:{port}"  # noqa: PLR2004
-
-
-def shown_address(address: Ip | None) -> Ip | None:
-    """The address that stands in an announcement; None where its source says it better, with the interface."""
-    return None if address is None or (address.version == 6 and address.is_link_local) else address  # noqa: PLR2004
-
-
-async def _by_socket(protocol: asyncio.DatagramProtocol, host: str) -> tuple[str, int]:
-    loop = asyncio.get_running_loop()
-    member, group = await loop.run_in_executor(None, _member, host)
-    await loop.create_datagram_endpoint(lambda: protocol, sock=member)
-    return group
-
-
-def _member(host: str) -> tuple[socket.socket, tuple[str, int]]:
-    """A socket that hears and speaks to the group on the interface of `host`, and the group. Raises `OSError`."""
-    family, _, _, _, address = socket.getaddrinfo(host, PORT, type=socket.SOCK_DGRAM)[0]
-    member = socket.socket(family, socket.SOCK_DGRAM)
-    try:
-        member.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if sys.platform != "win32":
-            member.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        member.setblocking(False)
-        if family == socket.AF_INET6:
-            index = int(address[3]) if len(address) > 3 else 0  # noqa: PLR2004  (scope)
-            member.bind(("::", PORT))
-            member.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, index)
-            member.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, _HOPS)
-            member.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_LOOP, 1)
-            group = socket.inet_pton(socket.AF_INET6, GROUP_6) + struct.pack("@I", index)
-            member.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, group)
-            return member, (GROUP_6, PORT)
-        packed = socket.inet_aton(str(address[0]))
-        member.bind(("", PORT))
-        member.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, packed)
-        member.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, _HOPS)
-        member.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP, 1)
-        if sys.platform == "linux":
-            # only what comes by this interface, whatever other programs have joined
-            member.setsockopt(socket.IPPROTO_IP, _LINUX_MULTICAST_ALL, 0)
-        member.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, socket.inet_aton(GROUP_4) + packed)
-    except BaseException:
-        member.close()
-        raise
-    return member, (GROUP_4, PORT)

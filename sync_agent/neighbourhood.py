@@ -42,8 +42,9 @@ from sync_agent.announcement import (
     shows_key,
 )
 from sync_agent.looking import in_moments
-from sync_agent.mdns import MAX_KNOWN, Discovery, Join, own_address, shown_address
+from sync_agent.mdns import MAX_KNOWN, Discovery, Join
 from sync_agent.mdns_messages import Instance, Ip
+from sync_agent.multicast import Place, place_of, shown_address
 from sync_agent.neighbour_choice import neighbours_of, ranking_of
 from sync_agent.sharing import Stage
 
@@ -116,6 +117,8 @@ class Neighbourhood:
         self._looks_apart = 0
         self._stage = Stage.RESTS
         self._address: Ip | None = None
+        self._stands: Place | None = None
+        self._membership = contextlib.AsyncExitStack()
         self._leaves = False
         self._count = 0
         self._shown: tuple[tuple[bytes, ...], State, Ip | None, Instance] | None = None
@@ -129,19 +132,37 @@ class Neighbourhood:
         if _is_loopback(host):
             yield
             return
-        await self._find_address()
-        async with contextlib.AsyncExitStack() as stack:
-            try:
-                await stack.enter_async_context(self._discovery.open(host))
-                stack.callback(self._leave)
-            except OSError as reason:
-                self.problem = _no_multicast(host, str(reason.strerror or reason))
-            self.looks = self._is_found = self.problem is None
+        self._stands = await self._find_place()
+        async with contextlib.AsyncExitStack() as self._membership:
+            await self._join()
+            self.looks = self._is_found
             async with (
                 lasting("looking for neighbours", self._look, unforeseen),
                 lasting("beginning to look for neighbours", self._begin, unforeseen),
             ):
                 yield
+
+    async def _join(self) -> None:
+        """Become part of the group where this device is now; what keeps it from that is told."""
+        try:
+            await self._membership.enter_async_context(self._discovery.open(self._host))
+            self._membership.callback(self._leave)
+        except OSError as reason:
+            self.problem = _no_multicast(self._named, str(reason.strerror or reason))
+            self._is_found = False
+        else:
+            self._is_found = True
+
+    async def _follow(self) -> bool:
+        """Whether the network is another one, or there is one at last: then this device becomes part of that."""
+        place = await self._find_place()
+        if place == self._stands and (self._is_found or place is None):
+            return False
+        self._stands = place
+        await self._membership.aclose()
+        self._leaves = False
+        await self._join()
+        return True
 
     def members(self) -> dict[str, Member]:
         """The devices that were found and have a space in common with this one, by name."""
@@ -297,7 +318,8 @@ class Neighbourhood:
             self._look_once()
             self._on_change()
             await asyncio.sleep(LOOK_AGAIN_S)
-            await self._find_address()
+            if await self._follow():
+                await asyncio.sleep(PATIENCE_S)
             self._announce_if_changed()
 
     def _look_once(self) -> None:
@@ -305,14 +327,14 @@ class Neighbourhood:
         self._looks_alone = self._looks_alone + 1 if is_alone else 0
         self._looks_apart = self._looks_apart + 1 if self._calls_in_vain() else 0
         if self._looks_apart >= LOOKS_APART:
-            self.problem = _kept_apart(self._place, len(self.members()))
+            self.problem = _kept_apart(self._named, len(self.members()))
         elif self._discovery.heard_itself:
-            self.problem = _nobody_found(self._place) if self._looks_alone >= LOOKS_ALONE else None
+            self.problem = _nobody_found(self._named) if self._looks_alone >= LOOKS_ALONE else None
         elif self.problem is None or self.problem[0] is Code.DEVICES_APART:
-            self.problem = _no_multicast(self._place, "not even this device's own announcement came back")
+            self.problem = _no_multicast(self._named, "not even this device's own announcement came back")
 
     @property
-    def _place(self) -> str:
+    def _named(self) -> str:
         """What people call the network that this device listens on: an address of it."""
         return self._host if self._address is None else str(self._address)
 
@@ -321,9 +343,11 @@ class Neighbourhood:
         chosen = self.chosen().keys()
         return bool(chosen) and chosen <= self.gone() and not self.in_touch()
 
-    async def _find_address(self) -> None:
+    async def _find_place(self) -> Place | None:
         """Where this device is: a network may give it another address at any time."""
-        self._address = await asyncio.get_running_loop().run_in_executor(None, own_address, self._host)
+        place = await asyncio.get_running_loop().run_in_executor(None, place_of, self._host)
+        self._address = None if place is None else place.address
+        return place
 
     def _leave(self) -> None:
         self._leaves = True

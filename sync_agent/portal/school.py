@@ -32,7 +32,7 @@ from sync_agent.command_names import LOOK_AT
 from sync_agent.confirming import words_of
 from sync_agent.device_names import key_words
 from sync_agent.forgetting import forgettings
-from sync_agent.mdns import reached_at
+from sync_agent.multicast import reached_at
 from sync_agent.office import SchoolOffice
 from sync_agent.portal.desk import Desk
 from sync_agent.portal.navigation import see

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import ipaddress
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -15,13 +18,15 @@ import pytest
 
 from protocol.errors import Code
 from protocol.replica.unforeseen import Unforeseen
+from sync_agent import multicast
 from sync_agent.addresses import Address
 from sync_agent.announcement import Members, State, hint_text, member_of, placed_text
 from sync_agent.lan import Lan
 from sync_agent.marks import NEIGHBOURS_MARK
-from sync_agent.mdns import Discovery, Found, own_address, shown_address
+from sync_agent.mdns import Discovery, Found
 from sync_agent.mdns_messages import Instance, answer
 from sync_agent.meeting import secrets_of
+from sync_agent.multicast import own_address, shown_address
 from sync_agent.neighbourhood import LOOKS_APART, Neighbourhood
 from sync_agent.sharing import Stage
 from tests.harness import patience
@@ -201,16 +206,23 @@ async def test_a_machine_that_moves_to_another_address_is_called_there() -> None
 
 
 @pytest.mark.parametrize(
-    ("host", "source"),
-    [("192.168.1.7", "192.168.1.7"), ("fe80::7", "fe80::7%eth0"), ("2001:db8::7", "fe80::7%eth0")],
+    ("host", "source", "called"),
+    [
+        ("192.168.1.7", ("192.168.1.7", 5353), "192.168.1.7"),
+        # as Python gives them: the interface stands beside the address
+        ("fe80::7", ("fe80::7", 5353, 0, 2), "fe80::7%2"),
+        ("2001:db8::7", ("fe80::7", 5353, 0, 2), "2001:db8::7"),
+    ],
 )
-async def test_addresses_of_both_kinds_are_bound_with_or_without_an_interface(host: str, source: str) -> None:
+async def test_addresses_of_both_kinds_are_bound_with_or_without_an_interface(
+    host: str, source: tuple[str | int, ...], called: str
+) -> None:
     secret = os.urandom(32)
     one, other = (Neighbourhood(lambda: {secret: b"class"}, os.urandom(32), os.urandom, lambda: None) for _ in range(2))
     one._port = 8001
-    one._discovery.datagram_received(at(other, host), (source, 5353, 0, 2))
+    one._discovery.datagram_received(at(other, host), source)
     (member,) = one.members().values()
-    assert member.address == Address(source if host.startswith("fe80") else host, 8000)
+    assert member.address == Address(called, 8000)
     assert member.standing == (2, 1), "bound to its place, by who has the name"
 
 
@@ -234,6 +246,58 @@ def test_a_listener_is_announced_where_it_is_and_one_for_everybody_where_it_spea
     assert everywhere is None or not everywhere.is_unspecified
     assert shown_address(ipaddress.ip_address("fe80::7")) is None
     assert shown_address(ipaddress.ip_address("169.254.1.7")) is not None
+
+
+SWITCH = 'ip link set lo up; ip link add card type veth peer name socket; ip link set socket up; {0}; exec "$@"'
+WITHOUT_ROUTER = "ip addr add 10.9.0.7/24 dev card; ip link set card up"
+SPEAKS = """
+from sync_agent.multicast import _member, place_of
+member, group = _member("0.0.0.0")
+member.settimeout(60)
+member.sendto(b"anybody?", group)
+print(place_of("0.0.0.0").address, *member.recvfrom(99))
+"""
+
+
+def run_on_switch(setting: str, *command: str) -> subprocess.CompletedProcess[str]:
+    """A command on a machine of its own that is plugged into a switch."""
+    inside = ["unshare", "--user", "--map-root-user", "--net", "sh", "-ec", SWITCH.format(setting), "sh", *command]
+    return subprocess.run(inside, capture_output=True, check=False, text=True, timeout=patience.PATIENCE_S)
+
+
+def may_plug() -> bool:
+    """Whether this account may do so in a namespace of its own."""
+    return sys.platform == "linux" and run_on_switch(WITHOUT_ROUTER, "true").returncode == 0
+
+
+@pytest.mark.skipif(not may_plug(), reason="needs a network of its own")
+def test_where_the_router_is_off_a_listener_for_everybody_speaks_to_the_group_all_the_same() -> None:
+    done = run_on_switch(WITHOUT_ROUTER, sys.executable, "-c", SPEAKS)
+    assert done.stdout == "10.9.0.7 b'anybody?' ('10.9.0.7', 5353)\n", done.stderr
+
+
+async def test_a_machine_that_had_no_network_when_it_started_is_found_once_it_has_one() -> None:
+    secret = os.urandom(32)
+    joined: list[str] = []
+
+    async def join(member: asyncio.DatagramProtocol, host: str) -> tuple[str, int]:
+        joined.append(host)
+        if len(joined) == 1:
+            raise OSError(errno.ENODEV, "No such device")
+        return await multicast.join(member, host)
+
+    place = Neighbourhood(lambda: {secret: b"class"}, os.urandom(32), os.urandom, lambda: None, join)
+    async with AsyncExitStack() as stack:
+        place._host = "127.0.0.1"
+        await stack.enter_async_context(place._membership)
+        await place._join()
+        assert place.problem is not None
+        assert place.problem[0] is Code.NO_MULTICAST
+        assert await place._follow()
+        await patience.until(lambda: place._discovery.heard_itself)
+        place._look_once()
+        assert place.problem is None
+        assert not await place._follow()
 
 
 async def test_an_announcement_fits_into_a_packet_that_every_network_passes_whole() -> None:
