@@ -2,8 +2,9 @@
 
 Each machine listens at an address of its own on a virtual network inside a namespace of this machine, where multicast
 works as on a school's. A teacher publishes; the relay before the server counts what the school's line would carry.
-First one machine alone; then all are switched on at once, in the morning, when there is news from the night; then a
-lesson by day; then the server is ended, and what the teacher publishes spreads by itself.
+First one machine alone, which is none of the thirty and stays off afterwards: what it has brought none of them can be
+given. Then all are switched on at once, in the morning: its lesson and one of the night are new to each of them. Then
+a lesson by day; then the server is ended, and what the teacher publishes spreads by itself.
 """
 
 from __future__ import annotations
@@ -54,14 +55,15 @@ def _inside(folder: Path) -> Iterator[Result]:
     space = school.add_class("CM1")
     person = str(school.tell_server("person", "add", "Mme Petit", "--role", "teacher", "--space", space)["person"])
     machines = [f"pc{number}" for number in range(1, MACHINES + 1)]
+    lone = "lone"
     with contextlib.ExitStack() as server:
         relay = server.enter_context(school.serving())
         school.tell("teacher", *school.enrolment("teacher", [space], person))
-        for machine in machines:
+        for machine in (lone, *machines):
             school.tell(machine, *school.enrolment("machine", [space]))
         with school.running("teacher"):
-            with school.running(machines[0]):
-                alone = _spread(school, space, "Seul", machines[:1])
+            with school.running(lone):
+                alone = _spread(school, space, "Seul", [lone])
             _publish(school, space, "Nuit")
             relay.reset()
             with contextlib.ExitStack() as running:
@@ -77,7 +79,7 @@ def _inside(folder: Path) -> Iterator[Result]:
                 together = _spread(school, space, "Ensemble", machines, pids)
     goals = {"line_times": 1.05}
     yield Result(_LINE, "one machine", alone)
-    # two lessons are new to all machines but one
+    # both lessons are new to all of them
     times = [float(morning["down_bytes"]) / 2, float(together["down_bytes"])]
     times = [size / float(alone["down_bytes"]) for size in times]
     found = {**morning, "line_times": times[0]}
