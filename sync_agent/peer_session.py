@@ -82,7 +82,15 @@ class _Exchange:
     """What the peer holds the header of alone, and asks for."""
     strange: dict[bytes, Position] = field(default_factory=dict)
     """How far its pages have come of spaces that nothing here opens: what opens one may stand on any page."""
+    put_off: dict[bytes, int] = field(default_factory=dict)
+    """How much had been received when a page of such a space was put off, as what it brings could not be judged yet."""
     failure: RelaisError | None = None
+
+    def may_wait(self, space: bytes) -> bool:
+        """Whether a page of a space may be put off, or once more: something has come since, which may change that."""
+        before = self.put_off.get(space)
+        self.put_off[space] = self.received
+        return before != self.received
 
 
 @dataclass(slots=True)
@@ -355,11 +363,7 @@ class PeerSession:
         for page in answer.pages:
             space = page.checkpoint.space
             if space not in await self.agent.spaces():
-                # a class that the other one knows to be open to this device: it is reconciled once it is known here
-                if space in await spaces_in_doubt(self.agent):
-                    await self._take_page(done, space, page.entries)
-                    done.strange[space] = Position(page.checkpoint.count, page.checkpoint.chain)
-                elif await self._take_own_grants(space, page.entries):
+                if await self._take_strange(done, space, page.entries):
                     done.strange[space] = Position(page.checkpoint.count, page.checkpoint.chain)
                 continue
             await self._take_page(done, space, page.entries)
@@ -372,6 +376,16 @@ class PeerSession:
         grown, done.grown = frozenset(done.grown), set()
         if grown:
             self.agent.replica.on_news(grown, self.device.key)
+
+    async def _take_strange(self, done: _Exchange, space: bytes, entries: Sequence[Entry]) -> bool:
+        """Take in a page of a class that the other one knows to be open to this device; whether to go on to the next.
+
+        It is reconciled once it is known here. A grant that will never pass is not asked for without end.
+        """
+        if space in await spaces_in_doubt(self.agent):
+            await self._take_page(done, space, entries)
+            return True
+        return await self._take_own_grants(space, entries) or not done.may_wait(space)
 
     async def _take_own_grants(self, space: bytes, entries: Sequence[Entry]) -> bool:
         """Take what lets this device into a space, and nothing else of it; whether none of it has to come again.
