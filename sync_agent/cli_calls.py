@@ -121,7 +121,7 @@ def _check_outside(place: Path, data_dir: Path) -> None:
 async def run_into(
     call: Call, folder: str, name: str, params: Params, *, item: str | None = None, from_others: bool = False
 ) -> dict[str, JSON]:
-    """Run a command whose files go into `folder`; what lay there and was not what came is told, as `kept`.
+    """Run a command whose files go into `folder`; what lay there and was not what came is told in words, on stderr.
 
     With `item`, what an earlier version of it brought makes way unseen. `from_others` says that pupils have made the
     files, who may be anybody.
@@ -139,8 +139,7 @@ async def run_into(
             for edit in edits:
                 tell(f"{edit.path} was not as it is published; what was there is kept as “{edit.kept_as}”")
     await asyncio.to_thread(place.mkdir, parents=True, exist_ok=True)
-    told = dict(result) if isinstance(result, Mapping) else {}
-    return {**told, "kept": [{"path": edit.path, "as": edit.kept_as} for edit in edits]} if edits else told
+    return dict(result) if isinstance(result, Mapping) else {}
 
 
 async def _by_people(call: Call, item: str | None, edits: Sequence[Edit]) -> Sequence[Edit]:

@@ -181,7 +181,7 @@ async def receipt(
     hand_in: HandInId,
     *,
     to_print: Annotated[
-        str | None, Option("--print", metavar="FILE", help="Also write a page to print, with a QR code.")
+        str | None, Option("--print", metavar="FILE", help="Also write a page to print, with a QR code: a new file.")
     ] = None,
     language: Annotated[str, Option("--lang", help="The page's language: fr or en.")] = "fr",
 ) -> JSON:
@@ -189,15 +189,24 @@ async def receipt(
     if language not in PAGE_LANGUAGES:
         raise BadInput(Code.USAGE, f"--lang is one of: {', '.join(PAGE_LANGUAGES)}")
     params: Params = {"id": hand_in, "page": None if to_print is None else language}
+    if to_print is not None and Path(to_print).exists():
+        raise _taken(to_print)
     found = await run_here(call, "receipt", params)
     if to_print is not None and isinstance(found, dict):
         _write_page(Path(to_print), str(found.pop("page")))
     return found
 
 
+def _taken(path: object) -> BadInput:
+    return BadInput(Code.USAGE, f"{path} exists already; choose another name")
+
+
 def _write_page(path: Path, text: str) -> None:
     try:
-        path.write_text(text, encoding="utf-8")
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:  # since we looked; or a link that leads nowhere
+        raise _taken(path) from None
     except OSError as reason:
         raise BadInput(Code.UNREADABLE_FILE, f"{path} cannot be written: {reason.strerror}") from reason
 

@@ -92,15 +92,14 @@ def test_what_a_person_changed_in_a_folder_is_kept_there_and_told_when_the_lesso
     laptop.ok("publish", str(tmp_path / "cours"), "--item", item)
 
     done = laptop.run("checkout", item, str(there))
-    assert done.status == 0, done.err
-    (kept,) = done.json["kept"]
-    assert kept["path"] == "fiches/exercice.txt"
-    assert kept["as"].startswith("fiches/exercice (modifié le ")
-    assert kept["as"] in done.err
+    assert (done.status, done.json) == (0, {}), done.err
+    (kept,) = tree(there).keys() - lesson.keys()
+    assert kept.startswith("fiches/exercice (modifié le ")
+    assert f"fiches/exercice.txt was not as it is published; what was there is kept as “{kept}”" in done.err
     assert tree(there) == {
         "carte.txt": b"la nouvelle carte",
         "fiches/exercice.txt": b"deux",
-        kept["as"]: "un, et ma réponse".encode(),
+        kept: "un, et ma réponse".encode(),
         "mot.txt": b"bonjour",
     }
     assert laptop.ok("checkout", item, str(there)) == {}, "what is published makes way unseen"
@@ -137,6 +136,20 @@ def test_work_goes_to_the_teacher_and_feedback_comes_back(room: Class, tmp_path:
     asyncio.run(meet(laptop, renard))
     (row,) = renard.ok("hand-ins", "--item", task)
     assert row["feedback"]["mark"] is None
+
+
+def test_a_proof_to_print_takes_the_place_of_no_other_file(room: Class, tmp_path: Path) -> None:
+    laptop = room["laptop"]
+    task = publish(laptop, room, lay(tmp_path / "consigne", {"consigne.txt": b"Racontez."}), kind="assignment")
+    work = laptop.ok("hand-in", task, str(lay(tmp_path / "travail", LESSON)), "--person", room.pupil_person)["id"]
+    page = tmp_path / "preuve.html"
+    proof = laptop.ok("receipt", work, "--print", str(page))
+    assert proof["code"] in page.read_text(encoding="utf-8")
+    page.write_bytes(b"mon travail")
+    again = laptop.run("receipt", work, "--print", str(page))
+    check(again, 2, "usage")
+    assert "exists already" in again.err
+    assert page.read_bytes() == b"mon travail"
 
 
 def test_two_laptops_that_changed_one_item_keep_both_versions_until_one_is_settled(tmp_path: Path) -> None:
