@@ -6,6 +6,7 @@ they mean together is the fold's business (`protocol.coursework`).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -27,6 +28,12 @@ MAX_CONTENT_BYTES = MAX_FILE_BYTES * MAX_FILES_PER_REVISION
 MAX_MARK_CHARS = 64
 _WRAP_BYTES = 32 + 32 + 16
 _KIND_CHARS = 32
+_BREAK: Final = re.compile(r"[\s\x00-\x1f\x7f-\x9f]*[\x00-\x1f\x7f-\x9f\u2028\u2029][\s\x00-\x1f\x7f-\x9f]*")
+
+
+def one_line(text: str) -> str:
+    """A title as it is shown: on one line, whatever breaks it holds. What holds none is as it was."""
+    return text if _BREAK.search(text) is None else _BREAK.sub(" ", text).strip()
 
 
 class ItemKind(StrEnum):
@@ -73,7 +80,10 @@ def _required(content: ContentRef | None, what: str) -> ContentRef:
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """One version of an item, whole: what is not repeated is gone. `due_ms` is a time, `subject` a school subject."""
+    """One version of an item, whole: what is not repeated is gone. `due_ms` is a time, `subject` a school subject.
+
+    Title and subject are read as one line each; earlier versions have kept what they were given.
+    """
 
     kind: ItemKind
     title: str
@@ -92,8 +102,8 @@ class Revision:
             raise PeerFault(Code.MALFORMED, "a revision is of a kind unknown to this version", kind=text) from None
         return cls(
             kind,
-            fields.text("title", MAX_NAME_CHARS),
-            fields.text_or_none("subject", MAX_NAME_CHARS),
+            one_line(fields.text("title", MAX_NAME_CHARS)),
+            None if (subject := fields.text_or_none("subject", MAX_NAME_CHARS)) is None else one_line(subject),
             fields.count_or_none("due"),
             _required(ContentRef.from_fields(fields.inner("content")), "a revision"),
         )

@@ -189,15 +189,20 @@ async def receipt(
     if language not in PAGE_LANGUAGES:
         raise BadInput(Code.USAGE, f"--lang is one of: {', '.join(PAGE_LANGUAGES)}")
     params: Params = {"id": hand_in, "page": None if to_print is None else language}
-    if to_print is not None and Path(to_print).exists():
-        raise _taken(to_print)
+    page = None if to_print is None else _free(Path(to_print))
     found = await run_here(call, "receipt", params)
-    if to_print is not None and isinstance(found, dict):
-        _write_page(Path(to_print), str(found.pop("page")))
+    if page is not None and isinstance(found, dict):
+        _write_page(page, str(found.pop("page")))
     return found
 
 
-def _taken(path: object) -> BadInput:
+def _free(path: Path) -> Path:
+    if path.exists():
+        raise _taken(path)
+    return path
+
+
+def _taken(path: Path) -> BadInput:
     return BadInput(Code.USAGE, f"{path} exists already; choose another name")
 
 

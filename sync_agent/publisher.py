@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TypeAlias
 
@@ -40,7 +40,7 @@ from protocol.replica.operation import (
     Restart,
 )
 from protocol.replica.replica import Draft
-from protocol.work import EMPTY_PAYLOAD, ContentRef, ItemKind, Revision
+from protocol.work import EMPTY_PAYLOAD, ContentRef, ItemKind, Revision, one_line
 from sync_agent.app import Agent
 from sync_agent.delta_bases import say_as_delta
 from sync_agent.reading import Manifests, find_item, need_of
@@ -103,6 +103,7 @@ async def publish(
     if before is None and wish.title is None:
         raise BadInput(Code.USAGE, "a new item needs a title")
     _check_words(wish)
+    wish = _on_one_line(wish)
     bases = () if before is None else (before.shown,)
     content = await store_files(agent, space, incoming, kept, bases=bases, said=_said(wish, before))
     async with agent.writing:
@@ -218,12 +219,17 @@ def check_text(given: str, what: str, max_chars: int, *, code: Code = Code.USAGE
 def _check_words(wish: Wish) -> None:
     if wish.title is not None:
         check_text(wish.title, "title", MAX_NAME_CHARS, code=Code.BAD_NAME)
-        if not wish.title.strip():
+        if not one_line(wish.title).strip():
             raise BadInput(Code.BAD_NAME, "the title is empty")
     if isinstance(wish.subject, str):
         check_text(wish.subject, "subject", MAX_NAME_CHARS, code=Code.BAD_NAME)
     if isinstance(wish.text, str):
         check_text(wish.text, "text", MAX_TEXT_CHARS)
+
+
+def _on_one_line(wish: Wish) -> Wish:
+    title = None if wish.title is None else one_line(wish.title)
+    return replace(wish, title=title, subject=one_line(wish.subject) if isinstance(wish.subject, str) else wish.subject)
 
 
 def _said(wish: Wish, before: Item | None) -> Said | None:

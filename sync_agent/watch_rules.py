@@ -18,6 +18,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
+from protocol.work import one_line
+
 # --- names ------------------------------------------------------------------------------------------------------------
 
 
@@ -84,8 +86,8 @@ def title_of(name: str, *, is_file: bool) -> str:
     if is_file:
         stem, dot, extension = name.rpartition(".")
         if dot and stem.strip() and extension:
-            return stem.strip()
-    return name
+            return one_line(stem).strip()
+    return one_line(name)
 
 
 # --- when a title is settled ------------------------------------------------------------------------------------------

@@ -174,7 +174,16 @@ async def test_every_local_write_wakes_whoever_waits_for_changes(desk: Desk, spa
     assert len(woken) == 2
 
 
-@pytest.mark.parametrize("title", ["", "   ", "x" * 201, "\udcff"])
+async def test_a_title_with_line_breaks_is_kept_on_one_line(desk: Desk, space: str) -> None:
+    wish = {"space": space, "title": "Le cycle\r\nde l'eau\n", "subject": "Sciences\tde la vie"}
+    item = (await desk.publish(LESSON, **wish))["item"]
+    (row,) = await desk.ask("items")
+    assert (row["title"], row["subject"]) == ("Le cycle de l'eau", "Sciences de la vie")
+    kept = (await desk.agent.replica.store.get([bytes.fromhex(item)]))[bytes.fromhex(item)]
+    assert b"Le cycle de l'eau" in (kept.payload or b"")
+
+
+@pytest.mark.parametrize("title", ["", "   ", "\n\t", "x" * 201, "\udcff"])
 async def test_a_title_that_nobody_could_read_is_refused(desk: Desk, space: str, title: str) -> None:
     assert (await refused(desk, "publish", space=space, title=title)).code is Code.BAD_NAME
 

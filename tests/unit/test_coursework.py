@@ -124,6 +124,17 @@ def test_a_revision_that_cannot_be_read_is_passed_over(room: ClassRoom) -> None:
     assert not room.work.items
 
 
+@pytest.mark.parametrize("given", ["Les volcans\nd'Auvergne", "\tLes volcans \r\n\x1b d'Auvergne\u2028"])
+def test_a_title_that_holds_line_breaks_is_shown_on_one_line(room: ClassRoom, given: str) -> None:
+    first = room.revision(given)
+    assert room.work.items[first.id].shown.record.title == "Les volcans d'Auvergne"
+
+
+def test_a_title_on_one_line_is_shown_to_the_letter(room: ClassRoom) -> None:
+    first = room.revision("  Qui\u202fes-tu\xa0?  ")
+    assert room.work.items[first.id].shown.record.title == "  Qui\u202fes-tu\xa0?  "
+
+
 def test_a_child_older_than_its_parent_makes_the_time_doubtful(room: ClassRoom) -> None:
     first = room.revision("v1")
     room.teacher.skew_ms = -17 * YEAR_MS

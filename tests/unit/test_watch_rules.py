@@ -178,6 +178,8 @@ def test_names_that_programs_leave_behind_are_known(name: str, expected: Standin
         ("Le cycle de l'eau.pdf", True, "Le cycle de l'eau"),
         ("Consignes", True, "Consignes"),
         ("3. Les volcans.odt", True, "3. Les volcans"),
+        ("Les\nvolcans", False, "Les volcans"),
+        ("Les\t\nvolcans\n.odt", True, "Les volcans"),
     ],
 )
 def test_a_title_is_the_folders_name_or_the_files_without_its_extension(name: str, is_file: bool, title: str) -> None:
