@@ -118,7 +118,7 @@ async def _called(agent: Agent, name: str, key: str, text: str, beside: Params) 
     _, code, what = _ASKED[key]
     match what:
         case "space":
-            return by_name(text, await _spaces(agent), code, what)
+            return by_name(text, await _spaces(agent, also_over=key == "from"), code, what)
         case "device":
             one = by_name(text, await _devices(agent), code, what)
             if _BY_ID_ALONE.get(name) != key and (await signed_names(agent)).get(one.id) == one.name:
@@ -138,12 +138,21 @@ async def _called(agent: Agent, name: str, key: str, text: str, beside: Params) 
             return by_name(text, await _persons(agent, near or await agent.spaces()), code, what)
 
 
-async def _spaces(agent: Agent) -> list[Named]:
+async def _spaces(agent: Agent, *, also_over: bool) -> list[Named]:
+    """The classes here; with `also_over` one that is over is meant as well as another of its name."""
+    from protocol.replica.office.spaces import is_closed  # noqa: PLC0415 — only for who types a name
+    from sync_agent.past_years import past_spaces  # noqa: PLC0415 — only for who types a name
     from sync_agent.status import space_names  # noqa: PLC0415 — only for who types a name
 
     names, door = await space_names(agent), agent.replica.door
-    above = {space: door.parent(space) for space in await agent.spaces()}
-    return [Named(space, names.get(space), names.get(school or b"", "")) for space, school in above.items()]
+    past = frozenset() if also_over else await past_spaces(agent)
+    found = []
+    for space in await agent.spaces():
+        school = names.get(door.parent(space) or b"", "")
+        closed = await is_closed(agent.replica, space)
+        about = ", ".join(part for part in (school, "closed" if closed else "") if part)
+        found.append(Named(space, names.get(space), about, (closed and not also_over) or space in past))
+    return found
 
 
 async def _devices(agent: Agent) -> list[Named]:

@@ -12,8 +12,8 @@ from protocol.entry import ID_BYTES, PERSON_BYTES
 from protocol.errors import Code
 from protocol.identity import school_id
 from protocol.replica.abbreviations import is_beginning, whole
-from protocol.replica.by_name import Named, by_name, is_whole
-from protocol.replica.office.spaces import space_records
+from protocol.replica.by_name import Named, by_name, compared, is_whole
+from protocol.replica.office.spaces import is_closed, space_records
 from protocol.replica.operation import JSON, Outgoing, Params
 from sync_server.app import Server
 from sync_server.handlers.devices import DeviceState
@@ -59,10 +59,12 @@ class _Typed:
             return text
         records = await space_records(self._server)
         schools = {space: record.uai for space, record in records.items() if record.uai is not None}
-        known = [
-            Named(space, record.name, record.uai or schools.get(door.parent(space) or b"") or "")
-            for space, record in records.items()
-        ]
+        known = []
+        for space, record in records.items():
+            school = record.uai or schools.get(door.parent(space) or b"") or ""
+            # only of those that may be meant: there are thousands
+            is_over = compared(record.name) == compared(text) and await is_closed(self._server.replica, space)
+            known.append(Named(space, record.name, f"{school}, closed" if is_over else school, is_over))
         return by_name(text, known, Code.UNKNOWN_SPACE, "space").id.hex()
 
     async def device(self, text: str) -> JSON:

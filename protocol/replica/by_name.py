@@ -2,7 +2,8 @@
 
 Rules:
 - a name is compared as people say it: case, accents and white space make no difference; a part of one is no name;
-- who is meant is never guessed: of several none is taken, and the answer shows what tells them apart.
+- who is meant is never guessed: of several none is taken, and the answer shows what tells them apart;
+- what is over, a closed class say, is meant by its name only where nothing else has it.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ class Named:
     id: bytes
     name: str | None
     about: str = ""
+    is_over: bool = False
 
     def __str__(self) -> str:
         told = ", ".join(part for part in (self.about, self.id.hex()[:SHORTEST_CHARS]) if part)
@@ -46,10 +48,14 @@ def compared(name: str) -> str:
 
 
 def by_name(text: str, known: Iterable[Named], code: Code, what: str) -> Named:
-    """The only one of `known` with that name. Raises `BadInput(code)`, which lists who may be meant."""
+    """The only one of `known` with that name, of those that are not over before all.
+
+    Raises `BadInput(code)`, which lists who may be meant.
+    """
     asked = compared(text)
     each = {one.id: one for one in known if one.name}
     found = [one for one in each.values() if asked and compared(one.name or "") == asked]
+    found = [one for one in found if not one.is_over] or found
     if len(found) == 1:
         return found[0]
     if found:
@@ -63,9 +69,9 @@ def _nearest(asked: str, known: Collection[Named]) -> list[Named]:
     """Those first whose names hold what was typed, then like ones, then the others by their names."""
     from difflib import SequenceMatcher  # noqa: PLC0415 — for who mistypes only
 
-    def distance(one: Named) -> tuple[bool, float, str]:
+    def distance(one: Named) -> tuple[bool, bool, float, str]:
         name = compared(one.name or "")
-        return asked not in name, -round(SequenceMatcher(None, asked, name).ratio(), 1), name
+        return one.is_over, asked not in name, -round(SequenceMatcher(None, asked, name).ratio(), 1), name
 
     return sorted(known, key=distance)
 

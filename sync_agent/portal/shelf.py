@@ -167,7 +167,7 @@ class Shelf:
     # --- classes and people -------------------------------------------------------------------------------------------
 
     async def rooms(self) -> list[Room]:
-        """The spaces of this device, those above first."""
+        """The spaces of this device, those above first; no class that is closed, or of a past year."""
         door = self.agent.replica.door
         names = await space_names(self.agent)
         rooms = []
@@ -177,6 +177,8 @@ class Shelf:
                 continue
             view = await self.agent.replica.view(space)
             is_class = door.parent(space) not in (None, door.territory)
+            if is_class and space in view.roster.erased:
+                continue
             first = await first_names(self.agent.replica, _listed_as_others(view.roster))
             rooms.append(Room(space, names.get(space, ""), is_class, view.roster, view.coursework, view.basis, first))
         return rooms

@@ -15,6 +15,7 @@ from protocol.limits import ERASURE_DELAY_MS
 from protocol.replica.console import Notices
 from protocol.replica.eraser import Eraser
 from protocol.work import ItemKind
+from sync_agent.portal.shelf import Shelf
 from sync_agent.publisher import Wish, publish
 from sync_agent.watched_folders import publishing_folders
 from sync_server.handlers.territory import kit_in
@@ -202,6 +203,28 @@ async def test_in_a_closed_class_nothing_is_done_that_nobody_would_be_shown(year
             await year.do(command, space=[space], **params)
         assert caught.value.code is Code.UNKNOWN_SPACE
     assert await year.do("ungrant", space=[space], device=year.machine.agent.device.hex()) is not None
+
+
+async def test_the_next_years_class_is_meant_by_the_name_of_a_closed_one(year: Year) -> None:
+    office = year.here.office
+    (closed,) = await year.do("space list")
+    wanted = {"name": closed["name"], "school": "0180001D", "year": None}
+    fresh = (await year.do("space add", **wanted))["space"]
+    await year.do("grant", space=[fresh], device=year.teacher.agent.device.hex())
+    with pytest.raises(BadInput, match="2 spaces here are called"):
+        await office.add_person("Tom", "pupil", closed["name"])
+    await year.with_kit("space close", space=closed["space"])
+    pupil = await office.add_person("Tom", "pupil", closed["name"])
+    assert pupil in {row["person"] for row in await year.do("person list", space=fresh)}
+    await year.here.sync(year.teacher)
+    desk = Desk(year.teacher.agent)
+    await desk.publish(SMALL, space=closed["name"], title="La rentrée")
+    assert [(row["space"], row["title"]) for row in await desk.ask("items")] == [(fresh, "La rentrée")]
+    assert [room.space.hex() for room in await Shelf(year.teacher.agent).rooms() if room.is_class] == [fresh]
+    await year.do("space rename", space=fresh, name="CM1 A")
+    office.said.lines.clear()
+    await year.do("space add", **wanted)
+    assert office.said.lines == [], "nobody takes it for the closed one"
 
 
 async def test_a_class_with_work_that_nobody_has_opened_is_not_closed_unless_that_is_wished(year: Year) -> None:

@@ -33,6 +33,16 @@ def test_of_two_with_one_name_none_is_taken_and_both_are_shown() -> None:
     assert by_name("lea", [LEA, LEA], Code.UNKNOWN_PERSON, "person") is LEA
 
 
+def test_a_class_that_is_over_is_meant_only_where_no_other_has_its_name() -> None:
+    old, new = Named(b"\x01" * 32, "CM1", "closed", is_over=True), Named(b"\x02" * 32, "CM1")
+    assert by_name("cm1", [old, new], Code.UNKNOWN_SPACE, "space") is new
+    assert by_name("cm1", [old, Named(b"\x03" * 32, "CM2")], Code.UNKNOWN_SPACE, "space") is old
+    with pytest.raises(BadInput, match=r"CM2 \(03030303\), CM1 \(closed, 01010101\)$"):
+        by_name("CE1", [old, Named(b"\x03" * 32, "CM2")], Code.UNKNOWN_SPACE, "space")
+    with pytest.raises(BadInput, match="2 spaces here are called “cm1”"):
+        by_name("cm1", [old, Named(b"\x04" * 32, "CM1", is_over=True)], Code.UNKNOWN_SPACE, "space")
+
+
 def test_of_many_those_are_listed_first_that_were_probably_meant() -> None:
     many = [Named(number.to_bytes(16, "big"), f"Poste {number:02}") for number in range(30)]
     with pytest.raises(BadInput) as raised:

@@ -15,7 +15,7 @@ from protocol.errors import BadInput, Code
 from protocol.identity import normal_uai, school_id, uai_warning
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.names import distinct, hex_or_none, name_of, school_year
-from protocol.replica.replica import Draft
+from protocol.replica.replica import Draft, Replica
 from protocol.replica.space_names import changed_names, made_spaces
 from protocol.rights import Door
 from protocol.structure import SpaceChange, SpaceRecord
@@ -70,11 +70,13 @@ async def add_space(office: Office, name: str, school: str, year: str | None = N
 
 
 async def twin_of(office: Office, name: str, year: str | None, school: bytes) -> bytes | None:
-    """A class in the school that is called the same already, unless it is known to be of another year."""
+    """A class in the school that is called the same already, unless it is closed, or known to be of another year."""
     for space, other in (await space_records(office)).items():
+        if other.name.strip().casefold() != name.strip().casefold():
+            continue
         same_year = year is None or other.year is None or year == other.year
         is_there = office.replica.door.parent(space) == school
-        if is_there and same_year and other.name.strip().casefold() == name.strip().casefold():
+        if is_there and same_year and not await is_closed(office.replica, space):
             return space
     return None
 
@@ -128,14 +130,20 @@ def spaces_named(office: Office, texts: Iterable[str]) -> list[bytes]:
 
 async def open_spaces_named(office: Office, texts: Iterable[str]) -> list[bytes]:
     """As `spaces_named`, for what is to be said there. Raises `BadInput(UNKNOWN_SPACE)` for a closed class too."""
-    named, door = spaces_named(office, texts), office.replica.door
+    named = spaces_named(office, texts)
     for space in named:
-        is_class = door.parent(space) not in (None, door.territory)
-        if is_class and space in (await office.replica.view(space)).roster.erased:
+        if await is_closed(office.replica, space):
             raise BadInput(
                 Code.UNKNOWN_SPACE, f"the class {space.hex()} has been closed: nothing that is said there is shown"
             )
     return named
+
+
+async def is_closed(replica: Replica, space: bytes) -> bool:
+    """Whether a space is a class that was closed: what it held is destroyed, and nothing in it is shown."""
+    door = replica.door
+    is_class = door.parent(space) not in (None, door.territory)
+    return is_class and space in (await replica.view(space)).roster.erased
 
 
 def smallest_cover(door: Door, spaces: Iterable[bytes]) -> bytes:
