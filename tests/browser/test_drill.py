@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Browser, BrowserContext, Page, expect
 
-from tests.harness.browser import accessibility_faults, chromium, visitor
+from tests.harness.browser import accessibility_faults, visitor
 from tests.harness.machines import Machine, School, school
 from tests.harness.patience import until
 from tests.harness.ports import free_port
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 DEMO = Path(__file__).parents[2] / "deploy" / "demo"
 COURSE, TASK, HAND_IN = DEMO / "course", DEMO / "devoir", DEMO / "copie-eleve"
@@ -27,12 +29,6 @@ PICTURES = os.environ.get("RELAIS_PICTURES")
 def town(tmp_path: Path) -> Iterator[School]:
     with school(tmp_path) as made:
         yield made
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    async with chromium() as found:
-        yield found
 
 
 def head_of(town: School) -> Machine:

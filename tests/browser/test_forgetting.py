@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -12,15 +11,11 @@ from protocol.replica.office.erasures import in_force
 from protocol.replica.office.people import add_person, merge_persons
 from protocol.roles import PersonRole, Role
 from sync_agent.office import SchoolOffice
-from tests.harness.browser import accessibility_faults, chromium, visitor
+from tests.harness.browser import accessibility_faults, visitor
 from tests.harness.classroom import classroom
 from tests.harness.portal import portal
 
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    async with chromium() as found:
-        yield found
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest.mark.parametrize("width", [1360, 360])

@@ -15,7 +15,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
 from sync_server.handlers.administrators import add_administrator, verifier_of
-from tests.harness.browser import accessibility_faults, chromium, visitor
+from tests.harness.browser import accessibility_faults, visitor
 from tests.harness.fleet import ADMINISTRATOR, FINE, MACHINES, PASSPHRASE, Fleet, fleet, pages_over
 from tests.harness.machines import Machine as Program
 from tests.harness.machines import school
@@ -28,12 +28,6 @@ WORDS = {
     "en": {"name": "Name", "passphrase": "Passphrase", "submit": "Sign in", "locale": "en-GB"},
 }
 EXPECTED = {machine.name if machine.enrols else "sans nom": machine for machine in MACHINES}
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    async with chromium() as started:
-        yield started
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

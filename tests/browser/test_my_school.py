@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -11,15 +10,11 @@ from playwright.async_api import Browser, expect
 from protocol.roles import Role
 from protocol.vouching import device_words
 from sync_agent.confirming import own_device
-from tests.harness.browser import accessibility_faults, chromium, visitor
+from tests.harness.browser import accessibility_faults, visitor
 from tests.harness.classroom import classroom
 from tests.harness.portal import portal
 
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    async with chromium() as found:
-        yield found
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest.mark.parametrize("width", [1360, 360])

@@ -10,10 +10,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
-from tests.harness.browser import Visitor, accessibility_faults, chromium, visitor
+from tests.harness.browser import Visitor, accessibility_faults, visitor
 from tests.harness.machines import Machine, School, school
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -29,12 +28,6 @@ def town(tmp_path: Path) -> Iterator[School]:
     with school(tmp_path) as made:
         made.server.ok("person", "add", "Tom", "--role", "pupil", "--space", made.space)
         yield made
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    async with chromium() as found:
-        yield found
 
 
 def open_portal(machine: Machine) -> str:

@@ -13,7 +13,7 @@ from protocol.errors import Code
 from sync_agent.scheduler import Outcome
 from sync_agent.watched_files import Obstacle
 from sync_agent.watched_titles import Brake, Title
-from tests.harness.browser import accessibility_faults, chromium, visitor
+from tests.harness.browser import accessibility_faults, visitor
 from tests.harness.classroom import SMALL, WORK, Files, assignment, classroom
 from tests.harness.portal import portal
 
@@ -48,12 +48,6 @@ class Pages:
         pupils = [*seen, f"/work/{self.work}/receipt", "/who"]
         teachers = [*seen, "/publish", "/folders", f"/item/{self.item}/publish"]
         return [*(self.pupil + path for path in pupils), *(self.teacher + path for path in teachers)]
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    async with chromium() as started:
-        yield started
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

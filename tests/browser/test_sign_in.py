@@ -10,18 +10,12 @@ import pytest_asyncio
 from playwright.async_api import Browser, Page, Route, expect
 
 from protocol.work import ItemKind
-from tests.harness.browser import accessibility_faults, chromium, visitor
+from tests.harness.browser import accessibility_faults, visitor
 from tests.harness.classroom import classroom
 from tests.harness.portal import portal
 from tests.harness.sign_in import SignedClass, signed_class
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    async with chromium() as found:
-        yield found
 
 
 @pytest_asyncio.fixture(loop_scope="module")
