@@ -43,6 +43,7 @@ from protocol.portable_names import displayable
 from protocol.replica.console import Notices
 from protocol.replica.native_memory import REUSED_PIECE_BYTES
 from protocol.replica.operation import Complete, FileData, FileEnd, FileEvent, FileStart
+from sync_agent.write_behind import Behind, WriteBehind
 
 ENDING: Final = ".rls"
 DAMAGED_ENDING: Final = ".bad"
@@ -322,23 +323,19 @@ class BundlesOut(Notices):
         self._disk = disk
         self._file: BinaryIO | None = None
         self._passing = disk.place
-        self._held = self._free = memoryview(b"")
-        self._held_bytes = 0
         self._size = 0
         self._sent_bytes = 0
         self._end = b""
-        self._writing: asyncio.Task[None] | None = None
-        self._reading: asyncio.Task[None] | None = None
+        self._writing = WriteBehind(self._write, least_bytes=_LEAST_HELD_BYTES, most_bytes=_MOST_HELD_BYTES)
+        self._reading = Behind()
         self.names: list[str] = []
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for task in (self._writing, self._reading):
-            if task is not None:
-                await asyncio.wait((task,))
-                task.exception()
+        await self._writing.leave()
+        await self._reading.leave()
         if self._file is not None:
             with contextlib.suppress(OSError):
                 self._file.close()
@@ -348,53 +345,25 @@ class BundlesOut(Notices):
     async def start(self, path: str, size: int | None) -> None:
         """Begin a bundle; its name follows from its hash."""
         del path, size
-        self._held_bytes = 0
         await asyncio.to_thread(self._begin)
 
     async def data(self, data: bytes) -> None:
         """Add bytes. Raises `LocalFailure(DISK_FULL or STORAGE_FAILED)`, of bytes that were added before too."""
-        left = memoryview(data)
-        while left:
-            if self._held_bytes == len(self._held):
-                await self._write_out()
-            taken = left[: len(self._held) - self._held_bytes]
-            self._held[self._held_bytes : self._held_bytes + len(taken)] = taken
-            self._held_bytes += len(taken)
-            left = left[len(taken) :]
+        await self._writing.add(data)
 
     async def end(self) -> None:
         """Let the bundle be durable under its name; it is read back while the next one is written."""
-        await self._write_out()
-        await self._written()
-        await self._read_back()
+        await self.settle()
         target, trailer = await asyncio.to_thread(self._finish)
-        self._reading = asyncio.create_task(asyncio.to_thread(self._compare, target, trailer))
+        await self._reading.begin(asyncio.to_thread(self._compare, target, trailer))
 
     async def settle(self) -> None:
-        """Return when all bundles were read back. Raises `LocalFailure`."""
-        await self._written()
-        await self._read_back()
+        """Return when all is written, and all bundles were read back. Raises `LocalFailure`."""
+        await self._writing.settle()
+        await self._reading.settle()
 
-    async def _write_out(self) -> None:
-        """Let what is held be written while more comes, which goes into other memory."""
-        await self._written()
-        full = self._held[: self._held_bytes]
-        if full:
-            self._writing = asyncio.create_task(asyncio.to_thread(self._append, full))
-        self._held, self._free, self._held_bytes = self._free, self._held, 0
-        if len(self._held) < len(self._free) or len(self._held) < _LEAST_HELD_BYTES:
-            wanted = min(max(2 * len(self._free), _LEAST_HELD_BYTES), _MOST_HELD_BYTES)
-            self._held = memoryview(bytearray(wanted))
-
-    async def _written(self) -> None:
-        writing, self._writing = self._writing, None
-        if writing is not None:
-            await writing
-
-    async def _read_back(self) -> None:
-        reading, self._reading = self._reading, None
-        if reading is not None:
-            await reading
+    async def _write(self, data: memoryview) -> None:
+        await asyncio.to_thread(self._append, data)
 
     def _begin(self) -> None:
         if not self.names:

@@ -44,6 +44,7 @@ from sync_agent.marks import BROUGHT_MARKS
 from sync_agent.sign_in import tend_sign_in
 from sync_agent.space_keys import tend_space_keys
 from sync_agent.wraps import tend_hand_ins
+from sync_agent.write_behind import WriteBehind
 
 _AT_ONCE_BYTES: Final = 2 * MiB
 """So much of a pack is written at once: a system writes large parts much faster than small ones."""
@@ -297,47 +298,24 @@ class _PackIn:
     def __init__(self, content: ContentStore) -> None:
         self._content = content
         self._pack = b""
-        self._held = self._free = memoryview(b"")
-        self._held_bytes = 0
         self._start = 0
-        self._writing: asyncio.Task[None] | None = None
+        self._writing = WriteBehind(self._append, least_bytes=_AT_ONCE_BYTES, most_bytes=_AT_ONCE_BYTES)
 
     def begin(self, pack: bytes) -> None:
-        """All that comes is of this pack from now on."""
-        self._pack, self._start, self._held_bytes = pack, 0, 0
+        """All that comes is of this pack from now on; what came before is settled."""
+        self._pack, self._start = pack, 0
 
     async def extend(self, data: memoryview) -> None:
         """Add bytes. Raises `PeerFault`, `LocalFailure`, of bytes that were added before too."""
-        while data:
-            if self._held_bytes == len(self._held):
-                await self._write_out()
-            taken = data[: len(self._held) - self._held_bytes]
-            self._held[self._held_bytes : self._held_bytes + len(taken)] = taken
-            self._held_bytes += len(taken)
-            data = data[len(taken) :]
+        await self._writing.add(data)
 
     async def settle(self) -> None:
         """Return when all that came is written. Raises `PeerFault`, `LocalFailure`."""
-        await self._write_out()
-        await self._written()
+        await self._writing.settle()
 
-    async def _write_out(self) -> None:
-        await self._written()
-        full = self._held[: self._held_bytes]
-        if full:
-            self._writing = asyncio.create_task(self._append(self._pack, self._start, full))
-        self._start += len(full)
-        self._held, self._free, self._held_bytes = self._free, self._held, 0
-        if not self._held:
-            self._held = memoryview(bytearray(_AT_ONCE_BYTES))
-
-    async def _written(self) -> None:
-        writing, self._writing = self._writing, None
-        if writing is not None:
-            await writing
-
-    async def _append(self, pack: bytes, start: int, data: memoryview) -> None:
+    async def _append(self, data: memoryview) -> None:
         """Add what an earlier try has not left here already."""
-        have = await self._content.part_size(pack)
+        start, self._start = self._start, self._start + len(data)
+        have = await self._content.part_size(self._pack)
         if start <= have < start + len(data):
-            await self._content.append_part(pack, have, data[have - start :])
+            await self._content.append_part(self._pack, have, data[have - start :])

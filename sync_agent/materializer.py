@@ -52,6 +52,7 @@ from sync_agent.reading import need_of, read_checked, readable_version
 from sync_agent.resting import Rest
 from sync_agent.scheduler import wait
 from sync_agent.space_folders import free_name, space_folders
+from sync_agent.write_behind import Behind
 
 COURSEWORK_FOLDER: Final = "coursework"
 THOROUGH_S: Final = 600.0
@@ -132,34 +133,11 @@ class _Title:
         return found is not None and found.stream == file.stream
 
 
-class _Writing:
-    """Writes files of a title in a thread, one batch after the other, while the next one is read and checked."""
-
-    def __init__(self, title: _Title) -> None:
-        self._title = title
-        self._task: asyncio.Task[None] | None = None
-
-    async def begin(self, batch: Sequence[tuple[Wanted, NewFile]]) -> None:
-        """Write these once the batch before is written. Raises `OSError`, of that one."""
-        await self.settle()
-        self._task = asyncio.create_task(self._write(batch))
-
-    async def settle(self) -> None:
-        """Return when all is written, and noted. Raises `OSError`."""
-        task, self._task = self._task, None
-        if task is not None:
-            await task
-
-    async def leave(self) -> None:
-        """Return when nothing is written any more, whatever became of it."""
-        if self._task is not None:
-            await asyncio.wait((self._task,))
-            self._task.exception()
-
-    async def _write(self, batch: Sequence[tuple[Wanted, NewFile]]) -> None:
-        states = await asyncio.to_thread(write_files, [new for _, new in batch], self._title.changed_ns)
-        for (file, _), (size, changed_ns) in zip(batch, states, strict=True):
-            self._title.notes[file.path] = FileNote(file.path, size, changed_ns, 0, file.stream)
+async def _write_batch(title: _Title, batch: Sequence[tuple[Wanted, NewFile]]) -> None:
+    """Write files of a title in a thread, and note what they are like. Raises `OSError`."""
+    states = await asyncio.to_thread(write_files, [new for _, new in batch], title.changed_ns)
+    for (file, _), (size, changed_ns) in zip(batch, states, strict=True):
+        title.notes[file.path] = FileNote(file.path, size, changed_ns, 0, file.stream)
 
 
 @dataclass(frozen=True, slots=True)
@@ -465,14 +443,15 @@ class Materializer:
     async def _write(self, title: _Title, files: Sequence[tuple[Wanted, Path]]) -> None:
         """Write files from the store to these places; notes what they are like."""
         await self._check_room(sum(file.size for file, _ in files))
-        writing = _Writing(title)
+        writing = Behind()
         try:
-            await self._read_out(files, writing)
+            await self._read_out(title, files, writing)
             await writing.settle()
         finally:
             await writing.leave()
 
-    async def _read_out(self, files: Sequence[tuple[Wanted, Path]], writing: _Writing) -> None:
+    async def _read_out(self, title: _Title, files: Sequence[tuple[Wanted, Path]], writing: Behind) -> None:
+        """Read and check one batch of files while the one before is written."""
         batch: list[tuple[Wanted, NewFile]] = []
         gathered = 0
         for file, place in files:
@@ -484,14 +463,14 @@ class Materializer:
                     gathered += len(piece)
                     if gathered >= _AT_ONCE_BYTES:
                         batch.append((file, NewFile(place, tuple(parts), append=begun)))
-                        await writing.begin(batch)
+                        await writing.begin(_write_batch(title, batch))
                         batch, parts, gathered, begun = [], [], 0, True
             batch.append((file, NewFile(place, tuple(parts), append=begun)))
             if len(batch) >= _AT_ONCE_FILES:
-                await writing.begin(batch)
+                await writing.begin(_write_batch(title, batch))
                 batch, gathered = [], 0
         if batch:
-            await writing.begin(batch)
+            await writing.begin(_write_batch(title, batch))
 
     async def _pieces(self, file: Wanted) -> AsyncGenerator[bytes, None]:
         if file.data is not None:
