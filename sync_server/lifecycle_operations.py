@@ -13,7 +13,7 @@ from typing import Final
 from protocol.clock import rfc3339
 from protocol.coursework import Work
 from protocol.entry import Entry, Kind
-from protocol.errors import BadInput, Code
+from protocol.errors import BadInput, Code, Refused
 from protocol.limits import ERASURE_DELAY_MS, MAX_ERASED_PER_DAY
 from protocol.replica import parameters as given
 from protocol.replica.abbreviations import whole
@@ -77,12 +77,27 @@ def _kind(entry: Entry) -> str:
     return Kind(entry.header.kind).name.lower().replace("_", "-")
 
 
-async def _accept(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
-    return {"accepted": await rule(server, await _named(server, params), accept=True)}
+async def _accept(server: Server, params: Params, outgoing: Outgoing) -> JSON:
+    return {"accepted": await _ruled(server, params, outgoing, accept=True)}
 
 
-async def _refuse(server: Server, params: Params, _outgoing: Outgoing) -> JSON:
-    return {"refused": await rule(server, await _named(server, params), accept=False)}
+async def _refuse(server: Server, params: Params, outgoing: Outgoing) -> JSON:
+    return {"refused": await _ruled(server, params, outgoing, accept=False)}
+
+
+async def _ruled(server: Server, params: Params, outgoing: Outgoing, *, accept: bool) -> int:
+    """For how many entries the word counts. Raises `Refused(NO_RIGHT)` where it does for none of them."""
+    ruled = await rule(server, await _named(server, params), accept=accept)
+    if ruled.beyond:
+        told = (
+            f"{ruled.beyond} of these wait by the kit's word (`rotate server --since`, `revoke --kit --since`), which "
+            "stands above the server's: they are kept, and count for nothing; the work does where it is handed in, or "
+            "published, once more"
+        )
+        if not ruled.counting:
+            raise Refused(Code.NO_RIGHT, told)
+        await outgoing.progress(told)
+    return ruled.counting
 
 
 async def _named(server: Server, params: Params) -> list[bytes]:

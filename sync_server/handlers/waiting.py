@@ -7,7 +7,8 @@ Rules:
   rights;
 - of a device as a whole only its work is accepted: what it said of rights, names and erasures is accepted one by one,
   each by its own id, since a thief's stands beside the owner's;
-- keys are never accepted: who was cut off comes back by a grant.
+- keys are never accepted: who was cut off comes back by a grant;
+- what the kit's word holds back the server's does not free: that is said, and not counted.
 """
 
 from __future__ import annotations
@@ -60,12 +61,21 @@ async def list_waiting(server: Server, *, refused: bool = False) -> list[Waiting
     return sorted(found, key=lambda waiting: (waiting.entry.header.at, waiting.entry.id))
 
 
-async def rule(server: Server, named: Sequence[bytes], *, accept: bool) -> int:
-    """Accept or refuse entries, or all that waits of a device (accepted is its work alone); how many that were.
+@dataclass(frozen=True, slots=True)
+class Ruled:
+    """For how many entries a word counts, and for how many it does not: the kit's stands above it."""
+
+    counting: int
+    beyond: int
+
+
+async def rule(server: Server, named: Sequence[bytes], *, accept: bool) -> Ruled:
+    """Accept or refuse entries, or all that waits of a device (accepted is its work alone).
 
     Raises `BadInput(UNKNOWN_HAND_IN)` for what neither waits nor was ruled on.
     """
     ruled = 0
+    judged: list[tuple[bytes, bytes]] = []
     drafts = []
     left = set(named)
     for space, entries in (await _held(server)).items():
@@ -83,6 +93,7 @@ async def rule(server: Server, named: Sequence[bytes], *, accept: bool) -> int:
         view = await server.replica.view(space)
         drafts += [_said_again(server, entry, view.roster) for entry in again]
         taken = {entry.id for entry in again}
+        judged += [(space, entry.id) for entry in chosen if entry.header.kind != Kind.WRAP and entry.id not in taken]
         for start in range(0, len(ids), MAX_RULED_ENTRIES):
             part = ids[start : start + MAX_RULED_ENTRIES]
             counting = tuple(one for one in part if accept and one not in taken)
@@ -96,7 +107,11 @@ async def rule(server: Server, named: Sequence[bytes], *, accept: bool) -> int:
         )
     if drafts:
         await server.write(drafts)
-    return ruled
+    beyond = 0
+    for space, entry in judged:
+        roster = (await server.replica.view(space)).roster
+        beyond += entry in roster.held_back if accept else entry not in roster.refused
+    return Ruled(ruled - beyond, beyond)
 
 
 def goes_with_all(entry: Entry) -> bool:

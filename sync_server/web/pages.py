@@ -174,9 +174,11 @@ class Pages:
         """A person accepts or refuses it."""
         form = await form_of(visit.request)
         try:
-            await rule(self._server, [entry_id(form.get("id", ""))], accept=form.get("say") == "accept")
+            ruled = await rule(self._server, [entry_id(form.get("id", ""))], accept=form.get("say") == "accept")
         except BadInput:
             return await self._waiting(visit, visit.words("waiting.gone"))
+        if ruled.beyond:
+            return await self._waiting(visit, visit.words("waiting.by_kit"))
         return leads_to(addresses.WAITING)
 
     async def _schools(self, visit: Visit) -> web.StreamResponse:

@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from protocol.clock import DAY_MS
 from protocol.entry import Kind
-from protocol.errors import BadInput, Code
+from protocol.errors import BadInput, Code, Refused
+from protocol.replica.arrivals import note_arrivals
 from sync_server.handlers.administrators import add_administrator, verifier_of
+from sync_server.handlers.territory import kit_in
 from tests.harness.administration import NAME, ask, cookie_of, sign_in
 from tests.harness.classroom import WORK, Device
 from tests.harness.commands import Desk
@@ -87,6 +90,32 @@ async def test_accepted_work_reaches_the_teacher_and_opens(cut: Cut) -> None:
     assert await cut.waiting() == {second}
     await cut.here.sync(cut.teacher, cut.teacher)
     assert await Desk(cut.teacher.agent).files("open-hand-in", id=first) == WORK
+
+
+@pytest.mark.parametrize("command", ["accept", "refuse"])
+async def test_of_work_that_waits_by_the_kits_word_nobody_is_told_that_the_servers_counts(
+    tmp_path: Path, command: str
+) -> None:
+    async with town(tmp_path) as here:
+        office = here.office
+        person, pupil = await office.add_person("Mme Petit", "teacher"), await office.add_person("Léa", "pupil")
+        item = await here.assignment(await here.device("teacher", person))
+        await note_arrivals(office.server.store, office.clock())
+        office.clock.advance(DAY_MS)
+        machine = await here.device("machine")  # the old key lets it in, after the time that is given below
+        work = (await here.work(machine, item, pupil)).hex()
+        await here.sync(machine)
+        await office.with_kit("rotate server", kit_in(tmp_path / "server" / "kit", None), since="12h")
+        assert work in {row["id"] for row in await office.do("waiting")}
+        with pytest.raises(Refused, match="1 of these wait by the kit's word") as caught:
+            await office.do(command, named=[work])
+        assert caught.value.code is Code.NO_RIGHT
+        assert work in {row["id"] for row in await office.do("waiting")}
+        await office.do("grant", device=machine.agent.device.hex(), space=[office.space])
+        await here.sync(machine)
+        again = (await here.work(machine, item, pupil)).hex()
+        await here.sync(machine)
+        assert {row["id"] for row in await office.do("hand-ins", space=office.space)} == {again}
 
 
 async def test_refused_work_leaves_the_list_is_kept_and_may_be_accepted_later(cut: Cut) -> None:
