@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
-from protocol.circles import Circles
+from protocol.circles import Circle, Circles
 from protocol.rights import Authority
 from protocol.roles import HAS_READING_KEYS, Role
 from protocol.vouching import Device, Voices, Word
@@ -32,14 +32,16 @@ class Spoken:
 
     `listed` are those that speak for somebody under the id under which they are listed, whichever of their ids it was
     to which they belong; `own` are, of each id, those that speak for it without that a list has to call two ids one:
-    of one that is listed, to which its own devices lead.
+    of one that is listed, to which its own devices lead. `through` is, of who has several ids, from the devices of
+    which id words lead to each, where it is one alone.
     """
 
     listed: Mapping[bytes, frozenset[Device]]
     own: Mapping[bytes, frozenset[Device]]
+    through: Mapping[bytes, Mapping[Device, bytes]]
 
 
-_NOBODY: Final = Spoken({}, {})
+_NOBODY: Final = Spoken({}, {}, {})
 Starts: TypeAlias = Mapping[bytes, tuple[Device, ...]]
 """From which devices each id's voice starts."""
 
@@ -98,21 +100,28 @@ def _circles(said: Said) -> tuple[Circles, Circles]:
 
 
 def _led_to(said: Said, starts: Starts, alone: Circles, together: Circles) -> Spoken:
-    listed, own = {}, {}
+    listed, own, through = {}, {}, {}
     for one, persons in said.by_listed(starts).items():
-        circle = together.of(one)
-        for start in starts.get(one, ()):
-            circle.start(start)
-        own[one] = frozenset(circle.own - said.voices.let_back)
+        own[one] = frozenset(_led_by(together.of(one), [one], starts)) - said.voices.let_back
+        if persons == [one]:
+            listed[one] = own[one]
+            continue
         for person in persons:
             if person != one:
-                apart = alone.of(person)
-                for start in starts[person]:
-                    circle.start(start)
-                    apart.start(start)
-                own[person] = frozenset(apart.own - said.apart.let_back)
-        listed[one] = own[one] if persons == [one] else frozenset(circle.own - said.voices.let_back)
-    return Spoken(listed, own)
+                own[person] = frozenset(_led_by(alone.of(person), [person], starts)) - said.apart.let_back
+        first, last = (_led_by(together.of(one), order, starts) for order in (persons, persons[::-1]))
+        listed[one] = frozenset(first) - said.voices.let_back
+        through[one] = {device: person for device, person in first.items() if last[device] == person}
+    return Spoken(listed, own, through)
+
+
+def _led_by(circle: Circle, persons: Sequence[bytes], starts: Starts) -> dict[Device, bytes]:
+    """The devices to which those of these ids lead, each with the first of the ids that does."""
+    found: dict[Device, bytes] = {}
+    for person in persons:
+        for start in starts.get(person, ()):
+            found.update(dict.fromkeys(circle.start(start), person))
+    return found
 
 
 def joined(starts: Starts, said: Said) -> dict[bytes, tuple[Device, ...]]:
@@ -128,7 +137,9 @@ def by_a_list_alone(
 ) -> Iterable[tuple[bytes, bytes | None]]:
     """The grants whose devices speak for somebody only because a list calls two ids one, each with whose word that is.
 
-    It is that of the granted id, where the device speaks for it whatever lists say; else one cannot tell whose.
+    It is that of the granted id, where the device speaks for it whatever lists say; else that of the one id from which
+    words lead to it (a new laptop, let in under the listed id, that was confirmed on the one of the other); if they do
+    from several, one cannot tell whose.
     """
     several = frozenset(aliases.values())
     for each in authorities:
@@ -137,7 +148,8 @@ def by_a_list_alone(
             continue
         device = (each.key, each.agreement)
         if device in spoken.listed.get(one, ()) and device not in spoken.own.get(one, ()):
-            yield each.grant, each.person if device in spoken.own.get(each.person, ()) else None
+            is_own = device in spoken.own.get(each.person, ())
+            yield each.grant, each.person if is_own else spoken.through[one].get(device)
 
 
 def unconfirmed(

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from protocol.entry import Kind
-from protocol.roles import PersonRole
+from protocol.roles import PersonRole, Role
 from protocol.structure import PersonRecord, Revocation
 from protocol.vouching import device_id
 from protocol.work import Feedback
@@ -147,3 +147,22 @@ async def test_who_was_added_anew_under_an_id_without_a_computer_keeps_the_name_
     await merged(here, here.room.teacher_person, "Mme Petit", anew)
     async with portal(here.machine.agent) as surfer:
         assert "Publié par Mme Petit" in await surfer.page(f"/item/{here.item.hex()}")
+
+
+async def test_a_laptop_that_she_confirmed_on_the_second_one_after_the_first_was_lost_speaks_as_that_one(
+    here: SpiedClass,
+) -> None:
+    territory, space, petit = here.room.territory, here.room.space, here.room.teacher_person
+    twice = await here.room.territory.person("PETIT Claire", PersonRole.TEACHER, space)
+    second = await here.room.device(Role.TEACHER, person=twice)
+    await here.sync(second, here.machine)
+    await merged(here, twice, "PETIT Claire", petit)
+    said = tuple(each.id for each in await territory.replica.store.authored(space, here.teacher.agent.device))
+    await territory.say(space, Kind.REVOKE, Revocation(here.teacher.agent.device, said).encode())
+    await here.name_the_spy(petit)  # an honest one, for once
+    await here.sync(second, here.machine, second)
+    await confirm(second.agent, device_id(own_keys(here.spy)), shown_as="own")
+    await here.sync(second, here.machine)
+    await answers(here)
+    await here.sync(here.machine, here.machine)
+    assert "PETIT Claire" in await note_on(here.machine, here)
