@@ -51,7 +51,7 @@ types: $(VENV)/.development ## mypy, strict
 	$(BIN)/mypy
 
 .PHONY: coverage
-coverage: override ARGS += --cov --cov-report=term
+coverage: override ARGS += --branches
 coverage: test ## every test, and the branches of protocol/ that they reach
 
 .PHONY: bench
@@ -60,7 +60,7 @@ bench: $(VENV)/.package ## the figures of the README, each beside its peers (min
 
 .PHONY: clean
 clean: ## forget what make made
-	rm -rf $(VENV) .lock-venv build dist ./*.egg-info .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .lock-venv build dist ./*.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The environment, in three steps that are repeated only when what they depend on has changed. A missing venv module or
