@@ -8,7 +8,9 @@ from random import Random
 
 import pytest
 
+from protocol.entry import Kind
 from protocol.roles import PersonRole, Role
+from protocol.structure import Grant, PersonRecord, Revocation
 from protocol.vouching import device_id, device_words
 from sync_agent.confirming import confirm, own_device
 from tests.harness.commands import Desk
@@ -55,6 +57,43 @@ async def test_who_has_left_a_class_and_teaches_on_comes_along_into_the_next_one
         made = (await desk.ask("space add", name=name, year="2026-2027"))["space"]
         await desk.ask("grant", person=person.hex(), space=[made])
     await desk.ask("ungrant", person=person.hex(), space=[made])
+    inside, told = await let_into_another_class(head, person)
+    assert here.teacher.agent.device in inside
+    assert not told
+
+
+async def test_a_laptop_that_was_called_lost_by_mistake_comes_along_once_it_has_been_let_in_again(here: Here) -> None:
+    head, _ = await confirmed_head(here)
+    await pass_days(here.room.territory, 7, head)
+    desk, device, person = Desk(head.agent), here.teacher.agent.device, here.room.teacher_person
+    await desk.ask("lost", device=device.hex())
+    keys = here.teacher.agent.keys
+    again = Grant(device, keys.agreement.public, keys.tls.fingerprint, Role.TEACHER, person, None, None).encode()
+    cuts = (await head.agent.replica.view(here.room.space)).roster.revocations
+    await here.sync(head)
+    await here.room.territory.say(here.room.space, Kind.GRANT, again, parents=tuple(cuts))
+    await here.sync(head)
+    inside, told = await let_into_another_class(head, person)
+    assert device not in inside
+    assert device.hex() in told, "the server alone has let it in"
+    await desk.ask("grant", device=device.hex(), space=[here.room.space.hex()])
+    await here.sync(head, here.teacher, head)
+    inside, told = await let_into_another_class(head, person)
+    assert device in inside
+    assert not told
+
+
+async def test_who_leaves_a_class_at_the_server_and_teaches_on_comes_along_at_the_heads_computer(here: Here) -> None:
+    head, _ = await confirmed_head(here)
+    await pass_days(here.room.territory, 7, head)
+    desk, territory, person = Desk(head.agent), here.room.territory, here.room.teacher_person
+    made = (await desk.ask("space add", name="CE1", year="2026-2027"))["space"]
+    await desk.ask("grant", person=person.hex(), space=[made])
+    await here.sync(head)
+    left = PersonRecord("Mme Petit", PersonRole.TEACHER, left=True).encode()
+    await territory.say(here.room.space, Kind.PERSON, left, subject=person)
+    await territory.say(here.room.space, Kind.REVOKE, Revocation(here.teacher.agent.device, ()).encode())
+    await here.sync(head)
     inside, told = await let_into_another_class(head, person)
     assert here.teacher.agent.device in inside
     assert not told

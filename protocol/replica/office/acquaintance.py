@@ -9,11 +9,11 @@ docs/protocol.md, "Confirmed devices".
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from enum import Enum
 
 from protocol.replica.office.bureau import Office
+from protocol.replica.office.device_cuts import DeviceCut
 from protocol.roles import HAS_READING_KEYS, RANK, Role
 from protocol.roster import Roster
 from protocol.vouching import Device
@@ -27,23 +27,25 @@ class Acquaintance(Enum):
     UNKNOWN = "unknown"
 
 
-async def acquaintances_of(office: Office, person: bytes) -> Callable[[Device], Acquaintance]:
+async def acquaintances_of(
+    office: Office, person: bytes, cuts: Iterable[DeviceCut]
+) -> Callable[[Device], Acquaintance]:
     """How well an office knows each device as a person's; all that does not hang on the device is looked up once.
 
     Known is what was confirmed as this person's on the office's own machine, and what that leads to. Besides, what
     every device leads to that was met first for this id: the id as granted, for lists may call anybody the same as
     anybody. What was said by who is held back leads nowhere: in doubt a device stays out, and a human is told. Whoever
     was met less than a week ago is new still, and so is who was met next where this machine or the root has cut off
-    whoever was met before, as a lost laptop, and nobody has let that back in.
+    whoever was met before, as a lost laptop: `cuts` are those that stand.
 
     The server asks nobody: what it says itself it need not doubt, and what it lets in is believed by nobody for that.
     """
     if office.rank >= RANK[Role.SERVER]:
         return lambda _: Acquaintance.KNOWN
     rosters = [(await office.replica.view(space)).roster for space in office.replica.door.spaces()]
-    words, confirmed = _own_words(rosters), _confirmed_by(office.own_device, person, rosters)
     called = _called(office, person)
-    gone = await _cut_off_here(office, {key for key, _ in called}, rosters)
+    gone = {cut.key for cut in cuts if cut.is_ours}.intersection(key for key, _ in called)
+    words, confirmed = _own_words(rosters, gone), _confirmed_by(office.own_device, person, rosters)
     met = office.met_first(person, gone)
     left = {each for each in called if each[0] not in gone}
 
@@ -56,19 +58,6 @@ async def acquaintances_of(office: Office, person: bytes) -> Callable[[Device], 
         return Acquaintance.NEW if not met.devices and left == {device} else Acquaintance.UNKNOWN
 
     return acquaintance
-
-
-async def _cut_off_here(office: Office, keys: AbstractSet[bytes], rosters: Sequence[Roster]) -> set[bytes]:
-    """The keys of these, in use nowhere, that this office or the root cut off: others cut off what is in their way."""
-    in_use = {grant.key for roster in rosters for grant in roster.authorities if grant.key not in roster.cut}
-    gone = keys - in_use
-    orders = {name: key for roster in rosters for name, key in roster.revocations.items() if key in gone}
-    found = await office.replica.store.get(list(orders))
-    return {
-        orders[name]
-        for name, order in found.items()
-        if order.header.author == office.own_device[0] or office.replica.door.rank_of(order.header) == RANK[Role.ROOT]
-    }
 
 
 def _called(office: Office, person: bytes) -> set[Device]:
@@ -86,12 +75,15 @@ def _confirmed_by(voice: Device, person: bytes, rosters: Sequence[Roster]) -> se
     return {word.device for word in said if word.shown == person}
 
 
-def _own_words(rosters: Sequence[Roster]) -> dict[Device, set[Device]]:
-    """By which others each device was confirmed as one of their own, in whatever class."""
+def _own_words(rosters: Sequence[Roster], gone: Collection[bytes]) -> dict[Device, set[Device]]:
+    """By which others each device was confirmed as one of their own, in whatever class.
+
+    Of what a device says that is `gone`, only that counts which a class keeps in which it is cut off.
+    """
     confirmed_by: defaultdict[Device, set[Device]] = defaultdict(set)
     for roster in rosters:
         for by, words in roster.voices.words.items():
-            for word in words:
+            for word in words if by[0] not in gone or by[0] in roster.cut else ():
                 if word.is_own:
                     confirmed_by[word.device].add(by)
     return confirmed_by

@@ -4,7 +4,7 @@ Rules:
 - a cloned machine that took keys of its own works at once; confirming it adds the grant that it would have got;
 - a device that comes back gets a grant that names the revocations which it overcomes (`protocol.roster`);
 - only a grant to the device itself overcomes a revocation: granting a person lets no stolen laptop back in, nor one
-  that another school calls theirs;
+  that another school calls theirs; what was cut off for its own sake comes along nowhere (`device_cuts`);
 - a further grant gives the role that the device has by right: what a thief gave it, and is held back, is none;
 - a further grant names a device with the keys of the first grant that came here, of those by who has a say in the
   class: another pair of keys beside the one that signs is a thief's, and would be given the keys of the class;
@@ -23,6 +23,7 @@ from protocol.errors import BadInput, Code
 from protocol.limits import MAX_PARENTS
 from protocol.replica.office.acquaintance import Acquaintance, acquaintances_of
 from protocol.replica.office.bureau import Office
+from protocol.replica.office.device_cuts import DeviceCut, standing_cuts
 from protocol.replica.office.people import list_draft, listings
 from protocol.replica.replica import Draft
 from protocol.rights import Authority
@@ -68,8 +69,10 @@ async def grant_person(office: Office, person: bytes, spaces: Sequence[bytes]) -
     """
     looked = []
     drafts = await _listing_drafts(office, person, spaces)
-    acquaintance_with = await acquaintances_of(office, person)
-    for device in devices_of(office, [person]):
+    devices = devices_of(office, [person])
+    cuts = await _cuts_that_matter(office, devices, person, spaces)
+    acquaintance_with = await acquaintances_of(office, person, cuts)
+    for device in devices:
         known = await standing_grants(office, device)
         latest = _latest(known)
         if latest.rank >= office.rank:
@@ -77,7 +80,7 @@ async def grant_person(office: Office, person: bytes, spaces: Sequence[bytes]) -
         named = [grant for grant in known if _stands_for(grant, person) and _has_a_say(office, grant, spaces)]
         like = _with_first_keys(_latest(named or known), named)
         pair = (like.key, like.agreement)
-        if not named or await _is_revoked(office, person, known, spaces):
+        if not named or await _is_revoked(office, person, known, spaces, cuts):
             looked.append(Looked(pair, None))
             continue
         acquaintance = acquaintance_with(pair)
@@ -102,7 +105,10 @@ async def is_listed_but_revoked(office: Office, device: bytes) -> bool:
         listed = await listings(office.replica, person)
     except BadInput:  # who has been erased is on no list
         return False
-    return any(not each.left for each in listed.values()) and await _is_revoked(office, person, known, ())
+    if all(each.left for each in listed.values()):
+        return False
+    cuts = await _cuts_that_matter(office, [device], person, ())
+    return await _is_revoked(office, person, known, (), cuts)
 
 
 async def confirm_clone(office: Office, device: bytes, *, restore: bool = False) -> None:
@@ -182,8 +188,23 @@ def _latest(grants: Sequence[Authority]) -> Authority:
     return [grant for grant in grants if grant.rank == rank][-1]
 
 
-async def _is_revoked(office: Office, person: bytes, known: Sequence[Authority], spaces: Iterable[bytes]) -> bool:
-    """Whether a device was cut off for its own sake: everywhere, or where its person has not left with it."""
+async def _cuts_that_matter(
+    office: Office, devices: Sequence[bytes], person: bytes, spaces: Iterable[bytes]
+) -> list[DeviceCut]:
+    """What cuts devices off for their own sake wherever they were ever granted, in these spaces, or above or below."""
+    door = office.replica.door
+    near = {other for space in spaces for other in (*door.lineage(space), *with_below(office, space))}
+    granted = {device: {grant.space for grant in door.authorities_of(device)} for device in devices}
+    cuts = await standing_cuts(office, granted.keys(), [person])
+    return [cut for cut in cuts if cut.space in near or cut.space == office.home or cut.space in granted[cut.key]]
+
+
+async def _is_revoked(
+    office: Office, person: bytes, known: Sequence[Authority], spaces: Iterable[bytes], cuts: Iterable[DeviceCut]
+) -> bool:
+    """Whether a device was cut off for its own sake: by one of `cuts`, everywhere, or where its person has not left."""
+    if any(cut.key == known[0].key for cut in cuts):
+        return True
     granted = {grant.space for grant in known}
     cut = {space for space in {*granted, *spaces} if known[0].key in (await office.replica.view(space)).roster.cut}
     left = {space for space, listed in (await listings(office.replica, person)).items() if listed.left}
@@ -229,11 +250,13 @@ async def _grant_drafts(office: Office, like: Authority, spaces: Iterable[bytes]
     for space in spaces:
         roster = (await office.replica.view(space)).roster
         held = [grant for grant in roster.authorities if grant.key == like.key and grant.role == like.role]
-        if any(grant.predecessor is None for grant in held) and roster.may_read(like.key):
+        ours = await _ours_against(office, like, space)
+        if any(grant.predecessor is None for grant in held) and roster.may_read(like.key) and not ours:
             continue
         given = Grant(like.key, like.agreement, like.tls_sha256, like.role, like.person, like.invite, like.until_ms)
         draft = Draft(space, Kind.GRANT, None, given.encode())
-        drafts.append(await _overcoming(office, draft, await _revocations(office, like.key, space)))
+        against = dict.fromkeys([*await _revocations(office, like.key, space), *ours])
+        drafts.append(await _overcoming(office, draft, list(against)))
     return drafts
 
 
@@ -253,6 +276,13 @@ async def _revocations(office: Office, device: bytes, space: bytes) -> list[byte
         cuts = (await office.replica.view(near)).roster.revocations
         found.update({name: None for name, key in cuts.items() if key == device})
     return list(found)
+
+
+async def _ours_against(office: Office, like: Authority, space: bytes) -> list[bytes]:
+    """The revocations of this machine that a grant in a space is to take back, though others have let the device in."""
+    near = {*office.replica.door.lineage(space), *with_below(office, space)}
+    cuts = await standing_cuts(office, [like.key], () if like.person is None else [like.person])
+    return [cut.entry for cut in cuts if cut.is_ours and cut.space in near]
 
 
 def with_below(office: Office, space: bytes) -> list[bytes]:

@@ -4,6 +4,7 @@ Rules:
 - a revocation names the key's heads as this office knows them, in the space and in all below it: what the device had
   brought by then stays, what turns up later waits for a human;
 - `revoke` does so in every space that the device was granted, `ungrant` in the named ones; both may be repeated;
+- of a device whose person has left, both say what nobody takes for that (`device_cuts`), cut off though it is already;
 - who is cut takes along what came of it by successors, but for those that were confirmed;
 - somebody who is let go leaves the lists of those spaces, under whatever id they were added, and the devices whose
   grants name them are cut there, with the copies of these that somebody confirmed;
@@ -26,6 +27,7 @@ from protocol.replica.arrivals import authored_by, noted_since_ms
 from protocol.replica.console_text import local_time
 from protocol.replica.office.as_root import write_as_root
 from protocol.replica.office.bureau import Office
+from protocol.replica.office.device_cuts import standing_cuts
 from protocol.replica.office.grants import devices_of, grants_of, with_below, write_and_tend
 from protocol.replica.office.heads import MOST_LISTED_HEADS, cut_by_root, heads_by_then, heads_of, lists_of
 from protocol.replica.office.people import Listing, ids_of, list_draft, listings
@@ -204,7 +206,8 @@ async def _cut(
     """
     outranking = [space for space in spaces if await _outranks(office, device, space)]
     below = [space for space in spaces if space not in outranking]
-    drafts = await _cut_drafts(office, device, below, since_ms, anyway=anyway)
+    again = await _gone_with_somebody(office, device, below)
+    drafts = await _cut_drafts(office, device, below, since_ms, anyway=anyway, again=again)
     kept = await _kept(office, [(device, space) for space in outranking])
     if kept and not drafts:
         role = max((each.role for each in kept), key=lambda role: RANK[role])
@@ -270,18 +273,38 @@ async def _cut_drafts(
     since_ms: int | None = None,
     *,
     anyway: bool = False,
+    again: Collection[bytes] = (),
 ) -> list[Draft]:
-    cuts = await _heads_to_name(office, device, spaces, since_ms, MAX_REVOKED_HEADS, anyway=anyway)
+    cuts = await _heads_to_name(office, device, spaces, since_ms, MAX_REVOKED_HEADS, anyway=anyway, again=again)
     if not anyway:
         for space in cuts:
             await _check_room(office, device, space)
     return [Draft(space, Kind.REVOKE, None, Revocation(device, tuple(heads)).encode()) for space, heads in cuts.items()]
 
 
+async def _gone_with_somebody(office: Office, device: bytes, spaces: Collection[bytes]) -> set[bytes]:
+    """Those of the spaces in which this machine has not cut off somebody's device, or but with its person, who left."""
+    persons = {grant.person for grant in office.replica.door.authorities_of(device) if grant.person is not None}
+    if not persons:
+        return set()
+    ours = {cut.space for cut in await standing_cuts(office, [device], persons) if cut.is_ours}
+    return set(spaces) - ours
+
+
 async def _heads_to_name(
-    office: Office, device: bytes, spaces: Iterable[bytes], since_ms: int | None, most: int, *, anyway: bool
+    office: Office,
+    device: bytes,
+    spaces: Iterable[bytes],
+    since_ms: int | None,
+    most: int,
+    *,
+    anyway: bool,
+    again: Collection[bytes] = (),
 ) -> dict[bytes, list[bytes]]:
-    """What a revocation in each of the spaces names; those in which the device is cut off already are left out."""
+    """What a revocation in each of the spaces names.
+
+    Left out are those in which the device is cut off already, but for those in which it is to be `again`.
+    """
     found = {}
     replica = office.replica
     successors = successors_of(device, replica.door.authorities())
@@ -291,7 +314,7 @@ async def _heads_to_name(
         below = with_below(office, space)
         if known is not None:
             found[space] = await heads_by_then(line, below, known, replica.store, most=most)
-        elif device not in (await replica.view(space)).roster.cut:
+        elif space in again or device not in (await replica.view(space)).roster.cut:
             found[space] = await heads_of(device, below, replica.tips, replica.store, successors, most=most)
     return found
 

@@ -1,0 +1,132 @@
+"""Which devices were cut off for their own sake, whatever lists and grants say since (docs/adr/0175).
+
+Rules:
+- a revocation goes with somebody who leaves where its author took that person off the same list with it; else it is
+  about the device, lost perhaps. No list that others write makes it the one or the other;
+- what this very machine has said counts, whoever holds it back here;
+- a revocation stands until a grant that names it lets the device itself back in, and is this machine's, the root's, or
+  of whoever wrote the revocation. The server's computers are one. The server itself, which asks nobody, takes any.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import NamedTuple, TypeAlias
+
+from protocol.entry import Entry, Kind
+from protocol.errors import PeerFault
+from protocol.replica.office.bureau import Office
+from protocol.roles import RANK, Role
+from protocol.structure import PersonRecord, Revocation
+
+_SERVER = RANK[Role.SERVER]
+_Write: TypeAlias = tuple[bytes, bytes, int]
+"""What is written at once in one space: by whom, where, in which millisecond."""
+
+
+class DeviceCut(NamedTuple):
+    """A revocation that stands; `is_ours` where this machine or the root wrote it."""
+
+    key: bytes
+    space: bytes
+    entry: bytes
+    is_ours: bool
+
+
+async def standing_cuts(office: Office, keys: Collection[bytes], persons: Collection[bytes]) -> list[DeviceCut]:
+    """By what of these devices each is cut off for its own sake, and not since one of these people left."""
+    orders = await _orders(office, keys)
+    left = await _leavings(office, persons) if orders else {}
+    lifting: dict[bytes, Sequence[tuple[Entry, frozenset[bytes]]]] = {}
+    found, parted = [], set[tuple[_Write, bytes]]()
+    for order, key in orders:
+        write = _write_of(order)
+        # of what is said of one device in a millisecond, on a clock that stands, the first alone goes with a person
+        goes_with_person = order.header.at > left.get(write, order.header.at) and (write, key) not in parted
+        parted.add((write, key))
+        if goes_with_person:
+            continue
+        if key not in lifting:
+            lifting[key] = await _grants_that_name(office, key)
+        if not any(order.id in named and _may_lift(office, grant, order) for grant, named in lifting[key]):
+            found.append(DeviceCut(key, order.header.space, order.id, _is_ours(office, order)))
+    return found
+
+
+async def _orders(office: Office, keys: Collection[bytes]) -> list[tuple[Entry, bytes]]:
+    """The revocations of these keys that are in force, or that this machine wrote, the earliest first."""
+    found = []
+    for entry in await office.replica.store.scan_kinds([Kind.REVOKE]):
+        if entry.header.target is not None or entry.payload is None:
+            continue
+        try:
+            key = Revocation.parse(entry.payload).key
+        except PeerFault:
+            continue
+        if key not in keys:
+            continue
+        if _is_own(office, entry) or entry.id in (await office.replica.view(entry.header.space)).roster.revocations:
+            found.append((entry, key))
+    return sorted(found, key=lambda each: (each[0].header.at, each[0].id))
+
+
+async def _leavings(office: Office, persons: Collection[bytes]) -> dict[_Write, int]:
+    """Where each author took one of these people off a list, and when first of what was written at once."""
+    found: dict[_Write, int] = {}
+    for entry in await office.replica.store.scan_kinds([Kind.PERSON]) if persons else ():
+        if entry.header.subject in persons and _says_left(entry):
+            write = _write_of(entry)
+            found[write] = min(entry.header.at, found.get(write, entry.header.at))
+    return found
+
+
+async def _grants_that_name(office: Office, key: bytes) -> list[tuple[Entry, frozenset[bytes]]]:
+    """A device's grants, each with all that it names, itself or through earlier ones."""
+    store, door = office.replica.store, office.replica.door
+    entries = await store.get([authority.grant for authority in door.authorities_of(key)])
+    found = []
+    for grant in entries.values():
+        if not _is_own(office, grant) and grant.id in (await office.replica.view(grant.header.space)).roster.held_back:
+            continue
+        named: set[bytes] = set()
+        pending = list(grant.header.parents)
+        while pending:
+            name = pending.pop()
+            if name not in named:
+                named.add(name)
+                pending += entries[name].header.parents if name in entries else ()
+        found.append((grant, frozenset(named)))
+    return found
+
+
+def _may_lift(office: Office, grant: Entry, order: Entry) -> bool:
+    rank_of = office.replica.door.rank_of
+    by, of = rank_of(grant.header), rank_of(order.header)
+    if by < of:
+        return False
+    return (
+        office.rank >= _SERVER
+        or _is_ours(office, grant)
+        or grant.header.author == order.header.author
+        or by == of == _SERVER
+    )
+
+
+def _is_own(office: Office, entry: Entry) -> bool:
+    return entry.header.author == office.own_device[0]
+
+
+def _is_ours(office: Office, entry: Entry) -> bool:
+    return _is_own(office, entry) or office.replica.door.rank_of(entry.header) == RANK[Role.ROOT]
+
+
+def _write_of(entry: Entry) -> _Write:
+    return entry.header.author, entry.header.space, entry.timestamp_ms
+
+
+def _says_left(entry: Entry) -> bool:
+    try:
+        record = PersonRecord.parse(entry.payload or b"")
+    except PeerFault:
+        return False
+    return record.left and record.same_as is None

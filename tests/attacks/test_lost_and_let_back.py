@@ -1,0 +1,151 @@
+"""Whoever has the server and a lost laptop has it let in again with its teacher (docs/threat-model.md)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from protocol.clock import DAY_MS, at_from
+from protocol.entry import Kind, compose
+from protocol.limits import SALT_BYTES
+from protocol.replica.office.acquaintance import _own_words
+from protocol.roles import PersonRole, Role
+from protocol.roster import Roster
+from protocol.structure import Grant, PersonRecord, Revocation
+from protocol.vouching import Device as VouchedDevice
+from protocol.vouching import Vouch, device_id, device_words
+from sync_agent.confirming import confirm, own_device
+from tests.harness.attack import attack
+from tests.harness.classroom import Device
+from tests.harness.commands import Desk
+from tests.harness.head_at_work import confirmed_head, let_into_another_class
+from tests.harness.spied_class import SpiedClass as Here
+from tests.harness.spied_class import own_keys, spied_class
+
+ROW = "a lost laptop comes back in with its teacher"
+
+
+@pytest.fixture
+async def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Here]:
+    monkeypatch.setattr("sync_agent.acquaintances.ACQUAINTANCE_MS", -DAY_MS)  # they have known each other for long
+    async with spied_class(tmp_path) as made:
+        yield made
+
+
+async def _nothing_stands(*_: Any) -> list[Any]:
+    return []
+
+
+async def _is_hers_in_another_class(here: Here, _head: Device) -> None:
+    """The server calls it hers in a class of its own, and lists her as having left where it was cut off."""
+    territory, room, person = here.room.territory, here.room, here.room.teacher_person
+    await territory.let_in(here.teacher.agent.keys, Role.TEACHER, await territory.classroom("CX"), person=person)
+    listed = (await territory.replica.view(room.space)).roster.persons[person].entry
+    left = PersonRecord("Mme Petit", PersonRole.TEACHER, left=True).encode()
+    await territory.say(room.space, Kind.PERSON, left, subject=person, parents=(listed,))
+
+
+async def _is_let_in_by_the_server(here: Here, head: Device) -> None:
+    """The server's own grant names what the head teacher's computer said."""
+    keys, space = here.teacher.agent.keys, here.room.space
+    cuts = [
+        entry.id
+        for entry in await head.agent.replica.store.authored(space, head.agent.device)
+        if entry.header.kind == Kind.REVOKE
+    ]
+    pair = keys.signing.public, keys.agreement.public
+    again = Grant(*pair, keys.tls.fingerprint, Role.TEACHER, here.room.teacher_person, None, None).encode()
+    await here.room.territory.say(space, Kind.GRANT, again, parents=tuple(cuts))
+
+
+async def _what_the_head_said_is_held_back(here: Here, head: Device) -> None:
+    """The server cuts the head's computer off, all that it ever said with it, and lets it in again."""
+    territory, keys = here.room.territory, head.agent.keys
+    pair = keys.signing.public, keys.agreement.public
+    (held,) = head.agent.replica.door.authorities_of(pair[0])
+    cut = await territory.say(held.space, Kind.REVOKE, Revocation(pair[0], ()).encode())
+    again = Grant(*pair, keys.tls.fingerprint, Role.HEAD, held.person, None, None).encode()
+    await territory.say(held.space, Kind.GRANT, again, parents=(cut.id,))
+
+
+WAYS = [_is_hers_in_another_class, _is_let_in_by_the_server, _what_the_head_said_is_held_back]
+Way = Callable[[Here, Device], Awaitable[None]]
+
+
+async def _lose(here: Here, head: Device, way: Way) -> None:
+    await here.sync(head)
+    await Desk(head.agent).ask("lost", device=here.teacher.agent.device.hex())
+    await here.sync(head)
+    await way(here, head)
+    await here.sync(head)
+    await here.sync(head)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@attack(ROW, off={"protocol.replica.office.grants.standing_cuts": _nothing_stands})
+async def test_a_laptop_that_a_heads_computer_cut_off_comes_with_its_teacher_into_no_class(
+    here: Here, way: Way
+) -> None:
+    head, _ = await confirmed_head(here)
+    await _lose(here, head, way)
+    desk, device, space = Desk(head.agent), here.teacher.agent.device, here.room.space
+    inside, told = await let_into_another_class(head, here.room.teacher_person)
+    assert device not in inside
+    assert f"grant --device {device.hex()}" in told
+    await desk.ask("grant", person=here.room.teacher_person.hex(), space=[space.hex()])
+    grants = head.agent.replica.door.authorities_of(device)
+    assert head.agent.device not in {grant.author for grant in grants}
+
+
+async def _nowhere(*_: Any) -> set[bytes]:
+    return set()
+
+
+@attack(ROW, off={"protocol.replica.office.withdrawals._gone_with_somebody": _nowhere})
+async def test_a_laptop_that_was_lost_after_its_teacher_had_left_the_class_comes_with_her_into_no_other(
+    here: Here,
+) -> None:
+    head, _ = await confirmed_head(here)
+    person, keys = here.room.teacher_person, here.teacher.agent.keys
+    await Desk(head.agent).ask("ungrant", person=person.hex(), space=[here.room.space.hex()])
+    await Desk(head.agent).ask("lost", device=keys.signing.public.hex())
+    await here.room.territory.let_in(keys, Role.TEACHER, await here.room.territory.classroom("CX"), person=person)
+    await here.sync(head)
+    inside, told = await let_into_another_class(head, person)
+    assert keys.signing.public not in inside
+    assert keys.signing.public.hex() in told
+
+
+def _whatever_it_says(rosters: Sequence[Roster], _gone: Collection[bytes]) -> dict[VouchedDevice, set[VouchedDevice]]:
+    return _own_words(rosters, ())
+
+
+@attack(ROW, off={"protocol.replica.office.acquaintance._own_words": _whatever_it_says})
+async def test_what_a_lost_laptop_says_in_a_class_of_the_servers_lets_no_device_in(here: Here) -> None:
+    head, _ = await confirmed_head(here)
+    territory, person, lost = here.room.territory, here.room.teacher_person, here.teacher.agent
+    await confirm(head.agent, device_id(own_device(lost)), shown_as="other")
+    await Desk(head.agent).ask("lost", device=lost.device.hex())
+    space = await territory.classroom("CX")
+    (granted,) = await territory.let_in(lost.keys, Role.TEACHER, space, person=person)
+    (named,) = await territory.let_in(here.spy, Role.TEACHER, space, person=person)
+    word = compose(
+        author=lost.keys.signing,
+        space=space,
+        kind=Kind.VOUCH,
+        grant=granted.id,
+        at=at_from(territory.clock()),
+        payload=Vouch().encode(),
+        salt=bytes(SALT_BYTES),
+        subject=person,
+        target=named.id,
+    )
+    assert (await territory.replica.admit([word], source=b"the thief", now_ms=territory.clock())).admitted
+    following = await here.room.device(Role.TEACHER, here.room.space, person=person)
+    await here.sync(following, head)
+    inside, told = await let_into_another_class(head, person)
+    assert here.spy.signing.public not in inside
+    assert device_words(own_keys(here.spy)) in told
