@@ -44,7 +44,7 @@ from sync_agent.enrolled import (
     device_keys,
     former_keys,
 )
-from sync_agent.fetching import Fetching
+from sync_agent.fetching import Fetching, Sending
 from sync_agent.marks import (
     BACKUP_MARK,
     DISK_FULL_MARK,
@@ -140,6 +140,7 @@ class Agent:
         self.writing = asyncio.Lock()
         self.noting_drafts = asyncio.Lock()
         self.fetching = Fetching()
+        self.sending = Sending(replica.content.part_size)
         self.progress = TransferProgress()
         """How far what is on its way to or from the server has come."""
         self.levels: Profile | None = None

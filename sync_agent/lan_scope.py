@@ -27,9 +27,6 @@ from sync_agent.in_doubt import spaces_in_doubt
 from sync_agent.peer_news import news_marks
 
 KEPT_FREE_BYTES: Final = GiB // 2
-BEGINS_WITHIN_MS: Final = 10_000
-ENDS_WITHIN_MS: Final = 60_000
-_MOST_SENT: Final = 4_096
 
 
 class LanScope(Scope):
@@ -39,8 +36,6 @@ class LanScope(Scope):
         super().__init__(agent.replica)
         self._agent = agent
         self._copies = copies or Copies(agent, set)
-        self._sending: dict[bytes, tuple[bytes, int, int]] = {}
-        """Pack → who was let send it, since when, and how much of it was here when somebody last asked."""
 
     async def shared(self, readable: Mapping[bytes, Authority]) -> dict[bytes, Authority]:
         """The spaces in common, if there are more than the territory."""
@@ -78,18 +73,7 @@ class LanScope(Scope):
         """While it does not come from elsewhere; but nobody keeps others away for long by sending little."""
         if pack in self._agent.fetching:
             return False
-        now_ms = self._agent.now_ms()
-        other, since_ms, seen = self._sending.get(pack, (sender, 0, 0))
-        held = await self.replica.content.part_size(pack, other)
-        patience_ms = ENDS_WITHIN_MS if held > seen else BEGINS_WITHIN_MS
-        if other != sender and 0 <= now_ms - since_ms < patience_ms:
-            self._sending[pack] = other, since_ms, held
-            return False
-        self._sending.pop(pack, None)
-        self._sending[pack] = sender, now_ms, await self.replica.content.part_size(pack, sender)
-        while len(self._sending) > _MOST_SENT:
-            del self._sending[next(iter(self._sending))]
-        return True
+        return await self._agent.sending.lets(pack, sender, self._agent.now_ms())
 
     async def let_in(self, entries: Sequence[Entry]) -> None:
         """What this device is brought of its own, it has forgotten."""

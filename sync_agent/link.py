@@ -42,6 +42,8 @@ MOMENT_S: Final = 0.05
 ANSWER_S: Final = 3.0
 """A neighbour that was told of news, and says nothing, is brought them after so long."""
 ROUTINE_S: Final = (20.0, 40.0)
+LEFT_S: Final = (5.0, 10.0)
+"""After so long it is seen to whether content has come that was left to another neighbour."""
 FIRST_BOUND_S: Final = 2.0
 AWAY_BOUND_S: Final = 30.0
 AFTER_FALL_S: Final = 0.5
@@ -222,8 +224,8 @@ class Link:
 
     async def _stay(self, session: PeerSession) -> None:
         while True:
-            await wait(self._wanted, self._draw(*ROUTINE_S))
-            is_routine = not self._wanted.is_set()
+            await wait(self._wanted, self._draw(*(LEFT_S if session.leaves_some else ROUTINE_S)))
+            is_routine = not (self._wanted.is_set() or session.leaves_some)
             if not is_routine:
                 await asyncio.sleep(self._draw(0, MOMENT_S))
             self._wanted.clear()
@@ -231,6 +233,7 @@ class Link:
             # news of one's own are brought to all at once, and a look now and then waits for nobody
             async with contextlib.nullcontext() if brings or is_routine else self._responder.turns.mine():
                 if not is_routine and await session.is_like(self._told):
+                    session.leaves_some = False
                     continue
                 done = await self._exchange(session)
             if self._is_second():

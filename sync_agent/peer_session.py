@@ -5,7 +5,7 @@ Rules:
   after that cursors and this device's own order of arrival tell what is new: one request when nothing is;
 - what a peer brings goes through the ordinary door, and is noted for the server, which may lack it;
 - content is asked for where it is missing, and sent where the peer says that it lacks it and may have it;
-- a pack that is being fetched from elsewhere is not fetched twice;
+- a pack that is being fetched from elsewhere, or that another neighbour is sending, is not fetched twice;
 - what is small travels with the entries that name it, both ways, and others hear of both at once;
 - whoever lacks what rights hang on is brought it (`line_of_rights`), or asks for it (`in_doubt`).
 
@@ -41,6 +41,7 @@ from sync_agent.app import Agent
 from sync_agent.copies import Copies, note_forgotten
 from sync_agent.cursors import shown_cursors
 from sync_agent.deflating import own_levels
+from sync_agent.fetching import Left
 from sync_agent.health import REPORT_AGE_MS, LastSync, own_report
 from sync_agent.in_doubt import spaces_in_doubt, spaces_to_hear_of
 from sync_agent.line_of_rights import LACKS_RIGHTS, LineOfRights
@@ -114,6 +115,8 @@ class PeerSession:
         self.live: str | None = None
         """The capability to listen for news, once an exchange has brought it."""
         self.wants_live = False
+        self.leaves_some = False
+        """Whether the last exchange left content to another neighbour that is sending it."""
         self.name: str | None = None
         """What people call the device, once it has said so."""
         self._calls = PeerCalls(agent, transport, device)
@@ -121,6 +124,7 @@ class PeerSession:
         self._allowances = Allowances(agent.replica, agent.holdings)
         self._transfer = Transfer(agent.replica.content, transport, fetching=agent.fetching, making=self._may_be_made)
         self._made: list[_Made] = []
+        self._left = Left(agent.sending)
         self._copies = copies or Copies(agent, lambda: {device.key})
         self._giving = ToPeer(agent, device.key)
         self._payloads = Payloads(agent, self._calls)
@@ -140,7 +144,7 @@ class PeerSession:
         """
         async with self._turn:
             before = self.transport.traffic.copy()
-            done = _Exchange()
+            done, self.leaves_some = _Exchange(), False
             try:
                 await self._run_with_rights(done)
             except Refused as refusal:
@@ -451,10 +455,13 @@ class PeerSession:
         return bool(sent.packs)
 
     async def _wanted_links(self, links: Sequence[Link]) -> list[Link]:
-        """Those that bring no more than what is lacking here."""
+        """Those that bring no more than what is lacking here, and what nobody is sending."""
         found = []
         open_to: dict[bytes, Allowance] = {}
         for link in links:
+            if await self._left.takes(link.pack, self.agent.now_ms()):
+                self.leaves_some = True
+                continue
             if link.space not in open_to:
                 open_to[link.space] = await self._allowances.of(link.space, self.device.key)
             lacking = open_to[link.space].lacking

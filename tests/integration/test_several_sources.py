@@ -10,9 +10,14 @@ from random import Random
 import pytest
 
 from protocol.message_parts import Link
-from sync_agent.lan_scope import BEGINS_WITHIN_MS, ENDS_WITHIN_MS, LanScope
+from sync_agent.fetching import BEGINS_WITHIN_MS, ENDS_WITHIN_MS, LEFT_MS
+from sync_agent.lan_scope import LanScope
+from sync_agent.meeting import meet
+from sync_agent.peer_session import PeerSession
+from sync_agent.peer_transport import PeerTransport
 from sync_agent.transfer import Transfer
 from tests.harness.classroom import Classroom, Device, Files, classroom
+from tests.harness.lan import listening_device
 from tests.harness.wire import Frontage, MemoryTransport, cut
 
 PACKS = 6
@@ -107,3 +112,33 @@ async def test_what_this_device_is_fetching_nobody_is_let_send(room: Classroom) 
     machine = await room.machine()
     with machine.agent.fetching.claim([bytes(32)]):
         assert not await LanScope(machine.agent).lets_send(bytes(32), b"other")
+
+
+async def test_what_a_neighbour_is_sending_is_not_fetched_from_another_one_and_not_left_to_it_for_long(
+    room: Classroom,
+) -> None:
+    teacher, machine = await room.teacher(), await room.machine()
+    content = machine.agent.replica.content
+    for is_sent in (False, True):
+        item = (await room.publish(teacher, {"film.bin": Random(is_sent).randbytes(300_000)})).item
+        (pack,) = [
+            pack
+            for pack, size in (await teacher.agent.replica.content.pack_sizes()).items()
+            if size > 300_000 and await content.pack(pack) is None
+        ]
+        async with listening_device(teacher.agent) as address:
+            transport = PeerTransport(address)
+            session = PeerSession(machine.agent, transport, await meet(machine.agent, transport))
+            assert await LanScope(machine.agent).lets_send(pack, b"other")
+            assert (await session.exchange()).bytes_in < 16_000
+            assert session.leaves_some
+            room.territory.clock.advance(BEGINS_WITHIN_MS - 1)
+            if is_sent:
+                await content.append_part(pack, 0, b"as slowly as it can", b"other")
+                assert (await session.exchange()).bytes_in < 16_000
+                room.territory.clock.advance(LEFT_MS - BEGINS_WITHIN_MS)
+            room.territory.clock.advance(1)
+            assert (await session.exchange()).bytes_in > 300_000
+            assert not session.leaves_some
+            await transport.close()
+        assert await machine.files(item) == {"film.bin": Random(is_sent).randbytes(300_000)}
