@@ -96,6 +96,7 @@ class Desk:
             freshness=exchange.freshness(visit.say, visit.now_ms),
             stick=self.stick(visit),
             stamp=self.stamp(visit),
+            answers=visit.request.method == "POST",
             once=secrets.token_urlsafe(12),
             frame_permissions=frame_permissions(),
             who=self.who(visit),

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Browser, expect
 
+from protocol.entry import Kind
 from protocol.roles import Role
 from protocol.vouching import device_words
 from sync_agent.confirming import own_device
-from tests.harness.browser import accessibility_faults, visitor
+from tests.harness.browser import accessibility_faults, hears, looks_often, visitor
 from tests.harness.classroom import classroom
 from tests.harness.portal import portal
 
@@ -44,4 +45,27 @@ async def test_she_compares_six_words_before_a_computer_that_nobody_confirmed_co
             assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
             await page.get_by_role("button", name="Mêmes mots : faire entrer").click()
             await expect(page.get_by_text("2 ordinateurs dans cette classe")).to_be_visible()
+            assert somebody.complaints == []
+
+
+async def test_a_code_that_is_shown_once_stays_on_the_page_whatever_is_heard_meanwhile(
+    tmp_path: Path, browser: Browser
+) -> None:
+    async with classroom(tmp_path) as room:
+        school = room.territory.replica.door.parent(room.space)
+        assert school is not None
+        head = await room.device(Role.HEAD, school)
+        await head.session.sync()
+        async with portal(head.agent) as surfer, visitor(browser) as somebody:
+            page = await somebody.page()
+            await looks_often(page)
+            await page.goto(f"{surfer.origin}/school/{room.space.hex()}")
+            await page.get_by_role("button", name="Donner un code").click()
+            code = page.locator(".proof-code").first
+            shown = await code.text_content()
+            made = len(await head.agent.replica.store.scan_kinds([Kind.INVITE]))
+            await head.session.sync()
+            await hears(page)
+            assert await code.text_content() == shown
+            assert len(await head.agent.replica.store.scan_kinds([Kind.INVITE])) == made
             assert somebody.complaints == []

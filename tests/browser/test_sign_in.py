@@ -10,7 +10,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, Page, Route, expect
 
 from protocol.work import ItemKind
-from tests.harness.browser import accessibility_faults, visitor
+from tests.harness.browser import accessibility_faults, hears, looks_often, visitor
 from tests.harness.classroom import classroom
 from tests.harness.portal import portal
 from tests.harness.sign_in import SignedClass, signed_class
@@ -94,18 +94,6 @@ async def test_a_teacher_prints_cards_without_any_script(school: SignedClass, br
         await page.get_by_role("button", name="Nouvelles images pour Tom").click()
         await expect(page.get_by_role("heading", name="Cartes à imprimer")).to_be_visible()
         await faultless(page)
-
-
-async def looks_often(page: Page) -> None:
-    """Have a page that is loaded next ask how things stand again and again, not only every few seconds."""
-    await page.add_init_script("setInterval(() => document.dispatchEvent(new Event('visibilitychange')), 20)")
-
-
-async def hears(page: Page) -> None:
-    """Return when such a page has heard how things stand now, and heeded it: it asks again only then."""
-    for _ in range(3):
-        async with page.expect_response("**/live"):
-            pass
 
 
 async def test_a_page_that_is_being_left_does_not_bring_the_pupil_back_to_it(

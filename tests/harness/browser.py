@@ -81,3 +81,15 @@ async def accessibility_faults(page: Page) -> list[str]:
         for violation in results.response["violations"]
         for node in violation["nodes"]
     ]
+
+
+async def looks_often(page: Page) -> None:
+    """Have a page that is loaded next ask how things stand again and again, not only every few seconds."""
+    await page.add_init_script("setInterval(() => document.dispatchEvent(new Event('visibilitychange')), 20)")
+
+
+async def hears(page: Page) -> None:
+    """Return when such a page has heard how things stand now, and heeded it: it asks again only then."""
+    for _ in range(3):
+        async with page.expect_response("**/live"):
+            pass

@@ -11,6 +11,8 @@
   const stick = document.getElementById("stick");
   let stamp = body.dataset.stamp;
   let busy = false;
+  // What answers a form is shown once, a code say: to load it again would be to send the form again.
+  const answers = "answers" in body.dataset;
 
   // A form that was sent leads to another page: to load this one again meanwhile would keep people from getting there.
   const LEAVING_MS = 15000;
@@ -20,7 +22,8 @@
   addEventListener("input", () => { typed = true; });
   const reload = ({ spares }) => {
     if (performance.now() - sentMs < LEAVING_MS || (spares && typed)) return;
-    location.reload();
+    if (answers) location.assign("/");
+    else location.reload();
   };
 
   const say = (element, text) => {
@@ -59,7 +62,7 @@
       say(stick, now.stick);
       // what somebody has typed goes with them; what was typed before anybody signed in is still to be sent
       if (now.who !== body.dataset.who) return reload({ spares: body.dataset.who === "" });
-      if (now.stamp !== stamp) await renew();
+      if (now.stamp !== stamp && !answers) await renew();
     } catch {
       strip.className = "strip strip-blocked";
       say(words, body.dataset.stopped);
