@@ -69,3 +69,5 @@ async def test_a_code_that_is_shown_once_stays_on_the_page_whatever_is_heard_mea
             assert await code.text_content() == shown
             assert len(await head.agent.replica.store.scan_kinds([Kind.INVITE])) == made
             assert somebody.complaints == []
+            language = page.get_by_role("link", name="English")
+            assert await language.get_attribute("href") == "/?lang=en", "there is nothing at this page's own address"
