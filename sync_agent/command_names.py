@@ -16,3 +16,7 @@ SCHOOL: Final = (
 """What a head teacher's device does for its school (`school_commands`)."""
 LOOK_AT: Final = "look_at"
 """Whether `grant` and `ungrant` answer with the devices at which people should look: pages ask, commands print them."""
+LEFT_OFF: Final = "left_off"
+"""How many more there are than these."""
+CHOSEN: Final = "chosen"
+"""As which X25519 key's, and as whose, `grant` lets a teacher's device in: what was shown to whoever said so."""

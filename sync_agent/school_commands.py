@@ -6,7 +6,7 @@ A space is named by its id, a school by its UAI too, as at the server.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeAlias
 
 from protocol.clock import rfc3339
@@ -16,9 +16,11 @@ from protocol.replica import parameters as given
 from protocol.replica.console_text import local_time
 from protocol.replica.office import commands, grants, withdrawals
 from protocol.replica.office.erasures import check_known, erase_persons, with_doubles
+from protocol.replica.office.grants import Standing
 from protocol.replica.office.names import device_id, invited_role, person_id, person_role
 from protocol.replica.office.people import (
     add_person,
+    described,
     described_alone,
     duplicates_in,
     merge_persons,
@@ -26,10 +28,10 @@ from protocol.replica.office.people import (
 from protocol.replica.office.spaces import list_spaces, open_spaces_named, space_named, uai_of
 from protocol.replica.office.stays import stays_of
 from protocol.replica.operation import JSON, Outgoing, Params
-from protocol.roles import HAS_READING_KEYS, RANK
+from protocol.roles import RANK
 from protocol.vouching import device_words
 from sync_agent.app import Agent
-from sync_agent.command_names import LOOK_AT
+from sync_agent.command_names import CHOSEN, LEFT_OFF, LOOK_AT
 from sync_agent.device_names import key_words
 from sync_agent.office import SchoolOffice
 from sync_agent.school_devices import check_may_let_in, school_devices
@@ -94,31 +96,40 @@ async def _grant(office: SchoolOffice, params: Params, outgoing: Outgoing) -> JS
         raise Refused(Code.NO_RIGHT, "this device lets others into its own school only")
     if device is not None:
         await check_may_let_in(office, device, spaces)
-        await _say_what_it_shows(office, device, outgoing)
-        await grants.grant_device(office, device, spaces)
+        chosen = await _chosen(office, device, spaces, given.text_or_none(params, CHOSEN))
+        await grants.grant_device(office, device, spaces, chosen)
+        await _say_what_it_shows(office, chosen, outgoing)
     if person is not None:
-        rows = await commands.let_in_person(office, person, spaces, "sync-agent", outgoing)
+        looked = await commands.let_in_person(office, person, spaces, "sync-agent", outgoing)
         if given.flag(params, LOOK_AT):
-            return {LOOK_AT: rows}
+            return {LOOK_AT: looked.rows, LEFT_OFF: looked.left_off}
     return {}
+
+
+async def _chosen(office: SchoolOffice, device: bytes, spaces: Sequence[bytes], shown: str | None) -> Standing:
+    """As what a device is let in: what was `shown` to whoever said so, else what it was first called here."""
+    standings = await grants.standings_of(office, device, spaces)
+    if shown is None:
+        return standings[0]
+    for standing in standings:
+        if standing.name == shown:
+            return standing
+    raise BadInput(Code.UNKNOWN_DEVICE, "what was shown of this device has changed: look again", device=device.hex())
 
 
 async def _ungrant(office: SchoolOffice, params: Params, outgoing: Outgoing) -> JSON:
     return await commands.ungrant(office, params, outgoing, looked=given.flag(params, LOOK_AT))
 
 
-async def _say_what_it_shows(office: SchoolOffice, device: bytes, outgoing: Outgoing) -> None:
-    """By which words a teacher's device is known from any other, before it is let in: no grant confirms it."""
-    for pair, person in dict.fromkeys(
-        ((each.key, each.agreement), each.person)
-        for each in await grants.standing_grants(office, device)
-        if each.role in HAS_READING_KEYS
-    ):
-        words = await asyncio.to_thread(device_words, pair)
-        whose = "nobody's" if person is None else f"of {person.hex()[:8]}"
+async def _say_what_it_shows(office: SchoolOffice, standing: Standing, outgoing: Outgoing) -> None:
+    """By which words a teacher's device is known from any other that was let in: no grant confirms it."""
+    if standing.teaches:
+        words = await asyncio.to_thread(device_words, standing.device)
+        whose = "nobody" if standing.person is None else await described(office, standing.person)
         await outgoing.progress(
-            f"a teacher's computer, {whose}: its own page « Qui lit les travaux » has to show “{words}”; it is given "
-            "no earlier work, and is not heard beside others of theirs, before `key confirm` says that it does"
+            f"let in as a teacher's computer, of {whose}: its own page « Qui lit les travaux » has to show “{words}”; "
+            "it is given no earlier work, and is not heard beside others of theirs, before `key confirm` says that it "
+            "does"
         )
 
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from protocol.errors import Code, Refused
-from protocol.replica.office.grants import standing_grants
-from protocol.roles import RANK, Role
+from protocol.replica.office.grants import has_already, standing_grants
+from protocol.roles import Role
 from sync_agent.device_names import device_names
 from sync_agent.office import SchoolOffice
 
@@ -56,7 +56,9 @@ async def school_devices(office: SchoolOffice) -> list[SchoolDevice]:
 async def check_may_let_in(office: SchoolOffice, device: bytes, spaces: Sequence[bytes]) -> None:
     """Raise `Refused(NO_RIGHT)` where this office's grant would give a device nothing."""
     replica = office.replica
-    if any(RANK[grant.role] >= office.rank for grant in await standing_grants(office, device)):
+    standing = await standing_grants(office, device)
+    above = [grant for grant in standing if grant.rank >= office.rank]
+    if len(above) == len(standing) or has_already(office, above, spaces):
         raise Refused(Code.NO_RIGHT, "this device lets in teachers' laptops, relays and PCs, nobody of its own rank")
     for space in spaces:
         for near in replica.door.lineage(space):

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from aiohttp import web
@@ -20,15 +20,15 @@ from aiohttp import web
 from protocol.errors import BadInput, Code, Refused
 from protocol.limits import ERASURE_DELAY_MS
 from protocol.replica import parameters as given
-from protocol.replica.office.commands import STRANGE
-from protocol.replica.office.grants import standing_grants
+from protocol.replica.office.commands import MAX_TOLD_DEVICES, STRANGE
+from protocol.replica.office.grants import standings_of
 from protocol.replica.office.names import device_id
 from protocol.replica.office.people import MAX_NAMES_SHOWN, doubles_of, duplicates_in, mentioned
 from protocol.replica.office.spaces import twin_of
 from protocol.replica.office.stays import stays_of
 from protocol.replica.operation import JSON
-from protocol.roles import HAS_READING_KEYS, PersonRole, Role
-from sync_agent.command_names import LOOK_AT
+from protocol.roles import PersonRole, Role
+from sync_agent.command_names import CHOSEN, LEFT_OFF, LOOK_AT
 from sync_agent.confirming import words_of
 from sync_agent.device_names import key_words
 from sync_agent.forgetting import forgettings
@@ -52,12 +52,16 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @dataclass(frozen=True, slots=True)
 class Inspected:
-    """A computer at which somebody has to look: its words, unless none would let it in, and whether it came in."""
+    """A computer at which somebody has to look: its words, unless none would let it in, and whether it came in.
+
+    `seen` names what the words are of, for who lets it in having seen them.
+    """
 
     device: bytes
     called: str
     words: str | None
     is_in: bool
+    seen: str
 
 
 class SchoolPages:
@@ -200,43 +204,48 @@ class SchoolPages:
         what, _, whom = fields.get("who", "").partition(":")
         if what not in ("device", "person"):
             raise BadInput(Code.USAGE, "choose who is let in")
-        shown = await self._to_be_seen(visit, whom) if what == "device" and not fields.get("seen") else []
+        seen, left_off = fields.get("seen"), 0
+        shown = await self._to_be_seen(visit, room, whom) if what == "device" and not seen else []
         if not shown:
-            answered = await self._desk.do("grant", {what: whom, "space": [room.space.hex()], LOOK_AT: True})
-            shown = await self._looked_at(visit, answered)
+            wanted: dict[str, JSON] = {what: whom, "space": [room.space.hex()], LOOK_AT: True}
+            answered = await self._desk.do("grant", wanted | ({CHOSEN: seen} if seen else {}))
+            shown, left_off = await self._looked_at(visit, answered)
             if not shown:
                 return see(f"/school/{room.space.hex()}?done=let_in")
         office = await SchoolOffice.of(self._desk.shelf.agent)
-        return await self._class_page(visit, office, room, looked=shown, done=None)
+        return await self._class_page(visit, office, room, looked=shown, left_off=left_off, done=None)
 
-    async def _to_be_seen(self, visit: Visit, whom: str) -> list[Inspected]:
-        """The words by which a teacher's computer is known from any other: nothing else says which one this is."""
+    async def _to_be_seen(self, visit: Visit, room: Room, whom: str) -> list[Inspected]:
+        """The words by which a teacher's computer is known from any other: nothing else says which one this is.
+
+        One for each pair of keys, and each person, by which grants name it: what is let in is what was looked at. What
+        was first named as the pupils' is the pupils', whoever calls it a teacher's later.
+        """
         office = await SchoolOffice.of(self._desk.shelf.agent)
-        device = device_id(whom)
-        pairs = dict.fromkeys(
-            (each.key, each.agreement)
-            for each in await standing_grants(office, device)
-            if each.role in HAS_READING_KEYS
-        )
-        if not pairs:
+        standings = await standings_of(office, device_id(whom), [room.space])
+        if not standings[0].teaches:
             return []
-        words, called = await words_of(pairs), await self._called_by_key(visit, office)
-        return [Inspected(device, called(device), words[pair], False) for pair in pairs]
+        standings = [each for each in standings if each.teaches][:MAX_TOLD_DEVICES]
+        words = await words_of(each.device for each in standings)
+        called = await self._called_by_key(visit, office)
+        return [
+            Inspected(each.device[0], called(each.device[0], each.person), words[each.device], False, each.name)
+            for each in standings
+        ]
 
-    async def _looked_at(self, visit: Visit, answered: Mapping[str, JSON]) -> list[Inspected]:
-        """What `grant` says that people should look at."""
+    async def _looked_at(self, visit: Visit, answered: Mapping[str, JSON]) -> tuple[list[Inspected], int]:
+        """What `grant` says that people should look at, and how many more there are."""
         rows = answered.get(LOOK_AT)
         if not isinstance(rows, list) or not rows:
-            return []
+            return [], 0
         called = await self._called_by_key(visit, await SchoolOffice.of(self._desk.shelf.agent))
         found = []
         for row in rows:
             assert isinstance(row, dict)  # noqa: S101  (as `let_in_person` answers)
             device, words = bytes.fromhex(str(row["device"])), row["words"]
-            found.append(
-                Inspected(device, called(device), None if words is None else str(words), bool(row["comes_along"]))
-            )
-        return found
+            comes, seen = bool(row["comes_along"]), "" if words is None else str(row[CHOSEN])
+            found.append(Inspected(device, called(device, None), None if words is None else str(words), comes, seen))
+        return found, int(str(answered[LEFT_OFF]))
 
     async def code(self, request: web.Request) -> web.Response:
         """A code for a PC, or for a teacher's laptop, for good or for a while."""
@@ -293,6 +302,7 @@ class SchoolPages:
         whom: bytes | None = None,
         uses: JSON = 1,
         looked: Sequence[Inspected] = (),
+        left_off: int = 0,
         done: str | None,
     ) -> web.Response:
         say, named = visit.say, room.name_of(whom)
@@ -314,6 +324,7 @@ class SchoolPages:
             "school_class.html",
             room=room,
             looked=looked,
+            left_off=left_off,
             people=[(role, listed) for role, listed in people if listed],
             doubles=await duplicates_in(self._desk.shelf.agent.replica, room.space),
             teachers=room.teachers,
@@ -335,9 +346,16 @@ class SchoolPages:
             done=done,
         )
 
-    async def _called_by_key(self, visit: Visit, office: SchoolOffice) -> Callable[[bytes], str]:
+    async def _called_by_key(self, visit: Visit, office: SchoolOffice) -> Callable[[bytes, bytes | None], str]:
+        """What people know a device by, as this person's, or else as whoever's it is."""
         devices = {each.key: each for each in await school_devices(office)}
-        return lambda key: self._called(visit, devices[key]) if key in devices else key_words(key)
+
+        def called(key: bytes, person: bytes | None) -> str:
+            if key not in devices:
+                return key_words(key)
+            return self._called(visit, devices[key] if person is None else replace(devices[key], person=person))
+
+        return called
 
     def _called(self, visit: Visit, device: SchoolDevice) -> str:
         """What people know a device by: the name that it gives itself, whose it is, and words that it cannot choose."""

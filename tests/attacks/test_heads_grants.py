@@ -14,6 +14,7 @@ from protocol.entry import Kind, compose
 from protocol.limits import SALT_BYTES
 from protocol.replica.office.acquaintance import Acquaintance
 from protocol.replica.office.bureau import Office
+from protocol.replica.office.grants import standing_grants
 from protocol.rights import Authority
 from protocol.roles import PersonRole, Role
 from protocol.speaking import Remembered, Said, Spoken, Starts, joined, speaking_devices
@@ -110,8 +111,8 @@ async def _everybody(*_: object) -> Callable[[VouchedDevice], Acquaintance]:
     return lambda _: Acquaintance.KNOWN
 
 
-def _with_the_last_keys(like: Authority, _known: Sequence[Authority]) -> Authority:
-    return like
+async def _the_last_first(office: Office, device: bytes, _spaces: Sequence[bytes]) -> list[Authority]:
+    return list(reversed(await standing_grants(office, device)))
 
 
 def _as_lists_have_it(said: Said, cut: frozenset[bytes], remembered: Remembered) -> tuple[Spoken, Starts]:
@@ -228,7 +229,7 @@ async def test_a_pc_that_the_server_calls_a_teachers_does_not_come_along_with_he
     assert here.spy.signing.public.hex() in told
 
 
-@attack(ROW, off={"protocol.replica.office.grants._with_first_keys": _with_the_last_keys})
+@attack(ROW, off={"protocol.replica.office.grants._with_a_say": _the_last_first})
 async def test_a_computer_that_the_server_names_with_other_keys_is_let_in_with_those_that_it_has(here: Here) -> None:
     head, _ = await confirmed_head(here)
     pc, spy = here.machine.agent, here.spy

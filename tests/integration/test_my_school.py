@@ -254,7 +254,8 @@ async def test_a_teachers_computer_comes_in_from_the_list_once_its_six_words_wer
         page = (await surfer.send(place, f"{place}/let-in", who)).text
         assert device_words(own_device(teacher.agent)) in page
         assert "0 ordinateur dans cette classe" in page
-        assert (await surfer.send(place, f"{place}/let-in", who | {"seen": "yes"})).status == 303
+        (seen,) = re.findall(r'name="seen" value="([^"]+)"', page)
+        assert (await surfer.send(place, f"{place}/let-in", who | {"seen": seen})).status == 303
         assert "1 ordinateur dans cette classe" in await surfer.page(place)
 
 

@@ -101,20 +101,31 @@ async def new_code(office: Office, params: Params, role: Role) -> JSON:
     return {"code": made.code, "expires": rfc3339(made.expires_ms), "fingerprint": made.fingerprint}
 
 
+@dataclass(frozen=True, slots=True)
+class LookedAt:
+    """The devices at which people should look: each with its words, and whether it came along; how many are not shown.
+
+    Grants call somebody's as many as a thief likes, and each word is dear to work out.
+    """
+
+    rows: list[JSON]
+    left_off: int
+
+
 async def let_in_person(
     office: Office, person: bytes, spaces: Sequence[bytes], program: str, outgoing: Outgoing
-) -> list[JSON]:
-    """`grant --person`: which of their devices stay out is told, and what lets one in; and which is new here.
-
-    Returned are the devices at which people should look: each with its words, and whether it came along.
-    """
+) -> LookedAt:
+    """`grant --person`: which of their devices stay out is told, and what lets one in; and which is new here."""
     rows: list[JSON] = []
-    for each in await grants.grant_person(office, person, spaces):
+    looked = await grants.grant_person(office, person, spaces)
+    looked.sort(key=lambda each: each.acquaintance is not Acquaintance.NEW)  # those that came along first
+    for each in looked[:MAX_TOLD_DEVICES]:
         device = each.device[0].hex()
         why = "it was cut off, another school alone calls it theirs, or it stands for no teacher"
         comes_along = each.acquaintance is Acquaintance.NEW
         words = None if each.acquaintance is None else await asyncio.to_thread(device_words, each.device)
-        rows.append({"device": device, "comes_along": comes_along, "words": words})
+        chosen = grants.Standing(each.device, person, teaches=True).name
+        rows.append({"device": device, "comes_along": comes_along, "words": words, "chosen": chosen})
         if words is not None:
             shows = f"the page on its own screen has to show “{words}”"
             if comes_along:
@@ -125,7 +136,10 @@ async def let_in_person(
             f"the device {device} stays out: {why}; to let it in all the same: "
             f"`{program} grant --device {device} --space …`"
         )
-    return rows
+    left_off = max(0, len(looked) - MAX_TOLD_DEVICES)
+    if left_off:
+        await outgoing.progress(f"and {left_off} more that grants call this person's; `devices` lists all")
+    return LookedAt(rows, left_off)
 
 
 async def ungrant(office: Office, params: Params, outgoing: Outgoing, *, looked: bool = False) -> JSON:

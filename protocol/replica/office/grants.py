@@ -6,8 +6,10 @@ Rules:
 - only a grant to the device itself overcomes a revocation: granting a person lets no stolen laptop back in, nor one
   that another school calls theirs; what was cut off for its own sake comes along nowhere (`device_cuts`);
 - a further grant gives the role that the device has by right: what a thief gave it, and is held back, is none;
-- a further grant names a device with the keys of the first grant that came here, of those by who has a say in the
-  class: another pair of keys beside the one that signs is a thief's, and would be given the keys of the class;
+- a further grant names a device with the keys, and as the person's, that the first grant names that came here, of those
+  by who has a say in the class: another pair of keys beside the one that signs is a thief's, and would be given the
+  keys of the class; and whoever calls it somebody else's later makes it nobody else's (docs/adr/0176);
+- that a grant gives a device the rank of this office, or more, keeps it out of nothing that it has not got by that;
 - with a teacher come the devices that stand for the teacher, not a PC that somebody calls hers;
 - further grants end when those end that the device has, unless it has one for good; after the end, a grant to the
   device takes it up again for good.
@@ -15,8 +17,9 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from protocol.entry import Kind
 from protocol.errors import BadInput, Code
@@ -32,20 +35,65 @@ from protocol.structure import Grant, PersonRecord
 from protocol.vouching import Device
 
 
-async def grant_device(office: Office, device: bytes, spaces: Sequence[bytes]) -> None:
+class Standing(NamedTuple):
+    """A device as grants name it: its pair of keys, whose it is, and whether it stands for them as a teacher's."""
+
+    device: Device
+    person: bytes | None
+    teaches: bool
+
+    @property
+    def name(self) -> str:
+        """What tells it from the others of the same device."""
+        return f"{self.device[1].hex()}-{'' if self.person is None else self.person.hex()}-{int(self.teaches)}"
+
+
+async def grant_device(office: Office, device: bytes, spaces: Sequence[bytes], chosen: Standing | None = None) -> None:
     """Let a known device into more spaces, in the role that it has; a teacher's device brings its teacher along.
 
-    Raises `BadInput(UNKNOWN_DEVICE)`.
+    Of several pairs of keys, and people, by which grants name it, as what a human has `chosen`, else as the first that
+    `standings_of` gives. Raises `BadInput(UNKNOWN_DEVICE)`, also where no grant names it as what was chosen.
     """
     known = await standing_grants(office, device)
-    person = _latest(known).person
-    drafts = [] if person is None else await _listing_drafts(office, person, spaces)
+    standing, like = await _further(office, device, spaces, chosen)
+    drafts = [] if standing.person is None else await _listing_drafts(office, standing.person, spaces)
     until_ms = await _end_of(office, known)
     if until_ms is not None and until_ms <= office.now_ms():
         until_ms = None
-    like = _with_first_keys(_latest(known), [grant for grant in known if _has_a_say(office, grant, spaces)])
     drafts += await _grant_drafts(office, replace(like, until_ms=until_ms), spaces)
     await write_and_tend(office, drafts)
+
+
+async def standings_of(office: Office, device: bytes, spaces: Sequence[bytes]) -> list[Standing]:
+    """As which pairs of keys, and as whose, grants name a device that would let it into these spaces: the first first.
+
+    Raises `BadInput(UNKNOWN_DEVICE)`.
+    """
+    return list(dict.fromkeys(map(_standing, await _with_a_say(office, device, spaces))))
+
+
+async def _further(
+    office: Office, device: bytes, spaces: Sequence[bytes], chosen: Standing | None
+) -> tuple[Standing, Authority]:
+    """As what a device is let into more spaces, and the grant that a further one repeats."""
+    known = await _with_a_say(office, device, spaces)
+    standing = _standing(known[0]) if chosen is None else chosen
+    like = [grant for grant in known if _standing(grant) == standing]
+    if not like:
+        raise BadInput(Code.UNKNOWN_DEVICE, f"no grant names {device.hex()} with those keys", device=device.hex())
+    return standing, _with_first_keys(_latest(like), like)
+
+
+async def _with_a_say(office: Office, device: bytes, spaces: Sequence[bytes]) -> list[Authority]:
+    """Of a device's standing grants those whose words count here; without successors of copied keys, if others do."""
+    standing = await standing_grants(office, device)
+    known = [grant for grant in standing if grant.rank < office.rank] or standing
+    known = [grant for grant in known if _has_a_say(office, grant, spaces)] or [_latest(known)]
+    return [grant for grant in known if grant.predecessor is None] or known
+
+
+def _standing(grant: Authority) -> Standing:
+    return Standing((grant.key, grant.agreement), grant.person, grant.role in HAS_READING_KEYS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,27 +111,30 @@ class Looked:
 async def grant_person(office: Office, person: bytes, spaces: Sequence[bytes]) -> list[Looked]:
     """Put somebody on the lists of more spaces, and let in the devices whose grants name them.
 
-    But for those revoked, those that nobody who has a say in these spaces has called theirs, and, on a device that runs
-    a school, those of a teacher that it does not know as the teacher's: only a grant to the device itself lets them in.
-    What people should look at is returned. Raises `BadInput(UNKNOWN_PERSON)`.
+    But for those revoked, those that nobody who has a say in these spaces has called theirs, those that have a right of
+    this office's rank elsewhere, and, on a device that runs a school, those of a teacher that it does not know as the
+    teacher's: only a grant to the device itself lets them in. What people should look at is returned. Whatever does not
+    hang on the device is looked up once: grants name as many as a thief likes. Raises `BadInput(UNKNOWN_PERSON)`.
     """
     looked = []
     drafts = await _listing_drafts(office, person, spaces)
     devices = devices_of(office, [person])
     cuts = await _cuts_that_matter(office, devices, person, spaces)
+    is_revoked = await _revoked(office, person, spaces, cuts)
     acquaintance_with = await acquaintances_of(office, person, cuts)
     for device in devices:
         known = await standing_grants(office, device)
-        latest = _latest(known)
-        if latest.rank >= office.rank:
-            continue  # a head teacher's own device, say: it has the school already, and is not hers to let in
-        named = [grant for grant in known if _stands_for(grant, person) and _has_a_say(office, grant, spaces)]
-        like = _with_first_keys(_latest(named or known), named)
+        above = [grant for grant in known if grant.rank >= office.rank]
+        below = [grant for grant in known if grant not in above]
+        if not below or has_already(office, above, spaces):
+            continue  # a head teacher's own device, say: it is not hers to let in
+        named = [grant for grant in below if _stands_for(grant, person) and _has_a_say(office, grant, spaces)]
+        like = _with_first_keys(_latest(named or below), named)
         pair = (like.key, like.agreement)
-        if not named or await _is_revoked(office, person, known, spaces, cuts):
+        if not named or await is_revoked(known):
             looked.append(Looked(pair, None))
             continue
-        acquaintance = acquaintance_with(pair)
+        acquaintance = Acquaintance.UNKNOWN if above else acquaintance_with(pair)
         if acquaintance is not Acquaintance.KNOWN:
             looked.append(Looked(pair, acquaintance))
         if acquaintance is not Acquaintance.UNKNOWN:
@@ -108,7 +159,7 @@ async def is_listed_but_revoked(office: Office, device: bytes) -> bool:
     if all(each.left for each in listed.values()):
         return False
     cuts = await _cuts_that_matter(office, [device], person, ())
-    return await _is_revoked(office, person, known, (), cuts)
+    return await (await _revoked(office, person, (), cuts))(known)
 
 
 async def confirm_clone(office: Office, device: bytes, *, restore: bool = False) -> None:
@@ -157,11 +208,7 @@ async def write_and_tend(office: Office, drafts: Sequence[Draft]) -> None:
 
 def grants_of(office: Office, device: bytes) -> list[Authority]:
     """All grants that a device ever got. Raises `BadInput(UNKNOWN_DEVICE)`."""
-    found = [
-        authority
-        for authority in office.replica.door.authorities()
-        if authority.key == device and authority.role in DEVICES
-    ]
+    found = [authority for authority in office.replica.door.authorities_of(device) if authority.role in DEVICES]
     if not found:
         raise BadInput(Code.UNKNOWN_DEVICE, f"there is no device {device.hex()}; `devices` shows those that there are")
     return found
@@ -199,16 +246,24 @@ async def _cuts_that_matter(
     return [cut for cut in cuts if cut.space in near or cut.space == office.home or cut.space in granted[cut.key]]
 
 
-async def _is_revoked(
-    office: Office, person: bytes, known: Sequence[Authority], spaces: Iterable[bytes], cuts: Iterable[DeviceCut]
-) -> bool:
-    """Whether a device was cut off for its own sake: by one of `cuts`, everywhere, or where its person has not left."""
-    if any(cut.key == known[0].key for cut in cuts):
-        return True
-    granted = {grant.space for grant in known}
-    cut = {space for space in {*granted, *spaces} if known[0].key in (await office.replica.view(space)).roster.cut}
+async def _revoked(
+    office: Office, person: bytes, spaces: Sequence[bytes], cuts: Iterable[DeviceCut]
+) -> Callable[[Sequence[Authority]], Awaitable[bool]]:
+    """Whether a device with such grants was cut off for its own sake.
+
+    By one of `cuts`, everywhere, or where its person has not left.
+    """
+    cut_keys = {cut.key for cut in cuts}
     left = {space for space, listed in (await listings(office.replica, person)).items() if listed.left}
-    return granted <= cut or not cut <= left
+
+    async def is_revoked(known: Sequence[Authority]) -> bool:
+        key, granted = known[0].key, {grant.space for grant in known}
+        if key in cut_keys:
+            return True
+        cut = {space for space in {*granted, *spaces} if key in (await office.replica.view(space)).roster.cut}
+        return granted <= cut or not cut <= left
+
+    return is_revoked
 
 
 async def _end_of(office: Office, known: Sequence[Authority]) -> int | None:
@@ -221,6 +276,11 @@ async def _end_of(office: Office, known: Sequence[Authority]) -> int | None:
                 return None
             ends.append(grant.until_ms)
     return max(ends, default=None)
+
+
+def has_already(office: Office, above: Iterable[Authority], spaces: Sequence[bytes]) -> bool:
+    """Whether one of these grants holds in all of these spaces."""
+    return any(all(office.replica.door.covers(grant, space) for space in spaces) for grant in above)
 
 
 def _has_a_say(office: Office, grant: Authority, spaces: Iterable[bytes]) -> bool:
