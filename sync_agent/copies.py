@@ -47,17 +47,20 @@ class Copies:
     async def entrusted(self, space: bytes, device: bytes) -> frozenset[bytes]:
         """The sealed streams of works of this device that `device` is asked to keep."""
         agent = self._agent
+        asked = await agent.replica.store.marks(ENTRUSTED_MARKS)
         due = [
             work
             for work in (await agent.replica.view(space)).coursework.hand_ins.values()
-            if agent.made(work) and not (work.at_server or work.opened) and device not in work.copies
+            if agent.made(work)
+            and not (work.at_server or work.opened)
+            # who has signed for it is asked again by a device that has forgotten whom it asked
+            and not (device in work.copies and vouches(agent, work, device, asked))
         ]
         if not due:
             return frozenset()
         forgetful = await forgetful_devices(agent)
         standing = (self._live() | {device}) - forgetful
         candidates = [key for key in standing if await self._is_machine(space, key)]
-        asked = await agent.replica.store.marks(ENTRUSTED_MARKS)
         found = set()
         marks: dict[str, bytes | None] = {}
         for work in due:

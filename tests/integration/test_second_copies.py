@@ -148,6 +148,30 @@ async def test_a_machine_that_forgets_at_reboot_is_noticed_and_never_counted(roo
     assert await Copies(frozen.agent, set).tend() == 0
 
 
+async def test_work_that_comes_back_to_a_machine_that_forgot_it_is_as_safe_as_it_was(
+    room: Classroom, tmp_path: Path
+) -> None:
+    teacher, frozen, other = await room.teacher(), await room.machine(), await room.machine()
+    item = await assignment(room, teacher, frozen, other)
+    folder, image = frozen.agent.folder, tmp_path / "image"
+    await frozen.agent.close()
+    shutil.copytree(folder, image)
+    frozen.agent = await reopened(folder, room, 1)
+    story = Handed(room, frozen, [other], await room.hand_in(frozen, item, LONG))
+    for _ in range(2):
+        await exchange(frozen.agent, other.agent)
+        await Copies(other.agent, set).tend()
+    assert await story.state(frozen) is HandInState.SAFE
+
+    await frozen.agent.close()
+    shutil.rmtree(folder)
+    shutil.copytree(image, folder)
+    frozen.agent = await reopened(folder, room, 2)
+    for _ in range(3):
+        await exchange(frozen.agent, other.agent)
+    assert await story.state(frozen) is HandInState.SAFE
+
+
 async def reopened(folder: Path, room: Classroom, seed: int) -> Agent:
     return await Agent.open(folder, now_ms=room.territory.clock, entropy=Random(seed).randbytes)
 
