@@ -60,6 +60,8 @@ from sync_agent.transport import Transport
 from sync_agent.wakefulness import wakeful
 
 GRACE_S: Final = 3.0
+ANSWERS_S: Final = 60.0
+"""For so long a daemon that begins anew lets commands finish that it has begun to answer."""
 REOPEN_S: Final = 5.0
 _SILENT: Final = Notifier()
 _STANDING: Final[Mapping[Outcome | None, str]] = {
@@ -219,6 +221,39 @@ def _watched(operation: Operation, scheduler: Scheduler) -> Operation:
     return operate
 
 
+class _Answering:
+    """The commands that are being answered: what brings the end of a quarantine, say, is such a command itself."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def noting(self, operation: Operation) -> Operation:
+        """The operation, noted while it runs."""
+
+        async def operate(params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+            task = asyncio.current_task()
+            assert task is not None  # noqa: S101  (the server of commands runs it)
+            self._tasks.add(task)
+            try:
+                return await operation(params, incoming, outgoing)
+            finally:
+                self._tasks.discard(task)
+
+        return operate
+
+    async def over(self, stop: asyncio.Event) -> None:
+        """Until those that run now are answered, or `stop`, or for `ANSWERS_S`."""
+        if self._tasks and not stop.is_set():
+            answered = asyncio.gather(*(asyncio.wait((task,)) for task in self._tasks))
+            stopped = asyncio.create_task(stop.wait())
+            try:
+                await asyncio.wait((answered, stopped), timeout=ANSWERS_S, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                answered.cancel()
+                stopped.cancel()
+                await asyncio.gather(answered, stopped, return_exceptions=True)
+
+
 def import_operation(agent: Agent) -> Operation:
     """The command `courier import` of a daemon, which shows what came by itself."""
 
@@ -298,8 +333,9 @@ async def _serve(
         agent.on_change = changed
         agent.fetch_now = scheduler.sync_now
         async with _school(agent, config, session, scheduler, folders, reached, heeding) as school:
+            answering = _Answering()
             table = {
-                **{name: _watched(operation, scheduler) for name, operation in table_of(agent).items()},
+                **{name: answering.noting(_watched(each, scheduler)) for name, each in table_of(agent).items()},
                 "sync": sync_operation(
                     agent,
                     lambda: folders.shown_after(scheduler.sync_now()),
@@ -307,7 +343,7 @@ async def _serve(
                 ),
                 "enroll": enroll_operation(agent, scheduler.sync_now),
                 RUNNING: running_already("an agent"),
-                COURIER_IMPORT: _watched(import_operation(agent), scheduler),
+                COURIER_IMPORT: answering.noting(_watched(import_operation(agent), scheduler)),
             }
             async with serve_control(table, owner, grace_s=GRACE_S), _portal(agent, table, config, scheduler):
                 if agent.rebuilt is not None:
@@ -329,6 +365,7 @@ async def _serve(
                     wakeful(woken, agent.unforeseen, now_ms=now_ms, monotonic=time.monotonic),
                 ):
                     await _until(stop, scheduler, folders, school, place, agent.unforeseen)
+                    await answering.over(stop)
     finally:
         await transport.close()
         await agent.close()

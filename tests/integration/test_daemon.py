@@ -28,6 +28,7 @@ from sync_agent.app import Agent
 from sync_agent.config import RunConfig
 from sync_agent.daemon import run
 from sync_agent.enrollment import enroll
+from sync_agent.measure_commands import start_quarantine
 from sync_agent.operations import table
 from tests.harness.classroom import Classroom, Device, classroom
 from tests.harness.patience import PATIENCE_S, until
@@ -198,6 +199,43 @@ async def test_a_sync_that_hangs_does_not_keep_the_agent_from_ending(
     device.way = cast("Faulty", Hanging(room.frontage))
     async with asyncio.timeout(PATIENCE_S), running(room, device):
         await hanging.wait()
+
+
+async def test_a_command_that_is_being_answered_when_a_quarantine_begins_or_ends_is_answered_all_the_same(
+    room: Classroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(daemon, "GRACE_S", 1.0)
+    monkeypatch.setattr("sync_agent.measures.PASS_ON_S", 0.0)
+    school = room.territory.replica.door.parent(room.space)
+    assert school is not None
+    device = await room.device(Role.HEAD, school, person=room.teacher_person)
+    await device.session.sync()
+    await device.agent.close()
+    begun, may_end, opened = asyncio.Event(), asyncio.Event(), list[Agent]()
+
+    def with_long(agent: Agent) -> Table:
+        opened.append(agent)
+
+        async def long(params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+            del params, incoming, outgoing
+            begun.set()
+            await may_end.wait()
+            return {"answered": True}
+
+        async def isolate(params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+            del params, incoming, outgoing
+            await start_quarantine(agent, None)
+            return {}
+
+        return {**table(agent), "long": long, "isolate": isolate}
+
+    async with running(room, device, table_of=with_long) as agent:
+        asked = asyncio.create_task(agent.do("long"))
+        await begun.wait()
+        await agent.do("isolate")
+        asyncio.get_running_loop().call_later(4.0, may_end.set)
+        assert await asked == {"answered": True}
+        await until(lambda: len(opened) == 2)
 
 
 async def test_a_store_that_failed_is_opened_again(room: Classroom, monkeypatch: pytest.MonkeyPatch) -> None:
