@@ -7,6 +7,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from protocol.errors import Code, RelaisError
 from protocol.replica.office.space_keeper import SpaceKeeper
 from protocol.replica.operation import JSON, Incoming, Outgoing, Params
 from protocol.replica.replica import Draft
@@ -104,3 +107,19 @@ def carry(place: Path, to: Path) -> None:
 def cut_short(path: Path) -> None:
     """A bundle that was not written to its end."""
     path.write_bytes(path.read_bytes()[:-10])
+
+
+async def a_class(room: Classroom) -> tuple[Device, Device, Device]:
+    """A teacher and two machines that met the server once, and will not again."""
+    teacher, one, other = await room.teacher(), await room.machine(), await room.machine()
+    await know_keys(room, teacher, one, other)
+    for device in (teacher, one, other):
+        await device.session.sync()
+    return teacher, one, other
+
+
+async def code_of(awaitable: object) -> Code:
+    """With what something is refused."""
+    with pytest.raises(RelaisError) as raised:
+        await awaitable  # type: ignore[misc]
+    return raised.value.code
