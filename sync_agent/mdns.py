@@ -96,6 +96,9 @@ class Discovery(asyncio.DatagramProtocol):
         self._join = join or multicast.join
         self._judge = judge
         self.heard_itself = False
+        self.late_s = 0.0
+        """The longest that a word of this device has taken to come back to it since it was switched on."""
+        self._spoken: tuple[Instance, float] | None = None
         self._own = own
         self._echo: Found | None = None
         self._words = 0
@@ -135,7 +138,10 @@ class Discovery(asyncio.DatagramProtocol):
     def announce(self) -> None:
         """Say again who we are: something of it has changed, or somebody asks."""
         self._spoke_s = asyncio.get_running_loop().time()
-        self._say(answer(self._own()))
+        own = self._own()
+        if self._spoken is None or self._spoken[0] != own:
+            self._spoken = own, self._spoke_s
+        self._say(answer(own))
 
     def ask(self) -> None:
         """Ask who is there."""
@@ -194,6 +200,8 @@ class Discovery(asyncio.DatagramProtocol):
             self.heard_itself = True
             if self._echo is None or self._echo.instance != instance:
                 self._echo = now
+                if self._spoken is not None and self._spoken[0] == instance:
+                    self.late_s = max(self.late_s, now_s - self._spoken[1])
             return False
         place = instance.name, now.address
         before = self._known.get(place)

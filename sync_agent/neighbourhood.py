@@ -256,16 +256,25 @@ class Neighbourhood:
         self._announce_if_changed()
 
     async def hear_others(self) -> None:
-        """Ask those who are there what they are at, and wait for their words; who was never met is not waited for."""
+        """Ask those who are there what they are at, and wait for their words.
+
+        Who was never met is waited for as long as this device's own words have shown others' to be late, no longer.
+        """
+        least_s, most_s = SPEAKS_S
+        # what comes back within a moment is in time
+        late_s = min(self._discovery.late_s, most_s) if self._discovery.late_s > least_s else 0.0
+        if self._is_found and not (self.expects or self.members()):
+            await in_moments(0.0, LATENESS * late_s, lambda: bool(self.members()))
         if not self._is_found or not (self.expects or self.members()):
             return
-        least_s, most_s = SPEAKS_S
         asked_s = asyncio.get_running_loop().time()
         self._discovery.ask()
         await in_moments(least_s, most_s if self.members() else LOOKS_S, self._all_have_spoken)
         echo = self._discovery.echo(self._instance())
         if echo is not None:
-            await in_moments(0.0, LATENESS * (echo.heard_s - asked_s), self._all_have_spoken)
+            # one word may come back at once while others lie for as long as an earlier one did
+            late_s = max(echo.heard_s - asked_s, late_s)
+            await in_moments(0.0, LATENESS * late_s, self._all_have_spoken)
         elif self._discovery.heard_itself and self.members():
             # later than all that was waited: what was said before its word lies unread as well
             await in_moments(0.0, LATENESS * most_s, self._all_have_spoken)

@@ -48,12 +48,12 @@ def test_machines_that_are_switched_on_together_bring_what_one_machine_brings(sl
     lived(together, machines=8, slow_s=slow_s, seed=seed)
 
 
-@pytest.mark.parametrize("seed", [0, 29])
-def test_who_is_switched_on_while_another_fetches_takes_it_from_there(seed: int) -> None:
+@pytest.mark.parametrize(("seed", "has_met_others"), [(0, True), (29, True), (3, False), (4, False)])
+def test_who_is_switched_on_while_another_fetches_takes_it_from_there(seed: int, has_met_others: bool) -> None:
     async def one_after_the_other(morning: Morning) -> None:
         before = morning.brought()
         for desk in morning.desks:
-            await morning.switch_on(desk, expects=True)
+            await morning.switch_on(desk, expects=has_met_others)
             await asyncio.sleep(5.0)
         await morning.all_have_it()
         assert morning.brought() - before <= 1.05 * CONTENT_BYTES
