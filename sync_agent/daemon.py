@@ -34,6 +34,7 @@ from protocol.replica.service.priority import step_aside
 from protocol.replica.sole_runner import RUNNING, own, running_already
 from protocol.replica.unforeseen import Unforeseen, enduring, lasting
 from sync_agent.addresses import Address
+from sync_agent.answering import Answering
 from sync_agent.answers import Response
 from sync_agent.app import Agent
 from sync_agent.binding import Hardware
@@ -60,8 +61,6 @@ from sync_agent.transport import Transport
 from sync_agent.wakefulness import wakeful
 
 GRACE_S: Final = 3.0
-ANSWERS_S: Final = 60.0
-"""For so long a daemon that begins anew lets commands finish that it has begun to answer."""
 REOPEN_S: Final = 5.0
 _SILENT: Final = Notifier()
 _STANDING: Final[Mapping[Outcome | None, str]] = {
@@ -221,39 +220,6 @@ def _watched(operation: Operation, scheduler: Scheduler) -> Operation:
     return operate
 
 
-class _Answering:
-    """The commands that are being answered: what brings the end of a quarantine, say, is such a command itself."""
-
-    def __init__(self) -> None:
-        self._tasks: set[asyncio.Task[Any]] = set()
-
-    def noting(self, operation: Operation) -> Operation:
-        """The operation, noted while it runs."""
-
-        async def operate(params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
-            task = asyncio.current_task()
-            assert task is not None  # noqa: S101  (the server of commands runs it)
-            self._tasks.add(task)
-            try:
-                return await operation(params, incoming, outgoing)
-            finally:
-                self._tasks.discard(task)
-
-        return operate
-
-    async def over(self, stop: asyncio.Event) -> None:
-        """Until those that run now are answered, or `stop`, or for `ANSWERS_S`."""
-        if self._tasks and not stop.is_set():
-            answered = asyncio.gather(*(asyncio.wait((task,)) for task in self._tasks))
-            stopped = asyncio.create_task(stop.wait())
-            try:
-                await asyncio.wait((answered, stopped), timeout=ANSWERS_S, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                answered.cancel()
-                stopped.cancel()
-                await asyncio.gather(answered, stopped, return_exceptions=True)
-
-
 def import_operation(agent: Agent) -> Operation:
     """The command `courier import` of a daemon, which shows what came by itself."""
 
@@ -333,7 +299,7 @@ async def _serve(
         agent.on_change = changed
         agent.fetch_now = scheduler.sync_now
         async with _school(agent, config, session, scheduler, folders, reached, heeding) as school:
-            answering = _Answering()
+            answering = Answering()
             table = {
                 **{name: answering.noting(_watched(each, scheduler)) for name, each in table_of(agent).items()},
                 "sync": sync_operation(
