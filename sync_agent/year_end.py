@@ -10,7 +10,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Container, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,8 +21,10 @@ from protocol.hand_in_keys import content_key_of
 from protocol.limits import FILE_PIECE_BYTES
 from protocol.portable_names import portable_name
 from protocol.replica.holdings import Need
+from protocol.replica.office.people import mentioned
 from protocol.replica.operation import Complete, FileData, FileEnd, FileEvent, FileStart, Outgoing
 from protocol.roles import PersonRole
+from protocol.roster import Roster
 from protocol.sealing import SealedFile
 from protocol.work import ItemKind
 from sync_agent.app import Agent
@@ -117,7 +119,8 @@ async def portfolio(agent: Agent, space: bytes, person: bytes | None, outgoing: 
     """
     await agent.check_space(space)
     view = await agent.replica.view(space)
-    pupils = {one.id: one.name for one in view.roster.persons.values() if one.role is PersonRole.PUPIL}
+    listed = {one.id: one.name for one in view.roster.persons.values() if one.role is PersonRole.PUPIL}
+    pupils = listed | await _called_the_same(agent, view.roster, listed)
     if person is not None and person not in pupils:
         raise BadInput(Code.UNKNOWN_PERSON, f"no pupil of this class is “{person.hex()}”", person=person.hex())
     await open_given_keys(agent)
@@ -133,7 +136,20 @@ async def portfolio(agent: Agent, space: bytes, person: bytes | None, outgoing: 
         else:
             closed += 1
             await outgoing.progress(f"does not open on this device: {pupils[work.person]}, {title}")
+    for other in pupils.keys() - listed.keys():
+        if person == view.roster.who(other):
+            await outgoing.progress(
+                f"not in it: {pupils[other]}, {other.hex()}: the list says that this is the same person, added twice; "
+                f"--person {other.hex()} writes that"
+            )
     return written, closed
+
+
+async def _called_the_same(agent: Agent, roster: Roster, pupils: Container[bytes]) -> dict[bytes, str]:
+    """The other ids of these pupils, and by which name each came here first."""
+    others = [other for other, one in roster.aliases.items() if one in pupils and other not in pupils]
+    found = await mentioned(agent.replica, others)
+    return {other: next(iter(each.names), "?") for other, each in found.items()}
 
 
 async def _give(agent: Agent, work: Work, folder: str, outgoing: Outgoing) -> bool:

@@ -77,16 +77,16 @@ async def rule(server: Server, named: Sequence[bytes], *, accept: bool) -> Ruled
     ruled = 0
     judged: list[tuple[bytes, bytes]] = []
     drafts = []
-    left = set(named)
+    wanted, found = frozenset(named), set[bytes]()
     for space, entries in (await _held(server)).items():
         refused = (await server.replica.view(space)).roster.refused
-        of_device = {entry.id for entry in entries if entry.header.author in left and entry.id not in refused}
+        of_device = {entry.id for entry in entries if entry.header.author in wanted and entry.id not in refused}
         chosen = [
             entry
             for entry in entries
-            if entry.id in left or (entry.id in of_device and (not accept or goes_with_all(entry)))
+            if entry.id in wanted or (entry.id in of_device and (not accept or goes_with_all(entry)))
         ]
-        left -= {entry.id for entry in chosen} | {entry.header.author for entry in chosen}
+        found |= {entry.id for entry in chosen} | {entry.header.author for entry in chosen}
         ids = [entry.id for entry in _with_wraps(chosen, entries)]
         ruled += sum(entry.header.kind != Kind.WRAP for entry in chosen)
         again = [entry for entry in chosen if entry.header.kind in _SAID_AGAIN] if accept else []
@@ -99,11 +99,11 @@ async def rule(server: Server, named: Sequence[bytes], *, accept: bool) -> Ruled
             counting = tuple(one for one in part if accept and one not in taken)
             ruling = Ruling(counting, tuple(one for one in part if one not in counting))
             drafts.append(Draft(space, Kind.RULING, server.grant, ruling.encode()))
-    if left:
+    if unknown := wanted - found:
         raise BadInput(
             Code.UNKNOWN_HAND_IN,
-            f"nothing of {min(left).hex()} waits; `waiting` shows what does. Rights, names and erasures are accepted "
-            "one by one, by their own id",
+            f"nothing of {min(unknown).hex()} waits; `waiting` shows what does. Rights, names and erasures are "
+            "accepted one by one, by their own id",
         )
     if drafts:
         await server.write(drafts)

@@ -16,15 +16,18 @@ from protocol.replica.office.bureau import Office
 from protocol.replica.office.people import Mentioned
 from protocol.replica.replica import Replica
 from protocol.roles import PersonRole
+from protocol.roster import Roster
 from protocol.structure import PersonRecord
+from sync_agent.app import Agent
 from tests.harness.attack import attack
-from tests.harness.classroom import Device
+from tests.harness.classroom import WORK, Device
 from tests.harness.commands import Desk
 from tests.harness.head_at_work import confirmed_head
 from tests.harness.portal import portal
 from tests.harness.spied_class import SpiedClass, spied_class
 
 ROW = "others are said to be the same as who is to be forgotten"
+OTHER_FAMILIES = "a list calls two pupils one, and a family asks for what there is about its child"
 
 
 @dataclass
@@ -113,3 +116,44 @@ async def test_who_is_asked_about_is_called_what_they_were_called_before_the_ser
         page = await surfer.send(place, f"{place}/erase", {"person": lists.leaver.hex(), "meant": "yes"})
     for number in range(len(lists.others)):
         assert f"Tom {number} (ensuite : ZOE)" in html.unescape(page.text)
+
+
+async def _is_said_to_be_the_same(here: SpiedClass) -> bytes:
+    """Léa, whose work was opened, is Zoé by every list that the teacher's computer has; Zoé's id."""
+    room, territory = here.room, here.room.territory
+    zoe = await territory.person("Zoé", PersonRole.PUPIL, room.space)
+    listed = (await territory.replica.view(room.space)).roster.persons[room.pupil_person].entry
+    same = PersonRecord("Léa", PersonRole.PUPIL, left=True, same_as=zoe).encode()
+    await territory.say(room.space, Kind.PERSON, same, subject=room.pupil_person, parents=(listed,))
+    await here.sync()
+    return zoe
+
+
+@attack(OTHER_FAMILIES, off={"protocol.replica.access.gathering._is_of": lambda *_: True})
+async def test_the_archive_of_one_pupil_holds_nothing_of_whom_a_list_calls_the_same(tmp_path: Path) -> None:
+    async with spied_class(tmp_path) as here:
+        zoe, lea = await _is_said_to_be_the_same(here), here.room.pupil_person.hex()
+        desk = Desk(here.teacher.agent)
+        files = await desk.files("export-person", person=zoe.hex())
+        assert not any(path.startswith("travaux/") for path in files)
+        assert lea not in files["donnees.json"].decode()
+        assert any("not in it: “Léa”" in line and f"export-person {lea}" in line for line in desk.told)
+        assert WORK["reponse.odt"] in (await desk.files("export-person", person=lea)).values()
+
+
+async def _under_one_name(agent: Agent, roster: Roster, pupils: dict[bytes, str]) -> dict[bytes, str]:
+    return {other: pupils[one] for other, one in roster.aliases.items()}
+
+
+@attack(OTHER_FAMILIES, off={"sync_agent.year_end._called_the_same": _under_one_name})
+async def test_what_a_family_takes_home_lies_in_a_folder_of_the_one_who_was_added_under_that_name(
+    tmp_path: Path,
+) -> None:
+    async with spied_class(tmp_path) as here:
+        zoe, lea = await _is_said_to_be_the_same(here), here.room.pupil_person.hex()
+        desk, space = Desk(here.teacher.agent), here.room.space.hex()
+        files = await desk.files("portfolio", space=space)
+        assert {path.partition("/")[0] for path in files} == {f"Léa ({lea[:8]})"}
+        assert await desk.files("portfolio", space=space, person=zoe.hex()) == {}
+        assert any("not in it: Léa" in line and f"--person {lea}" in line for line in desk.told)
+        assert await desk.files("portfolio", space=space, person=lea) == files

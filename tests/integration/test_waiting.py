@@ -11,10 +11,13 @@ from protocol.clock import DAY_MS
 from protocol.entry import Kind
 from protocol.errors import BadInput, Code, Refused
 from protocol.replica.arrivals import note_arrivals
+from protocol.replica.console import Notices
+from protocol.work import ItemKind
+from sync_agent.publisher import Wish, publish
 from sync_server.handlers.administrators import add_administrator, verifier_of
 from sync_server.handlers.territory import kit_in
 from tests.harness.administration import NAME, ask, cookie_of, sign_in
-from tests.harness.classroom import WORK, Device
+from tests.harness.classroom import SMALL, WORK, Device, Given
 from tests.harness.commands import Desk
 from tests.harness.fleet import PASSPHRASE, pages_over
 from tests.harness.office_devices import Town, town
@@ -127,6 +130,34 @@ async def test_refused_work_leaves_the_list_is_kept_and_may_be_accepted_later(cu
     assert await cut.office.do("accept", named=[first]) == {"accepted": 1}
     assert first in await cut.shown()
     assert len(await cut.office.server.store.scan_kinds([Kind.HAND_IN])) == 3
+
+
+@pytest.mark.parametrize("word", ["accept", "refuse"])
+async def test_one_word_for_a_device_is_for_its_work_in_all_classes(tmp_path: Path, word: str) -> None:
+    async with town(tmp_path) as here:
+        desk = here.office
+        second = (await desk.do("space add", name="CE2", school="0180001D", year=None))["space"]
+        petit = await desk.add_person("Mme Petit", "teacher")
+        teacher, pc = await here.device("teacher", petit), await here.device("machine")
+        await desk.do("grant", person=petit, space=[second])
+        await desk.do("grant", device=pc.agent.device.hex(), space=[second])
+        await here.sync(teacher, pc)
+        asked = []
+        for space in (desk.space, second):
+            wish = Wish(bytes.fromhex(space), None, ItemKind.ASSIGNMENT, "Racontez")
+            item = (await publish(teacher.agent, wish, Given(SMALL), Notices())).item
+            asked.append((item, await desk.add_person("Léa", "pupil", space)))
+        await here.sync(teacher, pc)
+        for item, pupil in asked:
+            await here.work(pc, item, pupil)
+        await desk.do("revoke", device=pc.agent.device.hex())
+        for space in (desk.space, second):
+            entries = [stored.entry for stored in await pc.agent.replica.store.scan(bytes.fromhex(space))]
+            await desk.server.replica.admit(entries, source=b"carrier", now_ms=desk.clock())
+        assert len(await desk.do("waiting", refused=False)) == 2
+        await desk.do(word, named=[pc.agent.device.hex()])
+        assert await desk.do("waiting", refused=False) == []
+        assert len(await desk.do("waiting", refused=True)) == (2 if word == "refuse" else 0)
 
 
 @pytest.mark.parametrize("named", [["00" * 32], ["rien"], ["00" * 16]])

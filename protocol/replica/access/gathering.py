@@ -3,7 +3,8 @@
 Rules:
 - nothing is left out: each entry whose subject the person is, with its payload as it lies there, also one of a kind
   that this version does not know, held back, or hidden by an erasure and not destroyed yet;
-- who was added twice is one;
+- who was added twice has an archive for each id, and whoever writes one is told of the others: a list that calls two
+  children one may be a thief's, and hands nobody's work to another family (docs/adr/0160);
 - work is opened only as far as the caller can; what stays sealed is named with its size;
 - a file that is not here, or is damaged, is named as missing; the rest goes on.
 """
@@ -22,7 +23,7 @@ from protocol.errors import BadInput, Code, LocalFailure, PeerFault, RelaisError
 from protocol.limits import MAX_PAYLOAD_BYTES
 from protocol.portable_names import portable_name
 from protocol.replica.holdings import Holdings
-from protocol.replica.office.people import doubles_of
+from protocol.replica.office.people import doubles_of, mentioned
 from protocol.replica.operation import JSON, Outgoing
 from protocol.replica.replica import Replica
 from protocol.replica.space_names import made_spaces
@@ -42,7 +43,6 @@ class Gathered:
     """What was found; `works` as rows for the page, `entries` as JSON."""
 
     person: bytes
-    also: list[bytes] = field(default_factory=list)
     names: list[dict[str, JSON]] = field(default_factory=list)
     works: list[dict[str, JSON]] = field(default_factory=list)
     entries: list[JSON] = field(default_factory=list)
@@ -51,11 +51,15 @@ class Gathered:
         """All of it."""
         return {
             "person": self.person.hex(),
-            "also": [each.hex() for each in self.also],
             "names": list(self.names),
             "works": list(self.works),
             "entries": self.entries,
         }
+
+
+def _is_of(subject: bytes | None, person: bytes) -> bool:
+    """Whether something belongs into this person's archive, whatever lists say of who is who."""
+    return subject == person
 
 
 class Gathering:
@@ -73,23 +77,31 @@ class Gathering:
         """Raises `BadInput(UNKNOWN_PERSON)` if nothing here is about that person, `LocalFailure`."""
         await self._read_names_of_spaces()
         found = Gathered(person)
-        same = {person} | (await doubles_of(self._replica, person)).same
-        found.also = sorted(same - {person})
         for space in self._replica.door.spaces():
             view = await self._replica.view(space)
-            about = [each.entry for each in await self._replica.store.scan(space) if each.entry.header.subject in same]
-            for entry in about:
+            for entry in [each.entry for each in await self._replica.store.scan(space)]:
+                if not _is_of(entry.header.subject, person):
+                    continue
                 found.entries.append(self._row(entry, hidden=view.roster.hides(entry)))
                 if entry.header.kind == Kind.PERSON and (name := self._name(entry)) is not None:
                     found.names.append(name)
-            works = [work for work in view.coursework.hand_ins.values() if work.person in same]
+            works = [work for work in view.coursework.hand_ins.values() if _is_of(work.person, person)]
             for work in sorted(works, key=lambda work: (work.at_ms, work.id)):
                 item = view.coursework.items.get(work.item)
                 title = "?" if item is None else item.shown.record.title
                 found.works.append(await self._work(work, title, len(found.works) + 1))
         if not found.entries:
             raise BadInput(Code.UNKNOWN_PERSON, f"nothing here is about {person.hex()}")
+        await self._tell_of_doubles(person)
         return found
+
+    async def _tell_of_doubles(self, person: bytes) -> None:
+        doubles = await doubles_of(self._replica, person)
+        for other, each in (await mentioned(self._replica, sorted(doubles.same | doubles.doubtful))).items():
+            await self._outgoing.progress(
+                f"not in it: {each.shown()}, {other.hex()}: a list says that this is the same person, added twice; "
+                f"`export-person {other.hex()}` writes that"
+            )
 
     async def _read_names_of_spaces(self) -> None:
         self._spaces |= {space: record.name for space, record in (await made_spaces(self._replica)).items()}

@@ -56,6 +56,10 @@ class Mentioned:
     names: tuple[str, ...] = ()
     spaces: tuple[bytes, ...] = ()
 
+    def shown(self) -> str:
+        """The names for a line of a command."""
+        return ", then ".join(f"“{name}”" for name in self.names[:MAX_NAMES_SHOWN]) or "somebody without a name here"
+
 
 async def add_person(office: Office, name: str, role: PersonRole, spaces: Sequence[bytes]) -> bytes:
     """Put somebody new on the lists of `spaces`; their id. Raises `BadInput(BAD_NAME)`."""
@@ -251,10 +255,9 @@ async def described_alone(office: Office, persons: Sequence[bytes]) -> list[str]
     doubtful = {other for each in doubles for other in each.doubtful}.difference(persons, same)
     lines = [await described(office, person) for person in persons]
     for other, each in (await mentioned(office.replica, same)).items():
-        called = ", then ".join(f"“{name}”" for name in each.names[:MAX_NAMES_SHOWN]) or "somebody without a name here"
         lines.append(
-            f"not {called}, {other.hex()}: all lists say that this is the same person, added twice; name that id as "
-            "well if it is"
+            f"not {each.shown()}, {other.hex()}: all lists say that this is the same person, added twice; name "
+            "that id as well if it is"
         )
     return lines + await _in_doubt(office, doubtful)
 
