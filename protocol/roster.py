@@ -222,7 +222,8 @@ def with_voices(roster: Roster, said: Sequence[Entry], door: Door, remembered: R
     unheard = frozenset((*silent, *unconfirmed(ended, aliases, then.listed)))
     kept = [entry for entry in said if entry.header.grant not in unheard]
     away = cut | {key for key, _ in voices.let_back}
-    gone = _teachers_cut_off(ever, away, aliases)
+    held_still = _held_still(roster.authorities, away | unheard, _phrases(kept, door, away), aliases)
+    gone = _teachers_cut_off(ever, away, aliases) - held_still
     spent = _spent(kept, door, away, gone, aliases)
     keys, makers = _reading_keys([entry for entry in kept if _stands(entry, door, voices, aliases)], door, cut, spent)
     return replace(
@@ -361,6 +362,28 @@ def _teachers_cut_off(
         for authority in authorities
         if authority.key in cut and authority.role in HAS_READING_KEYS and authority.person is not None
     )
+
+
+def _held_still(
+    living: Iterable[Authority],
+    without: frozenset[bytes],
+    phrases: Mapping[bytes, Iterable[tuple[Device, PhraseKey]]],
+    aliases: Mapping[bytes, bytes],
+) -> frozenset[tuple[bytes, bytes]]:
+    """The X25519 keys that each teacher's devices in use hold, and the phrases that these drew.
+
+    Whoever may write grants names them beside a signing key of their own, which is then cut off: that spends nothing.
+    `without` are keys that are away, and grants under which nobody speaks; no phrase of theirs is among `phrases`: a
+    lost laptop can have drawn one with its own X25519 key.
+    """
+    found = {
+        (aliases.get(each.person, each.person), each.agreement)
+        for each in living
+        if each.person is not None and each.role in HAS_READING_KEYS and without.isdisjoint((each.key, each.grant))
+    }
+    for person, drawn in phrases.items():
+        found.update((aliases.get(person, person), phrase.agreement) for _, phrase in drawn)
+    return frozenset(found)
 
 
 def _spent(

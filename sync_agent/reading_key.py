@@ -7,7 +7,8 @@ Rules:
 - it is said in every space where the device's grant makes its person a teacher, also in one that was added later, and
   sealed there to each confirmed device of the same person and to the latest phrase that one of these drew;
 - in a class that was closed nothing more is said;
-- when a device of the same person is cut off, the keys that it held are spent, and another is made.
+- when a device of the same person is cut off, the keys that it held are spent, and another is made; of keys that are
+  spent again and again, few are replaced within an hour.
 """
 
 from __future__ import annotations
@@ -23,7 +24,13 @@ from protocol.entry import Entry, Kind
 from protocol.errors import Code, PeerFault, Refused
 from protocol.identity import AgreementKey
 from protocol.kit import Argon2Cost
-from protocol.limits import MAX_GIVEN_READING_KEYS, MAX_WRAPS_PER_ENTRY, SALT_BYTES
+from protocol.limits import (
+    MAX_GIVEN_READING_KEYS,
+    MAX_READING_KEYS_AT_ONCE,
+    MAX_WRAPS_PER_ENTRY,
+    READING_KEY_PAUSE_MS,
+    SALT_BYTES,
+)
 from protocol.person_keys import (
     PHRASE_WORDS,
     Derivation,
@@ -76,7 +83,8 @@ async def tend_reading_keys(agent: Agent) -> int:
             return 0
         await open_given_keys(agent)
         current = agent.person_key()
-        if current is None or any((place.person, current.public) in place.roster.spent for place in places):
+        is_spent = any((place.person, current.public) in place.roster.spent for place in places if current is not None)
+        if current is None or (is_spent and await _may_make_another(agent)):
             current = AgreementKey(agent.entropy(32))
             agent.keep_person_key(current)
         drafts, name = [], agent.enrolment.device_name
@@ -89,6 +97,15 @@ async def tend_reading_keys(agent: Agent) -> int:
         if drafts:
             await agent.write(*drafts)
     return len(drafts)
+
+
+async def _may_make_another(agent: Agent) -> bool:
+    """Whether this device has made few keys within the hour: nothing that spends them again and again goes on so."""
+    now_ms, made = agent.now_ms(), set()
+    for entry in await agent.replica.store.scan_kinds([Kind.PERSON_KEY]):
+        if entry.header.author == agent.device and abs(now_ms - entry.timestamp_ms) < READING_KEY_PAUSE_MS:
+            made.add(entry.payload)
+    return len(made) < MAX_READING_KEYS_AT_ONCE
 
 
 def reading_keys(agent: Agent) -> dict[bytes, AgreementKey]:

@@ -1,0 +1,197 @@
+"""A teacher's reading keys, and grants that name her laptops' X25519 keys beside keys of nobody (docs/threat-model.md).
+
+Whoever may write grants may name any public key in them. What ends such a grant, the kit's word included, takes no key
+from whoever really holds it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from protocol import roster
+from protocol.entry import Entry, Kind, compose
+from protocol.hand_in_keys import content_key_of
+from protocol.kit import Argon2Cost
+from protocol.limits import MAX_READING_KEYS_AT_ONCE
+from protocol.person_keys import PhraseKey
+from protocol.replica.replica import Draft
+from protocol.rights import Door
+from protocol.roles import Role
+from protocol.structure import Grant, Revocation
+from protocol.vouching import Device as Pair
+from protocol.vouching import device_id, drawn_by, phrase_signer
+from sync_agent.confirming import confirm, own_device
+from sync_agent.office import SchoolOffice
+from sync_agent.reading_key import new_phrase, reading_keys, tend_reading_keys
+from tests.harness.attack import attack
+from tests.harness.classroom import Device
+from tests.harness.commands import Desk
+from tests.harness.head_at_work import confirmed_head
+from tests.harness.spied_class import SpiedClass, spied_class
+from tests.harness.territory import new_device
+
+ROW = "a machine calls somebody else's key its own"
+
+
+@dataclass
+class TwoLaptops:
+    """A teacher whose two laptops confirmed each other, and who drew a phrase."""
+
+    here: SpiedClass
+    two: Device
+
+    @property
+    def one(self) -> Device:
+        return self.here.teacher
+
+    async def named(self) -> list[bytes]:
+        """The X25519 keys of both, and of the phrase."""
+        shown = (await self.one.agent.replica.view(self.here.room.space)).roster
+        drawn = [phrase.agreement for _, phrase in shown.phrases[self.here.room.teacher_person]]
+        return [self.one.agent.keys.agreement.public, self.two.agent.keys.agreement.public, *drawn]
+
+    def false_grant(self, agreement: bytes) -> Grant:
+        """Of a key that nobody has, with an X25519 key of hers, as hers."""
+        nobody = new_device(os.urandom).signing.public
+        return Grant(nobody, agreement, None, Role.TEACHER, self.here.room.teacher_person, None)
+
+    async def made(self) -> int:
+        """How many reading keys her first laptop has said."""
+        said = await self.here.room.territory.replica.store.scan_kinds([Kind.PERSON_KEY])
+        return len({entry.payload for entry in said if entry.header.author == self.one.agent.device})
+
+    async def opens_new_work(self) -> bool:
+        """Whether she opens what is handed in now."""
+        await self.here.sync(self.one, self.two, self.here.machine)
+        work = await self.here.room.hand_in(self.here.machine, self.here.item, {"b.odt": b"neu"})
+        await self.here.sync(self.here.machine, self.one)
+        found = (await self.one.agent.replica.view(self.here.room.space)).coursework.hand_ins[work]
+        return content_key_of(found, reading_keys(self.one.agent)) is not None
+
+
+@pytest.fixture
+async def hers(tmp_path: Path) -> AsyncIterator[TwoLaptops]:
+    async with spied_class(tmp_path) as here:
+        found = TwoLaptops(here, await here.room.teacher())
+        await here.sync(found.two, found.one)
+        await confirm(found.one.agent, device_id(own_device(found.two.agent)), shown_as="own")
+        await here.sync(found.one, found.two, found.one)
+        await confirm(found.two.agent, device_id(own_device(found.one.agent)), shown_as="own")
+        await new_phrase(found.one.agent)
+        await here.sync(found.two, found.one, found.two, here.machine)
+        yield found
+
+
+def _nothing(*_: object) -> frozenset[tuple[bytes, bytes]]:
+    return frozenset()
+
+
+@attack(ROW, off={"protocol.roster._held_still": _nothing})
+async def test_the_kits_word_against_a_server_that_named_her_laptops_keys_beside_others_takes_none_from_her(
+    hers: TwoLaptops,
+) -> None:
+    room, territory = hers.here.room, hers.here.room.territory
+    server = territory.keys.signing.public
+    before = [tip for space in territory.replica.door.spaces() for tip in await territory.replica.tips(space, server)]
+    for agreement in await hers.named():
+        await territory.say(room.space, Kind.GRANT, hers.false_grant(agreement).encode())
+    await hers.here.sync(hers.one, hers.two, hers.here.machine)
+    word = compose(
+        author=territory.keys.root,
+        space=territory.id,
+        kind=Kind.REVOKE,
+        grant=None,
+        at=(territory.clock() << 16) + 7,
+        payload=Revocation(server, tuple(before)).encode(),
+        salt=bytes(16),
+    )
+    replicas = [territory.replica, *(each.agent.replica for each in (hers.one, hers.two, hers.here.machine))]
+    for replica in replicas:
+        await replica.admit([word], source=b"the kit", now_ms=territory.clock())
+    for each in (hers.one, hers.two, hers.here.machine):
+        shown = (await each.agent.replica.view(room.space)).roster
+        assert len(shown.reading_keys.get(room.teacher_person, ())) == 2
+        assert not shown.spent
+
+
+async def _a_stolen_heads_laptop_names_them(hers: TwoLaptops) -> None:
+    """And cuts off, at once, the keys of nobody that it named them with."""
+    head, _ = await confirmed_head(hers.here)
+    office = await SchoolOffice.of(head.agent)
+    for agreement in await hers.named():
+        given = hers.false_grant(agreement)
+        await office.say([Draft(hers.here.room.space, Kind.GRANT, None, given.encode())])
+        await office.say([Draft(hers.here.room.space, Kind.REVOKE, None, Revocation(given.signing, ()).encode())])
+    await hers.here.sync(head, hers.here.machine)
+
+
+@attack(ROW, off={"protocol.roster._held_still": _nothing})
+async def test_a_stolen_heads_laptop_that_names_and_cuts_off_her_laptops_keys_takes_none_from_her(
+    hers: TwoLaptops,
+) -> None:
+    await _a_stolen_heads_laptop_names_them(hers)
+    before = await hers.made()
+    assert await hers.opens_new_work()
+    assert await hers.made() == before
+
+
+_whoever_drew = roster._phrases
+
+
+def _also_who_came_back(
+    entries: Iterable[Entry], door: Door, away: frozenset[bytes]
+) -> dict[bytes, tuple[tuple[Pair, PhraseKey], ...]]:
+    """As if only those were left out that are cut off now."""
+    del away
+    return _whoever_drew(entries, door, frozenset())
+
+
+@attack("a device is lost", off={"protocol.roster._phrases": _also_who_came_back})
+async def test_a_phrase_with_a_lost_laptops_own_key_makes_it_read_nothing_when_the_server_lets_it_back_in(
+    hers: TwoLaptops,
+) -> None:
+    here, lost, person = hers.here, hers.two, hers.here.room.teacher_person
+    room, replica, keys = here.room, lost.agent.replica, lost.agent.keys
+    head, _ = await confirmed_head(here)
+    (grant,) = [each for each in await replica.authorities(lost.agent.device) if each.person == person]
+    signer = phrase_signer(bytes(32))
+    proof = drawn_by(signer, person, own_device(lost.agent), room.space)
+    drawn = PhraseKey(keys.agreement.public, bytes(16), Argon2Cost(), signer.public, proof)
+    await lost.agent.write(Draft(room.space, Kind.PHRASE, grant.grant, drawn.encode(), subject=person))
+    stolen = dict(reading_keys(lost.agent))
+    await here.sync(lost, hers.one, head)
+    await Desk(head.agent).ask("lost", device=lost.agent.device.hex())
+    await here.sync(head, hers.one, head, hers.one, here.machine)
+    cuts = tuple((await room.territory.replica.view(room.space)).roster.revocations)
+    again = Grant(lost.agent.device, keys.agreement.public, keys.tls.fingerprint, Role.TEACHER, person, None)
+    await room.territory.say(room.space, Kind.GRANT, again.encode(), parents=cuts)
+    await here.sync(hers.one, head, here.machine)
+    work = await room.hand_in(here.machine, here.item, {"b.odt": b"neu"})
+    found = (await here.machine.agent.replica.view(room.space)).coursework.hand_ins[work]
+    assert content_key_of(found, stolen) is None
+
+
+async def _always(_agent: object) -> bool:
+    return True
+
+
+@attack("one laptop makes reading keys without end", off={"sync_agent.reading_key._may_make_another": _always})
+async def test_whatever_spends_her_keys_again_and_again_a_laptop_makes_few_within_an_hour(
+    hers: TwoLaptops, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("protocol.roster._held_still", _nothing)  # some way that nobody has thought of
+    await _a_stolen_heads_laptop_names_them(hers)
+    replica, territory = hers.one.agent.replica, hers.here.room.territory
+    for space in replica.door.spaces():  # by hand: what makes keys without end ends no sync
+        brought = [stored.entry for stored in await territory.replica.store.scan(space)]
+        await replica.admit(brought, source=b"x", now_ms=territory.clock())
+    for _ in range(2 * MAX_READING_KEYS_AT_ONCE):
+        await tend_reading_keys(hers.one.agent)
+    said = await replica.store.scan_kinds([Kind.PERSON_KEY])
+    made = {entry.payload for entry in said if entry.header.author == hers.one.agent.device}
+    assert len(made) <= MAX_READING_KEYS_AT_ONCE
