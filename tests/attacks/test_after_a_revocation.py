@@ -147,7 +147,8 @@ async def test_a_laptop_that_is_let_back_in_has_no_role_that_a_thief_gave_it(tmp
         stolen, certificate, keys = server.keys.signing, server.grant, laptop.agent.keys
         kit = kit_in(tmp_path / "server" / "kit", None)
         await here.office.with_kit("rotate server", kit)
-        shield = Grant(keys.signing.public, keys.agreement.public, keys.tls.fingerprint, Role.ADMIN, None, None)
+        whose = bytes.fromhex(person)
+        shield = Grant(keys.signing.public, keys.agreement.public, keys.tls.fingerprint, Role.HEAD, whose, None)
         forged = compose(
             author=stolen,
             space=here.space,
@@ -163,7 +164,7 @@ async def test_a_laptop_that_is_let_back_in_has_no_role_that_a_thief_gave_it(tmp
         await here.office.do("grant", device=device.hex(), space=[here.office.space])
         back = (await server.replica.view(here.space)).roster.authority_of(device)
         assert back is not None
-        assert (back.role, back.person) == (Role.TEACHER, bytes.fromhex(person))
+        assert (back.role, back.person) == (Role.TEACHER, whose)
 
 
 def _ended_alone(_authorities: object, cuts: Cuts) -> set[bytes]:
