@@ -222,8 +222,10 @@ def with_voices(roster: Roster, said: Sequence[Entry], door: Door, remembered: R
     unheard = frozenset((*silent, *unconfirmed(ended, aliases, then.listed)))
     kept = [entry for entry in said if entry.header.grant not in unheard]
     away = cut | {key for key, _ in voices.let_back}
-    held_still = _held_still(roster.authorities, away | unheard, _phrases(kept, door, away), aliases)
-    gone = _teachers_cut_off(ever, away, aliases) - held_still
+    # by the ids of grants: that a list calls two people one gives neither a key that the other holds
+    held_still = _held_still(roster.authorities, away | unheard, _phrases(kept, door, away))
+    claimed = _teachers_cut_off(ever, away) - held_still
+    gone = frozenset((aliases.get(person, person), agreement) for person, agreement in claimed)
     spent = _spent(kept, door, away, gone, aliases)
     keys, makers = _reading_keys([entry for entry in kept if _stands(entry, door, voices, aliases)], door, cut, spent)
     return replace(
@@ -350,15 +352,13 @@ def _said_by(entries: Iterable[Entry], door: Door) -> dict[bytes, frozenset[Devi
     return {key: frozenset(devices) for key, devices in found.items()}
 
 
-def _teachers_cut_off(
-    authorities: Iterable[Authority], cut: frozenset[bytes], aliases: Mapping[bytes, bytes]
-) -> frozenset[tuple[bytes, bytes]]:
+def _teachers_cut_off(authorities: Iterable[Authority], cut: frozenset[bytes]) -> frozenset[tuple[bytes, bytes]]:
     """The X25519 keys of each teacher's devices that were cut off, each with the teacher.
 
     Nothing proves whose an X25519 key is: that another machine, cut off or not, says it is its own means nothing here.
     """
     return frozenset(
-        (aliases.get(authority.person, authority.person), authority.agreement)
+        (authority.person, authority.agreement)
         for authority in authorities
         if authority.key in cut and authority.role in HAS_READING_KEYS and authority.person is not None
     )
@@ -368,7 +368,6 @@ def _held_still(
     living: Iterable[Authority],
     without: frozenset[bytes],
     phrases: Mapping[bytes, Iterable[tuple[Device, PhraseKey]]],
-    aliases: Mapping[bytes, bytes],
 ) -> frozenset[tuple[bytes, bytes]]:
     """The X25519 keys that each teacher's devices in use hold, and the phrases that these drew.
 
@@ -377,12 +376,12 @@ def _held_still(
     lost laptop can have drawn one with its own X25519 key.
     """
     found = {
-        (aliases.get(each.person, each.person), each.agreement)
+        (each.person, each.agreement)
         for each in living
         if each.person is not None and each.role in HAS_READING_KEYS and without.isdisjoint((each.key, each.grant))
     }
     for person, drawn in phrases.items():
-        found.update((aliases.get(person, person), phrase.agreement) for _, phrase in drawn)
+        found.update((person, phrase.agreement) for _, phrase in drawn)
     return frozenset(found)
 
 

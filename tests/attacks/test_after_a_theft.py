@@ -85,9 +85,7 @@ async def test_one_machine_makes_itself_no_crowd(world: World, monkeypatch: pyte
     assert [roster.may_read(writer.key.public) for writer in crowd] == [True] * 4 + [False] * 4
 
 
-def _by_agreement_alone(
-    authorities: Iterable[Authority], cut: frozenset[bytes], _aliases: object
-) -> frozenset[tuple[bytes, bytes]]:
+def _by_agreement_alone(authorities: Iterable[Authority], cut: frozenset[bytes]) -> frozenset[tuple[bytes, bytes]]:
     return frozenset((TEACHER, authority.agreement) for authority in authorities if authority.key in cut)
 
 

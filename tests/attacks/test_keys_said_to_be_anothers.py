@@ -7,7 +7,7 @@ from whoever really holds it.
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,9 +20,9 @@ from protocol.kit import Argon2Cost
 from protocol.limits import MAX_READING_KEYS_AT_ONCE
 from protocol.person_keys import PhraseKey
 from protocol.replica.replica import Draft
-from protocol.rights import Door
-from protocol.roles import Role
-from protocol.structure import Grant, Revocation
+from protocol.rights import Authority, Door
+from protocol.roles import PersonRole, Role
+from protocol.structure import Grant, PersonKey, PersonRecord, Revocation
 from protocol.vouching import Device as Pair
 from protocol.vouching import device_id, drawn_by, phrase_signer
 from sync_agent.confirming import confirm, own_device
@@ -171,6 +171,41 @@ async def test_a_phrase_with_a_lost_laptops_own_key_makes_it_read_nothing_when_t
     again = Grant(lost.agent.device, keys.agreement.public, keys.tls.fingerprint, Role.TEACHER, person, None)
     await room.territory.say(room.space, Kind.GRANT, again.encode(), parents=cuts)
     await here.sync(hers.one, head, here.machine)
+    work = await room.hand_in(here.machine, here.item, {"b.odt": b"neu"})
+    found = (await here.machine.agent.replica.view(room.space)).coursework.hand_ins[work]
+    assert content_key_of(found, stolen) is None
+
+
+_by_granted_ids = roster._held_still
+
+
+def _whoever_holds_it(
+    living: Iterable[Authority], without: frozenset[bytes], phrases: Mapping[bytes, Iterable[tuple[Pair, PhraseKey]]]
+) -> frozenset[tuple[bytes, bytes]]:
+    """As if a list that calls two people one made each the holder of what the other holds."""
+    held = _by_granted_ids(living, without, phrases)
+    everybody = {each.person for each in living if each.person is not None}
+    return frozenset((person, agreement) for person in everybody for _, agreement in held)
+
+
+@attack("a device is lost", off={"protocol.roster._held_still": _whoever_holds_it})
+async def test_whom_a_list_calls_the_same_holds_no_key_of_a_lost_laptop_in_her_place(hers: TwoLaptops) -> None:
+    here, lost, person = hers.here, hers.two, hers.here.room.teacher_person
+    room, territory = here.room, here.room.territory
+    head, _ = await confirmed_head(here)
+    await here.sync(head, hers.one, lost, here.machine)
+    stolen = dict(reading_keys(lost.agent))
+    await Desk(head.agent).ask("lost", device=lost.agent.device.hex())
+    await here.sync(head, hers.one, head, hers.one, here.machine)
+    other = await territory.person("M. X", PersonRole.TEACHER, room.space)
+    given = Grant(here.spy.signing.public, lost.agent.keys.agreement.public, None, Role.TEACHER, other, None)
+    here.grant = (await territory.say(room.space, Kind.GRANT, given.encode())).id
+    await here.say(Kind.PERSON_KEY, PersonKey(here.spy.agreement.public).encode(), other)
+    await here.sync(hers.one, head, here.machine, hers.one, head, here.machine)
+    listed = (await territory.replica.view(room.space)).roster.persons[other].entry
+    same = PersonRecord("M. X", PersonRole.TEACHER, same_as=person).encode()
+    await territory.say(room.space, Kind.PERSON, same, subject=other, parents=(listed,))
+    await here.sync(hers.one, head, here.machine, hers.one, head, here.machine)
     work = await room.hand_in(here.machine, here.item, {"b.odt": b"neu"})
     found = (await here.machine.agent.replica.view(room.space)).coursework.hand_ins[work]
     assert content_key_of(found, stolen) is None
