@@ -223,7 +223,8 @@ def with_voices(roster: Roster, said: Sequence[Entry], door: Door, remembered: R
     kept = [entry for entry in said if entry.header.grant not in unheard]
     away = cut | {key for key, _ in voices.let_back}
     # by the ids of grants: that a list calls two people one gives neither a key that the other holds
-    held_still = _held_still(roster.authorities, away | unheard, _phrases(kept, door, away))
+    phrases = _phrases(kept, door, cut)
+    held_still = _held_still(roster.authorities, away | unheard, phrases)
     claimed = _teachers_cut_off(ever, away) - held_still
     gone = frozenset((aliases.get(person, person), agreement) for person, agreement in claimed)
     spent = _spent(kept, door, away, gone, aliases)
@@ -235,7 +236,7 @@ def with_voices(roster: Roster, said: Sequence[Entry], door: Door, remembered: R
         whose_keys=_whose_keys(kept, door, aliases),
         said_by=_said_by(kept, door),
         spent=spent,
-        phrases=_phrases(kept, door, cut),
+        phrases=phrases,
         voices=voices,
         speaking=speaking.listed,
         starts=joined(starts, spoke),
@@ -372,8 +373,8 @@ def _held_still(
     """The X25519 keys that each teacher's devices in use hold, and the phrases that these drew.
 
     Whoever may write grants names them beside a signing key of their own, which is then cut off: that spends nothing.
-    `without` are keys that are away, and grants under which nobody speaks; no phrase of theirs is among `phrases`: a
-    lost laptop can have drawn one with its own X25519 key.
+    `without` are keys that are away, and grants under which nobody speaks. Nor does a phrase of theirs count: a lost
+    laptop can have drawn one with its own X25519 key.
     """
     found = {
         (each.person, each.agreement)
@@ -381,7 +382,7 @@ def _held_still(
         if each.person is not None and each.role in HAS_READING_KEYS and without.isdisjoint((each.key, each.grant))
     }
     for person, drawn in phrases.items():
-        found.update((person, phrase.agreement) for _, phrase in drawn)
+        found.update((person, phrase.agreement) for (key, _), phrase in drawn if key not in without)
     return frozenset(found)
 
 
