@@ -378,7 +378,7 @@ async def test_invented_teachers_who_all_confirm_one_another_cost_each_fold_what
     last = None
     for _ in range(2):
         said = []
-        for _ in range(60):
+        for _ in range(30):
             keys, person = new_device(noise.randbytes), noise.randbytes(16)
             if are_one:
                 record = PersonRecord("Mme Petit", PersonRole.TEACHER, left=True, same_as=one)
