@@ -187,6 +187,7 @@ async def test_a_neighbour_that_always_tells_of_news_and_has_none_is_asked_seldo
     room: Classroom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sync_agent.link.VAIN_PER_S", 0.001)
+    monkeypatch.setattr("sync_agent.link.ROUTINE_S", (0.01, 0.02))  # news that are known are no reason to ask
     one, hostile, teacher = await room.machine(), await room.machine(), await room.teacher()
     await exchange(one.agent, teacher.agent)
     await exchange(hostile.agent, teacher.agent)
