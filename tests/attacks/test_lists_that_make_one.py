@@ -12,10 +12,9 @@ from protocol.replica.office.people import mentioned
 from protocol.replica.replica import Replica
 from protocol.roles import PersonRole, Role
 from protocol.structure import PersonRecord
-from protocol.work import Feedback
 from tests.harness.attack import attack
 from tests.harness.portal import portal
-from tests.harness.spied_class import SpiedClass, spied_class
+from tests.harness.spied_class import SpiedClass, heading_above, spied_class
 
 ROW = "a list that calls two people one makes one the other"
 WORDS = "Viens me voir ce soir."
@@ -61,14 +60,7 @@ async def _stranger(here: SpiedClass) -> bytes:
 
 async def _headings(here: SpiedClass) -> str:
     """What stands above his words on the pupil's page; nothing where they are not shown."""
-    pupil = here.room.pupil_person
-    await here.say(Kind.FEEDBACK, Feedback(WORDS, None, False, None).encode(), pupil, target=here.work)
-    for _ in range(2):
-        await here.sync()
-    async with portal(here.machine.agent) as surfer:
-        await surfer.send("/who", "/who", {"person": pupil.hex(), "back": "/"})
-        page = await surfer.page(f"/work/{here.work.hex()}")
-    return page.partition('id="h-note">')[2].partition("</h2>")[0] if WORDS in page else ""
+    return await heading_above(here, WORDS) or ""
 
 
 @pytest.mark.parametrize("called", ["M. X", "Mme Petit"], ids=["as he was", "by her name from then on"])

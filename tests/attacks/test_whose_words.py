@@ -22,7 +22,7 @@ from tests.harness.attack import attack
 from tests.harness.classroom import WORK
 from tests.harness.commands import Desk
 from tests.harness.portal import portal
-from tests.harness.spied_class import SpiedClass, spied_class
+from tests.harness.spied_class import SpiedClass, heading_above, spied_class
 from tests.harness.territory import new_device
 
 ROW = "a device answers or publishes in a teacher's name by a grant that lets it do neither"
@@ -55,15 +55,9 @@ def _else_the_teacher_of_the_class(self: Visit, shelf: Shelf, room: Room, _work:
 
 async def _heading(here: SpiedClass) -> str:
     """What stands above the words on the pupil's page."""
-    pupil = here.room.pupil_person
-    await here.say(Kind.FEEDBACK, Feedback(WORDS, None, False, None).encode(), pupil, target=here.work)
-    for _ in range(2):
-        await here.sync()
-    async with portal(here.machine.agent) as surfer:
-        await surfer.send("/who", "/who", {"person": pupil.hex(), "back": "/"})
-        page = await surfer.page(f"/work/{here.work.hex()}")
-    assert WORDS in page
-    return page.partition('id="h-note">')[2].partition("</h2>")[0]
+    heading = await heading_above(here, WORDS)
+    assert heading is not None
+    return heading
 
 
 @attack(ROW, off={"sync_agent.portal.shelf.Shelf.author_of": _whomever_a_grant_names})

@@ -15,8 +15,10 @@ from protocol.person_keys import KeyWraps, open_reading_key
 from protocol.roles import Role
 from protocol.structure import PersonKey
 from protocol.vouching import Device as VouchedDevice
+from protocol.work import Feedback
 from tests.harness.classroom import WORK, Classroom, Device, assignment, classroom
 from tests.harness.commands import Desk
+from tests.harness.portal import portal
 from tests.harness.territory import new_device
 
 
@@ -109,3 +111,15 @@ async def spied_class(folder: Path) -> AsyncIterator[SpiedClass]:
 def own_keys(keys: DeviceKeys) -> VouchedDevice:
     """The pair of keys by which a device is confirmed."""
     return keys.signing.public, keys.agreement.public
+
+
+async def heading_above(here: SpiedClass, words: str) -> str | None:
+    """What stands above these words, said of the pupil's work by the spy, on the pupil's page; None if they do not."""
+    pupil = here.room.pupil_person
+    await here.say(Kind.FEEDBACK, Feedback(words, None, False, None).encode(), pupil, target=here.work)
+    for _ in range(2):
+        await here.sync()
+    async with portal(here.machine.agent) as surfer:
+        await surfer.send("/who", "/who", {"person": pupil.hex(), "back": "/"})
+        page = await surfer.page(f"/work/{here.work.hex()}")
+    return page.partition('id="h-note">')[2].partition("</h2>")[0] if words in page else None
