@@ -21,7 +21,7 @@ from protocol.hand_in_keys import content_key_of
 from protocol.limits import FILE_PIECE_BYTES
 from protocol.portable_names import portable_name
 from protocol.replica.holdings import Need
-from protocol.replica.office.people import mentioned
+from protocol.replica.office.people import first_names
 from protocol.replica.operation import Complete, FileData, FileEnd, FileEvent, FileStart, Outgoing
 from protocol.roles import PersonRole
 from protocol.roster import Roster
@@ -147,9 +147,9 @@ async def portfolio(agent: Agent, space: bytes, person: bytes | None, outgoing: 
 
 async def _called_the_same(agent: Agent, roster: Roster, pupils: Container[bytes]) -> dict[bytes, str]:
     """The other ids of these pupils, and by which name each came here first."""
-    others = [other for other, one in roster.aliases.items() if one in pupils and other not in pupils]
-    found = await mentioned(agent.replica, others)
-    return {other: next(iter(each.names), "?") for other, each in found.items()}
+    others = {other for other, one in roster.aliases.items() if one in pupils and other not in pupils}
+    called = await first_names(agent.replica, others)
+    return {other: called.get(other, "?") for other in others}
 
 
 async def _give(agent: Agent, work: Work, folder: str, outgoing: Outgoing) -> bool:

@@ -22,6 +22,7 @@ from protocol.errors import BadInput, Code, LocalFailure, Refused
 from protocol.manifest import ManifestEntry
 from protocol.replica.holdings import Need
 from protocol.replica.office.people import first_names
+from protocol.replica.office.spaces import is_closed
 from protocol.replica.views import Basis
 from protocol.roles import HAS_READING_KEYS, SEES_ALL_WORK, PersonRole
 from protocol.roster import Person, Roster
@@ -176,9 +177,9 @@ class Shelf:
             if space in past:
                 continue
             view = await self.agent.replica.view(space)
-            is_class = door.parent(space) not in (None, door.territory)
-            if is_class and space in view.roster.erased:
+            if await is_closed(self.agent.replica, space):
                 continue
+            is_class = door.parent(space) not in (None, door.territory)
             first = await first_names(self.agent.replica, _listed_as_others(view.roster))
             rooms.append(Room(space, names.get(space, ""), is_class, view.roster, view.coursework, view.basis, first))
         return rooms

@@ -79,9 +79,8 @@ class Gathering:
         found = Gathered(person)
         for space in self._replica.door.spaces():
             view = await self._replica.view(space)
-            for entry in [each.entry for each in await self._replica.store.scan(space)]:
-                if not _is_of(entry.header.subject, person):
-                    continue
+            held = [stored.entry for stored in await self._replica.store.scan(space)]
+            for entry in (each for each in held if _is_of(each.header.subject, person)):
                 found.entries.append(self._row(entry, hidden=view.roster.hides(entry)))
                 if entry.header.kind == Kind.PERSON and (name := self._name(entry)) is not None:
                     found.names.append(name)

@@ -307,15 +307,17 @@ async def _listing_drafts(office: Office, person: bytes, spaces: Iterable[bytes]
 
 async def _grant_drafts(office: Office, like: Authority, spaces: Iterable[bytes]) -> list[Draft]:
     drafts = []
+    ours = await _ours_against(office, like)
     for space in spaces:
         roster = (await office.replica.view(space)).roster
         held = [grant for grant in roster.authorities if grant.key == like.key and grant.role == like.role]
-        ours = await _ours_against(office, like, space)
-        if any(grant.predecessor is None for grant in held) and roster.may_read(like.key) and not ours:
+        near = {*office.replica.door.lineage(space), *with_below(office, space)}
+        to_take_back = [cut.entry for cut in ours if cut.space in near]
+        if any(grant.predecessor is None for grant in held) and roster.may_read(like.key) and not to_take_back:
             continue
         given = Grant(like.key, like.agreement, like.tls_sha256, like.role, like.person, like.invite, like.until_ms)
         draft = Draft(space, Kind.GRANT, None, given.encode())
-        against = dict.fromkeys([*await _revocations(office, like.key, space), *ours])
+        against = dict.fromkeys([*await _revocations(office, like.key, space), *to_take_back])
         drafts.append(await _overcoming(office, draft, list(against)))
     return drafts
 
@@ -338,11 +340,10 @@ async def _revocations(office: Office, device: bytes, space: bytes) -> list[byte
     return list(found)
 
 
-async def _ours_against(office: Office, like: Authority, space: bytes) -> list[bytes]:
-    """The revocations of this machine that a grant in a space is to take back, though others have let the device in."""
-    near = {*office.replica.door.lineage(space), *with_below(office, space)}
+async def _ours_against(office: Office, like: Authority) -> list[DeviceCut]:
+    """The revocations of this machine that a grant near them is to take back, though others have let the device in."""
     cuts = await standing_cuts(office, [like.key], () if like.person is None else [like.person])
-    return [cut.entry for cut in cuts if cut.is_ours and cut.space in near]
+    return [cut for cut in cuts if cut.is_ours]
 
 
 def with_below(office: Office, space: bytes) -> list[bytes]:
