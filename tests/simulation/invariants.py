@@ -1,7 +1,7 @@
 """What must hold once everything is in order again (issue: "nothing acknowledged is lost", and the rest).
 
 1. Whoever reads a space has the server's very set of it, and folds it to the same roster and coursework.
-2. Every entry that was acknowledged is in the server's set, unless all disks that held it were burnt.
+2. Every entry that was acknowledged is in the server's set, unless all disks that would have handed it on were burnt.
 3. All content that is due somewhere is there, and what is read are the bytes that were given, unless it was burnt.
 4. Every hand-in has the server's receipt; a teacher whose key it is sealed to opens the bytes that were handed in; a
    machine that still has its key has sealed it to every reader that there is.
@@ -34,7 +34,7 @@ from protocol.structure import Revocation
 from sync_agent.reading import need_of
 from sync_agent.wraps import Kept, mark_of, readers_of
 from tests.simulation.crisis_invariants import CRISIS
-from tests.simulation.ledger import BrokenError, gone_with, holds
+from tests.simulation.ledger import SHOWN_TO_NEIGHBOURS, BrokenError, gone_with, holds
 from tests.simulation.machine import SimAgent
 from tests.simulation.people import STATE_RANK, can_open, check_item, opened
 from tests.simulation.school_invariants import SCHOOL
@@ -44,7 +44,6 @@ from tests.simulation.world import World
 
 QUIET_BYTES: Final = 1_000
 LACKING_BYTES: Final = 200
-_SHOWN_TO_NEIGHBOURS: Final = {Kind.GRANT, Kind.SUCCESSOR}
 
 
 async def judge(world: World) -> None:
@@ -271,7 +270,7 @@ async def _discretion(world: World) -> None:
         for space in (await machine.disk.store.spaces()).keys() - opened:
             held = [stored.entry for stored in await machine.disk.store.scan(space)]
             kinds = {entry.header.kind for entry in held if not _ends_right_of(entry, machine.device)}
-            if kinds - _SHOWN_TO_NEIGHBOURS:
+            if kinds - SHOWN_TO_NEIGHBOURS:
                 raise BrokenError(f"{machine.name} holds what it may not read: {kinds} of {space.hex()[:8]}")
 
 

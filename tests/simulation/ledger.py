@@ -1,23 +1,29 @@
 """What was acknowledged, and what the world may be excused for having lost.
 
 Entries count as acknowledged when the write that made them has returned. They may be gone only if the last disk that
-held them was burnt, or rolled back to an image without them: the ledger looks at all disks at each such moment. The
-same holds for content. What files a title or a name stands for is known from before the attempt: what was not
-acknowledged may be seen all the same, but whole.
+would have handed them on was burnt, or rolled back to an image without them: the ledger looks at all disks at each such
+moment. What a neighbour has shown of a class that is not read there, to say who it is, nobody hands on: it is that
+neighbour's to bring. The same holds for content. What files a title or a name stands for is known from before the
+attempt: what was not acknowledged may be seen all the same, but whole.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from protocol.coursework import Work
-from protocol.entry import Entry
+from protocol.entry import Entry, Kind
 from protocol.replica.memory import MemoryStore
 from protocol.replica.memory_packs import _Pack
 from tests.simulation.disk import Disk
 
 Files = Mapping[str, bytes]
+
+SHOWN_TO_NEIGHBOURS: Final = frozenset({Kind.GRANT, Kind.SUCCESSOR})
+"""By which neighbours show who they are, with no regard to who reads the space."""
+_TOLD_TO_ALL: Final = SHOWN_TO_NEIGHBOURS | {Kind.REVOKE}
 
 
 class _Held:
@@ -54,7 +60,8 @@ class Ledger:
         """A disk is gone; `others` are all that remain, its replacement among them."""
         remaining = list(others)
         for name in self.entries.keys() - self.lost:
-            if name in burnt.store._entries and not any(name in disk.store._entries for disk in remaining):
+            entry = self.entries[name]
+            if name in burnt.store._entries and not any(_hands_on(disk.store, entry) for disk in remaining):
                 self.lost.add(name)
         self.lost_streams |= gone_with([burnt], remaining)
 
@@ -62,6 +69,13 @@ class Ledger:
     def kept(self) -> dict[bytes, Entry]:
         """What must be everywhere in the end."""
         return {name: entry for name, entry in self.entries.items() if name not in self.lost}
+
+
+def _hands_on(store: MemoryStore, entry: Entry) -> bool:
+    """Whether an entry lies there, and not just because a neighbour has shown it where its space is not read."""
+    if entry.header.kind not in SHOWN_TO_NEIGHBOURS or entry.id not in store._entries:
+        return entry.id in store._entries
+    return any(one.entry.header.kind not in _TOLD_TO_ALL for one in store._spaces[entry.header.space].entries)
 
 
 def gone_with(burnt: Iterable[Disk], remaining: Iterable[Disk]) -> set[tuple[bytes, bytes]]:

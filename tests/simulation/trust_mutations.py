@@ -8,9 +8,10 @@ from contextlib import AbstractContextManager
 from typing import Any
 from unittest import mock
 
-from protocol.entry import Entry
+from protocol.entry import Entry, Kind
 from protocol.replica.allowances import Allowance
 from protocol.replica.interfaces import EntryStore
+from protocol.replica.memory import MemoryStore
 from protocol.replica.open_parts import OpenParts
 from protocol.replica.quotas import Quotas
 from protocol.roster import Roster
@@ -21,6 +22,7 @@ from sync_agent.confirming import own_device
 from sync_agent.peer_calls import PeerCalls
 from sync_agent.sealed_calls import SealedCalls
 from sync_agent.sign_in import SignInBook
+from tests.simulation.mutations import never_reconciles
 
 
 def believes_what_a_thief_brought() -> AbstractContextManager[object]:
@@ -84,6 +86,16 @@ class _Asked(dict[bytes, None]):
 def shows_neighbours_no_new_rights() -> AbstractContextManager[object]:
     """A neighbour is asked for a class that it does not know to be its own. (A bug that this simulator found.)"""
     return mock.patch.object(PeerCalls, "_credentials", SealedCalls._credentials)
+
+
+def keeps_to_itself_whom_it_let_in() -> AbstractContextManager[object]:
+    """A device sends no grants, and nobody looks whether others have them."""
+    plain = MemoryStore.unsent
+
+    async def unsent(self: MemoryStore, max_bytes: int) -> list[Entry]:
+        return [entry for entry in await plain(self, max_bytes) if entry.header.kind != Kind.GRANT]
+
+    return _both(never_reconciles(), mock.patch.object(MemoryStore, "unsent", unsent))
 
 
 def lets_substitutes_stay() -> AbstractContextManager[object]:
