@@ -79,6 +79,12 @@ def without_right(authorities: Sequence[Authority], cuts: Cuts) -> set[bytes]:
     return gone | surplus(left, confirmed_keys(left, gone))
 
 
+def doubtful(entries: Iterable[Entry], held: Mapping[bytes, int]) -> Iterable[bytes]:
+    """The revocations that are held back, and not by the root."""
+    by_root = RANK[Role.ROOT]
+    return (one.id for one in entries if one.header.kind == Kind.REVOKE and held.get(one.id, by_root) < by_root)
+
+
 def cuts_of(entries: Sequence[Entry], authorities: Sequence[Authority], door: Door) -> Cuts:
     """What the revocations among `entries` do. Highest ranks first: only a higher rank can undo a revocation.
 

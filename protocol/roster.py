@@ -37,7 +37,7 @@ from protocol.entry import Entry, Kind
 from protocol.errors import PeerFault
 from protocol.limits import MAX_READING_KEYS_PER_DEVICE
 from protocol.person_keys import KeyWraps, PhraseKey
-from protocol.revocations import ABOVE_ROOTS, cuts_of, without_right
+from protocol.revocations import ABOVE_ROOTS, cuts_of, doubtful, without_right
 from protocol.rights import Authority, Door
 from protocol.roles import HAS_READING_KEYS, RANK, PersonRole, Role
 from protocol.speaking import (
@@ -99,6 +99,8 @@ class Roster:
     """Who was added twice → who they are."""
     revocations: Mapping[bytes, bytes] = field(default_factory=dict)
     """The entries that cut a key off here and are in force, those that were overcome included → the key."""
+    doubtful: frozenset[bytes] = frozenset()
+    """The revocations that are held back, and not by the root."""
     voices: Voices = field(default_factory=Voices)
     speaking: Mapping[bytes, frozenset[Device]] = field(default_factory=dict)
     """The devices that speak for each person whose devices have said a reading key, those cut off included."""
@@ -196,6 +198,7 @@ def fold_roster(
         void=frozenset(gone - held.keys()),
         awaited=cuts.awaited,
         revocations=revocations,
+        doubtful=frozenset(doubtful([*above, *own], held)),
     )
     kept = [entry for entry in own if entry.header.kind in _NAMES and not roster.hides(entry)]
     persons, aliases = persons_of(kept)

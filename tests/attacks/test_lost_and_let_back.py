@@ -119,16 +119,80 @@ async def test_a_laptop_that_was_lost_after_its_teacher_had_left_the_class_comes
     assert keys.signing.public.hex() in told
 
 
-def _whatever_it_says(rosters: Sequence[Roster], _gone: Collection[bytes]) -> dict[VouchedDevice, set[VouchedDevice]]:
+async def _the_heads_right_is_ended(here: Here, head: Device) -> None:
+    """The server ends the right under which the head's computer has said all that it ever said."""
+    (held,) = head.agent.replica.door.authorities_of(head.agent.device)
+    ends = Revocation(head.agent.device, ()).encode()
+    await here.room.territory.say(held.space, Kind.REVOKE, ends, target=held.grant)
+
+
+def _in_no_doubt(*_: Any) -> bool:
+    return False
+
+
+@pytest.mark.parametrize("way", [_what_the_head_said_is_held_back, _the_heads_right_is_ended])
+@attack(ROW, off={"protocol.replica.office.device_cuts._is_in_doubt": _in_no_doubt})
+async def test_a_laptop_that_another_heads_computer_reported_comes_with_its_teacher_into_no_class(
+    here: Here, way: Way
+) -> None:
+    reporting, _ = await confirmed_head(here)
+    head, _ = await confirmed_head(here)
+    device, person = here.teacher.agent.device, here.room.teacher_person
+    await here.sync(head, reporting)
+    await Desk(reporting.agent).ask("lost", device=device.hex())
+    await here.sync(reporting, head)
+    await way(here, reporting)
+    await here.sync(head)
+    assert device not in (await head.agent.replica.view(here.room.space)).roster.cut
+    inside, told = await let_into_another_class(head, person)
+    assert device not in inside
+    assert f"grant --device {device.hex()}" in told
+    # a human there has looked at it
+    await Desk(head.agent).ask("grant", device=device.hex(), space=[here.room.space.hex()])
+    inside, told = await let_into_another_class(head, person, "CM1")
+    assert device in inside
+    assert not told
+
+
+def _is_ours(*_: Any) -> bool:
+    return True
+
+
+@attack(ROW, off={"protocol.replica.office.device_cuts._is_ours": _is_ours})
+async def test_a_head_whom_the_server_invents_to_report_her_laptop_makes_her_begin_anew_with_no_other(
+    here: Here,
+) -> None:
+    head, _ = await confirmed_head(here)
+    territory, person, laptop = here.room.territory, here.room.teacher_person, here.teacher.agent.device
+    invented = await here.room.device(Role.HEAD, here.room.space)
+    await here.sync(invented)
+    await Desk(invented.agent).ask("lost", device=laptop.hex())
+    await here.sync(invented, head)
+    await territory.say(here.room.space, Kind.REVOKE, Revocation(invented.agent.device, ()).encode())
+    await here.name_the_spy(person)
+    await here.sync(head)
+    inside, told = await let_into_another_class(head, person)
+    assert not inside & {laptop, here.spy.signing.public}
+    assert f"grant --device {laptop.hex()}" in told
+    assert device_words(own_keys(here.spy)) in told
+
+
+def _whatever_it_says(rosters: Sequence[Roster], _silent: Collection[bytes]) -> dict[VouchedDevice, set[VouchedDevice]]:
     return _own_words(rosters, ())
 
 
+@pytest.mark.parametrize("of_another", [False, True], ids=["its-own-report", "another-heads-report"])
 @attack(ROW, off={"protocol.replica.office.acquaintance._own_words": _whatever_it_says})
-async def test_what_a_lost_laptop_says_in_a_class_of_the_servers_lets_no_device_in(here: Here) -> None:
+async def test_what_a_lost_laptop_says_in_a_class_of_the_servers_lets_no_device_in(
+    here: Here, of_another: bool
+) -> None:
     head, _ = await confirmed_head(here)
+    reporting = (await confirmed_head(here))[0] if of_another else head
     territory, person, lost = here.room.territory, here.room.teacher_person, here.teacher.agent
     await confirm(head.agent, device_id(own_device(lost)), shown_as="other")
-    await Desk(head.agent).ask("lost", device=lost.device.hex())
+    await here.sync(reporting)
+    await Desk(reporting.agent).ask("lost", device=lost.device.hex())
+    await here.sync(reporting)
     space = await territory.classroom("CX")
     (granted,) = await territory.let_in(lost.keys, Role.TEACHER, space, person=person)
     (named,) = await territory.let_in(here.spy, Role.TEACHER, space, person=person)

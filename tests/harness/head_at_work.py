@@ -23,9 +23,9 @@ async def confirmed_head(here: Here) -> tuple[Device, bytes]:
     return head, person
 
 
-async def let_into_another_class(head: Device, person: bytes) -> tuple[set[bytes], str]:
+async def let_into_another_class(head: Device, person: bytes, name: str = "CE2") -> tuple[set[bytes], str]:
     """Who is in it once the head's computer has let somebody in, and what it told."""
     desk = Desk(head.agent)
-    space = (await desk.ask("space add", name="CE2", year="2026-2027"))["space"]
+    space = (await desk.ask("space add", name=name, year="2026-2027"))["space"]
     await desk.ask("grant", person=person.hex(), space=[space])
     return {each.key for each in head.agent.replica.door.authorities() if each.space.hex() == space}, "".join(desk.told)

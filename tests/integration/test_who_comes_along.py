@@ -9,10 +9,12 @@ from random import Random
 import pytest
 
 from protocol.entry import Kind
+from protocol.replica.replica import Draft
 from protocol.roles import PersonRole, Role
 from protocol.structure import Grant, PersonRecord, Revocation
 from protocol.vouching import device_id, device_words
 from sync_agent.confirming import confirm, own_device
+from tests.harness.classroom import Device
 from tests.harness.commands import Desk
 from tests.harness.head_at_work import confirmed_head, let_into_another_class
 from tests.harness.passing_days import pass_days
@@ -80,6 +82,48 @@ async def test_a_laptop_that_was_called_lost_by_mistake_comes_along_once_it_has_
     await here.sync(head, here.teacher, head)
     inside, told = await let_into_another_class(head, person)
     assert device in inside
+    assert not told
+
+
+async def _everybody_is_in_again(here: Here, *, by_the_kit: bool) -> Device:
+    """A stolen head teacher's laptop has cut the teacher off wherever she is, and was cut off with all that it said."""
+    head, _ = await confirmed_head(here)
+    stolen, _ = await confirmed_head(here)
+    await pass_days(here.room.territory, 7, head)
+    await let_into_another_class(head, here.room.teacher_person, "CE1")
+    await here.sync(head, stolen)
+    await Desk(stolen.agent).ask("revoke", device=here.teacher.agent.device.hex())
+    await here.sync(stolen)
+    territory = here.room.territory
+    (held,) = territory.replica.door.authorities_of(stolen.agent.device)
+    cut, now_ms, entropy = Revocation(stolen.agent.device, ()).encode(), territory.clock(), territory.entropy
+    if by_the_kit:
+        draft = Draft(held.space, Kind.REVOKE, None, cut)
+        await territory.replica.write([draft], author=territory.keys.root, now_ms=now_ms, entropy=entropy, unsent=False)
+    else:
+        await territory.say(held.space, Kind.REVOKE, cut)
+    await here.sync(head)
+    return head
+
+
+async def test_whom_a_stolen_heads_laptop_cut_off_is_named_once_where_the_server_took_that_back(here: Here) -> None:
+    head = await _everybody_is_in_again(here, by_the_kit=False)
+    device, person = here.teacher.agent.device, here.room.teacher_person
+    for space in head.agent.replica.door.spaces():
+        assert device not in (await head.agent.replica.view(space)).roster.cut
+    inside, told = await let_into_another_class(head, person, "CE2")
+    assert device not in inside
+    assert device.hex() in told, "it may have been lost, and the server in wrong hands"
+    await Desk(head.agent).ask("grant", device=device.hex(), space=["CE2"])
+    inside, told = await let_into_another_class(head, person, "CM2")
+    assert device in inside, "one word is enough, in whatever classes it had been cut off"
+    assert not told
+
+
+async def test_whom_a_stolen_heads_laptop_cut_off_comes_along_where_the_kit_took_that_back(here: Here) -> None:
+    head = await _everybody_is_in_again(here, by_the_kit=True)
+    inside, told = await let_into_another_class(head, here.room.teacher_person, "CE2")
+    assert here.teacher.agent.device in inside
     assert not told
 
 

@@ -9,7 +9,7 @@ docs/protocol.md, "Confirmed devices".
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import Enum
 
 from protocol.replica.office.bureau import Office
@@ -28,7 +28,7 @@ class Acquaintance(Enum):
 
 
 async def acquaintances_of(
-    office: Office, person: bytes, cuts: Iterable[DeviceCut]
+    office: Office, person: bytes, cuts: Collection[DeviceCut]
 ) -> Callable[[Device], Acquaintance]:
     """How well an office knows each device as a person's; all that does not hang on the device is looked up once.
 
@@ -36,7 +36,8 @@ async def acquaintances_of(
     every device leads to that was met first for this id: the id as granted, for lists may call anybody the same as
     anybody. What was said by who is held back leads nowhere: in doubt a device stays out, and a human is told. Whoever
     was met less than a week ago is new still, and so is who was met next where this machine or the root has cut off
-    whoever was met before, as a lost laptop: `cuts` are those that stand.
+    whoever was met before, as a lost laptop: `cuts` are those that stand. Another head's computer makes nobody begin
+    anew, for a server invents such; but what it has reported leads nowhere.
 
     The server asks nobody: what it says itself it need not doubt, and what it lets in is believed by nobody for that.
     """
@@ -45,7 +46,8 @@ async def acquaintances_of(
     rosters = [(await office.replica.view(space)).roster for space in office.replica.door.spaces()]
     called = _called(office, person)
     gone = {cut.key for cut in cuts if cut.is_ours}.intersection(key for key, _ in called)
-    words, confirmed = _own_words(rosters, gone), _confirmed_by(office.own_device, person, rosters)
+    silent = gone | {cut.key for cut in cuts if not cut.by_server}
+    words, confirmed = _own_words(rosters, silent), _confirmed_by(office.own_device, person, rosters)
     met = office.met_first(person, gone)
     left = {each for each in called if each[0] not in gone}
 
@@ -75,15 +77,15 @@ def _confirmed_by(voice: Device, person: bytes, rosters: Sequence[Roster]) -> se
     return {word.device for word in said if word.shown == person}
 
 
-def _own_words(rosters: Sequence[Roster], gone: Collection[bytes]) -> dict[Device, set[Device]]:
+def _own_words(rosters: Sequence[Roster], silent: Collection[bytes]) -> dict[Device, set[Device]]:
     """By which others each device was confirmed as one of their own, in whatever class.
 
-    Of what a device says that is `gone`, only that counts which a class keeps in which it is cut off.
+    Of what a `silent` device says, one that was reported, only that counts which a class keeps in which it is cut off.
     """
     confirmed_by: defaultdict[Device, set[Device]] = defaultdict(set)
     for roster in rosters:
         for by, words in roster.voices.words.items():
-            for word in words if by[0] not in gone or by[0] in roster.cut else ():
+            for word in words if by[0] not in silent or by[0] in roster.cut else ():
                 if word.is_own:
                     confirmed_by[word.device].add(by)
     return confirmed_by

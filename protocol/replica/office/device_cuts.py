@@ -3,7 +3,9 @@
 Rules:
 - a revocation goes with somebody who leaves where its author took that person off the same list with it; else it is
   about the device, lost perhaps. No list that others write makes it the one or the other;
-- what this very machine has said counts, whoever holds it back here;
+- what this very machine has said counts, whoever holds it back here; so does what any device that runs a school has
+  said, while a word below the root's holds that back: a server would take any report back so (docs/adr/0177). But for
+  a server, which knows what it has held back;
 - a revocation stands until a grant that names it lets the device itself back in, and is this machine's, the root's, or
   of whoever wrote the revocation. The server's computers are one. The server itself, which asks nobody, takes any.
 """
@@ -17,6 +19,7 @@ from protocol.entry import Entry, Kind
 from protocol.errors import PeerFault
 from protocol.replica.office.bureau import Office
 from protocol.roles import RANK, Role
+from protocol.roster import Roster
 from protocol.structure import PersonRecord, Revocation
 
 _SERVER = RANK[Role.SERVER]
@@ -25,12 +28,18 @@ _Write: TypeAlias = tuple[bytes, bytes, int]
 
 
 class DeviceCut(NamedTuple):
-    """A revocation that stands; `is_ours` where this machine or the root wrote it."""
+    """A revocation that stands; `is_ours` where this machine or the root wrote it.
+
+    It is `in_doubt` where it is held back and neither this machine's nor the root's: it may have been a thief's, or a
+    thief may hold it back. `by_server` is what a server said.
+    """
 
     key: bytes
     space: bytes
     entry: bytes
     is_ours: bool
+    in_doubt: bool
+    by_server: bool
 
 
 async def standing_cuts(office: Office, keys: Collection[bytes], persons: Collection[bytes]) -> list[DeviceCut]:
@@ -39,7 +48,7 @@ async def standing_cuts(office: Office, keys: Collection[bytes], persons: Collec
     left = await _leavings(office, persons) if orders else {}
     lifting: dict[bytes, Sequence[tuple[Entry, frozenset[bytes]]]] = {}
     found, parted = [], set[tuple[_Write, bytes]]()
-    for order, key in orders:
+    for order, key, in_doubt in orders:
         write = _write_of(order)
         # of what is said of one device in a millisecond, on a clock that stands, the first alone goes with a person
         goes_with_person = order.header.at > left.get(write, order.header.at) and (write, key) not in parted
@@ -49,12 +58,13 @@ async def standing_cuts(office: Office, keys: Collection[bytes], persons: Collec
         if key not in lifting:
             lifting[key] = await _grants_that_name(office, key)
         if not any(order.id in named and _may_lift(office, grant, order) for grant, named in lifting[key]):
-            found.append(DeviceCut(key, order.header.space, order.id, _is_ours(office, order)))
+            is_ours, by_server = _is_ours(office, order), office.replica.door.rank_of(order.header) == _SERVER
+            found.append(DeviceCut(key, order.header.space, order.id, is_ours, in_doubt, by_server))
     return found
 
 
-async def _orders(office: Office, keys: Collection[bytes]) -> list[tuple[Entry, bytes]]:
-    """The revocations of these keys that are in force, or that this machine wrote, the earliest first."""
+async def _orders(office: Office, keys: Collection[bytes]) -> list[tuple[Entry, bytes, bool]]:
+    """The revocations of these keys that are in force, this machine's, and those in doubt; the earliest first."""
     found = []
     for entry in await office.replica.store.scan_kinds([Kind.REVOKE]):
         if entry.header.target is not None or entry.payload is None:
@@ -65,9 +75,16 @@ async def _orders(office: Office, keys: Collection[bytes]) -> list[tuple[Entry, 
             continue
         if key not in keys:
             continue
-        if _is_own(office, entry) or entry.id in (await office.replica.view(entry.header.space)).roster.revocations:
-            found.append((entry, key))
+        roster = (await office.replica.view(entry.header.space)).roster
+        in_doubt = not _is_own(office, entry) and _is_in_doubt(office, roster, entry)
+        if _is_own(office, entry) or in_doubt or entry.id in roster.revocations:
+            found.append((entry, key, in_doubt))
     return sorted(found, key=lambda each: (each[0].header.at, each[0].id))
+
+
+def _is_in_doubt(office: Office, roster: Roster, order: Entry) -> bool:
+    """Whether an order of somebody else's is held back, and not by the root."""
+    return office.rank < _SERVER and order.id in roster.doubtful
 
 
 async def _leavings(office: Office, persons: Collection[bytes]) -> dict[_Write, int]:

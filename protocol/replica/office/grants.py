@@ -312,7 +312,7 @@ async def _grant_drafts(office: Office, like: Authority, spaces: Iterable[bytes]
         roster = (await office.replica.view(space)).roster
         held = [grant for grant in roster.authorities if grant.key == like.key and grant.role == like.role]
         near = {*office.replica.door.lineage(space), *with_below(office, space)}
-        to_take_back = [cut.entry for cut in ours if cut.space in near]
+        to_take_back = [cut.entry for cut in ours if cut.in_doubt or cut.space in near]
         if any(grant.predecessor is None for grant in held) and roster.may_read(like.key) and not to_take_back:
             continue
         given = Grant(like.key, like.agreement, like.tls_sha256, like.role, like.person, like.invite, like.until_ms)
@@ -341,9 +341,12 @@ async def _revocations(office: Office, device: bytes, space: bytes) -> list[byte
 
 
 async def _ours_against(office: Office, like: Authority) -> list[DeviceCut]:
-    """The revocations of this machine that a grant near them is to take back, though others have let the device in."""
+    """The revocations that a grant is to take back though the device is in: this machine's near it, all in doubt.
+
+    What is in doubt keeps nobody out but of what this office writes for people: one word of a human's is enough.
+    """
     cuts = await standing_cuts(office, [like.key], () if like.person is None else [like.person])
-    return [cut for cut in cuts if cut.is_ours]
+    return [cut for cut in cuts if cut.is_ours or cut.in_doubt]
 
 
 def with_below(office: Office, space: bytes) -> list[bytes]:
