@@ -34,6 +34,10 @@ KitPassphrase = Annotated[
 ]
 Ruled = Annotated[list[str], Argument(metavar="ID…", help="Entries or devices, from `waiting`.")]
 
+RulingKit = Annotated[
+    str | None, Option("--kit", metavar="KIT", help="The recovery kit, for what waits by its own word; whole ids only.")
+]
+
 
 class Run(Protocol):
     """Has the owner of DIR run a command."""
@@ -141,14 +145,14 @@ def _add_who_is_cut_off(program: Program, run: Run, kits: _Kits) -> None:
         return await run(call, "waiting", {"refused": refused})
 
     @program.command("accept")
-    async def accept(call: Call, named: Ruled) -> JSON:
+    async def accept(call: Call, named: Ruled, *, kit: RulingKit = None, passphrase_file: KitPassphrase = None) -> JSON:
         """Let what waits count after all: single entries, or all of a device. Ids are those of `waiting`."""
-        return await run(call, "accept", {"named": list(named)})
+        return await kits.run(call, "accept", {"named": list(named)}, _kit_or_none(call, kit, passphrase_file))
 
     @program.command("refuse")
-    async def refuse(call: Call, named: Ruled) -> JSON:
+    async def refuse(call: Call, named: Ruled, *, kit: RulingKit = None, passphrase_file: KitPassphrase = None) -> JSON:
         """Take what waits off the list: it counts for nothing, and is kept."""
-        return await run(call, "refuse", {"named": list(named)})
+        return await kits.run(call, "refuse", {"named": list(named)}, _kit_or_none(call, kit, passphrase_file))
 
 
 def _add_names_and_ends(program: Program, run: Run, kits: _Kits) -> None:

@@ -6,11 +6,12 @@ looks at every entry before the root signs it, and at whose work is opened.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import ClassVar
 
-from protocol.entry import Entry, Kind, signature_holds
+from protocol.entry import ID_BYTES, Entry, Kind, signature_holds
 from protocol.errors import BadInput, Code, PeerFault
 from protocol.hand_in_keys import wraps_for
 from protocol.identity import SigningKey
@@ -19,6 +20,7 @@ from protocol.replica import parameters as given
 from protocol.replica.abbreviations import SHORTEST_CHARS
 from protocol.replica.operation import Params
 from protocol.root_rotation import RootRotation
+from protocol.roster import is_acceptable
 from protocol.sealing import unwrap_key
 from protocol.structure import Certificate, Erasure, PersonKey, RecoveryKey, Revocation, Rewrap, Ruling
 from protocol.vouching import Device, device_words
@@ -36,6 +38,8 @@ class Errand:
     def __init__(self, kit: Kit, new: Kit | None = None) -> None:
         self.kit = kit
         self.new = new
+        self.looked_at: list[str] = []
+        """What the root says, as the command has seen it itself: told once it is signed."""
 
     def check(self, entry: Entry, evidence: Mapping[bytes, Entry]) -> None:
         """Raise what keeps the root of the kit from signing this entry."""
@@ -123,6 +127,43 @@ class TakingBack(Errand):
 
     def _is_meant(self, erasure: Entry, ruling: Entry) -> bool:
         return erasure.header.space == ruling.header.space and is_meant(self._covers, _erased(erasure))
+
+
+class Judging(Errand):
+    """`accept` and `refuse`: these entries, or the work of these devices, by whole ids as they were typed."""
+
+    elsewhere = frozenset({Kind.RULING})
+
+    def __init__(self, kit: Kit, named: Collection[str], *, accept: bool) -> None:
+        """Raises `BadInput` for ids that were cut short: whoever writes an entry can choose how its id begins."""
+        super().__init__(kit)
+        self._named = frozenset(map(_whole_id, named))
+        self._accept = accept
+
+    def check(self, entry: Entry, evidence: Mapping[bytes, Entry]) -> None:
+        """A ruling on what was named, which is shown."""
+        _check_kind(entry, Kind.RULING)
+        ruling = Ruling.parse(entry.payload or b"")
+        said, unsaid = (ruling.accepted, ruling.refused) if self._accept else (ruling.refused, ruling.accepted)
+        judged = [
+            each for each in map(evidence.get, said) if each is not None and self._is_meant(each, entry.header.space)
+        ]
+        if unsaid or len(judged) != len(said):
+            raise uncalled_for(entry)
+        counted = Counter((each.header.author, Kind(each.header.kind).name.lower()) for each in judged)
+        word = "counts" if self._accept else "is refused"
+        self.looked_at += [
+            f"by the kit's word {word}, written by the device {author.hex()}: {count} × {kind.replace('_', '-')}"
+            for (author, kind), count in counted.items()
+        ]
+
+    def _is_meant(self, judged: Entry, space: bytes) -> bool:
+        header = judged.header
+        if header.space != space or not may_be_judged_by_kit(judged, accept=self._accept):
+            return False
+        if judged.id in self._named or (header.kind == Kind.WRAP and header.target in self._named):
+            return True
+        return header.author in self._named and signature_holds(judged)
 
 
 class Exporting(Errand):
@@ -276,6 +317,8 @@ def errand_of(command: str, kit: Kit, params: Params, new: Kit | None, entropy: 
             return TakingBack(kit, given.text(params, "covers"))
         case "space close":
             return Closing(kit, given.text(params, "space"))
+        case "accept" | "refuse":
+            return Judging(kit, given.texts(params, "named"), accept=command == "accept")
         case "export-person":
             return Exporting(kit, given.text(params, "person"))
         case "revoke":
@@ -314,6 +357,21 @@ def is_shown(words: str | None, device: Device) -> bool:
 def is_meant(text: str, name: bytes) -> bool:
     """Whether an id is the one that somebody typed, whole or its beginning."""
     return len(text) >= SHORTEST_CHARS and name.hex().startswith(text.lower())
+
+
+def may_be_judged_by_kit(entry: Entry, *, accept: bool) -> bool:
+    """Whether the root accepts, or refuses, an entry like this: work; an erasure is refused by `unerase`."""
+    return is_acceptable(entry.header.kind) if accept else entry.header.kind != Kind.ERASE
+
+
+def _whole_id(text: str) -> bytes:
+    with suppress(ValueError):
+        if len(found := bytes.fromhex(text)) == ID_BYTES:
+            return found
+    raise BadInput(
+        Code.USAGE,
+        f"“{text}” is no whole id: with the kit entries and devices are named by all 64 digits, as in `waiting --json`",
+    )
 
 
 def _erased(entry: Entry) -> bytes:

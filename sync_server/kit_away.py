@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Self
 
 from protocol.coursework import Work
@@ -96,12 +97,15 @@ class RootAway:
         return found
 
     async def _evidence(self, entries: Sequence[Entry]) -> tuple[Entry, ...]:
-        """What shows that entries say what was asked for: the certificates of who is cut off, the erasures refused."""
+        """What shows that entries say what was asked for: the certificates of who is cut off, what is ruled on."""
         store = self._server.store
         cut = {Revocation.parse(each.payload or b"").key for each in entries if each.header.kind == Kind.REVOKE}
         shown = {each.id: each for each in await store.scan_kinds([Kind.CERTIFICATE]) if _certified(each) in cut}
         for ruling in (Ruling.parse(each.payload or b"") for each in entries if each.header.kind == Kind.RULING):
-            shown |= await store.get(ruling.refused)
+            shown |= {
+                name: each if each.header.kind == Kind.ERASE else replace(each, salt=None, payload=None)
+                for name, each in (await store.get((*ruling.accepted, *ruling.refused))).items()
+            }
         return tuple(shown.values())
 
 

@@ -72,6 +72,9 @@ class KitDesk:
             return
         data, self._question = bytes(self._question), None
         answer = encode_answer(self._answered(data))
+        told, self._errand.looked_at = self._errand.looked_at, []
+        for line in told:
+            await self._outgoing.progress(line)
         self._answers.put_nowait(FileStart(NAMELESS, len(answer)))
         for at in range(0, len(answer), FILE_PIECE_BYTES):
             self._answers.put_nowait(FileData(answer[at : at + FILE_PIECE_BYTES]))

@@ -77,27 +77,33 @@ def _kind(entry: Entry) -> str:
     return Kind(entry.header.kind).name.lower().replace("_", "-")
 
 
-async def _accept(server: Server, params: Params, outgoing: Outgoing) -> JSON:
-    return {"accepted": await _ruled(server, params, outgoing, accept=True)}
+async def _accept(server: Server, params: Params, outgoing: Outgoing, kit: KitAway | None) -> JSON:
+    return {"accepted": await _ruled(server, params, outgoing, kit, accept=True)}
 
 
-async def _refuse(server: Server, params: Params, outgoing: Outgoing) -> JSON:
-    return {"refused": await _ruled(server, params, outgoing, accept=False)}
+async def _refuse(server: Server, params: Params, outgoing: Outgoing, kit: KitAway | None) -> JSON:
+    return {"refused": await _ruled(server, params, outgoing, kit, accept=False)}
 
 
-async def _ruled(server: Server, params: Params, outgoing: Outgoing, *, accept: bool) -> int:
+async def _ruled(server: Server, params: Params, outgoing: Outgoing, kit: KitAway | None, *, accept: bool) -> int:
     """For how many entries the word counts. Raises `Refused(NO_RIGHT)` where it does for none of them."""
-    ruled = await rule(server, await _named(server, params), accept=accept)
+    ruled = await rule(server, await _named(server, params), accept=accept, kit=kit)
     if ruled.beyond:
-        told = (
-            f"{ruled.beyond} of these wait by the kit's word (`rotate server --since`, `revoke --kit --since`), which "
-            "stands above the server's: they are kept, and count for nothing; the work does where it is handed in, or "
-            "published, once more"
-        )
+        told = _beyond(ruled.beyond, "accept" if accept else "refuse", is_by_kit=kit is not None)
         if not ruled.counting:
             raise Refused(Code.NO_RIGHT, told)
         await outgoing.progress(told)
     return ruled.counting
+
+
+def _beyond(count: int, command: str, *, is_by_kit: bool) -> str:
+    if is_by_kit:
+        return f"{count} of these came under a root that another one has replaced: no word changes that; they are kept"
+    return (
+        f"{count} of these wait by the kit's word (`rotate server --since`, `revoke --kit --since`), which stands "
+        f"above the server's: they are kept, and count for nothing. `sync-server {command} ID --kit KIT` rules "
+        "on them; and work counts where it is handed in, or published, once more"
+    )
 
 
 async def _named(server: Server, params: Params) -> list[bytes]:
@@ -156,7 +162,7 @@ async def _rotate_server(server: Server, params: Params, outgoing: Outgoing, kit
     else:
         stays = (
             f"what the old key signed, and what had not come here by {_local(since_ms)}, counts for nothing and waits "
-            "(`waiting`; `accept ID` says it again)"
+            "(`waiting`; `accept ID` says it again, and `accept ID --kit KIT` lets work in)"
         )
     await outgoing.progress(
         f"devices follow at their next call; {stays}; codes that were made before are refused from now on"
@@ -288,8 +294,6 @@ async def _unerase(server: Server, params: Params, _outgoing: Outgoing, kit: Kit
 COMMANDS: Final[Mapping[str, Command]] = {
     "confirm": _confirm,
     "waiting": _waiting,
-    "accept": _accept,
-    "refuse": _refuse,
     "person rename": _person_rename,
     "person retire": _person_retire,
     "space rename": commands.space_rename,
@@ -301,6 +305,8 @@ COMMANDS: Final[Mapping[str, Command]] = {
 KIT_COMMANDS: Final[Mapping[str, KitCommand]] = {
     "revoke": _revoke,
     "space close": _space_close,
+    "accept": _accept,
+    "refuse": _refuse,
     "rewrap": _rewrap,
     "rotate server": _rotate_server,
     "rotate root": _rotate_root,

@@ -8,24 +8,28 @@ Rules:
 - of a device as a whole only its work is accepted: what it said of rights, names and erasures is accepted one by one,
   each by its own id, since a thief's stands beside the owner's;
 - keys are never accepted: who was cut off comes back by a grant;
-- what the kit's word holds back the server's does not free: that is said, and not counted.
+- what the kit's word holds back the server's does not free: that is said, and not counted. With the kit the root says
+  it, of work alone, and of what was named by its whole id (docs/adr/0179).
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Container, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from protocol.entry import Entry, Kind
 from protocol.errors import BadInput, Code, PeerFault
 from protocol.limits import MAX_RULED_ENTRIES
+from protocol.replica.office.as_root import check_kit, write_as_root
 from protocol.replica.office.words_of_office import about
 from protocol.replica.replica import Draft
 from protocol.roster import Roster, is_acceptable
 from protocol.structure import Ruling
 from protocol.work import Revision
 from sync_server.app import Server
+from sync_server.errands import may_be_judged_by_kit
+from sync_server.kit_away import KitAway
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,49 +73,85 @@ class Ruled:
     beyond: int
 
 
-async def rule(server: Server, named: Sequence[bytes], *, accept: bool) -> Ruled:
-    """Accept or refuse entries, or all that waits of a device (accepted is its work alone).
+async def rule(server: Server, named: Sequence[bytes], *, accept: bool, kit: KitAway | None = None) -> Ruled:
+    """Accept or refuse entries, or all that waits of a device (accepted is its work alone); with the kit as the root.
 
-    Raises `BadInput(UNKNOWN_HAND_IN)` for what neither waits nor was ruled on.
+    Raises `BadInput`: UNKNOWN_HAND_IN for what neither waits nor was ruled on; BAD_KIT; USAGE for what the root says
+    nothing of.
     """
+    if kit is not None:
+        check_kit(server, kit)
     ruled = 0
     judged: list[tuple[bytes, bytes]] = []
     drafts = []
     wanted, found = frozenset(named), set[bytes]()
     for space, entries in (await _held(server)).items():
-        refused = (await server.replica.view(space)).roster.refused
-        of_device = {entry.id for entry in entries if entry.header.author in wanted and entry.id not in refused}
-        chosen = [
-            entry
-            for entry in entries
-            if entry.id in wanted or (entry.id in of_device and (not accept or goes_with_all(entry)))
-        ]
+        roster = (await server.replica.view(space)).roster
+        chosen = _chosen(entries, wanted, roster, accept=accept, is_by_kit=kit is not None)
         found |= {entry.id for entry in chosen} | {entry.header.author for entry in chosen}
-        ids = [entry.id for entry in _with_wraps(chosen, entries)]
+        with_wraps = _with_wraps(chosen, entries)
+        if kit is not None:  # which looks at each, and knows what was typed
+            with_wraps = [entry for entry in with_wraps if not wanted.isdisjoint(_names(entry))]
         ruled += sum(entry.header.kind != Kind.WRAP for entry in chosen)
         again = [entry for entry in chosen if entry.header.kind in _SAID_AGAIN] if accept else []
-        view = await server.replica.view(space)
-        drafts += [_said_again(server, entry, view.roster) for entry in again]
+        drafts += [_said_again(server, entry, roster) for entry in again]
         taken = {entry.id for entry in again}
         judged += [(space, entry.id) for entry in chosen if entry.header.kind != Kind.WRAP and entry.id not in taken]
-        for start in range(0, len(ids), MAX_RULED_ENTRIES):
-            part = ids[start : start + MAX_RULED_ENTRIES]
-            counting = tuple(one for one in part if accept and one not in taken)
-            ruling = Ruling(counting, tuple(one for one in part if one not in counting))
-            drafts.append(Draft(space, Kind.RULING, server.grant, ruling.encode()))
+        for ruling in _rulings([entry.id for entry in with_wraps], taken, accept=accept):
+            drafts.append(Draft(space, Kind.RULING, server.grant if kit is None else None, ruling.encode()))
     if unknown := wanted - found:
         raise BadInput(
             Code.UNKNOWN_HAND_IN,
             f"nothing of {min(unknown).hex()} waits; `waiting` shows what does. Rights, names and erasures are "
             "accepted one by one, by their own id",
         )
-    if drafts:
+    if kit is not None:
+        for draft in drafts:  # one at a time: the command is shown all that it is about
+            await write_as_root(server, kit, [draft])
+    elif drafts:
         await server.write(drafts)
     beyond = 0
     for space, entry in judged:
         roster = (await server.replica.view(space)).roster
         beyond += entry in roster.held_back if accept else entry not in roster.refused
     return Ruled(ruled - beyond, beyond)
+
+
+def _chosen(
+    entries: Sequence[Entry], wanted: Container[bytes], roster: Roster, *, accept: bool, is_by_kit: bool
+) -> list[Entry]:
+    """What of the held back of one space a word is for. Raises `BadInput(USAGE)` for what the kit says nothing of."""
+
+    def is_meant(entry: Entry) -> bool:
+        is_with_all = goes_with_all(entry) if accept else not is_by_kit or may_be_judged_by_kit(entry, accept=False)
+        return is_with_all and entry.header.author in wanted and entry.id not in roster.refused
+
+    if is_by_kit:
+        for entry in entries:
+            if entry.id in wanted and not may_be_judged_by_kit(entry, accept=accept):
+                raise BadInput(Code.USAGE, _without_kit(entry, accept=accept))
+    return [entry for entry in entries if entry.id in wanted or is_meant(entry)]
+
+
+def _without_kit(entry: Entry, *, accept: bool) -> str:
+    name = entry.id.hex()
+    if accept:
+        return f"with the kit work is accepted; rights, names and erasures are said again: `sync-server accept {name}`"
+    return f"the kit takes erasures back by `unerase`, not by `refuse`: {name} is one"
+
+
+def _rulings(ids: Sequence[bytes], taken: Container[bytes], *, accept: bool) -> Iterable[Ruling]:
+    """What is `taken` has been said again, and waits no more."""
+    for start in range(0, len(ids), MAX_RULED_ENTRIES):
+        part = ids[start : start + MAX_RULED_ENTRIES]
+        counting = tuple(one for one in part if accept and one not in taken)
+        yield Ruling(counting, tuple(one for one in part if one not in counting))
+
+
+def _names(entry: Entry) -> set[bytes | None]:
+    """By what somebody names an entry: its id, its device; a wrap with the work that it is of."""
+    header = entry.header
+    return {entry.id, header.author, header.target if header.kind == Kind.WRAP else None}
 
 
 def goes_with_all(entry: Entry) -> bool:

@@ -173,12 +173,13 @@ class Pages:
     async def _rule(self, visit: Visit) -> web.StreamResponse:
         """A person accepts or refuses it."""
         form = await form_of(visit.request)
+        said, named = "accept" if form.get("say") == "accept" else "refuse", form.get("id", "")
         try:
-            ruled = await rule(self._server, [entry_id(form.get("id", ""))], accept=form.get("say") == "accept")
+            ruled = await rule(self._server, [entry_id(named)], accept=said == "accept")
         except BadInput:
             return await self._waiting(visit, visit.words("waiting.gone"))
         if ruled.beyond:
-            return await self._waiting(visit, visit.words("waiting.by_kit"))
+            return await self._waiting(visit, visit.words("waiting.by_kit", command=f"{said} {named}"))
         return leads_to(addresses.WAITING)
 
     async def _schools(self, visit: Visit) -> web.StreamResponse:

@@ -289,6 +289,72 @@ async def test_one_command_certifies_once_and_names_another_root_once(tmp_path: 
                 await thief.has_signed_of_a_header(wish, ahead_ms=60_000, new=is_new)
 
 
+@attack(KIT_ROW, off={"sync_server.errands.Judging._is_meant": lambda *_: True})
+@pytest.mark.parametrize("by_device", [False, True])
+async def test_the_kit_lets_in_the_work_that_was_named_and_nothing_that_a_thief_puts_beside_it(
+    tmp_path: Path, *, by_device: bool
+) -> None:
+    async with town(tmp_path) as here:
+        petit, lea = await here.office.add_person("Mme Petit", "teacher"), await here.office.add_person("Léa", "pupil")
+        laptop, machine, others = [
+            await here.device(role, petit if role == "teacher" else None) for role in ("teacher", "machine", "machine")
+        ]
+        item = await here.assignment(laptop)
+        await here.sync(machine, others)
+        work, foreign = await here.work(machine, item, lea), await here.work(others, item, lea)
+        await here.sync(machine, others)
+        wraps = {wrap.header.target: wrap.id for wrap in await here.office.server.store.scan_kinds([Kind.WRAP])}
+        (right,) = await here.office.server.replica.authorities(machine.agent.device)
+        named = machine.agent.device if by_device else work
+        thief = Thief(here, kit_in(tmp_path / "server" / "kit", None), "accept", named=[named.hex()])
+
+        def counting(*ids: bytes, refused: tuple[bytes, ...] = (), space: bytes = here.space) -> Draft:
+            return Draft(space, Kind.RULING, None, Ruling(ids, refused).encode())
+
+        for wish in (
+            counting(foreign),
+            counting(work, wraps[foreign]),
+            counting(right.grant),
+            counting(os.urandom(32)),
+            counting(work, refused=(work,)),
+            counting(work, space=here.office.server.replica.territory),
+        ):
+            with pytest.raises(PeerFault, match="does not need"):
+                await thief.has_signed(wish)
+        await thief.has_signed(counting(work, wraps[work]))
+
+
+@attack(KIT_ROW, off={"sync_server.errands.signature_holds": lambda _: True})
+async def test_work_that_a_thief_calls_a_devices_is_not_let_in_with_what_the_device_wrote(tmp_path: Path) -> None:
+    async with town(tmp_path) as here:
+        device, kit = new_device(os.urandom).signing.public, kit_in(tmp_path / "server" / "kit", None)
+
+        def said(author: bytes, kind: Kind, payload: bytes) -> Entry:
+            at, salt = at_from(here.office.clock()), os.urandom(16)
+            return unsigned(author=author, space=here.space, kind=kind, grant=None, at=at, payload=payload, salt=salt)
+
+        forged = said(device, Kind.HAND_IN, b"")  # nobody has signed it
+        ruling = said(kit.root.public, Kind.RULING, Ruling((forged.id,), ()).encode())
+        errand = errand_of("accept", kit, {"named": [device.hex()]}, None, os.urandom)
+        with pytest.raises(PeerFault, match="does not need"):
+            errand.check(ruling, {forged.id: forged})
+
+
+@attack(KIT_ROW, off={"sync_server.errands.may_be_judged_by_kit": lambda *_, **__: True})
+async def test_no_erasure_is_taken_back_by_a_word_that_refuses_what_a_device_said(tmp_path: Path) -> None:
+    async with town(tmp_path) as here:
+        lea = await here.office.add_person("Léa", "pupil")
+        await here.office.do("erase", person=[lea], dry_run=False)
+        (erasure,) = await here.office.server.store.scan_kinds([Kind.ERASE])
+        named = [erasure.header.author.hex()]
+        thief = Thief(here, kit_in(tmp_path / "server" / "kit", None), "refuse", named=named)
+        wish = Draft(erasure.header.space, Kind.RULING, None, Ruling((), (erasure.id,)).encode())
+        with pytest.raises(PeerFault, match="does not need"):
+            await thief.has_signed(wish)
+        view = await here.office.server.replica.view(here.space)
+        assert bytes.fromhex(lea) in view.roster.erased
+
+
 @attack(KIT_ROW, off={"sync_server.errands.TakingBack._is_meant": lambda *_: True})
 async def test_an_erasure_is_taken_back_in_its_own_space(tmp_path: Path) -> None:
     async with town(tmp_path) as here:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,6 +24,7 @@ from tests.harness.classroom import SMALL, WORK, Device, Given
 from tests.harness.commands import Desk
 from tests.harness.fleet import PASSPHRASE, pages_over
 from tests.harness.office_devices import Town, town
+from tests.harness.territory import new_device
 
 
 class Cut:
@@ -110,7 +114,9 @@ async def test_of_work_that_waits_by_the_kits_word_nobody_is_told_that_the_serve
         await here.sync(machine)
         await office.with_kit("rotate server", kit_in(tmp_path / "server" / "kit", None), since="12h")
         assert work in {row["id"] for row in await office.do("waiting")}
-        with pytest.raises(Refused, match="1 of these wait by the kit's word") as caught:
+        with pytest.raises(
+            Refused, match=f"1 of these wait by the kit's word.*sync-server {command} ID --kit"
+        ) as caught:
             await office.do(command, named=[work])
         assert caught.value.code is Code.NO_RIGHT
         assert work in {row["id"] for row in await office.do("waiting")}
@@ -119,6 +125,68 @@ async def test_of_work_that_waits_by_the_kits_word_nobody_is_told_that_the_serve
         again = (await here.work(machine, item, pupil)).hex()
         await here.sync(machine)
         assert {row["id"] for row in await office.do("hand-ins", space=office.space)} == {again}
+
+
+@asynccontextmanager
+async def waiting_by_the_kits_word(folder: Path) -> AsyncIterator[tuple[Town, Device, Device, bytes]]:
+    """A town whose server's keys were replaced as of twelve hours ago; its teacher; a PC let in since, and its work."""
+    async with town(folder) as here:
+        office = here.office
+        person, pupil = await office.add_person("Mme Petit", "teacher"), await office.add_person("Léa", "pupil")
+        teacher = await here.device("teacher", person)
+        item = await here.assignment(teacher)
+        await note_arrivals(office.server.store, office.clock())
+        office.clock.advance(DAY_MS)
+        machine = await here.device("machine")
+        work = await here.work(machine, item, pupil)
+        await here.sync(machine)
+        await office.with_kit("rotate server", kit_in(folder / "server" / "kit", None), since="12h")
+        yield here, teacher, machine, work
+
+
+@pytest.mark.parametrize("by_device", [False, True])
+async def test_work_that_waits_by_the_kits_word_counts_by_the_kits_word_and_opens(
+    tmp_path: Path, *, by_device: bool
+) -> None:
+    async with waiting_by_the_kits_word(tmp_path) as (here, teacher, machine, work):
+        kit = kit_in(tmp_path / "server" / "kit", None)
+        named = machine.agent.device if by_device else work
+        assert await here.office.with_kit("accept", kit, named=[named.hex()]) == {"accepted": 1}
+        assert [row["id"] for row in await here.office.do("hand-ins", space=here.office.space)] == [work.hex()]
+        assert {row["kind"] for row in await here.office.do("waiting", refused=False)} == {"invite", "grant"}
+        told = "\n".join(here.office.said.lines)
+        assert f"by the kit's word counts, written by the device {machine.agent.device.hex()}: 1 × hand-in" in told
+        await here.sync(teacher, teacher)
+        assert await Desk(teacher.agent).files("open-hand-in", id=work.hex()) == WORK
+
+
+async def test_what_waits_by_the_kits_word_is_taken_off_the_list_by_it_and_may_count_later(tmp_path: Path) -> None:
+    async with waiting_by_the_kits_word(tmp_path) as (here, _, machine, work):
+        kit = kit_in(tmp_path / "server" / "kit", None)
+        assert await here.office.with_kit("refuse", kit, named=[machine.agent.device.hex()]) == {"refused": 1}
+        left = [row["id"] for row in await here.office.do("waiting", refused=False)]
+        assert work.hex() not in left
+        assert await here.office.with_kit("refuse", kit, named=left) == {"refused": 2}
+        assert await here.office.do("waiting", refused=False) == []
+        with pytest.raises(Refused):
+            await here.office.do("accept", named=[work.hex()])
+        assert await here.office.with_kit("accept", kit, named=[work.hex()]) == {"accepted": 1}
+
+
+async def test_the_kit_rules_on_what_is_named_by_a_whole_id_and_on_no_right(tmp_path: Path) -> None:
+    async with waiting_by_the_kits_word(tmp_path) as (here, _, _, work):
+        kit = kit_in(tmp_path / "server" / "kit", None)
+        with pytest.raises(BadInput, match="all 64 digits"):
+            await here.office.with_kit("accept", kit, named=[work.hex()[:16]])
+        grant = next(row["id"] for row in await here.office.do("waiting", refused=False) if row["kind"] == "grant")
+        with pytest.raises(BadInput, match=f"said again: `sync-server accept {grant}`"):
+            await here.office.with_kit("accept", kit, named=[grant])
+        other = kit_in(tmp_path / "server" / "kit", None)
+        with pytest.raises(BadInput) as caught:
+            await here.office.with_kit(
+                "accept", replace(other, root=new_device(os.urandom).signing), named=[work.hex()]
+            )
+        assert caught.value.code is Code.BAD_KIT
 
 
 async def test_refused_work_leaves_the_list_is_kept_and_may_be_accepted_later(cut: Cut) -> None:
@@ -175,6 +243,17 @@ async def test_a_proof_of_work_that_waits_says_so(cut: Cut) -> None:
     assert (await cut.office.do("check-receipt", code=code))["why"] == "held-back"
     await cut.office.do("accept", named=[cut.works[0].hex()])
     assert (await cut.office.do("check-receipt", code=code))["valid"] is True
+
+
+async def test_the_page_names_the_command_for_what_waits_by_the_kits_word(tmp_path: Path) -> None:
+    async with waiting_by_the_kits_word(tmp_path) as (here, _, _, work):
+        await add_administrator(here.office.server, NAME, verifier_of(PASSPHRASE, bytes(16)))
+        async with pages_over(here.office) as (url, _):
+            cookie = cookie_of(await sign_in(url))
+            for said in ("accept", "refuse"):
+                form = {"id": work.hex(), "say": said}
+                page = await ask(url, "/admin/waiting", method="POST", form=form, Cookie=cookie, Origin=url)
+                assert f"sync-server {said} {work.hex()} --kit" in page.body.decode()
 
 
 async def test_an_administrator_decides_on_a_page(cut: Cut) -> None:
