@@ -34,7 +34,7 @@ from sync_agent.app import Agent
 from sync_agent.command_names import CHOSEN, LEFT_OFF, LOOK_AT
 from sync_agent.device_names import key_words
 from sync_agent.office import SchoolOffice
-from sync_agent.school_devices import check_may_let_in, school_devices
+from sync_agent.school_devices import check_may_let_in, reports_taken_back, school_devices
 
 Command: TypeAlias = Callable[[SchoolOffice, Params, Outgoing], Awaitable[JSON]]
 
@@ -133,7 +133,13 @@ async def _say_what_it_shows(office: SchoolOffice, standing: Standing, outgoing:
         )
 
 
-async def _devices(office: SchoolOffice, _params: Params, _outgoing: Outgoing) -> JSON:
+async def _devices(office: SchoolOffice, _params: Params, outgoing: Outgoing) -> JSON:
+    for key, said_ms in (await reports_taken_back(office)).items():
+        await outgoing.progress(
+            f"the device {key.hex()} was reported {local_time(rfc3339(said_ms) or '')}, and somebody with a higher "
+            f"right has taken that back: `lost {key.hex()}` reports it again, `grant --device` agrees; if nobody "
+            "ordered it, the server may be in wrong hands"
+        )
     return [
         {
             "device": row.key.hex(),

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from protocol.errors import Code, Refused
+from protocol.replica.office.device_cuts import reports_in_doubt
 from protocol.replica.office.grants import has_already, standing_grants
 from protocol.roles import Role
 from sync_agent.device_names import device_names
@@ -51,6 +52,13 @@ async def school_devices(office: SchoolOffice) -> list[SchoolDevice]:
             person = next((grant.person for grant in grants if grant.person is not None), None)
             found.append(SchoolDevice(key, names.get(key), highest.role, person, tuple(readable)))
     return sorted(found, key=lambda device: ((device.name or "").casefold(), device.key))
+
+
+async def reports_taken_back(office: SchoolOffice) -> dict[bytes, int]:
+    """The devices of the school that were reported and count again, since somebody took that back; when (ms)."""
+    reported_ms = await reports_in_doubt(office)
+    devices = await school_devices(office) if reported_ms else []
+    return {device.key: reported_ms[device.key] for device in devices if device.key in reported_ms}
 
 
 async def check_may_let_in(office: SchoolOffice, device: bytes, spaces: Sequence[bytes]) -> None:

@@ -5,6 +5,7 @@ Rules:
 - what cuts somebody off asks to be meant: a box to tick beside the button;
 - of the times since when it may have been in wrong hands those are offered of which something was noted here; of an
   earlier one the command alone takes all that a device ever said, and says so (`--anyway`);
+- those come first that were reported, and count again since somebody took the report back (docs/adr/0178);
 - shown are the devices of the school that this one may cut off, by what they call themselves and by three words of
   their key, which they cannot choose.
 """
@@ -21,6 +22,7 @@ from aiohttp import web
 from protocol.clock import DAY_MS
 from protocol.errors import BadInput, Code
 from protocol.replica.arrivals import noted_since_ms
+from protocol.replica.office.device_cuts import reports_in_doubt
 from protocol.roles import DEVICES
 from sync_agent.device_names import key_words
 from sync_agent.office import SchoolOffice
@@ -35,7 +37,10 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A device of the school: its name for itself, three words of its key, whose it is, where, when it last spoke."""
+    """A device of the school: its name for itself, three words of its key, whose it is, where, when it last spoke.
+
+    `reported` is the day of a report that was taken back since.
+    """
 
     id: str
     name: str | None
@@ -44,6 +49,7 @@ class Shown:
     person: str | None
     rooms: tuple[str, ...]
     seen: str | None
+    reported: str | None
 
 
 class Losses:
@@ -111,8 +117,11 @@ class Losses:
             rooms.setdefault(grant.key, {}).update({} if room is None else {room.name: None})
             facts[grant.key] = grant.role.value, person or facts.get(grant.key, ("", None))[1]
         found = []
+        reported_ms = await reports_in_doubt(office)
         for key, (role, person) in facts.items():
             seen_ms = reports.get(key)
             seen = None if seen_ms is None else visit.say.when(seen_ms, visit.now_ms)
-            found.append(Shown(key.hex(), names.get(key), key_words(key), role, person, tuple(rooms[key]), seen))
-        return sorted(found, key=lambda each: (each.person or "", each.name or "", each.id))
+            reported = visit.say.when(reported_ms[key], visit.now_ms) if key in reported_ms else None
+            words, where = key_words(key), tuple(rooms[key])
+            found.append(Shown(key.hex(), names.get(key), words, role, person, where, seen, reported))
+        return sorted(found, key=lambda each: (each.reported is None, each.person or "", each.name or "", each.id))

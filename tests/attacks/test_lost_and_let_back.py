@@ -21,7 +21,7 @@ from sync_agent.confirming import confirm, own_device
 from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
-from tests.harness.head_at_work import confirmed_head, let_into_another_class
+from tests.harness.head_at_work import confirmed_head, let_into_another_class, take_back
 from tests.harness.spied_class import SpiedClass as Here
 from tests.harness.spied_class import own_keys, spied_class
 
@@ -62,13 +62,7 @@ async def _is_let_in_by_the_server(here: Here, head: Device) -> None:
 
 
 async def _what_the_head_said_is_held_back(here: Here, head: Device) -> None:
-    """The server cuts the head's computer off, all that it ever said with it, and lets it in again."""
-    territory, keys = here.room.territory, head.agent.keys
-    pair = keys.signing.public, keys.agreement.public
-    (held,) = head.agent.replica.door.authorities_of(pair[0])
-    cut = await territory.say(held.space, Kind.REVOKE, Revocation(pair[0], ()).encode())
-    again = Grant(*pair, keys.tls.fingerprint, Role.HEAD, held.person, None, None).encode()
-    await territory.say(held.space, Kind.GRANT, again, parents=(cut.id,))
+    await take_back(here.room.territory, head)
 
 
 WAYS = [_is_hers_in_another_class, _is_let_in_by_the_server, _what_the_head_said_is_held_back]

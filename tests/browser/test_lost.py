@@ -12,6 +12,8 @@ from protocol.replica.arrivals import note_arrivals
 from protocol.roles import Role
 from tests.harness.browser import accessibility_faults, visitor
 from tests.harness.classroom import classroom
+from tests.harness.commands import Desk
+from tests.harness.head_at_work import take_back
 from tests.harness.portal import portal
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -63,4 +65,31 @@ async def test_what_a_laptop_keeps_is_shown_with_who_can_end_it(tmp_path: Path, 
             await expect(page.get_by_role("heading", name="Ce qui lui reste")).to_be_visible()
             assert await accessibility_faults(page) == []
             assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "an id wraps on a phone"
+            assert somebody.complaints == []
+
+
+@pytest.mark.parametrize("width", [1360, 360])
+async def test_a_laptop_whose_report_was_taken_back_is_shown_first(
+    tmp_path: Path, browser: Browser, width: int
+) -> None:
+    async with classroom(tmp_path) as room:
+        school = room.territory.replica.door.parent(room.space)
+        assert school is not None
+        head, laptop = await room.device(Role.HEAD, school), await room.teacher()
+        for device in (laptop, head):
+            await device.session.sync()
+        await Desk(head.agent).ask("lost", device=laptop.agent.device.hex())
+        await head.session.sync()
+        await take_back(room.territory, head)
+        await head.session.sync()
+        async with portal(head.agent) as surfer, visitor(browser, width=width) as somebody:
+            page = await somebody.page()
+            await page.goto(f"{surfer.origin}/school")
+            assert await accessibility_faults(page) == []
+            notice = page.locator(".notice").filter(has_text="Un poste signalé perdu compte de nouveau")
+            await notice.get_by_role("link", name="Un poste est perdu ou volé").click()
+            row = page.get_by_role("listitem").filter(has_text="Mme Petit")
+            await expect(row).to_contain_text("Ce signalement a été annulé depuis")
+            assert await accessibility_faults(page) == []
+            assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
             assert somebody.complaints == []

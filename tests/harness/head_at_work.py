@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from protocol.entry import Kind
 from protocol.roles import PersonRole, Role
+from protocol.structure import Grant, Revocation
 from protocol.vouching import device_id
 from sync_agent.confirming import confirm, own_device
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
 from tests.harness.spied_class import SpiedClass as Here
+from tests.harness.territory import Territory
 
 
 async def confirmed_head(here: Here) -> tuple[Device, bytes]:
@@ -29,3 +32,13 @@ async def let_into_another_class(head: Device, person: bytes, name: str = "CE2")
     space = (await desk.ask("space add", name=name, year="2026-2027"))["space"]
     await desk.ask("grant", person=person.hex(), space=[space])
     return {each.key for each in head.agent.replica.door.authorities() if each.space.hex() == space}, "".join(desk.told)
+
+
+async def take_back(territory: Territory, head: Device) -> None:
+    """The server cuts a head's computer off, with all that it ever said, and lets it in again."""
+    keys = head.agent.keys
+    (held,) = head.agent.replica.door.authorities_of(head.agent.device)
+    cut = await territory.say(held.space, Kind.REVOKE, Revocation(head.agent.device, ()).encode())
+    pair = keys.signing.public, keys.agreement.public
+    again = Grant(*pair, keys.tls.fingerprint, Role.HEAD, held.person, None, None).encode()
+    await territory.say(held.space, Kind.GRANT, again, parents=(cut.id,))

@@ -114,7 +114,9 @@ async def test_whom_a_stolen_heads_laptop_cut_off_is_named_once_where_the_server
     inside, told = await let_into_another_class(head, person, "CE2")
     assert device not in inside
     assert device.hex() in told, "it may have been lost, and the server in wrong hands"
+    assert f"lost {device.hex()}" in await _told_of_devices(head)
     await Desk(head.agent).ask("grant", device=device.hex(), space=["CE2"])
+    assert not await _told_of_devices(head)
     inside, told = await let_into_another_class(head, person, "CM2")
     assert device in inside, "one word is enough, in whatever classes it had been cut off"
     assert not told
@@ -122,9 +124,16 @@ async def test_whom_a_stolen_heads_laptop_cut_off_is_named_once_where_the_server
 
 async def test_whom_a_stolen_heads_laptop_cut_off_comes_along_where_the_kit_took_that_back(here: Here) -> None:
     head = await _everybody_is_in_again(here, by_the_kit=True)
+    assert not await _told_of_devices(head)
     inside, told = await let_into_another_class(head, here.room.teacher_person, "CE2")
     assert here.teacher.agent.device in inside
     assert not told
+
+
+async def _told_of_devices(head: Device) -> str:
+    desk = Desk(head.agent)
+    await desk.ask("devices")
+    return "".join(desk.told)
 
 
 async def test_who_leaves_a_class_at_the_server_and_teaches_on_comes_along_at_the_heads_computer(here: Here) -> None:

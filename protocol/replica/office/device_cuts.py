@@ -30,8 +30,8 @@ _Write: TypeAlias = tuple[bytes, bytes, int]
 class DeviceCut(NamedTuple):
     """A revocation that stands; `is_ours` where this machine or the root wrote it.
 
-    It is `in_doubt` where it is held back and neither this machine's nor the root's: it may have been a thief's, or a
-    thief may hold it back. `by_server` is what a server said.
+    It is `in_doubt` where it is held back, and not by the root: it may have been a thief's, or a thief may hold it
+    back. `by_server` is what a server said.
     """
 
     key: bytes
@@ -63,27 +63,51 @@ async def standing_cuts(office: Office, keys: Collection[bytes], persons: Collec
     return found
 
 
+async def reports_in_doubt(office: Office) -> dict[bytes, int]:
+    """Which devices were reported, and when last (ms), by what is in doubt: unless they were let in since, they count.
+
+    Nothing for a server, which knows what it has held back.
+    """
+    replica = office.replica
+    names = {name for space in replica.door.spaces() for name in (await replica.view(space)).roster.doubtful}
+    if not names or office.rank >= _SERVER:
+        return {}
+    said = await replica.store.get(list(names))
+    keys = {key for entry in said.values() if (key := _key_of(entry)) is not None}
+    persons = {each.person for key in keys for each in replica.door.authorities_of(key) if each.person is not None}
+    found: dict[bytes, int] = {}
+    for cut in await standing_cuts(office, keys, persons):
+        if cut.in_doubt:
+            found[cut.key] = max(said[cut.entry].timestamp_ms, found.get(cut.key, 0))
+    return found
+
+
 async def _orders(office: Office, keys: Collection[bytes]) -> list[tuple[Entry, bytes, bool]]:
     """The revocations of these keys that are in force, this machine's, and those in doubt; the earliest first."""
     found = []
     for entry in await office.replica.store.scan_kinds([Kind.REVOKE]):
-        if entry.header.target is not None or entry.payload is None:
-            continue
-        try:
-            key = Revocation.parse(entry.payload).key
-        except PeerFault:
-            continue
-        if key not in keys:
+        key = _key_of(entry)
+        if key is None or key not in keys:
             continue
         roster = (await office.replica.view(entry.header.space)).roster
-        in_doubt = not _is_own(office, entry) and _is_in_doubt(office, roster, entry)
+        in_doubt = _is_in_doubt(office, roster, entry)
         if _is_own(office, entry) or in_doubt or entry.id in roster.revocations:
             found.append((entry, key, in_doubt))
     return sorted(found, key=lambda each: (each[0].header.at, each[0].id))
 
 
+def _key_of(order: Entry) -> bytes | None:
+    """Which device a revocation cuts off; None for one that ends a grant, or says nothing."""
+    if order.header.target is not None or order.payload is None:
+        return None
+    try:
+        return Revocation.parse(order.payload).key
+    except PeerFault:
+        return None
+
+
 def _is_in_doubt(office: Office, roster: Roster, order: Entry) -> bool:
-    """Whether an order of somebody else's is held back, and not by the root."""
+    """Whether an order is held back, and not by the root; a server knows what it has held back."""
     return office.rank < _SERVER and order.id in roster.doubtful
 
 

@@ -1,0 +1,87 @@
+"""Whoever has the server takes a head teacher's report of a lost laptop back (docs/threat-model.md, docs/adr/0178)."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from protocol.hand_in_keys import content_key_of
+from protocol.vouching import device_id
+from sync_agent.confirming import confirm, own_device
+from sync_agent.device_names import key_words
+from sync_agent.reading_key import reading_keys
+from tests.harness.attack import attack
+from tests.harness.classroom import Device
+from tests.harness.commands import Desk
+from tests.harness.head_at_work import confirmed_head, take_back
+from tests.harness.portal import portal
+from tests.harness.spied_class import SpiedClass as Here
+from tests.harness.spied_class import spied_class
+
+ROW = "a server takes back what was reported lost"
+TAKEN_BACK = "Ce signalement a été annulé depuis"
+
+
+@pytest.fixture
+async def here(tmp_path: Path) -> AsyncIterator[Here]:
+    async with spied_class(tmp_path) as made:
+        yield made
+
+
+async def _second_laptop(here: Here) -> Device:
+    """Another one of the teacher's: both have confirmed each other."""
+    second = await here.room.teacher()
+    await here.sync(second, here.teacher)
+    for one, other in ((here.teacher, second), (second, here.teacher)):
+        await confirm(one.agent, device_id(own_device(other.agent)), shown_as="own")
+        await here.sync(one, other, one)
+    return second
+
+
+async def _nothing_is_told(*_: object) -> dict[bytes, int]:
+    return {}
+
+
+@pytest.mark.parametrize("teller", ["the-one-that-reported", "another-head"])
+@attack(
+    ROW,
+    off={
+        "sync_agent.school_devices.reports_in_doubt": _nothing_is_told,
+        "sync_agent.portal.losses.reports_in_doubt": _nothing_is_told,
+    },
+)
+async def test_a_report_that_a_server_takes_back_is_told_on_every_heads_computer_and_is_made_again(
+    here: Here, teller: str
+) -> None:
+    second = await _second_laptop(here)
+    reporting, _ = await confirmed_head(here)
+    other, _ = await confirmed_head(here)
+    everybody = (reporting, other, second, here.machine)
+    await here.sync(*everybody)
+    laptop, stolen = here.teacher.agent.device, dict(reading_keys(here.teacher.agent))
+    await Desk(reporting.agent).ask("lost", device=laptop.hex())
+    await here.sync(*everybody, *everybody)
+    await take_back(here.room.territory, reporting)
+    await here.sync(*everybody)
+    head = reporting if teller == "the-one-that-reported" else other
+    desk = Desk(head.agent)
+    await desk.ask("devices")
+    assert f"lost {laptop.hex()}" in "".join(desk.told)
+    async with portal(head.agent) as surfer:
+        assert "Un poste signalé perdu compte de nouveau" in html.unescape(await surfer.page("/school"))
+        page = html.unescape(await surfer.page("/lost"))
+        row = page.partition('<ul class="works-list">')[2].partition("</li>")[0]
+        assert key_words(laptop) in row, "it stands first"
+        assert TAKEN_BACK in row
+        assert page.count(TAKEN_BACK) == 1
+        assert (await surfer.send("/lost", "/lost", {"device": laptop.hex(), "meant": "yes"})).status == 200
+        assert TAKEN_BACK not in html.unescape(await surfer.page("/lost"))
+    await here.sync(head, *everybody, *everybody)
+    work = await here.room.hand_in(here.machine, here.item, {"b.odt": b"neu"})
+    await here.sync(here.machine, second)
+    handed_in = (await second.agent.replica.view(here.room.space)).coursework.hand_ins[work]
+    assert content_key_of(handed_in, stolen) is None
+    assert content_key_of(handed_in, reading_keys(second.agent)) is not None
