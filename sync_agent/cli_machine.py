@@ -151,6 +151,23 @@ async def rename(call: Call, name: Annotated[str, Argument(help="What people cal
     return await run_here(call, "rename", {"name": name})
 
 
+@PROGRAM.command("peer address")
+async def peer_address(call: Call) -> JSON:
+    """Say where other computers of the school reach this one, for `peer add` or `--peer` there; `run --lan` is up."""
+    return await run_here(call, "peer-address")
+
+
+@PROGRAM.command("peer add")
+async def peer_add(
+    call: Call, address: Annotated[str, Argument(metavar="HOST:PORT", help="As `peer address` says it there.")]
+) -> JSON:
+    """Link this computer with one that it does not find; the address is remembered, and tried from time to time."""
+    from sync_agent.addresses import address_of  # noqa: PLC0415 — loaded only when needed
+
+    address_of(address, "peer add")
+    return await run_here(call, "peer-add", {"address": address})
+
+
 @PROGRAM.command("pause")
 async def pause(
     call: Call,

@@ -51,6 +51,7 @@ from sync_agent.measures import DrillTransport, Heeding, check_open, ordered
 from sync_agent.metered import is_metered
 from sync_agent.office import ending_stays, noting_arrivals
 from sync_agent.paced import PacedTransport
+from sync_agent.peer_commands import peer_add
 from sync_agent.peer_sync import NoSchool, School, Tell, peer_addresses, sync_with
 from sync_agent.scheduler import Outcome, Scheduler, wait
 from sync_agent.session import Session
@@ -308,6 +309,7 @@ async def _serve(
                     lambda addresses, tell: folders.shown_after(school.sync_with(addresses, tell)),
                 ),
                 "enroll": enroll_operation(agent, scheduler.sync_now),
+                "peer-add": peer_add(agent, school.keep),
                 RUNNING: running_already("an agent"),
                 COURIER_IMPORT: answering.noting(_watched(import_operation(agent), scheduler)),
             }

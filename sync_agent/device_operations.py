@@ -34,6 +34,8 @@ def device_operations(agent: Agent) -> Table:
         COURIER_SURVEY: commands.courier_survey,
         COURIER_IMPORT: commands.courier_import,
         "rename": commands.rename,
+        "peer-add": commands.peer_add,
+        "peer-address": commands.peer_address,
         "key-phrase": commands.key_phrase,
         "key-open": commands.key_open,
         **{name: partial(commands.school, name) for name in SCHOOL},
@@ -136,6 +138,16 @@ class _DeviceCommands:
     async def rename(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
         self._agent.rename(given.text(params, "name"))
         return {}
+
+    async def peer_add(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        from sync_agent.peer_commands import kept_for_later, peer_add
+
+        return await peer_add(self._agent, kept_for_later(self._agent))(params, incoming, outgoing)
+
+    async def peer_address(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
+        from sync_agent.peer_commands import peer_address
+
+        return await peer_address(self._agent)
 
     async def key_phrase(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
         from sync_agent.reading_key import new_phrase

@@ -34,7 +34,9 @@ from sync_agent.link import STANDING, Link, LinkState
 from sync_agent.marks import NEIGHBOURS_MARK
 from sync_agent.neighbour_choice import kept_besides
 from sync_agent.neighbourhood import Neighbourhood
-from sync_agent.peer_sync import Tell, exchange_once, sync_with
+from sync_agent.peer_sync import Tell, exchange_once, not_listening, sync_with
+from sync_agent.places_met import EXPECTED_MS
+from sync_agent.revisiting import Revisits
 from sync_agent.scheduler import Draw
 from sync_agent.sealed_calls import server_of
 from sync_agent.sharing import Found, Told
@@ -43,8 +45,6 @@ from sync_agent.space_keys import tend_space_keys
 from sync_agent.sync_result import SyncResult
 
 CALLED_LATELY_MS: Final = 120_000
-EXPECTED_MS: Final = 100 * DAY_MS
-"""For so long a device expects to find the others again: over the summer."""
 GATHER_S: Final = 0.03
 _MAX_CALLERS_SHOWN: Final = 64
 _MORE_THAN_WORDS_BYTES: Final = 16_384
@@ -75,6 +75,7 @@ class Lan(Around):
         self._asking: set[asyncio.Task[None]] = set()
         self._around = asyncio.Event()
         self._named: set[Address] = set()
+        self._revisits = Revisits(agent, draw)
         self._links: dict[Address, Link] = {}
         self._tasks: dict[Address, asyncio.Task[None]] = {}
         self._called: dict[bytes, Contact] = {}
@@ -91,8 +92,10 @@ class Lan(Around):
                 await self.responder.secrets()
                 self.responder.levels = await own_levels(self._agent)
                 self.neighbourhood.expects = await self._has_met(EXPECTED_MS)
+                await self._revisits.load(listen.host)
                 await stack.enter_async_context(self.neighbourhood.open(self.url, listen.host, self._agent.unforeseen))
                 await stack.enter_async_context(lasting("choosing neighbours", self._follow, self._agent.unforeseen))
+                await stack.enter_async_context(lasting("looking again", self._revisit, self._agent.unforeseen))
             stack.push_async_callback(self._unlink_all)
             stack.push_async_callback(self._ask_no_more)
             await stack.enter_async_context(lasting("second copies", self._attend, self._agent.unforeseen))
@@ -105,8 +108,16 @@ class Lan(Around):
     def link(self, address: Address) -> None:
         """Keep a link with the device at an address."""
         if address not in self._links:
-            link = Link(self._agent, self.responder, address, self._copies, self._fail, self._fell, draw=self._draw)
-            self._links[address] = link
+            self._links[address] = link = Link(
+                self._agent,
+                self.responder,
+                address,
+                self._copies,
+                self._fail,
+                self._fell,
+                draw=self._draw,
+                met=self._met,
+            )
             self._tasks[address] = asyncio.create_task(link.run())
 
     async def unlink(self, address: Address) -> None:
@@ -116,6 +127,14 @@ class Lan(Around):
         if task is not None:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+
+    async def keep(self, address: Address, device: bytes | None) -> None:
+        """A person names a device of the school: who was met there, or who may come to be. Raises `LocalFailure`."""
+        if self.url is None:
+            raise not_listening()
+        self._revisits.named(address, device)
+        await self._revisits.note()
+        self._look_around()
 
     async def sync_with(self, addresses: Sequence[Address], tell: Tell) -> SyncResult:
         """The command `sync --peer`: through the links that stand, else as without `run`."""
@@ -238,8 +257,22 @@ class Lan(Around):
         self._news()
         self._look_around()
 
+    def _met(self, address: Address, device: bytes) -> None:
+        """Somebody is there: that is noted, for a start at which nobody is announced."""
+        self._revisits.met(address, device)
+        self._look_around()
+
     def _look_around(self) -> None:
         self._around.set()
+
+    async def _revisit(self) -> None:
+        """Look again where others were met, as long as there are few."""
+        while True:
+            await asyncio.sleep(self._revisits.pause_s(in_touch=bool(self.live_devices())))
+            standing = [address for address, link in self._links.items() if link.state in STANDING]
+            taken = {*self._named, *self.neighbourhood.chosen(), *standing}
+            await self._revisits.look(taken, self._announced(), self.live_devices())
+            self._look_around()
 
     async def _follow(self) -> None:
         """Keep links with those whom the neighbourhood chooses, call twins, and let go of others that it had chosen."""
@@ -252,11 +285,17 @@ class Lan(Around):
                 await self._agent.replica.store.set_marks({NEIGHBOURS_MARK: now_ms.to_bytes(8, "big")})
             chosen = self.neighbourhood.chosen().keys() | self.neighbourhood.twins()
             standing = [address for address, link in self._links.items() if link.state in STANDING]
-            kept = {*chosen, *self._named, *kept_besides(chosen, standing)}
+            self._revisits.let_go(self._links, self._announced())
+            await self._revisits.note()
+            wanted = {*chosen, *self._revisits.wanted}
+            kept = {*wanted, *self._named, *kept_besides(wanted, standing)}
             for address in [address for address in self._links if address not in kept]:
                 await self.unlink(address)
-            for address in chosen:
+            for address in wanted:
                 self.link(address)
+
+    def _announced(self) -> set[Address]:
+        return {member.address for member in self.neighbourhood.members().values()}
 
     async def _has_met(self, within_ms: int) -> bool:
         """Whether devices of the school were found so lately."""

@@ -74,6 +74,10 @@ STANDING: Final = frozenset({LinkState.LIVE, LinkState.RESTING})
 """A conversation with the neighbour stands, whoever has dialled."""
 
 
+def _nobody_asks(_address: Address, _device: bytes) -> None:
+    """Where it does not matter."""
+
+
 def state_after(error: RelaisError) -> LinkState:
     """What a failed link becomes: who is not there may come back at any moment, who misbehaves is left alone."""
     match error:
@@ -121,8 +125,12 @@ class Link:
         *,
         draw: Draw,
         dial: Callable[[Address], PeerTransport] = PeerTransport,
+        met: Callable[[Address, bytes], None] = _nobody_asks,
     ) -> None:
-        """`failed` is told when the store must be opened again, `fell` when nobody answers any more."""
+        """`failed` is told when the store must be opened again, `fell` when nobody answers any more.
+
+        `met` hears which device has proved at the address who it is.
+        """
         self.address = address
         self.state = LinkState.CONNECTING
         self.device: bytes | None = None
@@ -138,6 +146,7 @@ class Link:
         self._fell = fell
         self._draw = draw
         self._dial = dial
+        self._met = met
         self._wanted = asyncio.Event()
         self._vain = Vain()
         self._session: PeerSession | None = None
@@ -208,6 +217,7 @@ class Link:
         try:
             device = await meet(self._agent, transport)
             self.device, self.is_gone = device.key, False
+            self._met(self.address, device.key)
             session = PeerSession(self._agent, transport, device, self._copies)
             await self._rest_while_called()
             session.wants_live = True

@@ -70,6 +70,19 @@ def reached_at(listens_at: str) -> str | None:
     return f"[{found}]:{port}" if found.version == 6 else f"{found}:{port}"  # noqa: PLR2004
 
 
+def leads_by(host: str, towards: str) -> bool:
+    """Whether this system reaches an address by the one interface of a listener at `host`. Nothing is sent."""
+    with suppress(OSError, ValueError):
+        family, _, _, _, listens = socket.getaddrinfo(host, PORT, type=socket.SOCK_DGRAM)[0]
+        if _ip(listens).is_unspecified:
+            return True
+        place = socket.getaddrinfo(towards, PORT, family=family, type=socket.SOCK_DGRAM)[0][4]
+        with socket.socket(family, socket.SOCK_DGRAM) as asking:
+            asking.connect(place)
+            return _ip(asking.getsockname()) == _ip(listens)
+    return False
+
+
 def shown_address(address: Ip | None) -> Ip | None:
     """The address that stands in an announcement; None where its source says it better, with the interface."""
     return None if address is None or (address.version == 6 and address.is_link_local) else address  # noqa: PLR2004

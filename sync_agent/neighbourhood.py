@@ -394,12 +394,17 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
+_BY_HAND: Final = (
+    "`sync-agent peer add HOST:PORT` (`peer address` says it there), the page “Other computers”, or `run --peer`"
+)
+
+
 def _nobody_found(host: str) -> tuple[Code, str, str]:
     why = "they are off, or on another part of the network, or the Wi-Fi keeps its devices apart"
     return (
         Code.NO_MULTICAST,
         f"the server is out of reach, and no other device of the school was found on the network of {host}: {why}",
-        "name one with --peer HOST:PORT; where the network keeps devices apart, a cable or a stick (courier) helps",
+        f"name one: {_BY_HAND}; where the network keeps devices apart, a cable or a stick (courier) helps",
     )
 
 
@@ -417,5 +422,5 @@ def _no_multicast(host: str, why: str) -> tuple[Code, str, str]:
     return (
         Code.NO_MULTICAST,
         f"multicast does not work on the network of {host} ({why}): other devices are not found by themselves",
-        "name one of them with --peer HOST:PORT, on one side or the other; a link named by one side serves both",
+        f"name one of them, on one side or the other: {_BY_HAND}; a link named by one side serves both",
     )

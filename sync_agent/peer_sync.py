@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
-from protocol.errors import Code, NoAnswer, PeerFault, Refused, RelaisError
+from protocol.errors import BadInput, Code, NoAnswer, PeerFault, Refused, RelaisError
 from sync_agent.addresses import Address, address_of
 from sync_agent.app import Agent
 from sync_agent.sync_result import SyncResult
@@ -29,6 +29,10 @@ class School(Protocol):
         """The command `sync --peer`."""
         ...
 
+    async def keep(self, address: Address, device: bytes | None) -> None:
+        """The command `peer add`: whom it met there, or None."""
+        ...
+
 
 class NoSchool:
     """`School` where no exchange with others was asked for."""
@@ -40,6 +44,16 @@ class NoSchool:
     async def sync_with(self, addresses: Sequence[Address], tell: Tell) -> SyncResult:
         """As without `run`."""
         return await sync_with(self._agent, addresses, tell)
+
+    async def keep(self, address: Address, device: bytes | None) -> None:
+        """No link is kept here."""
+        del address, device
+        raise not_listening()
+
+
+def not_listening() -> BadInput:
+    """What a link needs."""
+    return BadInput(Code.USAGE, "`run` was started without --lan: it keeps links with those only whom --peer names")
 
 
 async def sync_with(agent: Agent, addresses: Sequence[Address], tell: Tell) -> SyncResult:

@@ -23,6 +23,8 @@ from sync_agent.portal.door import HEADERS, Door
 from sync_agent.portal.drills import Drills
 from sync_agent.portal.lessons import ORIGIN_DIGITS, Lessons
 from sync_agent.portal.losses import Losses
+from sync_agent.portal.nearby import ADDRESS as NEARBY
+from sync_agent.portal.nearby import Nearby
 from sync_agent.portal.own_folders import ADDRESS as FOLDERS
 from sync_agent.portal.own_folders import OwnFolders
 from sync_agent.portal.pages import Pages
@@ -103,6 +105,9 @@ def _pages_app(desk: Desk, table: Table) -> web.Application:
     get("/work/{work}/note/{path:.+}", pages.save_note_file)
     get("/state", pages.state)
     get("/live", pages.live)
+    nearby = Nearby(desk)
+    get(NEARBY, nearby.show)
+    post(NEARBY, nearby.add)
     get("/static/{name}", _Statics(desk.rendering).answer)
     get("/publish", teachers(teaching.publish_form))
     post("/publish", teachers(teaching.publish))

@@ -44,7 +44,7 @@ class Pages:
     @property
     def all(self) -> list[str]:
         """Every page that people see in a week."""
-        seen = ["/", f"/item/{self.item}", f"/item/{self.task}", "/work", f"/work/{self.work}", "/state"]
+        seen = ["/", f"/item/{self.item}", f"/item/{self.task}", "/work", f"/work/{self.work}", "/state", "/nearby"]
         pupils = [*seen, f"/work/{self.work}/receipt", "/who"]
         teachers = [*seen, "/publish", "/folders", f"/item/{self.item}/publish"]
         return [*(self.pupil + path for path in pupils), *(self.teacher + path for path in teachers)]
@@ -54,6 +54,7 @@ class Pages:
 async def pages(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pages]:
     async with classroom(tmp_path_factory.mktemp("class")) as room:
         teacher, pc = await room.teacher(), await room.machine()
+        pc.agent.listens_at = "127.0.0.1:8443"
         task = await assignment(room, teacher, pc)
         item = (await room.publish(teacher, {**LONG, **SMALL})).item
         await teacher.session.sync()
