@@ -53,7 +53,8 @@ def folds(world: World, arrivals: list[Entry], space: bytes) -> tuple[Roster, Co
 
 def comparable(roster: Roster, coursework: Coursework) -> tuple[object, ...]:
     authorities = frozenset(roster.authorities)
-    return (roster.persons, roster.reading_keys, authorities, roster.cut, roster.held_back, roster.erased, coursework)
+    held = roster.held_back, roster.doubtful
+    return (roster.persons, roster.reading_keys, authorities, roster.cut, *held, roster.erased, coursework)
 
 
 @MANY

@@ -352,3 +352,26 @@ def test_who_is_let_in_again_after_the_end_is_in() -> None:
     assert not ends.roster().may_read(ends.laptop.key.public)
     ends.also_let_in()
     assert ends.roster().may_read(ends.laptop.key.public)
+
+
+def test_a_revocation_is_in_doubt_while_less_than_the_roots_word_holds_it_back() -> None:
+    ends = _Ends()
+    world, laptop, head = ends.world, ends.laptop.key.public, ends.head.key.public
+
+    def cut(key: bytes, by: Writer) -> bytes:
+        space = ends.room if by is ends.head else world.territory
+        return world.say(by, space, Kind.REVOKE, Revocation(key, ()).encode()).id
+
+    order = cut(laptop, ends.head)
+    assert not ends.roster().doubtful
+    cut(head, world.server)
+    assert ends.roster().doubtful == {order}
+    assert ends.roster().may_read(laptop)
+    said_by_root = cut(head, world.root)
+    assert not ends.roster().doubtful
+    assert order in ends.roster().held_back
+    world.entries = [entry for entry in world.entries if entry.id != said_by_root]
+    certified = tuple(entry.id for entry in world.entries if entry.header.author == world.server.key.public)[:-1]
+    world.say(world.root, world.territory, Kind.REVOKE, Revocation(world.server.key.public, certified).encode())
+    assert not ends.roster().doubtful, "what the server held back counts again"
+    assert not ends.roster().may_read(laptop)
