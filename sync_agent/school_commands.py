@@ -34,7 +34,7 @@ from sync_agent.app import Agent
 from sync_agent.command_names import CHOSEN, LEFT_OFF, LOOK_AT
 from sync_agent.device_names import key_words
 from sync_agent.office import SchoolOffice
-from sync_agent.school_devices import check_may_let_in, reports_taken_back, school_devices
+from sync_agent.school_devices import check_may_let_in, counted_again, school_devices
 
 Command: TypeAlias = Callable[[SchoolOffice, Params, Outgoing], Awaitable[JSON]]
 
@@ -134,11 +134,11 @@ async def _say_what_it_shows(office: SchoolOffice, standing: Standing, outgoing:
 
 
 async def _devices(office: SchoolOffice, _params: Params, outgoing: Outgoing) -> JSON:
-    for key, said_ms in (await reports_taken_back(office)).items():
+    for key, said_ms in (await counted_again(office)).items():
         await outgoing.progress(
-            f"the device {key.hex()} was reported {local_time(rfc3339(said_ms) or '')}, and somebody with a higher "
-            f"right has taken that back: `lost {key.hex()}` reports it again, `grant --device` agrees; if nobody "
-            "ordered it, the server may be in wrong hands"
+            f"the device {key.hex()} was reported {local_time(rfc3339(said_ms) or '')}, and counts again, by "
+            f"the word of another head's computer or of the server: `lost {key.hex()}` reports it again, `grant "
+            "--device` agrees; if nobody decided it, the server may be in wrong hands"
         )
     return [
         {

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from protocol.errors import Code, Refused
-from protocol.replica.office.device_cuts import reports_in_doubt
+from protocol.replica.office.device_cuts import reports_taken_back
 from protocol.replica.office.grants import has_already, standing_grants
 from protocol.roles import Role
 from sync_agent.device_names import device_names
@@ -54,9 +54,9 @@ async def school_devices(office: SchoolOffice) -> list[SchoolDevice]:
     return sorted(found, key=lambda device: ((device.name or "").casefold(), device.key))
 
 
-async def reports_taken_back(office: SchoolOffice) -> dict[bytes, int]:
-    """The devices of the school that were reported and count again, since somebody took that back; when (ms)."""
-    reported_ms = await reports_in_doubt(office)
+async def counted_again(office: SchoolOffice) -> dict[bytes, int]:
+    """The devices of the school that were reported and count again, by others' word; when that was (ms)."""
+    reported_ms = await reports_taken_back(office)
     devices = await school_devices(office) if reported_ms else []
     return {device.key: reported_ms[device.key] for device in devices if device.key in reported_ms}
 

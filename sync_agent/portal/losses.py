@@ -5,7 +5,7 @@ Rules:
 - what cuts somebody off asks to be meant: a box to tick beside the button;
 - of the times since when it may have been in wrong hands those are offered of which something was noted here; of an
   earlier one the command alone takes all that a device ever said, and says so (`--anyway`);
-- those come first that were reported, and count again since somebody took the report back (docs/adr/0178);
+- those come first that were reported, and count again by others' word (docs/adr/0178);
 - shown are the devices of the school that this one may cut off, by what they call themselves and by three words of
   their key, which they cannot choose.
 """
@@ -22,7 +22,7 @@ from aiohttp import web
 from protocol.clock import DAY_MS
 from protocol.errors import BadInput, Code
 from protocol.replica.arrivals import noted_since_ms
-from protocol.replica.office.device_cuts import reports_in_doubt
+from protocol.replica.office.device_cuts import reports_taken_back
 from protocol.roles import DEVICES
 from sync_agent.device_names import key_words
 from sync_agent.office import SchoolOffice
@@ -117,7 +117,7 @@ class Losses:
             rooms.setdefault(grant.key, {}).update({} if room is None else {room.name: None})
             facts[grant.key] = grant.role.value, person or facts.get(grant.key, ("", None))[1]
         found = []
-        reported_ms = await reports_in_doubt(office)
+        reported_ms = await reports_taken_back(office)
         for key, (role, person) in facts.items():
             seen_ms = reports.get(key)
             seen = None if seen_ms is None else visit.say.when(seen_ms, visit.now_ms)

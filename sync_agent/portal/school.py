@@ -39,7 +39,7 @@ from sync_agent.portal.navigation import see
 from sync_agent.portal.shelf import Room
 from sync_agent.portal.visit import Visit
 from sync_agent.proof import picture_of
-from sync_agent.school_devices import LET_IN, SchoolDevice, reports_taken_back, school_devices
+from sync_agent.school_devices import LET_IN, SchoolDevice, counted_again, school_devices
 
 _ROLES: Final = (PersonRole.PUPIL, PersonRole.TEACHER, PersonRole.GUARDIAN)
 _STAYS: Final = ("", "15d", "30d", "90d")
@@ -104,7 +104,7 @@ class SchoolPages:
             rooms=rooms,
             stays=stays,
             forgetting=await self._forgetting(visit, office),
-            taken_back=len(await reports_taken_back(office)),
+            taken_back=len(await counted_again(office)),
             done=request.query.get("done"),
         )
 

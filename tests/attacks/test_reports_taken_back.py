@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import html
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
+from protocol.entry import Kind
 from protocol.hand_in_keys import content_key_of
+from protocol.roles import Role
+from protocol.structure import Grant, Revocation
 from protocol.vouching import device_id
 from sync_agent.confirming import confirm, own_device
 from sync_agent.device_names import key_words
@@ -23,6 +26,7 @@ from tests.harness.spied_class import spied_class
 
 ROW = "a server takes back what was reported lost"
 TAKEN_BACK = "Ce signalement a été annulé depuis"
+Way = Callable[[Here, Device, Device], Awaitable[None]]
 
 
 @pytest.fixture
@@ -41,20 +45,39 @@ async def _second_laptop(here: Here) -> Device:
     return second
 
 
+async def _hold_it_back(here: Here, reporting: Device, _second: Device) -> None:
+    await take_back(here.room.territory, reporting)
+
+
+async def _let_all_of_hers_back(here: Here, _reporting: Device, second: Device) -> None:
+    """The laptop, by a grant that names the report; and, cut off in the same moment, the one that would have to confirm
+    it."""
+    territory, space = here.room.territory, here.room.space
+    reports = tuple((await territory.replica.view(space)).roster.revocations)
+    said = tuple(await territory.replica.tips(space, second.agent.device))
+    cut = await territory.say(space, Kind.REVOKE, Revocation(second.agent.device, said).encode())
+    for device, names in ((here.teacher, reports), (second, (cut.id,))):
+        keys = device.agent.keys
+        pair = keys.signing.public, keys.agreement.public
+        again = Grant(*pair, keys.tls.fingerprint, Role.TEACHER, here.room.teacher_person, None).encode()
+        await territory.say(space, Kind.GRANT, again, parents=names)
+
+
 async def _nothing_is_told(*_: object) -> dict[bytes, int]:
     return {}
 
 
+@pytest.mark.parametrize("way", [_hold_it_back, _let_all_of_hers_back])
 @pytest.mark.parametrize("teller", ["the-one-that-reported", "another-head"])
 @attack(
     ROW,
     off={
-        "sync_agent.school_devices.reports_in_doubt": _nothing_is_told,
-        "sync_agent.portal.losses.reports_in_doubt": _nothing_is_told,
+        "sync_agent.school_devices.reports_taken_back": _nothing_is_told,
+        "sync_agent.portal.losses.reports_taken_back": _nothing_is_told,
     },
 )
 async def test_a_report_that_a_server_takes_back_is_told_on_every_heads_computer_and_is_made_again(
-    here: Here, teller: str
+    here: Here, teller: str, way: Way
 ) -> None:
     second = await _second_laptop(here)
     reporting, _ = await confirmed_head(here)
@@ -64,8 +87,10 @@ async def test_a_report_that_a_server_takes_back_is_told_on_every_heads_computer
     laptop, stolen = here.teacher.agent.device, dict(reading_keys(here.teacher.agent))
     await Desk(reporting.agent).ask("lost", device=laptop.hex())
     await here.sync(*everybody, *everybody)
-    await take_back(here.room.territory, reporting)
-    await here.sync(*everybody)
+    await way(here, reporting, second)
+    await here.sync(*everybody, *everybody)
+    in_use = (await here.machine.agent.replica.view(here.room.space)).roster.reading_keys[here.room.teacher_person]
+    assert stolen.keys() & set(in_use), "until somebody has read what is told"
     head = reporting if teller == "the-one-that-reported" else other
     desk = Desk(head.agent)
     await desk.ask("devices")

@@ -64,11 +64,17 @@ async def test_who_has_left_a_class_and_teaches_on_comes_along_into_the_next_one
     assert not told
 
 
-async def test_a_laptop_that_was_called_lost_by_mistake_comes_along_once_it_has_been_let_in_again(here: Here) -> None:
+@pytest.mark.parametrize("of_another", [False, True], ids=["here", "by-another-head"])
+async def test_a_laptop_that_was_called_lost_by_mistake_comes_along_once_it_has_been_let_in_again(
+    here: Here, of_another: bool
+) -> None:
     head, _ = await confirmed_head(here)
+    reporting = (await confirmed_head(here))[0] if of_another else head
     await pass_days(here.room.territory, 7, head)
     desk, device, person = Desk(head.agent), here.teacher.agent.device, here.room.teacher_person
-    await desk.ask("lost", device=device.hex())
+    await here.sync(reporting)
+    await Desk(reporting.agent).ask("lost", device=device.hex())
+    await here.sync(reporting, head)
     keys = here.teacher.agent.keys
     again = Grant(device, keys.agreement.public, keys.tls.fingerprint, Role.TEACHER, person, None, None).encode()
     cuts = (await head.agent.replica.view(here.room.space)).roster.revocations
@@ -78,7 +84,9 @@ async def test_a_laptop_that_was_called_lost_by_mistake_comes_along_once_it_has_
     inside, told = await let_into_another_class(head, person)
     assert device not in inside
     assert device.hex() in told, "the server alone has let it in"
+    assert f"lost {device.hex()}" in await _told_of_devices(head)
     await desk.ask("grant", device=device.hex(), space=[here.room.space.hex()])
+    assert not await _told_of_devices(head)
     await here.sync(head, here.teacher, head)
     inside, told = await let_into_another_class(head, person)
     assert device in inside

@@ -12,7 +12,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple, TypeAlias
 
 from protocol.entry import Entry, Kind
@@ -63,13 +63,15 @@ async def standing_cuts(office: Office, keys: Collection[bytes], persons: Collec
     return found
 
 
-async def reports_in_doubt(office: Office) -> dict[bytes, int]:
-    """Which devices were reported, and when last (ms), by what is in doubt: unless they were let in since, they count.
+async def reports_taken_back(office: Office) -> dict[bytes, int]:
+    """Which devices were cut off for their own sake, and when last (ms), and may be in again by others' word.
 
-    Nothing for a server, which knows what it has held back.
+    By what is in doubt, or where a grant that is neither this machine's nor the root's lets them back in. What a server
+    cut off, servers may let in; and a server asks nobody.
     """
     replica = office.replica
-    names = {name for space in replica.door.spaces() for name in (await replica.view(space)).roster.doubtful}
+    rosters = {space: (await replica.view(space)).roster for space in replica.door.spaces()}
+    names = {name for each in rosters.values() for name in (*each.doubtful, *_overcome(each))}
     if not names or office.rank >= _SERVER:
         return {}
     said = await replica.store.get(list(names))
@@ -77,9 +79,14 @@ async def reports_in_doubt(office: Office) -> dict[bytes, int]:
     persons = {each.person for key in keys for each in replica.door.authorities_of(key) if each.person is not None}
     found: dict[bytes, int] = {}
     for cut in await standing_cuts(office, keys, persons):
-        if cut.in_doubt:
+        if cut.entry in said and not cut.by_server:
             found[cut.key] = max(said[cut.entry].timestamp_ms, found.get(cut.key, 0))
     return found
+
+
+def _overcome(roster: Roster) -> Iterable[bytes]:
+    """The revocations in force of devices that read the space all the same."""
+    return (name for name, key in roster.revocations.items() if roster.may_read(key))
 
 
 async def _orders(office: Office, keys: Collection[bytes]) -> list[tuple[Entry, bytes, bool]]:

@@ -307,12 +307,12 @@ async def _listing_drafts(office: Office, person: bytes, spaces: Iterable[bytes]
 
 async def _grant_drafts(office: Office, like: Authority, spaces: Iterable[bytes]) -> list[Draft]:
     drafts = []
-    ours = await _ours_against(office, like)
+    standing = await _to_take_back(office, like)
     for space in spaces:
         roster = (await office.replica.view(space)).roster
         held = [grant for grant in roster.authorities if grant.key == like.key and grant.role == like.role]
         near = {*office.replica.door.lineage(space), *with_below(office, space)}
-        to_take_back = [cut.entry for cut in ours if cut.in_doubt or cut.space in near]
+        to_take_back = [cut.entry for cut in standing if cut.in_doubt or cut.space in near]
         if any(grant.predecessor is None for grant in held) and roster.may_read(like.key) and not to_take_back:
             continue
         given = Grant(like.key, like.agreement, like.tls_sha256, like.role, like.person, like.invite, like.until_ms)
@@ -340,13 +340,14 @@ async def _revocations(office: Office, device: bytes, space: bytes) -> list[byte
     return list(found)
 
 
-async def _ours_against(office: Office, like: Authority) -> list[DeviceCut]:
-    """The revocations that a grant is to take back though the device is in: this machine's near it, all in doubt.
+async def _to_take_back(office: Office, like: Authority) -> list[DeviceCut]:
+    """The revocations that a grant is to take back though the device is in: those near it, and all that is in doubt.
 
-    What is in doubt keeps nobody out but of what this office writes for people: one word of a human's is enough.
+    What is in doubt keeps nobody out but of what this office writes for people: one word of a human's is enough. What a
+    server said, the server takes back.
     """
     cuts = await standing_cuts(office, [like.key], () if like.person is None else [like.person])
-    return [cut for cut in cuts if cut.is_ours or cut.in_doubt]
+    return [cut for cut in cuts if cut.is_ours or not cut.by_server]
 
 
 def with_below(office: Office, space: bytes) -> list[bytes]:
