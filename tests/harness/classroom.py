@@ -203,6 +203,12 @@ async def assignment(room: Classroom, teacher: Device, *others: Device) -> bytes
     return item
 
 
+async def brought(teacher: Device, *devices: Device) -> None:
+    """What the teacher has reaches the others, and what they say of it the teacher."""
+    for device in (teacher, *devices, teacher):
+        await device.session.sync()
+
+
 async def everything(room: Classroom) -> tuple[Device, Device, bytes, bytes]:
     """A teacher has published much, a pupil has handed in much, nothing of it has been sent."""
     teacher, machine = await room.teacher(), await room.machine()

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from http.cookies import SimpleCookie
+from typing import Final
 
 from aiohttp import ClientSession, DummyCookieJar, FormData, TCPConnector
 from yarl import URL
@@ -17,6 +18,13 @@ from sync_agent.operations import table
 from sync_agent.portal.site import serve_portal
 from sync_agent.scheduler import Outcome
 from tests.harness.patience import until
+
+PAGE: Final = b"<!doctype html><meta charset=utf-8><h1>Eau</h1>"
+LESSON: Final = {
+    "index.html": PAGE,
+    "images/Schema.png": b"\x89PNG" + bytes(range(256)) * 40,
+    "texte.txt": "été".encode(),
+}
 
 _FORM_VALUE = re.compile(r'name="(token|once)" value="([^"]+)"')
 _LESSON = re.compile(r'"http://[0-9a-f]{32}\.localhost:(\d+)/')

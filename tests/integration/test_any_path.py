@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import AsyncIterator
 from pathlib import Path
 from random import Random
 
@@ -17,14 +16,10 @@ from protocol.work import ItemKind
 from sync_agent.answers import Response
 from sync_agent.sync_result import SyncResult
 from tests.harness.classroom import LARGE, SMALL, WORK, Classroom, Device, work_of
-from tests.harness.couriers import bring, courier_class, export, know_keys, tend_keys
+from tests.harness.couriers import bring, export, know_keys, tend_keys
 from tests.harness.lan import exchange
 
-
-@pytest.fixture
-async def room(tmp_path: Path) -> AsyncIterator[Classroom]:
-    async with courier_class(tmp_path) as made:
-        yield made
+pytestmark = pytest.mark.usefixtures("space_keys")
 
 
 async def prints(device: Device, room: Classroom) -> list[bytes]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import AsyncIterator
 from pathlib import Path
 from random import Random
 
@@ -40,16 +39,7 @@ from tests.harness.couriers import (
 )
 from tests.harness.passing_days import pass_days
 
-
-@pytest.fixture
-async def room(tmp_path: Path) -> AsyncIterator[Classroom]:
-    async with courier_class(tmp_path) as made:
-        yield made
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Path:
-    return tmp_path / "disk" / "Relais"
+pytestmark = pytest.mark.usefixtures("space_keys")
 
 
 async def test_a_lesson_goes_out_and_work_comes_back_through_a_disk_alone(room: Classroom, disk: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import tracemalloc
-from collections.abc import AsyncIterator
 from pathlib import Path
 from random import Random
 from types import SimpleNamespace
@@ -26,22 +25,12 @@ from tests.harness.couriers import (
     bring,
     bundles,
     code_of,
-    courier_class,
     export,
     make,
     unfinished,
 )
 
-
-@pytest.fixture
-async def room(tmp_path: Path) -> AsyncIterator[Classroom]:
-    async with courier_class(tmp_path) as made:
-        yield made
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Path:
-    return tmp_path / "disk" / "Relais"
+pytestmark = pytest.mark.usefixtures("space_keys")
 
 
 async def test_a_bundle_cut_off_anywhere_is_named_and_all_others_are_taken(room: Classroom, disk: Path) -> None:

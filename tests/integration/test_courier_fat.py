@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -14,14 +13,10 @@ from protocol.work import ItemKind
 from sync_agent.courier_disk import CourierDisk
 from sync_agent.courier_letters import Letter, read_letters, remove_letter, write_letter
 from tests.harness.classroom import LARGE, SMALL, WORK, Classroom, work_of
-from tests.harness.couriers import bring, bundles, courier_class, export, know_keys, unfinished
+from tests.harness.couriers import bring, bundles, export, know_keys, unfinished
 from tests.harness.fat import LARGEST_FILE_BYTES, Stick, mount
 
-
-@pytest.fixture
-async def room(tmp_path: Path) -> AsyncIterator[Classroom]:
-    async with courier_class(tmp_path) as made:
-        yield made
+pytestmark = pytest.mark.usefixtures("space_keys")
 
 
 @pytest.fixture

@@ -4,25 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from sync_agent.courier_note import NOTE_NAME, leave_note, note
 from tests.harness.classroom import SMALL, Classroom, Device
-from tests.harness.couriers import bring, courier_class, export, know_keys, unfinished
+from tests.harness.couriers import bring, export, know_keys, unfinished
 
-
-@pytest.fixture
-async def room(tmp_path: Path) -> AsyncIterator[Classroom]:
-    async with courier_class(tmp_path) as made:
-        yield made
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Path:
-    return tmp_path / "disk" / "Relais"
+pytestmark = pytest.mark.usefixtures("space_keys")
 
 
 async def met(room: Classroom) -> tuple[Device, Device]:

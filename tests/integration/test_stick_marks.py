@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -12,15 +11,11 @@ from sync_agent.erasing import destroy_erased
 from sync_agent.handing_in import fate_marks, state_of
 from sync_agent.stick_marks import REPORT_MS
 from tests.harness.classroom import SMALL, Classroom, Device, assignment, work_of
-from tests.harness.couriers import bring, courier_class, export, know_keys
+from tests.harness.couriers import bring, export, know_keys
+
+pytestmark = pytest.mark.usefixtures("space_keys")
 
 PREFIXES = ("carried/", "by-stick/", "brought/")
-
-
-@pytest.fixture
-async def room(tmp_path: Path) -> AsyncIterator[Classroom]:
-    async with courier_class(tmp_path) as made:
-        yield made
 
 
 async def noted(device: Device) -> list[str]:
