@@ -45,13 +45,13 @@ async def proof_of(agent: Agent, wanted: bytes, language: str | None) -> dict[st
 
 def page(work: Work, *, title: str | None, name: str | None, place: str | None, language: str) -> str:
     """A whole HTML document of one proof."""
-    from sync_agent.portal.rendering import Rendering  # noqa: PLC0415 — loaded only when needed
+    from sync_agent.portal.rendering import rendering  # noqa: PLC0415 — loaded only when needed
     from sync_agent.portal.wording import Register, Words  # noqa: PLC0415
 
     say = Words(language, Register.ADULT)
     code = proof_code(work.id)
     facts = {"work": work, "code": code, "picture": picture_of(code), "place": place or ""}
-    return Rendering()(
+    return rendering()(
         "receipt_file.html",
         facts,
         say=say,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -47,3 +48,9 @@ class Rendering:
     def __call__(self, template: str, facts: Mapping[str, object] | None = None, /, **more: object) -> str:
         """The page that `template` makes of these facts."""
         return self._environment.get_template(template).render({**(facts or {}), **more})
+
+
+@cache
+def rendering() -> Rendering:
+    """That of this process: a template is compiled once, when it is first needed."""
+    return Rendering()

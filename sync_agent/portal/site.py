@@ -30,7 +30,7 @@ from sync_agent.portal.own_folders import OwnFolders
 from sync_agent.portal.pages import Pages
 from sync_agent.portal.readers import ADDRESS as READERS
 from sync_agent.portal.readers import Readers
-from sync_agent.portal.rendering import Rendering
+from sync_agent.portal.rendering import Rendering, rendering
 from sync_agent.portal.school import SchoolPages
 from sync_agent.portal.sessions import Sessions
 from sync_agent.portal.shelf import Shelf
@@ -65,9 +65,9 @@ async def serve_portal(
     `LocalFailure(ADDRESS_IN_USE)`.
     """
     door = Door(address, await _key(agent))
-    shelf, rendering = Shelf(agent), Rendering()
-    lessons = Lessons(shelf, rendering)
-    desk = Desk(shelf, door, lessons, rendering, table, outcome, Sessions(clock_s or time.monotonic))
+    shelf, render = Shelf(agent), rendering()
+    lessons = Lessons(shelf, render)
+    desk = Desk(shelf, door, lessons, render, table, outcome, Sessions(clock_s or time.monotonic))
     async with (
         _listening(_pages_app(desk, table), grace_s) as pages,
         _listening(_lessons_app(lessons), grace_s) as files,

@@ -73,9 +73,9 @@ class Reception:
     @cached_property
     def rendering(self) -> Rendering:
         """Templates and files, read when somebody looks for the first time: most servers are looked at seldom."""
-        from sync_server.web.rendering import Rendering  # noqa: PLC0415
+        from sync_server.web.rendering import rendering  # noqa: PLC0415
 
-        return Rendering()
+        return rendering()
 
     def private(self, page: Page, *, leads: bool = True) -> Handler:
         """For who is signed in; others are led to sign in, or told so where no person reads the answer."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -53,3 +54,9 @@ class Rendering:
     def page(self, template: str, **facts: object) -> str:
         """The HTML of a page."""
         return self._templates.get_template(template).render(**facts)
+
+
+@cache
+def rendering() -> Rendering:
+    """That of this process: a template is compiled once, when it is first needed."""
+    return Rendering()
