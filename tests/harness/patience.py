@@ -18,7 +18,7 @@ T = TypeVar("T")
 PATIENCE_S = 120.0
 _LOOKS_APART_S = 0.005
 _PAUSES = 6
-"""Asking is a command, whose process takes the processor from what is waited for: pauses are so many times as long."""
+"""Asking, a command or a page, takes the processor from what is waited for: pauses are so many times as long."""
 _LONGEST_PAUSE_S = 0.5
 
 
@@ -29,10 +29,11 @@ async def until(holds: Callable[[], object]) -> None:
     """
     async with asyncio.timeout(PATIENCE_S):
         while True:
+            asked = time.monotonic()
             held = holds()
             if await held if inspect.isawaitable(held) else held:
                 return
-            await asyncio.sleep(_LOOKS_APART_S)
+            await asyncio.sleep(_pause_s(asked))
 
 
 def eventually(what: str, ask: Callable[[], T | None], patience_s: float = PATIENCE_S) -> T:
@@ -43,5 +44,10 @@ def eventually(what: str, ask: Callable[[], T | None], patience_s: float = PATIE
         if answer := ask():
             return answer
         assert asked < deadline, f"waited {patience_s} s for: {what}"
-        took_s = time.monotonic() - asked
-        time.sleep(max(_LOOKS_APART_S, took_s, min(_PAUSES * took_s, _LONGEST_PAUSE_S)))
+        time.sleep(_pause_s(asked))
+
+
+def _pause_s(asked: float) -> float:
+    """How long nobody asks again: what was asked at that time has been answered."""
+    took_s = time.monotonic() - asked
+    return max(_LOOKS_APART_S, took_s, min(_PAUSES * took_s, _LONGEST_PAUSE_S))
