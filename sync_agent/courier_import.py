@@ -1,7 +1,8 @@
 """Taking in what a courier disk brings (docs/protocol.md, "Courier disks").
 
 Rules:
-- everything goes through the ordinary door, and is unsent: what a disk brought, the server is not known to hold;
+- everything goes through the ordinary door, as from a neighbour: the server may hold or lack what a disk brought, so
+  that its space is compared with the server's at the next sync (`peer_news`), and nothing of it waits to be sent;
 - what an erasure has done away with comes in as a bare header: an old disk brings nothing back;
 - a damaged bundle spoils no other, and what was read of it before the damage stays;
 - what was taken is durable at each step: a disk that is pulled out costs what had not come yet.
@@ -39,7 +40,7 @@ from protocol.replica.interfaces import ContentStore, RegisterRow
 from protocol.replica.operation import FileData, FileEnd, FileStart, Incoming, Restart
 from sync_agent.app import Agent
 from sync_agent.courier_erasures import Erased
-from sync_agent.courier_survey import COURIER, Wishes, keeps_reports, key_of
+from sync_agent.courier_survey import COURIER, Wishes, admit_from_disk, keeps_reports, key_of
 from sync_agent.marks import BROUGHT_MARKS
 from sync_agent.sign_in import tend_sign_in
 from sync_agent.space_keys import tend_space_keys
@@ -204,7 +205,7 @@ class _Bundle:
         await self._finished()
         # Entries name the space that they are of; a bundle of one space has no business with another.
         mine = [self._erased.spare(entry) for entry in entries if entry.header.space == self._space]
-        admission = await agent.replica.admit(mine, source=COURIER, now_ms=agent.now_ms(), unsent=True, bounded=True)
+        admission = await admit_from_disk(agent, mine)
         self._taken.entries += len(admission.admitted) + len(admission.released)
         self._taken.unheld += len(admission.unheld)
         works = [entry for entry in (*admission.admitted, *admission.released) if entry.header.kind == Kind.HAND_IN]
@@ -275,7 +276,7 @@ class _Bundle:
         content = self._agent.replica.content
         making = self._room.making()
         try:
-            await content.finish_part(self._space, pack.hash, pack.size, unsent=True, making=making)
+            await content.finish_part(self._space, pack.hash, pack.size, making=making)
         except PeerFault as fault:
             if fault.code is not Code.OVER_QUOTA:
                 raise

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -28,10 +28,12 @@ from protocol.entry import Entry, Kind
 from protocol.errors import Code, PeerFault, TooLarge
 from protocol.limits import MAX_BUNDLE_INDEX_BYTES, MAX_BUNDLE_PREFACE_BYTES
 from protocol.replica.operation import FileData, FileEnd, FileStart, Incoming, Restart
+from protocol.replica.replica import Admission
 from protocol.roles import KEEPS_REPORTS, READS_HAND_INS
 from protocol.space_keys import SpaceSecret
 from sync_agent.app import Agent
 from sync_agent.measures import schools_of
+from sync_agent.peer_news import news_marks
 from sync_agent.withdrawn import lets_in
 
 COURIER: Final = b"courier"
@@ -115,7 +117,7 @@ async def key_of(agent: Agent, head: Head) -> SpaceSecret | None:
         return None
     secret = await agent.keyring.secret(head.space, head.commitment)
     if secret is None and head.preface:
-        await agent.replica.admit(_in_clear(head), source=COURIER, now_ms=agent.now_ms(), unsent=True, bounded=True)
+        await admit_from_disk(agent, _in_clear(head))
         secret = await agent.keyring.secret(head.space, head.commitment)
     return secret
 
@@ -124,10 +126,16 @@ async def _is_let_in(agent: Agent, head: Head) -> bool:
     """Whether the preface of a space that is not open to this device brings the grant that opens it."""
     if not any(lets_in(entry, agent.device) for entry in head.preface):
         return False
-    await agent.replica.admit(
-        _in_clear(head), source=COURIER, now_ms=agent.now_ms(), unsent=True, hold=False, bounded=True
-    )
+    await admit_from_disk(agent, _in_clear(head), hold=False)
     return head.space in await agent.spaces()
+
+
+async def admit_from_disk(agent: Agent, entries: Sequence[Entry], *, hold: bool = True) -> Admission:
+    """Let in what a disk brings; whether the server lacks it is seen when it is next asked. Raises `LocalFailure`."""
+    marks = news_marks({entry.header.space for entry in entries}, agent.entropy)
+    return await agent.replica.admit(
+        entries, source=COURIER, now_ms=agent.now_ms(), hold=hold, news=marks, bounded=True
+    )
 
 
 def _in_clear(head: Head) -> list[Entry]:
@@ -165,9 +173,7 @@ async def hear_orders(agent: Agent, incoming: Incoming) -> list[str]:
         if head.territory != agent.replica.territory or head.space not in schools:
             continue
         if orders := _orders_in(head):
-            await agent.replica.admit(
-                orders, source=COURIER, now_ms=agent.now_ms(), unsent=True, hold=False, bounded=True
-            )
+            await admit_from_disk(agent, orders, hold=False)
             agent.on_change()
     return names
 

@@ -127,7 +127,7 @@ async def test_a_stick_of_the_class_brings_nothing_that_nobody_asked_for(tmp_pat
         notes = tuple(PackNote(blake3(pack).digest(), len(pack)) for pack in junk_packs)
         await put_bundle(thief, room, tmp_path / "stick", Index(packs=notes), junk_packs)
         await bring(lea, tmp_path / "stick")
-        assert await lea.agent.replica.content.unsent_packs() == []
+        assert [await lea.agent.replica.content.pack(note.hash) for note in notes] == [None, None]
 
 
 @attack("a hostile stick", off={"protocol.pack.PackReceiver.finish": lambda _receiver: None})

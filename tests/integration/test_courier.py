@@ -17,11 +17,13 @@ from protocol.structure import Erasure, Revocation
 from protocol.work import ItemKind
 from sync_agent import courier_export
 from sync_agent.asking import Asking, Said
+from sync_agent.courier_survey import admit_from_disk
 from sync_agent.courier_watch import CourierWatch, disks_of
 from sync_agent.erasing import destroy_erased
 from sync_agent.measure_commands import start_quarantine, stop_quarantine
 from sync_agent.measures import ordered
 from sync_agent.operations import table
+from sync_agent.status import status
 from tests.harness.classroom import LARGE, SMALL, WORK, Classroom, Device, work_of
 from tests.harness.commands import Desk
 from tests.harness.couriers import (
@@ -123,7 +125,7 @@ async def test_what_a_disk_brought_reaches_the_server_whatever_its_bearer_is(roo
     await room.hand_in(one, task, LARGE)
     await export(one, disk)
     await bring(other, disk)
-    assert (await other.agent.replica.store.unsent_totals())[0] > 0
+    assert (await status(other.agent))["backlog"] == {"entries": 0, "bytes": 0}, "what it says itself it has sent"
     await other.session.sync()
     await other.session.sync()
     for device in (teacher, one):
@@ -132,6 +134,24 @@ async def test_what_a_disk_brought_reaches_the_server_whatever_its_bearer_is(roo
     assert await room.agree()
     (work,) = (await room.territory.replica.view(room.space)).coursework.hand_ins.values()
     assert work.at_server
+
+
+async def test_what_the_server_holds_already_and_a_disk_brings_waits_to_be_sent_by_nobody(
+    room: Classroom, disk: Path
+) -> None:
+    teacher, one, _ = await a_class(room)
+    task = (await room.publish(teacher, LARGE, kind=ItemKind.ASSIGNMENT)).item
+    await teacher.session.sync()
+    await export(teacher, disk)
+    own = (await status(one.agent))["backlog"]
+    await bring(one, disk)
+    assert (await status(one.agent))["backlog"] == own, "a machine that is cut off owes the server its own work alone"
+    assert await one.files(task) == LARGE
+    work = await room.hand_in(one, task, WORK)
+    done = await one.session.sync()
+    assert done.bytes_out < 40_000, "the lesson is not sent to a server that has it"
+    assert (await room.territory.replica.view(room.space)).coursework.hand_ins[work].at_server
+    assert (await status(one.agent))["backlog"] == {"entries": 0, "bytes": 0}
 
 
 async def test_entries_that_waited_for_others_reach_the_server_all_the_same(room: Classroom, disk: Path) -> None:
@@ -144,9 +164,7 @@ async def test_entries_that_waited_for_others_reach_the_server_all_the_same(room
     await newcomer.session.sync()
     entries = [await room.hand_in(newcomer, task, WORK)]
     found = await newcomer.agent.replica.store.get(entries)
-    admission = await other.agent.replica.admit(
-        list(found.values()), source=b"courier", now_ms=room.territory.clock(), unsent=True
-    )
+    admission = await admit_from_disk(other.agent, list(found.values()))
     assert admission.waiting == tuple(entries)
     await other.session.sync()
     await other.session.sync()
