@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -90,8 +91,12 @@ class Discovery(asyncio.DatagramProtocol):
         on_change: Callable[[], None],
         judge: Judge,
         join: Join | None = None,
+        words: Callable[[], int] | None = None,
     ) -> None:
-        """`own` gives what is to be announced now under `name`; nothing of it is remembered here."""
+        """`own` gives what is to be announced now under `name`; nothing of it is remembered here.
+
+        `words` numbers what is heard, where another group is listened to as well.
+        """
         self._name = name
         self._join = join or multicast.join
         self._judge = judge
@@ -101,7 +106,7 @@ class Discovery(asyncio.DatagramProtocol):
         self._spoken: tuple[Instance, float] | None = None
         self._own = own
         self._echo: Found | None = None
-        self._words = 0
+        self._number = words or itertools.count(1).__next__
         self._spoke_s = 0.0
         self._asked_s = 0.0
         self._on_change = on_change
@@ -193,9 +198,8 @@ class Discovery(asyncio.DatagramProtocol):
         host = source if instance.address is None else str(instance.address)
         if host.startswith("fe80"):
             host = source
-        self._words += 1
         now_s = asyncio.get_running_loop().time()
-        now = Found(instance, Address(host, instance.port), now_s, self._words)
+        now = Found(instance, Address(host, instance.port), now_s, self._number())
         if instance.name == self._name:
             self.heard_itself = True
             if self._echo is None or self._echo.instance != instance:

@@ -3,7 +3,9 @@
 Rules:
 - a listener for every interface is announced where the system leads to the group; where it leads nowhere (the router is
   off, and with it the way to everything else), by the first interface that has an address and can speak to it;
-- an IPv6 address of the link alone means nothing without the interface that it was heard on.
+- a listener for every interface, of both families, is part of both groups: who listens for IPv4 only finds it as well;
+- an IPv6 address of the link alone means nothing without the interface that it was heard on;
+- another card at the same address is another place: what was joined by the one that was pulled out is gone with it.
 
 docs/protocol.md, "Neighbours".
 """
@@ -17,13 +19,15 @@ import struct
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final
 
 from sync_agent.mdns_messages import PORT, Ip
 
 GROUP_4: Final = "224.0.0.251"
 GROUP_6: Final = "ff02::fb"
+_EVERY_4: Final = "0.0.0.0"  # noqa: S104  (only who listens everywhere already)
 _HOPS: Final = 255
 _LINUX_MULTICAST_ALL: Final = 49
 _AS_THE_SYSTEM_LEADS: Final = 0
@@ -36,14 +40,32 @@ _NEEDED: Final = 0x1 | 0x1000
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """The address from which a machine speaks to the group, and by which interface: 0 if the system chooses."""
+    """The address from which a machine speaks to the group, and by which interface: 0 if the system chooses.
+
+    `card` is the interface that has the address, 0 where the system does not say.
+    """
 
     address: Ip
     interface: int
+    card: int = 0
 
 
 def place_of(host: str) -> Place | None:
     """Where a listener at `host` is announced; None where nobody here can tell. Nothing is sent; names are resolved."""
+    found = _place_of(host)
+    return None if found is None else replace(found, card=_card_of(found.address))
+
+
+def ipv4_beside(host: str) -> str | None:
+    """Where a listener for every interface is part of IPv4's group too; None where it listens at one, or for IPv4."""
+    with suppress(ValueError):
+        address = ipaddress.ip_address(host)
+        if address.version == 6 and address.is_unspecified:  # noqa: PLR2004
+            return _EVERY_4
+    return None
+
+
+def _place_of(host: str) -> Place | None:
     try:
         family, _, _, _, address = socket.getaddrinfo(host, PORT, type=socket.SOCK_DGRAM)[0]
         found = _ip(address)
@@ -63,11 +85,16 @@ def own_address(host: str) -> Ip | None:
 
 def reached_at(listens_at: str) -> str | None:
     """HOST:PORT to be typed on another machine for a listener at HOST:PORT; None where nobody here can tell."""
+    return next(iter(all_reached_at(listens_at)), None)
+
+
+def all_reached_at(listens_at: str) -> list[str]:
+    """The same, for each family of addresses; one of IPv4 is the easier to type."""
     host, _, port = listens_at.rpartition(":")
-    found = own_address(host.strip("[]"))
-    if found is None:
-        return None
-    return f"[{found}]:{port}" if found.version == 6 else f"{found}:{port}"  # noqa: PLR2004
+    host = host.strip("[]")
+    hosts = [each for each in (ipv4_beside(host), host) if each is not None]
+    found = [address for address in map(own_address, hosts) if address is not None]
+    return [f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}" for address in found]  # noqa: PLR2004
 
 
 def leads_by(host: str, towards: str) -> bool:
@@ -121,6 +148,25 @@ def _first_that_can() -> Place | None:
     return None
 
 
+def _card_of(address: Ip) -> int:
+    """The number of the interface that has an address; 0 where there is none, or the system does not say."""
+    if sys.platform != "linux":
+        return 0
+    with suppress(OSError, ValueError):
+        if address.version == 6:  # noqa: PLR2004
+            rows = [line.split() for line in Path("/proc/net/if_inet6").read_text(encoding="ascii").splitlines()]
+            return next((int(row[1], 16) for row in rows if row[0] == address.packed.hex()), 0)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+            return next((index for index, name in socket.if_nameindex() if _has(asking, name, address)), 0)
+    return 0
+
+
+def _has(asking: socket.socket, name: str, address: ipaddress.IPv4Address) -> bool:
+    with suppress(OSError):
+        return _asked(asking, _ADDRESS_OF, name)[4:8] == address.packed
+    return False
+
+
 def _asked(asking: socket.socket, what: int, name: str) -> bytes:
     """What the system says of an interface (`ifreq`, netdevice(7)). Raises `OSError`."""
     if sys.platform != "linux":
@@ -151,6 +197,7 @@ def _member(host: str) -> tuple[socket.socket, tuple[str, int]]:
             member.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         member.setblocking(False)
         if family == socket.AF_INET6:
+            member.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             member.bind(("::", PORT))
             member.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, index)
             member.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, _HOPS)

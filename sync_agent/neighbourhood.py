@@ -2,6 +2,7 @@
 
 Rules:
 - loopback is no network: nothing is announced there;
+- a listener for every interface speaks to the groups of both families; one name at two addresses is one member;
 - of a name that is heard from several places the one counts whose announcement weighs most (`sync_agent.announcement`);
 - who shows a tag under this device's own key may be its clone, and is called, whoever else is chosen;
 - a member can announce machines that there are not: beside those who are chosen of all, those are called who would be
@@ -20,9 +21,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import itertools
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
-from typing import Final
+from typing import Final, TypeAlias
 
 from protocol.errors import Code
 from protocol.identity import SEED_BYTES, SigningKey
@@ -42,9 +44,9 @@ from sync_agent.announcement import (
     shows_key,
 )
 from sync_agent.looking import in_moments
-from sync_agent.mdns import MAX_KNOWN, Discovery, Join
+from sync_agent.mdns import MAX_KNOWN, Discovery, Found, Join
 from sync_agent.mdns_messages import Instance, Ip
-from sync_agent.multicast import Place, place_of, shown_address
+from sync_agent.multicast import Place, ipv4_beside, place_of, shown_address
 from sync_agent.neighbour_choice import neighbours_of, ranking_of
 from sync_agent.sharing import Stage
 
@@ -68,6 +70,10 @@ SPEAKS_S: Final = (0.3, 5.0)
 """So long those are waited for who are asked what they are at: until all have answered, and no longer ..."""
 LATENESS: Final = 3.0
 """... but so many times as long as its own word took to come back to it: others hear and are heard as late."""
+
+
+_Places: TypeAlias = tuple[Place | None, Place | None]
+_Addresses: TypeAlias = tuple[Ip | None, Ip | None]
 
 
 class Neighbourhood:
@@ -117,22 +123,28 @@ class Neighbourhood:
         self._looks_apart = 0
         self._stage = Stage.RESTS
         self._address: Ip | None = None
-        self._stands: Place | None = None
+        self._ipv4: Ip | None = None
+        """Its address in the group of IPv4, beside that of IPv6."""
+        self._ipv4_host: str | None = None
+        self._stands: _Places = (None, None)
         self._membership = contextlib.AsyncExitStack()
         self._leaves = False
         self._count = 0
-        self._shown: tuple[tuple[bytes, ...], State, Ip | None, Instance] | None = None
+        self._shown: tuple[tuple[bytes, ...], State, _Addresses, tuple[Instance, Instance]] | None = None
         self._judge = Members(self._recognised)
-        self._discovery = Discovery(self.name, self._instance, on_change, self._judge, join)
+        words = itertools.count(1).__next__
+        self._discovery = Discovery(self.name, self._instance, on_change, self._judge, join, words)
+        self._beside = Discovery(self.name, self._instance_beside, on_change, self._judge, join, words)
 
     @contextlib.asynccontextmanager
     async def open(self, url: str, host: str, unforeseen: Unforeseen) -> AsyncIterator[None]:
         """Be found at the port of `url` on the network of `host` while the context lasts."""
         self._host, self._port = host, int(url.rsplit(":", 1)[1])
+        self._ipv4_host = ipv4_beside(host)
         if _is_loopback(host):
             yield
             return
-        self._stands = await self._find_place()
+        self._stands = await self._find_places()
         async with contextlib.AsyncExitStack() as self._membership:
             await self._join()
             self.looks = self._is_found
@@ -143,22 +155,27 @@ class Neighbourhood:
                 yield
 
     async def _join(self) -> None:
-        """Become part of the group where this device is now; what keeps it from that is told."""
-        try:
-            await self._membership.enter_async_context(self._discovery.open(self._host))
+        """Become part of the group where this device is now, or of both; what keeps it from all is told."""
+        why: list[OSError] = []
+        groups = [(self._discovery, self._host)]
+        groups += [] if self._ipv4_host is None else [(self._beside, self._ipv4_host)]
+        for discovery, host in groups:
+            try:
+                await self._membership.enter_async_context(discovery.open(host))
+            except OSError as reason:
+                why.append(reason)
+        self._is_found = len(why) < len(groups)
+        if self._is_found:
             self._membership.callback(self._leave)
-        except OSError as reason:
-            self.problem = _no_multicast(self._named, str(reason.strerror or reason))
-            self._is_found = False
         else:
-            self._is_found = True
+            self.problem = _no_multicast(self._named, str(why[0].strerror or why[0]))
 
     async def _follow(self) -> bool:
         """Whether the network is another one, or there is one at last: then this device becomes part of that."""
-        place = await self._find_place()
-        if place == self._stands and (self._is_found or place is None):
+        places = await self._find_places()
+        if places == self._stands and (self._is_found or places == (None, None)):
             return False
-        self._stands = place
+        self._stands = places
         await self._membership.aclose()
         self._leaves = False
         await self._join()
@@ -168,13 +185,16 @@ class Neighbourhood:
         """The devices that were found and have a space in common with this one, by name."""
         gone = self.gone()
         members: dict[str, Member] = {}
-        for found in self._discovery.found() if self._port else ():
+        for found in self._found():
             member = self._judge.shown(found)
             if member is not None:
                 before = members.setdefault(member.name, member)
                 if _weight(member, gone) > _weight(before, gone):
                     members[member.name] = member
         return members
+
+    def _found(self) -> list[Found]:
+        return [*self._discovery.found(), *self._beside.found()] if self._port else []
 
     def _recognised(self) -> Secrets:
         return self.recognises()
@@ -197,8 +217,8 @@ class Neighbourhood:
 
     def twins(self) -> set[Address]:
         """Where somebody announces itself with this device's own key, under another name than this process."""
-        found = self._discovery.found() if self._port else ()
-        return set([one.address for one in found if shows_key(one.instance, one.address, self._own)][-MAX_TWINS:])
+        twins = [one.address for one in self._found() if shows_key(one.instance, one.address, self._own)]
+        return set(twins[-MAX_TWINS:])
 
     def reached_server(self) -> None:
         """The server has just answered: this device may fetch for others."""
@@ -262,31 +282,49 @@ class Neighbourhood:
         """
         least_s, most_s = SPEAKS_S
         # what comes back within a moment is in time
-        late_s = min(self._discovery.late_s, most_s) if self._discovery.late_s > least_s else 0.0
+        latest_s = max(voice.late_s for voice in self._voices())
+        late_s = min(latest_s, most_s) if latest_s > least_s else 0.0
         if self._is_found and not (self.expects or self.members()):
             await in_moments(0.0, LATENESS * late_s, lambda: bool(self.members()))
         if not self._is_found or not (self.expects or self.members()):
             return
         asked_s = asyncio.get_running_loop().time()
-        self._discovery.ask()
+        for voice in self._voices():
+            voice.ask()
         await in_moments(least_s, most_s if self.members() else LOOKS_S, self._all_have_spoken)
-        echo = self._discovery.echo(self._instance())
+        echo = self._echo()
         if echo is not None:
             # one word may come back at once while others lie for as long as an earlier one did
             late_s = max(echo.heard_s - asked_s, late_s)
             await in_moments(0.0, LATENESS * late_s, self._all_have_spoken)
-        elif self._discovery.heard_itself and self.members():
+        elif self._heard_itself and self.members():
             # later than all that was waited: what was said before its word lies unread as well
             await in_moments(0.0, LATENESS * most_s, self._all_have_spoken)
 
     def _all_have_spoken(self) -> bool:
         """Whether every member has said something after what this one said last had come to all."""
-        echo = self._discovery.echo(self._instance())
+        echo = self._echo()
         gone = self.gone()
         there = {name for name, member in self.members().items() if member.address not in gone}
         if echo is None or not there:
             return False
-        return there <= {found.instance.name for found in self._discovery.found() if found.number > echo.number}
+        return there <= {found.instance.name for found in self._found() if found.number > echo.number}
+
+    def _voices(self) -> list[Discovery]:
+        """Where this device speaks: to one group, or to both."""
+        return [self._discovery] if self._ipv4_host is None else [self._discovery, self._beside]
+
+    @property
+    def _heard_itself(self) -> bool:
+        return any(voice.heard_itself for voice in self._voices())
+
+    def _echo(self) -> Found | None:
+        """What this device said last as it came back, where it came back last; None before it has everywhere."""
+        said = zip(self._voices(), self._said(), strict=False)
+        echoes = [voice.echo(instance) for voice, instance in said if voice.heard_itself]
+        if not echoes or None in echoes:
+            return None
+        return max((echo for echo in echoes if echo is not None), key=lambda echo: echo.number)
 
     def address_of(self, name: str) -> Address | None:
         """Where a member is that was named."""
@@ -294,9 +332,10 @@ class Neighbourhood:
         return None if member is None else member.address
 
     def _announce_if_changed(self) -> None:
-        is_new = self._shown is None or self._shown[1:3] != (self._state(), self._address)
+        is_new = self._shown is None or self._shown[1:3] != (self._state(), (self._address, self._ipv4))
         if is_new and self._port and not _is_loopback(self._host):
-            self._discovery.announce()
+            for voice in self._voices():
+                voice.announce()
 
     def _may_fetch(self, space: bytes) -> list[Member]:
         """The others that share `space` and may ask the server."""
@@ -318,7 +357,7 @@ class Neighbourhood:
         self._announce_if_changed()
 
     def _has_looked(self) -> bool:
-        return self._discovery.heard_itself and not (self.expects and not self.members())
+        return self._heard_itself and not (self.expects and not self.members())
 
     async def _look(self) -> None:
         """Notice what no message tells: who fell silent, that multicast brings nothing back, that nobody is found."""
@@ -337,7 +376,7 @@ class Neighbourhood:
         self._looks_apart = self._looks_apart + 1 if self._calls_in_vain() else 0
         if self._looks_apart >= LOOKS_APART:
             self.problem = _kept_apart(self._named, len(self.members()))
-        elif self._discovery.heard_itself:
+        elif self._heard_itself:
             self.problem = _nobody_found(self._named) if self._looks_alone >= LOOKS_ALONE else None
         elif self.problem is None or self.problem[0] is Code.DEVICES_APART:
             self.problem = _no_multicast(self._named, "not even this device's own announcement came back")
@@ -345,18 +384,22 @@ class Neighbourhood:
     @property
     def _named(self) -> str:
         """What people call the network that this device listens on: an address of it."""
-        return self._host if self._address is None else str(self._address)
+        address = self._ipv4 or self._address
+        return self._host if address is None else str(address)
 
     def _calls_in_vain(self) -> bool:
         """Whether devices are announced, and every one that this one called did not answer, nor has any called it."""
         chosen = self.chosen().keys()
         return bool(chosen) and chosen <= self.gone() and not self.in_touch()
 
-    async def _find_place(self) -> Place | None:
-        """Where this device is: a network may give it another address at any time."""
-        place = await asyncio.get_running_loop().run_in_executor(None, place_of, self._host)
+    async def _find_places(self) -> _Places:
+        """Where this device is, in either family: a network may give it another address at any time."""
+        loop, beside = asyncio.get_running_loop(), self._ipv4_host
+        place = await loop.run_in_executor(None, place_of, self._host)
+        ipv4 = None if beside is None else await loop.run_in_executor(None, place_of, beside)
         self._address = None if place is None else place.address
-        return place
+        self._ipv4 = None if ipv4 is None else ipv4.address
+        return place, ipv4
 
     def _leave(self) -> None:
         self._leaves = True
@@ -366,20 +409,29 @@ class Neighbourhood:
         return State(self.reaches_server, fetches, self._leaves, claims, self._begins)
 
     def _instance(self) -> Instance:
-        secrets, state, address = (self._own, *self._secrets()), self._state(), self._address
-        plain = Instance(self.name, self._port, shown_address(address), b"")
-        if self._shown is None or self._shown[:3] != (secrets, state, address):
-            noise = self._entropy(noise_bytes(min(len(secrets), MAX_ANNOUNCED_TAGS)))
-            nonce = self._entropy(NONCE_BYTES)
+        return self._said()[0]
+
+    def _instance_beside(self) -> Instance:
+        return self._said()[1]
+
+    def _said(self) -> tuple[Instance, Instance]:
+        """What is announced, and what beside it to IPv4's group: of one number, so that the one counts that answers."""
+        secrets, state, addresses = (self._own, *self._secrets()), self._state(), (self._address, self._ipv4)
+        if self._shown is None or self._shown[:3] != (secrets, state, addresses):
             self._count += 1
-            text = (
-                hint_text(secrets, self.name, nonce, noise, state)
-                if address is None
-                else placed_text(secrets, plain, address, nonce, noise, state, self._count)
-            )
-            said = replace(plain, txt=text)
-            self._shown = (secrets, state, address, said if address is None else sealed(said, address, self._signer))
+            own = self._composed(secrets, state, self._address)
+            beside = own if self._ipv4_host is None else self._composed(secrets, state, self._ipv4)
+            self._shown = secrets, state, addresses, (own, beside)
         return self._shown[3]
+
+    def _composed(self, secrets: tuple[bytes, ...], state: State, address: Ip | None) -> Instance:
+        plain = Instance(self.name, self._port, shown_address(address), b"")
+        noise = self._entropy(noise_bytes(min(len(secrets), MAX_ANNOUNCED_TAGS)))
+        nonce = self._entropy(NONCE_BYTES)
+        if address is None:
+            return replace(plain, txt=hint_text(secrets, self.name, nonce, noise, state))
+        text = placed_text(secrets, plain, address, nonce, noise, state, self._count)
+        return sealed(replace(plain, txt=text), address, self._signer)
 
 
 def _weight(member: Member, gone: set[Address]) -> tuple[int, int, bool]:

@@ -65,10 +65,9 @@ async def own_addresses(agent: Agent) -> list[str]:
     """The same, for a page."""
     if agent.listens_at is None:
         return []
-    from sync_agent.multicast import reached_at  # noqa: PLC0415 — loaded only when needed
+    from sync_agent.multicast import all_reached_at  # noqa: PLC0415 — loaded only when needed
 
-    reached = await asyncio.to_thread(reached_at, agent.listens_at)
-    return [] if reached is None else [reached]
+    return await asyncio.to_thread(all_reached_at, agent.listens_at)
 
 
 async def _met_at(agent: Agent, address: Address) -> tuple[bytes | None, str | None]:

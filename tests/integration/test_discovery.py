@@ -276,6 +276,61 @@ def test_where_the_router_is_off_a_listener_for_everybody_speaks_to_the_group_al
     assert done.stdout == "10.9.0.7 b'anybody?' ('10.9.0.7', 5353)\n", done.stderr
 
 
+WITH_ROUTER = f"{WITHOUT_ROUTER}; ip route add default via 10.9.0.1"
+BOTH_FAMILIES = f"{WITHOUT_ROUTER}; ip addr add fd00::7/64 dev card nodad"
+NEIGHBOURS = """
+import asyncio, os, subprocess, sys
+from contextlib import AsyncExitStack
+from protocol.replica.unforeseen import Unforeseen
+from sync_agent.neighbourhood import Neighbourhood
+from tests.harness.patience import until
+
+SECRET = os.urandom(32)
+
+def neighbour():
+    return Neighbourhood(lambda: {SECRET: b"class"}, os.urandom(32), os.urandom, lambda: None)
+
+def there(place):
+    return sorted({member.address.authority for member in place.members().values()})
+
+async def main():
+    async with AsyncExitStack() as stack:
+"""
+BOTH_FIND_EACH_OTHER = f"""{NEIGHBOURS}
+        both, only_4 = neighbour(), neighbour()
+        await stack.enter_async_context(both.open("https://[::]:8001", "::", Unforeseen(int)))
+        await stack.enter_async_context(only_4.open("https://0.0.0.0:8002", "0.0.0.0", Unforeseen(int)))
+        await until(lambda: there(both) and there(only_4))
+        print(*there(both), *there(only_4))
+        also = neighbour()
+        await stack.enter_async_context(also.open("https://[::]:8003", "::", Unforeseen(int)))
+        await until(lambda: len(there(also)) == 2 and len(also._found()) == 3)
+        print(len(also.members()))
+
+asyncio.run(main())
+"""
+COMES_BACK = f"""{NEIGHBOURS}
+        place = neighbour()
+        await stack.enter_async_context(place.open("https://0.0.0.0:8001", "0.0.0.0", Unforeseen(int)))
+        await until(lambda: place._discovery.heard_itself)
+        print(await place._follow())
+        for command in sys.argv[1].split(";"):
+            subprocess.run(command.split(), check=True)
+        print(await place._follow())
+        await until(lambda: place._discovery.heard_itself)
+        print("hears itself")
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(not may_plug(), reason="needs a network of its own")
+def test_a_listener_for_both_families_and_one_for_ipv4_find_each_other_and_two_addresses_are_one_member() -> None:
+    again = f"ip link del card;ip link add card type veth peer name socket;ip link set socket up;{WITH_ROUTER}"
+    done = run_on_switch(WITH_ROUTER, sys.executable, "-c", COMES_BACK, again)
+    assert done.stdout.splitlines() == ["False", "True", "hears itself"], done.stderr
+
+
 async def test_a_machine_that_had_no_network_when_it_started_is_found_once_it_has_one() -> None:
     secret = os.urandom(32)
     joined: list[str] = []
