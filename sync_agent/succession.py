@@ -8,6 +8,9 @@ Rules:
   has more rights keeps them there, whatever a server says: in wrong hands it would say so to every teacher;
 - without a server it is the twin itself that tells, on the school's network, by showing the key: whoever stole a copy
   of a disk holds it too;
+- a pupils' PC that was brought what its own key wrote, while copies of it have parted, takes new keys when it starts
+  again: a copy may have written that before it parted, and who keeps the key would be taken for one that forgets, for
+  good; one that does forget starts without knowing of that, and stays known for what it is;
 - what the old keys wrote stays written and is sent; what they could open can still be opened;
 - on other hardware the new keys follow from the old and from the hardware: a machine that forgets at each reboot, from
   an image with an enrolled agent in it, is the same device every morning, and says the same entry;
@@ -42,13 +45,13 @@ from protocol.replica.replica import Entropy
 from protocol.roles import Role
 from protocol.roster import authorities_over
 from protocol.structure import Successor
-from protocol.successions import confirmed_keys, has_room_for_words
+from protocol.successions import confirmed_keys, has_room_for_words, successors_of
 from protocol.words import WORDS
 from sync_agent.app import Agent
 from sync_agent.binding import SALT_BYTES as BINDING_SALT_BYTES
 from sync_agent.binding import Binding, Hardware, machine_name
 from sync_agent.enrolled import BINDING_FILE, DEVICE_KEYS_FILE, FORMER_KEYS_FILE, former_keys
-from sync_agent.marks import HEALTH_MARK, NEW_KEYS_MARK
+from sync_agent.marks import FORGETS_MARKS, HEALTH_MARK, NEW_KEYS_MARK
 
 NEXT_KEYS_FILE: Final = "keys/next"
 TELLINGS: Final = 3
@@ -78,15 +81,18 @@ class Told:
         return Told(self.times + 1 if place is self.place else 1, place)
 
 
-def is_due(role: Role | None, *, elsewhere: bool, told: Told, lately: bool = False) -> bool:
+def is_due(role: Role | None, *, elsewhere: bool, told: Told, lately: bool = False, mistaken: bool = False) -> bool:
     """Whether a device is to take keys of its own. Without any right left it has nothing to pass on.
 
-    `lately` says that it was told away from others less than a week ago.
+    `lately` says that it was told away from others less than a week ago, `mistaken` that what copies wrote with its key
+    passes for what it has forgotten.
     """
     if role is None:
         return False
     if elsewhere:
         return role is Role.MACHINE or told.times > 0
+    if mistaken and role is Role.MACHINE:
+        return True
     return role is Role.MACHINE and told.place is Twin.LATER and told.times >= TELLINGS and not lately
 
 
@@ -160,15 +166,17 @@ async def _succeed(agent: Agent, hardware: Hardware, told: Told, *, lately: bool
     begun = _begun(agent.folder)
     if begun is None:
         elsewhere = bound is not None and bound.is_elsewhere(hardware)
-        if not is_due(await agent.role(), elsewhere=elsewhere, told=told, lately=lately):
+        mistaken = bound is not None and await _is_mistaken(agent)
+        if not is_due(await agent.role(), elsewhere=elsewhere, told=told, lately=lately, mistaken=mistaken):
             if bound is None or not elsewhere:
                 _bind(agent.folder, hardware, bound, agent.entropy)
             return _Outcome.KEPT
-        if not elsewhere and not await _has_room_for_words(agent):
+        by_words = not (elsewhere or mistaken)
+        if by_words and not await _has_room_for_words(agent):
             return _without_new_ones(agent.folder, _FOR_COPIES)
-        if not elsewhere:
+        if by_words:
             await agent.replica.store.set_marks({NEW_KEYS_MARK: agent.now_ms().to_bytes(8)})
-        begun = _new_keys(agent.keys, hardware, bound) if elsewhere and bound else _drawn_keys(agent.entropy)
+        begun = _drawn_keys(agent.entropy) if by_words or bound is None else _new_keys(agent.keys, hardware, bound)
         write_private(agent.folder / NEXT_KEYS_FILE, begun.to_bytes())
     if begun.signing.public != agent.device:
         said = await _entries(agent, begun)
@@ -189,6 +197,13 @@ def _without_new_ones(folder: Path, why: str) -> _Outcome:
     _log.warning("%s; this machine keeps the keys that it has", why)
     remove_private(folder / NEXT_KEYS_FILE)
     return _Outcome.NO_ROOM
+
+
+async def _is_mistaken(agent: Agent) -> bool:
+    """Whether others had to bring what was written with this device's key, and copies of it have parted."""
+    if await agent.replica.store.mark(f"{FORGETS_MARKS}{agent.device.hex()}") is None:
+        return False
+    return bool(successors_of(agent.device, agent.replica.door.authorities()))
 
 
 async def _has_room_for_words(agent: Agent) -> bool:

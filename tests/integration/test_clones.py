@@ -132,6 +132,12 @@ def test_a_machine_on_its_own_hardware_gives_way_to_words_once_a_week() -> None:
     assert is_due(Role.MACHINE, elsewhere=True, told=told, lately=True)
 
 
+def test_only_a_pupils_pc_takes_new_keys_for_what_copies_wrote() -> None:
+    assert is_due(Role.MACHINE, elsewhere=False, told=Told(), lately=True, mistaken=True)
+    for role in (None, Role.TEACHER, Role.RELAY):
+        assert not is_due(role, elsewhere=False, told=Told(), mistaken=True)
+
+
 # --- images -----------------------------------------------------------------------------------------------------------
 
 
@@ -163,6 +169,49 @@ async def test_work_made_before_and_after_the_cloning_reaches_the_teacher_from_a
     for work in (before, *after):
         assert (await work_of(teacher, room, work)).at_server
     assert not await forgetful_devices(one.agent)
+
+
+async def test_who_keeps_the_key_is_not_taken_for_one_that_forgets_because_of_what_a_copy_wrote_before_it_parted(
+    room: Classroom,
+) -> None:
+    teacher, machine = await room.teacher(), await room.machine()
+    item = await assignment(room, teacher, machine)
+    disk = await image_of(room, machine)
+    early = await started(room, disk, "pc2", Place(pc(1)))
+    of_the_copy = await room.hand_in(early, item, {"avant.txt": b"de la copie"})
+    clone = await started(room, await stopped(room, early), "pc2", Place(pc(2)))
+    await clone.session.sync()
+    keeper = await started(room, disk, "pc1", Place(pc(1)))
+    own = await room.hand_in(keeper, item, {"ici.txt": b"de la premiere"})
+    await keeper.session.sync()
+    former = keeper.agent.device
+    assert former in await forgetful_devices(keeper.agent), "nobody can tell yet"
+    for _ in range(2):
+        keeper = await started(room, await stopped(room, keeper), "pc1", Place(pc(1)))
+        assert keeper.agent.device not in {former, clone.agent.device}
+        await keeper.session.sync()
+        assert keeper.agent.device not in await forgetful_devices(keeper.agent)
+        assert own.hex() in await hand_ins(keeper.agent), "what it wrote with its old key is its own"
+    assert len(await room.territory.replica.store.scan_kinds([Kind.SUCCESSOR])) == 2
+    await teacher.session.sync()
+    for work in (of_the_copy, own):
+        assert (await work_of(teacher, room, work)).at_server
+
+
+async def test_who_forgets_at_each_reboot_stays_known_for_it_though_its_disk_was_copied(room: Classroom) -> None:
+    disk = await image_of(room, await room.machine())
+    clone = await started(room, disk, "pc2", Place(pc(2)))
+    await clone.session.sync()
+    item = await assignment(room, await room.teacher(), clone)
+    for morning in range(3):
+        frozen = await started(room, disk, f"morning{morning}", Place(pc(1)), seed=morning)
+        await frozen.session.sync()
+        if morning:
+            assert frozen.agent.device in await forgetful_devices(frozen.agent)
+        await room.hand_in(frozen, item, WORK)
+        await frozen.session.sync()
+        await stopped(room, frozen)
+    assert len(await room.territory.replica.store.scan_kinds([Kind.SUCCESSOR])) == 1
 
 
 async def test_a_clone_is_no_second_copy_of_what_it_brought_along(room: Classroom) -> None:
