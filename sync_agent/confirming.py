@@ -21,6 +21,7 @@ from typing import Final
 from protocol.clock import milliseconds_of, rfc3339
 from protocol.entry import Entry, Kind
 from protocol.errors import BadInput, Code, PeerFault, Refused
+from protocol.replica.office.people import first_names
 from protocol.replica.operation import JSON
 from protocol.replica.replica import Draft
 from protocol.rights import Authority
@@ -186,6 +187,20 @@ def _place(reader: Reader) -> tuple[bool, bool, bool, bytes, int]:
     return not reader.mine, not reader.is_this, not reader.confirmed, reader.space, reader.since_ms or 0
 
 
+async def _called(agent: Agent, readers: Sequence[Reader]) -> list[str | None]:
+    """The name of whose word each one's is: of whom a list calls somebody else, that under which they were let in."""
+    rosters = {space: (await agent.replica.view(space)).roster for space in {reader.space for reader in readers}}
+    listed_as_others = {reader.called for reader in readers if reader.called in rosters[reader.space].aliases}
+    names = await first_names(agent.replica, listed_as_others)
+
+    def name_of(reader: Reader) -> str | None:
+        roster = rosters[reader.space]
+        person = roster.persons.get(reader.called)
+        return names.get(reader.called) if person is None or reader.called in roster.aliases else person.name
+
+    return [name_of(reader) for reader in readers]
+
+
 async def words_of(pairs: Iterable[Device]) -> dict[Device, str]:
     """The six words of devices, which are compared on both machines."""
     wanted = list(dict.fromkeys(pairs))
@@ -200,15 +215,14 @@ async def readers_json(agent: Agent, reader_id: bytes | None = None) -> list[JSO
         raise BadInput(Code.UNKNOWN_DEVICE, NOT_HERE, reader=reader_id.hex())
     words = await words_of(list(dict.fromkeys(reader.pair for reader in readers))[:MAX_LISTED_WORDS])
     rows: list[JSON] = []
-    for reader in readers:
-        person = (await agent.replica.view(reader.space)).roster.persons.get(reader.person)
+    for reader, teacher in zip(readers, await _called(agent, readers), strict=True):
         rows.append(
             {
                 "id": reader.id.hex(),
                 "device": reader.device.hex(),
                 "name": reader.name,
                 "person": reader.person.hex(),
-                "teacher": None if person is None else person.name,
+                "teacher": teacher,
                 "space": names.get(reader.space),
                 "state": reader.state,
                 "shown_as": reader.shown_as,

@@ -4,6 +4,8 @@ Rules:
 - a draft never leaves the machine, and is no entry; the last one kept takes the place of the one before;
 - its bytes lie in DIR/drafts under a name drawn at random, sealed with a key that is a mark of the store; without the
   mark they are noise, and go at the next look;
+- who was added twice finds again what was begun under the other id, if both came to this machine under one name: a list
+  that calls two pupils one may be a thief's, and gives nobody another's draft (docs/adr/0180);
 - bounded in bytes and in number; handing in takes it away, and an erasure of its pupil, of what it is for, or of the
   class, once that is carried out.
 """
@@ -22,7 +24,9 @@ from protocol.errors import BadInput, Code, LocalFailure, PeerFault, RelaisError
 from protocol.fields import Fields
 from protocol.limits import MAX_FILE_BYTES, MAX_FILES_PER_REVISION, MAX_SEALED_MANIFEST_BYTES, MiB
 from protocol.replica.destroyed import destroyed_names
+from protocol.replica.office.people import first_names, spoken
 from protocol.replica.operation import Complete, FileData, FileEnd, FileEvent, FileStart, Incoming
+from protocol.roster import Roster
 from protocol.sealing import CONTENT_KEY_BYTES, SealedFile, SealReader, SealWriter
 from sync_agent.app import Agent
 
@@ -72,10 +76,24 @@ class Drafts:
         self._agent = agent
         self._folder = agent.folder / FOLDER
 
+    async def ids_of(self, person: bytes, roster: Roster) -> list[bytes]:
+        """Under which ids a pupil's drafts are looked for, their own first."""
+        others = sorted(other for other, one in roster.aliases.items() if one == person)
+        called = await first_names(self._agent.replica, [person, *others]) if others else {}
+        own = called.get(person)
+        return [person, *(one for one in others if own and one in called and spoken(called[one]) == spoken(own))]
+
     async def find(self, person: bytes, item: bytes) -> Kept | None:
         """What a pupil has begun for an assignment."""
         mark = await self._agent.replica.store.mark(_mark(person, item))
         return None if mark is None else Kept.parse(mark)
+
+    async def begun_by(self, person: bytes, item: bytes, roster: Roster) -> tuple[bytes, Kept] | None:
+        """What a pupil has begun for an assignment, and under which of their ids that is kept."""
+        for each in await self.ids_of(person, roster):
+            if (kept := await self.find(each, item)) is not None:
+                return each, kept
+        return None
 
     async def begun(self, person: bytes) -> set[bytes]:
         """The assignments that a pupil has begun."""

@@ -19,7 +19,7 @@ async def proof_of(agent: Agent, wanted: bytes, language: str | None) -> dict[st
     """What a proof says, and with a `language` the page to print. Raises `BadInput(UNKNOWN_HAND_IN)`."""
     work = await find_work(agent, wanted)
     view = await agent.replica.view(work.space)
-    item, person = view.coursework.items.get(work.item), view.roster.persons.get(work.person)
+    item, person = view.coursework.items.get(work.item), view.roster.persons.get(view.roster.who(work.person))
     title = None if item is None else item.shown.record.title
     name = None if person is None else person.name
     place = (await space_names(agent)).get(work.space)

@@ -163,6 +163,7 @@ async def _check_receipt(server: Server, params: Params, _outgoing: Outgoing) ->
         "space": work.space.hex(),
         "person": work.person.hex(),
         "name": proof.name,
+        "listed_as": None if proof.listed_as is None else proof.listed_as.hex(),
         "at": rfc3339(work.at_ms),
         "late": work.late,
         "state": work.state.value,

@@ -113,7 +113,7 @@ class Losses:
             if not roster.may_read(grant.key):
                 continue
             room = next((room for room in visit.rooms if room.space == grant.space), None)
-            person = None if grant.person is None or room is None else room.name_of(grant.person)
+            person = None if grant.person is None or room is None else room.voice_of(grant.person)
             rooms.setdefault(grant.key, {}).update({} if room is None else {room.name: None})
             facts[grant.key] = grant.role.value, person or facts.get(grant.key, ("", None))[1]
         found = []

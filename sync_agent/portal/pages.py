@@ -208,7 +208,8 @@ class Pages:
         """What the person at this machine has begun for it."""
         if visit.me is None or visit.teaches or not piece.is_assignment:
             return None
-        return await self._shelf.drafts.find(visit.me.id, piece.item.id)
+        found = await self._shelf.drafts.begun_by(visit.me.id, piece.item.id, piece.room.roster)
+        return None if found is None else found[1]
 
     async def visible(self, visit: Visit, request: web.Request) -> Piece:
         """The item of the address. Raises `BadInput(UNKNOWN_ITEM)`, for pupils also where it was withdrawn."""
@@ -295,12 +296,15 @@ class Pages:
 
     async def _keep_draft(self, piece: Piece, person: bytes, files: KeptFiles) -> None:
         """Keep what was begun: for a pupil of the class, and for an assignment, as there are only so many places."""
-        persons = (await self._shelf.agent.replica.view(piece.item.space)).roster.persons
+        roster = (await self._shelf.agent.replica.view(piece.item.space)).roster
         if not piece.is_assignment:
             raise BadInput(Code.NOT_AN_ASSIGNMENT, "this is no assignment; nothing can be handed in for it")
-        if person not in persons:
+        if person not in roster.persons:
             raise BadInput(Code.UNKNOWN_PERSON, "nobody of that name is on this class list", person=person.hex())
-        await self._shelf.drafts.keep(person, piece.item.id, files.sizes, files)
+        drafts, others = self._shelf.drafts, (await self._shelf.drafts.ids_of(person, roster))[1:]
+        await drafts.keep(person, piece.item.id, files.sizes, files)
+        for other in others:
+            await drafts.drop(other, piece.item.id)  # the last one takes the place of the one before
 
     async def draft(self, request: web.Request) -> web.Response:
         """Hand in what was kept for later, or put it away."""
@@ -308,19 +312,20 @@ class Pages:
         visit = await self._desk.visit(request)
         piece = await self.visible(visit, request)
         item, drafts = piece.item.id, self._shelf.drafts
-        kept = None if visit.me is None or visit.teaches else await drafts.find(visit.me.id, item)
-        if kept is None or visit.me is None:
+        me = None if visit.teaches else visit.me
+        begun = None if me is None else await drafts.begun_by(me.id, item, piece.room.roster)
+        if begun is None or me is None:
             raise BadInput(Code.NOTHING_TO_SEND, "nothing has been kept for later here")
-        person = visit.me.id
+        owner, kept = begun
         if fields.get("act") == "drop":
-            await drafts.drop(person, item)
+            await drafts.drop(owner, item)
             return see(f"/item/{item.hex()}")
         sizes: list[JSON] = [[path, size] for path, size in kept.files]
-        params: Params = {"item": item.hex(), "person": person.hex(), "files": sizes}
+        params: Params = {"item": item.hex(), "person": me.id.hex(), "files": sizes}
 
         async def act() -> str:
             done = await self._desk.do("hand-in", params, drafts.incoming(kept))
-            await drafts.drop(person, item, only=kept)
+            await drafts.drop(owner, item, only=kept)
             return f"/work/{done['id']}?done=kept"
 
         return see(await self._desk.once(fields.get(ONCE_FIELD, ""), act))

@@ -366,7 +366,8 @@ class SchoolPages:
         return f"{device.name or words} ({' · '.join(beside)})" if beside else words
 
     def _name(self, visit: Visit, person: bytes | None) -> str:
-        names = (room.name_of(person) for room in visit.rooms)
+        # of whom a list calls somebody else, the name under which the computer was let in (docs/adr/0164, 0180)
+        names = (room.voice_of(person) for room in visit.rooms)
         return next((name for name in names if name is not None), visit.say("unknown.person"))
 
 

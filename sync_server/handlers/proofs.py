@@ -25,13 +25,18 @@ class Finding(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """A proof as this server can judge it: the hand-in with its receipts, and whether its sealed content is here."""
+    """A proof as this server can judge it: the hand-in with its receipts, and whether its sealed content is here.
+
+    `name` is what the class list calls the pupil now; `listed_as` is another id than the work's, where the list says
+    that somebody was added twice.
+    """
 
     finding: Finding
     sentence: str
     work: Work | None = None
     item: Item | None = None
     name: str | None = None
+    listed_as: bytes | None = None
     content_here: bool = False
 
 
@@ -58,7 +63,8 @@ async def _judged(server: Server, entry: Entry) -> Proof:
                 Finding.HELD_BACK, "this work came from a device after it was cut off, and waits for somebody to judge"
             )
         return Proof(Finding.ERASED, "this work was here, and has been erased or cannot be read")
-    person = view.roster.persons.get(work.person)
+    listed = view.roster.who(work.person)
+    person = view.roster.persons.get(listed)
     content_here = await server.holdings.is_complete(Need(work.space, work.record.content.stream, sealed=True))
     return Proof(
         Finding.NOTHING,
@@ -66,5 +72,6 @@ async def _judged(server: Server, entry: Entry) -> Proof:
         work,
         view.coursework.items.get(work.item),
         None if person is None else person.name,
+        None if listed == work.person else listed,
         content_here,
     )

@@ -58,7 +58,7 @@ async def list_waiting(server: Server, *, refused: bool = False) -> list[Waiting
             if entry.header.kind == Kind.WRAP or (entry.id in view.roster.refused) != refused:
                 continue
             subject, target = entry.header.subject, entry.header.target
-            person = None if subject is None else view.roster.persons.get(subject)
+            person = None if subject is None else view.roster.persons.get(view.roster.who(subject))
             item = None if target is None else view.coursework.items.get(target)
             title = item.shown.record.title if item is not None else _title(entry) or await about(server, entry, named)
             found.append(Waiting(entry, None if person is None else person.name, title, refused))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Sequence
 from pathlib import Path
 
 import pytest
@@ -12,8 +12,16 @@ from protocol.replica.office.people import mentioned
 from protocol.replica.replica import Replica
 from protocol.roles import PersonRole, Role
 from protocol.structure import PersonRecord
+from protocol.work import ItemKind
+from sync_agent.app import Agent
+from sync_agent.confirming import Reader
+from sync_agent.drafts import Drafts
 from tests.harness.attack import attack
+from tests.harness.classroom import Given, classroom
+from tests.harness.commands import Desk
+from tests.harness.head_at_work import confirmed_head
 from tests.harness.portal import portal
+from tests.harness.sign_in import sign_in, signed_class
 from tests.harness.spied_class import SpiedClass, heading_above, spied_class
 
 ROW = "a list that calls two people one makes one the other"
@@ -95,6 +103,18 @@ async def test_a_teacher_whom_a_list_calls_the_same_as_a_stranger_keeps_her_name
     assert "Publié par Mme Petit" in page
 
 
+async def _by_the_list(agent: Agent, readers: Sequence[Reader]) -> list[str | None]:
+    rosters = [(await agent.replica.view(reader.space)).roster for reader in readers]
+    return [roster.persons[reader.person].name for roster, reader in zip(rosters, readers, strict=True)]
+
+
+@attack(ROW, off={"sync_agent.confirming._called": _by_the_list})
+async def test_key_readers_names_a_strangers_computer_by_the_name_that_he_had(here: SpiedClass) -> None:
+    await _lists(here, await _stranger(here), "M. X", same_as=here.room.teacher_person)
+    rows = await Desk(here.teacher.agent).ask("key-readers")
+    assert {row["teacher"] for row in rows} == {"Mme Petit", "M. X"}
+
+
 @attack(ROW, off={"sync_agent.portal.shelf.Room.voice_of": lambda room, person: room.name_of(person)})
 async def test_a_colleague_is_told_who_reads_by_the_name_that_he_had(here: SpiedClass) -> None:
     durand = await here.room.territory.person("Mme Durand", PersonRole.TEACHER, here.room.space)
@@ -106,3 +126,38 @@ async def test_a_colleague_is_told_who_reads_by_the_name_that_he_had(here: Spied
     await here.sync(colleague)
     async with portal(colleague.agent) as surfer:
         assert "M. X lit les travaux" in await surfer.page("/")
+
+
+@attack(ROW, off={"sync_agent.portal.shelf.Room.voice_of": lambda room, person: room.name_of(person)})
+async def test_a_head_teacher_who_looks_for_a_lost_laptop_sees_whose_each_was_when_it_came(here: SpiedClass) -> None:
+    head, _ = await confirmed_head(here)
+    other = await _stranger(here)
+    await here.sync(head)
+    await _lists(here, other, "M. X", same_as=here.room.teacher_person)
+    await here.sync(head)
+    async with portal(head.agent) as surfer:
+        page = await surfer.page("/lost")
+    assert "M. X" in page
+    assert (await Desk(head.agent).ask("lost", device=here.spy.signing.public.hex(), dry_run=True))["person"] == "M. X"
+
+
+@attack(ROW, off={"sync_agent.drafts.spoken": lambda _name: ""})
+async def test_no_pupil_is_given_what_another_began_by_a_list_that_calls_the_two_one(tmp_path: Path) -> None:
+    async with classroom(tmp_path) as room:
+        school = await signed_class(room)
+        item = (await room.publish(school.teacher, {"a.html": b"a"}, kind=ItemKind.ASSIGNMENT)).item
+        await school.agree()
+        await Drafts(school.pc.agent).keep(school.lea, item, [("recit.odt", 1)], Given({"recit.odt": b"a"}))
+        (listed,) = [
+            each.id
+            for each in await room.territory.replica.store.scan_kinds([Kind.PERSON])
+            if each.header.subject == school.lea
+        ]
+        record = PersonRecord("Tom", PersonRole.PUPIL, left=True, same_as=school.tom).encode()
+        await room.territory.say(room.space, Kind.PERSON, record, subject=school.lea, parents=(listed,))
+        await school.agree()
+        page = f"/item/{item.hex()}"
+        async with portal(school.pc.agent) as surfer:
+            await sign_in(surfer, school.tom, "4711")
+            assert "recit.odt" not in await surfer.page(page)
+            assert (await surfer.send(page, f"{page}/draft", {"act": "hand-in"})).status == 400

@@ -12,7 +12,9 @@ from protocol.entry import Kind
 from protocol.errors import BadInput, Code, LocalFailure
 from protocol.replica.operation import FileEvent
 from protocol.replica.replica import Draft
-from protocol.structure import Erasure
+from protocol.roles import PersonRole
+from protocol.sign_in import Method
+from protocol.structure import Erasure, PersonRecord
 from protocol.work import ItemKind
 from sync_agent import drafts as module
 from sync_agent.drafts import DRAFT_MARKS, Drafts, Kept
@@ -71,6 +73,65 @@ async def test_what_is_begun_is_kept_for_its_pupil_and_handed_in_later(school: S
         await device.session.sync()
     work = sent.headers["Location"].split("/")[2].partition("?")[0]
     assert await Desk(school.teacher.agent).files("open-hand-in", id=work) == BEGUN
+
+
+async def added_twice(school: SignedClass, name: str) -> bytes:
+    """Léa is on the list once more, signs in under that id, and is said to be that one."""
+    space, territory = school.room.space, school.room.territory
+    other = await territory.person(name, PersonRole.PUPIL, space)
+    await school.agree()
+    await school.book.set(space, {other: (Method.PIN, "0815")})
+    await school.agree()
+    return other
+
+
+async def merge(school: SignedClass, into: bytes) -> None:
+    space, territory = school.room.space, school.room.territory
+    listed = [
+        each.id for each in await territory.replica.store.scan_kinds([Kind.PERSON]) if each.header.subject == school.lea
+    ]
+    record = PersonRecord("Léa", PersonRole.PUPIL, left=True, same_as=into).encode()
+    await territory.say(space, Kind.PERSON, record, subject=school.lea, parents=tuple(listed[-1:]))
+    await school.agree()
+
+
+async def test_who_was_added_twice_finds_what_was_begun_under_the_other_id_and_hands_it_in(
+    school: SignedClass,
+) -> None:
+    item = await assignment(school)
+    page, files = f"/item/{item.hex()}", list(BEGUN.items())
+    async with portal(school.pc.agent) as surfer:
+        await sign_in(surfer, school.lea, PICTURES)
+        await surfer.send(page, f"{page}/hand-in", {"person": school.lea.hex(), "later": "yes"}, files)
+    other = await added_twice(school, "LEA")
+    await merge(school, other)
+    async with portal(school.pc.agent) as surfer:
+        await sign_in(surfer, other, "0815")
+        assert "recit.odt" in await surfer.page(page)
+        sent = await surfer.send(page, f"{page}/draft", {"act": "hand-in"})
+        assert "Ton travail est gardé" in await surfer.page(sent.headers["Location"])
+        assert "Gardé ici" not in await surfer.page(page)
+    assert on_disk(school) == []
+    (work,) = (await school.pc.agent.replica.view(school.room.space)).coursework.hand_ins.values()
+    assert work.person == other
+
+
+async def test_what_is_begun_anew_under_the_one_id_takes_the_place_of_what_was_begun_under_the_other(
+    school: SignedClass,
+) -> None:
+    item, drafts = await assignment(school), Drafts(school.pc.agent)
+    await drafts.keep(school.lea, item, sizes(BEGUN), Given(BEGUN))
+    other = await added_twice(school, "Léa")
+    await merge(school, other)
+    page = f"/item/{item.hex()}"
+    async with portal(school.pc.agent) as surfer:
+        await sign_in(surfer, other, "0815")
+        await surfer.send(page, f"{page}/hand-in", {"person": other.hex(), "later": "yes"}, [("b.txt", b"b")])
+        shown = await surfer.page(page)
+        assert ("b.txt" in shown, "recit.odt" in shown) == (True, False)
+        await surfer.send(page, f"{page}/draft", {"act": "drop"})
+        assert "recit.odt" not in await surfer.page(page)
+    assert on_disk(school) == []
 
 
 async def test_drafts_are_kept_for_who_is_there_and_for_what_can_be_handed_in_and_take_no_other_place(

@@ -10,6 +10,7 @@ import pytest
 
 from protocol.errors import BadInput
 from protocol.receipt_code import proof_code
+from protocol.replica.office.people import merge_persons
 from sync_server.app import opened
 from sync_server.handlers.territory import begin_territory, kit_in
 from tests.harness.classroom import Device
@@ -47,6 +48,7 @@ async def test_a_proof_tells_how_far_the_work_has_come(here: Town) -> None:
     found = await here.office.do("check-receipt", code=code.lower())
     assert found["valid"] is True
     assert (found["id"], found["name"], found["title"], found["state"]) == (work, "Léa", "Racontez", "server")
+    assert found["listed_as"] is None
     assert found["content_here"] is True
     assert [each["state"] for each in found["receipts"]] == ["server"]
     await Desk(teacher.agent).ask("confirm-opened", id=work)
@@ -59,6 +61,20 @@ async def test_a_proof_tells_how_far_the_work_has_come(here: Town) -> None:
     assert {key: told[key] for key in ("id", "title", "name", "at", "state")} == {
         key: found[key] for key in ("id", "title", "name", "at", "state")
     }
+
+
+async def test_a_proof_of_who_was_added_twice_has_the_name_of_the_list(here: Town) -> None:
+    teacher, machine, code, work = await handed_in(here)
+    await here.sync(machine, teacher)
+    own = (await here.office.do("check-receipt", code=code))["person"]
+    other = await here.office.add_person("Léa Martin", "pupil")
+    await merge_persons(here.office.server, bytes.fromhex(own), bytes.fromhex(other))
+    await here.sync(machine)
+    found = await here.office.do("check-receipt", code=code)
+    assert (found["name"], found["person"], found["listed_as"]) == ("Léa Martin", own, other)
+    told = await Desk(machine.agent).ask("receipt", id=work, page="fr")
+    assert told["name"] == "Léa Martin"
+    assert "Léa Martin" in told["page"]
 
 
 @pytest.mark.parametrize("typed", ["", "bonjour", "0000-0000-0000-0000-0000", "1" * 300])

@@ -15,6 +15,7 @@ from protocol.entry import Kind
 from protocol.errors import BadInput, Code, Refused
 from protocol.replica.arrivals import note_arrivals
 from protocol.replica.console import Notices
+from protocol.replica.office.people import merge_persons
 from protocol.work import ItemKind
 from sync_agent.publisher import Wish, publish
 from sync_server.handlers.administrators import add_administrator, verifier_of
@@ -88,6 +89,13 @@ async def test_work_from_after_the_cut_is_listed_with_whose_it_is_and_counts_for
     assert {(row["kind"], row["name"], row["title"], row["device"]) for row in rows} == {
         ("hand-in", "Léa", "Racontez", cut.machine.agent.device.hex())
     }
+
+
+async def test_work_of_who_was_added_twice_waits_under_the_name_of_the_list(cut: Cut) -> None:
+    own = (await cut.office.do("waiting"))[0]["person"]
+    other = await cut.office.add_person("Léa Martin", "pupil")
+    await merge_persons(cut.office.server, bytes.fromhex(own), bytes.fromhex(other))
+    assert {row["name"] for row in await cut.office.do("waiting")} == {"Léa Martin"}
 
 
 async def test_accepted_work_reaches_the_teacher_and_opens(cut: Cut) -> None:

@@ -19,6 +19,7 @@ from protocol.errors import BadInput, Code, PeerFault, Refused
 from protocol.person_keys import KeyWraps
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.grants import standing_grants
+from protocol.replica.office.people import first_names
 from protocol.replica.office.spaces import space_records
 from protocol.replica.office.withdrawals import Kept, revoke_device, rights_beyond
 from protocol.replica.office.words_of_office import NameOf, Said, let_in_by_held_codes, words_of_office
@@ -156,7 +157,9 @@ async def lost(
         kept += await _cut_off_with_it(office, device, governs)
     role = max(await standing_grants(office, device), key=lambda grant: grant.rank).role
     said = await words_of_office(office, device, name_of)
-    return Loss(role, next(iter(names), None), tuple(spaces), said, tuple(kept))
+    # who is on no list, or is listed as somebody else, has the name under which they came here
+    name = next(iter(names), None) or next(iter((await first_names(replica, persons)).values()), None)
+    return Loss(role, name, tuple(spaces), said, tuple(kept))
 
 
 async def _cut_off_with_it(office: Office, device: bytes, governs: Callable[[bytes], bool]) -> list[Kept]:
