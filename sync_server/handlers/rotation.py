@@ -5,6 +5,8 @@ Rules:
   short, the next opening finds which of the two the set names;
 - what the old key had written stays, its grants included; what turns up under it later is held back: so nothing is
   signed by it between the moment at which its heads are read and the one from which the new key is used;
+- earlier words of the old key are named too: a server that is restored from before it, or a machine that has not heard
+  the latest, goes by those that it has (docs/adr/0184);
 - the keys of servers before this one (one that burnt, one that a backup was made of) are cut off with it;
 - devices meet the new certificate at their next call, and never believe an older one again;
 - nothing that the old root has signed, and no flood of it, keeps another root from taking over;
@@ -26,7 +28,16 @@ from protocol.identity import SEED_BYTES
 from protocol.limits import MAX_ROTATION_HEADS
 from protocol.replica.arrivals import authored_by
 from protocol.replica.office.as_root import check_kit, write_as_root
-from protocol.replica.office.heads import MOST_LISTED_HEADS, accounts_of, cut_by_root, heads_by_then, heads_of, lists_of
+from protocol.replica.office.heads import (
+    MOST_LISTED_HEADS,
+    accounts_of,
+    cut_by_root,
+    earlier_words,
+    heads_by_then,
+    heads_of,
+    lists_of,
+    with_earlier,
+)
 from protocol.replica.replica import Draft, Tips
 from protocol.replica.signer import RootKit
 from protocol.roles import Role
@@ -51,6 +62,7 @@ async def rotate_server(server: Server, kit: RootKit, *, since_ms: int | None = 
     replaced = await _servers(server)
     by_then = await _said_by(server, replaced, since_ms)
     territory = server.replica.territory
+    before = {old: await _earlier(server, old, by_then) for old in replaced}
     keys = ServerKeys.create(
         server.entropy(SEED_BYTES), server.entropy(SEED_BYTES), server.entropy(CAPABILITY_KEY_BYTES)
     )
@@ -66,6 +78,7 @@ async def rotate_server(server: Server, kit: RootKit, *, since_ms: int | None = 
                 heads[old] = await heads_of(old, spaces, tips, server.store, most=MOST_LISTED_HEADS)
             else:
                 heads[old] = await heads_by_then([old], spaces, by_then[old], server.store, most=MOST_LISTED_HEADS)
+            heads[old] = with_earlier(heads[old], before[old])
             return lists_of(territory, heads[old])
 
         accounts = {old: await write_as_root(server, kit, partial(listed, old)) for old in replaced}
@@ -106,6 +119,10 @@ async def _said_by(
                 "Say when it was last in good hands (--since 36h, --since 2026-11-20): what had come by then stays",
             )
     return None
+
+
+async def _earlier(server: Server, old: bytes, by_then: Mapping[bytes, Collection[bytes]] | None) -> list[bytes]:
+    return await earlier_words(old, server.replica.door.spaces(), server.store, by_then and by_then[old])
 
 
 async def _servers(server: Server) -> list[bytes]:

@@ -14,6 +14,7 @@ from protocol.entry import Entry, Kind, compose
 from protocol.errors import Code, NoAnswer, Refused
 from protocol.identity import SigningKey
 from protocol.messages import SyncRequest
+from protocol.replica.office import heads
 from protocol.replica.replica import Draft
 from protocol.roles import PersonRole
 from protocol.structure import PersonRecord, Revocation
@@ -29,6 +30,12 @@ from tests.harness.office_devices import Town, town
 from tests.harness.wire import Faulty, MemoryTransport
 
 FLOOD = 40
+
+
+@pytest.fixture(autouse=True)
+def _room_for_heads_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a territory of a thousand classes: elsewhere nearly nothing is left to be brought (docs/adr/0184)."""
+    monkeypatch.setattr(heads, "MOST_EARLIER_HEADS", 0)
 
 
 def flood(here: Town, stolen: SigningKey, grant: bytes, *after: bytes) -> list[Entry]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import pytest
 import pytest_asyncio
 
+from protocol.replica.office import heads
 from sync_agent.peer_sync import exchange_once
 from sync_server.handlers.rotation import rotate_server
 from sync_server.handlers.territory import kit_in
@@ -43,7 +45,9 @@ class Here:
 
 
 @pytest_asyncio.fixture
-async def here(tmp_path: Path) -> AsyncIterator[Here]:
+async def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Here]:
+    # as in a territory of a thousand classes, where there is room for heads alone (docs/adr/0184)
+    monkeypatch.setattr(heads, "MOST_EARLIER_HEADS", 0)
     async with town(tmp_path) as place:
         behind = await place.device("machine")
         near = await place.device("machine")

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from protocol.entry import Kind
 from protocol.errors import Code, Refused
 from protocol.kit import Kit
 from sync_agent.sealed_calls import server_of
+from sync_agent.withdrawn import take_withdrawals
 from sync_server.app import Server, opened
 from sync_server.backing_up import BackupFile, restore
 from sync_server.beginning import begin
@@ -80,6 +82,24 @@ class Scene:
         async with opened(folder, now_ms=clock, entropy=os.urandom) as server:
             self.here.frontage.responder = server.responder
             yield server
+
+    async def hear_that_the_old_keys_are_cut_off(self) -> None:
+        """A machine is told of the new keys, and the server burns before it has fetched what the old ones said last."""
+        said = [
+            entry for entry in await self.here.office.server.store.scan_kinds([Kind.REVOKE]) if not entry.header.grant
+        ]
+        await take_withdrawals(self.machine.agent, said, b"a neighbour")
+
+    async def knows_everybody_at(self, server: Server) -> None:
+        """Whoever had been let in works on, and is called as before."""
+        work = await self.here.work(self.machine, self.item, self.pupil)
+        for _ in range(3):
+            await self.here.sync()
+            await server.space_keeper.tend_grown()
+        view = await server.replica.view(self.here.space)
+        assert {person.name for person in view.roster.persons.values()} == {"Mme Petit", "Léa"}
+        assert view.coursework.hand_ins[work].at_server
+        assert await Desk(self.teacher.agent).files("open-hand-in", id=work.hex())
 
     async def goes_on_with(self, server: Server, *, held_back: bool = False) -> None:
         """Everything that devices have is there, nothing of it is held back, and more work comes in."""
@@ -181,3 +201,20 @@ async def test_a_server_made_anew_after_a_rotation_refuses_nobody_whom_the_one_b
         await scene.goes_on_with(server)
         for space in await far.agent.spaces():
             assert await server.replica.fingerprint(space) == await far.agent.replica.fingerprint(space)
+
+
+async def test_last_words_of_old_keys_that_burnt_with_the_server_take_nobody_elses_access(scene: Scene) -> None:
+    backup = await scene.backup()
+    await scene.here.office.add_person("Tom", "pupil")
+    await scene.rotate_server()
+    await scene.hear_that_the_old_keys_are_cut_off()
+    async with scene.restored(backup, scene.kit) as server:
+        await scene.knows_everybody_at(server)
+
+
+async def test_so_it_is_with_a_server_made_anew_without_any_backup(scene: Scene) -> None:
+    await scene.here.office.add_person("Tom", "pupil")
+    await scene.rotate_server()
+    await scene.hear_that_the_old_keys_are_cut_off()
+    async with scene.made_anew() as server:
+        await scene.knows_everybody_at(server)

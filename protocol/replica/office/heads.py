@@ -22,6 +22,8 @@ from protocol.structure import Revocation
 
 MOST_LISTED_HEADS: Final = MAX_REVOKED_HEADS + MAX_REVOCATION_LISTS * (MAX_ROOT_ACCOUNT_IDS - 1)
 """Heads that a root's revocation names, by itself and in lists: more than a territory has spaces."""
+MOST_EARLIER_HEADS: Final = 256
+"""Earlier words of a key that the root's revocation of it names beside the heads, where that leaves room for them."""
 
 
 async def heads_of(
@@ -91,6 +93,33 @@ async def heads_by_then(
             heads = [entry for entry in written if entry not in named]
             found.append(list(islice(by_weight(heads, written), most)))
     return _in_turn(found, most)
+
+
+async def earlier_words(
+    key: bytes, spaces: Iterable[bytes], store: EntryStore, known: Collection[bytes] | None = None
+) -> list[bytes]:
+    """What a key had said before its latest entries: of each space by turns that 1, 2, 4, 8 … places before, then all.
+
+    Only of what is `known`, where that is given. The latest entries of each space are among them too.
+    """
+    found = []
+    for space in spaces:
+        said = [entry.id for entry in await store.authored(space, key) if known is None or entry.id in known]
+        newest_first = said[: -MOST_EARLIER_HEADS - 1 : -1]
+        doubling = [said[-1 - (1 << power)] for power in range(len(said).bit_length()) if 1 << power < len(said)]
+        found.append(list(dict.fromkeys([*doubling, *newest_first])))
+    return _in_turn(found, MOST_EARLIER_HEADS + MAX_REVOKED_HEADS)
+
+
+def with_earlier(heads: Sequence[bytes], earlier: Iterable[bytes]) -> list[bytes]:
+    """All heads of a key, and of its `earlier` words as many as one revocation has room for without lists.
+
+    These lead nowhere where the heads do not. But the latest words may have burnt with the only machine that had them:
+    a replica that lacks a head goes by the latest that it has, instead of holding back all that the key had said.
+    """
+    room = max(0, min(MOST_EARLIER_HEADS, MAX_REVOKED_HEADS - len(heads)))
+    named = set(heads)
+    return [*heads, *islice((word for word in earlier if word not in named), room)]
 
 
 def by_weight(heads: Iterable[bytes], written: Mapping[bytes, Entry]) -> Iterator[bytes]:
