@@ -47,15 +47,13 @@ class Copies:
     async def entrusted(self, space: bytes, device: bytes) -> frozenset[bytes]:
         """The sealed streams of works of this device that `device` is asked to keep."""
         agent = self._agent
+        works = (await agent.replica.view(space)).coursework.hand_ins.values()
+        under_way = [work for work in works if agent.made(work) and not (work.at_server or work.opened)]
+        if not under_way:
+            return frozenset()
         asked = await agent.replica.store.marks(ENTRUSTED_MARKS)
-        due = [
-            work
-            for work in (await agent.replica.view(space)).coursework.hand_ins.values()
-            if agent.made(work)
-            and not (work.at_server or work.opened)
-            # who has signed for it is asked again by a device that has forgotten whom it asked
-            and not (device in work.copies and vouches(agent, work, device, asked))
-        ]
+        # who has signed for it is asked again by a device that has forgotten whom it asked
+        due = [work for work in under_way if not (device in work.copies and vouches(agent, work, device, asked))]
         if not due:
             return frozenset()
         forgetful = await forgetful_devices(agent)

@@ -115,6 +115,18 @@ async def test_what_the_server_has_signed_for_is_entrusted_to_nobody(room: Class
     assert not await story.holds(other)
 
 
+async def test_who_has_no_work_under_way_reads_nothing_to_know_that_it_entrusts_none(
+    room: Classroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    story = await handed_in(room, 1)
+    (other,) = story.others
+    await exchange(story.author.agent, other.agent)
+    copies = Copies(other.agent, set)
+    await copies.entrusted(room.space, story.author.agent.device)
+    monkeypatch.setattr(other.agent.replica.store, "marks", None)
+    assert await copies.entrusted(room.space, story.author.agent.device) == frozenset()
+
+
 async def test_a_copy_reaches_the_server_by_the_machine_that_kept_it(room: Classroom) -> None:
     story = await handed_in(room, 1, LONG)
     (other,) = story.others
