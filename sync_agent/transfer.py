@@ -26,6 +26,7 @@ from protocol.limits import INLINE_PACK_BYTES, KiB
 from protocol.message_parts import Link, Upload
 from protocol.replica.byte_range import Span
 from protocol.replica.interfaces import ContentStore, Making, PackInfo
+from protocol.replica.pack_sending import sent_pieces
 from sync_agent.fetching import Fetching
 from sync_agent.line_rate import WORTH_BYTES, Gauge
 from sync_agent.transfer_progress import TransferProgress
@@ -34,7 +35,6 @@ from sync_agent.transport import Transport
 PACKS_AT_ONCE: Final = 2
 SMALL_PACKS_AT_ONCE: Final = 4
 PIECE_BYTES: Final = 512 * KiB
-SENT_PIECE_BYTES: Final = 64 * KiB
 MAX_CUTS_PER_PACK: Final = 3
 MAX_MENDINGS: Final = 3
 
@@ -304,15 +304,14 @@ class Transfer:
         raise NoAnswer(Code.BUSY, "the server did not take some content, which others may be sending; the work is kept")
 
     async def _pieces(self, pack: PackInfo, offset: int) -> AsyncIterator[bytes]:
-        while offset < pack.size:
-            block = await self._content.read_pack(pack.hash, offset, PIECE_BYTES)
-            if not block:
-                raise LocalFailure(Code.DAMAGED, "a stored pack is shorter than it was", pack=pack.hash.hex())
-            for start in range(0, len(block), SENT_PIECE_BYTES):
-                piece = block[start : start + SENT_PIECE_BYTES]
+        left = pack.size - offset
+        async with aclosing(sent_pieces(self._content, pack.hash, Span(offset, left))) as pieces:
+            async for piece in pieces:
                 yield piece
+                left -= len(piece)
                 self._progress.note(len(piece), get_running_loop().time())
-            offset += len(block)
+        if left:
+            raise LocalFailure(Code.DAMAGED, "a stored pack is shorter than it was", pack=pack.hash.hex())
 
 
 async def _work_off(jobs: Sequence[Job], at_once: int, moved: Moved) -> None:

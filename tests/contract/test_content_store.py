@@ -11,7 +11,10 @@ from protocol.chunking import chunk_list, chunk_ref, cut, stream_id
 from protocol.errors import Code, LocalFailure, PeerFault, TooLarge
 from protocol.limits import MAX_PACK_BYTES, PACK_TARGET_BYTES, MiB
 from protocol.pack import PackWriter
-from protocol.replica.interfaces import ContentStore, PackInfo
+from protocol.replica.byte_range import Span
+from protocol.replica.interfaces import ContentStore, PackInfo, ReadInto
+from protocol.replica.native_memory import REUSED_PIECE_BYTES
+from protocol.replica.pack_sending import sent_pieces
 from tests.harness.content_stores import (
     FILES,
     add,
@@ -133,6 +136,25 @@ async def test_sealed_content_is_stored_as_it_is(content: ContentStore) -> None:
     (pack,) = await publish(content, [data], sealed=True)
     assert data in await whole(content, pack)
     assert await read(content, name_of(data)) == data
+
+
+async def test_a_pack_is_sent_verbatim_in_small_pieces_and_looked_up_once(
+    content: ContentStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, made = made_elsewhere([noise(900_000)])
+    await content.ingest(SPACE, data)
+    reader_of, asked = content.pack_reader, []
+
+    async def counted(pack: bytes) -> ReadInto:
+        asked.append(pack)
+        return await reader_of(pack)
+
+    monkeypatch.setattr(content, "pack_reader", counted)
+    for span in (Span(0, len(data)), Span(7, 300_000), Span(len(data) - 3, 3)):
+        pieces = [piece async for piece in sent_pieces(content, made.hash, span)]
+        assert b"".join(pieces) == data[span.start : span.start + span.length]
+        assert max(map(len, pieces)) <= REUSED_PIECE_BYTES
+    assert asked == [made.hash] * 3
 
 
 # --- taking in [4] ----------------------------------------------------------------------------------------------------

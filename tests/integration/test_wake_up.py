@@ -16,6 +16,7 @@ from aiohttp import web
 from protocol.errors import Code, LocalFailure, NoAnswer, RelaisError
 from protocol.replica.background import background
 from protocol.replica.http import live
+from protocol.replica.interfaces import ReadInto
 from protocol.replica.listeners import Listener
 from protocol.replica.serving import Responder
 from protocol.roles import Role
@@ -278,19 +279,23 @@ async def test_content_that_has_gone_since_its_link_was_made_is_said_to_be_gone(
 async def test_content_that_goes_while_it_is_sent_ends_short_and_never_with_other_bytes(
     here: HttpRoom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("protocol.replica.http.content.FILE_PIECE_BYTES", 65_536)
     machine = await here.room.machine()
     link, pack = await link_to(here, machine)
     content = here.room.territory.replica.content
     whole = await content.read_pack(pack, 0, 4_000_000)
-    read = content.read_pack
+    reader_of, loop = content.pack_reader, asyncio.get_running_loop()
 
-    async def goes(asked: bytes, start: int, length: int) -> bytes:
-        if start > 1_000_000:
-            await content.drop([pack])
-        return await read(asked, start, length)
+    async def going(asked: bytes) -> ReadInto:
+        read = await reader_of(asked)
 
-    monkeypatch.setattr(content, "read_pack", goes)
+        def goes(start: int, memory: memoryview) -> int:
+            if start > 1_000_000:
+                asyncio.run_coroutine_threadsafe(content.drop([pack]), loop).result()
+            return read(start, memory)
+
+        return goes
+
+    monkeypatch.setattr(content, "pack_reader", going)
     came = bytearray()
 
     async def fetch() -> None:

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from http import HTTPStatus
 from typing import Final
 
 from aiohttp import web
 
 from protocol.errors import BadInput, Code, PeerFault, RelaisError
-from protocol.limits import FILE_PIECE_BYTES, MAX_PACK_BYTES, KiB
+from protocol.limits import MAX_PACK_BYTES
 from protocol.replica.byte_range import NotSatisfiable, Span, asked_span
 from protocol.replica.http.bodies import pieces
 from protocol.replica.http.meter import Direction, Meter
 from protocol.replica.http.problems import problem
 from protocol.replica.interfaces import ContentStore
+from protocol.replica.pack_sending import sent_pieces
 from protocol.replica.serving import Responder
 from protocol.wire import OFFSET_HEADER, PACK_TYPE, Capability
 
 _log = logging.getLogger(__name__)
 
-SENT_PIECE_BYTES: Final = 64 * KiB
-"""What TLS gets at once: larger blocks are memory that the system hands out anew each time (`native_memory`)."""
 _BEARER: Final = "bearer "
 _STOPPED: Final = frozenset({Code.CUT_OFF, Code.TOO_SLOW})
 
@@ -94,27 +95,28 @@ class Packs:
         self, request: web.Request, response: web.StreamResponse, pack: bytes, span: Span
     ) -> web.StreamResponse:
         response.content_length = span.length
-        data = await self._content.read_pack(pack, span.start, min(span.length, FILE_PIECE_BYTES))
-        await response.prepare(request)
-        at, end = span.start, span.start + span.length
-        while data:
-            for start in range(0, len(data), SENT_PIECE_BYTES):
-                await response.write(data[start : start + SENT_PIECE_BYTES])
-            self._meter.moved(Direction.OUT, len(data))
-            at += len(data)
-            data = await self._piece(pack, at, min(end - at, FILE_PIECE_BYTES))
-        if at < end:
+        async with aclosing(sent_pieces(self._content, pack, span)) as sending:
+            piece = await anext(sending, b"")
+            await response.prepare(request)
+            left = span.length
+            while piece:
+                await response.write(piece)
+                self._meter.moved(Direction.OUT, len(piece))
+                left -= len(piece)
+                piece = await _more(sending)
+        if left:
             response.force_close()
         await response.write_eof()
         return response
 
-    async def _piece(self, pack: bytes, at: int, length: int) -> bytes:
-        """More of a pack that is being sent; nothing at its end, or if it has gone: a short body tells the caller."""
-        try:
-            return await self._content.read_pack(pack, at, length) if length else b""
-        except RelaisError as error:
-            _log.warning("content went away while it was sent: %s", error)
-            return b""
+
+async def _more(sending: AsyncGenerator[bytes, None]) -> bytes:
+    """More of a pack that is being sent; nothing at its end, or if it has gone: a short body tells the caller."""
+    try:
+        return await anext(sending, b"")
+    except RelaisError as error:
+        _log.warning("content went away while it was sent: %s", error)
+        return b""
 
 
 def _bearer(request: web.Request) -> str:
