@@ -101,9 +101,10 @@ class Discovery(asyncio.DatagramProtocol):
         self._join = join or multicast.join
         self._judge = judge
         self.heard_itself = False
-        self.late_s = 0.0
-        """The longest that a word of this device has taken to come back to it since it was switched on."""
+        self._late_s = 0.0
         self._spoken: tuple[Instance, float] | None = None
+        self._unheard_s: float | None = None
+        """When this device spoke last, until a word of its own comes back."""
         self._own = own
         self._echo: Found | None = None
         self._number = words or itertools.count(1).__next__
@@ -134,6 +135,16 @@ class Discovery(asyncio.DatagramProtocol):
                 self._transport.close()
             await self._gone.wait()
 
+    @property
+    def late_s(self) -> float:
+        """The longest that a word of this device has taken to come back to it, or is taking now.
+
+        Nothing where none ever came back: multicast does not work there.
+        """
+        if not self.heard_itself or self._unheard_s is None:
+            return self._late_s
+        return max(self._late_s, asyncio.get_running_loop().time() - self._unheard_s)
+
     def found(self) -> list[Found]:
         """What was heard lately from each place, in the order in which it was heard first, without this device."""
         since_s = asyncio.get_running_loop().time() - TTL_S
@@ -142,7 +153,8 @@ class Discovery(asyncio.DatagramProtocol):
 
     def announce(self) -> None:
         """Say again who we are: something of it has changed, or somebody asks."""
-        self._spoke_s = asyncio.get_running_loop().time()
+        self._late_s = self.late_s
+        self._spoke_s = self._unheard_s = asyncio.get_running_loop().time()
         own = self._own()
         if self._spoken is None or self._spoken[0] != own:
             self._spoken = own, self._spoke_s
@@ -202,10 +214,13 @@ class Discovery(asyncio.DatagramProtocol):
         now = Found(instance, Address(host, instance.port), now_s, self._number())
         if instance.name == self._name:
             self.heard_itself = True
+            if self._unheard_s is not None:
+                # it may be an earlier word, which took longer still
+                self._late_s, self._unheard_s = max(self._late_s, now_s - self._unheard_s), None
             if self._echo is None or self._echo.instance != instance:
                 self._echo = now
                 if self._spoken is not None and self._spoken[0] == instance:
-                    self.late_s = max(self.late_s, now_s - self._spoken[1])
+                    self._late_s = max(self._late_s, now_s - self._spoken[1])
             return False
         place = instance.name, now.address
         before = self._known.get(place)

@@ -281,6 +281,8 @@ class Neighbourhood:
         Who was never met is waited for as long as this device's own words have shown others' to be late, no longer.
         """
         least_s, most_s = SPEAKS_S
+        if self._is_found and self._discovery.heard_itself and not (self.expects or self.members()):
+            await in_moments(0.0, most_s, lambda: self._discovery.echo(self._instance()) is not None)
         # what comes back within a moment is in time
         latest_s = max(voice.late_s for voice in self._voices())
         late_s = min(latest_s, most_s) if latest_s > least_s else 0.0

@@ -48,7 +48,7 @@ def test_machines_that_are_switched_on_together_bring_what_one_machine_brings(sl
     lived(together, machines=8, slow_s=slow_s, seed=seed)
 
 
-@pytest.mark.parametrize(("seed", "has_met_others"), [(0, True), (29, True), (3, False), (4, False)])
+@pytest.mark.parametrize(("seed", "has_met_others"), [(0, True), (29, True), (3, False), (8, False), (12, False)])
 def test_who_is_switched_on_while_another_fetches_takes_it_from_there(seed: int, has_met_others: bool) -> None:
     async def one_after_the_other(morning: Morning) -> None:
         before = morning.brought()
