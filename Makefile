@@ -95,12 +95,13 @@ $(VENV)/.package: $(VENV)/.runtime pyproject.toml
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
 
-# strace stops the programs at a chosen write, fsync or rename: the crash tests need it. Pages are tested in Chromium,
-# units of services are judged by systemd-analyze, which needs no running systemd, and the configurations of proxies run
-# in nginx and Caddy, whose own services are put to rest again.
+# strace stops the programs at a chosen write, fsync or rename: the crash tests need it. Pages are tested in Chromium
+# without windows (the whole one does too, and takes half as long again), units of services are judged by systemd-analyze,
+# which needs no running systemd, and the configurations of proxies run in nginx and Caddy, whose own services are put to
+# rest again.
 .PHONY: system-tools
 system-tools:
-	@missing=; PATH=$$PATH:/usr/sbin; for tool in strace chromium systemd-analyze nginx caddy; do \
+	@missing=; PATH=$$PATH:/usr/sbin; for tool in strace chromium-headless-shell systemd-analyze nginx caddy; do \
 	  command -v "$$tool" >/dev/null || missing="$$missing $${tool%-analyze}"; done; \
 	if [ -z "$$missing" ]; then :; \
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
