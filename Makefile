@@ -25,6 +25,8 @@ help: ## this list
 
 # Both start our programs many times over: they are compiled beforehand, as pip does for what it installs.
 COMPILE := $(BIN)/python -m compileall -q -j 0 protocol sync_agent sync_server
+# pip compiles on one processor; as with pip, what does not compile is nobody's concern until it is imported.
+COMPILE_INSTALLED = $(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null 2>&1 || true
 
 .PHONY: demo
 demo: $(VENV)/.package ## a server, a teacher and two pupils' PCs: outage, hand-in, return (COURSE=folder for your own course)
@@ -71,7 +73,10 @@ ifneq ($(shell $(BIN)/python -c 'print("ok")' 2>&1),ok)
 endif
 
 .PHONY: environment
-environment: $(VENV)/.package $(VENV)/.development system-tools
+environment: python-environment system-tools
+
+.PHONY: python-environment
+python-environment: $(VENV)/.package $(VENV)/.development
 
 $(VENV)/.runtime: constraints.txt
 	@for python in $(or $(PYTHON),python3 python3.13 python3.12 python3.11); do \
@@ -84,11 +89,13 @@ $(VENV)/.runtime: constraints.txt
 	fi; \
 	echo "installing into $(VENV), with $$("$$python" --version)"; \
 	"$$python" -m venv --clear $(VENV)
-	@$(PIP) install --require-hashes --no-deps -r constraints.txt
+	@$(PIP) install --no-compile --require-hashes --no-deps -r constraints.txt
+	@$(COMPILE_INSTALLED)
 	@touch $@
 
 $(VENV)/.development: $(VENV)/.runtime constraints-dev.txt
-	@$(PIP) install --require-hashes --no-deps -r constraints-dev.txt
+	@$(PIP) install --no-compile --require-hashes --no-deps -r constraints-dev.txt
+	@$(COMPILE_INSTALLED)
 	@touch $@
 
 $(VENV)/.package: $(VENV)/.runtime pyproject.toml
