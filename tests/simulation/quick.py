@@ -4,7 +4,7 @@
   for one key, one message and one purpose only, and show every bit that was flipped; they are made of one hash instead
   of curves, which would take half of the time. The real ones have their own tests and golden bytes.
 - Sticks are real folders; that what is written there reaches the medium is not waited for.
-- What compresses is made once for each level, not for each message.
+- What compresses is made once for each level, not for each message and each note of a file.
 - Whether a signature holds and what bytes mean are pure questions, which every replica asks of every entry. What a set
   folds to, and what it lets somebody read, is asked again only once the set has grown.
 """
@@ -32,6 +32,7 @@ from protocol.replica.replica import Replica
 from protocol.replica.views import SpaceView, Views
 from protocol.rights import Authority
 from protocol.speaking import Remembered
+from sync_agent import file_notes
 from sync_agent.courier_disk import BundlesOut
 from tests.simulation import recalled, sticks
 
@@ -209,6 +210,7 @@ _PATCHES: Final[tuple[tuple[Any, str, object], ...]] = (
     (Replica, "readable", _readable),
     (envelope, "zstandard", _Zstandard()),
     (pack, "zstandard", _Zstandard()),
+    (file_notes, "zstandard", _Zstandard()),
     (os, "fsync", lambda _descriptor: None),
     (BundlesOut, "_append", sticks.append),
     *_parsers(space_keys, structure, work),
