@@ -3,6 +3,8 @@
 A module is prepared when it is loaded, and each place in it is told of once, the first time that it is reached
 (SlipCover, by `sys.monitoring` since Python 3.12): to be counted costs a test nothing that goes where others went, so
 all of them are (ADR 0169). Programs, and copies of processes, that a test starts are not counted.
+
+Whoever counts tells what it missed as well: nobody looks through the modules again when all tests have ended.
 """
 
 from __future__ import annotations
@@ -31,28 +33,30 @@ class Branches:
     def __init__(self, *, testing: bool, project: Path = PROJECT) -> None:
         self._project = project
         self._reached: dict[str, set[Place]] = {}
+        self._everything: dict[str, set[Place]] = {}
         self._said: list[str] = []
-        self._counting = slipcover.Slipcover(branch=True) if testing else None
-        if self._counting is not None:
+        self._counting: Any = None
+        if testing:
+            source = [str(project / PACKAGE)]
+            self._counting = slipcover.Slipcover(branch=True, source=source, exclude_also=NOT_TO_RUN)
             modules = slipcover.FileMatcher(sources=[project / PACKAGE])
             slipcover.ImportManager(self._counting, modules).__enter__()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Bring what was counted here to where it is judged, or judge."""
-        counted = self._counting and self._places(self._counting, "executed")
-        if counted and (brought := getattr(session.config, "workeroutput", None)) is not None:
-            brought["reached"] = json.dumps({file: sorted(places, key=repr) for file, places in counted.items()})
+        counted = self._counted()
+        if (brought := getattr(session.config, "workeroutput", None)) is not None:
+            brought["counted"] = json.dumps(counted)
             return
-        self._add(counted or {})
+        self._add(counted)
         if not self._judge() and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
         """Gather what a process has counted that tested."""
-        brought = json.loads(getattr(node, "workeroutput", {}).get("reached", "{}"))
-        self._add({file: map(_place, places) for file, places in brought.items()})
+        self._add(json.loads(getattr(node, "workeroutput", {}).get("counted", "{}")))
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Say what no test reached."""
@@ -60,32 +64,33 @@ class Branches:
         for line in self._said:
             terminalreporter.line(line)
 
-    def _add(self, counted: Mapping[str, Iterable[Place]]) -> None:
+    def _counted(self) -> dict[str, dict[str, list[Any]]]:
+        """By file: the lines and branches that this process reached, and those that it missed."""
+        if self._counting is None:
+            return {}
+        return {
+            Path(file).resolve().relative_to(self._project).as_posix(): {
+                kind: [*found[f"{kind}_lines"], *found[f"{kind}_branches"]] for kind in ("executed", "missing")
+            }
+            for file, found in self._counting.get_coverage()["files"].items()
+        }
+
+    def _add(self, counted: Mapping[str, Mapping[str, Iterable[Any]]]) -> None:
         for file, places in counted.items():
-            self._reached.setdefault(file, set()).update(places)
+            reached = {_place(place) for place in places["executed"]}
+            self._reached.setdefault(file, set()).update(reached)
+            self._everything.setdefault(file, set()).update(reached, map(_place, places["missing"]))
 
     def _judge(self) -> bool:
         """Whether enough was reached; what is said of it is noted."""
-        source = [str(self._project / PACKAGE)]
-        whole = slipcover.Slipcover(branch=True, source=source, exclude_also=NOT_TO_RUN)
-        everything = self._places(whole, "executed", "missing")
-        missed = {file: places - self._reached.get(file, set()) for file, places in sorted(everything.items())}
-        count = sum(map(len, everything.values()))
-        percent = 100 * (1 - sum(map(len, missed.values())) / count)
+        missed = {file: places - self._reached[file] for file, places in sorted(self._everything.items())}
+        count = sum(map(len, self._everything.values()))
+        percent = 100 * (1 - sum(map(len, missed.values())) / count) if count else 0.0
         self._said = [f"{file}: {_listed(places)}" for file, places in missed.items() if places]
         self._said.append(
             f"{percent:.2f} % of {count} lines and branches reached, at least {LEAST_PERCENT} % are to be"
         )
         return percent >= LEAST_PERCENT
-
-    def _places(self, counting: Any, *kinds: str) -> dict[str, set[Place]]:
-        """The lines and branches of each file that are of these kinds."""
-        return {
-            Path(file).resolve().relative_to(self._project).as_posix(): {
-                _place(place) for kind in kinds for what in ("lines", "branches") for place in found[f"{kind}_{what}"]
-            }
-            for file, found in counting.get_coverage()["files"].items()
-        }
 
 
 def _place(place: Any) -> Place:

@@ -33,13 +33,13 @@ def test_a_branch_that_no_test_reached_is_named_and_fails_the_run(tmp_path: Path
     (tmp_path / "protocol" / "signs.py").write_text(MODULE)
     (tmp_path / "conftest.py").write_text(CONFTEST)
     (tmp_path / "test_positive.py").write_text(TEST.format(1, "positive"))
-    status, said = counted(tmp_path, processes=0)
+    status, said = counted(tmp_path, processes=1)
     assert status == pytest.ExitCode.TESTS_FAILED
     assert "1 passed" in said
     assert "protocol/signs.py: 4" in said.splitlines()
 
     (tmp_path / "test_negative.py").write_text(TEST.format(-1, "negative"))
-    status, said = counted(tmp_path, processes=1)
+    status, said = counted(tmp_path, processes=0)
     assert status == pytest.ExitCode.OK, said
     assert "100.00 %" in said
 
