@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from blake3 import blake3
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
@@ -39,6 +38,7 @@ _TLS: Final = b"relais/0 tls"
 _FORMAT: Final = 0
 if TYPE_CHECKING:
     from cryptography import x509
+    from cryptography.hazmat.primitives.asymmetric import ec
 
 _P256_ORDER: Final = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
@@ -171,6 +171,8 @@ def create_tls_key(seed: bytes, extend: Callable[[bytes], x509.ExtensionType] | 
     signature is deterministic (RFC 6979). It is kept once made all the same: grants name its hash.
     """
     from cryptography import x509  # noqa: PLC0415 — large, and needed once in the life of a key
+    from cryptography.hazmat.primitives import serialization  # noqa: PLC0415
+    from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415
     from cryptography.x509.oid import NameOID  # noqa: PLC0415
 
     wide = blake3(tagged(_TLS, seed)).digest(length=48)
@@ -200,6 +202,8 @@ def create_tls_key(seed: bytes, extend: Callable[[bytes], x509.ExtensionType] | 
 
 def key_info(key: ec.EllipticCurvePublicKey) -> bytes:
     """A public key as a certificate holds it (SubjectPublicKeyInfo, DER)."""
+    from cryptography.hazmat.primitives import serialization  # noqa: PLC0415 — brings the formats of SSH, half a megabyte
+
     return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 

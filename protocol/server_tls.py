@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
 
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from protocol import canonical
 from protocol.errors import Code, PeerFault
@@ -53,6 +52,7 @@ class Binding:
     def shown_in(cls, certificate: bytes) -> Self | None:
         """What a certificate (DER) says; None for one that says nothing. Raises `PeerFault`, `TooLarge`."""
         from cryptography import x509  # noqa: PLC0415
+        from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415
 
         try:
             found = x509.load_der_x509_certificate(certificate)

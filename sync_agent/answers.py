@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urljoin, urlsplit
 
-import aiohttp
-
 from protocol.errors import BadInput, Code, NoAnswer, PeerFault, Refused, RelaisError
 from protocol.message_errors import error_from
+from protocol.replica.http.library import aiohttp
 from protocol.wire import CONTENT_TYPE, OFFSET_HEADER
 from sync_agent.network.proxies import Proxy
 from sync_agent.network.trouble import Seen, Trouble, fit, no_answer, title_of

@@ -13,9 +13,8 @@ from collections.abc import AsyncIterator
 from typing import Final
 from urllib.parse import urljoin, urlsplit
 
-import aiohttp
-
 from protocol.limits import KiB, MiB
+from protocol.replica.http.library import aiohttp
 from sync_agent.network.proxies import Proxy
 
 SENT_AT_ONCE_BYTES: Final = 64 * KiB

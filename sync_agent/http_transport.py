@@ -25,11 +25,9 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
-import aiohttp
-from aiohttp.abc import AbstractResolver
-
 from protocol.errors import Code, NoAnswer, PeerFault, Refused, TooLarge
 from protocol.limits import MAX_ANSWER_BYTES, KiB
+from protocol.replica.http.library import aiohttp
 from protocol.wire import CONTENT_TYPE, LIVE_PATH, LIVENESS_PATH, OFFSET_HEADER, PACK_TYPE, PACKS_PATH
 from sync_agent.answers import Response, error_in, portal_in, recognised, unreachable
 from sync_agent.http_parts import (
@@ -112,7 +110,7 @@ class HttpTransport:
         url: str,
         network: Network | None = None,
         *,
-        resolver: Callable[[], AbstractResolver] | None = None,
+        resolver: Callable[[], aiohttp.abc.AbstractResolver] | None = None,
         early: Early | None = None,
     ) -> None:
         """`url` is what `normal_url` gave; `resolver` looks names up instead of the system; `early` began the way."""

@@ -7,8 +7,7 @@ import contextlib
 from collections.abc import AsyncGenerator
 from typing import Final
 
-import aiohttp
-
+from protocol.replica.http.library import aiohttp
 from sync_agent.addresses import Address
 from sync_agent.answers import unreachable
 from sync_agent.http_transport import HttpTransport

@@ -20,8 +20,6 @@ import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final
 
-from aiohttp import ClientConnectionError, ClientError, ClientResponse, ClientSession, ClientTimeout, TCPConnector, web
-
 from protocol.errors import Code, LocalFailure, PeerFault, RelaisError
 from protocol.limits import MAX_PROGRESS_BYTES
 from protocol.replica.control_frames import (
@@ -34,6 +32,7 @@ from protocol.replica.control_frames import (
     pieces_of,
     read_frame,
 )
+from protocol.replica.http.library import aiohttp, web
 from protocol.replica.operation import (
     JSON,
     Complete,
@@ -220,7 +219,7 @@ class _Answer:
 async def _next_frame(request: web.Request) -> tuple[Frame, bytes]:
     try:
         return await read_frame(request.content)
-    except (EOFError, ConnectionError, ClientError, web.RequestPayloadError) as reason:
+    except (EOFError, ConnectionError, aiohttp.ClientError, web.RequestPayloadError) as reason:
         raise _CallerGone from reason
 
 
@@ -247,9 +246,9 @@ async def forward(control: Control, name: str, params: Params, incoming: Incomin
     """
     upload = _Upload(params, incoming)
     host = f"[{control.host}]" if ":" in control.host else control.host
-    async with ClientSession(
-        connector=TCPConnector(force_close=True),
-        timeout=ClientTimeout(total=None, sock_connect=5.0),
+    async with aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(force_close=True),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=5.0),
         headers={"Authorization": f"Bearer {control.token}", "Content-Type": _MEDIA},
         trust_env=False,
     ) as session:
@@ -257,7 +256,7 @@ async def forward(control: Control, name: str, params: Params, incoming: Incomin
             response = await session.post(
                 f"http://{host}:{control.port}/command/{name}", data=upload.body(), allow_redirects=False
             )
-        except (ClientError, OSError, TimeoutError) as reason:
+        except (aiohttp.ClientError, OSError, TimeoutError) as reason:
             raise NotAccepted from reason
         async with response:
             if response.status != web.HTTPOk.status_code:
@@ -273,10 +272,10 @@ class _Upload:
         self._params = json_bytes(params)
         self._incoming = incoming
         self._accepted = asyncio.Event()
-        self._response: ClientResponse | None = None
+        self._response: aiohttp.ClientResponse | None = None
         self.failure: Exception | None = None
 
-    def accept(self, response: ClientResponse) -> None:
+    def accept(self, response: aiohttp.ClientResponse) -> None:
         """Let the files go; `response` is what ends if they cannot."""
         self._response = response
         self._accepted.set()
@@ -294,12 +293,12 @@ class _Upload:
             raise
 
 
-async def _result(response: ClientResponse, upload: _Upload, outgoing: Outgoing) -> JSON:
+async def _result(response: aiohttp.ClientResponse, upload: _Upload, outgoing: Outgoing) -> JSON:
     flow = FileFlow()
     while True:
         try:
             frame, body = await read_frame(response.content)
-        except (EOFError, ClientConnectionError, ClientError, OSError) as reason:
+        except (EOFError, aiohttp.ClientConnectionError, aiohttp.ClientError, OSError) as reason:
             if upload.failure is not None:
                 raise upload.failure from None
             raise LocalFailure(

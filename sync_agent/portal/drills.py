@@ -15,16 +15,13 @@ from aiohttp import web
 from protocol.measures import MINUTE_MS, Drill
 from protocol.replica.measures import USUAL_MINUTES, measures_of
 from protocol.replica.operation import JSON
-from protocol.roles import Role
 from sync_agent.device_names import key_words
 from sync_agent.measures import schools_of
 from sync_agent.portal.desk import Desk
-from sync_agent.portal.door import Handler
 from sync_agent.portal.drill_steps import Watcher, steps_of
-from sync_agent.portal.navigation import see
+from sync_agent.portal.navigation import DRILL, see
 from sync_agent.portal.visit import Visit
 
-ADDRESS: Final = "/drill"
 LENGTHS: Final = (15, USUAL_MINUTES, 60)
 SHOWN_FOR_MS: Final = 24 * 60 * MINUTE_MS
 """So long the page goes on with the last drill, whose work may still be on its way."""
@@ -37,20 +34,6 @@ class Drills:
         self._desk = desk
         self._agent = desk.shelf.agent
         self._watcher = Watcher(desk.shelf.agent)
-
-    def add_to(self, app: web.Application) -> None:
-        """Let the listener serve them."""
-        app.router.add_get(ADDRESS, self._only_heads(self.show))
-        app.router.add_get(f"{ADDRESS}/report", self._only_heads(self.report))
-        app.router.add_post(f"{ADDRESS}/{{act}}", self._only_heads(self.act))
-
-    def _only_heads(self, handler: Handler) -> Handler:
-        async def guarded(request: web.Request) -> web.StreamResponse:
-            if await self._agent.role() is not Role.HEAD:
-                raise web.HTTPNotFound
-            return await handler(request)
-
-        return guarded
 
     async def show(self, request: web.Request) -> web.StreamResponse:
         """What to do now, what has been seen, and, once it is over, what still goes on."""
@@ -115,7 +98,7 @@ class Drills:
                 await self._desk.do("quarantine stop", {})
             case _:
                 raise web.HTTPNotFound
-        return see(ADDRESS)
+        return see(DRILL)
 
     async def _drills(self) -> list[Drill]:
         """The drills of this device's schools, the newest first."""

@@ -12,7 +12,6 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
@@ -30,9 +29,7 @@ from sync_agent.portal.desk import Desk
 from sync_agent.portal.school import enter_school
 from sync_agent.portal.visit import Visit
 
-ADDRESS: Final = "/lost"
 _SINCE: Final = {"24h": DAY_MS, "3d": 3 * DAY_MS, "7d": 7 * DAY_MS, "30d": 30 * DAY_MS}
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +54,6 @@ class Losses:
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
-
-    def routes(self) -> list[tuple[str, str, Handler]]:
-        """Method, address, handler."""
-        return [("GET", ADDRESS, self.show), ("POST", ADDRESS, self.report)]
 
     async def show(self, request: web.Request) -> web.Response:
         """The school's devices."""

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from aiohttp import web
+
+DRILL: Final = "/drill"
 
 
 def see(place: str) -> web.Response:

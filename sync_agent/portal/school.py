@@ -11,7 +11,7 @@ Rules:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -47,7 +47,6 @@ _ALSO: Final = "also-"
 MAX_ASKED_ABOUT: Final = 20
 _CODE_LASTS: Final = "72h"
 _CODE_LASTS_MS: Final = 72 * 3600 * 1000
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,21 +68,6 @@ class SchoolPages:
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
-
-    def routes(self) -> list[tuple[str, str, Handler]]:
-        """Method, address, handler."""
-        return [
-            ("GET", "/school", self.show),
-            ("POST", "/school", self.add_class),
-            ("GET", "/school/{space}", self.show_class),
-            ("POST", "/school/{space}/rename", self.rename),
-            ("POST", "/school/{space}/person", self.add_person),
-            ("POST", "/school/{space}/merge", self.merge),
-            ("POST", "/school/{space}/leave", self.leave),
-            ("POST", "/school/{space}/erase", self.erase),
-            ("POST", "/school/{space}/code", self.code),
-            ("POST", "/school/{space}/let-in", self.let_in),
-        ]
 
     async def show(self, request: web.Request) -> web.Response:
         """The school: its classes, and whose access ends when."""

@@ -20,23 +20,15 @@ from sync_agent.addresses import Address
 from sync_agent.app import Agent
 from sync_agent.portal.desk import Desk
 from sync_agent.portal.door import HEADERS, Door
-from sync_agent.portal.drills import Drills
 from sync_agent.portal.lessons import ORIGIN_DIGITS, Lessons
-from sync_agent.portal.losses import Losses
 from sync_agent.portal.nearby import ADDRESS as NEARBY
 from sync_agent.portal.nearby import Nearby
-from sync_agent.portal.own_folders import ADDRESS as FOLDERS
-from sync_agent.portal.own_folders import OwnFolders
 from sync_agent.portal.pages import Pages
-from sync_agent.portal.readers import ADDRESS as READERS
-from sync_agent.portal.readers import Readers
 from sync_agent.portal.rendering import Rendering, rendering
-from sync_agent.portal.school import SchoolPages
 from sync_agent.portal.sessions import Sessions
 from sync_agent.portal.shelf import Shelf
-from sync_agent.portal.sign_ins import ClassSignIns
 from sync_agent.portal.signing_in import SigningIn
-from sync_agent.portal.teaching import Teaching
+from sync_agent.portal.teachers_pages import TeachersPages
 from sync_agent.scheduler import Outcome
 
 KEY_MARK: Final = "portal-key"
@@ -82,10 +74,9 @@ async def serve_portal(
 
 
 def _pages_app(desk: Desk, table: Table) -> web.Application:
-    pages, signing_in, sign_ins = Pages(desk), SigningIn(desk), ClassSignIns(desk)
-    teaching = Teaching(desk, pages, table)
+    pages, signing_in = Pages(desk), SigningIn(desk)
     app = web.Application(middlewares=[desk.door.check, desk.errors])
-    get, post, teachers = app.router.add_get, app.router.add_post, teaching.only_teachers
+    get, post = app.router.add_get, app.router.add_post
     get("/", pages.home)
     get("/who", pages.who)
     post("/who", pages.choose)
@@ -109,29 +100,7 @@ def _pages_app(desk: Desk, table: Table) -> web.Application:
     get(NEARBY, nearby.show)
     post(NEARBY, nearby.add)
     get("/static/{name}", _Statics(desk.rendering).answer)
-    get("/publish", teachers(teaching.publish_form))
-    post("/publish", teachers(teaching.publish))
-    get("/item/{item}/publish", teachers(teaching.publish_form))
-    post("/item/{item}/publish", teachers(teaching.publish))
-    post("/item/{item}/withdraw", teachers(teaching.withdraw))
-    post("/item/{item}/restore", teachers(teaching.restore))
-    post("/item/{item}/settle", teachers(teaching.settle))
-    post("/work/{work}/open", teachers(teaching.open))
-    post("/work/{work}/feedback", teachers(teaching.feedback))
-    for method, path, handler in (*SchoolPages(desk).routes(), *Losses(desk).routes()):
-        app.router.add_route(method, path, teachers(handler))
-    readers = Readers(desk)
-    get(READERS, teachers(readers.show))
-    post(f"{READERS}/{{act}}", teachers(readers.act))
-    own_folders = OwnFolders(desk)
-    get(FOLDERS, teachers(own_folders.show))
-    post(f"{FOLDERS}/resume", teachers(own_folders.resume))
-    get("/sign-ins/{space}", teachers(sign_ins.show))
-    post("/sign-ins/{space}/switch", teachers(sign_ins.switch))
-    post("/sign-ins/{space}/draw", teachers(sign_ins.draw))
-    post("/sign-ins/{space}/set", teachers(sign_ins.set))
-    post("/sign-ins/{space}/unlock", teachers(sign_ins.unlock))
-    Drills(desk).add_to(app)
+    TeachersPages(desk, pages, table).add_to(app)
     app.on_response_prepare.append(_common_headers)
     return app
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 from aiohttp import web
@@ -13,11 +13,11 @@ from protocol.replica import parameters as given
 from protocol.replica.operation import JSON, NO_FILES, Outgoing, Table
 from protocol.work import ItemKind
 from sync_agent.dates import due_ms
+from sync_agent.portal.archive import Archive
 from sync_agent.portal.desk import ONCE_FIELD, Desk
-from sync_agent.portal.door import Handler
 from sync_agent.portal.navigation import see
 from sync_agent.portal.pages import PERSONAL_FILE, Pages
-from sync_agent.portal.saving import Archive, OneFile
+from sync_agent.portal.saving import OneFile
 from sync_agent.portal.uploads import Form, form_with_files
 from sync_agent.portal.visit import Visit
 
@@ -33,16 +33,6 @@ class Teaching:
         self._shelf = desk.shelf
         self._pages = pages
         self._table = table
-
-    def only_teachers(self, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> Handler:
-        """`handler`, on a teacher's device; elsewhere there is no such page."""
-
-        async def guarded(request: web.Request) -> web.StreamResponse:
-            if not await self._shelf.teaches():
-                raise web.HTTPNotFound
-            return await handler(request)
-
-        return guarded
 
     # --- publishing ---------------------------------------------------------------------------------------------------
 

@@ -10,10 +10,13 @@ from pathlib import Path
 import pytest
 
 from protocol.replica.console import SMALL
+from tests.harness.certificates import Authority
 
 ROOT = Path(__file__).parents[2]
 SELDOM_NEEDED = {
     "cryptography.x509",  # makes or reads a certificate
+    "cryptography.hazmat.primitives.serialization",  # writes a key down, in SSH's forms too
+    "zipfile",  # a hand-in that a teacher saves as a whole
     "statistics",  # brings fractions and decimals
     "watchdog.observers",  # a teacher's folder
     "dukpy",  # a proxy's script
@@ -31,13 +34,31 @@ SELDOM_NEEDED = {
     "sync_agent.care",
     "sync_agent.enrollment",
     "sync_agent.school_commands",
+    "sync_agent.portal.teaching",
+    "sync_agent.portal.sign_ins",
+    "sync_agent.portal.school",
+    "sync_agent.portal.losses",
+    "sync_agent.portal.drills",
+    "protocol.replica.office.commands",
     "protocol.bundle",
 }
 PAGES = {"jinja2"}
+NEIGHBOURS = {"sync_agent.peer_session"}
+TRUSTED = (
+    "print(sum(len(each.get_ca_certs()) for each in gc.get_objects() if isinstance(each, ssl.SSLContext)), "
+    "mimetypes.guess_type('a.kit')[0])"
+)
+"""How many authorities this process has read, and what it takes a file for of which no table of Python's knows."""
 
 
 @pytest.mark.parametrize(
-    ("more", "absent"), [("", SELDOM_NEEDED | PAGES), (", sync_agent.portal.site", SELDOM_NEEDED)], ids=["", "portal"]
+    ("more", "absent"),
+    [
+        ("", SELDOM_NEEDED | PAGES),
+        (", sync_agent.portal.site", SELDOM_NEEDED),
+        (", sync_agent.portal.site, sync_agent.lan", SELDOM_NEEDED - NEIGHBOURS),
+    ],
+    ids=["", "portal", "neighbours"],
 )
 def test_an_agent_at_rest_has_loaded_nothing_that_it_seldom_needs(more: str, absent: set[str]) -> None:
     listing = f"import sys, sync_agent.cli, sync_agent.daemon, sync_agent.operations{more}; print(*sys.modules)"
@@ -62,3 +83,31 @@ def test_a_command_opens_its_store_and_begins_its_way_before_it_loads_what_speak
     loaded = set(done.stdout.split())
     assert "sync_agent.app" in loaded
     assert {"aiohttp", "sync_agent.daemon", "protocol.replica.control"} & loaded == set()
+
+
+@pytest.mark.parametrize(
+    "loaded",
+    [
+        "sync_agent.cli, sync_agent.daemon, sync_agent.operations, sync_agent.portal.site, sync_agent.lan",
+        "sync_agent.cli, sync_agent.enrollment",
+        "sync_agent.http_transport",
+        "sync_agent.peer_sync, sync_agent.peer_session",
+        "sync_server.cli, sync_server.service",
+    ],
+)
+def test_a_program_that_has_met_nobody_has_read_neither_the_systems_authorities_nor_its_media_types(
+    loaded: str, tmp_path: Path
+) -> None:
+    bundle = Authority("Somebody", tmp_path).file
+    types = tmp_path / "mime.types"
+    types.write_text("application/x-kit kit\n")
+    script = f"import gc, mimetypes, ssl; mimetypes.knownfiles[:] = [{str(types)!r}]; import {loaded}; {TRUSTED}"
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        env={**os.environ, **SMALL, "SSL_CERT_FILE": str(bundle)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == ["0", "None"]

@@ -16,8 +16,6 @@ import ssl
 from pathlib import Path
 from typing import Final, NoReturn
 
-from cryptography.hazmat.primitives import serialization
-
 from protocol.errors import BadInput, Code
 from protocol.identity import TlsKey
 from protocol.limits import MAX_TLS_FILE_BYTES
@@ -35,14 +33,13 @@ def context_of(key: TlsKey, folder: Path, *, oldest: ssl.TLSVersion) -> ssl.SSLC
 
     Raises `LocalFailure`.
     """
-    private = serialization.load_der_private_key(key.private, None).private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    certificate = ssl.DER_cert_to_PEM_cert(key.certificate).encode()
+    certificate = ssl.DER_cert_to_PEM_cert(key.certificate)
+    # PEM is one form for both (RFC 7468): base64 between two lines, which say what it is
+    private = ssl.DER_cert_to_PEM_cert(key.private).replace("CERTIFICATE", "PRIVATE KEY")
     context = _context(oldest)
     lent = folder / _LENT_FOLDER / f"lent-{secrets.token_hex(8)}"
     try:
-        write_private(lent, private + certificate)
+        write_private(lent, (private + certificate).encode())
         context.load_cert_chain(lent)
     finally:
         lent.unlink(missing_ok=True)
