@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -11,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 from protocol.errors import BadInput, Code, RelaisError
 from protocol.limits import MiB
-from protocol.replica.command import run_command
 from protocol.replica.console import Call, Notices, Program, installed_version, now_ms, tell
 from protocol.replica.console_options import Argument
 from protocol.replica.operation import JSON, NO_FILES, Incoming, Outgoing, Params, Table
@@ -50,10 +48,11 @@ async def run_here(
     ca: str | None = None,
 ) -> JSON:
     """Have the owner of DIR run a command: this process if nobody is, which then answers others while it lasts."""
+    from protocol.replica.command import run_command  # noqa: PLC0415 — loaded only when needed
 
     @asynccontextmanager
     async def in_process() -> AsyncIterator[Table]:
-        from protocol.replica.native_memory import keep_little  # noqa: PLC0415 — loaded only when needed
+        from protocol.replica.native_memory import keep_little  # noqa: PLC0415
         from sync_agent.operations import opened  # noqa: PLC0415
 
         keep_little()
@@ -126,7 +125,9 @@ async def run_into(
     With `item`, what an earlier version of it brought makes way unseen. `from_others` says that pupils have made the
     files, who may be anybody.
     """
-    from sync_agent.outlet import FolderOutlet  # noqa: PLC0415 — loaded only when needed
+    import asyncio  # noqa: PLC0415 — loaded only when needed
+
+    from sync_agent.outlet import FolderOutlet  # noqa: PLC0415
 
     place = folder_named(folder)
     _check_outside(place, call.data_dir)
@@ -144,7 +145,9 @@ async def run_into(
 
 async def _by_people(call: Call, item: str | None, edits: Sequence[Edit]) -> Sequence[Edit]:
     """The edits that people made, without files of an item's earlier versions, which are taken away."""
-    from sync_agent.watched_files import stream_of  # noqa: PLC0415 — loaded only when needed
+    import asyncio  # noqa: PLC0415 — loaded only when needed
+
+    from sync_agent.watched_files import stream_of  # noqa: PLC0415
 
     if item is None or not edits:
         return edits

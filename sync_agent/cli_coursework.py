@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -127,7 +126,9 @@ async def hand_in(
     person: Annotated[str, Option(metavar="ID", help="Whose work it is, from `people`.")],
 ) -> JSON:
     """Hand in a pupil's work for an assignment; it is kept here, and sealed so that only teachers can open it."""
-    from sync_agent.intake import PAUSE_S, files_of, sizes_of  # noqa: PLC0415 — loaded only when needed
+    import asyncio  # noqa: PLC0415 — loaded only when needed
+
+    from sync_agent.intake import PAUSE_S, files_of, sizes_of  # noqa: PLC0415
 
     # The list of files is sealed before the first byte: when one of them changes meanwhile, all begins again.
     for tries_left in reversed(range(HAND_IN_TRIES)):

@@ -12,11 +12,9 @@ from contextlib import asynccontextmanager
 from typing import Annotated
 
 from protocol.errors import BadInput, Code
-from protocol.replica.command import run_command
 from protocol.replica.console import Call, Notices, now_ms
 from protocol.replica.console_options import Option
 from protocol.replica.operation import JSON, NO_FILES, Params, Table
-from protocol.replica.stepping_down import step_down
 from sync_agent.cli_calls import PROGRAM, check_enrolled, run_here
 from sync_agent.network.command_line import CaOption, Connecting, ProxyOption, network_of
 
@@ -49,6 +47,8 @@ async def enroll(
 ) -> JSON:
     """Let this device in with a code, and sync for the first time; may be repeated. DIR keeps `--proxy` and `--ca`."""
     import platform  # noqa: PLC0415 — loaded only when needed
+
+    from protocol.replica.command import run_command  # noqa: PLC0415
 
     @asynccontextmanager
     async def in_process() -> AsyncIterator[Table]:
@@ -133,8 +133,10 @@ async def run(
 ) -> JSON:
     """Keep this device in sync until it is told to stop; other commands work meanwhile."""
     check_enrolled(call.data_dir)
+    from protocol.replica.stepping_down import step_down  # noqa: PLC0415 — loaded only when needed
+
     step_down(call.data_dir)
-    from protocol.replica.service.hosting import asked_by_host  # noqa: PLC0415 — loaded only when needed
+    from protocol.replica.service.hosting import asked_by_host  # noqa: PLC0415
     from protocol.replica.service.logs import logging_to  # noqa: PLC0415
     from protocol.replica.service.notify import Notifier  # noqa: PLC0415
     from sync_agent.config import RunConfig  # noqa: PLC0415

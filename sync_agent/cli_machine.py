@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -197,6 +196,8 @@ async def verify(call: Call) -> JSON:
 @PROGRAM.command("repair", verdict=True)
 async def repair(call: Call) -> JSON:
     """Put right what `verify` finds; a damaged database is made anew from all that can be read."""
+    import asyncio  # noqa: PLC0415 — loaded only when needed
+
     for tries_left in reversed(range(REPAIR_TRIES)):
         try:
             return await run_here(call, "repair", lasting=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable
 from pathlib import Path
 from typing import Annotated, Protocol
@@ -153,7 +152,9 @@ def _add_people(program: Program, run: Run) -> None:
         file: Annotated[str, Argument(metavar="FILE", help="The ZIP to write.")],
     ) -> JSON:
         """Write all that this device holds about somebody into a ZIP that a family can read."""
-        from protocol.replica.access.archive import ZipOutlet  # noqa: PLC0415 — loaded only when needed
+        import asyncio  # noqa: PLC0415 — loaded only when needed
+
+        from protocol.replica.access.archive import ZipOutlet  # noqa: PLC0415
 
         with ZipOutlet(Path(file)) as archive:
             counted = await run(call, "export-person", {"person": person}, outgoing=archive, lasting=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import os
 import secrets
@@ -14,14 +13,12 @@ from typing import Annotated, Final
 
 from protocol.errors import BadInput, Code, LocalFailure
 from protocol.portable_names import displayable
-from protocol.replica.command import run_command
 from protocol.replica.console import Call, Notices, Program, installed_version, now_ms, tell
 from protocol.replica.console_options import Argument, Option
 from protocol.replica.measure_commands import add_measure_commands
 from protocol.replica.operation import JSON, NO_FILES, Incoming, Outgoing, Params, Table
 from protocol.replica.service.commands import add_service_commands
 from protocol.replica.service.definition import SERVER
-from protocol.replica.stepping_down import step_down
 from sync_server.cli_lifecycle import add_lifecycle_commands
 from sync_server.data_folder import check_initialised
 
@@ -71,10 +68,11 @@ async def _run(
     lasting: bool = False,
 ) -> JSON:
     """Have the owner of DIR run a command: this process if nobody is."""
+    from protocol.replica.command import run_command  # noqa: PLC0415 — loaded only when needed
 
     @asynccontextmanager
     async def in_process() -> AsyncIterator[Table]:
-        from sync_server.app import opened  # noqa: PLC0415 — loaded only when needed
+        from sync_server.app import opened  # noqa: PLC0415
         from sync_server.operations import operations  # noqa: PLC0415
 
         async with opened(call.data_dir, now_ms=now_ms, entropy=secrets.token_bytes) as server:
@@ -142,6 +140,7 @@ async def run(
     from protocol.replica.service.hosting import asked_by_host  # noqa: PLC0415 — loaded only when needed
     from protocol.replica.service.logs import logging_to  # noqa: PLC0415
     from protocol.replica.service.notify import Notifier  # noqa: PLC0415
+    from protocol.replica.stepping_down import step_down  # noqa: PLC0415
     from sync_server.config import run_config  # noqa: PLC0415
     from sync_server.service import run_server  # noqa: PLC0415
 
@@ -366,7 +365,9 @@ async def backup(
     file: Annotated[str, Argument(metavar="FILE", help="Where the backup goes; an older one is replaced.")],
 ) -> JSON:
     """Write all that the server holds, and its keys, into one file, while it goes on serving."""
-    from sync_server.backing_up import BackupFile, summary  # noqa: PLC0415 — loaded only when needed
+    import asyncio  # noqa: PLC0415 — loaded only when needed
+
+    from sync_server.backing_up import BackupFile, summary  # noqa: PLC0415
 
     check_initialised(call.data_dir)
     with BackupFile(Path(file)) as target:

@@ -6,7 +6,6 @@ command needs, and gets signatures and seals (docs/adr/0128).
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -234,7 +233,9 @@ def _add_names_and_ends(program: Program, run: Run, kits: _Kits) -> None:
         passphrase_file: KitPassphrase = None,
     ) -> JSON:
         """Write all that is held about somebody into a ZIP that a family can read."""
-        from protocol.replica.access.archive import ZipOutlet  # noqa: PLC0415 — loaded only when needed
+        import asyncio  # noqa: PLC0415 — loaded only when needed
+
+        from protocol.replica.access.archive import ZipOutlet  # noqa: PLC0415
 
         params: Params = {"person": person}
         check_initialised(call.data_dir)

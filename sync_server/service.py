@@ -21,7 +21,6 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import AsyncExitStack
 from typing import Final
 
-from protocol.deflate_parameters import profile
 from protocol.errors import Code, LocalFailure, RelaisError
 from protocol.limits import MAX_ASKING_PER_ADDRESS, MAX_CONNECTIONS
 from protocol.replica.arrivals import NOTE_INTERVAL_S, note_arrivals
@@ -31,10 +30,11 @@ from protocol.replica.control import serve_control
 from protocol.replica.database import must_open_again
 from protocol.replica.eraser import SWEEP_INTERVAL_S
 from protocol.replica.http.connections import Bounds, listening
+from protocol.replica.levels import known_levels
 from protocol.replica.native_memory import giving_back, keep_little
 from protocol.replica.office.enrolment import Enrolment
 from protocol.replica.office.stays import end_stays
-from protocol.replica.operation import JSON, Incoming, Operation, Outgoing, Params, Table
+from protocol.replica.operation import JSON, Incoming, LateTable, Operation, Outgoing, Params, Table
 from protocol.replica.ownership import Ownership
 from protocol.replica.pace import steady_ms
 from protocol.replica.replica import Entropy
@@ -58,7 +58,6 @@ from sync_server.handlers.survey import Survey
 from sync_server.handlers.upkeep import readiness
 from sync_server.listener_tls import check_tls, listener_tls
 from sync_server.metrics import Counters, Family
-from sync_server.operations import operations
 from sync_server.strong import StrongKeeper
 from sync_server.web.pages import Pages
 
@@ -172,7 +171,7 @@ class Service:
         server = self._server
         server.responder.add_handler(Call.ENROLL, Enrolment(server, server.contacts.note_enrolment).answer)
         server.responder.on_failure = self._failed
-        server.responder.levels = await asyncio.to_thread(profile)
+        server.responder.levels = await known_levels(server.store)
         server.contacts.observe_lag = self._counters.lag
         await tell_devices(server)
         self._traffic.on_unknown = server.note_unknown_caller
@@ -303,6 +302,11 @@ class Service:
 
     def _table(self) -> Table:
         """The commands, and `run` itself, so that a second one learns why it cannot."""
+        return LateTable(self._operations)
+
+    def _operations(self) -> Table:
+        from sync_server.operations import operations  # noqa: PLC0415 — a server at rest does without them
+
         return {
             **{name: self._watched(operation) for name, operation in operations(self._server).items()},
             RUNNING: running_already("a server"),

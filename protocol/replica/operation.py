@@ -9,8 +9,9 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final, Protocol, TypeAlias
 
 from protocol.errors import BadInput, Code, LocalFailure, NoAnswer, PeerFault, Refused, RelaisError, TooLarge
@@ -89,6 +90,26 @@ class Outgoing(Protocol):
 
 Operation: TypeAlias = Callable[[Params, Incoming, Outgoing], Awaitable[JSON]]
 Table: TypeAlias = Mapping[str, Operation]
+
+
+class LateTable(Mapping[str, Operation]):
+    """A table that is made, and whose commands are loaded, when the first command is asked for."""
+
+    def __init__(self, make: Callable[[], Table]) -> None:
+        self._make = make
+
+    def __getitem__(self, name: str) -> Operation:
+        return self._table[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._table)
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    @cached_property
+    def _table(self) -> Table:
+        return self._make()
 
 
 class NoFiles:

@@ -23,17 +23,6 @@ from dataclasses import dataclass, replace
 from typing import Final, Self
 from urllib.parse import urlsplit
 
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ec import (
-    ECDSA,
-    SECP256R1,
-    EllipticCurvePublicKey,
-)
-from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import load_der_public_key
-
 from protocol.errors import BadInput, Code
 
 CHALLENGE_BYTES: Final = 32
@@ -43,9 +32,6 @@ MAX_ORIGIN_CHARS: Final = 300
 
 _MAX_CLIENT_DATA_BYTES: Final = 4_096
 _MAX_AUTHENTICATOR_BYTES: Final = 4_096
-_MAX_SIGNATURE_BYTES: Final = 1_024
-_MIN_RSA_BITS: Final = 2_048
-_MAX_RSA_BITS: Final = 4_096
 _HEAD_BYTES: Final = 37
 _AAGUID_BYTES: Final = 16
 _PRESENT: Final = 0x01
@@ -133,8 +119,10 @@ def born(birth: Birth, *, challenge: bytes, origin: str) -> Credential | None:
     named = len(birth.id).to_bytes(2, "big") + birth.id
     if not 0 < len(birth.id) <= MAX_CREDENTIAL_BYTES or not data.rest[_AAGUID_BYTES:].startswith(named):
         return None
-    key = _public_key(birth.key)
-    if key is None or not all(number in data.rest[_AAGUID_BYTES + len(named) :] for number in _numbers_of(key)):
+    from sync_server.handlers.passkey_keys import numbers_of  # noqa: PLC0415 — the formats of keys are large, passkeys rare
+
+    numbers = numbers_of(birth.key)
+    if numbers is None or not all(number in data.rest[_AAGUID_BYTES + len(named) :] for number in numbers):
         return None
     return Credential(birth.id, birth.key, origin, data.count)
 
@@ -144,27 +132,14 @@ def used(credential: Credential, assertion: Assertion, challenge: bytes) -> Cred
     data = _said_here(assertion.client_data, assertion.authenticator, "webauthn.get", challenge, credential.origin)
     if data is None or not hmac.compare_digest(credential.id, assertion.id):
         return None
+    from sync_server.handlers.passkey_keys import is_signed  # noqa: PLC0415
+
     signed = assertion.authenticator + hashlib.sha256(assertion.client_data).digest()
     if not is_signed(credential.key, assertion.signature, signed):
         return None
     if (data.count or credential.count) and data.count <= credential.count:
         return None
     return replace(credential, count=data.count)
-
-
-def is_signed(key: bytes, signature: bytes, signed: bytes) -> bool:
-    """Whether the owner of `key` (DER) signed."""
-    if len(signature) > _MAX_SIGNATURE_BYTES:
-        return False
-    public = _public_key(key)
-    try:
-        if isinstance(public, EllipticCurvePublicKey):
-            public.verify(signature, signed, ECDSA(SHA256()))
-        elif public is not None:
-            public.verify(signature, signed, PKCS1v15(), SHA256())
-    except InvalidSignature:
-        return False
-    return public is not None
 
 
 def is_said_by_browser(client_data: bytes, kind: str, challenge: bytes, origin: str) -> bool:
@@ -209,28 +184,6 @@ def _said_here(
         return None
     party = hashlib.sha256(party_of(origin).encode()).digest()
     return data if hmac.compare_digest(data.party_hash, party) else None
-
-
-def _public_key(der: bytes) -> EllipticCurvePublicKey | RSAPublicKey | None:
-    if len(der) > MAX_KEY_BYTES:
-        return None
-    try:
-        key = load_der_public_key(der)
-    except (ValueError, UnsupportedAlgorithm):
-        return None
-    if isinstance(key, EllipticCurvePublicKey) and isinstance(key.curve, SECP256R1):
-        return key
-    if isinstance(key, RSAPublicKey) and _MIN_RSA_BITS <= key.key_size <= _MAX_RSA_BITS:
-        return key
-    return None
-
-
-def _numbers_of(key: EllipticCurvePublicKey | RSAPublicKey) -> tuple[bytes, ...]:
-    """The numbers of a key, as an authenticator writes them (COSE)."""
-    if isinstance(key, EllipticCurvePublicKey):
-        point = key.public_numbers()
-        return point.x.to_bytes(32, "big"), point.y.to_bytes(32, "big")
-    return (key.public_numbers().n.to_bytes(key.key_size // 8, "big"),)
 
 
 def _is_address(host: str) -> bool:

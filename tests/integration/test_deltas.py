@@ -10,8 +10,9 @@ import pytest
 
 from protocol.deflate_parameters import ALL_LEVELS, NO_LEVELS, Profile
 from protocol.limits import INLINE_PACK_BYTES
+from protocol.replica import levels as kept_levels
 from protocol.replica import plain_deltas
-from sync_agent import deflating, delta_bases
+from sync_agent import delta_bases
 from sync_agent.deflating import own_levels
 from sync_agent.sync_result import SyncResult
 from tests.harness.classroom import Classroom, Device, classroom, faulty
@@ -255,10 +256,10 @@ async def test_what_a_zlib_reproduces_is_tested_once_for_each_library(
 ) -> None:
     agent = (await room.machine()).agent
     assert await own_levels(agent) == ALL_LEVELS
-    monkeypatch.setattr(deflating, "profile", lambda: NO_LEVELS)
+    monkeypatch.setattr(kept_levels, "profile", lambda: NO_LEVELS)
     agent.levels = None
     assert await own_levels(agent) == ALL_LEVELS
-    monkeypatch.setattr(deflating, "_library", lambda: b"another one")
+    monkeypatch.setattr(kept_levels, "_library", lambda: b"another one")
     agent.levels = None
     assert await own_levels(agent) == NO_LEVELS
 

@@ -6,20 +6,25 @@ import json
 import resource
 import signal
 import socket
+import sqlite3
 import stat
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
+from protocol.deflate_parameters import ALL_LEVELS
 from protocol.errors import Code
 from protocol.message_parts import Offer
 from protocol.messages import SyncRequest
+from protocol.replica.levels import LEVELS_MARK, levels_in
+from protocol.replica.sqlite import DATABASE
 from protocol.wire import PACKS_PATH, SYNC_PATH, Call
 from tests.harness.machines import Done, Machine, environment, program
 from tests.harness.patience import PATIENCE_S, eventually
@@ -231,6 +236,14 @@ def test_wrong_words_exit_2_with_a_code_and_a_sentence(server: Machine) -> None:
 def test_a_role_that_there_is_not_exits_2(server: Machine) -> None:
     space = server.ok("space", "add", "CM2 B", "--school", "0180001A")["space"]
     refused(server.run("person", "add", "Léa", "--role", "elf", "--space", space), 2, Code.UNKNOWN_ROLE)
+
+
+def test_a_server_that_starts_again_knows_what_its_zlib_reproduces(server: Machine) -> None:
+    server.start("--listen", "127.0.0.1:0")
+    server.kill()
+    with closing(sqlite3.connect(server.folder / DATABASE)) as database:
+        (noted,) = database.execute("SELECT value FROM mark WHERE key = ?", (LEVELS_MARK,)).fetchone()
+    assert levels_in(noted) == ALL_LEVELS
 
 
 def test_the_same_commands_give_the_same_results_with_and_without_a_running_server(server: Machine) -> None:

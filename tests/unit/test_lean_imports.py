@@ -69,6 +69,30 @@ def test_an_agent_at_rest_has_loaded_nothing_that_it_seldom_needs(more: str, abs
     assert absent & set(done.stdout.split()) == set()
 
 
+def test_a_server_at_rest_has_loaded_no_command_and_no_format_of_keys() -> None:
+    listing = "import sys, sync_server.cli, sync_server.service; print(*sys.modules)"
+    begun_anew = {**os.environ, **SMALL, "SYNC_SERVER_PARSED": "{}"}
+    done = subprocess.run(
+        [sys.executable, "-c", listing], cwd=ROOT, env=begun_anew, capture_output=True, text=True, check=True
+    )
+    absent = {
+        "click",
+        "cryptography.x509",
+        "cryptography.hazmat.primitives.serialization",
+        "sync_server.operations",
+        "sync_server.lifecycle_operations",
+        "protocol.replica.office.losses",
+    }
+    assert absent & set(done.stdout.split()) == set()
+
+
+@pytest.mark.parametrize("program", ["sync_agent", "sync_server"])
+def test_a_command_line_is_read_before_anything_is_loaded_that_carries_it_out(program: str) -> None:
+    listing = f"import sys, {program}.cli, protocol.replica.console_parser; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", listing], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert {"asyncio", "ssl", "subprocess", "ctypes"} & set(done.stdout.split()) == set()
+
+
 def test_a_stick_on_which_nobody_asks_to_be_let_in_loads_nothing_that_calls_the_server() -> None:
     listing = (
         "import sys, sync_agent.operations, sync_agent.courier_commands, sync_agent.letting_in; print(*sys.modules)"

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from protocol.errors import BadInput
+from sync_server.handlers.passkey_keys import is_signed
 from sync_server.handlers.webauthn import (
     Assertion,
     Birth,
@@ -20,7 +21,6 @@ from sync_server.handlers.webauthn import (
     born,
     from_base64url,
     is_said_by_browser,
-    is_signed,
     origin_of,
     party_of,
     used,
