@@ -16,9 +16,10 @@ docs/protocol.md, "Confirmed devices".
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Final, TypeAlias
 
+from protocol.reachability import bits_led_to
 from protocol.vouching import Device, Voices, Word
 
 _Place: TypeAlias = tuple[Device, bytes | None]
@@ -48,7 +49,7 @@ class Circles:
                 self._shown[word.person, word.shown][head].append(word.device)
                 self._naming[word.person, word.shown] |= bit
         places = [_place_of(word) for words in voices.words.values() for word in words]
-        self._led_to: Final = _bits_led_to(
+        self._led_to: Final = bits_led_to(
             places, self._leads_to, lambda one: self._bits[one[0]] if one[1] is None else 0
         )
 
@@ -107,59 +108,3 @@ class Circle:
             self.own.update(later)
             fresh += later
         return fresh
-
-
-def _bits_led_to(
-    places: Iterable[_Place], leads_to: Callable[[_Place], Iterable[_Place]], bits_of: Callable[[_Place], int]
-) -> dict[_Place, int]:
-    """The bits of all that each place leads to, itself included: Tarjan's strongly connected components, iteratively.
-
-    Whatever leads to one another has the same bits; those that a component leads to are found before it is.
-    """
-    found: dict[_Place, int] = {}
-    number: dict[_Place, int] = {}
-    lowest: dict[_Place, int] = {}
-    open_places: list[_Place] = []
-    for first in places:
-        if first in number:
-            continue
-        number[first] = lowest[first] = len(number)
-        open_places.append(first)
-        walk = [(first, iter(leads_to(first)))]
-        while walk:
-            here, following = walk[-1]
-            for after in following:
-                if after not in number:
-                    number[after] = lowest[after] = len(number)
-                    open_places.append(after)
-                    walk.append((after, iter(leads_to(after))))
-                    break
-                if after not in found:
-                    lowest[here] = min(lowest[here], number[after])
-            else:
-                walk.pop()
-                if walk:
-                    lowest[walk[-1][0]] = min(lowest[walk[-1][0]], lowest[here])
-                if lowest[here] == number[here]:
-                    _close(open_places, here, found, leads_to, bits_of)
-    return found
-
-
-def _close(
-    open_places: list[_Place],
-    here: _Place,
-    found: dict[_Place, int],
-    leads_to: Callable[[_Place], Iterable[_Place]],
-    bits_of: Callable[[_Place], int],
-) -> None:
-    at = len(open_places) - 1
-    while open_places[at] != here:
-        at -= 1
-    together = open_places[at:]
-    del open_places[at:]
-    bits = 0
-    for place in together:
-        bits |= bits_of(place)
-        for after in leads_to(place):
-            bits |= found.get(after, 0)
-    found.update(dict.fromkeys(together, bits))

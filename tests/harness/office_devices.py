@@ -60,6 +60,12 @@ class Town:
         await device.session.sync()
         return device
 
+    async def head_of_the_school(self) -> Device:
+        """A new computer of a head teacher of the class's school, which has synced once."""
+        school = self.office.server.replica.door.parent(self.space)
+        assert school is not None
+        return await self.device("head", None, school.hex())
+
     async def write_stick(self, device: Device, stick: Path, *, online: bool) -> None:
         """`courier export` on a device, which reaches the server or not."""
 

@@ -9,9 +9,10 @@ docs/protocol.md, "Confirmed devices".
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from enum import Enum
 
+from protocol.reachability import bits_led_to
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.device_cuts import DeviceCut
 from protocol.roles import HAS_READING_KEYS, RANK, Role
@@ -51,11 +52,19 @@ async def acquaintances_of(
     met = office.met_first(person, gone)
     left = {each for each in called if each[0] not in gone}
 
+    bits = {device: 1 << place for place, device in enumerate(met.devices)}
+    all_met, one_confirmed = (1 << len(bits)) - 1, 1 << len(bits)
+
+    def own_bits(device: Device) -> int:
+        return bits.get(device, 0) | (one_confirmed if device in confirmed else 0)
+
+    leading = bits_led_to([*called, *words], lambda device: words.get(device, ()), own_bits)
+
     def acquaintance(device: Device) -> Acquaintance:
-        leading = _leading_to(device, words)
-        if leading & confirmed:
+        led_by = leading.get(device, own_bits(device))
+        if led_by & one_confirmed:
             return Acquaintance.KNOWN
-        if met.devices and met.devices <= leading:
+        if met.devices and led_by & all_met == all_met:
             return Acquaintance.KNOWN if met.for_long and not gone else Acquaintance.NEW
         return Acquaintance.NEW if not met.devices and left == {device} else Acquaintance.UNKNOWN
 
@@ -89,13 +98,3 @@ def _own_words(rosters: Sequence[Roster], silent: Collection[bytes]) -> dict[Dev
                 if word.is_own:
                     confirmed_by[word.device].add(by)
     return confirmed_by
-
-
-def _leading_to(last: Device, confirmed_by: Mapping[Device, Collection[Device]]) -> set[Device]:
-    """The devices from which words of confirmation lead to one, itself among them."""
-    found, new = {last}, [last]
-    while new:
-        fresh = set(confirmed_by.get(new.pop(), ())) - found
-        found |= fresh
-        new += fresh
-    return found

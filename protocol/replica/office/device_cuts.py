@@ -12,11 +12,13 @@ Rules:
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple, TypeAlias
 
 from protocol.entry import Entry, Kind
 from protocol.errors import PeerFault
+from protocol.reachability import bits_led_to
 from protocol.replica.office.bureau import Office
 from protocol.roles import RANK, Role
 from protocol.roster import Roster
@@ -46,18 +48,17 @@ async def standing_cuts(office: Office, keys: Collection[bytes], persons: Collec
     """By what of these devices each is cut off for its own sake, and not since one of these people left."""
     orders = await _orders(office, keys)
     left = await _leavings(office, persons) if orders else {}
-    lifting: dict[bytes, Sequence[tuple[Entry, frozenset[bytes]]]] = {}
+    by_key: defaultdict[bytes, list[Entry]] = defaultdict(list)
+    for order, key, _ in orders:
+        by_key[key].append(order)
+    lifted = {name for key, against in by_key.items() for name in await _lifted(office, key, against)}
     found, parted = [], set[tuple[_Write, bytes]]()
     for order, key, in_doubt in orders:
         write = _write_of(order)
         # of what is said of one device in a millisecond, on a clock that stands, the first alone goes with a person
         goes_with_person = order.header.at > left.get(write, order.header.at) and (write, key) not in parted
         parted.add((write, key))
-        if goes_with_person:
-            continue
-        if key not in lifting:
-            lifting[key] = await _grants_that_name(office, key)
-        if not any(order.id in named and _may_lift(office, grant, order) for grant, named in lifting[key]):
+        if not goes_with_person and order.id not in lifted:
             is_ours, by_server = _is_ours(office, order), office.replica.door.rank_of(order.header) == _SERVER
             found.append(DeviceCut(key, order.header.space, order.id, is_ours, in_doubt, by_server))
     return found
@@ -128,36 +129,58 @@ async def _leavings(office: Office, persons: Collection[bytes]) -> dict[_Write, 
     return found
 
 
-async def _grants_that_name(office: Office, key: bytes) -> list[tuple[Entry, frozenset[bytes]]]:
-    """A device's grants, each with all that it names, itself or through earlier ones."""
+async def _lifted(office: Office, key: bytes, orders: Sequence[Entry]) -> set[bytes]:
+    """Which of a device's revocations a grant of it takes back that names them, itself or through earlier ones."""
     store, door = office.replica.store, office.replica.door
-    entries = await store.get([authority.grant for authority in door.authorities_of(key)])
-    found = []
-    for grant in entries.values():
-        if not _is_own(office, grant) and grant.id in (await office.replica.view(grant.header.space)).roster.held_back:
-            continue
-        named: set[bytes] = set()
-        pending = list(grant.header.parents)
-        while pending:
-            name = pending.pop()
-            if name not in named:
-                named.add(name)
-                pending += entries[name].header.parents if name in entries else ()
-        found.append((grant, frozenset(named)))
-    return found
+    grants = await store.get([authority.grant for authority in door.authorities_of(key)])
+    named_by: defaultdict[bytes, list[bytes]] = defaultdict(list)
+    for grant in grants.values():
+        for name in grant.header.parents:
+            named_by[name].append(grant.id)
+    liftable = _Liftable(office, orders)
+    lifts = {grant.id: liftable.by(grant) for grant in grants.values() if await _counts(office, grant)}
+    led = bits_led_to([order.id for order in orders], lambda name: named_by[name], lambda name: lifts.get(name, 0))
+    return {order.id for order in orders if led[order.id] & liftable.bit_of(order)}
 
 
-def _may_lift(office: Office, grant: Entry, order: Entry) -> bool:
-    rank_of = office.replica.door.rank_of
-    by, of = rank_of(grant.header), rank_of(order.header)
-    if by < of:
-        return False
-    return (
-        office.rank >= _SERVER
-        or _is_ours(office, grant)
-        or grant.header.author == order.header.author
-        or by == of == _SERVER
-    )
+async def _counts(office: Office, grant: Entry) -> bool:
+    if _is_own(office, grant):
+        return True
+    return grant.id not in (await office.replica.view(grant.header.space)).roster.held_back
+
+
+class _Liftable:
+    """Which of some revocations each grant may take back: a bit for all that the same author has said of one rank."""
+
+    def __init__(self, office: Office, orders: Iterable[Entry]) -> None:
+        self._office = office
+        self._bits: dict[tuple[bytes, int], int] = {}
+        self._by_author: defaultdict[bytes, list[tuple[int, int]]] = defaultdict(list)
+        self._by_rank: defaultdict[int, int] = defaultdict(int)
+        for order in orders:
+            author, rank = said_by = self._said_by(order)
+            if said_by not in self._bits:
+                bit = self._bits[said_by] = 1 << len(self._bits)
+                self._by_author[author].append((rank, bit))
+                self._by_rank[rank] |= bit
+
+    def bit_of(self, order: Entry) -> int:
+        """The bit of what this revocation's author has said of its rank."""
+        return self._bits[self._said_by(order)]
+
+    def by(self, grant: Entry) -> int:
+        """The bits of what a grant may take back."""
+        author, rank = self._said_by(grant)
+        said = self._by_author.get(author, [])
+        if self._office.rank >= _SERVER or _is_ours(self._office, grant):
+            said = list(self._by_rank.items())
+        bits = self._by_rank.get(_SERVER, 0) if rank == _SERVER else 0
+        for of, some in said:
+            bits |= some if of <= rank else 0
+        return bits
+
+    def _said_by(self, entry: Entry) -> tuple[bytes, int]:
+        return entry.header.author, self._office.replica.door.rank_of(entry.header)
 
 
 def _is_own(office: Office, entry: Entry) -> bool:

@@ -358,13 +358,23 @@ async def _cut_short(office: Office, device: bytes, spaces: Iterable[bytes]) -> 
     return {device: most} if most > MAX_REVOKED_HEADS else {}
 
 
+async def _is_cut_by_root(office: Office, device: bytes, space: bytes) -> bool:
+    cuts = (await office.replica.view(space)).roster.revocations
+    orders = await office.replica.store.get([order for order, key in cuts.items() if key == device])
+    return any(order.header.grant is None for order in orders.values())
+
+
 async def _cut_by_root(
     office: Office, kit: RootKit, device: bytes, spaces: Collection[bytes], since_ms: int | None, *, anyway: bool
 ) -> None:
-    """The root's word: it outranks everybody, and its lists have room for every class."""
+    """The root's word: it outranks everybody, and its lists have room for every class.
+
+    It is said where others have cut the device off as well: they, or who has their keys, would let it in again.
+    """
     territory = office.replica.territory
+    lesser = [space for space in spaces if not await _is_cut_by_root(office, device, space)]
     for space, heads in (
-        await _heads_to_name(office, device, spaces, since_ms, MOST_LISTED_HEADS, anyway=anyway)
+        await _heads_to_name(office, device, spaces, since_ms, MOST_LISTED_HEADS, anyway=anyway, again=lesser)
     ).items():
         drafts = lists_of(territory, heads)
         lists = await write_as_root(office, kit, drafts) if drafts else []
