@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from protocol.entry import Kind
 from protocol.errors import BadInput, Code
 from protocol.replica.office.as_root import check_kit, write_as_root
+from protocol.replica.office.erasures import said_already
 from protocol.replica.replica import Draft
 from protocol.replica.signer import RootKit
 from protocol.roles import PersonRole
@@ -48,9 +49,15 @@ async def close_space(server: Server, kit: RootKit | None, space: bytes, *, unop
         len(works),
         sum(not work.opened for work in works),
     )
-    if kit is None or space in view.roster.erased:
+    if kit is None or space in await said_already(server, above, by_kit=True):
         return found
     check_kit(server, kit)
+    if space in view.roster.erased and not unopened_too:
+        raise BadInput(
+            Code.NOT_YET,
+            "somebody has erased this class already, not by the kit: what was handed in there is hidden, and cannot be "
+            "counted. `erasures` says who; `unerase` shows it again, or say --unopened-too if it may go",
+        )
     if found.unopened and not unopened_too:
         raise BadInput(
             Code.NOT_YET,

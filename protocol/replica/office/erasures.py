@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from protocol.entry import Entry, Kind
 from protocol.errors import BadInput, Code, PeerFault
 from protocol.replica.destroyed import destroyed, destroyed_names
-from protocol.replica.eraser import is_in_doubt
 from protocol.replica.office.as_root import write_as_root
 from protocol.replica.office.bureau import Office
 from protocol.replica.office.people import doubles_of
@@ -41,9 +40,9 @@ async def erase_persons(office: Office, persons: Sequence[bytes], kit: RootKit |
     The kit's word, unlike an office's, counts for as many as it names. Raises `BadInput(UNKNOWN_PERSON)`, before
     anything is said.
     """
-    replica, home = office.replica, office.home
+    home = office.home
     await check_known(office, persons)
-    said = await _said(replica, home, by_kit=kit is not None)
+    said = await said_already(office, home, by_kit=kit is not None)
     wanted = [person for person in dict.fromkeys(persons) if person not in said]
     drafts = [Draft(home, Kind.ERASE, None, Erasure(person).encode()) for person in wanted]
     if drafts:
@@ -57,12 +56,15 @@ async def with_doubles(replica: Replica, persons: Sequence[bytes]) -> list[bytes
     return list(dict.fromkeys([*persons, *sorted(doubles)]))
 
 
-async def _said(replica: Replica, home: bytes, *, by_kit: bool) -> set[bytes]:
-    """Who is erased here already; by the kit's own word, if that is asked for."""
-    found = set()
-    for entry, covers in await in_force(replica):
-        at_home = entry.header.space in replica.door.lineage(home)
-        if at_home and (entry.header.grant is None if by_kit else not await is_in_doubt(replica, entry)):
+async def said_already(office: Office, home: bytes, *, by_kit: bool) -> set[bytes]:
+    """What the root has erased here already, or this office; what others have erased is shown again with their keys.
+
+    By the root alone, if it is the kit that is about to say it.
+    """
+    found, own = set(), None if by_kit else office.own_device[0]
+    for entry, covers in await in_force(office.replica):
+        at_home = entry.header.space in office.replica.door.lineage(home)
+        if at_home and (entry.header.grant is None or entry.header.author == own):
             found.add(covers)
     return found
 

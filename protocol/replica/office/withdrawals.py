@@ -98,7 +98,7 @@ async def ungrant_person(office: Office, person: bytes, spaces: Sequence[bytes])
         list_draft(one, PersonRecord(listed.name, listed.role, left=True), space, [listed.entry])
         for one, shown in lists.items()
         for space, listed in shown.items()
-        if space in spaces and not listed.left
+        if space in spaces and not (listed.left and await _is_own_word(office, listed.entry))
     ]
     read, cut_short, gone = [], dict[bytes, int](), dict[VouchedDevice, bool]()
     devices = devices_of(office, lists)
@@ -119,6 +119,11 @@ async def ungrant_person(office: Office, person: bytes, spaces: Sequence[bytes])
     await write_and_tend(office, drafts)
     led, strange = ([pair for pair, is_led in gone.items() if is_led is wanted] for wanted in (True, False))
     return Withdrawn(await _kept(office, read), cut_short, led, strange)
+
+
+async def _is_own_word(office: Office, name: bytes) -> bool:
+    entries = await office.replica.store.get([name])
+    return any(each.header.grant is None or each.header.author == office.own_device[0] for each in entries.values())
 
 
 async def _speaking_for(office: Office, persons: Collection[bytes]) -> set[VouchedDevice]:
@@ -300,10 +305,12 @@ async def _heads_to_name(
     *,
     anyway: bool,
     again: Collection[bytes] = (),
+    by_kit: bool = False,
 ) -> dict[bytes, list[bytes]]:
     """What a revocation in each of the spaces names.
 
-    Left out are those in which the device is cut off already, but for those in which it is to be `again`.
+    Left out are those in which the device was cut off by whoever says it now, but for those in which it is to be
+    `again`.
     """
     found = {}
     replica = office.replica
@@ -314,7 +321,7 @@ async def _heads_to_name(
         below = with_below(office, space)
         if known is not None:
             found[space] = await heads_by_then(line, below, known, replica.store, most=most)
-        elif space in again or device not in (await replica.view(space)).roster.cut:
+        elif space in again or not await _has_said(office, device, space, by_kit=by_kit):
             found[space] = await heads_of(device, below, replica.tips, replica.store, successors, most=most)
     return found
 
@@ -358,10 +365,15 @@ async def _cut_short(office: Office, device: bytes, spaces: Iterable[bytes]) -> 
     return {device: most} if most > MAX_REVOKED_HEADS else {}
 
 
-async def _is_cut_by_root(office: Office, device: bytes, space: bytes) -> bool:
+async def _has_said(office: Office, device: bytes, space: bytes, *, by_kit: bool) -> bool:
+    """Whether this office, or the root, has cut a device off in a space: what others have said goes as their keys do.
+
+    By the root alone, if it is the kit that is about to say it.
+    """
     cuts = (await office.replica.view(space)).roster.revocations
     orders = await office.replica.store.get([order for order, key in cuts.items() if key == device])
-    return any(order.header.grant is None for order in orders.values())
+    own = None if by_kit else office.own_device[0]
+    return any(order.header.grant is None or order.header.author == own for order in orders.values())
 
 
 async def _cut_by_root(
@@ -372,9 +384,8 @@ async def _cut_by_root(
     It is said where others have cut the device off as well: they, or who has their keys, would let it in again.
     """
     territory = office.replica.territory
-    lesser = [space for space in spaces if not await _is_cut_by_root(office, device, space)]
     for space, heads in (
-        await _heads_to_name(office, device, spaces, since_ms, MOST_LISTED_HEADS, anyway=anyway, again=lesser)
+        await _heads_to_name(office, device, spaces, since_ms, MOST_LISTED_HEADS, anyway=anyway, by_kit=True)
     ).items():
         drafts = lists_of(territory, heads)
         lists = await write_as_root(office, kit, drafts) if drafts else []
