@@ -11,8 +11,9 @@ Rules:
   keys of the class; and whoever calls it somebody else's later makes it nobody else's (docs/adr/0176);
 - that a grant gives a device the rank of this office, or more, keeps it out of nothing that it has not got by that;
 - with a teacher come the devices that stand for the teacher, not a PC that somebody calls hers;
-- further grants end when those end that the device has, unless it has one for good; after the end, a grant to the
-  device takes it up again for good.
+- so do role and end, where a school is run, unless this machine has given others itself; after the end, a grant to the
+  device takes it up again for good;
+- what somebody else has granted already is said all the same (docs/adr/0188).
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from protocol.replica.office.device_cuts import DeviceCut, standing_cuts
 from protocol.replica.office.people import list_draft, listings
 from protocol.replica.replica import Draft
 from protocol.rights import Authority
-from protocol.roles import DEVICES, HAS_READING_KEYS
+from protocol.roles import DEVICES, HAS_READING_KEYS, RANK, Role
 from protocol.structure import Grant, PersonRecord
 from protocol.vouching import Device
 
@@ -54,13 +55,9 @@ async def grant_device(office: Office, device: bytes, spaces: Sequence[bytes], c
     Of several pairs of keys, and people, by which grants name it, as what a human has `chosen`, else as the first that
     `standings_of` gives. Raises `BadInput(UNKNOWN_DEVICE)`, also where no grant names it as what was chosen.
     """
-    known = await standing_grants(office, device)
     standing, like = await _further(office, device, spaces, chosen)
     drafts = [] if standing.person is None else await _listing_drafts(office, standing.person, spaces)
-    until_ms = await _end_of(office, known)
-    if until_ms is not None and until_ms <= office.now_ms():
-        until_ms = None
-    drafts += await _grant_drafts(office, replace(like, until_ms=until_ms), spaces)
+    drafts += await _grant_drafts(office, like, spaces)
     await write_and_tend(office, drafts)
 
 
@@ -81,7 +78,7 @@ async def _further(
     like = [grant for grant in known if _standing(grant) == standing]
     if not like:
         raise BadInput(Code.UNKNOWN_DEVICE, f"no grant names {device.hex()} with those keys", device=device.hex())
-    return standing, _with_first_keys(_latest(like), like)
+    return standing, await _repeated(office, like, await standing_grants(office, device))
 
 
 async def _with_a_say(office: Office, device: bytes, spaces: Sequence[bytes]) -> list[Authority]:
@@ -129,8 +126,8 @@ async def grant_person(office: Office, person: bytes, spaces: Sequence[bytes]) -
         if not below or has_already(office, above, spaces):
             continue  # a head teacher's own device, say: it is not hers to let in
         named = [grant for grant in below if _stands_for(grant, person) and _has_a_say(office, grant, spaces)]
-        like = _with_first_keys(_latest(named or below), named)
-        pair = (like.key, like.agreement)
+        first = named[0] if named else _latest(below)
+        pair = (first.key, first.agreement)
         if not named or await is_revoked(known):
             looked.append(Looked(pair, None))
             continue
@@ -138,7 +135,7 @@ async def grant_person(office: Office, person: bytes, spaces: Sequence[bytes]) -
         if acquaintance is not Acquaintance.KNOWN:
             looked.append(Looked(pair, acquaintance))
         if acquaintance is not Acquaintance.UNKNOWN:
-            drafts += await _grant_drafts(office, replace(like, until_ms=await _end_of(office, known)), spaces)
+            drafts += await _grant_drafts(office, await _repeated(office, named, known), spaces)
     await write_and_tend(office, drafts)
     return looked
 
@@ -224,13 +221,25 @@ def _stands_for(grant: Authority, person: bytes) -> bool:
     return grant.person == person and grant.role in HAS_READING_KEYS
 
 
-def _with_first_keys(like: Authority, known: Sequence[Authority]) -> Authority:
-    """A grant with the keys by which a device was named first here."""
-    return replace(like, agreement=known[0].agreement, tls_sha256=known[0].tls_sha256) if known else like
+async def _repeated(office: Office, alike: Sequence[Authority], known: Sequence[Authority]) -> Authority:
+    """What a further grant says of a device, of whose `known` grants these say the same, in the order they came in.
+
+    Keys and code are the first one's: who came by a thief's code goes with it, and nobody else. So are role and end,
+    unless this machine has said others since: the server's key is enough to say both anew. The server takes the highest
+    role, and the last end, that the device has.
+    """
+    first, said = alike[0], alike[0]
+    if office.rank >= RANK[Role.SERVER]:
+        said = replace(_latest(alike), until_ms=await _end_of(office, known))
+    elif own := [grant for grant in alike if grant.author == office.own_device[0]]:
+        said = own[-1]
+    is_over = said.until_ms is not None and said.until_ms <= office.now_ms()
+    until_ms = None if is_over else said.until_ms
+    return replace(first, role=said.role, until_ms=until_ms)
 
 
 def _latest(grants: Sequence[Authority]) -> Authority:
-    """The grant whose keys and role a further one repeats: of the highest rank, the last that came in."""
+    """Of the highest rank, the last that came in."""
     rank = max(grant.rank for grant in grants)
     return [grant for grant in grants if grant.rank == rank][-1]
 
@@ -310,16 +319,26 @@ async def _grant_drafts(office: Office, like: Authority, spaces: Iterable[bytes]
     standing = await _to_take_back(office, like)
     for space in spaces:
         roster = (await office.replica.view(space)).roster
-        held = [grant for grant in roster.authorities if grant.key == like.key and grant.role == like.role]
+        is_said = any(_says(office, grant, like) for grant in roster.authorities)
         near = {*office.replica.door.lineage(space), *with_below(office, space)}
         to_take_back = [cut.entry for cut in standing if cut.in_doubt or cut.space in near]
-        if any(grant.predecessor is None for grant in held) and roster.may_read(like.key) and not to_take_back:
+        if is_said and roster.may_read(like.key) and not to_take_back:
             continue
         given = Grant(like.key, like.agreement, like.tls_sha256, like.role, like.person, like.invite, like.until_ms)
         draft = Draft(space, Kind.GRANT, None, given.encode())
         against = dict.fromkeys([*await _revocations(office, like.key, space), *to_take_back])
         drafts.append(await _overcoming(office, draft, list(against)))
     return drafts
+
+
+def _says(office: Office, grant: Authority, like: Authority) -> bool:
+    """Whether a grant is what this office would say: what others said, alike or not, goes as their keys do."""
+    is_own = grant.under is None or grant.author == office.own_device[0]
+    return is_own and grant.predecessor is None and _terms(grant) == _terms(like)
+
+
+def _terms(grant: Authority) -> tuple[object, ...]:
+    return grant.key, grant.agreement, grant.tls_sha256, grant.role, grant.person, grant.until_ms
 
 
 async def _overcoming(office: Office, grant: Draft, revocations: Sequence[bytes]) -> Draft:

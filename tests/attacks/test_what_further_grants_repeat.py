@@ -1,0 +1,127 @@
+"""Attacks: what a server adds to a device's grants is repeated in a head teacher's own, which outlive the server's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from protocol.clock import DAY_MS
+from protocol.entry import Kind
+from protocol.replica.arrivals import note_arrivals
+from protocol.replica.office.bureau import Office
+from protocol.replica.replica import Draft
+from protocol.rights import Authority
+from protocol.roles import PersonRole, Role
+from protocol.structure import Grant
+from sync_agent.app import Agent
+from sync_server.handlers.territory import kit_in
+from tests.attacks.test_codes_that_thieves_name import a_head, code, those_there
+from tests.harness.attack import attack
+from tests.harness.commands import Desk
+from tests.harness.head_at_work import confirmed_head
+from tests.harness.office_devices import town
+from tests.harness.spied_class import spied_class
+
+GIVEN_FIRST = "a server lets an honest laptop in first, with a key of a thief's"
+ADDED = "a server adds a role, an end or a code to what a device was granted"
+
+
+def _same_key_and_role(_office: Office, grant: Authority, like: Authority) -> bool:
+    """As if it were enough that somebody has let the same key in, as anything."""
+    return (grant.key, grant.role) == (like.key, like.role)
+
+
+async def _the_last_of_all(_office: Office, alike: Sequence[Authority], known: Sequence[Authority]) -> Authority:
+    """As if role, end and code were those that came last."""
+    highest = max(grant.rank for grant in alike)
+    last = [grant for grant in alike if grant.rank == highest][-1]
+    ends = [grant.until_ms for grant in known]
+    until_ms = None if None in ends else max(end for end in ends if end is not None)
+    return replace(last, agreement=alike[0].agreement, tls_sha256=alike[0].tls_sha256, until_ms=until_ms)
+
+
+def _granted(agent: Agent, space: str, device: bytes) -> Authority:
+    (grant,) = [
+        each
+        for each in agent.replica.door.authorities_of(device)
+        if each.space.hex() == space and each.author == agent.device
+    ]
+    return grant
+
+
+@attack(GIVEN_FIRST, off={"protocol.replica.office.grants._says": _same_key_and_role})
+async def test_a_laptop_that_a_head_lets_in_has_the_class_whatever_the_server_had_given_it_before(
+    tmp_path: Path,
+) -> None:
+    async with spied_class(tmp_path) as here:
+        keys, head = here.teacher.agent.keys, (await confirmed_head(here))[0]
+        await here.sync(head, here.teacher, head)
+        desk = Desk(head.agent)
+        space = (await desk.ask("space add", name="CE2", year="2026-2027"))["space"]
+        await here.sync(head)
+        pair = keys.signing.public, here.spy.agreement.public
+        false = Grant(*pair, keys.tls.fingerprint, Role.TEACHER, here.room.teacher_person, None, None)
+        await here.room.territory.say(bytes.fromhex(space), Kind.GRANT, false.encode())
+        await here.sync(head)
+        await desk.ask("grant", device=keys.signing.public.hex(), space=[space])
+        await here.sync(head, here.teacher, head, here.teacher, head, here.teacher)
+        assert await here.teacher.agent.keyring.current(bytes.fromhex(space)) is not None
+
+
+@attack(ADDED, off={"protocol.replica.office.grants._repeated": _the_last_of_all})
+async def test_a_substitute_comes_into_a_further_class_until_the_last_day_of_the_stay_whatever_a_server_adds(
+    tmp_path: Path,
+) -> None:
+    async with spied_class(tmp_path) as here:
+        territory, ends_ms = here.room.territory, here.room.territory.clock() + 15 * DAY_MS
+        substitute = await territory.person("M. Remplaçant", PersonRole.TEACHER, here.room.space)
+        laptop = await here.room.device(Role.TEACHER, person=substitute, until_ms=ends_ms)
+        head, _ = await confirmed_head(here)
+        await here.sync(laptop, head, laptop, head)
+        other = await territory.classroom("CX")
+        await territory.let_in(laptop.agent.keys, Role.TEACHER, other, person=substitute)
+        await here.sync(head)
+        desk = Desk(head.agent)
+        space = (await desk.ask("space add", name="CE2", year="2026-2027"))["space"]
+        await desk.ask("grant", device=laptop.agent.device.hex(), space=[space])
+        assert _granted(head.agent, space, laptop.agent.device).until_ms == ends_ms
+
+
+@attack(ADDED, off={"protocol.replica.office.grants._repeated": _the_last_of_all})
+async def test_a_pc_comes_into_a_further_class_as_a_pc_though_a_server_calls_it_a_relay(tmp_path: Path) -> None:
+    async with spied_class(tmp_path) as here:
+        head, _ = await confirmed_head(here)
+        other = await here.room.territory.classroom("CX")
+        await here.room.territory.let_in(here.machine.agent.keys, Role.RELAY, other)
+        await here.sync(head)
+        desk = Desk(head.agent)
+        space = (await desk.ask("space add", name="CE2", year="2026-2027"))["space"]
+        await desk.ask("grant", device=here.machine.agent.device.hex(), space=[space])
+        assert _granted(head.agent, space, here.machine.agent.device).role is Role.MACHINE
+
+
+@attack(ADDED, off={"protocol.replica.office.grants._repeated": _the_last_of_all})
+async def test_a_laptop_that_a_head_lets_in_further_stays_when_codes_end_that_a_server_added_to_it(
+    tmp_path: Path,
+) -> None:
+    async with town(tmp_path) as here:
+        server = here.office.server
+        head, _ = await a_head(here)
+        laptop, _ = await those_there(here)
+        await here.sync(laptop, head, laptop, head)
+        keys = laptop.agent.keys
+        (first,) = server.replica.door.authorities_of(keys.signing.public)
+        (made,) = await server.write([Draft(server.replica.door.territory, Kind.INVITE, server.grant, code(here))])
+        pair = keys.signing.public, keys.agreement.public
+        again = Grant(*pair, keys.tls.fingerprint, Role.TEACHER, first.person, made.id).encode()
+        await server.write([Draft(here.space, Kind.GRANT, server.grant, again)])
+        await here.sync(head)
+        desk = Desk(head.agent)
+        space = (await desk.ask("space add", name="CM2", year="2026-2027"))["space"]
+        await desk.ask("grant", device=keys.signing.public.hex(), space=[space])
+        await here.sync(head, laptop)
+        await note_arrivals(server.store, here.office.clock())
+        kit = kit_in(tmp_path / "server" / "kit", None)
+        await here.office.with_kit("rotate server", kit, since="12h")
+        assert bytes.fromhex(space) in await here.office.server.replica.readable(keys.signing.public)
