@@ -46,6 +46,8 @@ ANSWER_WITHIN_S: Final = (0.02, 0.12)
 ANSWER_AFTER_S: Final = 1.0
 """So long after it has spoken a device answers again at the earliest."""
 ASKED_LATELY_S: Final = 0.5
+LOST_S: Final = 5.0
+"""A word that has not come back after so long is taken for lost, until it comes back."""
 MAX_KNOWN: Final = 512
 
 _log = logging.getLogger(__name__)
@@ -139,11 +141,12 @@ class Discovery(asyncio.DatagramProtocol):
     def late_s(self) -> float:
         """The longest that a word of this device has taken to come back to it, or is taking now.
 
-        Nothing where none ever came back: multicast does not work there.
+        Nothing where no word ever came back: multicast does not work there.
         """
         if not self.heard_itself or self._unheard_s is None:
             return self._late_s
-        return max(self._late_s, asyncio.get_running_loop().time() - self._unheard_s)
+        out_s = asyncio.get_running_loop().time() - self._unheard_s
+        return max(self._late_s, out_s if out_s <= LOST_S else 0.0)
 
     def found(self) -> list[Found]:
         """What was heard lately from each place, in the order in which it was heard first, without this device."""
