@@ -44,30 +44,31 @@ def main() -> int:
     if given.broken_rules:
         return _all_rules()
     broken = BROKEN_RULES[given.broken].breaks if given.broken else nullcontext
+    how = f" --broken {given.broken}" if given.broken else ""
     if given.seed is not None:
-        return _one(given.seed, broken, shrink=given.shrink)
+        return _one(given.seed, broken, how, shrink=given.shrink)
     first, _, last = given.seeds.partition("-")
     seeds = range(int(first), int(last or first) + 1)
-    return _many(seeds, broken, keep_going=given.keep_going, digests=given.digests)
+    return _many(seeds, broken, how, keep_going=given.keep_going, digests=given.digests)
 
 
-def _one(seed: int, broken: Break, *, shrink: bool) -> int:
+def _one(seed: int, broken: Break, how: str, *, shrink: bool) -> int:
     lived = live(seed, broken)
     if shrink and lived.problems:
         from tests.simulation.shrink import shrunk  # noqa: PLC0415 — only then
 
-        lived = shrunk(lived, broken)
-    _show(lived)
+        lived, how = shrunk(lived, broken), f"{how} --shrink"
+    _show(lived, how)
     return 1 if lived.problems else 0
 
 
-def _many(seeds: range, broken: Break, *, keep_going: bool, digests: bool) -> int:
+def _many(seeds: range, broken: Break, how: str, *, keep_going: bool, digests: bool) -> int:
     began = time.monotonic()
     failed = 0
     prepare()
     for first in range(seeds.start, seeds.stop, SEEDS_AT_ONCE):
         some = range(first, min(first + SEEDS_AT_ONCE, seeds.stop))
-        failed += _in_a_process(partial(_some, some, broken, keep_going=keep_going, digests=digests))
+        failed += _in_a_process(partial(_some, some, broken, how, keep_going=keep_going, digests=digests))
         if failed and not keep_going:
             return 1
         if keep_going and some.stop // 1_000 > some.start // 1_000:
@@ -76,7 +77,7 @@ def _many(seeds: range, broken: Break, *, keep_going: bool, digests: bool) -> in
     return 1 if failed else 0
 
 
-def _some(seeds: range, broken: Break, *, keep_going: bool, digests: bool) -> int:
+def _some(seeds: range, broken: Break, how: str, *, keep_going: bool, digests: bool) -> int:
     """How many failed."""
     failed = 0
     for seed in seeds:
@@ -87,7 +88,7 @@ def _some(seeds: range, broken: Break, *, keep_going: bool, digests: bool) -> in
             failed += 1
             print(f"seed {seed}: {lived.problems[0]}", flush=True)
             if not keep_going:
-                _show(lived)
+                _show(lived, how)
                 break
     return failed
 
@@ -121,13 +122,14 @@ def _all_rules() -> int:
     return 1 if unnoticed else 0
 
 
-def _show(lived: Lived) -> None:
+def _show(lived: Lived, how: str) -> None:
+    """The trace, what does not hold, and the command that shows the same again."""
     for line in lived.trace:
         print(line)
     print(f"seed {lived.plan.seed}, trace {lived.digest}, {len(lived.plan.steps)} steps, {lived.rounds} rounds to heal")
     for problem in lived.problems:
         print(f"BROKEN: {problem}")
-    print(f"again: python -m tests.simulation --seed {lived.plan.seed}")
+    print(f"again: python -m tests.simulation --seed {lived.plan.seed}{how}")
 
 
 if __name__ == "__main__":

@@ -163,7 +163,7 @@ def forgets_what_was_closed() -> AbstractContextManager[object]:
     def nothing(_spaces: Iterable[bytes], _entropy: Entropy) -> dict[str, bytes | None]:
         return {}
 
-    return mock.patch("sync_agent.sync_repair.news_marks", nothing)
+    return _with_room_for_heads_alone(mock.patch("sync_agent.sync_repair.news_marks", nothing))
 
 
 def speaks_to_relays_only() -> AbstractContextManager[object]:

@@ -34,4 +34,14 @@ def test_a_failing_history_is_made_small_and_still_fails() -> None:
     (ended,) = [line for line in said.splitlines() if " steps, " in line]
     assert status == 1
     assert f"seed {seed}, " in ended
+    assert said.endswith(f"again: python -m tests.simulation --seed {seed} --broken {rule} --shrink\n")
     assert int(ended.split(" steps, ")[0].split()[-1]) < len(plan_of(seed).steps)
+
+
+def test_the_command_that_a_failing_seed_ends_with_shows_the_same_again() -> None:
+    def told(said: str) -> str:
+        return said[: said.index("again: ")].partition("BROKEN")[2]
+
+    status, said = simulate("--broken", "forgets_prev", "--seeds", "1")
+    again = said.partition("again: python -m tests.simulation ")[2].splitlines()[0].split()
+    assert (status, told(said)) == (1, told(simulate(*again)[1]))
