@@ -276,9 +276,13 @@ def _add_keys(program: Program, run: Run, kits: _Kits) -> None:
             str | None,
             Option(help="When the keys were last in good hands (2026-11-20T14:30, 36h): what they said since waits."),
         ] = None,
+        anyway: Annotated[
+            bool, Option(help="Even if all that one of the old keys has ever said waits then, as far as is known here.")
+        ] = False,
     ) -> JSON:
         """Give the server new keys, and cut the old ones off: after a theft of its disk or a backup, or once a year."""
-        return await kits.run(call, "rotate server", {"since": since}, _kit_in(call, kit, passphrase_file))
+        params: Params = {"since": since, "anyway": anyway}
+        return await kits.run(call, "rotate server", params, _kit_in(call, kit, passphrase_file))
 
     @program.command("rotate root")
     async def rotate_root(

@@ -9,8 +9,8 @@ Rules:
 - what gives a right by merely standing there is let go: who may sign in, whom the command names, and that there is a
   backup, on whose word machines let go of work;
 - so is what the store remembers of itself and nobody can check: which content is complete, which is looked at anew; who
-  was destroyed, and since when that was meant to be, for which an erasure in force has its week again; and who has
-  brought how much;
+  was destroyed, and since when that was meant to be, for which an erasure in force has its week again; who has brought
+  how much; and which keys were its own;
 - what packs hold is read out of the packs, and to which spaces they belong counts as far as entries bear it out: the
   index of a backup proves nothing, and what no pack holds is lacking, and asked for (docs/adr/0108).
 """
@@ -41,6 +41,7 @@ from protocol.replica.sqlite_verify import move_aside
 from protocol.replica.unnamed import UNNAMED_MARK
 from sync_server.handlers.administrators import ACCOUNT_MARKS, PASSKEY_MARKS, SECOND_FACTOR_MARKS, accounts_in
 from sync_server.handlers.figures import BACKUP_MARK
+from sync_server.handlers.replaced_keys import OWN_KEYS_MARKS
 
 _GIVE_RIGHTS: Final = (ACCOUNT_MARKS, SECOND_FACTOR_MARKS, PASSKEY_MARKS, BACKUP_MARK)
 _TELL_EACH_BYTES: Final = GiB
@@ -53,6 +54,7 @@ _MEMORIES: Final = (
     ERASURE_READ_MARKS,
     UNNAMED_MARK,
     BROUGHT_MARKS,
+    OWN_KEYS_MARKS,
 )
 
 

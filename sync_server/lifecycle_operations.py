@@ -156,13 +156,18 @@ async def _rewrap(server: Server, params: Params, _outgoing: Outgoing, kit: KitA
 
 async def _rotate_server(server: Server, params: Params, outgoing: Outgoing, kit: KitAway | None) -> JSON:
     since_ms = commands.since_of(server, params)
-    made = await rotate_server(server, _needed(kit), since_ms=since_ms)
+    made = await rotate_server(server, _needed(kit), since_ms=since_ms, anyway=params.get("anyway") is True)
     if since_ms is None:
-        stays = "what the old key signed until now stays valid (after a theft, look at `audit`)"
+        stays = (
+            "what the old keys signed until now stays valid. If somebody else had them, look at `audit`; and "
+            "`rotate server --kit KIT --since TIME` takes back what they had not said here by that time, devices that "
+            "they let in or cut off and names included. It can be said now, or later: of a time up to two months ago"
+        )
     else:
         stays = (
-            f"what the old key signed, and what had not come here by {_local(since_ms)}, counts for nothing and waits "
-            "(`waiting`; `accept ID` says it again, and `accept ID --kit KIT` lets work in)"
+            f"what the old keys signed, and what had not come here by {_local(since_ms)}, counts for nothing and waits "
+            "(`waiting`; `accept ID` says it again, and `accept ID --kit KIT` lets work in); what this server has said "
+            "with keys that it was given since then stays"
         )
     await outgoing.progress(
         f"devices follow at their next call; {stays}; codes that were made before are refused from now on"

@@ -7,7 +7,8 @@ Rules:
   signed by it between the moment at which its heads are read and the one from which the new key is used;
 - earlier words of the old key are named too: a server that is restored from before it, or a machine that has not heard
   the latest, goes by those that it has (docs/adr/0184);
-- the keys of servers before this one (one that burnt, one that a backup was made of) are cut off with it;
+- the keys of servers before this one (one that burnt, one that a backup was made of) are cut off with it; with a time
+  each once more that was cut off before, so that it can be said later, too (`sync_server.handlers.replaced_keys`);
 - devices meet the new certificate at their next call, and never believe an older one again;
 - nothing that the old root has signed, and no flood of it, keeps another root from taking over;
 - another root is said by the old one and agreed to by the new one, which certifies the server again in the same
@@ -16,7 +17,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from itertools import zip_longest
 from typing import Final
@@ -26,7 +27,6 @@ from protocol.entry import Kind
 from protocol.errors import BadInput, Code
 from protocol.identity import SEED_BYTES
 from protocol.limits import MAX_ROTATION_HEADS
-from protocol.replica.arrivals import authored_by
 from protocol.replica.office.as_root import check_kit, write_as_root
 from protocol.replica.office.heads import (
     MOST_LISTED_HEADS,
@@ -40,10 +40,10 @@ from protocol.replica.office.heads import (
 )
 from protocol.replica.replica import Draft, Tips
 from protocol.replica.signer import RootKit
-from protocol.roles import Role
 from protocol.structure import Certificate, RecoveryKey
 from sync_server.app import Server
 from sync_server.data_folder import NEXT_KEYS_FILE
+from sync_server.handlers.replaced_keys import note_as_own, replaced_keys
 from sync_server.keys import CAPABILITY_KEY_BYTES, ServerKeys
 from sync_server.kit_away import KitAway, RootAway
 
@@ -52,17 +52,16 @@ _NAMED_BY_ITSELF: Final = MAX_ROTATION_HEADS // 2
 """How many entries of the old root a rotation names, where the others stand in accounts."""
 
 
-async def rotate_server(server: Server, kit: RootKit, *, since_ms: int | None = None) -> bytes:
+async def rotate_server(server: Server, kit: RootKit, *, since_ms: int | None = None, anyway: bool = False) -> bytes:
     """New keys for the server; its new id. With `since_ms`, of what the old ones said that stays which was here then.
 
-    Raises `BadInput` (BAD_KIT; BAD_DATE for a time of which nothing was noted; USAGE where a thief has forked an old
-    key so often that only a time tells what stays), `LocalFailure`.
+    Raises `BadInput` (BAD_KIT, and as `replaced_keys` does), `LocalFailure`.
     """
     check_kit(server, kit)
-    replaced = await _servers(server)
-    by_then = await _said_by(server, replaced, since_ms)
+    replaced = await replaced_keys(server, since_ms, anyway=anyway)
+    await note_as_own(server)
     territory = server.replica.territory
-    before = {old: await _earlier(server, old, by_then) for old in replaced}
+    before = {old: await _earlier(server, old, stays) for old, stays in replaced.items()}
     keys = ServerKeys.create(
         server.entropy(SEED_BYTES), server.entropy(SEED_BYTES), server.entropy(CAPABILITY_KEY_BYTES)
     )
@@ -73,11 +72,11 @@ async def rotate_server(server: Server, kit: RootKit, *, since_ms: int | None = 
         heads: dict[bytes, list[bytes]] = {}
 
         async def listed(old: bytes, tips: Tips) -> list[Draft]:
-            spaces = server.replica.door.spaces()
-            if by_then is None:
+            spaces, stays = server.replica.door.spaces(), replaced[old]
+            if stays is None:
                 heads[old] = await heads_of(old, spaces, tips, server.store, most=MOST_LISTED_HEADS)
             else:
-                heads[old] = await heads_by_then([old], spaces, by_then[old], server.store, most=MOST_LISTED_HEADS)
+                heads[old] = await heads_by_then([old], spaces, stays, server.store, most=MOST_LISTED_HEADS)
             heads[old] = with_earlier(heads[old], before[old])
             return lists_of(territory, heads[old])
 
@@ -96,40 +95,8 @@ async def rotate_server(server: Server, kit: RootKit, *, since_ms: int | None = 
     return keys.signing.public
 
 
-async def _said_by(
-    server: Server, keys: Iterable[bytes], since_ms: int | None
-) -> Mapping[bytes, Collection[bytes]] | None:
-    """What each key had said by then, as far as this server noted; None where all of it stays. Raises `BadInput`."""
-    if since_ms is not None:
-        found = {}
-        for key in keys:
-            found[key] = await authored_by(server.store, [key], since_ms, server.now_ms()) or set()
-        if not all(found.values()):
-            raise BadInput(
-                Code.BAD_DATE,
-                "nothing was noted at that time: this server looks back two months, and to when it was made",
-            )
-        return found
-    for key in keys:
-        count = sum([len(await server.replica.tips(space, key)) for space in server.replica.door.spaces()])
-        if count > MOST_LISTED_HEADS:
-            raise BadInput(
-                Code.USAGE,
-                f"the old key has {count} last words, more than there is room for: somebody else has written with it. "
-                "Say when it was last in good hands (--since 36h, --since 2026-11-20): what had come by then stays",
-            )
-    return None
-
-
-async def _earlier(server: Server, old: bytes, by_then: Mapping[bytes, Collection[bytes]] | None) -> list[bytes]:
-    return await earlier_words(old, server.replica.door.spaces(), server.store, by_then and by_then[old])
-
-
-async def _servers(server: Server) -> list[bytes]:
-    """The keys of this server and of those before it that are still worth something: a backup may have held them."""
-    roster = (await server.replica.view(server.replica.territory)).roster
-    keys = (authority.key for authority in roster.authorities if authority.role is Role.SERVER)
-    return [key for key in dict.fromkeys(keys) if key not in roster.cut]
+async def _earlier(server: Server, old: bytes, stays: Collection[bytes] | None) -> list[bytes]:
+    return await earlier_words(old, server.replica.door.spaces(), server.store, stays)
 
 
 async def rotate_root(server: Server, kit: KitAway) -> bytes:

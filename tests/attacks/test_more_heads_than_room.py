@@ -23,7 +23,8 @@ from protocol.roles import PersonRole, Role
 from protocol.root_rotation import RootAccount
 from protocol.structure import Grant, PersonRecord, Revocation
 from sync_agent.withdrawn import take_withdrawals
-from sync_server.handlers import rotation
+from sync_server.app import Server
+from sync_server.handlers import replaced_keys, rotation
 from sync_server.handlers.rotation import rotate_server
 from sync_server.handlers.territory import kit_in
 from tests.harness.attack import attack
@@ -87,6 +88,11 @@ async def test_whoever_forks_without_end_takes_no_honest_line_out_of_the_revocat
 
 async def _all_of_it(*_: object) -> None:
     """As if nobody asked what had come when."""
+
+
+async def _all_of_this_key(server: Server, *_: object, **__: object) -> dict[bytes, None]:
+    """The same, where a server's key is replaced."""
+    return {server.keys.signing.public: None}
 
 
 @attack("more heads than a revocation names", off={"protocol.replica.office.withdrawals._check_room": _all_of_it})
@@ -172,12 +178,13 @@ async def test_nobody_stays_on_the_lists_by_what_a_device_of_theirs_has_said_in_
         assert "M. Noir" not in {row["name"] for row in await desk.do("person list", space=desk.space)}
 
 
-@attack("more heads than a revocation names", off={"sync_server.handlers.rotation._said_by": _all_of_it})
+@attack("more heads than a revocation names", off={"sync_server.handlers.rotation.replaced_keys": _all_of_this_key})
 async def test_whoever_writes_without_end_with_the_servers_key_takes_nothing_with_it_that_was_there_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(heads, "MAX_REVOKED_HEADS", 4)
-    monkeypatch.setattr(rotation, "MOST_LISTED_HEADS", 4 + 16)
+    for module in (rotation, replaced_keys):
+        monkeypatch.setattr(module, "MOST_LISTED_HEADS", 4 + 16)
     async with town(tmp_path) as here:
         server, desk = here.office.server, here.office
         pc = await here.device("machine")

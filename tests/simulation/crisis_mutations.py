@@ -103,10 +103,10 @@ def folds_do_not_grow() -> AbstractContextManager[object]:
 def cuts_no_former_server_off() -> AbstractContextManager[object]:
     """The keys that a rotation replaces are worth what they were."""
 
-    async def nobody(_server: object) -> list[bytes]:
-        return []
+    async def nobody(*_: object, **__: object) -> dict[bytes, None]:
+        return {}
 
-    return mock.patch("sync_server.handlers.rotation._servers", nobody)
+    return mock.patch("sync_server.handlers.rotation.replaced_keys", nobody)
 
 
 def follows_no_new_root() -> AbstractContextManager[object]:

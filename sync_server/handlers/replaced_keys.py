@@ -1,0 +1,128 @@
+"""Which servers' keys new ones replace, and what of each stays (§5; docs/adr/0187).
+
+Rules:
+- without a time, each key that still is a server's, with all that it has said here: a backup may hold one of those;
+- with a time, each that ever was, also those that were replaced since: of what it said that stays which was noted here
+  by then. The root's revocations of one key intersect, so that one which names less takes back what another had left;
+- what this very server was given since then it keeps, with all that it says: its keys were made where somebody who
+  had the earlier ones sees nothing. Of a key that was made elsewhere, or before a `restore`, that is not known;
+- a key that was certified by then, and had said nothing here, says that too little is known: that is asked about.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping
+from typing import Final
+
+from protocol.clock import rfc3339
+from protocol.entry import Entry
+from protocol.errors import BadInput, Code
+from protocol.replica.arrivals import authored_by, noted_since_ms
+from protocol.replica.console_text import local_time
+from protocol.replica.office.heads import MOST_LISTED_HEADS
+from protocol.roles import Role
+from protocol.roster import Roster
+from sync_server.app import Server
+
+OWN_KEYS_MARKS: Final = "server-keys/"
+"""Keys that this server had and has replaced itself."""
+
+
+async def replaced_keys(
+    server: Server, since_ms: int | None = None, *, anyway: bool = False
+) -> Mapping[bytes, Collection[bytes] | None]:
+    """The keys that new ones replace, each with what of it stays: None for all that it has said.
+
+    Raises `BadInput`: USAGE where a thief has forked a key so often that only a time tells what stays; BAD_DATE for a
+    time that no key is older than, and, if not `anyway`, of which too little was noted.
+    """
+    roster = (await server.replica.view(server.replica.territory)).roster
+    if since_ms is not None:
+        return await _by_then(server, roster, since_ms, anyway=anyway)
+    keys = [key for key in await _certified(server, roster) if key not in roster.cut]
+    for key in keys:
+        count = sum([len(await server.replica.tips(space, key)) for space in server.replica.door.spaces()])
+        if count > MOST_LISTED_HEADS:
+            raise BadInput(
+                Code.USAGE,
+                f"the old key has {count} last words, more than there is room for: somebody else has written with it. "
+                "Say when it was last in good hands (--since 36h, --since 2026-11-20): what had come by then stays",
+            )
+    return dict.fromkeys(keys)
+
+
+async def note_as_own(server: Server) -> None:
+    """Note that the key which is about to be replaced was this server's own."""
+    await server.store.set_marks({_mark(server.keys.signing.public): b""})
+
+
+async def _by_then(
+    server: Server, roster: Roster, since_ms: int, *, anyway: bool
+) -> Mapping[bytes, Collection[bytes] | None]:
+    store, now_ms = server.store, server.now_ms()
+    certified = await _certified(server, roster)
+    shown = await authored_by(store, server.replica.door.roots, since_ms, now_ms)
+    own = {_mark(server.keys.signing.public), *await store.marks(OWN_KEYS_MARKS)}
+    known: dict[bytes, Collection[bytes]] = {}
+    unheard = []
+    for key, certificates in certified.items():
+        earliest_ms = min(each.timestamp_ms for each in certificates)
+        was_there = earliest_ms <= since_ms if shown is None else not shown.isdisjoint(each.id for each in certificates)
+        if _mark(key) in own and not was_there:
+            continue
+        said = await authored_by(store, [key], since_ms, now_ms) or set()
+        if not said and earliest_ms <= since_ms and await _has_spoken(server, key):
+            unheard.append(key)
+        known[key] = said
+    if not known or (not anyway and (unheard or shown is None)):
+        raise await _too_little(server, unheard, is_any_older=bool(known))
+    found: dict[bytes, Collection[bytes] | None] = {
+        key: said for key, said in known.items() if key not in roster.cut or await _has_said_more(server, key, said)
+    }
+    return {server.keys.signing.public: None, **found}
+
+
+async def _certified(server: Server, roster: Roster) -> Mapping[bytes, list[Entry]]:
+    """The certificates of each key that is, or was, a server's."""
+    grants = [each.grant for each in roster.authorities if each.role is Role.SERVER]
+    entries = await server.store.get(grants)
+    found: defaultdict[bytes, list[Entry]] = defaultdict(list)
+    for each in roster.authorities:
+        if each.role is Role.SERVER and each.grant in entries:
+            found[each.key].append(entries[each.grant])
+    return found
+
+
+async def _has_spoken(server: Server, key: bytes) -> bool:
+    return any([await server.replica.tips(space, key) for space in server.replica.door.spaces()])
+
+
+async def _has_said_more(server: Server, key: bytes, known: Collection[bytes]) -> bool:
+    """Whether a key has said anything here beside what is known: where not, its revocations take nothing more."""
+    for space in server.replica.door.spaces():
+        if any(entry.id not in known for entry in await server.store.authored(space, key)):
+            return True
+    return False
+
+
+async def _too_little(server: Server, unheard: Collection[bytes], *, is_any_older: bool) -> BadInput:
+    first_ms = await noted_since_ms(server.store, server.now_ms())
+    first = local_time(rfc3339(first_ms) or "") if first_ms is not None else "none yet"
+    if not is_any_older:
+        what = (
+            "no server's key that is known here is older than that. A server that was made anew hears of earlier ones "
+            "from the first machine that calls it"
+        )
+        return BadInput(Code.BAD_DATE, f"{what}: call this again then, or with a later time")
+    whose = "" if not unheard else f" of the key {min(unheard).hex()[:16]}…, which was a server's"
+    return BadInput(
+        Code.BAD_DATE,
+        f"nothing was noted by that time{whose}: what has come when is known here for two months at most, and not from "
+        f"before this server was made (the first note: {first}). Give a later time; with `--anyway`, all that such a "
+        "key has ever said counts no more, and waits",
+    )
+
+
+def _mark(key: bytes) -> str:
+    return OWN_KEYS_MARKS + key.hex()

@@ -1,0 +1,153 @@
+"""Whoever had a server's keys, and new ones that were made before anybody said since when (docs/threat-model.md)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from protocol.clock import DAY_MS
+from protocol.entry import Kind
+from protocol.errors import BadInput, Code
+from protocol.replica.arrivals import note_arrivals
+from protocol.replica.replica import Draft
+from protocol.roles import Role
+from protocol.structure import Grant, Revocation
+from sync_server.handlers.territory import kit_in
+from tests.harness.attack import attack
+from tests.harness.classroom import Device
+from tests.harness.office_devices import Town, town
+from tests.harness.territory import new_device
+
+IN_ANY_ORDER = "new keys are made for a server before anybody says since when the old ones were in other hands"
+
+
+class School:
+    """A class that has worked, of which a thief has the server's keys since half a day."""
+
+    def __init__(self, here: Town, folder: Path) -> None:
+        self.here = here
+        self.kit = kit_in(folder / "server" / "kit", None)
+        self.spy = new_device(Random(9).randbytes)
+
+    async def begin(self) -> None:
+        here, desk = self.here, self.here.office
+        petit, lea = await desk.add_person("Mme Petit", "teacher"), await desk.add_person("Léa", "pupil")
+        school = desk.server.replica.door.parent(here.space)
+        assert school is not None
+        self.school = school
+        self.head = await here.device("head", None, school.hex())
+        self.laptop, self.pc = await here.device("teacher", petit), await here.device("machine")
+        self.item = await here.assignment(self.laptop)
+        await here.sync(self.pc)
+        self.work = await here.work(self.pc, self.item, lea)
+        await here.sync(self.pc, self.laptop, self.head)
+        self.lea = lea
+        await self.hours_pass(24)
+
+    async def hours_pass(self, hours: int) -> None:
+        await note_arrivals(self.here.office.server.store, self.here.office.clock())
+        self.here.office.clock.advance(hours * DAY_MS // 24)
+
+    async def thief_uses_the_servers_key(self) -> None:
+        """Everybody is cut off with nothing that they said, and a spy is let in."""
+        server, keys = self.here.office.server, self.spy
+        x = await self.here.office.add_person("M. X", "teacher")
+        given = Grant(
+            keys.signing.public, keys.agreement.public, keys.tls.fingerprint, Role.TEACHER, bytes.fromhex(x), None
+        )
+        await server.write([Draft(self.here.space, Kind.GRANT, server.grant, given.encode())])
+        for space, device in self._devices():
+            gone = Revocation(device.agent.device, ()).encode()
+            await server.write([Draft(space, Kind.REVOKE, server.grant, gone)])
+        await self.hours_pass(0)
+
+    def _devices(self) -> list[tuple[bytes, Device]]:
+        return [(self.school, self.head), (self.here.space, self.laptop), (self.here.space, self.pc)]
+
+    async def rotate(self, **params: object) -> None:
+        await self.here.office.with_kit("rotate server", self.kit, **params)
+
+    async def who_is_in(self) -> list[bool]:
+        """The head's, the teacher's, the class's; and the spy's."""
+        readable = self.here.office.server.replica.readable
+        of_spy = self.here.space in await readable(self.spy.signing.public)
+        return [*[space in await readable(device.agent.device) for space, device in self._devices()], of_spy]
+
+    async def all_is_as_before(self) -> bool:
+        view = await self.here.office.server.replica.view(self.here.space)
+        shown = self.item in view.coursework.items and self.work in view.coursework.hand_ins
+        return shown and await self.who_is_in() == [True, True, True, False]
+
+
+async def _cut_off_already(*_: object) -> bool:
+    return False
+
+
+@pytest.mark.parametrize("hours", [0, 48])
+@attack(IN_ANY_ORDER, off={"sync_server.handlers.replaced_keys._has_said_more": _cut_off_already})
+async def test_what_a_thief_said_with_a_servers_keys_is_taken_back_after_new_ones_were_made_too(
+    tmp_path: Path, hours: int
+) -> None:
+    async with town(tmp_path) as here:
+        school = School(here, tmp_path)
+        await school.begin()
+        await school.thief_uses_the_servers_key()
+        await school.rotate()
+        assert await school.who_is_in() == [False, False, False, True]
+        assert "--since TIME" in here.office.said.lines[-1]
+        await school.hours_pass(hours)
+        await school.rotate()
+        await school.rotate(since=f"{hours + 12}h")
+        assert await school.all_is_as_before()
+        await here.sync(school.pc, school.laptop, school.head)
+
+
+async def _nothing_is_noted(_server: object) -> None:
+    """Of whose the keys were."""
+
+
+@attack(IN_ANY_ORDER, off={"sync_server.handlers.rotation.note_as_own": _nothing_is_noted})
+async def test_what_a_server_has_said_with_keys_that_it_was_given_since_then_stays(tmp_path: Path) -> None:
+    async with town(tmp_path) as here:
+        school = School(here, tmp_path)
+        await school.begin()
+        await school.thief_uses_the_servers_key()
+        await school.rotate()
+        later = await here.device("machine")
+        await school.hours_pass(1)
+        await school.rotate()
+        await school.rotate(since="13h")
+        assert await school.all_is_as_before()
+        assert here.space in await here.office.server.replica.readable(later.agent.device)
+
+
+async def test_a_second_time_that_is_later_gives_nothing_back(tmp_path: Path) -> None:
+    async with town(tmp_path) as here:
+        school = School(here, tmp_path)
+        await school.begin()
+        await school.thief_uses_the_servers_key()
+        await school.rotate(since="12h")
+        await school.hours_pass(6)
+        await school.rotate(since="1h")
+        assert await school.all_is_as_before()
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["first", "after-new-keys"])
+async def test_a_time_before_anything_was_noted_is_asked_about(tmp_path: Path, *, again: bool) -> None:
+    async with town(tmp_path) as here:
+        school = School(here, tmp_path)
+        here.office.clock.advance(DAY_MS)
+        await school.begin()
+        await school.thief_uses_the_servers_key()
+        if again:
+            await school.rotate()
+        with pytest.raises(BadInput, match="--anyway") as caught:
+            await school.rotate(since="36h")
+        assert caught.value.code is Code.BAD_DATE
+        assert await school.who_is_in() == [False, False, False, True]
+        await school.rotate(since="36h", anyway=True)
+        assert await school.who_is_in() == [False] * 4
+        with pytest.raises(BadInput, match="no server's key") as caught:
+            await school.rotate(since="900h", anyway=True)
