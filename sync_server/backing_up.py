@@ -6,6 +6,9 @@ Rules:
   then on no agent believes what it remembered of this server: each compares sets, and brings what came afterwards;
 - the server that it makes has keys of its own: those in the backup may have been replaced since, and devices believe
   none that is older than what they have seen (docs/adr/0043);
+- what the server before had said stays, and its keys go on counting: a server burns far more often than somebody is in
+  it, and machines bring what it said after the backup. Whoever knows better has them ended by `rotate server`, with a
+  time from when on; so what the backup holds is noted as having come when it was made (docs/adr/0187);
 - what an interrupted `restore` left is thrown away by the next;
 - a backup lies where others may write: what of it counts, `foreign_backup` says; who could sign in is told.
 """
@@ -20,13 +23,16 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final, Self
 
+from protocol.clock import rfc3339
 from protocol.enrollment_messages import parse_chain
 from protocol.entry import Kind
 from protocol.errors import BadInput, Code, LocalFailure, Refused
 from protocol.identity import SEED_BYTES, territory_id
 from protocol.kit import Kit
+from protocol.replica.arrivals import note_arrivals
 from protocol.replica.command import run_command
 from protocol.replica.console import Notices
+from protocol.replica.console_text import local_time
 from protocol.replica.disk import Disk
 from protocol.replica.keyring import Keyring, recovery_keys
 from protocol.replica.operation import JSON, NO_FILES, Incoming, Outgoing, Params, Table
@@ -157,6 +163,11 @@ async def restore(
 
     result = await run_command(folder, "restore", {}, NO_FILES, Notices(), table, create=True)
     tell(f"restored {summary(head)}; what came after the backup comes back from the agents, once `run` is up")
+    tell(
+        "The keys of the server before go on counting: what it said after the backup comes back too. If somebody was "
+        "in that server, or has a copy of its disk or of a backup: `sync-server rotate server --kit KIT --since TIME` "
+        f"next. What this backup holds had come by {local_time(rfc3339(head.made_ms) or '')}"
+    )
     return result
 
 
@@ -187,6 +198,7 @@ async def _begin_generation(
     try:
         accounts = await keep_what_is_proven(store, head.root, kit, now_ms)
         replica = await Replica.open(head.root, store, await packs_read_anew(folder, store, tell))
+        await note_arrivals(store, head.made_ms)
         if kit.chain:
             await replica.admit(parse_chain(kit.chain), source=kit.root.public, now_ms=now_ms())
         _check_in_force(replica, kit)

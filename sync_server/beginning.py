@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 from protocol.errors import BadInput, Code
 from protocol.replica.command import run_command
@@ -17,6 +18,12 @@ from protocol.replica.replica import Entropy
 from protocol.replica.stepping_down import refuse_for_others
 from sync_server.data_folder import DEFAULT_KIT, already_initialised, is_initialised
 from sync_server.handlers.territory import begin_territory, check_place, kit_in, new_kit, passphrase_in, words_of_kit
+
+_EARLIER_KEYS: Final = (
+    "The machines bring what the server before had said, and its keys go on counting. If somebody was in that server, "
+    "or has its keys: once the first machines have called, `sync-server rotate server --kit KIT` ends those keys, and "
+    "keeps what had come by then (look at `audit` and `devices`); with `--since TIME --anyway` all that they said waits"
+)
 
 
 async def begin(
@@ -53,6 +60,8 @@ async def begin(
         await begin_territory(folder, known, kit_file=place, passphrase=passphrase, now_ms=now_ms, entropy=entropy)
         if place is not None:
             tell(kit_advice(place, protected=passphrase is not None))
+        if recover is not None:
+            tell(_EARLIER_KEYS)
         return {
             "territory": known.territory.hex(),
             "fingerprint": " ".join(words_of_kit(known)),

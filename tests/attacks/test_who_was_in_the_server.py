@@ -1,0 +1,193 @@
+"""Somebody was in the server, and it is made anew as docs/operate.md says (docs/threat-model.md)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from protocol.clock import DAY_MS
+from protocol.entry import Kind, compose
+from protocol.errors import BadInput, Code, Refused
+from protocol.identity import DeviceKeys, SigningKey
+from protocol.replica.arrivals import note_arrivals
+from protocol.roles import Role
+from protocol.structure import Grant, Revocation
+from sync_server.app import opened
+from sync_server.backing_up import BackupFile, restore
+from sync_server.beginning import begin
+from sync_server.handlers.backups import back_up
+from sync_server.handlers.territory import kit_in
+from tests.harness.attack import attack
+from tests.harness.classroom import Device
+from tests.harness.office_devices import Town, town
+from tests.harness.server_in_process import Office
+from tests.harness.territory import new_device
+
+WAS_IN = "somebody was in the server, and it is made anew"
+
+
+class School:
+    """A class that works, the keys of its server, which somebody else has as well, and the server made anew."""
+
+    def __init__(self, here: Town, folder: Path) -> None:
+        self.here, self.folder, self.clock = here, folder, here.office.clock
+        self.kit = folder / "server" / "kit"
+        self.office: Office = here.office
+        self.told: list[str] = []
+        self.at = 0
+
+    async def begin(self) -> None:
+        here, desk = self.here, self.office
+        self.petit = await desk.add_person("Mme Petit", "teacher")
+        self.lea = await desk.add_person("Léa", "pupil")
+        self.laptop = await here.device("teacher", self.petit)
+        self.item = await here.assignment(self.laptop)
+        await note_arrivals(desk.server.store, self.clock())
+        self.clock.advance(1000)
+        self.pc = await here.device("machine")
+
+    async def backup(self) -> Path:
+        file = self.folder / "relais.tar"
+        with BackupFile(file) as made:
+            await back_up(self.office.server, "0", made)
+            made.keep()
+        self.clock.advance(DAY_MS)
+        return file
+
+    def key(self) -> tuple[SigningKey, bytes]:
+        return self.office.server.keys.signing, self.office.server.grant
+
+    async def intruder_says(self, with_key: tuple[SigningKey, bytes], spy: DeviceKeys) -> None:
+        """A spy is let in, and the class's PC is cut off with nothing that it said, wherever this is heard."""
+        person = bytes.fromhex(self.petit)
+        given = Grant(spy.signing.public, spy.agreement.public, spy.tls.fingerprint, Role.TEACHER, person, None)
+        said = ((Kind.GRANT, given.encode()), (Kind.REVOKE, Revocation(self.pc.agent.device, ()).encode()))
+        key, grant = with_key
+        for kind, payload in said:
+            self.at += 1
+            at = (self.clock() << 16) + self.at
+            entry = compose(
+                author=key, space=self.here.space, kind=kind, grant=grant, at=at, payload=payload, salt=os.urandom(16)
+            )
+            await self.office.server.replica.admit([entry], source=b"somebody's laptop", now_ms=self.clock())
+
+    @asynccontextmanager
+    async def made_anew(self, backup: Path | None) -> AsyncIterator[None]:
+        folder, now_ms, tell = self.folder / "anew", self.clock, self.told.append
+        if backup is None:
+            given = {"kit": None, "passphrase_file": None, "recover": self.kit}
+            await begin(folder, None, **given, now_ms=now_ms, entropy=os.urandom, tell=tell)
+        else:
+            await restore(folder, backup, self.kit, None, now_ms=now_ms, entropy=os.urandom, tell=tell)
+        async with opened(folder, now_ms=self.clock, entropy=os.urandom) as server:
+            self.here.frontage.responder = server.responder
+            self.office = Office(server, self.clock, self.here.office.space, self.here.office.said)
+            yield
+
+    async def machines_call(self) -> None:
+        for _ in range(3):
+            for device in self.here.devices:
+                with suppress(Refused):  # whom the intruder's word keeps out until the kit's ends it
+                    await self.here.sync(device)
+            await self.office.server.space_keeper.tend_grown()
+        await note_arrivals(self.office.server.store, self.clock())
+
+    async def rotate(self, **params: object) -> None:
+        await self.office.with_kit("rotate server", kit_in(self.kit, None), **params)
+
+    async def is_in(self, *devices: Device | DeviceKeys) -> list[bool]:
+        keys = [each.agent.device if isinstance(each, Device) else each.signing.public for each in devices]
+        return [self.here.space in await self.office.server.replica.readable(key) for key in keys]
+
+
+def spy(number: int) -> DeviceKeys:
+    return new_device(Random(number).randbytes)
+
+
+async def _nothing_is_noted(*_: object) -> None:
+    """Of when the backup was made."""
+
+
+@attack(WAS_IN, off={"sync_server.backing_up.note_arrivals": _nothing_is_noted})
+async def test_who_was_in_a_server_is_no_server_once_it_is_restored_and_new_keys_are_made(tmp_path: Path) -> None:
+    async with town(tmp_path) as here:
+        school = School(here, tmp_path)
+        await school.begin()
+        backup, stolen, spies = await school.backup(), [school.key()], [spy(1), spy(2), spy(3)]
+        work = await here.work(school.pc, school.item, school.lea)
+        await here.sync(school.pc)
+        await school.intruder_says(stolen[0], spies[0])
+        await school.rotate()  # there, where somebody sees the new keys as well
+        stolen.append(school.key())
+        await school.intruder_says(stolen[1], spies[1])
+        await here.sync(school.laptop)
+        school.clock.advance(3_600_000)
+        async with school.made_anew(backup):
+            assert "--since TIME" in school.told[-1]
+            await school.rotate(since="12h")
+            await school.machines_call()
+            await school.rotate(since="12h")  # of the keys that were made there, machines have brought word
+            for key in stolen:
+                await school.intruder_says(key, spies[2])
+            await school.machines_call()
+            assert await school.is_in(school.laptop, school.pc, *spies) == [True, True, False, False, False]
+            await here.sync(school.pc)
+            view = await school.office.server.replica.view(here.space)
+            assert view.coursework.hand_ins[work].at_server
+
+
+async def test_the_keys_of_a_server_that_nobody_saved_end_once_machines_have_brought_word_of_them(
+    tmp_path: Path,
+) -> None:
+    async with town(tmp_path) as here:
+        school = School(here, tmp_path)
+        await school.begin()
+        stolen, later = school.key(), spy(1)
+        school.clock.advance(DAY_MS)
+        async with school.made_anew(None):
+            assert "rotate server" in school.told[-1]
+            with pytest.raises(BadInput, match="the first machine that calls") as caught:
+                await school.rotate(since="1h", anyway=True)
+            assert caught.value.code is Code.BAD_DATE
+            await school.machines_call()
+            await school.rotate()
+            await school.intruder_says(stolen, later)
+            await school.machines_call()
+            assert await school.is_in(school.laptop, school.pc, later) == [True, True, False]
+
+
+async def test_where_nothing_is_known_of_then_all_that_the_old_keys_said_waits_and_is_let_in_again(
+    tmp_path: Path,
+) -> None:
+    async with town(tmp_path) as here:
+        school = School(here, tmp_path)
+        await school.begin()
+        work, before = await here.work(school.pc, school.item, school.lea), spy(1)
+        await school.intruder_says(school.key(), before)
+        school.clock.advance(DAY_MS)
+        async with school.made_anew(None):
+            await school.machines_call()
+            with pytest.raises(BadInput, match="--anyway"):
+                await school.rotate(since="12h")
+            await school.rotate(since="12h", anyway=True)
+            assert await school.is_in(school.laptop, school.pc, before) == [False] * 3
+            waiting = await school.office.do("waiting", refused=False)
+            honest = {school.laptop.agent.device, school.pc.agent.device}
+            said = {row["id"] for row in waiting if row["kind"] == "person"}
+            for grant in await school.office.server.store.scan_kinds([Kind.GRANT]):
+                if Grant.parse(grant.payload or b"").signing in honest and grant.id.hex() in {r["id"] for r in waiting}:
+                    said.add(grant.id.hex())
+            await school.office.do("accept", named=sorted(said))
+            await school.machines_call()
+            for device in honest:
+                await school.office.with_kit("accept", kit_in(school.kit, None), named=[device.hex()])
+            await school.machines_call()
+            assert await school.is_in(school.laptop, school.pc, before) == [True, True, False]
+            view = await school.office.server.replica.view(here.space)
+            assert {person.name for person in view.roster.persons.values()} == {"Mme Petit", "Léa"}
+            assert view.coursework.hand_ins[work].at_server
