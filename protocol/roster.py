@@ -41,6 +41,7 @@ from protocol.revocations import ABOVE_ROOTS, cuts_of, doubtful, without_right
 from protocol.rights import Authority, Door
 from protocol.roles import HAS_READING_KEYS, RANK, PersonRole, Role
 from protocol.speaking import (
+    Led,
     Remembered,
     Said,
     by_a_list_alone,
@@ -227,7 +228,7 @@ def with_voices(roster: Roster, said: Sequence[Entry], door: Door, remembered: R
     away = cut | {key for key, _ in voices.let_back}
     # by the ids of grants: that a list calls two people one gives neither a key that the other holds
     phrases = _phrases(kept, door, cut)
-    held_still = _held_still(roster.authorities, away | unheard, phrases)
+    held_still = _held_still(roster.authorities, away, phrases, aliases, (speaking.led, then.led))
     claimed = _teachers_cut_off(ever, away) - held_still
     gone = frozenset((aliases.get(person, person), agreement) for person, agreement in claimed)
     spent = _spent(kept, door, away, gone, aliases)
@@ -370,22 +371,37 @@ def _teachers_cut_off(authorities: Iterable[Authority], cut: frozenset[bytes]) -
 
 def _held_still(
     living: Iterable[Authority],
-    without: frozenset[bytes],
+    away: frozenset[bytes],
     phrases: Mapping[bytes, Iterable[tuple[Device, PhraseKey]]],
+    aliases: Mapping[bytes, bytes],
+    led: tuple[Led, Led],
 ) -> frozenset[tuple[bytes, bytes]]:
     """The X25519 keys that each teacher's devices in use hold, and the phrases that these drew.
 
     Whoever may write grants names them beside a signing key of their own, which is then cut off: that spends nothing.
-    `without` are keys that are away, and grants under which nobody speaks. Nor does a phrase of theirs count: a lost
-    laptop can have drawn one with its own X25519 key.
+    Of keys that are `away` none counts, nor a phrase of theirs: a lost laptop can have drawn one with its own X25519
+    key. A device holds what it has for each id of its person whose own devices have `led` to it (now; what it drew,
+    also once), and for one that has none: for no other, whatever lists call the same, and whatever it is granted as.
     """
-    found = {
-        (each.person, each.agreement)
-        for each in living
-        if each.person is not None and each.role in HAS_READING_KEYS and without.isdisjoint((each.key, each.grant))
-    }
+    now, once = led
+    ids: defaultdict[bytes, list[bytes]] = defaultdict(list)
+    for person in {**now, **once}:
+        ids[aliases.get(person, person)].append(person)
+
+    def held_for(person: bytes, device: Device, *by: Led) -> list[bytes]:
+        if device[0] in away:
+            return []
+        found = [one for one in ids[aliases.get(person, person)] if any(device in each.get(one, ()) for each in by)]
+        return [*found, person] if found and person not in now else found
+
+    found: set[tuple[bytes, bytes]] = set()
+    for each in living:
+        if each.person is not None and each.role in HAS_READING_KEYS:
+            device = each.key, each.agreement
+            found.update((one, each.agreement) for one in held_for(each.person, device, now))
     for person, drawn in phrases.items():
-        found.update((person, phrase.agreement) for (key, _), phrase in drawn if key not in without)
+        for device, phrase in drawn:
+            found.update((one, phrase.agreement) for one in held_for(person, device, now, once))
     return frozenset(found)
 
 

@@ -26,6 +26,10 @@ Remembered: TypeAlias = Mapping[bytes, Sequence[Device]]
 """The devices that a replica saw first for each person, and believes whatever comes later."""
 
 
+Led: TypeAlias = Mapping[bytes, frozenset[Device]]
+"""To which devices each id's own ones lead."""
+
+
 @dataclass(frozen=True, slots=True)
 class Spoken:
     """Which devices speak for whom.
@@ -33,15 +37,17 @@ class Spoken:
     `listed` are those that speak for somebody under the id under which they are listed, whichever of their ids it was
     to which they belong; `own` are, of each id, those that speak for it without that a list has to call two ids one:
     of one that is listed, to which its own devices lead. `through` is, of who has several ids, from the devices of
-    which id words lead to each, where it is one alone.
+    which id words lead to each, where it is one alone. `led` are, of each id that has devices of its own, those to
+    which these lead, by what they said of others of its ids too: whatever else is granted as, or listed as, the same.
     """
 
     listed: Mapping[bytes, frozenset[Device]]
     own: Mapping[bytes, frozenset[Device]]
     through: Mapping[bytes, Mapping[Device, bytes]]
+    led: Led
 
 
-_NOBODY: Final = Spoken({}, {}, {})
+_NOBODY: Final = Spoken({}, {}, {}, {})
 Starts: TypeAlias = Mapping[bytes, tuple[Device, ...]]
 """From which devices each id's voice starts."""
 
@@ -100,19 +106,23 @@ def _circles(said: Said) -> tuple[Circles, Circles]:
 
 
 def _led_to(said: Said, starts: Starts, alone: Circles, together: Circles) -> Spoken:
-    listed, own, through = {}, {}, {}
+    listed, own, through, led = {}, {}, {}, {}
     for one, persons in said.by_listed(starts).items():
         own[one] = frozenset(_led_by(together.of(one), [one], starts)) - said.voices.let_back
+        if starts.get(one):
+            led[one] = own[one]
         if persons == [one]:
             listed[one] = own[one]
             continue
         for person in persons:
             if person != one:
                 own[person] = frozenset(_led_by(alone.of(person), [person], starts)) - said.apart.let_back
+                if starts.get(person):
+                    led[person] = frozenset(_led_by(together.of(one), [person], starts)) - said.voices.let_back
         first, last = (_led_by(together.of(one), order, starts) for order in (persons, persons[::-1]))
         listed[one] = frozenset(first) - said.voices.let_back
         through[one] = {device: person for device, person in first.items() if last[device] == person}
-    return Spoken(listed, own, through)
+    return Spoken(listed, own, through, led)
 
 
 def _led_by(circle: Circle, persons: Sequence[bytes], starts: Starts) -> dict[Device, bytes]:

@@ -10,6 +10,7 @@ import os
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 
@@ -22,6 +23,7 @@ from protocol.person_keys import PhraseKey
 from protocol.replica.replica import Draft
 from protocol.rights import Authority
 from protocol.roles import PersonRole, Role
+from protocol.speaking import Led
 from protocol.structure import Grant, PersonKey, PersonRecord, Revocation
 from protocol.vouching import Device as Pair
 from protocol.vouching import device_id, drawn_by, phrase_signer
@@ -119,6 +121,50 @@ async def test_the_kits_word_against_a_server_that_named_her_laptops_keys_beside
         assert not shown.spent
 
 
+def _of_one_id_alone(
+    living: Iterable[Authority],
+    away: frozenset[bytes],
+    phrases: _Phrases,
+    aliases: Mapping[bytes, bytes],
+    led: _Led,
+) -> frozenset[tuple[bytes, bytes]]:
+    """As if who was added twice held under each id what the devices have that were let in under that one."""
+    living = list(living)
+    granted = {(each.person, each.agreement) for each in living if each.person and each.key not in away}
+    return _held_still(living, away, phrases, aliases, led) & granted
+
+
+@attack(ROW, off={"protocol.roster._held_still": _of_one_id_alone})
+async def test_of_a_teacher_who_was_added_twice_no_key_is_taken_by_naming_it_under_her_other_id(
+    hers: TwoLaptops,
+) -> None:
+    room, territory, one, two = hers.here.room, hers.here.room.territory, hers.one, hers.two
+    other = await territory.person("Mme PETIT", PersonRole.TEACHER, room.space)
+    third = await room.device(Role.TEACHER, person=other)
+    everybody = (third, one, two, hers.here.machine)
+    await hers.here.sync(*everybody)
+    listed = (await territory.replica.view(room.space)).roster.persons[other].entry
+    same = PersonRecord("Mme PETIT", PersonRole.TEACHER, left=True, same_as=room.teacher_person).encode()
+    await territory.say(room.space, Kind.PERSON, same, subject=other, parents=(listed,))
+    await hers.here.sync(*everybody)
+    await confirm(one.agent, device_id(own_device(third.agent)), shown_as="own")
+    await hers.here.sync(one, *everybody)
+    await confirm(third.agent, device_id(own_device(one.agent)), shown_as="own")
+    await hers.here.sync(*everybody, *everybody)
+    in_use = (await territory.replica.view(room.space)).roster.reading_keys[room.teacher_person]
+    for agreement, whose in (
+        (third.agent.keys.agreement.public, room.teacher_person),
+        (one.agent.keys.agreement.public, other),
+    ):
+        nobody = new_device(os.urandom).signing.public
+        await territory.say(room.space, Kind.GRANT, Grant(nobody, agreement, None, Role.TEACHER, whose, None).encode())
+        await territory.say(room.space, Kind.REVOKE, Revocation(nobody, ()).encode())
+    await hers.here.sync(*everybody, *everybody)
+    for each in everybody:
+        shown = (await each.agent.replica.view(room.space)).roster
+        assert (shown.reading_keys.get(room.teacher_person), shown.spent) == (in_use, frozenset())
+
+
 async def _a_stolen_heads_laptop_names_them(hers: TwoLaptops) -> None:
     """And cuts off, at once, the keys of nobody that it named them with."""
     head, _ = await confirmed_head(hers.here)
@@ -140,13 +186,17 @@ async def test_a_stolen_heads_laptop_that_names_and_cuts_off_her_laptops_keys_ta
     assert await hers.made() == before
 
 
-_by_granted_ids = roster._held_still
+_held_still = roster._held_still
+_Phrases: TypeAlias = Mapping[bytes, Iterable[tuple[Pair, PhraseKey]]]
+_Led: TypeAlias = tuple[Led, Led]
 
 
 def _also_who_came_back(
-    living: Iterable[Authority], _without: object, phrases: Mapping[bytes, Iterable[tuple[Pair, PhraseKey]]]
+    living: Iterable[Authority], _away: object, phrases: _Phrases, aliases: Mapping[bytes, bytes], _led: object
 ) -> frozenset[tuple[bytes, bytes]]:
-    return _by_granted_ids(living, frozenset(), phrases)
+    living = list(living)
+    everybody = {each.person: frozenset((one.key, one.agreement) for one in living) for each in living if each.person}
+    return _held_still(living, frozenset(), phrases, aliases, (everybody, everybody))
 
 
 @attack("a device is lost", off={"protocol.roster._held_still": _also_who_came_back})
@@ -175,16 +225,23 @@ async def test_a_phrase_with_a_lost_laptops_own_key_makes_it_read_nothing_when_t
 
 
 def _whoever_holds_it(
-    living: Iterable[Authority], without: frozenset[bytes], phrases: Mapping[bytes, Iterable[tuple[Pair, PhraseKey]]]
+    living: Iterable[Authority],
+    away: frozenset[bytes],
+    phrases: _Phrases,
+    aliases: Mapping[bytes, bytes],
+    led: _Led,
 ) -> frozenset[tuple[bytes, bytes]]:
     """As if a list that calls two people one made each the holder of what the other holds."""
-    held = _by_granted_ids(living, without, phrases)
-    everybody = {each.person for each in living if each.person is not None}
-    return frozenset((person, agreement) for person in everybody for _, agreement in held)
+    joined = dict.fromkeys(led[0], frozenset(device for devices in led[0].values() for device in devices))
+    return _held_still(living, away, phrases, aliases, (joined, joined))
 
 
+@pytest.mark.parametrize("is_hers_too", [False, True], ids=["as his", "as his and as hers"])
+@pytest.mark.parametrize("is_listed_as_hers", [True, False], ids=["he is her", "she is him"])
 @attack("a device is lost", off={"protocol.roster._held_still": _whoever_holds_it})
-async def test_whom_a_list_calls_the_same_holds_no_key_of_a_lost_laptop_in_her_place(hers: TwoLaptops) -> None:
+async def test_whom_a_list_calls_the_same_holds_no_key_of_a_lost_laptop_in_her_place(
+    hers: TwoLaptops, *, is_listed_as_hers: bool, is_hers_too: bool
+) -> None:
     here, lost, person = hers.here, hers.two, hers.here.room.teacher_person
     room, territory = here.room, here.room.territory
     head, _ = await confirmed_head(here)
@@ -193,13 +250,19 @@ async def test_whom_a_list_calls_the_same_holds_no_key_of_a_lost_laptop_in_her_p
     await Desk(head.agent).ask("lost", device=lost.agent.device.hex())
     await here.sync(head, hers.one, head, hers.one, here.machine)
     other = await territory.person("M. X", PersonRole.TEACHER, room.space)
-    given = Grant(here.spy.signing.public, lost.agent.keys.agreement.public, None, Role.TEACHER, other, None)
-    here.grant = (await territory.say(room.space, Kind.GRANT, given.encode())).id
+    as_his, as_hers = (
+        Grant(here.spy.signing.public, lost.agent.keys.agreement.public, None, Role.TEACHER, whose, None)
+        for whose in (other, person)
+    )
+    here.grant = (await territory.say(room.space, Kind.GRANT, as_his.encode())).id
     await here.say(Kind.PERSON_KEY, PersonKey(here.spy.agreement.public).encode(), other)
     await here.sync(hers.one, head, here.machine, hers.one, head, here.machine)
-    listed = (await territory.replica.view(room.space)).roster.persons[other].entry
-    same = PersonRecord("M. X", PersonRole.TEACHER, same_as=person).encode()
-    await territory.say(room.space, Kind.PERSON, same, subject=other, parents=(listed,))
+    if is_hers_too:
+        await territory.say(room.space, Kind.GRANT, as_hers.encode())
+    one, into, name = (other, person, "M. X") if is_listed_as_hers else (person, other, "Mme Petit")
+    listed = (await territory.replica.view(room.space)).roster.persons[one].entry
+    same = PersonRecord(name, PersonRole.TEACHER, left=True, same_as=into).encode()
+    await territory.say(room.space, Kind.PERSON, same, subject=one, parents=(listed,))
     await here.sync(hers.one, head, here.machine, hers.one, head, here.machine)
     work = await room.hand_in(here.machine, here.item, {"b.odt": b"neu"})
     found = (await here.machine.agent.replica.view(room.space)).coursework.hand_ins[work]
