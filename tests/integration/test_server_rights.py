@@ -16,6 +16,7 @@ from protocol.limits import MAX_PARENTS, MAX_REVOKED_HEADS
 from protocol.replica.replica import Draft
 from protocol.structure import Revocation, Successor
 from protocol.work import ContentRef, HandIn
+from sync_server.handlers.territory import kit_in
 from tests.harness.server_in_process import Member, Office, office, refusal
 
 
@@ -51,6 +52,17 @@ async def test_a_teachers_device_brings_its_teacher_along(desk: Office) -> None:
     await desk.do("grant", device=laptop.id, space=[other])
     assert [row["person"] for row in await desk.do("person list", space=other)] == [person]
     assert other in await laptop.spaces()
+
+
+async def test_of_a_teacher_whose_last_class_was_closed_it_is_said_what_lets_her_computer_in(
+    desk: Office, tmp_path: Path
+) -> None:
+    other = (await desk.do("space add", name="CM1", school="0180001D", year=None))["space"]
+    laptop = await desk.enrol(await desk.invite("teacher", person=await desk.add_person("Mme Petit", "teacher")))
+    await desk.with_kit("space close", kit_in(tmp_path / "server" / "kit", None), space=desk.space, unopened_too=True)
+    with pytest.raises(BadInput, match=r"no list names any more.*`person add`.*`invite`") as refused:
+        await desk.do("grant", device=laptop.id, space=[other])
+    assert refused.value.code is Code.UNKNOWN_PERSON
 
 
 async def test_a_device_let_go_from_a_space_keeps_the_others_and_can_come_back(desk: Office) -> None:

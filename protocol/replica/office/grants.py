@@ -56,7 +56,15 @@ async def grant_device(office: Office, device: bytes, spaces: Sequence[bytes], c
     `standings_of` gives. Raises `BadInput(UNKNOWN_DEVICE)`, also where no grant names it as what was chosen.
     """
     standing, like = await _further(office, device, spaces, chosen)
-    drafts = [] if standing.person is None else await _listing_drafts(office, standing.person, spaces)
+    try:
+        drafts = [] if standing.person is None else await _listing_drafts(office, standing.person, spaces)
+    except BadInput as reason:
+        raise BadInput(
+            Code.UNKNOWN_PERSON,
+            "this is the computer of somebody whom no list names any more: their last class was closed, or they were "
+            "forgotten. `person add` lists them anew, and a code (`invite`) lets a computer of theirs in",
+            device=device.hex(),
+        ) from reason
     drafts += await _grant_drafts(office, like, spaces)
     await write_and_tend(office, drafts)
 
