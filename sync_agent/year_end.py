@@ -2,7 +2,8 @@
 
 Rules:
 - a lesson is carried over once: the same title with the same files in the next class is left alone;
-- a lesson by a device that none of its teacher's own has confirmed is not said again in this teacher's name;
+- a lesson that is nobody's word who teaches (by the server, an administrator, a head who is named as nobody, or by a
+  device that none of its teacher's own has confirmed) is not said again in this teacher's name;
 - assignments and announcements are of their year and stay;
 - a portfolio is what a family may have: what the pupil handed in, as files, and what was said of it. It is written from
   what this device can open, which writes no receipt; what it cannot open is named.
@@ -23,12 +24,12 @@ from protocol.portable_names import portable_name
 from protocol.replica.holdings import Need
 from protocol.replica.office.people import first_names
 from protocol.replica.operation import Complete, FileData, FileEnd, FileEvent, FileStart, Outgoing
+from protocol.rights import Authority
 from protocol.roles import PersonRole
 from protocol.roster import Roster
 from protocol.sealing import SealedFile
 from protocol.work import ItemKind
 from sync_agent.app import Agent
-from sync_agent.confirming import is_unconfirmed
 from sync_agent.handing_in import unsealed
 from sync_agent.publisher import Wish, publish
 from sync_agent.reading import need_of, read_checked
@@ -45,7 +46,7 @@ SAID_FILE: Final = "correction.txt"
 class CarriedOver:
     """How many lessons were, and the titles of those that were left.
 
-    `incomplete` are not whole on this device; `unconfirmed` were written by a device that nobody has confirmed.
+    `incomplete` are not whole on this device; `unconfirmed` are no teacher's word (`_is_a_teachers`).
     """
 
     lessons: int
@@ -77,10 +78,9 @@ async def carry_over(agent: Agent, source: bytes, target: bytes, outgoing: Outgo
         record = item.shown.record
         if (record.title, record.content.stream) in there:
             continue
-        author = agent.replica.door.authority(item.shown.grant)
-        if is_unconfirmed(view.roster, author) and author is not None and author.key != agent.device:
+        if not _is_a_teachers(view.roster, agent.replica.door.authority(item.shown.grant), agent.device):
             strange.append(record.title)
-            await outgoing.progress(f"left, since nobody has confirmed the device that wrote it: {record.title}")
+            await outgoing.progress(f"left, since no confirmed device of a teacher's wrote it: {record.title}")
             continue
         if not await agent.holdings.is_complete(need_of(item, item.shown)):
             left.append(record.title)
@@ -90,6 +90,15 @@ async def carry_over(agent: Agent, source: bytes, target: bytes, outgoing: Outgo
         carried += 1
         await outgoing.progress(f"carried over: {record.title}")
     return CarriedOver(carried, left, strange)
+
+
+def _is_a_teachers(roster: Roster, author: Authority | None, own: bytes) -> bool:
+    """Whether what was written under a grant is the word of somebody who teaches, or was written on this device.
+
+    Whoever has the server's key writes lessons with it, or as an administrator or a head whom it makes of anybody: what
+    this device says again is its teacher's own, and stays when theirs is held back.
+    """
+    return (author is not None and author.key == own) or roster.spoken_as(author) is not None
 
 
 class _Files:

@@ -16,6 +16,7 @@ from protocol.roles import PersonRole, Role
 from protocol.roster import Roster
 from protocol.structure import Grant, PersonKey, Revocation, Ruling
 from protocol.work import Feedback, ItemKind
+from sync_agent.confirming import is_unconfirmed
 from sync_agent.portal.shelf import Room, Shelf
 from sync_agent.portal.visit import Visit
 from tests.harness.attack import attack
@@ -116,7 +117,7 @@ async def test_what_a_device_publishes_that_none_of_hers_confirmed_is_nowhere_sa
         assert "Publié par un appareil non confirmé" in await surfer.page(f"/item/{made.id.hex()}")
 
 
-@attack(ROW, off={"sync_agent.year_end.is_unconfirmed": lambda *_: False})
+@attack(ROW, off={"sync_agent.year_end._is_a_teachers": lambda *_: True})
 async def test_a_lesson_by_a_device_that_none_of_hers_confirmed_is_not_said_again_in_her_name(
     here: SpiedClass,
 ) -> None:
@@ -134,6 +135,30 @@ async def test_a_lesson_by_a_device_that_none_of_hers_confirmed_is_not_said_agai
     assert done == {"lessons": 1, "incomplete": [], "unconfirmed": ["Sortie annulée"]}
     items = (await here.teacher.agent.replica.view(following)).coursework.items.values()
     assert [item.shown.record.title for item in items] == ["Leçon"]
+
+
+def _unless_a_person_is_named_whom_nobody_confirmed(roster: Roster, author: Authority | None, own: bytes) -> bool:
+    """Whoever has no person's name needs nobody to confirm it."""
+    return author is None or author.key == own or not is_unconfirmed(roster, author)
+
+
+@pytest.mark.parametrize("role", [Role.ADMIN, Role.HEAD])
+@attack(ROW, off={"sync_agent.year_end._is_a_teachers": _unless_a_person_is_named_whom_nobody_confirmed})
+async def test_a_lesson_by_an_administrator_or_a_head_without_a_name_is_not_said_again_in_her_name(
+    here: SpiedClass, role: Role
+) -> None:
+    territory, room = here.room.territory, here.room
+    made_by_the_server = await room.device(role, territory.replica.door.parent(room.space) or b"")
+    await here.sync(made_by_the_server)
+    await room.publish(made_by_the_server, {"eau.txt": b"L'eau"})
+    following = await territory.classroom("CM2")
+    await territory.let_in(here.teacher.agent.keys, Role.TEACHER, following, person=room.teacher_person)
+    await here.sync(made_by_the_server, here.teacher, here.teacher)
+    desk = Desk(here.teacher.agent)
+    done = await desk.ask("carry-over", **{"from": room.space.hex(), "to": following.hex()})
+    assert done == {"lessons": 0, "incomplete": [], "unconfirmed": ["Leçon"]}
+    assert desk.told == ["left, since no confirmed device of a teacher's wrote it: Leçon"]
+    assert not (await here.teacher.agent.replica.view(following)).coursework.items
 
 
 async def _shown(here: SpiedClass) -> bool:
