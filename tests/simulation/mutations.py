@@ -213,7 +213,7 @@ def takes_what_a_stick_brought_as_sent() -> AbstractContextManager[object]:
 
     async def admit(self: Replica, entries: Sequence[Entry], *, source: bytes, **given: Any) -> Any:
         return await plain(
-            self, entries, source=source, **{**given, "unsent": given.get("unsent") and source != COURIER}
+            self, entries, source=source, **{**given, "news": None if source == COURIER else given.get("news")}
         )
 
     return mock.patch.object(Replica, "admit", admit)
