@@ -63,6 +63,10 @@ class Circles:
             return [_place_of(word) for word in self._words.get(device, ())]
         return [(other, whose) for other in self._own.get(place, ())]
 
+    def called_own(self, device: Device, person: bytes) -> Iterable[Device]:
+        """Which of a person's devices one of theirs has confirmed as its own person's."""
+        return self._own.get((device, person), ())
+
     def named_by(self, device: Device, person: bytes) -> tuple[list[Device], dict[bytes, int]]:
         """Which of a person's devices one of theirs has confirmed; and to which heads the others that it has lead.
 

@@ -3,7 +3,8 @@
 Rules:
 - what speaks starts from the devices that this replica saw first, and goes where their words lead;
 - that lists call two ids one makes nobody silent, and nobody the other: each goes on under the name of its own id until
-  words lead from the devices of the id under which both are listed (docs/adr/0164);
+  words lead from the devices of the id under which both are listed (docs/adr/0164), and of what speaks for its own id
+  words lead back as well: the devices of the listed id may be a stranger's, who says that all are his (docs/adr/0189);
 - a teacher's grant whose device is not among those says nothing; that it is over makes it no more than it was: of a
   grant that gives nothing any more, also what was said while it did leads to its device (docs/adr/0161).
 
@@ -39,15 +40,18 @@ class Spoken:
     of one that is listed, to which its own devices lead. `through` is, of who has several ids, from the devices of
     which id words lead to each, where it is one alone. `led` are, of each id that has devices of its own, those to
     which these lead, by what they said of others of its ids too: whatever else is granted as, or listed as, the same.
+    `apart` are, of each other id of theirs, the devices that are its own without a list, those let back included, as
+    long as none of them has called one of the listed id's its own.
     """
 
     listed: Mapping[bytes, frozenset[Device]]
     own: Mapping[bytes, frozenset[Device]]
     through: Mapping[bytes, Mapping[Device, bytes]]
     led: Led
+    apart: Mapping[bytes, frozenset[Device]]
 
 
-_NOBODY: Final = Spoken({}, {}, {}, {})
+_NOBODY: Final = Spoken({}, {}, {}, {}, {})
 Starts: TypeAlias = Mapping[bytes, tuple[Device, ...]]
 """From which devices each id's voice starts."""
 
@@ -106,7 +110,7 @@ def _circles(said: Said) -> tuple[Circles, Circles]:
 
 
 def _led_to(said: Said, starts: Starts, alone: Circles, together: Circles) -> Spoken:
-    listed, own, through, led = {}, {}, {}, {}
+    listed, own, through, led, apart = {}, {}, {}, {}, dict[bytes, frozenset[Device]]()
     for one, persons in said.by_listed(starts).items():
         own[one] = frozenset(_led_by(together.of(one), [one], starts)) - said.voices.let_back
         if starts.get(one):
@@ -114,15 +118,25 @@ def _led_to(said: Said, starts: Starts, alone: Circles, together: Circles) -> Sp
         if persons == [one]:
             listed[one] = own[one]
             continue
+        by_itself = {person: frozenset(_led_by(alone.of(person), [person], starts)) for person in {*persons, one}}
         for person in persons:
             if person != one:
-                own[person] = frozenset(_led_by(alone.of(person), [person], starts)) - said.apart.let_back
+                own[person] = by_itself[person] - said.apart.let_back
                 if starts.get(person):
                     led[person] = frozenset(_led_by(together.of(one), [person], starts)) - said.voices.let_back
+                if not _calls_own(together, one, by_itself[person], by_itself[one]):
+                    apart[person] = by_itself[person]
         first, last = (_led_by(together.of(one), order, starts) for order in (persons, persons[::-1]))
         listed[one] = frozenset(first) - said.voices.let_back
         through[one] = {device: person for device, person in first.items() if last[device] == person}
-    return Spoken(listed, own, through, led)
+    return Spoken(listed, own, through, led, apart)
+
+
+def _calls_own(circles: Circles, one: bytes, theirs: frozenset[Device], listed: frozenset[Device]) -> bool:
+    """Whether one of these devices has said that one of the listed id's, which is not among them, is its own too."""
+    return any(
+        other in listed and other not in theirs for device in theirs for other in circles.called_own(device, one)
+    )
 
 
 def _led_by(circle: Circle, persons: Sequence[bytes], starts: Starts) -> dict[Device, bytes]:
@@ -149,7 +163,8 @@ def by_a_list_alone(
 
     It is that of the granted id, where the device speaks for it whatever lists say; else that of the one id from which
     words lead to it (a new laptop, let in under the listed id, that was confirmed on the one of the other); if they do
-    from several, one cannot tell whose.
+    from several, one cannot tell whose. What the listed id's devices say of another id's own is no more than a list,
+    until one of these says so too.
     """
     several = frozenset(aliases.values())
     for each in authorities:
@@ -157,7 +172,8 @@ def by_a_list_alone(
         if each.person is None or one not in several or each.role not in HAS_READING_KEYS:
             continue
         device = (each.key, each.agreement)
-        if device in spoken.listed.get(one, ()) and device not in spoken.own.get(one, ()):
+        is_theirs = device in spoken.own.get(one, ()) and device not in spoken.apart.get(each.person, ())
+        if device in spoken.listed.get(one, ()) and not is_theirs:
             is_own = device in spoken.own.get(each.person, ())
             yield each.grant, each.person if is_own else spoken.through[one].get(device)
 

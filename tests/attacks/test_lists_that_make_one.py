@@ -1,4 +1,4 @@
-"""A list that calls two people one makes neither of them the other (docs/threat-model.md, docs/adr/0164)."""
+"""A list that calls two people one makes neither of them the other (docs/threat-model.md, docs/adr/0164, 0189)."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from protocol.replica.office.people import mentioned
 from protocol.replica.replica import Replica
 from protocol.roles import PersonRole, Role
 from protocol.structure import PersonRecord
+from protocol.vouching import Vouch
 from protocol.work import ItemKind
 from sync_agent.app import Agent
 from sync_agent.confirming import Reader
@@ -113,6 +114,19 @@ async def test_key_readers_names_a_strangers_computer_by_the_name_that_he_had(he
     await _lists(here, await _stranger(here), "M. X", same_as=here.room.teacher_person)
     rows = await Desk(here.teacher.agent).ask("key-readers")
     assert {row["teacher"] for row in rows} == {"Mme Petit", "M. X"}
+
+
+@attack(ROW, off={"protocol.speaking._calls_own": lambda *_: True})
+async def test_a_strangers_device_that_says_that_hers_is_his_takes_her_name_off_nothing(here: SpiedClass) -> None:
+    other = await _stranger(here)
+    await _lists(here, here.room.teacher_person, "Mme Petit", same_as=other)
+    hers = here.room.territory.replica.door.authorities_of(here.teacher.agent.device)
+    await here.say(Kind.VOUCH, Vouch().encode(), other, target=hers[0].grant)
+    for _ in range(2):
+        await here.sync()
+    async with portal(here.machine.agent) as surfer:
+        page = await surfer.page(f"/item/{here.item.hex()}")
+    assert "Publié par Mme Petit" in page
 
 
 @attack(ROW, off={"sync_agent.portal.shelf.Room.voice_of": lambda room, person: room.name_of(person)})

@@ -1,6 +1,6 @@
 """What a teacher's computer answered stays hers: once its right is over, once two ids of hers are called one.
 
-docs/adr/0161, docs/adr/0164.
+docs/adr/0161, docs/adr/0164, docs/adr/0189.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import pytest
 from protocol.entry import Kind
 from protocol.roles import PersonRole, Role
 from protocol.structure import PersonRecord, Revocation
-from protocol.vouching import device_id
+from protocol.vouching import Vouch, device_id
 from protocol.work import Feedback
 from sync_agent.confirming import confirm
 from tests.harness.classroom import Device
@@ -101,7 +101,13 @@ async def added_twice(here: SpiedClass) -> bytes:
     return twice
 
 
-async def test_what_somebody_answered_who_was_added_twice_stays_and_is_the_ones_once_she_has_confirmed_it(
+async def confirms_hers(here: SpiedClass, twice: bytes) -> None:
+    """On that laptop she says of the one of her other id that it is hers."""
+    hers = here.room.territory.replica.door.authorities_of(here.teacher.agent.device)
+    await here.say(Kind.VOUCH, Vouch().encode(), twice, target=hers[0].grant)
+
+
+async def test_what_somebody_answered_who_was_added_twice_stays_and_is_the_ones_once_she_has_confirmed_it_on_both(
     here: SpiedClass,
 ) -> None:
     petit, twice = here.room.teacher_person, await added_twice(here)
@@ -113,6 +119,8 @@ async def test_what_somebody_answered_who_was_added_twice_stays_and_is_the_ones_
     async with portal(here.teacher.agent) as surfer:
         assert "Est-ce bien votre nouvel ordinateur" in await surfer.page("/")
     await confirm(here.teacher.agent, device_id(own_keys(here.spy)), shown_as="own")
+    assert await named(here) == twice
+    await confirms_hers(here, twice)
     assert await named(here) == petit
     assert "Mme Petit" in await note_on(here.machine, here)
     async with portal(here.teacher.agent) as surfer:
@@ -137,6 +145,7 @@ async def test_once_that_laptop_is_out_of_use_its_answer_is_whose_it_was(
     await merged(here, twice, "PETIT Claire", petit)
     if is_confirmed:
         await confirm(here.teacher.agent, device_id(own_keys(here.spy)), shown_as="own")
+        await confirms_hers(here, twice)
         assert await named(here) == petit
     await ends(here)
     assert await named(here) == (petit if is_confirmed else twice)
