@@ -30,10 +30,11 @@ HEAD = "somebody is let go, reported or erased beforehand, so that a head teache
 CLOSED = "a class is erased beforehand, so that the kit's closing of it is not said"
 
 
-async def _whoever_said_it(office: Office, device: bytes, space: bytes, *, by_kit: bool) -> bool:
+async def _whoever_said_it(office: Office, device: bytes, *, by_kit: bool) -> set[bytes]:
     """As if any revocation were as good as one's own, or the root's."""
     del by_kit
-    return device in (await office.replica.view(space)).roster.cut
+    door = office.replica.door
+    return {space for space in door.spaces() if device in (await office.replica.view(space)).roster.cut}
 
 
 async def _whoever_erased(office: Office, home: bytes, *, by_kit: bool) -> set[bytes]:
@@ -45,7 +46,7 @@ async def _any_word(*_: Any) -> bool:
     return True
 
 
-SAID = {"protocol.replica.office.withdrawals._has_said": _whoever_said_it}
+SAID = {"protocol.replica.office.withdrawals._said_in": _whoever_said_it}
 ERASED = {"protocol.replica.office.erasures.said_already": _whoever_erased}
 
 

@@ -317,11 +317,12 @@ async def _heads_to_name(
     successors = successors_of(device, replica.door.authorities())
     line = [device, *successors]
     known = None if since_ms is None else await _brought_by(office, line, since_ms, anyway=anyway)
+    said = await _said_in(office, device, by_kit=by_kit)
     for space in spaces:
         below = with_below(office, space)
         if known is not None:
             found[space] = await heads_by_then(line, below, known, replica.store, most=most)
-        elif space in again or not await _has_said(office, device, space, by_kit=by_kit):
+        elif space in again or space not in said:
             found[space] = await heads_of(device, below, replica.tips, replica.store, successors, most=most)
     return found
 
@@ -365,15 +366,15 @@ async def _cut_short(office: Office, device: bytes, spaces: Iterable[bytes]) -> 
     return {device: most} if most > MAX_REVOKED_HEADS else {}
 
 
-async def _has_said(office: Office, device: bytes, space: bytes, *, by_kit: bool) -> bool:
-    """Whether this office, or the root, has cut a device off in a space: what others have said goes as their keys do.
+async def _said_in(office: Office, device: bytes, *, by_kit: bool) -> set[bytes]:
+    """In which spaces this office, or the root, has cut a device off, and it is out: others' words go as their keys do.
 
-    By the root alone, if it is the kit that is about to say it.
+    By the root alone, if it is the kit that is about to say it. What was taken back since does not count.
     """
-    cuts = (await office.replica.view(space)).roster.revocations
-    orders = await office.replica.store.get([order for order, key in cuts.items() if key == device])
-    own = None if by_kit else office.own_device[0]
-    return any(order.header.grant is None or order.header.author == own for order in orders.values())
+    cuts = [cut for cut in await standing_cuts(office, [device], ()) if cut.is_ours]
+    orders = await office.replica.store.get([cut.entry for cut in cuts]) if by_kit else {}
+    said = {cut.space for cut in cuts if not by_kit or orders[cut.entry].header.grant is None}
+    return {space for space in said if device in (await office.replica.view(space)).roster.cut}
 
 
 async def _cut_by_root(
