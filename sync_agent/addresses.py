@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
+import re
 from dataclasses import dataclass
 from typing import Final
 
 from protocol.errors import BadInput, Code
 
 MAX_PORT: Final = 65_535
+_PORT: Final = re.compile("[0-9]{1,5}")
+_LABEL: Final = re.compile("[A-Za-z0-9_-]{1,63}")
 _LOCALHOST: Final = "localhost"
 _LOCALHOST_MEANS: Final = "127.0.0.1"
 
@@ -44,11 +48,23 @@ def address_of(given: str, option: str) -> Address:
     if bracketed:
         host = host[1:-1]
     plain = bracketed or ":" not in host
-    if not (colon and host and plain and port.isascii() and port.isdecimal() and int(port) <= MAX_PORT):
+    if not (colon and plain and _is_host(host) and _PORT.fullmatch(port) and int(port) <= MAX_PORT):
         raise BadInput(
             Code.USAGE, f"{option}: “{given}” is no address; HOST:PORT is expected, as in 127.0.0.1:8090 or [::1]:8090"
         )
     return Address(host, int(port))
+
+
+def _is_host(given: str) -> bool:
+    """Whether somebody may be asked for at this address, or by this name (RFC 1123, section 2.1; RFC 3490)."""
+    with contextlib.suppress(ValueError):
+        ipaddress.ip_address(given)
+        return True
+    try:
+        name = given.encode("idna").decode("ascii").removesuffix(".")
+    except UnicodeError:
+        return False
+    return all(_LABEL.fullmatch(label) for label in name.split("."))
 
 
 def loopback_address_of(given: str, option: str) -> Address:

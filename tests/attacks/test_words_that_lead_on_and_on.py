@@ -29,7 +29,7 @@ RING = "teachers' computers that do not exist hold up who lets a teacher in"
 LONG = 1_200
 
 
-async def _each_by_itself(office: Office, key: bytes, orders: Sequence[Entry]) -> set[bytes]:
+async def _each_by_itself(office: Office, key: bytes, orders: Sequence[tuple[Entry, bool]]) -> set[bytes]:
     """As if it were kept, of each grant, all that it names."""
     grants = await office.replica.store.get([each.grant for each in office.replica.door.authorities_of(key)])
     named_by = {}
@@ -41,7 +41,7 @@ async def _each_by_itself(office: Office, key: bytes, orders: Sequence[Entry]) -
                 named.add(name)
                 pending += grants[name].header.parents if name in grants else ()
         named_by[grant.id] = frozenset(named)
-    return {order.id for order in orders if any(order.id in named for named in named_by.values())}
+    return {order.id for order, _ in orders if any(order.id in named for named in named_by.values())}
 
 
 async def _chain_of_grants(here: Town, head: Machine, laptop: Machine, person: bytes) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from protocol.errors import BadInput, Code
-from sync_agent.addresses import Address, loopback_address_of
+from sync_agent.addresses import Address, address_of, loopback_address_of
 
 
 @pytest.mark.parametrize(
@@ -35,3 +35,20 @@ def test_what_is_no_address_is_refused(given: str) -> None:
     with pytest.raises(BadInput) as raised:
         loopback_address_of(given, "--portal")
     assert raised.value.code is Code.USAGE
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["192.168..1.12:8443", f"{'x' * 64}.fr:80", "a\0b:80", "\ud800:80", f"pc:{'1' * 5_000}", "[]]:9", "a b:80", ".:1"],
+)
+def test_what_nobody_can_be_asked_for_at_is_refused_before_anybody_is(given: str) -> None:
+    with pytest.raises(BadInput) as raised:
+        address_of(given, "peer add")
+    assert raised.value.code is Code.USAGE
+
+
+@pytest.mark.parametrize(
+    "given", ["10.0.0.12:8443", "[fe80::1%eth0]:8443", "pc-12.local:80", "école.example:443", "relais_1:1"]
+)
+def test_addresses_and_names_of_machines_are_taken(given: str) -> None:
+    assert address_of(given, "peer add").authority == given

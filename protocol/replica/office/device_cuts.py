@@ -7,7 +7,8 @@ Rules:
   said, while a word below the root's holds that back: a server would take any report back so (docs/adr/0177). But for
   a server, which knows what it has held back;
 - a revocation stands until a grant that names it lets the device itself back in, and is this machine's, the root's, or
-  of whoever wrote the revocation. The server's computers are one. The server itself, which asks nobody, takes any.
+  of whoever wrote the revocation, and of no lower rank, but for what is in doubt. The server's computers are one. The
+  server itself, which asks nobody, takes any.
 """
 
 from __future__ import annotations
@@ -48,9 +49,9 @@ async def standing_cuts(office: Office, keys: Collection[bytes], persons: Collec
     """By what of these devices each is cut off for its own sake, and not since one of these people left."""
     orders = await _orders(office, keys)
     left = await _leavings(office, persons) if orders else {}
-    by_key: defaultdict[bytes, list[Entry]] = defaultdict(list)
-    for order, key, _ in orders:
-        by_key[key].append(order)
+    by_key: defaultdict[bytes, list[tuple[Entry, bool]]] = defaultdict(list)
+    for order, key, in_doubt in orders:
+        by_key[key].append((order, in_doubt))
     lifted = {name for key, against in by_key.items() for name in await _lifted(office, key, against)}
     found, parted = [], set[tuple[_Write, bytes]]()
     for order, key, in_doubt in orders:
@@ -129,8 +130,11 @@ async def _leavings(office: Office, persons: Collection[bytes]) -> dict[_Write, 
     return found
 
 
-async def _lifted(office: Office, key: bytes, orders: Sequence[Entry]) -> set[bytes]:
-    """Which of a device's revocations a grant of it takes back that names them, itself or through earlier ones."""
+async def _lifted(office: Office, key: bytes, orders: Sequence[tuple[Entry, bool]]) -> set[bytes]:
+    """Which of a device's revocations a grant of it takes back that names them, itself or through earlier ones.
+
+    Of each revocation it is said whether it is in doubt.
+    """
     store, door = office.replica.store, office.replica.door
     grants = await store.get([authority.grant for authority in door.authorities_of(key)])
     named_by: defaultdict[bytes, list[bytes]] = defaultdict(list)
@@ -139,8 +143,8 @@ async def _lifted(office: Office, key: bytes, orders: Sequence[Entry]) -> set[by
             named_by[name].append(grant.id)
     liftable = _Liftable(office, orders)
     lifts = {grant.id: liftable.by(grant) for grant in grants.values() if await _counts(office, grant)}
-    led = bits_led_to([order.id for order in orders], lambda name: named_by[name], lambda name: lifts.get(name, 0))
-    return {order.id for order in orders if led[order.id] & liftable.bit_of(order)}
+    led = bits_led_to([order.id for order, _ in orders], lambda name: named_by[name], lambda name: lifts.get(name, 0))
+    return {order.id for order, in_doubt in orders if led[order.id] & liftable.bit_of(order, in_doubt=in_doubt)}
 
 
 async def _counts(office: Office, grant: Entry) -> bool:
@@ -150,31 +154,38 @@ async def _counts(office: Office, grant: Entry) -> bool:
 
 
 class _Liftable:
-    """Which of some revocations each grant may take back: a bit for all that the same author has said of one rank."""
+    """Which of some revocations each grant may take back: a bit for all alike that one author has said of one rank.
 
-    def __init__(self, office: Office, orders: Iterable[Entry]) -> None:
+    What is in doubt this machine may take back, whatever the rank of who said it.
+    """
+
+    def __init__(self, office: Office, orders: Iterable[tuple[Entry, bool]]) -> None:
         self._office = office
-        self._bits: dict[tuple[bytes, int], int] = {}
+        self._bits: dict[tuple[bytes, int, bool], int] = {}
         self._by_author: defaultdict[bytes, list[tuple[int, int]]] = defaultdict(list)
         self._by_rank: defaultdict[int, int] = defaultdict(int)
-        for order in orders:
-            author, rank = said_by = self._said_by(order)
-            if said_by not in self._bits:
-                bit = self._bits[said_by] = 1 << len(self._bits)
+        self._in_doubt = 0
+        for order, in_doubt in orders:
+            author, rank = self._said_by(order)
+            if (author, rank, in_doubt) not in self._bits:
+                bit = self._bits[author, rank, in_doubt] = 1 << len(self._bits)
                 self._by_author[author].append((rank, bit))
                 self._by_rank[rank] |= bit
+                self._in_doubt |= bit if in_doubt else 0
 
-    def bit_of(self, order: Entry) -> int:
-        """The bit of what this revocation's author has said of its rank."""
-        return self._bits[self._said_by(order)]
+    def bit_of(self, order: Entry, *, in_doubt: bool) -> int:
+        """The bit of what is like this revocation."""
+        return self._bits[*self._said_by(order), in_doubt]
 
     def by(self, grant: Entry) -> int:
         """The bits of what a grant may take back."""
         author, rank = self._said_by(grant)
         said = self._by_author.get(author, [])
+        bits = self._by_rank.get(_SERVER, 0) if rank == _SERVER else 0
+        if _is_ours(self._office, grant):
+            bits |= self._in_doubt
         if self._office.rank >= _SERVER or _is_ours(self._office, grant):
             said = list(self._by_rank.items())
-        bits = self._by_rank.get(_SERVER, 0) if rank == _SERVER else 0
         for of, some in said:
             bits |= some if of <= rank else 0
         return bits
