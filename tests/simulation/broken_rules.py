@@ -72,7 +72,7 @@ BROKEN_RULES: Final = {
         BrokenRule(crisis_mutations.lets_everybody_back, 276),
         BrokenRule(crisis_mutations.believes_every_refusal, 218),
         BrokenRule(crisis_mutations.hears_nobody_in_doubt, 702533),
-        BrokenRule(crisis_mutations.names_the_last_words_only, 1014635),
+        BrokenRule(crisis_mutations.names_the_last_words_only, 1301012),
         BrokenRule(crisis_mutations.forgets_what_was_closed, 140),
         BrokenRule(crisis_mutations.speaks_to_relays_only, 944),
         BrokenRule(crisis_mutations.leaves_work_to_the_relay, 5871),
