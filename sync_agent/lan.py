@@ -286,13 +286,16 @@ class Lan(Around):
             chosen = self.neighbourhood.chosen().keys() | self.neighbourhood.twins()
             standing = [address for address, link in self._links.items() if link.state in STANDING]
             self._revisits.let_go(self._links, self._announced())
-            await self._revisits.note()
             wanted = {*chosen, *self._revisits.wanted}
             kept = {*wanted, *self._named, *kept_besides(wanted, standing)}
             for address in [address for address in self._links if address not in kept]:
                 await self.unlink(address)
             for address in wanted:
                 self.link(address)
+            try:
+                await self._revisits.note()
+            except LocalFailure as failure:  # a full disk keeps nobody from being linked with
+                self._fail(failure)
 
     def _announced(self) -> set[Address]:
         return {member.address for member in self.neighbourhood.members().values()}

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -24,17 +27,20 @@ from tests.harness.attack import attack
 from tests.harness.classroom import Device
 from tests.harness.commands import Desk
 from tests.harness.office_devices import Town, town
+from tests.harness.territory import new_device
 
 KIT = "a device is cut off beforehand, so that the kit's word of it is not said"
 HEAD = "somebody is let go, reported or erased beforehand, so that a head teacher's word is not said"
 CLOSED = "a class is erased beforehand, so that the kit's closing of it is not said"
 
 
-async def _whoever_said_it(office: Office, device: bytes, *, by_kit: bool) -> set[bytes]:
+async def _whoever_said_it(
+    office: Office, devices: Sequence[bytes], *, by_kit: bool = False
+) -> dict[bytes, set[bytes]]:
     """As if any revocation were as good as one's own, or the root's."""
     del by_kit
-    door = office.replica.door
-    return {space for space in door.spaces() if device in (await office.replica.view(space)).roster.cut}
+    cut = {space: (await office.replica.view(space)).roster.cut for space in office.replica.door.spaces()}
+    return {device: {space for space, keys in cut.items() if device in keys} for device in devices}
 
 
 async def _whoever_erased(office: Office, home: bytes, *, by_kit: bool) -> set[bytes]:
@@ -196,3 +202,27 @@ async def test_a_class_that_a_thief_erased_first_is_closed_and_destroyed_by_the_
         await _say_with_the_servers_key(here, school, Kind.RULING, Ruling((), (said.id,)).encode())
         await here.sync(pc, pc)
         assert here.space in (await pc.agent.replica.view(here.space)).roster.erased
+
+
+async def test_a_teacher_of_whom_a_server_invents_computers_is_let_go_after_one_look_at_what_was_revoked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with town(tmp_path) as here:
+        person = await here.office.add_person("M. Durand", "teacher")
+        head = await here.head_of_the_school()
+        invented = [new_device(Random(number).randbytes) for number in range(12)]
+        for keys in invented:
+            pair = keys.signing.public, keys.agreement.public
+            named = Grant(*pair, keys.tls.fingerprint, Role.TEACHER, bytes.fromhex(person), None, None)
+            await _say_with_the_servers_key(here, here.space, Kind.GRANT, named.encode())
+        await here.sync(head)
+        looks, scan = Counter[tuple[Kind, ...]](), head.agent.replica.store.scan_kinds
+
+        async def counted(kinds: Sequence[Kind]) -> Sequence[Entry]:
+            looks[tuple(kinds)] += 1
+            return await scan(kinds)
+
+        monkeypatch.setattr(head.agent.replica.store, "scan_kinds", counted)
+        await Desk(head.agent).ask("ungrant", person=person, space=[here.office.space])
+        assert here.space not in await head.agent.replica.readable(invented[-1].signing.public)
+        assert looks[Kind.REVOKE,] <= 2

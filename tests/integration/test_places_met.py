@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -11,12 +11,14 @@ from random import Random
 
 import pytest
 
-from protocol.errors import BadInput, Code, NoAnswer, Refused
+from protocol.clock import DAY_MS
+from protocol.errors import BadInput, Code, LocalFailure, NoAnswer, Refused
 from protocol.replica.console import Notices
 from protocol.replica.operation import NO_FILES
 from protocol.roles import Role
 from sync_agent.addresses import Address, address_of
 from sync_agent.lan import Lan
+from sync_agent.marks import PLACES_MARK
 from sync_agent.multicast import leads_by
 from sync_agent.peer_commands import peer_add
 from sync_agent.peer_sync import NoSchool
@@ -91,6 +93,31 @@ async def test_where_nobody_is_any_more_others_are_looked_for_elsewhere(room: Cl
         async with at_school(pc) as lan:
             await until(lambda: teacher.agent.device in lan.live_devices())
             assert len(lan.rows()) <= 8
+
+
+async def test_a_disk_that_has_no_room_to_note_where_somebody_was_met_keeps_nobody_from_being_linked_with(
+    room: Classroom, at_once: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teacher, other, pc = await room.teacher(), await room.machine(), await room.machine()
+    await learn(teacher, other, pc)
+    store = pc.agent.replica.store
+    keep = store.set_marks
+
+    async def no_room(marks: Mapping[str, bytes | None]) -> None:
+        if PLACES_MARK in marks:
+            raise LocalFailure(Code.DISK_FULL, "the disk is full")
+        await keep(marks)
+
+    async with at_school(teacher) as first, at_school(other) as second:
+        two_days_ago_ms = pc.agent.now_ms() - 2 * DAY_MS
+        await keep(places_mark(with_met((), where(first), teacher.agent.device, two_days_ago_ms)))
+        monkeypatch.setattr(store, "set_marks", no_room)
+        async with at_school(pc) as lan:
+            await until(lambda: teacher.agent.device in lan.live_devices())
+            lan._revisits.wanted.add(where(second))
+            lan._look_around()
+            await until(lambda: other.agent.device in lan.live_devices())
+            assert not pc.agent.unforeseen.rows()
 
 
 async def test_whoever_has_taken_the_address_gets_nothing_and_is_left_alone(

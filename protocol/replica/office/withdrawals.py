@@ -103,12 +103,13 @@ async def ungrant_person(office: Office, person: bytes, spaces: Sequence[bytes])
     read, cut_short, gone = [], dict[bytes, int](), dict[VouchedDevice, bool]()
     devices = devices_of(office, lists)
     copies, speaking = _copies_of(office, devices), await _speaking_for(office, lists)
+    said = await _said_in(office, [*devices, *copies])
     for device in dict.fromkeys([*devices, *copies]):
         known = grants_of(office, device)
         theirs = [grant for grant in known if grant.person in lists] or [g for g in known if g.person is None]
         covered = [space for space in spaces if any(_teaches_by(office, grant, space) for grant in theirs)]
         here = [space for space in covered if not await _outranks(office, device, space)]
-        cuts = await _cut_drafts(office, device, here, anyway=True)
+        cuts = await _cut_drafts(office, device, [space for space in here if space not in said[device]], anyway=True)
         cut_short |= await _cut_short(office, device, [cut.space for cut in cuts])
         drafts += cuts
         if cuts:
@@ -211,8 +212,10 @@ async def _cut(
     """
     outranking = [space for space in spaces if await _outranks(office, device, space)]
     below = [space for space in spaces if space not in outranking]
-    again = await _gone_with_somebody(office, device, below)
-    drafts = await _cut_drafts(office, device, below, since_ms, anyway=anyway, again=again)
+    if since_ms is None:
+        said = (await _said_in(office, [device]))[device] - await _gone_with_somebody(office, device, below)
+        below = [space for space in below if space not in said]
+    drafts = await _cut_drafts(office, device, below, since_ms, anyway=anyway)
     kept = await _kept(office, [(device, space) for space in outranking])
     if kept and not drafts:
         role = max((each.role for each in kept), key=lambda role: RANK[role])
@@ -278,9 +281,8 @@ async def _cut_drafts(
     since_ms: int | None = None,
     *,
     anyway: bool = False,
-    again: Collection[bytes] = (),
 ) -> list[Draft]:
-    cuts = await _heads_to_name(office, device, spaces, since_ms, MAX_REVOKED_HEADS, anyway=anyway, again=again)
+    cuts = await _heads_to_name(office, device, spaces, since_ms, MAX_REVOKED_HEADS, anyway=anyway)
     if not anyway:
         for space in cuts:
             await _check_room(office, device, space)
@@ -304,25 +306,18 @@ async def _heads_to_name(
     most: int,
     *,
     anyway: bool,
-    again: Collection[bytes] = (),
-    by_kit: bool = False,
 ) -> dict[bytes, list[bytes]]:
-    """What a revocation in each of the spaces names.
-
-    Left out are those in which the device was cut off by whoever says it now, but for those in which it is to be
-    `again`.
-    """
+    """What a revocation in each of the spaces names."""
     found = {}
     replica = office.replica
     successors = successors_of(device, replica.door.authorities())
     line = [device, *successors]
     known = None if since_ms is None else await _brought_by(office, line, since_ms, anyway=anyway)
-    said = await _said_in(office, device, by_kit=by_kit)
     for space in spaces:
         below = with_below(office, space)
         if known is not None:
             found[space] = await heads_by_then(line, below, known, replica.store, most=most)
-        elif space in again or space not in said:
+        else:
             found[space] = await heads_of(device, below, replica.tips, replica.store, successors, most=most)
     return found
 
@@ -366,15 +361,19 @@ async def _cut_short(office: Office, device: bytes, spaces: Iterable[bytes]) -> 
     return {device: most} if most > MAX_REVOKED_HEADS else {}
 
 
-async def _said_in(office: Office, device: bytes, *, by_kit: bool) -> set[bytes]:
-    """In which spaces this office, or the root, has cut a device off, and it is out: others' words go as their keys do.
+async def _said_in(office: Office, devices: Collection[bytes], *, by_kit: bool = False) -> dict[bytes, set[bytes]]:
+    """In which spaces this office, or the root, has cut each off, and it is out: others' words go as their keys do.
 
     By the root alone, if it is the kit that is about to say it. What was taken back since does not count.
     """
-    cuts = [cut for cut in await standing_cuts(office, [device], ()) if cut.is_ours]
+    cuts = [cut for cut in await standing_cuts(office, devices, ()) if cut.is_ours]
     orders = await office.replica.store.get([cut.entry for cut in cuts]) if by_kit else {}
-    said = {cut.space for cut in cuts if not by_kit or orders[cut.entry].header.grant is None}
-    return {space for space in said if device in (await office.replica.view(space)).roster.cut}
+    found: dict[bytes, set[bytes]] = {device: set() for device in devices}
+    for cut in cuts:
+        is_out = cut.key in (await office.replica.view(cut.space)).roster.cut
+        if is_out and (not by_kit or orders[cut.entry].header.grant is None):
+            found[cut.key].add(cut.space)
+    return found
 
 
 async def _cut_by_root(
@@ -385,8 +384,10 @@ async def _cut_by_root(
     It is said where others have cut the device off as well: they, or who has their keys, would let it in again.
     """
     territory = office.replica.territory
+    said = (await _said_in(office, [device], by_kit=True))[device] if since_ms is None else ()
+    unsaid = [space for space in spaces if space not in said]
     for space, heads in (
-        await _heads_to_name(office, device, spaces, since_ms, MOST_LISTED_HEADS, anyway=anyway, by_kit=True)
+        await _heads_to_name(office, device, unsaid, since_ms, MOST_LISTED_HEADS, anyway=anyway)
     ).items():
         drafts = lists_of(territory, heads)
         lists = await write_as_root(office, kit, drafts) if drafts else []
