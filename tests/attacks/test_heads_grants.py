@@ -273,7 +273,7 @@ async def test_a_list_that_calls_two_teachers_one_for_a_while_makes_no_memory_of
         assert own_keys(here.spy) not in roster.starts[person]
 
 
-async def _whoever_a_grant_names(office: Office, persons: Collection[bytes]) -> set[VouchedDevice]:
+async def _whoever_a_grant_names(office: Office, _named: bytes, persons: Collection[bytes]) -> set[VouchedDevice]:
     """A grant is a word."""
     return {(each.key, each.agreement) for each in office.replica.door.authorities() if each.person in persons}
 
@@ -309,3 +309,26 @@ async def test_who_takes_a_teacher_off_a_class_is_told_which_computer_may_be_som
     assert words in told[hers.agent.device.hex()]
     assert "somebody else's" in told[hers.agent.device.hex()]
     assert "somebody else's" not in told[here.teacher.agent.device.hex()]
+
+
+@attack(CUT_BY_OTHERS, off={"protocol.replica.office.withdrawals._speaking_for": _whoever_a_grant_names})
+async def test_who_takes_a_teacher_off_a_class_is_told_of_computers_that_only_a_list_calls_that_teachers(
+    here: Here,
+) -> None:
+    room, petit, key = here.room, here.room.teacher_person, here.teacher.agent.device.hex()
+    durand = await room.territory.person("M. Durand", PersonRole.TEACHER, room.space)
+    his = await room.device(Role.TEACHER, person=durand)
+    await here.sync(his)
+    head, _ = await confirmed_head(here)
+    await here.sync(head, his, here.teacher, head)
+    listed = (await room.territory.replica.view(room.space)).roster.persons[petit].entry
+    same = PersonRecord("Mme Petit", PersonRole.TEACHER, left=True, same_as=durand).encode()
+    await room.territory.say(room.space, Kind.PERSON, same, subject=petit, parents=(listed,))
+    await here.sync(head)
+    desk = Desk(head.agent)
+    await desk.ask("ungrant", person=durand.hex(), space=[room.space.hex()])
+    (hers,) = [line for line in desk.told if key in line]
+    assert device_words(own_device(here.teacher.agent)) in hers
+    assert "somebody else's" in hers
+    (line,) = [line for line in desk.told if his.agent.device.hex() in line]
+    assert "somebody else's" not in line

@@ -102,7 +102,7 @@ async def ungrant_person(office: Office, person: bytes, spaces: Sequence[bytes])
     ]
     read, cut_short, gone = [], dict[bytes, int](), dict[VouchedDevice, bool]()
     devices = devices_of(office, lists)
-    copies, speaking = _copies_of(office, devices), await _speaking_for(office, lists)
+    copies, speaking = _copies_of(office, devices), await _speaking_for(office, person, lists)
     said = await _said_in(office, [*devices, *copies])
     for device in dict.fromkeys([*devices, *copies]):
         known = grants_of(office, device)
@@ -127,13 +127,21 @@ async def _is_own_word(office: Office, name: bytes) -> bool:
     return any(each.header.grant is None or each.header.author == office.own_device[0] for each in entries.values())
 
 
-async def _speaking_for(office: Office, persons: Collection[bytes]) -> set[VouchedDevice]:
-    """The devices that speak for one of these ids somewhere, as far as this office knows, those cut off included."""
+async def _speaking_for(office: Office, named: bytes, ids: Collection[bytes]) -> set[VouchedDevice]:
+    """The devices that speak for one of a person's ids somewhere, as far as this office knows, those cut off included.
+
+    Without those that do so only since a list calls two ids one: they speak for another than who is `named`.
+    """
     found = set[VouchedDevice]()
     for space in office.replica.door.spaces():
         roster = (await office.replica.view(space)).roster
-        for person in persons:
-            found |= roster.speaking.get(roster.who(person), frozenset())
+        of_others = {
+            (grant.key, grant.agreement)
+            for grant in roster.authorities
+            if roster.by_a_list_alone.get(grant.grant, named) != named
+        }
+        for person in ids:
+            found |= roster.speaking.get(roster.who(person), frozenset()) - of_others
     return found
 
 
