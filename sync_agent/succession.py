@@ -10,7 +10,8 @@ Rules:
   of a disk holds it too;
 - a pupils' PC that was brought what its own key wrote, while copies of it have parted, takes new keys when it starts
   again: a copy may have written that before it parted, and who keeps the key would be taken for one that forgets, for
-  good; one that does forget starts without knowing of that, and stays known for what it is;
+  good; one that does forget starts without knowing of that, and stays known for what it is. These keys are drawn: who
+  has a copy of the disk has all that is on it;
 - what the old keys wrote stays written and is sent; what they could open can still be opened;
 - on other hardware the new keys follow from the old and from the hardware: a machine that forgets at each reboot, from
   an image with an enrolled agent in it, is the same device every morning, and says the same entry;
@@ -171,12 +172,12 @@ async def _succeed(agent: Agent, hardware: Hardware, told: Told, *, lately: bool
             if bound is None or not elsewhere:
                 _bind(agent.folder, hardware, bound, agent.entropy)
             return _Outcome.KEPT
-        by_words = not (elsewhere or mistaken)
-        if by_words and not await _has_room_for_words(agent):
+        if not elsewhere and not await _has_room_for_words(agent):
             return _without_new_ones(agent.folder, _FOR_COPIES)
-        if by_words:
+        if not elsewhere:
             await agent.replica.store.set_marks({NEW_KEYS_MARK: agent.now_ms().to_bytes(8)})
-        begun = _drawn_keys(agent.entropy) if by_words or bound is None else _new_keys(agent.keys, hardware, bound)
+        # on its own hardware all from which keys would follow lies on the disk that was copied
+        begun = _drawn_keys(agent.entropy) if not elsewhere or bound is None else _new_keys(agent.keys, hardware, bound)
         write_private(agent.folder / NEXT_KEYS_FILE, begun.to_bytes())
     if begun.signing.public != agent.device:
         said = await _entries(agent, begun)

@@ -1,0 +1,53 @@
+"""Attacks: whoever copied a PC's disk computes the keys that this PC takes once it was seen to be copied."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from protocol.identity import DeviceKeys
+from protocol.replica.replica import Entropy
+from sync_agent.binding import Binding
+from sync_agent.enrolled import BINDING_FILE, DEVICE_KEYS_FILE
+from sync_agent.succession import Place, _new_keys
+from tests.harness.attack import attack
+from tests.harness.classroom import assignment, classroom
+from tests.integration.test_clones import image_of, pc, started, stopped
+
+ROW = "a copied disk gives away the keys that its PC takes because of that"
+
+
+def _that_follow(disk: Path) -> DeviceKeys:
+    """The keys that follow from what lies on the disk of a PC, and from its hardware."""
+    old = DeviceKeys.from_bytes((disk / DEVICE_KEYS_FILE).read_bytes())
+    bound = Binding.parse((disk / BINDING_FILE).read_bytes())
+    assert bound is not None
+    return _new_keys(old, pc(1), bound)
+
+
+_guessed: list[DeviceKeys] = []
+
+
+def _what_follows(_entropy: Entropy) -> DeviceKeys:
+    """As if a PC took on its own hardware, too, what follows from its disk."""
+    return _guessed[-1]
+
+
+@attack(ROW, off={"sync_agent.succession._drawn_keys": _what_follows})
+async def test_a_pc_whose_disk_was_copied_draws_keys_that_nobody_can_compute(tmp_path: Path) -> None:
+    async with classroom(tmp_path) as room:
+        teacher, machine = await room.teacher(), await room.machine()
+        item = await assignment(room, teacher, machine)
+        disk = await image_of(room, machine)
+        early = await started(room, disk, "pc2", Place(pc(1)))
+        await room.hand_in(early, item, {"avant.txt": b"de la copie"})
+        clone = await started(room, await stopped(room, early), "pc2", Place(pc(2)))
+        await clone.session.sync()
+        keeper = await started(room, disk, "pc1", Place(pc(1)))
+        await keeper.session.sync()
+        folder = await stopped(room, keeper)
+        guessed = _that_follow(folder)
+        _guessed.append(guessed)
+        keeper = await started(room, folder, "pc1", Place(pc(1)))
+        assert keeper.agent.device != clone.agent.device
+        assert guessed.signing.public != keeper.agent.device
+        assert guessed.agreement.public != keeper.agent.keys.agreement.public
