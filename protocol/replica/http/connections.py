@@ -345,12 +345,20 @@ async def listening(
                 bound_host, bound_port, *_ = listener.getsockname()
                 yield url_of(bound_host, bound_port, "http" if tls is None else "https")
             finally:
-                standing.cancel()
-                await asyncio.gather(standing, return_exceptions=True)
+                await _end(standing, listener)
                 await porter.leave()
     finally:
         patrol.cancel()
         await runner.cleanup()
+
+
+async def _end(standing: asyncio.Task[None], listener: socket.socket) -> None:
+    """Let nobody more in. Who was accepted this very moment comes in first: ended there, asyncio leaves it open."""
+    with contextlib.suppress(NotImplementedError):  # Windows closes what was accepted itself
+        asyncio.get_running_loop().remove_reader(listener)
+    await asyncio.sleep(0)
+    standing.cancel()
+    await asyncio.gather(standing, return_exceptions=True)
 
 
 def url_of(host: str, port: int, scheme: str = "http") -> str:
