@@ -31,6 +31,7 @@ MAX_STAFF_ENTRIES_PER_DEVICE: Final = 131_072  # of classes 1 to 5, by a relay, 
 MAX_STAFF_ENTRY_BYTES_PER_DEVICE: Final = 64 * MiB
 MAX_PARENTS: Final = 16
 MAX_PREV: Final = 16
+MAX_IDS_OF_ONE: Final = 8  # under which somebody's devices hold keys for one another
 SALT_BYTES: Final = 16
 MAX_NAME_CHARS: Final = 200
 MAX_CALLED: Final = 256

@@ -27,7 +27,7 @@ docs/protocol.md, "Roster".
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final, TypeVar
@@ -369,6 +369,15 @@ def _teachers_cut_off(authorities: Iterable[Authority], cut: frozenset[bytes]) -
     )
 
 
+def _ids_that_lead_to(*led: Led) -> dict[Device, set[bytes]]:
+    found: defaultdict[Device, set[bytes]] = defaultdict(set)
+    for ids in led:
+        for person, devices in ids.items():
+            for device in devices:
+                found[device].add(person)
+    return dict(found)
+
+
 def _held_still(
     living: Iterable[Authority],
     away: frozenset[bytes],
@@ -384,24 +393,23 @@ def _held_still(
     also once), and for one that has none: for no other, whatever lists call the same, and whatever it is granted as.
     """
     now, once = led
-    ids: defaultdict[bytes, list[bytes]] = defaultdict(list)
-    for person in {**now, **once}:
-        ids[aliases.get(person, person)].append(person)
+    to_now, to_both = _ids_that_lead_to(now), _ids_that_lead_to(now, once)
 
-    def held_for(person: bytes, device: Device, *by: Led) -> list[bytes]:
+    def held_for(person: bytes, device: Device, leading: Mapping[Device, Collection[bytes]]) -> list[bytes]:
         if device[0] in away:
             return []
-        found = [one for one in ids[aliases.get(person, person)] if any(device in each.get(one, ()) for each in by)]
+        one = aliases.get(person, person)
+        found = [other for other in leading.get(device, ()) if aliases.get(other, other) == one]
         return [*found, person] if found and person not in now else found
 
     found: set[tuple[bytes, bytes]] = set()
     for each in living:
         if each.person is not None and each.role in HAS_READING_KEYS:
             device = each.key, each.agreement
-            found.update((one, each.agreement) for one in held_for(each.person, device, now))
+            found.update((one, each.agreement) for one in held_for(each.person, device, to_now))
     for person, drawn in phrases.items():
         for device, phrase in drawn:
-            found.update((one, phrase.agreement) for one in held_for(person, device, now, once))
+            found.update((one, phrase.agreement) for one in held_for(person, device, to_both))
     return frozenset(found)
 
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
 from protocol.circles import Circle, Circles
+from protocol.limits import MAX_IDS_OF_ONE
 from protocol.rights import Authority
 from protocol.roles import HAS_READING_KEYS, Role
 from protocol.vouching import Device, Voices, Word
@@ -39,7 +40,8 @@ class Spoken:
     to which they belong; `own` are, of each id, those that speak for it without that a list has to call two ids one:
     of one that is listed, to which its own devices lead. `through` is, of who has several ids, from the devices of
     which id words lead to each, where it is one alone. `led` are, of each id that has devices of its own, those to
-    which these lead, by what they said of others of its ids too: whatever else is granted as, or listed as, the same.
+    which these lead, by what they said of others of its ids too: whatever else is granted as, or listed as, the same;
+    of who has more than `MAX_IDS_OF_ONE`, as no list of people has it, by what they said under that id alone.
     `apart` are, of each other id of theirs, the devices that are its own without a list, those let back included, as
     long as none of them has called one of the listed id's its own.
     """
@@ -122,7 +124,9 @@ def _led_to(said: Said, starts: Starts, alone: Circles, together: Circles) -> Sp
         for person in persons:
             if person != one:
                 own[person] = by_itself[person] - said.apart.let_back
-                if starts.get(person):
+                if starts.get(person) and len(persons) > MAX_IDS_OF_ONE:
+                    led[person] = own[person]
+                elif starts.get(person):
                     led[person] = frozenset(_led_by(together.of(one), [person], starts)) - said.voices.let_back
                 if not _calls_own(together, one, by_itself[person], by_itself[one]):
                     apart[person] = by_itself[person]

@@ -358,6 +358,10 @@ class WalkedForEach:
         circle.person = person
         return circle
 
+    def called_own(self, device: Keys, person: bytes) -> list[Keys]:
+        words = self.voices.words.get(device, ())
+        return [word.device for word in words if word.is_own and word.person == person]
+
     def start(self, device: Keys) -> list[Keys]:
         fresh = list(self.voices.circle(self.person, device).own - self.own)
         self.own.update(fresh)
