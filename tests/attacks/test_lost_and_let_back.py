@@ -152,7 +152,7 @@ def _is_ours(*_: Any) -> bool:
     return True
 
 
-@attack(ROW, off={"protocol.replica.office.device_cuts._is_ours": _is_ours})
+@attack(ROW, off={"protocol.replica.office.device_cuts.is_ours": _is_ours})
 async def test_a_head_whom_the_server_invents_to_report_her_laptop_makes_her_begin_anew_with_no_other(
     here: Here,
 ) -> None:

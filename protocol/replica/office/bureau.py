@@ -76,3 +76,13 @@ class Office(Protocol):
         `asked` says that somebody ordered it here: what others' words make due may wait.
         """
         ...
+
+
+def is_own(office: Office, entry: Entry) -> bool:
+    """Whether the machine that holds an office wrote an entry."""
+    return entry.header.author == office.own_device[0]
+
+
+def is_ours(office: Office, entry: Entry) -> bool:
+    """Whether that machine did, or the root: what others say goes as their keys do."""
+    return entry.header.grant is None or is_own(office, entry)

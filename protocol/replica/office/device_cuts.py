@@ -20,7 +20,7 @@ from typing import NamedTuple, TypeAlias
 from protocol.entry import Entry, Kind
 from protocol.errors import PeerFault
 from protocol.reachability import bits_led_to
-from protocol.replica.office.bureau import Office
+from protocol.replica.office.bureau import Office, is_ours, is_own
 from protocol.roles import RANK, Role
 from protocol.roster import Roster
 from protocol.structure import PersonRecord, Revocation
@@ -60,8 +60,8 @@ async def standing_cuts(office: Office, keys: Collection[bytes], persons: Collec
         goes_with_person = order.header.at > left.get(write, order.header.at) and (write, key) not in parted
         parted.add((write, key))
         if not goes_with_person and order.id not in lifted:
-            is_ours, by_server = _is_ours(office, order), office.replica.door.rank_of(order.header) == _SERVER
-            found.append(DeviceCut(key, order.header.space, order.id, is_ours, in_doubt, by_server))
+            by_server = office.replica.door.rank_of(order.header) == _SERVER
+            found.append(DeviceCut(key, order.header.space, order.id, is_ours(office, order), in_doubt, by_server))
     return found
 
 
@@ -100,7 +100,7 @@ async def _orders(office: Office, keys: Collection[bytes]) -> list[tuple[Entry, 
             continue
         roster = (await office.replica.view(entry.header.space)).roster
         in_doubt = _is_in_doubt(office, roster, entry)
-        if _is_own(office, entry) or in_doubt or entry.id in roster.revocations:
+        if is_own(office, entry) or in_doubt or entry.id in roster.revocations:
             found.append((entry, key, in_doubt))
     return sorted(found, key=lambda each: (each[0].header.at, each[0].id))
 
@@ -148,7 +148,7 @@ async def _lifted(office: Office, key: bytes, orders: Sequence[tuple[Entry, bool
 
 
 async def _counts(office: Office, grant: Entry) -> bool:
-    if _is_own(office, grant):
+    if is_own(office, grant):
         return True
     return grant.id not in (await office.replica.view(grant.header.space)).roster.held_back
 
@@ -182,9 +182,9 @@ class _Liftable:
         author, rank = self._said_by(grant)
         said = self._by_author.get(author, [])
         bits = self._by_rank.get(_SERVER, 0) if rank == _SERVER else 0
-        if _is_ours(self._office, grant):
+        if is_ours(self._office, grant):
             bits |= self._in_doubt
-        if self._office.rank >= _SERVER or _is_ours(self._office, grant):
+        if self._office.rank >= _SERVER or is_ours(self._office, grant):
             said = list(self._by_rank.items())
         for of, some in said:
             bits |= some if of <= rank else 0
@@ -192,14 +192,6 @@ class _Liftable:
 
     def _said_by(self, entry: Entry) -> tuple[bytes, int]:
         return entry.header.author, self._office.replica.door.rank_of(entry.header)
-
-
-def _is_own(office: Office, entry: Entry) -> bool:
-    return entry.header.author == office.own_device[0]
-
-
-def _is_ours(office: Office, entry: Entry) -> bool:
-    return _is_own(office, entry) or office.replica.door.rank_of(entry.header) == RANK[Role.ROOT]
 
 
 def _write_of(entry: Entry) -> _Write:

@@ -16,7 +16,7 @@ from protocol.entry import Entry, Kind
 from protocol.errors import BadInput, Code, PeerFault
 from protocol.replica.destroyed import destroyed, destroyed_names
 from protocol.replica.office.as_root import write_as_root
-from protocol.replica.office.bureau import Office
+from protocol.replica.office.bureau import Office, is_ours
 from protocol.replica.office.people import doubles_of
 from protocol.replica.replica import Draft, Replica
 from protocol.replica.signer import RootKit
@@ -61,10 +61,10 @@ async def said_already(office: Office, home: bytes, *, by_kit: bool) -> set[byte
 
     By the root alone, if it is the kit that is about to say it.
     """
-    found, own = set(), None if by_kit else office.own_device[0]
+    found = set()
     for entry, covers in await in_force(office.replica):
         at_home = entry.header.space in office.replica.door.lineage(home)
-        if at_home and (entry.header.grant is None or entry.header.author == own):
+        if at_home and (entry.header.grant is None if by_kit else is_ours(office, entry)):
             found.add(covers)
     return found
 

@@ -26,7 +26,7 @@ from protocol.limits import MAX_REVOKED_HEADS
 from protocol.replica.arrivals import authored_by, noted_since_ms
 from protocol.replica.console_text import local_time
 from protocol.replica.office.as_root import write_as_root
-from protocol.replica.office.bureau import Office
+from protocol.replica.office.bureau import Office, is_ours
 from protocol.replica.office.device_cuts import standing_cuts
 from protocol.replica.office.grants import devices_of, grants_of, with_below, write_and_tend
 from protocol.replica.office.heads import MOST_LISTED_HEADS, cut_by_root, heads_by_then, heads_of, lists_of
@@ -124,7 +124,7 @@ async def ungrant_person(office: Office, person: bytes, spaces: Sequence[bytes])
 
 async def _is_own_word(office: Office, name: bytes) -> bool:
     entries = await office.replica.store.get([name])
-    return any(each.header.grant is None or each.header.author == office.own_device[0] for each in entries.values())
+    return any(is_ours(office, each) for each in entries.values())
 
 
 async def _speaking_for(office: Office, named: bytes, ids: Collection[bytes]) -> set[VouchedDevice]:
@@ -374,9 +374,9 @@ async def _said_in(office: Office, devices: Collection[bytes], *, by_kit: bool =
 
     By the root alone, if it is the kit that is about to say it. What was taken back since does not count.
     """
-    cuts = [cut for cut in await standing_cuts(office, devices, ()) if cut.is_ours]
-    orders = await office.replica.store.get([cut.entry for cut in cuts]) if by_kit else {}
     found: dict[bytes, set[bytes]] = {device: set() for device in devices}
+    cuts = [cut for cut in await standing_cuts(office, found.keys(), ()) if cut.is_ours]
+    orders = await office.replica.store.get([cut.entry for cut in cuts]) if by_kit else {}
     for cut in cuts:
         is_out = cut.key in (await office.replica.view(cut.space)).roster.cut
         if is_out and (not by_kit or orders[cut.entry].header.grant is None):
