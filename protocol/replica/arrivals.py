@@ -19,7 +19,9 @@ from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
+from protocol.clock import rfc3339
 from protocol.limits import MAX_ARRIVAL_NOTES
+from protocol.replica.console_text import local_time
 from protocol.replica.interfaces import EntryStore
 
 NOTE_INTERVAL_S: Final = 600.0
@@ -68,6 +70,12 @@ async def authored_by(store: EntryStore, authors: Iterable[bytes], when_ms: int,
 async def noted_since_ms(store: EntryStore, now_ms: int) -> int | None:
     """The time of the first note that counts: of what was before, nothing is known."""
     return next((note.at_ms for note in await _believed(store, now_ms)), None)
+
+
+async def first_note(store: EntryStore, now_ms: int) -> str:
+    """The same, as people read it."""
+    first_ms = await noted_since_ms(store, now_ms)
+    return "none yet" if first_ms is None else local_time(rfc3339(first_ms) or "")
 
 
 async def _notes(store: EntryStore) -> list[_Note]:

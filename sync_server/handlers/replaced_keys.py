@@ -15,11 +15,9 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping
 from typing import Final
 
-from protocol.clock import rfc3339
 from protocol.entry import Entry
 from protocol.errors import BadInput, Code
-from protocol.replica.arrivals import authored_by, noted_since_ms
-from protocol.replica.console_text import local_time
+from protocol.replica.arrivals import authored_by, first_note
 from protocol.replica.office.heads import MOST_LISTED_HEADS
 from protocol.roles import Role
 from protocol.roster import Roster
@@ -107,8 +105,7 @@ async def _has_said_more(server: Server, key: bytes, known: Collection[bytes]) -
 
 
 async def _too_little(server: Server, unheard: Collection[bytes], *, is_any_older: bool) -> BadInput:
-    first_ms = await noted_since_ms(server.store, server.now_ms())
-    first = local_time(rfc3339(first_ms) or "") if first_ms is not None else "none yet"
+    first = await first_note(server.store, server.now_ms())
     if not is_any_older:
         what = (
             "no server's key that is known here is older than that. A server that was made anew hears of earlier ones "

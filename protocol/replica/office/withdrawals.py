@@ -19,12 +19,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from protocol.clock import rfc3339
 from protocol.entry import Kind
 from protocol.errors import BadInput, Code, Refused
 from protocol.limits import MAX_REVOKED_HEADS
-from protocol.replica.arrivals import authored_by, noted_since_ms
-from protocol.replica.console_text import local_time
+from protocol.replica.arrivals import authored_by, first_note
 from protocol.replica.office.as_root import write_as_root
 from protocol.replica.office.bureau import Office, is_ours
 from protocol.replica.office.device_cuts import standing_cuts
@@ -337,8 +335,7 @@ async def _brought_by(office: Office, line: Sequence[bytes], since_ms: int, *, a
     if known is not None:
         return known
     if not anyway and any([await replica.tips(space, key) for space in replica.door.spaces() for key in line]):
-        first_ms = await noted_since_ms(replica.store, office.now_ms())
-        first = local_time(rfc3339(first_ms) or "") if first_ms is not None else "none yet"
+        first = await first_note(replica.store, office.now_ms())
         raise BadInput(
             Code.BAD_DATE,
             "nothing was noted at that time: what has come when is known here for two months at most, and not from "
