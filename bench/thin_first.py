@@ -31,7 +31,6 @@ GOAL_S: Final = 130.0
 FLOOR_PART: Final = 0.95
 PATIENCE_S: Final = 3_600.0
 PREPARED: Final = re.compile(r"prepared (\d+) bytes for first syncs")
-SUFFIX: Final = f", {THIN}"
 
 
 def measure(catalogue: Catalogue, work: Path, floor: int) -> Iterator[Result]:

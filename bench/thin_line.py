@@ -20,10 +20,9 @@ _PIECE_BYTES: Final = 4 * 1024
 
 @dataclass(slots=True)
 class Direction:
-    """One way of the line: when it is free again, and what it has carried."""
+    """One way of the line: when it is free again."""
 
     free_at: float = 0.0
-    carried_bytes: int = 0
 
 
 class ThinLine:
@@ -40,11 +39,6 @@ class ThinLine:
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._stop: asyncio.Event
         self._writers: list[asyncio.StreamWriter] = []
-
-    @property
-    def both_bytes(self) -> int:
-        """What it has carried, both ways."""
-        return self._up.carried_bytes + self._down.carried_bytes
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -85,7 +79,6 @@ class ThinLine:
         try:
             while data := await reader.read(_PIECE_BYTES):
                 way.free_at = max(way.free_at, time.monotonic()) + len(data) / self._bytes_per_s
-                way.carried_bytes += len(data)
                 await asyncio.sleep(max(0.0, way.free_at - time.monotonic()))
                 await queue.put((time.monotonic() + self._half_s, data))
         finally:

@@ -18,7 +18,6 @@ SERVICE: Final = ("_relais", "_tcp", "local")
 PORT: Final = 5353
 TTL_S: Final = 120
 MAX_MESSAGE_BYTES: Final = 9_000
-MAX_TXT_BYTES: Final = 255
 MAX_USUAL_BYTES: Final = 1_024
 
 _SEAL: Final = b"k="

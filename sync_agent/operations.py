@@ -368,14 +368,6 @@ class _Commands:
         left: list[JSON] = [{"space": names.get(space), "shown_as": way} for space, way in done.left]
         return {"spaces": done.new, **({"remains": left} if left else {})}
 
-    async def _hand_on(self) -> None:
-        """Write what whoever is to read lacks; the next sync brings it there."""
-        from sync_agent.reading_key import tend_reading_keys
-        from sync_agent.wraps import tend_hand_ins
-
-        await tend_reading_keys(self._agent)
-        await tend_hand_ins(self._agent)
-
     async def export_person(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
         from protocol.hand_in_keys import content_key_of
         from protocol.replica.access.export import export_person

@@ -154,11 +154,6 @@ class Scheduler:
         """Something was written here: sync soon."""
         self._wanted.set()
 
-    @property
-    def is_syncing(self) -> bool:
-        """Whether a sync is running."""
-        return self._turn.locked()
-
     def stop(self) -> None:
         """End `run_forever` after the sync that is running, if one is."""
         self._stopping.set()

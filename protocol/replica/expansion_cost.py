@@ -91,7 +91,6 @@ class Foreseen:
         self._frame_bytes = frame_bytes
         self._starts = [0]
         self._kept = Kept()
-        self.work_bytes = 0
 
     def frame(self, plain_bytes: int) -> None:
         """A frame of that size ends."""

@@ -111,10 +111,6 @@ class Keyring:
         """Whether `typed` is the code with which a passkey may be added now."""
         return now_ms < self.until_ms and hmac.compare_digest(self.code_hash, _hash(typed))
 
-    def without_code(self) -> Keyring:
-        """The same, and nothing may be added."""
-        return Keyring(self.keys)
-
 
 async def let_add_passkey(server: Server, name: str, address: str) -> tuple[str, int, str]:
     """A code with which an administrator adds one passkey at `address`, until when it lasts, and that origin.

@@ -37,10 +37,6 @@ class Words:
         text = self._texts[key]
         return text.format_map(facts) if facts else text
 
-    def or_none(self, key: str) -> str | None:
-        """The text of `key`, if there is one."""
-        return self._texts.get(key)
-
     def count(self, key: str, number: int, **facts: object) -> str:
         """The text for so many; French says "one" for none too."""
         single = number == 1 or (number == 0 and self.language == "fr")

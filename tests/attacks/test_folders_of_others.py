@@ -67,7 +67,6 @@ async def test_what_was_laid_where_an_archive_is_written_is_neither_followed_nor
 
 ERASE = {"erase": Known("erase", {"dry_run": False})}
 ROOT, NOBODY = 0, 65534
-ANYBODYS_OPTIONS = {"protocol.replica.console_config._is_of_others": lambda *_: False}
 
 
 @attack(

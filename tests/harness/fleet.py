@@ -93,7 +93,6 @@ MACHINES = (
     Machine("Grive", 1, "Retiré"),
     Machine("Pivert", 1, "À jour"),
 )
-WORDS_OF_STATES = {machine.state for machine in MACHINES}
 
 
 @dataclass

@@ -8,7 +8,6 @@ fire: same root, same recovery key, new keys, new generation, nothing in its sto
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
@@ -276,8 +275,3 @@ async def _open_replica(folder: Path, keys: TerritoryKeys) -> tuple[Replica, Hol
     holdings = Holdings(store, content)
     await holdings.load()
     return await Replica.open(keys.root.public, store, content), holdings
-
-
-async def fingerprints(replica: Replica, spaces: Sequence[bytes]) -> list[str]:
-    """The fingerprints of these spaces, for comparing two replicas."""
-    return [(await replica.fingerprint(space)).hex() for space in spaces]

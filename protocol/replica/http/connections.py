@@ -79,11 +79,6 @@ class Guarded(asyncio.Protocol):
         self._unread_since_s = now_s
         self._busy = False
 
-    @property
-    def is_busy(self) -> bool:
-        """Whether a request is being answered."""
-        return self._busy
-
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         self.inner.connection_made(transport)
