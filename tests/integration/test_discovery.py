@@ -326,6 +326,12 @@ asyncio.run(main())
 
 @pytest.mark.skipif(not may_plug(), reason="needs a network of its own")
 def test_a_listener_for_both_families_and_one_for_ipv4_find_each_other_and_two_addresses_are_one_member() -> None:
+    done = run_on_switch(BOTH_FAMILIES, sys.executable, "-c", BOTH_FIND_EACH_OTHER)
+    assert done.stdout.splitlines() == ["10.9.0.7:8002 10.9.0.7:8001", "2"], done.stderr
+
+
+@pytest.mark.skipif(not may_plug(), reason="needs a network of its own")
+def test_a_card_that_was_pulled_out_and_comes_back_at_its_address_is_part_of_the_group_again() -> None:
     again = f"ip link del card;ip link add card type veth peer name socket;ip link set socket up;{WITH_ROUTER}"
     done = run_on_switch(WITH_ROUTER, sys.executable, "-c", COMES_BACK, again)
     assert done.stdout.splitlines() == ["False", "True", "hears itself"], done.stderr
