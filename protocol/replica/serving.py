@@ -18,11 +18,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from heapq import nlargest
-from typing import Final, TypeVar
+from typing import TypeVar
 
 from protocol.checkpoint import Checkpoint
 from protocol.deflate_parameters import ALL_LEVELS, Profile
@@ -34,14 +32,12 @@ from protocol.held_names import HeldNames
 from protocol.likeness import MOVED
 from protocol.limits import (
     CAPABILITY_LIFETIME_S,
-    MAX_CLOCK_LEAD_MS,
     MAX_CREDENTIALS,
     MAX_OFFERS,
-    MAX_REPORTS_OF_ONE_DEVICE,
 )
 from protocol.lives import Lives
 from protocol.message_errors import encode_error
-from protocol.message_parts import InlinePack, Link, Offer, Refusal, Upload, Wanted
+from protocol.message_parts import InlinePack, Link, Offer, Refusal, SpacePage, Upload
 from protocol.messages import (
     WITHDRAWN_BYTES,
     ReconcileAnswer,
@@ -51,13 +47,13 @@ from protocol.messages import (
     credentials_in,
 )
 from protocol.reconcile import fingerprint_of, respond
-from protocol.register import is_report, parse_register, stored_register
 from protocol.replica.allowances import Allowance, Allowances
 from protocol.replica.bare_entries import Rounds, page_of
 from protocol.replica.batches import Batches
 from protocol.replica.credentials import lists_of
-from protocol.replica.holdings import Holdings, Need
-from protocol.replica.interfaces import PackInfo, RegisterRow
+from protocol.replica.holdings import Holdings
+from protocol.replica.interfaces import PackInfo
+from protocol.replica.lacks import Lacks
 from protocol.replica.listeners import Listener, Listeners
 from protocol.replica.named_cursors import NamedCursors, names_of
 from protocol.replica.news import News, called_in
@@ -65,14 +61,11 @@ from protocol.replica.outgoing import Outgoing
 from protocol.replica.plain_deltas import PlainDeltas
 from protocol.replica.receipts import receipts_due
 from protocol.replica.replica import Admission, Draft, Entropy, Replica
+from protocol.replica.reports import keep_reports
 from protocol.replica.scope import Scope
 from protocol.replica.station import Contact, Reply, Report, Station
 from protocol.rights import Authority
 from protocol.wire import Call, Capability, Purpose
-
-_MAX_LACKS: Final = 200
-_REGISTERS_AT_ONCE: Final = 128
-
 
 Handler = Callable[[OpenedRequest], Awaitable[bytes]]
 _Request = TypeVar("_Request", bound=SyncRequest | ReconcileRequest)
@@ -104,7 +97,7 @@ class Responder:
         self.allowances = Allowances(replica, holdings)
         self._news = News(replica)
         self._rounds = Rounds()
-        self._asked_up_to: dict[bytes, int] = {}
+        self._lacks = Lacks(replica, holdings, self.scope)
         replica.on_news = self.listeners.tell
         self.backup_ms: int | None = None
         """When the newest backup of this store that was read back was begun; for a server to say."""
@@ -210,39 +203,23 @@ class Responder:
             whole = await self.replica.bare.whole(request.bare, readable)
             return SyncAnswer(time_ms=now_ms, refused=taken.refused, whole=page_of(whole)).encode()
         twin = self.lives.hear(opened.device, request.life)
-        await self._keep_registers(opened.device, request.registers, now_ms)
+        await self._keep_reports(opened.device, request.registers, now_ms)
         unseen = readable.keys() - self._receipted
         await self._write_receipts({*taken.handed_in, *(pack.space for pack in request.packs), *unseen})
-        pushed = {entry.id for entry in request.push}
-        cursors = NamedCursors(request.cursors)
         ours = request.generation == self.station.generation
+        if request.standing is not None and not (ours and request.standing == await self._news.standing(readable)):
+            return SyncAnswer(time_ms=now_ms, refused=taken.refused, unlike=True).encode()
+        cursors = NamedCursors(request.cursors)
+        pages: list[SpacePage] = []
+        stale: list[bytes] = []
+        more = False
         if request.standing is None:
+            pushed = {entry.id for entry in request.push}
             pages, stale, more = await self._news.pages(
                 cursors if ours else cursors.unrecognised(), readable, pushed, brief=request.brief
             )
-        elif ours and request.standing == await self._news.standing(readable):
-            pages, stale, more = [], [], False
-        else:
-            return SyncAnswer(time_ms=now_ms, refused=taken.refused, unlike=True).encode()
-        content = Outgoing(
-            self.replica,
-            self.holdings,
-            readable,
-            opened.device,
-            thin=request.thin,
-            levels=request.levels,
-            batches=self._batches,
-            held={held.space: HeldNames.parse(held.names) for held in request.held if held.space in readable},
-            # between neighbours a school's own network is not what is scarce
-            plain=self._plain if self.station.writes_receipts else None,
-        )
-        for page in () if request.brief else pages:
-            space = page.checkpoint.space
-            await content.add_news(space, page.entries, complete=cursors.says_complete(space))
-        await content.add_wanted(request.want)
-        for space in readable:
-            await content.add_entrusted(space, await self.scope.entrusted(space, opened.device))
-        lacks = await self._lacks(opened.device, readable)
+        content = await self._content(opened.device, request, readable, cursors, pages)
+        lacks = await self._lacks.asked_of(opened.device, readable)
         closed = self._closed(cursors, readable)
         self.on_contact(
             Contact(
@@ -274,6 +251,35 @@ class Responder:
             bare=self._rounds.next(opened.device, await self.replica.bare.lacking(), readable),
             called=called_in(pages, readable, self.replica.door, self.name_of),
         ).encode()
+
+    async def _content(
+        self,
+        device: bytes,
+        request: SyncRequest,
+        readable: Mapping[bytes, Authority],
+        cursors: NamedCursors,
+        pages: Sequence[SpacePage],
+    ) -> Outgoing:
+        """The content that goes with an answer: that of its entries, what was asked for, what is entrusted."""
+        content = Outgoing(
+            self.replica,
+            self.holdings,
+            readable,
+            device,
+            thin=request.thin,
+            levels=request.levels,
+            batches=self._batches,
+            held={held.space: HeldNames.parse(held.names) for held in request.held if held.space in readable},
+            # between neighbours a school's own network is not what is scarce
+            plain=self._plain if self.station.writes_receipts else None,
+        )
+        for page in () if request.brief else pages:
+            space = page.checkpoint.space
+            await content.add_news(space, page.entries, complete=cursors.says_complete(space))
+        await content.add_wanted(request.want)
+        for space in readable:
+            await content.add_entrusted(space, await self.scope.entrusted(space, device))
+        return content
 
     async def _reconcile(self, opened: OpenedRequest) -> bytes:
         now_ms = self._now_ms()
@@ -377,35 +383,10 @@ class Responder:
         # in an admissible order, so that as much as fits is of use
         return (await self.replica.credentials(first))[:MAX_CREDENTIALS] if first else ()
 
-    async def _keep_registers(self, carrier: bytes, registers: Sequence[bytes], now_ms: int) -> None:
-        """Reports count from devices that may read here, whoever carries them; a bad one spoils no other.
-
-        Nobody fills a store with them: what reads as no report, or comes under a key that gives nothing, is not kept.
-        """
-        if not registers or not await self.scope.keeps_reports():
-            return
-        said: defaultdict[bytes, list[tuple[int, bytes]]] = defaultdict(list)
-        for number, data in enumerate(registers):
-            if number % _REGISTERS_AT_ONCE == 0:
-                await asyncio.sleep(0)
-            with contextlib.suppress(PeerFault):
-                claimed = stored_register(data)
-                is_ahead = claimed.at_ms > now_ms + MAX_CLOCK_LEAD_MS
-                if not is_ahead and is_report(claimed) and self.replica.door.authorities_of(claimed.device):
-                    said[claimed.device].append((claimed.at_ms, data))
-        rows = []
-        for number, (device, claims) in enumerate(said.items()):
-            if number % _REGISTERS_AT_ONCE == 0:
-                await asyncio.sleep(0)
-            # the latest is kept; who brings thousands of one device's has few of them verified
-            for _, data in nlargest(MAX_REPORTS_OF_ONE_DEVICE, claims):
-                with contextlib.suppress(PeerFault):
-                    register = parse_register(data)
-                    if await self.replica.readable(device):
-                        rows.append(RegisterRow(register.kind, register.subject, device, register.at_ms, data))
-                        break
-        for row in await self.replica.store.put_registers(rows):
-            self.on_report(Report(row, carrier, now_ms))
+    async def _keep_reports(self, carrier: bytes, registers: Sequence[bytes], now_ms: int) -> None:
+        if registers and await self.scope.keeps_reports():
+            for row in await keep_reports(self.replica, registers, now_ms):
+                self.on_report(Report(row, carrier, now_ms))
 
     async def _keep_packs(
         self, device: bytes, packs: Sequence[InlinePack], readable: Mapping[bytes, Authority]
@@ -420,44 +401,6 @@ class Responder:
                     if await self.allowances.ingest(pack.space, device, pack.data, allowance):
                         kept.add(pack.space)
         return frozenset(kept)
-
-    async def _lacks(self, device: bytes, readable: Mapping[bytes, Authority]) -> list[Wanted]:
-        """Content that this replica should hold and does not, in the spaces that the caller reads.
-
-        Where that is more than an answer names, the caller's own work comes first, and the rest in turn: nobody keeps
-        the work of others from being asked for by naming what does not exist.
-        """
-        needs = [need for space in readable for need in await self.scope.needs(space)]
-        doubtful = self.holdings.doubtful(needs)
-        if len(doubtful) <= _MAX_LACKS:
-            missing = await self.holdings.incomplete(doubtful)
-            self._asked_up_to.pop(device, None)
-        else:
-            missing = await self._lacks_in_turn(device, needs, await self._work_of(device, readable))
-        return [Wanted(need.space, need.stream) for need in missing]
-
-    async def _lacks_in_turn(self, device: bytes, needs: Sequence[Need], own: set[Need]) -> list[Need]:
-        """As much as an answer names of what is missing; each need is looked up once at most."""
-        first = self._asked_up_to.get(device, 0) % len(needs)
-        in_turn = [need for need in (*needs[first:], *needs[:first]) if need not in own]
-        mine = await self.holdings.incomplete([need for need in needs if need in own], most=_MAX_LACKS)
-        most = max(_MAX_LACKS // 2, _MAX_LACKS - len(mine))
-        others = await self.holdings.incomplete(in_turn, most=most)
-        if len(others) == most:
-            self._asked_up_to[device] = needs.index(others[-1]) + 1
-        else:
-            self._asked_up_to.pop(device, None)
-        return [*mine[: _MAX_LACKS - len(others)], *others]
-
-    async def _work_of(self, device: bytes, spaces: Iterable[bytes]) -> set[Need]:
-        """The work that a device, or one that it was copied from, has handed in."""
-        origin = self.replica.door.origin
-        return {
-            Need(space, work.record.content.stream, sealed=True)
-            for space in spaces
-            for work in (await self.replica.view(space)).coursework.hand_ins.values()
-            if origin(work.author) == origin(device)
-        }
 
     async def _uploads(
         self, offers: Sequence[Offer], device: bytes, readable: Mapping[bytes, Authority], now_ms: int

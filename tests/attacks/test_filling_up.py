@@ -340,7 +340,7 @@ async def test_keys_that_a_machine_gave_itself_share_one_place_in_quarantine(
 
 @attack(
     "one machine fills a store with reports",
-    off={"protocol.replica.serving.is_report": lambda _register: True},
+    off={"protocol.replica.reports.is_report": lambda _register: True},
 )
 async def test_keys_that_a_machine_gave_itself_and_noise_fill_no_store_with_reports(
     room: Classroom, monkeypatch: pytest.MonkeyPatch

@@ -34,7 +34,7 @@ from protocol.register import Health, RegisterKind, compose_register
 from protocol.replica import batches
 from protocol.replica.holdings import Holdings, Need
 from protocol.replica.http.calls import CALLS_AT_ONCE
-from protocol.replica.serving import Responder
+from protocol.replica.lacks import Lacks
 from protocol.replica.views import Views
 from protocol.rights import Authority
 from protocol.roles import PersonRole, Role
@@ -217,12 +217,12 @@ def invented(room: Classroom, thief: Device, grant: bytes, task: bytes, number: 
     )
 
 
-async def always_the_first(answering: Responder, _device: bytes, readable: Mapping[bytes, Authority]) -> list[Wanted]:
-    needs = [need for space in readable for need in await answering.scope.needs(space)]
-    return [Wanted(need.space, need.stream) for need in await answering.holdings.incomplete(needs, most=200)]
+async def always_the_first(lacks: Lacks, _device: bytes, readable: Mapping[bytes, Authority]) -> list[Wanted]:
+    needs = [need for space in readable for need in await lacks._scope.needs(space)]
+    return [Wanted(need.space, need.stream) for need in await lacks._holdings.incomplete(needs, most=200)]
 
 
-@attack("one machine keeps the server busy", off={"protocol.replica.serving.Responder._lacks": always_the_first})
+@attack("one machine keeps the server busy", off={"protocol.replica.lacks.Lacks.asked_of": always_the_first})
 async def test_invented_work_keeps_the_server_from_asking_for_nothing_that_it_has_lost(room: Classroom) -> None:
     teacher, lea, thief = await room.teacher(), await room.machine(), await room.machine()
     task = await assignment(room, teacher, lea, thief)
@@ -480,7 +480,7 @@ async def test_versions_without_end_whose_content_there_is_not_cost_one_look_and
 # --- what one request lists -------------------------------------------------------------------------------------------
 
 
-@attack("one request lists thousands of things", off={"protocol.replica.serving.MAX_REPORTS_OF_ONE_DEVICE": 1_000})
+@attack("one request lists thousands of things", off={"protocol.replica.reports.MAX_REPORTS_OF_ONE_DEVICE": 1_000})
 async def test_of_reports_of_one_device_few_are_verified_and_the_good_one_is_kept(
     room: Classroom, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,6 +17,7 @@ from protocol.replica.bare_entries import Lacking, Rounds
 from protocol.replica.console import Notices
 from protocol.replica.holdings import Need
 from protocol.replica.interfaces import PackInfo
+from protocol.replica.lacks import Lacks
 from protocol.replica.serving import _Taken
 from protocol.rights import Authority
 from protocol.roles import Role
@@ -41,13 +42,9 @@ class Curious(LanResponder):
     def __init__(self, agent: Agent) -> None:
         super().__init__(agent)
         self._rounds = AsksFor()
-        self.lacking: list[Wanted] = []
+        self._lacks = self.lacking = AsksForContent(agent.replica, agent.holdings, self.scope)
         self.packs: list[InlinePack] = []
         self.entries: list[Entry] = []
-
-    async def _lacks(self, device: bytes, readable: Mapping[bytes, Authority]) -> list[Wanted]:
-        del device, readable
-        return self.lacking
 
     async def _keep_packs(
         self, device: bytes, packs: Sequence[InlinePack], readable: Mapping[bytes, Authority]
@@ -59,6 +56,16 @@ class Curious(LanResponder):
     async def _bring(self, opened: OpenedRequest, now_ms: int) -> tuple[SyncRequest, _Taken, Mapping[bytes, Authority]]:
         self.entries += SyncRequest.parse(opened.payload).push
         return await super()._bring(opened, now_ms)
+
+
+class AsksForContent(Lacks):
+    """Content, by whatever names."""
+
+    names: Sequence[Wanted] = ()
+
+    async def asked_of(self, device: bytes, readable: Mapping[bytes, Authority]) -> list[Wanted]:
+        del device, readable
+        return list(self.names)
 
 
 class AsksFor(Rounds):
@@ -112,7 +119,7 @@ async def whatever_it_names(session: PeerSession, done: object, lacks: Sequence[
 async def test_a_neighbour_that_lacks_a_file_of_another_class_is_not_sent_the_pack_that_it_lies_in(here: Here) -> None:
     coursework = (await here.teacher.replica.view(here.other)).coursework
     tree = coursework.items[here.test].shown.record.content.stream
-    here.thief.lacking = [Wanted(here.other, stream) for stream in (stream_id(chunk_list(cut(LOGO))), tree)]
+    here.thief.lacking.names = [Wanted(here.other, stream) for stream in (stream_id(chunk_list(cut(LOGO))), tree)]
     await here.exchange()
     assert [pack for pack in here.thief.packs if pack.space == here.other] == []
 
