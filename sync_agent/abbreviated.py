@@ -142,7 +142,7 @@ async def _spaces(agent: Agent, *, also_over: bool) -> list[Named]:
     """The classes here; with `also_over` one that is over is meant as well as another of its name."""
     from protocol.replica.office.spaces import is_closed  # noqa: PLC0415 — only for who types a name
     from sync_agent.past_years import past_spaces  # noqa: PLC0415 — only for who types a name
-    from sync_agent.status import space_names  # noqa: PLC0415 — only for who types a name
+    from sync_agent.space_names import space_names  # noqa: PLC0415 — only for who types a name
 
     names, door = await space_names(agent), agent.replica.door
     past = frozenset() if also_over else await past_spaces(agent)
@@ -162,7 +162,7 @@ async def _devices(agent: Agent) -> list[Named]:
 
 
 async def _persons(agent: Agent, spaces: Iterable[bytes]) -> list[Named]:
-    from sync_agent.status import space_names  # noqa: PLC0415 — only for who types a name
+    from sync_agent.space_names import space_names  # noqa: PLC0415 — only for who types a name
 
     names = await space_names(agent)
     found: dict[bytes, Named] = {}

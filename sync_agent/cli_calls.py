@@ -147,7 +147,7 @@ async def _by_people(call: Call, item: str | None, edits: Sequence[Edit]) -> Seq
     """The edits that people made, without files of an item's earlier versions, which are taken away."""
     import asyncio  # noqa: PLC0415 — loaded only when needed
 
-    from sync_agent.watched_files import stream_of  # noqa: PLC0415
+    from sync_agent.plain_files import stream_of  # noqa: PLC0415
 
     if item is None or not edits:
         return edits

@@ -32,7 +32,7 @@ from protocol.vouching import Circle, Device, Vouch, Word, device_id, device_wor
 from sync_agent.acquaintances import meet, meeting_ms
 from sync_agent.app import Agent
 from sync_agent.marks import FIRST_MARKS, KNOWN_READER_MARKS
-from sync_agent.status import space_names
+from sync_agent.space_names import space_names
 
 MAX_LISTED_WORDS: Final = 50
 """For so many devices a list says the words; for any other that is asked for by its id."""

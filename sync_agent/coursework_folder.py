@@ -26,8 +26,8 @@ from typing import Final, TypeAlias
 from protocol.portable_names import portable_form
 from sync_agent.coursework_rules import Wanted, dated_name, local_time
 from sync_agent.file_notes import FileNote
+from sync_agent.plain_files import is_reparse_point, stream_of
 from sync_agent.space_folders import OUR_FOLDER
-from sync_agent.watched_files import is_reparse_point, stream_of
 
 Notes: TypeAlias = Mapping[str, FileNote]
 

@@ -21,7 +21,7 @@ from protocol.rights import Authority
 from sync_agent.app import Agent
 from sync_agent.device_names import device_names
 from sync_agent.measures import schools_of, true_ms
-from sync_agent.status import space_names
+from sync_agent.space_names import space_names
 
 
 async def start_drill(agent: Agent, school: str | None, minutes: int) -> dict[str, JSON]:

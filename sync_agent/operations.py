@@ -359,7 +359,7 @@ class _Commands:
 
     async def key_confirm(self, params: Params, incoming: Incoming, outgoing: Outgoing) -> JSON:
         from sync_agent.confirming import confirm
-        from sync_agent.status import space_names
+        from sync_agent.space_names import space_names
 
         reader = given.identifier(params, "reader", Code.UNKNOWN_DEVICE, "device")
         person = None if params.get("person") is None else given.person(params, "person")

@@ -12,7 +12,7 @@ from protocol.replica.operation import JSON
 from sync_agent.app import Agent
 from sync_agent.handing_in import fate_marks, state_of
 from sync_agent.reading import find_work
-from sync_agent.status import space_names
+from sync_agent.space_names import space_names
 
 
 async def proof_of(agent: Agent, wanted: bytes, language: str | None) -> dict[str, JSON]:

@@ -13,7 +13,7 @@ from protocol.limits import MAX_PATH_COMPONENT_BYTES
 from protocol.portable_names import portable_form, portable_name
 from sync_agent.app import Agent
 from sync_agent.marks import SPACE_FOLDER_MARKS
-from sync_agent.status import space_names
+from sync_agent.space_names import space_names
 
 OUR_FOLDER: Final = ".relais"
 """In DIR/coursework: what is being built or taken away. No space has this name."""

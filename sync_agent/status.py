@@ -6,7 +6,6 @@ from protocol.clock import rfc3339
 from protocol.identity import territory_id, words_of
 from protocol.replica.interfaces import EntryStore
 from protocol.replica.operation import JSON
-from protocol.replica.space_names import changed_names, made_spaces
 from sync_agent.app import Agent
 from sync_agent.health import LastSync
 from sync_agent.marks import PROVEN_MARKS, TREE_TROUBLE_MARK
@@ -14,6 +13,7 @@ from sync_agent.measures import ordered
 from sync_agent.network.trouble import in_touch
 from sync_agent.own_stay import stay_status
 from sync_agent.past_years import past_spaces
+from sync_agent.space_names import space_names
 
 
 async def status(agent: Agent) -> dict[str, JSON]:
@@ -81,13 +81,6 @@ async def coursework_status(store: EntryStore) -> dict[str, JSON]:
     trouble = await store.mark(TREE_TROUBLE_MARK)
     code, _, sentence = ("" if trouble is None else trouble.decode(errors="replace")).partition("\n")
     return {"problem": {"code": code, "message": sentence} if code else None}
-
-
-async def space_names(agent: Agent) -> dict[bytes, str]:
-    """The name of each space, as the entry that made it says, or a later one that renamed it."""
-    names = {agent.replica.territory: agent.enrolment.territory_name}
-    made = {space: record.name for space, record in (await made_spaces(agent.replica)).items()}
-    return made | names | await changed_names(agent.replica)
 
 
 async def _spaces(agent: Agent) -> list[JSON]:

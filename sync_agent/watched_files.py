@@ -24,25 +24,18 @@ from typing import BinaryIO, Final
 
 from blake3 import blake3
 
-from protocol.chunking import ChunkRef, Cutter, chunk_ref, stream_id
 from protocol.errors import Code, LocalFailure
 from protocol.limits import FILE_PIECE_BYTES, MAX_FILE_BYTES, MAX_FILES_PER_REVISION, MAX_FOLDERS_PER_REVISION, MiB
 from protocol.portable_names import check_portable, displayable, portable_form
 from protocol.replica.operation import Complete, FileData, FileEnd, FileEvent, FileStart
 from sync_agent.file_notes import FileNote
+from sync_agent.plain_files import READ, is_reparse_point
 from sync_agent.watch_brake import HEAD_BYTES, Change
 from sync_agent.watch_rules import Glimpse, Standing, standing
 
 if sys.platform == "linux":
     import fcntl
 
-_READ: Final = (
-    os.O_RDONLY
-    | getattr(os, "O_NONBLOCK", 0)
-    | getattr(os, "O_BINARY", 0)
-    | getattr(os, "O_NOCTTY", 0)
-    | getattr(os, "O_NOFOLLOW", 0)
-)
 _AT_ONCE_BYTES: Final = MiB
 _AT_ONCE_FILES: Final = 256
 _COARSE_NS: Final = 1_000_000_000
@@ -217,14 +210,6 @@ class _Walk:
             self.obstacle = Obstacle(code, displayable(path.rstrip("/")), sentence)
 
 
-def is_reparse_point(state: os.stat_result) -> bool:
-    """Whether Windows leads somewhere else from here (junctions are no symbolic links)."""
-    flag: int = getattr(stat, "FILE_ATTRIBUTE_REPARSE_POINT", 0)
-    tag: int = getattr(state, "st_reparse_tag", 0)
-    name_surrogate = 0x20000000
-    return bool(getattr(state, "st_file_attributes", 0) & flag and tag & name_surrogate)
-
-
 # --- asking about files -----------------------------------------------------------------------------------------------
 
 
@@ -235,7 +220,7 @@ def is_being_written(files: Iterable[Found]) -> bool:
 
 def _is_busy(place: str) -> bool:
     try:
-        descriptor = os.open(place, _READ)
+        descriptor = os.open(place, READ)
     except FileNotFoundError:
         return True
     except OSError:
@@ -266,24 +251,10 @@ def _has_writer(descriptor: int) -> bool:
 def head_of(place: str) -> bytes:
     """The first bytes of a file; nothing if it cannot be read."""
     try:
-        with os.fdopen(os.open(place, _READ), "rb", buffering=0) as file:
+        with os.fdopen(os.open(place, READ), "rb", buffering=0) as file:
             return file.read(HEAD_BYTES)
     except OSError:
         return b""
-
-
-def stream_of(place: str) -> bytes | None:
-    """The name of the stream that a file holds; None if it cannot be read."""
-    cutter = Cutter()
-    chunks: list[ChunkRef] = []
-    try:
-        with os.fdopen(os.open(place, _READ), "rb", buffering=0) as file:
-            while piece := file.read(_AT_ONCE_BYTES):
-                chunks += map(chunk_ref, cutter.feed(piece))
-    except OSError:
-        return None
-    chunks += map(chunk_ref, cutter.finish())
-    return stream_id(tuple(chunks))
 
 
 def changed_files(look: Look, notes: Mapping[str, FileNote]) -> dict[str, Change]:
@@ -394,7 +365,7 @@ def _read_some(source: BinaryIO) -> bytes:
 
 def _opened(file: Found) -> BinaryIO:
     try:
-        return os.fdopen(os.open(file.place, _READ), "rb", buffering=0)
+        return os.fdopen(os.open(file.place, READ), "rb", buffering=0)
     except OSError as reason:
         raise _changing() from reason
 

@@ -26,11 +26,12 @@ from sync_agent import publisher
 from sync_agent.app import Agent
 from sync_agent.file_notes import FileNote, decode_notes, encode_notes
 from sync_agent.marks import WATCHED_FILES_MARKS
+from sync_agent.plain_files import stream_of
 from sync_agent.publisher import Wish
 from sync_agent.reading import find_item
 from sync_agent.watch_brake import HEAD_BYTES, Change, is_scrambled
 from sync_agent.watch_rules import title_of
-from sync_agent.watched_files import Found, Look, TitleFiles, changed_files, head_of, stream_of
+from sync_agent.watched_files import Found, Look, TitleFiles, changed_files, head_of
 from sync_agent.watched_folders import WatchedFolder, entries_of
 from sync_agent.watched_titles import Title
 

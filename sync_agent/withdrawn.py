@@ -13,7 +13,7 @@ from protocol.entry import Entry, Kind
 from protocol.errors import PeerFault, RelaisError
 from protocol.structure import Grant
 from sync_agent.app import Agent
-from sync_agent.status import space_names
+from sync_agent.space_names import space_names
 
 
 async def take_withdrawals(agent: Agent, proofs: Sequence[Entry], source: bytes) -> None:

@@ -41,7 +41,7 @@ from sync_agent.portal.standing import Exchange
 from sync_agent.reading import Manifests, need_of, read_checked, readable_version
 from sync_agent.scheduler import Outcome
 from sync_agent.sign_in import SignInBook
-from sync_agent.status import space_names
+from sync_agent.space_names import space_names
 from sync_agent.texts import text_file, text_of
 
 _INDEXES: Final = ("index.html", "index.htm", "index.xhtml")

@@ -17,6 +17,7 @@ from protocol.limits import FILE_PIECE_BYTES
 from protocol.replica.operation import Complete, FileData, FileEnd, FileStart
 from sync_agent.file_notes import FileNote, decode_notes, encode_notes
 from sync_agent.folder_events import file_system_of
+from sync_agent.plain_files import stream_of
 from sync_agent.watch_brake import Change
 from sync_agent.watched_files import (
     Look,
@@ -26,7 +27,6 @@ from sync_agent.watched_files import (
     is_being_written,
     look_at,
     name_obstacle,
-    stream_of,
 )
 
 

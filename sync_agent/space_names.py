@@ -1,0 +1,13 @@
+"""What this device calls its spaces."""
+
+from __future__ import annotations
+
+from protocol.replica.space_names import changed_names, made_spaces
+from sync_agent.app import Agent
+
+
+async def space_names(agent: Agent) -> dict[bytes, str]:
+    """The name of each space, as the entry that made it says, or a later one that renamed it."""
+    names = {agent.replica.territory: agent.enrolment.territory_name}
+    made = {space: record.name for space, record in (await made_spaces(agent.replica)).items()}
+    return made | names | await changed_names(agent.replica)
