@@ -50,7 +50,10 @@ async def _thefts(world: World) -> None:
             roster = (await server.view(space)).roster
             written = [entry for key in sorted(line) for entry in await server.store.authored(space, key)]
             theirs = {entry.id: entry for entry in written}
-            before = ancestors(held_then & theirs.keys(), theirs) | world.trust.accepted
+            accepted = world.trust.accepted
+            before = ancestors(held_then & theirs.keys(), theirs) | accepted
+            # whoever accepts a work accepts who may read it
+            before |= {one.id for one in written if one.header.kind == Kind.WRAP and one.header.target in accepted}
             for entry in written:
                 if entry.id not in before | roster.held_back and entry.header.kind != Kind.SUCCESSOR:
                     raise BrokenError(f"{_named(entry)} counts, which a thief brought")
