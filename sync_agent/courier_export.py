@@ -19,7 +19,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from protocol.bundle import NONCE_BYTES, BundleWriter, Draw, Index, PackNote, RegisterNote
+from protocol.bundle import NONCE_BYTES, Index, PackNote, RegisterNote
+from protocol.bundle_writer import BundleWriter, Draw
 from protocol.coursework import HandInState, live_content
 from protocol.entry import Entry, Kind
 from protocol.errors import Code, LocalFailure

@@ -17,20 +17,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from protocol.bundle import (
-    HEAD_BYTES,
-    BundleReader,
-    Entries,
-    Event,
-    Index,
-    PackData,
-    PackEnd,
-    PackNote,
-    PackStart,
-    Registers,
-    head_size,
-    parse_head,
-)
+from protocol.bundle import HEAD_BYTES, Index, PackNote, head_size, parse_head
+from protocol.bundle_reader import BundleReader, Entries, Event, PackData, PackEnd, PackStart, Registers
 from protocol.entry import Entry, Kind
 from protocol.errors import Code, PeerFault, RelaisError
 from protocol.limits import MAX_CLOCK_LEAD_MS, MiB

@@ -14,7 +14,8 @@ from random import Random
 import pytest
 from blake3 import blake3
 
-from protocol.bundle import NONCE_BYTES, TRAILER_BYTES, BundleWriter, Head, Index, PackNote, Trailer
+from protocol.bundle import NONCE_BYTES, TRAILER_BYTES, Head, Index, PackNote, Trailer
+from protocol.bundle_writer import BundleWriter
 from protocol.entry import Entry, Kind
 from protocol.errors import LocalFailure, NoAnswer, PeerFault, Refused
 from protocol.limits import MAX_BUNDLE_FRONTS_PER_LOOK_BYTES, MAX_BUNDLE_INDEX_BYTES, MiB

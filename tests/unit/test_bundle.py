@@ -16,22 +16,16 @@ from protocol.bundle import (
     HEAD_BYTES,
     TRAILER_BYTES,
     BundleKeys,
-    BundleReader,
-    BundleWriter,
-    Entries,
-    Event,
     Head,
     Index,
-    PackData,
-    PackEnd,
     PackNote,
-    PackStart,
     RegisterNote,
-    Registers,
     Trailer,
     head_size,
     parse_head,
 )
+from protocol.bundle_reader import BundleReader, Entries, Event, PackData, PackEnd, PackStart, Registers
+from protocol.bundle_writer import BundleWriter
 from protocol.entry import Entry, Kind, compose
 from protocol.errors import PeerFault
 from protocol.identity import SigningKey
