@@ -35,12 +35,9 @@ from protocol.chunking import (
     check_chunk_list,
     chunk_ref,
     decode_chunk_refs,
-    encode_chunk_list,
-    stream_id,
 )
 from protocol.errors import Code, PeerFault, TooLarge
 from protocol.limits import (
-    FRAME_TARGET_BYTES,
     MAX_CHUNK_BYTES,
     MAX_CHUNK_REFS_PER_PACK,
     MAX_CHUNKS_PER_PACK,
@@ -52,20 +49,18 @@ from protocol.limits import (
     MAX_PACK_PLAIN_BYTES,
     MAX_STREAMS_PER_PACK,
     NOTED_BYTES,
-    PACK_TARGET_BYTES,
     RATIO_FREE_BYTES,
-    MiB,
 )
 
 PACK_MAGIC: Final = b"RLSPACK\x00"
 PACK_END: Final = b"RLSPEND\x00"
-_TRAILER: Final = struct.Struct(">II16s8s")
-TRAILER_BYTES: Final = _TRAILER.size
-_HEAD: Final = struct.Struct(">IIII")  # how many frames, local chunks, far chunks, streams
-_FRAME: Final = struct.Struct(">IBI32s")  # stored bytes, codec, chunks, BLAKE3-256 of the stored bytes
-_RUN_COUNT: Final = struct.Struct(">I")
-_RUN: Final = struct.Struct(">iI")  # first number minus the number after the previous run's last; how many
-MIN_PACK_BYTES: Final = len(PACK_MAGIC) + _HEAD.size + TRAILER_BYTES
+TRAILER: Final = struct.Struct(">II16s8s")
+TRAILER_BYTES: Final = TRAILER.size
+INDEX_HEAD: Final = struct.Struct(">IIII")  # how many frames, local chunks, far chunks, streams
+FRAME_RECORD: Final = struct.Struct(">IBI32s")  # stored bytes, codec, chunks, BLAKE3-256 of the stored bytes
+RUN_COUNT: Final = struct.Struct(">I")
+RUN: Final = struct.Struct(">iI")  # first number minus the number after the previous run's last; how many
+MIN_PACK_BYTES: Final = len(PACK_MAGIC) + INDEX_HEAD.size + TRAILER_BYTES
 
 Runs: TypeAlias = tuple[range, ...]
 
@@ -130,9 +125,6 @@ class FinishedPack:
     stream_ids: tuple[bytes, ...]
 
 
-# --- reading ----------------------------------------------------------------------------------------------------------
-
-
 class PackReceiver:
     """Checks a pack that arrives from front to back, whatever the size of the pieces, in constant memory."""
 
@@ -174,23 +166,23 @@ def read_trailer(tail: bytes, *, pack_bytes: int) -> IndexPlace:
     _check_pack_size(pack_bytes)
     if len(tail) < TRAILER_BYTES:
         raise PeerFault(Code.MALFORMED, "the end of a pack is missing")
-    stored_bytes, plain_bytes, digest, end = _TRAILER.unpack(tail[-TRAILER_BYTES:])
+    stored_bytes, plain_bytes, digest, end = TRAILER.unpack(tail[-TRAILER_BYTES:])
     if end != PACK_END:
         raise PeerFault(Code.UNKNOWN_FORMAT, "a pack does not end as a pack does")
     if plain_bytes > MAX_PACK_INDEX_BYTES:
         raise TooLarge(Code.TOO_LARGE, "the index of a pack is larger than allowed", size=plain_bytes)
     offset = pack_bytes - TRAILER_BYTES - stored_bytes
-    if not 0 < stored_bytes <= plain_bytes or plain_bytes < _HEAD.size or offset < len(PACK_MAGIC):
+    if not 0 < stored_bytes <= plain_bytes or plain_bytes < INDEX_HEAD.size or offset < len(PACK_MAGIC):
         raise PeerFault(Code.MALFORMED, "the index of a pack has a wrong size", size=stored_bytes)
     return IndexPlace(offset, stored_bytes, plain_bytes, digest)
 
 
 def decode_index(data: bytes, place: IndexPlace) -> PackIndex:
     """The index whose stored bytes are `data`. Raises `PeerFault`, `TooLarge`."""
-    if len(data) != place.stored_bytes or _index_digest(data, place.plain_bytes) != place.digest:
+    if len(data) != place.stored_bytes or index_digest(data, place.plain_bytes) != place.digest:
         raise PeerFault(Code.BAD_HASH, "the index of a pack is damaged")
     plain = data if place.stored_bytes == place.plain_bytes else _decompress(data, place.plain_bytes)
-    frame_count, chunk_count, far_count, stream_count = _HEAD.unpack_from(plain)
+    frame_count, chunk_count, far_count, stream_count = INDEX_HEAD.unpack_from(plain)
     if (
         frame_count > MAX_FRAMES_PER_PACK
         or chunk_count > MAX_CHUNKS_PER_PACK
@@ -198,7 +190,12 @@ def decode_index(data: bytes, place: IndexPlace) -> PackIndex:
         or stream_count > MAX_STREAMS_PER_PACK
     ):
         raise TooLarge(Code.TOO_LARGE, "a pack holds more than allowed", frames=frame_count, chunks=chunk_count)
-    sections = (_HEAD.size, frame_count * _FRAME.size, chunk_count * LENGTH_BYTES, far_count * CHUNK_REF_BYTES)
+    sections = (
+        INDEX_HEAD.size,
+        frame_count * FRAME_RECORD.size,
+        chunk_count * LENGTH_BYTES,
+        far_count * CHUNK_REF_BYTES,
+    )
     ends = list(accumulate(sections))
     if ends[-1] > len(plain):
         raise PeerFault(Code.MALFORMED, "the index of a pack ends too early")
@@ -264,7 +261,8 @@ def _check_pack_size(size: int) -> None:
         raise PeerFault(Code.MALFORMED, "a pack is shorter than any pack", size=size)
 
 
-def _index_digest(stored: bytes, plain_bytes: int) -> bytes:
+def index_digest(stored: bytes, plain_bytes: int) -> bytes:
+    """The 16 bytes that the trailer says of an index that is stored so."""
     return blake3(struct.pack(">II", len(stored), plain_bytes) + stored).digest(length=16)
 
 
@@ -289,7 +287,7 @@ def _decode_frames(records: bytes, lengths: bytes) -> tuple[Frame, ...]:
         raise TooLarge(Code.TOO_LARGE, "a pack unpacks to more than allowed", max=MAX_PACK_PLAIN_BYTES)
     frames: list[Frame] = []
     offset, first = len(PACK_MAGIC), 0
-    for stored_bytes, codec, count, digest in _FRAME.iter_unpack(records):
+    for stored_bytes, codec, count, digest in FRAME_RECORD.iter_unpack(records):
         held = chunk_lengths[first : first + count]
         if not count or len(held) != count:
             raise PeerFault(Code.MALFORMED, "a frame holds no chunk, or more than there are", offset=offset)
@@ -310,7 +308,7 @@ def _codec(number: int) -> Codec:
 
 
 def _check_frame_sizes(frame: Frame) -> None:
-    if frame.plain_bytes > MAX_FRAME_BYTES or _expands_too_much(frame.stored_bytes, frame.plain_bytes):
+    if frame.plain_bytes > MAX_FRAME_BYTES or expands_too_much(frame.stored_bytes, frame.plain_bytes):
         raise TooLarge(
             Code.TOO_LARGE, "a frame unpacks to more than allowed", stored=frame.stored_bytes, plain=frame.plain_bytes
         )
@@ -320,7 +318,8 @@ def _check_frame_sizes(frame: Frame) -> None:
         raise PeerFault(Code.MALFORMED, "a frame has a size that its way of storing excludes", offset=frame.offset)
 
 
-def _expands_too_much(stored_bytes: int, plain_bytes: int) -> bool:
+def expands_too_much(stored_bytes: int, plain_bytes: int) -> bool:
+    """Whether no frame may have such a ratio."""
     return plain_bytes > max(RATIO_FREE_BYTES, stored_bytes * MAX_COMPRESSION_RATIO)
 
 
@@ -328,14 +327,14 @@ def _decode_streams(data: bytes, stream_count: int, number_count: int) -> tuple[
     streams: list[Runs] = []
     at, after, refs = 0, 0, 0
     for _ in range(stream_count):
-        run_at = at + _RUN_COUNT.size
+        run_at = at + RUN_COUNT.size
         if run_at > len(data):
             raise PeerFault(Code.MALFORMED, "the streams of a pack end too early")
-        at = run_at + _RUN_COUNT.unpack_from(data, at)[0] * _RUN.size
+        at = run_at + RUN_COUNT.unpack_from(data, at)[0] * RUN.size
         if at > len(data):
             raise PeerFault(Code.MALFORMED, "the streams of a pack end too early")
         runs: list[range] = []
-        for step, count in _RUN.iter_unpack(data[run_at:at]):
+        for step, count in RUN.iter_unpack(data[run_at:at]):
             run = range(after + step, after + step + count)
             after, refs = run.stop, refs + count
             if not count or run.start < 0 or run.stop > number_count:
@@ -347,170 +346,3 @@ def _decode_streams(data: bytes, stream_count: int, number_count: int) -> tuple[
     if at != len(data):
         raise PeerFault(Code.MALFORMED, "the index of a pack has bytes too many")
     return tuple(streams)
-
-
-# --- writing ----------------------------------------------------------------------------------------------------------
-
-# Below these, whatever one more chunk or stream brings still fits under the limits of a pack.
-_FULL_INDEX_BYTES: Final = 4 * MiB
-_FULL_PLAIN_BYTES: Final = MAX_PACK_PLAIN_BYTES // 2
-_FULL_REFS: Final = MAX_CHUNK_REFS_PER_PACK // 4
-
-
-class PackWriter:
-    """Writes one pack; its bytes are fetched with `take()` as they become certain, so memory is about one frame.
-
-    Same chunks, streams, order, level and version of zstd give the same bytes. Chunks that resemble each other should
-    be added one behind the other. Not for use by several threads at once.
-    """
-
-    def __init__(self, *, level: int = 3, frame_target_bytes: int = FRAME_TARGET_BYTES) -> None:
-        if not 0 < frame_target_bytes <= MAX_FRAME_BYTES - MAX_CHUNK_BYTES:
-            raise ValueError("a frame would be larger than allowed")
-        self._compressor = zstandard.ZstdCompressor(
-            level=level, write_content_size=True, write_checksum=False, write_dict_id=False
-        )
-        self._frame_target_bytes = frame_target_bytes
-        self._hash = blake3()
-        self._written_bytes = 0
-        self._output: list[bytes] = []
-        self._numbers: dict[ChunkRef, int] = {}
-        self._pending: list[bytes] = []
-        self._pending_bytes = 0
-        self._plain_bytes = 0
-        self._frames: list[Frame] = []
-        self._streams: list[ChunkList] = []
-        self._stream_refs = 0
-        self._far: set[ChunkRef] = set()
-        self._emit(PACK_MAGIC)
-
-    def __contains__(self, chunk: ChunkRef) -> bool:
-        return chunk in self._numbers
-
-    @property
-    def is_full(self) -> bool:
-        """Whether the pack should be finished now: it has its target size, or comes near a limit."""
-        index_bytes = (
-            len(self._frames) * _FRAME.size
-            + len(self._numbers) * LENGTH_BYTES
-            + len(self._far) * CHUNK_REF_BYTES
-            + len(self._streams) * _RUN_COUNT.size
-            + self._stream_refs * _RUN.size
-        )
-        return (
-            self._written_bytes + self._pending_bytes >= PACK_TARGET_BYTES
-            or self._plain_bytes >= _FULL_PLAIN_BYTES
-            or index_bytes >= _FULL_INDEX_BYTES
-            or self._stream_refs >= _FULL_REFS
-            or len(self._frames) >= MAX_FRAMES_PER_PACK // 2
-            or len(self._numbers) >= MAX_CHUNKS_PER_PACK
-            or len(self._streams) >= MAX_STREAMS_PER_PACK
-        )
-
-    def add_chunk(self, data: bytes, name: ChunkRef | None = None) -> ChunkRef:
-        """Add a chunk (once, however often it is given) and say its name; `name` saves hashing when it is known."""
-        if not 0 < len(data) <= MAX_CHUNK_BYTES:
-            raise ValueError("no chunk has this length")
-        name = name or chunk_ref(data)
-        if name not in self._numbers:
-            self._numbers[name] = len(self._numbers)
-            self._pending.append(data)
-            self._pending_bytes += len(data)
-            self._plain_bytes += len(data)
-            if self._pending_bytes >= self._frame_target_bytes:
-                self._flush()
-        return name
-
-    def add_stream(self, chunks: ChunkList) -> bytes:
-        """Let the pack carry this stream and say its id; chunks that are never added are taken to lie elsewhere."""
-        self._streams.append(chunks)
-        self._stream_refs += len(chunks)
-        self._far.update(chunk for chunk in chunks if chunk not in self._numbers)
-        return stream_id(chunks)
-
-    def take(self) -> bytes:
-        """The bytes that have become certain since the last call."""
-        data = b"".join(self._output)
-        self._output.clear()
-        return data
-
-    def finish(self) -> FinishedPack:
-        """Write what remains; one more `take()` gives the last bytes. Raises `ValueError` when a limit was ignored."""
-        self._flush()
-        index = self._index()
-        plain = _encode_index(index)
-        compressed = self._compressor.compress(plain)
-        stored = compressed if len(compressed) < len(plain) else plain
-        self._emit(stored)
-        self._emit(_TRAILER.pack(len(stored), len(plain), _index_digest(stored, len(plain)), PACK_END))
-        if len(plain) > MAX_PACK_INDEX_BYTES or self._written_bytes > MAX_PACK_BYTES:
-            raise ValueError("the pack was full and got more")
-        return FinishedPack(
-            hash=self._hash.digest(),
-            size=self._written_bytes,
-            index=index,
-            chunks=tuple(self._numbers),
-            stream_ids=tuple(map(stream_id, self._streams)),
-        )
-
-    def _emit(self, data: bytes) -> None:
-        self._hash.update(data)
-        self._written_bytes += len(data)
-        self._output.append(data)
-
-    def _flush(self) -> None:
-        if self._pending:
-            self._write_frame(self._pending)
-        self._pending = []
-        self._pending_bytes = 0
-
-    def _write_frame(self, chunks: list[bytes]) -> None:
-        plain = b"".join(chunks)
-        stored = self._compressor.compress(plain)
-        codec = Codec.ZSTD
-        if len(stored) >= len(plain):
-            stored, codec = plain, Codec.RAW
-        elif _expands_too_much(len(stored), len(plain)):
-            # No reader may be asked to trust such a ratio; two smaller frames cost a hundred bytes.
-            half = len(chunks) // 2
-            self._write_frame(chunks[:half])
-            self._write_frame(chunks[half:])
-            return
-        lengths = tuple(map(len, chunks))
-        digest = blake3(stored).digest()
-        self._frames.append(Frame(self._written_bytes, len(stored), len(plain), codec, digest, lengths))
-        self._emit(stored)
-
-    def _index(self) -> PackIndex:
-        numbers = dict(self._numbers)
-        for chunk in chain.from_iterable(self._streams):
-            numbers.setdefault(chunk, len(numbers))
-        far = tuple(numbers)[len(self._numbers) :]
-        streams = tuple(_runs([numbers[chunk] for chunk in chunks]) for chunks in self._streams)
-        return PackIndex(tuple(self._frames), far, streams)
-
-
-def _runs(numbers: list[int]) -> Runs:
-    runs: list[range] = []
-    for number in numbers:
-        if runs and runs[-1].stop == number:
-            runs[-1] = range(runs[-1].start, number + 1)
-        else:
-            runs.append(range(number, number + 1))
-    return tuple(runs)
-
-
-def _encode_index(index: PackIndex) -> bytes:
-    head = _HEAD.pack(len(index.frames), index.chunk_count, len(index.far), len(index.streams))
-    records = [
-        _FRAME.pack(frame.stored_bytes, frame.codec, len(frame.chunk_lengths), frame.digest) for frame in index.frames
-    ]
-    lengths = [length.to_bytes(LENGTH_BYTES, "big") for frame in index.frames for length in frame.chunk_lengths]
-    streams: list[bytes] = []
-    after = 0
-    for runs in index.streams:
-        streams.append(_RUN_COUNT.pack(len(runs)))
-        for run in runs:
-            streams.append(_RUN.pack(run.start - after, len(run)))
-            after = run.stop
-    return b"".join([head, *records, *lengths, encode_chunk_list(index.far), *streams])

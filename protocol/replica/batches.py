@@ -27,7 +27,7 @@ from protocol.chunking import ChunkList, ChunkRef, stream_bytes
 from protocol.errors import LocalFailure, PeerFault
 from protocol.held_names import HeldNames
 from protocol.limits import BATCH_PERIOD_MS, MAX_BATCH_BYTES, MAX_BATCHED_BYTES_PER_PERIOD, MiB
-from protocol.pack import PackWriter
+from protocol.pack_writer import PackWriter
 from protocol.replica.bases import read_range
 from protocol.replica.holdings import Holdings, Need
 from protocol.replica.interfaces import ContentStore, DeltaInfo, PackInfo

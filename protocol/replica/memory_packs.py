@@ -13,7 +13,8 @@ from protocol.chunking import ChunkList, ChunkRef, chunk_ref, chunks_before, str
 from protocol.delta import is_delta
 from protocol.errors import Code, LocalFailure, PeerFault, TooLarge
 from protocol.limits import MAX_PACK_BYTES
-from protocol.pack import FinishedPack, PackWriter, open_frame, resolve_streams
+from protocol.pack import FinishedPack, open_frame, resolve_streams
+from protocol.pack_writer import PackWriter
 from protocol.replica.byte_range import Span
 from protocol.replica.expansion import expand_delta, worth_keeping
 from protocol.replica.interfaces import Damage, DeltaInfo, Making, PackInfo, ReadInto

@@ -16,7 +16,8 @@ from typing import BinaryIO, Final, NamedTuple, Protocol, TypeAlias
 from protocol.chunking import ChunkList, ChunkRef, chunk_ref, stream_id
 from protocol.errors import Code, LocalFailure, PeerFault
 from protocol.limits import MiB
-from protocol.pack import FinishedPack, PackWriter
+from protocol.pack import FinishedPack
+from protocol.pack_writer import PackWriter
 from protocol.replica.disk import Disk
 
 Install: TypeAlias = Callable[[Sequence[tuple[str, FinishedPack]]], Awaitable[None]]

@@ -28,7 +28,7 @@ from protocol.limits import (
 )
 from protocol.message_parts import Held, InlinePack, Offer, Wanted
 from protocol.messages import SyncRequest
-from protocol.pack import PackWriter
+from protocol.pack_writer import PackWriter
 from protocol.person_keys import PhraseKey
 from protocol.register import Health, RegisterKind, compose_register
 from protocol.replica import batches

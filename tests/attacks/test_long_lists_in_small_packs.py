@@ -21,7 +21,7 @@ from protocol.limits import MIN_CHUNK_BYTES, SPARE_CONTENT_BYTES, MiB
 from protocol.manifest import ManifestEntry, encode_manifest
 from protocol.message_parts import InlinePack
 from protocol.messages import SyncRequest
-from protocol.pack import PackWriter
+from protocol.pack_writer import PackWriter
 from protocol.replica.interfaces import Making
 from protocol.replica.memory import MemoryPacks
 from protocol.replica.pack_remains import Remains, remains_of

@@ -16,7 +16,7 @@ from protocol.entry import Entry, Kind
 from protocol.limits import SEALED_CHUNK_BYTES
 from protocol.message_parts import Wanted
 from protocol.messages import SyncAnswer, SyncRequest
-from protocol.pack import PackWriter
+from protocol.pack_writer import PackWriter
 from protocol.replica.eraser import Eraser, _Named
 from protocol.replica.holdings import Holdings, Need
 from protocol.replica.interfaces import PackInfo
@@ -271,7 +271,7 @@ async def test_the_pack_of_a_remark_that_somebody_brings_again_goes_at_the_next_
 def small_packs() -> Iterator[None]:
     """A pack is full when it holds so much: the remark fills some that hold no list of it, as a film does of others."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("protocol.pack.PACK_TARGET_BYTES", len(REMARK) // 4)
+        patch.setattr("protocol.pack_writer.PACK_TARGET_BYTES", len(REMARK) // 4)
         yield
 
 

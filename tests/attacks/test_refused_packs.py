@@ -17,7 +17,8 @@ from protocol.errors import Code, PeerFault
 from protocol.limits import SPARE_CONTENT_BYTES, MiB
 from protocol.message_parts import InlinePack
 from protocol.messages import SyncRequest
-from protocol.pack import PACK_END, IndexPlace, PackIndex, PackWriter, decode_index, read_trailer
+from protocol.pack import PACK_END, IndexPlace, PackIndex, decode_index, read_trailer
+from protocol.pack_writer import PackWriter
 from protocol.roles import Role
 from tests.harness.attack import attack
 from tests.harness.caller import caller

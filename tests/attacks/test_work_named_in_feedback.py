@@ -13,7 +13,7 @@ from protocol.entry import Entry, Kind
 from protocol.limits import MIN_CHUNK_BYTES
 from protocol.message_parts import InlinePack
 from protocol.messages import SyncRequest
-from protocol.pack import PackWriter
+from protocol.pack_writer import PackWriter
 from protocol.roles import Role
 from protocol.structure import Erasure
 from protocol.work import ContentRef, Feedback

@@ -10,7 +10,7 @@ from blake3 import blake3
 from protocol.chunking import chunk_list, chunk_ref, cut, stream_id
 from protocol.errors import Code, LocalFailure, PeerFault, TooLarge
 from protocol.limits import MAX_PACK_BYTES, PACK_TARGET_BYTES, MiB
-from protocol.pack import PackWriter
+from protocol.pack_writer import PackWriter
 from protocol.replica.byte_range import Span
 from protocol.replica.interfaces import ContentStore, PackInfo, ReadInto
 from protocol.replica.native_memory import REUSED_PIECE_BYTES

@@ -7,7 +7,8 @@ import pytest
 from protocol.chunking import ChunkRef, chunk_list, cut, stream_id
 from protocol.errors import Code, LocalFailure
 from protocol.limits import MiB
-from protocol.pack import PackWriter, open_frame
+from protocol.pack import open_frame
+from protocol.pack_writer import PackWriter
 from protocol.replica.interfaces import ContentStore, PackInfo
 from protocol.replica.pack_check import check_pack_bytes
 from tests.harness.content_stores import (
@@ -66,7 +67,7 @@ SMALL = 100_000
 async def test_of_a_large_file_the_packs_that_hold_no_list_go_too(
     content: ContentStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("protocol.pack.PACK_TARGET_BYTES", SMALL)
+    monkeypatch.setattr("protocol.pack_writer.PACK_TARGET_BYTES", SMALL)
     remark, lesson = noise(MiB, 1), noise(MiB, 2)
     packs = await publish(content, [remark])
     await publish(content, [lesson])
@@ -80,7 +81,7 @@ async def test_of_packs_without_a_list_what_others_need_stays_where_it_is(
     content: ContentStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What shares the most with a remark is a lesson: its packs are not written anew for each that is given up."""
-    monkeypatch.setattr("protocol.pack.PACK_TARGET_BYTES", SMALL)
+    monkeypatch.setattr("protocol.pack_writer.PACK_TARGET_BYTES", SMALL)
     remark, lesson = noise(MiB, 1), noise(MiB, 1) + noise(MiB, 2)
     first = await publish(content, [remark])
     await publish(content, [lesson])

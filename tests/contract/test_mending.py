@@ -14,7 +14,8 @@ from protocol.delta import DELTA_END, Chunked
 from protocol.delta_writer import DeltaWriter
 from protocol.errors import Code, PeerFault
 from protocol.limits import KiB, MiB
-from protocol.pack import PACK_END, PackWriter
+from protocol.pack import PACK_END
+from protocol.pack_writer import PackWriter
 from protocol.replica.byte_range import Span
 from protocol.replica.interfaces import ContentStore
 from protocol.replica.memory import MemoryPacks

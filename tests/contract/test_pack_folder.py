@@ -12,7 +12,7 @@ import pytest
 from protocol.chunking import chunk_list, cut
 from protocol.errors import Code, LocalFailure
 from protocol.limits import PACK_TARGET_BYTES, MiB
-from protocol.pack import PackWriter
+from protocol.pack_writer import PackWriter
 from protocol.replica import disk
 from protocol.replica.interfaces import PackBuild, PackInfo
 from protocol.replica.pack_files import part_name

@@ -16,7 +16,8 @@ from blake3 import blake3
 from protocol.chunking import ChunkList, chunk_list, stream_id
 from protocol.entry import Entry, Kind, compose
 from protocol.kit import Kit, write_kit
-from protocol.pack import FinishedPack, PackWriter
+from protocol.pack import FinishedPack
+from protocol.pack_writer import PackWriter
 from protocol.replica.sqlite import DATABASE
 from protocol.work import ContentRef, HandIn
 from sync_server import archive

@@ -9,7 +9,8 @@ from random import Random
 from typing import Final
 
 from protocol.chunking import chunk_list, cut, stream_id
-from protocol.pack import FinishedPack, PackWriter
+from protocol.pack import FinishedPack
+from protocol.pack_writer import PackWriter
 from protocol.replica.interfaces import ContentStore, PackBuild
 from protocol.replica.packs import PackFolder
 from protocol.replica.sqlite import SqliteStore

@@ -20,7 +20,7 @@ from typing import TypeAlias
 from protocol.chunking import chunk_list, cut, stream_id
 from protocol.entry import Entry
 from protocol.errors import PeerFault, RelaisError
-from protocol.pack import PackWriter
+from protocol.pack_writer import PackWriter
 from protocol.replica.interfaces import Held, RegisterRow
 from protocol.replica.packs import PackFolder
 from protocol.replica.sqlite import SqliteStore

@@ -23,7 +23,8 @@ from protocol.identity import AgreementKey
 from protocol.limits import MAX_REQUEST_BYTES, MAX_WAITING_CALLS_PER_ADDRESS
 from protocol.message_parts import Offer, Upload, Wanted
 from protocol.messages import SyncAnswer, SyncRequest
-from protocol.pack import FinishedPack, PackWriter
+from protocol.pack import FinishedPack
+from protocol.pack_writer import PackWriter
 from protocol.wire import CONTENT_TYPE, ENROLL_PATH, PACKS_PATH, RECONCILE_PATH, SYNC_PATH, Call
 from protocol.work import ContentRef, HandIn
 from tests.harness.caller import in_sealed_form

@@ -13,7 +13,7 @@ from protocol import manifest
 from protocol.chunking import ChunkList, ChunkRef, chunk_list, cut, stream_id
 from protocol.errors import Code, LocalFailure
 from protocol.manifest import ManifestEntry, encode_manifest
-from protocol.pack import PackWriter
+from protocol.pack_writer import PackWriter
 from protocol.portable_names import portability_problems
 from protocol.replica.holdings import Holdings, Need
 from protocol.replica.interfaces import DeltaInfo

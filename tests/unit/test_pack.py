@@ -39,12 +39,12 @@ from protocol.pack import (
     Codec,
     FinishedPack,
     PackReceiver,
-    PackWriter,
     open_frame,
     read_index,
     read_trailer,
     resolve_streams,
 )
+from protocol.pack_writer import PackWriter
 
 VECTORS: dict[str, Any] = json.loads((Path(__file__).parents[1] / "vectors" / "pack.json").read_text("utf-8"))
 PACK = bytes.fromhex(VECTORS["pack"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from protocol.chunking import chunk_list, cut
-from protocol.pack import PackWriter
+from protocol.pack_writer import PackWriter
 from protocol.replica.memory import MemoryPacks, MemoryStore
 from protocol.replica.unnamed import WAIT_MS, let_go_of_unnamed, waited_less
 from tests.harness.content_stores import name_of, noise, read

@@ -21,7 +21,7 @@ from protocol.chunking import ChunkList, ChunkRef, chunk_list, cut, stream_id
 from protocol.coursework import live_content, sealed_content
 from protocol.entry import Kind
 from protocol.limits import ERASURE_DELAY_MS, MIN_CHUNK_BYTES
-from protocol.pack import PackWriter
+from protocol.pack_writer import PackWriter
 from protocol.replica.eraser import Eraser
 from protocol.replica.holdings import Holdings, Need
 from protocol.replica.memory import MemoryPacks, MemoryStore
@@ -282,5 +282,5 @@ def test_whatever_is_claimed_of_content_what_was_forgotten_goes_and_no_work_does
 @example([Claim(PERMUTED, "true", "hand-in", later=True)])
 def test_the_same_holds_of_what_fills_packs_without_lists(claimed: list[Claim]) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("protocol.pack.PACK_TARGET_BYTES", MIN_CHUNK_BYTES)
+        patch.setattr("protocol.pack_writer.PACK_TARGET_BYTES", MIN_CHUNK_BYTES)
         asyncio.run(story(claimed))
