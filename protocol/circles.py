@@ -17,6 +17,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from functools import reduce
+from operator import or_
 from typing import Final, TypeAlias
 
 from protocol.reachability import bits_led_to
@@ -24,6 +26,8 @@ from protocol.vouching import Device, Voices, Word
 
 _Place: TypeAlias = tuple[Device, bytes | None]
 """A device as somebody's; one that was confirmed as a head's as whoever they are."""
+_SpokenFor: TypeAlias = defaultdict[bytes, defaultdict[bytes | None, int]]
+"""As who a device spoke for others → whose own it called them (None: not its own) → to which heads they lead."""
 _Shown: TypeAlias = tuple[bytes, bytes]
 """A person, and as who a device of theirs was shown."""
 
@@ -43,15 +47,20 @@ class Circles:
         self._heads: Final = tuple(dict.fromkeys(named))
         self._bits: Final = {head: 1 << place for place, head in enumerate(self._heads)}
         self._shown: defaultdict[_Shown, defaultdict[Device, list[Device]]] = defaultdict(lambda: defaultdict(list))
-        self._naming: defaultdict[_Shown, int] = defaultdict(int)
+        self._naming: defaultdict[bytes, defaultdict[bytes, int]] = defaultdict(lambda: defaultdict(int))
         for head, bit in self._bits.items():
             for word in voices.words.get(head, ()):
                 self._shown[word.person, word.shown][head].append(word.device)
-                self._naming[word.person, word.shown] |= bit
+                self._naming[word.person][word.shown] |= bit
         places = [_place_of(word) for words in voices.words.values() for word in words]
         self._led_to: Final = bits_led_to(
             places, self._leads_to, lambda one: self._bits[one[0]] if one[1] is None else 0
         )
+        self._spoken_for: defaultdict[Device, _SpokenFor] = defaultdict(lambda: defaultdict(lambda: defaultdict(int)))
+        for voice, words in voices.words.items():
+            for word in words:
+                if word.by is not None and (heads := self._led_to.get(_place_of(word), 0)):
+                    self._spoken_for[voice][word.by][word.person if word.is_own else None] |= heads
 
     def of(self, person: bytes) -> Circle:
         """Those of a person, from nothing."""
@@ -70,20 +79,26 @@ class Circles:
     def named_by(self, device: Device, person: bytes) -> tuple[list[Device], dict[bytes, int]]:
         """Which of a person's devices one of theirs has confirmed; and to which heads the others that it has lead.
 
-        These by as who it spoke for them.
+        Of the heads those that name any of the person's, by as who it spoke for those that lead there and was shown to
+        them. Who speaks as thousands, or is shown as thousands, costs no more than the fewer of the two.
         """
-        heads: defaultdict[bytes, int] = defaultdict(int)
-        for word in self._words.get(device, ()):
-            if word.by is not None and not (word.is_own and word.person == person):
-                heads[word.by] |= self._led_to.get(_place_of(word), 0)
+        heads: dict[bytes, int] = {}
+        if device in self._spoken_for and person in self._naming:
+            spoken_for, naming = self._spoken_for[device], self._naming[person]
+            for by in spoken_for if len(spoken_for) < len(naming) else naming:
+                if by in spoken_for and by in naming:
+                    heads[by] = naming[by] & _union(bits for own, bits in spoken_for[by].items() if own != person)
         return list(self._own.get((device, person), ())), heads
 
     def named_by_heads(self, heads: int, person: bytes, shown: bytes) -> Iterable[Device]:
         """The devices that these heads have confirmed as a person's, shown as who it is granted to."""
-        heads &= self._naming.get((person, shown), 0)
         while heads:
             yield from self._shown[person, shown][self._heads[(heads & -heads).bit_length() - 1]]
             heads &= heads - 1
+
+
+def _union(those: Iterable[int]) -> int:
+    return reduce(or_, those, 0)
 
 
 def _place_of(word: Word) -> _Place:

@@ -14,15 +14,14 @@ Rules:
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TypeVar
 
 from protocol.ancestry import heads
 from protocol.clock import milliseconds_of
-from protocol.entry import Entry, Kind
-from protocol.errors import PeerFault
+from protocol.entry import Entry, Kind, parsed
 from protocol.limits import MAX_CLOCK_LEAD_MS, MAX_WRAPS_BY_ONE, MAX_WRAPS_BY_OTHERS
 from protocol.rights import Authority
 from protocol.roles import HAS_READING_KEYS
@@ -248,17 +247,9 @@ _SAYS: Mapping[int, HandInState] = {
 }
 
 
-def _parsed(entry: Entry, parse: Callable[[bytes], T]) -> T | None:
-    """What an entry's payload says, or None where this version cannot read it."""
-    try:
-        return parse(entry.payload or b"")
-    except PeerFault:
-        return None
-
-
 def _item(item_id: bytes, space: bytes, about: Sequence[Entry]) -> Item | None:
     revisions = [entry for entry in about if entry.header.kind == Kind.REVISION]
-    records = {entry.id: record for entry in revisions if (record := _parsed(entry, Revision.parse)) is not None}
+    records = {entry.id: record for entry in revisions if (record := parsed(entry, Revision.parse)) is not None}
     readable = [entry for entry in revisions if entry.id in records]
     if not readable:
         return None
@@ -292,7 +283,7 @@ def _item(item_id: bytes, space: bytes, about: Sequence[Entry]) -> Item | None:
 
 def _work(entry: Entry, about: Sequence[Entry], items: Mapping[bytes, Item], believed: frozenset[bytes]) -> Work | None:
     header = entry.header
-    record = _parsed(entry, HandIn.parse)
+    record = parsed(entry, HandIn.parse)
     if record is None or header.target is None or header.subject is None:
         return None
     stream = record.content.stream
@@ -304,13 +295,13 @@ def _work(entry: Entry, about: Sequence[Entry], items: Mapping[bytes, Item], bel
         return [
             other
             for other in of_kind[kind]
-            if (receipt := _parsed(other, Receipt.parse)) is not None and receipt.stream == stream
+            if (receipt := parsed(other, Receipt.parse)) is not None and receipt.stream == stream
         ]
 
     server = receipts(Kind.RECEIPT_SERVER)
     safe = [other for other in receipts(Kind.RECEIPT_SAFE) if other.header.author != header.author]
     teacher = receipts(Kind.RECEIPT_TEACHER)
-    notes = [other for other in of_kind[Kind.FEEDBACK] if _parsed(other, Feedback.parse) is not None]
+    notes = [other for other in of_kind[Kind.FEEDBACK] if parsed(other, Feedback.parse) is not None]
     at_ms = milliseconds_of(header.at)
     readers, given, wrapped_by = _readers(header.author, of_kind[Kind.WRAP], believed)
     return Work(
@@ -375,7 +366,7 @@ def _readers(
     placed = [(turn(entry), entry) for entry in wraps]
     for (place, *_), entry in sorted(placed, key=lambda each: each[0]):
         by = entry.header.author if place <= 1 else None
-        record = _parsed(entry, Wraps.parse)
+        record = parsed(entry, Wraps.parse)
         for reader, sealed in () if record is None else record.wraps:
             counted[reader, by] += 1
             if counted[reader, by] > (MAX_WRAPS_BY_OTHERS if by is None else MAX_WRAPS_BY_ONE):
@@ -394,7 +385,7 @@ def _readers(
 def _first_readers(author: bytes, wraps: Iterable[Entry]) -> frozenset[bytes]:
     by_author = [entry for entry in wraps if entry.header.author == author]
     first = min(by_author, key=lambda entry: (entry.header.at, entry.id), default=None)
-    record = None if first is None else _parsed(first, Wraps.parse)
+    record = None if first is None else parsed(first, Wraps.parse)
     return frozenset() if record is None else frozenset(reader for reader, _ in record.wraps)
 
 

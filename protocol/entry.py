@@ -13,10 +13,10 @@ not know a new n still admits the same set.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
-from typing import Final, cast
+from typing import Final, TypeVar, cast
 
 from blake3 import blake3
 
@@ -25,6 +25,8 @@ from protocol.clock import MAX_AT, milliseconds_of
 from protocol.errors import Code, PeerFault, TooLarge
 from protocol.identity import SigningKey, verify
 from protocol.limits import MAX_HEADER_BYTES, MAX_PARENTS, MAX_PAYLOAD_BYTES, MAX_PREV, SALT_BYTES
+
+T = TypeVar("T")
 
 FORMAT: Final = 0
 DOMAIN: Final = b"relais/0 entry"
@@ -299,6 +301,14 @@ def restore(data: bytes, signature: bytes, salt: bytes | None, payload: bytes | 
 def restore_known(data: bytes, signature: bytes, salt: bytes | None, payload: bytes | None) -> Entry:
     """As `restore`, where the hash of `data` is the id of an entry that was let in: its encoding was judged then."""
     return Entry(_header(decode_known(data)), data, blake3(data).digest(), signature, salt, payload)
+
+
+def parsed(entry: Entry, parse: Callable[[bytes], T]) -> T | None:
+    """What an entry's payload says, or None where it was erased or this version cannot read it."""
+    try:
+        return parse(entry.payload or b"")
+    except PeerFault:
+        return None
 
 
 def signature_holds(entry: Entry) -> bool:

@@ -26,22 +26,21 @@ docs/protocol.md, "Roster".
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final, TypeVar
 
 from protocol.ancestry import heads
-from protocol.entry import Entry, Kind
+from protocol.entry import Entry, Kind, parsed
 from protocol.errors import PeerFault
-from protocol.limits import MAX_READING_KEYS_PER_DEVICE
-from protocol.person_keys import KeyWraps, PhraseKey
+from protocol.keys_in_use import keys_cut_off, keys_held, keys_in_use, keys_spent, phrases_of, said_by, whose_keys
+from protocol.person_keys import PhraseKey
 from protocol.revocations import ABOVE_ROOTS, cuts_of, doubtful, without_right
 from protocol.rights import Authority, Door
 from protocol.roles import HAS_READING_KEYS, RANK, PersonRole, Role
 from protocol.speaking import (
-    Led,
     Remembered,
     Said,
     by_a_list_alone,
@@ -51,8 +50,8 @@ from protocol.speaking import (
     speaking_devices,
     unconfirmed,
 )
-from protocol.structure import Erasure, PersonKey, PersonRecord, Ruling
-from protocol.vouching import Device, Voices, is_drawn_by, voices_of
+from protocol.structure import Erasure, PersonRecord, Ruling
+from protocol.vouching import Device, Voices, voices_of
 
 T = TypeVar("T")
 
@@ -227,18 +226,18 @@ def with_voices(roster: Roster, said: Sequence[Entry], door: Door, remembered: R
     kept = [entry for entry in said if entry.header.grant not in unheard]
     away = cut | {key for key, _ in voices.let_back}
     # by the ids of grants: that a list calls two people one gives neither a key that the other holds
-    phrases = _phrases(kept, door, cut)
-    held_still = _held_still(roster.authorities, away, phrases, aliases, (speaking.led, then.led))
-    claimed = _teachers_cut_off(ever, away) - held_still
-    gone = frozenset((aliases.get(person, person), agreement) for person, agreement in claimed)
-    spent = _spent(kept, door, away, gone, aliases)
-    keys, makers = _reading_keys([entry for entry in kept if _stands(entry, door, voices, aliases)], door, cut, spent)
+    phrases = phrases_of(kept, door, cut)
+    lost = keys_cut_off(ever, away)
+    lost -= keys_held(lost, roster.authorities, away, phrases, aliases, (speaking.led, then.led))
+    gone = frozenset((aliases.get(person, person), agreement) for person, agreement in lost)
+    spent = keys_spent(kept, door, away, gone, aliases)
+    in_use, makers = keys_in_use([entry for entry in kept if _stands(entry, door, voices, aliases)], door, cut, spent)
     return replace(
         roster,
-        reading_keys=keys,
+        reading_keys=in_use,
         makers=makers,
-        whose_keys=_whose_keys(kept, door, aliases),
-        said_by=_said_by(kept, door),
+        whose_keys=whose_keys(kept, door, aliases),
+        said_by=said_by(kept, door),
         spent=spent,
         phrases=phrases,
         voices=voices,
@@ -312,164 +311,6 @@ def _ends_of(same: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
     return ends
 
 
-def _reading_keys(
-    entries: Iterable[Entry], door: Door, cut: frozenset[bytes], spent: frozenset[tuple[bytes, bytes]]
-) -> tuple[dict[bytes, tuple[bytes, ...]], dict[bytes, frozenset[Device]]]:
-    """Whom hand-ins are sealed to: each teacher's keys, oldest first; and which devices made each.
-
-    Of one device the latest `MAX_READING_KEYS_PER_DEVICE` count: an honest one makes another where one is spent.
-    """
-    said: defaultdict[bytes, dict[bytes, set[Device]]] = defaultdict(dict)
-    for person, entry in _by_their_own(entries, Kind.PERSON_KEY, door):
-        key = None if entry.header.author in cut else _parsed(entry, PersonKey.parse)
-        if key is None or (person, key.agreement) in spent:
-            continue
-        if (author := door.authority(entry.header.grant)) is not None:
-            said[person].setdefault(key.agreement, set()).add((author.key, author.agreement))
-    found: dict[bytes, tuple[bytes, ...]] = {}
-    makers: defaultdict[bytes, set[Device]] = defaultdict(set)
-    for person, keys in said.items():
-        counted: Counter[Device] = Counter()
-        kept = []
-        for agreement, devices in reversed(keys.items()):
-            counted.update(devices)
-            if min(counted[device] for device in devices) <= MAX_READING_KEYS_PER_DEVICE:
-                kept.append(agreement)
-                makers[agreement] |= devices
-        found[person] = tuple(reversed(kept))
-    return found, {key: frozenset(devices) for key, devices in makers.items()}
-
-
-def _whose_keys(entries: Iterable[Entry], door: Door, aliases: Mapping[bytes, bytes]) -> dict[bytes, frozenset[bytes]]:
-    found: defaultdict[bytes, set[bytes]] = defaultdict(set)
-    for person, entry in _by_their_own(entries, Kind.PERSON_KEY, door):
-        if (key := _parsed(entry, PersonKey.parse)) is not None:
-            found[key.agreement].add(aliases.get(person, person))
-    return {key: frozenset(persons) for key, persons in found.items()}
-
-
-def _said_by(entries: Iterable[Entry], door: Door) -> dict[bytes, frozenset[Device]]:
-    found: defaultdict[bytes, set[Device]] = defaultdict(set)
-    for _, entry in _by_their_own(entries, Kind.PERSON_KEY, door):
-        author, key = door.authority(entry.header.grant), _parsed(entry, PersonKey.parse)
-        if author is not None and key is not None:
-            found[key.agreement].add((author.key, author.agreement))
-    return {key: frozenset(devices) for key, devices in found.items()}
-
-
-def _teachers_cut_off(authorities: Iterable[Authority], cut: frozenset[bytes]) -> frozenset[tuple[bytes, bytes]]:
-    """The X25519 keys of each teacher's devices that were cut off, each with the teacher.
-
-    Nothing proves whose an X25519 key is: that another machine, cut off or not, says it is its own means nothing here.
-    """
-    return frozenset(
-        (authority.person, authority.agreement)
-        for authority in authorities
-        if authority.key in cut and authority.role in HAS_READING_KEYS and authority.person is not None
-    )
-
-
-def _ids_that_lead_to(*led: Led) -> dict[Device, set[bytes]]:
-    found: defaultdict[Device, set[bytes]] = defaultdict(set)
-    for ids in led:
-        for person, devices in ids.items():
-            for device in devices:
-                found[device].add(person)
-    return dict(found)
-
-
-def _held_still(
-    living: Iterable[Authority],
-    away: frozenset[bytes],
-    phrases: Mapping[bytes, Iterable[tuple[Device, PhraseKey]]],
-    aliases: Mapping[bytes, bytes],
-    led: tuple[Led, Led],
-) -> frozenset[tuple[bytes, bytes]]:
-    """The X25519 keys that each teacher's devices in use hold, and the phrases that these drew.
-
-    Whoever may write grants names them beside a signing key of their own, which is then cut off: that spends nothing.
-    Of keys that are `away` none counts, nor a phrase of theirs: a lost laptop can have drawn one with its own X25519
-    key. A device holds what it has for each id of its person whose own devices have `led` to it (now; what it drew,
-    also once), and for one that has none: for no other, whatever lists call the same, and whatever it is granted as.
-    """
-    now, once = led
-    to_now, to_both = _ids_that_lead_to(now), _ids_that_lead_to(now, once)
-
-    def held_for(person: bytes, device: Device, leading: Mapping[Device, Collection[bytes]]) -> list[bytes]:
-        if device[0] in away:
-            return []
-        one = aliases.get(person, person)
-        found = [other for other in leading.get(device, ()) if aliases.get(other, other) == one]
-        return [*found, person] if found and person not in now else found
-
-    found: set[tuple[bytes, bytes]] = set()
-    for each in living:
-        if each.person is not None and each.role in HAS_READING_KEYS:
-            device = each.key, each.agreement
-            found.update((one, each.agreement) for one in held_for(each.person, device, to_now))
-    for person, drawn in phrases.items():
-        for device, phrase in drawn:
-            found.update((one, phrase.agreement) for one in held_for(person, device, to_both))
-    return frozenset(found)
-
-
-def _spent(
-    entries: Sequence[Entry],
-    door: Door,
-    cut: frozenset[bytes],
-    gone: frozenset[tuple[bytes, bytes]],
-    aliases: Mapping[bytes, bytes],
-) -> frozenset[tuple[bytes, bytes]]:
-    """The reading keys, each with its teacher, that a device which was cut off has made or has been given."""
-    if not cut:
-        return frozenset()
-    found = set()
-    for person, entry in _by_their_own(entries, Kind.PERSON_KEY, door):
-        key = _parsed(entry, PersonKey.parse)
-        if key is not None and entry.header.author in cut:
-            found.add((person, key.agreement))
-    for person, entry in _by_their_own(entries, Kind.KEY_WRAP, door):
-        given = _parsed(entry, KeyWraps.parse)
-        listed = aliases.get(person, person)
-        if given is not None and any((listed, recipient) in gone for recipient, _ in given.wraps):
-            found.add((person, given.agreement))
-    return frozenset(found)
-
-
-def _phrases(
-    entries: Iterable[Entry], door: Door, cut: frozenset[bytes]
-) -> dict[bytes, tuple[tuple[Device, PhraseKey], ...]]:
-    """The phrases of each teacher, oldest first, each with the device that drew it."""
-    found: defaultdict[bytes, list[tuple[Device, PhraseKey]]] = defaultdict(list)
-    for person, entry in _by_their_own(entries, Kind.PHRASE, door):
-        phrase = None if entry.header.author in cut else _parsed(entry, PhraseKey.parse)
-        author = door.authority(entry.header.grant)
-        device = None if author is None else (author.key, author.agreement)
-        if phrase is not None and device is not None and is_drawn_by(phrase, person, device, entry.header.space):
-            found[person].append((device, phrase))
-    return {person: tuple(drawn) for person, drawn in found.items()}
-
-
-def _by_their_own(entries: Iterable[Entry], kind: Kind, door: Door) -> Iterable[tuple[bytes, Entry]]:
-    """Entries of a kind that a teacher's own device wrote about its teacher, oldest first.
-
-    Nothing about a key counts from anybody else: the subject is the person whom the author's own grant names.
-    """
-    for entry in sorted(entries, key=lambda entry: (entry.header.at, entry.id)):
-        if entry.header.kind != kind or entry.payload is None or entry.header.subject is None:
-            continue
-        authority = door.authority(entry.header.grant)
-        if authority is not None and authority.person == entry.header.subject and authority.role in HAS_READING_KEYS:
-            yield entry.header.subject, entry
-
-
-def _parsed(entry: Entry, parse: Callable[[bytes], T]) -> T | None:
-    try:
-        return parse(entry.payload or b"")
-    except PeerFault:
-        return None
-
-
 def _undone(entries: Sequence[Entry], held: Container[bytes], door: Door, least: int = 0) -> Iterable[bytes]:
     """The erasures that the latest ruling of at least their authors' rank, and of `least`, refuses."""
     ranks = {one.id: max(least, door.rank_of(one.header)) for one in entries if one.header.kind == Kind.ERASE}
@@ -494,7 +335,7 @@ def _carried_out(
     let_go.update(_undone(entries, held, door, least=_BY_ROOT))
     for entry in entries:
         if entry.header.kind == Kind.ERASE and entry.id in destroyed and entry.id not in let_go:
-            erasure = _parsed(entry, Erasure.parse)
+            erasure = parsed(entry, Erasure.parse)
             if erasure is not None:
                 yield entry.id, erasure.covers
 
@@ -503,7 +344,7 @@ def _rulings(entries: Iterable[Entry], held: Container[bytes], door: Door) -> It
     """The rulings that count, oldest first."""
     rulings = [entry for entry in entries if entry.header.kind == Kind.RULING and entry.id not in held]
     for entry in sorted(rulings, key=lambda entry: (door.said_at(entry.header), entry.id)):
-        if (ruling := _parsed(entry, Ruling.parse)) is not None:
+        if (ruling := parsed(entry, Ruling.parse)) is not None:
             yield entry, ruling
 
 

@@ -121,6 +121,11 @@ def _led_to(said: Said, starts: Starts, alone: Circles, together: Circles) -> Sp
             listed[one] = own[one]
             continue
         by_itself = {person: frozenset(_led_by(alone.of(person), [person], starts)) for person in {*persons, one}}
+        # once for all of them: one device may be that of thousands, and call as many its own
+        called = {
+            device: by_itself[one].intersection(together.called_own(device, one))
+            for device in frozenset().union(*by_itself.values())
+        }
         for person in persons:
             if person != one:
                 own[person] = by_itself[person] - said.apart.let_back
@@ -128,7 +133,7 @@ def _led_to(said: Said, starts: Starts, alone: Circles, together: Circles) -> Sp
                     led[person] = own[person]
                 elif starts.get(person):
                     led[person] = frozenset(_led_by(together.of(one), [person], starts)) - said.voices.let_back
-                if not _calls_own(together, one, by_itself[person], by_itself[one]):
+                if not _call_own(called, by_itself[person]):
                     apart[person] = by_itself[person]
         first, last = (_led_by(together.of(one), order, starts) for order in (persons, persons[::-1]))
         listed[one] = frozenset(first) - said.voices.let_back
@@ -136,11 +141,9 @@ def _led_to(said: Said, starts: Starts, alone: Circles, together: Circles) -> Sp
     return Spoken(listed, own, through, led, apart)
 
 
-def _calls_own(circles: Circles, one: bytes, theirs: frozenset[Device], listed: frozenset[Device]) -> bool:
+def _call_own(called: Mapping[Device, frozenset[Device]], theirs: frozenset[Device]) -> bool:
     """Whether one of these devices has said that one of the listed id's, which is not among them, is its own too."""
-    return any(
-        other in listed and other not in theirs for device in theirs for other in circles.called_own(device, one)
-    )
+    return any(not called[device] <= theirs for device in theirs)
 
 
 def _led_by(circle: Circle, persons: Sequence[bytes], starts: Starts) -> dict[Device, bytes]:

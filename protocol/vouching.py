@@ -30,7 +30,7 @@ from blake3 import blake3
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
 from protocol.canonical import encode
-from protocol.entry import Entry, Kind
+from protocol.entry import Entry, Kind, parsed
 from protocol.errors import PeerFault
 from protocol.fields import Fields, compact
 from protocol.identity import SIGNATURE_BYTES, SigningKey, tagged, verify
@@ -244,7 +244,7 @@ def voices_of(
     for entry, author in said:
         target = _speaker(door, entry.header.target)
         if entry.header.kind == Kind.VOUCH and target is not None and target.person is not None:
-            said_of = _parsed(entry)
+            said_of = parsed(entry, Vouch.parse)
             if said_of is None:
                 continue
             if said_of.proof is not None:
@@ -377,13 +377,6 @@ def _drawers(proof: bytes, named: Authority, phrases: Mapping[bytes, Sequence[_P
     for voice, signing in phrases.get(person, ()):
         if verify(signing, _PROOF, _message(person, _device(named), named.grant), proof):
             yield voice
-
-
-def _parsed(entry: Entry) -> Vouch | None:
-    try:
-        return Vouch.parse(entry.payload or b"")
-    except PeerFault:
-        return None
 
 
 def _phrases_of(drawn: Mapping[tuple[bytes, Device], Sequence[Entry]]) -> dict[bytes, list[_Phrase]]:

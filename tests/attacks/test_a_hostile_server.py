@@ -120,7 +120,7 @@ def _whoever_says_it(*_: object) -> bool:
 
 @attack(
     ROW,
-    off={"protocol.vouching.is_drawn_by": _whoever_says_it, "protocol.roster.is_drawn_by": _whoever_says_it},
+    off={"protocol.vouching.is_drawn_by": _whoever_says_it, "protocol.keys_in_use.is_drawn_by": _whoever_says_it},
 )
 async def test_a_copied_phrase_makes_nobody_the_one_who_drew_it(here: Here) -> None:
     words = await new_phrase(here.teacher.agent, Argon2Cost(64, 1, 1))

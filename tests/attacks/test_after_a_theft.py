@@ -89,7 +89,7 @@ def _by_agreement_alone(authorities: Iterable[Authority], cut: frozenset[bytes])
     return frozenset((TEACHER, authority.agreement) for authority in authorities if authority.key in cut)
 
 
-@attack("a machine calls somebody else's key its own", off={"protocol.roster._teachers_cut_off": _by_agreement_alone})
+@attack("a machine calls somebody else's key its own", off={"protocol.roster.keys_cut_off": _by_agreement_alone})
 async def test_a_cut_off_machine_that_calls_a_laptops_key_its_own_spends_no_key_of_the_teacher(world: World) -> None:
     room = world.classes[0]
     laptop, other = (world.enrol(Role.TEACHER, room, person=TEACHER) for _ in range(2))

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import closing, nullcontext
+from dataclasses import dataclass, field
 from http.client import HTTPConnection
 from pathlib import Path
 from random import Random
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 import pytest_asyncio
 
 from protocol.chunking import ChunkRef, stream_id
+from protocol.circles import Circles
 from protocol.entry import Entry, Kind, compose
 from protocol.envelope import seal_request
 from protocol.held_names import HeldNames
-from protocol.identity import AgreementKey, SigningKey, verify
+from protocol.identity import AgreementKey, DeviceKeys, SigningKey, verify
+from protocol.keys_in_use import Key, keys_held
 from protocol.kit import Argon2Cost
 from protocol.limits import (
     MAX_OFFERS,
@@ -38,6 +42,7 @@ from protocol.replica.lacks import Lacks
 from protocol.replica.views import Views
 from protocol.rights import Authority
 from protocol.roles import PersonRole, Role
+from protocol.speaking import Led
 from protocol.structure import Grant, PersonKey, PersonRecord, Revocation
 from protocol.vouching import Device as Keys
 from protocol.vouching import Voices, Vouch, drawn_by
@@ -398,6 +403,84 @@ async def test_invented_teachers_who_all_confirm_one_another_cost_each_fold_what
                 said.append(laptop.say(room.space, Kind.VOUCH, Vouch().encode(), target=last, subject=person))
             last = grant.id
         await head.sync(SyncRequest(push=tuple(said)))
+        work.append(await work_of_a_fold(room))
+    assert_grows_as_its_entries(*work)
+
+
+class AllWordsOfOne(Circles):
+    """`Circles` that walk all that a device has said for each of those whose it is."""
+
+    def named_by(self, device: Keys, person: bytes) -> tuple[list[Keys], dict[bytes, int]]:
+        heads: dict[bytes, int] = {}
+        for word in self._words.get(device, ()):
+            if word.by is not None and not (word.is_own and word.person == person):
+                bits = self._led_to.get((word.device, None if word.head else word.person), 0)
+                heads[word.by] = heads.get(word.by, 0) | bits
+        return list(self._own.get((device, person), ())), heads
+
+
+def each_id_of_each_device(
+    claimed: Collection[Key],
+    living: Iterable[Authority],
+    away: frozenset[bytes],
+    phrases: Any,
+    aliases: Mapping[bytes, bytes],
+    led: tuple[Led, Led],
+) -> frozenset[Key]:
+    """The keys that are held; and for each grant of a device, all ids that lead to it, one after the other."""
+    for each in living:
+        device = each.key, each.agreement
+        assert all(person for person, devices in led[0].items() if device in devices)
+    return keys_held(claimed, living, away, phrases, aliases, led)
+
+
+@dataclass
+class OneLaptop:
+    """A laptop that a stolen head's one grants as many people, and that calls a computer its own as each of them."""
+
+    room: Classroom
+    head: Caller
+    are_one: bool = False
+    noise: Random = field(default_factory=lambda: Random(9))
+    one: bytes = b"1" * 16
+
+    def __post_init__(self) -> None:
+        self.keys = new_device(self.noise.randbytes)
+
+    async def granted_as(self, count: int) -> None:
+        """As so many more."""
+        said = []
+        for _ in range(count):
+            person = self.noise.randbytes(16)
+            if self.are_one:
+                record = PersonRecord("Mme Petit", PersonRole.TEACHER, left=True, same_as=self.one)
+                said.append(self.head.say(self.room.space, Kind.PERSON, record.encode(), subject=person))
+            grant, other = self._grant(self.keys, person), self._grant(new_device(self.noise.randbytes), person)
+            laptop = Caller(
+                self.room.territory, self.head.responder, self.keys, self.noise, {self.room.space: grant.id}
+            )
+            key = PersonKey(self.noise.randbytes(32)).encode()
+            said += [grant, other, laptop.say(self.room.space, Kind.PERSON_KEY, key, subject=person)]
+            said.append(laptop.say(self.room.space, Kind.VOUCH, Vouch().encode(), target=other.id, subject=person))
+        await self.head.sync(SyncRequest(push=tuple(said)))
+
+    def _grant(self, keys: DeviceKeys, person: bytes) -> Entry:
+        given = Grant(keys.signing.public, keys.agreement.public, None, Role.TEACHER, person, None)
+        return self.head.say(self.room.space, Kind.GRANT, given.encode())
+
+
+@pytest.mark.parametrize("are_one", [False, True], ids=["each is somebody", "a list calls all of them one"])
+@attack(
+    "a head teacher's laptop keeps every machine of its school busy",
+    off={"protocol.speaking.Circles": AllWordsOfOne, "protocol.roster.keys_held": each_id_of_each_device},
+)
+async def test_one_laptop_that_is_granted_as_many_people_costs_each_fold_what_these_are(
+    room: Classroom, monkeypatch: pytest.MonkeyPatch, *, are_one: bool
+) -> None:
+    monkeypatch.setattr("tests.harness.work._COUNTED", ("",))
+    laptop, work = OneLaptop(room, await stolen_head(room), are_one), [await work_of_a_fold(room)]
+    for _ in range(2):
+        await laptop.granted_as(40)
         work.append(await work_of_a_fold(room))
     assert_grows_as_its_entries(*work)
 

@@ -7,16 +7,17 @@ from whoever really holds it.
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
 import pytest
 
-from protocol import roster
+from protocol import keys_in_use
 from protocol.entry import Kind, compose
 from protocol.hand_in_keys import content_key_of
+from protocol.keys_in_use import Key
 from protocol.kit import Argon2Cost
 from protocol.limits import MAX_READING_KEYS_AT_ONCE
 from protocol.person_keys import PhraseKey
@@ -93,7 +94,7 @@ def _nothing(*_: object) -> frozenset[tuple[bytes, bytes]]:
     return frozenset()
 
 
-@attack(ROW, off={"protocol.roster._held_still": _nothing})
+@attack(ROW, off={"protocol.roster.keys_held": _nothing})
 async def test_the_kits_word_against_a_server_that_named_her_laptops_keys_beside_others_takes_none_from_her(
     hers: TwoLaptops,
 ) -> None:
@@ -122,6 +123,7 @@ async def test_the_kits_word_against_a_server_that_named_her_laptops_keys_beside
 
 
 def _of_one_id_alone(
+    claimed: Collection[Key],
     living: Iterable[Authority],
     away: frozenset[bytes],
     phrases: _Phrases,
@@ -131,10 +133,10 @@ def _of_one_id_alone(
     """As if who was added twice held under each id what the devices have that were let in under that one."""
     living = list(living)
     granted = {(each.person, each.agreement) for each in living if each.person and each.key not in away}
-    return _held_still(living, away, phrases, aliases, led) & granted
+    return _keys_held(claimed, living, away, phrases, aliases, led) & granted
 
 
-@attack(ROW, off={"protocol.roster._held_still": _of_one_id_alone})
+@attack(ROW, off={"protocol.roster.keys_held": _of_one_id_alone})
 async def test_of_a_teacher_who_was_added_twice_no_key_is_taken_by_naming_it_under_her_other_id(
     hers: TwoLaptops,
 ) -> None:
@@ -176,7 +178,7 @@ async def _a_stolen_heads_laptop_names_them(hers: TwoLaptops) -> None:
     await hers.here.sync(head, hers.here.machine)
 
 
-@attack(ROW, off={"protocol.roster._held_still": _nothing})
+@attack(ROW, off={"protocol.roster.keys_held": _nothing})
 async def test_a_stolen_heads_laptop_that_names_and_cuts_off_her_laptops_keys_takes_none_from_her(
     hers: TwoLaptops,
 ) -> None:
@@ -186,20 +188,25 @@ async def test_a_stolen_heads_laptop_that_names_and_cuts_off_her_laptops_keys_ta
     assert await hers.made() == before
 
 
-_held_still = roster._held_still
+_keys_held = keys_in_use.keys_held
 _Phrases: TypeAlias = Mapping[bytes, Iterable[tuple[Pair, PhraseKey]]]
 _Led: TypeAlias = tuple[Led, Led]
 
 
 def _also_who_came_back(
-    living: Iterable[Authority], _away: object, phrases: _Phrases, aliases: Mapping[bytes, bytes], _led: object
+    claimed: Collection[Key],
+    living: Iterable[Authority],
+    _away: object,
+    phrases: _Phrases,
+    aliases: Mapping[bytes, bytes],
+    _led: object,
 ) -> frozenset[tuple[bytes, bytes]]:
     living = list(living)
     everybody = {each.person: frozenset((one.key, one.agreement) for one in living) for each in living if each.person}
-    return _held_still(living, frozenset(), phrases, aliases, (everybody, everybody))
+    return _keys_held(claimed, living, frozenset(), phrases, aliases, (everybody, everybody))
 
 
-@attack("a device is lost", off={"protocol.roster._held_still": _also_who_came_back})
+@attack("a device is lost", off={"protocol.roster.keys_held": _also_who_came_back})
 async def test_a_phrase_with_a_lost_laptops_own_key_makes_it_read_nothing_when_the_server_lets_it_back_in(
     hers: TwoLaptops,
 ) -> None:
@@ -225,6 +232,7 @@ async def test_a_phrase_with_a_lost_laptops_own_key_makes_it_read_nothing_when_t
 
 
 def _whoever_holds_it(
+    claimed: Collection[Key],
     living: Iterable[Authority],
     away: frozenset[bytes],
     phrases: _Phrases,
@@ -233,12 +241,12 @@ def _whoever_holds_it(
 ) -> frozenset[tuple[bytes, bytes]]:
     """As if a list that calls two people one made each the holder of what the other holds."""
     joined = dict.fromkeys(led[0], frozenset(device for devices in led[0].values() for device in devices))
-    return _held_still(living, away, phrases, aliases, (joined, joined))
+    return _keys_held(claimed, living, away, phrases, aliases, (joined, joined))
 
 
 @pytest.mark.parametrize("is_hers_too", [False, True], ids=["as his", "as his and as hers"])
 @pytest.mark.parametrize("is_listed_as_hers", [True, False], ids=["he is her", "she is him"])
-@attack("a device is lost", off={"protocol.roster._held_still": _whoever_holds_it})
+@attack("a device is lost", off={"protocol.roster.keys_held": _whoever_holds_it})
 async def test_whom_a_list_calls_the_same_holds_no_key_of_a_lost_laptop_in_her_place(
     hers: TwoLaptops, *, is_listed_as_hers: bool, is_hers_too: bool
 ) -> None:
@@ -277,7 +285,7 @@ async def _always(_agent: object) -> bool:
 async def test_whatever_spends_her_keys_again_and_again_a_laptop_makes_few_within_an_hour(
     hers: TwoLaptops, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("protocol.roster._held_still", _nothing)  # some way that nobody has thought of
+    monkeypatch.setattr("protocol.roster.keys_held", _nothing)  # some way that nobody has thought of
     await _a_stolen_heads_laptop_names_them(hers)
     replica, territory = hers.one.agent.replica, hers.here.room.territory
     for space in replica.door.spaces():  # by hand: what makes keys without end ends no sync

@@ -116,7 +116,7 @@ async def test_key_readers_names_a_strangers_computer_by_the_name_that_he_had(he
     assert {row["teacher"] for row in rows} == {"Mme Petit", "M. X"}
 
 
-@attack(ROW, off={"protocol.speaking._calls_own": lambda *_: True})
+@attack(ROW, off={"protocol.speaking._call_own": lambda *_: True})
 async def test_a_strangers_device_that_says_that_hers_is_his_takes_her_name_off_nothing(here: SpiedClass) -> None:
     other = await _stranger(here)
     await _lists(here, here.room.teacher_person, "Mme Petit", same_as=other)
