@@ -5,7 +5,8 @@ Rules:
   has confirmed it, so that it reads what came before (`confirming`): the server's word alone gives it none;
 - a key is durable in DIR before an entry names it; those that were given lie in the set, sealed, and nowhere else;
 - it is said in every space where the device's grant makes its person a teacher, also in one that was added later, and
-  sealed there to each confirmed device of the same person and to the latest phrase that one of these drew;
+  sealed there to each confirmed device of the same person and to the latest phrase that one of these drew, but for
+  devices that are cut off in any space of this one: keys are the same in all;
 - in a class that was closed nothing more is said;
 - when a device of the same person is cut off, the keys that it held are spent, and another is made; of keys that are
   spent again and again, few are replaced within an hour.
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Container, Iterable
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import TypeAlias
@@ -51,7 +52,7 @@ from protocol.roster import Roster
 from protocol.structure import PersonKey
 from protocol.vouching import Device, Vouch, Word, drawn_by, phrase_signer, prove
 from sync_agent.app import Agent
-from sync_agent.confirming import circle_of, confirmations_due, own_device, remember_firsts
+from sync_agent.confirming import circle_of, confirmations_due, own_device, remember_firsts, withheld
 
 _Derived: TypeAlias = dict[Derivation, AgreementKey]
 """What a phrase gives for a person and a salt, at a cost."""
@@ -88,12 +89,13 @@ async def tend_reading_keys(agent: Agent) -> int:
             current = AgreementKey(agent.entropy(32))
             agent.keep_person_key(current)
         drafts, name = [], agent.enrolment.device_name
+        kept_from = await withheld(agent)
         places = [place for place in places if not place.is_closed]
         for place in places:
             if current.public not in place.said:
                 drafts.append(_draft(place, Kind.PERSON_KEY, PersonKey(current.public, name).encode()))
-            drafts += _seals_due(agent, place)
-        drafts += confirmations_due(agent, [(place.space, place.grant, place.roster) for place in places])
+            drafts += _seals_due(agent, place, kept_from)
+        drafts += confirmations_due(agent, [(place.space, place.grant, place.roster) for place in places], kept_from)
         if drafts:
             await agent.write(*drafts)
     return len(drafts)
@@ -167,8 +169,10 @@ async def open_with_phrase(agent: Agent, phrase: str) -> int:
         new = len(opened.keys() - reading_keys(agent).keys())
         agent.given_person_keys |= opened
         mine = agent.keys.agreement.public
+        kept_from = await withheld(agent)
         for place in places:
-            drafts += _seals(agent, place, {mine: _lacking(agent, place, mine, opened)})
+            sealers = {device[0] for device in circle_of(agent, place.roster, place.person, kept_from).own}
+            drafts += _seals(agent, place, {mine: _lacking(place, mine, opened, sealers)})
         if drafts:
             await agent.write(*drafts)
     return new
@@ -345,26 +349,26 @@ def _opened(
     return found
 
 
-def _seals_due(agent: Agent, place: _Place) -> list[Draft]:
+def _seals_due(agent: Agent, place: _Place, kept_from: Collection[bytes]) -> list[Draft]:
     """Every key of the teacher for each confirmed device of the teacher, and for their latest phrase, that lacks it."""
-    own, cut = circle_of(agent, place.roster, place.person).own, place.roster.cut
+    own = circle_of(agent, place.roster, place.person, kept_from).own
     person, standings = place.roster.who(place.person), place.roster.voices.standings
-    granted = {device for device in own if device[0] not in cut and (device, person) in standings}
+    granted = {device for device in own if (device, person) in standings}
     wanted = {device[1] for device in granted} - {agent.keys.agreement.public}
     phrases = [phrase for author, phrase in place.roster.phrases.get(place.person, ()) if author in own]
     wanted |= {phrase.agreement for phrase in phrases[-1:]}
     keys = reading_keys(agent)
-    return _seals(agent, place, {recipient: _lacking(agent, place, recipient, keys) for recipient in sorted(wanted)})
+    sealers = {device[0] for device in own}
+    return _seals(agent, place, {to: _lacking(place, to, keys, sealers) for to in sorted(wanted)})
 
 
 def _lacking(
-    agent: Agent, place: _Place, recipient: bytes, keys: dict[bytes, AgreementKey]
+    place: _Place, recipient: bytes, keys: dict[bytes, AgreementKey], sealers: Container[bytes]
 ) -> dict[bytes, AgreementKey]:
-    """Those keys that no device of the teacher's that counts has sealed to the recipient here.
+    """Those keys that none of the teacher's devices that count, the `sealers`, has sealed to the recipient here.
 
     What others say they sealed proves nothing: it might not open.
     """
-    sealers = {device[0] for device in circle_of(agent, place.roster, place.person).own} - place.roster.cut
     done = {
         record.agreement
         for entry, record in place.wraps

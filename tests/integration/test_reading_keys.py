@@ -228,6 +228,20 @@ async def test_nothing_more_is_sealed_to_keys_that_a_lost_laptop_held_and_old_wo
     assert await here.can_open(here.teacher, work)
 
 
+async def test_a_laptop_whose_access_to_one_class_was_ended_reads_what_is_handed_in_to_another(here: Class) -> None:
+    territory, other_class = here.room.territory, await here.room.territory.classroom("CM2")
+    laptop = await here.room.device(Role.TEACHER, here.room.space, other_class, person=here.room.teacher_person)
+    await here.sync(laptop, here.teacher)
+    await here.confirm(here.teacher, laptop)
+    await here.sync(here.teacher, laptop)
+    heads = tuple(await territory.replica.tips(other_class, laptop.agent.device))
+    await territory.say(other_class, Kind.REVOKE, Revocation(laptop.agent.device, heads).encode())
+    await here.sync(laptop, here.teacher, here.machine, laptop, here.machine)
+    work = await here.work()
+    await here.sync(laptop)
+    assert await here.can_open(laptop, work)
+
+
 async def test_a_colleague_who_comes_later_is_given_what_was_opened_before_by_the_teachers_own_device(
     here: Class,
 ) -> None:
