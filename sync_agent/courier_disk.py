@@ -109,6 +109,13 @@ class CourierDisk:
         except OSError as reason:
             raise trouble_of(self.place, reason) from reason
 
+    def names(self) -> frozenset[str]:
+        """What lies under bundles' names, unread: it differs where something else stands on the disk."""
+        with contextlib.suppress(OSError, RelaisError):
+            self._check_own()
+            return frozenset(entry.name for entry in entries_in(self.place) if _NAMED.fullmatch(entry.name))
+        return frozenset()
+
     def check_readable(self) -> None:
         """Raise what says why there is nothing to import: no folder, a foreign one, or nothing that Relais wrote."""
         if not self.folder.is_dir():
@@ -260,7 +267,7 @@ class _Files:
                     pieces = [] if file is None else await (reading or self._begin(file, at, end))
                     reading = None
                     if not pieces and file is not None:
-                        file.close()
+                        _close(file)
                         file = None
                     pieces = pieces or [bytes(min(end - at, REUSED_PIECE_BYTES))]
                     at += sum(map(len, pieces))
@@ -275,7 +282,7 @@ class _Files:
                 await asyncio.wait((reading,))
                 reading.exception()
             if file is not None:
-                file.close()
+                _close(file)
         yield FileEnd()
 
     def check(self) -> None:
@@ -337,8 +344,7 @@ class BundlesOut(Notices):
         await self._writing.leave()
         await self._reading.leave()
         if self._file is not None:
-            with contextlib.suppress(OSError):
-                self._file.close()
+            _close(self._file)
             with contextlib.suppress(OSError):
                 self._passing.unlink(missing_ok=True)
 
@@ -415,6 +421,12 @@ class BundlesOut(Notices):
                 )
         except OSError as reason:
             raise trouble_of(self._disk.place, reason) from reason
+
+
+def _close(file: BinaryIO) -> None:
+    """Close a file whatever the disk says to it: one that was pulled out answers even this with an error."""
+    with contextlib.suppress(OSError):
+        file.close()
 
 
 def _begin_flush(file: BinaryIO, start: int, length: int) -> None:

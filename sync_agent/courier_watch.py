@@ -2,8 +2,10 @@
 
 Rules:
 - only a disk that already has the folder is touched: whoever makes it there says what the stick is for;
-- while it stays, it is brought up to date again when something new is here, so that it can be taken at any time; one
-  that was in a bad state is tried again now and then;
+- while it stays, it is brought up to date again when something new is here, or something else stands on it, so that it
+  can be taken at any time; one that was in a bad state is tried again now and then;
+- a stick that was pulled out is soon in again, and another one takes its place between two looks: one that could not be
+  read or written to the end is tried again at once, then more and more seldom;
 - people are told when not to pull it out, and when they may; a disk in a bad state is said, and harms nothing else.
 
 docs/protocol.md, "Courier disks".
@@ -28,11 +30,13 @@ from protocol.errors import Code, RelaisError
 from protocol.replica.operation import JSON, Incoming, Outgoing, Params, Table
 from sync_agent.app import Agent
 from sync_agent.courier_commands import export_to, import_from
+from sync_agent.courier_disk import CourierDisk
 
 FOLDER: Final = "Relais"
 AUTO: Final = "auto"
 LOOK_S: Final = 2.0
 AGAIN_S: Final = 30.0
+FAILED_FIRST_S: Final = 4.0
 FAILED_AGAIN_S: Final = 120.0
 MAX_NAMES_PER_LOOK: Final = 4_096
 """Of a folder that is named as the place where sticks appear, no more is looked at."""
@@ -42,6 +46,7 @@ _FILE_SYSTEMS: Final = frozenset(
 )
 _PLACES: Final = ("/media/", "/run/media/", "/mnt/", "/Volumes/")
 _DRIVE_REMOVABLE: Final = 2
+_MOST_DOUBLINGS: Final = 10
 
 _log = logging.getLogger(__name__)
 
@@ -70,16 +75,27 @@ _STANDINGS: Final = {
 
 @dataclass(slots=True)
 class _Plugged:
-    """A stick that is in: how many entries were here when it was last brought up to date, when that was, how it went.
+    """A stick that is in: how many entries were here when it was last brought up to date, and how that went.
 
-    `told` is what was last said of it.
+    `names` are the bundles that stood on it afterwards, `failures` the times in a row that it broke off, `told` is what
+    was last said of it.
     """
 
     entries: int = -1
-    looked_s: float = 0.0
-    served_s: float = 0.0
+    names: frozenset[str] = frozenset()
+    next_s: float = 0.0
+    """When it is looked at again."""
     standing: StickStanding | None = None
+    failures: int = 0
     told: str = ""
+
+    def pause_s(self) -> float:
+        """How long it is left alone now."""
+        if self.standing is StickStanding.DONE:
+            return AGAIN_S
+        if self.standing is not StickStanding.FAILED:
+            return FAILED_AGAIN_S
+        return min(FAILED_AGAIN_S, FAILED_FIRST_S * 2.0 ** min(self.failures, _MOST_DOUBLINGS))
 
 
 class CourierWatch:
@@ -116,19 +132,27 @@ class CourierWatch:
             self._agent.stick = None
         for folder in there:
             stick = self._plugged.get(folder)
-            if stick is not None and self._monotonic() - stick.looked_s < AGAIN_S:
+            if stick is not None and self._monotonic() < stick.next_s:
                 continue
-            entries = sum((await self._agent.replica.store.spaces()).values())
-            if stick is None or entries != stick.entries or self._is_to_be_tried(stick):
+            if stick is None or await self._is_to_be_served(folder, stick):
                 self._plugged[folder] = stick = stick or _Plugged()
                 await self._serve(folder, stick)
-                stick.entries = sum((await self._agent.replica.store.spaces()).values())
-                stick.served_s = self._monotonic()
-            stick.looked_s = self._monotonic()
+                stick.failures = stick.failures + 1 if stick.standing is StickStanding.FAILED else 0
+                stick.entries, stick.names = await self._entries(), await asyncio.to_thread(self._names_on, folder)
+            stick.next_s = self._monotonic() + stick.pause_s()
 
-    def _is_to_be_tried(self, stick: _Plugged) -> bool:
-        failed = stick.standing is not StickStanding.DONE
-        return failed and self._monotonic() - stick.served_s >= FAILED_AGAIN_S
+    async def _is_to_be_served(self, folder: Path, stick: _Plugged) -> bool:
+        """Whether it was in a bad state, or something new is here, or other bundles stand on it."""
+        if stick.standing is not StickStanding.DONE or stick.entries != await self._entries():
+            return True
+        return stick.names != await asyncio.to_thread(self._names_on, folder)
+
+    async def _entries(self) -> int:
+        return sum((await self._agent.replica.store.spaces()).values())
+
+    def _names_on(self, folder: Path) -> frozenset[str]:
+        """The bundles of this territory on a stick; none where it cannot be read."""
+        return CourierDisk(folder, self._agent.replica.territory).names()
 
     async def _serve(self, folder: Path, stick: _Plugged) -> None:
         self._agent.stick = StickStanding.BUSY

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
@@ -300,6 +303,70 @@ async def test_a_stick_that_failed_is_tried_again_and_told_once(room: Classroom,
     await watch.look()
     assert one.agent.stick == "done"
     assert await one.files(item) == SMALL
+
+
+async def test_a_stick_that_was_pulled_out_and_put_back_at_once_is_served_within_seconds(
+    room: Classroom, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teacher, one, _ = await a_class(room)
+    item = (await room.publish(teacher, SMALL)).item
+    media, clock = tmp_path / "media", [0.0]
+    make(media / "usb" / "Relais")
+    watch, said = watch_over(teacher, media, clock)
+    with monkeypatch.context() as pulled:
+        pulled.setattr(os, "fsync", failing_with(errno.EIO))
+        for _ in range(20):
+            await watch.look()
+            clock[0] += 2
+        assert teacher.agent.stick == "failed"
+        assert len(said) == 1
+    # between two looks it is in again
+    clock[0] += 120
+    await watch.look()
+    assert teacher.agent.stick == "done"
+    with monkeypatch.context() as pulled:
+        pulled.setattr(os, "fsync", failing_with(errno.EIO))
+        await room.publish(teacher, SMALL)
+        clock[0] += 60
+        await watch.look()
+        assert teacher.agent.stick == "failed"
+    clock[0] += 10
+    await watch.look()
+    assert teacher.agent.stick == "done"
+    await bring(one, media / "usb" / "Relais")
+    assert await one.files(item) == SMALL
+
+
+async def test_another_stick_that_takes_the_place_of_one_between_two_looks_is_served(
+    room: Classroom, tmp_path: Path
+) -> None:
+    teacher, one, _ = await a_class(room)
+    media, clock = tmp_path / "media", [0.0]
+    make(media / "usb" / "Relais")
+    watch, _ = watch_over(one, media, clock)
+    await watch.look()
+    item = (await room.publish(teacher, SMALL)).item
+    await export(teacher, tmp_path / "another" / "Relais")
+    carry(media / "usb", tmp_path / "first")
+    carry(tmp_path / "another", media / "usb")
+    clock[0] += 60
+    await watch.look()
+    assert await one.files(item) == SMALL
+    # and one without anything is brought all
+    carry(media / "usb", tmp_path / "away")
+    make(media / "usb" / "Relais")
+    clock[0] += 60
+    await watch.look()
+    assert bundles(media / "usb" / "Relais")
+
+
+def failing_with(number: int) -> Callable[[int], None]:
+    """What a disk answers that is gone."""
+
+    def fail(_descriptor: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return fail
 
 
 async def test_a_stick_in_a_bad_state_is_told_and_harms_nothing(room: Classroom, tmp_path: Path) -> None:

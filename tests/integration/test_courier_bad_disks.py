@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import tracemalloc
 from pathlib import Path
 from random import Random
@@ -113,6 +114,43 @@ async def test_content_that_goes_away_while_it_is_written_leaves_no_bundle_that_
 def test_a_stick_whose_file_system_is_gone_was_pulled_out() -> None:
     for number in (errno.EIO, errno.ENODEV, errno.ENOTCONN, errno.ECONNABORTED):
         assert "pulled out" in courier_disk.trouble_of(Path("/media/usb"), OSError(number, "it is gone")).message
+
+
+async def test_a_disk_that_answers_even_closing_with_an_error_is_said_to_be_pulled_out(
+    room: Classroom, disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # exFAT outside the kernel, seen so
+    teacher, one, _ = await a_class(room)
+    await room.publish(teacher, {"bruit.bin": Random(5).randbytes(600_000)})
+    await export(teacher, disk)
+    path_open = Path.open
+
+    class Gone(io.FileIO):
+        def readinto(self, _room: Any) -> int:
+            raise OSError(errno.ENOTCONN, "Transport endpoint is not connected")
+
+        read = readall = readinto  # type: ignore[assignment]
+
+        def close(self) -> None:
+            if not self.closed:
+                super().close()
+                raise OSError(errno.ENOTCONN, "Transport endpoint is not connected")
+
+    def open_but(path: Path, mode: str = "r", **options: Any) -> Any:
+        return Gone(path) if path.suffix == ".rls" and sees[0] else path_open(path, mode, **options)
+
+    sees = [False]
+    look_at = courier_disk.CourierDisk._look_at
+
+    def look_then_pull(self: Any, names: Any) -> Any:
+        found = look_at(self, names)
+        sees[0] = True
+        return found
+
+    monkeypatch.setattr(Path, "open", open_but)
+    monkeypatch.setattr(courier_disk.CourierDisk, "_look_at", look_then_pull)
+    with pytest.raises(LocalFailure, match="pulled out"):
+        await bring(one, disk)
 
 
 async def test_a_bundle_with_a_bad_sector_or_closed_to_the_account_costs_no_other(
